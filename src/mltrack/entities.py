@@ -1,0 +1,139 @@
+"""What the reading API hands out: MLflow's entities in MLflow's terms, plus what mltrack knows beyond them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+__all__ = [
+    "ACTIVE",
+    "DEFAULT_EXPERIMENT_ID",
+    "DEFAULT_EXPERIMENT_NAME",
+    "DELETED",
+    "RUN_STATUSES",
+    "Artifact",
+    "Event",
+    "Experiment",
+    "MetricSummary",
+    "Position",
+    "RunData",
+    "RunHead",
+    "RunInfo",
+    "WriterInfo",
+]
+
+RUN_STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
+ACTIVE = "active"
+DELETED = "deleted"
+DEFAULT_EXPERIMENT_ID = "0"
+DEFAULT_EXPERIMENT_NAME = "Default"
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """An experiment. Times are ms since the epoch."""
+
+    experiment_id: str
+    name: str
+    lifecycle_stage: str = ACTIVE
+    creation_time: int = 0
+    last_update_time: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What a run is. Times are ms since the epoch, as in MLflow.
+
+    ``crashed`` tells that the process that wrote the run is gone without having ended it; its status is then FAILED and
+    its end time that of the last thing it wrote. ``live`` tells that a process is writing to it now.
+    """
+
+    run_id: str
+    run_name: str
+    experiment_id: str
+    experiment_name: str
+    status: str
+    start_time: int
+    end_time: int | None
+    lifecycle_stage: str
+    user_id: str
+    parent_run_id: str | None
+    crashed: bool
+    live: bool
+    artifact_uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """A run's params, tags, and the latest value of each metric (greatest step, then time, then value)."""
+
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSummary:
+    """One metric of one run: its latest point (``time`` in ns), its extremes (NaN only if all are), its count."""
+
+    key: str
+    value: float
+    step: int
+    time: int
+    min: float
+    max: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file of a run: its path inside the artifact folder, size in bytes, SHA-256 in hex, time of logging in ns."""
+
+    path: str
+    size: int
+    sha256: str
+    time: int
+
+
+class Position(NamedTuple):
+    """How far one writer's events and points go, or have been taken: the seq after the last one of each."""
+
+    events: int = 0
+    points: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunHead:
+    """How far a run goes, cheaply: summed positions of its writers. Equal heads mean nothing was written in between."""
+
+    run_id: str
+    events: int
+    points: int
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One fact of a run, as it was written: ``fields`` are the line's own beside seq, time (ns) and type."""
+
+    writer: str
+    seq: int
+    time: int
+    type: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WriterInfo:
+    """A process that wrote, or writes, to a run. ``role`` is create, resume, fork or edit; ``opened`` in ns."""
+
+    writer: str
+    role: str
+    host: str
+    pid: int
+    opened: int
+    ended: bool
+    alive: bool
+    position: Position

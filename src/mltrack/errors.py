@@ -1,0 +1,103 @@
+"""What can go wrong, as types: every error names the thing and carries a hint on what to do.
+
+MltrackError
+├── UsageError (also ValueError)     misuse by the caller: raised at once, nothing was written
+│   ├── InvalidMetricError           a value that is no number, an empty or non-text key, a step that is no integer
+│   ├── ParamConflictError           a param that already has another value
+│   ├── InvalidPathError             an artifact name that would leave its folder
+│   └── FilterError                  a search filter or order that does not parse
+├── NotFoundError (also LookupError) no such store, run, experiment, artifact, remote
+├── StoreError                       the store can't be used as it is
+│   ├── StoreVersionError            written by a newer mltrack
+│   └── CorruptionError              bytes that fail their checksum, with path and offset
+├── RunStateError                    the run is not in a state that allows this
+├── BusyError                        another process holds a lock for longer than allowed
+└── RemoteError                      a remote refused, or can't be reached (see mltrack_sync.errors)
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BusyError",
+    "CorruptionError",
+    "FilterError",
+    "InvalidMetricError",
+    "InvalidPathError",
+    "MltrackError",
+    "MltrackWarning",
+    "NotFoundError",
+    "ParamConflictError",
+    "RemoteError",
+    "RunStateError",
+    "StoreError",
+    "StoreVersionError",
+    "UsageError",
+]
+
+
+class MltrackError(Exception):
+    """Base of every error mltrack raises on purpose.
+
+    ``str(error)`` is one line that names the thing; ``error.hint`` says what to do about it (may be empty).
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(MltrackError, ValueError):
+    """The call itself is wrong; nothing was written."""
+
+
+class InvalidMetricError(UsageError):
+    """A metric's value is no number, its key is no non-empty text, or its step is no 64-bit integer."""
+
+
+class ParamConflictError(UsageError):
+    """A param was logged again with another value: params can't change (MLflow's rule)."""
+
+
+class InvalidPathError(UsageError):
+    """A name from outside that would leave the folder it belongs in."""
+
+
+class FilterError(UsageError):
+    """A search filter or ordering that does not parse or asks for what can't be compared."""
+
+
+class NotFoundError(MltrackError, LookupError):
+    """The named store, run, experiment, artifact or remote does not exist."""
+
+
+class StoreError(MltrackError):
+    """The store can't be read or written as it is."""
+
+
+class StoreVersionError(StoreError):
+    """The store was written in a newer format than this mltrack knows."""
+
+
+class CorruptionError(StoreError):
+    """Bytes that fail their checksum or shape. ``path`` and ``offset`` (bytes, or None) say where."""
+
+    def __init__(self, message: str, *, path: str, offset: int | None = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
+        self.offset = offset
+
+
+class RunStateError(MltrackError):
+    """The run can't take this call in its present state (it has ended, or is deleted)."""
+
+
+class BusyError(MltrackError):
+    """Another process holds the lock that is needed."""
+
+
+class RemoteError(MltrackError):
+    """Base of what goes wrong while talking to a remote."""
+
+
+class MltrackWarning(UserWarning):
+    """Something was lost or left out and the program goes on: said once, counted, and reported at the end."""

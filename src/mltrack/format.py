@@ -1,0 +1,165 @@
+"""The codec: every byte mltrack writes in its own formats is encoded and decoded here (see docs/format.md)."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = [
+    "FORMAT_VERSION",
+    "HEADER_SIZE",
+    "RECORD_SIZE",
+    "BadLine",
+    "PointsHeader",
+    "RecordError",
+    "decode_header",
+    "decode_line",
+    "decode_records",
+    "encode_header",
+    "encode_line",
+    "encode_records",
+    "pack_record",
+    "record_bytes",
+    "record_dtype",
+]
+
+FORMAT_VERSION = 1
+"""The version of everything below. A store with a greater one is refused by name."""
+
+# --- event lines: one JSON object a line, its own CRC-32 first -------------------------------------------------
+
+_CRC_HEAD = b'{"crc":"'
+_BODY_AT = len(_CRC_HEAD) + 8 + 2  # the byte after `{"crc":"xxxxxxxx",`
+_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
+class BadLine(ValueError):
+    """A line that is not what encode_line wrote; the message says in what."""
+
+
+def encode_line(fields: Mapping[str, Any]) -> bytes:
+    """One object as a checksummed JSON line, newline included. ``fields`` must not be empty."""
+    body = _dumps(fields).encode("utf-8", "surrogatepass")[1:]
+    return b'{"crc":"%08x",%b\n' % (zlib.crc32(body), body)
+
+
+def decode_line(line: bytes) -> dict[str, Any]:
+    """The fields of one line (given without its newline), the checksum left out.
+
+    Raises:
+        BadLine: the checksum is missing or differs, or the text is no JSON object.
+    """
+    if len(line) < _BODY_AT or not line.startswith(_CRC_HEAD):
+        raise BadLine("no checksum at its start")
+    body = line[_BODY_AT:]
+    if line[len(_CRC_HEAD) : _BODY_AT] != b'%08x",' % zlib.crc32(body):
+        raise BadLine("checksum differs")
+    try:
+        fields = json.loads(b"{" + body)
+    except ValueError as error:
+        raise BadLine(f"not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise BadLine("not a JSON object")
+    return fields
+
+
+# --- points files: a 64-byte header, then 32-byte records ------------------------------------------------------
+
+MAGIC = b"MLTPOINT"
+HEADER_SIZE = 64
+RECORD_SIZE = 32
+_HEADER = struct.Struct("<8sIIQQ16s12sI")  # magic, version, record size, first seq, reserved, writer, zeros, crc
+_RECORD = struct.Struct("<qqdII")  # step, time ns, value, metric number, commit mark
+
+pack_record = _RECORD.pack_into
+"""pack_record(buffer, offset, step, time_ns, value, number, mark): mark is the offset itself, and written last."""
+
+record_bytes = _RECORD.pack
+"""The same record as bytes, where the file is written rather than mapped."""
+
+RecordError = struct.error
+"""What pack_record raises for a value of the wrong kind and for an offset past the buffer."""
+
+
+class PointsHeader:
+    """What a points file says of itself: its writer and the seq of its first record."""
+
+    __slots__ = ("first_seq", "writer")
+
+    def __init__(self, writer: str, first_seq: int) -> None:
+        self.writer = writer
+        self.first_seq = first_seq
+
+
+def encode_header(writer: str, first_seq: int) -> bytes:
+    """The 64 bytes at the start of a points file. ``writer`` is 16 ASCII characters."""
+    head = _HEADER.pack(MAGIC, FORMAT_VERSION, RECORD_SIZE, first_seq, 0, writer.encode("ascii"), b"", 0)
+    return head[:-4] + struct.pack("<I", zlib.crc32(head[:-4]))
+
+
+def decode_header(data: bytes) -> PointsHeader | None:
+    """The header in the first 64 bytes; None when it was never completed (a file cut or still all zeros).
+
+    Raises:
+        BadLine: the bytes are there but are no points header, or one of a newer version.
+    """
+    if len(data) < HEADER_SIZE or not any(data[:HEADER_SIZE]):
+        return None
+    magic, version, record_size, first_seq, _, writer, _, crc = _HEADER.unpack_from(data)
+    if magic != MAGIC:
+        raise BadLine("not a points file")
+    if crc != zlib.crc32(data[: HEADER_SIZE - 4]):
+        raise BadLine("header checksum differs")
+    if version > FORMAT_VERSION or record_size != RECORD_SIZE:
+        raise BadLine(f"points format {version} with {record_size}-byte records is not known here")
+    return PointsHeader(writer.decode("ascii"), first_seq)
+
+
+def record_dtype() -> np.dtype[Any]:
+    """The 32-byte record as a NumPy structured type."""
+    import numpy as np
+
+    return np.dtype([("step", "<i8"), ("time", "<i8"), ("value", "<f8"), ("number", "<u4"), ("mark", "<u4")])
+
+
+def encode_records(
+    offset: int,
+    steps: npt.NDArray[np.int64],
+    times: npt.NDArray[np.int64],
+    values: npt.NDArray[np.float64],
+    number: int,
+) -> npt.NDArray[np.void]:
+    """A run of records of one metric that will stand at byte ``offset`` of their file."""
+    import numpy as np
+
+    records = np.empty(len(values), record_dtype())
+    records["step"] = steps
+    records["time"] = times
+    records["value"] = values
+    records["number"] = number
+    records["mark"] = np.arange(offset, offset + RECORD_SIZE * len(values), RECORD_SIZE, dtype=np.uint32)
+    return records
+
+
+def decode_records(
+    data: bytes | memoryview, offset: int = HEADER_SIZE
+) -> tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]:
+    """The committed records in ``data``, which stood at byte ``offset`` of its file, and their slot numbers there.
+
+    Slot 0 is the first record in ``data``. A gap in the slot numbers is a hole: a missing mark with a committed
+    record after it. A crash of the writer leaves none, only damage below it does (a lost disk page).
+    """
+    import numpy as np
+
+    records = np.frombuffer(data, record_dtype(), count=len(data) // RECORD_SIZE)
+    marks = np.arange(offset, offset + RECORD_SIZE * len(records), RECORD_SIZE, dtype=np.uint32)
+    slots = np.flatnonzero(records["mark"] == marks)
+    return (records if len(slots) == len(records) else records[slots]), slots

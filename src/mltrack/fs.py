@@ -1,0 +1,230 @@
+"""The only place that allocates, syncs, renames and locks files; a FileSystem is passed in so that tests can break it.
+
+A file is *published* when its bytes are synced, then renamed into place, then the folder is synced: after a crash
+it is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import sys
+import time
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from mltrack.errors import BusyError, InvalidPathError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["LOCAL", "FileSystem", "file_lock", "is_network", "relative_name", "safe_join", "try_lock"]
+
+TEMPORARY = ".tmp"
+"""The end of a name that is not published yet; readers never look at such a file."""
+
+
+class FileSystem:
+    """The calls that change what is on disk. Tests subclass it to fail or to stop at any of them."""
+
+    def create(self, path: Path) -> int:
+        """A new file open for reading and writing; FileExistsError when it is there already."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+
+    def open_append(self, path: Path) -> int:
+        """A file open for reading and appending, made when missing, never truncated."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+    def write(self, fd: int, data: bytes) -> int:
+        """Append some or all of ``data``; returns how many bytes went in."""
+        return os.write(fd, data)
+
+    def write_at(self, fd: int, data: bytes | memoryview, offset: int) -> int:
+        """Write some or all of ``data`` at a byte offset; returns how many bytes went in."""
+        return os.pwrite(fd, data, offset)
+
+    def allocate(self, fd: int, size: int) -> None:
+        """Make ``size`` bytes of the file exist on disk, so that writing them later can't find the disk full."""
+        if sys.platform == "linux":
+            os.posix_fallocate(fd, 0, size)
+            return
+        zeros = bytes(1 << 16)
+        for offset in range(0, size, len(zeros)):
+            os.pwrite(fd, zeros[: size - offset], offset)
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Cut the file to ``size`` bytes."""
+        os.ftruncate(fd, size)
+
+    def sync(self, fd: int) -> None:
+        """Return when the file's bytes, mapped ones too, are on the disk."""
+        os.fsync(fd)
+
+    def sync_folder(self, path: Path) -> None:
+        """Return when the folder's names are on the disk."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Move a file within its file system, replacing the target in one step."""
+        os.replace(source, target)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file; a missing one is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+    def make_folder(self, path: Path) -> None:
+        """Make the folder and its parents where missing."""
+        os.makedirs(path, exist_ok=True)
+
+    # built from the above
+
+    def write_all(self, fd: int, data: bytes) -> None:
+        """Append all of ``data``, or raise OSError (some of it may then be there)."""
+        view = memoryview(data)
+        while view:
+            view = view[self.write(fd, bytes(view)) :]
+
+    def publish(self, temporary: Path, target: Path) -> None:
+        """Give a finished file its name so that a crash leaves it whole or absent."""
+        fd = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self.sync(fd)
+        finally:
+            os.close(fd)
+        self.rename(temporary, target)
+        self.sync_folder(target.parent)
+
+    def publish_bytes(self, target: Path, data: bytes) -> None:
+        """Write a small file whole: to a temporary name, then published."""
+        temporary = target.with_name(f".{target.name}.{os.getpid()}{TEMPORARY}")
+        self.unlink(temporary)
+        try:
+            fd = self.create(temporary)
+            try:
+                self.write_all(fd, data)
+            finally:
+                os.close(fd)
+            self.publish(temporary, target)
+        except OSError:
+            self.unlink(temporary)
+            raise
+
+
+LOCAL = FileSystem()
+
+
+# --- locks -----------------------------------------------------------------------------------------------------
+
+_HELD = {errno.EACCES, errno.EAGAIN}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+def try_lock(fd: int) -> bool | None:
+    """Take the exclusive lock of an open file: True taken, False held by another, None where there are no locks."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _HELD:
+            return False
+        if error.errno in _NO_LOCKS:
+            return None
+        raise
+    return True
+
+
+@contextlib.contextmanager
+def file_lock(
+    path: Path,
+    *,
+    timeout_s: float,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[None]:
+    """Hold the lock file ``path`` (made when missing) for the body; freed at its end or when the process dies.
+
+    Raises:
+        BusyError: another process still holds it after ``timeout_s`` seconds.
+        OSError: the lock file can't be made or opened.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        until = clock() + timeout_s
+        pause = 0.0005
+        while try_lock(fd) is False:
+            if clock() >= until:
+                raise BusyError(f"{path} is locked by another process", hint="try again when it is done")
+            sleep(pause)
+            pause = min(pause * 2, 0.05)
+        yield
+    finally:
+        os.close(fd)
+
+
+# --- names from outside ----------------------------------------------------------------------------------------
+
+
+def relative_name(name: str | os.PathLike[str]) -> str:
+    """``name`` as a clean relative path with forward slashes.
+
+    Raises:
+        InvalidPathError: it is empty, absolute, holds ``..``, a backslash, a NUL or a line break.
+    """
+    text = os.fspath(name)
+    path = PurePosixPath(text)
+    bad = any(c in text for c in "\\\0\n\r")
+    if not text or bad or path.is_absolute() or ".." in path.parts or not path.parts:
+        raise InvalidPathError(
+            f"{text!r} is no name inside an artifact folder",
+            hint="use a relative path with forward slashes, without '..'",
+        )
+    return str(path)
+
+
+def safe_join(root: Path, name: str | os.PathLike[str]) -> Path:
+    """``root / name``, refused when it would leave ``root``, also by way of a symbolic link already there.
+
+    Raises:
+        InvalidPathError: see relative_name.
+    """
+    target = root / relative_name(name)
+    if not target.resolve().is_relative_to(root.resolve()):
+        raise InvalidPathError(f"{os.fspath(name)!r} leads out of {root}", hint="remove the link on its way")
+    return target
+
+
+_NETWORK = (
+    "nfs",
+    "cifs",
+    "smb",
+    "lustre",
+    "beegfs",
+    "gpfs",
+    "ceph",
+    "afs",
+    "9p",
+    "fuse",
+    "glusterfs",
+    "pvfs",
+)
+
+
+def is_network(path: Path) -> bool:
+    """Whether ``path`` (which exists) lies on a file system where mapped writes may fail or not be seen by others."""
+    try:
+        device = os.stat(path).st_dev
+        wanted = f"{os.major(device)}:{os.minor(device)}"
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
+            for line in mounts:
+                head, _, tail = line.partition(" - ")
+                if head.split(" ", 3)[2] == wanted:
+                    return tail.startswith(_NETWORK)
+    except OSError:
+        return sys.platform == "linux"
+    return False

@@ -1,0 +1,496 @@
+"""The journal: one process's appends to one run, events as lines and points as mapped 32-byte records.
+
+Each process that writes to a run has a *writer*: a name of its own, and files nobody else writes to. Its lock, held
+on its events file for as long as the process lives, is how others know that it is still writing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import operator
+import os
+import threading
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+from mltrack.errors import InvalidMetricError, RunStateError
+from mltrack.format import (
+    HEADER_SIZE,
+    RECORD_SIZE,
+    RecordError,
+    encode_header,
+    encode_records,
+    pack_record,
+    record_bytes,
+)
+from mltrack.fs import LOCAL, FileSystem, is_network, try_lock
+from mltrack.jsonlog import JsonLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = [
+    "EventJournal",
+    "PointJournal",
+    "WrittenPointJournal",
+    "check_key",
+    "integer",
+    "new_writer_name",
+    "open_points",
+]
+
+POINTS_FILE_MIN_BYTES = HEADER_SIZE + RECORD_SIZE * 2_046  # 64 KiB: a short run stays small
+POINTS_FILE_MAX_BYTES = HEADER_SIZE + RECORD_SIZE * 524_286  # 16 MiB: bounds what is mapped at a time
+POINTS_FILE_SCRAPS_BYTES = HEADER_SIZE + RECORD_SIZE * 126  # 4 KiB: what a nearly full disk may still have
+POINTS_FILE_GROWTH = 4
+RETRY_AFTER_LOSS_NS = 1_000_000_000  # after an append failed, the disk is asked again at most once a second
+KEY_BYTES_MAX = 65_535
+
+_NOTHING = bytearray()
+
+
+def new_writer_name(now_ns: int) -> str:
+    """16 hex digits: 11 of the time in ms, so that names sort by age, and 5 random ones."""
+    return f"{(now_ns // 1_000_000) & 0xFFFFFFFFFFF:011x}{int.from_bytes(os.urandom(3), 'big') & 0xFFFFF:05x}"
+
+
+class EventJournal:
+    """A writer's facts: one checksummed JSON line each, numbered, in events/<writer>.jsonl."""
+
+    def __init__(self, folder: Path, writer: str, *, fs: FileSystem = LOCAL) -> None:
+        """Make the file and take its lock.
+
+        Raises:
+            OSError: it can't be made (FileExistsError: the name is taken).
+        """
+        self.writer = writer
+        self._log = JsonLog(folder / f"{writer}.jsonl", fs=fs, create=True)
+        self.locked = try_lock(self._log.fd) is True
+        self.seq = 0
+        self.dirty = False
+        self._last_time = 0
+
+    @property
+    def fd(self) -> int:
+        """The open file, for the flusher."""
+        return self._log.fd
+
+    def append(self, events: Iterable[Mapping[str, Any]], now_ns: int) -> None:
+        """Add events, each with its seq and a time that never falls. They survive ``kill -9`` on return.
+
+        Raises:
+            OSError: none was added.
+        """
+        at = self._last_time = max(now_ns, self._last_time + 1)
+        lines = [{"seq": seq, "time": at, **event} for seq, event in enumerate(events, self.seq)]
+        self._log.append(lines)
+        self.seq += len(lines)
+        self.dirty = True
+
+    def not_before(self, time_ns: int) -> None:
+        """Let coming events be later than this, so that they win over what the run already holds."""
+        self._last_time = max(self._last_time, time_ns)
+
+    def sync(self) -> None:
+        """Make appended events survive power loss."""
+        self.dirty = False
+        self._log.sync()
+
+    def close(self) -> None:
+        """Close the file, which frees the lock."""
+        self._log.close()
+
+
+class PointJournal:
+    """A writer's samples, in points/<writer>.<n>.points: allocated ahead, memory-mapped, one record packed a call.
+
+    A record counts once its commit mark stands, and that is written last; the offset moves before the record is
+    packed and nothing between the two can be interrupted, so no call, signal or thread ever leaves a gap or
+    overwrites a record that was seen. Points that can't be stored (a full disk, a lost mount) are counted in
+    ``lost`` and the caller goes on.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        writer: str,
+        *,
+        fs: FileSystem,
+        on_new_metric: Callable[[int, str], None],
+        on_loss: Callable[[OSError], None],
+    ) -> None:
+        """Nothing is made on disk until the first point.
+
+        ``on_new_metric(number, key)`` must store the number before it returns (or raise OSError);
+        ``on_loss(error)`` is told the first time points are lost, and again after each recovery.
+        """
+        self.writer = writer
+        self.lock = threading.RLock()
+        self.numbers: dict[str, int] = {}
+        self.buffer: mmap.mmap | bytearray = _NOTHING
+        self.offset = HEADER_SIZE  # where the next record goes in the present file
+        self.lost = 0
+        self.fd = -1
+        self._end = 0  # bytes of the present file
+        self._folder = folder
+        self._fs = fs
+        self._on_new_metric = on_new_metric
+        self._on_loss = on_loss
+        self._first_seq = 0  # of the present file
+        self._file_index = 0
+        self._file_bytes = POINTS_FILE_MIN_BYTES
+        self._folder_dirty = False
+        self._closed = False
+        self._losing = False
+        self._retry_at_ns = 0
+        self._rolling = False
+        self._deferred: list[tuple[int, int, int, float]] = []
+        self._retired: list[tuple[int, mmap.mmap | bytearray, int]] = []
+        self._sync_lock = threading.Lock()
+        self._synced_offset = 0
+
+    # --- the hot path: what a call costs is what a training step pays, so these two repeat what could be shared ---
+
+    def log(self, key: str, value: float, step: int | None = None, time: int | None = None) -> None:
+        """One point. ``time`` is in ns since the epoch; without it, now. ``step`` without a value is 0."""
+        if time is None:
+            time = time_ns()
+        try:
+            number = self.numbers[key]
+            if type(value) is not float:
+                value = _number(key, value)
+            with self.lock:
+                offset = self.offset
+                self.offset = offset + 32
+                try:
+                    pack_record(self.buffer, offset, step or 0, time, value, number, offset)
+                except RecordError:
+                    self.offset = offset  # nothing was committed there
+                    raise
+        except (KeyError, TypeError, RecordError):
+            self._log_slowly(key, value, step, time)
+
+    def log_many(self, values: Mapping[str, float], step: int | None = None, time: int | None = None) -> None:
+        """One point for each key, all with the same step and time; all are checked before the first is stored."""
+        if time is None:
+            time = time_ns()
+        try:
+            numbers = self.numbers
+            points = [
+                (numbers[key], value if type(value) is float else _number(key, value)) for key, value in values.items()
+            ]
+            step = step or 0
+            with self.lock:
+                offset = self.offset
+                buffer = self.buffer
+                if offset + 32 * len(points) > len(buffer):
+                    raise RecordError
+                for number, value in points:
+                    self.offset = offset + 32
+                    try:
+                        pack_record(buffer, offset, step, time, value, number, offset)
+                    except RecordError:  # a bad step or time: found at the first record
+                        self.offset = offset
+                        raise
+                    offset += 32
+        except (KeyError, TypeError, RecordError):
+            self._log_many_slowly(values, step, time)
+
+    # --- new metrics, unusual values, full files, failing disks; and where misuse is found ---
+
+    def _log_slowly(self, key: str, value: float, step: int | None, time: int) -> None:
+        self._log_many_slowly({key: value}, step, time)
+
+    def _log_many_slowly(self, values: Mapping[str, float], step: int | None, time: int) -> None:
+        step = integer("step", step or 0)
+        time = integer("time", time)
+        checked = [(check_key(key), _number(key, value)) for key, value in values.items()]
+        with self.lock:
+            self._check_open()
+            for key, value in checked:
+                number = self._metric_number(key)
+                if number is not None:
+                    self._put(number, step, time, value)
+
+    def log_series(
+        self,
+        key: str,
+        values: npt.NDArray[np.float64],
+        steps: npt.NDArray[np.int64],
+        times: npt.NDArray[np.int64],
+    ) -> None:
+        """Many points of one metric in one go, written rather than mapped; then synced: they survive power loss."""
+        check_key(key)
+        with self.lock:
+            self._check_open()
+            number = self._metric_number(key)
+            done = 0
+            while number is not None and done < len(values):
+                if not self._room(len(values) - done):
+                    self._lose(len(values) - done - 1)  # _room counted one
+                    break
+                count = min(len(values) - done, (self._end - self.offset) // RECORD_SIZE)
+                part = slice(done, done + count)
+                records = encode_records(self.offset, steps[part], times[part], values[part], number)
+                try:
+                    self._write_whole(records.view("u1").data)
+                except OSError as error:
+                    self._lose(len(values) - done, error)
+                    break
+                done += count
+        self.sync()
+
+    def _write_whole(self, data: memoryview) -> None:
+        offset, done = self.offset, 0
+        while done < len(data):
+            done += self._fs.write_at(self.fd, data[done:], offset + done)
+        self.offset = offset + len(data)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RunStateError("the run has ended", hint="resume it: start_run(run_id=...)")
+
+    def _metric_number(self, key: str) -> int | None:
+        """The number of a metric, given out and stored at its first point; None when that can't be stored."""
+        number = self.numbers.get(key)
+        if number is None:
+            number = len(self.numbers)
+            try:
+                self._on_new_metric(number, key)
+            except OSError as error:
+                self._lose(1, error)
+                return None
+            self.numbers[key] = number
+        return number
+
+    def _put(self, number: int, step: int, time: int, value: float) -> None:
+        """Store one checked point, in the next file where this one is full. The lock is held."""
+        if self._rolling:  # a signal handler that logs while its own thread is changing files
+            self._deferred.append((number, step, time, value))
+        elif self._room(1):
+            offset = self.offset
+            self.offset = offset + RECORD_SIZE
+            pack_record(self.buffer, offset, step, time, value, number, offset)
+
+    # --- files ---
+
+    def _room(self, records: int) -> bool:
+        """Whether there is room for at least one record, after starting a new file where needed; else it is lost."""
+        if self.offset + RECORD_SIZE <= self._end:
+            return True
+        if time_ns() < self._retry_at_ns:
+            self.lost += 1
+            return False
+        self._rolling = True
+        try:
+            self._next_file(records)
+        except OSError as error:
+            self._lose(1, error)
+            return False
+        finally:
+            self._rolling = False
+        self._losing = False
+        deferred, self._deferred = self._deferred, []
+        for point in deferred:
+            self._put(*point)
+        return self.offset + RECORD_SIZE <= self._end
+
+    def _lose(self, count: int, error: OSError | None = None) -> None:
+        self.lost += count
+        if error is not None:
+            self._retry_at_ns = time_ns() + RETRY_AFTER_LOSS_NS
+            if not self._losing:
+                self._losing = True
+                self._on_loss(error)
+
+    def _next_file(self, records: int) -> None:
+        """Retire the full file and start another with room for ``records``, or for fewer when the disk is nearly full.
+
+        Raises:
+            OSError: there is no room for even a small one; the journal is as it was.
+        """
+        wanted = min(max(self._file_bytes, HEADER_SIZE + RECORD_SIZE * records), POINTS_FILE_MAX_BYTES)
+        for size in (wanted, POINTS_FILE_MIN_BYTES, POINTS_FILE_SCRAPS_BYTES):
+            try:
+                self._start_file(size)
+                break
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or size == POINTS_FILE_SCRAPS_BYTES:
+                    raise
+        self._file_bytes = min(self._file_bytes * POINTS_FILE_GROWTH, POINTS_FILE_MAX_BYTES)
+
+    def _start_file(self, size: int) -> None:
+        path = self._folder / f"{self.writer}.{self._file_index}.points"
+        first_seq = self.seq
+        fd = self._fs.create(path)
+        try:
+            buffer = self._prepare(fd, size, encode_header(self.writer, first_seq))
+        except OSError:
+            os.close(fd)
+            self._fs.unlink(path)
+            raise
+        if self.fd >= 0:
+            self._retired.append((self.fd, self.buffer, self.offset))
+        self._first_seq = first_seq
+        self.fd, self.buffer, self.offset, self._end = fd, buffer, HEADER_SIZE, size
+        self._synced_offset = 0
+        self._file_index += 1
+        self._folder_dirty = True
+
+    def _prepare(self, fd: int, size: int, header: bytes) -> mmap.mmap | bytearray:
+        self._fs.allocate(fd, size)
+        self._fs.write_at(fd, header, 0)
+        return mmap.mmap(fd, size)
+
+    @property
+    def seq(self) -> int:
+        """How many points this writer has stored: the seq of the next one."""
+        return self._first_seq + (self.offset - HEADER_SIZE) // RECORD_SIZE
+
+    def sync(self) -> None:
+        """Make the points stored so far survive power loss; called by the flusher, and by whoever wants it now.
+
+        Raises:
+            OSError: the disk says no; they are still there for ``kill -9``.
+        """
+        with self._sync_lock:
+            with self.lock:
+                retired, self._retired = self._retired, []
+                fd, offset = self.fd, self.offset
+                folder_dirty, self._folder_dirty = self._folder_dirty, False
+            try:
+                for old_fd, _, _ in retired:
+                    self._fs.sync(old_fd)
+                if fd >= 0 and offset != self._synced_offset:
+                    self._fs.sync(fd)
+                    self._synced_offset = offset
+                if folder_dirty:
+                    self._fs.sync_folder(self._folder)
+            finally:
+                for old_fd, old_buffer, end in retired:
+                    self._release(old_fd, old_buffer, end)
+
+    def _release(self, fd: int, buffer: mmap.mmap | bytearray, end: int) -> None:
+        """Unmap and close a file that takes no more points, giving back what it did not use."""
+        if isinstance(buffer, mmap.mmap):
+            buffer.close()
+        with contextlib.suppress(OSError):
+            self._fs.truncate(fd, end)
+        os.close(fd)
+
+    def close(self) -> None:
+        """No more points: sync, trim and close the files. Errors of the disk are told to ``on_loss``, not raised."""
+        with self.lock:
+            self._closed = True
+            fd, buffer, end = self.fd, self.buffer, self.offset
+            if fd >= 0:
+                self._retired.append((fd, buffer, end))
+                self._first_seq, self.offset = self.seq, HEADER_SIZE
+                self.fd, self.buffer, self._end = -1, _NOTHING, 0
+        try:
+            self.sync()
+        except OSError as error:
+            self._on_loss(error)
+
+    def abandon(self) -> None:
+        """Let go of the files of a parent process after a fork, without touching what is in them."""
+        for fd, buffer, _ in [*self._retired, (self.fd, self.buffer, 0)]:
+            if isinstance(buffer, mmap.mmap):
+                buffer.close()
+            if fd >= 0:
+                os.close(fd)
+
+
+class WrittenPointJournal(PointJournal):
+    """The same records through ``write``, where mapping is refused or unsafe (network file systems)."""
+
+    def log(self, key: str, value: float, step: int | None = None, time: int | None = None) -> None:
+        """One point, in one write."""
+        self._log_many_slowly({key: value}, step, time_ns() if time is None else time)
+
+    def log_many(self, values: Mapping[str, float], step: int | None = None, time: int | None = None) -> None:
+        """One point for each key, a write each."""
+        self._log_many_slowly(values, step, time_ns() if time is None else time)
+
+    def _put(self, number: int, step: int, time: int, value: float) -> None:
+        if self._rolling:
+            self._deferred.append((number, step, time, value))
+        elif self._room(1):
+            try:
+                self._write_whole(memoryview(record_bytes(step, time, value, number, self.offset)))
+            except OSError as error:
+                self._lose(1, error)
+
+    def _prepare(self, fd: int, size: int, header: bytes) -> mmap.mmap | bytearray:
+        self._fs.write_at(fd, header, 0)
+        return _NOTHING
+
+
+def open_points(
+    folder: Path,
+    writer: str,
+    *,
+    fs: FileSystem = LOCAL,
+    on_new_metric: Callable[[int, str], None],
+    on_loss: Callable[[OSError], None],
+) -> PointJournal:
+    """The kind of point journal that is safe on the file system of ``folder`` (``MLTRACK_JOURNAL``: mmap or write)."""
+    mode = os.environ.get("MLTRACK_JOURNAL") or ("write" if is_network(folder) else "mmap")
+    kind = WrittenPointJournal if mode == "write" else PointJournal
+    return kind(folder, writer, fs=fs, on_new_metric=on_new_metric, on_loss=on_loss)
+
+
+# --- what may be logged ----------------------------------------------------------------------------------------
+
+
+def check_key(key: object) -> str:
+    """A metric's, param's or tag's name: non-empty text of at most 65,535 bytes.
+
+    Raises:
+        InvalidMetricError: it is something else.
+    """
+    if type(key) is str and key and len(key) <= KEY_BYTES_MAX // 4:
+        return key
+    if not isinstance(key, str) or not key or len(key.encode("utf-8", "replace")) > KEY_BYTES_MAX:
+        raise InvalidMetricError(
+            f"{_short(key)} is no metric name", hint="a name is a non-empty str of at most 65,535 bytes"
+        )
+    return str(key)
+
+
+def _number(key: object, value: object) -> float:
+    """``value`` as float64, NaN and infinities included; text is refused though ``float`` takes it."""
+    if not isinstance(value, (str, bytes, bytearray)):
+        try:
+            return float(value)  # type: ignore[arg-type]  # that is what is being found out
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            pass
+    raise InvalidMetricError(
+        f"metric {_short(key)}: {_short(value)} is no number", hint="give a value that float() takes"
+    )
+
+
+def integer(what: str, value: object) -> int:
+    """``value`` as a signed 64-bit integer.
+
+    Raises:
+        InvalidMetricError: it is none.
+    """
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = 1 << 63
+    if not -(1 << 63) <= number < 1 << 63:
+        raise InvalidMetricError(f"{what} {_short(value)} is no 64-bit integer", hint=f"give an int as {what}")
+    return number
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,122 @@
+"""An append-only file of checksummed JSON lines: events, the workspace and the ledgers are all one of these.
+
+A torn last line never happened. A bad line in the middle is corruption: reported with its path and offset, and the
+lines around it are still read. An append that failed half-way is cut off again, so the next one starts a line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mltrack.errors import CorruptionError
+from mltrack.format import BadLine, decode_line, encode_line
+from mltrack.fs import LOCAL, FileSystem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+__all__ = ["JsonLog", "LogRead", "read_log"]
+
+
+class LogRead(NamedTuple):
+    """What read_log found: the lines' fields, the byte after the last whole line, and the damage met."""
+
+    lines: list[dict[str, Any]]
+    end: int
+    damage: list[CorruptionError]
+
+
+def read_log(path: Path, start: int = 0) -> LogRead:
+    """Every good line from byte ``start`` on. A missing file is an empty one.
+
+    Raises:
+        OSError: the file is there and can't be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            file.seek(start)
+            data = file.read()
+    except FileNotFoundError:
+        return LogRead([], start, [])
+    lines: list[dict[str, Any]] = []
+    damage: list[CorruptionError] = []
+    at = 0
+    whole = data.rfind(b"\n") + 1
+    for line in data[:whole].split(b"\n")[:-1]:
+        try:
+            lines.append(decode_line(line))
+        except BadLine as error:
+            damage.append(
+                CorruptionError(
+                    f"{path}: bad line at byte {start + at}: {error}",
+                    path=str(path),
+                    offset=start + at,
+                    hint="the lines around it are intact; restore the file from a copy to get this one back",
+                )
+            )
+        at += len(line) + 1
+    return LogRead(lines, start + whole, damage)
+
+
+class JsonLog:
+    """One such file open for appending by one process."""
+
+    def __init__(self, path: Path, *, fs: FileSystem = LOCAL, create: bool = False) -> None:
+        """Open ``path``; ``create`` insists that it is new. A torn tail left by a crash is cut off.
+
+        Raises:
+            OSError: the file can't be opened (FileExistsError with ``create`` when it is there).
+        """
+        self.path = path
+        self._fs = fs
+        self.fd = fs.create(path) if create else fs.open_append(path)
+        self._size = 0 if create else self._cut_torn_tail()
+        self._torn = False
+
+    def _cut_torn_tail(self) -> int:
+        size = os.fstat(self.fd).st_size
+        step, end = 1 << 16, size
+        while end > 0:
+            at = max(0, end - step)
+            newline = os.pread(self.fd, end - at, at).rfind(b"\n")
+            if newline >= 0:
+                end = at + newline + 1
+                break
+            end = at
+        if end != size:
+            self._fs.truncate(self.fd, end)
+        return end
+
+    def append(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Add lines in one write: when this returns they survive ``kill -9``; sync() makes them survive power loss.
+
+        Raises:
+            OSError: nothing was added (a full disk, a lost mount).
+        """
+        data = b"".join([encode_line(line) for line in lines])
+        if self._torn:
+            self._cut_failed_append()
+        try:
+            self._fs.write_all(self.fd, data)
+        except OSError:
+            self._torn = True
+            with contextlib.suppress(OSError):
+                self._cut_failed_append()
+            raise
+        self._size += len(data)
+
+    def _cut_failed_append(self) -> None:
+        self._fs.truncate(self.fd, self._size)
+        os.lseek(self.fd, self._size, os.SEEK_SET)
+        self._torn = False
+
+    def sync(self) -> None:
+        """Return when all appended lines are on the disk."""
+        self._fs.sync(self.fd)
+
+    def close(self) -> None:
+        """Close the file (without a sync)."""
+        os.close(self.fd)

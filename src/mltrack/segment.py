@@ -1,0 +1,236 @@
+"""Segments: a writer's sealed points as Parquet, sorted by metric in blocks of a quarter million rows.
+
+A segment holds the columns ``metric, seq, step, time, value``. Its rows come in *blocks* of consecutive seqs; a block
+is sorted by (metric, seq) and cut into row groups, so that reading one metric opens few of them, and reading in the
+order of logging needs one block in memory at a time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mltrack.errors import CorruptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+__all__ = [
+    "POINTS_SCHEMA",
+    "PointColumns",
+    "SegmentName",
+    "read_blocks",
+    "read_metric",
+    "segment_name",
+    "write_segment",
+]
+
+BLOCK_ROWS = 1 << 18
+ROW_GROUP_ROWS = 1 << 15
+ZSTD_LEVEL = 3
+
+POINTS_SCHEMA = pa.schema(
+    [
+        ("metric", pa.dictionary(pa.int32(), pa.string())),
+        ("seq", pa.int64()),
+        ("step", pa.int64()),
+        ("time", pa.timestamp("ns", tz="UTC")),
+        ("value", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PointColumns:
+    """Points of one writer in the order of logging: ``keys[codes[i]]`` is the metric of point ``i``; times in ns."""
+
+    keys: Sequence[str]
+    codes: npt.NDArray[np.int64]
+    seqs: npt.NDArray[np.int64]
+    steps: npt.NDArray[np.int64]
+    times: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, index: npt.NDArray[np.int64] | npt.NDArray[np.bool_] | slice) -> PointColumns:
+        """The points at ``index``, keys unchanged."""
+        return PointColumns(
+            self.keys,
+            self.codes[index],
+            self.seqs[index],
+            self.steps[index],
+            self.times[index],
+            self.values[index],
+        )
+
+    def to_table(self) -> pa.Table:
+        """As an Arrow table of POINTS_SCHEMA."""
+        metric = pa.DictionaryArray.from_arrays(self.codes.astype(np.int32), pa.array(self.keys, pa.string()))
+        time = pa.array(self.times).cast(POINTS_SCHEMA.field("time").type)
+        return pa.Table.from_arrays(
+            [metric, pa.array(self.seqs), pa.array(self.steps), time, pa.array(self.values)], schema=POINTS_SCHEMA
+        )
+
+
+class SegmentName(NamedTuple):
+    """What a segment's file name says: its writer and its first and last seq."""
+
+    writer: str
+    first: int
+    last: int
+
+
+_NAME = re.compile(r"([0-9a-f]{16})\.(\d+)-(\d+)\.parquet")
+
+
+def segment_name(name: str) -> SegmentName | None:
+    """``<writer>.<first>-<last>.parquet`` taken apart; None for any other name."""
+    match = _NAME.fullmatch(name)
+    return SegmentName(match[1], int(match[2]), int(match[3])) if match else None
+
+
+def write_segment(path: Path, blocks: Iterable[PointColumns]) -> int:
+    """Write blocks (at most BLOCK_ROWS points each, seqs ascending throughout) to ``path``; returns the rows written.
+
+    The file is not synced: publish it.
+
+    Raises:
+        OSError: it could not be written whole; the caller removes it.
+    """
+    rows = 0
+    with pq.ParquetWriter(
+        path,
+        POINTS_SCHEMA,
+        compression="zstd",
+        compression_level=ZSTD_LEVEL,
+        use_dictionary=["metric"],
+        column_encoding={
+            "seq": "DELTA_BINARY_PACKED",
+            "step": "DELTA_BINARY_PACKED",
+            "time": "DELTA_BINARY_PACKED",
+            "value": "BYTE_STREAM_SPLIT",
+        },
+        write_page_checksum=True,
+        store_schema=False,
+    ) as writer:
+        for block in blocks:
+            # by metric name, and within one in the order of logging, so that row groups hold few metrics each
+            rank = np.argsort(np.argsort(np.asarray(block.keys, dtype=object)))
+            order = np.argsort(rank[block.codes].astype(np.uint32), kind="stable")
+            writer.write_table(block.take(order).to_table(), row_group_size=ROW_GROUP_ROWS)
+            rows += len(block)
+    return rows
+
+
+def _damaged(path: Path, error: Exception) -> CorruptionError:
+    return CorruptionError(
+        f"{path}: {error}", path=str(path), hint="restore the file from a copy; the other files are not affected"
+    )
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=["metric"], memory_map=False)
+    except pa.ArrowInvalid as error:
+        raise _damaged(path, error) from error
+    missing = {"metric", "seq", "step", "time", "value"} - set(file.schema_arrow.names)
+    if missing:
+        raise CorruptionError(f"{path}: no column {sorted(missing)[0]}", path=str(path), hint="this is no segment")
+    return file
+
+
+def _metric_codes(table: pa.Table) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """The metric column as names and, for each row, the index of its name."""
+    column = table.column("metric")
+    if not pa.types.is_dictionary(column.type):
+        column = pc.dictionary_encode(column)
+    whole = pa.chunked_array(column.unify_dictionaries().chunks, column.type).combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):
+        whole = whole.chunk(0) if whole.num_chunks else pa.array([], column.type)
+    return whole.dictionary.to_pylist(), whole.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _columns(table: pa.Table) -> PointColumns:
+    return PointColumns(
+        *_metric_codes(table),
+        table.column("seq").to_numpy(),
+        table.column("step").to_numpy(),
+        table.column("time").cast(pa.int64()).to_numpy(),
+        table.column("value").to_numpy(),
+    )
+
+
+def read_blocks(path: Path, first: int = 0) -> Iterator[PointColumns]:
+    """The points with seq >= ``first``, in the order of logging, a block at a time.
+
+    Raises:
+        CorruptionError: the file, or a page of it, fails its checksum or shape.
+        FileNotFoundError: it is gone.
+    """
+    with _open(path) as file:
+        for groups in _blocks(file):
+            if groups[1] < first:
+                continue
+            try:
+                columns = _columns(file.read_row_groups(groups[0], columns=["metric", "seq", "step", "time", "value"]))
+            except (pa.ArrowInvalid, OSError) as error:
+                raise _damaged(path, error) from error
+            order = np.argsort(columns.seqs, kind="stable")
+            if first:
+                order = order[columns.seqs[order] >= first]
+            yield columns.take(order)
+
+
+def _blocks(file: pq.ParquetFile) -> list[tuple[list[int], int]]:
+    """Row groups whose ranges of seq overlap, together with the last seq of each such block."""
+    at = file.schema_arrow.get_field_index("seq")
+    blocks: list[tuple[list[int], int]] = []
+    for group in range(file.num_row_groups):
+        statistics = file.metadata.row_group(group).column(at).statistics
+        low, high = (statistics.min, statistics.max) if statistics is not None else (0, (1 << 63) - 1)
+        if blocks and low <= blocks[-1][1]:
+            blocks[-1] = ([*blocks[-1][0], group], max(high, blocks[-1][1]))
+        else:
+            blocks.append(([group], high))
+    return blocks
+
+
+def read_metric(path: Path, key: str) -> pa.Table:
+    """The points of one metric: columns ``seq, step, time, value``, in the order of logging.
+
+    Raises:
+        CorruptionError, FileNotFoundError: as read_blocks.
+    """
+    columns = ["seq", "step", "time", "value"]
+    with _open(path) as file:
+        at = file.schema_arrow.get_field_index("metric")
+        groups = []
+        for group in range(file.num_row_groups):
+            statistics = file.metadata.row_group(group).column(at).statistics
+            if statistics is None or not statistics.has_min_max or statistics.min <= key <= statistics.max:
+                groups.append(group)
+        try:
+            table = file.read_row_groups(groups, columns=["metric", *columns])
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _damaged(path, error) from error
+    keys, codes = _metric_codes(table)
+    if key not in keys:
+        return table.select(columns).slice(0, 0)
+    rows = np.flatnonzero(codes == keys.index(key))
+    if not len(rows):
+        return table.select(columns).slice(0, 0)
+    if rows[-1] - rows[0] + 1 == len(rows):  # sorted by metric: one range within one block
+        return table.select(columns).slice(int(rows[0]), len(rows))
+    return table.select(columns).take(rows)

@@ -1,0 +1,246 @@
+"""The fold: a run's event lines and points become its state. The same files give the same state, in any order read.
+
+Where two writers disagree, the order of (time, writer, seq) decides: the first param stands, the last tag does.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mltrack.entities import (
+    ACTIVE,
+    DEFAULT_EXPERIMENT_ID,
+    DEFAULT_EXPERIMENT_NAME,
+    Artifact,
+    Event,
+    Position,
+    RunInfo,
+    WriterInfo,
+)
+from mltrack.jsonlog import read_log
+from mltrack.store.liveness import is_alive
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mltrack.errors import CorruptionError
+    from mltrack.store.layout import RunFolder
+
+__all__ = ["RunState", "WriterState"]
+
+_SUFFIX = ".jsonl"
+
+
+@dataclass(slots=True)
+class WriterState:
+    """What one events file says of its writer, and how far it has been read."""
+
+    writer: str
+    role: str = "edit"
+    host: str = ""
+    pid: int = 0
+    opened: int = 0
+    locked: bool = True
+    ended: bool = False
+    alive: bool = False
+    events: int = 0  # the seq after the last event read
+    end_byte: int = 0
+    last_time: int = 0
+    keys: list[str] = field(default_factory=list)  # metric names by number
+
+    def info(self, points: int) -> WriterInfo:
+        """The public view, with the writer's points counted by the caller."""
+        position = Position(self.events, points)
+        return WriterInfo(self.writer, self.role, self.host, self.pid, self.opened, self.ended, self.alive, position)
+
+
+class RunState:
+    """The folded state of one run; ``update`` reads what was appended since."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.writers: dict[str, WriterState] = {}
+        self.damage: list[CorruptionError] = []
+        self.start: Mapping[str, Any] = {}
+        self.lost = 0
+        self._params: dict[str, tuple[tuple[int, str, int], str]] = {}
+        self._tags: dict[str, tuple[tuple[int, str, int], str | None]] = {}
+        self._artifacts: dict[str, tuple[tuple[int, str, int], Artifact | None]] = {}
+        self._stage: tuple[tuple[int, str, int], str] = ((0, "", 0), ACTIVE)
+        self._ending: tuple[tuple[int, str, int], str, str, int | None] = ((0, "", 0), "", "", None)
+
+    def update(self) -> list[Event]:
+        """Read the lines appended since the last call and look who is alive; returns the new events in their order.
+
+        Raises:
+            OSError: a file is there and can't be read.
+        """
+        try:
+            names = sorted(os.listdir(self.folder.events))
+        except FileNotFoundError:
+            names = []
+        events: list[Event] = []
+        for name in names:
+            if name.endswith(_SUFFIX) and not name.startswith("."):
+                events += self._read(name)
+        events.sort(key=lambda event: (event.time, event.writer, event.seq))
+        for event in events:
+            self._apply(event)
+        return events
+
+    def _read(self, name: str) -> list[Event]:
+        path = self.folder.events / name
+        writer = self.writers.setdefault(name[: -len(_SUFFIX)], WriterState(name[: -len(_SUFFIX)]))
+        # life is asked before the lines are read: a writer seen dead here has written all it ever will
+        before = writer.alive
+        if not writer.opened or before:
+            writer.alive = is_alive(
+                path, locked=writer.locked, host=writer.host, pid=writer.pid, opened_ns=writer.opened
+            )
+        elif os.stat(path).st_size == writer.end_byte:
+            return []
+        read = read_log(path, writer.end_byte)
+        writer.end_byte = read.end
+        self.damage += read.damage
+        events = []
+        for line in read.lines:
+            try:
+                seq, time, kind = int(line.pop("seq")), int(line.pop("time")), str(line.pop("type"))
+            except (KeyError, TypeError, ValueError):
+                continue  # a line of a later format: unknown to this reader, and harmless
+            events.append(Event(writer.writer, seq, time, kind, line))
+            writer.events = max(writer.events, seq + 1)
+            writer.last_time = max(writer.last_time, time)
+            if kind == "writer" and not writer.opened:
+                self._meet(writer, time, line, path_alive=writer.alive)
+            elif kind == "metric":
+                _set_at(writer.keys, int(line["number"]), str(line["key"]))
+            elif kind == "end":
+                writer.ended = True
+        return events
+
+    def _meet(self, writer: WriterState, time: int, line: Mapping[str, Any], *, path_alive: bool) -> None:
+        writer.role = str(line.get("role", "edit"))
+        writer.host = str(line.get("host", ""))
+        writer.pid = int(line.get("pid", 0))
+        writer.locked = bool(line.get("locked", True))
+        writer.opened = time
+        if not writer.locked:
+            path = self.folder.events / f"{writer.writer}{_SUFFIX}"
+            writer.alive = is_alive(path, locked=False, host=writer.host, pid=writer.pid, opened_ns=time)
+        else:
+            writer.alive = path_alive
+
+    def _apply(self, event: Event) -> None:
+        order = (event.time, event.writer, event.seq)
+        fields = event.fields
+        match event.type:
+            case "start":
+                if not self.start:
+                    self.start = fields
+            case "param":
+                held = self._params.get(fields["key"])
+                if held is None or order < held[0]:
+                    self._params[fields["key"]] = (order, fields["value"])
+            case "tag":
+                tag = self._tags.get(fields["key"])
+                if tag is None or order > tag[0]:
+                    self._tags[fields["key"]] = (order, fields["value"])
+            case "artifact":
+                path = fields["path"]
+                if path not in self._artifacts or order > self._artifacts[path][0]:
+                    gone = fields.get("deleted", False)
+                    artifact = None if gone else Artifact(path, fields["size"], fields["sha256"], event.time)
+                    self._artifacts[path] = (order, artifact)
+            case "end" | "status":
+                if order > self._ending[0]:
+                    self._ending = (order, event.type, fields["status"], fields.get("end_time"))
+            case "lifecycle":
+                if order > self._stage[0]:
+                    self._stage = (order, fields["stage"])
+            case "lost":
+                self.lost += int(fields.get("points", 0))
+
+    # --- the state ---
+
+    @property
+    def exists(self) -> bool:
+        """Whether this folder holds a run at all: its start was written."""
+        return bool(self.start)
+
+    @property
+    def params(self) -> dict[str, str]:
+        """Params by key."""
+        return {key: value for key, (_, value) in self._params.items()}
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags by key."""
+        return {key: value for key, (_, value) in self._tags.items() if value is not None}
+
+    @property
+    def artifacts(self) -> list[Artifact]:
+        """Artifacts in order of path."""
+        return sorted((a for _, a in self._artifacts.values() if a is not None), key=lambda artifact: artifact.path)
+
+    @property
+    def live(self) -> bool:
+        """Whether a process that runs this run (not one that merely edited it) still has it open."""
+        return any(w.alive and not w.ended and w.role != "edit" for w in self.writers.values())
+
+    @property
+    def last_time(self) -> int:
+        """When its last event was written, in ns."""
+        return max((w.last_time for w in self.writers.values()), default=0)
+
+    def outcome(self) -> tuple[str, int | None, bool]:
+        """Status, end time (ns; None while it runs), and whether it crashed.
+
+        A process that has the run open makes it RUNNING, unless someone set a status after that process opened it. Of a
+        run nobody has open the last ending holds; it crashed when a process opened it later and is gone without one.
+        """
+        (ended_at, _, _), kind, status, end_time = self._ending
+        unended = [w for w in self.writers.values() if w.role in ("create", "resume") and not w.ended]
+        if any(w.alive and not (kind == "status" and w.opened < ended_at) for w in unended):
+            return "RUNNING", None, False
+        if kind and all(w.opened < ended_at for w in unended):
+            return status, end_time, False
+        return "FAILED", None, True
+
+    def info(self, *, end_of_points: int = 0) -> RunInfo:
+        """MLflow's view. ``end_of_points`` is the time (ns) of the last point, which ends a run that crashed."""
+        status, end_time, crashed = self.outcome()
+        if crashed:
+            end_time = max(self.last_time, end_of_points)
+        tags, start = self.tags, self.start
+        return RunInfo(
+            run_id=self.folder.run_id,
+            run_name=tags.get("mlflow.runName", str(start.get("run_name", ""))),
+            experiment_id=str(start.get("experiment_id", DEFAULT_EXPERIMENT_ID)),
+            experiment_name=str(start.get("experiment_name", DEFAULT_EXPERIMENT_NAME)),
+            status=status,
+            start_time=int(start.get("start_time", 0)) // 1_000_000,
+            end_time=None if end_time is None else end_time // 1_000_000,
+            lifecycle_stage=self._stage[1],
+            user_id=tags.get("mlflow.user", ""),
+            parent_run_id=tags.get("mlflow.parentRunId"),
+            crashed=crashed,
+            live=self.live,
+            artifact_uri=str(self.folder.artifacts),
+        )
+
+
+def _set_at(keys: list[str], number: int, key: str) -> None:
+    if number > len(keys):
+        keys.extend(unnamed(n) for n in range(len(keys), number))
+    if number == len(keys):
+        keys.append(key)
+    else:
+        keys[number] = key
+
+
+def unnamed(number: int) -> str:
+    """What a metric is called whose name was on a line that is damaged: its points are kept all the same."""
+    return f"unnamed/{number}"

@@ -1,0 +1,174 @@
+"""Where everything lies inside a store, how a store is found, and its version."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from mltrack.errors import InvalidPathError, NotFoundError, StoreError, StoreVersionError
+from mltrack.format import FORMAT_VERSION, BadLine, decode_line, encode_line
+from mltrack.fs import LOCAL, FileSystem
+
+__all__ = ["STORE_FOLDER", "Layout", "RunFolder", "find_store", "is_run_id", "new_run_id"]
+
+STORE_FOLDER = ".mltrack"
+STORE_VARIABLE = "MLTRACK_STORE"
+
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+_REMOTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def new_run_id() -> str:
+    """32 random hex digits."""
+    return os.urandom(16).hex()
+
+
+def is_run_id(text: str) -> bool:
+    """Whether ``text`` has the shape of a run id (which is also a safe folder name)."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
+def find_store(path: str | os.PathLike[str] | None = None) -> Path:
+    """The store's folder: ``path``, else ``$MLTRACK_STORE``, else the nearest .mltrack upward, else ./.mltrack.
+
+    It need not exist yet.
+    """
+    named = path if path is not None else os.environ.get(STORE_VARIABLE)
+    if named:
+        return Path(named).expanduser().absolute()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / STORE_FOLDER / "store.json").is_file():
+            return folder / STORE_FOLDER
+    return here / STORE_FOLDER
+
+
+class RunFolder:
+    """The folder of one run and the names inside it."""
+
+    __slots__ = ("artifacts", "events", "path", "points", "run_id", "segments")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.run_id = path.name
+        self.events = path / "events"
+        self.points = path / "points"
+        self.segments = path / "segments"
+        self.artifacts = path / "artifacts"
+
+    def make(self, fs: FileSystem) -> None:
+        """Make the folders that every run has."""
+        for folder in (self.events, self.points, self.segments):
+            fs.make_folder(folder)
+
+
+class Layout:
+    """A store that exists, in a version known here."""
+
+    __slots__ = ("changed", "root", "runs", "store_id", "workspace")
+
+    def __init__(self, root: Path, store_id: str) -> None:
+        self.root = root
+        self.store_id = store_id
+        self.runs = root / "runs"
+        self.workspace = root / "workspace"
+        self.changed = root / "changed"
+
+    def run(self, run_id: str) -> RunFolder:
+        """The folder of a run, which may not exist.
+
+        Raises:
+            InvalidPathError: that is no run id.
+        """
+        if not is_run_id(run_id):
+            raise InvalidPathError(f"{run_id!r} is no run id", hint="a run id is 32 lower-case hex digits")
+        return RunFolder(self.runs / run_id)
+
+    def remote(self, name: str) -> Path:
+        """The folder that keeps what a remote acknowledged.
+
+        Raises:
+            InvalidPathError: the name can't be a folder's.
+        """
+        if not _REMOTE_NAME.fullmatch(name):
+            raise InvalidPathError(f"{name!r} is no remote name", hint="use letters, digits, '.', '_' and '-'")
+        return self.root / "remotes" / name
+
+    @classmethod
+    def open(cls, root: Path) -> Layout:
+        """The store in ``root``.
+
+        Raises:
+            NotFoundError: there is none.
+            StoreVersionError: a newer mltrack made it.
+            StoreError: its store.json can't be read.
+        """
+        path = root / "store.json"
+        try:
+            line = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFoundError(
+                f"no mltrack store at {root}",
+                hint="name one with --store or MLTRACK_STORE, or make one: mltrack init",
+            ) from None
+        except OSError as error:
+            raise StoreError(f"{path} can't be read: {error.strerror}", hint="check its permissions") from error
+        try:
+            fields = decode_line(line.rstrip(b"\n"))
+            version, store_id = int(fields["format"]), str(fields["store_id"])
+        except (BadLine, KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"{path} is damaged: {error}", hint="the runs beside it are not affected; restore this file from a copy"
+            ) from error
+        if version > FORMAT_VERSION:
+            raise StoreVersionError(
+                f"{root} has store format {version}; this mltrack knows formats up to {FORMAT_VERSION}",
+                hint="upgrade mltrack: pip install -U mltrack",
+            )
+        return cls(root, store_id)
+
+    @classmethod
+    def open_or_create(cls, root: Path, *, now_ns: int, fs: FileSystem = LOCAL) -> Layout:
+        """The store in ``root``, made when there is none. Processes that make it at the same time agree on one.
+
+        Raises:
+            StoreError, StoreVersionError: as open, or the folder can't be made.
+        """
+        try:
+            return cls.open(root)
+        except NotFoundError:
+            pass
+        store_id = os.urandom(16).hex()
+        line = encode_line({"format": FORMAT_VERSION, "store_id": store_id, "created": now_ns})
+        layout = cls(root, store_id)
+        try:
+            for folder in (layout.runs, layout.workspace, layout.changed):
+                fs.make_folder(folder)
+            _publish_once(root / "store.json", line, fs)
+        except (FileExistsError, NotADirectoryError, PermissionError) as error:
+            raise StoreError(
+                f"no store can be made at {root}: {error.strerror}",
+                hint="name another place with --store or MLTRACK_STORE",
+            ) from error
+        return cls.open(root)
+
+
+def _publish_once(path: Path, data: bytes, fs: FileSystem) -> None:
+    """Publish a file unless another process got there first."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    fd = fs.create(temporary)
+    try:
+        fs.write_all(fd, data)
+        fs.sync(fd)
+    finally:
+        os.close(fd)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        if not path.exists():
+            fs.rename(temporary, path)
+    fs.unlink(temporary)
+    fs.sync_folder(path.parent)

@@ -1,0 +1,193 @@
+"""Reading a writer's points wherever they lie: journals that are being written, segments, or both during a seal.
+
+A sealer publishes the segment before it deletes the journals, so a reader opens the journals first and lists the
+segments afterwards: it misses nothing, and takes each seq once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from mltrack.errors import CorruptionError
+from mltrack.format import HEADER_SIZE, RECORD_SIZE, BadLine, decode_header, decode_records
+from mltrack.segment import PointColumns, SegmentName, read_blocks, read_metric, segment_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+    import pyarrow as pa
+
+    from mltrack.store.layout import RunFolder
+
+    Keys = Callable[[int], Sequence[str]]  # keys(n): a writer's metric names by number, at least up to number n
+
+__all__ = ["JournalFile", "count_points", "open_journals", "read_key", "read_points", "segments_of"]
+
+PIECE_BYTES = RECORD_SIZE << 15  # 1 MiB, 32,768 records: how much of a journal is read at a time
+
+_JOURNAL_NAME = re.compile(r"([0-9a-f]{16})\.(\d+)\.points")
+
+
+class JournalFile(NamedTuple):
+    """One points file held open: where it lies and the seq of its first record."""
+
+    path: Path
+    fd: int
+    first_seq: int
+
+    def pieces(self, start: int, whole: bool) -> Iterator[tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]]:
+        """Committed records and their seqs from seq ``start`` on.
+
+        A live file is read up to its first missing mark; ``whole`` reads past one (the writer is dead).
+        """
+        offset = HEADER_SIZE + RECORD_SIZE * max(0, start - self.first_seq)
+        while True:
+            data = os.pread(self.fd, PIECE_BYTES, offset)
+            records, slots = decode_records(data, offset)
+            if not whole and len(slots) and slots[-1] + 1 != len(slots):
+                end = int(np.flatnonzero(slots != np.arange(len(slots)))[0])
+                records, slots = records[:end], slots[:end]
+            if len(slots):
+                yield records, slots + (self.first_seq + (offset - HEADER_SIZE) // RECORD_SIZE)
+            if len(data) < PIECE_BYTES or (not whole and len(slots) < PIECE_BYTES // RECORD_SIZE):
+                return
+            offset += len(data)
+
+
+def open_journals(folder: RunFolder, writer: str, stack: ExitStack, damage: list[CorruptionError]) -> list[JournalFile]:
+    """The writer's points files in order of seq, held open until ``stack`` closes. One that vanishes was sealed."""
+    found: list[JournalFile] = []
+    for name in _names(folder.points):
+        match = _JOURNAL_NAME.fullmatch(name)
+        if match is None or match[1] != writer:
+            continue
+        path = folder.points / name
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        stack.callback(os.close, fd)
+        try:
+            header = decode_header(os.pread(fd, HEADER_SIZE, 0))
+        except BadLine as error:
+            damage.append(CorruptionError(f"{path}: {error}", path=str(path), offset=0, hint="restore it from a copy"))
+            continue
+        if header is not None:
+            found.append(JournalFile(path, fd, header.first_seq))
+    return sorted(found, key=lambda journal: journal.first_seq)
+
+
+def segments_of(folder: RunFolder, writer: str) -> list[tuple[SegmentName, Path]]:
+    """The writer's segments in order of seq."""
+    names = [(segment_name(name), folder.segments / name) for name in _names(folder.segments)]
+    return sorted((name, path) for name, path in names if name is not None and name.writer == writer)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def read_points(
+    folder: RunFolder,
+    writer: str,
+    keys: Keys,
+    *,
+    first: int = 0,
+    whole: bool,
+    damage: list[CorruptionError],
+) -> Iterator[PointColumns]:
+    """A writer's points with seq >= ``first`` in the order of logging, in pieces; ``damage`` gets what is unreadable."""
+    with ExitStack() as stack:
+        journals = open_journals(folder, writer, stack, damage)
+        sources: list[tuple[int, Any]] = [(name.first, path) for name, path in segments_of(folder, writer)]
+        sources = sorted(
+            [*sources, *((j.first_seq, j) for j in journals)], key=lambda s: (s[0], type(s[1]) is JournalFile)
+        )
+        cursor = first
+        for _, source in sources:
+            try:
+                if isinstance(source, JournalFile):
+                    pieces = _journal_columns(source, cursor, whole, keys)
+                else:
+                    pieces = read_blocks(source, cursor)
+                for columns in pieces:
+                    if columns.seqs[0] < cursor:
+                        columns = columns.take(columns.seqs >= cursor)
+                    if len(columns):
+                        cursor = int(columns.seqs[-1]) + 1
+                        yield columns
+            except CorruptionError as error:
+                damage.append(error)
+
+
+def _journal_columns(journal: JournalFile, first: int, whole: bool, keys: Keys) -> Iterator[PointColumns]:
+    for records, seqs in journal.pieces(first, whole):
+        numbers = records["number"].astype(np.int64)
+        names = keys(int(numbers.max()))
+        yield PointColumns(names, numbers, seqs, records["step"], records["time"], records["value"])
+
+
+def read_key(
+    folder: RunFolder,
+    writer: str,
+    key: str,
+    keys: Keys,
+    *,
+    whole: bool,
+    damage: list[CorruptionError],
+) -> list[pa.Table]:
+    """One metric's points of one writer: tables of ``seq, step, time, value`` in the order of logging."""
+    import pyarrow as pa
+
+    tables: list[pa.Table] = []
+    with ExitStack() as stack:
+        journals = open_journals(folder, writer, stack, damage)
+        sealed = segments_of(folder, writer)
+        cursor = 0
+        for name, path in sealed:
+            try:
+                table = read_metric(path, key)
+            except CorruptionError as error:
+                damage.append(error)
+                continue
+            if name.first < cursor:
+                table = table.filter(table.column("seq").to_numpy() >= cursor)
+            cursor = max(cursor, name.last + 1)
+            tables.append(table)
+        parts: list[tuple[npt.NDArray[Any], ...]] = []
+        for journal in journals:
+            for records, seqs in journal.pieces(cursor, whole):
+                names = keys(int(records["number"].max()))
+                wanted = [number for number, name in enumerate(names) if name == key]
+                mine = (records["number"] == wanted[0]) if len(wanted) == 1 else np.isin(records["number"], wanted)
+                mine &= seqs >= cursor
+                chosen = records[mine]
+                if len(chosen):
+                    parts.append((seqs[mine], chosen["step"], chosen["time"], chosen["value"]))
+    if parts:
+        seq, step, time, value = (np.concatenate(column) for column in zip(*parts, strict=True))
+        stamps = pa.array(time).cast(pa.timestamp("ns", tz="UTC"))
+        tables.append(pa.table({"seq": seq, "step": step, "time": stamps, "value": value}))
+    return tables
+
+
+def count_points(folder: RunFolder, writer: str, *, whole: bool, damage: list[CorruptionError]) -> int:
+    """The seq after the writer's last point, without reading more than it must."""
+    with ExitStack() as stack:
+        journals = open_journals(folder, writer, stack, damage)
+        end = max((name.last + 1 for name, _ in segments_of(folder, writer)), default=0)
+        if journals:
+            for _, seqs in journals[-1].pieces(end, whole):
+                end = max(end, int(seqs[-1]) + 1)
+            end = max(end, journals[-1].first_seq)
+        return end
