@@ -216,7 +216,9 @@ _NETWORK = (
 
 
 def is_network(path: Path) -> bool:
-    """Whether ``path`` (which exists) lies on a file system where mapped writes may fail or not be seen by others."""
+    """Whether ``path``, which need not exist yet, lies where mapped writes may fail or not be seen by others."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
     try:
         device = os.stat(path).st_dev
         wanted = f"{os.major(device)}:{os.minor(device)}"

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = [
+    "SEAL_POINTS_MIN",
     "EventJournal",
     "PointJournal",
     "WrittenPointJournal",
@@ -51,6 +52,9 @@ POINTS_FILE_SCRAPS_BYTES = HEADER_SIZE + RECORD_SIZE * 126  # 4 KiB: what a near
 POINTS_FILE_GROWTH = 4
 RETRY_AFTER_LOSS_NS = 1_000_000_000  # after an append failed, the disk is asked again at most once a second
 KEY_BYTES_MAX = 65_535
+
+SEAL_POINTS_MIN = 4_096
+"""A writer with fewer points keeps its trimmed journal: it is smaller than a segment is worth, and opens faster."""
 
 _NOTHING = bytearray()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,7 @@ __all__ = [
     "POINTS_SCHEMA",
     "PointColumns",
     "SegmentName",
+    "column",
     "read_blocks",
     "read_metric",
     "segment_name",
@@ -77,11 +78,23 @@ class PointColumns:
 
     def to_table(self) -> pa.Table:
         """As an Arrow table of POINTS_SCHEMA."""
-        metric = pa.DictionaryArray.from_arrays(self.codes.astype(np.int32), pa.array(self.keys, pa.string()))
-        time = pa.array(self.times).cast(POINTS_SCHEMA.field("time").type)
-        return pa.Table.from_arrays(
-            [metric, pa.array(self.seqs), pa.array(self.steps), time, pa.array(self.values)], schema=POINTS_SCHEMA
-        )
+        metric = pa.DictionaryArray.from_arrays(column(self.codes, pa.int32()), _strings(self.keys))
+        rest = zip((self.seqs, self.steps, self.times, self.values), POINTS_SCHEMA.types[1:], strict=True)
+        return pa.Table.from_arrays([metric, *(column(array, kind) for array, kind in rest)], schema=POINTS_SCHEMA)
+
+
+def column(array: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
+    """An array as an Arrow column of a fixed-width type. (``pa.array`` would import pandas: too slow for a close.)"""
+    width: type = {pa.int32(): np.int32, pa.float64(): np.float64}.get(kind, np.int64)
+    held: npt.NDArray[Any] = np.ascontiguousarray(array, dtype=width)
+    return pa.Array.from_buffers(kind, len(held), [None, pa.py_buffer(held)])
+
+
+def _strings(texts: Sequence[str]) -> pa.StringArray:
+    encoded = [text.encode("utf-8", "replace") for text in texts]
+    offsets = np.zeros(len(encoded) + 1, np.int32)
+    np.cumsum([len(text) for text in encoded], out=offsets[1:])
+    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
 
 
 class SegmentName(NamedTuple):

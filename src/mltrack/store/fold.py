@@ -117,7 +117,7 @@ class RunState:
                 self._meet(writer, time, line, path_alive=writer.alive)
             elif kind == "metric":
                 _set_at(writer.keys, int(line["number"]), str(line["key"]))
-            elif kind == "end":
+            elif kind == "close":
                 writer.ended = True
         return events
 

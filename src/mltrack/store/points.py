@@ -15,7 +15,15 @@ import numpy as np
 
 from mltrack.errors import CorruptionError
 from mltrack.format import HEADER_SIZE, RECORD_SIZE, BadLine, decode_header, decode_records
-from mltrack.segment import PointColumns, SegmentName, read_blocks, read_metric, segment_name
+from mltrack.segment import (
+    POINTS_SCHEMA,
+    PointColumns,
+    SegmentName,
+    column,
+    read_blocks,
+    read_metric,
+    segment_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -106,7 +114,7 @@ def read_points(
     whole: bool,
     damage: list[CorruptionError],
 ) -> Iterator[PointColumns]:
-    """A writer's points with seq >= ``first`` in the order of logging, in pieces; ``damage`` gets what is unreadable."""
+    """A writer's points with seq >= ``first`` in the order of logging, by pieces; ``damage`` gets the unreadable."""
     with ExitStack() as stack:
         journals = open_journals(folder, writer, stack, damage)
         sources: list[tuple[int, Any]] = [(name.first, path) for name, path in segments_of(folder, writer)]
@@ -175,9 +183,9 @@ def read_key(
                 if len(chosen):
                     parts.append((seqs[mine], chosen["step"], chosen["time"], chosen["value"]))
     if parts:
-        seq, step, time, value = (np.concatenate(column) for column in zip(*parts, strict=True))
-        stamps = pa.array(time).cast(pa.timestamp("ns", tz="UTC"))
-        tables.append(pa.table({"seq": seq, "step": step, "time": stamps, "value": value}))
+        seq, step, time, value = (np.concatenate(part) for part in zip(*parts, strict=True))
+        columns = zip((seq, step, time, value), POINTS_SCHEMA.types[1:], strict=True)
+        tables.append(pa.Table.from_arrays([column(*pair) for pair in columns], names=["seq", "step", "time", "value"]))
     return tables
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mltrack.fs import LOCAL, TEMPORARY, FileSystem
+from mltrack.journal import SEAL_POINTS_MIN
 from mltrack.segment import BLOCK_ROWS, PointColumns, write_segment
 from mltrack.store.liveness import own_lock
 from mltrack.store.points import open_journals, read_points, segments_of
@@ -24,10 +25,7 @@ if TYPE_CHECKING:
     from mltrack.store.fold import RunState
     from mltrack.store.layout import RunFolder
 
-__all__ = ["SEAL_POINTS_MIN", "seal_dead_writers", "seal_writer"]
-
-SEAL_POINTS_MIN = 4_096
-"""A writer with fewer points keeps its trimmed journal: it is smaller than a segment is worth, and opens faster."""
+__all__ = ["seal_dead_writers", "seal_writer"]
 
 
 def seal_writer(

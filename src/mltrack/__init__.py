@@ -1,0 +1,105 @@
+"""mltrack: an embedded, local-first experiment tracker with sync.
+
+Record with MLflow's names (``start_run``, ``log_metric``, ``log_params`` ...), read with ``Store``. Importing this
+package imports nothing else: each name is loaded where it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+_WHERE = {
+    "errors": (
+        "BusyError CorruptionError FilterError InvalidMetricError InvalidPathError MltrackError NotFoundError "
+        "ParamConflictError RemoteError RunStateError StoreError StoreVersionError UsageError"
+    ),
+    "entities": "Artifact Event Experiment MetricSummary RunData RunInfo",
+    "fluent": (
+        "active_run create_experiment delete_experiment delete_run delete_tag end_run flush get_artifact_uri "
+        "get_experiment get_experiment_by_name get_run get_store last_active_run log log_artifact log_artifacts "
+        "log_dict log_figure log_image log_metric log_metrics log_param log_params log_series log_table log_text "
+        "search_runs set_experiment set_experiment_tag set_store set_tag set_tags start_run"
+    ),
+    "reading": "Store",
+    "run": "Run",
+    "store.stored_run": "StoredRun",
+}
+_MODULE_OF = {name: module for module, names in _WHERE.items() for name in names.split()}
+
+__all__ = sorted(_MODULE_OF)
+
+if TYPE_CHECKING:
+    from mltrack.entities import Artifact, Event, Experiment, MetricSummary, RunData, RunInfo
+    from mltrack.errors import (
+        BusyError,
+        CorruptionError,
+        FilterError,
+        InvalidMetricError,
+        InvalidPathError,
+        MltrackError,
+        NotFoundError,
+        ParamConflictError,
+        RemoteError,
+        RunStateError,
+        StoreError,
+        StoreVersionError,
+        UsageError,
+    )
+    from mltrack.fluent import (
+        active_run,
+        create_experiment,
+        delete_experiment,
+        delete_run,
+        delete_tag,
+        end_run,
+        flush,
+        get_artifact_uri,
+        get_experiment,
+        get_experiment_by_name,
+        get_run,
+        get_store,
+        last_active_run,
+        log,
+        log_artifact,
+        log_artifacts,
+        log_dict,
+        log_figure,
+        log_image,
+        log_metric,
+        log_metrics,
+        log_param,
+        log_params,
+        log_series,
+        log_table,
+        log_text,
+        search_runs,
+        set_experiment,
+        set_experiment_tag,
+        set_store,
+        set_tag,
+        set_tags,
+        start_run,
+    )
+    from mltrack.reading import Store
+    from mltrack.run import Run
+    from mltrack.store.stored_run import StoredRun
+
+    __version__: str
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("mltrack")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'mltrack' has no attribute {name!r}")
+    value = getattr(import_module(f"mltrack.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

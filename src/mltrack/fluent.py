@@ -1,0 +1,477 @@
+"""The module-level functions: MLflow's names and meanings, on the run that is active in this thread.
+
+A thread that has no run of its own logs to the run its process started last, where MLflow would start another one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+from mltrack.errors import NotFoundError, RunStateError, UsageError
+from mltrack.names import random_name
+from mltrack.recorder import Recorder
+from mltrack.run import Run, source_name
+from mltrack.store.layout import Layout, find_store, new_run_id
+from mltrack.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mltrack.entities import Experiment
+    from mltrack.reading import Store
+    from mltrack.store.stored_run import StoredRun
+
+EXPERIMENT_VARIABLES = ("MLTRACK_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_NAME")
+RUN_ID_VARIABLE = "MLTRACK_RUN_ID"
+
+_local = threading.local()  # .runs: this thread's active runs, innermost last; .recorder: the last one's
+_runs: list[Run] = []  # active runs of all threads
+_lock = threading.RLock()
+_store_path: str | os.PathLike[str] | None = None
+_experiment: Experiment | None = None
+_last_run: Run | None = None
+
+
+# --- where ---
+
+
+def set_store(path: str | os.PathLike[str] | None) -> None:
+    """Record into the store at ``path`` from now on; None goes back to the rule of ``Store.open``."""
+    global _store_path, _experiment
+    _store_path, _experiment = path, None
+
+
+def get_store() -> Store:
+    """The store that is recorded into, opened for reading; made where there is none."""
+    from mltrack.reading import Store
+
+    return Store(_layout())
+
+
+def _layout() -> Layout:
+    return Layout.open_or_create(find_store(_store_path), now_ns=time_ns())
+
+
+def _workspace(layout: Layout) -> Workspace:
+    return Workspace(layout, clock=time_ns)
+
+
+def set_experiment(experiment_name: str | None = None, *, experiment_id: str | None = None) -> Experiment:
+    """Make an experiment the one that new runs belong to; by name, made where there is none, or by id.
+
+    Raises:
+        UsageError: neither or both are given, or the experiment is deleted.
+        NotFoundError: there is none with that id.
+    """
+    global _experiment
+    if (experiment_name is None) == (experiment_id is None):
+        raise UsageError("set_experiment needs a name or an id", hint="set_experiment('my-experiment')")
+    workspace = _workspace(_layout())
+    _experiment = (
+        workspace.get_or_create(experiment_name) if experiment_name is not None else workspace.get(str(experiment_id))
+    )
+    return _experiment
+
+
+def create_experiment(name: str, tags: Mapping[str, Any] | None = None) -> str:
+    """Make an experiment; returns its id.
+
+    Raises:
+        UsageError: the name is empty or taken.
+    """
+    text = {key: str(value) for key, value in (tags or {}).items()}
+    return _workspace(_layout()).create(name, text).experiment_id
+
+
+def get_experiment(experiment_id: str) -> Experiment:
+    """The experiment with that id.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    return _workspace(_layout()).get(experiment_id)
+
+
+def get_experiment_by_name(name: str) -> Experiment | None:
+    """The experiment of that name, or None."""
+    return _workspace(_layout()).by_name(name)
+
+
+def set_experiment_tag(key: str, value: Any) -> None:
+    """Set a tag of the experiment that new runs belong to."""
+    layout = _layout()
+    _workspace(layout).set_tag(_chosen_experiment(layout, None).experiment_id, key, str(value))
+
+
+def delete_experiment(experiment_id: str) -> None:
+    """Mark an experiment as deleted.
+
+    Raises:
+        NotFoundError, UsageError: no such experiment; the default one.
+    """
+    _workspace(_layout()).set_stage(experiment_id, "deleted")
+
+
+def _chosen_experiment(layout: Layout, experiment_id: str | None) -> Experiment:
+    workspace = _workspace(layout)
+    if experiment_id is not None:
+        return workspace.get(experiment_id)
+    if _experiment is not None:
+        return _experiment
+    for variable in EXPERIMENT_VARIABLES:
+        if os.environ.get(variable):
+            return workspace.get_or_create(os.environ[variable])
+    return workspace.get("0")
+
+
+# --- runs ---
+
+
+def start_run(
+    run_id: str | None = None,
+    experiment_id: str | None = None,
+    run_name: str | None = None,
+    nested: bool = False,
+    parent_run_id: str | None = None,
+    tags: Mapping[str, Any] | None = None,
+    description: str | None = None,
+) -> Run:
+    """Start a run and make it active in this thread, or go on with one.
+
+    Args:
+        run_id: go on with this run: any number of processes may record into it at once. Without it, ``$MLTRACK_RUN_ID``
+            where that is set, else a new run.
+        experiment_id: where a new run belongs; without it, what set_experiment said, ``$MLTRACK_EXPERIMENT_NAME``, or
+            the default experiment.
+        run_name: its name; two words and a number when not given.
+        nested: allowed inside an active run, as its child.
+        parent_run_id: the parent, when it is not the active run.
+        tags: tags to set.
+        description: a text for MLflow's description field.
+
+    Raises:
+        RunStateError: a run is active and ``nested`` is not set; or the run to go on with is deleted.
+        NotFoundError: there is no such run or experiment.
+        StoreError: the store can't be written at all.
+    """
+    stack = _stack()
+    if stack and not nested:
+        raise RunStateError(
+            f"run {stack[-1].run_id} is active already",
+            hint="end it with end_run(), or start this one with nested=True",
+        )
+    layout = _layout()
+    given = run_id or (os.environ.get(RUN_ID_VARIABLE) if not stack else None)
+    text = {key: str(value) for key, value in (tags or {}).items()}
+    if description is not None:
+        text["mlflow.note.content"] = description
+    if run_name is not None:
+        text["mlflow.runName"] = run_name
+    if given:
+        run = _resume(layout, given, text)
+    else:
+        parent = parent_run_id or (stack[-1].run_id if stack else None)
+        if parent is not None:
+            text["mlflow.parentRunId"] = parent
+        run = _create(layout, _chosen_experiment(layout, experiment_id), text)
+    _enter(run)
+    return run
+
+
+def _create(layout: Layout, experiment: Experiment, tags: dict[str, str]) -> Run:
+    name = tags.setdefault("mlflow.runName", random_name())
+    tags = {"mlflow.user": _user(), "mlflow.source.name": source_name(), "mlflow.source.type": "LOCAL", **tags}
+    recorder = Recorder(layout, layout.run(new_run_id()), "create")
+    start = {
+        "type": "start",
+        "run_name": name,
+        "experiment_id": experiment.experiment_id,
+        "experiment_name": experiment.name,
+        "start_time": time_ns(),
+    }
+    recorder.start([start, *({"type": "tag", "key": key, "value": value} for key, value in tags.items())])
+    return Run(layout, recorder, name=name)
+
+
+def _resume(layout: Layout, run_id: str, tags: dict[str, str]) -> Run:
+    from mltrack.reading import Store
+
+    store = Store(layout)
+    stored = store.run(run_id)
+    if stored.info.lifecycle_stage == "deleted":
+        raise RunStateError(f"run {stored.run_id} is deleted", hint=f"restore it: mltrack restore {stored.run_id}")
+    recorder = Recorder(layout, layout.run(stored.run_id), "resume", not_before=stored.state.last_time)
+    recorder.start([{"type": "tag", "key": key, "value": value} for key, value in tags.items()])
+    return Run(layout, recorder, params=stored.params, name=stored.info.run_name)
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+def _stack() -> list[Run]:
+    try:
+        stack: list[Run] = _local.runs
+    except AttributeError:
+        stack = _local.runs = []
+    return stack
+
+
+def _enter(run: Run) -> None:
+    global _last_run
+    with _lock:
+        if not _runs:
+            atexit.register(_end_all)
+        _runs.append(run)
+        _last_run = run
+    _stack().append(run)
+    _local.recorder = run._recorder
+
+
+def leave(run: Run) -> None:
+    """Forget a run as active, wherever it is."""
+    with _lock:
+        if run in _runs:
+            _runs.remove(run)
+        if not _runs:
+            atexit.unregister(_end_all)
+    stack = _stack()
+    if run in stack:
+        stack.remove(run)
+    if stack:
+        _local.recorder = stack[-1]._recorder
+    elif hasattr(_local, "recorder"):
+        del _local.recorder
+
+
+def _end_all() -> None:
+    """At exit: end what is still active, as failed where the program ends by an error nobody caught."""
+    failed = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    for run in reversed(list(_runs)):
+        leave(run)
+        run.end("FAILED" if failed is not None else "FINISHED")
+
+
+def active_run() -> Run | None:
+    """The run that is active in this thread, or that the process started last; None where there is none."""
+    stack = _stack()
+    if stack:
+        return stack[-1]
+    with _lock:
+        return _runs[-1] if _runs else None
+
+
+def last_active_run() -> Run | None:
+    """The active run, or the one that was started last in this process."""
+    return active_run() or _last_run
+
+
+def end_run(status: str = "FINISHED") -> None:
+    """End the active run, if there is one.
+
+    Raises:
+        UsageError: ``status`` is not FINISHED, FAILED or KILLED.
+    """
+    run = active_run()
+    if run is not None:
+        run.end(status)
+        leave(run)
+
+
+def _current() -> Run:
+    """The active run, started where there is none."""
+    return active_run() or start_run()
+
+
+# --- logging ---
+
+
+def log_metric(
+    key: str,
+    value: float,
+    step: int | None = None,
+    synchronous: bool | None = None,
+    timestamp: int | None = None,
+) -> None:
+    """``Run.log_metric`` on the active run. ``synchronous`` is MLflow's and without effect: a call is always done."""
+    try:
+        recorder = _local.recorder
+    except AttributeError:
+        recorder = _current()._recorder
+    if timestamp is None:
+        recorder.points.log(key, value, step)
+    else:
+        active = _current()
+        active.log_metric(key, value, step, timestamp=timestamp)
+
+
+def log_metrics(
+    metrics: Mapping[str, float],
+    step: int | None = None,
+    synchronous: bool | None = None,
+    timestamp: int | None = None,
+) -> None:
+    """``Run.log_metrics`` on the active run."""
+    _current().log_metrics(metrics, step, timestamp=timestamp)
+
+
+def log(metrics: Mapping[str, float], step: int | None = None) -> None:
+    """``Run.log`` on the active run."""
+    _current().log(metrics, step)
+
+
+def log_series(name: str, values: Any, steps: Any = None, times: Any = None) -> None:
+    """``Run.log_series`` on the active run."""
+    _current().log_series(name, values, steps, times)
+
+
+def log_param(key: str, value: Any, synchronous: bool | None = None) -> Any:
+    """``Run.log_param`` on the active run."""
+    return _current().log_param(key, value)
+
+
+def log_params(params: Mapping[str, Any], synchronous: bool | None = None) -> None:
+    """``Run.log_params`` on the active run."""
+    _current().log_params(params)
+
+
+def set_tag(key: str, value: Any, synchronous: bool | None = None) -> None:
+    """``Run.set_tag`` on the active run."""
+    _current().set_tag(key, value)
+
+
+def set_tags(tags: Mapping[str, Any], synchronous: bool | None = None) -> None:
+    """``Run.set_tags`` on the active run."""
+    _current().set_tags(tags)
+
+
+def delete_tag(key: str) -> None:
+    """``Run.delete_tag`` on the active run."""
+    _current().delete_tag(key)
+
+
+def log_artifact(local_path: str | os.PathLike[str], artifact_path: str | None = None) -> None:
+    """``Run.log_artifact`` on the active run."""
+    _current().log_artifact(local_path, artifact_path)
+
+
+def log_artifacts(local_dir: str | os.PathLike[str], artifact_path: str | None = None) -> None:
+    """``Run.log_artifacts`` on the active run."""
+    _current().log_artifacts(local_dir, artifact_path)
+
+
+def log_text(text: str, artifact_file: str) -> None:
+    """``Run.log_text`` on the active run."""
+    _current().log_text(text, artifact_file)
+
+
+def log_dict(dictionary: Any, artifact_file: str) -> None:
+    """``Run.log_dict`` on the active run."""
+    _current().log_dict(dictionary, artifact_file)
+
+
+def log_figure(figure: Any, artifact_file: str, *, save_kwargs: Mapping[str, Any] | None = None) -> None:
+    """``Run.log_figure`` on the active run."""
+    _current().log_figure(figure, artifact_file, save_kwargs=save_kwargs)
+
+
+def log_image(
+    image: Any,
+    artifact_file: str | None = None,
+    key: str | None = None,
+    step: int | None = None,
+    timestamp: int | None = None,
+) -> None:
+    """``Run.log_image`` on the active run."""
+    _current().log_image(image, artifact_file, key=key, step=step, timestamp=timestamp)
+
+
+def log_table(data: Any, artifact_file: str) -> None:
+    """``Run.log_table`` on the active run."""
+    _current().log_table(data, artifact_file)
+
+
+def get_artifact_uri(artifact_path: str | None = None) -> str:
+    """Where the active run's artifacts (or the one named) lie, as a local path."""
+    from mltrack.fs import safe_join
+
+    folder = _current()._recorder.folder.artifacts
+    return str(safe_join(folder, artifact_path) if artifact_path else folder)
+
+
+def flush() -> None:
+    """``Run.flush`` on the active run, if there is one."""
+    run = active_run()
+    if run is not None:
+        run.flush()
+
+
+# --- looking and changing ---
+
+
+def get_run(run_id: str) -> StoredRun:
+    """A run as it is stored, by id, by its first digits, or by a name that is unique.
+
+    Raises:
+        NotFoundError, UsageError: there is none, or several.
+    """
+    return get_store().run(run_id)
+
+
+def delete_run(run_id: str) -> None:
+    """Mark a run as deleted; ``mltrack restore`` brings it back.
+
+    Raises:
+        NotFoundError: there is no such run.
+    """
+    get_store().delete_run(run_id)
+
+
+def search_runs(
+    experiment_ids: Sequence[str] | None = None,
+    filter_string: str = "",
+    run_view_type: int | str = "ACTIVE_ONLY",
+    max_results: int = 100_000,
+    order_by: Sequence[str] | None = None,
+    output_format: str = "pandas",
+    search_all_experiments: bool = False,
+    experiment_names: Sequence[str] | None = None,
+) -> Any:
+    """Search runs by MLflow's grammar; a data frame with ``output_format="pandas"``, else ("list") a list of runs.
+
+    Without experiments named, the one that new runs belong to is searched, as in MLflow.
+
+    Raises:
+        FilterError: the filter or order does not parse.
+        UsageError: an unknown ``output_format``.
+        NotFoundError: no experiment has such a name.
+    """
+    if output_format not in ("pandas", "list"):
+        raise UsageError(f"output_format {output_format!r} is unknown", hint="use 'pandas' or 'list'")
+    store = get_store()
+    ids = list(experiment_ids or [])
+    for name in experiment_names or []:
+        experiment = get_experiment_by_name(name)
+        if experiment is None:
+            raise NotFoundError(f"no experiment {name!r}", hint="see: mltrack sql 'select name from experiments'")
+        ids.append(experiment.experiment_id)
+    if not ids and not search_all_experiments:
+        ids = [_chosen_experiment(store.layout, None).experiment_id]
+    search = store.search_runs_frame if output_format == "pandas" else store.search_runs
+    return search(
+        experiment_ids=ids or None,
+        filter_string=filter_string,
+        run_view_type=run_view_type,
+        max_results=max_results,
+        order_by=order_by,
+    )

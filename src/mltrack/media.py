@@ -1,0 +1,170 @@
+"""Figures, images, tables and dicts as bytes, in the formats and layouts that MLflow reads and its UI shows."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from mltrack.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["dict_text", "figure_bytes", "image_bytes", "image_name", "table_bytes"]
+
+
+def dict_text(value: Any, name: str) -> str:
+    """JSON with an indent of two, or YAML by the name's end.
+
+    Raises:
+        UsageError: the value can't be written so.
+    """
+    if PurePosixPath(name).suffix in (".yml", ".yaml"):
+        import yaml
+
+        try:
+            return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+        except yaml.YAMLError as error:
+            raise UsageError(f"{name}: no YAML can be made of it: {error}", hint="give plain values") from None
+    try:
+        return json.dumps(value, indent=2, default=_plain)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name}: no JSON can be made of it: {error}", hint="give plain values") from None
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers and arrays, dates and paths, as JSON can hold them."""
+    for method in ("tolist", "isoformat", "__fspath__"):
+        if hasattr(value, method):
+            return getattr(value, method)()
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def figure_bytes(figure: Any, name: str, options: Mapping[str, Any]) -> bytes:
+    """A matplotlib or plotly figure in the format of the name's end.
+
+    Raises:
+        UsageError: it is no figure, or the format is unknown to its library.
+    """
+    buffer = io.BytesIO()
+    suffix = PurePosixPath(name).suffix.lstrip(".").lower()
+    if hasattr(figure, "savefig"):
+        try:
+            figure.savefig(buffer, **{"format": suffix or "png", **options})
+        except ValueError as error:
+            raise UsageError(f"{name}: {error}", hint="use a name that ends in .png, .pdf or .svg") from None
+        return buffer.getvalue()
+    if hasattr(figure, "to_html") and hasattr(figure, "to_image"):
+        if suffix == "html":
+            return str(figure.to_html(**{"include_plotlyjs": "cdn", "auto_open": False, **options})).encode()
+        return bytes(figure.to_image(**{"format": suffix or "png", **options}))
+    raise UsageError(f"{name}: {type(figure).__name__} is no figure", hint="give a matplotlib or plotly figure")
+
+
+_SERIES_KEY = re.compile(r"[A-Za-z0-9 _\-/.]+")
+
+
+def image_name(artifact_file: str | None, key: str | None, step: int | None, timestamp_ms: int) -> str:
+    """The artifact's name: the one given, or that of an image series as MLflow's UI looks for it.
+
+    Raises:
+        UsageError: neither or both are given, or the key has signs a file name should not.
+    """
+    if (artifact_file is None) == (key is None):
+        raise UsageError("an image needs artifact_file or key, not both", hint="log_image(image, 'sample.png')")
+    if artifact_file is not None:
+        return artifact_file
+    if key is None or not _SERIES_KEY.fullmatch(key):
+        raise UsageError(f"image key {key!r} is not usable", hint="use letters, digits, spaces, '_', '-', '/', '.'")
+    flat = key.replace("/", "#")
+    return f"images/{flat}%step%{step or 0}%timestamp%{timestamp_ms}%{os.urandom(16).hex()}.png"
+
+
+def image_bytes(image: Any, name: str) -> bytes:
+    """An image in the format of the name's end (.png where there is none).
+
+    Raises:
+        UsageError: it is no image, or Pillow is not installed.
+    """
+    try:
+        import PIL.Image
+    except ImportError:
+        raise UsageError("log_image needs Pillow", hint="pip install pillow") from None
+    if not isinstance(image, PIL.Image.Image):
+        image = PIL.Image.fromarray(_pixels(image, name))
+    PIL.Image.init()
+    suffix = PurePosixPath(name).suffix.lower()
+    kind = PIL.Image.EXTENSION.get(suffix or ".png")
+    if kind is None:
+        raise UsageError(f"{name}: {suffix} is no image format", hint="use .png, .jpg or .webp")
+    buffer = io.BytesIO()
+    try:
+        image.save(buffer, format=kind)
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"{name}: {error}", hint="use a format that holds such an image, as .png") from None
+    return buffer.getvalue()
+
+
+def _pixels(image: Any, name: str) -> Any:
+    import numpy as np
+
+    array = np.asarray(image)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    right_shape = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    if not right_shape or array.dtype.kind not in "biuf" or not array.size:
+        raise UsageError(
+            f"{name}: an array of shape {array.shape} and type {array.dtype} is no image",
+            hint="give (height, width) or (height, width, 1, 3 or 4) numbers",
+        )
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8) * 255
+    low, high = (0, 1) if array.dtype.kind == "f" else (0, 255)
+    if not (array.min() >= low and array.max() <= high):
+        raise UsageError(
+            f"{name}: pixels from {array.min()} to {array.max()}, beyond {low} to {high}",
+            hint="floats run from 0 to 1, integers from 0 to 255",
+        )
+    return np.rint(array * 255).astype(np.uint8) if array.dtype.kind == "f" else array.astype(np.uint8)
+
+
+def table_bytes(data: Any, name: str, held: Path | None) -> bytes:
+    """A table as JSON in pandas' "split" layout (MLflow's) or as Parquet, after the rows of ``held`` where given.
+
+    Raises:
+        UsageError: it is no table, the name ends otherwise, or the table held can't be read.
+    """
+    import pandas as pd
+
+    suffix = PurePosixPath(name).suffix
+    if suffix not in (".json", ".parquet"):
+        raise UsageError(f"{name}: a table is stored as .json or .parquet", hint="end the name in one of these")
+    if isinstance(data, dict):
+        try:
+            data = pd.DataFrame(
+                data if all(_is_column(v) for v in data.values()) else {k: [v] for k, v in data.items()}
+            )
+        except ValueError as error:
+            raise UsageError(f"{name}: {error}", hint="give columns of one length") from None
+    if not isinstance(data, pd.DataFrame):
+        raise UsageError(f"{name}: {type(data).__name__} is no table", hint="give a data frame or a dict of columns")
+    if held is not None:
+        try:
+            old = pd.read_json(held, orient="split") if suffix == ".json" else pd.read_parquet(held)
+        except (ValueError, OSError) as error:
+            raise UsageError(f"{name}: the table there can't be read: {error}", hint="choose another name") from None
+        data = pd.concat([old, data], ignore_index=True)
+    if suffix == ".json":
+        return str(data.to_json(orient="split", index=False, date_format="iso")).encode()
+    buffer = io.BytesIO()
+    data.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def _is_column(value: Any) -> bool:
+    return hasattr(value, "__len__") and not isinstance(value, str | bytes | dict)

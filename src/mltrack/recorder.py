@@ -1,0 +1,273 @@
+"""The recorder: this process's hold on one run. It opens a writer, keeps training safe from the disk, survives forks.
+
+Nothing here waits for another process, and nothing that the disk does reaches the caller: what can't be stored is kept
+(events) or counted (points), said once, tried again, and reported when the run is closed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+import threading
+import weakref
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+from mltrack.errors import StoreError
+from mltrack.flusher import FLUSHER
+from mltrack.fs import LOCAL, FileSystem
+from mltrack.journal import SEAL_POINTS_MIN, EventJournal, PointJournal, new_writer_name, open_points
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from mltrack.store.layout import Layout, RunFolder
+
+__all__ = ["Recorder"]
+
+PENDING_EVENTS_MAX = 100_000
+"""How many events are kept in memory while the disk takes none; further ones are counted as lost."""
+
+DISK_TROUBLE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.ESTALE,
+    errno.ENOTCONN,
+    errno.EREMOTEIO,
+    errno.ETIMEDOUT,
+    errno.EHOSTDOWN,
+}
+"""What a run is started in spite of; anything else (no permission, no such folder) is the caller's to know at once."""
+
+_ALIVE: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
+class Recorder:
+    """One process's appends to one run: a writer's events and points, behind calls that don't fail."""
+
+    def __init__(
+        self, layout: Layout, folder: RunFolder, role: str, *, fs: FileSystem = LOCAL, not_before: int = 0
+    ) -> None:
+        """``role`` is create, resume, fork or edit; ``not_before`` (ns) orders its events after what the run holds."""
+        self.folder = folder
+        self.role = role
+        self.points: PointJournal
+        self._layout = layout
+        self._fs = fs
+        self._not_before = not_before
+        self._lost_events = 0
+        self._closed = False
+        self._warned = False
+        self._begin()
+        _ALIVE.add(self)
+
+    def _begin(self) -> None:
+        """A new writer that has nothing on disk yet."""
+        self.writer = new_writer_name(time_ns())
+        self._lock = threading.RLock()  # over the events; never held while the disk is synced
+        self._sync_lock = threading.RLock()
+        self._events: EventJournal | None = None
+        self._pending: list[Mapping[str, Any]] = []
+        self._folders_dirty = False
+        self.points = open_points(
+            self.folder.points, self.writer, fs=self._fs, on_new_metric=self._name_metric, on_loss=self._warn
+        )
+
+    # --- events ---
+
+    def start(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Open the writer and add its first events.
+
+        Raises:
+            StoreError: the store can't be written to for a reason that won't pass (no permission, no such folder).
+        """
+        try:
+            self._add(list(events))
+        except OSError as error:
+            if error.errno not in DISK_TROUBLE:
+                raise StoreError(
+                    f"the store at {self._layout.root} can't be written: {error.strerror}",
+                    hint="check its permissions, or name another with MLTRACK_STORE",
+                ) from error
+            self._keep(list(events), error)
+
+    def emit(self, *events: Mapping[str, Any]) -> None:
+        """Add events; when the disk takes none they are kept and tried again. On return they survive ``kill -9``."""
+        try:
+            self._add(events)
+        except OSError as error:
+            self._keep(events, error)
+
+    def _add(self, events: Iterable[Mapping[str, Any]]) -> None:
+        with self._lock:
+            journal = self._events or self._open()
+            kept, self._pending = self._pending, []
+            try:
+                journal.append([*kept, *events], time_ns())
+            except OSError:
+                self._pending = kept
+                raise
+
+    def _keep(self, events: Iterable[Mapping[str, Any]], error: OSError) -> None:
+        with self._lock:
+            self._pending += events
+            if len(self._pending) > PENDING_EVENTS_MAX:
+                self._lost_events += len(self._pending) - PENDING_EVENTS_MAX
+                del self._pending[PENDING_EVENTS_MAX:]
+        self._warn(error)
+
+    def _open(self) -> EventJournal:
+        """Make the writer's file, take its lock, mark the run as changed, and say who writes. In this order."""
+        fs, folder = self._fs, self.folder
+        folder.make(fs)
+        journal = EventJournal(folder.events, self.writer, fs=fs)
+        try:
+            os.close(fs.open_append(self._layout.changed / f"{folder.run_id}.{self.writer}"))
+            journal.not_before(self._not_before)
+            said = {
+                "type": "writer",
+                "run_id": folder.run_id,
+                "role": self.role,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "locked": journal.locked,
+            }
+            journal.append([said], time_ns())
+        except OSError:
+            journal.close()
+            fs.unlink(folder.events / f"{self.writer}.jsonl")
+            raise
+        self._events = journal
+        self._folders_dirty = True
+        FLUSHER.add(self)
+        return journal
+
+    def _name_metric(self, number: int, key: str) -> None:
+        self._add([{"type": "metric", "number": number, "key": key}])
+
+    # --- losses ---
+
+    def _warn(self, error: OSError) -> None:
+        """Say once that the disk fails. By logging, not by a warning: that could be set to raise."""
+        if self._warned:
+            return
+        self._warned = True
+        import logging
+
+        logging.getLogger("mltrack").warning(
+            "run %s: %s (%s); training goes on, what can't be stored is counted",
+            self.folder.run_id,
+            error.strerror or error,
+            self._layout.root,
+        )
+
+    def lost_artifact(self, name: str, error: OSError) -> None:
+        """Note that an artifact could not be stored."""
+        self._warn(error)
+        self.emit({"type": "lost", "artifact": name, "reason": error.strerror or str(error)})
+
+    @property
+    def lost(self) -> int:
+        """Points that could not be stored."""
+        return self.points.lost
+
+    # --- durability ---
+
+    def sync(self) -> None:
+        """Make all that was logged survive power loss; the flusher calls it twice a second. Failures are told once."""
+        with self._sync_lock:
+            try:
+                if self._pending:
+                    self._add([])
+                self.points.sync()
+                journal = self._events
+                if journal is not None and journal.dirty:
+                    journal.sync()
+                if self._folders_dirty:
+                    self._folders_dirty = False
+                    for path in (self.folder.events, self.folder.path, self.folder.path.parent):
+                        self._fs.sync_folder(path)
+            except OSError as error:
+                self._warn(error)
+
+    def pulse(self) -> None:
+        """Show life where there are no locks: touch the events file."""
+        journal = self._events
+        if journal is not None and not journal.locked:
+            try:
+                os.utime(journal.fd)
+            except OSError as error:
+                self._warn(error)
+
+    # --- the end ---
+
+    def close(self, *events: Mapping[str, Any]) -> None:
+        """Add the last events, make everything durable, seal, and let go of the lock. Calling it again does nothing."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        FLUSHER.remove(self)
+        self.points.close()
+        last: list[Mapping[str, Any]] = list(events)
+        if self.lost:
+            last.insert(0, {"type": "lost", "points": self.lost})
+        if last or self._events is not None:
+            self.emit(*last, {"type": "close", "points": self.points.seq})
+        self.sync()
+        with self._sync_lock:
+            if self._events is not None:
+                self._seal()
+                self._events.close()
+                self._events = None
+        self._report()
+
+    def _seal(self) -> None:
+        if self.points.seq < SEAL_POINTS_MIN:
+            return
+        from mltrack.store.seal import seal_writer
+
+        try:
+            seal_writer(self.folder, self.writer, list(self.points.numbers), fs=self._fs)
+        except OSError as error:  # the journals stay, and are as good
+            self._warn(error)
+
+    def _report(self) -> None:
+        lost_events = self._lost_events + len(self._pending)
+        if self.lost or lost_events:
+            import logging
+
+            logging.getLogger("mltrack").warning(
+                "run %s: %d points and %d other entries were lost to the disk",
+                self.folder.run_id,
+                self.lost,
+                lost_events,
+            )
+
+    # --- forks ---
+
+    def _after_fork(self) -> None:
+        """In a forked child: let go of the parent's files, and be a writer of its own from the first call on."""
+        self.points.abandon()
+        if self._events is not None:
+            self._events.close()
+        self.role = "fork"
+        self._begin()
+        if self._closed:
+            self.points.close()
+            return
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None:  # such children leave by os._exit, which skips atexit
+            util.Finalize(self, self.close, exitpriority=100)
+
+
+def _after_fork_in_child() -> None:
+    FLUSHER.after_fork()
+    for recorder in list(_ALIVE):
+        recorder._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

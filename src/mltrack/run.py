@@ -1,0 +1,379 @@
+"""The record API: a run that is being recorded by this process."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+from mltrack.artifacts import Stored, files_below, store_file, store_stream
+from mltrack.errors import MltrackError, NotFoundError, ParamConflictError, RunStateError, UsageError
+from mltrack.journal import check_key, integer
+from mltrack.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import TracebackType
+    from typing import IO, Self
+
+    import pyarrow as pa
+
+    from mltrack.entities import RunData, RunInfo
+    from mltrack.journal import PointJournal
+    from mltrack.store.layout import Layout
+    from mltrack.store.stored_run import StoredRun
+
+__all__ = ["Run"]
+
+END_STATUSES = ("FINISHED", "FAILED", "KILLED")
+
+
+class Run:
+    """A run open for recording; ``mltrack.start_run`` makes one. It is a context manager that ends the run.
+
+    Every method may be called from any thread. What a call returned from survives ``kill -9``; power loss costs at most
+    the last second. No call waits for another process or for a network, and none fails because of the disk: what can't
+    be stored is counted, said once and reported at the end. Misuse raises at once.
+    """
+
+    def __init__(
+        self, layout: Layout, recorder: Recorder, *, params: Mapping[str, str] | None = None, name: str = ""
+    ) -> None:
+        """Use ``mltrack.start_run``."""
+        self.run_id = recorder.folder.run_id
+        self.name = name
+        self._layout = layout
+        self._recorder = recorder
+        self._params = dict(params or {})
+        self._auto_step = 0
+        self._owner = os.getpid()
+        self._ended = False
+
+    def __repr__(self) -> str:
+        return f"Run({self.run_id!r}, {self.name!r}{', ended' if self._ended else ''})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        status = "FINISHED" if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
+        from mltrack import fluent
+
+        fluent.leave(self)
+        self.end(status)
+
+    @property
+    def points(self) -> PointJournal:
+        """This process's point journal: what ``log_metric`` appends to."""
+        return self._recorder.points
+
+    # --- metrics ---
+
+    def log_metric(self, key: str, value: float, step: int | None = None, *, timestamp: int | None = None) -> None:
+        """Log one point of a metric.
+
+        Args:
+            key: the metric's name, any non-empty text.
+            value: anything ``float()`` takes but text: NumPy, torch and jax scalars, NaN and infinities included.
+            step: a 64-bit integer, 0 when not given (MLflow's rule); in any order, repeats are kept.
+            timestamp: ms since the epoch; now when not given.
+
+        Raises:
+            InvalidMetricError: a key, value, step or timestamp that is none; nothing was logged.
+            RunStateError: the run has ended.
+        """
+        self._recorder.points.log(key, value, step, None if timestamp is None else _ns(timestamp))
+
+    def log_metrics(
+        self, metrics: Mapping[str, float], step: int | None = None, *, timestamp: int | None = None
+    ) -> None:
+        """Log one point of each of several metrics, with the same step and time; all are checked before any is stored.
+
+        Raises:
+            InvalidMetricError, RunStateError: as log_metric.
+        """
+        self._recorder.points.log_many(metrics, step, None if timestamp is None else _ns(timestamp))
+
+    def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """``log_metrics`` that counts steps by itself: without ``step``, one more than at the last call of ``log``.
+
+        Raises:
+            InvalidMetricError, RunStateError: as log_metric.
+        """
+        if step is None:
+            step = self._auto_step
+        self._recorder.points.log_many(metrics, step)
+        self._auto_step = step + 1
+
+    def log_series(self, name: str, values: Any, steps: Any = None, times: Any = None) -> None:
+        """Log many points of one metric at once. On return they survive power loss.
+
+        Args:
+            name: the metric's name.
+            values: n numbers: an array, a sequence, a pandas or Arrow column.
+            steps: n integers; 0 to n-1 when not given.
+            times: n times in ns since the epoch, or datetime64 values; now, for all, when not given.
+
+        Raises:
+            InvalidMetricError: values that are no numbers, or columns of different lengths; nothing was logged.
+            RunStateError: the run has ended.
+        """
+        from mltrack.series import as_columns
+
+        self._recorder.points.log_series(check_key(name), *as_columns(name, values, steps, times))
+
+    # --- params and tags ---
+
+    def log_param(self, key: str, value: Any) -> Any:
+        """Log a param, as text. The same value again is fine; returns ``value``.
+
+        Raises:
+            ParamConflictError: it has another value already: params can't change.
+            UsageError: the key is no non-empty text.
+            RunStateError: the run has ended.
+        """
+        self.log_params({key: value})
+        return value
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Log several params; all are checked before any is stored.
+
+        Raises:
+            ParamConflictError, UsageError, RunStateError: as log_param.
+        """
+        self._check_open()
+        new = {check_key(key): str(value) for key, value in params.items()}
+        for key, value in new.items():
+            if self._params.get(key, value) != value:
+                raise ParamConflictError(
+                    f"param {key!r} is {_clip(self._params[key])} and can't become {_clip(value)}",
+                    hint="params don't change: log it under another name, or use a tag",
+                )
+        added = {key: value for key, value in new.items() if key not in self._params}
+        self._params |= added
+        self._recorder.emit(*({"type": "param", "key": key, "value": value} for key, value in added.items()))
+
+    def set_tag(self, key: str, value: Any) -> None:
+        """Set a tag, as text; the last value stands.
+
+        Raises:
+            UsageError: the key is no non-empty text.
+            RunStateError: the run has ended.
+        """
+        self.set_tags({key: value})
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Set several tags.
+
+        Raises:
+            UsageError, RunStateError: as set_tag.
+        """
+        self._check_open()
+        self._recorder.emit(*({"type": "tag", "key": check_key(k), "value": str(v)} for k, v in tags.items()))
+
+    def delete_tag(self, key: str) -> None:
+        """Take a tag away; one that is not there is no error.
+
+        Raises:
+            RunStateError: the run has ended.
+        """
+        self._check_open()
+        self._recorder.emit({"type": "tag", "key": check_key(key), "value": None})
+
+    # --- artifacts ---
+
+    def log_artifact(self, local_path: str | os.PathLike[str], artifact_path: str | None = None) -> None:
+        """Copy a file, or a folder with all below it, into the run, under ``artifact_path`` where given.
+
+        Raises:
+            NotFoundError: there is no such file.
+            InvalidPathError: ``artifact_path`` would leave the artifact folder.
+            RunStateError: the run has ended.
+        """
+        source = Path(local_path)
+        if source.is_dir():
+            base = _joined(artifact_path, source.resolve().name)
+            self._store((path, f"{base}/{name}") for path, name in files_below(source))
+        else:
+            self._store([(source, _joined(artifact_path, source.name))])
+
+    def log_artifacts(self, local_dir: str | os.PathLike[str], artifact_path: str | None = None) -> None:
+        """Copy all that is in a folder into the run, under ``artifact_path`` where given.
+
+        Raises:
+            NotFoundError, InvalidPathError, RunStateError: as log_artifact.
+        """
+        folder = Path(local_dir)
+        if not folder.is_dir():
+            raise NotFoundError(f"{folder} is no folder", hint="give a folder, or use log_artifact for a file")
+        self._store((path, _joined(artifact_path, name)) for path, name in files_below(folder))
+
+    def log_stream(self, source: IO[bytes], artifact_file: str) -> None:
+        """Copy what an open binary file still holds into the artifact ``artifact_file``.
+
+        Raises:
+            InvalidPathError, RunStateError: as log_artifact.
+        """
+        self._check_open()
+        self._keep(artifact_file, lambda: store_stream(source, self._recorder.folder.artifacts, artifact_file))
+
+    def log_text(self, text: str, artifact_file: str) -> None:
+        """Store text, in UTF-8, as the artifact ``artifact_file``.
+
+        Raises:
+            InvalidPathError, RunStateError: as log_artifact.
+        """
+        self.log_stream(io.BytesIO(text.encode("utf-8", "surrogateescape")), artifact_file)
+
+    def log_dict(self, dictionary: Any, artifact_file: str) -> None:
+        """Store a JSON-like value as JSON, or as YAML where ``artifact_file`` ends in .yml or .yaml.
+
+        Raises:
+            UsageError: it can't be written so.
+            InvalidPathError, RunStateError: as log_artifact.
+        """
+        from mltrack.media import dict_text
+
+        self.log_text(dict_text(dictionary, artifact_file), artifact_file)
+
+    def log_figure(self, figure: Any, artifact_file: str, *, save_kwargs: Mapping[str, Any] | None = None) -> None:
+        """Store a matplotlib or plotly figure; the end of ``artifact_file`` says in which format.
+
+        Raises:
+            UsageError: it is no such figure.
+            InvalidPathError, RunStateError: as log_artifact.
+        """
+        from mltrack.media import figure_bytes
+
+        self.log_stream(io.BytesIO(figure_bytes(figure, artifact_file, save_kwargs or {})), artifact_file)
+
+    def log_image(
+        self,
+        image: Any,
+        artifact_file: str | None = None,
+        *,
+        key: str | None = None,
+        step: int | None = None,
+        timestamp: int | None = None,
+    ) -> None:
+        """Store an image: a PIL image, or an array of (height, width) or (height, width, 1, 3 or 4 channels).
+
+        Arrays hold bytes 0 to 255, booleans, or floats from 0 to 1. Either ``artifact_file`` names it, or ``key`` and
+        ``step`` put it into a series, named as MLflow's UI expects.
+
+        Raises:
+            UsageError: it is no image, or neither or both names are given.
+            InvalidPathError, RunStateError: as log_artifact.
+        """
+        from mltrack.media import image_bytes, image_name
+
+        name = image_name(artifact_file, key, step, timestamp if timestamp is not None else time_ns() // 1_000_000)
+        self.log_stream(io.BytesIO(image_bytes(image, name)), name)
+
+    def log_table(self, data: Any, artifact_file: str) -> None:
+        """Store a table (a data frame, or a dict of columns) as .json in MLflow's layout, or as .parquet.
+
+        A table already logged under that name is added to.
+
+        Raises:
+            UsageError: it is no table, or the name ends otherwise.
+            InvalidPathError, RunStateError: as log_artifact.
+        """
+        from mltrack.media import table_bytes
+
+        held = self._recorder.folder.artifacts / artifact_file
+        self.log_stream(io.BytesIO(table_bytes(data, artifact_file, held if held.is_file() else None)), artifact_file)
+
+    def _store(self, files: Iterable[tuple[Path, str]]) -> None:
+        self._check_open()
+        for path, name in files:
+            self._keep(name, lambda path=path, name=name: store_file(path, self._recorder.folder.artifacts, name))
+
+    def _keep(self, name: str, store: Any) -> None:
+        try:
+            stored: Stored = store()
+        except MltrackError:
+            raise
+        except OSError as error:
+            self._recorder.lost_artifact(name, error)
+            return
+        self._recorder.emit({"type": "artifact", "path": stored.path, "size": stored.size, "sha256": stored.sha256})
+
+    # --- the end ---
+
+    def flush(self) -> None:
+        """Return when all that was logged so far survives power loss."""
+        self._recorder.sync()
+
+    def end(self, status: str = "FINISHED") -> None:
+        """End the run: all is made durable and long metrics are sealed to Parquet. Calling it again does nothing.
+
+        In a forked child only the child's own part ends; the run goes on.
+
+        Raises:
+            UsageError: ``status`` is not FINISHED, FAILED or KILLED.
+        """
+        if status not in END_STATUSES:
+            raise UsageError(f"{status!r} is no status a run ends with", hint="one of " + ", ".join(END_STATUSES))
+        if self._ended:
+            return
+        self._ended = True
+        if os.getpid() == self._owner:
+            self._recorder.close({"type": "end", "status": status, "end_time": time_ns()})
+        else:
+            self._recorder.close()
+
+    def _check_open(self) -> None:
+        if self._ended:
+            raise RunStateError(f"run {self.run_id} has ended", hint=f"resume it: start_run(run_id={self.run_id!r})")
+
+    # --- reading what is there so far ---
+
+    def stored(self) -> StoredRun:
+        """The run as readers see it, up to the last call that returned."""
+        from mltrack.store.stored_run import StoredRun
+
+        return StoredRun(self._recorder.folder)
+
+    @property
+    def info(self) -> RunInfo:
+        """Name, experiment, status and times, as stored."""
+        return self.stored().info
+
+    @property
+    def data(self) -> RunData:
+        """Params, tags and latest metrics, as stored."""
+        return self.stored().data
+
+    def metrics(self, key: str | None = None) -> pa.Table:
+        """The points logged so far; see StoredRun.metrics."""
+        return self.stored().metrics(key)
+
+    def get_metrics(self, name: str | None = None) -> dict[str, float | list[float]]:
+        """The values logged so far, by metric; see StoredRun.get_metrics."""
+        return self.stored().get_metrics(name)
+
+    @property
+    def lost(self) -> int:
+        """Points that could not be stored by this process."""
+        return self._recorder.lost
+
+
+def _ns(timestamp_ms: int) -> int:
+    return integer("timestamp", timestamp_ms) * 1_000_000
+
+
+def _clip(value: str) -> str:
+    return repr(value if len(value) <= 40 else value[:37] + "...")
+
+
+def _joined(folder: str | None, name: str) -> str:
+    return f"{folder.rstrip('/')}/{name}" if folder else name
+
+
+def source_name() -> str:
+    """The script that records, as MLflow names it."""
+    return sys.argv[0] if sys.argv and sys.argv[0] else "python"
