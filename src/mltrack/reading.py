@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING
 
-from mltrack.entities import Experiment
+from mltrack.entities import ACTIVE, DELETED, Experiment
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.fs import LOCAL, FileSystem
 from mltrack.store.layout import Layout, find_store, is_run_id
@@ -14,8 +15,16 @@ from mltrack.store.workspace import Workspace
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import Any
+
+    import pandas as pd
+    import pyarrow as pa
+
+    from mltrack.entities import RunHead
+    from mltrack.query.catalog import Catalog
+    from mltrack.query.search import PagedList, RunRecord
 
 __all__ = ["Store"]
 
@@ -28,6 +37,8 @@ class Store:
         self.layout = layout
         self.workspace = Workspace(layout, clock=clock, fs=fs)
         self._fs = fs
+        self._catalog_lock = threading.Lock()
+        self._catalog: Catalog | None = None
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] | None = None) -> Store:
@@ -92,7 +103,9 @@ class Store:
         """
         ids = [text] if is_run_id(text) else [i for i in self.run_ids() if text and i.startswith(text)]
         if not ids:
-            ids = [run.run_id for run in self.runs() if run.info.run_name == text]
+            from mltrack.query.search import find_named
+
+            ids = self._index().ask(lambda con: find_named(con, text))
         if len(ids) > 1:
             raise UsageError(
                 f"{len(ids)} runs match {text!r}", hint="give more digits of the id: " + ", ".join(ids[:4])
@@ -109,6 +122,134 @@ class Store:
                 yield StoredRun(self.layout.run(run_id), experiment_name=names)
             except NotFoundError:
                 continue  # a folder whose start was never written: no run yet
+
+    def delete_run(self, run_id: str) -> None:
+        """Mark a run as deleted: searches leave it out, its files stay. ``run_id`` is what ``run`` takes.
+
+        Raises:
+            NotFoundError, UsageError: as run.
+            StoreError: the store can't be written to.
+        """
+        self._set_stage(run_id, DELETED)
+
+    def restore_run(self, run_id: str) -> None:
+        """Take the mark of delete_run away.
+
+        Raises:
+            NotFoundError, UsageError, StoreError: as delete_run.
+        """
+        self._set_stage(run_id, ACTIVE)
+
+    def _set_stage(self, run_id: str, stage: str) -> None:
+        from mltrack.recorder import Recorder
+
+        run = self.run(run_id)
+        if run.info.lifecycle_stage == stage:
+            return
+        recorder = Recorder(self.layout, run.folder, "edit", fs=self._fs, not_before=run.state.last_time)
+        recorder.start([{"type": "lifecycle", "stage": stage}])
+        recorder.close()
+
+    # --- searching -------------------------------------------------------------------------------------------------
+
+    def search_runs(
+        self,
+        experiment_ids: Sequence[str] | None = None,
+        filter_string: str = "",
+        run_view_type: str | int = "ACTIVE_ONLY",
+        max_results: int = 1000,
+        order_by: Sequence[str] | None = None,
+        page_token: str | None = None,
+        *,
+        experiment_names: Sequence[str] | None = None,
+    ) -> PagedList[RunRecord]:
+        """Runs that pass a filter, in order, a page at a time; live runs as of their last call that returned.
+
+        Args:
+            experiment_ids: only runs of these; all (for ACTIVE_ONLY: all of active experiments) when not given.
+            filter_string: MLflow's grammar, see mltrack.query.filter: ``metrics.loss < 0.5 and params.opt = 'adam'``.
+            run_view_type: ACTIVE_ONLY, DELETED_ONLY or ALL (or MLflow's ViewType numbers).
+            max_results: the size of a page.
+            order_by: as in MLflow: ``["metrics.loss DESC", "start_time"]``; by default the latest start comes first.
+            page_token: the ``token`` of the page before; None for the first page.
+            experiment_names: only runs of experiments of these names.
+
+        Returns:
+            A list of records with ``info`` and ``data``; its ``token`` is None on the last page.
+
+        Raises:
+            FilterError: the filter or an ordering does not parse.
+            UsageError: another argument is of no use.
+            NotFoundError: no experiment has such a name.
+        """
+        from mltrack.query.search import RunQuery, find_runs
+
+        query = RunQuery.parse(
+            experiment_ids, filter_string, run_view_type, max_results, order_by, page_token, experiment_names
+        )
+        return self._index().ask(lambda con: find_runs(con, query, str(self.layout.runs)))
+
+    def search_runs_frame(
+        self,
+        experiment_ids: Sequence[str] | None = None,
+        filter_string: str = "",
+        run_view_type: str | int = "ACTIVE_ONLY",
+        max_results: int = 100_000,
+        order_by: Sequence[str] | None = None,
+        *,
+        experiment_names: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """The same as a data frame of the shape ``mlflow.search_runs`` gives.
+
+        Columns run_id, experiment_id, status, artifact_uri, start_time and end_time (UTC), then one for each metric,
+        param and tag: ``metrics.loss`` (NaN where a run has none), ``params.lr`` and ``tags.team`` (None).
+
+        Raises:
+            FilterError, UsageError, NotFoundError: as search_runs.
+        """
+        from mltrack.query.search import RunQuery, find_frame
+
+        query = RunQuery.parse(
+            experiment_ids, filter_string, run_view_type, max_results, order_by, None, experiment_names
+        )
+        return self._index().ask(lambda con: find_frame(con, query, str(self.layout.runs)))
+
+    def heads(self) -> dict[str, RunHead]:
+        """How far each run goes, by run id: compared with an earlier answer, it tells which runs have something new."""
+        from mltrack.query.search import find_heads
+
+        return self._index().ask(find_heads)
+
+    def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> pa.Table:
+        """The result of one SELECT, in DuckDB's SQL, as an Arrow table (``.to_pandas()`` gives a data frame).
+
+        Views: ``runs``; ``params`` and ``tags`` (run_id, key, value); ``metrics``, all points of all runs (run_id,
+        metric, step, time, value); ``latest_metrics`` (run_id, key, value, step, time, min, max, count); ``artifacts``;
+        ``experiments``. Times are UTC. ``params`` binds ``?`` or ``$name``. Nothing can be changed by it, and no file
+        outside the store be read.
+
+        Raises:
+            UsageError: it is no single reading statement, or does not run; the message is DuckDB's.
+            CorruptionError: it reads a segment that is damaged.
+        """
+        from mltrack.query.sql import run_sql
+
+        return self._index().ask(lambda con: run_sql(con, self.layout, query, params))
+
+    def refresh(self, *, full: bool = False) -> None:
+        """Bring the catalog up to date, as every search does by itself; ``full`` reads every run anew.
+
+        A full one is needed only where files of a run were overwritten in place by something that is not mltrack.
+        """
+        self._index().ask(lambda con: None, full=full)
+
+    def _index(self) -> Catalog:
+        with self._catalog_lock:
+            if self._catalog is None:
+                from mltrack.query.catalog import Catalog
+
+                self._catalog = Catalog(self.layout, self.workspace.experiments)
+            return self._catalog
 
     def _experiment_names(self) -> Callable[[str], str | None]:
         names = {e.experiment_id: e.name for e in self.workspace.experiments().values()}

@@ -35,6 +35,12 @@ class Summaries:
             held = self.by_key.get(summary.key)
             self.by_key[summary.key] = summary if held is None else _merge(held, summary)
 
+    def include(self, summary: MetricSummary) -> None:
+        """Take in a summary of other points of its metric, made before or elsewhere."""
+        held = self.by_key.get(summary.key)
+        self.by_key[summary.key] = summary if held is None else _merge(held, summary)
+        self.last_time = max(self.last_time, summary.time)
+
 
 def _latest_order(summary: MetricSummary) -> tuple[int, int, float]:
     return (summary.step, summary.time, -math.inf if math.isnan(summary.value) else summary.value)

@@ -1,0 +1,417 @@
+"""MLflow's search grammar for runs: parsed here, without MLflow, into a small tree, and compiled to bound SQL.
+
+What parses means what it means to MLflow's SQL store, so the same filter gives the same runs. The differences:
+
+- OR and parentheses are understood too; AND binds tighter. Two comparisons need an AND or OR between them.
+- A bare name may be any word, also a keyword of SQL or one with a digit first (``metrics.in``, ``params.1st``).
+- A name is quoted as a whole or not at all.
+- Infinities are compared as they are; MLflow's store keeps them as +-1.797e308.
+- ILIKE ignores the case of all letters; on SQLite, MLflow ignores that of ASCII letters only.
+- ``dataset.`` is refused: datasets are not in the catalog.
+
+As in MLflow, quotes can't be escaped: a value with one kind of quote in it is put between the other kind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mltrack.errors import FilterError
+
+__all__ = ["ATTRIBUTES", "And", "Comparison", "Name", "Node", "Or", "Parameters", "compile_filter", "parse_filter"]
+
+METRIC, PARAM, TAG, ATTRIBUTE = "metric", "param", "tag", "attribute"
+_ENTITIES = {
+    **dict.fromkeys(("metric", "metrics"), METRIC),
+    **dict.fromkeys(("param", "params", "parameter", "parameters"), PARAM),
+    **dict.fromkeys(("tag", "tags"), TAG),
+    **dict.fromkeys(("attribute", "attributes", "attr", "run"), ATTRIBUTE),
+}
+_ALIASES = {
+    **dict.fromkeys(("created", "Created"), "start_time"),
+    **dict.fromkeys(("run name", "Run name", "Run Name"), "run_name"),
+}
+ATTRIBUTES = ("artifact_uri", "end_time", "run_id", "run_name", "start_time", "status", "user_id")
+_NUMERIC = ("start_time", "end_time")
+
+_ORDERED = ("=", "!=", "<", "<=", ">", ">=")
+_TEXT = ("=", "!=", "LIKE", "ILIKE")
+_NULL = ("IS NULL", "IS NOT NULL")
+_LIST = ("IN", "NOT IN")
+
+
+class Name(NamedTuple):
+    """What is compared or ordered by: an entity (metric, param, tag, attribute) and a key, aliases resolved."""
+
+    entity: str
+    key: str
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its values are numbers."""
+        return self.entity == METRIC or (self.entity == ATTRIBUTE and self.key in _NUMERIC)
+
+    @property
+    def comparators(self) -> tuple[str, ...]:
+        """What it can be compared by."""
+        if self.is_number:
+            return _ORDERED
+        if self.entity == ATTRIBUTE:
+            return (*_TEXT, *_LIST) if self.key == "run_id" else _TEXT
+        return (*_TEXT, *_NULL)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One comparison; ``value`` is a number, a text, several texts (IN), or None (IS NULL)."""
+
+    name: Name
+    comparator: str
+    value: float | str | tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """All of its parts hold."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """At least one of its parts holds."""
+
+    parts: tuple[Node, ...]
+
+
+Node = Comparison | And | Or
+
+
+# --- tokens ----------------------------------------------------------------------------------------------------
+
+
+class Token(NamedTuple):
+    """A piece of the text: its kind (word, quoted, ticked, number, sign, mark, end), its text, where it starts."""
+
+    kind: str
+    text: str
+    at: int
+
+
+_TOKEN = re.compile(
+    r"""
+      (?P<space>\s+)
+    | (?P<quoted>'(?:''|\\'|[^'])*'|"(?:""|\\"|[^"])*")
+    | (?P<ticked>`(?:``|[^`])*`)
+    | (?P<number>(?<![\w`"])-?(?:\d+(?:\.\d+)?[eE]-?\d+|\d+\.\d*|\.\d+|\d+)(?!\w))
+    | (?P<word>\w[$\#\w]*)
+    | (?P<sign>[<>=~!]+)
+    | (?P<mark>[().,])
+    """,
+    re.VERBOSE,
+)
+
+
+def tokens_of(text: str) -> Iterator[Token]:
+    """The tokens of a filter or ordering, closed by one of kind ``end``.
+
+    Raises:
+        FilterError: a character that begins none.
+    """
+    at = 0
+    while at < len(text):
+        # after a dot comes a name, though it may begin with digits
+        match = _WORD.match(text, at) if text[at - 1 : at] == "." else None
+        if match is not None:
+            yield Token("word", match[0], at)
+        else:
+            match = _TOKEN.match(text, at)
+            if match is None:
+                raise _unreadable(text, at)
+            if match.lastgroup != "space":
+                yield Token(str(match.lastgroup), match[0], at)
+        at = match.end()
+    yield Token("end", "", at)
+
+
+_WORD = re.compile(r"\w[$#\w]*")
+
+
+def _unreadable(text: str, at: int) -> FilterError:
+    if text[at] in "'\"`":
+        return problem(text, at, "a quote that is never closed", "close it with the same kind of quote")
+    return problem(text, at, f"unexpected {text[at]!r}", "put names with such characters between `backticks`")
+
+
+def problem(text: str, at: int, what: str, hint: str) -> FilterError:
+    """The error for ``text`` being wrong at character ``at`` (counted from 0; said from 1)."""
+    shown = text if len(text) <= 120 else text[:117] + "..."
+    shown = shown.replace("\n", " ").replace("\r", " ")
+    return FilterError(f"{shown!r}, at character {at + 1}: {what}", hint=hint)
+
+
+# --- the parser ------------------------------------------------------------------------------------------------
+
+
+class Reader:
+    """Reads tokens one after the other: what filters and orderings have in common."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._tokens = list(tokens_of(text))
+        self._next = 0
+
+    @property
+    def peek(self) -> Token:
+        """The next token."""
+        return self._tokens[self._next]
+
+    def take(self) -> Token:
+        """The next token, passed over (the last one never is)."""
+        token = self.peek
+        if token.kind != "end":
+            self._next += 1
+        return token
+
+    def take_word(self, *words: str) -> str:
+        """Pass over the next token if it is one of these words, in any case; returns it in capitals, or ''."""
+        word = self.peek.text.upper()
+        if self.peek.kind == "word" and word in words:
+            self._next += 1
+            return word
+        return ""
+
+    def error(self, what: str, hint: str, at: int | None = None) -> FilterError:
+        """The error for the text being wrong at the next token, or at character ``at``."""
+        return problem(self.text, self.peek.at if at is None else at, what, hint)
+
+    def found(self) -> str:
+        """The next token for a message."""
+        return "the end" if self.peek.kind == "end" else self.peek.text
+
+    def name(self) -> Name:
+        """A name: ``entity.key``, or an attribute alone.
+
+        Raises:
+            FilterError: there is none, or one that can't be searched.
+        """
+        at = self.peek.at
+        first = self._name_part()
+        if not self._follows_dot():
+            return self._attribute(first.text if first.kind == "word" else first.text[1:-1], at)
+        entity = first.text[1:-1] if first.kind == "ticked" else first.text
+        if entity in ("dataset", "datasets"):
+            raise self.error("datasets can't be searched for", "filter by a tag or param of the run", at)
+        if entity not in _ENTITIES:
+            raise self.error(
+                f"{entity!r} is nothing a run has", "begin names with metrics., params., tags. or attributes.", at
+            )
+        key = self._key()
+        return self._attribute(key, at) if _ENTITIES[entity] == ATTRIBUTE else Name(_ENTITIES[entity], key)
+
+    def _name_part(self) -> Token:
+        if self.peek.kind == "word" or self.peek.kind == "ticked" or self.peek.text.startswith('"'):
+            return self.take()
+        raise self.error(
+            f"a name was expected, not {self.found()}", "write for example: metrics.loss < 0.5 and params.lr = '0.1'"
+        )
+
+    def _follows_dot(self) -> bool:
+        if self.peek.text != "." or self.peek.at != self._end_of_last():
+            return False
+        self._next += 1
+        return True
+
+    def _end_of_last(self) -> int:
+        last = self._tokens[self._next - 1]
+        return last.at + len(last.text)
+
+    def _key(self) -> str:
+        if self.peek.at != self._end_of_last():
+            raise self.error("a dot without a name after it", "write the name right after the dot")
+        part = self._name_part()
+        if part.kind != "word":
+            key = part.text[1:-1]
+        else:
+            key = part.text
+            while self._follows_dot():
+                if self.peek.kind != "word" or self.peek.at != self._end_of_last():
+                    raise self.error("a name that is quoted in part", "put the whole name between `backticks`")
+                key += "." + self.take().text
+        if not key:
+            raise self.error("an empty name", "name a metric, param or tag", part.at)
+        return key
+
+    def _attribute(self, key: str, at: int) -> Name:
+        key = _ALIASES.get(key, key)
+        if key not in ATTRIBUTES:
+            raise self.error(
+                f"a run has no attribute {key!r}",
+                f"attributes are {', '.join(ATTRIBUTES)}; for others write metrics.{key}, params.{key} or tags.{key}",
+                at,
+            )
+        return Name(ATTRIBUTE, key)
+
+
+class _Filter(Reader):
+    def parse(self) -> Node | None:
+        if self.peek.kind == "end":
+            return None
+        node = self._any()
+        if self.peek.kind != "end":
+            raise self.error(f"AND or OR was expected, not {self.found()}", "join comparisons by AND")
+        return node
+
+    def _any(self) -> Node:
+        parts = [self._all()]
+        while self.take_word("OR"):
+            parts.append(self._all())
+        return parts[0] if len(parts) == 1 else Or(tuple(parts))
+
+    def _all(self) -> Node:
+        parts = [self._one()]
+        while self.take_word("AND"):
+            parts.append(self._one())
+        return parts[0] if len(parts) == 1 else And(tuple(parts))
+
+    def _one(self) -> Node:
+        if self.peek.text != "(":
+            return self._comparison()
+        self.take()
+        node = self._any()
+        if self.peek.text != ")":
+            raise self.error(f"a closing parenthesis was expected, not {self.found()}", "close what was opened")
+        self.take()
+        return node
+
+    def _comparison(self) -> Comparison:
+        name = self.name()
+        at = self.peek.at
+        comparator = self._comparator()
+        if comparator not in name.comparators:
+            raise self.error(
+                f"{name.entity} {name.key!r} can't be compared by {comparator}",
+                f"it takes {', '.join(name.comparators)}",
+                at,
+            )
+        if comparator in _NULL:
+            return Comparison(name, comparator, None)
+        if comparator in _LIST:
+            return Comparison(name, comparator, self._list())
+        return Comparison(name, comparator, self._number(name) if name.is_number else self._quoted(name))
+
+    def _comparator(self) -> str:
+        if self.peek.kind == "sign":
+            return self.take().text
+        word = self.take_word("LIKE", "ILIKE", "IN", "NOT", "IS")
+        if word == "NOT" and self.take_word("IN"):
+            return "NOT IN"
+        if word == "IS":
+            word = "IS NOT NULL" if self.take_word("NOT") else "IS NULL"
+            if self.take_word("NULL"):
+                return word
+        elif word and word != "NOT":
+            return word
+        raise self.error(
+            f"a comparison was expected, not {self.found()}",
+            "use =, !=, <, <=, >, >=, LIKE, ILIKE, IN, NOT IN, IS NULL or IS NOT NULL",
+        )
+
+    def _number(self, name: Name) -> float:
+        if self.peek.kind != "number":
+            raise self.error(
+                f"{name.entity} {name.key!r} is compared with {self.found()}, which is no number",
+                "write a number without quotes",
+            )
+        text = self.take().text
+        if name.entity == ATTRIBUTE and text.lstrip("-").isdigit() and len(text) < 19:
+            return int(text)
+        return float(text)
+
+    def _quoted(self, name: Name) -> str:
+        if self.peek.kind != "quoted":
+            raise self.error(
+                f"{name.entity} {name.key!r} is compared with {self.found()}, which is no quoted text",
+                "put the text between single or double quotes",
+            )
+        return self.take().text[1:-1]
+
+    def _list(self) -> tuple[str, ...]:
+        if self.take().text != "(":
+            raise self.error("a list was expected", "write for example: run_id IN ('a', 'b')", self.peek.at)
+        values: list[str] = []
+        while self.peek.text != ")":
+            if self.peek.kind != "quoted":
+                raise self.error(f"a quoted text was expected, not {self.found()}", "write: run_id IN ('a', 'b')")
+            values.append(self.take().text[1:-1])
+            if self.peek.text != ")" and self.take().text != ",":
+                raise self.error("a comma was expected", "write: run_id IN ('a', 'b')")
+        if not values:
+            raise self.error("an empty list", "name at least one run id")
+        self.take()
+        return tuple(values)
+
+
+def parse_filter(text: str | None) -> Node | None:
+    """The tree of a filter; None for an empty one, which all runs pass.
+
+    Raises:
+        FilterError: it does not parse, or asks for what can't be compared.
+    """
+    if text is not None and not isinstance(text, str):
+        raise FilterError(f"{text!r} is no filter", hint="a filter is text: metrics.loss < 0.5")
+    return _Filter(text or "").parse()
+
+
+# --- to SQL ----------------------------------------------------------------------------------------------------
+
+
+class Parameters:
+    """Values for a statement, each bound under a name of its own; nothing from outside is ever put into the text."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, object] = {}
+
+    def add(self, value: object) -> str:
+        """Bind a value; returns what stands for it in the statement."""
+        name = f"p{len(self.values)}"
+        self.values[name] = value
+        return f"${name}"
+
+
+_TABLES = {METRIC: "base.latest_metrics", PARAM: "base.params", TAG: "base.tags"}
+
+
+def compile_filter(node: Node, parameters: Parameters, attributes: dict[str, str]) -> str:
+    """A condition on ``runs`` for the WHERE clause. ``attributes`` gives the SQL for each of ATTRIBUTES."""
+    match node:
+        case And(parts):
+            return "(" + " AND ".join(compile_filter(part, parameters, attributes) for part in parts) + ")"
+        case Or(parts):
+            return "(" + " OR ".join(compile_filter(part, parameters, attributes) for part in parts) + ")"
+        case Comparison(Name(entity, key), comparator, value):
+            if entity == ATTRIBUTE:
+                return _condition(attributes[key], comparator, value, parameters)
+            return _by_key(entity, key, comparator, value, parameters)
+
+
+def _condition(column: str, comparator: str, value: float | str | Sequence[str] | None, parameters: Parameters) -> str:
+    if isinstance(value, tuple):
+        return f"{column} {comparator} ({', '.join(parameters.add(item) for item in value)})"
+    return f"{column} {comparator} {parameters.add(value)}"
+
+
+def _by_key(
+    entity: str, key: str, comparator: str, value: float | str | Sequence[str] | None, parameters: Parameters
+) -> str:
+    """A run passes when it has that key with such a value; one without the key passes only IS NULL."""
+    rows = f"SELECT run_id FROM {_TABLES[entity]} WHERE key = {parameters.add(key)}"
+    if comparator in _NULL:
+        return f"runs.run_id {'NOT IN' if comparator == 'IS NULL' else 'IN'} ({rows})"
+    condition = _condition("value", comparator, value, parameters)
+    if entity == METRIC:  # NaN differs from every number and compares with none; to DuckDB it is the greatest
+        condition = f"({condition} OR isnan(value))" if comparator == "!=" else f"{condition} AND NOT isnan(value)"
+    return f"runs.run_id IN ({rows} AND {condition})"

@@ -1,0 +1,126 @@
+"""The catalog's tables (schema ``base``) and the views over them that SQL users see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["COLUMNS", "RUN_TABLES", "SCHEMA_VERSION", "create_tables", "is_ours"]
+
+SCHEMA_VERSION = 1
+"""Raised by every change below: a catalog of another version is thrown away and built anew."""
+
+COLUMNS: dict[str, dict[str, str]] = {
+    # which run folders were looked at: when their subfolders last changed (ns), and whether a writer was alive
+    "folders": {
+        "run_id": "VARCHAR",
+        "events_ns": "BIGINT",
+        "points_ns": "BIGINT",
+        "segments_ns": "BIGINT",
+        "watched": "BOOLEAN",
+    },
+    "runs": {
+        "run_id": "VARCHAR",
+        "run_name": "VARCHAR",
+        "experiment_id": "VARCHAR",
+        "experiment_name": "VARCHAR",
+        "status": "VARCHAR",
+        "start_time": "BIGINT",  # ms
+        "end_time": "BIGINT",
+        "lifecycle_stage": "VARCHAR",
+        "user_id": "VARCHAR",
+        "parent_run_id": "VARCHAR",
+        "crashed": "BOOLEAN",
+        "live": "BOOLEAN",
+        "lost": "BIGINT",
+        "last_point": "BIGINT",  # ns
+    },
+    "params": {"run_id": "VARCHAR", "key": "VARCHAR", "value": "VARCHAR"},
+    "tags": {"run_id": "VARCHAR", "key": "VARCHAR", "value": "VARCHAR"},
+    "latest_metrics": {
+        "run_id": "VARCHAR",
+        "key": "VARCHAR",
+        "value": "DOUBLE",
+        "step": "BIGINT",
+        "time": "BIGINT",  # ns
+        "min": "DOUBLE",
+        "max": "DOUBLE",
+        "count": "BIGINT",
+    },
+    "artifacts": {"run_id": "VARCHAR", "path": "VARCHAR", "size": "BIGINT", "sha256": "VARCHAR", "time": "BIGINT"},
+    # how far each writer's files were taken in; ``kept`` tells that its points, few and final, are in ``points``
+    "writers": {
+        "run_id": "VARCHAR",
+        "writer": "VARCHAR",
+        "role": "VARCHAR",
+        "alive": "BOOLEAN",
+        "ended": "BOOLEAN",
+        "events": "BIGINT",
+        "points": "BIGINT",
+        "kept": "BOOLEAN",
+    },
+    "segments": {"run_id": "VARCHAR", "writer": "VARCHAR", "first": "BIGINT", "last": "BIGINT"},
+    "points": {
+        "run_id": "VARCHAR",
+        "metric": "VARCHAR",
+        "step": "BIGINT",
+        "time": "BIGINT",  # ns
+        "value": "DOUBLE",
+    },
+    "experiments": {
+        "experiment_id": "VARCHAR",
+        "name": "VARCHAR",
+        "lifecycle_stage": "VARCHAR",
+        "creation_time": "BIGINT",  # ms
+        "last_update_time": "BIGINT",
+        "tags": "MAP(VARCHAR, VARCHAR)",
+    },
+    "meta": {"key": "VARCHAR", "value": "VARCHAR"},
+}
+
+RUN_TABLES = tuple(name for name, columns in COLUMNS.items() if "run_id" in columns)
+"""The tables that hold rows of runs."""
+
+_VIEWS = """
+CREATE VIEW experiments AS
+    SELECT experiment_id, name, lifecycle_stage, epoch_ms(creation_time) AT TIME ZONE 'UTC' AS creation_time,
+           epoch_ms(last_update_time) AT TIME ZONE 'UTC' AS last_update_time, tags
+    FROM base.experiments;
+CREATE VIEW runs AS
+    SELECT r.run_id, r.run_name, r.experiment_id, coalesce(e.name, r.experiment_name) AS experiment_name, r.status,
+           epoch_ms(r.start_time) AT TIME ZONE 'UTC' AS start_time,
+           epoch_ms(r.end_time) AT TIME ZONE 'UTC' AS end_time,
+           r.lifecycle_stage, r.user_id, r.parent_run_id, r.crashed, r.live, r.lost AS lost_points
+    FROM base.runs r LEFT JOIN base.experiments e USING (experiment_id);
+CREATE VIEW params AS SELECT * FROM base.params;
+CREATE VIEW tags AS SELECT * FROM base.tags;
+CREATE VIEW latest_metrics AS
+    SELECT run_id, key, value, step, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time, min, max, count
+    FROM base.latest_metrics;
+CREATE VIEW artifacts AS
+    SELECT run_id, path, size, sha256, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time FROM base.artifacts;
+"""
+
+
+def create_tables(con: duckdb.DuckDBPyConnection, store_id: str) -> None:
+    """Make the tables and views of an empty catalog, whole or not at all."""
+    con.execute("BEGIN")
+    con.execute("CREATE SCHEMA base")
+    for table, columns in COLUMNS.items():
+        con.execute(f"CREATE TABLE base.{table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())})")
+    con.execute(_VIEWS)
+    con.execute("INSERT INTO base.meta VALUES ('version', ?), ('store_id', ?)", [str(SCHEMA_VERSION), store_id])
+    con.execute("COMMIT")
+
+
+def is_ours(con: duckdb.DuckDBPyConnection, store_id: str) -> bool:
+    """Whether this is a catalog of this store in this version."""
+    import duckdb
+
+    try:
+        meta = dict(con.execute("SELECT key, value FROM base.meta").fetchall())
+    except duckdb.CatalogException:
+        return False
+    return meta.get("version") == str(SCHEMA_VERSION) and meta.get("store_id") == store_id
