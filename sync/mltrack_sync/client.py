@@ -1,0 +1,216 @@
+"""MLflow's REST calls, each a method; which may be repeated when an answer was lost is said here, call by call."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from mltrack_sync.errors import NotMlflowError, RemoteRefusedError
+from mltrack_sync.transport import API, Call, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
+
+__all__ = ["History", "MlflowClient", "RemoteExperiment", "RemoteRun"]
+
+ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/"
+RUN_ID_TAG = "mltrack.run_id"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteExperiment:
+    """An experiment over there."""
+
+    experiment_id: str
+    name: str
+    deleted: bool
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteRun:
+    """A run over there; ``latest`` is (step, time in ms) of each metric's latest point."""
+
+    run_id: str
+    experiment_id: str
+    artifact_uri: str
+    status: str
+    deleted: bool
+    latest: Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class History:
+    """Points of one metric over there: steps, times in ms, values."""
+
+    steps: npt.NDArray[np.int64]
+    times: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+
+
+class MlflowClient:
+    """What the syncer asks of an MLflow server."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    # --- experiments ---
+
+    def experiment_by_name(self, name: str) -> RemoteExperiment | None:
+        """The experiment of that name, deleted or not."""
+        try:
+            answer = self._transport.get("experiments/get-by-name", {"experiment_name": name})
+        except RemoteRefusedError as error:
+            if error.status == 404 or error.code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        return _shaped(_experiment, answer, self._transport.url)
+
+    def create_experiment(self, name: str, tags: Mapping[str, str]) -> str:
+        """Its id. RESOURCE_ALREADY_EXISTS is an error here."""
+        fields = {"name": name, "tags": _pairs(tags.items())}
+        answer = self._transport.post("experiments/create", fields, repeatable=False)
+        return _shaped(lambda a: str(a["experiment_id"]), answer, self._transport.url)
+
+    def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> None:
+        """Set a tag."""
+        fields = {"experiment_id": experiment_id, "key": key, "value": value}
+        self._transport.post("experiments/set-experiment-tag", fields, repeatable=True)
+
+    # --- runs ---
+
+    def create_run(
+        self, experiment_id: str, *, name: str, user: str, start_time: int, tags: Mapping[str, str]
+    ) -> RemoteRun:
+        """A new run. Repeated, it would make a second one: look for its tag first."""
+        fields = {
+            "experiment_id": experiment_id,
+            "run_name": name,
+            "user_id": user,
+            "start_time": start_time,
+            "tags": _pairs(tags.items()),
+        }
+        answer = self._transport.post("runs/create", fields, repeatable=False)
+        return _shaped(lambda a: _run(a["run"]), answer, self._transport.url)
+
+    def find_runs(self, experiment_id: str, run_id: str) -> list[RemoteRun]:
+        """The runs, deleted ones too, that carry our run's tag."""
+        fields = {
+            "experiment_ids": [experiment_id],
+            "filter": f"tags.`{RUN_ID_TAG}` = '{run_id}'",
+            "run_view_type": "ALL",
+            "max_results": 10,
+        }
+        answer = self._transport.post("runs/search", fields, repeatable=True)
+        return _shaped(lambda a: [_run(run) for run in a.get("runs", [])], answer, self._transport.url)
+
+    def get_run(self, remote_id: str) -> RemoteRun:
+        """The run as it is now."""
+        answer = self._transport.get("runs/get", {"run_id": remote_id})
+        return _shaped(lambda a: _run(a["run"]), answer, self._transport.url)
+
+    def update_run(self, remote_id: str, *, status: str, end_time: int | None, name: str) -> None:
+        """Set status, end time and name."""
+        fields: dict[str, Any] = {"run_id": remote_id, "status": status}
+        if end_time is not None:
+            fields["end_time"] = end_time
+        if name:
+            fields["run_name"] = name
+        self._transport.post("runs/update", fields, repeatable=True)
+
+    def delete_run(self, remote_id: str) -> None:
+        """Move the run to the deleted ones."""
+        self._transport.post("runs/delete", {"run_id": remote_id}, repeatable=True)
+
+    def restore_run(self, remote_id: str) -> None:
+        """Take the run back from the deleted ones."""
+        self._transport.post("runs/restore", {"run_id": remote_id}, repeatable=True)
+
+    def delete_tag(self, remote_id: str, key: str) -> None:
+        """Take a tag away; one that is not there is no error."""
+        try:
+            self._transport.post("runs/delete-tag", {"run_id": remote_id, "key": key}, repeatable=True)
+        except RemoteRefusedError as error:
+            if error.code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+
+    def log_batch(self, body: bytes, *, repeatable: bool) -> None:
+        """Params, tags and metrics in one request (see plan.Request.body)."""
+        self._transport.send(Call("POST", API + "runs/log-batch", repeatable, body=body, body_bytes=len(body)))
+
+    def history(self, remote_id: str, key: str, page_rows: int) -> Iterator[History]:
+        """All points of one metric, page by page."""
+        token = ""
+        while True:
+            asked = {"run_id": remote_id, "metric_key": key, "max_results": str(page_rows)}
+            answer = self._transport.get("metrics/get-history", {**asked, "page_token": token} if token else asked)
+            yield _shaped(lambda a: _history(a.get("metrics", [])), answer, self._transport.url)
+            token = str(answer.get("next_page_token") or "")
+            if not token:
+                return
+
+    # --- artifacts ---
+
+    def put_artifact(self, path: str, body: Callable[[], Iterator[bytes]], size: int) -> None:
+        """Send a file through the server's artifact proxy; a second time overwrites the first."""
+        from urllib.parse import quote
+
+        self._transport.send(
+            Call(
+                "PUT",
+                ARTIFACTS + quote(path),
+                True,
+                body=body,
+                body_bytes=size,
+                content_type="application/octet-stream",
+            )
+        )
+
+
+def _pairs(items: Any) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in items]
+
+
+def _shaped(read: Callable[[dict[str, Any]], T], answer: dict[str, Any], url: str) -> T:
+    try:
+        return read(answer)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise NotMlflowError(
+            f"{url} gave an answer that MLflow does not give: {json.dumps(answer)[:120]}",
+            hint="is there something between here and the server that changes answers?",
+        ) from error
+
+
+def _experiment(answer: dict[str, Any]) -> RemoteExperiment:
+    fields = answer["experiment"]
+    tags = {str(tag["key"]): str(tag["value"]) for tag in fields.get("tags", [])}
+    return RemoteExperiment(
+        str(fields["experiment_id"]), str(fields["name"]), fields.get("lifecycle_stage") == "deleted", tags
+    )
+
+
+def _run(fields: dict[str, Any]) -> RemoteRun:
+    info, metrics = fields["info"], fields.get("data", {}).get("metrics", [])
+    return RemoteRun(
+        run_id=str(info.get("run_id") or info["run_uuid"]),
+        experiment_id=str(info["experiment_id"]),
+        artifact_uri=str(info.get("artifact_uri", "")),
+        status=str(info.get("status", "")),
+        deleted=info.get("lifecycle_stage") == "deleted",
+        latest={str(m["key"]): (int(m.get("step", 0)), int(m["timestamp"])) for m in metrics},
+    )
+
+
+def _history(rows: Sequence[Mapping[str, Any]]) -> History:
+    return History(
+        np.array([int(row.get("step", 0)) for row in rows], np.int64),
+        np.array([int(row["timestamp"]) for row in rows], np.int64),
+        np.array([float(row["value"]) for row in rows], np.float64),
+    )

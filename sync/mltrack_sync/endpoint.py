@@ -1,0 +1,28 @@
+"""An endpoint: where requests go, how each is authorised, and until when that holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["Endpoint"]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What a workspace hands out.
+
+    Requests go to ``base_url`` + ``/api/2.0/mlflow/...``. ``authorize()`` is asked for headers before each request,
+    so that secrets are held nowhere else. ``expires_at`` is in seconds since the epoch; None means it stays.
+    """
+
+    base_url: str
+    authorize: Callable[[], Mapping[str, str]]
+    expires_at: float | None = None
+
+    def expires_within(self, seconds: float, now: float) -> bool:
+        """Whether it is worth asking for a fresh one."""
+        return self.expires_at is not None and self.expires_at - now < seconds

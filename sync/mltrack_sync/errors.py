@@ -1,0 +1,77 @@
+"""What can go wrong with a remote, as types; what to do about each is decided in retry.py and push.py.
+
+RemoteError (mltrack.errors)
+├── RemoteUnavailableError    it can't be reached or answers "not now": worth trying again later
+├── RemoteAuthError           401/403 after a refresh: stop, nothing else would go through either
+├── NotMlflowError            whatever is at that URL, it does not speak MLflow's REST API
+└── RemoteRefusedError        a permanent refusal of one thing, with the server's words: set aside, go on
+    └── TooLargeError         refused for its size: halve it
+LedgerError (also StoreError)  what was acknowledged can't be written down: stop
+PushStopped                   internal: another worker met an error that stops the pass
+"""
+
+from __future__ import annotations
+
+from mltrack.errors import RemoteError, StoreError
+
+__all__ = [
+    "LedgerError",
+    "NotMlflowError",
+    "PushStopped",
+    "RemoteAuthError",
+    "RemoteRefusedError",
+    "RemoteUnavailableError",
+    "TooLargeError",
+]
+
+
+class RemoteUnavailableError(RemoteError):
+    """The remote can't be reached, or can't answer now.
+
+    ``in_doubt`` tells that it may have done what was asked though no answer came. ``status`` is None when there was no
+    answer at all; ``retry_after_s`` is what it asked for.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        in_doubt: bool,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.in_doubt = in_doubt
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class RemoteAuthError(RemoteError):
+    """The remote does not let us in, also with a fresh endpoint."""
+
+
+class NotMlflowError(RemoteError):
+    """The answer is none that an MLflow server gives."""
+
+
+class RemoteRefusedError(RemoteError):
+    """The remote refused one request for good. ``code`` is MLflow's error code, ``words`` what the server said."""
+
+    def __init__(self, message: str, *, status: int, code: str, words: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.code = code
+        self.words = words
+
+
+class TooLargeError(RemoteRefusedError):
+    """The request holds more than the remote takes at once."""
+
+
+class LedgerError(RemoteError, StoreError):
+    """The ledger can't be written, so nothing more may be sent."""
+
+
+class PushStopped(Exception):
+    """Raised in a worker when the pass is being stopped; never leaves the package."""

@@ -1,0 +1,158 @@
+"""Which remote run a run is, and which remote experiment its experiment: found there, or made there, once."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from mltrack.entities import DELETED
+from mltrack.errors import NotFoundError
+from mltrack_sync.client import RUN_ID_TAG
+from mltrack_sync.errors import RemoteRefusedError
+
+if TYPE_CHECKING:
+    from mltrack.store.stored_run import StoredRun
+    from mltrack_sync.client import RemoteRun
+    from mltrack_sync.session import Session
+
+__all__ = ["PARENT_TAG", "Identities"]
+
+PARENT_TAG = "mlflow.parentRunId"
+ALREADY_THERE = "RESOURCE_ALREADY_EXISTS"
+
+
+class Identities:
+    """Gives runs and experiments their remote ids, each asked for once however many workers need it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._experiments = session.store.workspace.experiments()
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._made: dict[str, dict[str, str]] = {}  # runs made in this pass, with these tags
+
+    def _lock_of(self, what: str) -> threading.Lock:
+        with self._lock:
+            return self._locks[what]
+
+    # --- experiments ---
+
+    def experiment(self, run: StoredRun) -> str:
+        """The id of the run's experiment there, which is made where it is missing.
+
+        Raises:
+            RemoteRefusedError: it is deleted there, or can't be made.
+        """
+        info = run.info
+        local = self._experiments.get(info.experiment_id)
+        name = local.name if local is not None else info.experiment_name
+        tags = dict(local.tags) if local is not None else {}
+        with self._lock_of(f"experiment {info.experiment_id}"):
+            known = self._session.ledger.state.experiments.get(info.experiment_id)
+            remote_id, there = known or self._session.policy.settle(lambda again: self._find_or_make(name, tags))
+            changed = {key: value for key, value in tags.items() if there.get(key) != value}
+            for key, value in changed.items():
+                self._session.client.set_experiment_tag(remote_id, key, value)
+            if known is None or changed:
+                self._session.ledger.experiment(info.experiment_id, remote_id, tags)
+            return remote_id
+
+    def _find_or_make(self, name: str, tags: dict[str, str]) -> tuple[str, dict[str, str]]:
+        client = self._session.client
+        found = client.experiment_by_name(name)
+        if found is None:
+            try:
+                return client.create_experiment(name, tags), tags
+            except RemoteRefusedError as error:
+                found = client.experiment_by_name(name) if error.code == ALREADY_THERE else None
+                if found is None:
+                    raise
+        if found.deleted:
+            words = f"experiment {name!r} is deleted there"
+            raise RemoteRefusedError(
+                words, status=400, code="INVALID_STATE", words=words, hint="restore it there, or rename it here"
+            )
+        return found.experiment_id, dict(found.tags)
+
+    # --- runs ---
+
+    def run(self, run: StoredRun, waiting: tuple[str, ...] = ()) -> dict[str, str]:
+        """See to it that the run is there and in the ledger; returns the tags it was made with, if in this pass.
+
+        Raises:
+            RemoteRefusedError: the remote takes no such run.
+        """
+        entry = self._session.ledger.run(run.run_id)
+        if entry.remote_id:
+            return self._made.get(run.run_id, {})
+        wanted = self.tags(run, waiting)  # makes its parent: never with the lock of this run held
+        with self._lock_of(run.run_id):
+            if entry.remote_id:
+                return self._made.get(run.run_id, {})
+            self._session.check()
+            experiment_id = self.experiment(run)
+            tags = self._first_tags(run, wanted)
+            found = self._session.client.find_runs(experiment_id, run.run_id)
+            made = not found
+            if made:
+                self._session.ledger.creating(run.run_id)
+                remote = self._session.policy.settle(lambda again: self._make(run, experiment_id, tags, again))
+            else:
+                remote = _best(found)
+            self._session.ledger.created(
+                run.run_id, remote.run_id, remote.experiment_id, remote.artifact_uri, adopted=not made
+            )
+            if remote.deleted:
+                self._session.ledger.staged(run.run_id, DELETED)
+            self._session.count(created=int(made), tags=len(tags) - 1 if made else 0)
+            if made:
+                self._made[run.run_id] = tags
+            return self._made.get(run.run_id, {})
+
+    def _make(self, run: StoredRun, experiment_id: str, tags: dict[str, str], again: bool) -> RemoteRun:
+        found = self._session.client.find_runs(experiment_id, run.run_id) if again else []
+        if found:  # made by the request whose answer was lost, with these tags
+            return _best(found)
+        info = run.info
+        return self._session.client.create_run(
+            experiment_id, name=info.run_name, user=info.user_id, start_time=info.start_time, tags=tags
+        )
+
+    def _first_tags(self, run: StoredRun, tags: dict[str, str]) -> dict[str, str]:
+        """As many tags as a create surely takes; ours first."""
+        limits = self._session.limits()
+        size, first = 1000, {RUN_ID_TAG: run.run_id}
+        for key, value in tags.items():
+            size += 6 * (len(key) + len(value)) + 24
+            fits = len(first) < limits.batch_tags_max and size < limits.request_bytes_max
+            if fits and limits.refuse_tag(key, value) is None:
+                first[key] = value
+        return first
+
+    def tags(self, run: StoredRun, waiting: tuple[str, ...] = ()) -> dict[str, str]:
+        """The run's tags as they are to stand there: with the remote id of its parent, and our own."""
+        tags = {**run.tags, RUN_ID_TAG: run.run_id}
+        parent = tags.get(PARENT_TAG)
+        if parent is not None:
+            tags[PARENT_TAG] = self._remote_parent(parent, (*waiting, run.run_id))
+        return tags
+
+    def _remote_parent(self, parent_id: str, waiting: tuple[str, ...]) -> str:
+        entry = self._session.ledger.state.runs.get(parent_id)
+        if entry is not None and entry.remote_id:
+            return entry.remote_id
+        if parent_id in waiting:
+            return parent_id  # a circle of parents: nonsense, kept as it is
+        try:
+            parent = self._session.store.run(parent_id)
+        except NotFoundError:
+            return parent_id
+        if parent.info.lifecycle_stage == DELETED:
+            return parent_id
+        self.run(parent, waiting)
+        return self._session.ledger.run(parent_id).remote_id
+
+
+def _best(found: list[RemoteRun]) -> RemoteRun:
+    return min(found, key=lambda run: (run.deleted, run.run_id))

@@ -1,0 +1,302 @@
+"""The ledger: what a remote acknowledged, run by run, as an append-only log; and what was on its way when it ends.
+
+A line is on the disk before the next step that relies on it is taken:
+
+- ``create`` before runs/create is sent, ``run`` after it was answered: a create without a run may have happened.
+- ``ack`` after each log-batch: how far each writer's events and points are there, and in ``next`` how far the request
+  that follows goes. Points between the two are in doubt if the log ends here; ``next`` "*" puts all later ones in
+  doubt.
+- ``artifact``, ``ended``, ``stage``: these can be repeated, so a lost line costs a request and nothing else.
+- ``rejected`` before the ack that goes past the item; ``cleared`` when it got through after all.
+- ``settled``: the run's head when nothing was left to send.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mltrack.fs import LOCAL, FileSystem
+from mltrack.jsonlog import JsonLog, read_log
+from mltrack_sync.errors import LedgerError
+from mltrack_sync.report import Rejected
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mltrack.entities import RunHead
+    from mltrack.errors import CorruptionError
+
+__all__ = ["EVERYTHING", "Ledger", "LedgerState", "RunEntry"]
+
+VERSION = 1
+EVERYTHING = "*"
+COMPACT_LINES_MIN = 2000
+COMPACT_FACTOR = 4
+
+
+@dataclass(slots=True)
+class RunEntry:
+    """What the remote has of one run. ``doubt`` is how far a request went that may have arrived, by writer."""
+
+    remote_id: str = ""
+    experiment_id: str = ""
+    artifact_uri: str = ""
+    creating: bool = False
+    events: dict[str, int] = field(default_factory=dict)
+    points: dict[str, int] = field(default_factory=dict)
+    doubt: dict[str, int] = field(default_factory=dict)
+    doubt_all: bool = False
+    artifacts: dict[str, str] = field(default_factory=dict)
+    ended: list[Any] = field(default_factory=list)
+    stage: str = "active"
+    settled: list[Any] = field(default_factory=list)
+
+    def is_settled_at(self, head: RunHead) -> bool:
+        """Whether nothing was written since all was sent."""
+        return self.settled == [head.events, head.points, head.live]
+
+
+@dataclass(slots=True)
+class LedgerState:
+    """The ledger, read."""
+
+    url: str = ""
+    runs: dict[str, RunEntry] = field(default_factory=dict)
+    experiments: dict[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
+    rejected: dict[tuple[str, str, str], Rejected] = field(default_factory=dict)
+    last_pass: dict[str, Any] = field(default_factory=dict)
+    last_error: dict[str, Any] = field(default_factory=dict)
+    damage: list[CorruptionError] = field(default_factory=list)
+    lines: int = 0
+
+    @classmethod
+    def read(cls, path: Path) -> LedgerState:
+        """What the file says; after damage, everything not surely acknowledged is in doubt."""
+        state = cls()
+        read = read_log(path)
+        for line in read.lines:
+            state.apply(line)
+        state.damage = read.damage
+        if read.damage:
+            for entry in state.runs.values():
+                entry.doubt_all = True
+                entry.settled = []
+        return state
+
+    def apply(self, line: Mapping[str, Any]) -> None:
+        """Take in one line. Lines of a kind not known here change nothing."""
+        self.lines += 1
+        match line.get("type"):
+            case "ledger":
+                self.url = str(line.get("url", ""))
+            case "experiment":
+                self.experiments[line["local"]] = (line["remote"], dict(line["tags"]))
+            case "pass":
+                self.last_pass, self.last_error = dict(line), {}
+            case "error":
+                self.last_error = dict(line)
+            case "rejected":
+                item = Rejected(line["run"], line["kind"], line["key"], line["reason"], line.get("points", 0))
+                self.rejected[(item.run_id, item.kind, item.key)] = item
+            case "cleared":
+                self.rejected.pop((line["run"], line["kind"], line["key"]), None)
+            case _ if "run" in line:
+                self._apply_run(self.runs.setdefault(line["run"], RunEntry()), line)
+
+    @staticmethod
+    def _apply_run(entry: RunEntry, line: Mapping[str, Any]) -> None:
+        match line["type"]:
+            case "create":
+                entry.creating = True
+            case "run":
+                entry.creating = False
+                entry.remote_id, entry.experiment_id = line["remote"], line["experiment"]
+                entry.artifact_uri = line["uri"]
+                entry.doubt_all = bool(line.get("adopted"))
+            case "ack":
+                for writer, (events, points) in line["at"].items():
+                    entry.events[writer], entry.points[writer] = events, points
+                following = line.get("next", {})
+                entry.doubt_all = following == EVERYTHING
+                entry.doubt = {} if entry.doubt_all else dict(following)
+            case "artifact":
+                entry.artifacts[line["path"]] = line["sha256"]
+            case "ended":
+                entry.ended = line["as"]
+            case "stage":
+                entry.stage = line["stage"]
+            case "settled":
+                entry.settled = line["head"]
+
+    def compacted(self) -> list[dict[str, Any]]:
+        """The fewest lines that say the same."""
+        lines: list[dict[str, Any]] = [{"type": "ledger", "version": VERSION, "url": self.url}]
+        for local, (remote, tags) in self.experiments.items():
+            lines.append({"type": "experiment", "local": local, "remote": remote, "tags": tags})
+        for run_id, entry in self.runs.items():
+            lines += [{**line, "run": run_id} for line in _run_lines(entry)]
+        lines += [_rejected_line(item) for item in self.rejected.values()]
+        return lines + [line for line in (self.last_pass, self.last_error) if line]
+
+
+def _run_lines(entry: RunEntry) -> list[dict[str, Any]]:
+    if not entry.remote_id:
+        lines: list[dict[str, Any]] = [{"type": "create"}] if entry.creating else []
+    else:
+        lines = [
+            {
+                "type": "run",
+                "remote": entry.remote_id,
+                "experiment": entry.experiment_id,
+                "uri": entry.artifact_uri,
+                "adopted": entry.doubt_all,
+            }
+        ]
+        lines.append({"type": "ack", "at": _positions(entry), "next": EVERYTHING if entry.doubt_all else entry.doubt})
+    lines += [{"type": "artifact", "path": path, "sha256": sha} for path, sha in entry.artifacts.items()]
+    if entry.ended:
+        lines.append({"type": "ended", "as": entry.ended})
+    if entry.stage != "active":
+        lines.append({"type": "stage", "stage": entry.stage})
+    if entry.settled:
+        lines.append({"type": "settled", "head": entry.settled})
+    return lines
+
+
+def _positions(entry: RunEntry) -> dict[str, list[int]]:
+    writers = {**entry.events, **entry.points}
+    return {writer: [entry.events.get(writer, 0), entry.points.get(writer, 0)] for writer in writers}
+
+
+def _rejected_line(item: Rejected) -> dict[str, Any]:
+    return {
+        "type": "rejected",
+        "run": item.run_id,
+        "kind": item.kind,
+        "key": item.key,
+        "reason": item.reason,
+        "points": item.points,
+    }
+
+
+class Ledger:
+    """A ledger open for writing by the one syncer that holds its lock. Its methods may be called from many threads."""
+
+    def __init__(self, path: Path, url: str, *, fs: FileSystem = LOCAL) -> None:
+        """Open it, made when missing; damage is in ``state.damage``.
+
+        Raises:
+            OSError: it can't be read or written.
+        """
+        fs.make_folder(path.parent)
+        self.state = LedgerState.read(path)
+        if self.state.url not in ("", url):  # the name means another server now: what this one has is to be found out
+            fs.rename(path, path.with_name(f"{path.name}.old"))
+            self.state = LedgerState()
+        state = self.state
+        live = len(state.runs) * 3 + len(state.rejected) + len(state.experiments)
+        if state.damage or state.lines > COMPACT_LINES_MIN + COMPACT_FACTOR * live:
+            state.url = url
+            _rewrite(path, state.compacted(), fs)
+        self._lock = threading.Lock()
+        self._log = JsonLog(path, fs=fs)
+        if not state.url:
+            self._write({"type": "ledger", "version": VERSION, "url": url})
+
+    def close(self) -> None:
+        """Close the file."""
+        self._log.close()
+
+    def run(self, run_id: str) -> RunEntry:
+        """What the remote has of a run; an empty entry when nothing."""
+        with self._lock:
+            return self.state.runs.setdefault(run_id, RunEntry())
+
+    def _write(self, *lines: dict[str, Any]) -> None:
+        try:
+            with self._lock:
+                self._log.append(lines)
+                for line in lines:
+                    self.state.apply(line)
+            self._log.sync()
+        except OSError as error:
+            raise LedgerError(
+                f"{self._log.path} can't be written: {error.strerror}",
+                hint="make room or fix its permissions, then sync again: what is in doubt is checked with the remote",
+            ) from error
+
+    def experiment(self, local: str, remote: str, tags: Mapping[str, str]) -> None:
+        """The local experiment is that remote one, with these tags."""
+        self._write({"type": "experiment", "local": local, "remote": remote, "tags": dict(tags)})
+
+    def creating(self, run_id: str) -> None:
+        """runs/create is about to be sent."""
+        self._write({"type": "create", "run": run_id})
+
+    def created(self, run_id: str, remote_id: str, experiment_id: str, uri: str, *, adopted: bool) -> None:
+        """The run is that remote one; ``adopted``: found there, so that all it may hold is in doubt."""
+        line = {"type": "run", "run": run_id, "remote": remote_id, "experiment": experiment_id, "uri": uri}
+        self._write({**line, "adopted": adopted})
+
+    def ack(
+        self,
+        run_id: str,
+        *,
+        events: Mapping[str, int],
+        points: Mapping[str, int],
+        following: Mapping[str, int] | str,
+        refused: list[Rejected] | None = None,
+    ) -> None:
+        """These writers' events and points are there (or were refused); ``following`` is what is sent next."""
+        entry = self.run(run_id)
+        merged = RunEntry(events={**entry.events, **events}, points={**entry.points, **points})
+        line: dict[str, Any] = {"type": "ack", "run": run_id, "at": _positions(merged)}
+        if following:
+            line["next"] = following if isinstance(following, str) else dict(following)
+        self._write(*[_rejected_line(item) for item in refused or ()], line)
+
+    def artifact(self, run_id: str, path: str, sha256: str) -> None:
+        """That file is there with this content."""
+        self._write({"type": "artifact", "run": run_id, "path": path, "sha256": sha256})
+
+    def ended(self, run_id: str, ending: list[Any]) -> None:
+        """Status, end time and name are there."""
+        self._write({"type": "ended", "run": run_id, "as": ending})
+
+    def staged(self, run_id: str, stage: str) -> None:
+        """The run is deleted, or active again, there."""
+        self._write({"type": "stage", "run": run_id, "stage": stage})
+
+    def settled(self, head: RunHead) -> None:
+        """All up to this head is there, or set aside."""
+        self._write({"type": "settled", "run": head.run_id, "head": [head.events, head.points, head.live]})
+
+    def rejected(self, item: Rejected) -> None:
+        """Set something aside."""
+        self._write(_rejected_line(item))
+
+    def cleared(self, item: Rejected) -> None:
+        """What was set aside got through, or is no more."""
+        self._write({"type": "cleared", "run": item.run_id, "kind": item.kind, "key": item.key})
+
+    def finished(self, time_ns: int, counts: Mapping[str, Any]) -> None:
+        """A pass came to its end."""
+        self._write({"type": "pass", "time": time_ns, **counts})
+
+    def failed(self, time_ns: int, message: str) -> None:
+        """A pass was broken off."""
+        self._write({"type": "error", "time": time_ns, "message": message})
+
+
+def _rewrite(path: Path, lines: list[dict[str, Any]], fs: FileSystem) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    fs.unlink(temporary)
+    log = JsonLog(temporary, fs=fs, create=True)
+    try:
+        log.append(lines)
+    finally:
+        log.close()
+    fs.publish(temporary, path)

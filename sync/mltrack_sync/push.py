@@ -1,0 +1,336 @@
+"""One pass: every selected run that has something new is brought up to date on the remote, several at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from mltrack.entities import DELETED
+from mltrack.errors import BusyError, MltrackError, NotFoundError, RemoteError, StoreError, UsageError
+from mltrack.fs import file_lock
+from mltrack_sync.client import MlflowClient
+from mltrack_sync.errors import (
+    LedgerError,
+    NotMlflowError,
+    PushStopped,
+    RemoteAuthError,
+    RemoteRefusedError,
+    RemoteUnavailableError,
+)
+from mltrack_sync.identity import Identities
+from mltrack_sync.ledger import Ledger, LedgerState, RunEntry
+from mltrack_sync.plan import Refusal, facts_of
+from mltrack_sync.progress import NoProgress, Progress
+from mltrack_sync.report import PushReport, Rejected
+from mltrack_sync.retry import RetryPolicy
+from mltrack_sync.run_push import RunPush
+from mltrack_sync.selection import Selection
+from mltrack_sync.session import Session
+from mltrack_sync.transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    import httpx
+
+    from mltrack.entities import RunHead
+    from mltrack.reading import Store
+    from mltrack_sync.remotes import Remote
+
+__all__ = ["ledger_path", "pending", "push"]
+
+JOBS = 4
+TROUBLED_RUNS_MAX = 3
+"""So many runs that the remote did not answer for, one after the other, end the pass."""
+
+
+def push(
+    store: Store,
+    remote: Remote,
+    *,
+    selection: Selection | None = None,
+    jobs: int = JOBS,
+    dry_run: bool = False,
+    retry_rejected: bool = False,
+    progress: Progress | None = None,
+    policy: RetryPolicy | None = None,
+    http: httpx.BaseTransport | None = None,
+    stop: threading.Event | None = None,
+    clock: Callable[[], int] = time.time_ns,
+) -> PushReport:
+    """Push what is new in the selected runs; when this returns, the ledger on disk says what is there.
+
+    ``http`` replaces the network, ``stop`` ends the pass early when set, ``clock`` gives ns since the epoch.
+
+    Raises:
+        RemoteError: the remote can't be reached, is no MLflow server, does not let us in, or its ledger can't be kept.
+        BusyError: another process is syncing this store with this remote.
+        NotFoundError, FilterError, UsageError: the selection is no good.
+    """
+    if jobs < 1:
+        raise UsageError(f"{jobs} jobs can do nothing", hint="give --jobs 1 or more")
+    started = time.monotonic()
+    chosen = (selection or Selection()).heads(store)
+    path = ledger_path(store, remote)
+    if dry_run:
+        state = LedgerState.read(path)
+        report = _foresee(store, remote, state, pending(state, chosen, retry_rejected))
+        return replace(report, seconds=time.monotonic() - started)
+    with _lock(path.parent, remote):
+        ledger = _open_ledger(path, remote)
+        try:
+            report = _pass(
+                store,
+                remote,
+                ledger,
+                chosen,
+                jobs=jobs,
+                retry_rejected=retry_rejected,
+                progress=progress or NoProgress(),
+                policy=policy or RetryPolicy(),
+                http=http,
+                stop=stop or threading.Event(),
+            )
+            report = replace(report, seconds=time.monotonic() - started)
+            if report.runs or not ledger.state.last_pass or ledger.state.last_error:
+                ledger.finished(clock(), {"runs": report.runs, "points": report.points})
+            return report
+        except RemoteError as error:
+            with contextlib.suppress(LedgerError):
+                ledger.failed(clock(), str(error))
+            raise
+        finally:
+            ledger.close()
+
+
+def ledger_path(store: Store, remote: Remote) -> Path:
+    """Where the ledger of a remote lies."""
+    return store.layout.remote(remote.name) / "ledger.jsonl"
+
+
+def pending(state: LedgerState, heads: Mapping[str, RunHead], retry_rejected: bool = False) -> list[str]:
+    """The runs that may have something to send, the oldest ledger entries first."""
+    again = {run_id for run_id, _, _ in state.rejected} if retry_rejected else set()
+    fresh = RunEntry()
+    return [i for i, head in heads.items() if i in again or not state.runs.get(i, fresh).is_settled_at(head)]
+
+
+def _open_ledger(path: Path, remote: Remote) -> Ledger:
+    try:
+        return Ledger(path, remote.url)
+    except OSError as error:
+        raise LedgerError(f"{path} can't be used: {error.strerror}", hint="check its permissions") from error
+
+
+@contextlib.contextmanager
+def _lock(folder: Path, remote: Remote) -> Iterator[None]:
+    """One syncer at a time for a store and a remote; the other is told who it is."""
+    holder = folder / "holder.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with file_lock(folder / "lock", timeout_s=0):
+            holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}))
+            try:
+                yield
+            finally:
+                holder.unlink(missing_ok=True)
+    except BusyError:
+        who = _holder(holder)
+        raise BusyError(
+            f"another mltrack sync to {remote.name!r} is running{who}", hint="wait for it to end, or stop it"
+        ) from None
+    except PermissionError as error:
+        raise LedgerError(f"{folder} can't be written: {error.strerror}", hint="check its permissions") from error
+
+
+def _holder(path: Path) -> str:
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        return f" (process {fields['pid']} on {fields['host']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+# --- the pass ----------------------------------------------------------------------------------------------------
+
+
+def _pass(
+    store: Store,
+    remote: Remote,
+    ledger: Ledger,
+    chosen: dict[str, RunHead],
+    *,
+    jobs: int,
+    retry_rejected: bool,
+    progress: Progress,
+    policy: RetryPolicy,
+    http: httpx.BaseTransport | None,
+    stop: threading.Event,
+) -> PushReport:
+    todo = pending(ledger.state, chosen, retry_rejected)
+    report = PushReport(remote.name, remote.url, problems=tuple(str(damage) for damage in ledger.state.damage))
+    if not todo:
+        return replace(report, rejected=_rejected(ledger.state, chosen))
+    workspace = remote.workspace()
+    transport = Transport(workspace, policy=policy, connections_max=jobs, http=http)
+    try:
+        transport.knock()
+        session = Session(
+            store,
+            MlflowClient(transport),
+            ledger,
+            policy=replace(policy, sleep=_interruptible(policy.sleep, stop)),
+            limits=workspace.limits,
+            progress=progress,
+            stop=stop,
+            retry_rejected=retry_rejected,
+        )
+        progress.started(runs=len(todo), points=_points_to_send(ledger.state, chosen, todo))
+        _run_workers(session, todo, jobs)
+    finally:
+        transport.close()
+    if session.fatal is not None:
+        raise session.fatal
+    counts = session.counts
+    names = ("runs", "created", "params", "tags", "points", "collapsed", "found", "artifacts", "artifact_bytes")
+    fields: dict[str, Any] = {name: counts[name] for name in names}
+    return replace(
+        report,
+        **fields,
+        bytes=transport.traffic.body_bytes,
+        requests=transport.traffic.requests,
+        rejected=_rejected(ledger.state, chosen),
+        problems=(*report.problems, *session.problems),
+    )
+
+
+def _interruptible(sleep: Callable[[float], None], stop: threading.Event) -> Callable[[float], None]:
+    def pause(seconds: float) -> None:
+        if sleep is time.sleep:
+            stop.wait(seconds)
+        else:
+            sleep(seconds)
+        if stop.is_set():
+            raise PushStopped
+
+    return pause
+
+
+def _points_to_send(state: LedgerState, heads: Mapping[str, RunHead], todo: list[str]) -> int:
+    fresh = RunEntry()
+    return sum(max(0, heads[i].points - sum(state.runs.get(i, fresh).points.values())) for i in todo)
+
+
+def _rejected(state: LedgerState, chosen: Mapping[str, RunHead]) -> tuple[Rejected, ...]:
+    return tuple(sorted((r for r in state.rejected.values() if r.run_id in chosen), key=lambda r: (r.run_id, r.kind)))
+
+
+def _run_workers(session: Session, todo: list[str], jobs: int) -> None:
+    identities = Identities(session)
+    troubled = Troubles()
+    with ThreadPoolExecutor(min(jobs, len(todo)), thread_name_prefix="mltrack-sync") as pool:
+        try:
+            for future in [pool.submit(_push_run, session, identities, run_id, troubled) for run_id in todo]:
+                future.result()
+        except BaseException:  # an interrupt: let the workers finish what they have in hand, and no more
+            session.stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+class Troubles:
+    """Counts runs, one after the other, that the remote gave no answer for."""
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+        self._lock = threading.Lock()
+
+    def add(self) -> bool:
+        """One more; whether that is enough."""
+        with self._lock:
+            self._in_a_row += 1
+            return self._in_a_row >= TROUBLED_RUNS_MAX
+
+    def clear(self) -> None:
+        """A run got through."""
+        with self._lock:
+            self._in_a_row = 0
+
+
+def _push_run(session: Session, identities: Identities, run_id: str, troubles: Troubles) -> None:
+    """One run, with each error taken to where it belongs: this run's, or the end of the pass."""
+    if session.stop.is_set():
+        return
+    try:
+        run = session.store.run(run_id)
+        RunPush(session, identities, run).push()
+        session.count(runs=1)
+        troubles.clear()
+    except PushStopped:
+        return
+    except RemoteRefusedError as error:
+        _set_run_aside(session, run_id, error)
+    except RemoteUnavailableError as error:
+        if (error.status is None and not error.in_doubt) or troubles.add():
+            session.fail(error)
+        else:
+            session.trouble(run_id, str(error))
+    except (RemoteAuthError, NotMlflowError, LedgerError) as error:
+        session.fail(error)
+    except NotFoundError:
+        return  # gone since the heads were read, or never begun
+    except (StoreError, MltrackError) as error:
+        session.trouble(run_id, str(error))
+    except OSError as error:
+        session.trouble(run_id, f"{error.filename or 'a file'} can't be read: {error.strerror}")
+    except BaseException as error:
+        session.fail(error)
+        raise
+    session.progress.run_done()
+
+
+def _set_run_aside(session: Session, run_id: str, error: RemoteRefusedError) -> None:
+    try:
+        session.ledger.rejected(session.rejection(run_id, Refusal("run", "", error.words)))
+        session.ledger.settled(session.store.run(run_id).head())
+    except LedgerError as worse:
+        session.fail(worse)
+
+
+# --- what a pass would do ----------------------------------------------------------------------------------------
+
+
+def _foresee(store: Store, remote: Remote, state: LedgerState, todo: list[str]) -> PushReport:
+    counts: Counter[str] = Counter()
+    rejected: list[Rejected] = []
+    limits = remote.workspace().limits
+    for run_id in todo:
+        run = store.run(run_id)
+        entry = state.runs.get(run_id) or RunEntry()
+        if run.info.lifecycle_stage == DELETED:
+            counts["runs"] += int(bool(entry.remote_id) and entry.stage != DELETED)
+            continue
+        facts = facts_of(run.read_events(entry.events), params=run.params, tags=run.tags, limits=limits)
+        rejected += [Rejected(run_id, *refusal) for refusal in facts.refused]
+        files = [a for a in run.artifacts if entry.artifacts.get(a.path) != a.sha256]
+        counts.update(
+            runs=1,
+            created=int(not entry.remote_id),
+            params=len(facts.params),
+            tags=len(facts.tags),
+            points=max(0, run.head().points - sum(entry.points.values())),
+            artifacts=len(files),
+            artifact_bytes=sum(a.size for a in files),
+        )
+    fields: dict[str, Any] = dict(counts)
+    known = tuple(state.rejected.values())
+    return PushReport(remote.name, remote.url, dry_run=True, rejected=(*known, *rejected), **fields)

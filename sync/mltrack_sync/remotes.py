@@ -1,0 +1,175 @@
+"""Named remotes, kept in the store's remotes.toml like git's; never with a secret in them."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from mltrack.errors import NotFoundError, StoreError, UsageError
+from mltrack.fs import LOCAL, FileSystem, file_lock
+from mltrack_sync.workspace import MlflowWorkspace, Workspace
+
+if TYPE_CHECKING:
+    from mltrack.reading import Store
+
+__all__ = ["Remote", "Remotes", "check_url", "name_for"]
+
+MLFLOW = "mlflow"
+LOCK_TIMEOUT_S = 10.0
+_SECRET_QUERY = ("token", "password", "auth", "secret", "key", "sig")
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A place to push to. ``kind`` tells how it is spoken to."""
+
+    name: str
+    url: str
+    kind: str = MLFLOW
+
+    def workspace(self) -> Workspace:
+        """What hands out its endpoints.
+
+        Raises:
+            UsageError: its kind is not known here.
+        """
+        if self.kind != MLFLOW:
+            raise UsageError(f"remote {self.name!r} is of kind {self.kind!r}, which is not known here", hint="upgrade")
+        return MlflowWorkspace(self.url)
+
+
+def check_url(url: str) -> str:
+    """The URL in the form it is kept in.
+
+    Raises:
+        UsageError: it is no http(s) URL, or holds credentials.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise UsageError(f"{url!r} is no URL: {error}", hint="give one such as http://host:5000") from error
+    if parts.username is not None or parts.password is not None:
+        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        raise UsageError(
+            f"the URL of {shown} holds credentials, and they are never written to disk",
+            hint="leave them out; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead",
+        )
+    if parts.scheme not in ("http", "https") or not host:
+        raise UsageError(f"{url!r} is no http(s) URL", hint="give one such as http://host:5000")
+    if parts.query or parts.fragment:
+        secret = any(word in parts.query.lower() for word in _SECRET_QUERY)
+        why = "may hold credentials, and they are never written to disk" if secret else "has no use here"
+        raise UsageError(f"what follows '?' or '#' in the URL of {parts.netloc} {why}", hint="leave it out")
+    return url.rstrip("/")
+
+
+def name_for(url: str) -> str:
+    """A name for a remote that was only given as a URL: from its host and port."""
+    parts = urlsplit(url)
+    text = f"{parts.hostname}-{parts.port}" if parts.port else str(parts.hostname)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:64] or "remote"
+
+
+class Remotes:
+    """The remotes of one store."""
+
+    def __init__(self, store: Store, *, fs: FileSystem = LOCAL) -> None:
+        self._layout = store.layout
+        self._path = store.path / "remotes.toml"
+        self._lock = store.path / "remotes.lock"
+        self._fs = fs
+
+    def all(self) -> list[Remote]:
+        """All of them, in the order they were added.
+
+        Raises:
+            StoreError: the file can't be read.
+        """
+        try:
+            fields = tomllib.loads(self._text())
+        except tomllib.TOMLDecodeError as error:
+            raise StoreError(f"{self._path} is no TOML: {error}", hint="mend it with an editor") from error
+        tables = fields.get("remotes", {})
+        if not isinstance(tables, dict) or not all(isinstance(t, dict) and "url" in t for t in tables.values()):
+            raise StoreError(f"{self._path}: each remote needs a url", hint="mend it with an editor")
+        return [Remote(name, str(t["url"]), str(t.get("kind", MLFLOW))) for name, t in tables.items()]
+
+    def get(self, name: str) -> Remote:
+        """The remote of that name.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        for remote in self.all():
+            if remote.name == name:
+                return remote
+        known = ", ".join(remote.name for remote in self.all()) or "none"
+        raise NotFoundError(
+            f"no remote {name!r}", hint=f"known: {known}. Add one: mltrack remote add {name or 'NAME'} URL"
+        )
+
+    def add(self, name: str, url: str) -> Remote:
+        """Remember a remote; adding it again with the same URL changes nothing.
+
+        Raises:
+            UsageError: the name belongs to another URL, or the URL is no good.
+            InvalidPathError: the name can't be a folder's.
+        """
+        self._layout.remote(name)
+        url = check_url(url)
+        with file_lock(self._lock, timeout_s=LOCK_TIMEOUT_S):
+            for remote in self.all():
+                if remote.name == name and remote.url == url:
+                    return remote
+                if remote.name == name:
+                    raise UsageError(
+                        f"remote {name!r} is {remote.url} already", hint=f"remove it first: mltrack remote rm {name}"
+                    )
+            text = self._text()
+            gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
+            entry = f"[remotes.{json.dumps(name)}]\nurl = {json.dumps(url)}\nkind = {json.dumps(MLFLOW)}\n"
+            self._write(text + gap + entry)
+        return Remote(name, url)
+
+    def remove(self, name: str) -> None:
+        """Forget a remote. Its ledger stays; should the name be added again with the same URL, it goes on from there.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        with file_lock(self._lock, timeout_s=LOCK_TIMEOUT_S):
+            self.get(name)
+            kept: list[str] = []
+            inside = False
+            for line in self._text().splitlines(keepends=True):
+                if line.lstrip().startswith("["):
+                    inside = _table(line) == name
+                if not inside:
+                    kept.append(line)
+            self._write("".join(kept))
+
+    def _text(self) -> str:
+        try:
+            return self._path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise StoreError(f"{self._path} can't be read: {error}", hint="check its permissions") from error
+
+    def _write(self, text: str) -> None:
+        tomllib.loads(text)  # never publish what could not be read back
+        self._fs.publish_bytes(self._path, text.encode("utf-8"))
+
+
+def _table(line: str) -> str | None:
+    """The remote's name in a line ``[remotes.name]``."""
+    try:
+        tables = tomllib.loads(line).get("remotes", {})
+    except tomllib.TOMLDecodeError:
+        return None
+    return next(iter(tables), None) if isinstance(tables, dict) else None

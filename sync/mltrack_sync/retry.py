@@ -1,0 +1,64 @@
+"""All policy on trying again: what is worth it, how often, and how long to wait in between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import tenacity
+
+from mltrack_sync.errors import RemoteUnavailableError
+
+__all__ = ["RetryPolicy"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Exponential backoff with jitter, never less than the remote's Retry-After (up to a bound)."""
+
+    attempts_max: int = 8
+    wait_first_s: float = 0.5
+    wait_max_s: float = 30.0
+    retry_after_max_s: float = 120.0
+    sleep: Callable[[float], None] = time.sleep
+
+    def send(self, call: Callable[[], T], *, repeatable: bool) -> T:
+        """``call()`` until it succeeds, its error is final, or the attempts are used up (then its last error).
+
+        A call that is not ``repeatable`` is made again only if the remote has surely not done it.
+        """
+        return self._retrying(lambda error: repeatable or not error.in_doubt)(call)
+
+    def settle(self, call: Callable[[bool], T]) -> T:
+        """``call(again)`` until it succeeds or its error is final; for work that looks at the remote before repeating.
+
+        ``again`` is True from the second time on: what was sent before is in doubt.
+        """
+        attempt = 0
+
+        def once() -> T:
+            nonlocal attempt
+            attempt += 1
+            return call(attempt > 1)
+
+        return self._retrying(lambda error: error.in_doubt)(once)
+
+    def _retrying(self, worth_it: Callable[[RemoteUnavailableError], bool]) -> tenacity.Retrying:
+        return tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self.attempts_max),
+            wait=self._wait,
+            retry=tenacity.retry_if_exception(lambda e: isinstance(e, RemoteUnavailableError) and worth_it(e)),
+            sleep=self.sleep,
+            reraise=True,
+        )
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        backoff = tenacity.wait_exponential(multiplier=self.wait_first_s, max=self.wait_max_s)(state)
+        jitter = tenacity.wait_random(0, backoff / 2)(state)
+        error = state.outcome.exception() if state.outcome is not None else None
+        asked = error.retry_after_s if isinstance(error, RemoteUnavailableError) else None
+        return max(backoff / 2 + jitter, min(asked or 0.0, self.retry_after_max_s))

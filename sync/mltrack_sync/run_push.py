@@ -1,0 +1,296 @@
+"""One run pushed: made there, its doubts settled, what is new sent in order, its files, and its ending."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mltrack.entities import ACTIVE, DELETED
+from mltrack.errors import InvalidPathError, NotFoundError
+from mltrack_sync.artifacts import FileChanged, send_artifact
+from mltrack_sync.errors import RemoteRefusedError, TooLargeError
+from mltrack_sync.ledger import EVERYTHING
+from mltrack_sync.plan import Facts, Piece, Refusal, Request, facts_of, requests_of, sift
+from mltrack_sync.reconcile import RemotePoints, missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mltrack.entities import Artifact
+    from mltrack.segment import PointColumns
+    from mltrack.store.stored_run import StoredRun
+    from mltrack_sync.identity import Identities
+    from mltrack_sync.report import Rejected
+    from mltrack_sync.session import Session
+
+__all__ = ["RunPush"]
+
+CRASHED_TAG = "mltrack.crashed"
+
+
+class RunPush:
+    """Brings one run up to date on the remote. Used once, by one worker."""
+
+    def __init__(self, session: Session, identities: Identities, run: StoredRun) -> None:
+        self._session = session
+        self._client = session.client
+        self._ledger = session.ledger
+        self._identities = identities
+        self._run = run
+        self._entry = session.ledger.run(run.run_id)
+        again = session.retry_rejected
+        mine = [item for item in session.ledger.state.rejected.values() if item.run_id == run.run_id]
+        self._again: list[Rejected] = mine if again else []
+        self._aside = {} if again else {item.key: item.reason for item in mine if item.kind == "metric"}
+        self._held: list[tuple[str, int, Refusal]] = []  # refusals to be written with the ack of (writer, end)
+        self._refused_now: set[tuple[str, str]] = set()
+        self._new_files: set[str] = set()
+        self._whole = True
+
+    def push(self) -> None:
+        """All of it.
+
+        Raises:
+            RemoteRefusedError: the remote does not take this run.
+            RemoteError, LedgerError, PushStopped: see mltrack_sync.errors.
+        """
+        head = self._run.head()
+        if self._run.info.lifecycle_stage == DELETED:
+            self._delete()
+        else:
+            made_with = self._identities.run(self._run)
+            if self._entry.stage == DELETED:
+                self._client.restore_run(self._entry.remote_id)
+                self._ledger.staged(self._run.run_id, ACTIVE)
+            self._send_data(made_with)
+            self._send_again()
+            self._send_artifacts()
+            self._send_ending()
+        for item in self._again:
+            if (item.kind, item.key) not in self._refused_now:
+                self._ledger.cleared(item)
+        for damage in (*self._run.state.damage, *self._run.damage):
+            self._trouble(f"{damage} ({damage.hint})")
+        if self._whole:
+            self._ledger.settled(head)
+
+    def _trouble(self, words: str) -> None:
+        self._whole = False
+        self._session.trouble(self._run.run_id, words)
+
+    def _delete(self) -> None:
+        if self._entry.remote_id and self._entry.stage != DELETED:
+            self._client.delete_run(self._entry.remote_id)
+            self._ledger.staged(self._run.run_id, DELETED)
+
+    # --- params, tags, points ---
+
+    def _send_data(self, made_with: dict[str, str]) -> None:
+        events = self._run.read_events(self._entry.events)
+        self._run.refresh()
+        self._new_files = {str(event.fields["path"]) for event in events if event.type == "artifact"}
+        facts = facts_of(
+            events,
+            params=self._run.params,
+            tags=self._identities.tags(self._run),
+            limits=self._session.limits(),
+            known_tags=made_with,
+            again=[(item.kind, item.key) for item in self._again if item.kind in ("param", "tag")],
+        )
+        for refusal in facts.refused:
+            self._set_aside(refusal)
+        for key in facts.removed:
+            self._client.delete_tag(self._entry.remote_id, key)
+        self._send_all(requests_of(facts, self._pieces(), self._session.limits))
+
+    def _send_all(self, requests: Iterator[Request]) -> None:
+        """Send in order; the ledger learns of each answer, and of what goes next, before that goes."""
+        suspect, doubt = self._entry.doubt_all, dict(self._entry.doubt)
+        ahead = next(requests, None)
+        if ahead is not None and ahead.ends and not suspect:
+            self._ack({}, {}, {**doubt, **_later(ahead.ends, doubt)})
+        while ahead is not None:
+            request = ahead
+            self._session.check()
+            self._send(request)
+            ahead = next(requests, None)
+            following: dict[str, int] | str = {}
+            if ahead is not None:
+                left = {w: end for w, end in doubt.items() if end > request.ends.get(w, self._entry.points.get(w, 0))}
+                following = EVERYTHING if suspect else {**left, **_later(ahead.ends, left)}
+            self._ack(dict(request.events), dict(request.ends), following)
+        if suspect or doubt:
+            self._ack({}, {}, {})
+
+    def _ack(self, events: dict[str, int], points: dict[str, int], following: dict[str, int] | str) -> None:
+        due = [held for held in self._held if held[1] <= points.get(held[0], 0)]
+        self._held = [held for held in self._held if held not in due]
+        refused: dict[tuple[str, str], Refusal] = {}
+        for _, _, refusal in due:
+            known = refused.get(refusal[:2])
+            refused[refusal[:2]] = refusal._replace(points=refusal.points + (known.points if known else 0))
+        self._refused_now |= set(refused)
+        items = [self._session.rejection(self._run.run_id, refusal) for refusal in refused.values()]
+        self._ledger.ack(self._run.run_id, events=events, points=points, following=following, refused=items)
+
+    def _pieces(self) -> Iterator[Piece]:
+        """The run's new points, without those the remote refuses, nor those in doubt that are there."""
+        entry = self._entry
+        remote: RemotePoints | None = None
+        suspect, doubt = entry.doubt_all, dict(entry.doubt)
+        for writer, points in self._run.read_points(dict(entry.points)):
+            end = int(points.seqs[-1]) + 1
+            points = self._sifted(writer, end, points)
+            doubtful = np.ones(len(points), np.bool_) if suspect else points.seqs < doubt.get(writer, 0)
+            if doubtful.any():
+                remote = remote or self._remote_points()
+                absent = ~doubtful
+                absent[doubtful] = missing(points.take(doubtful), remote)
+                self._session.count(found=len(points) - int(np.count_nonzero(absent)))
+                points = points.take(absent)
+            yield Piece(writer, points, end)
+
+    def _sifted(self, writer: str, end: int, points: PointColumns) -> PointColumns:
+        limits = self._session.limits()
+        sifted = sift(points, lambda key: self._aside.get(key) or limits.refuse_key(key))
+        self._held += [(writer, end, refusal) for refusal in sifted.refused]
+        self._session.count(collapsed=sifted.collapsed)
+        return sifted.points
+
+    def _remote_points(self) -> RemotePoints:
+        remote_id, rows = self._entry.remote_id, self._session.limits().history_page_rows
+        latest = self._client.get_run(remote_id).latest
+        return RemotePoints(latest, lambda key: self._client.history(remote_id, key, rows))
+
+    # --- one request ---
+
+    def _send(self, request: Request, *, in_doubt: bool = False) -> None:
+        """Have it on the remote, whatever it takes: in halves where too large, without what is refused."""
+        request = self._without_aside(request)
+        if not request.items:
+            return
+        tried = self._session.limits()
+        try:
+            self._deliver(request, in_doubt=in_doubt)
+        except RemoteRefusedError as error:
+            if isinstance(error, TooLargeError):
+                self._session.halve(tried)
+            elif self._client.get_run(self._entry.remote_id).deleted:
+                words = f"the run {self._entry.remote_id} is deleted there"
+                raise RemoteRefusedError(words, status=400, code=error.code, words=words) from error
+            parts = request.split()
+            if len(parts) == 1:
+                self._refuse_single(request, error)
+                return
+            for part in parts:
+                self._send(part, in_doubt=True)
+
+    def _deliver(self, request: Request, *, in_doubt: bool) -> None:
+        todo = request
+
+        def attempt(again: bool) -> None:
+            nonlocal todo
+            self._session.check()
+            if (again or in_doubt) and todo.points is not None and todo.points_count:
+                absent = missing(todo.points, self._remote_points())
+                self._session.count(found=len(absent) - int(np.count_nonzero(absent)))
+                todo = Request(todo.params, todo.tags, todo.points.take(absent))
+            if todo.items:
+                self._client.log_batch(todo.body(self._entry.remote_id), repeatable=not todo.points_count)
+
+        self._session.policy.settle(attempt)
+        self._session.count(params=len(todo.params), tags=len(todo.tags), points=todo.points_count)
+
+    def _refuse_single(self, request: Request, error: RemoteRefusedError) -> None:
+        if request.points is not None and request.points_count:
+            key = request.points.keys[int(request.points.codes[0])]
+            self._aside[key] = error.words
+            self._set_aside(Refusal("metric", key, error.words, 1))
+        elif request.params:
+            self._set_aside(Refusal("param", request.params[0][0], error.words))
+        else:
+            self._set_aside(Refusal("tag", request.tags[0][0], error.words))
+
+    def _without_aside(self, request: Request) -> Request:
+        """The request without points of metrics that were found refused since it was planned."""
+        points = request.points
+        if not self._aside or points is None:
+            return request
+        counts = {code: points.keys[code] for code in set(points.codes.tolist()) if points.keys[code] in self._aside}
+        keep = np.ones(len(points), np.bool_)
+        for code, key in counts.items():
+            mine = points.codes == code
+            self._set_aside(Refusal("metric", key, self._aside[key], int(np.count_nonzero(mine))))
+            keep &= ~mine
+        return Request(request.params, request.tags, points.take(keep), request.events, request.ends)
+
+    def _set_aside(self, refusal: Refusal) -> None:
+        self._refused_now.add(refusal[:2])
+        self._ledger.rejected(self._session.rejection(self._run.run_id, refusal))
+
+    def _send_again(self) -> None:
+        """Points set aside by earlier passes: what of them is not there by now is sent."""
+        keys = {item.key for item in self._again if item.kind == "metric"}
+        if not keys:
+            return
+        for item in self._again:  # counted anew
+            if item.kind == "metric":
+                self._ledger.cleared(item)
+        self._send_all(requests_of(Facts(), self._old_pieces(keys), self._session.limits))
+
+    def _old_pieces(self, keys: set[str]) -> Iterator[Piece]:
+        remote = self._remote_points()
+        sent = dict(self._entry.points)
+        for writer, points in self._run.read_points():
+            wanted = [code for code in np.unique(points.codes).tolist() if points.keys[code] in keys]
+            points = points.take(np.isin(points.codes, wanted) & (points.seqs < sent.get(writer, 0)))
+            points = self._sifted(writer, sent.get(writer, 0), points)
+            yield Piece(writer, points.take(missing(points, remote)), sent.get(writer, 0))
+
+    # --- files and the ending ---
+
+    def _send_artifacts(self) -> None:
+        again = {item.key for item in self._again if item.kind == "artifact"} | self._new_files
+        for artifact in self._run.artifacts:
+            if self._entry.artifacts.get(artifact.path) == artifact.sha256:
+                continue
+            aside = self._ledger.state.rejected.get((self._run.run_id, "artifact", artifact.path))
+            if aside is not None and artifact.path not in again:
+                continue
+            self._session.check()
+            if self._send_artifact(artifact) and aside is not None:
+                self._ledger.cleared(aside)
+
+    def _send_artifact(self, artifact: Artifact) -> bool:
+        try:
+            path = self._run.artifact_path(artifact.path)
+            send_artifact(self._client, self._entry.artifact_uri, artifact, path)
+        except FileChanged as error:
+            self._trouble(f"artifact {artifact.path!r} {error}")
+        except OSError as error:
+            self._trouble(f"artifact {artifact.path!r} can't be read: {error.strerror}")
+        except (RemoteRefusedError, NotFoundError, InvalidPathError) as error:
+            words = error.words if isinstance(error, RemoteRefusedError) else str(error)
+            self._set_aside(Refusal("artifact", artifact.path, words))
+        else:
+            self._ledger.artifact(self._run.run_id, artifact.path, artifact.sha256)
+            self._session.count(artifacts=1, artifact_bytes=artifact.size)
+            return True
+        return False
+
+    def _send_ending(self) -> None:
+        info, entry = self._run.info, self._entry
+        ending = [info.status, info.end_time, info.run_name, info.crashed]
+        if ending == entry.ended or (not entry.ended and info.status == "RUNNING"):
+            return
+        if info.crashed:
+            self._client.log_batch(Request(tags=((CRASHED_TAG, "true"),)).body(entry.remote_id), repeatable=True)
+        elif entry.ended and entry.ended[3]:
+            self._client.delete_tag(entry.remote_id, CRASHED_TAG)
+        self._client.update_run(entry.remote_id, status=info.status, end_time=info.end_time, name=info.run_name)
+        self._ledger.ended(self._run.run_id, ending)
+
+
+def _later(ends: Any, floor: dict[str, int]) -> dict[str, int]:
+    return {writer: max(end, floor.get(writer, 0)) for writer, end in ends.items()}

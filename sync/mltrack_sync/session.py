@@ -1,0 +1,92 @@
+"""What the workers of one pass share: client, ledger, the limits of the moment, counts, the wish to stop."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from mltrack_sync.errors import PushStopped
+from mltrack_sync.report import Rejected
+
+if TYPE_CHECKING:
+    from mltrack.reading import Store
+    from mltrack_sync.client import MlflowClient
+    from mltrack_sync.ledger import Ledger
+    from mltrack_sync.limits import Limits
+    from mltrack_sync.plan import Refusal
+    from mltrack_sync.progress import Progress
+    from mltrack_sync.retry import RetryPolicy
+
+__all__ = ["Session"]
+
+
+class Session:
+    """One pass in progress. Safe to use from many threads."""
+
+    def __init__(
+        self,
+        store: Store,
+        client: MlflowClient,
+        ledger: Ledger,
+        *,
+        policy: RetryPolicy,
+        limits: Limits,
+        progress: Progress,
+        stop: threading.Event,
+        retry_rejected: bool,
+    ) -> None:
+        self.store = store
+        self.client = client
+        self.ledger = ledger
+        self.policy = policy
+        self.progress = progress
+        self.retry_rejected = retry_rejected
+        self.stop = stop
+        self.fatal: BaseException | None = None
+        self.problems: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self._limits = limits
+        self._lock = threading.Lock()
+
+    def limits(self) -> Limits:
+        """What the remote takes at once, as far as is known by now."""
+        return self._limits
+
+    def halve(self, tried: Limits) -> None:
+        """A request made within ``tried`` was too large; many workers may find that out at once."""
+        with self._lock:
+            if self._limits is tried:
+                self._limits = tried.halved()
+
+    def count(self, **counts: int) -> None:
+        """Add to the counts of the report, and to what the progress shows."""
+        with self._lock:
+            self.counts.update(counts)
+        self.progress.advanced(points=counts.get("points", 0) + counts.get("found", 0), body=counts.get("body", 0))
+
+    def check(self) -> None:
+        """Come here between requests.
+
+        Raises:
+            PushStopped: the pass is to stop.
+        """
+        if self.stop.is_set():
+            raise PushStopped
+
+    def fail(self, error: BaseException) -> None:
+        """End the pass with this error; the first one counts."""
+        with self._lock:
+            self.fatal = self.fatal or error
+        self.stop.set()
+
+    def trouble(self, run_id: str, words: str) -> None:
+        """Something of a run that will be tried again with the next pass."""
+        with self._lock:
+            self.problems.append(f"run {run_id}: {words}")
+
+    def rejection(self, run_id: str, refusal: Refusal) -> Rejected:
+        """The refusal as it is to stand in the ledger, with points refused before counted in."""
+        known = self.ledger.state.rejected.get((run_id, refusal.kind, refusal.key))
+        points = refusal.points + (known.points if known is not None else 0)
+        return Rejected(run_id, refusal.kind, refusal.key, refusal.reason, points)

@@ -1,0 +1,281 @@
+"""The one seam to the network: sends a request to the present endpoint and turns whatever happens into our errors."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from mltrack.errors import RemoteError
+from mltrack_sync.errors import (
+    NotMlflowError,
+    RemoteAuthError,
+    RemoteRefusedError,
+    RemoteUnavailableError,
+    TooLargeError,
+)
+from mltrack_sync.retry import RetryPolicy
+from mltrack_sync.workspace import Workspace
+
+__all__ = ["API", "Call", "Traffic", "Transport", "error_words"]
+
+API = "/api/2.0/mlflow/"
+TIMEOUT = httpx.Timeout(connect=10, read=120, write=120, pool=None)
+REFRESH_AHEAD_S = 300.0
+
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+_ANSWER_LOST = (
+    httpx.ReadTimeout,
+    httpx.WriteTimeout,
+    httpx.ReadError,
+    httpx.WriteError,
+    httpx.CloseError,
+    httpx.RemoteProtocolError,
+)
+_LATER = (408, 429, 500, 502, 503, 504)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request: ``body`` gives the bytes anew for each attempt; ``repeatable`` tells that twice is as once."""
+
+    method: str
+    path: str
+    repeatable: bool
+    params: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | Callable[[], Iterator[bytes]] | None = None
+    body_bytes: int = 0
+    content_type: str = "application/json"
+
+
+@dataclass(slots=True)
+class Traffic:
+    """How many requests were sent, and how many bytes in their bodies."""
+
+    requests: int = 0
+    body_bytes: int = 0
+
+
+class Transport:
+    """Sends calls over warm connections; safe to use from many threads."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        policy: RetryPolicy,
+        connections_max: int = 8,
+        http: httpx.BaseTransport | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """``http`` replaces the network."""
+        self._workspace = workspace
+        self._endpoint = workspace.endpoint()
+        self._policy = policy
+        self._now = now
+        self._lock = threading.Lock()
+        self.traffic = Traffic()
+        self._http = httpx.Client(
+            transport=http or _network(workspace, self._endpoint.base_url, connections_max),
+            timeout=TIMEOUT,
+            headers={"User-Agent": "mltrack"},
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    @property
+    def url(self) -> str:
+        """The remote as the user calls it."""
+        return self._workspace.url
+
+    def get(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
+        """A GET of MLflow's API, which changes nothing and may be repeated."""
+        return self.send(Call("GET", API + path, True, params))
+
+    def post(self, path: str, fields: Mapping[str, Any], *, repeatable: bool) -> dict[str, Any]:
+        """A POST of MLflow's API."""
+        body = json.dumps(fields, separators=(",", ":")).encode("ascii")
+        return self.send(Call("POST", API + path, repeatable, body=body, body_bytes=len(body)))
+
+    def send(self, call: Call) -> dict[str, Any]:
+        """The fields of the answer, after as many attempts as the policy and the call allow.
+
+        Raises:
+            RemoteUnavailableError, RemoteAuthError, NotMlflowError, RemoteRefusedError: see mltrack_sync.errors.
+        """
+        return self._policy.send(lambda: self._send_authorised(call), repeatable=call.repeatable)
+
+    def knock(self) -> None:
+        """Find out at once whether an MLflow server is there: a refused connection is not tried again.
+
+        Raises:
+            RemoteError: none is there, or it does not let us in.
+        """
+        body = b'{"max_results":1}'
+        call = Call("POST", API + "experiments/search", True, body=body, body_bytes=len(body))
+
+        def once() -> dict[str, Any]:
+            try:
+                return self._send_authorised(call)
+            except RemoteUnavailableError as error:
+                if error.status is None:
+                    raise NotReached(error) from error
+                raise
+
+        try:
+            self._policy.send(once, repeatable=True)
+        except NotReached as error:
+            raise error.cause from None
+
+    # --- one attempt ---
+
+    def _send_authorised(self, call: Call) -> dict[str, Any]:
+        endpoint = self._endpoint
+        if endpoint.expires_within(REFRESH_AHEAD_S, self._now()):
+            endpoint = self._refresh(endpoint)
+        response = self._exchange(call, endpoint)
+        if response.status_code in (401, 403):
+            endpoint = self._refresh(endpoint)
+            response = self._exchange(call, endpoint)
+        return self._answer(call, response)
+
+    def _refresh(self, known: Any) -> Any:
+        with self._lock:
+            if self._endpoint is known:  # else another thread has just done it
+                self._endpoint = self._workspace.refresh()
+            return self._endpoint
+
+    def _exchange(self, call: Call, endpoint: Any) -> httpx.Response:
+        headers = {**endpoint.authorize(), "Content-Type": call.content_type}
+        content = call.body() if callable(call.body) else call.body
+        if callable(call.body):
+            headers["Content-Length"] = str(call.body_bytes)
+        with self._lock:
+            self.traffic.requests += 1
+            self.traffic.body_bytes += call.body_bytes
+        try:
+            return self._http.request(
+                call.method,
+                endpoint.base_url + call.path,
+                params=call.params or None,
+                content=content,
+                headers=headers,
+            )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._network_error(error) from error
+
+    def _network_error(self, error: Exception) -> RemoteError:
+        words = str(error) or type(error).__name__
+        if isinstance(error, _NOT_SENT):
+            return RemoteUnavailableError(
+                f"{self.url} can't be reached: {words}",
+                hint="is the server running, is the URL right, is there a network? What is recorded stays safe",
+                in_doubt=False,
+            )
+        if isinstance(error, _ANSWER_LOST):
+            return RemoteUnavailableError(
+                f"{self.url} did not answer: {words}", hint="run mltrack sync again later", in_doubt=True
+            )
+        return NotMlflowError(f"{self.url}: {words}", hint="check the URL of the remote: mltrack remote ls")
+
+    def _answer(self, call: Call, response: httpx.Response) -> dict[str, Any]:
+        status = response.status_code
+        fields = _json_object(response)
+        if status == 200:
+            if not response.content:  # an artifact was taken
+                return {}
+            if fields is None:
+                raise self._not_mlflow("answers with something else than JSON")
+            return fields
+        code, words = error_words(fields)
+        if status in (401, 403):
+            raise RemoteAuthError(
+                f"{self.url} says {status} {response.reason_phrase}{': ' + words if words else ''}",
+                hint="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+            )
+        said = words or response.reason_phrase or "nothing more"
+        if status in _LATER:
+            raise RemoteUnavailableError(
+                f"{self.url} answered {status}: {said}",
+                hint="run mltrack sync again later; what is recorded stays safe",
+                in_doubt=status != 429,
+                status=status,
+                retry_after_s=_retry_after(response, self._now()),
+            )
+        kind = TooLargeError if _is_too_large(status, words) else RemoteRefusedError
+        if kind is RemoteRefusedError and (fields is None or not (code or words) or code == "ENDPOINT_NOT_FOUND"):
+            raise self._not_mlflow(f"answers {status} to {call.method} {call.path}")
+        raise kind(f"{self.url} refused {call.path}: {said}", status=status, code=code, words=said)
+
+    def _not_mlflow(self, what: str) -> NotMlflowError:
+        return NotMlflowError(
+            f"{self.url} is no MLflow server: it {what}",
+            hint="give the URL that MLFLOW_TRACKING_URI would have, such as http://host:5000",
+        )
+
+
+class NotReached(Exception):
+    """Carries an error past the retry policy."""
+
+    def __init__(self, cause: RemoteUnavailableError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def error_words(fields: Mapping[str, Any] | None) -> tuple[str, str]:
+    """The error code and message in an answer, in any of the shapes MLflow servers use."""
+    if not fields:
+        return "", ""
+    nested = fields.get("error", fields.get("Error"))
+    if isinstance(nested, dict):
+        return str(nested.get("code", nested.get("Code", ""))), str(nested.get("message", nested.get("Message", "")))
+    return str(fields.get("error_code", "")), str(fields.get("message", ""))
+
+
+def _json_object(response: httpx.Response) -> dict[str, Any] | None:
+    try:
+        fields = response.json()
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
+def _is_too_large(status: int, words: str) -> bool:
+    return status == 413 or (status == 400 and ("can contain at most" in words or "too large" in words.lower()))
+
+
+def _retry_after(response: httpx.Response, now: float) -> float | None:
+    text = response.headers.get("Retry-After", "")
+    if text.strip().isdigit():
+        return float(text)
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except ValueError:
+        return None
+
+
+def _network(workspace: Workspace, base_url: str, connections_max: int) -> httpx.HTTPTransport:
+    """Connections that send at once and acknowledge at once: servers with several workers stall 40 ms otherwise."""
+    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+    if hasattr(socket, "TCP_QUICKACK"):
+        options.append((socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1))
+    parts = urlsplit(base_url)
+    proxied = parts.hostname and not urllib.request.proxy_bypass(parts.netloc)
+    return httpx.HTTPTransport(
+        verify=workspace.tls(),
+        limits=httpx.Limits(max_connections=connections_max, max_keepalive_connections=connections_max),
+        proxy=urllib.request.getproxies().get(parts.scheme) if proxied else None,
+        socket_options=options,
+    )

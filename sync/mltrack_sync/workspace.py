@@ -1,0 +1,120 @@
+"""A workspace hands out endpoints. The kind here is any MLflow server, authorised by MLflow's own environment."""
+
+from __future__ import annotations
+
+import base64
+import configparser
+import os
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from mltrack.errors import UsageError
+from mltrack_sync.endpoint import Endpoint
+from mltrack_sync.limits import MLFLOW_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["MlflowWorkspace", "Workspace"]
+
+_TRUE = ("true", "1")
+
+
+class Workspace(Protocol):
+    """Where to push: what a remote of any kind has to offer."""
+
+    @property
+    def url(self) -> str:
+        """What the user calls it; fit to be shown and stored."""
+
+    @property
+    def limits(self) -> Limits:
+        """What it takes at once."""
+
+    def endpoint(self) -> Endpoint:
+        """The endpoint to use now."""
+
+    def refresh(self) -> Endpoint:
+        """A fresh endpoint, after the last one expired or was refused.
+
+        Raises:
+            RemoteAuthError: there is none to be had.
+        """
+
+    def tls(self) -> ssl.SSLContext:
+        """How its certificate is checked."""
+
+
+class MlflowWorkspace:
+    """An MLflow server over http(s): basic or bearer auth, read anew from the environment for each request."""
+
+    def __init__(self, url: str, *, environ: Mapping[str, str] = os.environ, home: Path | None = None) -> None:
+        """``home`` is where ``.mlflow/credentials`` is looked for."""
+        self._url = url.rstrip("/")
+        self._environ = environ
+        self._home = home
+
+    @property
+    def url(self) -> str:
+        """The server's URL."""
+        return self._url
+
+    @property
+    def limits(self) -> Limits:
+        """MLflow's documented limits."""
+        return MLFLOW_LIMITS
+
+    def endpoint(self) -> Endpoint:
+        """The URL itself; it does not expire."""
+        return Endpoint(self._url, self._headers)
+
+    def refresh(self) -> Endpoint:
+        """The same again: the environment is read for each request anyway."""
+        return self.endpoint()
+
+    def tls(self) -> ssl.SSLContext:
+        """As ``MLFLOW_TRACKING_INSECURE_TLS``, ``_SERVER_CERT_PATH`` and ``_CLIENT_CERT_PATH`` say.
+
+        Raises:
+            UsageError: a certificate named there can't be read.
+        """
+        context = ssl.create_default_context()
+        server = self._environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH")
+        client = self._environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH")
+        try:
+            if server:
+                folder = os.path.isdir(server)
+                context.load_verify_locations(cafile=None if folder else server, capath=server if folder else None)
+            if client:
+                context.load_cert_chain(client)
+        except (OSError, ssl.SSLError) as error:
+            raise UsageError(
+                f"certificate {server or client!r} can't be used: {error}",
+                hint="check MLFLOW_TRACKING_SERVER_CERT_PATH and MLFLOW_TRACKING_CLIENT_CERT_PATH",
+            ) from error
+        if self._environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in _TRUE:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+    def _headers(self) -> Mapping[str, str]:
+        user, password = self._credentials()
+        if user and password:
+            pair = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+            return {"Authorization": f"Basic {pair}"}
+        token = self._environ.get("MLFLOW_TRACKING_TOKEN")
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
+    def _credentials(self) -> tuple[str | None, str | None]:
+        user = self._environ.get("MLFLOW_TRACKING_USERNAME")
+        password = self._environ.get("MLFLOW_TRACKING_PASSWORD")
+        if user and password:
+            return user, password
+        file = configparser.ConfigParser(interpolation=None)
+        try:
+            file.read((self._home or Path.home()) / ".mlflow" / "credentials", encoding="utf-8")
+            kept = file["mlflow"] if file.has_section("mlflow") else {}
+        except (configparser.Error, OSError, RuntimeError, UnicodeDecodeError):
+            kept = {}
+        return user or kept.get("mlflow_tracking_username"), password or kept.get("mlflow_tracking_password")
