@@ -17,18 +17,23 @@ __all__ = [
     "FORMAT_VERSION",
     "HEADER_SIZE",
     "RECORD_SIZE",
+    "SEGMENT_MARK_SIZE",
+    "SEGMENT_TAIL_SIZE",
     "BadLine",
     "PointsHeader",
     "RecordError",
     "decode_header",
     "decode_line",
     "decode_records",
+    "decode_segment_mark",
     "encode_header",
     "encode_line",
     "encode_records",
+    "encode_segment_mark",
     "pack_record",
     "record_bytes",
     "record_dtype",
+    "segment_footer_size",
 ]
 
 FORMAT_VERSION = 1
@@ -39,6 +44,7 @@ FORMAT_VERSION = 1
 _CRC_HEAD = b'{"crc":"'
 _BODY_AT = len(_CRC_HEAD) + 8 + 2  # the byte after `{"crc":"xxxxxxxx",`
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_dumps_ascii = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class BadLine(ValueError):
@@ -47,7 +53,12 @@ class BadLine(ValueError):
 
 def encode_line(fields: Mapping[str, Any]) -> bytes:
     """One object as a checksummed JSON line, newline included. ``fields`` must not be empty."""
-    body = _dumps(fields).encode("utf-8", "surrogatepass")[1:]
+    try:
+        body = _dumps(fields).encode()[1:]
+    except (
+        UnicodeEncodeError
+    ):  # half a surrogate pair, as in a file name that is no UTF-8: escaped, the file stays UTF-8
+        body = _dumps_ascii(fields).encode()[1:]
     return b'{"crc":"%08x",%b\n' % (zlib.crc32(body), body)
 
 
@@ -120,7 +131,7 @@ def decode_header(data: bytes) -> PointsHeader | None:
         raise BadLine("header checksum differs")
     if version > FORMAT_VERSION or record_size != RECORD_SIZE:
         raise BadLine(f"points format {version} with {record_size}-byte records is not known here")
-    return PointsHeader(writer.decode("ascii"), first_seq)
+    return PointsHeader(writer.decode("ascii", "replace"), first_seq)
 
 
 def record_dtype() -> np.dtype[Any]:
@@ -163,3 +174,42 @@ def decode_records(
     marks = np.arange(offset, offset + RECORD_SIZE * len(records), RECORD_SIZE, dtype=np.uint32)
     slots = np.flatnonzero(records["mark"] == marks)
     return (records if len(slots) == len(records) else records[slots]), slots
+
+
+# --- segments: Parquet, with a 16-byte mark between the rows and the footer -------------------------------------
+
+SEGMENT_TAIL_SIZE = 8  # Parquet's own: the footer's length, "PAR1"
+_SEGMENT_MAGIC = b"MLTSEGMT"
+_SEGMENT_MARK = struct.Struct("<8sII")  # magic, crc of all before the mark, crc of all after it
+SEGMENT_MARK_SIZE = _SEGMENT_MARK.size
+_PARQUET_MAGIC = b"PAR1"
+
+
+def segment_footer_size(tail: bytes) -> int:
+    """How long the Parquet footer is, by the last 8 bytes of the file, these included.
+
+    Raises:
+        BadLine: that is not the end of a Parquet file.
+    """
+    if len(tail) != SEGMENT_TAIL_SIZE or tail[4:] != _PARQUET_MAGIC:
+        raise BadLine("not a whole Parquet file")
+    return int.from_bytes(tail[:4], "little") + SEGMENT_TAIL_SIZE
+
+
+def encode_segment_mark(rows_crc: int, footer: bytes) -> bytes:
+    """The mark: the CRC-32 of all bytes before it, as given, and that of ``footer``, which is all after it."""
+    return _SEGMENT_MARK.pack(_SEGMENT_MAGIC, rows_crc, zlib.crc32(footer))
+
+
+def decode_segment_mark(mark: bytes, footer: bytes) -> int:
+    """The CRC-32 that the bytes before the mark must have; the footer is checked here.
+
+    Raises:
+        BadLine: the mark is missing, or the footer fails its checksum.
+    """
+    magic, rows_crc, footer_crc = _SEGMENT_MARK.unpack(mark)
+    if magic != _SEGMENT_MAGIC:
+        raise BadLine("no mark before its footer")
+    if footer_crc != zlib.crc32(footer):
+        raise BadLine("footer checksum differs")
+    return int(rows_crc)

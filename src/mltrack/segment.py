@@ -2,12 +2,15 @@
 
 A segment holds the columns ``metric, seq, step, time, value``. Its rows come in *blocks* of consecutive seqs; a block
 is sorted by (metric, seq) and cut into row groups, so that reading one metric opens few of them, and reading in the
-order of logging needs one block in memory at a time.
+order of logging needs one block in memory at a time. Parquet checks its pages but not its footer, so a mark stands
+before that, with checksums of the footer and of the rows; other readers of Parquet don't see it.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,10 +21,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mltrack.errors import CorruptionError
+from mltrack.format import (
+    SEGMENT_MARK_SIZE,
+    SEGMENT_TAIL_SIZE,
+    BadLine,
+    decode_segment_mark,
+    encode_segment_mark,
+    segment_footer_size,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+    from typing import IO
 
     import numpy.typing as npt
 
@@ -33,12 +45,17 @@ __all__ = [
     "read_blocks",
     "read_metric",
     "segment_name",
+    "verify_segment",
     "write_segment",
 ]
 
 BLOCK_ROWS = 1 << 18
 ROW_GROUP_ROWS = 1 << 15
 ZSTD_LEVEL = 3
+CRC_CHUNK_BYTES = 1 << 20
+
+_UNREADABLE = (pa.ArrowException, OSError, IndexError)
+"""What Arrow raises for damaged pages; IndexError where codes lead out of a dictionary that is cut short."""
 
 POINTS_SCHEMA = pa.schema(
     [
@@ -144,19 +161,84 @@ def write_segment(path: Path, blocks: Iterable[PointColumns]) -> int:
             order = np.argsort(rank[block.codes].astype(np.uint32), kind="stable")
             writer.write_table(block.take(order).to_table(), row_group_size=ROW_GROUP_ROWS)
             rows += len(block)
+    _set_mark(path)
     return rows
 
 
-def _damaged(path: Path, error: Exception) -> CorruptionError:
+def _set_mark(path: Path) -> None:
+    """Move the footer on by the size of the mark, and put the mark in between."""
+    with open(path, "r+b") as file:
+        at, footer = _footer(file, 0)
+        file.seek(0)
+        mark = encode_segment_mark(_crc_up_to(file, at), footer)
+        file.seek(at)
+        file.write(mark + footer)
+
+
+def _footer(file: IO[bytes], before: int) -> tuple[int, bytes]:
+    """Where the footer, with ``before`` bytes that stand before it, begins; and these bytes.
+
+    Raises:
+        BadLine: this is no whole Parquet file.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - SEGMENT_TAIL_SIZE))
+    at = size - segment_footer_size(file.read()) - before
+    if at < 0:
+        raise BadLine("not a whole Parquet file")
+    file.seek(at)
+    return at, file.read()
+
+
+def _crc_up_to(file: IO[bytes], end: int) -> int:
+    crc = 0
+    while file.tell() < end:
+        chunk = file.read(min(CRC_CHUNK_BYTES, end - file.tell()))
+        crc = zlib.crc32(chunk, crc)
+    return crc
+
+
+def verify_segment(path: Path) -> None:
+    """Check every byte of a segment against its mark.
+
+    Raises:
+        CorruptionError: it differs; ``offset`` tells where the damaged part begins.
+        FileNotFoundError: it is gone.
+    """
+    with open(path, "rb") as file:
+        at, rows_crc = _check_footer(path, file)
+        file.seek(0)
+        if _crc_up_to(file, at) != rows_crc:
+            raise _damaged(path, "checksum of its rows differs", 0)
+
+
+def _check_footer(path: Path, file: IO[bytes]) -> tuple[int, int]:
+    """Where the mark is, and the checksum that it gives for what is before it."""
+    try:
+        at, data = _footer(file, SEGMENT_MARK_SIZE)
+        return at, decode_segment_mark(data[:SEGMENT_MARK_SIZE], data[SEGMENT_MARK_SIZE:])
+    except BadLine as error:
+        size = file.seek(0, os.SEEK_END)
+        raise _damaged(path, error, max(0, size - SEGMENT_TAIL_SIZE)) from None
+
+
+def _damaged(path: Path, error: Exception | str, offset: int | None = None) -> CorruptionError:
     return CorruptionError(
-        f"{path}: {error}", path=str(path), hint="restore the file from a copy; the other files are not affected"
+        f"{path}: {error}",
+        path=str(path),
+        offset=offset,
+        hint="restore the file from a copy; the other files are not affected",
     )
 
 
 def _open(path: Path) -> pq.ParquetFile:
+    with open(path, "rb") as plain:  # Arrow may end the process on a footer that is damaged: it must not see one
+        _check_footer(path, plain)
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=["metric"], memory_map=False)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
         raise _damaged(path, error) from error
     missing = {"metric", "seq", "step", "time", "value"} - set(file.schema_arrow.names)
     if missing:
@@ -172,7 +254,10 @@ def _metric_codes(table: pa.Table) -> tuple[list[str], npt.NDArray[np.int64]]:
     whole = pa.chunked_array(column.unify_dictionaries().chunks, column.type).combine_chunks()
     if isinstance(whole, pa.ChunkedArray):
         whole = whole.chunk(0) if whole.num_chunks else pa.array([], column.type)
-    return whole.dictionary.to_pylist(), whole.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    codes = whole.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    if len(codes) and codes.max() >= len(whole.dictionary):
+        raise IndexError("a metric that is not in the dictionary")
+    return whole.dictionary.to_pylist(), codes
 
 
 def _columns(table: pa.Table) -> PointColumns:
@@ -198,8 +283,8 @@ def read_blocks(path: Path, first: int = 0) -> Iterator[PointColumns]:
                 continue
             try:
                 columns = _columns(file.read_row_groups(groups[0], columns=["metric", "seq", "step", "time", "value"]))
-            except (pa.ArrowInvalid, OSError) as error:
-                raise _damaged(path, error) from error
+            except _UNREADABLE as error:
+                raise _damaged(path, error, 0) from error
             order = np.argsort(columns.seqs, kind="stable")
             if first:
                 order = order[columns.seqs[order] >= first]
@@ -236,9 +321,9 @@ def read_metric(path: Path, key: str) -> pa.Table:
                 groups.append(group)
         try:
             table = file.read_row_groups(groups, columns=["metric", *columns])
-        except (pa.ArrowInvalid, OSError) as error:
-            raise _damaged(path, error) from error
-    keys, codes = _metric_codes(table)
+            keys, codes = _metric_codes(table)
+        except _UNREADABLE as error:
+            raise _damaged(path, error, 0) from error
     if key not in keys:
         return table.select(columns).slice(0, 0)
     rows = np.flatnonzero(codes == keys.index(key))
