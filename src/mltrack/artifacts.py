@@ -43,7 +43,7 @@ def store_stream(source: IO[bytes], root: Path, name: str, *, fs: FileSystem = L
     if target.is_dir():
         raise InvalidPathError(f"artifact {name!r} is a folder already", hint="choose another name")
     fs.make_folder(target.parent)
-    temporary = target.with_name(f".{target.name[:100]}.{os.getpid()}.{time_ns()}{TEMPORARY}")
+    temporary = target.with_name(f".{time_ns():x}-{os.urandom(4).hex()}{TEMPORARY}")  # short: names have 255 bytes
     digest, size = hashlib.sha256(), 0
     fd = fs.create(temporary)
     try:

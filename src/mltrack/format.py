@@ -75,7 +75,7 @@ def decode_line(line: bytes) -> dict[str, Any]:
         raise BadLine("checksum differs")
     try:
         fields = json.loads(b"{" + body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadLine(f"not JSON: {error}") from None
     if not isinstance(fields, dict):
         raise BadLine("not a JSON object")

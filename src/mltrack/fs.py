@@ -20,7 +20,7 @@ from mltrack.errors import BusyError, InvalidPathError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["LOCAL", "FileSystem", "file_lock", "is_network", "relative_name", "safe_join", "try_lock"]
+__all__ = ["LOCAL", "FileSystem", "file_lock", "is_network", "relative_name", "safe_join", "try_lock", "unlock"]
 
 TEMPORARY = ".tmp"
 """The end of a name that is not published yet; readers never look at such a file."""
@@ -112,7 +112,7 @@ class FileSystem:
             finally:
                 os.close(fd)
             self.publish(temporary, target)
-        except OSError:
+        except BaseException:
             self.unlink(temporary)
             raise
 
@@ -164,24 +164,37 @@ def file_lock(
             pause = min(pause * 2, 0.05)
         yield
     finally:
+        unlock(fd)
         os.close(fd)
 
 
+def unlock(fd: int) -> None:
+    """Give a lock back, also where a process that was forked meanwhile holds a copy of ``fd``."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(fd, fcntl.LOCK_UN)
+
+
 # --- names from outside ----------------------------------------------------------------------------------------
+
+NAME_BYTES_MAX = 255
+_NOT_IN_NAMES = frozenset(b"\\\0\n\r")
 
 
 def relative_name(name: str | os.PathLike[str]) -> str:
     """``name`` as a clean relative path with forward slashes.
 
     Raises:
-        InvalidPathError: it is empty, absolute, holds ``..``, a backslash, a NUL or a line break.
+        InvalidPathError: it is empty, absolute, no text, too long, holds ``..``, a backslash, a NUL or a line break.
     """
-    text = os.fspath(name)
-    path = PurePosixPath(text)
-    bad = any(c in text for c in "\\\0\n\r")
-    if not text or bad or path.is_absolute() or ".." in path.parts or not path.parts:
+    try:
+        path = PurePosixPath(os.fspath(name))
+        parts = [os.fsencode(part) for part in path.parts]
+    except (TypeError, UnicodeEncodeError):
+        parts = []
+    unusable = any(len(part) > NAME_BYTES_MAX or part == b".." or set(part) & _NOT_IN_NAMES for part in parts)
+    if not parts or unusable or path.is_absolute():
         raise InvalidPathError(
-            f"{text!r} is no name inside an artifact folder",
+            f"{name!r} is no name inside an artifact folder",
             hint="use a relative path with forward slashes, without '..'",
         )
     return str(path)
@@ -194,7 +207,11 @@ def safe_join(root: Path, name: str | os.PathLike[str]) -> Path:
         InvalidPathError: see relative_name.
     """
     target = root / relative_name(name)
-    if not target.resolve().is_relative_to(root.resolve()):
+    try:
+        inside = target.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # links that lead in a circle
+        inside = False
+    if not inside:
         raise InvalidPathError(f"{os.fspath(name)!r} leads out of {root}", hint="remove the link on its way")
     return target
 

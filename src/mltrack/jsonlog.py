@@ -1,7 +1,7 @@
 """An append-only file of checksummed JSON lines: events, the workspace and the ledgers are all one of these.
 
 A torn last line never happened. A bad line in the middle is corruption: reported with its path and offset, and the
-lines around it are still read. An append that failed half-way is cut off again, so the next one starts a line.
+lines around it are still read. The torn end of an append that failed is cut off again, so the next one starts a line.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class JsonLog:
         self._fs = fs
         self.fd = fs.create(path) if create else fs.open_append(path)
         self._size = 0 if create else self._cut_torn_tail()
-        self._torn = False
+        self.count = 0  # lines appended by this object
+        self._torn = False  # set while the end of the file is not known for sure
 
     def _cut_torn_tail(self) -> int:
         size = os.fstat(self.fd).st_size
@@ -94,24 +95,35 @@ class JsonLog:
         """Add lines in one write: when this returns they survive ``kill -9``; sync() makes them survive power loss.
 
         Raises:
-            OSError: nothing was added (a full disk, a lost mount).
+            OSError: not all of them were added (a full disk, a lost mount). Those that were stay, as readers may have
+                seen them: ``count`` tells how many.
         """
+        self.settle()
         data = b"".join([encode_line(line) for line in lines])
-        if self._torn:
-            self._cut_failed_append()
+        self._torn = True
         try:
             self._fs.write_all(self.fd, data)
-        except OSError:
-            self._torn = True
+        except BaseException:  # an interrupt too may come when some or all of it is written
             with contextlib.suppress(OSError):
-                self._cut_failed_append()
+                self.settle()
             raise
-        self._size += len(data)
+        self._size, self.count, self._torn = self._size + len(data), self.count + data.count(b"\n"), False
 
-    def _cut_failed_append(self) -> None:
-        self._fs.truncate(self.fd, self._size)
-        os.lseek(self.fd, self._size, os.SEEK_SET)
-        self._torn = False
+    def settle(self) -> None:
+        """After an append that failed: count the lines that went in whole, and cut off what follows them.
+
+        Raises:
+            OSError: the file can't be read or cut; nothing can be appended until it can.
+        """
+        if not self._torn:
+            return
+        added = os.pread(self.fd, os.fstat(self.fd).st_size - self._size, self._size)
+        whole = added.rfind(b"\n") + 1
+        end = self._size + whole
+        if whole != len(added):
+            self._fs.truncate(self.fd, end)
+        os.lseek(self.fd, end, os.SEEK_SET)
+        self._size, self.count, self._torn = end, self.count + added.count(b"\n"), False
 
     def sync(self) -> None:
         """Return when all appended lines are on the disk."""

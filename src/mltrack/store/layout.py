@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mltrack.errors import InvalidPathError, NotFoundError, StoreError, StoreVersionError
 from mltrack.format import FORMAT_VERSION, BadLine, decode_line, encode_line
-from mltrack.fs import LOCAL, FileSystem
+from mltrack.fs import LOCAL, TEMPORARY, FileSystem
 
 __all__ = ["STORE_FOLDER", "Layout", "RunFolder", "find_store", "is_run_id", "new_run_id"]
 
@@ -146,7 +146,7 @@ class Layout:
             for folder in (layout.runs, layout.workspace, layout.changed):
                 fs.make_folder(folder)
             _publish_once(root / "store.json", line, fs)
-        except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        except OSError as error:
             raise StoreError(
                 f"no store can be made at {root}: {error.strerror}",
                 hint="name another place with --store or MLTRACK_STORE",
@@ -156,19 +156,21 @@ class Layout:
 
 def _publish_once(path: Path, data: bytes, fs: FileSystem) -> None:
     """Publish a file unless another process got there first."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
-    fd = fs.create(temporary)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}{TEMPORARY}")
     try:
-        fs.write_all(fd, data)
-        fs.sync(fd)
+        fd = fs.create(temporary)
+        try:
+            fs.write_all(fd, data)
+            fs.sync(fd)
+        finally:
+            os.close(fd)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links
+            if not path.exists():
+                fs.rename(temporary, path)
     finally:
-        os.close(fd)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without hard links
-        if not path.exists():
-            fs.rename(temporary, path)
-    fs.unlink(temporary)
+        fs.unlink(temporary)
     fs.sync_folder(path.parent)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import socket
 import time
 from typing import TYPE_CHECKING
+
+from mltrack.fs import unlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +46,7 @@ def is_alive(
     """Whether the writer of ``events_file`` still runs; ``locked`` says whether it could take its lock."""
     if locked:
         return holds_lock(events_file)
-    if host == socket.gethostname():
+    if host == os.uname().nodename:
         import psutil
 
         try:
@@ -72,6 +73,9 @@ def own_lock(events_file: Path) -> Iterator[bool]:
         except OSError:
             yield False
         else:
-            yield True
+            try:
+                yield True
+            finally:
+                unlock(fd)
     finally:
         os.close(fd)
