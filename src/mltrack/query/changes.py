@@ -30,23 +30,30 @@ class Changes(NamedTuple):
 
 
 def find_changes(
-    layout: Layout, known: Mapping[str, tuple[FolderTimes, bool]], *, sweep: bool, every: bool = False
+    layout: Layout,
+    watched: Mapping[str, bool],
+    *,
+    times: Mapping[str, FolderTimes] | None = None,
+    every: bool = False,
 ) -> Changes:
-    """Compare the store with the folders ``known`` (their times, and whether they are watched).
+    """Compare the store with the run folders looked at before: ``watched`` tells of each whether a writer was alive.
 
-    ``sweep`` looks at the times of all run folders, which finds runs changed by a copying tool; ``every`` wants all.
+    ``times`` of the folders, when given, are compared too, which finds runs changed by a copying tool; ``every`` looks
+    at all runs.
     """
     marks = _marks(layout)  # before the folders: a mark is made in a folder that is there already
-    names = {name for name in _names(str(layout.runs)) if is_run_id(name)}
-    look = names - known.keys()
-    look |= marks.keys() & names
-    look |= {name for name, (_, watched) in known.items() if watched} & names
+    names = set(_names(str(layout.runs)))
+    look = {name for name in names - watched.keys() if is_run_id(name)}
+    held = names & watched.keys()
     if every:
-        look = names
-    elif sweep:
-        runs = str(layout.runs)
-        look |= {name for name in names - look if folder_times(f"{runs}/{name}") != known[name][0]}
-    return Changes(known.keys() - names, look, marks)
+        look |= held
+    else:
+        look |= marks.keys() & held
+        look |= {name for name in held if watched[name]}
+        if times is not None:
+            runs = str(layout.runs)
+            look |= {name for name in held - look if folder_times(f"{runs}/{name}") != times[name]}
+    return Changes(watched.keys() - names, look, marks)
 
 
 def _names(path: str) -> list[str]:

@@ -66,23 +66,20 @@ class Refresher:
         A run that can't be read is left as the catalog has it, and noted in ``unreadable``.
         """
         self._take_experiments(con)
-        known = {
-            row[0]: (FolderTimes(row[1], row[2], row[3]), row[4])
-            for row in con.execute(
-                "SELECT run_id, events_ns, points_ns, segments_ns, watched FROM base.folders"
-            ).fetchall()
-        }
+        watched = dict(con.execute("SELECT run_id, watched FROM base.folders").fetchall())
         # a catalog in memory lives beside one on disk, whose refresher removes the marks
         sweep = not on_disk or self._clock() >= self._next_sweep
-        changes = find_changes(self._layout, known, sweep=sweep, every=full)
+        changes = find_changes(
+            self._layout, watched, times=_folder_times(con) if sweep and not full else None, every=full
+        )
         if changes.gone:
             with _Transaction(con):
                 _delete(con, RUN_TABLES, changes.gone)
         look = sorted(changes.look)
         for start in range(0, len(look), BATCH_RUNS_MAX):
             ids = look[start : start + BATCH_RUNS_MAX]
-            rows = list(self._read(ids, {} if full else _known_runs(con, ids, known)))
-            _store(con, rows, known.keys())
+            rows = list(self._read(ids, {} if full else _known_runs(con, ids)))
+            _store(con, rows, watched.keys())
             if on_disk:
                 remove_marks(self._layout, {i: changes.marks.get(i, []) for i in ids}, rows, time.time_ns())
         if on_disk and changes.marks.keys() - changes.look:
@@ -129,26 +126,26 @@ class Refresher:
         return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ino}"
 
 
-def _known_runs(
-    con: duckdb.DuckDBPyConnection, run_ids: Sequence[str], folders: Mapping[str, tuple[FolderTimes, bool]]
-) -> dict[str, KnownRun]:
+def _folder_times(
+    con: duckdb.DuckDBPyConnection, where: str = "", values: Sequence[Any] = ()
+) -> dict[str, FolderTimes]:
+    rows = con.execute(f"SELECT run_id, events_ns, points_ns, segments_ns FROM base.folders {where}", values).fetchall()
+    return {row[0]: FolderTimes(*row[1:]) for row in rows}
+
+
+def _known_runs(con: duckdb.DuckDBPyConnection, run_ids: Sequence[str]) -> dict[str, KnownRun]:
     """What the catalog has of those runs."""
-    ids = [run_id for run_id in run_ids if run_id in folders]
-    if not ids:
+    mine = "WHERE run_id IN (SELECT unnest(?))"
+    times = _folder_times(con, mine, [run_ids])
+    if not times:
         return {}
-    last = dict(
-        con.execute("SELECT run_id, last_point FROM base.runs WHERE run_id IN (SELECT unnest(?))", [ids]).fetchall()
-    )
-    writers: dict[str, dict[str, KnownWriter]] = {run_id: {} for run_id in ids}
+    last = dict(con.execute(f"SELECT run_id, last_point FROM base.runs {mine}", [run_ids]).fetchall())
+    writers: dict[str, dict[str, KnownWriter]] = {run_id: {} for run_id in times}
     for run_id, writer, *fields in con.execute(
-        "SELECT run_id, writer, role, alive, ended, events, points, kept FROM base.writers"
-        " WHERE run_id IN (SELECT unnest(?))",
-        [ids],
+        f"SELECT run_id, writer, role, alive, ended, events, points, kept FROM base.writers {mine}", [run_ids]
     ).fetchall():
         writers[run_id][writer] = KnownWriter(*fields)
-    return {
-        run_id: KnownRun(folders[run_id][0], folders[run_id][1], writers[run_id], last.get(run_id, 0)) for run_id in ids
-    }
+    return {run_id: KnownRun(times[run_id], writers[run_id], last.get(run_id, 0)) for run_id in times}
 
 
 # --- writing ---------------------------------------------------------------------------------------------------

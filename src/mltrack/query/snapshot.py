@@ -75,7 +75,6 @@ class KnownRun:
     """What the catalog has of a run."""
 
     times: FolderTimes = NO_TIMES
-    watched: bool = False
     writers: Mapping[str, KnownWriter] = field(default_factory=dict)
     last_point: int = 0
 
