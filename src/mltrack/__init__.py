@@ -6,7 +6,7 @@ package imports nothing else: each name is loaded where it is first used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # typing's own is not imported for it: this file is all that a bare import costs
 
 _WHERE = {
     "errors": (

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 EXPERIMENT_VARIABLES = ("MLTRACK_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_NAME")
 RUN_ID_VARIABLE = "MLTRACK_RUN_ID"
 
-_local = threading.local()  # .runs: this thread's active runs, innermost last; .recorder: the last one's
+_local = threading.local()  # .runs: this thread's active runs, innermost last; .log_point: the last one's
 _runs: list[Run] = []  # active runs of all threads
 _lock = threading.RLock()
 _store_path: str | os.PathLike[str] | None = None
@@ -235,7 +235,7 @@ def _enter(run: Run) -> None:
         _runs.append(run)
         _last_run = run
     _stack().append(run)
-    _local.recorder = run._recorder
+    _remember()
 
 
 def leave(run: Run) -> None:
@@ -248,10 +248,19 @@ def leave(run: Run) -> None:
     stack = _stack()
     if run in stack:
         stack.remove(run)
+    _remember()
+
+
+def _remember() -> None:
+    """Keep this thread's way to the active run's points at hand: looking it up would double what a call costs."""
+    stack = _stack()
     if stack:
-        _local.recorder = stack[-1]._recorder
-    elif hasattr(_local, "recorder"):
-        del _local.recorder
+        _local.log_point = stack[-1].points.log
+    elif hasattr(_local, "log_point"):
+        del _local.log_point
+
+
+os.register_at_fork(after_in_child=_remember)  # the child's points are another journal
 
 
 def _end_all() -> None:
@@ -304,15 +313,14 @@ def log_metric(
     timestamp: int | None = None,
 ) -> None:
     """``Run.log_metric`` on the active run. ``synchronous`` is MLflow's and without effect: a call is always done."""
+    if timestamp is not None:
+        _current().log_metric(key, value, step, timestamp=timestamp)
+        return
     try:
-        recorder = _local.recorder
+        log_point = _local.log_point
     except AttributeError:
-        recorder = _current()._recorder
-    if timestamp is None:
-        recorder.points.log(key, value, step)
-    else:
-        active = _current()
-        active.log_metric(key, value, step, timestamp=timestamp)
+        log_point = _current().points.log
+    log_point(key, value, step)
 
 
 def log_metrics(

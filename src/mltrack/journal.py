@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import mmap
-import operator
 import os
+import sys
 import threading
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
-from mltrack.errors import InvalidMetricError, RunStateError
+from mltrack.errors import RunStateError
 from mltrack.format import (
     HEADER_SIZE,
     RECORD_SIZE,
@@ -27,6 +27,7 @@ from mltrack.format import (
 )
 from mltrack.fs import LOCAL, FileSystem, is_network, try_lock
 from mltrack.jsonlog import JsonLog
+from mltrack.values import as_float, check_key, integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -38,10 +39,9 @@ if TYPE_CHECKING:
 __all__ = [
     "SEAL_POINTS_MIN",
     "EventJournal",
+    "LockedPointJournal",
     "PointJournal",
     "WrittenPointJournal",
-    "check_key",
-    "integer",
     "new_writer_name",
     "open_points",
 ]
@@ -51,12 +51,14 @@ POINTS_FILE_MAX_BYTES = HEADER_SIZE + RECORD_SIZE * 524_286  # 16 MiB: bounds wh
 POINTS_FILE_SCRAPS_BYTES = HEADER_SIZE + RECORD_SIZE * 126  # 4 KiB: what a nearly full disk may still have
 POINTS_FILE_GROWTH = 4
 RETRY_AFTER_LOSS_NS = 1_000_000_000  # after an append failed, the disk is asked again at most once a second
-KEY_BYTES_MAX = 65_535
+SERIES_POINTS_MIN = 4_096  # a shorter series goes point by point, to not make a file each
+SERIES_FILE_POINTS_MAX = 1 << 20
 
 SEAL_POINTS_MIN = 4_096
 """A writer with fewer points keeps its trimmed journal: it is smaller than a segment is worth, and opens faster."""
 
 _NOTHING = bytearray()
+_FLOATS = {float}
 
 
 def new_writer_name(now_ns: int) -> str:
@@ -120,6 +122,8 @@ class PointJournal:
     ``lost`` and the caller goes on.
     """
 
+    _maps = True
+
     def __init__(
         self,
         folder: Path,
@@ -159,7 +163,11 @@ class PointJournal:
         self._sync_lock = threading.Lock()
         self._synced_offset = 0
 
-    # --- the hot path: what a call costs is what a training step pays, so these two repeat what could be shared ---
+    # --- the hot path: what a call costs is what a training step pays ---
+    #
+    # The interpreter lets another thread run, or a signal handler, only after a call and at a loop's turn. From where
+    # the offset is read to where pack_record returns there is neither, so each record gets a slot of its own and a
+    # reader never meets a gap. (An interpreter without that rule uses LockedPointJournal.)
 
     def log(self, key: str, value: float, step: int | None = None, time: int | None = None) -> None:
         """One point. ``time`` is in ns since the epoch; without it, now. ``step`` without a value is 0."""
@@ -168,53 +176,51 @@ class PointJournal:
         try:
             number = self.numbers[key]
             if type(value) is not float:
-                value = _number(key, value)
-            with self.lock:
-                offset = self.offset
-                self.offset = offset + 32
-                try:
-                    pack_record(self.buffer, offset, step or 0, time, value, number, offset)
-                except RecordError:
-                    self.offset = offset  # nothing was committed there
-                    raise
+                value = as_float(key, value)
+            if type(step) is not int:
+                step = 0 if step is None else integer("step", step)
+            offset = self.offset
+            self.offset = offset + 32
+            try:
+                pack_record(self.buffer, offset, step, time, value, number, offset)
+            except RecordError:
+                self.offset = offset  # the file is full, or step or time too large: nothing was committed
+                raise
         except (KeyError, TypeError, RecordError):
-            self._log_slowly(key, value, step, time)
+            self._log_slowly([(key, value)], step, time)
 
     def log_many(self, values: Mapping[str, float], step: int | None = None, time: int | None = None) -> None:
         """One point for each key, all with the same step and time; all are checked before the first is stored."""
         if time is None:
             time = time_ns()
+        numbers = self.numbers
+        stored = 0
         try:
-            numbers = self.numbers
-            points = [
-                (numbers[key], value if type(value) is float else _number(key, value)) for key, value in values.items()
-            ]
-            step = step or 0
-            with self.lock:
+            if set(map(type, values.values())) != _FLOATS:
+                values = {key: as_float(key, value) for key, value in values.items()}
+            if type(step) is not int:
+                step = 0 if step is None else integer("step", step)
+            if not values.keys() <= numbers.keys():
+                raise KeyError
+            for key, value in values.items():
+                number = numbers[key]
                 offset = self.offset
-                buffer = self.buffer
-                if offset + 32 * len(points) > len(buffer):
-                    raise RecordError
-                for number, value in points:
-                    self.offset = offset + 32
-                    try:
-                        pack_record(buffer, offset, step, time, value, number, offset)
-                    except RecordError:  # a bad step or time: found at the first record
-                        self.offset = offset
-                        raise
-                    offset += 32
+                self.offset = offset + 32
+                try:
+                    pack_record(self.buffer, offset, step, time, value, number, offset)
+                except RecordError:
+                    self.offset = offset
+                    raise
+                stored += 1
         except (KeyError, TypeError, RecordError):
-            self._log_many_slowly(values, step, time)
+            self._log_slowly(list(values.items())[stored:], step, time)
 
-    # --- new metrics, unusual values, full files, failing disks; and where misuse is found ---
+    # --- new metrics, full files, failing disks; and where misuse is found ---
 
-    def _log_slowly(self, key: str, value: float, step: int | None, time: int) -> None:
-        self._log_many_slowly({key: value}, step, time)
-
-    def _log_many_slowly(self, values: Mapping[str, float], step: int | None, time: int) -> None:
-        step = integer("step", step or 0)
+    def _log_slowly(self, points: Iterable[tuple[str, float]], step: int | None, time: int) -> None:
+        step = 0 if step is None else integer("step", step)
         time = integer("time", time)
-        checked = [(check_key(key), _number(key, value)) for key, value in values.items()]
+        checked = [(check_key(key), as_float(key, value)) for key, value in points]
         with self.lock:
             self._check_open()
             for key, value in checked:
@@ -229,32 +235,54 @@ class PointJournal:
         steps: npt.NDArray[np.int64],
         times: npt.NDArray[np.int64],
     ) -> None:
-        """Many points of one metric in one go, written rather than mapped; then synced: they survive power loss."""
-        check_key(key)
+        """Many points of one metric in one go, then synced: on return they survive power loss."""
         with self.lock:
             self._check_open()
             number = self._metric_number(key)
-            done = 0
-            while number is not None and done < len(values):
-                if not self._room(len(values) - done):
-                    self._lose(len(values) - done - 1)  # _room counted one
-                    break
-                count = min(len(values) - done, (self._end - self.offset) // RECORD_SIZE)
-                part = slice(done, done + count)
-                records = encode_records(self.offset, steps[part], times[part], values[part], number)
+            if number is None:
+                self.lost += len(values) - 1  # one is counted already
+            elif len(values) < SERIES_POINTS_MIN:
+                for step, time, value in zip(steps.tolist(), times.tolist(), values.tolist(), strict=True):
+                    self._put(number, step, time, value)
+            else:
+                self._write_series(number, values, steps, times)
+        try:
+            self.sync()
+        except OSError as error:
+            self._on_loss(error)
+
+    def _write_series(
+        self,
+        number: int,
+        values: npt.NDArray[np.float64],
+        steps: npt.NDArray[np.int64],
+        times: npt.NDArray[np.int64],
+    ) -> None:
+        """Files of their own, written rather than mapped, each just as large as it must be."""
+        for first in range(0, len(values), SERIES_FILE_POINTS_MAX):
+            part = slice(first, first + SERIES_FILE_POINTS_MAX)
+            records = encode_records(HEADER_SIZE, steps[part], times[part], values[part], number)
+            stored = 0
+            self._rolling = True
+            try:
+                self._start_file(HEADER_SIZE + records.nbytes, mapped=False)
                 try:
                     self._write_whole(records.view("u1").data)
-                except OSError as error:
-                    self._lose(len(values) - done, error)
-                    break
-                done += count
-        self.sync()
+                finally:
+                    self._end = self.offset
+                    stored = (self.offset - HEADER_SIZE) // RECORD_SIZE
+            except OSError as error:
+                self._lose(len(records) - stored, error)
+            finally:
+                self._rolling = False
+        self._store_deferred()
 
     def _write_whole(self, data: memoryview) -> None:
-        offset, done = self.offset, 0
+        """Write records at the offset, which moves with each that is whole."""
+        start, done = self.offset, 0
         while done < len(data):
-            done += self._fs.write_at(self.fd, data[done:], offset + done)
-        self.offset = offset + len(data)
+            done += self._fs.write_at(self.fd, data[done:], start + done)
+            self.offset = start + done // RECORD_SIZE * RECORD_SIZE
 
     def _check_open(self) -> None:
         if self._closed:
@@ -277,15 +305,15 @@ class PointJournal:
         """Store one checked point, in the next file where this one is full. The lock is held."""
         if self._rolling:  # a signal handler that logs while its own thread is changing files
             self._deferred.append((number, step, time, value))
-        elif self._room(1):
+        elif self._room():
             offset = self.offset
             self.offset = offset + RECORD_SIZE
             pack_record(self.buffer, offset, step, time, value, number, offset)
 
     # --- files ---
 
-    def _room(self, records: int) -> bool:
-        """Whether there is room for at least one record, after starting a new file where needed; else it is lost."""
+    def _room(self) -> bool:
+        """Whether there is room for a record, after starting a new file where needed; else it is lost."""
         if self.offset + RECORD_SIZE <= self._end:
             return True
         if time_ns() < self._retry_at_ns:
@@ -293,17 +321,20 @@ class PointJournal:
             return False
         self._rolling = True
         try:
-            self._next_file(records)
+            self._next_file()
         except OSError as error:
             self._lose(1, error)
             return False
         finally:
             self._rolling = False
         self._losing = False
+        self._store_deferred()
+        return self.offset + RECORD_SIZE <= self._end
+
+    def _store_deferred(self) -> None:
         deferred, self._deferred = self._deferred, []
         for point in deferred:
             self._put(*point)
-        return self.offset + RECORD_SIZE <= self._end
 
     def _lose(self, count: int, error: OSError | None = None) -> None:
         self.lost += count
@@ -313,44 +344,51 @@ class PointJournal:
                 self._losing = True
                 self._on_loss(error)
 
-    def _next_file(self, records: int) -> None:
-        """Retire the full file and start another with room for ``records``, or for fewer when the disk is nearly full.
+    def _next_file(self) -> None:
+        """Retire the full file and start another, a smaller one when the disk is nearly full.
 
         Raises:
             OSError: there is no room for even a small one; the journal is as it was.
         """
-        wanted = min(max(self._file_bytes, HEADER_SIZE + RECORD_SIZE * records), POINTS_FILE_MAX_BYTES)
-        for size in (wanted, POINTS_FILE_MIN_BYTES, POINTS_FILE_SCRAPS_BYTES):
+        for size in (self._file_bytes, POINTS_FILE_MIN_BYTES, POINTS_FILE_SCRAPS_BYTES):
             try:
                 self._start_file(size)
                 break
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or size == POINTS_FILE_SCRAPS_BYTES:
+                full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+                if not full or size == POINTS_FILE_SCRAPS_BYTES:
                     raise
         self._file_bytes = min(self._file_bytes * POINTS_FILE_GROWTH, POINTS_FILE_MAX_BYTES)
 
-    def _start_file(self, size: int) -> None:
+    def _start_file(self, size: int, *, mapped: bool = True) -> None:
+        """Make a file and let points go there. Its first seq is fixed by taking the old buffer away first."""
+        held, self.buffer = self.buffer, _NOTHING
         path = self._folder / f"{self.writer}.{self._file_index}.points"
         first_seq = self.seq
-        fd = self._fs.create(path)
         try:
-            buffer = self._prepare(fd, size, encode_header(self.writer, first_seq))
+            fd = self._fs.create(path)
+            try:
+                if mapped:
+                    self._allocate(fd, size)
+                self._fs.write_at(fd, encode_header(self.writer, first_seq), 0)
+                buffer = mmap.mmap(fd, size) if mapped and self._maps else _NOTHING
+            except (OSError, ValueError) as error:
+                os.close(fd)
+                self._fs.unlink(path)
+                raise error if isinstance(error, OSError) else OSError(errno.EIO, str(error)) from error
         except OSError:
-            os.close(fd)
-            self._fs.unlink(path)
+            self.buffer = held
             raise
         if self.fd >= 0:
-            self._retired.append((self.fd, self.buffer, self.offset))
+            self._retired.append((self.fd, held, self.offset))
         self._first_seq = first_seq
-        self.fd, self.buffer, self.offset, self._end = fd, buffer, HEADER_SIZE, size
         self._synced_offset = 0
         self._file_index += 1
         self._folder_dirty = True
+        self.fd, self.offset, self._end, self.buffer = fd, HEADER_SIZE, size, buffer
 
-    def _prepare(self, fd: int, size: int, header: bytes) -> mmap.mmap | bytearray:
+    def _allocate(self, fd: int, size: int) -> None:
         self._fs.allocate(fd, size)
-        self._fs.write_at(fd, header, 0)
-        return mmap.mmap(fd, size)
 
     @property
     def seq(self) -> int:
@@ -392,11 +430,10 @@ class PointJournal:
         """No more points: sync, trim and close the files. Errors of the disk are told to ``on_loss``, not raised."""
         with self.lock:
             self._closed = True
-            fd, buffer, end = self.fd, self.buffer, self.offset
-            if fd >= 0:
-                self._retired.append((fd, buffer, end))
-                self._first_seq, self.offset = self.seq, HEADER_SIZE
-                self.fd, self.buffer, self._end = -1, _NOTHING, 0
+            held, self.buffer = self.buffer, _NOTHING  # from here on no point goes in
+            if self.fd >= 0:
+                self._retired.append((self.fd, held, self.offset))
+                self._first_seq, self.offset, self.fd, self._end = self.seq, HEADER_SIZE, -1, 0
         try:
             self.sync()
         except OSError as error:
@@ -411,29 +448,44 @@ class PointJournal:
                 os.close(fd)
 
 
+class LockedPointJournal(PointJournal):
+    """The same for an interpreter that runs threads at the same time (no global interpreter lock)."""
+
+    def log(self, key: str, value: float, step: int | None = None, time: int | None = None) -> None:
+        """One point."""
+        with self.lock:
+            super().log(key, value, step, time)
+
+    def log_many(self, values: Mapping[str, float], step: int | None = None, time: int | None = None) -> None:
+        """One point for each key."""
+        with self.lock:
+            super().log_many(values, step, time)
+
+
 class WrittenPointJournal(PointJournal):
     """The same records through ``write``, where mapping is refused or unsafe (network file systems)."""
 
+    _maps = False
+
     def log(self, key: str, value: float, step: int | None = None, time: int | None = None) -> None:
         """One point, in one write."""
-        self._log_many_slowly({key: value}, step, time_ns() if time is None else time)
+        self._log_slowly([(key, value)], step, time_ns() if time is None else time)
 
     def log_many(self, values: Mapping[str, float], step: int | None = None, time: int | None = None) -> None:
         """One point for each key, a write each."""
-        self._log_many_slowly(values, step, time_ns() if time is None else time)
+        self._log_slowly(values.items(), step, time_ns() if time is None else time)
 
     def _put(self, number: int, step: int, time: int, value: float) -> None:
         if self._rolling:
             self._deferred.append((number, step, time, value))
-        elif self._room(1):
+        elif self._room():
             try:
                 self._write_whole(memoryview(record_bytes(step, time, value, number, self.offset)))
             except OSError as error:
                 self._lose(1, error)
 
-    def _prepare(self, fd: int, size: int, header: bytes) -> mmap.mmap | bytearray:
-        self._fs.write_at(fd, header, 0)
-        return _NOTHING
+    def _allocate(self, fd: int, size: int) -> None:
+        """Space is taken as it is written."""
 
 
 def open_points(
@@ -446,55 +498,7 @@ def open_points(
 ) -> PointJournal:
     """The kind of point journal that is safe on the file system of ``folder`` (``MLTRACK_JOURNAL``: mmap or write)."""
     mode = os.environ.get("MLTRACK_JOURNAL") or ("write" if is_network(folder) else "mmap")
-    kind = WrittenPointJournal if mode == "write" else PointJournal
+    kind = PointJournal if getattr(sys, "_is_gil_enabled", lambda: True)() else LockedPointJournal
+    if mode == "write":
+        kind = WrittenPointJournal
     return kind(folder, writer, fs=fs, on_new_metric=on_new_metric, on_loss=on_loss)
-
-
-# --- what may be logged ----------------------------------------------------------------------------------------
-
-
-def check_key(key: object) -> str:
-    """A metric's, param's or tag's name: non-empty text of at most 65,535 bytes.
-
-    Raises:
-        InvalidMetricError: it is something else.
-    """
-    if type(key) is str and key and len(key) <= KEY_BYTES_MAX // 4:
-        return key
-    if not isinstance(key, str) or not key or len(key.encode("utf-8", "replace")) > KEY_BYTES_MAX:
-        raise InvalidMetricError(
-            f"{_short(key)} is no metric name", hint="a name is a non-empty str of at most 65,535 bytes"
-        )
-    return str(key)
-
-
-def _number(key: object, value: object) -> float:
-    """``value`` as float64, NaN and infinities included; text is refused though ``float`` takes it."""
-    if not isinstance(value, (str, bytes, bytearray)):
-        try:
-            return float(value)  # type: ignore[arg-type]  # that is what is being found out
-        except (TypeError, ValueError, OverflowError, RuntimeError):
-            pass
-    raise InvalidMetricError(
-        f"metric {_short(key)}: {_short(value)} is no number", hint="give a value that float() takes"
-    )
-
-
-def integer(what: str, value: object) -> int:
-    """``value`` as a signed 64-bit integer.
-
-    Raises:
-        InvalidMetricError: it is none.
-    """
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = 1 << 63
-    if not -(1 << 63) <= number < 1 << 63:
-        raise InvalidMetricError(f"{what} {_short(value)} is no 64-bit integer", hint=f"give an int as {what}")
-    return number
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -123,33 +123,6 @@ class Store:
             except NotFoundError:
                 continue  # a folder whose start was never written: no run yet
 
-    def delete_run(self, run_id: str) -> None:
-        """Mark a run as deleted: searches leave it out, its files stay. ``run_id`` is what ``run`` takes.
-
-        Raises:
-            NotFoundError, UsageError: as run.
-            StoreError: the store can't be written to.
-        """
-        self._set_stage(run_id, DELETED)
-
-    def restore_run(self, run_id: str) -> None:
-        """Take the mark of delete_run away.
-
-        Raises:
-            NotFoundError, UsageError, StoreError: as delete_run.
-        """
-        self._set_stage(run_id, ACTIVE)
-
-    def _set_stage(self, run_id: str, stage: str) -> None:
-        from mltrack.recorder import Recorder
-
-        run = self.run(run_id)
-        if run.info.lifecycle_stage == stage:
-            return
-        recorder = Recorder(self.layout, run.folder, "edit", fs=self._fs, not_before=run.state.last_time)
-        recorder.start([{"type": "lifecycle", "stage": stage}])
-        recorder.close()
-
     # --- searching -------------------------------------------------------------------------------------------------
 
     def search_runs(
@@ -250,6 +223,29 @@ class Store:
 
                 self._catalog = Catalog(self.layout, self.workspace.experiments)
             return self._catalog
+
+    # --- changing ---
+
+    def delete_run(self, run_id: str) -> None:
+        """Mark a run as deleted; ``restore_run`` brings it back. On return it survives power loss.
+
+        Raises:
+            NotFoundError, UsageError: as run.
+            StoreError: it can't be written.
+        """
+        from mltrack.store.edit import set_stage
+
+        set_stage(self.layout, self.resolve(run_id), DELETED)
+
+    def restore_run(self, run_id: str) -> None:
+        """Bring a deleted run back. On return it survives power loss.
+
+        Raises:
+            NotFoundError, UsageError, StoreError: as delete_run.
+        """
+        from mltrack.store.edit import set_stage
+
+        set_stage(self.layout, self.resolve(run_id), ACTIVE)
 
     def _experiment_names(self) -> Callable[[str], str | None]:
         names = {e.experiment_id: e.name for e in self.workspace.experiments().values()}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import sys
 import threading
 import weakref
@@ -131,7 +130,7 @@ class Recorder:
                 "type": "writer",
                 "run_id": folder.run_id,
                 "role": self.role,
-                "host": socket.gethostname(),
+                "host": os.uname().nodename,
                 "pid": os.getpid(),
                 "locked": journal.locked,
             }

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.artifacts import Stored, files_below, store_file, store_stream
 from mltrack.errors import MltrackError, NotFoundError, ParamConflictError, RunStateError, UsageError
-from mltrack.journal import check_key, integer
 from mltrack.recorder import Recorder
+from mltrack.values import check_key, integer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

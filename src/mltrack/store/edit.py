@@ -1,0 +1,104 @@
+"""Edits to runs from outside: delete, restore, tag and purge; each but the last is an event by a writer of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from mltrack.entities import ACTIVE, DELETED
+from mltrack.errors import NotFoundError, RunStateError, StoreError, UsageError
+from mltrack.fs import LOCAL, TEMPORARY, FileSystem
+from mltrack.values import check_key
+from mltrack.recorder import Recorder
+from mltrack.store.fold import RunState
+
+if TYPE_CHECKING:
+    from mltrack.store.layout import Layout
+
+__all__ = ["purge_run", "set_stage", "set_tag"]
+
+
+def set_stage(layout: Layout, run_id: str, stage: str, *, fs: FileSystem = LOCAL) -> None:
+    """Mark a run as ``deleted`` or ``active``. On return it survives power loss.
+
+    Raises:
+        NotFoundError: there is no such run.
+        UsageError: another stage than these two.
+        StoreError: it can't be written.
+    """
+    if stage not in (ACTIVE, DELETED):
+        raise UsageError(f"{stage!r} is no stage", hint=f"use {ACTIVE!r} or {DELETED!r}")
+    if _append(layout, run_id, {"type": "lifecycle", "stage": stage}, fs).info().lifecycle_stage != stage:
+        raise _not_written(layout, run_id)
+
+
+def set_tag(layout: Layout, run_id: str, key: str, value: str | None, *, fs: FileSystem = LOCAL) -> None:
+    """Set a tag of a run that need not be open, or take it away (None). On return it survives power loss.
+
+    Raises:
+        NotFoundError: there is no such run.
+        UsageError: the key is no non-empty text.
+        StoreError: it can't be written.
+    """
+    text = None if value is None else str(value)
+    if _append(layout, run_id, {"type": "tag", "key": check_key(key), "value": text}, fs).tags.get(key) != text:
+        raise _not_written(layout, run_id)
+
+
+def _append(layout: Layout, run_id: str, event: dict[str, Any], fs: FileSystem) -> RunState:
+    """Add one event as a writer of its own, later than all the run holds; returns what the run is then."""
+    folder = layout.run(run_id)
+    state = _existing(layout, run_id)
+    recorder = Recorder(layout, folder, "edit", fs=fs, not_before=state.last_time)
+    try:
+        recorder.start([event])
+    finally:
+        recorder.close()
+    state.update()
+    return state
+
+
+def _existing(layout: Layout, run_id: str) -> RunState:
+    state = RunState(layout.run(run_id))
+    state.update()
+    if not state.exists:
+        raise NotFoundError(f"no run {run_id} in {layout.root}", hint="see: mltrack ls")
+    return state
+
+
+def _not_written(layout: Layout, run_id: str) -> StoreError:
+    return StoreError(f"run {run_id} can't be changed: the disk of {layout.root} takes nothing", hint="free some space")
+
+
+def purge_run(layout: Layout, run_id: str, *, fs: FileSystem = LOCAL) -> None:
+    """Remove a run's folder for good. It is gone for every reader at once, also where this is interrupted.
+
+    The run is marked as deleted first, so that no process resumes it meanwhile.
+
+    Raises:
+        NotFoundError: there is no such run.
+        RunStateError: a process is recording into it.
+        StoreError: it can't be removed.
+    """
+    folder = layout.run(run_id)
+    _refuse_live(_existing(layout, run_id))
+    set_stage(layout, run_id, DELETED, fs=fs)
+    _refuse_live(_existing(layout, run_id))
+    doomed = folder.path.with_name(f".{run_id}.{os.getpid()}{TEMPORARY}")
+    try:
+        fs.rename(folder.path, doomed)
+        fs.sync_folder(layout.runs)
+        shutil.rmtree(doomed)
+    except OSError as error:
+        raise StoreError(
+            f"run {run_id} can't be removed: {error.strerror or error}", hint="check the store's permissions"
+        ) from error
+
+
+def _refuse_live(state: RunState) -> None:
+    if state.live:
+        raise RunStateError(
+            f"run {state.folder.run_id} is being recorded",
+            hint="end it first; mltrack rm without --purge marks it as deleted",
+        )
