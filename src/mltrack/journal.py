@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import mmap
 import os
 import sys
@@ -30,7 +31,7 @@ from mltrack.jsonlog import JsonLog
 from mltrack.values import as_float, check_key, integer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     import numpy as np
@@ -53,6 +54,7 @@ POINTS_FILE_GROWTH = 4
 RETRY_AFTER_LOSS_NS = 1_000_000_000  # after an append failed, the disk is asked again at most once a second
 SERIES_POINTS_MIN = 4_096  # a shorter series goes point by point, to not make a file each
 SERIES_FILE_POINTS_MAX = 1 << 20
+SERIES_WRITE_POINTS = 1 << 15  # 1 MiB at a time
 
 SEAL_POINTS_MIN = 4_096
 """A writer with fewer points keeps its trimmed journal: it is smaller than a segment is worth, and opens faster."""
@@ -78,7 +80,6 @@ class EventJournal:
         self.writer = writer
         self._log = JsonLog(folder / f"{writer}.jsonl", fs=fs, create=True)
         self.locked = try_lock(self._log.fd) is True
-        self.seq = 0
         self.dirty = False
         self._last_time = 0
 
@@ -87,17 +88,21 @@ class EventJournal:
         """The open file, for the flusher."""
         return self._log.fd
 
+    @property
+    def seq(self) -> int:
+        """How many events this writer has stored: the seq of the next one."""
+        return self._log.count
+
     def append(self, events: Iterable[Mapping[str, Any]], now_ns: int) -> None:
         """Add events, each with its seq and a time that never falls. They survive ``kill -9`` on return.
 
         Raises:
-            OSError: none was added.
+            OSError: not all were added; ``seq`` tells how many.
         """
-        at = self._last_time = max(now_ns, self._last_time + 1)
-        lines = [{"seq": seq, "time": at, **event} for seq, event in enumerate(events, self.seq)]
-        self._log.append(lines)
-        self.seq += len(lines)
+        self._log.settle()
         self.dirty = True
+        at = self._last_time = max(now_ns, self._last_time + 1)
+        self._log.append([{"seq": seq, "time": at, **event} for seq, event in enumerate(events, self.seq)])
 
     def not_before(self, time_ns: int) -> None:
         """Let coming events be later than this, so that they win over what the run already holds."""
@@ -106,7 +111,11 @@ class EventJournal:
     def sync(self) -> None:
         """Make appended events survive power loss."""
         self.dirty = False
-        self._log.sync()
+        try:
+            self._log.sync()
+        except OSError:
+            self.dirty = True
+            raise
 
     def close(self) -> None:
         """Close the file, which frees the lock."""
@@ -157,10 +166,12 @@ class PointJournal:
         self._closed = False
         self._losing = False
         self._retry_at_ns = 0
-        self._rolling = False
-        self._deferred: list[tuple[int, int, int, float]] = []
+        self._busy = False  # while a thread that holds the lock is in here, against its own signal handlers
+        self._deferred: list[tuple[list[tuple[str, float]], int, int]] = []
+        self._named: dict[int, str] = {}
+        self._next_number = itertools.count()
         self._retired: list[tuple[int, mmap.mmap | bytearray, int]] = []
-        self._sync_lock = threading.Lock()
+        self._sync_lock = threading.RLock()
         self._synced_offset = 0
 
     # --- the hot path: what a call costs is what a training step pays ---
@@ -221,12 +232,36 @@ class PointJournal:
         step = 0 if step is None else integer("step", step)
         time = integer("time", time)
         checked = [(check_key(key), as_float(key, value)) for key, value in points]
+        with self._alone() as alone:
+            if alone:
+                self._store(checked, step, time)
+            else:
+                self._deferred.append((checked, step, time))
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Hold the lock. False for a signal handler that logs while its own thread does: stored when that is done."""
         with self.lock:
-            self._check_open()
-            for key, value in checked:
-                number = self._metric_number(key)
-                if number is not None:
-                    self._put(number, step, time, value)
+            if self._busy:
+                yield False
+                return
+            self._busy = True
+            try:
+                self._check_open()
+                yield True
+                self._store_deferred()
+            finally:
+                self._busy = False
+
+    def _store(self, points: Iterable[tuple[str, float]], step: int, time: int) -> None:
+        for key, value in points:
+            number = self._metric_number(key)
+            if number is not None:
+                self._put(number, step, time, value)
+
+    def _store_deferred(self) -> None:
+        while self._deferred:
+            self._store(*self._deferred.pop(0))
 
     def log_series(
         self,
@@ -236,16 +271,12 @@ class PointJournal:
         times: npt.NDArray[np.int64],
     ) -> None:
         """Many points of one metric in one go, then synced: on return they survive power loss."""
-        with self.lock:
-            self._check_open()
-            number = self._metric_number(key)
-            if number is None:
-                self.lost += len(values) - 1  # one is counted already
-            elif len(values) < SERIES_POINTS_MIN:
-                for step, time, value in zip(steps.tolist(), times.tolist(), values.tolist(), strict=True):
-                    self._put(number, step, time, value)
+        with self._alone() as alone:
+            if alone and len(values) >= SERIES_POINTS_MIN:
+                self._write_series(key, values, steps, times)
             else:
-                self._write_series(number, values, steps, times)
+                for step, time, value in zip(steps.tolist(), times.tolist(), values.tolist(), strict=True):
+                    self._deferred.append(([(key, value)], step, time))
         try:
             self.sync()
         except OSError as error:
@@ -253,35 +284,43 @@ class PointJournal:
 
     def _write_series(
         self,
-        number: int,
+        key: str,
         values: npt.NDArray[np.float64],
         steps: npt.NDArray[np.int64],
         times: npt.NDArray[np.int64],
     ) -> None:
         """Files of their own, written rather than mapped, each just as large as it must be."""
-        for first in range(0, len(values), SERIES_FILE_POINTS_MAX):
-            part = slice(first, first + SERIES_FILE_POINTS_MAX)
-            records = encode_records(HEADER_SIZE, steps[part], times[part], values[part], number)
-            stored = 0
-            self._rolling = True
+        number = self._metric_number(key)
+        if number is None:
+            self.lost += len(values) - 1  # one is counted already
+            return
+        done = 0
+        while done < len(values):
+            first, end = done, min(done + SERIES_FILE_POINTS_MAX, len(values))
             try:
-                self._start_file(HEADER_SIZE + records.nbytes, mapped=False)
+                self._start_file(HEADER_SIZE + RECORD_SIZE * (end - first), mapped=False)
                 try:
-                    self._write_whole(records.view("u1").data)
+                    for at in range(first, end, SERIES_WRITE_POINTS):
+                        part = slice(at, min(at + SERIES_WRITE_POINTS, end))
+                        records = encode_records(self.offset, steps[part], times[part], values[part], number)
+                        self._write_whole(records.view("u1").data)
                 finally:
                     self._end = self.offset
-                    stored = (self.offset - HEADER_SIZE) // RECORD_SIZE
+                    done = first + (self.offset - HEADER_SIZE) // RECORD_SIZE
             except OSError as error:
-                self._lose(len(records) - stored, error)
-            finally:
-                self._rolling = False
-        self._store_deferred()
+                self._lose(end - done, error)
+                done = end
 
     def _write_whole(self, data: memoryview) -> None:
-        """Write records at the offset, which moves with each that is whole."""
+        """Write records at the offset, which moves on with those that are whole, also where the rest fails."""
         start, done = self.offset, 0
-        while done < len(data):
-            done += self._fs.write_at(self.fd, data[done:], start + done)
+        try:
+            while done < len(data):
+                done += self._fs.write_at(self.fd, data[done:], start + done)
+        except BaseException:
+            done = max(0, min(os.fstat(self.fd).st_size - start, len(data)))
+            raise
+        finally:
             self.offset = start + done // RECORD_SIZE * RECORD_SIZE
 
     def _check_open(self) -> None:
@@ -292,23 +331,34 @@ class PointJournal:
         """The number of a metric, given out and stored at its first point; None when that can't be stored."""
         number = self.numbers.get(key)
         if number is None:
-            number = len(self.numbers)
+            if time_ns() < self._retry_at_ns:
+                self.lost += 1
+                return None
+            number = next(self._next_number)  # never twice, also where an interrupt comes before it is stored
             try:
                 self._on_new_metric(number, key)
             except OSError as error:
                 self._lose(1, error)
                 return None
+            self._named[number] = key
             self.numbers[key] = number
         return number
 
+    @property
+    def names(self) -> list[str]:
+        """Metric names by number."""
+        return [self._named.get(number, "") for number in range(max(self._named, default=-1) + 1)]
+
     def _put(self, number: int, step: int, time: int, value: float) -> None:
         """Store one checked point, in the next file where this one is full. The lock is held."""
-        if self._rolling:  # a signal handler that logs while its own thread is changing files
-            self._deferred.append((number, step, time, value))
-        elif self._room():
+        while self._room():
             offset = self.offset
             self.offset = offset + RECORD_SIZE
-            pack_record(self.buffer, offset, step, time, value, number, offset)
+            try:
+                pack_record(self.buffer, offset, step, time, value, number, offset)
+                return
+            except RecordError:  # another thread has taken the last place
+                self.offset = offset
 
     # --- files ---
 
@@ -316,25 +366,17 @@ class PointJournal:
         """Whether there is room for a record, after starting a new file where needed; else it is lost."""
         if self.offset + RECORD_SIZE <= self._end:
             return True
+        self._check_open()
         if time_ns() < self._retry_at_ns:
             self.lost += 1
             return False
-        self._rolling = True
         try:
             self._next_file()
         except OSError as error:
             self._lose(1, error)
             return False
-        finally:
-            self._rolling = False
         self._losing = False
-        self._store_deferred()
-        return self.offset + RECORD_SIZE <= self._end
-
-    def _store_deferred(self) -> None:
-        deferred, self._deferred = self._deferred, []
-        for point in deferred:
-            self._put(*point)
+        return True
 
     def _lose(self, count: int, error: OSError | None = None) -> None:
         self.lost += count
@@ -363,29 +405,34 @@ class PointJournal:
     def _start_file(self, size: int, *, mapped: bool = True) -> None:
         """Make a file and let points go there. Its first seq is fixed by taking the old buffer away first."""
         held, self.buffer = self.buffer, _NOTHING
-        path = self._folder / f"{self.writer}.{self._file_index}.points"
-        first_seq = self.seq
+        index = self._file_index
+        self._file_index = index + 1  # no name is tried twice: an interrupt may leave a file behind
         try:
-            fd = self._fs.create(path)
-            try:
-                if mapped:
-                    self._allocate(fd, size)
-                self._fs.write_at(fd, encode_header(self.writer, first_seq), 0)
-                buffer = mmap.mmap(fd, size) if mapped and self._maps else _NOTHING
-            except (OSError, ValueError) as error:
-                os.close(fd)
-                self._fs.unlink(path)
-                raise error if isinstance(error, OSError) else OSError(errno.EIO, str(error)) from error
-        except OSError:
+            first_seq = self.seq
+            path = self._folder / f"{self.writer}.{index}.points"
+            fd, buffer = self._new_file(path, size, encode_header(self.writer, first_seq), mapped)
+        except BaseException:
             self.buffer = held
             raise
+        # no call from here on: an interrupt finds all of it done, or nothing
         if self.fd >= 0:
-            self._retired.append((self.fd, held, self.offset))
-        self._first_seq = first_seq
-        self._synced_offset = 0
-        self._file_index += 1
-        self._folder_dirty = True
+            self._retired = [*self._retired, (self.fd, held, self.offset)]
+        self._first_seq, self._synced_offset, self._folder_dirty = first_seq, 0, True
         self.fd, self.offset, self._end, self.buffer = fd, HEADER_SIZE, size, buffer
+
+    def _new_file(self, path: Path, size: int, header: bytes, mapped: bool) -> tuple[int, mmap.mmap | bytearray]:
+        fd = self._fs.create(path)
+        try:
+            if mapped:
+                self._allocate(fd, size)
+            self._fs.write_at(fd, header, 0)
+            return fd, mmap.mmap(fd, size) if mapped and self._maps else _NOTHING
+        except BaseException as error:
+            os.close(fd)
+            self._fs.unlink(path)
+            if isinstance(error, ValueError):
+                raise OSError(errno.EIO, str(error)) from error
+            raise
 
     def _allocate(self, fd: int, size: int) -> None:
         self._fs.allocate(fd, size)
@@ -414,6 +461,9 @@ class PointJournal:
                     self._synced_offset = offset
                 if folder_dirty:
                     self._fs.sync_folder(self._folder)
+            except OSError:
+                self._folder_dirty = self._folder_dirty or folder_dirty
+                raise
             finally:
                 for old_fd, old_buffer, end in retired:
                     self._release(old_fd, old_buffer, end)
@@ -429,6 +479,8 @@ class PointJournal:
     def close(self) -> None:
         """No more points: sync, trim and close the files. Errors of the disk are told to ``on_loss``, not raised."""
         with self.lock:
+            if not self._busy and not self._closed:
+                self._store_deferred()
             self._closed = True
             held, self.buffer = self.buffer, _NOTHING  # from here on no point goes in
             if self.fd >= 0:
@@ -476,9 +528,7 @@ class WrittenPointJournal(PointJournal):
         self._log_slowly(values.items(), step, time_ns() if time is None else time)
 
     def _put(self, number: int, step: int, time: int, value: float) -> None:
-        if self._rolling:
-            self._deferred.append((number, step, time, value))
-        elif self._room():
+        if self._room():
             try:
                 self._write_whole(memoryview(record_bytes(step, time, value, number, self.offset)))
             except OSError as error:

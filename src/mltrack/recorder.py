@@ -70,6 +70,7 @@ class Recorder:
         self._sync_lock = threading.RLock()
         self._events: EventJournal | None = None
         self._pending: list[Mapping[str, Any]] = []
+        self._adding = False
         self._folders_dirty = False
         self.points = open_points(
             self.folder.points, self.writer, fs=self._fs, on_new_metric=self._name_metric, on_loss=self._warn
@@ -101,14 +102,28 @@ class Recorder:
             self._keep(events, error)
 
     def _add(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Store events, after those kept so far. A signal handler's are stored once its own thread is done in here.
+
+        Raises:
+            OSError: not all were stored; the caller keeps them where they matter (an event stored twice does no harm).
+        """
         with self._lock:
-            journal = self._events or self._open()
-            kept, self._pending = self._pending, []
+            if self._adding:
+                self._pending += events
+                return
+            self._adding = True
             try:
-                journal.append([*kept, *events], time_ns())
-            except OSError:
-                self._pending = kept
-                raise
+                journal = self._events or self._open()
+                todo = [*self._pending, *events]
+                while todo:
+                    kept, before = len(self._pending), journal.seq
+                    try:
+                        journal.append(todo, time_ns())
+                    finally:
+                        del self._pending[: min(kept, journal.seq - before)]
+                    todo = list(self._pending)
+            finally:
+                self._adding = False
 
     def _keep(self, events: Iterable[Mapping[str, Any]], error: OSError) -> None:
         with self._lock:
@@ -179,27 +194,28 @@ class Recorder:
         """Make all that was logged survive power loss; the flusher calls it twice a second. Failures are told once."""
         with self._sync_lock:
             try:
-                if self._pending:
+                if self._pending and not self._closed:
                     self._add([])
                 self.points.sync()
                 journal = self._events
                 if journal is not None and journal.dirty:
                     journal.sync()
                 if self._folders_dirty:
-                    self._folders_dirty = False
                     for path in (self.folder.events, self.folder.path, self.folder.path.parent):
                         self._fs.sync_folder(path)
+                    self._folders_dirty = False
             except OSError as error:
                 self._warn(error)
 
     def pulse(self) -> None:
         """Show life where there are no locks: touch the events file."""
-        journal = self._events
-        if journal is not None and not journal.locked:
-            try:
-                os.utime(journal.fd)
-            except OSError as error:
-                self._warn(error)
+        with self._sync_lock:
+            journal = self._events
+            if journal is not None and not journal.locked:
+                try:
+                    os.utime(journal.fd)
+                except OSError as error:
+                    self._warn(error)
 
     # --- the end ---
 
@@ -230,7 +246,7 @@ class Recorder:
         from mltrack.store.seal import seal_writer
 
         try:
-            seal_writer(self.folder, self.writer, list(self.points.numbers), fs=self._fs)
+            seal_writer(self.folder, self.writer, self.points.names, fs=self._fs)
         except OSError as error:  # the journals stay, and are as good
             self._warn(error)
 
@@ -259,8 +275,15 @@ class Recorder:
             self.points.close()
             return
         util = sys.modules.get("multiprocessing.util")
-        if util is not None:  # such children leave by os._exit, which skips atexit
-            util.Finalize(self, self.close, exitpriority=100)
+        if util is not None:
+            util.register_after_fork(self, _close_at_exit)
+
+
+def _close_at_exit(recorder: Recorder) -> None:
+    """In a child of multiprocessing, which leaves by os._exit and skips atexit. (It forgets finalizers set earlier.)"""
+    from multiprocessing.util import Finalize
+
+    Finalize(recorder, recorder.close, exitpriority=100)
 
 
 def _after_fork_in_child() -> None:

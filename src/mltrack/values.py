@@ -17,13 +17,15 @@ def check_key(key: object) -> str:
     Raises:
         InvalidMetricError: it is something else.
     """
-    if type(key) is str and key and len(key) <= KEY_BYTES_MAX // 4:
-        return key
-    if not isinstance(key, str) or not key or len(key.encode("utf-8", "replace")) > KEY_BYTES_MAX:
-        raise InvalidMetricError(
-            f"{_short(key)} is no metric name", hint="a name is a non-empty str of at most 65,535 bytes"
-        )
-    return str(key)
+    if isinstance(key, str) and key:
+        try:
+            if len(key.encode()) <= KEY_BYTES_MAX:
+                return str(key)
+        except UnicodeEncodeError:  # half a surrogate pair
+            pass
+    raise InvalidMetricError(
+        f"{_short(key)} is no name to log under", hint="give a non-empty str of at most 65,535 bytes in UTF-8"
+    )
 
 
 def as_float(key: object, value: object) -> float:
@@ -46,7 +48,7 @@ def integer(what: str, value: object) -> int:
     """
     try:
         number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
+    except (TypeError, ValueError, OverflowError, RuntimeError):
         number = 1 << 63
     if not -(1 << 63) <= number < 1 << 63:
         raise InvalidMetricError(f"{what} {_short(value)} is no 64-bit integer", hint=f"give an int as {what}")
