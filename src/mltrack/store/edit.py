@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from mltrack.entities import ACTIVE, DELETED
 from mltrack.errors import NotFoundError, RunStateError, StoreError, UsageError
 from mltrack.fs import LOCAL, TEMPORARY, FileSystem
-from mltrack.values import check_key
 from mltrack.recorder import Recorder
 from mltrack.store.fold import RunState
+from mltrack.values import check_key
 
 if TYPE_CHECKING:
     from mltrack.store.layout import Layout

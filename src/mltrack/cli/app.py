@@ -1,0 +1,190 @@
+"""The group of commands: loaded by name when asked for, those of other packages through entry points."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mltrack.cli.exits import BROKEN_PIPE, EXIT_CODES, exit_code, report
+from mltrack.cli.session import Session
+from mltrack.errors import MltrackError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from importlib.metadata import EntryPoint
+
+__all__ = ["cli", "main"]
+
+ENTRY_POINTS = "mltrack.commands"
+"""Entry points of this group name a list of click commands."""
+
+_SECTIONS = {
+    "Look": {
+        "ls": "listing",
+        "show": "listing",
+        "tail": "points",
+        "metrics": "points",
+        "compare": "comparing",
+        "sql": "tables",
+        "export": "tables",
+    },
+    "Keep": {
+        "init": "changes",
+        "rm": "changes",
+        "restore": "changes",
+        "seal": "changes",
+    },
+    "Sync": {},  # what entry points add
+    "More": {"demo": "demonstrating", "completion": "completing"},
+}
+_MODULE_OF = {name: module for names in _SECTIONS.values() for name, module in names.items()}
+
+
+class Commands(click.Group):
+    """mltrack's own commands, each imported when it is asked for, and those found through entry points."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, ours first."""
+        return [*_MODULE_OF, *(name for name in _found() if name not in _MODULE_OF)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One command, with --store added so that it may stand after the command's name too."""
+        found: click.Command | None
+        if cmd_name in _MODULE_OF:
+            found = getattr(import_module(f"mltrack.cli.{_MODULE_OF[cmd_name]}"), cmd_name)
+        else:
+            found = _found().get(cmd_name)
+        if found is not None:
+            for leaf in _leaves(found):
+                if not any("--store" in param.opts for param in leaf.params):
+                    leaf.params.append(_store_option())
+        return found
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a reader that went away ends it quietly (click would exit with 1)."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _mute()
+            ctx.exit(BROKEN_PIPE)
+        return result
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands in sections."""
+        names = self.list_commands(ctx)
+        others = [name for name in names if name not in _MODULE_OF]
+        sections = {title: list(known) or others for title, known in _SECTIONS.items()}
+        width = max(len(name) for name in names)
+        for title, known in sections.items():
+            found = [(name, self.get_command(ctx, name)) for name in known]
+            room = formatter.width - 6 - width
+            rows = [(name.ljust(width), command.get_short_help_str(room)) for name, command in found if command]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The exit codes, and an example."""
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), text) for code, text in EXIT_CODES.items()])
+        with formatter.section("Start with"):
+            formatter.write("  mltrack demo\n")
+
+
+def _leaves(command: click.Command) -> Iterator[click.Command]:
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            yield from _leaves(child)
+    else:
+        yield command
+
+
+_loaded: dict[str, click.Command] | None = None
+
+
+def _found() -> dict[str, click.Command]:
+    """Commands of other packages by name; a package that can't be imported is told of and left out."""
+    global _loaded
+    if _loaded is None:
+        from importlib.metadata import entry_points
+
+        _loaded = {}
+        for entry in entry_points(group=ENTRY_POINTS):
+            _loaded |= {str(command.name): command for command in _commands_of(entry)}
+    return _loaded
+
+
+def _commands_of(entry: EntryPoint) -> Sequence[click.Command]:
+    try:
+        commands: Sequence[click.Command] = entry.load()
+    except (ImportError, AttributeError) as error:
+        click.echo(f"warning: the commands of {entry.value} can't be loaded: {error}", err=True)
+        return []
+    return commands
+
+
+def _set_store(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        ctx.ensure_object(Session).store_path = value
+
+
+def _store_option() -> click.Option:
+    return click.Option(
+        ["--store"],
+        type=click.Path(),
+        metavar="PATH",
+        expose_value=False,
+        callback=_set_store,
+        help="The store's folder (also before the command).",
+    )
+
+
+def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"mltrack {version('mltrack')}")
+        ctx.exit()
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Say the version.")
+@click.option(
+    "--store",
+    type=click.Path(),
+    metavar="PATH",
+    envvar="MLTRACK_STORE",
+    show_envvar=True,
+    help="The store's folder; without it the nearest .mltrack from here upward.",
+)
+@click.pass_context
+def cli(ctx: click.Context, store: str | None) -> None:
+    """Record training runs locally, look at them, and push them to an MLflow server when there is one."""
+    ctx.ensure_object(Session).store_path = store
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command line (``sys.argv`` when none is given); returns its exit code."""
+    try:
+        result = cli.main(args, prog_name="mltrack", standalone_mode=False)
+    except (MltrackError, click.ClickException, click.Abort, KeyboardInterrupt, OSError) as error:
+        report(error)
+        return exit_code(error)
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _mute()
+    return result if isinstance(result, int) else 0
+
+
+def _mute() -> None:
+    """Send the rest of the output nowhere, so that Python's own flush at exit does not complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

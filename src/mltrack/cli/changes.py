@@ -1,0 +1,111 @@
+"""`mltrack init`, `rm`, `restore` and `seal`: the commands that change the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from mltrack.cli.output import print_json
+from mltrack.cli.session import RUN, Session, command, json_option, pass_session
+from mltrack.errors import UsageError
+
+if TYPE_CHECKING:
+    from mltrack.reading import Store
+    from mltrack.store.stored_run import StoredRun
+
+__all__ = ["init", "restore", "rm", "seal"]
+
+
+@command("init", "Make a store.", "mltrack init", "mltrack init experiments/.mltrack")
+@click.argument("path", required=False, type=click.Path())
+@json_option
+@pass_session
+def init(session: Session, path: str | None, as_json: bool) -> None:
+    """Make a store at PATH (without it ./.mltrack, or what --store says). One that is there stays as it is.
+
+    Not needed before recording: the first run makes the store where there is none.
+    """
+    from pathlib import Path
+
+    from mltrack.reading import Store
+    from mltrack.store.layout import STORE_FOLDER
+
+    place = Path(path or session.store_path or STORE_FOLDER).expanduser().absolute()
+    made = not (place / "store.json").exists()
+    store = Store.create(place)
+    if as_json:
+        print_json({"path": str(store.path), "store_id": store.store_id, "made": made})
+    else:
+        print(f"{'made a store' if made else 'there is a store'} at {store.path}")
+
+
+@command("rm", "Delete runs.", "mltrack rm spirals-2", "mltrack rm --purge --yes spirals-3")
+@click.argument("runs", type=RUN, nargs=-1, required=True, metavar="RUN...")
+@click.option("--purge", is_flag=True, help="Remove the folders for good; not while a process records into them.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask before --purge.")
+@json_option
+@pass_session
+def rm(session: Session, runs: tuple[str, ...], purge: bool, yes: bool, as_json: bool) -> None:
+    """Mark runs as deleted (mltrack restore brings them back), or remove them for good with --purge."""
+    store = session.store()
+    chosen = _chosen(store, runs)
+    if purge:
+        from mltrack.store.edit import purge_run
+
+        names = ", ".join(run.info.run_name for run in chosen)
+        if not yes and not click.confirm(f"Remove {names} for good, with all points and artifacts?", err=True):
+            raise UsageError("nothing was removed", hint="answer y, or use --yes")
+        for run in chosen:
+            purge_run(store.layout, run.run_id)
+    else:
+        for run in chosen:
+            store.delete_run(run.run_id)
+    _told("purged" if purge else "deleted", chosen, as_json)
+
+
+@command("restore", "Bring deleted runs back.", "mltrack restore spirals-2")
+@click.argument("runs", type=RUN, nargs=-1, required=True, metavar="RUN...")
+@json_option
+@pass_session
+def restore(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
+    """Bring deleted runs back."""
+    store = session.store()
+    chosen = _chosen(store, runs)
+    for run in chosen:
+        store.restore_run(run.run_id)
+    _told("restored", chosen, as_json)
+
+
+@command("seal", "Compact what crashed processes left.", "mltrack seal", "mltrack seal spirals-1")
+@click.argument("runs", type=RUN, nargs=-1, metavar="[RUN]...")
+@json_option
+@pass_session
+def seal(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
+    """Turn what crashed processes left in RUNs (or in all) into compact Parquet segments. Readers need no such step."""
+    from mltrack.cli.finding import iterate_runs
+    from mltrack.store.seal import seal_dead_writers
+
+    store = session.store()
+    sealed: dict[str, int] = {}
+    for run in iterate_runs(store, runs):
+        points = seal_dead_writers(run.folder, run.state)
+        if points:
+            sealed[run.run_id] = points
+    if as_json:
+        print_json(sealed)
+    else:
+        print(f"{sum(sealed.values()):,} points sealed in {len(sealed)} runs")
+
+
+def _chosen(store: Store, runs: tuple[str, ...]) -> list[StoredRun]:
+    """All of them, before anything is changed: a wrong name among them changes nothing."""
+    return [store.run(run) for run in dict.fromkeys(map(store.resolve, runs))]
+
+
+def _told(what: str, runs: list[StoredRun], as_json: bool) -> None:
+    if as_json:
+        print_json({what: [run.run_id for run in runs]})
+    else:
+        for run in runs:
+            print(f"{what} {run.run_id} {run.info.run_name}")

@@ -1,0 +1,103 @@
+"""Times, sizes, numbers and states as people read them."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from mltrack.entities import RunInfo
+
+__all__ = ["ago", "clock_time", "count", "duration", "moment", "number", "size", "state", "status"]
+
+
+def number(value: float) -> str:
+    """A value in at most about nine signs."""
+    if math.isnan(value):
+        return "nan"
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    if value == int(value) and abs(value) < 1e9:
+        return str(int(value))
+    return f"{value:.5g}" if 1e-4 <= abs(value) < 1e6 else f"{value:.4g}"
+
+
+def count(value: int) -> str:
+    """With commas: 100,000."""
+    return f"{value:,}"
+
+
+def size(size_bytes: float) -> str:
+    """In bytes, kB, MB, GB (powers of 1,000)."""
+    if size_bytes < 1000:
+        return f"{size_bytes:.0f} B"
+    for unit in ("kB", "MB", "GB", "TB"):
+        size_bytes /= 1000
+        if size_bytes < 999.5 or unit == "TB":
+            break
+    return f"{size_bytes:.3g} {unit}"
+
+
+def duration(ms: float) -> str:
+    """For example 0.4s, 12s, 3m 05s, 2h 10m, 3d 4h."""
+    seconds = max(ms, 0) / 1000
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02}s"
+    if whole < 86_400:
+        return f"{whole // 3600}h {whole % 3600 // 60:02}m"
+    return f"{whole // 86_400}d {whole % 86_400 // 3600}h"
+
+
+def ago(then_ms: int, now_ms: int) -> str:
+    """How long since, in one unit."""
+    seconds = (now_ms - then_ms) // 1000
+    if seconds < 5:
+        return "just now" if seconds > -5 else "in the future"
+    for name, length in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
+        if seconds >= length:
+            return f"{seconds // length} {name} ago"
+    return "just now"
+
+
+def moment(ms: int) -> str:
+    """A point in time, in UTC, as ISO 8601."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def clock_time(time_ns: int) -> str:
+    """The local time of day with milliseconds."""
+    return datetime.fromtimestamp(time_ns / 1e9).strftime("%H:%M:%S.%f")[:-3]
+
+
+def status(info: RunInfo) -> str:
+    """MLflow's status, or CRASHED where the run's process is gone without having ended it."""
+    return "CRASHED" if info.crashed else info.status
+
+
+_STYLES = {
+    "RUNNING": "bold green",
+    "SCHEDULED": "cyan",
+    "FINISHED": "",
+    "FAILED": "red",
+    "KILLED": "yellow",
+    "CRASHED": "bold red",
+}
+
+
+def state(info: RunInfo) -> Text:
+    """The status, coloured, and whether the run is deleted."""
+    from rich.text import Text
+
+    word = status(info)
+    text = Text(("● " if info.live else "") + word, style=_STYLES.get(word, ""))
+    if info.lifecycle_stage == "deleted":
+        text.append(" deleted", style="dim")
+    return text
