@@ -19,16 +19,16 @@ from mltrack.entities import (
     RunInfo,
     WriterInfo,
 )
+from mltrack.errors import CorruptionError
 from mltrack.jsonlog import read_log
 from mltrack.store.liveness import is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mltrack.errors import CorruptionError
     from mltrack.store.layout import RunFolder
 
-__all__ = ["RunState", "WriterState"]
+__all__ = ["RunState", "WriterState", "unnamed"]
 
 _SUFFIX = ".jsonl"
 
@@ -63,13 +63,18 @@ class RunState:
         self.folder = folder
         self.writers: dict[str, WriterState] = {}
         self.damage: list[CorruptionError] = []
-        self.start: Mapping[str, Any] = {}
+        self._start: tuple[tuple[int, str, int], Mapping[str, Any]] = ((0, "", 0), {})
         self.lost = 0
         self._params: dict[str, tuple[tuple[int, str, int], str]] = {}
         self._tags: dict[str, tuple[tuple[int, str, int], str | None]] = {}
         self._artifacts: dict[str, tuple[tuple[int, str, int], Artifact | None]] = {}
         self._stage: tuple[tuple[int, str, int], str] = ((0, "", 0), ACTIVE)
         self._ending: tuple[tuple[int, str, int], str, str, int | None] = ((0, "", 0), "", "", None)
+
+    @property
+    def start(self) -> Mapping[str, Any]:
+        """The fields of its first start event; empty where there is none."""
+        return self._start[1]
 
     def update(self) -> list[Event]:
         """Read the lines appended since the last call and look who is alive; returns the new events in their order.
@@ -87,8 +92,17 @@ class RunState:
                 events += self._read(name)
         events.sort(key=lambda event: (event.time, event.writer, event.seq))
         for event in events:
-            self._apply(event)
+            try:
+                self._apply(event)
+            except (KeyError, TypeError, ValueError):
+                self._note(event.writer, event.seq, event.type)
         return events
+
+    def _note(self, writer: str, seq: int, kind: str) -> None:
+        """A line that passes its checksum and lacks what its type needs: told, and otherwise passed over."""
+        path = self.folder.events / f"{writer}{_SUFFIX}"
+        message = f"{path}: event {seq}: a {kind!r} without what that needs"
+        self.damage.append(CorruptionError(message, path=str(path), hint="was it written by another program?"))
 
     def _read(self, name: str) -> list[Event]:
         path = self.folder.events / name
@@ -113,13 +127,19 @@ class RunState:
             events.append(Event(writer.writer, seq, time, kind, line))
             writer.events = max(writer.events, seq + 1)
             writer.last_time = max(writer.last_time, time)
-            if kind == "writer" and not writer.opened:
-                self._meet(writer, time, line, path_alive=writer.alive)
-            elif kind == "metric":
-                _set_at(writer.keys, int(line["number"]), str(line["key"]))
-            elif kind == "close":
-                writer.ended = True
+            try:
+                self._apply_to(writer, time, kind, line)
+            except (KeyError, TypeError, ValueError):
+                self._note(writer.writer, seq, kind)
         return events
+
+    def _apply_to(self, writer: WriterState, time: int, kind: str, line: Mapping[str, Any]) -> None:
+        if kind == "writer" and not writer.opened:
+            self._meet(writer, time, line, path_alive=writer.alive)
+        elif kind == "metric":
+            _set_at(writer.keys, int(line["number"]), str(line["key"]))
+        elif kind == "close":
+            writer.ended = True
 
     def _meet(self, writer: WriterState, time: int, line: Mapping[str, Any], *, path_alive: bool) -> None:
         writer.role = str(line.get("role", "edit"))
@@ -138,8 +158,8 @@ class RunState:
         fields = event.fields
         match event.type:
             case "start":
-                if not self.start:
-                    self.start = fields
+                if not self._start[1] or order < self._start[0]:
+                    self._start = (order, fields)
             case "param":
                 held = self._params.get(fields["key"])
                 if held is None or order < held[0]:

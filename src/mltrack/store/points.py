@@ -24,6 +24,7 @@ from mltrack.segment import (
     read_metric,
     segment_name,
 )
+from mltrack.store.fold import unnamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +50,7 @@ class JournalFile(NamedTuple):
     path: Path
     fd: int
     first_seq: int
+    index: int
 
     def pieces(self, start: int, whole: bool) -> Iterator[tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]]:
         """Committed records and their seqs from seq ``start`` on.
@@ -88,8 +90,9 @@ def open_journals(folder: RunFolder, writer: str, stack: ExitStack, damage: list
             damage.append(CorruptionError(f"{path}: {error}", path=str(path), offset=0, hint="restore it from a copy"))
             continue
         if header is not None:
-            found.append(JournalFile(path, fd, header.first_seq))
-    return sorted(found, key=lambda journal: journal.first_seq)
+            found.append(JournalFile(path, fd, header.first_seq, int(match[2])))
+    # by seq; of two that begin alike the first was left behind empty by an interrupt
+    return sorted(found, key=lambda journal: (journal.first_seq, journal.index))
 
 
 def segments_of(folder: RunFolder, writer: str) -> list[tuple[SegmentName, Path]]:
@@ -115,6 +118,7 @@ def read_points(
     damage: list[CorruptionError],
 ) -> Iterator[PointColumns]:
     """A writer's points with seq >= ``first`` in the order of logging, by pieces; ``damage`` gets the unreadable."""
+    names = _Names(keys)
     with ExitStack() as stack:
         journals = open_journals(folder, writer, stack, damage)
         sources: list[tuple[int, Any]] = [(name.first, path) for name, path in segments_of(folder, writer)]
@@ -125,7 +129,7 @@ def read_points(
         for _, source in sources:
             try:
                 if isinstance(source, JournalFile):
-                    pieces = _journal_columns(source, cursor, whole, keys)
+                    pieces = _journal_columns(source, cursor, whole, names)
                 else:
                     pieces = read_blocks(source, cursor)
                 for columns in pieces:
@@ -138,11 +142,28 @@ def read_points(
                 damage.append(error)
 
 
-def _journal_columns(journal: JournalFile, first: int, whole: bool, keys: Keys) -> Iterator[PointColumns]:
+class _Names:
+    """A writer's metric names, with a place behind them for each number whose name is on a line that is damaged."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._unnamed: dict[int, int] = {}  # number -> its place behind the names
+
+    def of(self, numbers: npt.NDArray[np.int64]) -> tuple[Sequence[str], npt.NDArray[np.int64]]:
+        """Names, and for each number the index of its name there."""
+        names = self._keys(int(numbers.max()))
+        beyond = numbers >= len(names)
+        if not beyond.any():
+            return names, numbers
+        codes, place = numbers.copy(), self._unnamed
+        codes[beyond] = [len(names) + place.setdefault(n, len(place)) for n in numbers[beyond].tolist()]
+        return [*names, *map(unnamed, self._unnamed)], codes
+
+
+def _journal_columns(journal: JournalFile, first: int, whole: bool, names: _Names) -> Iterator[PointColumns]:
     for records, seqs in journal.pieces(first, whole):
-        numbers = records["number"].astype(np.int64)
-        names = keys(int(numbers.max()))
-        yield PointColumns(names, numbers, seqs, records["step"], records["time"], records["value"])
+        known, codes = names.of(records["number"].astype(np.int64))
+        yield PointColumns(known, codes, seqs, records["step"], records["time"], records["value"])
 
 
 def read_key(
@@ -158,6 +179,7 @@ def read_key(
     import pyarrow as pa
 
     tables: list[pa.Table] = []
+    names = _Names(keys)
     with ExitStack() as stack:
         journals = open_journals(folder, writer, stack, damage)
         sealed = segments_of(folder, writer)
@@ -175,9 +197,9 @@ def read_key(
         parts: list[tuple[npt.NDArray[Any], ...]] = []
         for journal in journals:
             for records, seqs in journal.pieces(cursor, whole):
-                names = keys(int(records["number"].max()))
-                wanted = [number for number, name in enumerate(names) if name == key]
-                mine = (records["number"] == wanted[0]) if len(wanted) == 1 else np.isin(records["number"], wanted)
+                known, codes = names.of(records["number"].astype(np.int64))
+                wanted = [code for code, name in enumerate(known) if name == key]
+                mine = (codes == wanted[0]) if len(wanted) == 1 else np.isin(codes, wanted)
                 mine &= seqs >= cursor
                 chosen = records[mine]
                 if len(chosen):
@@ -194,7 +216,7 @@ def count_points(folder: RunFolder, writer: str, *, whole: bool, damage: list[Co
     with ExitStack() as stack:
         journals = open_journals(folder, writer, stack, damage)
         end = max((name.last + 1 for name, _ in segments_of(folder, writer)), default=0)
-        if journals:
+        if journals:  # seqs rise from file to file
             for _, seqs in journals[-1].pieces(end, whole):
                 end = max(end, int(seqs[-1]) + 1)
             end = max(end, journals[-1].first_seq)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack.entities import Artifact, Event, MetricSummary, RunData, RunHead, RunInfo, WriterInfo
 from mltrack.errors import CorruptionError, NotFoundError
 from mltrack.fs import safe_join
-from mltrack.store.fold import RunState, WriterState, unnamed
+from mltrack.store.fold import RunState, WriterState
 from mltrack.store.points import count_points, read_key, read_points
 from mltrack.store.summary import Summaries
 
@@ -218,8 +218,6 @@ class StoredRun:
         def keys(number: int) -> Sequence[str]:
             if number >= len(writer.keys):
                 self.state.update()  # a name is stored before its first point
-            if number >= len(writer.keys):
-                writer.keys.extend(unnamed(n) for n in range(len(writer.keys), number + 1))
             return writer.keys
 
         return keys
