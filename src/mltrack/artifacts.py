@@ -85,13 +85,20 @@ def open_source(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         yield file
 
 
-def files_below(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Every file under ``folder`` with its name relative to it, in order; links to folders are not followed."""
+def files_below(folder: Path, store: Path) -> Iterator[tuple[Path, str]]:
+    """Every file under ``folder`` with its name relative to it, in order; links to folders are not followed.
+
+    Left out are the ``store`` itself, where it lies below (it would be copied into itself without an end), and what is
+    no file and can't be copied: pipes, sockets, devices.
+    """
+    store = store.resolve()
     for here, folders, files in os.walk(folder):
-        folders.sort()
+        inside = Path(here).resolve()
+        folders[:] = sorted(name for name in folders if inside / name != store)
         for file in sorted(files):
             path = Path(here, file)
-            yield path, path.relative_to(folder).as_posix()
+            if path.is_file() or not path.exists():
+                yield path, path.relative_to(folder).as_posix()
 
 
 def hash_file(path: Path) -> tuple[int, str]:

@@ -73,7 +73,9 @@ def set_experiment(experiment_name: str | None = None, *, experiment_id: str | N
         raise UsageError("set_experiment needs a name or an id", hint="set_experiment('my-experiment')")
     workspace = _workspace(_layout())
     _experiment = (
-        workspace.get_or_create(experiment_name) if experiment_name is not None else workspace.get(str(experiment_id))
+        workspace.get_or_create(experiment_name)
+        if experiment_name is not None
+        else workspace.usable(workspace.get(str(experiment_id)))
     )
     return _experiment
 
@@ -224,6 +226,8 @@ def _stack() -> list[Run]:
         stack: list[Run] = _local.runs
     except AttributeError:
         stack = _local.runs = []
+    while stack and stack[-1].ended:  # by another thread
+        stack.pop()
     return stack
 
 
@@ -234,6 +238,7 @@ def _enter(run: Run) -> None:
             atexit.register(_end_all)
         _runs.append(run)
         _last_run = run
+    run.on_end = leave
     _stack().append(run)
     _remember()
 
@@ -260,15 +265,21 @@ def _remember() -> None:
         del _local.log_point
 
 
-os.register_at_fork(after_in_child=_remember)  # the child's points are another journal
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.RLock()
+    _remember()  # the child's points are another journal
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _end_all() -> None:
     """At exit: end what is still active, as failed where the program ends by an error nobody caught."""
-    failed = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    status = "FINISHED" if error is None else "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
     for run in reversed(list(_runs)):
-        leave(run)
-        run.end("FAILED" if failed is not None else "FINISHED")
+        run.end(status)
 
 
 def active_run() -> Run | None:
@@ -294,7 +305,6 @@ def end_run(status: str = "FINISHED") -> None:
     run = active_run()
     if run is not None:
         run.end(status)
-        leave(run)
 
 
 def _current() -> Run:

@@ -155,8 +155,9 @@ def table_bytes(data: Any, name: str, held: Path | None) -> bytes:
         raise UsageError(f"{name}: {type(data).__name__} is no table", hint="give a data frame or a dict of columns")
     if held is not None:
         try:
-            old = pd.read_json(held, orient="split") if suffix == ".json" else pd.read_parquet(held)
-        except (ValueError, OSError) as error:
+            # not by read_json: that makes numbers of text and dates of numbers
+            old = pd.read_parquet(held) if suffix == ".parquet" else _split_table(json.loads(held.read_bytes()))
+        except (ValueError, OSError, KeyError, TypeError) as error:
             raise UsageError(f"{name}: the table there can't be read: {error}", hint="choose another name") from None
         data = pd.concat([old, data], ignore_index=True)
     if suffix == ".json":
@@ -164,6 +165,12 @@ def table_bytes(data: Any, name: str, held: Path | None) -> bytes:
     buffer = io.BytesIO()
     data.to_parquet(buffer, index=False)
     return buffer.getvalue()
+
+
+def _split_table(split: Any) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame(split["data"], columns=split["columns"])
 
 
 def _is_column(value: Any) -> bool:

@@ -15,7 +15,7 @@ from mltrack.recorder import Recorder
 from mltrack.values import check_key, integer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
     from typing import IO, Self
 
@@ -51,6 +51,7 @@ class Run:
         self._auto_step = 0
         self._owner = os.getpid()
         self._ended = False
+        self.on_end: Callable[[Run], None] | None = None  # told when it ends, however that comes about
 
     def __repr__(self) -> str:
         return f"Run({self.run_id!r}, {self.name!r}{', ended' if self._ended else ''})"
@@ -60,9 +61,6 @@ class Run:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         status = "FINISHED" if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
-        from mltrack import fluent
-
-        fluent.leave(self)
         self.end(status)
 
     @property
@@ -188,6 +186,8 @@ class Run:
     def log_artifact(self, local_path: str | os.PathLike[str], artifact_path: str | None = None) -> None:
         """Copy a file, or a folder with all below it, into the run, under ``artifact_path`` where given.
 
+        A store that lies in the folder is left out.
+
         Raises:
             NotFoundError: there is no such file.
             InvalidPathError: ``artifact_path`` would leave the artifact folder.
@@ -196,7 +196,7 @@ class Run:
         source = Path(local_path)
         if source.is_dir():
             base = _joined(artifact_path, source.resolve().name)
-            self._store((path, f"{base}/{name}") for path, name in files_below(source))
+            self._store((path, f"{base}/{name}") for path, name in files_below(source, self._layout.root))
         else:
             self._store([(source, _joined(artifact_path, source.name))])
 
@@ -209,7 +209,8 @@ class Run:
         folder = Path(local_dir)
         if not folder.is_dir():
             raise NotFoundError(f"{folder} is no folder", hint="give a folder, or use log_artifact for a file")
-        self._store((path, _joined(artifact_path, name)) for path, name in files_below(folder))
+        below = files_below(folder, self._layout.root)
+        self._store((path, _joined(artifact_path, name)) for path, name in below)
 
     def log_stream(self, source: IO[bytes], artifact_file: str) -> None:
         """Copy what an open binary file still holds into the artifact ``artifact_file``.
@@ -321,10 +322,17 @@ class Run:
         if self._ended:
             return
         self._ended = True
+        if self.on_end is not None:
+            self.on_end(self)
         if os.getpid() == self._owner:
             self._recorder.close({"type": "end", "status": status, "end_time": time_ns()})
         else:
             self._recorder.close()
+
+    @property
+    def ended(self) -> bool:
+        """Whether ``end`` was called."""
+        return self._ended
 
     def _check_open(self) -> None:
         if self._ended:

@@ -50,7 +50,7 @@ class JournalFile(NamedTuple):
     path: Path
     fd: int
     first_seq: int
-    index: int
+    number: int
 
     def pieces(self, start: int, whole: bool) -> Iterator[tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]]:
         """Committed records and their seqs from seq ``start`` on.
@@ -92,7 +92,7 @@ def open_journals(folder: RunFolder, writer: str, stack: ExitStack, damage: list
         if header is not None:
             found.append(JournalFile(path, fd, header.first_seq, int(match[2])))
     # by seq; of two that begin alike the first was left behind empty by an interrupt
-    return sorted(found, key=lambda journal: (journal.first_seq, journal.index))
+    return sorted(found, key=lambda journal: (journal.first_seq, journal.number))
 
 
 def segments_of(folder: RunFolder, writer: str) -> list[tuple[SegmentName, Path]]:

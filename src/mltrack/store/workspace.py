@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import ACTIVE, DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME, DELETED, Experiment
-from mltrack.errors import NotFoundError, UsageError
+from mltrack.errors import CorruptionError, NotFoundError, StoreError, UsageError
 from mltrack.fs import LOCAL, FileSystem, file_lock
 from mltrack.jsonlog import JsonLog, read_log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from mltrack.errors import CorruptionError
     from mltrack.store.layout import Layout
 
 __all__ = ["Workspace"]
@@ -40,7 +40,13 @@ class Workspace:
         read = read_log(self._path)
         self.damage = read.damage
         for line in read.lines:
-            _apply(found, line)
+            try:
+                _apply(found, line)
+            except (KeyError, TypeError, ValueError):
+                message = f"{self._path}: a {line.get('type')!r} without what that needs"
+                self.damage.append(
+                    CorruptionError(message, path=str(self._path), hint="was it written by another program?")
+                )
         return found
 
     def by_name(self, name: str) -> Experiment | None:
@@ -67,10 +73,15 @@ class Workspace:
             UsageError: the name is empty, or belongs to a deleted experiment.
         """
         found = self.by_name(name)
-        return self._usable(found) if found is not None else self.create(name, tags, exist_ok=True)
+        return self.usable(found) if found is not None else self.create(name, tags, exist_ok=True)
 
     @staticmethod
-    def _usable(experiment: Experiment) -> Experiment:
+    def usable(experiment: Experiment) -> Experiment:
+        """The experiment itself, when new runs may go there.
+
+        Raises:
+            UsageError: it is deleted.
+        """
         if experiment.lifecycle_stage == DELETED:
             raise UsageError(f"experiment {experiment.name!r} is deleted", hint="restore it or choose another name")
         return experiment
@@ -83,11 +94,11 @@ class Workspace:
         """
         if not isinstance(name, str) or not name.strip():
             raise UsageError(f"{name!r} is no experiment name", hint="give a non-empty text")
-        with file_lock(self._lock, timeout_s=LOCK_TIMEOUT_S):
+        with self._changing():
             taken = self.by_name(name)
             if taken is not None:
                 if exist_ok:
-                    return self._usable(taken)
+                    return self.usable(taken)
                 raise UsageError(f"experiment {name!r} exists already", hint="choose another name")
             # 18 digits, as MLflow's ids are decimal; random, so that stores can be merged
             experiment_id = str(10**17 + int.from_bytes(os.urandom(8), "big") % (9 * 10**17))
@@ -101,7 +112,7 @@ class Workspace:
         """
         if not name.strip():
             raise UsageError(f"{name!r} is no experiment name", hint="give a non-empty text")
-        with file_lock(self._lock, timeout_s=LOCK_TIMEOUT_S):
+        with self._changing():
             self.get(experiment_id)
             if self.by_name(name) is not None:
                 raise UsageError(f"experiment {name!r} exists already", hint="choose another name")
@@ -126,8 +137,25 @@ class Workspace:
             raise UsageError("the default experiment can't be deleted", hint="delete its runs instead")
         return self._change({"type": "lifecycle", "stage": stage}, experiment_id)
 
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold the workspace's lock.
+
+        Raises:
+            BusyError: another process holds it for too long.
+            StoreError: the store can't be written.
+        """
+        try:
+            with file_lock(self._lock, timeout_s=LOCK_TIMEOUT_S):
+                yield
+        except OSError as error:
+            raise StoreError(
+                f"{self._path} can't be changed: {error.strerror or error}",
+                hint="check the store's permissions and the space on its disk",
+            ) from error
+
     def _change(self, line: dict[str, Any], experiment_id: str) -> Experiment:
-        with file_lock(self._lock, timeout_s=LOCK_TIMEOUT_S):
+        with self._changing():
             self.get(experiment_id)
             return self._append(line, experiment_id)
 
