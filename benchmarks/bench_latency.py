@@ -51,7 +51,7 @@ def memory() -> list[float]:
 
     import mltrack.fluent
     import mltrack.reading
-    import mltrack.store.seal  # noqa: F401
+    import mltrack.store.seal
 
     imports = resident_mb()
     with fresh_folder() as folder:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from measure import fresh_folder, folder_bytes, heading, in_fresh_process, median_of, require, row
+from measure import folder_bytes, fresh_folder, heading, in_fresh_process, median_of, require, row
 
 POINTS = 1_000_000
 

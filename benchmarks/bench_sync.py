@@ -1,9 +1,9 @@
-"""How fast a store is pushed to a real MLflow server, beside a bare client that posts ready-made bodies, and MLflow's own.
+"""How fast a store is pushed to an MLflow server, beside a bare client with ready-made bodies and MLflow's own.
 
     python benchmarks/bench_sync.py [--points N] [--no-peers]
 
 Promise: at least 70% of what the same server takes from the bare client over as many connections. Each round starts a
-server of its own on loopback (SQLite, one worker). The server is the limit, at some thousands of points a second, so the rate does
+server of its own on loopback (SQLite, one worker). The server is the limit, at some thousands of points a second; so the rate does
 not depend on how many points there are; --points 1000000 shows it, and takes a quarter of an hour.
 """
 
@@ -40,9 +40,8 @@ def record(folder: Path, points: int) -> None:
 
 def push(url: str, folder: Path, points: int) -> float:
     """Seconds for mltrack to push the store whole."""
-    from mltrack_sync import Remote, push
-
     import mltrack
+    from mltrack_sync import Remote, push
 
     start = time.perf_counter()
     report = push(mltrack.Store.open(folder), Remote("bench", url))
