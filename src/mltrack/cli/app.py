@@ -36,6 +36,7 @@ _SECTIONS = {
         "init": "changes",
         "rm": "changes",
         "restore": "changes",
+        "check": "checking",
         "seal": "changes",
     },
     "Sync": {},  # what entry points add

@@ -1,0 +1,91 @@
+"""`mltrack check`: whether everything in the store is as it was written."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mltrack.cli.exits import FAILURE
+from mltrack.cli.output import is_terminal, print_json
+from mltrack.cli.session import RUN, Session, command, json_option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mltrack.store.check import CheckReport, Finding
+
+__all__ = ["check"]
+
+
+@command("check", "Verify every checksum.", "mltrack check", "mltrack check spirals-1 --json")
+@click.argument("runs", type=RUN, nargs=-1, metavar="[RUN]...")
+@json_option
+@click.pass_context
+def check(ctx: click.Context, runs: tuple[str, ...], as_json: bool) -> None:
+    """Read every byte of the store, or of RUNs, and verify it; say what is wrong, where, and what to do.
+
+    Nothing is changed. The exit code is 1 when something is wrong; notes alone don't count as wrong.
+    """
+    from mltrack.store.check import check_store
+    from mltrack.store.layout import find_store
+
+    session = ctx.find_object(Session) or Session()
+    ids = None
+    if runs:
+        store = session.store()
+        ids = list(dict.fromkeys(map(store.resolve, runs)))
+    with _bar(as_json) as advanced:
+        report = check_store(find_store(session.store_path), ids, advanced=advanced)
+    if as_json:
+        print_json(_facts(report))
+    else:
+        for finding in report.findings:
+            _print(finding)
+        _print_sum(report)
+    if not report.sound:
+        ctx.exit(FAILURE)
+
+
+@contextlib.contextmanager
+def _bar(quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, of: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("checking runs")
+        yield lambda done, of: progress.update(task, completed=done, total=of)
+
+
+def _facts(report: CheckReport) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {**asdict(report), "root": str(report.root), "sound": report.sound}
+
+
+def _print(finding: Finding) -> None:
+    where = finding.path if finding.offset is None else f"{finding.path} at byte {finding.offset}"
+    head = f"{finding.severity}: "
+    if is_terminal():
+        head = click.style(head, fg="red" if finding.severity == "error" else "yellow", bold=True)
+    print(f"{head}{where}: {finding.what}")
+    print(f"  {click.style(finding.advice, dim=True) if is_terminal() else finding.advice}")
+
+
+def _print_sum(report: CheckReport) -> None:
+    from mltrack.cli.wording import count, size
+
+    errors = sum(finding.severity == "error" for finding in report.findings)
+    notes = len(report.findings) - errors
+    found = "all is sound" if report.sound else f"{errors} {'error' if errors == 1 else 'errors'}"
+    if notes:
+        found += f", {notes} {'note' if notes == 1 else 'notes'}"
+    if is_terminal():
+        found = click.style(found, fg="green" if report.sound else "red", bold=True)
+    what = f"{count(report.runs)} runs, {count(report.points)} points, {count(report.artifacts)} artifacts"
+    print(f"{found}: {what} in {count(report.files)} files, {size(report.bytes)}")
