@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mltrack.cli.output import Column, heading, is_terminal, note, print_json, print_table
+from mltrack.cli.output import Column, is_terminal, note, print_json, print_table
 from mltrack.cli.session import RUN, Session, command, json_option, pass_session
 from mltrack.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mltrack.cli.output import Cell
     from mltrack.store.stored_run import StoredRun
 
 __all__ = ["best_of", "compare"]
 
-_LESS = re.compile(r"loss|err|mse|mae|rmse|perplexity|ppl|nll|time|latency|duration|bytes|memory|norm", re.IGNORECASE)
+SHORT_ID = 8
+
+_LESS = re.compile(r"loss|err|mse|mae|rmse|perplexity|ppl|nll|time|latency|duration|bytes|memory", re.IGNORECASE)
 _MORE = re.compile(r"acc|auc|f1|precision|recall|score|reward|return|r2|bleu|rouge|iou|map|throughput", re.IGNORECASE)
 
 
@@ -85,32 +88,30 @@ def best_of(key: str, row: Sequence[float | None], least: Sequence[str] = (), mo
 def _print(
     runs: Sequence[StoredRun], params: dict[str, list[Any]], metrics: dict[str, list[Any]], best: dict[str, list[int]]
 ) -> None:
+    """One table for all, so that a run's column stands at one place."""
     from rich.text import Text
 
     from mltrack.cli.wording import number, status
 
     pretty = is_terminal()
-    columns = [Column("", style="cyan"), *(Column(run.info.run_name, right=True) for run in runs)]
-    print_table(
-        columns,
-        [
-            ("id", *(run.run_id[:8] if pretty else run.run_id for run in runs)),
-            ("status", *(status(r.info) for r in runs)),
-        ],
-    )
-    if params:
-        heading("Params" if not pretty else "Params that differ")
-        rows = [(key, *("-" if value is None else value for value in row)) for key, row in params.items()]
-        print_table(columns, rows, headings=pretty)
-    else:
-        note("the params are the same")
-    if metrics:
-        heading("Metrics")
-        shown = number if pretty else repr
-        rows = []
-        for key, row in metrics.items():
-            texts = ["-" if value is None else str(shown(value)) for value in row]
-            marked = [f"{text} *" if at in best[key] else text + "  " * pretty for at, text in enumerate(texts)]
-            cells = [Text(t, style="bold green") if at in best[key] and pretty else t for at, t in enumerate(marked)]
+    shown = number if pretty else repr
+    rows: list[tuple[Cell, ...]] = [
+        ("id", *_padded([run.run_id[:SHORT_ID] if pretty else run.run_id for run in runs])),
+        ("status", *_padded([status(run.info) for run in runs])),
+    ]
+    for title, found in (("params", params), ("metrics", metrics)):
+        if found:
+            rows += [("",) * (len(runs) + 1), (Text(title, style="bold"), *[""] * len(runs))]
+        for key, row in found.items():
+            texts = ["-" if value is None else value if isinstance(value, str) else shown(value) for value in row]
+            marked = best.get(key, []) if found is metrics else []
+            cells = [Text(t, style="bold green") if t.endswith("*") else t for t in _padded(texts, marked)]
             rows.append((key, *cells))
-        print_table(columns, rows, headings=pretty)
+    print_table([Column("", style="cyan"), *(Column(run.info.run_name, right=True) for run in runs)], rows)
+    if not params:
+        note("the params are the same")
+
+
+def _padded(texts: Sequence[str], marked: Sequence[int] = ()) -> list[str]:
+    """Room for a mark after each, so that the digits stand below each other."""
+    return [f"{text} *" if at in marked else f"{text}  " for at, text in enumerate(texts)]

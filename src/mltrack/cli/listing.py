@@ -99,10 +99,11 @@ def print_runs(
         if columns is not None
         else _common_metrics(runs, _metric_room() if pretty else METRIC_COLUMNS_MAX)
     )
+    one_experiment = pretty and len({run.info.experiment_name for run in runs}) == 1
     head = [
         Column("id", style="cyan"),
         Column("name", cut=True),
-        Column("experiment", cut=True),
+        *([] if one_experiment else [Column("experiment", cut=True)]),
         Column("status"),
         Column("started"),
         Column("duration", right=True),
@@ -118,7 +119,7 @@ def print_runs(
             [
                 info.run_id[:SHORT_ID] if pretty else info.run_id,
                 "  " * (depth - 1) + "└ " * (depth > 0) + info.run_name,
-                info.experiment_name,
+                *([] if one_experiment else [info.experiment_name]),
                 state(info) if pretty else status(info),
                 ago(info.start_time, now_ms) if pretty else moment(info.start_time),
                 lasted,
@@ -131,7 +132,7 @@ def print_runs(
 
 def _metric_room() -> int:
     """How many metric columns fit beside the others."""
-    return max(0, min(METRIC_COLUMNS_MAX, (console().width - 84) // 12))
+    return max(0, min(METRIC_COLUMNS_MAX, (console().width - 74) // 12))
 
 
 def _common_metrics(runs: Sequence[Found], most: int) -> list[str]:
@@ -226,7 +227,7 @@ def _print_head(run: StoredRun) -> None:
         rows.append(("user", info.user_id))
     if run.lost:
         rows.append(("lost", f"{count(run.lost)} points, to a full or failing disk"))
-    print_table([Column("", style="dim"), Column("", cut=False)], rows, headings=False)
+    print_table([Column("", style="dim"), Column("", wrap=True)], rows, headings=False)
     damage = [*run.state.damage, *run.damage]
     if damage:
         note(f"{len(damage)} damaged places: see mltrack check {run.run_id}", style="red")
@@ -236,7 +237,7 @@ def _print_pairs(title: str, pairs: dict[str, str]) -> None:
     if pairs:
         print()
         heading(title)
-        columns = [Column("", style="cyan"), Column("", cut=True)]
+        columns = [Column("", style="cyan"), Column("", wrap=True)]
         print_table(columns, sorted(pairs.items()), headings=False)
 
 

@@ -21,12 +21,13 @@ __all__ = ["Column", "console", "heading", "is_terminal", "note", "print_json", 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column's heading, on which side its cells stand, its style, and whether a narrow terminal may cut it."""
+    """A column's heading, on which side its cells stand, its style, and whether a narrow terminal cuts or wraps it."""
 
     title: str
     right: bool = False
     style: str = ""
     cut: bool = False
+    wrap: bool = False
 
 
 def is_terminal() -> bool:
@@ -49,31 +50,53 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, he
         _print_plain(columns, rows, headings)
 
 
+GAP = 2
+CUT_MIN = 6
+"""How narrow a column may be cut."""
+
+
 def _print_pretty(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], headings: bool) -> None:
     from rich import box
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
+    screen = console()
+    body = [[Text(_one_line(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows]
     table = Table(
         box=box.SIMPLE_HEAD if headings else None,
         show_header=headings,
+        show_edge=False,
         pad_edge=False,
-        header_style="bold",
         border_style="dim",
-        padding=(0, 2, 0, 0) if headings else (0, 1, 0, 0),
+        padding=(0, GAP - 1 if headings else GAP, 0, 0),
     )
     for column in columns:
         table.add_column(
-            escape(column.title),
+            Text(column.title, style="bold"),
             justify="right" if column.right else "left",
             style=column.style or None,
-            no_wrap=True,
-            overflow="ellipsis" if column.cut else "fold",
-            min_width=4 if column.cut else None,
+            no_wrap=not column.wrap,
+            overflow="fold",
         )
-    for row in rows:
-        table.add_row(*(escape(_one_line(cell)) if isinstance(cell, str) else cell for cell in row))
-    console().print(table)
+    widths = [max([len(column.title), *(row[at].cell_len for row in body)]) for at, column in enumerate(columns)]
+    room = screen.width - GAP * (len(columns) - 1)
+    for at, width in enumerate(_cut(widths, [column.cut for column in columns], room)):
+        for row in body:
+            row[at].truncate(width, overflow="ellipsis")
+    for row in body:
+        table.add_row(*row)
+    screen.print(table)
+
+
+def _cut(widths: Sequence[int], may: Sequence[bool], room: int) -> list[int]:
+    """Widths that fit, the widest of the columns that may be cut narrowed first."""
+    fitted = list(widths)
+    while sum(fitted) > room:
+        at = max((at for at, cut in enumerate(may) if cut), key=lambda at: fitted[at], default=None)
+        if at is None or fitted[at] <= CUT_MIN:
+            return fitted
+        fitted[at] -= 1
+    return fitted
 
 
 def _print_plain(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], headings: bool) -> None:
