@@ -79,7 +79,8 @@ def fill_mlflow(path: Path, runs: list[Facts]) -> Any:
     """MLflow's store with the same runs: made by MLflow, filled by bulk inserts to save an hour."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    store = SqlAlchemyStore(f"sqlite:///{path}", str(path.parent / "artifacts"))
+    make: Any = SqlAlchemyStore
+    store = make(f"sqlite:///{path}", str(path.parent / "artifacts"))
     with sqlite3.connect(path) as db:
         for run_id, params, tags, metrics, at in runs:
             ms = at // 1_000_000

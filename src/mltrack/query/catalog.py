@@ -137,7 +137,7 @@ class Catalog:
             "enable_external_access = false",
             "lock_configuration = true",
         ):
-            con.execute(f"SET {setting}")
+            con.execute(f"SET GLOBAL {setting}")
         return con
 
     def _prepare(self, con: duckdb.DuckDBPyConnection) -> None:

@@ -4,7 +4,7 @@ What parses means what it means to MLflow's SQL store, so the same filter gives 
 
 - OR and parentheses are understood too; AND binds tighter. Two comparisons need an AND or OR between them.
 - A bare name may be any word, also a keyword of SQL or one with a digit first (``metrics.in``, ``params.1st``).
-- A name is quoted as a whole or not at all.
+- A name is quoted as a whole or not at all. A filter of blanks only is an empty one.
 - Infinities are compared as they are; MLflow's store keeps them as +-1.797e308.
 - ILIKE ignores the case of all letters; on SQLite, MLflow ignores that of ASCII letters only.
 - ``dataset.`` is refused: datasets are not in the catalog.

@@ -22,13 +22,17 @@ if TYPE_CHECKING:
     from mltrack.store.fold import WriterState
     from mltrack.store.layout import RunFolder
 
-__all__ = ["FolderTimes", "KnownRun", "KnownWriter", "RunRows", "folder_times", "read_run"]
+__all__ = ["PAST_ALL", "FolderTimes", "KnownRun", "KnownWriter", "RunRows", "folder_times", "read_run"]
 
 RECENT_NS = 2_000_000_000
 """A folder changed so shortly ago may change again within the same tick of its clock: its time is not trusted yet."""
 
 FOREIGN_WRITER_SILENT_NS = 86_400_000_000_000
 """A writer without a lock, on another host and without an end, is taken for gone when silent for a day."""
+
+
+PAST_ALL = 1 << 48
+"""A position after all points a writer could ever have."""
 
 
 class FolderTimes(NamedTuple):
@@ -179,7 +183,7 @@ def _take_writer(
         rows.segments += [(name, found.first, found.last) for found, _ in segments]
         if not alive[name] and not segments and 0 < points < SEAL_POINTS_MIN:
             kept = True
-            after = dict.fromkeys(run.state.writers, 1 << 62) | {name: 0}
+            after = dict.fromkeys(run.state.writers, PAST_ALL) | {name: 0}
             rows.kept += [piece for _, piece in run.read_points(after)]
     rows.writers[name] = KnownWriter(state.role, alive[name], state.ended, state.events, points, kept)
     if not alive[name] and _is_settled(state):

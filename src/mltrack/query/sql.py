@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from mltrack.errors import CorruptionError, UsageError
+from mltrack.query.snapshot import PAST_ALL
 from mltrack.store.layout import Layout
 from mltrack.store.stored_run import StoredRun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 __all__ = ["run_sql"]
 
 VIEWS = "runs, params, tags, metrics, latest_metrics, artifacts, experiments"
 
 _POINTS = re.compile(r"(?<!latest_)metrics", re.IGNORECASE)
+_PATTERN = re.compile(r"[*?\[\\]")  # what makes a file name a pattern to DuckDB, which has no way to quote it
 
 _UNSEALED = pa.schema(
     [
@@ -91,37 +95,52 @@ def _line(error: duckdb.Error) -> str:
 
 def _make_metrics(con: duckdb.DuckDBPyConnection, layout: Layout) -> None:
     """The view ``metrics``: points in the catalog, in segments, and still in journals, each once."""
-    con.register("unsealed", _unsealed(con, layout))
+    direct = not _PATTERN.search(str(layout.runs))
+    con.register("unsealed", _unsealed(con, layout, all_points=not direct))
     parts = [
         "SELECT run_id, metric, step, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time, value FROM base.points",
         "SELECT run_id, metric, step, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time, value FROM unsealed",
     ]
-    files = [
-        _literal(str(layout.run(run_id).segments / f"{writer}.{first}-{last}.parquet"))
-        for run_id, writer, first, last in con.execute("SELECT * FROM base.segments ORDER BY ALL").fetchall()
-    ]
-    if files:
+    files = _readable_first(
+        [
+            layout.run(run_id).segments / f"{writer}.{first}-{last}.parquet"
+            for run_id, writer, first, last in con.execute("SELECT * FROM base.segments ORDER BY ALL").fetchall()
+        ]
+    )
+    if files and direct:
         parts.append(
             "SELECT regexp_extract(filename, '([0-9a-f]{32})/segments/[^/]*$', 1) AS run_id, metric, step, time, value"
-            f" FROM read_parquet([{', '.join(files)}], filename = true)"
+            f" FROM read_parquet([{', '.join(_literal(str(file)) for file in files)}], filename = true)"
         )
     con.execute(f"CREATE OR REPLACE TEMP VIEW metrics AS {' UNION ALL '.join(parts)}")
 
 
-def _unsealed(con: duckdb.DuckDBPyConnection, layout: Layout) -> pa.Table:
-    """The points of writers that are neither in the catalog nor, to their end, in the segments it knows."""
+def _readable_first(files: list[Path]) -> list[Path]:
+    """The files with one in front that can be opened: DuckDB opens the first one whatever the question is."""
+    for number, file in enumerate(files):
+        try:
+            pq.read_schema(file)
+        except (pa.ArrowException, OSError):
+            continue
+        return [*files[number:], *files[:number]]
+    return files
+
+
+def _unsealed(con: duckdb.DuckDBPyConnection, layout: Layout, *, all_points: bool) -> pa.Table:
+    """The points that are neither in the catalog nor in segments it knows; ``all_points`` adds those in segments."""
     rows = con.execute(
         "SELECT run_id, writer, points, coalesce(max(last) + 1, 0) FROM base.writers"
         " LEFT JOIN base.segments USING (run_id, writer) WHERE NOT kept GROUP BY ALL"
-        " HAVING points > coalesce(max(last) + 1, 0) ORDER BY run_id"
+        " HAVING ? OR points > coalesce(max(last) + 1, 0) ORDER BY run_id",
+        [all_points],
     ).fetchall()
     after: dict[str, dict[str, int]] = {}
     for run_id, writer, _, sealed in rows:
-        after.setdefault(run_id, {})[writer] = sealed
+        after.setdefault(run_id, {})[writer] = 0 if all_points else sealed
     pieces = [_UNSEALED.empty_table()]
     for run_id, positions in after.items():
         run = StoredRun(layout.run(run_id))
-        others = {name: 1 << 62 for name in run.state.writers if name not in positions}
+        others = {name: PAST_ALL for name in run.state.writers if name not in positions}
         for _, points in run.read_points({**others, **positions}):
             keys = pa.array(points.keys, pa.string())
             columns = [

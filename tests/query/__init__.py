@@ -1,0 +1,1 @@
+"""Tests of search, the catalog and SQL."""

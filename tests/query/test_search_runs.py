@@ -1,0 +1,198 @@
+"""search_runs: pages, views, experiments, the data frame, and what is refused."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import pytest
+
+from mltrack.errors import FilterError, NotFoundError, UsageError
+from mltrack.query.filter import ATTRIBUTES, Parameters, compile_filter, parse_filter
+from mltrack.reading import Store
+
+from .recorded import START_MS, write_run
+
+
+def found(store: Store, text: str = "", **more: object) -> list[str]:
+    return [run.info.run_name for run in store.search_runs(filter_string=text, **more)]  # type: ignore[arg-type]
+
+
+def test_a_record_has_what_mlflows_run_has(store: Store) -> None:
+    run_id = write_run(
+        store, name="one", params={"p": "1"}, tags={"mlflow.user": "ann"}, metrics={"loss": [(0, 2.0), (1, 1.0)]}
+    )
+    record = store.search_runs()[0]
+    assert record.run_id == record.info.run_id == run_id
+    assert record.info == store.run(run_id).info
+    assert record.data == store.run(run_id).data
+
+
+def test_or_and_parentheses_are_understood(store: Store) -> None:
+    for number in range(6):
+        write_run(store, name=str(number), metrics={"a": [(0, number)]}, tags={"t": str(number % 2)})
+    assert sorted(found(store, "metrics.a < 1 or metrics.a > 4")) == ["0", "5"]
+    assert sorted(found(store, "(metrics.a < 1 or metrics.a > 3) and tags.t = '0'")) == ["0", "4"]
+    assert sorted(found(store, "metrics.a < 1 or metrics.a > 3 and tags.t = '1'")) == ["0", "5"]
+
+
+def test_pages_neither_repeat_nor_skip_a_run_while_others_come_and_go(store: Store) -> None:
+    for number in range(10):
+        value = math.nan if number == 3 else number // 2
+        write_run(
+            store, name=f"{number}", metrics={"a": [(0, value)]} if number % 5 else {}, start_ms=START_MS + number
+        )
+    for order in ([], ["metrics.a"], ["metrics.a DESC", "start_time"], ["params.none"], ["end_time DESC"]):
+        whole = found(store, order_by=order)
+        page = store.search_runs(max_results=3, order_by=order)
+        seen = [run.info.run_name for run in page]
+        while page.token is not None:
+            write_run(store, name="new", metrics={"a": [(0, -1e9)]}, start_ms=START_MS - 1)
+            write_run(store, name="new", metrics={"a": [(0, 1e9)]}, start_ms=START_MS + 99)
+            page = store.search_runs(max_results=3, order_by=order, page_token=page.token)
+            seen += [run.info.run_name for run in page]
+        assert [name for name in seen if name != "new"] == [name for name in whole if name != "new"]
+
+
+def test_a_last_page_that_is_full_has_no_token(store: Store) -> None:
+    for _ in range(4):
+        write_run(store)
+    assert store.search_runs(max_results=4).token is None
+    assert store.search_runs(max_results=3).token is not None
+    assert store.search_runs(filter_string="metrics.none > 1").token is None
+
+
+@pytest.mark.parametrize("token", ["x", "", "!!!", "bm9wZQ==", "W10="])
+def test_a_token_of_another_search_is_refused(store: Store, token: str) -> None:
+    for _ in range(3):
+        write_run(store)
+    token = token or str(store.search_runs(max_results=1, order_by=["run_id"]).token)
+    with pytest.raises(UsageError, match="page_token"):
+        store.search_runs(page_token=token)
+
+
+def test_deleted_runs_are_found_only_when_asked_for(store: Store) -> None:
+    write_run(store, name="active")
+    write_run(store, name="deleted", stage="deleted")
+    assert found(store) == ["active"]
+    for view in ("DELETED_ONLY", 2):
+        assert found(store, run_view_type=view) == ["deleted"]
+    for view in ("ALL", 3):
+        assert sorted(found(store, run_view_type=view)) == ["active", "deleted"]
+
+
+def test_runs_are_found_by_experiment(store: Store) -> None:
+    one, two = store.workspace.create("one"), store.workspace.create("two")
+    write_run(store, name="a", experiment=(one.experiment_id, "one"))
+    write_run(store, name="b", experiment=(two.experiment_id, "two"))
+    write_run(store, name="c", experiment=("77", "copied in"))
+    assert found(store, experiment_ids=[one.experiment_id]) == ["a"]
+    assert found(store, experiment_names=["two"]) == ["b"]
+    assert found(store, experiment_names=["copied in"]) == ["c"]
+    assert found(store, experiment_ids=[]) == []
+    assert found(store, experiment_ids=["nope"]) == []
+    with pytest.raises(NotFoundError, match="'three'"):
+        found(store, experiment_names=["three"])
+
+
+def test_runs_of_deleted_experiments_are_left_out_unless_named(store: Store) -> None:
+    gone = store.workspace.create("gone")
+    write_run(store, name="a", experiment=(gone.experiment_id, "gone"))
+    store.workspace.set_stage(gone.experiment_id, "deleted")
+    assert found(store) == []
+    assert found(store, experiment_ids=[gone.experiment_id]) == ["a"]
+    assert found(store, experiment_names=["gone"]) == ["a"]
+
+
+def test_infinities_and_nan_are_found_as_they_are(store: Store) -> None:
+    for name, value in {"up": math.inf, "down": -math.inf, "nan": math.nan, "one": 1.0}.items():
+        write_run(store, name=name, metrics={"a": [(0, value)]})
+    assert sorted(found(store, "metrics.a > 0")) == ["one", "up"]
+    assert sorted(found(store, "metrics.a != 1")) == ["down", "nan", "up"]
+    assert found(store, order_by=["metrics.a"]) == ["down", "one", "up", "nan"]
+    assert found(store, order_by=["metrics.a DESC"]) == ["up", "one", "down", "nan"]
+
+
+def test_values_are_bound_and_never_part_of_the_statement() -> None:
+    evil = "x'; DROP TABLE base.runs; --"
+    node = parse_filter(f'params.`{evil}` = "{evil}" and tags."{evil}" LIKE "{evil}"')
+    assert node is not None
+    parameters = Parameters()
+    assert "DROP" not in compile_filter(node, parameters, {name: name for name in ATTRIBUTES})
+    assert list(parameters.values.values()) == [evil] * 4
+
+
+def test_the_data_frame_has_mlflows_shape(store: Store) -> None:
+    one = write_run(store, name="one", params={"p": "1"}, metrics={"b": [(0, 1.5)]}, start_ms=START_MS + 5)
+    two = write_run(store, name="two", tags={"t": "x"}, metrics={"a": [(0, 2)], "b": [(0, 3)]}, end_ms=None)
+    frame = store.search_runs_frame()
+    fixed = ["run_id", "experiment_id", "status", "artifact_uri", "start_time", "end_time"]
+    assert list(frame.columns) == [*fixed, "metrics.a", "metrics.b", "params.p", "tags.t"]
+    assert frame["run_id"].tolist() == [one, two]
+    assert frame["metrics.b"].tolist() == [1.5, 3.0]
+    assert np.isnan(frame["metrics.a"][0])
+    assert frame["params.p"][0] == "1" and frame["params.p"].isna().tolist() == [False, True]
+    assert str(frame["start_time"].dtype).endswith("UTC]")
+    assert frame["start_time"][0].timestamp() * 1000 == START_MS + 5
+    assert store.search_runs_frame(filter_string="metrics.none = 1").shape == (0, 6)
+
+
+def test_a_run_is_resolved_by_id_by_its_first_digits_and_by_name(store: Store) -> None:
+    one = write_run(store, name="one")
+    write_run(store, name="twice")
+    write_run(store, name="twice")
+    assert store.resolve(one) == store.resolve(one[:12]) == store.resolve("one") == one
+    with pytest.raises(UsageError, match="2 runs match 'twice'"):
+        store.resolve("twice")
+    with pytest.raises(NotFoundError, match="no run 'nobody'"):
+        store.resolve("nobody")
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "what"),
+    [
+        ("metrics.loss == 1", 14, "can't be compared by =="),
+        ("metrics.loss > '1'", 16, "is no number"),
+        ("metrics.loss / 2 > 1", 14, "unexpected '/'"),
+        ("params.lr = 0.1", 13, "is no quoted text"),
+        ("params.lr = '0.1", 13, "never closed"),
+        ("loss < 1", 1, "no attribute 'loss'"),
+        ("params.a = 'x' metrics.b > 1", 16, "AND or OR was expected"),
+        ("metrics.a > 1 and", 18, "a name was expected, not the end"),
+        ("(metrics.a > 1", 15, "closing parenthesis"),
+        ("metrics. > 1", 10, "dot without a name"),
+        ("metrics.`` > 1", 9, "empty name"),
+        ("metrics.a.`b c` > 1", 11, "quoted in part"),
+        ("dataset.name = 'x'", 1, "datasets"),
+        ("model.x = 1", 1, "'model' is nothing a run has"),
+        ("run_id IN ('a' 'b')", 19, "a comma was expected"),
+        ("status", 7, "a comparison was expected, not the end"),
+    ],
+)
+def test_a_bad_filter_is_told_with_its_place_and_the_fix(store: Store, text: str, at: int, what: str) -> None:
+    with pytest.raises(FilterError, match=re.escape(what)) as error:
+        store.search_runs(filter_string=text)
+    assert f"at character {at}:" in str(error.value)
+    assert "\n" not in str(error.value) and error.value.hint
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"filter_string": 5},
+        {"order_by": "metrics.a"},
+        {"order_by": [5]},
+        {"order_by": ["metrics.a DOWN"]},
+        {"order_by": ["run_id", "run_id"]},
+        {"run_view_type": "SOME"},
+        {"max_results": 0},
+        {"max_results": "5"},
+        {"experiment_ids": "0"},
+        {"experiment_names": "Default"},
+    ],
+)
+def test_bad_arguments_are_refused(store: Store, arguments: dict[str, object]) -> None:
+    with pytest.raises(UsageError) as error:
+        store.search_runs(**arguments)  # type: ignore[arg-type]
+    assert error.value.hint

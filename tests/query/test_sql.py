@@ -1,0 +1,133 @@
+"""store.sql: one reading statement over everything the store holds, and nothing else."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mltrack.errors import CorruptionError, UsageError
+from mltrack.journal import SEAL_POINTS_MIN
+from mltrack.reading import Store
+from mltrack.store.seal import seal_dead_writers
+
+from .recorded import START_MS, write_run
+
+
+def long_run(store: Store, count: int = SEAL_POINTS_MIN + 1) -> str:
+    """A run whose points are sealed."""
+    run_id = write_run(store, metrics={"loss": [(step, step / 2) for step in range(count)], "acc": [(0, 1.0)]})
+    run = store.run(run_id)
+    seal_dead_writers(run.folder, run.state)
+    return run_id
+
+
+def test_metrics_holds_every_point_of_every_run_once(store: Store) -> None:
+    runs = [
+        write_run(store, metrics={"loss": [(0, 1.0), (0, math.nan)], "größe": [(-5, math.inf)]}),
+        long_run(store),
+        write_run(store, metrics={"loss": [(step, 1.0) for step in range(SEAL_POINTS_MIN + 7)]}),
+    ]
+    write_run(store, run_id=runs[1], role="resume", metrics={"loss": [(1, 2.0)]})
+    table = store.sql("SELECT * FROM metrics ORDER BY run_id, metric, time, step")
+    assert table.schema.names == ["run_id", "metric", "step", "time", "value"]
+    assert table.schema.field("time").type == pa.timestamp("ns", tz="UTC")
+    for run_id in runs:
+        mine = store.sql("SELECT * FROM metrics WHERE run_id = ? ORDER BY time, step", [run_id])
+        theirs = store.run(run_id).metrics().sort_by([("time", "ascending"), ("step", "ascending")])
+        assert mine.num_rows == theirs.num_rows
+        for key in ("loss", "acc", "größe"):
+            ours = mine.filter(np.array(mine.column("metric").to_pylist()) == key)
+            if ours.num_rows:
+                theirs = store.run(run_id).metrics(key).sort_by([("time", "ascending"), ("step", "ascending")])
+                for column in ("step", "time"):
+                    assert ours.column(column).to_pylist() == theirs.column(column).to_pylist()
+                np.testing.assert_array_equal(np.sort(ours.column("value")), np.sort(theirs.column("value")))
+
+
+def test_the_views_have_their_columns(store: Store) -> None:
+    write_run(store, name="one", params={"p": "1"}, tags={"t": "2"}, metrics={"loss": [(3, 0.5)]})
+    assert store.sql("SELECT run_name, status, epoch_ms(start_time) AS at FROM runs").to_pylist() == [
+        {"run_name": "one", "status": "FINISHED", "at": START_MS}
+    ]
+    assert store.sql("SELECT key, value FROM params UNION ALL SELECT key, value FROM tags ORDER BY 1").to_pylist() == [
+        {"key": "p", "value": "1"},
+        {"key": "t", "value": "2"},
+    ]
+    assert store.sql("SELECT key, value, step, min, max, count FROM latest_metrics").to_pylist() == [
+        {"key": "loss", "value": 0.5, "step": 3, "min": 0.5, "max": 0.5, "count": 1}
+    ]
+    assert store.sql("SELECT experiment_id, name FROM experiments").to_pylist() == [
+        {"experiment_id": "0", "name": "Default"}
+    ]
+    assert store.sql("SELECT path, size, sha256, time FROM artifacts").num_rows == 0
+    assert store.sql("DESCRIBE metrics").num_rows == 5
+
+
+def test_values_can_be_bound_by_place_and_by_name(store: Store) -> None:
+    write_run(store, name="it's")
+    assert store.sql("SELECT run_name FROM runs WHERE run_name = ?", ["it's"]).num_rows == 1
+    assert store.sql("SELECT run_name FROM runs WHERE run_name = $name", {"name": "it's"}).num_rows == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "DELETE FROM base.runs",
+        "DROP VIEW runs",
+        "CREATE TABLE mine (a INT)",
+        "INSERT INTO base.params VALUES ('a', 'b', 'c')",
+        "WITH gone AS (DELETE FROM base.params RETURNING *) SELECT * FROM gone",
+        "SET enable_external_access = true",
+        "ATTACH '{folder}/x.duckdb'",
+        "COPY (SELECT 1) TO '{folder}/x.csv'",
+        "SELECT * FROM read_text('{secret}')",
+        "SELECT * FROM '{secret}'",
+        "SELECT * FROM glob('{folder}/*')",
+        "SELECT * FROM secret_table",
+        "INSTALL httpfs",
+        "SELECT 1; SELECT 2",
+        "",
+        "SELEC 1",
+        "SELECT nothing FROM runs",
+        "SELECT * FROM nowhere",
+        "SELECT CAST('x' AS INTEGER)",
+    ],
+)
+def test_what_is_no_reading_statement_over_the_store_is_refused(store: Store, tmp_path: Path, query: str) -> None:
+    write_run(store, params={"p": "1"}, metrics={"loss": [(0, 1.0)]})
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    secret_table = pa.table({"secret": [1]})
+    assert secret_table.num_rows == 1
+    with pytest.raises(UsageError) as error:
+        store.sql(query.format(folder=tmp_path, secret=secret))
+    assert "\n" not in str(error.value) and error.value.hint
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["secret.txt", "store"]
+    assert store.sql("SELECT * FROM params").num_rows == 1
+
+
+def test_a_query_for_one_run_opens_no_segment_of_another(store: Store) -> None:
+    good, bad = long_run(store), long_run(store)
+    store.refresh()
+    segment = next(store.layout.run(bad).segments.iterdir())
+    data = bytearray(segment.read_bytes())
+    data[:] = b"\xff" * len(data)
+    segment.write_bytes(data)
+    assert store.sql("SELECT count(*) AS n FROM metrics WHERE run_id = ?", [good]).to_pydict()["n"] == [
+        SEAL_POINTS_MIN + 2
+    ]
+    with pytest.raises(CorruptionError, match=segment.name) as error:
+        store.sql("SELECT sum(value) FROM metrics")
+    assert error.value.path == str(segment)
+    assert "\n" not in str(error.value)
+
+
+def test_the_store_may_lie_at_a_path_with_odd_characters(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "it's a 'store' [x]* größe")
+    run_id = long_run(store)
+    assert store.sql("SELECT DISTINCT run_id FROM metrics").to_pydict() == {"run_id": [run_id]}
+    assert len(store.search_runs(filter_string="artifact_uri LIKE '%größe%'")) == 1
