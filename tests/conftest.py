@@ -1,0 +1,36 @@
+"""What every test starts from: none of the caller's settings, no active run, and a store path of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from mltrack.store.layout import Layout
+
+settings.register_profile(
+    "mltrack", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+settings.load_profile("mltrack")
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in [name for name in os.environ if name.startswith(("MLTRACK_", "MLFLOW_"))]:
+        monkeypatch.delenv(name)
+    yield
+    fluent = sys.modules.get("mltrack.fluent")
+    if fluent is not None:
+        for run in list(fluent._runs):
+            run.end("KILLED")
+        fluent.set_store(None)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """An empty store."""
+    return Layout.open_or_create(tmp_path / "store", now_ns=1_700_000_000_000_000_000)
