@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -265,13 +266,23 @@ def _facts_bytes(request: Request) -> int:
     return sum(map(_pair_bytes, (*request.params, *request.tags)))
 
 
+def _alternating(
+    facts: Facts, params: list[Pair], tags: list[Pair], limits: Limits
+) -> Iterator[tuple[Pair, list[Pair], int]]:
+    """Params and tags in turn, each with the list it goes to and that list's limit: so requests fill with both."""
+    for param, tag in zip_longest(facts.params, facts.tags):
+        if param is not None:
+            yield param, params, limits.batch_params_max
+        if tag is not None:
+            yield tag, tags, limits.batch_tags_max
+
+
 def _fact_chunks(facts: Facts, limits: Limits) -> Iterator[Request]:
     params: list[Pair] = []
     tags: list[Pair] = []
     free = limits.request_bytes_max - ENVELOPE_BYTES
     size = 0
-    for kind, pair in [*(("param", p) for p in facts.params), *(("tag", t) for t in facts.tags)]:
-        mine, most = (params, limits.batch_params_max) if kind == "param" else (tags, limits.batch_tags_max)
+    for pair, mine, most in _alternating(facts, params, tags, limits):
         full = len(mine) >= most or len(params) + len(tags) >= limits.batch_items_max
         if full or (size + _pair_bytes(pair) > free and size):
             yield Request(tuple(params), tuple(tags))

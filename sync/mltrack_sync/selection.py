@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from mltrack.errors import NotFoundError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mltrack.entities import RunHead
     from mltrack.reading import Store
 
-__all__ = ["Selection", "heads_of"]
+__all__ = ["Selection"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,28 +36,27 @@ class Selection:
             NotFoundError: a run or experiment that was named does not exist.
             FilterError: the filter does not parse.
         """
-        heads = heads_of(store)
+        heads = store.heads()
         if self.runs:
             named = {store.resolve(text) for text in self.runs}
             for run_id in named - heads.keys():
                 raise NotFoundError(f"no run {run_id!r} in {store.path}", hint="see: mltrack ls")
             heads = {run_id: head for run_id, head in heads.items() if run_id in named}
-        if self.experiments:
-            ids = {_experiment_id(store, name) for name in self.experiments}
-            heads = {i: head for i, head in heads.items() if store.run(i).info.experiment_id in ids}
-        if self.filter:
-            found = {run.run_id for run in store.search_runs(filter_string=self.filter)}
+        if self.experiments or self.filter:
+            found = set(self._search(store))
             heads = {run_id: head for run_id, head in heads.items() if run_id in found}
         return heads
 
-
-def _experiment_id(store: Store, name: str) -> str:
-    experiment = store.workspace.by_name(name)
-    if experiment is None:
-        raise NotFoundError(f"no experiment {name!r} in {store.path}", hint="see: mltrack ls")
-    return experiment.experiment_id
-
-
-def heads_of(store: Store) -> dict[str, RunHead]:
-    """How far each run of the store goes."""
-    return {run.run_id: run.head() for run in store.runs()}
+    def _search(self, store: Store) -> Iterator[str]:
+        token: str | None = None
+        while True:
+            page = store.search_runs(
+                filter_string=self.filter,
+                run_view_type="ALL",
+                page_token=token,
+                experiment_names=self.experiments or None,
+            )
+            yield from (run.info.run_id for run in page)
+            token = page.token
+            if token is None:
+                return

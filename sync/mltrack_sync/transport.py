@@ -128,7 +128,7 @@ class Transport:
             try:
                 return self._send_authorised(call)
             except RemoteUnavailableError as error:
-                if error.status is None:
+                if error.status is None and not error.in_doubt:
                     raise NotReached(error) from error
                 raise
 

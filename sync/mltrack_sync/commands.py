@@ -1,0 +1,335 @@
+"""The commands that talk to remotes: ``sync``, ``status`` and ``remote``, found by mltrack's CLI by entry point."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mltrack.errors import MltrackError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rich.console import Console
+
+    from mltrack.reading import Store
+    from mltrack_sync.remotes import Remote
+    from mltrack_sync.report import PushReport, Rejected
+    from mltrack_sync.status import RemoteStatus
+
+__all__ = ["commands"]
+
+PARTIAL = 3
+SHOWN_REJECTED_MAX = 20
+
+
+class Command(click.Command):
+    """A command whose help ends with examples."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        formatter.write_paragraph()
+        with formatter.section("Example" if len(self.examples) == 1 else "Examples"):
+            for line in self.examples:
+                formatter.write(f"  {line}\n")
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def open_store(ctx: click.Context) -> Store:
+    """The store that the command line or the environment names, or the nearest one."""
+    from mltrack.reading import Store
+
+    named = ctx.obj.get("store") if isinstance(ctx.obj, Mapping) else getattr(ctx.obj, "store_path", None)
+    return Store.open(named)
+
+
+def remote_for(store: Store, text: str | None) -> Remote:
+    """The remote that ``text`` names, by name or URL; without it the only one, else ``MLFLOW_TRACKING_URI``.
+
+    A URL is remembered under a name made from its host.
+
+    Raises:
+        NotFoundError, UsageError: there is no such remote, or several to choose from.
+    """
+    from mltrack_sync.remotes import Remotes, check_url, name_for
+
+    remotes = Remotes(store)
+    known = remotes.all()
+    from_environment = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if text is None and not known and from_environment.startswith(("http://", "https://")):
+        text = from_environment
+    if text is None:
+        if len(known) == 1:
+            return known[0]
+        names = ", ".join(remote.name for remote in known)
+        raise UsageError(
+            f"{store.path} has {len(known)} remotes" if known else f"{store.path} has no remote yet",
+            hint=f"say which: {names}" if known else "add one: mltrack remote add NAME URL",
+        )
+    if "://" not in text:
+        return remotes.get(text)
+    url = check_url(text)
+    return next((remote for remote in known if remote.url == url), None) or remotes.add(name_for(url), url)
+
+
+# --- sync --------------------------------------------------------------------------------------------------------
+
+
+@click.command(
+    "sync",
+    cls=Command,
+    examples=["mltrack sync http://127.0.0.1:5000 --dry-run", "mltrack sync --experiment digits --watch"],
+)
+@click.argument("remote", required=False)
+@click.option("--run", "runs", multiple=True, metavar="RUN", help="Only this run (id, its first digits, or name).")
+@click.option("--experiment", "experiments", multiple=True, metavar="NAME", help="Only runs of this experiment.")
+@click.option("--filter", "filter_string", default="", metavar="EXPR", help="Only runs that meet a search filter.")
+@click.option("--dry-run", is_flag=True, help="Say what would be sent; ask nobody.")
+@click.option("--watch", "watching", is_flag=True, help="Go on pushing what comes in until stopped.")
+@click.option("--interval", default=5.0, show_default=True, metavar="S", help="With --watch: look every S seconds.")
+@click.option("--jobs", default=4, show_default=True, metavar="N", help="How many runs to push at a time.")
+@click.option("--retry-rejected", is_flag=True, help="Try again what the remote refused.")
+@json_option
+@click.pass_context
+def sync(
+    ctx: click.Context,
+    remote: str | None,
+    runs: tuple[str, ...],
+    experiments: tuple[str, ...],
+    filter_string: str,
+    dry_run: bool,
+    watching: bool,
+    interval: float,
+    jobs: int,
+    retry_rejected: bool,
+    as_json: bool,
+) -> None:
+    """Push what is new to a REMOTE: a name from ``mltrack remote ls``, or the URL of an MLflow server.
+
+    Everything arrives once, however often this is interrupted and run again. Ends with 3 when the remote refused
+    something: that is listed, set aside, and the rest has arrived.
+    """
+    from mltrack_sync.push import push
+    from mltrack_sync.selection import Selection
+
+    store = open_store(ctx)
+    if interval <= 0:
+        raise UsageError(f"an interval of {interval} seconds is none", hint="give --interval 1 or more")
+    target = remote_for(store, remote)
+    one_pass = functools.partial(
+        push,
+        store,
+        target,
+        selection=Selection(runs, experiments, filter_string),
+        jobs=jobs,
+        dry_run=dry_run,
+        retry_rejected=retry_rejected,
+    )
+    if watching and not dry_run:
+        _watch(store, one_pass, interval, as_json)
+        return
+    report = _with_progress(one_pass, as_json)
+    _print_report(report, as_json)
+    if not report.complete and not dry_run:
+        ctx.exit(PARTIAL)
+
+
+def _with_progress(one_pass: Callable[..., PushReport], as_json: bool) -> PushReport:
+    from rich.console import Console
+
+    from mltrack_sync.progress import BarProgress
+
+    console = Console(stderr=True)
+    if as_json or not console.is_terminal:
+        return one_pass()
+    with BarProgress(console) as progress:
+        return one_pass(progress=progress)
+
+
+def _watch(store: Store, one_pass: Callable[..., PushReport], interval: float, as_json: bool) -> None:
+    from mltrack_sync.watch import watch
+
+    told: list[str] = []
+
+    def on_pass(report: PushReport) -> None:
+        told.clear()
+        if report.runs or report.problems:
+            click.echo(json.dumps(_fields(report)) if as_json else _line(report))
+
+    def on_trouble(error: MltrackError) -> None:
+        if str(error) not in told:  # once, not at every try
+            told.append(str(error))
+            click.echo(f"waiting: {error}", err=True)
+
+    try:
+        watch(store, lambda stop: one_pass(stop=stop), on_pass=on_pass, on_trouble=on_trouble, interval_s=interval)
+    except KeyboardInterrupt:
+        click.echo("stopped; what is left goes with the next sync", err=True)
+
+
+def _fields(report: PushReport) -> dict[str, Any]:
+    return {**asdict(report), "complete": report.complete}
+
+
+def _line(report: PushReport) -> str:
+    return (
+        f"{report.remote}: {report.runs} runs, {report.points:,} points, {report.artifacts} artifacts"
+        f" in {report.seconds:.1f} s{'' if report.complete else ', some of it rejected (see mltrack status)'}"
+    )
+
+
+def _print_report(report: PushReport, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(_fields(report), indent=2))
+        return
+    from rich.table import Table
+
+    console = _console()
+    title = f"{report.remote} ({report.url})"
+    if not (report.runs or report.rejected or report.problems):
+        console.print(f"{title}: nothing to send", highlight=False, soft_wrap=True)
+        return
+    table = Table(title=f"{'Would go to' if report.dry_run else 'Sent to'} {title}", title_justify="left")
+    rows = {"runs": f"{report.runs:,} ({report.created:,} new)", "params": f"{report.params:,}"}
+    rows |= {"tags": f"{report.tags:,}", "points": f"{report.points:,}", "artifacts": f"{report.artifacts:,}"}
+    if not report.dry_run:
+        rows |= {"bytes": f"{report.bytes:,}", "seconds": f"{report.seconds:.1f}"}
+        rows |= {"points/s": f"{report.points_per_second:,.0f}"}
+    if report.found:
+        rows["found there"] = f"{report.found:,} points"
+    if report.collapsed:
+        rows["equal points"] = f"{report.collapsed:,} (same metric, step, ms and value: MLflow keeps one)"
+    table.add_column("what")
+    table.add_column("count", justify="right")
+    for what, count in rows.items():
+        table.add_row(what, count)
+    console.print(table)
+    _print_rejected(console, report.rejected)
+    for problem in report.problems:
+        console.print(f"to be tried again: {problem}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_rejected(console: Console, rejected: tuple[Rejected, ...]) -> None:
+    for item in rejected[:SHOWN_REJECTED_MAX]:
+        many = f" ({item.points:,} points)" if item.points else ""
+        what = f"{item.kind} {item.key!r}" if item.key else item.kind
+        text = f"rejected: run {item.run_id[:8]} {what}{many}: {item.reason}"
+        console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
+    if len(rejected) > SHOWN_REJECTED_MAX:
+        console.print(f"... and {len(rejected) - SHOWN_REJECTED_MAX} more (--json lists all)", style="yellow")
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(file=sys.stdout)
+
+
+# --- status ------------------------------------------------------------------------------------------------------
+
+
+@click.command("status", cls=Command, examples=["mltrack status"])
+@json_option
+@click.pass_context
+def status(ctx: click.Context, as_json: bool) -> None:
+    """Say for each remote what waits to be pushed and what it refused. Asks nobody."""
+    from mltrack_sync.remotes import Remotes
+    from mltrack_sync.status import status_of
+
+    store = open_store(ctx)
+    found = [status_of(store, remote) for remote in Remotes(store).all()]
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found], indent=2))
+    elif not found:
+        click.echo(f"{store.path} has no remote yet. Add one: mltrack remote add NAME URL")
+    else:
+        _print_status(found)
+
+
+def _print_status(found: list[RemoteStatus]) -> None:
+    from rich.table import Table
+
+    console = _console()
+    table = Table()
+    for column in ("remote", "url", "runs there", "runs", "points", "files", "bytes", "last sync", "rejected"):
+        table.add_column(column, justify="left" if column in ("remote", "url") else "right")
+    for one in found:
+        counts = (one.pending_runs, one.pending_points, one.pending_artifacts, one.pending_bytes)
+        cells = [f"{count:,}" for count in (one.runs_there, *counts)]
+        table.add_row(one.remote, one.url, *cells, _when(one.last_sync), str(len(one.rejected)))
+    console.print(table)
+    for one in found:
+        _print_rejected(console, one.rejected)
+        for words in one.damage:
+            console.print(f"{one.remote}: {words}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        if one.last_error:
+            text = f"{one.remote}: last sync failed at {_when(one.last_error_time)}: {one.last_error}"
+            console.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+
+
+def _when(time_ns: int) -> str:
+    from datetime import datetime
+
+    return datetime.fromtimestamp(time_ns / 1e9).astimezone().strftime("%Y-%m-%d %H:%M:%S") if time_ns else "never"
+
+
+# --- remote ------------------------------------------------------------------------------------------------------
+
+
+@click.group("remote", epilog="Example:  mltrack remote add lab http://127.0.0.1:5000")
+def remote() -> None:
+    """Name the places to push to. Credentials are never stored: they come from MLflow's environment variables."""
+
+
+@remote.command("add", cls=Command, examples=["mltrack remote add lab http://127.0.0.1:5000"])
+@click.argument("name")
+@click.argument("url")
+@click.pass_context
+def remote_add(ctx: click.Context, name: str, url: str) -> None:
+    """Remember the MLflow server at URL as NAME."""
+    from mltrack_sync.remotes import Remotes
+
+    added = Remotes(open_store(ctx)).add(name, url)
+    click.echo(f"{added.name}: {added.url}")
+
+
+@remote.command("ls", cls=Command, examples=["mltrack remote ls"])
+@json_option
+@click.pass_context
+def remote_ls(ctx: click.Context, as_json: bool) -> None:
+    """List the remotes."""
+    from mltrack_sync.remotes import Remotes
+
+    found = Remotes(open_store(ctx)).all()
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found], indent=2))
+    for one in () if as_json else found:
+        click.echo(f"{one.name}\t{one.url}")
+
+
+@remote.command("rm", cls=Command, examples=["mltrack remote rm lab"])
+@click.argument("name")
+@click.pass_context
+def remote_rm(ctx: click.Context, name: str) -> None:
+    """Forget a remote. What is there stays there."""
+    from mltrack_sync.remotes import Remotes
+
+    Remotes(open_store(ctx)).remove(name)
+    click.echo(f"{name}: removed")
+
+
+commands: list[click.Command] = [sync, status, remote]
+"""What mltrack's CLI adds to its own."""

@@ -1,0 +1,121 @@
+"""A loopback proxy in front of a server that counts requests, and spoils chosen ones for real."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A request that came by: its number from 1 among those of its path."""
+
+    method: str
+    path: str
+    number: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the proxy answers itself."""
+
+    status: int
+    body: bytes = b"{}"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class LoseAnswer:
+    """Let the server do its work, then close the connection."""
+
+
+class Cut:
+    """Close the connection before the server sees the request."""
+
+
+Fault = Answer | LoseAnswer | Cut | None
+
+
+class FaultyProxy:
+    """``fault(seen)`` decides what becomes of each request; None lets it pass."""
+
+    def __init__(self, upstream: str) -> None:
+        self.seen: list[Seen] = []
+        self.fault: Callable[[Seen], Fault] = lambda seen: None
+        self._numbers: dict[str, int] = {}
+        self._lock = threading.Lock()
+        parts = urlsplit(upstream)
+        proxy, address = self, (str(parts.hostname), int(parts.port or 80))
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_one(self) -> None:
+                proxy.handle(self, address)
+
+            do_GET = do_POST = do_PUT = handle_one
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def count(self, end: str) -> int:
+        """How many requests went to paths that end so."""
+        return sum(seen.path.endswith(end) for seen in self.seen)
+
+    def handle(self, handler: BaseHTTPRequestHandler, address: tuple[str, int]) -> None:
+        body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        path = handler.path.partition("?")[0]
+        with self._lock:
+            number = self._numbers[path] = self._numbers.get(path, 0) + 1
+            seen = Seen(handler.command, path, number, dict(handler.headers.items()), body)
+            self.seen.append(seen)
+        fault = self.fault(seen)
+        if isinstance(fault, Answer):
+            self._answer(handler, fault.status, fault.headers, fault.body)
+            return
+        if not isinstance(fault, Cut):
+            status, headers, answer = self._forward(handler, address, body)
+        if fault is not None:
+            handler.close_connection = True
+            return
+        self._answer(handler, status, headers, answer)
+
+    @staticmethod
+    def _forward(
+        handler: BaseHTTPRequestHandler, address: tuple[str, int], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection(*address, timeout=60)
+        try:
+            headers = {k: v for k, v in handler.headers.items() if k.lower() not in ("host", "connection")}
+            connection.request(handler.command, handler.path, body, headers)
+            response = connection.getresponse()
+            kept = {k: v for k, v in response.getheaders() if k.lower() in ("content-type", "retry-after")}
+            return response.status, kept, response.read()
+        finally:
+            connection.close()
+
+    @staticmethod
+    def _answer(handler: BaseHTTPRequestHandler, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        handler.send_response(status)
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)

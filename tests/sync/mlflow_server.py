@@ -1,0 +1,112 @@
+"""A real MLflow server on loopback, and what it holds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+START_TIMEOUT_S = 120
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class MlflowServer:
+    """Started in a process group of its own, ended by its id."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._http = httpx.Client(base_url=self.url, timeout=60)
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"]
+        command += ["--artifacts-destination", f"{self.folder}/artifacts"]
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+        with open(self.folder / "server.log", "ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=self.folder, start_new_session=True, env=environ
+            )
+        until = time.monotonic() + START_TIMEOUT_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError((self.folder / "server.log").read_text()[-2000:])
+            time.sleep(0.1)
+
+    def _answers(self) -> bool:
+        try:
+            return self._http.get("/version").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, how)
+            self._process.wait(30)
+            self._process = None
+
+    def close(self) -> None:
+        self._http.close()
+        self.stop(signal.SIGKILL)
+
+    # --- what it holds ---
+
+    def get(self, path: str, **params: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self._http.get(f"/api/2.0/mlflow/{path}", params=params).raise_for_status().json()
+        return answer
+
+    def post(self, path: str, **fields: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self._http.post(f"/api/2.0/mlflow/{path}", json=fields).raise_for_status().json()
+        return answer
+
+    def experiment_id(self, name: str) -> str:
+        return str(self.get("experiments/get-by-name", experiment_name=name)["experiment"]["experiment_id"])
+
+    def runs(self, experiment: str, view: str = "ALL") -> dict[str, dict[str, Any]]:
+        """Runs of an experiment by our run id; more than one for an id fails."""
+        asked = {"experiment_ids": [self.experiment_id(experiment)], "run_view_type": view, "max_results": 1000}
+        found: dict[str, dict[str, Any]] = {}
+        for run in self.post("runs/search", **asked).get("runs", []):
+            run_id = tags_of(run)["mltrack.run_id"]
+            assert run_id not in found, f"run {run_id} is there twice"
+            found[run_id] = run
+        return found
+
+    def history(self, remote_id: str, key: str) -> Iterator[tuple[int, int, float]]:
+        token: dict[str, str] = {}
+        while True:
+            asked = {"run_id": remote_id, "metric_key": key, "max_results": 25_000, **token}
+            answer = self.get("metrics/get-history", **asked)
+            for row in answer.get("metrics", []):
+                yield int(row.get("step", 0)), int(row["timestamp"]), float(row["value"])
+            if not answer.get("next_page_token"):
+                return
+            token = {"page_token": answer["next_page_token"]}
+
+    def artifact(self, run: dict[str, Any], path: str) -> bytes:
+        root = run["info"]["artifact_uri"].removeprefix("mlflow-artifacts:/")
+        url = httpx.URL(f"{self.url}/api/2.0/mlflow-artifacts/artifacts/").join(f"{root}/{path}")
+        return self._http.get(url).raise_for_status().content
+
+
+def tags_of(run: dict[str, Any]) -> dict[str, str]:
+    return {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])}
+
+
+def params_of(run: dict[str, Any]) -> dict[str, str]:
+    return {param["key"]: param["value"] for param in run["data"].get("params", [])}

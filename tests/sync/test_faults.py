@@ -1,0 +1,353 @@
+"""Answers lost, servers that say later, refusals, wrong servers: each point is there once, and the words are clear."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from both_sides import assert_equal
+from faulty_proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
+from mlflow_server import MlflowServer, free_port, params_of
+
+import mltrack
+from mltrack.errors import BusyError, RemoteError
+from mltrack.fs import file_lock
+from mltrack.reading import Store
+from mltrack_sync import Remote, Remotes, push
+from mltrack_sync.errors import NotMlflowError, RemoteAuthError, RemoteUnavailableError
+from mltrack_sync.push import ledger_path
+from mltrack_sync.retry import RetryPolicy
+
+
+def record(points: int = 3500, name: str = "run") -> str:
+    with mltrack.start_run(run_name=name) as run:
+        mltrack.log_param("a", 1)
+        for step in range(points):
+            mltrack.log_metric("m", step * 0.5, step=step)
+            if step % 7 == 0:
+                mltrack.log_metric("down", float(step), step=-step)
+        mltrack.log_text("file", "f.txt")
+        return run.run_id
+
+
+def sent_points(proxy: FaultyProxy) -> int:
+    bodies = [json.loads(seen.body) for seen in proxy.seen if seen.path.endswith("log-batch")]
+    return sum(len(body.get("metrics", [])) for body in bodies)
+
+
+@pytest.mark.parametrize("path", ["experiments/create", "runs/create", "log-batch", "runs/update", "f.txt", "runs/get"])
+def test_a_lost_answer_leads_to_no_second_of_anything(
+    path: str,
+    store: Store,
+    server: MlflowServer,
+    proxy: FaultyProxy,
+    spoiled: Remote,
+    experiment: str,
+    hasty: RetryPolicy,
+) -> None:
+    record(2500)
+
+    def fault(seen: Seen) -> Fault:
+        return LoseAnswer() if seen.path.endswith(path) and seen.number == 1 else None
+
+    proxy.fault = fault
+    report = push(store, spoiled, policy=hasty)
+    assert_equal(store, server, experiment)
+    assert report.complete
+    assert report.points + report.found == sum(run.head().points for run in store.runs())
+    assert sent_points(proxy) == report.points + report.found
+
+
+def test_any_request_may_lose_its_answer_or_never_arrive(
+    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, hasty: RetryPolicy
+) -> None:
+    for n in range(3):
+        record(2500, f"run {n}")
+    chance = random.Random(7)
+
+    def fault(seen: Seen) -> Fault:
+        return chance.choice([LoseAnswer(), Cut(), Answer(503), None, None, None, None])
+
+    proxy.fault = fault
+    report = push(store, spoiled, policy=hasty)
+    proxy.fault = lambda seen: None
+    push(store, spoiled)
+    assert_equal(store, server, experiment)
+    assert report.points <= sum(run.head().points for run in store.runs())
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_says_later_is_given_the_time_it_asks_for(
+    status: int,
+    store: Store,
+    server: MlflowServer,
+    proxy: FaultyProxy,
+    spoiled: Remote,
+    experiment: str,
+    hasty: RetryPolicy,
+    waits: list[float],
+) -> None:
+    record(1500)
+    proxy.fault = lambda seen: (
+        Answer(status, headers={"Retry-After": "77"}) if seen.path.endswith("log-batch") and seen.number == 2 else None
+    )
+    push(store, spoiled, policy=hasty)
+    assert waits == [77.0]
+    assert_equal(store, server, experiment)
+
+
+def test_a_server_that_never_gets_better_ends_the_pass_and_the_next_goes_on(
+    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, hasty: RetryPolicy
+) -> None:
+    for n in range(4):
+        record(1500, f"run {n}")
+    proxy.fault = lambda seen: Answer(500, b'{"message":"out of order"}') if seen.number > 3 else None
+    with pytest.raises(RemoteUnavailableError, match="out of order"):
+        push(store, spoiled, policy=hasty)
+    proxy.fault = lambda seen: None
+    assert push(store, spoiled).complete
+    assert_equal(store, server, experiment)
+
+
+def test_one_run_the_server_fails_at_does_not_keep_the_others_back(
+    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, hasty: RetryPolicy
+) -> None:
+    bad, good = record(10, "bad"), record(10, "good")
+    proxy.fault = lambda seen: Answer(500) if b'"run_name":"bad"' in seen.body else None
+    report = push(store, spoiled, policy=hasty)
+    assert server.runs(experiment).keys() == {good}
+    assert bad in report.problems[0]
+    proxy.fault = lambda seen: None
+    push(store, spoiled)
+    assert_equal(store, server, experiment)
+
+
+def test_no_entry_is_one_clear_error_and_secrets_are_in_neither_it_nor_the_store(
+    store: Store, proxy: FaultyProxy, spoiled: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(10)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cret-word")
+    proxy.fault = lambda seen: Answer(401, b"You are not authenticated", {"Content-Type": "text/plain"})
+    with pytest.raises(RemoteAuthError, match="401") as caught:
+        push(store, spoiled)
+    assert "MLFLOW_TRACKING_USERNAME" in caught.value.hint
+    assert "s3cret" not in str(caught.value) + repr(caught.value)
+    assert not [path for path in store.path.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
+    assert proxy.seen[0].headers["Authorization"] == "Basic bWU6czNjcmV0LXdvcmQ="
+
+
+def test_a_token_goes_as_bearer_unless_there_are_user_and_password(
+    store: Store, proxy: FaultyProxy, spoiled: Remote, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    record(10)
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "tok")
+    push(store, spoiled)
+    assert {seen.headers["Authorization"] for seen in proxy.seen} == {"Bearer tok"}
+    proxy.seen.clear()
+    (tmp_path / ".mlflow").mkdir()
+    kept = "[mlflow]\nmlflow_tracking_username = me\nmlflow_tracking_password = p%w\n"
+    (tmp_path / ".mlflow" / "credentials").write_text(kept)
+    record(10)
+    push(store, spoiled)
+    assert {seen.headers["Authorization"] for seen in proxy.seen} == {"Basic bWU6cCV3"}
+
+
+def test_a_refused_connection_is_told_at_once(store: Store, waits: list[float], hasty: RetryPolicy) -> None:
+    record(10)
+    nowhere = Remotes(store).add("nowhere", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(RemoteUnavailableError, match="can't be reached") as caught:
+        push(store, nowhere, policy=hasty)
+    assert "is the server running" in caught.value.hint
+    assert waits == []
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_a_server_that_is_not_mlflow_is_told_by_name(status: int, store: Store) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<html>hello</html>")
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    record(10)
+    page = ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    thread = threading.Thread(target=page.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        remote = Remotes(store).add("page", f"http://127.0.0.1:{page.server_address[1]}")
+        with pytest.raises(NotMlflowError, match="is no MLflow server"):
+            push(store, remote)
+    finally:
+        page.shutdown()
+        page.server_close()
+        thread.join()
+
+
+def test_too_large_batches_are_halved_and_stay_small(
+    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
+) -> None:
+    record(4000)
+
+    def fault(seen: Seen) -> Fault:
+        return Answer(413, b"<html>too large</html>") if len(seen.body) > 30_000 else None
+
+    proxy.fault = fault
+    assert push(store, spoiled).complete
+    assert_equal(store, server, experiment)
+    refused = sum(len(seen.body) > 30_000 for seen in proxy.seen)
+    assert refused <= 6
+
+
+def test_a_param_the_server_refuses_is_set_aside_and_all_else_arrives(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    with mltrack.start_run() as run:
+        mltrack.log_metric("m", 1.0)
+    push(store, remote)
+    there = server.runs(experiment)[run.run_id]["info"]["run_id"]
+    server.post("runs/log-batch", run_id=there, params=[{"key": "p7", "value": "somebody else's"}])
+    with mltrack.start_run(run_id=run.run_id):
+        mltrack.log_params({f"p{n}": n for n in range(20)})
+        for step in range(500):
+            mltrack.log_metric("m", 2.0, step=step)
+    report = push(store, remote)
+    (item,) = report.rejected
+    assert (item.kind, item.key) == ("param", "p7")
+    assert "Changing param values is not allowed" in item.reason
+    params = params_of(server.runs(experiment)[run.run_id])
+    assert params == {**{f"p{n}": str(n) for n in range(20)}, "p7": "somebody else's"}
+    assert push(store, remote).requests == 0
+    again = push(store, remote, retry_rejected=True)
+    assert [item.key for item in again.rejected] == ["p7"]
+
+
+def test_what_the_server_would_cut_or_refuse_is_told_and_not_sent(
+    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
+) -> None:
+    with mltrack.start_run() as run:
+        mltrack.log_param("long", "x" * 6001)
+        mltrack.set_tag("long", "x" * 8001)
+        mltrack.log_params({"fine": 1, "100%": 1})
+        for step in range(1500):
+            mltrack.log_metrics({"fine": step, "loss 😀": step}, step=step)
+    report = push(store, spoiled)
+    assert {(r.kind, r.key, r.points) for r in report.rejected} == {
+        ("param", "long", 0),
+        ("tag", "long", 0),
+        ("param", "100%", 0),
+        ("metric", "loss 😀", 1500),
+    }
+    assert report.points == 1500
+    there = server.runs(experiment)[run.run_id]
+    assert params_of(there) == {"fine": "1"}
+    assert [m["key"] for m in there["data"]["metrics"]] == ["fine"]
+    with mltrack.start_run(run_id=run.run_id):
+        mltrack.log_metrics({"fine": 1, "loss 😀": 1}, step=9999)
+    report = push(store, spoiled)
+    assert [r.points for r in report.rejected if r.kind == "metric"] == [1501]
+
+
+def test_a_metric_refused_by_the_server_is_found_set_aside_and_sent_when_it_is_taken(
+    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
+) -> None:
+    with mltrack.start_run() as run:
+        for step in range(1200):
+            mltrack.log_metrics({"good": step, "odd": step}, step=step)
+
+    def fault(seen: Seen) -> Fault:
+        words = b'{"error_code":"INVALID_PARAMETER_VALUE","message":"no odd ones"}'
+        return Answer(400, words) if b'"key":"odd"' in seen.body else None
+
+    proxy.fault = fault
+    report = push(store, spoiled)
+    assert [(r.kind, r.key, r.points, r.reason) for r in report.rejected] == [("metric", "odd", 1200, "no odd ones")]
+    assert report.points == 1200
+    assert [m["key"] for m in server.runs(experiment)[run.run_id]["data"]["metrics"]] == ["good"]
+    proxy.fault = lambda seen: None
+    again = push(store, spoiled, retry_rejected=True)
+    assert (again.points, again.rejected) == (1200, ())
+    assert_equal(store, server, experiment)
+
+
+def test_a_deleted_experiment_there_keeps_only_its_own_runs_back(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    mltrack.set_experiment(f"{experiment} gone")
+    gone = record(10)
+    deleted = server.post("experiments/create", name=f"{experiment} gone")["experiment_id"]
+    server.post("experiments/delete", experiment_id=deleted)
+    mltrack.set_experiment(experiment)
+    record(10)
+    report = push(store, remote)
+    assert [(r.run_id, r.kind) for r in report.rejected] == [(gone, "run")]
+    assert "is deleted there" in report.rejected[0].reason
+    assert_equal(store, server, experiment)
+    server.post("experiments/restore", experiment_id=deleted)
+    assert push(store, remote, retry_rejected=True).complete
+    assert_equal(store, server, f"{experiment} gone")
+
+
+def test_a_run_deleted_there_by_somebody_is_set_aside_with_few_requests(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    run_id = record(10)
+    push(store, remote)
+    server.post("runs/delete", run_id=server.runs(experiment)[run_id]["info"]["run_id"])
+    with mltrack.start_run(run_id=run_id):
+        for step in range(1000):
+            mltrack.log_metric("more", 1.0, step=step)
+    report = push(store, remote)
+    assert [r.kind for r in report.rejected] == ["run"]
+    assert "deleted there" in report.rejected[0].reason
+    assert report.requests < 10
+
+
+def test_two_syncers_at_once_one_works_and_the_other_says_who_does(
+    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
+) -> None:
+    record(1500)
+    caught: list[BusyError] = []
+
+    def fault(seen: Seen) -> Fault:
+        if seen.path.endswith("log-batch") and seen.number == 1:
+            try:
+                push(store, spoiled)
+            except BusyError as error:
+                caught.append(error)
+        return None
+
+    proxy.fault = fault
+    push(store, spoiled)
+    assert "process" in str(caught[0])
+    assert_equal(store, server, experiment)
+
+
+def test_a_lock_left_by_a_dead_syncer_is_none(store: Store, remote: Remote) -> None:
+    folder = ledger_path(store, remote).parent
+    folder.mkdir(parents=True)
+    with file_lock(folder / "lock", timeout_s=0):
+        (folder / "holder.json").write_text("{")
+        with pytest.raises(BusyError):
+            push(store, remote)
+    push(store, remote)
+
+
+def test_a_disk_that_takes_no_ledger_stops_the_push_before_anything_is_sent(
+    store: Store, proxy: FaultyProxy, spoiled: Remote
+) -> None:
+    record(10)
+    path = ledger_path(store, spoiled)
+    path.mkdir(parents=True)  # a folder where the ledger should be
+    with pytest.raises(RemoteError, match="ledger"):
+        push(store, spoiled)
+    assert proxy.seen == []

@@ -1,0 +1,124 @@
+"""Syncers and servers that die at any moment: started again, both sides are equal and each point is there once."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from both_sides import assert_equal
+from faulty_proxy import Fault, FaultyProxy, LoseAnswer, Seen
+from mlflow_server import MlflowServer
+
+import mltrack
+from mltrack.reading import Store
+from mltrack_sync import Remote, push
+
+SYNCING = str(Path(__file__).with_name("syncing.py"))
+
+
+def record(runs: int, points: int) -> None:
+    for n in range(runs):
+        with mltrack.start_run(run_name=f"run {n}"):
+            mltrack.log_params({"n": n, "a": 1})
+            for step in range(points):
+                mltrack.log_metric("m", step * 0.25, step=step)
+                if step % 5 == 0:
+                    mltrack.log_metric("again", 1.0, step=step // 50)
+            mltrack.log_text("x" * 1000, "file.txt")
+
+
+class Moment:
+    """The n-th request from now: when it comes, before or after the server got it, the syncer is to die."""
+
+    def __init__(self, proxy: FaultyProxy, count: int, *, answered: bool) -> None:
+        self.reached, self.gone = threading.Event(), threading.Event()
+        self._proxy = proxy
+        self._at = len(proxy.seen) + count
+        self._answered = answered
+
+    def fault(self, seen: Seen) -> Fault:
+        if len(self._proxy.seen) < self._at or self.gone.is_set():
+            return None
+        self.reached.set()
+        if self._answered:
+            return None
+        self.gone.wait(30)  # the syncer dies while this is on its way; the server gets it all the same
+        return LoseAnswer()
+
+
+def killed_at_requests(store: Store, remote: Remote, proxy: FaultyProxy, moments: list[tuple[int, bool]]) -> int:
+    """Start a syncer for each moment and kill it when that many requests came; returns how many were killed."""
+    killed = 0
+    for count, answered in moments:
+        moment = Moment(proxy, count, answered=answered)
+        proxy.fault = moment.fault
+        process = subprocess.Popen([sys.executable, SYNCING, str(store.path), remote.name], env=dict(os.environ))
+        while not moment.reached.wait(0.01) and process.poll() is None:
+            pass
+        killed += process.poll() is None
+        process.kill()
+        process.wait()
+        moment.gone.set()
+    proxy.fault = lambda seen: None
+    return killed
+
+
+def test_a_syncer_killed_at_random_requests_and_resumed_sends_each_point_once(
+    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
+) -> None:
+    record(2, 3000)
+    chance = random.Random(1)
+    moments = [(chance.randint(1, 9), chance.random() < 0.5) for _ in range(7)]
+    assert killed_at_requests(store, spoiled, proxy, moments) >= 4
+    push(store, spoiled)
+    assert_equal(store, server, experiment)
+    before = len(proxy.seen)
+    assert push(store, spoiled).points == 0
+    assert len(proxy.seen) == before
+
+
+@pytest.mark.soak
+def test_a_syncer_killed_hundreds_of_times_sends_each_point_once(
+    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
+) -> None:
+    record(6, 20_000)
+    chance = random.Random(2)
+    moments = [(chance.randint(1, 12), chance.random() < 0.5) for _ in range(200)]
+    assert killed_at_requests(store, spoiled, proxy, moments) > 20
+    push(store, spoiled)
+    assert_equal(store, server, experiment)
+
+
+def test_a_server_killed_while_it_is_pushed_to_and_started_again_has_all(
+    store: Store, server: MlflowServer, remote: Remote, proxy: FaultyProxy, spoiled: Remote, experiment: str
+) -> None:
+    record(2, 1500)
+    restarted = threading.Event()
+    starter: list[threading.Thread] = []
+
+    def restart() -> None:
+        server.stop(signal.SIGKILL)
+        server.start()
+        restarted.set()
+
+    def fault(seen: Seen) -> Fault:
+        if seen.path.endswith("log-batch") and seen.number == 2:
+            starter.append(threading.Thread(target=restart))
+            starter[0].start()
+            return LoseAnswer()
+        if starter:
+            restarted.wait(60)
+        return None
+
+    proxy.fault = fault
+    push(store, spoiled)
+    starter[0].join()
+    assert_equal(store, server, experiment)
+    assert push(store, remote).points == 0  # another ledger, the same runs: found there, not sent again
+    assert_equal(store, server, experiment)

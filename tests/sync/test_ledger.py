@@ -1,0 +1,161 @@
+"""Ledgers lost, damaged, grown and cut anywhere: what they no longer say is found out from the remote."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from both_sides import assert_equal
+from faulty_proxy import FaultyProxy
+from mlflow_server import MlflowServer
+
+import mltrack
+from mltrack.entities import RunHead
+from mltrack.reading import Store
+from mltrack_sync import Remote, Remotes, push
+from mltrack_sync.ledger import EVERYTHING, Ledger, LedgerState
+from mltrack_sync.push import ledger_path
+from mltrack_sync.report import Rejected
+
+A, B = "a" * 32, "b" * 32
+
+
+def record(points: int = 2500, name: str = "run") -> str:
+    with mltrack.start_run(run_name=name) as run:
+        mltrack.log_param("a", 1)
+        for step in range(points):
+            mltrack.log_metrics({"m": step, "down": -step}, step=step % 1000)
+        mltrack.log_text("x", "file.txt")
+        return run.run_id
+
+
+def test_a_deleted_ledger_costs_a_look_and_no_point_is_sent_twice(
+    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
+) -> None:
+    run_id = record()
+    push(store, spoiled)
+    with mltrack.start_run(run_id=run_id):
+        mltrack.log_metric("m", 0.5, step=7)
+    ledger_path(store, spoiled).unlink()
+    proxy.seen.clear()
+    report = push(store, spoiled)
+    assert (report.created, report.points, report.found) == (0, 1, 5000)
+    assert proxy.count("runs/create") == 0
+    assert_equal(store, server, experiment)
+    assert push(store, spoiled).requests == 0
+
+
+def test_a_bad_line_is_reported_and_the_runs_are_compared_with_the_remote(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    run_id = record()
+    push(store, remote)
+    path = ledger_path(store, remote)
+    lines = path.read_bytes().splitlines(keepends=True)
+    at = max(n for n, line in enumerate(lines) if b'"ack"' in line)
+    path.write_bytes(b"".join([*lines[: at - 1], lines[at - 1][:-9] + b"#" * 8 + b"\n", *lines[at + 1 :]]))
+    with mltrack.start_run(run_id=run_id):
+        mltrack.log_metric("m", 0.5, step=-7)
+    report = push(store, remote)
+    assert "bad line" in report.problems[0]
+    assert report.points == 1
+    assert report.found > 0
+    assert_equal(store, server, experiment)
+    again = push(store, remote)
+    assert (again.requests, again.problems) == (0, ())
+
+
+def test_a_ledger_cut_at_any_line_leads_to_equal_contents(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    record(1800)
+    record(30, "small")
+    push(store, remote)
+    path = ledger_path(store, remote)
+    whole = path.read_bytes()
+    ends = [at for at, byte in enumerate(whole) if byte == 10]
+    for end in random.Random(3).sample(ends, 6):
+        path.write_bytes(whole[: end + random.Random(end).randint(-20, 1)])
+        push(store, remote)
+    assert_equal(store, server, experiment)
+
+
+def test_a_remote_name_that_means_another_server_begins_a_new_ledger(
+    store: Store, server: MlflowServer, remote: Remote, proxy: FaultyProxy, experiment: str
+) -> None:
+    record(10)
+    push(store, remote)
+    Remotes(store).remove(remote.name)
+    other = Remotes(store).add(remote.name, proxy.url)
+    report = push(store, other)  # the same server by another way: the run is found there
+    assert (report.created, report.found) == (0, 20)
+    assert_equal(store, server, experiment)
+
+
+def fill(ledger: Ledger) -> None:
+    ledger.experiment("1", "e1", {"k": "v"})
+    ledger.creating(A)
+    ledger.created(A, "remote-a", "e1", "mlflow-artifacts:/x", adopted=False)
+    for n in range(1, 40):
+        ledger.ack(A, events={"w": 3}, points={"w": n * 10}, following={"w": n * 10 + 10})
+    ledger.artifact(A, "f", "sha")
+    ledger.ended(A, ["FINISHED", 5, "name", False])
+    ledger.rejected(Rejected(A, "metric", "k", "no", 7))
+    ledger.rejected(Rejected(A, "param", "p", "no"))
+    ledger.cleared(Rejected(A, "param", "p", "no"))
+    ledger.settled(RunHead(A, 3, 400, False))
+    ledger.created(B, "remote-b", "e1", "", adopted=True)
+    ledger.ack(B, events={}, points={"v": 1}, following=EVERYTHING)
+    ledger.staged(B, "deleted")
+    ledger.finished(123, {"runs": 2, "points": 400})
+    ledger.failed(124, "oh")
+
+
+def test_a_ledger_reads_back_as_it_was_written_and_compacts_to_the_same(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl", "http://h")
+    fill(ledger)
+    ledger.close()
+    state = LedgerState.read(tmp_path / "ledger.jsonl")
+    assert state.runs == ledger.state.runs
+    assert state.runs[A].doubt == {"w": 400}
+    assert state.runs[B].doubt_all
+    assert (state.experiments, state.rejected) == (ledger.state.experiments, ledger.state.rejected)
+    assert state.last_error["message"] == "oh"
+    short = LedgerState()
+    for line in state.compacted():
+        short.apply(line)
+    assert short.runs == state.runs
+    assert (short.experiments, short.rejected) == (state.experiments, state.rejected)
+    assert (short.last_pass, short.last_error) == (state.last_pass, state.last_error)
+    assert short.lines < state.lines / 3
+
+
+def test_a_ledger_that_grew_is_written_anew_and_says_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    ledger = Ledger(path, "http://h")
+    ledger._log.append({"type": "ack", "run": A, "at": {"w": [n, n]}} for n in range(3000))
+    ledger.close()
+    before = LedgerState.read(path)
+    Ledger(path, "http://h").close()
+    after = LedgerState.read(path)
+    assert after.lines < 10 < before.lines
+    assert list(tmp_path.iterdir()) == [path]
+    Ledger(path, "http://h").close()
+    assert LedgerState.read(path).lines == after.lines
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_torn_last_line_never_happened(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "ledger.jsonl"
+    ledger = Ledger(path, "http://h")
+    ledger.created(A, "remote-a", "e1", "uri", adopted=False)
+    ledger.ack(A, events={"w": 1}, points={"w": 10}, following={"w": 20})
+    ledger.close()
+    size = path.stat().st_size
+    ledger = Ledger(path, "http://h")
+    ledger.ack(A, events={"w": 1}, points={"w": 20}, following={})
+    ledger.close()
+    path.write_bytes(path.read_bytes()[: size + cut])
+    state = LedgerState.read(path)
+    assert (state.runs[A].points, state.runs[A].doubt, state.damage) == ({"w": 10}, {"w": 20}, [])

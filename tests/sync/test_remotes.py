@@ -1,0 +1,70 @@
+"""remotes.toml: kept as it was written by hand, without secrets."""
+
+from __future__ import annotations
+
+import pytest
+
+from mltrack.errors import InvalidPathError, NotFoundError, StoreError, UsageError
+from mltrack.reading import Store
+from mltrack_sync import Remote, Remotes
+from mltrack_sync.remotes import name_for
+
+
+def test_remotes_are_added_listed_and_removed_and_the_rest_of_the_file_stays(store: Store) -> None:
+    remotes = Remotes(store)
+    assert remotes.all() == []
+    remotes.add("lab", "http://lab:5000/")
+    path = store.path / "remotes.toml"
+    path.write_text("# by hand\n" + path.read_text() + "note = 'kept'  # with the lab\n")
+    remotes.add("a.b", "https://far.example/mlflow")
+    assert remotes.all() == [Remote("lab", "http://lab:5000"), Remote("a.b", "https://far.example/mlflow")]
+    remotes.remove("a.b")
+    assert "# by hand" in path.read_text()
+    assert "note = 'kept'" in path.read_text()
+    assert remotes.all() == [Remote("lab", "http://lab:5000")]
+    remotes.remove("lab")
+    assert path.read_text() == "# by hand\n"
+
+
+def test_a_name_means_one_url(store: Store) -> None:
+    remotes = Remotes(store)
+    assert remotes.add("lab", "http://lab:5000") == remotes.add("lab", "http://lab:5000/")
+    with pytest.raises(UsageError, match="is http://lab:5000 already"):
+        remotes.add("lab", "http://other:5000")
+    with pytest.raises(NotFoundError, match="no remote 'x'"):
+        remotes.get("x")
+    with pytest.raises(NotFoundError):
+        remotes.remove("x")
+    with pytest.raises(InvalidPathError):
+        remotes.add("../x", "http://h")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://me:s3cret@h:1", "http://s3cret@h", "https://h/p?auth=s3cret", "https://h/p?sig=s3cret#f"]
+)
+def test_a_url_with_credentials_is_refused_and_neither_stored_nor_repeated(url: str, store: Store) -> None:
+    with pytest.raises(UsageError, match="credentials") as caught:
+        Remotes(store).add("lab", url)
+    assert "s3cret" not in str(caught.value) + caught.value.hint
+    assert not (store.path / "remotes.toml").exists()
+
+
+@pytest.mark.parametrize("url", ["", "h:5000", "ftp://h", "http://", "http://h:x", "file:///x", "http://[1"])
+def test_a_url_that_is_none_is_refused(url: str, store: Store) -> None:
+    with pytest.raises(UsageError):
+        Remotes(store).add("lab", url)
+
+
+@pytest.mark.parametrize("text", ["not toml", "[remotes.x]\n", "remotes = 3\n"])
+def test_a_file_that_can_not_be_read_is_told_and_not_overwritten(text: str, store: Store) -> None:
+    path = store.path / "remotes.toml"
+    path.write_text(text)
+    with pytest.raises(StoreError, match=r"remotes\.toml"):
+        Remotes(store).add("lab", "http://h")
+    assert path.read_text() == text
+
+
+def test_a_remote_given_as_a_url_gets_a_name() -> None:
+    assert name_for("http://127.0.0.1:5000") == "127.0.0.1-5000"
+    assert name_for("https://mlflow.example/x") == "mlflow.example"
+    assert name_for("http://[::1]:80")
