@@ -13,12 +13,12 @@ _WHERE = {
         "BusyError CorruptionError FilterError InvalidMetricError InvalidPathError MltrackError NotFoundError "
         "ParamConflictError RemoteError RunStateError StoreError StoreVersionError UsageError"
     ),
-    "entities": "Artifact Event Experiment MetricSummary RunData RunInfo",
+    "entities": "Artifact Event Experiment MetricSummary ModelVersion RegisteredModel RunData RunInfo",
     "fluent": (
         "active_run create_experiment delete_experiment delete_run delete_tag end_run flush get_artifact_uri "
         "get_experiment get_experiment_by_name get_run get_store last_active_run log log_artifact log_artifacts "
         "log_dict log_figure log_image log_metric log_metrics log_param log_params log_series log_table log_text "
-        "search_runs set_experiment set_experiment_tag set_store set_tag set_tags start_run"
+        "register_model search_runs set_experiment set_experiment_tag set_store set_tag set_tags start_run"
     ),
     "reading": "Store",
     "run": "Run",
@@ -29,7 +29,16 @@ _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names
 __all__ = sorted(_MODULE_OF)
 
 if TYPE_CHECKING:
-    from mltrack.entities import Artifact, Event, Experiment, MetricSummary, RunData, RunInfo
+    from mltrack.entities import (
+        Artifact,
+        Event,
+        Experiment,
+        MetricSummary,
+        ModelVersion,
+        RegisteredModel,
+        RunData,
+        RunInfo,
+    )
     from mltrack.errors import (
         BusyError,
         CorruptionError,
@@ -72,6 +81,7 @@ if TYPE_CHECKING:
         log_series,
         log_table,
         log_text,
+        register_model,
         search_runs,
         set_experiment,
         set_experiment_tag,

@@ -11,18 +11,22 @@ __all__ = [
     "DEFAULT_EXPERIMENT_ID",
     "DEFAULT_EXPERIMENT_NAME",
     "DELETED",
+    "MODEL_STAGES",
     "RUN_STATUSES",
     "Artifact",
     "Event",
     "Experiment",
     "MetricSummary",
+    "ModelVersion",
     "Position",
+    "RegisteredModel",
     "RunData",
     "RunHead",
     "RunInfo",
     "WriterInfo",
 ]
 
+MODEL_STAGES = ("None", "Staging", "Production", "Archived")
 RUN_STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
 ACTIVE = "active"
 DELETED = "deleted"
@@ -137,3 +141,32 @@ class WriterInfo:
     ended: bool
     alive: bool
     position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredModel:
+    """A name in the registry. Times are ms since the epoch; ``aliases`` maps each alias to a version number."""
+
+    name: str
+    creation_time: int
+    last_update_time: int
+    description: str
+    tags: Mapping[str, str]
+    aliases: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """One version of a registered model. ``source`` says where its files are, as ``runs:/<run_id>/<path>``."""
+
+    name: str
+    version: int
+    source: str
+    run_id: str | None
+    creation_time: int
+    last_update_time: int
+    description: str = ""
+    stage: str = "None"
+    tags: Mapping[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    model_id: str | None = None

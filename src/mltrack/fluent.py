@@ -22,7 +22,7 @@ from mltrack.store.workspace import Workspace
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mltrack.entities import Experiment
+    from mltrack.entities import Experiment, ModelVersion
     from mltrack.reading import Store
     from mltrack.store.stored_run import StoredRun
 
@@ -432,6 +432,29 @@ def flush() -> None:
     run = active_run()
     if run is not None:
         run.flush()
+
+
+def register_model(
+    model_uri: str, name: str, await_registration_for: int | None = None, *, tags: Mapping[str, Any] | None = None
+) -> ModelVersion:
+    """Make an artifact of a run (``runs:/<run_id>/<path>``) the next version of a registered model, offline.
+
+    ``await_registration_for`` is MLflow's and without effect: the version is there when this returns.
+
+    Raises:
+        UsageError: the URI is not of that form; the name is no model name.
+        NotFoundError: there is no such run or artifact.
+    """
+    from mltrack.store.registry import Registry
+
+    scheme, _, rest = model_uri.partition("runs:/")
+    run_id, _, path = rest.strip("/").partition("/")
+    if scheme or not run_id:
+        raise UsageError(f"{model_uri!r} names no artifact of a run", hint="use runs:/<run_id>/<path>")
+    store = get_store()
+    text = {key: str(value) for key, value in (tags or {}).items()}
+    registry = Registry(store.layout, clock=time_ns)
+    return registry.create_version_of_run(name, store.run(run_id).folder, path or None, tags=text)
 
 
 # --- looking and changing ---

@@ -10,6 +10,7 @@ from mltrack.entities import ACTIVE, DELETED, Experiment
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.fs import LOCAL, FileSystem
 from mltrack.store.layout import Layout, find_store, is_run_id
+from mltrack.store.registry import Registry
 from mltrack.store.stored_run import StoredRun
 from mltrack.store.workspace import Workspace
 
@@ -36,6 +37,7 @@ class Store:
         """Use ``Store.open``. ``clock`` gives ns since the epoch."""
         self.layout = layout
         self.workspace = Workspace(layout, clock=clock, fs=fs)
+        self.registry = Registry(layout, clock=clock, fs=fs)
         self._fs = fs
         self._catalog_lock = threading.Lock()
         self._catalog: Catalog | None = None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from mltrack.entities import RunData, RunInfo
+    from mltrack.entities import ModelVersion, RunData, RunInfo
     from mltrack.journal import PointJournal
     from mltrack.store.layout import Layout
     from mltrack.store.stored_run import StoredRun
@@ -287,6 +287,30 @@ class Run:
 
         held = self._recorder.folder.artifacts / artifact_file
         self.log_stream(io.BytesIO(table_bytes(data, artifact_file, held if held.is_file() else None)), artifact_file)
+
+    def register_model(
+        self,
+        model_name: str,
+        model_path: str | None = None,
+        *,
+        tags: Mapping[str, Any] | None = None,
+        description: str = "",
+    ) -> ModelVersion:
+        """Make what this run stored under ``model_path`` the next version of a registered model, offline.
+
+        The model is registered where there is none of that name; without ``model_path`` all artifacts of the run count.
+
+        Raises:
+            NotFoundError: the run has no such artifact.
+            UsageError: the name is no model name.
+            StoreError: the store can't be written.
+        """
+        from mltrack.store.registry import Registry
+
+        text = {key: str(value) for key, value in (tags or {}).items()}
+        registry = Registry(self._layout, clock=time_ns)
+        folder = self._recorder.folder
+        return registry.create_version_of_run(model_name, folder, model_path, description=description, tags=text)
 
     def _store(self, files: Iterable[tuple[Path, str]]) -> None:
         self._check_open()

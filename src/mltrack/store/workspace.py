@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import ACTIVE, DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME, DELETED, Experiment
-from mltrack.errors import CorruptionError, NotFoundError, StoreError, UsageError
-from mltrack.fs import LOCAL, FileSystem, file_lock
-from mltrack.jsonlog import JsonLog, read_log
+from mltrack.errors import NotFoundError, UsageError
+from mltrack.fs import LOCAL, FileSystem
+from mltrack.store.shared_log import SharedLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from mltrack.errors import CorruptionError
     from mltrack.store.layout import Layout
 
 __all__ = ["Workspace"]
-
-LOCK_TIMEOUT_S = 30.0
 
 
 class Workspace:
@@ -27,26 +25,18 @@ class Workspace:
 
     def __init__(self, layout: Layout, *, clock: Callable[[], int], fs: FileSystem = LOCAL) -> None:
         """``clock`` gives ns since the epoch."""
-        self._path = layout.workspace / "experiments.jsonl"
-        self._lock = layout.workspace / "lock"
-        self._clock = clock
-        self._fs = fs
-        self.damage: list[CorruptionError] = []
+        self._log = SharedLog(layout, "experiments.jsonl", clock=clock, fs=fs)
+
+    @property
+    def damage(self) -> list[CorruptionError]:
+        """What was damaged when last looked at."""
+        return self._log.damage
 
     def experiments(self) -> dict[str, Experiment]:
         """All of them by id, deleted ones too; the default one is always there."""
         default = Experiment(DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME)
         found = {default.experiment_id: default}
-        read = read_log(self._path)
-        self.damage = read.damage
-        for line in read.lines:
-            try:
-                _apply(found, line)
-            except (KeyError, TypeError, ValueError):
-                message = f"{self._path}: a {line.get('type')!r} without what that needs"
-                self.damage.append(
-                    CorruptionError(message, path=str(self._path), hint="was it written by another program?")
-                )
+        self._log.replay(lambda line: _apply(found, line))
         return found
 
     def by_name(self, name: str) -> Experiment | None:
@@ -94,7 +84,7 @@ class Workspace:
         """
         if not isinstance(name, str) or not name.strip():
             raise UsageError(f"{name!r} is no experiment name", hint="give a non-empty text")
-        with self._changing():
+        with self._log.changing():
             taken = self.by_name(name)
             if taken is not None:
                 if exist_ok:
@@ -112,7 +102,7 @@ class Workspace:
         """
         if not name.strip():
             raise UsageError(f"{name!r} is no experiment name", hint="give a non-empty text")
-        with self._changing():
+        with self._log.changing():
             self.get(experiment_id)
             if self.by_name(name) is not None:
                 raise UsageError(f"experiment {name!r} exists already", hint="choose another name")
@@ -137,35 +127,13 @@ class Workspace:
             raise UsageError("the default experiment can't be deleted", hint="delete its runs instead")
         return self._change({"type": "lifecycle", "stage": stage}, experiment_id)
 
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Hold the workspace's lock.
-
-        Raises:
-            BusyError: another process holds it for too long.
-            StoreError: the store can't be written.
-        """
-        try:
-            with file_lock(self._lock, timeout_s=LOCK_TIMEOUT_S):
-                yield
-        except OSError as error:
-            raise StoreError(
-                f"{self._path} can't be changed: {error.strerror or error}",
-                hint="check the store's permissions and the space on its disk",
-            ) from error
-
     def _change(self, line: dict[str, Any], experiment_id: str) -> Experiment:
-        with self._changing():
+        with self._log.changing():
             self.get(experiment_id)
             return self._append(line, experiment_id)
 
     def _append(self, line: dict[str, Any], experiment_id: str) -> Experiment:
-        log = JsonLog(self._path, fs=self._fs)
-        try:
-            log.append([{"time": self._clock(), "experiment_id": experiment_id, **line}])
-            log.sync()
-        finally:
-            log.close()
+        self._log.append({"experiment_id": experiment_id, **line})
         return self.get(experiment_id)
 
 
