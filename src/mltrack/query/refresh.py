@@ -11,7 +11,16 @@ import pyarrow as pa
 from mltrack.entities import MetricSummary
 from mltrack.query.changes import find_changes, remove_marks
 from mltrack.query.schema import COLUMNS, RUN_TABLES
-from mltrack.query.snapshot import FolderTimes, KnownRun, KnownWriter, RunRows, read_run, still_fits
+from mltrack.query.snapshot import (
+    FolderTimes,
+    KnownRun,
+    KnownWriter,
+    RunRows,
+    metric_column,
+    read_run,
+    still_fits,
+    text_column,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -49,13 +58,15 @@ class Refresher:
         experiments: Callable[[], Mapping[str, Experiment]],
         *,
         clock: Callable[[], float] = time.monotonic,
+        now_ns: Callable[[], int] = time.time_ns,
         sweep_interval_s: float = SWEEP_INTERVAL_S,
     ) -> None:
-        """``experiments`` reads the workspace; ``clock`` gives seconds."""
+        """``experiments`` reads the workspace; ``clock`` gives seconds, ``now_ns`` those since the epoch in ns."""
         self.unreadable: dict[str, OSError] = {}
         self._layout = layout
         self._experiments = experiments
         self._clock = clock
+        self._now_ns = now_ns
         self._sweep_interval_s = sweep_interval_s
         self._next_sweep = -1.0
         self._open: dict[str, StoredRun] = {}
@@ -81,10 +92,10 @@ class Refresher:
             rows = list(self._read(ids, {} if full else _known_runs(con, ids)))
             _store(con, rows, watched.keys())
             if on_disk:
-                remove_marks(self._layout, {i: changes.marks.get(i, []) for i in ids}, rows, time.time_ns())
+                remove_marks(self._layout, {i: changes.marks.get(i, []) for i in ids}, rows, self._now_ns())
         if on_disk and changes.marks.keys() - changes.look:
             strays = {run_id: changes.marks[run_id] for run_id in changes.marks.keys() - changes.look}
-            remove_marks(self._layout, strays, [], time.time_ns())
+            remove_marks(self._layout, strays, [], self._now_ns())
         if sweep:
             self._next_sweep = self._clock() + self._sweep_interval_s
 
@@ -94,7 +105,7 @@ class Refresher:
             try:
                 if run is not None and (run_id not in known or not still_fits(run)):
                     run = None
-                rows = read_run(self._layout.run(run_id), known.get(run_id), run=run)
+                rows = read_run(self._layout.run(run_id), known.get(run_id), now_ns=self._now_ns(), run=run)
             except OSError as error:
                 self.unreadable[run_id] = error
                 continue
@@ -225,8 +236,8 @@ def _store_latest(con: duckdb.DuckDBPyConnection, changed: Iterable[RunRows]) ->
     if grown:
         keys = pa.table(
             {
-                "run_id": _strings([rows.run_id for rows in grown for _ in rows.summaries.by_key]),
-                "key": _strings([key for rows in grown for key in rows.summaries.by_key]),
+                "run_id": text_column([rows.run_id for rows in grown for _ in rows.summaries.by_key]),
+                "key": text_column([key for rows in grown for key in rows.summaries.by_key]),
             }
         )
         con.register("fresh", keys)
@@ -263,7 +274,7 @@ def _points_table(run_id: str, points: PointColumns) -> pa.Table:
     return pa.table(
         {
             "run_id": pa.repeat(run_id, len(points)),
-            "metric": _strings(list(points.keys)).take(pa.array(points.codes)),
+            "metric": metric_column(points).cast(pa.string()),
             "step": pa.array(points.steps),
             "time": pa.array(points.times),
             "value": pa.array(points.values),
@@ -283,7 +294,7 @@ def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[tuple[Any
         return
     columns = zip(COLUMNS[table].items(), zip(*rows, strict=True), strict=True)
     arrays = {
-        name: _strings(values) if kind == "VARCHAR" else pa.array(values, _ARROW[kind])
+        name: text_column(values) if kind == "VARCHAR" else pa.array(values, _ARROW[kind])
         for (name, kind), values in columns
     }
     _insert_table(con, table, pa.table(arrays))
@@ -293,12 +304,3 @@ def _insert_table(con: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) ->
     con.register("rows_in", rows)
     con.execute(f"INSERT INTO base.{table} SELECT * FROM rows_in")
     con.unregister("rows_in")
-
-
-def _strings(values: Sequence[str | None]) -> pa.Array:
-    """Text as Arrow; lone surrogates, which are no text to a database, as escapes."""
-    try:
-        return pa.array(values, pa.string())
-    except UnicodeEncodeError:
-        clean = [v if v is None else v.encode("utf-8", "backslashreplace").decode() for v in values]
-        return pa.array(clean, pa.string())

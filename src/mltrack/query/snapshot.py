@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pyarrow as pa
 
 from mltrack.errors import NotFoundError
 from mltrack.journal import SEAL_POINTS_MIN
@@ -16,20 +18,30 @@ from mltrack.store.stored_run import StoredRun
 from mltrack.store.summary import Summaries
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mltrack.segment import PointColumns
     from mltrack.store.fold import WriterState
     from mltrack.store.layout import RunFolder
 
-__all__ = ["PAST_ALL", "FolderTimes", "KnownRun", "KnownWriter", "RunRows", "folder_times", "read_run"]
+__all__ = [
+    "PAST_ALL",
+    "FolderTimes",
+    "KnownRun",
+    "KnownWriter",
+    "RunRows",
+    "folder_times",
+    "metric_column",
+    "read_run",
+    "still_fits",
+    "text_column",
+]
 
 RECENT_NS = 2_000_000_000
 """A folder changed so shortly ago may change again within the same tick of its clock: its time is not trusted yet."""
 
 FOREIGN_WRITER_SILENT_NS = 86_400_000_000_000
 """A writer without a lock, on another host and without an end, is taken for gone when silent for a day."""
-
 
 PAST_ALL = 1 << 48
 """A position after all points a writer could ever have."""
@@ -110,13 +122,13 @@ class RunRows:
         return any(writer.alive for writer in self.writers.values())
 
 
-def read_run(folder: RunFolder, known: KnownRun | None, *, run: StoredRun | None = None) -> RunRows:
+def read_run(folder: RunFolder, known: KnownRun | None, *, now_ns: int, run: StoredRun | None = None) -> RunRows:
     """Look at a run: what is new in it since ``known``. ``run`` is an earlier reading of the same run, gone on from.
 
     Raises:
         OSError: one of its files can't be read.
     """
-    times = trusted(folder_times(str(folder.path)), time.time_ns())  # before the files: what comes later shows
+    times = trusted(folder_times(str(folder.path)), now_ns)  # before the files: what comes later shows
     try:
         if run is None:
             run = StoredRun(folder)
@@ -135,6 +147,7 @@ def read_run(folder: RunFolder, known: KnownRun | None, *, run: StoredRun | None
     _take_points(run, known, alive, rows)
     for name in alive:
         _take_writer(run, name, alive, known.writers.get(name), rows)
+    rows.settled = {name for name, lives in alive.items() if not lives and _is_settled(run.state.writers[name], now_ns)}
     before = known.writers
     rows.facts = rows.anew or any(
         name not in before or before[name].events != writer.events for name, writer in rows.writers.items()
@@ -186,17 +199,15 @@ def _take_writer(
             after = dict.fromkeys(run.state.writers, PAST_ALL) | {name: 0}
             rows.kept += [piece for _, piece in run.read_points(after)]
     rows.writers[name] = KnownWriter(state.role, alive[name], state.ended, state.events, points, kept)
-    if not alive[name] and _is_settled(state):
-        rows.settled.add(name)
 
 
-def _is_settled(state: WriterState) -> bool:
+def _is_settled(state: WriterState, now_ns: int) -> bool:
     """Whether the writer is surely gone. Its events were read after that was found out, so nothing of it is missed."""
-    if state.alive or not state.opened:
+    if not state.opened:
         return False
     if state.locked or state.ended or state.host == socket.gethostname():
         return True
-    return time.time_ns() - state.last_time > FOREIGN_WRITER_SILENT_NS
+    return now_ns - state.last_time > FOREIGN_WRITER_SILENT_NS
 
 
 def still_fits(run: StoredRun) -> bool:
@@ -207,3 +218,18 @@ def still_fits(run: StoredRun) -> bool:
                 continue
         return False
     return True
+
+
+def metric_column(points: PointColumns) -> pa.DictionaryArray:
+    """The points' metrics as Arrow, with only the names that occur: a run may have many more."""
+    used, codes = np.unique(points.codes, return_inverse=True)
+    return pa.DictionaryArray.from_arrays(codes.astype(np.int32), text_column([points.keys[code] for code in used]))
+
+
+def text_column(values: Sequence[str | None]) -> pa.Array:
+    """Text as Arrow; lone surrogates, which are no text to a database, as escapes."""
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:
+        clean = [v if v is None else v.encode("utf-8", "backslashreplace").decode() for v in values]
+        return pa.array(clean, pa.string())

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mltrack.errors import CorruptionError, UsageError
-from mltrack.query.snapshot import PAST_ALL
+from mltrack.query.snapshot import PAST_ALL, metric_column
 from mltrack.store.layout import Layout
 from mltrack.store.stored_run import StoredRun
 
@@ -25,10 +25,11 @@ VIEWS = "runs, params, tags, metrics, latest_metrics, artifacts, experiments"
 _POINTS = re.compile(r"(?<!latest_)metrics", re.IGNORECASE)
 _PATTERN = re.compile(r"[*?\[\\]")  # what makes a file name a pattern to DuckDB, which has no way to quote it
 
+_TEXT = pa.dictionary(pa.int32(), pa.string())
 _UNSEALED = pa.schema(
     [
-        ("run_id", pa.string()),
-        ("metric", pa.string()),
+        ("run_id", _TEXT),
+        ("metric", _TEXT),
         ("step", pa.int64()),
         ("time", pa.int64()),
         ("value", pa.float64()),
@@ -142,16 +143,10 @@ def _unsealed(con: duckdb.DuckDBPyConnection, layout: Layout, *, all_points: boo
         run = StoredRun(layout.run(run_id))
         others = {name: PAST_ALL for name in run.state.writers if name not in positions}
         for _, points in run.read_points({**others, **positions}):
-            keys = pa.array(points.keys, pa.string())
-            columns = [
-                pa.repeat(run_id, len(points)),
-                keys.take(pa.array(points.codes)),
-                pa.array(points.steps),
-                pa.array(points.times),
-                pa.array(points.values),
-            ]
-            pieces.append(pa.Table.from_arrays(columns, schema=_UNSEALED))
-    return pa.concat_tables(pieces)
+            whose = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), len(points)), pa.array([run_id]))
+            columns = [whose, metric_column(points), points.steps, points.times, points.values]
+            pieces.append(pa.Table.from_arrays([pa.array(column) for column in columns], schema=_UNSEALED))
+    return pa.concat_tables(pieces).unify_dictionaries()
 
 
 def _literal(text: str) -> str:
