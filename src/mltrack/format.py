@@ -117,12 +117,12 @@ def encode_header(writer: str, first_seq: int) -> bytes:
 
 
 def decode_header(data: bytes) -> PointsHeader | None:
-    """The header in the first 64 bytes; None when it was never completed (a file cut or still all zeros).
+    """The header in the first 64 bytes; None when it was never completed (its checksum, the last 4, is not there).
 
     Raises:
         BadLine: the bytes are there but are no points header, or one of a newer version.
     """
-    if len(data) < HEADER_SIZE or not any(data[:HEADER_SIZE]):
+    if len(data) < HEADER_SIZE or not any(data[HEADER_SIZE - 4 : HEADER_SIZE]):
         return None
     magic, version, record_size, first_seq, _, writer, _, crc = _HEADER.unpack_from(data)
     if magic != MAGIC:

@@ -31,7 +31,7 @@ from mltrack.jsonlog import JsonLog
 from mltrack.values import as_float, check_key, integer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     import numpy as np
@@ -184,6 +184,8 @@ class PointJournal:
         """One point. ``time`` is in ns since the epoch; without it, now. ``step`` without a value is 0."""
         if time is None:
             time = time_ns()
+        elif type(time) is not int:
+            time = integer("time", time)
         try:
             number = self.numbers[key]
             if type(value) is not float:
@@ -204,6 +206,8 @@ class PointJournal:
         """One point for each key, all with the same step and time; all are checked before the first is stored."""
         if time is None:
             time = time_ns()
+        elif type(time) is not int:
+            time = integer("time", time)
         numbers = self.numbers
         stored = 0
         try:
@@ -232,23 +236,14 @@ class PointJournal:
         step = 0 if step is None else integer("step", step)
         time = integer("time", time)
         checked = [(check_key(key), as_float(key, value)) for key, value in points]
-        with self._alone() as alone:
-            if alone:
-                self._store(checked, step, time)
-            else:
-                self._deferred.append((checked, step, time))
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[bool]:
-        """Hold the lock. False for a signal handler that logs while its own thread does: stored when that is done."""
         with self.lock:
-            if self._busy:
-                yield False
+            if self._busy:  # a signal handler that logs while its own thread is in here: stored when that is done
+                self._deferred.append((checked, step, time))
                 return
             self._busy = True
             try:
                 self._check_open()
-                yield True
+                self._store(checked, step, time)
                 self._store_deferred()
             finally:
                 self._busy = False
@@ -271,12 +266,18 @@ class PointJournal:
         times: npt.NDArray[np.int64],
     ) -> None:
         """Many points of one metric in one go, then synced: on return they survive power loss."""
-        with self._alone() as alone:
-            if alone and len(values) >= SERIES_POINTS_MIN:
-                self._write_series(key, values, steps, times)
-            else:
+        with self.lock:
+            if self._busy or len(values) < SERIES_POINTS_MIN:
                 for step, time, value in zip(steps.tolist(), times.tolist(), values.tolist(), strict=True):
-                    self._deferred.append(([(key, value)], step, time))
+                    self._log_slowly([(key, value)], step, time)
+            else:
+                self._busy = True
+                try:
+                    self._check_open()
+                    self._write_series(key, values, steps, times)
+                    self._store_deferred()
+                finally:
+                    self._busy = False
         try:
             self.sync()
         except OSError as error:
