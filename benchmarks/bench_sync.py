@@ -3,8 +3,8 @@
     python benchmarks/bench_sync.py [--points N] [--no-peers]
 
 Promise: at least 70% of what the same server takes from the bare client over as many connections. Each round starts a
-server of its own on loopback (SQLite, one worker). The server is the limit, at some thousands of points a second; so the rate does
-not depend on how many points there are; --points 1000000 shows it, and takes a quarter of an hour.
+server of its own on loopback (SQLite, one worker). The server is the limit, at some thousands of points a second,
+so the rate does not depend on how many points there are; --points 1000000 shows it, and takes a quarter of an hour.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def median_of(measure: Callable[[], list[float]], rounds: int = ROUNDS) -> list[
 
 
 def require(package: str) -> None:
-    """Make a peer importable: where it is missing it is installed into a cache folder of its own, not beside mltrack."""
+    """Make a peer importable; where it is missing it is installed into a cache folder of its own."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mltrack-benchmarks"
     target = cache / f"py{sys.version_info[0]}{sys.version_info[1]}" / package
     with contextlib.suppress(ImportError):

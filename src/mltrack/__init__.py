@@ -6,6 +6,67 @@ package imports nothing else: each name is loaded where it is first used.
 
 from __future__ import annotations
 
+__all__ = [
+    "Artifact",
+    "BusyError",
+    "CorruptionError",
+    "Event",
+    "Experiment",
+    "FilterError",
+    "InvalidMetricError",
+    "InvalidPathError",
+    "MetricSummary",
+    "MltrackError",
+    "ModelVersion",
+    "NotFoundError",
+    "ParamConflictError",
+    "RegisteredModel",
+    "RemoteError",
+    "Run",
+    "RunData",
+    "RunInfo",
+    "RunStateError",
+    "Store",
+    "StoreError",
+    "StoreVersionError",
+    "StoredRun",
+    "UsageError",
+    "active_run",
+    "create_experiment",
+    "delete_experiment",
+    "delete_run",
+    "delete_tag",
+    "end_run",
+    "flush",
+    "get_artifact_uri",
+    "get_experiment",
+    "get_experiment_by_name",
+    "get_run",
+    "get_store",
+    "last_active_run",
+    "log",
+    "log_artifact",
+    "log_artifacts",
+    "log_dict",
+    "log_figure",
+    "log_image",
+    "log_metric",
+    "log_metrics",
+    "log_param",
+    "log_params",
+    "log_series",
+    "log_table",
+    "log_text",
+    "register_model",
+    "search_runs",
+    "set_experiment",
+    "set_experiment_tag",
+    "set_store",
+    "set_tag",
+    "set_tags",
+    "start_run",
+]
+
 TYPE_CHECKING = False  # typing's own is not imported for it: this file is all that a bare import costs
 
 _WHERE = {
@@ -26,7 +87,6 @@ _WHERE = {
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names.split()}
 
-__all__ = sorted(_MODULE_OF)
 
 if TYPE_CHECKING:
     from mltrack.entities import (
