@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mltrack.errors import FilterError, NotFoundError, UsageError
-from mltrack.query.filter import ATTRIBUTES, Parameters, compile_filter, parse_filter
+from mltrack.query.compile import Parameters, compile_filter
+from mltrack.query.filter import ATTRIBUTES, parse_filter
 from mltrack.reading import Store
 
 from .recorded import START_MS, write_run

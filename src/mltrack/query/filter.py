@@ -1,4 +1,4 @@
-"""MLflow's search grammar for runs: parsed here, without MLflow, into a small tree, and compiled to bound SQL.
+"""MLflow's search grammar for runs, parsed here, without MLflow, into a small tree.
 
 What parses means what it means to MLflow's SQL store, so the same filter gives the same runs. The differences:
 
@@ -15,13 +15,26 @@ As in MLflow, quotes can't be escaped: a value with one kind of quote in it is p
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from mltrack.errors import FilterError
 
-__all__ = ["ATTRIBUTES", "And", "Comparison", "Name", "Node", "Or", "Parameters", "compile_filter", "parse_filter"]
+__all__ = [
+    "ATTRIBUTE",
+    "ATTRIBUTES",
+    "METRIC",
+    "PARAM",
+    "TAG",
+    "And",
+    "Comparison",
+    "Name",
+    "Node",
+    "Or",
+    "Reader",
+    "parse_filter",
+]
 
 METRIC, PARAM, TAG, ATTRIBUTE = "metric", "param", "tag", "attribute"
 _ENTITIES = {
@@ -364,54 +377,3 @@ def parse_filter(text: str | None) -> Node | None:
     if text is not None and not isinstance(text, str):
         raise FilterError(f"{text!r} is no filter", hint="a filter is text: metrics.loss < 0.5")
     return _Filter(text or "").parse()
-
-
-# --- to SQL ----------------------------------------------------------------------------------------------------
-
-
-class Parameters:
-    """Values for a statement, each bound under a name of its own; nothing from outside is ever put into the text."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, object] = {}
-
-    def add(self, value: object) -> str:
-        """Bind a value; returns what stands for it in the statement."""
-        name = f"p{len(self.values)}"
-        self.values[name] = value
-        return f"${name}"
-
-
-_TABLES = {METRIC: "base.latest_metrics", PARAM: "base.params", TAG: "base.tags"}
-
-
-def compile_filter(node: Node, parameters: Parameters, attributes: dict[str, str]) -> str:
-    """A condition on ``runs`` for the WHERE clause. ``attributes`` gives the SQL for each of ATTRIBUTES."""
-    match node:
-        case And(parts):
-            return "(" + " AND ".join(compile_filter(part, parameters, attributes) for part in parts) + ")"
-        case Or(parts):
-            return "(" + " OR ".join(compile_filter(part, parameters, attributes) for part in parts) + ")"
-        case Comparison(Name(entity, key), comparator, value):
-            if entity == ATTRIBUTE:
-                return _condition(attributes[key], comparator, value, parameters)
-            return _by_key(entity, key, comparator, value, parameters)
-
-
-def _condition(column: str, comparator: str, value: float | str | Sequence[str] | None, parameters: Parameters) -> str:
-    if isinstance(value, tuple):
-        return f"{column} {comparator} ({', '.join(parameters.add(item) for item in value)})"
-    return f"{column} {comparator} {parameters.add(value)}"
-
-
-def _by_key(
-    entity: str, key: str, comparator: str, value: float | str | Sequence[str] | None, parameters: Parameters
-) -> str:
-    """A run passes when it has that key with such a value; one without the key passes only IS NULL."""
-    rows = f"SELECT run_id FROM {_TABLES[entity]} WHERE key = {parameters.add(key)}"
-    if comparator in _NULL:
-        return f"runs.run_id {'NOT IN' if comparator == 'IS NULL' else 'IN'} ({rows})"
-    condition = _condition("value", comparator, value, parameters)
-    if entity == METRIC:  # NaN differs from every number and compares with none; to DuckDB it is the greatest
-        condition = f"({condition} OR isnan(value))" if comparator == "!=" else f"{condition} AND NOT isnan(value)"
-    return f"runs.run_id IN ({rows} AND {condition})"

@@ -14,11 +14,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from mltrack.errors import FilterError, UsageError
-from mltrack.query.filter import ATTRIBUTE, METRIC, PARAM, TAG, Name, Parameters, Reader
+from mltrack.query.compile import TABLES, Parameters
+from mltrack.query.filter import ATTRIBUTE, METRIC, Name, Reader
 
 __all__ = ["Order", "after_token", "compile_order", "page_token", "parse_order_by"]
-
-_TABLES = {METRIC: "base.latest_metrics", PARAM: "base.params", TAG: "base.tags"}
 
 
 class Order(NamedTuple):
@@ -74,7 +73,7 @@ def compile_order(
             value = attributes[name.key]
             rank = f"({value} IS NULL)::INTEGER"
         else:
-            table, alias = _TABLES[name.entity], f"o{number}"
+            table, alias = TABLES[name.entity], f"o{number}"
             rows = f"SELECT run_id, value FROM {table} WHERE key = {parameters.add(name.key)}"
             joins.append(f"LEFT JOIN ({rows}) {alias} ON {alias}.run_id = runs.run_id")
             value = f"{alias}.value"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mltrack.entities import ACTIVE, DELETED, RunData, RunHead, RunInfo
 from mltrack.errors import NotFoundError, UsageError
-from mltrack.query.filter import Node, Parameters, compile_filter, parse_filter
+from mltrack.query.compile import Parameters, compile_filter
+from mltrack.query.filter import Node, parse_filter
 from mltrack.query.ordering import Order, after_token, compile_order, page_token, parse_order_by
 
 if TYPE_CHECKING:
