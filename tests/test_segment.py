@@ -1,0 +1,160 @@
+"""Segments: any points come back, any Parquet reader reads them, and damage is told, never taken for data."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mltrack.errors import CorruptionError
+from mltrack.segment import (
+    BLOCK_ROWS,
+    PointColumns,
+    read_blocks,
+    read_metric,
+    segment_name,
+    verify_segment,
+    write_segment,
+)
+
+INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
+KEYS = st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=6, unique=True)
+
+
+def columns(keys: list[str], rows: list[tuple[int, int, int, int, float]]) -> PointColumns:
+    codes, seqs, steps, times, values = (np.array(c) for c in zip(*rows, strict=True))
+    return PointColumns(keys, codes, seqs, steps, times, values.astype(float))
+
+
+def some(count: int, first: int = 0, metrics: int = 5) -> PointColumns:
+    at = np.arange(first, first + count)
+    values = np.random.default_rng(0).normal(size=count)
+    return PointColumns([f"m{n}" for n in range(metrics)], at % metrics, at, at // metrics, 10**18 + at * 1000, values)
+
+
+def rows_of(points: PointColumns) -> list[Any]:
+    keys = [points.keys[code] for code in points.codes]
+    values = [value.tobytes() for value in points.values]
+    return list(zip(keys, points.seqs.tolist(), points.steps.tolist(), points.times.tolist(), values, strict=True))
+
+
+def read_all(path: Path, first: int = 0) -> list[Any]:
+    return [row for block in read_blocks(path, first) for row in rows_of(block)]
+
+
+@given(st.data(), KEYS)
+def test_any_points_are_read_back_bit_for_bit(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, keys: list[str]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.parquet"
+    point = st.tuples(st.integers(0, len(keys) - 1), INT64, INT64, st.floats())
+    points = data.draw(st.lists(point, min_size=1, max_size=30))
+    first = data.draw(st.integers(0, 1 << 40))
+    held = columns(keys, [(code, first + n, *rest) for n, (code, *rest) in enumerate(points)])
+    assert write_segment(path, [held]) == len(points)
+    assert read_all(path) == rows_of(held)
+    verify_segment(path)
+    cut = first + len(points) // 2
+    assert read_all(path, cut) == rows_of(held)[len(points) // 2 :]
+    for key in keys:
+        table = read_metric(path, key)
+        wanted = [row[1:] for row in rows_of(held) if row[0] == key]
+        found = zip(
+            table.column("seq").to_pylist(),
+            table.column("step").to_pylist(),
+            table.column("time").cast("int64").to_pylist(),
+            [value.tobytes() for value in table.column("value").to_numpy()],
+            strict=True,
+        )
+        assert list(found) == wanted
+    assert read_metric(path, "no such").num_rows == 0
+
+
+def test_blocks_are_read_in_the_order_of_logging(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    blocks = [some(100_000, 0), some(100_000, 100_000), some(50_000, 200_000)]
+    assert write_segment(path, blocks) == 250_000
+    seqs = np.concatenate([block.seqs for block in read_blocks(path)])
+    assert (seqs == np.arange(250_000)).all()
+    assert all(len(block) <= BLOCK_ROWS for block in read_blocks(path))
+    assert [len(block) for block in read_blocks(path, 199_999)] == [1, 50_000]
+    table = read_metric(path, "m3")
+    assert table.column("seq").to_pylist() == list(range(3, 250_000, 5))
+
+
+def test_plain_parquet_readers_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    write_segment(path, [some(3000)])
+    table = pq.read_table(path)
+    assert table.column_names == ["metric", "seq", "step", "time", "value"]
+    assert table.sort_by("seq").column("metric").to_pylist()[:6] == ["m0", "m1", "m2", "m3", "m4", "m0"]
+    assert sorted(table.column("seq").to_pylist()) == list(range(3000))
+
+
+def test_noisy_values_take_nine_bytes_a_point(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    write_segment(path, [some(200_000)])
+    assert path.stat().st_size <= 9 * 200_000
+
+
+def outcome(path: Path) -> Any:
+    """What a reader gets: the rows, or that the file is damaged. Anything else is an error of the reader."""
+    try:
+        return read_all(path), [read_metric(path, f"m{n}").to_pydict() for n in range(5)]
+    except CorruptionError as error:
+        assert error.path == str(path)
+        assert str(path) in str(error)
+        return "damaged"
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> tuple[Path, bytes]:
+    path = tmp_path / "a.parquet"
+    write_segment(path, [some(60)])
+    return path, path.read_bytes()
+
+
+def test_a_changed_bit_anywhere_is_told_and_never_read_as_another_value(small: tuple[Path, bytes]) -> None:
+    path, data = small
+    wanted = outcome(path)
+    chance = random.Random(5)
+    told = 0
+    for at in range(len(data)):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :])
+        with pytest.raises(CorruptionError):
+            verify_segment(path)
+        if at % 2:
+            found = outcome(path)
+            told += found == "damaged"
+            assert found in (wanted, "damaged")
+    assert told > len(data) // 4
+
+
+def test_a_file_cut_anywhere_is_told(small: tuple[Path, bytes]) -> None:
+    path, data = small
+    for end in range(len(data)):
+        path.write_bytes(data[:end])
+        with pytest.raises(CorruptionError):
+            next(iter(read_blocks(path)))
+        if end % 50 == 0:
+            for call in (verify_segment, lambda held: read_metric(held, "m0")):
+                with pytest.raises(CorruptionError):
+                    call(path)
+
+
+def test_a_segment_that_is_gone_is_a_missing_file(tmp_path: Path) -> None:
+    for call in (verify_segment, lambda path: read_metric(path, "a"), lambda path: list(read_blocks(path))):
+        with pytest.raises(FileNotFoundError):
+            call(tmp_path / "none.parquet")
+
+
+def test_names_say_writer_and_seqs() -> None:
+    assert segment_name("0123456789abcdef.0-41.parquet") == ("0123456789abcdef", 0, 41)
+    for other in (".0123456789abcdef.5.parquet.tmp", "0123456789abcdef.0-1.parquet.tmp", "x.0-1.parquet", ""):
+        assert segment_name(other) is None
