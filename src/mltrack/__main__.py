@@ -1,6 +1,8 @@
 """``python -m mltrack``: the command line."""
 
+import sys
+
 from mltrack.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -112,13 +112,13 @@ class _Csv:
         self._writer.close()
 
 
-def _writer(sink: IO[bytes], form: str, schema: pa.Schema) -> _Writer:
+def _writer(sink: IO[bytes], form: str, schema: pa.Schema) -> closing[_Writer]:
+    """What puts tables into ``sink``; it is closed also where something fails, as Arrow's own must be."""
     if form == "csv":
-        return _Csv(sink, schema)
+        return closing(_Csv(sink, schema))
     if form == "json":
-        return _JsonLines(sink)
-    writer: _Writer = pq.ParquetWriter(sink, schema, compression="zstd")
-    return writer
+        return closing(_JsonLines(sink))
+    return closing(pq.ParquetWriter(sink, schema, compression="zstd"))
 
 
 def export_folder(
@@ -141,11 +141,9 @@ def export_folder(
             stack.callback(fs.unlink, path)
         with ExitStack() as files:
             sinks = {name: files.enter_context(open(path, "xb")) for name, path in temporary.items()}
-            writers = {name: _writer(sinks[name], form, SCHEMAS[name]) for name in SCHEMAS}
+            writers = {name: files.enter_context(_writer(sinks[name], form, SCHEMAS[name])) for name in SCHEMAS}
             for run in runs:
                 _write_run(run, writers, report)
-            for writer in writers.values():
-                writer.close()
         for name, path in temporary.items():
             fs.publish(path, targets[name])
     return report
@@ -211,11 +209,10 @@ def _disk_errors(place: Path) -> Iterator[None]:
 
 
 def _write_points(runs: Iterable[StoredRun], sink: IO[bytes], form: str, report: ExportReport) -> None:
-    writer = _writer(sink, form, SCHEMAS["metrics"])
-    for run in runs:
-        report.runs += 1
-        _write_run_points(run, writer, report)
-    writer.close()
+    with _writer(sink, form, SCHEMAS["metrics"]) as writer:
+        for run in runs:
+            report.runs += 1
+            _write_run_points(run, writer, report)
 
 
 def _write_run(run: StoredRun, writers: dict[str, _Writer], report: ExportReport) -> None:

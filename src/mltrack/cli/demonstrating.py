@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["demo"]
 
 FOLDER = "mltrack-demo"
+UI_PORT = 5000
 
 
 @command("demo", "See it all work, in about a minute.", "mltrack demo --no-sync --points 2000 --discard")
@@ -250,20 +252,29 @@ def _facts_of(recording: Recording) -> dict[str, Any]:
 def _say_where(folder: Path, store: Store, *, synced: bool) -> None:
     from mltrack.demo.server import server_command
 
-    place = shlex.quote(_short(store.path))
+    place, python, called = shlex.quote(_short(store.path)), _again(Path(sys.executable)), Path(sys.argv[0])
+    mltrack = _again(called) if called.name == "mltrack" else f"{python} -m mltrack"
     print()
     print(click.style("Where to look next", bold=True) if is_terminal() else "Where to look next")
     lines = [
-        (f"mltrack --store {place} ls", "the runs"),
-        (f"mltrack --store {place} metrics h32-lr0.01 val_loss", "a curve"),
-        (f"mltrack --store {place} compare h8-lr0.01 h32-lr0.01", "two of them side by side"),
+        (f"{mltrack} --store {place} ls", "the runs"),
+        (f"{mltrack} --store {place} metrics h32-lr0.01 val_loss", "a curve"),
+        (f"{mltrack} --store {place} compare h8-lr0.01 h32-lr0.01", "two of them side by side"),
     ]
     if synced:
-        words = [Path(sys.executable).name, *server_command(folder / "mlflow", 5000)]
-        lines.append((shlex.join(words), "the same in MLflow's UI, at http://127.0.0.1:5000"))
+        line = f"{python} {shlex.join(server_command(folder / 'mlflow', UI_PORT))}"
+        lines.append((line, f"the same in MLflow's UI, at http://127.0.0.1:{UI_PORT}"))
     lines.append((f"rm -r {shlex.quote(_short(folder))}", "remove all that the demo made"))
     for line, what in lines:
         print(f"   # {what}\n   {line}")
+
+
+def _again(program: Path) -> str:
+    """How the user can call a program again: by its name where that finds it, else by its path."""
+    found = shutil.which(program.name)
+    if found is not None and Path(found) == program.absolute():
+        return program.name
+    return shlex.quote(_short(program.absolute()))
 
 
 def _short(path: Path) -> str:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from mltrack.entities import RunData, RunInfo
     from mltrack.reading import Store
+    from mltrack.store.stored_run import StoredRun
 
 __all__ = ["Found", "find_runs", "iterate_runs", "run_facts"]
 
@@ -60,13 +61,12 @@ def find_runs(
             return found
 
 
-def iterate_runs(store: Store, names: Sequence[str]) -> Iterator[Any]:
-    """The runs named, each once, all resolved before the first is given; without names all that are not deleted."""
-    if names:
-        ids = list(dict.fromkeys(map(store.resolve, names)))
-        yield from [store.run(run_id) for run_id in ids]
-    else:
-        yield from (run for run in store.runs() if run.info.lifecycle_stage == "active")
+def iterate_runs(store: Store, names: Sequence[str]) -> Iterator[StoredRun]:
+    """The runs named, each once, all resolved when this returns; without names all that are not deleted."""
+    if not names:
+        return (run for run in store.runs() if run.info.lifecycle_stage == "active")
+    ids = list(dict.fromkeys(map(store.resolve, names)))
+    return iter([store.run(run_id) for run_id in ids])
 
 
 def run_facts(run: Found, points: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ __all__ = ["free_port", "mlflow_server", "server_command"]
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0
 LOG_LINES_SHOWN = 15
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def free_port() -> int:
@@ -63,27 +65,52 @@ def mlflow_server(folder: Path, port: int | None = None) -> Iterator[str]:
     port = port or free_port()
     url = f"http://127.0.0.1:{port}"
     log = folder / "server.log"
-    with open(log, "ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, *server_command(folder, port)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            env=_environment(),
-            start_new_session=True,
-        )
+    process: subprocess.Popen[bytes] | None = None
     try:
+        with open(log, "ab") as output, _undisturbed():
+            process = subprocess.Popen(
+                [sys.executable, *server_command(folder, port)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=_environment(),
+                start_new_session=True,
+            )
         _wait_until_healthy(process, url, log)
         yield url
     finally:
-        _stop(process)
+        if process is not None:
+            _stop(process)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold back Ctrl-C and the like until the body is done: right after a start they would leave a server behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: held.append(number)) for number in ENDING_SIGNALS}
+    try:
+        yield
+    finally:
+        for ending, handler in before.items():
+            signal.signal(ending, handler)
+    for number in held:
+        signal.raise_signal(number)
 
 
 def _environment() -> dict[str, str]:
-    """This process's own, without what would point MLflow elsewhere, and with MLflow's telemetry off."""
+    """This process's own, without what would point MLflow elsewhere, its telemetry and its job runners off."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "_MLFLOW_"))}
-    return {**kept, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "PYTHONWARNINGS": "ignore"}
+    return {
+        **kept,
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PYTHONWARNINGS": "ignore",
+    }
 
 
 def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

@@ -1,0 +1,215 @@
+"""The shell around the commands: help, loading, exit codes, errors, pipes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import click
+import pytest
+
+from mltrack.cli.app import _MODULE_OF, main
+from mltrack.cli.app import cli as group
+from mltrack.cli.exits import EXIT_CODES, exit_code
+from mltrack.errors import (
+    BusyError,
+    CorruptionError,
+    FilterError,
+    InvalidPathError,
+    MltrackError,
+    NotFoundError,
+    RemoteError,
+    RunStateError,
+    StoreVersionError,
+)
+from mltrack.reading import Store
+
+from .conftest import Cli
+
+REPOSITORY = Path(__file__).parents[2]
+CONTEXT = click.Context(group, info_name="mltrack")
+
+
+def commands() -> list[click.Command]:
+    """Every command that can be run, those below groups too."""
+    found: list[click.Command] = []
+    left = [group.get_command(CONTEXT, name) for name in group.list_commands(CONTEXT)]
+    while left:
+        command = left.pop()
+        if isinstance(command, click.Group):
+            left += command.commands.values()
+        elif command is not None:
+            found.append(command)
+    return found
+
+
+def own_examples() -> list[str]:
+    named = [group.get_command(CONTEXT, name) for name in _MODULE_OF]
+    return [line for command in named for line in getattr(command, "examples", ())]
+
+
+def python(*args: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *args], capture_output=True, text=True, timeout=60, **kwargs)  # type: ignore[call-overload, no-any-return]
+
+
+def test_the_help_lists_every_command_and_every_exit_code(cli: Cli) -> None:
+    said = cli("--help")
+    assert said.code == 0
+    for name in group.list_commands(CONTEXT):
+        assert f"\n  {name} " in said.out
+    for code in EXIT_CODES:
+        assert f"\n  {code} " in said.out
+
+
+def test_the_page_on_the_command_line_lists_every_command_and_every_exit_code() -> None:
+    page = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
+    for name in group.list_commands(CONTEXT):
+        assert f"`mltrack {name}" in page
+    for code, text in EXIT_CODES.items():
+        assert f"| {code} | {text} |" in page
+
+
+@pytest.mark.parametrize("command", commands(), ids=lambda command: command.name)
+def test_every_help_ends_with_an_example(command: click.Command) -> None:
+    context = click.Context(command, info_name=command.name)
+    assert command.get_help(context).strip().splitlines()[-1].strip().startswith("mltrack ")
+
+
+@pytest.mark.parametrize("line", own_examples())
+def test_every_example_runs(line: str, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(shlex.split(line)[1:]) == 0, capsys.readouterr().err
+
+
+def test_help_imports_neither_duckdb_nor_pyarrow_nor_mlflow() -> None:
+    code = "import sys; from mltrack.cli import main; main(['--help']); print(*sys.modules)"
+    done = python("-c", code)
+    assert not {"duckdb", "pyarrow", "mlflow", "pandas"} & set(done.stdout.split())
+
+
+def test_the_store_may_be_named_before_and_after_the_command(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    assert main(["--store", str(store.path), "ls"]) == 0
+    assert main(["ls", "--store", str(store.path)]) == 0
+    monkeypatch.setenv("MLTRACK_STORE", str(store.path))
+    assert main(["ls"]) == 0
+
+
+def test_without_a_store_named_the_nearest_one_upward_is_taken(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    below = store.path.parent / "a" / "b"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    assert main(["ls"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MltrackError("x"), 1),
+        (RunStateError("x"), 1),
+        (FilterError("x"), 2),
+        (InvalidPathError("x"), 2),
+        (click.UsageError("x"), 2),
+        (NotFoundError("x"), 4),
+        (StoreVersionError("x"), 5),
+        (CorruptionError("x", path="x"), 5),
+        (BusyError("x"), 6),
+        (RemoteError("x"), 7),
+        (KeyboardInterrupt(), 130),
+        (BrokenPipeError(), 141),
+        (OSError(5, "x"), 1),
+    ],
+)
+def test_each_kind_of_error_has_its_documented_exit_code(error: BaseException, code: int) -> None:
+    assert exit_code(error) == code
+    assert code in EXIT_CODES
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "named"),
+    [
+        ("show nosuchrun", 4, "nosuchrun"),
+        ("show spirals", 4, "spirals"),
+        ("ls --filter 'metrics.loss <'", 2, "metrics.loss <"),
+        ("ls --order-by 'metrics.loss UPWARD'", 2, "UPWARD"),
+        ("ls --experiment nosuch", 4, "nosuch"),
+        ("metrics spirals-1 nosuch", 4, "nosuch"),
+        ("sql 'SELECT * FROM nosuch'", 2, "nosuch"),
+        ("sql 'DROP VIEW runs'", 2, ""),
+        ("compare spirals-1", 2, "one run"),
+        ("export", 2, "--all"),
+        ("nosuchcommand", 2, "nosuchcommand"),
+        ("ls --nosuchoption", 2, "nosuchoption"),
+    ],
+)
+def test_a_mistake_gets_one_line_that_names_it_a_hint_and_no_traceback(
+    line: str, code: int, named: str, cli: Cli
+) -> None:
+    said = cli(*shlex.split(line))
+    assert said.code == code
+    assert not said.out
+    errors = [text for text in said.err.splitlines() if text.startswith("error: ")]
+    assert len(errors) == 1
+    assert named in errors[0]
+    assert "hint: " in said.err
+    assert "Traceback" not in said.err
+
+
+def test_a_place_without_a_store_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--store", str(tmp_path / "none"), "ls"]) == 4
+    assert f"no mltrack store at {tmp_path / 'none'}" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_ends_the_command_quietly(store: Store) -> None:
+    line = ["--store", str(store.path), "export", "--all", "-o", "-"]
+    code = f"import sys; from mltrack.cli import main; sys.exit(main({line!r}))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, timeout=60)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_an_interrupt_ends_a_following_tail_quietly(store: Store) -> None:
+    code = f"""
+        import sys
+        from mltrack import fluent
+        from mltrack.cli import main
+        fluent.set_store({str(store.path)!r})
+        fluent.start_run(run_name="endless").log_metric("loss", 1.0)
+        sys.exit(main(["--store", {str(store.path)!r}, "tail", "-f", "endless"]))
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert "loss" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not said.strip()
+
+
+def test_a_package_whose_commands_cannot_be_loaded_is_told_of_and_left_out(tmp_path: Path) -> None:
+    (tmp_path / "odd-1.dist-info").mkdir()
+    (tmp_path / "odd-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1\n")
+    (tmp_path / "odd-1.dist-info" / "entry_points.txt").write_text(
+        "[mltrack.commands]\nodd = no_such_module:commands\n"
+    )
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from mltrack.cli import main; sys.exit(main(['--help']))"
+    )
+    done = python("-c", code)
+    assert done.returncode == 0
+    assert "no_such_module" in done.stderr
+    assert "\n  ls " in done.stdout
+
+
+def test_the_version_is_said(cli: Cli) -> None:
+    said = cli("--version")
+    assert said.code == 0
+    assert said.out.startswith("mltrack ")

@@ -1,0 +1,94 @@
+"""init, rm, restore and seal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+from mltrack import fluent
+from mltrack.cli import main
+from mltrack.reading import Store
+
+from .conftest import Cli
+
+
+def names(cli: Cli, *args: str) -> list[str]:
+    return sorted(run["run_name"] for run in cli("ls", "--json", *args).json)
+
+
+def test_init_makes_a_store_and_leaves_one_that_is_there(cli: Cli, tmp_path: Path) -> None:
+    said = cli("init", str(tmp_path / "new"), "--json").json
+    assert said["made"] is True
+    again = cli("init", str(tmp_path / "new"), "--json").json
+    assert again == {**said, "made": False}
+    assert cli("init", "/proc/nowhere").code == 5
+
+
+def test_init_without_a_path_makes_one_here(tmp_path: Path, monkeypatch: object, store: Store) -> None:
+    here = tmp_path / "project"
+    here.mkdir()
+    monkeypatch.chdir(here)  # type: ignore[attr-defined]
+    assert main(["init"]) == 0
+    assert (here / ".mltrack" / "store.json").is_file()
+
+
+def test_rm_marks_as_deleted_and_restore_brings_back(cli: Cli) -> None:
+    assert cli("rm", "spirals-1", "spirals-2").code == 0
+    assert names(cli) == ["spirals-3"]
+    assert names(cli, "--deleted") == ["spirals-1", "spirals-2"]
+    assert cli("restore", "spirals-1").code == 0
+    assert names(cli) == ["spirals-1", "spirals-3"]
+
+
+def test_rm_with_one_wrong_name_changes_nothing(cli: Cli) -> None:
+    assert cli("rm", "spirals-1", "nosuch").code == 4
+    assert len(names(cli)) == 3
+
+
+def test_rm_purge_removes_the_folder_for_good(cli: Cli, store: Store) -> None:
+    run = store.run("spirals-1")
+    assert cli("rm", "--purge", "--yes", "spirals-1").code == 0
+    assert not run.folder.path.exists()
+    assert names(cli) == ["spirals-2", "spirals-3"]
+    assert names(cli, "--deleted") == []
+    assert cli("check").code == 0
+
+
+def test_rm_purge_removes_nothing_unless_it_is_confirmed(cli: Cli, store: Store, monkeypatch: object) -> None:
+    import io
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))  # type: ignore[attr-defined]
+    assert cli("rm", "--purge", "spirals-1").code == 2
+    assert len(names(cli)) == 3
+
+
+def test_rm_purge_refuses_a_live_run(cli: Cli, store: Store) -> None:
+    fluent.set_store(store.path)
+    run = fluent.start_run(run_name="live")
+    said = cli("rm", "--purge", "--yes", "live")
+    assert said.code == 1
+    assert "is being recorded" in said.err
+    run.log_metric("loss", 1.0)
+    run.end()
+    assert "live" in names(cli)
+
+
+def test_seal_turns_what_a_crashed_process_left_into_a_segment(cli: Cli, store: Store) -> None:
+    code = f"""
+        import os
+        from mltrack import fluent
+        fluent.set_store({str(store.path)!r})
+        run = fluent.start_run(run_name="dead")
+        for step in range(5000):
+            run.log_metric("loss", 1 / (step + 1), step)
+        os._exit(1)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], timeout=60)
+    run = store.run("dead")
+    assert cli("seal", "--json").json == {run.run_id: 5000}
+    assert [path.suffix for path in run.folder.segments.iterdir()] == [".parquet"]
+    assert not list(run.folder.points.iterdir())
+    assert cli("seal", "--json").json == {}
+    assert cli("show", "dead", "--json").json["metrics"]["loss"]["count"] == 5000

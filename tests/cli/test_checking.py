@@ -1,0 +1,42 @@
+"""check, as a command."""
+
+from __future__ import annotations
+
+from mltrack.reading import Store
+
+from .conftest import Cli
+
+
+def test_check_of_a_sound_store_says_so(cli: Cli) -> None:
+    said = cli("check")
+    assert said.code == 0
+    assert said.out.startswith("all is sound: 3 runs, 63 points, 3 artifacts")
+
+
+def test_check_says_what_is_wrong_where_and_ends_with_1(cli: Cli, store_with_damage: str) -> None:
+    said = cli("check")
+    assert said.code == 1
+    assert f"error: {store_with_damage}" in said.out
+    found = cli("check", "--json").json
+    assert found["sound"] is False
+    assert found["findings"][0]["path"] == store_with_damage
+    assert found["findings"][0]["advice"]
+
+
+def test_check_of_some_runs_reads_only_these(cli: Cli, store_with_damage: str, store: Store) -> None:
+    sound = next(run.info.run_name for run in store.runs() if run.run_id not in store_with_damage)
+    assert cli("check", sound).code == 0
+    assert cli("check", "nosuch").code == 4
+
+
+def test_check_of_no_store_says_so(cli: Cli, tmp_path: object) -> None:
+    assert cli("check", "--store", f"{tmp_path}/none").code == 4
+
+
+def test_check_goes_on_where_store_json_is_damaged(cli: Cli, store: Store) -> None:
+    path = store.path / "store.json"
+    path.write_bytes(path.read_bytes()[:-10])
+    said = cli("check")
+    assert said.code == 1
+    assert "store.json" in said.out
+    assert "3 runs, 63 points" in said.out

@@ -1,0 +1,44 @@
+"""compare."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from mltrack.cli.comparing import best_of
+from mltrack.reading import Store
+
+from .conftest import Cli
+
+
+def test_compare_shows_params_that_differ_and_marks_the_best_metric(cli: Cli, store: Store) -> None:
+    said = cli("compare", "spirals-1", "spirals-3", "--json").json
+    assert said["params"] == {"layers": ["1", "3"], "lr": ["0.1", "0.2"]}
+    assert said["best"] == {"accuracy": [store.run("spirals-3").run_id], "loss": [store.run("spirals-3").run_id]}
+    lines = cli("compare", "spirals-1", "spirals-3").out.splitlines()
+    assert next(line for line in lines if line.startswith("accuracy")).endswith("0.75 *")
+
+
+def test_params_that_are_the_same_are_shown_with_all(cli: Cli) -> None:
+    assert "lr" not in cli("compare", "spirals-1", "spirals-2", "--json").json["params"]
+    assert cli("compare", "spirals-1", "spirals-2", "--all", "--json").json["params"]["lr"] == ["0.1", "0.1"]
+
+
+@pytest.mark.parametrize(
+    ("key", "row", "least", "most", "best"),
+    [
+        ("val_loss", [2.0, 1.0, 1.0], [], [], [1, 2]),
+        ("accuracy", [0.5, None, 0.9], [], [], [2]),
+        ("throughput", [1.0, 2.0], ["throughput"], [], [0]),
+        ("whatever", [1.0, 2.0], [], [], []),
+        ("whatever", [1.0, 2.0], [], ["whatever"], [1]),
+        ("loss", [1.0, 1.0], [], [], []),
+        ("loss", [math.nan, 1.0, 2.0], [], [], [1]),
+        ("loss", [None, 1.0], [], [], []),
+    ],
+)
+def test_the_best_value_is_found_where_its_direction_is_known(
+    key: str, row: list[float | None], least: list[str], most: list[str], best: list[int]
+) -> None:
+    assert best_of(key, row, least, most) == best

@@ -1,0 +1,46 @@
+"""Shell completion."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mltrack.reading import Store
+
+from .conftest import Cli
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_of_each_shell_is_printed(shell: str, cli: Cli) -> None:
+    said = cli("completion", shell)
+    assert said.code == 0
+    assert "_MLTRACK_COMPLETE" in said.out
+
+
+def completed(store: Store, line: str) -> set[str]:
+    words = line.split(" ")
+    environment = {
+        **os.environ,
+        "MLTRACK_STORE": str(store.path),
+        "_MLTRACK_COMPLETE": "bash_complete",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    code = "from mltrack.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    return {answer.partition(",")[2] for answer in done.stdout.splitlines() if answer}
+
+
+def test_commands_run_names_and_run_ids_are_completed(store: Store) -> None:
+    run_id = store.run("spirals-2").run_id
+    assert completed(store, "mltrack com") == {"compare", "completion"}
+    assert completed(store, "mltrack show spi") == {"spirals-1", "spirals-2", "spirals-3"}
+    assert run_id in completed(store, f"mltrack show {run_id[:6]}")
+
+
+def test_without_a_store_nothing_is_completed_and_nothing_complains(store: Store) -> None:
+    (store.path / "store.json").unlink()
+    assert completed(store, "mltrack show spi") == set()

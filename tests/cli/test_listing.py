@@ -1,0 +1,135 @@
+"""ls and show."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from mltrack import fluent
+from mltrack.reading import Store
+
+from .conftest import Cli
+from .terminal import in_terminal
+
+
+def test_ls_prints_whole_ids_and_names_in_a_pipe_newest_first(cli: Cli, store: Store) -> None:
+    lines = cli("ls").out.splitlines()
+    assert lines[0].split()[:4] == ["id", "name", "experiment", "status"]
+    assert [line.split()[1] for line in lines[1:]] == ["spirals-3", "spirals-2", "spirals-1"]
+    assert {line.split()[0] for line in lines[1:]} == set(store.run_ids())
+    assert all(line == line.rstrip() and "\x1b" not in line for line in lines)
+
+
+def test_ls_names_are_never_cut_in_a_pipe(cli: Cli, store: Store) -> None:
+    name = "a-very-" * 40 + "long-name"
+    fluent.set_store(store.path)
+    fluent.start_run(run_name=name).end()
+    assert name in cli("ls").out
+
+
+def test_ls_json_holds_facts_metrics_params_and_tags(cli: Cli, store: Store) -> None:
+    runs = cli("ls", "--json").json
+    newest = runs[0]
+    assert newest["run_name"] == "spirals-3"
+    assert newest["points"] == 21
+    assert newest["metrics"] == {"loss": 1 / 22, "accuracy": 0.75}
+    assert newest["params"] == {"lr": "0.2", "layers": "3"}
+    assert newest["tags"]["team"] == "red"
+
+
+@pytest.mark.parametrize(
+    ("args", "names"),
+    [
+        (["--filter", "params.lr = '0.2'"], ["spirals-3"]),
+        (["--filter", "metrics.accuracy < 0.6", "--order-by", "metrics.accuracy"], ["spirals-1", "spirals-2"]),
+        (["--limit", "1"], ["spirals-3"]),
+        (["--experiment", "Default"], []),
+        (["--deleted"], []),
+    ],
+)
+def test_ls_selects_and_orders(args: list[str], names: list[str], cli: Cli) -> None:
+    assert [run["run_name"] for run in cli("ls", "--json", *args).json] == names
+
+
+def test_ls_tells_when_there_are_more_and_when_there_are_none(cli: Cli) -> None:
+    assert "there are more" in cli("ls", "--limit", "2").err
+    assert "no runs that match" in cli("ls", "--filter", "metrics.loss > 9").err
+
+
+def test_ls_shows_the_columns_that_are_asked_for(cli: Cli) -> None:
+    lines = cli("ls", "--columns", "accuracy,params.lr,tags.team,layers").out.splitlines()
+    assert lines[0].split()[-4:] == ["accuracy", "params.lr", "tags.team", "layers"]
+    assert lines[1].split()[-4:] == ["0.75", "0.2", "red", "3"]
+
+
+def test_ls_shows_a_run_whose_process_died_as_crashed_and_a_live_one_as_running(cli: Cli, store: Store) -> None:
+    code = f"""
+        import os
+        from mltrack import fluent
+        fluent.set_store({str(store.path)!r})
+        fluent.start_run(run_name="dead").log_metric("loss", 1.0)
+        os._exit(1)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], timeout=60)
+    fluent.set_store(store.path)
+    live = fluent.start_run(run_name="live")
+    lines = {line.split()[1]: line.split()[3] for line in cli("ls").out.splitlines()}
+    live.end()
+    assert (lines["dead"], lines["live"]) == ("CRASHED", "RUNNING")
+
+
+def test_ls_in_a_terminal_has_short_ids_and_children_below_their_parent(store: Store) -> None:
+    fluent.set_store(store.path)
+    with fluent.start_run(run_name="parent"):
+        for name in ("first", "second"):
+            with fluent.start_run(run_name=name, nested=True):
+                pass
+    shown = in_terminal(store.path, "ls", width=100)
+    names = [
+        line.split("  ")[1].strip()
+        for line in shown.splitlines()
+        if line.startswith(tuple(i[:8] for i in store.run_ids()))
+    ]
+    assert names[:3] == ["parent", "└ first", "└ second"]
+
+
+def test_no_line_in_a_terminal_is_wider_than_it(store: Store) -> None:
+    fluent.set_store(store.path)
+    fluent.start_run(run_name="long-" * 40).end()
+    for args in (["ls"], ["metrics", "spirals-1"], ["metrics", "spirals-1", "loss"], ["show", "spirals-1"]):
+        assert max(map(len, in_terminal(store.path, *args, width=90).splitlines())) <= 90
+
+
+def test_show_tells_everything_of_a_run(cli: Cli) -> None:
+    said = cli("show", "spirals-1")
+    assert said.code == 0
+    for part in ("FINISHED", "layers", "team", "notes/hello.txt", "accuracy", "create"):
+        assert part in said.out
+
+
+def test_show_json_holds_summaries_artifacts_and_writers(cli: Cli, store: Store) -> None:
+    run = cli("show", "spirals-1", "--json").json
+    assert run["metrics"]["loss"]["count"] == 20
+    assert run["metrics"]["loss"]["max"] == 1.0
+    assert run["artifacts"][0]["path"] == "notes/hello.txt"
+    assert run["artifacts"][0]["size"] == 5
+    assert run["writers"][0]["position"]["points"] == 21
+
+
+def test_show_takes_an_id_and_its_first_digits(cli: Cli, store: Store) -> None:
+    run_id = store.run("spirals-2").run_id
+    assert cli("show", run_id, "--json").json["run_name"] == "spirals-2"
+    assert cli("show", run_id[:12], "--json").json["run_name"] == "spirals-2"
+
+
+def test_text_that_would_break_a_line_or_drive_the_terminal_is_made_harmless(cli: Cli, store: Store) -> None:
+    fluent.set_store(store.path)
+    run = fluent.start_run(run_name="odd\nname")
+    run.set_tag("evil", "\x1b[31mred\x07 [bold]x[/bold]")
+    run.end()
+    assert "odd⏎name" in cli("ls").out
+    assert "\x1b[31m" not in cli("show", run.run_id).out
+    assert "[bold]x[/bold]" in in_terminal(store.path, "show", run.run_id)

@@ -1,0 +1,71 @@
+"""sql and export."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from mltrack.cli import main
+from mltrack.reading import Store
+
+from .conftest import Cli
+
+QUERY = "SELECT run_name, value FROM latest_metrics JOIN runs USING (run_id) WHERE key = 'accuracy' ORDER BY value"
+
+
+def test_sql_prints_a_table_json_and_csv(cli: Cli) -> None:
+    assert [line.split() for line in cli("sql", QUERY).out.splitlines()][1] == ["spirals-1", "0.25"]
+    assert cli("sql", QUERY, "--json").json[2] == {"run_name": "spirals-3", "value": 0.75}
+
+
+def test_sql_csv_goes_to_the_standard_output(store: Store, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert main(["sql", QUERY, "--csv"]) == 0
+    said = capfdbinary.readouterr().out.decode()
+    assert list(csv.reader(io.StringIO(said)))[1] == ["spirals-1", "0.25"]
+
+
+def test_export_of_all_makes_a_folder_of_tables(cli: Cli, tmp_path: Path) -> None:
+    said = cli("export", "--all", "-o", "out/", "--json").json
+    assert (said["runs"], said["points"]) == (3, 63)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "artifacts.parquet",
+        "metrics.parquet",
+        "params.parquet",
+        "runs.parquet",
+        "tags.parquet",
+    ]
+    assert pq.read_table(tmp_path / "out" / "metrics.parquet").num_rows == 63
+
+
+def test_export_refuses_to_overwrite_unless_forced(cli: Cli, tmp_path: Path) -> None:
+    assert cli("export", "--all", "-o", "points.csv").code == 0
+    before = (tmp_path / "points.csv").read_bytes()
+    said = cli("export", "spirals-1", "-o", "points.csv")
+    assert said.code == 2
+    assert "points.csv is there already" in said.err
+    assert (tmp_path / "points.csv").read_bytes() == before
+    assert cli("export", "spirals-1", "-o", "points.csv", "--force").code == 0
+    assert len((tmp_path / "points.csv").read_text().splitlines()) == 22
+
+
+def test_export_to_the_standard_output_streams_points(store: Store, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert main(["export", "spirals-1", "--format", "json", "-o", "-"]) == 0
+    lines = capfdbinary.readouterr().out.decode().splitlines()
+    assert json.loads(lines[0])["metric"] == "loss"
+    assert len(lines) == 21
+
+
+def test_export_with_a_name_that_is_wrong_writes_nothing(cli: Cli, tmp_path: Path) -> None:
+    assert cli("export", "spirals-1", "nosuch", "-o", "out/").code == 4
+    assert not (tmp_path / "out").exists()
+
+
+def test_export_leaves_out_what_is_damaged_says_so_and_ends_as_partial(cli: Cli, store_with_damage: str) -> None:
+    said = cli("export", "--all", "-o", "out/")
+    assert said.code == 3
+    assert store_with_damage in said.err
