@@ -15,6 +15,7 @@ import click
 from mltrack.errors import MltrackError, UsageError
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Sequence
 
     from rich.console import Console
@@ -139,7 +140,7 @@ def sync(
         retry_rejected=retry_rejected,
     )
     if watching and not dry_run:
-        _watch(store, one_pass, interval, as_json)
+        _watch(store, one_pass, interval, retry_rejected, as_json)
         return
     report = _with_progress(one_pass, as_json)
     _print_report(report, as_json)
@@ -159,15 +160,21 @@ def _with_progress(one_pass: Callable[..., PushReport], as_json: bool) -> PushRe
         return one_pass(progress=progress)
 
 
-def _watch(store: Store, one_pass: Callable[..., PushReport], interval: float, as_json: bool) -> None:
+def _watch(
+    store: Store, one_pass: Callable[..., PushReport], interval: float, retry_rejected: bool, as_json: bool
+) -> None:
     from mltrack_sync.watch import watch
 
     told: list[str] = []
+    retry = [retry_rejected]  # at the first pass, not at each
 
     def on_pass(report: PushReport) -> None:
         told.clear()
         if report.runs or report.problems:
             click.echo(json.dumps(_fields(report)) if as_json else _line(report))
+
+    def pass_once(stop: threading.Event) -> PushReport:
+        return one_pass(stop=stop, retry_rejected=bool(retry and retry.pop()))
 
     def on_trouble(error: MltrackError) -> None:
         if str(error) not in told:  # once, not at every try
@@ -175,7 +182,7 @@ def _watch(store: Store, one_pass: Callable[..., PushReport], interval: float, a
             click.echo(f"waiting: {error}", err=True)
 
     try:
-        watch(store, lambda stop: one_pass(stop=stop), on_pass=on_pass, on_trouble=on_trouble, interval_s=interval)
+        watch(store, pass_once, on_pass=on_pass, on_trouble=on_trouble, interval_s=interval)
     except KeyboardInterrupt:
         click.echo("stopped; what is left goes with the next sync", err=True)
 

@@ -33,8 +33,8 @@ __all__ = ["EVERYTHING", "Ledger", "LedgerState", "RunEntry"]
 
 VERSION = 1
 EVERYTHING = "*"
-COMPACT_LINES_MIN = 2000
-COMPACT_FACTOR = 4
+COMPACT_LINES_MIN = 1000
+COMPACT_FACTOR = 2
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 __all__ = ["MLFLOW_LIMITS", "Limits"]
 
 _KEY = re.compile(r"[/\w.\- :]*")
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +52,19 @@ class Limits:
 
     def refuse_param(self, key: str, value: str) -> str | None:
         """Why this param can't arrive as it is; None when it can."""
-        return self.refuse_key(key) or _too_long("param", value, self.param_value_chars_max)
+        return self.refuse_key(key) or _refuse_text("param", value, self.param_value_chars_max)
 
     def refuse_tag(self, key: str, value: str) -> str | None:
         """Why this tag can't arrive as it is; None when it can."""
-        return self.refuse_key(key) or _too_long("tag", value, self.tag_value_chars_max)
+        return self.refuse_key(key) or _refuse_text("tag", value, self.tag_value_chars_max)
 
 
-def _too_long(what: str, value: str, chars_max: int) -> str | None:
-    if len(value) <= chars_max:
-        return None
-    return f"{what} value of {len(value)} characters: the remote would cut it to {chars_max}"
+def _refuse_text(what: str, value: str, chars_max: int) -> str | None:
+    if len(value) > chars_max:
+        return f"{what} value of {len(value)} characters: the remote would cut it to {chars_max}"
+    if _HALF.search(value):
+        return f"{what} value holds half a character (a lone surrogate), which is no text"
+    return None
 
 
 MLFLOW_LIMITS = Limits()

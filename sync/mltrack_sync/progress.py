@@ -20,7 +20,7 @@ class Progress(Protocol):
         """There is this much to do."""
 
     def advanced(self, *, points: int, body: int) -> None:
-        """So many points more are there."""
+        """So many points more are there; ``body`` bytes were sent for them, or for files."""
 
     def run_done(self) -> None:
         """One run more is up to date."""
@@ -55,6 +55,7 @@ class BarProgress:
             console=console,
             transient=True,
         )
+        self._bytes = 0
         self._points: Any = None
         self._runs: Any = None
         self._lock = threading.Lock()
@@ -78,12 +79,17 @@ class BarProgress:
             self._points = self._bar.add_task("", total=points, unit="points", rate="")
 
     def advanced(self, *, points: int, body: int) -> None:
-        """Move the bar of points."""
-        if points and self._points is not None:
+        """Move the bar of points; show their rate, and the bytes sent."""
+        from rich.filesize import decimal
+
+        if self._points is None:
+            return
+        with self._lock:
+            self._bytes += body
             self._bar.advance(self._points, points)
             task = next((t for t in self._bar.tasks if t.id == self._points), None)
-            if task is not None and task.speed:
-                self._bar.update(self._points, rate=f"{task.speed:,.0f}/s")
+            speed = f"{task.speed:,.0f}/s " if task is not None and task.speed else ""
+            self._bar.update(self._points, rate=f"{speed}{decimal(self._bytes)}")
 
     def run_done(self) -> None:
         """Move the bar of runs."""

@@ -118,7 +118,7 @@ def ledger_path(store: Store, remote: Remote) -> Path:
 
 
 def pending(state: LedgerState, heads: Mapping[str, RunHead], retry_rejected: bool = False) -> list[str]:
-    """The runs that may have something to send, the oldest ledger entries first."""
+    """The runs that may have something to send."""
     again = {run_id for run_id, _, _ in state.rejected} if retry_rejected else set()
     fresh = RunEntry()
     return [i for i, head in heads.items() if i in again or not state.runs.get(i, fresh).is_settled_at(head)]

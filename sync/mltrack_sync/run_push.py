@@ -41,10 +41,12 @@ class RunPush:
         self._entry = session.ledger.run(run.run_id)
         again = session.retry_rejected
         mine = [item for item in session.ledger.state.rejected.values() if item.run_id == run.run_id]
+        self._known_rejected = mine
         self._again: list[Rejected] = mine if again else []
         self._aside = {} if again else {item.key: item.reason for item in mine if item.kind == "metric"}
         self._held: list[tuple[str, int, Refusal]] = []  # refusals to be written with the ack of (writer, end)
         self._refused_now: set[tuple[str, str]] = set()
+        self._sent: set[tuple[str, str]] = {("run", "")}  # what got through, of kinds run, param and tag
         self._new_files: set[str] = set()
         self._whole = True
 
@@ -67,8 +69,9 @@ class RunPush:
             self._send_again()
             self._send_artifacts()
             self._send_ending()
-        for item in self._again:
-            if (item.kind, item.key) not in self._refused_now:
+        for item in self._known_rejected:
+            through = item in self._again or (item.kind, item.key) in self._sent
+            if through and (item.kind, item.key) not in self._refused_now:
                 self._ledger.cleared(item)
         for damage in (*self._run.state.damage, *self._run.damage):
             self._trouble(f"{damage} ({damage.hint})")
@@ -83,6 +86,7 @@ class RunPush:
         if self._entry.remote_id and self._entry.stage != DELETED:
             self._client.delete_run(self._entry.remote_id)
             self._ledger.staged(self._run.run_id, DELETED)
+        self._again = self._known_rejected  # nothing of it is to be there any more
 
     # --- params, tags, points ---
 
@@ -102,6 +106,8 @@ class RunPush:
             self._set_aside(refusal)
         for key in facts.removed:
             self._client.delete_tag(self._entry.remote_id, key)
+        self._sent |= {("param", key) for key, _ in facts.params} | {("tag", key) for key, _ in facts.tags}
+        self._sent |= {("tag", key) for key in facts.removed}
         self._send_all(requests_of(facts, self._pieces(), self._session.limits))
 
     def _send_all(self, requests: Iterator[Request]) -> None:
@@ -187,20 +193,22 @@ class RunPush:
                 self._send(part, in_doubt=True)
 
     def _deliver(self, request: Request, *, in_doubt: bool) -> None:
-        todo = request
+        todo, size = request, 0
 
         def attempt(again: bool) -> None:
-            nonlocal todo
+            nonlocal todo, size
             self._session.check()
             if (again or in_doubt) and todo.points is not None and todo.points_count:
                 absent = missing(todo.points, self._remote_points())
                 self._session.count(found=len(absent) - int(np.count_nonzero(absent)))
                 todo = Request(todo.params, todo.tags, todo.points.take(absent))
             if todo.items:
-                self._client.log_batch(todo.body(self._entry.remote_id), repeatable=not todo.points_count)
+                body = todo.body(self._entry.remote_id)
+                size += len(body)
+                self._client.log_batch(body, repeatable=not todo.points_count)
 
         self._session.policy.settle(attempt)
-        self._session.count(params=len(todo.params), tags=len(todo.tags), points=todo.points_count)
+        self._session.count(params=len(todo.params), tags=len(todo.tags), points=todo.points_count, body=size)
 
     def _refuse_single(self, request: Request, error: RemoteRefusedError) -> None:
         if request.points is not None and request.points_count:
@@ -275,7 +283,7 @@ class RunPush:
             self._set_aside(Refusal("artifact", artifact.path, words))
         else:
             self._ledger.artifact(self._run.run_id, artifact.path, artifact.sha256)
-            self._session.count(artifacts=1, artifact_bytes=artifact.size)
+            self._session.count(artifacts=1, artifact_bytes=artifact.size, body=artifact.size)
             return True
         return False
 

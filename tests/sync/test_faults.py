@@ -17,6 +17,7 @@ import mltrack
 from mltrack.errors import BusyError, RemoteError
 from mltrack.fs import file_lock
 from mltrack.reading import Store
+from mltrack.store.edit import set_tag
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.errors import NotMlflowError, RemoteAuthError, RemoteUnavailableError
 from mltrack_sync.push import ledger_path
@@ -351,3 +352,23 @@ def test_a_disk_that_takes_no_ledger_stops_the_push_before_anything_is_sent(
     with pytest.raises(RemoteError, match="ledger"):
         push(store, spoiled)
     assert proxy.seen == []
+
+
+def test_what_was_set_aside_and_is_set_to_something_fit_is_no_longer_listed(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    with mltrack.start_run() as run:
+        mltrack.set_tag("note", "x" * 9000)
+        mltrack.set_tag("half", "\ud800")
+    assert {item.key for item in push(store, remote).rejected} == {"note", "half"}
+    set_tag(store.layout, run.run_id, "note", "short")
+    set_tag(store.layout, run.run_id, "half", None)
+    assert push(store, remote).complete
+    assert_equal(store, server, experiment)
+
+
+def test_a_redirect_is_told_with_where_it_leads(store: Store, proxy: FaultyProxy, spoiled: Remote) -> None:
+    record(10)
+    proxy.fault = lambda seen: Answer(301, headers={"Location": "https://me:pw@other.example/x?token=1"})
+    with pytest.raises(NotMlflowError, match=r"sends requests on to https://other\.example/x$"):
+        push(store, spoiled)

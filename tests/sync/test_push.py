@@ -271,3 +271,15 @@ def test_params_of_several_writers_of_one_run_arrive_as_the_fold_has_them(
     push(store, remote)
     assert_equal(store, server, experiment)
     assert params_of(server.runs(experiment)[run.run_id]) == {"second": "1"}
+
+
+def test_files_go_straight_to_where_the_experiment_keeps_them_when_the_server_has_no_hand_in_it(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "shared folder"
+    server.post("experiments/create", name=experiment, artifact_location=root.as_uri())
+    with mltrack.start_run() as run:
+        mltrack.log_text("direct", "deep/er/f.txt")
+    assert push(store, remote).artifacts == 1
+    there = server.runs(experiment)[run.run_id]["info"]["run_id"]
+    assert (root / there / "artifacts" / "deep" / "er" / "f.txt").read_text() == "direct"
