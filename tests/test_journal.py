@@ -158,9 +158,7 @@ class Seven:
         return "Seven()"
 
 
-@pytest.mark.parametrize(
-    "value", [True, 7, np.float32(0.1), np.int8(-3), np.array(2.5), Seven()], ids=repr
-)
+@pytest.mark.parametrize("value", [True, 7, np.float32(0.1), np.int8(-3), np.array(2.5), Seven()], ids=repr)
 def test_whatever_float_takes_is_a_value(tmp_path: Path, value: Any) -> None:
     recorded = Recorded(tmp_path)
     for _ in range(2):  # the first goes the slow way
