@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from mltrack.flusher import FLUSHER
+from mltrack.recorder import Recorder
 from mltrack.store.layout import Layout
 from mltrack.store.stored_run import StoredRun
 
@@ -59,6 +61,16 @@ def points_by_writer(run: StoredRun) -> dict[str, list[Point]]:
         points += [(key, step, time, bits(value)) for key, step, time, value in rows]
     assert not run.damage
     return found
+
+
+def abandon(recorder: Recorder) -> None:
+    """Do to a recorder what the end of its process does: its lock is free, its files lie as they are."""
+    FLUSHER.remove(recorder)
+    with recorder._sync_lock:  # a sync under way would hold the file, and its lock, open
+        recorder.points.abandon()
+        if recorder._events is not None:
+            recorder._events.close()
+        recorder._events, recorder._closed = None, True
 
 
 def all_points(run: StoredRun) -> list[Point]:

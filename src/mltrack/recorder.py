@@ -58,7 +58,8 @@ class Recorder:
         self._fs = fs
         self._not_before = not_before
         self._lost_events = 0
-        self._closed = False
+        self._closed = False  # by the caller
+        self._over = False  # and all was done that was to do at that
         self._warned = False
         self._begin()
         _ALIVE.add(self)
@@ -194,7 +195,7 @@ class Recorder:
         """Make all that was logged survive power loss; the flusher calls it twice a second. Failures are told once."""
         with self._sync_lock:
             try:
-                if self._pending and not self._closed:
+                if self._pending and not self._over:
                     self._add([])
                 self.points.sync()
                 journal = self._events
@@ -234,6 +235,7 @@ class Recorder:
             self.emit(*last, {"type": "close", "points": self.points.seq})
         self.sync()
         with self._sync_lock:
+            self._over = True
             if self._events is not None:
                 self._seal()
                 self._events.close()

@@ -17,7 +17,7 @@ from mltrack.run import Run
 from mltrack.store.layout import Layout, RunFolder, new_run_id
 from mltrack.store.seal import seal_dead_writers, seal_writer
 from mltrack.store.stored_run import StoredRun
-from recording import all_points
+from recording import abandon, all_points
 
 COUNT = 5_000
 
@@ -28,11 +28,7 @@ def dead_run(layout: Layout, count: int = COUNT) -> StoredRun:
     recorder.start([{"type": "start", "run_name": "r", "start_time": 1}])
     for step in range(count):
         recorder.points.log("ab"[step % 2], float(step), step, 1000 + step)
-    recorder.points.close()
-    assert recorder._events is not None
-    recorder._events.close()
-    recorder._events = None
-    recorder._closed = True
+    abandon(recorder)
     return StoredRun(recorder.folder)
 
 

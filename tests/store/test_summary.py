@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -47,7 +48,7 @@ def found(summary: MetricSummary) -> tuple[Any, ...]:
 @given(POINTS, st.lists(st.integers(0, 30), max_size=4), st.randoms())
 def test_any_pieces_in_any_order_give_the_same_summary(points: list[Any], cuts: list[int], chance: Any) -> None:
     edges = sorted({0, len(points), *(cut for cut in cuts if cut < len(points))})
-    pieces = [points[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [points[a:b] for a, b in itertools.pairwise(edges)]
     chance.shuffle(pieces)
     summaries = Summaries()
     for piece in pieces:

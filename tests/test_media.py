@@ -1,0 +1,147 @@
+"""Dicts, figures, images and tables, in the layouts that MLflow reads."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mltrack
+from mltrack.errors import UsageError
+from mltrack.media import dict_text, figure_bytes, image_bytes, image_name, table_bytes
+
+PIL = pytest.importorskip("PIL.Image")
+
+
+def test_dicts_are_json_or_yaml_by_the_name() -> None:
+    value = {"größe": [1, 2.5, None, True], "array": np.arange(2), "day": date(2026, 1, 2), "path": Path("a/b")}
+    assert json.loads(dict_text(value, "a.json")) == {
+        "größe": [1, 2.5, None, True],
+        "array": [0, 1],
+        "day": "2026-01-02",
+        "path": "a/b",
+    }
+    assert dict_text({"ü": [1]}, "a.yml") == dict_text({"ü": [1]}, "a.yaml") == "ü:\n- 1\n"
+    for name in ("a.json", "a.yaml"):
+        with pytest.raises(UsageError, match=name):
+            dict_text({"a": object()}, name)
+
+
+def test_figures_are_stored_in_the_format_of_the_name() -> None:
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    figure.subplots().plot([1, 2, 3])
+    assert figure_bytes(figure, "a.png", {}).startswith(b"\x89PNG")
+    assert figure_bytes(figure, "a", {}).startswith(b"\x89PNG")
+    assert b"<svg" in figure_bytes(figure, "a.svg", {})
+    assert figure_bytes(figure, "a.pdf", {}).startswith(b"%PDF")
+    with pytest.raises(UsageError, match=r"a\.xyz"):
+        figure_bytes(figure, "a.xyz", {})
+    with pytest.raises(UsageError, match="is no figure"):
+        figure_bytes("text", "a.png", {})
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 5), np.uint8),
+        np.full((4, 5, 1), 255, np.int64),
+        np.zeros((4, 5, 3), np.float32),
+        np.ones((4, 5, 4)),
+        np.ones((4, 5), bool),
+        [[0, 255], [128, 3]],
+    ],
+    ids=lambda image: str(np.asarray(image).dtype) + str(np.asarray(image).shape),
+)
+def test_arrays_are_images(image: Any) -> None:
+    found = PIL.open(io.BytesIO(image_bytes(image, "a.png")))
+    array = np.asarray(image)
+    assert found.size == (array.shape[1], array.shape[0])
+    scale = 255 if array.dtype.kind in "fb" else 1
+    assert np.asarray(found).ravel().tolist() == (array.astype(float) * scale).ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros(5), np.zeros((2, 2, 2)), np.full((2, 2), 1.5), np.full((2, 2), -1), np.full((2, 2), 256), "x", [[]]],
+    ids=repr,
+)
+def test_what_is_no_image_is_refused(image: Any) -> None:
+    with pytest.raises(UsageError, match=r"a\.png"):
+        image_bytes(image, "a.png")
+    with pytest.raises(UsageError, match="no image format"):
+        image_bytes(np.zeros((2, 2)), "a.xyz")
+    with pytest.raises(UsageError):
+        image_bytes(np.zeros((2, 2, 4)), "a.jpg")  # no transparency there
+
+
+def test_image_series_are_named_as_mlflow_looks_for_them() -> None:
+    assert image_name("a.png", None, None, 5) == "a.png"
+    assert re.fullmatch(r"images/val#sample%step%3%timestamp%5%[0-9a-f]{32}\.png", image_name(None, "val/sample", 3, 5))
+    for name, key in ((None, None), ("a", "b"), (None, "a%b"), (None, "ü")):
+        with pytest.raises(UsageError):
+            image_name(name, key, 0, 0)
+
+
+# --- tables ---
+
+
+def test_a_table_is_json_in_the_split_layout() -> None:
+    found = json.loads(table_bytes({"a": [1, 2], "b": ["x", "ü"]}, "t.json", None))
+    assert found == {"columns": ["a", "b"], "data": [[1, "x"], [2, "ü"]]}
+    assert json.loads(table_bytes({"a": 1, "b": "x"}, "t.json", None)) == {"columns": ["a", "b"], "data": [[1, "x"]]}
+
+
+@pytest.mark.parametrize("name", ["t.json", "t.parquet"])
+def test_rows_are_added_and_those_that_are_there_stay_as_they_are(tmp_path: Path, name: str) -> None:
+    held = tmp_path / name
+    first = {"id": ["001", "1e3"], "timestamp": [1, 2], "date": ["2020-01-01", "x"], "big": [2**53 + 1, 0]}
+    held.write_bytes(table_bytes(first, name, None))
+    held.write_bytes(table_bytes({key: values[:1] for key, values in first.items()}, name, held))
+    if name == "t.json":
+        split = json.loads(held.read_bytes())
+        table = pd.DataFrame(split["data"], columns=split["columns"])
+    else:
+        table = pd.read_parquet(held)
+    assert table.to_dict("list") == {key: [*values, values[0]] for key, values in first.items()}
+
+
+def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"\.json or \.parquet"):
+        table_bytes({"a": [1]}, "t.csv", None)
+    with pytest.raises(UsageError, match="is no table"):
+        table_bytes([1], "t.json", None)
+    with pytest.raises(UsageError, match=r"t\.json"):
+        table_bytes({"a": [1], "b": [1, 2]}, "t.json", None)
+    for text in ("not json", "[]", '{"a": 1}'):
+        (tmp_path / "t.json").write_text(text)
+        with pytest.raises(UsageError, match="can't be read"):
+            table_bytes({"a": [1]}, "t.json", tmp_path / "t.json")
+
+
+def test_a_run_stores_them_all(tmp_path: Path) -> None:
+    mltrack.set_store(tmp_path / "s")
+    with mltrack.start_run() as run:
+        run.log_dict({"a": 1}, "d.json")
+        run.log_image(np.zeros((3, 3)), "i.png")
+        run.log_image(np.zeros((3, 3)), key="series", step=1)
+        run.log_table({"a": [1]}, "t.json")
+        run.log_table({"a": [2]}, "t.json")
+        run.log_table(pd.DataFrame({"a": [1]}), "t.parquet")
+        run.log_text("ü", "t.txt")
+    stored = mltrack.get_run(run.run_id)
+    assert [artifact.path for artifact in stored.artifacts if "%" not in artifact.path] == [
+        "d.json",
+        "i.png",
+        "t.json",
+        "t.parquet",
+        "t.txt",
+    ]
+    assert json.loads(stored.artifact_path("t.json").read_bytes())["data"] == [[1], [2]]
+    assert stored.artifact_path("t.txt").read_bytes() == "ü".encode()
