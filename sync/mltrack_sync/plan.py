@@ -188,6 +188,15 @@ class Request:
         """How many points it holds."""
         return 0 if self.points is None else len(self.points)
 
+    def exceeds(self, limits: Limits) -> bool:
+        """Whether it holds more items of a kind, or in all, than these limits allow, and can be split."""
+        return self.items > 1 and (
+            self.points_count > limits.batch_metrics_max
+            or len(self.params) > limits.batch_params_max
+            or len(self.tags) > limits.batch_tags_max
+            or self.items > limits.batch_items_max
+        )
+
     def body(self, run_id: str) -> bytes:
         """The request's JSON for the remote run ``run_id``."""
         parts = [f'{{"run_id":{json.dumps(run_id)}']

@@ -177,20 +177,29 @@ class RunPush:
         if not request.items:
             return
         tried = self._session.limits()
+        if request.exceeds(tried):  # planned before the remote was found to take less
+            self._send_parts(request, in_doubt=in_doubt)
+            return
         try:
             self._deliver(request, in_doubt=in_doubt)
+        except TooLargeError as error:
+            self._session.halve(tried)
+            if request.items == 1:
+                self._refuse_single(request, error)
+            else:
+                self._send_parts(request, in_doubt=in_doubt)
         except RemoteRefusedError as error:
-            if isinstance(error, TooLargeError):
-                self._session.halve(tried)
-            elif self._client.get_run(self._entry.remote_id).deleted:
+            if self._client.get_run(self._entry.remote_id).deleted:
                 words = f"the run {self._entry.remote_id} is deleted there"
                 raise RemoteRefusedError(words, status=400, code=error.code, words=words) from error
-            parts = request.split()
-            if len(parts) == 1:
+            if request.items == 1:
                 self._refuse_single(request, error)
-                return
-            for part in parts:
-                self._send(part, in_doubt=True)
+            else:
+                self._send_parts(request, in_doubt=True)
+
+    def _send_parts(self, request: Request, *, in_doubt: bool) -> None:
+        for part in request.split():
+            self._send(part, in_doubt=in_doubt)
 
     def _deliver(self, request: Request, *, in_doubt: bool) -> None:
         todo, size = request, 0

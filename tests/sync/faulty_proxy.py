@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -48,8 +49,11 @@ class FaultyProxy:
     def __init__(self, upstream: str) -> None:
         self.seen: list[Seen] = []
         self.fault: Callable[[Seen], Fault] = lambda seen: None
+        self.points_taken = 0  # in batches that the server acknowledged, whether or not the client heard of it
         self._numbers: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._in_hand = 0
+        self._idle = threading.Condition(self._lock)
         parts = urlsplit(upstream)
         proxy, address = self, (str(parts.hostname), int(parts.port or 80))
 
@@ -79,7 +83,24 @@ class FaultyProxy:
         """How many requests went to paths that end so."""
         return sum(seen.path.endswith(end) for seen in self.seen)
 
+    def wait_idle(self) -> None:
+        """Return when no request is in hand any more."""
+        with self._idle:
+            self._idle.wait_for(lambda: self._in_hand == 0)
+
     def handle(self, handler: BaseHTTPRequestHandler, address: tuple[str, int]) -> None:
+        with self._lock:
+            self._in_hand += 1
+        try:
+            self._handle(handler, address)
+        except (BrokenPipeError, ConnectionResetError):
+            handler.close_connection = True  # the client is gone
+        finally:
+            with self._idle:
+                self._in_hand -= 1
+                self._idle.notify_all()
+
+    def _handle(self, handler: BaseHTTPRequestHandler, address: tuple[str, int]) -> None:
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         path = handler.path.partition("?")[0]
         with self._lock:
@@ -92,6 +113,9 @@ class FaultyProxy:
             return
         if not isinstance(fault, Cut):
             status, headers, answer = self._forward(handler, address, body)
+            if path.endswith("log-batch") and status == 200:
+                with self._lock:
+                    self.points_taken += len(json.loads(body).get("metrics", []))
         if fault is not None:
             handler.close_connection = True
             return

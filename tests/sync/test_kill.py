@@ -29,7 +29,7 @@ def record(runs: int, points: int) -> None:
             for step in range(points):
                 mltrack.log_metric("m", step * 0.25, step=step)
                 if step % 5 == 0:
-                    mltrack.log_metric("again", 1.0, step=step // 50)
+                    mltrack.log_metric("again", step * 1.0, step=-step // 50)
             mltrack.log_text("x" * 1000, "file.txt")
 
 
@@ -65,6 +65,7 @@ def killed_at_requests(store: Store, remote: Remote, proxy: FaultyProxy, moments
         process.kill()
         process.wait()
         moment.gone.set()
+        proxy.wait_idle()
     proxy.fault = lambda seen: None
     return killed
 
@@ -78,6 +79,7 @@ def test_a_syncer_killed_at_random_requests_and_resumed_sends_each_point_once(
     assert killed_at_requests(store, spoiled, proxy, moments) >= 4
     push(store, spoiled)
     assert_equal(store, server, experiment)
+    assert proxy.points_taken == sum(run.head().points for run in store.runs())
     before = len(proxy.seen)
     assert push(store, spoiled).points == 0
     assert len(proxy.seen) == before
@@ -93,6 +95,7 @@ def test_a_syncer_killed_hundreds_of_times_sends_each_point_once(
     assert killed_at_requests(store, spoiled, proxy, moments) > 20
     push(store, spoiled)
     assert_equal(store, server, experiment)
+    assert proxy.points_taken == sum(run.head().points for run in store.runs())
 
 
 def test_a_server_killed_while_it_is_pushed_to_and_started_again_has_all(
