@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,8 @@ Cli = Callable[..., Said]
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Three ended runs of the experiment "spirals", and the working folder beside them."""
+    where = [str(Path(path).absolute()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(where))  # it may be relative, and the working folder changes
     monkeypatch.chdir(tmp_path)
     fluent.set_store(tmp_path / ".mltrack")
     fluent.set_experiment("spirals")

@@ -38,6 +38,9 @@ def test_commands_run_names_and_run_ids_are_completed(store: Store) -> None:
     run_id = store.run("spirals-2").run_id
     assert completed(store, "mltrack com") == {"compare", "completion"}
     assert completed(store, "mltrack show spi") == {"spirals-1", "spirals-2", "spirals-3"}
+    assert completed(store, "mltrack restore spi") == set()
+    store.delete_run(run_id)
+    assert completed(store, "mltrack restore spi") == {"spirals-2"}
     assert run_id in completed(store, f"mltrack show {run_id[:6]}")
 
 

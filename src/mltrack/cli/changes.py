@@ -84,6 +84,7 @@ def restore(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
 def seal(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
     """Turn what crashed processes left in RUNs (or in all) into compact Parquet segments. Readers need no such step."""
     from mltrack.cli.finding import iterate_runs
+    from mltrack.cli.wording import plural
     from mltrack.store.seal import seal_dead_writers
 
     store = session.store()
@@ -95,7 +96,7 @@ def seal(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json(sealed)
     else:
-        print(f"{sum(sealed.values()):,} points sealed in {len(sealed)} runs")
+        print(f"{plural(sum(sealed.values()), 'point')} sealed in {plural(len(sealed), 'run')}")
 
 
 def _chosen(store: Store, runs: tuple[str, ...]) -> list[StoredRun]:

@@ -78,14 +78,14 @@ def _print(finding: Finding) -> None:
 
 
 def _print_sum(report: CheckReport) -> None:
-    from mltrack.cli.wording import count, size
+    from mltrack.cli.wording import plural, size
 
     errors = sum(finding.severity == "error" for finding in report.findings)
     notes = len(report.findings) - errors
-    found = "all is sound" if report.sound else f"{errors} {'error' if errors == 1 else 'errors'}"
+    found = "all is sound" if report.sound else plural(errors, "error")
     if notes:
-        found += f", {notes} {'note' if notes == 1 else 'notes'}"
+        found += f", {plural(notes, 'note')}"
     if is_terminal():
         found = click.style(found, fg="green" if report.sound else "red", bold=True)
-    what = f"{count(report.runs)} runs, {count(report.points)} points, {count(report.artifacts)} artifacts"
-    print(f"{found}: {what} in {count(report.files)} files, {size(report.bytes)}")
+    what = (plural(report.runs, "run"), plural(report.points, "point"), plural(report.artifacts, "artifact"))
+    print(f"{found}: {', '.join(what)} in {plural(report.files, 'file')}, {size(report.bytes)}")

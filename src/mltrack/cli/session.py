@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RUN", "Command", "Session", "command", "json_option", "pass_session"]
 
+COMPLETED_MAX = 100
+"""How many ids, and how many names, a shell is offered."""
+
 
 class Session:
     """One call of the command line."""
@@ -67,23 +70,28 @@ class RunParam(click.ParamType[str]):
     name = "run"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Ids and names of the store's runs that begin so."""
+        """Ids and names of the store's runs that begin so; those of deleted runs for `mltrack restore`."""
         from click.shell_completion import CompletionItem
 
+        from mltrack.cli.finding import find_runs
         from mltrack.errors import MltrackError
 
         session = ctx.find_object(Session) or Session(ctx.find_root().params.get("store"))
-        items = []
+        deleted = ctx.info_name == "restore"
         try:
-            for run in session.store().runs():
-                info = run.info
-                if incomplete and run.run_id.startswith(incomplete):
-                    items.append(CompletionItem(run.run_id, help=info.run_name))
-                elif info.run_name.startswith(incomplete):
-                    items.append(CompletionItem(info.run_name, help=run.run_id[:8]))
+            store = session.store()
+            ids = [run_id for run_id in store.run_ids() if incomplete and run_id.startswith(incomplete)]
+            runs = find_runs(store, filter_string=_begins(incomplete), limit=COMPLETED_MAX, deleted=deleted)
         except (MltrackError, OSError):
             return []  # there is nothing to complete from; the command itself will say why
-        return items
+        names = [CompletionItem(run.info.run_name, help=run.info.run_id[:8]) for run in runs]
+        return [*names, *map(CompletionItem, ids[:COMPLETED_MAX])]
+
+
+def _begins(text: str) -> str:
+    """A filter for names that begin with ``text``, as far as the grammar can say it."""
+    plain = "".join("_" if sign in "'\"\\%" else sign for sign in text)
+    return f"attributes.run_name LIKE '{plain}%'" if text else ""
 
 
 RUN = RunParam()

@@ -103,6 +103,7 @@ def export(
     JSON is written as one object a line.
     """
     from mltrack.cli.finding import iterate_runs
+    from mltrack.cli.wording import plural
     from mltrack.export import export_folder, export_points
 
     if bool(runs) == everything:
@@ -124,6 +125,6 @@ def export(
         where = (
             output if len(report.files) == 1 else f"{output.rstrip('/')}/ ({', '.join(p.name for p in report.files)})"
         )
-        print(f"{report.runs} runs, {report.points:,} points -> {where}")
+        print(f"{plural(report.runs, 'run')}, {plural(report.points, 'point')} -> {where}")
     if report.damage:
         ctx.exit(PARTIAL)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from mltrack.entities import RunInfo
 
-__all__ = ["ago", "clock_time", "count", "duration", "moment", "number", "size", "state", "status"]
+__all__ = ["ago", "clock_time", "count", "duration", "moment", "number", "plural", "size", "state", "status"]
 
 
 def number(value: float) -> str:
@@ -28,6 +28,11 @@ def number(value: float) -> str:
 def count(value: int) -> str:
     """With commas: 100,000."""
     return f"{value:,}"
+
+
+def plural(value: int, noun: str) -> str:
+    """A count with its noun: 1 run, 2 runs."""
+    return f"{value:,} {noun}{'' if value == 1 else 's'}"
 
 
 def size(size_bytes: float) -> str:
