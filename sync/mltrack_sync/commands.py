@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,7 +18,7 @@ from mltrack.errors import MltrackError, UsageError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from mltrack_sync.remotes import Remote
     from mltrack_sync.report import PushReport, Rejected
     from mltrack_sync.status import RemoteStatus
+    from mltrack_sync.watch import Waker
 
 __all__ = ["commands"]
 
@@ -163,7 +166,7 @@ def _with_progress(one_pass: Callable[..., PushReport], as_json: bool) -> PushRe
 def _watch(
     store: Store, one_pass: Callable[..., PushReport], interval: float, retry_rejected: bool, as_json: bool
 ) -> None:
-    from mltrack_sync.watch import watch
+    from mltrack_sync.watch import Waker, watch
 
     told: list[str] = []
     retry = [retry_rejected]  # at the first pass, not at each
@@ -181,10 +184,26 @@ def _watch(
             told.append(str(error))
             click.echo(f"waiting: {error}", err=True)
 
+    waker = Waker()
+    with _ended_by_signals(waker):
+        watch(store, pass_once, on_pass=on_pass, on_trouble=on_trouble, interval_s=interval, waker=waker)
+    click.echo("stopped; what is left goes with the next sync", err=True)
+
+
+@contextlib.contextmanager
+def _ended_by_signals(waker: Waker) -> Iterator[None]:
+    """Let the first interrupt or termination end the loop after what is in hand; the second one acts as ever."""
+
+    def end(number: int, frame: object) -> None:
+        waker.end()
+        signal.signal(number, before[number])
+
+    before: dict[int, Any] = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        watch(store, pass_once, on_pass=on_pass, on_trouble=on_trouble, interval_s=interval)
-    except KeyboardInterrupt:
-        click.echo("stopped; what is left goes with the next sync", err=True)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _fields(report: PushReport) -> dict[str, Any]:

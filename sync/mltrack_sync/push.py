@@ -8,12 +8,10 @@ import os
 import socket
 import threading
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mltrack.entities import DELETED
 from mltrack.errors import BusyError, MltrackError, NotFoundError, RemoteError, StoreError, UsageError
 from mltrack.fs import file_lock
 from mltrack_sync.client import MlflowClient
@@ -25,9 +23,10 @@ from mltrack_sync.errors import (
     RemoteRefusedError,
     RemoteUnavailableError,
 )
+from mltrack_sync.forecast import foresee
 from mltrack_sync.identity import Identities
 from mltrack_sync.ledger import Ledger, LedgerState, RunEntry
-from mltrack_sync.plan import Refusal, facts_of
+from mltrack_sync.plan import Refusal
 from mltrack_sync.progress import NoProgress, Progress
 from mltrack_sync.report import PushReport, Rejected
 from mltrack_sync.retry import RetryPolicy
@@ -83,10 +82,9 @@ def push(
     path = ledger_path(store, remote)
     if dry_run:
         state = LedgerState.read(path)
-        report = _foresee(store, remote, state, pending(state, chosen, retry_rejected))
+        report = foresee(store, remote, state, pending(state, chosen, retry_rejected))
         return replace(report, seconds=time.monotonic() - started)
-    with _lock(path.parent, remote):
-        ledger = _open_ledger(path, remote)
+    with _lock(path.parent, remote), contextlib.closing(_open_ledger(path, remote)) as ledger:
         try:
             report = _pass(
                 store,
@@ -100,16 +98,13 @@ def push(
                 http=http,
                 stop=stop or threading.Event(),
             )
-            report = replace(report, seconds=time.monotonic() - started)
-            if report.runs or not ledger.state.last_pass or ledger.state.last_error:
-                ledger.finished(clock(), {"runs": report.runs, "points": report.points})
-            return report
         except RemoteError as error:
             with contextlib.suppress(LedgerError):
                 ledger.failed(clock(), str(error))
             raise
-        finally:
-            ledger.close()
+        if report.runs or not ledger.state.last_pass or ledger.state.last_error:
+            ledger.finished(clock(), {"runs": report.runs, "points": report.points})
+    return replace(report, seconds=time.monotonic() - started)
 
 
 def ledger_path(store: Store, remote: Remote) -> Path:
@@ -135,21 +130,24 @@ def _open_ledger(path: Path, remote: Remote) -> Ledger:
 def _lock(folder: Path, remote: Remote) -> Iterator[None]:
     """One syncer at a time for a store and a remote; the other is told who it is."""
     holder = folder / "holder.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with file_lock(folder / "lock", timeout_s=0):
-            holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}))
-            try:
-                yield
-            finally:
-                holder.unlink(missing_ok=True)
-    except BusyError:
-        who = _holder(holder)
-        raise BusyError(
-            f"another mltrack sync to {remote.name!r} is running{who}", hint="wait for it to end, or stop it"
-        ) from None
-    except PermissionError as error:
-        raise LedgerError(f"{folder} can't be written: {error.strerror}", hint="check its permissions") from error
+    with contextlib.ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(file_lock(folder / "lock", timeout_s=0))
+            who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+            holder.write_text(json.dumps(who), encoding="utf-8")
+        except BusyError:
+            raise BusyError(
+                f"another mltrack sync to {remote.name!r} is running{_holder(holder)}",
+                hint="wait for it to end, or stop it",
+            ) from None
+        except OSError as error:
+            raise LedgerError(f"{folder} can't be written: {error.strerror}", hint="check its permissions") from error
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                holder.unlink()
 
 
 def _holder(path: Path) -> str:
@@ -181,14 +179,18 @@ def _pass(
     if not todo:
         return replace(report, rejected=_rejected(ledger.state, chosen))
     workspace = remote.workspace()
+    policy = replace(policy, sleep=_interruptible(policy.sleep, stop))
     transport = Transport(workspace, policy=policy, connections_max=jobs, http=http)
     try:
-        transport.knock()
+        try:
+            transport.knock()
+        except PushStopped:
+            return report
         session = Session(
             store,
             MlflowClient(transport),
             ledger,
-            policy=replace(policy, sleep=_interruptible(policy.sleep, stop)),
+            policy=policy,
             limits=workspace.limits,
             progress=progress,
             stop=stop,
@@ -304,33 +306,3 @@ def _set_run_aside(session: Session, run_id: str, error: RemoteRefusedError) -> 
         session.ledger.settled(session.store.run(run_id).head())
     except LedgerError as worse:
         session.fail(worse)
-
-
-# --- what a pass would do ----------------------------------------------------------------------------------------
-
-
-def _foresee(store: Store, remote: Remote, state: LedgerState, todo: list[str]) -> PushReport:
-    counts: Counter[str] = Counter()
-    rejected: list[Rejected] = []
-    limits = remote.workspace().limits
-    for run_id in todo:
-        run = store.run(run_id)
-        entry = state.runs.get(run_id) or RunEntry()
-        if run.info.lifecycle_stage == DELETED:
-            counts["runs"] += int(bool(entry.remote_id) and entry.stage != DELETED)
-            continue
-        facts = facts_of(run.read_events(entry.events), params=run.params, tags=run.tags, limits=limits)
-        rejected += [Rejected(run_id, *refusal) for refusal in facts.refused]
-        files = [a for a in run.artifacts if entry.artifacts.get(a.path) != a.sha256]
-        counts.update(
-            runs=1,
-            created=int(not entry.remote_id),
-            params=len(facts.params),
-            tags=len(facts.tags),
-            points=max(0, run.head().points - sum(entry.points.values())),
-            artifacts=len(files),
-            artifact_bytes=sum(a.size for a in files),
-        )
-    fields: dict[str, Any] = dict(counts)
-    known = tuple(state.rejected.values())
-    return PushReport(remote.name, remote.url, dry_run=True, rejected=(*known, *rejected), **fields)

@@ -1,0 +1,45 @@
+"""What a pass would do, from the store and the ledger alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from mltrack.entities import DELETED
+from mltrack_sync.ledger import LedgerState, RunEntry
+from mltrack_sync.plan import facts_of
+from mltrack_sync.report import PushReport, Rejected
+
+if TYPE_CHECKING:
+    from mltrack.reading import Store
+    from mltrack_sync.remotes import Remote
+
+__all__ = ["foresee"]
+
+
+def foresee(store: Store, remote: Remote, state: LedgerState, todo: list[str]) -> PushReport:
+    """The counts of a pass over these runs."""
+    counts: Counter[str] = Counter()
+    rejected: list[Rejected] = []
+    limits = remote.workspace().limits
+    for run_id in todo:
+        run = store.run(run_id)
+        entry = state.runs.get(run_id) or RunEntry()
+        if run.info.lifecycle_stage == DELETED:
+            counts["runs"] += int(bool(entry.remote_id) and entry.stage != DELETED)
+            continue
+        facts = facts_of(run.read_events(entry.events), params=run.params, tags=run.tags, limits=limits)
+        rejected += [Rejected(run_id, *refusal) for refusal in facts.refused]
+        files = [a for a in run.artifacts if entry.artifacts.get(a.path) != a.sha256]
+        counts.update(
+            runs=1,
+            created=int(not entry.remote_id),
+            params=len(facts.params),
+            tags=len(facts.tags),
+            points=max(0, run.head().points - sum(entry.points.values())),
+            artifacts=len(files),
+            artifact_bytes=sum(a.size for a in files),
+        )
+    fields: dict[str, Any] = dict(counts)
+    known = tuple(state.rejected.values())
+    return PushReport(remote.name, remote.url, dry_run=True, rejected=(*known, *rejected), **fields)
