@@ -35,6 +35,7 @@ _lock = threading.RLock()
 _store_path: str | os.PathLike[str] | None = None
 _experiment: Experiment | None = None
 _last_run: Run | None = None
+_exiting = False
 
 
 # --- where ---
@@ -278,6 +279,8 @@ def _end_all() -> None:
     """At exit: end what is still active, as failed where the program ends by an error nobody caught."""
     error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
     status = "FINISHED" if error is None else "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+    global _exiting
+    _exiting = True
     for run in reversed(list(_runs)):
         run.end(status)
 
@@ -308,8 +311,11 @@ def end_run(status: str = "FINISHED") -> None:
 
 
 def _current() -> Run:
-    """The active run, started where there is none."""
-    return active_run() or start_run()
+    """The active run, started where there is none; not for a thread that outlives the program's own end."""
+    active = active_run()
+    if active is None and _exiting and _last_run is not None:
+        return _last_run  # which has ended, and says so
+    return active or start_run()
 
 
 # --- logging ---

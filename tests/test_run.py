@@ -1,0 +1,217 @@
+"""The record API: MLflow's meanings, misuse refused with nothing stored, and everything read back."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mltrack
+from mltrack.errors import InvalidMetricError, NotFoundError, ParamConflictError, RunStateError, UsageError
+from recording import all_points, bits, stored
+
+
+@pytest.fixture(params=["mmap", "write"])
+def run(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> mltrack.Run:
+    """An open run, by either way of writing points."""
+    monkeypatch.setenv("MLTRACK_JOURNAL", request.param)
+    mltrack.set_store(tmp_path / "s")
+    return mltrack.start_run()
+
+
+def test_points_are_stored_with_step_and_time(run: mltrack.Run) -> None:
+    run.log_metric("a", 1.5)
+    run.log_metric("größe/模型 🙂", 2, -7, timestamp=1_700_000_000_123)
+    run.log_metrics({"a": math.nan, "b": -math.inf}, 3, timestamp=5)
+    run.log_series("s", np.array([0.1, 0.2], np.float32), steps=[4, 2], times=[7, 6])
+    first, *rest = all_points(run.stored())
+    assert (first[0], first[1], first[3]) == ("a", 0, bits(1.5))
+    assert abs(first[2] - run.info.start_time * 1_000_000) < 60e9
+    assert rest == [
+        ("größe/模型 🙂", -7, 1_700_000_000_123_000_000, bits(2.0)),
+        ("a", 3, 5_000_000, bits(math.nan)),
+        ("b", 3, 5_000_000, bits(-math.inf)),
+        ("s", 4, 7, bits(float(np.float32(0.1)))),
+        ("s", 2, 6, bits(float(np.float32(0.2)))),
+    ]
+
+
+def test_log_counts_steps_by_itself(run: mltrack.Run) -> None:
+    for step in (None, None, 10, None):
+        run.log({"a": 1.0, "b": 2.0}, step)
+    assert run.metrics("a").column("step").to_pylist() == [0, 1, 10, 11]
+
+
+def test_misuse_raises_at_once_and_stores_nothing(run: mltrack.Run) -> None:
+    any_run: Any = run
+    for call in (
+        lambda: any_run.log_metric("a", "1"),
+        lambda: any_run.log_metric("", 1.0),
+        lambda: any_run.log_metric("a", 1.0, 1.5),
+        lambda: any_run.log_metric("a", 1.0, timestamp=1.5),
+        lambda: any_run.log_metric("a", 1.0, timestamp=1 << 62),
+        lambda: any_run.log_metrics({"a": 1.0, "b": None}),
+        lambda: any_run.log({"a": 1.0, 5: 1.0}),
+        lambda: any_run.log_series("a", ["x"]),
+        lambda: any_run.log_series("", [1.0]),
+    ):
+        with pytest.raises(InvalidMetricError) as caught:
+            call()
+        assert caught.value.hint
+        assert "\n" not in str(caught.value)
+    for call in (
+        lambda: any_run.log_param("", 1),
+        lambda: any_run.log_params({"ok": 1, 5: 1}),
+        lambda: any_run.set_tags({"ok": 1, None: 1}),
+        lambda: any_run.delete_tag(""),
+        lambda: any_run.end("DONE"),
+    ):
+        with pytest.raises(UsageError):
+            call()
+    found = run.stored()
+    assert all_points(found) == []
+    assert found.params == {}
+    assert "ok" not in found.tags
+
+
+def test_a_param_can_not_change_and_a_tag_can(run: mltrack.Run) -> None:
+    assert run.log_param("lr", 0.1) == 0.1
+    run.log_params({"lr": "0.1", "größe": [1, 2]})
+    with pytest.raises(ParamConflictError, match="'lr' is '0.1' and can't become '0.2'"):
+        run.log_params({"new": 1, "lr": 0.2})
+    assert run.data.params == {"lr": "0.1", "größe": "[1, 2]"}
+    run.set_tags({"t": 1, "u": None})
+    run.set_tag("t", 2)
+    run.delete_tag("u")
+    run.delete_tag("never there")
+    assert {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")} == {"t": "2"}
+
+
+def test_an_ended_run_takes_nothing_more(run: mltrack.Run) -> None:
+    run.log_metric("a", 1.0)
+    run.end()
+    run.end()
+    for call in (
+        lambda: run.log_metric("a", 1.0),
+        lambda: run.log_metrics({"a": 1.0}),
+        lambda: run.log({"a": 1.0}),
+        lambda: run.log_series("a", [1.0]),
+        lambda: run.log_param("p", 1),
+        lambda: run.set_tag("t", 1),
+        lambda: run.delete_tag("t"),
+    ):
+        with pytest.raises(RunStateError, match="has ended"):
+            call()
+    assert len(all_points(run.stored())) == 1
+    assert "ended" in repr(run)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(None, "FINISHED"), (ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "FAILED")],
+)
+def test_the_with_block_ends_the_run(run: mltrack.Run, error: type[BaseException] | None, status: str) -> None:
+    try:
+        with run:
+            run.log_metric("a", 1.0)
+            if error is not None:
+                raise error
+    except BaseException as caught:
+        assert type(caught) is error
+    info = run.info
+    assert (info.status, info.live, info.crashed) == (status, False, False)
+    assert info.end_time is not None
+    assert info.end_time >= info.start_time
+
+
+def test_a_run_is_resumed_with_what_it_held(run: mltrack.Run) -> None:
+    run.log_param("p", 1)
+    run.log_metric("a", 1.0, 1)
+    run.set_tag("t", "first")
+    run.end("FAILED")
+    with mltrack.start_run(run.run_id, tags={"again": 1}) as again:
+        assert (again.run_id, again.name) == (run.run_id, run.name)
+        assert again.info.status == "RUNNING"
+        with pytest.raises(ParamConflictError):
+            again.log_param("p", 2)
+        again.log_param("p", "1")
+        again.log_metric("a", 2.0, 2)
+        again.set_tag("t", "second")
+    found = again.stored()
+    assert found.info.status == "FINISHED"
+    assert found.params == {"p": "1"}
+    assert (found.tags["t"], found.tags["again"]) == ("second", "1")
+    assert found.metrics("a").column("step").to_pylist() == [1, 2]
+    for start in (run.run_id[:8], run.name):
+        mltrack.start_run(start).end()
+    with pytest.raises(NotFoundError):
+        mltrack.start_run("f" * 32)
+
+
+def test_a_deleted_run_is_not_resumed(run: mltrack.Run) -> None:
+    run.end()
+    mltrack.delete_run(run.run_id)
+    with pytest.raises(RunStateError, match="is deleted"):
+        mltrack.start_run(run.run_id)
+
+
+def test_threads_log_to_one_run_and_nothing_is_lost(tmp_path: Path) -> None:
+    mltrack.set_store(tmp_path / "s")
+    run = mltrack.start_run()
+
+    def work(thread: int) -> None:
+        for step in range(20_000):
+            mltrack.log_metric(f"t{thread}", step, step)  # the module's functions find the process's run
+            if step % 2000 == 0:
+                run.log_param(f"p{thread} {step}", step)
+                run.log_text("x", f"{thread}/{step}.txt")
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    run.end()
+    points = all_points(stored(tmp_path / "s", run.run_id))
+    assert len(points) == 8 * 20_000
+    for n in range(8):
+        assert [step for key, step, _, _ in points if key == f"t{n}"] == list(range(20_000))
+    found = run.stored()
+    assert len(found.params) == len(found.artifacts) == 80
+
+
+def test_a_hundred_thousand_metric_names(tmp_path: Path) -> None:
+    mltrack.set_store(tmp_path / "s")
+    with mltrack.start_run() as run:
+        for n in range(100_000):
+            run.log_metric(f"layer.{n}/größe", n, n)
+        live = run.stored()
+        assert live.summaries["layer.77777/größe"].value == 77_777.0
+    found = run.stored()
+    assert len(found.summaries) == 100_000
+    assert found.metrics("layer.99999/größe").column("step").to_pylist() == [99_999]
+
+
+def test_text_that_is_no_unicode_is_kept_or_refused_but_harms_nothing(run: mltrack.Run) -> None:
+    odd = os.fsdecode(b"caf\xe9")  # as a file name on the command line may come
+    run.log_param("path", odd)
+    run.set_tag("path", odd)
+    with pytest.raises(InvalidMetricError):
+        run.log_metric(odd, 1.0)
+    run.log_metric("a", 1.0)
+    run.end()
+    assert run.data.params["path"] == odd
+    for path in run.stored().folder.events.iterdir():
+        path.read_text(encoding="utf-8")
+
+
+def test_flush_makes_all_of_it_durable(run: mltrack.Run) -> None:
+    run.log_metric("a", 1.0)
+    run.flush()
+    assert run.lost == 0
+    assert len(all_points(run.stored())) == 1
