@@ -16,6 +16,9 @@ import httpx
 
 START_TIMEOUT_S = 120
 
+GUARD = '{ "$@"; kill -9 0; } & read -r _; kill -9 0'
+"""Ends the whole process group when the server ends, and when the tests do: then the pipe on its input closes."""
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -24,7 +27,7 @@ def free_port() -> int:
 
 
 class MlflowServer:
-    """Started in a process group of its own, ended by its id."""
+    """Started in a process group of its own, ended by its id; it does not outlive the tests."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -40,7 +43,13 @@ class MlflowServer:
         environ = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
         with open(self.folder / "server.log", "ab") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=self.folder, start_new_session=True, env=environ
+                ["sh", "-c", GUARD, "sh", *command],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                start_new_session=True,
+                env=environ,
             )
         until = time.monotonic() + START_TIMEOUT_S
         while not self._answers():
@@ -54,15 +63,17 @@ class MlflowServer:
         except httpx.TransportError:
             return False
 
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+    def kill(self) -> None:
         if self._process is not None:
-            os.killpg(self._process.pid, how)
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(30)
+            if self._process.stdin is not None:
+                self._process.stdin.close()
             self._process = None
 
     def close(self) -> None:
         self._http.close()
-        self.stop(signal.SIGKILL)
+        self.kill()
 
     # --- what it holds ---
 

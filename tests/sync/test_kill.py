@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import threading
@@ -106,7 +105,7 @@ def test_a_server_killed_while_it_is_pushed_to_and_started_again_has_all(
     starter: list[threading.Thread] = []
 
     def restart() -> None:
-        server.stop(signal.SIGKILL)
+        server.kill()
         server.start()
         restarted.set()
 
