@@ -195,6 +195,21 @@ def test_an_interrupt_ends_a_following_tail_quietly(store: Store) -> None:
     assert not said.strip()
 
 
+def test_an_interrupt_ends_a_long_query_quietly(store: Store) -> None:
+    line = ["--store", str(store.path), "sql", "select count(*) from range(1000000) a, range(1000000) b where a <> b"]
+    code = f"import sys; from mltrack.cli import main; print('at work'); sys.exit(main({line!r}))"
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "at work\n"
+    with pytest.raises(subprocess.TimeoutExpired):  # it is in the query by now
+        process.wait(timeout=3)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)
+    assert (process.returncode, *said) == (130, "", "")
+
+
 def test_a_package_whose_commands_cannot_be_loaded_is_told_of_and_left_out(tmp_path: Path) -> None:
     (tmp_path / "odd-1.dist-info").mkdir()
     (tmp_path / "odd-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1\n")

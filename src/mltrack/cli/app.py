@@ -66,13 +66,17 @@ class Commands(click.Group):
         return found
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a reader that went away ends it quietly (click would exit with 1)."""
+        """Run the command; a reader that went away, or a Ctrl-C, ends it quietly."""
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
             _mute()
             ctx.exit(BROKEN_PIPE)
+        except RuntimeError as error:
+            if str(error) == "Query interrupted":  # what DuckDB makes of a Ctrl-C
+                raise KeyboardInterrupt from error
+            raise
         return result
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
