@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,17 +62,18 @@ def test_long_names_of_many_bytes_are_stored(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "/abs", "a\\b", "a\0b", "", "..", "a/../../b"], ids=repr)
 def test_names_that_lead_out_are_refused_and_nothing_is_written(tmp_path: Path, run: mltrack.Run, name: str) -> None:
-    source = tmp_path / "source"
+    source = tmp_path / "folder" / "source"
+    source.parent.mkdir()
     source.write_text("x")
-    calls = [
+    calls: list[Callable[[], object]] = [
         lambda: run.log_text("x", name),
         lambda: run.log_dict({}, name),
         lambda: run.log_table({"a": [1]}, f"{name}/t.json" if name else ""),
         lambda: run.log_stream(io.BytesIO(b"x"), name),
     ]
     if name:  # an empty artifact_path is the artifact folder itself
-        calls += [lambda: run.log_artifact(source, name), lambda: run.log_artifacts(tmp_path / "s", name)]
-    for call in calls[:3] + calls[3:5]:
+        calls += [lambda: run.log_artifact(source, name), lambda: run.log_artifacts(source.parent, name)]
+    for call in calls:
         with pytest.raises(mltrack.UsageError):
             call()
     assert listed(run) == []
@@ -115,6 +117,13 @@ def test_a_folder_that_holds_the_store_is_copied_without_it(
     assert listed(run) == [f"again/{tmp_path.name}/train.py", "code/train.py"]
 
 
+def test_the_store_itself_is_copied_without_the_copy(tmp_path: Path, run: mltrack.Run) -> None:
+    run.log_text("x", "a.txt")
+    run.log_artifacts(tmp_path / "s", "store")
+    assert "store/store.json" in listed(run)
+    assert not [name for name in listed(run) if "artifacts" in name]
+
+
 def test_pipes_and_sockets_are_left_out_of_a_folder(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").write_text("x")
@@ -153,10 +162,11 @@ def test_a_disk_that_takes_no_artifact_is_noted_and_training_goes_on(tmp_path: P
 
 def test_an_ended_run_takes_no_artifact(tmp_path: Path, run: mltrack.Run) -> None:
     run.end()
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: run.log_text("x", "a"),
         lambda: run.log_artifact(__file__),
-        lambda: run.log_artifacts(tmp_path),
-    ):
+        lambda: run.log_artifacts(Path(__file__).parent / "golden"),
+    ]
+    for call in calls:
         with pytest.raises(RunStateError, match="has ended"):
             call()

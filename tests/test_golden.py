@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 import struct
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,7 @@ from mltrack.reading import Store
 from recording import bits, points_by_writer
 
 GOLDEN = Path(__file__).parent / "golden"
-sys.path.insert(0, str(GOLDEN))
-
-import make_v1  # noqa: E402
-
+MADE = runpy.run_path(str(GOLDEN / "make_v1.py"))
 EXPECTED: dict[str, Any] = json.loads((GOLDEN / "v1.json").read_text(encoding="utf-8"))
 
 
@@ -30,7 +27,7 @@ def store(tmp_path: Path) -> Store:
     return Store.open(tmp_path / "v1")
 
 
-def as_stored(logged: list[make_v1.Logged]) -> list[tuple[str, int, int, bytes]]:
+def as_stored(logged: list[tuple[str, int, int, float]]) -> list[tuple[str, int, int, bytes]]:
     return [(key, step, time_ms * 1_000_000, bits(value)) for key, step, time_ms, value in logged]
 
 
@@ -54,8 +51,8 @@ def test_the_finished_run_is_read_exactly(store: Store) -> None:
     assert expected["tags"].items() <= run.tags.items()
     assert "team" not in run.tags
     first, second = (points for _, points in sorted(points_by_writer(run).items()))
-    assert first == as_stored(make_v1.finished_points())
-    assert second == as_stored([("loss", 5000, make_v1.T0 + 5000, -1.0)])
+    assert first == as_stored(MADE["finished_points"]())
+    assert second == as_stored([("loss", 5000, MADE["T0"] + 5000, -1.0)])
     for name, text in expected["artifacts"].items():
         assert run.artifact_path(name).read_text(encoding="utf-8") == text
     assert [artifact.path for artifact in run.artifacts] == ["notes/hello.txt", "table.json"]
@@ -70,7 +67,7 @@ def test_the_crashed_run_is_read_up_to_its_last_whole_record(store: Store) -> No
     assert run.info.parent_run_id == EXPECTED["finished"]["run_id"]
     assert run.params == expected["params"]
     [points] = points_by_writer(run).values()
-    assert points == as_stored(make_v1.crashed_points())
+    assert points == as_stored(MADE["crashed_points"]())
     assert not run.state.damage
 
 
@@ -94,12 +91,12 @@ def test_segments_are_plain_parquet(store: Store) -> None:
         map(bits, table.column("value").to_pylist()),
         strict=True,
     )
-    assert list(rows) == as_stored(make_v1.finished_points())
+    assert list(rows) == as_stored(MADE["finished_points"]())
 
 
 def test_points_files_are_plain_structs(store: Store) -> None:
     [path] = (store.path / "runs" / EXPECTED["crashed"]["run_id"] / "points").iterdir()
     data = path.read_bytes()
-    for slot, (_, step, time_ms, value) in enumerate(make_v1.crashed_points()):
+    for slot, (_, step, time_ms, value) in enumerate(MADE["crashed_points"]()):
         offset = 64 + 32 * slot
         assert struct.unpack_from("<qqdII", data, offset) == (step, time_ms * 1_000_000, value, 0, offset)

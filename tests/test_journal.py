@@ -206,12 +206,13 @@ def test_a_closed_journal_takes_nothing(tmp_path: Path, kind: type[PointJournal]
     recorded.points.log("a", 1.0)
     recorded.points.close()
     one = np.ones(1)
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: recorded.points.log("a", 1.0),
         lambda: recorded.points.log("new", 1.0),
         lambda: recorded.points.log_many({"a": 1.0}),
         lambda: recorded.points.log_series("a", one, one.astype(int), one.astype(int)),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(RunStateError):
             call()
     recorded.points.close()
@@ -302,7 +303,12 @@ def test_threads_lose_nothing(tmp_path: Path, kind: type[PointJournal]) -> None:
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
     stop = threading.Event()
-    syncer = threading.Thread(target=lambda: [recorded.points.sync() for _ in iter(lambda: stop.wait(0.01), True)])
+
+    def sync() -> None:
+        while not stop.wait(0.01):
+            recorded.points.sync()
+
+    syncer = threading.Thread(target=sync)
     for thread in [*threads, syncer]:
         thread.start()
     for thread in threads:

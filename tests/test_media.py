@@ -101,7 +101,12 @@ def test_a_table_is_json_in_the_split_layout() -> None:
 @pytest.mark.parametrize("name", ["t.json", "t.parquet"])
 def test_rows_are_added_and_those_that_are_there_stay_as_they_are(tmp_path: Path, name: str) -> None:
     held = tmp_path / name
-    first = {"id": ["001", "1e3"], "timestamp": [1, 2], "date": ["2020-01-01", "x"], "big": [2**53 + 1, 0]}
+    first: dict[str, list[Any]] = {
+        "id": ["001", "1e3"],
+        "timestamp": [1, 2],
+        "date": ["2020-01-01", "x"],
+        "big": [2**53 + 1, 0],
+    }
     held.write_bytes(table_bytes(first, name, None))
     held.write_bytes(table_bytes({key: values[:1] for key, values in first.items()}, name, held))
     if name == "t.json":

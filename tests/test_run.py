@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_log_counts_steps_by_itself(run: mltrack.Run) -> None:
 
 def test_misuse_raises_at_once_and_stores_nothing(run: mltrack.Run) -> None:
     any_run: Any = run
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: any_run.log_metric("a", "1"),
         lambda: any_run.log_metric("", 1.0),
         lambda: any_run.log_metric("a", 1.0, 1.5),
@@ -59,7 +60,8 @@ def test_misuse_raises_at_once_and_stores_nothing(run: mltrack.Run) -> None:
         lambda: any_run.log({"a": 1.0, 5: 1.0}),
         lambda: any_run.log_series("a", ["x"]),
         lambda: any_run.log_series("", [1.0]),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(InvalidMetricError) as caught:
             call()
         assert caught.value.hint

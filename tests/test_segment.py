@@ -27,7 +27,7 @@ INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 KEYS = st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=6, unique=True)
 
 
-def columns(keys: list[str], rows: list[tuple[int, int, int, int, float]]) -> PointColumns:
+def columns(keys: list[str], rows: list[tuple[float, ...]]) -> PointColumns:
     codes, seqs, steps, times, values = (np.array(c) for c in zip(*rows, strict=True))
     return PointColumns(keys, codes, seqs, steps, times, values.astype(float))
 

@@ -25,7 +25,7 @@ def test_anything_with_numbers_is_a_column(values: Any) -> None:
     assert value.tolist() == VALUES
     assert step.tolist() == [0, 1, 2]
     assert len(set(time.tolist())) == 1
-    assert (value.dtype, step.dtype, time.dtype) == (np.float64, np.int64, np.int64)
+    assert [str(column.dtype) for column in (value, step, time)] == ["float64", "int64", "int64"]
 
 
 def test_nan_infinities_and_integers_are_kept() -> None:

@@ -85,16 +85,16 @@ def open_source(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         yield file
 
 
-def files_below(folder: Path, store: Path) -> Iterator[tuple[Path, str]]:
+def files_below(folder: Path, *left_out: Path) -> Iterator[tuple[Path, str]]:
     """Every file under ``folder`` with its name relative to it, in order; links to folders are not followed.
 
-    Left out are the ``store`` itself, where it lies below (it would be copied into itself without an end), and what is
-    no file and can't be copied: pipes, sockets, devices.
+    Left out are the folders ``left_out`` where they lie below (a store would be copied into itself without an end), and
+    what is no file and can't be copied: pipes, sockets, devices.
     """
-    store = store.resolve()
+    resolved = [path.resolve() for path in left_out]
     for here, folders, files in os.walk(folder):
         inside = Path(here).resolve()
-        folders[:] = sorted(name for name in folders if inside / name != store)
+        folders[:] = sorted(name for name in folders if inside / name not in resolved)
         for file in sorted(files):
             path = Path(here, file)
             if path.is_file() or not path.exists():

@@ -196,7 +196,7 @@ class Run:
         source = Path(local_path)
         if source.is_dir():
             base = _joined(artifact_path, source.resolve().name)
-            self._store((path, f"{base}/{name}") for path, name in files_below(source, self._layout.root))
+            self._store((path, f"{base}/{name}") for path, name in self._below(source))
         else:
             self._store([(source, _joined(artifact_path, source.name))])
 
@@ -209,8 +209,7 @@ class Run:
         folder = Path(local_dir)
         if not folder.is_dir():
             raise NotFoundError(f"{folder} is no folder", hint="give a folder, or use log_artifact for a file")
-        below = files_below(folder, self._layout.root)
-        self._store((path, _joined(artifact_path, name)) for path, name in below)
+        self._store((path, _joined(artifact_path, name)) for path, name in self._below(folder))
 
     def log_stream(self, source: IO[bytes], artifact_file: str) -> None:
         """Copy what an open binary file still holds into the artifact ``artifact_file``.
@@ -311,6 +310,9 @@ class Run:
         registry = Registry(self._layout, clock=time_ns)
         folder = self._recorder.folder
         return registry.create_version_of_run(model_name, folder, model_path, description=description, tags=text)
+
+    def _below(self, folder: Path) -> Iterable[tuple[Path, str]]:
+        return files_below(folder, self._layout.root, self._recorder.folder.artifacts)
 
     def _store(self, files: Iterable[tuple[Path, str]]) -> None:
         self._check_open()

@@ -33,7 +33,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     try:
         yield path
     finally:
-        for run in list(mltrack.fluent._runs):  # type: ignore[attr-defined]
+        for run in list(mltrack.fluent._runs):
             run.end("KILLED")
         subprocess.run(["umount", "-l", str(path)], check=True)
 

@@ -201,7 +201,7 @@ def test_lines_that_lack_what_their_type_needs_are_told_and_passed_over(tmp_path
 
 def test_lines_without_a_position_are_passed_over(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
-    lines = [
+    lines: list[dict[str, Any]] = [
         {"type": "tag"},
         {"seq": "x", "time": 1, "type": "tag"},
         {"seq": 1, "time": 2},

@@ -65,5 +65,5 @@ def test_without_a_lock_the_pulse_tells_on_another_host(tmp_path: Path) -> None:
     path.touch()
     touched = path.stat().st_mtime
     for age, alive in ((0.0, True), (PULSE_LOST_S - 1, True), (PULSE_LOST_S + 1, False)):
-        now = touched + age
-        assert is_alive(path, locked=False, host="elsewhere", pid=1, opened_ns=0, now=lambda at=now: at) is alive
+        clock = [touched + age]
+        assert is_alive(path, locked=False, host="elsewhere", pid=1, opened_ns=0, now=clock.copy().pop) is alive
