@@ -46,8 +46,9 @@ def test_a_path_that_exists_is_a_conflict_and_the_others_are_made(client: AzureC
     client.make_artifacts(info, "a")
     answer = client.make_artifacts(info, "a", "b", "../c")
     assert answer["artifactContentInformation"].keys() == {"b"}
-    assert answer["errors"]["a"]["error"]["code"] == "Conflict"
-    assert answer["errors"]["a"]["error"]["message"].endswith("/a already exists.")
+    error = answer["errors"]["a"]["error"]
+    assert error["code"] == "UserError"
+    assert error["message"] == f"Resource Conflict: ArtifactId ExperimentRun/dcid.{info['run_id']}/a already exists."
     assert answer["errors"]["../c"]["error"]["code"] == "UserError"
 
 

@@ -80,7 +80,7 @@ def test_a_batch_over_a_limit_is_turned_down_whole(azure: AzureEmulator, client:
         client.post("experiments/create", name="e" * 257),
     ):
         assert refused.status_code == 400
-        assert refused.json()["Error"]["Code"] == "ValidationError"
+        assert refused.json()["Error"]["Code"] in ("ValidationError", "UserError")
         assert refused.json()["statusCode"] == 400
     assert client.get("runs/get", run_id=run_id).json()["run"]["data"].keys() <= {"tags"}
     client.post("runs/log-batch", run_id=run_id, metrics=metrics(200)).raise_for_status()
@@ -120,7 +120,8 @@ def test_a_tag_of_ours_can_be_searched(client: AzureClient) -> None:
 
 
 def test_logged_models_and_the_third_api_are_not_there(azure: AzureEmulator, client: AzureClient) -> None:
-    assert client.post("logged-models", experiment_id="1").status_code == 404
+    absent = client.post("logged-models", experiment_id="1")
+    assert (absent.status_code, absent.content) == (404, b"")
     base = f"{azure.url}/mlflow/v2.0{azure.scope.path}/api/3.0/mlflow/traces"
     assert client.http.post(base, json={}, headers=client.authorization).status_code == 404
 

@@ -84,7 +84,7 @@ class Artifacts:
             made = self._made.setdefault(container.artifact_id(""), {})
             if path in made:
                 return {
-                    "code": "Conflict",
+                    "code": "UserError",
                     "message": f"Resource Conflict: ArtifactId {container.artifact_id(path)} already exists.",
                 }
             made[path] = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from xml.sax.saxutils import escape
 
@@ -16,11 +17,13 @@ def lower_case(error: Refused) -> Response:
 
 def upper_case(error: Refused) -> Response:
     """``{"Error": {"Code", "Message"}, "statusCode", "error_code"}``: the MLflow front."""
+    unused = dict.fromkeys(["MessageFormat", "MessageParameters", "ReferenceCode", "DetailsUri", "Target"])
     fields = {
-        "Error": {"Code": error.code, "Severity": None, "Message": error.message, "InnerError": None},
+        "Error": {"Code": error.code, "Severity": None, "Message": error.message, **unused, "Details": []},
         "Correlation": _correlation(),
-        "Environment": "here",
-        "Location": "here",
+        "Environment": "westeurope",
+        "Location": "westeurope",
+        "Time": datetime.datetime.now(datetime.UTC).isoformat(),
         "ComponentName": "mlflow",
         "statusCode": error.status,
         "error_code": error.error_code or "BAD_REQUEST",

@@ -78,6 +78,8 @@ class Contents:
             asked = {"filter": f"name='{model['name']}'", "max_results": 1000}
             versions = self._backend.get("model-versions/search", **asked).get("model_versions", [])
             self._azure.front.rename(versions, self._azure.url)
+            for version in versions:
+                version["name"] = version["name"].removeprefix(prefix)
             found[model["name"].removeprefix(prefix)] = sorted(versions, key=lambda version: int(version["version"]))
         return found
 

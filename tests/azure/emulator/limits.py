@@ -51,10 +51,10 @@ class RunTally:
             tags = self._tags[run_id] | {str(item.get("key")) for item in batch.tags}
             rows = self._rows[run_id].copy()
         rows.update(str(item.get("key")) for item in batch.metrics)
-        _most("parameters of a run", len(params), limits.run_params_max)
-        _most("tags of a run", len(tags), limits.run_tags_max)
-        _most("metric names of a run", len(rows), limits.run_metric_names_max)
-        _most("rows of a metric", max(rows.values(), default=0), limits.metric_rows_max)
+        _most("Parameters", len(params), limits.run_params_max)
+        _most("Tags", len(tags), limits.run_tags_max)
+        _most("MetricNames", len(rows), limits.run_metric_names_max)
+        _most("MetricRows", max(rows.values(), default=0), limits.metric_rows_max)
 
     def add(self, run_id: str, batch: Batch) -> None:
         """The batch was taken."""
@@ -93,13 +93,16 @@ def check_call(call: str, fields: Mapping[str, Any], limits: AzureLimits) -> Non
     """Turn down what is too large or not supported, whatever run it is about."""
     batch = Batch.of(call, fields)
     if batch is not None:
-        _most("metrics in a batch", len(batch.metrics), limits.batch_metrics_max)
-        _most("parameters in a batch", len(batch.params), limits.batch_params_max)
+        _most("MetricV2Dto.Value/Count", len(batch.metrics), limits.batch_metrics_max)
+        _most("Parameters/Count", len(batch.params), limits.batch_params_max)
         _check_tags(batch.tags, limits)
     if call == "experiments/create":
-        _most("characters of an experiment name", len(str(fields.get("name", ""))), limits.experiment_name_chars_max)
-    if call == "metrics/get-history":
-        _most("max_results", int(fields.get("max_results") or 0), limits.history_rows_max)
+        _most("ExperimentName", len(str(fields.get("name", ""))), limits.experiment_name_chars_max)
+    if call == "metrics/get-history" and int(fields.get("max_results") or 0) > limits.history_rows_max:
+        asked = f"MaxResults = {fields['max_results']}"
+        raise Refused(
+            400, "UserError", f"{asked} is invalid: MaxResults must be less than {limits.history_rows_max + 1}."
+        )
     if call == "registered-models/create" and _MODEL_NAME.fullmatch(str(fields.get("name", ""))) is None:
         raise invalid(f"The model name must match ^{_MODEL_NAME.pattern}$.")
     _check_supported(call, fields)
@@ -107,8 +110,8 @@ def check_call(call: str, fields: Mapping[str, Any], limits: AzureLimits) -> Non
 
 def _check_tags(tags: Iterable[Mapping[str, Any]], limits: AzureLimits) -> None:
     for tag in tags:
-        _most("characters of a tag's key", len(str(tag.get("key", ""))), limits.tag_key_chars_max)
-        _most("characters of a tag's value", len(str(tag.get("value", ""))), limits.tag_value_chars_max)
+        _most("Tags.Key", len(str(tag.get("key", ""))), limits.tag_key_chars_max)
+        _most("Tags.Value", len(str(tag.get("value", ""))), limits.tag_value_chars_max)
 
 
 def _check_supported(call: str, fields: Mapping[str, Any]) -> None:
@@ -134,9 +137,12 @@ def invalid(message: str) -> Refused:
     return Refused(400, "ValidationError", message, error_code="INVALID_PARAMETER_VALUE")
 
 
-def _most(what: str, count: int, most: int | None) -> None:
+def _most(field: str, count: int, most: int | None) -> None:
     if most is not None and count > most:
-        raise invalid(f"The number of {what} is {count}, which is more than the limit of {most}.")
+        raise invalid(
+            f"A field of the entity is over the size limit. FieldName={field}, Limit={most}, Size={count}. "
+            "See https://aka.ms/azure-machine-learning-limits for service limits documentation."
+        )
 
 
 def _list(fields: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], ...]:

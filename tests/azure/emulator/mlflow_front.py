@@ -43,7 +43,7 @@ class MlflowFront:
     def answer(self, request: Request, call: str, version: str, limits: AzureLimits) -> Response:
         """One call of MLflow's REST API."""
         if version != "2.0" or call.startswith(_ABSENT):
-            raise Refused(404, "NotFound", f"No such API: {call}", error_code="ENDPOINT_NOT_FOUND")
+            return Response(404)
         fields = dict(_query(request)) if request.method == "GET" else request.fields()
         if request.method == "GET" and request.body:
             fields.update(request.fields())
@@ -166,7 +166,7 @@ class MlflowFront:
         if isinstance(fields.get("experiment_id"), str) and fields["experiment_id"].isdigit():
             fields["experiment_id"] = self.scope.experiment_guid(fields["experiment_id"])
         root = f"azureml://{base_url.partition('://')[2]}/mlflow/v2.0{self.scope.path}"
-        if "artifact_uri" in fields:
+        if "artifact_uri" in fields and "experiment_id" in fields:  # not the one of a model version
             run = f"experiments/{quote(fields['experiment_id'], safe='')}/runs/{fields['run_id']}"
             fields["artifact_uri"] = f"{root}/{run}/artifacts"
         if "artifact_location" in fields:
