@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -36,7 +36,7 @@ class RemoteExperiment:
 
 @dataclass(frozen=True, slots=True)
 class RemoteRun:
-    """A run over there; ``latest`` is (step, time in ms) of each metric's latest point."""
+    """A run over there; ``latest`` is (step, time in ms) of each metric's latest point, ``values`` its value."""
 
     run_id: str
     experiment_id: str
@@ -44,6 +44,12 @@ class RemoteRun:
     status: str
     deleted: bool
     latest: Mapping[str, tuple[int, int]]
+    values: Mapping[str, float] = field(default_factory=dict)
+    name: str = ""
+    start_time: int | None = None
+    end_time: int | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +77,11 @@ class MlflowClient:
             if error.status == 404 or error.code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
+        return _shaped(_experiment, answer, self._transport.url)
+
+    def experiment_by_id(self, experiment_id: str) -> RemoteExperiment:
+        """The experiment with that id over there."""
+        answer = self._transport.get("experiments/get", {"experiment_id": experiment_id})
         return _shaped(_experiment, answer, self._transport.url)
 
     def create_experiment(self, name: str, tags: Mapping[str, str]) -> str:
@@ -173,6 +184,24 @@ class MlflowClient:
             )
         )
 
+    def get_artifact(self, path: str, begin: Callable[[], Callable[[bytes], object]]) -> None:
+        """Read a file through the server's artifact proxy, piece by piece; ``begin`` gives a taker for each attempt."""
+        from urllib.parse import quote
+
+        self._transport.download(ARTIFACTS + quote(path), begin)
+
+    def list_artifacts(self, remote_id: str, folder: str) -> dict[str, int]:
+        """Sizes of the files in one folder of a run (by path; -1 for a folder within)."""
+        found: dict[str, int] = {}
+        token = ""
+        while True:
+            asked = {"run_id": remote_id, **({"path": folder} if folder else {})}
+            answer = self._transport.get("artifacts/list", {**asked, "page_token": token} if token else asked)
+            found |= _shaped(lambda a: _files(a.get("files", [])), answer, self._transport.url)
+            token = str(answer.get("next_page_token") or "")
+            if not token:
+                return found
+
 
 def _pairs(items: Any) -> list[dict[str, str]]:
     return [{"key": key, "value": value} for key, value in items]
@@ -197,7 +226,8 @@ def _experiment(answer: dict[str, Any]) -> RemoteExperiment:
 
 
 def _run(fields: dict[str, Any]) -> RemoteRun:
-    info, metrics = fields["info"], fields.get("data", {}).get("metrics", [])
+    info, data = fields["info"], fields.get("data", {})
+    metrics = data.get("metrics", [])
     return RemoteRun(
         run_id=str(info.get("run_id") or info["run_uuid"]),
         experiment_id=str(info["experiment_id"]),
@@ -205,7 +235,17 @@ def _run(fields: dict[str, Any]) -> RemoteRun:
         status=str(info.get("status", "")),
         deleted=info.get("lifecycle_stage") == "deleted",
         latest={str(m["key"]): (int(m.get("step", 0)), int(m["timestamp"])) for m in metrics},
+        values={str(m["key"]): float(m["value"]) for m in metrics},
+        name=str(info.get("run_name", "")),
+        start_time=int(info["start_time"]) if "start_time" in info else None,
+        end_time=int(info["end_time"]) if info.get("end_time") else None,
+        params={str(p["key"]): str(p.get("value", "")) for p in data.get("params", [])},
+        tags={str(t["key"]): str(t.get("value", "")) for t in data.get("tags", [])},
     )
+
+
+def _files(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    return {str(row["path"]): -1 if row.get("is_dir") else int(row.get("file_size") or 0) for row in rows}
 
 
 def _history(rows: Sequence[Mapping[str, Any]]) -> History:

@@ -24,6 +24,7 @@ from mltrack_sync.errors import (
     RemoteUnavailableError,
     TooLargeError,
 )
+from mltrack_sync.pace import Pace
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.workspace import Workspace
 
@@ -47,7 +48,10 @@ _LATER = (408, 429, 500, 502, 503, 504)
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request: ``body`` gives the bytes anew for each attempt; ``repeatable`` tells that twice is as once."""
+    """One request: ``body`` gives the bytes anew for each attempt; ``repeatable`` tells that twice is as once.
+
+    ``begin`` gives, for each attempt, who takes the pieces of the answer; without it the answer is JSON.
+    """
 
     method: str
     path: str
@@ -56,6 +60,7 @@ class Call:
     body: bytes | Callable[[], Iterator[bytes]] | None = None
     body_bytes: int = 0
     content_type: str = "application/json"
+    begin: Callable[[], Callable[[bytes], object]] | None = None
 
 
 @dataclass(slots=True)
@@ -77,12 +82,14 @@ class Transport:
         connections_max: int = 8,
         http: httpx.BaseTransport | None = None,
         now: Callable[[], float] = time.time,
+        pace: Pace | None = None,
     ) -> None:
-        """``http`` replaces the network."""
+        """``http`` replaces the network; ``pace`` bounds the bytes of request bodies per second."""
         self._workspace = workspace
         self._endpoint = workspace.endpoint()
         self._policy = policy
         self._now = now
+        self._pace = pace
         self._lock = threading.Lock()
         self.traffic = Traffic()
         self._http = httpx.Client(
@@ -117,6 +124,14 @@ class Transport:
             RemoteUnavailableError, RemoteAuthError, NotMlflowError, RemoteRefusedError: see mltrack_sync.errors.
         """
         return self._policy.send(lambda: self._send_authorised(call), repeatable=call.repeatable)
+
+    def download(self, path: str, begin: Callable[[], Callable[[bytes], object]]) -> None:
+        """A GET whose answer is handed on piece by piece; ``begin`` gives a taker for each attempt.
+
+        Raises:
+            RemoteUnavailableError, RemoteAuthError, NotMlflowError, RemoteRefusedError: see mltrack_sync.errors.
+        """
+        self.send(Call("GET", path, True, begin=begin))
 
     def knock(self) -> None:
         """Find out at once whether an MLflow server is there: a refused connection is not tried again.
@@ -161,19 +176,23 @@ class Transport:
     def _exchange(self, call: Call, endpoint: Endpoint) -> httpx.Response:
         headers = {**endpoint.authorize(), "Content-Type": call.content_type}
         content = call.body() if callable(call.body) else call.body
-        if callable(call.body):
+        if content is not None and self._pace is not None:
+            content = self._pace.spread(content)
+        if content is not None and not isinstance(content, bytes):
             headers["Content-Length"] = str(call.body_bytes)
         with self._lock:
             self.traffic.requests += 1
             self.traffic.body_bytes += call.body_bytes
         try:
-            return self._http.request(
-                call.method,
-                endpoint.base_url + call.path,
-                params=call.params or None,
-                content=content,
-                headers=headers,
-            )
+            url, params = endpoint.base_url + call.path, call.params or None
+            with self._http.stream(call.method, url, params=params, content=content, headers=headers) as response:
+                if call.begin is None or response.status_code != 200:
+                    response.read()
+                else:
+                    take = call.begin()
+                    for piece in response.iter_bytes():
+                        take(piece)
+                return response
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._network_error(error) from error
 
@@ -193,6 +212,8 @@ class Transport:
 
     def _answer(self, call: Call, response: httpx.Response) -> dict[str, Any]:
         status = response.status_code
+        if status == 200 and call.begin is not None:  # taken already
+            return {}
         fields = _json_object(response)
         if status == 200:
             if not response.content:  # an artifact was taken
