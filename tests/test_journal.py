@@ -102,7 +102,7 @@ def alarms(handler: Callable[[], None], every_s: float = 0.0003) -> Iterator[Non
 def test_any_points_are_read_back_bit_for_bit(
     tmp_path_factory: pytest.TempPathFactory, calls: list[Any], kind: type[PointJournal]
 ) -> None:
-    recorded = Recorded(tmp_path_factory.getbasetemp(), kind)
+    recorded = Recorded(tmp_path_factory.mktemp("any"), kind)
     wanted: list[Point] = []
     for call in calls:
         match call:

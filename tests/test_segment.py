@@ -52,7 +52,7 @@ def read_all(path: Path, first: int = 0) -> list[Any]:
 def test_any_points_are_read_back_bit_for_bit(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, keys: list[str]
 ) -> None:
-    path = tmp_path_factory.getbasetemp() / "any.parquet"
+    path = tmp_path_factory.mktemp("any") / "any.parquet"
     point = st.tuples(st.integers(0, len(keys) - 1), INT64, INT64, st.floats())
     points = data.draw(st.lists(point, min_size=1, max_size=30))
     first = data.draw(st.integers(0, 1 << 40))

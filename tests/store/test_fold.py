@@ -69,7 +69,7 @@ def shown(state: RunState) -> Any:
 def test_events_read_at_once_or_bit_by_bit_give_the_same_state(
     tmp_path_factory: pytest.TempPathFactory, script: list[Any], data: st.DataObject
 ) -> None:
-    folder = run_folder(tmp_path_factory.getbasetemp())
+    folder = run_folder(tmp_path_factory.mktemp("any"))
     bit_by_bit = RunState(folder)
     pending = {writer: b"".join(lines) for writer, lines in lines_by_writer(script).items()}
     while any(pending.values()):
