@@ -88,6 +88,21 @@ def test_blocks_are_read_in_the_order_of_logging(tmp_path: Path) -> None:
     assert table.column("seq").to_pylist() == list(range(3, 250_000, 5))
 
 
+def test_a_metric_of_many_row_groups_hides_none_that_comes_after_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    at = np.arange(BLOCK_ROWS + 100_000)
+    codes = (at % 5 == 0).astype(int)  # four of "a" to one of "b": several row groups of "a" alone come first
+    held = PointColumns(["a", "b"], codes, at, at, at, at.astype(float))
+    blocks = [held.take(slice(0, BLOCK_ROWS)), held.take(slice(BLOCK_ROWS, None))]
+    write_segment(path, blocks)
+    found = list(read_blocks(path))
+    assert [len(block) for block in found] == [BLOCK_ROWS, 100_000]
+    assert (np.concatenate([block.seqs for block in found]) == at).all()
+    assert [len(block) for block in read_blocks(path, 1000)] == [BLOCK_ROWS - 1000, 100_000]
+    for key, code in (("a", 0), ("b", 1)):
+        assert (read_metric(path, key).column("seq").to_numpy() == at[codes == code]).all()
+
+
 def test_plain_parquet_readers_read_it(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     write_segment(path, [some(3000)])

@@ -13,6 +13,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -292,17 +293,21 @@ def read_blocks(path: Path, first: int = 0) -> Iterator[PointColumns]:
 
 
 def _blocks(file: pq.ParquetFile) -> list[tuple[list[int], int]]:
-    """Row groups whose ranges of seq overlap, together with the last seq of each such block."""
+    """The row groups of each block, together with its last seq.
+
+    A block ends where all seqs before are less than all that follow. (Within one they are sorted by metric first.)
+    """
     at = file.schema_arrow.get_field_index("seq")
-    blocks: list[tuple[list[int], int]] = []
-    for group in range(file.num_row_groups):
-        statistics = file.metadata.row_group(group).column(at).statistics
-        low, high = (statistics.min, statistics.max) if statistics is not None else (0, (1 << 63) - 1)
-        if blocks and low <= blocks[-1][1]:
-            blocks[-1] = ([*blocks[-1][0], group], max(high, blocks[-1][1]))
-        else:
-            blocks.append(([group], high))
-    return blocks
+    count = file.num_row_groups
+    found = [file.metadata.row_group(group).column(at).statistics for group in range(count)]
+    known = all(statistics is not None and statistics.has_min_max for statistics in found)
+    lows = np.array([statistics.min if known else 0 for statistics in found], np.int64)
+    highs = np.array([statistics.max if known else (1 << 63) - 1 for statistics in found], np.int64)
+    high_before = np.maximum.accumulate(highs)
+    low_after = np.minimum.accumulate(lows[::-1])[::-1]
+    ends = [group for group in range(1, count) if high_before[group - 1] < low_after[group]]
+    edges = [0, *ends, count] if count else []
+    return [(list(range(first, last)), int(high_before[last - 1])) for first, last in pairwise(edges)]
 
 
 def read_metric(path: Path, key: str) -> pa.Table:
