@@ -127,6 +127,24 @@ def test_the_network_goes_and_comes_back(azure: AzureEmulator, client: AzureClie
     assert search(client) == 200
 
 
+def test_the_network_goes_in_the_middle_of_a_request(azure: AzureEmulator, client: AzureClient) -> None:
+    azure.faults.on("mlflow/experiments/create", Do(azure.unplug))
+    with pytest.raises(httpx.TransportError):
+        client.post("experiments/create", name="spirals")
+    azure.plug_in()
+    assert search(client) == 200
+
+
+def test_a_server_behind_that_is_down_is_unavailable(azure: AzureEmulator) -> None:
+    other = AzureEmulator("http://127.0.0.1:9", azure.certificate)
+    stranger = AzureClient(other)
+    try:
+        assert search(stranger) == 503
+    finally:
+        stranger.close()
+        other.close()
+
+
 def test_a_client_that_goes_away_in_its_request_leaves_nothing_done(azure: AzureEmulator, client: AzureClient) -> None:
     def half() -> bytes:
         raise RuntimeError("gone")

@@ -74,22 +74,22 @@ class Listener:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
-        """Cut all connections; from now on they are refused."""
+    def close(self, *, wait: bool = False) -> None:
+        """Cut all connections; from now on they are refused. ``wait`` until what was being answered has ended."""
         server, thread = self._server, self._thread
         if server is None or thread is None:
             return
         self._server = None
         server.shutdown()
-        server.socket.close()
-        server.cut_all()
         server.server_close()
+        server.cut_all()
         thread.join()
+        if wait:
+            server.join()
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = False
-    block_on_close = True
+    daemon_threads = True
     request_queue_size = 64
 
     def __init__(self, port: int, tls: ssl.SSLContext | None, site: Site, listener: Listener) -> None:
@@ -97,6 +97,7 @@ class _Server(ThreadingHTTPServer):
         self.site = site
         self.listener = listener
         self._open: set[socket.socket] = set()
+        self._busy: set[threading.Thread] = set()
         self._lock = threading.Lock()
         super().__init__(("127.0.0.1", port), _Handler)
 
@@ -108,6 +109,15 @@ class _Server(ThreadingHTTPServer):
             self._open.add(connection)
         return connection, address
 
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._busy.add(threading.current_thread())
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._lock:
+                self._busy.discard(threading.current_thread())
+
     def shutdown_request(self, request: Any) -> None:
         with self._lock:
             self._open.discard(request)
@@ -118,6 +128,12 @@ class _Server(ThreadingHTTPServer):
             connections = list(self._open)
         for connection in connections:
             cut(connection)
+
+    def join(self) -> None:
+        with self._lock:
+            threads = list(self._busy)
+        for thread in threads:
+            thread.join()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         pass

@@ -48,16 +48,16 @@ class AzureEmulator:
         self.artifacts = Artifacts(self.blobs)
         self.front = MlflowFront(self.scope, backend_url)
         self.problems: list[BaseException] = []
-        self._closing = threading.Event()
+        self._gone = threading.Event()
         self._plain = Listener(self)
         self._secure = Listener(self, certificate)
         self._old: dict[Listener, int | None] = {}
 
     def close(self) -> None:
         """Cut all connections and end all threads."""
-        self._closing.set()
+        self._gone.set()
         for listener in (self._plain, self._secure, *self._old):
-            listener.close()
+            listener.close(wait=True)
         self.front.close()
 
     # --- where it is ---
@@ -125,12 +125,14 @@ class AzureEmulator:
         self._secure = Listener(self, self.certificate)
 
     def unplug(self) -> None:
-        """The network is gone: connections are cut, new ones refused."""
+        """The network is gone: connections are cut, new ones refused. Fit for ``Do``, in the middle of a request."""
+        self._gone.set()
         for listener in (self._plain, self._secure, *self._old):
             listener.close()
 
     def plug_in(self) -> None:
         """The network is back, at the same ports."""
+        self._gone = threading.Event()
         for listener in (self._plain, self._secure, *self._old):
             listener.open()
 
@@ -201,7 +203,7 @@ class AzureEmulator:
         return response
 
     def _wait(self, seconds: float) -> None:
-        if self._closing.wait(seconds):
+        if self._gone.wait(seconds):
             raise Gone
 
     @staticmethod
