@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import posixpath
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
     from mltrack.entities import Artifact
     from mltrack_sync.client import MlflowClient
 
-__all__ = ["FileChanged", "send_artifact"]
+__all__ = ["FileChanged", "artifact_digest", "artifact_sizes", "send_artifact"]
 
 CHUNK_BYTES = 1 << 20
 PROXY_SCHEME = "mlflow-artifacts"
+AZURE_SCHEME = "azureml"
 
 
 class FileChanged(Exception):
@@ -34,6 +37,11 @@ def send_artifact(client: MlflowClient, uri: str, artifact: Artifact, path: Path
         RemoteRefusedError, RemoteUnavailableError: the remote does not take it, or not now.
         OSError: it can't be read.
     """
+    if urlsplit(uri).scheme == AZURE_SCHEME:
+        from mltrack_sync.azure.artifacts import send_to_azure
+
+        send_to_azure(client.transport, uri, artifact, path)
+        return
     check_content(artifact, path)
     target = urlsplit(uri)
     if target.scheme == PROXY_SCHEME and not target.netloc:
@@ -60,6 +68,40 @@ def check_content(artifact: Artifact, path: Path) -> None:
         raise FileChanged(f"has SHA-256 {digest[:12]}..., {artifact.sha256[:12]}... was recorded")
 
 
+def artifact_digest(client: MlflowClient, uri: str, artifact: Artifact) -> tuple[int, str]:
+    """Size and SHA-256 of a file as it is over there: all of it is read, none of it kept.
+
+    Raises:
+        RemoteRefusedError, RemoteUnavailableError: it is not there, or not to be had now.
+    """
+    target = urlsplit(uri)
+    if target.scheme != PROXY_SCHEME or target.netloc:
+        return _digest_by_mlflow(uri, artifact)
+    size, digest = 0, hashlib.sha256()
+
+    def begin() -> Callable[[bytes], None]:
+        nonlocal size, digest
+        size, digest = 0, hashlib.sha256()
+        return take
+
+    def take(piece: bytes) -> None:
+        nonlocal size
+        size += len(piece)
+        digest.update(piece)
+
+    client.get_artifact(posixpath.join(target.path.lstrip("/"), artifact.path), begin)
+    return size, digest.hexdigest()
+
+
+def artifact_sizes(client: MlflowClient, remote_id: str, artifacts: Sequence[Artifact]) -> dict[str, int]:
+    """Sizes of these files, as the remote lists them; those it does not list are left out."""
+    folders = {posixpath.dirname(artifact.path) for artifact in artifacts}
+    found: dict[str, int] = {}
+    for folder in sorted(folders):
+        found |= client.list_artifacts(remote_id, folder)
+    return {path: size for path, size in found.items() if size >= 0}
+
+
 def _chunks(path: Path, size: int) -> Iterator[bytes]:
     """The first ``size`` bytes; a file that became shorter breaks the request off."""
     with open(path, "rb") as file:
@@ -72,12 +114,33 @@ def _chunks(path: Path, size: int) -> Iterator[bytes]:
 
 
 def _send_by_mlflow(uri: str, artifact: Artifact, path: Path) -> None:
-    from mlflow.exceptions import MlflowException
+    with _mlflow_errors(uri):
+        _repository(uri).log_artifact(str(path), posixpath.dirname(artifact.path) or None)
+
+
+def _digest_by_mlflow(uri: str, artifact: Artifact) -> tuple[int, str]:
+    with _mlflow_errors(uri), tempfile.TemporaryDirectory(prefix="mltrack-verify-") as folder:
+        try:
+            path = Path(_repository(uri).download_artifacts(artifact.path, folder))
+            with open(path, "rb") as file:
+                return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            words = f"{artifact.path!r} can't be had: {error}"
+            raise RemoteRefusedError(words, status=404, code="NOT_FOUND", words=words) from error
+
+
+def _repository(uri: str) -> Any:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+    return get_artifact_repository(uri)
+
+
+@contextlib.contextmanager
+def _mlflow_errors(uri: str) -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+
     try:
-        repository: Any = get_artifact_repository(uri)
-        repository.log_artifact(str(path), posixpath.dirname(artifact.path) or None)
+        yield
     except MlflowException as failure:
         error: Any = failure
         words = str(error)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mltrack.segment import PointColumns
     from mltrack_sync.client import History
 
-__all__ = ["RemotePoints", "missing"]
+__all__ = ["RemotePoints", "missing", "point_rows"]
 
 _ROW = np.dtype([("step", "<i8"), ("time", "<i8"), ("value", "<i8")])
 
@@ -37,14 +37,15 @@ class RemotePoints:
     def rows(self, key: str) -> npt.NDArray[np.void]:
         """All points of a metric, in a form that compares."""
         if key not in self._known:
-            pages = [_rows(page.steps, page.times, page.values) for page in self._history(key)]
+            pages = [point_rows(page.steps, page.times, page.values) for page in self._history(key)]
             self._known[key] = np.concatenate(pages) if pages else np.empty(0, _ROW)
         return self._known[key]
 
 
-def _rows(
+def point_rows(
     steps: npt.NDArray[np.int64], times_ms: npt.NDArray[np.int64], values: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.void]:
+    """Points in a form that compares: equal just when MLflow keeps them as one."""
     rows = np.empty(len(values), _ROW)
     rows["step"], rows["time"], rows["value"] = steps, times_ms, comparable(values)
     return rows
@@ -63,6 +64,6 @@ def missing(points: PointColumns, remote: RemotePoints) -> npt.NDArray[np.bool_]
         steps, times = points.steps[index], points.times[index] // NS_PER_MS
         later = (steps > latest[0]) | ((steps == latest[0]) & (times > latest[1]))
         if not later.all():
-            mine = _rows(steps, times, points.values[index])
+            mine = point_rows(steps, times, points.values[index])
             absent[index] = ~np.isin(mine, remote.rows(key))
     return absent

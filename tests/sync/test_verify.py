@@ -1,0 +1,163 @@
+"""Comparing with the remote: equal sides say nothing; each thing that differs is named, here and there."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from both_sides import assert_equal
+from faulty_proxy import Answer, FaultyProxy
+from mlflow_server import MlflowServer
+
+import mltrack
+from mltrack.reading import Store
+from mltrack_sync import Remote, Selection, push
+from mltrack_sync.errors import RemoteUnavailableError
+from mltrack_sync.retry import RetryPolicy
+from mltrack_sync.verify import VerifyReport, verify
+
+
+def record(points: int = 300) -> str:
+    with mltrack.start_run(run_name="größe", tags={"team": "視覚", "empty": ""}) as run:
+        mltrack.log_params({"lr": 0.1, "none": "", "long": "x" * 6000})
+        for step in range(points):
+            mltrack.log_metric("loss", math.sin(step), step=step)
+        for value in (1.0, 1.0, math.nan, math.nan, 0.0, -0.0):  # equal ones are one there
+            mltrack.log_metric("same", value, step=3, timestamp=1_700_000_000_000)
+        mltrack.log_metric("odd", math.inf, step=-4)
+        mltrack.log_metric("odd", -math.inf, step=2**62)
+        mltrack.log_text("hello", "notes/a b.txt")
+        mltrack.log_text("", "empty.txt")
+        return run.run_id
+
+
+def things(report: VerifyReport) -> set[str]:
+    return {difference.thing for difference in report.differences}
+
+
+def remote_run(server: MlflowServer, experiment: str, run_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = server.runs(experiment)[run_id]
+    return found
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_what_was_pushed_is_the_same_on_both_sides(
+    quick: bool, store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    record()
+    with mltrack.start_run(run_name="parent"), mltrack.start_run(run_name="child", nested=True):
+        mltrack.log_metric("m", 1.0)
+    push(store, remote)
+    assert_equal(store, server, experiment)
+    report = verify(store, remote, quick=quick)
+    assert report.differences == ()
+    assert (report.runs, report.artifacts, report.metrics) == (3, 2, 4)
+    assert report.points == (0 if quick else 300 + 3 + 2 + 1)
+    assert report.artifact_bytes == (0 if quick else 5)
+
+
+def test_a_run_that_was_never_pushed_is_told(store: Store, server: MlflowServer, remote: Remote) -> None:
+    record()
+    (difference,) = verify(store, remote).differences
+    assert (difference.thing, difference.here, difference.there) == ("run", "is here", "nothing")
+
+
+def test_what_is_new_here_and_what_was_changed_there_is_named(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    run_id = record()
+    push(store, remote)
+    there = remote_run(server, experiment, run_id)["info"]["run_id"]
+    server.post("runs/log-batch", run_id=there, params=[{"key": "p", "value": "x"}])
+    server.post("runs/set-tag", run_id=there, key="team", value="other")
+    server.post("runs/set-tag", run_id=there, key="mlflow.note.content", value="a note of somebody's")
+    server.post("runs/log-metric", run_id=there, key="loss", value=7, step=1000, timestamp=1)
+    server.post("runs/update", run_id=there, status="FAILED", end_time=5, run_name="another")
+    with mltrack.start_run(run_id=run_id):
+        mltrack.log_metric("loss", 0.25, step=300, timestamp=1_800_000_000_000)
+        mltrack.log_metric("late", 1.0)
+    found = {(d.thing, d.here, d.there) for d in verify(store, remote).differences if d.thing != "end time"}
+    assert found == {
+        ("name", "größe", "another"),
+        ("status", "FINISHED", "FAILED"),
+        ("param 'p'", "nothing", "'x'"),
+        ("tag 'team'", "'視覚'", "'other'"),
+        ("tag 'mlflow.runName'", "'größe'", "'another'"),
+        ("metric 'late'", "1 point", "nothing"),
+        ("metric 'loss'", "1 point, the first step 300, 0.25 at 1800000000000 ms", "missing"),
+        ("metric 'loss'", "missing", "1 point, the first step 1000, 7.0 at 1 ms"),
+    }
+    assert "metric 'loss'" in things(verify(store, remote, quick=True))
+
+
+def test_files_lost_or_changed_there_are_named(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    run_id = record()
+    push(store, remote)
+    root = remote_run(server, experiment, run_id)["info"]["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    folder = Path(server.folder, "artifacts", root)
+    (folder / "notes" / "a b.txt").write_text("HELLO")
+    (folder / "empty.txt").unlink()
+    assert {d.thing: d.there[:7] for d in verify(store, remote).differences} == {
+        "artifact 'notes/a b.txt'": "SHA-256",
+        "artifact 'empty.txt'": "nothing",
+    }
+    assert things(verify(store, remote, quick=True)) == {"artifact 'empty.txt'"}
+    (folder / "notes" / "a b.txt").write_text("HELL")
+    assert "artifact 'notes/a b.txt'" in things(verify(store, remote, quick=True))
+
+
+def test_a_run_that_is_there_twice_is_told(store: Store, server: MlflowServer, remote: Remote, experiment: str) -> None:
+    run_id = record(1)
+    push(store, remote)
+    tags = [{"key": "mltrack.run_id", "value": run_id}]
+    server.post("runs/create", experiment_id=server.experiment_id(experiment), tags=tags)
+    (difference,) = verify(store, remote).differences
+    assert (difference.here, difference.there[:8]) == ("one", "2 times:")
+
+
+def test_what_was_set_aside_differs_with_the_reason(store: Store, server: MlflowServer, remote: Remote) -> None:
+    with mltrack.start_run():
+        mltrack.log_param("long", "x" * 6001)
+        mltrack.log_metric("loss 😀", 1.0)
+    push(store, remote)
+    found = {d.thing: d.there for d in verify(store, remote).differences}
+    assert found["param 'long'"].startswith("nothing (set aside: param value of 6001 characters")
+    assert found["metric 'loss 😀'"].startswith("nothing (set aside: name holds")
+
+
+def test_a_run_deleted_here_is_not_to_be_there(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    run_id = record(1)
+    push(store, remote)
+    store.delete_run(run_id)
+    assert [d.here for d in verify(store, remote).differences] == ["deleted"]
+    push(store, remote)
+    assert verify(store, remote).same
+    store.restore_run(run_id)
+    (difference,) = verify(store, remote).differences
+    assert difference.there.startswith("deleted")
+
+
+def test_only_what_is_selected_is_compared(store: Store, server: MlflowServer, remote: Remote) -> None:
+    first = record(1)
+    push(store, remote)
+    record(1)
+    assert verify(store, remote, selection=Selection(runs=(first,))).same
+    assert not verify(store, remote).same
+
+
+def test_a_remote_that_goes_away_is_an_error_and_no_difference(
+    store: Store, proxy: FaultyProxy, spoiled: Remote
+) -> None:
+    record(1)
+    push(store, spoiled)
+    proxy.fault = lambda seen: Answer(503) if seen.path.endswith("get-history") else None
+    with pytest.raises(RemoteUnavailableError):
+        verify(store, spoiled, policy=RetryPolicy(sleep=lambda seconds: None))
+    proxy.fault = lambda seen: Answer(503) if seen.number == 1 else None
+    assert verify(store, spoiled, policy=RetryPolicy(sleep=lambda seconds: None)).same
