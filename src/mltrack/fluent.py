@@ -13,6 +13,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import NotFoundError, RunStateError, UsageError
+from mltrack.live import ask, wish_for
 from mltrack.names import random_name
 from mltrack.recorder import Recorder
 from mltrack.run import Run, source_name
@@ -143,6 +144,7 @@ def start_run(
     parent_run_id: str | None = None,
     tags: Mapping[str, Any] | None = None,
     description: str | None = None,
+    sync: bool | str | None = None,
 ) -> Run:
     """Start a run and make it active in this thread, or go on with one.
 
@@ -156,10 +158,12 @@ def start_run(
         parent_run_id: the parent, when it is not the active run.
         tags: tags to set.
         description: a text for MLflow's description field.
+        sync: push the store while the run goes on, from another process that outlives this one until all is there: a
+            remote's name or URL, or True for the only remote. Without it, what ``$MLTRACK_SYNC`` says; False for no.
 
     Raises:
         RunStateError: a run is active and ``nested`` is not set; or the run to go on with is deleted.
-        NotFoundError: there is no such run or experiment.
+        NotFoundError: there is no such run, experiment or remote.
         StoreError: the store can't be written at all.
     """
     stack = _stack()
@@ -169,6 +173,7 @@ def start_run(
             hint="end it with end_run(), or start this one with nested=True",
         )
     layout = _layout()
+    syncer = wish_for(layout, sync)
     given = run_id or (os.environ.get(RUN_ID_VARIABLE) if not stack else None)
     text = {key: str(value) for key, value in (tags or {}).items()}
     if description is not None:
@@ -183,6 +188,8 @@ def start_run(
             text["mlflow.parentRunId"] = parent
         run = _create(layout, _chosen_experiment(layout, experiment_id), text)
     _enter(run)
+    if syncer is not None:
+        ask(layout, syncer)
     return run
 
 

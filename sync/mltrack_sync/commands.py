@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mltrack.errors import MltrackError, UsageError
+from mltrack.errors import UsageError
 
 if TYPE_CHECKING:
     import threading
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mltrack.reading import Store
+    from mltrack_sync.presence import Presence
     from mltrack_sync.remotes import Remote
     from mltrack_sync.report import PushReport, Rejected
     from mltrack_sync.status import RemoteStatus
@@ -68,13 +69,13 @@ def remote_for(store: Store, text: str | None) -> Remote:
     Raises:
         NotFoundError, UsageError: there is no such remote, or several to choose from.
     """
-    from mltrack_sync.remotes import Remotes, check_url, name_for
+    from mltrack_sync.remotes import Remotes, check_url, name_for, without_token
 
     remotes = Remotes(store)
     known = remotes.all()
     from_environment = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if text is None and not known and from_environment.startswith(("http://", "https://")):
-        text = from_environment
+    if text is None and not known and from_environment.startswith(("http://", "https://", "azureml://")):
+        text = without_token(from_environment)
     if text is None:
         if len(known) == 1:
             return known[0]
@@ -83,7 +84,7 @@ def remote_for(store: Store, text: str | None) -> Remote:
             f"{store.path} has {len(known)} remotes" if known else f"{store.path} has no remote yet",
             hint=f"say which: {names}" if known else "add one: mltrack remote add NAME URL",
         )
-    if "://" not in text:
+    if "://" not in text and not text.startswith("azureml:"):
         return remotes.get(text)
     url = check_url(text)
     return next((remote for remote in known if remote.url == url), None) or remotes.add(name_for(url), url)
@@ -179,7 +180,7 @@ def _watch(
     def pass_once(stop: threading.Event) -> PushReport:
         return one_pass(stop=stop, retry_rejected=bool(retry and retry.pop()))
 
-    def on_trouble(error: MltrackError) -> None:
+    def on_trouble(error: Exception) -> None:
         if str(error) not in told:  # once, not at every try
             told.append(str(error))
             click.echo(f"waiting: {error}", err=True)
@@ -298,12 +299,22 @@ def _print_status(found: list[RemoteStatus]) -> None:
         table.add_row(one.remote, one.url, *cells, _when(one.last_sync), str(len(one.rejected)))
     console.print(table)
     for one in found:
+        if one.background is not None:
+            console.print(_background_line(one.remote, one.background), highlight=False, markup=False, soft_wrap=True)
         _print_rejected(console, one.rejected)
         for words in one.damage:
             console.print(f"{one.remote}: {words}", style="yellow", highlight=False, markup=False, soft_wrap=True)
         if one.last_error:
             text = f"{one.remote}: last sync failed at {_when(one.last_error_time)}: {one.last_error}"
             console.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+
+
+def _background_line(remote: str, background: Presence) -> str:
+    text = (
+        f"{remote}: pushed in the background by process {background.pid} on {background.host} since"
+        f" {_when(background.since)}, last look {_when(background.last_pass)}"
+    )
+    return f"{text}; {background.trouble}" if background.trouble else text
 
 
 def _when(time_ns: int) -> str:
@@ -320,15 +331,35 @@ def remote() -> None:
     """Name the places to push to. Credentials are never stored: they come from MLflow's environment variables."""
 
 
-@remote.command("add", cls=Command, examples=["mltrack remote add lab http://127.0.0.1:5000"])
+@remote.command(
+    "add",
+    cls=Command,
+    examples=["mltrack remote add lab http://127.0.0.1:5000", "mltrack remote add prod azureml: --config config.json"],
+)
 @click.argument("name")
 @click.argument("url")
+@click.option("--config", metavar="PATH", help="With azureml: the config.json to read (else it is searched for).")
+@click.option("--token-file", default="", metavar="PATH", help="Azure: a file that holds a token, kept fresh by you.")
+@click.option("--token-command", default="", metavar="CMD", help="Azure: a command that prints a token.")
 @click.pass_context
-def remote_add(ctx: click.Context, name: str, url: str) -> None:
-    """Remember the MLflow server at URL as NAME."""
+def remote_add(
+    ctx: click.Context, name: str, url: str, config: str | None, token_file: str, token_command: str
+) -> None:
+    """Remember the MLflow server or Azure ML workspace at URL as NAME.
+
+    ``azureml:`` alone takes the workspace from Azure's config.json, searched for from here upward.
+    """
     from mltrack_sync.remotes import Remotes
 
-    added = Remotes(open_store(ctx)).add(name, url)
+    if url in ("azureml:", "azureml://"):
+        from mltrack_sync.azure import AzureWorkspace
+
+        url = AzureWorkspace.from_config(config).url
+    elif config is not None:
+        raise UsageError("--config goes with azureml: alone", hint="leave one of them out")
+    if token_file:
+        token_file = os.path.abspath(token_file)
+    added = Remotes(open_store(ctx)).add(name, url, token_file=token_file, token_command=token_command)
     click.echo(f"{added.name}: {added.url}")
 
 

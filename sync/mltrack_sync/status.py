@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mltrack.entities import DELETED
 from mltrack_sync.ledger import LedgerState, RunEntry
+from mltrack_sync.presence import Presence, present
 from mltrack_sync.push import ledger_path, pending
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class RemoteStatus:
     last_error_time: int
     rejected: tuple[Rejected, ...]
     damage: tuple[str, ...]
+    background: Presence | None = None
 
 
 def status_of(store: Store, remote: Remote) -> RemoteStatus:
@@ -67,4 +69,5 @@ def status_of(store: Store, remote: Remote) -> RemoteStatus:
         last_error_time=int(state.last_error.get("time", 0)),
         rejected=tuple(state.rejected.values()),
         damage=tuple(str(damage) for damage in state.damage),
+        background=present(store.layout.remote(remote.name)),
     )

@@ -1,4 +1,4 @@
-"""Passes in a loop: woken by watchdog when a run begins or ends, and by the clock in any case.
+"""Passes in a loop: woken by watchdog when a run begins, and by the clock in any case.
 
 Points reach the disk through mapped memory, and file events do not cross network file systems: polling is the floor.
 """
@@ -6,9 +6,10 @@ Points reach the disk through mapped memory, and file events do not cross networ
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
-from mltrack.errors import BusyError
+from mltrack.errors import BusyError, MltrackError
 from mltrack_sync.errors import RemoteUnavailableError
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from watchdog.observers.api import BaseObserver
 
-    from mltrack.errors import MltrackError
     from mltrack.reading import Store
     from mltrack_sync.report import PushReport
 
@@ -24,6 +24,10 @@ __all__ = ["Waker", "watch"]
 
 INTERVAL_S = 5.0
 WAIT_MAX_S = 300.0
+WOKEN_S = 0.2
+"""How long after a pass the next may follow: what happens meanwhile goes with it."""
+
+BREATHER_MAX_S = 10.0
 
 
 class Waker:
@@ -31,6 +35,7 @@ class Waker:
 
     def __init__(self) -> None:
         self._woken = threading.Event()
+        self._pass = threading.Event()
         self.stop = threading.Event()
 
     def wake(self) -> None:
@@ -40,7 +45,15 @@ class Waker:
     def end(self) -> None:
         """Stop the loop, and the pass that runs."""
         self.stop.set()
+        self._pass.set()
         self._woken.set()
+
+    def new_pass(self) -> threading.Event:
+        """What stops the pass that now begins. A pass that fails sets it too, and that must not end the loop."""
+        self._pass = threading.Event()
+        if self.stop.is_set():
+            self._pass.set()
+        return self._pass
 
     def wait(self, seconds: float) -> None:
         """Return after that time, or earlier when woken."""
@@ -54,11 +67,17 @@ def watch(
     one_pass: Callable[[threading.Event], PushReport],
     *,
     on_pass: Callable[[PushReport], None],
-    on_trouble: Callable[[MltrackError], None],
+    on_trouble: Callable[[Exception], None],
     interval_s: float = INTERVAL_S,
+    wait_max_s: float = WAIT_MAX_S,
+    patient: bool = False,
+    share: float = 1.0,
     waker: Waker | None = None,
 ) -> None:
     """Run ``one_pass(stop)`` again and again until the waker is ended. A remote that is away is waited for.
+
+    Once a pass got through, or from the beginning where ``patient``, no error ends the loop: each is told to
+    ``on_trouble``, and waits grow up to ``wait_max_s``. ``share`` is how much of one processor the passes may take.
 
     Raises:
         MltrackError: what waiting does not mend: no MLflow server there, no entry, a bad selection.
@@ -68,13 +87,19 @@ def watch(
     pause = interval_s
     try:
         while not waker.stop.is_set():
+            used = time.process_time()
             try:
-                on_pass(one_pass(waker.stop))
-                pause = interval_s
-            except (RemoteUnavailableError, BusyError) as error:
+                on_pass(one_pass(waker.new_pass()))
+                pause, patient = interval_s, True
+            except (MltrackError, OSError) as error:
+                if not patient and not isinstance(error, (RemoteUnavailableError, BusyError)):
+                    raise
                 on_trouble(error)
-                pause = min(pause * 2, max(WAIT_MAX_S, interval_s))
-            waker.wait(pause)
+                pause = min(pause * 2, max(wait_max_s, interval_s))
+            used = time.process_time() - used
+            breather = max(min(used / share - used, BREATHER_MAX_S), min(WOKEN_S, interval_s))
+            waker.stop.wait(breather)
+            waker.wait(max(pause - breather, 0))
     finally:
         if observer is not None:
             observer.stop()
@@ -82,13 +107,13 @@ def watch(
 
 
 def _observe(store: Store, waker: Waker) -> BaseObserver | None:
-    """Wake the waker when runs begin, end or are edited; None where the system offers no such events."""
+    """Wake the waker when runs begin or are edited; None where the system offers no such events."""
     from watchdog.events import FileSystemEvent, FileSystemEventHandler
     from watchdog.observers import Observer
 
     class Handler(FileSystemEventHandler):
         def on_any_event(self, event: FileSystemEvent) -> None:
-            if event.event_type in ("created", "deleted", "moved"):
+            if event.event_type in ("created", "moved"):
                 waker.wake()
 
     observer = Observer()
