@@ -31,6 +31,7 @@ __all__ = [
     "StoreVersionError",
     "StoredRun",
     "UsageError",
+    "Workspace",
     "active_run",
     "create_experiment",
     "delete_experiment",
@@ -85,6 +86,7 @@ _WHERE = {
     "run": "Run",
     "store.stored_run": "StoredRun",
 }
+_ELSEWHERE = {"Workspace": ("mltrack_sync.azure.workspace", "AzureWorkspace")}  # by name alone: what talks to remotes
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names.split()}
 
 
@@ -153,6 +155,7 @@ if TYPE_CHECKING:
     from mltrack.reading import Store
     from mltrack.run import Run
     from mltrack.store.stored_run import StoredRun
+    from mltrack_sync.azure.workspace import AzureWorkspace as Workspace
 
     __version__: str
 
@@ -164,6 +167,11 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("mltrack")
+    if name in _ELSEWHERE:
+        module, attribute = _ELSEWHERE[name]
+        value = getattr(import_module(module), attribute)
+        globals()[name] = value
+        return value
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'mltrack' has no attribute {name!r}")
     value = getattr(import_module(f"mltrack.{_MODULE_OF[name]}"), name)

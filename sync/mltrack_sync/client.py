@@ -64,8 +64,20 @@ class History:
 class MlflowClient:
     """What the syncer asks of an MLflow server."""
 
+    run_filter = f"tags.`{RUN_ID_TAG}` = '{{}}'"
+
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+
+    @property
+    def transport(self) -> Transport:
+        """What carries its calls."""
+        return self._transport
+
+    @property
+    def url(self) -> str:
+        """The remote as the user calls it."""
+        return self._transport.url
 
     # --- experiments ---
 
@@ -83,6 +95,18 @@ class MlflowClient:
         """The experiment with that id over there."""
         answer = self._transport.get("experiments/get", {"experiment_id": experiment_id})
         return _shaped(_experiment, answer, self._transport.url)
+
+    def experiments(self, page_rows: int) -> Iterator[RemoteExperiment]:
+        """All of them, deleted or not, page by page."""
+        token = ""
+        while True:
+            asked = {"max_results": page_rows, "view_type": "ALL", **({"page_token": token} if token else {})}
+            answer = self._transport.post("experiments/search", asked, repeatable=True)
+            for fields in answer.get("experiments", []):
+                yield _shaped(_experiment, {"experiment": fields}, self._transport.url)
+            token = str(answer.get("next_page_token") or "")
+            if not token:
+                return
 
     def create_experiment(self, name: str, tags: Mapping[str, str]) -> str:
         """Its id. RESOURCE_ALREADY_EXISTS is an error here."""
@@ -115,7 +139,7 @@ class MlflowClient:
         """The runs, deleted ones too, that carry our run's tag."""
         fields = {
             "experiment_ids": [experiment_id],
-            "filter": f"tags.`{RUN_ID_TAG}` = '{run_id}'",
+            "filter": self.run_filter.format(run_id),
             "run_view_type": "ALL",
             "max_results": 10,
         }

@@ -6,6 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import DELETED
+from mltrack_sync.client import RUN_ID_TAG
+from mltrack_sync.identity import PARENT_TAG
 from mltrack_sync.ledger import LedgerState, RunEntry
 from mltrack_sync.plan import facts_of
 from mltrack_sync.report import PushReport, Rejected
@@ -28,7 +30,8 @@ def foresee(store: Store, remote: Remote, state: LedgerState, todo: list[str]) -
         if run.info.lifecycle_stage == DELETED:
             counts["runs"] += int(bool(entry.remote_id) and entry.stage != DELETED)
             continue
-        facts = facts_of(run.read_events(entry.events), params=run.params, tags=run.tags, limits=limits)
+        first = (RUN_ID_TAG, PARENT_TAG)
+        facts = facts_of(run.read_events(entry.events), params=run.params, tags=run.tags, limits=limits, first=first)
         rejected += [Rejected(run_id, *refusal) for refusal in facts.refused]
         files = [a for a in run.artifacts if entry.artifacts.get(a.path) != a.sha256]
         counts.update(

@@ -60,6 +60,9 @@ class Identities:
 
     def _find_or_make(self, name: str, tags: dict[str, str]) -> tuple[str, dict[str, str]]:
         client = self._session.client
+        reason = self._session.limits().refuse_experiment(name)
+        if reason is not None:
+            raise RemoteRefusedError(reason, status=400, code="INVALID_PARAMETER_VALUE", words=reason)
         found = client.experiment_by_name(name)
         if found is None:
             try:
@@ -123,10 +126,11 @@ class Identities:
         """As many tags as a create surely takes; ours first."""
         limits = self._session.limits()
         size, first = 1000, {RUN_ID_TAG: run.run_id}
+        beyond = limits.beyond({}, tags, (RUN_ID_TAG, PARENT_TAG))
         for key, value in tags.items():
             size += 6 * (len(key) + len(value)) + 24
             fits = len(first) < limits.batch_tags_max and size < limits.request_bytes_max
-            if fits and limits.refuse_tag(key, value) is None:
+            if fits and limits.refuse_tag(key, value) is None and ("tag", key) not in beyond:
                 first[key] = value
         return first
 

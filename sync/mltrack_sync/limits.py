@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-__all__ = ["MLFLOW_LIMITS", "Limits"]
+__all__ = ["AZURE_LIMITS", "MLFLOW_LIMITS", "Limits"]
+
+Fact = tuple[str, str]
+RUN_TAGS_RESERVED = 2
+"""Tags that a run may get over there beside its own: that it crashed, and one by the remote itself."""
 
 _KEY = re.compile(r"[/\w.\- :]*")
 _HALF = re.compile("[\ud800-\udfff]")
@@ -14,7 +19,7 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """One remote's limits; each name ends with its unit."""
+    """One remote's limits; each name ends with its unit. None is no limit."""
 
     batch_metrics_max: int = 1000
     batch_params_max: int = 100
@@ -26,6 +31,12 @@ class Limits:
     tag_value_chars_max: int = 8000
     history_page_rows: int = 25_000
     search_page_rows: int = 1000
+    run_params_max: int | None = None
+    run_tags_max: int | None = None
+    tag_key_chars_max: int = 250
+    experiment_name_chars_max: int = 500
+    artifact_path_chars_max: int | None = None
+    model_name_pattern: str = ".*"
 
     def halved(self) -> Limits:
         """Half as much per request, after one was too large."""
@@ -56,7 +67,45 @@ class Limits:
 
     def refuse_tag(self, key: str, value: str) -> str | None:
         """Why this tag can't arrive as it is; None when it can."""
+        if len(key) > self.tag_key_chars_max:
+            return f"tag name of {len(key)} characters: the remote takes {self.tag_key_chars_max}"
         return self.refuse_key(key) or _refuse_text("tag", value, self.tag_value_chars_max)
+
+    def refuse_experiment(self, name: str) -> str | None:
+        """Why the remote takes no such experiment; None when it does."""
+        if len(name) > self.experiment_name_chars_max:
+            return f"experiment name of {len(name)} characters: the remote takes {self.experiment_name_chars_max}"
+        return None
+
+    def refuse_artifact(self, path: str) -> str | None:
+        """Why the remote takes no such file; None when it does."""
+        if self.artifact_path_chars_max is not None and len(path) > self.artifact_path_chars_max:
+            return f"path of {len(path)} characters: the remote takes {self.artifact_path_chars_max}"
+        return None
+
+    def refuse_model(self, name: str) -> str | None:
+        """Why the remote takes no registered model of that name; None when it does."""
+        if re.fullmatch(self.model_name_pattern, name) is None:
+            return f"model name {name!r}: the remote takes {self.model_name_pattern}"
+        return None
+
+    def beyond(self, params: Mapping[str, str], tags: Mapping[str, str], first: tuple[str, ...]) -> dict[Fact, str]:
+        """Params and tags (kind, key) that are more than a run may have, with the reason.
+
+        The ones logged first are kept, tags named in ``first`` before all; those refused by themselves don't count.
+        """
+        found: dict[Fact, str] = {}
+        if self.run_params_max is not None and len(params) > self.run_params_max:
+            good = [key for key, value in params.items() if self.refuse_param(key, value) is None]
+            reason = f"the run has {len(good)} params: the remote keeps {self.run_params_max}"
+            found |= {("param", key): reason for key in good[self.run_params_max :]}
+        if self.run_tags_max is not None and len(tags) > self.run_tags_max - RUN_TAGS_RESERVED:
+            most = self.run_tags_max - RUN_TAGS_RESERVED
+            good = [key for key, value in tags.items() if self.refuse_tag(key, value) is None]
+            good.sort(key=lambda key: key not in first)
+            reason = f"the run has {len(good)} tags: the remote keeps {most} of a run's own"
+            found |= {("tag", key): reason for key in good[most:]}
+        return found
 
 
 def _refuse_text(what: str, value: str, chars_max: int) -> str | None:
@@ -69,3 +118,19 @@ def _refuse_text(what: str, value: str, chars_max: int) -> str | None:
 
 MLFLOW_LIMITS = Limits()
 """The open-source MLflow server's, and those documented for servers beside it."""
+
+AZURE_LIMITS = Limits(
+    batch_metrics_max=200,
+    batch_tags_max=50,
+    batch_items_max=350,
+    tag_value_chars_max=1000,
+    history_page_rows=999,
+    search_page_rows=200,
+    run_params_max=200,
+    run_tags_max=50,
+    tag_key_chars_max=100,
+    experiment_name_chars_max=256,
+    artifact_path_chars_max=5000,
+    model_name_pattern=r"[a-zA-Z0-9][a-zA-Z0-9\-._]{0,254}",
+)
+"""An Azure ML workspace's, as documented or observed. What more it refuses is set aside with its words."""

@@ -56,11 +56,14 @@ def facts_of(
     limits: Limits,
     known_tags: Mapping[str, str] | None = None,
     again: Iterable[tuple[str, str]] = (),
+    first: tuple[str, ...] = (),
 ) -> Facts:
     """What the new events ask to be set, with the run's present values; ``known_tags`` are there already.
 
-    ``again`` names (kind, key) of params and tags to send though no event is new.
+    ``again`` names (kind, key) of params and tags to send though no event is new; ``first`` names tags that are there
+    before all others where a run may have only so many.
     """
+    beyond = limits.beyond(params, tags, first)
     touched: dict[tuple[str, str], None] = dict.fromkeys(again)
     reach: dict[str, int] = {}
     for event in events:
@@ -77,6 +80,7 @@ def facts_of(
                 removed.append(key)
             continue
         reason = limits.refuse_param(key, value) if kind == "param" else limits.refuse_tag(key, value)
+        reason = reason or beyond.get((kind, key))
         if reason is not None:
             refused.append(Refusal(kind, key, reason))
         elif kind == "param" or (known_tags or {}).get(key) != value:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import BusyError, MltrackError, NotFoundError, RemoteError, StoreError, UsageError
 from mltrack.fs import file_lock
-from mltrack_sync.client import MlflowClient
 from mltrack_sync.errors import (
     LedgerError,
     NotMlflowError,
@@ -188,7 +187,7 @@ def _pass(
             return report
         session = Session(
             store,
-            MlflowClient(transport),
+            workspace.client(transport),
             ledger,
             policy=policy,
             limits=workspace.limits,

@@ -16,20 +16,24 @@ from mltrack_sync.workspace import MlflowWorkspace, Workspace
 if TYPE_CHECKING:
     from mltrack.reading import Store
 
-__all__ = ["Remote", "Remotes", "check_url", "name_for"]
+__all__ = ["Remote", "Remotes", "check_url", "name_for", "without_token"]
 
 MLFLOW = "mlflow"
+AZURE = "azure"
+_OPTIONS = ("token_file", "token_command")
 LOCK_TIMEOUT_S = 10.0
 _SECRET_QUERY = ("token", "password", "auth", "secret", "key", "sig")
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A place to push to. ``kind`` tells how it is spoken to."""
+    """A place to push to. ``kind`` tells how it is spoken to; the rest, where Azure tokens come from."""
 
     name: str
     url: str
     kind: str = MLFLOW
+    token_file: str = ""
+    token_command: str = ""
 
     def workspace(self) -> Workspace:
         """What hands out its endpoints.
@@ -37,6 +41,14 @@ class Remote:
         Raises:
             UsageError: its kind is not known here.
         """
+        if self.kind == AZURE:
+            from mltrack_sync.azure import AzureWorkspace, TrackingUri
+
+            return AzureWorkspace(
+                TrackingUri.parse(self.url),
+                token_file=self.token_file or None,
+                token_command=self.token_command or None,
+            )
         if self.kind != MLFLOW:
             raise UsageError(f"remote {self.name!r} is of kind {self.kind!r}, which is not known here", hint="upgrade")
         return MlflowWorkspace(self.url)
@@ -46,8 +58,10 @@ def check_url(url: str) -> str:
     """The URL in the form it is kept in.
 
     Raises:
-        UsageError: it is no http(s) URL, or holds credentials.
+        UsageError: it is no http(s) URL nor one of Azure ML, or holds credentials.
     """
+    if kind_of(url) == AZURE:
+        return _check_azure(url)
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -68,11 +82,37 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def kind_of(url: str) -> str:
+    """How what is at this URL is spoken to."""
+    return AZURE if url.lower().startswith("azureml:") else MLFLOW
+
+
+def _check_azure(url: str) -> str:
+    from mltrack_sync.azure import TrackingUri
+
+    uri = TrackingUri.parse(url)
+    if uri.token:
+        raise UsageError(
+            f"the URI of {uri} holds a token, and tokens are never written to disk",
+            hint="leave out what follows '?'; set MLFLOW_TRACKING_URI to the whole URI to use its token",
+        )
+    return str(uri)
+
+
 def name_for(url: str) -> str:
-    """A name for a remote that was only given as a URL: from its host and port."""
+    """A name for a remote that was only given as a URL: from its host and port, or its workspace."""
+    if kind_of(url) == AZURE:
+        from mltrack_sync.azure import TrackingUri
+
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", TrackingUri.parse(url).scope.workspace_name)[:64]
     parts = urlsplit(url)
     text = f"{parts.hostname}-{parts.port}" if parts.port else str(parts.hostname)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:64] or "remote"
+
+
+def without_token(uri: str) -> str:
+    """An Azure ML tracking URI without the token that an old-style one carries; any other as it is."""
+    return uri.partition("?")[0] if kind_of(uri) == AZURE else uri
 
 
 class Remotes:
@@ -97,7 +137,10 @@ class Remotes:
         tables = fields.get("remotes", {})
         if not isinstance(tables, dict) or not all(isinstance(t, dict) and "url" in t for t in tables.values()):
             raise StoreError(f"{self._path}: each remote needs a url", hint="mend it with an editor")
-        return [Remote(name, str(t["url"]), str(t.get("kind", MLFLOW))) for name, t in tables.items()]
+        return [
+            Remote(name, str(t["url"]), str(t.get("kind", MLFLOW)), *(str(t.get(option, "")) for option in _OPTIONS))
+            for name, t in tables.items()
+        ]
 
     def get(self, name: str) -> Remote:
         """The remote of that name.
@@ -113,7 +156,7 @@ class Remotes:
             f"no remote {name!r}", hint=f"known: {known}. Add one: mltrack remote add {name or 'NAME'} URL"
         )
 
-    def add(self, name: str, url: str) -> Remote:
+    def add(self, name: str, url: str, *, token_file: str = "", token_command: str = "") -> Remote:
         """Remember a remote; adding it again with the same URL changes nothing.
 
         Raises:
@@ -122,9 +165,14 @@ class Remotes:
         """
         self._layout.remote(name)
         url = check_url(url)
+        added = Remote(name, url, kind_of(url), token_file, token_command)
+        if (token_file or token_command) and added.kind != AZURE:
+            raise UsageError("token files and commands are for Azure ML", hint="set MLFLOW_TRACKING_TOKEN instead")
+        if token_file and token_command:
+            raise UsageError("a token file and a token command were given", hint="give one of them")
         with file_lock(self._lock, timeout_s=LOCK_TIMEOUT_S):
             for remote in self.all():
-                if remote.name == name and remote.url == url:
+                if remote == added or (remote.name == name and remote.url == url and not (token_file or token_command)):
                     return remote
                 if remote.name == name:
                     raise UsageError(
@@ -132,9 +180,10 @@ class Remotes:
                     )
             text = self._text()
             gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
-            entry = f"[remotes.{json.dumps(name)}]\nurl = {json.dumps(url)}\nkind = {json.dumps(MLFLOW)}\n"
-            self._write(text + gap + entry)
-        return Remote(name, url)
+            fields = {"url": url, "kind": added.kind, "token_file": token_file, "token_command": token_command}
+            lines = [f"{key} = {json.dumps(value)}" for key, value in fields.items() if value]
+            self._write("\n".join([f"{text}{gap}[remotes.{json.dumps(name)}]", *lines, ""]))
+        return added
 
     def remove(self, name: str) -> None:
         """Forget a remote. Its ledger stays; should the name be added again with the same URL, it goes on from there.

@@ -9,7 +9,9 @@ import numpy as np
 from mltrack.entities import ACTIVE, DELETED
 from mltrack.errors import InvalidPathError, NotFoundError
 from mltrack_sync.artifacts import FileChanged, send_artifact
+from mltrack_sync.client import RUN_ID_TAG
 from mltrack_sync.errors import RemoteRefusedError, TooLargeError
+from mltrack_sync.identity import PARENT_TAG
 from mltrack_sync.ledger import EVERYTHING
 from mltrack_sync.plan import Facts, Piece, Refusal, Request, facts_of, requests_of, sift
 from mltrack_sync.reconcile import RemotePoints, missing
@@ -101,6 +103,7 @@ class RunPush:
             limits=self._session.limits(),
             known_tags=made_with,
             again=[(item.kind, item.key) for item in self._again if item.kind in ("param", "tag")],
+            first=(RUN_ID_TAG, PARENT_TAG),
         )
         for refusal in facts.refused:
             self._set_aside(refusal)

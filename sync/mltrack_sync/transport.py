@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -30,9 +31,10 @@ from mltrack_sync.workspace import Workspace
 
 __all__ = ["API", "Call", "Traffic", "Transport", "error_words"]
 
+T = TypeVar("T")
+
 API = "/api/2.0/mlflow/"
 TIMEOUT = httpx.Timeout(connect=10, read=120, write=120, pool=None)
-REFRESH_AHEAD_S = 300.0
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _ANSWER_LOST = (
@@ -43,6 +45,7 @@ _ANSWER_LOST = (
     httpx.CloseError,
     httpx.RemoteProtocolError,
 )
+_AZURE_TOO_MANY = re.compile(r"over the size limit.*FieldName=\S*/Count")
 _LATER = (408, 429, 500, 502, 503, 504)
 
 
@@ -50,7 +53,8 @@ _LATER = (408, 429, 500, 502, 503, 504)
 class Call:
     """One request: ``body`` gives the bytes anew for each attempt; ``repeatable`` tells that twice is as once.
 
-    ``begin`` gives, for each attempt, who takes the pieces of the answer; without it the answer is JSON.
+    ``begin`` gives, for each attempt, who takes the pieces of the answer; without it the answer is JSON. ``service``
+    names one of the endpoint's other base URLs that the path belongs to.
     """
 
     method: str
@@ -61,6 +65,7 @@ class Call:
     body_bytes: int = 0
     content_type: str = "application/json"
     begin: Callable[[], Callable[[bytes], object]] | None = None
+    service: str = ""
 
 
 @dataclass(slots=True)
@@ -84,13 +89,18 @@ class Transport:
         now: Callable[[], float] = time.time,
         pace: Pace | None = None,
     ) -> None:
-        """``http`` replaces the network; ``pace`` bounds the bytes of request bodies per second."""
+        """``http`` replaces the network; ``pace`` bounds the bytes of request bodies per second.
+
+        Raises:
+            RemoteError: the workspace has no endpoint.
+        """
         self._workspace = workspace
-        self._endpoint = workspace.endpoint()
         self._policy = policy
+        self._endpoint = self._at_once(workspace.endpoint)
         self._now = now
         self._pace = pace
         self._lock = threading.Lock()
+        self._refreshing = threading.Lock()
         self.traffic = Traffic()
         self._http = httpx.Client(
             transport=http or _network(workspace, self._endpoint.base_url, connections_max),
@@ -98,10 +108,14 @@ class Transport:
             headers={"User-Agent": "mltrack"},
             event_hooks={"response": [_acknowledge]},
         )
+        self._blobs: httpx.BaseTransport | None = http
+        self._connections_max = connections_max
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+        if self._blobs is not None:
+            self._blobs.close()
 
     @property
     def url(self) -> str:
@@ -112,10 +126,10 @@ class Transport:
         """A GET of MLflow's API, which changes nothing and may be repeated."""
         return self.send(Call("GET", API + path, True, params))
 
-    def post(self, path: str, fields: Mapping[str, Any], *, repeatable: bool) -> dict[str, Any]:
-        """A POST of MLflow's API."""
+    def post(self, path: str, fields: Mapping[str, Any], *, repeatable: bool, method: str = "POST") -> dict[str, Any]:
+        """A POST (PATCH, DELETE) of MLflow's API."""
         body = json.dumps(fields, separators=(",", ":")).encode("ascii")
-        return self.send(Call("POST", API + path, repeatable, body=body, body_bytes=len(body)))
+        return self.send(Call(method, API + path, repeatable, body=body, body_bytes=len(body)))
 
     def send(self, call: Call) -> dict[str, Any]:
         """The fields of the answer, after as many attempts as the policy and the call allow.
@@ -142,35 +156,60 @@ class Transport:
         body = b'{"max_results":1}'
         call = Call("POST", API + "experiments/search", True, body=body, body_bytes=len(body))
 
-        def once() -> dict[str, Any]:
+        self._at_once(lambda: self._send_authorised(call))
+
+    def _at_once(self, call: Callable[[], T]) -> T:
+        """By the policy, but a refused connection is not tried again."""
+
+        def once() -> T:
             try:
-                return self._send_authorised(call)
+                return call()
             except RemoteUnavailableError as error:
                 if error.status is None and not error.in_doubt:
                     raise NotReached(error) from error
                 raise
 
         try:
-            self._policy.send(once, repeatable=True)
+            return self._policy.send(once, repeatable=True)
         except NotReached as error:
             raise error.cause from None
+
+    def send_signed(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Callable[[], bytes | Iterator[bytes]] | None = None,
+        body_bytes: int = 0,
+        begin: Callable[[], Callable[[bytes], object]] | None = None,
+    ) -> httpx.Response:
+        """A request to a URL that is itself the secret: no credentials go with it, and nobody logs it.
+
+        It is repeated as if twice were as once. The answer may be any but "later"; ``begin`` is as in Call.
+
+        Raises:
+            RemoteUnavailableError: there was no answer.
+        """
+        return self._policy.send(
+            lambda: self._exchange_signed(method, url, headers, body, body_bytes, begin), repeatable=True
+        )
 
     # --- one attempt ---
 
     def _send_authorised(self, call: Call) -> dict[str, Any]:
         endpoint = self._endpoint
-        if endpoint.expires_within(REFRESH_AHEAD_S, self._now()):
+        if endpoint.is_due(self._now()):
             endpoint = self._refresh(endpoint)
         response = self._exchange(call, endpoint)
         if response.status_code in (401, 403):
-            endpoint = self._refresh(endpoint)
+            endpoint = self._refresh(endpoint, refused=True)
             response = self._exchange(call, endpoint)
         return self._answer(call, response)
 
-    def _refresh(self, known: Endpoint) -> Endpoint:
-        with self._lock:
+    def _refresh(self, known: Endpoint, *, refused: bool = False) -> Endpoint:
+        with self._refreshing:
             if self._endpoint is known:  # else another thread has just done it
-                self._endpoint = self._workspace.refresh()
+                self._endpoint = self._workspace.refresh(refused=refused)
             return self._endpoint
 
     def _exchange(self, call: Call, endpoint: Endpoint) -> httpx.Response:
@@ -184,17 +223,51 @@ class Transport:
             self.traffic.requests += 1
             self.traffic.body_bytes += call.body_bytes
         try:
-            url, params = endpoint.base_url + call.path, call.params or None
+            base_url = endpoint.services[call.service] if call.service else endpoint.base_url
+            url, params = base_url + call.path, call.params or None
             with self._http.stream(call.method, url, params=params, content=content, headers=headers) as response:
-                if call.begin is None or response.status_code != 200:
-                    response.read()
-                else:
-                    take = call.begin()
-                    for piece in response.iter_bytes():
-                        take(piece)
+                _read(response, call.begin)
                 return response
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._network_error(error) from error
+
+    def _exchange_signed(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Callable[[], bytes | Iterator[bytes]] | None,
+        body_bytes: int,
+        begin: Callable[[], Callable[[bytes], object]] | None,
+    ) -> httpx.Response:
+        content = body() if body is not None else b""
+        if self._pace is not None and content:
+            content = self._pace.spread(content)
+        sized = {**headers, "Content-Length": str(body_bytes), "User-Agent": "mltrack"}
+        extensions = {"timeout": TIMEOUT.as_dict()}
+        with self._lock:
+            self.traffic.requests += 1
+            self.traffic.body_bytes += body_bytes
+            if self._blobs is None:
+                self._blobs = _network(self._workspace, url, self._connections_max)
+        try:  # not by the client: it logs URLs
+            request = httpx.Request(method, url, headers=sized, content=content, extensions=extensions)
+            response = self._blobs.handle_request(request)
+            response.request = request
+            with contextlib.closing(response):
+                _read(response, begin)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            words = f"the blob store of {self.url} gives no answer ({type(error).__name__})"
+            raise RemoteUnavailableError(words, hint="run mltrack sync again later", in_doubt=True) from None
+        if response.status_code in _LATER:
+            raise RemoteUnavailableError(
+                f"the blob store of {self.url} answered {response.status_code}",
+                hint="run mltrack sync again later",
+                in_doubt=True,
+                status=response.status_code,
+                retry_after_s=_retry_after(response, self._now()),
+            )
+        return response
 
     def _network_error(self, error: Exception) -> RemoteError:
         words = str(error) or type(error).__name__
@@ -225,7 +298,7 @@ class Transport:
         if status in (401, 403):
             raise RemoteAuthError(
                 f"{self.url} says {status} {response.reason_phrase}{': ' + words if words else ''}",
-                hint="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+                hint=self._workspace.auth_hint,
             )
         said = words or response.reason_phrase or "nothing more"
         if status in _LATER:
@@ -263,8 +336,9 @@ def error_words(fields: Mapping[str, Any] | None) -> tuple[str, str]:
     if not fields:
         return "", ""
     nested = fields.get("error", fields.get("Error"))
-    if isinstance(nested, dict):
-        return str(nested.get("code", nested.get("Code", ""))), str(nested.get("message", nested.get("Message", "")))
+    if isinstance(nested, dict):  # Azure's own codes say less than MLflow's, where both are there
+        code = fields.get("error_code") or nested.get("code", nested.get("Code", ""))
+        return str(code), str(nested.get("message", nested.get("Message", "")))
     return str(fields.get("error_code", "")), str(fields.get("message", ""))
 
 
@@ -283,7 +357,18 @@ def _json_object(response: httpx.Response) -> dict[str, Any] | None:
 
 
 def _is_too_large(status: int, words: str) -> bool:
-    return status == 413 or (status == 400 and ("can contain at most" in words or "too large" in words.lower()))
+    many = "can contain at most" in words or "too large" in words.lower() or _AZURE_TOO_MANY.search(words) is not None
+    return status == 413 or (status == 400 and many)
+
+
+def _read(response: httpx.Response, begin: Callable[[], Callable[[bytes], object]] | None) -> None:
+    """Read an answer whole, or hand a good one on piece by piece."""
+    if begin is None or response.status_code != 200:
+        response.read()
+        return
+    take = begin()
+    for piece in response.iter_bytes():
+        take(piece)
 
 
 def _retry_after(response: httpx.Response, now: float) -> float | None:

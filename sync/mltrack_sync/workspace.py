@@ -16,7 +16,10 @@ from mltrack_sync.limits import MLFLOW_LIMITS, Limits
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MlflowWorkspace", "Workspace"]
+    from mltrack_sync.client import MlflowClient
+    from mltrack_sync.transport import Transport
+
+__all__ = ["MlflowWorkspace", "Workspace", "tls_of"]
 
 _TRUE = ("true", "1")
 
@@ -32,11 +35,22 @@ class Workspace(Protocol):
     def limits(self) -> Limits:
         """What it takes at once."""
 
-    def endpoint(self) -> Endpoint:
-        """The endpoint to use now."""
+    @property
+    def auth_hint(self) -> str:
+        """What to do when it does not let us in."""
 
-    def refresh(self) -> Endpoint:
-        """A fresh endpoint, after the last one expired or was refused.
+    def client(self, transport: Transport) -> MlflowClient:
+        """What speaks to it."""
+
+    def endpoint(self) -> Endpoint:
+        """The endpoint to use now.
+
+        Raises:
+            RemoteError: it can't be found, or there are no credentials.
+        """
+
+    def refresh(self, *, refused: bool = False) -> Endpoint:
+        """A fresh endpoint, before the last one expires or after it was ``refused``.
 
         Raises:
             RemoteAuthError: there is none to be had.
@@ -65,11 +79,22 @@ class MlflowWorkspace:
         """MLflow's documented limits."""
         return MLFLOW_LIMITS
 
+    @property
+    def auth_hint(self) -> str:
+        """MLflow's variables."""
+        return "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+
+    def client(self, transport: Transport) -> MlflowClient:
+        """The usual one."""
+        from mltrack_sync.client import MlflowClient
+
+        return MlflowClient(transport)
+
     def endpoint(self) -> Endpoint:
         """The URL itself; it does not expire."""
         return Endpoint(self._url, self._headers)
 
-    def refresh(self) -> Endpoint:
+    def refresh(self, *, refused: bool = False) -> Endpoint:
         """The same again: the environment is read for each request anyway."""
         return self.endpoint()
 
@@ -79,24 +104,7 @@ class MlflowWorkspace:
         Raises:
             UsageError: a certificate named there can't be read.
         """
-        context = ssl.create_default_context()
-        server = self._environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH")
-        client = self._environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH")
-        try:
-            if server:
-                folder = os.path.isdir(server)
-                context.load_verify_locations(cafile=None if folder else server, capath=server if folder else None)
-            if client:
-                context.load_cert_chain(client)
-        except (OSError, ssl.SSLError) as error:
-            raise UsageError(
-                f"certificate {server or client!r} can't be used: {error}",
-                hint="check MLFLOW_TRACKING_SERVER_CERT_PATH and MLFLOW_TRACKING_CLIENT_CERT_PATH",
-            ) from error
-        if self._environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in _TRUE:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
+        return tls_of(self._environ)
 
     def _headers(self) -> Mapping[str, str]:
         user, password = self._credentials()
@@ -118,3 +126,29 @@ class MlflowWorkspace:
         except (configparser.Error, OSError, RuntimeError, UnicodeDecodeError):
             kept = {}
         return user or kept.get("mlflow_tracking_username"), password or kept.get("mlflow_tracking_password")
+
+
+def tls_of(environ: Mapping[str, str]) -> ssl.SSLContext:
+    """How certificates are checked by MLflow's variables.
+
+    Raises:
+        UsageError: a certificate named there can't be read.
+    """
+    context = ssl.create_default_context()
+    server = environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH")
+    client = environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH")
+    try:
+        if server:
+            folder = os.path.isdir(server)
+            context.load_verify_locations(cafile=None if folder else server, capath=server if folder else None)
+        if client:
+            context.load_cert_chain(client)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(
+            f"certificate {server or client!r} can't be used: {error}",
+            hint="check MLFLOW_TRACKING_SERVER_CERT_PATH and MLFLOW_TRACKING_CLIENT_CERT_PATH",
+        ) from error
+    if environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in _TRUE:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

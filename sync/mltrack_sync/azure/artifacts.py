@@ -1,0 +1,246 @@
+"""A run's files to Azure: a name is made in run history, then its content is put to the blob store, once for ever.
+
+The blob store is reached by a URL that is itself the secret: it is held in memory for as long as one file takes, and
+no bearer token goes there. Names are made one at a time, so that a syncer that dies leaves one without content at most.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+from xml.sax.saxutils import escape
+
+from mltrack_sync.artifacts import FileChanged, check_content
+from mltrack_sync.endpoint import HISTORY
+from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
+from mltrack_sync.limits import AZURE_LIMITS
+from mltrack_sync.transport import Call, error_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import httpx
+
+    from mltrack.entities import Artifact
+    from mltrack_sync.transport import Transport
+
+__all__ = ["BLOCK_BYTES", "PUT_BYTES_MAX", "azure_digest", "send_to_azure"]
+
+PUT_BYTES_MAX = 64 << 20
+BLOCK_BYTES = 4 << 20
+CHUNK_BYTES = 1 << 20
+BLOCKS_MAX = 50_000
+SIGNATURES_MAX = 4
+"""So many signed URLs are asked for at most while one file is sent."""
+
+_RUN = re.compile(r"/experiments/([^/]+)/runs/([^/]+)/artifacts/?$")
+_CONFLICT = re.compile(r"already exists|resource conflict", re.IGNORECASE)
+
+
+def send_to_azure(
+    transport: Transport,
+    uri: str,
+    artifact: Artifact,
+    path: Path,
+    *,
+    put_bytes_max: int = PUT_BYTES_MAX,
+    block_bytes: int = BLOCK_BYTES,
+) -> None:
+    """Send one file, whole and with the content that was recorded, or not at all.
+
+    What is there already counts as sent when its size and hash are the same.
+
+    Raises:
+        FileChanged: it has another content here.
+        RemoteRefusedError: the remote does not take it, or has another content for it.
+        RemoteUnavailableError: not now.
+        OSError: it can't be read.
+    """
+    refusal = AZURE_LIMITS.refuse_artifact(artifact.path)
+    if refusal is not None:
+        raise _refused("PATH_TOO_LONG", refusal)
+    check_content(artifact, path)
+    history = RunHistory(transport, uri)
+    url = history.make(artifact.path)
+    if url is None:
+        url = history.locate(artifact.path)
+        there = _content(transport, url)
+        if there is not None:
+            _compare(artifact, there)
+            return
+    upload = Upload(transport, history, artifact, path, block_bytes)
+    if artifact.size <= put_bytes_max:
+        upload.put(url)
+    else:
+        upload.put_in_blocks(url)
+
+
+def azure_digest(transport: Transport, uri: str, path: str) -> tuple[int, str]:
+    """Size and SHA-256 of a file as it is over there.
+
+    Raises:
+        RemoteRefusedError, RemoteUnavailableError: it is not there, or not to be had now.
+    """
+    there = _content(transport, RunHistory(transport, uri).locate(path))
+    if there is None:
+        raise _refused("NOT_FOUND", f"{path!r} has a name there and no content")
+    return there
+
+
+class RunHistory:
+    """The artifacts of one run, as Azure's run history knows them."""
+
+    def __init__(self, transport: Transport, uri: str) -> None:
+        found = _RUN.search(uri.partition("?")[0])
+        if found is None:
+            raise _refused("INVALID_URI", f"{uri.partition('?')[0]} names no artifacts of a run")
+        self._transport = transport
+        self._path = f"/experimentids/{found[1]}/runs/{found[2]}/artifacts"
+
+    def make(self, path: str) -> str | None:
+        """Make the name; returns the signed URL for its content, or None when the name is there already."""
+        body = json.dumps({"paths": [{"path": path}]}).encode("ascii")
+        call = Call("POST", f"{self._path}/batch/metadata", True, body=body, body_bytes=len(body), service=HISTORY)
+        answer = self._transport.send(call)
+        error = (answer.get("errors") or {}).get(path)
+        if error:
+            code, words = error_words(error if "error" in error or "Error" in error else {"error": error})
+            if _CONFLICT.search(words):
+                return None
+            raise _refused(code, words or "the remote gives no reason")
+        return _uri_in((answer.get("artifactContentInformation") or {}).get(path), path)
+
+    def locate(self, path: str) -> str:
+        """A signed URL for a name that is there."""
+        call = Call("GET", f"{self._path}/contentinfo", True, {"path": path}, service=HISTORY)
+        return _uri_in(self._transport.send(call), path)
+
+
+class Upload:
+    """The content of one file on its way."""
+
+    def __init__(
+        self, transport: Transport, history: RunHistory, artifact: Artifact, path: Path, block_bytes: int
+    ) -> None:
+        self._transport = transport
+        self._history = history
+        self._artifact = artifact
+        self._path = path
+        self._block_bytes = max(block_bytes, -(-artifact.size // BLOCKS_MAX))
+        self._signatures = 1
+
+    def put(self, url: str) -> None:
+        """All of it in one request."""
+        headers = {"x-ms-blob-type": "BlockBlob", "If-None-Match": "*", "Content-Type": "application/octet-stream"}
+        self._finish(url, headers, lambda: _checked(self._artifact, self._path), self._artifact.size)
+
+    def put_in_blocks(self, url: str) -> None:
+        """Block by block; nothing of it shows before the list of blocks is put."""
+        digest = hashlib.sha256()
+        names: list[str] = []
+        with open(self._path, "rb") as file:
+            while block := file.read(self._block_bytes):
+                digest.update(block)
+                names.append(base64.b64encode(f"{len(names):08d}".encode()).decode("ascii"))
+                url = self._put_block(url, names[-1], block)
+        if digest.hexdigest() != self._artifact.sha256:
+            raise FileChanged("changed while it was sent")
+        items = "".join(f"<Latest>{escape(name)}</Latest>" for name in names)
+        body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{items}</BlockList>'.encode()
+        headers = {"If-None-Match": "*", "Content-Type": "application/xml"}
+        self._finish(url, headers, lambda: body, len(body), "&comp=blocklist")
+
+    def _put_block(self, url: str, name: str, block: bytes) -> str:
+        while True:
+            target = f"{url}&comp=block&blockid={quote(name, safe='')}"
+            response = self._transport.send_signed("PUT", target, {}, lambda: block, len(block))
+            if response.status_code == 201:
+                return url
+            url = self._signed_anew(response)
+
+    def _finish(
+        self,
+        url: str,
+        headers: dict[str, str],
+        body: Callable[[], bytes | Iterator[bytes]],
+        size: int,
+        addition: str = "",
+    ) -> None:
+        while True:
+            response = self._transport.send_signed("PUT", url + addition, headers, body, size)
+            if response.status_code == 201:
+                return
+            if response.status_code in (409, 412):  # an answer that was lost, or another syncer
+                there = _content(self._transport, self._history.locate(self._artifact.path))
+                if there is not None:
+                    _compare(self._artifact, there)
+                    return
+            url = self._signed_anew(response)
+
+    def _signed_anew(self, response: httpx.Response) -> str:
+        """Another signed URL, when the last one expired; any other refusal is final."""
+        code = response.headers.get("x-ms-error-code", "")
+        if response.status_code in (401, 403) and self._signatures < SIGNATURES_MAX:
+            self._signatures += 1
+            return self._history.locate(self._artifact.path)
+        words = f"the blob store answers {response.status_code} {code}; the file has a name there and no content"
+        raise _refused(code or "BLOB_REFUSED", words)
+
+
+def _checked(artifact: Artifact, path: Path) -> Iterator[bytes]:
+    """The file's bytes; the last piece only if all of them are what was recorded."""
+    digest, left = hashlib.sha256(), artifact.size
+    with open(path, "rb") as file:
+        while left > 0:
+            chunk = file.read(min(CHUNK_BYTES, left))
+            if not chunk:
+                raise FileChanged("became shorter while it was sent")
+            left -= len(chunk)
+            digest.update(chunk)
+            if left == 0 and digest.hexdigest() != artifact.sha256:
+                raise FileChanged("changed while it was sent")
+            yield chunk
+
+
+def _content(transport: Transport, url: str) -> tuple[int, str] | None:
+    """Size and SHA-256 of what is there; None when nothing is."""
+    size, digest = 0, hashlib.sha256()
+
+    def begin() -> Callable[[bytes], None]:
+        nonlocal size, digest
+        size, digest = 0, hashlib.sha256()
+        return take
+
+    def take(piece: bytes) -> None:
+        nonlocal size
+        size += len(piece)
+        digest.update(piece)
+
+    response = transport.send_signed("GET", url, {}, begin=begin)
+    if response.status_code == 404:
+        return None
+    if response.status_code != 200:
+        words = f"the blob store of {transport.url} answers {response.status_code} when asked what is there"
+        raise RemoteUnavailableError(words, in_doubt=False, status=response.status_code)
+    return size, digest.hexdigest()
+
+
+def _compare(artifact: Artifact, there: tuple[int, str]) -> None:
+    if there != (artifact.size, artifact.sha256):
+        raise _refused("CONFLICT", f"is there already with another content ({there[0]} bytes), and can't be changed")
+
+
+def _uri_in(fields: Any, path: str) -> str:
+    url = str(fields.get("contentUri") or "") if isinstance(fields, dict) else ""
+    if not url.startswith("https://"):
+        raise _refused("NO_CONTENT_URI", f"the remote gives no place for the content of {path!r}")
+    return url
+
+
+def _refused(code: str, words: str) -> RemoteRefusedError:
+    return RemoteRefusedError(words, status=400, code=code, words=words)
