@@ -258,7 +258,11 @@ def _print_artifacts(run: StoredRun) -> None:
         heading("Artifacts")
         pretty = is_terminal()
         rows = [
-            (a.path, size(a.size) if pretty else str(a.size), a.sha256[:12] if pretty else a.sha256)
+            (
+                f"{a.path} (on remote {a.remote})" if a.remote else a.path,
+                size(a.size) if pretty else str(a.size),
+                a.sha256[:12] if pretty else a.sha256,
+            )
             for a in run.artifacts
         ]
         print_table([Column("path", style="cyan"), Column("size", right=True), Column("sha256", style="dim")], rows)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,8 @@ from mltrack.cli.session import RUN, Session, command, json_option, pass_session
 from mltrack.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pyarrow as pa
 
 __all__ = ["export", "sql"]
@@ -36,7 +41,9 @@ def sql(session: Session, query: str, as_json: bool, as_csv: bool) -> None:
     """Ask in SQL (DuckDB's) over runs, params, tags, metrics, latest_metrics, artifacts, experiments."""
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other", hint="choose one")
-    table = session.store().sql(query)
+    store = session.store()
+    with _interrupts_at_once():
+        table = store.sql(query)
     if as_json:
         print_json(table.to_pylist())
     elif as_csv:
@@ -46,6 +53,19 @@ def sql(session: Session, query: str, as_json: bool, as_csv: bool) -> None:
         pyarrow.csv.write_csv(table, sys.stdout.buffer)
     else:
         _print(table)
+
+
+@contextlib.contextmanager
+def _interrupts_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the process while DuckDB works: told of an interrupt it may wait for its own threads for ever."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _print(table: pa.Table) -> None:
