@@ -93,12 +93,16 @@ class MetricSummary:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A file of a run: its path inside the artifact folder, size in bytes, SHA-256 in hex, time of logging in ns."""
+    """A file of a run: its path inside the artifact folder, size in bytes, SHA-256 in hex, time of logging in ns.
+
+    ``remote`` names the remote that has it, where the file was removed here to free space; else it is empty.
+    """
 
     path: str
     size: int
     sha256: str
     time: int
+    remote: str = ""
 
 
 class Position(NamedTuple):

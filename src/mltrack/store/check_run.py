@@ -253,7 +253,7 @@ class _RunCheck:
         try:
             size, sha256 = hash_file(path)
         except FileNotFoundError:
-            return "is missing"
+            return None if artifact.remote else "is missing"
         except OSError as error:
             return f"can't be read: {error.strerror}"
         self._report.read(path)

@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import ACTIVE, DELETED
 from mltrack.errors import NotFoundError, RunStateError, StoreError, UsageError
-from mltrack.fs import LOCAL, TEMPORARY, FileSystem
+from mltrack.fs import LOCAL, TEMPORARY, FileSystem, safe_join
 from mltrack.recorder import Recorder
 from mltrack.store.fold import RunState
+from mltrack.store.layout import RunFolder
+from mltrack.store.stored_run import StoredRun
 from mltrack.values import check_key
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mltrack.entities import Artifact, RunHead
     from mltrack.store.layout import Layout
 
-__all__ = ["purge_run", "set_stage", "set_tag"]
+__all__ = ["purge_run", "release_artifacts", "remove_run", "set_stage", "set_tag"]
 
 
 def set_stage(layout: Layout, run_id: str, stage: str, *, fs: FileSystem = LOCAL) -> None:
@@ -46,13 +51,13 @@ def set_tag(layout: Layout, run_id: str, key: str, value: str | None, *, fs: Fil
         raise _not_written(layout, run_id)
 
 
-def _append(layout: Layout, run_id: str, event: dict[str, Any], fs: FileSystem) -> RunState:
-    """Add one event as a writer of its own, later than all the run holds; returns what the run is then."""
+def _append(layout: Layout, run_id: str, event: dict[str, Any], fs: FileSystem, *more: dict[str, Any]) -> RunState:
+    """Add events as a writer of its own, later than all the run holds; returns what the run is then."""
     folder = layout.run(run_id)
     state = _existing(layout, run_id)
     recorder = Recorder(layout, folder, "edit", fs=fs, not_before=state.last_time)
     try:
-        recorder.start([event])
+        recorder.start([event, *more])
     finally:
         recorder.close()
     state.update()
@@ -93,6 +98,79 @@ def purge_run(layout: Layout, run_id: str, *, fs: FileSystem = LOCAL) -> None:
     except OSError as error:
         raise StoreError(
             f"run {run_id} can't be removed: {error.strerror or error}", hint="check the store's permissions"
+        ) from error
+
+
+def remove_run(layout: Layout, run_id: str, head: RunHead, *, fs: FileSystem = LOCAL) -> None:
+    """Remove the folder of a run that others have a copy of, if it is still as ``head`` says and not live.
+
+    Nothing is written into it first that a syncer could take for a wish to delete the run elsewhere. One rename takes
+    it away from every reader: an interruption leaves it whole or gone. Whoever opens it meanwhile gets it back.
+
+    Raises:
+        NotFoundError: there is no such run.
+        RunStateError: it is live, or was written to since.
+        StoreError: it can't be removed.
+    """
+    folder = layout.run(run_id)
+    doomed = RunFolder(folder.path.with_name(f".{run_id}.{os.getpid()}{TEMPORARY}"))
+    try:
+        _refuse_changed(StoredRun(folder), head)
+        fs.rename(folder.path, doomed.path)
+        try:
+            _refuse_changed(StoredRun(doomed), head)
+        except BaseException:
+            fs.rename(doomed.path, folder.path)
+            raise
+        fs.sync_folder(layout.runs)
+        shutil.rmtree(doomed.path)
+    except OSError as error:
+        raise StoreError(
+            f"run {run_id} can't be removed: {error.strerror or error}", hint="check the store's permissions"
+        ) from error
+
+
+def _refuse_changed(run: StoredRun, head: RunHead) -> None:
+    now = run.head()
+    if (now.events, now.points, now.live) != (head.events, head.points, False):
+        words = "is being recorded" if now.live else "was written to meanwhile"
+        raise RunStateError(f"run {head.run_id} {words}", hint="it stays as it is; sync, then try again")
+
+
+def release_artifacts(
+    layout: Layout, run_id: str, artifacts: Iterable[Artifact], remote: str, *, fs: FileSystem = LOCAL
+) -> None:
+    """Remove files that the remote of that name has; the run then says so. What is noted survives power loss first.
+
+    Raises:
+        NotFoundError: there is no such run.
+        RunStateError: it is live.
+        StoreError: that can't be written, or a file not be removed.
+    """
+    folder = layout.run(run_id)
+    _refuse_live(_existing(layout, run_id))
+    events = [
+        {
+            "type": "artifact",
+            "path": artifact.path,
+            "size": artifact.size,
+            "sha256": artifact.sha256,
+            "logged": artifact.time,
+            "remote": remote,
+        }
+        for artifact in artifacts
+    ]
+    if not events:
+        return
+    noted = {a.path: a for a in _append(layout, run_id, events[0], fs, *events[1:]).artifacts if a.remote == remote}
+    try:
+        for event in events:
+            if event["path"] not in noted:
+                raise _not_written(layout, run_id)
+            fs.unlink(safe_join(folder.artifacts, str(event["path"])))
+    except OSError as error:
+        raise StoreError(
+            f"a file of run {run_id} can't be removed: {error.strerror or error}", hint="check the store's permissions"
         ) from error
 
 

@@ -172,8 +172,7 @@ class RunState:
                 path = fields["path"]
                 if path not in self._artifacts or order > self._artifacts[path][0]:
                     gone = fields.get("deleted", False)
-                    artifact = None if gone else Artifact(path, fields["size"], fields["sha256"], event.time)
-                    self._artifacts[path] = (order, artifact)
+                    self._artifacts[path] = (order, None if gone else _artifact(event))
             case "end" | "status":
                 if order > self._ending[0]:
                     self._ending = (order, event.type, fields["status"], fields.get("end_time"))
@@ -233,7 +232,8 @@ class RunState:
         """MLflow's view. ``end_of_points`` is the time (ns) of the last point, which ends a run that crashed."""
         status, end_time, crashed = self.outcome()
         if crashed:
-            end_time = max(self.last_time, end_of_points)
+            recorded = [writer.last_time for writer in self.writers.values() if writer.role != "edit"]
+            end_time = max([*recorded, end_of_points])
         tags, start = self.tags, self.start
         return RunInfo(
             run_id=self.folder.run_id,
@@ -250,6 +250,12 @@ class RunState:
             live=self.live,
             artifact_uri=str(self.folder.artifacts),
         )
+
+
+def _artifact(event: Event) -> Artifact:
+    fields = event.fields
+    logged, remote = int(fields.get("logged", event.time)), str(fields.get("remote", ""))
+    return Artifact(fields["path"], fields["size"], fields["sha256"], logged, remote)
 
 
 def _set_at(keys: list[str], number: int, key: str) -> None:

@@ -199,6 +199,10 @@ class StoredRun:
         """
         path = safe_join(self.folder.artifacts, name)
         if not path.exists():
+            elsewhere = next((a.remote for a in self.artifacts if a.path == name), "")
+            if elsewhere:
+                message = f"artifact {name!r} of run {self.run_id} was removed here: remote {elsewhere!r} has it"
+                raise NotFoundError(message, hint="download it from there")
             raise NotFoundError(f"run {self.run_id} has no artifact {name!r}", hint=f"see: mltrack show {self.run_id}")
         return path
 
