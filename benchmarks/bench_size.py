@@ -11,6 +11,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from functools import partial
 
 from measure import folder_bytes, fresh_folder, heading, in_fresh_process, median_of, require, row
 
@@ -105,7 +106,7 @@ def main() -> None:
         ("mltrack, from float32, ten metrics", ("noisy", "float32", "10"), 5.0),
         ("mltrack, float64, times 100 ± 5 ms apart", ("slow_steps",), None),
     ):
-        size = median_of(lambda arguments=arguments: in_fresh_process(__file__, *arguments), 3)[0]
+        size = median_of(partial(in_fresh_process, __file__, *arguments), 3)[0]
         row(what, f"{size:.2f}", verdict=None if limit is None else size <= limit)
     if peers:
         row("MLflow, SQLite", f"{in_fresh_process(__file__, 'mlflow_bytes')[0]:.0f}")

@@ -41,6 +41,7 @@ class MlflowServer:
         command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"]
         command += ["--artifacts-destination", f"{self.folder}/artifacts"]
         environ = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+        environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # several processes that have nothing to do here
         with open(self.folder / "server.log", "ab") as log:
             self._process = subprocess.Popen(
                 ["sh", "-c", GUARD, "sh", *command],
