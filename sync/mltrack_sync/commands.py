@@ -226,12 +226,14 @@ def _print_report(report: PushReport, as_json: bool) -> None:
 
     console = _console()
     title = f"{report.remote} ({report.url})"
-    if not (report.runs or report.rejected or report.problems):
+    if not (report.runs or report.models or report.model_versions or report.rejected or report.problems):
         console.print(f"{title}: nothing to send", highlight=False, soft_wrap=True)
         return
     table = Table(title=f"{'Would go to' if report.dry_run else 'Sent to'} {title}", title_justify="left")
     rows = {"runs": f"{report.runs:,} ({report.created:,} new)", "params": f"{report.params:,}"}
     rows |= {"tags": f"{report.tags:,}", "points": f"{report.points:,}", "artifacts": f"{report.artifacts:,}"}
+    if report.models or report.model_versions:
+        rows |= {"models": f"{report.models:,}", "model versions": f"{report.model_versions:,}"}
     if not report.dry_run:
         rows |= {"bytes": f"{report.bytes:,}", "seconds": f"{report.seconds:.1f}"}
         rows |= {"points/s": f"{report.points_per_second:,.0f}"}
@@ -253,7 +255,8 @@ def _print_rejected(console: Console, rejected: tuple[Rejected, ...]) -> None:
     for item in rejected[:SHOWN_REJECTED_MAX]:
         many = f" ({item.points:,} points)" if item.points else ""
         what = f"{item.kind} {item.key!r}" if item.key else item.kind
-        text = f"rejected: run {item.run_id[:8]} {what}{many}: {item.reason}"
+        whose = f"run {item.run_id[:8]} " if item.run_id else ""
+        text = f"rejected: {whose}{what}{many}: {item.reason}"
         console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
     if len(rejected) > SHOWN_REJECTED_MAX:
         console.print(f"... and {len(rejected) - SHOWN_REJECTED_MAX} more (--json lists all)", style="yellow")
@@ -302,6 +305,9 @@ def _print_status(found: list[RemoteStatus]) -> None:
         if one.background is not None:
             console.print(_background_line(one.remote, one.background), highlight=False, markup=False, soft_wrap=True)
         _print_rejected(console, one.rejected)
+        if one.pending_models:
+            text = f"{one.remote}: {one.pending_models:,} models with {one.pending_model_versions:,} versions wait"
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
         for words in one.damage:
             console.print(f"{one.remote}: {words}", style="yellow", highlight=False, markup=False, soft_wrap=True)
         if one.last_error:

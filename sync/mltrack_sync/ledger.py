@@ -9,6 +9,7 @@ A line is on the disk before the next step that relies on it is taken:
 - ``artifact``, ``ended``, ``stage``: these can be repeated, so a lost line costs a request and nothing else.
 - ``rejected`` before the ack that goes past the item; ``cleared`` when it got through after all.
 - ``settled``: the run's head when nothing was left to send.
+- ``model`` and ``model_version`` after the remote has them so (see model_entry.py).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack.fs import LOCAL, FileSystem
 from mltrack.jsonlog import JsonLog, read_log
 from mltrack_sync.errors import LedgerError
+from mltrack_sync.model_entry import ModelEntry, VersionEntry, model_line, version_line
 from mltrack_sync.report import Rejected
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ class LedgerState:
     url: str = ""
     runs: dict[str, RunEntry] = field(default_factory=dict)
     experiments: dict[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
+    models: dict[str, ModelEntry] = field(default_factory=dict)
     rejected: dict[tuple[str, str, str], Rejected] = field(default_factory=dict)
     last_pass: dict[str, Any] = field(default_factory=dict)
     last_error: dict[str, Any] = field(default_factory=dict)
@@ -103,6 +106,8 @@ class LedgerState:
                 self.rejected[(item.run_id, item.kind, item.key)] = item
             case "cleared":
                 self.rejected.pop((line["run"], line["kind"], line["key"]), None)
+            case "model" | "model_version":
+                self.models.setdefault(line["model"], ModelEntry()).apply(line)
             case _ if "run" in line:
                 self._apply_run(self.runs.setdefault(line["run"], RunEntry()), line)
 
@@ -138,6 +143,7 @@ class LedgerState:
             lines.append({"type": "experiment", "local": local, "remote": remote, "tags": tags})
         for run_id, entry in self.runs.items():
             lines += [{**line, "run": run_id} for line in _run_lines(entry)]
+        lines += [line for name, model in self.models.items() for line in model.lines(name)]
         lines += [_rejected_line(item) for item in self.rejected.values()]
         return lines + [line for line in (self.last_pass, self.last_error) if line]
 
@@ -197,7 +203,12 @@ class Ledger:
             fs.rename(path, path.with_name(f"{path.name}.old"))
             self.state = LedgerState()
         state = self.state
-        live = len(state.runs) * 3 + len(state.rejected) + len(state.experiments)
+        live = (
+            len(state.runs) * 3
+            + sum(1 + len(model.versions) for model in state.models.values())
+            + len(state.rejected)
+            + len(state.experiments)
+        )
         if state.damage or state.lines > COMPACT_LINES_MIN + COMPACT_FACTOR * live:
             state.url = url
             _rewrite(path, state.compacted(), fs)
@@ -273,6 +284,14 @@ class Ledger:
     def settled(self, head: RunHead) -> None:
         """All up to this head is there, or set aside."""
         self._write({"type": "settled", "run": head.run_id, "head": [head.events, head.points, head.live]})
+
+    def model(self, name: str, description: str, tags: Mapping[str, str], aliases: Mapping[str, int]) -> None:
+        """The registered model is there so."""
+        self._write(model_line(name, description, tags, aliases))
+
+    def model_version(self, entry: VersionEntry, name: str, number: int) -> None:
+        """The version is there so."""
+        self._write(version_line(name, number, entry))
 
     def rejected(self, item: Rejected) -> None:
         """Set something aside."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -27,6 +28,7 @@ from mltrack_sync.identity import Identities
 from mltrack_sync.ledger import Ledger, LedgerState, RunEntry
 from mltrack_sync.plan import Refusal
 from mltrack_sync.progress import NoProgress, Progress
+from mltrack_sync.registry_push import ModelTodo, RegistryPush, registry_todo
 from mltrack_sync.report import PushReport, Rejected
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.run_push import RunPush
@@ -79,9 +81,12 @@ def push(
     started = time.monotonic()
     chosen = (selection or Selection()).heads(store)
     path = ledger_path(store, remote)
+    models = functools.partial(registry_todo, store, selection=selection or Selection(), chosen=chosen)
     if dry_run:
         state = LedgerState.read(path)
         report = foresee(store, remote, state, pending(state, chosen, retry_rejected))
+        todo = models(state, retry=retry_rejected)
+        report = replace(report, models=sum(m.is_new for m in todo), model_versions=sum(m.new_versions for m in todo))
         return replace(report, seconds=time.monotonic() - started)
     with _lock(path.parent, remote), contextlib.closing(_open_ledger(path, remote)) as ledger:
         try:
@@ -90,6 +95,7 @@ def push(
                 remote,
                 ledger,
                 chosen,
+                models,
                 jobs=jobs,
                 retry_rejected=retry_rejected,
                 progress=progress or NoProgress(),
@@ -101,7 +107,13 @@ def push(
             with contextlib.suppress(LedgerError):
                 ledger.failed(clock(), str(error))
             raise
-        if report.runs or not ledger.state.last_pass or ledger.state.last_error:
+        if (
+            report.runs
+            or report.models
+            or report.model_versions
+            or not ledger.state.last_pass
+            or ledger.state.last_error
+        ):
             ledger.finished(clock(), {"runs": report.runs, "points": report.points})
     return replace(report, seconds=time.monotonic() - started)
 
@@ -165,6 +177,7 @@ def _pass(
     remote: Remote,
     ledger: Ledger,
     chosen: dict[str, RunHead],
+    models: Callable[..., list[ModelTodo]],
     *,
     jobs: int,
     retry_rejected: bool,
@@ -175,7 +188,7 @@ def _pass(
 ) -> PushReport:
     todo = pending(ledger.state, chosen, retry_rejected)
     report = PushReport(remote.name, remote.url, problems=tuple(str(damage) for damage in ledger.state.damage))
-    if not todo:
+    if not todo and not models(ledger.state, retry=retry_rejected):
         return replace(report, rejected=_rejected(ledger.state, chosen))
     workspace = remote.workspace()
     policy = replace(policy, sleep=_interruptible(policy.sleep, stop))
@@ -196,14 +209,16 @@ def _pass(
             retry_rejected=retry_rejected,
         )
         progress.started(runs=len(todo), points=_points_to_send(ledger.state, chosen, todo))
-        _run_workers(session, todo, jobs)
+        if todo:
+            _run_workers(session, todo, jobs)
+        _push_registry(session, models(ledger.state, retry=retry_rejected))
     finally:
         transport.close()
     if session.fatal is not None:
         raise session.fatal
     counts = session.counts
     names = ("runs", "created", "params", "tags", "points", "collapsed", "found", "artifacts", "artifact_bytes")
-    fields: dict[str, Any] = {name: counts[name] for name in names}
+    fields: dict[str, Any] = {name: counts[name] for name in (*names, "models", "model_versions")}
     return replace(
         report,
         **fields,
@@ -212,6 +227,17 @@ def _pass(
         rejected=_rejected(ledger.state, chosen),
         problems=(*report.problems, *session.problems),
     )
+
+
+def _push_registry(session: Session, todo: list[ModelTodo]) -> None:
+    if session.stop.is_set() or not todo:
+        return
+    try:
+        RegistryPush(session).push(todo)
+    except PushStopped:
+        return
+    except (RemoteError, LedgerError) as error:
+        session.fail(error)
 
 
 def _interruptible(sleep: Callable[[float], None], stop: threading.Event) -> Callable[[float], None]:
@@ -232,7 +258,11 @@ def _points_to_send(state: LedgerState, heads: Mapping[str, RunHead], todo: list
 
 
 def _rejected(state: LedgerState, chosen: Mapping[str, RunHead]) -> tuple[Rejected, ...]:
-    return tuple(sorted((r for r in state.rejected.values() if r.run_id in chosen), key=lambda r: (r.run_id, r.kind)))
+    return tuple(
+        sorted(
+            (r for r in state.rejected.values() if r.run_id in chosen or not r.run_id), key=lambda r: (r.run_id, r.kind)
+        )
+    )
 
 
 def _run_workers(session: Session, todo: list[str], jobs: int) -> None:

@@ -9,7 +9,10 @@ __all__ = ["PushReport", "Rejected"]
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Something set aside: its run, kind (param, tag, metric, artifact, run), key, why, and how many points."""
+    """Something set aside: its run, kind (param, tag, metric, artifact, run), key, why, and how many points.
+
+    Of the registry it is a kind of model, model version or alias, and no run.
+    """
 
     run_id: str
     kind: str
@@ -40,6 +43,8 @@ class PushReport:
     found: int = 0
     artifacts: int = 0
     artifact_bytes: int = 0
+    models: int = 0
+    model_versions: int = 0
     bytes: int = 0
     requests: int = 0
     seconds: float = 0.0

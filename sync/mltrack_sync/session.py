@@ -85,6 +85,11 @@ class Session:
         with self._lock:
             self.problems.append(f"run {run_id}: {words}")
 
+    def problem(self, words: str) -> None:
+        """Something else that will be tried again with the next pass."""
+        with self._lock:
+            self.problems.append(words)
+
     def rejection(self, run_id: str, refusal: Refusal) -> Rejected:
         """The refusal as it is to stand in the ledger, with points refused before counted in."""
         known = self.ledger.state.rejected.get((run_id, refusal.kind, refusal.key))

@@ -9,6 +9,8 @@ from mltrack.entities import DELETED
 from mltrack_sync.ledger import LedgerState, RunEntry
 from mltrack_sync.presence import Presence, present
 from mltrack_sync.push import ledger_path, pending
+from mltrack_sync.registry_push import registry_todo
+from mltrack_sync.selection import Selection
 
 if TYPE_CHECKING:
     from mltrack.reading import Store
@@ -34,6 +36,8 @@ class RemoteStatus:
     last_error_time: int
     rejected: tuple[Rejected, ...]
     damage: tuple[str, ...]
+    pending_models: int = 0
+    pending_model_versions: int = 0
     background: Presence | None = None
 
 
@@ -46,6 +50,7 @@ def status_of(store: Store, remote: Remote) -> RemoteStatus:
     state = LedgerState.read(ledger_path(store, remote))
     heads = store.heads()
     points = files = size = runs = 0
+    models = registry_todo(store, state, Selection(), heads)
     for run_id in pending(state, heads):
         run = store.run(run_id)
         entry = state.runs.get(run_id) or RunEntry()
@@ -69,5 +74,7 @@ def status_of(store: Store, remote: Remote) -> RemoteStatus:
         last_error_time=int(state.last_error.get("time", 0)),
         rejected=tuple(state.rejected.values()),
         damage=tuple(str(damage) for damage in state.damage),
+        pending_models=len(models),
+        pending_model_versions=sum(len(model.versions) for model in models),
         background=present(store.layout.remote(remote.name)),
     )

@@ -63,7 +63,7 @@ class FaultyProxy:
             def handle_one(self) -> None:
                 proxy.handle(self, address)
 
-            do_GET = do_POST = do_PUT = handle_one
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass

@@ -1,0 +1,297 @@
+"""Registered models pushed: each version once, under the number the remote gives it; then aliases, stages and tags.
+
+A version carries the tag ``mltrack.model_version``, which is looked for before one is made: so an answer that was lost
+makes no second version. It waits until its run and the files it stands for are there. What is deleted or renamed here
+stays there as it is: a renamed model arrives as another one.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from mltrack.errors import NotFoundError
+from mltrack_sync.errors import NotMlflowError, RemoteRefusedError, RemoteUnavailableError
+from mltrack_sync.model_entry import ModelEntry, VersionEntry
+from mltrack_sync.plan import Refusal
+from mltrack_sync.registry_client import PENDING, READY, VERSION_TAG, RegistryClient, RemoteVersion
+
+if TYPE_CHECKING:
+    from mltrack.entities import ModelVersion, RegisteredModel
+    from mltrack.reading import Store
+    from mltrack_sync.ledger import LedgerState
+    from mltrack_sync.selection import Selection
+    from mltrack_sync.session import Session
+
+__all__ = ["MODEL", "MODEL_VERSION", "ModelTodo", "RegistryPush", "registry_todo"]
+
+MODEL = "model"
+MODEL_VERSION = "model version"
+NO_STAGE = "None"
+ALIAS = "alias"
+POLLS_MAX = 60
+POLL_FIRST_S = 0.1
+POLL_MAX_S = 2.0
+RUN_SOURCE = "runs:/"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTodo:
+    """A registered model that is not as it should be on the remote, with its versions that are not."""
+
+    model: RegisteredModel
+    versions: tuple[ModelVersion, ...]
+    is_new: bool
+    new_versions: int
+
+
+def registry_todo(
+    store: Store, state: LedgerState, selection: Selection, chosen: Mapping[str, object], *, retry: bool = False
+) -> list[ModelTodo]:
+    """What the registry has that the ledger lacks. With a selection only versions of the selected runs count."""
+    found: list[ModelTodo] = []
+    versions = store.registry.versions()
+    for model in store.registry.models():
+        mine = [v for v in versions if v.name == model.name and (selection.everything or v.run_id in chosen)]
+        if not mine and not selection.everything:
+            continue
+        entry = state.models.get(model.name) or ModelEntry()
+        if (MODEL, model.name) in _aside(state) and not retry:
+            continue
+        todo = tuple(v for v in mine if not _is_there(v, entry, state, retry))
+        if todo or not _model_is_there(model, entry, state, retry):
+            new = sum(entry.version(version) is None for version in todo)
+            found.append(ModelTodo(model, todo, not entry.made, new))
+    return found
+
+
+def _aside(state: LedgerState) -> set[tuple[str, str]]:
+    """Kind and key of what was refused of the registry."""
+    return {(item.kind, item.key) for item in state.rejected.values() if not item.run_id}
+
+
+def _is_there(version: ModelVersion, entry: ModelEntry, state: LedgerState, retry: bool) -> bool:
+    if not retry and (MODEL_VERSION, f"{version.name}/{version.version}") in _aside(state):
+        return True
+    known = entry.version(version)
+    return known is not None and known.ready and known.has(version)
+
+
+def _model_is_there(model: RegisteredModel, entry: ModelEntry, state: LedgerState, retry: bool) -> bool:
+    aside = set() if retry else _aside(state)
+
+    def counts(alias: str, number: int) -> bool:
+        version = (MODEL_VERSION, f"{model.name}/{number}")
+        return (ALIAS, f"{model.name}@{alias}") not in aside and version not in aside
+
+    wanted = {alias: number for alias, number in model.aliases.items() if counts(alias, number)}
+    there = {alias: number for alias, number in entry.aliases.items() if counts(alias, number)}
+    same = (entry.description, entry.tags) == (model.description, dict(model.tags))
+    return entry.made and same and there == wanted
+
+
+class RegistryPush:
+    """Brings registered models up to date on the remote, after the runs."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._ledger = session.ledger
+        self._client = RegistryClient(session.client.transport)
+        self._limits = session.limits()
+
+    def push(self, todo: list[ModelTodo]) -> None:
+        """All of them.
+
+        Raises:
+            RemoteError, LedgerError, PushStopped: see mltrack_sync.errors.
+        """
+        for one in todo:
+            self._session.check()
+            with_model = self._guard(MODEL, one.model.name, partial(self._push_model, one.model))
+            if not with_model:
+                continue
+            for version in one.versions:
+                self._session.check()
+                key = f"{version.name}/{version.version}"
+                self._guard(MODEL_VERSION, key, partial(self._push_version, version))
+            self._push_aliases(one.model)
+
+    def _guard(self, kind: str, key: str, work: Callable[[], bool]) -> bool:
+        """Do it; what the remote refuses for good is set aside, what it can't do now is left for the next pass."""
+        try:
+            done = work()
+        except (RemoteRefusedError, NotMlflowError) as error:
+            words = error.words if isinstance(error, RemoteRefusedError) else str(error)
+            self._ledger.rejected(self._session.rejection("", Refusal(kind, key, words)))
+            return False
+        except RemoteUnavailableError as error:
+            if error.status is None and not error.in_doubt:
+                raise
+            self._session.problem(f"{kind} {key}: {error}")
+            return False
+        known = self._ledger.state.rejected.get(("", kind, key))
+        if known is not None:
+            self._ledger.cleared(known)
+        return done
+
+    # --- models ---
+
+    def _push_model(self, model: RegisteredModel) -> bool:
+        name, entry = model.name, self._ledger.state.models.get(model.name) or ModelEntry()
+        refusal = self._limits.refuse_model(name)
+        if refusal is not None:
+            raise RemoteRefusedError(refusal, status=400, code="INVALID_PARAMETER_VALUE", words=refusal)
+        description, tags = entry.description, dict(entry.tags)
+        if not entry.made:
+            made = self._session.policy.settle(
+                lambda again: self._client.create_model(name, model.description, model.tags)
+            )
+            if made:
+                description, tags = model.description, dict(model.tags)
+            self._session.count(models=int(made))
+        if description != model.description:
+            self._client.describe_model(name, model.description)
+        for key, value in _changes(tags, model.tags):
+            self._client.tag_model(name, key, value)
+        if not entry.made or (description, tags) != (entry.description, entry.tags) or self._differs(model, entry):
+            self._ledger.model(name, model.description, model.tags, entry.aliases)
+        return True
+
+    @staticmethod
+    def _differs(model: RegisteredModel, entry: ModelEntry) -> bool:
+        return (entry.description, entry.tags) != (model.description, dict(model.tags))
+
+    def _push_aliases(self, model: RegisteredModel) -> None:
+        entry = self._ledger.state.models[model.name]
+        for alias, local in _changes(entry.aliases, model.aliases):
+            number = None
+            if local is not None:
+                known = entry.versions.get(local)
+                if known is None or not known.ready:
+                    continue  # its version waits
+                number = known.remote
+            key = f"{model.name}@{alias}"
+            if self._guard(ALIAS, key, partial(self._set_alias, model.name, alias, number)):
+                now = {**self._ledger.state.models[model.name].aliases, alias: local}
+                kept = {one: at for one, at in now.items() if at is not None}
+                self._ledger.model(model.name, model.description, model.tags, kept)
+
+    def _set_alias(self, name: str, alias: str, number: str | None) -> bool:
+        self._client.set_alias(name, alias, number)
+        return True
+
+    # --- versions ---
+
+    def _push_version(self, version: ModelVersion) -> bool:
+        known = self._ledger.state.models[version.name].version(version)
+        if known is None:
+            place = self._place(version)
+            if place is None:
+                return False
+            known = self._make(version, *place)
+        if not known.ready:
+            self._wait_until_ready(version, known)
+        name, number = version.name, known.remote
+        if known.description != version.description:
+            self._client.describe_version(name, number, version.description)
+        for key, value in _changes(known.tags, version.tags):
+            self._client.tag_version(name, number, key, value)
+        if known.stage != version.stage:
+            self._client.set_stage(name, number, version.stage)
+        if not known.ready or not known.has(version):
+            self._ledger.model_version(VersionEntry.of(version, number, ready=True), version.name, version.version)
+        return True
+
+    def _place(self, version: ModelVersion) -> tuple[str, str | None] | None:
+        """Source and run id as they are over there; None while its run is not."""
+        source, remote_run = version.source, None
+        if version.run_id:
+            entry = self._ledger.state.runs.get(version.run_id)
+            remote_run = entry.remote_id if entry is not None else ""
+            if not remote_run:
+                self._waits(version, f"its run {version.run_id} is not there yet")
+                return None
+        if not source.startswith(RUN_SOURCE):
+            return source, remote_run
+        run_id, _, path = source.removeprefix(RUN_SOURCE).partition("/")
+        entry = self._ledger.state.runs.get(run_id)
+        if entry is None or not entry.remote_id:
+            self._waits(version, f"run {run_id}, where its files are, is not there yet")
+            return None
+        if not self._files_are_there(run_id, path):
+            self._waits(version, f"files of run {run_id} are not there yet")
+            return None
+        return posixpath.join(entry.artifact_uri, path) if path else entry.artifact_uri, remote_run or entry.remote_id
+
+    def _waits(self, version: ModelVersion, why: str) -> None:
+        self._session.problem(f"model {version.name!r} version {version.version} waits: {why}")
+
+    def _files_are_there(self, run_id: str, path: str) -> bool:
+        sent = self._ledger.run(run_id).artifacts
+        try:
+            artifacts = self._session.store.run(run_id).artifacts
+        except NotFoundError:
+            return True
+        mine = [a for a in artifacts if not path or a.path == path or a.path.startswith(f"{path}/")]
+        return all(sent.get(artifact.path) == artifact.sha256 for artifact in mine)
+
+    def _make(self, version: ModelVersion, source: str, run_id: str | None) -> VersionEntry:
+        mark = f"{self._session.store.store_id}/{version.name}/{version.version}/{version.creation_time}"
+
+        def once(again: bool) -> tuple[RemoteVersion, bool]:
+            self._session.check()
+            found = [v for v in self._client.versions(version.name) if v.tags.get(VERSION_TAG) == mark]
+            if found:
+                return min(found, key=lambda v: int(v.number)), False
+            tags = {**version.tags, VERSION_TAG: mark}
+            description = version.description
+            made = self._client.create_version(version.name, source, run_id=run_id, description=description, tags=tags)
+            return made, True
+
+        remote, made = self._session.policy.settle(once)
+        stage = NO_STAGE if made else ""  # one that was found may be in any
+        tags = {key: value for key, value in remote.tags.items() if key != VERSION_TAG} if not made else version.tags
+        description = version.description if made else "\0"
+        entry = VersionEntry(
+            version.creation_time, remote.number, False, description, dict(tags), stage, status=remote.status
+        )
+        self._ledger.model_version(entry, version.name, version.version)
+        self._session.count(model_versions=int(made))
+        return entry
+
+    def _wait_until_ready(self, version: ModelVersion, known: VersionEntry) -> None:
+        """Poll until its files are taken over.
+
+        Raises:
+            RemoteRefusedError, RemoteUnavailableError: it failed; it takes too long.
+        """
+        if known.status == READY:
+            return
+        pause = POLL_FIRST_S
+        for _ in range(POLLS_MAX):
+            now = self._client.get_version(version.name, known.remote)
+            if now.status != PENDING:
+                break
+            self._session.policy.sleep(pause)
+            pause = min(POLL_MAX_S, pause * 2)
+        if now.status == PENDING:
+            words = f"version {known.remote} there is still pending"
+            raise RemoteUnavailableError(words, in_doubt=True)
+        if now.status != READY:
+            words = f"version {known.remote} there is {now.status}{': ' + now.message if now.message else ''}"
+            raise RemoteRefusedError(words, status=400, code=now.status, words=words)
+
+
+def _changes(known: Mapping[str, T], wanted: Mapping[str, T]) -> Iterator[tuple[str, T | None]]:
+    """What to set, and what to take away (None)."""
+    for key, value in wanted.items():
+        if known.get(key) != value:
+            yield key, value
+    for key in known:
+        if key not in wanted:
+            yield key, None
