@@ -20,10 +20,10 @@ from recording import Point, bits, points_by_writer, start_python, stored
 
 # reports through shared memory how many rounds had returned, so that the report is no slower than the calls
 RECORD = """
-import mmap, struct, sys, mltrack
+import ctypes, mmap, sys, mltrack
 store, run_id, shared, rounds = sys.argv[1], sys.argv[2] or None, sys.argv[3], int(sys.argv[4])
 file = open(shared, "r+b")
-report = mmap.mmap(file.fileno(), 8)
+report = ctypes.c_int64.from_buffer(mmap.mmap(file.fileno(), 8))  # one store; struct would clear it first
 mltrack.set_store(store)
 run = mltrack.start_run(run_id)
 print(run.run_id, flush=True)
@@ -36,7 +36,7 @@ for n in range(rounds):
         run.log_metric(f"new {n}", n, n)
     if n % 20_001 == 20_000:
         run.log_series("s", [1.0] * 5000)
-    struct.pack_into("<q", report, 0, n + 1)
+    report.value = n + 1
 print("ending", flush=True)
 run.end()
 """
@@ -126,7 +126,7 @@ def kill_while_sealing(store: Path, times: int, seed: int) -> None:
         process = start_python(RECORD, store, "", shared, 60_000)
         assert process.stdout is not None
         run_id = process.stdout.readline().strip()
-        assert process.stdout.readline() == "ending\n"
+        assert process.stdout.readline() == "ending\n", process.communicate()
         time.sleep(chance.random() * 0.25)
         process.send_signal(signal.SIGKILL)
         process.communicate()
