@@ -8,7 +8,7 @@ import numpy as np
 
 from mltrack.entities import ACTIVE, DELETED
 from mltrack.errors import InvalidPathError, NotFoundError
-from mltrack_sync.artifacts import FileChanged, send_artifact
+from mltrack_sync.artifacts import FileChanged, artifact_digest, send_artifact
 from mltrack_sync.client import RUN_ID_TAG
 from mltrack_sync.errors import RemoteRefusedError, TooLargeError
 from mltrack_sync.identity import PARENT_TAG
@@ -291,6 +291,8 @@ class RunPush:
         except OSError as error:
             self._trouble(f"artifact {artifact.path!r} can't be read: {error.strerror}")
         except (RemoteRefusedError, NotFoundError, InvalidPathError) as error:
+            if artifact.remote and isinstance(error, NotFoundError) and self._is_there(artifact):
+                return True
             words = error.words if isinstance(error, RemoteRefusedError) else str(error)
             self._set_aside(Refusal("artifact", artifact.path, words))
         else:
@@ -298,6 +300,19 @@ class RunPush:
             self._session.count(artifacts=1, artifact_bytes=artifact.size, body=artifact.size)
             return True
         return False
+
+    def _is_there(self, artifact: Artifact) -> bool:
+        """Whether the remote has a file that was removed here; then the ledger is told."""
+        try:
+            there = artifact_digest(self._client, self._entry.artifact_uri, artifact) == (
+                artifact.size,
+                artifact.sha256,
+            )
+        except RemoteRefusedError:
+            return False
+        if there:
+            self._ledger.artifact(self._run.run_id, artifact.path, artifact.sha256)
+        return there
 
     def _send_ending(self) -> None:
         info, entry = self._run.info, self._entry

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mltrack.errors import UsageError
 from mltrack_sync.commands import Command, json_option, open_store, remote_for
 from mltrack_sync.selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from mltrack_sync.gc import Freeable, GcPlan, Kept
     from mltrack_sync.verify import VerifyReport
 
-__all__ = ["verify"]
+__all__ = ["commands"]
 
 DIFFERENT = 1
 
@@ -97,4 +99,94 @@ def _plain(text: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f]+", " ", text)
 
 
-commands: list[click.Command] = [verify]
+@click.command(
+    "gc", cls=Command, examples=["mltrack gc --synced --older-than 30d --dry-run", "mltrack gc --synced lab --yes"]
+)
+@click.argument("remote", required=False)
+@click.option("--synced", is_flag=True, required=True, help="What is on the remote goes.")
+@selection_options
+@click.option("--older-than", default="0s", metavar="AGE", help="Only runs that ended so long ago: 7d, 12h, 30m, 2w.")
+@click.option("--keep-metrics", is_flag=True, help="Only the files of artifacts go; everything else stays.")
+@click.option("--dry-run", is_flag=True, help="Compare, say what would go, and remove nothing.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+@click.option("--jobs", default=4, show_default=True, metavar="N", help="How many runs to compare at a time.")
+@json_option
+@click.pass_context
+def gc(
+    ctx: click.Context,
+    remote: str | None,
+    synced: bool,
+    runs: tuple[str, ...],
+    experiments: tuple[str, ...],
+    filter_string: str,
+    older_than: str,
+    keep_metrics: bool,
+    dry_run: bool,
+    yes: bool,
+    jobs: int,
+    as_json: bool,
+) -> None:
+    """Free space here: remove runs that are on a REMOTE whole, which is found out now, in full (see mltrack verify).
+
+    Never goes: a live run, one with anything set aside or damaged, one that another remote still waits for, one that a
+    model version is made of. Those are listed with the reason.
+    """
+    from mltrack_sync.gc import carry_out, parse_age, plan_gc
+
+    store = open_store(ctx)
+    plan = plan_gc(
+        store,
+        remote_for(store, remote),
+        selection=Selection(runs, experiments, filter_string),
+        older_than_s=parse_age(older_than),
+        keep_metrics=keep_metrics,
+        jobs=jobs,
+    )
+    if not as_json:
+        _print_plan(plan)
+    freed: list[Freeable] = []
+    kept = list(plan.kept)
+    if plan.free and not dry_run:
+        if not yes and not click.confirm(f"Remove that for good here ({plan.bytes:,} bytes)?", err=True):
+            raise UsageError("nothing was removed", hint="answer y, or use --yes")
+        freed, changed = carry_out(store, plan)
+        kept += changed
+        for each in changed if not as_json else ():
+            click.echo(_kept(each))
+    if as_json:
+        click.echo(json.dumps(_gc_fields(plan, freed, kept, dry_run), indent=2))
+    elif not dry_run:
+        click.echo(f"{sum(run.bytes for run in freed):,} bytes of {len(freed):,} runs are free; {plan.remote} has them")
+
+
+def _print_plan(plan: GcPlan) -> None:
+    for kept in plan.kept:
+        click.echo(_kept(kept))
+    what = "files of" if plan.keep_metrics else "run"
+    for run in plan.free:
+        click.echo(f"goes: {what} {run.run_id} {_plain(run.run_name)}, {run.bytes:,} bytes")
+    click.echo(f"{len(plan.free):,} runs with {plan.bytes:,} bytes can go, {len(plan.kept):,} stay")
+
+
+def _kept(run: Kept) -> str:
+    return f"stays: run {run.run_id} {_plain(run.run_name)}: {_plain(run.reason)}"
+
+
+def _gc_fields(plan: GcPlan, freed: list[Freeable], kept: list[Kept], dry_run: bool) -> dict[str, Any]:
+    def named(runs: Sequence[Freeable]) -> list[dict[str, Any]]:
+        return [{"run_id": run.run_id, "run_name": run.run_name, "bytes": run.bytes} for run in runs]
+
+    return {
+        "remote": plan.remote,
+        "url": plan.url,
+        "dry_run": dry_run,
+        "keep_metrics": plan.keep_metrics,
+        "free": named(plan.free),
+        "freed": named(freed),
+        "kept": [asdict(run) for run in kept],
+        "bytes": sum(run.bytes for run in freed),
+    }
+
+
+commands: list[click.Command] = [verify, gc]
+"""What mltrack's CLI adds to its own."""

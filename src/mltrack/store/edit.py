@@ -138,17 +138,25 @@ def _refuse_changed(run: StoredRun, head: RunHead) -> None:
 
 
 def release_artifacts(
-    layout: Layout, run_id: str, artifacts: Iterable[Artifact], remote: str, *, fs: FileSystem = LOCAL
+    layout: Layout,
+    run_id: str,
+    artifacts: Iterable[Artifact],
+    remote: str,
+    *,
+    head: RunHead,
+    fs: FileSystem = LOCAL,
 ) -> None:
-    """Remove files that the remote of that name has; the run then says so. What is noted survives power loss first.
+    """Remove files that the remote of that name has, if the run is still as ``head`` says and not live.
+
+    The run then says where they are; that is noted, and survives power loss, before the first file goes.
 
     Raises:
         NotFoundError: there is no such run.
-        RunStateError: it is live.
+        RunStateError: it is live, or was written to since.
         StoreError: that can't be written, or a file not be removed.
     """
     folder = layout.run(run_id)
-    _refuse_live(_existing(layout, run_id))
+    _refuse_changed(StoredRun(folder), head)
     events = [
         {
             "type": "artifact",

@@ -1,0 +1,247 @@
+"""Local space freed for what was just found on the remote, whole: first a plan that names what would go, then that."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mltrack.entities import DELETED, RunHead
+from mltrack.errors import MltrackError, NotFoundError, RunStateError, UsageError
+from mltrack.fs import LOCAL, TEMPORARY, FileSystem
+from mltrack.store.check import check_store
+from mltrack.store.edit import release_artifacts, remove_run
+from mltrack.store.fold import RunState
+from mltrack.store.layout import RunFolder
+from mltrack_sync.ledger import LedgerState, RunEntry
+from mltrack_sync.push import JOBS, ledger_path
+from mltrack_sync.remotes import Remotes
+from mltrack_sync.selection import Selection
+from mltrack_sync.verify import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import httpx
+
+    from mltrack.reading import Store
+    from mltrack.store.stored_run import StoredRun
+    from mltrack_sync.remotes import Remote
+    from mltrack_sync.retry import RetryPolicy
+
+__all__ = ["Freeable", "GcPlan", "Kept", "carry_out", "parse_age", "plan_gc"]
+
+PLAN_AGE_MAX_S = 600.0
+"""A plan older than this is not carried out: what is on the remote may have changed."""
+
+_COMPARED = frozenset(
+    ("writer", "start", "param", "tag", "metric", "artifact", "end", "status", "lifecycle", "lost", "close")
+)
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_DOOMED = re.compile(r"\.[0-9a-f]{32}\.\d+" + re.escape(TEMPORARY))
+
+
+@dataclass(frozen=True, slots=True)
+class Freeable:
+    """A run that is on the remote whole; ``bytes`` is the space that goes free."""
+
+    run_id: str
+    run_name: str
+    bytes: int
+    head: RunHead
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A run that stays, and why."""
+
+    run_id: str
+    run_name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GcPlan:
+    """What may go and what stays. ``keep_metrics``: only the files of artifacts go. ``made_at`` in s of the clock."""
+
+    remote: str
+    url: str
+    keep_metrics: bool
+    made_at: float
+    free: tuple[Freeable, ...] = ()
+    kept: tuple[Kept, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """The space that would go free."""
+        return sum(run.bytes for run in self.free)
+
+
+def plan_gc(
+    store: Store,
+    remote: Remote,
+    *,
+    selection: Selection | None = None,
+    older_than_s: float = 0.0,
+    keep_metrics: bool = False,
+    jobs: int = JOBS,
+    policy: RetryPolicy | None = None,
+    http: httpx.BaseTransport | None = None,
+    clock: Callable[[], float] = time.time,
+) -> GcPlan:
+    """Find the runs that ended ``older_than_s`` seconds ago or earlier and are on the remote whole. Removes nothing.
+
+    Each is compared in full (see verify). Kept are live runs, those with anything set aside, damaged or not recorded as
+    theirs, those another remote still waits for, those deleted here, and those a model version is made of.
+
+    Raises:
+        RemoteError, NotFoundError, FilterError, UsageError, StoreError, OSError: as verify.
+    """
+    now = clock()
+    chosen = (selection or Selection()).heads(store)
+    judge = _Judge(store, remote, now_s=now, older_than_s=older_than_s, keep_metrics=keep_metrics)
+    kept: list[Kept] = []
+    asked: dict[str, tuple[StoredRun, RunHead]] = {}
+    for run_id in sorted(chosen):
+        try:
+            run = store.run(run_id)
+            head = run.head()
+            reason = judge.reason_to_keep(run, head)
+        except NotFoundError:
+            continue
+        except (MltrackError, OSError) as error:
+            kept.append(Kept(run_id, "", f"can't be read: {error}"))
+            continue
+        if reason:
+            kept.append(Kept(run_id, run.info.run_name, reason))
+        else:
+            asked[run_id] = (run, head)
+    free: list[Freeable] = []
+    differing: dict[str, list[str]] = defaultdict(list)
+    if asked:
+        there = verify(store, remote, selection=Selection(runs=tuple(asked)), jobs=jobs, policy=policy, http=http)
+        for each in there.differences:
+            differing[each.run_id].append(f"{each.thing}: here {each.here}, there {each.there}")
+    for run_id, (run, head) in asked.items():
+        if run_id in differing:
+            words = differing[run_id]
+            more = f" (and {len(words) - 1} more)" if len(words) > 1 else ""
+            kept.append(Kept(run_id, run.info.run_name, f"differs from the remote: {words[0]}{more}"))
+        else:
+            space = _bytes_below(run.folder.artifacts if keep_metrics else run.folder.path)
+            free.append(Freeable(run_id, run.info.run_name, space, head))
+    return GcPlan(remote.name, remote.url, keep_metrics, clock(), tuple(free), tuple(kept))
+
+
+def carry_out(
+    store: Store,
+    plan: GcPlan,
+    *,
+    on_freed: Callable[[Freeable], None] = lambda run: None,
+    clock: Callable[[], float] = time.time,
+    fs: FileSystem = LOCAL,
+) -> tuple[list[Freeable], list[Kept]]:
+    """Remove what the plan names; returns what went, and what stayed because it changed meanwhile.
+
+    Each run goes at once: an interruption leaves every run whole or gone.
+
+    Raises:
+        UsageError: the plan is too old.
+        StoreError: something can't be removed.
+    """
+    if not 0 <= clock() - plan.made_at <= PLAN_AGE_MAX_S:
+        raise UsageError("the comparison with the remote is too old to go by", hint="run mltrack gc again")
+    freed: list[Freeable] = []
+    kept: list[Kept] = []
+    for each in plan.free:
+        try:
+            if plan.keep_metrics:
+                run = store.run(each.run_id)
+                release_artifacts(store.layout, each.run_id, run.artifacts, plan.remote, head=each.head, fs=fs)
+            else:
+                remove_run(store.layout, each.run_id, each.head, fs=fs)
+        except NotFoundError:
+            continue
+        except RunStateError as error:
+            kept.append(Kept(each.run_id, each.run_name, str(error)))
+            continue
+        freed.append(each)
+        on_freed(each)
+    for path in _doomed(store):
+        shutil.rmtree(path, ignore_errors=True)
+    return freed, kept
+
+
+class _Judge:
+    """Says why a run stays, as far as that can be seen here."""
+
+    def __init__(self, store: Store, remote: Remote, *, now_s: float, older_than_s: float, keep_metrics: bool) -> None:
+        self._store = store
+        self._now = now_s
+        self._older_than = older_than_s
+        self._keep_metrics = keep_metrics
+        self._aside: dict[str, int] = defaultdict(int)
+        for item in LedgerState.read(ledger_path(store, remote)).rejected.values():
+            self._aside[item.run_id] += 1
+        others = [other for other in Remotes(store).all() if other.name != remote.name]
+        self._others = [(other.name, LedgerState.read(ledger_path(store, other))) for other in others]
+        self._models = {version.run_id: version for version in store.registry.versions() if version.run_id}
+
+    def reason_to_keep(self, run: StoredRun, head: RunHead) -> str:
+        """Empty when there is none. The cheapest questions come first."""
+        info, run_id = run.info, run.run_id
+        ended_s = max((info.end_time or 0) / 1e3, run.state.last_time / 1e9)
+        model = self._models.get(run_id)
+        if head.live:
+            return "is being recorded"
+        if info.lifecycle_stage == DELETED:
+            return "is deleted here: mltrack rm --purge removes it"
+        if self._now - ended_s < self._older_than:
+            return "is too young"
+        if self._keep_metrics and not any(not artifact.remote for artifact in run.artifacts):
+            return "has no files here"
+        if self._aside[run_id]:
+            return f"{self._aside[run_id]} of its items were set aside (see mltrack status)"
+        if model is not None:
+            return f"version {model.version} of model {model.name!r} is made of it"
+        for name, state in self._others:
+            if not (state.runs.get(run_id) or RunEntry()).is_settled_at(head):
+                return f"is not on remote {name!r} yet (mltrack remote rm {name}, if it never shall be)"
+        strange = {event.type for event in run.read_events()} - _COMPARED
+        if strange:
+            return f"holds what is not compared with a remote: {', '.join(sorted(strange))}"
+        findings = check_store(self._store.path, [run_id]).findings
+        return f"{findings[0].path} {findings[0].what} (see mltrack check)" if findings else ""
+
+
+def parse_age(text: str) -> float:
+    """Seconds in a text such as ``7d``, ``12h``, ``30m``, ``90s`` or ``2w``.
+
+    Raises:
+        UsageError: it is none.
+    """
+    match = _AGE.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is no age", hint="give one such as --older-than 7d or 12h")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def _bytes_below(folder: Path) -> int:
+    """The space that the files take on the disk."""
+    return sum(os.lstat(os.path.join(at, name)).st_blocks * 512 for at, _, names in os.walk(folder) for name in names)
+
+
+def _doomed(store: Store) -> Iterator[Path]:
+    """What an earlier gc or purge was about to remove when it was broken off."""
+    for name in os.listdir(store.layout.runs):
+        if _DOOMED.fullmatch(name):
+            state = RunState(RunFolder(store.layout.runs / name))
+            state.update()
+            if not state.live:
+                yield store.layout.runs / name

@@ -1,0 +1,229 @@
+"""Freeing space: only what the remote has whole goes, each run at once; everything else stays and says why."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import click
+import pytest
+from both_sides import assert_equal
+from click.testing import CliRunner, Result
+from mlflow_server import MlflowServer
+
+import mltrack
+from faults import Stopped, failing, stopping_at
+from mltrack.errors import StoreError, UsageError
+from mltrack.reading import Store
+from mltrack.store.check import check_store
+from mltrack_sync import Remote, Remotes, push
+from mltrack_sync.gc import GcPlan, carry_out, parse_age, plan_gc
+from mltrack_sync.trust_commands import commands
+from mltrack_sync.verify import verify
+
+
+@click.group()
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    pass
+
+
+for each in commands:
+    cli.add_command(each)
+
+
+def command(store: Store, *args: str, answer: str = "") -> Result:
+    result = CliRunner().invoke(cli, args, input=answer, obj={"store": str(store.path)})
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def record(name: str = "run", points: int = 50) -> str:
+    with mltrack.start_run(run_name=name) as run:
+        mltrack.log_param("a", 1)
+        for step in range(points):
+            mltrack.log_metric("m", step * 0.5, step=step)
+        mltrack.log_text("x" * 10_000, "deep/file.txt")
+        return run.run_id
+
+
+def reasons(plan: GcPlan) -> dict[str, str]:
+    return {kept.run_id: kept.reason for kept in plan.kept}
+
+
+def test_what_is_on_the_remote_goes_and_stays_there(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    gone = record("gone")
+    push(store, remote)
+    stays = record("stays")
+    plan = plan_gc(store, remote)
+    assert [run.run_id for run in plan.free] == [gone]
+    assert reasons(plan)[stays] == "differs from the remote: run: here is here, there nothing"
+    assert plan.bytes > 10_000
+    freed, kept = carry_out(store, plan)
+    assert ([run.run_id for run in freed], kept) == ([gone], [])
+    assert store.run_ids() == [stays] == [run.info.run_id for run in store.search_runs()]
+    push(store, remote)
+    there = server.runs(experiment)
+    assert there[gone]["info"]["lifecycle_stage"] == "active"
+    assert there.keys() == {gone, stays}
+    assert check_store(store.path).findings == []
+
+
+def test_only_files_go_with_keep_metrics_and_the_run_says_where_they_are(
+    store: Store, server: MlflowServer, remote: Remote
+) -> None:
+    run_id = record()
+    push(store, remote)
+    before = store.run(run_id)
+    freed, _ = carry_out(store, plan_gc(store, remote, keep_metrics=True))
+    assert [run.run_id for run in freed] == [run_id]
+    after = store.run(run_id)
+    (artifact,) = after.artifacts
+    assert (artifact.remote, artifact.time) == (remote.name, before.artifacts[0].time)
+    assert not list(after.folder.artifacts.rglob("*.txt"))
+    assert (after.info, after.params) == (before.info, before.params)
+    assert check_store(store.path).findings == []
+    assert push(store, remote).complete
+    assert verify(store, remote).same
+    assert reasons(plan_gc(store, remote, keep_metrics=True)) == {run_id: "has no files here"}
+    with mltrack.start_run(run_id=run_id):
+        mltrack.log_text("new", "deep/file.txt")
+    assert store.run(run_id).artifact_path("deep/file.txt").read_text() == "new"
+    assert store.run(run_id).artifacts[0].remote == ""
+
+
+def test_files_that_went_are_known_to_be_there_also_when_the_ledger_is_lost(
+    store: Store, server: MlflowServer, remote: Remote
+) -> None:
+    record()
+    push(store, remote)
+    carry_out(store, plan_gc(store, remote, keep_metrics=True))
+    (store.layout.remote(remote.name) / "ledger.jsonl").unlink()
+    assert push(store, remote).complete
+    assert verify(store, remote).same
+
+
+def test_live_young_deleted_damaged_and_refused_runs_stay(store: Store, server: MlflowServer, remote: Remote) -> None:
+    deleted, damaged, stray = record(), record(), record()
+    with mltrack.start_run() as run:
+        refused = run.run_id
+        mltrack.log_param("long", "x" * 7000)
+    live = mltrack.start_run()
+    push(store, remote)
+    store.delete_run(deleted)
+    store.run(damaged).artifact_path("deep/file.txt").write_text("other")
+    (store.run(stray).folder.artifacts / "mine.txt").write_text("not logged")
+    found = reasons(plan_gc(store, remote))
+    mltrack.end_run()
+    assert found[live.run_id] == "is being recorded"
+    assert found[deleted].startswith("is deleted here")
+    assert "5 bytes, recorded were 10,000" in found[damaged]
+    assert "is not recorded as an artifact" in found[stray]
+    assert "set aside" in found[refused]
+    assert len(found) == 5
+    assert set(reasons(plan_gc(store, remote, older_than_s=3600)).values()) > {"is too young"}
+
+
+def test_a_run_that_another_remote_waits_for_stays(store: Store, server: MlflowServer, remote: Remote) -> None:
+    run_id = record()
+    push(store, remote)
+    Remotes(store).add("second", "http://127.0.0.1:1")
+    assert "not on remote 'second' yet" in reasons(plan_gc(store, remote))[run_id]
+
+
+def test_a_run_a_model_version_is_made_of_stays(store: Store, server: MlflowServer, remote: Remote) -> None:
+    run_id = record()
+    push(store, remote)
+    store.registry.create_model("spirals")
+    store.registry.create_version("spirals", f"runs:/{run_id}/deep", run_id=run_id)
+    assert reasons(plan_gc(store, remote))[run_id] == "version 1 of model 'spirals' is made of it"
+
+
+def test_what_changed_between_plan_and_deed_stays(store: Store, server: MlflowServer, remote: Remote) -> None:
+    resumed, live = record(), record()
+    push(store, remote)
+    plan = plan_gc(store, remote)
+    with mltrack.start_run(run_id=resumed):
+        mltrack.log_metric("m", 9.0, step=999)
+    mltrack.start_run(run_id=live)
+    freed, kept = carry_out(store, plan)
+    mltrack.end_run()
+    assert (freed, {run.run_id for run in kept}) == ([], {resumed, live})
+    assert set(store.run_ids()) == {resumed, live}
+    assert check_store(store.path).sound
+
+
+def test_a_plan_is_not_carried_out_late(store: Store, server: MlflowServer, remote: Remote) -> None:
+    record()
+    push(store, remote)
+    plan = plan_gc(store, remote, clock=lambda: 2e9)
+    for late in (2e9 + 601, 2e9 - 1):  # a clock that was set back tells nothing either
+        with pytest.raises(UsageError, match="too old"):
+            carry_out(store, plan, clock=lambda late=late: late)
+    assert len(store.run_ids()) == 1
+
+
+@pytest.mark.parametrize("step", range(1, 9))
+@pytest.mark.parametrize("keep_metrics", [False, True])
+def test_interrupted_at_any_step_each_run_is_whole_or_gone(
+    step: int, keep_metrics: bool, store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    first, second = record("first"), record("second")
+    push(store, remote)
+    plan = plan_gc(store, remote, keep_metrics=keep_metrics)
+    for fs in (failing(step), stopping_at(step)):
+        with contextlib.suppress(StoreError, Stopped):
+            carry_out(store, plan, fs=fs)
+        for run_id in store.run_ids():
+            run = store.run(run_id)
+            assert (run.info.lifecycle_stage, run.head().points) == ("active", 50)
+            for artifact in run.artifacts:
+                assert artifact.remote or run.artifact_path(artifact.path).stat().st_size == artifact.size
+    assert push(store, remote).complete
+    assert server.runs(experiment).keys() == {first, second}
+    assert all(run["info"]["lifecycle_stage"] == "active" for run in server.runs(experiment).values())
+    carry_out(store, plan_gc(store, remote))
+    assert [path.name for path in store.layout.runs.iterdir() if not path.name.startswith(".")] == []
+
+
+def test_the_command_says_what_goes_asks_and_says_what_went(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    run_id = record("größe")
+    with pytest.raises(UsageError, match="no age"):
+        command(store, "gc", "--synced", "--older-than", "soon")
+    push(store, remote)
+    told = command(store, "gc", "--synced", "--dry-run").output
+    assert f"goes: run {run_id} größe" in told
+    assert store.run_ids() == [run_id]
+    assert command(store, "gc", "--synced", "--older-than", "7d", "--yes").output.endswith("has them\n")
+    assert store.run_ids() == [run_id]
+    with pytest.raises(UsageError, match="nothing was removed"):
+        command(store, "gc", "--synced", answer="n\n")
+    assert_equal(store, server, experiment)
+    fields = json.loads(command(store, "gc", "there", "--synced", "--yes", "--json").output)
+    assert [run["run_id"] for run in fields["freed"]] == [run_id]
+    assert fields["bytes"] > 0
+    assert store.run_ids() == []
+
+
+def test_the_command_verify_ends_with_1_when_something_differs(
+    store: Store, server: MlflowServer, remote: Remote
+) -> None:
+    run_id = record()
+    result = command(store, "verify")
+    assert (result.exit_code, result.output.splitlines()[0]) == (1, f"{run_id}\trun\tis here\tnothing")
+    push(store, remote)
+    assert command(store, "verify", "there").exit_code == 0
+    fields = json.loads(command(store, "verify", "--json", "--quick").output)
+    assert (fields["same"], fields["differences"], fields["runs"]) == (True, [], 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("7d", 604800), ("12h", 43200), ("1.5m", 90), ("2w", 1209600), ("9s", 9)]
+)
+def test_ages(text: str, seconds: float) -> None:
+    assert parse_age(text) == seconds
