@@ -28,20 +28,19 @@ from mltrack_sync.presence import LOG, Presence, write_presence
 from mltrack_sync.selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from mltrack.entities import RunHead
     from mltrack_sync.remotes import Remote
     from mltrack_sync.report import PushReport
     from mltrack_sync.watch import Waker
 
-__all__ = ["Follower", "Pace", "main", "serve"]
+__all__ = ["Ending", "Follower", "Pace", "follow", "main", "serve"]
 
 LOG_BYTES_MAX = 256 * 1024
 PROCESSOR_SHARE = 0.05
 """The passes take at most so much of one processor, while a pass follows within seconds."""
 
-AWAY_WAIT_MAX_S = 30.0
 PROBE_TRIES = 5
 SLICE_S = 15.0
 """While runs are live a pass is broken off after this time, so that what they log comes first again."""
@@ -238,14 +237,39 @@ class Ending:
             waker.end()
 
 
-def serve(store: Store, remote: Remote, ending: Ending, pace: Pace) -> None:
-    """Follow the store until all is pushed; at once where another process does that already. See mltrack.live.
+def follow(store: Store, remote: Remote, ending: Ending, pace: Pace) -> bool:
+    """Push what comes in until all is there; returns whether it could hear of wishes."""
+    from mltrack_sync.watch import Waker, watch
+
+    waker = Waker()
+    ending.covers(waker)
+    follower = Follower(store, remote, waker, pace)
+    watch(
+        store,
+        follower.look,
+        on_pass=follower.passed,
+        on_trouble=follower.troubled,
+        interval_s=pace.interval_s,
+        patient=True,
+        share=PROCESSOR_SHARE,
+        waker=waker,
+    )
+    return not follower.deaf
+
+
+def serve(
+    store: Store,
+    remote: Remote,
+    ending: Ending,
+    pace: Pace,
+    *,
+    follow: Callable[[Store, Remote, Ending, Pace], bool] = follow,
+) -> None:
+    """Follow the store, once more for each wish left meanwhile; return at once where another process follows it.
 
     Raises:
         OSError: the remote's folder can't be written.
     """
-    from mltrack_sync.watch import Waker, watch
-
     folder = store.layout.remote(remote.name)
     wanted = folder / WANTED
     folder.mkdir(parents=True, exist_ok=True)
@@ -255,22 +279,8 @@ def serve(store: Store, remote: Remote, ending: Ending, pace: Pace) -> None:
             if not mine:
                 return  # the other one sees the wish
             _LOG.info("process %d pushes %s to %s", os.getpid(), store.path, remote.url)
-            waker = Waker()
-            ending.covers(waker)
-            follower = Follower(store, remote, waker, pace)
-            watch(
-                store,
-                follower.look,
-                on_pass=follower.passed,
-                on_trouble=follower.troubled,
-                interval_s=pace.interval_s,
-                wait_max_s=AWAY_WAIT_MAX_S,
-                patient=True,
-                share=PROCESSOR_SHARE,
-                waker=waker,
-            )
-        if follower.deaf:
-            return
+            if not follow(store, remote, ending, pace):
+                return
 
 
 @contextlib.contextmanager
@@ -293,7 +303,6 @@ def _lock(path: Path) -> Iterator[bool]:
 def main(arguments: list[str]) -> int:
     """The process; all it has to say goes to the log."""
     root = Path(arguments[0])
-    os.chdir("/")  # hold no mount
     _LOG.setLevel(logging.INFO)
     _LOG.propagate = False
     _log_to(root / "remotes" / LOG)
@@ -304,6 +313,7 @@ def main(arguments: list[str]) -> int:
 
         store = Store.open(root)
         remote = remote_for(store, os.environ.get(SYNC_VARIABLE) or None)
+        os.chdir("/")  # hold no mount
         folder = store.layout.remote(remote.name)
         folder.mkdir(parents=True, exist_ok=True)
         _log_to(folder / LOG)

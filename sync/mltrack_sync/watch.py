@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["Waker", "watch"]
 
 INTERVAL_S = 5.0
-WAIT_MAX_S = 300.0
+WAIT_MAX_S = 30.0
+WAIT_MAX_INTERVALS = 20
+"""The longest wait for a remote that is away: whichever of the two is shorter."""
+
 WOKEN_S = 0.2
 """How long after a pass the next may follow: what happens meanwhile goes with it."""
 
@@ -69,7 +72,6 @@ def watch(
     on_pass: Callable[[PushReport], None],
     on_trouble: Callable[[Exception], None],
     interval_s: float = INTERVAL_S,
-    wait_max_s: float = WAIT_MAX_S,
     patient: bool = False,
     share: float = 1.0,
     waker: Waker | None = None,
@@ -77,7 +79,7 @@ def watch(
     """Run ``one_pass(stop)`` again and again until the waker is ended. A remote that is away is waited for.
 
     Once a pass got through, or from the beginning where ``patient``, no error ends the loop: each is told to
-    ``on_trouble``, and waits grow up to ``wait_max_s``. ``share`` is how much of one processor the passes may take.
+    ``on_trouble``, and waits grow. ``share`` is how much of one processor the passes may take.
 
     Raises:
         MltrackError: what waiting does not mend: no MLflow server there, no entry, a bad selection.
@@ -85,6 +87,7 @@ def watch(
     waker = waker or Waker()
     observer = _observe(store, waker)
     pause = interval_s
+    wait_max_s = max(interval_s, min(WAIT_MAX_S, WAIT_MAX_INTERVALS * interval_s))
     try:
         while not waker.stop.is_set():
             used = time.process_time()
@@ -95,7 +98,7 @@ def watch(
                 if not patient and not isinstance(error, (RemoteUnavailableError, BusyError)):
                     raise
                 on_trouble(error)
-                pause = min(pause * 2, max(wait_max_s, interval_s))
+                pause = min(pause * 2, wait_max_s)
             used = time.process_time() - used
             breather = max(min(used / share - used, BREATHER_MAX_S), min(WOKEN_S, interval_s))
             waker.stop.wait(breather)

@@ -1,0 +1,193 @@
+"""What live push costs the training: a small NumPy training, with and without it.
+
+    python benchmarks/bench_live.py [--seconds S]
+
+Promise: less than 2% slower with live push on. The far end answers as an MLflow server does and keeps nothing, on one
+processor with its own low priority: on a small machine a real server would take the processor from the training, and
+that is not what is measured. Each round trains both ways, in turn, for the same number of steps. The syncer is counted
+whole, from its start; a training of a minute pays for that once, as one of a day does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from measure import ROUNDS, fresh_folder, heading, in_fresh_process, row
+
+WAIT_S = 120
+
+
+def train(folder: str, seconds_or_steps: str, url: str) -> None:
+    """Train a small network, a point or five logged at each step; print seconds, steps and how long start_run took."""
+    import numpy as np
+
+    import mltrack
+
+    mltrack.set_store(folder)
+    with mltrack.start_run():
+        pass  # what is imported once
+    before = time.perf_counter()
+    run = mltrack.start_run(sync=url or False)
+    started = time.perf_counter() - before
+    numbers = np.random.default_rng(0)
+    x = numbers.normal(size=(256, 64))
+    y = np.sin(x.sum(axis=1, keepdims=True))
+    w1, w2 = numbers.normal(size=(64, 128)) / 8, numbers.normal(size=(128, 1)) / 11
+    steps = int(seconds_or_steps)
+    begin = time.perf_counter()
+    for step in range(steps):
+        hidden = np.tanh(x @ w1)
+        error = hidden @ w2 - y
+        slope = 2 * error / len(x)
+        grad1 = x.T @ ((slope @ w2.T) * (1 - hidden**2))
+        w2 -= 0.05 * hidden.T @ slope
+        w1 -= 0.05 * grad1
+        run.log({"loss": float((error**2).mean()), "norm": float(np.abs(grad1).max())}, step)
+    took = time.perf_counter() - begin
+    mltrack.end_run()
+    print(took, started)
+
+
+class Sink(BaseHTTPRequestHandler):
+    """Takes all, and counts points."""
+
+    protocol_version = "HTTP/1.1"
+    points = 0
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        answer: object = {}
+        if self.path.endswith("runs/create"):
+            fields = json.loads(body)
+            run_id = os.urandom(16).hex()
+            info = {
+                "run_id": run_id,
+                "experiment_id": fields["experiment_id"],
+                "artifact_uri": f"mlflow-artifacts:/{run_id}",
+            }
+            answer = {"run": {"info": info, "data": {}}}
+        elif self.path.endswith("log-batch"):
+            Sink.points += body.count(b'"step"')
+        elif self.path.endswith("experiments/search"):
+            answer = {"experiments": [{"experiment_id": "0", "name": "Default"}]}
+        self.answer(answer)
+
+    def do_GET(self) -> None:
+        self.answer({"experiment": {"experiment_id": "0", "name": "Default", "lifecycle_stage": "active", "tags": []}})
+
+    def answer(self, fields: object) -> None:
+        body = json.dumps(fields).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def sink() -> None:
+    """The far end; prints its port, then at each line read how many points it took."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Sink)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(server.server_address[1], flush=True)
+    for _ in sys.stdin:
+        print(Sink.points, flush=True)
+
+
+@contextmanager
+def far_end() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    process = subprocess.Popen(
+        [sys.executable, __file__, "sink"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}", process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def pushed(process: subprocess.Popen[str]) -> int:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return int(process.stdout.readline())
+
+
+def alone(steps: int) -> tuple[float, float]:
+    with fresh_folder() as folder:
+        took, started = in_fresh_process(__file__, "train", str(folder / ".mltrack"), str(steps), "")
+    return took, started
+
+
+def live(steps: int) -> tuple[float, float, float]:
+    """Seconds of training, of start_run, and the share of the points that was there when it ended."""
+    with fresh_folder() as folder, far_end() as (url, process):
+        store = folder / ".mltrack"
+        took, started = in_fresh_process(__file__, "train", str(store), str(steps), url)
+        there = pushed(process) / (2 * steps)
+        wait_for_all(store)
+        assert pushed(process) == 2 * steps
+    return took, started, there
+
+
+def wait_for_all(store: Path) -> None:
+    from mltrack.live import is_served
+
+    until = time.monotonic() + WAIT_S
+    while any(is_served(folder) for folder in store.glob("remotes/*")):
+        if time.monotonic() > until:
+            raise SystemExit(f"the syncer of {store} does not end")
+        time.sleep(0.2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=20.0, help="about how long each training is to take")
+    seconds = parser.parse_args().seconds
+    probe, _ = alone(2_000)
+    steps = int(2_000 * seconds / probe)
+    plain: list[tuple[float, float]] = []
+    pushing: list[tuple[float, float, float]] = []
+    for number in range(ROUNDS):
+        for way in ("alone", "live") if number % 2 == 0 else ("live", "alone"):
+            if way == "alone":
+                plain.append(alone(steps))
+            else:
+                pushing.append(live(steps))
+        print(f"  alone {plain[-1][0]:.2f} s, live {pushing[-1][0]:.2f} s", file=sys.stderr)
+    heading(f"Training for {steps:,} steps of two points each, with and without live push")
+    row("", "ns a step", "start_run, ms", "slower")
+    floor = statistics.median(took for took, _ in plain)
+    slower = statistics.median(with_[0] / without[0] for with_, without in zip(pushing, plain, strict=True)) - 1
+    row("alone", f"{floor / steps * 1e9:,.0f}", f"{statistics.median(s for _, s in plain) * 1e3:.1f}")
+    took = statistics.median(one[0] for one in pushing)
+    started = statistics.median(one[1] for one in pushing) * 1e3
+    row("with live push", f"{took / steps * 1e9:,.0f}", f"{started:.1f}", f"{slower:+.1%}", verdict=slower < 0.02)
+    spread = statistics.stdev(took for took, _ in plain) / floor if len(plain) > 1 else 0.0
+    print(f"  spread of the trainings alone: {spread:.1%}")
+    print(f"  points there when the training ended: {statistics.median(one[2] for one in pushing):.0%}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["train"]:
+        train(*sys.argv[2:5])
+    elif sys.argv[1:2] == ["sink"]:
+        sink()
+    else:
+        main()
