@@ -108,6 +108,21 @@ def test_the_first_param_stands_and_the_last_tag_does(tmp_path: Path) -> None:
     assert (state.params, state.tags) == ({"p": "early"}, {"t": "late"})
 
 
+def test_a_writer_that_is_read_late_still_has_its_place_in_time(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    state = RunState(folder)
+    for writer, opened, value in (("a" * 16, 20, "late"), ("b" * 16, 10, "early")):
+        facts: list[dict[str, Any]] = [{"type": "param", "key": "k", "value": value}]
+        facts += [{"type": "tag", "key": "k", "value": value}, {"type": "lifecycle", "stage": value}]
+        facts += [{"type": "start", "run_name": value}, {"type": "end", "status": value}]
+        facts += [{"type": "artifact", "path": "k", "size": opened, "sha256": ""}]
+        write(folder, writer, *facts, CLOSE, opened=opened)
+        state.update()
+    assert (state.params, state.tags, state.start["run_name"]) == ({"k": "early"}, {"k": "late"}, "early")
+    assert (state.outcome()[0], state.info().lifecycle_stage) == ("late", "late")
+    assert [artifact.size for artifact in state.artifacts] == [20]
+
+
 START = {"type": "start", "run_name": "r", "start_time": 1}
 END = {"type": "end", "status": "FINISHED", "end_time": 99}
 CLOSE = {"type": "close", "points": 0}
