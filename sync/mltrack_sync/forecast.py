@@ -31,7 +31,13 @@ def foresee(store: Store, remote: Remote, state: LedgerState, todo: list[str]) -
             counts["runs"] += int(bool(entry.remote_id) and entry.stage != DELETED)
             continue
         first = (RUN_ID_TAG, PARENT_TAG)
-        facts = facts_of(run.read_events(entry.events), params=run.params, tags=run.tags, limits=limits, first=first)
+        facts = facts_of(
+            run.read_events(entry.events),
+            params=run.params,
+            tags={**run.tags, RUN_ID_TAG: run_id},
+            limits=limits,
+            first=first,
+        )
         rejected += [Rejected(run_id, *refusal) for refusal in facts.refused]
         files = [a for a in run.artifacts if entry.artifacts.get(a.path) != a.sha256]
         counts.update(

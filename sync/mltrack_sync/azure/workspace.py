@@ -175,7 +175,13 @@ class AzureWorkspace:
     def _fresh(self, refused: str) -> Endpoint:
         with self._lock:
             token = self._token(refused)
-            host = self._host(refused, token)
+            try:
+                host = self._host(refused, token)
+            except RemoteAuthError:
+                if refused:
+                    raise
+                token = self._token(token.text)  # the one that was kept may have been revoked
+                host = self._host(token.text, token)
             path = self._uri.scope.path
             return Endpoint(
                 f"https://{host}/mlflow/v2.0{path}",
