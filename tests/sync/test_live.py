@@ -31,7 +31,7 @@ from mltrack_sync.presence import present
 
 TRAINING = str(Path(__file__).with_name("training.py"))
 SECRET = "pass-word-that-nobody-may-see"
-SYNC = "import sys; from mltrack.cli import main; sys.exit(main())"
+SYNC = "from mltrack_sync.commands import sync; sync()"
 
 
 def until(what: Callable[[], object]) -> None:
@@ -300,9 +300,10 @@ def watching(store: Store, tmp_path: Path) -> Iterator[Callable[[Path, str], sub
     started: list[subprocess.Popen[str]] = []
 
     def start(path: Path, url: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", SYNC, "--store", str(path), "sync", url, "--watch", "--interval", "0.1"]
+        command = [sys.executable, "-c", SYNC, url, "--watch", "--interval", "0.1"]
+        environ = {**os.environ, "MLTRACK_STORE": str(path)}
         with (tmp_path / "watch.log").open("w") as log:
-            started.append(subprocess.Popen(command, stdout=log, stderr=log, text=True))
+            started.append(subprocess.Popen(command, stdout=log, stderr=log, text=True, env=environ))
         return started[-1]
 
     yield start
@@ -322,7 +323,7 @@ def test_watching_goes_on_over_a_server_that_is_started_again(
     run = mltrack.start_run()
     run.log_metric("m", 1.0, step=0)
     until(lambda: points_there(server, experiment, run.run_id) == 1)
-    server.stop(signal.SIGKILL)
+    server.kill()
     try:
         run.log_metric("m", 1.0, step=1)
         until(lambda: "waiting: " in (tmp_path / "watch.log").read_text())
