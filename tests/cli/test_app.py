@@ -201,12 +201,15 @@ def test_an_interrupt_ends_a_long_query_quietly(store: Store) -> None:
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "at work\n"
-    with pytest.raises(subprocess.TimeoutExpired):  # it is in the query by now
-        process.wait(timeout=3)
-    process.send_signal(signal.SIGINT)
-    out, said = process.communicate(timeout=60)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "at work\n"
+        with pytest.raises(subprocess.TimeoutExpired):  # it is in the query by now
+            process.wait(timeout=3)
+        process.send_signal(signal.SIGINT)
+        out, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode in (-signal.SIGINT, 130), "a shell shows 130 for both"
     assert (out, said.strip()) == ("", "")
 
