@@ -29,7 +29,7 @@ WAIT_S = 120
 
 
 def train(folder: str, seconds_or_steps: str, url: str) -> None:
-    """Train a small network, a point or five logged at each step; print seconds, steps and how long start_run took."""
+    """Train a small network, two points logged at each step; print its seconds, those of start_run, processor time."""
     import numpy as np
 
     import mltrack
@@ -45,7 +45,7 @@ def train(folder: str, seconds_or_steps: str, url: str) -> None:
     y = np.sin(x.sum(axis=1, keepdims=True))
     w1, w2 = numbers.normal(size=(64, 128)) / 8, numbers.normal(size=(128, 1)) / 11
     steps = int(seconds_or_steps)
-    begin = time.perf_counter()
+    begin, used = time.perf_counter(), time.process_time()
     for step in range(steps):
         hidden = np.tanh(x @ w1)
         error = hidden @ w2 - y
@@ -54,9 +54,9 @@ def train(folder: str, seconds_or_steps: str, url: str) -> None:
         w2 -= 0.05 * hidden.T @ slope
         w1 -= 0.05 * grad1
         run.log({"loss": float((error**2).mean()), "norm": float(np.abs(grad1).max())}, step)
-    took = time.perf_counter() - begin
+    took, used = time.perf_counter() - begin, time.process_time() - used
     mltrack.end_run()
-    print(took, started)
+    print(took, started, used)
 
 
 class Sink(BaseHTTPRequestHandler):
@@ -129,21 +129,31 @@ def pushed(process: subprocess.Popen[str]) -> int:
     return int(process.stdout.readline())
 
 
-def alone(steps: int) -> tuple[float, float]:
+def alone(steps: int) -> list[float]:
+    """Seconds of training, of start_run, and processor time of the training."""
     with fresh_folder() as folder:
-        took, started = in_fresh_process(__file__, "train", str(folder / ".mltrack"), str(steps), "")
-    return took, started
+        return in_fresh_process(__file__, "train", str(folder / ".mltrack"), str(steps), "")
 
 
-def live(steps: int) -> tuple[float, float, float]:
-    """Seconds of training, of start_run, and the share of the points that was there when it ended."""
+def live(steps: int) -> list[float]:
+    """The same; then the syncer's processor time, and the share of the points that was there when training ended."""
     with fresh_folder() as folder, far_end() as (url, process):
         store = folder / ".mltrack"
-        took, started = in_fresh_process(__file__, "train", str(store), str(steps), url)
-        there = pushed(process) / (2 * steps)
+        figures = in_fresh_process(__file__, "train", str(store), str(steps), url)
+        figures += [syncer_time(store), pushed(process) / (2 * steps)]
         wait_for_all(store)
         assert pushed(process) == 2 * steps
-    return took, started, there
+    return figures
+
+
+def syncer_time(store: Path) -> float:
+    import psutil
+
+    from mltrack_sync.presence import present
+
+    found = [present(folder) for folder in store.glob("remotes/*")]
+    times = [psutil.Process(syncer.pid).cpu_times() for syncer in found if syncer is not None]
+    return sum(time.user + time.system for time in times)
 
 
 def wait_for_all(store: Path) -> None:
@@ -160,10 +170,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20.0, help="about how long each training is to take")
     seconds = parser.parse_args().seconds
-    probe, _ = alone(2_000)
-    steps = int(2_000 * seconds / probe)
-    plain: list[tuple[float, float]] = []
-    pushing: list[tuple[float, float, float]] = []
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    steps = int(2_000 * seconds / alone(2_000)[0])
+    plain: list[list[float]] = []
+    pushing: list[list[float]] = []
     for number in range(ROUNDS):
         for way in ("alone", "live") if number % 2 == 0 else ("live", "alone"):
             if way == "alone":
@@ -172,16 +182,19 @@ def main() -> None:
                 pushing.append(live(steps))
         print(f"  alone {plain[-1][0]:.2f} s, live {pushing[-1][0]:.2f} s", file=sys.stderr)
     heading(f"Training for {steps:,} steps of two points each, with and without live push")
-    row("", "ns a step", "start_run, ms", "slower")
-    floor = statistics.median(took for took, _ in plain)
+    row("", "ns a step", "processor ns", "start_run, ms", "slower")
+    took, started, used = (statistics.median(column) for column in zip(*plain, strict=True))
+    row("alone", f"{took / steps * 1e9:,.0f}", f"{used / steps * 1e9:,.0f}", f"{started * 1e3:.1f}")
     slower = statistics.median(with_[0] / without[0] for with_, without in zip(pushing, plain, strict=True)) - 1
-    row("alone", f"{floor / steps * 1e9:,.0f}", f"{statistics.median(s for _, s in plain) * 1e3:.1f}")
-    took = statistics.median(one[0] for one in pushing)
-    started = statistics.median(one[1] for one in pushing) * 1e3
-    row("with live push", f"{took / steps * 1e9:,.0f}", f"{started:.1f}", f"{slower:+.1%}", verdict=slower < 0.02)
-    spread = statistics.stdev(took for took, _ in plain) / floor if len(plain) > 1 else 0.0
-    print(f"  spread of the trainings alone: {spread:.1%}")
-    print(f"  points there when the training ended: {statistics.median(one[2] for one in pushing):.0%}")
+    spread = statistics.stdev(one[0] for one in plain) / took if len(plain) > 1 else 0.0
+    took, started, used, syncer, there = (statistics.median(column) for column in zip(*pushing, strict=True))
+    figures = (f"{took / steps * 1e9:,.0f}", f"{used / steps * 1e9:,.0f}", f"{started * 1e3:.1f}", f"{slower:+.1%}")
+    row("with live push", *figures, verdict=slower < 0.02)
+    print(
+        f"  spread of the trainings alone: {spread:.1%}; if that is over 2% something else is at work on this machine"
+    )
+    print(f"  the syncer's processor time: {syncer:.1f} s, its start included, in {took:.1f} s of training")
+    print(f"  points there when the training ended: {there:.0%}")
 
 
 if __name__ == "__main__":
