@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
-from mlflow_server import MlflowServer, params_of, tags_of
+from mlflow_server import params_of, tags_of
 
 from mltrack.reading import Store
 
 LARGEST = 1.7976931348623157e308
+
+
+class Contents(Protocol):
+    """What a remote of any kind holds."""
+
+    def runs(self, experiment: str, view: str = "ALL") -> dict[str, dict[str, Any]]: ...
+
+    def history(self, remote_id: str, key: str) -> Iterator[tuple[int, int, float]]: ...
+
+    def artifact(self, run: dict[str, Any], path: str) -> bytes | None: ...
+
 
 Points = list[tuple[str, int, int, str]]
 
@@ -28,13 +40,13 @@ def local_points(store: Store, run_id: str) -> Points:
     return sorted(found)
 
 
-def remote_points(server: MlflowServer, run: dict[str, Any], keys: set[str]) -> Points:
+def remote_points(server: Contents, run: dict[str, Any], keys: set[str]) -> Points:
     remote_id = run["info"]["run_id"]
     rows = [(key, step, time, _value(v)) for key in keys for step, time, v in server.history(remote_id, key)]
     return sorted(rows)
 
 
-def assert_equal(store: Store, server: MlflowServer, experiment: str) -> None:
+def assert_equal(store: Store, server: Contents, experiment: str) -> None:
     """Every run of the experiment is there once, with equal contents."""
     there = server.runs(experiment)
     here = {run.run_id: run for run in store.runs() if run.info.experiment_name == experiment}
