@@ -46,10 +46,10 @@ def send_artifact(client: MlflowClient, uri: str, artifact: Artifact, path: Path
     target = urlsplit(uri)
     if target.scheme == PROXY_SCHEME and not target.netloc:
         name = posixpath.join(target.path.lstrip("/"), artifact.path)
-        client.put_artifact(name, lambda: _chunks(path, artifact.size), artifact.size)
+        client.put_artifact(name, lambda: _chunks(path, artifact), artifact.size)
     else:
         _send_by_mlflow(uri, artifact, path)
-    check_content(artifact, path)  # it may have changed while it was read; then what arrived is not it
+        check_content(artifact, path)  # it may have changed while it was read; then what arrived is not it
 
 
 def check_content(artifact: Artifact, path: Path) -> None:
@@ -75,6 +75,10 @@ def artifact_digest(client: MlflowClient, uri: str, artifact: Artifact) -> tuple
         RemoteRefusedError, RemoteUnavailableError: it is not there, or not to be had now.
     """
     target = urlsplit(uri)
+    if target.scheme == AZURE_SCHEME:
+        from mltrack_sync.azure.artifacts import azure_digest
+
+        return azure_digest(client.transport, uri, artifact.path)
     if target.scheme != PROXY_SCHEME or target.netloc:
         return _digest_by_mlflow(uri, artifact)
     size, digest = 0, hashlib.sha256()
@@ -102,14 +106,18 @@ def artifact_sizes(client: MlflowClient, remote_id: str, artifacts: Sequence[Art
     return {path: size for path, size in found.items() if size >= 0}
 
 
-def _chunks(path: Path, size: int) -> Iterator[bytes]:
-    """The first ``size`` bytes; a file that became shorter breaks the request off."""
+def _chunks(path: Path, artifact: Artifact) -> Iterator[bytes]:
+    """The file's bytes; the last of them only if all are as recorded: a file that changed breaks the request off."""
+    left, digest = artifact.size, hashlib.sha256()
     with open(path, "rb") as file:
-        while size > 0:
-            chunk = file.read(min(CHUNK_BYTES, size))
+        while left > 0:
+            chunk = file.read(min(CHUNK_BYTES, left))
             if not chunk:
                 raise FileChanged("became shorter while it was sent")
-            size -= len(chunk)
+            left -= len(chunk)
+            digest.update(chunk)
+            if not left and digest.hexdigest() != artifact.sha256:
+                raise FileChanged("changed while it was sent")
             yield chunk
 
 

@@ -107,6 +107,8 @@ def remote_for(store: Store, text: str | None) -> Remote:
 @click.option("--interval", default=5.0, show_default=True, metavar="S", help="With --watch: look every S seconds.")
 @click.option("--jobs", default=4, show_default=True, metavar="N", help="How many runs to push at a time.")
 @click.option("--retry-rejected", is_flag=True, help="Try again what the remote refused.")
+@click.option("--limit-rate", metavar="RATE", help="Send at most so many bytes a second, in all: 2M, 500k.")
+@click.option("--all-remotes", is_flag=True, help="Push to every remote, one after the other.")
 @json_option
 @click.pass_context
 def sync(
@@ -120,6 +122,8 @@ def sync(
     interval: float,
     jobs: int,
     retry_rejected: bool,
+    limit_rate: str | None,
+    all_remotes: bool,
     as_json: bool,
 ) -> None:
     """Push what is new to a REMOTE: a name from ``mltrack remote ls``, or the URL of an MLflow server.
@@ -127,22 +131,29 @@ def sync(
     Everything arrives once, however often this is interrupted and run again. Ends with 3 when the remote refused
     something: that is listed, set aside, and the rest has arrived.
     """
+    from mltrack_sync.pace import Pace, parse_rate
     from mltrack_sync.push import push
     from mltrack_sync.selection import Selection
 
     store = open_store(ctx)
     if interval <= 0:
         raise UsageError(f"an interval of {interval} seconds is none", hint="give --interval 1 or more")
-    target = remote_for(store, remote)
-    one_pass = functools.partial(
+    to_remote = functools.partial(
         push,
         store,
-        target,
         selection=Selection(runs, experiments, filter_string),
         jobs=jobs,
         dry_run=dry_run,
         retry_rejected=retry_rejected,
+        pace=Pace(parse_rate(limit_rate)) if limit_rate is not None else None,
     )
+    if all_remotes:
+        if remote is not None or watching:
+            raise UsageError("--all-remotes goes with neither a remote nor --watch", hint="leave one of them out")
+        if not _to_all(store, to_remote, as_json) and not dry_run:
+            ctx.exit(PARTIAL)
+        return
+    one_pass = functools.partial(to_remote, remote_for(store, remote))
     if watching and not dry_run:
         _watch(store, one_pass, interval, retry_rejected, as_json)
         return
@@ -150,6 +161,29 @@ def sync(
     _print_report(report, as_json)
     if not report.complete and not dry_run:
         ctx.exit(PARTIAL)
+
+
+def _to_all(store: Store, to_remote: Callable[..., PushReport], as_json: bool) -> bool:
+    """Each remote in turn; one that fails keeps no other from being reached, and its error is the command's."""
+    from mltrack.errors import BusyError, RemoteError
+    from mltrack_sync.remotes import Remotes
+
+    reports: list[PushReport] = []
+    failed: list[RemoteError | BusyError] = []
+    for target in Remotes(store).all():
+        try:
+            reports.append(_with_progress(functools.partial(to_remote, target), as_json))
+        except (RemoteError, BusyError) as error:
+            failed.append(error)
+            click.echo(f"{target.name}: {error}", err=True)
+        else:
+            if not as_json:
+                _print_report(reports[-1], as_json)
+    if as_json:
+        click.echo(json.dumps([_fields(report) for report in reports], indent=2))
+    if failed:
+        raise failed[0]
+    return all(report.complete for report in reports)
 
 
 def _with_progress(one_pass: Callable[..., PushReport], as_json: bool) -> PushReport:
@@ -294,12 +328,23 @@ def _print_status(found: list[RemoteStatus]) -> None:
 
     console = _console()
     table = Table()
-    for column in ("remote", "url", "runs there", "runs", "points", "files", "bytes", "last sync", "rejected"):
+    for column in (
+        "remote",
+        "url",
+        "runs there",
+        "runs",
+        "points",
+        "files",
+        "bytes",
+        "behind",
+        "last sync",
+        "rejected",
+    ):
         table.add_column(column, justify="left" if column in ("remote", "url") else "right")
     for one in found:
         counts = (one.pending_runs, one.pending_points, one.pending_artifacts, one.pending_bytes)
         cells = [f"{count:,}" for count in (one.runs_there, *counts)]
-        table.add_row(one.remote, one.url, *cells, _when(one.last_sync), str(len(one.rejected)))
+        table.add_row(one.remote, one.url, *cells, _age(one.lag_s), _when(one.last_sync), str(len(one.rejected)))
     console.print(table)
     for one in found:
         if one.background is not None:
@@ -321,6 +366,14 @@ def _background_line(remote: str, background: Presence) -> str:
         f" {_when(background.since)}, last look {_when(background.last_pass)}"
     )
     return f"{text}; {background.trouble}" if background.trouble else text
+
+
+def _age(seconds: float) -> str:
+    """How long ago, in the largest unit that fits."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s" if seconds else "-"
 
 
 def _when(time_ns: int) -> str:

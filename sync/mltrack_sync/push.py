@@ -33,7 +33,7 @@ from mltrack_sync.report import PushReport, Rejected
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.run_push import RunPush
 from mltrack_sync.selection import Selection
-from mltrack_sync.session import Session
+from mltrack_sync.session import FILES_AT_ONCE, Session
 from mltrack_sync.transport import Transport
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from mltrack.entities import RunHead
     from mltrack.reading import Store
+    from mltrack_sync.pace import Pace
     from mltrack_sync.remotes import Remote
 
 __all__ = ["ledger_path", "pending", "push"]
@@ -64,12 +65,14 @@ def push(
     progress: Progress | None = None,
     policy: RetryPolicy | None = None,
     http: httpx.BaseTransport | None = None,
+    pace: Pace | None = None,
     stop: threading.Event | None = None,
     clock: Callable[[], int] = time.time_ns,
 ) -> PushReport:
     """Push what is new in the selected runs; when this returns, the ledger on disk says what is there.
 
-    ``http`` replaces the network, ``stop`` ends the pass early when set, ``clock`` gives ns since the epoch.
+    ``http`` replaces the network, ``pace`` bounds the bytes sent per second, ``stop`` ends the pass early when
+    set, ``clock`` gives ns since the epoch.
 
     Raises:
         RemoteError: the remote can't be reached, is no MLflow server, does not let us in, or its ledger can't be kept.
@@ -101,6 +104,7 @@ def push(
                 progress=progress or NoProgress(),
                 policy=policy or RetryPolicy(),
                 http=http,
+                pace=pace,
                 stop=stop or threading.Event(),
             )
         except RemoteError as error:
@@ -184,6 +188,7 @@ def _pass(
     progress: Progress,
     policy: RetryPolicy,
     http: httpx.BaseTransport | None,
+    pace: Pace | None,
     stop: threading.Event,
 ) -> PushReport:
     todo = pending(ledger.state, chosen, retry_rejected)
@@ -192,7 +197,8 @@ def _pass(
         return replace(report, rejected=_rejected(ledger.state, chosen))
     workspace = remote.workspace()
     policy = replace(policy, sleep=_interruptible(policy.sleep, stop))
-    transport = Transport(workspace, policy=policy, connections_max=jobs, http=http)
+    connections = jobs + FILES_AT_ONCE
+    transport = Transport(workspace, policy=policy, connections_max=connections, http=http, pace=pace)
     try:
         try:
             transport.knock()
@@ -209,8 +215,9 @@ def _pass(
             retry_rejected=retry_rejected,
         )
         progress.started(runs=len(todo), points=_points_to_send(ledger.state, chosen, todo))
-        if todo:
-            _run_workers(session, todo, jobs)
+        with contextlib.closing(session):
+            if todo:
+                _run_workers(session, todo, jobs)
         _push_registry(session, models(ledger.state, retry=retry_rejected))
     finally:
         transport.close()

@@ -18,8 +18,9 @@ from mltrack_sync.reconcile import RemotePoints, missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
 
-    from mltrack.entities import Artifact
+    from mltrack.entities import Artifact, Event
     from mltrack.segment import PointColumns
     from mltrack.store.stored_run import StoredRun
     from mltrack_sync.identity import Identities
@@ -49,7 +50,6 @@ class RunPush:
         self._held: list[tuple[str, int, Refusal]] = []  # refusals to be written with the ack of (writer, end)
         self._refused_now: set[tuple[str, str]] = set()
         self._sent: set[tuple[str, str]] = {("run", "")}  # what got through, of kinds run, param and tag
-        self._new_files: set[str] = set()
         self._whole = True
 
     def push(self) -> None:
@@ -67,9 +67,12 @@ class RunPush:
             if self._entry.stage == DELETED:
                 self._client.restore_run(self._entry.remote_id)
                 self._ledger.staged(self._run.run_id, ACTIVE)
-            self._send_data(made_with)
+            events = self._run.read_events(self._entry.events)
+            self._run.refresh()
+            files = self._begin_artifacts(events)
+            self._send_data(made_with, events)
             self._send_again()
-            self._send_artifacts()
+            self._end_artifacts(files)
             self._send_ending()
         for item in self._known_rejected:
             through = item in self._again or (item.kind, item.key) in self._sent
@@ -92,10 +95,7 @@ class RunPush:
 
     # --- params, tags, points ---
 
-    def _send_data(self, made_with: dict[str, str]) -> None:
-        events = self._run.read_events(self._entry.events)
-        self._run.refresh()
-        self._new_files = {str(event.fields["path"]) for event in events if event.type == "artifact"}
+    def _send_data(self, made_with: dict[str, str], events: list[Event]) -> None:
         facts = facts_of(
             events,
             params=self._run.params,
@@ -270,36 +270,55 @@ class RunPush:
 
     # --- files and the ending ---
 
-    def _send_artifacts(self) -> None:
-        again = {item.key for item in self._again if item.kind == "artifact"} | self._new_files
+    def _begin_artifacts(self, events: list[Event]) -> list[tuple[Artifact, Future[str]]]:
+        """Let files go beside the points, a few at a time; each is in the ledger as soon as it is there."""
+        again = {item.key for item in self._again if item.kind == "artifact"}
+        again |= {str(event.fields["path"]) for event in events if event.type == "artifact"}
+        files: list[tuple[Artifact, Future[str]]] = []
         for artifact in self._run.artifacts:
             if self._entry.artifacts.get(artifact.path) == artifact.sha256:
                 continue
             aside = self._ledger.state.rejected.get((self._run.run_id, "artifact", artifact.path))
-            if aside is not None and artifact.path not in again:
+            if aside is None or artifact.path in again:
+                files.append((artifact, self._session.files.submit(self._send_artifact, artifact)))
+        return files
+
+    def _end_artifacts(self, files: list[tuple[Artifact, Future[str]]]) -> None:
+        """Wait for them; what could not be sent is set aside, or told."""
+        for artifact, future in files:
+            try:
+                trouble = future.result()
+            except (RemoteRefusedError, NotFoundError, InvalidPathError) as error:
+                words = error.words if isinstance(error, RemoteRefusedError) else str(error)
+                self._set_aside(Refusal("artifact", artifact.path, words))
                 continue
-            self._session.check()
-            if self._send_artifact(artifact) and aside is not None:
+            aside = self._ledger.state.rejected.get((self._run.run_id, "artifact", artifact.path))
+            if trouble:
+                self._trouble(f"artifact {artifact.path!r} {trouble}")
+            elif aside is not None:
                 self._ledger.cleared(aside)
 
-    def _send_artifact(self, artifact: Artifact) -> bool:
+    def _send_artifact(self, artifact: Artifact) -> str:
+        """Have a file there, in a thread of its own; returns what is in the way, if that may pass."""
+        self._session.check()
         try:
             path = self._run.artifact_path(artifact.path)
-            send_artifact(self._client, self._entry.artifact_uri, artifact, path)
+        except NotFoundError:
+            if artifact.remote and self._is_there(artifact):
+                return ""
+            raise
+        try:
+            try:
+                send_artifact(self._client, self._entry.artifact_uri, artifact, path)
+            except FileChanged:  # put back by now, perhaps
+                send_artifact(self._client, self._entry.artifact_uri, artifact, path)
         except FileChanged as error:
-            self._trouble(f"artifact {artifact.path!r} {error}")
+            return str(error)
         except OSError as error:
-            self._trouble(f"artifact {artifact.path!r} can't be read: {error.strerror}")
-        except (RemoteRefusedError, NotFoundError, InvalidPathError) as error:
-            if artifact.remote and isinstance(error, NotFoundError) and self._is_there(artifact):
-                return True
-            words = error.words if isinstance(error, RemoteRefusedError) else str(error)
-            self._set_aside(Refusal("artifact", artifact.path, words))
-        else:
-            self._ledger.artifact(self._run.run_id, artifact.path, artifact.sha256)
-            self._session.count(artifacts=1, artifact_bytes=artifact.size, body=artifact.size)
-            return True
-        return False
+            return f"can't be read: {error.strerror}"
+        self._ledger.artifact(self._run.run_id, artifact.path, artifact.sha256)
+        self._session.count(artifacts=1, artifact_bytes=artifact.size, body=artifact.size)
+        return ""
 
     def _is_there(self, artifact: Artifact) -> bool:
         """Whether the remote has a file that was removed here; then the ledger is told."""

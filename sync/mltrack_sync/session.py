@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from mltrack_sync.errors import PushStopped
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from mltrack_sync.progress import Progress
     from mltrack_sync.retry import RetryPolicy
 
-__all__ = ["Session"]
+__all__ = ["FILES_AT_ONCE", "Session"]
+
+FILES_AT_ONCE = 4
+"""So many files are on their way at a time, beside the points."""
 
 
 class Session:
@@ -48,6 +52,11 @@ class Session:
         self.counts: Counter[str] = Counter()
         self._limits = limits
         self._lock = threading.Lock()
+        self.files = ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="mltrack-files")
+
+    def close(self) -> None:
+        """End the sending of files: those in hand are finished."""
+        self.files.shutdown(wait=True, cancel_futures=True)
 
     def limits(self) -> Limits:
         """What the remote takes at once, as far as is known by now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,16 +14,25 @@ from mltrack_sync.registry_push import registry_todo
 from mltrack_sync.selection import Selection
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mltrack.reading import Store
+    from mltrack.store.stored_run import StoredRun
     from mltrack_sync.remotes import Remote
     from mltrack_sync.report import Rejected
 
 __all__ = ["RemoteStatus", "status_of"]
 
 
+ALL = 1 << 40
+
+
 @dataclass(frozen=True, slots=True)
 class RemoteStatus:
-    """What waits for one remote. Times are ns since the epoch, 0 for never."""
+    """What waits for one remote. Times are ns since the epoch, 0 for never.
+
+    ``oldest_pending`` is when the oldest of what waits was recorded, and ``lag_s`` its age in seconds.
+    """
 
     remote: str
     url: str
@@ -39,10 +49,12 @@ class RemoteStatus:
     pending_models: int = 0
     pending_model_versions: int = 0
     background: Presence | None = None
+    oldest_pending: int = 0
+    lag_s: float = 0.0
 
 
-def status_of(store: Store, remote: Remote) -> RemoteStatus:
-    """Compare the store with what the ledger says the remote has.
+def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.time_ns) -> RemoteStatus:
+    """Compare the store with what the ledger says the remote has; ``clock`` gives ns since the epoch.
 
     Raises:
         OSError: the ledger is there and can't be read.
@@ -50,17 +62,20 @@ def status_of(store: Store, remote: Remote) -> RemoteStatus:
     state = LedgerState.read(ledger_path(store, remote))
     heads = store.heads()
     points = files = size = runs = 0
+    recorded: list[int] = []
     models = registry_todo(store, state, Selection(), heads)
     for run_id in pending(state, heads):
         run = store.run(run_id)
         entry = state.runs.get(run_id) or RunEntry()
         if run.info.lifecycle_stage == DELETED and not entry.remote_id:
             continue
+        recorded += _recorded(run, entry)
         waiting = [a for a in run.artifacts if entry.artifacts.get(a.path) != a.sha256]
         runs += 1
         points += max(0, heads[run_id].points - sum(entry.points.values()))
         files += len(waiting)
         size += sum(artifact.size for artifact in waiting)
+    oldest = min(recorded, default=0)
     return RemoteStatus(
         remote=remote.name,
         url=remote.url,
@@ -77,4 +92,18 @@ def status_of(store: Store, remote: Remote) -> RemoteStatus:
         pending_models=len(models),
         pending_model_versions=sum(len(model.versions) for model in models),
         background=present(store.layout.remote(remote.name)),
+        oldest_pending=oldest,
+        lag_s=max(0, clock() - oldest) / 1e9 if oldest else 0.0,
     )
+
+
+def _recorded(run: StoredRun, entry: RunEntry) -> list[int]:
+    """When what waits of a run was recorded, at the earliest. A point with a time of before its writer is no older."""
+    opened = {writer.writer: writer.opened for writer in run.writers()}
+    times = [event.time for event in run.read_events(entry.events)[:1]]
+    for writer, since in opened.items():
+        only = {other: ALL for other in opened if other != writer}  # of each writer the first piece is enough
+        first = next(run.read_points({**only, writer: entry.points.get(writer, 0)}), None)
+        if first is not None:
+            times.append(max(int(first[1].times[0]), since))
+    return times

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from mltrack.entities import DELETED
 from mltrack.errors import MltrackError, NotFoundError, StoreError, UsageError
-from mltrack_sync.client import MlflowClient
 from mltrack_sync.errors import NotMlflowError, RemoteAuthError, RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.ledger import LedgerState, RunEntry
 from mltrack_sync.push import JOBS, ledger_path
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     import httpx
 
     from mltrack.reading import Store
+    from mltrack_sync.client import MlflowClient
     from mltrack_sync.remotes import Remote
 
 __all__ = ["Difference", "VerifyReport", "verify"]
@@ -93,7 +93,9 @@ def verify(
     report = VerifyReport(remote.name, remote.url, quick=quick)
     if not chosen:
         return report
-    check = _Verify(store, MlflowClient(transport), state, quick=quick, page_rows=workspace.limits.history_page_rows)
+    check = _Verify(
+        store, workspace.client(transport), state, quick=quick, page_rows=workspace.limits.history_page_rows
+    )
     try:
         transport.knock()
         with ThreadPoolExecutor(min(jobs, len(chosen)), thread_name_prefix="mltrack-verify") as pool:

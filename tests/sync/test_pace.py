@@ -1,0 +1,57 @@
+"""A cap on bytes per second, with a clock and a sleep of the test's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from mltrack.errors import UsageError
+from mltrack_sync.pace import Pace, parse_rate
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_bytes_go_no_faster_than_allowed_and_are_the_same() -> None:
+    clock = Clock()
+    pace = Pace(1_000_000, clock=clock, sleep=clock.sleep)
+    body = bytes(range(256)) * 20_000
+    assert b"".join(pace.spread(iter([body[:7], body[7:]]))) == body
+    assert clock.now - 100 == pytest.approx(len(body) / 1e6 - 0.25)
+
+
+def test_a_pause_saves_up_no_more_than_a_quarter_second() -> None:
+    clock = Clock()
+    pace = Pace(1000, clock=clock, sleep=clock.sleep)
+    clock.now += 3600
+    pace.take(250)
+    assert clock.now == 3700
+    pace.take(1000)
+    assert clock.now == 3701
+
+
+def test_a_clock_that_goes_back_holds_nobody_up() -> None:
+    clock = Clock()
+    pace = Pace(1000, clock=clock, sleep=clock.sleep)
+    pace.take(250)
+    clock.now -= 50
+    pace.take(100)
+    assert clock.now == pytest.approx(50.1)
+
+
+@pytest.mark.parametrize(("text", "rate"), [("2M", 2e6), ("500k", 5e5), ("1.5MB/s", 1.5e6), ("7", 7), ("1 G", 1e9)])
+def test_rates(text: str, rate: float) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "fast", "-1", "0", "2T"])
+def test_what_is_no_rate_is_told(text: str) -> None:
+    with pytest.raises(UsageError, match="is no rate"):
+        parse_rate(text)

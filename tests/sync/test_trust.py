@@ -1,0 +1,218 @@
+"""After each fault both sides are equal, each point is there once, and a further sync sends nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from both_sides import assert_equal
+from faulty_proxy import Cut, Fault, FaultyProxy, Seen
+from mlflow_server import MlflowServer
+
+import mltrack
+from mltrack.errors import RemoteError
+from mltrack.reading import Store
+from mltrack_sync import Remote, Remotes, push
+from mltrack_sync.errors import LedgerError, RemoteUnavailableError
+from mltrack_sync.pace import Pace
+from mltrack_sync.push import ledger_path
+from mltrack_sync.retry import RetryPolicy
+from mltrack_sync.status import status_of
+from mltrack_sync.verify import verify
+
+
+def record(points: int = 40, name: str = "run", files: int = 2) -> str:
+    with mltrack.start_run(run_name=name) as run:
+        mltrack.log_params({"a": 1, "name": name})
+        for step in range(points):
+            mltrack.log_metric("m", step * 0.5, step=step)
+        for n in range(files):
+            mltrack.log_text(f"file {n} " * 100, f"folder/f{n}.txt")
+        return run.run_id
+
+
+def assert_settled(store: Store, server: MlflowServer, remote: Remote, experiment: str) -> None:
+    assert_equal(store, server, experiment)
+    assert verify(store, remote).differences == ()
+    again = push(store, remote)
+    assert (again.points, again.artifacts, again.requests) == (0, 0, 0)
+
+
+def flipped(data: bytes) -> Iterator[bytes]:
+    """The file with one byte changed, once for each line."""
+    at = 0
+    for line in data.splitlines(keepends=True):
+        middle = at + len(line) // 2
+        yield data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+        at += len(line)
+
+
+def survive(store: Store, server: MlflowServer, remote: Remote, experiment: str, ledger: bytes) -> None:
+    ledger_path(store, remote).write_bytes(ledger)
+    push(store, remote)
+    assert_settled(store, server, remote, experiment)
+
+
+def test_a_ledger_with_any_line_spoiled_leads_to_no_second_of_anything(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    record()
+    push(store, remote)
+    for spoiled in flipped(ledger_path(store, remote).read_bytes()):
+        survive(store, server, remote, experiment, spoiled)
+
+
+def test_a_ledger_cut_anywhere_leads_to_no_second_of_anything(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    record()
+    push(store, remote)
+    data = ledger_path(store, remote).read_bytes()
+    for end in random.Random(3).sample(range(len(data)), 8):
+        survive(store, server, remote, experiment, data[:end])
+
+
+@pytest.mark.soak
+def test_a_ledger_cut_at_every_byte_leads_to_no_second_of_anything(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    record(5, files=1)
+    push(store, remote)
+    data = ledger_path(store, remote).read_bytes()
+    for end in range(len(data)):
+        survive(store, server, remote, experiment, data[:end])
+
+
+def test_a_network_that_goes_away_for_a_while_costs_only_time(
+    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, hasty: RetryPolicy
+) -> None:
+    for n in range(3):
+        record(1500, f"run {n}")
+    proxy.fault = lambda seen: Cut() if 6 < len(proxy.seen) < 150 else None
+    failures = 0
+    while failures < 40:
+        try:
+            if push(store, spoiled, policy=hasty).complete:
+                break
+        except RemoteUnavailableError:
+            pass
+        failures += 1
+    proxy.fault = lambda seen: None
+    push(store, spoiled, policy=hasty)
+    assert failures > 0
+    assert proxy.points_taken == 4500
+    assert_settled(store, server, spoiled, experiment)
+
+
+@pytest.fixture
+def small_disk(store: Store) -> Iterator[Path]:
+    """A file system of 40 KB under the ledgers."""
+    folder = store.path / "remotes"
+    folder.mkdir(exist_ok=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_disk_full_under_the_ledger_stops_the_push_and_the_next_goes_on(
+    small_disk: Path, store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
+) -> None:
+    for n in range(4):
+        record(3000, f"run {n}")
+    filler = small_disk / "filler"
+
+    def fault(seen: Seen) -> Fault:
+        if seen.path.endswith("log-batch") and seen.number == 3:
+            with open(filler, "wb") as file:
+                try:
+                    while True:
+                        os.write(file.fileno(), bytes(256))
+                except OSError:
+                    pass
+        return None
+
+    proxy.fault = fault
+    with pytest.raises((LedgerError, RemoteError), match="ledger"):
+        for _ in range(40):  # the page that is open may have room for a while
+            push(store, spoiled)
+            record(1, files=0)
+    proxy.fault = lambda seen: None
+    filler.unlink()
+    push(store, spoiled)
+    assert proxy.points_taken == sum(run.head().points for run in store.runs())
+    assert_settled(store, server, spoiled, experiment)
+
+
+def test_a_clock_that_jumps_changes_nothing(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    for n, now in enumerate([2**60, 1, 2**62, 0]):
+        record(10, f"run {n}")
+        assert push(store, remote, clock=partial(int, now)).complete
+    assert_settled(store, server, remote, experiment)
+    record(1)
+    assert status_of(store, remote, clock=lambda: 0).lag_s == 0
+
+
+def test_remotes_have_ledgers_of_their_own(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str, tmp_path: Path
+) -> None:
+    (tmp_path / "second").mkdir()
+    second = MlflowServer(tmp_path / "second")
+    try:
+        second.start()
+        other = Remotes(store).add("second", second.url)
+        record(30)
+        push(store, remote)
+        before = status_of(store, other)
+        assert (before.pending_runs, before.pending_points, before.pending_artifacts) == (1, 30, 2)
+        assert status_of(store, remote).pending_runs == 0
+        record(20)
+        assert push(store, other).points == 50
+        assert push(store, remote).points == 20
+        for there, where in ((server, remote), (second, other)):
+            assert_settled(store, there, where, experiment)
+            now = status_of(store, where)
+            assert (now.pending_runs, now.pending_points, now.pending_bytes, now.oldest_pending) == (0, 0, 0, 0)
+    finally:
+        second.close()
+
+
+def test_the_lag_is_the_age_of_the_oldest_point_that_waits(store: Store, remote: Remote) -> None:
+    with mltrack.start_run() as run:
+        mltrack.log_metric("m", 1.0)
+    first = next(points for _, points in store.run(run.run_id).read_points())
+    opened = store.run(run.run_id).writers()[0].opened
+    status = status_of(store, remote, clock=lambda: opened + 90 * 10**9)
+    assert opened <= status.oldest_pending <= int(first.times[0])
+    assert 89 < status.lag_s <= 90
+
+
+def test_a_file_changed_while_it_is_sent_is_not_taken_for_sent(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    with mltrack.start_run() as run:
+        mltrack.log_text("a" * 3_000_000, "big.txt")
+    path = store.run(run.run_id).artifact_path("big.txt")
+    slept: list[float] = []
+
+    def change(seconds: float) -> None:
+        if not slept:
+            path.write_text("b" * 3_000_000)
+        slept.append(seconds)
+
+    report = push(store, remote, pace=Pace(1_000_000, sleep=change))
+    assert report.artifacts == 0
+    assert "big.txt" in report.problems[0]
+    path.write_text("a" * 3_000_000)
+    assert push(store, remote).artifacts == 1
+    assert_settled(store, server, remote, experiment)
