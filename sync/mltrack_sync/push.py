@@ -198,7 +198,10 @@ def _pass(
     workspace = remote.workspace()
     policy = replace(policy, sleep=_interruptible(policy.sleep, stop))
     connections = jobs + FILES_AT_ONCE
-    transport = Transport(workspace, policy=policy, connections_max=connections, http=http, pace=pace)
+    try:
+        transport = Transport(workspace, policy=policy, connections_max=connections, http=http, pace=pace)
+    except PushStopped:  # while the workspace was asked for its endpoint
+        return report
     try:
         try:
             transport.knock()
