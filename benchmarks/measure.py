@@ -58,8 +58,10 @@ def require(package: str) -> None:
 def heading(title: str) -> None:
     """A title, and the machine the figures below it are from."""
     cores = os.cpu_count()
-    print(f"\n{title}\n  {platform.machine()}, {cores} cores, Python {platform.python_version()}, "
-          f"median of {ROUNDS}, {time.strftime('%Y-%m-%d')}")
+    print(
+        f"\n{title}\n  {platform.machine()}, {cores} cores, Python {platform.python_version()}, "
+        f"median of {ROUNDS}, {time.strftime('%Y-%m-%d')}"
+    )
 
 
 def row(what: str, *figures: str, verdict: bool | None = None) -> None:
