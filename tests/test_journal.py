@@ -6,6 +6,7 @@ import errno
 import gc
 import itertools
 import os
+import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -95,6 +96,28 @@ def alarms(handler: Callable[[], None], every_s: float = 0.0003) -> Iterator[Non
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        gc.enable()
+
+
+def interrupted(call: Callable[[], object], times: int) -> None:
+    """Call again and again until an interrupt comes, at any moment; so many times over."""
+
+    def handler(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    chance = random.Random(times)
+    before = signal.signal(signal.SIGALRM, handler)
+    gc.disable()
+    try:
+        for _ in range(times):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0001 + chance.random() * 0.002)
+                while True:
+                    call()
+            except KeyboardInterrupt:
+                pass
+    finally:
         signal.signal(signal.SIGALRM, before)
         gc.enable()
 
@@ -267,27 +290,23 @@ def test_a_signal_handler_may_log_at_any_moment(tmp_path: Path, kind: type[Point
 @pytest.mark.parametrize("kind", KINDS)
 def test_interrupts_leave_no_gap_and_lose_no_call_that_returned(tmp_path: Path, kind: type[PointJournal]) -> None:
     recorded = Recorded(tmp_path, kind)
-    points, interrupts = recorded.points, [0]
-
-    def handler() -> None:
-        interrupts[0] += 1
-        raise KeyboardInterrupt
-
+    points = recorded.points
+    step, times = 0, 150
     returned: list[tuple[str, int]] = []
-    step = 0
-    with suppress(KeyboardInterrupt), alarms(handler):  # one more may come after the loop
-        while interrupts[0] < 150:
-            with suppress(KeyboardInterrupt):
-                while interrupts[0] < 150:
-                    step += 1
-                    key = f"k{step // 300}"
-                    points.log(key, float(step), step, 0)
-                    returned.append((key, step))
-                    if step % 2000 == 0:
-                        points.log_series("s", np.ones(5_000), np.arange(5_000), np.zeros(5_000, int))
+
+    def call() -> None:
+        nonlocal step
+        step += 1
+        key = f"k{step // 300}"
+        points.log(key, float(step), step, 0)
+        returned.append((key, step))
+        if step % 2000 == 0:
+            points.log_series("s", np.ones(5_000), np.arange(5_000), np.zeros(5_000, int))
+
+    interrupted(call, times)
     points.close()
     found = [(key, at) for key, at, _, _ in recorded.read() if key != "s"]
-    assert len(returned) <= len(found) <= len(returned) + interrupts[0]
+    assert len(returned) <= len(found) <= len(returned) + times
     assert [at for _, at in found] == sorted({at for _, at in found})  # in order, each once
     assert set(returned) <= set(found)
     assert all(key == f"k{at // 300}" for key, at in found)

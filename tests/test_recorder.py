@@ -18,7 +18,7 @@ from mltrack.recorder import Recorder
 from mltrack.store.layout import Layout, new_run_id
 from mltrack.store.stored_run import StoredRun
 from recording import abandon, all_points
-from test_journal import alarms
+from test_journal import alarms, interrupted
 
 START = {"type": "start", "run_name": "r", "start_time": 1}
 END = {"type": "end", "status": "FINISHED", "end_time": 2}
@@ -171,20 +171,16 @@ def test_a_signal_handler_may_set_tags_at_any_moment(layout: Layout) -> None:
 def test_interrupts_give_no_position_twice(layout: Layout) -> None:
     made = recorder(layout)
     made.start([START])
-    interrupts, returned = [0], list[str]()
-
-    def handler() -> None:
-        interrupts[0] += 1
-        raise KeyboardInterrupt
-
+    returned: list[str] = []
     n = 0
-    with suppress(KeyboardInterrupt), alarms(handler):
-        while interrupts[0] < 100:
-            with suppress(KeyboardInterrupt):
-                while interrupts[0] < 100:
-                    n += 1
-                    made.emit({"type": "tag", "key": f"t{n}", "value": ""})
-                    returned.append(f"t{n}")
+
+    def call() -> None:
+        nonlocal n
+        n += 1
+        made.emit({"type": "tag", "key": f"t{n}", "value": ""})
+        returned.append(f"t{n}")
+
+    interrupted(call, 100)
     made.close(END)
     read = read_log(made.folder.events / f"{made.writer}.jsonl")
     assert not read.damage

@@ -315,14 +315,14 @@ class PointJournal:
     def _write_whole(self, data: memoryview) -> None:
         """Write records at the offset, which moves on with those that are whole, also where the rest fails."""
         start, done = self.offset, 0
+        self.offset = start + len(data)  # first, so that whatever comes, none of these seqs is given again
         try:
             while done < len(data):
                 done += self._fs.write_at(self.fd, data[done:], start + done)
         except BaseException:
             done = max(0, min(os.fstat(self.fd).st_size - start, len(data)))
-            raise
-        finally:
             self.offset = start + done // RECORD_SIZE * RECORD_SIZE
+            raise
 
     def _check_open(self) -> None:
         if self._closed:
