@@ -299,7 +299,8 @@ def _print_rejected(console: Console, rejected: tuple[Rejected, ...]) -> None:
 def _console() -> Console:
     from rich.console import Console
 
-    return Console(file=sys.stdout)
+    # a pipe has no width: nothing is cut there
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 1_000)
 
 
 # --- status ------------------------------------------------------------------------------------------------------

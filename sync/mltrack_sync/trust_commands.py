@@ -78,7 +78,7 @@ def _print(report: VerifyReport) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(file=sys.stdout)
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 1_000)
     if report.differences:
         if console.is_terminal:
             table = Table("run", "what", "here", "there")
