@@ -1,8 +1,36 @@
 """Push a store's runs to a remote, exactly once: ``push(store, remote)``."""
 
-from mltrack_sync.push import push
-from mltrack_sync.remotes import Remote, Remotes
-from mltrack_sync.report import PushReport, Rejected
-from mltrack_sync.selection import Selection
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+_MODULE_OF = {
+    "PushReport": "report",
+    "Rejected": "report",
+    "Remote": "remotes",
+    "Remotes": "remotes",
+    "Selection": "selection",
+    "push": "passes",
+}
 
 __all__ = ["PushReport", "Rejected", "Remote", "Remotes", "Selection", "push"]
+
+if TYPE_CHECKING:
+    from mltrack_sync.passes import push
+    from mltrack_sync.remotes import Remote, Remotes
+    from mltrack_sync.report import PushReport, Rejected
+    from mltrack_sync.selection import Selection
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'mltrack_sync' has no attribute {name!r}")
+    value = getattr(import_module(f"mltrack_sync.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

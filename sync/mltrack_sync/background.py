@@ -107,7 +107,7 @@ class Follower:
         Raises:
             MltrackError, OSError: as push.
         """
-        from mltrack_sync.push import push
+        from mltrack_sync.passes import push
         from mltrack_sync.report import PushReport
         from mltrack_sync.retry import RetryPolicy
 

@@ -132,7 +132,7 @@ def sync(
     something: that is listed, set aside, and the rest has arrived.
     """
     from mltrack_sync.pace import Pace, parse_rate
-    from mltrack_sync.push import push
+    from mltrack_sync.passes import push
     from mltrack_sync.selection import Selection
 
     store = open_store(ctx)

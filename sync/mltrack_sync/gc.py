@@ -18,7 +18,7 @@ from mltrack.store.edit import release_artifacts, remove_run
 from mltrack.store.fold import RunState
 from mltrack.store.layout import RunFolder
 from mltrack_sync.ledger import LedgerState, RunEntry
-from mltrack_sync.push import JOBS, ledger_path
+from mltrack_sync.passes import JOBS, ledger_path
 from mltrack_sync.remotes import Remotes
 from mltrack_sync.selection import Selection
 from mltrack_sync.verify import verify

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from mltrack.entities import DELETED
 from mltrack_sync.ledger import LedgerState, RunEntry
+from mltrack_sync.passes import ledger_path, pending
 from mltrack_sync.presence import Presence, present
-from mltrack_sync.push import ledger_path, pending
 from mltrack_sync.registry_push import registry_todo
 from mltrack_sync.selection import Selection
 

@@ -12,7 +12,7 @@ from mltrack.entities import DELETED
 from mltrack.errors import MltrackError, NotFoundError, StoreError, UsageError
 from mltrack_sync.errors import NotMlflowError, RemoteAuthError, RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.ledger import LedgerState, RunEntry
-from mltrack_sync.push import JOBS, ledger_path
+from mltrack_sync.passes import JOBS, ledger_path
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.selection import Selection
 from mltrack_sync.transport import Transport

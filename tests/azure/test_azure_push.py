@@ -16,7 +16,7 @@ from mltrack.reading import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.azure import AzureWorkspace, TrackingUri
 from mltrack_sync.errors import RemoteAuthError
-from mltrack_sync.push import ledger_path
+from mltrack_sync.passes import ledger_path
 from mltrack_sync.retry import RetryPolicy
 
 LOG_BATCH = "mlflow/runs/log-batch"

@@ -19,7 +19,7 @@ from mltrack.reading import Store
 from mltrack.store.edit import set_tag
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.errors import NotMlflowError, RemoteAuthError, RemoteUnavailableError
-from mltrack_sync.push import ledger_path
+from mltrack_sync.passes import ledger_path
 from mltrack_sync.retry import RetryPolicy
 
 

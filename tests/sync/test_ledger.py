@@ -15,7 +15,7 @@ from mltrack.entities import RunHead
 from mltrack.reading import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.ledger import EVERYTHING, Ledger, LedgerState
-from mltrack_sync.push import ledger_path
+from mltrack_sync.passes import ledger_path
 from mltrack_sync.report import Rejected
 
 A, B = "a" * 32, "b" * 32

@@ -14,7 +14,7 @@ import mltrack
 from mltrack.reading import Store
 from mltrack_sync import Remote, Selection, push
 from mltrack_sync.ledger import LedgerState
-from mltrack_sync.push import ledger_path
+from mltrack_sync.passes import ledger_path
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.status import status_of
 

@@ -20,7 +20,7 @@ from mltrack.reading import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.errors import LedgerError, RemoteUnavailableError
 from mltrack_sync.pace import Pace
-from mltrack_sync.push import ledger_path
+from mltrack_sync.passes import ledger_path
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.status import status_of
 from mltrack_sync.verify import verify
