@@ -2,6 +2,7 @@
 
 MltrackError
 ├── UsageError (also ValueError)     misuse by the caller: raised at once, nothing was written
+│   ├── AlreadyExistsError           the name is taken
 │   ├── InvalidMetricError           a value that is no number, an empty or non-text key, a step that is no integer
 │   ├── ParamConflictError           a param that already has another value
 │   ├── InvalidPathError             an artifact name that would leave its folder
@@ -18,6 +19,7 @@ MltrackError
 from __future__ import annotations
 
 __all__ = [
+    "AlreadyExistsError",
     "BusyError",
     "CorruptionError",
     "FilterError",
@@ -48,6 +50,10 @@ class MltrackError(Exception):
 
 class UsageError(MltrackError, ValueError):
     """The call itself is wrong; nothing was written."""
+
+
+class AlreadyExistsError(UsageError):
+    """What is to be made is there already: an experiment or a registered model of that name."""
 
 
 class InvalidMetricError(UsageError):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import MODEL_STAGES, ModelVersion, RegisteredModel
-from mltrack.errors import NotFoundError, UsageError
+from mltrack.errors import AlreadyExistsError, NotFoundError, UsageError
 from mltrack.fs import LOCAL, FileSystem, relative_name, safe_join
 from mltrack.store.shared_log import SharedLog
 
@@ -106,7 +106,9 @@ class Registry:
         _check_name(name)
         with self._log.changing():
             if name in self._state().models:
-                raise UsageError(f"model {name!r} exists already", hint="choose another name, or add a version to it")
+                raise AlreadyExistsError(
+                    f"model {name!r} exists already", hint="choose another name, or add a version to it"
+                )
             self._log.append({"type": "create", "name": name, "description": description, "tags": dict(tags or {})})
         return self.get_model(name)
 
@@ -121,7 +123,7 @@ class Registry:
             state = self._state()
             state.model(name)
             if new_name in state.models:
-                raise UsageError(f"model {new_name!r} exists already", hint="choose another name")
+                raise AlreadyExistsError(f"model {new_name!r} exists already", hint="choose another name")
             self._log.append({"type": "rename", "name": name, "new_name": new_name})
         return self.get_model(new_name)
 

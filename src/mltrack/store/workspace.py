@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import ACTIVE, DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME, DELETED, Experiment
-from mltrack.errors import NotFoundError, UsageError
+from mltrack.errors import AlreadyExistsError, NotFoundError, UsageError
 from mltrack.fs import LOCAL, FileSystem
 from mltrack.store.shared_log import SharedLog
 
@@ -89,7 +89,7 @@ class Workspace:
             if taken is not None:
                 if exist_ok:
                     return self.usable(taken)
-                raise UsageError(f"experiment {name!r} exists already", hint="choose another name")
+                raise AlreadyExistsError(f"experiment {name!r} exists already", hint="choose another name")
             # 18 digits, as MLflow's ids are decimal; random, so that stores can be merged
             experiment_id = str(10**17 + int.from_bytes(os.urandom(8), "big") % (9 * 10**17))
             return self._append({"type": "create", "name": name, "tags": tags or {}}, experiment_id)
@@ -105,7 +105,7 @@ class Workspace:
         with self._log.changing():
             self.get(experiment_id)
             if self.by_name(name) is not None:
-                raise UsageError(f"experiment {name!r} exists already", hint="choose another name")
+                raise AlreadyExistsError(f"experiment {name!r} exists already", hint="choose another name")
             return self._append({"type": "rename", "name": name}, experiment_id)
 
     def set_tag(self, experiment_id: str, key: str, value: str | None) -> Experiment:

@@ -1,0 +1,58 @@
+"""mltrack's errors as MLflow's: each type has one code, the one MLflow's SQL store gives for the same mistake."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import (
+    INTERNAL_ERROR,
+    INVALID_PARAMETER_VALUE,
+    RESOURCE_ALREADY_EXISTS,
+    RESOURCE_DOES_NOT_EXIST,
+    TEMPORARILY_UNAVAILABLE,
+)
+
+from mltrack.errors import AlreadyExistsError, BusyError, MltrackError, NotFoundError, RunStateError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["as_mlflow", "raises_mlflow"]
+
+_CODES: tuple[tuple[type[MltrackError], int], ...] = (  # the first that fits
+    (AlreadyExistsError, RESOURCE_ALREADY_EXISTS),
+    (UsageError, INVALID_PARAMETER_VALUE),
+    (RunStateError, INVALID_PARAMETER_VALUE),
+    (NotFoundError, RESOURCE_DOES_NOT_EXIST),
+    (BusyError, TEMPORARILY_UNAVAILABLE),
+    (MltrackError, INTERNAL_ERROR),
+)
+
+_Class = TypeVar("_Class", bound=type)
+
+
+def as_mlflow(error: MltrackError) -> MlflowException:
+    """The same error as MLflow's clients know it; the hint is part of its message."""
+    code = next(code for kind, code in _CODES if isinstance(error, kind))
+    return MlflowException(f"{error} ({error.hint})" if error.hint else str(error), error_code=code)
+
+
+def raises_mlflow(cls: _Class) -> _Class:
+    """A class decorator: what its public methods raise of ours comes out as MLflow's."""
+    for name, method in list(vars(cls).items()):
+        if not name.startswith("__") and callable(method) and not isinstance(method, type):
+            setattr(cls, name, _translated(method))
+    return cls
+
+
+def _translated(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except MltrackError as error:
+            raise as_mlflow(error) from error
+
+    return call

@@ -1,0 +1,86 @@
+"""URIs of the scheme ``mltrack``: which store they mean, and which place in it.
+
+Two kinds: of a store (``mltrack:`` the default one, ``mltrack:relative/.mltrack``, ``mltrack:///absolute/.mltrack``),
+and of artifacts in it (``mltrack:///absolute/.mltrack/runs/<run_id>/artifacts``). The second is made anew each time it
+is asked for and never kept in a store, so that it is right wherever the store has been moved to.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote, unquote, urlsplit
+
+from mltrack.errors import UsageError
+from mltrack.reading import Store
+from mltrack.store.layout import Layout, find_store
+
+if TYPE_CHECKING:
+    from pathlib import PurePath
+
+__all__ = ["ArtifactPlace", "artifact_place", "artifact_uri", "open_store", "store_folder"]
+
+SCHEME = "mltrack"
+
+_PLACE = re.compile(
+    r"(?P<root>/.*)/(?:runs/(?P<run_id>[0-9a-f]{32})|models/(?P<model_id>m-[0-9a-f]{32}))/artifacts(?P<path>(?:/.*)?)",
+    re.DOTALL,
+)
+
+
+class ArtifactPlace(NamedTuple):
+    """What an artifact URI means: a store, one of its runs or logged models (the other is ""), a path inside it."""
+
+    root: Path
+    run_id: str
+    model_id: str
+    path: str
+
+
+def store_folder(uri: str) -> Path:
+    """The folder of the store that ``uri`` means; it need not exist.
+
+    Raises:
+        UsageError: it is no URI of a store.
+    """
+    path = _path(uri)
+    return find_store(path) if path else find_store()
+
+
+def open_store(uri: str) -> Store:
+    """The store that ``uri`` means, made where there is none.
+
+    Raises:
+        UsageError: it is no URI of a store.
+        StoreError: the store can't be made or read.
+    """
+    return Store(Layout.open_or_create(store_folder(uri), now_ns=time.time_ns()))
+
+
+def artifact_uri(folder: PurePath) -> str:
+    """The URI of an artifact folder in a store, given its absolute path."""
+    return f"{SCHEME}://{quote(str(folder))}"
+
+
+def artifact_place(uri: str) -> ArtifactPlace:
+    """What an artifact URI means.
+
+    Raises:
+        UsageError: it is none.
+    """
+    match = _PLACE.fullmatch(_path(uri))
+    if match is None:
+        raise UsageError(f"{uri!r} is no place of artifacts", hint="give mltrack:///store/runs/<run_id>/artifacts")
+    return ArtifactPlace(Path(match["root"]), match["run_id"] or "", match["model_id"] or "", match["path"].strip("/"))
+
+
+def _path(uri: str) -> str:
+    parts = urlsplit(uri)
+    if parts.scheme != SCHEME or parts.netloc or parts.query or parts.fragment:
+        raise UsageError(
+            f"{uri!r} is no place of an mltrack store",
+            hint="write mltrack:, mltrack:folder or mltrack:///absolute/folder",
+        )
+    return unquote(parts.path)
