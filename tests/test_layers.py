@@ -15,7 +15,7 @@ SOURCES = {"mltrack": ROOT / "src" / "mltrack", "mltrack_sync": ROOT / "sync" / 
 ROWS = [
     ["mltrack.errors"],
     ["mltrack.format", "mltrack.fs", "mltrack.entities", "mltrack.names", "mltrack.values"],
-    ["mltrack.jsonlog", "mltrack.flusher", "mltrack.series", "mltrack.media", "mltrack.artifacts"],
+    ["mltrack.jsonlog", "mltrack.flusher", "mltrack.series", "mltrack.media", "mltrack.artifacts", "mltrack.inputs"],
     ["mltrack.journal", "mltrack.segment"],
     ["mltrack.store", "mltrack.recorder", "mltrack.live"],
     ["mltrack.query"],

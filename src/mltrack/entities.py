@@ -8,15 +8,19 @@ from typing import Any, NamedTuple
 
 __all__ = [
     "ACTIVE",
+    "DATASET_CONTEXT",
     "DEFAULT_EXPERIMENT_ID",
     "DEFAULT_EXPERIMENT_NAME",
     "DELETED",
     "MODEL_STAGES",
     "RUN_STATUSES",
     "Artifact",
+    "Dataset",
+    "DatasetInput",
     "Event",
     "Experiment",
     "MetricSummary",
+    "ModelOutput",
     "ModelVersion",
     "Position",
     "RegisteredModel",
@@ -32,6 +36,8 @@ ACTIVE = "active"
 DELETED = "deleted"
 DEFAULT_EXPERIMENT_ID = "0"
 DEFAULT_EXPERIMENT_NAME = "Default"
+DATASET_CONTEXT = "mlflow.data.context"
+"""The tag of a dataset input that says what it was used for: training, validation, test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,43 @@ class Artifact:
     sha256: str
     time: int
     remote: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """What a run was made from: a name, and a digest that changes with the content.
+
+    ``source`` says where it came from, in the form that ``source_type`` names (for example a JSON text with a URI, type
+    ``http``); ``schema`` and ``profile`` are JSON texts on its columns and its size, where known.
+    """
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema: str | None = None
+    profile: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetInput:
+    """A dataset that a run used, and the tags of that use."""
+
+    dataset: Dataset
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def context(self) -> str | None:
+        """What it was used for: the tag ``mlflow.data.context``."""
+        return self.tags.get(DATASET_CONTEXT)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOutput:
+    """A logged model that a run made, and the step it was made at."""
+
+    model_id: str
+    step: int = 0
 
 
 class Position(NamedTuple):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mltrack.entities import ModelOutput
 from mltrack.format import encode_line
 from mltrack.journal import EventJournal
 from mltrack.store.fold import RunState
@@ -23,6 +24,12 @@ EVENTS = st.one_of(
         {"type": st.just("artifact"), "path": KEYS, "size": st.integers(0, 9), "sha256": st.text(max_size=2)},
         optional={"deleted": st.just(True)},
     ),
+    st.fixed_dictionaries(
+        {"type": st.just("dataset"), "name": KEYS, "digest": KEYS, "source_type": st.just("local"), "source": KEYS},
+        optional={"schema": st.none() | KEYS, "profile": st.none() | KEYS, "tags": st.dictionaries(KEYS, KEYS)},
+    ),
+    st.fixed_dictionaries({"type": st.just("model_input"), "model_id": KEYS}),
+    st.fixed_dictionaries({"type": st.just("model_output"), "model_id": KEYS, "step": st.integers(0, 9)}),
     st.fixed_dictionaries(
         {"type": st.sampled_from(["end", "status"]), "status": st.sampled_from(["FINISHED", "FAILED", "KILLED"])},
         optional={"end_time": st.integers(0, 1 << 60)},
@@ -62,7 +69,8 @@ def lines_by_writer(script: list[Any]) -> dict[str, list[bytes]]:
 def shown(state: RunState) -> Any:
     writers = {name: (w.role, w.ended, w.events, w.last_time, w.keys) for name, w in state.writers.items()}
     facts = (state.params, state.tags, state.artifacts, state.lost, dict(state.start), state.outcome())
-    return facts, state.last_time, writers, state.info(end_of_points=5)
+    used = (state.datasets, state.model_inputs, state.model_outputs)
+    return facts, used, state.last_time, writers, state.info(end_of_points=5)
 
 
 @given(SCRIPT, st.data())
@@ -108,6 +116,28 @@ def test_the_first_param_stands_and_the_last_tag_does(tmp_path: Path) -> None:
     assert (state.params, state.tags) == ({"p": "early"}, {"t": "late"})
 
 
+def dataset(digest: str, source: str, **more: Any) -> dict[str, Any]:
+    return {"type": "dataset", "name": "d", "digest": digest, "source_type": "local", "source": source, **more}
+
+
+def test_the_first_dataset_of_a_name_and_digest_and_the_first_output_of_a_model_stand(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    for writer, opened, source in (("b" * 16, 10, "early"), ("a" * 16, 20, "late")):
+        models = ({"type": "model_input", "model_id": m} for m in ("m-2", "m-1"))
+        made = {"type": "model_output", "model_id": "m-3", "step": opened}
+        more = {"schema": "{}", "profile": None, "tags": {"mlflow.data.context": source}}
+        events = (dataset("2", source, **more), dataset("1", source), *models, made)
+        write(folder, writer, *events, opened=opened)
+    state = state_of(folder)
+    assert [(d.dataset.digest, d.dataset.source, d.dataset.schema) for d in state.datasets] == [
+        ("2", "early", "{}"),
+        ("1", "early", None),
+    ]
+    assert [d.context for d in state.datasets] == ["early", None]
+    assert state.model_inputs == ["m-2", "m-1"]
+    assert state.model_outputs == [ModelOutput("m-3", 10)]
+
+
 def test_a_writer_that_is_read_late_still_has_its_place_in_time(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
     state = RunState(folder)
@@ -115,12 +145,15 @@ def test_a_writer_that_is_read_late_still_has_its_place_in_time(tmp_path: Path) 
         facts: list[dict[str, Any]] = [{"type": "param", "key": "k", "value": value}]
         facts += [{"type": "tag", "key": "k", "value": value}, {"type": "lifecycle", "stage": value}]
         facts += [{"type": "start", "run_name": value}, {"type": "end", "status": value}]
-        facts += [{"type": "artifact", "path": "k", "size": opened, "sha256": ""}]
+        facts += [{"type": "artifact", "path": "k", "size": opened, "sha256": ""}, dataset("1", value)]
+        facts += [{"type": "model_output", "model_id": "m", "step": opened}]
         write(folder, writer, *facts, CLOSE, opened=opened)
         state.update()
     assert (state.params, state.tags, state.start["run_name"]) == ({"k": "early"}, {"k": "late"}, "early")
     assert (state.outcome()[0], state.info().lifecycle_stage) == ("late", "late")
     assert [artifact.size for artifact in state.artifacts] == [20]
+    assert [d.dataset.source for d in state.datasets] == ["early"]
+    assert [output.step for output in state.model_outputs] == [10]
 
 
 START = {"type": "start", "run_name": "r", "start_time": 1}
@@ -206,10 +239,15 @@ def test_lines_that_lack_what_their_type_needs_are_told_and_passed_over(tmp_path
         {"type": "artifact", "path": "a"},
         {"type": "end"},
         {"type": "lost", "points": "some"},
+        {"type": "dataset", "name": "d", "digest": "1"},
+        dataset("2", "s", tags=["a tag"]),
+        {"type": "model_input"},
+        {"type": "model_output", "model_id": "m", "step": "last"},
     ]
     write(folder, "a" * 16, START, *odd, {"type": "tag", "key": "t", "value": "y"})
     state = state_of(folder)
     assert state.tags == {"t": "y"}
+    assert (state.datasets, state.model_inputs, state.model_outputs) == ([], [], [])
     assert len(state.damage) == len(odd)
     assert all("event" in str(error) for error in state.damage)
 

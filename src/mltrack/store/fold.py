@@ -14,7 +14,10 @@ from mltrack.entities import (
     DEFAULT_EXPERIMENT_ID,
     DEFAULT_EXPERIMENT_NAME,
     Artifact,
+    Dataset,
+    DatasetInput,
     Event,
+    ModelOutput,
     Position,
     RunInfo,
     WriterInfo,
@@ -68,6 +71,9 @@ class RunState:
         self._params: dict[str, tuple[tuple[int, str, int], str]] = {}
         self._tags: dict[str, tuple[tuple[int, str, int], str | None]] = {}
         self._artifacts: dict[str, tuple[tuple[int, str, int], Artifact | None]] = {}
+        self._datasets: dict[tuple[str, str], tuple[tuple[int, str, int], DatasetInput]] = {}
+        self._model_inputs: dict[str, tuple[int, str, int]] = {}
+        self._model_outputs: dict[str, tuple[tuple[int, str, int], ModelOutput]] = {}
         self._stage: tuple[tuple[int, str, int], str] = ((0, "", 0), ACTIVE)
         self._ending: tuple[tuple[int, str, int], str, str, int | None] = ((0, "", 0), "", "", None)
 
@@ -173,6 +179,18 @@ class RunState:
                 if path not in self._artifacts or order > self._artifacts[path][0]:
                     gone = fields.get("deleted", False)
                     self._artifacts[path] = (order, None if gone else _artifact(event))
+            case "dataset":
+                key = (str(fields["name"]), str(fields["digest"]))
+                if key not in self._datasets or order < self._datasets[key][0]:
+                    self._datasets[key] = (order, _dataset_input(fields))
+            case "model_input":
+                model_id = str(fields["model_id"])
+                self._model_inputs[model_id] = min(order, self._model_inputs.get(model_id, order))
+            case "model_output":
+                output = ModelOutput(str(fields["model_id"]), int(fields.get("step", 0)))
+                made = self._model_outputs.get(output.model_id)
+                if made is None or order < made[0]:
+                    self._model_outputs[output.model_id] = (order, output)
             case "end" | "status":
                 if order > self._ending[0]:
                     self._ending = (order, event.type, fields["status"], fields.get("end_time"))
@@ -203,6 +221,21 @@ class RunState:
     def artifacts(self) -> list[Artifact]:
         """Artifacts in order of path."""
         return sorted((a for _, a in self._artifacts.values() if a is not None), key=lambda artifact: artifact.path)
+
+    @property
+    def datasets(self) -> list[DatasetInput]:
+        """The datasets it used, in the order they were logged."""
+        return [used for _, used in sorted(self._datasets.values(), key=lambda held: held[0])]
+
+    @property
+    def model_inputs(self) -> list[str]:
+        """The ids of the logged models it used, in the order they were logged."""
+        return sorted(self._model_inputs, key=lambda model_id: self._model_inputs[model_id])
+
+    @property
+    def model_outputs(self) -> list[ModelOutput]:
+        """The logged models it made, in the order they were logged."""
+        return [made for _, made in sorted(self._model_outputs.values(), key=lambda held: held[0])]
 
     @property
     def live(self) -> bool:
@@ -256,6 +289,20 @@ def _artifact(event: Event) -> Artifact:
     fields = event.fields
     logged, remote = int(fields.get("logged", event.time)), str(fields.get("remote", ""))
     return Artifact(fields["path"], fields["size"], fields["sha256"], logged, remote)
+
+
+def _dataset_input(fields: Mapping[str, Any]) -> DatasetInput:
+    schema, profile = fields.get("schema"), fields.get("profile")
+    dataset = Dataset(
+        str(fields["name"]),
+        str(fields["digest"]),
+        str(fields["source_type"]),
+        str(fields["source"]),
+        None if schema is None else str(schema),
+        None if profile is None else str(profile),
+    )
+    tags = dict(fields.get("tags") or {})
+    return DatasetInput(dataset, {str(key): str(value) for key, value in tags.items()})
 
 
 def _set_at(keys: list[str], number: int, key: str) -> None:

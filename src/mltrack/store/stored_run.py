@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mltrack.entities import Artifact, Event, MetricSummary, RunData, RunHead, RunInfo, WriterInfo
+from mltrack.entities import (
+    Artifact,
+    DatasetInput,
+    Event,
+    MetricSummary,
+    ModelOutput,
+    RunData,
+    RunHead,
+    RunInfo,
+    WriterInfo,
+)
 from mltrack.errors import CorruptionError, NotFoundError
 from mltrack.fs import safe_join
 from mltrack.store.fold import RunState, WriterState
@@ -87,6 +97,21 @@ class StoredRun:
     def artifacts(self) -> list[Artifact]:
         """Its files, in order of path."""
         return self.state.artifacts
+
+    @property
+    def datasets(self) -> list[DatasetInput]:
+        """The datasets it used, in the order they were logged."""
+        return self.state.datasets
+
+    @property
+    def model_inputs(self) -> list[str]:
+        """The ids of the logged models it used, in the order they were logged."""
+        return self.state.model_inputs
+
+    @property
+    def model_outputs(self) -> list[ModelOutput]:
+        """The logged models it made, in the order they were logged."""
+        return self.state.model_outputs
 
     @property
     def data(self) -> RunData:

@@ -1,0 +1,68 @@
+"""The events for what goes into a run and comes out of it: datasets, and logged models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mltrack.entities import DATASET_CONTEXT, Dataset
+from mltrack.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["as_dataset", "dataset_event", "input_tags", "model_input_event", "model_output_event"]
+
+
+def as_dataset(value: Any) -> Dataset:
+    """A dataset of ours from ours, from one of ``mlflow.data``, or from MLflow's entity. MLflow is not imported for it.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    entity = value._to_mlflow_entity() if hasattr(value, "_to_mlflow_entity") else value
+    needed: list[Any] = [getattr(entity, name, None) for name in ("name", "digest", "source_type", "source")]
+    known: list[Any] = [getattr(entity, name, None) for name in ("schema", "profile")]
+    if not all(isinstance(text, str) for text in (*needed, *(text for text in known if text is not None))):
+        raise UsageError(
+            f"a {type(value).__name__} is no dataset",
+            hint="give one of mlflow.data, or mltrack.Dataset(name, digest, source_type, source)",
+        )
+    return Dataset(*needed, *known)
+
+
+def input_tags(context: str | None, tags: Mapping[str, Any] | None) -> dict[str, str]:
+    """The tags of a dataset's use; ``context`` is one of them.
+
+    Raises:
+        UsageError: the context is no text.
+    """
+    text = {str(key): str(value) for key, value in (tags or {}).items()}
+    if context is None:
+        return text
+    if not isinstance(context, str):
+        raise UsageError(f"context {context!r} is no text", hint="say what the dataset is for: context='training'")
+    return text | {DATASET_CONTEXT: context}
+
+
+def dataset_event(dataset: Dataset, tags: Mapping[str, str]) -> dict[str, Any]:
+    """The event that a run used a dataset; of one name and digest the first in a run stands."""
+    return {
+        "type": "dataset",
+        "name": dataset.name,
+        "digest": dataset.digest,
+        "source_type": dataset.source_type,
+        "source": dataset.source,
+        "schema": dataset.schema,
+        "profile": dataset.profile,
+        "tags": dict(tags),
+    }
+
+
+def model_input_event(model_id: str) -> dict[str, Any]:
+    """The event that a run used a logged model."""
+    return {"type": "model_input", "model_id": model_id}
+
+
+def model_output_event(model_id: str, step: int = 0) -> dict[str, Any]:
+    """The event that a run made a logged model at ``step``; of one model the first in a run stands."""
+    return {"type": "model_output", "model_id": model_id, "step": step}
