@@ -18,7 +18,7 @@ from mltrack.store.edit import release_artifacts, remove_run
 from mltrack.store.fold import RunState
 from mltrack.store.layout import RunFolder
 from mltrack_sync.ledger import LedgerState, RunEntry
-from mltrack_sync.passes import JOBS, ledger_path
+from mltrack_sync.passes import JOBS, ledger_path, sync_lock
 from mltrack_sync.remotes import Remotes
 from mltrack_sync.selection import Selection
 from mltrack_sync.verify import verify
@@ -153,10 +153,18 @@ def carry_out(
 
     Raises:
         UsageError: the plan is too old.
+        BusyError: a sync with that remote is running, or another gc; nothing was removed.
         StoreError: something can't be removed.
     """
     if not 0 <= clock() - plan.made_at <= PLAN_AGE_MAX_S:
         raise UsageError("the comparison with the remote is too old to go by", hint="run mltrack gc again")
+    with sync_lock(store.layout.remote(plan.remote), plan.remote, "mltrack gc"):
+        return _remove(store, plan, on_freed, fs)
+
+
+def _remove(
+    store: Store, plan: GcPlan, on_freed: Callable[[Freeable], None], fs: FileSystem
+) -> tuple[list[Freeable], list[Kept]]:
     freed: list[Freeable] = []
     kept: list[Kept] = []
     for each in plan.free:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import threading
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mltrack.errors import UsageError
+from mltrack_sync.errors import PushStopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Pace", "parse_rate"]
+__all__ = ["Pace", "interruptible", "parse_rate"]
 
 PIECE_BYTES = 16 << 10
 BURST_S = 0.25
@@ -20,6 +22,15 @@ BURST_S = 0.25
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmMgG]?)(?:i?[bB])?(?:/s)?")
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """How many bytes were free to go, and when."""
+
+    free: float
+    at: float
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Pace:
@@ -35,18 +46,23 @@ class Pace:
         self.bytes_per_s = bytes_per_s
         self._clock = clock
         self._sleep = sleep
-        self._lock = threading.Lock()
-        self._free = bytes_per_s * BURST_S
-        self._at = clock()
+        self._bucket = _Bucket(bytes_per_s * BURST_S, clock())
+
+    def until(self, stop: threading.Event) -> Pace:
+        """This same cap, shared, for work that ends when ``stop`` is set: its waits then end with PushStopped."""
+        shared = Pace(self.bytes_per_s, clock=self._clock, sleep=interruptible(self._sleep, stop))
+        shared._bucket = self._bucket
+        return shared
 
     def take(self, count: int) -> None:
         """Return when ``count`` bytes more may go."""
-        with self._lock:
+        bucket = self._bucket
+        with bucket.lock:
             now = self._clock()
-            filled = self._free + max(0.0, now - self._at) * self.bytes_per_s
-            self._free = min(filled, self.bytes_per_s * BURST_S) - count
-            self._at = now
-            debt = -self._free
+            filled = bucket.free + max(0.0, now - bucket.at) * self.bytes_per_s
+            bucket.free = min(filled, self.bytes_per_s * BURST_S) - count
+            bucket.at = now
+            debt = -bucket.free
         if debt > 0:
             self._sleep(debt / self.bytes_per_s)
 
@@ -57,6 +73,20 @@ class Pace:
                 piece = whole[at : at + PIECE_BYTES]
                 self.take(len(piece))
                 yield piece
+
+
+def interruptible(sleep: Callable[[float], None], stop: threading.Event) -> Callable[[float], None]:
+    """A sleep that ends as soon as ``stop`` is set, with PushStopped; a sleep of a test's own is called as it is."""
+
+    def pause(seconds: float) -> None:
+        if sleep is time.sleep:
+            stop.wait(seconds)
+        else:
+            sleep(seconds)
+        if stop.is_set():
+            raise PushStopped
+
+    return pause
 
 
 def parse_rate(text: str) -> float:

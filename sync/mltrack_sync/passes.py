@@ -26,6 +26,7 @@ from mltrack_sync.errors import (
 from mltrack_sync.forecast import foresee
 from mltrack_sync.identity import Identities
 from mltrack_sync.ledger import Ledger, LedgerState, RunEntry
+from mltrack_sync.pace import interruptible
 from mltrack_sync.plan import Refusal
 from mltrack_sync.progress import NoProgress, Progress
 from mltrack_sync.registry_push import ModelTodo, RegistryPush, registry_todo
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from mltrack_sync.pace import Pace
     from mltrack_sync.remotes import Remote
 
-__all__ = ["ledger_path", "pending", "push"]
+__all__ = ["ledger_path", "pending", "push", "sync_lock"]
 
 JOBS = 4
 TROUBLED_RUNS_MAX = 3
@@ -91,7 +92,7 @@ def push(
         todo = models(state, retry=retry_rejected)
         report = replace(report, models=sum(m.is_new for m in todo), model_versions=sum(m.new_versions for m in todo))
         return replace(report, seconds=time.monotonic() - started)
-    with _lock(path.parent, remote), contextlib.closing(_open_ledger(path, remote)) as ledger:
+    with sync_lock(path.parent, remote.name), contextlib.closing(_open_ledger(path, remote)) as ledger:
         try:
             report = _pass(
                 store,
@@ -142,20 +143,22 @@ def _open_ledger(path: Path, remote: Remote) -> Ledger:
 
 
 @contextlib.contextmanager
-def _lock(folder: Path, remote: Remote) -> Iterator[None]:
-    """One syncer at a time for a store and a remote; the other is told who it is."""
+def sync_lock(folder: Path, name: str, what: str = "mltrack sync") -> Iterator[None]:
+    """Hold the lock of the remote ``name``, whose folder this is, for ``what``.
+
+    Raises:
+        BusyError: another process holds it; the words say which, and for what.
+        LedgerError: the folder can't be written.
+    """
     holder = folder / "holder.json"
     with contextlib.ExitStack() as held:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(file_lock(folder / "lock", timeout_s=0))
-            who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+            who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "what": what}
             holder.write_text(json.dumps(who), encoding="utf-8")
         except BusyError:
-            raise BusyError(
-                f"another mltrack sync to {remote.name!r} is running{_holder(holder)}",
-                hint="wait for it to end, or stop it",
-            ) from None
+            raise BusyError(_in_the_way(holder, name), hint="wait for it to end, or stop it") from None
         except OSError as error:
             raise LedgerError(f"{folder} can't be written: {error.strerror}", hint="check its permissions") from error
         try:
@@ -165,12 +168,13 @@ def _lock(folder: Path, remote: Remote) -> Iterator[None]:
                 holder.unlink()
 
 
-def _holder(path: Path) -> str:
+def _in_the_way(holder: Path, name: str) -> str:
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        return f" (process {fields['pid']} on {fields['host']})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        fields = json.loads(holder.read_text(encoding="utf-8"))
+        what = fields.get("what", "mltrack sync")
+        return f"another {what} to {name!r} is running (process {fields['pid']} on {fields['host']})"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return f"another mltrack sync to {name!r} is running"
 
 
 # --- the pass ----------------------------------------------------------------------------------------------------
@@ -196,7 +200,8 @@ def _pass(
     if not todo and not models(ledger.state, retry=retry_rejected):
         return replace(report, rejected=_rejected(ledger.state, chosen))
     workspace = remote.workspace()
-    policy = replace(policy, sleep=_interruptible(policy.sleep, stop))
+    policy = replace(policy, sleep=interruptible(policy.sleep, stop))
+    pace = pace.until(stop) if pace is not None else None
     connections = jobs + FILES_AT_ONCE
     try:
         transport = Transport(workspace, policy=policy, connections_max=connections, http=http, pace=pace)
@@ -248,18 +253,6 @@ def _push_registry(session: Session, todo: list[ModelTodo]) -> None:
         return
     except (RemoteError, LedgerError) as error:
         session.fail(error)
-
-
-def _interruptible(sleep: Callable[[float], None], stop: threading.Event) -> Callable[[float], None]:
-    def pause(seconds: float) -> None:
-        if sleep is time.sleep:
-            stop.wait(seconds)
-        else:
-            sleep(seconds)
-        if stop.is_set():
-            raise PushStopped
-
-    return pause
 
 
 def _points_to_send(state: LedgerState, heads: Mapping[str, RunHead], todo: list[str]) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from faulty_proxy import FaultyProxy
 from mlflow_server import MlflowServer
+from syncing import Syncers
 
 import mltrack
 from mltrack.reading import Store
@@ -76,3 +77,12 @@ def waits() -> list[float]:
 def hasty(waits: list[float]) -> RetryPolicy:
     """The usual policy, that does not really wait."""
     return RetryPolicy(sleep=waits.append)
+
+
+@pytest.fixture
+def syncers() -> Iterator[Syncers]:
+    syncers = Syncers()
+    try:
+        yield syncers
+    finally:
+        syncers.close()

@@ -83,14 +83,20 @@ class FaultyProxy:
         """How many requests went to paths that end so."""
         return sum(seen.path.endswith(end) for seen in self.seen)
 
+    def wait_begun(self) -> None:
+        """Return when a request is in hand."""
+        with self._idle:
+            self._idle.wait_for(lambda: self._in_hand > 0)
+
     def wait_idle(self) -> None:
         """Return when no request is in hand any more."""
         with self._idle:
             self._idle.wait_for(lambda: self._in_hand == 0)
 
     def handle(self, handler: BaseHTTPRequestHandler, address: tuple[str, int]) -> None:
-        with self._lock:
+        with self._idle:
             self._in_hand += 1
+            self._idle.notify_all()
         try:
             self._handle(handler, address)
         except (BrokenPipeError, ConnectionResetError):
@@ -101,7 +107,11 @@ class FaultyProxy:
                 self._idle.notify_all()
 
     def _handle(self, handler: BaseHTTPRequestHandler, address: tuple[str, int]) -> None:
-        body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        size = int(handler.headers.get("Content-Length") or 0)
+        body = handler.rfile.read(size)
+        if len(body) < size:  # the client died; the server would wait for the rest
+            handler.close_connection = True
+            return
         path = handler.path.partition("?")[0]
         with self._lock:
             number = self._numbers[path] = self._numbers.get(path, 0) + 1

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
+import socket
 import threading
-from pathlib import Path
 
 import pytest
 from both_sides import assert_equal
 from faulty_proxy import Fault, FaultyProxy, LoseAnswer, Seen
 from mlflow_server import MlflowServer
+from syncing import Syncers
 
 import mltrack
 from mltrack.reading import Store
 from mltrack_sync import Remote, push
-
-SYNCING = str(Path(__file__).with_name("syncing.py"))
 
 
 def record(runs: int, points: int) -> None:
@@ -51,18 +47,18 @@ class Moment:
         return LoseAnswer()
 
 
-def killed_at_requests(store: Store, remote: Remote, proxy: FaultyProxy, moments: list[tuple[int, bool]]) -> int:
+def killed_at_requests(
+    syncers: Syncers, store: Store, remote: Remote, proxy: FaultyProxy, moments: list[tuple[int, bool]]
+) -> int:
     """Start a syncer for each moment and kill it when that many requests came; returns how many were killed."""
     killed = 0
     for count, answered in moments:
         moment = Moment(proxy, count, answered=answered)
         proxy.fault = moment.fault
-        process = subprocess.Popen([sys.executable, SYNCING, str(store.path), remote.name], env=dict(os.environ))
-        while not moment.reached.wait(0.01) and process.poll() is None:
+        syncers.start(store, remote)
+        while not moment.reached.wait(0.01) and not syncers.ended.is_set():
             pass
-        killed += process.poll() is None
-        process.kill()
-        process.wait()
+        killed += syncers.kill()
         moment.gone.set()
         proxy.wait_idle()
     proxy.fault = lambda seen: None
@@ -70,12 +66,12 @@ def killed_at_requests(store: Store, remote: Remote, proxy: FaultyProxy, moments
 
 
 def test_a_syncer_killed_at_random_requests_and_resumed_sends_each_point_once(
-    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
+    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, syncers: Syncers
 ) -> None:
     record(2, 3000)
     chance = random.Random(1)
     moments = [(chance.randint(1, 9), chance.random() < 0.5) for _ in range(7)]
-    assert killed_at_requests(store, spoiled, proxy, moments) >= 4
+    assert killed_at_requests(syncers, store, spoiled, proxy, moments) >= 4
     push(store, spoiled)
     assert_equal(store, server, experiment)
     assert proxy.points_taken == sum(run.head().points for run in store.runs())
@@ -84,14 +80,22 @@ def test_a_syncer_killed_at_random_requests_and_resumed_sends_each_point_once(
     assert len(proxy.seen) == before
 
 
+def test_a_request_cut_in_its_body_does_not_reach_the_server_nor_keep_the_proxy_busy(proxy: FaultyProxy) -> None:
+    with socket.create_connection(("127.0.0.1", int(proxy.url.rpartition(":")[2]))) as connection:
+        connection.sendall(b"POST /api/2.0/mlflow/runs/log-batch HTTP/1.1\r\nContent-Length: 1000\r\n\r\n{")
+        proxy.wait_begun()
+    proxy.wait_idle()
+    assert proxy.seen == []
+
+
 @pytest.mark.soak
 def test_a_syncer_killed_a_hundred_times_sends_each_point_once(
-    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
+    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, syncers: Syncers
 ) -> None:
     record(6, 20_000)
     chance = random.Random(2)
     moments = [(chance.randint(1, 12), chance.random() < 0.5) for _ in range(100)]
-    assert killed_at_requests(store, spoiled, proxy, moments) > 20
+    assert killed_at_requests(syncers, store, spoiled, proxy, moments) > 20
     push(store, spoiled)
     assert_equal(store, server, experiment)
     assert proxy.points_taken == sum(run.head().points for run in store.runs())

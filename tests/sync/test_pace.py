@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from mltrack.errors import UsageError
+from mltrack_sync.errors import PushStopped
 from mltrack_sync.pace import Pace, parse_rate
 
 
@@ -44,6 +47,31 @@ def test_a_clock_that_goes_back_holds_nobody_up() -> None:
     clock.now -= 50
     pace.take(100)
     assert clock.now == pytest.approx(50.1)
+
+
+def test_a_stop_ends_a_wait_at_once() -> None:
+    stop = threading.Event()
+    waiting: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            Pace(1).until(stop).take(10**9)  # thirty years
+        except PushStopped as error:
+            waiting.append(error)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    stop.set()
+    thread.join(30)
+    assert len(waiting) == 1
+
+
+def test_work_that_may_be_stopped_shares_the_cap() -> None:
+    clock = Clock()
+    pace = Pace(1000, clock=clock, sleep=clock.sleep)
+    pace.until(threading.Event()).take(250)
+    pace.take(1000)
+    assert clock.now == 101
 
 
 @pytest.mark.parametrize(("text", "rate"), [("2M", 2e6), ("500k", 5e5), ("1.5MB/s", 1.5e6), ("7", 7), ("1 G", 1e9)])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from faulty_proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
 from mlflow_server import MlflowServer
+from syncing import Syncers
 from test_kill import killed_at_requests
 
 import mltrack
@@ -220,13 +221,19 @@ def test_any_request_may_be_lost(
 
 
 def test_a_syncer_killed_among_models_makes_each_version_once(
-    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, model: str
+    store: Store,
+    server: MlflowServer,
+    proxy: FaultyProxy,
+    spoiled: Remote,
+    experiment: str,
+    model: str,
+    syncers: Syncers,
 ) -> None:
     register(model, versions=3)
     store.registry.set_alias(model, "champion", 2)
     push(store, spoiled, selection=Selection(experiments=(experiment,), filter="attributes.run_name = 'run 0'"))
     moments = [(9, False), (7, True), (4, False), (5, True)]
-    assert killed_at_requests(store, spoiled, proxy, moments) >= 2
+    assert killed_at_requests(syncers, store, spoiled, proxy, moments) >= 2
     push(store, spoiled)
     assert_registered_once(store, server, experiment, model)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,12 +16,13 @@ from faulty_proxy import Cut, Fault, FaultyProxy, Seen
 from mlflow_server import MlflowServer
 
 import mltrack
-from mltrack.errors import RemoteError
+from mltrack.errors import BusyError, RemoteError
 from mltrack.reading import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.errors import LedgerError, RemoteUnavailableError
+from mltrack_sync.gc import Freeable, carry_out, plan_gc
 from mltrack_sync.pace import Pace
-from mltrack_sync.passes import ledger_path
+from mltrack_sync.passes import ledger_path, sync_lock
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.status import status_of
 from mltrack_sync.verify import verify
@@ -78,6 +80,7 @@ def test_a_ledger_cut_anywhere_leads_to_no_second_of_anything(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(900)
 def test_a_ledger_cut_at_every_byte_leads_to_no_second_of_anything(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
@@ -85,7 +88,11 @@ def test_a_ledger_cut_at_every_byte_leads_to_no_second_of_anything(
     push(store, remote)
     data = ledger_path(store, remote).read_bytes()
     for end in range(len(data)):
-        survive(store, server, remote, experiment, data[:end])
+        ledger_path(store, remote).write_bytes(data[:end])
+        push(store, remote)
+        assert_equal(store, server, experiment)
+        assert push(store, remote).requests == 0
+    assert verify(store, remote).differences == ()
 
 
 def test_a_network_that_goes_away_for_a_while_costs_only_time(
@@ -214,5 +221,48 @@ def test_a_file_changed_while_it_is_sent_is_not_taken_for_sent(
     assert report.artifacts == 0
     assert "big.txt" in report.problems[0]
     path.write_text("a" * 3_000_000)
+    assert push(store, remote).artifacts == 1
+    assert_settled(store, server, remote, experiment)
+
+
+def test_gc_and_sync_keep_out_of_each_others_way_and_say_who_is_at_work(
+    store: Store, server: MlflowServer, remote: Remote
+) -> None:
+    run_id = record(5)
+    push(store, remote)
+    plan = plan_gc(store, remote)
+    folder = store.layout.remote(remote.name)
+    with sync_lock(folder, remote.name), pytest.raises(BusyError, match=f"mltrack sync.*process {os.getpid()} on"):
+        carry_out(store, plan)
+    assert store.run_ids() == [run_id]
+    caught: list[str] = []
+
+    def sync(freed: Freeable) -> None:
+        with pytest.raises(BusyError) as busy:
+            push(store, remote)
+        caught.append(str(busy.value))
+
+    carry_out(store, plan, on_freed=sync)
+    assert f"mltrack gc to 'there' is running (process {os.getpid()} on" in caught[0]
+    assert push(store, remote).complete
+
+
+def test_a_stop_ends_the_wait_for_a_rate_in_the_middle_of_a_file(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    with mltrack.start_run():
+        mltrack.log_text("a" * 1_000_000, "big.txt")
+    stop = threading.Event()
+    pieces = 0
+
+    def clock() -> float:
+        nonlocal pieces
+        pieces += 1
+        if pieces == 20:
+            stop.set()
+        return 0.0
+
+    report = push(store, remote, pace=Pace(1_000_000, clock=clock), stop=stop)
+    assert (report.artifacts, pieces) == (0, 20)
     assert push(store, remote).artifacts == 1
     assert_settled(store, server, remote, experiment)
