@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mltrack import fluent
+from mltrack.entities import Dataset
 from mltrack.errors import StoreError, UsageError
 from mltrack.export import export_folder, export_points
 from mltrack.fs import FileSystem
@@ -29,6 +30,7 @@ def store(tmp_path: Path) -> Store:
             run.log_param("lr", 0.1)
             run.log_series("loss/ü", VALUES, steps=[0, 1, 2, 3, -4, 5])
             run.log_text("x", "a/b.txt")
+            run.log_input(Dataset("größe, \n", "1", "local", "{}", profile="{}"), "training", {"fold": 1})
     fluent.set_store(None)
     return Store.open(tmp_path / "store")
 
@@ -37,7 +39,7 @@ def runs(store: Store) -> list[StoredRun]:
     return list(store.runs())
 
 
-def test_a_folder_of_parquet_holds_every_point_param_tag_and_artifact(store: Store, tmp_path: Path) -> None:
+def test_a_folder_of_parquet_holds_every_point_param_tag_dataset_and_artifact(store: Store, tmp_path: Path) -> None:
     report = export_folder(runs(store), tmp_path / "out")
     tables = {path.stem: pq.read_table(path) for path in report.files}
     assert (report.runs, report.points) == (2, 12)
@@ -46,6 +48,11 @@ def test_a_folder_of_parquet_holds_every_point_param_tag_and_artifact(store: Sto
     assert sorted(tables["runs"]["run_id"].to_pylist()) == store.run_ids()
     assert tables["runs"]["points"].to_pylist() == [6, 6]
     assert tables["params"]["value"].to_pylist() == ["0.1", "0.1"]
+    datasets = tables["datasets"].to_pylist()
+    assert [(d["name"], d["digest"], d["context"], d["schema"], d["profile"]) for d in datasets] == [
+        ("größe, \n", "1", "training", None, "{}")
+    ] * 2
+    assert json.loads(datasets[0]["tags"]) == {"fold": "1", "mlflow.data.context": "training"}
     assert tables["artifacts"]["path"].to_pylist() == ["a/b.txt", "a/b.txt"]
     assert "mlflow.runName" in tables["tags"]["key"].to_pylist()
 

@@ -33,6 +33,7 @@ def test_logging_without_a_run_starts_one(store: Path) -> None:
     mltrack.set_tag("t", 1)
     mltrack.set_tags({"u": 2})
     mltrack.delete_tag("u")
+    mltrack.log_input(mltrack.Dataset("d", "1", "local", "{}"), context="training")
     mltrack.log_text("x", "a.txt")
     mltrack.log_dict({}, "d.json")
     mltrack.flush()
@@ -43,6 +44,7 @@ def test_logging_without_a_run_starts_one(store: Path) -> None:
     found = mltrack.get_run(run.run_id)
     assert found.metrics("a").column("step").to_pylist() == [1, 2, 3, 4, 5]
     assert found.params == {"p": "1", "q": "2"}
+    assert [(used.dataset.name, used.context) for used in found.datasets] == [("d", "training")]
     assert found.tags["t"] == "1"
     assert found.info.status == "FINISHED"
 

@@ -94,6 +94,45 @@ def test_a_param_can_not_change_and_a_tag_can(run: mltrack.Run) -> None:
     assert {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")} == {"t": "2"}
 
 
+def test_datasets_are_kept_in_order_with_their_context_and_tags(run: mltrack.Run) -> None:
+    train = mltrack.Dataset("größe", "1", "http", '{"url": "https://x/y"}', schema="{}", profile='{"rows": 5}')
+    test = mltrack.Dataset("größe", "2", "local", '{"uri": "y"}')
+    run.log_input(train, "training", {"fold": 3})
+    run.log_input(test)
+    run.log_input(train, "again")
+    assert run.stored().datasets == [
+        mltrack.DatasetInput(train, {"fold": "3", "mlflow.data.context": "training"}),
+        mltrack.DatasetInput(test),
+    ]
+    assert [used.context for used in run.stored().datasets] == ["training", None]
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_a_dataset_of_mlflow_is_kept_as_mlflow_would(run: mltrack.Run) -> None:
+    numpy_dataset = pytest.importorskip("mlflow.data.numpy_dataset")
+    dataset = numpy_dataset.from_numpy(np.zeros((2, 3)), source="https://x/y.npy", name="zeros")
+    run.log_input(dataset, context="test")
+    run.log_input(dataset._to_mlflow_entity(), context="the same")
+    [used] = run.stored().datasets
+    theirs = dataset._to_mlflow_entity()
+    for name in ("name", "digest", "source_type", "source", "schema", "profile"):
+        assert getattr(used.dataset, name) == getattr(theirs, name)
+    assert used.dataset.schema and used.dataset.profile
+    assert used.context == "test"
+
+
+def test_what_is_no_dataset_is_refused_and_nothing_is_stored(run: mltrack.Run) -> None:
+    wrong: list[Any] = [None, "data.csv", np.zeros(3), mltrack.Dataset("d", "1", "local", {"a": 1})]  # type: ignore[arg-type]
+    for value in wrong:
+        with pytest.raises(UsageError, match="is no dataset") as error:
+            run.log_input(value)
+        assert error.value.hint
+    context: Any = 5
+    with pytest.raises(UsageError, match="context 5"):
+        run.log_input(mltrack.Dataset("d", "1", "local", "{}"), context)
+    assert run.stored().datasets == []
+
+
 def test_an_ended_run_takes_nothing_more(run: mltrack.Run) -> None:
     run.log_metric("a", 1.0)
     run.end()
@@ -106,6 +145,7 @@ def test_an_ended_run_takes_nothing_more(run: mltrack.Run) -> None:
         lambda: run.log_param("p", 1),
         lambda: run.set_tag("t", 1),
         lambda: run.delete_tag("t"),
+        lambda: run.log_input(mltrack.Dataset("d", "1", "local", "{}")),
     ):
         with pytest.raises(RunStateError, match="has ended"):
             call()

@@ -10,6 +10,8 @@ __all__ = [
     "Artifact",
     "BusyError",
     "CorruptionError",
+    "Dataset",
+    "DatasetInput",
     "Event",
     "Experiment",
     "FilterError",
@@ -51,6 +53,7 @@ __all__ = [
     "log_dict",
     "log_figure",
     "log_image",
+    "log_input",
     "log_metric",
     "log_metrics",
     "log_param",
@@ -75,12 +78,14 @@ _WHERE = {
         "BusyError CorruptionError FilterError InvalidMetricError InvalidPathError MltrackError NotFoundError "
         "ParamConflictError RemoteError RunStateError StoreError StoreVersionError UsageError"
     ),
-    "entities": "Artifact Event Experiment MetricSummary ModelVersion RegisteredModel RunData RunInfo",
+    "entities": (
+        "Artifact Dataset DatasetInput Event Experiment MetricSummary ModelVersion RegisteredModel RunData RunInfo"
+    ),
     "fluent": (
         "active_run create_experiment delete_experiment delete_run delete_tag end_run flush get_artifact_uri "
         "get_experiment get_experiment_by_name get_run get_store last_active_run log log_artifact log_artifacts "
-        "log_dict log_figure log_image log_metric log_metrics log_param log_params log_series log_table log_text "
-        "register_model search_runs set_experiment set_experiment_tag set_store set_tag set_tags start_run"
+        "log_dict log_figure log_image log_input log_metric log_metrics log_param log_params log_series log_table "
+        "log_text register_model search_runs set_experiment set_experiment_tag set_store set_tag set_tags start_run"
     ),
     "reading": "Store",
     "run": "Run",
@@ -93,6 +98,8 @@ _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names
 if TYPE_CHECKING:
     from mltrack.entities import (
         Artifact,
+        Dataset,
+        DatasetInput,
         Event,
         Experiment,
         MetricSummary,
@@ -136,6 +143,7 @@ if TYPE_CHECKING:
         log_dict,
         log_figure,
         log_image,
+        log_input,
         log_metric,
         log_metrics,
         log_param,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import IO
 
+    from mltrack.entities import DatasetInput
     from mltrack.errors import CorruptionError
     from mltrack.store.stored_run import StoredRun
 
@@ -42,6 +43,12 @@ SCHEMAS = {
     ),
     "params": pa.schema([("run_id", _TEXT), ("key", _TEXT), ("value", _TEXT)]),
     "tags": pa.schema([("run_id", _TEXT), ("key", _TEXT), ("value", _TEXT)]),
+    "datasets": pa.schema(
+        [
+            (name, _TEXT)
+            for name in ("run_id", "name", "digest", "context", "source_type", "source", "schema", "profile", "tags")
+        ]
+    ),
     "artifacts": pa.schema([("run_id", _TEXT), ("path", _TEXT), ("size", pa.int64()), ("sha256", _TEXT)]),
     "metrics": pa.schema(
         [
@@ -53,7 +60,10 @@ SCHEMAS = {
         ]
     ),
 }
-"""The columns of each file of a folder export; ``metrics`` is also what a points export holds."""
+"""The columns of each file of a folder export; ``metrics`` is also what a points export holds.
+
+The tags of a dataset's use are a JSON object, as text.
+"""
 
 
 @dataclass(slots=True)
@@ -124,7 +134,7 @@ def _writer(sink: IO[bytes], form: str, schema: pa.Schema) -> closing[_Writer]:
 def export_folder(
     runs: Iterable[StoredRun], folder: Path, form: str = "parquet", *, force: bool = False, fs: FileSystem = LOCAL
 ) -> ExportReport:
-    """Write ``runs, params, tags, artifacts, metrics`` into ``folder``, each as one file; all appear, or none does.
+    """Write the tables of SCHEMAS into ``folder``, each as one file; all appear, or none does.
 
     Raises:
         UsageError: an unknown format, or a file is there already (unless ``force``).
@@ -225,6 +235,7 @@ def _write_run(run: StoredRun, writers: dict[str, _Writer], report: ExportReport
         "runs": [[{**facts, "points": report.points - before}[name] for name in SCHEMAS["runs"].names]],
         "params": [(run.run_id, key, value) for key, value in sorted(run.params.items())],
         "tags": [(run.run_id, key, value) for key, value in sorted(run.tags.items())],
+        "datasets": [(run.run_id, *_dataset_row(used)) for used in run.datasets],
         "artifacts": [(run.run_id, a.path, a.size, a.sha256) for a in run.artifacts],
     }
     for name, found in rows.items():
@@ -234,6 +245,11 @@ def _write_run(run: StoredRun, writers: dict[str, _Writer], report: ExportReport
                 for column, kind in zip(zip(*found, strict=True), SCHEMAS[name].types, strict=True)
             ]
             writers[name].write_table(pa.Table.from_arrays(columns, schema=SCHEMAS[name]))
+
+
+def _dataset_row(used: DatasetInput) -> tuple[str | None, ...]:
+    of, tags = used.dataset, json.dumps(dict(used.tags), ensure_ascii=False)
+    return (of.name, of.digest, used.context, of.source_type, of.source, of.schema, of.profile, tags)
 
 
 def _clean(column: Sequence[Any]) -> list[Any]:

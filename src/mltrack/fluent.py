@@ -37,6 +37,7 @@ _store_path: str | os.PathLike[str] | None = None
 _experiment: Experiment | None = None
 _last_run: Run | None = None
 _exiting = False
+_given_run_taken = False
 
 
 # --- where ---
@@ -149,8 +150,8 @@ def start_run(
     """Start a run and make it active in this thread, or go on with one.
 
     Args:
-        run_id: go on with this run: any number of processes may record into it at once. Without it, ``$MLTRACK_RUN_ID``
-            where that is set, else a new run.
+        run_id: go on with this run: any number of processes may record into it at once. Without it, the first time in
+            a process, ``$MLTRACK_RUN_ID`` where that is set; else a new run.
         experiment_id: where a new run belongs; without it, what set_experiment said, ``$MLTRACK_EXPERIMENT_NAME``, or
             the default experiment.
         run_name: its name; two words and a number when not given.
@@ -174,7 +175,7 @@ def start_run(
         )
     layout = _layout()
     syncer = wish_for(layout, sync)
-    given = run_id or (os.environ.get(RUN_ID_VARIABLE) if not stack else None)
+    given = run_id or (_given_run() if not stack else None)
     text = {key: str(value) for key, value in (tags or {}).items()}
     if description is not None:
         text["mlflow.note.content"] = description
@@ -191,6 +192,16 @@ def start_run(
     if syncer is not None:
         ask(layout, syncer)
     return run
+
+
+def _given_run() -> str | None:
+    """The run this process was launched for; once, as in MLflow: what it starts after that one is a run of its own."""
+    global _given_run_taken
+    if _given_run_taken:
+        return None
+    given = os.environ.get(RUN_ID_VARIABLE) or None
+    _given_run_taken = given is not None
+    return given
 
 
 def _create(layout: Layout, experiment: Experiment, tags: dict[str, str]) -> Run:
@@ -389,6 +400,11 @@ def set_tags(tags: Mapping[str, Any], synchronous: bool | None = None) -> None:
 def delete_tag(key: str) -> None:
     """``Run.delete_tag`` on the active run."""
     _current().delete_tag(key)
+
+
+def log_input(dataset: Any, context: str | None = None, tags: Mapping[str, Any] | None = None) -> None:
+    """``Run.log_input`` on the active run."""
+    _current().log_input(dataset, context, tags)
 
 
 def log_artifact(local_path: str | os.PathLike[str], artifact_path: str | None = None) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
-from mltrack.artifacts import Stored, files_below, store_file, store_stream
+from mltrack.artifacts import Stored, adopt_file, files_below, store_file, store_stream
 from mltrack.errors import MltrackError, NotFoundError, ParamConflictError, RunStateError, UsageError
 from mltrack.recorder import Recorder
 from mltrack.values import check_key, integer
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from mltrack.entities import ModelVersion, RunData, RunInfo
     from mltrack.journal import PointJournal
-    from mltrack.store.layout import Layout
+    from mltrack.store.layout import Layout, RunFolder
     from mltrack.store.stored_run import StoredRun
 
 __all__ = ["Run"]
@@ -48,6 +48,7 @@ class Run:
         self._layout = layout
         self._recorder = recorder
         self._params = dict(params or {})
+        self._datasets: set[tuple[str, str]] = set()  # name and digest of those logged here
         self._auto_step = 0
         self._owner = os.getpid()
         self._ended = False
@@ -62,6 +63,16 @@ class Run:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         status = "FINISHED" if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
         self.end(status)
+
+    @property
+    def folder(self) -> RunFolder:
+        """Where the run lies in its store."""
+        return self._recorder.folder
+
+    @property
+    def store_folder(self) -> Path:
+        """The store's folder."""
+        return self._layout.root
 
     @property
     def points(self) -> PointJournal:
@@ -181,6 +192,29 @@ class Run:
         self._check_open()
         self._recorder.emit({"type": "tag", "key": check_key(key), "value": None})
 
+    # --- what it was made from ---
+
+    def log_input(self, dataset: Any, context: str | None = None, tags: Mapping[str, Any] | None = None) -> None:
+        """Note that the run uses a dataset. Of one name and digest the first call stands; others change nothing.
+
+        Args:
+            dataset: one of ``mlflow.data``, or an ``mltrack.Dataset``.
+            context: what it is used for: "training", "validation", "test"; it becomes the tag ``mlflow.data.context``.
+            tags: further tags of this use, as text.
+
+        Raises:
+            UsageError: it is no dataset, or the context no text.
+            RunStateError: the run has ended.
+        """
+        from mltrack.inputs import as_dataset, dataset_event, input_tags
+
+        self._check_open()
+        used = as_dataset(dataset)
+        event = dataset_event(used, input_tags(context, tags))
+        if (used.name, used.digest) not in self._datasets:
+            self._datasets.add((used.name, used.digest))
+            self._recorder.emit(event)
+
     # --- artifacts ---
 
     def log_artifact(self, local_path: str | os.PathLike[str], artifact_path: str | None = None) -> None:
@@ -219,6 +253,15 @@ class Run:
         """
         self._check_open()
         self._keep(artifact_file, lambda: store_stream(source, self._recorder.folder.artifacts, artifact_file))
+
+    def adopt_artifact(self, path: Path, artifact_file: str) -> None:
+        """Make a finished file that lies in the store the artifact ``artifact_file``, without copying it.
+
+        Raises:
+            InvalidPathError, RunStateError: as log_artifact.
+        """
+        self._check_open()
+        self._keep(artifact_file, lambda: adopt_file(path, self._recorder.folder.artifacts, artifact_file))
 
     def log_text(self, text: str, artifact_file: str) -> None:
         """Store text, in UTF-8, as the artifact ``artifact_file``.

@@ -5,11 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from dataclasses import asdict
 
 import pytest
 
 from mltrack import fluent
+from mltrack.entities import Dataset
+from mltrack.inputs import model_input_event, model_output_event
 from mltrack.reading import Store
+from mltrack.recorder import Recorder
 
 from .conftest import Cli
 from .terminal import in_terminal
@@ -108,6 +112,24 @@ def test_show_tells_everything_of_a_run(cli: Cli) -> None:
     assert said.code == 0
     for part in ("FINISHED", "layers", "team", "notes/hello.txt", "accuracy", "create"):
         assert part in said.out
+
+
+def test_show_lists_the_datasets_and_the_models_of_a_run(cli: Cli, store: Store) -> None:
+    fluent.set_store(store.path)
+    dataset = Dataset("digits", "0af1", "http", '{"url": "https://x/y"}', profile="{}")
+    with fluent.start_run(run_name="with inputs") as run:
+        run.log_input(dataset, "training", {"fold": 2})
+    edit = Recorder(store.layout, store.layout.run(run.run_id), "edit")
+    edit.start([model_input_event("m-1"), model_output_event("m-2", 7)])
+    edit.close()
+    lines = [line.split() for line in cli("show", run.run_id).out.splitlines()]
+    assert ["digits", "0af1", "training", "http"] in lines
+    assert ["m-1", "used"] in lines and ["m-2", "made", "7"] in lines
+    shown = cli("show", run.run_id, "--json").json
+    assert shown["datasets"] == [
+        {**asdict(dataset), "context": "training", "tags": {"fold": "2", "mlflow.data.context": "training"}}
+    ]
+    assert (shown["model_inputs"], shown["model_outputs"]) == (["m-1"], [{"model_id": "m-2", "step": 7}])
 
 
 def test_show_json_holds_summaries_artifacts_and_writers(cli: Cli, store: Store) -> None:

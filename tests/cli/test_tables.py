@@ -34,6 +34,7 @@ def test_export_of_all_makes_a_folder_of_tables(cli: Cli, tmp_path: Path) -> Non
     assert (said["runs"], said["points"]) == (3, 63)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "artifacts.parquet",
+        "datasets.parquet",
         "metrics.parquet",
         "params.parquet",
         "runs.parquet",

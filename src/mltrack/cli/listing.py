@@ -187,6 +187,8 @@ def show(session: Session, run: str, as_json: bool) -> None:
     _print_pairs("Params", stored.params)
     _print_pairs("Tags", stored.tags)
     _print_metrics(stored)
+    _print_datasets(stored)
+    _print_models(stored)
     _print_artifacts(stored)
     _print_writers(stored)
 
@@ -199,6 +201,11 @@ def _everything(run: StoredRun) -> dict[str, Any]:
     return {
         **run_facts(run, run.head().points),
         "metrics": {key: asdict(summary) for key, summary in sorted(run.summaries.items())},
+        "datasets": [
+            {**asdict(used.dataset), "context": used.context, "tags": dict(used.tags)} for used in run.datasets
+        ],
+        "model_inputs": run.model_inputs,
+        "model_outputs": [asdict(made) for made in run.model_outputs],
         "artifacts": [asdict(artifact) for artifact in run.artifacts],
         "writers": [{**asdict(w), "position": w.position._asdict()} for w in run.writers()],
         "lost": run.lost,
@@ -248,6 +255,24 @@ def _print_metrics(run: StoredRun) -> None:
         print()
         heading("Metrics")
         print_summaries(run, sorted(run.summaries))
+
+
+def _print_datasets(run: StoredRun) -> None:
+    if run.datasets:
+        print()
+        heading("Datasets")
+        rows = [(u.dataset.name, u.dataset.digest, u.context or "", u.dataset.source_type) for u in run.datasets]
+        columns = [Column("name", style="cyan", cut=True), *(Column(name) for name in ("digest", "context", "source"))]
+        print_table(columns, rows)
+
+
+def _print_models(run: StoredRun) -> None:
+    rows = [(model_id, "used", "") for model_id in run.model_inputs]
+    rows += [(made.model_id, "made", str(made.step)) for made in run.model_outputs]
+    if rows:
+        print()
+        heading("Models")
+        print_table([Column("model", style="cyan"), Column("how"), Column("step", right=True)], rows)
 
 
 def _print_artifacts(run: StoredRun) -> None:
