@@ -12,6 +12,7 @@ __all__ = [
     "DEFAULT_EXPERIMENT_ID",
     "DEFAULT_EXPERIMENT_NAME",
     "DELETED",
+    "LOGGED_MODEL_STATUSES",
     "MODEL_STAGES",
     "RUN_STATUSES",
     "Artifact",
@@ -19,7 +20,9 @@ __all__ = [
     "DatasetInput",
     "Event",
     "Experiment",
+    "LoggedModel",
     "MetricSummary",
+    "ModelMetric",
     "ModelOutput",
     "ModelVersion",
     "Position",
@@ -30,6 +33,7 @@ __all__ = [
     "WriterInfo",
 ]
 
+LOGGED_MODEL_STATUSES = ("UNSPECIFIED", "PENDING", "READY", "FAILED")
 MODEL_STAGES = ("None", "Staging", "Production", "Archived")
 RUN_STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
 ACTIVE = "active"
@@ -204,7 +208,12 @@ class RegisteredModel:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One version of a registered model. ``source`` says where its files are, as ``runs:/<run_id>/<path>``."""
+    """One version of a registered model.
+
+    ``source`` says where its files are, as ``runs:/<run_id>/<path>`` or ``models:/<model_id>/<path>`` where that is in
+    the store. ``location`` says the same where the source is another version (``models:/<name>/<number>``), else it is
+    None. ``as_address`` tells that MLflow's API was given, and gives, the source as the address of the files.
+    """
 
     name: str
     version: int
@@ -217,3 +226,48 @@ class ModelVersion:
     tags: Mapping[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     model_id: str | None = None
+    run_link: str | None = None
+    location: str | None = None
+    as_address: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMetric:
+    """A metric that a run logged with a logged model. ``time`` is in ms since the epoch, as MLflow compares it.
+
+    ``seq`` numbers the lines of the model; it is -1 for a metric that is not stored yet.
+    """
+
+    key: str
+    value: float
+    step: int
+    time: int
+    run_id: str
+    dataset_name: str | None = None
+    dataset_digest: str | None = None
+    seq: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedModel:
+    """A model as MLflow 3 logs it: files of its own, params, tags, and the metrics of the runs that tried it.
+
+    Times are ms since the epoch; ``status`` is one of LOGGED_MODEL_STATUSES. ``position`` is how many lines tell of the
+    model: it grows with each change, and a syncer that took all up to it goes on from there.
+    """
+
+    model_id: str
+    experiment_id: str
+    name: str
+    creation_time: int
+    last_update_time: int
+    status: str = "PENDING"
+    status_message: str | None = None
+    model_type: str | None = None
+    source_run_id: str | None = None
+    lifecycle_stage: str = ACTIVE
+    tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    metrics: tuple[ModelMetric, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    position: int = 0

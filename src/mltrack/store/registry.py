@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from dataclasses import replace
+import threading
 from typing import TYPE_CHECKING, Any
 
-from mltrack.entities import MODEL_STAGES, ModelVersion, RegisteredModel
+from mltrack.entities import MODEL_STAGES
 from mltrack.errors import AlreadyExistsError, NotFoundError, UsageError
 from mltrack.fs import LOCAL, FileSystem, relative_name, safe_join
+from mltrack.store.registry_state import RegistryState
 from mltrack.store.shared_log import SharedLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from mltrack.entities import ModelVersion, RegisteredModel
     from mltrack.errors import CorruptionError
     from mltrack.store.layout import Layout, RunFolder
 
@@ -25,17 +28,23 @@ NAME_CHARACTERS_MAX = 256
 
 
 class Registry:
-    """Registered models by name. Reading takes no lock; a change takes the workspace's for a few milliseconds."""
+    """Registered models by name. Reading takes no file lock; a change takes the workspace's for a few milliseconds.
+
+    What was read is remembered, and each call reads only what was added since. Threads may share one.
+    """
 
     def __init__(self, layout: Layout, *, clock: Callable[[], int], fs: FileSystem = LOCAL) -> None:
         """``clock`` gives ns since the epoch."""
-        self._log = SharedLog(layout, "models.jsonl", clock=clock, fs=fs)
+        self._log = SharedLog(layout.workspace / "models.jsonl", clock=clock, fs=fs)
+        self._known = RegistryState()
+        self._lock = threading.RLock()  # over what is known; held for no longer than it takes to look
 
     # --- looking ---
 
     def models(self) -> list[RegisteredModel]:
         """All registered models, by name."""
-        return sorted(self._state().models.values(), key=lambda model: model.name)
+        with self._looking() as state:
+            return sorted(state.models.values(), key=lambda model: model.name)
 
     def get_model(self, name: str) -> RegisteredModel:
         """The registered model of that name.
@@ -43,7 +52,8 @@ class Registry:
         Raises:
             NotFoundError: there is none.
         """
-        return self._state().model(name)
+        with self._looking() as state:
+            return state.model(name)
 
     def versions(self, name: str | None = None) -> list[ModelVersion]:
         """The versions of a model, or of all, by name and number.
@@ -51,11 +61,11 @@ class Registry:
         Raises:
             NotFoundError: there is no such model.
         """
-        state = self._state()
-        if name is not None:
-            state.model(name)
-        found = (v for v in state.versions.values() if name in (None, v.name))
-        return sorted(found, key=lambda version: (version.name, version.version))
+        with self._looking() as state:
+            if name is not None:
+                state.model(name)
+            names = sorted(state.versions) if name is None else [name]
+            return [version for each in names for version in state.versions[each].values()]
 
     def get_version(self, name: str, version: int | str) -> ModelVersion:
         """One version.
@@ -63,7 +73,8 @@ class Registry:
         Raises:
             NotFoundError: there is no such model or version.
         """
-        return self._state().version(name, _number(version))
+        with self._looking() as state:
+            return state.version(name, _number(version))
 
     def by_alias(self, name: str, alias: str) -> ModelVersion:
         """The version an alias stands for.
@@ -71,13 +82,12 @@ class Registry:
         Raises:
             NotFoundError: there is no such model or alias.
         """
-        state = self._state()
-        model = state.model(name)
-        if alias not in model.aliases:
-            raise NotFoundError(
-                f"model {name!r} has no alias {alias!r}", hint="its aliases: " + (", ".join(model.aliases) or "none")
-            )
-        return state.version(name, model.aliases[alias])
+        with self._looking() as state:
+            model = state.model(name)
+            if alias not in model.aliases:
+                hint = "its aliases: " + (", ".join(model.aliases) or "none")
+                raise NotFoundError(f"model {name!r} has no alias {alias!r}", hint=hint)
+            return state.version(name, model.aliases[alias])
 
     def latest_versions(self, name: str, stages: Sequence[str] | None = None) -> list[ModelVersion]:
         """The highest version of each stage asked for, of all stages when none is.
@@ -104,8 +114,8 @@ class Registry:
             UsageError: the name is no model name, or taken.
         """
         _check_name(name)
-        with self._log.changing():
-            if name in self._state().models:
+        with self._changing() as state:
+            if name in state.models:
                 raise AlreadyExistsError(
                     f"model {name!r} exists already", hint="choose another name, or add a version to it"
                 )
@@ -119,10 +129,9 @@ class Registry:
             NotFoundError, UsageError: there is no such model; the new name is none, or taken.
         """
         _check_name(new_name)
-        with self._log.changing():
-            state = self._state()
+        with self._changing() as state:
             state.model(name)
-            if new_name in state.models:
+            if new_name in state.models and new_name != name:
                 raise AlreadyExistsError(f"model {new_name!r} exists already", hint="choose another name")
             self._log.append({"type": "rename", "name": name, "new_name": new_name})
         return self.get_model(new_name)
@@ -153,8 +162,8 @@ class Registry:
         if not _ALIAS.fullmatch(alias) or _RESERVED_ALIAS.fullmatch(alias):
             raise UsageError(f"{alias!r} is no alias", hint="use letters, digits, '_', '-', '.'; not 'latest' or 'v1'")
         number = _number(version)
-        with self._log.changing():
-            self._state().version(name, number)
+        with self._changing() as state:
+            state.version(name, number)
             self._log.append({"type": "alias", "name": name, "alias": alias, "version": number})
 
     def delete_alias(self, name: str, alias: str) -> None:
@@ -171,8 +180,8 @@ class Registry:
         Raises:
             NotFoundError: there is no such model.
         """
-        with self._log.changing():
-            self._state().model(name)
+        with self._changing() as state:
+            state.model(name)
             self._log.append({"type": "delete", "name": name})
 
     # --- versions ---
@@ -186,38 +195,41 @@ class Registry:
         description: str = "",
         tags: Mapping[str, str] | None = None,
         model_id: str | None = None,
+        run_link: str | None = None,
+        location: str | None = None,
+        as_address: bool = False,
         create_model: bool = False,
     ) -> ModelVersion:
         """Add the next version to a model. Numbers are never given out twice.
 
-        ``source`` says where its files are: ``runs:/<run_id>/<path>`` for an artifact of a run. ``create_model`` makes
-        the model where there is none.
+        ``source`` says where its files are: ``runs:/<run_id>/<path>`` for an artifact of a run, ``models:/<model_id>``
+        for a logged model; ``location`` and ``as_address`` are as in ModelVersion. ``create_model`` makes the model
+        where there is none.
 
         Raises:
             NotFoundError: there is no such model.
             UsageError: the name is no model name.
         """
         _check_name(name)
-        with self._log.changing():
-            state = self._state()
+        with self._changing() as state:
             lines: list[dict[str, Any]] = []
             if name not in state.models and create_model:
                 lines.append({"type": "create", "name": name, "description": "", "tags": {}})
             else:
                 state.model(name)
             number = state.last_number.get(name, 0) + 1
-            lines.append(
-                {
-                    "type": "create_version",
-                    "name": name,
-                    "version": number,
-                    "source": source,
-                    "run_id": run_id,
-                    "description": description,
-                    "tags": dict(tags or {}),
-                    "model_id": model_id,
-                }
-            )
+            line = {
+                "type": "create_version",
+                "name": name,
+                "version": number,
+                "source": source,
+                "run_id": run_id,
+                "description": description,
+                "tags": dict(tags or {}),
+                "model_id": model_id,
+            }
+            rare = {"run_link": run_link, "location": location, "as_address": as_address}
+            lines.append({**line, **{key: value for key, value in rare.items() if value}})
             self._log.append(*lines)
         return self.get_version(name, number)
 
@@ -280,137 +292,35 @@ class Registry:
             NotFoundError: there is no such version.
         """
         number = _number(version)
-        with self._log.changing():
-            self._state().version(name, number)
+        with self._changing() as state:
+            state.version(name, number)
             self._log.append({"type": "delete_version", "name": name, "version": number})
 
-    def _state(self) -> _State:
-        state = _State()
-        self._log.replay(state.apply)
-        return state
+    @contextlib.contextmanager
+    def _looking(self) -> Iterator[RegistryState]:
+        """What all processes have written so far, for the body; only this thread sees it change."""
+        with self._lock:
+            self._log.follow(self._known.apply, self._known.clear)
+            yield self._known
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[RegistryState]:
+        """The same while no other process or thread changes anything."""
+        with self._log.changing(), self._looking() as state:
+            yield state
 
     def _change_model(self, name: str, line: dict[str, Any]) -> RegisteredModel:
-        with self._log.changing():
-            self._state().model(name)
+        with self._changing() as state:
+            state.model(name)
             self._log.append(line)
         return self.get_model(name)
 
     def _change_version(self, name: str, version: int | str, line: dict[str, Any]) -> ModelVersion:
         number = _number(version)
-        with self._log.changing():
-            self._state().version(name, number)
+        with self._changing() as state:
+            state.version(name, number)
             self._log.append({"name": name, "version": number, **line})
         return self.get_version(name, number)
-
-
-class _State:
-    """What the lines add up to."""
-
-    def __init__(self) -> None:
-        self.models: dict[str, RegisteredModel] = {}
-        self.versions: dict[tuple[str, int], ModelVersion] = {}
-        self.last_number: dict[str, int] = {}
-
-    def model(self, name: str) -> RegisteredModel:
-        if name not in self.models:
-            raise NotFoundError(f"no registered model {name!r}", hint="known: " + (", ".join(self.models) or "none"))
-        return self.models[name]
-
-    def version(self, name: str, number: int) -> ModelVersion:
-        self.model(name)
-        if (name, number) not in self.versions:
-            known = ", ".join(str(n) for m, n in self.versions if m == name)
-            raise NotFoundError(f"model {name!r} has no version {number}", hint="its versions: " + (known or "none"))
-        return self.versions[name, number]
-
-    def apply(self, line: dict[str, Any]) -> None:
-        at, name = int(line["time"]) // 1_000_000, str(line["name"])
-        if line["type"] == "create":
-            self.models[name] = RegisteredModel(name, at, at, line["description"], _kept(line["tags"]), {})
-            self.last_number.setdefault(name, 0)
-        elif name not in self.models:
-            raise ValueError(name)
-        elif "version" in line and line["type"] != "alias":
-            self._apply_to_version(line, at, name, int(line["version"]))
-        else:
-            self._apply_to_model(line, at, name)
-
-    def _apply_to_model(self, line: dict[str, Any], at: int, name: str) -> None:
-        model = self.models[name]
-        match line["type"]:
-            case "rename":
-                self._rename(name, str(line["new_name"]), at)
-                return
-            case "delete":
-                del self.models[name], self.last_number[name]
-                self.versions = {key: version for key, version in self.versions.items() if key[0] != name}
-                return
-            case "update":
-                model = replace(model, description=str(line["description"]))
-            case "tag":
-                model = replace(model, tags=_kept({**model.tags, line["key"]: line["value"]}))
-            case "alias":
-                model = replace(model, aliases=_kept({**model.aliases, line["alias"]: line["version"]}))
-                self._place_aliases(model)
-        self.models[name] = replace(model, last_update_time=at)
-
-    def _apply_to_version(self, line: dict[str, Any], at: int, name: str, number: int) -> None:
-        key = (name, number)
-        if line["type"] == "create_version":
-            self.last_number[name] = max(self.last_number[name], number)
-            self.versions[key] = ModelVersion(
-                name=name,
-                version=number,
-                source=str(line["source"]),
-                run_id=line["run_id"],
-                creation_time=at,
-                last_update_time=at,
-                description=str(line["description"]),
-                tags=_kept(line["tags"]),
-                model_id=line.get("model_id"),
-            )
-            return
-        version = self.versions[key]
-        match line["type"]:
-            case "delete_version":
-                del self.versions[key]
-                left = {alias: n for alias, n in self.models[name].aliases.items() if n != number}
-                self.models[name] = replace(self.models[name], aliases=left)
-                return
-            case "update_version":
-                version = replace(version, description=str(line["description"]))
-            case "version_tag":
-                version = replace(version, tags=_kept({**version.tags, line["key"]: line["value"]}))
-            case "stage":
-                if line.get("archive_existing"):
-                    self._archive(name, str(line["stage"]), at)
-                version = replace(version, stage=str(line["stage"]))
-        self.versions[key] = replace(version, last_update_time=at)
-
-    def _archive(self, name: str, stage: str, at: int) -> None:
-        for key, other in self.versions.items():
-            if key[0] == name and other.stage == stage:
-                self.versions[key] = replace(other, stage="Archived", last_update_time=at)
-
-    def _rename(self, name: str, new_name: str, at: int) -> None:
-        self.models[new_name] = replace(self.models.pop(name), name=new_name, last_update_time=at)
-        self.last_number[new_name] = self.last_number.pop(name)
-        self.versions = {
-            (new_name if key[0] == name else key[0], key[1]): replace(version, name=new_name)
-            if key[0] == name
-            else version
-            for key, version in self.versions.items()
-        }
-
-    def _place_aliases(self, model: RegisteredModel) -> None:
-        for key, version in self.versions.items():
-            if key[0] == model.name:
-                mine = tuple(sorted(alias for alias, number in model.aliases.items() if number == key[1]))
-                self.versions[key] = replace(version, aliases=mine)
-
-
-def _kept(entries: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in entries.items() if value is not None}
 
 
 def _number(version: int | str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import CorruptionError, StoreError
@@ -11,30 +12,75 @@ from mltrack.jsonlog import JsonLog, read_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from mltrack.store.layout import Layout
+    from pathlib import Path
 
 __all__ = ["SharedLog"]
 
 LOCK_TIMEOUT_S = 30.0
+REMEMBERED_BYTES = 64
 
 
 class SharedLog:
-    """One such file in a store's workspace folder."""
+    """One such file: the experiments, the registry, a logged model."""
 
-    def __init__(self, layout: Layout, name: str, *, clock: Callable[[], int], fs: FileSystem = LOCAL) -> None:
-        """``clock`` gives ns since the epoch."""
-        self.path = layout.workspace / name
-        self._lock = layout.workspace / "lock"
+    def __init__(self, path: Path, *, clock: Callable[[], int], fs: FileSystem = LOCAL) -> None:
+        """The lock is the file ``lock`` beside it. ``clock`` gives ns since the epoch."""
+        self.path = path
+        self._lock = path.with_name("lock")
         self._clock = clock
         self._fs = fs
         self.damage: list[CorruptionError] = []
+        self._seen: tuple[int, int, int, int] | None = None  # the file that follow() read: device, inode, size, mtime
+        self._end = 0  # how far it read
+        self._last = b""  # the last bytes before that
 
     def replay(self, apply: Callable[[dict[str, Any]], None]) -> int:
         """Give each good line to ``apply``, in order; returns how many there were. Others are put into ``damage``."""
         read = read_log(self.path)
         self.damage = list(read.damage)
-        for line in read.lines:
+        self._give(read.lines, apply)
+        return len(read.lines)
+
+    def follow(self, apply: Callable[[dict[str, Any]], None], restart: Callable[[], None]) -> None:
+        """Give ``apply`` the good lines that came since the last call; a log only grows, so they are all there is new.
+
+        Where the file is another one (it was restored from a copy), ``restart`` is called and all of it is given. One
+        thread at a time; ``damage`` is then of all that was read.
+        """
+        try:
+            status = os.stat(self.path)
+        except FileNotFoundError:
+            if self._seen is not None:
+                self._begin_anew(restart)
+            return
+        seen = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if seen == self._seen:
+            return
+        if self._seen is not None and not self._is_same(seen):
+            self._begin_anew(restart)
+        read = read_log(self.path, self._end)
+        self.damage += read.damage
+        self._give(read.lines, apply)
+        self._seen, self._end = seen, read.end
+        self._last = self._before(read.end)
+
+    def _is_same(self, seen: tuple[int, int, int, int]) -> bool:
+        return seen[:2] == (self._seen or ())[:2] and seen[2] >= self._end and self._before(self._end) == self._last
+
+    def _before(self, end: int) -> bytes:
+        start = max(0, end - REMEMBERED_BYTES)
+        try:
+            with open(self.path, "rb") as file:
+                return os.pread(file.fileno(), end - start, start)
+        except FileNotFoundError:
+            return b""
+
+    def _begin_anew(self, restart: Callable[[], None]) -> None:
+        self._seen, self._end, self._last, self.damage = None, 0, b"", []
+        restart()
+
+    def _give(self, lines: list[dict[str, Any]], apply: Callable[[dict[str, Any]], None]) -> None:
+        for line in lines:
             try:
                 apply(line)
             except (KeyError, TypeError, ValueError):
@@ -42,11 +88,10 @@ class SharedLog:
                 self.damage.append(
                     CorruptionError(message, path=str(self.path), hint="was it written by another program?")
                 )
-        return len(read.lines)
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        """Hold the workspace's lock, to look and append without another coming between.
+        """Hold the lock, to look and append without another coming between.
 
         Raises:
             BusyError: another process holds it for too long.
