@@ -10,6 +10,7 @@ from mltrack.entities import ACTIVE, DELETED, Experiment
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.fs import LOCAL, FileSystem
 from mltrack.store.layout import Layout, find_store, is_run_id
+from mltrack.store.logged_models import LoggedModels
 from mltrack.store.registry import Registry
 from mltrack.store.stored_run import StoredRun
 from mltrack.store.workspace import Workspace
@@ -38,6 +39,7 @@ class Store:
         self.layout = layout
         self.workspace = Workspace(layout, clock=clock, fs=fs)
         self.registry = Registry(layout, clock=clock, fs=fs)
+        self.logged_models = LoggedModels(layout, clock=clock, fs=fs)
         self._fs = fs
         self._catalog_lock = threading.Lock()
         self._catalog: Catalog | None = None

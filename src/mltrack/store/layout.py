@@ -10,12 +10,25 @@ from mltrack.errors import InvalidPathError, NotFoundError, StoreError, StoreVer
 from mltrack.format import FORMAT_VERSION, BadLine, decode_line, encode_line
 from mltrack.fs import LOCAL, TEMPORARY, FileSystem
 
-__all__ = ["STORE_FOLDER", "Layout", "RunFolder", "find_store", "is_run_id", "new_run_id"]
+__all__ = [
+    "STORE_FOLDER",
+    "Layout",
+    "ModelFolder",
+    "RunFolder",
+    "TraceFolder",
+    "find_store",
+    "is_model_id",
+    "is_run_id",
+    "new_model_id",
+    "new_run_id",
+]
 
 STORE_FOLDER = ".mltrack"
 STORE_VARIABLE = "MLTRACK_STORE"
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
+_MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
+_EXPERIMENT_ID = re.compile(r"[0-9]{1,32}")
 _REMOTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -27,6 +40,16 @@ def new_run_id() -> str:
 def is_run_id(text: str) -> bool:
     """Whether ``text`` has the shape of a run id (which is also a safe folder name)."""
     return _RUN_ID.fullmatch(text) is not None
+
+
+def new_model_id() -> str:
+    """``m-`` and 32 random hex digits, as MLflow gives to logged models."""
+    return f"m-{os.urandom(16).hex()}"
+
+
+def is_model_id(text: str) -> bool:
+    """Whether ``text`` has the shape of a logged model's id (which is also a safe folder name)."""
+    return _MODEL_ID.fullmatch(text) is not None
 
 
 def find_store(path: str | os.PathLike[str] | None = None) -> Path:
@@ -63,17 +86,48 @@ class RunFolder:
             fs.make_folder(folder)
 
 
+class ModelFolder:
+    """The folder of one logged model and the names inside it."""
+
+    __slots__ = ("artifacts", "log", "model_id", "path")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.model_id = path.name
+        self.log = path / "model.jsonl"
+        self.artifacts = path / "artifacts"
+
+
+class TraceFolder:
+    """The folder of one experiment's traces and the names inside it."""
+
+    __slots__ = ("experiment_id", "facts", "path", "spans")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.experiment_id = path.name
+        self.facts = path / "facts"
+        self.spans = path / "spans"
+
+    def make(self, fs: FileSystem) -> None:
+        """Make the folders that writers need."""
+        for folder in (self.facts, self.spans):
+            fs.make_folder(folder)
+
+
 class Layout:
     """A store that exists, in a version known here."""
 
-    __slots__ = ("changed", "root", "runs", "store_id", "workspace")
+    __slots__ = ("changed", "models", "root", "runs", "store_id", "traces", "workspace")
 
     def __init__(self, root: Path, store_id: str) -> None:
         self.root = root
         self.store_id = store_id
         self.runs = root / "runs"
+        self.models = root / "models"
         self.workspace = root / "workspace"
         self.changed = root / "changed"
+        self.traces = root / "traces"
 
     def run(self, run_id: str) -> RunFolder:
         """The folder of a run, which may not exist.
@@ -84,6 +138,26 @@ class Layout:
         if not is_run_id(run_id):
             raise InvalidPathError(f"{run_id!r} is no run id", hint="a run id is 32 lower-case hex digits")
         return RunFolder(self.runs / run_id)
+
+    def model(self, model_id: str) -> ModelFolder:
+        """The folder of a logged model, which may not exist.
+
+        Raises:
+            InvalidPathError: that is no model id.
+        """
+        if not is_model_id(model_id):
+            raise InvalidPathError(f"{model_id!r} is no model id", hint="it is 'm-' and 32 lower-case hex digits")
+        return ModelFolder(self.models / model_id)
+
+    def trace_folder(self, experiment_id: str) -> TraceFolder:
+        """The folder of an experiment's traces, which may not exist.
+
+        Raises:
+            InvalidPathError: that can be no experiment's id.
+        """
+        if not _EXPERIMENT_ID.fullmatch(experiment_id):
+            raise InvalidPathError(f"{experiment_id!r} is no experiment id", hint="an experiment id is made of digits")
+        return TraceFolder(self.traces / experiment_id)
 
     def remote(self, name: str) -> Path:
         """The folder that keeps what a remote acknowledged.

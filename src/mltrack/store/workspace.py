@@ -25,7 +25,7 @@ class Workspace:
 
     def __init__(self, layout: Layout, *, clock: Callable[[], int], fs: FileSystem = LOCAL) -> None:
         """``clock`` gives ns since the epoch."""
-        self._log = SharedLog(layout, "experiments.jsonl", clock=clock, fs=fs)
+        self._log = SharedLog(layout.workspace / "experiments.jsonl", clock=clock, fs=fs)
 
     @property
     def damage(self) -> list[CorruptionError]:
