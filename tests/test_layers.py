@@ -22,6 +22,7 @@ ROWS = [
     ["mltrack.reading", "mltrack.export"],
     ["mltrack.run"],
     ["mltrack.fluent"],
+    ["mltrack.launch"],
     ["mltrack"],
     ["mltrack_sync"],
     ["mltrack.demo", "mltrack.cli", "mltrack.mlflow_plugin", "mltrack.__main__"],

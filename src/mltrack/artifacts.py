@@ -15,7 +15,7 @@ from mltrack.fs import LOCAL, TEMPORARY, FileSystem, relative_name, safe_join
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Stored", "files_below", "hash_file", "store_file", "store_stream"]
+__all__ = ["Stored", "adopt_file", "files_below", "hash_file", "store_file", "store_stream"]
 
 CHUNK_BYTES = 1 << 20
 
@@ -70,6 +70,23 @@ def store_file(source: str | os.PathLike[str], root: Path, name: str, *, fs: Fil
     """
     with open_source(source) as file:
         return store_stream(file, root, name, fs=fs)
+
+
+def adopt_file(path: Path, root: Path, name: str, *, fs: FileSystem = LOCAL) -> Stored:
+    """Move a finished file of the same file system to ``root / name``; an older one of that name is replaced.
+
+    Raises:
+        InvalidPathError: as store_stream.
+        OSError: it can't be moved; it stays where it was.
+    """
+    name = relative_name(name)
+    target = safe_join(root, name)
+    if target.is_dir():
+        raise InvalidPathError(f"artifact {name!r} is a folder already", hint="choose another name")
+    size, sha256 = hash_file(path)
+    fs.make_folder(target.parent)
+    fs.publish(path, target)
+    return Stored(name, size, sha256)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ ENTRY_POINTS = "mltrack.commands"
 """Entry points of this group name a list of click commands."""
 
 _SECTIONS = {
+    "Run": {"run": "launching", "logs": "launching"},
     "Look": {
         "ls": "listing",
         "show": "listing",

@@ -1,0 +1,132 @@
+"""`mltrack run` and `mltrack logs`: run a program with all that it does recorded, and read what it printed."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from mltrack.cli.session import RUN, Session, command, pass_session
+from mltrack.errors import UsageError
+
+if TYPE_CHECKING:
+    from mltrack.run import Run
+
+__all__ = ["logs", "run"]
+
+
+@command(
+    "run",
+    "Run a program and record it.",
+    "mltrack run -- python train.py --lr 0.1",
+    "mltrack run --experiment spirals --param lr=0.1 torchrun train.py",
+    "mltrack run --resume spirals-1 -- python train.py",
+)
+@click.option("-e", "--experiment", metavar="NAME", help="The experiment the run belongs to, made where there is none.")
+@click.option("-n", "--name", metavar="NAME", help="The run's name.")
+@click.option("-p", "--param", "params", metavar="KEY=VALUE", multiple=True, help="A param to log; may be repeated.")
+@click.option("-t", "--tag", "tags", metavar="KEY=VALUE", multiple=True, help="A tag to set; may be repeated.")
+@click.option("--resume", type=RUN, metavar="RUN", help="Go on with this run instead of making one.")
+@click.option("--sync", metavar="REMOTE", help="Push while it runs, to a remote's name or URL.")
+@click.option(
+    "--watch",
+    metavar="FOLDER",
+    multiple=True,
+    default=("outputs", "logs"),
+    show_default=True,
+    help="Keep what the program writes there as artifacts; may be repeated.",
+)
+@click.option("--no-watch", is_flag=True, help="Watch no folder.")
+@click.option("--no-snapshot", is_flag=True, help="Don't keep the source files, the packages and the machine's facts.")
+@click.option("--no-system-metrics", is_flag=True, help="Don't measure the machine.")
+@click.option(
+    "--log-max", metavar="MIB", type=click.IntRange(min=1), default=256, show_default=True, help="Output to keep."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Keep the program's output, but don't show it.")
+@click.argument("words", metavar="[--] COMMAND...", nargs=-1, type=click.UNPROCESSED, required=True)
+@pass_session
+def run(
+    session: Session,
+    experiment: str | None,
+    name: str | None,
+    params: tuple[str, ...],
+    tags: tuple[str, ...],
+    resume: str | None,
+    sync: str | None,
+    watch: tuple[str, ...],
+    no_watch: bool,
+    no_snapshot: bool,
+    no_system_metrics: bool,
+    log_max: int,
+    quiet: bool,
+    words: tuple[str, ...],
+) -> int:
+    """Run COMMAND as a run of its own: its output, code, machine and files are recorded beside what it logs itself.
+
+    In the program, `import mltrack` and `import mlflow` log to this run without being told. Signals are passed on, and
+    the exit code is the program's own.
+    """
+    from mltrack.launch.launcher import Launch, launch
+    from mltrack.launch.recorders import recorders_for, redact
+
+    what = Launch(
+        command=words,
+        experiment=experiment,
+        name=name,
+        params=_pairs("--param", params),
+        tags=_pairs("--tag", tags),
+        resume=resume,
+        sync=sync,
+        log_bytes_max=log_max << 20,
+        quiet=quiet,
+        recorders=recorders_for(
+            words,
+            watch=() if no_watch else watch,
+            snapshot=not no_snapshot,
+            system_metrics=not no_system_metrics,
+        ),
+        redact=redact,
+    )
+    done = launch(what, session.store_path, on_run=_announce)
+    if done.status != "FINISHED":
+        click.echo(f"mltrack: run {done.run_id[:8]} {done.status.lower()}, exit code {done.exit_code}", err=True)
+    return done.exit_code
+
+
+run.allow_interspersed_args = False  # what follows the first word of the command is its own
+
+
+def _announce(made: Run) -> None:
+    click.echo(f"mltrack: run {made.run_id[:8]} {made.name}", err=True)
+
+
+def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not key or not sign:
+            raise UsageError(f"{option} {text!r} is no KEY=VALUE", hint=f"write {option} lr=0.1")
+        pairs[key] = value
+    return pairs
+
+
+@command("logs", "Show what a launched program printed.", "mltrack logs spirals-1", "mltrack logs -f spirals-1")
+@click.argument("name", type=RUN, metavar="RUN")
+@click.option("-f", "--follow", is_flag=True, help="Go on as the program prints more, until it ends.")
+@click.option("-n", "--lines", type=click.IntRange(min=0), metavar="N", help="Only the last N lines.")
+@pass_session
+def logs(session: Session, name: str, follow: bool, lines: int | None) -> None:
+    """Show the output of RUN, as `mltrack run` keeps it; also while it runs."""
+    from mltrack.launch.reading import follow_output, last_lines, output_of
+
+    store = session.store()
+    stored = store.run(name)
+    out = sys.stdout.buffer
+    if follow:
+        for piece in follow_output(stored, lines=lines):
+            out.write(piece)
+            out.flush()
+    else:
+        pieces = output_of(stored)
+        out.writelines(pieces if lines is None else [last_lines(pieces, lines)])

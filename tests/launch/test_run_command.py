@@ -1,0 +1,279 @@
+"""`mltrack run` as a user has it: real programs, real signals, and what is in the store afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from mltrack import Store
+from mltrack.store.stored_run import StoredRun
+
+NAME = "user_logs/std_log.txt"
+
+
+class Launching:
+    """Launches programs in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.env = {key: value for key, value in os.environ.items() if not key.startswith(("MLTRACK_", "MLFLOW_"))}
+        self.started: list[subprocess.Popen[str]] = []
+
+    def command(self, *words: str, options: Sequence[str] = ()) -> list[str]:
+        return [sys.executable, "-m", "mltrack", "run", *options, "--", *words]
+
+    def __call__(self, *words: str, options: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*words, options=options), cwd=self.folder, env=self.env, capture_output=True, text=True
+        )
+
+    def start(self, *words: str, options: Sequence[str] = ()) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            self.command(*words, options=options),
+            cwd=self.folder,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    def python(self, program: str, *arguments: str, options: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+        return self(sys.executable, self.script(program), *arguments, options=options)
+
+    def script(self, program: str) -> str:
+        (self.folder / "train.py").write_text(program, encoding="utf-8")
+        return "train.py"
+
+    def run(self) -> StoredRun:
+        """The only run of the store."""
+        (run,) = Store.open(self.folder / ".mltrack").runs()
+        return run
+
+    def output(self) -> str:
+        return self.run().artifact_path(NAME).read_text()
+
+    def wait_for(self, met: Callable[[], bool]) -> None:
+        while not met():
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def launching(tmp_path: Path) -> Iterator[Launching]:
+    launching = Launching(tmp_path)
+    yield launching
+    for process in launching.started:
+        process.kill()
+        process.communicate()
+
+
+def test_output_is_passed_on_and_kept_and_the_run_is_finished(launching: Launching) -> None:
+    done = launching("sh", "-c", "echo to out; echo to err >&2")
+    assert done.returncode == 0
+    assert done.stdout == "to out\n"
+    assert "to err\n" in done.stderr
+    assert sorted(launching.output().splitlines()) == ["to err", "to out"]
+    run = launching.run()
+    assert run.info.status == "FINISHED"
+    assert run.tags["mltrack.exit_code"] == "0"
+    assert run.tags["mltrack.command"] == "sh -c 'echo to out; echo to err >&2'"
+    assert not (run.folder.path / "live" / "std_log.txt").exists()
+
+
+def test_what_the_program_logs_lands_in_the_same_run(launching: Launching) -> None:
+    program = """
+import mltrack
+with mltrack.start_run() as run:
+    mltrack.log_metric("loss", 0.5)
+with mltrack.start_run():
+    mltrack.log_param("second", 1)
+"""
+    options = ["-e", "spirals", "-n", "first", "-p", "lr=0.1", "-t", "team=blue"]
+    assert launching.python(program, options=options).returncode == 0
+    runs = {run.info.run_name: run for run in Store.open(launching.folder / ".mltrack").runs()}
+    first = runs.pop("first")
+    assert first.data.metrics == {"loss": 0.5}
+    assert first.params == {"lr": "0.1"}
+    assert first.tags["team"] == "blue"
+    assert first.info.experiment_name == "spirals"
+    assert first.info.status == "FINISHED"
+    (second,) = runs.values()  # a further run of the program is one of its own, of the same experiment
+    assert second.params == {"second": "1"}
+    assert second.info.experiment_name == "spirals"
+
+
+def test_every_process_of_the_program_logs_into_it(launching: Launching) -> None:
+    program = """
+import subprocess, sys
+import mltrack
+if len(sys.argv) > 1:
+    mltrack.log_metric("rank", float(sys.argv[1]))
+else:
+    mltrack.log_metric("main", 1)
+    for child in [subprocess.Popen([sys.executable, __file__, str(n)]) for n in range(3)]:
+        child.wait()
+"""
+    assert launching.python(program).returncode == 0
+    run = launching.run()
+    assert sorted(run.metrics("rank").column("value").to_pylist()) == [0, 1, 2]
+    assert run.data.metrics["main"] == 1
+
+
+def test_a_program_that_raises_is_a_failed_run_with_its_traceback_and_its_exit_code(launching: Launching) -> None:
+    done = launching.python("print('before')\nraise ValueError('no such spiral')")
+    assert done.returncode == 1
+    assert "failed, exit code 1" in done.stderr
+    run = launching.run()
+    assert run.info.status == "FAILED"
+    assert run.tags["mltrack.error"].startswith("Traceback (most recent call last):")
+    assert run.tags["mltrack.error"].endswith("ValueError: no such spiral")
+    assert "before" in launching.output()
+
+
+@pytest.mark.parametrize("code", [3, 255])
+def test_the_exit_code_is_the_programs_own(launching: Launching, code: int) -> None:
+    assert launching("sh", "-c", f"exit {code}").returncode == code
+    assert launching.run().tags["mltrack.exit_code"] == str(code)
+
+
+def test_a_program_that_is_killed_is_a_killed_run(launching: Launching) -> None:
+    assert launching("sh", "-c", "kill -9 $$").returncode == 137
+    run = launching.run()
+    assert run.info.status == "KILLED"
+    assert run.tags["mltrack.signal"] == "SIGKILL"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_signals_reach_the_program_which_may_clean_up(launching: Launching, number: signal.Signals) -> None:
+    program = f"""
+import signal, sys, time
+def end(number, frame):
+    print("got", number, flush=True)
+    sys.exit(42)
+signal.signal({int(number)}, end)
+print("ready", flush=True)
+time.sleep(60)
+"""
+    process = launching.start(sys.executable, launching.script(program))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    out, _ = process.communicate()
+    assert out == f"got {int(number)}\n"
+    assert process.returncode == 42
+    run = launching.run()
+    assert run.info.status == "KILLED"
+    assert run.tags.get("mltrack.preempted") == (None if number == signal.SIGINT else number.name)
+
+
+def test_a_run_that_was_preempted_is_gone_on_with(launching: Launching) -> None:
+    process = launching.start("sh", "-c", "echo one; exec sleep 60", options=["-n", "job-7"])
+    assert process.stdout is not None
+    assert process.stdout.readline() == "one\n"
+    process.terminate()
+    process.communicate()
+    assert launching.run().tags["mltrack.preempted"] == "SIGTERM"
+    assert launching("echo", "two", options=["--resume", "job-7"]).returncode == 0
+    run = launching.run()
+    assert run.info.status == "FINISHED"
+    assert "mltrack.preempted" not in run.tags
+    assert "mltrack.signal" not in run.tags
+    assert launching.output() == "one\ntwo\n"
+
+
+def test_what_a_killed_launcher_had_taken_can_be_read_and_gone_on_with(launching: Launching) -> None:
+    program = "import os, sys, time\nprint('one', flush=True)\nprint(os.getpid(), flush=True)\ntime.sleep(60)"
+    process = launching.start(sys.executable, launching.script(program), options=["-n", "job-7"])
+    assert process.stdout is not None
+    assert process.stdout.readline() == "one\n"
+    child = int(process.stdout.readline())
+    live = launching.run().folder.path / "live" / "std_log.txt"
+    launching.wait_for(lambda: live.read_text().endswith(f"{child}\n"))
+    process.kill()
+    process.communicate()
+    os.kill(child, signal.SIGKILL)
+    shown = subprocess.run(
+        [sys.executable, "-m", "mltrack", "logs", "job-7"], cwd=launching.folder, capture_output=True, text=True
+    )
+    assert shown.stdout == f"one\n{child}\n"
+    assert launching("echo", "two", options=["--resume", "job-7"]).returncode == 0
+    assert launching.output() == f"one\n{child}\ntwo\n"
+
+
+def test_the_output_can_be_followed_while_the_program_runs(launching: Launching) -> None:
+    program = "import time\nfor n in range(5): print('line', n, flush=True); time.sleep(0.1)"
+    process = launching.start(sys.executable, launching.script(program), options=["-n", "job"])
+    assert process.stdout is not None
+    process.stdout.readline()
+    followed = subprocess.run(
+        [sys.executable, "-m", "mltrack", "logs", "-f", "job"], cwd=launching.folder, capture_output=True, text=True
+    )
+    assert followed.stdout == "".join(f"line {n}\n" for n in range(5))
+
+
+def test_a_process_left_behind_that_holds_the_output_open_does_not_keep_the_run(launching: Launching) -> None:
+    done = launching("sh", "-c", "sleep 30 & echo $!")
+    os.kill(int(done.stdout), signal.SIGKILL)
+    assert done.returncode == 0
+    assert launching.run().info.status == "FINISHED"
+
+
+def test_output_nobody_reads_any_more_is_kept_all_the_same(launching: Launching) -> None:
+    command = " ".join(map(repr, launching.command("sh", "-c", "yes line | head -100000")))
+    subprocess.run(
+        ["sh", "-c", f"{command} | head -1"], cwd=launching.folder, env=launching.env, stdout=subprocess.PIPE
+    )
+    assert launching.output() == "line\n" * 100_000
+    assert launching.run().info.status == "FINISHED"
+
+
+def test_much_output_on_both_streams_is_kept_whole(launching: Launching) -> None:
+    program = """
+import os, threading
+def write(fd, letter):
+    for _ in range(200):
+        os.write(fd, (letter * 4999 + "\\n").encode())
+threads = [threading.Thread(target=write, args=pair) for pair in ((1, "o"), (2, "e"))]
+[thread.start() for thread in threads]
+"""
+    done = launching.python(program)
+    assert done.stdout == ("o" * 4999 + "\n") * 200
+    kept = launching.output()
+    assert kept.count("o") == kept.count("e") == 4999 * 200
+
+
+def test_a_mistake_on_the_command_line_records_nothing(launching: Launching) -> None:
+    done = launching("no-such-program")
+    assert done.returncode == 2
+    assert "there is no program 'no-such-program'" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = launching("true", options=["-p", "lr"])
+    assert done.returncode == 2
+    assert "is no KEY=VALUE" in done.stderr
+    assert not (launching.folder / ".mltrack").exists()
+
+
+def test_a_file_that_is_no_program_is_told(launching: Launching) -> None:
+    (launching.folder / "data.txt").write_text("no program")
+    done = launching("./data.txt")
+    assert done.returncode == 2
+    assert "can't be run: Permission denied" in done.stderr
+
+
+def test_options_behind_the_command_are_the_commands_own(launching: Launching) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mltrack", "run", "echo", "-n", "--name", "x"],
+        cwd=launching.folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "--name x"
