@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from mltrack.entities import DatasetInput
+from mltrack.inputs import dataset_event
 from mltrack.journal import EventJournal, open_points
 from mltrack.reading import Store
 from mltrack.store.layout import new_run_id
@@ -31,6 +33,7 @@ def write_run(
     params: Mapping[str, str] | None = None,
     tags: Mapping[str, str] | None = None,
     metrics: Points | None = None,
+    datasets: Sequence[DatasetInput] = (),
     start_ms: int = START_MS,
     end_ms: int | None = START_MS + 1,
     status: str = "FINISHED",
@@ -55,6 +58,7 @@ def write_run(
         lines.append({"type": "start", **about, "start_time": start_ms * 1_000_000})
     lines += [{"type": "param", "key": key, "value": value} for key, value in (params or {}).items()]
     lines += [{"type": "tag", "key": key, "value": value} for key, value in (tags or {}).items()]
+    lines += [dataset_event(used.dataset, used.tags) for used in datasets]
     if stage != "active":
         lines.append({"type": "lifecycle", "stage": stage})
     events.append(lines, now)

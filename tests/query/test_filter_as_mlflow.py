@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from mltrack.entities import Dataset, DatasetInput
 from mltrack.errors import FilterError
 from mltrack.reading import Store
 from mltrack.store.layout import Layout
@@ -19,6 +21,7 @@ from .recorded import START_MS, write_run
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and its libraries', not ours
 
 RUNS = 40
+DATASETS = ["train", "Train", "a%b", "it's", "größe", "a b"]
 VALUES = ["1", "2", "10", "Adam", "adam", "ADAM", "a%b", "a_b", "axb", "it's", 'say "x"', "größe", "日本", "", "a b"]
 
 
@@ -55,6 +58,25 @@ class Both(NamedTuple):
             return None
 
 
+def drawn_datasets(draw: random.Random) -> list[DatasetInput]:
+    """Up to three; those of one name and digest are the same in all runs, as MLflow keeps them once for all."""
+    found = []
+    for _ in range(draw.randrange(4)):
+        name, digest = draw.choice(DATASETS), draw.choice(["1", "2"])
+        known = {"schema": "{}", "profile": None} if digest == "1" else {"schema": None, "profile": '{"rows": 5}'}
+        tags = {key: draw.choice(VALUES) for key in ("mlflow.data.context", "k") if draw.random() < 0.7}
+        found.append(DatasetInput(Dataset(name, digest, "local", f"/{name}", **known), tags))
+    return found
+
+
+def as_mlflow(used: DatasetInput) -> Any:
+    from mlflow.entities import Dataset as TheirDataset
+    from mlflow.entities import DatasetInput as TheirInput
+    from mlflow.entities import InputTag
+
+    return TheirInput(TheirDataset(**asdict(used.dataset)), [InputTag(*tag) for tag in used.tags.items()])
+
+
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     from mlflow.entities import Metric, Param, RunStatus, RunTag
@@ -87,13 +109,15 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
             [Param(key, value) for key, value in params.items()],
             [],
         )
+        datasets = drawn_datasets(draw)
+        theirs.log_inputs(run_id, [as_mlflow(used) for used in datasets])
         theirs.update_run_info(run_id, RunStatus.from_string(status), end, name)
         stage = "active" if draw.random() < 0.8 else "deleted"
         if stage == "deleted":
             theirs.delete_run(run_id)
         write_run(
-            ours, run_id=run_id, name=name, params=params, tags=tags, metrics=metrics, start_ms=start, end_ms=end,
-            status=status, stage=stage,
+            ours, run_id=run_id, name=name, params=params, tags=tags, metrics=metrics, datasets=datasets,
+            start_ms=start, end_ms=end, status=status, stage=stage,
         )  # fmt: skip
     yield Both(ours, theirs)
     theirs.engine.dispose()
@@ -155,8 +179,62 @@ FILTERS = [
     "run_id NOT IN ('a')",
     "attributes.run_id != 'a' and metrics.loss > -2 and params.opt LIKE '%a%' and status = 'FINISHED'",
     "metrics.loss > 0\n\tAND\n params.opt IS NOT NULL",
+    "dataset.name = 'train'",
+    "datasets.name != 'train'",
+    "dataset.name LIKE 'tr%'",
+    "dataset.name ilike 'TRAIN'",
+    "dataset.name IN ('train', 'größe')",
+    "dataset.name IN ('a b')",
+    "dataset.name NOT IN ('train', 'Train', 'a%b')",
+    'dataset.name = "it\'s"',
+    "dataset.`name` = 'Train'",
+    "dataset.\"digest\" = '1'",
+    "dataset.digest != '1'",
+    "dataset.digest IN ('2', '3')",
+    "dataset.name = 'train' AND dataset.digest = '1'",
+    "dataset.name = 'train' AND dataset.name = 'a b'",
+    "dataset.context = 'adam'",
+    "dataset.context != 'adam'",
+    "dataset.context LIKE '%a%'",
+    "dataset.context ILIKE 'ADAM'",
+    "datasets.context IN ('adam', '', '日本')",
+    "dataset.context NOT IN ('adam', '1')",
+    "dataset.context = 'Adam' AND dataset.name LIKE '%t%' AND metrics.loss < 5 AND status != 'KILLED'",
+    "dataset.name IN ('train') AND dataset.digest = '1' AND params.opt IS NOT NULL",
+    "artifact_uri LIKE 'nowhere%'",
+    "attributes.artifact_uri != 'nowhere'",
+    "attributes.run_id LIKE '%a%'",
+    "run_id ILIKE 'A%'",
+    "attributes.run_id NOT IN ('a', 'b') AND dataset.name != 'train'",
+    "attr.user_id ILIKE 'AN%'",
+    "attribute.`Run Name` != 'alpha0'",
+    "tags.mlflow.user = 'bob'",
+    "tags.`mlflow.user` != 'bob' AND user_id LIKE 'a%'",
+    "attributes.end_time >= 0",
     # refused
     "metrics.loss == 1",
+    "dataset.schema = '{}'",
+    "dataset.source LIKE '%'",
+    "dataset.Name = 'train'",
+    "dataset.name = train",
+    "dataset.name > 'a'",
+    "dataset.name IS NULL",
+    "dataset.name IS NOT NULL",
+    "dataset.name = 1",
+    "dataset.digest = ('1')",
+    "dataset.digest IN (1)",
+    "dataset.digest IN ()",
+    "dataset.context RLIKE 'a'",
+    "dataset = 'train'",
+    "dataset.tags.k = 'a'",
+    "artifact_uri IN ('a')",
+    "run_name IN ('alpha0')",
+    "user_id NOT IN ('ann')",
+    "run_id IS NULL",
+    "run_id > 'a'",
+    "tags.team IN ('a')",
+    "tags.team = 5",
+    "source_name = 'x'",
     "metrics.loss <> 1",
     "metrics.loss > '1'",
     "metrics.loss > one",
@@ -207,7 +285,15 @@ ORDERS = [
     ["Created"],
     ["metrics.missing"],
     ["tags.mlflow.note", "attributes.status ASC"],
+    ["artifact_uri DESC"],
+    ["attributes.user_id DESC", "attributes.run_name"],
+    ["params.x.y", "tags.`mlflow.user` DESC", "metrics.a.b"],
+    ["run_id desc"],
     # refused
+    ["dataset.name"],
+    ["datasets.context DESC"],
+    ["attributes.nothing"],
+    ["lifecycle_stage"],
     ["metrics.loss", "metric.loss DESC"],
     ["created", "start_time"],
     ["loss"],
@@ -237,6 +323,28 @@ def test_the_lists_hold_filters_that_find_some_runs_and_filters_that_are_refused
     assert sum(0 < len(ids or []) < RUNS for ids in found) > 30
 
 
+def test_lists_of_run_ids_give_what_mlflow_gives(both: Both) -> None:
+    some = [run.run_id for run in both.ours.search_runs(["0"], max_results=5)]
+    listed = ", ".join(f"'{run_id}'" for run_id in some)
+    for text in (f"run_id IN ({listed})", f"attributes.run_id NOT IN ({listed})", f'run_id = "{some[0]}"'):
+        ours, theirs = both.find(text, [], 3, 2)
+        assert ours == theirs
+        assert 0 < len(ours or []) < RUNS
+
+
+def test_a_record_has_the_inputs_that_mlflow_finds(both: Both) -> None:
+    def shown(dataset: Any, tags: Any) -> Any:
+        return dataset.name, dataset.digest, dataset.source, dataset.schema, dataset.profile, sorted(tags)
+
+    ours = {run.run_id: run.datasets for run in both.ours.search_runs(["0"], run_view_type=3)}
+    for run in both.mlflow.search_runs(["0"], "", 3, 1000):
+        theirs = [shown(i.dataset, [(t.key, t.value) for t in i.tags]) for i in run.inputs.dataset_inputs]
+        assert sorted(map(repr, theirs)) == sorted(
+            repr(shown(used.dataset, used.tags.items())) for used in ours[run.info.run_id]
+        )
+    assert any(len(datasets) > 1 for datasets in ours.values())
+
+
 def quoted(text: str) -> st.SearchStrategy[str]:
     marks = [mark for mark in "'\"" if mark not in text]
     return st.sampled_from([f"{mark}{text}{mark}" for mark in marks])
@@ -252,12 +360,15 @@ def keys(entity: str, names: list[str]) -> st.SearchStrategy[str]:
 
 NUMBERS = ["0", "-1.5", "0.25", "1e-7", "3", "3.0", ".5", "100", str(START_MS + 2)]
 SIGNS = ["=", "!=", "<", "<=", ">", ">="]
-texts = st.sampled_from([*(value for value in VALUES if "\\" not in value), "FINISHED", "beta1", "%", "a%", "_dam"])
+texts = st.sampled_from(
+    [*(value for value in VALUES if "\\" not in value), "FINISHED", "beta1", "train", "%", "a%", "_dam"]
+)
 names = st.one_of(
     keys("metrics", ["loss", "val loss", "a.b", "none"]),
     keys("params", ["opt", "p q", "x.y", "none"]),
     keys("tags", ["team", "mlflow.note", "mlflow.runName"]),
     keys("attributes", ["status", "run_name", "user_id", "start_time", "end_time", "Created", "nothing"]),
+    keys("dataset", ["name", "digest", "context", "schema"]),
     st.sampled_from(["status", "run_name", "start_time", "end_time", "run_id", "user_id"]),
 )
 values = st.one_of(
@@ -265,7 +376,7 @@ values = st.one_of(
     texts.flatmap(quoted).flatmap(
         lambda text: st.sampled_from(["=", "!=", "LIKE", "ilike", "<"]).map(lambda sign: f"{sign} {text}")
     ),
-    st.sampled_from(["IS NULL", "is not null", "IN ('a', 'b')", "NOT IN ('x')"]),
+    st.sampled_from(["IS NULL", "is not null", "IN ('train', 'adam', '1')", "NOT IN ('Train')", "not in ('1', '2')"]),
 )
 comparisons = st.builds(lambda name, value: f"{name} {value}", names, values)
 filters = st.lists(comparisons, max_size=3).flatmap(

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
+from mltrack.entities import Dataset, DatasetInput, ModelOutput
 from mltrack.errors import FilterError, NotFoundError, UsageError
+from mltrack.inputs import dataset_event, model_input_event, model_output_event
 from mltrack.query.compile import Parameters, compile_filter
 from mltrack.query.filter import ATTRIBUTES, parse_filter
 from mltrack.reading import Store
+from mltrack.recorder import Recorder
 
 from .recorded import START_MS, write_run
+
+
+@contextlib.contextmanager
+def edited(store: Store, run_id: str) -> Iterator[Callable[..., None]]:
+    """Adds events to a run that is there."""
+    recorder = Recorder(store.layout, store.layout.run(run_id), "edit", not_before=(START_MS + 9) * 1_000_000)
+    yield recorder.emit
+    recorder.close()
 
 
 def found(store: Store, text: str = "", **more: object) -> list[str]:
@@ -28,6 +41,37 @@ def test_a_record_has_what_mlflows_run_has(store: Store) -> None:
     assert record.run_id == record.info.run_id == run_id
     assert record.info == store.run(run_id).info
     assert record.data == store.run(run_id).data
+
+
+def test_a_record_has_the_datasets_and_the_models_of_its_run(store: Store) -> None:
+    datasets = [
+        DatasetInput(
+            Dataset("b", "1", "http", "{}", "{}", '{"rows": 5}'), {"mlflow.data.context": "test", "k": "größe"}
+        ),
+        DatasetInput(Dataset("a", "2", "local", "x")),
+    ]
+    run_id = write_run(store, datasets=datasets)
+    other = write_run(store, start_ms=START_MS + 1)
+    assert [record.datasets for record in store.search_runs()] == [(), tuple(datasets)]
+    with edited(store, run_id) as emit:
+        emit(dataset_event(Dataset("a", "3", "local", "x\ud800"), {"k": "x\ud800"}), model_input_event("m-2"))
+        emit(model_input_event("m-1"), model_output_event("m-9", 3), model_output_event("m-3"))
+    records = {record.run_id: record for record in store.search_runs()}
+    record = records[run_id]
+    assert record.datasets == (*datasets, DatasetInput(Dataset("a", "3", "local", "x\\ud800"), {"k": "x\\ud800"}))
+    assert record.model_inputs == ("m-2", "m-1")
+    assert record.model_outputs == (ModelOutput("m-9", 3), ModelOutput("m-3", 0))
+    assert (records[other].datasets, records[other].model_inputs, records[other].model_outputs) == ((), (), ())
+
+
+def test_datasets_are_searched_while_the_run_goes_on(store: Store) -> None:
+    run_id = write_run(store, datasets=[DatasetInput(Dataset("a", "1", "local", ""), {"mlflow.data.context": "train"})])
+    assert found(store, "dataset.name = 'b'") == []
+    with edited(store, run_id) as emit:
+        for name in ("b", "c"):
+            emit(dataset_event(Dataset(name, "2", "local", ""), {}))
+            assert found(store, f"dataset.name = '{name}' and datasets.digest = '1'") == ["a run"]
+        assert found(store, "dataset.context != 'train'") == []
 
 
 def test_or_and_parentheses_are_understood(store: Store) -> None:
@@ -165,7 +209,8 @@ def test_a_run_is_resolved_by_id_by_its_first_digits_and_by_name(store: Store) -
         ("metrics. > 1", 10, "dot without a name"),
         ("metrics.`` > 1", 9, "empty name"),
         ("metrics.a.`b c` > 1", 11, "quoted in part"),
-        ("dataset.name = 'x'", 1, "datasets"),
+        ("dataset.schema = 'x'", 1, "a dataset can't be searched for by 'schema'"),
+        ("dataset.name > 'x'", 14, "can't be compared by >"),
         ("model.x = 1", 1, "'model' is nothing a run has"),
         ("run_id IN ('a' 'b')", 19, "a comma was expected"),
         ("status", 7, "a comparison was expected, not the end"),
@@ -186,6 +231,7 @@ def test_a_bad_filter_is_told_with_its_place_and_the_fix(store: Store, text: str
         {"order_by": [5]},
         {"order_by": ["metrics.a DOWN"]},
         {"order_by": ["run_id", "run_id"]},
+        {"order_by": ["dataset.name"]},
         {"run_view_type": "SOME"},
         {"max_results": 0},
         {"max_results": "5"},

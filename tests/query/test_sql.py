@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from mltrack.entities import Dataset, DatasetInput
 from mltrack.errors import CorruptionError, UsageError
 from mltrack.journal import SEAL_POINTS_MIN
 from mltrack.reading import Store
@@ -49,7 +51,12 @@ def test_metrics_holds_every_point_of_every_run_once(store: Store) -> None:
 
 
 def test_the_views_have_their_columns(store: Store) -> None:
-    write_run(store, name="one", params={"p": "1"}, tags={"t": "2"}, metrics={"loss": [(3, 0.5)]})
+    dataset = Dataset("d", "1", "local", "x", "{}")
+    used = DatasetInput(dataset, {"mlflow.data.context": "test"})
+    write_run(store, name="one", params={"p": "1"}, tags={"t": "2"}, metrics={"loss": [(3, 0.5)]}, datasets=[used])
+    [row] = store.sql("SELECT * FROM datasets JOIN (SELECT run_id FROM runs) USING (run_id)").to_pylist()
+    del row["run_id"]
+    assert row == {**asdict(dataset), "context": "test", "tags": [("mlflow.data.context", "test")]}
     assert store.sql("SELECT run_name, status, epoch_ms(start_time) AS at FROM runs").to_pylist() == [
         {"run_name": "one", "status": "FINISHED", "at": START_MS}
     ]

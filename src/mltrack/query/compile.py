@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mltrack.query.filter import ATTRIBUTE, METRIC, PARAM, TAG, And, Comparison, Name, Node, Or
+from mltrack.query.filter import ATTRIBUTE, DATASET, METRIC, PARAM, TAG, And, Comparison, Name, Node, Or
 
 __all__ = ["TABLES", "Parameters", "compile_filter"]
 
@@ -35,6 +35,9 @@ def compile_filter(node: Node, parameters: Parameters, attributes: dict[str, str
         case Comparison(Name(entity, key), comparator, value):
             if entity == ATTRIBUTE:
                 return _condition(attributes[key], comparator, value, parameters)
+            if entity == DATASET:
+                passing = _condition(f"datasets.{key}", comparator, value, parameters)
+                return f"runs.run_id IN (SELECT run_id FROM base.datasets datasets WHERE {passing})"
             return _by_key(entity, key, comparator, value, parameters)
 
 

@@ -7,7 +7,7 @@ What parses means what it means to MLflow's SQL store, so the same filter gives 
 - A name is quoted as a whole or not at all. A filter of blanks only is an empty one.
 - Infinities are compared as they are; MLflow's store keeps them as +-1.797e308.
 - ILIKE ignores the case of all letters; on SQLite, MLflow ignores that of ASCII letters only.
-- ``dataset.`` is refused: datasets are not in the catalog.
+- In a list, too, a backslash is only a backslash; MLflow reads it as Python does there.
 
 As in MLflow, quotes can't be escaped: a value with one kind of quote in it is put between the other kind.
 """
@@ -24,6 +24,7 @@ from mltrack.errors import FilterError
 __all__ = [
     "ATTRIBUTE",
     "ATTRIBUTES",
+    "DATASET",
     "METRIC",
     "PARAM",
     "TAG",
@@ -36,18 +37,20 @@ __all__ = [
     "parse_filter",
 ]
 
-METRIC, PARAM, TAG, ATTRIBUTE = "metric", "param", "tag", "attribute"
+METRIC, PARAM, TAG, ATTRIBUTE, DATASET = "metric", "param", "tag", "attribute", "dataset"
 _ENTITIES = {
     **dict.fromkeys(("metric", "metrics"), METRIC),
     **dict.fromkeys(("param", "params", "parameter", "parameters"), PARAM),
     **dict.fromkeys(("tag", "tags"), TAG),
     **dict.fromkeys(("attribute", "attributes", "attr", "run"), ATTRIBUTE),
+    **dict.fromkeys(("dataset", "datasets"), DATASET),
 }
 _ALIASES = {
     **dict.fromkeys(("created", "Created"), "start_time"),
     **dict.fromkeys(("run name", "Run name", "Run Name"), "run_name"),
 }
 ATTRIBUTES = ("artifact_uri", "end_time", "run_id", "run_name", "start_time", "status", "user_id")
+DATASET_KEYS = ("name", "digest", "context")
 _NUMERIC = ("start_time", "end_time")
 
 _ORDERED = ("=", "!=", "<", "<=", ">", ">=")
@@ -57,7 +60,7 @@ _LIST = ("IN", "NOT IN")
 
 
 class Name(NamedTuple):
-    """What is compared or ordered by: an entity (metric, param, tag, attribute) and a key, aliases resolved."""
+    """What is compared or ordered by: one of the entities above and a key, aliases resolved."""
 
     entity: str
     key: str
@@ -72,6 +75,8 @@ class Name(NamedTuple):
         """What it can be compared by."""
         if self.is_number:
             return _ORDERED
+        if self.entity == DATASET:
+            return (*_TEXT, *_LIST)
         if self.entity == ATTRIBUTE:
             return (*_TEXT, *_LIST) if self.key == "run_id" else _TEXT
         return (*_TEXT, *_NULL)
@@ -216,14 +221,19 @@ class Reader:
         if not self._follows_dot():
             return self._attribute(first.text if first.kind == "word" else first.text[1:-1], at)
         entity = first.text[1:-1] if first.kind == "ticked" else first.text
-        if entity in ("dataset", "datasets"):
-            raise self.error("datasets can't be searched for", "filter by a tag or param of the run", at)
         if entity not in _ENTITIES:
             raise self.error(
-                f"{entity!r} is nothing a run has", "begin names with metrics., params., tags. or attributes.", at
+                f"{entity!r} is nothing a run has",
+                "begin names with metrics., params., tags., datasets. or attributes.",
+                at,
             )
         key = self._key()
-        return self._attribute(key, at) if _ENTITIES[entity] == ATTRIBUTE else Name(_ENTITIES[entity], key)
+        if _ENTITIES[entity] == ATTRIBUTE:
+            return self._attribute(key, at)
+        if _ENTITIES[entity] == DATASET and key not in DATASET_KEYS:
+            known = ", ".join(f"dataset.{name}" for name in DATASET_KEYS)
+            raise self.error(f"a dataset can't be searched for by {key!r}", f"there are {known}", at)
+        return Name(_ENTITIES[entity], key)
 
     def _name_part(self) -> Token:
         if self.peek.kind == "word" or self.peek.kind == "ticked" or self.peek.text.startswith('"'):
@@ -354,16 +364,16 @@ class _Filter(Reader):
 
     def _list(self) -> tuple[str, ...]:
         if self.take().text != "(":
-            raise self.error("a list was expected", "write for example: run_id IN ('a', 'b')", self.peek.at)
+            raise self.error("a list was expected", "write for example: IN ('a', 'b')", self.peek.at)
         values: list[str] = []
         while self.peek.text != ")":
             if self.peek.kind != "quoted":
-                raise self.error(f"a quoted text was expected, not {self.found()}", "write: run_id IN ('a', 'b')")
+                raise self.error(f"a quoted text was expected, not {self.found()}", "write: IN ('a', 'b')")
             values.append(self.take().text[1:-1])
             if self.peek.text != ")" and self.take().text != ",":
-                raise self.error("a comma was expected", "write: run_id IN ('a', 'b')")
+                raise self.error("a comma was expected", "write: IN ('a', 'b')")
         if not values:
-            raise self.error("an empty list", "name at least one run id")
+            raise self.error("an empty list", "name at least one value")
         self.take()
         return tuple(values)
 

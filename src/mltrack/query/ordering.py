@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from mltrack.errors import FilterError, UsageError
 from mltrack.query.compile import TABLES, Parameters
-from mltrack.query.filter import ATTRIBUTE, METRIC, Name, Reader
+from mltrack.query.filter import ATTRIBUTE, DATASET, METRIC, Name, Reader
 
 __all__ = ["Order", "after_token", "compile_order", "page_token", "parse_order_by"]
 
@@ -56,6 +56,8 @@ def parse_order_by(clauses: Sequence[str] | None) -> tuple[Order, ...]:
 def _parse(clause: str) -> Order:
     reader = Reader(clause)
     name = reader.name()
+    if name.entity == DATASET:
+        raise reader.error("runs can't be ordered by datasets: a run may have many", "order by an attribute", 0)
     direction = reader.take_word("ASC", "DESC")
     if reader.peek.kind != "end":
         raise reader.error(f"ASC or DESC was expected, not {reader.found()}", "write for example: metrics.loss DESC")

@@ -16,6 +16,7 @@ from mltrack.query.snapshot import (
     KnownRun,
     KnownWriter,
     RunRows,
+    map_column,
     metric_column,
     read_run,
     still_fits,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from mltrack.entities import Experiment
     from mltrack.segment import PointColumns
+    from mltrack.store.fold import RunState
     from mltrack.store.layout import Layout
     from mltrack.store.stored_run import StoredRun
 
@@ -38,14 +40,8 @@ BATCH_RUNS_MAX = 500
 SWEEP_INTERVAL_S = 5.0
 """How often, at most, a process looks at the times of all run folders: 10,000 of them take about 85 ms."""
 
-_ARROW = {
-    "VARCHAR": pa.string(),
-    "BIGINT": pa.int64(),
-    "DOUBLE": pa.float64(),
-    "BOOLEAN": pa.bool_(),
-    "MAP(VARCHAR, VARCHAR)": pa.map_(pa.string(), pa.string()),
-}
-_FACTS = ("params", "tags", "artifacts")
+_ARROW = {"BIGINT": pa.int64(), "DOUBLE": pa.float64(), "BOOLEAN": pa.bool_()}
+_FACTS = ("params", "tags", "artifacts", "datasets", "models")
 _STATE = ("folders", "runs", "writers", "segments")
 
 
@@ -225,9 +221,19 @@ def _add_state(tables: dict[str, list[tuple[Any, ...]]], rows: RunRows) -> None:
     ]
     tables["segments"] += [(run_id, *segment) for segment in rows.segments]
     if rows.facts:
-        tables["params"] += [(run_id, key, value) for key, value in state.params.items()]
-        tables["tags"] += [(run_id, key, value) for key, value in state.tags.items()]
-        tables["artifacts"] += [(run_id, a.path, a.size, a.sha256, a.time) for a in state.artifacts]
+        _add_facts(tables, run_id, state)
+
+
+def _add_facts(tables: dict[str, list[tuple[Any, ...]]], run_id: str, state: RunState) -> None:
+    tables["params"] += [(run_id, key, value) for key, value in state.params.items()]
+    tables["tags"] += [(run_id, key, value) for key, value in state.tags.items()]
+    tables["artifacts"] += [(run_id, a.path, a.size, a.sha256, a.time) for a in state.artifacts]
+    for number, used in enumerate(state.datasets):
+        of = used.dataset
+        about = (of.name, of.digest, used.context, of.source_type, of.source, of.schema, of.profile)
+        tables["datasets"].append((run_id, number, *about, list(used.tags.items())))
+    tables["models"] += [(run_id, number, id_, False, None) for number, id_ in enumerate(state.model_inputs)]
+    tables["models"] += [(run_id, number, m.model_id, True, m.step) for number, m in enumerate(state.model_outputs)]
 
 
 def _store_latest(con: duckdb.DuckDBPyConnection, changed: Iterable[RunRows]) -> None:
@@ -293,11 +299,13 @@ def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[tuple[Any
     if not rows:
         return
     columns = zip(COLUMNS[table].items(), zip(*rows, strict=True), strict=True)
-    arrays = {
-        name: text_column(values) if kind == "VARCHAR" else pa.array(values, _ARROW[kind])
-        for (name, kind), values in columns
-    }
-    _insert_table(con, table, pa.table(arrays))
+    _insert_table(con, table, pa.table({name: _column(kind, values) for (name, kind), values in columns}))
+
+
+def _column(kind: str, values: Sequence[Any]) -> pa.Array:
+    if kind == "VARCHAR":
+        return text_column(values)
+    return map_column(values) if kind == "MAP(VARCHAR, VARCHAR)" else pa.array(values, _ARROW[kind])
 
 
 def _insert_table(con: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:

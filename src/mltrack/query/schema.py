@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "RUN_TABLES", "SCHEMA_VERSION", "create_tables", "is_ours"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised by every change below: a catalog of another version is thrown away and built anew."""
 
 COLUMNS: dict[str, dict[str, str]] = {
@@ -50,6 +50,21 @@ COLUMNS: dict[str, dict[str, str]] = {
         "count": "BIGINT",
     },
     "artifacts": {"run_id": "VARCHAR", "path": "VARCHAR", "size": "BIGINT", "sha256": "VARCHAR", "time": "BIGINT"},
+    # the datasets of each run, ``number`` in the order of logging
+    "datasets": {
+        "run_id": "VARCHAR",
+        "number": "BIGINT",
+        "name": "VARCHAR",
+        "digest": "VARCHAR",
+        "context": "VARCHAR",
+        "source_type": "VARCHAR",
+        "source": "VARCHAR",
+        "schema": "VARCHAR",
+        "profile": "VARCHAR",
+        "tags": "MAP(VARCHAR, VARCHAR)",
+    },
+    # the logged models that each run used (no step) and made
+    "models": {"run_id": "VARCHAR", "number": "BIGINT", "model_id": "VARCHAR", "made": "BOOLEAN", "step": "BIGINT"},
     # how far each writer's files were taken in; ``kept`` tells that its points, few and final, are in ``points``
     "writers": {
         "run_id": "VARCHAR",
@@ -99,6 +114,7 @@ CREATE VIEW tags AS SELECT * FROM base.tags;
 CREATE VIEW latest_metrics AS
     SELECT run_id, key, value, step, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time, min, max, count
     FROM base.latest_metrics;
+CREATE VIEW datasets AS SELECT * EXCLUDE number FROM base.datasets;
 CREATE VIEW artifacts AS
     SELECT run_id, path, size, sha256, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time FROM base.artifacts;
 """

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from mltrack.entities import ACTIVE, DELETED, RunData, RunHead, RunInfo
+from mltrack.entities import ACTIVE, DELETED, Dataset, DatasetInput, ModelOutput, RunData, RunHead, RunInfo
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.query.compile import Parameters, compile_filter
 from mltrack.query.filter import Node, parse_filter
@@ -40,10 +40,16 @@ class PagedList(list[Item], Generic[Item]):
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run as the catalog has it: ``record.info.status``, ``record.data.metrics["loss"]``."""
+    """A run as the catalog has it: ``record.info.status``, ``record.data.metrics["loss"]``.
+
+    Datasets and ids of logged models are in the order they were logged.
+    """
 
     info: RunInfo
     data: RunData
+    datasets: tuple[DatasetInput, ...] = ()
+    model_inputs: tuple[str, ...] = ()
+    model_outputs: tuple[ModelOutput, ...] = ()
 
     @property
     def run_id(self) -> str:
@@ -187,10 +193,14 @@ def find_runs(con: duckdb.DuckDBPyConnection, query: RunQuery, runs_folder: str)
     rows, token = _page(con, query, runs_folder)
     ids = [row[0] for row in rows]
     params, tags, metrics = (_by_run(con, table, ids) for table in ("params", "tags", "latest_metrics"))
+    datasets, (used, made) = _datasets(con, ids), _models(con, ids)
     records = [
         RunRecord(
             RunInfo(*(*row, f"{runs_folder}/{row[0]}/artifacts")),
             RunData(params.get(row[0], {}), tags.get(row[0], {}), metrics.get(row[0], {})),
+            tuple(datasets.get(row[0], ())),
+            tuple(used.get(row[0], ())),
+            tuple(made.get(row[0], ())),
         )
         for row in rows
     ]
@@ -205,6 +215,36 @@ def _by_run(con: duckdb.DuckDBPyConnection, table: str, ids: list[str]) -> dict[
     ).fetchall():
         found.setdefault(run_id, {})[key] = value
     return found
+
+
+def _datasets(con: duckdb.DuckDBPyConnection, ids: list[str]) -> dict[str, list[DatasetInput]]:
+    """The datasets of runs, by run."""
+    found: dict[str, list[DatasetInput]] = {}
+    for run_id, tags, *about in con.execute(
+        "SELECT run_id, tags, name, digest, source_type, source, schema, profile FROM base.datasets"
+        " WHERE run_id IN (SELECT unnest(?)) ORDER BY run_id, number",
+        [ids],
+    ).fetchall():
+        found.setdefault(run_id, []).append(DatasetInput(Dataset(*about), tags))
+    return found
+
+
+def _models(
+    con: duckdb.DuckDBPyConnection, ids: list[str]
+) -> tuple[dict[str, list[str]], dict[str, list[ModelOutput]]]:
+    """The logged models that runs used, and those they made, by run."""
+    used: dict[str, list[str]] = {}
+    outputs: dict[str, list[ModelOutput]] = {}
+    for run_id, model_id, made, step in con.execute(
+        "SELECT run_id, model_id, made, step FROM base.models"
+        " WHERE run_id IN (SELECT unnest(?)) ORDER BY run_id, number",
+        [ids],
+    ).fetchall():
+        if made:
+            outputs.setdefault(run_id, []).append(ModelOutput(model_id, step))
+        else:
+            used.setdefault(run_id, []).append(model_id)
+    return used, outputs
 
 
 def find_frame(con: duckdb.DuckDBPyConnection, query: RunQuery, runs_folder: str) -> pd.DataFrame:

@@ -31,6 +31,7 @@ __all__ = [
     "KnownWriter",
     "RunRows",
     "folder_times",
+    "map_column",
     "metric_column",
     "read_run",
     "still_fits",
@@ -231,5 +232,19 @@ def text_column(values: Sequence[str | None]) -> pa.Array:
     try:
         return pa.array(values, pa.string())
     except UnicodeEncodeError:
-        clean = [v if v is None else v.encode("utf-8", "backslashreplace").decode() for v in values]
-        return pa.array(clean, pa.string())
+        return pa.array([v if v is None else _clean(v) for v in values], pa.string())
+
+
+def map_column(values: Sequence[Sequence[tuple[str, str]]]) -> pa.Array:
+    """Keys and their values, all text, as Arrow; lone surrogates as in ``text_column``."""
+    try:
+        return pa.array(values, _MAP)
+    except UnicodeEncodeError:
+        return pa.array([[(_clean(key), _clean(value)) for key, value in pairs] for pairs in values], _MAP)
+
+
+_MAP = pa.map_(pa.string(), pa.string())
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_sql"]
 
-VIEWS = "runs, params, tags, metrics, latest_metrics, artifacts, experiments"
+VIEWS = "runs, params, tags, metrics, latest_metrics, datasets, artifacts, experiments"
 
 _POINTS = re.compile(r"(?<!latest_)metrics", re.IGNORECASE)
 _PATTERN = re.compile(r"[*?\[\\]")  # what makes a file name a pattern to DuckDB, which has no way to quote it
