@@ -6,66 +6,77 @@ import contextlib
 import hashlib
 import posixpath
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
+from mltrack_sync.file_content import check_content, read_checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from mltrack.entities import Artifact
     from mltrack_sync.client import MlflowClient
+    from mltrack_sync.multipart import Multipart
+    from mltrack_sync.progress import FileMeter
 
-__all__ = ["FileChanged", "artifact_digest", "artifact_sizes", "send_artifact"]
+__all__ = ["Outgoing", "artifact_digest", "artifact_sizes", "send_artifact"]
 
-CHUNK_BYTES = 1 << 20
 PROXY_SCHEME = "mlflow-artifacts"
 AZURE_SCHEME = "azureml"
 
 
-class FileChanged(Exception):
-    """The file does not have the content that the run recorded, now or any more; the message says in what."""
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One file of a run on its way: to a remote run whose artifacts are at ``uri``."""
+
+    run_id: str
+    remote_id: str
+    uri: str
+    artifact: Artifact
+    path: Path
+    meter: FileMeter
 
 
-def send_artifact(client: MlflowClient, uri: str, artifact: Artifact, path: Path) -> None:
+def send_artifact(client: MlflowClient, multipart: Multipart, file: Outgoing) -> None:
     """Send one file, whole and with the content that was recorded, or not at all.
 
     Raises:
         FileChanged: it has another content.
         RemoteRefusedError, RemoteUnavailableError: the remote does not take it, or not now.
+        LedgerError, PushStopped: see mltrack_sync.errors.
         OSError: it can't be read.
     """
-    if urlsplit(uri).scheme == AZURE_SCHEME:
+    artifact, path, target = file.artifact, file.path, urlsplit(file.uri)
+    if target.scheme == AZURE_SCHEME:
         from mltrack_sync.azure.artifacts import send_to_azure
 
-        send_to_azure(client.transport, uri, artifact, path)
+        send_to_azure(client.transport, file.uri, artifact, path, meter=file.meter)
         return
-    check_content(artifact, path)
-    target = urlsplit(uri)
     if target.scheme == PROXY_SCHEME and not target.netloc:
         name = posixpath.join(target.path.lstrip("/"), artifact.path)
-        client.put_artifact(name, lambda: _chunks(path, artifact), artifact.size)
+        if multipart.takes(artifact.size) and multipart.send(
+            file.run_id, name, artifact, path, file.meter, lambda: _is_there(client, file)
+        ):
+            return
+        check_content(artifact, path)
+        whole = bytes.fromhex(artifact.sha256)
+        client.put_artifact(
+            name, lambda: file.meter.attempt(0, read_checked(path, 0, artifact.size, whole)), artifact.size
+        )
     else:
-        _send_by_mlflow(uri, artifact, path)
+        check_content(artifact, path)
+        _send_by_mlflow(file.uri, artifact, path)
         check_content(artifact, path)  # it may have changed while it was read; then what arrived is not it
 
 
-def check_content(artifact: Artifact, path: Path) -> None:
-    """See that the file is what the run recorded.
-
-    Raises:
-        FileChanged: it is not.
-        OSError: it can't be read.
-    """
-    size = path.stat().st_size
-    if size != artifact.size:
-        raise FileChanged(f"has {size} bytes, {artifact.size} were recorded")
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != artifact.sha256:
-        raise FileChanged(f"has SHA-256 {digest[:12]}..., {artifact.sha256[:12]}... was recorded")
+def _is_there(client: MlflowClient, file: Outgoing) -> bool:
+    """Whether the remote has the file with its content; what has another size is not read."""
+    sizes = artifact_sizes(client, file.remote_id, [file.artifact])
+    there = (file.artifact.size, file.artifact.sha256)
+    return sizes.get(file.artifact.path) == there[0] and artifact_digest(client, file.uri, file.artifact) == there
 
 
 def artifact_digest(client: MlflowClient, uri: str, artifact: Artifact) -> tuple[int, str]:
@@ -104,21 +115,6 @@ def artifact_sizes(client: MlflowClient, remote_id: str, artifacts: Sequence[Art
     for folder in sorted(folders):
         found |= client.list_artifacts(remote_id, folder)
     return {path: size for path, size in found.items() if size >= 0}
-
-
-def _chunks(path: Path, artifact: Artifact) -> Iterator[bytes]:
-    """The file's bytes; the last of them only if all are as recorded: a file that changed breaks the request off."""
-    left, digest = artifact.size, hashlib.sha256()
-    with open(path, "rb") as file:
-        while left > 0:
-            chunk = file.read(min(CHUNK_BYTES, left))
-            if not chunk:
-                raise FileChanged("became shorter while it was sent")
-            left -= len(chunk)
-            digest.update(chunk)
-            if not left and digest.hexdigest() != artifact.sha256:
-                raise FileChanged("changed while it was sent")
-            yield chunk
 
 
 def _send_by_mlflow(uri: str, artifact: Artifact, path: Path) -> None:

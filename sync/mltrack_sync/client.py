@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["History", "MlflowClient", "RemoteExperiment", "RemoteRun"]
+__all__ = ["History", "MlflowClient", "RemoteExperiment", "RemoteRun", "SignedPart"]
 
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/"
+UPLOADS = "/api/2.0/mlflow-artifacts/mpu/"
 RUN_ID_TAG = "mltrack.run_id"
 
 T = TypeVar("T")
@@ -50,6 +51,14 @@ class RemoteRun:
     end_time: int | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedPart:
+    """Where one part of an upload goes; the URL is a secret."""
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,6 +217,31 @@ class MlflowClient:
             )
         )
 
+    def create_upload(self, path: str, parts: int) -> tuple[str, dict[int, SignedPart]]:
+        """Begin an upload in parts: its id, which may be empty, and where each part goes, from 1.
+
+        Made again, it begins a second one. A server without such uploads answers 501, an old one 404.
+        """
+        answer = self._upload("create", path, {"num_parts": parts})
+        return _shaped(lambda a: (str(a.get("upload_id") or ""), _signed_parts(a)), answer, self._transport.url)
+
+    def complete_upload(self, path: str, upload_id: str, parts: Sequence[Mapping[str, Any]]) -> None:
+        """Make one file of these parts (part_number, etag, url). It can be done once."""
+        self._upload("complete", path, {"upload_id": upload_id, "parts": list(parts)})
+
+    def abort_upload(self, path: str, upload_id: str) -> None:
+        """Throw away what was sent of it."""
+        self._upload("abort", path, {"upload_id": upload_id})
+
+    def _upload(self, what: str, path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        from urllib.parse import quote
+
+        folder, _, name = path.rpartition("/")
+        body = json.dumps({"path": name, **fields}).encode("ascii")
+        return self._transport.send(
+            Call("POST", f"{UPLOADS}{what}/{quote(folder)}", False, body=body, body_bytes=len(body))
+        )
+
     def get_artifact(self, path: str, begin: Callable[[], Callable[[bytes], object]]) -> None:
         """Read a file through the server's artifact proxy, piece by piece; ``begin`` gives a taker for each attempt."""
         from urllib.parse import quote
@@ -266,6 +300,11 @@ def _run(fields: dict[str, Any]) -> RemoteRun:
         params={str(p["key"]): str(p.get("value", "")) for p in data.get("params", [])},
         tags={str(t["key"]): str(t.get("value", "")) for t in data.get("tags", [])},
     )
+
+
+def _signed_parts(answer: dict[str, Any]) -> dict[int, SignedPart]:
+    rows = answer.get("credentials", [])
+    return {int(row["part_number"]): SignedPart(str(row["url"]), dict(row.get("headers") or {})) for row in rows}
 
 
 def _files(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:

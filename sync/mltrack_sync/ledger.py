@@ -24,6 +24,7 @@ from mltrack.jsonlog import JsonLog, read_log
 from mltrack_sync.errors import LedgerError
 from mltrack_sync.model_entry import ModelEntry, VersionEntry, model_line, version_line
 from mltrack_sync.report import Rejected
+from mltrack_sync.upload_log import UploadLog
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -213,6 +214,7 @@ class Ledger:
             state.url = url
             _rewrite(path, state.compacted(), fs)
         self._lock = threading.Lock()
+        self._fs = fs
         self._log = JsonLog(path, fs=fs)
         if not state.url:
             self._write({"type": "ledger", "version": VERSION, "url": url})
@@ -220,6 +222,18 @@ class Ledger:
     def close(self) -> None:
         """Close the file."""
         self._log.close()
+
+    def uploads(self) -> UploadLog:
+        """The uploads in parts that are on their way, kept beside it.
+
+        Raises:
+            LedgerError: they can't be read.
+        """
+        path = self._log.path.with_name("uploads.jsonl")
+        try:
+            return UploadLog(path, fs=self._fs)
+        except OSError as error:
+            raise LedgerError(f"{path} can't be read: {error.strerror}", hint="check its permissions") from error
 
     def run(self, run_id: str) -> RunEntry:
         """What the remote has of a run; an empty entry when nothing."""

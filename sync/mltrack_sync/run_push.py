@@ -8,9 +8,10 @@ import numpy as np
 
 from mltrack.entities import ACTIVE, DELETED
 from mltrack.errors import InvalidPathError, NotFoundError
-from mltrack_sync.artifacts import FileChanged, artifact_digest, send_artifact
+from mltrack_sync.artifacts import Outgoing, artifact_digest, send_artifact
 from mltrack_sync.client import RUN_ID_TAG
 from mltrack_sync.errors import RemoteRefusedError, TooLargeError
+from mltrack_sync.file_content import FileChanged
 from mltrack_sync.identity import PARENT_TAG
 from mltrack_sync.ledger import EVERYTHING
 from mltrack_sync.plan import Facts, Piece, Refusal, Request, facts_of, requests_of, sift
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mltrack.segment import PointColumns
     from mltrack.store.stored_run import StoredRun
     from mltrack_sync.identity import Identities
+    from mltrack_sync.progress import FileMeter
     from mltrack_sync.report import Rejected
     from mltrack_sync.session import Session
 
@@ -280,7 +282,8 @@ class RunPush:
                 continue
             aside = self._ledger.state.rejected.get((self._run.run_id, "artifact", artifact.path))
             if aside is None or artifact.path in again:
-                files.append((artifact, self._session.files.submit(self._send_artifact, artifact)))
+                meter = self._session.meter(artifact.size)
+                files.append((artifact, self._session.files.submit(self._send_artifact, artifact, meter)))
         return files
 
     def _end_artifacts(self, files: list[tuple[Artifact, Future[str]]]) -> None:
@@ -298,26 +301,37 @@ class RunPush:
             elif aside is not None:
                 self._ledger.cleared(aside)
 
-    def _send_artifact(self, artifact: Artifact) -> str:
+    def _send_artifact(self, artifact: Artifact, meter: FileMeter) -> str:
         """Have a file there, in a thread of its own; returns what is in the way, if that may pass."""
         self._session.check()
+        sent = False
+        try:
+            trouble = self._send_file(artifact, meter)
+            sent = not trouble
+            return trouble
+        finally:
+            meter.close(sent=sent)
+
+    def _send_file(self, artifact: Artifact, meter: FileMeter) -> str:
         try:
             path = self._run.artifact_path(artifact.path)
         except NotFoundError:
             if artifact.remote and self._is_there(artifact):
                 return ""
             raise
+        entry, multipart = self._entry, self._session.multipart
+        file = Outgoing(self._run.run_id, entry.remote_id, entry.artifact_uri, artifact, path, meter)
         try:
             try:
-                send_artifact(self._client, self._entry.artifact_uri, artifact, path)
+                send_artifact(self._client, multipart, file)
             except FileChanged:  # put back by now, perhaps
-                send_artifact(self._client, self._entry.artifact_uri, artifact, path)
+                send_artifact(self._client, multipart, file)
         except FileChanged as error:
             return str(error)
         except OSError as error:
             return f"can't be read: {error.strerror}"
         self._ledger.artifact(self._run.run_id, artifact.path, artifact.sha256)
-        self._session.count(artifacts=1, artifact_bytes=artifact.size, body=artifact.size)
+        self._session.count(artifacts=1, artifact_bytes=artifact.size)
         return ""
 
     def _is_there(self, artifact: Artifact) -> bool:

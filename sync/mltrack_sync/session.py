@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from mltrack_sync.errors import PushStopped
+from mltrack_sync.multipart import Multipart
+from mltrack_sync.progress import FileMeter
 from mltrack_sync.report import Rejected
 
 if TYPE_CHECKING:
@@ -53,10 +55,16 @@ class Session:
         self._limits = limits
         self._lock = threading.Lock()
         self.files = ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="mltrack-files")
+        self.multipart = Multipart(client, ledger.uploads(), policy=policy, pool=self.files, check=self.check)
 
     def close(self) -> None:
         """End the sending of files: those in hand are finished."""
         self.files.shutdown(wait=True, cancel_futures=True)
+        self.multipart.close()
+
+    def meter(self, size: int) -> FileMeter:
+        """Tells the progress of a file of ``size`` bytes that is to be sent."""
+        return FileMeter(self.progress, size)
 
     def limits(self) -> Limits:
         """What the remote takes at once, as far as is known by now."""

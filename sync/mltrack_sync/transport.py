@@ -29,7 +29,7 @@ from mltrack_sync.pace import Pace
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.workspace import Workspace
 
-__all__ = ["API", "Call", "Traffic", "Transport", "error_words"]
+__all__ = ["API", "Call", "NotReached", "Traffic", "Transport", "error_words"]
 
 T = TypeVar("T")
 
@@ -182,16 +182,20 @@ class Transport:
         body: Callable[[], bytes | Iterator[bytes]] | None = None,
         body_bytes: int = 0,
         begin: Callable[[], Callable[[bytes], object]] | None = None,
+        *,
+        at_once: bool = False,
     ) -> httpx.Response:
         """A request to a URL that is itself the secret: no credentials go with it, and nobody logs it.
 
         It is repeated as if twice were as once. The answer may be any but "later"; ``begin`` is as in Call.
+        ``at_once``: a host that can't be reached is not tried again.
 
         Raises:
             RemoteUnavailableError: there was no answer.
+            NotReached: with ``at_once``, there was no connection.
         """
         return self._policy.send(
-            lambda: self._exchange_signed(method, url, headers, body, body_bytes, begin), repeatable=True
+            lambda: self._exchange_signed(method, url, headers, body, body_bytes, begin, at_once), repeatable=True
         )
 
     # --- one attempt ---
@@ -239,6 +243,7 @@ class Transport:
         body: Callable[[], bytes | Iterator[bytes]] | None,
         body_bytes: int,
         begin: Callable[[], Callable[[bytes], object]] | None,
+        at_once: bool,
     ) -> httpx.Response:
         content = body() if body is not None else b""
         if self._pace is not None and content:
@@ -258,7 +263,10 @@ class Transport:
                 _read(response, begin)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             words = f"the blob store of {self.url} gives no answer ({type(error).__name__})"
-            raise RemoteUnavailableError(words, hint="run mltrack sync again later", in_doubt=True) from None
+            unavailable = RemoteUnavailableError(words, hint="run mltrack sync again later", in_doubt=True)
+            if at_once and isinstance(error, _NOT_SENT):
+                raise NotReached(unavailable) from None
+            raise unavailable from None
         if response.status_code in _LATER:
             raise RemoteUnavailableError(
                 f"the blob store of {self.url} answered {response.status_code}",

@@ -17,10 +17,10 @@ import mltrack
 from mltrack.entities import Artifact
 from mltrack.reading import Store
 from mltrack_sync import Remote, push
-from mltrack_sync.artifacts import FileChanged
 from mltrack_sync.azure import AzureWorkspace, TrackingUri
 from mltrack_sync.azure.artifacts import azure_digest, send_to_azure
 from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.file_content import FileChanged
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.transport import Transport
 

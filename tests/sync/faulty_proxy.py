@@ -21,6 +21,7 @@ class Seen:
     number: int
     headers: Mapping[str, str]
     body: bytes
+    query: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class FaultyProxy:
             def handle_one(self) -> None:
                 proxy.handle(self, address)
 
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one
+            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
@@ -112,10 +113,10 @@ class FaultyProxy:
         if len(body) < size:  # the client died; the server would wait for the rest
             handler.close_connection = True
             return
-        path = handler.path.partition("?")[0]
+        path, _, query = handler.path.partition("?")
         with self._lock:
             number = self._numbers[path] = self._numbers.get(path, 0) + 1
-            seen = Seen(handler.command, path, number, dict(handler.headers.items()), body)
+            seen = Seen(handler.command, path, number, dict(handler.headers.items()), body, query)
             self.seen.append(seen)
         fault = self.fault(seen)
         if isinstance(fault, Answer):
@@ -148,8 +149,7 @@ class FaultyProxy:
     @staticmethod
     def _answer(handler: BaseHTTPRequestHandler, status: int, headers: Mapping[str, str], body: bytes) -> None:
         handler.send_response(status)
-        for name, value in headers.items():
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
             handler.send_header(name, value)
-        handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
         handler.wfile.write(body)

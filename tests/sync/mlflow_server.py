@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,11 @@ def free_port() -> int:
 class MlflowServer:
     """Started in a process group of its own, ended by its id; it does not outlive the tests."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, artifacts: str | None = None, environ: Mapping[str, str] | None = None) -> None:
+        """``artifacts`` is where it keeps files, its own folder by default; ``environ`` is added to ours."""
         self.folder = folder
+        self._artifacts = artifacts or f"{folder}/artifacts"
+        self._environ = dict(environ or {})
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -39,9 +42,10 @@ class MlflowServer:
     def start(self) -> None:
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"]
-        command += ["--artifacts-destination", f"{self.folder}/artifacts"]
+        command += ["--artifacts-destination", self._artifacts]
         environ = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
         environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # several processes that have nothing to do here
+        environ |= self._environ
         with open(self.folder / "server.log", "ab") as log:
             self._process = subprocess.Popen(
                 ["sh", "-c", GUARD, "sh", *command],

@@ -2,6 +2,7 @@
 
 The blob store is reached by a URL that is itself the secret: it is held in memory for as long as one file takes, and
 no bearer token goes there. Names are made one at a time, so that a syncer that dies leaves one without content at most.
+Blocks carry a digest of their content in their names: what an earlier syncer put of a file is not put again.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from mltrack_sync.artifacts import FileChanged, check_content
 from mltrack_sync.endpoint import HISTORY
 from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
+from mltrack_sync.file_content import CHUNK_BYTES, FileChanged, check_content, read_checked
 from mltrack_sync.limits import AZURE_LIMITS
+from mltrack_sync.progress import FileMeter, NoProgress
 from mltrack_sync.transport import Call, error_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     import httpx
@@ -33,12 +35,12 @@ __all__ = ["BLOCK_BYTES", "PUT_BYTES_MAX", "azure_digest", "send_to_azure"]
 
 PUT_BYTES_MAX = 64 << 20
 BLOCK_BYTES = 4 << 20
-CHUNK_BYTES = 1 << 20
 BLOCKS_MAX = 50_000
 SIGNATURES_MAX = 4
 """So many signed URLs are asked for at most while one file is sent."""
 
 _RUN = re.compile(r"/experiments/([^/]+)/runs/([^/]+)/artifacts/?$")
+_BLOCK_NAME = re.compile(r"<Name>([A-Za-z0-9+/=]+)</Name>")
 _CONFLICT = re.compile(r"already exists|resource conflict", re.IGNORECASE)
 
 
@@ -48,6 +50,7 @@ def send_to_azure(
     artifact: Artifact,
     path: Path,
     *,
+    meter: FileMeter | None = None,
     put_bytes_max: int = PUT_BYTES_MAX,
     block_bytes: int = BLOCK_BYTES,
 ) -> None:
@@ -67,17 +70,19 @@ def send_to_azure(
     check_content(artifact, path)
     history = RunHistory(transport, uri)
     url = history.make(artifact.path)
+    is_new = url is not None
     if url is None:
         url = history.locate(artifact.path)
         there = _content(transport, url)
         if there is not None:
             _compare(artifact, there)
             return
-    upload = Upload(transport, history, artifact, path, block_bytes)
+    meter = meter or FileMeter(NoProgress(), artifact.size)
+    upload = Upload(transport, history, artifact, path, meter, block_bytes)
     if artifact.size <= put_bytes_max:
         upload.put(url)
     else:
-        upload.put_in_blocks(url)
+        upload.put_in_blocks(url, there=set() if is_new else _blocks(transport, url))
 
 
 def azure_digest(transport: Transport, uri: str, path: str) -> tuple[int, str]:
@@ -125,29 +130,43 @@ class Upload:
     """The content of one file on its way."""
 
     def __init__(
-        self, transport: Transport, history: RunHistory, artifact: Artifact, path: Path, block_bytes: int
+        self,
+        transport: Transport,
+        history: RunHistory,
+        artifact: Artifact,
+        path: Path,
+        meter: FileMeter,
+        block_bytes: int,
     ) -> None:
         self._transport = transport
         self._history = history
         self._artifact = artifact
         self._path = path
+        self._meter = meter
         self._block_bytes = max(block_bytes, -(-artifact.size // BLOCKS_MAX))
         self._signatures = 1
 
     def put(self, url: str) -> None:
         """All of it in one request."""
         headers = {"x-ms-blob-type": "BlockBlob", "If-None-Match": "*", "Content-Type": "application/octet-stream"}
-        self._finish(url, headers, lambda: _checked(self._artifact, self._path), self._artifact.size)
+        size, sha256 = self._artifact.size, bytes.fromhex(self._artifact.sha256)
+        self._finish(url, headers, lambda: self._meter.attempt(0, read_checked(self._path, 0, size, sha256)), size)
 
-    def put_in_blocks(self, url: str) -> None:
-        """Block by block; nothing of it shows before the list of blocks is put."""
+    def put_in_blocks(self, url: str, *, there: Collection[str]) -> None:
+        """Block by block, without those ``there``; nothing of it shows before the list of blocks is put."""
         digest = hashlib.sha256()
         names: list[str] = []
+        skipped = 0
         with open(self._path, "rb") as file:
             while block := file.read(self._block_bytes):
                 digest.update(block)
-                names.append(base64.b64encode(f"{len(names):08d}".encode()).decode("ascii"))
-                url = self._put_block(url, names[-1], block)
+                name = f"{len(names):08d}{hashlib.sha256(block).hexdigest()[:40]}"
+                names.append(base64.b64encode(name.encode()).decode("ascii"))
+                if names[-1] in there:
+                    skipped += len(block)
+                    self._meter.skip(skipped)
+                else:
+                    url = self._put_block(url, names[-1], len(names), block)
         if digest.hexdigest() != self._artifact.sha256:
             raise FileChanged("changed while it was sent")
         items = "".join(f"<Latest>{escape(name)}</Latest>" for name in names)
@@ -155,10 +174,12 @@ class Upload:
         headers = {"If-None-Match": "*", "Content-Type": "application/xml"}
         self._finish(url, headers, lambda: body, len(body), "&comp=blocklist")
 
-    def _put_block(self, url: str, name: str, block: bytes) -> str:
+    def _put_block(self, url: str, name: str, number: int, block: bytes) -> str:
         while True:
             target = f"{url}&comp=block&blockid={quote(name, safe='')}"
-            response = self._transport.send_signed("PUT", target, {}, lambda: block, len(block))
+            response = self._transport.send_signed(
+                "PUT", target, {}, lambda: self._meter.attempt(number, _pieces(block)), len(block)
+            )
             if response.status_code == 201:
                 return url
             url = self._signed_anew(response)
@@ -192,19 +213,15 @@ class Upload:
         raise _refused(code or "BLOB_REFUSED", words)
 
 
-def _checked(artifact: Artifact, path: Path) -> Iterator[bytes]:
-    """The file's bytes; the last piece only if all of them are what was recorded."""
-    digest, left = hashlib.sha256(), artifact.size
-    with open(path, "rb") as file:
-        while left > 0:
-            chunk = file.read(min(CHUNK_BYTES, left))
-            if not chunk:
-                raise FileChanged("became shorter while it was sent")
-            left -= len(chunk)
-            digest.update(chunk)
-            if left == 0 and digest.hexdigest() != artifact.sha256:
-                raise FileChanged("changed while it was sent")
-            yield chunk
+def _pieces(block: bytes) -> Iterator[bytes]:
+    for at in range(0, len(block), CHUNK_BYTES):
+        yield block[at : at + CHUNK_BYTES]
+
+
+def _blocks(transport: Transport, url: str) -> set[str]:
+    """The names of the blocks there that are no part of any content yet; none where it does not tell."""
+    response = transport.send_signed("GET", f"{url}&comp=blocklist&blocklisttype=uncommitted", {})
+    return set(_BLOCK_NAME.findall(response.text)) if response.status_code == 200 else set()
 
 
 def _content(transport: Transport, url: str) -> tuple[int, str] | None:
