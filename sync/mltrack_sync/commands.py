@@ -61,15 +61,16 @@ def open_store(ctx: click.Context) -> Store:
     return Store.open(named)
 
 
-def remote_for(store: Store, text: str | None) -> Remote:
+def remote_for(store: Store, text: str | None, *, remember: bool = True) -> Remote:
     """The remote that ``text`` names, by name or URL; without it the only one, else ``MLFLOW_TRACKING_URI``.
 
-    A URL is remembered under a name made from its host.
+    A URL goes by a name made from its host; whether or not anything answers there it is remembered, if that is asked
+    for (else see introduced).
 
     Raises:
         NotFoundError, UsageError: there is no such remote, or several to choose from.
     """
-    from mltrack_sync.remotes import Remotes, check_url, name_for, without_token
+    from mltrack_sync.remotes import Remotes, without_token
 
     remotes = Remotes(store)
     known = remotes.all()
@@ -86,8 +87,27 @@ def remote_for(store: Store, text: str | None) -> Remote:
         )
     if "://" not in text and not text.startswith("azureml:"):
         return remotes.get(text)
-    url = check_url(text)
-    return next((remote for remote in known if remote.url == url), None) or remotes.add(name_for(url), url)
+    found, is_known = remotes.for_url(text)
+    return found if is_known or not remember else remotes.add(found.name, found.url)
+
+
+def introduced(store: Store, remote: Remote) -> Remote:
+    """The remote, remembered by now: a new one first has to answer, so that no mistyped URL becomes the only remote.
+
+    Raises:
+        RemoteError: it does not answer, is no MLflow server, or does not let us in.
+    """
+    from mltrack_sync.remotes import Remotes
+    from mltrack_sync.retry import RetryPolicy
+    from mltrack_sync.transport import Transport
+
+    remotes = Remotes(store)
+    policy = RetryPolicy(attempts_max=3, retry_after_max_s=5)
+    if remote not in remotes.all():
+        with contextlib.closing(Transport(remote.workspace(), policy=policy, connections_max=1)) as transport:
+            transport.knock()
+        remotes.add(remote.name, remote.url)
+    return remote
 
 
 # --- sync --------------------------------------------------------------------------------------------------------
@@ -153,14 +173,20 @@ def sync(
         if not _to_all(store, to_remote, as_json) and not dry_run:
             ctx.exit(PARTIAL)
         return
-    one_pass = functools.partial(to_remote, remote_for(store, remote))
+    target = remote_for(store, remote, remember=False)
     if watching and not dry_run:
-        _watch(store, one_pass, interval, retry_rejected, as_json)
+        to_target = functools.partial(_to_introduced, store, target, to_remote)
+        _watch(store, to_target, interval, retry_rejected, as_json)
         return
+    one_pass = functools.partial(to_remote, target if dry_run else introduced(store, target))
     report = _with_progress(one_pass, as_json)
     _print_report(report, as_json)
     if not report.complete and not dry_run:
         ctx.exit(PARTIAL)
+
+
+def _to_introduced(store: Store, target: Remote, to_remote: Callable[..., PushReport], **options: Any) -> PushReport:
+    return to_remote(introduced(store, target), **options)
 
 
 def _to_all(store: Store, to_remote: Callable[..., PushReport], as_json: bool) -> bool:

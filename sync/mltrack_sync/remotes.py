@@ -156,6 +156,23 @@ class Remotes:
             f"no remote {name!r}", hint=f"known: {known}. Add one: mltrack remote add {name or 'NAME'} URL"
         )
 
+    def for_url(self, url: str) -> tuple[Remote, bool]:
+        """The remote at a URL, and whether it is a known one; a new one is named after its host, and not remembered.
+
+        Raises:
+            UsageError: the URL is no good, or what would be its name belongs to another URL.
+        """
+        url = check_url(url)
+        remotes = self.all()
+        known = next((remote for remote in remotes if remote.url == url), None)
+        if known is not None:
+            return known, True
+        new = Remote(name_for(url), url, kind_of(url))
+        taken = next((remote for remote in remotes if remote.name == new.name), None)
+        if taken is not None:
+            raise _taken(taken)
+        return new, False
+
     def add(self, name: str, url: str, *, token_file: str = "", token_command: str = "") -> Remote:
         """Remember a remote; adding it again with the same URL changes nothing.
 
@@ -175,9 +192,7 @@ class Remotes:
                 if remote == added or (remote.name == name and remote.url == url and not (token_file or token_command)):
                     return remote
                 if remote.name == name:
-                    raise UsageError(
-                        f"remote {name!r} is {remote.url} already", hint=f"remove it first: mltrack remote rm {name}"
-                    )
+                    raise _taken(remote)
             text = self._text()
             gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
             fields = {"url": url, "kind": added.kind, "token_file": token_file, "token_command": token_command}
@@ -213,6 +228,12 @@ class Remotes:
     def _write(self, text: str) -> None:
         tomllib.loads(text)  # never publish what could not be read back
         self._fs.publish_bytes(self._path, text.encode("utf-8"))
+
+
+def _taken(remote: Remote) -> UsageError:
+    return UsageError(
+        f"remote {remote.name!r} is {remote.url} already", hint=f"remove it first: mltrack remote rm {remote.name}"
+    )
 
 
 def _table(line: str) -> str | None:

@@ -45,7 +45,14 @@ _ANSWER_LOST = (
     httpx.CloseError,
     httpx.RemoteProtocolError,
 )
-_AZURE_TOO_MANY = re.compile(r"over the size limit.*FieldName=\S*/Count")
+_TOO_MUCH = re.compile(
+    r"can contain at most|must be at most \d+ bytes|over the size limit.*FieldName=\S*/Count"
+    r"|(?:request|payload|body|batch|content)(?: entity| length| size)?(?: is| was)? too (?:large|long)",
+    re.IGNORECASE,
+)
+"""A request that holds too much, in the words of MLflow, Azure ML and proxies. A single value that is too long is not:
+Azure's "A field of the entity is over the size limit. FieldName=.../Length", "Metric Document is too large"."""
+
 _LATER = (408, 429, 500, 502, 503, 504)
 
 
@@ -204,11 +211,27 @@ class Transport:
         endpoint = self._endpoint
         if endpoint.is_due(self._now()):
             endpoint = self._refresh(endpoint)
-        response = self._exchange(call, endpoint)
+        try:
+            response = self._exchange(call, endpoint)
+        except RemoteUnavailableError as error:
+            if not isinstance(error.__cause__, httpx.ConnectError):
+                raise
+            endpoint = self._elsewhere(endpoint, error)
+            response = self._exchange(call, endpoint)
         if response.status_code in (401, 403):
             endpoint = self._refresh(endpoint, refused=True)
             response = self._exchange(call, endpoint)
         return self._answer(call, response)
+
+    def _elsewhere(self, known: Endpoint, error: RemoteUnavailableError) -> Endpoint:
+        """Where the workspace is by now, when nobody takes connections where it was; else the error stands."""
+        try:
+            fresh = self._refresh(known)
+        except RemoteError:  # nobody knows
+            raise error from error.__cause__
+        if fresh.base_url == known.base_url:
+            raise error
+        return fresh
 
     def _refresh(self, known: Endpoint, *, refused: bool = False) -> Endpoint:
         with self._refreshing:
@@ -365,8 +388,7 @@ def _json_object(response: httpx.Response) -> dict[str, Any] | None:
 
 
 def _is_too_large(status: int, words: str) -> bool:
-    many = "can contain at most" in words or "too large" in words.lower() or _AZURE_TOO_MANY.search(words) is not None
-    return status == 413 or (status == 400 and many)
+    return status == 413 or (status == 400 and _TOO_MUCH.search(words) is not None)
 
 
 def _read(response: httpx.Response, begin: Callable[[], Callable[[bytes], object]] | None) -> None:

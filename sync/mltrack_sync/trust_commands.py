@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mltrack.errors import UsageError
-from mltrack_sync.commands import Command, json_option, open_store, remote_for
+from mltrack_sync.commands import Command, introduced, json_option, open_store, remote_for
 from mltrack_sync.selection import Selection
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def verify(
 
     store = open_store(ctx)
     selection = Selection(runs, experiments, filter_string)
-    report = compare(store, remote_for(store, remote), selection=selection, quick=quick, jobs=jobs)
+    target = introduced(store, remote_for(store, remote, remember=False))
+    report = compare(store, target, selection=selection, quick=quick, jobs=jobs)
     if as_json:
         click.echo(json.dumps({**asdict(report), "same": report.same}, indent=2))
     else:
@@ -136,7 +137,7 @@ def gc(
     store = open_store(ctx)
     plan = plan_gc(
         store,
-        remote_for(store, remote),
+        introduced(store, remote_for(store, remote, remember=False)),
         selection=Selection(runs, experiments, filter_string),
         older_than_s=parse_age(older_than),
         keep_metrics=keep_metrics,

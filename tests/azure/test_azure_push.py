@@ -134,6 +134,23 @@ def test_a_refresh_that_hands_out_another_base_url_is_followed(
     assert_all_there_once(azure_store, azure, azure_contents, experiment)
 
 
+def test_an_endpoint_that_is_gone_is_found_where_it_is_now(
+    azure: AzureEmulator,
+    azure_store: Store,
+    azure_remote: Remote,
+    azure_contents: Contents,
+    experiment: str,
+) -> None:
+    azure.move()  # so that the resource manager is not where the front is
+    record(900)
+    gone = azure.url
+    azure.faults.on(LOG_BATCH, Do(azure.leave), skip=2)
+    waits: list[float] = []
+    assert push(azure_store, azure_remote, policy=RetryPolicy(sleep=waits.append)).complete
+    assert azure.url != gone
+    assert_all_there_once(azure_store, azure, azure_contents, experiment)
+
+
 def test_lost_answers_throttling_and_errors_lead_to_no_second_of_anything(
     azure: AzureEmulator, azure_store: Store, azure_remote: Remote, azure_contents: Contents, experiment: str
 ) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 
 import click
 import pytest
-from both_sides import assert_equal
+from both_sides import LARGEST, assert_equal
 from click.testing import CliRunner, Result
-from faulty_proxy import FaultyProxy
-from mlflow_server import MlflowServer, free_port
+from faulty_proxy import Answer, Fault, FaultyProxy, Seen
+from mlflow_server import MlflowServer, free_port, params_of, tags_of
 
 import mltrack
 from mltrack.errors import NotFoundError, UsageError
@@ -24,6 +24,7 @@ from mltrack.reading import Store
 from mltrack_sync import PushReport, Remote, Remotes
 from mltrack_sync.commands import commands
 from mltrack_sync.errors import RemoteUnavailableError
+from mltrack_sync.trust_commands import commands as trust_commands
 from mltrack_sync.watch import Waker, watch
 
 
@@ -33,7 +34,7 @@ def cli(ctx: click.Context) -> None:
     pass
 
 
-for each in commands:
+for each in (*commands, *trust_commands):
     cli.add_command(each)
 
 
@@ -76,6 +77,7 @@ def test_the_tracking_uri_of_the_environment_serves_when_there_is_no_remote(
     record()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     assert "would go to" in run(store, "sync", "--dry-run").output.lower()
+    assert run(store, "sync").exit_code == 0
     Remotes(store).add("other", "http://other")
     with pytest.raises(UsageError, match="2 remotes"):
         run(store, "sync")
@@ -103,6 +105,172 @@ def test_status_says_what_waits_what_was_refused_and_what_went_wrong(store: Stor
     with pytest.raises(RemoteUnavailableError):
         run(store, "sync", "nowhere")
     assert "can't be reached" in run(store, "status").output
+
+
+@pytest.mark.parametrize("command", [["sync"], ["verify"], ["gc", "--synced"]])
+def test_a_url_where_nothing_answers_is_not_remembered(store: Store, remote: Remote, command: list[str]) -> None:
+    record()
+    with pytest.raises(RemoteUnavailableError):
+        run(store, *command, f"http://127.0.0.1:{free_port()}")
+    assert Remotes(store).all() == [remote]
+    assert run(store, "sync").exit_code == 0  # there is but one
+
+
+@pytest.mark.parametrize("command", [["verify"], ["gc", "--synced", "--yes"]])
+def test_a_url_that_answers_is_remembered_by_any_command(
+    store: Store, server: MlflowServer, command: list[str]
+) -> None:
+    run(store, *command, server.url)
+    assert [remote.url for remote in Remotes(store).all()] == [server.url]
+
+
+def test_a_dry_run_remembers_no_url(store: Store) -> None:
+    record()
+    assert "would go to" in run(store, "sync", "--dry-run", "http://127.0.0.1:1").output.lower()
+    assert Remotes(store).all() == []
+
+
+def test_a_url_whose_name_is_taken_is_told(store: Store) -> None:
+    Remotes(store).add("127.0.0.1-1", "http://other")
+    with pytest.raises(UsageError, match=r"'127\.0\.0\.1-1' is http://other already"):
+        run(store, "sync", "--dry-run", "http://127.0.0.1:1")
+
+
+def test_all_remotes_are_pushed_to_and_one_that_is_away_keeps_no_other_from_it(
+    store: Store, server: MlflowServer, proxy: FaultyProxy, experiment: str
+) -> None:
+    record()
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    for name, url in (("one", server.url), ("away", nowhere), ("two", proxy.url)):
+        Remotes(store).add(name, url)
+    with pytest.raises(UsageError, match="neither a remote nor --watch"):
+        run(store, "sync", "one", "--all-remotes")
+    foreseen = json.loads(run(store, "sync", "--all-remotes", "--dry-run", "--json").output)
+    assert [(report["remote"], report["points"]) for report in foreseen] == [("one", 20), ("away", 20), ("two", 20)]
+    with pytest.raises(RemoteUnavailableError, match=nowhere):
+        run(store, "sync", "--all-remotes")
+    assert_equal(store, server, experiment)  # both lead to one server, which has the run once
+    states = json.loads(run(store, "status", "--json").output)
+    assert [(state["remote"], state["pending_runs"]) for state in states] == [("one", 0), ("away", 1), ("two", 0)]
+    Remotes(store).remove("away")
+    done = run(store, "sync", "--all-remotes")
+    assert (done.exit_code, done.output.count("nothing to send")) == (0, 2)
+    with mltrack.start_run():
+        mltrack.log_param("long", "x" * 6001)
+    partial = run(store, "sync", "--all-remotes", "--json")
+    assert partial.exit_code == 3
+    assert [(report["remote"], report["complete"]) for report in json.loads(partial.output)] == [
+        ("one", False),
+        ("two", False),
+    ]
+
+
+def test_a_rate_holds_for_what_is_sent(store: Store, server: MlflowServer, remote: Remote, experiment: str) -> None:
+    with mltrack.start_run():
+        mltrack.log_text("x" * 60_000, "f.txt")
+    with pytest.raises(UsageError, match="'fast' is no rate"):
+        run(store, "sync", "--limit-rate", "fast")
+    report = json.loads(run(store, "sync", "--limit-rate", "100k", "--json").output)
+    assert report["complete"]
+    assert report["bytes"] > 60_000
+    assert report["seconds"] > (report["bytes"] - 25_000) / 100_000  # a quarter second's worth goes at once
+    assert_equal(store, server, experiment)
+
+
+ODD = "odd 😀"
+
+
+def record_what_no_server_takes() -> str:
+    with mltrack.start_run() as made:
+        mltrack.log_params({"good": 1, "long": "x" * 6001, f"p{ODD}": 1})
+        mltrack.set_tags({"good": "x", "long": "x" * 8001, f"t{ODD}": "x", "half": "\ud800"})
+        for step, value in enumerate([1.0, float("nan"), float("inf"), float("-inf")]):
+            mltrack.log_metric("good", value, step=step, timestamp=1_700_000_000_000)
+        for step in (-(2**63), 2**63 - 1):
+            mltrack.log_metric("far", 1.0, step=step)
+        mltrack.log_metric(f"m{ODD}", 1.0)
+        mltrack.log_metric("k" * 251, 1.0)
+        mltrack.log_metric("../up", 1.0)
+        mltrack.log_metric("early", 1.0, timestamp=-1)
+        mltrack.log_metric("early", 2.0, timestamp=1)
+        return made.run_id
+
+
+REFUSED = {
+    ("param", "long"): "param value of 6001 characters: the remote would cut it to 6000",
+    ("param", f"p{ODD}"): "name holds '😀'",
+    ("tag", "long"): "tag value of 8001 characters: the remote would cut it to 8000",
+    ("tag", f"t{ODD}"): "name holds '😀'",
+    ("tag", "half"): "tag value holds half a character",
+    ("metric", f"m{ODD}"): "name holds '😀'",
+    ("metric", "k" * 251): "name of 251 characters: the remote takes 250",
+    ("metric", "../up"): "name is no clean path",
+    ("metric", "early"): "time before 1970",
+}
+
+
+def test_what_a_server_would_refuse_or_cut_is_told_before_and_set_aside_and_the_rest_arrives(
+    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
+) -> None:
+    run_id = record_what_no_server_takes()
+    foreseen = json.loads(run(store, "sync", "--dry-run", "--json").output)
+    assert {(item["kind"], item["key"]) for item in foreseen["rejected"]} >= {
+        item for item in REFUSED if item[0] != "metric"
+    }
+    assert proxy.seen == []
+    done = run(store, "sync")
+    assert done.exit_code == 3
+    assert all(words in done.output for words in REFUSED.values())
+    assert all(b"\\ud83d" not in seen.body and b"x" * 6001 not in seen.body for seen in proxy.seen)
+    (state,) = json.loads(run(store, "status", "--json").output)
+    aside = {(item["kind"], item["key"]): item for item in state["rejected"]}
+    assert aside.keys() == REFUSED.keys()
+    assert all(aside[item]["reason"].startswith(words) for item, words in REFUSED.items())
+    assert (aside["metric", "early"]["points"], state["pending_runs"]) == (1, 0)
+    assert all(words in run(store, "status").output for words in REFUSED.values())
+
+    there = server.runs(experiment)[run_id]
+    remote_id = there["info"]["run_id"]
+    assert params_of(there) == {"good": "1"}
+    assert tags_of(there).keys() & {"good", "long", "half"} == {"good"}
+    good = [(step, repr(value)) for step, _, value in server.history(remote_id, "good")]
+    assert sorted(good) == [(0, "1.0"), (1, "nan"), (2, str(LARGEST)), (3, str(-LARGEST))]
+    assert {step for step, _, _ in server.history(remote_id, "far")} == {-(2**63), 2**63 - 1}
+    assert [value for _, _, value in server.history(remote_id, "early")] == [2.0]
+
+
+def test_what_was_set_aside_is_tried_again_when_asked_and_the_rest_goes_on_meanwhile(
+    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
+) -> None:
+    with mltrack.start_run() as made:
+        mltrack.log_param("p", 1)
+        for step in range(50):
+            mltrack.log_metric("bad", 1.0, step=step)
+            mltrack.log_metric("good", 1.0, step=step)
+
+    def no_bad(seen: Seen) -> Fault:
+        words = b'{"error_code":"INVALID_PARAMETER_VALUE","message":"no such metric here"}'
+        return Answer(400, words) if b'"bad"' in seen.body else None
+
+    proxy.fault = no_bad
+    assert run(store, "sync").exit_code == 3
+    with mltrack.start_run(run_id=made.run_id):
+        mltrack.log_metric("good", 2.0, step=50)
+        mltrack.log_metric("bad", 2.0, step=50)
+    assert run(store, "sync").exit_code == 3
+    assert run(store, "sync", "--retry-rejected").exit_code == 3
+    (state,) = json.loads(run(store, "status", "--json").output)
+    (aside,) = state["rejected"]
+    assert (aside["key"], aside["points"], aside["reason"]) == ("bad", 51, "no such metric here")
+    there = server.runs(experiment)[made.run_id]["info"]["run_id"]
+    assert (len(list(server.history(there, "good"))), len(list(server.history(there, "bad")))) == (51, 0)
+    proxy.fault = lambda seen: None
+    sent = proxy.points_taken
+    assert run(store, "sync", "--retry-rejected").exit_code == 0
+    assert proxy.points_taken - sent == 51
+    assert_equal(store, server, experiment)
+    assert json.loads(run(store, "status", "--json").output)[0]["rejected"] == []
+    assert run(store, "sync").exit_code == 0
 
 
 def test_every_help_ends_with_an_example(store: Store) -> None:

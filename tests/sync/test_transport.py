@@ -53,6 +53,11 @@ def transport(
     return Transport(workspace, policy=RetryPolicy(sleep=sleep), http=http, now=now)
 
 
+def over(field: str) -> str:
+    """Azure's words."""
+    return f"A field of the entity is over the size limit. FieldName={field}, Limit=250, Size=251. See https://aka.ms"
+
+
 BATCH = Call("POST", API + "runs/log-batch", False, body=b"{}", body_bytes=2)
 GET = Call("GET", API + "runs/get", True)
 
@@ -109,6 +114,13 @@ def test_a_batch_is_not_sent_again_when_the_server_may_have_taken_it(status: int
         (httpx.Response(409, json={"error": {"code": "Conflict", "message": "bad"}}), RemoteRefusedError),
         (httpx.Response(413, text="bad"), TooLargeError),
         (httpx.Response(400, json={"message": "bad: can contain at most 1000"}), TooLargeError),
+        (httpx.Response(400, json={"message": "bad: must be at most 1048576 bytes, got"}), TooLargeError),
+        (httpx.Response(400, json={"message": "bad, Request body too large"}), TooLargeError),
+        (httpx.Response(400, json={"message": "bad: the request is too large."}), TooLargeError),
+        (httpx.Response(400, json={"error": {"message": over("bad.MetricV2Dto.Value/Count")}}), TooLargeError),
+        (httpx.Response(400, json={"error": {"message": over("bad.Tags.Value/Length")}}), RemoteRefusedError),
+        (httpx.Response(400, json={"error": {"message": over("bad.MetricNames")}}), RemoteRefusedError),
+        (httpx.Response(400, json={"message": "Metric Document is too large, bad"}), RemoteRefusedError),
         (httpx.Response(401, text="no"), RemoteAuthError),
         (httpx.Response(403, json={"message": "bad"}), RemoteAuthError),
         (httpx.Response(404, text="<html>"), NotMlflowError),
@@ -148,17 +160,20 @@ def test_waits_grow_have_jitter_are_bounded_and_heed_retry_after() -> None:
     assert waits[5] <= 30.0
 
 
+class Moving(MlflowWorkspace):
+    """Each endpoint it gives is another one, that lives for 1000 s."""
+
+    def __init__(self) -> None:
+        super().__init__("http://one", environ={})
+        self.made = 0
+
+    def endpoint(self) -> Endpoint:
+        self.made += 1
+        number = self.made
+        return Endpoint(f"http://h{number}", lambda: {"Authorization": f"Bearer {number}"}, 1000.0 * number)
+
+
 def test_an_endpoint_is_refreshed_before_it_expires_and_once_after_a_401() -> None:
-    class Expiring(MlflowWorkspace):
-        def __init__(self) -> None:
-            super().__init__("http://one", environ={})
-            self.made = 0
-
-        def endpoint(self) -> Endpoint:
-            self.made += 1
-            number = self.made
-            return Endpoint(f"http://h{number}", lambda: {"Authorization": f"Bearer {number}"}, 1000.0 * number)
-
     seen: list[tuple[str, str]] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -166,12 +181,39 @@ def test_an_endpoint_is_refreshed_before_it_expires_and_once_after_a_401() -> No
         return httpx.Response(401 if len(seen) == 3 else 200, json={})
 
     now = [0.0]
-    sent = Transport(Expiring(), policy=RetryPolicy(), http=httpx.MockTransport(handler), now=lambda: now[0])
+    sent = Transport(Moving(), policy=RetryPolicy(), http=httpx.MockTransport(handler), now=lambda: now[0])
     sent.send(GET)
     now[0] = 900.0
     sent.send(GET)
     sent.send(GET)
     assert seen == [("h1", "Bearer 1"), ("h2", "Bearer 2"), ("h2", "Bearer 2"), ("h3", "Bearer 3")]
+
+
+def test_where_nobody_takes_connections_the_workspace_is_asked_where_it_is_now() -> None:
+    seen: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.host)
+        if request.url.host == "h1":
+            raise httpx.ConnectError("refused")
+        return httpx.Response(200, json={})
+
+    waits: list[float] = []
+    policy = RetryPolicy(sleep=waits.append)
+    sent = Transport(Moving(), policy=policy, http=httpx.MockTransport(handler), now=lambda: 0.0)
+    sent.knock()
+    sent.send(BATCH)
+    assert (seen, waits) == (["h1", "h2", "h2"], [])
+
+
+def test_a_workspace_that_knows_of_no_other_place_leaves_the_error_as_it_is() -> None:
+    class Lost(Moving):
+        def refresh(self, *, refused: bool = False) -> Endpoint:
+            raise RemoteUnavailableError("the resource manager is away too", in_doubt=False)
+
+    sent = Transport(Lost(), policy=RetryPolicy(), http=raising(httpx.ConnectError("refused")), now=lambda: 0.0)
+    with pytest.raises(RemoteUnavailableError, match="refused"):
+        sent.knock()
 
 
 def test_error_words_are_found_in_every_shape() -> None:

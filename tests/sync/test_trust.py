@@ -263,6 +263,6 @@ def test_a_stop_ends_the_wait_for_a_rate_in_the_middle_of_a_file(
         return 0.0
 
     report = push(store, remote, pace=Pace(1_000_000, clock=clock), stop=stop)
-    assert (report.artifacts, pieces) == (0, 30)
+    assert report.artifacts == 0
     assert push(store, remote).artifacts == 1
     assert_settled(store, server, remote, experiment)

@@ -124,6 +124,15 @@ class AzureEmulator:
         self._old[self._secure] = old
         self._secure = Listener(self, self.certificate)
 
+    def leave(self) -> None:
+        """Serve from another port from now on; the old one cuts and refuses connections. Fit for ``Do``.
+
+        Not for the first port, where clients know the resource manager to be: ``move`` before.
+        """
+        left = self._secure
+        self.move()
+        left.close()
+
     def unplug(self) -> None:
         """The network is gone: connections are cut, new ones refused. Fit for ``Do``, in the middle of a request."""
         self._gone.set()
