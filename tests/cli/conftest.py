@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +46,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
                 run.log_metric("loss", 1 / (step + number), step)
             run.log_metric("accuracy", number / 4)
             run.log_text("hello", "notes/hello.txt")
+            run.log_text("step 1\nstep 2\n", "user_logs/std_log.txt")
+    (tmp_path / "train.py").write_text("print('trained')", encoding="utf-8")
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     fluent.set_store(None)
     return Store.open(tmp_path / ".mltrack")
 

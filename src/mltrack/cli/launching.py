@@ -20,7 +20,7 @@ __all__ = ["logs", "run"]
     "run",
     "Run a program and record it.",
     "mltrack run -- python train.py --lr 0.1",
-    "mltrack run --experiment spirals --param lr=0.1 torchrun train.py",
+    "mltrack run --experiment spirals --param lr=0.1 python train.py",
     "mltrack run --resume spirals-1 -- python train.py",
 )
 @click.option("-e", "--experiment", metavar="NAME", help="The experiment the run belongs to, made where there is none.")
