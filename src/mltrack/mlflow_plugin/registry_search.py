@@ -1,0 +1,232 @@
+"""Searching the registry in MLflow's grammar: its parser, and the meaning its SQL store gives to what it parses."""
+
+from __future__ import annotations
+
+import re
+from operator import attrgetter, eq, ge, gt, le, lt, ne
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.store.entities.paged_list import PagedList
+from mlflow.utils.search_utils import SearchModelUtils, SearchModelVersionUtils, SearchUtils
+
+from mltrack.entities import ModelVersion, RegisteredModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+__all__ = ["PROMPT_TAG", "find_models", "find_versions", "page"]
+
+PROMPT_TAG = "mlflow.prompt.is_prompt"
+"""What a registered model that is a prompt is marked with; prompts are found only by who asks for them."""
+
+_TEXT = ("=", "!=", "LIKE", "ILIKE")
+_NUMBERS: dict[str, Callable[[Any, Any], bool]] = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
+_VERSIONS_ORDER = ("last_updated_timestamp DESC", "name ASC", "version_number DESC")
+_VERSION_FIELDS = {
+    "name": "name",
+    "version_number": "version",
+    "creation_timestamp": "creation_time",
+    "last_updated_timestamp": "last_update_time",
+}
+
+_Found = TypeVar("_Found")
+_Row = TypeVar("_Row", RegisteredModel, ModelVersion)
+
+
+class _Clause(NamedTuple):
+    """One comparison of a filter."""
+
+    kind: str
+    key: str
+    comparator: str
+    value: Any
+
+
+def find_models(
+    models: Iterable[RegisteredModel], filter_string: str | None, order_by: Sequence[str] | None
+) -> list[RegisteredModel]:
+    """The models that pass, in order: by name unless ``order_by`` says otherwise.
+
+    Raises:
+        MlflowException: the filter or the order does not parse.
+    """
+    clauses = [_clause(parsed) for parsed in SearchModelUtils.parse_search_filter(filter_string)]
+    order = _models_order(order_by)
+    for clause in clauses:
+        _check(clause, {"name": (*_TEXT, "IN", "NOT IN")})
+    if not _asks_for_prompts(clauses):
+        clauses = _without_prompt_tag(clauses)
+        models = [model for model in models if model.tags.get(PROMPT_TAG) != "true"]
+    tests = [_test(clause, attrgetter(clause.key)) for clause in clauses]
+    return _ordered([model for model in models if all(test(model) for test in tests)], order)
+
+
+def find_versions(
+    versions: Sequence[ModelVersion],
+    filter_string: str | None,
+    order_by: Sequence[str] | None,
+    source_of: Callable[[ModelVersion], str],
+) -> list[ModelVersion]:
+    """The versions that pass, in order: the last changed first unless ``order_by`` says otherwise.
+
+    ``source_of`` gives a version's source as it is shown, which is what ``source_path`` is compared with.
+
+    Raises:
+        MlflowException: the filter or the order does not parse.
+    """
+    clauses = [_clause(parsed) for parsed in SearchModelVersionUtils.parse_search_filter(filter_string)]
+    for clause in clauses:
+        _check(
+            clause,
+            {
+                "name": (*_TEXT, "IN", "NOT IN"),
+                "run_id": (*_TEXT, "IN", "NOT IN"),
+                "source_path": _TEXT,
+                "version_number": tuple(_NUMBERS),
+            },
+        )
+    order = _versions_order(order_by or _VERSIONS_ORDER)
+    if not _asks_for_prompts(clauses):
+        clauses = _without_prompt_tag(clauses)
+        prompts = {version.name for version in versions if version.tags.get(PROMPT_TAG) == "true"}
+        versions = [version for version in versions if version.name not in prompts]
+    fields: dict[str, Callable[[ModelVersion], Any]] = {
+        "name": attrgetter("name"),
+        "run_id": attrgetter("run_id"),
+        "source_path": source_of,
+        "version_number": attrgetter("version"),
+    }
+    tests = [_test(clause, fields.get(clause.key, str)) for clause in clauses]
+    return _ordered([version for version in versions if all(test(version) for test in tests)], order)
+
+
+def page(
+    found: Sequence[_Row], max_results: int, page_token: str | None, shown: Callable[[_Row], _Found]
+) -> PagedList[_Found]:
+    """One page of what was found, as MLflow's entities, with the token of the next one.
+
+    Raises:
+        MlflowException: the token is none.
+    """
+    offset = SearchUtils.parse_start_offset_from_page_token(page_token)
+    more = len(found) > offset + max_results
+    token = SearchUtils.create_page_token(offset + max_results) if more else None
+    return PagedList([shown(row) for row in found[offset : offset + max(0, max_results)]], token)
+
+
+# --- filters ---
+
+
+def _clause(parsed: Mapping[str, Any]) -> _Clause:
+    return _Clause(parsed["type"], parsed["key"], parsed["comparator"].upper(), parsed["value"])
+
+
+def _check(clause: _Clause, comparators: Mapping[str, tuple[str, ...]]) -> None:
+    if clause.kind == "tag":
+        allowed: tuple[str, ...] = _TEXT
+    elif clause.key in comparators:
+        allowed = comparators[clause.key]
+    else:
+        raise _invalid(f"Invalid attribute name: {clause.key}")
+    if clause.comparator not in allowed:
+        raise _invalid(f"Invalid comparator for {clause.kind} {clause.key}: {clause.comparator}")
+    if clause.key in SearchModelVersionUtils.NUMERIC_ATTRIBUTES and clause.kind == "attribute":
+        _number(clause)
+
+
+def _number(clause: _Clause) -> int:
+    try:
+        if isinstance(clause.value, float):
+            raise TypeError
+        return int(clause.value)
+    except (TypeError, ValueError):
+        raise _invalid(f"Invalid value for numeric attribute '{clause.key}': {clause.value!r}") from None
+
+
+def _asks_for_prompts(clauses: Iterable[_Clause]) -> bool:
+    for clause in clauses:
+        if (clause.kind, clause.key) == ("tag", PROMPT_TAG):
+            return (clause.comparator, clause.value.lower()) in (("=", "true"), ("!=", "false"))
+    return False
+
+
+def _without_prompt_tag(clauses: Iterable[_Clause]) -> list[_Clause]:
+    return [clause for clause in clauses if (clause.kind, clause.key) != ("tag", PROMPT_TAG)]
+
+
+def _test(clause: _Clause, field: Callable[[Any], Any]) -> Callable[[Any], bool]:
+    """Whether a model or version passes; what has no such value (a tag, a run) never does, as in SQL."""
+    if clause.kind == "tag":
+        field = _tag(clause.key)
+    elif clause.key == "version_number":
+        compare, number = _NUMBERS[clause.comparator], _number(clause)
+        return lambda row: compare(field(row), number)
+    passes = _text_test(clause)
+    return lambda row: (value := field(row)) is not None and passes(value)
+
+
+def _tag(key: str) -> Callable[[Any], str | None]:
+    return lambda row: row.tags.get(key)
+
+
+def _text_test(clause: _Clause) -> Callable[[str], bool]:
+    wanted = clause.value
+    match clause.comparator:
+        case "=":
+            return lambda value: value == wanted
+        case "!=":
+            return lambda value: value != wanted
+        case "IN":
+            return frozenset(wanted).__contains__
+        case "NOT IN":
+            without = frozenset(wanted)
+            return lambda value: value not in without
+        case comparator:
+            pattern = _like(wanted, re.IGNORECASE if comparator == "ILIKE" else 0)
+            return lambda value: pattern.fullmatch(value) is not None
+
+
+def _like(pattern: str, flags: int) -> re.Pattern[str]:
+    parts = (".*" if sign == "%" else "." if sign == "_" else re.escape(sign) for sign in pattern)
+    return re.compile("".join(parts), re.DOTALL | flags)
+
+
+# --- orders ---
+
+
+def _models_order(order_by: Sequence[str] | None) -> list[tuple[str, bool]]:
+    order: list[tuple[str, bool]] = []
+    for text in order_by or ():
+        key, ascending = SearchUtils.parse_order_by_for_search_registered_models(text)
+        order.append(("name" if key == "name" else "last_update_time", ascending))
+    _refuse_twice(order, order_by)
+    return order if any(field == "name" for field, _ in order) else [*order, ("name", True)]
+
+
+def _versions_order(order_by: Sequence[str]) -> list[tuple[str, bool]]:
+    order: list[tuple[str, bool]] = []
+    for text in order_by:
+        _, key, ascending = SearchModelVersionUtils.parse_order_by_for_search_model_versions(text)
+        if key not in _VERSION_FIELDS:
+            raise _invalid(f"Invalid order by key '{key}' specified. Valid keys are {sorted(_VERSION_FIELDS)}")
+        order.append((_VERSION_FIELDS[key], ascending))
+    _refuse_twice(order, order_by)
+    given = {field for field, _ in order}
+    return [*order, *(tie for tie in (("name", True), ("version", False)) if tie[0] not in given)]
+
+
+def _refuse_twice(order: Sequence[tuple[str, bool]], order_by: Sequence[str] | None) -> None:
+    if len({field for field, _ in order}) < len(order):
+        raise MlflowException(f"`order_by` contains duplicate fields: {order_by}")
+
+
+def _ordered(rows: list[_Row], order: Sequence[tuple[str, bool]]) -> list[_Row]:
+    for field, ascending in reversed(order):
+        rows.sort(key=attrgetter(field), reverse=not ascending)
+    return rows
+
+
+def _invalid(message: str) -> MlflowException:
+    return MlflowException(message, error_code=INVALID_PARAMETER_VALUE)
