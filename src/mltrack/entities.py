@@ -46,7 +46,10 @@ DATASET_CONTEXT = "mlflow.data.context"
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """An experiment. Times are ms since the epoch."""
+    """An experiment. Times are ms since the epoch.
+
+    ``artifact_location`` is a URI where MLflow keeps the files of its runs; empty: in the store, as mltrack always does.
+    """
 
     experiment_id: str
     name: str
@@ -54,6 +57,7 @@ class Experiment:
     creation_time: int = 0
     last_update_time: int = 0
     tags: Mapping[str, str] = field(default_factory=dict)
+    artifact_location: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mltrack.mlflow_plugin import leaving
+
 if TYPE_CHECKING:
     from mltrack.mlflow_plugin.artifacts import StoreArtifacts
     from mltrack.mlflow_plugin.registry import RegistryStore
     from mltrack.mlflow_plugin.tracking import TrackingStore
 
-__all__ = ["artifact_repository", "registry_store", "tracking_store"]
+__all__ = ["artifact_repository", "leaving", "registry_store", "tracking_store"]
 
 
 def tracking_store(store_uri: str, artifact_uri: str | None = None) -> TrackingStore:

@@ -6,7 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from mltrack.entities import ACTIVE, DELETED, Dataset, DatasetInput, ModelOutput, RunData, RunHead, RunInfo
+from mltrack.entities import (
+    ACTIVE,
+    DELETED,
+    Dataset,
+    DatasetInput,
+    MetricSummary,
+    ModelOutput,
+    RunData,
+    RunHead,
+    RunInfo,
+)
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.query.compile import Parameters, compile_filter
 from mltrack.query.filter import Node, parse_filter
@@ -16,7 +26,7 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
-__all__ = ["PagedList", "RunQuery", "RunRecord", "find_frame", "find_heads", "find_named", "find_runs"]
+__all__ = ["PagedList", "RunQuery", "RunRecord", "find_frame", "find_heads", "find_latest", "find_named", "find_runs"]
 
 Item = TypeVar("Item")
 
@@ -245,6 +255,18 @@ def _models(
         else:
             used.setdefault(run_id, []).append(model_id)
     return used, outputs
+
+
+def find_latest(con: duckdb.DuckDBPyConnection, run_ids: list[str]) -> dict[str, list[MetricSummary]]:
+    """The summaries of all metrics of runs, by run."""
+    found: dict[str, list[MetricSummary]] = {}
+    for run_id, *summary in con.execute(
+        "SELECT run_id, key, value, step, time, min, max, count FROM base.latest_metrics"
+        " WHERE run_id IN (SELECT unnest(?))",
+        [run_ids],
+    ).fetchall():
+        found.setdefault(run_id, []).append(MetricSummary(*summary))
+    return found
 
 
 def find_frame(con: duckdb.DuckDBPyConnection, query: RunQuery, runs_folder: str) -> pd.DataFrame:

@@ -203,6 +203,21 @@ class RunState:
     # --- the state ---
 
     @property
+    def stage(self) -> str:
+        """Its lifecycle stage: active or deleted."""
+        return self._stage[1]
+
+    @property
+    def staged_at(self) -> int:
+        """When the stage was last set, in ns; 0 where it never was."""
+        return self._stage[0][0]
+
+    @property
+    def ended_at(self) -> int:
+        """When an end or a status was last written, in ns; 0 where there is none."""
+        return self._ending[0][0]
+
+    @property
     def exists(self) -> bool:
         """Whether this folder holds a run at all: its start was written."""
         return bool(self.start)
@@ -277,7 +292,7 @@ class RunState:
             start_time=int(start.get("start_time", 0)) // 1_000_000,
             end_time=None if end_time is None else end_time // 1_000_000,
             lifecycle_stage=self._stage[1],
-            user_id=tags.get("mlflow.user", ""),
+            user_id=str(start.get("user_id", tags.get("mlflow.user", ""))),
             parent_run_id=tags.get("mlflow.parentRunId"),
             crashed=crashed,
             live=self.live,

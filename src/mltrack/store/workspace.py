@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ class Workspace:
     def __init__(self, layout: Layout, *, clock: Callable[[], int], fs: FileSystem = LOCAL) -> None:
         """``clock`` gives ns since the epoch."""
         self._log = SharedLog(layout.workspace / "experiments.jsonl", clock=clock, fs=fs)
+        self._reading = threading.Lock()
+        self._known: dict[str, Experiment] = {}
+        self._restart()
 
     @property
     def damage(self) -> list[CorruptionError]:
@@ -34,10 +38,13 @@ class Workspace:
 
     def experiments(self) -> dict[str, Experiment]:
         """All of them by id, deleted ones too; the default one is always there."""
+        with self._reading:
+            self._log.follow(lambda line: _apply(self._known, line), self._restart)
+            return dict(self._known)
+
+    def _restart(self) -> None:
         default = Experiment(DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME)
-        found = {default.experiment_id: default}
-        self._log.replay(lambda line: _apply(found, line))
-        return found
+        self._known = {default.experiment_id: default}
 
     def by_name(self, name: str) -> Experiment | None:
         """The experiment of that name, deleted or not."""
@@ -76,8 +83,10 @@ class Workspace:
             raise UsageError(f"experiment {experiment.name!r} is deleted", hint="restore it or choose another name")
         return experiment
 
-    def create(self, name: str, tags: dict[str, str] | None = None, *, exist_ok: bool = False) -> Experiment:
-        """Make an experiment.
+    def create(
+        self, name: str, tags: dict[str, str] | None = None, *, exist_ok: bool = False, artifact_location: str = ""
+    ) -> Experiment:
+        """Make an experiment. ``artifact_location`` is kept for MLflow, see Experiment.
 
         Raises:
             UsageError: the name is empty or taken (with ``exist_ok``: taken by a deleted one).
@@ -92,7 +101,10 @@ class Workspace:
                 raise AlreadyExistsError(f"experiment {name!r} exists already", hint="choose another name")
             # 18 digits, as MLflow's ids are decimal; random, so that stores can be merged
             experiment_id = str(10**17 + int.from_bytes(os.urandom(8), "big") % (9 * 10**17))
-            return self._append({"type": "create", "name": name, "tags": tags or {}}, experiment_id)
+            line: dict[str, Any] = {"type": "create", "name": name, "tags": tags or {}}
+            if artifact_location:
+                line["artifact_location"] = artifact_location
+            return self._append(line, experiment_id)
 
     def rename(self, experiment_id: str, name: str) -> Experiment:
         """Give an experiment another name; its runs go with it.
@@ -127,6 +139,19 @@ class Workspace:
             raise UsageError("the default experiment can't be deleted", hint="delete its runs instead")
         return self._change({"type": "lifecycle", "stage": stage}, experiment_id)
 
+    def remove(self, experiment_id: str) -> None:
+        """Forget an experiment for good; its name is free again. Runs that are left keep the name they were made under.
+
+        Raises:
+            NotFoundError: no such experiment.
+            UsageError: it is not deleted, or is the default one.
+        """
+        with self._log.changing():
+            held = self.get(experiment_id)
+            if held.lifecycle_stage != DELETED:
+                raise UsageError(f"experiment {held.name!r} is not deleted", hint="delete it first")
+            self._log.append({"experiment_id": experiment_id, "type": "remove"})
+
     def _change(self, line: dict[str, Any], experiment_id: str) -> Experiment:
         with self._log.changing():
             self.get(experiment_id)
@@ -142,7 +167,10 @@ def _apply(found: dict[str, Experiment], line: dict[str, Any]) -> None:
     held = found.get(key)
     match line.get("type"):
         case "create":
-            found[key] = Experiment(key, str(line["name"]), ACTIVE, at, at, dict(line.get("tags", {})))
+            tags, place = dict(line.get("tags", {})), str(line.get("artifact_location", ""))
+            found[key] = Experiment(key, str(line["name"]), ACTIVE, at, at, tags, place)
+        case "remove":
+            found.pop(key, None)
         case "rename" if held:
             found[key] = replace(held, name=str(line["name"]), last_update_time=at)
         case "lifecycle" if held:

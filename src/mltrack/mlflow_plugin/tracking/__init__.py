@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from mlflow.store.tracking.abstract_store import AbstractStore
 
+from mltrack.mlflow_plugin.tracking.entries import RunEntries
 from mltrack.mlflow_plugin.tracking.experiments import Experiments
 from mltrack.mlflow_plugin.tracking.logged_models import LoggedModels
+from mltrack.mlflow_plugin.tracking.metrics import MetricHistories
 from mltrack.mlflow_plugin.tracking.runs import Runs
 from mltrack.mlflow_plugin.tracking.traces import Traces
 
 __all__ = ["TrackingStore"]
 
 
-class TrackingStore(Experiments, Runs, LoggedModels, Traces, AbstractStore):  # type: ignore[misc]
+class TrackingStore(Experiments, Runs, RunEntries, MetricHistories, LoggedModels, Traces, AbstractStore):
     """Everything MLflow tracks, in one store."""
 
     def __init__(self, store_uri: str) -> None:

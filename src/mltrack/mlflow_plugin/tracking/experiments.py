@@ -2,12 +2,234 @@
 
 from __future__ import annotations
 
-from mltrack.mlflow_plugin.errors import raises_mlflow
-from mltrack.mlflow_plugin.tracking.part import Part
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Experiments"]
+from mlflow.entities import LifecycleStage, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_STATE
+from mlflow.store.tracking import SEARCH_MAX_RESULTS_DEFAULT, SEARCH_MAX_RESULTS_THRESHOLD
+from mlflow.utils.search_utils import SearchExperimentsUtils, SearchUtils
+from mlflow.utils.uri import resolve_uri_if_local
+from mlflow.utils.validation import (
+    _validate_experiment_artifact_location_length,
+    _validate_experiment_name,
+    _validate_experiment_tag,
+)
+
+from mltrack.entities import ACTIVE, DEFAULT_EXPERIMENT_ID, DELETED
+from mltrack.errors import NotFoundError, UsageError
+from mltrack.mlflow_plugin.errors import raises_mlflow
+from mltrack.mlflow_plugin.tracking.conversion import to_experiment
+from mltrack.mlflow_plugin.tracking.paging import check_max_results, page_of
+from mltrack.mlflow_plugin.tracking.part import Part
+from mltrack.store.edit import purge_run, set_stage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mltrack.entities import Experiment
+
+__all__ = ["Experiments", "decimal_id"]
+
+_STAGE_THREADS = 8  # each change of a run waits for the disk
 
 
 @raises_mlflow
 class Experiments(Part):
-    """Experiments."""
+    """Experiments: the store's own, in MLflow's terms."""
+
+    def create_experiment(
+        self, name: str, artifact_location: str | None = None, tags: Sequence[Any] | None = None
+    ) -> str:
+        """Make an experiment; returns its id. The files of its runs go below ``artifact_location`` if one is given."""
+        _validate_experiment_name(name)
+        if artifact_location:
+            artifact_location = resolve_uri_if_local(artifact_location)
+            _validate_experiment_artifact_location_length(artifact_location)
+        for tag in tags or ():
+            _validate_experiment_tag(tag.key, tag.value)
+        texts = {tag.key: tag.value for tag in tags or ()}
+        return self._store.workspace.create(name, texts, artifact_location=artifact_location or "").experiment_id
+
+    def get_experiment(self, experiment_id: str | None) -> Any:
+        """The experiment with that id, deleted or not; without one the default one."""
+        return self._converted(self._experiment(experiment_id, ViewType.ALL))
+
+    def get_experiment_by_name(self, experiment_name: str) -> Any:
+        """The experiment of that name, deleted or not, or None."""
+        found = self._store.workspace.by_name(experiment_name)
+        return None if found is None else self._converted(found)
+
+    def _experiment(self, experiment_id: str | None, view: int) -> Experiment:
+        found = self._store.workspace.experiments().get(decimal_id(experiment_id))
+        if found is None or found.lifecycle_stage not in LifecycleStage.view_type_to_stages(view):
+            raise NotFoundError(f"No Experiment with id={decimal_id(experiment_id)} exists")
+        return found
+
+    def _converted(self, experiment: Experiment) -> Any:
+        return to_experiment(experiment, self._store.layout)
+
+    # --- changing ---
+
+    def delete_experiment(self, experiment_id: str) -> None:
+        """Mark an experiment and all its runs as deleted."""
+        self._mark(self._experiment(experiment_id, ViewType.ACTIVE_ONLY), DELETED)
+
+    def restore_experiment(self, experiment_id: str) -> None:
+        """Bring a deleted experiment back, and all its runs."""
+        self._mark(self._experiment(experiment_id, ViewType.DELETED_ONLY), ACTIVE)
+
+    def _mark(self, experiment: Experiment, stage: str) -> None:
+        run_ids = self._run_ids(experiment.experiment_id, "ACTIVE_ONLY" if stage == DELETED else "DELETED_ONLY")
+        self._store.workspace.set_stage(experiment.experiment_id, stage)
+
+        def mark(run_id: str) -> None:
+            self._writers.close(run_id)
+            set_stage(self._store.layout, run_id, stage)
+
+        with ThreadPoolExecutor(_STAGE_THREADS) as pool:
+            list(pool.map(mark, run_ids))
+
+    def _run_ids(self, experiment_id: str, view: str) -> list[str]:
+        found: list[str] = []
+        token = None
+        while True:
+            page = self._store.search_runs([experiment_id], "", view, SEARCH_MAX_RESULTS_THRESHOLD, None, token)
+            found += [record.run_id for record in page]
+            token = page.token
+            if token is None:
+                return found
+
+    def rename_experiment(self, experiment_id: str, new_name: str) -> None:
+        """Give an active experiment another name."""
+        _validate_experiment_name(new_name)
+        experiment = self._experiment(experiment_id, ViewType.ALL)
+        if experiment.lifecycle_stage != ACTIVE:
+            raise MlflowException("Cannot rename a non-active experiment.", INVALID_STATE)
+        if experiment.name != new_name:
+            self._store.workspace.rename(experiment.experiment_id, new_name)
+
+    def set_experiment_tag(self, experiment_id: str, tag: Any) -> None:
+        """Set a tag of an active experiment."""
+        _validate_experiment_tag(tag.key, tag.value)
+        self._store.workspace.set_tag(self._active(experiment_id), tag.key, tag.value)
+
+    def delete_experiment_tag(self, experiment_id: str, key: str) -> None:
+        """Take a tag of an active experiment away."""
+        active = self._active(experiment_id)
+        if key not in self._store.workspace.get(active).tags:
+            raise NotFoundError(f"No tag with name: {key} in experiment with id {experiment_id}")
+        self._store.workspace.set_tag(active, key, None)
+
+    def _active(self, experiment_id: str) -> str:
+        experiment = self._experiment(experiment_id, ViewType.ALL)
+        if experiment.lifecycle_stage != ACTIVE:
+            raise UsageError(
+                f"The experiment {experiment.experiment_id} must be in the 'active' state. "
+                f"Current state is {experiment.lifecycle_stage}."
+            )
+        return experiment.experiment_id
+
+    def _hard_delete_experiment(self, experiment_id: str) -> None:
+        """Remove a deleted experiment for good, with its runs."""
+        experiment = self._experiment(experiment_id, ViewType.DELETED_ONLY)
+        for run_id in self._run_ids(experiment.experiment_id, "ALL"):
+            self._writers.close(run_id)
+            purge_run(self._store.layout, run_id)
+        self._store.workspace.remove(experiment.experiment_id)
+
+    # --- searching ---
+
+    def search_experiments(
+        self,
+        view_type: int = ViewType.ACTIVE_ONLY,
+        max_results: int = SEARCH_MAX_RESULTS_DEFAULT,
+        filter_string: str | None = None,
+        order_by: Sequence[str] | None = None,
+        page_token: str | None = None,
+    ) -> Any:
+        """A page of the experiments that pass a filter; without ``order_by`` the latest first."""
+        check_max_results(max_results)
+        clauses = [_checked(clause) for clause in SearchExperimentsUtils.parse_search_filter(filter_string)]
+        stages = LifecycleStage.view_type_to_stages(view_type)
+        order = [
+            SearchExperimentsUtils.parse_order_by_for_search_experiments(text)
+            for text in order_by or ["creation_time DESC", "experiment_id ASC"]
+        ]
+        found = [
+            self._converted(experiment)
+            for experiment in self._store.workspace.experiments().values()
+            if experiment.lifecycle_stage in stages
+        ]
+        found = [experiment for experiment in found if all(_matches(experiment, clause) for clause in clauses)]
+        # sorts are stable, so the first of the orderings comes last; ties go to the greater id
+        for kind, key, ascending in [*order, ("attribute", "experiment_id", False)][::-1]:
+            if kind != "attribute":
+                raise UsageError(f"Invalid order_by entity: {kind}")
+            found.sort(key=partial(_attribute, key), reverse=not ascending)
+        return page_of(found, max_results, page_token)
+
+
+def decimal_id(experiment_id: str | int | None) -> str:
+    """An experiment's id as it is kept: decimal digits; the default one's where none is given.
+
+    Raises:
+        UsageError: it is no number.
+    """
+    try:
+        return str(int(experiment_id or DEFAULT_EXPERIMENT_ID))
+    except (TypeError, ValueError):
+        raise UsageError(f"Invalid experiment ID '{experiment_id}'. Experiment ID must be a valid integer.") from None
+
+
+def _attribute(key: str, experiment: Any) -> Any:
+    value = getattr(experiment, key)
+    return int(value) if key == "experiment_id" else value
+
+
+_TEXT = ("=", "!=", "LIKE", "ILIKE")
+_NUMBER = ("=", "!=", "<", "<=", ">", ">=")
+_NULL = ("IS NULL", "IS NOT NULL")
+
+
+def _checked(clause: dict[str, Any]) -> dict[str, Any]:
+    """A parsed comparison, refused where it can't be made; ids and times as integers."""
+    kind, key, comparator, value = clause["type"], clause["key"], clause["comparator"].upper(), clause["value"]
+    if kind == "tag":
+        allowed: tuple[str, ...] = (*_TEXT, *_NULL)
+    elif key == "experiment_id":
+        allowed = ("=", "!=", "IN", "NOT IN")
+        value = tuple(map(decimal_id, value)) if isinstance(value, tuple) else decimal_id(value)
+    elif key == "name":
+        allowed = _TEXT
+    else:
+        allowed = _NUMBER
+        value = _integer(key, value)
+    if comparator not in allowed:
+        raise UsageError(f"Invalid comparator for {key if kind != 'tag' else kind}: {comparator}")
+    return {"type": kind, "key": key, "comparator": comparator, "value": value}
+
+
+def _integer(key: str, value: Any) -> int:
+    try:
+        if not isinstance(value, float):
+            return int(value)
+    except (TypeError, ValueError):
+        pass
+    raise UsageError(f"Invalid value for numeric attribute '{key}': {value!r}")
+
+
+def _matches(experiment: Any, clause: dict[str, Any]) -> bool:
+    key, comparator = clause["key"], clause["comparator"]
+    if clause["type"] == "tag":
+        if comparator in _NULL:
+            present: bool = key in experiment.tags
+            return present == (comparator == "IS NOT NULL")
+        if key not in experiment.tags:
+            return False
+        held = experiment.tags[key]
+    else:
+        held = getattr(experiment, key)
+    return bool(SearchUtils.get_comparison_func(comparator)(held, clause["value"]))

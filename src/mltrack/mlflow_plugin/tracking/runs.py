@@ -1,13 +1,182 @@
-"""The tracking store's part for runs, with their metrics, params, tags and inputs."""
+"""The tracking store's part for runs: made, read, changed, searched and deleted."""
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING, Any
+
+from mlflow.entities import LifecycleStage, Run, RunStatus
+from mlflow.store.tracking import SEARCH_MAX_RESULTS_THRESHOLD
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
+from mlflow.utils.name_utils import _generate_random_name
+
+from mltrack.entities import ACTIVE, DELETED
+from mltrack.errors import NotFoundError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
+from mltrack.mlflow_plugin.tracking.conversion import (
+    RunPlaces,
+    as_inputs,
+    as_outputs,
+    as_run,
+    as_run_data,
+    as_run_info,
+)
+from mltrack.mlflow_plugin.tracking.experiments import decimal_id
+from mltrack.mlflow_plugin.tracking.paging import check_max_results
 from mltrack.mlflow_plugin.tracking.part import Part
+from mltrack.mlflow_plugin.writers import status_event
+from mltrack.store.edit import purge_run, set_stage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Runs"]
+
+_MS = 1_000_000
 
 
 @raises_mlflow
 class Runs(Part):
-    """Runs, with their metrics, params, tags and inputs."""
+    """Runs as a whole; what is logged to them is in the parts beside this one."""
+
+    # --- making and reading ---
+
+    def create_run(
+        self,
+        experiment_id: str | None,
+        user_id: str,
+        start_time: int | None,
+        tags: list[Any] | None,
+        run_name: str | None,
+    ) -> Any:
+        """A new run, RUNNING; it is named by ``run_name``, else by its tag, else at random."""
+        experiment = self._store.workspace.get(decimal_id(experiment_id))
+        if experiment.lifecycle_stage != ACTIVE:
+            raise UsageError(
+                f"The experiment {experiment.experiment_id} must be in the 'active' state. "
+                f"Current state is {experiment.lifecycle_stage}."
+            )
+        texts = {tag.key: tag.value for tag in tags or []}
+        named = texts.get(MLFLOW_RUN_NAME)
+        if run_name and named and run_name != named:
+            raise UsageError(
+                "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with "
+                f"different values (run_name='{run_name}', mlflow.runName='{named}')."
+            )
+        name = texts[MLFLOW_RUN_NAME] = run_name or named or _generate_random_name()
+        start = {
+            "run_name": name,
+            "experiment_id": experiment.experiment_id,
+            "experiment_name": experiment.name,
+            "start_time": time.time_ns() if start_time is None else start_time * _MS,
+        }
+        if user_id:
+            start["user_id"] = user_id
+        events = ({"type": "tag", "key": key, "value": value} for key, value in texts.items() if value is not None)
+        return self.get_run(self._writers.create(start, *events))
+
+    def get_run(self, run_id: str) -> Any:
+        """The run as it is now, with its inputs and outputs."""
+        with self._runs.reading(run_id) as run:
+            return as_run(run, self._places())
+
+    def _places(self) -> RunPlaces:
+        return RunPlaces(self._store.layout, self._store.workspace.experiments())
+
+    # --- changing ---
+
+    def update_run_info(self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None) -> Any:
+        """Change status, end time (ms) and name, each where given; a status that ends the run seals its points."""
+        held = self._writers.active(run_id)
+        if run_name:
+            self._writers.emit(run_id, {"type": "tag", "key": MLFLOW_RUN_NAME, "value": run_name})
+        if run_status is not None or end_time is not None:
+            with held.lock:
+                held.state.update()
+                now, ended, crashed = held.state.outcome()
+            status = now if run_status is None else RunStatus.to_string(run_status)
+            end = (None if crashed else ended) if end_time is None else end_time * _MS
+            if run_status is not None and RunStatus.is_terminated(run_status):
+                self._writers.end(run_id, status, end)
+            elif status == "RUNNING" and end_time is None:
+                self._writers.resume(run_id)
+            else:
+                self._writers.emit(run_id, status_event(status, end))
+        with self._runs.reading(run_id) as run:
+            return as_run_info(run.info, self._places())
+
+    def delete_run(self, run_id: str) -> None:
+        """Mark a run as deleted; its metrics, params and tags stay, to be restored."""
+        self._set_stage(run_id, DELETED)
+
+    def restore_run(self, run_id: str) -> None:
+        """Bring a deleted run back."""
+        self._set_stage(run_id, ACTIVE)
+
+    def _set_stage(self, run_id: str, stage: str) -> None:
+        with self._runs.reading(run_id) as run:
+            if run.state.stage == stage:
+                return
+        if stage == DELETED:
+            self._writers.close(run_id)
+        set_stage(self._store.layout, run_id, stage)
+
+    def _hard_delete_run(self, run_id: str) -> None:
+        """Remove a run for good, with its files."""
+        with self._runs.reading(run_id):
+            self._writers.close(run_id)
+        purge_run(self._store.layout, run_id)
+
+    def _get_deleted_runs(self, older_than: int = 0) -> list[str]:
+        """The ids of the runs that were deleted at least ``older_than`` ms ago."""
+        until = time.time_ns() - older_than * _MS
+        found = []
+        page: Any = self._store.search_runs(run_view_type="DELETED_ONLY", max_results=SEARCH_MAX_RESULTS_THRESHOLD)
+        while True:
+            for record in page:
+                try:
+                    with self._runs.reading(record.run_id) as run:
+                        if run.state.stage == DELETED and run.state.staged_at <= until:
+                            found.append(record.run_id)
+                except NotFoundError:
+                    continue
+            if page.token is None:
+                return found
+            page = self._store.search_runs(
+                run_view_type="DELETED_ONLY", max_results=SEARCH_MAX_RESULTS_THRESHOLD, page_token=page.token
+            )
+
+    # --- searching ---
+
+    def _search_runs(
+        self,
+        experiment_ids: Sequence[str],
+        filter_string: str | None,
+        run_view_type: int,
+        max_results: int | None,
+        order_by: Sequence[str] | None,
+        page_token: str | None,
+    ) -> tuple[list[Any], str | None]:
+        """A page of runs that pass a filter, and the token of the next page."""
+        check_max_results(max_results, null=True)
+        LifecycleStage.view_type_to_stages(run_view_type)
+        found = self._store.search_runs(
+            [decimal_id(experiment_id) for experiment_id in experiment_ids],
+            filter_string or "",
+            run_view_type,
+            max_results or SEARCH_MAX_RESULTS_THRESHOLD,
+            order_by,
+            page_token,
+        )
+        places = self._places()
+        latest = self._store.latest_metrics([record.run_id for record in found])
+        runs = [
+            Run(
+                as_run_info(record.info, places),
+                as_run_data(latest.get(record.run_id, ()), record.data.params, record.data.tags),
+                as_inputs(record.datasets, record.model_inputs),
+                as_outputs(record.model_outputs),
+            )
+            for record in found
+        ]
+        return runs, found.token

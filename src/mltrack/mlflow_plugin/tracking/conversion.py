@@ -1,0 +1,136 @@
+"""mltrack's entities as MLflow's, and MLflow's as events of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    ExperimentTag,
+    InputTag,
+    LoggedModelInput,
+    LoggedModelOutput,
+    Metric,
+    Param,
+    Run,
+    RunData,
+    RunInfo,
+    RunInputs,
+    RunOutputs,
+    RunTag,
+)
+from mlflow.entities import Experiment as MlflowExperiment
+from mlflow.utils.uri import append_to_uri_path
+
+from mltrack.format import BadLine, decode_line
+from mltrack.mlflow_plugin.uris import artifact_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from mltrack import entities
+    from mltrack.store.layout import Layout
+    from mltrack.store.stored_run import StoredRun
+
+__all__ = ["RunPlaces", "as_inputs", "as_outputs", "as_run", "as_run_data", "as_run_info", "to_experiment"]
+
+
+class RunPlaces:
+    """Where the files of runs are: below their experiment's own location, else in the store."""
+
+    def __init__(self, layout: Layout, experiments: Mapping[str, entities.Experiment]) -> None:
+        self._layout = layout
+        self._experiments = experiments
+
+    def of(self, run_id: str, experiment_id: str) -> str:
+        """A run's artifact URI."""
+        experiment = self._experiments.get(experiment_id)
+        if experiment is not None and experiment.artifact_location:
+            return str(append_to_uri_path(experiment.artifact_location, run_id, "artifacts"))
+        return artifact_uri(self._layout.run(run_id).artifacts.absolute())
+
+
+def to_experiment(experiment: entities.Experiment, layout: Layout) -> Any:
+    """MLflow's experiment; the default one, of which nothing is written, is as old as the store."""
+    location = experiment.artifact_location or artifact_uri(
+        layout.root.absolute() / "artifacts" / experiment.experiment_id
+    )
+    made = experiment.creation_time or _made(layout)
+    return MlflowExperiment(
+        experiment_id=experiment.experiment_id,
+        name=experiment.name,
+        artifact_location=location,
+        lifecycle_stage=experiment.lifecycle_stage,
+        tags=[ExperimentTag(key, value) for key, value in experiment.tags.items()],
+        creation_time=made,
+        last_update_time=experiment.last_update_time or made,
+    )
+
+
+def _made(layout: Layout) -> int:
+    """When the store was made, in ms; 0 where it no longer says so."""
+    try:
+        return int(decode_line((layout.root / "store.json").read_bytes().rstrip(b"\n"))["created"]) // 1_000_000
+    except (OSError, BadLine, KeyError, TypeError, ValueError):
+        return 0
+
+
+def as_run_info(info: entities.RunInfo, places: RunPlaces) -> Any:
+    """MLflow's run info."""
+    return RunInfo(
+        run_id=info.run_id,
+        experiment_id=info.experiment_id,
+        user_id=info.user_id,
+        status=info.status,
+        start_time=info.start_time,
+        end_time=info.end_time,
+        lifecycle_stage=info.lifecycle_stage,
+        artifact_uri=places.of(info.run_id, info.experiment_id),
+        run_name=info.run_name,
+    )
+
+
+def as_run_data(metrics: Iterable[entities.MetricSummary], params: Mapping[str, str], tags: Mapping[str, str]) -> Any:
+    """MLflow's run data, with the latest point of each metric."""
+    return RunData(
+        [Metric(m.key, m.value, m.time // 1_000_000, m.step) for m in metrics],
+        [Param(key, value) for key, value in params.items()],
+        [RunTag(key, value) for key, value in tags.items()],
+    )
+
+
+def as_inputs(datasets: Iterable[entities.DatasetInput], model_inputs: Iterable[str]) -> Any:
+    """MLflow's run inputs."""
+    return RunInputs(
+        [
+            DatasetInput(
+                Dataset(
+                    d.dataset.name,
+                    d.dataset.digest,
+                    d.dataset.source_type,
+                    d.dataset.source,
+                    d.dataset.schema,
+                    d.dataset.profile,
+                ),
+                [InputTag(key, value) for key, value in d.tags.items()],
+            )
+            for d in datasets
+        ],
+        [LoggedModelInput(model_id) for model_id in model_inputs],
+    )
+
+
+def as_outputs(outputs: Iterable[entities.ModelOutput]) -> Any:
+    """MLflow's run outputs."""
+    return RunOutputs([LoggedModelOutput(output.model_id, output.step) for output in outputs])
+
+
+def as_run(run: StoredRun, places: RunPlaces) -> Any:
+    """MLflow's run, with its inputs and outputs."""
+    return Run(
+        as_run_info(run.info, places),
+        as_run_data(run.summaries.values(), run.params, run.tags),
+        as_inputs(run.datasets, run.model_inputs),
+        as_outputs(run.model_outputs),
+    )

@@ -1,0 +1,97 @@
+"""Runs as they were last read, so that who asks for a live run again and again reads only what is new."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from mltrack.errors import NotFoundError
+from mltrack.store.layout import is_run_id
+from mltrack.store.stored_run import StoredRun
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mltrack.store.layout import Layout
+
+__all__ = ["RunCache"]
+
+RUNS_MAX = 256
+
+
+class _Held:
+    """A run, with the lock that whoever reads it holds, and the folder that it was read from."""
+
+    __slots__ = ("folder", "lock", "run")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.run: StoredRun | None = None
+        self.folder = 0
+
+
+class RunCache:
+    """The last runs that were asked for. Threads that ask for different runs don't wait for each other."""
+
+    def __init__(self, layout: Layout, *, runs_max: int = RUNS_MAX) -> None:
+        self._layout = layout
+        self._runs_max = runs_max
+        self._forget()
+        _ALIVE.add(self)
+
+    def _forget(self) -> None:
+        self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def reading(self, run_id: str) -> Iterator[StoredRun]:
+        """The run as it is now, for this thread alone while the body runs.
+
+        Raises:
+            NotFoundError: there is no such run.
+        """
+        if not is_run_id(run_id):
+            raise _no_run(run_id)
+        with self._lock:
+            held = self._held.setdefault(run_id, _Held())
+            self._held.move_to_end(run_id)
+            while len(self._held) > self._runs_max:
+                self._held.popitem(last=False)
+        with held.lock:
+            yield self._up_to_date(run_id, held)
+
+    def _up_to_date(self, run_id: str, held: _Held) -> StoredRun:
+        folder = self._layout.run(run_id)
+        try:
+            inode = os.stat(folder.events).st_ino
+        except FileNotFoundError:
+            held.run = None
+            raise _no_run(run_id) from None
+        if held.run is None or inode != held.folder:
+            try:
+                held.run, held.folder = StoredRun(folder), inode
+            except NotFoundError:
+                raise _no_run(run_id) from None
+        else:
+            held.run.refresh()
+        return held.run
+
+
+def _no_run(run_id: str) -> NotFoundError:
+    return NotFoundError(f"Run with id={run_id} not found", hint="see: mltrack ls")
+
+
+_ALIVE: weakref.WeakSet[RunCache] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """A thread that is not there any more may have held a lock, in the middle of reading."""
+    for cache in list(_ALIVE):
+        cache._forget()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
