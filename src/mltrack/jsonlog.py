@@ -77,6 +77,11 @@ class JsonLog:
         self.count = 0  # lines appended by this object
         self._torn = False  # set while the end of the file is not known for sure
 
+    @property
+    def size(self) -> int:
+        """Bytes of whole lines: where the next line will begin."""
+        return self._size
+
     def _cut_torn_tail(self) -> int:
         size = os.fstat(self.fd).st_size
         step, end = 1 << 16, size

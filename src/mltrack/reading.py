@@ -13,6 +13,7 @@ from mltrack.store.layout import Layout, find_store, is_run_id
 from mltrack.store.logged_models import LoggedModels
 from mltrack.store.registry import Registry
 from mltrack.store.stored_run import StoredRun
+from mltrack.store.traces import Traces
 from mltrack.store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Store:
         self.layout = layout
         self.workspace = Workspace(layout, clock=clock, fs=fs)
         self.registry = Registry(layout, clock=clock, fs=fs)
+        self.traces = Traces(layout, clock=clock, fs=fs)
         self.logged_models = LoggedModels(layout, clock=clock, fs=fs)
         self._fs = fs
         self._catalog_lock = threading.Lock()

@@ -99,12 +99,14 @@ def check_store(
         StoreVersionError: a newer mltrack made it.
     """
     from mltrack.store.check_run import check_run
+    from mltrack.store.check_traces import check_traces
 
     report = CheckReport(root)
     layout = _open(root, report)
     if run_ids is None:
         _check_workspace(layout, report)
         _check_remotes(layout, report)
+        check_traces(layout, report)
         for path in _leftovers(layout, now()):
             report.note(path, "left behind by a process that died", "it holds nothing that is missed; remove it")
     wanted = list(run_ids) if run_ids is not None else [name for name in _names(layout.runs) if is_run_id(name)]
