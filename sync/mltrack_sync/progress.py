@@ -94,7 +94,7 @@ class BarProgress:
             BarColumn(),
             TextColumn("{task.fields[done]}", justify="right"),
             TextColumn("{task.fields[rate]}", justify="right"),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            TimeRemainingColumn(),
             console=console,
             transient=True,
         )

@@ -19,7 +19,7 @@ from mltrack.reading import Store
 from mltrack_sync import Remote, push
 from mltrack_sync.azure import AzureWorkspace, TrackingUri
 from mltrack_sync.azure.artifacts import azure_digest, send_to_azure
-from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.file_content import FileChanged
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.transport import Transport
@@ -158,6 +158,21 @@ def test_a_file_that_changes_while_it_is_sent_is_not_sent(
     with pytest.raises(FileChanged, match="changed while it was sent"):
         send_to_azure(transport, uri(run), artifact, path, put_bytes_max=put_bytes_max, block_bytes=MIB)
     assert azure_contents.artifacts(run) == {artifact.path: None}
+
+
+def test_blocks_that_an_earlier_syncer_put_are_not_put_again(
+    azure: AzureEmulator, azure_contents: Contents, transport: Transport, run: dict[str, Any], tmp_path: Path
+) -> None:
+    content = bytes([1]) * MIB + bytes([2]) * MIB + bytes([3]) * MIB
+    artifact, path = file_of(tmp_path, content)
+    azure.faults.on("blob/block", unavailable(), skip=1, times=None)
+    with pytest.raises(RemoteUnavailableError):
+        send_to_azure(transport, uri(run), artifact, path, put_bytes_max=10, block_bytes=MIB)
+    azure.faults.clear()
+    before = azure.traffic.count("blob/block")
+    send_to_azure(transport, uri(run), artifact, path, put_bytes_max=10, block_bytes=MIB)
+    assert azure.traffic.count("blob/block") - before == 2
+    assert azure_contents.artifacts(run) == {artifact.path: content}
 
 
 def test_a_conflict_is_reported_and_the_rest_of_the_run_arrives(

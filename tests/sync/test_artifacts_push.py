@@ -1,0 +1,236 @@
+"""Files as they go: how far they are, in bytes, on a terminal; nothing of it in a pipe."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faulty_proxy import Answer, Fault, FaultyProxy, LoseAnswer, Seen
+from mlflow_server import MlflowServer, free_port
+
+import mltrack
+from cli.terminal import in_terminal
+from mltrack.entities import Artifact
+from mltrack.fs import FileSystem
+from mltrack.reading import Store
+from mltrack_sync import Remote, push
+from mltrack_sync.client import MlflowClient
+from mltrack_sync.errors import LedgerError, RemoteUnavailableError
+from mltrack_sync.multipart import Multipart, PartSizes, Signatures
+from mltrack_sync.progress import FileMeter, NoProgress
+from mltrack_sync.retry import RetryPolicy
+from mltrack_sync.transport import Transport
+from mltrack_sync.upload_log import Upload, UploadLog
+
+
+class Told(NoProgress):
+    """Adds up what it is told of files."""
+
+    def __init__(self) -> None:
+        self.total = self.sent = 0
+
+    def files(self, *, total: int = 0, sent: int = 0) -> None:
+        self.total += total
+        self.sent += sent
+
+
+def record(folder: Path, size: int) -> str:
+    path = folder / "model.bin"
+    path.write_bytes(os.urandom(size))
+    with mltrack.start_run() as run:
+        mltrack.log_artifact(path)
+        mltrack.log_metric("m", 1.0)
+        return run.run_id
+
+
+def test_a_terminal_shows_the_bytes_of_files_their_rate_and_the_time_left(
+    store: Store, remote: Remote, tmp_path: Path
+) -> None:
+    record(tmp_path, 2_500_000)
+    shown = in_terminal(store.path, "sync", remote.name, "--limit-rate", "2M")
+    drawn = [re.split(r"  +", line.strip()) for line in re.split(r"[\r\n]", shown) if line.strip().startswith("files")]
+    assert any(re.search(r"[1-9][\d.]* [kM]B of 2\.5 MB.* [\d.]+ [kM]B/s .*0:00:0\d", " ".join(line)) for line in drawn)
+    assert "Sent to" in shown
+
+
+def test_a_pipe_gets_the_summary_alone_and_json_is_json(store: Store, remote: Remote, tmp_path: Path) -> None:
+    record(tmp_path, 100_000)
+    command = [sys.executable, "-m", "mltrack", "--store", str(store.path), "sync", remote.name]
+    result = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    assert json.loads(result.stdout)["artifact_bytes"] == 100_000
+    assert result.stderr == ""
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "files" not in again.stdout + again.stderr
+
+
+def test_json_on_a_terminal_is_json_alone(store: Store, remote: Remote, tmp_path: Path) -> None:
+    record(tmp_path, 100_000)
+    assert json.loads(in_terminal(store.path, "sync", remote.name, "--json"))["artifacts"] == 1
+
+
+def test_bytes_sent_add_up_to_the_total_also_after_an_attempt_that_failed(
+    store: Store, proxy: FaultyProxy, spoiled: Remote, tmp_path: Path, hasty: RetryPolicy
+) -> None:
+    record(tmp_path, 300_000)
+    proxy.fault = lambda seen: LoseAnswer() if seen.method == "PUT" and seen.number == 1 else None
+    told = Told()
+    assert push(store, spoiled, progress=told, policy=hasty).complete
+    assert (told.sent, told.total) == (300_000, 300_000)
+
+
+def test_a_file_that_is_not_sent_counts_for_nothing(store: Store, remote: Remote, tmp_path: Path) -> None:
+    run_id = record(tmp_path, 300_000)
+    store.run(run_id).artifact_path("model.bin").write_bytes(b"other")
+    told = Told()
+    assert not push(store, remote, progress=told).complete
+    assert (told.sent, told.total) == (0, 0)
+
+
+def test_parts_that_are_there_leave_the_total() -> None:
+    told = Told()
+    meter = FileMeter(told, 100)
+    meter.skip(30)
+    meter.skip(40)
+    assert list(meter.attempt(3, iter([b"x" * 60]))) == [b"x" * 60]
+    assert (told.sent, told.total) == (60, 60)
+    meter.close(sent=True)
+    assert (told.sent, told.total) == (60, 60)
+    meter.close(sent=False)
+    assert (told.sent, told.total) == (0, 0)
+
+
+def test_a_server_whose_object_store_only_it_can_reach_gets_the_file_whole(
+    store: Store,
+    server: MlflowServer,
+    proxy: FaultyProxy,
+    spoiled: Remote,
+    tmp_path: Path,
+    experiment: str,
+    monkeypatch: pytest.MonkeyPatch,
+    waits: list[float],
+    hasty: RetryPolicy,
+) -> None:
+    monkeypatch.setenv("MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE", "1000")
+    part = {"part_number": 1, "url": f"http://127.0.0.1:{free_port()}/x?signature=s", "headers": {}}
+    created = Answer(200, json.dumps({"upload_id": "u", "credentials": [part]}).encode())
+    proxy.fault = lambda seen: created if "/mpu/create" in seen.path else None
+    runs = [record(tmp_path, 5000) for _ in range(3)]
+    assert push(store, spoiled, jobs=1, policy=hasty).complete
+    for run_id in runs:
+        content = store.run(run_id).artifact_path("model.bin").read_bytes()
+        assert server.artifact(server.runs(experiment)[run_id], "model.bin") == content
+    assert waits == []
+    assert not (store.layout.remote(spoiled.name) / "uploads.jsonl").exists()
+
+
+class Blobs:
+    """Parts that belong to a name, as Azure Blob Storage has them: no upload id, signed URLs as often as asked for."""
+
+    def __init__(self, server: FaultyProxy, blobs: FaultyProxy) -> None:
+        self.completed: list[dict[str, Any]] = []
+        self.put: list[str] = []
+        self.down = ""
+        server.fault, blobs.fault = self._server, self._blob
+        self._url = blobs.url
+
+    def _server(self, seen: Seen) -> Fault:
+        fields = json.loads(seen.body or b"{}")
+        if "/mpu/create" in seen.path:
+            urls = [f"{self._url}/b?blockid={n}&sig={len(self.put)}" for n in range(1, fields["num_parts"] + 1)]
+            rows = [{"part_number": n, "url": url, "headers": {}} for n, url in enumerate(urls, 1)]
+            return Answer(200, json.dumps({"credentials": rows}).encode())
+        if "/mpu/complete" in seen.path:
+            self.completed.append(fields)
+        return Answer(200)
+
+    def _blob(self, seen: Seen) -> Fault:
+        block = seen.query.partition("&")[0]
+        if block == self.down:
+            return Answer(503)
+        self.put.append(block)
+        return Answer(201)
+
+
+def test_where_parts_belong_to_the_name_another_process_goes_on_with_those_that_are_missing(
+    server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, tmp_path: Path, hasty: RetryPolicy
+) -> None:
+    content = bytes(range(250)) * 10
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    artifact = Artifact("a/file", len(content), hashlib.sha256(content).hexdigest(), 0)
+    behind = FaultyProxy(server.url)
+    blobs = Blobs(proxy, behind)
+
+    def send() -> bool:
+        """As a process that knows only what is on the disk."""
+        with ThreadPoolExecutor(4) as pool, closing(Transport(spoiled.workspace(), policy=hasty)) as transport:
+            parts = Multipart(
+                MlflowClient(transport),
+                UploadLog(tmp_path / "uploads.jsonl"),
+                policy=hasty,
+                pool=pool,
+                check=lambda: None,
+                sizes=PartSizes(1, 1000),
+                signatures=Signatures(),
+            )
+            with closing(parts):
+                meter = FileMeter(NoProgress(), artifact.size)
+                return parts.send("run", "1/artifacts/a/file", artifact, path, meter, lambda: False)
+
+    try:
+        blobs.down = "blockid=3"
+        with pytest.raises(RemoteUnavailableError):
+            send()
+        assert sorted(blobs.put) == ["blockid=1", "blockid=2"]
+        blobs.down = ""
+        assert send()
+    finally:
+        behind.close()
+    assert sorted(blobs.put) == ["blockid=1", "blockid=2", "blockid=3"]
+    (completed,) = blobs.completed
+    assert completed["path"] == "file"
+    assert [part["part_number"] for part in completed["parts"]] == [1, 2, 3]
+    assert all(f"blockid={n}" in part["url"] for n, part in enumerate(completed["parts"], 1))
+    assert not (tmp_path / "uploads.jsonl").exists()
+
+
+def test_an_upload_log_cut_at_any_byte_tells_of_no_part_too_many(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.jsonl"
+    with closing(UploadLog(whole)) as log:
+        upload = Upload("run", "a", "n", "00", 2500, 1000, "id")
+        log.begin(upload)
+        log.acknowledge(upload, 2, "two")
+        log.acknowledge(upload, 1, "one")
+    data = whole.read_bytes()
+    ends = [n + 1 for n, byte in enumerate(data) if byte == ord("\n")]
+    for cut in range(len(data) + 1):
+        path = tmp_path / "cut.jsonl"
+        path.write_bytes(data[:cut])
+        found = UploadLog(path).find("run", "a")
+        lines = sum(end <= cut for end in ends)
+        expected = [None, {}, {2: "two"}, {2: "two", 1: "one"}][lines]
+        assert (found.parts if found is not None else None) == expected
+
+
+def test_a_disk_that_takes_no_upload_log_is_a_ledger_error(tmp_path: Path) -> None:
+    (tmp_path / "uploads.jsonl").touch()
+    log = UploadLog(tmp_path / "uploads.jsonl", fs=FullDisk())
+    with pytest.raises(LedgerError, match="can't be written"):
+        log.begin(Upload("run", "a", "n", "00", 2500, 1000, "id"))
+
+
+class FullDisk(FileSystem):
+    """Takes not a byte."""
+
+    def write(self, fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
