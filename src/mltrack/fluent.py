@@ -17,7 +17,7 @@ from mltrack.live import ask, wish_for
 from mltrack.names import random_name
 from mltrack.recorder import Recorder
 from mltrack.run import Run, source_name
-from mltrack.store.layout import Layout, find_store, new_run_id
+from mltrack.store.layout import Layout, find_store, is_run_id, new_run_id
 from mltrack.store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -220,15 +220,22 @@ def _create(layout: Layout, experiment: Experiment, tags: dict[str, str]) -> Run
 
 
 def _resume(layout: Layout, run_id: str, tags: dict[str, str]) -> Run:
-    from mltrack.reading import Store
+    from mltrack.store.fold import RunState
 
-    store = Store(layout)
-    stored = store.run(run_id)
-    if stored.info.lifecycle_stage == "deleted":
-        raise RunStateError(f"run {stored.run_id} is deleted", hint=f"restore it: mltrack restore {stored.run_id}")
-    recorder = Recorder(layout, layout.run(stored.run_id), "resume", not_before=stored.state.last_time)
+    if not is_run_id(run_id):
+        from mltrack.reading import Store
+
+        run_id = Store(layout).resolve(run_id)
+    state = RunState(layout.run(run_id))
+    state.update()
+    if not state.exists:
+        raise NotFoundError(f"no run {run_id!r} in {layout.root}", hint="see: mltrack ls")
+    info = state.info()
+    if info.lifecycle_stage == "deleted":
+        raise RunStateError(f"run {run_id} is deleted", hint=f"restore it: mltrack restore {run_id}")
+    recorder = Recorder(layout, state.folder, "resume", not_before=state.last_time)
     recorder.start([{"type": "tag", "key": key, "value": value} for key, value in tags.items()])
-    return Run(layout, recorder, params=stored.params, name=stored.info.run_name)
+    return Run(layout, recorder, params=state.params, name=info.run_name)
 
 
 def _user() -> str:

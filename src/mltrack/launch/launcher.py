@@ -17,6 +17,7 @@ from mltrack.errors import UsageError
 from mltrack.launch.capture import Ending, run_child
 from mltrack.launch.environment import child_environment
 from mltrack.launch.output import LIVE_FOLDER, LOG_BYTES_MAX, LOG_NAME, OutputLog
+from mltrack.store.fold import RunState
 
 if TYPE_CHECKING:
     import subprocess
@@ -112,10 +113,9 @@ def _begin(what: Launch) -> Run:
     }
     if what.resume is not None:
         tags.pop("mlflow.source.name")
-        run = fluent.start_run(run_id=fluent.get_store().resolve(what.resume), tags=tags, sync=what.sync)
+        run = fluent.start_run(run_id=what.resume, tags=tags, sync=what.sync)
         for tag in (EXIT_CODE_TAG, SIGNAL_TAG, PREEMPTED_TAG, ERROR_TAG):
-            if tag in run.stored().tags:
-                run.delete_tag(tag)
+            run.delete_tag(tag)
     else:
         with _without_run_id():
             if what.experiment is not None:
@@ -142,7 +142,8 @@ def _source(command: Sequence[str]) -> str:
 
 
 def _run(what: Launch, run: Run, folder: Path) -> Launched:
-    info = run.stored().info
+    state = RunState(run.folder)
+    state.update()
     live = run.folder.path / LIVE_FOLDER
     log = OutputLog(live, what.log_bytes_max, before=run.folder.artifacts / LOG_NAME)
     stops: list[Callable[[], None]] = []
@@ -156,7 +157,7 @@ def _run(what: Launch, run: Run, folder: Path) -> Launched:
     try:
         ending = run_child(
             what.command,
-            env=child_environment(run.store_folder, info, what.env),
+            env=child_environment(run.store_folder, state.info(), what.env),
             log=log,
             cwd=what.cwd,
             quiet=what.quiet,
