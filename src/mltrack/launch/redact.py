@@ -1,0 +1,176 @@
+"""Secrets, found by what they are called and by what they look like, and left out before anything is written.
+
+A secret is found in three ways: by the name it is given to (``API_KEY=...``, ``--password ...``), by its own shape (an
+access key of a known kind, a token with three parts, credentials in a URL), and by being the value of an environment
+variable with such a name. Words of language models (``use_cls_token``, ``max_tokens``) are no secrets.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+__all__ = ["REDACTED", "Redactor"]
+
+REDACTED = "[redacted]"
+
+SWITCH = "MLTRACK_REDACT"
+"""Set to 0, nothing is redacted."""
+
+NAMES_VARIABLE = "MLTRACK_REDACT_NAMES"
+"""Further names, separated by commas, with ``*`` for any letters."""
+
+SECRET_CHARACTERS_MIN = 8
+"""A shorter value of an environment variable is not looked for in other texts: it would be found everywhere."""
+
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+_ALWAYS = {"password", "passwd", "passphrase", "pwd", "secret", "secrets", "credential", "credentials", "apikey"}
+_KEYS_OF = {
+    "api",
+    "access",
+    "account",
+    "auth",
+    "private",
+    "secret",
+    "signing",
+    "encryption",
+    "ssh",
+    "storage",
+    "license",
+}
+_TOKENS_OF_MODELS = {
+    *("cls", "sep", "pad", "eos", "bos", "unk", "mask", "class", "special", "image", "start", "end", "stop", "first"),
+    *("last", "next", "per", "use", "num", "max", "min", "add", "sot", "eot", "prompt", "new", "register", "distilled"),
+}
+_NO_SECRETS = {"", "true", "false", "yes", "no", "on", "off", "none", "null"}
+
+_SHAPES = re.compile(
+    r"""
+      -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----.*?(?:-----END\ [A-Z ]*PRIVATE\ KEY-----|\Z)
+    | \b(?:AKIA|ASIA)[0-9A-Z]{16}\b
+    | \bgh[pousr]_[A-Za-z0-9]{36,}\b
+    | \bgithub_pat_[A-Za-z0-9_]{40,}\b
+    | \bglpat-[A-Za-z0-9_-]{20,}
+    | \bsk-[A-Za-z0-9_-]{20,}
+    | \bhf_[A-Za-z0-9]{30,}\b
+    | \bxox[abeoprs]-[A-Za-z0-9-]{10,}
+    | \bAIza[0-9A-Za-z_-]{35}
+    | \bya29\.[0-9A-Za-z_-]{20,}
+    | \bnpm_[A-Za-z0-9]{36}\b
+    | \bpypi-[A-Za-z0-9_-]{50,}
+    | \bdapi[0-9a-f]{32}\b
+    | \beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_BEHIND = re.compile(
+    r"""
+      (?P<url>[a-z][a-z0-9+.-]*://[^\s/:@'"]*:)[^\s/@'"]+(?=@)
+    | (?P<bearer>\b(?:Bearer|Basic)\s+)[A-Za-z0-9+/._~=-]{8,}
+    | (?P<part>\b(?:AccountKey|SharedAccessKey|SharedAccessSignature|sig|X-Amz-Signature|X-Amz-Credential)=)[^\s;&'"]+
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_ASSIGNED = re.compile(
+    r"""
+    (?P<name>[A-Za-z_][\w.-]*)
+    (?P<between>["']?\s*(?:=>|:=|[:=])\s*)
+    (?:(?P<quote>["'])(?P<quoted>(?:\\.|(?!(?P=quote))[^\\\n])*)(?P=quote) | (?P<bare>[^\s"',;(){}\[\]]+)(?![\w(\[]))
+    """,
+    re.VERBOSE,
+)
+
+
+class Redactor:
+    """Leaves secrets out of names' values, command lines and texts."""
+
+    def __init__(
+        self, names: Iterable[str] = (), *, environment: Mapping[str, str] = os.environ, on: bool = True
+    ) -> None:
+        """``names`` are secret beside those that look so; the values of secret variables of ``environment`` are too."""
+        self._on = on
+        self._patterns = tuple(name.strip().lower() for name in names if name.strip())
+        values = {v for k, v in environment.items() if len(v) >= SECRET_CHARACTERS_MIN and self.is_secret(k, v)}
+        longest_first = sorted(values, key=len, reverse=True)
+        self._values = re.compile("|".join(map(re.escape, longest_first))) if values else None
+
+    @classmethod
+    def from_environment(cls, names: Iterable[str] = (), environment: Mapping[str, str] = os.environ) -> Redactor:
+        """As $MLTRACK_REDACT and $MLTRACK_REDACT_NAMES say."""
+        on = environment.get(SWITCH, "1").lower() not in ("0", "false", "no", "off")
+        return cls([*names, *environment.get(NAMES_VARIABLE, "").split(",")], environment=environment, on=on)
+
+    def is_secret(self, name: str, value: str) -> bool:
+        """Whether what is called ``name`` is a secret, going by its name and whether its value could be one."""
+        if not self._on or value.strip().lower() in _NO_SECRETS:
+            return False
+        if any(fnmatch.fnmatchcase(name.lower(), pattern) for pattern in self._patterns):
+            return True
+        words = [word.lower() for word in _WORDS.findall(name)]
+        if _ALWAYS & set(words) or ("connection" in words and words[-1] == "string"):
+            return True
+        if not words or _is_number(value) or value.startswith(("<", "[")):
+            return False
+        before = set(words[:-1])
+        match words[-1]:
+            case "key":
+                return bool(before & _KEYS_OF)
+            case "token":
+                return not before & _TOKENS_OF_MODELS and len(value) >= SECRET_CHARACTERS_MIN
+            case "authorization" | "cookie":
+                return True
+        return False
+
+    def value(self, name: str, value: str) -> str:
+        """The value of a param or variable called ``name``."""
+        return REDACTED if self.is_secret(name, value) else self.text(value)
+
+    def command(self, words: Sequence[str]) -> list[str]:
+        """A command line: the value of ``--api-key VALUE`` goes, and whatever ``text`` finds in a word."""
+        shown: list[str] = []
+        named = ""
+        for word in words:
+            if named and not word.startswith("-"):
+                shown.append(self.value(named, word))
+            else:
+                shown.append(self.text(word))
+            named = word.lstrip("-") if word.startswith("-") and "=" not in word else ""
+        return shown
+
+    def text(self, text: str) -> str:
+        """Any text: a diff, a message, a source file."""
+        if not self._on:
+            return text
+        if self._values is not None:
+            text = self._values.sub(REDACTED, text)
+        text = _BEHIND.sub(lambda match: f"{match['url'] or match['bearer'] or match['part']}{REDACTED}", text)
+        text = _ASSIGNED.sub(self._assigned, text)
+        return _SHAPES.sub(REDACTED, text)
+
+    def _assigned(self, match: re.Match[str]) -> str:
+        quote = match["quote"] or ""
+        value = match["quoted"] if quote else match["bare"]
+        if value == REDACTED or not self.is_secret(match["name"], value) or _is_code(value, bool(quote)):
+            return match[0]
+        return f"{match['name']}{match['between']}{quote}{REDACTED}{quote}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_code(value: str, quoted: bool) -> bool:
+    """Whether what is assigned is a name or a call rather than a secret: ``token = os.environ`` or ``$TOKEN``."""
+    if "$" in value[:1] or "{" in value:
+        return True
+    return not quoted and re.fullmatch(r"[A-Za-z_]+(?:\.[A-Za-z_]+)*", value) is not None
