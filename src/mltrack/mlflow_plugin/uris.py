@@ -25,18 +25,23 @@ __all__ = ["ArtifactPlace", "artifact_place", "artifact_uri", "open_store", "sto
 SCHEME = "mltrack"
 
 _PLACE = re.compile(
-    r"(?P<root>/.*)/(?:runs/(?P<run_id>[0-9a-f]{32})|models/(?P<model_id>m-[0-9a-f]{32}))/artifacts(?P<path>(?:/.*)?)",
+    r"(?P<root>/.*?)/(?:runs/(?P<run_id>[0-9a-f]{32})|models/(?P<model_id>m-[0-9a-f]{32}))/artifacts(?P<path>(?:/.*)?)",
     re.DOTALL,
 )
+_EXPERIMENTS_PLACE = re.compile(r"(?P<root>/.*)/artifacts/(?P<experiment_id>[0-9]+)(?P<path>(?:/.*)?)", re.DOTALL)
 
 
 class ArtifactPlace(NamedTuple):
-    """What an artifact URI means: a store, one of its runs or logged models (the other is ""), a path inside it."""
+    """What an artifact URI means: a store, one of its runs, logged models or experiments, and a path inside that.
+
+    The ids of the other two are "". Of an experiment are the files of its traces.
+    """
 
     root: Path
     run_id: str
     model_id: str
     path: str
+    experiment_id: str = ""
 
 
 def store_folder(uri: str) -> Path:
@@ -70,8 +75,13 @@ def artifact_place(uri: str) -> ArtifactPlace:
     Raises:
         UsageError: it is none.
     """
-    match = _PLACE.fullmatch(_path(uri))
+    path = _path(uri)
+    match = _PLACE.fullmatch(path)
     if match is None:
+        of_experiment = _EXPERIMENTS_PLACE.fullmatch(path)
+        if of_experiment is not None:
+            inside = of_experiment["path"].strip("/")
+            return ArtifactPlace(Path(of_experiment["root"]), "", "", inside, of_experiment["experiment_id"])
         raise UsageError(f"{uri!r} is no place of artifacts", hint="give mltrack:///store/runs/<run_id>/artifacts")
     return ArtifactPlace(Path(match["root"]), match["run_id"] or "", match["model_id"] or "", match["path"].strip("/"))
 
