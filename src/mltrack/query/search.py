@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from mltrack.entities import (
     ACTIVE,
@@ -203,14 +203,12 @@ def find_runs(con: duckdb.DuckDBPyConnection, query: RunQuery, runs_folder: str)
     rows, token = _page(con, query, runs_folder)
     ids = [row[0] for row in rows]
     params, tags, metrics = (_by_run(con, table, ids) for table in ("params", "tags", "latest_metrics"))
-    datasets, (used, made) = _datasets(con, ids), _models(con, ids)
+    inputs, nothing = _inputs(con, ids), _Inputs()
     records = [
         RunRecord(
             RunInfo(*(*row, f"{runs_folder}/{row[0]}/artifacts")),
             RunData(params.get(row[0], {}), tags.get(row[0], {}), metrics.get(row[0], {})),
-            tuple(datasets.get(row[0], ())),
-            tuple(used.get(row[0], ())),
-            tuple(made.get(row[0], ())),
+            *inputs.get(row[0], nothing),
         )
         for row in rows
     ]
@@ -227,34 +225,38 @@ def _by_run(con: duckdb.DuckDBPyConnection, table: str, ids: list[str]) -> dict[
     return found
 
 
-def _datasets(con: duckdb.DuckDBPyConnection, ids: list[str]) -> dict[str, list[DatasetInput]]:
-    """The datasets of runs, by run."""
-    found: dict[str, list[DatasetInput]] = {}
-    for run_id, tags, *about in con.execute(
-        "SELECT run_id, tags, name, digest, source_type, source, schema, profile FROM base.datasets"
-        " WHERE run_id IN (SELECT unnest(?)) ORDER BY run_id, number",
-        [ids],
-    ).fetchall():
-        found.setdefault(run_id, []).append(DatasetInput(Dataset(*about), tags))
-    return found
+_INPUTS = """
+SELECT run_id, number, made, model_id, step, NULL AS name, NULL AS digest, NULL AS source_type, NULL AS source,
+       NULL AS schema, NULL AS profile, NULL AS tags
+FROM base.models WHERE run_id IN (SELECT unnest($ids))
+UNION ALL
+SELECT run_id, number, NULL, NULL, NULL, name, digest, source_type, source, schema, profile, tags
+FROM base.datasets WHERE run_id IN (SELECT unnest($ids))
+"""
 
 
-def _models(
-    con: duckdb.DuckDBPyConnection, ids: list[str]
-) -> tuple[dict[str, list[str]], dict[str, list[ModelOutput]]]:
-    """The logged models that runs used, and those they made, by run."""
-    used: dict[str, list[str]] = {}
-    outputs: dict[str, list[ModelOutput]] = {}
-    for run_id, model_id, made, step in con.execute(
-        "SELECT run_id, model_id, made, step FROM base.models"
-        " WHERE run_id IN (SELECT unnest(?)) ORDER BY run_id, number",
-        [ids],
-    ).fetchall():
-        if made:
-            outputs.setdefault(run_id, []).append(ModelOutput(model_id, step))
-        else:
-            used.setdefault(run_id, []).append(model_id)
-    return used, outputs
+class _Inputs(NamedTuple):
+    """What a run used and made."""
+
+    datasets: tuple[DatasetInput, ...] = ()
+    model_inputs: tuple[str, ...] = ()
+    model_outputs: tuple[ModelOutput, ...] = ()
+
+
+def _inputs(con: duckdb.DuckDBPyConnection, ids: list[str]) -> dict[str, _Inputs]:
+    """What those runs used and made, for those that did."""
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    for run_id, *row in con.execute(_INPUTS, {"ids": ids}).fetchall():
+        found.setdefault(run_id, []).append(tuple(row))
+    inputs = {}
+    for run_id, rows in found.items():
+        rows.sort(key=lambda row: row[0])
+        inputs[run_id] = _Inputs(
+            tuple(DatasetInput(Dataset(*row[4:-1]), row[-1]) for row in rows if row[1] is None),
+            tuple(row[2] for row in rows if row[1] is False),
+            tuple(ModelOutput(row[2], row[3]) for row in rows if row[1]),
+        )
+    return inputs
 
 
 def find_latest(con: duckdb.DuckDBPyConnection, run_ids: list[str]) -> dict[str, list[MetricSummary]]:
