@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -68,6 +69,16 @@ def row(what: str, *figures: str, verdict: bool | None = None) -> None:
     """One line; ``verdict`` says whether a promise held."""
     mark = "" if verdict is None else ("  ok" if verdict else "  MISSED")
     print(f"  {what:<44}" + "".join(f"{figure:>16}" for figure in figures) + mark)
+
+
+def peak_memory() -> int:
+    """The most memory this process has held so far, in bytes."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # on Linux it may be that of the parent
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def folder_bytes(folder: Path) -> int:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["RunPush"]
 
 CRASHED_TAG = "mltrack.crashed"
+PIECE_POINTS_MAX = 1 << 15
+"""So many points at a time are looked through for what the remote does not take: it costs copies of them."""
 
 
 class RunPush:
@@ -150,7 +152,7 @@ class RunPush:
         entry = self._entry
         remote: RemotePoints | None = None
         suspect, doubt = entry.doubt_all, dict(entry.doubt)
-        for writer, points in self._run.read_points(dict(entry.points)):
+        for writer, points in self._read(dict(entry.points)):
             end = int(points.seqs[-1]) + 1
             points = self._sifted(writer, end, points)
             doubtful = np.ones(len(points), np.bool_) if suspect else points.seqs < doubt.get(writer, 0)
@@ -161,6 +163,16 @@ class RunPush:
                 self._session.count(found=len(points) - int(np.count_nonzero(absent)))
                 points = points.take(absent)
             yield Piece(writer, points, end)
+
+    def _read(self, after: dict[str, int]) -> Iterator[tuple[str, PointColumns]]:
+        """The run's points, few at a time."""
+        pieces = self._run.read_points(after)
+        while True:
+            writer, points = self._session.reader.submit(next, pieces, ("", None)).result()
+            if points is None:
+                return
+            for at in range(0, len(points), PIECE_POINTS_MAX):
+                yield writer, points.take(slice(at, at + PIECE_POINTS_MAX))
 
     def _sifted(self, writer: str, end: int, points: PointColumns) -> PointColumns:
         limits = self._session.limits()

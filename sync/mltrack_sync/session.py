@@ -56,10 +56,13 @@ class Session:
         self._lock = threading.Lock()
         self.files = ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="mltrack-files")
         self.multipart = Multipart(client, ledger.uploads(), policy=policy, pool=self.files, check=self.check)
+        self.reader = ThreadPoolExecutor(1, thread_name_prefix="mltrack-reader")
+        """Reads points for all workers: a block takes much memory meanwhile, of which each thread would keep some."""
 
     def close(self) -> None:
         """End the sending of files: those in hand are finished."""
         self.files.shutdown(wait=True, cancel_futures=True)
+        self.reader.shutdown(wait=True, cancel_futures=True)
         self.multipart.close()
 
     def meter(self, size: int) -> FileMeter:
