@@ -50,6 +50,7 @@ class CheckReport:
     bytes: int = 0
     points: int = 0
     artifacts: int = 0
+    models: int = 0
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -98,6 +99,7 @@ def check_store(
         NotFoundError: there is no store, or no such run.
         StoreVersionError: a newer mltrack made it.
     """
+    from mltrack.store.check_models import check_models
     from mltrack.store.check_run import check_run
     from mltrack.store.check_traces import check_traces
 
@@ -109,6 +111,7 @@ def check_store(
         check_traces(layout, report)
         for path in _leftovers(layout, now()):
             report.note(path, "left behind by a process that died", "it holds nothing that is missed; remove it")
+        check_models(layout, report, now=now)
     wanted = list(run_ids) if run_ids is not None else [name for name in _names(layout.runs) if is_run_id(name)]
     for done, run_id in enumerate(wanted):
         advanced(done, len(wanted))
@@ -179,7 +182,7 @@ def _check_log(path: Path, report: CheckReport) -> None:
 
 def _leftovers(layout: Layout, now_s: float) -> Iterator[Path]:
     """Temporary files outside the runs, and the folders of runs whose removal was interrupted."""
-    folders = [layout.root, layout.workspace, layout.runs]
+    folders = [layout.root, layout.workspace, layout.runs, layout.models]
     folders += [layout.root / "remotes" / name for name in _names(layout.root / "remotes")]
     for folder in folders:
         for name in _names(folder):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mltrack.store.layout import RunFolder
     from mltrack.store.points import JournalFile
 
-__all__ = ["check_run"]
+__all__ = ["artifact_fault", "check_run", "files_of"]
 
 ATTEMPTS = 3
 """How often a run is begun anew because a writer sealed or replaced files under the check."""
@@ -232,43 +232,44 @@ class _RunCheck:
         for artifact in self._state.artifacts:
             known.add(artifact.path)
             self._report.artifacts += 1
-            what = self._artifact(artifact)
+            what = artifact_fault(self._folder.artifacts, artifact, self._report)
             if what is not None and self._state.live:
                 self._state.update()  # it may just have been replaced
                 newer = next((a for a in self._state.artifacts if a.path == artifact.path), None)
-                what = self._artifact(newer) if newer is not None else None
+                what = artifact_fault(self._folder.artifacts, newer, self._report) if newer is not None else None
             if what is not None:
                 self._error(self._folder.artifacts / artifact.path, what)
         if not self._state.live:
-            for path, name in _files(self._folder.artifacts):
+            for path, name in files_of(self._folder.artifacts):
                 if name not in known and not name.endswith(TEMPORARY):
                     self._note(path, "is not recorded as an artifact", "log it, or move it out of the store")
-
-    def _artifact(self, artifact: Artifact) -> str | None:
-        """What is wrong with an artifact."""
-        try:
-            path = safe_join(self._folder.artifacts, artifact.path)
-        except InvalidPathError as error:
-            return str(error)
-        try:
-            size, sha256 = hash_file(path)
-        except FileNotFoundError:
-            return None if artifact.remote else "is missing"
-        except OSError as error:
-            return f"can't be read: {error.strerror}"
-        self._report.read(path)
-        if size != artifact.size:
-            return f"has {size:,} bytes, recorded were {artifact.size:,}"
-        if sha256 != artifact.sha256:
-            return f"has SHA-256 {sha256[:12]}..., recorded was {artifact.sha256[:12]}..."
-        return None
 
     # --- leftovers ---
 
     def _leftovers(self, now_s: float) -> None:
-        for path, name in _files(self._folder.path):
+        for path, name in files_of(self._folder.path):
             if name.endswith(TEMPORARY) and is_old(path, now_s):
                 self._note(path, "left behind by a process that died", "it holds nothing that is missed; remove it")
+
+
+def artifact_fault(root: Path, artifact: Artifact, report: CheckReport) -> str | None:
+    """What is wrong with the file of an artifact in the folder ``root``."""
+    try:
+        path = safe_join(root, artifact.path)
+    except InvalidPathError as error:
+        return str(error)
+    try:
+        size, sha256 = hash_file(path)
+    except FileNotFoundError:
+        return None if artifact.remote else "is missing"
+    except OSError as error:
+        return f"can't be read: {error.strerror}"
+    report.read(path)
+    if size != artifact.size:
+        return f"has {size:,} bytes, recorded were {artifact.size:,}"
+    if sha256 != artifact.sha256:
+        return f"has SHA-256 {sha256[:12]}..., recorded was {artifact.sha256[:12]}..."
+    return None
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -299,7 +300,7 @@ def _gaps(covered: list[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]
         yield reach, end
 
 
-def _files(folder: Path) -> Iterator[tuple[Path, str]]:
+def files_of(folder: Path) -> Iterator[tuple[Path, str]]:
     """Every file below a folder, with its name relative to it."""
     for here, folders, files in os.walk(folder):
         folders.sort()
