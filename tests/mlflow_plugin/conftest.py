@@ -31,12 +31,21 @@ def store_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
+def kind(store_uri: str) -> str:
+    """Which store it is, "mltrack" or "sql": for where they differ on purpose."""
+    return "mltrack" if store_uri.startswith("mltrack:") else "sql"
+
+
+@pytest.fixture
 def tracking(store_uri: str, tmp_path: Path) -> Iterator[Any]:
     """An empty tracking store of MLflow's interface."""
     if store_uri.startswith("mltrack:"):
+        from mltrack.mlflow_plugin import writers
         from mltrack.mlflow_plugin.tracking import TrackingStore
 
-        yield TrackingStore(store_uri)
+        ours = TrackingStore(store_uri)
+        yield ours
+        writers.of(ours._store).close_all()
     else:
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 

@@ -6,6 +6,7 @@ from mlflow.store.tracking.abstract_store import AbstractStore
 
 from mltrack.mlflow_plugin.tracking.entries import RunEntries
 from mltrack.mlflow_plugin.tracking.experiments import Experiments
+from mltrack.mlflow_plugin.tracking.left_out import LeftOut
 from mltrack.mlflow_plugin.tracking.logged_models import LoggedModels
 from mltrack.mlflow_plugin.tracking.metrics import MetricHistories
 from mltrack.mlflow_plugin.tracking.runs import Runs
@@ -14,7 +15,7 @@ from mltrack.mlflow_plugin.tracking.traces import Traces
 __all__ = ["TrackingStore"]
 
 
-class TrackingStore(Experiments, Runs, RunEntries, MetricHistories, LoggedModels, Traces, AbstractStore):
+class TrackingStore(Experiments, Runs, RunEntries, MetricHistories, LoggedModels, Traces, LeftOut, AbstractStore):
     """Everything MLflow tracks, in one store."""
 
     def __init__(self, store_uri: str) -> None:

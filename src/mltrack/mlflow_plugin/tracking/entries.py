@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from mlflow.entities import _DatasetSummary
 from mlflow.models import Model
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_MODELS, MLFLOW_RUN_NAME
 from mlflow.utils.validation import (
@@ -21,6 +22,7 @@ from mlflow.utils.validation import (
 from mltrack.errors import NotFoundError, ParamConflictError, UsageError
 from mltrack.inputs import as_dataset, dataset_event, model_input_event, model_output_event
 from mltrack.mlflow_plugin.errors import raises_mlflow
+from mltrack.mlflow_plugin.tracking.experiments import decimal_id
 from mltrack.mlflow_plugin.tracking.part import Part
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["RunEntries"]
 
 KEY_CHARACTERS_MAX = 250
+DATASETS_MAX = 1_000
 TIME_MS_MAX = (1 << 63) // 1_000_000 - 1
 KEYS_REMEMBERED_MAX = 100_000
 
@@ -145,6 +148,18 @@ class RunEntries(Part):
     def log_outputs(self, run_id: str, models: list[Any]) -> None:
         """Note the logged models that a run made, each with its step; of one model the first stands."""
         self._emit_all(run_id, [model_output_event(model.model_id, model.step) for model in models])
+
+    def _search_datasets(self, experiment_ids: Sequence[str]) -> list[Any]:
+        """Which datasets the runs of these experiments used, and what for: at most 1,000."""
+        if not experiment_ids:
+            return []
+        ids = [decimal_id(experiment_id) for experiment_id in experiment_ids]
+        rows = self._store.sql(
+            "SELECT DISTINCT r.experiment_id, d.name, d.digest, d.context FROM datasets d JOIN runs r USING (run_id)"
+            " WHERE r.experiment_id IN (SELECT unnest($ids)) ORDER BY ALL LIMIT $most",
+            {"ids": ids, "most": DATASETS_MAX},
+        )
+        return [_DatasetSummary(**row) for row in rows.to_pylist()]
 
     def _emit_all(self, run_id: str, events: list[dict[str, Any]]) -> None:
         if events:

@@ -1,0 +1,160 @@
+"""What of MLflow's tracking store this one leaves out: each method says so clearly, or has nothing to list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mlflow.exceptions import MlflowNotImplementedException
+from mlflow.store.entities.paged_list import PagedList
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["LISTED_EMPTY", "REFUSED", "LeftOut"]
+
+REFUSED: dict[str, tuple[str, ...]] = {
+    "evaluation datasets": (
+        "_load_dataset_records",
+        "add_dataset_to_experiments",
+        "create_dataset",
+        "delete_dataset",
+        "delete_dataset_records",
+        "delete_dataset_tag",
+        "get_dataset",
+        "get_dataset_experiment_ids",
+        "remove_dataset_from_experiments",
+        "set_dataset_tags",
+        "upsert_dataset_records",
+    ),
+    "registered scorers": ("delete_scorer", "get_scorer", "list_scorer_versions", "register_scorer"),
+    "online scoring": (
+        "find_completed_sessions",
+        "get_online_trace_details",
+        "upsert_online_scoring_config",
+    ),
+    "issues": ("create_issue", "get_issue", "update_issue"),
+    "label schemas": (
+        "create_label_schema",
+        "delete_label_schema",
+        "get_label_schema",
+        "get_label_schema_by_name",
+        "update_label_schema",
+    ),
+    "review queues": (
+        "add_items_to_review_queue",
+        "create_review_queue",
+        "delete_review_queue",
+        "get_or_create_user_queue",
+        "get_review_queue",
+        "get_review_queue_by_name",
+        "remove_items_from_review_queue",
+        "set_review_queue_item_status",
+        "update_review_queue",
+    ),
+    "the AI gateway": (
+        "add_guardrail_to_endpoint",
+        "attach_model_to_endpoint",
+        "create_budget_policy",
+        "create_endpoint_binding",
+        "create_gateway_endpoint",
+        "create_gateway_guardrail",
+        "create_gateway_model_definition",
+        "create_gateway_secret",
+        "delete_budget_policy",
+        "delete_endpoint_binding",
+        "delete_gateway_endpoint",
+        "delete_gateway_endpoint_tag",
+        "delete_gateway_guardrail",
+        "delete_gateway_model_definition",
+        "delete_gateway_secret",
+        "detach_model_from_endpoint",
+        "get_budget_policy",
+        "get_gateway_endpoint",
+        "get_gateway_guardrail",
+        "get_gateway_model_definition",
+        "get_secret_info",
+        "remove_guardrail_from_endpoint",
+        "set_gateway_endpoint_tag",
+        "sum_gateway_trace_cost",
+        "update_budget_policy",
+        "update_endpoint_guardrail_config",
+        "update_gateway_endpoint",
+        "update_gateway_model_definition",
+        "update_gateway_secret",
+    ),
+    "the registry of MCP servers": (
+        "create_mcp_access_endpoint",
+        "create_mcp_server",
+        "create_mcp_server_version",
+        "delete_mcp_access_endpoint",
+        "delete_mcp_server",
+        "delete_mcp_server_alias",
+        "delete_mcp_server_tag",
+        "delete_mcp_server_version",
+        "delete_mcp_server_version_tag",
+        "get_latest_mcp_server_version",
+        "get_mcp_access_endpoint",
+        "get_mcp_server",
+        "get_mcp_server_version",
+        "get_mcp_server_version_by_alias",
+        "link_mcp_server_versions_to_trace",
+        "set_mcp_server_alias",
+        "set_mcp_server_tag",
+        "set_mcp_server_version_tag",
+        "update_mcp_access_endpoint",
+        "update_mcp_server",
+        "update_mcp_server_version",
+    ),
+    "archiving of traces": ("archive_traces",),
+    "taking traces off a run": ("unlink_traces_from_run",),
+}
+"""By feature, what raises ``NOT_IMPLEMENTED``."""
+
+LISTED_EMPTY: tuple[str, ...] = (
+    "get_active_online_scorers",
+    "get_mcp_server_versions_for_trace",
+    "get_online_scoring_configs",
+    "list_budget_policies",
+    "list_endpoint_bindings",
+    "list_endpoint_guardrail_configs",
+    "list_gateway_endpoints",
+    "list_gateway_guardrails",
+    "list_gateway_model_definitions",
+    "list_label_schemas",
+    "list_review_queue_items",
+    "list_review_queues",
+    "list_scorers",
+    "list_secret_infos",
+    "search_datasets",
+    "search_issues",
+    "search_mcp_access_endpoints",
+    "search_mcp_server_versions",
+    "search_mcp_servers",
+)
+"""What gives an empty list, as the pages of MLflow's UI ask for it whether there is any or not."""
+
+
+class LeftOut:
+    """The methods for what is left out."""
+
+
+def _refusal(feature: str, name: str) -> Callable[..., Any]:
+    def refuse(self: LeftOut, *args: Any, **kwargs: Any) -> Any:
+        raise MlflowNotImplementedException(
+            f"{name}: an mltrack store does not keep {feature} (see docs/mlflow-compatibility.md). "
+            "A server with a database does."
+        )
+
+    return refuse
+
+
+def _nothing(self: LeftOut, *args: Any, **kwargs: Any) -> Any:
+    """Nothing to list."""
+    return PagedList([], None)
+
+
+for _feature, _names in REFUSED.items():
+    for _name in _names:
+        setattr(LeftOut, _name, _refusal(_feature, _name))
+for _name in LISTED_EMPTY:
+    setattr(LeftOut, _name, _nothing)
