@@ -141,6 +141,7 @@ class Store:
         page_token: str | None = None,
         *,
         experiment_names: Sequence[str] | None = None,
+        artifact_root: str | None = None,
     ) -> PagedList[RunRecord]:
         """Runs that pass a filter, in order, a page at a time; live runs as of their last call that returned.
 
@@ -152,9 +153,11 @@ class Store:
             order_by: as in MLflow: ``["metrics.loss DESC", "start_time"]``; by default the latest start comes first.
             page_token: the ``token`` of the page before; None for the first page.
             experiment_names: only runs of experiments of these names.
+            artifact_root: what artifact URIs begin with, in records, filters and orders alike; else the runs' folder.
 
         Returns:
-            A list of records with ``info`` and ``data``; its ``token`` is None on the last page.
+            A list of records with ``info``, ``data``, ``datasets``, ``model_inputs`` and ``model_outputs``; its
+            ``token`` is None on the last page.
 
         Raises:
             FilterError: the filter or an ordering does not parse.
@@ -166,7 +169,8 @@ class Store:
         query = RunQuery.parse(
             experiment_ids, filter_string, run_view_type, max_results, order_by, page_token, experiment_names
         )
-        return self._index().ask(lambda con: find_runs(con, query, str(self.layout.runs)))
+        root = artifact_root or str(self.layout.runs)
+        return self._index().ask(lambda con: find_runs(con, query, root))
 
     def search_runs_frame(
         self,
@@ -209,7 +213,8 @@ class Store:
         """The result of one SELECT, in DuckDB's SQL, as an Arrow table (``.to_pandas()`` gives a data frame).
 
         Views: ``runs``; ``params`` and ``tags`` (run_id, key, value); ``metrics``, all points of all runs (run_id,
-        metric, step, time, value); ``latest_metrics`` (run_id, key, value, step, time, min, max, count); ``artifacts``;
+        metric, step, time, value); ``latest_metrics`` (run_id, key, value, step, time, min, max, count);
+        ``datasets`` (run_id, name, digest, context, source_type, source, schema, profile, tags); ``artifacts``;
         ``experiments``. Times are UTC. ``params`` binds ``?`` or ``$name``. Nothing can be changed by it, and no file
         outside the store be read.
 

@@ -74,6 +74,15 @@ def test_datasets_are_searched_while_the_run_goes_on(store: Store) -> None:
         assert found(store, "dataset.context != 'train'") == []
 
 
+def test_artifact_uris_begin_as_asked_for_in_records_and_in_filters(store: Store) -> None:
+    run_id = write_run(store)
+    assert store.search_runs()[0].info.artifact_uri == f"{store.layout.runs}/{run_id}/artifacts"
+    there = f"scheme:///a/runs/{run_id}/artifacts"
+    [record] = store.search_runs(filter_string=f"artifact_uri = '{there}'", artifact_root="scheme:///a/runs")
+    assert record.info.artifact_uri == there
+    assert store.search_runs(filter_string=f"artifact_uri = '{there}'") == []
+
+
 def test_or_and_parentheses_are_understood(store: Store) -> None:
     for number in range(6):
         write_run(store, name=str(number), metrics={"a": [(0, number)]}, tags={"t": str(number % 2)})

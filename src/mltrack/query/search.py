@@ -199,7 +199,7 @@ def _check_experiment_names(con: duckdb.DuckDBPyConnection, names: tuple[str, ..
 
 
 def find_runs(con: duckdb.DuckDBPyConnection, query: RunQuery, runs_folder: str) -> PagedList[RunRecord]:
-    """A page of runs. ``runs_folder`` is where the run folders lie, for their artifact URIs."""
+    """A page of runs. ``runs_folder`` is what their artifact URIs begin with: where the run folders lie."""
     rows, token = _page(con, query, runs_folder)
     ids = [row[0] for row in rows]
     params, tags, metrics = (_by_run(con, table, ids) for table in ("params", "tags", "latest_metrics"))
@@ -226,12 +226,13 @@ def _by_run(con: duckdb.DuckDBPyConnection, table: str, ids: list[str]) -> dict[
 
 
 _INPUTS = """
+WITH ids AS MATERIALIZED (SELECT unnest($ids) AS run_id)
 SELECT run_id, number, made, model_id, step, NULL AS name, NULL AS digest, NULL AS source_type, NULL AS source,
        NULL AS schema, NULL AS profile, NULL AS tags
-FROM base.models WHERE run_id IN (SELECT unnest($ids))
+FROM base.models SEMI JOIN ids USING (run_id)
 UNION ALL
 SELECT run_id, number, NULL, NULL, NULL, name, digest, source_type, source, schema, profile, tags
-FROM base.datasets WHERE run_id IN (SELECT unnest($ids))
+FROM base.datasets SEMI JOIN ids USING (run_id)
 """
 
 
