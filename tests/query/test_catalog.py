@@ -16,6 +16,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from mltrack.entities import Dataset, DatasetInput
 from mltrack.fs import file_lock
 from mltrack.journal import SEAL_POINTS_MIN
 from mltrack.query.catalog import Catalog
@@ -162,6 +163,17 @@ def test_a_lock_that_is_not_given_in_time_is_answered_from_memory(store: Store) 
         assert len(catalog.ask(lambda con: find_runs(con, query, "runs"))) == 2
     write_run(store, name="three")
     assert len(catalog.ask(lambda con: find_runs(con, query, "runs"))) == 3
+
+
+def test_datasets_are_the_same_from_the_file_and_from_memory(store: Store) -> None:
+    used = DatasetInput(Dataset("d", "1", "local", "x", profile="{}"), {"mlflow.data.context": "train", "k": ""})
+    write_run(store, datasets=[used, DatasetInput(Dataset("d", "2", "local", "x"))])
+    from_file = store.search_runs()
+    catalog = Catalog(store.layout, store.workspace.experiments, lock_timeout_s=0.01)
+    with file_lock(store.path / "catalog.lock", timeout_s=1):
+        from_memory = catalog.ask(lambda con: find_runs(con, RunQuery.parse(), str(store.layout.runs)))
+    assert from_memory == from_file
+    assert from_file[0].datasets[0] == used
 
 
 @pytest.fixture
@@ -485,6 +497,10 @@ def test_two_hundred_random_runs_are_as_their_folders_say(store: Store) -> None:
             params={} if resumed else {key: str(draw.randrange(5)) for key in ("a", "b")},
             tags={"t": str(draw.randrange(3)), "lone": "\ud800"} if draw.random() < 0.5 else {},
             metrics={key: [(draw.randrange(-3, 9), draw.gauss(0, 1)) for _ in range(9)] for key in keys},
+            datasets=[
+                DatasetInput(Dataset(draw.choice("abc"), "1", "local", "x", "{}"), {"mlflow.data.context": "train"})
+                for _ in range(draw.randrange(3))
+            ],
             start_ms=START_MS + number,
             end_ms=START_MS + 500 + number,
             status=draw.choice(["FINISHED", "FAILED"]),
@@ -500,6 +516,7 @@ def test_two_hundred_random_runs_are_as_their_folders_say(store: Store) -> None:
         record = found[run.run_id]
         assert record.info == run.info
         assert record.data.params == run.params
+        assert record.datasets == tuple(run.datasets)
         assert record.data.metrics == {key: summary.value for key, summary in run.summaries.items()}
         assert {**record.data.tags, "lone": ""} == {**run.tags, "lone": ""}
     assert store.heads() == {run.run_id: run.head() for run in runs}

@@ -38,7 +38,7 @@ SQL_ROWS_MAX = 200
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @pass_session
 def sql(session: Session, query: str, as_json: bool, as_csv: bool) -> None:
-    """Ask in SQL (DuckDB's) over runs, params, tags, metrics, latest_metrics, artifacts, experiments."""
+    """Ask in SQL (DuckDB's) over runs, params, tags, metrics, latest_metrics, datasets, artifacts, experiments."""
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other", hint="choose one")
     store = session.store()
