@@ -36,7 +36,7 @@ def refused(code: str, call: Callable[..., Any], *args: Any, **options: Any) -> 
 
 
 @pytest.fixture
-def model(tracking: Any) -> LoggedModel:
+def model(tracking: Any) -> Any:
     return tracking.create_logged_model("0", "spirals", None, tags(a="1"), params(p="1"), "agent")
 
 
@@ -90,7 +90,7 @@ def test_a_model_that_can_not_be_is_refused(tracking: Any) -> None:
     refused("INVALID_PARAMETER_VALUE", create, "none")
     refused("BAD_REQUEST", create, "0", tags=tags(a="1") + tags(a="2"))
     refused("BAD_REQUEST", create, "0", params=params(a="1") + params(a="1"))
-    refused("BAD_REQUEST", create, "0", params=[LoggedModelParameter("a", None)])
+    refused("BAD_REQUEST", create, "0", params=[LoggedModelParameter("a", None)])  # type: ignore[arg-type]
     gone = tracking.create_experiment("gone")
     tracking.delete_experiment(gone)
     refused("INVALID_PARAMETER_VALUE", create, gone)
@@ -125,12 +125,12 @@ def test_a_model_is_finalized_again_and_again(tracking: Any, model: LoggedModel)
 def test_tags_change_and_go(tracking: Any, model: LoggedModel) -> None:
     tracking.set_logged_model_tags(model.model_id, tags(a="2", b="x") + tags(b="größe 模型"))
     tracking.set_logged_model_tags(model.model_id, [])
-    tracking.set_logged_model_tags(model.model_id, [LoggedModelTag("n", 5)])
+    tracking.set_logged_model_tags(model.model_id, [LoggedModelTag("n", 5)])  # type: ignore[arg-type]
     assert tracking.get_logged_model(model.model_id).tags == {"a": "2", "b": "größe 模型", "n": "5"}
     tracking.delete_logged_model_tag(model.model_id, "a")
     assert tracking.get_logged_model(model.model_id).tags == {"b": "größe 模型", "n": "5"}
     refused("RESOURCE_DOES_NOT_EXIST", tracking.delete_logged_model_tag, model.model_id, "a")
-    refused("BAD_REQUEST", tracking.set_logged_model_tags, model.model_id, [LoggedModelTag("a", None)])
+    refused("BAD_REQUEST", tracking.set_logged_model_tags, model.model_id, [LoggedModelTag("a", None)])  # type: ignore[arg-type]
 
 
 def test_params_are_added_once_all_or_none(tracking: Any, model: LoggedModel) -> None:
@@ -140,7 +140,7 @@ def test_params_are_added_once_all_or_none(tracking: Any, model: LoggedModel) ->
     refused("BAD_REQUEST", add, model.model_id, params(p="1"))
     refused("BAD_REQUEST", add, model.model_id, params(s="1", p="2"))
     refused("BAD_REQUEST", add, model.model_id, params(s="1") + params(s="1"))
-    refused("BAD_REQUEST", add, model.model_id, [LoggedModelParameter("t", None)])
+    refused("BAD_REQUEST", add, model.model_id, [LoggedModelParameter("t", None)])  # type: ignore[arg-type]
     assert tracking.get_logged_model(model.model_id).params == {"p": "1", "q": "2", "r": "3"}
 
 
