@@ -1,7 +1,9 @@
 """What is in doubt is compared with what the remote has: only points that are not there are sent again.
 
 MLflow keeps the points of a metric as a set of (step, ms, value). Its latest point is the one with the greatest step,
-then time; when all points in doubt are later than that, none of them arrived, and the history need not be read.
+then time; points in doubt that are later than that did not arrive, and the history need not be read for them. For the
+others it is read until all of them are found: in what order the pages come is not promised anywhere (an MLflow server
+gives the oldest first), so that one of them is missing is known at the end only.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import numpy as np
 from mltrack_sync.plan import NS_PER_MS, comparable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import numpy.typing as npt
 
@@ -26,20 +28,37 @@ _ROW = np.dtype([("step", "<i8"), ("time", "<i8"), ("value", "<i8")])
 
 
 class RemotePoints:
-    """The points a remote run has, asked for metric by metric and remembered."""
+    """The points a remote run has, asked for metric by metric, no further than needed, and remembered."""
 
     def __init__(self, latest: Mapping[str, tuple[int, int]], history: Callable[[str], Iterable[History]]) -> None:
-        """``latest`` is (step, ms) of each metric's latest point; ``history(key)`` gives all its points."""
+        """``latest`` is (step, ms) of each metric's latest point; ``history(key)`` gives all its points in pages."""
         self.latest = latest
         self._history = history
         self._known: dict[str, npt.NDArray[np.void]] = {}
+        self._left: dict[str, Iterator[History]] = {}
 
-    def rows(self, key: str) -> npt.NDArray[np.void]:
-        """All points of a metric, in a form that compares."""
-        if key not in self._known:
-            pages = [point_rows(page.steps, page.times, page.values) for page in self._history(key)]
-            self._known[key] = np.concatenate(pages) if pages else np.empty(0, _ROW)
-        return self._known[key]
+    def has(self, key: str, rows: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+        """Which of these points of a metric are there. Pages are asked for until all were found, in whatever order."""
+        found = np.isin(rows, self._known.get(key, rows[:0]))
+        while not found.all():
+            more = self._read_on(key, len(rows))
+            if not len(more):
+                break
+            found[~found] = np.isin(rows[~found], more)
+        return found
+
+    def _read_on(self, key: str, count: int) -> npt.NDArray[np.void]:
+        """So many points more, if there are; a page at least."""
+        left = self._left.setdefault(key, iter(self._history(key)))
+        pages: list[npt.NDArray[np.void]] = []
+        for page in left:
+            pages.append(point_rows(page.steps, page.times, page.values))
+            count -= len(pages[-1])
+            if count <= 0:
+                break
+        more = np.concatenate(pages) if pages else np.empty(0, _ROW)
+        self._known[key] = np.concatenate([self._known.get(key, more[:0]), more])
+        return more
 
 
 def point_rows(
@@ -63,7 +82,8 @@ def missing(points: PointColumns, remote: RemotePoints) -> npt.NDArray[np.bool_]
             continue
         steps, times = points.steps[index], points.times[index] // NS_PER_MS
         later = (steps > latest[0]) | ((steps == latest[0]) & (times > latest[1]))
-        if not later.all():
-            mine = point_rows(steps, times, points.values[index])
-            absent[index] = ~np.isin(mine, remote.rows(key))
+        asked = index[~later]
+        if len(asked):
+            mine = point_rows(points.steps[asked], points.times[asked] // NS_PER_MS, points.values[asked])
+            absent[asked] = ~remote.has(key, mine)
     return absent

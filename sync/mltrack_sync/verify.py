@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mltrack.entities import DELETED
 from mltrack.errors import MltrackError, NotFoundError, StoreError, UsageError
 from mltrack_sync.errors import NotMlflowError, RemoteAuthError, RemoteRefusedError, RemoteUnavailableError
+from mltrack_sync.histories import Histories
 from mltrack_sync.ledger import LedgerState, RunEntry
 from mltrack_sync.passes import JOBS, ledger_path
 from mltrack_sync.retry import RetryPolicy
@@ -93,9 +94,10 @@ def verify(
     report = VerifyReport(remote.name, remote.url, quick=quick)
     if not chosen:
         return report
-    check = _Verify(
-        store, workspace.client(transport), state, quick=quick, page_rows=workspace.limits.history_page_rows
-    )
+    client = workspace.client(transport)
+    rows = workspace.limits.history_page_rows
+    histories = Histories(client, page_rows=rows, connections=jobs, runs=len(chosen))
+    check = _Verify(store, client, state, histories, quick=quick)
     try:
         transport.knock()
         with ThreadPoolExecutor(min(jobs, len(chosen)), thread_name_prefix="mltrack-verify") as pool:
@@ -107,6 +109,7 @@ def verify(
                 check.stop.set()
                 raise
     finally:
+        histories.close()
         transport.close()
     return replace(report, seconds=time.monotonic() - started)
 
@@ -136,22 +139,28 @@ class _Found:
 class _Verify:
     """What the workers of one comparison share."""
 
-    def __init__(self, store: Store, client: MlflowClient, state: LedgerState, *, quick: bool, page_rows: int) -> None:
+    def __init__(
+        self, store: Store, client: MlflowClient, state: LedgerState, histories: Histories, *, quick: bool
+    ) -> None:
         self.stop = threading.Event()
         self._store = store
         self._client = client
         self._state = state
         self._quick = quick
-        self._page_rows = page_rows
+        self._histories = histories
         self._names: dict[str, str] = {}  # of experiments over there, by id
         self._ids: dict[str, str | None] = {}  # and the other way round
         self._lock = threading.Lock()
 
     def run(self, run_id: str) -> _Found | None:
         """One run; what keeps it from being compared is a difference too. None: it went away meanwhile."""
-        if self.stop.is_set():
-            return None
-        check = RunVerify(self._client, run_id, quick=self._quick, page_rows=self._page_rows)
+        try:
+            return None if self.stop.is_set() else self._compared(run_id)
+        finally:
+            self._histories.run_done()
+
+    def _compared(self, run_id: str) -> _Found | None:
+        check = RunVerify(self._client, run_id, quick=self._quick, histories=self._histories)
         try:
             run = self._store.run(run_id)
             entry = self._state.runs.get(run_id) or RunEntry()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mltrack.entities import Artifact
     from mltrack.store.stored_run import StoredRun
     from mltrack_sync.client import MlflowClient, RemoteRun
+    from mltrack_sync.histories import Histories
 
     Rows = npt.NDArray[np.void]
 
@@ -65,13 +67,13 @@ class Counts:
 class RunVerify:
     """Compares one run. Used once."""
 
-    def __init__(self, client: MlflowClient, run_id: str, *, quick: bool, page_rows: int) -> None:
+    def __init__(self, client: MlflowClient, run_id: str, *, quick: bool, histories: Histories) -> None:
         self.differences: list[Difference] = []
         self.counts = Counts()
         self._client = client
         self._run_id = run_id
         self._quick = quick
-        self._page_rows = page_rows
+        self._histories = histories
         self._run: StoredRun
 
     def differs(self, thing: str, here: object, there: object, *, kind: str = "run", key: str = "") -> None:
@@ -156,15 +158,17 @@ class RunVerify:
 
     def _metrics(self, there: RemoteRun) -> None:
         summaries = self._run.summaries
-        for key in sorted(summaries.keys() | there.latest.keys()):
-            if key not in summaries:
-                self._metric_differs(key, NOTHING, "is there")
-            elif key not in there.latest:
-                self._metric_differs(key, _points(len(self._rows_here(key))), NOTHING)
-            elif self._quick:
-                self._latest(key, there)
-            else:
-                self._points(key, there.run_id)
+        both = [] if self._quick else sorted(summaries.keys() & there.latest.keys())
+        with contextlib.closing(self._histories.of(there.run_id, both)) as histories:
+            for key in sorted(summaries.keys() | there.latest.keys()):
+                if key not in summaries:
+                    self._metric_differs(key, NOTHING, "is there")
+                elif key not in there.latest:
+                    self._metric_differs(key, _points(len(self._rows_here(key))), NOTHING)
+                elif self._quick:
+                    self._latest(key, there)
+                else:
+                    self._points(key, next(histories))
 
     def _latest(self, key: str, there: RemoteRun) -> None:
         """The latest point there is to be one of those that are latest here: of one step and millisecond."""
@@ -183,14 +187,9 @@ class RunVerify:
         else:
             self._metric_differs(key, f"latest {_row(quick[0])}", f"latest {_row(seen[0])}")
 
-    def _points(self, key: str, remote_id: str) -> None:
+    def _points(self, key: str, theirs: Rows) -> None:
         """All points: each one of ours is to be there, once, and no other. Equal ones here are one there."""
         mine = self._rows_here(key)
-        pages = [
-            point_rows(page.steps, page.times, page.values)
-            for page in self._client.history(remote_id, key, self._page_rows)
-        ]
-        theirs = np.sort(np.concatenate(pages))
         once = np.unique(theirs)
         same = len(mine) == len(theirs) == len(once) and bool((mine == theirs).all())
         if same:

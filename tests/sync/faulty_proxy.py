@@ -84,6 +84,11 @@ class FaultyProxy:
         """How many requests went to paths that end so."""
         return sum(seen.path.endswith(end) for seen in self.seen)
 
+    @property
+    def in_hand(self) -> int:
+        """How many requests are being answered now."""
+        return self._in_hand
+
     def wait_begun(self) -> None:
         """Return when a request is in hand."""
         with self._idle:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from both_sides import assert_equal
-from faulty_proxy import Answer, FaultyProxy
+from faulty_proxy import Answer, Fault, FaultyProxy, Seen
 from mlflow_server import MlflowServer
 
 import mltrack
@@ -161,3 +162,45 @@ def test_a_remote_that_goes_away_is_an_error_and_no_difference(
         verify(store, spoiled, policy=RetryPolicy(sleep=lambda seconds: None))
     proxy.fault = lambda seen: Answer(503) if seen.number == 1 else None
     assert verify(store, spoiled, policy=RetryPolicy(sleep=lambda seconds: None)).same
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_histories_of_few_runs_are_read_several_at_once_and_no_more_than_asked_for(
+    runs: int, store: Store, proxy: FaultyProxy, spoiled: Remote
+) -> None:
+    for _ in range(runs):
+        with mltrack.start_run():
+            for number in range(8):
+                mltrack.log_metric(f"m{number}", 1.0)
+    push(store, spoiled)
+    together = threading.Barrier(3)
+    at_once: list[int] = []
+
+    def fault(seen: Seen) -> Fault:
+        if seen.path.endswith("get-history"):
+            at_once.append(proxy.in_hand)
+            if seen.number <= 3:
+                together.wait(60)  # one alone would wait in vain
+        return None
+
+    proxy.fault = fault
+    report = verify(store, spoiled, jobs=4)
+    assert (report.same, report.points) == (True, 8 * runs)
+    assert 3 <= max(at_once) <= 4
+
+
+def test_a_history_that_is_refused_differs_and_the_others_are_compared(
+    store: Store, proxy: FaultyProxy, spoiled: Remote
+) -> None:
+    ids = []
+    for _ in range(2):
+        with mltrack.start_run() as run:
+            mltrack.log_metrics({f"m{number}": 1.0 for number in range(6)})
+            ids.append(run.run_id)
+    push(store, spoiled)
+    refused = Answer(400, b'{"error_code":"INVALID_PARAMETER_VALUE","message":"not this one"}')
+    proxy.fault = lambda seen: refused if seen.path.endswith("get-history") and seen.number == 2 else None
+    report = verify(store, spoiled)
+    (difference,) = report.differences
+    assert (difference.here, difference.there) == ("is there", "the remote says: not this one")
+    assert report.points >= 6
