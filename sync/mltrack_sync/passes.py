@@ -9,33 +9,16 @@ import os
 import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mltrack.errors import BusyError, MltrackError, NotFoundError, RemoteError, StoreError, UsageError
+from mltrack.errors import BusyError, RemoteError, UsageError
 from mltrack.fs import file_lock
-from mltrack_sync.errors import (
-    LedgerError,
-    NotMlflowError,
-    PushStopped,
-    RemoteAuthError,
-    RemoteRefusedError,
-    RemoteUnavailableError,
-)
-from mltrack_sync.forecast import foresee
-from mltrack_sync.identity import Identities
+from mltrack_sync.errors import LedgerError
 from mltrack_sync.ledger import Ledger, LedgerState, RunEntry
-from mltrack_sync.pace import interruptible
-from mltrack_sync.plan import Refusal
-from mltrack_sync.progress import NoProgress, Progress
-from mltrack_sync.registry_push import ModelTodo, RegistryPush, registry_todo
+from mltrack_sync.registry_push import registry_todo
 from mltrack_sync.report import PushReport, Rejected
-from mltrack_sync.retry import RetryPolicy
-from mltrack_sync.run_push import RunPush
 from mltrack_sync.selection import Selection
-from mltrack_sync.session import FILES_AT_ONCE, Session
-from mltrack_sync.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -46,13 +29,14 @@ if TYPE_CHECKING:
     from mltrack.entities import RunHead
     from mltrack.reading import Store
     from mltrack_sync.pace import Pace
+    from mltrack_sync.progress import Progress
+    from mltrack_sync.registry_push import ModelTodo
     from mltrack_sync.remotes import Remote
+    from mltrack_sync.retry import RetryPolicy
 
 __all__ = ["ledger_path", "pending", "push", "sync_lock"]
 
 JOBS = 4
-TROUBLED_RUNS_MAX = 3
-"""So many runs that the remote did not answer for, one after the other, end the pass."""
 
 
 def push(
@@ -87,6 +71,8 @@ def push(
     path = ledger_path(store, remote)
     models = functools.partial(registry_todo, store, selection=selection or Selection(), chosen=chosen)
     if dry_run:
+        from mltrack_sync.forecast import foresee
+
         state = LedgerState.read(path)
         report = foresee(store, remote, state, pending(state, chosen, retry_rejected))
         todo = models(state, retry=retry_rejected)
@@ -102,8 +88,8 @@ def push(
                 models,
                 jobs=jobs,
                 retry_rejected=retry_rejected,
-                progress=progress or NoProgress(),
-                policy=policy or RetryPolicy(),
+                progress=progress,
+                policy=policy,
                 http=http,
                 pace=pace,
                 stop=stop or threading.Event(),
@@ -187,77 +173,17 @@ def _pass(
     chosen: dict[str, RunHead],
     models: Callable[..., list[ModelTodo]],
     *,
-    jobs: int,
     retry_rejected: bool,
-    progress: Progress,
-    policy: RetryPolicy,
-    http: httpx.BaseTransport | None,
-    pace: Pace | None,
-    stop: threading.Event,
+    **how: Any,
 ) -> PushReport:
+    left = functools.partial(models, ledger.state, retry=retry_rejected)
     todo = pending(ledger.state, chosen, retry_rejected)
     report = PushReport(remote.name, remote.url, problems=tuple(str(damage) for damage in ledger.state.damage))
-    if not todo and not models(ledger.state, retry=retry_rejected):
-        return replace(report, rejected=_rejected(ledger.state, chosen))
-    workspace = remote.workspace()
-    policy = replace(policy, sleep=interruptible(policy.sleep, stop))
-    pace = pace.until(stop) if pace is not None else None
-    connections = jobs + FILES_AT_ONCE
-    try:
-        transport = Transport(workspace, policy=policy, connections_max=connections, http=http, pace=pace)
-    except PushStopped:  # while the workspace was asked for its endpoint
-        return report
-    try:
-        try:
-            transport.knock()
-        except PushStopped:
-            return report
-        session = Session(
-            store,
-            workspace.client(transport),
-            ledger,
-            policy=policy,
-            limits=workspace.limits,
-            progress=progress,
-            stop=stop,
-            retry_rejected=retry_rejected,
-        )
-        progress.started(runs=len(todo), points=_points_to_send(ledger.state, chosen, todo))
-        with contextlib.closing(session):
-            if todo:
-                _run_workers(session, todo, jobs)
-        _push_registry(session, models(ledger.state, retry=retry_rejected))
-    finally:
-        transport.close()
-    if session.fatal is not None:
-        raise session.fatal
-    counts = session.counts
-    names = ("runs", "created", "params", "tags", "points", "collapsed", "found", "artifacts", "artifact_bytes")
-    fields: dict[str, Any] = {name: counts[name] for name in (*names, "models", "model_versions")}
-    return replace(
-        report,
-        **fields,
-        bytes=transport.traffic.body_bytes,
-        requests=transport.traffic.requests,
-        rejected=_rejected(ledger.state, chosen),
-        problems=(*report.problems, *session.problems),
-    )
+    if todo or left():
+        from mltrack_sync.sending import send
 
-
-def _push_registry(session: Session, todo: list[ModelTodo]) -> None:
-    if session.stop.is_set() or not todo:
-        return
-    try:
-        RegistryPush(session).push(todo)
-    except PushStopped:
-        return
-    except (RemoteError, LedgerError) as error:
-        session.fail(error)
-
-
-def _points_to_send(state: LedgerState, heads: Mapping[str, RunHead], todo: list[str]) -> int:
-    fresh = RunEntry()
-    return sum(max(0, heads[i].points - sum(state.runs.get(i, fresh).points.values())) for i in todo)
+        report = send(store, remote, ledger, report, chosen, todo, left, retry_rejected=retry_rejected, **how)
+    return replace(report, rejected=_rejected(ledger.state, chosen))
 
 
 def _rejected(state: LedgerState, chosen: Mapping[str, RunHead]) -> tuple[Rejected, ...]:
@@ -266,75 +192,3 @@ def _rejected(state: LedgerState, chosen: Mapping[str, RunHead]) -> tuple[Reject
             (r for r in state.rejected.values() if r.run_id in chosen or not r.run_id), key=lambda r: (r.run_id, r.kind)
         )
     )
-
-
-def _run_workers(session: Session, todo: list[str], jobs: int) -> None:
-    identities = Identities(session)
-    troubled = Troubles()
-    with ThreadPoolExecutor(min(jobs, len(todo)), thread_name_prefix="mltrack-sync") as pool:
-        try:
-            for future in [pool.submit(_push_run, session, identities, run_id, troubled) for run_id in todo]:
-                future.result()
-        except BaseException:  # an interrupt: let the workers finish what they have in hand, and no more
-            session.stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-
-
-class Troubles:
-    """Counts runs, one after the other, that the remote gave no answer for."""
-
-    def __init__(self) -> None:
-        self._in_a_row = 0
-        self._lock = threading.Lock()
-
-    def add(self) -> bool:
-        """One more; whether that is enough."""
-        with self._lock:
-            self._in_a_row += 1
-            return self._in_a_row >= TROUBLED_RUNS_MAX
-
-    def clear(self) -> None:
-        """A run got through."""
-        with self._lock:
-            self._in_a_row = 0
-
-
-def _push_run(session: Session, identities: Identities, run_id: str, troubles: Troubles) -> None:
-    """One run, with each error taken to where it belongs: this run's, or the end of the pass."""
-    if session.stop.is_set():
-        return
-    try:
-        run = session.store.run(run_id)
-        RunPush(session, identities, run).push()
-        session.count(runs=1)
-        troubles.clear()
-    except PushStopped:
-        return
-    except RemoteRefusedError as error:
-        _set_run_aside(session, run_id, error)
-    except RemoteUnavailableError as error:
-        if (error.status is None and not error.in_doubt) or troubles.add():
-            session.fail(error)
-        else:
-            session.trouble(run_id, str(error))
-    except (RemoteAuthError, NotMlflowError, LedgerError) as error:
-        session.fail(error)
-    except NotFoundError:
-        return  # gone since the heads were read, or never begun
-    except (StoreError, MltrackError) as error:
-        session.trouble(run_id, str(error))
-    except OSError as error:
-        session.trouble(run_id, f"{error.filename or 'a file'} can't be read: {error.strerror}")
-    except BaseException as error:
-        session.fail(error)
-        raise
-    session.progress.run_done()
-
-
-def _set_run_aside(session: Session, run_id: str, error: RemoteRefusedError) -> None:
-    try:
-        session.ledger.rejected(session.rejection(run_id, Refusal("run", "", error.words)))
-        session.ledger.settled(session.store.run(run_id).head())
-    except LedgerError as worse:
-        session.fail(worse)
