@@ -1,7 +1,8 @@
 """MLflow's order_by for runs, and pages that stay in place while other runs come and go.
 
 As in MLflow's SQL store: runs without the value come last, NaN just before them, whichever the direction; then, unless
-ordered by it already, the latest start first, and the run id decides.
+ordered by it already, the latest start first, and the run id decides. More than there is understood: the alias
+``Run name``, and blanks around a clause.
 """
 
 from __future__ import annotations
