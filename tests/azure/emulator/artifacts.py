@@ -43,6 +43,10 @@ class Artifacts:
         """The bytes that arrived; None when only the name is there."""
         return self._blobs.content(_blob_name(container, path))
 
+    def replace(self, container: Container, path: str, content: bytes | None) -> None:
+        """Other bytes behind everybody's back; with None only the name stays."""
+        self._blobs.replace(_blob_name(container, path), content)
+
     def answer(self, request: Request, action: str, container: Container, limits: AzureLimits) -> Response:
         """One call."""
         match action, request.method:

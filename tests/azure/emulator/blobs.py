@@ -57,6 +57,11 @@ class BlobStore:
             blob = self._blobs.get(name)
             return blob.content if blob else None
 
+    def replace(self, name: str, content: bytes | None) -> None:
+        """Change the bytes of a blob, which no client can; None takes them away."""
+        with self._lock:
+            self._blobs[name].content = content
+
     def answer(self, request: Request, kind: str) -> Response:
         """One call of the blob service."""
         name = unquote(request.path.removeprefix(ACCOUNT + "/"))
