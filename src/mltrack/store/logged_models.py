@@ -60,6 +60,11 @@ class LoggedModels:
         found = [self._read(model_id) for model_id in ids]
         return sorted((model for model in found if model is not None), key=lambda m: (m.creation_time, m.model_id))
 
+    def has(self, model_id: str) -> bool:
+        """Whether there is such a model, deleted or not."""
+        with self._guard:
+            return self._refreshed(model_id) is not None
+
     def get(self, model_id: str) -> LoggedModel:
         """One of them, deleted or not.
 
@@ -95,7 +100,7 @@ class LoggedModels:
         Raises:
             NotFoundError: there is no such model.
         """
-        self.get(model_id)
+        self._check_there(model_id)
         found: list[Event] = []
         self._log(self.folder(model_id)).replay(lambda line: found.append(as_event(line)))
         return [event for event in found if event.seq >= after]
@@ -296,16 +301,20 @@ class LoggedModels:
             return None
         return stored
 
+    def _check_there(self, model_id: str) -> None:
+        if not self.has(model_id):
+            raise _unknown(model_id)
+
     @contextlib.contextmanager
     def _changing(self, model_id: str) -> Iterator[ModelState]:
         """Hold the lock of a model that exists; what is given is the model as it is under the lock."""
-        self.get(model_id)
+        self._check_there(model_id)
         log = self._log(self.folder(model_id))
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(log.changing())
             except StoreError:
-                self.get(model_id)  # it may have been removed meanwhile
+                self._check_there(model_id)  # it may have been removed meanwhile
                 raise
             with self._guard:
                 stored = self._refreshed(model_id)

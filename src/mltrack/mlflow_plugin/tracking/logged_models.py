@@ -135,15 +135,10 @@ class LoggedModels(Part):
                 by_model.setdefault(metric.model_id, []).append(_model_metric(run_id, metric))
         with _conflicts_are_bad_requests():
             for model_id in by_model:
-                self._known(model_id)
+                if not self._store.logged_models.has(model_id):
+                    raise MlflowException(f"no logged model with id {model_id!r}", error_code=BAD_REQUEST)
             for model_id, entries in by_model.items():
                 self._store.logged_models.log_metrics(model_id, entries)
-
-    def _known(self, model_id: str) -> None:
-        try:
-            self._store.logged_models.get(model_id)
-        except NotFoundError as error:
-            raise MlflowException(f"{error}: its metric can't be logged", error_code=BAD_REQUEST) from error
 
     def _model_artifact_uri(self, model_id: str) -> str:
         return artifact_uri(self._store.layout.model(model_id).artifacts)
