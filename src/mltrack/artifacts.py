@@ -86,6 +86,7 @@ def adopt_file(path: Path, root: Path, name: str, *, fs: FileSystem = LOCAL) -> 
     size, sha256 = hash_file(path)
     fs.make_folder(target.parent)
     fs.publish(path, target)
+    fs.unlink(path)  # renaming one link of a file over another of the same file does nothing
     return Stored(name, size, sha256)
 
 

@@ -47,6 +47,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
             run.log_metric("accuracy", number / 4)
             run.log_text("hello", "notes/hello.txt")
             run.log_text("step 1\nstep 2\n", "user_logs/std_log.txt")
+            if number == 3:
+                run.log_dict({"files": {}}, "code/files.json")
+                run.log_dict({"command": ["true"], "command_line": "true"}, "environment/launch.json")
     (tmp_path / "train.py").write_text("print('trained')", encoding="utf-8")
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     fluent.set_store(None)

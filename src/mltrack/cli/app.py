@@ -23,7 +23,7 @@ ENTRY_POINTS = "mltrack.commands"
 """Entry points of this group name a list of click commands."""
 
 _SECTIONS = {
-    "Run": {"run": "launching", "logs": "launching"},
+    "Run": {"run": "launching", "logs": "launching", "reproduce": "launching"},
     "Look": {
         "ls": "listing",
         "show": "listing",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mltrack.cli.session import RUN, Session, command, pass_session
+from mltrack.cli.session import RUN, Session, command, json_option, pass_session
 from mltrack.errors import UsageError
 
 if TYPE_CHECKING:
     from mltrack.run import Run
 
-__all__ = ["logs", "run"]
+__all__ = ["logs", "reproduce", "run"]
 
 
 @command(
@@ -40,6 +42,8 @@ __all__ = ["logs", "run"]
 @click.option("--no-watch", is_flag=True, help="Watch no folder.")
 @click.option("--no-snapshot", is_flag=True, help="Don't keep the source files, the packages and the machine's facts.")
 @click.option("--no-system-metrics", is_flag=True, help="Don't measure the machine.")
+@click.option("--redact", metavar="NAME", multiple=True, help="A name whose values are secret too; may be repeated.")
+@click.option("--no-redact", is_flag=True, help="Record secrets as they are.")
 @click.option(
     "--log-max", metavar="MIB", type=click.IntRange(min=1), default=256, show_default=True, help="Output to keep."
 )
@@ -58,6 +62,8 @@ def run(
     no_watch: bool,
     no_snapshot: bool,
     no_system_metrics: bool,
+    redact: tuple[str, ...],
+    no_redact: bool,
     log_max: int,
     quiet: bool,
     words: tuple[str, ...],
@@ -68,8 +74,10 @@ def run(
     the exit code is the program's own.
     """
     from mltrack.launch.launcher import Launch, launch
-    from mltrack.launch.recorders import recorders_for, redact
+    from mltrack.launch.recorders import recorders_for
+    from mltrack.launch.redact import Redactor
 
+    redactor = Redactor(on=False) if no_redact else Redactor.from_environment(redact)
     what = Launch(
         command=words,
         experiment=experiment,
@@ -82,11 +90,13 @@ def run(
         quiet=quiet,
         recorders=recorders_for(
             words,
+            environment=os.environ,
+            redactor=redactor,
             watch=() if no_watch else watch,
             snapshot=not no_snapshot,
             system_metrics=not no_system_metrics,
         ),
-        redact=redact,
+        redactor=redactor,
     )
     done = launch(what, session.store_path, on_run=_announce)
     if done.status != "FINISHED":
@@ -130,3 +140,29 @@ def logs(session: Session, name: str, follow: bool, lines: int | None) -> None:
     else:
         pieces = output_of(stored)
         out.writelines(pieces if lines is None else [last_lines(pieces, lines)])
+
+
+@command("reproduce", "Lay a launched run out again.", "mltrack reproduce spirals-3 --to again")
+@click.argument("name", type=RUN, metavar="RUN")
+@click.option("--to", "folder", type=click.Path(path_type=Path), required=True, metavar="FOLDER", help="A new folder.")
+@json_option
+@pass_session
+def reproduce(session: Session, name: str, folder: Path, as_json: bool) -> int:
+    """Write RUN's source files to FOLDER, with the files to rebuild its environment, and its command as a script."""
+    from dataclasses import asdict
+
+    from mltrack.cli.exits import PARTIAL
+    from mltrack.cli.output import print_json
+    from mltrack.cli.wording import plural
+    from mltrack.launch.reproduce import reproduce as lay_out
+
+    store = session.store()
+    done = lay_out(store, store.run(name), folder)
+    if as_json:
+        print_json(asdict(done))
+    else:
+        print(f"{plural(done.files, 'file')} in {folder}; it was run by: {done.command}")
+        for missing, reason in done.missing.items():
+            print(f"not there: {missing}: {reason}")
+        print("to run it again:", *done.steps, sep="\n  ")
+    return PARTIAL if done.missing else 0

@@ -17,6 +17,7 @@ from mltrack.errors import UsageError
 from mltrack.launch.capture import Ending, run_child
 from mltrack.launch.environment import child_environment
 from mltrack.launch.output import LIVE_FOLDER, LOG_BYTES_MAX, LOG_NAME, OutputLog
+from mltrack.launch.redact import Redactor
 from mltrack.store.fold import RunState
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Launch:
     log_bytes_max: int = LOG_BYTES_MAX
     quiet: bool = False
     recorders: Sequence[Callable[[Run, Path], Callable[[], None]]] = ()
-    redact: Callable[[str], str] = str
+    redactor: Redactor = field(default_factory=Redactor.from_environment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +108,8 @@ def _check_program(command: Sequence[str], folder: Path, path: str | None) -> No
 
 def _begin(what: Launch) -> Run:
     tags = {
-        "mlflow.source.name": what.redact(_source(what.command)),
-        "mltrack.command": what.redact(shlex.join(what.command)),
+        "mlflow.source.name": what.redactor.text(_source(what.command)),
+        "mltrack.command": shlex.join(what.redactor.command(what.command)),
         **what.tags,
     }
     if what.resume is not None:
@@ -121,7 +122,7 @@ def _begin(what: Launch) -> Run:
             if what.experiment is not None:
                 fluent.set_experiment(what.experiment)
             run = fluent.start_run(run_name=what.name, tags=tags, sync=what.sync)
-    run.log_params(what.params)
+    run.log_params({key: what.redactor.value(key, value) for key, value in what.params.items()})
     return run
 
 
@@ -181,6 +182,7 @@ def publish_output(run: Run, log: OutputLog) -> None:
         path = log.finish()
         if path is not None:
             run.adopt_artifact(path, LOG_NAME)
+        (run.folder.path / LIVE_FOLDER).rmdir()
 
 
 def _end(what: Launch, run: Run, ending: Ending) -> Launched:
@@ -195,7 +197,7 @@ def _end(what: Launch, run: Run, ending: Ending) -> Launched:
     if ending.returncode < 0:
         run.set_tag(SIGNAL_TAG, _signal_name(-ending.returncode))
     if status != "FINISHED":
-        words = what.redact(last_error(ending.error_tail))
+        words = what.redactor.text(last_error(ending.error_tail))
         if words:
             run.set_tag(ERROR_TAG, words)
     run.end(status)

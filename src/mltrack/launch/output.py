@@ -144,7 +144,10 @@ class OutputLog:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self._folder / name)
             self._tail = -1
-        return head if head.stat().st_size else None
+        if head.stat().st_size:
+            return head
+        os.unlink(head)
+        return None
 
 
 def read_output(folder: Path, start: int = 0) -> Iterator[bytes]:

@@ -1,0 +1,128 @@
+"""Which interpreter runs a launched program, and what is installed for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mltrack.fs import LOCAL, FileSystem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["environment_files", "installed", "interpreter_of"]
+
+ASK_TIMEOUT_S = 60
+
+_PYTHON = re.compile(r"python[0-9.]*|pypy[0-9.]*")
+
+_ASK = """
+import importlib.metadata, json, platform, sys
+found, roots = {}, set()
+for one in importlib.metadata.distributions():
+    name = one.metadata["Name"]
+    if name and name.lower() not in found:
+        origin = one.read_text("direct_url.json")
+        found[name.lower()] = [name, one.version, json.loads(origin) if origin else None]
+    roots.add(str(one.locate_file("")))
+told = {"python": platform.python_version(), "implementation": platform.python_implementation(),
+        "prefix": sys.prefix, "packages": sorted(found.values()), "folders": sorted(roots)}
+json.dump(told, sys.stdout)
+"""
+
+
+def interpreter_of(command: Sequence[str], path: str | None = None) -> str | None:
+    """The Python interpreter that a command runs: its first word, or what the script that it names begins with."""
+    program = shutil.which(command[0], path=path)
+    if program is None:
+        return None
+    if _PYTHON.fullmatch(Path(program).name):
+        return program
+    try:
+        with open(program, "rb") as file:
+            first = file.readline(1024)
+    except OSError:
+        return None
+    words = first[2:].decode("utf-8", "replace").split() if first.startswith(b"#!") else []
+    named = [word for word in words if _PYTHON.fullmatch(Path(word).name)]
+    return shutil.which(named[0], path=path) if named else None
+
+
+def installed(
+    interpreter: str, cache: Path, *, env: Mapping[str, str] = os.environ, fs: FileSystem = LOCAL
+) -> dict[str, Any] | None:
+    """What is installed for an interpreter; None where it does not say.
+
+    ``python`` (its version), ``implementation``, ``prefix``, ``packages`` (name, version, and where it came from as
+    PEP 610 has it, or None). Asking takes the interpreter a moment, so the answer is kept in the folder ``cache`` for
+    as long as the folders it is from stay unchanged.
+    """
+    identity = f"{interpreter}\0{env.get('PYTHONPATH', '')}\0{env.get('VIRTUAL_ENV', '')}"
+    path = cache / f"python-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
+    try:
+        held: dict[str, Any] = json.loads(path.read_bytes())
+        if held["times"] == _times(held["told"]["folders"]):
+            return dict(held["told"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    try:
+        asked = subprocess.run(
+            [interpreter, "-c", _ASK],
+            env=dict(env),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=ASK_TIMEOUT_S,
+            check=False,
+        )
+        told: dict[str, Any] = json.loads(asked.stdout)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+    fs.make_folder(cache)
+    fs.publish_bytes(path, json.dumps({"told": told, "times": _times(told["folders"])}).encode())
+    return told
+
+
+def _times(folders: Sequence[str]) -> list[int]:
+    times: list[int] = []
+    for folder in folders:
+        try:
+            times.append(os.stat(folder).st_mtime_ns)
+        except OSError:
+            times.append(0)
+    return times
+
+
+def environment_files(told: Mapping[str, Any]) -> dict[str, str]:
+    """Files that the environment can be rebuilt from: for pip, for MLflow's virtualenv and conda environments."""
+    python = str(told["python"])
+    needs = [_requirement(*package) for package in told["packages"]]
+    listed = "".join(f"{line}\n" for line in needs)
+    return {
+        "requirements.txt": f"# Python {python}\n{listed}",
+        "python_env.yaml": f'python: "{python}"\nbuild_dependencies:\n- pip\ndependencies:\n- -r requirements.txt\n',
+        "conda.yaml": (
+            f"name: mltrack\nchannels:\n- conda-forge\ndependencies:\n- python={python}\n- pip\n"
+            "- pip:\n  - -r requirements.txt\n"
+        ),
+    }
+
+
+def _requirement(name: str, version: str, origin: Mapping[str, Any] | None) -> str:
+    """One line for pip: pinned, or from where it came; what only this machine has is a comment."""
+    if origin is None:
+        return f"{name}=={version}"
+    url = str(origin.get("url", ""))
+    control = origin.get("vcs_info")
+    if control:
+        return f"{name} @ {control.get('vcs', 'git')}+{url}@{control.get('commit_id', '')}"
+    if url.startswith("file:"):
+        kind = "editable, " if origin.get("dir_info", {}).get("editable") else ""
+        return f"# {name}=={version} ({kind}from a folder of the machine it ran on)"
+    return f"{name} @ {url}"

@@ -1,0 +1,107 @@
+"""Laying a launched run out again: its source files, its environment files and its command, in a new folder."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mltrack.errors import CorruptionError, NotFoundError, UsageError
+from mltrack.fs import safe_join
+from mltrack.launch.contents import Contents
+from mltrack.launch.redact import REDACTED
+from mltrack.launch.snapshot import FILES_NAME, LAUNCH_NAME
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mltrack.reading import Store
+    from mltrack.store.stored_run import StoredRun
+
+__all__ = ["Reproduced", "reproduce"]
+
+ABOUT_FOLDER = "mltrack-run"
+"""Where, in the new folder, what is no source file goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduced:
+    """What was laid out: how many files, those that could not be and why, the command, and how to begin."""
+
+    files: int
+    missing: dict[str, str]
+    command: str
+    steps: tuple[str, ...]
+
+
+def reproduce(store: Store, run: StoredRun, folder: Path) -> Reproduced:
+    """Write a run's source files to ``folder``, which is made, or is empty; and beside them how it was run.
+
+    Raises:
+        NotFoundError: the run has no snapshot.
+        UsageError: there is something in the folder.
+        InvalidPathError: the snapshot names a file outside of it.
+        OSError: it can't be written.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty", hint="give a new folder")
+    listing, launch = _json(run, FILES_NAME), _json(run, LAUNCH_NAME)
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = {name: str(reason) for name, reason in listing.get("left_out", {}).items()}
+    contents, written = Contents(store.path), 0
+    for name, one in listing["files"].items():
+        target = safe_join(folder, name)
+        try:
+            data = contents.read(str(one["sha256"]))
+        except (NotFoundError, CorruptionError) as error:
+            missing[name] = str(error)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+        if one.get("executable"):
+            target.chmod(0o755)
+        written += 1
+    return Reproduced(written, missing, str(launch["command_line"]), _tell(run, folder, launch))
+
+
+def _json(run: StoredRun, name: str) -> Any:
+    try:
+        text = run.artifact_path(name).read_text("utf-8", "surrogateescape")
+    except NotFoundError:
+        raise NotFoundError(
+            f"run {run.run_id} has no snapshot", hint="launch programs with: mltrack run -- ..."
+        ) from None
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise CorruptionError(f"{name}: {error}", path=name, hint="see: mltrack check") from error
+
+
+def _tell(run: StoredRun, folder: Path, launch: dict[str, Any]) -> tuple[str, ...]:
+    """Write the environment's files and a script with the command; returns the steps to take by hand."""
+    about = folder / ABOUT_FOLDER
+    about.mkdir(exist_ok=True)
+    for artifact in run.artifacts:
+        if artifact.path.startswith("environment/") or artifact.path == "code/changes.diff":
+            name = artifact.path.rpartition("/")[2]
+            (about / name).write_bytes(run.artifact_path(artifact.path).read_bytes())
+    below = str(launch.get("folder") or ".")
+    variables = launch.get("variables") or {}
+    lines = ["#!/bin/sh", f"# run {run.run_id} {run.info.run_name}", f'cd "$(dirname "$0")/../"{shlex.quote(below)}']
+    lines += [f"# export {name}={shlex.quote(str(value))}" for name, value in variables.items()]
+    lines += [shlex.join(map(str, launch["command"])), ""]
+    script = about / "command.sh"
+    script.write_text("\n".join(lines), "utf-8")
+    script.chmod(0o755)
+    steps = [f"cd {shlex.quote(str(folder))}"]
+    if (about / "requirements.txt").exists():
+        python = ".".join(str(launch.get("python") or "3").split(".")[:2])
+        steps += [
+            f"python{python} -m venv .venv && . .venv/bin/activate",
+            f"pip install -r {ABOUT_FOLDER}/requirements.txt",
+        ]
+    steps.append(f"sh {ABOUT_FOLDER}/command.sh")
+    if REDACTED in str(launch["command_line"]):
+        steps.append(f"# put back what was redacted in {ABOUT_FOLDER}/command.sh first")
+    return tuple(steps)

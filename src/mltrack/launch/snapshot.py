@@ -1,0 +1,109 @@
+"""The snapshot of a launched run: its code, the environment to rebuild, the machine, as artifacts and tags.
+
+``code/files.json`` lists the source files, whose contents the store keeps once each; ``code/changes.diff`` is what
+differed from the commit; ``environment/`` holds requirements.txt, MLflow's python_env.yaml and conda.yaml, and
+launch.json: the command, the folder it ran in, the machine, the variables that matter.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from mltrack.launch.contents import Contents
+from mltrack.launch.machine import machine_facts, variables
+from mltrack.launch.packages import environment_files, installed, interpreter_of
+from mltrack.launch.sources import find_sources, git_state
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from mltrack.launch.contents import Hashed
+    from mltrack.launch.redact import Redactor
+    from mltrack.launch.sources import GitState
+    from mltrack.run import Run
+
+__all__ = ["DIFF_NAME", "FILES_NAME", "LAUNCH_NAME", "REQUIREMENTS_NAME", "take_snapshot"]
+
+FILES_NAME = "code/files.json"
+DIFF_NAME = "code/changes.diff"
+LAUNCH_NAME = "environment/launch.json"
+REQUIREMENTS_NAME = "environment/requirements.txt"
+
+
+def take_snapshot(
+    run: Run, folder: Path, command: Sequence[str], redactor: Redactor, environment: Mapping[str, str]
+) -> None:
+    """Record code, environment and machine of a program that ``command`` starts in ``folder``.
+
+    What the disk does not take is counted as lost, as every artifact.
+    """
+    contents = Contents(run.store_folder)
+    state = _snapshot_code(run, folder, contents, redactor)
+    interpreter = interpreter_of(command, environment.get("PATH"))
+    told = None
+    if interpreter is not None:
+        told = installed(interpreter, run.store_folder / "sources" / "seen", env=environment)
+        for name, text in environment_files(told).items() if told else ():
+            run.log_text(redactor.text(text), f"environment/{name}")
+    shown = redactor.command(command)
+    facts = {
+        "command": shown,
+        "command_line": shlex.join(shown),
+        "folder": folder.relative_to(state.root).as_posix() if state and folder.is_relative_to(state.root) else ".",
+        "python": told["python"] if told else None,
+        "git": _git_facts(state, redactor),
+        "machine": machine_facts(),
+        "variables": variables(environment, redactor),
+    }
+    run.log_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", LAUNCH_NAME)
+
+
+def _snapshot_code(run: Run, folder: Path, contents: Contents, redactor: Redactor) -> GitState | None:
+    listed = git_state(folder)
+    state, names = listed if listed is not None else (None, None)
+    sources = find_sources(folder, names, state.root if state else None)
+    kept = contents.keep(sources.root, sources.files)
+    data = _listing(kept, sources.left_out).encode("utf-8", "surrogateescape")
+    live = run.folder.path / "live"
+    live.mkdir(exist_ok=True)
+    contents.link(data, "json", live / "files.json")
+    run.adopt_artifact(live / "files.json", FILES_NAME)
+    if state is not None:
+        run.set_tags({f"mlflow.source.git.{key}": value for key, value in _git_tags(state, redactor).items() if value})
+        run.set_tag("mltrack.git.dirty", str(state.dirty).lower())
+        if state.diff:
+            run.log_text(redactor.text(state.diff), DIFF_NAME)
+    return state
+
+
+def _listing(kept: Mapping[str, Hashed], left_out: Mapping[str, str]) -> str:
+    """One line a file, so that two of them can be compared by any tool."""
+    files = {
+        name: {"sha256": one.sha256, "size": one.size, **({"executable": True} if one.executable else {})}
+        for name, one in kept.items()
+    }
+    parts = []
+    for entries in (files, left_out):
+        lines = [f"{json.dumps(n, ensure_ascii=False)}: {json.dumps(one)}" for n, one in sorted(entries.items())]
+        parts.append("{\n" + ",\n".join(lines) + "\n}" if lines else "{}")
+    return f'{{"files": {parts[0]},\n"left_out": {parts[1]}}}\n'
+
+
+def _git_tags(state: GitState, redactor: Redactor) -> dict[str, str]:
+    """MLflow's own tags."""
+    return {"commit": state.commit, "branch": state.branch, "repoURL": redactor.text(state.remote)}
+
+
+def _git_facts(state: GitState | None, redactor: Redactor) -> dict[str, Any] | None:
+    if state is None:
+        return None
+    return {
+        "commit": state.commit,
+        "branch": state.branch,
+        "remote": redactor.text(state.remote),
+        "dirty": state.dirty,
+        "untracked": sorted(state.untracked),
+    }
