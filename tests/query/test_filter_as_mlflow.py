@@ -325,7 +325,7 @@ def test_an_order_gives_what_mlflow_gives(both: Both, order: list[str], view: in
 
 
 def test_the_lists_hold_filters_that_find_some_runs_and_filters_that_are_refused(both: Both) -> None:
-    found = [both.find(text, [], 1, 100)[1] for text in FILTERS]
+    found = [both._mlflow(text, [], 1) for text in FILTERS]
     assert sum(ids is None for ids in found) == len(FILTERS) - FILTERS.index("metrics.loss == 1")
     assert sum(0 < len(ids or []) < RUNS for ids in found) > 30
 
