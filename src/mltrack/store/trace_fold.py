@@ -86,7 +86,8 @@ class Trace:
     """A trace as its facts tell it, without the contents of its spans. Times are ms since the epoch.
 
     ``tokens``, ``cost`` and ``session`` are no part of ``metadata``; ``full_metadata`` has them as MLflow shows them.
-    ``final`` tells that its root's process has said all there is to say about time and state.
+    ``final`` tells that its root's process has said all there is to say about time and state. One that is not ``born``
+    was only linked to so far: readers don't see it.
     """
 
     trace_id: str
@@ -107,6 +108,7 @@ class Trace:
     spans: Mapping[str, SpanHead] = field(default_factory=dict)
     run_ids: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
+    born: bool = True
 
     @property
     def full_metadata(self) -> dict[str, str]:
@@ -169,6 +171,7 @@ def _info(trace: Trace | None, fact: TraceFact) -> Trace:
         tags={**base.tags, **line.get("tags", {})},
         metadata={**base.metadata, **line.get("metadata", {})},
         assessments=assessments,
+        born=True,
         **given,
     )
 
@@ -183,9 +186,11 @@ def _spans(trace: Trace | None, fact: TraceFact) -> Trace:
     offset, size = line["at"]
     place = SpanPlace(fact.experiment_id, fact.writer, int(offset), int(size))
     new = [_head(record, place, order) for order, record in enumerate(line["heads"])]
-    if trace is None:
+    if trace is None or not trace.born:
+        links = trace.run_ids if trace is not None else ()
         duration = end - start if end else None
-        trace = Trace(str(line["trace_id"]), fact.experiment_id, start, duration, root_state or IN_PROGRESS)
+        state = root_state or IN_PROGRESS
+        trace = Trace(str(line["trace_id"]), fact.experiment_id, start, duration, state, run_ids=links)
     spans = {**trace.spans, **{head.span_id: head for head in new}}
     counted = any(head.usage is not None for head in new)
     priced = any(head.cost is not None for head in new)
@@ -318,9 +323,10 @@ def _assessment_delete(trace: Trace | None, fact: TraceFact) -> Trace | None:
     return replace(trace, assessments=assessments)
 
 
-def _run(trace: Trace | None, fact: TraceFact) -> Trace | None:
+def _run(trace: Trace | None, fact: TraceFact) -> Trace:
+    """A link may come before what it links to: the one is said by this process, the other still in another's queue."""
     if trace is None:
-        return None
+        trace = Trace(str(fact.line["trace_id"]), fact.experiment_id, 0, born=False)
     run_id = str(fact.line["run_id"])
     others = tuple(one for one in trace.run_ids if one != run_id)
     return replace(trace, run_ids=(*others, run_id) if fact.line["linked"] else others)

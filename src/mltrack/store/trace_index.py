@@ -18,7 +18,7 @@ from mltrack.jsonlog import read_log
 from mltrack.store.trace_fold import Trace, TraceFact, fold_trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
     from typing import Any
 
@@ -76,16 +76,22 @@ class TraceIndex:
 
     def get(self, trace_id: str) -> Trace | None:
         """The trace with that id, as of now."""
+        return next(iter(self.get_some([trace_id])), None)
+
+    def get_some(self, trace_ids: Iterable[str]) -> list[Trace]:
+        """Those of the traces that there are, in the order asked for, as of now."""
         with self._lock:
             self.refresh()
-            entry = self._entries.get(trace_id)
-            return entry.trace if entry is not None else None
+            entries = [self._entries.get(trace_id) for trace_id in trace_ids]
+            folded = [entry.trace for entry in entries if entry is not None]
+            return [trace for trace in folded if trace is not None and trace.born]
 
     def all(self) -> list[Trace]:
         """All traces, as of now, in no order that matters."""
         with self._lock:
             self.refresh()
-            return [entry.trace for entry in self._entries.values() if entry.trace is not None]
+            folded = [entry.trace for entry in self._entries.values()]
+            return [trace for trace in folded if trace is not None and trace.born]
 
     def last_time(self, trace_id: str) -> int:
         """The time (ns) of the latest fact of a trace that was read so far; 0 where there is none."""

@@ -67,6 +67,15 @@ class Traces:
         with _readable():
             return self._index.get(trace_id)
 
+    def find_some(self, trace_ids: Iterable[str]) -> list[Trace]:
+        """Those of the traces that there are, in the order asked for.
+
+        Raises:
+            StoreError: the store can't be read.
+        """
+        with _readable():
+            return self._index.get_some(trace_ids)
+
     def all(self) -> list[Trace]:
         """All traces, in no order that matters.
 

@@ -1,0 +1,221 @@
+"""Traces between MLflow's entities and the store's facts: what is kept of each call, and what is handed out again."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+from mlflow.entities import (
+    AssessmentError,
+    AssessmentSource,
+    Expectation,
+    Feedback,
+    IssueReference,
+    TraceInfo,
+    TraceLocation,
+    TraceState,
+)
+from mlflow.tracing.constant import MAX_CHARS_IN_TRACE_INFO_METADATA, TraceMetadataKey
+from mlflow.tracing.utils import generate_assessment_id
+from mlflow.utils.mlflow_tags import MLFLOW_ARTIFACT_LOCATION
+from mlflow.utils.time import get_current_time_millis
+from mlflow.utils.validation import _validate_length_limit
+
+from mltrack.errors import UsageError
+from mltrack.mlflow_plugin.uris import artifact_uri
+from mltrack.store.trace_fold import COST_KEYS, TOKEN_KEYS
+from mltrack.store.traces import Assessment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mltrack.store.layout import Layout
+    from mltrack.store.traces import Trace
+
+__all__ = [
+    "assessment_fields",
+    "assessment_of",
+    "cost_of",
+    "info_fields",
+    "json_object",
+    "to_assessment",
+    "to_info",
+    "token_usage_of",
+    "value_number",
+]
+
+_BIGINT_MAX = 2**63 - 1
+_PROMOTED = (TraceMetadataKey.TRACE_SESSION, TraceMetadataKey.TOKEN_USAGE, TraceMetadataKey.COST)
+
+
+def to_info(trace: Trace, layout: Layout) -> Any:
+    """MLflow's info of a trace; where its attachments lie is told by the store's present place."""
+    folder = layout.trace_folder(trace.experiment_id)
+    place = artifact_uri(folder.artifacts / trace.trace_id)
+    return TraceInfo(
+        trace_id=trace.trace_id,
+        trace_location=TraceLocation.from_experiment_id(trace.experiment_id),
+        request_time=trace.request_time,
+        execution_duration=trace.duration,
+        state=TraceState(trace.state),
+        tags={**trace.tags, MLFLOW_ARTIFACT_LOCATION: place},
+        trace_metadata=trace.full_metadata,
+        client_request_id=trace.client_request_id,
+        request_preview=trace.request_preview,
+        response_preview=trace.response_preview,
+        assessments=[to_assessment(trace.trace_id, one) for one in trace.assessments.values()],
+    )
+
+
+def info_fields(metadata: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of a fact for metadata and tags; session, tokens and cost are kept apart from the metadata.
+
+    Raises:
+        MlflowException: the session's id is too long.
+    """
+    fields: dict[str, Any] = {
+        "metadata": {key: _text(value) for key, value in metadata.items() if key not in _PROMOTED},
+        "tags": {key: _text(value) for key, value in tags.items() if key != MLFLOW_ARTIFACT_LOCATION},
+    }
+    if TraceMetadataKey.TRACE_SESSION in metadata:
+        session = metadata[TraceMetadataKey.TRACE_SESSION]
+        fields["session"] = _validate_length_limit("Session ID", MAX_CHARS_IN_TRACE_INFO_METADATA, session)
+    if TraceMetadataKey.TOKEN_USAGE in metadata:
+        fields["tokens"] = token_usage_of(json_object(metadata[TraceMetadataKey.TOKEN_USAGE]) or {}, unusable=True)
+    if TraceMetadataKey.COST in metadata:
+        fields["cost"] = cost_of(json_object(metadata[TraceMetadataKey.COST]) or {}, unusable=True)
+    return fields
+
+
+def _text(value: Any) -> Any:
+    return value if value is None or isinstance(value, str) else str(value)
+
+
+def json_object(value: Any) -> dict[str, Any] | None:
+    """``value`` as a JSON object, given as one or as its text; None when it is neither."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, dict) else None
+
+
+def token_usage_of(values: Mapping[str, Any], *, unusable: bool = False) -> dict[str, int | None]:
+    """Counts of tokens by kind; those that are no whole number are left out, or None where ``unusable`` asks so."""
+    counts = {key: _whole(values[key]) for key in TOKEN_KEYS if key in values}
+    return {key: count for key, count in counts.items() if unusable or count is not None}
+
+
+def cost_of(values: Mapping[str, Any], *, unusable: bool = False) -> dict[str, float | None]:
+    """Costs in USD by kind; those that are no finite number are left out, or None where ``unusable`` asks so."""
+    costs = {key: _finite(values[key]) for key in COST_KEYS if key in values}
+    return {key: cost for key, cost in costs.items() if unusable or cost is not None}
+
+
+def _whole(value: Any) -> int | None:
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        number = Decimal(str(value))
+    except (InvalidOperation, ValueError):
+        return None
+    if not number.is_finite() or number != number.to_integral_value() or abs(number) > _BIGINT_MAX:
+        return None
+    return int(number)
+
+
+def _finite(value: Any) -> float | None:
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+# --- assessments -----------------------------------------------------------------------------------------------
+
+
+def assessment_of(entity: Any) -> Assessment:
+    """What is kept of one of MLflow's assessments, which is given an id when it has none.
+
+    Raises:
+        UsageError: it has neither feedback nor expectation nor issue.
+    """
+    if entity.assessment_id is None:
+        entity.assessment_id = generate_assessment_id()
+    error = None
+    if entity.feedback is not None:
+        kind, value = "feedback", entity.feedback.value
+        error = json.dumps(entity.feedback.error.to_dictionary()) if entity.feedback.error else None
+    elif entity.expectation is not None:
+        kind, value = "expectation", entity.expectation.value
+    elif entity.issue is not None:
+        kind, value = "issue", entity.issue.to_dictionary()
+    else:
+        raise UsageError("Assessment must have either feedback, expectation, or issue value")
+    now = get_current_time_millis()
+    return Assessment(
+        assessment_id=entity.assessment_id,
+        name=entity.name,
+        kind=kind,
+        value=json.dumps(value),
+        error=error,
+        create_time=entity.create_time_ms or now,
+        update_time=entity.last_update_time_ms or now,
+        source_type=str(entity.source.source_type),
+        source_id=entity.source.source_id,
+        run_id=entity.run_id,
+        span_id=entity.span_id,
+        rationale=entity.rationale,
+        overrides=entity.overrides,
+        metadata=json.dumps(entity.metadata) if entity.metadata else None,
+    )
+
+
+def to_assessment(trace_id: str, held: Assessment) -> Any:
+    """MLflow's assessment of what is kept of it."""
+    common: dict[str, Any] = {
+        "source": AssessmentSource(source_type=held.source_type, source_id=held.source_id),
+        "trace_id": trace_id,
+        "metadata": json.loads(held.metadata) if held.metadata is not None else None,
+        "span_id": held.span_id,
+        "create_time_ms": held.create_time,
+        "last_update_time_ms": held.update_time,
+    }
+    value = json.loads(held.value)
+    entity: Any
+    if held.kind == "feedback":
+        error = AssessmentError.from_dictionary(json.loads(held.error)) if held.error is not None else None
+        entity = Feedback(name=held.name, value=value, error=error, rationale=held.rationale, **common)
+    elif held.kind == "expectation":
+        entity = Expectation(name=held.name, value=value, **common)
+    else:
+        entity = IssueReference(
+            issue_id=held.name, issue_name=value.get("issue_name"), rationale=held.rationale, **common
+        )
+    entity.overrides, entity.valid = held.overrides, held.valid
+    entity.run_id, entity.assessment_id = held.run_id, held.assessment_id
+    return entity
+
+
+def assessment_fields(held: Assessment) -> dict[str, Any]:
+    """An assessment as it stands in a fact: what it does not have is left out."""
+    return {key: value for key, value in asdict(held).items() if value is not None and key != "valid"}
+
+
+def value_number(held: Assessment) -> tuple[float | None, bool]:
+    """An assessment's value as a number for aggregation (yes and true are 1), and whether it is one by itself."""
+    value = json.loads(held.value)
+    if isinstance(value, bool):
+        return float(value), False
+    if isinstance(value, (int, float)):
+        number = _finite(value)
+        return number, number is not None
+    answer = {"yes": 1.0, "no": 0.0}.get(value.strip().lower()) if isinstance(value, str) else None
+    return answer, False

@@ -1,0 +1,296 @@
+"""A filter of traces, parsed by MLflow's own grammar, and what it means: the same as on MLflow's SQL store.
+
+What can be told from the facts is asked first; the contents of spans are read only of traces that passed so far.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mlflow.tracing.constant import TraceMetadataKey, TraceTagKey
+from mlflow.utils.search_utils import SearchTraceUtils
+
+from mltrack.errors import UsageError
+from mltrack.mlflow_plugin.tracking.trace_entities import value_number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mltrack.store.traces import Assessment, SpanHead, SpanReader, Trace, Traces
+
+__all__ = ["TraceFilter", "attribute"]
+
+SPAN_CLOCK_TOLERANCE_NS = 10_000_000_000  # a span may begin so much before its trace, by another clock
+_NULL = ("IS NULL", "IS NOT NULL")
+_ORDERED = ("<", "<=", ">", ">=")
+
+Test = Callable[["Trace"], bool]
+
+
+class _Clause(NamedTuple):
+    kind: str
+    key: str
+    comparator: str
+    value: Any
+
+
+class TraceFilter:
+    """A parsed filter: ``select`` gives those of some traces that pass all its clauses."""
+
+    def __init__(self, filter_string: str | None) -> None:
+        """Parse it.
+
+        Raises:
+            MlflowException: it does not parse, or compares what can't be compared.
+        """
+        self._tests: list[Test] = []
+        self._scoped: list[Callable[[Sequence[Trace]], Test]] = []  # that have to look at all traces first
+        self._heads: list[Callable[[SpanHead], bool]] = []
+        self._contents: list[Callable[[str], bool]] = []
+        for clause in parsed(filter_string or ""):
+            self._add(clause)
+
+    def select(self, scope: Sequence[Trace], store: Traces) -> list[Trace]:
+        """Those of ``scope``, which are all traces of the experiments asked for, that pass."""
+        tests = [*self._tests, *(make(scope) for make in self._scoped)]
+        found = [trace for trace in scope if all(test(trace) for test in tests)] if tests else list(scope)
+        if self._contents:
+            with store.spans() as reader:
+                return [trace for trace in found if self._some_content(trace, reader)]
+        if self._heads:
+            return [trace for trace in found if self._some_head(trace)]
+        return found
+
+    def _some_head(self, trace: Trace) -> bool:
+        return any(all(test(head) for test in self._heads) for head in trace.spans.values())
+
+    def _some_content(self, trace: Trace, reader: SpanReader) -> bool:
+        heads = [head for head in trace.spans.values() if all(test(head) for test in self._heads)]
+        return any(all(test(text) for test in self._contents) for text in reader.read(heads))
+
+    # --- clauses ---
+
+    def _add(self, clause: _Clause) -> None:
+        kind, key, comparator, value = clause
+        if SearchTraceUtils.is_issue(kind, key, comparator):
+            self._tests.append(lambda trace: any(a.kind == "issue" and a.name == value for a in _all(trace)))
+        elif SearchTraceUtils.is_attribute(kind, key, comparator):
+            self._add_attribute(clause)
+        elif SearchTraceUtils.is_tag(kind, comparator):
+            if key == TraceTagKey.LINKED_PROMPTS:
+                self._add_prompt(clause)
+            else:
+                self._tests.append(_keyed(clause, lambda trace: trace.tags))
+        elif SearchTraceUtils.is_request_metadata(kind, comparator):
+            self._add_metadata(clause)
+        elif SearchTraceUtils.is_span(kind, key, comparator):
+            self._add_span(clause)
+        elif SearchTraceUtils.is_assessment(kind, key, comparator):
+            self._scoped.append(lambda scope: _assessed(clause, scope))
+        else:
+            raise UsageError(f"Invalid search expression type '{kind}'")
+
+    def _add_attribute(self, clause: _Clause) -> None:
+        _, key, comparator, value = clause
+        if key in SearchTraceUtils.NUMERIC_ATTRIBUTES:
+            value = _as_number(key, value)
+            if key == "timestamp_ms" and comparator in (">", ">="):
+                earliest = value * 1_000_000 - SPAN_CLOCK_TOLERANCE_NS
+                self._heads.append(lambda head: head.start >= earliest)
+        matches = matcher(comparator, value)
+        self._tests.append(lambda trace: matches(attribute(trace, key)))
+
+    def _add_prompt(self, clause: _Clause) -> None:
+        if clause.comparator != "=":
+            raise UsageError(
+                f"Invalid comparator '{clause.comparator}' for prompts filter. "
+                "Only '=' is supported with format: prompt = \"name/version\""
+            )
+        if clause.value.count("/") != 1:
+            raise UsageError(
+                f"Invalid prompts filter value '{clause.value}'. Expected format: prompt = \"name/version\""
+            )
+        self._tests.append(lambda trace: clause.value in trace.prompts)
+
+    def _add_metadata(self, clause: _Clause) -> None:
+        _, key, comparator, value = clause
+        if key == TraceMetadataKey.SOURCE_RUN and comparator == "=":
+            self._tests.append(lambda trace: value in trace.run_ids or trace.metadata.get(key) == value)
+            return
+        derived = key in (TraceMetadataKey.TOKEN_USAGE, TraceMetadataKey.COST)
+        if derived and comparator not in ("=", "!=", *_NULL):
+            raise UsageError(
+                f"Comparator '{comparator}' is not supported for reserved metadata '{key}'. "
+                "Only '=', '!=', 'IS NULL', and 'IS NOT NULL' are supported."
+            )
+        if derived or key == TraceMetadataKey.TRACE_SESSION:
+            self._tests.append(_keyed(clause, lambda trace: trace.full_metadata))
+        else:
+            self._tests.append(_keyed(clause, lambda trace: trace.metadata))
+
+    def _add_span(self, clause: _Clause) -> None:
+        _, key, comparator, value = clause
+        if key in ("name", "type", "status"):
+            field = "kind" if key == "type" else key
+            matches = matcher(comparator, value)
+            self._heads.append(lambda head: matches(getattr(head, field)))
+        elif key == "content":
+            self._contents.append(matcher(comparator, value))
+        else:
+            name = key.removeprefix("attributes.").strip("`")
+            pattern = _attribute_pattern(name, value) if comparator == "RLIKE" else f'%"{name}"{value}%'
+            self._contents.append(matcher(comparator, pattern))
+
+
+def _attribute_pattern(name: str, value: str) -> str:
+    """The regular expression for an attribute within a span's JSON, where its value is JSON again."""
+    before = '"\\\\"' if value.startswith("^") else '"\\\\".*'
+    after = '\\\\"' if value.endswith("$") else ""
+    return f'"{name}": {before}{value.removeprefix("^").removesuffix("$")}{after}'
+
+
+@lru_cache(maxsize=64)
+def parsed(filter_string: str) -> tuple[_Clause, ...]:
+    """The clauses of a filter.
+
+    Raises:
+        MlflowException: it does not parse.
+    """
+    clauses = SearchTraceUtils.parse_search_filter_for_search_traces(filter_string)
+    return tuple(_Clause(c["type"], c["key"], c["comparator"].upper(), c["value"]) for c in clauses)
+
+
+def attribute(trace: Trace, key: str) -> Any:
+    """One of a trace's attributes by the name searches have for it."""
+    match key:
+        case "request_id":
+            return trace.trace_id
+        case "timestamp_ms":
+            return trace.request_time
+        case "execution_time_ms":
+            return trace.duration
+        case "end_time_ms" | "end_time":
+            return trace.request_time + (trace.duration or 0)
+        case "status":
+            return trace.state
+        case "client_request_id":
+            return trace.client_request_id
+        case "experiment_id":
+            return int(trace.experiment_id)
+        case _:
+            raise UsageError(f"Invalid attribute key '{key}'")
+
+
+def _as_number(key: str, value: Any) -> float:
+    if isinstance(value, (int, float)):
+        return value
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise UsageError(f"{key} is compared with a number, not with {value!r}") from None
+
+
+def _keyed(clause: _Clause, values: Callable[[Trace], Any]) -> Test:
+    """A test of one key of a trace's tags or metadata; without the key only IS NULL passes."""
+    key, comparator = clause.key, clause.comparator
+    if comparator in _NULL:
+        return lambda trace: (key in values(trace)) == (comparator == "IS NOT NULL")
+    matches = matcher(comparator, clause.value)
+    return lambda trace: matches(values(trace).get(key))
+
+
+def matcher(comparator: str, value: Any) -> Callable[[Any], bool]:
+    """A test of one value; None passes none. LIKE tells letters' case apart, ILIKE does not.
+
+    Raises:
+        UsageError: there is no such comparison.
+    """
+    match comparator:
+        case "=":
+            return lambda held: held is not None and held == value
+        case "!=":
+            return lambda held: held is not None and held != value
+        case "<":
+            return lambda held: held is not None and held < value
+        case "<=":
+            return lambda held: held is not None and held <= value
+        case ">":
+            return lambda held: held is not None and held > value
+        case ">=":
+            return lambda held: held is not None and held >= value
+        case "IN":
+            return lambda held: held in value
+        case "NOT IN":
+            return lambda held: held is not None and held not in value
+        case "LIKE" | "ILIKE":
+            return _like(value, re.IGNORECASE if comparator == "ILIKE" else re.NOFLAG)
+        case "RLIKE":
+            try:
+                search = re.compile(value).search
+            except re.error:
+                return lambda held: False
+            return lambda held: held is not None and search(held) is not None
+        case _:
+            raise UsageError(f"Invalid comparator '{comparator}'")
+
+
+def _like(pattern: str, flags: re.RegexFlag) -> Callable[[Any], bool]:
+    inner = pattern.removeprefix("%").removesuffix("%")
+    if len(pattern) >= 2 and pattern[0] == pattern[-1] == "%" and not flags and not re.search("[%_]", inner):
+        return lambda held: held is not None and inner in held
+    expression = "".join({"%": ".*", "_": "."}.get(letter) or re.escape(letter) for letter in pattern)
+    fullmatch = re.compile(expression, flags | re.DOTALL).fullmatch
+    return lambda held: held is not None and fullmatch(held) is not None
+
+
+# --- assessments ---
+
+
+def _all(trace: Trace) -> Iterable[Assessment]:
+    return trace.assessments.values()
+
+
+def _assessed(clause: _Clause, scope: Sequence[Trace]) -> Test:
+    """A test of valid assessments of one kind and name. One that is on a whole session counts for all its traces."""
+    null = clause.comparator in _NULL
+    fits = _value_test(clause) if not null else (lambda held: True)
+
+    def matching(trace: Trace) -> list[Assessment]:
+        return [
+            held
+            for held in _all(trace)
+            if held.kind == clause.kind and held.name == clause.key and held.valid and fits(held)
+        ]
+
+    sessions = {
+        trace.session
+        for trace in scope
+        if trace.session is not None and any(_on_session(held) for held in matching(trace))
+    }
+    wanted = clause.comparator != "IS NULL"
+    return lambda trace: (trace.session in sessions or bool(matching(trace))) == wanted
+
+
+def _on_session(held: Assessment) -> bool:
+    return held.metadata is not None and f'"{TraceMetadataKey.TRACE_SESSION}":' in held.metadata
+
+
+def _value_test(clause: _Clause) -> Callable[[Assessment], bool]:
+    comparator, value = clause.comparator, clause.value
+    if comparator in _ORDERED:
+        above = matcher(comparator, value)
+
+        def in_order(held: Assessment) -> bool:
+            number, itself = value_number(held)
+            return itself and above(number)
+
+        return in_order
+    if comparator in ("=", "!="):
+        texts = (value, json.dumps(value))
+        return lambda held: (held.value in texts) == (comparator == "=")
+    matches = matcher(comparator, value)
+    return lambda held: matches(held.value)
