@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from mlflow_plugin.opening import opened
+
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -37,21 +39,10 @@ def kind(store_uri: str) -> str:
 
 
 @pytest.fixture
-def tracking(store_uri: str, tmp_path: Path) -> Iterator[Any]:
+def tracking(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
     """An empty tracking store of MLflow's interface."""
-    if store_uri.startswith("mltrack:"):
-        from mltrack.mlflow_plugin import writers
-        from mltrack.mlflow_plugin.tracking import TrackingStore
-
-        ours = TrackingStore(store_uri)
-        yield ours
-        writers.of(ours._store).close_all()
-    else:
-        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-        store = SqlAlchemyStore(store_uri, str(tmp_path / "artifacts"))
+    with opened(kind, tmp_path, request) as store:
         yield store
-        store._dispose_engine()
 
 
 @pytest.fixture
