@@ -180,6 +180,17 @@ def test_deleted_models_are_listed_by_age_and_removed_for_good(tracking: Any, mo
     refused("RESOURCE_DOES_NOT_EXIST", tracking.get_logged_model, kept, allow_deleted=True)
 
 
+def test_models_go_with_their_experiment_only_when_it_is_removed_for_good(tracking: Any) -> None:
+    experiment_id = tracking.create_experiment("short-lived")
+    model_id = tracking.create_logged_model(experiment_id, "m").model_id
+    kept = tracking.create_logged_model("0", "kept").model_id
+    tracking.delete_experiment(experiment_id)
+    assert tracking.get_logged_model(model_id).name == "m"
+    tracking._hard_delete_experiment(experiment_id)
+    refused("RESOURCE_DOES_NOT_EXIST", tracking.get_logged_model, model_id, allow_deleted=True)
+    assert tracking.get_logged_model(kept).name == "kept"
+
+
 # --- metrics ---
 
 
