@@ -9,16 +9,19 @@ A line is on the disk before the next step that relies on it is taken:
 - ``artifact``, ``ended``, ``stage``: these can be repeated, so a lost line costs a request and nothing else.
 - ``rejected`` before the ack that goes past the item; ``cleared`` when it got through after all.
 - ``settled``: the run's head when nothing was left to send.
+- ``entry``: all of these of one run at once. A ledger that has grown is written anew with one such line for each run.
 - ``model`` and ``model_version`` after the remote has them so (see model_entry.py).
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mltrack.entities import ACTIVE
 from mltrack.fs import LOCAL, FileSystem
 from mltrack.jsonlog import JsonLog, read_log
 from mltrack_sync.errors import LedgerError
@@ -54,8 +57,16 @@ class RunEntry:
     doubt_all: bool = False
     artifacts: dict[str, str] = field(default_factory=dict)
     ended: list[Any] = field(default_factory=list)
-    stage: str = "active"
+    stage: str = ACTIVE
     settled: list[Any] = field(default_factory=list)
+
+    def acknowledged(self, line: Mapping[str, Any]) -> None:
+        """Take in how far events and points are there, and what is in doubt."""
+        for writer, (events, points) in line["at"].items():
+            self.events[writer], self.points[writer] = events, points
+        following = line.get("next", {})
+        self.doubt_all = following == EVERYTHING
+        self.doubt = {} if self.doubt_all else dict(following)
 
     def is_settled_at(self, head: RunHead) -> bool:
         """Whether nothing was written since all was sent."""
@@ -123,11 +134,14 @@ class LedgerState:
                 entry.artifact_uri = line["uri"]
                 entry.doubt_all = bool(line.get("adopted"))
             case "ack":
-                for writer, (events, points) in line["at"].items():
-                    entry.events[writer], entry.points[writer] = events, points
-                following = line.get("next", {})
-                entry.doubt_all = following == EVERYTHING
-                entry.doubt = {} if entry.doubt_all else dict(following)
+                entry.acknowledged(line)
+            case "entry":
+                entry.remote_id, entry.experiment_id = line["remote"], line["experiment"]
+                entry.artifact_uri = line["uri"]
+                entry.acknowledged(line)
+                entry.artifacts = dict(line.get("artifacts", {}))
+                entry.ended, entry.settled = line.get("ended", []), line.get("settled", [])
+                entry.stage = line.get("stage", ACTIVE)
             case "artifact":
                 entry.artifacts[line["path"]] = line["sha256"]
             case "ended":
@@ -137,40 +151,41 @@ class LedgerState:
             case "settled":
                 entry.settled = line["head"]
 
+    @property
+    def is_long(self) -> bool:
+        """Whether it was read from, or grew to, many more lines than it takes to say the same."""
+        models = sum(1 + len(model.versions) for model in self.models.values())
+        least = len(self.runs) + models + len(self.rejected) + len(self.experiments)
+        return self.lines > COMPACT_LINES_MIN + COMPACT_FACTOR * least
+
     def compacted(self) -> list[dict[str, Any]]:
         """The fewest lines that say the same."""
         lines: list[dict[str, Any]] = [{"type": "ledger", "version": VERSION, "url": self.url}]
         for local, (remote, tags) in self.experiments.items():
             lines.append({"type": "experiment", "local": local, "remote": remote, "tags": tags})
-        for run_id, entry in self.runs.items():
-            lines += [{**line, "run": run_id} for line in _run_lines(entry)]
+        lines += [line for run_id, entry in self.runs.items() for line in _run_lines(run_id, entry)]
         lines += [line for name, model in self.models.items() for line in model.lines(name)]
         lines += [_rejected_line(item) for item in self.rejected.values()]
         return lines + [line for line in (self.last_pass, self.last_error) if line]
 
 
-def _run_lines(entry: RunEntry) -> list[dict[str, Any]]:
+def _run_lines(run_id: str, entry: RunEntry) -> list[dict[str, Any]]:
     if not entry.remote_id:
-        lines: list[dict[str, Any]] = [{"type": "create"}] if entry.creating else []
-    else:
-        lines = [
-            {
-                "type": "run",
-                "remote": entry.remote_id,
-                "experiment": entry.experiment_id,
-                "uri": entry.artifact_uri,
-                "adopted": entry.doubt_all,
-            }
-        ]
-        lines.append({"type": "ack", "at": _positions(entry), "next": EVERYTHING if entry.doubt_all else entry.doubt})
-    lines += [{"type": "artifact", "path": path, "sha256": sha} for path, sha in entry.artifacts.items()]
-    if entry.ended:
-        lines.append({"type": "ended", "as": entry.ended})
-    if entry.stage != "active":
-        lines.append({"type": "stage", "stage": entry.stage})
-    if entry.settled:
-        lines.append({"type": "settled", "head": entry.settled})
-    return lines
+        return [{"type": "create", "run": run_id}] if entry.creating else []
+    line: dict[str, Any] = {
+        "type": "entry",
+        "run": run_id,
+        "remote": entry.remote_id,
+        "experiment": entry.experiment_id,
+        "uri": entry.artifact_uri,
+        "at": _positions(entry),
+        "next": EVERYTHING if entry.doubt_all else entry.doubt,
+        "artifacts": entry.artifacts,
+        "ended": entry.ended,
+        "stage": "" if entry.stage == ACTIVE else entry.stage,
+        "settled": entry.settled,
+    }
+    return [{key: value for key, value in line.items() if value or key in ("uri", "at")}]
 
 
 def _positions(entry: RunEntry) -> dict[str, list[int]]:
@@ -204,15 +219,11 @@ class Ledger:
             fs.rename(path, path.with_name(f"{path.name}.old"))
             self.state = LedgerState()
         state = self.state
-        live = (
-            len(state.runs) * 3
-            + sum(1 + len(model.versions) for model in state.models.values())
-            + len(state.rejected)
-            + len(state.experiments)
-        )
-        if state.damage or state.lines > COMPACT_LINES_MIN + COMPACT_FACTOR * live:
+        if state.damage or state.is_long:
             state.url = url
-            _rewrite(path, state.compacted(), fs)
+            lines = state.compacted()
+            _rewrite(path, lines, fs)
+            state.lines = len(lines)
         self._lock = threading.Lock()
         self._fs = fs
         self._log = JsonLog(path, fs=fs)
@@ -220,8 +231,11 @@ class Ledger:
             self._write({"type": "ledger", "version": VERSION, "url": url})
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; one that has grown long is written anew, so that the next pass reads it sooner."""
         self._log.close()
+        if self.state.is_long:
+            with contextlib.suppress(OSError):  # it stays as it is
+                _rewrite(self._log.path, self.state.compacted(), self._fs)
 
     def uploads(self) -> UploadLog:
         """The uploads in parts that are on their way, kept beside it.

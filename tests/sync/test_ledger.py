@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from mlflow_server import MlflowServer
 
 import mltrack
 from mltrack.entities import RunHead
+from mltrack.fs import FileSystem
 from mltrack.reading import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.ledger import EVERYTHING, Ledger, LedgerState
@@ -143,6 +146,35 @@ def test_a_ledger_that_grew_is_written_anew_and_says_the_same(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [path]
     Ledger(path, "http://h").close()
     assert LedgerState.read(path).lines == after.lines
+
+
+def test_a_ledger_that_grew_in_a_pass_is_written_anew_at_its_end_and_says_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    ledger = Ledger(path, "http://h")
+    fill(ledger)
+    for n in range(41, 1100):
+        ledger.ack(A, events={"w": 3}, points={"w": n * 10}, following={"w": n * 10 + 10})
+    grown = ledger.state
+    ledger.close()
+    state = LedgerState.read(path)
+    assert (state.runs, state.experiments, state.rejected) == (grown.runs, grown.experiments, grown.rejected)
+    assert (state.last_pass, state.last_error, state.url) == (grown.last_pass, grown.last_error, "http://h")
+    assert state.lines < 10 < 1000 < grown.lines
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_ledger_that_can_not_be_written_anew_stays_as_it_is(tmp_path: Path) -> None:
+    class Full(FileSystem):
+        def create(self, path: Path) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    path = tmp_path / "ledger.jsonl"
+    ledger = Ledger(path, "http://h", fs=Full())
+    for n in range(1100):
+        ledger.ack(A, events={}, points={"w": n}, following={})
+    ledger.close()
+    assert LedgerState.read(path).runs == ledger.state.runs
+    assert LedgerState.read(path).lines > 1000
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
