@@ -479,7 +479,8 @@ def test_files_in_the_store_are_found_where_the_store_was_moved_to(tmp_path: Pat
     now = f"mltrack://{tmp_path}/moved/runs/{RUN}/artifacts/gr%C3%B6%C3%9Fe%201/model"
     assert moved.get_model_version("m", 1).source == now
     assert [moved.get_model_version_download_uri("m", number) for number in (1, 2)] == [now, now]
-    assert [v.version for v in moved.search_model_versions(f"source_path = '{now}'")] == [1]
+    found: Any = moved.search_model_versions(f"source_path = '{now}'")
+    assert [v.version for v in found] == [1]
 
 
 def test_files_of_another_store_are_kept_with_its_address(tmp_path: Path) -> None:
@@ -509,7 +510,7 @@ def test_eight_processes_that_add_versions_at_once_get_each_number_once(tmp_path
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0] * 8
-    found = registry.search_model_versions(order_by=["version_number"])
+    found: Any = registry.search_model_versions(order_by=["version_number"])
     assert [v.version for v in found] == list(range(1, 81))
 
 
