@@ -28,10 +28,12 @@ __all__ = [
     "RunData",
     "RunInfo",
     "RunStateError",
+    "ScriptRunConfig",
     "Store",
     "StoreError",
     "StoreVersionError",
     "StoredRun",
+    "SubmittedRun",
     "UsageError",
     "Workspace",
     "active_run",
@@ -69,6 +71,7 @@ __all__ = [
     "set_tag",
     "set_tags",
     "start_run",
+    "submit",
 ]
 
 TYPE_CHECKING = False  # typing's own is not imported for it: this file is all that a bare import costs
@@ -87,6 +90,7 @@ _WHERE = {
         "log_dict log_figure log_image log_input log_metric log_metrics log_param log_params log_series log_table "
         "log_text register_model search_runs set_experiment set_experiment_tag set_store set_tag set_tags start_run"
     ),
+    "launch.submit": "ScriptRunConfig SubmittedRun submit",
     "reading": "Store",
     "run": "Run",
     "store.stored_run": "StoredRun",
@@ -160,6 +164,7 @@ if TYPE_CHECKING:
         set_tags,
         start_run,
     )
+    from mltrack.launch.submit import ScriptRunConfig, SubmittedRun, submit
     from mltrack.reading import Store
     from mltrack.run import Run
     from mltrack.store.stored_run import StoredRun

@@ -110,7 +110,7 @@ def get_experiment_by_name(name: str) -> Experiment | None:
 def set_experiment_tag(key: str, value: Any) -> None:
     """Set a tag of the experiment that new runs belong to."""
     layout = _layout()
-    _workspace(layout).set_tag(_chosen_experiment(layout, None).experiment_id, key, str(value))
+    _workspace(layout).set_tag(chosen_experiment(layout, None).experiment_id, key, str(value))
 
 
 def delete_experiment(experiment_id: str) -> None:
@@ -122,7 +122,8 @@ def delete_experiment(experiment_id: str) -> None:
     _workspace(_layout()).set_stage(experiment_id, "deleted")
 
 
-def _chosen_experiment(layout: Layout, experiment_id: str | None) -> Experiment:
+def chosen_experiment(layout: Layout, experiment_id: str | None) -> Experiment:
+    """Where a new run belongs: by id, else as set_experiment or the environment says, else the default experiment."""
     workspace = _workspace(layout)
     if experiment_id is not None:
         return workspace.get(experiment_id)
@@ -187,7 +188,7 @@ def start_run(
         parent = parent_run_id or (stack[-1].run_id if stack else None)
         if parent is not None:
             text["mlflow.parentRunId"] = parent
-        run = _create(layout, _chosen_experiment(layout, experiment_id), text)
+        run = create_run(layout, chosen_experiment(layout, experiment_id), text)
     _enter(run)
     if syncer is not None:
         ask(layout, syncer)
@@ -204,7 +205,12 @@ def _given_run() -> str | None:
     return given
 
 
-def _create(layout: Layout, experiment: Experiment, tags: dict[str, str]) -> Run:
+def create_run(layout: Layout, experiment: Experiment, tags: dict[str, str]) -> Run:
+    """A new run that is active nowhere; ``tags`` may name it.
+
+    Raises:
+        StoreError: the store can't be written at all.
+    """
     name = tags.setdefault("mlflow.runName", random_name())
     tags = {"mlflow.user": _user(), "mlflow.source.name": source_name(), "mlflow.source.type": "LOCAL", **tags}
     recorder = Recorder(layout, layout.run(new_run_id()), "create")
@@ -543,7 +549,7 @@ def search_runs(
             raise NotFoundError(f"no experiment {name!r}", hint="see: mltrack sql 'select name from experiments'")
         ids.append(experiment.experiment_id)
     if not ids and not search_all_experiments:
-        ids = [_chosen_experiment(store.layout, None).experiment_id]
+        ids = [chosen_experiment(store.layout, None).experiment_id]
     search = store.search_runs_frame if output_format == "pandas" else store.search_runs
     return search(
         experiment_ids=ids or None,

@@ -398,6 +398,18 @@ class Run:
         else:
             self._recorder.close()
 
+    def hand_over(self, status: str = "SCHEDULED") -> None:
+        """Let go of the run without ending it, for another process to go on with; it has ``status`` until then.
+
+        Raises:
+            RunStateError: the run has ended.
+        """
+        self._check_open()
+        self._ended = True
+        if self.on_end is not None:
+            self.on_end(self)
+        self._recorder.close({"type": "status", "status": status})
+
     @property
     def ended(self) -> bool:
         """Whether ``end`` was called."""

@@ -1,0 +1,244 @@
+"""Launching from Python: a script submitted as a run of its own, with a handle to wait for it and to read it by."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mltrack import fluent
+from mltrack.errors import NotFoundError, RunStateError, UsageError
+from mltrack.launch.redact import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from mltrack.entities import ModelVersion
+    from mltrack.reading import Store
+    from mltrack.store.stored_run import StoredRun
+
+__all__ = ["ScriptRunConfig", "SubmittedRun", "submit"]
+
+POLL_S = 0.1
+OPEN_STATUSES = ("RUNNING", "SCHEDULED")
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptRunConfig:
+    """What to run: a script with its arguments, or a whole command, in the folder its source is in.
+
+    Args:
+        source_directory: the folder it runs in, whose files the snapshot keeps.
+        script: a Python script below that folder; run by ``python``.
+        arguments: its arguments, as text or what ``str()`` makes of them.
+        command: instead of a script, a command: words, or one text as a shell would split it.
+        python: the interpreter for ``script``; without it, the one this runs in.
+        environment_variables: further variables for the program.
+        watch: folders whose files become artifacts as they settle.
+        snapshot: whether source, packages and machine are recorded.
+        system_metrics: whether the machine is measured.
+    """
+
+    source_directory: str | os.PathLike[str] = "."
+    script: str | None = None
+    arguments: Sequence[Any] = ()
+    command: Sequence[str] | str | None = None
+    python: str | None = None
+    environment_variables: Mapping[str, str] = field(default_factory=dict)
+    watch: Sequence[str] = ("outputs", "logs")
+    snapshot: bool = True
+    system_metrics: bool = True
+
+    def words(self) -> list[str]:
+        """The command, word by word.
+
+        Raises:
+            UsageError: neither or both of script and command are given.
+            NotFoundError: there is no such folder or script.
+        """
+        folder = Path(self.source_directory)
+        if not folder.is_dir():
+            raise NotFoundError(f"{folder} is no folder", hint="name the folder that the source is in")
+        if (self.script is None) == (self.command is None):
+            raise UsageError("a ScriptRunConfig needs a script or a command", hint="give one of them, and not both")
+        if self.script is not None:
+            if not (folder / self.script).is_file():
+                raise NotFoundError(f"there is no script {self.script} in {folder}", hint="its path is relative to it")
+            return [self.python or sys.executable, self.script, *map(str, self.arguments)]
+        words = shlex.split(self.command) if isinstance(self.command, str) else list(map(str, self.command or ()))
+        return [*words, *map(str, self.arguments)]
+
+
+class SubmittedRun:
+    """A run that another process launched. All about it is read from the store, so it may be asked at any time."""
+
+    def __init__(self, store: Store, run_id: str, launcher: subprocess.Popen[bytes], said: Path) -> None:
+        """Use ``mltrack.submit``."""
+        self.run_id = run_id
+        self._store = store
+        self._launcher = launcher
+        self._said: Path | None = said
+        self._last_words = ""
+
+    def __repr__(self) -> str:
+        return f"SubmittedRun({self.run_id!r}, {self.get_status()})"
+
+    def stored(self) -> StoredRun:
+        """The run as it is now."""
+        return self._store.run(self.run_id)
+
+    def get_status(self) -> str:
+        """SCHEDULED, RUNNING, FINISHED, FAILED or KILLED."""
+        return self.stored().info.status
+
+    def get_metrics(self, name: str | None = None) -> dict[str, float | list[float]]:
+        """As ``StoredRun.get_metrics``: values by metric."""
+        return self.stored().get_metrics(name)
+
+    def get_file_names(self) -> list[str]:
+        """The names of its artifacts."""
+        return [artifact.path for artifact in self.stored().artifacts]
+
+    def wait_for_completion(
+        self,
+        show_output: bool = False,
+        raise_on_error: bool = True,
+        *,
+        timeout_s: float | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> str:
+        """Return its status once it has ended; ``show_output`` prints what it prints meanwhile.
+
+        Raises:
+            RunStateError: it did not finish well, and ``raise_on_error`` is set; or ``timeout_s`` seconds went by.
+        """
+        if show_output:
+            self._show()
+        waited = 0.0
+        while self._launcher.poll() is None:
+            if timeout_s is not None and waited >= timeout_s:
+                raise RunStateError(f"run {self.run_id} has not ended after {timeout_s} s", hint="wait longer")
+            sleep(POLL_S)
+            waited += POLL_S
+        said = self._words()
+        run = self.stored()
+        status = run.info.status
+        if raise_on_error and status != "FINISHED":
+            why = run.tags.get("mltrack.error", "").strip() or said
+            raise RunStateError(
+                f"run {self.run_id} {'did not start' if status in OPEN_STATUSES else status.lower()}: {why}",
+                hint=f"see: mltrack logs {self.run_id[:8]}",
+            )
+        return status
+
+    def _show(self) -> None:
+        from mltrack.launch.reading import follow_output
+
+        while self._launcher.poll() is None and not (self.stored().folder.path / "live").is_dir():
+            time.sleep(POLL_S)
+        with contextlib.suppress(NotFoundError):
+            for piece in follow_output(self.stored()):
+                print(piece.decode("utf-8", "replace"), end="", flush=True)
+
+    def _words(self) -> str:
+        """What the launcher itself said, which matters only where it could not launch."""
+        if self._said is not None:
+            with contextlib.suppress(OSError):
+                self._last_words = self._said.read_text("utf-8", "replace").strip()
+                self._said.unlink()
+            self._said = None
+        return self._last_words
+
+    def cancel(self) -> None:
+        """Ask it to end: SIGTERM, passed on to the program."""
+        with contextlib.suppress(ProcessLookupError):
+            self._launcher.terminate()
+
+    def register_model(
+        self, model_name: str, model_path: str | None = None, *, tags: Mapping[str, Any] | None = None
+    ) -> ModelVersion:
+        """Make what the run stored under ``model_path`` the next version of a registered model.
+
+        Raises:
+            NotFoundError, UsageError, StoreError: as ``Run.register_model``.
+        """
+        text = {key: str(value) for key, value in (tags or {}).items()}
+        folder = self._store.layout.run(self.run_id)
+        return self._store.registry.create_version_of_run(model_name, folder, model_path, tags=text)
+
+
+def submit(
+    config: ScriptRunConfig,
+    experiment_name: str | None = None,
+    *,
+    run_name: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, Any] | None = None,
+    sync: str | None = None,
+) -> SubmittedRun:
+    """Launch a program as ``mltrack run`` does, and return at once. The run is in the store before this returns.
+
+    Without ``experiment_name``, the experiment that ``set_experiment`` chose. ``sync`` pushes while it runs, to a
+    remote's name or URL.
+
+    Raises:
+        UsageError, NotFoundError: the config is of no use, or there is no such folder, script or remote.
+        StoreError: the store can't be written.
+    """
+    words = config.words()
+    store = fluent.get_store()
+    run_id = _schedule(config, words, experiment_name, run_name, params or {}, tags or {})
+    options = ["--resume", run_id, "--quiet", *_options(config, sync)]
+    said = Path(tempfile.gettempdir()) / f"mltrack-{run_id}.txt"
+    with open(said, "wb") as errors:
+        launcher = subprocess.Popen(
+            [sys.executable, "-m", "mltrack", "--store", str(store.path), "run", *options, "--", *words],
+            cwd=config.source_directory,
+            env={**os.environ, **config.environment_variables},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
+    return SubmittedRun(store, run_id, launcher, said)
+
+
+def _schedule(
+    config: ScriptRunConfig,
+    words: Sequence[str],
+    experiment_name: str | None,
+    run_name: str | None,
+    params: Mapping[str, Any],
+    tags: Mapping[str, Any],
+) -> str:
+    """Make the run; its id."""
+    layout = fluent.get_store().layout
+    redactor = Redactor.from_environment(environment={**os.environ, **config.environment_variables})
+    named = {"mlflow.runName": run_name} if run_name else {}
+    source = {"mlflow.source.name": redactor.text(config.script or words[0])}
+    if experiment_name is None:
+        experiment = fluent.chosen_experiment(layout, None)
+    else:
+        experiment = fluent.get_store().workspace.get_or_create(experiment_name)
+    texts = {key: str(value) for key, value in tags.items()}
+    run = fluent.create_run(layout, experiment, {**source, **named, **texts})
+    run.log_params({key: redactor.value(key, str(value)) for key, value in params.items()})
+    run.hand_over()
+    return run.run_id
+
+
+def _options(config: ScriptRunConfig, sync: str | None) -> list[str]:
+    options = [] if config.watch else ["--no-watch"]
+    for folder in config.watch:
+        options += ["--watch", folder]
+    if not config.snapshot:
+        options.append("--no-snapshot")
+    if not config.system_metrics:
+        options.append("--no-system-metrics")
+    return [*options, "--sync", sync] if sync else options
