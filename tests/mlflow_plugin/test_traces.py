@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 from mlflow.entities import TraceState
-from mlflow.entities.model_registry import PromptVersion
 from mlflow.entities.trace_status import TraceStatus
 from mlflow.exceptions import MlflowException, MlflowTracingException
 
 from mlflow_plugin.codes import raises
-from mlflow_plugin.traced import START_MS, info, info_as_dict, span, trace_id_of
+from mlflow_plugin.traced import START_MS, info, info_as_dict, prompt, span, trace_id_of
 
 ONE = trace_id_of(1)
 LOCATION = {"mlflow.trace.spansLocation": "TRACKING_STORE"}
@@ -171,7 +170,7 @@ def test_the_info_of_a_trace_stands_over_what_its_spans_tell_in_either_order(tra
 def test_tokens_and_costs_are_summed_over_spans_and_a_parents_stand_for_all_below(tracking: Any) -> None:
     usage = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
     cost = {"input_cost": 0.25, "output_cost": 0.5, "total_cost": 0.75}
-    model = {"mlflow__chat__tokenUsage": usage, "mlflow__llm__cost": cost}
+    model: dict[str, Any] = {"mlflow__chat__tokenUsage": usage, "mlflow__llm__cost": cost}
     tracking.log_spans("0", [span(1, 3, 2, **model), span(1, 5, 1, **model)])
     tracking.log_spans("0", [span(1, 2, 1, mlflow__chat__tokenUsage={**usage, "cache_read_input_tokens": 9})])
     tracking.log_spans("0", [span(1, 1)])
@@ -187,7 +186,7 @@ def test_tokens_and_costs_are_summed_over_spans_and_a_parents_stand_for_all_belo
 
 def test_what_spans_say_of_caller_resource_and_trace_becomes_metadata_and_tags(tracking: Any) -> None:
     resource = {"service.name": "answers", "telemetry.sdk.name": "x", "mlflow.own": "x", "n": 3}
-    root = span(1, 1, resource=resource, user__id="ann", session__id="s-1", **{"mlflow__traceTag__team": "nlp"})
+    root = span(1, 1, resource=resource, user__id="ann", session__id="s-1", mlflow__traceTag__team="nlp")
     tracking.log_spans("0", [root])
     found = tracking.get_trace_info(ONE)
     assert info_as_dict(found)["tags"] == {**LOCATION, "service.name": "answers", "n": "3", "team": "nlp"}
@@ -275,7 +274,7 @@ def test_traces_are_linked_to_a_run_before_and_after_they_come(tracking: Any) ->
 
 
 def test_prompts_are_linked_to_a_trace(tracking: Any) -> None:
-    prompts = [PromptVersion("greeting", version, "hi") for version in (1, 2)]
+    prompts = [prompt("greeting", version) for version in (1, 2)]
     with raises("RESOURCE_DOES_NOT_EXIST"):
         tracking.link_prompts_to_trace("tr-none", prompts)
     tracking.start_trace(info(1))

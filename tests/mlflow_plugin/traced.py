@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
-from mlflow.entities import Span, SpanStatusCode, TraceInfo, TraceLocation, TraceState
-from mlflow.entities.span import SpanStatus, create_mlflow_span
+from mlflow.entities import Span, SpanStatus, SpanStatusCode, TraceInfo, TraceLocation, TraceState
+from mlflow.entities.span import create_mlflow_span
 from mlflow.tracing.utils import build_otel_context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 
-__all__ = ["START_MS", "info", "info_as_dict", "span", "trace_id_of"]
+__all__ = ["START_MS", "info", "info_as_dict", "prompt", "span", "trace_id_of"]
 
 START_MS = 1_700_000_000_000
 
@@ -44,7 +45,7 @@ def span(
             parent=build_otel_context(trace, parent) if parent is not None else None,
             start_time=int(start_ms * 1_000_000),
             end_time=int(end_ms * 1_000_000) if end_ms is not None else None,
-            attributes={key: json.dumps(value) for key, value in own.items()},
+            attributes={key: json.dumps(value, ensure_ascii=False) for key, value in own.items()},
             status=SpanStatus(SpanStatusCode(status)).to_otel_status(),
             resource=Resource(resource or {}),
             events=events or [],
@@ -65,3 +66,8 @@ def info_as_dict(found: TraceInfo) -> dict[str, Any]:
     fields["tags"] = {key: value for key, value in found.tags.items() if key != "mlflow.artifactLocation"}
     fields["trace_metadata"] = dict(found.trace_metadata)
     return fields
+
+
+def prompt(name: str, version: int) -> Any:
+    """A version of a prompt, as links to it need one."""
+    return SimpleNamespace(name=name, version=version)

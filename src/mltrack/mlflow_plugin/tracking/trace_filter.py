@@ -6,6 +6,7 @@ What can be told from the facts is asked first; the contents of spans are read o
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -49,10 +50,13 @@ class TraceFilter:
         """
         self._tests: list[Test] = []
         self._scoped: list[Callable[[Sequence[Trace]], Test]] = []  # that have to look at all traces first
+        self._earliest_ns = -math.inf  # of spans that are asked for
         self._heads: list[Callable[[SpanHead], bool]] = []
         self._contents: list[Callable[[str], bool]] = []
         for clause in parsed(filter_string or ""):
             self._add(clause)
+        if (self._heads or self._contents) and self._earliest_ns > -math.inf:
+            self._heads.append(lambda head: head.start >= self._earliest_ns)
 
     def select(self, scope: Sequence[Trace], store: Traces) -> list[Trace]:
         """Those of ``scope``, which are all traces of the experiments asked for, that pass."""
@@ -99,8 +103,7 @@ class TraceFilter:
         if key in SearchTraceUtils.NUMERIC_ATTRIBUTES:
             value = _as_number(key, value)
             if key == "timestamp_ms" and comparator in (">", ">="):
-                earliest = value * 1_000_000 - SPAN_CLOCK_TOLERANCE_NS
-                self._heads.append(lambda head: head.start >= earliest)
+                self._earliest_ns = max(self._earliest_ns, value * 1_000_000 - SPAN_CLOCK_TOLERANCE_NS)
         matches = matcher(comparator, value)
         self._tests.append(lambda trace: matches(attribute(trace, key)))
 

@@ -1,0 +1,150 @@
+"""Assessments: made, read, changed, overridden and deleted, on both stores with the same assertions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from mlflow.entities import AssessmentError, AssessmentSource, Expectation, Feedback, IssueReference
+from mlflow.entities.assessment import ExpectationValue, FeedbackValue
+
+from mlflow_plugin.codes import raises
+from mlflow_plugin.traced import START_MS, info, trace_id_of
+
+ONE = trace_id_of(1)
+HUMAN = AssessmentSource("HUMAN", "ann@example.com")
+TIMES: dict[str, Any] = {"create_time_ms": START_MS, "last_update_time_ms": START_MS + 1}
+
+
+@pytest.fixture
+def traced(tracking: Any) -> Any:
+    """A store with one trace."""
+    tracking.start_trace(info(1))
+    return tracking
+
+
+def feedback(name: str = "good", value: Any = True, **fields: Any) -> Feedback:
+    return Feedback(name=name, value=value, source=HUMAN, trace_id=ONE, **fields)
+
+
+def ids(store: Any) -> set[str]:
+    return {one.assessment_id for one in store.get_trace_info(ONE).assessments}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        feedback(rationale="why", metadata={"m": "1"}, span_id="a1", **TIMES),
+        feedback(value={"nested": [1, None, "größe"]}, **TIMES),
+        feedback(value=None, error=AssessmentError("TIMEOUT", "too slow", "line 1\nline 2"), **TIMES),
+        feedback(value=float("inf"), **TIMES),
+        Expectation(name="answer", value={"text": "größe"}, source=HUMAN, trace_id=ONE, metadata={"m": "1"}, **TIMES),
+        IssueReference(issue_id="iss-1", issue_name="slow", source=HUMAN, trace_id=ONE, run_id="r", **TIMES),
+    ],
+    ids=["feedback", "nested", "error", "infinite", "expectation", "issue"],
+)
+def test_an_assessment_is_what_it_was_made_as(traced: Any, made: Any) -> None:
+    made.assessment_id = None
+    returned = traced.create_assessment(made)
+    found = traced.get_assessment(ONE, returned.assessment_id)
+    (told,) = traced.get_trace_info(ONE).assessments
+    assert found == returned == told
+    assert type(found) is type(made)
+    for name in ("name", "value", "source", "trace_id", "span_id", "rationale", "metadata", "run_id"):
+        assert getattr(found, name, None) == getattr(made, name, None)
+    assert found.valid is True
+    assert (found.create_time_ms, found.last_update_time_ms) == (START_MS, START_MS + 1)
+    assert found.assessment_id.startswith("a-")
+
+
+def test_an_assessment_needs_a_trace_and_an_id_of_its_own(traced: Any) -> None:
+    made = traced.create_assessment(feedback())
+    again = feedback()
+    again.assessment_id = made.assessment_id
+    with raises("INTERNAL_ERROR"):
+        traced.create_assessment(again)
+    nowhere = feedback()
+    nowhere.trace_id = "tr-none"
+    with raises("RESOURCE_DOES_NOT_EXIST"):
+        traced.create_assessment(nowhere)
+    assert ids(traced) == {made.assessment_id}
+
+
+def test_what_is_not_there_is_not_found(traced: Any) -> None:
+    for trace_id in (ONE, "tr-none"):
+        with raises("RESOURCE_DOES_NOT_EXIST"):
+            traced.get_assessment(trace_id, "a-none")
+        with raises("RESOURCE_DOES_NOT_EXIST"):
+            traced.update_assessment(trace_id, "a-none", name="x")
+        traced.delete_assessment(trace_id, "a-none")
+
+
+def test_an_assessment_that_is_overridden_is_valid_again_when_the_other_goes(traced: Any) -> None:
+    old = traced.create_assessment(feedback())
+    new = traced.create_assessment(feedback(value=False, overrides=old.assessment_id))
+    assert (new.valid, new.overrides) == (True, old.assessment_id)
+    assert traced.get_assessment(ONE, old.assessment_id).valid is False
+    traced.delete_assessment(ONE, new.assessment_id)
+    assert traced.get_assessment(ONE, old.assessment_id).valid is True
+    assert ids(traced) == {old.assessment_id}
+
+
+def test_what_is_overridden_must_be_there(traced: Any) -> None:
+    with raises("RESOURCE_DOES_NOT_EXIST"):
+        traced.create_assessment(feedback(overrides="a-none"))
+    assert ids(traced) == set()
+
+
+def test_a_feedback_is_changed_in_what_is_given(traced: Any) -> None:
+    made = traced.create_assessment(feedback(rationale="why", metadata={"a": "1", "b": "1"}, span_id="s", **TIMES))
+    changed = traced.update_assessment(
+        ONE,
+        made.assessment_id,
+        name="better",
+        feedback=feedback(value=None, error=AssessmentError("E", "no")).feedback,
+        metadata={"b": "2"},
+    )
+    found = traced.get_assessment(ONE, made.assessment_id)
+    assert found.to_dictionary() == changed.to_dictionary()
+    assert (found.name, found.value, found.error.error_code, found.rationale) == ("better", None, "E", "why")
+    assert (found.metadata, found.source, found.span_id) == ({"a": "1", "b": "2"}, HUMAN, "s")
+    assert found.create_time_ms == START_MS
+    assert found.last_update_time_ms > START_MS + 1
+    found = traced.update_assessment(ONE, made.assessment_id, feedback=FeedbackValue(value=0.5), rationale="since")
+    assert (found.value, found.error, found.rationale) == (0.5, None, "since")
+
+
+def test_an_expectation_is_changed_and_stays_one(traced: Any) -> None:
+    made = traced.create_assessment(Expectation(name="answer", value=1, source=HUMAN, trace_id=ONE))
+    changed = traced.update_assessment(ONE, made.assessment_id, expectation=ExpectationValue(value=[2]))
+    assert (changed.value, changed.name, type(changed)) == ([2], "answer", Expectation)
+    with raises("INVALID_PARAMETER_VALUE"):
+        traced.update_assessment(ONE, made.assessment_id, feedback=FeedbackValue(value=1))
+    with raises("INVALID_PARAMETER_VALUE"):
+        traced.update_assessment(
+            ONE, made.assessment_id, feedback=FeedbackValue(value=1), expectation=ExpectationValue(value=1)
+        )
+
+
+def test_a_feedback_becomes_no_expectation(traced: Any) -> None:
+    made = traced.create_assessment(feedback())
+    with raises("INVALID_PARAMETER_VALUE"):
+        traced.update_assessment(ONE, made.assessment_id, expectation=ExpectationValue(value=1))
+
+
+def test_a_change_of_one_that_is_overridden_leaves_it_so(traced: Any) -> None:
+    old = traced.create_assessment(feedback())
+    traced.create_assessment(feedback(overrides=old.assessment_id))
+    assert traced.update_assessment(ONE, old.assessment_id, rationale="x").valid is False
+    assert traced.get_assessment(ONE, old.assessment_id).valid is False
+
+
+def test_a_trace_brings_its_assessments_along(tracking: Any) -> None:
+    brought = feedback(**TIMES)
+    brought.trace_id = None
+    tracking.log_spans("0", [])
+    tracking.start_trace(info(1, assessments=[brought]))
+    (found,) = tracking.get_trace_info(ONE).assessments
+    assert (found.name, found.value, found.trace_id) == ("good", True, ONE)
+    tracking.start_trace(info(1, assessments=[feedback("second")]))
+    assert {one.name for one in tracking.get_trace_info(ONE).assessments} == {"good", "second"}
