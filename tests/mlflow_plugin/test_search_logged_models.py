@@ -347,3 +347,10 @@ def test_nan_orders_after_all_numbers_and_is_kept(ours: Any) -> None:
     for up, first in ((True, ["alpha", "Beta", "delta"]), (False, ["delta", "Beta", "alpha"])):
         assert searched.find(order_by=[{"field_name": "metrics.acc", "ascending": up}]) == [*first, "gamma"]
     assert searched.names("metrics.acc < 0 AND metrics.acc >= 0") == set()
+
+
+def test_ilike_knows_the_case_of_all_letters(ours: Any) -> None:
+    """SQLite knows that of English ones only."""
+    searched = Searched(ours)
+    searched.add("größe", {}, {})
+    assert searched.names("name ILIKE 'GRÖ_E'") == {"größe"}
