@@ -39,6 +39,10 @@ def foresee(store: Store, remote: Remote, state: LedgerState, todo: list[str]) -
             first=first,
         )
         rejected += [Rejected(run_id, *refusal) for refusal in facts.refused]
+        for key in sorted(run.summaries):
+            reason = limits.refuse_key(key)
+            if reason is not None and (run_id, "metric", key) not in state.rejected:
+                rejected.append(Rejected(run_id, "metric", key, reason))
         files = [a for a in run.artifacts if entry.artifacts.get(a.path) != a.sha256]
         counts.update(
             runs=1,

@@ -29,7 +29,10 @@ Pair = tuple[str, str]
 
 
 class Refusal(NamedTuple):
-    """What the remote does not take: its kind (param, tag, metric, artifact, run), key, why, how many points."""
+    """What the remote does not take: its kind (param, tag, metric, point, artifact, run), key, why, how many points.
+
+    A metric is refused with all its points; of kind point are single ones of the metric ``key``.
+    """
 
     kind: str
     key: str
@@ -124,7 +127,7 @@ def sift(points: PointColumns, refuse: Callable[[str], str | None]) -> Sifted:
     if early.any():
         for code in np.unique(points.codes[early]).tolist():
             count = int(np.count_nonzero(points.codes[early] == code))
-            refused.append(Refusal("metric", points.keys[code], "time before 1970: the remote takes none", count))
+            refused.append(Refusal("point", points.keys[code], "time before 1970: the remote takes none", count))
         keep &= ~early
     kept = points if keep.all() else points.take(keep)
     first = _first_of_equals(kept)

@@ -9,7 +9,10 @@ __all__ = ["PushReport", "Rejected"]
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Something set aside: its run, kind (param, tag, metric, artifact, run), key, why, and how many points.
+    """Something set aside: its run, kind (param, tag, metric, point, artifact, run), key, why, and how many points.
+
+    A metric is set aside with what is logged to it later, until it is tried again; of kind point are single points of
+    the metric ``key``.
 
     Of the registry it is a kind of model, model version or alias, and no run.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from mltrack_sync.plan import Facts, Piece, Refusal, Request, facts_of, requests
 from mltrack_sync.reconcile import RemotePoints, missing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
     from concurrent.futures import Future
 
     from mltrack.entities import Artifact, Event
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["RunPush"]
 
 CRASHED_TAG = "mltrack.crashed"
+POINT_KINDS = ("metric", "point")
+POINTS_REFUSED_MAX = 10
+"""So many points of a metric are refused one by one; then it is taken to be the metric that is not wanted."""
 PIECE_POINTS_MAX = 1 << 15
 """So many points at a time are looked through for what the remote does not take: it costs copies of them."""
 
@@ -53,6 +57,7 @@ class RunPush:
         self._aside = {} if again else {item.key: item.reason for item in mine if item.kind == "metric"}
         self._held: list[tuple[str, int, Refusal]] = []  # refusals to be written with the ack of (writer, end)
         self._refused_now: set[tuple[str, str]] = set()
+        self._points_refused: Counter[str] = Counter()
         self._sent: set[tuple[str, str]] = {("run", "")}  # what got through, of kinds run, param and tag
         self._whole = True
 
@@ -206,11 +211,12 @@ class RunPush:
             else:
                 self._send_parts(request, in_doubt=in_doubt)
         except RemoteRefusedError as error:
-            if self._client.get_run(self._entry.remote_id).deleted:
+            there = self._client.get_run(self._entry.remote_id)
+            if there.deleted:
                 words = f"the run {self._entry.remote_id} is deleted there"
                 raise RemoteRefusedError(words, status=400, code=error.code, words=words) from error
             if request.items == 1:
-                self._refuse_single(request, error)
+                self._refuse_single(request, error, there.latest)
             else:
                 self._send_parts(request, in_doubt=True)
 
@@ -236,9 +242,14 @@ class RunPush:
         self._session.policy.settle(attempt)
         self._session.count(params=len(todo.params), tags=len(todo.tags), points=todo.points_count, body=size)
 
-    def _refuse_single(self, request: Request, error: RemoteRefusedError) -> None:
+    def _refuse_single(self, request: Request, error: RemoteRefusedError, taken: Container[str] = ()) -> None:
+        """Set it aside: of a metric that the remote has ``taken`` points of, this point; else the metric."""
         if request.points is not None and request.points_count:
             key = request.points.keys[int(request.points.codes[0])]
+            self._points_refused[key] += 1
+            if key in taken and self._points_refused[key] <= POINTS_REFUSED_MAX:
+                self._set_aside(Refusal("point", key, error.words, 1))
+                return
             self._aside[key] = error.words
             self._set_aside(Refusal("metric", key, error.words, 1))
         elif request.params:
@@ -265,11 +276,11 @@ class RunPush:
 
     def _send_again(self) -> None:
         """Points set aside by earlier passes: what of them is not there by now is sent."""
-        keys = {item.key for item in self._again if item.kind == "metric"}
+        keys = {item.key for item in self._again if item.kind in POINT_KINDS}
         if not keys:
             return
         for item in self._again:  # counted anew
-            if item.kind == "metric":
+            if item.kind in POINT_KINDS:
                 self._ledger.cleared(item)
         self._send_all(requests_of(Facts(), self._old_pieces(keys), self._session.limits))
 

@@ -185,7 +185,8 @@ class _Verify:
             check.differs("run", f"can't be read: {error}", "not compared")
         except OSError as error:
             check.differs("run", f"can't be read: {error.strerror or error}", "not compared")
-        reasons = {(r.kind, r.key): r.reason for r in self._state.rejected.values() if r.run_id == run_id}
+        mine = [item for item in self._state.rejected.values() if item.run_id == run_id]
+        reasons = {("metric" if item.kind == "point" else item.kind, item.key): item.reason for item in mine}
         return _Found(check.counts, tuple(difference.explained(reasons) for difference in check.differences))
 
     def _places(self, local_id: str, name: str, entry: RunEntry) -> list[str]:
