@@ -89,10 +89,11 @@ def test_a_request_cut_in_its_body_does_not_reach_the_server_nor_keep_the_proxy_
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(600)
 def test_a_syncer_killed_a_hundred_times_sends_each_point_once(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, syncers: Syncers
 ) -> None:
-    record(6, 20_000)
+    record(6, 10_000)
     chance = random.Random(2)
     moments = [(chance.randint(1, 12), chance.random() < 0.5) for _ in range(100)]
     assert killed_at_requests(syncers, store, spoiled, proxy, moments) > 20

@@ -1,20 +1,27 @@
-"""Syncers killed at hundreds of random moments; a longer run, only when asked for."""
+"""Syncers and servers killed at hundreds of random moments; longer runs, only when asked for."""
 
 from __future__ import annotations
 
 import random
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from both_sides import assert_equal
+from forked_server import ForkedServer
 from mlflow_server import MlflowServer
 from syncing import Syncers
 from test_trust import record
 
 from mltrack.reading import Store
-from mltrack_sync import Remote, push
+from mltrack_sync import Remote, Remotes, push
+from mltrack_sync.errors import RemoteUnavailableError
+from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.verify import verify
 
 KILLS = 300
+SERVER_KILLS = 100
 
 
 @pytest.mark.soak
@@ -33,5 +40,57 @@ def test_a_syncer_killed_at_three_hundred_random_moments_sends_each_point_once(
         killed += syncers.kill()
     push(store, remote)
     assert_equal(store, server, experiment)
+    assert verify(store, remote).differences == ()
+    assert push(store, remote).requests == 0
+
+
+@pytest.fixture
+def forked(tmp_path: Path) -> Iterator[ForkedServer]:
+    (tmp_path / "forked").mkdir()
+    server = ForkedServer(tmp_path / "forked")
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a_server_killed_a_hundred_times_while_it_is_pushed_to_has_all_once(
+    store: Store, forked: ForkedServer, experiment: str
+) -> None:
+    remote = Remotes(store).add("mortal", forked.url)
+    chance = random.Random(12)
+    done = threading.Event()
+    waits: list[float] = []
+    broken_off: list[str] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        done.wait(min(seconds, 0.1))
+
+    def keep_pushing() -> None:
+        while not done.wait(0.02):
+            try:
+                push(store, remote, policy=RetryPolicy(attempts_max=4, sleep=wait))
+            except RemoteUnavailableError as error:
+                broken_off.append(str(error))
+
+    pushing = threading.Thread(target=keep_pushing)
+    forked.start()
+    forked.post("experiments/search", max_results=1)  # a server killed while it makes its tables never works again
+    pushing.start()
+    try:
+        for kill in range(SERVER_KILLS):
+            record(chance.randint(0, 1500), f"run {kill}", files=chance.randint(0, 2))
+            done.wait(chance.uniform(0, 0.5))
+            forked.kill()
+            forked.start()
+    finally:
+        done.set()
+        pushing.join()
+    assert len(waits) + len(broken_off) > SERVER_KILLS
+    push(store, remote)
+    assert_equal(store, forked, experiment)
     assert verify(store, remote).differences == ()
     assert push(store, remote).requests == 0
