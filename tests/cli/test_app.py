@@ -49,8 +49,11 @@ def commands() -> list[click.Command]:
     return found
 
 
+SERVERS = ("ui", "serve")  # they run until they are ended: tests/cli/test_serving.py
+
+
 def own_examples() -> list[str]:
-    named = [group.get_command(CONTEXT, name) for name in _MODULE_OF]
+    named = [group.get_command(CONTEXT, name) for name in _MODULE_OF if name not in SERVERS]
     return [line for command in named for line in getattr(command, "examples", ())]
 
 

@@ -24,6 +24,7 @@ ENTRY_POINTS = "mltrack.commands"
 
 _SECTIONS = {
     "Run": {"run": "launching", "logs": "launching", "reproduce": "launching"},
+    "Show": {"ui": "serving", "serve": "serving"},
     "Look": {
         "ls": "listing",
         "show": "listing",

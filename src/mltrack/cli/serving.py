@@ -1,0 +1,146 @@
+"""`mltrack ui` and `mltrack serve`: MLflow's own user interface and scoring server, on this store."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import click
+
+from mltrack.cli.session import Session, command, pass_session
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+
+    from mltrack.reading import Store
+
+__all__ = ["serve", "ui"]
+
+UI_WORKERS = 2
+
+_host = click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+_port = click.option("--port", type=click.IntRange(1, 65535), help="The port; a free one when not given.")
+
+
+@command("ui", "Open MLflow's UI on the store.", "mltrack ui", "mltrack ui --port 5000 --no-browser")
+@_host
+@_port
+@click.option("--workers", type=click.IntRange(1, 64), default=UI_WORKERS, show_default=True, help="Server processes.")
+@click.option("--browser/--no-browser", default=True, help="Open a browser.  [default: where there is a display]")
+@pass_session
+def ui(session: Session, host: str, port: int | None, workers: int, browser: bool) -> int:
+    """Start MLflow's own server on this store, and open its pages in a browser; Ctrl-C ends it.
+
+    It shows what training processes write while they write it. Whoever can reach its address can read and change the
+    store: it listens on this machine only, unless told otherwise.
+    """
+    from mltrack.local_server import mlflow_environment, running_server
+
+    store = session.store()
+    uri = _uri(store)
+    port = _port_of(host, port)
+    url = f"http://{_in_url(host)}:{port}"
+    words = ["-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", str(workers)]
+    words += ["--backend-store-uri", uri, "--registry-store-uri", uri]
+    environment = mlflow_environment() | {"MLFLOW_TRACKING_URI": uri}
+    with _log("ui") as log, running_server(words, url, log, environment=environment) as server:
+        click.echo(f"MLflow's UI on {store.path}: {url}  (Ctrl-C ends it)")
+        if browser and _has_display():
+            import webbrowser
+
+            webbrowser.open(url)
+        return _wait(server)
+
+
+@command("serve", "Serve a model over HTTP.", "mltrack serve models:/spiral@best --port 5001")
+@click.argument("model_uri", metavar="MODEL")
+@_host
+@_port
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Server processes.")
+@click.option(
+    "--env-manager",
+    type=click.Choice(["local", "virtualenv", "uv", "conda"]),
+    default="local",
+    show_default=True,
+    help="Where the model's requirements come from: this environment, or one made for it.",
+)
+@pass_session
+def serve(session: Session, model_uri: str, host: str, port: int | None, workers: int, env_manager: str) -> int:
+    """Serve MODEL with MLflow's scoring server: POST inputs as JSON to /invocations; Ctrl-C ends it.
+
+    MODEL is `models:/NAME/VERSION`, `models:/NAME@ALIAS`, `runs:/RUN_ID/PATH`, or a folder with an MLmodel file.
+    """
+    from mltrack.local_server import mlflow_environment, running_server
+
+    store = session.store()
+    port = _port_of(host, port)
+    url = f"http://{_in_url(host)}:{port}"
+    words = ["-m", "mlflow", "models", "serve", "--model-uri", model_uri, "--host", host, "--port", str(port)]
+    words += ["--workers", str(workers), "--env-manager", env_manager]
+    environment = mlflow_environment() | {"MLFLOW_TRACKING_URI": _uri(store)}
+    what = f"the server for {model_uri}"
+    with _log("serve") as log, running_server(words, url, log, what=what, environment=environment) as server:
+        click.echo(f"{model_uri} answers at {url}/invocations  (Ctrl-C ends it)")
+        return _wait(server)
+
+
+def _uri(store: Store) -> str:
+    return f"mltrack://{quote(str(store.path.resolve()))}"
+
+
+def _port_of(host: str, port: int | None) -> int:
+    """The port to listen on.
+
+    Raises:
+        UsageError: somebody listens there already.
+    """
+    from mltrack.local_server import check_port, free_port
+
+    if port is None:
+        return free_port(host)
+    check_port(host, port)
+    return port
+
+
+def _in_url(host: str) -> str:
+    """How the host is written in a URL that this machine can open."""
+    if host in ("0.0.0.0", "::"):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+@contextlib.contextmanager
+def _log(name: str) -> Iterator[Path]:
+    """A file for what the server prints, which is gone after a good end."""
+    folder = Path(tempfile.mkdtemp(prefix="mltrack-"))
+    log = folder / f"{name}.log"
+    yield log
+    log.unlink(missing_ok=True)
+    folder.rmdir()
+
+
+def _has_display() -> bool:
+    return os.name != "posix" or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ or os.uname()[0] == "Darwin"
+
+
+def _wait(server: subprocess.Popen[bytes]) -> int:
+    """Wait for the server's end, or for ours: Ctrl-C and a TERM are the way to end it, and no mistake."""
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        code = server.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    click.echo(f"the server ended by itself, with code {code}", err=True)
+    return 1

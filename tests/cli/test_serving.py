@@ -1,0 +1,113 @@
+"""`mltrack ui` and `mltrack serve`, as processes that are asked over HTTP and ended by a signal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mltrack import fluent
+from mltrack.reading import Store
+
+
+@contextmanager
+def serving(*args: str, cwd: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A command that says where it listens, for the body; ended and looked after."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLTRACK_", "MLFLOW_"))}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mltrack", *args],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        words = [word for word in line.split() if word.startswith("http://")]
+        assert words, process.stderr.read() if process.stderr else line
+        yield words[0], process
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.communicate()
+    finally:
+        if process.poll() is None:
+            process.terminate()  # it ends its server too
+            process.communicate()
+
+
+def refuses_connections(url: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(url.split(":")[2].split("/")[0]))) != 0
+
+
+def test_the_ui_serves_the_store_on_loopback_and_leaves_nothing_behind(store: Store, tmp_path: Path) -> None:
+    spirals = store.workspace.get_or_create("spirals")
+    with serving("ui", "--no-browser", "--workers", "1", cwd=tmp_path) as (url, process):
+        assert url.startswith("http://127.0.0.1:")
+        found = httpx.post(
+            f"{url}/api/2.0/mlflow/runs/search",
+            json={"experiment_ids": [spirals.experiment_id]},
+        ).json()
+        assert {run["info"]["run_name"] for run in found["runs"]} == {"spirals-1", "spirals-2", "spirals-3"}
+        assert "<title>MLflow" in httpx.get(url).text
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+        assert process.returncode == 0
+    assert refuses_connections(url)
+
+
+MODEL = """
+import mlflow, mlflow.pyfunc
+
+class Doubled(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input: list[float]) -> list[float]:
+        return [2 * value for value in model_input]
+
+mlflow.pyfunc.log_model(name="model", python_model=Doubled(), registered_model_name="doubled", pip_requirements=[])
+mlflow.MlflowClient().set_registered_model_alias("doubled", "best", 1)
+"""
+
+
+def test_a_registered_model_answers_requests(tmp_path: Path) -> None:
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"mltrack://{tmp_path}/.mltrack", "PYTHONWARNINGS": "ignore"}
+    subprocess.run([sys.executable, "-c", MODEL], check=True, env=environment, cwd=tmp_path, capture_output=True)
+    with serving("serve", "models:/doubled@best", cwd=tmp_path) as (url, _):
+        answer = httpx.post(url, json={"inputs": [1.5, 2.0]}, timeout=60)
+        assert answer.json() == {"predictions": [3.0, 4.0]}
+    assert refuses_connections(url)
+
+
+def test_a_port_that_is_taken_is_told_before_anything_starts(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mltrack.cli import main
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert main(["--store", str(store.path), "ui", "--port", port]) == 2
+        assert f"127.0.0.1:{port} can't be listened on" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_there_is_told_with_what_the_server_said(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mltrack.cli import main
+
+    assert main(["--store", str(store.path), "serve", "models:/nothing@best"]) == 7
+    said = capsys.readouterr().err
+    assert "the server for models:/nothing@best ended with code 1" in said
+    assert "nothing" in said
+    assert fluent.active_run() is None
