@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import socket
 import threading
 import time
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from mltrack.errors import RemoteError
+from mltrack_sync.answers import error_words, is_too_large, json_object, retry_after_s, shown_url
 from mltrack_sync.endpoint import Endpoint
 from mltrack_sync.errors import (
     NotMlflowError,
@@ -45,14 +45,6 @@ _ANSWER_LOST = (
     httpx.CloseError,
     httpx.RemoteProtocolError,
 )
-_TOO_MUCH = re.compile(
-    r"can contain at most|must be at most \d+ bytes|over the size limit.*FieldName=\S*/Count"
-    r"|(?:request|payload|body|batch|content)(?: entity| length| size)?(?: is| was)? too (?:large|long)",
-    re.IGNORECASE,
-)
-"""A request that holds too much, in the words of MLflow, Azure ML and proxies. A single value that is too long is not:
-Azure's "A field of the entity is over the size limit. FieldName=.../Length", "Metric Document is too large"."""
-
 _LATER = (408, 429, 500, 502, 503, 504)
 
 
@@ -296,7 +288,7 @@ class Transport:
                 hint="run mltrack sync again later",
                 in_doubt=True,
                 status=response.status_code,
-                retry_after_s=_retry_after(response, self._now()),
+                retry_after_s=retry_after_s(response, self._now()),
             )
         return response
 
@@ -318,7 +310,7 @@ class Transport:
         status = response.status_code
         if status == 200 and call.begin is not None:  # taken already
             return {}
-        fields = _json_object(response)
+        fields = json_object(response)
         if status == 200:
             if not response.content:  # an artifact was taken
                 return {}
@@ -338,11 +330,11 @@ class Transport:
                 hint="run mltrack sync again later; what is recorded stays safe",
                 in_doubt=status != 429,
                 status=status,
-                retry_after_s=_retry_after(response, self._now()),
+                retry_after_s=retry_after_s(response, self._now()),
             )
         if response.is_redirect:
-            raise self._not_mlflow(f"sends requests on to {_shown(response.headers['Location'])}")
-        kind = TooLargeError if _is_too_large(status, words) else RemoteRefusedError
+            raise self._not_mlflow(f"sends requests on to {shown_url(response.headers['Location'])}")
+        kind = TooLargeError if is_too_large(status, words) else RemoteRefusedError
         if kind is RemoteRefusedError and (fields is None or not (code or words) or code == "ENDPOINT_NOT_FOUND"):
             raise self._not_mlflow(f"answers {status} to {call.method} {call.path}")
         raise kind(f"{self.url} refused {call.path}: {said}", status=status, code=code, words=said)
@@ -362,35 +354,6 @@ class NotReached(Exception):
         self.cause = cause
 
 
-def error_words(fields: Mapping[str, Any] | None) -> tuple[str, str]:
-    """The error code and message in an answer, in any of the shapes MLflow servers use."""
-    if not fields:
-        return "", ""
-    nested = fields.get("error", fields.get("Error"))
-    if isinstance(nested, dict):  # Azure's own codes say less than MLflow's, where both are there
-        code = fields.get("error_code") or nested.get("code", nested.get("Code", ""))
-        return str(code), str(nested.get("message", nested.get("Message", "")))
-    return str(fields.get("error_code", "")), str(fields.get("message", ""))
-
-
-def _shown(location: str) -> str:
-    """Where a redirect leads, without what may be secret in it."""
-    parts = urlsplit(location)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-
-
-def _json_object(response: httpx.Response) -> dict[str, Any] | None:
-    try:
-        fields = response.json()
-    except ValueError:
-        return None
-    return fields if isinstance(fields, dict) else None
-
-
-def _is_too_large(status: int, words: str) -> bool:
-    return status == 413 or (status == 400 and _TOO_MUCH.search(words) is not None)
-
-
 def _read(response: httpx.Response, begin: Callable[[], Callable[[bytes], object]] | None) -> None:
     """Read an answer whole, or hand a good one on piece by piece."""
     if begin is None or response.status_code != 200:
@@ -399,18 +362,6 @@ def _read(response: httpx.Response, begin: Callable[[], Callable[[bytes], object
     take = begin()
     for piece in response.iter_bytes():
         take(piece)
-
-
-def _retry_after(response: httpx.Response, now: float) -> float | None:
-    text = response.headers.get("Retry-After", "")
-    if text.strip().isdigit():
-        return float(text)
-    from email.utils import parsedate_to_datetime
-
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
-    except ValueError:
-        return None
 
 
 def _acknowledge(response: httpx.Response) -> None:
