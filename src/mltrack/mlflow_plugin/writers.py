@@ -204,13 +204,14 @@ class Writers:
         Raises:
             NotFoundError, RunStateError, StoreError: as active.
         """
+        if run_id not in self._runs:
+            self._open(run_id, "resume")
+            return
         held = self.active(run_id)
         with held.lock:
             held.state.update()
-            ours = (
-                held.recorder.role != "edit" and held.state.ended_at <= held.state.writers[held.recorder.writer].opened
-            )
-        if not ours:
+            mine = held.state.writers.get(held.recorder.writer)
+        if mine is None or mine.role not in ("create", "resume") or held.state.ended_at > mine.opened:
             self._drop(run_id, held)
             self._open(run_id, "resume")
 

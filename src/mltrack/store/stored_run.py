@@ -134,7 +134,7 @@ class StoredRun:
     def _summed_up(self) -> Summaries:
         if self._summaries is None:
             self._summaries = Summaries()
-        for writer in self.state.writers.values():
+        for writer in list(self.state.writers.values()):  # a name looked up meanwhile may bring in a new writer
             for points in self._points_of(writer, self._summed.get(writer.writer, 0)):
                 self._summaries.add(points)
                 self._summed[writer.writer] = int(points.seqs[-1]) + 1

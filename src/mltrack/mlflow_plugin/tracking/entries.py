@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from mlflow.entities import _DatasetSummary
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model
+from mlflow.utils.async_logging.run_operations import RunOperations
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_MODELS, MLFLOW_RUN_NAME
 from mlflow.utils.validation import (
     _validate_batch_log_limits,
@@ -69,6 +72,18 @@ class RunEntries(Part):
             self._log_model_metrics(run_id, self._experiment_of(held), list(metrics))
         self._writers.log(run_id, points)
         self._set_tags(run_id, {tag.key: tag.value for tag in tags})
+
+    def log_batch_async(self, run_id: str, metrics: list[Any], params: list[Any], tags: list[Any]) -> Any:
+        """The same, done when this returns: it takes less than a queue would, and MLflow's loses entries at the exit.
+
+        What goes wrong is raised by ``wait()`` of what is returned, as for any store.
+        """
+        done: Future[None] = Future()
+        try:
+            done.set_result(self.log_batch(run_id, metrics, params, tags))
+        except MlflowException as error:
+            done.set_exception(error)
+        return RunOperations([done])
 
     def _experiment_of(self, held: OpenRun) -> str:
         return str(held.state.start.get("experiment_id", "0"))

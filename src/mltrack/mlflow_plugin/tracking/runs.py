@@ -87,6 +87,8 @@ class Runs(Part):
 
     def update_run_info(self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None) -> Any:
         """Change status, end time (ms) and name, each where given; a status that ends the run seals its points."""
+        if run_status == RunStatus.RUNNING and end_time is None:
+            self._writers.resume(run_id)
         held = self._writers.active(run_id)
         if run_name:
             self._writers.emit(run_id, {"type": "tag", "key": MLFLOW_RUN_NAME, "value": run_name})
@@ -98,9 +100,7 @@ class Runs(Part):
             end = (None if crashed else ended) if end_time is None else end_time * _MS
             if run_status is not None and RunStatus.is_terminated(run_status):
                 self._writers.end(run_id, status, end)
-            elif status == "RUNNING" and end_time is None:
-                self._writers.resume(run_id)
-            else:
+            elif status != "RUNNING" or end_time is not None:
                 self._writers.emit(run_id, status_event(status, end))
         with self._runs.reading(run_id) as run:
             return as_run_info(run.info, self._places())
