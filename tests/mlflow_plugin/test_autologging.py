@@ -129,5 +129,5 @@ def test_lightning_logs_itself(tmp_path: Path) -> None:
 
 
 def test_keras_logs_itself(tmp_path: Path) -> None:
-    _need("tensorflow", "keras")
+    _need("tensorflow", "keras", "tensorboard")
     _check_trained(_train(KERAS, tmp_path), "loss")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mltrack import NotFoundError, UsageError
 from mltrack.errors import InvalidPathError
 from mltrack.store.layout import Layout
 from mltrack.store.registry import Registry
+from mltrack.store.shared_log import SharedLog
 
 
 @pytest.fixture
@@ -155,6 +157,61 @@ def test_processes_that_add_versions_at_once_get_each_number_once(layout: Layout
         worker.join()
     versions = Registry(layout, clock=lambda: 0).versions("m")
     assert [v.version for v in versions] == list(range(1, 31))
+
+
+def test_what_another_process_added_is_seen_and_what_was_read_is_not_read_again(
+    registry: Registry, layout: Layout
+) -> None:
+    registry.create_version("m", "runs:/r/a", create_model=True)
+    other = Registry(layout, clock=lambda: 0)
+    assert [v.version for v in other.versions("m")] == [1]
+    path = layout.workspace / "models.jsonl"
+    told: list[str] = []
+    log = SharedLog(path, clock=lambda: 0)
+    log.follow(lambda line: told.append(line["type"]), told.clear)
+    with open(path, "ab") as file:
+        file.write(b'{"crc":"00000000","half of a line')
+    log.follow(lambda line: told.append(line["type"]), told.clear)
+    assert told == ["create", "create_version"]
+    registry.set_alias("m", "best", 1)
+    log.follow(lambda line: told.append(line["type"]), told.clear)
+    assert told == ["create", "create_version", "alias"]
+    assert other.by_alias("m", "best").version == 1
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_log_that_was_restored_from_a_copy_is_read_anew(registry: Registry, layout: Layout, replaced: bool) -> None:
+    registry.create_version("m", "runs:/r/a", create_model=True)
+    path = layout.workspace / "models.jsonl"
+    copy = path.read_bytes()
+    registry.create_version("m", "runs:/r/b")
+    assert len(registry.versions("m")) == 2
+    if replaced:
+        path.unlink()
+        assert registry.models() == []
+    path.write_bytes(copy)
+    assert [v.source for v in registry.versions("m")] == ["runs:/r/a"]
+    registry.create_version("m", "runs:/r/c")
+    path.write_bytes(copy.replace(b"runs:/r/a", b"runs:/r/x") + path.read_bytes())
+    assert len(registry.versions("m")) == 2 and [error.offset for error in registry.damage] == [copy.find(b"\n") + 1]
+
+
+def test_threads_may_share_a_registry(registry: Registry) -> None:
+    registry.create_model("m")
+    with ThreadPoolExecutor(8) as pool:
+        numbers = list(pool.map(lambda k: registry.create_version("m", f"runs:/r/{k}").version, range(40)))
+    assert sorted(numbers) == list(range(1, 41)) == [v.version for v in registry.versions("m")]
+
+
+def test_a_tag_or_an_alias_does_not_make_a_model_younger_but_a_version_does(registry: Registry) -> None:
+    made = registry.create_model("m").last_update_time
+    registry.set_model_tag("m", "a", "1")
+    assert registry.get_model("m").last_update_time == made
+    version = registry.create_version("m", "runs:/r/a")
+    registry.set_alias("m", "best", 1)
+    registry.set_version_tag("m", 1, "a", "1")
+    assert registry.get_model("m").last_update_time == version.last_update_time > made
+    assert registry.get_version("m", 1).last_update_time == version.last_update_time
 
 
 def test_a_run_registers_what_it_stored(layout: Layout) -> None:
