@@ -2,28 +2,24 @@
 
     python benchmarks/bench_live.py [--seconds S]
 
-Promise: less than 2% slower with live push on. The far end answers as an MLflow server does and keeps nothing, on one
-processor with its own low priority: on a small machine a real server would take the processor from the training, and
-that is not what is measured. Each round trains both ways, in turn, for the same number of steps. The syncer is counted
-whole, from its start; a training of a minute pays for that once, as one of a day does.
+Promise: less than 2% slower with live push on. The far end answers as an MLflow server does, keeps nothing, and has the
+lowest priority: on a small machine a real server would take the processor from the training, and that is not what is
+measured. Each round trains both ways, in turn, for the same number of steps, and the ratio is of one round; that of the
+training's own processor time does not feel what else the machine does. The syncer is counted whole, from its start; a
+training of a minute pays for that once, as one of a day does.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from measure import ROUNDS, fresh_folder, heading, in_fresh_process, row
+from sink import far_end
 
 WAIT_S = 120
 
@@ -59,76 +55,6 @@ def train(folder: str, seconds_or_steps: str, url: str) -> None:
     print(took, started, used)
 
 
-class Sink(BaseHTTPRequestHandler):
-    """Takes all, and counts points."""
-
-    protocol_version = "HTTP/1.1"
-    points = 0
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        answer: object = {}
-        if self.path.endswith("runs/create"):
-            fields = json.loads(body)
-            run_id = os.urandom(16).hex()
-            info = {
-                "run_id": run_id,
-                "experiment_id": fields["experiment_id"],
-                "artifact_uri": f"mlflow-artifacts:/{run_id}",
-            }
-            answer = {"run": {"info": info, "data": {}}}
-        elif self.path.endswith("log-batch"):
-            Sink.points += body.count(b'"step"')
-        elif self.path.endswith("experiments/search"):
-            answer = {"experiments": [{"experiment_id": "0", "name": "Default"}]}
-        self.answer(answer)
-
-    def do_GET(self) -> None:
-        self.answer({"experiment": {"experiment_id": "0", "name": "Default", "lifecycle_stage": "active", "tags": []}})
-
-    def answer(self, fields: object) -> None:
-        body = json.dumps(fields).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-def sink() -> None:
-    """The far end; prints its port, then at each line read how many points it took."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Sink)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.server_address[1], flush=True)
-    for _ in sys.stdin:
-        print(Sink.points, flush=True)
-
-
-@contextmanager
-def far_end() -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    process = subprocess.Popen(
-        [sys.executable, __file__, "sink"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}", process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def pushed(process: subprocess.Popen[str]) -> int:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-    return int(process.stdout.readline())
-
-
 def alone(steps: int) -> list[float]:
     """Seconds of training, of start_run, and processor time of the training."""
     with fresh_folder() as folder:
@@ -136,24 +62,27 @@ def alone(steps: int) -> list[float]:
 
 
 def live(steps: int) -> list[float]:
-    """The same; then the syncer's processor time, and the share of the points that was there when training ended."""
-    with fresh_folder() as folder, far_end() as (url, process):
+    """The same; then the syncer's processor time and niceness, and the share of the points there as training ends."""
+    with fresh_folder() as folder, far_end(niceness=19) as there:
         store = folder / ".mltrack"
-        figures = in_fresh_process(__file__, "train", str(store), str(steps), url)
-        figures += [syncer_time(store), pushed(process) / (2 * steps)]
+        figures = in_fresh_process(__file__, "train", str(store), str(steps), there.url)
+        figures += [*syncer(store), there.taken().points / (2 * steps)]
         wait_for_all(store)
-        assert pushed(process) == 2 * steps
+        assert there.taken().points == 2 * steps, there.taken()
     return figures
 
 
-def syncer_time(store: Path) -> float:
+def syncer(store: Path) -> tuple[float, float]:
+    """The background syncer's processor time, and its niceness."""
     import psutil
 
     from mltrack_sync.presence import present
 
-    found = [present(folder) for folder in store.glob("remotes/*")]
-    times = [psutil.Process(syncer.pid).cpu_times() for syncer in found if syncer is not None]
-    return sum(time.user + time.system for time in times)
+    (found,) = [present(folder) for folder in store.glob("remotes/*")]
+    assert found is not None
+    process = psutil.Process(found.pid)
+    times = process.cpu_times()
+    return times.user + times.system, process.nice()
 
 
 def wait_for_all(store: Path) -> None:
@@ -182,25 +111,35 @@ def main() -> None:
                 pushing.append(live(steps))
         print(f"  alone {plain[-1][0]:.2f} s, live {pushing[-1][0]:.2f} s", file=sys.stderr)
     heading(f"Training for {steps:,} steps of two points each, with and without live push")
-    row("", "ns a step", "processor ns", "start_run, ms", "slower")
+    row("", "ns a step", "processor ns", "start_run, ms", "slower", "by processor")
     took, started, used = (statistics.median(column) for column in zip(*plain, strict=True))
     row("alone", f"{took / steps * 1e9:,.0f}", f"{used / steps * 1e9:,.0f}", f"{started * 1e3:.1f}")
-    slower = statistics.median(with_[0] / without[0] for with_, without in zip(pushing, plain, strict=True)) - 1
+    slower, by_processor = (
+        statistics.median(with_[n] / without[n] for with_, without in zip(pushing, plain, strict=True)) - 1
+        for n in (0, 2)
+    )
     spread = statistics.stdev(one[0] for one in plain) / took if len(plain) > 1 else 0.0
-    took, started, used, syncer, there = (statistics.median(column) for column in zip(*pushing, strict=True))
-    figures = (f"{took / steps * 1e9:,.0f}", f"{used / steps * 1e9:,.0f}", f"{started * 1e3:.1f}", f"{slower:+.1%}")
+    took, started, used, syncing, niceness, there = (statistics.median(column) for column in zip(*pushing, strict=True))
+    figures = (
+        f"{took / steps * 1e9:,.0f}",
+        f"{used / steps * 1e9:,.0f}",
+        f"{started * 1e3:.1f}",
+        f"{slower:+.1%}",
+        f"{by_processor:+.1%}",
+    )
     row("with live push", *figures, verdict=slower < 0.02)
     print(
         f"  spread of the trainings alone: {spread:.1%}; if that is over 2% something else is at work on this machine"
     )
-    print(f"  the syncer's processor time: {syncer:.1f} s, its start included, in {took:.1f} s of training")
+    print(
+        f"  the syncer's processor time: {syncing:.1f} s, its start included, in {took:.1f} s of training;"
+        f" its niceness: {niceness:.0f}"
+    )
     print(f"  points there when the training ended: {there:.0%}")
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["train"]:
         train(*sys.argv[2:5])
-    elif sys.argv[1:2] == ["sink"]:
-        sink()
     else:
         main()

@@ -1,6 +1,7 @@
 """A far end for the benchmarks: it answers as an MLflow server does, keeps nothing, and counts what it took.
 
-``python benchmarks/sink.py`` prints its port, and at each line it reads how many requests, runs and points it took.
+``python benchmarks/sink.py [NICENESS]`` prints its port, and at each line it reads, how many requests, runs and points
+it took.
 """
 
 from __future__ import annotations
@@ -98,9 +99,10 @@ class FarEnd(NamedTuple):
 
 
 @contextlib.contextmanager
-def far_end() -> Iterator[FarEnd]:
-    """A sink for the length of a with statement."""
-    process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def far_end(niceness: int = 0) -> Iterator[FarEnd]:
+    """A sink for the length of a with statement; ``niceness`` is added to this process's own."""
+    command = [sys.executable, __file__, str(niceness)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         yield FarEnd(f"http://127.0.0.1:{process.stdout.readline().strip()}", process)
@@ -109,7 +111,8 @@ def far_end() -> Iterator[FarEnd]:
         process.communicate()
 
 
-async def main() -> None:
+async def main(niceness: int) -> None:
+    os.nice(niceness)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Sink, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
@@ -120,4 +123,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(int(sys.argv[1]) if sys.argv[1:] else 0))

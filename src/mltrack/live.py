@@ -27,8 +27,11 @@ LIVE_LOCK = "live.lock"
 WANTED = "wanted"
 
 _MODULE = "mltrack_sync.background"
-_DETACH = 'if command -v nice; then nice -n 5 "$@" & else "$@" & fi'
-"""Run by a shell that ends at once: what it started is nobody's child, and leaves no zombie when it ends."""
+_DETACH = 'if command -v nice; then nice -n 10 "$@" & else "$@" & fi'
+"""Run by a shell that ends at once: what it started is nobody's child, and leaves no zombie when it ends.
+
+Being nice it gets a tenth of what the training gets of a processor that both want, and comes after it at the disk.
+"""
 
 _OFF = ("", "0", "false", "no", "off")
 _ON = ("1", "true", "yes", "on")

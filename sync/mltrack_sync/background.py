@@ -306,6 +306,7 @@ def main(arguments: list[str]) -> int:
     _LOG.setLevel(logging.INFO)
     _LOG.propagate = False
     _log_to(root / "remotes" / LOG)
+    _yield_to_others()
     ending = Ending()
     ending.listen()
     try:
@@ -326,6 +327,12 @@ def main(arguments: list[str]) -> int:
         _LOG.critical("ended by %s at %s:%s", type(error).__name__, at.filename, at.lineno)
         raise
     return 0
+
+
+def _yield_to_others() -> None:
+    """Where the system knows batch work (Linux): wake up when a processor is free, not in the middle of a step."""
+    with contextlib.suppress(AttributeError, OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _log_to(path: Path) -> None:

@@ -137,7 +137,9 @@ def test_points_show_while_training_runs_and_a_resumed_run_goes_on_as_the_same(
     shown = present(store.layout.remote("there"))
     assert shown is not None
     assert [process.pid for process in syncers(store)] == [shown.pid]
-    assert psutil.Process(shown.pid).ppid() != training.process.pid
+    syncer = psutil.Process(shown.pid)
+    assert syncer.ppid() != training.process.pid
+    assert syncer.nice() > min(18, psutil.Process(training.process.pid).nice())  # the training comes first
     training.tell("log", 1)
     until(lambda: points_there(server, experiment, run_id) == 51)
     training.tell("end")
