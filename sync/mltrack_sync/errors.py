@@ -52,7 +52,14 @@ class RemoteAuthError(RemoteError):
 
 
 class NotMlflowError(RemoteError):
-    """The answer is none that an MLflow server gives."""
+    """The answer is none that an MLflow server gives.
+
+    ``unknown_call`` tells that nothing answers to this call: where others are answered, the server is an older one.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", unknown_call: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.unknown_call = unknown_call
 
 
 class RemoteRefusedError(RemoteError):

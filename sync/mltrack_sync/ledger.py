@@ -10,7 +10,9 @@ A line is on the disk before the next step that relies on it is taken:
 - ``rejected`` before the ack that goes past the item; ``cleared`` when it got through after all.
 - ``settled``: the run's head when nothing was left to send.
 - ``entry``: all of these of one run at once. A ledger that has grown is written anew with one such line for each run.
-- ``model`` and ``model_version`` after the remote has them so (see model_entry.py).
+- ``linked``: which datasets and logged models the run is tied to there, and for want of what others are not.
+- ``model`` and ``model_version`` after the remote has them so (see model_entry.py); ``logged_model`` and its like, and
+  ``trace`` and ``traces``, in the same way (logged_entry.py, trace_entry.py).
 """
 
 from __future__ import annotations
@@ -25,8 +27,10 @@ from mltrack.entities import ACTIVE
 from mltrack.fs import LOCAL, FileSystem
 from mltrack.jsonlog import JsonLog, read_log
 from mltrack_sync.errors import LedgerError
+from mltrack_sync.logged_entry import LoggedEntry
 from mltrack_sync.model_entry import ModelEntry, VersionEntry, model_line, version_line
 from mltrack_sync.report import Rejected
+from mltrack_sync.trace_entry import TraceEntry
 from mltrack_sync.upload_log import UploadLog
 
 if TYPE_CHECKING:
@@ -59,6 +63,8 @@ class RunEntry:
     ended: list[Any] = field(default_factory=list)
     stage: str = ACTIVE
     settled: list[Any] = field(default_factory=list)
+    linked: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
 
     def acknowledged(self, line: Mapping[str, Any]) -> None:
         """Take in how far events and points are there, and what is in doubt."""
@@ -81,6 +87,8 @@ class LedgerState:
     runs: dict[str, RunEntry] = field(default_factory=dict)
     experiments: dict[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
     models: dict[str, ModelEntry] = field(default_factory=dict)
+    logged: dict[str, LoggedEntry] = field(default_factory=dict)
+    traces: TraceEntry = field(default_factory=TraceEntry)
     rejected: dict[tuple[str, str, str], Rejected] = field(default_factory=dict)
     last_pass: dict[str, Any] = field(default_factory=dict)
     last_error: dict[str, Any] = field(default_factory=dict)
@@ -99,6 +107,8 @@ class LedgerState:
             for entry in state.runs.values():
                 entry.doubt_all = True
                 entry.settled = []
+            for logged in state.logged.values():
+                logged.settled = 0
         return state
 
     def apply(self, line: Mapping[str, Any]) -> None:
@@ -120,6 +130,10 @@ class LedgerState:
                 self.rejected.pop((line["run"], line["kind"], line["key"]), None)
             case "model" | "model_version":
                 self.models.setdefault(line["model"], ModelEntry()).apply(line)
+            case "logged_model" | "logged_model_state" | "logged_model_file":
+                self.logged.setdefault(line["model"], LoggedEntry()).apply(line)
+            case "trace" | "traces":
+                self.traces.apply(line)
             case _ if "run" in line:
                 self._apply_run(self.runs.setdefault(line["run"], RunEntry()), line)
 
@@ -142,6 +156,9 @@ class LedgerState:
                 entry.artifacts = dict(line.get("artifacts", {}))
                 entry.ended, entry.settled = line.get("ended", []), line.get("settled", [])
                 entry.stage = line.get("stage", ACTIVE)
+                entry.linked, entry.lacking = line.get("linked", []), line.get("lacking", [])
+            case "linked":
+                entry.linked, entry.lacking = line["linked"], line["lacking"]
             case "artifact":
                 entry.artifacts[line["path"]] = line["sha256"]
             case "ended":
@@ -155,7 +172,8 @@ class LedgerState:
     def is_long(self) -> bool:
         """Whether it was read from, or grew to, many more lines than it takes to say the same."""
         models = sum(1 + len(model.versions) for model in self.models.values())
-        least = len(self.runs) + models + len(self.rejected) + len(self.experiments)
+        logged = sum(2 + len(model.artifacts) for model in self.logged.values())
+        least = len(self.runs) + models + logged + len(self.rejected) + len(self.experiments) + len(self.traces.done)
         return self.lines > COMPACT_LINES_MIN + COMPACT_FACTOR * least
 
     def compacted(self) -> list[dict[str, Any]]:
@@ -165,6 +183,8 @@ class LedgerState:
             lines.append({"type": "experiment", "local": local, "remote": remote, "tags": tags})
         lines += [line for run_id, entry in self.runs.items() for line in _run_lines(run_id, entry)]
         lines += [line for name, model in self.models.items() for line in model.lines(name)]
+        lines += [line for model_id, logged in self.logged.items() for line in logged.lines(model_id)]
+        lines += self.traces.lines()
         lines += [_rejected_line(item) for item in self.rejected.values()]
         return lines + [line for line in (self.last_pass, self.last_error) if line]
 
@@ -184,6 +204,8 @@ def _run_lines(run_id: str, entry: RunEntry) -> list[dict[str, Any]]:
         "ended": entry.ended,
         "stage": "" if entry.stage == ACTIVE else entry.stage,
         "settled": entry.settled,
+        "linked": entry.linked,
+        "lacking": entry.lacking,
     }
     return [{key: value for key, value in line.items() if value or key in ("uri", "at")}]
 
@@ -320,6 +342,14 @@ class Ledger:
     def model_version(self, entry: VersionEntry, name: str, number: int) -> None:
         """The version is there so."""
         self._write(version_line(name, number, entry))
+
+    def linked(self, run_id: str, links: list[str], lacking: list[str]) -> None:
+        """The run is tied to these datasets and models; others wait for features that the remote lacks."""
+        self._write({"type": "linked", "run": run_id, "linked": links, "lacking": lacking})
+
+    def note(self, *lines: dict[str, Any]) -> None:
+        """What logged_entry.py or trace_entry.py say of models and traces."""
+        self._write(*lines)
 
     def rejected(self, item: Rejected) -> None:
         """Set something aside."""

@@ -37,6 +37,8 @@ class Limits:
     experiment_name_chars_max: int = 500
     artifact_path_chars_max: int | None = None
     model_name_pattern: str = ".*"
+    lacks: frozenset[str] = frozenset()
+    """Features (see features.py) that it is known not to have: it is not asked for them."""
 
     def halved(self) -> Limits:
         """Half as much per request, after one was too large."""
@@ -132,5 +134,6 @@ AZURE_LIMITS = Limits(
     experiment_name_chars_max=256,
     artifact_path_chars_max=5000,
     model_name_pattern=r"[a-zA-Z0-9][a-zA-Z0-9\-._]{0,254}",
+    lacks=frozenset({"logged models", "traces"}),
 )
 """An Azure ML workspace's, as documented or observed. What more it refuses is set aside with its words."""

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from mltrack_sync.errors import PushStopped
+from mltrack_sync.features import Features
 from mltrack_sync.multipart import Multipart
 from mltrack_sync.progress import FileMeter
 from mltrack_sync.report import Rejected
@@ -52,6 +53,7 @@ class Session:
         self.fatal: BaseException | None = None
         self.problems: list[str] = []
         self.counts: Counter[str] = Counter()
+        self.features = Features(limits.lacks)
         self._limits = limits
         self._lock = threading.Lock()
         self.files = ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="mltrack-files")

@@ -46,6 +46,8 @@ _ANSWER_LOST = (
     httpx.RemoteProtocolError,
 )
 _LATER = (408, 429, 500, 502, 503, 504)
+_TOLD_IN_DETAIL = (400, 422, 501)
+"""Where MLflow's OpenTelemetry endpoint says in a field of its own what it refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Call:
     """One request: ``body`` gives the bytes anew for each attempt; ``repeatable`` tells that twice is as once.
 
     ``begin`` gives, for each attempt, who takes the pieces of the answer; without it the answer is JSON. ``service``
-    names one of the endpoint's other base URLs that the path belongs to.
+    names one of the endpoint's other base URLs that the path belongs to. ``headers`` go beside those that each has.
     """
 
     method: str
@@ -65,6 +67,7 @@ class Call:
     content_type: str = "application/json"
     begin: Callable[[], Callable[[bytes], object]] | None = None
     service: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -232,7 +235,7 @@ class Transport:
             return self._endpoint
 
     def _exchange(self, call: Call, endpoint: Endpoint) -> httpx.Response:
-        headers = {**endpoint.authorize(), "Content-Type": call.content_type}
+        headers = {**endpoint.authorize(), "Content-Type": call.content_type, **call.headers}
         content = call.body() if callable(call.body) else call.body
         if content is not None and self._pace is not None:
             content = self._pace.spread(content)
@@ -318,6 +321,8 @@ class Transport:
                 raise self._not_mlflow("answers with something else than JSON")
             return fields
         code, words = error_words(fields)
+        if fields is not None and not words and status in _TOLD_IN_DETAIL:
+            words = str(fields.get("detail", ""))
         if status in (401, 403):
             raise RemoteAuthError(
                 f"{self.url} says {status} {response.reason_phrase}{': ' + words if words else ''}",
@@ -336,13 +341,15 @@ class Transport:
             raise self._not_mlflow(f"sends requests on to {shown_url(response.headers['Location'])}")
         kind = TooLargeError if is_too_large(status, words) else RemoteRefusedError
         if kind is RemoteRefusedError and (fields is None or not (code or words) or code == "ENDPOINT_NOT_FOUND"):
-            raise self._not_mlflow(f"answers {status} to {call.method} {call.path}")
+            unknown = status in (404, 405)
+            raise self._not_mlflow(f"answers {status} to {call.method} {call.path}", unknown_call=unknown)
         raise kind(f"{self.url} refused {call.path}: {said}", status=status, code=code, words=said)
 
-    def _not_mlflow(self, what: str) -> NotMlflowError:
+    def _not_mlflow(self, what: str, *, unknown_call: bool = False) -> NotMlflowError:
         return NotMlflowError(
             f"{self.url} is no MLflow server: it {what}",
             hint="give the URL that MLFLOW_TRACKING_URI would have, such as http://host:5000",
+            unknown_call=unknown_call,
         )
 
 

@@ -1,0 +1,67 @@
+"""What not every server has: datasets, logged models, traces. Each is asked for once in a pass; without it they wait."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING
+
+from mltrack_sync.errors import NotMlflowError, RemoteRefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["DATASETS", "LOGGED_MODELS", "TRACES", "FeatureLacking", "Features"]
+
+DATASETS = "datasets"
+LOGGED_MODELS = "logged models"
+TRACES = "traces"
+
+_NO_SUCH_CALL = (404, 405, 501)
+_NO_SUCH_THING = "RESOURCE_DOES_NOT_EXIST"
+
+
+class FeatureLacking(Exception):
+    """The remote does not have it; never leaves the package."""
+
+    def __init__(self, feature: str) -> None:
+        super().__init__(feature)
+        self.feature = feature
+
+
+class Features:
+    """What the remote is found to lack in one pass. Safe to use from many threads."""
+
+    def __init__(self, known_lacking: frozenset[str] = frozenset()) -> None:
+        self._lock = threading.Lock()
+        self._lacking = set(known_lacking)
+
+    @property
+    def lacking(self) -> frozenset[str]:
+        """What it lacks, as far as is known by now."""
+        with self._lock:
+            return frozenset(self._lacking)
+
+    @contextlib.contextmanager
+    def needing(self, feature: str) -> Iterator[None]:
+        """For the body, which asks the remote for it: an answer that nobody knows such a call is remembered.
+
+        Raises:
+            FeatureLacking: the remote does not have it; nothing is sent where that is known.
+        """
+        if feature in self.lacking:
+            raise FeatureLacking(feature)
+        try:
+            yield
+        except (NotMlflowError, RemoteRefusedError) as error:
+            if not _is_unknown_call(error):
+                raise
+            with self._lock:
+                self._lacking.add(feature)
+            raise FeatureLacking(feature) from error
+
+
+def _is_unknown_call(error: NotMlflowError | RemoteRefusedError) -> bool:
+    if isinstance(error, NotMlflowError):
+        return error.unknown_call
+    return error.status in _NO_SUCH_CALL and error.code != _NO_SUCH_THING
