@@ -457,6 +457,56 @@ def test_a_source_that_is_a_version_is_read_where_that_ones_files_are(registry: 
     _fails("INTERNAL_ERROR", _add, registry, "production", "models:/production/Staging")
 
 
+@pytest.fixture
+def logged(registry: Any, tracking: Any, store_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A logged model of a run; MLflow's SQL store asks the tracking server of the environment for it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store_uri)
+    _make(registry, "m")
+    run = tracking.create_run("0", "me", 1_700_000_000_000, [], "brisk-heron")
+    return tracking.create_logged_model("0", name="logged", source_run_id=run.info.run_id)
+
+
+def test_a_version_of_a_logged_model_is_read_where_that_ones_files_are(registry: Any, logged: Any) -> None:
+    made = _add(registry, source=f"models:/{logged.model_id}", model_id=logged.model_id)
+    assert (made.source, made.run_id) == (f"models:/{logged.model_id}", logged.source_run_id)
+    assert registry.get_model_version_download_uri("m", 1) == logged.artifact_location
+    registry.copy_model_version(made, "n")
+    assert registry.get_model_version_download_uri("n", 1) == logged.artifact_location
+    assert _add(registry, source="s3://b/m", model_id=logged.model_id).run_id == logged.source_run_id
+    address = _add(registry, source=logged.artifact_location)
+    assert (address.source, address.run_id) == (logged.artifact_location, None)
+    assert registry.get_model_version_download_uri("m", 3) == logged.artifact_location
+
+
+def test_a_version_of_a_logged_model_that_is_not_there_is_refused(registry: Any, logged: Any) -> None:
+    missing = f"m-{'0' * 32}"
+    _fails("INTERNAL_ERROR", _add, registry, source=f"models:/{missing}")
+    _fails(MISSING, _add, registry, source="s3://b/m", model_id=missing)
+    assert registry.search_model_versions("name = 'm'") == []
+
+
+def test_a_version_tells_its_logged_model_which_mlflows_sql_store_forgets(
+    registry: Any, logged: Any, store_uri: str
+) -> None:
+    made = _add(registry, source=f"models:/{logged.model_id}", model_id=logged.model_id)
+    assert made.model_id == (logged.model_id if store_uri.startswith("mltrack:") else None)
+
+
+def test_an_empty_description_is_none_here(registry: Any, store_uri: str) -> None:
+    made = registry.create_registered_model("m", description="")
+    assert made.description == (None if store_uri.startswith("mltrack:") else "")
+
+
+def test_aliases_are_ascii_here(registry: Any, store_uri: str) -> None:
+    _make(registry, "m")
+    _add(registry)
+    if store_uri.startswith("mltrack:"):
+        _fails(INVALID, registry.set_registered_model_alias, "m", "größe", 1)
+    else:
+        registry.set_registered_model_alias("m", "größe", 1)
+
+
 @pytest.mark.parametrize("source", ["s3://b/m", f"runs:/{RUN}/model", "/tmp/model", "mlflow-artifacts:/1/m"])
 def test_other_sources_are_kept_as_they_are(registry: Any, source: str) -> None:
     _make(registry, "m")
