@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 EXPERIMENT_VARIABLES = ("MLTRACK_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_NAME")
 RUN_ID_VARIABLE = "MLTRACK_RUN_ID"
+RUN_NAME_VARIABLE = "MLTRACK_RUN_NAME"
+SYSTEM_METRICS_VARIABLES = {"MLTRACK_SYSTEM_METRICS", "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"}
 
 _local = threading.local()  # .runs: this thread's active runs, innermost last; .log_point: the last one's
 _runs: list[Run] = []  # active runs of all threads
@@ -146,6 +148,7 @@ def start_run(
     parent_run_id: str | None = None,
     tags: Mapping[str, Any] | None = None,
     description: str | None = None,
+    log_system_metrics: bool | None = None,
     sync: bool | str | None = None,
 ) -> Run:
     """Start a run and make it active in this thread, or go on with one.
@@ -160,6 +163,8 @@ def start_run(
         parent_run_id: the parent, when it is not the active run.
         tags: tags to set.
         description: a text for MLflow's description field.
+        log_system_metrics: measure the machine while the run is recorded, as metrics ``system/...``. Without it, what
+            ``$MLTRACK_SYSTEM_METRICS`` or MLflow's variable says; of several processes on a host, one measures.
         sync: push the store while the run goes on, from another process that outlives this one until all is there: a
             remote's name or URL, or True for the only remote. Without it, what ``$MLTRACK_SYNC`` says; False for no.
 
@@ -167,6 +172,7 @@ def start_run(
         RunStateError: a run is active and ``nested`` is not set; or the run to go on with is deleted.
         NotFoundError: there is no such run, experiment or remote.
         StoreError: the store can't be written at all.
+        UsageError: a variable of the environment holds what it can't.
     """
     stack = _stack()
     if stack and not nested:
@@ -174,6 +180,7 @@ def start_run(
             f"run {stack[-1].run_id} is active already",
             hint="end it with end_run(), or start this one with nested=True",
         )
+    measured = _measured(log_system_metrics)
     layout = _layout()
     syncer = wish_for(layout, sync)
     given = run_id or (_given_run() if not stack else None)
@@ -183,6 +190,8 @@ def start_run(
     if run_name is not None:
         text["mlflow.runName"] = run_name
     if given:
+        if run_id is None and os.environ.get(RUN_NAME_VARIABLE):
+            text.pop("mlflow.runName", None)  # it was given at the launch
         run = _resume(layout, given, text)
     else:
         parent = parent_run_id or (stack[-1].run_id if stack else None)
@@ -190,9 +199,31 @@ def start_run(
             text["mlflow.parentRunId"] = parent
         run = create_run(layout, chosen_experiment(layout, experiment_id), text)
     _enter(run)
+    if measured:
+        _measure(run)
     if syncer is not None:
         ask(layout, syncer)
     return run
+
+
+def _measured(asked: bool | None) -> bool:
+    """Whether to measure the machine; what the environment says of it must hold before there is a run."""
+    if asked is None and SYSTEM_METRICS_VARIABLES.isdisjoint(os.environ):
+        return False
+    from mltrack.system_metrics import interval_from, wanted
+
+    measured = wanted(asked, os.environ)
+    if measured:
+        interval_from(os.environ)
+    return measured
+
+
+def _measure(run: Run) -> None:
+    from mltrack.system_metrics import measure
+
+    measuring = measure(run)
+    if measuring is not None:
+        run.accompany(measuring)
 
 
 def _given_run() -> str | None:

@@ -27,7 +27,8 @@ class Launching:
         self.started: list[subprocess.Popen[str]] = []
 
     def command(self, *words: str, options: Sequence[str] = ()) -> list[str]:
-        return [sys.executable, "-m", "mltrack", "run", *options, "--", *words]
+        light = ("--no-snapshot", "--no-system-metrics", "--no-watch")
+        return [sys.executable, "-m", "mltrack", "run", *light, *options, "--", *words]
 
     def __call__(self, *words: str, options: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -101,7 +102,7 @@ with mltrack.start_run():
     assert launching.python(program, options=options).returncode == 0
     runs = {run.info.run_name: run for run in Store.open(launching.folder / ".mltrack").runs()}
     first = runs.pop("first")
-    assert first.data.metrics == {"loss": 0.5}
+    assert first.data.metrics["loss"] == 0.5
     assert first.params == {"lr": "0.1"}
     assert first.tags["team"] == "blue"
     assert first.info.experiment_name == "spirals"
@@ -109,6 +110,34 @@ with mltrack.start_run():
     (second,) = runs.values()  # a further run of the program is one of its own, of the same experiment
     assert second.params == {"second": "1"}
     assert second.info.experiment_name == "spirals"
+
+
+MLFLOW_PROGRAM = """
+import mlflow
+mlflow.set_experiment("named by the script")
+with mlflow.start_run(run_name="named by the script", tags={"team": "blue"}):
+    mlflow.log_metric("loss", 0.5)
+    with mlflow.start_run(nested=True):
+        mlflow.log_metric("inner", 1)
+with mlflow.start_run():
+    mlflow.log_metric("second", 1)
+"""
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_what_an_unmodified_mlflow_program_logs_lands_in_the_same_run(launching: Launching, named: bool) -> None:
+    done = launching.python(MLFLOW_PROGRAM, options=["-e", "spirals", *(["-n", "mine"] if named else [])])
+    assert done.returncode == 0, done.stderr
+    runs = {next(iter(run.data.metrics), ""): run for run in Store.open(launching.folder / ".mltrack").runs()}
+    first = runs["loss"]
+    assert first.info.experiment_name == "spirals"
+    assert first.info.status == "FINISHED"
+    assert first.info.run_name == ("mine" if named else "named by the script")
+    assert first.tags["team"] == "blue"
+    assert first.tags["mltrack.exit_code"] == "0"
+    assert runs["inner"].info.parent_run_id == first.run_id
+    assert runs["second"].info.experiment_name == "named by the script"
+    assert len(runs) == 3
 
 
 def test_every_process_of_the_program_logs_into_it(launching: Launching) -> None:

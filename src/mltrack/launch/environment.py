@@ -15,13 +15,18 @@ if TYPE_CHECKING:
 __all__ = ["RUN_ID_VARIABLE", "child_environment"]
 
 RUN_ID_VARIABLE = "MLTRACK_RUN_ID"
+RUN_NAME_VARIABLE = "MLTRACK_RUN_NAME"
 
-_NOT_PASSED_ON = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME")
+_NOT_PASSED_ON = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", RUN_NAME_VARIABLE)
 """They would name another run or experiment than the one the program was launched for."""
 
 
-def child_environment(store: Path, run: RunInfo, given: Mapping[str, str] = os.environ) -> dict[str, str]:
+def child_environment(
+    store: Path, run: RunInfo, given: Mapping[str, str] = os.environ, *, named: bool = False
+) -> dict[str, str]:
     """The environment for a program that was launched for ``run``, in the store in the folder ``store``.
+
+    ``named`` says that the run was given its name at the launch: the program's own name for it does not replace it.
 
     ``import mltrack`` finds the store and the run by mltrack's own variables; ``import mlflow`` finds the store by its
     tracking URI, and the store's plugin gives it that run for the first one it starts. Output is not buffered, so that
@@ -35,5 +40,7 @@ def child_environment(store: Path, run: RunInfo, given: Mapping[str, str] = os.e
         "MLFLOW_TRACKING_URI": f"mltrack://{quote(str(store))}",
         "MLFLOW_EXPERIMENT_ID": run.experiment_id,
     }
+    if named:
+        environment[RUN_NAME_VARIABLE] = run.run_name
     environment.setdefault("PYTHONUNBUFFERED", "1")
     return environment

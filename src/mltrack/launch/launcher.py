@@ -114,14 +114,14 @@ def _begin(what: Launch) -> Run:
     }
     if what.resume is not None:
         tags.pop("mlflow.source.name")
-        run = fluent.start_run(run_id=what.resume, tags=tags, sync=what.sync)
+        run = fluent.start_run(run_id=what.resume, tags=tags, log_system_metrics=False, sync=what.sync)
         for tag in (EXIT_CODE_TAG, SIGNAL_TAG, PREEMPTED_TAG, ERROR_TAG):
             run.delete_tag(tag)
     else:
         with _without_run_id():
             if what.experiment is not None:
                 fluent.set_experiment(what.experiment)
-            run = fluent.start_run(run_name=what.name, tags=tags, sync=what.sync)
+            run = fluent.start_run(run_name=what.name, tags=tags, log_system_metrics=False, sync=what.sync)
     run.log_params({key: what.redactor.value(key, value) for key, value in what.params.items()})
     return run
 
@@ -158,7 +158,7 @@ def _run(what: Launch, run: Run, folder: Path) -> Launched:
     try:
         ending = run_child(
             what.command,
-            env=child_environment(run.store_folder, state.info(), what.env),
+            env=child_environment(run.store_folder, state.info(), what.env, named=what.name is not None),
             log=log,
             cwd=what.cwd,
             quiet=what.quiet,

@@ -8,6 +8,7 @@ from mltrack.mlflow_plugin import leaving
 
 if TYPE_CHECKING:
     from mltrack.mlflow_plugin.artifacts import StoreArtifacts
+    from mltrack.mlflow_plugin.projects import ProjectBackend
     from mltrack.mlflow_plugin.registry import RegistryStore
     from mltrack.mlflow_plugin.tracking import TrackingStore
 
@@ -38,3 +39,10 @@ def artifact_repository(
     from mltrack.mlflow_plugin.artifacts import StoreArtifacts
 
     return StoreArtifacts(artifact_uri, tracking_uri, registry_uri)
+
+
+def project_backend() -> ProjectBackend:
+    """Runs MLflow projects on this machine, recorded in full."""
+    from mltrack.mlflow_plugin.projects import ProjectBackend
+
+    return ProjectBackend()

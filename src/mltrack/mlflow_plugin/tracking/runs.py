@@ -13,6 +13,7 @@ from mlflow.utils.name_utils import _generate_random_name
 from mltrack.entities import ACTIVE, DELETED
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
+from mltrack.mlflow_plugin.launched import launched_run, tags_to_set
 from mltrack.mlflow_plugin.tracking.conversion import (
     RunPlaces,
     as_inputs,
@@ -63,6 +64,9 @@ class Runs(Part):
                 "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with "
                 f"different values (run_name='{run_name}', mlflow.runName='{named}')."
             )
+        launched = launched_run(self._store, texts)
+        if launched is not None:
+            return self._go_on(launched, texts | ({MLFLOW_RUN_NAME: run_name} if run_name else {}))
         name = texts[MLFLOW_RUN_NAME] = run_name or named or _generate_random_name()
         start = {
             "run_name": name,
@@ -74,6 +78,14 @@ class Runs(Part):
             start["user_id"] = user_id
         events = ({"type": "tag", "key": key, "value": value} for key, value in texts.items() if value is not None)
         return self.get_run(self._writers.create(start, *events))
+
+    def _go_on(self, run_id: str, tags: dict[str, Any]) -> Any:
+        """The run that this process was launched for, with what a new one would have been given."""
+        with self._runs.reading(run_id) as run:
+            held = run.tags
+        added = tags_to_set(tags, held, named=MLFLOW_RUN_NAME in tags)
+        self._writers.emit(run_id, *({"type": "tag", "key": key, "value": value} for key, value in added.items()))
+        return self.get_run(run_id)
 
     def get_run(self, run_id: str) -> Any:
         """The run as it is now, with its inputs and outputs."""
