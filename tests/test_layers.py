@@ -20,7 +20,7 @@ ROWS = [
     ["mltrack.store", "mltrack.recorder", "mltrack.live"],
     ["mltrack.query"],
     ["mltrack.reading", "mltrack.export"],
-    ["mltrack.run"],
+    ["mltrack.run", "mltrack.watching", "mltrack.system_metrics"],
     ["mltrack.fluent"],
     ["mltrack.launch"],
     ["mltrack"],

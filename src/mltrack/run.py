@@ -7,10 +7,11 @@ import os
 import sys
 from pathlib import Path
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mltrack.artifacts import Stored, adopt_file, files_below, store_file, store_stream
 from mltrack.errors import MltrackError, NotFoundError, ParamConflictError, RunStateError, UsageError
+from mltrack.fs import relative_name
 from mltrack.recorder import Recorder
 from mltrack.values import check_key, integer
 
@@ -25,10 +26,18 @@ if TYPE_CHECKING:
     from mltrack.journal import PointJournal
     from mltrack.store.layout import Layout, RunFolder
     from mltrack.store.stored_run import StoredRun
+    from mltrack.watching import FolderWatch
 
 __all__ = ["Run"]
 
 END_STATUSES = ("FINISHED", "FAILED", "KILLED")
+
+
+class Companion(Protocol):
+    """Something that records into a run from a thread of its own, until it is stopped."""
+
+    def stop(self) -> None:
+        """Record the last and end; does nothing in a forked child, and nothing when called again."""
 
 
 class Run:
@@ -52,6 +61,7 @@ class Run:
         self._auto_step = 0
         self._owner = os.getpid()
         self._ended = False
+        self._companions: list[Companion] = []
         self.on_end: Callable[[Run], None] | None = None  # told when it ends, however that comes about
 
     def __repr__(self) -> str:
@@ -330,6 +340,41 @@ class Run:
         held = self._recorder.folder.artifacts / artifact_file
         self.log_stream(io.BytesIO(table_bytes(data, artifact_file, held if held.is_file() else None)), artifact_file)
 
+    def watch(
+        self, folder: str | os.PathLike[str], artifact_path: str | None = None, *, existing: bool = True
+    ) -> FolderWatch:
+        """Make the files of a folder artifacts as they settle, from another thread, until the run ends.
+
+        Each content is copied once; a file that changes replaces its artifact. Temporary files and hidden ones are left
+        out, and links that lead out of the folder. The folder need not exist yet.
+
+        Args:
+            folder: the folder, with all below it.
+            artifact_path: the artifact folder the files go to; the folder's own name when not given, "" for none.
+            existing: take what is there already too.
+
+        Returns:
+            The watch; its ``stop()`` takes what is there then, and ends it before the run.
+
+        Raises:
+            UsageError: the folder lies in the store.
+            InvalidPathError, RunStateError: as log_artifact.
+        """
+        from mltrack.watching import FolderWatch, Watched, check_folder
+
+        self._check_open()
+        path = Path(folder).absolute()
+        check_folder(path, self._layout.root)
+        into = path.resolve().name if artifact_path is None else artifact_path
+        watched = Watched(path, relative_name(into) if into else "")
+        watch = FolderWatch(self, [watched], written_since_ns=None if existing else time_ns())
+        self.accompany(watch)
+        return watch
+
+    def accompany(self, companion: Companion) -> None:
+        """Have ``companion`` stopped when the run ends, while it can still record."""
+        self._companions.append(companion)
+
     def register_model(
         self,
         model_name: str,
@@ -390,6 +435,8 @@ class Run:
             raise UsageError(f"{status!r} is no status a run ends with", hint="one of " + ", ".join(END_STATUSES))
         if self._ended:
             return
+        while self._companions:
+            self._companions.pop().stop()
         self._ended = True
         if self.on_end is not None:
             self.on_end(self)
