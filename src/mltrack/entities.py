@@ -48,7 +48,7 @@ DATASET_CONTEXT = "mlflow.data.context"
 class Experiment:
     """An experiment. Times are ms since the epoch.
 
-    ``artifact_location`` is a URI where MLflow keeps the files of its runs; empty: in the store, as mltrack always does.
+    ``artifact_location`` is a URI where MLflow keeps the files of its runs; empty: in the store, as mltrack does.
     """
 
     experiment_id: str
