@@ -164,10 +164,12 @@ def test_what_is_logged_without_waiting_is_all_there_after_a_flush(client: Any) 
         for n in range(300):
             mlflow.log_metric("a", n, step=n, synchronous=False)
         mlflow.log_params({"x": 1, "y": 2}, synchronous=False)
-        mlflow.set_tag("t", "v", synchronous=False).wait()
+        tagging: Any = mlflow.set_tag("t", "v", synchronous=False)
+        tagging.wait()
         mlflow.flush_async_logging()
+        changing: Any = mlflow.log_param("x", 3, synchronous=False)
         with pytest.raises(MlflowException):
-            mlflow.log_param("x", 3, synchronous=False).wait()
+            changing.wait()
     assert len(client.get_metric_history(run.info.run_id, "a")) == 300
     data = client.get_run(run.info.run_id).data
     assert (data.params, data.tags["t"]) == ({"x": "1", "y": "2"}, "v")

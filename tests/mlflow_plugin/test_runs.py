@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_a_run_needs_an_experiment(tracking: Any) -> None:
 
 @pytest.mark.parametrize("run_id", [NO_RUN, "abc"])
 def test_a_run_that_is_not_there_is_not_found(tracking: Any, run_id: str) -> None:
-    calls = [
+    calls: list[Callable[[], Any]] = [
         lambda: tracking.get_run(run_id),
         lambda: tracking.delete_run(run_id),
         lambda: tracking.restore_run(run_id),
@@ -176,7 +177,7 @@ def test_a_deleted_run_takes_nothing_until_it_is_restored(tracking: Any) -> None
     tracking.delete_run(run_id)
     tracking.delete_run(run_id)
     assert tracking.get_run(run_id).info.lifecycle_stage == "deleted"
-    calls = [
+    calls: list[Callable[[], Any]] = [
         lambda: tracking.update_run_info(run_id, RunStatus.FINISHED, 1, None),
         lambda: tracking.log_metric(run_id, metric("a", 2.0)),
         lambda: tracking.log_param(run_id, Param("a", "1")),
@@ -229,14 +230,15 @@ def test_a_param_keeps_its_first_value(tracking: Any) -> None:
 @pytest.mark.parametrize("key", [None, "", "a//b", "/a", "../a", "a%b", "a@b", "x" * 251, "."])
 def test_a_name_that_is_none_is_refused_everywhere(tracking: Any, key: Any) -> None:
     run_id = new_run(tracking)
-    for call in (
+    calls: list[Callable[[], Any]] = [
         lambda: tracking.log_param(run_id, Param(key, "1")),
         lambda: tracking.set_tag(run_id, RunTag(key, "1")),
         lambda: tracking.log_metric(run_id, metric(key, 1.0)),
         lambda: tracking.log_batch(run_id, [metric(key, 1.0)], [], []),
         lambda: tracking.log_batch(run_id, [], [Param(key, "1")], []),
         lambda: tracking.log_batch(run_id, [], [], [RunTag(key, "1")]),
-    ):
+    ]
+    for call in calls:
         with raises("INVALID_PARAMETER_VALUE"):
             call()
     assert set(tracking.get_run(run_id).data.tags) == {"mlflow.runName"}
@@ -310,14 +312,15 @@ def test_a_batch_with_anything_wrong_in_it_logs_nothing(tracking: Any) -> None:
     run_id = new_run(tracking)
     tracking.log_param(run_id, Param("lr", "0.1"))
     good = metric("a", 1.0)
+    bad: Any = Metric  # called with what it is not made for
     for metrics, params, tags in (
-        ([good, Metric("b", "x", 0, 0)], [], []),
-        ([good, Metric("b", None, 0, 0)], [], []),
-        ([good, Metric("b", True, 0, 0)], [], []),
-        ([good, Metric("b", 1.0, -1, 0)], [], []),
-        ([good, Metric("b", 1.0, None, 0)], [], []),
-        ([good, Metric("b", 1.0, 0, None)], [], []),
-        ([good, Metric("b", 1.0, 0, "1")], [], []),
+        ([good, bad("b", "x", 0, 0)], [], []),
+        ([good, bad("b", None, 0, 0)], [], []),
+        ([good, bad("b", True, 0, 0)], [], []),
+        ([good, bad("b", 1.0, -1, 0)], [], []),
+        ([good, bad("b", 1.0, None, 0)], [], []),
+        ([good, bad("b", 1.0, 0, None)], [], []),
+        ([good, bad("b", 1.0, 0, "1")], [], []),
         ([good], [Param("p", "1"), Param("lr", "0.2")], []),
         ([good], [Param("p", "1"), Param("p", "2")], []),
         ([good], [Param("p", "1"), Param("p", "1")], []),
@@ -395,11 +398,12 @@ def test_datasets_are_inputs_of_a_run(tracking: Any) -> None:
 
 def test_a_dataset_that_is_none_is_refused(tracking: Any) -> None:
     run_id = new_run(tracking)
+    nothing: Any = None
     for bad in (
-        DatasetInput(None, []),
+        DatasetInput(nothing, []),
         dataset("x" * 501),
         dataset("x", "d" * 37),
-        DatasetInput(Dataset("x", "d", None, "s"), []),
+        DatasetInput(Dataset("x", "d", nothing, "s"), []),
         dataset("x", **{"k" * 256: "v"}),
         dataset("x", k="v" * 501),
     ):

@@ -80,7 +80,8 @@ class RunEntries(Part):
         """
         done: Future[None] = Future()
         try:
-            done.set_result(self.log_batch(run_id, metrics, params, tags))
+            self.log_batch(run_id, metrics, params, tags)
+            done.set_result(None)
         except MlflowException as error:
             done.set_exception(error)
         return RunOperations([done])

@@ -228,8 +228,7 @@ def _matches(experiment: Any, clause: dict[str, Any]) -> bool:
     key, comparator = clause["key"], clause["comparator"]
     if clause["type"] == "tag":
         if comparator in _NULL:
-            present: bool = key in experiment.tags
-            return present == (comparator == "IS NOT NULL")
+            return bool((key in experiment.tags) == (comparator == "IS NOT NULL"))
         if key not in experiment.tags:
             return False
         held = experiment.tags[key]

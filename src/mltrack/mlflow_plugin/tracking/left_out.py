@@ -27,11 +27,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
         "upsert_dataset_records",
     ),
     "registered scorers": ("delete_scorer", "get_scorer", "list_scorer_versions", "register_scorer"),
-    "online scoring": (
-        "find_completed_sessions",
-        "get_online_trace_details",
-        "upsert_online_scoring_config",
-    ),
+    "online scoring": ("get_online_trace_details", "upsert_online_scoring_config"),
     "issues": ("create_issue", "get_issue", "update_issue"),
     "label schemas": (
         "create_label_schema",
@@ -106,7 +102,6 @@ REFUSED: dict[str, tuple[str, ...]] = {
         "update_mcp_server_version",
     ),
     "archiving of traces": ("archive_traces",),
-    "taking traces off a run": ("unlink_traces_from_run",),
 }
 """By feature, what raises ``NOT_IMPLEMENTED``."""
 

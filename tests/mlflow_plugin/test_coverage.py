@@ -1,0 +1,118 @@
+"""Nothing of MLflow's interface is left out in silence: its abstract methods are not enforced, and return None."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.abstract_store import AbstractStore
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+from mltrack.mlflow_plugin.tracking import TrackingStore
+from mltrack.mlflow_plugin.tracking.left_out import LISTED_EMPTY, REFUSED
+
+PAGE = Path(__file__).parents[2] / "docs" / "mlflow-compatibility.md"
+REFUSED_METHODS = sorted(name for names in REFUSED.values() for name in names)
+
+# what MLflow's own class does well for any store, on top of the rest
+INHERITED = {
+    "delete_traces",
+    "end_async_logging",
+    "filter_active_experiment_ids",
+    "flush_async_logging",
+    "list_scorers_across_experiments",
+    "log_metric_async",
+    "log_param_async",
+    "log_spans_async",
+    "resolve_trace_archival_config",
+    "search_runs",
+    "set_model_versions_tags",
+    "set_tag_async",
+    "shut_down_async_logging",
+}
+
+# of the SQL store, beyond the interface: what MLflow's server, client or command line calls where a store has it
+CALLED = {
+    "_get_deleted_logged_models",
+    "_get_deleted_runs",
+    "_hard_delete_experiment",
+    "_hard_delete_logged_model",
+    "_hard_delete_run",
+    "_search_datasets",
+    "delete_tag",
+    "deprecated_end_trace_v2",
+    "deprecated_start_trace_v2",
+    "get_max_step_for_metric",
+    "get_metric_history_bulk",
+    "log_logged_model_params",
+}
+
+
+def methods_of_the_interface() -> Iterator[str]:
+    for kind in AbstractStore.__mro__:
+        if kind.__module__.startswith("mlflow."):
+            yield from (
+                name
+                for name, member in vars(kind).items()
+                if inspect.isfunction(member) and not name.startswith("_") and not name.startswith("supports_")
+            )
+
+
+def where(name: str) -> type[Any]:
+    return next(kind for kind in TrackingStore.__mro__ if name in vars(kind))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> TrackingStore:
+    return TrackingStore(f"mltrack://{tmp_path}/.mltrack")
+
+
+@pytest.mark.parametrize("name", sorted({*methods_of_the_interface(), *CALLED}))
+def test_a_method_of_the_interface_is_ours_or_said_to_be_left_out(name: str) -> None:
+    if name in INHERITED:
+        assert not where(name).__module__.startswith("mltrack.")
+    else:
+        assert where(name).__module__.startswith("mltrack."), f"{name} is MLflow's empty one"
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(methods_of_the_interface()) - INHERITED - {*LISTED_EMPTY, *REFUSED_METHODS})
+)
+def test_a_method_of_ours_takes_the_arguments_that_the_sql_store_takes(name: str) -> None:
+    theirs = inspect.signature(getattr(SqlAlchemyStore, name)).parameters
+    ours = inspect.signature(getattr(TrackingStore, name)).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in ours.values()):
+        return
+    assert [parameter for parameter in ours if parameter in theirs] == list(theirs)
+
+
+@pytest.mark.parametrize("name", REFUSED_METHODS)
+def test_what_is_left_out_says_so(store: TrackingStore, name: str) -> None:
+    with pytest.raises(MlflowException, match=rf"{name}: .*docs/mlflow-compatibility\.md") as caught:
+        getattr(store, name)("any", arguments="at all")
+    assert caught.value.error_code == "NOT_IMPLEMENTED"
+
+
+@pytest.mark.parametrize("name", LISTED_EMPTY)
+def test_what_there_is_none_of_is_an_empty_list(store: TrackingStore, name: str) -> None:
+    found = getattr(store, name)("any", max_results=3)
+    assert found == []
+    assert found.token is None
+
+
+def test_the_page_lists_what_is_left_out_and_nothing_else() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    left_out = text[text.index("## Left out") :]
+    table, _, rest = left_out.partition("These give an empty list")
+    rows = dict(re.findall(r"^\| ([^|`]+) \| (`.*`) \|$", table, re.MULTILINE))
+    assert {feature: tuple(re.findall(r"`(\w+)`", names)) for feature, names in rows.items()} == REFUSED
+    assert tuple(re.findall(r"`(\w+)`", rest)) == LISTED_EMPTY
+
+
+def test_scorers_across_experiments_are_none(store: TrackingStore) -> None:
+    assert store.list_scorers_across_experiments(["0", "1"]) == []
