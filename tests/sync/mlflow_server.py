@@ -29,9 +29,21 @@ def free_port() -> int:
 class MlflowServer:
     """Started in a process group of its own, ended by its id; it does not outlive the tests."""
 
-    def __init__(self, folder: Path, artifacts: str | None = None, environ: Mapping[str, str] | None = None) -> None:
-        """``artifacts`` is where it keeps files, its own folder by default; ``environ`` is added to ours."""
+    def __init__(
+        self,
+        folder: Path,
+        artifacts: str | None = None,
+        environ: Mapping[str, str] | None = None,
+        store: str | None = None,
+        workers: int = 1,
+    ) -> None:
+        """``artifacts`` is where it keeps files, ``store`` the URI of its store: by default in its own folder.
+
+        ``environ`` is added to ours.
+        """
         self.folder = folder
+        self._store = store or f"sqlite:///{folder}/mlflow.db"
+        self._workers = str(workers)
         self._artifacts = artifacts or f"{folder}/artifacts"
         self._environ = dict(environ or {})
         self.port = free_port()
@@ -41,7 +53,7 @@ class MlflowServer:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"]
+        command += ["--workers", self._workers, "--backend-store-uri", self._store]
         command += ["--artifacts-destination", self._artifacts]
         environ = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
         environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # several processes that have nothing to do here

@@ -101,14 +101,13 @@ class ModelFolder:
 class TraceFolder:
     """The folder of one experiment's traces and the names inside it."""
 
-    __slots__ = ("artifacts", "experiment_id", "facts", "path", "spans")
+    __slots__ = ("experiment_id", "facts", "path", "spans")
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.experiment_id = path.name
         self.facts = path / "facts"
         self.spans = path / "spans"
-        self.artifacts = path / "artifacts"
 
     def make(self, fs: FileSystem) -> None:
         """Make the folders that writers need."""

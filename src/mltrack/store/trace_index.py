@@ -10,6 +10,7 @@ import contextlib
 import os
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mltrack.errors import CorruptionError
@@ -19,7 +20,6 @@ from mltrack.store.trace_fold import Trace, TraceFact, fold_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
     from typing import Any
 
     from mltrack.store.layout import Layout
@@ -139,7 +139,7 @@ class TraceIndex:
         for path, experiment_id, writer in there:
             file = self._files.get(writer)
             if file is None:
-                file = self._files[writer] = _File(path, experiment_id, writer)
+                file = self._files[writer] = _File(Path(path), experiment_id, writer)
             if not file.closed:
                 with contextlib.suppress(FileNotFoundError):
                     size = os.stat(path).st_size
@@ -212,16 +212,16 @@ def _as_fact(file: _File, line: Mapping[str, Any]) -> TraceFact | None:
     return TraceFact(time, file.writer, seq, file.experiment_id, line)
 
 
-def _facts_files(root: Path) -> Iterator[tuple[Path, str, str]]:
+def _facts_files(root: Path) -> Iterator[tuple[str, str, str]]:
     """Each facts file with its experiment and writer."""
-    for experiment_id in _names(root):
-        folder = root / experiment_id / "facts"
+    for experiment_id in _names(os.fspath(root)):
+        folder = f"{root}/{experiment_id}/facts"
         for name in _names(folder):
             if name.endswith(JSONL) and not name.startswith("."):
-                yield folder / name, experiment_id, name.removesuffix(JSONL)
+                yield f"{folder}/{name}", experiment_id, name.removesuffix(JSONL)
 
 
-def _names(folder: Path) -> list[str]:
+def _names(folder: str) -> list[str]:
     try:
         return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):

@@ -22,6 +22,7 @@ from mltrack.store.trace_writer import TraceWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from mltrack.store.layout import Layout
 
@@ -190,12 +191,10 @@ class SpanReader:
         return found
 
     def _line(self, place: SpanPlace) -> list[Any]:
-        folder = self._layout.trace_folder(place.experiment_id)
-        path = folder.spans / f"{place.writer}.jsonl"
         try:
             fd = self._files.get(place[:2])
             if fd is None:
-                fd = self._files[place[:2]] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                fd = self._files[place[:2]] = os.open(self._path(place), os.O_RDONLY | os.O_CLOEXEC)
             spans = decode_line(os.pread(fd, place.size, place.offset).removesuffix(b"\n"))["spans"]
             if isinstance(spans, list):
                 return spans
@@ -204,10 +203,13 @@ class SpanReader:
             what = "the file is missing"
         except (BadLine, KeyError) as error:
             what = f"no spans at byte {place.offset}: {error}"
-        self.damage.append(
-            CorruptionError(f"{path}: {what}", path=str(path), offset=place.offset, hint="restore the file from a copy")
-        )
+        path = str(self._path(place))
+        hint = "restore the file from a copy"
+        self.damage.append(CorruptionError(f"{path}: {what}", path=path, offset=place.offset, hint=hint))
         return []
+
+    def _path(self, place: SpanPlace) -> Path:
+        return self._layout.trace_folder(place.experiment_id).spans / f"{place.writer}.jsonl"
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from mlflow.tracing.constant import MAX_CHARS_IN_TRACE_INFO_METADATA, TraceMetad
 from mlflow.tracing.utils import generate_assessment_id
 from mlflow.utils.mlflow_tags import MLFLOW_ARTIFACT_LOCATION
 from mlflow.utils.time import get_current_time_millis
+from mlflow.utils.uri import append_to_uri_path
 from mlflow.utils.validation import _validate_length_limit
 
 from mltrack.errors import UsageError
@@ -32,10 +33,11 @@ from mltrack.store.traces import Assessment
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mltrack.store.layout import Layout
+    from mltrack.reading import Store
     from mltrack.store.traces import Trace
 
 __all__ = [
+    "TracePlaces",
     "assessment_fields",
     "assessment_of",
     "cost_of",
@@ -51,17 +53,30 @@ _BIGINT_MAX = 2**63 - 1
 _PROMOTED = (TraceMetadataKey.TRACE_SESSION, TraceMetadataKey.TOKEN_USAGE, TraceMetadataKey.COST)
 
 
-def to_info(trace: Trace, layout: Layout) -> Any:
-    """MLflow's info of a trace; where its attachments lie is told by the store's present place."""
-    folder = layout.trace_folder(trace.experiment_id)
-    place = artifact_uri(folder.artifacts / trace.trace_id)
+class TracePlaces:
+    """Where the files of traces lie (attachments, and contents of old clients), by the store's place just now."""
+
+    def __init__(self, store: Store) -> None:
+        self._root = store.layout.root.absolute()
+        self._experiments = store.workspace.experiments()
+
+    def of(self, trace: Trace) -> str:
+        """The artifact URI of a trace."""
+        experiment = self._experiments.get(trace.experiment_id)
+        if experiment is not None and experiment.artifact_location:
+            return str(append_to_uri_path(experiment.artifact_location, "traces", trace.trace_id, "artifacts"))
+        return artifact_uri(self._root / "artifacts" / trace.experiment_id / "traces" / trace.trace_id / "artifacts")
+
+
+def to_info(trace: Trace, places: TracePlaces) -> Any:
+    """MLflow's info of a trace."""
     return TraceInfo(
         trace_id=trace.trace_id,
         trace_location=TraceLocation.from_experiment_id(trace.experiment_id),
         request_time=trace.request_time,
         execution_duration=trace.duration,
         state=TraceState(trace.state),
-        tags={**trace.tags, MLFLOW_ARTIFACT_LOCATION: place},
+        tags={**trace.tags, MLFLOW_ARTIFACT_LOCATION: places.of(trace)},
         trace_metadata=trace.full_metadata,
         client_request_id=trace.client_request_id,
         request_preview=trace.request_preview,

@@ -22,7 +22,7 @@ from mltrack.errors import UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tracking.paging import check_max_results
 from mltrack.mlflow_plugin.tracking.part import Part
-from mltrack.mlflow_plugin.tracking.trace_entities import to_info
+from mltrack.mlflow_plugin.tracking.trace_entities import TracePlaces, to_info
 from mltrack.mlflow_plugin.tracking.trace_filter import TraceFilter, attribute
 from mltrack.store.traces import Trace
 
@@ -56,7 +56,8 @@ class TraceSearch(Part):
         offset = SearchTraceUtils.parse_start_offset_from_page_token(page_token)
         page = _in_order(found, keys)[offset : offset + max_results]
         token = SearchTraceUtils.create_page_token(offset + max_results) if len(page) == max_results else None
-        return [to_info(trace, self._store.layout) for trace in page], token
+        places = TracePlaces(self._store)
+        return [to_info(trace, places) for trace in page], token
 
     def _selected(self, experiment_ids: Sequence[str] | None, filter_string: str | None) -> list[Trace]:
         wanted = TraceFilter(filter_string)

@@ -27,7 +27,13 @@ from mltrack.entities import ACTIVE, Experiment
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tracking.part import Part
-from mltrack.mlflow_plugin.tracking.trace_entities import assessment_fields, assessment_of, info_fields, to_info
+from mltrack.mlflow_plugin.tracking.trace_entities import (
+    TracePlaces,
+    assessment_fields,
+    assessment_of,
+    info_fields,
+    to_info,
+)
 from mltrack.mlflow_plugin.tracking.trace_spans import as_texts, check_name, described
 from mltrack.store.traces import SpanReader, Trace
 
@@ -130,7 +136,7 @@ class Traces(Part):
 
     def get_trace_info(self, trace_id: str) -> Any:
         """A trace without its spans."""
-        return to_info(self._trace(trace_id), self._store.layout)
+        return to_info(self._trace(trace_id), TracePlaces(self._store))
 
     def _trace(self, trace_id: str) -> Trace:
         found = self._store.traces.find(trace_id)
@@ -168,7 +174,8 @@ class Traces(Part):
         self, trace_ids: Sequence[str], location: str | None = None, experiment_ids: Sequence[str] | None = None
     ) -> list[Any]:
         """Those of the traces that are there, without spans, in the order asked for."""
-        return [to_info(trace, self._store.layout) for trace in self._some(trace_ids, experiment_ids)]
+        places = TracePlaces(self._store)
+        return [to_info(trace, places) for trace in self._some(trace_ids, experiment_ids)]
 
     def _some(self, trace_ids: Sequence[str], experiment_ids: Sequence[str] | None) -> list[Trace]:
         if not trace_ids:
@@ -192,7 +199,7 @@ class Traces(Part):
             _log.warning("%s", damage)
         reader.damage.clear()
         spans: list[Span] = [LazySpan.from_stored_content(text) for text in texts]
-        return MlflowTrace(info=to_info(trace, self._store.layout), data=TraceData(spans=spans))
+        return MlflowTrace(info=to_info(trace, TracePlaces(self._store)), data=TraceData(spans=spans))
 
     # --- changing ---
 
