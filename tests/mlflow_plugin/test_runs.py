@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,11 @@ from mlflow.entities import (
 )
 from mlflow.models import Model
 
+import mltrack
 from mlflow_plugin.codes import raises
+from mltrack.mlflow_plugin import writers
+from mltrack.mlflow_plugin.tracking import TrackingStore
+from mltrack.mlflow_plugin.writers import Writers
 
 NO_RUN = "0" * 32
 
@@ -455,9 +460,6 @@ def test_the_same_output_twice_is_once(tracking: Any, kind: str) -> None:
 
 
 def test_a_store_that_is_moved_goes_on(tmp_path: Path) -> None:
-    from mltrack.mlflow_plugin import writers
-    from mltrack.mlflow_plugin.tracking import TrackingStore
-
     store = TrackingStore(f"mltrack://{tmp_path}/one/.mltrack")
     run_id = new_run(store)
     store.log_metric(run_id, metric("a", 1.0))
@@ -473,11 +475,20 @@ def test_a_store_that_is_moved_goes_on(tmp_path: Path) -> None:
     writers.of(moved._store).close_all()
 
 
-def test_what_native_code_records_shows_in_mlflow_and_the_other_way(tmp_path: Path) -> None:
-    import mltrack
-    from mltrack.mlflow_plugin import writers
-    from mltrack.mlflow_plugin.tracking import TrackingStore
+def test_a_deleted_run_is_removed_once_other_processes_have_let_go_of_it(tmp_path: Path) -> None:
+    store = TrackingStore(f"mltrack://{tmp_path}/.mltrack")
+    other = Writers(store._store.layout)  # as in a worker of a server
+    start = {"run_name": "one", "experiment_id": "0", "experiment_name": "Default", "start_time": 1}
+    run_id = other.create(start)
+    store.delete_run(run_id)
+    removing = threading.Thread(target=store._hard_delete_run, args=(run_id,))
+    removing.start()
+    other.pulse()
+    removing.join()
+    assert not (tmp_path / ".mltrack" / "runs" / run_id).exists()
 
+
+def test_what_native_code_records_shows_in_mlflow_and_the_other_way(tmp_path: Path) -> None:
     store = TrackingStore(f"mltrack://{tmp_path}/.mltrack")
     mltrack.set_store(tmp_path / ".mltrack")
     with mltrack.start_run() as run:

@@ -126,6 +126,7 @@ class Writers:
         state = RunState(folder)
         state.update()
         self._keep(folder.run_id, OpenRun(recorder, state))
+        self._make_room()
         return folder.run_id
 
     def active(self, run_id: str) -> OpenRun:
@@ -260,7 +261,8 @@ class Writers:
             recorder.start([])
             held = OpenRun(recorder, state)
             self._keep(run_id, held)
-            return held
+        self._make_room()
+        return held
 
     def _keep(self, run_id: str, held: OpenRun) -> None:
         held.used = self._monotonic()
@@ -269,9 +271,14 @@ class Writers:
             if not self._watched:
                 self._watched = True
                 FLUSHER.add(self)
-            oldest = sorted(self._runs.items(), key=lambda item: item[1].used)[: len(self._runs) - self._runs_max]
-        for other_id, other in oldest if len(self._runs) > self._runs_max else []:
-            self._drop(other_id, other)
+
+    def _make_room(self) -> None:
+        """Let go of what was not used for longest. Not under the lock: who has a run's may be waiting for it."""
+        with self._lock:
+            by_use = sorted(self._runs.items(), key=lambda item: item[1].used)
+            oldest = by_use[: max(0, len(by_use) - self._runs_max)]
+        for run_id, held in oldest:
+            self._drop(run_id, held)
 
     def _forget(self, run_id: str, held: OpenRun) -> None:
         with self._lock:
@@ -347,18 +354,17 @@ def _not_active(run_id: str, stage: str) -> RunStateError:
 
 # --- one pool a store and process ---
 
-_POOLS: dict[str, Writers] = {}
+_POOLS: dict[tuple[str, str], Writers] = {}  # by path and store id: another store may come to lie at a path
 _POOLS_LOCK = threading.Lock()
 
 
 def of(store: Store) -> Writers:
     """This process's writers for a store: the same ones for each object that stands for it."""
-    path = os.path.realpath(store.path)
+    place = (os.path.realpath(store.path), store.store_id)
     with _POOLS_LOCK:
-        found = _POOLS.get(path)
-        if found is None or found._layout.store_id != store.store_id:
-            found = _POOLS[path] = Writers(store.layout)
-        return found
+        if place not in _POOLS:
+            _POOLS[place] = Writers(store.layout)
+        return _POOLS[place]
 
 
 def close_all() -> None:

@@ -24,7 +24,7 @@ from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tracking.conversion import to_experiment
 from mltrack.mlflow_plugin.tracking.paging import check_max_results, page_of
 from mltrack.mlflow_plugin.tracking.part import Part
-from mltrack.store.edit import purge_run, set_stage
+from mltrack.store.edit import set_stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,7 +137,7 @@ class Experiments(Part):
         experiment = self._experiment(experiment_id, ViewType.DELETED_ONLY)
         for run_id in self._run_ids(experiment.experiment_id, "ALL"):
             self._writers.close(run_id)
-            purge_run(self._store.layout, run_id)
+            self._purge(run_id)
         for model in self._store.logged_models.models():
             if model.experiment_id == experiment.experiment_id:
                 self._store.logged_models.purge(model.model_id)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
-from mltrack.errors import MltrackError
+from mltrack.errors import MltrackError, RunStateError
 from mltrack.mlflow_plugin import writers
 from mltrack.mlflow_plugin.errors import as_mlflow
 from mltrack.mlflow_plugin.tracking.run_cache import RunCache
 from mltrack.mlflow_plugin.uris import open_store
+from mltrack.store.edit import purge_run
 
 if TYPE_CHECKING:
     from mltrack.mlflow_plugin.writers import Writers
     from mltrack.reading import Store
 
 __all__ = ["Part"]
+
+LET_GO_S = 20.0
+"""How long to wait for processes that had a deleted run open: they look about every 15 seconds."""
 
 
 class Part:
@@ -31,6 +36,25 @@ class Part:
             raise as_mlflow(error) from error
         self._writers = writers.of(self._store)
         self._runs = RunCache(self._store.layout)
+
+    def _purge(self, run_id: str) -> None:
+        """Remove a run's folder for good; of a deleted run, once other processes have let go of it, within seconds.
+
+        Raises:
+            NotFoundError: there is no such run.
+            RunStateError: a process still records into it.
+            StoreError: it can't be removed.
+        """
+        until = time.monotonic() + LET_GO_S
+        while True:
+            try:
+                purge_run(self._store.layout, run_id)
+            except RunStateError:
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(LET_GO_S / 100)
+            else:
+                return
 
     def _log_model_metrics(self, run_id: str, experiment_id: str, metrics: list[Any]) -> None:
         """Log those metrics that name a logged model to it, too; the part for logged models does it."""

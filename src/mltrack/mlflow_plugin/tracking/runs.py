@@ -26,7 +26,7 @@ from mltrack.mlflow_plugin.tracking.experiments import decimal_id
 from mltrack.mlflow_plugin.tracking.paging import check_max_results
 from mltrack.mlflow_plugin.tracking.part import Part
 from mltrack.mlflow_plugin.writers import status_event
-from mltrack.store.edit import purge_run, set_stage
+from mltrack.store.edit import set_stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,7 +137,7 @@ class Runs(Part):
         """Remove a run for good, with its files."""
         with self._runs.reading(run_id):
             self._writers.close(run_id)
-        purge_run(self._store.layout, run_id)
+        self._purge(run_id)
 
     def _get_deleted_runs(self, older_than: int = 0) -> list[str]:
         """The ids of the runs that were deleted at least ``older_than`` ms ago."""
