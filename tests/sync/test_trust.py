@@ -80,7 +80,7 @@ def test_a_ledger_cut_anywhere_leads_to_no_second_of_anything(
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_ledger_cut_at_every_byte_leads_to_no_second_of_anything(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
