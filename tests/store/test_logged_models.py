@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import time
 from itertools import count
 from pathlib import Path
 
@@ -372,3 +373,28 @@ def test_what_is_left_beside_models_is_noted_once_it_is_old(layout: Layout, chec
     later = Path(artifacts).stat().st_mtime + 3600
     found = sorted((f.severity, Path(f.path).name) for f in check_store(layout.root, now=lambda: later).findings)
     assert found == [("note", name) for name in sorted([f".{checked}.1.tmp", ".half.tmp", UNKNOWN, "strange"])]
+
+
+class CountingDisk(FileSystem):
+    """Tells how often it was asked to write to the disk."""
+
+    def __init__(self) -> None:
+        self.syncs = 0
+
+    def sync(self, fd: int) -> None:
+        self.syncs += 1
+        super().sync(fd)
+
+
+def test_logging_a_metric_waits_for_no_disk_which_has_it_soon_after(layout: Layout) -> None:
+    disk = CountingDisk()
+    held = models(layout, disk)
+    model_id = held.create("0", "spiral").model_id
+    before = disk.syncs
+    for step in range(20):
+        held.log_metrics(model_id, [metric("loss", 0.5, step)])
+    during = disk.syncs - before
+    assert during < 20
+    while disk.syncs == before + during:
+        time.sleep(0.05)
+    assert len(held.get(model_id).metrics) == 20

@@ -212,6 +212,8 @@ class LoggedModels:
     def log_metrics(self, model_id: str, metrics: Iterable[ModelMetric]) -> None:
         """Add metrics, all or none of them. One that is there already with the same value is passed over.
 
+        On return they survive ``kill -9``; power loss costs at most the last second, as with a run's points.
+
         Raises:
             NotFoundError: there is no such model.
             InvalidMetricError: a name, value, step or time is none.
@@ -230,7 +232,7 @@ class LoggedModels:
                         f"model {model_id} has {metric.key!r} of run {metric.run_id} at step {metric.step} already",
                         hint="log another value with another step or time",
                     )
-            stored.append([metric_line(metric) for metric in new.values()])
+            stored.append([metric_line(metric) for metric in new.values()], soon=True)
 
     def add_artifacts(self, model_id: str, artifacts: Iterable[tuple[str, int, str]]) -> None:
         """Note files that are whole under the model's artifact folder, as (path, size in bytes, SHA-256 in hex).

@@ -68,11 +68,11 @@ class ModelState:
             )
         return self._whole
 
-    def append(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Add lines; the model's lock is held by the caller."""
+    def append(self, lines: Iterable[Mapping[str, Any]], *, soon: bool = False) -> None:
+        """Add lines, as ``SharedLog.append``; the model's lock is held by the caller."""
         numbered = [{"seq": self.next_seq + at, **line} for at, line in enumerate(lines)]
         if numbered:
-            self.log.append(*numbered)
+            self.log.append(*numbered, soon=soon)
 
     def _apply(self, line: dict[str, Any]) -> None:
         time, seq = int(line["time"]), int(line["seq"])

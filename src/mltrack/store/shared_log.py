@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import CorruptionError, StoreError
+from mltrack.flusher import FLUSHER
 from mltrack.fs import LOCAL, FileSystem, file_lock
 from mltrack.jsonlog import JsonLog, read_log
 
@@ -106,8 +108,10 @@ class SharedLog:
                 hint="check the store's permissions and the space on its disk",
             ) from error
 
-    def append(self, *lines: dict[str, Any]) -> None:
-        """Add lines, each with its time; on return they survive power loss. The lock is held by the caller.
+    def append(self, *lines: dict[str, Any], soon: bool = False) -> None:
+        """Add lines, each with its time; on return they survive ``kill -9``. The lock is held by the caller.
+
+        They survive power loss too; where ``soon`` will do, half a second later, and the caller does not wait for it.
 
         Raises:
             OSError: they could not be added.
@@ -115,6 +119,44 @@ class SharedLog:
         log = JsonLog(self.path, fs=self._fs)
         try:
             log.append([{"time": self._clock(), **line} for line in lines])
-            log.sync()
+            if soon:
+                _UNSYNCED.add(self.path, self._fs)
+            else:
+                log.sync()
         finally:
             log.close()
+
+
+class _Unsynced:
+    """Logs whose last lines are not on the disk yet; the flusher has them written."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._paths: dict[Path, FileSystem] = {}
+
+    def add(self, path: Path, fs: FileSystem) -> None:
+        """Have it written soon."""
+        with self._lock:
+            if not self._paths:
+                FLUSHER.add(self)
+            self._paths[path] = fs
+
+    def sync(self) -> None:
+        """Write them all; one that is gone, or that the disk refuses, is left to itself."""
+        with self._lock:
+            todo, self._paths = self._paths, {}
+            FLUSHER.remove(self)
+        for path, fs in todo.items():
+            with contextlib.suppress(OSError):
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    fs.sync(fd)
+                finally:
+                    os.close(fd)
+
+    def pulse(self) -> None:
+        """Nobody waits for a sign of life from a log."""
+
+
+_UNSYNCED = _Unsynced()
+os.register_at_fork(after_in_child=_UNSYNCED.__init__)  # the parent writes what it added
