@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -141,7 +142,7 @@ def test_opentelemetry_spans_are_taken_and_shown_by_a_server(server: MlflowServe
         assert refused.status_code == 404
         shown = http.get("/ajax-api/2.0/mlflow/get-trace-artifact", params={"request_id": trace_id_of(1)})
         assert [span["name"] for span in shown.raise_for_status().json()["spans"]] == ["otel 1"]
-        asked = {"experiment_ids": ["0"], "view_type": "TRACES", "metric_name": "trace_count"}
+        asked: dict[str, Any] = {"experiment_ids": ["0"], "view_type": "TRACES", "metric_name": "trace_count"}
         asked |= {"aggregations": [{"aggregation_type": "COUNT"}], "dimensions": ["trace_status"]}
         counted = http.post("/api/3.0/mlflow/traces/metrics", json=asked).raise_for_status().json()
     assert [(one["dimensions"], one["values"]) for one in counted["data_points"]] == [
