@@ -30,7 +30,7 @@ AZURE_SCHEME = "azureml"
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One file of a run on its way: to a remote run whose artifacts are at ``uri``."""
+    """One file of a run on its way: to a remote run whose artifacts are at ``uri``. Or of a logged model."""
 
     run_id: str
     remote_id: str
@@ -38,6 +38,7 @@ class Outgoing:
     artifact: Artifact
     path: Path
     meter: FileMeter
+    of_model: bool = False
 
 
 def send_artifact(client: MlflowClient, multipart: Multipart, file: Outgoing) -> None:
@@ -74,8 +75,12 @@ def send_artifact(client: MlflowClient, multipart: Multipart, file: Outgoing) ->
 
 def _is_there(client: MlflowClient, file: Outgoing) -> bool:
     """Whether the remote has the file with its content; what has another size is not read."""
-    sizes = artifact_sizes(client, file.remote_id, [file.artifact])
     there = (file.artifact.size, file.artifact.sha256)
+    if file.of_model:  # they are listed in another way; the file is large, so this is rare
+        with contextlib.suppress(RemoteRefusedError):
+            return artifact_digest(client, file.uri, file.artifact) == there
+        return False
+    sizes = artifact_sizes(client, file.remote_id, [file.artifact])
     return sizes.get(file.artifact.path) == there[0] and artifact_digest(client, file.uri, file.artifact) == there
 
 

@@ -1,4 +1,4 @@
-"""What not every server has: datasets, logged models, traces. Each is asked for once in a pass; without it they wait."""
+"""What not every server has: datasets, logged models, traces. Each is asked for once in a pass; else they wait."""
 
 from __future__ import annotations
 

@@ -10,6 +10,8 @@ from mltrack.entities import DELETED
 from mltrack.errors import NotFoundError
 from mltrack_sync.client import RUN_ID_TAG
 from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.logged_identity import LoggedIdentities
+from mltrack_sync.references import texts_there
 
 if TYPE_CHECKING:
     from mltrack.store.stored_run import StoredRun
@@ -23,13 +25,17 @@ ALREADY_THERE = "RESOURCE_ALREADY_EXISTS"
 
 
 class Identities:
-    """Gives runs and experiments their remote ids, each asked for once however many workers need it."""
+    """Gives runs and experiments their remote ids, each asked for once however many workers need it.
+
+    ``logged`` does so for logged models.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._experiments = session.store.workspace.experiments()
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self.logged = LoggedIdentities(session, self)
         self._made: dict[str, dict[str, str]] = {}  # runs made in this pass, with these tags
 
     def _lock_of(self, what: str) -> threading.Lock:
@@ -44,18 +50,30 @@ class Identities:
         Raises:
             RemoteRefusedError: it is deleted there, or can't be made.
         """
-        info = run.info
-        local = self._experiments.get(info.experiment_id)
-        name = local.name if local is not None else info.experiment_name
+        return self.experiment_by_id(run.info.experiment_id, run.info.experiment_name)
+
+    def experiment_by_id(self, experiment_id: str, name: str = "") -> str:
+        """The same for an experiment; ``name`` is taken where the store does not know it.
+
+        Raises:
+            RemoteRefusedError: as experiment; nobody knows its name.
+        """
+        if experiment_id not in self._experiments:  # made since the pass began, perhaps
+            self._experiments = self._session.store.workspace.experiments()
+        local = self._experiments.get(experiment_id)
+        name = local.name if local is not None else name
+        if not name:
+            words = f"its experiment {experiment_id} is gone"
+            raise RemoteRefusedError(words, status=404, code="RESOURCE_DOES_NOT_EXIST", words=words)
         tags = dict(local.tags) if local is not None else {}
-        with self._lock_of(f"experiment {info.experiment_id}"):
-            known = self._session.ledger.state.experiments.get(info.experiment_id)
+        with self._lock_of(f"experiment {experiment_id}"):
+            known = self._session.ledger.state.experiments.get(experiment_id)
             remote_id, there = known or self._session.policy.settle(lambda again: self._find_or_make(name, tags))
             changed = {key: value for key, value in tags.items() if there.get(key) != value}
             for key, value in changed.items():
                 self._session.client.set_experiment_tag(remote_id, key, value)
             if known is None or changed:
-                self._session.ledger.experiment(info.experiment_id, remote_id, tags)
+                self._session.ledger.experiment(experiment_id, remote_id, tags)
             return remote_id
 
     def _find_or_make(self, name: str, tags: dict[str, str]) -> tuple[str, dict[str, str]]:
@@ -136,26 +154,31 @@ class Identities:
 
     def tags(self, run: StoredRun, waiting: tuple[str, ...] = ()) -> dict[str, str]:
         """The run's tags as they are to stand there: with the remote id of its parent, and our own."""
-        tags = {**run.tags, RUN_ID_TAG: run.run_id}
+        tags = {**texts_there(self._session.ledger.state, run.tags), RUN_ID_TAG: run.run_id}
         parent = tags.get(PARENT_TAG)
         if parent is not None:
-            tags[PARENT_TAG] = self._remote_parent(parent, (*waiting, run.run_id))
+            tags[PARENT_TAG] = self.remote_run(parent, (*waiting, run.run_id))
         return tags
 
-    def _remote_parent(self, parent_id: str, waiting: tuple[str, ...]) -> str:
-        entry = self._session.ledger.state.runs.get(parent_id)
+    def remote_run(self, run_id: str, waiting: tuple[str, ...] = ()) -> str:
+        """The id over there of a run that another thing names: made if need be; kept where this store has no such run.
+
+        Raises:
+            RemoteRefusedError: the remote takes no such run.
+        """
+        entry = self._session.ledger.state.runs.get(run_id)
         if entry is not None and entry.remote_id:
             return entry.remote_id
-        if parent_id in waiting:
-            return parent_id  # a circle of parents: nonsense, kept as it is
+        if run_id in waiting:
+            return run_id  # a circle of parents: nonsense, kept as it is
         try:
-            parent = self._session.store.run(parent_id)
+            parent = self._session.store.run(run_id)
         except NotFoundError:
-            return parent_id
+            return run_id
         if parent.info.lifecycle_stage == DELETED:
-            return parent_id
+            return run_id
         self.run(parent, waiting)
-        return self._session.ledger.run(parent_id).remote_id
+        return self._session.ledger.run(run_id).remote_id
 
 
 def _best(found: list[RemoteRun]) -> RemoteRun:

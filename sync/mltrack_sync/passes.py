@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 from mltrack.errors import BusyError, RemoteError, UsageError
 from mltrack.fs import file_lock
 from mltrack_sync.errors import LedgerError
+from mltrack_sync.further import further_of, lacking_lines
 from mltrack_sync.ledger import Ledger, LedgerState, RunEntry
 from mltrack_sync.registry_push import registry_todo
 from mltrack_sync.report import PushReport, Rejected
 from mltrack_sync.selection import Selection
+from mltrack_sync.trace_entry import traces_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from mltrack.entities import RunHead
     from mltrack.reading import Store
+    from mltrack_sync.further import Further
     from mltrack_sync.pace import Pace
     from mltrack_sync.progress import Progress
     from mltrack_sync.registry_push import ModelTodo
@@ -70,6 +73,7 @@ def push(
     chosen = (selection or Selection()).heads(store)
     path = ledger_path(store, remote)
     models = functools.partial(registry_todo, store, selection=selection or Selection(), chosen=chosen)
+    further = functools.partial(further_of, store, selection=selection or Selection(), chosen=chosen)
     if dry_run:
         from mltrack_sync.forecast import foresee
 
@@ -77,6 +81,10 @@ def push(
         report = foresee(store, remote, state, pending(state, chosen, retry_rejected))
         todo = models(state, retry=retry_rejected)
         report = replace(report, models=sum(m.is_new for m in todo), model_versions=sum(m.new_versions for m in todo))
+        beside, lacks = further(state, retry=retry_rejected), remote.workspace().limits.lacks
+        left = beside.without(lacks)
+        report = replace(report, logged_models=len(left.models), traces=len(left.traces.traces))
+        report = replace(report, lacking=lacking_lines(beside, state, lacks))
         return replace(report, seconds=time.monotonic() - started)
     with sync_lock(path.parent, remote.name), contextlib.closing(_open_ledger(path, remote)) as ledger:
         try:
@@ -86,6 +94,7 @@ def push(
                 ledger,
                 chosen,
                 models,
+                further,
                 jobs=jobs,
                 retry_rejected=retry_rejected,
                 progress=progress,
@@ -102,6 +111,8 @@ def push(
             report.runs
             or report.models
             or report.model_versions
+            or report.logged_models
+            or report.traces
             or not ledger.state.last_pass
             or ledger.state.last_error
         ):
@@ -172,17 +183,24 @@ def _pass(
     ledger: Ledger,
     chosen: dict[str, RunHead],
     models: Callable[..., list[ModelTodo]],
+    further: Callable[..., Further],
     *,
     retry_rejected: bool,
     **how: Any,
 ) -> PushReport:
     left = functools.partial(models, ledger.state, retry=retry_rejected)
+    others = functools.partial(further, ledger.state, retry=retry_rejected)
     todo = pending(ledger.state, chosen, retry_rejected)
     report = PushReport(remote.name, remote.url, problems=tuple(str(damage) for damage in ledger.state.damage))
-    if todo or left():
+    beside, lacks = others(), remote.workspace().limits.lacks
+    if todo or left() or beside.without(lacks):
         from mltrack_sync.sending import send
 
-        report = send(store, remote, ledger, report, chosen, todo, left, retry_rejected=retry_rejected, **how)
+        report = send(store, remote, ledger, report, chosen, todo, left, others, retry_rejected=retry_rejected, **how)
+    else:
+        report = replace(report, lacking=lacking_lines(beside, ledger.state, lacks))
+        if beside.traces.whole and not beside.traces.traces:  # writers came to an end, or said nothing of a trace
+            ledger.note(traces_line(beside.traces.at, beside.traces.sizes))
     return replace(report, rejected=_rejected(ledger.state, chosen))
 
 

@@ -157,6 +157,12 @@ def comparable(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
 _OVER = {"inf": '"Infinity"', "-inf": '"-Infinity"', "nan": '"NaN"'}
 
 
+def metric_value(value: float) -> float | str:
+    """A value as it goes into JSON: NaN and infinities as the strings that MLflow understands."""
+    text = _OVER.get(repr(value))
+    return value if text is None else text.strip('"')
+
+
 def metric_items(points: PointColumns) -> list[str]:
     """Each point as MLflow's JSON object; NaN and infinities as the strings that it understands."""
     heads = {code: '{"key":' + json.dumps(points.keys[code]) + ',"value":' for code in set(points.codes.tolist())}

@@ -66,13 +66,16 @@ class RegistryClient:
         fields = {"name": name, "alias": alias}
         self._drop(lambda: self._transport.post("registered-models/alias", fields, repeatable=True, method="DELETE"))
 
-    def versions(self, name: str) -> list[RemoteVersion]:
-        """All versions of a model."""
+    def versions(self, name: str, *, prompts: bool = False) -> list[RemoteVersion]:
+        """All versions of a model; those of prompts are found only where they are asked for."""
         quote = '"' if "'" in name else "'"
         found: list[RemoteVersion] = []
         token = ""
         while True:
-            asked = {"filter": f"name={quote}{name}{quote}", "max_results": str(PAGE_ROWS)}
+            which = f"name={quote}{name}{quote}"
+            if prompts:
+                which += " AND tags.`mlflow.prompt.is_prompt` = 'true'"
+            asked = {"filter": which, "max_results": str(PAGE_ROWS)}
             answer = self._transport.get("model-versions/search", {**asked, "page_token": token} if token else asked)
             found += [self._version(fields) for fields in answer.get("model_versions", [])]
             token = str(answer.get("next_page_token") or "")
@@ -80,12 +83,21 @@ class RegistryClient:
                 return found
 
     def create_version(
-        self, name: str, source: str, *, run_id: str | None, description: str, tags: Mapping[str, str]
+        self,
+        name: str,
+        source: str,
+        *,
+        run_id: str | None,
+        description: str,
+        tags: Mapping[str, str],
+        model_id: str | None = None,
     ) -> RemoteVersion:
         """A new version. Repeated, it would make a second one: look for its tag first."""
         fields: dict[str, Any] = {"name": name, "source": source, "description": description, "tags": _pairs(tags)}
         if run_id:
             fields["run_id"] = run_id
+        if model_id:
+            fields["model_id"] = model_id
         answer = self._transport.post("model-versions/create", fields, repeatable=False)
         return self._version(answer.get("model_version"))
 

@@ -1,8 +1,9 @@
 """Registered models pushed: each version once, under the number the remote gives it; then aliases, stages and tags.
 
 A version carries the tag ``mltrack.model_version``, which is looked for before one is made: so an answer that was lost
-makes no second version. It waits until its run and the files it stands for are there. What is deleted or renamed here
-stays there as it is: a renamed model arrives as another one.
+makes no second version. It waits until its run, logged model or other version, and the files it stands for are there.
+Prompts are registered models that others name; they wait for nothing and go before all else. What is deleted or renamed
+here stays there as it is: a renamed model arrives as another one.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import posixpath
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from mltrack.errors import NotFoundError
 from mltrack_sync.errors import NotMlflowError, RemoteRefusedError, RemoteUnavailableError
+from mltrack_sync.features import LOGGED_MODELS
 from mltrack_sync.model_entry import ModelEntry, VersionEntry
 from mltrack_sync.plan import Refusal
 from mltrack_sync.registry_client import PENDING, READY, VERSION_TAG, RegistryClient, RemoteVersion
@@ -22,11 +24,12 @@ from mltrack_sync.registry_client import PENDING, READY, VERSION_TAG, RegistryCl
 if TYPE_CHECKING:
     from mltrack.entities import ModelVersion, RegisteredModel
     from mltrack.reading import Store
+    from mltrack_sync.identity import Identities
     from mltrack_sync.ledger import LedgerState
     from mltrack_sync.selection import Selection
     from mltrack_sync.session import Session
 
-__all__ = ["MODEL", "MODEL_VERSION", "ModelTodo", "RegistryPush", "registry_todo"]
+__all__ = ["MODEL", "MODEL_VERSION", "ModelTodo", "RegistryPush", "is_prompt", "registry_todo"]
 
 MODEL = "model"
 MODEL_VERSION = "model version"
@@ -36,6 +39,8 @@ POLLS_MAX = 60
 POLL_FIRST_S = 0.1
 POLL_MAX_S = 2.0
 RUN_SOURCE = "runs:/"
+MODEL_SOURCE = "models:/"
+IS_PROMPT = "mlflow.prompt.is_prompt"
 
 T = TypeVar("T")
 
@@ -95,11 +100,26 @@ def _model_is_there(model: RegisteredModel, entry: ModelEntry, state: LedgerStat
     return entry.made and same and there == wanted
 
 
-class RegistryPush:
-    """Brings registered models up to date on the remote, after the runs."""
+def is_prompt(model: RegisteredModel) -> bool:
+    """Whether it is a prompt, in MLflow's manner."""
+    return model.tags.get(IS_PROMPT, "").lower() == "true"
 
-    def __init__(self, session: Session) -> None:
+
+class Place(NamedTuple):
+    """Where a version's files are over there, and the run and logged model that it is tied to."""
+
+    source: str
+    run_id: str | None
+    model_id: str | None = None
+
+
+class RegistryPush:
+    """Brings registered models up to date on the remote, after the runs and logged models."""
+
+    def __init__(self, session: Session, identities: Identities) -> None:
         self._session = session
+        self._logged = identities.logged
+        self._waiting: list[tuple[ModelVersion, str]] = []
         self._ledger = session.ledger
         self._client = RegistryClient(session.client.transport)
         self._limits = session.limits()
@@ -120,6 +140,18 @@ class RegistryPush:
                 key = f"{version.name}/{version.version}"
                 self._guard(MODEL_VERSION, key, partial(self._push_version, version))
             self._push_aliases(one.model)
+        self._push_waiting({one.model.name: one.model for one in todo})
+
+    def _push_waiting(self, models: Mapping[str, RegisteredModel]) -> None:
+        """What waited for a version that may have come by now, once more; what still waits is told."""
+        for version in [version for version, _ in self._waiting if version.source.startswith(MODEL_SOURCE)]:
+            self._session.check()
+            self._waiting = [(other, why) for other, why in self._waiting if other is not version]
+            key = f"{version.name}/{version.version}"
+            if self._guard(MODEL_VERSION, key, partial(self._push_version, version)):
+                self._push_aliases(models[version.name])
+        for version, why in self._waiting:
+            self._session.problem(f"model {version.name!r} version {version.version} waits: {why}")
 
     def _guard(self, kind: str, key: str, work: Callable[[], bool]) -> bool:
         """Do it; what the remote refuses for good is set aside, what it can't do now is left for the next pass."""
@@ -193,7 +225,7 @@ class RegistryPush:
             place = self._place(version)
             if place is None:
                 return False
-            known = self._make(version, *place)
+            known = self._make(version, place)
         if not known.ready:
             self._wait_until_ready(version, known)
         name, number = version.name, known.remote
@@ -207,18 +239,22 @@ class RegistryPush:
             self._ledger.model_version(VersionEntry.of(version, number, ready=True), version.name, version.version)
         return True
 
-    def _place(self, version: ModelVersion) -> tuple[str, str | None] | None:
-        """Source and run id as they are over there; None while its run is not."""
-        source, remote_run = version.source, None
+    def _place(self, version: ModelVersion) -> Place | None:
+        """Where it is over there; None while that is not there."""
+        remote_run = None
         if version.run_id:
             entry = self._ledger.state.runs.get(version.run_id)
             remote_run = entry.remote_id if entry is not None else ""
             if not remote_run:
                 self._waits(version, f"its run {version.run_id} is not there yet")
                 return None
-        if not source.startswith(RUN_SOURCE):
-            return source, remote_run
-        run_id, _, path = source.removeprefix(RUN_SOURCE).partition("/")
+        if version.source.startswith(f"{MODEL_SOURCE}m-"):
+            return self._place_of_model(version, remote_run)
+        if version.source.startswith(MODEL_SOURCE):
+            return self._place_of_version(version)
+        if not version.source.startswith(RUN_SOURCE):
+            return Place(version.source, remote_run)
+        run_id, _, path = version.source.removeprefix(RUN_SOURCE).partition("/")
         entry = self._ledger.state.runs.get(run_id)
         if entry is None or not entry.remote_id:
             self._waits(version, f"run {run_id}, where its files are, is not there yet")
@@ -226,10 +262,40 @@ class RegistryPush:
         if not self._files_are_there(run_id, path):
             self._waits(version, f"files of run {run_id} are not there yet")
             return None
-        return posixpath.join(entry.artifact_uri, path) if path else entry.artifact_uri, remote_run or entry.remote_id
+        source = posixpath.join(entry.artifact_uri, path) if path else entry.artifact_uri
+        return Place(source, remote_run or entry.remote_id)
+
+    def _place_of_model(self, version: ModelVersion, remote_run: str | None) -> Place | None:
+        """The same, of a version made from a logged model."""
+        model_id, _, path = version.source.removeprefix(MODEL_SOURCE).partition("/")
+        entry = self._logged.find(model_id)
+        if entry is None:
+            if LOGGED_MODELS not in self._session.features.lacking:  # that is told already
+                self._waits(version, f"logged model {model_id} is not there yet")
+            return None
+        try:
+            artifacts = self._session.store.logged_models.artifacts(model_id)
+        except NotFoundError:
+            artifacts = []
+        if any(entry.artifacts.get(artifact.path) != artifact.sha256 for artifact in artifacts):
+            self._waits(version, f"files of logged model {model_id} are not there yet")
+            return None
+        if version.as_address or path:
+            return Place(posixpath.join(entry.uri, path) if path else entry.uri, remote_run, entry.remote_id)
+        return Place(f"{MODEL_SOURCE}{entry.remote_id}", remote_run, entry.remote_id)
+
+    def _place_of_version(self, version: ModelVersion) -> Place | None:
+        """The same, of a copy of another version: the server finds out itself what run and model that is tied to."""
+        name, _, number = version.source.removeprefix(MODEL_SOURCE).rpartition("/")
+        entry = self._ledger.state.models.get(name)
+        known = entry.versions.get(int(number)) if entry is not None and number.isdecimal() else None
+        if known is None or not known.ready:
+            self._waits(version, f"the version it was made from, {name}/{number}, is not there yet")
+            return None
+        return Place(f"{MODEL_SOURCE}{name}/{known.remote}", None)
 
     def _waits(self, version: ModelVersion, why: str) -> None:
-        self._session.problem(f"model {version.name!r} version {version.version} waits: {why}")
+        self._waiting.append((version, why))
 
     def _files_are_there(self, run_id: str, path: str) -> bool:
         sent = self._ledger.run(run_id).artifacts
@@ -240,17 +306,24 @@ class RegistryPush:
         mine = [a for a in artifacts if not path or a.path == path or a.path.startswith(f"{path}/")]
         return all(sent.get(artifact.path) == artifact.sha256 for artifact in mine)
 
-    def _make(self, version: ModelVersion, source: str, run_id: str | None) -> VersionEntry:
+    def _make(self, version: ModelVersion, place: Place) -> VersionEntry:
         mark = f"{self._session.store.store_id}/{version.name}/{version.version}/{version.creation_time}"
 
         def once(again: bool) -> tuple[RemoteVersion, bool]:
             self._session.check()
-            found = [v for v in self._client.versions(version.name) if v.tags.get(VERSION_TAG) == mark]
+            versions = self._client.versions(version.name, prompts=version.tags.get(IS_PROMPT) == "true")
+            found = [v for v in versions if v.tags.get(VERSION_TAG) == mark]
             if found:
                 return min(found, key=lambda v: int(v.number)), False
             tags = {**version.tags, VERSION_TAG: mark}
-            description = version.description
-            made = self._client.create_version(version.name, source, run_id=run_id, description=description, tags=tags)
+            made = self._client.create_version(
+                version.name,
+                place.source,
+                run_id=place.run_id,
+                model_id=place.model_id,
+                description=version.description,
+                tags=tags,
+            )
             return made, True
 
         remote, made = self._session.policy.settle(once)

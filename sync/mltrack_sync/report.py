@@ -31,7 +31,9 @@ class PushReport:
     ``runs`` had something new; ``created`` of them are new on the remote. ``points`` counts those sent by this pass;
     ``collapsed`` those that the remote would keep as one with an equal point (same metric, step, ms and value);
     ``found`` those that proved to be there already. ``bytes`` is what request bodies held. ``rejected`` is all that is
-    set aside in the selected runs, also by earlier passes; ``problems`` tells what will be tried again next time.
+    set aside in the selected runs, also by earlier passes; ``problems`` tells what will be tried again next time,
+    ``lacking`` what the remote has no place for and how much waits for that. ``datasets`` counts those that runs were
+    tied to.
     """
 
     remote: str
@@ -48,16 +50,20 @@ class PushReport:
     artifact_bytes: int = 0
     models: int = 0
     model_versions: int = 0
+    datasets: int = 0
+    logged_models: int = 0
+    traces: int = 0
     bytes: int = 0
     requests: int = 0
     seconds: float = 0.0
     rejected: tuple[Rejected, ...] = ()
     problems: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
         """Whether everything selected is on the remote."""
-        return not self.rejected and not self.problems
+        return not (self.rejected or self.problems or self.lacking)
 
     @property
     def points_per_second(self) -> float:

@@ -14,6 +14,7 @@ from mltrack_sync.client import RUN_ID_TAG
 from mltrack_sync.errors import RemoteRefusedError, TooLargeError
 from mltrack_sync.file_content import FileChanged
 from mltrack_sync.identity import PARENT_TAG
+from mltrack_sync.inputs_push import InputsPush
 from mltrack_sync.ledger import EVERYTHING
 from mltrack_sync.plan import Facts, Piece, Refusal, Request, facts_of, requests_of, sift
 from mltrack_sync.reconcile import RemotePoints, missing
@@ -78,6 +79,7 @@ class RunPush:
                 self._ledger.staged(self._run.run_id, ACTIVE)
             events = self._run.read_events(self._entry.events)
             self._run.refresh()
+            InputsPush(self._session, self._identities, self._run, self._set_aside).push()
             files = self._begin_artifacts(events)
             self._send_data(made_with, events)
             self._send_again()

@@ -6,12 +6,13 @@ Apart from passes.py, so that a pass with nothing to do does not pay for importi
 from __future__ import annotations
 
 import contextlib
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import MltrackError, NotFoundError, RemoteError, StoreError
+from mltrack_sync.carrying import Carrier, Troubles
 from mltrack_sync.errors import (
     LedgerError,
     NotMlflowError,
@@ -20,24 +21,30 @@ from mltrack_sync.errors import (
     RemoteRefusedError,
     RemoteUnavailableError,
 )
+from mltrack_sync.further import LOGGED_MODEL, lacking_lines
 from mltrack_sync.identity import Identities
+from mltrack_sync.inputs_push import InputsPush
 from mltrack_sync.ledger import RunEntry
+from mltrack_sync.logged_models_push import LoggedModelPush
 from mltrack_sync.pace import interruptible
 from mltrack_sync.plan import Refusal
 from mltrack_sync.progress import NoProgress
-from mltrack_sync.registry_push import RegistryPush
+from mltrack_sync.registry_push import RegistryPush, is_prompt
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.run_push import RunPush
 from mltrack_sync.session import FILES_AT_ONCE, Session
+from mltrack_sync.traces_push import TracesPush
 from mltrack_sync.transport import Transport
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Mapping
 
     import httpx
 
     from mltrack.entities import RunHead
     from mltrack.reading import Store
+    from mltrack_sync.further import Further
     from mltrack_sync.ledger import Ledger, LedgerState
     from mltrack_sync.pace import Pace
     from mltrack_sync.progress import Progress
@@ -46,9 +53,6 @@ if TYPE_CHECKING:
     from mltrack_sync.report import PushReport
 
 __all__ = ["send"]
-
-TROUBLED_RUNS_MAX = 3
-"""So many runs that the remote did not answer for, one after the other, end the pass."""
 
 
 def send(
@@ -59,6 +63,7 @@ def send(
     heads: Mapping[str, RunHead],
     todo: list[str],
     models: Callable[[], list[ModelTodo]],
+    further: Callable[[], Further],
     *,
     jobs: int,
     retry_rejected: bool,
@@ -68,7 +73,7 @@ def send(
     pace: Pace | None,
     stop: threading.Event,
 ) -> PushReport:
-    """Push the runs ``todo``, then what ``models()`` finds; returns ``report`` with what was done.
+    """Push the runs ``todo``, then what ``further()`` and ``models()`` find; returns ``report`` with what was done.
 
     Raises:
         RemoteError: as push.
@@ -99,30 +104,64 @@ def send(
         )
         progress.started(runs=len(todo), points=_points_to_send(ledger.state, heads, todo))
         with contextlib.closing(session):
+            identities = Identities(session)
+            prompts = [model for model in models() if is_prompt(model.model)]
+            _push_registry(session, identities, prompts)  # others name them
             if todo:
-                _run_workers(session, todo, jobs)
-        _push_registry(session, models())
+                _run_workers(session, identities, todo, jobs)
+            _push_models(session, identities, further(), jobs)
+            _push_registry(session, identities, models())
+            _push_traces(session, identities, further(), jobs)
     finally:
         transport.close()
     if session.fatal is not None:
         raise session.fatal
     counts = session.counts
     names = ("runs", "created", "params", "tags", "points", "collapsed", "found", "artifacts", "artifact_bytes")
-    fields: dict[str, Any] = {name: counts[name] for name in (*names, "models", "model_versions")}
+    others = ("models", "model_versions", "datasets", "logged_models", "traces")
+    fields: dict[str, Any] = {name: counts[name] for name in (*names, *others)}
     return replace(
         report,
         **fields,
+        lacking=lacking_lines(further(), ledger.state, session.features.lacking),
         bytes=transport.traffic.body_bytes,
         requests=transport.traffic.requests,
         problems=(*report.problems, *session.problems),
     )
 
 
-def _push_registry(session: Session, todo: list[ModelTodo]) -> None:
+def _push_models(session: Session, identities: Identities, todo: Further, jobs: int) -> None:
+    """Logged models; before them the ties of runs that waited, so that each is made for who needs it first."""
+    left = todo.without(session.features.lacking)
+    Carrier(session, "run", jobs).carry(
+        (run_id, partial(_tie_run, session, identities, run_id)) for run_id in left.ties
+    )
+    pieces = ((model_id, LoggedModelPush(session, identities, model_id).push) for model_id in left.models)
+    Carrier(session, LOGGED_MODEL, jobs).carry(pieces)
+
+
+def _tie_run(session: Session, identities: Identities, run_id: str) -> None:
+    def refuse(refusal: Refusal) -> None:
+        session.ledger.rejected(session.rejection(run_id, refusal))
+
+    InputsPush(session, identities, session.store.run(run_id), refuse).push()
+
+
+def _push_traces(session: Session, identities: Identities, todo: Further, jobs: int) -> None:
+    traces = todo.without(session.features.lacking).traces
+    if session.stop.is_set() or not traces.traces:
+        return
+    try:
+        TracesPush(session, identities).push(traces, jobs)
+    except LedgerError as error:
+        session.fail(error)
+
+
+def _push_registry(session: Session, identities: Identities, todo: list[ModelTodo]) -> None:
     if session.stop.is_set() or not todo:
         return
     try:
-        RegistryPush(session).push(todo)
+        RegistryPush(session, identities).push(todo)
     except PushStopped:
         return
     except (RemoteError, LedgerError) as error:
@@ -134,8 +173,7 @@ def _points_to_send(state: LedgerState, heads: Mapping[str, RunHead], todo: list
     return sum(max(0, heads[i].points - sum(state.runs.get(i, fresh).points.values())) for i in todo)
 
 
-def _run_workers(session: Session, todo: list[str], jobs: int) -> None:
-    identities = Identities(session)
+def _run_workers(session: Session, identities: Identities, todo: list[str], jobs: int) -> None:
     troubled = Troubles()
     with ThreadPoolExecutor(min(jobs, len(todo)), thread_name_prefix="mltrack-sync") as pool:
         try:
@@ -145,25 +183,6 @@ def _run_workers(session: Session, todo: list[str], jobs: int) -> None:
             session.stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-
-
-class Troubles:
-    """Counts runs, one after the other, that the remote gave no answer for."""
-
-    def __init__(self) -> None:
-        self._in_a_row = 0
-        self._lock = threading.Lock()
-
-    def add(self) -> bool:
-        """One more; whether that is enough."""
-        with self._lock:
-            self._in_a_row += 1
-            return self._in_a_row >= TROUBLED_RUNS_MAX
-
-    def clear(self) -> None:
-        """A run got through."""
-        with self._lock:
-            self._in_a_row = 0
 
 
 def _push_run(session: Session, identities: Identities, run_id: str, troubles: Troubles) -> None:

@@ -1,4 +1,4 @@
-"""What a remote has of traces, as the ledger keeps it: how far the writers' facts are there, and single traces beyond."""
+"""What a remote has of traces, as the ledger keeps it: how far the facts are there, and single traces beyond."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ __all__ = ["TraceEntry", "trace_line", "traces_line"]
 class TraceEntry:
     """All facts before ``positions`` (by writer) are there; of traces with later ones, ``done`` says which are.
 
-    ``done`` holds a print of each such trace as it was when it was sent.
+    ``sizes`` is how long the files of facts were then, in bytes: while they stay so, none was added. ``done`` holds a
+    print of each such trace as it was when it was sent.
     """
 
     positions: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
     done: dict[str, str] = field(default_factory=dict)
 
     def apply(self, line: Mapping[str, Any]) -> None:
@@ -25,17 +27,18 @@ class TraceEntry:
             self.done[line["trace"]] = line["print"]
         else:
             self.positions = {writer: int(count) for writer, count in line["at"].items()}
+            self.sizes = {name: int(size) for name, size in line["sizes"].items()}
             self.done = {}
 
     def lines(self) -> list[dict[str, Any]]:
         """The fewest lines that say the same."""
-        found = [traces_line(self.positions)] if self.positions else []
+        found = [traces_line(self.positions, self.sizes)] if self.positions else []
         return found + [trace_line(trace_id, mark) for trace_id, mark in self.done.items()]
 
 
-def traces_line(positions: Mapping[str, int]) -> dict[str, Any]:
+def traces_line(positions: Mapping[str, int], sizes: Mapping[str, int]) -> dict[str, Any]:
     """The line that says that all traces are there as these facts tell them."""
-    return {"type": "traces", "at": dict(positions)}
+    return {"type": "traces", "at": dict(positions), "sizes": dict(sizes)}
 
 
 def trace_line(trace_id: str, mark: str) -> dict[str, Any]:

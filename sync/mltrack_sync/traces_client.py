@@ -1,0 +1,101 @@
+"""MLflow's calls on traces. All may be repeated: traces, spans and assessments keep the ids that they have here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from mltrack_sync.errors import NotMlflowError, RemoteRefusedError
+from mltrack_sync.transport import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mltrack_sync.transport import Transport
+
+__all__ = ["RemoteTrace", "TracesClient"]
+
+API_3 = "/api/3.0/mlflow/"
+SPANS = "/v1/traces"
+EXPERIMENT_HEADER = "x-mlflow-experiment-id"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteTrace:
+    """A trace over there, as far as its info tells: its tags, and the ids of its assessments."""
+
+    experiment_id: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    assessments: tuple[str, ...] = ()
+
+
+class TracesClient:
+    """What the syncer asks of a remote's traces."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def send_spans(self, experiment_id: str, body: bytes) -> None:
+        """Spans in OpenTelemetry's protocol (protobuf), all or none of them."""
+        self._transport.send(
+            Call(
+                "POST",
+                SPANS,
+                True,
+                body=body,
+                body_bytes=len(body),
+                content_type="application/x-protobuf",
+                headers={EXPERIMENT_HEADER: experiment_id},
+            )
+        )
+
+    def put(self, info: Mapping[str, Any]) -> RemoteTrace:
+        """Have a trace's info, which stands over what its spans told; the answer is how it is then."""
+        return self._trace(self._send("POST", "traces", {"trace": {"trace_info": info}}))
+
+    def get(self, trace_id: str) -> RemoteTrace:
+        """The trace as it is now."""
+        return self._trace(self._send("GET", f"traces/{quote(trace_id, safe='')}"))
+
+    def set_tag(self, trace_id: str, key: str, value: str) -> None:
+        """Set a tag."""
+        self._send("PATCH", f"traces/{quote(trace_id, safe='')}/tags", {"key": key, "value": value})
+
+    def delete_tag(self, trace_id: str, key: str) -> None:
+        """Take a tag away; one that is not there is no error."""
+        try:
+            self._send("DELETE", f"traces/{quote(trace_id, safe='')}/tags", {"key": key})
+        except RemoteRefusedError as error:
+            if error.code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+
+    def delete_assessment(self, trace_id: str, assessment_id: str) -> None:
+        """Take an assessment away."""
+        self._send("DELETE", f"traces/{quote(trace_id, safe='')}/assessments/{quote(assessment_id, safe='')}", {})
+
+    def link_to_run(self, remote_run: str, trace_ids: Sequence[str]) -> None:
+        """Tie traces to a run."""
+        fields = {"run_id": remote_run, "trace_ids": list(trace_ids)}
+        self._transport.post("traces/link-to-run", fields, repeatable=True)
+
+    def link_prompts(self, trace_id: str, prompts: Sequence[tuple[str, str]]) -> None:
+        """Tie versions of prompts (name and number there) to a trace."""
+        versions = [{"name": name, "version": version} for name, version in prompts]
+        fields = {"trace_id": trace_id, "prompt_versions": versions}
+        self._transport.post("traces/link-prompts", fields, repeatable=True)
+
+    def _send(self, method: str, path: str, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        body = json.dumps(fields, separators=(",", ":")).encode("ascii") if fields is not None else None
+        return self._transport.send(Call(method, API_3 + path, True, body=body, body_bytes=len(body or b"")))
+
+    def _trace(self, answer: Mapping[str, Any]) -> RemoteTrace:
+        try:
+            info = answer["trace"]["trace_info"]
+            place = info["trace_location"]["mlflow_experiment"]
+            assessments = tuple(str(each["assessment_id"]) for each in info.get("assessments", []))
+            return RemoteTrace(str(place["experiment_id"]), dict(info.get("tags") or {}), assessments)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise NotMlflowError(f"{self._transport.url} gave no trace in its answer") from error
