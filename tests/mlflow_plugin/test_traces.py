@@ -361,6 +361,19 @@ def test_another_store_on_the_same_folder_sees_all_at_once(store_uri: str, track
     assert tracking.get_trace_info(ONE).tags["by"] == "other"
 
 
+def test_attachments_of_a_trace_are_files_of_the_store(tmp_path: Path) -> None:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    from mltrack.mlflow_plugin.tracking import TrackingStore
+
+    store = TrackingStore(f"mltrack://{tmp_path}/store")
+    place = store.start_trace(info(1)).tags["mlflow.artifactLocation"]
+    (tmp_path / "picture.png").write_bytes(b"picture")
+    get_artifact_repository(place).log_artifact(tmp_path / "picture.png")
+    folder = store._store.layout.trace_folder("0").files(ONE)
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("picture.png", b"picture")]
+
+
 def test_half_a_character_in_a_span_is_kept(tmp_path: Path) -> None:
     from mltrack.mlflow_plugin.tracking import TrackingStore
 

@@ -109,6 +109,10 @@ class TraceFolder:
         self.facts = path / "facts"
         self.spans = path / "spans"
 
+    def files(self, trace_id: str) -> Path:
+        """The folder of a trace's attachments, beside the store's other files of that experiment."""
+        return self.path.parent.parent / "artifacts" / self.experiment_id / "traces" / trace_id / "artifacts"
+
     def make(self, fs: FileSystem) -> None:
         """Make the folders that writers need."""
         for folder in (self.facts, self.spans):

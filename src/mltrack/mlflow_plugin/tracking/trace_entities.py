@@ -57,7 +57,7 @@ class TracePlaces:
     """Where the files of traces lie (attachments, and contents of old clients), by the store's place just now."""
 
     def __init__(self, store: Store) -> None:
-        self._root = store.layout.root.absolute()
+        self._layout = store.layout
         self._experiments = store.workspace.experiments()
 
     def of(self, trace: Trace) -> str:
@@ -65,7 +65,7 @@ class TracePlaces:
         experiment = self._experiments.get(trace.experiment_id)
         if experiment is not None and experiment.artifact_location:
             return str(append_to_uri_path(experiment.artifact_location, "traces", trace.trace_id, "artifacts"))
-        return artifact_uri(self._root / "artifacts" / trace.experiment_id / "traces" / trace.trace_id / "artifacts")
+        return artifact_uri(self._layout.trace_folder(trace.experiment_id).files(trace.trace_id).absolute())
 
 
 def to_info(trace: Trace, places: TracePlaces) -> Any:
