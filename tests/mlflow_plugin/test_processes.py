@@ -20,15 +20,13 @@ POINTS = 200
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Any:
-    """MLflow, set to a new store; its own settings as they were afterwards."""
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"mltrack://{tmp_path}/.mltrack")
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """MLflow on a new store."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"mltrack://{tmp_path}/.mltrack")
     yield MlflowClient()
     while mlflow.active_run():
         mlflow.end_run()
     writers.close_all()
-    mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture(scope="module")
