@@ -16,6 +16,7 @@ ROWS = [
     ["mltrack.errors"],
     ["mltrack.format", "mltrack.fs", "mltrack.entities", "mltrack.local_server", "mltrack.names", "mltrack.values"],
     ["mltrack.jsonlog", "mltrack.flusher", "mltrack.series", "mltrack.media", "mltrack.artifacts", "mltrack.inputs"],
+    ["mltrack.rich_values", "mltrack.rich_series"],
     ["mltrack.journal", "mltrack.segment"],
     ["mltrack.store", "mltrack.recorder", "mltrack.live"],
     ["mltrack.query"],

@@ -15,7 +15,7 @@ import pytest
 
 import mltrack
 from mltrack.errors import UsageError
-from mltrack.media import dict_text, figure_bytes, image_bytes, image_name, table_bytes
+from mltrack.media import dict_text, figure_bytes, image_bytes, image_name, image_place, table_bytes, thumbnail
 
 PIL = pytest.importorskip("PIL.Image")
 
@@ -83,10 +83,30 @@ def test_what_is_no_image_is_refused(image: Any) -> None:
 
 def test_image_series_are_named_as_mlflow_looks_for_them() -> None:
     assert image_name("a.png", None, None, 5) == "a.png"
-    assert re.fullmatch(r"images/val#sample%step%3%timestamp%5%[0-9a-f]{32}\.png", image_name(None, "val/sample", 3, 5))
-    for name, key in ((None, None), ("a", "b"), (None, "a%b"), (None, "ü")):
+    name = image_name(None, "val/sample", 3, 5)
+    assert re.fullmatch(r"images/val~sample\+step\+3\+timestamp\+5\+[0-9a-f]{32}\.png", name)
+    assert image_place(name) == ("val/sample", 3, 5)
+    assert image_place("images/val#sample%step%-3%timestamp%5%0a.png") == ("val/sample", -3, 5)
+    for other in (
+        "a.png",
+        "images/a.png",
+        name.replace(".png", "+compressed.webp"),
+        "images/a+step+1%timestamp+5+0.png",
+    ):
+        assert image_place(other) is None
+    for file, key in ((None, None), ("a", "b"), (None, "a%b"), (None, "ü")):
         with pytest.raises(UsageError):
-            image_name(name, key, 0, 0)
+            image_name(file, key, 0, 0)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK"])
+def test_a_series_has_small_pictures_for_the_page(mode: str) -> None:
+    buffer = io.BytesIO()
+    image = PIL.new(mode, (600, 300))
+    image.save(buffer, "png" if mode != "CMYK" else "tiff")
+    data, name = thumbnail(buffer.getvalue(), "images/a+step+0+timestamp+5+0.png")
+    assert name == "images/a+step+0+timestamp+5+0+compressed.webp"
+    assert PIL.open(io.BytesIO(data)).size == (256, 128)
 
 
 # --- tables ---
@@ -141,7 +161,7 @@ def test_a_run_stores_them_all(tmp_path: Path) -> None:
         run.log_table(pd.DataFrame({"a": [1]}), "t.parquet")
         run.log_text("ü", "t.txt")
     stored = mltrack.get_run(run.run_id)
-    assert [artifact.path for artifact in stored.artifacts if "%" not in artifact.path] == [
+    assert [artifact.path for artifact in stored.artifacts if "+" not in artifact.path] == [
         "d.json",
         "i.png",
         "t.json",
@@ -150,3 +170,6 @@ def test_a_run_stores_them_all(tmp_path: Path) -> None:
     ]
     assert json.loads(stored.artifact_path("t.json").read_bytes())["data"] == [[1], [2]]
     assert stored.artifact_path("t.txt").read_bytes() == "ü".encode()
+    tables = [{"path": name, "type": "table"} for name in ("t.json", "t.parquet")]
+    assert json.loads(stored.tags["mlflow.loggedArtifacts"]) == tables  # each once, as MLflow lists them
+    assert stored.tags["mlflow.loggedImages"] == "True"

@@ -15,6 +15,8 @@ __all__ = [
     "Event",
     "Experiment",
     "FilterError",
+    "Histogram",
+    "Image",
     "InvalidMetricError",
     "InvalidPathError",
     "MetricSummary",
@@ -34,6 +36,8 @@ __all__ = [
     "StoreVersionError",
     "StoredRun",
     "SubmittedRun",
+    "Table",
+    "Text",
     "UsageError",
     "Workspace",
     "active_run",
@@ -92,6 +96,7 @@ _WHERE = {
     ),
     "launch.submit": "ScriptRunConfig SubmittedRun submit",
     "reading": "Store",
+    "rich_values": "Histogram Image Table Text",
     "run": "Run",
     "store.stored_run": "StoredRun",
 }
@@ -166,6 +171,7 @@ if TYPE_CHECKING:
     )
     from mltrack.launch.submit import ScriptRunConfig, SubmittedRun, submit
     from mltrack.reading import Store
+    from mltrack.rich_values import Histogram, Image, Table, Text
     from mltrack.run import Run
     from mltrack.store.stored_run import StoredRun
     from mltrack_sync.azure.workspace import AzureWorkspace as Workspace

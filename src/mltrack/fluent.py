@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from mltrack.entities import Experiment, ModelVersion
     from mltrack.reading import Store
+    from mltrack.rich_values import RichValue
     from mltrack.store.stored_run import StoredRun
 
 EXPERIMENT_VARIABLES = ("MLTRACK_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_NAME")
@@ -411,7 +412,7 @@ def log_metrics(
     _current().log_metrics(metrics, step, timestamp=timestamp)
 
 
-def log(metrics: Mapping[str, float], step: int | None = None) -> None:
+def log(metrics: Mapping[str, float | RichValue], step: int | None = None) -> None:
     """``Run.log`` on the active run."""
     _current().log(metrics, step)
 

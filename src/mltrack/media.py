@@ -7,15 +7,26 @@ import json
 import os
 import re
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mltrack.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["dict_text", "figure_bytes", "image_bytes", "image_name", "table_bytes"]
+__all__ = [
+    "TABLES_TAG",
+    "ImagePlace",
+    "dict_text",
+    "figure_bytes",
+    "image_bytes",
+    "image_name",
+    "image_place",
+    "table_bytes",
+    "tables_tag",
+    "thumbnail",
+]
 
 
 def dict_text(value: Any, name: str) -> str:
@@ -67,6 +78,22 @@ def figure_bytes(figure: Any, name: str, options: Mapping[str, Any]) -> bytes:
 
 
 _SERIES_KEY = re.compile(r"[A-Za-z0-9 _\-/.]+")
+_SERIES_NAME = re.compile(r"images/([^/]+)([+%])step\2(-?\d+)\2timestamp\2(\d+)\2[^/+%]+\.png")
+THUMBNAIL_PIXELS = 256
+
+TABLES_TAG = "mlflow.loggedArtifacts"
+"""By this tag MLflow's UI finds the tables of a run."""
+
+TAG_CHARACTERS_MAX = 5_000
+"""So much of a tag any server holds; tables beyond that are shown as files."""
+
+
+class ImagePlace(NamedTuple):
+    """Where an image stands: the series' key, the step, and the time in ms."""
+
+    key: str
+    step: int
+    timestamp_ms: int
 
 
 def image_name(artifact_file: str | None, key: str | None, step: int | None, timestamp_ms: int) -> str:
@@ -81,8 +108,28 @@ def image_name(artifact_file: str | None, key: str | None, step: int | None, tim
         return artifact_file
     if key is None or not _SERIES_KEY.fullmatch(key):
         raise UsageError(f"image key {key!r} is not usable", hint="use letters, digits, spaces, '_', '-', '/', '.'")
-    flat = key.replace("/", "#")
-    return f"images/{flat}%step%{step or 0}%timestamp%{timestamp_ms}%{os.urandom(16).hex()}.png"
+    flat = key.replace("/", "~")
+    return f"images/{flat}+step+{step or 0}+timestamp+{timestamp_ms}+{os.urandom(16).hex()}.png"
+
+
+def image_place(name: str) -> ImagePlace | None:
+    """What the name of an image in a series says, also as older versions of MLflow wrote it; None for others."""
+    found = _SERIES_NAME.fullmatch(name)
+    if found is None:
+        return None
+    key = re.sub("[~#]", "/", found[1])
+    return ImagePlace(key, int(found[3]), int(found[4]))
+
+
+def thumbnail(image: bytes, name: str) -> tuple[bytes, str]:
+    """The small picture that MLflow's UI shows of an image in a series, and its name."""
+    import PIL.Image
+
+    small = PIL.Image.open(io.BytesIO(image))
+    small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+    buffer = io.BytesIO()
+    small.convert("RGBA" if "A" in small.getbands() or "transparency" in small.info else "RGB").save(buffer, "webp")
+    return buffer.getvalue(), name.removesuffix(".png") + "+compressed.webp"
 
 
 def image_bytes(image: Any, name: str) -> bytes:
@@ -175,3 +222,23 @@ def _split_table(split: Any) -> Any:
 
 def _is_column(value: Any) -> bool:
     return hasattr(value, "__len__") and not isinstance(value, str | bytes | dict)
+
+
+def tables_tag(held: str | None, names: Iterable[str]) -> str | None:
+    """The value of TABLES_TAG with these tables named too, as long as it does not grow too long for a server."""
+    try:
+        tables = json.loads(held) if held else []
+    except ValueError:
+        return held
+    if not isinstance(tables, list):
+        return held
+    text = held
+    for name in names:
+        entry = {"path": name, "type": "table"}
+        if entry not in tables:
+            tables.append(entry)
+            longer = json.dumps(tables)
+            if len(longer) > TAG_CHARACTERS_MAX:
+                break
+            text = longer
+    return text

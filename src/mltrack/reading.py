@@ -264,6 +264,19 @@ class Store:
 
         set_stage(self.layout, self.resolve(run_id), ACTIVE)
 
+    def finish_series(self, run_id: str) -> bool:
+        """Make artifacts of what a crashed process left of a run's histograms, tables and texts, as its end would have.
+
+        Returns:
+            False where nothing was left, or the run is live.
+
+        Raises:
+            NotFoundError, UsageError, StoreError: as delete_run.
+        """
+        from mltrack.store.series_artifacts import finish_series
+
+        return finish_series(self.layout, self.resolve(run_id))
+
     def _experiment_names(self) -> Callable[[str], str | None]:
         names = {e.experiment_id: e.name for e in self.workspace.experiments().values()}
         return names.get

@@ -10,7 +10,14 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mltrack.artifacts import Stored, adopt_file, files_below, store_file, store_stream
-from mltrack.errors import MltrackError, NotFoundError, ParamConflictError, RunStateError, UsageError
+from mltrack.errors import (
+    InvalidMetricError,
+    MltrackError,
+    NotFoundError,
+    ParamConflictError,
+    RunStateError,
+    UsageError,
+)
 from mltrack.fs import relative_name
 from mltrack.recorder import Recorder
 from mltrack.values import check_key, integer
@@ -24,6 +31,8 @@ if TYPE_CHECKING:
 
     from mltrack.entities import ModelVersion, RunData, RunInfo
     from mltrack.journal import PointJournal
+    from mltrack.rich_series import SeriesJournal
+    from mltrack.rich_values import RichValue
     from mltrack.store.layout import Layout, RunFolder
     from mltrack.store.stored_run import StoredRun
     from mltrack.watching import FolderWatch
@@ -62,6 +71,8 @@ class Run:
         self._owner = os.getpid()
         self._ended = False
         self._companions: list[Companion] = []
+        self._rich: dict[str, SeriesJournal] = {}  # by writer: a forked child has one of its own
+        self._images_tagged = False
         self.on_end: Callable[[Run], None] | None = None  # told when it ends, however that comes about
 
     def __repr__(self) -> str:
@@ -116,16 +127,71 @@ class Run:
         """
         self._recorder.points.log_many(metrics, step, None if timestamp is None else _ns(timestamp))
 
-    def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+    def log(self, metrics: Mapping[str, float | RichValue], step: int | None = None) -> None:
         """``log_metrics`` that counts steps by itself: without ``step``, one more than at the last call of ``log``.
+
+        Values may be histograms, images, tables and texts too (``mltrack.Histogram`` ...), beside plain numbers. When
+        the run ends, histograms, tables and texts become artifacts as well, a table for each name below ``series/``.
 
         Raises:
             InvalidMetricError, RunStateError: as log_metric.
+            UsageError: an image is none, or its name can be no file's.
         """
         if step is None:
             step = self._auto_step
-        self._recorder.points.log_many(metrics, step)
+        try:
+            self._recorder.points.log_many(metrics, step)  # type: ignore[arg-type]  # others than numbers are refused
+        except InvalidMetricError:
+            if not self._log_rich(metrics, step):
+                raise
         self._auto_step = step + 1
+
+    def _log_rich(self, metrics: Mapping[str, Any], step: int) -> bool:
+        """Log what is more than a number, and the numbers beside it; False where nothing is."""
+        from mltrack.media import image_name, thumbnail
+        from mltrack.rich_values import RICH, Image, encode_value
+
+        rich = {key: value for key, value in metrics.items() if isinstance(value, RICH)}
+        if not rich:
+            return False
+        self._check_open()
+        step, now = integer("step", step), time_ns()
+        lines, files = [], []
+        for key, value in rich.items():
+            if isinstance(value, Image):
+                name = image_name(None, key, step, now // 1_000_000)
+                image = value.encode(name)
+                files += [(name, image), thumbnail(image, name)[::-1]]
+            else:
+                lines.append({"time": now, "key": check_key(key), "step": step, **encode_value(value)})
+        self._recorder.points.log_many({key: value for key, value in metrics.items() if key not in rich}, step, now)
+        if lines:
+            self._rich_journal().append(lines)
+        for name, data in files:
+            self.log_stream(io.BytesIO(data), name)
+        if files:
+            self._tag_images()
+        return True
+
+    def _rich_journal(self) -> SeriesJournal:
+        """This process's; a forked child has its own."""
+        from mltrack.rich_series import SERIES_FOLDER, SeriesJournal
+
+        writer, folder = self._recorder.writer, self._recorder.folder.path / SERIES_FOLDER
+        found = self._rich.get(writer)
+        if found is None:
+
+            def lose(error: OSError) -> None:
+                self._recorder.lost_artifact(SERIES_FOLDER, error)
+
+            found = self._rich.setdefault(writer, SeriesJournal(folder, writer, on_loss=lose))
+        return found
+
+    def _tag_images(self) -> None:
+        """By this tag MLflow's UI knows that there are images to show."""
+        if not self._images_tagged:
+            self._images_tagged = True
+            self.set_tag("mlflow.loggedImages", True)
 
     def log_series(self, name: str, values: Any, steps: Any = None, times: Any = None) -> None:
         """Log many points of one metric at once. On return they survive power loss.
@@ -321,10 +387,15 @@ class Run:
             UsageError: it is no image, or neither or both names are given.
             InvalidPathError, RunStateError: as log_artifact.
         """
-        from mltrack.media import image_bytes, image_name
+        from mltrack.media import image_bytes, image_name, thumbnail
 
         name = image_name(artifact_file, key, step, timestamp if timestamp is not None else time_ns() // 1_000_000)
-        self.log_stream(io.BytesIO(image_bytes(image, name)), name)
+        data = image_bytes(image, name)
+        self.log_stream(io.BytesIO(data), name)
+        if key is not None:
+            small, small_name = thumbnail(data, name)
+            self.log_stream(io.BytesIO(small), small_name)
+            self._tag_images()
 
     def log_table(self, data: Any, artifact_file: str) -> None:
         """Store a table (a data frame, or a dict of columns) as .json in MLflow's layout, or as .parquet.
@@ -335,10 +406,14 @@ class Run:
             UsageError: it is no table, or the name ends otherwise.
             InvalidPathError, RunStateError: as log_artifact.
         """
-        from mltrack.media import table_bytes
+        from mltrack.media import TABLES_TAG, table_bytes, tables_tag
 
         held = self._recorder.folder.artifacts / artifact_file
         self.log_stream(io.BytesIO(table_bytes(data, artifact_file, held if held.is_file() else None)), artifact_file)
+        tagged = self.stored().tags.get(TABLES_TAG)
+        tag = tables_tag(tagged, [artifact_file])
+        if tag != tagged:
+            self.set_tag(TABLES_TAG, tag)
 
     def watch(
         self, folder: str | os.PathLike[str], artifact_path: str | None = None, *, existing: bool = True
@@ -438,6 +513,7 @@ class Run:
         while self._companions:
             self._companions.pop().stop()
         self._ended = True
+        self._end_rich()
         if self.on_end is not None:
             self.on_end(self)
         if os.getpid() == self._owner:
@@ -456,6 +532,24 @@ class Run:
         if self.on_end is not None:
             self.on_end(self)
         self._recorder.close({"type": "status", "status": status})
+
+    def _end_rich(self) -> None:
+        """Close the journal of rich values, and make artifacts of what this run's journals hold."""
+        journal = self._rich.pop(self._recorder.writer, None)
+        if journal is None and not (self._recorder.folder.path / "series").is_dir():
+            return
+        from mltrack.rich_series import SERIES_FOLDER
+        from mltrack.store.series_artifacts import publish_series, unpublished_series
+
+        try:
+            if journal is not None:
+                journal.close()
+                if journal.lost > 1:
+                    self._recorder.lost_artifact(SERIES_FOLDER, OSError(f"{journal.lost:,} values were lost"))
+            if journal is not None or unpublished_series(self._recorder.folder):  # of children that are gone
+                publish_series(self._recorder)
+        except OSError as error:
+            self._recorder.lost_artifact(SERIES_FOLDER, error)
 
     @property
     def ended(self) -> bool:

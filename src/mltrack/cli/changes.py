@@ -82,7 +82,10 @@ def restore(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
 @json_option
 @pass_session
 def seal(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
-    """Turn what crashed processes left in RUNs (or in all) into compact Parquet segments. Readers need no such step."""
+    """Turn what crashed processes left in RUNs (or in all) into compact Parquet segments. Readers need no such step.
+
+    Histograms, tables and texts they logged become artifacts, as at the end of a run, so that a sync takes them too.
+    """
     from mltrack.cli.finding import iterate_runs
     from mltrack.cli.wording import plural
     from mltrack.store.seal import seal_dead_writers
@@ -91,6 +94,7 @@ def seal(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
     sealed: dict[str, int] = {}
     for run in iterate_runs(store, runs):
         points = seal_dead_writers(run.folder, run.state)
+        store.finish_series(run.run_id)
         if points:
             sealed[run.run_id] = points
     if as_json:

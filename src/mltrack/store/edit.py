@@ -12,6 +12,7 @@ from mltrack.fs import LOCAL, TEMPORARY, FileSystem, safe_join
 from mltrack.recorder import Recorder
 from mltrack.store.fold import RunState
 from mltrack.store.layout import RunFolder
+from mltrack.store.series_artifacts import unpublished_series
 from mltrack.store.stored_run import StoredRun
 from mltrack.values import check_key
 
@@ -109,10 +110,13 @@ def remove_run(layout: Layout, run_id: str, head: RunHead, *, fs: FileSystem = L
 
     Raises:
         NotFoundError: there is no such run.
-        RunStateError: it is live, or was written to since.
+        RunStateError: it is live, was written to since, or has series that only its journals hold.
         StoreError: it can't be removed.
     """
     folder = layout.run(run_id)
+    if unpublished_series(folder):
+        words = f"run {run_id} has histograms, tables or texts that a crashed process left"
+        raise RunStateError(words, hint=f"make artifacts of them: mltrack seal {run_id}; then sync")
     doomed = RunFolder(folder.path.with_name(f".{run_id}.{os.getpid()}{TEMPORARY}"))
     try:
         _refuse_changed(StoredRun(folder), head)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from mltrack.rich_series import RichPoint
     from mltrack.segment import PointColumns
     from mltrack.store.layout import RunFolder
 
@@ -183,6 +184,33 @@ class StoredRun:
         names = [name] if name is not None else sorted(self.summaries)
         values = {key: self.metrics(key).column("value").to_pylist() for key in names}
         return {key: found[0] if len(found) == 1 else found for key, found in values.items()}
+
+    # --- series of rich values ---
+
+    def series(self, key: str) -> list[RichPoint]:
+        """A series of histograms, images, tables or texts, as (step, time in ns, value), in the order of time.
+
+        Damaged lines are passed over, and added to ``self.damage``.
+
+        Raises:
+            NotFoundError: the run has no such series.
+        """
+        from mltrack.rich_series import read_series
+
+        found = read_series(self.folder.path, key, self._images(), damage=self.damage)
+        if not found:
+            known = ", ".join(list(self.series_kinds())[:5]) or "none"
+            raise NotFoundError(f"run {self.run_id} has no series {key!r}", hint=f"its series: {known}")
+        return found
+
+    def series_kinds(self) -> dict[str, str]:
+        """What series the run has, by key: "histogram", "image", "table" or "text"."""
+        from mltrack.rich_series import series_kinds
+
+        return series_kinds(self.folder.path, self._images())
+
+    def _images(self) -> list[tuple[str, Path]]:
+        return [(a.path, self.folder.artifacts / a.path) for a in self.artifacts if a.path.startswith("images/")]
 
     # --- for syncers and other tools that go on from where they were ---
 

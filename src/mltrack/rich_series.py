@@ -1,0 +1,213 @@
+"""Series of rich values: a writer's journal of them, one checksummed JSON line each, and reading it back.
+
+Histograms, tables and texts lie in ``series/<writer>.jsonl``, however many keys and steps there are. Images are
+artifacts, one a step, by names that MLflow's UI knows; the name tells key, step and time.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mltrack.errors import CorruptionError
+from mltrack.flusher import FLUSHER
+from mltrack.format import BadLine, decode_line, encode_line
+from mltrack.fs import LOCAL, FileSystem
+from mltrack.jsonlog import JsonLog
+from mltrack.media import image_place
+from mltrack.rich_values import Image, decode_value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from mltrack.rich_values import RichValue
+
+__all__ = [
+    "SERIES_FOLDER",
+    "RichPoint",
+    "SeriesJournal",
+    "SeriesLine",
+    "journals",
+    "read_lines",
+    "read_series",
+    "series_kinds",
+]
+
+SERIES_FOLDER = "series"
+"""Where, in a run's folder, the journals lie."""
+
+
+class RichPoint(NamedTuple):
+    """One value of a series: its step, its time in ns, and what it is."""
+
+    step: int
+    time: int
+    value: RichValue
+
+
+class SeriesLine(NamedTuple):
+    """One line of a journal: whose, which, and where it lies."""
+
+    time: int
+    writer: str
+    seq: int
+    fields: Mapping[str, Any]
+    offset: int
+
+    @property
+    def order(self) -> tuple[int, str, int]:
+        """By time; where writers agree in it, by their names."""
+        return self.time, self.writer, self.seq
+
+
+class SeriesJournal:
+    """One writer's rich values, behind a call that does not fail for what the disk does."""
+
+    def __init__(
+        self, folder: Path, writer: str, *, on_loss: Callable[[OSError], None], fs: FileSystem = LOCAL
+    ) -> None:
+        """Nothing is made on disk until the first line; ``on_loss`` is told the first time lines are lost."""
+        self.writer = writer
+        self.lost = 0
+        self._folder = folder
+        self._fs = fs
+        self._on_loss = on_loss
+        self._lock = threading.RLock()
+        self._log: JsonLog | None = None
+        self._waiting: list[dict[str, Any]] = []
+        self._busy = False
+        self._dirty = False
+        self._folder_dirty = False
+
+    def append(self, lines: Iterable[dict[str, Any]]) -> None:
+        """Add lines: on return they survive ``kill -9``. A signal handler's come after those of its own thread."""
+        with self._lock:
+            self._waiting += lines
+            if self._busy:
+                return
+            self._busy = True
+            try:
+                while self._waiting:
+                    todo, self._waiting = self._waiting, []
+                    self._add(todo)
+            finally:
+                self._busy = False
+
+    def _add(self, lines: list[dict[str, Any]]) -> None:
+        before = self._log.count if self._log is not None else 0
+        try:
+            log = self._open()
+            self._dirty = True
+            log.append({"seq": seq, **line} for seq, line in enumerate(lines, log.count))
+        except OSError as error:
+            first = self.lost == 0
+            self.lost += len(lines) - ((self._log.count if self._log is not None else 0) - before)
+            if first:
+                self._on_loss(error)
+
+    def _open(self) -> JsonLog:
+        if self._log is None:
+            self._fs.make_folder(self._folder)
+            self._log = JsonLog(self._folder / f"{self.writer}.jsonl", fs=self._fs, create=True)
+            self._folder_dirty = True
+            FLUSHER.add(self)
+        else:
+            self._log.settle()
+        return self._log
+
+    def sync(self) -> None:
+        """Make what was appended survive power loss; the flusher calls it twice a second."""
+        with self._lock:
+            log, dirty = self._log, self._dirty
+            self._dirty = False
+        try:
+            if log is not None and dirty:
+                log.sync()
+            if self._folder_dirty:
+                self._fs.sync_folder(self._folder)
+                self._folder_dirty = False
+        except OSError:
+            self._dirty = True
+
+    def pulse(self) -> None:
+        """The writer's events file shows its life; nothing is to be done here."""
+
+    def close(self) -> None:
+        """Make everything durable and close the file; calling it again does nothing."""
+        FLUSHER.remove(self)
+        self.sync()
+        with self._lock:
+            if self._log is not None:
+                self._log.close()
+                self._log = None
+
+
+# --- reading ---
+
+
+def journals(run_folder: Path) -> list[Path]:
+    """The journals of a run, by age."""
+    return sorted((run_folder / SERIES_FOLDER).glob("[!.]*.jsonl"))
+
+
+def read_lines(
+    path: Path, *, key: str | None = None, damage: list[CorruptionError] | None = None
+) -> Iterator[SeriesLine]:
+    """The lines of a journal, one after another; of one ``key`` where given. Bad ones are passed over, and told.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    wanted = b""  # what a line must hold to be worth decoding; a key beyond ASCII can be written in two ways
+    if key is not None and key.isascii():
+        wanted = encode_line({"key": key}).split(b",", 1)[1].rstrip(b"}\n")
+    offset = 0
+    with open(path, "rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return  # torn: it never happened
+            if wanted in line:
+                try:
+                    fields = decode_line(line[:-1])
+                    if key is None or fields["key"] == key:
+                        yield SeriesLine(int(fields["time"]), path.stem, int(fields["seq"]), fields, offset)
+                except (BadLine, KeyError, TypeError, ValueError) as error:
+                    if damage is not None:
+                        message = f"{path}: bad line at byte {offset}: {error}"
+                        hint = "the lines around it are intact; restore the file from a copy to get this one back"
+                        damage.append(CorruptionError(message, path=str(path), offset=offset, hint=hint))
+            offset += len(line)
+
+
+def read_series(
+    run_folder: Path, key: str, images: Iterable[tuple[str, Path]], *, damage: list[CorruptionError] | None = None
+) -> list[RichPoint]:
+    """Every value of a series in the order of time; ``images`` are the run's image artifacts, names and files."""
+    found: list[tuple[tuple[int, str, int], RichPoint]] = []
+    for path in journals(run_folder):
+        for line in read_lines(path, key=key, damage=damage):
+            try:
+                value = decode_value(line.fields)
+                found.append((line.order, RichPoint(int(line.fields["step"]), line.time, value)))
+            except (KeyError, TypeError, ValueError):
+                continue  # of a later format
+    found += [((point.time, "", 0), point) for at, point in read_images(images) if at == key]
+    return [point for _, point in sorted(found, key=lambda one: one[0])]
+
+
+def read_images(images: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, RichPoint]]:
+    """The images among artifacts that belong to series: their key, and where in it they stand."""
+    for name, path in images:
+        place = image_place(name)
+        if place is not None:
+            yield place.key, RichPoint(place.step, place.timestamp_ms * 1_000_000, Image.stored(path))
+
+
+def series_kinds(run_folder: Path, images: Iterable[tuple[str, Path]]) -> dict[str, str]:
+    """What series there are, by key: histogram, image, table or text; where a key has several, the last one's."""
+    kinds: dict[str, str] = {key: point.value.kind for key, point in read_images(images)}
+    for path in journals(run_folder):
+        for line in read_lines(path):
+            kinds[str(line.fields.get("key"))] = str(line.fields.get("type"))
+    return dict(sorted(kinds.items()))

@@ -1,0 +1,319 @@
+"""Values that are more than a number: histograms, images, tables and texts, and how a journal's lines hold them."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mltrack.errors import UsageError
+from mltrack.media import image_bytes, table_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+__all__ = ["RICH", "Histogram", "Image", "RichValue", "Table", "Text", "decode_value", "encode_value"]
+
+BINS_MAX = 65_536
+
+
+class Histogram:
+    """How often values fell between edges.
+
+    ``counts`` has n entries, ``edges`` n+1 that rise; ``left_out`` counts values that were no finite numbers.
+    """
+
+    __slots__ = ("_uniform", "counts", "edges", "left_out")
+
+    kind: ClassVar[str] = "histogram"
+
+    counts: npt.NDArray[Any]
+    edges: npt.NDArray[np.float64]
+    left_out: int
+
+    def __init__(self, values: Any, bins: int = 64) -> None:
+        """Count values: an array of any shape, a sequence, a torch tensor; in bins of one width from least to greatest.
+
+        NaN and infinities are left out and counted apart.
+
+        Raises:
+            UsageError: they are no numbers, or the number of bins is none.
+        """
+        import numpy as np
+
+        if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= BINS_MAX:
+            raise UsageError(f"{bins!r} is no number of bins", hint=f"give an int from 1 to {BINS_MAX:,}")
+        array = _numbers(values)
+        finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
+        self.left_out = array.size - finite.size
+        self.counts, edges = _counted(finite, bins)
+        self._uniform = True
+        self.edges = np.linspace(float(edges[0]), float(edges[-1]), len(self.counts) + 1)
+
+    @classmethod
+    def from_counts(cls, counts: Any, edges: Any) -> Histogram:
+        """A histogram that was counted elsewhere: n counts, n+1 rising edges.
+
+        Raises:
+            UsageError: they are no such numbers.
+        """
+        import numpy as np
+
+        found, limits = _numbers(counts), _numbers(edges).astype(np.float64)
+        if not 1 <= len(found) <= BINS_MAX or len(limits) != len(found) + 1:
+            raise UsageError(f"{len(found)} counts and {len(limits)} edges", hint="give n counts and n + 1 edges")
+        if not (np.isfinite(limits).all() and (np.diff(limits) > 0).all()):
+            raise UsageError("the edges of a histogram rise", hint="give finite numbers, each above the one before")
+        if not (np.isfinite(found).all() and (found >= 0).all()):
+            raise UsageError("a histogram counts", hint="give finite counts from 0 up")
+        made = cls.__new__(cls)
+        made.counts, made.edges, made.left_out, made._uniform = found, limits, 0, False
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        import numpy as np
+
+        return (
+            isinstance(other, Histogram)
+            and np.array_equal(self.counts, other.counts)
+            and np.array_equal(self.edges, other.edges)
+            and self.left_out == other.left_out
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # arrays change
+
+    def __repr__(self) -> str:
+        total, low, high = self.counts.sum(), self.edges[0], self.edges[-1]
+        return f"Histogram({total:g} in {len(self.counts)} bins, {low:g} to {high:g})"
+
+    def fields(self) -> dict[str, Any]:
+        """What a line says of it: the limits where all bins are of one width, else all edges; the counts packed."""
+        if self._uniform:
+            said: dict[str, Any] = {"low": float(self.edges[0]), "high": float(self.edges[-1])}
+        else:
+            said = {"edges": _packed(self.edges)}
+        said["counts"] = _packed(self.counts)
+        if self.left_out:
+            said["left_out"] = self.left_out
+        return said
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> Histogram:
+        """The histogram a line holds."""
+        import numpy as np
+
+        made = cls.__new__(cls)
+        made.counts = _unpacked(fields["counts"])
+        made._uniform = "edges" not in fields
+        if made._uniform:
+            made.edges = np.linspace(float(fields["low"]), float(fields["high"]), len(made.counts) + 1)
+        else:
+            made.edges = _unpacked(fields["edges"])
+        made.left_out = int(fields.get("left_out", 0))
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text."""
+
+    text: str
+    kind: ClassVar[str] = "text"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise UsageError(f"{type(self.text).__name__} is no text", hint="give a str")
+
+    def fields(self) -> dict[str, Any]:
+        """What a line says of it."""
+        return {"text": self.text}
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> Text:
+        """The text a line holds."""
+        return cls(str(fields["text"]))
+
+
+class Table:
+    """A table, as it was when this was made: ``columns``, and ``rows`` of values as JSON holds them."""
+
+    __slots__ = ("columns", "rows")
+
+    kind: ClassVar[str] = "table"
+
+    def __init__(self, data: pd.DataFrame | Mapping[str, Any]) -> None:
+        """Take a data frame, or a dict of columns.
+
+        Raises:
+            UsageError: it is neither.
+        """
+        import json
+
+        split = json.loads(table_bytes(data, "table.json", None))
+        self.columns: Sequence[Any] = split["columns"]
+        self.rows: Sequence[Sequence[Any]] = split["data"]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Table) and (self.columns, self.rows) == (other.columns, other.rows)
+
+    __hash__ = None  # type: ignore[assignment]  # rows are lists
+
+    def __repr__(self) -> str:
+        return f"Table({len(self.rows)} rows of {', '.join(map(str, self.columns))})"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """As a data frame; dates are text, as in JSON."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows, columns=list(self.columns))
+
+    def fields(self) -> dict[str, Any]:
+        """What a line says of it."""
+        return {"columns": self.columns, "data": self.rows}
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> Table:
+        """The table a line holds."""
+        made = cls.__new__(cls)
+        made.columns, made.rows = fields["columns"], fields["data"]
+        return made
+
+
+class Image:
+    """An image: pixels to log, or a stored one to look at."""
+
+    __slots__ = ("_image", "path")
+
+    kind: ClassVar[str] = "image"
+
+    def __init__(self, image: Any) -> None:
+        """Take a PIL image, or an array of (height, width) or (height, width, 1, 3 or 4 channels), as ``log_image``."""
+        self._image = _on_host(image)
+        self.path: Path | None = None
+
+    @classmethod
+    def stored(cls, path: Path) -> Image:
+        """One that lies in a file; it is read when it is asked for."""
+        made = cls.__new__(cls)
+        made._image, made.path = None, path
+        return made
+
+    def __repr__(self) -> str:
+        return f"Image({str(self.path)!r})" if self.path is not None else f"Image({type(self._image).__name__})"
+
+    def encode(self, name: str) -> bytes:
+        """In the format of the name's end.
+
+        Raises:
+            UsageError: it is no image.
+        """
+        return image_bytes(self._image, name) if self.path is None else self.path.read_bytes()
+
+    def to_pil(self) -> Any:
+        """As a PIL image.
+
+        Raises:
+            UsageError: it is no image.
+            OSError: its file can't be read.
+        """
+        import io
+
+        import PIL.Image
+
+        return PIL.Image.open(io.BytesIO(self.encode("image.png")))
+
+    def to_array(self) -> npt.NDArray[np.uint8]:
+        """Its pixels, 0 to 255: (height, width), or (height, width, channels).
+
+        Raises:
+            UsageError, OSError: as to_pil.
+        """
+        import numpy as np
+
+        return np.asarray(self.to_pil())
+
+
+RichValue = Histogram | Image | Table | Text
+
+RICH = (Histogram, Image, Table, Text)
+
+_IN_LINES: dict[str, type[Histogram | Table | Text]] = {"histogram": Histogram, "table": Table, "text": Text}
+
+
+def encode_value(value: Histogram | Table | Text) -> dict[str, Any]:
+    """The fields of a line that holds it, ``type`` among them."""
+    return {"type": value.kind, **value.fields()}
+
+
+def decode_value(fields: Mapping[str, Any]) -> Histogram | Table | Text:
+    """The value a line holds.
+
+    Raises:
+        KeyError, TypeError, ValueError: it holds none that is known here.
+    """
+    return _IN_LINES[fields["type"]].read(fields)
+
+
+# --- arrays ---
+
+
+def _on_host(values: Any) -> Any:
+    """A tensor (torch's, by its methods) where NumPy can read it; anything else as it is."""
+    if hasattr(values, "detach") and hasattr(values, "cpu"):
+        values = values.detach().cpu()
+        if "bfloat16" in str(getattr(values, "dtype", "")):  # NumPy has no such type
+            values = values.float()
+    return values
+
+
+def _numbers(values: Any) -> npt.NDArray[Any]:
+    import numpy as np
+
+    try:
+        array = np.asarray(_on_host(values)).ravel()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"no array of numbers: {error}", hint="give an array or a sequence of numbers") from None
+    if array.size == 0:
+        return array.astype(np.float64)
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    if array.dtype.kind not in "iuf":
+        raise UsageError(f"an array of {array.dtype} holds no numbers", hint="give integers or floats")
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def _counted(values: npt.NDArray[Any], bins: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    import numpy as np
+
+    for attempt, number in ((values, bins), (values.astype(np.float64), bins)):
+        try:
+            return np.histogram(attempt, number)
+        except ValueError:  # the values are so close to one another that there are not that many numbers between
+            continue
+    low = float(values.min())
+    return np.array([values.size]), np.array([low, max(float(values.max()), float(np.nextafter(low, np.inf)))])
+
+
+def _packed(array: npt.NDArray[Any]) -> str:
+    """An array as text: its type (little-endian u1, u2, u4, u8 or f8), a colon, its bytes in base64."""
+    import numpy as np
+
+    kind = "f8"
+    if array.dtype.kind in "iu":
+        most = int(array.max()) if array.size else 0
+        kind = next(name for name, bits in (("u1", 8), ("u2", 16), ("u4", 32), ("u8", 64)) if most < 1 << bits)
+    return f"{kind}:{base64.b64encode(array.astype(np.dtype('<' + kind)).tobytes()).decode()}"
+
+
+def _unpacked(text: str) -> npt.NDArray[Any]:
+    import numpy as np
+
+    kind, _, data = text.partition(":")
+    if kind not in ("u1", "u2", "u4", "u8", "f8"):
+        raise ValueError(f"an array of {kind!r}")
+    return np.frombuffer(base64.b64decode(data, validate=True), np.dtype("<" + kind))
