@@ -24,6 +24,7 @@ from mltrack.errors import BusyError, MltrackError
 from mltrack.fs import try_lock, unlock
 from mltrack.live import LIVE_LOCK, SYNC_VARIABLE, WANTED
 from mltrack.reading import Store
+from mltrack_sync.further import stamps
 from mltrack_sync.presence import LOG, Presence, write_presence
 from mltrack_sync.selection import Selection
 
@@ -121,7 +122,7 @@ class Follower:
             self.deaf = True
         heads = self._store.heads()
         self._live = any(head.live for head in heads.values())
-        seen = (heads, _stamps(self._store.layout.workspace))
+        seen = (heads, _stamps(self._store.layout.workspace), stamps(self._store))
         if seen == self._pushed:
             return PushReport(self._remote.name, self._remote.url)
         with _slice(stop) if self._live else contextlib.nullcontext():

@@ -149,7 +149,8 @@ def sync(
     """Push what is new to a REMOTE: a name from ``mltrack remote ls``, or the URL of an MLflow server.
 
     Everything arrives once, however often this is interrupted and run again. Ends with 3 when the remote refused
-    something: that is listed, set aside, and the rest has arrived.
+    something, or has no place for it (an older server, for logged models or traces): that is listed, and the rest has
+    arrived.
     """
     from mltrack_sync.pace import Pace, parse_rate
     from mltrack_sync.passes import push
@@ -234,7 +235,7 @@ def _watch(
 
     def on_pass(report: PushReport) -> None:
         told.clear()
-        if report.runs or report.problems:
+        if report.runs or report.logged_models or report.traces or report.problems:
             click.echo(json.dumps(_fields(report)) if as_json else _line(report))
 
     def pass_once(stop: threading.Event) -> PushReport:
@@ -286,7 +287,9 @@ def _print_report(report: PushReport, as_json: bool) -> None:
 
     console = _console()
     title = f"{report.remote} ({report.url})"
-    if not (report.runs or report.models or report.model_versions or report.rejected or report.problems):
+    others = {"datasets": report.datasets, "logged models": report.logged_models, "traces": report.traces}
+    sent = report.runs or report.models or report.model_versions or any(others.values())
+    if not (sent or report.rejected or report.problems or report.lacking):
         console.print(f"{title}: nothing to send", highlight=False, soft_wrap=True)
         return
     table = Table(title=f"{'Would go to' if report.dry_run else 'Sent to'} {title}", title_justify="left")
@@ -294,6 +297,7 @@ def _print_report(report: PushReport, as_json: bool) -> None:
     rows |= {"tags": f"{report.tags:,}", "points": f"{report.points:,}", "artifacts": f"{report.artifacts:,}"}
     if report.models or report.model_versions:
         rows |= {"models": f"{report.models:,}", "model versions": f"{report.model_versions:,}"}
+    rows |= {what: f"{count:,}" for what, count in others.items() if count}
     if not report.dry_run:
         rows |= {"bytes": f"{report.bytes:,}", "seconds": f"{report.seconds:.1f}"}
         rows |= {"points/s": f"{report.points_per_second:,.0f}"}
@@ -307,6 +311,8 @@ def _print_report(report: PushReport, as_json: bool) -> None:
         table.add_row(what, count)
     console.print(table)
     _print_rejected(console, report.rejected)
+    for words in report.lacking:
+        console.print(words, style="yellow", highlight=False, markup=False, soft_wrap=True)
     for problem in report.problems:
         console.print(f"to be tried again: {problem}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
@@ -380,11 +386,22 @@ def _print_status(found: list[RemoteStatus]) -> None:
         if one.pending_models:
             text = f"{one.remote}: {one.pending_models:,} models with {one.pending_model_versions:,} versions wait"
             console.print(text, highlight=False, markup=False, soft_wrap=True)
+        for what in _waiting(one):
+            console.print(f"{one.remote}: {what}", highlight=False, markup=False, soft_wrap=True)
         for words in one.damage:
             console.print(f"{one.remote}: {words}", style="yellow", highlight=False, markup=False, soft_wrap=True)
         if one.last_error:
             text = f"{one.remote}: last sync failed at {_when(one.last_error_time)}: {one.last_error}"
             console.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+
+
+def _waiting(one: RemoteStatus) -> Iterator[str]:
+    if one.pending_logged_models:
+        yield f"{one.pending_logged_models:,} logged models wait"
+    if one.pending_traces:
+        yield f"{one.pending_traces:,} traces wait"
+    if one.pending_ties:
+        yield f"{one.pending_ties:,} runs have datasets or logged models that it had no place for"
 
 
 def _background_line(remote: str, background: Presence) -> str:

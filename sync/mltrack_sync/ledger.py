@@ -7,7 +7,8 @@ A line is on the disk before the next step that relies on it is taken:
   that follows goes. Points between the two are in doubt if the log ends here; ``next`` "*" puts all later ones in
   doubt.
 - ``artifact``, ``ended``, ``stage``: these can be repeated, so a lost line costs a request and nothing else.
-- ``rejected`` before the ack that goes past the item; ``cleared`` when it got through after all.
+- ``rejected`` before the ack that goes past the item; ``cleared`` when it got through after all. What is tried again
+  stays set aside until then, and moves no positions: of it everything is compared with the remote before it is sent.
 - ``settled``: the run's head when nothing was left to send.
 - ``entry``: all of these of one run at once. A ledger that has grown is written anew with one such line for each run.
 - ``linked``: which datasets and logged models the run is tied to there, and for want of what others are not.
@@ -34,6 +35,7 @@ from mltrack_sync.trace_entry import TraceEntry
 from mltrack_sync.upload_log import UploadLog
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from mltrack.entities import RunHead
@@ -226,6 +228,10 @@ def _rejected_line(item: Rejected) -> dict[str, Any]:
     }
 
 
+def _cleared_line(item: Rejected) -> dict[str, Any]:
+    return {"type": "cleared", "run": item.run_id, "kind": item.kind, "key": item.key}
+
+
 class Ledger:
     """A ledger open for writing by the one syncer that holds its lock. Its methods may be called from many threads."""
 
@@ -355,9 +361,22 @@ class Ledger:
         """Set something aside."""
         self._write(_rejected_line(item))
 
+    def is_aside(self, item: Rejected) -> bool:
+        """Whether it is set aside."""
+        with self._lock:
+            return (item.run_id, item.kind, item.key) in self.state.rejected
+
     def cleared(self, item: Rejected) -> None:
         """What was set aside got through, or is no more."""
-        self._write({"type": "cleared", "run": item.run_id, "kind": item.kind, "key": item.key})
+        self._write(_cleared_line(item))
+
+    def tried_again(self, run_id: str, kinds: Collection[str], keys: Collection[str], refused: list[Rejected]) -> None:
+        """Of these kinds and keys of a run no more is set aside than was ``refused`` this time."""
+        still = {(item.kind, item.key) for item in refused}
+        with self._lock:
+            mine = [item for item in self.state.rejected.values() if item.run_id == run_id and item.key in keys]
+        got = [item for item in mine if item.kind in kinds and (item.kind, item.key) not in still]
+        self._write(*[_rejected_line(item) for item in refused], *[_cleared_line(item) for item in got])
 
     def finished(self, time_ns: int, counts: Mapping[str, Any]) -> None:
         """A pass came to its end."""

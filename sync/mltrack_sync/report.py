@@ -14,7 +14,7 @@ class Rejected:
     A metric is set aside with what is logged to it later, until it is tried again; of kind point are single points of
     the metric ``key``.
 
-    Of the registry it is a kind of model, model version or alias, and no run.
+    Of the registry it is a kind of model, model version or alias, and no run; likewise of logged models and traces.
     """
 
     run_id: str

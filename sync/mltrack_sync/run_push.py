@@ -18,6 +18,7 @@ from mltrack_sync.inputs_push import InputsPush
 from mltrack_sync.ledger import EVERYTHING
 from mltrack_sync.plan import Facts, Piece, Refusal, Request, facts_of, requests_of, sift
 from mltrack_sync.reconcile import RemotePoints, missing
+from mltrack_sync.report import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from mltrack.store.stored_run import StoredRun
     from mltrack_sync.identity import Identities
     from mltrack_sync.progress import FileMeter
-    from mltrack_sync.report import Rejected
     from mltrack_sync.session import Session
 
 __all__ = ["RunPush"]
@@ -56,7 +56,7 @@ class RunPush:
         self._known_rejected = mine
         self._again: list[Rejected] = mine if again else []
         self._aside = {} if again else {item.key: item.reason for item in mine if item.kind == "metric"}
-        self._held: list[tuple[str, int, Refusal]] = []  # refusals to be written with the ack of (writer, end)
+        self._held: list[tuple[str, int, Refusal]] = []  # of points, to be written with the ack of (writer, end)
         self._refused_now: set[tuple[str, str]] = set()
         self._points_refused: Counter[str] = Counter()
         self._sent: set[tuple[str, str]] = {("run", "")}  # what got through, of kinds run, param and tag
@@ -87,7 +87,7 @@ class RunPush:
             self._send_ending()
         for item in self._known_rejected:
             through = item in self._again or (item.kind, item.key) in self._sent
-            if through and (item.kind, item.key) not in self._refused_now:
+            if through and (item.kind, item.key) not in self._refused_now and self._ledger.is_aside(item):
                 self._ledger.cleared(item)
         for damage in (*self._run.state.damage, *self._run.damage):
             self._trouble(f"{damage} ({damage.hint})")
@@ -146,13 +146,17 @@ class RunPush:
     def _ack(self, events: dict[str, int], points: dict[str, int], following: dict[str, int] | str) -> None:
         due = [held for held in self._held if held[1] <= points.get(held[0], 0)]
         self._held = [held for held in self._held if held not in due]
+        items = [self._session.rejection(self._run.run_id, refusal) for refusal in self._summed(due)]
+        self._ledger.ack(self._run.run_id, events=events, points=points, following=following, refused=items)
+
+    def _summed(self, held: list[tuple[str, int, Refusal]]) -> list[Refusal]:
+        """One refusal of each kind and key, with the points of all."""
         refused: dict[tuple[str, str], Refusal] = {}
-        for _, _, refusal in due:
+        for _, _, refusal in held:
             known = refused.get(refusal[:2])
             refused[refusal[:2]] = refusal._replace(points=refusal.points + (known.points if known else 0))
         self._refused_now |= set(refused)
-        items = [self._session.rejection(self._run.run_id, refusal) for refusal in refused.values()]
-        self._ledger.ack(self._run.run_id, events=events, points=points, following=following, refused=items)
+        return list(refused.values())
 
     def _pieces(self) -> Iterator[Piece]:
         """The run's new points, without those the remote refuses, nor those in doubt that are there."""
@@ -250,10 +254,10 @@ class RunPush:
             key = request.points.keys[int(request.points.codes[0])]
             self._points_refused[key] += 1
             if key in taken and self._points_refused[key] <= POINTS_REFUSED_MAX:
-                self._set_aside(Refusal("point", key, error.words, 1))
+                self._hold(Refusal("point", key, error.words, 1))
                 return
             self._aside[key] = error.words
-            self._set_aside(Refusal("metric", key, error.words, 1))
+            self._hold(Refusal("metric", key, error.words, 1))
         elif request.params:
             self._set_aside(Refusal("param", request.params[0][0], error.words))
         else:
@@ -268,7 +272,7 @@ class RunPush:
         keep = np.ones(len(points), np.bool_)
         for code, key in counts.items():
             mine = points.codes == code
-            self._set_aside(Refusal("metric", key, self._aside[key], int(np.count_nonzero(mine))))
+            self._hold(Refusal("metric", key, self._aside[key], int(np.count_nonzero(mine))))
             keep &= ~mine
         return Request(request.params, request.tags, points.take(keep), request.events, request.ends)
 
@@ -276,24 +280,35 @@ class RunPush:
         self._refused_now.add(refusal[:2])
         self._ledger.rejected(self._session.rejection(self._run.run_id, refusal))
 
+    def _hold(self, refusal: Refusal) -> None:
+        """Points of the request in hand are set aside with its ack: so they are counted once, also after a kill."""
+        self._held.append(("", 0, refusal))
+
     def _send_again(self) -> None:
-        """Points set aside by earlier passes: what of them is not there by now is sent."""
+        """Points set aside by earlier passes: what of them is not there by now is sent.
+
+        Meanwhile they stay set aside, and the ledger's positions where they are: after a kill the next try compares
+        them with the remote again, so that none is lost nor sent twice.
+        """
         keys = {item.key for item in self._again if item.kind in POINT_KINDS}
         if not keys:
             return
-        for item in self._again:  # counted anew
-            if item.kind in POINT_KINDS:
-                self._ledger.cleared(item)
-        self._send_all(requests_of(Facts(), self._old_pieces(keys), self._session.limits))
+        self._points_refused.clear()
+        for request in requests_of(Facts(), self._old_pieces(keys), self._session.limits):
+            self._session.check()
+            self._send(request)
+        refused = [Rejected(self._run.run_id, *refusal) for refusal in self._summed(self._held)]
+        self._held = []
+        self._ledger.tried_again(self._run.run_id, POINT_KINDS, keys, refused)
 
     def _old_pieces(self, keys: set[str]) -> Iterator[Piece]:
         remote = self._remote_points()
         sent = dict(self._entry.points)
-        for writer, points in self._run.read_points():
+        for writer, points in self._read({}):
             wanted = [code for code in np.unique(points.codes).tolist() if points.keys[code] in keys]
             points = points.take(np.isin(points.codes, wanted) & (points.seqs < sent.get(writer, 0)))
-            points = self._sifted(writer, sent.get(writer, 0), points)
-            yield Piece(writer, points.take(missing(points, remote)), sent.get(writer, 0))
+            points = self._sifted(writer, 0, points)
+            yield Piece(writer, points.take(missing(points, remote)), 0)
 
     # --- files and the ending ---
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mltrack.entities import DELETED
+from mltrack_sync.further import further_of
 from mltrack_sync.ledger import LedgerState, RunEntry
 from mltrack_sync.passes import ledger_path, pending
 from mltrack_sync.presence import Presence, present
@@ -31,7 +32,8 @@ ALL = 1 << 40
 class RemoteStatus:
     """What waits for one remote. Times are ns since the epoch, 0 for never.
 
-    ``oldest_pending`` is when the oldest of what waits was recorded, and ``lag_s`` its age in seconds.
+    ``pending_ties`` counts runs whose datasets or logged models the remote had no place for. ``oldest_pending`` is when
+    the oldest of what waits was recorded, and ``lag_s`` its age in seconds.
     """
 
     remote: str
@@ -48,6 +50,9 @@ class RemoteStatus:
     damage: tuple[str, ...]
     pending_models: int = 0
     pending_model_versions: int = 0
+    pending_logged_models: int = 0
+    pending_traces: int = 0
+    pending_ties: int = 0
     background: Presence | None = None
     oldest_pending: int = 0
     lag_s: float = 0.0
@@ -64,6 +69,7 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
     points = files = size = runs = 0
     recorded: list[int] = []
     models = registry_todo(store, state, Selection(), heads)
+    further = further_of(store, state, Selection(), heads)
     for run_id in pending(state, heads):
         run = store.run(run_id)
         entry = state.runs.get(run_id) or RunEntry()
@@ -91,6 +97,9 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
         damage=tuple(str(damage) for damage in state.damage),
         pending_models=len(models),
         pending_model_versions=sum(len(model.versions) for model in models),
+        pending_logged_models=len(further.models),
+        pending_traces=len(further.traces.traces),
+        pending_ties=len(further.ties),
         background=present(store.layout.remote(remote.name)),
         oldest_pending=oldest,
         lag_s=max(0, clock() - oldest) / 1e9 if oldest else 0.0,

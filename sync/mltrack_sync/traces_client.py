@@ -1,4 +1,7 @@
-"""MLflow's calls on traces. All may be repeated: traces, spans and assessments keep the ids that they have here."""
+"""MLflow's calls on traces. Traces, spans and assessments keep their ids over there, so nearly all may be repeated.
+
+Only to make an assessment that is there already is an error.
+"""
 
 from __future__ import annotations
 
@@ -72,6 +75,11 @@ class TracesClient:
             if error.code != "RESOURCE_DOES_NOT_EXIST":
                 raise
 
+    def create_assessment(self, trace_id: str, assessment: Mapping[str, Any]) -> None:
+        """A new assessment, with its id. Made a second time it is refused as if the server had failed."""
+        path = f"traces/{quote(trace_id, safe='')}/assessments"
+        self._send("POST", path, {"assessment": assessment}, repeatable=False)
+
     def delete_assessment(self, trace_id: str, assessment_id: str) -> None:
         """Take an assessment away."""
         self._send("DELETE", f"traces/{quote(trace_id, safe='')}/assessments/{quote(assessment_id, safe='')}", {})
@@ -87,9 +95,11 @@ class TracesClient:
         fields = {"trace_id": trace_id, "prompt_versions": versions}
         self._transport.post("traces/link-prompts", fields, repeatable=True)
 
-    def _send(self, method: str, path: str, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def _send(
+        self, method: str, path: str, fields: Mapping[str, Any] | None = None, *, repeatable: bool = True
+    ) -> dict[str, Any]:
         body = json.dumps(fields, separators=(",", ":")).encode("ascii") if fields is not None else None
-        return self._transport.send(Call(method, API_3 + path, True, body=body, body_bytes=len(body or b"")))
+        return self._transport.send(Call(method, API_3 + path, repeatable, body=body, body_bytes=len(body or b"")))
 
     def _trace(self, answer: Mapping[str, Any]) -> RemoteTrace:
         try:

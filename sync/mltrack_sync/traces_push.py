@@ -72,9 +72,7 @@ class TracesPush:
             self._send_spans(trace, experiment_id)
             there = self._put_info(trace, experiment_id)
         self._put_tags(trace, there)
-        for assessment_id in there.assessments:
-            if assessment_id not in trace.assessments:
-                self._client.delete_assessment(trace.trace_id, assessment_id)
+        self._put_overriding(trace, there)
         self._put_files(trace, there)
         self._tie(trace)
         self._ledger.note(trace_line(trace.trace_id, print_of(trace)))
@@ -117,7 +115,9 @@ class TracesPush:
             "state": trace.state,
             "trace_metadata": self._named(trace.full_metadata),
             "tags": self._tags(trace),
-            "assessments": [self._assessment(trace, each) for each in trace.assessments.values()],
+            "assessments": [
+                self._assessment(trace, each) for each in trace.assessments.values() if not _overrides(trace, each)
+            ],
         }
         if trace.duration is not None:
             info["execution_duration"] = f"{trace.duration // 1000}.{trace.duration % 1000:03}s"
@@ -174,6 +174,23 @@ class TracesPush:
         given["metadata"] = metadata
         return fields | {key: value for key, value in given.items() if value}
 
+    def _put_overriding(self, trace: Trace, there: RemoteTrace) -> None:
+        """Assessments that override others: these are told so only when such a one is made, so each is made anew.
+
+        Those that are gone here are taken away.
+        """
+        overriding = [each for each in trace.assessments.values() if _overrides(trace, each)]
+        again = {each.assessment_id for each in overriding}
+        for assessment_id in reversed(there.assessments):
+            if assessment_id not in trace.assessments or assessment_id in again:
+                self._client.delete_assessment(trace.trace_id, assessment_id)
+        for each in overriding:
+            self._session.policy.settle(partial(self._make_assessment, trace, each))
+
+    def _make_assessment(self, trace: Trace, held: Assessment, again: bool) -> None:
+        if not again or held.assessment_id not in self._client.get(trace.trace_id).assessments:
+            self._client.create_assessment(trace.trace_id, self._assessment(trace, held))
+
     def _put_tags(self, trace: Trace, there: RemoteTrace) -> None:
         wanted = self._tags(trace)
         for key, value in wanted.items():
@@ -213,6 +230,11 @@ class TracesPush:
             prompts.append((name, prompt_there(self._ledger.state, name, number)))
         if prompts:
             self._client.link_prompts(trace.trace_id, prompts)
+
+
+def _overrides(trace: Trace, held: Assessment) -> bool:
+    """Whether it stands over another one that there is."""
+    return held.overrides is not None and held.overrides in trace.assessments
 
 
 def _files(folder: Path) -> Iterator[tuple[Artifact, Path]]:
