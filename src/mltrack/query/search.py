@@ -11,7 +11,6 @@ from mltrack.entities import (
     DELETED,
     Dataset,
     DatasetInput,
-    MetricSummary,
     ModelOutput,
     RunData,
     RunHead,
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
-__all__ = ["PagedList", "RunQuery", "RunRecord", "find_frame", "find_heads", "find_latest", "find_named", "find_runs"]
+__all__ = ["PagedList", "RunQuery", "RunRecord", "find_frame", "find_heads", "find_named", "find_runs"]
 
 Item = TypeVar("Item")
 
@@ -52,7 +51,8 @@ class PagedList(list[Item], Generic[Item]):
 class RunRecord:
     """A run as the catalog has it: ``record.info.status``, ``record.data.metrics["loss"]``.
 
-    Datasets and ids of logged models are in the order they were logged.
+    Datasets and ids of logged models are in the order they were logged; ``latest`` holds the latest point of each
+    metric as (key, value, step, time in ns).
     """
 
     info: RunInfo
@@ -60,6 +60,7 @@ class RunRecord:
     datasets: tuple[DatasetInput, ...] = ()
     model_inputs: tuple[str, ...] = ()
     model_outputs: tuple[ModelOutput, ...] = ()
+    latest: Sequence[tuple[str, float, int, int]] = ()
 
     @property
     def run_id(self) -> str:
@@ -202,13 +203,17 @@ def find_runs(con: duckdb.DuckDBPyConnection, query: RunQuery, runs_folder: str)
     """A page of runs. ``runs_folder`` is what their artifact URIs begin with: where the run folders lie."""
     rows, token = _page(con, query, runs_folder)
     ids = [row[0] for row in rows]
-    params, tags, metrics = (_by_run(con, table, ids) for table in ("params", "tags", "latest_metrics"))
+    params, tags = (_by_run(con, table, ids) for table in ("params", "tags"))
+    latest = _latest(con, ids)
     inputs, nothing = _inputs(con, ids), _Inputs()
     records = [
         RunRecord(
             RunInfo(*(*row, f"{runs_folder}/{row[0]}/artifacts")),
-            RunData(params.get(row[0], {}), tags.get(row[0], {}), metrics.get(row[0], {})),
+            RunData(
+                params.get(row[0], {}), tags.get(row[0], {}), {point[0]: point[1] for point in latest.get(row[0], ())}
+            ),
             *inputs.get(row[0], nothing),
+            latest.get(row[0], ()),
         )
         for row in rows
     ]
@@ -222,6 +227,16 @@ def _by_run(con: duckdb.DuckDBPyConnection, table: str, ids: list[str]) -> dict[
         f"SELECT run_id, key, value FROM base.{table} WHERE run_id IN (SELECT unnest(?))", [ids]
     ).fetchall():
         found.setdefault(run_id, {})[key] = value
+    return found
+
+
+def _latest(con: duckdb.DuckDBPyConnection, ids: list[str]) -> dict[str, list[tuple[str, float, int, int]]]:
+    """The latest point of each metric by run."""
+    found: dict[str, list[tuple[str, float, int, int]]] = {}
+    for run_id, *point in con.execute(
+        "SELECT run_id, key, value, step, time FROM base.latest_metrics WHERE run_id IN (SELECT unnest(?))", [ids]
+    ).fetchall():
+        found.setdefault(run_id, []).append(tuple(point))
     return found
 
 
@@ -258,18 +273,6 @@ def _inputs(con: duckdb.DuckDBPyConnection, ids: list[str]) -> dict[str, _Inputs
             tuple(ModelOutput(row[2], row[3]) for row in rows if row[1]),
         )
     return inputs
-
-
-def find_latest(con: duckdb.DuckDBPyConnection, run_ids: list[str]) -> dict[str, list[MetricSummary]]:
-    """The summaries of all metrics of runs, by run."""
-    found: dict[str, list[MetricSummary]] = {}
-    for run_id, *summary in con.execute(
-        "SELECT run_id, key, value, step, time, min, max, count FROM base.latest_metrics"
-        " WHERE run_id IN (SELECT unnest(?))",
-        [run_ids],
-    ).fetchall():
-        found.setdefault(run_id, []).append(MetricSummary(*summary))
-    return found
 
 
 def find_frame(con: duckdb.DuckDBPyConnection, query: RunQuery, runs_folder: str) -> pd.DataFrame:

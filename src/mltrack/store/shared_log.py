@@ -131,8 +131,15 @@ class _Unsynced:
     """Logs whose last lines are not on the disk yet; the flusher has them written."""
 
     def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
         self._lock = threading.Lock()
         self._paths: dict[Path, FileSystem] = {}
+
+    def after_fork(self) -> None:
+        """In a forked child: the parent writes what it added."""
+        self._reset()
 
     def add(self, path: Path, fs: FileSystem) -> None:
         """Have it written soon."""
@@ -159,4 +166,4 @@ class _Unsynced:
 
 
 _UNSYNCED = _Unsynced()
-os.register_at_fork(after_in_child=_UNSYNCED.__init__)  # the parent writes what it added
+os.register_at_fork(after_in_child=_UNSYNCED.after_fork)

@@ -39,8 +39,8 @@ __all__ = ["RunPlaces", "as_inputs", "as_outputs", "as_run", "as_run_data", "as_
 class RunPlaces:
     """Where the files of runs are: below their experiment's own location, else in the store."""
 
-    def __init__(self, layout: Layout, experiments: Mapping[str, entities.Experiment]) -> None:
-        self._layout = layout
+    def __init__(self, artifact_root: str, experiments: Mapping[str, entities.Experiment]) -> None:
+        self._artifact_root = artifact_root
         self._experiments = experiments
 
     def of(self, run_id: str, experiment_id: str) -> str:
@@ -48,7 +48,7 @@ class RunPlaces:
         experiment = self._experiments.get(experiment_id)
         if experiment is not None and experiment.artifact_location:
             return str(append_to_uri_path(experiment.artifact_location, run_id, "artifacts"))
-        return artifact_uri(self._layout.run(run_id).artifacts.absolute())
+        return f"{self._artifact_root}/{run_id}/artifacts"
 
 
 def to_experiment(experiment: entities.Experiment, layout: Layout) -> Any:
@@ -91,10 +91,12 @@ def as_run_info(info: entities.RunInfo, places: RunPlaces) -> Any:
     )
 
 
-def as_run_data(metrics: Iterable[entities.MetricSummary], params: Mapping[str, str], tags: Mapping[str, str]) -> Any:
-    """MLflow's run data, with the latest point of each metric."""
+def as_run_data(
+    latest: Iterable[tuple[str, float, int, int]], params: Mapping[str, str], tags: Mapping[str, str]
+) -> Any:
+    """MLflow's run data, with the latest point of each metric: (key, value, step, time in ns)."""
     return RunData(
-        [Metric(m.key, m.value, m.time // 1_000_000, m.step) for m in metrics],
+        [Metric(key, value, time // 1_000_000, step) for key, value, step, time in latest],
         [Param(key, value) for key, value in params.items()],
         [RunTag(key, value) for key, value in tags.items()],
     )
@@ -130,7 +132,7 @@ def as_run(run: StoredRun, places: RunPlaces) -> Any:
     """MLflow's run, with its inputs and outputs."""
     return Run(
         as_run_info(run.info, places),
-        as_run_data(run.summaries.values(), run.params, run.tags),
+        as_run_data([(m.key, m.value, m.step, m.time) for m in run.summaries.values()], run.params, run.tags),
         as_inputs(run.datasets, run.model_inputs),
         as_outputs(run.model_outputs),
     )

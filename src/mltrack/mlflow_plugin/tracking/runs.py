@@ -25,6 +25,7 @@ from mltrack.mlflow_plugin.tracking.conversion import (
 from mltrack.mlflow_plugin.tracking.experiments import decimal_id
 from mltrack.mlflow_plugin.tracking.paging import check_max_results
 from mltrack.mlflow_plugin.tracking.part import Part
+from mltrack.mlflow_plugin.uris import artifact_uri
 from mltrack.mlflow_plugin.writers import status_event
 from mltrack.store.edit import set_stage
 
@@ -93,7 +94,12 @@ class Runs(Part):
             return as_run(run, self._places())
 
     def _places(self) -> RunPlaces:
-        return RunPlaces(self._store.layout, self._store.workspace.experiments())
+        return RunPlaces(self._artifact_root, self._store.workspace.experiments())
+
+    @property
+    def _artifact_root(self) -> str:
+        """What the artifact URIs of runs begin with: where the store lies now."""
+        return artifact_uri(self._store.layout.runs.absolute())
 
     # --- changing ---
 
@@ -179,13 +185,13 @@ class Runs(Part):
             max_results or SEARCH_MAX_RESULTS_THRESHOLD,
             order_by,
             page_token,
+            artifact_root=self._artifact_root,
         )
         places = self._places()
-        latest = self._store.latest_metrics([record.run_id for record in found])
         runs = [
             Run(
                 as_run_info(record.info, places),
-                as_run_data(latest.get(record.run_id, ()), record.data.params, record.data.tags),
+                as_run_data(record.latest, record.data.params, record.data.tags),
                 as_inputs(record.datasets, record.model_inputs),
                 as_outputs(record.model_outputs),
             )
