@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from mltrack.entities import MetricSummary, RunHead
+    from mltrack.entities import RunHead
     from mltrack.query.catalog import Catalog
     from mltrack.query.search import PagedList, RunRecord
 
@@ -196,12 +196,6 @@ class Store:
             experiment_ids, filter_string, run_view_type, max_results, order_by, None, experiment_names
         )
         return self._index().ask(lambda con: find_frame(con, query, str(self.layout.runs)))
-
-    def latest_metrics(self, run_ids: Sequence[str]) -> dict[str, list[MetricSummary]]:
-        """The latest point, extremes and count of each metric of runs, by run id; runs without any are left out."""
-        from mltrack.query.search import find_latest
-
-        return self._index().ask(lambda con: find_latest(con, list(run_ids))) if run_ids else {}
 
     def heads(self) -> dict[str, RunHead]:
         """How far each run goes, by run id: compared with an earlier answer, it tells which runs have something new."""
