@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     from mltrack.entities import Event
     from mltrack.segment import PointColumns
 
-__all__ = ["Facts", "Piece", "Refusal", "Request", "Sifted", "facts_of", "metric_items", "requests_of", "sift"]
+__all__ = [
+    "Facts",
+    "Piece",
+    "Refusal",
+    "RefusedPoints",
+    "Request",
+    "Sifted",
+    "facts_of",
+    "metric_items",
+    "requests_of",
+    "sift",
+]
 
 METRIC_BYTES_MAX = 128  # of one metric's JSON, beside its key
 FACT_BYTES = 24  # of one param's or tag's JSON, beside its key and value
@@ -102,11 +113,20 @@ class Piece(NamedTuple):
     end: int
 
 
+class RefusedPoints(NamedTuple):
+    """Points of one metric that the remote does not take, as in Refusal; ``seqs`` tells which, in order."""
+
+    kind: str
+    key: str
+    reason: str
+    seqs: npt.NDArray[np.int64]
+
+
 class Sifted(NamedTuple):
     """What is left to send, what was refused, and how many points said the same as another (see sift)."""
 
     points: PointColumns
-    refused: list[Refusal]
+    refused: list[RefusedPoints]
     collapsed: int
 
 
@@ -116,18 +136,18 @@ def sift(points: PointColumns, refuse: Callable[[str], str | None]) -> Sifted:
     ``refuse(key)`` says why a metric of that name is not taken.
     """
     keep = np.ones(len(points), np.bool_)
-    refused: list[Refusal] = []
-    codes, counts = np.unique(points.codes, return_counts=True)
-    for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
+    refused: list[RefusedPoints] = []
+    for code in np.unique(points.codes).tolist():
         reason = refuse(points.keys[code])
         if reason is not None:
-            refused.append(Refusal("metric", points.keys[code], reason, count))
-            keep &= points.codes != code
+            mine = points.codes == code
+            refused.append(RefusedPoints("metric", points.keys[code], reason, points.seqs[mine]))
+            keep &= ~mine
     early = keep & (points.times < 0)
     if early.any():
         for code in np.unique(points.codes[early]).tolist():
-            count = int(np.count_nonzero(points.codes[early] == code))
-            refused.append(Refusal("point", points.keys[code], "time before 1970: the remote takes none", count))
+            seqs = points.seqs[early & (points.codes == code)]
+            refused.append(RefusedPoints("point", points.keys[code], "time before 1970: the remote takes none", seqs))
         keep &= ~early
     kept = points if keep.all() else points.take(keep)
     first = _first_of_equals(kept)

@@ -18,6 +18,7 @@ from mltrack_sync.inputs_push import InputsPush
 from mltrack_sync.ledger import EVERYTHING
 from mltrack_sync.plan import Facts, Piece, Refusal, Request, facts_of, requests_of, sift
 from mltrack_sync.reconcile import RemotePoints, missing
+from mltrack_sync.refused_points import Untold
 from mltrack_sync.report import Rejected
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class RunPush:
         self._known_rejected = mine
         self._again: list[Rejected] = mine if again else []
         self._aside = {} if again else {item.key: item.reason for item in mine if item.kind == "metric"}
-        self._held: list[tuple[str, int, Refusal]] = []  # of points, to be written with the ack of (writer, end)
+        self._untold = Untold()
         self._refused_now: set[tuple[str, str]] = set()
         self._points_refused: Counter[str] = Counter()
         self._sent: set[tuple[str, str]] = {("run", "")}  # what got through, of kinds run, param and tag
@@ -144,19 +145,10 @@ class RunPush:
             self._ack({}, {}, {})
 
     def _ack(self, events: dict[str, int], points: dict[str, int], following: dict[str, int] | str) -> None:
-        due = [held for held in self._held if held[1] <= points.get(held[0], 0)]
-        self._held = [held for held in self._held if held not in due]
-        items = [self._session.rejection(self._run.run_id, refusal) for refusal in self._summed(due)]
+        refused = self._untold.take(points)
+        self._refused_now |= {refusal[:2] for refusal in refused}
+        items = [self._session.rejection(self._run.run_id, refusal) for refusal in refused]
         self._ledger.ack(self._run.run_id, events=events, points=points, following=following, refused=items)
-
-    def _summed(self, held: list[tuple[str, int, Refusal]]) -> list[Refusal]:
-        """One refusal of each kind and key, with the points of all."""
-        refused: dict[tuple[str, str], Refusal] = {}
-        for _, _, refusal in held:
-            known = refused.get(refusal[:2])
-            refused[refusal[:2]] = refusal._replace(points=refusal.points + (known.points if known else 0))
-        self._refused_now |= set(refused)
-        return list(refused.values())
 
     def _pieces(self) -> Iterator[Piece]:
         """The run's new points, without those the remote refuses, nor those in doubt that are there."""
@@ -165,7 +157,7 @@ class RunPush:
         suspect, doubt = entry.doubt_all, dict(entry.doubt)
         for writer, points in self._read(dict(entry.points)):
             end = int(points.seqs[-1]) + 1
-            points = self._sifted(writer, end, points)
+            points = self._sifted(writer, points)
             doubtful = np.ones(len(points), np.bool_) if suspect else points.seqs < doubt.get(writer, 0)
             if doubtful.any():
                 remote = remote or self._remote_points()
@@ -185,10 +177,10 @@ class RunPush:
             for at in range(0, len(points), PIECE_POINTS_MAX):
                 yield writer, points.take(slice(at, at + PIECE_POINTS_MAX))
 
-    def _sifted(self, writer: str, end: int, points: PointColumns) -> PointColumns:
+    def _sifted(self, writer: str, points: PointColumns) -> PointColumns:
         limits = self._session.limits()
         sifted = sift(points, lambda key: self._aside.get(key) or limits.refuse_key(key))
-        self._held += [(writer, end, refusal) for refusal in sifted.refused]
+        self._untold.ahead(writer, sifted.refused)
         self._session.count(collapsed=sifted.collapsed)
         return sifted.points
 
@@ -254,10 +246,10 @@ class RunPush:
             key = request.points.keys[int(request.points.codes[0])]
             self._points_refused[key] += 1
             if key in taken and self._points_refused[key] <= POINTS_REFUSED_MAX:
-                self._hold(Refusal("point", key, error.words, 1))
+                self._untold.here(Refusal("point", key, error.words, 1))
                 return
             self._aside[key] = error.words
-            self._hold(Refusal("metric", key, error.words, 1))
+            self._untold.here(Refusal("metric", key, error.words, 1))
         elif request.params:
             self._set_aside(Refusal("param", request.params[0][0], error.words))
         else:
@@ -272,17 +264,13 @@ class RunPush:
         keep = np.ones(len(points), np.bool_)
         for code, key in counts.items():
             mine = points.codes == code
-            self._hold(Refusal("metric", key, self._aside[key], int(np.count_nonzero(mine))))
+            self._untold.here(Refusal("metric", key, self._aside[key], int(np.count_nonzero(mine))))
             keep &= ~mine
         return Request(request.params, request.tags, points.take(keep), request.events, request.ends)
 
     def _set_aside(self, refusal: Refusal) -> None:
         self._refused_now.add(refusal[:2])
         self._ledger.rejected(self._session.rejection(self._run.run_id, refusal))
-
-    def _hold(self, refusal: Refusal) -> None:
-        """Points of the request in hand are set aside with its ack: so they are counted once, also after a kill."""
-        self._held.append(("", 0, refusal))
 
     def _send_again(self) -> None:
         """Points set aside by earlier passes: what of them is not there by now is sent.
@@ -297,8 +285,8 @@ class RunPush:
         for request in requests_of(Facts(), self._old_pieces(keys), self._session.limits):
             self._session.check()
             self._send(request)
-        refused = [Rejected(self._run.run_id, *refusal) for refusal in self._summed(self._held)]
-        self._held = []
+        refused = [Rejected(self._run.run_id, *refusal) for refusal in self._untold.take()]
+        self._refused_now |= {(item.kind, item.key) for item in refused}
         self._ledger.tried_again(self._run.run_id, POINT_KINDS, keys, refused)
 
     def _old_pieces(self, keys: set[str]) -> Iterator[Piece]:
@@ -307,7 +295,7 @@ class RunPush:
         for writer, points in self._read({}):
             wanted = [code for code in np.unique(points.codes).tolist() if points.keys[code] in keys]
             points = points.take(np.isin(points.codes, wanted) & (points.seqs < sent.get(writer, 0)))
-            points = self._sifted(writer, 0, points)
+            points = self._sifted(writer, points)
             yield Piece(writer, points.take(missing(points, remote)), 0)
 
     # --- files and the ending ---

@@ -1,7 +1,8 @@
 """Syncers in processes of their own, to be killed: ``python syncing.py`` forks one for each line of its input.
 
-A line is ``["STORE", "REMOTE"]``. It answers with the process id, and once that process has ended with its status; the
-id stays taken until the next line comes. Forked, a syncer begins at once, with everything imported.
+A line is ``["STORE", "REMOTE", RETRY_REJECTED]``. It answers with the process id, and once that process has
+ended with its status; the id stays taken until the next line comes. Forked, a syncer begins at once, with everything
+imported.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ class Syncers:
         self._status = 0
         self.ended = threading.Event()
 
-    def start(self, store: Store, remote: Remote) -> None:
+    def start(self, store: Store, remote: Remote, *, retry_rejected: bool = False) -> None:
         """One that pushes once. The one before is to have been killed."""
         assert self._forker.stdin is not None
-        self._forker.stdin.write(json.dumps([str(store.path), remote.name]) + "\n")
+        self._forker.stdin.write(json.dumps([str(store.path), remote.name, retry_rejected]) + "\n")
         self._forker.stdin.flush()
         self._pid = self._heard()
         self.ended.clear()
@@ -65,9 +66,9 @@ class Syncers:
 
 
 def push_once(line: str) -> None:
-    path, name = json.loads(line)
+    path, name, retry_rejected = json.loads(line)
     store = Store.open(path)
-    push(store, Remotes(store).get(name), jobs=2)
+    push(store, Remotes(store).get(name), jobs=2, retry_rejected=retry_rejected)
     os._exit(0)
 
 
