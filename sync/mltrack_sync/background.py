@@ -311,7 +311,7 @@ def main(arguments: list[str]) -> int:
     ending = Ending()
     ending.listen()
     try:
-        from mltrack_sync.commands import remote_for
+        from mltrack_sync.command_line import remote_for
 
         store = Store.open(root)
         remote = remote_for(store, os.environ.get(SYNC_VARIABLE) or None)

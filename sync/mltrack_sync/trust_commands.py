@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mltrack.errors import UsageError
-from mltrack_sync.commands import Command, introduced, json_option, open_store, remote_for
+from mltrack_sync.command_line import Command, introduced, json_option, open_store, remote_for
 from mltrack_sync.selection import Selection
 
 if TYPE_CHECKING:

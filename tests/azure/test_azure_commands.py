@@ -19,8 +19,9 @@ import mltrack
 from mltrack.errors import MltrackError, UsageError
 from mltrack.reading import Store
 from mltrack_sync import Remote, Remotes, push
-from mltrack_sync.commands import remote as remote_command
-from mltrack_sync.commands import remote_for, sync
+from mltrack_sync.command_line import remote_for
+from mltrack_sync.commands import sync
+from mltrack_sync.remote_commands import remote as remote_command
 from mltrack_sync.retry import RetryPolicy
 
 HASTY = RetryPolicy(sleep=lambda seconds: None)

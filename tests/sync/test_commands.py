@@ -22,8 +22,9 @@ import mltrack
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.reading import Store
 from mltrack_sync import PushReport, Remote, Remotes
-from mltrack_sync.commands import commands
+from mltrack_sync.commands import commands as sync_commands
 from mltrack_sync.errors import RemoteUnavailableError
+from mltrack_sync.remote_commands import commands as remote_commands
 from mltrack_sync.trust_commands import commands as trust_commands
 from mltrack_sync.watch import Waker, watch
 
@@ -34,6 +35,7 @@ def cli(ctx: click.Context) -> None:
     pass
 
 
+commands = [*sync_commands, *remote_commands]
 for each in (*commands, *trust_commands):
     cli.add_command(each)
 

@@ -1,0 +1,122 @@
+"""What the commands that talk to remotes share: their form, the store and the remote that are meant."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mltrack.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from mltrack.reading import Store
+    from mltrack_sync.remotes import Remote
+    from mltrack_sync.report import Rejected
+
+__all__ = ["PARTIAL", "Command", "console", "introduced", "json_option", "open_store", "print_rejected", "remote_for"]
+
+PARTIAL = 3
+SHOWN_REJECTED_MAX = 20
+
+
+class Command(click.Command):
+    """A command whose help ends with examples."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        formatter.write_paragraph()
+        with formatter.section("Example" if len(self.examples) == 1 else "Examples"):
+            for line in self.examples:
+                formatter.write(f"  {line}\n")
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def open_store(ctx: click.Context) -> Store:
+    """The store that the command line or the environment names, or the nearest one."""
+    from mltrack.reading import Store
+
+    named = ctx.obj.get("store") if isinstance(ctx.obj, Mapping) else getattr(ctx.obj, "store_path", None)
+    return Store.open(named)
+
+
+def remote_for(store: Store, text: str | None, *, remember: bool = True) -> Remote:
+    """The remote that ``text`` names, by name or URL; without it the only one, else ``MLFLOW_TRACKING_URI``.
+
+    A URL goes by a name made from its host; whether or not anything answers there it is remembered, if that is asked
+    for (else see introduced).
+
+    Raises:
+        NotFoundError, UsageError: there is no such remote, or several to choose from.
+    """
+    from mltrack_sync.remotes import Remotes, without_token
+
+    remotes = Remotes(store)
+    known = remotes.all()
+    from_environment = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if text is None and not known and from_environment.startswith(("http://", "https://", "azureml://")):
+        text = without_token(from_environment)
+    if text is None:
+        if len(known) == 1:
+            return known[0]
+        names = ", ".join(remote.name for remote in known)
+        raise UsageError(
+            f"{store.path} has {len(known)} remotes" if known else f"{store.path} has no remote yet",
+            hint=f"say which: {names}" if known else "add one: mltrack remote add NAME URL",
+        )
+    if "://" not in text and not text.startswith("azureml:"):
+        return remotes.get(text)
+    found, is_known = remotes.for_url(text)
+    return found if is_known or not remember else remotes.add(found.name, found.url)
+
+
+def introduced(store: Store, remote: Remote) -> Remote:
+    """The remote, remembered by now: a new one first has to answer, so that no mistyped URL becomes the only remote.
+
+    Raises:
+        RemoteError: it does not answer, is no MLflow server, or does not let us in.
+    """
+    from mltrack_sync.remotes import Remotes
+    from mltrack_sync.retry import RetryPolicy
+    from mltrack_sync.transport import Transport
+
+    remotes = Remotes(store)
+    policy = RetryPolicy(attempts_max=3, retry_after_max_s=5)
+    if remote not in remotes.all():
+        with contextlib.closing(Transport(remote.workspace(), policy=policy, connections_max=1)) as transport:
+            transport.knock()
+        remotes.add(remote.name, remote.url)
+    return remote
+
+
+def print_rejected(on: Console, rejected: tuple[Rejected, ...]) -> None:
+    """Say what a remote does not take, in its words, as far as it is not too much."""
+    for item in rejected[:SHOWN_REJECTED_MAX]:
+        many = f" ({item.points:,} points)" if item.points else ""
+        what = f"{item.kind} {item.key!r}" if item.key else item.kind
+        whose = f"run {item.run_id[:8]} " if item.run_id else ""
+        text = f"rejected: {whose}{what}{many}: {item.reason}"
+        on.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
+    if len(rejected) > SHOWN_REJECTED_MAX:
+        on.print(f"... and {len(rejected) - SHOWN_REJECTED_MAX} more (--json lists all)", style="yellow")
+
+
+def console() -> Console:
+    """The standard output."""
+    from rich.console import Console
+
+    # a pipe has no width: nothing is cut there
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 1_000)

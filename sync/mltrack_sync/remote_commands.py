@@ -1,0 +1,178 @@
+"""The commands ``status`` and ``remote``, found by mltrack's CLI by entry point."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from mltrack.errors import UsageError
+from mltrack_sync.command_line import Command, console, json_option, open_store, print_rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mltrack_sync.presence import Presence
+    from mltrack_sync.status import RemoteStatus
+
+__all__ = ["commands", "remote", "status"]
+
+
+@click.command("status", cls=Command, examples=["mltrack status"])
+@json_option
+@click.pass_context
+def status(ctx: click.Context, as_json: bool) -> None:
+    """Say for each remote what waits to be pushed and what it refused. Asks nobody."""
+    from mltrack_sync.remotes import Remotes
+    from mltrack_sync.status import status_of
+
+    store = open_store(ctx)
+    found = [status_of(store, remote) for remote in Remotes(store).all()]
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found], indent=2))
+    elif not found:
+        click.echo(f"{store.path} has no remote yet. Add one: mltrack remote add NAME URL")
+    else:
+        _print_status(found)
+
+
+def _print_status(found: list[RemoteStatus]) -> None:
+    from rich.table import Table
+
+    out = console()
+    table = Table()
+    for column in (
+        "remote",
+        "url",
+        "runs there",
+        "runs",
+        "points",
+        "files",
+        "bytes",
+        "behind",
+        "last sync",
+        "rejected",
+    ):
+        table.add_column(column, justify="left" if column in ("remote", "url") else "right")
+    for one in found:
+        counts = (one.pending_runs, one.pending_points, one.pending_artifacts, one.pending_bytes)
+        cells = [f"{count:,}" for count in (one.runs_there, *counts)]
+        table.add_row(one.remote, one.url, *cells, _age(one.lag_s), _when(one.last_sync), str(len(one.rejected)))
+    out.print(table)
+    for one in found:
+        if one.background is not None:
+            out.print(_background_line(one.remote, one.background), highlight=False, markup=False, soft_wrap=True)
+        print_rejected(out, one.rejected)
+        if one.pending_models:
+            text = f"{one.remote}: {one.pending_models:,} models with {one.pending_model_versions:,} versions wait"
+            out.print(text, highlight=False, markup=False, soft_wrap=True)
+        for what in _waiting(one):
+            out.print(f"{one.remote}: {what}", highlight=False, markup=False, soft_wrap=True)
+        for words in one.damage:
+            out.print(f"{one.remote}: {words}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        if one.last_error:
+            text = f"{one.remote}: last sync failed at {_when(one.last_error_time)}: {one.last_error}"
+            out.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+
+
+def _waiting(one: RemoteStatus) -> Iterator[str]:
+    if one.pending_logged_models:
+        yield f"{one.pending_logged_models:,} logged models wait"
+    if one.pending_traces:
+        yield f"{one.pending_traces:,} traces wait"
+    if one.pending_ties:
+        yield f"{one.pending_ties:,} runs have datasets or logged models that it had no place for"
+
+
+def _background_line(remote: str, background: Presence) -> str:
+    text = (
+        f"{remote}: pushed in the background by process {background.pid} on {background.host} since"
+        f" {_when(background.since)}, last look {_when(background.last_pass)}"
+    )
+    return f"{text}; {background.trouble}" if background.trouble else text
+
+
+def _age(seconds: float) -> str:
+    """How long ago, in the largest unit that fits."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s" if seconds else "-"
+
+
+def _when(time_ns: int) -> str:
+    from datetime import datetime
+
+    return datetime.fromtimestamp(time_ns / 1e9).astimezone().strftime("%Y-%m-%d %H:%M:%S") if time_ns else "never"
+
+
+# --- remote ------------------------------------------------------------------------------------------------------
+
+
+@click.group("remote", epilog="Example:  mltrack remote add lab http://127.0.0.1:5000")
+def remote() -> None:
+    """Name the places to push to. Credentials are never stored: they come from MLflow's environment variables."""
+
+
+@remote.command(
+    "add",
+    cls=Command,
+    examples=["mltrack remote add lab http://127.0.0.1:5000", "mltrack remote add prod azureml: --config config.json"],
+)
+@click.argument("name")
+@click.argument("url")
+@click.option("--config", metavar="PATH", help="With azureml: the config.json to read (else it is searched for).")
+@click.option("--token-file", default="", metavar="PATH", help="Azure: a file that holds a token, kept fresh by you.")
+@click.option("--token-command", default="", metavar="CMD", help="Azure: a command that prints a token.")
+@click.pass_context
+def remote_add(
+    ctx: click.Context, name: str, url: str, config: str | None, token_file: str, token_command: str
+) -> None:
+    """Remember the MLflow server or Azure ML workspace at URL as NAME.
+
+    ``azureml:`` alone takes the workspace from Azure's config.json, searched for from here upward.
+    """
+    from mltrack_sync.remotes import Remotes
+
+    if url in ("azureml:", "azureml://"):
+        from mltrack_sync.azure import AzureWorkspace
+
+        url = AzureWorkspace.from_config(config).url
+    elif config is not None:
+        raise UsageError("--config goes with azureml: alone", hint="leave one of them out")
+    if token_file:
+        token_file = os.path.abspath(token_file)
+    added = Remotes(open_store(ctx)).add(name, url, token_file=token_file, token_command=token_command)
+    click.echo(f"{added.name}: {added.url}")
+
+
+@remote.command("ls", cls=Command, examples=["mltrack remote ls"])
+@json_option
+@click.pass_context
+def remote_ls(ctx: click.Context, as_json: bool) -> None:
+    """List the remotes."""
+    from mltrack_sync.remotes import Remotes
+
+    found = Remotes(open_store(ctx)).all()
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found], indent=2))
+    for one in () if as_json else found:
+        click.echo(f"{one.name}\t{one.url}")
+
+
+@remote.command("rm", cls=Command, examples=["mltrack remote rm lab"])
+@click.argument("name")
+@click.pass_context
+def remote_rm(ctx: click.Context, name: str) -> None:
+    """Forget a remote. What is there stays there."""
+    from mltrack_sync.remotes import Remotes
+
+    Remotes(open_store(ctx)).remove(name)
+    click.echo(f"{name}: removed")
+
+
+commands: list[click.Command] = [status, remote]
+"""What mltrack's CLI adds to its own."""
