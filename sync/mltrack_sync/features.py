@@ -35,6 +35,8 @@ class Features:
     def __init__(self, known_lacking: frozenset[str] = frozenset()) -> None:
         self._lock = threading.Lock()
         self._lacking = set(known_lacking)
+        self._there: set[str] = set()
+        self._asking = {feature: threading.RLock() for feature in (DATASETS, LOGGED_MODELS, TRACES)}
 
     @property
     def lacking(self) -> frozenset[str]:
@@ -46,11 +48,22 @@ class Features:
     def needing(self, feature: str) -> Iterator[None]:
         """For the body, which asks the remote for it: an answer that nobody knows such a call is remembered.
 
+        Until the first answer, others wait for it.
+
         Raises:
             FeatureLacking: the remote does not have it; nothing is sent where that is known.
         """
-        if feature in self.lacking:
-            raise FeatureLacking(feature)
+        with contextlib.ExitStack() as first:
+            if feature not in self._there:
+                first.enter_context(self._asking[feature])
+            if feature in self.lacking:
+                raise FeatureLacking(feature)
+            with self._asked(feature):
+                yield
+            self._there.add(feature)
+
+    @contextlib.contextmanager
+    def _asked(self, feature: str) -> Iterator[None]:
         try:
             yield
         except (NotMlflowError, RemoteRefusedError) as error:

@@ -76,6 +76,10 @@ class Identities:
                 self._session.ledger.experiment(experiment_id, remote_id, tags)
             return remote_id
 
+    def datasets_of(self, remote_experiment: str) -> threading.Lock:
+        """To be held while datasets of a remote experiment are sent: a server fails when it gets a new one twice."""
+        return self._lock_of(f"datasets {remote_experiment}")
+
     def _find_or_make(self, name: str, tags: dict[str, str]) -> tuple[str, dict[str, str]]:
         client = self._session.client
         reason = self._session.limits().refuse_experiment(name)

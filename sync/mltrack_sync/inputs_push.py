@@ -85,7 +85,10 @@ class InputsPush:
     def _send_datasets(self, batch: list[DatasetInput]) -> None:
         self._session.check()
         try:
-            with self._session.features.needing(DATASETS):
+            with (
+                self._session.features.needing(DATASETS),
+                self._identities.datasets_of(self._entry.experiment_id),
+            ):
                 self._client.log_datasets(self._entry.remote_id, batch)
         except FeatureLacking as lacking:
             self._lacking.add(lacking.feature)
