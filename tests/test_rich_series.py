@@ -23,6 +23,7 @@ from mltrack.format import decode_line, encode_line
 from mltrack.fs import FileSystem
 from mltrack.rich_series import SeriesJournal, journals, read_lines, read_series
 from mltrack.rich_values import decode_value, encode_value
+from mltrack.store.check import check_store
 from mltrack.store.layout import Layout
 from mltrack.store.series_artifacts import table_name, unpublished_series
 from recording import run_python, start_python, stored
@@ -73,7 +74,12 @@ def test_a_histogram_leaves_out_what_is_not_finite_and_says_so() -> None:
     ids=repr,
 )
 def test_any_numbers_make_a_histogram(values: Any) -> None:
-    assert Histogram(values).counts.sum() == len(values)
+    made = Histogram(values)
+    assert made.counts.sum() == len(values)
+    assert np.isfinite(made.edges).all()
+    assert (np.diff(made.edges / 2) > 0).all()
+    assert made.edges[0] <= min(values)
+    assert made.edges[-1] >= max(values)
 
 
 def test_a_tensor_is_read_by_its_methods() -> None:
@@ -331,8 +337,11 @@ while True:
         assert len(steps) > last
     assert run.damage == []
     assert run.artifacts == []
+    (note,) = [finding.advice for finding in check_store(tmp_path / "s").findings]
+    assert note == f"run: mltrack seal {run_id}"
     store = Store.open(tmp_path / "s")
     assert store.finish_series(run_id)
+    assert check_store(tmp_path / "s").findings == []
     assert not store.finish_series(run_id)
     again = store.run(run_id)
     assert [a.path for a in again.artifacts] == ["series/histograms/h.json", "series/texts/note.json"]
@@ -382,6 +391,11 @@ def test_a_damaged_line_is_told_and_the_others_are_read(run: mltrack.Run) -> Non
     found = run.stored()
     assert [point.step for point in found.series("t")] == [0, 2]
     assert [str(path) in str(damage) for damage in found.damage] == [True]
+    report = check_store(run.store_folder)
+    where = str(path.relative_to(run.store_folder))
+    assert [(finding.path, finding.severity, finding.offset) for finding in report.findings] == [
+        (where, "error", len(data.splitlines(keepends=True)[0]))
+    ]
 
 
 class FullDisk(FileSystem):

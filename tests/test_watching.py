@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -372,3 +374,25 @@ for n in range(40):
     assert len(names(run)) == 41
     for n in range(40):
         assert held(run, f"outputs/step-{n}.bin") == bytes([n]) * 10_000
+
+
+def test_a_launched_programs_outputs_and_logs_become_artifacts(tmp_path: Path) -> None:
+    for folder in ("outputs", "elsewhere"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "old.txt").write_text("of an earlier run")
+        long_ago = time.time() - 3600
+        os.utime(tmp_path / folder / "old.txt", (long_ago, long_ago))
+    time.sleep(0.1)  # its ctime is the present one, and can't be set
+    made = {"outputs/model.pt", "logs/train.log", "deep/er/d", "elsewhere/e"}
+    program = "mkdir -p logs deep/er; " + "; ".join(f"echo x > {name}" for name in made)
+
+    def launched(*options: str) -> list[str]:
+        command = [sys.executable, "-m", "mltrack", "--store", str(tmp_path / "s"), "run", "--no-snapshot", *options]
+        done = subprocess.run([*command, "--", "sh", "-c", program], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        run_id = max((tmp_path / "s" / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns).name
+        return [artifact.path for artifact in stored(tmp_path / "s", run_id).artifacts]
+
+    assert launched() == ["logs/train.log", "outputs/model.pt"]
+    assert launched("--watch", "deep/er", "--watch", str(tmp_path / "elsewhere")) == ["deep/er/d", "elsewhere/e"]
+    assert launched("--no-watch") == []

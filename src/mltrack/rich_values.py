@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["RICH", "Histogram", "Image", "RichValue", "Table", "Text", "decode_value", "encode_value"]
 
 BINS_MAX = 65_536
+
+EXTREME = 2.0**1020
+"""Beyond this, the difference of two numbers may be no number."""
 
 
 class Histogram:
@@ -51,9 +55,9 @@ class Histogram:
         array = _numbers(values)
         finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
         self.left_out = array.size - finite.size
-        self.counts, edges = _counted(finite, bins)
+        self.counts, low, high = _counted(finite, bins)
         self._uniform = True
-        self.edges = np.linspace(float(edges[0]), float(edges[-1]), len(self.counts) + 1)
+        self.edges = _spread(low, high, len(self.counts))
 
     @classmethod
     def from_counts(cls, counts: Any, edges: Any) -> Histogram:
@@ -105,13 +109,11 @@ class Histogram:
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Histogram:
         """The histogram a line holds."""
-        import numpy as np
-
         made = cls.__new__(cls)
         made.counts = _unpacked(fields["counts"])
         made._uniform = "edges" not in fields
         if made._uniform:
-            made.edges = np.linspace(float(fields["low"]), float(fields["high"]), len(made.counts) + 1)
+            made.edges = _spread(float(fields["low"]), float(fields["high"]), len(made.counts))
         else:
             made.edges = _unpacked(fields["edges"])
         made.left_out = int(fields.get("left_out", 0))
@@ -287,16 +289,32 @@ def _numbers(values: Any) -> npt.NDArray[Any]:
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
-def _counted(values: npt.NDArray[Any], bins: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def _counted(values: npt.NDArray[Any], bins: int) -> tuple[npt.NDArray[Any], float, float]:
+    """How many of the values fall into each of so many bins of one width, and the limits of it all."""
     import numpy as np
 
-    for attempt, number in ((values, bins), (values.astype(np.float64), bins)):
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    extreme = max(-low, high) >= EXTREME
+    if extreme:
+        values = values.astype(np.float64) / 2  # as the width may be infinite
+    for attempt in (values, values.astype(np.float64)):
         try:
-            return np.histogram(attempt, number)
+            counts, edges = np.histogram(attempt, bins)
         except ValueError:  # the values are so close to one another that there are not that many numbers between
             continue
-    low = float(values.min())
-    return np.array([values.size]), np.array([low, max(float(values.max()), float(np.nextafter(low, np.inf)))])
+        return (counts, low, high) if extreme and low < high else (counts, float(edges[0]), float(edges[-1]))
+    if high == low:
+        low, high = (math.nextafter(low, -math.inf), low) if low > 0 else (low, math.nextafter(low, math.inf))
+    return np.array([values.size]), low, high
+
+
+def _spread(low: float, high: float, bins: int) -> npt.NDArray[np.float64]:
+    """The edges of bins of one width."""
+    import numpy as np
+
+    if max(-low, high) < EXTREME:
+        return np.linspace(low, high, bins + 1)
+    return np.linspace(low / 2, high / 2, bins + 1) * 2
 
 
 def _packed(array: npt.NDArray[Any]) -> str:

@@ -12,10 +12,12 @@ from mltrack.artifacts import hash_file
 from mltrack.errors import CorruptionError, InvalidPathError
 from mltrack.format import HEADER_SIZE, RECORD_SIZE, BadLine, decode_line, decode_records
 from mltrack.fs import TEMPORARY, safe_join
+from mltrack.rich_series import SERIES_FOLDER, journals
 from mltrack.segment import read_blocks, verify_segment
 from mltrack.store.check import FROM_A_COPY, is_old
 from mltrack.store.fold import RunState
 from mltrack.store.points import open_journals, segments_of
+from mltrack.store.series_artifacts import unpublished_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,6 +87,7 @@ class _RunCheck:
         for writer in writers.values():
             if writer.closed_at and writer.name not in self._point_writers():
                 self._error(self._folder.points, f"all {writer.closed_at:,} points of writer {writer.name} are missing")
+        self._series()
         self._artifacts()
         if not self._state.live:
             self._leftovers(now_s)
@@ -224,6 +227,20 @@ class _RunCheck:
         if rows != said or last != name.last:
             self._error(path, f"holds {rows:,} points up to {last}, its name says {said:,} up to {name.last}")
         return rows
+
+    # --- series ---
+
+    def _series(self) -> None:
+        for path in journals(self._folder.path):
+            self._report.read(path)
+            for offset, line in _lines(path):
+                try:
+                    decode_line(line)
+                except BadLine as error:
+                    self._error(path, f"bad line: {error}", offset=offset)
+        if not self._state.live and unpublished_series(self._folder):
+            what = "has histograms, tables or texts that are no artifacts yet: a process died before its end"
+            self._note(self._folder.path / SERIES_FOLDER, what, f"run: mltrack seal {self._run_id}")
 
     # --- artifacts ---
 
