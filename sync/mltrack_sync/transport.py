@@ -7,16 +7,15 @@ import json
 import socket
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 
 from mltrack.errors import RemoteError
 from mltrack_sync.answers import error_words, is_too_large, json_object, retry_after_s, shown_url
+from mltrack_sync.connections import connections_to
 from mltrack_sync.endpoint import Endpoint
 from mltrack_sync.errors import (
     NotMlflowError,
@@ -105,7 +104,7 @@ class Transport:
         self._refreshing = threading.Lock()
         self.traffic = Traffic()
         self._http = httpx.Client(
-            transport=http or _network(workspace, self._endpoint.base_url, connections_max),
+            transport=http or connections_to(self._endpoint.base_url, workspace.tls(), connections_max),
             timeout=TIMEOUT,
             headers={"User-Agent": "mltrack"},
             event_hooks={"response": [_acknowledge]},
@@ -272,7 +271,7 @@ class Transport:
             self.traffic.requests += 1
             self.traffic.body_bytes += body_bytes
             if self._blobs is None:
-                self._blobs = _network(self._workspace, url, self._connections_max)
+                self._blobs = connections_to(url, self._workspace.tls(), self._connections_max)
         try:  # not by the client: it logs URLs
             request = httpx.Request(method, url, headers=sized, content=content, extensions=extensions)
             response = self._blobs.handle_request(request)
@@ -382,14 +381,3 @@ def _acknowledge(response: httpx.Response) -> None:
     if connection is not None:
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-
-
-def _network(workspace: Workspace, base_url: str, connections_max: int) -> httpx.HTTPTransport:
-    parts = urlsplit(base_url)
-    proxied = parts.hostname and not urllib.request.proxy_bypass(parts.netloc)
-    return httpx.HTTPTransport(
-        verify=workspace.tls(),
-        limits=httpx.Limits(max_connections=connections_max, max_keepalive_connections=connections_max),
-        proxy=urllib.request.getproxies().get(parts.scheme) if proxied else None,
-        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
-    )
