@@ -55,7 +55,7 @@ def whole() -> dict[str, Any]:
     run_id, uri = run.info.run_id, run.info.artifact_uri
     later = client.log_batch(run_id, params=[mlflow.entities.Param("late", "1")], synchronous=False)
     assert later is not None
-    later.wait()  # type: ignore[no-untyped-call]
+    later.wait()
     try:
         client.log_artifact(run_id, "model/weights.bin", "model")
         again = ""
