@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -107,39 +106,39 @@ class LoggedModelPush:
         if entry != self._ledger.state.logged.get(self._model_id):
             self._ledger.note(state_line(self._model_id, entry))
 
-    def _part(self, kind: str, key: str, call: Callable[[], None]) -> bool:
-        """Send one part, by itself; whether it is there now. What is refused is set aside."""
-        name = f"{self._model_id}/{key}"
-        aside = self._ledger.state.rejected.get(("", kind, name))
-        if aside is not None and not self._session.retry_rejected:
-            return False
-        self._session.check()
-        try:
-            call()
-        except RemoteRefusedError as error:
-            self._ledger.rejected(self._session.rejection("", Refusal(kind, name, error.words)))
-            return False
-        if aside is not None:
-            self._ledger.cleared(aside)
-        return True
+    def _put(
+        self, kind: str, texts: Mapping[str, str], send: Callable[[Mapping[str, str]], None], most: int
+    ) -> set[str]:
+        """Send params or tags, ``most`` at a time; returns those that are there now. What is refused is set aside."""
+        rejected, again = self._ledger.state.rejected, self._session.retry_rejected
+        todo = [key for key in texts if again or ("", kind, f"{self._model_id}/{key}") not in rejected]
+        sent: set[str] = set()
+        while todo:
+            self._session.check()
+            batch, todo = todo[:most], todo[most:]
+            try:
+                send({key: texts[key] for key in batch})
+            except RemoteRefusedError as error:
+                if len(batch) > 1:  # each by itself then
+                    most, todo = 1, batch + todo
+                else:
+                    name = f"{self._model_id}/{batch[0]}"
+                    self._ledger.rejected(self._session.rejection("", Refusal(kind, name, error.words)))
+                continue
+            sent |= set(batch)
+            for key in batch:
+                aside = rejected.get(("", kind, f"{self._model_id}/{key}"))
+                if aside is not None:
+                    self._ledger.cleared(aside)
+        return sent
 
     # --- params and tags ---
 
     def _params(self, model: LoggedModel) -> None:
         new = {key: value for key, value in model.params.items() if key not in self._entry.params}
-        if not new:
-            return
-        pairs = iter(new.items())
-        while batch := dict(islice(pairs, self._session.limits().batch_params_max)):
-            sent = batch
-            try:
-                self._send_params(batch)
-            except RemoteRefusedError:
-                sent = {}
-                for key, value in batch.items():
-                    if self._part(PARAM, key, partial(self._send_params, {key: value})):
-                        sent[key] = value
-            self._note(replace(self._entry, params={**self._entry.params, **sent}))
+        if new:
+            sent = self._put(PARAM, new, self._send_params, self._session.limits().batch_params_max)
+            self._note(replace(self._entry, params={**self._entry.params, **{key: new[key] for key in sent}}))
 
     def _send_params(self, params: Mapping[str, str]) -> None:
         """Have them there: one that is already would be refused, so in doubt the model is looked at before."""
@@ -173,17 +172,11 @@ class LoggedModelPush:
         for key in gone:
             self._client.delete_tag(self._entry.remote_id, key)
             del now[key]
-        pairs = iter(changed.items())
-        while batch := dict(islice(pairs, self._session.limits().batch_tags_max)):
-            try:
-                self._client.set_tags(self._entry.remote_id, batch)
-                now |= batch
-            except RemoteRefusedError:
-                for key, value in batch.items():
-                    one = partial(self._client.set_tags, self._entry.remote_id, {key: value})
-                    if self._part(TAG, key, one):
-                        now[key] = value
-        self._note(replace(self._entry, tags=now))
+        sent = self._put(TAG, changed, self._send_tags, self._session.limits().batch_tags_max)
+        self._note(replace(self._entry, tags={**now, **{key: changed[key] for key in sent}}))
+
+    def _send_tags(self, tags: Mapping[str, str]) -> None:
+        self._client.set_tags(self._entry.remote_id, tags)
 
     # --- metrics ---
 

@@ -51,9 +51,7 @@ def ties(run: dict[str, Any]) -> dict[str, Any]:
 
 def assert_tied_once(server: MlflowServer, experiment: str, first: str, second: str) -> None:
     runs = server.runs(experiment)
-    maker, user = (
-        server.get("runs/get", run_id=runs[run_id]["info"]["run_id"])["run"] for run_id in (first, second)
-    )
+    maker, user = (server.get("runs/get", run_id=runs[run_id]["info"]["run_id"])["run"] for run_id in (first, second))
     found = server.post("logged-models/search", experiment_ids=[maker["info"]["experiment_id"]])["models"]
     assert [model["info"]["name"] for model in found] == ["net"]
     assert found[0]["info"]["source_run_id"] == maker["info"]["run_id"]
@@ -126,6 +124,7 @@ def test_a_server_without_them_is_asked_once_and_gets_the_rest_and_them_too_once
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
     first, second = record(store)
+
     def old(seen: Seen) -> Fault:
         return NOT_KNOWN if "logged-models" in seen.path or seen.path.endswith("runs/log-inputs") else None
 

@@ -1,0 +1,320 @@
+"""Logged models pushed to an MLflow server: each there once, with its files, params, tags, metrics and versions."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from faulty_proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
+from mlflow_recording import log_adder, mlflow_on, uri_of
+from mlflow_server import MlflowServer
+from syncing import Syncers
+from test_kill import killed_at_requests
+
+import mltrack
+from mltrack.entities import DELETED, ModelMetric
+from mltrack.reading import Store
+from mltrack_sync import Remote, Selection, push
+from mltrack_sync.passes import ledger_path
+from mltrack_sync.retry import RetryPolicy
+from mltrack_sync.status import status_of
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and its libraries', not ours
+
+NOT_KNOWN = Answer(404, b'{"error_code": "ENDPOINT_NOT_FOUND", "message": "no such call"}')
+
+
+def record(store: Store, *, name: str = "net", metrics: int = 3, source: str | None = None) -> tuple[str, str]:
+    """A run, and a model it made; returns their ids."""
+    with mltrack.start_run(source) as run:
+        for step in range(metrics):
+            mltrack.log_metric("acc", step / 8, step=step)
+    models = store.logged_models
+    made = models.create(
+        store.run(run.run_id).info.experiment_id,
+        name,
+        model_type="agent",
+        source_run_id=run.run_id,
+        tags={"team": "vision"},
+        params={"depth": "3"},
+    )
+    points = [(i / 8, i, 1_700_000_000_000 + i) for i in range(metrics)]
+    models.log_metrics(
+        made.model_id,
+        [ModelMetric("acc", value, step, ms, run.run_id, "train", "abc") for value, step, ms in points],
+    )
+    models.log_params(made.model_id, {"width": "4"})
+    put_file(store, made.model_id, "weights/w.bin", b"\0" * 1000)
+    put_file(store, made.model_id, "notes.txt", made.model_id.encode())
+    models.set_status(made.model_id, "READY")
+    return run.run_id, made.model_id
+
+
+def put_file(store: Store, model_id: str, path: str, content: bytes) -> None:
+    target = store.logged_models.folder(model_id).artifacts / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content)
+    store.logged_models.add_artifacts(model_id, [(path, len(content), hashlib.sha256(content).hexdigest())])
+
+
+def models_there(server: MlflowServer, experiment: str) -> dict[str, dict[str, Any]]:
+    """The models of an experiment, by the id they have here; more than one for an id fails."""
+    asked = {"experiment_ids": [server.experiment_id(experiment)], "max_results": 100}
+    found: dict[str, dict[str, Any]] = {}
+    for model in server.post("logged-models/search", **asked).get("models", []):
+        mine = texts(model["info"], "tags")["mltrack.model_id"]
+        assert mine not in found, "twice"
+        found[mine] = model
+    return found
+
+
+def texts(fields: dict[str, Any], name: str) -> dict[str, str]:
+    pairs = fields.get(name, [])
+    assert len({pair["key"] for pair in pairs}) == len(pairs)
+    return {pair["key"]: pair.get("value", "") for pair in pairs}
+
+
+def assert_models_equal(store: Store, server: MlflowServer, experiment: str) -> None:
+    """Every model that is not deleted is there once, with equal contents."""
+    there, runs = models_there(server, experiment), server.runs(experiment)
+    names = {each.experiment_id: each.name for each in store.experiments()}
+    here = {m.model_id: m for m in store.logged_models.models() if names[m.experiment_id] == experiment}
+    here = {model_id: model for model_id, model in here.items() if model.lifecycle_stage != DELETED}
+    assert there.keys() == here.keys()
+    for model_id, model in here.items():
+        info, data = there[model_id]["info"], there[model_id].get("data", {})
+        assert (info["name"], info.get("model_type", "")) == (model.name, model.model_type or "")
+        assert info["source_run_id"] == runs[str(model.source_run_id)]["info"]["run_id"]
+        assert info["status"] == {"READY": "LOGGED_MODEL_READY", "PENDING": "LOGGED_MODEL_PENDING"}.get(
+            model.status, "LOGGED_MODEL_UPLOAD_FAILED"
+        )
+        tags = texts(info, "tags")
+        tags.pop("mlflow.modelVersions", None)
+        assert tags == {**model.tags, "mltrack.model_id": model_id}
+        assert texts(data, "params") == model.params
+        metrics = [
+            (m["key"], m["value"], int(m.get("step", 0)), int(m["timestamp"]), m["run_id"], m.get("dataset_name"))
+            for m in data.get("metrics", [])
+        ]
+        assert sorted(metrics) == sorted(
+            (m.key, m.value, m.step, m.time, runs[m.run_id]["info"]["run_id"], m.dataset_name) for m in model.metrics
+        )
+        for artifact in model.artifacts:
+            content = (store.logged_models.folder(model_id).artifacts / artifact.path).read_bytes()
+            assert file_there(server, info, artifact.path) == content
+
+
+def file_there(server: MlflowServer, info: dict[str, Any], path: str) -> bytes:
+    return server.artifact({"info": {"artifact_uri": info["artifact_uri"]}}, path)
+
+
+def test_a_model_arrives_with_all_it_has_and_follows_changes(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    run_id, model_id = record(store)
+    foreseen = push(store, remote, dry_run=True)
+    assert foreseen.logged_models == status_of(store, remote).pending_logged_models == 1
+    report = push(store, remote)
+    assert (report.complete, report.logged_models, report.artifacts) == (True, 1, 2), report
+    assert_models_equal(store, server, experiment)
+    again = push(store, remote)
+    assert (again.requests, again.logged_models, status_of(store, remote).pending_logged_models) == (0, 0, 0)
+    models = store.logged_models
+    models.log_params(model_id, {"new": "1"})
+    models.set_tags(model_id, {"team": None, "checked": "ja — 好"})
+    models.log_metrics(model_id, [ModelMetric("loss", 0.5, 1, 1_700_000_000_009, run_id)])
+    put_file(store, model_id, "notes.txt", b"other words")
+    models.set_status(model_id, "FAILED")
+    assert push(store, remote).complete
+    assert_models_equal(store, server, experiment)
+    models.set_stage(model_id, DELETED)
+    assert push(store, remote).complete
+    assert models_there(server, experiment) == {}
+    assert push(store, remote).requests == 0
+
+
+@pytest.mark.parametrize(
+    "path", ["/logged-models", "/params", "/tags", "/log-batch", "/w.bin", "/finalize", "/outputs", "/search"]
+)
+def test_a_lost_answer_makes_nothing_twice(
+    path: str,
+    store: Store,
+    server: MlflowServer,
+    proxy: FaultyProxy,
+    spoiled: Remote,
+    experiment: str,
+    hasty: RetryPolicy,
+) -> None:
+    _, model_id = record(store)
+    if path in ("/params", "/tags", "/finalize"):
+        push(store, spoiled)
+        store.logged_models.log_params(model_id, {"a": "1", "b": "2"})
+        store.logged_models.set_tags(model_id, {"a": "1"})
+        store.logged_models.set_status(model_id, "FAILED")
+    lost: list[str] = []
+
+    def fault(seen: Seen) -> Fault:
+        ends = seen.path.endswith(path) or (path == "/finalize" and seen.method == "PATCH" and "tags" not in seen.path)
+        if not ends or len(lost) == 1:
+            return None
+        lost.append(seen.path)
+        return LoseAnswer()
+
+    proxy.fault = fault
+    assert push(store, spoiled, policy=hasty).complete
+    assert len(lost) == (path != "/outputs")
+    assert_models_equal(store, server, experiment)
+
+
+def test_any_request_may_be_lost(
+    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, hasty: RetryPolicy
+) -> None:
+    for n in range(2):
+        record(store, name=f"net {n}", metrics=2)
+
+    def fault(seen: Seen) -> Fault:
+        return (LoseAnswer(), Cut(), Answer(503))[seen.number % 3] if len(proxy.seen) % 2 else None
+
+    proxy.fault = fault
+    push(store, spoiled, policy=hasty)
+    proxy.fault = lambda seen: None
+    assert push(store, spoiled).complete
+    assert_models_equal(store, server, experiment)
+
+
+def test_a_syncer_killed_among_models_makes_each_once(
+    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, syncers: Syncers
+) -> None:
+    push_first, _ = record(store)
+    push(store, spoiled, selection=Selection(runs=(push_first,)))
+    for n in range(3):
+        record(store, name=f"net {n}", source=push_first)
+    moments = [(5, False), (4, True), (6, False), (5, True), (6, False), (5, True)]
+    assert killed_at_requests(syncers, store, spoiled, proxy, moments) >= 4
+    assert push(store, spoiled).complete
+    assert_models_equal(store, server, experiment)
+    assert push(store, spoiled).requests == 0
+
+
+def test_a_lost_ledger_makes_nothing_twice(store: Store, server: MlflowServer, remote: Remote, experiment: str) -> None:
+    record(store)
+    push(store, remote)
+    ledger_path(store, remote).unlink()
+    report = push(store, remote)
+    assert (report.complete, report.logged_models) == (True, 0)
+    assert_models_equal(store, server, experiment)
+
+
+def test_what_the_server_refuses_of_a_model_is_set_aside_and_the_rest_arrives(
+    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
+) -> None:
+    _, model_id = record(store)
+    no = Answer(400, b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "not that"}')
+
+    def fault(seen: Seen) -> Fault:
+        return no if "logged-models" in seen.path and b'"depth"' in seen.body else None
+
+    proxy.fault = fault
+    report = push(store, spoiled)
+    assert [(item.kind, item.key, item.reason) for item in report.rejected] == [
+        ("logged model param", f"{model_id}/depth", "not that")
+    ]
+    assert texts(models_there(server, experiment)[model_id]["data"], "params") == {"width": "4"}
+    assert push(store, spoiled).requests == 0
+    proxy.fault = lambda seen: None
+    assert push(store, spoiled, retry_rejected=True).complete
+    assert_models_equal(store, server, experiment)
+
+
+def test_metrics_that_are_no_numbers_arrive_as_the_server_keeps_them(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    run_id, model_id = record(store, metrics=0)
+    odd = [math.nan, math.inf, -math.inf]
+    store.logged_models.log_metrics(model_id, [ModelMetric("m", v, i, i, run_id) for i, v in enumerate(odd)])
+    assert push(store, remote).complete
+    there = models_there(server, experiment)[model_id]["data"]["metrics"]
+    values = {int(metric.get("step", 0)): float(metric["value"]) for metric in there}
+    assert values.keys() == {0, 1, 2}
+    assert (values[1], values[2]) == (1.7976931348623157e308, -1.7976931348623157e308)
+
+
+def test_metrics_of_deleted_runs_are_left_out(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    _, model_id = record(store, metrics=1)
+    with mltrack.start_run() as other:
+        pass
+    store.logged_models.log_metrics(model_id, [ModelMetric("m", 1.0, 0, 1, other.run_id)])
+    store.delete_run(other.run_id)
+    assert push(store, remote).complete
+    assert [m["key"] for m in models_there(server, experiment)[model_id]["data"]["metrics"]] == ["acc"]
+    assert push(store, remote).requests == 0
+
+
+def test_with_a_selection_only_models_of_its_runs_and_experiments_go(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    first, model = record(store)
+    record(store, name="other")
+    assert push(store, remote, selection=Selection(runs=(first,))).logged_models == 1
+    assert models_there(server, experiment).keys() == {model}
+    assert push(store, remote, selection=Selection(experiments=(experiment,))).logged_models == 1
+    assert_models_equal(store, server, experiment)
+
+
+def test_a_model_restored_after_it_was_deleted_there_is_told_of(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    _, model_id = record(store)
+    push(store, remote)
+    store.logged_models.set_stage(model_id, DELETED)
+    push(store, remote)
+    store.logged_models.set_stage(model_id, "active")
+    report = push(store, remote)
+    assert [(item.kind, item.key) for item in report.rejected] == [("logged model", model_id)]
+    assert "no call that restores" in report.rejected[0].reason
+
+
+def test_a_version_of_a_model_waits_where_the_server_has_no_logged_models(
+    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
+) -> None:
+    _, model_id = record(store)
+    name = f"registered {experiment[-12:]}"
+    store.registry.create_version(name, f"models:/{model_id}", model_id=model_id, create_model=True)
+    proxy.fault = lambda seen: NOT_KNOWN if "logged-models" in seen.path else None
+    report = push(store, spoiled)
+    assert report.lacking == ("logged models: this server does not take them; 1 waits",)
+    assert (report.problems, report.rejected, report.model_versions) == ((), (), 0)
+    proxy.fault = lambda seen: None
+    report = push(store, spoiled)
+    assert (report.complete, report.logged_models, report.model_versions) == (True, 1, 1)
+    remote_id = models_there(server, experiment)[model_id]["info"]["model_id"]
+    assert server.get("model-versions/get", name=name, version="1")["model_version"]["source"] == f"models:/{remote_id}"
+
+
+def test_versions_made_from_models_and_from_versions_load_from_the_server(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str, tmp_path: Path
+) -> None:
+    name = f"adder {experiment[-12:]}"
+    with mlflow_on(uri_of(store), experiment) as client:
+        with mlflow.start_run():
+            info = log_adder(tmp_path, params={"by": 1})
+        mlflow.register_model(info.model_uri, f"z {name}")
+        client.copy_model_version(f"models:/z {name}/1", f"a {name}")  # comes before the one it is made from
+        client.set_registered_model_alias(f"a {name}", "champion", "1")
+    report = push(store, remote)
+    assert (report.complete, report.model_versions) == (True, 2), report
+    there = models_there(server, experiment)[info.model_id]["info"]
+    with mlflow_on(server.url):
+        for uri in (f"models:/{there['model_id']}", f"models:/a {name}@champion", f"models:/z {name}/1"):
+            model = mlflow.pyfunc.load_model(uri)
+            assert model.predict([1.0, 2.0]) == [2.0, 3.0]
+            assert (model.metadata.model_id, model.metadata.run_id) == (there["model_id"], there["source_run_id"])
+    mlmodel = file_there(server, there, "MLmodel")
+    assert str(store.path).encode() not in mlmodel
+    assert push(store, remote).requests == 0
