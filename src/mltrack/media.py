@@ -237,7 +237,7 @@ def tables_tag(held: str | None, names: Iterable[str]) -> str | None:
         entry = {"path": name, "type": "table"}
         if entry not in tables:
             tables.append(entry)
-            longer = json.dumps(tables)
+            longer = json.dumps(tables, ensure_ascii=False)  # as MLflow looks for a name in it
             if len(longer) > TAG_CHARACTERS_MAX:
                 break
             text = longer

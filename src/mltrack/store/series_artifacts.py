@@ -10,9 +10,9 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote
 
 from mltrack.artifacts import adopt_file, hash_file
 from mltrack.errors import BusyError
@@ -35,7 +35,9 @@ __all__ = ["finish_series", "publish_series", "unpublished_series"]
 LOCK_WAIT_S = 30.0
 """How long to wait for another process that makes the same artifacts; then both do, and the last one's stand."""
 
-KEY_CHARACTERS_MAX = 180
+KEY_BYTES_MAX = 200
+
+_TROUBLE = re.compile(r"[^\w .()=/-]")
 
 
 class _Place(NamedTuple):
@@ -117,11 +119,14 @@ def finish_series(layout: Layout, run_id: str) -> bool:
 
 
 def table_name(kind: str, key: str) -> str:
-    """The artifact's name: ``series/histograms/grad~layer1.json`` for the histograms of "grad/layer1"."""
-    flat = quote(key.replace("/", "~"), safe=" ~", errors="replace")
-    if len(flat) > KEY_CHARACTERS_MAX:
-        flat = f"{flat[:KEY_CHARACTERS_MAX]}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    return f"{SERIES_FOLDER}/{kind}s/{flat}.json"
+    """The artifact's name: ``series/histograms/grad~layer1.json`` for the histograms of "grad/layer1".
+
+    A key with signs that trouble URLs or file systems loses them, and has a digest at its end instead.
+    """
+    plain = _TROUBLE.sub("_", key).encode("utf-8", "replace")[:KEY_BYTES_MAX].decode("utf-8", "ignore")
+    if plain != key or plain.startswith("."):
+        plain = f"{plain.lstrip('.')}-{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+    return f"{SERIES_FOLDER}/{kind}s/{plain.replace('/', '~')}.json"
 
 
 def _index(folder: RunFolder) -> tuple[dict[tuple[str, str], list[_Place]], dict[str, int]]:
