@@ -71,7 +71,7 @@ def _side_by_side(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 def best_of(key: str, row: Sequence[float | None], least: Sequence[str] = (), most: Sequence[str] = ()) -> list[int]:
     """Where in ``row`` the best values stand: by what the user says of the metric, else by what its name says.
 
-    Nowhere when neither tells whether less is better, or when all are equal.
+    Nowhere when neither tells whether less is better, or when all are equal, or of what the machine did unasked.
     """
     known = {at: value for at, value in enumerate(row) if value is not None and not math.isnan(value)}
     if len(set(known.values())) < 2:
@@ -79,7 +79,7 @@ def best_of(key: str, row: Sequence[float | None], least: Sequence[str] = (), mo
     fewer, more = key in least or bool(_LESS.search(key)), key in most or bool(_MORE.search(key))
     if key in least or key in most:
         fewer = key in least
-    elif fewer == more:
+    elif fewer == more or key.startswith("system/"):
         return []
     wanted = min(known.values()) if fewer else max(known.values())
     return [at for at, value in known.items() if value == wanted]

@@ -136,9 +136,9 @@ def _metric_room() -> int:
 
 
 def _common_metrics(runs: Sequence[Found], most: int) -> list[str]:
-    """Names that most of the runs have, those with a short name first; MLflow's system metrics last."""
-    seen = Counter(key for run in runs for key in run.data.metrics)
-    ranked = sorted(seen, key=lambda key: (key.startswith("system/"), -seen[key], len(key), key))
+    """Names that most of the runs have, those with a short name first; what the machine did is shown when asked for."""
+    seen = Counter(key for run in runs for key in run.data.metrics if not key.startswith("system/"))
+    ranked = sorted(seen, key=lambda key: (-seen[key], len(key), key))
     return sorted(ranked[:most])
 
 

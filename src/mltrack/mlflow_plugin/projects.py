@@ -11,9 +11,12 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import click
 from mlflow.exceptions import ExecutionException, MlflowException
 from mlflow.projects.backend.abstract_backend import AbstractBackend
 from mlflow.projects.submitted_run import SubmittedRun
+from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from mltrack.mlflow_plugin import writers
 from mltrack.mlflow_plugin.errors import raises_mlflow
@@ -30,10 +33,11 @@ USE_CONDA = "USE_CONDA"
 """Whether the project's own environment is made for it; false: it runs in this one."""
 
 STREAM_OUTPUT = "STREAM_OUTPUT"
-"""True: what it prints is shown here until it ends, and its failure raises; false: it is only kept. Without it, what it
-prints is shown while this process lives."""
+"""True: what it prints is shown here until it ends, and its failure raises; false: it is only kept. Without it, the
+command ``mlflow run`` does as with true; from Python, what it prints is shown while this process lives."""
 
 _ENV_MANAGER = "ENV_MANAGER"  # what MLflow adds itself to the config: how it was called
+_SYNCHRONOUS = "SYNCHRONOUS"
 _STORAGE_DIR = "STORAGE_DIR"
 _RUN_ID = "_mlflow_local_backend_run_id"
 _FALSE = ("", "0", "false", "no", "off", "none")
@@ -101,6 +105,9 @@ class ProjectBackend(AbstractBackend):
             backend_config.get(_RUN_ID), project_uri, experiment_id, folder, version, entry_point, params
         )
         run_id = made.info.run_id
+        typed = _command_line()
+        if typed is not None and typed.get("run_name"):  # MLflow names the run only after this has returned
+            MlflowClient().set_tag(run_id, MLFLOW_RUN_NAME, typed["run_name"])
         pool = writers.of(store)
         pool.emit(run_id, writers.status_event("SCHEDULED", None))
         pool.close(run_id)  # it is the launcher's from here on
@@ -110,6 +117,8 @@ class ProjectBackend(AbstractBackend):
         else:
             command = _mlflow_command(folder, entry_point, params, storage, manager, run_id)
         stream = backend_config.get(STREAM_OUTPUT)
+        if stream is None and typed is not None:
+            stream = True  # MLflow waits for no backend but its own, and would end with 0 before the project has failed
         quiet = [] if stream is None or _is_true(stream) else ["--quiet"]
         launcher = subprocess.Popen(
             [
@@ -121,7 +130,8 @@ class ProjectBackend(AbstractBackend):
             stdin=subprocess.DEVNULL,
         )
         run = ProjectRun(store, run_id, launcher)
-        if stream is not None and _is_true(stream) and not run.wait():
+        ended_well = stream is None or not _is_true(stream) or run.wait()
+        if not ended_well and not backend_config.get(_SYNCHRONOUS):  # else MLflow raises, once it has named the run
             raise ExecutionException(f"run {run_id} {run.get_status().lower()}: see mltrack logs {run_id[:8]}")
         return run
 
@@ -137,6 +147,14 @@ def _env_manager(config: Mapping[str, Any], project: Any) -> str:
     if given is not None:
         return str(given)
     return "virtualenv" if project.env_config_path else "local"
+
+
+def _command_line() -> Mapping[str, Any] | None:
+    """The options of MLflow's command ``mlflow run``, where this is it."""
+    context = click.get_current_context(silent=True)
+    if context is None or getattr(context.command.callback, "__module__", "") != "mlflow.cli":
+        return None
+    return context.params
 
 
 def _is_true(value: Any) -> bool:
