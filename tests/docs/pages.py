@@ -1,8 +1,8 @@
 """The pages of docs/examples: their code, taken from the page and run as it stands.
 
-A block whose opening line names a file (```` ```python train.py ````) is that file. A ``sh`` block is typed in a shell, in
-the folder of those files, in the order of the page. ``console`` blocks are typed elsewhere (on a cluster, for a cloud, in
-a window of their own), ``text`` blocks are what is printed.
+A block whose opening line names a file (```` ```python train.py ````) is that file. ``sh`` blocks are typed in a shell, in
+the folder of those files and in the order of the page. ``console`` blocks are typed elsewhere: in a window of their own, on
+a cluster, for a cloud. ``text`` blocks are what is printed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -38,7 +39,7 @@ class Page:
         self.blocks = blocks(FOLDER / name)
         self.folder = folder
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLTRACK_", "MLFLOW_"))}
-        path = os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])
+        path = os.pathsep.join([str(_commands(folder.with_name(f"{folder.name}-bin"))), kept["PATH"]])
         self.env = {**kept, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true", **(env or {})}
         for block in self.blocks:
             if block.file:
@@ -53,6 +54,13 @@ class Page:
     def commands(self, containing: str = "") -> str:
         """The only ``sh`` block that has these words in it."""
         (found,) = [block.text for block in self.blocks if block.language == "sh" and containing in block.text]
+        return found
+
+    def elsewhere(self, containing: str) -> str:
+        """The only command of the ``console`` blocks that has these words in it."""
+        texts = [block.text.replace("\\\n", "") for block in self.blocks if block.language == "console"]
+        commands = [line.removeprefix("$ ") for text in texts for line in text.splitlines() if line.startswith("$ ")]
+        (found,) = [command for command in commands if containing in command]
         return found
 
     def run(self, commands: str) -> str:
@@ -90,6 +98,18 @@ class Page:
             process.wait()
             assert process.stdout is not None
             process.stdout.close()
+
+
+def _commands(folder: Path) -> Path:
+    """A folder with the commands of this Python, wherever its own lie."""
+    folder.mkdir(exist_ok=True)
+    python = shlex.quote(sys.executable)
+    for module in ("", "mltrack", "mlflow", "uvicorn"):
+        words = f"{python} -m {module}" if module else python
+        command = folder / (module or "python")
+        command.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+        command.chmod(0o755)
+    return folder
 
 
 def blocks(path: Path) -> list[Block]:

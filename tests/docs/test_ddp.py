@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from docs.pages import Page
-
 from mltrack import Store
 
 RANKS = range(4)

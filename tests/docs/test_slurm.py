@@ -15,9 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 from both_sides import assert_equal
-from docs.pages import Page
 from mlflow_server import MlflowServer
 
+from docs.pages import Page
 from mltrack import Store
 from mltrack.store.stored_run import StoredRun
 
@@ -122,18 +122,11 @@ def until(what: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def watch_command(page: Page) -> str:
-    """The login node's syncer, as the page has it."""
-    shown = [line for block in page.blocks if block.language == "console" for line in block.text.splitlines()]
-    (command,) = [line.removeprefix("$ ") for line in shown if "--watch" in line]
-    return command
-
-
 def test_a_job_stopped_by_each_signal_and_requeued_is_one_whole_run_here_and_on_the_server(
     page: Page, job: Job, server: MlflowServer
 ) -> None:
     page.run(f"mltrack init && mltrack remote add lab {server.url}")
-    with page.started(watch_command(page)) as syncer:
+    with page.started(page.elsewhere("--watch")) as syncer:
 
         def status_there() -> str | None:
             with contextlib.suppress(httpx.HTTPStatusError, ValueError):  # not there yet

@@ -6,7 +6,6 @@ import csv
 from pathlib import Path
 
 from docs.pages import Page
-
 from mltrack import Store
 
 

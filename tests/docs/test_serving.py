@@ -1,0 +1,23 @@
+"""The page on serving: a scikit-learn model registered in the store answers a request over HTTP."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from docs.pages import Page
+
+
+def test_a_registered_model_answers_a_request(tmp_path: Path) -> None:
+    page = Page("serving.md", tmp_path)
+    assert page.run(page.commands("python train.py")) == "models:/iris/1 is the champion\n"
+    (answer,) = [block.text for block in page.blocks if block.language == "text"]
+    with page.started(page.elsewhere("mltrack serve")) as server:
+        assert server.stdout is not None
+        url = re.search(r"http://\S+", server.stdout.readline())
+        assert url is not None
+        ask, shown_url = page.elsewhere("python ask.py").rsplit(" ", 1)
+        assert shown_url.endswith("/invocations")
+        assert page.run(f"{ask} {url[0]}") == answer
+        server.terminate()
+        assert server.wait() == 0
