@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mltrack.entities import ACTIVE, DELETED
-from mltrack.errors import InvalidPathError, NotFoundError
+from mltrack.errors import InvalidPathError, NotFoundError, StoreError
 from mltrack_sync.artifacts import Outgoing, artifact_digest, send_artifact
 from mltrack_sync.client import RUN_ID_TAG
 from mltrack_sync.errors import RemoteRefusedError, TooLargeError
@@ -70,6 +70,7 @@ class RunPush:
             RemoteRefusedError: the remote does not take this run.
             RemoteError, LedgerError, PushStopped: see mltrack_sync.errors.
         """
+        self._finish_series()
         head = self._run.head()
         if self._run.info.lifecycle_stage == DELETED:
             self._delete()
@@ -94,6 +95,14 @@ class RunPush:
             self._trouble(f"{damage} ({damage.hint})")
         if self._whole:
             self._ledger.settled(head)
+
+    def _finish_series(self) -> None:
+        """Have what a crashed process left of histograms, tables and texts among the artifacts: only files go there."""
+        try:
+            if self._session.store.finish_series(self._run.run_id):
+                self._run.refresh()
+        except (StoreError, OSError) as error:
+            self._trouble(f"its histograms, tables and texts stay here: {error}")
 
     def _trouble(self, words: str) -> None:
         self._whole = False

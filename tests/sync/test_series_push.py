@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import mlflow
 import numpy as np
@@ -47,3 +49,24 @@ def test_series_arrive_where_mlflow_shows_them(
             assert sorted(set(loaded["step"])) == [0, 1]
     finally:
         mlflow.set_tracking_uri(before)
+
+
+def test_what_a_crashed_process_left_of_a_series_arrives_too(
+    store: Store, remote: Remote, server: MlflowServer, experiment: str
+) -> None:
+    code = """
+import os, sys, mltrack
+mltrack.set_store(sys.argv[1])
+mltrack.set_experiment(sys.argv[2])
+run = mltrack.start_run()
+run.log({"note": mltrack.Text("last words")})
+os.kill(os.getpid(), 9)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(store.path), experiment])
+    assert done.returncode == -9
+    push(store, remote)
+    assert_equal(store, server, experiment)
+    (there,) = server.runs(experiment).values()
+    table = server.artifact(there, "series/texts/note.json")
+    assert table is not None
+    assert json.loads(table)["data"][0][2] == "last words"
