@@ -41,8 +41,8 @@ def mlflow_on(uri: str, experiment: str | None = None) -> Iterator[MlflowClient]
     finally:
         while mlflow.active_run() is not None:
             mlflow.end_run()
-        mlflow.set_tracking_uri(None)
-        mlflow.set_registry_uri(None)
+        mlflow.set_tracking_uri("")
+        mlflow.set_registry_uri("")
         for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_TRACKING_URI"):  # MLflow sets them for its children
             os.environ.pop(name, None)
 
@@ -65,7 +65,7 @@ def trace_once(name: str = "question", **tags: str) -> str:
         root.set_inputs({"text": "wie geht's — 好", "numbers": [1, 2.5, None, {"deep": True}]})
         with mlflow.start_span("asking", span_type="LLM") as child:
             child.set_attributes({"model": "tiny", "large": 2**60, "nothing": None})
-            child.add_event(mlflow.entities.SpanEvent("answered", attributes={"after": 1}))
+            child.add_event(mlflow.entities.SpanEvent("answered", attributes={"after": 1}))  # type: ignore[abstract]
         root.set_outputs("good")
         if tags:
             mlflow.update_current_trace(tags=tags)
