@@ -340,12 +340,20 @@ os.register_at_fork(after_in_child=_after_fork)
 
 def _end_all() -> None:
     """At exit: end what is still active, as failed where the program ends by an error nobody caught."""
-    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-    status = "FINISHED" if error is None else "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+    status = _status_at_exit()
     global _exiting
     _exiting = True
     for run in reversed(list(_runs)):
         run.end(status)
+
+
+def _status_at_exit() -> str:
+    """Python notes an error that nobody caught until there is another; a session at a prompt may long be past it."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if hasattr(sys, "ps1") and (shell is None or shell.last_execution_succeeded):
+        return "FINISHED"
+    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    return "FINISHED" if error is None else "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
 
 
 def active_run() -> Run | None:
