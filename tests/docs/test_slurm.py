@@ -63,7 +63,7 @@ class Job:
         """Until it prints that line."""
         assert self.shell is not None
         assert self.shell.stdout is not None
-        said = []
+        said: list[str] = []
         while not said or said[-1] != f"{line}\n":
             said.append(self.shell.stdout.readline())
             assert said[-1], "".join(said)
