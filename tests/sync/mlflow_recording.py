@@ -13,6 +13,9 @@ from mlflow import MlflowClient
 
 from mltrack.reading import Store
 
+AT_ONCE = "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING"
+"""Traces are stored when their span ends, not some time later."""
+
 ADDS_ONE = """\
 from typing import Any
 
@@ -33,17 +36,22 @@ def mlflow_on(uri: str, experiment: str | None = None) -> Iterator[MlflowClient]
     """For the body, MLflow's functions speak to the server or store ``uri``."""
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
+    os.environ[AT_ONCE] = "false"
     try:
         if experiment is not None:
             mlflow.set_experiment(experiment)
         yield MlflowClient(uri)
-        mlflow.flush_trace_async_logging()
     finally:
         while mlflow.active_run() is not None:
             mlflow.end_run()
         mlflow.set_tracking_uri("")
         mlflow.set_registry_uri("")
-        for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_TRACKING_URI"):  # MLflow sets them for its children
+        for name in (
+            AT_ONCE,
+            "MLFLOW_EXPERIMENT_ID",
+            "MLFLOW_REGISTRY_URI",
+            "MLFLOW_TRACKING_URI",
+        ):  # MLflow sets these for its children
             os.environ.pop(name, None)
 
 
@@ -60,7 +68,7 @@ def log_adder(folder: Path, **more: Any) -> Any:
 
 
 def trace_once(name: str = "question", **tags: str) -> str:
-    """One trace of two spans; returns its id when it is stored."""
+    """One trace of two spans; returns its id."""
     with mlflow.start_span(name) as root:
         root.set_inputs({"text": "wie geht's — 好", "numbers": [1, 2.5, None, {"deep": True}]})
         with mlflow.start_span("asking", span_type="LLM") as child:
@@ -69,5 +77,4 @@ def trace_once(name: str = "question", **tags: str) -> str:
         root.set_outputs("good")
         if tags:
             mlflow.update_current_trace(tags=tags)
-    mlflow.flush_trace_async_logging()
     return str(root.trace_id)

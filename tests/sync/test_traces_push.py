@@ -200,9 +200,9 @@ def test_a_trace_that_goes_on_is_pushed_as_far_as_it_is(
     with mlflow_on(uri_of(store), experiment) as client:
         tracking = client._tracking_client.store
         tracking.log_spans(made[experiment], [child])
-        assert push(store, remote).traces == 1
-        there = traces_of(server.url, experiment)[whole.info.trace_id]
-        assert [span["name"] for span in there["spans"]] == ["asking"]
+    assert push(store, remote).traces == 1
+    there = traces_of(server.url, experiment)[whole.info.trace_id]
+    assert [span["name"] for span in there["spans"]] == ["asking"]
     with mlflow_on(uri_of(store), experiment) as client:
         client._tracking_client.store.log_spans(made[experiment], [root])
         client._tracking_client.store.start_trace(whole.info)
@@ -313,7 +313,6 @@ def test_all_that_mlflow_records_through_the_plugin_is_the_same_on_the_server(
             mlflow.genai.load_prompt(f"prompts:/{prompt_name}/{prompt.version}")
             with mlflow.start_span("asked") as span:
                 mlflow.genai.load_prompt(f"prompts:/{prompt_name}/{prompt.version}")
-            mlflow.flush_trace_async_logging()
             mlflow.log_feedback(trace_id=span.trace_id, name="good", value=True)
         mlflow.clear_active_model()
         with mlflow.start_run(run_name="evaluation") as evaluation:
