@@ -21,7 +21,7 @@ ROWS = [
     ["mltrack.store", "mltrack.recorder", "mltrack.live"],
     ["mltrack.query"],
     ["mltrack.reading", "mltrack.export"],
-    ["mltrack.run", "mltrack.watching", "mltrack.system_metrics"],
+    ["mltrack.run", "mltrack.run_files", "mltrack.watching", "mltrack.system_metrics"],
     ["mltrack.fluent"],
     ["mltrack.launch"],
     ["mltrack"],
