@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mltrack.launch.output import LineFilter, OutputLog, read_output
+from mltrack.launch.lines import LineFilter
+from mltrack.launch.output import OutputLog, read_output
 from mltrack.launch.reading import last_lines
 
 
@@ -88,7 +89,9 @@ def test_a_log_just_beyond_its_first_half_loses_nothing_and_has_no_mark(tmp_path
 
 
 def test_a_log_goes_on_where_an_earlier_launch_was_killed(tmp_path: Path) -> None:
-    OutputLog(tmp_path / "live").write(b"first\n")
+    killed = OutputLog(tmp_path / "live")
+    killed.write(b"first\n")
+    killed.close()
     log = OutputLog(tmp_path / "live")
     log.write(b"second\n")
     path = log.finish()

@@ -1,47 +1,36 @@
-"""Running one program as a child: its output passed on and kept, signals forwarded, its end told."""
+"""Running one program as a child: its output passed on and kept, its end told."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import selectors
-import signal
 import subprocess
 import sys
 import time
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from mltrack.launch.output import LineFilter
+from mltrack.launch.lines import LineFilter
+from mltrack.launch.terminal import copy_size, open_channel, read_some
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-    from types import FrameType
-    from typing import Self
 
     from mltrack.launch.output import OutputLog
+    from mltrack.launch.signals import Signals
+    from mltrack.launch.terminal import Channel
 
 __all__ = ["Ending", "run_child"]
 
-PIPE_BYTES = 1 << 20
-"""The size asked for the child's pipes, so that it seldom waits for its output to be taken."""
+READ_BYTES = 1 << 18
+"""How much is taken at once: what stays in the processor's cache until it is written."""
 
 LINGER_S = 2.0
 """How long output is waited for after the child has ended, where something that it started holds its pipes open."""
 
 TAIL_BYTES = 1 << 14
 """How much of the end of stderr is kept, for a traceback."""
-
-FORWARDED = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
-FROM_THE_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 
 
 class Ending(NamedTuple):
@@ -60,34 +49,36 @@ class Ending(NamedTuple):
 class _Stream:
     """One of the child's two streams: where it goes on to, and what of it is kept."""
 
-    def __init__(self, pipe: IO[bytes], onward: int | None, tail_bytes: int) -> None:
-        self.fd = pipe.fileno()
+    def __init__(self, channel: Channel, onward: int | None, tail_bytes: int) -> None:
+        self.fd = channel.outer
         self.tail = b""
-        self._pipe = pipe
+        self._channel = channel
         self._onward = onward
         self._tail_bytes = tail_bytes
         self._filter = LineFilter()
-        with contextlib.suppress(OSError, AttributeError):
-            fcntl.fcntl(self.fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        self._buffer = memoryview(bytearray(READ_BYTES))
 
     def take(self, log: OutputLog) -> bool:
         """Pass on what there is; False at the end."""
-        data = os.read(self.fd, PIPE_BYTES)
+        data = self._buffer[: read_some(self.fd, self._buffer)]
         if not data:
-            log.write(self._filter.end())
             return False
         self._pass_on(data)
-        log.write(self._filter.feed(data))
+        log.write(self._filter.feed(bytes(data)))
         if self._tail_bytes:
-            self.tail = (self.tail + data)[-self._tail_bytes :]
+            self.tail = (self.tail + data[-self._tail_bytes :])[-self._tail_bytes :]
         return True
+
+    def resize(self) -> None:
+        """Have the child's terminal as large as ours."""
+        if self._channel.is_terminal and self._onward is not None:
+            copy_size(self._onward, self.fd)
 
     def close(self, log: OutputLog) -> None:
         log.write(self._filter.end())
-        self._pipe.close()
+        os.close(self.fd)
 
-    def _pass_on(self, data: bytes) -> None:
-        view = memoryview(data)
+    def _pass_on(self, view: memoryview) -> None:
         while view and self._onward is not None:
             try:
                 view = view[os.write(self._onward, view) :]
@@ -102,29 +93,35 @@ def run_child(
     *,
     env: Mapping[str, str],
     log: OutputLog,
+    signals: Signals,
     cwd: Path | None = None,
     quiet: bool = False,
     on_start: Callable[[subprocess.Popen[bytes]], None] = lambda child: None,
 ) -> Ending:
     """Run ``command`` to its end in this, the main, thread.
 
-    Its output goes to ours (``quiet``: nowhere) and into ``log``; its input is ours. Signals that we get are passed on
-    to it, but Ctrl-C at a terminal, which reaches it anyway. ``on_start`` is called once it runs.
+    Its output goes to ours (``quiet``: nowhere) and into ``log``; its input is ours. Where ours is a terminal, it has
+    one. ``signals`` passes on to it what we get. ``on_start`` is called once it runs.
 
     Raises:
         OSError: it can't be started.
     """
-    with (
-        _Signals() as signals,
-        subprocess.Popen(
-            list(command), env=dict(env), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
-        ) as child,
-    ):
-        signals.pass_on_to(child)
-        assert child.stdout is not None
-        assert child.stderr is not None
-        out = _Stream(child.stdout, None if quiet else _descriptor(sys.stdout), 0)
-        err = _Stream(child.stderr, None if quiet else _descriptor(sys.stderr), TAIL_BYTES)
+    ways = [None if quiet else _descriptor(stream) for stream in (sys.stdout, sys.stderr)]
+    channels = [open_channel(way) for way in ways]
+    try:
+        child = subprocess.Popen(
+            list(command), env=dict(env), cwd=cwd, stdout=channels[0].inner, stderr=channels[1].inner
+        )
+    except OSError:
+        for channel in channels:
+            os.close(channel.outer)
+        raise
+    finally:
+        for channel in channels:
+            os.close(channel.inner)
+    out, err = _Stream(channels[0], ways[0], 0), _Stream(channels[1], ways[1], TAIL_BYTES)
+    with child:
+        signals.pass_on_to(child, on_resize=(out.resize, err.resize))
         on_start(child)
         _pump(child, [out, err], log)
         returncode = child.wait()
@@ -171,42 +168,8 @@ def _pump(child: subprocess.Popen[bytes], streams: list[_Stream], log: OutputLog
 
 def _watch(child: subprocess.Popen[bytes], selector: selectors.BaseSelector) -> int | None:
     """A descriptor that becomes readable when the child ends, where the system has such."""
-    try:
+    with contextlib.suppress(AttributeError, OSError):
         fd = os.pidfd_open(child.pid)
-    except (AttributeError, OSError):
-        return None
-    selector.register(fd, selectors.EVENT_READ, None)
-    return fd
-
-
-class _Signals:
-    """Passes the signals we get on to the child; those that came before it ran, once it does."""
-
-    def __init__(self) -> None:
-        self.received: list[int] = []
-        self._child: subprocess.Popen[bytes] | None = None
-        self._at_terminal = os.isatty(0)
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._take) for number in FORWARDED}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-    def pass_on_to(self, child: subprocess.Popen[bytes]) -> None:
-        """From now on, to this one."""
-        self._child = child
-        for number in tuple(self.received):
-            self._send(number)
-
-    def _take(self, number: int, _: FrameType | None) -> None:
-        self.received.append(number)
-        self._send(number)
-
-    def _send(self, number: int) -> None:
-        if self._child is not None and not (self._at_terminal and number in FROM_THE_TERMINAL):
-            with contextlib.suppress(ProcessLookupError):
-                self._child.send_signal(number)
+        selector.register(fd, selectors.EVENT_READ, None)
+        return fd
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shlex
 import shutil
@@ -13,17 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mltrack import fluent
-from mltrack.errors import UsageError
+from mltrack.errors import MltrackError, ParamConflictError, UsageError
 from mltrack.launch.capture import Ending, run_child
 from mltrack.launch.environment import child_environment
-from mltrack.launch.output import LIVE_FOLDER, LOG_BYTES_MAX, LOG_NAME, OutputLog
+from mltrack.launch.output import LIVE_FOLDER, LOG_BYTES_MAX, log_name, open_log
 from mltrack.launch.redact import Redactor
+from mltrack.launch.signals import Signals
 from mltrack.store.fold import RunState
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from mltrack.launch.output import OutputLog
     from mltrack.run import Run
 
 __all__ = ["Launch", "Launched", "launch", "publish_output"]
@@ -101,8 +103,10 @@ def _check_program(command: Sequence[str], folder: Path, path: str | None) -> No
     if not command:
         raise UsageError("there is nothing to run", hint="put the command behind --: mltrack run -- python train.py")
     program = command[0]
-    found = (folder / program).exists() if os.sep in program else shutil.which(program, path=path) is not None
-    if not found:
+    by_path = os.sep in program
+    if shutil.which(str(folder / program) if by_path else program, path=path) is None:
+        if by_path and (folder / program).exists():
+            raise UsageError(f"{program!r} can't be run: Permission denied", hint="is it a program?")
         raise UsageError(f"there is no program {program!r}", hint="check its name, and PATH")
 
 
@@ -110,11 +114,15 @@ def _begin(what: Launch) -> Run:
     tags = {
         "mlflow.source.name": what.redactor.text(_source(what.command)),
         "mltrack.command": shlex.join(what.redactor.command(what.command)),
-        **what.tags,
+        **{key: what.redactor.value(key, value) for key, value in what.tags.items()},
     }
+    params = {key: what.redactor.value(key, value) for key, value in what.params.items()}
     if what.resume is not None:
         tags.pop("mlflow.source.name")
-        run = fluent.start_run(run_id=what.resume, tags=tags, log_system_metrics=False, sync=what.sync)
+        _check_resumed(what, what.resume, params)
+        run = fluent.start_run(
+            run_id=what.resume, run_name=what.name, tags=tags, log_system_metrics=False, sync=what.sync
+        )
         for tag in (EXIT_CODE_TAG, SIGNAL_TAG, PREEMPTED_TAG, ERROR_TAG):
             run.delete_tag(tag)
     else:
@@ -122,8 +130,30 @@ def _begin(what: Launch) -> Run:
             if what.experiment is not None:
                 fluent.set_experiment(what.experiment)
             run = fluent.start_run(run_name=what.name, tags=tags, log_system_metrics=False, sync=what.sync)
-    run.log_params({key: what.redactor.value(key, value) for key, value in what.params.items()})
+    run.log_params(params)
     return run
+
+
+def _check_resumed(what: Launch, name: str, params: Mapping[str, str]) -> None:
+    """Refuse what can't be of a run that is gone on with, before it is touched.
+
+    Raises:
+        NotFoundError: there is no such run.
+        ParamConflictError: a param has another value already.
+        UsageError: it belongs to another experiment.
+    """
+    held = fluent.get_store().run(name)
+    for key, value in params.items():
+        if held.params.get(key, value) != value:
+            raise ParamConflictError(
+                f"param {key!r} of run {held.run_id} is {held.params[key]!r} and can't become {value!r}",
+                hint="params don't change: leave it out, or launch a new run",
+            )
+    if what.experiment is not None and what.experiment != held.info.experiment_name:
+        raise UsageError(
+            f"run {held.run_id} belongs to the experiment {held.info.experiment_name!r}, not to {what.experiment!r}",
+            hint="leave --experiment out: a run stays where it is",
+        )
 
 
 @contextlib.contextmanager
@@ -145,43 +175,69 @@ def _source(command: Sequence[str]) -> str:
 def _run(what: Launch, run: Run, folder: Path) -> Launched:
     state = RunState(run.folder)
     state.update()
-    live = run.folder.path / LIVE_FOLDER
-    log = OutputLog(live, what.log_bytes_max, before=run.folder.artifacts / LOG_NAME)
-    stops: list[Callable[[], None]] = []
-    started = threading.Thread(
-        target=lambda: stops.extend(start(run, folder) for start in what.recorders), name="mltrack-recorders"
-    )
+    log = open_log(run.folder.path / LIVE_FOLDER, run.folder.artifacts, what.log_bytes_max)
+    recorders = _Recorders(what.recorders, run, folder)
+    with Signals() as signals:  # also while the rest is recorded: the program's end is to be told
+        try:
+            ending = run_child(
+                what.command,
+                env=child_environment(run.store_folder, state.info(), what.env, named=what.name is not None),
+                log=log,
+                signals=signals,
+                cwd=what.cwd,
+                quiet=what.quiet,
+                on_start=lambda child: recorders.start(),
+            )
+        except OSError as error:
+            raise UsageError(f"{what.command[0]!r} can't be run: {error.strerror}", hint="is it a program?") from error
+        finally:
+            recorders.stop()
+            publish_output(run, log)
+        return _end(what, run, ending)
 
-    def begin(_: subprocess.Popen[bytes]) -> None:
-        started.start()
 
-    try:
-        ending = run_child(
-            what.command,
-            env=child_environment(run.store_folder, state.info(), what.env, named=what.name is not None),
-            log=log,
-            cwd=what.cwd,
-            quiet=what.quiet,
-            on_start=begin,
-        )
-    except OSError as error:
-        publish_output(run, log)
-        raise UsageError(f"{what.command[0]!r} can't be run: {error.strerror}", hint="is it a program?") from error
-    finally:
-        if started.ident is not None:
-            started.join()
-            for stop in stops:
+class _Recorders:
+    """What records beside the program, begun one after the other in a thread; none of them fails the program."""
+
+    def __init__(self, starts: Sequence[Callable[[Run, Path], Callable[[], None]]], run: Run, folder: Path) -> None:
+        self._starts = starts
+        self._run = run
+        self._folder = folder
+        self._stops: list[Callable[[], None]] = []
+        self._thread = threading.Thread(target=self._work, name="mltrack-recorders")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        if self._thread.ident is not None:
+            self._thread.join()
+            for stop in self._stops:
                 stop()
-    publish_output(run, log)
-    return _end(what, run, ending)
+
+    def _work(self) -> None:
+        for start in self._starts:
+            try:
+                self._stops.append(start(self._run, self._folder))
+            except OSError as error:
+                self._run.lose_artifact("environment", error)
+            except (MltrackError, ValueError) as error:
+                self._run.lose_artifact("environment", OSError(str(error)))
 
 
 def publish_output(run: Run, log: OutputLog) -> None:
-    """Make the output an artifact; what the disk does not take stays where it grew, and is told as lost."""
-    with contextlib.suppress(OSError):
+    """Make the output an artifact; what the disk does not take stays where it grew. What was lost is told."""
+    try:
         path = log.finish()
         if path is not None:
-            run.adopt_artifact(path, LOG_NAME)
+            run.adopt_artifact(path, log_name(log.number))
+        if log.lost:
+            run.lose_artifact(log_name(log.number), OSError(errno.ENOSPC, f"{log.lost:,} bytes of output were lost"))
+    except OSError as error:
+        run.lose_artifact(log_name(log.number), error)
+    finally:
+        log.close()
+    with contextlib.suppress(OSError):
         (run.folder.path / LIVE_FOLDER).rmdir()
 
 

@@ -1,21 +1,24 @@
-"""The output of a launched program, kept as it would look on paper: bounded, and without overwritten progress bars.
+"""The output of a launched program on disk, bounded: its first half and its end are kept, with a mark between them.
 
 While the program runs, its output grows in ``live/`` in the run's folder, where ``mltrack logs -f`` reads it; at its
-end it becomes an artifact. Beyond its bound, the first half and the last part are kept, with a mark between them.
+end it becomes an artifact. Where several launches go on with one run at once, each has a log of its own, by number.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+from mltrack.errors import BusyError
+from mltrack.fs import try_lock
 
-__all__ = ["LIVE_FOLDER", "LOG_BYTES_MAX", "LOG_NAME", "LineFilter", "OutputLog", "read_output"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["LIVE_FOLDER", "LOG_BYTES_MAX", "LOG_NAME", "OutputLog", "log_name", "open_log", "read_output", "unfinished"]
 
 LIVE_FOLDER = "live"
 """Where, in a run's folder, files grow that become artifacts at their end."""
@@ -26,47 +29,23 @@ LOG_NAME = "user_logs/std_log.txt"
 LOG_BYTES_MAX = 1 << 28
 """How much output is kept of a run when nothing else is said: 256 MiB."""
 
-HELD_BYTES_MAX = 1 << 16
-"""How long a line that is overwritten again and again may be."""
-
 READ_BYTES = 1 << 20
 
-_HEAD = "std_log.txt"
-_TAILS = ("std_log.tail0", "std_log.tail1")
+LOGS_MAX = 10_000
+"""How many launches may go on with one run at once."""
+
+_HEAD = re.compile(r"std_log(?:_(\d+))?\.txt")
 
 
-class LineFilter:
-    """Leaves out what a carriage return overwrites: of a progress bar, only its last state remains.
-
-    Text on a line without carriage returns passes at once; a line with one is held until it ends.
-    """
-
-    def __init__(self) -> None:
-        self._held = b""
-
-    def feed(self, data: bytes) -> bytes:
-        """Take in some output; returns what of it is settled."""
-        if not self._held and b"\r" not in data:
-            return data
-        text = (self._held + data).replace(b"\r\n", b"\n")
-        *lines, last = text.split(b"\n")
-        settled = b"".join(_shown(line) + b"\n" for line in lines)
-        if b"\r" not in last:
-            self._held = b""
-            return settled + last
-        ending = b"\r" if last.endswith(b"\r") else b""  # its line break may be the next byte
-        self._held = b"\r" + _shown(last)[-HELD_BYTES_MAX:] + ending
-        return settled
-
-    def end(self) -> bytes:
-        """What is still held."""
-        held, self._held = self._held, b""
-        return _shown(held) + b"\n" if held else b""
+def log_name(number: int) -> str:
+    """The artifact that the log of this number becomes: ``user_logs/std_log.txt``, ``user_logs/std_log_1.txt`` ..."""
+    return LOG_NAME if not number else f"user_logs/std_log_{number}.txt"
 
 
-def _shown(line: bytes) -> bytes:
-    """What is left of a line on a screen: what follows its last carriage return that is followed by anything."""
-    return line.rstrip(b"\r").rpartition(b"\r")[2]
+def _files(folder: Path, number: int) -> tuple[Path, tuple[Path, Path]]:
+    """The head of a log, and its two tails."""
+    stem = f"std_log_{number}" if number else "std_log"
+    return folder / f"{stem}.txt", (folder / f"{stem}.tail0", folder / f"{stem}.tail1")
 
 
 class OutputLog:
@@ -75,85 +54,158 @@ class OutputLog:
     Nothing here fails the program: when the disk takes no more, ``lost`` counts the bytes and the rest goes on.
     """
 
-    def __init__(self, folder: Path, bytes_max: int = LOG_BYTES_MAX, *, before: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, bytes_max: int = LOG_BYTES_MAX, *, number: int = 0, before: Path | None = None
+    ) -> None:
         """Go on with what an earlier launch of the same run left in ``folder``, or else with the file ``before``.
 
         Raises:
+            BusyError: another process writes the log of that number.
             OSError: the folder can't be made or written.
         """
         self.lost = 0
-        self._folder = folder
+        self.number = number
+        self._head, self._tails = _files(folder, number)
         self._head_max = max(1, bytes_max // 2)
         self._tail_max = max(1, bytes_max // 4)  # of each of two files, the older of which is dropped
-        folder.mkdir(parents=True, exist_ok=True)
-        if before is not None and before.exists() and not (folder / _HEAD).exists():
-            shutil.copyfile(before, folder / _HEAD)
         self._dropped = 0
         self._tail = -1  # the tail file being written; -1 while the head is
-        self._fd = os.open(folder / _HEAD, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self._room = self._head_max - os.fstat(self._fd).st_size
+        self._gap = False  # something was lost since the last byte that was written
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = self._fd = _open_locked(self._head)  # as long as it is open, the log is ours
+        size = os.fstat(self._fd).st_size
+        self._room = self._head_max - size
+        self._go_on_with_tails()
+        if before is not None and not size:
+            with contextlib.suppress(FileNotFoundError), open(before, "rb") as source:
+                while chunk := source.read(READ_BYTES):
+                    self.write(chunk)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Add output."""
         view = memoryview(data)
         while view:
             if self._room <= 0 and not self._next_file():
-                self.lost += len(view)
-                return
+                break
             try:
-                written = os.write(self._fd, view[: self._room])
+                if self._gap:
+                    self._room -= os.write(self._fd, f"\n[mltrack: {self.lost:,} bytes lost by now]\n".encode())
+                    self._gap = False
+                written = os.write(self._fd, view[: max(self._room, 1)])
             except OSError:
-                self.lost += len(view)
-                return
+                break
             self._room -= written
             view = view[written:]
+        self.lost += len(view)
+        self._gap = self._gap or bool(view)
+
+    def _go_on_with_tails(self) -> None:
+        """Where an earlier launch was killed while it wrote a tail, go on there."""
+        tails = sorted(filter(Path.exists, self._tails), key=_age)
+        self._was_cut = len(tails) == len(self._tails)  # and there is no telling how much
+        if tails:
+            self._tail = self._tails.index(tails[-1])
+            self._fd = os.open(tails[-1], os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            self._room = self._tail_max - os.fstat(self._fd).st_size
 
     def _next_file(self) -> bool:
         """Go on in the next tail file; what it held is dropped."""
-        self._tail = (self._tail + 1) % len(_TAILS)
-        path = self._folder / _TAILS[self._tail]
+        self._tail = (self._tail + 1) % len(self._tails)
+        path = self._tails[self._tail]
         with contextlib.suppress(OSError):
             self._dropped += path.stat().st_size
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o644)
         except OSError:
             return False
-        os.close(self._fd)
+        if self._fd != self._lock:
+            os.close(self._fd)
         self._fd, self._room = fd, self._tail_max
         return True
 
     def finish(self) -> Path | None:
-        """Close the log and put it together; returns the file, or None where there was no output.
+        """Put the log together; returns the file, or None where there was no output. ``close`` is still to be called.
 
         Raises:
             OSError: the disk takes no more; the pieces stay.
         """
-        os.close(self._fd)
-        head = self._folder / _HEAD
-        if self._tail >= 0:
-            newest = self._folder / _TAILS[self._tail]
-            older = self._folder / _TAILS[1 - self._tail]
-            with open(head, "ab") as file:
-                if self._dropped:
-                    file.write(f"\n[mltrack: {self._dropped:,} bytes of output left out here]\n".encode())
-                for part in (older, newest):
-                    with contextlib.suppress(FileNotFoundError), open(part, "rb") as source:
-                        while chunk := source.read(READ_BYTES):
-                            file.write(chunk)
-            for name in _TAILS:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self._folder / name)
-            self._tail = -1
-        if head.stat().st_size:
-            return head
-        os.unlink(head)
+        tails = sorted(filter(Path.exists, self._tails), key=_age)
+        if tails:
+            size = self._head.stat().st_size
+            try:
+                self._append(tails)
+            except OSError:
+                os.truncate(self._head, size)
+                raise
+            for path in tails:
+                path.unlink()
+        if self._head.stat().st_size:
+            return self._head
+        self._head.unlink()
         return None
 
+    def _append(self, tails: Sequence[Path]) -> None:
+        with open(self._head, "ab") as file:
+            if self._was_cut or self._dropped:
+                many = "at least " if self._was_cut else ""
+                file.write(f"\n[mltrack: {many}{self._dropped:,} bytes of output left out here]\n".encode())
+            for part in tails:
+                with open(part, "rb") as source:
+                    while chunk := source.read(READ_BYTES):
+                        file.write(chunk)
 
-def read_output(folder: Path, start: int = 0) -> Iterator[bytes]:
+    def close(self) -> None:
+        """Let go of the log: another launch may write it. Again, it does nothing."""
+        for fd in {self._fd, self._lock} - {-1}:
+            os.close(fd)
+        self._fd = self._lock = -1
+
+
+def _open_locked(path: Path) -> int:
+    """A log's head, open for appending; its lock is held as long as it is open.
+
+    Raises:
+        BusyError: another process holds it.
+        OSError: it can't be written.
+    """
+    while True:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        if try_lock(fd) is False:
+            os.close(fd)
+            raise BusyError(f"{path} is being written", hint="wait until that launch has ended")
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(fd), os.stat(path)):
+                return fd
+        os.close(fd)  # between opening and locking it became an artifact
+
+
+def open_log(folder: Path, artifacts: Path, bytes_max: int = LOG_BYTES_MAX) -> OutputLog:
+    """The first log of a run that nobody writes: what lies in ``folder`` or is an artifact of it is gone on with.
+
+    Raises:
+        BusyError: all are being written.
+        OSError: the folder can't be made or written.
+    """
+    for number in range(LOGS_MAX):
+        with contextlib.suppress(BusyError):
+            return OutputLog(folder, bytes_max, number=number, before=artifacts / log_name(number))
+    raise BusyError(f"{LOGS_MAX:,} launches go on with one run", hint="wait until some have ended")
+
+
+def unfinished(folder: Path) -> list[int]:
+    """The numbers of the logs that lie in ``folder``: still growing, or left there by launchers that were killed."""
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(int(found[1] or 0) for found in map(_HEAD.fullmatch, names) if found is not None)
+
+
+def read_output(folder: Path, start: int = 0, *, number: int = 0) -> Iterator[bytes]:
     """The output as far as it lies in ``folder``, from byte ``start`` of it on; not exact where it is being cut."""
     position = 0
-    for path in _pieces(folder):
+    head, tails = _files(folder, number)
+    for path in (head, *sorted(tails, key=_age)):
         try:
             with open(path, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
@@ -166,11 +218,8 @@ def read_output(folder: Path, start: int = 0) -> Iterator[bytes]:
             continue
 
 
-def _pieces(folder: Path) -> list[Path]:
-    def age(path: Path) -> int:
-        try:
-            return path.stat().st_mtime_ns
-        except FileNotFoundError:
-            return 0
-
-    return [folder / _HEAD, *sorted((folder / name for name in _TAILS), key=age)]
+def _age(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

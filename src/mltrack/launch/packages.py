@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mltrack.fs import LOCAL, FileSystem
+from mltrack.launch.redact import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,11 +38,16 @@ json.dump(told, sys.stdout)
 """
 
 
-def interpreter_of(command: Sequence[str], path: str | None = None) -> str | None:
-    """The Python interpreter that a command runs: its first word, or what the script that it names begins with."""
-    program = shutil.which(command[0], path=path)
+def interpreter_of(command: Sequence[str], path: str | None = None, folder: Path = Path()) -> str | None:
+    """The Python interpreter that a command runs in ``folder``, with its whole path.
+
+    It is the command's first word, or what the script that that names begins with.
+    """
+    first_word = command[0]
+    program = shutil.which(os.path.abspath(folder / first_word) if os.sep in first_word else first_word, path=path)
     if program is None:
         return None
+    program = os.path.abspath(folder / program)  # links are kept: a virtual environment's is one
     if _PYTHON.fullmatch(Path(program).name):
         return program
     try:
@@ -55,13 +61,21 @@ def interpreter_of(command: Sequence[str], path: str | None = None) -> str | Non
 
 
 def installed(
-    interpreter: str, cache: Path, *, env: Mapping[str, str] = os.environ, fs: FileSystem = LOCAL
+    interpreter: str,
+    cache: Path,
+    *,
+    env: Mapping[str, str] = os.environ,
+    redactor: Redactor | None = None,
+    fs: FileSystem = LOCAL,
 ) -> dict[str, Any] | None:
     """What is installed for an interpreter; None where it does not say.
 
     ``python`` (its version), ``implementation``, ``prefix``, ``packages`` (name, version, and where it came from as
     PEP 610 has it, or None). Asking takes the interpreter a moment, so the answer is kept in the folder ``cache`` for
-    as long as the folders it is from stay unchanged.
+    as long as the folders it is from stay unchanged; secrets in addresses are not.
+
+    Raises:
+        OSError: the cache can't be written.
     """
     identity = f"{interpreter}\0{env.get('PYTHONPATH', '')}\0{env.get('VIRTUAL_ENV', '')}"
     path = cache / f"python-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
@@ -84,6 +98,10 @@ def installed(
         told: dict[str, Any] = json.loads(asked.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
+    redactor = redactor or Redactor(environment=env)
+    for _, _, origin in told["packages"]:
+        if origin is not None and "url" in origin:
+            origin["url"] = redactor.text(str(origin["url"]))
     fs.make_folder(cache)
     fs.publish_bytes(path, json.dumps({"told": told, "times": _times(told["folders"])}).encode())
     return told

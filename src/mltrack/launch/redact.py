@@ -28,6 +28,9 @@ NAMES_VARIABLE = "MLTRACK_REDACT_NAMES"
 SECRET_CHARACTERS_MIN = 8
 """A shorter value of an environment variable is not looked for in other texts: it would be found everywhere."""
 
+USER_CHARACTERS_MAX = 16
+"""Who a URL names as its user is a token rather than a name where it is as long as this, and has digits."""
+
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 _ALWAYS = {"password", "passwd", "passphrase", "pwd", "secret", "secrets", "credential", "credentials", "apikey"}
@@ -69,10 +72,12 @@ _SHAPES = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_CREDENTIALS = re.compile(
+    r"""(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^\s/:@'"]*)(?P<password>:[^\s/@'"]*)?@""", re.IGNORECASE
+)
 _BEHIND = re.compile(
     r"""
-      (?P<url>[a-z][a-z0-9+.-]*://[^\s/:@'"]*:)[^\s/@'"]+(?=@)
-    | (?P<bearer>\b(?:Bearer|Basic)\s+)[A-Za-z0-9+/._~=-]{8,}
+      (?P<bearer>\b(?:Bearer|Basic)\s+)[A-Za-z0-9+/._~=-]{8,}
     | (?P<part>\b(?:AccountKey|SharedAccessKey|SharedAccessSignature|sig|X-Amz-Signature|X-Amz-Credential)=)[^\s;&'"]+
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -109,6 +114,8 @@ class Redactor:
     def is_secret(self, name: str, value: str) -> bool:
         """Whether what is called ``name`` is a secret, going by its name and whether its value could be one."""
         if not self._on or value.strip().lower() in _NO_SECRETS:
+            return False
+        if name in ("PWD", "OLDPWD") and value.startswith("/"):  # a shell's folders
             return False
         if any(fnmatch.fnmatchcase(name.lower(), pattern) for pattern in self._patterns):
             return True
@@ -149,7 +156,8 @@ class Redactor:
             return text
         if self._values is not None:
             text = self._values.sub(REDACTED, text)
-        text = _BEHIND.sub(lambda match: f"{match['url'] or match['bearer'] or match['part']}{REDACTED}", text)
+        text = _CREDENTIALS.sub(_without_credentials, text)
+        text = _BEHIND.sub(lambda match: f"{match['bearer'] or match['part']}{REDACTED}", text)
         text = _ASSIGNED.sub(self._assigned, text)
         return _SHAPES.sub(REDACTED, text)
 
@@ -159,6 +167,14 @@ class Redactor:
         if value == REDACTED or not self.is_secret(match["name"], value) or _is_code(value, bool(quote)):
             return match[0]
         return f"{match['name']}{match['between']}{quote}{REDACTED}{quote}"
+
+
+def _without_credentials(match: re.Match[str]) -> str:
+    """A URL's beginning without its password, and without a user that is a token rather than a name."""
+    user, password = match["user"], match["password"] or ""
+    if len(user) >= USER_CHARACTERS_MAX and any(map(str.isdigit, user)) and any(map(str.isalpha, user)):
+        user = REDACTED
+    return f"{match['scheme']}{user}{f':{REDACTED}' if len(password) > 1 else password}@"
 
 
 def _is_number(text: str) -> bool:

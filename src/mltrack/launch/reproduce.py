@@ -92,7 +92,7 @@ def _tell(run: StoredRun, folder: Path, launch: dict[str, Any]) -> tuple[str, ..
     lines += [f"# export {name}={shlex.quote(str(value))}" for name, value in variables.items()]
     lines += [shlex.join(map(str, launch["command"])), ""]
     script = about / "command.sh"
-    script.write_text("\n".join(lines), "utf-8")
+    script.write_text("\n".join(lines), "utf-8", "surrogateescape")
     script.chmod(0o755)
     steps = [f"cd {shlex.quote(str(folder))}"]
     if (about / "requirements.txt").exists():

@@ -41,11 +41,11 @@ def take_snapshot(
     What the disk does not take is counted as lost, as every artifact.
     """
     contents = Contents(run.store_folder)
-    state = _snapshot_code(run, folder, contents, redactor)
-    interpreter = interpreter_of(command, environment.get("PATH"))
+    state = _snapshot_code(run, folder, command, contents, redactor)
+    interpreter = interpreter_of(command, environment.get("PATH"), folder)
     told = None
     if interpreter is not None:
-        told = installed(interpreter, run.store_folder / "sources" / "seen", env=environment)
+        told = installed(interpreter, run.store_folder / "sources" / "seen", env=environment, redactor=redactor)
         for name, text in environment_files(told).items() if told else ():
             run.log_text(redactor.text(text), f"environment/{name}")
     shown = redactor.command(command)
@@ -61,10 +61,12 @@ def take_snapshot(
     run.log_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", LAUNCH_NAME)
 
 
-def _snapshot_code(run: Run, folder: Path, contents: Contents, redactor: Redactor) -> GitState | None:
+def _snapshot_code(
+    run: Run, folder: Path, command: Sequence[str], contents: Contents, redactor: Redactor
+) -> GitState | None:
     listed = git_state(folder)
     state, names = listed if listed is not None else (None, None)
-    sources = find_sources(folder, names, state.root if state else None)
+    sources = find_sources(folder, names, state.root if state else None, command=command)
     kept = contents.keep(sources.root, sources.files)
     data = _listing(kept, sources.left_out).encode("utf-8", "surrogateescape")
     live = run.folder.path / "live"

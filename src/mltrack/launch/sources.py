@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import unicodedata
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mltrack.launch.contents import SourceFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 __all__ = ["GitState", "Sources", "find_sources", "git_state"]
 
@@ -48,6 +50,7 @@ _NOT_SOURCE = (
     *("*.egg-info/", ".DS_Store"),
 )
 _IGNORE_FILES = (".amlignore", ".gitignore")
+_SCRIPTS = (".py", ".sh", ".ipynb", ".R", ".jl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +119,23 @@ def _names(listed: bytes | None) -> list[str]:
     return [os.fsdecode(name) for name in (listed or b"").split(b"\0") if name]
 
 
-def find_sources(folder: Path, names: Iterable[str] | None, root: Path | None = None) -> Sources:
+def find_sources(
+    folder: Path, names: Iterable[str] | None, root: Path | None = None, *, command: Sequence[str] = ()
+) -> Sources:
     """The source files: of ``names`` below ``root``, as git lists them, or else all below ``folder``.
 
     ``.amlignore`` and, without git, ``.gitignore`` say what else to leave out. Files that hold secrets by their names
-    are left out, large ones, links that lead elsewhere, and what is no file.
+    are left out, large ones, and what is no file. A link to a file is kept as that file. The files that ``command``
+    names are kept even where they are ignored; of a home folder or a whole disk, nothing else is.
     """
     found = Sources(root or folder)
     ignored = _ignoring(found.root, with_git=names is not None)
+    named = _named(command, folder, found.root)
+    if names is None:
+        names = () if _is_no_source_folder(folder) else _walk(folder, ignored)
     total = 0
-    for name in names if names is not None else _walk(folder, ignored):
-        if ignored(name):
+    for name in dict.fromkeys(chain(named, names)):
+        if name not in named and ignored(name):
             continue
         path = found.root / name
         reason, file = _look(path, name)
@@ -143,16 +152,42 @@ def find_sources(folder: Path, names: Iterable[str] | None, root: Path | None = 
     return found
 
 
+def _named(command: Sequence[str], folder: Path, root: Path) -> list[str]:
+    """The names below ``root`` of the scripts that a command names."""
+    found = []
+    for word in command:
+        path = Path(os.path.normpath(folder / word))
+        if path.suffix in _SCRIPTS and path.is_relative_to(root) and path.is_file():
+            found.append(path.relative_to(root).as_posix())
+    return found
+
+
+def _is_no_source_folder(folder: Path) -> bool:
+    """Whether a folder holds all sorts of things: a file system's root, or somebody's home."""
+    resolved = folder.resolve()
+    try:
+        home = Path.home().resolve()
+    except (OSError, RuntimeError):  # nobody's
+        home = None
+    return resolved == home or (os.path.ismount(resolved) and resolved == Path(resolved.anchor))
+
+
 def _look(path: Path, name: str) -> tuple[str, SourceFile | None]:
     try:
         about = os.lstat(path)
-        if stat.S_ISLNK(about.st_mode):
+        link = stat.S_ISLNK(about.st_mode)
+        target = os.path.realpath(path) if link else path
+        if link:
             about = os.stat(path)
     except OSError:
         return "", None  # deleted, though git lists it: the diff says so
+    if stat.S_ISDIR(about.st_mode):
+        return "a link to a folder" if link else "a repository of its own", None
     if not stat.S_ISREG(about.st_mode):
-        return ("a repository of its own" if stat.S_ISDIR(about.st_mode) else "no file"), None
-    if _is_secret_file(path.name):
+        return "no file", None
+    if not name.isprintable() and any(unicodedata.category(letter) == "Cc" for letter in name):
+        return "its name holds a control character", None
+    if _is_secret_file(path.name) or _is_secret_file(os.path.basename(target)):
         return "it may hold secrets", None
     if about.st_size > FILE_BYTES_MAX:
         return f"larger than {FILE_BYTES_MAX >> 20} MiB", None
@@ -177,19 +212,43 @@ def _ignoring(root: Path, *, with_git: bool) -> Callable[[str], bool]:
             lines += (root / name).read_text("utf-8", "replace").splitlines()
         except OSError:
             continue
-    spec = pathspec.GitIgnoreSpec.from_lines(lines)
-    return spec.match_file
+    try:
+        return pathspec.GitIgnoreSpec.from_lines(lines).match_file
+    except ValueError:  # git passes over a pattern that is none
+        return pathspec.GitIgnoreSpec.from_lines(filter(_is_pattern, lines)).match_file
+
+
+def _is_pattern(line: str) -> bool:
+    import pathspec
+
+    try:
+        pathspec.GitIgnoreSpec.from_lines([line])
+    except ValueError:
+        return False
+    return True
 
 
 def _walk(folder: Path, ignored: Callable[[str], bool]) -> Iterator[str]:
-    """Names below a folder that is in no repository, as many as are looked at at most."""
+    """Names below a folder that is in no repository, as many as are looked at at most; not on other file systems."""
     seen = 0
+    device = os.stat(folder).st_dev
     for here, folders, files in os.walk(folder):
         relative = Path(here).relative_to(folder).as_posix()
         prefix = "" if relative == "." else f"{relative}/"
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and not ignored(f"{prefix}{name}/"))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and not ignored(f"{prefix}{name}/") and _is_on(device, os.path.join(here, name))
+        )
         for name in sorted(files):
             yield prefix + name
             seen += 1
             if seen > 2 * FILES_MAX:
                 return
+
+
+def _is_on(device: int, folder: str) -> bool:
+    try:
+        return os.lstat(folder).st_dev == device
+    except OSError:
+        return False
