@@ -14,7 +14,15 @@ SOURCES = {"mltrack": ROOT / "src" / "mltrack", "mltrack_sync": ROOT / "sync" / 
 # from the bottom up; a module may import modules of its own row and of the rows before it
 ROWS = [
     ["mltrack.errors"],
-    ["mltrack.format", "mltrack.fs", "mltrack.entities", "mltrack.local_server", "mltrack.names", "mltrack.values"],
+    [
+        "mltrack.format",
+        "mltrack.fs",
+        "mltrack.entities",
+        "mltrack.folder_events",
+        "mltrack.local_server",
+        "mltrack.names",
+        "mltrack.values",
+    ],
     ["mltrack.jsonlog", "mltrack.flusher", "mltrack.series", "mltrack.media", "mltrack.artifacts", "mltrack.inputs"],
     ["mltrack.rich_values", "mltrack.rich_series"],
     ["mltrack.journal", "mltrack.segment"],

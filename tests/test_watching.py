@@ -15,7 +15,8 @@ import pytest
 
 import mltrack
 from mltrack.errors import InvalidPathError, MltrackError, RunStateError, UsageError
-from mltrack.watching import FolderWatch, Pace, Watched, _Source, folder_events
+from mltrack.folder_events import folder_events
+from mltrack.watching import FolderWatch, Pace, Watched, _Source
 from recording import run_python, start_python, stored
 
 QUICK = Pace(settle_s=0.05, poll_s=0.02, last_wait_s=0.5, last_pause_s=0.05)

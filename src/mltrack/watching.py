@@ -12,16 +12,18 @@ import stat
 import threading
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from mltrack.errors import InvalidPathError, MltrackError, UsageError
+from mltrack.folder_events import NoEvents, folder_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from mltrack.folder_events import Events
     from mltrack.run import Run
 
-__all__ = ["PACE", "FolderWatch", "Pace", "Watched", "check_folder", "folder_events"]
+__all__ = ["PACE", "FolderWatch", "Pace", "Watched", "check_folder"]
 
 SETTLE_S = 1.0
 """How long a file must stand still before it is copied."""
@@ -77,26 +79,6 @@ class Look(NamedTuple):
     def of(cls, about: os.stat_result) -> Look:
         """From what ``stat`` says."""
         return cls(about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino)
-
-
-class Events(Protocol):
-    """Where changes are told."""
-
-    def follow(self, folder: Path) -> None:
-        """Tell of changes below this folder too, if it is there and they can be had."""
-
-    def close(self) -> None:
-        """Tell of no more."""
-
-
-class _Nothing:
-    """Tells of no changes: the clock has to do."""
-
-    def follow(self, folder: Path) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 class _ChangedError(MltrackError):
@@ -213,7 +195,7 @@ class FolderWatch:
         for watched in self._folders:
             if watched.folder.is_dir():
                 if self._events is None:
-                    self._events = self._make_events(self._wake.set) or _Nothing()
+                    self._events = self._make_events(self._wake.set) or NoEvents()
                 self._events.follow(watched.folder)
 
     def _rest(self, pause: float, *, looking_s: float) -> None:
@@ -368,70 +350,3 @@ def check_folder(folder: Path, store: Path) -> None:
     """
     if folder.resolve().is_relative_to(store.resolve()):
         raise UsageError(f"{folder} lies in the store {store}", hint="watch the folder the program writes to")
-
-
-# --- events ---
-
-_observed_by: int | None = None  # the process whose watchdog it is: a forked child would take its parent's events
-
-
-def folder_events(wake: Callable[[], None]) -> Events | None:
-    """Events by watchdog; None where there are none, as on a system without, or in a forked child."""
-    global _observed_by
-    if _observed_by not in (None, os.getpid()):
-        return None
-    from watchdog.observers import Observer
-
-    _observed_by = os.getpid()
-    observer = Observer()
-    try:
-        observer.start()
-    except OSError:
-        return None
-    return _Watchdog(observer, wake)
-
-
-class _Watchdog:
-    """Watchdog's events, of those kinds that come when a file is done, not with each write."""
-
-    def __init__(self, observer: object, wake: Callable[[], None]) -> None:
-        from watchdog.events import FileSystemEvent, FileSystemEventHandler
-
-        class Handler(FileSystemEventHandler):
-            def on_any_event(self, event: FileSystemEvent) -> None:
-                wake()
-
-        self._observer: Any = observer
-        self._handler = Handler()
-        self._followed: dict[Path, tuple[int, object]] = {}
-
-    def follow(self, folder: Path) -> None:
-        """Follow it, and again where it was made anew."""
-        from watchdog import events
-
-        try:
-            number = os.stat(folder).st_ino
-        except OSError:
-            return
-        held = self._followed.get(folder)
-        if held is not None and held[0] == number:
-            return
-        kinds = [
-            events.FileClosedEvent,
-            events.FileCreatedEvent,
-            events.FileMovedEvent,
-            events.DirCreatedEvent,
-            events.DirMovedEvent,
-        ]
-        if held is not None:
-            with contextlib.suppress(KeyError, OSError):
-                self._observer.unschedule(held[1])
-        watch: object = None
-        with contextlib.suppress(OSError):  # no more watches to be had: the clock has to do
-            watch = self._observer.schedule(self._handler, str(folder), recursive=True, event_filter=kinds)
-        self._followed[folder] = (number, watch)
-
-    def close(self) -> None:
-        """Stop the observer."""
-        self._observer.stop()
-        self._observer.join()
