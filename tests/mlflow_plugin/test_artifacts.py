@@ -214,6 +214,23 @@ def test_artifacts_of_a_run_are_downloaded_and_listed_by_its_uri(client: Any, st
     assert (listed.path, listed.file_size) == ("model/weights", 1000)
 
 
+def test_the_artifact_uri_itself_is_downloaded_and_listed(client: Any, tmp_path: Path) -> None:
+    run = client.create_run("0")
+    model = client.create_logged_model("0", name="m")
+    (tmp_path / "weights").write_bytes(b"abc")
+    client.log_artifact(run.info.run_id, str(tmp_path / "weights"), "model")
+    client.log_model_artifact(model.model_id, str(tmp_path / "weights"))
+    for number, (uri, path) in enumerate(
+        [(run.info.artifact_uri, "model/weights"), (model.artifact_location, "weights")]
+    ):
+        found = mlflow.artifacts.download_artifacts(artifact_uri=uri)
+        assert Path(found, path).read_bytes() == b"abc"
+        copied = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(tmp_path / f"target-{number}"))
+        assert Path(copied, path).read_bytes() == b"abc"
+        listed = [info.path for info in mlflow.artifacts.list_artifacts(artifact_uri=uri)]
+        assert listed == [f"artifacts/{path.split('/')[0]}"]
+
+
 def test_files_can_be_logged_after_the_end(client: Any) -> None:
     run_id = client.create_run("0").info.run_id
     client.set_terminated(run_id)
@@ -303,6 +320,9 @@ def test_files_of_no_run_and_of_no_store_are_refused(tmp_path: Path, folder: Pat
         _fails(MISSING, get_artifact_repository(place).log_artifact, str(folder / "a.txt"))
         _fails(MISSING, get_artifact_repository(place).log_artifacts, str(folder))
     assert os.listdir(root / "runs") == []
+    around = get_artifact_repository(artifact_uri(root / "runs" / ("ab" * 16)))  # a run's folder holds more than files
+    for path in (None, "events", "artifacts/../events"):
+        _fails(INVALID, around.list_artifacts, path)
     for uri in ("mltrack:///x", f"mltrack:///x/runs/{'ab' * 16}/artifacts/../..", "mltrack://host/x"):
         _fails(INVALID, get_artifact_repository, uri)
 

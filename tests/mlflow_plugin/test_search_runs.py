@@ -216,6 +216,13 @@ def test_all_runs_come_without_a_size(standing: Any) -> None:
     assert len(standing.search_runs(["0"], "", ViewType.ALL, max_results=None)) == 5
 
 
+def test_what_is_no_text_becomes_text_and_hinders_no_search(several: Any) -> None:
+    made = several.create_run("0", "me", 5, [RunTag("number", 5)], 7)
+    several.update_run_info(made.info.run_id, None, None, 8)
+    (found,) = several.search_runs(["0"], "tags.number = '5'", 1, 10, None, None)
+    assert (found.info.run_name, found.data.tags["number"], found.data.tags["mlflow.runName"]) == ("8", "5", "8")
+
+
 def test_what_is_logged_is_found_at_once(several: Any) -> None:
     run_id = several.search_runs(["0"], "run_name = 'Three'", ViewType.ALL)[0].info.run_id
     several.log_metric(run_id, Metric("loss", 77.0, 1_800_000_000_000, 99))

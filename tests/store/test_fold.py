@@ -116,6 +116,13 @@ def test_the_first_param_stands_and_the_last_tag_does(tmp_path: Path) -> None:
     assert (state.params, state.tags) == ({"p": "early"}, {"t": "late"})
 
 
+def test_values_that_are_no_text_are_read_as_text(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    write(folder, "a" * 16, *({"type": kind, "key": "k", "value": 5} for kind in ("param", "tag")))
+    state = state_of(folder)
+    assert (state.params, state.tags) == ({"k": "5"}, {"k": "5"})
+
+
 def dataset(digest: str, source: str, **more: Any) -> dict[str, Any]:
     return {"type": "dataset", "name": "d", "digest": digest, "source_type": "local", "source": source, **more}
 

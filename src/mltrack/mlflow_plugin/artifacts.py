@@ -19,7 +19,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from mlflow.store.artifact.artifact_repo import ArtifactRepository, verify_artifact_path
 
 from mltrack.artifacts import Stored, files_below, store_stream
-from mltrack.errors import MltrackError, NotFoundError
+from mltrack.errors import MltrackError, NotFoundError, UsageError
 from mltrack.fs import TEMPORARY, relative_name, safe_join
 from mltrack.mlflow_plugin import writers
 from mltrack.mlflow_plugin.errors import as_mlflow, raises_mlflow
@@ -35,6 +35,7 @@ __all__ = ["StoreArtifacts"]
 NOTED_TOGETHER_MAX = 200
 """After how many files of a folder the run says that it has them."""
 
+ARTIFACTS = "artifacts"
 MODEL_FILE = "MLmodel"
 LEFT_BEHIND = "registered_model_meta"
 """What MLflow puts beside a model that it was handed in place, to know its name: no artifact of anybody."""
@@ -65,7 +66,7 @@ class StoreArtifacts(ArtifactRepository):
         for name, entry in names.items():
             if not _is_artifact(name, names):
                 continue
-            shown = str(Path(folder, name).relative_to(self._inside(None)))
+            shown = os.path.normpath(os.path.join(path or "", name))
             is_folder = entry.is_dir()
             found.append(FileInfo(shown, is_folder, None if is_folder else entry.stat().st_size))
         return sorted(found, key=lambda info: info.path)
@@ -206,9 +207,14 @@ class StoreArtifacts(ArtifactRepository):
 
         Raises:
             InvalidPathError: it would leave the URI's folder.
+            UsageError: the URI is of the folder around it, and this is another thing in there.
         """
-        below = [relative_name(part) for part in parts if part and part != "."]
-        return "/".join(part for part in (self._base, *below) if part)
+        below = "/".join(relative_name(part) for part in parts if part and part != ".")
+        if self._place.above:
+            folder, _, below = below.partition("/")
+            if folder != ARTIFACTS:
+                raise UsageError(f"{self.artifact_uri}: artifacts are below {ARTIFACTS!r} only")
+        return "/".join(part for part in (self._base, below) if part)
 
     def _inside(self, path: str | None) -> Path:
         name = self._name(os.path.normpath(path) if path else None)

@@ -29,7 +29,7 @@ def kept_place(layout: Layout, uri: str) -> str | None:
         place = artifact_place(uri)
     except UsageError:
         return None
-    if place.experiment_id or place.root.resolve() != layout.root.resolve():
+    if place.experiment_id or place.above or place.root.resolve() != layout.root.resolve():
         return None
     base = f"runs:/{place.run_id}" if place.run_id else f"models:/{place.model_id}"
     return f"{base}/{place.path}" if place.path else base

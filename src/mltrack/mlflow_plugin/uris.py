@@ -25,7 +25,8 @@ __all__ = ["ArtifactPlace", "artifact_place", "artifact_uri", "open_store", "sto
 SCHEME = "mltrack"
 
 _PLACE = re.compile(
-    r"(?P<root>/.*?)/(?:runs/(?P<run_id>[0-9a-f]{32})|models/(?P<model_id>m-[0-9a-f]{32}))/artifacts(?P<path>(?:/.*)?)",
+    r"(?P<root>/.*?)/(?:runs/(?P<run_id>[0-9a-f]{32})|models/(?P<model_id>m-[0-9a-f]{32}))"
+    r"(?P<inside>/artifacts(?P<path>(?:/.*)?))?",
     re.DOTALL,
 )
 _EXPERIMENTS_PLACE = re.compile(r"(?P<root>/.*)/artifacts/(?P<experiment_id>[0-9]+)(?P<path>(?:/.*)?)", re.DOTALL)
@@ -34,7 +35,8 @@ _EXPERIMENTS_PLACE = re.compile(r"(?P<root>/.*)/artifacts/(?P<experiment_id>[0-9
 class ArtifactPlace(NamedTuple):
     """What an artifact URI means: a store, one of its runs, logged models or experiments, and a path inside that.
 
-    The ids of the other two are "". Of an experiment are the files of its traces.
+    The ids of the other two are "". Of an experiment are the files of its traces. ``above`` is the folder of a run or
+    model itself, of which only ``artifacts`` is meant: MLflow takes the last name off a URI before it asks for it.
     """
 
     root: Path
@@ -42,6 +44,7 @@ class ArtifactPlace(NamedTuple):
     model_id: str
     path: str
     experiment_id: str = ""
+    above: bool = False
 
 
 def store_folder(uri: str) -> Path:
@@ -83,7 +86,13 @@ def artifact_place(uri: str) -> ArtifactPlace:
             inside = of_experiment["path"].strip("/")
             return ArtifactPlace(Path(of_experiment["root"]), "", "", inside, of_experiment["experiment_id"])
         raise UsageError(f"{uri!r} is no place of artifacts", hint="give mltrack:///store/runs/<run_id>/artifacts")
-    return ArtifactPlace(Path(match["root"]), match["run_id"] or "", match["model_id"] or "", match["path"].strip("/"))
+    return ArtifactPlace(
+        Path(match["root"]),
+        match["run_id"] or "",
+        match["model_id"] or "",
+        (match["path"] or "").strip("/"),
+        above=match["inside"] is None,
+    )
 
 
 def _path(uri: str) -> str:

@@ -169,11 +169,11 @@ class RunState:
             case "param":
                 held = self._params.get(fields["key"])
                 if held is None or order < held[0]:
-                    self._params[fields["key"]] = (order, fields["value"])
+                    self._params[fields["key"]] = (order, str(fields["value"]))
             case "tag":
                 tag = self._tags.get(fields["key"])
                 if tag is None or order > tag[0]:
-                    self._tags[fields["key"]] = (order, fields["value"])
+                    self._tags[fields["key"]] = (order, None if fields["value"] is None else str(fields["value"]))
             case "artifact":
                 path = fields["path"]
                 if path not in self._artifacts or order > self._artifacts[path][0]:

@@ -58,7 +58,7 @@ class Runs(Part):
                 f"The experiment {experiment.experiment_id} must be in the 'active' state. "
                 f"Current state is {experiment.lifecycle_stage}."
             )
-        texts = {tag.key: tag.value for tag in tags or []}
+        texts = {tag.key: str(tag.value) for tag in tags or [] if tag.value is not None}
         named = texts.get(MLFLOW_RUN_NAME)
         if run_name and named and run_name != named:
             raise UsageError(
@@ -68,16 +68,16 @@ class Runs(Part):
         launched = launched_run(self._store, texts)
         if launched is not None:
             return self._go_on(launched, texts | ({MLFLOW_RUN_NAME: run_name} if run_name else {}))
-        name = texts[MLFLOW_RUN_NAME] = run_name or named or _generate_random_name()
+        name = texts[MLFLOW_RUN_NAME] = str(run_name or named or _generate_random_name())
         start = {
             "run_name": name,
             "experiment_id": experiment.experiment_id,
             "experiment_name": experiment.name,
-            "start_time": time.time_ns() if start_time is None else start_time * _MS,
+            "start_time": time.time_ns() if start_time is None else int(start_time * _MS),
         }
         if user_id:
             start["user_id"] = user_id
-        events = ({"type": "tag", "key": key, "value": value} for key, value in texts.items() if value is not None)
+        events = ({"type": "tag", "key": key, "value": value} for key, value in texts.items())
         return self.get_run(self._writers.create(start, *events))
 
     def _go_on(self, run_id: str, tags: dict[str, Any]) -> Any:
@@ -109,7 +109,7 @@ class Runs(Part):
             self._writers.resume(run_id)
         held = self._writers.active(run_id)
         if run_name:
-            self._writers.emit(run_id, {"type": "tag", "key": MLFLOW_RUN_NAME, "value": run_name})
+            self._writers.emit(run_id, {"type": "tag", "key": MLFLOW_RUN_NAME, "value": str(run_name)})
         if run_status is not None or end_time is not None:
             with held.lock:
                 held.state.update()
