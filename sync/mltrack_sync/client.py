@@ -27,12 +27,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RemoteExperiment:
-    """An experiment over there."""
+    """An experiment over there; ``created`` in ms, 0 where the server does not say."""
 
     experiment_id: str
     name: str
     deleted: bool
     tags: Mapping[str, str]
+    created: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class MlflowClient:
         try:
             answer = self._transport.get("experiments/get-by-name", {"experiment_name": name})
         except RemoteRefusedError as error:
-            if error.status == 404 or error.code == "RESOURCE_DOES_NOT_EXIST":
+            if error.is_missing:
                 return None
             raise
         return _shaped(_experiment, answer, self._transport.url)
@@ -104,6 +105,12 @@ class MlflowClient:
         """The experiment with that id over there."""
         answer = self._transport.get("experiments/get", {"experiment_id": experiment_id})
         return _shaped(_experiment, answer, self._transport.url)
+
+    def experiment_by_tag(self, key: str, value: str) -> RemoteExperiment | None:
+        """An experiment, deleted or not, with this tag. The value is to be without quotes."""
+        asked = {"max_results": 1, "view_type": "ALL", "filter": f"tags.`{key}` = '{value}'"}
+        rows = self._transport.post("experiments/search", asked, repeatable=True).get("experiments", [])
+        return _shaped(_experiment, {"experiment": rows[0]}, self._transport.url) if rows else None
 
     def experiments(self, page_rows: int) -> Iterator[RemoteExperiment]:
         """All of them, deleted or not, page by page."""
@@ -170,8 +177,12 @@ class MlflowClient:
         self._transport.post("runs/update", fields, repeatable=True)
 
     def delete_run(self, remote_id: str) -> None:
-        """Move the run to the deleted ones."""
-        self._transport.post("runs/delete", {"run_id": remote_id}, repeatable=True)
+        """Move the run to the deleted ones; one that is not there at all is no error."""
+        try:
+            self._transport.post("runs/delete", {"run_id": remote_id}, repeatable=True)
+        except RemoteRefusedError as error:
+            if not error.is_missing:
+                raise
 
     def restore_run(self, remote_id: str) -> None:
         """Take the run back from the deleted ones."""
@@ -278,9 +289,8 @@ def _shaped(read: Callable[[dict[str, Any]], T], answer: dict[str, Any], url: st
 def _experiment(answer: dict[str, Any]) -> RemoteExperiment:
     fields = answer["experiment"]
     tags = {str(tag["key"]): str(tag["value"]) for tag in fields.get("tags", [])}
-    return RemoteExperiment(
-        str(fields["experiment_id"]), str(fields["name"]), fields.get("lifecycle_stage") == "deleted", tags
-    )
+    deleted, created = fields.get("lifecycle_stage") == "deleted", int(fields.get("creation_time") or 0)
+    return RemoteExperiment(str(fields["experiment_id"]), str(fields["name"]), deleted, tags, created)
 
 
 def _run(fields: dict[str, Any]) -> RemoteRun:

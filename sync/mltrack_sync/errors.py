@@ -71,6 +71,11 @@ class RemoteRefusedError(RemoteError):
         self.code = code
         self.words = words
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether what was asked for is not there."""
+        return self.status == 404 or self.code == "RESOURCE_DOES_NOT_EXIST"
+
 
 class TooLargeError(RemoteRefusedError):
     """The request holds more than the remote takes at once."""

@@ -17,8 +17,8 @@ from mltrack.store.check import check_store
 from mltrack.store.edit import release_artifacts, remove_run
 from mltrack.store.fold import RunState
 from mltrack.store.layout import RunFolder
-from mltrack_sync.ledger import LedgerState, RunEntry
-from mltrack_sync.passes import JOBS, ledger_path, sync_lock
+from mltrack_sync.ledger import RunEntry
+from mltrack_sync.passes import JOBS, read_ledger, sync_lock
 from mltrack_sync.remotes import Remotes
 from mltrack_sync.selection import Selection
 from mltrack_sync.verify import verify
@@ -195,10 +195,10 @@ class _Judge:
         self._older_than = older_than_s
         self._keep_metrics = keep_metrics
         self._aside: dict[str, int] = defaultdict(int)
-        for item in LedgerState.read(ledger_path(store, remote)).rejected.values():
+        for item in read_ledger(store, remote).rejected.values():
             self._aside[item.run_id] += 1
         others = [other for other in Remotes(store).all() if other.name != remote.name]
-        self._others = [(other.name, LedgerState.read(ledger_path(store, other))) for other in others]
+        self._others = [(other.name, read_ledger(store, other)) for other in others]
         self._models = {version.run_id: version for version in store.registry.versions() if version.run_id}
 
     def reason_to_keep(self, run: StoredRun, head: RunHead) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mltrack.entities import DELETED
 from mltrack.errors import NotFoundError
 from mltrack_sync.client import RUN_ID_TAG
-from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.experiment_identity import ExperimentIdentities
 from mltrack_sync.logged_identity import LoggedIdentities
 from mltrack_sync.references import texts_there
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["PARENT_TAG", "Identities"]
 
 PARENT_TAG = "mlflow.parentRunId"
-ALREADY_THERE = "RESOURCE_ALREADY_EXISTS"
 
 
 class Identities:
@@ -32,7 +31,7 @@ class Identities:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._experiments = session.store.workspace.experiments()
+        self._experiments = ExperimentIdentities(session)
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self.logged = LoggedIdentities(session, self)
@@ -58,47 +57,11 @@ class Identities:
         Raises:
             RemoteRefusedError: as experiment; nobody knows its name.
         """
-        if experiment_id not in self._experiments:  # made since the pass began, perhaps
-            self._experiments = self._session.store.workspace.experiments()
-        local = self._experiments.get(experiment_id)
-        name = local.name if local is not None else name
-        if not name:
-            words = f"its experiment {experiment_id} is gone"
-            raise RemoteRefusedError(words, status=404, code="RESOURCE_DOES_NOT_EXIST", words=words)
-        tags = dict(local.tags) if local is not None else {}
-        with self._lock_of(f"experiment {experiment_id}"):
-            known = self._session.ledger.state.experiments.get(experiment_id)
-            remote_id, there = known or self._session.policy.settle(lambda again: self._find_or_make(name, tags))
-            changed = {key: value for key, value in tags.items() if there.get(key) != value}
-            for key, value in changed.items():
-                self._session.client.set_experiment_tag(remote_id, key, value)
-            if known is None or changed:
-                self._session.ledger.experiment(experiment_id, remote_id, tags)
-            return remote_id
+        return self._experiments.remote_id(experiment_id, name)
 
     def datasets_of(self, remote_experiment: str) -> threading.Lock:
         """To be held while datasets of a remote experiment are sent: a server fails when it gets a new one twice."""
         return self._lock_of(f"datasets {remote_experiment}")
-
-    def _find_or_make(self, name: str, tags: dict[str, str]) -> tuple[str, dict[str, str]]:
-        client = self._session.client
-        reason = self._session.limits().refuse_experiment(name)
-        if reason is not None:
-            raise RemoteRefusedError(reason, status=400, code="INVALID_PARAMETER_VALUE", words=reason)
-        found = client.experiment_by_name(name)
-        if found is None:
-            try:
-                return client.create_experiment(name, tags), tags
-            except RemoteRefusedError as error:
-                found = client.experiment_by_name(name) if error.code == ALREADY_THERE else None
-                if found is None:
-                    raise
-        if found.deleted:
-            words = f"experiment {name!r} is deleted there"
-            raise RemoteRefusedError(
-                words, status=400, code="INVALID_STATE", words=words, hint="restore it there, or rename it here"
-            )
-        return found.experiment_id, dict(found.tags)
 
     # --- runs ---
 

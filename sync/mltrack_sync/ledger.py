@@ -9,6 +9,7 @@ A line is on the disk before the next step that relies on it is taken:
 - ``artifact``, ``ended``, ``stage``: these can be repeated, so a lost line costs a request and nothing else.
 - ``rejected`` before the ack that goes past the item; ``cleared`` when it got through after all. What is tried again
   stays set aside until then, and moves no positions: of it everything is compared with the remote before it is sent.
+- ``forgotten``: the remote has no such run any more; what was known of it counts no longer.
 - ``settled``: the run's head when nothing was left to send.
 - ``entry``: all of these of one run at once. A ledger that has grown is written anew with one such line for each run.
 - ``linked``: which datasets and logged models the run is tied to there, and for want of what others are not.
@@ -28,6 +29,7 @@ from mltrack.entities import ACTIVE
 from mltrack.fs import LOCAL, FileSystem
 from mltrack.jsonlog import JsonLog, read_log
 from mltrack_sync.errors import LedgerError
+from mltrack_sync.experiment_entry import ExperimentEntry
 from mltrack_sync.logged_entry import LoggedEntry
 from mltrack_sync.model_entry import ModelEntry, VersionEntry, model_line, version_line
 from mltrack_sync.report import Rejected
@@ -87,7 +89,7 @@ class LedgerState:
 
     url: str = ""
     runs: dict[str, RunEntry] = field(default_factory=dict)
-    experiments: dict[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
+    experiments: dict[str, ExperimentEntry] = field(default_factory=dict)
     models: dict[str, ModelEntry] = field(default_factory=dict)
     logged: dict[str, LoggedEntry] = field(default_factory=dict)
     traces: TraceEntry = field(default_factory=TraceEntry)
@@ -98,12 +100,17 @@ class LedgerState:
     lines: int = 0
 
     @classmethod
-    def read(cls, path: Path) -> LedgerState:
-        """What the file says; after damage, everything not surely acknowledged is in doubt."""
+    def read(cls, path: Path, url: str = "") -> LedgerState:
+        """What the file says; after damage, everything not surely acknowledged is in doubt.
+
+        One that was kept of another server than the one at ``url`` says nothing of that one.
+        """
         state = cls()
         read = read_log(path)
         for line in read.lines:
             state.apply(line)
+        if url and state.url not in ("", url):
+            return cls()
         state.damage = read.damage
         if read.damage:
             for entry in state.runs.values():
@@ -120,7 +127,7 @@ class LedgerState:
             case "ledger":
                 self.url = str(line.get("url", ""))
             case "experiment":
-                self.experiments[line["local"]] = (line["remote"], dict(line["tags"]))
+                self.experiments[line["local"]] = ExperimentEntry.of(line)
             case "pass":
                 self.last_pass, self.last_error = dict(line), {}
             case "error":
@@ -134,6 +141,8 @@ class LedgerState:
                 self.models.setdefault(line["model"], ModelEntry()).apply(line)
             case "logged_model" | "logged_model_state" | "logged_model_file":
                 self.logged.setdefault(line["model"], LoggedEntry()).apply(line)
+            case "forgotten":
+                self.runs.pop(line["run"], None)
             case "trace" | "traces":
                 self.traces.apply(line)
             case _ if "run" in line:
@@ -181,8 +190,7 @@ class LedgerState:
     def compacted(self) -> list[dict[str, Any]]:
         """The fewest lines that say the same."""
         lines: list[dict[str, Any]] = [{"type": "ledger", "version": VERSION, "url": self.url}]
-        for local, (remote, tags) in self.experiments.items():
-            lines.append({"type": "experiment", "local": local, "remote": remote, "tags": tags})
+        lines += [experiment.line(local) for local, experiment in self.experiments.items()]
         lines += [line for run_id, entry in self.runs.items() for line in _run_lines(run_id, entry)]
         lines += [line for name, model in self.models.items() for line in model.lines(name)]
         lines += [line for model_id, logged in self.logged.items() for line in logged.lines(model_id)]
@@ -295,9 +303,9 @@ class Ledger:
                 hint="make room or fix its permissions, then sync again: what is in doubt is checked with the remote",
             ) from error
 
-    def experiment(self, local: str, remote: str, tags: Mapping[str, str]) -> None:
-        """The local experiment is that remote one, with these tags."""
-        self._write({"type": "experiment", "local": local, "remote": remote, "tags": dict(tags)})
+    def experiment(self, local: str, entry: ExperimentEntry) -> None:
+        """The local experiment is that remote one."""
+        self._write(entry.line(local))
 
     def creating(self, run_id: str) -> None:
         """runs/create is about to be sent."""
@@ -307,6 +315,10 @@ class Ledger:
         """The run is that remote one; ``adopted``: found there, so that all it may hold is in doubt."""
         line = {"type": "run", "run": run_id, "remote": remote_id, "experiment": experiment_id, "uri": uri}
         self._write({**line, "adopted": adopted})
+
+    def forgotten(self, run_id: str) -> None:
+        """The run is not there any more, and is to be made anew."""
+        self._write({"type": "forgotten", "run": run_id})
 
     def ack(
         self,

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mltrack_sync.remotes import Remote
     from mltrack_sync.retry import RetryPolicy
 
-__all__ = ["ledger_path", "pending", "push", "sync_lock"]
+__all__ = ["ledger_path", "pending", "push", "read_ledger", "sync_lock"]
 
 JOBS = 4
 
@@ -77,7 +77,7 @@ def push(
     if dry_run:
         from mltrack_sync.forecast import foresee
 
-        state = LedgerState.read(path)
+        state = read_ledger(store, remote)
         report = foresee(store, remote, state, pending(state, chosen, retry_rejected))
         todo = models(state, retry=retry_rejected)
         report = replace(report, models=sum(m.is_new for m in todo), model_versions=sum(m.new_versions for m in todo))
@@ -123,6 +123,15 @@ def push(
 def ledger_path(store: Store, remote: Remote) -> Path:
     """Where the ledger of a remote lies."""
     return store.layout.remote(remote.name) / "ledger.jsonl"
+
+
+def read_ledger(store: Store, remote: Remote) -> LedgerState:
+    """What the ledger of a remote says, as it is on disk; nothing where it was kept of a server with another URL.
+
+    Raises:
+        OSError: it is there and can't be read.
+    """
+    return LedgerState.read(ledger_path(store, remote), remote.url)
 
 
 def pending(state: LedgerState, heads: Mapping[str, RunHead], retry_rejected: bool = False) -> list[str]:

@@ -138,8 +138,8 @@ class Remotes:
         if not isinstance(tables, dict) or not all(isinstance(t, dict) and "url" in t for t in tables.values()):
             raise StoreError(f"{self._path}: each remote needs a url", hint="mend it with an editor")
         return [
-            Remote(name, str(t["url"]), str(t.get("kind", MLFLOW)), *(str(t.get(option, "")) for option in _OPTIONS))
-            for name, t in tables.items()
+            Remote(name, str(table["url"]).rstrip("/"), str(table.get("kind", MLFLOW)), *_options(table))
+            for name, table in tables.items()
         ]
 
     def get(self, name: str) -> Remote:
@@ -228,6 +228,10 @@ class Remotes:
     def _write(self, text: str) -> None:
         tomllib.loads(text)  # never publish what could not be read back
         self._fs.publish_bytes(self._path, text.encode("utf-8"))
+
+
+def _options(table: dict[str, object]) -> list[str]:
+    return [str(table.get(option, "")) for option in _OPTIONS]
 
 
 def _taken(remote: Remote) -> UsageError:

@@ -75,10 +75,11 @@ class RunPush:
         if self._run.info.lifecycle_stage == DELETED:
             self._delete()
         else:
+            if any(item.kind == "run" for item in self._again):
+                self._forget_if_gone()
             made_with = self._identities.run(self._run)
             if self._entry.stage == DELETED:
-                self._client.restore_run(self._entry.remote_id)
-                self._ledger.staged(self._run.run_id, ACTIVE)
+                self._restore()
             events = self._run.read_events(self._entry.events)
             self._run.refresh()
             InputsPush(self._session, self._identities, self._run, self._set_aside).push()
@@ -113,6 +114,26 @@ class RunPush:
             self._client.delete_run(self._entry.remote_id)
             self._ledger.staged(self._run.run_id, DELETED)
         self._again = self._known_rejected  # nothing of it is to be there any more
+
+    def _restore(self) -> None:
+        """Back from the deleted ones. What was set aside of it is forgotten since: so all of it is looked at again."""
+        entry = self._entry
+        events, points = dict.fromkeys(entry.events, 0), dict.fromkeys(entry.points, 0)
+        self._ledger.ack(self._run.run_id, events=events, points=points, following=EVERYTHING)
+        self._client.restore_run(entry.remote_id)
+        self._ledger.staged(self._run.run_id, ACTIVE)
+
+    def _forget_if_gone(self) -> None:
+        """A run that was refused, and is not even among the deleted ones there, is made anew."""
+        if not self._entry.remote_id:
+            return
+        try:
+            self._client.get_run(self._entry.remote_id)
+        except RemoteRefusedError as error:
+            if not error.is_missing:
+                raise
+            self._ledger.forgotten(self._run.run_id)
+            self._entry = self._ledger.run(self._run.run_id)
 
     # --- params, tags, points ---
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from mltrack.entities import DELETED
 from mltrack_sync.further import further_of
-from mltrack_sync.ledger import LedgerState, RunEntry
-from mltrack_sync.passes import ledger_path, pending
+from mltrack_sync.ledger import RunEntry
+from mltrack_sync.passes import pending, read_ledger
 from mltrack_sync.presence import Presence, present
 from mltrack_sync.registry_push import registry_todo
 from mltrack_sync.selection import Selection
@@ -64,7 +64,7 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
     Raises:
         OSError: the ledger is there and can't be read.
     """
-    state = LedgerState.read(ledger_path(store, remote))
+    state = read_ledger(store, remote)
     heads = store.heads()
     points = files = size = runs = 0
     recorded: list[int] = []

@@ -13,7 +13,7 @@ from mltrack.errors import MltrackError, NotFoundError, StoreError, UsageError
 from mltrack_sync.errors import NotMlflowError, RemoteAuthError, RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.histories import Histories
 from mltrack_sync.ledger import LedgerState, RunEntry
-from mltrack_sync.passes import JOBS, ledger_path
+from mltrack_sync.passes import JOBS, read_ledger
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.selection import Selection
 from mltrack_sync.transport import Transport
@@ -88,7 +88,7 @@ def verify(
         raise UsageError(f"{jobs} jobs can do nothing", hint="give --jobs 1 or more")
     started = time.monotonic()
     chosen = sorted((selection or Selection()).heads(store))
-    state = LedgerState.read(ledger_path(store, remote))
+    state = read_ledger(store, remote)
     workspace = remote.workspace()
     transport = Transport(workspace, policy=policy or RetryPolicy(), connections_max=jobs, http=http)
     report = VerifyReport(remote.name, remote.url, quick=quick)

@@ -17,6 +17,7 @@ from mltrack.entities import RunHead
 from mltrack.fs import FileSystem
 from mltrack.reading import Store
 from mltrack_sync import Remote, Remotes, push
+from mltrack_sync.experiment_entry import ExperimentEntry
 from mltrack_sync.ledger import EVERYTHING, Ledger, LedgerState
 from mltrack_sync.passes import ledger_path
 from mltrack_sync.report import Rejected
@@ -97,7 +98,8 @@ def test_a_remote_name_that_means_another_server_begins_a_new_ledger(
 
 
 def fill(ledger: Ledger) -> None:
-    ledger.experiment("1", "e1", {"k": "v"})
+    ledger.experiment("1", ExperimentEntry("e1", {"k": "v"}, 1700000000000))
+    ledger.experiment("2", ExperimentEntry("e2", {}))
     ledger.creating(A)
     ledger.created(A, "remote-a", "e1", "mlflow-artifacts:/x", adopted=False)
     for n in range(1, 40):

@@ -63,8 +63,10 @@ def test_a_small_run_takes_few_requests(store: Store, proxy: FaultyProxy, spoile
     names = [seen.path.rpartition("/mlflow/")[2] for seen in proxy.seen]
     assert names == [
         "experiments/search",
+        "experiments/search",
         "experiments/get-by-name",
         "experiments/create",
+        "experiments/get",
         "runs/search",
         "runs/create",
         "runs/log-batch",

@@ -21,6 +21,10 @@ class AzureClient(MlflowClient):
             return next((one for one in self.experiments(PAGE_ROWS) if one.name == name), None)
         return found
 
+    def experiment_by_tag(self, key: str, value: str) -> RemoteExperiment | None:
+        """None: there is no such search; nor are experiments renamed there."""
+        return None
+
     def find_runs(self, experiment_id: str, run_id: str) -> list[RemoteRun]:
         """The runs, deleted ones too, that carry our run's tag."""
         return [run for run in super().find_runs(experiment_id, run_id) if run.tags.get(RUN_ID_TAG, run_id) == run_id]

@@ -1,0 +1,104 @@
+"""Which remote experiment an experiment is: found there, or made there, once; and still the same in later passes."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from mltrack.entities import DEFAULT_EXPERIMENT_ID
+from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.experiment_entry import ExperimentEntry
+
+if TYPE_CHECKING:
+    from mltrack_sync.client import RemoteExperiment
+    from mltrack_sync.session import Session
+
+__all__ = ["EXPERIMENT_TAG", "ExperimentIdentities"]
+
+EXPERIMENT_TAG = "mltrack.experiment_id"
+"""By it an experiment that was renamed, on either side, is found again where there is no ledger to say which it is."""
+ALREADY_THERE = "RESOURCE_ALREADY_EXISTS"
+
+
+class ExperimentIdentities:
+    """Gives experiments their remote ids, each asked for once in a pass. Safe to use from many threads."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._experiments = session.store.workspace.experiments()
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._seen: set[str] = set()
+
+    def remote_id(self, experiment_id: str, name: str = "") -> str:
+        """The id there, of an experiment that is made where it is missing; ``name``: where the store does not know it.
+
+        Raises:
+            RemoteRefusedError: it is deleted there, or can't be made; nobody knows its name.
+        """
+        if experiment_id not in self._experiments:  # made since the pass began, perhaps
+            self._experiments = self._session.store.workspace.experiments()
+        local = self._experiments.get(experiment_id)
+        name = local.name if local is not None else name
+        if not name:
+            words = f"its experiment {experiment_id} is gone"
+            raise RemoteRefusedError(words, status=404, code="RESOURCE_DOES_NOT_EXIST", words=words)
+        tags = dict(local.tags) if local is not None else {}
+        with self._lock:
+            lock = self._locks[experiment_id]
+        with lock:
+            known = self._known(experiment_id)
+            there = known or self._session.policy.settle(lambda again: self._find_or_make(experiment_id, name, tags))
+            if known is None and experiment_id != DEFAULT_EXPERIMENT_ID and EXPERIMENT_TAG not in there.tags:
+                tags[EXPERIMENT_TAG] = experiment_id
+            changed = {key: value for key, value in tags.items() if there.tags.get(key) != value}
+            for key, value in changed.items():
+                self._session.client.set_experiment_tag(there.remote, key, value)
+            if known is None or changed:
+                self._session.ledger.experiment(experiment_id, there._replace(tags={**there.tags, **tags}))
+            self._seen.add(experiment_id)
+            return there.remote
+
+    def _known(self, experiment_id: str) -> ExperimentEntry | None:
+        """What the ledger says of it, if that still holds: looked up once in a pass."""
+        known = self._session.ledger.state.experiments.get(experiment_id)
+        if known is None or experiment_id in self._seen:
+            return known
+        try:
+            there = self._session.client.experiment_by_id(known.remote)
+        except RemoteRefusedError as error:
+            if not error.is_missing:
+                raise
+            return None
+        if known.created and there.created not in (0, known.created):
+            return None  # another one got its id
+        _check_usable(there)
+        return known
+
+    def _find_or_make(self, experiment_id: str, name: str, tags: dict[str, str]) -> ExperimentEntry:
+        client = self._session.client
+        reason = self._session.limits().refuse_experiment(name)
+        if reason is not None:
+            raise RemoteRefusedError(reason, status=400, code="INVALID_PARAMETER_VALUE", words=reason)
+        found: RemoteExperiment | None = None
+        if experiment_id != DEFAULT_EXPERIMENT_ID:
+            tags = {**tags, EXPERIMENT_TAG: experiment_id}
+            found = client.experiment_by_tag(EXPERIMENT_TAG, experiment_id)
+        found = found or client.experiment_by_name(name)
+        if found is None:
+            try:
+                found = client.experiment_by_id(client.create_experiment(name, tags))
+            except RemoteRefusedError as error:
+                found = client.experiment_by_name(name) if error.code == ALREADY_THERE else None
+                if found is None:
+                    raise
+        _check_usable(found)
+        return ExperimentEntry(found.experiment_id, found.tags, found.created)
+
+
+def _check_usable(found: RemoteExperiment) -> None:
+    if found.deleted:
+        words = f"experiment {found.name!r} is deleted there"
+        hint = "restore it there, or rename it here"
+        raise RemoteRefusedError(words, status=400, code="INVALID_STATE", words=words, hint=hint)
