@@ -149,7 +149,7 @@ def _tie_run(session: Session, identities: Identities, run_id: str) -> None:
 
 def _push_traces(session: Session, identities: Identities, todo: Further, jobs: int) -> None:
     traces = todo.without(session.features.lacking).traces
-    if session.stop.is_set() or not traces.traces:
+    if session.stop.is_set() or not (traces.traces or traces.whole):
         return
     try:
         TracesPush(session, identities).push(traces, jobs)

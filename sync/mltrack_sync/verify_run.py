@@ -18,7 +18,7 @@ from mltrack_sync.reconcile import point_rows
 from mltrack_sync.run_push import CRASHED_TAG
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import numpy.typing as npt
 
@@ -67,13 +67,23 @@ class Counts:
 class RunVerify:
     """Compares one run. Used once."""
 
-    def __init__(self, client: MlflowClient, run_id: str, *, quick: bool, histories: Histories) -> None:
+    def __init__(
+        self,
+        client: MlflowClient,
+        run_id: str,
+        *,
+        quick: bool,
+        histories: Histories,
+        tags_there: Callable[[Mapping[str, str]], dict[str, str]] = dict,
+    ) -> None:
+        """``tags_there`` gives tags as they are to stand on the remote, with what they name by its ids there."""
         self.differences: list[Difference] = []
         self.counts = Counts()
         self._client = client
         self._run_id = run_id
         self._quick = quick
         self._histories = histories
+        self._tags_there = tags_there
         self._run: StoredRun
 
     def differs(self, thing: str, here: object, there: object, *, kind: str = "run", key: str = "") -> None:
@@ -130,7 +140,7 @@ class RunVerify:
 
     def _tags(self, there: Mapping[str, str], parent: str | None) -> None:
         """Tags of ours. Others that are there were set by people or the server over there, and are none of ours."""
-        here = {**self._run.tags, RUN_ID_TAG: self._run.run_id}
+        here = {**self._tags_there(self._run.tags), RUN_ID_TAG: self._run.run_id}
         if parent is not None:
             here[PARENT_TAG] = parent
         if self._run.info.crashed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from test_kill import killed_at_requests
 
 from mltrack.reading import Store
 from mltrack_sync import Remote, Selection, push
+from mltrack_sync.background import Follower, Pace
 from mltrack_sync.otlp import UnsendableSpanError, span_bodies
 from mltrack_sync.passes import ledger_path
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.status import status_of
+from mltrack_sync.watch import Waker
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and its libraries', not ours
 
@@ -222,6 +225,23 @@ def test_a_trace_that_is_deleted_here_stays_there(
     report = push(store, remote)
     assert (report.complete, report.traces) == (True, 0)
     assert traces_of(server.url, experiment).keys() == {trace_id}
+
+
+def test_a_background_syncer_sees_traces_and_models_though_no_run_changes(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
+    follower = Follower(store, remote, Waker(), Pace())
+    with mlflow_on(uri_of(store), experiment) as client:
+        trace_once()
+        assert follower.look(threading.Event()).traces == 1
+        assert follower.look(threading.Event()).requests == 0
+        trace_once()
+        made = client.get_experiment_by_name(experiment)
+        assert made is not None
+        store.logged_models.create(made.experiment_id, "net")
+    report = follower.look(threading.Event())
+    assert (report.traces, report.logged_models) == (1, 1)
+    assert_traces_equal(store, server, experiment)
 
 
 def test_with_a_selection_only_traces_of_its_runs_and_experiments_go(
