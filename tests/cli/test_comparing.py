@@ -34,6 +34,8 @@ def test_params_that_are_the_same_are_shown_with_all(cli: Cli) -> None:
         ("whatever", [1.0, 2.0], [], [], []),
         ("whatever", [1.0, 2.0], [], ["whatever"], [1]),
         ("loss", [1.0, 1.0], [], [], []),
+        ("system/system_memory_usage_megabytes", [1.0, 2.0], [], [], []),
+        ("system/system_memory_usage_megabytes", [1.0, 2.0], ["system/system_memory_usage_megabytes"], [], [0]),
         ("loss", [math.nan, 1.0, 2.0], [], [], [1]),
         ("loss", [None, 1.0], [], [], []),
     ],

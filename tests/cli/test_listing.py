@@ -69,6 +69,14 @@ def test_ls_shows_the_columns_that_are_asked_for(cli: Cli) -> None:
     assert lines[1].split()[-4:] == ["0.75", "0.2", "red", "3"]
 
 
+def test_ls_shows_what_the_machine_did_only_when_asked(cli: Cli, store: Store) -> None:
+    fluent.set_store(store.path)
+    with fluent.start_run(run_id="spirals-3") as run:
+        run.log_metric("system/cpu_utilization_percentage", 99.0)
+    assert "system/" not in cli("ls").out
+    assert "99.0" in cli("ls", "--columns", "system/cpu_utilization_percentage").out
+
+
 def test_ls_shows_a_run_whose_process_died_as_crashed_and_a_live_one_as_running(cli: Cli, store: Store) -> None:
     code = f"""
         import os
