@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mltrack.launch.lines import LineFilter
-from mltrack.launch.output import OutputLog, read_output
+from mltrack.launch.output import OutputLog, open_log, read_output, unfinished
 from mltrack.launch.reading import last_lines
 
 
@@ -114,3 +115,104 @@ def test_output_is_read_from_any_byte_on_while_it_grows(tmp_path: Path, start: i
 @given(st.lists(st.text("ab\n").map(str.encode)), st.integers(0, 5))
 def test_the_last_lines_are_the_last_lines(pieces: list[bytes], count: int) -> None:
     assert last_lines(pieces, count) == b"".join(b"".join(pieces).splitlines(keepends=True)[-count:] if count else [])
+
+
+# --- what a screen would show ---
+
+
+@pytest.mark.parametrize(
+    ("printed", "kept"),
+    [
+        (b"\x1b[31mred\x1b[0m and \x1b[1;38;5;9mbold\x1b[m\n", b"red and bold\n"),
+        (b"\x1b]0;title\x07text \x1b]8;;https://h\x1b\\link\x1b]8;;\x1b\\\n", b"text link\n"),
+        (b"\r\x1b[2K 10%\r\x1b[2K100%\n", b"100%\n"),
+        (b"\x1b[?25lhidden cursor\x1b[?25h\n", b"hidden cursor\n"),
+        # two bars, drawn anew from the row of the first
+        (b"start\na 1\nb 1\x1b[1A\r\x1b[2Ka 2\nb 2\x1b[1A\ra 3\nb 3\nend\n", b"start\na 1\nb 1\na 3\nb 3\nend\n"),
+        # a line printed above the bars stays
+        (b"a 1\nb 1\x1b[1A\rnews\na 2\nb 2\x1b[1A\ra 3\nb 3\n", b"a 1\nb 1\nnews\na 3\nb 3\n"),
+    ],
+)
+def test_colours_go_and_of_rows_that_are_drawn_anew_the_last_state_is_kept(printed: bytes, kept: bytes) -> None:
+    assert filtered(printed) == kept
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_an_escape_sequence_may_come_in_pieces(one: int, other: int) -> None:
+    text = b"\x1b[1;31mred\x1b[0m\n\x1b]0;title\x07a 1\nb 1\x1b[1A\r\x1b[2Ka 2\nb 2\nend\n"
+    first, last = sorted((one, other))
+    assert filtered(text[:first], text[first:last], text[last:]) == filtered(text)
+
+
+@given(st.lists(st.sampled_from([b"\x1b", b"[", b"1", b"A", b"B", b"\r", b"\n", b"x", b"]", b"\x07", b"m"])))
+def test_whatever_comes_nothing_but_text_and_line_breaks_is_kept(pieces: list[bytes]) -> None:
+    assert set(filtered(*pieces)) <= set(b"[1AB]mx\n\x07\x1b")
+
+
+def test_bars_that_are_drawn_anew_for_hours_take_a_bounded_memory_and_plain_lines_pass_again_after_them() -> None:
+    lines = LineFilter()
+    kept = b"".join(lines.feed(b"a %d\nb %d\x1b[1A\r" % (n, n)) for n in range(2000))
+    assert len(kept) < 100
+    kept = b"".join(lines.feed(b"line %d\n" % n) for n in range(1000))
+    assert kept.endswith(b"line 999\n")
+    assert lines.end() == b""
+
+
+# --- several launches, killed ones, full disks ---
+
+
+def test_a_log_that_another_launch_writes_is_left_alone(tmp_path: Path) -> None:
+    first = open_log(tmp_path / "live", tmp_path / "artifacts")
+    second = open_log(tmp_path / "live", tmp_path / "artifacts")
+    first.write(b"one\n")
+    second.write(b"two\n")
+    assert (first.number, second.number) == (0, 1)
+    assert unfinished(tmp_path / "live") == [0, 1]
+    paths = [first.finish(), second.finish()]
+    assert [path.read_bytes() for path in paths if path] == [b"one\n", b"two\n"]
+    first.close()
+    third = open_log(tmp_path / "live", tmp_path / "artifacts")
+    assert third.number == 0
+
+
+def test_a_log_is_gone_on_with_where_its_launcher_was_killed_beyond_the_bound(tmp_path: Path) -> None:
+    text = b"".join(b"%05d\n" % number for number in range(500))  # 3,000 bytes
+    for first, last in ((0, 400), (400, 450), (450, 500)):
+        log = OutputLog(tmp_path / "live", 2000)
+        for at in range(first * 6, last * 6, 60):
+            log.write(text[at : at + 60])
+        log.close()
+    path = OutputLog(tmp_path / "live", 2000).finish()
+    assert path is not None
+    head, mark, tail = path.read_bytes().partition(b"\n[mltrack: at least ")
+    assert head == text[:1000]
+    assert mark
+    assert text.endswith(tail.partition(b"left out here]\n")[2])
+    assert len(tail) > 500
+
+
+def test_a_log_that_is_gone_on_with_again_and_again_stays_within_its_bound(tmp_path: Path) -> None:
+    before = tmp_path / "before.txt"
+    for _ in range(20):
+        log = OutputLog(tmp_path / "live", 1000, before=before)
+        log.write(b"x" * 900)
+        path = log.finish()
+        log.close()
+        assert path is not None
+        path.rename(before)
+    assert before.stat().st_size < 1200
+
+
+def test_output_that_the_disk_did_not_take_is_counted_and_marked(tmp_path: Path) -> None:
+    log = OutputLog(tmp_path / "live")
+    log.write(b"one\n")
+    real = log._fd
+    log._fd = os.open("/dev/full", os.O_WRONLY)
+    log.write(b"lost\n")
+    os.close(log._fd)
+    log._fd = real
+    log.write(b"two\n")
+    assert log.lost == 5
+    path = log.finish()
+    assert path is not None
+    assert path.read_bytes() == b"one\n\n[mltrack: 5 bytes lost by now]\ntwo\n"

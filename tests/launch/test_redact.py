@@ -124,3 +124,16 @@ def test_the_list_can_be_extended_and_the_switch_turns_it_off() -> None:
 def test_redacting_twice_changes_nothing_more(redactor: Redactor) -> None:
     once = redactor.text(f'API_KEY = "{KEY}"\nurl = "https://u:{KEY}@h/"\n')
     assert redactor.text(once) == once
+
+
+def test_a_token_in_the_place_of_a_urls_user_goes_and_a_name_stays(redactor: Redactor) -> None:
+    assert redactor.text(f"https://{KEY}@host/x.git") == f"https://{REDACTED}@host/x.git"
+    assert redactor.text(f"https://{KEY}:x-oauth-basic@host/x") == f"https://{REDACTED}:{REDACTED}@host/x"
+    for address in ("ssh://git@host/x.git", "https://ada.lovelace2@host/x", "https://host/a@b", "git@host:a/b.git"):
+        assert redactor.text(address) == address
+
+
+def test_a_shells_folders_are_no_passwords() -> None:
+    redactor = Redactor(environment={"PWD": "/home/ada/project", "OLDPWD": "/home/ada/other"})
+    assert redactor.text('File "/home/ada/project/train.py", line 3') == 'File "/home/ada/project/train.py", line 3'
+    assert redactor.value("MYSQL_PWD", KEY) == REDACTED

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from mltrack import Store
+from mltrack.cli import main
+from mltrack.store.check import check_store
 from mltrack.store.stored_run import StoredRun
 
 NAME = "user_logs/std_log.txt"
@@ -306,3 +308,77 @@ def test_options_behind_the_command_are_the_commands_own(launching: Launching) -
         text=True,
     )
     assert done.stdout == "--name x"
+
+
+def test_two_launches_that_go_on_with_one_run_each_have_a_log(launching: Launching) -> None:
+    assert launching("echo", "first", options=["-n", "job"]).returncode == 0
+    os.mkfifo(launching.folder / "go")
+    one = launching.start("sh", "-c", "echo one; read go < go; echo one again", options=["--resume", "job"])
+    assert one.stdout is not None
+    assert one.stdout.readline() == "one\n"
+    assert launching("echo", "two", options=["--resume", "job"]).returncode == 0
+    (launching.folder / "go").write_text("\n")
+    one.communicate()
+    assert launching.output() == "first\none\none again\n"
+    assert launching.run().artifact_path("user_logs/std_log_1.txt").read_text() == "two\n"
+    logs = [sys.executable, "-m", "mltrack", "logs", "job"]
+    shown = subprocess.run([*logs, "--part", "1"], cwd=launching.folder, capture_output=True, text=True)
+    assert shown.stdout == "two\n"
+    shown = subprocess.run(logs, cwd=launching.folder, capture_output=True, text=True)
+    assert "further logs of this run: --part 1" in shown.stderr
+    assert check_store(launching.folder / ".mltrack").findings == []
+
+
+def test_what_does_not_fit_the_run_to_go_on_with_is_refused_before_it_is_touched(launching: Launching) -> None:
+    launching("false", options=["-n", "job", "-e", "spirals", "-p", "lr=1"])
+    before = launching.run().tags
+    done = launching("true", options=["--resume", "job", "-p", "lr=2"])
+    assert done.returncode == 2
+    assert "can't become '2'" in done.stderr
+    done = launching("true", options=["--resume", "job", "-e", "other"])
+    assert done.returncode == 2
+    assert "belongs to the experiment 'spirals'" in done.stderr
+    assert launching.run().tags == before
+    assert launching.run().info.status == "FAILED"
+    assert launching("true", options=["--resume", "job", "-p", "lr=1", "-e", "spirals"]).returncode == 0
+
+
+def test_what_a_killed_launcher_left_is_told_by_check_and_made_an_artifact_by_seal(launching: Launching) -> None:
+    program = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    process = launching.start(sys.executable, launching.script(program), options=["-n", "job"])
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    live = launching.run().folder.path / "live"
+    launching.wait_for(lambda: (live / "std_log.txt").read_text() == f"{child}\n")
+    process.kill()
+    process.communicate()
+    os.kill(child, signal.SIGKILL)
+    store = launching.folder / ".mltrack"
+    (finding,) = check_store(store).findings
+    assert (finding.severity, finding.advice) == ("note", "make it an artifact: mltrack seal")
+    assert main(["--store", str(store), "seal"]) == 0
+    assert launching.output() == f"{child}\n"
+    assert not live.exists()
+    assert check_store(store).findings == []
+    assert launching.run().info.status == "FAILED"
+
+
+def test_the_log_of_a_live_launch_is_not_sealed(launching: Launching) -> None:
+    process = launching.start("sh", "-c", "echo ready; exec sleep 60")
+    assert process.stdout is not None
+    process.stdout.readline()
+    assert main(["--store", str(launching.folder / ".mltrack"), "seal"]) == 0
+    assert (launching.run().folder.path / "live" / "std_log.txt").exists()
+
+
+def test_a_snapshot_that_can_not_be_taken_fails_nothing_and_is_counted_as_lost(launching: Launching) -> None:
+    sources = launching.folder / ".mltrack" / "sources"
+    assert launching("true").returncode == 0
+    sources.write_text("no folder")
+    words = [sys.executable, "-m", "mltrack", "run", "-n", "second", "--", "echo", "hello"]
+    done = subprocess.run(words, cwd=launching.folder, env=launching.env, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "hello\n")
+    assert "Traceback" not in done.stderr
+    assert "training goes on, what can't be stored is counted" in done.stderr
+    (note,) = check_store(launching.folder / ".mltrack").findings
+    assert note.what == "says that the artifact 'code/files.json' was lost: File exists"

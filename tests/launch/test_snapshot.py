@@ -301,3 +301,85 @@ def test_a_snapshot_never_writes_outside_of_the_folder(repository: Path, tmp_pat
     assert main(["--store", str(store.path), "reproduce", "run", "--to", str(tmp_path / "a" / "b")]) == 2
     assert not (tmp_path / "evil.py").exists()
     assert "../../evil.py" in capsys.readouterr().err
+
+
+# --- odd folders ---
+
+
+def test_of_a_home_folder_only_the_script_that_is_run_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, {"train.py": "", "letters/private.txt": "", "notes.md": ""})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = find_sources(tmp_path, None, command=["python", "train.py", "--lr", "0.1"])
+    assert [file.name for file in found.files] == ["train.py"]
+    assert find_sources(Path("/"), None).files == []
+
+
+def test_the_script_that_is_run_is_kept_even_where_it_is_ignored(tmp_path: Path) -> None:
+    write(tmp_path, {"train.py": "", "other.py": "", ".gitignore": "*\n"})
+    found = find_sources(tmp_path, None, command=["python", "./train.py", "../elsewhere.py"])
+    assert [file.name for file in found.files] == ["train.py"]
+
+
+def test_a_pattern_that_is_none_is_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, {"train.py": "", "data.bin": "", ".gitignore": "!\n***/[\n*.bin\n"})
+    assert {file.name for file in find_sources(tmp_path, None).files} == {"train.py", ".gitignore"}
+
+
+def test_odd_names_and_links_hurt_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "code"
+    write(folder, {"train.py": "", "two\nlines.py": "", ".env": "K=1"})
+    (tmp_path / "shared.py").write_text("shared")
+    (folder / "shared.py").symlink_to("../shared.py")
+    (folder / "settings.txt").symlink_to(".env")
+    (folder / "self").symlink_to(".")
+    (folder / "round").symlink_to("round")
+    (Path(os.fsdecode(os.fsencode(folder) + b"/\xff.py"))).write_text("no utf-8")
+    found = find_sources(folder, ["self", *(path.name for path in folder.iterdir() if path.name != "self")])
+    assert {file.name for file in found.files} == {"train.py", "shared.py", "\udcff.py"}
+    assert found.left_out == {
+        "two\nlines.py": "its name holds a control character",
+        ".env": "it may hold secrets",
+        "settings.txt": "it may hold secrets",
+        "self": "a link to a folder",
+    }
+
+
+def test_a_launch_with_words_and_names_that_are_no_text_is_laid_out_again(tmp_path: Path) -> None:
+    folder = tmp_path / "code"
+    folder.mkdir()
+    odd = os.fsdecode(b"\xff.py")
+    (folder / odd).write_text("import sys; print(ascii(sys.argv))")
+    launch(folder, sys.executable, odd)
+    again = tmp_path / "again"
+    store = folder / ".mltrack"
+    (run,) = Store.open(store).runs()
+    assert main(["--store", str(store), "reproduce", run.run_id, "--to", str(again)]) == 0
+    done = subprocess.run(["sh", "mltrack-run/command.sh"], cwd=again, capture_output=True, text=True)
+    assert done.stdout == "['\\udcff.py']\n"
+
+
+def test_an_interpreter_that_is_named_from_here_is_asked_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "python3").symlink_to(sys.executable)
+    (tmp_path / "work").mkdir()
+    assert interpreter_of(["../python3", "x.py"], folder=tmp_path / "work") == str(tmp_path / "python3")
+
+
+def test_secrets_in_the_addresses_of_packages_are_kept_nowhere(tmp_path: Path) -> None:
+    about = tmp_path / "site" / "mine-1.dist-info"
+    write(about, {"METADATA": "Metadata-Version: 2.1\nName: mine\nVersion: 1\n"})
+    origin = {"url": f"https://{KEY}@host.invalid/x.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}}
+    write(about, {"direct_url.json": json.dumps(origin)})
+    told = installed(sys.executable, tmp_path / "cache", env={**os.environ, "PYTHONPATH": str(tmp_path / "site")})
+    assert told is not None
+    assert ["mine", "1", {**origin, "url": "https://[redacted]@host.invalid/x.git"}] in told["packages"]
+    for path in (tmp_path / "cache").iterdir():
+        assert KEY not in path.read_text()
+
+
+def test_tags_given_at_a_launch_hold_no_secrets(tmp_path: Path) -> None:
+    options = ("--no-snapshot", "-t", f"api_token={KEY}", "-t", f"from=https://{KEY}@host.invalid/x", "-t", "team=blue")
+    launch(tmp_path, "true", options=options)
+    (run,) = Store.open(tmp_path / ".mltrack").runs()
+    assert run.tags["api_token"] == "[redacted]"
+    assert run.tags["from"] == "https://[redacted]@host.invalid/x"
+    assert run.tags["team"] == "blue"

@@ -84,23 +84,29 @@ def restore(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
 def seal(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
     """Turn what crashed processes left in RUNs (or in all) into compact Parquet segments. Readers need no such step.
 
-    Histograms, tables and texts they logged become artifacts, as at the end of a run, so that a sync takes them too.
+    Histograms, tables and texts they logged become artifacts, as at the end of a run, so that a sync takes them too;
+    and so does the output that a launcher (`mltrack run`) left when it was killed.
     """
     from mltrack.cli.finding import iterate_runs
     from mltrack.cli.wording import plural
+    from mltrack.launch.leftovers import publish_left_output
     from mltrack.store.seal import seal_dead_writers
 
     store = session.store()
     sealed: dict[str, int] = {}
+    published = 0
     for run in iterate_runs(store, runs):
         points = seal_dead_writers(run.folder, run.state)
         store.finish_series(run.run_id)
+        published += len(publish_left_output(store.layout, run.run_id))
         if points:
             sealed[run.run_id] = points
     if as_json:
         print_json(sealed)
     else:
         print(f"{plural(sum(sealed.values()), 'point')} sealed in {plural(len(sealed), 'run')}")
+        if published:
+            print(f"{plural(published, 'log')} of killed launchers made artifacts")
 
 
 def _chosen(store: Store, runs: tuple[str, ...]) -> list[StoredRun]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,6 +102,9 @@ def run(
     done = launch(what, session.store_path, on_run=_announce)
     if done.status != "FINISHED":
         click.echo(f"mltrack: run {done.run_id[:8]} {done.status.lower()}, exit code {done.exit_code}", err=True)
+    if done.interrupted:  # end as the program did, so that Ctrl-C ends a shell's loop over launches too
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
     return done.exit_code
 
 
@@ -125,21 +129,33 @@ def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
 @click.argument("name", type=RUN, metavar="RUN")
 @click.option("-f", "--follow", is_flag=True, help="Go on as the program prints more, until it ends.")
 @click.option("-n", "--lines", type=click.IntRange(min=0), metavar="N", help="Only the last N lines.")
+@click.option(
+    "--part",
+    "number",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Of several launches of one run at once, the Nth further one.",
+)
 @pass_session
-def logs(session: Session, name: str, follow: bool, lines: int | None) -> None:
+def logs(session: Session, name: str, follow: bool, lines: int | None, number: int) -> None:
     """Show the output of RUN, as `mltrack run` keeps it; also while it runs."""
-    from mltrack.launch.reading import follow_output, last_lines, output_of
+    from mltrack.launch.reading import follow_output, last_lines, output_numbers, output_of
 
     store = session.store()
     stored = store.run(name)
     out = sys.stdout.buffer
     if follow:
-        for piece in follow_output(stored, lines=lines):
+        for piece in follow_output(stored, number=number, lines=lines):
             out.write(piece)
             out.flush()
     else:
-        pieces = output_of(stored)
+        pieces = output_of(stored, number=number)
         out.writelines(pieces if lines is None else [last_lines(pieces, lines)])
+    out.flush()
+    others = [other for other in output_numbers(stored) if other != number]
+    if others:
+        click.echo(f"mltrack: there are further logs of this run: --part {', '.join(map(str, others))}", err=True)
 
 
 @command("reproduce", "Lay a launched run out again.", "mltrack reproduce spirals-3 --to again")

@@ -67,11 +67,15 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """How it went: the run, its status, and the exit code to end with."""
+    """How it went: the run, its status, and the exit code to end with.
+
+    ``interrupted`` says that a SIGINT that we got too ended the program.
+    """
 
     run_id: str
     status: str
     exit_code: int
+    interrupted: bool = False
 
 
 def launch(
@@ -220,9 +224,9 @@ class _Recorders:
             try:
                 self._stops.append(start(self._run, self._folder))
             except OSError as error:
-                self._run.lose_artifact("environment", error)
+                self._run.lose_artifact("code/files.json", error)
             except (MltrackError, ValueError) as error:
-                self._run.lose_artifact("environment", OSError(str(error)))
+                self._run.lose_artifact("code/files.json", OSError(str(error)))
 
 
 def publish_output(run: Run, log: OutputLog) -> None:
@@ -257,7 +261,8 @@ def _end(what: Launch, run: Run, ending: Ending) -> Launched:
         if words:
             run.set_tag(ERROR_TAG, words)
     run.end(status)
-    return Launched(run.run_id, status, ending.exit_code)
+    interrupted = ending.returncode == -signal.SIGINT and signal.SIGINT in ending.received
+    return Launched(run.run_id, status, ending.exit_code, interrupted)
 
 
 def _signal_name(number: int) -> str:

@@ -101,6 +101,7 @@ def check_store(
     """
     from mltrack.store.check_models import check_models
     from mltrack.store.check_run import check_run
+    from mltrack.store.check_sources import check_sources
     from mltrack.store.check_traces import check_traces
 
     report = CheckReport(root)
@@ -109,6 +110,7 @@ def check_store(
         _check_workspace(layout, report)
         _check_remotes(layout, report)
         check_traces(layout, report)
+        check_sources(layout, report)
         for path in _leftovers(layout, now()):
             report.note(path, "left behind by a process that died", "it holds nothing that is missed; remove it")
         check_models(layout, report, now=now)
@@ -182,7 +184,7 @@ def _check_log(path: Path, report: CheckReport) -> None:
 
 def _leftovers(layout: Layout, now_s: float) -> Iterator[Path]:
     """Temporary files outside the runs, and the folders of runs whose removal was interrupted."""
-    folders = [layout.root, layout.workspace, layout.runs, layout.models]
+    folders = [layout.root, layout.workspace, layout.runs, layout.models, layout.root / "sources"]
     folders += [layout.root / "remotes" / name for name in _names(layout.root / "remotes")]
     for folder in folders:
         for name in _names(folder):

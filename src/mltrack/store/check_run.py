@@ -146,6 +146,9 @@ class _RunCheck:
             case "lost" if fields.get("points"):
                 what = f"says that {fields['points']:,} points were lost to a full or failing disk"
                 self._note(path, what, "nothing can be done about it now")
+            case "lost" if fields.get("artifact") not in (None, *(one.path for one in self._state.artifacts)):
+                what = f"says that the artifact {fields['artifact']!r} was lost: {fields.get('reason')}"
+                self._note(path, what, "log it once more, if it still exists")
 
     # --- points ---
 
@@ -267,6 +270,8 @@ class _RunCheck:
         for path, name in files_of(self._folder.path):
             if name.endswith(TEMPORARY) and is_old(path, now_s):
                 self._note(path, "left behind by a process that died", "it holds nothing that is missed; remove it")
+            elif name.startswith("live/std_log") and name.endswith(".txt"):
+                self._note(path, "holds what a launcher took that was killed", "make it an artifact: mltrack seal")
 
 
 def artifact_fault(root: Path, artifact: Artifact, report: CheckReport) -> str | None:

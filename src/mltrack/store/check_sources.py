@@ -1,0 +1,91 @@
+"""Checking the source files of launched programs: each content against its name, and what the lists of files name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import zipfile
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mltrack.store.check import CheckReport
+    from mltrack.store.layout import Layout
+
+__all__ = ["check_sources"]
+
+CHUNK_BYTES = 1 << 20
+
+_LIST = re.compile(r"([0-9a-f]{64})\.json")
+_ADVICE = "restore it from a copy, or launch that code once more; runs are read without it, and not laid out again"
+
+
+def check_sources(layout: Layout, report: CheckReport) -> None:
+    """Check all packs and lists in ``sources/``; what is found goes to ``report``."""
+    folder = layout.root / "sources"
+    if not folder.is_dir():
+        return
+    lists = sorted(folder.glob("*.json"))  # before the packs: a pack is there before what names its contents
+    kept: set[str] = set()
+    for path in sorted(folder.glob("*.zip")):
+        kept |= _check_pack(path, report)
+    for path in lists:
+        _check_list(path, kept, report)
+
+
+def _check_pack(path: Path, report: CheckReport) -> set[str]:
+    """The names of the contents that are as they were written."""
+    sound: set[str] = set()
+    try:
+        report.read(path)
+        with zipfile.ZipFile(path) as pack:
+            for name in pack.namelist():
+                if _sha256(pack, name) == name:
+                    sound.add(name)
+                else:
+                    report.error(path, f"content {name[:12]}... differs from what it was", _ADVICE)
+    except FileNotFoundError:
+        return sound  # removed meanwhile
+    except OSError as error:
+        report.error(path, f"can't be read: {error.strerror or error}", _ADVICE)
+    except (zipfile.BadZipFile, EOFError, ValueError) as error:
+        report.error(path, f"is no whole zip file: {error}", _ADVICE)
+    return sound
+
+
+def _sha256(pack: zipfile.ZipFile, name: str) -> str | None:
+    """None where it can't be unpacked."""
+    import zlib
+
+    digest = hashlib.sha256()
+    try:
+        with pack.open(name) as content:
+            while chunk := content.read(CHUNK_BYTES):
+                digest.update(chunk)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+        return None
+    return digest.hexdigest()
+
+
+def _check_list(path: Path, kept: set[str], report: CheckReport) -> None:
+    """A list of files is named by its own content; what it names is to be there."""
+    named = _LIST.fullmatch(path.name)
+    if named is None:
+        return
+    try:
+        data = path.read_bytes()
+        report.read(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        report.error(path, f"can't be read: {error.strerror}", _ADVICE)
+        return
+    if hashlib.sha256(data).hexdigest() != named[1]:
+        report.error(path, "differs from what it was", _ADVICE)
+        return
+    listed = {str(one["sha256"]) for one in json.loads(data)["files"].values()}
+    missing = len(listed - kept)
+    if missing:
+        report.error(path, f"names {missing:,} contents that no sound pack holds", _ADVICE)
