@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import socket
 import threading
 import time
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from mltrack.errors import BusyError, RemoteError, UsageError
 from mltrack.fs import file_lock
@@ -37,9 +36,46 @@ if TYPE_CHECKING:
     from mltrack_sync.remotes import Remote
     from mltrack_sync.retry import RetryPolicy
 
-__all__ = ["ledger_path", "pending", "push", "read_ledger", "sync_lock"]
+__all__ = ["Settings", "Todo", "ledger_path", "pending", "push", "read_ledger", "sync_lock"]
 
 JOBS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a pass goes about its work; see push for each."""
+
+    jobs: int
+    progress: Progress | None
+    policy: RetryPolicy | None
+    http: httpx.BaseTransport | None
+    pace: Pace | None
+    stop: threading.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """The selected part of a store; each method says what of it a ledger lacks at that moment.
+
+    ``heads`` are those of the selected runs; ``retry`` asks for what was set aside, too.
+    """
+
+    store: Store
+    selection: Selection
+    heads: dict[str, RunHead]
+    retry: bool
+
+    def runs(self, state: LedgerState) -> list[str]:
+        """Runs that may have something to send."""
+        return pending(state, self.heads, self.retry)
+
+    def models(self, state: LedgerState) -> list[ModelTodo]:
+        """Registered models, and which of their versions."""
+        return registry_todo(self.store, state, self.selection, self.heads, retry=self.retry)
+
+    def further(self, state: LedgerState) -> Further:
+        """Logged models, traces, and runs that wait to be tied to models and datasets."""
+        return further_of(self.store, state, self.selection, self.heads, retry=self.retry)
 
 
 def push(
@@ -71,38 +107,13 @@ def push(
         raise UsageError(f"{jobs} jobs can do nothing", hint="give --jobs 1 or more")
     started = time.monotonic()
     chosen = (selection or Selection()).heads(store)
-    path = ledger_path(store, remote)
-    models = functools.partial(registry_todo, store, selection=selection or Selection(), chosen=chosen)
-    further = functools.partial(further_of, store, selection=selection or Selection(), chosen=chosen)
+    path, todo = ledger_path(store, remote), Todo(store, selection or Selection(), chosen, retry_rejected)
     if dry_run:
-        from mltrack_sync.forecast import foresee
-
-        state = read_ledger(store, remote)
-        report = foresee(store, remote, state, pending(state, chosen, retry_rejected))
-        todo = models(state, retry=retry_rejected)
-        report = replace(report, models=sum(m.is_new for m in todo), model_versions=sum(m.new_versions for m in todo))
-        beside, lacks = further(state, retry=retry_rejected), remote.workspace().limits.lacks
-        left = beside.without(lacks)
-        report = replace(report, logged_models=len(left.models), traces=len(left.traces.traces))
-        report = replace(report, lacking=lacking_lines(beside, state, lacks))
-        return replace(report, seconds=time.monotonic() - started)
+        return replace(_foreseen(todo, remote), seconds=time.monotonic() - started)
+    settings = Settings(jobs, progress, policy, http, pace, stop or threading.Event())
     with sync_lock(path.parent, remote.name), contextlib.closing(_open_ledger(path, remote)) as ledger:
         try:
-            report = _pass(
-                store,
-                remote,
-                ledger,
-                chosen,
-                models,
-                further,
-                jobs=jobs,
-                retry_rejected=retry_rejected,
-                progress=progress,
-                policy=policy,
-                http=http,
-                pace=pace,
-                stop=stop or threading.Event(),
-            )
+            report = _pass(todo, remote, ledger, settings)
         except RemoteError as error:
             with contextlib.suppress(LedgerError):
                 ledger.failed(clock(), str(error))
@@ -186,31 +197,36 @@ def _in_the_way(holder: Path, name: str) -> str:
 # --- the pass ----------------------------------------------------------------------------------------------------
 
 
-def _pass(
-    store: Store,
-    remote: Remote,
-    ledger: Ledger,
-    chosen: dict[str, RunHead],
-    models: Callable[..., list[ModelTodo]],
-    further: Callable[..., Further],
-    *,
-    retry_rejected: bool,
-    **how: Any,
-) -> PushReport:
-    left = functools.partial(models, ledger.state, retry=retry_rejected)
-    others = functools.partial(further, ledger.state, retry=retry_rejected)
-    todo = pending(ledger.state, chosen, retry_rejected)
-    report = PushReport(remote.name, remote.url, problems=tuple(str(damage) for damage in ledger.state.damage))
-    beside, lacks = others(), remote.workspace().limits.lacks
-    if todo or left() or beside.without(lacks):
+def _pass(todo: Todo, remote: Remote, ledger: Ledger, settings: Settings) -> PushReport:
+    state = ledger.state
+    report = PushReport(remote.name, remote.url, problems=tuple(str(damage) for damage in state.damage))
+    beside, lacks = todo.further(state), remote.workspace().limits.lacks
+    if todo.runs(state) or todo.models(state) or beside.without(lacks):
         from mltrack_sync.sending import send
 
-        report = send(store, remote, ledger, report, chosen, todo, left, others, retry_rejected=retry_rejected, **how)
+        report = send(todo, remote, ledger, report, settings)
     else:
-        report = replace(report, lacking=lacking_lines(beside, ledger.state, lacks))
+        report = replace(report, lacking=lacking_lines(beside, state, lacks))
         if beside.traces.whole and not beside.traces.traces:  # writers came to an end, or said nothing of a trace
             ledger.note(traces_line(beside.traces.at, beside.traces.sizes))
-    return replace(report, rejected=_rejected(ledger.state, chosen))
+    return replace(report, rejected=_rejected(state, todo.heads))
+
+
+def _foreseen(todo: Todo, remote: Remote) -> PushReport:
+    from mltrack_sync.forecast import foresee
+
+    state = read_ledger(todo.store, remote)
+    report = foresee(todo.store, remote, state, todo.runs(state))
+    models, beside, lacks = todo.models(state), todo.further(state), remote.workspace().limits.lacks
+    left = beside.without(lacks)
+    return replace(
+        report,
+        models=sum(model.is_new for model in models),
+        model_versions=sum(model.new_versions for model in models),
+        logged_models=len(left.models),
+        traces=len(left.traces.traces),
+        lacking=lacking_lines(beside, state, lacks),
+    )
 
 
 def _rejected(state: LedgerState, chosen: Mapping[str, RunHead]) -> tuple[Rejected, ...]:

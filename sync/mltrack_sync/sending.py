@@ -37,17 +37,12 @@ from mltrack_sync.traces_push import TracesPush
 from mltrack_sync.transport import Transport
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Mapping
-
-    import httpx
+    from collections.abc import Mapping
 
     from mltrack.entities import RunHead
-    from mltrack.reading import Store
     from mltrack_sync.further import Further
     from mltrack_sync.ledger import Ledger, LedgerState
-    from mltrack_sync.pace import Pace
-    from mltrack_sync.progress import Progress
+    from mltrack_sync.passes import Settings, Todo
     from mltrack_sync.registry_push import ModelTodo
     from mltrack_sync.remotes import Remote
     from mltrack_sync.report import PushReport
@@ -55,36 +50,19 @@ if TYPE_CHECKING:
 __all__ = ["send"]
 
 
-def send(
-    store: Store,
-    remote: Remote,
-    ledger: Ledger,
-    report: PushReport,
-    heads: Mapping[str, RunHead],
-    todo: list[str],
-    models: Callable[[], list[ModelTodo]],
-    further: Callable[[], Further],
-    *,
-    jobs: int,
-    retry_rejected: bool,
-    progress: Progress | None,
-    policy: RetryPolicy | None,
-    http: httpx.BaseTransport | None,
-    pace: Pace | None,
-    stop: threading.Event,
-) -> PushReport:
-    """Push the runs ``todo``, then what ``further()`` and ``models()`` find; returns ``report`` with what was done.
+def send(todo: Todo, remote: Remote, ledger: Ledger, report: PushReport, settings: Settings) -> PushReport:
+    """Push runs, then logged models, the registry and traces; returns ``report`` with what was done.
 
     Raises:
         RemoteError: as push.
     """
     workspace = remote.workspace()
-    policy, progress = policy or RetryPolicy(), progress or NoProgress()
-    policy = replace(policy, sleep=interruptible(policy.sleep, stop))
-    pace = pace.until(stop) if pace is not None else None
-    connections = jobs + FILES_AT_ONCE
+    policy, progress = settings.policy or RetryPolicy(), settings.progress or NoProgress()
+    policy = replace(policy, sleep=interruptible(policy.sleep, settings.stop))
+    pace = settings.pace.until(settings.stop) if settings.pace is not None else None
+    connections = settings.jobs + FILES_AT_ONCE
     try:
-        transport = Transport(workspace, policy=policy, connections_max=connections, http=http, pace=pace)
+        transport = Transport(workspace, policy=policy, connections_max=connections, http=settings.http, pace=pace)
     except PushStopped:  # while the workspace was asked for its endpoint
         return report
     try:
@@ -93,25 +71,27 @@ def send(
         except PushStopped:
             return report
         session = Session(
-            store,
+            todo.store,
             workspace.client(transport),
             ledger,
             policy=policy,
             limits=workspace.limits,
             progress=progress,
-            stop=stop,
-            retry_rejected=retry_rejected,
+            stop=settings.stop,
+            retry_rejected=todo.retry,
         )
-        progress.started(runs=len(todo), points=_points_to_send(ledger.state, heads, todo))
+        state, jobs = ledger.state, settings.jobs
+        runs = todo.runs(state)
+        progress.started(runs=len(runs), points=_points_to_send(state, todo.heads, runs))
         with contextlib.closing(session):
             identities = Identities(session)
-            prompts = [model for model in models() if is_prompt(model.model)]
+            prompts = [model for model in todo.models(state) if is_prompt(model.model)]
             _push_registry(session, identities, prompts)  # others name them
-            if todo:
-                _run_workers(session, identities, todo, jobs)
-            _push_models(session, identities, further(), jobs)
-            _push_registry(session, identities, models())
-            _push_traces(session, identities, further(), jobs)
+            if runs:
+                _run_workers(session, identities, runs, jobs)
+            _push_models(session, identities, todo.further(state), jobs)
+            _push_registry(session, identities, todo.models(state))
+            _push_traces(session, identities, todo.further(state), jobs)
     finally:
         transport.close()
     if session.fatal is not None:
@@ -123,7 +103,7 @@ def send(
     return replace(
         report,
         **fields,
-        lacking=lacking_lines(further(), ledger.state, session.features.lacking),
+        lacking=lacking_lines(todo.further(state), state, session.features.lacking),
         bytes=transport.traffic.body_bytes,
         requests=transport.traffic.requests,
         problems=(*report.problems, *session.problems),
