@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack.entities import DELETED
 from mltrack_sync.client import RUN_ID_TAG
 from mltrack_sync.identity import PARENT_TAG
+from mltrack_sync.inputs_push import dataset_key
 from mltrack_sync.ledger import LedgerState, RunEntry
 from mltrack_sync.plan import facts_of
 from mltrack_sync.report import PushReport, Rejected
@@ -52,6 +53,7 @@ def foresee(store: Store, remote: Remote, state: LedgerState, todo: list[str]) -
             points=max(0, run.head().points - sum(entry.points.values())),
             artifacts=len(files),
             artifact_bytes=sum(a.size for a in files),
+            datasets=sum(dataset_key(used) not in entry.linked for used in run.datasets),
         )
     fields: dict[str, Any] = dict(counts)
     known = tuple(state.rejected.values())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mltrack_sync.identity import Identities
     from mltrack_sync.session import Session
 
-__all__ = ["InputsPush"]
+__all__ = ["InputsPush", "dataset_key"]
 
 DATASET = "dataset"
 MODEL_INPUT = "model input"
@@ -54,7 +54,7 @@ class InputsPush:
         run = self._run
         if not (run.datasets or run.model_inputs or run.model_outputs):
             return
-        self._datasets([each for each in run.datasets if self._is_new(_dataset_key(each))])
+        self._datasets([each for each in run.datasets if self._is_new(dataset_key(each))])
         self._inputs([each for each in run.model_inputs if self._is_new(f"{MODEL_INPUT} {each}")])
         self._outputs([each for each in run.model_outputs if self._is_new(f"{MODEL_OUTPUT} {each.model_id}")])
         now = (self._linked, sorted(self._lacking))
@@ -97,9 +97,9 @@ class InputsPush:
                 for used in batch:
                     self._send_datasets([used])
             else:
-                self._refuse(Refusal(DATASET, _dataset_key(batch[0]).removeprefix(f"{DATASET} "), error.words))
+                self._refuse(Refusal(DATASET, dataset_key(batch[0]).removeprefix(f"{DATASET} "), error.words))
         else:
-            self._linked += [_dataset_key(used) for used in batch]
+            self._linked += [dataset_key(used) for used in batch]
             self._session.count(datasets=len(batch))
 
     def _there(self, kind: str, model_id: str) -> str:
@@ -154,7 +154,8 @@ class InputsPush:
             self._linked.append(f"{kind} {model_id}")
 
 
-def _dataset_key(used: DatasetInput) -> str:
+def dataset_key(used: DatasetInput) -> str:
+    """How the ledger calls a dataset that a run is tied to."""
     return f"{DATASET} {used.dataset.name} ({used.dataset.digest})"
 
 

@@ -80,20 +80,18 @@ class LoggedIdentities:
     def _made(self, model: LoggedModel, experiment_id: str, run_id: str | None) -> LoggedEntry:
         session = self._session
 
-        def once(again: bool) -> tuple[RemoteModel, bool]:
+        def once(again: bool) -> RemoteModel:
             session.check()
             found = self._client.find(experiment_id, model.model_id)
             if found:  # made by a request whose answer was lost
-                return min(found, key=lambda each: each.model_id), False
-            return self._create(model, experiment_id, run_id), True
+                return min(found, key=lambda each: each.model_id)
+            return self._create(model, experiment_id, run_id)
 
-        remote, made = session.policy.settle(once)
-        lines = [made_line(model.model_id, remote.model_id, experiment_id, remote.uri)]
-        session.ledger.note(*lines)
+        remote = session.policy.settle(once)
+        session.ledger.note(made_line(model.model_id, remote.model_id, experiment_id, remote.uri))
         entry = session.ledger.state.logged[model.model_id]
         there = replace(entry, params=dict(remote.params), tags=dict(remote.tags))
         session.ledger.note(state_line(model.model_id, there))
-        session.count(logged_models=int(made))
         return entry
 
     def _create(self, model: LoggedModel, experiment_id: str, run_id: str | None) -> RemoteModel:

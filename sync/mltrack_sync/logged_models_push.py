@@ -66,6 +66,7 @@ class LoggedModelPush:
             self._delete()
         else:
             self._push(model)
+        self._session.count(logged_models=1)
         if self._whole:
             known = self._ledger.state.logged.get(self._model_id) or LoggedEntry()
             self._note(replace(known, settled=size))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from mltrack_sync.ledger import LedgerState
 
-__all__ = ["LINKED_PROMPTS", "MODEL_HISTORY", "prompt_there", "texts_there"]
+__all__ = ["prompt_there", "texts_there"]
 
 LINKED_PROMPTS = "mlflow.linkedPrompts"
 """The tag of a run, model or trace that lists versions of prompts, as JSON."""

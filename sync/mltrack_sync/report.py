@@ -33,7 +33,7 @@ class PushReport:
     ``found`` those that proved to be there already. ``bytes`` is what request bodies held. ``rejected`` is all that is
     set aside in the selected runs, also by earlier passes; ``problems`` tells what will be tried again next time,
     ``lacking`` what the remote has no place for and how much waits for that. ``datasets`` counts those that runs were
-    tied to.
+    tied to; ``logged_models`` and ``traces`` those that had something new.
     """
 
     remote: str

@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mltrack.entities import DELETED
@@ -14,6 +15,7 @@ from mltrack_sync.errors import NotMlflowError, RemoteAuthError, RemoteRefusedEr
 from mltrack_sync.histories import Histories
 from mltrack_sync.ledger import LedgerState, RunEntry
 from mltrack_sync.passes import JOBS, read_ledger
+from mltrack_sync.references import texts_there
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.selection import Selection
 from mltrack_sync.transport import Transport
@@ -160,7 +162,13 @@ class _Verify:
             self._histories.run_done()
 
     def _compared(self, run_id: str) -> _Found | None:
-        check = RunVerify(self._client, run_id, quick=self._quick, histories=self._histories)
+        check = RunVerify(
+            self._client,
+            run_id,
+            quick=self._quick,
+            histories=self._histories,
+            tags_there=partial(texts_there, self._state),
+        )
         try:
             run = self._store.run(run_id)
             entry = self._state.runs.get(run_id) or RunEntry()

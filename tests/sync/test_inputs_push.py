@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from faulty_proxy import Answer, Fault, FaultyProxy, LoseAnswer, Seen
 from mlflow_server import MlflowServer
+from test_commands import run
 
 import mltrack
 from mltrack.reading import Store
 from mltrack_sync import Remote, push
+from mltrack_sync.ledger import LedgerState
 from mltrack_sync.passes import ledger_path
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.status import status_of
@@ -38,8 +40,8 @@ def record(store: Store) -> tuple[str, str]:
     return first, run.run_id
 
 
-def ties(run: dict[str, Any]) -> dict[str, Any]:
-    inputs, outputs = run.get("inputs", {}), run.get("outputs", {})
+def ties(of: dict[str, Any]) -> dict[str, Any]:
+    inputs, outputs = of.get("inputs", {}), of.get("outputs", {})
     datasets = {each["dataset"]["name"]: each for each in inputs.get("dataset_inputs", [])}
     assert len(datasets) == len(inputs.get("dataset_inputs", []))
     return {
@@ -80,6 +82,7 @@ def test_datasets_and_models_arrive_with_the_runs_and_are_found_by(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     first, second = record(store)
+    assert push(store, remote, dry_run=True).datasets == 3
     report = push(store, remote)
     assert (report.complete, report.datasets, report.logged_models) == (True, 3, 1), report
     assert_tied_once(server, experiment, first, second)
@@ -116,7 +119,7 @@ def test_a_lost_ledger_ties_nothing_twice(store: Store, server: MlflowServer, re
     push(store, remote)
     ledger_path(store, remote).unlink()
     report = push(store, remote)
-    assert (report.complete, report.created, report.logged_models) == (True, 0, 0)
+    assert (report.complete, report.created) == (True, 0)
     assert_tied_once(server, experiment, first, second)
 
 
@@ -146,6 +149,31 @@ def test_a_server_without_them_is_asked_once_and_gets_the_rest_and_them_too_once
     assert (report.complete, report.datasets, report.logged_models) == (True, 3, 1)
     assert_tied_once(server, experiment, first, second)
     assert push(store, spoiled).requests == 0
+
+
+def test_the_command_says_in_a_line_what_the_server_has_no_place_for_and_ends_with_3(
+    store: Store, proxy: FaultyProxy, spoiled: Remote
+) -> None:
+    record(store)
+    proxy.fault = lambda seen: NOT_KNOWN if "logged-models" in seen.path else None
+    done = run(store, "sync", spoiled.name)
+    words = "logged models: this server does not take them; 1 waits"
+    assert (done.exit_code, done.output.count(words)) == (3, 1)
+    assert "spoiled: 1 logged models wait" in run(store, "status").output
+    proxy.fault = lambda seen: None
+    done = run(store, "sync", spoiled.name)
+    assert (done.exit_code, "logged models" in done.output) == (0, True)
+    assert run(store, "sync", spoiled.name).output.endswith("nothing to send\n")
+
+
+def test_the_ledger_says_the_same_when_it_is_written_anew(store: Store, remote: Remote) -> None:
+    record(store)
+    push(store, remote)
+    state, again = LedgerState.read(ledger_path(store, remote)), LedgerState()
+    for line in state.compacted():
+        again.apply(line)
+    assert (again.logged, again.runs, again.traces) == (state.logged, state.runs, state.traces)
+    assert any(entry.linked for entry in again.runs.values())
 
 
 def test_a_dataset_that_is_refused_is_set_aside_and_the_others_arrive(

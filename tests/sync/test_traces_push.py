@@ -27,6 +27,7 @@ from mltrack_sync.otlp import UnsendableSpanError, span_bodies
 from mltrack_sync.passes import ledger_path
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.status import status_of
+from mltrack_sync.verify import verify
 from mltrack_sync.watch import Waker
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and its libraries', not ours
@@ -374,4 +375,5 @@ def test_all_that_mlflow_records_through_the_plugin_is_the_same_on_the_server(
         assert [span.to_dict() for span in found.data.spans] == [span.to_dict() for span in trace.data.spans]
         assert [each.value for each in found.info.assessments] == [True]
     assert run.info.run_id != runs["training"].info.run_id
+    assert verify(store, remote).differences == ()
     assert push(store, remote).requests == 0
