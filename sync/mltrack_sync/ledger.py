@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["EVERYTHING", "Ledger", "LedgerState", "RunEntry"]
 
 VERSION = 1
+UPLOADS = "uploads.jsonl"
 EVERYTHING = "*"
 COMPACT_LINES_MIN = 1000
 COMPACT_FACTOR = 2
@@ -158,6 +159,8 @@ class LedgerState:
                 entry.remote_id, entry.experiment_id = line["remote"], line["experiment"]
                 entry.artifact_uri = line["uri"]
                 entry.doubt_all = bool(line.get("adopted"))
+                if not entry.doubt_all:  # a new run has nothing, whatever was known of one that is gone
+                    entry.events, entry.points, entry.artifacts = {}, {}, {}
             case "ack":
                 entry.acknowledged(line)
             case "entry":
@@ -253,6 +256,7 @@ class Ledger:
         self.state = LedgerState.read(path)
         if self.state.url not in ("", url):  # the name means another server now: what this one has is to be found out
             fs.rename(path, path.with_name(f"{path.name}.old"))
+            fs.unlink(path.with_name(UPLOADS))
             self.state = LedgerState()
         state = self.state
         if state.damage or state.is_long:
@@ -279,7 +283,7 @@ class Ledger:
         Raises:
             LedgerError: they can't be read.
         """
-        path = self._log.path.with_name("uploads.jsonl")
+        path = self._log.path.with_name(UPLOADS)
         try:
             return UploadLog(path, fs=self._fs)
         except OSError as error:

@@ -136,6 +136,26 @@ def test_a_ledger_reads_back_as_it_was_written_and_compacts_to_the_same(tmp_path
     assert short.lines < state.lines / 3
 
 
+def test_a_run_that_is_made_anew_has_nothing_whatever_the_ledger_knew_of_it_before(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl", "http://h")
+    ledger.ack(A, events={"w": 3}, points={"w": 10}, following={})  # the line that told its remote id was damaged
+    ledger.artifact(A, "f", "sha")
+    ledger.created(A, "remote-a", "e1", "", adopted=False)
+    ledger.close()
+    entry = LedgerState.read(tmp_path / "ledger.jsonl").runs[A]
+    assert (entry.remote_id, entry.events, entry.points, entry.artifacts) == ("remote-a", {}, {}, {})
+
+
+def test_uploads_to_a_server_are_not_taken_for_those_to_another(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    Ledger(path, "http://h").close()
+    (tmp_path / "uploads.jsonl").write_text("parts\n")
+    Ledger(path, "http://h").close()
+    assert (tmp_path / "uploads.jsonl").exists()
+    Ledger(path, "http://other").close()
+    assert not (tmp_path / "uploads.jsonl").exists()
+
+
 def test_a_ledger_that_grew_is_written_anew_and_says_the_same(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     ledger = Ledger(path, "http://h")
