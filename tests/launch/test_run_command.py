@@ -381,4 +381,28 @@ def test_a_snapshot_that_can_not_be_taken_fails_nothing_and_is_counted_as_lost(l
     assert "Traceback" not in done.stderr
     assert "training goes on, what can't be stored is counted" in done.stderr
     (note,) = check_store(launching.folder / ".mltrack").findings
-    assert note.what == "says that the artifact 'code/files.json' was lost: File exists"
+    assert note.what == "says that the artifact 'code/files.json', or some of it, was lost: File exists"
+
+
+def test_a_full_disk_costs_the_output_and_not_the_program(launching: Launching) -> None:
+    if os.geteuid():
+        pytest.skip("only root can mount a small disk")
+    disk = launching.folder / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "mltrack-test", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        command = [sys.executable, "-m", "mltrack", "--store", str(disk / "s"), "run", "--no-system-metrics"]
+        done = subprocess.run(
+            [*command, "--", "sh", "-c", "yes line | head -1000000"], env=launching.env, capture_output=True, text=True
+        )
+        assert done.returncode == 0
+        assert done.stdout == "line\n" * 1_000_000
+        assert "Traceback" not in done.stderr
+        assert "bytes of its output were lost to the disk" in done.stderr
+        report = check_store(disk / "s")
+        assert report.sound
+        assert any("'user_logs/std_log.txt', or some of it, was lost" in note.what for note in report.findings)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -85,12 +85,6 @@ def test_a_submitted_run_can_be_cancelled(source: Path) -> None:
     assert run.stored().tags["mltrack.preempted"] == "SIGTERM"
 
 
-def test_a_program_that_can_not_be_launched_is_told(source: Path) -> None:
-    run = mltrack.submit(ScriptRunConfig(source, command=["no-such-program"]))
-    with pytest.raises(RunStateError, match=r"did not start: error: there is no program 'no-such-program'"):
-        run.wait_for_completion()
-
-
 def test_a_config_of_no_use_is_refused_before_anything_is_made(source: Path) -> None:
     for useless in (
         ScriptRunConfig(source),
@@ -102,4 +96,6 @@ def test_a_config_of_no_use_is_refused_before_anything_is_made(source: Path) -> 
         mltrack.submit(ScriptRunConfig(source, "other.py"))
     with pytest.raises(NotFoundError, match="is no folder"):
         mltrack.submit(ScriptRunConfig(source / "other", "train.py"))
+    with pytest.raises(UsageError, match="there is no program 'no-such-program'"):
+        mltrack.submit(ScriptRunConfig(source, command=["no-such-program"]))
     assert mltrack.get_store().run_ids() == []

@@ -32,19 +32,23 @@ class Terminal:
         self.shown = b""
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *command: str, **streams: int) -> subprocess.Popen[bytes]:
+    def start(self, *command: str, stdout: int | None = None) -> subprocess.Popen[bytes]:
         env = {key: value for key, value in os.environ.items() if not key.startswith(("MLTRACK_", "MLFLOW_"))}
-        given = {"stdin": self._keys, "stdout": self._keys, "stderr": self._keys, **streams}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", TAKE_TERMINAL, *command], cwd=self.folder, env=env, start_new_session=True, **given
+            [sys.executable, "-c", TAKE_TERMINAL, *command],
+            cwd=self.folder,
+            env=env,
+            start_new_session=True,
+            stdin=self._keys,
+            stdout=self._keys if stdout is None else stdout,
+            stderr=self._keys,
         )
         return self.process
 
-    def launch(self, program: str, **streams: int) -> subprocess.Popen[bytes]:
+    def launch(self, program: str, stdout: int | None = None) -> subprocess.Popen[bytes]:
         light = ("--no-snapshot", "--no-system-metrics", "--no-watch")
-        return self.start(
-            sys.executable, "-m", "mltrack", "run", *light, "--", sys.executable, "-c", program, **streams
-        )
+        command = (sys.executable, "-m", "mltrack", "run", *light, "--", sys.executable, "-c", program)
+        return self.start(*command, stdout=stdout)
 
     def press(self, keys: bytes) -> None:
         os.write(self._screen, keys)

@@ -102,6 +102,8 @@ def run(
     done = launch(what, session.store_path, on_run=_announce)
     if done.status != "FINISHED":
         click.echo(f"mltrack: run {done.run_id[:8]} {done.status.lower()}, exit code {done.exit_code}", err=True)
+    if done.output_lost:
+        click.echo(f"mltrack: {done.output_lost:,} bytes of its output were lost to the disk", err=True)
     if done.interrupted:  # end as the program did, so that Ctrl-C ends a shell's loop over launches too
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mltrack.launch.output import OutputLog
     from mltrack.run import Run
 
-__all__ = ["Launch", "Launched", "launch", "publish_output"]
+__all__ = ["Launch", "Launched", "check_program", "launch", "publish_output"]
 
 EXIT_CODE_TAG = "mltrack.exit_code"
 SIGNAL_TAG = "mltrack.signal"
@@ -69,13 +69,15 @@ class Launch:
 class Launched:
     """How it went: the run, its status, and the exit code to end with.
 
-    ``interrupted`` says that a SIGINT that we got too ended the program.
+    ``interrupted`` says that a SIGINT that we got too ended the program, ``output_lost`` how many bytes of its output
+    the disk did not take.
     """
 
     run_id: str
     status: str
     exit_code: int
     interrupted: bool = False
+    output_lost: int = 0
 
 
 def launch(
@@ -92,7 +94,7 @@ def launch(
         StoreError: the store can't be written.
     """
     folder = what.cwd or Path.cwd()
-    _check_program(what.command, folder, what.env.get("PATH"))
+    check_program(what.command, folder, what.env.get("PATH"))
     if store is not None:
         fluent.set_store(store)
     run = _begin(what)
@@ -103,7 +105,12 @@ def launch(
         run.end("FAILED")  # does nothing where it has ended; else an error of ours is on its way
 
 
-def _check_program(command: Sequence[str], folder: Path, path: str | None) -> None:
+def check_program(command: Sequence[str], folder: Path, path: str | None) -> None:
+    """See that a command run in ``folder`` names a program, by its path or by ``path``, as $PATH has it.
+
+    Raises:
+        UsageError: it does not.
+    """
     if not command:
         raise UsageError("there is nothing to run", hint="put the command behind --: mltrack run -- python train.py")
     program = command[0]
@@ -197,7 +204,7 @@ def _run(what: Launch, run: Run, folder: Path) -> Launched:
         finally:
             recorders.stop()
             publish_output(run, log)
-        return _end(what, run, ending)
+        return _end(what, run, ending, log.lost)
 
 
 class _Recorders:
@@ -245,7 +252,7 @@ def publish_output(run: Run, log: OutputLog) -> None:
         (run.folder.path / LIVE_FOLDER).rmdir()
 
 
-def _end(what: Launch, run: Run, ending: Ending) -> Launched:
+def _end(what: Launch, run: Run, ending: Ending, output_lost: int) -> Launched:
     status = "FINISHED" if ending.returncode == 0 else "FAILED" if ending.returncode > 0 else "KILLED"
     preempted = next((number for number in ending.received if number in PREEMPTING), None)
     if preempted is not None and status != "FINISHED":
@@ -262,7 +269,7 @@ def _end(what: Launch, run: Run, ending: Ending) -> Launched:
             run.set_tag(ERROR_TAG, words)
     run.end(status)
     interrupted = ending.returncode == -signal.SIGINT and signal.SIGINT in ending.received
-    return Launched(run.run_id, status, ending.exit_code, interrupted)
+    return Launched(run.run_id, status, ending.exit_code, interrupted, output_lost)
 
 
 def _signal_name(number: int) -> str:

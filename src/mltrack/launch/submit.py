@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack import fluent
 from mltrack.errors import NotFoundError, RunStateError, UsageError
+from mltrack.launch.launcher import check_program
 from mltrack.launch.redact import Redactor
 
 if TYPE_CHECKING:
@@ -193,6 +194,8 @@ def submit(
         StoreError: the store can't be written.
     """
     words = config.words()
+    env = {**os.environ, **config.environment_variables}
+    check_program(words, Path(config.source_directory), env.get("PATH"))
     store = fluent.get_store()
     run_id = _schedule(config, words, experiment_name, run_name, params or {}, tags or {})
     options = ["--resume", run_id, "--quiet", *_options(config, sync)]
@@ -201,7 +204,7 @@ def submit(
         launcher = subprocess.Popen(
             [sys.executable, "-m", "mltrack", "--store", str(store.path), "run", *options, "--", *words],
             cwd=config.source_directory,
-            env={**os.environ, **config.environment_variables},
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
@@ -226,7 +229,7 @@ def _schedule(
         experiment = fluent.chosen_experiment(layout, None)
     else:
         experiment = fluent.get_store().workspace.get_or_create(experiment_name)
-    texts = {key: str(value) for key, value in tags.items()}
+    texts = {key: redactor.value(key, str(value)) for key, value in tags.items()}
     run = fluent.create_run(layout, experiment, {**source, **named, **texts})
     run.log_params({key: redactor.value(key, str(value)) for key, value in params.items()})
     run.hand_over()

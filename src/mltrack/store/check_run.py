@@ -73,10 +73,14 @@ class _RunCheck:
         self._run_id = folder.run_id
         self._state = RunState(folder)
         self._state.update()
+        self._lost: dict[str, tuple[Path, str]] = {}  # artifacts the disk did not take, and what says so
 
     def all(self, now_s: float) -> None:
         """Everything, in the order a reader needs it."""
         writers = {writer.name: writer for writer in self._events()}
+        for name, (path, reason) in self._lost.items():
+            what = f"says that the artifact {name!r}, or some of it, was lost: {reason}"
+            self._note(path, what, "log it once more, if it still exists")
         if not self._state.exists:
             self._no_start(damaged=any(writer.damaged for writer in writers.values()))
         for name in self._point_writers():
@@ -146,9 +150,10 @@ class _RunCheck:
             case "lost" if fields.get("points"):
                 what = f"says that {fields['points']:,} points were lost to a full or failing disk"
                 self._note(path, what, "nothing can be done about it now")
-            case "lost" if fields.get("artifact") not in (None, *(one.path for one in self._state.artifacts)):
-                what = f"says that the artifact {fields['artifact']!r} was lost: {fields.get('reason')}"
-                self._note(path, what, "log it once more, if it still exists")
+            case "lost" if fields.get("artifact"):
+                self._lost[str(fields["artifact"])] = (path, str(fields.get("reason")))
+            case "artifact":
+                self._lost.pop(str(fields.get("path")), None)
 
     # --- points ---
 
