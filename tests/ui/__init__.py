@@ -1,0 +1,1 @@
+"""MLflow's user interface on the store, in a real browser."""
