@@ -137,3 +137,8 @@ def test_a_shells_folders_are_no_passwords() -> None:
     redactor = Redactor(environment={"PWD": "/home/ada/project", "OLDPWD": "/home/ada/other"})
     assert redactor.text('File "/home/ada/project/train.py", line 3') == 'File "/home/ada/project/train.py", line 3'
     assert redactor.value("MYSQL_PWD", KEY) == REDACTED
+
+
+@pytest.mark.parametrize("text", ["x" * 300_000, "a." * 150_000, 'a="' * 20_000, "http:" * 60_000, "eyJ" * 60_000])
+def test_a_long_line_takes_no_longer_than_many_short_ones(redactor: Redactor, text: str) -> None:
+    assert redactor.text(text) == text  # in time squared, it would take hours

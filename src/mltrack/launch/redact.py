@@ -73,7 +73,7 @@ _SHAPES = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _CREDENTIALS = re.compile(
-    r"""(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^\s/:@'"]*)(?P<password>:[^\s/@'"]*)?@""", re.IGNORECASE
+    r"""(?<![a-z0-9+.-])(?P<scheme>[a-z0-9+.-]++://)(?P<user>[^\s/:@'"]*)(?P<password>:[^\s/@'"]*)?@""", re.IGNORECASE
 )
 _BEHIND = re.compile(
     r"""
@@ -84,9 +84,9 @@ _BEHIND = re.compile(
 )
 _ASSIGNED = re.compile(
     r"""
-    (?P<name>[A-Za-z_][\w.-]*)
+    (?<![\w.-])(?P<name>[\w.-]++)
     (?P<between>["']?\s*(?:=>|:=|[:=])\s*)
-    (?:(?P<quote>["'])(?P<quoted>(?:\\.|(?!(?P=quote))[^\\\n])*)(?P=quote) | (?P<bare>[^\s"',;(){}\[\]]+)(?![\w(\[]))
+    (?:(?P<quote>["'])(?P<quoted>(?:\\.|(?!(?P=quote))[^\\\n]){0,4000})(?P=quote) | (?P<bare>[^\s"',;(){}\[\]]+)(?![\w(\[]))
     """,
     re.VERBOSE,
 )
