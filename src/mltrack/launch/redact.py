@@ -86,7 +86,8 @@ _ASSIGNED = re.compile(
     r"""
     (?<![\w.-])(?P<name>[\w.-]++)
     (?P<between>["']?\s*(?:=>|:=|[:=])\s*)
-    (?:(?P<quote>["'])(?P<quoted>(?:\\.|(?!(?P=quote))[^\\\n]){0,4000})(?P=quote) | (?P<bare>[^\s"',;(){}\[\]]+)(?![\w(\[]))
+    (?:(?P<quote>["'])(?P<quoted>(?:\\.|(?!(?P=quote))[^\\\n]){0,4000})(?P=quote)
+    | (?P<bare>[^\s"',;(){}\[\]]+)(?![\w(\[]))
     """,
     re.VERBOSE,
 )
