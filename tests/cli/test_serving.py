@@ -17,6 +17,8 @@ import pytest
 from mltrack import fluent
 from mltrack.reading import Store
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def serving(*args: str, cwd: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:

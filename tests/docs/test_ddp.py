@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from docs.pages import Page
 from mltrack import Store
+
+pytestmark = pytest.mark.slow
 
 RANKS = range(4)
 

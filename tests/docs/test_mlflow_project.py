@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from docs.pages import Page
 from mltrack import Store
 from mltrack.store.stored_run import StoredRun
+
+pytestmark = pytest.mark.slow
 
 
 def last_loss(lr: float, steps: int) -> float:

@@ -18,6 +18,8 @@ from docs.pages import FOLDER
 from mltrack import Store
 from mltrack.store.stored_run import StoredRun
 
+pytestmark = pytest.mark.slow
+
 formats: Any = nbformat  # it has no types
 
 

@@ -14,6 +14,8 @@ from mlflow_server import MlflowServer
 from docs.pages import Page
 from mltrack import Store
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def page(tmp_path: Path, server: MlflowServer) -> Page:

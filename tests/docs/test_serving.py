@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from docs.pages import Page
 from mltrack import Store
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_registered_model_answers_a_request(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from docs.pages import Page
 from mltrack import Store
 from mltrack.store.stored_run import StoredRun
 
+pytestmark = pytest.mark.slow
+
 STEPS = 200
 
 

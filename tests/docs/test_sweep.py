@@ -5,8 +5,12 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import pytest
+
 from docs.pages import Page
 from mltrack import Store
+
+pytestmark = pytest.mark.slow
 
 
 def test_two_hundred_jobs_at_once_are_two_hundred_runs_and_the_best_is_found_in_each_way(tmp_path: Path) -> None:

@@ -102,6 +102,7 @@ def test_a_syncer_killed_a_hundred_times_sends_each_point_once(
     assert proxy.points_taken == sum(run.head().points for run in store.runs())
 
 
+@pytest.mark.slow
 def test_a_server_killed_while_it_is_pushed_to_and_started_again_has_all(
     store: Store, server: MlflowServer, remote: Remote, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:

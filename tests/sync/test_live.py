@@ -29,6 +29,8 @@ from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.background import Ending, Pace, serve
 from mltrack_sync.presence import present
 
+pytestmark = pytest.mark.slow
+
 TRAINING = str(Path(__file__).with_name("training.py"))
 SECRET = "pass-word-that-nobody-may-see"
 SYNC = "from mltrack_sync.commands import sync; sync()"

@@ -21,6 +21,8 @@ from mltrack.reading import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.retry import RetryPolicy
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 PART = 5 * MIB
 CONTENT = random.Random(7).randbytes(3 * PART + 12_345)

@@ -171,6 +171,7 @@ def test_a_clock_that_jumps_changes_nothing(
     assert status_of(store, remote, clock=lambda: 0).lag_s == 0
 
 
+@pytest.mark.slow
 def test_remotes_have_ledgers_of_their_own(
     store: Store, server: MlflowServer, remote: Remote, experiment: str, tmp_path: Path
 ) -> None:
