@@ -321,10 +321,19 @@ def test_files_of_no_run_and_of_no_store_are_refused(tmp_path: Path, folder: Pat
         _fails(MISSING, get_artifact_repository(place).log_artifacts, str(folder))
     assert os.listdir(root / "runs") == []
     around = get_artifact_repository(artifact_uri(root / "runs" / ("ab" * 16)))  # a run's folder holds more than files
-    for path in (None, "events", "artifacts/../events"):
-        _fails(INVALID, around.list_artifacts, path)
-    for uri in ("mltrack:///x", f"mltrack:///x/runs/{'ab' * 16}/artifacts/../..", "mltrack://host/x"):
+    for path in (None, "events", "artifacts/../events", "artifacts/../../x"):
+        for call in (around.list_artifacts, around.download_artifacts, around.delete_artifacts):
+            _fails(INVALID, call, path)
+        _fails(INVALID, around.log_artifact, str(folder / "a.txt"), path)
+    for uri in ("mltrack:relative", f"mltrack:///x/runs/{'ab' * 16}/artifacts/../..", "mltrack://host/x"):
         _fails(INVALID, get_artifact_repository, uri)
+
+
+def test_a_file_can_not_be_a_folder_too(ours: StoreArtifacts, folder: Path) -> None:
+    ours.log_artifact(str(folder / "a.txt"))
+    _fails(INVALID, ours.log_artifact, str(folder / "b.txt"), "a.txt")
+    _fails(INVALID, ours.log_artifacts, str(folder), "a.txt/deep")
+    assert _listed(ours) == [("a.txt", False, 1)]
 
 
 def test_a_deleted_run_lets_go_of_its_files(ours: StoreArtifacts, folder: Path) -> None:

@@ -271,15 +271,22 @@ def test_a_deleted_experiment_can_be_removed_for_good(tracking: Any) -> None:
     assert tracking.create_experiment("one")
 
 
-def test_removing_an_experiment_removes_its_runs(tmp_path: Path) -> None:
+def test_removing_an_experiment_removes_its_runs_and_traces(tmp_path: Path) -> None:
     from mltrack.mlflow_plugin.tracking import TrackingStore
 
     store = TrackingStore(f"mltrack://{tmp_path}/.mltrack")
     experiment_id = store.create_experiment("one")
+    traces = [store.deprecated_start_trace_v2(where, 5, {}, {}).request_id for where in (experiment_id, "0")]
+    (tmp_path / ".mltrack" / "artifacts" / experiment_id / "traces" / traces[0]).mkdir(parents=True)
+    other = TrackingStore(f"mltrack://{tmp_path}/.mltrack")
+    assert len(other.search_traces()[0]) == 2
     run_id = store.create_run(experiment_id, "me", 0, [], None).info.run_id
     store.delete_experiment(experiment_id)
     store._hard_delete_experiment(experiment_id)
     with pytest.raises(MlflowException):
         store.get_run(run_id)
     assert not (tmp_path / ".mltrack" / "runs" / run_id).exists()
+    assert [path.name for path in (tmp_path / ".mltrack").rglob(f"*{experiment_id}*")] == []
+    for seen in (store, other):
+        assert [trace.trace_id for trace in seen.search_traces()[0]] == traces[1:]
     assert store.create_experiment("one")

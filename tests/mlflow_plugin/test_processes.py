@@ -186,6 +186,38 @@ def test_what_is_logged_without_waiting_is_all_there_after_the_end(
     assert len(client.get_metric_history(run.info.run_id, "a")) == 300
 
 
+def test_threads_may_be_the_first_to_use_the_registry_all_at_once(
+    client: Any, tmp_path: Path, template: Template
+) -> None:
+    template.run(
+        tmp_path,
+        "client, found = MlflowClient(), []",
+        "gate = threading.Barrier(8)",
+        "def work(): gate.wait(); found.append(client.search_registered_models())",
+        "threads = [threading.Thread(target=work) for _ in range(8)]",
+        "for thread in threads: thread.start()",
+        "for thread in threads: thread.join()",
+        "assert found == [[]] * 8, found",
+    )
+
+
+def test_a_relative_uri_means_the_same_store_after_the_working_folder_changed(
+    client: Any, tmp_path: Path, template: Template
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    template.run(
+        tmp_path,
+        f"os.chdir({str(tmp_path)!r}); mlflow.set_tracking_uri('mltrack:.mltrack')",
+        "run = MlflowClient().create_run('0')",
+        "os.chdir('elsewhere')",
+        "MlflowClient().create_registered_model('m')",
+        "MlflowClient().log_text(run.info.run_id, 'x', 'x.txt')",
+        "assert not os.listdir('.'), os.listdir('.')",
+    )
+    assert [model.name for model in client.search_registered_models()] == ["m"]
+    assert [info.path for info in client.list_artifacts(client.search_runs(["0"])[0].info.run_id)] == ["x.txt"]
+
+
 def test_nested_runs_know_their_parent(client: Any) -> None:
     with mlflow.start_run() as parent:
         for number in range(2):

@@ -1,4 +1,4 @@
-"""MLflow's own tracing on the store, unmodified: decorators, exports, feedback, a server's OTLP endpoint, charts."""
+"""MLflow's own tracing, unmodified: decorators, exports, feedback, charts; and a server on a store, with its files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from mlflow import MlflowClient
 from mlflow_server import MlflowServer
 
 from mlflow_plugin.traced import START_MS, trace_id_of
@@ -104,9 +105,10 @@ def test_what_is_on_its_way_when_a_program_ends_arrives(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    """MLflow's own server, of two processes, on a store."""
+    """MLflow's own server, of two processes, on a store whose files it serves."""
     folder = tmp_path_factory.mktemp("served")
-    made = MlflowServer(folder, store=f"mltrack://{folder}/store", workers=2)
+    uri = f"mltrack://{folder}/store"
+    made = MlflowServer(folder, artifacts=uri, store=uri, workers=2)
     try:
         made.start()
         yield made
@@ -153,3 +155,36 @@ def test_opentelemetry_spans_are_taken_and_shown_by_a_server(server: MlflowServe
     first = traces.get(trace_id_of(1))
     assert (first.state, first.duration, first.tags["service.name"]) == ("OK", 5, "answers")
     assert len(first.spans) == 1
+
+
+def test_files_pass_through_a_server_to_where_they_lie_in_the_store(server: MlflowServer, tmp_path: Path) -> None:
+    client = MlflowClient(server.url)
+    run, model = client.create_run("0"), client.create_logged_model("0", name="m")
+    uri = run.info.artifact_uri
+    assert uri == f"mlflow-artifacts:/runs/{run.info.run_id}/artifacts"
+    assert model.artifact_location == f"mlflow-artifacts:/models/{model.model_id}/artifacts"
+    client.log_text(run.info.run_id, "größe", "model/ü.txt")
+    (tmp_path / "weights").write_bytes(b"abc")
+    client.log_model_artifact(model.model_id, str(tmp_path / "weights"))
+    assert [info.path for info in client.list_artifacts(run.info.run_id, "model")] == ["model/ü.txt"]
+    there = client.download_artifacts(run.info.run_id, "model", str(tmp_path))
+    assert Path(there, "ü.txt").read_text(encoding="utf-8") == "größe"
+    client.create_registered_model("served")
+    version = client.create_model_version("served", f"{uri}/model", run.info.run_id)
+    assert client.get_model_version_download_uri("served", version.version) == version.source == f"{uri}/model"
+
+    root = server.folder / "store"
+    store = Store.open(root)
+    assert [artifact.path for artifact in store.run(run.info.run_id).artifacts] == ["model/ü.txt"]
+    assert [artifact.path for artifact in store.logged_models.artifacts(model.model_id)] == ["weights"]
+    assert store.registry.get_version("served", version.version).source == f"runs:/{run.info.run_id}/model"
+    direct = MlflowClient(f"mltrack://{root}").get_model_version_download_uri("served", version.version)
+    assert direct == f"mltrack://{root}/runs/{run.info.run_id}/artifacts/model"
+    with httpx.Client(base_url=server.url, timeout=60) as http:
+        for path in (
+            "store.json",
+            f"runs/{run.info.run_id}/events",
+            "runs",
+            f"runs/{run.info.run_id}/artifacts/../events",
+        ):
+            assert http.get(f"/api/2.0/mlflow-artifacts/artifacts/{path}").status_code == 400

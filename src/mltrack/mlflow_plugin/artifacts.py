@@ -35,7 +35,6 @@ __all__ = ["StoreArtifacts"]
 NOTED_TOGETHER_MAX = 200
 """After how many files of a folder the run says that it has them."""
 
-ARTIFACTS = "artifacts"
 MODEL_FILE = "MLmodel"
 LEFT_BEHIND = "registered_model_meta"
 """What MLflow puts beside a model that it was handed in place, to know its name: no artifact of anybody."""
@@ -141,7 +140,12 @@ class StoreArtifacts(ArtifactRepository):
     def _copy(self, path: str | os.PathLike[str], name: str) -> Stored:
         self._check_there()
         with open(path, "rb") as file:
-            return store_stream(file, self._root, name)
+            try:
+                return store_stream(file, self._root, name)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise UsageError(
+                    f"{name!r} would be below a file that is an artifact", hint="choose another"
+                ) from error
 
     # --- what the run or the model says of it ---
 
@@ -207,14 +211,9 @@ class StoreArtifacts(ArtifactRepository):
 
         Raises:
             InvalidPathError: it would leave the URI's folder.
-            UsageError: the URI is of the folder around it, and this is another thing in there.
         """
-        below = "/".join(relative_name(part) for part in parts if part and part != ".")
-        if self._place.above:
-            folder, _, below = below.partition("/")
-            if folder != ARTIFACTS:
-                raise UsageError(f"{self.artifact_uri}: artifacts are below {ARTIFACTS!r} only")
-        return "/".join(part for part in (self._base, below) if part)
+        below = [relative_name(part) for part in parts if part and part != "."]
+        return "/".join(part for part in (self._base, *below) if part)
 
     def _inside(self, path: str | None) -> Path:
         name = self._name(os.path.normpath(path) if path else None)

@@ -8,11 +8,14 @@ from mltrack.mlflow_plugin import leaving
 
 if TYPE_CHECKING:
     from mltrack.mlflow_plugin.artifacts import StoreArtifacts
+    from mltrack.mlflow_plugin.artifacts_around import ArtifactsAround
     from mltrack.mlflow_plugin.projects import ProjectBackend
     from mltrack.mlflow_plugin.registry import RegistryStore
     from mltrack.mlflow_plugin.tracking import TrackingStore
 
 __all__ = ["artifact_repository", "leaving", "registry_store", "tracking_store"]
+
+_folders: dict[str, str] = {}  # what a relative URI meant at its first use: programs change their working folder
 
 
 def tracking_store(store_uri: str, artifact_uri: str | None = None) -> TrackingStore:
@@ -20,24 +23,33 @@ def tracking_store(store_uri: str, artifact_uri: str | None = None) -> TrackingS
 
     ``artifact_uri`` is what an MLflow server would use by default; runs keep their artifacts in the store instead.
     """
+    from mlflow.tracking._model_registry.utils import _get_store_registry
+
     from mltrack.mlflow_plugin.tracking import TrackingStore
 
-    return TrackingStore(store_uri)
+    _get_store_registry()  # MLflow fills it at its first use: of threads that come at once, some find it half done
+    store = TrackingStore(store_uri)
+    _folders[store_uri] = store.absolute_uri
+    return store
 
 
 def registry_store(store_uri: str, tracking_uri: str | None = None) -> RegistryStore:
-    """The model registry in the same store."""
+    """The model registry in the same store: also after the working folder was changed."""
     from mltrack.mlflow_plugin.registry import RegistryStore
 
-    return RegistryStore(store_uri, tracking_uri)
+    return RegistryStore(_folders.get(store_uri, store_uri), _folders.get(tracking_uri or "", tracking_uri))
 
 
 def artifact_repository(
     artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
-) -> StoreArtifacts:
-    """The artifacts of a run or of a logged model, by the URI that the tracking store gives for them."""
+) -> StoreArtifacts | ArtifactsAround:
+    """The artifacts of a run or of a logged model, by the URI that the tracking store gives; or all of a folder."""
     from mltrack.mlflow_plugin.artifacts import StoreArtifacts
+    from mltrack.mlflow_plugin.artifacts_around import ArtifactsAround
+    from mltrack.mlflow_plugin.uris import is_around
 
+    if is_around(artifact_uri):
+        return ArtifactsAround(artifact_uri, tracking_uri, registry_uri)
     return StoreArtifacts(artifact_uri, tracking_uri, registry_uri)
 
 

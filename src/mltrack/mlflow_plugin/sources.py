@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from mltrack.errors import UsageError
-from mltrack.mlflow_plugin.uris import SCHEME, artifact_place, artifact_uri
+from mltrack.mlflow_plugin.uris import SCHEME, artifact_place, artifact_uri, local_uri
 
 if TYPE_CHECKING:
     from mltrack.entities import ModelVersion
@@ -23,13 +23,14 @@ _KEPT = re.compile(r"(?:runs:/(?P<run_id>[0-9a-f]{32})|models:/(?P<model_id>m-[0
 
 def kept_place(layout: Layout, uri: str) -> str | None:
     """How the store keeps an address of files that it holds itself; None where it is no such address."""
+    uri = local_uri(uri)
     if not uri.startswith(f"{SCHEME}:"):
         return None
     try:
         place = artifact_place(uri)
     except UsageError:
         return None
-    if place.experiment_id or place.above or place.root.resolve() != layout.root.resolve():
+    if place.experiment_id or place.root.resolve() != layout.root.resolve():
         return None
     base = f"runs:/{place.run_id}" if place.run_id else f"models:/{place.model_id}"
     return f"{base}/{place.path}" if place.path else base

@@ -7,6 +7,7 @@ is asked for and never kept in a store, so that it is right wherever the store h
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from pathlib import Path
@@ -20,13 +21,26 @@ from mltrack.store.layout import Layout, find_store
 if TYPE_CHECKING:
     from pathlib import PurePath
 
-__all__ = ["ArtifactPlace", "artifact_place", "artifact_uri", "open_store", "store_folder"]
+__all__ = [
+    "ArtifactPlace",
+    "artifact_place",
+    "artifact_uri",
+    "is_around",
+    "local_uri",
+    "open_store",
+    "store_folder",
+    "store_uri",
+]
 
 SCHEME = "mltrack"
+SERVED_SCHEME = "mlflow-artifacts"
+
+# what `mlflow server` tells its workers: --artifacts-destination, and whether they are to serve what is there
+_DESTINATION = "_MLFLOW_SERVER_ARTIFACT_DESTINATION"
+_SERVING = "_MLFLOW_SERVER_SERVE_ARTIFACTS"
 
 _PLACE = re.compile(
-    r"(?P<root>/.*?)/(?:runs/(?P<run_id>[0-9a-f]{32})|models/(?P<model_id>m-[0-9a-f]{32}))"
-    r"(?P<inside>/artifacts(?P<path>(?:/.*)?))?",
+    r"(?P<root>/.*?)/(?:runs/(?P<run_id>[0-9a-f]{32})|models/(?P<model_id>m-[0-9a-f]{32}))/artifacts(?P<path>(?:/.*)?)",
     re.DOTALL,
 )
 _EXPERIMENTS_PLACE = re.compile(r"(?P<root>/.*)/artifacts/(?P<experiment_id>[0-9]+)(?P<path>(?:/.*)?)", re.DOTALL)
@@ -35,8 +49,7 @@ _EXPERIMENTS_PLACE = re.compile(r"(?P<root>/.*)/artifacts/(?P<experiment_id>[0-9
 class ArtifactPlace(NamedTuple):
     """What an artifact URI means: a store, one of its runs, logged models or experiments, and a path inside that.
 
-    The ids of the other two are "". Of an experiment are the files of its traces. ``above`` is the folder of a run or
-    model itself, of which only ``artifacts`` is meant: MLflow takes the last name off a URI before it asks for it.
+    The ids of the other two are "". Of an experiment are the files of its traces.
     """
 
     root: Path
@@ -44,7 +57,6 @@ class ArtifactPlace(NamedTuple):
     model_id: str
     path: str
     experiment_id: str = ""
-    above: bool = False
 
 
 def store_folder(uri: str) -> Path:
@@ -67,9 +79,34 @@ def open_store(uri: str) -> Store:
     return Store(Layout.open_or_create(store_folder(uri), now_ns=time.time_ns()))
 
 
-def artifact_uri(folder: PurePath) -> str:
-    """The URI of an artifact folder in a store, given its absolute path."""
+def store_uri(folder: PurePath) -> str:
+    """The URI of the store in a folder, given its absolute path."""
     return f"{SCHEME}://{quote(str(folder))}"
+
+
+def artifact_uri(folder: PurePath) -> str:
+    """The URI of an artifact folder in a store, by its absolute path; in a server that serves it, its clients' one."""
+    served = _served_root()
+    if served is not None and folder.is_relative_to(served):
+        return f"{SERVED_SCHEME}:/{quote(str(folder.relative_to(served)))}"
+    return store_uri(folder)
+
+
+def local_uri(uri: str) -> str:
+    """The store's own URI for one that a client of this server gave; any other as it is."""
+    served = _served_root()
+    parts = urlsplit(uri)
+    if served is None or parts.scheme != SERVED_SCHEME:
+        return uri
+    return f"{store_uri(served)}/{parts.path.lstrip('/')}"
+
+
+def _served_root() -> Path | None:
+    """The store whose files the MLflow server that this process is of hands out to its clients; None where none."""
+    destination = os.environ.get(_DESTINATION, "")
+    if not destination.startswith(f"{SCHEME}:") or os.environ.get(_SERVING) != "true":
+        return None
+    return store_folder(destination).absolute()
 
 
 def artifact_place(uri: str) -> ArtifactPlace:
@@ -86,13 +123,16 @@ def artifact_place(uri: str) -> ArtifactPlace:
             inside = of_experiment["path"].strip("/")
             return ArtifactPlace(Path(of_experiment["root"]), "", "", inside, of_experiment["experiment_id"])
         raise UsageError(f"{uri!r} is no place of artifacts", hint="give mltrack:///store/runs/<run_id>/artifacts")
-    return ArtifactPlace(
-        Path(match["root"]),
-        match["run_id"] or "",
-        match["model_id"] or "",
-        (match["path"] or "").strip("/"),
-        above=match["inside"] is None,
-    )
+    return ArtifactPlace(Path(match["root"]), match["run_id"] or "", match["model_id"] or "", match["path"].strip("/"))
+
+
+def is_around(uri: str) -> bool:
+    """Whether a URI is of an absolute folder that is no place of artifacts itself: there may be some below it."""
+    try:
+        path = _path(uri)
+    except UsageError:
+        return False
+    return path.startswith("/") and not (_PLACE.fullmatch(path) or _EXPERIMENTS_PLACE.fullmatch(path))
 
 
 def _path(uri: str) -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import CorruptionError, NotFoundError, StoreError
 from mltrack.format import BadLine, decode_line
-from mltrack.fs import LOCAL, FileSystem
+from mltrack.fs import LOCAL, TEMPORARY, FileSystem
 from mltrack.store.trace_fold import Assessment, SpanHead, SpanPlace, Trace
 from mltrack.store.trace_index import TraceChanges, TraceIndex
 from mltrack.store.trace_writer import TraceWriter
@@ -126,6 +127,31 @@ class Traces:
             InvalidPathError, StoreError: as add.
         """
         self._append(experiment_id, facts, contents)
+
+    def remove(self, experiment_id: str) -> None:
+        """Remove all traces of an experiment for good, with their files. They are gone for every reader at once.
+
+        Raises:
+            InvalidPathError: that can be no experiment's id.
+            StoreError: they can't be removed.
+        """
+        with self._lock:
+            writer = self._writers.pop(experiment_id, None)
+        if writer is not None:
+            writer.close()
+        root = self._layout.root
+        for folder in (self._layout.trace_folder(experiment_id).path, root / "artifacts" / experiment_id):
+            doomed = root / f".{folder.parent.name}.{experiment_id}.{os.getpid()}{TEMPORARY}"
+            try:
+                self._fs.rename(folder, doomed)
+                self._fs.sync_folder(folder.parent)
+                shutil.rmtree(doomed)
+            except FileNotFoundError:
+                continue  # there is none of these
+            except OSError as error:
+                raise StoreError(
+                    f"{folder} can't be removed: {error.strerror or error}", hint="check the store's permissions"
+                ) from error
 
     def close(self) -> None:
         """Make all that was added durable and let go of the files; what is added later goes to new ones."""

@@ -14,6 +14,7 @@ from mltrack.mlflow_plugin.tracking.runs import Runs
 from mltrack.mlflow_plugin.tracking.trace_metrics import TraceMetrics
 from mltrack.mlflow_plugin.tracking.trace_search import TraceSearch
 from mltrack.mlflow_plugin.tracking.traces import Traces
+from mltrack.mlflow_plugin.uris import store_uri
 
 __all__ = ["TrackingStore"]
 
@@ -33,7 +34,12 @@ class TrackingStore(
 ):
     """Everything MLflow tracks, in one store."""
 
-    def __init__(self, store_uri: str) -> None:
+    def __init__(self, uri: str) -> None:
         """Open the store, or make it."""
-        self._open(store_uri)
+        self._open(uri)
         AbstractStore.__init__(self)
+
+    @property
+    def absolute_uri(self) -> str:
+        """The URI of the store, good in any working folder."""
+        return store_uri(self._store.layout.root.absolute())

@@ -133,7 +133,7 @@ class Experiments(Part):
         return experiment.experiment_id
 
     def _hard_delete_experiment(self, experiment_id: str) -> None:
-        """Remove a deleted experiment for good, with its runs and logged models."""
+        """Remove a deleted experiment for good, with its runs, logged models, traces and their files."""
         experiment = self._experiment(experiment_id, ViewType.DELETED_ONLY)
         for run_id in self._run_ids(experiment.experiment_id, "ALL"):
             self._writers.close(run_id)
@@ -142,6 +142,7 @@ class Experiments(Part):
             if model.experiment_id == experiment.experiment_id:
                 self._store.logged_models.purge(model.model_id)
         self._store.workspace.remove(experiment.experiment_id)
+        self._store.traces.remove(experiment.experiment_id)
 
     # --- searching ---
 
