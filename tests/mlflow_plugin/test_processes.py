@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow_plugin.spawning import Template
 from mltrack.mlflow_plugin import writers
 
-POINTS = 200
+POINTS = 50
 
 
 @pytest.fixture
