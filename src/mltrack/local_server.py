@@ -31,7 +31,7 @@ ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def free_port(host: str = LOOPBACK) -> int:
     """A port that nobody listens on now."""
-    with socket.socket() as probe:
+    with socket.socket(_family(host)) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
@@ -42,13 +42,16 @@ def check_port(host: str, port: int) -> None:
     Raises:
         UsageError: somebody does, or that is no address of this machine.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.socket(family) as probe:
+        with socket.socket(_family(host)) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except OSError as error:
         raise UsageError(f"{host}:{port} can't be listened on: {error.strerror}", hint="choose another port") from error
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def mlflow_environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -142,12 +145,17 @@ def _failed(what: str, log: Path) -> RemoteError:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the server and the workers it started: they are a process group of their own."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    """End the server and the workers it started: they are a process group of their own.
+
+    Another Ctrl-C while they end kills them.
+    """
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_TIMEOUT_S)
+                break
+    finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_TIMEOUT_S)
-            break
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # a worker that outlived the parent
+            os.killpg(process.pid, signal.SIGKILL)  # a worker that outlived the parent

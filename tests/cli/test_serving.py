@@ -7,11 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from mltrack import fluent
@@ -21,9 +23,11 @@ pytestmark = pytest.mark.slow
 
 
 @contextmanager
-def serving(*args: str, cwd: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def serving(*args: str, cwd: Path, **more: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A command that says where it listens, for the body; ended and looked after."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLTRACK_", "MLFLOW_"))}
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("MLTRACK_", "MLFLOW_"))
+    } | more
     process = subprocess.Popen(
         [sys.executable, "-m", "mltrack", *args],
         cwd=cwd,
@@ -67,6 +71,45 @@ def test_the_ui_serves_the_store_on_loopback_and_leaves_nothing_behind(store: St
         process.communicate()
         assert process.returncode == 0
     assert refuses_connections(url)
+
+
+def processes_of(group: int) -> list[psutil.Process]:
+    """Those that are alive in a process group."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_ui_that_is_told_to_end_while_it_starts_leaves_nothing_behind(
+    store: Store, tmp_path: Path, number: signal.Signals
+) -> None:
+    line = [sys.executable, "-m", "mltrack", "ui", "--no-browser"]
+    process = subprocess.Popen(line, cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path)}, start_new_session=True)
+    servers: list[psutil.Process] = []
+    while not servers:
+        assert process.poll() is None
+        servers = psutil.Process(process.pid).children()
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.wait() == 0
+    assert processes_of(servers[0].pid) == []
+    assert list(tmp_path.glob("mltrack-*")) == []
+
+
+def test_the_ui_opens_a_browser_where_there_is_a_display(store: Store, tmp_path: Path) -> None:
+    opened = tmp_path / "opened"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$DISPLAY $1" >> {opened}\n')
+    browser.chmod(0o755)
+    with serving("ui", "--workers", "1", cwd=tmp_path, BROWSER=str(browser), DISPLAY=":7") as (url, process):
+        while not opened.exists() or not opened.read_text().endswith("\n"):
+            assert process.poll() is None
+            time.sleep(0.01)
+        assert opened.read_text() == f":7 {url}\n"
 
 
 MODEL = """

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import click
 
 from mltrack.cli.session import Session, command, pass_session
+from mltrack.errors import RemoteError
 
 if TYPE_CHECKING:
     import subprocess
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["serve", "ui"]
 
 UI_WORKERS = 2
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _host = click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 _port = click.option("--port", type=click.IntRange(1, 65535), help="The port; a free one when not given.")
@@ -49,13 +51,14 @@ def ui(session: Session, host: str, port: int | None, workers: int, browser: boo
     words = ["-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", str(workers)]
     words += ["--backend-store-uri", uri, "--registry-store-uri", uri]
     environment = mlflow_environment() | {"MLFLOW_TRACKING_URI": uri}
-    with _log("ui") as log, running_server(words, url, log, environment=environment) as server:
+    with _until_told_to_end(), _log("ui") as log, running_server(words, url, log, environment=environment) as server:
         click.echo(f"MLflow's UI on {store.path}: {url}  (Ctrl-C ends it)")
         if browser and _has_display():
             import webbrowser
 
             webbrowser.open(url)
-        return _wait(server)
+        _wait(server, log)
+    return 0
 
 
 @command("serve", "Serve a model over HTTP.", "mltrack serve models:/spiral@best --port 5001")
@@ -85,9 +88,14 @@ def serve(session: Session, model_uri: str, host: str, port: int | None, workers
     words += ["--workers", str(workers), "--env-manager", env_manager]
     environment = mlflow_environment() | {"MLFLOW_TRACKING_URI": _uri(store)}
     what = f"the server for {model_uri}"
-    with _log("serve") as log, running_server(words, url, log, what=what, environment=environment) as server:
+    with (
+        _until_told_to_end(),
+        _log("serve") as log,
+        running_server(words, url, log, what=what, environment=environment) as server,
+    ):
         click.echo(f"{model_uri} answers at {url}/invocations  (Ctrl-C ends it)")
-        return _wait(server)
+        _wait(server, log)
+    return 0
 
 
 def _uri(store: Store) -> str:
@@ -117,30 +125,52 @@ def _in_url(host: str) -> str:
 
 @contextlib.contextmanager
 def _log(name: str) -> Iterator[Path]:
-    """A file for what the server prints, which is gone after a good end."""
+    """A file for what the server prints, which stays only where an error tells of it."""
     folder = Path(tempfile.mkdtemp(prefix="mltrack-"))
     log = folder / f"{name}.log"
-    yield log
+    try:
+        yield log
+    except RemoteError:
+        raise
+    except BaseException:
+        _remove(log)
+        raise
+    _remove(log)
+
+
+def _remove(log: Path) -> None:
     log.unlink(missing_ok=True)
-    folder.rmdir()
+    log.parent.rmdir()
 
 
 def _has_display() -> bool:
     return os.name != "posix" or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ or os.uname()[0] == "Darwin"
 
 
-def _wait(server: subprocess.Popen[bytes]) -> int:
-    """Wait for the server's end, or for ours: Ctrl-C and a TERM are the way to end it, and no mistake."""
+@contextlib.contextmanager
+def _until_told_to_end() -> Iterator[None]:
+    """Let Ctrl-C, TERM and HUP end the body, at any moment: that is the way to end a server, and no mistake."""
 
     def end(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, end)
     try:
-        code = server.wait()
+        yield
     except KeyboardInterrupt:
-        return 0
+        pass
     finally:
-        signal.signal(signal.SIGTERM, before)
-    click.echo(f"the server ended by itself, with code {code}", err=True)
-    return 1
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait(server: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait for the end of the server.
+
+    Raises:
+        RemoteError: it ended by itself, which it should not.
+    """
+    raise RemoteError(f"the server ended by itself, with code {server.wait()}", hint=f"see {log}")
