@@ -23,6 +23,8 @@ from mltrack.demo.training import EXPERIMENT, sweep, trials
 from mltrack.errors import RemoteError
 from mltrack.reading import Store
 
+pytestmark = pytest.mark.slow
+
 POINTS = 800
 
 

@@ -280,7 +280,8 @@ def test_mlflow_loads_the_tables_from_the_store(run: mltrack.Run, tmp_path: Path
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"mltrack://{tmp_path / 's'}")
     try:
-        loaded = mlflow.load_table("series/texts/n.json", run_ids=[run.run_id])
+        experiment_id = run.stored().info.experiment_id  # else it would be one that another test has set
+        loaded = mlflow.MlflowClient().load_table(experiment_id, "series/texts/n.json", run_ids=[run.run_id])
     finally:
         mlflow.set_tracking_uri(before)
     assert loaded["text"].tolist() == ["hello"]

@@ -310,6 +310,7 @@ def test_options_behind_the_command_are_the_commands_own(launching: Launching) -
     assert done.stdout == "--name x"
 
 
+@pytest.mark.slow
 def test_two_launches_that_go_on_with_one_run_each_have_a_log(launching: Launching) -> None:
     assert launching("echo", "first", options=["-n", "job"]).returncode == 0
     os.mkfifo(launching.folder / "go")

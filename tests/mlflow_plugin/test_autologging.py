@@ -42,6 +42,8 @@ import lightning
 import mlflow
 import torch
 
+pytestmark = pytest.mark.slow
+
 class Line(lightning.LightningModule):
     def __init__(self):
         super().__init__()

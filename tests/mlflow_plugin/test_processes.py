@@ -36,6 +36,7 @@ def template() -> Iterator[Template]:
     made.close()
 
 
+@pytest.mark.slow
 def test_eight_processes_log_to_one_run_and_to_their_own_and_nothing_is_lost(
     client: Any, tmp_path: Path, template: Template
 ) -> None:
@@ -228,6 +229,7 @@ def test_nested_runs_know_their_parent(client: Any) -> None:
     assert len(mlflow.search_runs(filter_string=f"tags.mlflow.parentRunId = '{parent.info.run_id}'")) == 2
 
 
+@pytest.mark.slow
 def test_mlflow_gc_removes_deleted_runs_and_experiments(client: Any, tmp_path: Path, template: Template) -> None:
     experiment_id = client.create_experiment("old")
     doomed = [client.create_run(experiment_id).info.run_id, client.create_run("0").info.run_id]

@@ -28,6 +28,8 @@ entry_points:
 TRAIN = """
 import pathlib, sys
 import mlflow
+
+pytestmark = pytest.mark.slow
 mlflow.set_experiment("named by the script")
 with mlflow.start_run(run_name="by the script"):
     mlflow.log_metric("loss", float(sys.argv[1]))

@@ -21,6 +21,8 @@ PAUSE_S = 0.2
 DOUBLING = """
 import mlflow
 
+pytestmark = pytest.mark.slow
+
 class Doubling(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input: list[float]) -> list[float]:
         return [2 * value for value in model_input]

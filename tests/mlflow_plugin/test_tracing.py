@@ -116,11 +116,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
         made.close()
 
 
+@pytest.mark.slow
 def test_a_program_of_mlflows_traces_to_a_server_on_the_store(server: MlflowServer) -> None:
     run_python(PROGRAM, server.url, env={"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "true"})
     assert check_store(server.folder / "store").sound
 
 
+@pytest.mark.slow
 def test_opentelemetry_spans_are_taken_and_shown_by_a_server(server: MlflowServer) -> None:
     spans = [
         {
@@ -157,6 +159,7 @@ def test_opentelemetry_spans_are_taken_and_shown_by_a_server(server: MlflowServe
     assert len(first.spans) == 1
 
 
+@pytest.mark.slow
 def test_files_pass_through_a_server_to_where_they_lie_in_the_store(server: MlflowServer, tmp_path: Path) -> None:
     client = MlflowClient(server.url)
     run, model = client.create_run("0"), client.create_logged_model("0", name="m")
