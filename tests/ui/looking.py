@@ -20,7 +20,7 @@ LINES = """
 Role = Literal["button", "combobox", "menuitem"]
 
 WAIT_MS = 30_000
-SETTLE_MS = 700
+SETTLE_MS = 300
 """How long a page is left alone, once all it asked for is there, to draw what it got."""
 
 PREFERENCES = {
@@ -134,7 +134,8 @@ class Look:
         return self.page.get_by_role("dialog").filter(visible=True).last
 
     def shot(self, name: str) -> None:
-        """Keep what can be seen now as a picture, and see that no error is shown."""
+        """Keep what is shown when all is there as a picture, and see that it is no error."""
+        self.settle()
         self.page.screenshot(path=self._shots / f"{name}.png")
         assert not BANNERS.search(self.page.inner_text("body")), f"{name} shows an error"
 

@@ -49,9 +49,9 @@ def test_a_registered_model_is_described_tagged_and_given_an_alias(look: Look) -
     look.page.keyboard.press("Enter")
     look.dialog().get_by_role("button", name="Save").click()
     look.shows("@ challenger")
-    look.shot("registered-model-edited")
     look.page.reload()
     look.shows("really", "ada", "@ challenger", "@ champion")
+    look.shot("registered-model-edited")
 
 
 def test_prompts_are_listed_shown_and_made(look: Look) -> None:

@@ -22,7 +22,7 @@ def test_an_experiment_is_made_in_the_browser(look: Look, store: Store) -> None:
     look.click("Create", exact=True)
     look.dialog().get_by_role("textbox").first.fill("made-here")
     look.dialog().get_by_role("button", name="Create").click()
-    look.shows("0 matching runs")
+    look.shows("No runs logged")
     look.shot("experiment-made")
     made = store.workspace.by_name("made-here")
     assert made is not None
