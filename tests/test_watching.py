@@ -156,9 +156,9 @@ def test_a_file_that_changes_while_it_is_copied_is_copied_anew(run: mltrack.Run,
     thread.start()
     watch(run, outputs)
     thread.join()
-    wait_until(lambda: held(run, "outputs/model.bin") == second)
+    wait_until(lambda: held(run, "outputs/model.bin") == second and bool(run.stored().artifacts))
+    wait_until(lambda: os.listdir(copies) == ["model.bin"])
     assert run.stored().artifacts[0].size == len(second)
-    assert os.listdir(copies) == ["model.bin"]
 
 
 def test_each_content_is_copied_once_and_a_changed_file_replaces_its_artifact(run: mltrack.Run, outputs: Path) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from mltrack.reading import Store
 
+pytestmark = pytest.mark.slow
+
 SKLEARN = """
 import mlflow
 from sklearn.datasets import load_iris
@@ -41,8 +43,6 @@ LIGHTNING = """
 import lightning
 import mlflow
 import torch
-
-pytestmark = pytest.mark.slow
 
 class Line(lightning.LightningModule):
     def __init__(self):

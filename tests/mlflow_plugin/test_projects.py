@@ -15,6 +15,8 @@ from mltrack import Store
 from mltrack.mlflow_plugin.projects import _env_manager
 from mltrack.store.stored_run import StoredRun
 
+pytestmark = pytest.mark.slow
+
 MLPROJECT = """
 name: spirals
 entry_points:
@@ -28,8 +30,6 @@ entry_points:
 TRAIN = """
 import pathlib, sys
 import mlflow
-
-pytestmark = pytest.mark.slow
 mlflow.set_experiment("named by the script")
 with mlflow.start_run(run_name="by the script"):
     mlflow.log_metric("loss", float(sys.argv[1]))

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 READY_S = 100
 PAUSE_S = 0.2
 
 DOUBLING = """
 import mlflow
-
-pytestmark = pytest.mark.slow
 
 class Doubling(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input: list[float]) -> list[float]:
