@@ -217,7 +217,7 @@ def test_all_runs_come_without_a_size(standing: Any) -> None:
 
 
 def test_what_is_no_text_becomes_text_and_hinders_no_search(several: Any) -> None:
-    made = several.create_run("0", "me", 5, [RunTag("number", 5)], 7)
+    made = several.create_run("0", "me", 5, [RunTag("number", 5)], 7)  # type: ignore[arg-type]
     several.update_run_info(made.info.run_id, None, None, 8)
     (found,) = several.search_runs(["0"], "tags.number = '5'", 1, 10, None, None)
     assert (found.info.run_name, found.data.tags["number"], found.data.tags["mlflow.runName"]) == ("8", "5", "8")
