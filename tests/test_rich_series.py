@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -119,6 +119,7 @@ def through_a_line(value: Any) -> Any:
     return decode_value(decode_line(encode_line(encode_value(value))[:-1]))
 
 
+@example(np.array([-np.finfo(float).max, np.finfo(float).max]), 3)
 @given(arrays.arrays(np.float64, st.integers(0, 30), elements=st.floats(width=64)), st.integers(1, 9))
 def test_a_histogram_comes_back_from_a_line_as_it_was(values: Any, bins: int) -> None:
     made = Histogram(values, bins)

@@ -296,7 +296,7 @@ def _counted(values: npt.NDArray[Any], bins: int) -> tuple[npt.NDArray[Any], flo
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     extreme = max(-low, high) >= EXTREME
     if extreme:
-        values = values.astype(np.float64) / 2  # as the width may be infinite
+        values = values.astype(np.float64) / 4  # by 2, the width is a number, but a sum of rounded steps may be none
     for attempt in (values, values.astype(np.float64)):
         try:
             counts, edges = np.histogram(attempt, bins)
@@ -314,7 +314,7 @@ def _spread(low: float, high: float, bins: int) -> npt.NDArray[np.float64]:
 
     if max(-low, high) < EXTREME:
         return np.linspace(low, high, bins + 1)
-    return np.linspace(low / 2, high / 2, bins + 1) * 2
+    return np.linspace(low / 4, high / 4, bins + 1) * 4
 
 
 def _packed(array: npt.NDArray[Any]) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Request, Response, expect
+if TYPE_CHECKING:  # not at run time: the tests are collected where there is no playwright, too
+    from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Request, Response
 
 __all__ = ["BEGIN", "Look"]
 
@@ -102,11 +103,15 @@ class Look:
 
     def shows(self, *texts: str | re.Pattern[str]) -> None:
         """Each of the texts can be seen, be it as a part of a longer one."""
+        from playwright.sync_api import expect
+
         for text in texts:
             expect(self.page.get_by_text(text).filter(visible=True).first).to_be_visible(timeout=WAIT_MS)
 
     def lacks(self, *texts: str) -> None:
         """None of the texts is on the page, or none is any more."""
+        from playwright.sync_api import expect
+
         for text in texts:
             expect(self.page.get_by_text(text)).to_have_count(0, timeout=WAIT_MS)
 
