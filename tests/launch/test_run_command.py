@@ -142,6 +142,15 @@ def test_what_an_unmodified_mlflow_program_logs_lands_in_the_same_run(launching:
     assert len(runs) == 3
 
 
+def test_mlflow_in_the_program_does_not_measure_the_machine_a_second_time(launching: Launching) -> None:
+    launching.env["MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"] = "true"
+    line = ("sh", "-c", "echo ${MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING:-unset}")
+    assert launching(*line).stdout == "true\n"  # nobody else does
+    words = [word for word in launching.command(*line) if word != "--no-system-metrics"]
+    done = subprocess.run(words, cwd=launching.folder, env=launching.env, capture_output=True, text=True)
+    assert done.stdout == "unset\n"
+
+
 def test_every_process_of_the_program_logs_into_it(launching: Launching) -> None:
     program = """
 import subprocess, sys

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["logs", "reproduce", "run"]
 
 
+MLFLOW_MEASURES = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
+"""Not passed on where we measure the machine: MLflow in the program would do so a second time, into the same run."""
+
+
 @command(
     "run",
     "Run a program and record it.",
@@ -87,6 +91,7 @@ def run(
         tags=_pairs("--tag", tags),
         resume=resume,
         sync=sync,
+        env={key: value for key, value in os.environ.items() if no_system_metrics or key != MLFLOW_MEASURES},
         log_bytes_max=log_max << 20,
         quiet=quiet,
         recorders=recorders_for(
