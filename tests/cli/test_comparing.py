@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from mltrack import fluent
 from mltrack.cli.comparing import best_of
 from mltrack.reading import Store
 
@@ -23,6 +24,21 @@ def test_compare_shows_params_that_differ_and_marks_the_best_metric(cli: Cli, st
 def test_params_that_are_the_same_are_shown_with_all(cli: Cli) -> None:
     assert "lr" not in cli("compare", "spirals-1", "spirals-2", "--json").json["params"]
     assert cli("compare", "spirals-1", "spirals-2", "--all", "--json").json["params"]["lr"] == ["0.1", "0.1"]
+
+
+def test_metrics_of_the_machine_are_shown_when_asked_for(cli: Cli) -> None:
+    cpu, memory = "system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"
+    runs = []
+    for number in (1, 2):
+        with fluent.start_run(run_name=f"measured-{number}") as run:
+            run.log({"loss": 1 / number, cpu: 10.0 * number, memory: 100.0 * number})
+            runs.append(run.run_id)
+    assert sorted(cli("compare", *runs, "--json").json["metrics"]) == ["loss"]
+    assert "system/" not in cli("compare", *runs).out
+    assert sorted(cli("compare", *runs, "--system", "--json").json["metrics"]) == ["loss", cpu, memory]
+    named = cli("compare", *runs, "--least", cpu, "--json").json
+    assert sorted(named["metrics"]) == ["loss", cpu]
+    assert named["best"][cpu] == [runs[0]]
 
 
 @pytest.mark.parametrize(

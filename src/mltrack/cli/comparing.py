@@ -34,6 +34,7 @@ _MORE = re.compile(r"acc|auc|f1|precision|recall|score|reward|return|r2|bleu|rou
 )
 @click.argument("runs", type=RUN, nargs=-1, required=True, metavar="RUN RUN...")
 @click.option("-a", "--all", "everything", is_flag=True, help="Also the params that are the same.")
+@click.option("--system", is_flag=True, help="Also the metrics of the machine (system/...).")
 @click.option("--least", multiple=True, metavar="KEY", help="Of this metric the least value is best.")
 @click.option("--most", multiple=True, metavar="KEY", help="Of this metric the greatest value is best.")
 @json_option
@@ -42,6 +43,7 @@ def compare(
     session: Session,
     runs: tuple[str, ...],
     everything: bool,
+    system: bool,
     least: tuple[str, ...],
     most: tuple[str, ...],
     as_json: bool,
@@ -55,6 +57,8 @@ def compare(
     if not everything:
         params = {key: row for key, row in params.items() if len(set(row)) > 1}
     metrics = _side_by_side([run.data.metrics for run in found])
+    if not system:  # they would bury the others; one that is asked for by name is shown
+        metrics = {key: row for key, row in metrics.items() if not key.startswith("system/") or key in least + most}
     best = {key: best_of(key, row, least, most) for key, row in metrics.items()}
     if as_json:
         heads = [{"run_id": run.run_id, "run_name": run.info.run_name, "status": run.info.status} for run in found]
