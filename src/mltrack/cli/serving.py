@@ -147,12 +147,20 @@ def _has_display() -> bool:
     return os.name != "posix" or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ or os.uname()[0] == "Darwin"
 
 
+class _ToldToEnd(BaseException):
+    """Ctrl-C, TERM or HUP came.
+
+    No `KeyboardInterrupt`: where one comes up in `exec` of text (dataclasses are made so, as a library is imported),
+    Python remembers it for good, and ends as if nobody had caught it.
+    """
+
+
 @contextlib.contextmanager
 def _until_told_to_end() -> Iterator[None]:
     """Let Ctrl-C, TERM and HUP end the body, at any moment: that is the way to end a server, and no mistake."""
 
     def end(*_: object) -> None:
-        raise KeyboardInterrupt
+        raise _ToldToEnd
 
     before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
     for number, handler in before.items():
@@ -160,7 +168,7 @@ def _until_told_to_end() -> Iterator[None]:
             signal.signal(number, end)
     try:
         yield
-    except KeyboardInterrupt:
+    except _ToldToEnd:
         pass
     finally:
         for number, handler in before.items():
