@@ -38,7 +38,10 @@ class RemoteExperiment:
 
 @dataclass(frozen=True, slots=True)
 class RemoteRun:
-    """A run over there; ``latest`` is (step, time in ms) of each metric's latest point, ``values`` its value."""
+    """A run over there; ``latest`` is (step, time in ms) of each metric's latest point, ``values`` its value.
+
+    ``inputs`` and ``outputs`` are the datasets and models it is tied to, as MLflow writes them.
+    """
 
     run_id: str
     experiment_id: str
@@ -52,6 +55,8 @@ class RemoteRun:
     end_time: int | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +314,8 @@ def _run(fields: dict[str, Any]) -> RemoteRun:
         end_time=int(info["end_time"]) if info.get("end_time") else None,
         params={str(p["key"]): str(p.get("value", "")) for p in data.get("params", [])},
         tags={str(t["key"]): str(t.get("value", "")) for t in data.get("tags", [])},
+        inputs=dict(fields.get("inputs") or {}),
+        outputs=dict(fields.get("outputs") or {}),
     )
 
 
