@@ -330,8 +330,9 @@ def _remember() -> None:
 
 
 def _after_fork() -> None:
-    global _lock
+    global _lock, _given_run_taken
     _lock = threading.RLock()
+    _given_run_taken = False  # a process of its own, which joins the run as a spawned one does
     _remember()  # the child's points are another journal
 
 

@@ -142,3 +142,28 @@ def test_a_shells_folders_are_no_passwords() -> None:
 @pytest.mark.parametrize("text", ["x" * 300_000, "a." * 150_000, 'a="' * 20_000, "http:" * 60_000, "eyJ" * 60_000])
 def test_a_long_line_takes_no_longer_than_many_short_ones(redactor: Redactor, text: str) -> None:
     assert redactor.text(text) == text  # in time squared, it would take hours
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train.py", "--api-key=correcthorse"],
+        ["train.py", "--password", "correcthorse"],
+        ["train.py", "+wandb.api_key=correcthorse"],
+        ["env", "DB_PASSWORD=correcthorse", "python", "train.py"],
+        ["sh", "-c", "python train.py --password correcthorse"],
+        ["sh", "-c", "API_KEY=correcthorse2 python train.py"],
+    ],
+)
+def test_letters_alone_are_a_secret_on_a_command_line(redactor: Redactor, words: list[str]) -> None:
+    shown = " ".join(redactor.command(words))
+    assert "correcthorse" not in shown
+    assert REDACTED in shown
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["--tokenizer=bert-base", "--api-key=$API_KEY", "use_cls_token=learned-embedding", "python x.py --max-tokens 4096"],
+)
+def test_other_words_of_a_command_line_stay(redactor: Redactor, word: str) -> None:
+    assert redactor.command(["train.py", word]) == ["train.py", word]

@@ -230,6 +230,61 @@ def test_a_run_that_was_preempted_is_gone_on_with(launching: Launching) -> None:
     assert launching.output() == "one\ntwo\n"
 
 
+def test_a_job_that_starts_again_goes_on_with_the_run_of_its_name(launching: Launching) -> None:
+    again = ["-e", "spirals", "-n", "12345", "-p", "lr=1", "--go-on"]
+    assert launching("sh", "-c", "echo one; exit 75", options=again).returncode == 75
+    assert launching("echo", "two", options=again).returncode == 0
+    assert launching("echo", "elsewhere", options=["-n", "12345", "--go-on"]).returncode == 0
+    runs = {run.info.experiment_name: run for run in Store.open(launching.folder / ".mltrack").runs()}
+    assert sorted(runs) == ["Default", "spirals"]
+    assert (runs["spirals"].info.status, runs["spirals"].info.run_name) == ("FINISHED", "12345")
+    assert runs["spirals"].artifact_path(NAME).read_text() == "one\ntwo\n"
+    assert "--name" in launching("true", options=["--go-on"]).stderr
+    assert launching("true", options=["-e", "spirals", "-n", "12345"]).returncode == 0
+    refused = launching("true", options=again)
+    assert refused.returncode == 2
+    assert "2 runs of the experiment 'spirals' are called '12345'" in refused.stderr
+
+
+def test_forked_processes_log_into_it_also_after_their_parent_did(launching: Launching) -> None:
+    program = """
+import os
+import mlflow
+import mltrack
+with mltrack.start_run():
+    mltrack.log_metric("before", 1)
+with mlflow.start_run():
+    mlflow.log_metric("before too", 1)
+for tracker in (mltrack, mlflow):
+    child = os.fork()
+    if not child:
+        with tracker.start_run():
+            tracker.log_metric(tracker.__name__, 1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+    done = launching.python(program)
+    assert done.returncode == 0, done.stderr
+    assert launching.run().data.metrics == {"before": 1, "before too": 1, "mltrack": 1, "mlflow": 1}
+
+
+def test_a_launcher_without_standard_streams_keeps_the_output_and_the_exit_code(launching: Launching) -> None:
+    words = launching.command("sh", "-c", "cat; echo out; echo err >&2; exit 7")
+    done = subprocess.run(["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *words], cwd=launching.folder, env=launching.env)
+    assert done.returncode == 7
+    assert launching.output() == "out\nerr\n"
+
+
+def test_in_a_folder_that_is_gone_it_says_so(launching: Launching) -> None:
+    words = launching.command("true")
+    script = 'mkdir gone && cd gone && rmdir ../gone && "$@"'
+    env = launching.env | {"MLTRACK_STORE": str(launching.folder / ".mltrack")}
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", *words], cwd=launching.folder, env=env, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (2, "error: the current folder is gone\nhint: cd to one that is there\n")
+
+
 def test_what_a_killed_launcher_had_taken_can_be_read_and_gone_on_with(launching: Launching) -> None:
     program = "import os, sys, time\nprint('one', flush=True)\nprint(os.getpid(), flush=True)\ntime.sleep(60)"
     process = launching.start(sys.executable, launching.script(program), options=["-n", "job-7"])

@@ -177,6 +177,7 @@ def cli(ctx: click.Context, store: str | None) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command line (``sys.argv`` when none is given); returns its exit code."""
+    _open_what_is_closed()
     try:
         result = cli.main(args, prog_name="mltrack", standalone_mode=False)
     except (MltrackError, click.ClickException, click.Abort, KeyboardInterrupt, OSError) as error:
@@ -188,6 +189,18 @@ def main(args: Sequence[str] | None = None) -> int:
         except BrokenPipeError:
             _mute()
     return result if isinstance(result, int) else 0
+
+
+def _open_what_is_closed() -> None:
+    """Have a standard stream that we were started without lead nowhere: no file of the store may get its number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def _mute() -> None:

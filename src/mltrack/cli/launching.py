@@ -29,12 +29,14 @@ MLFLOW_MEASURES = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
     "mltrack run -- python train.py --lr 0.1",
     "mltrack run --experiment spirals --param lr=0.1 python train.py",
     "mltrack run --resume spirals-1 -- python train.py",
+    'mltrack run --name "job-$SLURM_JOB_ID" --go-on -- python train.py',
 )
 @click.option("-e", "--experiment", metavar="NAME", help="The experiment the run belongs to, made where there is none.")
 @click.option("-n", "--name", metavar="NAME", help="The run's name.")
 @click.option("-p", "--param", "params", metavar="KEY=VALUE", multiple=True, help="A param to log; may be repeated.")
 @click.option("-t", "--tag", "tags", metavar="KEY=VALUE", multiple=True, help="A tag to set; may be repeated.")
 @click.option("--resume", type=RUN, metavar="RUN", help="Go on with this run instead of making one.")
+@click.option("--go-on", is_flag=True, help="Go on with the run called --name where there is one, for requeued jobs.")
 @click.option("--sync", metavar="REMOTE", help="Push while it runs, to a remote's name or URL.")
 @click.option(
     "--watch",
@@ -62,6 +64,7 @@ def run(
     params: tuple[str, ...],
     tags: tuple[str, ...],
     resume: str | None,
+    go_on: bool,
     sync: str | None,
     watch: tuple[str, ...],
     no_watch: bool,
@@ -90,6 +93,7 @@ def run(
         params=_pairs("--param", params),
         tags=_pairs("--tag", tags),
         resume=resume,
+        go_on=go_on,
         sync=sync,
         env={key: value for key, value in os.environ.items() if no_system_metrics or key != MLFLOW_MEASURES},
         log_bytes_max=log_max << 20,

@@ -46,7 +46,8 @@ _TRACEBACK = "Traceback (most recent call last):"
 class Launch:
     """What to run, and what to record of it.
 
-    ``resume`` names a run to go on with. ``recorders`` are started when the program runs, each with the run and the
+    ``resume`` names a run to go on with; with ``go_on`` it is the one called ``name`` in the experiment, where there is
+    one. ``recorders`` are started when the program runs, each with the run and the
     folder it runs in, and give back what stops them; that is called when the program has ended.
     """
 
@@ -56,6 +57,7 @@ class Launch:
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     resume: str | None = None
+    go_on: bool = False
     sync: str | None = None
     cwd: Path | None = None
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -93,7 +95,7 @@ def launch(
         NotFoundError: there is no such run to resume, or no such remote.
         StoreError: the store can't be written.
     """
-    folder = what.cwd or Path.cwd()
+    folder = what.cwd or _here()
     check_program(what.command, folder, what.env.get("PATH"))
     if store is not None:
         fluent.set_store(store)
@@ -103,6 +105,13 @@ def launch(
         return _run(what, run, folder)
     finally:
         run.end("FAILED")  # does nothing where it has ended; else an error of ours is on its way
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("the current folder is gone", hint="cd to one that is there") from None
 
 
 def check_program(command: Sequence[str], folder: Path, path: str | None) -> None:
@@ -128,12 +137,11 @@ def _begin(what: Launch) -> Run:
         **{key: what.redactor.value(key, value) for key, value in what.tags.items()},
     }
     params = {key: what.redactor.value(key, value) for key, value in what.params.items()}
-    if what.resume is not None:
+    resumed = _of_that_name(what) if what.go_on else what.resume
+    if resumed is not None:
         tags.pop("mlflow.source.name")
-        _check_resumed(what, what.resume, params)
-        run = fluent.start_run(
-            run_id=what.resume, run_name=what.name, tags=tags, log_system_metrics=False, sync=what.sync
-        )
+        _check_resumed(what, resumed, params)
+        run = fluent.start_run(run_id=resumed, run_name=what.name, tags=tags, log_system_metrics=False, sync=what.sync)
         for tag in (EXIT_CODE_TAG, SIGNAL_TAG, PREEMPTED_TAG, ERROR_TAG):
             run.delete_tag(tag)
     else:
@@ -143,6 +151,28 @@ def _begin(what: Launch) -> Run:
             run = fluent.start_run(run_name=what.name, tags=tags, log_system_metrics=False, sync=what.sync)
     run.log_params(params)
     return run
+
+
+def _of_that_name(what: Launch) -> str | None:
+    """The id of the run that the name stands for; None where there is none yet, or only deleted ones.
+
+    Raises:
+        UsageError: there is no name, or several runs have it.
+    """
+    if not what.name or what.resume is not None:
+        raise UsageError("which run to go on with is told by its name", hint="give --name, and no --resume")
+    store = fluent.get_store()
+    experiment = what.experiment or fluent.chosen_experiment(store.layout, None).name
+    query = (
+        "SELECT run_id FROM runs WHERE run_name = ? AND experiment_name = ? AND lifecycle_stage = 'active' ORDER BY 1"
+    )
+    found = store.sql(query, [what.name, experiment]).column("run_id").to_pylist()
+    if len(found) > 1:
+        raise UsageError(
+            f"{len(found)} runs of the experiment {experiment!r} are called {what.name!r}",
+            hint=f"go on with one of them by its id: --resume {found[0]}",
+        )
+    return found[0] if found else None
 
 
 def _check_resumed(what: Launch, name: str, params: Mapping[str, str]) -> None:

@@ -82,6 +82,10 @@ _BEHIND = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_OPTION = re.compile(r"(?P<name>[-+~]*[\w.:/-]+)=(?P<value>.+)", re.DOTALL)
+_OPTION_AND_VALUE = re.compile(
+    r"(?<!\S)(?P<name>--?[A-Za-z][\w.-]*)(?P<between>\s+)(?P<value>[^\s;|&<>()-][^\s;|&<>()]*)"
+)
 _ASSIGNED = re.compile(
     r"""
     (?<![\w.-])(?P<name>[\w.-]++)
@@ -140,16 +144,34 @@ class Redactor:
         return REDACTED if self.is_secret(name, value) else self.text(value)
 
     def command(self, words: Sequence[str]) -> list[str]:
-        """A command line: the value of ``--api-key VALUE`` goes, and whatever ``text`` finds in a word."""
+        """A command line: the value of ``--api-key VALUE`` goes, of ``--api-key=VALUE``, and what ``text`` finds.
+
+        A word may be a command line itself, as after ``sh -c``.
+        """
         shown: list[str] = []
         named = ""
         for word in words:
-            if named and not word.startswith("-"):
-                shown.append(self.value(named, word))
+            if named and not word.startswith("-") and self.is_secret(named, word):
+                shown.append(REDACTED)
             else:
-                shown.append(self.text(word))
+                shown.append(self._word(word))
             named = word.lstrip("-") if word.startswith("-") and "=" not in word else ""
         return shown
+
+    def _word(self, word: str) -> str:
+        """A word of a command line. No letters are code here, as they may be in a text."""
+        if not self._on:
+            return word
+        option = _OPTION.fullmatch(word)
+        if option and self.is_secret(option["name"], option["value"]) and not _is_code(option["value"], quoted=True):
+            return f"{option['name']}={REDACTED}"
+        return self.text(_OPTION_AND_VALUE.sub(self._named, word))
+
+    def _named(self, match: re.Match[str]) -> str:
+        name, value = match["name"], match["value"]
+        if not self.is_secret(name, value.strip("\"'")) or _is_code(value.strip("\"'"), quoted=True):
+            return match[0]
+        return f"{name}{match['between']}{REDACTED}"
 
     def text(self, text: str) -> str:
         """Any text: a diff, a message, a source file."""

@@ -18,7 +18,7 @@ STORE_VARIABLE = "MLTRACK_STORE"
 
 _NAME_TAG = "mlflow.runName"
 _PARENT_TAG = "mlflow.parentRunId"
-_taken = False
+_taken_in = 0  # the process that has begun it: a fork of it may begin it too, as any other child may
 
 
 def launched_run(store: Store, tags: Mapping[str, str | None]) -> str | None:
@@ -26,14 +26,14 @@ def launched_run(store: Store, tags: Mapping[str, str | None]) -> str | None:
 
     None where this process was not launched for a run of this store, or has begun it already, or begins a child run.
     """
-    global _taken
+    global _taken_in
     run_id = os.environ.get(RUN_ID_VARIABLE)
-    if _taken or not run_id or _PARENT_TAG in tags:
+    if _taken_in == os.getpid() or not run_id or _PARENT_TAG in tags:
         return None
     launched_in = os.environ.get(STORE_VARIABLE)
     if launched_in is None or os.path.realpath(launched_in) != os.path.realpath(store.path):
         return None
-    _taken = True
+    _taken_in = os.getpid()
     return run_id
 
 
