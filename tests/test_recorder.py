@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -12,6 +13,7 @@ import pytest
 
 from faults import CountingFileSystem, Stopped, failing, failing_from, stopping_at
 from mltrack.errors import NotFoundError, StoreError
+from mltrack.flusher import FLUSHER, Flusher
 from mltrack.fs import LOCAL, FileSystem
 from mltrack.jsonlog import read_log
 from mltrack.recorder import Recorder
@@ -31,6 +33,7 @@ def recorder(layout: Layout, fs: FileSystem = LOCAL, run_id: str | None = None) 
 def record(made: Recorder, returned: list[str]) -> None:
     """A short run; ``returned`` tells which calls came back."""
     made.start([START])
+    FLUSHER.remove(made)  # on a slow machine it would sync too, and be what comes to the step that is meant
     returned.append("start")
     made.emit({"type": "param", "key": "p", "value": "1"})
     returned.append("param")
@@ -75,6 +78,35 @@ def test_a_process_that_stops_at_any_step_leaves_all_that_had_returned(layout: L
         after = StoredRun(made.folder)
         assert (after.info.status, after.info.crashed) == ("FINISHED", False)
         assert after.summaries["a"].count == len(points) + 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_flusher_that_ran_out_of_memory_begins_anew_with_the_next_run() -> None:
+    class Asked:
+        def __init__(self, error: type[BaseException] | None) -> None:
+            self.thread: threading.Thread | None = None
+            self.asked = threading.Event()
+            self.error = error
+
+        def sync(self) -> None:
+            self.thread = threading.current_thread()
+            self.asked.set()
+            if self.error is not None:
+                raise self.error
+
+        def pulse(self) -> None:
+            raise AssertionError("that is far away")
+
+    flusher = Flusher(interval_s=0.001)
+    greedy, modest = Asked(MemoryError), Asked(None)
+    flusher.add(greedy)
+    greedy.asked.wait()
+    assert greedy.thread is not None
+    greedy.thread.join()
+    flusher.remove(greedy)
+    flusher.add(modest)
+    assert modest.asked.wait(60)
+    flusher.remove(modest)
 
 
 @pytest.mark.parametrize("faulty", [failing, failing_from])

@@ -38,7 +38,7 @@ class Flusher:
         """Look after ``one`` from now on."""
         with self._lock:
             self._all.append(one)
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():  # it may have run out of memory
                 self._thread = threading.Thread(target=self._work, name="mltrack-flusher", daemon=True)
                 self._thread.start()
 
