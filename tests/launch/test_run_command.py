@@ -304,6 +304,29 @@ def test_what_a_killed_launcher_had_taken_can_be_read_and_gone_on_with(launching
     assert launching.output() == f"one\n{child}\ntwo\n"
 
 
+def test_a_program_whose_launcher_is_killed_goes_on_and_so_does_its_log(launching: Launching) -> None:
+    program = """
+import os, sys, time
+print("one", flush=True)
+while not os.path.exists("go"): time.sleep(0.01)
+for n in range(20_000): print("more", n)
+print("last", file=sys.stderr, flush=True)
+open("done", "w").close()
+"""
+    process = launching.start(sys.executable, launching.script(program), options=["-n", "job"])
+    assert process.stdout is not None
+    assert process.stdout.readline() == "one\n"
+    process.kill()
+    process.communicate()
+    (launching.folder / "go").touch()
+    launching.wait_for((launching.folder / "done").exists)
+    launching.wait_for(lambda: any(artifact.path == NAME for artifact in launching.run().artifacts))
+    kept = launching.output().splitlines()
+    assert sorted(kept) == sorted(["one", *(f"more {n}" for n in range(20_000)), "last"])
+    assert launching.run().info.status == "FAILED"
+    assert not (launching.run().folder.path / "live").exists()
+
+
 def test_the_output_can_be_followed_while_the_program_runs(launching: Launching) -> None:
     program = "import time\nfor n in range(5): print('line', n, flush=True); time.sleep(0.1)"
     process = launching.start(sys.executable, launching.script(program), options=["-n", "job"])

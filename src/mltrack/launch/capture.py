@@ -11,7 +11,7 @@ import time
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from mltrack.launch.lines import LineFilter
-from mltrack.launch.terminal import copy_size, open_channel, read_some
+from mltrack.launch.terminal import Channel, copy_size, open_channel, read_some
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 
     from mltrack.launch.output import OutputLog
     from mltrack.launch.signals import Signals
-    from mltrack.launch.terminal import Channel
 
-__all__ = ["Ending", "run_child"]
+__all__ = ["Ending", "drain", "run_child"]
 
 READ_BYTES = 1 << 18
 """How much is taken at once: what stays in the processor's cache until it is written."""
@@ -97,22 +96,26 @@ def run_child(
     cwd: Path | None = None,
     quiet: bool = False,
     on_start: Callable[[subprocess.Popen[bytes]], None] = lambda child: None,
+    stand_by: Callable[[Sequence[int]], Callable[[], None]] = lambda sources: lambda: None,
 ) -> Ending:
     """Run ``command`` to its end in this, the main, thread.
 
     Its output goes to ours (``quiet``: nowhere) and into ``log``; its input is ours. Where ours is a terminal, it has
-    one. ``signals`` passes on to it what we get. ``on_start`` is called once it runs.
+    one. ``signals`` passes on to it what we get. ``on_start`` is called once it runs. ``stand_by`` is given, before,
+    what the output comes from, and what it returns is called when all is taken.
 
     Raises:
         OSError: it can't be started.
     """
     ways = [None if quiet else _descriptor(stream) for stream in (sys.stdout, sys.stderr)]
     channels = [open_channel(way) for way in ways]
+    dismiss = stand_by([channel.outer for channel in channels])
     try:
         child = subprocess.Popen(
             list(command), env=dict(env), cwd=cwd, stdout=channels[0].inner, stderr=channels[1].inner
         )
     except OSError:
+        dismiss()
         for channel in channels:
             os.close(channel.outer)
         raise
@@ -120,12 +123,28 @@ def run_child(
         for channel in channels:
             os.close(channel.inner)
     out, err = _Stream(channels[0], ways[0], 0), _Stream(channels[1], ways[1], TAIL_BYTES)
-    with child:
-        signals.pass_on_to(child, on_resize=(out.resize, err.resize))
-        on_start(child)
-        _pump(child, [out, err], log)
-        returncode = child.wait()
+    try:
+        with child:
+            signals.pass_on_to(child, on_resize=(out.resize, err.resize))
+            on_start(child)
+            _pump(child, [out, err], log)
+            returncode = child.wait()
+    finally:
+        dismiss()
     return Ending(returncode, tuple(signals.received), err.tail)
+
+
+def drain(sources: Sequence[int], log: OutputLog) -> None:
+    """Take into ``log`` what comes from all these descriptors, until each has ended; closes them."""
+    streams = [_Stream(Channel(source, -1, is_terminal=False), None, 0) for source in sources]
+    with selectors.DefaultSelector() as selector:
+        for stream in streams:
+            selector.register(stream.fd, selectors.EVENT_READ, stream)
+        while selector.get_map():
+            for key, _ in selector.select():
+                if not key.data.take(log):
+                    selector.unregister(key.fd)
+                    key.data.close(log)
 
 
 def _descriptor(stream: IO[str] | None) -> int | None:

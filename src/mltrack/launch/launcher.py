@@ -20,6 +20,7 @@ from mltrack.launch.environment import child_environment
 from mltrack.launch.output import LIVE_FOLDER, LOG_BYTES_MAX, log_name, open_log
 from mltrack.launch.redact import Redactor
 from mltrack.launch.signals import Signals
+from mltrack.launch.stand_in import stand_by
 from mltrack.store.fold import RunState
 
 if TYPE_CHECKING:
@@ -228,6 +229,7 @@ def _run(what: Launch, run: Run, folder: Path) -> Launched:
                 cwd=what.cwd,
                 quiet=what.quiet,
                 on_start=lambda child: recorders.start(),
+                stand_by=lambda sources: stand_by(run, log, what.log_bytes_max, sources),
             )
         except OSError as error:
             raise UsageError(f"{what.command[0]!r} can't be run: {error.strerror}", hint="is it a program?") from error
