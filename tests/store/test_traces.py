@@ -147,6 +147,40 @@ def test_figures_of_a_parent_stand_for_all_below_it_in_whatever_order_they_come(
     assert trace.cost == {"input_cost": 0.0, "output_cost": 0.0, "total_cost": 0.5}
 
 
+def test_figures_stand_where_the_last_span_that_told_them_is_replaced(traces: Traces, layout: Layout) -> None:
+    told = spans("tr-1", head("a", usage={"input_tokens": 2}))
+    late = spans("tr-1", head("b", usage={"input_tokens": 3}))
+    for fact in (told, spans("tr-1", head("a", cost={"total_cost": 0.5}))):
+        traces.add_spans("0", [fact], [[{}]])
+    trace = traces.get("tr-1")
+    assert (trace.tokens["input_tokens"], trace.cost["total_cost"]) == (2, 0.5)
+    traces.add("0", info(final=True))
+    traces.add_spans("0", [late], [[{}]])
+    assert traces.get("tr-1").tokens["input_tokens"] == 2
+    assert other(layout).get("tr-1") == traces.get("tr-1")
+
+
+@pytest.mark.parametrize("read_after_each", [True, False])
+def test_a_trace_is_the_same_whether_it_is_read_while_its_spans_come_or_after(
+    traces: Traces, layout: Layout, read_after_each: bool
+) -> None:
+    for number in range(50):
+        usage: dict[str, Any] = {"usage": {"input_tokens": number}} if number % 3 == 0 else {}
+        traces.add_spans("0", [spans("tr-1", head(f"s-{number}", **usage), start=START - number)], [[{}]])
+        if read_after_each:
+            assert len(traces.get("tr-1").spans) == number + 1
+    trace = traces.get("tr-1")
+    assert list(trace.spans) == [f"s-{number}" for number in range(50)]
+    assert (trace.request_time, trace.tokens["input_tokens"]) == (START - 49, sum(range(0, 50, 3)))
+
+
+def test_figures_that_can_not_be_summed_are_told_and_the_spans_around_them_are_kept(traces: Traces) -> None:
+    for usage in ({"input_tokens": 1}, {"input_tokens": "many"}, {"input_tokens": 2}):
+        traces.add_spans("0", [spans("tr-1", head(f"s-{usage}", usage=usage))], [[{}]])
+    trace = traces.get("tr-1")
+    assert (len(trace.spans), trace.tokens["input_tokens"], len(traces.damage)) == (2, 3, 1)
+
+
 def test_a_span_that_is_sent_again_replaces_the_first(traces: Traces) -> None:
     traces.add_spans("0", [spans("tr-1", head("a", end=None))], [[{"v": 1}]])
     traces.add_spans("0", [spans("tr-1", head("a", end=11))], [[{"v": 2}]])

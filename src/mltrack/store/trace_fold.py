@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mltrack.store.trace_figures import SpanSum
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -141,16 +144,20 @@ def fold_trace(trace: Trace | None, facts: Iterable[TraceFact], bad: list[TraceF
 
     Facts that lack what their type needs are put into ``bad`` and passed over, and so are types not known here.
     """
-    for fact in facts:
-        apply = _FOLDS.get(str(fact.line.get("type")))
-        if apply is not None:
+    for kind, together in groupby(facts, key=lambda fact: str(fact.line.get("type"))):
+        if kind == "spans":
+            trace = _fold_spans(trace, together, bad)
+            continue
+        apply = _FOLDS.get(kind, _passed_over)
+        for fact in together:
             try:
                 trace = apply(trace, fact)
-            except (KeyError, TypeError, ValueError, AttributeError):
+            except _BAD:
                 bad.append(fact)
     return trace
 
 
+_BAD = (KeyError, TypeError, ValueError, AttributeError)
 _SET = ("request_time", "duration", "state", "client_request_id", "request_preview", "response_preview", "session")
 
 
@@ -180,7 +187,35 @@ def _known(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _spans(trace: Trace | None, fact: TraceFact) -> Trace:
+def _fold_spans(trace: Trace | None, facts: Iterable[TraceFact], bad: list[TraceFact]) -> Trace | None:
+    """The trace after facts that all tell of spans: its mapping of spans is copied once, not for each of them."""
+    spans = dict(trace.spans) if trace is not None else {}
+    sums = (
+        SpanSum("tokens", "usage", _COUNTED, 0, spans.values()),
+        SpanSum("cost", "cost", COST_KEYS, 0.0, spans.values()),
+    )
+    for fact in facts:
+        try:
+            new, trace = _with_spans(trace, fact)
+        except _BAD:
+            bad.append(fact)
+            continue
+        for each in sums:
+            trace = each.replacing(trace, spans, new)
+        spans |= new
+        if trace.final:  # then the first figures stand
+            for each in sums:
+                trace = trace if getattr(trace, each.field) else each.summed(trace, spans)
+    if trace is None:
+        return None
+    if not trace.final:
+        for each in sums:
+            trace = each.summed(trace, spans)
+    return replace(trace, spans=spans)
+
+
+def _with_spans(trace: Trace | None, fact: TraceFact) -> tuple[dict[str, SpanHead], Trace]:
+    """The spans a fact tells of, by id; and the trace after it, but for the spans and the sums over them."""
     line = fact.line
     start, end, root_state = int(line["start"]), line.get("end"), line.get("root_state")
     offset, size = line["at"]
@@ -191,12 +226,9 @@ def _spans(trace: Trace | None, fact: TraceFact) -> Trace:
         duration = end - start if end else None
         state = root_state or IN_PROGRESS
         trace = Trace(str(line["trace_id"]), fact.experiment_id, start, duration, state, run_ids=links)
-    spans = {**trace.spans, **{head.span_id: head for head in new}}
-    counted = any(head.usage is not None for head in new)
-    priced = any(head.cost is not None for head in new)
-    session = line.get("session")
-    changes: dict[str, Any] = {"spans": spans, "tags": {**trace.tags, **line.get("tags", {})}}
-    if not (trace.final and (counted or priced or session)):
+    tells = line.get("session") or any(head.usage is not None or head.cost is not None for head in new)
+    changes: dict[str, Any] = {"tags": {**trace.tags, **line.get("tags", {})}}
+    if not (trace.final and tells):
         changes |= _widened(trace, start, end)
     if trace.state in OPEN_STATES and root_state:
         changes["state"] = root_state
@@ -205,11 +237,7 @@ def _spans(trace: Trace | None, fact: TraceFact) -> Trace:
             changes[name] = line[name]
     if line.get("user") and USER not in trace.metadata:
         changes["metadata"] = {**trace.metadata, USER: line["user"]}
-    if not (trace.final and trace.tokens) and any(head.usage is not None for head in spans.values()):
-        changes["tokens"] = _summed({i: h.usage for i, h in spans.items()}, spans, _COUNTED, 0)
-    if not (trace.final and trace.cost) and any(head.cost is not None for head in spans.values()):
-        changes["cost"] = _summed({i: h.cost for i, h in spans.items()}, spans, COST_KEYS, 0.0)
-    return replace(trace, **changes)
+    return {head.span_id: head for head in new}, replace(trace, **changes)
 
 
 def _head(record: Mapping[str, Any], place: SpanPlace, order: int) -> SpanHead:
@@ -221,13 +249,24 @@ def _head(record: Mapping[str, Any], place: SpanPlace, order: int) -> SpanHead:
         status=str(record["status"]),
         start=int(record["start"]),
         end=record.get("end"),
-        usage=record.get("usage"),
-        cost=record.get("cost"),
+        usage=_figures(record.get("usage")),
+        cost=_figures(record.get("cost")),
         model=record.get("model"),
         provider=record.get("provider"),
         place=place,
         order=order,
     )
+
+
+def _figures(values: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Figures that can be summed.
+
+    Raises:
+        TypeError, AttributeError: they can't.
+    """
+    if values:
+        sum(values.values())
+    return values
 
 
 def _widened(trace: Trace, start: int, end: int | None) -> dict[str, int]:
@@ -237,49 +276,6 @@ def _widened(trace: Trace, start: int, end: int | None) -> dict[str, int]:
         return {"request_time": earliest}
     latest = end if trace.duration is None else max(end, trace.request_time + trace.duration)
     return {"request_time": earliest, "duration": latest - earliest}
-
-
-def _summed(
-    told: Mapping[str, Mapping[str, Any] | None], spans: Mapping[str, SpanHead], keys: tuple[str, ...], zero: float
-) -> dict[str, Any]:
-    """The sum over spans that tell something and have none above them that does: a parent's figures hold for all below.
-
-    Further keys than ``keys`` are summed where a span has them.
-    """
-    totals: dict[str, Any] = dict.fromkeys(keys, zero)
-    covered: dict[str, bool] = {}
-    for span_id, values in told.items():
-        if values is not None and not _is_covered(span_id, told, spans, covered):
-            for key, value in values.items():
-                totals[key] = totals.get(key, zero) + value
-    return totals
-
-
-def _is_covered(
-    span_id: str,
-    told: Mapping[str, Mapping[str, Any] | None],
-    spans: Mapping[str, SpanHead],
-    covered: dict[str, bool],
-) -> bool:
-    """Whether a span above this one tells figures; what is found on the way up is remembered in ``covered``."""
-    path: list[str] = []
-    found = False
-    at = span_id
-    while at not in covered:
-        path.append(at)
-        covered[at] = False  # a circle ends here
-        parent = spans[at].parent_id
-        if parent is None or parent not in spans:
-            break
-        if told[parent] is not None:
-            found = True
-            break
-        at = parent
-    else:
-        found = covered[at]
-    for each in path:
-        covered[each] = found
-    return found
 
 
 def _tag(trace: Trace | None, fact: TraceFact) -> Trace | None:
@@ -343,9 +339,12 @@ def _delete(trace: Trace | None, fact: TraceFact) -> None:
     return None
 
 
+def _passed_over(trace: Trace | None, fact: TraceFact) -> Trace | None:
+    return trace
+
+
 _FOLDS = {
     "info": _info,
-    "spans": _spans,
     "tag": _tag,
     "assessment": _assessment,
     "assessment_change": _assessment_change,

@@ -1,0 +1,266 @@
+"""Traces by MLflow's own API on the mltrack store, beside MLflow's SQLite store; and pushed, beside MLflow's client.
+
+    python benchmarks/bench_traces.py [--traces 10000] [--spans 10000] [--pushed 1000]
+
+Each figure is from a fresh process, the median of several. A trace is made by functions with ``@mlflow.trace``; what
+the traced function waits is the time its outermost call takes. Long traces are logged span by span, as MLflow does it
+while a program runs. For the push a server is started on loopback (SQLite, one worker); MLflow's client logs the same
+number of traces to it directly, the way it is set up to: by threads in the background, waited for at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench_mlflow import seconds, uri_of
+from measure import ROUNDS, fresh_folder, heading, in_fresh_process, median_of, row
+
+START_MS = 1_700_000_000_000
+CALLS = 100
+SEARCHES = 5
+PUSHED_SPANS = 5
+FILTER = "tag.kind = 'kind-3' AND attributes.execution_time_ms >= 50"
+ORDER = ["attributes.execution_time_ms DESC"]
+
+
+def traced(spans: int) -> Any:
+    """A function that makes a trace of so many spans, none within another but the first."""
+    import mlflow
+
+    @mlflow.trace(name="step")
+    def step(number: int) -> int:
+        return number + 1
+
+    @mlflow.trace(name="root")
+    def root(question: str) -> str:
+        for number in range(spans - 1):
+            step(number)
+        return question
+
+    return root
+
+
+def made_spans(trace: int, count: int) -> list[Any]:
+    """The spans of a trace as a client logs them, without a clock."""
+    import json
+
+    from mlflow.entities import SpanStatus, SpanStatusCode
+    from mlflow.entities.span import create_mlflow_span
+    from mlflow.tracing.utils import build_otel_context
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    trace_id = f"tr-{trace:032x}"
+    start = (START_MS + trace) * 1_000_000
+    found = []
+    for number in range(1, count + 1):
+        own = {"mlflow.traceRequestId": trace_id, "mlflow.spanType": "TOOL", "mlflow.spanInputs": {"n": number}}
+        if number == 1:
+            own["mlflow.traceTag.kind"] = f"kind-{trace % 10}"
+        made = ReadableSpan(
+            name="root" if number == 1 else "step",
+            context=build_otel_context(trace, number),
+            parent=build_otel_context(trace, 1) if number > 1 else None,
+            start_time=start + number,
+            end_time=start + trace % 97 * 1_000_000 + count,
+            attributes={key: json.dumps(value) for key, value in own.items()},
+            status=SpanStatus(SpanStatusCode.OK).to_otel_status(),
+        )
+        found.append(create_mlflow_span(made, trace_id))
+    return found
+
+
+def tracking_store(uri: str) -> Any:
+    """The store that a tracking URI stands for."""
+    from mlflow.tracking._tracking_service.utils import _get_store
+
+    return _get_store(uri)
+
+
+# --- the parts, each in a process of its own ---
+
+
+def log(uri: str, spans: str, asynchronous: str) -> None:
+    """Seconds that a traced function waits, and seconds a trace until all are stored."""
+    os.environ["MLFLOW_ENABLE_ASYNC_TRACE_LOGGING"] = asynchronous
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)
+    call = traced(int(spans))
+    call("the first makes what there is to make")
+    mlflow.flush_trace_async_logging()
+    waits: list[float] = []
+
+    def calls() -> None:
+        waits.extend(seconds(lambda: call("what is it?")) for _ in range(CALLS))
+        mlflow.flush_trace_async_logging()
+
+    took = seconds(calls)
+    print(statistics.median(waits), took / CALLS)
+
+
+def fill(uri: str, traces: str) -> None:
+    """Traces of three spans, many in a call."""
+    store = tracking_store(uri)
+    for first in range(1, int(traces) + 1, 500):
+        spans = [made_spans(trace, 3) for trace in range(first, min(first + 500, int(traces) + 1))]
+        store.log_spans("0", [span for some in spans for span in some])
+    print(traces)
+
+
+def search(uri: str, traces: str) -> None:
+    """Seconds of the first search of a process, of one like it, and of one after a trace was added."""
+    store = tracking_store(uri)
+
+    def call() -> None:
+        found, _ = store.search_traces(
+            experiment_ids=["0"], filter_string=FILTER, order_by=ORDER, max_results=100, locations=None
+        )
+        assert len(found) == min(100, len([n for n in range(1, int(traces) + 1) if n % 10 == 3 and n % 97 >= 50]))
+
+    first = seconds(call)
+    again = min(seconds(call) for _ in range(SEARCHES))
+    added = []
+    for number in range(SEARCHES):
+        store.log_spans("0", made_spans(10**9 + os.getpid() * 1000 + 10 * number, 3))
+        added.append(seconds(call))
+    print(first, again, statistics.median(added))
+
+
+def get(uri: str, trace: str) -> None:
+    """Seconds to get a trace with its spans: the first of a process, and one like it."""
+    store = tracking_store(uri)
+
+    def call() -> None:
+        found = store.get_trace(f"tr-{int(trace):032x}", allow_partial=True)
+        found.data.spans[-1].to_dict()
+
+    print(seconds(call), min(seconds(call) for _ in range(SEARCHES)))
+
+
+def log_long(uri: str, spans: str) -> None:
+    """Seconds to log one trace span by span, with a search on the way; and to fold it in a process that knows none."""
+    store = tracking_store(uri)
+    made = made_spans(1, int(spans))
+    store.log_spans("0", made_spans(2, 1))
+
+    def singly() -> None:
+        for span in made:
+            store.log_spans("0", [span])
+
+    print(seconds(singly))
+
+
+def push(folder: str, url: str, traces: str) -> None:
+    """Seconds to push a store of traces, and the requests it took."""
+    import importlib
+
+    import mlflow
+
+    os.environ["MLFLOW_ENABLE_ASYNC_TRACE_LOGGING"] = "false"
+    mlflow.set_tracking_uri(f"mltrack://{folder}")
+    mlflow.set_experiment("pushed")
+    call = traced(PUSHED_SPANS)
+    for _ in range(int(traces)):
+        call("what is it?")
+
+    import mltrack
+    from mltrack_sync import Remote
+    from mltrack_sync import push as push_store
+
+    for module in ("mltrack.query.catalog", "mltrack_sync.sending"):
+        importlib.import_module(module)
+    reports: list[Any] = []
+    took = seconds(lambda: reports.append(push_store(mltrack.Store.open(folder), Remote("bench", url))))
+    assert reports[0].complete and reports[0].traces == int(traces), reports
+    print(took, reports[0].requests)
+
+
+def log_to_server(url: str, traces: str) -> None:
+    """Seconds that MLflow's client takes to log traces to a server."""
+    import mlflow
+
+    mlflow.set_tracking_uri(url)
+    mlflow.set_experiment("direct")
+    call = traced(PUSHED_SPANS)
+    call("the first makes what there is to make")
+    mlflow.flush_trace_async_logging()
+
+    def calls() -> None:
+        for _ in range(int(traces)):
+            call("what is it?")
+        mlflow.flush_trace_async_logging()
+
+    print(seconds(calls))
+
+
+PARTS = {part.__name__: part for part in (log, fill, search, get, log_long, push, log_to_server)}
+
+
+# --- the table ---
+
+
+def compare(what: list[str], part: str, folder: Path, *arguments: str, rounds: int = ROUNDS) -> None:
+    """The figures of one part on both stores, one in a line."""
+    ours = median_of(lambda: in_fresh_process(__file__, part, uri_of("mltrack", folder), *arguments), rounds)
+    theirs = median_of(lambda: in_fresh_process(__file__, part, uri_of("sqlite", folder), *arguments), min(3, rounds))
+    for name, mine, other in zip(what, ours, theirs, strict=True):
+        row(name, f"{mine * 1e3:,.2f} ms", f"{other * 1e3:,.2f} ms", f"{other / mine:.1f}x")
+
+
+def pushing(traces: int) -> None:
+    """The push of a store, and MLflow's client, on one server in turns."""
+    from mltrack.demo.server import mlflow_server
+
+    ours, theirs = [], []
+    for _ in range(min(3, ROUNDS)):
+        with fresh_folder() as folder, mlflow_server(folder / "server") as url:
+            in_fresh_process(__file__, "log_to_server", url, "20")  # the server's own first time
+            ours.append(in_fresh_process(__file__, "push", str(folder / ".mltrack"), url, str(traces)))
+            theirs.append(in_fresh_process(__file__, "log_to_server", url, str(traces))[0])
+    took, requests = (statistics.median(column) for column in zip(*ours, strict=True))
+    faster = statistics.median(other / mine for (mine, _), other in zip(ours, theirs, strict=True))
+    row(
+        f"sync of {traces:,} traces of {PUSHED_SPANS} spans",
+        f"{took:.2f} s",
+        f"{statistics.median(theirs):.2f} s",
+        f"{faster:.1f}x",
+        f"{requests / traces:.2f} req. each",
+    )
+
+
+def main() -> None:
+    """Run from the command line."""
+    if len(sys.argv) > 1 and sys.argv[1] in PARTS:
+        PARTS[sys.argv[1]](*sys.argv[2:])
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--traces", type=int, default=10_000)
+    parser.add_argument("--spans", type=int, default=10_000)
+    parser.add_argument("--pushed", type=int, default=1_000)
+    args = parser.parse_args()
+    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": "ignore"}
+    heading("Traces: the mltrack store, MLflow's SQLite store (of the push: MLflow's client), the ratio")
+    with fresh_folder() as folder:
+        for spans in ("1", "10"):
+            name = f"@mlflow.trace, {spans} span{'s' if spans != '1' else ''}"
+            compare([f"{name}: the call waits", f"{name}: a trace"], "log", folder, spans, "false")
+            compare([f"{name}, async: the call waits", f"{name}, async: a trace"], "log", folder, spans, "true")
+    with fresh_folder() as folder:
+        for kind in ("mltrack", "sqlite"):
+            in_fresh_process(__file__, "fill", uri_of(kind, folder), str(args.traces))
+        over = f"search over {args.traces:,}"
+        compare([f"{over}: first", f"{over}: again", f"{over}: one was added"], "search", folder, str(args.traces))
+        compare([f"get_trace of {args.traces:,}: first", "get_trace: again"], "get", folder, str(args.traces // 2))
+    with fresh_folder() as folder:
+        compare([f"{args.spans:,} spans of a trace, singly"], "log_long", folder, str(args.spans), rounds=1)
+        compare([f"get_trace of {args.spans:,} spans: first", "  again"], "get", folder, "1", rounds=min(3, ROUNDS))
+    pushing(args.pushed)
+
+
+if __name__ == "__main__":
+    main()
