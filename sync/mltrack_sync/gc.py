@@ -125,7 +125,15 @@ def plan_gc(
     free: list[Freeable] = []
     differing: dict[str, list[str]] = defaultdict(list)
     if asked:
-        there = verify(store, remote, selection=Selection(runs=tuple(asked)), jobs=jobs, policy=policy, http=http)
+        there = verify(
+            store,
+            remote,
+            selection=Selection(runs=tuple(asked)),
+            runs_only=True,
+            jobs=jobs,
+            policy=policy,
+            http=http,
+        )
         for each in there.differences:
             differing[each.run_id].append(f"{each.thing}: here {each.here}, there {each.there}")
     for run_id, (run, head) in asked.items():

@@ -15,7 +15,7 @@ from mltrack_sync.command_line import Command, introduced, json_option, open_sto
 from mltrack_sync.selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from mltrack_sync.gc import Freeable, GcPlan, Kept
     from mltrack_sync.verify import VerifyReport
@@ -43,8 +43,8 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.argument("remote", required=False)
 @selection_options
-@click.option("--quick", is_flag=True, help="Latest points and sizes of files only; downloads nothing.")
-@click.option("--jobs", default=4, show_default=True, metavar="N", help="How many runs to compare at a time.")
+@click.option("--quick", is_flag=True, help="Latest points and sizes of files only, no spans; downloads nothing.")
+@click.option("--jobs", default=4, show_default=True, metavar="N", help="How many things to compare at a time.")
 @json_option
 @click.pass_context
 def verify(
@@ -57,9 +57,9 @@ def verify(
     jobs: int,
     as_json: bool,
 ) -> None:
-    """Compare runs with a REMOTE, every point and the checksum of every file, and say exactly what differs.
+    """Compare runs, models and traces with a REMOTE, every point, span and checksum, and say exactly what differs.
 
-    Changes nothing. Ends with 1 when something differs.
+    Changes nothing. Ends with 1 when something differs. What the remote has no place for is told, and no difference.
     """
     from mltrack_sync.verify import verify as compare
 
@@ -77,22 +77,46 @@ def verify(
 
 def _print(report: VerifyReport) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 1_000)
     if report.differences:
         if console.is_terminal:
-            table = Table("run", "what", "here", "there")
+            table = Table("of", "what", "here", "there")
             for each in report.differences:
-                table.add_row(each.run_id[:8], *map(_plain, (each.thing, each.here, each.there)))
+                texts = (each.subject or each.run_id[:8], each.thing, each.here, each.there)
+                table.add_row(*(escape(_plain(text)) for text in texts))
             console.print(table)
         else:
             for each in report.differences:
-                click.echo("\t".join((each.run_id, *map(_plain, (each.thing, each.here, each.there)))))
+                of = each.subject or each.run_id
+                click.echo("\t".join(map(_plain, (of, each.thing, each.here, each.there))))
+    for line in report.lacking:
+        click.echo(line)
     what = f"{report.metrics:,} metrics (latest point)" if report.quick else f"{report.points:,} points"
     files = f"{report.artifacts:,} artifacts{' (size)' if report.quick else f' ({report.artifact_bytes:,} bytes)'}"
-    told = f"{report.params:,} params, {report.tags:,} tags, {what}, {files} are the same in {report.runs:,} runs"
+    told = f"{report.params:,} params, {report.tags:,} tags, {what}, {files}"
+    same = (
+        (report.datasets, "datasets"),
+        (report.model_ties, "ties to models"),
+        (report.spans, "spans"),
+        (report.assessments, "assessments"),
+    )
+    told += _counted(same)
+    told += f" are the same in {report.runs:,} runs"
+    compared = (
+        (report.models, "registered models"),
+        (report.model_versions, "versions"),
+        (report.logged_models, "logged models"),
+        (report.traces, "traces"),
+    )
+    told += _counted(compared)
     click.echo(f"{report.remote}: {told}; {len(report.differences):,} differences in {report.seconds:.1f} s")
+
+
+def _counted(counts: Iterable[tuple[int, str]]) -> str:
+    return "".join(f", {count:,} {things}" for count, things in counts if count)
 
 
 def _plain(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +15,10 @@ from mltrack_sync.identity import PARENT_TAG
 from mltrack_sync.plan import NS_PER_MS
 from mltrack_sync.reconcile import point_rows
 from mltrack_sync.run_push import CRASHED_TAG
+from mltrack_sync.verify_findings import NOTHING, Findings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     import numpy.typing as npt
 
@@ -26,45 +26,15 @@ if TYPE_CHECKING:
     from mltrack.store.stored_run import StoredRun
     from mltrack_sync.client import MlflowClient, RemoteRun
     from mltrack_sync.histories import Histories
+    from mltrack_sync.verify_there import There
+    from mltrack_sync.verify_ties import TiesVerify
 
     Rows = npt.NDArray[np.void]
 
-__all__ = ["Counts", "Difference", "RunVerify"]
-
-SHOWN_CHARS = 60
-NOTHING = "nothing"
+__all__ = ["RunVerify"]
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One thing that is not the same: of which run, what, and how it is here and there."""
-
-    run_id: str
-    thing: str
-    here: str
-    there: str
-    kind: str = ""
-    key: str = ""
-
-    def explained(self, reasons: Mapping[tuple[str, str], str]) -> Difference:
-        """The same, with the reason for which it was set aside, if it was."""
-        reason = reasons.get((self.kind, self.key)) or (reasons.get(("run", "")) if self.kind == "run" else None)
-        return self if reason is None else replace(self, there=f"{self.there} (set aside: {reason})")
-
-
-@dataclass(slots=True)
-class Counts:
-    """How much was compared and found equal."""
-
-    params: int = 0
-    tags: int = 0
-    metrics: int = 0
-    points: int = 0
-    artifacts: int = 0
-    artifact_bytes: int = 0
-
-
-class RunVerify:
+class RunVerify(Findings):
     """Compares one run. Used once."""
 
     def __init__(
@@ -74,21 +44,16 @@ class RunVerify:
         *,
         quick: bool,
         histories: Histories,
-        tags_there: Callable[[Mapping[str, str]], dict[str, str]] = dict,
+        there: There,
+        ties: TiesVerify,
     ) -> None:
-        """``tags_there`` gives tags as they are to stand on the remote, with what they name by its ids there."""
-        self.differences: list[Difference] = []
-        self.counts = Counts()
+        super().__init__(run_id)
         self._client = client
-        self._run_id = run_id
         self._quick = quick
         self._histories = histories
-        self._tags_there = tags_there
+        self._there = there
+        self._ties = ties
         self._run: StoredRun
-
-    def differs(self, thing: str, here: object, there: object, *, kind: str = "run", key: str = "") -> None:
-        """Note a difference."""
-        self.differences.append(Difference(self._run_id, thing, _shown(here), _shown(there), kind, key))
 
     def one_of(self, found: list[RemoteRun], *, prefer: str, deleted: bool) -> RemoteRun | None:
         """The one to compare with; that there is none, or more than one, or a deleted one, differs."""
@@ -104,65 +69,43 @@ class RunVerify:
             return None
         return min(active, key=lambda run: (run.run_id != prefer, run.run_id))
 
-    def compare(self, run: StoredRun, there: RemoteRun, *, experiment_there: str, parent_there: str | None) -> None:
-        """Everything of the run; ``parent_there`` is the id that its parent has over there.
+    def compare(self, run: StoredRun, there: RemoteRun) -> None:
+        """Everything of the run.
 
         Raises:
             RemoteError, OSError: see mltrack_sync.errors.
         """
         self._run = run
         here = run.info
-        self._equal("name", here.run_name, there.name)
-        self._equal("experiment", here.experiment_name, experiment_there)
-        self._equal("status", here.status, there.status)
-        self._equal("start time", here.start_time, there.start_time)
-        self._equal("end time", here.end_time, there.end_time)
+        self.equal("name", here.run_name, there.name)
+        self.equal("experiment", here.experiment_name, self._there.experiment_name(there.experiment_id))
+        self.equal("status", here.status, there.status)
+        self.equal("start time", here.start_time, there.start_time)
+        self.equal("end time", here.end_time, there.end_time)
         self._params(there.params)
-        self._tags(there.tags, parent_there)
+        self._tags(there.tags)
+        self._ties.compare(run, there, self)
         self._metrics(there)
         self._artifacts(there)
         for damage in (*self._run.state.damage, *self._run.damage):
             self.differs("damage", damage, "not compared")
 
-    def _equal(self, thing: str, here: object, there: object) -> None:
-        if here != there:
-            self.differs(thing, here, there)
-
     # --- params and tags ---
 
     def _params(self, there: Mapping[str, str]) -> None:
         here = self._run.params
-        for key in sorted(here.keys() | there.keys()):
-            if here.get(key) == there.get(key):
-                self.counts.params += 1
-            else:
-                self._text_differs("param", key, here.get(key), there.get(key))
+        self.counts.params += self.texts("param", here, there, here.keys() | there.keys(), kind="param")
 
-    def _tags(self, there: Mapping[str, str], parent: str | None) -> None:
+    def _tags(self, there: Mapping[str, str]) -> None:
         """Tags of ours. Others that are there were set by people or the server over there, and are none of ours."""
-        here = {**self._tags_there(self._run.tags), RUN_ID_TAG: self._run.run_id}
-        if parent is not None:
-            here[PARENT_TAG] = parent
-        if self._run.info.crashed:
+        info = self._run.info
+        here = {**self._there.texts(self._run.tags), RUN_ID_TAG: self.run_id}
+        if info.parent_run_id is not None:
+            here[PARENT_TAG] = self._there.run(info.parent_run_id)
+        if info.crashed:
             here[CRASHED_TAG] = "true"
         removed = {str(event.fields["key"]) for event in self._run.read_events() if event.type == "tag"} - here.keys()
-        for key in sorted(here.keys() | (removed & there.keys())):
-            if here.get(key) == there.get(key):
-                self.counts.tags += 1
-            else:
-                self._text_differs("tag", key, here.get(key), there.get(key))
-
-    def _text_differs(self, kind: str, key: str, here: str | None, there: str | None) -> None:
-        if here is not None and there is not None and here.startswith(there) and there:
-            shown = f"its first {len(there):,} characters"
-            self.differs(f"{kind} {key!r}", f"{len(here):,} characters", shown, kind=kind, key=key)
-            return
-        sides = [NOTHING if text is None else repr(_cut(text)) for text in (here, there)]
-        if sides[0] == sides[1]:
-            sides = [
-                f"{side} ({len(text or ''):,} characters)" for side, text in zip(sides, (here, there), strict=True)
-            ]
-        self.differs(f"{kind} {key!r}", *sides, kind=kind, key=key)
+        self.counts.tags += self.texts("tag", here, there, here.keys() | (removed & there.keys()), kind="tag")
 
     # --- metrics ---
 
@@ -254,14 +197,6 @@ class RunVerify:
 
 def _ids(runs: Iterable[RemoteRun]) -> str:
     return ", ".join(run.run_id for run in runs)
-
-
-def _shown(value: object) -> str:
-    return NOTHING if value is None or value == "" else str(value)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARS else text[: SHOWN_CHARS - 3] + "..."
 
 
 def _points(count: int) -> str:

@@ -1,0 +1,141 @@
+"""What comes of comparing one thing with the remote's: how much is the same, and what differs, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["NOTHING", "WAITS", "Counts", "Difference", "Findings"]
+
+SHOWN_CHARS = 60
+NOTHING = "nothing"
+WAITS = "waits to be pushed"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not the same: of which run, what, and how it is here and there.
+
+    ``run_id`` is empty for what belongs to no run: then ``subject`` names the model, version or trace. ``kind`` and
+    ``key`` are how the ledger calls what differs.
+    """
+
+    run_id: str
+    thing: str
+    here: str
+    there: str
+    kind: str = ""
+    key: str = ""
+    subject: str = ""
+
+    def explained(self, reasons: Mapping[tuple[str, str], str]) -> Difference:
+        """The same, with the reason for which it was set aside, if it was."""
+        reason = reasons.get((self.kind, self.key)) or (reasons.get(("run", "")) if self.kind == "run" else None)
+        return self if reason is None else self.noted(f"set aside: {reason}")
+
+    def noted(self, words: str) -> Difference:
+        """The same, with something to say about the other side."""
+        return replace(self, there=f"{self.there} ({words})")
+
+
+@dataclass(slots=True)
+class Counts:
+    """How much was compared and found equal; of models, versions and traces, how many were compared."""
+
+    params: int = 0
+    tags: int = 0
+    metrics: int = 0
+    points: int = 0
+    artifacts: int = 0
+    artifact_bytes: int = 0
+    datasets: int = 0
+    model_ties: int = 0
+    models: int = 0
+    model_versions: int = 0
+    logged_models: int = 0
+    traces: int = 0
+    spans: int = 0
+    assessments: int = 0
+
+
+@dataclass(slots=True)
+class Findings:
+    """Collects what comes of one thing: a run, or what ``subject`` names.
+
+    ``kind`` and ``key`` are how the ledger calls it, unless a difference says something else. ``waits`` tells that
+    something of it is still to be pushed.
+    """
+
+    run_id: str = ""
+    subject: str = ""
+    kind: str = "run"
+    key: str = ""
+    waits: bool = False
+    differences: list[Difference] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+
+    def differs(
+        self, thing: str, here: object, there: object, *, kind: str | None = None, key: str | None = None
+    ) -> None:
+        """Note a difference."""
+        kind, key = self.kind if kind is None else kind, self.key if key is None else key
+        self.differences.append(Difference(self.run_id, thing, _shown(here), _shown(there), kind, key, self.subject))
+
+    def equal(self, thing: str, here: object, there: object) -> None:
+        """Note a difference, if there is one."""
+        if here != there:
+            self.differs(thing, here, there)
+
+    def texts(
+        self,
+        what: str,
+        here: Mapping[str, str],
+        there: Mapping[str, str],
+        keys: Iterable[str],
+        *,
+        kind: str | None = None,
+        prefix: str = "",
+    ) -> int:
+        """Compare texts by these keys; returns how many are the same. The ledger's keys of them begin with a prefix."""
+        same = 0
+        for key in sorted(keys):
+            if here.get(key) == there.get(key):
+                same += 1
+            else:
+                named = self.key if kind is None else prefix + key
+                self.text_differs(f"{what} {key!r}", here.get(key), there.get(key), kind=kind, key=named)
+        return same
+
+    def text_differs(
+        self, thing: str, here: str | None, there: str | None, *, kind: str | None = None, key: str | None = None
+    ) -> None:
+        """Note that a text differs; one that was cut over there is told so."""
+        if here is not None and there is not None and here.startswith(there) and there:
+            shown = f"its first {len(there):,} characters"
+            self.differs(thing, f"{len(here):,} characters", shown, kind=kind, key=key)
+            return
+        sides = [NOTHING if text is None else repr(_cut(text)) for text in (here, there)]
+        if sides[0] == sides[1]:
+            sides = [
+                f"{side} ({len(text or ''):,} characters)" for side, text in zip(sides, (here, there), strict=True)
+            ]
+        self.differs(thing, *sides, kind=kind, key=key)
+
+    def told(self, reasons: Mapping[tuple[str, str], str]) -> tuple[Difference, ...]:
+        """The differences, each with why: it was set aside, or waits."""
+        found = []
+        for difference in self.differences:
+            explained = difference.explained(reasons)
+            found.append(explained.noted(WAITS) if explained is difference and self.waits else explained)
+        return tuple(found)
+
+
+def _shown(value: object) -> str:
+    return NOTHING if value is None or value == "" else str(value)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARS else text[: SHOWN_CHARS - 3] + "..."
