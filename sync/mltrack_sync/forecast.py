@@ -6,18 +6,24 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import DELETED
+from mltrack.errors import NotFoundError
 from mltrack_sync.client import RUN_ID_TAG
 from mltrack_sync.identity import PARENT_TAG
+from mltrack_sync.in_run_entry import InRunEntry
 from mltrack_sync.inputs_push import dataset_key
 from mltrack_sync.ledger import LedgerState, RunEntry
+from mltrack_sync.model_holder import has_files_for_run
 from mltrack_sync.plan import facts_of
 from mltrack_sync.report import PushReport, Rejected
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mltrack.entities import Artifact
     from mltrack.reading import Store
     from mltrack_sync.remotes import Remote
 
-__all__ = ["foresee"]
+__all__ = ["files_to_runs", "foresee"]
 
 
 def foresee(store: Store, remote: Remote, state: LedgerState, todo: list[str]) -> PushReport:
@@ -58,3 +64,17 @@ def foresee(store: Store, remote: Remote, state: LedgerState, todo: list[str]) -
     fields: dict[str, Any] = dict(counts)
     known = tuple(state.rejected.values())
     return PushReport(remote.name, remote.url, dry_run=True, rejected=(*known, *rejected), **fields)
+
+
+def files_to_runs(store: Store, state: LedgerState, model_ids: Iterable[str]) -> list[Artifact]:
+    """Files of these logged models that would go to their runs, where the remote has no logged models."""
+    found: list[Artifact] = []
+    for model_id in model_ids:
+        there = (state.in_runs.get(model_id) or InRunEntry()).artifacts
+        try:
+            model = store.logged_models.get(model_id)
+        except NotFoundError:
+            continue
+        if has_files_for_run(model):
+            found += [artifact for artifact in model.artifacts if there.get(artifact.path) != artifact.sha256]
+    return found

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mltrack.errors import NotFoundError
 from mltrack_sync.features import DATASETS, LOGGED_MODELS, TRACES
+from mltrack_sync.in_run_entry import InRunEntry
 from mltrack_sync.logged_entry import LoggedEntry
+from mltrack_sync.model_holder import holder_of
 
 if TYPE_CHECKING:
     from mltrack.reading import Store
@@ -40,20 +42,27 @@ class TracesTodo:
 
 @dataclass(frozen=True, slots=True)
 class Further:
-    """What waits. ``ties`` are runs whose datasets or models wait for a feature that the remote lacked."""
+    """What waits. ``ties`` are runs whose datasets or models wait for features that the remote lacked, and for which.
 
-    ties: tuple[str, ...] = ()
+    Of the ``models``, ``files`` are those whose files can go to their runs where the remote has no logged models, and
+    ``without_run`` those that no run made: their files can't.
+    """
+
+    ties: Mapping[str, Collection[str]] = field(default_factory=dict)
     models: tuple[str, ...] = ()
     traces: TracesTodo = field(default_factory=TracesTodo)
+    files: tuple[str, ...] = ()
+    without_run: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.ties or self.models or self.traces.traces)
+        return bool(self.ties or self.models or self.traces.traces or self.files)
 
     def without(self, lacking: frozenset[str]) -> Further:
         """What is left where these features are not to be had."""
-        ties = () if lacking >= {DATASETS, LOGGED_MODELS} else self.ties
-        models = () if LOGGED_MODELS in lacking else self.models
-        return replace(self, ties=ties, models=models, traces=TracesTodo() if TRACES in lacking else self.traces)
+        ties = {run_id: waits_for for run_id, waits_for in self.ties.items() if not lacking.issuperset(waits_for)}
+        models, files = ((), self.files) if LOGGED_MODELS in lacking else (self.models, ())
+        traces = TracesTodo() if TRACES in lacking else self.traces
+        return replace(self, ties=ties, models=models, traces=traces, files=files)
 
 
 def further_of(
@@ -64,24 +73,37 @@ def further_of(
     Raises:
         StoreError: the store can't be read.
     """
-    ties = tuple(run_id for run_id in chosen if (entry := state.runs.get(run_id)) is not None and entry.lacking)
-    models = tuple(_models(store, state, selection, chosen, retry))
-    return Further(ties, models, _traces(store, state, selection, chosen, retry))
+    entries = {run_id: state.runs[run_id] for run_id in chosen if run_id in state.runs}
+    ties = {run_id: tuple(entry.lacking) for run_id, entry in entries.items() if entry.lacking}
+    models = _models(store, state, selection, chosen, retry)
+    files, without_run = _files(store, state, models, _again(state) if retry else set())
+    traces = _traces(store, state, selection, chosen, retry)
+    return Further(ties, tuple(models), traces, files, without_run)
 
 
 def lacking_lines(further: Further, state: LedgerState, lacking: frozenset[str]) -> tuple[str, ...]:
     """In plain words, what the remote does not take and how much waits for it."""
-    waiting = Counter(feature for run_id in further.ties for feature in state.runs[run_id].lacking)
+    waiting = Counter(feature for waits_for in further.ties.values() for feature in waits_for)
     counts = {
         DATASETS: (waiting[DATASETS], "run has some that wait", "runs have some that wait"),
         LOGGED_MODELS: (len(further.models), "waits", "wait"),
         TRACES: (len(further.traces.traces), "waits", "wait"),
     }
+    more = {LOGGED_MODELS: _files_told(further, state)}
     return tuple(
-        f"{feature}: this server does not take them; {count:,} {one if count == 1 else many}"
+        f"{feature}: this server does not take them; {count:,} {one if count == 1 else many}{more.get(feature, '')}"
         for feature, (count, one, many) in counts.items()
         if feature in lacking and count
     )
+
+
+def _files_told(further: Further, state: LedgerState) -> str:
+    """Where the files of models that wait are."""
+    left = {*further.files, *further.without_run}
+    there = sum(model_id not in left and model_id in state.in_runs for model_id in further.models)
+    parts = [f"files in their runs: {there:,}"] if there else []
+    parts += [f"without a run to hold files: {len(further.without_run):,}"] if further.without_run else []
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def stamps(store: Store) -> tuple[object, ...]:
@@ -106,7 +128,7 @@ def _models(
     store: Store, state: LedgerState, selection: Selection, chosen: Mapping[str, object], retry: bool
 ) -> list[str]:
     aside = {(item.kind, item.key) for item in state.rejected.values() if not item.run_id}
-    again = {key.partition("/")[0] for kind, key in aside if kind.startswith(LOGGED_MODEL)} if retry else set()
+    again = _again(state) if retry else set()
     fresh = LoggedEntry()
     found = []
     for model_id, size in _model_sizes(store).items():
@@ -117,6 +139,35 @@ def _models(
         if selection.everything or _is_selected(store, model_id, selection, chosen):
             found.append(model_id)
     return found
+
+
+def _again(state: LedgerState) -> set[str]:
+    """Models of which something was set aside."""
+    aside = [item for item in state.rejected.values() if not item.run_id and item.kind.startswith(LOGGED_MODEL)]
+    return {item.key.partition("/")[0] for item in aside}
+
+
+def _files(
+    store: Store, state: LedgerState, models: list[str], again: set[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of these models, those with files that can go to their runs, and those that no run made."""
+    files, without_run = [], []
+    sizes = _model_sizes(store) if models else {}
+    for model_id in models:
+        there = state.in_runs.get(model_id) or InRunEntry()
+        run = state.runs.get(there.of)
+        settled = run is not None and (there.remote_run, there.settled) == (run.remote_id, sizes.get(model_id))
+        if settled and model_id not in again:
+            continue
+        try:
+            model = store.logged_models.get(model_id)
+        except NotFoundError:
+            continue
+        if not model.source_run_id:
+            without_run.append(model_id)
+        elif holder_of(model, state) is not None:
+            files.append(model_id)
+    return tuple(files), tuple(without_run)
 
 
 def _is_selected(store: Store, model_id: str, selection: Selection, chosen: Mapping[str, object]) -> bool:

@@ -15,6 +15,7 @@ A line is on the disk before the next step that relies on it is taken:
 - ``linked``: which datasets and logged models the run is tied to there, and for want of what others are not.
 - ``model`` and ``model_version`` after the remote has them so (see model_entry.py); ``logged_model`` and its like, and
   ``trace`` and ``traces``, in the same way (logged_entry.py, trace_entry.py).
+- ``in_run`` before the first file of a logged model goes to a run, with the folder there (in_run_entry.py).
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mltrack.entities import ACTIVE
 from mltrack.fs import LOCAL, FileSystem
 from mltrack.jsonlog import JsonLog, read_log
 from mltrack_sync.errors import LedgerError
 from mltrack_sync.experiment_entry import ExperimentEntry
+from mltrack_sync.in_run_entry import InRunEntry
 from mltrack_sync.logged_entry import LoggedEntry
 from mltrack_sync.model_entry import ModelEntry, VersionEntry, model_line, version_line
 from mltrack_sync.report import Rejected
+from mltrack_sync.run_entry import EVERYTHING, RunEntry
 from mltrack_sync.trace_entry import TraceEntry
 from mltrack_sync.upload_log import UploadLog
 
@@ -47,41 +49,8 @@ __all__ = ["EVERYTHING", "Ledger", "LedgerState", "RunEntry"]
 
 VERSION = 1
 UPLOADS = "uploads.jsonl"
-EVERYTHING = "*"
 COMPACT_LINES_MIN = 1000
 COMPACT_FACTOR = 2
-
-
-@dataclass(slots=True)
-class RunEntry:
-    """What the remote has of one run. ``doubt`` is how far a request went that may have arrived, by writer."""
-
-    remote_id: str = ""
-    experiment_id: str = ""
-    artifact_uri: str = ""
-    creating: bool = False
-    events: dict[str, int] = field(default_factory=dict)
-    points: dict[str, int] = field(default_factory=dict)
-    doubt: dict[str, int] = field(default_factory=dict)
-    doubt_all: bool = False
-    artifacts: dict[str, str] = field(default_factory=dict)
-    ended: list[Any] = field(default_factory=list)
-    stage: str = ACTIVE
-    settled: list[Any] = field(default_factory=list)
-    linked: list[str] = field(default_factory=list)
-    lacking: list[str] = field(default_factory=list)
-
-    def acknowledged(self, line: Mapping[str, Any]) -> None:
-        """Take in how far events and points are there, and what is in doubt."""
-        for writer, (events, points) in line["at"].items():
-            self.events[writer], self.points[writer] = events, points
-        following = line.get("next", {})
-        self.doubt_all = following == EVERYTHING
-        self.doubt = {} if self.doubt_all else dict(following)
-
-    def is_settled_at(self, head: RunHead) -> bool:
-        """Whether nothing was written since all was sent."""
-        return self.settled == [head.events, head.points, head.live]
 
 
 @dataclass(slots=True)
@@ -93,6 +62,7 @@ class LedgerState:
     experiments: dict[str, ExperimentEntry] = field(default_factory=dict)
     models: dict[str, ModelEntry] = field(default_factory=dict)
     logged: dict[str, LoggedEntry] = field(default_factory=dict)
+    in_runs: dict[str, InRunEntry] = field(default_factory=dict)
     traces: TraceEntry = field(default_factory=TraceEntry)
     rejected: dict[tuple[str, str, str], Rejected] = field(default_factory=dict)
     last_pass: dict[str, Any] = field(default_factory=dict)
@@ -119,6 +89,8 @@ class LedgerState:
                 entry.settled = []
             for logged in state.logged.values():
                 logged.settled = 0
+            for in_run in state.in_runs.values():
+                in_run.settled = 0
         return state
 
     def apply(self, line: Mapping[str, Any]) -> None:
@@ -142,51 +114,21 @@ class LedgerState:
                 self.models.setdefault(line["model"], ModelEntry()).apply(line)
             case "logged_model" | "logged_model_state" | "logged_model_file":
                 self.logged.setdefault(line["model"], LoggedEntry()).apply(line)
+            case "in_run" | "in_run_file" | "in_run_settled":
+                self.in_runs.setdefault(line["model"], InRunEntry()).apply(line)
             case "forgotten":
                 self.runs.pop(line["run"], None)
             case "trace" | "traces":
                 self.traces.apply(line)
             case _ if "run" in line:
-                self._apply_run(self.runs.setdefault(line["run"], RunEntry()), line)
-
-    @staticmethod
-    def _apply_run(entry: RunEntry, line: Mapping[str, Any]) -> None:
-        match line["type"]:
-            case "create":
-                entry.creating = True
-            case "run":
-                entry.creating = False
-                entry.remote_id, entry.experiment_id = line["remote"], line["experiment"]
-                entry.artifact_uri = line["uri"]
-                entry.doubt_all = bool(line.get("adopted"))
-                if not entry.doubt_all:  # a new run has nothing, whatever was known of one that is gone
-                    entry.events, entry.points, entry.artifacts = {}, {}, {}
-            case "ack":
-                entry.acknowledged(line)
-            case "entry":
-                entry.remote_id, entry.experiment_id = line["remote"], line["experiment"]
-                entry.artifact_uri = line["uri"]
-                entry.acknowledged(line)
-                entry.artifacts = dict(line.get("artifacts", {}))
-                entry.ended, entry.settled = line.get("ended", []), line.get("settled", [])
-                entry.stage = line.get("stage", ACTIVE)
-                entry.linked, entry.lacking = line.get("linked", []), line.get("lacking", [])
-            case "linked":
-                entry.linked, entry.lacking = line["linked"], line["lacking"]
-            case "artifact":
-                entry.artifacts[line["path"]] = line["sha256"]
-            case "ended":
-                entry.ended = line["as"]
-            case "stage":
-                entry.stage = line["stage"]
-            case "settled":
-                entry.settled = line["head"]
+                self.runs.setdefault(line["run"], RunEntry()).apply(line)
 
     @property
     def is_long(self) -> bool:
         """Whether it was read from, or grew to, many more lines than it takes to say the same."""
         models = sum(1 + len(model.versions) for model in self.models.values())
         logged = sum(2 + len(model.artifacts) for model in self.logged.values())
+        logged += sum(2 + len(model.artifacts) for model in self.in_runs.values())
         least = len(self.runs) + models + logged + len(self.rejected) + len(self.experiments) + len(self.traces.done)
         return self.lines > COMPACT_LINES_MIN + COMPACT_FACTOR * least
 
@@ -194,38 +136,13 @@ class LedgerState:
         """The fewest lines that say the same."""
         lines: list[dict[str, Any]] = [{"type": "ledger", "version": VERSION, "url": self.url}]
         lines += [experiment.line(local) for local, experiment in self.experiments.items()]
-        lines += [line for run_id, entry in self.runs.items() for line in _run_lines(run_id, entry)]
+        lines += [line for run_id, entry in self.runs.items() for line in entry.lines(run_id)]
         lines += [line for name, model in self.models.items() for line in model.lines(name)]
         lines += [line for model_id, logged in self.logged.items() for line in logged.lines(model_id)]
+        lines += [line for model_id, in_run in self.in_runs.items() for line in in_run.lines(model_id)]
         lines += self.traces.lines()
         lines += [_rejected_line(item) for item in self.rejected.values()]
         return lines + [line for line in (self.last_pass, self.last_error) if line]
-
-
-def _run_lines(run_id: str, entry: RunEntry) -> list[dict[str, Any]]:
-    if not entry.remote_id:
-        return [{"type": "create", "run": run_id}] if entry.creating else []
-    line: dict[str, Any] = {
-        "type": "entry",
-        "run": run_id,
-        "remote": entry.remote_id,
-        "experiment": entry.experiment_id,
-        "uri": entry.artifact_uri,
-        "at": _positions(entry),
-        "next": EVERYTHING if entry.doubt_all else entry.doubt,
-        "artifacts": entry.artifacts,
-        "ended": entry.ended,
-        "stage": "" if entry.stage == ACTIVE else entry.stage,
-        "settled": entry.settled,
-        "linked": entry.linked,
-        "lacking": entry.lacking,
-    }
-    return [{key: value for key, value in line.items() if value or key in ("uri", "at")}]
-
-
-def _positions(entry: RunEntry) -> dict[str, list[int]]:
-    writers = {**entry.events, **entry.points}
-    return {writer: [entry.events.get(writer, 0), entry.points.get(writer, 0)] for writer in writers}
 
 
 def _rejected_line(item: Rejected) -> dict[str, Any]:
@@ -336,7 +253,7 @@ class Ledger:
         """These writers' events and points are there (or were refused); ``following`` is what is sent next."""
         entry = self.run(run_id)
         merged = RunEntry(events={**entry.events, **events}, points={**entry.points, **points})
-        line: dict[str, Any] = {"type": "ack", "run": run_id, "at": _positions(merged)}
+        line: dict[str, Any] = {"type": "ack", "run": run_id, "at": merged.positions()}
         if following:
             line["next"] = following if isinstance(following, str) else dict(following)
         self._write(*[_rejected_line(item) for item in refused or ()], line)
@@ -370,7 +287,7 @@ class Ledger:
         self._write({"type": "linked", "run": run_id, "linked": links, "lacking": lacking})
 
     def note(self, *lines: dict[str, Any]) -> None:
-        """What logged_entry.py or trace_entry.py say of models and traces."""
+        """What logged_entry.py, in_run_entry.py or trace_entry.py say of models and traces."""
         self._write(*lines)
 
     def rejected(self, item: Rejected) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 
 from mltrack.entities import ACTIVE
 
-__all__ = ["LoggedEntry", "file_line", "made_line", "state_line"]
+__all__ = ["PENDING", "LoggedEntry", "file_line", "made_line", "state_line"]
+
+PENDING = "PENDING"
+"""The status of a model that is being made."""
 
 
 @dataclass(slots=True)
@@ -24,7 +27,7 @@ class LoggedEntry:
     uri: str = ""
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
-    status: str = "PENDING"
+    status: str = PENDING
     stage: str = ACTIVE
     metrics: int = 0
     artifacts: dict[str, str] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,8 @@ from mltrack.errors import NotFoundError
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.features import LOGGED_MODELS
 from mltrack_sync.further import LOGGED_MODEL
-from mltrack_sync.logged_entry import LoggedEntry, state_line
-from mltrack_sync.logged_files import LoggedFiles
+from mltrack_sync.logged_entry import PENDING, LoggedEntry, file_line, state_line
+from mltrack_sync.logged_files import FILE, LoggedFiles, Target, renamed
 from mltrack_sync.logged_identity import MODEL_VERSIONS, tags_there
 from mltrack_sync.logged_models_client import LoggedModelsClient
 from mltrack_sync.plan import Refusal, metric_value
@@ -36,7 +37,6 @@ PARAM = "logged model param"
 TAG = "logged model tag"
 METRIC = "logged model metric"
 
-PENDING = "PENDING"
 METRICS_AT_ONCE = 5000
 """So many metrics, of any runs, are put in order by run at a time."""
 
@@ -88,7 +88,7 @@ class LoggedModelPush:
         if entry.stage == DELETED:
             words = f"model {entry.remote_id} was deleted there, and MLflow has no call that restores one"
             raise RemoteRefusedError(words, status=400, code="INVALID_STATE", words=words)
-        files = LoggedFiles(self._session, model, entry)
+        files = LoggedFiles(self._session, model, self._target(model, entry))
         self._params(model)
         self._tags(model)
         for words in files.end():
@@ -98,6 +98,14 @@ class LoggedModelPush:
         if self._whole and model.status not in (entry.status, PENDING):
             self._client.set_status(entry.remote_id, model.status)
             self._note(replace(entry, status=model.status))
+
+    def _target(self, model: LoggedModel, entry: LoggedEntry) -> Target:
+        def mlmodel(content: bytes) -> bytes:
+            named = renamed(content, model, uri=entry.uri, state=self._ledger.state)
+            return named.replace(model.model_id.encode(), entry.remote_id.encode())
+
+        line = partial(file_line, model.model_id)
+        return Target(model.model_id, entry.remote_id, entry.uri, entry.artifacts, FILE, line, mlmodel, of_model=True)
 
     @property
     def _entry(self) -> LoggedEntry:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from mltrack.errors import BusyError, RemoteError, UsageError
 from mltrack.fs import file_lock
 from mltrack_sync.errors import LedgerError
+from mltrack_sync.features import LOGGED_MODELS
 from mltrack_sync.further import further_of, lacking_lines
 from mltrack_sync.ledger import Ledger, LedgerState, RunEntry
 from mltrack_sync.registry_push import registry_todo
@@ -124,6 +125,7 @@ def push(
             or report.model_versions
             or report.logged_models
             or report.traces
+            or report.artifacts
             or not ledger.state.last_pass
             or ledger.state.last_error
         ):
@@ -213,14 +215,17 @@ def _pass(todo: Todo, remote: Remote, ledger: Ledger, settings: Settings) -> Pus
 
 
 def _foreseen(todo: Todo, remote: Remote) -> PushReport:
-    from mltrack_sync.forecast import foresee
+    from mltrack_sync.forecast import files_to_runs, foresee
 
     state = read_ledger(todo.store, remote)
     report = foresee(todo.store, remote, state, todo.runs(state))
     models, beside, lacks = todo.models(state), todo.further(state), remote.workspace().limits.lacks
     left = beside.without(lacks)
+    files = files_to_runs(todo.store, state, beside.models) if LOGGED_MODELS in lacks else []
     return replace(
         report,
+        artifacts=report.artifacts + len(files),
+        artifact_bytes=report.artifact_bytes + sum(file.size for file in files),
         models=sum(model.is_new for model in models),
         model_versions=sum(model.new_versions for model in models),
         logged_models=len(left.models),

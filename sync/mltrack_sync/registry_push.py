@@ -18,6 +18,7 @@ from mltrack.errors import NotFoundError
 from mltrack_sync.errors import NotMlflowError, RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.features import LOGGED_MODELS
 from mltrack_sync.model_entry import ModelEntry, VersionEntry
+from mltrack_sync.model_holder import where_in_run
 from mltrack_sync.plan import Refusal
 from mltrack_sync.registry_client import PENDING, READY, VERSION_TAG, RegistryClient, RemoteVersion
 
@@ -269,9 +270,10 @@ class RegistryPush:
         """The same, of a version made from a logged model."""
         model_id, _, path = version.source.removeprefix(MODEL_SOURCE).partition("/")
         entry = self._logged.find(model_id)
+        if entry is None and LOGGED_MODELS in self._session.features.lacking:
+            return self._place_in_run(version, model_id, path, remote_run)
         if entry is None:
-            if LOGGED_MODELS not in self._session.features.lacking:  # that is told already
-                self._waits(version, f"logged model {model_id} is not there yet")
+            self._waits(version, f"logged model {model_id} is not there yet")
             return None
         try:
             artifacts = self._session.store.logged_models.artifacts(model_id)
@@ -283,6 +285,15 @@ class RegistryPush:
         if version.as_address or path:
             return Place(posixpath.join(entry.uri, path) if path else entry.uri, remote_run, entry.remote_id)
         return Place(f"{MODEL_SOURCE}{entry.remote_id}", remote_run, entry.remote_id)
+
+    def _place_in_run(self, version: ModelVersion, model_id: str, path: str, remote_run: str | None) -> Place | None:
+        """The same, where the remote has no logged models: its files lie among those of its run."""
+        there = where_in_run(self._session.store, self._ledger.state, model_id)
+        if isinstance(there, str):
+            self._waits(version, there)
+            return None
+        uri, run_id = there
+        return Place(posixpath.join(uri, path) if path else uri, remote_run or run_id)
 
     def _place_of_version(self, version: ModelVersion) -> Place | None:
         """The same, of a copy of another version: the server finds out itself what run and model that is tied to."""

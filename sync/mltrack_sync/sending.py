@@ -21,11 +21,13 @@ from mltrack_sync.errors import (
     RemoteRefusedError,
     RemoteUnavailableError,
 )
+from mltrack_sync.features import LOGGED_MODELS
 from mltrack_sync.further import LOGGED_MODEL, lacking_lines
 from mltrack_sync.identity import Identities
 from mltrack_sync.inputs_push import InputsPush
 from mltrack_sync.ledger import RunEntry
 from mltrack_sync.logged_models_push import LoggedModelPush
+from mltrack_sync.model_in_run import ModelInRun, Places
 from mltrack_sync.pace import interruptible
 from mltrack_sync.plan import Refusal
 from mltrack_sync.progress import NoProgress
@@ -111,13 +113,21 @@ def send(todo: Todo, remote: Remote, ledger: Ledger, report: PushReport, setting
 
 
 def _push_models(session: Session, identities: Identities, todo: Further, jobs: int) -> None:
-    """Logged models; before them the ties of runs that waited, so that each is made for who needs it first."""
+    """Logged models; before them the ties of runs that waited, so that each is made for who needs it first.
+
+    Where the remote has none, their files go to the runs that made them.
+    """
     left = todo.without(session.features.lacking)
     Carrier(session, "run", jobs).carry(
         (run_id, partial(_tie_run, session, identities, run_id)) for run_id in left.ties
     )
     pieces = ((model_id, LoggedModelPush(session, identities, model_id).push) for model_id in left.models)
     Carrier(session, LOGGED_MODEL, jobs).carry(pieces)
+    files = todo.files if LOGGED_MODELS in session.features.lacking else ()
+    if files and not session.stop.is_set():
+        places = Places(session)
+        pieces = ((model_id, ModelInRun(session, places, model_id).push) for model_id in files)
+        Carrier(session, LOGGED_MODEL, jobs).carry(pieces)
 
 
 def _tie_run(session: Session, identities: Identities, run_id: str) -> None:

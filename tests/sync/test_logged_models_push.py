@@ -25,8 +25,6 @@ from mltrack_sync.status import status_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and its libraries', not ours
 
-NOT_KNOWN = Answer(404, b'{"error_code": "ENDPOINT_NOT_FOUND", "message": "no such call"}')
-
 
 def record(store: Store, *, name: str = "net", metrics: int = 3, source: str | None = None) -> tuple[str, str]:
     """A run, and a model it made; returns their ids."""
@@ -275,23 +273,6 @@ def test_a_model_restored_after_it_was_deleted_there_is_told_of(
     report = push(store, remote)
     assert [(item.kind, item.key) for item in report.rejected] == [("logged model", model_id)]
     assert "no call that restores" in report.rejected[0].reason
-
-
-def test_a_version_of_a_model_waits_where_the_server_has_no_logged_models(
-    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
-) -> None:
-    _, model_id = record(store)
-    name = f"registered {experiment[-12:]}"
-    store.registry.create_version(name, f"models:/{model_id}", model_id=model_id, create_model=True)
-    proxy.fault = lambda seen: NOT_KNOWN if "logged-models" in seen.path else None
-    report = push(store, spoiled)
-    assert report.lacking == ("logged models: this server does not take them; 1 waits",)
-    assert (report.problems, report.rejected, report.model_versions) == ((), (), 0)
-    proxy.fault = lambda seen: None
-    report = push(store, spoiled)
-    assert (report.complete, report.logged_models, report.model_versions) == (True, 1, 1)
-    remote_id = models_there(server, experiment)[model_id]["info"]["model_id"]
-    assert server.get("model-versions/get", name=name, version="1")["model_version"]["source"] == f"models:/{remote_id}"
 
 
 def test_versions_made_from_models_and_from_versions_load_from_the_server(

@@ -1,0 +1,107 @@
+"""What a remote has of one run, as the ledger keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mltrack.entities import ACTIVE
+
+if TYPE_CHECKING:
+    from mltrack.entities import RunHead
+
+__all__ = ["EVERYTHING", "RunEntry"]
+
+EVERYTHING = "*"
+
+
+@dataclass(slots=True)
+class RunEntry:
+    """What the remote has of one run. ``doubt`` is how far a request went that may have arrived, by writer."""
+
+    remote_id: str = ""
+    experiment_id: str = ""
+    artifact_uri: str = ""
+    creating: bool = False
+    events: dict[str, int] = field(default_factory=dict)
+    points: dict[str, int] = field(default_factory=dict)
+    doubt: dict[str, int] = field(default_factory=dict)
+    doubt_all: bool = False
+    artifacts: dict[str, str] = field(default_factory=dict)
+    ended: list[Any] = field(default_factory=list)
+    stage: str = ACTIVE
+    settled: list[Any] = field(default_factory=list)
+    linked: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
+
+    def apply(self, line: Mapping[str, Any]) -> None:
+        """Take in a line of the ledger."""
+        match line["type"]:
+            case "create":
+                self.creating = True
+            case "run":
+                self.creating = False
+                self.remote_id, self.experiment_id = line["remote"], line["experiment"]
+                self.artifact_uri = line["uri"]
+                self.doubt_all = bool(line.get("adopted"))
+                if not self.doubt_all:  # a new run has nothing, whatever was known of one that is gone
+                    self.events, self.points, self.artifacts = {}, {}, {}
+            case "ack":
+                self._acknowledged(line)
+            case "entry":
+                self.remote_id, self.experiment_id = line["remote"], line["experiment"]
+                self.artifact_uri = line["uri"]
+                self._acknowledged(line)
+                self.artifacts = dict(line.get("artifacts", {}))
+                self.ended, self.settled = line.get("ended", []), line.get("settled", [])
+                self.stage = line.get("stage", ACTIVE)
+                self.linked, self.lacking = line.get("linked", []), line.get("lacking", [])
+            case "linked":
+                self.linked, self.lacking = line["linked"], line["lacking"]
+            case "artifact":
+                self.artifacts[line["path"]] = line["sha256"]
+            case "ended":
+                self.ended = line["as"]
+            case "stage":
+                self.stage = line["stage"]
+            case "settled":
+                self.settled = line["head"]
+
+    def _acknowledged(self, line: Mapping[str, Any]) -> None:
+        """Take in how far events and points are there, and what is in doubt."""
+        for writer, (events, points) in line["at"].items():
+            self.events[writer], self.points[writer] = events, points
+        following = line.get("next", {})
+        self.doubt_all = following == EVERYTHING
+        self.doubt = {} if self.doubt_all else dict(following)
+
+    def is_settled_at(self, head: RunHead) -> bool:
+        """Whether nothing was written since all was sent."""
+        return self.settled == [head.events, head.points, head.live]
+
+    def positions(self) -> dict[str, list[int]]:
+        """How far events and points are there, by writer."""
+        writers = {**self.events, **self.points}
+        return {writer: [self.events.get(writer, 0), self.points.get(writer, 0)] for writer in writers}
+
+    def lines(self, run_id: str) -> list[dict[str, Any]]:
+        """The fewest lines that say the same."""
+        if not self.remote_id:
+            return [{"type": "create", "run": run_id}] if self.creating else []
+        line: dict[str, Any] = {
+            "type": "entry",
+            "run": run_id,
+            "remote": self.remote_id,
+            "experiment": self.experiment_id,
+            "uri": self.artifact_uri,
+            "at": self.positions(),
+            "next": EVERYTHING if self.doubt_all else self.doubt,
+            "artifacts": self.artifacts,
+            "ended": self.ended,
+            "stage": "" if self.stage == ACTIVE else self.stage,
+            "settled": self.settled,
+            "linked": self.linked,
+            "lacking": self.lacking,
+        }
+        return [{key: value for key, value in line.items() if value or key in ("uri", "at")}]
