@@ -148,7 +148,20 @@ def test_a_table_is_kept_as_it_was_when_it_was_made() -> None:
     assert frame["n"].tolist() == [1, 2]
     assert frame["id"].isna().tolist() == [False, True]
     with pytest.raises(UsageError):
-        Table([1])  # type: ignore[arg-type]
+        Table([1])
+
+
+def test_a_table_is_made_of_rows_too() -> None:
+    whole = Table({"a": [1, 2], "b": ["x", "y"]})
+    assert Table([[1, "x"], [2, "y"]], columns=["a", "b"]) == whole
+    assert Table(columns=["a", "b"], data=[(1, "x"), (2, "y")]) == whole
+    assert Table([{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]) == whole
+    for rows in ([[1, 2, 3]], [1], 7):
+        with pytest.raises(UsageError):
+            Table(rows, columns=["a", "b"])  # type: ignore[arg-type]
+
+
+def test_a_text_is_text() -> None:
     with pytest.raises(UsageError):
         Text(1)  # type: ignore[arg-type]
 

@@ -148,14 +148,18 @@ class Table:
 
     kind: ClassVar[str] = "table"
 
-    def __init__(self, data: pd.DataFrame | Mapping[str, Any]) -> None:
-        """Take a data frame, or a dict of columns.
+    def __init__(
+        self, data: pd.DataFrame | Mapping[str, Any] | Sequence[Any], columns: Sequence[str] | None = None
+    ) -> None:
+        """Take a data frame, a dict of columns, or rows: a list of dicts, or of lists with ``columns`` for their names.
 
         Raises:
-            UsageError: it is neither.
+            UsageError: it is none of these, or rows are not as long as there are columns.
         """
         import json
 
+        if columns is not None or (isinstance(data, list) and data and all(isinstance(row, dict) for row in data)):
+            data = _from_rows(data, columns)
         split = json.loads(table_bytes(data, "table.json", None))
         self.columns: Sequence[Any] = split["columns"]
         self.rows: Sequence[Sequence[Any]] = split["data"]
@@ -262,6 +266,17 @@ def decode_value(fields: Mapping[str, Any]) -> Histogram | Table | Text:
 
 
 # --- arrays ---
+
+
+def _from_rows(rows: Any, columns: Sequence[str] | None) -> pd.DataFrame:
+    import pandas as pd
+
+    if not isinstance(rows, list | tuple) and getattr(rows, "ndim", 0) != 2:
+        raise UsageError(f"{type(rows).__name__} holds no rows", hint="columns are given with a list of rows")
+    try:
+        return pd.DataFrame(rows, columns=None if columns is None else list(columns))
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"a table: {error}", hint="give rows as long as there are columns") from None
 
 
 def _on_host(values: Any) -> Any:

@@ -243,6 +243,26 @@ def test_a_launched_run_holds_what_it_takes_to_run_it_again(repository: Path, tm
     assert done.stdout == "layers = 3\n\n"
 
 
+def test_what_was_run_by_an_interpreter_with_its_path_is_run_by_the_rebuilt_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "train.py").write_text("import sys; print(sys.argv[1:])", "utf-8")
+    launch(folder, sys.executable, "train.py", "a b")
+    store = Store.open(folder / ".mltrack")
+    (run,) = store.runs()
+    needs = run.artifact_path("environment/requirements.txt")
+    needs.write_text("# Python 3.11.7\na==1\n# b==2 (from a folder of the machine it ran on)\n", "utf-8")
+    capsys.readouterr()
+    assert main(["--store", str(store.path), "reproduce", run.run_id, "--to", str(tmp_path / "again")]) == 0
+    said = capsys.readouterr().out
+    assert "# put in by hand: b==2 (from a folder of the machine it ran on)\n" in said
+    assert "Python 3.11.7" not in said
+    script = (tmp_path / "again" / "mltrack-run" / "command.sh").read_text("utf-8")
+    assert script.endswith("\npython train.py 'a b'\n")
+
+
 def test_no_secret_is_in_any_file_of_the_store_but_the_sources_themselves(repository: Path) -> None:
     launch(
         repository,

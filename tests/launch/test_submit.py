@@ -92,6 +92,8 @@ def test_a_config_of_no_use_is_refused_before_anything_is_made(source: Path) -> 
     ):
         with pytest.raises(UsageError, match="a script or a command"):
             mltrack.submit(useless)
+    with pytest.raises(NotFoundError, match="no remote"):
+        mltrack.submit(config(source), sync="nowhere")
     with pytest.raises(NotFoundError, match="no script"):
         mltrack.submit(ScriptRunConfig(source, "other.py"))
     with pytest.raises(NotFoundError, match="is no folder"):

@@ -17,7 +17,7 @@ from mltrack.launch.redact import Redactor
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["environment_files", "installed", "interpreter_of"]
+__all__ = ["environment_files", "installed", "interpreter_of", "is_interpreter"]
 
 ASK_TIMEOUT_S = 60
 
@@ -38,6 +38,11 @@ json.dump(told, sys.stdout)
 """
 
 
+def is_interpreter(program: str) -> bool:
+    """Whether a path is that of a Python interpreter, going by its name."""
+    return _PYTHON.fullmatch(Path(program).name) is not None
+
+
 def interpreter_of(command: Sequence[str], path: str | None = None, folder: Path = Path()) -> str | None:
     """The Python interpreter that a command runs in ``folder``, with its whole path.
 
@@ -48,7 +53,7 @@ def interpreter_of(command: Sequence[str], path: str | None = None, folder: Path
     if program is None:
         return None
     program = os.path.abspath(folder / program)  # links are kept: a virtual environment's is one
-    if _PYTHON.fullmatch(Path(program).name):
+    if is_interpreter(program):
         return program
     try:
         with open(program, "rb") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack.errors import CorruptionError, NotFoundError, UsageError
 from mltrack.fs import safe_join
 from mltrack.launch.contents import Contents
+from mltrack.launch.packages import is_interpreter
 from mltrack.launch.redact import REDACTED
 from mltrack.launch.snapshot import FILES_NAME, LAUNCH_NAME
 
@@ -90,7 +92,7 @@ def _tell(run: StoredRun, folder: Path, launch: dict[str, Any]) -> tuple[str, ..
     variables = launch.get("variables") or {}
     lines = ["#!/bin/sh", f"# run {run.run_id} {run.info.run_name}", f'cd "$(dirname "$0")/../"{shlex.quote(below)}']
     lines += [f"# export {name}={shlex.quote(str(value))}" for name, value in variables.items()]
-    lines += [shlex.join(map(str, launch["command"])), ""]
+    lines += [shlex.join(_anywhere(list(map(str, launch["command"])))), ""]
     script = about / "command.sh"
     script.write_text("\n".join(lines), "utf-8", "surrogateescape")
     script.chmod(0o755)
@@ -101,7 +103,21 @@ def _tell(run: StoredRun, folder: Path, launch: dict[str, Any]) -> tuple[str, ..
             f"python{python} -m venv .venv && . .venv/bin/activate",
             f"pip install -r {ABOUT_FOLDER}/requirements.txt",
         ]
+        steps += _not_from_an_index(about / "requirements.txt")
     steps.append(f"sh {ABOUT_FOLDER}/command.sh")
     if REDACTED in str(launch["command_line"]):
         steps.append(f"# put back what was redacted in {ABOUT_FOLDER}/command.sh first")
     return tuple(steps)
+
+
+def _anywhere(command: list[str]) -> list[str]:
+    """A command for the environment that is rebuilt: an interpreter by its path is the one of the old environment."""
+    if os.path.isabs(command[0]) and is_interpreter(command[0]):
+        return ["python", *command[1:]]
+    return command
+
+
+def _not_from_an_index(requirements: Path) -> list[str]:
+    """What pip does not bring, as remarks."""
+    lines = requirements.read_text("utf-8", "replace").splitlines()
+    return [f"# put in by hand: {line[2:]}" for line in lines if line.startswith("# ") and "==" in line]

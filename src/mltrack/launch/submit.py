@@ -17,6 +17,7 @@ from mltrack import fluent
 from mltrack.errors import NotFoundError, RunStateError, UsageError
 from mltrack.launch.launcher import check_program
 from mltrack.launch.redact import Redactor
+from mltrack.live import wish_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -197,6 +198,8 @@ def submit(
     env = {**os.environ, **config.environment_variables}
     check_program(words, Path(config.source_directory), env.get("PATH"))
     store = fluent.get_store()
+    if sync is not None:
+        wish_for(store.layout, sync)  # that there is such a remote
     run_id = _schedule(config, words, experiment_name, run_name, params or {}, tags or {})
     options = ["--resume", run_id, "--quiet", *_options(config, sync)]
     said = Path(tempfile.gettempdir()) / f"mltrack-{run_id}.txt"
