@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from mltrack_sync.progress import FileMeter
     from mltrack_sync.session import Session
 
-__all__ = ["FILE", "MLMODEL", "LoggedFiles", "Target", "as_it_goes", "renamed"]
+__all__ = ["FILE", "FILE_IN_RUN", "MLMODEL", "LoggedFiles", "Target", "as_it_goes", "renamed"]
 
 FILE = "logged model file"
+FILE_IN_RUN = "logged model file in run"
 MLMODEL = "MLmodel"
 
 

@@ -19,7 +19,7 @@ from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.features import LOGGED_MODELS
 from mltrack_sync.further import LOGGED_MODEL
 from mltrack_sync.logged_entry import PENDING, LoggedEntry, file_line, state_line
-from mltrack_sync.logged_files import FILE, LoggedFiles, Target, renamed
+from mltrack_sync.logged_files import FILE, FILE_IN_RUN, LoggedFiles, Target, renamed
 from mltrack_sync.logged_identity import MODEL_VERSIONS, tags_there
 from mltrack_sync.logged_models_client import LoggedModelsClient
 from mltrack_sync.plan import Refusal, metric_value
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from mltrack.entities import LoggedModel, ModelMetric
     from mltrack_sync.identity import Identities
+    from mltrack_sync.report import Rejected
     from mltrack_sync.session import Session
 
 __all__ = ["LoggedModelPush"]
@@ -70,9 +71,18 @@ class LoggedModelPush:
         if self._whole:
             known = self._ledger.state.logged.get(self._model_id) or LoggedEntry()
             self._note(replace(known, settled=size))
-            refused = self._ledger.state.rejected.get(("", LOGGED_MODEL, self._model_id))
-            if refused is not None:
+            for refused in self._outdated():
                 self._ledger.cleared(refused)
+
+    def _outdated(self) -> list[Rejected]:
+        """That the model, or files of it in its run, were refused: neither counts now that the model is there."""
+        aside = [item for item in self._ledger.state.rejected.values() if not item.run_id]
+        mine, within = (LOGGED_MODEL, self._model_id), f"{self._model_id}/"
+        return [
+            item
+            for item in aside
+            if (item.kind, item.key) == mine or (item.kind == FILE_IN_RUN and item.key.startswith(within))
+        ]
 
     def _delete(self) -> None:
         entry = self._identities.logged.find(self._model_id)

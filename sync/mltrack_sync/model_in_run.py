@@ -21,7 +21,7 @@ from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.file_content import FileChanged
 from mltrack_sync.further import LOGGED_MODEL
 from mltrack_sync.in_run_entry import InRunEntry, file_line, place_line, settled_line
-from mltrack_sync.logged_files import MLMODEL, LoggedFiles, Target, as_it_goes, renamed
+from mltrack_sync.logged_files import FILE_IN_RUN, MLMODEL, LoggedFiles, Target, as_it_goes, renamed
 from mltrack_sync.model_holder import has_files_for_run, holder_of
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from mltrack_sync.run_entry import RunEntry
     from mltrack_sync.session import Session
 
-__all__ = ["FILE_IN_RUN", "ModelInRun", "Places", "mlmodel_in_run"]
-
-FILE_IN_RUN = "logged model file in run"
+__all__ = ["ModelInRun", "Places", "mlmodel_in_run"]
 
 _CLEAN = re.compile("[^/\\\\:%?#\"'\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mltrack.entities import ACTIVE, DELETED
-from mltrack.errors import InvalidPathError, NotFoundError, StoreError
-from mltrack_sync.artifacts import Outgoing, artifact_digest, send_artifact
+from mltrack.errors import StoreError
 from mltrack_sync.client import RUN_ID_TAG
 from mltrack_sync.errors import RemoteRefusedError, TooLargeError
-from mltrack_sync.file_content import FileChanged
 from mltrack_sync.identity import PARENT_TAG
 from mltrack_sync.inputs_push import InputsPush
 from mltrack_sync.ledger import EVERYTHING
@@ -20,16 +18,15 @@ from mltrack_sync.plan import Facts, Piece, Refusal, Request, facts_of, requests
 from mltrack_sync.reconcile import RemotePoints, missing
 from mltrack_sync.refused_points import Untold
 from mltrack_sync.report import Rejected
+from mltrack_sync.run_files import ARTIFACT, RunFiles
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
-    from concurrent.futures import Future
 
-    from mltrack.entities import Artifact, Event
+    from mltrack.entities import Event
     from mltrack.segment import PointColumns
     from mltrack.store.stored_run import StoredRun
     from mltrack_sync.identity import Identities
-    from mltrack_sync.progress import FileMeter
     from mltrack_sync.session import Session
 
 __all__ = ["RunPush"]
@@ -83,10 +80,12 @@ class RunPush:
             events = self._run.read_events(self._entry.events)
             self._run.refresh()
             InputsPush(self._session, self._identities, self._run, self._set_aside).push()
-            files = self._begin_artifacts(events)
+            again = {item.key for item in self._again if item.kind == ARTIFACT}
+            files = RunFiles(self._session, self._run, self._set_aside, self._trouble)
+            files.begin(again | {str(event.fields["path"]) for event in events if event.type == "artifact"})
             self._send_data(made_with, events)
             self._send_again()
-            self._end_artifacts(files)
+            files.end()
             self._send_ending()
         for item in self._known_rejected:
             through = item in self._again or (item.kind, item.key) in self._sent
@@ -328,82 +327,7 @@ class RunPush:
             points = self._sifted(writer, points)
             yield Piece(writer, points.take(missing(points, remote)), 0)
 
-    # --- files and the ending ---
-
-    def _begin_artifacts(self, events: list[Event]) -> list[tuple[Artifact, Future[str]]]:
-        """Let files go beside the points, a few at a time; each is in the ledger as soon as it is there."""
-        again = {item.key for item in self._again if item.kind == "artifact"}
-        again |= {str(event.fields["path"]) for event in events if event.type == "artifact"}
-        files: list[tuple[Artifact, Future[str]]] = []
-        for artifact in self._run.artifacts:
-            if self._entry.artifacts.get(artifact.path) == artifact.sha256:
-                continue
-            aside = self._ledger.state.rejected.get((self._run.run_id, "artifact", artifact.path))
-            if aside is None or artifact.path in again:
-                meter = self._session.meter(artifact.size)
-                files.append((artifact, self._session.files.submit(self._send_artifact, artifact, meter)))
-        return files
-
-    def _end_artifacts(self, files: list[tuple[Artifact, Future[str]]]) -> None:
-        """Wait for them; what could not be sent is set aside, or told."""
-        for artifact, future in files:
-            try:
-                trouble = future.result()
-            except (RemoteRefusedError, NotFoundError, InvalidPathError) as error:
-                words = error.words if isinstance(error, RemoteRefusedError) else str(error)
-                self._set_aside(Refusal("artifact", artifact.path, words))
-                continue
-            aside = self._ledger.state.rejected.get((self._run.run_id, "artifact", artifact.path))
-            if trouble:
-                self._trouble(f"artifact {artifact.path!r} {trouble}")
-            elif aside is not None:
-                self._ledger.cleared(aside)
-
-    def _send_artifact(self, artifact: Artifact, meter: FileMeter) -> str:
-        """Have a file there, in a thread of its own; returns what is in the way, if that may pass."""
-        self._session.check()
-        sent = False
-        try:
-            trouble = self._send_file(artifact, meter)
-            sent = not trouble
-            return trouble
-        finally:
-            meter.close(sent=sent)
-
-    def _send_file(self, artifact: Artifact, meter: FileMeter) -> str:
-        try:
-            path = self._run.artifact_path(artifact.path)
-        except NotFoundError:
-            if artifact.remote and self._is_there(artifact):
-                return ""
-            raise
-        entry, multipart = self._entry, self._session.multipart
-        file = Outgoing(self._run.run_id, entry.remote_id, entry.artifact_uri, artifact, path, meter)
-        try:
-            try:
-                send_artifact(self._client, multipart, file)
-            except FileChanged:  # put back by now, perhaps
-                send_artifact(self._client, multipart, file)
-        except FileChanged as error:
-            return str(error)
-        except OSError as error:
-            return f"can't be read: {error.strerror}"
-        self._ledger.artifact(self._run.run_id, artifact.path, artifact.sha256)
-        self._session.count(artifacts=1, artifact_bytes=artifact.size)
-        return ""
-
-    def _is_there(self, artifact: Artifact) -> bool:
-        """Whether the remote has a file that was removed here; then the ledger is told."""
-        try:
-            there = artifact_digest(self._client, self._entry.artifact_uri, artifact) == (
-                artifact.size,
-                artifact.sha256,
-            )
-        except RemoteRefusedError:
-            return False
-        if there:
-            self._ledger.artifact(self._run.run_id, artifact.path, artifact.sha256)
-        return there
+    # --- the ending ---
 
     def _send_ending(self) -> None:
         info, entry = self._run.info, self._entry

@@ -148,6 +148,26 @@ def test_a_syncer_killed_at_any_request_and_a_lost_ledger_make_nothing_twice(
     assert_there_once(server, experiment, run_id, model_id, name)
 
 
+def test_a_file_refused_in_the_run_is_set_aside_until_the_server_has_models(
+    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, name: str
+) -> None:
+    run_id, model_id = record(store, name)
+    no = Answer(400, b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "not that"}')
+    proxy.fault = old(lambda seen: no if seen.path.endswith("net/data/weights.bin") else None)
+    report = push(store, spoiled)
+    assert [(item.kind, item.key, item.reason) for item in report.rejected] == [
+        ("logged model file in run", f"{model_id}/data/weights.bin", "not that")
+    ]
+    assert report.problems == (
+        f"model {name!r} version 1 waits: files of logged model {model_id} are not all in its run {run_id} there yet",
+    )
+    assert (push(store, spoiled).artifacts, versions(server, name)) == (0, [])
+    proxy.fault = lambda seen: None
+    report = push(store, spoiled)
+    assert (report.complete, report.logged_models, report.model_versions) == (True, 1, 1)
+    assert versions(server, name)[0]["source"].startswith("models:/m-")
+
+
 def test_what_is_freed_or_deleted_here_stays_there(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, name: str
 ) -> None:
