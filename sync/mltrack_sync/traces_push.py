@@ -1,12 +1,14 @@
 """Traces pushed: each with its spans, info, assessments and ties, under the ids that they have here.
 
-All calls may be repeated, as the remote keeps these ids; so what is in doubt is sent again. A trace that changed goes
-again as a whole; a tag or assessment that is gone here is taken away there. A trace that is deleted here stays there:
-MLflow removes them for good.
+All calls may be repeated, as the remote keeps these ids; so what is in doubt is sent again. Spans of many traces go in
+one request, and so do ties to a run; the rest is a request for each. A trace that changed goes again as a whole; a tag
+or assessment that is gone here is taken away there. A trace that is deleted here stays there: MLflow removes them for
+good.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -26,9 +28,10 @@ from mltrack_sync.otlp import UnsendableSpanError, span_bodies
 from mltrack_sync.references import prompt_there, texts_there
 from mltrack_sync.trace_entry import trace_line, traces_line
 from mltrack_sync.traces_client import TracesClient
+from mltrack_sync.traces_together import Together, groups
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from mltrack.store.traces import Assessment, Trace
     from mltrack_sync.identity import Identities
@@ -59,22 +62,32 @@ class TracesPush:
     def push(self, todo: TracesTodo, jobs: int) -> None:
         """All of them, and the ledger told when none is left."""
         carrier = Carrier(self._session, TRACE, jobs)
-        carrier.carry((trace.trace_id, partial(self._push, trace)) for trace in todo.traces)
+        carrier.carry(self._pieces(todo.traces))
         if self._session.stop.is_set() or not todo.whole:
             return
         rejected = self._ledger.state.rejected
         if all(t.trace_id in self._done or ("", TRACE, t.trace_id) in rejected for t in todo.traces):
             self._ledger.note(traces_line(todo.at, todo.sizes))
 
-    def _push(self, trace: Trace) -> None:
+    def _pieces(self, traces: Iterable[Trace]) -> Iterator[tuple[str, Callable[[], None]]]:
+        for group in groups(traces, self._session.limits().request_bytes_max):
+            spans = Together(group, self._send_spans_of)
+            ties = Together(group, partial(self._tie_all, spans))
+            for trace in group:
+                yield trace.trace_id, partial(self._push, trace, spans, ties)
+
+    def _push(self, trace: Trace, spans: Together, ties: Together) -> None:
         with self._session.features.needing(TRACES):
             experiment_id = self._identities.experiment_by_id(trace.experiment_id)
-            self._send_spans(trace, experiment_id)
+            if not spans.done(trace.trace_id):
+                self._send_spans(trace, experiment_id)
             there = self._put_info(trace, experiment_id)
         self._put_tags(trace, there)
         self._put_overriding(trace, there)
         self._put_files(trace, there)
-        self._tie(trace)
+        if not ties.done(trace.trace_id):
+            self._tie(trace)
+        self._link_prompts(trace)
         self._ledger.note(trace_line(trace.trace_id, print_of(trace)))
         refused = self._ledger.state.rejected.get(("", TRACE, trace.trace_id))
         if refused is not None:
@@ -85,7 +98,21 @@ class TracesPush:
 
     # --- spans and info ---
 
+    def _send_spans_of(self, traces: Sequence[Trace]) -> frozenset[str]:
+        """The spans of traces of one experiment, in one request; those that can't be sent are left out."""
+        bodies: dict[str, bytes] = {}
+        for trace in traces:
+            with contextlib.suppress(RemoteRefusedError):  # told when it is sent on its own
+                bodies[trace.trace_id] = b"".join(self._bodies(trace))  # one after the other they are one request
+        if bodies:
+            self._send_body(self._identities.experiment_by_id(traces[0].experiment_id), b"".join(bodies.values()))
+        return frozenset(bodies)
+
     def _send_spans(self, trace: Trace, experiment_id: str) -> None:
+        for body in self._bodies(trace):
+            self._send_body(experiment_id, body)
+
+    def _bodies(self, trace: Trace) -> Iterator[bytes]:
         if not trace.spans:
             return
         with self._session.store.traces.spans() as reader:
@@ -93,12 +120,14 @@ class TracesPush:
             for damage in reader.damage:
                 self._session.problem(f"{TRACE} {trace.trace_id}: {damage} ({damage.hint})")
         try:
-            for body in span_bodies(trace.trace_id, texts, self._session.limits().request_bytes_max):
-                self._session.check()
-                self._client.send_spans(experiment_id, body)
-                self._session.count(body=len(body))
+            yield from span_bodies(trace.trace_id, texts, self._session.limits().request_bytes_max)
         except UnsendableSpanError as error:
             raise RemoteRefusedError(str(error), status=400, code="INVALID_PARAMETER_VALUE", words=str(error)) from None
+
+    def _send_body(self, experiment_id: str, body: bytes) -> None:
+        self._session.check()
+        self._client.send_spans(experiment_id, body)
+        self._session.count(body=len(body))
 
     def _put_info(self, trace: Trace, experiment_id: str) -> RemoteTrace:
         """Say what spans don't tell. It ends a trace over there, so one that goes on is left to its spans."""
@@ -220,10 +249,19 @@ class TracesPush:
                 meter.close(sent=sent)
             self._session.count(artifacts=1, artifact_bytes=artifact.size)
 
+    def _tie_all(self, spans: Together, traces: Sequence[Trace]) -> frozenset[str]:
+        """Ties to runs, one request for each run."""
+        there = [trace for trace in traces if spans.done(trace.trace_id)]
+        for run_id in dict.fromkeys(run_id for trace in there for run_id in trace.run_ids):
+            tied = [trace.trace_id for trace in there if run_id in trace.run_ids]
+            self._client.link_to_run(self._identities.remote_run(run_id), tied)
+        return frozenset(trace.trace_id for trace in there)
+
     def _tie(self, trace: Trace) -> None:
         for run_id in trace.run_ids:
-            remote_run = self._identities.remote_run(run_id)
-            self._client.link_to_run(remote_run, [trace.trace_id])
+            self._client.link_to_run(self._identities.remote_run(run_id), [trace.trace_id])
+
+    def _link_prompts(self, trace: Trace) -> None:
         prompts = []
         for prompt in trace.prompts:
             name, _, number = prompt.rpartition("/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from pathlib import Path
@@ -21,12 +22,14 @@ from syncing import Syncers
 from test_kill import killed_at_requests
 
 from mltrack.reading import Store
+from mltrack.store.trace_fold import SpanHead, SpanPlace, Trace
 from mltrack_sync import Remote, Selection, push
 from mltrack_sync.background import Follower, Pace
 from mltrack_sync.otlp import UnsendableSpanError, span_bodies
 from mltrack_sync.passes import ledger_path
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.status import status_of
+from mltrack_sync.traces_together import TRACES_MAX, groups
 from mltrack_sync.verify import verify
 from mltrack_sync.watch import Waker
 
@@ -177,6 +180,72 @@ def test_any_request_may_be_lost_and_a_killed_syncer_sends_nothing_twice(
     assert_traces_equal(store, server, experiment)
 
 
+def test_spans_of_many_traces_and_their_ties_to_a_run_go_in_one_request(
+    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
+) -> None:
+    with mlflow_on(uri_of(store), experiment) as client:
+        made = [trace_once(f"trace {n}") for n in range(5)]
+        with mlflow.start_run() as run:
+            client.link_traces_to_run(made[:4], run.info.run_id)
+    report = push(store, spoiled)
+    assert (report.complete, report.traces) == (True, 5), report
+    assert [proxy.count(path) for path in ("/v1/traces", "/link-to-run", "/mlflow/traces", "/tags")] == [1, 1, 5, 0]
+    assert_traces_equal(store, server, experiment)
+    (there,) = server.runs(experiment)
+    with mlflow_on(server.url) as client:
+        run_id = server.runs(experiment)[there]["info"]["run_id"]
+        linked = mlflow.search_traces(
+            locations=[server.runs(experiment)[there]["info"]["experiment_id"]],
+            filter_string=f"attributes.run_id = '{run_id}'",
+            return_type="list",
+        )
+    assert {trace.info.trace_id for trace in linked} == set(made[:4])
+
+
+@pytest.mark.parametrize(("status", "refused"), [(422, True), (400, True), (500, False)])
+def test_a_trace_that_the_server_stumbles_over_holds_up_no_other(
+    status: int,
+    refused: bool,
+    store: Store,
+    server: MlflowServer,
+    proxy: FaultyProxy,
+    spoiled: Remote,
+    experiment: str,
+    hasty: RetryPolicy,
+) -> None:
+    with mlflow_on(uri_of(store), experiment):
+        first, bad, last = [trace_once(f"trace {n}") for n in range(3)]
+    words = b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "no"}'
+    poison = bytes.fromhex(bad.removeprefix("tr-"))
+    proxy.fault = lambda seen: Answer(status, words) if poison in seen.body else None
+    report = push(store, spoiled, policy=hasty)
+    assert (report.traces, [item.key for item in report.rejected]) == (2, [bad] if refused else [])
+    assert len(report.problems) == (not refused)
+    assert traces_of(server.url, experiment).keys() == {first, last}
+    proxy.fault = lambda seen: None
+    assert push(store, spoiled, retry_rejected=True).traces == 1
+    assert_traces_equal(store, server, experiment)
+
+
+def test_traces_are_grouped_by_experiment_number_and_size() -> None:
+    def trace(number: int, experiment_id: str = "1", size: int = 10, writer: str = "w") -> Trace:
+        place = SpanPlace(experiment_id, writer, number, size)
+        heads = [
+            SpanHead(f"s-{n}", None, "n", None, "OK", 1, 2, None, None, None, None, place, n) for n in range(size and 2)
+        ]
+        return Trace(f"tr-{number}", experiment_id, 1, spans={head.span_id: head for head in heads})
+
+    def grouped(*traces: Trace, bytes_max: int = 1_000_000) -> list[list[str]]:
+        return sorted([each.trace_id for each in group] for group in groups(traces, bytes_max))
+
+    assert grouped() == []
+    assert grouped(trace(1), trace(2, "2"), trace(3)) == [["tr-1", "tr-3"], ["tr-2"]]
+    assert grouped(trace(1), trace(2), trace(3), bytes_max=20) == [["tr-1", "tr-2"], ["tr-3"]]
+    assert grouped(trace(1), trace(2, size=99), trace(3), bytes_max=20) == [["tr-1"], ["tr-2"], ["tr-3"]]
+    assert grouped(trace(1), trace(2, size=0), trace(3)) == [["tr-1", "tr-3"], ["tr-2"]]
+    assert [len(group) for group in groups(map(trace, range(250)), 1_000_000)] == [TRACES_MAX, TRACES_MAX, 50]
+
+
 def test_a_server_without_traces_is_asked_once_and_gets_them_once_it_has(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
@@ -314,6 +383,23 @@ def test_spans_are_cut_into_requests_and_odd_values_keep_their_meaning() -> None
         list(span_bodies("tr-" + "f" * 32, [json.dumps(span)], 1000))
     with pytest.raises(UnsendableSpanError, match="span"):
         list(span_bodies(trace_id, ["{}"], 1000))
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("0xAAAAAAAAA=", "d3100000" + "0" * 8),  # base64, though it begins like hex
+        ("0x3", "0" * 15 + "3"),
+        ("00000000000000ff", "00000000000000ff"),
+    ],
+)
+def test_an_id_of_a_span_is_sent_as_it_is_however_it_is_written(text: str, sent: str) -> None:
+    trace_id = base64.b64encode(bytes.fromhex("d31" + "0" * 29)).decode()
+    assert trace_id.startswith("0x")
+    span = {"trace_id": trace_id, "span_id": text, "name": "n", "start_time_unix_nano": 1}
+    (body,) = span_bodies("tr-d31" + "0" * 29, [json.dumps(span)], 1000)
+    read = ExportTraceServiceRequest.FromString(body).resource_spans[0].scope_spans[0].spans[0]
+    assert (read.trace_id.hex(), read.span_id.hex()) == ("d31" + "0" * 29, sent)
 
 
 def test_all_that_mlflow_records_through_the_plugin_is_the_same_on_the_server(
