@@ -229,7 +229,7 @@ class _Verify:
         found: list[Piece] = [(run_id, partial(self.run, run_id)) for run_id in scope.runs]
         if scope.registry:
             lacks = LOGGED_MODELS in self._features.lacking or self._lacks_models()
-            registry = RegistryVerify(self._reading, self._there, store.store_id, waiting, lacks)
+            registry = RegistryVerify(store, self._reading, self._there, waiting, lacks)
             found += [("", partial(self._registered, registry, todo)) for todo in scope.registry]
         logged = LoggedVerify(store, self._client, self._reading, self._there, set(late.models), self._quick)
         found += [("", partial(self._logged, logged, model_id)) for model_id in scope.further.models]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import posixpath
-import re
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.file_content import FileChanged, check_content
 from mltrack_sync.further import LOGGED_MODEL
 from mltrack_sync.ledger import RunEntry
-from mltrack_sync.logged_files import FILE, MLMODEL
+from mltrack_sync.logged_files import FILE, MLMODEL, renamed
 from mltrack_sync.logged_identity import MODEL_VERSIONS
 from mltrack_sync.logged_models_client import MODEL_ID_TAG
 from mltrack_sync.logged_models_push import METRIC, PARAM, TAG
@@ -191,11 +190,8 @@ class LoggedVerify:
             return artifact
         path = self.store.logged_models.folder(model.model_id).artifacts / artifact.path
         check_content(artifact, path)
-        model_id = model.model_id.encode()
-        place = rb"mltrack:[^\s'\"]*/models/" + model_id + rb"/artifacts"
-        content = re.sub(place, lambda _: uri.encode(), path.read_bytes()).replace(model_id, remote_id.encode())
-        if model.source_run_id:
-            content = content.replace(model.source_run_id.encode(), self.there.run(model.source_run_id).encode())
+        content = renamed(path.read_bytes(), model, uri=uri, state=self.there.state)
+        content = content.replace(model.model_id.encode(), remote_id.encode())
         return replace(artifact, size=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 

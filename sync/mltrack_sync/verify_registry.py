@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mltrack_sync.model_entry import ModelEntry
+from mltrack_sync.model_holder import where_in_run
 from mltrack_sync.registry_client import READY, VERSION_TAG
 from mltrack_sync.registry_push import ALIAS, IS_PROMPT, MODEL, MODEL_SOURCE, MODEL_VERSION, RUN_SOURCE, is_prompt
 from mltrack_sync.verify_client import texts_of
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from mltrack.entities import ModelVersion, RegisteredModel
+    from mltrack.reading import Store
     from mltrack_sync.registry_push import ModelTodo
     from mltrack_sync.verify_client import ComparedClient, Fields
     from mltrack_sync.verify_there import There
@@ -31,9 +33,9 @@ class RegistryVerify:
     versions made of such, that were never there, are left out.
     """
 
+    store: Store
     client: ComparedClient
     there: There
-    store_id: str
     waiting: Mapping[str, ModelTodo]
     lacks_models: bool
 
@@ -46,7 +48,6 @@ class RegistryVerify:
         model, waits = todo.model, self.waiting.get(todo.model.name)
         what = "prompt" if is_prompt(model) else "model"
         findings = Findings(subject=f"{what} {model.name}", kind=MODEL, key=model.name)
-        findings.waits = waits is not None and (not waits.versions or self._is_behind(model))
         found = self.client.registered_model(model.name)
         if found is None:
             findings.waits = waits is not None
@@ -56,8 +57,10 @@ class RegistryVerify:
         rows = self.client.versions(model.name, prompts=is_prompt(model))
         marked = {version.version: self._of(version, rows) for version in todo.versions}
         findings.counts.models += 1
-        self._model(model, found, marked, findings)
+        findings.waits = waits is not None and self._is_behind(model)
+        self._model(model, found, findings)
         yield findings
+        yield from self._aliases(model, found, marked, findings.subject)
         late = {version.version for version in waits.versions} if waits is not None else set()
         for version in todo.versions:
             compared = self._version(version, marked[version.version], version.version in late)
@@ -74,32 +77,36 @@ class RegistryVerify:
 
     def _of(self, version: ModelVersion, rows: Sequence[Fields]) -> list[Fields]:
         """Those over there that carry the version's tag, lowest number first."""
-        mark = f"{self.store_id}/{version.name}/{version.version}/{version.creation_time}"
+        mark = f"{self.store.store_id}/{version.name}/{version.version}/{version.creation_time}"
         found = [row for row in rows if texts_of(row, "tags").get(VERSION_TAG) == mark]
         return sorted(found, key=lambda row: int(row["version"]))
 
     # --- models ---
 
-    def _model(
-        self, model: RegisteredModel, found: Fields, marked: Mapping[int, list[Fields]], findings: Findings
-    ) -> None:
-        entry = self._entry(model.name)
+    def _model(self, model: RegisteredModel, found: Fields, findings: Findings) -> None:
         if model.description != (found.get("description") or ""):
             findings.text_differs("description", model.description, found.get("description") or "")
         there = texts_of(found, "tags")
-        keys = model.tags.keys() | (entry.tags.keys() & there.keys())  # those taken away here, too
+        keys = model.tags.keys() | (self._entry(model.name).tags.keys() & there.keys())  # those taken away here, too
         findings.counts.tags += findings.texts("tag", model.tags, there, keys)
-        aliases = {str(row["alias"]): str(row["version"]) for row in found.get("aliases") or []}
-        for alias in sorted(model.aliases.keys() | (entry.aliases.keys() & aliases.keys())):
-            number = model.aliases.get(alias)
+
+    def _aliases(
+        self, model: RegisteredModel, found: Fields, marked: Mapping[int, list[Fields]], subject: str
+    ) -> Iterator[Findings]:
+        known = self._entry(model.name).aliases
+        there = {str(row["alias"]): str(row["version"]) for row in found.get("aliases") or []}
+        for alias in sorted(model.aliases.keys() | (known.keys() & there.keys())):
+            number, seen = model.aliases.get(alias), there.get(alias)
             if number is not None and number not in marked:
                 continue  # of a version that is not asked for
-            rows = marked[number] if number is not None else []
-            seen = aliases.get(alias)
-            if seen != (str(rows[0]["version"]) if rows else None) or (number is not None and not rows):
-                here = NOTHING if number is None else f"version {number}"
-                shown = NOTHING if seen is None else self._called(seen, marked)
-                findings.differs(f"alias {alias!r}", here, shown, kind=ALIAS, key=f"{model.name}@{alias}")
+            numbers = [str(row["version"]) for row in marked[number]] if number is not None else [None]
+            if seen in numbers:
+                continue
+            findings = Findings(subject=subject, kind=ALIAS, key=f"{model.name}@{alias}")
+            findings.waits = known.get(alias) != number
+            shown = NOTHING if seen is None else self._called(seen, marked)
+            findings.differs(f"alias {alias!r}", NOTHING if number is None else f"version {number}", shown)
+            yield findings
 
     @staticmethod
     def _called(number: str, marked: Mapping[int, list[Fields]]) -> str:
@@ -135,9 +142,9 @@ class RegistryVerify:
         gone = known.tags.keys() & there.keys() if known is not None else set()
         keys = (version.tags.keys() | gone) - {VERSION_TAG}
         findings.counts.tags += findings.texts("tag", version.tags, there, keys)
-        source = self._source(version)
-        if source is not None:
-            findings.equal("source", source, row.get("source") or "")
+        source, seen = self._source(version), row.get("source") or ""
+        if source is not None and seen not in (source, self._in_run(version)):
+            findings.differs("source", source, seen)
         run_id = self._run(version)
         if run_id is not None:
             findings.equal("run", run_id, row.get("run_id") or "")
@@ -149,7 +156,7 @@ class RegistryVerify:
             model_id, _, path = source.removeprefix(MODEL_SOURCE).partition("/")
             entry = state.logged.get(model_id)
             if entry is None or not entry.remote_id:
-                return None if self.lacks_models else source
+                return self._in_run(version) or (None if self.lacks_models else source)
             if version.as_address or path:
                 return posixpath.join(entry.uri, path) if path else entry.uri
             return f"{MODEL_SOURCE}{entry.remote_id}"
@@ -162,6 +169,16 @@ class RegistryVerify:
             run = state.runs.get(run_id)
             return source if run is None else posixpath.join(run.artifact_uri, path) if path else run.artifact_uri
         return source
+
+    def _in_run(self, version: ModelVersion) -> str | None:
+        """Where its files are if it came there before the remote had logged models."""
+        if not version.source.startswith(f"{MODEL_SOURCE}m-"):
+            return None
+        model_id, _, path = version.source.removeprefix(MODEL_SOURCE).partition("/")
+        where = where_in_run(self.store, self.there.state, model_id)
+        if isinstance(where, str):
+            return None
+        return posixpath.join(where[0], path) if path else where[0]
 
     def _run(self, version: ModelVersion) -> str | None:
         """The run it has to be tied to; None where the server finds that out itself."""

@@ -85,8 +85,8 @@ class TracesVerify:
             mine = self._named(trace.full_metadata)
             findings.texts("metadata", mine, dict(info.get("trace_metadata") or {}), mine.keys())
         tags, tags_there = self._named(trace.tags), dict(info.get("tags") or {})
-        if _listed(tags.get(LINKED_PROMPTS)) == _listed(tags_there.get(LINKED_PROMPTS)):
-            tags_there[LINKED_PROMPTS] = tags.get(LINKED_PROMPTS, "")
+        if LINKED_PROMPTS in tags and _listed(tags[LINKED_PROMPTS]) == _listed(tags_there.get(LINKED_PROMPTS)):
+            tags_there[LINKED_PROMPTS] = tags[LINKED_PROMPTS]
         keys = tags.keys() | (tags_there.keys() if findings.waits else set())  # those taken away here, too
         findings.counts.tags += findings.texts("tag", tags, tags_there, keys - set(SERVERS_OWN))
 
