@@ -180,6 +180,19 @@ def test_deleted_runs_are_let_go_of_by_the_way(store: Store) -> None:
     pool.close_all()
 
 
+def test_a_run_that_was_just_deleted_is_let_go_of_before_the_next_pulse(store: Store) -> None:
+    pool = Writers(store.layout)
+    run_id, kept = pool.create(START), pool.create(START)
+    pool.sync()
+    set_stage(store.layout, run_id, "deleted")
+    pool.sync()
+    assert not store.run(run_id).info.live
+    assert store.run(kept).info.live
+    purge_run(store.layout, run_id)
+    pool.sync()
+    pool.close_all()
+
+
 def test_a_run_that_is_gone_is_not_found(store: Store) -> None:
     pool = Writers(store.layout)
     run_id = pool.create(START)

@@ -13,12 +13,13 @@ from mltrack.entities import ACTIVE
 from mltrack.errors import MltrackError, NotFoundError, RunStateError
 from mltrack.flusher import FLUSHER
 from mltrack.mlflow_plugin import leaving  # lets go of what is open when the process ends
+from mltrack.mlflow_plugin.open_run import OpenRun
 from mltrack.recorder import Recorder
 from mltrack.store.fold import RunState
 from mltrack.store.layout import is_run_id, new_run_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from mltrack.journal import PointJournal
     from mltrack.reading import Store
@@ -29,64 +30,7 @@ __all__ = ["OpenRun", "Writers", "close_all", "leaving", "of"]
 OPEN_RUNS_MAX = 128
 """How many runs are kept open; beyond that the one whose last call is the longest ago is let go."""
 
-SETTLE_S = 0.05
-"""For how long after a folder changed its time is not yet trusted to tell of a further change: clocks tick coarsely."""
-
 Event = dict[str, Any]
-
-
-class OpenRun:
-    """One run open for writing. Points need no lock; ``lock`` is held over its events and its end."""
-
-    __slots__ = ("_events", "_seen", "_seen_at", "_settled", "closed", "lock", "recorder", "stage", "state", "used")
-
-    def __init__(self, recorder: Recorder, state: RunState) -> None:
-        self.recorder = recorder
-        self.state = state
-        self.lock = threading.RLock()
-        self.closed = False
-        self.stage = ACTIVE
-        self.used = 0.0
-        self._events = str(recorder.folder.events)
-        self._seen = 0
-        self._seen_at = 0.0
-        self._settled = False
-
-    def look(self, now: float) -> None:
-        """Read what was written meanwhile, if a writer has come since: whoever deletes a run is a new one.
-
-        Raises:
-            FileNotFoundError: the run is gone.
-        """
-        changed = os.stat(self._events).st_mtime_ns
-        if changed == self._seen and self._settled:
-            return
-        with self.lock:
-            if changed != self._seen:
-                self._seen, self._seen_at = changed, now
-            self._settled = now - self._seen_at > SETTLE_S
-            self.state.update()
-            self.stage = self.state.stage if self.state.exists else ACTIVE  # none yet: the disk was full at its start
-
-    def emit(self, events: Iterable[Mapping[str, Any]]) -> bool:
-        """Add events; False where another thread has let go of the run meanwhile.
-
-        Raises:
-            StoreError: the store can't be written to.
-        """
-        with self.lock:
-            if not self.closed:
-                self.recorder.start(events)
-            return not self.closed
-
-    def close(self, *events: Event) -> bool:
-        """Add the last events and let go of the run; False where another thread has done so."""
-        with self.lock:
-            if self.closed:
-                return False
-            self.closed = True
-            self.recorder.close(*events)
-            return True
 
 
 class Writers:
@@ -315,18 +259,28 @@ class Writers:
     # --- watching: the flusher's calls ---
 
     def sync(self) -> None:
-        """The recorders are synced by themselves."""
+        """Let go of runs that others have just deleted or ended, so that these can be removed; called twice a second.
 
-    def pulse(self) -> None:
-        """Let go of runs that others have deleted or ended; called several times a minute."""
+        The recorders are synced by themselves.
+        """
         for run_id, held in list(self._runs.items()):
             with contextlib.suppress(MltrackError, OSError):
-                state = held.state
-                with held.lock:
-                    state.update()
-                    mine = state.writers.get(held.recorder.writer)
-                if state.stage != ACTIVE or (mine is not None and state.ended_at > mine.opened):
-                    self._drop(run_id, held)
+                if held.others_came():
+                    self._let_go_of_ended(run_id, held)
+
+    def pulse(self) -> None:
+        """Let go of what `sync` missed, where a clock ticks coarsely; called several times a minute."""
+        for run_id, held in list(self._runs.items()):
+            with contextlib.suppress(MltrackError, OSError):
+                self._let_go_of_ended(run_id, held)
+
+    def _let_go_of_ended(self, run_id: str, held: OpenRun) -> None:
+        state = held.state
+        with held.lock:
+            state.update()
+            mine = state.writers.get(held.recorder.writer)
+        if state.stage != ACTIVE or (mine is not None and state.ended_at > mine.opened):
+            self._drop(run_id, held)
 
     def after_fork(self) -> None:
         """In a forked child: no thread holds a lock, and nothing is watched yet."""

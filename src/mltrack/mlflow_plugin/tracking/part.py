@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Part"]
 
 LET_GO_S = 20.0
-"""How long to wait for processes that had a deleted run open: they look about every 15 seconds."""
+"""How long to wait for processes that had a deleted run open: they look twice a second, and again every 15 seconds."""
 
 
 class Part:
