@@ -67,6 +67,13 @@ def test_the_ui_serves_the_store_on_loopback_and_leaves_nothing_behind(store: St
         ).json()
         assert {run["info"]["run_name"] for run in found["runs"]} == {"spirals-1", "spirals-2", "spirals-3"}
         assert "<title>MLflow" in httpx.get(url).text
+
+        info = found["runs"][0]["info"]  # a client elsewhere, which has neither the folder nor mltrack, logs a file
+        assert info["artifact_uri"] == f"mlflow-artifacts:/runs/{info['run_id']}/artifacts"
+        place = f"{url}/api/2.0/mlflow-artifacts/artifacts/runs/{info['run_id']}/artifacts/a.txt"
+        assert httpx.put(place, content=b"from afar").status_code == 200
+        assert store.run(info["run_id"]).folder.path.joinpath("artifacts", "a.txt").read_bytes() == b"from afar"
+        assert httpx.get(f"{url}/get-artifact?path=a.txt&run_uuid={info['run_id']}").content == b"from afar"
         process.send_signal(signal.SIGINT)
         process.communicate()
         assert process.returncode == 0

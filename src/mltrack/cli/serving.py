@@ -49,7 +49,7 @@ def ui(session: Session, host: str, port: int | None, workers: int, browser: boo
     port = _port_of(host, port)
     url = f"http://{_in_url(host)}:{port}"
     words = ["-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", str(workers)]
-    words += ["--backend-store-uri", uri, "--registry-store-uri", uri]
+    words += ["--backend-store-uri", uri, "--registry-store-uri", uri, "--artifacts-destination", uri]
     environment = mlflow_environment() | {"MLFLOW_TRACKING_URI": uri}
     with _until_told_to_end(), _log("ui") as log, running_server(words, url, log, environment=environment) as server:
         click.echo(f"MLflow's UI on {store.path}: {url}  (Ctrl-C ends it)")
