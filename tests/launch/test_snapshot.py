@@ -182,6 +182,11 @@ def test_the_interpreter_is_found_behind_a_script_too(tmp_path: Path) -> None:
     script.chmod(0o755)
     assert interpreter_of([str(script)]) == sys.executable
     assert interpreter_of(["sh", "-c", "true"]) is None
+    assert interpreter_of(["./any", sys.executable]) is None
+    assert interpreter_of(["bash", "-c", f"cd /tmp; X=1 {sys.executable} 'a b.py' && true"]) == sys.executable
+    assert interpreter_of(["bash", "-ec", f"exec {script} train.py"]) == sys.executable
+    assert interpreter_of(["srun", "--nodes", "2", str(script), "train.py"]) == sys.executable
+    assert interpreter_of(["env", "X=1", sys.executable, "train.py"]) == sys.executable
 
 
 def test_installed_packages_are_told_pinned_and_asked_for_once(tmp_path: Path) -> None:

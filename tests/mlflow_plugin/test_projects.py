@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from mltrack import Store
 from mltrack.mlflow_plugin.projects import _env_manager
@@ -59,8 +60,11 @@ class Project:
         )
 
     def run(self) -> StoredRun:
-        (run,) = Store.open(self._store).runs()
+        (run,) = self.runs()
         return run
+
+    def runs(self) -> list[StoredRun]:
+        return list(Store.open(self._store).runs())
 
 
 @pytest.fixture
@@ -93,6 +97,7 @@ def test_a_project_is_one_run_with_all_that_a_launch_records(project: Project) -
     assert run.artifact_path("outputs/weights.txt").read_text() == "w"
     listed = json.loads(run.artifact_path("code/files.json").read_text())["files"]
     assert set(listed) == {"MLproject", "train.py", "fail.py"}
+    assert "\nmlflow==" in run.artifact_path("environment/requirements.txt").read_text()
 
 
 def test_a_failing_project_is_a_failed_run_with_its_traceback(project: Project, tmp_path: Path) -> None:
@@ -155,3 +160,12 @@ class Declared:
 )
 def test_the_environment_is_the_one_asked_for(config: dict[str, Any], declared: str | None, manager: str) -> None:
     assert _env_manager(config, Declared(declared)) == manager
+
+
+def test_a_key_that_says_neither_true_nor_false_is_refused_before_there_is_a_run(project: Project) -> None:
+    with pytest.raises(MlflowException, match="USE_CONDA in the backend's config is 'perhaps': say true or false"):
+        _env_manager({"USE_CONDA": "perhaps"}, Declared(None))
+    done = project("-c", CALL.replace('"STREAM_OUTPUT": False', '"STREAM_OUTPUT": "maybe"'))
+    assert done.returncode == 1
+    assert "STREAM_OUTPUT in the backend's config is 'maybe': say true or false" in done.stderr
+    assert project.runs() == []

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,22 @@ if TYPE_CHECKING:
 __all__ = ["environment_files", "installed", "interpreter_of", "is_interpreter"]
 
 ASK_TIMEOUT_S = 60
+
+_SHELLS = ("sh", "bash", "dash", "zsh", "ksh")
+_STARTERS = (
+    "env",
+    "srun",
+    "mpirun",
+    "mpiexec",
+    "nice",
+    "ionice",
+    "nohup",
+    "time",
+    "timeout",
+    "taskset",
+    "numactl",
+    "setsid",
+)
 
 _PYTHON = re.compile(r"python[0-9.]*|pypy[0-9.]*")
 
@@ -46,10 +63,25 @@ def is_interpreter(program: str) -> bool:
 def interpreter_of(command: Sequence[str], path: str | None = None, folder: Path = Path()) -> str | None:
     """The Python interpreter that a command runs in ``folder``, with its whole path.
 
-    It is the command's first word, or what the script that that names begins with.
+    It is the command's first word, or what the script that that names begins with. Behind a shell's ``-c``, and what
+    only starts another program (``env``, ``srun``), it is the first word that is either.
     """
-    first_word = command[0]
-    program = shutil.which(os.path.abspath(folder / first_word) if os.sep in first_word else first_word, path=path)
+    words = _behind_starters(command)
+    found = (_interpreter_at(word, path, folder) for word in words if not word.startswith("-"))
+    return next((one for one in found if one is not None), None)
+
+
+def _behind_starters(command: Sequence[str]) -> list[str]:
+    """The words that may name the program: the first, or more where that is one that starts others."""
+    first = Path(command[0]).name
+    if first in _SHELLS:
+        texts = [word for option, word in pairwise(command) if option.startswith("-") and option.endswith("c")]
+        return [word for text in texts[:1] for word in text.replace(";", " ").replace("&", " ").split()]
+    return list(command) if first in _STARTERS else [command[0]]
+
+
+def _interpreter_at(word: str, path: str | None, folder: Path) -> str | None:
+    program = shutil.which(os.path.abspath(folder / word) if os.sep in word else word, path=path)
     if program is None:
         return None
     program = os.path.abspath(folder / program)  # links are kept: a virtual environment's is one
@@ -61,7 +93,7 @@ def interpreter_of(command: Sequence[str], path: str | None = None, folder: Path
     except OSError:
         return None
     words = first[2:].decode("utf-8", "replace").split() if first.startswith(b"#!") else []
-    named = [word for word in words if _PYTHON.fullmatch(Path(word).name)]
+    named = [word for word in words if is_interpreter(word)]
     return shutil.which(named[0], path=path) if named else None
 
 

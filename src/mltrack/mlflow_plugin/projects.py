@@ -41,6 +41,7 @@ _SYNCHRONOUS = "SYNCHRONOUS"
 _STORAGE_DIR = "STORAGE_DIR"
 _RUN_ID = "_mlflow_local_backend_run_id"
 _FALSE = ("", "0", "false", "no", "off", "none")
+_TRUE = ("1", "true", "yes", "on")
 
 
 class ProjectRun(SubmittedRun):
@@ -100,6 +101,7 @@ class ProjectBackend(AbstractBackend):
         folder = fetch_and_validate_project(project_uri, version, entry_point, params)
         project = load_project(folder)
         manager = _env_manager(backend_config, project)
+        stream = _is_true(backend_config, STREAM_OUTPUT) if backend_config.get(STREAM_OUTPUT) is not None else None
         store = open_store(tracking_uri)
         made = get_or_create_run(
             backend_config.get(_RUN_ID), project_uri, experiment_id, folder, version, entry_point, params
@@ -116,10 +118,9 @@ class ProjectBackend(AbstractBackend):
             command = _local_command(project, entry_point, params, storage)
         else:
             command = _mlflow_command(folder, entry_point, params, storage, manager, run_id)
-        stream = backend_config.get(STREAM_OUTPUT)
         if stream is None and typed is not None:
             stream = True  # MLflow waits for no backend but its own, and would end with 0 before the project has failed
-        quiet = [] if stream is None or _is_true(stream) else ["--quiet"]
+        quiet = [] if stream is None or stream else ["--quiet"]
         launcher = subprocess.Popen(
             [
                 *(sys.executable, "-m", "mltrack", "--store", str(store.path), "run"),
@@ -130,7 +131,7 @@ class ProjectBackend(AbstractBackend):
             stdin=subprocess.DEVNULL,
         )
         run = ProjectRun(store, run_id, launcher)
-        ended_well = stream is None or not _is_true(stream) or run.wait()
+        ended_well = not stream or run.wait()
         if not ended_well and not backend_config.get(_SYNCHRONOUS):  # else MLflow raises, once it has named the run
             raise ExecutionException(f"run {run_id} {run.get_status().lower()}: see mltrack logs {run_id[:8]}")
         return run
@@ -140,7 +141,7 @@ def _env_manager(config: Mapping[str, Any], project: Any) -> str:
     """What makes the environment: as asked for; else the project's own where it has one, else none."""
     given = config.get(_ENV_MANAGER)
     if USE_CONDA in config:
-        wanted = _is_true(config[USE_CONDA])
+        wanted = _is_true(config, USE_CONDA)
         if not wanted:
             return "local"
         return str(given or "virtualenv")
@@ -157,9 +158,13 @@ def _command_line() -> Mapping[str, Any] | None:
     return context.params
 
 
-def _is_true(value: Any) -> bool:
+def _is_true(config: Mapping[str, Any], key: str) -> bool:
     """As JSON and command lines have it: ``mlflow run --backend-config`` may hand on text."""
-    return value.strip().lower() not in _FALSE if isinstance(value, str) else bool(value)
+    value = config[key]
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if isinstance(value, str) and text not in _FALSE + _TRUE:
+        raise MlflowException.invalid_parameter_value(f"{key} in the backend's config is {value!r}: say true or false")
+    return text in _TRUE if isinstance(value, str) else bool(value)
 
 
 def _local_command(project: Any, entry_point: str, params: dict[str, Any], storage: str | None) -> list[str]:
