@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ class SpanSum:
     def __init__(self, field: str, of: str, keys: tuple[str, ...], zero: float, heads: Iterable[SpanHead]) -> None:
         """The trace's ``field`` is the sum over what its spans (``heads`` so far) have as ``of``."""
         self.field = field
-        self._of = of
+        self._figures = attrgetter(of)
         self._keys = keys
         self._zero = zero
         self._tell = self._count(heads)  # so many spans tell figures
@@ -27,7 +28,7 @@ class SpanSum:
 
     def replacing(self, trace: Trace, spans: Mapping[str, SpanHead], new: Mapping[str, SpanHead]) -> Trace:
         """To be called before ``new`` spans come to those there are; the trace has the sum where it is the last."""
-        old = (spans[span_id] for span_id in new if span_id in spans)
+        old = [spans[span_id] for span_id in new if span_id in spans] if self._tell else ()
         after = self._tell + self._count(new.values()) - self._count(old)
         if not after and not trace.final:
             trace = self.summed(trace, spans)
@@ -38,13 +39,14 @@ class SpanSum:
         """The trace with the sum over its spans, if any tells figures and some came since it was made."""
         if not (self._tell and self._waits):
             return trace
-        told = {span_id: getattr(head, self._of) for span_id, head in spans.items()}
+        told = {span_id: self._figures(head) for span_id, head in spans.items()}
         self._waits = False
         total: dict[str, Any] = {self.field: _sum_of(told, spans, self._keys, self._zero)}
         return replace(trace, **total)
 
     def _count(self, heads: Iterable[SpanHead]) -> int:
-        return sum(getattr(head, self._of) is not None for head in heads)
+        told = list(map(self._figures, heads))
+        return len(told) - told.count(None)
 
 
 def _sum_of(

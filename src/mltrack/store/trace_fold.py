@@ -196,7 +196,7 @@ def _fold_spans(trace: Trace | None, facts: Iterable[TraceFact], bad: list[Trace
     )
     for fact in facts:
         try:
-            new, trace = _with_spans(trace, fact)
+            new, trace = _with_spans(trace, fact, spans)
         except _BAD:
             bad.append(fact)
             continue
@@ -206,16 +206,16 @@ def _fold_spans(trace: Trace | None, facts: Iterable[TraceFact], bad: list[Trace
         if trace.final:  # then the first figures stand
             for each in sums:
                 trace = trace if getattr(trace, each.field) else each.summed(trace, spans)
-    if trace is None:
-        return None
-    if not trace.final:
+    if trace is not None and not trace.final:
         for each in sums:
             trace = each.summed(trace, spans)
-    return replace(trace, spans=spans)
+    return trace
 
 
-def _with_spans(trace: Trace | None, fact: TraceFact) -> tuple[dict[str, SpanHead], Trace]:
-    """The spans a fact tells of, by id; and the trace after it, but for the spans and the sums over them."""
+def _with_spans(
+    trace: Trace | None, fact: TraceFact, spans: Mapping[str, SpanHead]
+) -> tuple[dict[str, SpanHead], Trace]:
+    """The spans a fact tells of, by id, to go into ``spans``; and the trace after it, without new sums over them."""
     line = fact.line
     start, end, root_state = int(line["start"]), line.get("end"), line.get("root_state")
     offset, size = line["at"]
@@ -227,7 +227,7 @@ def _with_spans(trace: Trace | None, fact: TraceFact) -> tuple[dict[str, SpanHea
         state = root_state or IN_PROGRESS
         trace = Trace(str(line["trace_id"]), fact.experiment_id, start, duration, state, run_ids=links)
     tells = line.get("session") or any(head.usage is not None or head.cost is not None for head in new)
-    changes: dict[str, Any] = {"tags": {**trace.tags, **line.get("tags", {})}}
+    changes: dict[str, Any] = {"spans": spans, "tags": {**trace.tags, **line.get("tags", {})}}
     if not (trace.final and tells):
         changes |= _widened(trace, start, end)
     if trace.state in OPEN_STATES and root_state:
