@@ -352,3 +352,19 @@ def test_a_store_that_was_moved_has_its_files_where_it_is(ours: StoreArtifacts, 
     run = TrackingStore(f"mltrack://{tmp_path}/moved").get_run(run_id)
     assert run.info.artifact_uri == f"mltrack://{tmp_path}/moved/runs/{run_id}/artifacts"
     assert Path(get_artifact_repository(run.info.artifact_uri).download_artifacts("b.txt")).read_text() == "bb"
+
+
+def test_files_below_a_folder_that_reads_otherwise_in_a_uri_are_copied_for_who_takes_their_path_for_one(
+    tmp_path: Path,
+) -> None:
+    """As `mlflow models predict` does."""
+    odd = TrackingStore(f"mltrack://{tmp_path}/a%2541%23b/.mltrack")
+    run = odd.create_run("0", "me", 1, [], "one")
+    repository = StoreArtifacts(run.info.artifact_uri)
+    (tmp_path / "x.txt").write_text("x")
+    repository.log_artifact(str(tmp_path / "x.txt"))
+    lies = tmp_path / "a%41#b" / ".mltrack" / "runs" / run.info.run_id / "artifacts" / "x.txt"
+    found = Path(repository.download_artifacts("x.txt"))
+    assert (lies.read_text(), found.read_text()) == ("x", "x")
+    assert not set(str(found)) & set("%#")
+    writers.of(odd._store).close_all()

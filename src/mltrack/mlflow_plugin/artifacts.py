@@ -39,6 +39,9 @@ MODEL_FILE = "MLmodel"
 LEFT_BEHIND = "registered_model_meta"
 """What MLflow puts beside a model that it was handed in place, to know its name: no artifact of anybody."""
 
+URI_LETTERS = frozenset("%#?")
+"""What a path is not taken literally with, where it is taken for a URI."""
+
 
 @raises_mlflow
 class StoreArtifacts(ArtifactRepository):
@@ -87,9 +90,10 @@ class StoreArtifacts(ArtifactRepository):
     def download_artifacts(self, artifact_path: str | None, dst_path: str | None = None) -> str:
         """Copy a file or folder to ``dst_path``; without that, say where it lies. Returns where it is then.
 
-        A model in a store that can't be written to is copied all the same: MLflow notes its name beside it.
+        A model in a store that can't be written to is copied all the same: MLflow notes its name beside it. So is
+        anything in a store below a folder whose name means something else in a URI: MLflow's command line reads so.
         """
-        if not dst_path:
+        if not dst_path and URI_LETTERS.isdisjoint(str(self._place.root)):
             path = self.get_local_path(artifact_path)
             if os.access(path, os.W_OK) or not Path(path, MODEL_FILE).exists():
                 return path
