@@ -143,7 +143,7 @@ def get(uri: str, trace: str) -> None:
 
 
 def log_long(uri: str, spans: str) -> None:
-    """Seconds to log one trace span by span, with a search on the way; and to fold it in a process that knows none."""
+    """Seconds to log one trace span by span."""
     store = tracking_store(uri)
     made = made_spans(1, int(spans))
     store.log_spans("0", made_spans(2, 1))
