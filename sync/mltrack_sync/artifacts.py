@@ -6,16 +6,17 @@ import contextlib
 import hashlib
 import posixpath
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
-from mltrack_sync.file_content import check_content, read_checked
+from mltrack_sync.file_content import Digest, check_content, read_checked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from mltrack.entities import Artifact
     from mltrack_sync.client import MlflowClient
@@ -26,6 +27,8 @@ __all__ = ["Outgoing", "artifact_digest", "artifact_sizes", "send_artifact"]
 
 PROXY_SCHEME = "mlflow-artifacts"
 AZURE_SCHEME = "azureml"
+
+_IMPORTING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +100,9 @@ def artifact_digest(client: MlflowClient, uri: str, artifact: Artifact) -> tuple
         return azure_digest(client.transport, uri, artifact.path)
     if target.scheme != PROXY_SCHEME or target.netloc:
         return _digest_by_mlflow(uri, artifact)
-    size, digest = 0, hashlib.sha256()
-
-    def begin() -> Callable[[bytes], None]:
-        nonlocal size, digest
-        size, digest = 0, hashlib.sha256()
-        return take
-
-    def take(piece: bytes) -> None:
-        nonlocal size
-        size += len(piece)
-        digest.update(piece)
-
-    client.get_artifact(posixpath.join(target.path.lstrip("/"), artifact.path), begin)
-    return size, digest.hexdigest()
+    digest = Digest()
+    client.get_artifact(posixpath.join(target.path.lstrip("/"), artifact.path), digest.begin)
+    return digest.found
 
 
 def artifact_sizes(client: MlflowClient, remote_id: str, artifacts: Sequence[Artifact]) -> dict[str, int]:
@@ -139,19 +131,24 @@ def _digest_by_mlflow(uri: str, artifact: Artifact) -> tuple[int, str]:
 
 
 def _repository(uri: str) -> Any:
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    return _mlflow()[0](uri)
 
-    return get_artifact_repository(uri)
+
+def _mlflow() -> tuple[Any, Any]:
+    """What makes its repositories, and its error. Two threads that import MLflow at once find halves of its modules."""
+    with _IMPORTING:
+        from mlflow.exceptions import MlflowException
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    return get_artifact_repository, MlflowException
 
 
 @contextlib.contextmanager
 def _mlflow_errors(uri: str) -> Iterator[None]:
-    from mlflow.exceptions import MlflowException
-
+    _, mlflow_error = _mlflow()
     try:
         yield
-    except MlflowException as failure:
-        error: Any = failure
+    except mlflow_error as error:
         words = str(error)
         if error.get_http_status_code() >= 500:
             raise RemoteUnavailableError(f"{uri}: {words}", in_doubt=False) from error

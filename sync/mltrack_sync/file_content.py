@@ -6,12 +6,12 @@ import hashlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from mltrack.entities import Artifact
 
-__all__ = ["CHUNK_BYTES", "FileChanged", "check_content", "read_checked"]
+__all__ = ["CHUNK_BYTES", "Digest", "FileChanged", "check_content", "read_checked"]
 
 CHUNK_BYTES = 256 << 10
 
@@ -57,3 +57,24 @@ def read_checked(path: Path, start: int, size: int, sha256: bytes) -> Iterator[b
             if not left and digest.digest() != sha256:
                 raise FileChanged("changed while it was sent")
             yield chunk
+
+
+class Digest:
+    """Size and SHA-256 of content that comes in; ``begin`` is for each attempt, and gives what takes its pieces."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> Callable[[bytes], None]:
+        """Forget what came so far."""
+        self._size, self._hash = 0, hashlib.sha256()
+        return self._take
+
+    def _take(self, piece: bytes) -> None:
+        self._size += len(piece)
+        self._hash.update(piece)
+
+    @property
+    def found(self) -> tuple[int, str]:
+        """Both, of what has come since ``begin``."""
+        return self._size, self._hash.hexdigest()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,21 @@ def things(report: VerifyReport) -> set[str]:
 def remote_run(server: MlflowServer, experiment: str, run_id: str) -> dict[str, Any]:
     found: dict[str, Any] = server.runs(experiment)[run_id]
     return found
+
+
+def test_files_in_a_folder_of_the_servers_are_read_and_written_by_many_threads_at_once(
+    store: Store, server: MlflowServer, experiment: str, tmp_path: Path
+) -> None:
+    server.post("experiments/create", name=experiment, artifact_location=str(tmp_path / "there"))
+    for number in range(8):
+        with mltrack.start_run():
+            mltrack.log_metrics({f"metric {n}": n for n in range(20 * number)})  # so that they come there one by one
+            mltrack.log_text(f"content {number}", "file.txt")
+    for name in ("sync", "verify"):  # by MLflow's own code, which each process imports anew
+        line = [sys.executable, "-m", "mltrack", "--store", str(store.path), name, server.url]
+        done = subprocess.run([*line, "--jobs", "8"], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert len(list((tmp_path / "there").rglob("file.txt"))) == 8
 
 
 @pytest.mark.parametrize("quick", [False, True])

@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 
 from mltrack_sync.endpoint import HISTORY
 from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
-from mltrack_sync.file_content import CHUNK_BYTES, FileChanged, check_content, read_checked
+from mltrack_sync.file_content import CHUNK_BYTES, Digest, FileChanged, check_content, read_checked
 from mltrack_sync.limits import AZURE_LIMITS
 from mltrack_sync.progress import FileMeter, NoProgress
 from mltrack_sync.transport import Call, error_words
@@ -226,25 +226,14 @@ def _blocks(transport: Transport, url: str) -> set[str]:
 
 def _content(transport: Transport, url: str) -> tuple[int, str] | None:
     """Size and SHA-256 of what is there; None when nothing is."""
-    size, digest = 0, hashlib.sha256()
-
-    def begin() -> Callable[[bytes], None]:
-        nonlocal size, digest
-        size, digest = 0, hashlib.sha256()
-        return take
-
-    def take(piece: bytes) -> None:
-        nonlocal size
-        size += len(piece)
-        digest.update(piece)
-
-    response = transport.send_signed("GET", url, {}, begin=begin)
+    digest = Digest()
+    response = transport.send_signed("GET", url, {}, begin=digest.begin)
     if response.status_code == 404:
         return None
     if response.status_code != 200:
         words = f"the blob store of {transport.url} answers {response.status_code} when asked what is there"
         raise RemoteUnavailableError(words, in_doubt=False, status=response.status_code)
-    return size, digest.hexdigest()
+    return digest.found
 
 
 def _compare(artifact: Artifact, there: tuple[int, str]) -> None:
