@@ -153,13 +153,34 @@ def test_a_port_that_is_taken_is_told_before_anything_starts(
         assert f"127.0.0.1:{port} can't be listened on" in capsys.readouterr().err
 
 
-def test_a_model_that_is_not_there_is_told_with_what_the_server_said(
-    store: Store, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("models:/nothing@best", "'nothing'"),
+        ("models:/nothing/1", "'nothing'"),
+        ("models:/nothing/Production", "'nothing'"),
+        (f"models:/m-{'0' * 32}", f"m-{'0' * 32}"),
+        ("runs:/0123/model", "'0123'"),
+    ],
+)
+def test_a_model_that_the_store_lacks_is_told_before_anything_starts(
+    store: Store, uri: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mltrack.cli import main
 
-    assert main(["--store", str(store.path), "serve", "models:/nothing@best"]) == 7
+    assert main(["--store", str(store.path), "serve", uri]) == 4
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert "Traceback" not in printed
+
+
+def test_a_model_that_can_not_be_loaded_is_told_with_what_the_server_said(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mltrack.cli import main
+
+    assert main(["--store", str(store.path), "serve", str(tmp_path)]) == 7
     said = capsys.readouterr().err
-    assert "the server for models:/nothing@best ended with code 1" in said
-    assert "nothing" in said
+    assert f"the server for {tmp_path} ended with code 1" in said
+    assert "MLmodel" in said
     assert fluent.active_run() is None

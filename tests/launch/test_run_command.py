@@ -142,6 +142,12 @@ def test_what_an_unmodified_mlflow_program_logs_lands_in_the_same_run(launching:
     assert len(runs) == 3
 
 
+def test_a_name_does_not_steer_the_terminal(launching: Launching) -> None:
+    done = launching("true", options=["-n", "red\x1b[31m"])
+    assert "red\N{REPLACEMENT CHARACTER}[31m" in done.stderr
+    assert launching.run().info.run_name == "red\x1b[31m"
+
+
 def test_mlflow_in_the_program_does_not_measure_the_machine_a_second_time(launching: Launching) -> None:
     launching.env["MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"] = "true"
     line = ("sh", "-c", "echo ${MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING:-unset}")

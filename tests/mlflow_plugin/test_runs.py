@@ -488,6 +488,16 @@ def test_a_deleted_run_is_removed_once_other_processes_have_let_go_of_it(tmp_pat
     assert not (tmp_path / ".mltrack" / "runs" / run_id).exists()
 
 
+def test_a_live_run_that_is_not_deleted_is_not_removed_and_stays_as_it_is(tmp_path: Path) -> None:
+    store = TrackingStore(f"mltrack://{tmp_path}/.mltrack")
+    other = Writers(store._store.layout)
+    run_id = other.create({"run_name": "one", "experiment_id": "0", "experiment_name": "Default", "start_time": 1})
+    with raises("INVALID_PARAMETER_VALUE"):
+        store._hard_delete_run(run_id)
+    assert store.get_run(run_id).info.lifecycle_stage == "active"
+    other.close_all()
+
+
 def test_what_native_code_records_shows_in_mlflow_and_the_other_way(tmp_path: Path) -> None:
     store = TrackingStore(f"mltrack://{tmp_path}/.mltrack")
     mltrack.set_store(tmp_path / ".mltrack")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mltrack.cli.output import one_line
 from mltrack.cli.session import RUN, Session, command, json_option, pass_session
 from mltrack.errors import UsageError
 
@@ -123,7 +124,7 @@ run.allow_interspersed_args = False  # what follows the first word of the comman
 
 
 def _announce(made: Run) -> None:
-    click.echo(f"mltrack: run {made.run_id[:8]} {made.name}", err=True)
+    click.echo(f"mltrack: run {made.run_id[:8]} {one_line(made.name)}", err=True)
 
 
 def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Cell = str | Text
 
-__all__ = ["Column", "console", "heading", "is_terminal", "note", "print_json", "print_table", "strict"]
+__all__ = ["Column", "console", "heading", "is_terminal", "note", "one_line", "print_json", "print_table", "strict"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def _print_pretty(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], hea
     from rich.text import Text
 
     screen = console()
-    body = [[Text(_one_line(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    body = [[Text(one_line(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows]
     table = Table(
         box=box.SIMPLE_HEAD if headings else None,
         show_header=headings,
@@ -104,7 +104,7 @@ def _print_plain(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], head
     from rich.cells import cell_len
 
     lines = [[column.title for column in columns]] if headings else []
-    lines += [[_one_line(str(cell)) for cell in row] for row in rows]
+    lines += [[one_line(str(cell)) for cell in row] for row in rows]
     widths = [max((cell_len(line[at]) for line in lines), default=0) for at in range(len(columns))]
     for line in lines:
         cells = []
@@ -114,7 +114,8 @@ def _print_plain(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], head
         print("  ".join(cells).rstrip())
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Text as it can be shown on a line, without the characters that steer a terminal."""
     return text if text.isprintable() else "".join(c if c.isprintable() else _shown(c) for c in text)
 
 

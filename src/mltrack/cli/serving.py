@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import tempfile
 from pathlib import Path
@@ -25,6 +26,12 @@ __all__ = ["serve", "ui"]
 
 UI_WORKERS = 2
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_OF_THE_STORE = re.compile(
+    r"models:/(?:(?P<model_id>m-[0-9a-f]{32})(?:/.*)?|(?P<name>[^@/]+)(?:@(?P<alias>[^/]+)|/(?P<version>[^/]+)))"
+    r"|runs:/(?P<run_id>[^/]+)/.*"
+)
+"""What names a logged model, a version of a registered model, or files of a run."""
 
 _host = click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 _port = click.option("--port", type=click.IntRange(1, 65535), help="The port; a free one when not given.")
@@ -51,7 +58,11 @@ def ui(session: Session, host: str, port: int | None, workers: int, browser: boo
     words = ["-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", str(workers)]
     words += ["--backend-store-uri", uri, "--registry-store-uri", uri, "--artifacts-destination", uri]
     environment = mlflow_environment() | {"MLFLOW_TRACKING_URI": uri}
-    with _until_told_to_end(), _log("ui") as log, running_server(words, url, log, environment=environment) as server:
+    with (
+        _until_told_to_end(),
+        _log("ui") as log,
+        running_server(words, url, log, environment=environment, meanwhile=store.refresh) as server,
+    ):
         click.echo(f"MLflow's UI on {store.path}: {url}  (Ctrl-C ends it)")
         if browser and _has_display():
             import webbrowser
@@ -82,6 +93,7 @@ def serve(session: Session, model_uri: str, host: str, port: int | None, workers
     from mltrack.local_server import mlflow_environment, running_server
 
     store = session.store()
+    _check_model(store, model_uri)
     port = _port_of(host, port)
     url = f"http://{_in_url(host)}:{port}"
     words = ["-m", "mlflow", "models", "serve", "--model-uri", model_uri, "--host", host, "--port", str(port)]
@@ -100,6 +112,27 @@ def serve(session: Session, model_uri: str, host: str, port: int | None, workers
 
 def _uri(store: Store) -> str:
     return f"mltrack://{quote(str(store.path.resolve()))}"
+
+
+def _check_model(store: Store, model_uri: str) -> None:
+    """See that the store has what the URI names, as far as it is of a form that can be looked up here.
+
+    Raises:
+        NotFoundError: it has no such model, version, alias, logged model or run.
+    """
+    match = _OF_THE_STORE.fullmatch(model_uri)
+    if match is None:
+        return
+    if match["model_id"]:
+        store.logged_models.get(match["model_id"])
+    elif match["run_id"]:
+        store.run(match["run_id"])
+    elif match["alias"]:
+        store.registry.by_alias(match["name"], match["alias"])
+    elif match["version"].isdecimal():
+        store.registry.get_version(match["name"], match["version"])
+    else:  # a stage, or "latest"
+        store.registry.get_model(match["name"])
 
 
 def _port_of(host: str, port: int | None) -> int:

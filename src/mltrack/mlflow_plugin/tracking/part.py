@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from mltrack.entities import DELETED
 from mltrack.errors import MltrackError, RunStateError
 from mltrack.mlflow_plugin import writers
 from mltrack.mlflow_plugin.errors import as_mlflow
@@ -40,6 +41,8 @@ class Part:
     def _purge(self, run_id: str) -> None:
         """Remove a run's folder for good; of a deleted run, once other processes have let go of it, within seconds.
 
+        One that is live and not deleted is refused at once.
+
         Raises:
             NotFoundError: there is no such run.
             RunStateError: a process still records into it.
@@ -50,11 +53,15 @@ class Part:
             try:
                 purge_run(self._store.layout, run_id)
             except RunStateError:
-                if time.monotonic() >= until:
+                if time.monotonic() >= until or not self._is_deleted(run_id):
                     raise
                 time.sleep(LET_GO_S / 100)
             else:
                 return
+
+    def _is_deleted(self, run_id: str) -> bool:
+        with self._runs.reading(run_id) as run:
+            return run.state.stage == DELETED
 
     def _log_model_metrics(self, run_id: str, experiment_id: str, metrics: list[Any]) -> None:
         """Log those metrics that name a logged model to it, too; the part for logged models does it."""
