@@ -84,6 +84,9 @@ def test_blocks_are_read_in_the_order_of_logging(tmp_path: Path) -> None:
     assert (seqs == np.arange(250_000)).all()
     assert all(len(block) <= BLOCK_ROWS for block in read_blocks(path))
     assert [len(block) for block in read_blocks(path, 199_999)] == [1, 50_000]
+    pieces = list(read_blocks(path, 1_000, rows_max=64_000))
+    assert max(map(len, pieces)) == 64_000
+    assert [row for piece in pieces for row in rows_of(piece)] == read_all(path, 1_000)
     table = read_metric(path, "m3")
     assert table.column("seq").to_pylist() == list(range(3, 250_000, 5))
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = [
+    "BLOCK_ROWS",
     "POINTS_SCHEMA",
     "PointColumns",
     "SegmentName",
@@ -274,8 +275,10 @@ def _numbers(column: pa.Array | pa.ChunkedArray, width: type[Number]) -> npt.NDA
     return np.frombuffer(whole.buffers()[1], width, len(whole), whole.offset * np.dtype(width).itemsize)
 
 
-def read_blocks(path: Path, first: int = 0) -> Iterator[PointColumns]:
-    """The points with seq >= ``first``, in the order of logging, a block at a time.
+def read_blocks(path: Path, first: int = 0, rows_max: int = BLOCK_ROWS) -> Iterator[PointColumns]:
+    """The points with seq >= ``first``, in the order of logging, a block at a time, or ``rows_max`` rows of one.
+
+    Fewer rows at a time take less memory and more time, as the block is decoded anew for each.
 
     Raises:
         CorruptionError: the file, or a page of it, fails its checksum or shape.
@@ -286,30 +289,35 @@ def read_blocks(path: Path, first: int = 0) -> Iterator[PointColumns]:
             if groups[1] < first:
                 continue
             try:
-                yield _in_order(file, groups[0], first)
+                yield from _in_order(file, groups[0], first, rows_max)
             except _UNREADABLE as error:
                 raise _damaged(path, error, 0) from error
 
 
-def _in_order(file: pq.ParquetFile, groups: list[int], first: int) -> PointColumns:
+def _in_order(file: pq.ParquetFile, groups: list[int], first: int, rows_max: int) -> Iterator[PointColumns]:
     """The points of a block with seq >= ``first``, in the order of logging; read by column, which takes less memory."""
 
     def read(name: str) -> pa.ChunkedArray:
         return file.read_row_groups(groups, columns=[name]).column(0)
 
+    def part(rows: npt.NDArray[np.int32]) -> PointColumns:
+        keys, codes = _metric_codes(read("metric"))
+        return PointColumns(
+            keys,
+            codes[rows],
+            _numbers(read("seq"), np.int64)[rows],
+            _numbers(read("step"), np.int64)[rows],
+            _numbers(read("time").cast(pa.int64()), np.int64)[rows],
+            _numbers(read("value"), np.float64)[rows],
+        )
+
     seqs = _numbers(read("seq"), np.int64)
-    order = np.argsort(seqs, kind="stable")
+    order = np.argsort(seqs, kind="stable").astype(np.int32)
     if first:
         order = order[seqs[order] >= first]
-    keys, codes = _metric_codes(read("metric"))
-    return PointColumns(
-        keys,
-        codes[order],
-        seqs[order],
-        _numbers(read("step"), np.int64)[order],
-        _numbers(read("time").cast(pa.int64()), np.int64)[order],
-        _numbers(read("value"), np.float64)[order],
-    )
+    del seqs
+    for at in range(0, len(order), rows_max):
+        yield part(order[at : at + rows_max])
 
 
 def _blocks(file: pq.ParquetFile) -> list[tuple[list[int], int]]:

@@ -35,6 +35,8 @@ CRASHED_TAG = "mltrack.crashed"
 POINT_KINDS = ("metric", "point")
 POINTS_REFUSED_MAX = 10
 """So many points of a metric are refused one by one; then it is taken to be the metric that is not wanted."""
+READ_POINTS_MAX = 1 << 16
+"""So many points of a run are in memory at a time: as many runs as there are jobs are read at once."""
 PIECE_POINTS_MAX = 1 << 15
 """So many points at a time are looked through for what the remote does not take: it costs copies of them."""
 
@@ -198,7 +200,7 @@ class RunPush:
 
     def _read(self, after: dict[str, int]) -> Iterator[tuple[str, PointColumns]]:
         """The run's points, few at a time."""
-        pieces = self._run.read_points(after)
+        pieces = self._run.read_points(after, rows_max=READ_POINTS_MAX)
         while True:
             writer, points = self._session.reader.submit(next, pieces, ("", None)).result()
             if points is None:

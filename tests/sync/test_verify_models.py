@@ -26,7 +26,7 @@ from mltrack_sync import Remote, Selection, push
 from mltrack_sync.gc import plan_gc
 from mltrack_sync.verify import VerifyReport, verify
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and its libraries', not ours
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # warnings of MLflow's, and its libraries'
 
 NOT_KNOWN = Answer(404, b'{"error_code": "ENDPOINT_NOT_FOUND", "message": "no such call"}')
 

@@ -19,7 +19,7 @@ from mltrack_sync import Remote, Selection, push
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.verify import VerifyReport, verify
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and its libraries', not ours
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # warnings of MLflow's, and its libraries'
 
 NOT_KNOWN = Answer(404, b'{"detail": "Not Found"}')
 WAITS = "(waits to be pushed)"

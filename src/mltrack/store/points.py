@@ -16,6 +16,7 @@ import numpy as np
 from mltrack.errors import CorruptionError
 from mltrack.format import HEADER_SIZE, RECORD_SIZE, BadLine, decode_header, decode_records
 from mltrack.segment import (
+    BLOCK_ROWS,
     POINTS_SCHEMA,
     PointColumns,
     SegmentName,
@@ -116,8 +117,12 @@ def read_points(
     first: int = 0,
     whole: bool,
     damage: list[CorruptionError],
+    rows_max: int = BLOCK_ROWS,
 ) -> Iterator[PointColumns]:
-    """A writer's points with seq >= ``first`` in the order of logging, by pieces; ``damage`` gets the unreadable."""
+    """A writer's points with seq >= ``first`` in the order of logging, by pieces; ``damage`` gets the unreadable.
+
+    Of a segment at most ``rows_max`` rows come at a time.
+    """
     names = _Names(keys)
     with ExitStack() as stack:
         journals = open_journals(folder, writer, stack, damage)
@@ -131,7 +136,7 @@ def read_points(
                 if isinstance(source, JournalFile):
                     pieces = _journal_columns(source, cursor, whole, names)
                 else:
-                    pieces = read_blocks(source, cursor)
+                    pieces = read_blocks(source, cursor, rows_max)
                 for columns in pieces:
                     if columns.seqs[0] < cursor:
                         columns = columns.take(columns.seqs >= cursor)

@@ -17,6 +17,7 @@ from mltrack.entities import (
 )
 from mltrack.errors import CorruptionError, NotFoundError
 from mltrack.fs import safe_join
+from mltrack.segment import BLOCK_ROWS
 from mltrack.store.fold import RunState, WriterState
 from mltrack.store.points import count_points, read_key, read_points
 from mltrack.store.summary import Summaries
@@ -234,13 +235,16 @@ class StoredRun:
         events = state.update()
         return [event for event in events if event.seq >= (after or {}).get(event.writer, 0)]
 
-    def read_points(self, after: Mapping[str, int] | None = None) -> Iterator[tuple[str, PointColumns]]:
+    def read_points(
+        self, after: Mapping[str, int] | None = None, *, rows_max: int = BLOCK_ROWS
+    ) -> Iterator[tuple[str, PointColumns]]:
         """Points whose seq is at least ``after[writer]`` (0 for others), as (writer, piece) in the order of logging.
 
-        Pieces hold up to 262,144 points. Damaged files are skipped and added to ``self.damage``.
+        Pieces hold up to ``rows_max`` points: fewer take less memory and more time. Damaged files are skipped and added
+        to ``self.damage``.
         """
         for writer in list(self.state.writers.values()):
-            for points in self._points_of(writer, (after or {}).get(writer.writer, 0)):
+            for points in self._points_of(writer, (after or {}).get(writer.writer, 0), rows_max=rows_max):
                 yield writer.writer, points
 
     def artifact_path(self, name: str) -> Path:
@@ -260,7 +264,11 @@ class StoredRun:
         return path
 
     def _points_of(
-        self, writer: WriterState, first: int, damage: list[CorruptionError] | None = None
+        self,
+        writer: WriterState,
+        first: int,
+        damage: list[CorruptionError] | None = None,
+        rows_max: int = BLOCK_ROWS,
     ) -> Iterator[PointColumns]:
         return read_points(
             self.folder,
@@ -269,6 +277,7 @@ class StoredRun:
             first=first,
             whole=not writer.alive,
             damage=self.damage if damage is None else damage,
+            rows_max=rows_max,
         )
 
     def _keys_of(self, writer: WriterState) -> Callable[[int], Sequence[str]]:
