@@ -14,7 +14,11 @@ from hypothesis import HealthCheck, settings
 from mltrack.store.layout import Layout
 
 settings.register_profile(
-    "mltrack", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    "mltrack",
+    deadline=None,
+    max_examples=60,
+    derandomize="MLTRACK_TEST_RANDOM" not in os.environ,  # the same examples each time; with it, new ones
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("mltrack")
 

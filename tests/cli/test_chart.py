@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from mltrack.cli.chart import line_chart, sparkline
 
+LARGEST = float(np.finfo(float).max)
+
 numbers = st.floats(allow_nan=True, allow_infinity=True)
 
 
+@example(values=[LARGEST, LARGEST], width=1)
+@example(values=[-LARGEST, LARGEST], width=2)
 @given(values=st.lists(numbers, max_size=300), width=st.integers(1, 60))
 def test_a_sparkline_is_never_wider_than_asked(values: list[float], width: int) -> None:
     assert len(sparkline(np.array(values, float), width)) <= width
 
 
+@example(points=[(0, -LARGEST), (1, LARGEST)], width=40, height=3)
+@example(points=[(0, 0.0), (1, 5e-324)], width=40, height=3)
 @given(
     points=st.lists(st.tuples(st.integers(-(2**53), 2**53), numbers), min_size=1, max_size=200),
     width=st.integers(40, 120),

@@ -21,11 +21,11 @@ _DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])  # by
 
 def sparkline(values: Floats, width: int = 20) -> str:
     """Values in their order as a row of at most ``width`` bars; those that are not finite are left out."""
-    values = values[np.isfinite(values)]
+    values = values[np.isfinite(values)] / 4  # as the difference of two may be infinite
     if not len(values):
         return ""
     parts = np.array_split(values, min(width, len(values)))
-    means = np.array([part.mean() for part in parts])
+    means = np.array([(part / len(part)).sum() for part in parts])  # the sum of large ones may be, too
     low, high = means.min(), means.max()
     if not high > low:
         return _BARS[3] * len(means)
@@ -63,8 +63,9 @@ def _curve(steps: Floats, values: Floats, low: float, high: float, columns: int,
     steps, values = steps[order], values[order]
     span = steps[-1] - steps[0]
     at = np.floor((steps - steps[0]) / span * (wide - 1) + 0.5).astype(int) if span else np.zeros(len(steps), int)
-    scale = (tall - 1) / (high - low) if high > low else 0.0
-    rows = np.rint((high - values) * scale).astype(int) if scale else np.full(len(values), tall // 2)
+    spread = high / 4 - low / 4  # their difference may be infinite
+    below = (high / 4 - values / 4) / spread if spread else np.full(len(values), 0.5)
+    rows = np.rint(below * (tall - 1)).astype(int)
     dots = np.zeros((tall, wide), bool)
     starts = np.flatnonzero(np.r_[True, at[1:] != at[:-1]])
     tops, bottoms = np.minimum.reduceat(rows, starts), np.maximum.reduceat(rows, starts)
