@@ -17,7 +17,7 @@ import httpx
 from mltrack.errors import RemoteError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["LOOPBACK", "check_port", "free_port", "mlflow_environment", "running_server"]
@@ -81,11 +81,8 @@ def running_server(
     health: str = "/health",
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    meanwhile: Callable[[], None] = lambda: None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run this interpreter with ``command`` for the body, which begins once ``url`` answers. It prints to ``log``.
-
-    ``meanwhile`` is called once while it starts.
 
     Raises:
         RemoteError: it does not start; the end of what it said goes to stderr.
@@ -102,7 +99,6 @@ def running_server(
                 env=dict(mlflow_environment() if environment is None else environment),
                 start_new_session=True,
             )
-        meanwhile()
         _wait_until_healthy(process, url + health, log, what)
         yield process
     finally:

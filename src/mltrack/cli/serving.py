@@ -58,11 +58,7 @@ def ui(session: Session, host: str, port: int | None, workers: int, browser: boo
     words = ["-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", str(workers)]
     words += ["--backend-store-uri", uri, "--registry-store-uri", uri, "--artifacts-destination", uri]
     environment = mlflow_environment() | {"MLFLOW_TRACKING_URI": uri}
-    with (
-        _until_told_to_end(),
-        _log("ui") as log,
-        running_server(words, url, log, environment=environment, meanwhile=store.refresh) as server,
-    ):
+    with _until_told_to_end(), _log("ui") as log, running_server(words, url, log, environment=environment) as server:
         click.echo(f"MLflow's UI on {store.path}: {url}  (Ctrl-C ends it)")
         if browser and _has_display():
             import webbrowser
