@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -142,10 +142,11 @@ def verify(
     state = read_ledger(store, remote)
     workspace = remote.workspace()
     transport = Transport(workspace, policy=policy or RetryPolicy(), connections_max=jobs, http=http)
-    report = VerifyReport(remote.name, remote.url, quick=quick)
     if not scope:
         transport.close()
-        return report
+        return VerifyReport(remote.name, remote.url, quick=quick)
+    counts: Counter[str] = Counter()
+    differences: list[Difference] = []
     client = workspace.client(transport)
     rows = workspace.limits.history_page_rows
     histories = Histories(client, page_rows=rows, connections=jobs, runs=len(scope.runs))
@@ -157,7 +158,8 @@ def verify(
         with ThreadPoolExecutor(min(jobs, len(pieces)), thread_name_prefix="mltrack-verify") as pool:
             try:
                 for (run_id, _), found in zip(pieces, pool.map(lambda piece: piece[1](), pieces), strict=True):
-                    report = _added(report, found)
+                    counts += found.counts
+                    differences += found.differences
                     if run_id:
                         on_run(run_id)
             except BaseException:
@@ -166,26 +168,23 @@ def verify(
     finally:
         histories.close()
         transport.close()
-    return replace(report, lacking=check.lacking(), seconds=time.monotonic() - started)
-
-
-def _added(report: VerifyReport, found: _Found) -> VerifyReport:
-    counts: dict[str, int] = defaultdict(int)
-    for findings in found.findings:
-        for name, count in asdict(findings.counts).items():
-            counts[name] += count
-    sums = {name: getattr(report, name) + count for name, count in counts.items()}
-    differences = (*report.differences, *found.differences)
-    return replace(report, **sums, runs=report.runs + found.runs, differences=differences)
+    return VerifyReport(
+        remote.name,
+        remote.url,
+        quick=quick,
+        **counts,
+        seconds=time.monotonic() - started,
+        differences=tuple(differences),
+        lacking=check.lacking(),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
     """What came of one piece of work."""
 
-    findings: tuple[Findings, ...] = ()
+    counts: Counter[str] = field(default_factory=Counter)
     differences: tuple[Difference, ...] = ()
-    runs: int = 0
 
 
 Piece = tuple[str, Callable[[], _Found]]
@@ -296,7 +295,8 @@ class _Verify:
             return _Found()
         mine = [item for item in self._state.rejected.values() if item.run_id == run_id]
         reasons = {("metric" if item.kind == "point" else item.kind, item.key): item.reason for item in mine}
-        return _Found((check,), check.told(reasons), 1)
+        check.counts["runs"] += 1
+        return _Found(check.counts, check.told(reasons))
 
     def _compare_run(self, check: RunVerify, run_id: str) -> None:
         run = self._store.run(run_id)
@@ -351,8 +351,8 @@ class _Verify:
         return self._told([*found, check])
 
     def _told(self, findings: list[Findings]) -> _Found:
-        reasons = self._reasons
-        return _Found(tuple(findings), tuple(each for one in findings for each in one.told(reasons)))
+        counts = sum((one.counts for one in findings), Counter[str]())
+        return _Found(counts, tuple(each for one in findings for each in one.told(self._reasons)))
 
 
 @contextlib.contextmanager

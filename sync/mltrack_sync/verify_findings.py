@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["NOTHING", "WAITS", "Counts", "Difference", "Findings"]
+__all__ = ["NOTHING", "WAITS", "Difference", "Findings"]
 
 SHOWN_CHARS = 60
 NOTHING = "nothing"
@@ -42,31 +43,11 @@ class Difference:
 
 
 @dataclass(slots=True)
-class Counts:
-    """How much was compared and found equal; of models, versions and traces, how many were compared."""
-
-    params: int = 0
-    tags: int = 0
-    metrics: int = 0
-    points: int = 0
-    artifacts: int = 0
-    artifact_bytes: int = 0
-    datasets: int = 0
-    model_ties: int = 0
-    models: int = 0
-    model_versions: int = 0
-    logged_models: int = 0
-    traces: int = 0
-    spans: int = 0
-    assessments: int = 0
-
-
-@dataclass(slots=True)
 class Findings:
     """Collects what comes of one thing: a run, or what ``subject`` names.
 
     ``kind`` and ``key`` are how the ledger calls it, unless a difference says something else. ``waits`` tells that
-    something of it is still to be pushed.
+    something of it is still to be pushed. ``counts`` has the names of a report's numbers (see VerifyReport).
     """
 
     run_id: str = ""
@@ -75,7 +56,7 @@ class Findings:
     key: str = ""
     waits: bool = False
     differences: list[Difference] = field(default_factory=list)
-    counts: Counts = field(default_factory=Counts)
+    counts: Counter[str] = field(default_factory=Counter)
 
     def differs(
         self, thing: str, here: object, there: object, *, kind: str | None = None, key: str | None = None

@@ -73,7 +73,7 @@ class LoggedVerify:
             if found:
                 findings.differs("logged model", "deleted", f"there as {_ids(found)}")
             return findings
-        findings.counts.logged_models += 1
+        findings.counts["logged_models"] += 1
         if not found:
             findings.differs("logged model", "is here", self._lost(model_id))
             return findings
@@ -103,7 +103,7 @@ class LoggedVerify:
         findings.equal("source run", source, info.get("source_run_id") or "")
         params, prefix = texts_of(data, "params"), f"{model.model_id}/"
         keys = model.params.keys() | params.keys()
-        findings.counts.params += findings.texts("param", model.params, params, keys, kind=PARAM, prefix=prefix)
+        findings.counts["params"] += findings.texts("param", model.params, params, keys, kind=PARAM, prefix=prefix)
         self._tags(model, texts_of(info, "tags"), findings)
         self._metrics(model, data, findings)
         self._files(model, _id(found), str(info.get("artifact_uri") or ""), findings)
@@ -114,7 +114,7 @@ class LoggedVerify:
         gone = entry.tags.keys() & there.keys() if entry is not None else set()
         keys = (here.keys() | gone) - {MODEL_VERSIONS}
         same = findings.texts("tag", here, there, keys, kind=TAG, prefix=f"{model.model_id}/")
-        findings.counts.tags += same
+        findings.counts["tags"] += same
 
     # --- metrics ---
 
@@ -138,7 +138,7 @@ class LoggedVerify:
             sides = (f"{min(here[points[0]])!r} at {_at(points[0])}", repr(there[points[0]]))
             findings.differs(f"metric {key!r}", *sides, kind=METRIC, key=f"{model.model_id}/{key}")
         if not self.quick:
-            findings.counts.points += len(both) - len(other)
+            findings.counts["points"] += len(both) - len(other)
 
     def _counts(self, metric: ModelMetric) -> bool:
         """Whether it is to be there: not where the run was deleted, or was refused such a metric."""
@@ -167,7 +167,7 @@ class LoggedVerify:
             except (FileChanged, FileNotFoundError) as error:
                 here, there = f"can't be read: {error}", "not compared"
             if here == there:
-                findings.counts.artifacts += 1
+                findings.counts["artifacts"] += 1
             else:
                 findings.differs(f"file {recorded.path!r}", here, there, kind=FILE, key=key)
 
@@ -179,7 +179,7 @@ class LoggedVerify:
             size, sha256 = artifact_digest(self.client, uri, artifact)
         except RemoteRefusedError as error:
             return f"{artifact.size:,} bytes", NOTHING if error.status == 404 else error.words
-        findings.counts.artifact_bytes += size
+        findings.counts["artifact_bytes"] += size
         if size != artifact.size:
             return f"{artifact.size:,} bytes", f"{size:,} bytes"
         return f"SHA-256 {artifact.sha256[:12]}...", f"SHA-256 {sha256[:12]}..."

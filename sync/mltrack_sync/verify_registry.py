@@ -56,7 +56,7 @@ class RegistryVerify:
             return
         rows = self.client.versions(model.name, prompts=is_prompt(model))
         marked = {version.version: self._of(version, rows) for version in todo.versions}
-        findings.counts.models += 1
+        findings.counts["models"] += 1
         findings.waits = waits is not None and self._is_behind(model)
         self._model(model, found, findings)
         yield findings
@@ -88,7 +88,7 @@ class RegistryVerify:
             findings.text_differs("description", model.description, found.get("description") or "")
         there = texts_of(found, "tags")
         keys = model.tags.keys() | (self._entry(model.name).tags.keys() & there.keys())  # those taken away here, too
-        findings.counts.tags += findings.texts("tag", model.tags, there, keys)
+        findings.counts["tags"] += findings.texts("tag", model.tags, there, keys)
 
     def _aliases(
         self, model: RegisteredModel, found: Fields, marked: Mapping[int, list[Fields]], subject: str
@@ -126,7 +126,7 @@ class RegistryVerify:
                 return None
             findings.differs(what, "is here", NOTHING)
             return findings
-        findings.counts.model_versions += 1
+        findings.counts["model_versions"] += 1
         if len(rows) > 1:
             findings.differs(what, "one", f"{len(rows)} times: {', '.join(str(row['version']) for row in rows)}")
         self._fields(version, rows[0], findings)
@@ -141,7 +141,7 @@ class RegistryVerify:
         there = texts_of(row, "tags")
         gone = known.tags.keys() & there.keys() if known is not None else set()
         keys = (version.tags.keys() | gone) - {VERSION_TAG}
-        findings.counts.tags += findings.texts("tag", version.tags, there, keys)
+        findings.counts["tags"] += findings.texts("tag", version.tags, there, keys)
         source, seen = self._source(version), row.get("source") or ""
         if source is not None and seen not in (source, self._in_run(version)):
             findings.differs("source", source, seen)

@@ -94,7 +94,7 @@ class RunVerify(Findings):
 
     def _params(self, there: Mapping[str, str]) -> None:
         here = self._run.params
-        self.counts.params += self.texts("param", here, there, here.keys() | there.keys(), kind="param")
+        self.counts["params"] += self.texts("param", here, there, here.keys() | there.keys(), kind="param")
 
     def _tags(self, there: Mapping[str, str]) -> None:
         """Tags of ours. Others that are there were set by people or the server over there, and are none of ours."""
@@ -105,7 +105,7 @@ class RunVerify(Findings):
         if info.crashed:
             here[CRASHED_TAG] = "true"
         removed = {str(event.fields["key"]) for event in self._run.read_events() if event.type == "tag"} - here.keys()
-        self.counts.tags += self.texts("tag", here, there, here.keys() | (removed & there.keys()), kind="tag")
+        self.counts["tags"] += self.texts("tag", here, there, here.keys() | (removed & there.keys()), kind="tag")
 
     # --- metrics ---
 
@@ -130,13 +130,13 @@ class RunVerify(Findings):
         mine = self._run.summaries[key]
         quick = point_rows(np.array([mine.step]), np.array([mine.time // NS_PER_MS]), np.array([mine.value]))
         if quick[0] == seen[0]:
-            self.counts.metrics += 1
+            self.counts["metrics"] += 1
             return
         rows = self._rows_here(key)
         at_end = rows[rows["step"] == rows["step"].max()]
         at_end = at_end[at_end["time"] == at_end["time"].max()]
         if np.isin(seen, at_end).all():
-            self.counts.metrics += 1
+            self.counts["metrics"] += 1
         else:
             self._metric_differs(key, f"latest {_row(quick[0])}", f"latest {_row(seen[0])}")
 
@@ -146,8 +146,8 @@ class RunVerify(Findings):
         once = np.unique(theirs)
         same = len(mine) == len(theirs) == len(once) and bool((mine == theirs).all())
         if same:
-            self.counts.metrics += 1
-            self.counts.points += len(mine)
+            self.counts["metrics"] += 1
+            self.counts["points"] += len(mine)
             return
         absent, strange = np.setdiff1d(mine, once), np.setdiff1d(once, mine)
         if len(absent):
@@ -182,7 +182,7 @@ class RunVerify(Findings):
             except RemoteRefusedError as error:
                 self._file(artifact, f"{artifact.size:,} bytes", NOTHING if error.status == 404 else error.words)
                 continue
-            self.counts.artifact_bytes += size
+            self.counts["artifact_bytes"] += size
             if size != artifact.size:
                 self._file(artifact, f"{artifact.size:,} bytes", f"{size:,} bytes")
             else:
@@ -190,7 +190,7 @@ class RunVerify(Findings):
 
     def _file(self, artifact: Artifact, here: str, there: str) -> None:
         if here == there:
-            self.counts.artifacts += 1
+            self.counts["artifacts"] += 1
         else:
             self.differs(f"artifact {artifact.path!r}", here, there, kind="artifact", key=artifact.path)
 

@@ -58,7 +58,7 @@ class TiesVerify:
                 sides = ("is used", self._absent(run, f"{DATASET} {key}")) if row is None else ("not used", "is used")
                 findings.differs(thing, *sides, kind=DATASET, key=key)
             elif not self._differing(used, row, findings, thing, key):
-                findings.counts.datasets += 1
+                findings.counts["datasets"] += 1
 
     @staticmethod
     def _differing(used: DatasetInput, row: Mapping[str, Any], findings: Findings, thing: str, key: str) -> bool:
@@ -92,7 +92,7 @@ class TiesVerify:
         for model_id, words in here.items():
             seen = left.pop(self.there.logged_model(model_id), None)
             if seen == words:
-                findings.counts.model_ties += 1
+                findings.counts["model_ties"] += 1
             elif seen is not None or self._is_active(model_id):
                 shown = self._absent(run, f"{kind} {model_id}") if seen is None else seen
                 findings.differs(f"{kind} {model_id}", words, shown, kind=kind, key=model_id)

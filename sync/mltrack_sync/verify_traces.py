@@ -55,7 +55,7 @@ class TracesVerify:
         for trace in traces:
             waits = trace.trace_id in self.waiting
             findings = Findings(subject=f"trace {trace.trace_id}", kind=TRACE, key=trace.trace_id, waits=waits)
-            findings.counts.traces += 1
+            findings.counts["traces"] += 1
             found = None if self.quick else self.reading.trace(trace.trace_id)
             info = infos.get(trace.trace_id) if found is None else found["trace_info"]
             if info is None:
@@ -88,7 +88,7 @@ class TracesVerify:
         if LINKED_PROMPTS in tags and _listed(tags[LINKED_PROMPTS]) == _listed(tags_there.get(LINKED_PROMPTS)):
             tags_there[LINKED_PROMPTS] = tags[LINKED_PROMPTS]
         keys = tags.keys() | (tags_there.keys() if findings.waits else set())  # those taken away here, too
-        findings.counts.tags += findings.texts("tag", tags, tags_there, keys - set(SERVERS_OWN))
+        findings.counts["tags"] += findings.texts("tag", tags, tags_there, keys - set(SERVERS_OWN))
 
     def _named(self, texts: Mapping[str, str]) -> dict[str, str]:
         """Metadata or tags, with runs, models and prompts named as they are over there."""
@@ -114,7 +114,7 @@ class TracesVerify:
             differing = [name for name in mine if mine[name] != theirs[name]]
             for name in differing:
                 findings.differs(f"{thing}: {name}", _cut(mine[name]), _cut(theirs[name]))
-            findings.counts.assessments += not differing
+            findings.counts["assessments"] += not differing
         if findings.waits:  # one that is gone here will go there, too
             for assessment_id in there.keys() - trace.assessments.keys():
                 findings.differs(f"assessment {assessment_id}", NOTHING, "is there")
@@ -175,7 +175,7 @@ class TracesVerify:
         differing = [field for field in here.keys() | there.keys() if here.get(field) != there.get(field)]
         for field in sorted(differing):
             findings.differs(f"{thing}: {field}", _cut(here.get(field)), _cut(there.get(field)))
-        findings.counts.spans += not differing
+        findings.counts["spans"] += not differing
 
 
 def _assessment_there(row: Fields) -> dict[str, Any]:
