@@ -348,12 +348,10 @@ def test_a_deleted_trace_may_come_again(tracking: Any) -> None:
 # --- ours alone ---
 
 
-def test_another_store_on_the_same_folder_sees_all_at_once(store_uri: str, tracking: Any) -> None:
-    if not store_uri.startswith("mltrack:"):
-        pytest.skip("SQLite's affair")
+def test_another_store_on_the_same_folder_sees_all_at_once(tmp_path: Path) -> None:
     from mltrack.mlflow_plugin.tracking import TrackingStore
 
-    other = TrackingStore(store_uri)
+    tracking, other = (TrackingStore(f"mltrack://{tmp_path}/.mltrack") for _ in range(2))
     for number in (1, 2, 3):
         (tracking if number % 2 else other).log_spans("0", [span(1, number, 1 if number > 1 else None)])
         assert len(other.get_trace(ONE).data.spans) == len(tracking.get_trace(ONE).data.spans) == number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import DELETED
@@ -63,6 +64,6 @@ class Part:
         with self._runs.reading(run_id) as run:
             return run.state.stage == DELETED
 
+    @abstractmethod
     def _log_model_metrics(self, run_id: str, experiment_id: str, metrics: list[Any]) -> None:
         """Log those metrics that name a logged model to it, too; the part for logged models does it."""
-        raise NotImplementedError
