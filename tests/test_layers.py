@@ -30,7 +30,7 @@ ROWS = [
     ["mltrack.query"],
     ["mltrack.reading", "mltrack.export"],
     ["mltrack.run", "mltrack.run_files", "mltrack.watching", "mltrack.system_metrics"],
-    ["mltrack.fluent"],
+    ["mltrack.fluent", "mltrack.lookup"],
     ["mltrack.launch"],
     ["mltrack"],
     ["mltrack_sync"],

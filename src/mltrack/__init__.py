@@ -89,12 +89,13 @@ _WHERE = {
         "Artifact Dataset DatasetInput Event Experiment MetricSummary ModelVersion RegisteredModel RunData RunInfo"
     ),
     "fluent": (
-        "active_run create_experiment delete_experiment delete_run delete_tag end_run flush get_artifact_uri "
-        "get_experiment get_experiment_by_name get_run get_store last_active_run log log_artifact log_artifacts "
-        "log_dict log_figure log_image log_input log_metric log_metrics log_param log_params log_series log_table "
-        "log_text register_model search_runs set_experiment set_experiment_tag set_store set_tag set_tags start_run"
+        "active_run create_experiment delete_experiment delete_tag end_run flush get_artifact_uri get_experiment "
+        "get_experiment_by_name get_store last_active_run log log_artifact log_artifacts log_dict log_figure "
+        "log_image log_input log_metric log_metrics log_param log_params log_series log_table log_text register_model "
+        "set_experiment set_experiment_tag set_store set_tag set_tags start_run"
     ),
     "launch.submit": "ScriptRunConfig SubmittedRun submit",
+    "lookup": "delete_run get_run search_runs",
     "reading": "Store",
     "rich_values": "Histogram Image Table Text",
     "run": "Run",
@@ -136,14 +137,12 @@ if TYPE_CHECKING:
         active_run,
         create_experiment,
         delete_experiment,
-        delete_run,
         delete_tag,
         end_run,
         flush,
         get_artifact_uri,
         get_experiment,
         get_experiment_by_name,
-        get_run,
         get_store,
         last_active_run,
         log,
@@ -161,7 +160,6 @@ if TYPE_CHECKING:
         log_table,
         log_text,
         register_model,
-        search_runs,
         set_experiment,
         set_experiment_tag,
         set_store,
@@ -170,6 +168,7 @@ if TYPE_CHECKING:
         start_run,
     )
     from mltrack.launch.submit import ScriptRunConfig, SubmittedRun, submit
+    from mltrack.lookup import delete_run, get_run, search_runs
     from mltrack.reading import Store
     from mltrack.rich_values import Histogram, Image, Table, Text
     from mltrack.run import Run
