@@ -58,12 +58,12 @@ class _Stream:
         self._buffer = memoryview(bytearray(READ_BYTES))
 
     def take(self, log: OutputLog) -> bool:
-        """Pass on what there is; False at the end."""
+        """Keep what there is and pass it on; False at the end. In this order: lines that were seen are in the log."""
         data = self._buffer[: read_some(self.fd, self._buffer)]
         if not data:
             return False
-        self._pass_on(data)
         log.write(self._filter.feed(bytes(data)))
+        self._pass_on(data)
         if self._tail_bytes:
             self.tail = (self.tail + data[-self._tail_bytes :])[-self._tail_bytes :]
         return True
