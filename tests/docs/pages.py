@@ -1,8 +1,8 @@
 """The pages of docs/examples: their code, taken from the page and run as it stands.
 
-A block whose opening line names a file (```` ```python train.py ````) is that file. ``sh`` blocks are typed in a shell,
-in the folder of those files and in the order of the page. ``console`` blocks are typed elsewhere: in a window of their
-own, on a cluster, for a cloud. ``text`` blocks are what is printed.
+A block whose opening line has a title (```` ```python title="train.py" ````) is that file. ``sh`` blocks are
+typed in a shell, in the folder of those files and in the order of the page. ``console`` blocks are typed elsewhere: in
+a window of their own, on a cluster, for a cloud. ``text`` blocks are what is printed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 FOLDER = Path(__file__).parents[2] / "docs" / "examples"
 
-_BLOCK = re.compile(r"^```(\w+)(?: +(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(\w+)(?: +title=\"(\S+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 class Block(NamedTuple):
