@@ -194,7 +194,7 @@ def test_whatever_float_takes_is_a_value(tmp_path: Path, value: Any) -> None:
     assert recorded.read() == [("a", 0, 0, bits(float(value)))] * 4
 
 
-BAD_VALUES = ["1.0", b"1", None, 1j, [1.0], np.array([1.0, 2.0]), object(), 10**400]
+BAD_VALUES = ["", "one", b"\xff", None, 1j, [1.0], np.array([1.0, 2.0]), np.array([]), object(), 10**400]
 BAD_STEPS = [1.5, "", "1", 1 << 63, -(1 << 63) - 1, np.uint64(1 << 63), np.array([1, 2]), np.array(1.5), object()]
 BAD_KEYS = ["", None, 5, b"a", ["a"], "x" * 65_536, "\ud800"]
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import enum
 import io
 import json
+import logging
+import math
 import re
-from datetime import date
+import threading
+import uuid
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 import mltrack
 from mltrack.errors import UsageError
@@ -29,9 +36,53 @@ def test_dicts_are_json_or_yaml_by_the_name() -> None:
         "path": "a/b",
     }
     assert dict_text({"ü": [1]}, "a.yml") == dict_text({"ü": [1]}, "a.yaml") == "ü:\n- 1\n"
-    for name in ("a.json", "a.yaml"):
+    holds_itself: list[Any] = []
+    holds_itself.append(holds_itself)
+    unusable: list[tuple[Any, str]] = [(holds_itself, "a.json"), ({(1, 2): 3}, "a.json"), (threading.Lock(), "a.yaml")]
+    for thing, name in unusable:
         with pytest.raises(UsageError, match=name):
-            dict_text({"a": object()}, name)
+            dict_text(thing, name)
+
+
+class Mode(enum.Enum):
+    FAST = 1
+
+
+VALUES = {
+    "enum": Mode.FAST,
+    "decimal": Decimal("0.1"),
+    "set": {1},
+    "type": int,
+    "path": Path("a/b"),
+    "date": date(2026, 1, 2),
+    "datetime": datetime(2026, 1, 2, 3, 4, 5, 6),
+    "bytes": b"a",
+    "complex": 1j,
+    "range": range(2),
+    "uuid": uuid.UUID(int=5),
+    "nan": math.nan,
+    "np.float64": np.float64(0.5),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_that_a_dict_of_settings_holds_are_written_as_mlflow_writes_them(name: str) -> None:
+    value = {"b": VALUES[name], "a": [VALUES[name]]}
+    assert dict_text(value, "a.json") == json.dumps(value, indent=2, default=str)
+    if name != "np.float64":
+        loaded = yaml.unsafe_load(dict_text(value, "a.yaml"))
+        theirs = yaml.unsafe_load(yaml.dump(value, indent=2, default_flow_style=False))
+        assert repr(loaded) == repr(theirs) or loaded == theirs
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [(np.float32(0.5), 0.5), (np.int64(3), 3), (np.bool_(True), True), (np.arange(2), [0, 1]), (np.array(5), 5)],
+    ids=repr,
+)
+@pytest.mark.parametrize("name", ["a.json", "a.yaml"])
+def test_numbers_of_numpy_are_numbers_in_a_dict(value: Any, plain: Any, name: str) -> None:
+    assert yaml.safe_load(dict_text({"a": value, "b": [value]}, name)) == {"a": plain, "b": [plain]}
 
 
 def test_figures_are_stored_in_the_format_of_the_name() -> None:
@@ -43,8 +94,18 @@ def test_figures_are_stored_in_the_format_of_the_name() -> None:
     assert figure_bytes(figure, "a.pdf", {}).startswith(b"%PDF")
     with pytest.raises(UsageError, match=r"a\.xyz"):
         figure_bytes(figure, "a.xyz", {})
-    with pytest.raises(UsageError, match="is no figure"):
+    with pytest.raises(UsageError, match="is not a figure"):
         figure_bytes("text", "a.png", {})
+
+
+def test_figures_of_plotly_are_pages_that_load_it(caplog: pytest.LogCaptureFixture) -> None:
+    figure = pytest.importorskip("plotly.graph_objects").Figure()
+    page = figure_bytes(figure, "a.html", {"auto_open": False}).decode()
+    assert "plotly" in page
+    assert len(page) < 100_000  # without the library itself
+    assert len(figure_bytes(figure, "a.html", {"include_plotlyjs": True})) > 1_000_000
+    with pytest.raises(UsageError, match=r"a\.xyz"):
+        figure_bytes(figure, "a.xyz", {})
 
 
 @pytest.mark.parametrize(
@@ -69,7 +130,7 @@ def test_arrays_are_images(image: Any) -> None:
 
 @pytest.mark.parametrize(
     "image",
-    [np.zeros(5), np.zeros((2, 2, 2)), np.full((2, 2), 1.5), np.full((2, 2), -1), np.full((2, 2), 256), "x", [[]]],
+    [np.zeros(5), np.zeros((2, 2, 2)), np.full((2, 2), -1), np.full((2, 2), 256), "x", [[]]],
     ids=repr,
 )
 def test_what_is_no_image_is_refused(image: Any) -> None:
@@ -79,6 +140,36 @@ def test_what_is_no_image_is_refused(image: Any) -> None:
         image_bytes(np.zeros((2, 2)), "a.xyz")
     with pytest.raises(UsageError):
         image_bytes(np.zeros((2, 2, 4)), "a.jpg")  # no transparency there
+
+
+@pytest.mark.parametrize(
+    ("pixels", "stored"),
+    [
+        ([[-1.0, 0.0], [0.5, 3.0]], [[0, 64], [96, 255]]),
+        ([[0.0, 255.0], [51.0, 102.0]], [[0, 255], [51, 102]]),
+        ([[7.0, 7.0]], [[0, 0]]),
+        ([[np.nan, 1.0]], [[0, 255]]),
+        ([[np.inf, -np.inf, 5.0, 1.0]], [[255, 0, 255, 0]]),
+        ([[np.inf, np.nan]], [[255, 0]]),
+    ],
+    ids=str,
+)
+def test_floats_beyond_0_to_1_are_scaled_and_that_is_said(
+    pixels: Any, stored: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "mltrack"):
+        found = PIL.open(io.BytesIO(image_bytes(np.array(pixels), "a.png")))
+    assert np.asarray(found).tolist() == stored
+    finite = [pixel for row in pixels for pixel in row if math.isfinite(pixel)]
+    assert bool(caplog.records) == any(not 0 <= pixel <= 1 for pixel in finite)
+
+
+def test_images_of_mlflow_and_of_ours_are_images() -> None:
+    from mlflow import Image
+
+    array = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    for image in (Image(array), mltrack.Image(array), PIL.fromarray(array)):
+        assert np.asarray(PIL.open(io.BytesIO(image_bytes(image, "a.png")))).tolist() == array.tolist()
 
 
 def test_image_series_are_named_as_mlflow_looks_for_them() -> None:

@@ -6,10 +6,13 @@ import math
 import os
 import threading
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import mltrack
@@ -42,6 +45,79 @@ def test_points_are_stored_with_step_and_time(run: mltrack.Run) -> None:
     ]
 
 
+class Tensor:
+    """What torch's tensors have: ``float`` warns of gradients, ``item`` is there once they are detached."""
+
+    def __init__(self, value: float, detached: bool = False) -> None:
+        self.value, self.detached = value, detached
+
+    def __float__(self) -> float:
+        raise RuntimeError("it needs a gradient")
+
+    def detach(self) -> Tensor:
+        return Tensor(self.value, True)
+
+    def item(self) -> float:
+        assert self.detached
+        return self.value
+
+
+class EagerTensor:
+    """What TensorFlow's have."""
+
+    def numpy(self) -> Any:
+        return np.array([0.5], np.float32)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "0.5",
+        " 5e-1\n",
+        b"0.5",
+        np.str_("0.5"),
+        np.array(0.5),
+        np.array([0.5], np.float16),
+        np.array([[[0.5]]]),
+        np.array(["0.5"]),
+        np.float32(0.5),
+        pd.Series([0.5], index=[7]),
+        Decimal("0.5"),
+        Fraction(1, 2),
+        Tensor(0.5),
+        EagerTensor(),
+    ],
+    ids=lambda value: f"{type(value).__name__}-{value!r}"[:40],
+)
+def test_a_metric_s_value_is_anything_that_stands_for_one_number(run: mltrack.Run, value: Any) -> None:
+    run.log_metric("a", value)
+    run.log_metrics({"a": value, "b": True})
+    run.log({"a": value})
+    assert [bits_ for key, _, _, bits_ in all_points(run.stored()) if key == "a"] == [bits(0.5)] * 3
+
+
+@pytest.mark.parametrize(
+    "step", [3.0, np.float64(3), np.float16(3), np.array(3), Decimal(3), Fraction(6, 2), np.int8(3)]
+)
+def test_a_step_is_any_whole_number(run: mltrack.Run, step: Any) -> None:
+    run.log_metric("a", 1.0, step)
+    run.log_metrics({"a": 1.0}, step)
+    run.log({"a": 1.0}, step)
+    run.log({"a": 1.0})
+    run.log_series("a", [1.0], steps=[step])
+    assert run.metrics("a").column("step").to_pylist() == [3, 3, 3, 4, 3]
+
+
+@pytest.mark.parametrize("kind", [float, np.float64, Decimal, Fraction])
+def test_a_time_may_have_a_part_of_a_millisecond(run: mltrack.Run, kind: Any) -> None:
+    run.log_metric("a", 1.0, timestamp=kind(1_700_000_000_123.25))
+    run.log_metrics({"a": 1.0}, timestamp=kind(1_700_000_000_123))
+    assert [time for _, _, time, _ in all_points(run.stored())] == [
+        1_700_000_000_123_250_000,
+        1_700_000_000_123_000_000,
+    ]
+
+
 def test_log_counts_steps_by_itself(run: mltrack.Run) -> None:
     for step in (None, None, 10, None):
         run.log({"a": 1.0, "b": 2.0}, step)
@@ -51,10 +127,19 @@ def test_log_counts_steps_by_itself(run: mltrack.Run) -> None:
 def test_misuse_raises_at_once_and_stores_nothing(run: mltrack.Run) -> None:
     any_run: Any = run
     calls: list[Callable[[], object]] = [
-        lambda: any_run.log_metric("a", "1"),
+        lambda: any_run.log_metric("a", "one"),
+        lambda: any_run.log_metric("a", np.zeros(2)),
+        lambda: any_run.log_metric("a", [1.0]),
+        lambda: any_run.log_metric("a", 1j),
+        lambda: any_run.log_metric("a", 10**400),
         lambda: any_run.log_metric("", 1.0),
         lambda: any_run.log_metric("a", 1.0, 1.5),
-        lambda: any_run.log_metric("a", 1.0, timestamp=1.5),
+        lambda: any_run.log_metric("a", 1.0, "3"),
+        lambda: any_run.log_metric("a", 1.0, math.nan),
+        lambda: any_run.log_metric("a", 1.0, math.inf),
+        lambda: any_run.log_metric("a", 1.0, 2.0**63),
+        lambda: any_run.log_metric("a", 1.0, timestamp="now"),
+        lambda: any_run.log_metric("a", 1.0, timestamp=math.nan),
         lambda: any_run.log_metric("a", 1.0, timestamp=1 << 62),
         lambda: any_run.log_metrics({"a": 1.0, "b": None}),
         lambda: any_run.log({"a": 1.0, 5: 1.0}),

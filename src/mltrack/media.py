@@ -32,28 +32,40 @@ __all__ = [
 def dict_text(value: Any, name: str) -> str:
     """JSON with an indent of two, or YAML by the name's end.
 
+    NumPy's numbers and arrays are numbers and lists. What else JSON can't hold (enums, paths, dates, sets, types) is
+    text there, as ``str`` makes it; in YAML it is written as a Python object. Both is what MLflow does.
+
     Raises:
-        UsageError: the value can't be written so.
+        UsageError: the value can't be written so: it holds itself, or has keys that are no text or numbers (JSON).
     """
     if PurePosixPath(name).suffix in (".yml", ".yaml"):
         import yaml
 
         try:
-            return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
-        except yaml.YAMLError as error:
+            return str(yaml.dump(value, Dumper=_yaml_dumper(), sort_keys=False, allow_unicode=True))
+        except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
             raise UsageError(f"{name}: no YAML can be made of it: {error}", hint="give plain values") from None
     try:
         return json.dumps(value, indent=2, default=_plain)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"{name}: no JSON can be made of it: {error}", hint="give plain values") from None
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's numbers and arrays, dates and paths, as JSON can hold them."""
-    for method in ("tolist", "isoformat", "__fspath__"):
-        if hasattr(value, method):
-            return getattr(value, method)()
-    raise TypeError(f"{type(value).__name__} is not JSON")
+    """NumPy's numbers and arrays as JSON can hold them, anything else as text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _yaml_dumper() -> Any:
+    """PyYAML's, with NumPy's numbers and arrays as plain ones."""
+    import yaml
+
+    class Dumper(yaml.Dumper):
+        def represent_data(self, data: Any) -> Any:
+            held = data.tolist() if type(data).__module__ == "numpy" and hasattr(data, "tolist") else data
+            return super().represent_data(held)
+
+    return Dumper
 
 
 def figure_bytes(figure: Any, name: str, options: Mapping[str, Any]) -> bytes:
@@ -71,10 +83,16 @@ def figure_bytes(figure: Any, name: str, options: Mapping[str, Any]) -> bytes:
             raise UsageError(f"{name}: {error}", hint="use a name that ends in .png, .pdf or .svg") from None
         return buffer.getvalue()
     if hasattr(figure, "to_html") and hasattr(figure, "to_image"):
-        if suffix == "html":
-            return str(figure.to_html(**{"include_plotlyjs": "cdn", "auto_open": False, **options})).encode()
-        return bytes(figure.to_image(**{"format": suffix or "png", **options}))
-    raise UsageError(f"{name}: {type(figure).__name__} is no figure", hint="give a matplotlib or plotly figure")
+        try:
+            if suffix == "html":
+                page = {"include_plotlyjs": "cdn", **options}
+                page.pop("auto_open", None)  # it is about a file of its own, and MLflow passes it on
+                return str(figure.to_html(**page)).encode()
+            return bytes(figure.to_image(**{"format": suffix or "png", **options}))
+        except (ValueError, RuntimeError) as error:
+            words = " ".join(str(error).split())
+            raise UsageError(f"{name}: {words}", hint="use a name that ends in .html, or install kaleido") from None
+    raise UsageError(f"{name}: {type(figure).__name__} is not a figure", hint="give a matplotlib or plotly figure")
 
 
 _SERIES_KEY = re.compile(r"[A-Za-z0-9 _\-/.]+")
@@ -142,6 +160,8 @@ def image_bytes(image: Any, name: str) -> bytes:
         import PIL.Image
     except ImportError:
         raise UsageError("log_image needs Pillow", hint="pip install pillow") from None
+    if hasattr(image, "to_pil"):  # mlflow.Image, mltrack.Image
+        image = image.to_pil()
     if not isinstance(image, PIL.Image.Image):
         image = PIL.Image.fromarray(_pixels(image, name))
     PIL.Image.init()
@@ -160,24 +180,41 @@ def image_bytes(image: Any, name: str) -> bytes:
 def _pixels(image: Any, name: str) -> Any:
     import numpy as np
 
+    if hasattr(image, "detach") and hasattr(image, "cpu"):  # a tensor of torch
+        image = image.detach().cpu()
     array = np.asarray(image)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     right_shape = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
     if not right_shape or array.dtype.kind not in "biuf" or not array.size:
         raise UsageError(
-            f"{name}: an array of shape {array.shape} and type {array.dtype} is no image",
+            f"{name}: an array of shape {array.shape} and type {array.dtype} is not an image",
             hint="give (height, width) or (height, width, 1, 3 or 4) numbers",
         )
     if array.dtype.kind == "b":
         return array.astype(np.uint8) * 255
-    low, high = (0, 1) if array.dtype.kind == "f" else (0, 255)
-    if not (array.min() >= low and array.max() <= high):
+    if array.dtype.kind == "f":
+        return np.rint(_from_0_to_1(array.astype(np.float64), name) * 255).astype(np.uint8)
+    if not (array.min() >= 0 and array.max() <= 255):
         raise UsageError(
-            f"{name}: pixels from {array.min()} to {array.max()}, beyond {low} to {high}",
+            f"{name}: pixels from {array.min()} to {array.max()}, beyond 0 to 255",
             hint="floats run from 0 to 1, integers from 0 to 255",
         )
-    return np.rint(array * 255).astype(np.uint8) if array.dtype.kind == "f" else array.astype(np.uint8)
+    return array.astype(np.uint8)
+
+
+def _from_0_to_1(array: Any, name: str) -> Any:
+    """Floats as they are where they fit; else with the least as 0 and the greatest as 1, as MLflow does. NaN is 0."""
+    import numpy as np
+
+    finite = array[np.isfinite(array)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    if low < 0 or high > 1:
+        import logging
+
+        logging.getLogger("mltrack").warning("%s: pixels from %g to %g are scaled to 0 to 1", name, low, high)
+        array = (array - low) / ((high - low) or 1.0)
+    return np.clip(np.nan_to_num(array, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0)
 
 
 def table_bytes(data: Any, name: str, held: Path | None) -> bytes:

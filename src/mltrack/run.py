@@ -18,7 +18,7 @@ from mltrack.errors import (
 from mltrack.fs import relative_name
 from mltrack.recorder import Recorder
 from mltrack.run_files import RunFiles
-from mltrack.values import check_key, integer
+from mltrack.values import check_key, integer, time_from_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -105,15 +105,15 @@ class Run(RunFiles):
 
         Args:
             key: the metric's name, any non-empty text.
-            value: anything ``float()`` takes but text: NumPy, torch and jax scalars, NaN and infinities included.
-            step: a 64-bit integer, 0 when not given (MLflow's rule); in any order, repeats are kept.
-            timestamp: ms since the epoch; now when not given.
+            value: anything ``float()`` takes, and arrays and tensors of one element; NaN and infinities included.
+            step: a whole number of 64 bits, 0 when not given (MLflow's rule); in any order, repeats are kept.
+            timestamp: ms since the epoch, whole or not; now when not given.
 
         Raises:
             InvalidMetricError: a key, value, step or timestamp that is none; nothing was logged.
             RunStateError: the run has ended.
         """
-        self._recorder.points.log(key, value, step, None if timestamp is None else _ns(timestamp))
+        self._recorder.points.log(key, value, step, None if timestamp is None else time_from_ms(timestamp))
 
     def log_metrics(
         self, metrics: Mapping[str, float], step: int | None = None, *, timestamp: int | None = None
@@ -123,7 +123,7 @@ class Run(RunFiles):
         Raises:
             InvalidMetricError, RunStateError: as log_metric.
         """
-        self._recorder.points.log_many(metrics, step, None if timestamp is None else _ns(timestamp))
+        self._recorder.points.log_many(metrics, step, None if timestamp is None else time_from_ms(timestamp))
 
     def log(self, metrics: Mapping[str, float | RichValue], step: int | None = None) -> None:
         """``log_metrics`` that counts steps by itself: without ``step``, one more than at the last call of ``log``.
@@ -424,10 +424,6 @@ class Run(RunFiles):
     def lost(self) -> int:
         """Points that could not be stored by this process."""
         return self._recorder.lost
-
-
-def _ns(timestamp_ms: int) -> int:
-    return integer("timestamp", timestamp_ms) * 1_000_000
 
 
 def _clip(value: str) -> str:

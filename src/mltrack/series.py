@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mltrack.errors import InvalidMetricError
+from mltrack.values import integer
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -45,9 +46,13 @@ def _numbers(name: str, what: str, column: Any, kind: type) -> npt.NDArray[Any]:
     if array.ndim != 1:
         raise InvalidMetricError(f"series {name!r}: {what} have {array.ndim} dimensions", hint="give one dimension")
     allowed = "biu" if kind is np.int64 else "biuf"
+    if kind is np.int64 and array.dtype.kind == "f" and _are_whole(array.astype(np.float64)):
+        array = array.astype(np.int64)
     if array.dtype.kind == "O" and len(array):
         if any(item is None or isinstance(item, str | bytes) for item in array):
             raise InvalidMetricError(f"series {name!r}: {what} hold text or None", hint="give numbers")
+        if kind is np.int64:
+            array = np.array([integer(f"series {name!r}: {what}", item) for item in array], np.int64)
     elif array.dtype.kind not in allowed and len(array):
         raise InvalidMetricError(
             f"series {name!r}: {what} are of type {array.dtype}",
@@ -60,3 +65,7 @@ def _numbers(name: str, what: str, column: Any, kind: type) -> npt.NDArray[Any]:
     if array.dtype.kind == "u" and kind is np.int64 and len(array) and array.max() > np.iinfo(np.int64).max:
         raise InvalidMetricError(f"series {name!r}: {what} beyond 64 bits", hint="give 64-bit integers")
     return converted
+
+
+def _are_whole(array: npt.NDArray[np.float64]) -> bool:
+    return bool((abs(array) < 2.0**63).all() and (array % 1 == 0).all())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import operator
+from typing import Any
 
 from mltrack.errors import InvalidMetricError
 
-__all__ = ["KEY_BYTES_MAX", "as_float", "check_key", "integer"]
+__all__ = ["KEY_BYTES_MAX", "as_float", "check_key", "integer", "time_from_ms"]
 
 KEY_BYTES_MAX = 65_535
 
@@ -24,34 +25,76 @@ def check_key(key: object) -> str:
         except UnicodeEncodeError:  # half a surrogate pair
             pass
     raise InvalidMetricError(
-        f"{_short(key)} is no name to log under", hint="give a non-empty str of at most 65,535 bytes in UTF-8"
+        f"{_short(key)} is not a name to log under", hint="give a non-empty str of at most 65,535 bytes in UTF-8"
     )
 
 
 def as_float(key: object, value: object) -> float:
-    """``value`` as float64, NaN and infinities included; text is refused though ``float`` takes it."""
-    if not isinstance(value, (str, bytes, bytearray)):
-        try:
-            return float(value)  # type: ignore[arg-type]  # that is what is being found out
-        except (TypeError, ValueError, OverflowError, RuntimeError):
-            pass
+    """``value`` as float64, NaN and infinities included: what ``float`` takes, and arrays and tensors of one element.
+
+    Raises:
+        InvalidMetricError: it is something else.
+    """
+    try:
+        return float(value)  # type: ignore[arg-type]  # that is what is being found out
+    except (TypeError, ValueError, OverflowError, RuntimeError, ArithmeticError, Warning):
+        pass
+    try:
+        return float(_only_element(value))
+    except (TypeError, ValueError, OverflowError, RuntimeError, ArithmeticError, AttributeError, Warning):
+        pass
     raise InvalidMetricError(
-        f"metric {_short(key)}: {_short(value)} is no number", hint="give a value that float() takes"
+        f"metric {_short(key)}: {_short(value)} is not a number",
+        hint="give a value that float() takes, or an array of one element",
     )
 
 
+def _only_element(value: Any) -> Any:
+    """What an array, a tensor or a column of one element holds."""
+    if hasattr(value, "detach"):  # torch's, which gradients may flow through
+        value = value.detach()
+    elif not hasattr(value, "item"):  # TensorFlow's
+        value = value.numpy()
+    return value.item()
+
+
 def integer(what: str, value: object) -> int:
-    """``value`` as a signed 64-bit integer.
+    """``value`` as a signed 64-bit integer: also a float, a Decimal and the like, where that is a whole number.
 
     Raises:
-        InvalidMetricError: it is none.
+        InvalidMetricError: it is something else.
     """
     try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError, RuntimeError):
+        number = operator.index(value)  # type: ignore[arg-type]  # that is what is being found out
+    except (TypeError, ValueError, OverflowError, RuntimeError, Warning):
+        number = _whole(value)
+    if not -(1 << 63) <= number < 1 << 63:
+        raise InvalidMetricError(f"{what} {_short(value)} is not a 64-bit integer", hint=f"give an int as {what}")
+    return number
+
+
+def _whole(value: Any) -> int:
+    """A whole number of another type as int; of anything else one that is too large."""
+    try:
+        number = int(value)
+        return number if number == value else 1 << 63
+    except (TypeError, ValueError, OverflowError, RuntimeError, ArithmeticError, Warning):
+        return 1 << 63
+
+
+def time_from_ms(value: object) -> int:
+    """A time in ms since the epoch, whole or not, in ns.
+
+    Raises:
+        InvalidMetricError: it is something else.
+    """
+    try:
+        whole, rest = divmod(value, 1)  # type: ignore[operator]  # that is what is being found out
+        number = int(whole) * 1_000_000 + int(rest * 1_000_000)
+    except (TypeError, ValueError, OverflowError, RuntimeError, ArithmeticError, Warning):
         number = 1 << 63
     if not -(1 << 63) <= number < 1 << 63:
-        raise InvalidMetricError(f"{what} {_short(value)} is no 64-bit integer", hint=f"give an int as {what}")
+        raise InvalidMetricError(f"timestamp {_short(value)} is not a time in ms", hint="give ms since 1970")
     return number
 
 
