@@ -13,7 +13,7 @@ SOURCES = {"mltrack": ROOT / "src" / "mltrack", "mltrack_sync": ROOT / "sync" / 
 
 # from the bottom up; a module may import modules of its own row and of the rows before it
 ROWS = [
-    ["mltrack.errors"],
+    ["mltrack.errors", "mltrack.printable"],
     [
         "mltrack.format",
         "mltrack.fs",
@@ -21,6 +21,7 @@ ROWS = [
         "mltrack.folder_events",
         "mltrack.local_server",
         "mltrack.names",
+        "mltrack.printing",
         "mltrack.values",
     ],
     ["mltrack.jsonlog", "mltrack.flusher", "mltrack.series", "mltrack.media", "mltrack.artifacts", "mltrack.inputs"],
@@ -89,6 +90,7 @@ def test_imports_go_down_only(module: str, path: Path) -> None:
 
 def test_sync_uses_only_the_public_reading_api() -> None:
     allowed = {"mltrack", "mltrack.errors", "mltrack.entities", "mltrack.fs", "mltrack.jsonlog", "mltrack.reading"}
+    allowed |= {"mltrack.printable", "mltrack.printing"}
     allowed |= {"mltrack.live", "mltrack.store.stored_run", "mltrack.store.layout", "mltrack.segment"}
     for module, path in modules():
         if module.startswith("mltrack_sync") and not module.startswith("mltrack_sync.command"):

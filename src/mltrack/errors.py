@@ -18,6 +18,8 @@ MltrackError
 
 from __future__ import annotations
 
+from mltrack.printable import printable
+
 __all__ = [
     "AlreadyExistsError",
     "BusyError",
@@ -40,12 +42,13 @@ __all__ = [
 class MltrackError(Exception):
     """Base of every error mltrack raises on purpose.
 
-    ``str(error)`` is one line that names the thing; ``error.hint`` says what to do about it (may be empty).
+    ``str(error)`` names the thing, with what may steer a terminal shown escaped; ``error.hint`` says what to do about
+    it (may be empty).
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(printable(message, lines=True))
+        self.hint = printable(hint, lines=True)
 
 
 class UsageError(MltrackError, ValueError):

@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from mltrack.errors import MltrackError, NotFoundError, StoreError, UsageError
+from mltrack.printable import printable
 from mltrack.store.liveness import holds_lock
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def ask(layout: Layout, wish: Wish) -> None:
 def _warn(words: str) -> None:
     import logging
 
-    logging.getLogger("mltrack").warning("%s; nothing is pushed for now", words)
+    logging.getLogger("mltrack").warning("%s; nothing is pushed for now", printable(words))
 
 
 def is_served(folder: Path) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from mltrack.errors import RemoteError, UsageError
+from mltrack.printing import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -140,7 +141,8 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, log: Path, w
 
 def _failed(what: str, log: Path) -> RemoteError:
     said = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES_SHOWN:]
-    sys.stderr.write("".join(f"  | {line}\n" for line in said))
+    for line in said:
+        say(f"  | {line}", err=True)
     return RemoteError(what, hint=f"see {log}")
 
 

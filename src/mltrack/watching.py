@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 from mltrack.errors import InvalidPathError, MltrackError, UsageError
 from mltrack.folder_events import NoEvents, folder_events
+from mltrack.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -294,7 +295,9 @@ class FolderWatch:
     def _tell(self, path: Path, error: Exception) -> None:
         import logging
 
-        logging.getLogger("mltrack").warning("run %s: %s is no artifact: %s", self._run.run_id, path, error)
+        logging.getLogger("mltrack").warning(
+            "run %s: %s is not an artifact: %s", self._run.run_id, printable(str(path)), printable(str(error))
+        )
 
     # --- looking ---
 

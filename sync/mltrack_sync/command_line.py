@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mltrack.errors import UsageError
+from mltrack.printing import say, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from rich.console import Console
 
     from mltrack.reading import Store
     from mltrack_sync.remotes import Remote
     from mltrack_sync.report import Rejected
 
-__all__ = ["PARTIAL", "Command", "console", "introduced", "json_option", "open_store", "print_rejected", "remote_for"]
+__all__ = ["PARTIAL", "Command", "introduced", "json_option", "open_store", "print_rejected", "remote_for"]
 
 PARTIAL = 3
 SHOWN_REJECTED_MAX = 20
@@ -102,21 +100,12 @@ def introduced(store: Store, remote: Remote) -> Remote:
     return remote
 
 
-def print_rejected(on: Console, rejected: tuple[Rejected, ...]) -> None:
+def print_rejected(rejected: tuple[Rejected, ...]) -> None:
     """Say what a remote does not take, in its words, as far as it is not too much."""
     for item in rejected[:SHOWN_REJECTED_MAX]:
         many = f" ({item.points:,} points)" if item.points else ""
         what = f"{item.kind} {item.key!r}" if item.key else item.kind
         whose = f"run {item.run_id[:8]} " if item.run_id else ""
-        text = f"rejected: {whose}{what}{many}: {item.reason}"
-        on.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        say(styled(f"rejected: {whose}{what}{many}: {item.reason}", fg="yellow"))
     if len(rejected) > SHOWN_REJECTED_MAX:
-        on.print(f"... and {len(rejected) - SHOWN_REJECTED_MAX} more (--json lists all)", style="yellow")
-
-
-def console() -> Console:
-    """The standard output."""
-    from rich.console import Console
-
-    # a pipe has no width: nothing is cut there
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 1_000)
+        say(styled(f"... and {len(rejected) - SHOWN_REJECTED_MAX} more (--json lists all)", fg="yellow"))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import signal
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mltrack.errors import UsageError
+from mltrack.printing import Column, console, heading, print_json, print_table, say, styled
 from mltrack_sync.command_line import (
     PARTIAL,
     Command,
-    console,
     introduced,
     json_option,
     open_store,
@@ -124,26 +124,23 @@ def _to_all(store: Store, to_remote: Callable[..., PushReport], as_json: bool) -
             reports.append(_with_progress(functools.partial(to_remote, target), as_json))
         except (RemoteError, BusyError) as error:
             failed.append(error)
-            click.echo(f"{target.name}: {error}", err=True)
+            say(f"{target.name}: {error}", err=True)
         else:
             if not as_json:
                 _print_report(reports[-1], as_json)
     if as_json:
-        click.echo(json.dumps([_fields(report) for report in reports], indent=2))
+        print_json([_fields(report) for report in reports])
     if failed:
         raise failed[0]
     return all(report.complete for report in reports)
 
 
 def _with_progress(one_pass: Callable[..., PushReport], as_json: bool) -> PushReport:
-    from rich.console import Console
-
     from mltrack_sync.progress import BarProgress
 
-    console = Console(stderr=True)
-    if as_json or not console.is_terminal:
+    if as_json or not sys.stderr.isatty():
         return one_pass()
-    with BarProgress(console) as progress:
+    with BarProgress(console(err=True)) as progress:
         return one_pass(progress=progress)
 
 
@@ -158,7 +155,10 @@ def _watch(
     def on_pass(report: PushReport) -> None:
         told.clear()
         if report.runs or report.logged_models or report.traces or report.problems:
-            click.echo(json.dumps(_fields(report)) if as_json else _line(report))
+            if as_json:
+                print_json(_fields(report), line=True)
+            else:
+                say(_line(report))
 
     def pass_once(stop: threading.Event) -> PushReport:
         return one_pass(stop=stop, retry_rejected=bool(retry and retry.pop()))
@@ -166,12 +166,12 @@ def _watch(
     def on_trouble(error: Exception) -> None:
         if str(error) not in told:  # once, not at every try
             told.append(str(error))
-            click.echo(f"waiting: {error}", err=True)
+            say(f"waiting: {error}", err=True)
 
     waker = Waker()
     with _ended_by_signals(waker):
         watch(store, pass_once, on_pass=on_pass, on_trouble=on_trouble, interval_s=interval, waker=waker)
-    click.echo("stopped; what is left goes with the next sync", err=True)
+    say("stopped; what is left goes with the next sync", err=True)
 
 
 @contextlib.contextmanager
@@ -203,18 +203,15 @@ def _line(report: PushReport) -> str:
 
 def _print_report(report: PushReport, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(_fields(report), indent=2))
+        print_json(_fields(report))
         return
-    from rich.table import Table
-
-    out = console()
     title = f"{report.remote} ({report.url})"
     others = {"datasets": report.datasets, "logged models": report.logged_models, "traces": report.traces}
     sent = report.runs or report.models or report.model_versions or any(others.values())
     if not (sent or report.rejected or report.problems or report.lacking):
-        out.print(f"{title}: nothing to send", highlight=False, soft_wrap=True)
+        say(f"{title}: nothing to send")
         return
-    table = Table(title=f"{'Would go to' if report.dry_run else 'Sent to'} {title}", title_justify="left")
+    heading(f"{'Would go to' if report.dry_run else 'Sent to'} {title}")
     rows = {"runs": f"{report.runs:,} ({report.created:,} new)", "params": f"{report.params:,}"}
     rows |= {"tags": f"{report.tags:,}", "points": f"{report.points:,}", "artifacts": f"{report.artifacts:,}"}
     if report.models or report.model_versions:
@@ -227,16 +224,12 @@ def _print_report(report: PushReport, as_json: bool) -> None:
         rows["found there"] = f"{report.found:,} points"
     if report.collapsed:
         rows["equal points"] = f"{report.collapsed:,} (same metric, step, ms and value: MLflow keeps one)"
-    table.add_column("what")
-    table.add_column("count", justify="right")
-    for what, count in rows.items():
-        table.add_row(what, count)
-    out.print(table)
-    print_rejected(out, report.rejected)
+    print_table([Column("what"), Column("count", right=True)], list(rows.items()))
+    print_rejected(report.rejected)
     for words in report.lacking:
-        out.print(words, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        say(styled(words, fg="yellow"))
     for problem in report.problems:
-        out.print(f"to be tried again: {problem}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        say(styled(f"to be tried again: {problem}", fg="yellow"))
 
 
 commands: list[click.Command] = [sync]

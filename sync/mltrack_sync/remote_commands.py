@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from mltrack.errors import UsageError
-from mltrack_sync.command_line import Command, console, json_option, open_store, print_rejected
+from mltrack.printing import Column, print_json, print_table, say, say_fields, styled
+from mltrack_sync.command_line import Command, json_option, open_store, print_rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,19 +32,15 @@ def status(ctx: click.Context, as_json: bool) -> None:
     store = open_store(ctx)
     found = [status_of(store, remote) for remote in Remotes(store).all()]
     if as_json:
-        click.echo(json.dumps([asdict(one) for one in found], indent=2))
+        print_json([asdict(one) for one in found])
     elif not found:
-        click.echo(f"{store.path} has no remote yet. Add one: mltrack remote add NAME URL")
+        say(f"{store.path} has no remote yet. Add one: mltrack remote add NAME URL")
     else:
         _print_status(found)
 
 
 def _print_status(found: list[RemoteStatus]) -> None:
-    from rich.table import Table
-
-    out = console()
-    table = Table()
-    for column in (
+    names = (
         "remote",
         "url",
         "runs there",
@@ -55,27 +51,27 @@ def _print_status(found: list[RemoteStatus]) -> None:
         "behind",
         "last sync",
         "rejected",
-    ):
-        table.add_column(column, justify="left" if column in ("remote", "url") else "right")
+    )
+    columns = [Column(name, right=name not in ("remote", "url"), cut=name == "url") for name in names]
+    rows = []
     for one in found:
         counts = (one.pending_runs, one.pending_points, one.pending_artifacts, one.pending_bytes)
         cells = [f"{count:,}" for count in (one.runs_there, *counts)]
-        table.add_row(one.remote, one.url, *cells, _age(one.lag_s), _when(one.last_sync), str(len(one.rejected)))
-    out.print(table)
+        rows.append((one.remote, one.url, *cells, _age(one.lag_s), _when(one.last_sync), str(len(one.rejected))))
+    print_table(columns, rows)
     for one in found:
         if one.background is not None:
-            out.print(_background_line(one.remote, one.background), highlight=False, markup=False, soft_wrap=True)
-        print_rejected(out, one.rejected)
+            say(_background_line(one.remote, one.background))
+        print_rejected(one.rejected)
         if one.pending_models:
-            text = f"{one.remote}: {one.pending_models:,} models with {one.pending_model_versions:,} versions wait"
-            out.print(text, highlight=False, markup=False, soft_wrap=True)
+            say(f"{one.remote}: {one.pending_models:,} models with {one.pending_model_versions:,} versions wait")
         for what in _waiting(one):
-            out.print(f"{one.remote}: {what}", highlight=False, markup=False, soft_wrap=True)
+            say(f"{one.remote}: {what}")
         for words in one.damage:
-            out.print(f"{one.remote}: {words}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+            say(styled(f"{one.remote}: {words}", fg="yellow"))
         if one.last_error:
             text = f"{one.remote}: last sync failed at {_when(one.last_error_time)}: {one.last_error}"
-            out.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+            say(styled(text, fg="red"))
 
 
 def _waiting(one: RemoteStatus) -> Iterator[str]:
@@ -146,7 +142,7 @@ def remote_add(
     if token_file:
         token_file = os.path.abspath(token_file)
     added = Remotes(open_store(ctx)).add(name, url, token_file=token_file, token_command=token_command)
-    click.echo(f"{added.name}: {added.url}")
+    say(f"{added.name}: {added.url}")
 
 
 @remote.command("ls", cls=Command, examples=["mltrack remote ls"])
@@ -158,9 +154,9 @@ def remote_ls(ctx: click.Context, as_json: bool) -> None:
 
     found = Remotes(open_store(ctx)).all()
     if as_json:
-        click.echo(json.dumps([asdict(one) for one in found], indent=2))
+        print_json([asdict(one) for one in found])
     for one in () if as_json else found:
-        click.echo(f"{one.name}\t{one.url}")
+        say_fields(one.name, one.url)
 
 
 @remote.command("rm", cls=Command, examples=["mltrack remote rm lab"])
@@ -171,7 +167,7 @@ def remote_rm(ctx: click.Context, name: str) -> None:
     from mltrack_sync.remotes import Remotes
 
     Remotes(open_store(ctx)).remove(name)
-    click.echo(f"{name}: removed")
+    say(f"{name}: removed")
 
 
 commands: list[click.Command] = [status, remote]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import re
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mltrack.errors import UsageError
+from mltrack.printing import Column, confirm, is_terminal, print_json, print_table, say, say_fields
 from mltrack_sync.command_line import Command, introduced, json_option, open_store, remote_for
 from mltrack_sync.selection import Selection
 
@@ -68,7 +66,7 @@ def verify(
     target = introduced(store, remote_for(store, remote, remember=False))
     report = compare(store, target, selection=selection, quick=quick, jobs=jobs)
     if as_json:
-        click.echo(json.dumps({**asdict(report), "same": report.same}, indent=2))
+        print_json({**asdict(report), "same": report.same})
     else:
         _print(report)
     if not report.same:
@@ -76,24 +74,14 @@ def verify(
 
 
 def _print(report: VerifyReport) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 1_000)
-    if report.differences:
-        if console.is_terminal:
-            table = Table("of", "what", "here", "there")
-            for each in report.differences:
-                texts = (each.subject or each.run_id[:8], each.thing, each.here, each.there)
-                table.add_row(*(escape(_plain(text)) for text in texts))
-            console.print(table)
-        else:
-            for each in report.differences:
-                of = each.subject or each.run_id
-                click.echo("\t".join(map(_plain, (of, each.thing, each.here, each.there))))
+    if report.differences and is_terminal():
+        rows = [(each.subject or each.run_id[:8], each.thing, each.here, each.there) for each in report.differences]
+        print_table([Column(name, wrap=True) for name in ("of", "what", "here", "there")], rows)
+    else:
+        for each in report.differences:
+            say_fields(each.subject or each.run_id, each.thing, each.here, each.there)
     for line in report.lacking:
-        click.echo(line)
+        say(line)
     what = f"{report.metrics:,} metrics (latest point)" if report.quick else f"{report.points:,} points"
     files = f"{report.artifacts:,} artifacts{' (size)' if report.quick else f' ({report.artifact_bytes:,} bytes)'}"
     told = f"{report.params:,} params, {report.tags:,} tags, {what}, {files}"
@@ -112,16 +100,11 @@ def _print(report: VerifyReport) -> None:
         (report.traces, "traces"),
     )
     told += _counted(compared)
-    click.echo(f"{report.remote}: {told}; {len(report.differences):,} differences in {report.seconds:.1f} s")
+    say(f"{report.remote}: {told}; {len(report.differences):,} differences in {report.seconds:.1f} s")
 
 
 def _counted(counts: Iterable[tuple[int, str]]) -> str:
     return "".join(f", {count:,} {things}" for count, things in counts if count)
-
-
-def _plain(text: str) -> str:
-    """On one line, without what a terminal takes as commands."""
-    return re.sub(r"[\x00-\x1f\x7f]+", " ", text)
 
 
 @click.command(
@@ -172,29 +155,29 @@ def gc(
     freed: list[Freeable] = []
     kept = list(plan.kept)
     if plan.free and not dry_run:
-        if not yes and not click.confirm(f"Remove that for good here ({plan.bytes:,} bytes)?", err=True):
+        if not yes and not confirm(f"Remove that for good here ({plan.bytes:,} bytes)?"):
             raise UsageError("nothing was removed", hint="answer y, or use --yes")
         freed, changed = carry_out(store, plan)
         kept += changed
         for each in changed if not as_json else ():
-            click.echo(_kept(each))
+            say(_kept(each))
     if as_json:
-        click.echo(json.dumps(_gc_fields(plan, freed, kept, dry_run), indent=2))
+        print_json(_gc_fields(plan, freed, kept, dry_run))
     elif not dry_run:
-        click.echo(f"{sum(run.bytes for run in freed):,} bytes of {len(freed):,} runs are free; {plan.remote} has them")
+        say(f"{sum(run.bytes for run in freed):,} bytes of {len(freed):,} runs are free; {plan.remote} has them")
 
 
 def _print_plan(plan: GcPlan) -> None:
     for kept in plan.kept:
-        click.echo(_kept(kept))
+        say(_kept(kept))
     what = "files of" if plan.keep_metrics else "run"
     for run in plan.free:
-        click.echo(f"goes: {what} {run.run_id} {_plain(run.run_name)}, {run.bytes:,} bytes")
-    click.echo(f"{len(plan.free):,} runs with {plan.bytes:,} bytes can go, {len(plan.kept):,} stay")
+        say(f"goes: {what} {run.run_id} {run.run_name}, {run.bytes:,} bytes")
+    say(f"{len(plan.free):,} runs with {plan.bytes:,} bytes can go, {len(plan.kept):,} stay")
 
 
 def _kept(run: Kept) -> str:
-    return f"stays: run {run.run_id} {_plain(run.run_name)}: {_plain(run.reason)}"
+    return f"stays: run {run.run_id} {run.run_name}: {run.reason}"
 
 
 def _gc_fields(plan: GcPlan, freed: list[Freeable], kept: list[Kept], dry_run: bool) -> dict[str, Any]:

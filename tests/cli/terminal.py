@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Sequence
 from pathlib import Path
 
 _STYLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -17,11 +18,16 @@ _STYLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 def in_terminal(store: Path, *args: str, width: int = 120) -> str:
     """Run the command line on ``store`` in a pseudo-terminal of that width."""
+    shown = bytes_in_terminal(["-m", "mltrack", "--store", str(store), *args], width=width)
+    return _STYLE.sub("", shown.decode()).replace("\r\n", "\n")
+
+
+def bytes_in_terminal(args: Sequence[str], *, width: int = 120, **variables: str) -> bytes:
+    """The bytes that come to a terminal from Python started with ``args`` and more environment ``variables``."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(width)}
-    line = [sys.executable, "-m", "mltrack", "--store", str(store), *args]
-    process = subprocess.Popen(line, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(width), **variables}
+    process = subprocess.Popen([sys.executable, *args], stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     shown = b""
     while True:
@@ -34,4 +40,4 @@ def in_terminal(store: Path, *args: str, width: int = 120) -> str:
         shown += piece
     os.close(ours)
     process.wait(60)
-    return _STYLE.sub("", shown.decode()).replace("\r\n", "\n")
+    return shown

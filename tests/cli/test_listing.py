@@ -160,6 +160,6 @@ def test_text_that_would_break_a_line_or_drive_the_terminal_is_made_harmless(cli
     run = fluent.start_run(run_name="odd\nname")
     run.set_tag("evil", "\x1b[31mred\x07 [bold]x[/bold]")
     run.end()
-    assert "odd⏎name" in cli("ls").out
+    assert "odd\\nname" in cli("ls").out
     assert "\x1b[31m" not in cli("show", run.run_id).out
     assert "[bold]x[/bold]" in in_terminal(store.path, "show", run.run_id)

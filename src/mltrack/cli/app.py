@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from mltrack.cli.exits import BROKEN_PIPE, EXIT_CODES, exit_code, report
 from mltrack.cli.session import Session
 from mltrack.errors import MltrackError
+from mltrack.printing import mute, prepare_streams, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,14 +67,20 @@ class Commands(click.Group):
                     leaf.params.append(_store_option())
         return found
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the command line, which prints the help; a broken pipe ends it quietly."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except BrokenPipeError:
+            _end_quietly()
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a reader that went away, or a Ctrl-C, ends it quietly."""
+        """Run the command; a broken pipe, or a Ctrl-C, ends it quietly."""
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
-            _mute()
-            ctx.exit(BROKEN_PIPE)
+            _end_quietly()
         except RuntimeError as error:
             if str(error) == "Query interrupted":  # what DuckDB makes of a Ctrl-C
                 raise KeyboardInterrupt from error
@@ -101,6 +107,11 @@ class Commands(click.Group):
             formatter.write_dl([(str(code), text) for code, text in EXIT_CODES.items()])
         with formatter.section("Start with"):
             formatter.write("  mltrack demo\n")
+
+
+def _end_quietly() -> NoReturn:
+    mute(sys.stdout)
+    raise click.exceptions.Exit(BROKEN_PIPE)
 
 
 def _leaves(command: click.Command) -> Iterator[click.Command]:
@@ -130,7 +141,7 @@ def _commands_of(entry: EntryPoint) -> Sequence[click.Command]:
     try:
         commands: Sequence[click.Command] = entry.load()
     except (ImportError, AttributeError) as error:
-        click.echo(f"warning: the commands of {entry.value} can't be loaded: {error}", err=True)
+        say(f"warning: the commands of {entry.value} can't be loaded: {error}", err=True)
         return []
     return commands
 
@@ -155,7 +166,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
         from importlib.metadata import version
 
-        click.echo(f"mltrack {version('mltrack')}")
+        say(f"mltrack {version('mltrack')}")
         ctx.exit()
 
 
@@ -177,34 +188,18 @@ def cli(ctx: click.Context, store: str | None) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command line (``sys.argv`` when none is given); returns its exit code."""
-    _open_what_is_closed()
+    prepare_streams()
     try:
         result = cli.main(args, prog_name="mltrack", standalone_mode=False)
+        code = result if isinstance(result, int) else 0
     except (MltrackError, click.ClickException, click.Abort, KeyboardInterrupt, OSError) as error:
         report(error)
-        return exit_code(error)
-    finally:
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:
-            _mute()
-    return result if isinstance(result, int) else 0
-
-
-def _open_what_is_closed() -> None:
-    """Have a standard stream that we were started without lead nowhere: no file of the store may get its number."""
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        if getattr(sys, name) is None:
-            nowhere = os.open(os.devnull, os.O_RDWR)
-            if nowhere != number:
-                os.dup2(nowhere, number)
-                os.close(nowhere)
-            os.set_inheritable(number, True)
-            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
-
-
-def _mute() -> None:
-    """Send the rest of the output nowhere, so that Python's own flush at exit does not complain."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+        code = exit_code(error)
+    try:
+        sys.stdout.flush()
+    except OSError as error:  # what was printed last can't be written
+        mute(sys.stdout)
+        if not code:
+            report(OSError(error.errno, error.strerror, "standard output"))
+            code = exit_code(error)
+    return code

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mltrack.cli.output import print_json
 from mltrack.cli.session import RUN, Session, command, json_option, pass_session
 from mltrack.errors import UsageError
+from mltrack.printing import confirm, print_json, say
 
 if TYPE_CHECKING:
     from mltrack.reading import Store
@@ -37,7 +37,7 @@ def init(session: Session, path: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"path": str(store.path), "store_id": store.store_id, "made": made})
     else:
-        print(f"{'made a store' if made else 'there is a store'} at {store.path}")
+        say(f"{'made a store' if made else 'there is a store'} at {store.path}")
 
 
 @command("rm", "Delete runs.", "mltrack rm spirals-2", "mltrack rm --purge --yes spirals-3")
@@ -54,7 +54,7 @@ def rm(session: Session, runs: tuple[str, ...], purge: bool, yes: bool, as_json:
         from mltrack.store.edit import purge_run
 
         names = ", ".join(run.info.run_name for run in chosen)
-        if not yes and not click.confirm(f"Remove {names} for good, with all points and artifacts?", err=True):
+        if not yes and not confirm(f"Remove {names} for good, with all points and artifacts?"):
             raise UsageError("nothing was removed", hint="answer y, or use --yes")
         for run in chosen:
             purge_run(store.layout, run.run_id)
@@ -104,9 +104,9 @@ def seal(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json(sealed)
     else:
-        print(f"{plural(sum(sealed.values()), 'point')} sealed in {plural(len(sealed), 'run')}")
+        say(f"{plural(sum(sealed.values()), 'point')} sealed in {plural(len(sealed), 'run')}")
         if published:
-            print(f"{plural(published, 'log')} of killed launchers made artifacts")
+            say(f"{plural(published, 'log')} of killed launchers made artifacts")
 
 
 def _chosen(store: Store, runs: tuple[str, ...]) -> list[StoredRun]:
@@ -119,4 +119,4 @@ def _told(what: str, runs: list[StoredRun], as_json: bool) -> None:
         print_json({what: [run.run_id for run in runs]})
     else:
         for run in runs:
-            print(f"{what} {run.run_id} {run.info.run_name}")
+            say(f"{what} {run.run_id} {run.info.run_name}")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mltrack.cli.exits import FAILURE
-from mltrack.cli.output import is_terminal, print_json
 from mltrack.cli.session import RUN, Session, command, json_option
+from mltrack.printing import console, print_json, say, styled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,10 +54,9 @@ def _bar(quiet: bool) -> Iterator[Callable[[int, int], None]]:
     if quiet or not sys.stderr.isatty():
         yield lambda done, of: None
         return
-    from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Progress(console=console(err=True), transient=True) as progress:
         task = progress.add_task("checking runs")
         yield lambda done, of: progress.update(task, completed=done, total=of)
 
@@ -70,11 +69,9 @@ def _facts(report: CheckReport) -> dict[str, Any]:
 
 def _print(finding: Finding) -> None:
     where = finding.path if finding.offset is None else f"{finding.path} at byte {finding.offset}"
-    head = f"{finding.severity}: "
-    if is_terminal():
-        head = click.style(head, fg="red" if finding.severity == "error" else "yellow", bold=True)
-    print(f"{head}{where}: {finding.what}")
-    print(f"  {click.style(finding.advice, dim=True) if is_terminal() else finding.advice}")
+    head = styled(f"{finding.severity}: ", fg="red" if finding.severity == "error" else "yellow", bold=True)
+    say(head, f"{where}: {finding.what}")
+    say("  ", styled(finding.advice, dim=True))
 
 
 def _print_sum(report: CheckReport) -> None:
@@ -85,7 +82,6 @@ def _print_sum(report: CheckReport) -> None:
     found = "all is sound" if report.sound else plural(errors, "error")
     if notes:
         found += f", {plural(notes, 'note')}"
-    if is_terminal():
-        found = click.style(found, fg="green" if report.sound else "red", bold=True)
     what = (plural(report.runs, "run"), plural(report.points, "point"), plural(report.artifacts, "artifact"))
-    print(f"{found}: {', '.join(what)} in {plural(report.files, 'file')}, {size(report.bytes)}")
+    head = styled(found, fg="green" if report.sound else "red", bold=True)
+    say(head, f": {', '.join(what)} in {plural(report.files, 'file')}, {size(report.bytes)}")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mltrack.cli.output import Column, is_terminal, note, print_json, print_table
 from mltrack.cli.session import RUN, Session, command, json_option, pass_session
 from mltrack.errors import UsageError
+from mltrack.printing import Column, is_terminal, note, print_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mltrack.cli.output import Cell
+    from mltrack.printing import Cell
     from mltrack.store.stored_run import StoredRun
 
 __all__ = ["best_of", "compare"]

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mltrack.cli.exits import FAILURE
-from mltrack.cli.output import Column, console, is_terminal, print_json, print_table
 from mltrack.cli.session import command, json_option
 from mltrack.errors import UsageError
+from mltrack.printing import Column, console, heading, is_terminal, print_json, print_table, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,16 +80,13 @@ class _Steps:
         """A headline, numbered."""
         self._number += 1
         if not self.quiet:
-            print()
-            print(
-                click.style(f"{self._number}. {text}", bold=True) if is_terminal() else f"{self._number}. {text}",
-                flush=True,
-            )
+            say()
+            heading(f"{self._number}. {text}")
 
     def say(self, text: str) -> None:
         """A line below it."""
         if not self.quiet:
-            print(f"   {text}", flush=True)
+            say(f"   {text}")
 
 
 # --- where it works, and how it ends ---
@@ -154,7 +151,7 @@ def _record(steps: _Steps, folder: Path, points: int) -> tuple[Store, Recording]
     store = Store.open(folder / ".mltrack")
     if not steps.quiet:
         steps.begin(f"What is there now: mltrack ls --experiment {EXPERIMENT}")
-        print()
+        say()
         runs = find_runs(store, experiment=EXPERIMENT)
         print_runs(runs, points_of(store, runs), ["val_accuracy", "val_loss"])
     return store, recording
@@ -230,7 +227,7 @@ def _print_sides(local: Counts, remote: Counts) -> None:
     from rich.text import Text
 
     pretty = is_terminal()
-    print()
+    say()
     rows = []
     for (name, here), (_, there) in zip(local.rows(), remote.rows(), strict=True):
         equal = here == there
@@ -254,8 +251,8 @@ def _say_where(folder: Path, store: Store, *, synced: bool) -> None:
 
     place, python, called = shlex.quote(_short(store.path)), _again(Path(sys.executable)), Path(sys.argv[0])
     mltrack = _again(called) if called.name == "mltrack" else f"{python} -m mltrack"
-    print()
-    print(click.style("Where to look next", bold=True) if is_terminal() else "Where to look next")
+    say()
+    heading("Where to look next")
     lines = [
         (f"{mltrack} --store {place} ls", "the runs"),
         (f"{mltrack} --store {place} metrics h32-lr0.01 val_loss", "a curve"),
@@ -266,7 +263,8 @@ def _say_where(folder: Path, store: Store, *, synced: bool) -> None:
         lines.append((line, f"the same in MLflow's UI, at http://127.0.0.1:{UI_PORT}"))
     lines.append((f"rm -r {shlex.quote(_short(folder))}", "remove all that the demo made"))
     for line, what in lines:
-        print(f"   # {what}\n   {line}")
+        say(f"   # {what}")
+        say(f"   {line}")
 
 
 def _again(program: Path) -> str:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from mltrack.errors import BusyError, MltrackError, NotFoundError, RemoteError, StoreError, UsageError
+from mltrack.printing import mute, say, styled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["BROKEN_PIPE", "EXIT_CODES", "FAILURE", "INTERRUPTED", "PARTIAL", "USAGE", "exit_code", "report"]
 
@@ -26,7 +32,7 @@ EXIT_CODES = {
     6: "another process holds a lock",
     7: "a remote refused, or can't be reached",
     INTERRUPTED: "interrupted (Ctrl-C)",
-    BROKEN_PIPE: "the reader of the output went away",
+    BROKEN_PIPE: "broken pipe: nobody reads the output any more",
 }
 """What each code means, as `mltrack --help` and docs/cli.md say it."""
 
@@ -52,28 +58,35 @@ def exit_code(error: BaseException) -> int:
 
 
 def report(error: BaseException) -> None:
-    """Tell the user what went wrong: one line that names the thing and one that says what to do, on stderr."""
+    """Say what went wrong: one line that names the thing and one that says what to do, on standard error."""
+    try:
+        for head, text in _lines_of(error):
+            looks = {"error": "red", "hint": "cyan"}.get(head)
+            said = " ".join(text.split("\n"))
+            if looks:
+                say(styled(f"{head}:", fg=looks, bold=True), f" {said}", err=True)
+            else:
+                say(said, err=True)
+    except OSError:  # nobody can read it; the exit code says it
+        mute(sys.stderr)
+
+
+def _lines_of(error: BaseException) -> Iterator[tuple[str, str]]:
     match error:
         case MltrackError():
-            _say("error", str(error))
+            yield "error", str(error)
             if error.hint:
-                _say("hint", error.hint)
+                yield "hint", error.hint
         case click.UsageError():
             if error.ctx is not None:
-                click.echo(error.ctx.get_usage(), err=True)
-            _say("error", error.format_message())
+                yield "", error.ctx.get_usage()
+            yield "error", error.format_message()
             if error.ctx is not None:
-                _say("hint", f"see: {error.ctx.command_path} --help")
+                yield "hint", f"see: {error.ctx.command_path} --help"
         case click.ClickException():
-            _say("error", error.format_message())
+            yield "error", error.format_message()
         case BrokenPipeError() | KeyboardInterrupt() | click.Abort():
             pass
         case OSError():
-            name = f"{error.filename}: " if error.filename else ""
-            _say("error", f"{name}{error.strerror or error}")
-
-
-def _say(head: str, text: str) -> None:
-    color = {"error": "red", "hint": "cyan"}[head]
-    lines = " ".join(text.split("\n"))
-    click.echo(f"{click.style(head + ':', fg=color, bold=True)} {lines}", file=sys.stderr)
+            name = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+            yield "error", f"{name}{error.strerror or error}"

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mltrack.cli.output import one_line
 from mltrack.cli.session import RUN, Session, command, json_option, pass_session
 from mltrack.errors import UsageError
+from mltrack.printing import say, show_output
 
 if TYPE_CHECKING:
     from mltrack.run import Run
@@ -111,9 +110,9 @@ def run(
     )
     done = launch(what, session.store_path, on_run=_announce)
     if done.status != "FINISHED":
-        click.echo(f"mltrack: run {done.run_id[:8]} {done.status.lower()}, exit code {done.exit_code}", err=True)
+        say(f"mltrack: run {done.run_id[:8]} {done.status.lower()}, exit code {done.exit_code}", err=True)
     if done.output_lost:
-        click.echo(f"mltrack: {done.output_lost:,} bytes of its output were lost to the disk", err=True)
+        say(f"mltrack: {done.output_lost:,} bytes of its output were lost to the disk", err=True)
     if done.interrupted:  # end as the program did, so that Ctrl-C ends a shell's loop over launches too
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)
@@ -124,7 +123,7 @@ run.allow_interspersed_args = False  # what follows the first word of the comman
 
 
 def _announce(made: Run) -> None:
-    click.echo(f"mltrack: run {made.run_id[:8]} {one_line(made.name)}", err=True)
+    say(f"mltrack: run {made.run_id[:8]} {made.name}", err=True)
 
 
 def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
@@ -151,23 +150,24 @@ def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
 )
 @pass_session
 def logs(session: Session, name: str, follow: bool, lines: int | None, number: int) -> None:
-    """Show the output of RUN, as `mltrack run` keeps it; also while it runs."""
+    """Show the output of RUN, as `mltrack run` keeps it; also while it runs.
+
+    In a terminal colours pass, and every other escape sequence is shown rather than obeyed; a pipe or a file gets every
+    byte as it was printed.
+    """
     from mltrack.launch.reading import follow_output, last_lines, output_numbers, output_of
 
     store = session.store()
     stored = store.run(name)
-    out = sys.stdout.buffer
     if follow:
-        for piece in follow_output(stored, number=number, lines=lines):
-            out.write(piece)
-            out.flush()
+        pieces = follow_output(stored, number=number, lines=lines)
     else:
         pieces = output_of(stored, number=number)
-        out.writelines(pieces if lines is None else [last_lines(pieces, lines)])
-    out.flush()
+        pieces = pieces if lines is None else iter([last_lines(pieces, lines)])
+    show_output(pieces)
     others = [other for other in output_numbers(stored) if other != number]
     if others:
-        click.echo(f"mltrack: there are further logs of this run: --part {', '.join(map(str, others))}", err=True)
+        say(f"mltrack: there are further logs of this run: --part {', '.join(map(str, others))}", err=True)
 
 
 @command("reproduce", "Lay a launched run out again.", "mltrack reproduce spirals-3 --to again")
@@ -180,17 +180,19 @@ def reproduce(session: Session, name: str, folder: Path, as_json: bool) -> int:
     from dataclasses import asdict
 
     from mltrack.cli.exits import PARTIAL
-    from mltrack.cli.output import print_json
     from mltrack.cli.wording import plural
     from mltrack.launch.reproduce import reproduce as lay_out
+    from mltrack.printing import print_json
 
     store = session.store()
     done = lay_out(store, store.run(name), folder)
     if as_json:
         print_json(asdict(done))
     else:
-        print(f"{plural(done.files, 'file')} in {folder}; it was run by: {done.command}")
+        say(f"{plural(done.files, 'file')} in {folder}; it was run by: {done.command}")
         for missing, reason in done.missing.items():
-            print(f"not there: {missing}: {reason}")
-        print("to run it again:", *done.steps, sep="\n  ")
+            say(f"not there: {missing}: {reason}")
+        say("to run it again:")
+        for step in done.steps:
+            say(f"  {step}")
     return PARTIAL if done.missing else 0

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mltrack.cli.output import Column, console, heading, is_terminal, note, print_json, print_table
 from mltrack.cli.session import RUN, Session, command, json_option, pass_session
+from mltrack.printing import Column, console, heading, is_terminal, note, print_json, print_table, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mltrack.cli.finding import Found
-    from mltrack.cli.output import Cell
+    from mltrack.printing import Cell
     from mltrack.reading import Store
     from mltrack.store.stored_run import StoredRun
 
@@ -242,7 +242,7 @@ def _print_head(run: StoredRun) -> None:
 
 def _print_pairs(title: str, pairs: dict[str, str]) -> None:
     if pairs:
-        print()
+        say()
         heading(title)
         columns = [Column("", style="cyan"), Column("", wrap=True)]
         print_table(columns, sorted(pairs.items()), headings=False)
@@ -252,14 +252,14 @@ def _print_metrics(run: StoredRun) -> None:
     from mltrack.cli.points import print_summaries
 
     if run.summaries:
-        print()
+        say()
         heading("Metrics")
         print_summaries(run, sorted(run.summaries))
 
 
 def _print_datasets(run: StoredRun) -> None:
     if run.datasets:
-        print()
+        say()
         heading("Datasets")
         rows = [(u.dataset.name, u.dataset.digest, u.context or "", u.dataset.source_type) for u in run.datasets]
         columns = [Column("name", style="cyan", cut=True), *(Column(name) for name in ("digest", "context", "source"))]
@@ -270,7 +270,7 @@ def _print_models(run: StoredRun) -> None:
     rows = [(model_id, "used", "") for model_id in run.model_inputs]
     rows += [(made.model_id, "made", str(made.step)) for made in run.model_outputs]
     if rows:
-        print()
+        say()
         heading("Models")
         print_table([Column("model", style="cyan"), Column("how"), Column("step", right=True)], rows)
 
@@ -279,7 +279,7 @@ def _print_artifacts(run: StoredRun) -> None:
     from mltrack.cli.wording import size
 
     if run.artifacts:
-        print()
+        say()
         heading("Artifacts")
         pretty = is_terminal()
         rows = [
@@ -296,7 +296,7 @@ def _print_artifacts(run: StoredRun) -> None:
 def _print_writers(run: StoredRun) -> None:
     from mltrack.cli.wording import count, moment
 
-    print()
+    say()
     heading("Writers")
     rows = [
         (

@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from mltrack.cli.output import Column, console, heading, is_terminal, print_json, print_table
 from mltrack.cli.session import RUN, Session, command, json_option, pass_session
+from mltrack.printing import (
+    Column,
+    console,
+    heading,
+    is_terminal,
+    note,
+    print_json,
+    print_table,
+    say,
+    say_fields,
+    styled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -58,17 +69,21 @@ def tail(session: Session, run: str, following: bool, keys: tuple[str, ...], lin
         if is_terminal() and not as_json:
             from mltrack.cli.wording import status
 
-            click.echo(click.style(f"run {stored.info.run_name} has ended: {status(stored.info)}", dim=True), err=True)
+            note(f"run {stored.info.run_name} has ended: {status(stored.info)}")
 
 
 def _show_line(point: Point) -> None:
     from mltrack.cli.wording import clock_time
 
     if is_terminal():
-        when, step = click.style(clock_time(point.time), dim=True), f"{point.step:>8}"
-        print(f"{when} {step}  {click.style(point.metric, fg='cyan')}  {point.value:.6g}", flush=True)
+        say(
+            styled(clock_time(point.time), dim=True),
+            f" {point.step:>8}  ",
+            styled(point.metric, fg="cyan"),
+            f"  {point.value:.6g}",
+        )
     else:
-        print(f"{point.time}\t{point.step}\t{point.metric}\t{point.value!r}", flush=True)
+        say_fields(str(point.time), str(point.step), point.metric, repr(point.value))
 
 
 def _show_json(point: Point) -> None:

@@ -15,6 +15,7 @@ import click
 
 from mltrack.cli.session import Session, command, pass_session
 from mltrack.errors import RemoteError
+from mltrack.printing import say
 
 if TYPE_CHECKING:
     import subprocess
@@ -59,7 +60,7 @@ def ui(session: Session, host: str, port: int | None, workers: int, browser: boo
     words += ["--backend-store-uri", uri, "--registry-store-uri", uri, "--artifacts-destination", uri]
     environment = mlflow_environment() | {"MLFLOW_TRACKING_URI": uri}
     with _until_told_to_end(), _log("ui") as log, running_server(words, url, log, environment=environment) as server:
-        click.echo(f"MLflow's UI on {store.path}: {url}  (Ctrl-C ends it)")
+        say(f"MLflow's UI on {store.path}: {url}  (Ctrl-C ends it)")
         if browser and _has_display():
             import webbrowser
 
@@ -101,7 +102,7 @@ def serve(session: Session, model_uri: str, host: str, port: int | None, workers
         _log("serve") as log,
         running_server(words, url, log, what=what, environment=environment) as server,
     ):
-        click.echo(f"{model_uri} answers at {url}/invocations  (Ctrl-C ends it)")
+        say(f"{model_uri} answers at {url}/invocations  (Ctrl-C ends it)")
         _wait(server, log)
     return 0
 

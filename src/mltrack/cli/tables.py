@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mltrack.cli.exits import PARTIAL
-from mltrack.cli.output import Column, is_terminal, note, print_json, print_table
 from mltrack.cli.session import RUN, Session, command, json_option, pass_session
 from mltrack.errors import UsageError
+from mltrack.printing import Column, data_stream, is_terminal, note, print_json, print_table, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,8 +48,7 @@ def sql(session: Session, query: str, as_json: bool, as_csv: bool) -> None:
     elif as_csv:
         import pyarrow.csv
 
-        sys.stdout.flush()
-        pyarrow.csv.write_csv(table, sys.stdout.buffer)
+        pyarrow.csv.write_csv(table, data_stream())
     else:
         _print(table)
 
@@ -131,7 +129,9 @@ def export(
     session = ctx.find_object(Session) or Session()
     chosen = iterate_runs(session.store(), runs)
     if output == "-":
-        report = export_points(chosen, sys.stdout.buffer, form or "csv")
+        if form == "parquet" and is_terminal():
+            raise UsageError("Parquet is not for a terminal", hint="give a file's name: -o metrics.parquet")
+        report = export_points(chosen, data_stream(), form or "csv")
     elif Path(output).suffix in (".parquet", ".csv", ".json", ".jsonl") and not output.endswith("/"):
         report = export_points(chosen, Path(output), form, force=force)
     else:
@@ -145,6 +145,6 @@ def export(
         where = (
             output if len(report.files) == 1 else f"{output.rstrip('/')}/ ({', '.join(p.name for p in report.files)})"
         )
-        print(f"{plural(report.runs, 'run')}, {plural(report.points, 'point')} -> {where}")
+        say(f"{plural(report.runs, 'run')}, {plural(report.points, 'point')} -> {where}")
     if report.damage:
         ctx.exit(PARTIAL)

@@ -18,6 +18,7 @@ from mltrack.errors import NotFoundError, RunStateError, UsageError
 from mltrack.launch.launcher import check_program
 from mltrack.launch.redact import Redactor
 from mltrack.live import wish_for
+from mltrack.printable import OutputFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -145,9 +146,11 @@ class SubmittedRun:
 
         while self._launcher.poll() is None and not (self.stored().folder.path / "live").is_dir():
             time.sleep(POLL_S)
+        shown = OutputFilter()
         with contextlib.suppress(NotFoundError):
             for piece in follow_output(self.stored()):
-                print(piece.decode("utf-8", "replace"), end="", flush=True)
+                print(shown.feed(piece), end="", flush=True)
+        print(shown.close(), end="", flush=True)
 
     def _words(self) -> str:
         """What the launcher itself said, which matters only where it could not launch."""

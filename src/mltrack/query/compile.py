@@ -6,7 +6,12 @@ from collections.abc import Sequence
 
 from mltrack.query.filter import ATTRIBUTE, DATASET, METRIC, PARAM, TAG, And, Comparison, Name, Node, Or
 
-__all__ = ["TABLES", "Parameters", "compile_filter"]
+__all__ = ["TABLES", "Parameters", "compile_filter", "database_text"]
+
+
+def database_text(text: str) -> str:
+    """Text as the catalog has it: lone surrogates, which are no text to a database, as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class Parameters:
@@ -18,7 +23,7 @@ class Parameters:
     def add(self, value: object) -> str:
         """Bind a value; returns what stands for it in the statement."""
         name = f"p{len(self.values)}"
-        self.values[name] = value
+        self.values[name] = database_text(value) if isinstance(value, str) else value
         return f"${name}"
 
 

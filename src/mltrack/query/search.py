@@ -17,7 +17,7 @@ from mltrack.entities import (
     RunInfo,
 )
 from mltrack.errors import NotFoundError, UsageError
-from mltrack.query.compile import Parameters, compile_filter
+from mltrack.query.compile import Parameters, compile_filter, database_text
 from mltrack.query.filter import Node, parse_filter
 from mltrack.query.ordering import Order, after_token, compile_order, page_token, parse_order_by
 
@@ -317,6 +317,6 @@ def find_heads(con: duckdb.DuckDBPyConnection) -> dict[str, RunHead]:
 def find_named(con: duckdb.DuckDBPyConnection, name: str) -> list[str]:
     """The ids of the runs of that name, latest start first."""
     rows = con.execute(
-        "SELECT run_id FROM base.runs WHERE run_name = ? ORDER BY start_time DESC, run_id", [name]
+        "SELECT run_id FROM base.runs WHERE run_name = ? ORDER BY start_time DESC, run_id", [database_text(name)]
     ).fetchall()
     return [row[0] for row in rows]

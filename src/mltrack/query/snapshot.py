@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from mltrack.errors import NotFoundError
 from mltrack.journal import SEAL_POINTS_MIN
+from mltrack.query.compile import database_text
 from mltrack.store.points import segments_of
 from mltrack.store.stored_run import StoredRun
 from mltrack.store.summary import Summaries
@@ -232,7 +233,7 @@ def text_column(values: Sequence[str | None]) -> pa.Array:
     try:
         return pa.array(values, pa.string())
     except UnicodeEncodeError:
-        return pa.array([v if v is None else _clean(v) for v in values], pa.string())
+        return pa.array([v if v is None else database_text(v) for v in values], pa.string())
 
 
 def map_column(values: Sequence[Sequence[tuple[str, str]]]) -> pa.Array:
@@ -240,11 +241,9 @@ def map_column(values: Sequence[Sequence[tuple[str, str]]]) -> pa.Array:
     try:
         return pa.array(values, _MAP)
     except UnicodeEncodeError:
-        return pa.array([[(_clean(key), _clean(value)) for key, value in pairs] for pairs in values], _MAP)
+        return pa.array(
+            [[(database_text(key), database_text(value)) for key, value in pairs] for pairs in values], _MAP
+        )
 
 
 _MAP = pa.map_(pa.string(), pa.string())
-
-
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()

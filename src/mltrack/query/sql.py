@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mltrack.errors import CorruptionError, UsageError
+from mltrack.query.compile import database_text
 from mltrack.query.snapshot import PAST_ALL, metric_column
 from mltrack.store.layout import Layout
 from mltrack.store.stored_run import StoredRun
@@ -46,6 +47,7 @@ def run_sql(
         UsageError: it is no single reading statement, or does not run; the message is DuckDB's.
         CorruptionError: a segment it reads is damaged.
     """
+    query = database_text(query)
     _check(con, query)
     cursor = con.cursor()
     try:
