@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Stored", "adopt_file", "files_below", "hash_file", "store_file", "store_stream"]
 
 CHUNK_BYTES = 1 << 20
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 class Stored:
@@ -92,10 +94,17 @@ def adopt_file(path: Path, root: Path, name: str, *, fs: FileSystem = LOCAL) -> 
 
 @contextlib.contextmanager
 def open_source(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """A local file open for reading, with an error that names it."""
+    """A local file open for reading, with an error that names it.
+
+    Raises:
+        NotFoundError: there is no such file, or it can't be read.
+        OSError: the process or the machine has run out of descriptors or memory.
+    """
     try:
         file = open(path, "rb")  # noqa: SIM115  # the with below closes it; only the opening is guarded
     except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise
         raise NotFoundError(
             f"{os.fspath(path)} can't be read: {error.strerror}", hint="give an existing file"
         ) from error

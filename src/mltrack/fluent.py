@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 from mltrack.errors import NotFoundError, RunStateError, UsageError
 from mltrack.live import ask, wish_for
 from mltrack.names import random_name
+from mltrack.preload import preload
 from mltrack.recorder import Recorder
 from mltrack.run import Run, source_name
 from mltrack.store.layout import Layout, find_store, is_run_id, new_run_id
 from mltrack.store.workspace import Workspace
+from mltrack.trouble import TROUBLE, say, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -199,6 +201,7 @@ def start_run(
             text["mlflow.parentRunId"] = parent
         run = create_run(layout, chosen_experiment(layout, experiment_id), text)
     _enter(run)
+    preload()
     if measured:
         _measure(run)
     if syncer is not None:
@@ -219,9 +222,13 @@ def _measured(asked: bool | None) -> bool:
 
 
 def _measure(run: Run) -> None:
-    from mltrack.system_metrics import measure
+    try:
+        from mltrack.system_metrics import measure
 
-    measuring = measure(run)
+        measuring = measure(run)
+    except TROUBLE as error:
+        say("run %s: the machine is not measured: %s", run.run_id, words_of(error))
+        return
     if measuring is not None:
         run.accompany(measuring)
 

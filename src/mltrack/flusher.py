@@ -6,6 +6,8 @@ import threading
 import time
 from typing import Protocol
 
+from mltrack.trouble import TROUBLE, say, words_of
+
 __all__ = ["FLUSHER", "FLUSH_INTERVAL_S", "Flusher"]
 
 FLUSH_INTERVAL_S = 0.5
@@ -33,14 +35,27 @@ class Flusher:
         self._lock = threading.Lock()
         self._all: list[Flushed] = []
         self._thread: threading.Thread | None = None
+        self._said = False
 
     def add(self, one: Flushed) -> None:
         """Look after ``one`` from now on."""
         with self._lock:
             self._all.append(one)
-            if self._thread is None or not self._thread.is_alive():  # it may have run out of memory
-                self._thread = threading.Thread(target=self._work, name="mltrack-flusher", daemon=True)
-                self._thread.start()
+            self._start()
+
+    def _start(self) -> None:
+        """Start the thread where there is none; where none can be had, the next that is added tries again."""
+        if self._thread is None or not self._thread.is_alive():  # it may have run out of memory
+            thread = threading.Thread(target=self._work, name="mltrack-flusher", daemon=True)
+            try:
+                thread.start()
+            except (RuntimeError, MemoryError) as error:
+                self._thread = None
+                if not self._said:
+                    self._said = True
+                    say("%s; until it can, power loss costs all since the last flush() or the start", words_of(error))
+            else:
+                self._thread = thread
 
     def remove(self, one: Flushed) -> None:
         """No longer look after ``one``; a sync under way ends on its own."""
@@ -62,9 +77,12 @@ class Flusher:
                     return
             rounds += 1
             for one in everything:
-                one.sync()
-                if rounds % PULSE_EVERY == 0:
-                    one.pulse()
+                try:
+                    one.sync()
+                    if rounds % PULSE_EVERY == 0:
+                        one.pulse()
+                except TROUBLE:  # no memory for it just now: the next round does it
+                    continue
 
 
 FLUSHER = Flusher()

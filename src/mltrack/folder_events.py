@@ -6,6 +6,8 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mltrack.trouble import TROUBLE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -41,14 +43,14 @@ def folder_events(wake: Callable[[], None]) -> Events | None:
     global _observed_by
     if _observed_by not in (None, os.getpid()):
         return None
-    from watchdog.observers import Observer
-
-    _observed_by = os.getpid()
-    observer = Observer()
     try:
+        from watchdog.observers import Observer
+
+        observer = Observer()
         observer.start()
-    except OSError:
+    except TROUBLE:  # no descriptor, no thread: the clock has to do
         return None
+    _observed_by = os.getpid()
     return _Watchdog(observer, wake)
 
 
@@ -88,7 +90,7 @@ class _Watchdog:
             with contextlib.suppress(KeyError, OSError):
                 self._observer.unschedule(held[1])
         watch: object = None
-        with contextlib.suppress(OSError):  # no more watches to be had: the clock has to do
+        with contextlib.suppress(*TROUBLE):  # no more watches to be had: the clock has to do
             watch = self._observer.schedule(self._handler, str(folder), recursive=True, event_filter=kinds)
         self._followed[folder] = (number, watch)
 

@@ -28,6 +28,7 @@ from mltrack.format import (
 )
 from mltrack.fs import LOCAL, FileSystem, is_network, try_lock
 from mltrack.jsonlog import JsonLog
+from mltrack.trouble import TROUBLE
 from mltrack.values import as_float, check_key, integer
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class PointJournal:
         *,
         fs: FileSystem,
         on_new_metric: Callable[[int, str], None],
-        on_loss: Callable[[OSError], None],
+        on_loss: Callable[[Exception], None],
     ) -> None:
         """Nothing is made on disk until the first point.
 
@@ -338,7 +339,7 @@ class PointJournal:
             number = next(self._next_number)  # never twice, also where an interrupt comes before it is stored
             try:
                 self._on_new_metric(number, key)
-            except OSError as error:
+            except TROUBLE as error:
                 self._lose(1, error)
                 return None
             self._named[number] = key
@@ -373,13 +374,13 @@ class PointJournal:
             return False
         try:
             self._next_file()
-        except OSError as error:
+        except TROUBLE as error:
             self._lose(1, error)
             return False
         self._losing = False
         return True
 
-    def _lose(self, count: int, error: OSError | None = None) -> None:
+    def _lose(self, count: int, error: Exception | None = None) -> None:
         self.lost += count
         if error is not None:
             self._retry_at_ns = time_ns() + RETRY_AFTER_LOSS_NS
@@ -545,7 +546,7 @@ def open_points(
     *,
     fs: FileSystem = LOCAL,
     on_new_metric: Callable[[int, str], None],
-    on_loss: Callable[[OSError], None],
+    on_loss: Callable[[Exception], None],
 ) -> PointJournal:
     """The kind of point journal that is safe on the file system of ``folder`` (``MLTRACK_JOURNAL``: mmap or write)."""
     mode = os.environ.get("MLTRACK_JOURNAL") or ("write" if is_network(folder) else "mmap")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mltrack.errors import MltrackError, NotFoundError, StoreError, UsageError
 from mltrack.printable import printable
 from mltrack.store.liveness import holds_lock
+from mltrack.trouble import TROUBLE, say, words_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,14 +70,12 @@ def ask(layout: Layout, wish: Wish) -> None:
     if wish.name is None or not _is_served_from_now(layout.remote(wish.name)):
         try:
             _start(layout, wish.text)
-        except OSError as error:
-            _warn(f"no background syncer can be started: {error.strerror}")
+        except TROUBLE as error:
+            _warn(f"no background syncer can be started: {words_of(error)}")
 
 
 def _warn(words: str) -> None:
-    import logging
-
-    logging.getLogger("mltrack").warning("%s; nothing is pushed for now", printable(words))
+    say("%s; nothing is pushed for now", printable(words))
 
 
 def is_served(folder: Path) -> bool:

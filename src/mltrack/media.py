@@ -26,6 +26,7 @@ __all__ = [
     "table_bytes",
     "tables_tag",
     "thumbnail",
+    "thumbnail_name",
 ]
 
 
@@ -147,7 +148,12 @@ def thumbnail(image: bytes, name: str) -> tuple[bytes, str]:
     small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     buffer = io.BytesIO()
     small.convert("RGBA" if "A" in small.getbands() or "transparency" in small.info else "RGB").save(buffer, "webp")
-    return buffer.getvalue(), name.removesuffix(".png") + "+compressed.webp"
+    return buffer.getvalue(), thumbnail_name(name)
+
+
+def thumbnail_name(name: str) -> str:
+    """What MLflow's UI calls the small picture of an image in a series."""
+    return name.removesuffix(".png") + "+compressed.webp"
 
 
 def image_bytes(image: Any, name: str) -> bytes:

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 from mltrack.errors import StoreError
 from mltrack.flusher import FLUSHER
 from mltrack.fs import LOCAL, FileSystem
+from mltrack.headroom import lacks_room
 from mltrack.journal import SEAL_POINTS_MIN, EventJournal, PointJournal, new_writer_name, open_points
+from mltrack.trouble import TROUBLE, say, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -99,7 +101,7 @@ class Recorder:
         """Add events; when the disk takes none they are kept and tried again. On return they survive ``kill -9``."""
         try:
             self._add(events)
-        except OSError as error:
+        except TROUBLE as error:
             self._keep(events, error)
 
     def _add(self, events: Iterable[Mapping[str, Any]]) -> None:
@@ -126,7 +128,7 @@ class Recorder:
             finally:
                 self._adding = False
 
-    def _keep(self, events: Iterable[Mapping[str, Any]], error: OSError) -> None:
+    def _keep(self, events: Iterable[Mapping[str, Any]], error: Exception) -> None:
         with self._lock:
             self._pending += events
             if len(self._pending) > PENDING_EVENTS_MAX:
@@ -165,24 +167,21 @@ class Recorder:
 
     # --- losses ---
 
-    def _warn(self, error: OSError) -> None:
-        """Say once that the disk fails. By logging, not by a warning: that could be set to raise."""
-        if self._warned:
-            return
-        self._warned = True
-        import logging
+    def _warn(self, error: Exception) -> None:
+        """Say once that the disk fails, or whatever else the machine refuses."""
+        if not self._warned:
+            self._warned = True
+            say(
+                "run %s: %s (%s); training goes on, what can't be stored is counted",
+                self.folder.run_id,
+                words_of(error),
+                self._layout.root,
+            )
 
-        logging.getLogger("mltrack").warning(
-            "run %s: %s (%s); training goes on, what can't be stored is counted",
-            self.folder.run_id,
-            error.strerror or error,
-            self._layout.root,
-        )
-
-    def lost_artifact(self, name: str, error: OSError) -> None:
+    def lost_artifact(self, name: str, error: Exception) -> None:
         """Note that an artifact could not be stored."""
         self._warn(error)
-        self.emit({"type": "lost", "artifact": name, "reason": error.strerror or str(error)})
+        self.emit({"type": "lost", "artifact": name, "reason": words_of(error)})
 
     @property
     def lost(self) -> int:
@@ -238,26 +237,36 @@ class Recorder:
             self._over = True
             if self._events is not None:
                 self._seal()
-                self._events.close()
+                try:
+                    self._events.close()
+                except OSError as error:  # a network file system may say only now that it took nothing
+                    self._warn(error)
                 self._events = None
         self._report()
 
     def _seal(self) -> None:
+        """Make a segment of many points. Where that can't be done the journals stay, which are as good."""
         if self.points.seq < SEAL_POINTS_MIN:
             return
-        from mltrack.store.seal import seal_writer
-
         try:
-            seal_writer(self.folder, self.writer, self.points.names, fs=self._fs)
-        except OSError as error:  # the journals stay, and are as good
-            self._warn(error)
+            lacking = lacks_room()
+            if lacking is None:
+                from mltrack.store.seal import seal_writer
+
+                seal_writer(self.folder, self.writer, self.points.names, fs=self._fs)
+        except Exception as error:  # noqa: BLE001  # an installation of NumPy or Arrow that is broken raises anything
+            lacking = words_of(error)
+        if lacking is not None:
+            say(
+                "run %s: its points are not sealed: %s; all of them are stored, seal them by: mltrack seal",
+                self.folder.run_id,
+                lacking,
+            )
 
     def _report(self) -> None:
         lost_events = self._lost_events + len(self._pending)
         if self.lost or lost_events:
-            import logging
-
-            logging.getLogger("mltrack").warning(
+            say(
                 "run %s: %d points and %d other entries were lost to the disk",
                 self.folder.run_id,
                 self.lost,

@@ -16,6 +16,7 @@ from mltrack.fs import LOCAL, FileSystem
 from mltrack.jsonlog import JsonLog
 from mltrack.media import image_place
 from mltrack.rich_values import Image, decode_value
+from mltrack.trouble import TROUBLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -65,7 +66,7 @@ class SeriesJournal:
     """One writer's rich values, behind a call that does not fail for what the disk does."""
 
     def __init__(
-        self, folder: Path, writer: str, *, on_loss: Callable[[OSError], None], fs: FileSystem = LOCAL
+        self, folder: Path, writer: str, *, on_loss: Callable[[Exception], None], fs: FileSystem = LOCAL
     ) -> None:
         """Nothing is made on disk until the first line; ``on_loss`` is told the first time lines are lost."""
         self.writer = writer
@@ -100,7 +101,7 @@ class SeriesJournal:
             log = self._open()
             self._dirty = True
             log.append({"seq": seq, **line} for seq, line in enumerate(lines, log.count))
-        except OSError as error:
+        except TROUBLE as error:
             first = self.lost == 0
             self.lost += len(lines) - ((self._log.count if self._log is not None else 0) - before)
             if first:

@@ -16,9 +16,11 @@ from mltrack.errors import (
     UsageError,
 )
 from mltrack.fs import relative_name
+from mltrack.headroom import lacks_room
 from mltrack.recorder import Recorder
 from mltrack.run_files import RunFiles
-from mltrack.values import check_key, integer, time_from_ms
+from mltrack.trouble import say, words_of
+from mltrack.values import check_key, integer, plain_columns, time_from_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -179,7 +181,7 @@ class Run(RunFiles):
         found = self._rich.get(writer)
         if found is None:
 
-            def lose(error: OSError) -> None:
+            def lose(error: Exception) -> None:
                 self._recorder.lost_artifact(SERIES_FOLDER, error)
 
             found = self._rich.setdefault(writer, SeriesJournal(folder, writer, on_loss=lose))
@@ -204,9 +206,23 @@ class Run(RunFiles):
             InvalidMetricError: values that are no numbers, or columns of different lengths; nothing was logged.
             RunStateError: the run has ended.
         """
-        from mltrack.series import as_columns
+        check_key(name)
+        try:
+            lacking = lacks_room(numpy_only=True)
+            if lacking is not None:
+                raise ImportError(lacking)
+            from mltrack.series import as_columns
+        except Exception as error:  # noqa: BLE001  # a NumPy that is broken raises anything as it is imported
+            self._log_plain_series(name, values, steps, times, error)
+        else:
+            self._recorder.points.log_series(name, *as_columns(name, values, steps, times))
 
-        self._recorder.points.log_series(check_key(name), *as_columns(name, values, steps, times))
+    def _log_plain_series(self, name: str, values: Any, steps: Any, times: Any, error: Exception) -> None:
+        """The same without NumPy, point by point."""
+        say("run %s: log_series goes point by point: %s", self.run_id, words_of(error))
+        for step, time, value in plain_columns(name, values, steps, times):
+            self._recorder.points.log(name, value, step, time)
+        self._recorder.sync()
 
     # --- params and tags ---
 
@@ -345,7 +361,10 @@ class Run(RunFiles):
         if self._ended:
             return
         while self._companions:
-            self._companions.pop().stop()
+            try:
+                self._companions.pop().stop()
+            except Exception as error:  # noqa: BLE001  # no end of a training fails for what went along with it
+                say("run %s: %s", self.run_id, words_of(error))
         self._ended = True
         self._end_rich()
         if self.on_end is not None:
@@ -382,7 +401,7 @@ class Run(RunFiles):
                     self._recorder.lost_artifact(SERIES_FOLDER, OSError(f"{journal.lost:,} values were lost"))
             if journal is not None or unpublished_series(self._recorder.folder):  # of children that are gone
                 publish_series(self._recorder)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001  # a broken NumPy raises anything; the series are whole in their journal
             self._recorder.lost_artifact(SERIES_FOLDER, error)
 
     @property

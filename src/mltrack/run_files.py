@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.artifacts import Stored, adopt_file, files_below, store_file, store_stream
 from mltrack.errors import MltrackError, NotFoundError
+from mltrack.trouble import TROUBLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import IO
 
     from mltrack.entities import ModelVersion
@@ -104,7 +105,7 @@ class RunFiles:
         """
         from mltrack.media import dict_text
 
-        self.log_text(dict_text(dictionary, artifact_file), artifact_file)
+        self._log_made(artifact_file, lambda: dict_text(dictionary, artifact_file).encode("utf-8", "surrogateescape"))
 
     def log_figure(self, figure: Any, artifact_file: str, *, save_kwargs: Mapping[str, Any] | None = None) -> None:
         """Store a matplotlib or plotly figure; the end of ``artifact_file`` says in which format.
@@ -115,7 +116,7 @@ class RunFiles:
         """
         from mltrack.media import figure_bytes
 
-        self.log_stream(io.BytesIO(figure_bytes(figure, artifact_file, save_kwargs or {})), artifact_file)
+        self._log_made(artifact_file, lambda: figure_bytes(figure, artifact_file, save_kwargs or {}))
 
     def log_image(
         self,
@@ -135,14 +136,12 @@ class RunFiles:
             UsageError: it is no image, or neither or both names are given.
             InvalidPathError, RunStateError: as log_artifact.
         """
-        from mltrack.media import image_bytes, image_name, thumbnail
+        from mltrack.media import image_bytes, image_name, thumbnail, thumbnail_name
 
         name = image_name(artifact_file, key, step, timestamp if timestamp is not None else time_ns() // 1_000_000)
-        data = image_bytes(image, name)
-        self.log_stream(io.BytesIO(data), name)
-        if key is not None:
-            small, small_name = thumbnail(data, name)
-            self.log_stream(io.BytesIO(small), small_name)
+        data = self._log_made(name, lambda: image_bytes(image, name))
+        if key is not None and data is not None:
+            self._log_made(thumbnail_name(name), lambda: thumbnail(data, name)[0])
             self._tag_images()
 
     def log_table(self, data: Any, artifact_file: str) -> None:
@@ -187,6 +186,19 @@ class RunFiles:
         folder = self._recorder.folder
         return registry.create_version_of_run(model_name, folder, model_path, description=description, tags=text)
 
+    def _log_made(self, name: str, make: Callable[[], bytes]) -> bytes | None:
+        """Store what ``make`` returns; None where the machine has no room to make it, which loses the artifact."""
+        self._check_open()
+        try:
+            data = make()
+        except MltrackError:
+            raise
+        except TROUBLE as error:
+            self._recorder.lost_artifact(name, error)
+            return None
+        self.log_stream(io.BytesIO(data), name)
+        return data
+
     def _below(self, folder: Path) -> Iterable[tuple[Path, str]]:
         return files_below(folder, self._layout.root, self._recorder.folder.artifacts)
 
@@ -200,12 +212,12 @@ class RunFiles:
             stored: Stored = store()
         except MltrackError:
             raise
-        except OSError as error:
+        except TROUBLE as error:
             self._recorder.lost_artifact(name, error)
             return
         self._recorder.emit({"type": "artifact", "path": stored.path, "size": stored.size, "sha256": stored.sha256})
 
-    def lose_artifact(self, name: str, error: OSError) -> None:
+    def lose_artifact(self, name: str, error: Exception) -> None:
         """Note that an artifact, or some of it, could not be stored. It is said once, and counted."""
         self._recorder.lost_artifact(name, error)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mltrack.errors import MltrackError, UsageError
 from mltrack.fs import LOCAL, FileSystem, try_lock, unlock
+from mltrack.trouble import TROUBLE, say, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -214,7 +215,11 @@ class SystemMetrics:
         self._stopping = threading.Event()
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._work, name="mltrack-system-metrics", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except (RuntimeError, MemoryError) as error:
+            self._release()
+            say("run %s: the machine is not measured: %s", run.run_id, words_of(error))
 
     @property
     def thread(self) -> threading.Thread:
@@ -226,12 +231,13 @@ class SystemMetrics:
         if os.getpid() != self._pid:
             return
         self._stopping.set()
-        self._thread.join(STOP_WAIT_S)
+        if self._thread.ident is not None:
+            self._thread.join(STOP_WAIT_S)
 
     def _work(self) -> None:
         try:
             self._measure()
-        except (MltrackError, OSError, RuntimeError):  # the run has ended meanwhile; a host that can't be measured
+        except (MltrackError, *TROUBLE):  # the run has ended meanwhile; a host that can't be measured
             return
         finally:
             self._release()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from time import time_ns
+from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import InvalidMetricError
 
-__all__ = ["KEY_BYTES_MAX", "as_float", "check_key", "integer", "time_from_ms"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["KEY_BYTES_MAX", "as_float", "check_key", "integer", "plain_columns", "time_from_ms"]
 
 KEY_BYTES_MAX = 65_535
 
@@ -96,6 +100,24 @@ def time_from_ms(value: object) -> int:
     if not -(1 << 63) <= number < 1 << 63:
         raise InvalidMetricError(f"timestamp {_short(value)} is not a time in ms", hint="give ms since 1970")
     return number
+
+
+def plain_columns(name: str, values: Any, steps: Any, times: Any) -> Iterable[tuple[int, int, float]]:
+    """(step, time, value) of each point of a series, without NumPy; all are checked before the first is given.
+
+    Raises:
+        InvalidMetricError: they are no numbers, or of different lengths.
+    """
+    found = [as_float(name, value) for value in values]
+    now = time_ns()
+    at = [integer("step", step) for step in (range(len(found)) if steps is None else steps)]
+    when = [integer("time", time) for time in ([now] * len(found) if times is None else times)]
+    for what, column in (("steps", at), ("times", when)):
+        if len(column) != len(found):
+            raise InvalidMetricError(
+                f"series {_short(name)}: {len(found)} values but {len(column)} {what}", hint="give one for each value"
+            )
+    return zip(at, when, found, strict=True)
 
 
 def _short(value: object) -> str:

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from mltrack.errors import InvalidPathError, MltrackError, UsageError
 from mltrack.folder_events import NoEvents, folder_events
 from mltrack.printable import printable
+from mltrack.trouble import say, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -160,7 +161,12 @@ class FolderWatch:
         self._copying_s = 0.0  # what copying took of the present sweep
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._work, name="mltrack-watch", daemon=True)
-        self._thread.start()
+        self._on_its_own = True
+        try:
+            self._thread.start()
+        except (RuntimeError, MemoryError) as error:
+            self._on_its_own = False
+            say("run %s: %s; what its watched folders hold at the end is taken then", run.run_id, words_of(error))
 
     def stop(self) -> None:
         """Take what is there now, settled or not, and end; the run's end does it by itself. Again, it does nothing.
@@ -171,7 +177,11 @@ class FolderWatch:
             return
         self._stopping.set()
         self._wake.set()
-        if self._thread is not threading.current_thread():
+        if not self._on_its_own:
+            self._on_its_own = True
+            self._thread = threading.current_thread()
+            self._work()
+        elif self._thread is not threading.current_thread():
             self._thread.join()
 
     # --- the thread ---
