@@ -56,7 +56,7 @@ class Recorded:
         self.folder = RunFolder(path / f"{next(_folders):032x}")
         self.folder.make(LOCAL)
         self.names: dict[int, str] = {}
-        self.losses: list[OSError] = []
+        self.losses: list[Exception] = []
         self.writer = new_writer_name(1)
         self.refuse_names = False
         self.interrupt_name = ""

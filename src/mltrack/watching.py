@@ -303,11 +303,7 @@ class FolderWatch:
         return False
 
     def _tell(self, path: Path, error: Exception) -> None:
-        import logging
-
-        logging.getLogger("mltrack").warning(
-            "run %s: %s is not an artifact: %s", self._run.run_id, printable(str(path)), printable(str(error))
-        )
+        say("run %s: %s is not an artifact: %s", self._run.run_id, printable(str(path)), printable(str(error)))
 
     # --- looking ---
 
