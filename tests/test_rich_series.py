@@ -429,7 +429,7 @@ class FullDisk(FileSystem):
 
 def test_a_full_disk_loses_lines_counts_them_and_goes_on(tmp_path: Path) -> None:
     disk = FullDisk()
-    told: list[OSError] = []
+    told: list[Exception] = []
     journal = SeriesJournal(tmp_path / "series", "18bcfe568000a1b2", on_loss=told.append, fs=disk)
 
     def log(n: int) -> None:
