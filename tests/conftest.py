@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from mltrack import redaction
 from mltrack.store.layout import Layout
 
 settings.register_profile(
@@ -28,10 +29,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 @pytest.fixture(autouse=True)
-def _own_surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith(("MLTRACK_", "MLFLOW_"))]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "config" / os.urandom(4).hex()))
     yield
+    redaction.forget()
     fluent = sys.modules.get("mltrack.fluent")
     if fluent is not None:
         for run in list(fluent._runs):

@@ -19,6 +19,7 @@ MltrackError
 from __future__ import annotations
 
 from mltrack.printable import printable
+from mltrack.redaction import hide
 
 __all__ = [
     "AlreadyExistsError",
@@ -43,12 +44,12 @@ class MltrackError(Exception):
     """Base of every error mltrack raises on purpose.
 
     ``str(error)`` names the thing, with what may steer a terminal shown escaped; ``error.hint`` says what to do about
-    it (may be empty).
+    it (may be empty). Both are without secrets, whatever words of a library or a server they are made of.
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(printable(message, lines=True))
-        self.hint = printable(hint, lines=True)
+        super().__init__(printable(hide(message), lines=True))
+        self.hint = printable(hide(hint), lines=True) if hint else ""
 
 
 class UsageError(MltrackError, ValueError):

@@ -24,6 +24,7 @@ from mltrack.errors import BusyError, MltrackError
 from mltrack.fs import try_lock, unlock
 from mltrack.live import LIVE_LOCK, SYNC_VARIABLE, WANTED
 from mltrack.reading import Store
+from mltrack.redaction import Redacting, hide
 from mltrack_sync.further import stamps
 from mltrack_sync.presence import LOG, Presence, write_presence
 from mltrack_sync.selection import Selection
@@ -304,6 +305,8 @@ def _lock(path: Path) -> Iterator[bool]:
 def main(arguments: list[str]) -> int:
     """The process; all it has to say goes to the log."""
     root = Path(arguments[0])
+    if sys.stderr is not None:  # where Python itself and other libraries write
+        sys.stderr = Redacting(sys.stderr)
     _LOG.setLevel(logging.INFO)
     _LOG.propagate = False
     _log_to(root / "remotes" / LOG)
@@ -336,11 +339,19 @@ def _yield_to_others() -> None:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
+class _WithoutSecrets(logging.Formatter):
+    """What is logged, also the words of errors that other libraries raise, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """As the base does."""
+        return hide(super().format(record))
+
+
 def _log_to(path: Path) -> None:
     """Log to this file from now on; a disk that takes no log is nothing to stop for."""
     logging.raiseExceptions = False
     handler = RotatingFileHandler(path, maxBytes=LOG_BYTES_MAX, backupCount=1, encoding="utf-8", delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_WithoutSecrets("%(asctime)s %(levelname)s %(message)s"))
     for old in _LOG.handlers[:]:
         _LOG.removeHandler(old)
         old.close()

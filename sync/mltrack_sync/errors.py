@@ -13,6 +13,7 @@ PushStopped                   internal: another worker met an error that stops t
 from __future__ import annotations
 
 from mltrack.errors import RemoteError, StoreError
+from mltrack.redaction import hide
 
 __all__ = [
     "LedgerError",
@@ -69,7 +70,7 @@ class RemoteRefusedError(RemoteError):
         super().__init__(message, hint=hint)
         self.status = status
         self.code = code
-        self.words = words
+        self.words = hide(words)
 
     @property
     def is_missing(self) -> bool:

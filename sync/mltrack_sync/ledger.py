@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.fs import LOCAL, FileSystem
 from mltrack.jsonlog import JsonLog, read_log
+from mltrack.redaction import hide
 from mltrack_sync.errors import LedgerError
 from mltrack_sync.experiment_entry import ExperimentEntry
 from mltrack_sync.in_run_entry import InRunEntry
@@ -104,9 +105,9 @@ class LedgerState:
             case "pass":
                 self.last_pass, self.last_error = dict(line), {}
             case "error":
-                self.last_error = dict(line)
+                self.last_error = {**line, "message": hide(str(line.get("message", "")))}
             case "rejected":
-                item = Rejected(line["run"], line["kind"], line["key"], line["reason"], line.get("points", 0))
+                item = Rejected(line["run"], line["kind"], line["key"], hide(line["reason"]), line.get("points", 0))
                 self.rejected[(item.run_id, item.kind, item.key)] = item
             case "cleared":
                 self.rejected.pop((line["run"], line["kind"], line["key"]), None)
@@ -151,7 +152,7 @@ def _rejected_line(item: Rejected) -> dict[str, Any]:
         "run": item.run_id,
         "kind": item.kind,
         "key": item.key,
-        "reason": item.reason,
+        "reason": hide(item.reason),
         "points": item.points,
     }
 
@@ -317,7 +318,7 @@ class Ledger:
 
     def failed(self, time_ns: int, message: str) -> None:
         """A pass was broken off."""
-        self._write({"type": "error", "time": time_ns, "message": message})
+        self._write({"type": "error", "time": time_ns, "message": hide(message)})
 
 
 def _rewrite(path: Path, lines: list[dict[str, Any]], fs: FileSystem) -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from mltrack.live import is_served
+from mltrack.redaction import hide
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,7 @@ def present(folder: Path) -> Presence | None:
             str(fields["host"]),
             int(fields["since"]),
             int(fields["last_pass"]),
-            str(fields["trouble"]),
+            hide(str(fields["trouble"])),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None  # it has just begun
@@ -49,4 +50,5 @@ def present(folder: Path) -> Presence | None:
 def write_presence(folder: Path, presence: Presence) -> None:
     """Leave the note; a disk that does not take it is nothing to stop for."""
     with contextlib.suppress(OSError):
-        (folder / _NOTE).write_text(json.dumps(asdict(presence)), encoding="utf-8")
+        fields = {**asdict(presence), "trouble": hide(presence.trouble)}
+        (folder / _NOTE).write_text(json.dumps(fields), encoding="utf-8")

@@ -7,6 +7,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from mltrack.redaction import hide
 from mltrack_sync.errors import PushStopped
 from mltrack_sync.features import Features
 from mltrack_sync.multipart import Multipart
@@ -105,12 +106,12 @@ class Session:
     def trouble(self, run_id: str, words: str) -> None:
         """Something of a run that will be tried again with the next pass."""
         with self._lock:
-            self.problems.append(f"run {run_id}: {words}")
+            self.problems.append(hide(f"run {run_id}: {words}"))
 
     def problem(self, words: str) -> None:
         """Something else that will be tried again with the next pass."""
         with self._lock:
-            self.problems.append(words)
+            self.problems.append(hide(words))
 
     def rejection(self, run_id: str, refusal: Refusal) -> Rejected:
         """The refusal as it is to stand in the ledger, with points refused before counted in."""

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import httpx
 
 from mltrack.errors import RemoteError
+from mltrack.redaction import hide_in, remember_url
 from mltrack_sync.answers import error_words, is_too_large, json_object, retry_after_s, shown_url
 from mltrack_sync.connections import connections_to
 from mltrack_sync.endpoint import Endpoint
@@ -262,6 +263,7 @@ class Transport:
         begin: Callable[[], Callable[[bytes], object]] | None,
         at_once: bool,
     ) -> httpx.Response:
+        remember_url(url)  # it is handed out once, and may come back in the words of an error
         content = body() if body is not None else b""
         if self._pace is not None and content:
             content = self._pace.spread(content)
@@ -295,6 +297,7 @@ class Transport:
         return response
 
     def _network_error(self, error: Exception) -> RemoteError:
+        hide_in(error)  # it stays in the chain of causes, which a traceback shows
         words = str(error) or type(error).__name__
         if isinstance(error, _NOT_SENT):
             return RemoteUnavailableError(

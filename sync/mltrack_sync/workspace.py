@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from mltrack.errors import UsageError
+from mltrack.redaction import remember
 from mltrack_sync.endpoint import Endpoint
 from mltrack_sync.limits import MLFLOW_LIMITS, Limits
+from mltrack_sync.secret_values import checked_password, checked_token, checked_user
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MlflowWorkspace", "Workspace", "tls_of"]
 
+TOKEN, USER, PASSWORD = "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 _TRUE = ("true", "1")
 
 
@@ -91,7 +94,12 @@ class MlflowWorkspace:
         return MlflowClient(transport)
 
     def endpoint(self) -> Endpoint:
-        """The URL itself; it does not expire."""
+        """The URL itself; it does not expire.
+
+        Raises:
+            RemoteAuthError: what the environment holds can be no user, password or token.
+        """
+        self._headers()  # now, not with the first request
         return Endpoint(self._url, self._headers)
 
     def refresh(self, *, refused: bool = False) -> Endpoint:
@@ -110,22 +118,31 @@ class MlflowWorkspace:
         user, password = self._credentials()
         if user and password:
             pair = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+            remember(pair)
             return {"Authorization": f"Basic {pair}"}
-        token = self._environ.get("MLFLOW_TRACKING_TOKEN")
-        return {"Authorization": f"Bearer {token}"} if token else {}
+        token = self._environ.get(TOKEN)
+        return {"Authorization": f"Bearer {checked_token(token, TOKEN)}"} if token else {}
 
-    def _credentials(self) -> tuple[str | None, str | None]:
-        user = self._environ.get("MLFLOW_TRACKING_USERNAME")
-        password = self._environ.get("MLFLOW_TRACKING_PASSWORD")
+    def _credentials(self) -> tuple[str, str]:
+        """User and password, each from its variable, else from MLflow's file; "" where there is none."""
+        user, password = self._environ.get(USER, ""), self._environ.get(PASSWORD, "")
+        user = checked_user(user, USER) if user else ""
+        password = checked_password(password, PASSWORD) if password else ""
         if user and password:
             return user, password
+        path = Path(".mlflow") / "credentials"
         file = configparser.ConfigParser(interpolation=None)
         try:
-            file.read((self._home or Path.home()) / ".mlflow" / "credentials", encoding="utf-8")
+            path = (self._home or Path.home()) / path
+            file.read(path, encoding="utf-8")
             kept = file["mlflow"] if file.has_section("mlflow") else {}
         except (configparser.Error, OSError, RuntimeError, UnicodeDecodeError):
             kept = {}
-        return user or kept.get("mlflow_tracking_username"), password or kept.get("mlflow_tracking_password")
+        kept_user, kept_password = kept.get(USER.lower(), ""), kept.get(PASSWORD.lower(), "")
+        return (
+            user or (checked_user(kept_user, f"{USER.lower()} in {path}") if kept_user else ""),
+            password or (checked_password(kept_password, f"{PASSWORD.lower()} in {path}") if kept_password else ""),
+        )
 
 
 def tls_of(environ: Mapping[str, str]) -> ssl.SSLContext:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
+import traceback
+from contextlib import redirect_stderr
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from mltrack.cli.exits import BROKEN_PIPE, EXIT_CODES, exit_code, report
+from mltrack.cli.exits import BROKEN_PIPE, EXIT_CODES, FAILURE, exit_code, report
 from mltrack.cli.session import Session
 from mltrack.errors import MltrackError
+from mltrack.printable import printable
 from mltrack.printing import mute, prepare_streams, say
+from mltrack.redaction import Redacting, hide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -189,12 +193,20 @@ def cli(ctx: click.Context, store: str | None) -> None:
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command line (``sys.argv`` when none is given); returns its exit code."""
     prepare_streams()
+    with redirect_stderr(Redacting(sys.stderr)):
+        return _run(args)
+
+
+def _run(args: Sequence[str] | None) -> int:
     try:
         result = cli.main(args, prog_name="mltrack", standalone_mode=False)
         code = result if isinstance(result, int) else 0
     except (MltrackError, click.ClickException, click.Abort, KeyboardInterrupt, OSError) as error:
         report(error)
         code = exit_code(error)
+    except Exception:  # noqa: BLE001 a fault of ours: to be seen whole, but for what libraries quote
+        sys.stderr.write(printable(hide(traceback.format_exc()), lines=True))
+        code = FAILURE
     try:
         sys.stdout.flush()
     except OSError as error:  # what was printed last can't be written

@@ -12,12 +12,12 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from mltrack.redaction import REDACTED, base64_cores, forms_of, without
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["REDACTED", "Redactor"]
-
-REDACTED = "[redacted]"
 
 SWITCH = "MLTRACK_REDACT"
 """Set to 0, nothing is redacted."""
@@ -107,8 +107,8 @@ class Redactor:
         self._on = on
         self._patterns = tuple(name.strip().lower() for name in names if name.strip())
         values = {v for k, v in environment.items() if len(v) >= SECRET_CHARACTERS_MIN and self.is_secret(k, v)}
-        longest_first = sorted(values, key=len, reverse=True)
-        self._values = re.compile("|".join(map(re.escape, longest_first))) if values else None
+        self._values = sorted({form for value in values for form in forms_of(value)}, key=len, reverse=True)
+        self._base64 = {core for value in values for core in base64_cores(value)}
 
     @classmethod
     def from_environment(cls, names: Iterable[str] = (), environment: Mapping[str, str] = os.environ) -> Redactor:
@@ -177,8 +177,7 @@ class Redactor:
         """Any text: a diff, a message, a source file."""
         if not self._on:
             return text
-        if self._values is not None:
-            text = self._values.sub(REDACTED, text)
+        text = without(text, self._values, self._base64)
         text = _CREDENTIALS.sub(_without_credentials, text)
         text = _BEHIND.sub(lambda match: f"{match['bearer'] or match['part']}{REDACTED}", text)
         text = _ASSIGNED.sub(self._assigned, text)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import os
 import shlex
+import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from mltrack.errors import UsageError
+from mltrack.redaction import hide, remember
 from mltrack_sync.errors import RemoteAuthError
+from mltrack_sync.secret_values import checked_password, checked_token
 
 __all__ = [
     "CommandTokens",
@@ -31,6 +36,21 @@ __all__ = [
 ]
 
 COMMAND_TIMEOUT_S = 120.0
+TOKEN_CHARACTERS_MAX = 1 << 20
+"""A file or a command that gives more than this gives no token."""
+
+IDENTITY_SECRETS = (
+    *(
+        "AZURE_CLIENT_SECRET",
+        "AZURE_PASSWORD",
+        "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+        "AZURE_CLIENT_ID",
+        "AZURE_TENANT_ID",
+    ),
+    *("AZURE_USERNAME", "IDENTITY_HEADER", "MSI_SECRET"),
+)
+"""What azure-identity takes from the environment as it is."""
+
 INSTALL = "pip install 'mltrack[azure]'"
 
 
@@ -40,6 +60,10 @@ class Token:
 
     text: str = field(repr=False)
     expires_at: float | None = None
+
+    def __post_init__(self) -> None:
+        """Have it kept out of every message from now on."""
+        remember(self.text)
 
 
 class NoToken(RemoteAuthError):
@@ -78,7 +102,8 @@ def expiry_of(text: str) -> float | None:
 
 def _read_token(text: str, origin: str) -> Token:
     """A token as it is printed by tools: bare, or in a JSON object such as ``az account get-access-token`` gives."""
-    text = text.strip()
+    remember(text)
+    text = text.strip().strip("\ufeff").strip()
     if text.startswith("{"):
         try:
             fields = json.loads(text)
@@ -88,12 +113,14 @@ def _read_token(text: str, origin: str) -> Token:
         found = next((str(fields[name]) for name in names if fields.get(name)), "")
         expires = fields.get("expires_on")
         known = float(expires) if isinstance(expires, int | float) or str(expires).isdigit() else None
-        token = Token(found, expiry_of(found) or known)
     else:
-        token = Token(text, expiry_of(text))
-    if not token.text or not token.text.isascii() or any(c.isspace() for c in token.text):
-        raise RemoteAuthError(f"{origin} holds no token", hint="it should hold a bearer token and nothing else")
-    return token
+        found, known = text, None
+    try:
+        found = checked_token(found, origin)
+    except RemoteAuthError as error:
+        words = f"{origin} holds no token: {str(error).rpartition(': ')[2]}"
+        raise RemoteAuthError(words, hint="it should hold a bearer token and nothing else") from None
+    return Token(found, expiry_of(found) or known)
 
 
 class FileTokens:
@@ -109,7 +136,9 @@ class FileTokens:
         """What the file holds now."""
         try:
             self._seen = self._signature()
-            return _read_token(self._path.read_text(encoding="utf-8"), f"token file {self._path}")
+            with self._path.open(encoding="utf-8") as file:
+                text = file.read(TOKEN_CHARACTERS_MAX)
+            return _read_token(text, f"token file {self._path}")
         except (OSError, UnicodeDecodeError) as error:
             raise RemoteAuthError(
                 f"token file {self._path} can't be read: {getattr(error, 'strerror', None) or 'it is no text'}",
@@ -138,7 +167,7 @@ class CommandTokens:
         try:
             self._words = shlex.split(command)
         except ValueError as error:
-            raise UsageError(f"token command {command!r} does not parse: {error}", hint="check its quotes") from error
+            raise UsageError(f"the token command does not parse: {error}", hint="check its quotes") from None
         if not self._words:
             raise UsageError("the token command is empty", hint="leave it out, or give a program with its arguments")
         self._timeout_s = timeout_s
@@ -148,20 +177,66 @@ class CommandTokens:
         name = self._words[0]
         hint = "run it by hand to see why"
         try:
-            done = subprocess.run(
-                self._words, stdin=subprocess.DEVNULL, capture_output=True, timeout=self._timeout_s, check=False
-            )
+            code, printed = _run(self._words, self._timeout_s)
         except subprocess.TimeoutExpired:
             raise RemoteAuthError(f"token command {name!r} took over {self._timeout_s:g} s", hint=hint) from None
         except OSError as error:
             raise RemoteAuthError(f"token command {name!r} can't be run: {error.strerror}", hint=hint) from None
-        if done.returncode != 0:
-            raise RemoteAuthError(f"token command {name!r} ended with {done.returncode}", hint=hint)
-        return _read_token(done.stdout.decode("utf-8", "replace"), f"what token command {name!r} prints")
+        except ValueError:
+            raise RemoteAuthError("the token command can't be run: it holds a zero byte", hint=hint) from None
+        if code != 0:
+            remember(printed)
+            raise RemoteAuthError(f"token command {name!r} ended with {code}", hint=hint)
+        if len(printed) >= TOKEN_CHARACTERS_MAX:
+            raise RemoteAuthError(f"token command {name!r} prints too much for a token", hint=hint)
+        return _read_token(printed, f"what token command {name!r} prints")
 
     def newer(self) -> Token | None:
         """None: it is asked only when needed."""
         return None
+
+
+def _run(words: Sequence[str], timeout_s: float) -> tuple[int, str]:
+    """Run a command; returns its exit code and the beginning of what it printed, and leaves nothing of it behind.
+
+    Raises:
+        OSError, ValueError, subprocess.TimeoutExpired: it can't be run, or does not end.
+    """
+    process = subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # so that what it started is ended with it
+    )
+    assert process.stdout is not None
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        _kill_group(process.pid)
+
+    timer = threading.Timer(timeout_s, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        with process.stdout as printed:
+            text = printed.read(TOKEN_CHARACTERS_MAX)
+        code = process.wait()
+    except BaseException:
+        _kill_group(process.pid)
+        process.wait()
+        raise
+    finally:
+        timer.cancel()
+    if late.is_set():
+        raise subprocess.TimeoutExpired(words[0], timeout_s)
+    return code, text.decode("utf-8", "replace")
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 class IdentityTokens:
@@ -182,6 +257,7 @@ class IdentityTokens:
         except ImportError as error:
             raise NoToken("azure-identity is not installed, and no other token is at hand", hint=INSTALL) from error
         hint = "run az login, or give --token-file, --token-command or MLTRACK_AZURE_TOKEN_FILE"
+        _check_identity(os.environ)
         try:
             if self._credential is None:
                 self._credential = DefaultAzureCredential()
@@ -190,13 +266,27 @@ class IdentityTokens:
                 self._credential = DefaultAzureCredential()
                 given = self._credential.get_token(f"{self._resource}/.default")
         except (AzureError, ValueError) as error:
-            words = str(getattr(error, "message", "") or error).strip().partition("\n")[0]
+            words = hide(str(getattr(error, "message", "") or error)).strip().partition("\n")[0]
             raise RemoteAuthError(f"azure-identity gives no token: {words}", hint=hint) from None
         return Token(given.token, float(given.expires_on))
 
     def newer(self) -> Token | None:
         """None: the credential is asked only when needed."""
         return None
+
+
+def _check_identity(environ: MutableMapping[str, str]) -> None:
+    """Check what azure-identity reads itself, and take off the line break that a mounted secret file ends with.
+
+    Raises:
+        RemoteAuthError: it can't be used.
+    """
+    for name in IDENTITY_SECRETS:
+        given = environ.get(name)
+        if given:
+            checked = checked_password(given, name)
+            if checked != given:
+                environ[name] = checked
 
 
 class EnvironmentTokens:
@@ -224,7 +314,8 @@ class EnvironmentTokens:
         """The one that was given, while it lives; where it can be renewed, the new one."""
         if refused:
             self._dead.add(refused)
-        text = self._given()
+        given = self._given()
+        text = checked_token(given, self._what) if given else ""
         held = [token for token in (self._renewed, Token(text, expiry_of(text)) if text else None) if token is not None]
         alive = [token for token in held if token.text not in self._dead]
         if not alive and not (held and self._renew):
