@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import httpx
+if TYPE_CHECKING:
+    from mltrack_sync.http.answer import Answer
 
-__all__ = ["error_words", "is_too_large", "json_object", "retry_after_s", "shown_url"]
+__all__ = ["capped", "error_words", "is_too_large", "retry_after_s", "shown_url"]
+
+WORDS_MAX = 1000
+"""So many characters of what a server says are kept: they go to ledgers, logs and screens."""
+
+RETRY_AFTER_MAX_S = 86_400.0
 
 _TOO_MUCH = re.compile(
     r"can contain at most|must be at most \d+ bytes|over the size limit.*FieldName=\S*/Count"
@@ -27,17 +33,17 @@ def error_words(fields: Mapping[str, Any] | None) -> tuple[str, str]:
     nested = fields.get("error", fields.get("Error"))
     if isinstance(nested, dict):  # Azure's own codes say less than MLflow's, where both are there
         code = fields.get("error_code") or nested.get("code", nested.get("Code", ""))
-        return str(code), str(nested.get("message", nested.get("Message", "")))
-    return str(fields.get("error_code", "")), str(fields.get("message", ""))
+        return _word(code)[:100], capped(_word(nested.get("message", nested.get("Message", ""))))
+    return _word(fields.get("error_code", ""))[:100], capped(_word(fields.get("message", "")))
 
 
-def json_object(response: httpx.Response) -> dict[str, Any] | None:
-    """Its fields; None when it is no JSON object."""
-    try:
-        fields = response.json()
-    except ValueError:
-        return None
-    return fields if isinstance(fields, dict) else None
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else str(value)[: 2 * WORDS_MAX] if isinstance(value, int | float) else ""
+
+
+def capped(words: str) -> str:
+    """Words of others, no more than is of use to anybody."""
+    return words if len(words) <= WORDS_MAX else f"{words[:WORDS_MAX]}... ({len(words):,} characters)"
 
 
 def is_too_large(status: int, words: str) -> bool:
@@ -45,20 +51,24 @@ def is_too_large(status: int, words: str) -> bool:
     return status == 413 or (status == 400 and _TOO_MUCH.search(words) is not None)
 
 
-def retry_after_s(response: httpx.Response, now: float) -> float | None:
+def retry_after_s(response: Answer, now: float) -> float | None:
     """The seconds after which it wants to be asked again, if it says so; ``now`` in seconds since the epoch."""
-    text = response.headers.get("Retry-After", "")
-    if text.strip().isdigit():
-        return float(text)
+    text = response.headers.get("Retry-After", "").strip()[:100]
+    if re.fullmatch(r"[0-9]{1,18}(\.[0-9]*)?", text, re.ASCII):
+        return min(float(text), RETRY_AFTER_MAX_S)
     from email.utils import parsedate_to_datetime
 
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
-    except ValueError:
+        wanted = parsedate_to_datetime(text).timestamp() - now
+    except (ValueError, TypeError, OverflowError, IndexError):
         return None
+    return min(max(0.0, wanted), RETRY_AFTER_MAX_S)
 
 
 def shown_url(location: str) -> str:
     """Where a redirect leads, without what may be secret in it."""
-    parts = urlsplit(location)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    try:
+        parts = urlsplit(location[: 4 * WORDS_MAX])
+    except ValueError:
+        return "an address that can't be read"
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()[:WORDS_MAX]

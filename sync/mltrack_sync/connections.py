@@ -7,19 +7,27 @@ lost. So each connection has a pool of its own here, which no other thread looks
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
 import socket
-import urllib.request
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import httpcore
 import httpx
+
+from mltrack_sync.http.proxies import Proxy, proxy_for
+from mltrack_sync.http.wire import FIRST_BYTE_S, REST_S, Patience, Wire
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["Connections", "connections_to"]
+__all__ = ["Connections", "OneConnection", "connections_to"]
+
+WORDS_MAX = 300
+"""So many characters of what a library says of an answer: it may quote the answer."""
 
 IDLE_MAX_S = 1.5
 """Shorter than servers keep an idle connection (2 s, 5 s and more): a request never meets one that is being closed."""
@@ -72,18 +80,103 @@ class _Held(httpx.SyncByteStream):
                 let_go()
 
 
-def connections_to(base_url: str, tls: ssl.SSLContext, count: int) -> Connections:
-    """Connections to a server, through the proxy that the environment names for it."""
-    parts = urlsplit(base_url)
-    proxied = parts.hostname and not urllib.request.proxy_bypass(parts.netloc)
-    proxy = urllib.request.getproxies().get(parts.scheme) if proxied else None
+class OneConnection(httpx.BaseTransport):
+    """One connection, opened when it is first used, and again when it was closed. Serves one request at a time.
 
-    def make() -> httpx.HTTPTransport:
-        return httpx.HTTPTransport(
-            verify=tls,
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=IDLE_MAX_S),
-            proxy=proxy,
-            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+    A request's extension ``patience`` says how long its answer may take (see wire.py): first byte, rest; in seconds.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None, proxy: Proxy | None) -> None:
+        self._patience = Patience()
+        self._pool = _pool(tls, proxy, self._patience)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send it; the answer's content is still to come."""
+        assert isinstance(request.stream, httpx.SyncByteStream)
+        self._patience.begin(*request.extensions.get("patience", (FIRST_BYTE_S, REST_S)))
+        url = request.url
+        there = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        asked = httpcore.Request(
+            request.method, there, headers=request.headers.raw, content=request.stream, extensions=request.extensions
+        )
+        with _as_httpx():
+            answer = self._pool.handle_request(asked)
+        self._patience.head_is_there()
+        return httpx.Response(
+            answer.status, headers=answer.headers, stream=_Content(answer), extensions=answer.extensions
         )
 
-    return Connections(make, count)
+    def close(self) -> None:
+        """Close it."""
+        with _as_httpx():
+            self._pool.close()
+
+
+class _Content(httpx.SyncByteStream):
+    def __init__(self, answer: httpcore.Response) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _as_httpx():
+            yield from self._answer.iter_stream()
+
+    def close(self) -> None:
+        with _as_httpx():
+            self._answer.close()
+
+
+def _pool(tls: ssl.SSLContext | None, proxy: Proxy | None, patience: Patience) -> httpcore.ConnectionPool:
+    options: dict[str, Any] = {
+        "ssl_context": tls,
+        "max_connections": 1,
+        "max_keepalive_connections": 1,
+        "keepalive_expiry": IDLE_MAX_S,
+        "network_backend": Wire(patience, proxy if proxy is not None and proxy.is_socks else None),
+        "socket_options": [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+    }
+    if proxy is None or proxy.is_socks:
+        return httpcore.ConnectionPool(**options)
+    place = httpcore.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target="/")
+    if proxy.scheme == "https":
+        options["proxy_ssl_context"] = tls
+    return httpcore.HTTPProxy(place, proxy_auth=proxy.login, **options)
+
+
+_ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
+    (httpcore.ConnectTimeout, httpx.ConnectTimeout),
+    (httpcore.ReadTimeout, httpx.ReadTimeout),
+    (httpcore.WriteTimeout, httpx.WriteTimeout),
+    (httpcore.PoolTimeout, httpx.PoolTimeout),
+    (httpcore.ConnectError, httpx.ConnectError),
+    (httpcore.ReadError, httpx.ReadError),
+    (httpcore.WriteError, httpx.WriteError),
+    (httpcore.ProxyError, httpx.ProxyError),
+    (httpcore.UnsupportedProtocol, httpx.UnsupportedProtocol),
+    (httpcore.LocalProtocolError, httpx.LocalProtocolError),
+    (httpcore.RemoteProtocolError, httpx.RemoteProtocolError),
+    (httpcore.ConnectionNotAvailable, httpx.ConnectError),
+)
+"""httpcore's errors and the ones of httpx that mean the same, as its own transport has them."""
+
+
+@contextlib.contextmanager
+def _as_httpx() -> Iterator[None]:
+    try:
+        yield
+    except tuple(ours for ours, _ in _ERRORS) as error:
+        kind = next(theirs for ours, theirs in _ERRORS if isinstance(error, ours))
+        raise kind(str(error)[:WORDS_MAX] or type(error).__name__) from error
+
+
+def connections_to(
+    base_url: str, tls: Callable[[], ssl.SSLContext], count: int, *, environ: Mapping[str, str] = os.environ
+) -> Connections:
+    """Connections to a server, through the proxy that the environment names for it; ``tls`` is asked where needed.
+
+    Raises:
+        UsageError: a variable of the environment names what is no proxy, or no certificate.
+    """
+    proxy = proxy_for(base_url, environ)
+    encrypted = urlsplit(base_url).scheme == "https" or (proxy is not None and proxy.scheme == "https")
+    context = tls() if encrypted else None
+    return Connections(lambda: OneConnection(context, proxy), count)

@@ -30,7 +30,7 @@ class RemoteUnavailableError(RemoteError):
     """The remote can't be reached, or can't answer now.
 
     ``in_doubt`` tells that it may have done what was asked though no answer came. ``status`` is None when there was no
-    answer at all; ``retry_after_s`` is what it asked for.
+    answer at all; ``retry_after_s`` is what it asked for. ``timed_out`` tells that it was waited for in vain, for long.
     """
 
     def __init__(
@@ -41,11 +41,13 @@ class RemoteUnavailableError(RemoteError):
         in_doubt: bool,
         status: int | None = None,
         retry_after_s: float | None = None,
+        timed_out: bool = False,
     ) -> None:
         super().__init__(message, hint=hint)
         self.in_doubt = in_doubt
         self.status = status
         self.retry_after_s = retry_after_s
+        self.timed_out = timed_out
 
 
 class RemoteAuthError(RemoteError):

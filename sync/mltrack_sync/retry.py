@@ -18,9 +18,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential backoff with jitter, never less than the remote's Retry-After (up to a bound)."""
+    """Exponential backoff with jitter, never less than the remote's Retry-After (up to a bound).
+
+    ``timeouts_max``: a remote that was waited for in vain, for a minute or more each time, is not asked more often.
+    """
 
     attempts_max: int = 8
+    timeouts_max: int = 2
     wait_first_s: float = 0.5
     wait_max_s: float = 30.0
     retry_after_max_s: float = 120.0
@@ -48,8 +52,16 @@ class RetryPolicy:
         return self._retrying(lambda error: error.in_doubt)(once)
 
     def _retrying(self, worth_it: Callable[[RemoteUnavailableError], bool]) -> tenacity.Retrying:
+        timeouts = 0
+
+        def is_enough(state: tenacity.RetryCallState) -> bool:
+            nonlocal timeouts
+            error = state.outcome.exception() if state.outcome is not None else None
+            timeouts += isinstance(error, RemoteUnavailableError) and error.timed_out
+            return state.attempt_number >= self.attempts_max or timeouts >= self.timeouts_max
+
         return tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(self.attempts_max),
+            stop=is_enough,
             wait=self._wait,
             retry=tenacity.retry_if_exception(lambda e: isinstance(e, RemoteUnavailableError) and worth_it(e)),
             sleep=self.sleep,

@@ -15,7 +15,7 @@ import httpx
 
 from mltrack.errors import RemoteError
 from mltrack.redaction import hide_in, remember_url
-from mltrack_sync.answers import error_words, is_too_large, json_object, retry_after_s, shown_url
+from mltrack_sync.answers import capped, error_words, is_too_large, retry_after_s, shown_url
 from mltrack_sync.connections import connections_to
 from mltrack_sync.endpoint import Endpoint
 from mltrack_sync.errors import (
@@ -25,6 +25,15 @@ from mltrack_sync.errors import (
     RemoteUnavailableError,
     TooLargeError,
 )
+from mltrack_sync.http.answer import (
+    ACCEPT_ENCODING,
+    JSON_BYTES_MAX,
+    Answer,
+    AnswerTooLargeError,
+    json_object,
+    read_answer,
+)
+from mltrack_sync.http.wire import FIRST_BYTE_S, REST_S
 from mltrack_sync.pace import Pace
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.workspace import Workspace
@@ -35,6 +44,11 @@ T = TypeVar("T")
 
 API = "/api/2.0/mlflow/"
 TIMEOUT = httpx.Timeout(connect=10, read=120, write=120, pool=None)
+STREAM_REST_S = 120.0
+"""A file may stop for so long in all while it comes, beyond what its bytes take."""
+
+KNOCK_S = 30.0
+"""So long the first call of all is waited for: it asks for little."""
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _ANSWER_LOST = (
@@ -45,6 +59,10 @@ _ANSWER_LOST = (
     httpx.CloseError,
     httpx.RemoteProtocolError,
 )
+_TIMEOUT = TIMEOUT.as_dict()
+OTHERS_MAX = 100
+"""So many hosts beside the server have connections of their own: the buckets of an object store may each be one."""
+
 _LATER = (408, 429, 500, 502, 503, 504)
 _TOLD_IN_DETAIL = (400, 422, 501)
 """Where MLflow's OpenTelemetry endpoint says in a field of its own what it refuses."""
@@ -54,8 +72,9 @@ _TOLD_IN_DETAIL = (400, 422, 501)
 class Call:
     """One request: ``body`` gives the bytes anew for each attempt; ``repeatable`` tells that twice is as once.
 
-    ``begin`` gives, for each attempt, who takes the pieces of the answer; without it the answer is JSON. ``service``
-    names one of the endpoint's other base URLs that the path belongs to. ``headers`` go beside those that each has.
+    ``begin`` gives, for each attempt, who takes the pieces of the answer; without it the answer is JSON, of at most
+    ``answer_bytes_max``. ``service`` names one of the endpoint's other base URLs that the path belongs to. ``headers``
+    go beside those that each has; ``first_byte_s`` is how long the answer may take to begin.
     """
 
     method: str
@@ -68,6 +87,8 @@ class Call:
     begin: Callable[[], Callable[[bytes], object]] | None = None
     service: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    answer_bytes_max: int = JSON_BYTES_MAX
+    first_byte_s: float = FIRST_BYTE_S
 
 
 @dataclass(slots=True)
@@ -104,20 +125,15 @@ class Transport:
         self._lock = threading.Lock()
         self._refreshing = threading.Lock()
         self.traffic = Traffic()
-        self._http = httpx.Client(
-            transport=http or connections_to(self._endpoint.base_url, workspace.tls(), connections_max),
-            timeout=TIMEOUT,
-            headers={"User-Agent": "mltrack"},
-            event_hooks={"response": [_acknowledge]},
-        )
-        self._blobs: httpx.BaseTransport | None = http
+        self._http = http or connections_to(self._endpoint.base_url, workspace.tls, connections_max)
+        self._others: dict[str, httpx.BaseTransport] = {}
+        self._replaced = http
         self._connections_max = connections_max
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
-        if self._blobs is not None:
-            self._blobs.close()
+        for each in (self._http, *self._others.values()):
+            each.close()
 
     @property
     def url(self) -> str:
@@ -156,7 +172,7 @@ class Transport:
             RemoteError: none is there, or it does not let us in.
         """
         body = b'{"max_results":1}'
-        call = Call("POST", API + "experiments/search", True, body=body, body_bytes=len(body))
+        call = Call("POST", API + "experiments/search", True, body=body, body_bytes=len(body), first_byte_s=KNOCK_S)
 
         self._at_once(lambda: self._send_authorised(call))
 
@@ -186,7 +202,7 @@ class Transport:
         begin: Callable[[], Callable[[bytes], object]] | None = None,
         *,
         at_once: bool = False,
-    ) -> httpx.Response:
+    ) -> Answer:
         """A request to a URL that is itself the secret: no credentials go with it, and nobody logs it.
 
         It is repeated as if twice were as once. The answer may be any but "later"; ``begin`` is as in Call.
@@ -234,24 +250,57 @@ class Transport:
                 self._endpoint = self._workspace.refresh(refused=refused)
             return self._endpoint
 
-    def _exchange(self, call: Call, endpoint: Endpoint) -> httpx.Response:
-        headers = {**endpoint.authorize(), "Content-Type": call.content_type, **call.headers}
+    def _exchange(self, call: Call, endpoint: Endpoint) -> Answer:
+        base_url = endpoint.services[call.service] if call.service else endpoint.base_url
         content = call.body() if callable(call.body) else call.body
-        if content is not None and self._pace is not None:
-            content = self._pace.spread(content)
-        if content is not None and not isinstance(content, bytes):
-            headers["Content-Length"] = str(call.body_bytes)
-        with self._lock:
-            self.traffic.requests += 1
-            self.traffic.body_bytes += call.body_bytes
         try:
-            base_url = endpoint.services[call.service] if call.service else endpoint.base_url
-            url, params = base_url + call.path, call.params or None
-            with self._http.stream(call.method, url, params=params, content=content, headers=headers) as response:
-                _read(response, call.begin)
-                return response
+            request = self._request(
+                call.method,
+                httpx.URL(base_url + call.path, params=call.params) if call.params else base_url + call.path,
+                {**endpoint.authorize(), "Content-Type": call.content_type, **call.headers},
+                content,
+                call.body_bytes,
+            )
+            return self._answered(self._http, request, call.begin, call.answer_bytes_max, call.first_byte_s)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._network_error(error) from error
+        except AnswerTooLargeError as error:
+            raise self._not_mlflow(f"{error} to {call.method} {call.path}") from None
+
+    def _request(
+        self,
+        method: str,
+        url: httpx.URL | str,
+        headers: Mapping[str, str],
+        content: bytes | Iterator[bytes] | None,
+        body_bytes: int,
+    ) -> httpx.Request:
+        """Made here and not by httpx's client, which keeps cookies and logs URLs."""
+        if content and self._pace is not None:
+            content = self._pace.spread(content)
+        common = {"User-Agent": "mltrack", "Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING}
+        length = {"Content-Length": str(body_bytes)} if content is not None else {}
+        with self._lock:
+            self.traffic.requests += 1
+            self.traffic.body_bytes += body_bytes
+        return httpx.Request(
+            method, url, headers={**common, **headers, **length}, content=content, extensions={"timeout": _TIMEOUT}
+        )
+
+    def _answered(
+        self,
+        by: httpx.BaseTransport,
+        request: httpx.Request,
+        begin: Callable[[], Callable[[bytes], object]] | None,
+        bytes_max: int = JSON_BYTES_MAX,
+        first_byte_s: float = FIRST_BYTE_S,
+    ) -> Answer:
+        request.extensions["patience"] = (first_byte_s, REST_S if begin is None else STREAM_REST_S)
+        response = by.handle_request(request)
+        with contextlib.closing(response):
+            _acknowledge(response)
+            take = begin() if begin is not None and response.status_code == 200 else None
+            return read_answer(response, take=take, bytes_max=None if take is not None else bytes_max)
 
     def _exchange_signed(
         self,
@@ -262,30 +311,23 @@ class Transport:
         body_bytes: int,
         begin: Callable[[], Callable[[bytes], object]] | None,
         at_once: bool,
-    ) -> httpx.Response:
+    ) -> Answer:
         remember_url(url)  # it is handed out once, and may come back in the words of an error
         content = body() if body is not None else b""
-        if self._pace is not None and content:
-            content = self._pace.spread(content)
-        sized = {**headers, "Content-Length": str(body_bytes), "User-Agent": "mltrack"}
-        extensions = {"timeout": TIMEOUT.as_dict()}
-        with self._lock:
-            self.traffic.requests += 1
-            self.traffic.body_bytes += body_bytes
-            if self._blobs is None:
-                self._blobs = connections_to(url, self._workspace.tls(), self._connections_max)
-        try:  # not by the client: it logs URLs
-            request = httpx.Request(method, url, headers=sized, content=content, extensions=extensions)
-            response = self._blobs.handle_request(request)
-            response.request = request
-            with contextlib.closing(response):
-                _read(response, begin)
+        try:
+            request = self._request(method, url, headers, content, body_bytes)
+            response = self._answered(self._others_to(request.url), request, begin)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             words = f"the blob store of {self.url} gives no answer ({type(error).__name__})"
-            unavailable = RemoteUnavailableError(words, hint="run mltrack sync again later", in_doubt=True)
+            unavailable = RemoteUnavailableError(
+                words, hint="run mltrack sync again later", in_doubt=True, timed_out=_is_timeout(error)
+            )
             if at_once and isinstance(error, _NOT_SENT):
                 raise NotReached(unavailable) from None
             raise unavailable from None
+        except AnswerTooLargeError as error:
+            words = f"the blob store of {self.url} {error}"
+            raise RemoteUnavailableError(words, in_doubt=True, timed_out=True) from None
         if response.status_code in _LATER:
             raise RemoteUnavailableError(
                 f"the blob store of {self.url} answered {response.status_code}",
@@ -296,26 +338,43 @@ class Transport:
             )
         return response
 
+    def _others_to(self, url: httpx.URL) -> httpx.BaseTransport:
+        """Connections to another host than the server: with the proxy that counts for it, no certificate of ours."""
+        if self._replaced is not None:
+            return self._replaced
+        origin = f"{url.scheme}://{url.netloc.decode('ascii')}"
+        with self._lock:
+            if origin not in self._others:
+                if len(self._others) >= OTHERS_MAX:
+                    raise httpx.UnsupportedProtocol("more hosts are named than any server names")
+                self._others[origin] = connections_to(origin, self._workspace.others_tls, self._connections_max)
+            return self._others[origin]
+
     def _network_error(self, error: Exception) -> RemoteError:
         hide_in(error)  # it stays in the chain of causes, which a traceback shows
-        words = str(error) or type(error).__name__
+        words = capped(str(error)) or type(error).__name__
         if isinstance(error, _NOT_SENT):
-            return RemoteUnavailableError(
-                f"{self.url} can't be reached: {words}",
-                hint="is the server running, is the URL right, is there a network? What is recorded stays safe",
-                in_doubt=False,
-            )
+            hint = "is the server running, is the URL right, is there a network? What is recorded stays safe"
+            if "CERTIFICATE_VERIFY_FAILED" in words:
+                hint = "name the certificate of its authority: REQUESTS_CA_BUNDLE or MLFLOW_TRACKING_SERVER_CERT_PATH"
+            return RemoteUnavailableError(f"{self.url} can't be reached: {words}", hint=hint, in_doubt=False)
         if isinstance(error, _ANSWER_LOST):
             return RemoteUnavailableError(
-                f"{self.url} did not answer: {words}", hint="run mltrack sync again later", in_doubt=True
+                f"{self.url} did not answer: {words}",
+                hint="run mltrack sync again later",
+                in_doubt=True,
+                timed_out=_is_timeout(error),
             )
         return NotMlflowError(f"{self.url}: {words}", hint="check the URL of the remote: mltrack remote ls")
 
-    def _answer(self, call: Call, response: httpx.Response) -> dict[str, Any]:
+    def _answer(self, call: Call, response: Answer) -> dict[str, Any]:
         status = response.status_code
         if status == 200 and call.begin is not None:  # taken already
             return {}
-        fields = json_object(response)
+        try:
+            fields = json_object(response)
+        except AnswerTooLargeError as error:
+            raise self._not_mlflow(f"{error} to {call.method} {call.path}") from None
         if status == 200:
             if not response.content:  # an artifact was taken
                 return {}
@@ -324,7 +383,7 @@ class Transport:
             return fields
         code, words = error_words(fields)
         if fields is not None and not words and status in _TOLD_IN_DETAIL:
-            words = str(fields.get("detail", ""))
+            words = capped(str(fields.get("detail", ""))[:4000])
         if status in (401, 403):
             raise RemoteAuthError(
                 f"{self.url} says {status} {response.reason_phrase}{': ' + words if words else ''}",
@@ -338,6 +397,12 @@ class Transport:
                 in_doubt=status != 429,
                 status=status,
                 retry_after_s=retry_after_s(response, self._now()),
+            )
+        if status == 407:
+            raise RemoteUnavailableError(
+                f"the proxy to {self.url} wants user and password",
+                hint="give them in the variable that names it: http://user:password@host:port",
+                in_doubt=False,
             )
         if response.is_redirect:
             raise self._not_mlflow(f"sends requests on to {shown_url(response.headers['Location'])}")
@@ -363,14 +428,9 @@ class NotReached(Exception):
         self.cause = cause
 
 
-def _read(response: httpx.Response, begin: Callable[[], Callable[[bytes], object]] | None) -> None:
-    """Read an answer whole, or hand a good one on piece by piece."""
-    if begin is None or response.status_code != 200:
-        response.read()
-        return
-    take = begin()
-    for piece in response.iter_bytes():
-        take(piece)
+def _is_timeout(error: Exception) -> bool:
+    """Whether an answer was waited for in vain; a connection is another matter, and known sooner."""
+    return isinstance(error, (httpx.ReadTimeout, httpx.WriteTimeout))
 
 
 def _acknowledge(response: httpx.Response) -> None:

@@ -5,26 +5,25 @@ from __future__ import annotations
 import base64
 import configparser
 import os
-import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from mltrack.errors import UsageError
 from mltrack.redaction import remember
 from mltrack_sync.endpoint import Endpoint
+from mltrack_sync.http.certificates import others_context, server_context
 from mltrack_sync.limits import MLFLOW_LIMITS, Limits
 from mltrack_sync.secret_values import checked_password, checked_token, checked_user
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
     from mltrack_sync.client import MlflowClient
     from mltrack_sync.transport import Transport
 
-__all__ = ["MlflowWorkspace", "Workspace", "tls_of"]
+__all__ = ["MlflowWorkspace", "Workspace"]
 
 TOKEN, USER, PASSWORD = "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
-_TRUE = ("true", "1")
 
 
 class Workspace(Protocol):
@@ -60,7 +59,10 @@ class Workspace(Protocol):
         """
 
     def tls(self) -> ssl.SSLContext:
-        """How its certificate is checked."""
+        """How its certificate is checked, and with which certificate of ours."""
+
+    def others_tls(self) -> ssl.SSLContext:
+        """How the certificates of other hosts are checked that it names, such as an object store."""
 
 
 class MlflowWorkspace:
@@ -107,12 +109,16 @@ class MlflowWorkspace:
         return self.endpoint()
 
     def tls(self) -> ssl.SSLContext:
-        """As ``MLFLOW_TRACKING_INSECURE_TLS``, ``_SERVER_CERT_PATH`` and ``_CLIENT_CERT_PATH`` say.
+        """As MLflow's and its libraries' variables say, see certificates.py.
 
         Raises:
-            UsageError: a certificate named there can't be read.
+            UsageError: a certificate named there can't be used.
         """
-        return tls_of(self._environ)
+        return server_context(self._environ)
+
+    def others_tls(self) -> ssl.SSLContext:
+        """The same, without what is for the server alone."""
+        return others_context(self._environ)
 
     def _headers(self) -> Mapping[str, str]:
         user, password = self._credentials()
@@ -143,29 +149,3 @@ class MlflowWorkspace:
             user or (checked_user(kept_user, f"{USER.lower()} in {path}") if kept_user else ""),
             password or (checked_password(kept_password, f"{PASSWORD.lower()} in {path}") if kept_password else ""),
         )
-
-
-def tls_of(environ: Mapping[str, str]) -> ssl.SSLContext:
-    """How certificates are checked by MLflow's variables.
-
-    Raises:
-        UsageError: a certificate named there can't be read.
-    """
-    context = ssl.create_default_context()
-    server = environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH")
-    client = environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH")
-    try:
-        if server:
-            folder = os.path.isdir(server)
-            context.load_verify_locations(cafile=None if folder else server, capath=server if folder else None)
-        if client:
-            context.load_cert_chain(client)
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(
-            f"certificate {server or client!r} can't be used: {error}",
-            hint="check MLFLOW_TRACKING_SERVER_CERT_PATH and MLFLOW_TRACKING_CLIENT_CERT_PATH",
-        ) from error
-    if environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in _TRUE:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context

@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
-    import httpx
-
     from mltrack.entities import Artifact
+    from mltrack_sync.http.answer import Answer
     from mltrack_sync.transport import Transport
 
 __all__ = ["BLOCK_BYTES", "PUT_BYTES_MAX", "azure_digest", "send_to_azure"]
@@ -203,7 +202,7 @@ class Upload:
                     return
             url = self._signed_anew(response)
 
-    def _signed_anew(self, response: httpx.Response) -> str:
+    def _signed_anew(self, response: Answer) -> str:
         """Another signed URL, when the last one expired; any other refusal is final."""
         code = response.headers.get("x-ms-error-code", "")
         if response.status_code in (401, 403) and self._signatures < SIGNATURES_MAX:

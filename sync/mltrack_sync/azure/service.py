@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 from collections.abc import Callable, Mapping
@@ -11,8 +12,11 @@ from urllib.parse import quote
 import httpx
 
 from mltrack.errors import UsageError
+from mltrack_sync.answers import error_words
 from mltrack_sync.azure.scope import Scope, TrackingUri
+from mltrack_sync.connections import connections_to
 from mltrack_sync.errors import NotMlflowError, RemoteAuthError, RemoteRefusedError, RemoteUnavailableError
+from mltrack_sync.http.answer import ACCEPT_ENCODING, AnswerTooLargeError, json_object, read_answer
 
 __all__ = ["Place", "cloud_of", "locate", "renew_run_token"]
 
@@ -88,23 +92,21 @@ def _get(
 ) -> dict[str, Any]:
     host = httpx.URL(url).netloc.decode("ascii")
     hint = "is the network up? What is recorded stays safe"
-    headers = {"Authorization": f"Bearer {token}", "User-Agent": "mltrack"}
+    headers = {"Authorization": f"Bearer {token}", "User-Agent": "mltrack", "Accept-Encoding": ACCEPT_ENCODING}
+    extensions = {"timeout": TIMEOUT.as_dict(), "patience": (30.0, 30.0)}
     try:
-        with httpx.Client(verify=tls(), timeout=TIMEOUT) as client:
-            response = client.get(url, params=params, headers=headers)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        with contextlib.closing(connections_to(url, tls, 1)) as connection:
+            request = httpx.Request("GET", httpx.URL(url, params=params), headers=headers, extensions=extensions)
+            with contextlib.closing(connection.handle_request(request)) as response:
+                answer = read_answer(response)
+        fields = json_object(answer)
+    except (httpx.HTTPError, httpx.InvalidURL, AnswerTooLargeError) as error:
         words = str(error) or type(error).__name__
         raise RemoteUnavailableError(f"{host} can't be asked for {what}: {words}", hint=hint, in_doubt=False) from error
-    status = response.status_code
-    try:
-        fields = response.json()
-    except ValueError:
-        fields = None
-    if status == 200 and isinstance(fields, dict):
+    status = answer.status_code
+    if status == 200 and fields is not None:
         return fields
-    from mltrack_sync.transport import error_words
-
-    code, words = error_words(fields if isinstance(fields, dict) else None)
+    code, words = error_words(fields)
     said = f"{host} answers {status} when asked for {what}{': ' + words if words else ''}"
     if status in (401, 403):
         raise RemoteAuthError(said, hint="is this the right account, and may it read the workspace?")

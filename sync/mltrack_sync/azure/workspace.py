@@ -24,8 +24,8 @@ from mltrack_sync.azure.tokens import (
 )
 from mltrack_sync.endpoint import HISTORY, Endpoint
 from mltrack_sync.errors import RemoteAuthError, RemoteUnavailableError
+from mltrack_sync.http.certificates import others_context, server_context
 from mltrack_sync.limits import AZURE_LIMITS, Limits
-from mltrack_sync.workspace import tls_of
 
 if TYPE_CHECKING:
     from mltrack_sync.client import MlflowClient
@@ -141,20 +141,16 @@ class AzureWorkspace:
         return AzureClient(transport)
 
     def tls(self) -> ssl.SSLContext:
-        """As MLflow's variables and ``REQUESTS_CA_BUNDLE`` say.
+        """As MLflow's and its libraries' variables say, see certificates.py.
 
         Raises:
-            UsageError: a certificate named there can't be read.
+            UsageError: a certificate named there can't be used.
         """
-        context = tls_of(self._environ)
-        bundle = self._environ.get("REQUESTS_CA_BUNDLE")
-        if bundle:
-            try:
-                folder = os.path.isdir(bundle)
-                context.load_verify_locations(cafile=None if folder else bundle, capath=bundle if folder else None)
-            except (OSError, ssl.SSLError) as error:
-                raise UsageError(f"REQUESTS_CA_BUNDLE={bundle!r} can't be used: {error}", hint="correct it") from error
-        return context
+        return server_context(self._environ)
+
+    def others_tls(self) -> ssl.SSLContext:
+        """The same, without what is for the workspace alone."""
+        return others_context(self._environ)
 
     def endpoint(self) -> Endpoint:
         """The endpoint to use now.
