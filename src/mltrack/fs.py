@@ -20,10 +20,38 @@ from mltrack.errors import BusyError, InvalidPathError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["LOCAL", "FileSystem", "file_lock", "is_network", "relative_name", "safe_join", "try_lock", "unlock"]
+__all__ = [
+    "LOCAL",
+    "FileSystem",
+    "file_lock",
+    "is_network",
+    "open_lock",
+    "open_or_make",
+    "relative_name",
+    "safe_join",
+    "try_lock",
+    "unlock",
+]
 
 TEMPORARY = ".tmp"
 """The end of a name that is not published yet; readers never look at such a file."""
+
+FILE_MODE = 0o666
+"""Who may do what with a new file is for the umask to say: a store in a group's folder serves the whole group."""
+
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def open_or_make(path: str | os.PathLike[str], flags: int) -> int:
+    """A file that is there, opened, or a new one.
+
+    It is first opened as it is: in a sticky folder such as /tmp, Linux refuses to open somebody else's file with
+    O_CREAT, though it may be written to.
+    """
+    try:
+        return os.open(path, flags | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
 
 
 class FileSystem:
@@ -31,11 +59,11 @@ class FileSystem:
 
     def create(self, path: Path) -> int:
         """A new file open for reading and writing; FileExistsError when it is there already."""
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
 
     def open_append(self, path: Path) -> int:
         """A file open for reading and appending, made when missing, never truncated."""
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        return open_or_make(path, os.O_RDWR | os.O_APPEND)
 
     def write(self, fd: int, data: bytes) -> int:
         """Append some or all of ``data``; returns how many bytes went in."""
@@ -139,6 +167,23 @@ def try_lock(fd: int) -> bool | None:
     return True
 
 
+def open_lock(path: Path, *, make: bool = True) -> int:
+    """A lock file, made when missing; one that is another's and may only be read can be locked all the same.
+
+    Raises:
+        OSError: it can neither be made nor opened.
+    """
+    try:
+        return open_or_make(path, os.O_RDWR) if make else os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise error from None  # the folder takes no new file
+
+
 @contextlib.contextmanager
 def file_lock(
     path: Path,
@@ -153,7 +198,7 @@ def file_lock(
         BusyError: another process still holds it after ``timeout_s`` seconds.
         OSError: the lock file can't be made or opened.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = open_lock(path)
     try:
         until = clock() + timeout_s
         pause = 0.0005

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mltrack.errors import BusyError, MltrackError
-from mltrack.fs import try_lock, unlock
+from mltrack.fs import open_lock, try_lock, unlock
 from mltrack.live import LIVE_LOCK, SYNC_VARIABLE, WANTED
 from mltrack.reading import Store
 from mltrack.redaction import Redacting, hide
@@ -288,7 +288,7 @@ def serve(
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[bool]:
     """Hold the lock for the body, where it can be had; a probe holds it for a moment only."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = open_lock(path)
     try:
         mine = try_lock(fd)
         for _ in range(PROBE_TRIES if mine is False else 0):

@@ -175,6 +175,7 @@ def sync_lock(folder: Path, name: str, what: str = "mltrack sync") -> Iterator[N
             folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(file_lock(folder / "lock", timeout_s=0))
             who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "what": what}
+            holder.unlink(missing_ok=True)  # left by one that was killed; it may be another user's
             holder.write_text(json.dumps(who), encoding="utf-8")
         except BusyError:
             raise BusyError(_in_the_way(holder, name), hint="wait for it to end, or stop it") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -51,4 +52,7 @@ def write_presence(folder: Path, presence: Presence) -> None:
     """Leave the note; a disk that does not take it is nothing to stop for."""
     with contextlib.suppress(OSError):
         fields = {**asdict(presence), "trouble": hide(presence.trouble)}
-        (folder / _NOTE).write_text(json.dumps(fields), encoding="utf-8")
+        note = folder / _NOTE
+        if note.exists() and not os.access(note, os.W_OK):
+            note.unlink()  # another user's, whose syncer has ended
+        note.write_text(json.dumps(fields), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import tomllib
@@ -14,6 +15,8 @@ from mltrack.fs import LOCAL, FileSystem, file_lock
 from mltrack_sync.workspace import MlflowWorkspace, Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mltrack.reading import Store
 
 __all__ = ["Remote", "Remotes", "check_url", "name_for", "without_token"]
@@ -179,6 +182,7 @@ class Remotes:
         Raises:
             UsageError: the name belongs to another URL, or the URL is no good.
             InvalidPathError: the name can't be a folder's.
+            StoreError: the store can't be written.
         """
         self._layout.remote(name)
         url = check_url(url)
@@ -187,7 +191,7 @@ class Remotes:
             raise UsageError("token files and commands are for Azure ML", hint="set MLFLOW_TRACKING_TOKEN instead")
         if token_file and token_command:
             raise UsageError("a token file and a token command were given", hint="give one of them")
-        with file_lock(self._lock, timeout_s=LOCK_TIMEOUT_S):
+        with self._changing():
             for remote in self.all():
                 if remote == added or (remote.name == name and remote.url == url and not (token_file or token_command)):
                     return remote
@@ -205,8 +209,9 @@ class Remotes:
 
         Raises:
             NotFoundError: there is none of that name.
+            StoreError: the store can't be written.
         """
-        with file_lock(self._lock, timeout_s=LOCK_TIMEOUT_S):
+        with self._changing():
             self.get(name)
             kept: list[str] = []
             inside = False
@@ -216,6 +221,16 @@ class Remotes:
                 if not inside:
                     kept.append(line)
             self._write("".join(kept))
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        try:
+            with file_lock(self._lock, timeout_s=LOCK_TIMEOUT_S):
+                yield
+        except OSError as error:
+            raise StoreError(
+                f"{self._path} can't be changed: {error.strerror or error}", hint="check the store's permissions"
+            ) from error
 
     def _text(self) -> str:
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mltrack.errors import BusyError
-from mltrack.fs import try_lock
+from mltrack.fs import open_or_make, try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -115,7 +115,7 @@ class OutputLog:
         with contextlib.suppress(OSError):
             self._dropped += path.stat().st_size
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            fd = open_or_make(path, os.O_WRONLY | os.O_TRUNC | os.O_APPEND)
         except OSError:
             return False
         if self._fd != self._lock:
@@ -169,7 +169,7 @@ def _open_locked(path: Path) -> int:
         OSError: it can't be written.
     """
     while True:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        fd = open_or_make(path, os.O_WRONLY | os.O_APPEND)
         if try_lock(fd) is False:
             os.close(fd)
             raise BusyError(f"{path} is being written", hint="wait until that launch has ended")

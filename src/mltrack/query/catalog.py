@@ -191,8 +191,9 @@ class Catalog:
 
 
 def _is_held(error: duckdb.Error) -> bool:
-    """Whether the file is open elsewhere: in another process, or in this one with other settings."""
-    return "lock on file" in str(error) or "different configuration" in str(error)
+    """Whether the file can't be had: open elsewhere, in this process with other settings, or not ours to write."""
+    said = ("lock on file", "different configuration", "Permission denied", "Read-only file system")
+    return any(words in str(error) for words in said)
 
 
 def _is_damage(error: duckdb.Error) -> bool:

@@ -8,7 +8,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from mltrack.fs import unlock
+from mltrack.fs import open_lock, unlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +63,7 @@ def is_alive(
 def own_lock(events_file: Path) -> Iterator[bool]:
     """Hold a dead writer's lock for the body; yields False, holding nothing, where it lives or another seals it."""
     try:
-        fd = os.open(events_file, os.O_RDWR | os.O_CLOEXEC)
+        fd = open_lock(events_file, make=False)
     except OSError:
         yield False
         return
