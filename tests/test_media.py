@@ -22,7 +22,7 @@ import yaml
 
 import mltrack
 from mltrack.errors import UsageError
-from mltrack.media import dict_text, figure_bytes, image_bytes, image_name, image_place, table_bytes, thumbnail
+from mltrack.media import dict_text, figure_bytes, image_bytes, image_name, image_place, thumbnail
 
 PIL = pytest.importorskip("PIL.Image")
 
@@ -198,47 +198,6 @@ def test_a_series_has_small_pictures_for_the_page(mode: str) -> None:
     data, name = thumbnail(buffer.getvalue(), "images/a+step+0+timestamp+5+0.png")
     assert name == "images/a+step+0+timestamp+5+0+compressed.webp"
     assert PIL.open(io.BytesIO(data)).size == (256, 128)
-
-
-# --- tables ---
-
-
-def test_a_table_is_json_in_the_split_layout() -> None:
-    found = json.loads(table_bytes({"a": [1, 2], "b": ["x", "ü"]}, "t.json", None))
-    assert found == {"columns": ["a", "b"], "data": [[1, "x"], [2, "ü"]]}
-    assert json.loads(table_bytes({"a": 1, "b": "x"}, "t.json", None)) == {"columns": ["a", "b"], "data": [[1, "x"]]}
-
-
-@pytest.mark.parametrize("name", ["t.json", "t.parquet"])
-def test_rows_are_added_and_those_that_are_there_stay_as_they_are(tmp_path: Path, name: str) -> None:
-    held = tmp_path / name
-    first: dict[str, list[Any]] = {
-        "id": ["001", "1e3"],
-        "timestamp": [1, 2],
-        "date": ["2020-01-01", "x"],
-        "big": [2**53 + 1, 0],
-    }
-    held.write_bytes(table_bytes(first, name, None))
-    held.write_bytes(table_bytes({key: values[:1] for key, values in first.items()}, name, held))
-    if name == "t.json":
-        split = json.loads(held.read_bytes())
-        table = pd.DataFrame(split["data"], columns=split["columns"])
-    else:
-        table = pd.read_parquet(held)
-    assert table.to_dict("list") == {key: [*values, values[0]] for key, values in first.items()}
-
-
-def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"\.json or \.parquet"):
-        table_bytes({"a": [1]}, "t.csv", None)
-    with pytest.raises(UsageError, match="is no table"):
-        table_bytes([1], "t.json", None)
-    with pytest.raises(UsageError, match=r"t\.json"):
-        table_bytes({"a": [1], "b": [1, 2]}, "t.json", None)
-    for text in ("not json", "[]", '{"a": 1}'):
-        (tmp_path / "t.json").write_text(text)
-        with pytest.raises(UsageError, match="can't be read"):
-            table_bytes({"a": [1]}, "t.json", tmp_path / "t.json")
 
 
 def test_a_run_stores_them_all(tmp_path: Path) -> None:

@@ -267,7 +267,7 @@ def test_names_that_can_be_no_artifacts_and_files_that_cannot_be_read_harm_nothi
     (outputs / "fine").write_text("x")
     watch(run, outputs).stop()
     assert names(run) == ["outputs/fine"]
-    assert "two\nlines" in caplog.text
+    assert "two\\nlines" in caplog.text
 
 
 def test_run_watch_takes_existing_files_unless_told_otherwise(run: mltrack.Run, outputs: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Figures, images, tables and dicts as bytes, in the formats and layouts that MLflow reads and its UI shows."""
+"""Figures, images and dicts as bytes, in the formats and layouts that MLflow reads and its UI shows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from mltrack.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
 __all__ = [
     "TABLES_TAG",
@@ -23,7 +22,6 @@ __all__ = [
     "image_bytes",
     "image_name",
     "image_place",
-    "table_bytes",
     "tables_tag",
     "thumbnail",
     "thumbnail_name",
@@ -221,50 +219,6 @@ def _from_0_to_1(array: Any, name: str) -> Any:
         logging.getLogger("mltrack").warning("%s: pixels from %g to %g are scaled to 0 to 1", name, low, high)
         array = (array - low) / ((high - low) or 1.0)
     return np.clip(np.nan_to_num(array, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0)
-
-
-def table_bytes(data: Any, name: str, held: Path | None) -> bytes:
-    """A table as JSON in pandas' "split" layout (MLflow's) or as Parquet, after the rows of ``held`` where given.
-
-    Raises:
-        UsageError: it is no table, the name ends otherwise, or the table held can't be read.
-    """
-    import pandas as pd
-
-    suffix = PurePosixPath(name).suffix
-    if suffix not in (".json", ".parquet"):
-        raise UsageError(f"{name}: a table is stored as .json or .parquet", hint="end the name in one of these")
-    if isinstance(data, dict):
-        try:
-            data = pd.DataFrame(
-                data if all(_is_column(v) for v in data.values()) else {k: [v] for k, v in data.items()}
-            )
-        except ValueError as error:
-            raise UsageError(f"{name}: {error}", hint="give columns of one length") from None
-    if not isinstance(data, pd.DataFrame):
-        raise UsageError(f"{name}: {type(data).__name__} is no table", hint="give a data frame or a dict of columns")
-    if held is not None:
-        try:
-            # not by read_json: that makes numbers of text and dates of numbers
-            old = pd.read_parquet(held) if suffix == ".parquet" else _split_table(json.loads(held.read_bytes()))
-        except (ValueError, OSError, KeyError, TypeError) as error:
-            raise UsageError(f"{name}: the table there can't be read: {error}", hint="choose another name") from None
-        data = pd.concat([old, data], ignore_index=True)
-    if suffix == ".json":
-        return str(data.to_json(orient="split", index=False, date_format="iso")).encode()
-    buffer = io.BytesIO()
-    data.to_parquet(buffer, index=False)
-    return buffer.getvalue()
-
-
-def _split_table(split: Any) -> Any:
-    import pandas as pd
-
-    return pd.DataFrame(split["data"], columns=split["columns"])
-
-
-def _is_column(value: Any) -> bool:
-    return hasattr(value, "__len__") and not isinstance(value, str | bytes | dict)
 
 
 def tables_tag(held: str | None, names: Iterable[str]) -> str | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import math
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mltrack.errors import UsageError
-from mltrack.media import image_bytes, table_bytes
+from mltrack.media import image_bytes
+from mltrack.tables import as_frame, as_split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -156,11 +158,9 @@ class Table:
         Raises:
             UsageError: it is none of these, or rows are not as long as there are columns.
         """
-        import json
-
         if columns is not None or (isinstance(data, list) and data and all(isinstance(row, dict) for row in data)):
             data = _from_rows(data, columns)
-        split = json.loads(table_bytes(data, "table.json", None))
+        split = as_split(as_frame(data, "table.json"))
         self.columns: Sequence[Any] = split["columns"]
         self.rows: Sequence[Sequence[Any]] = split["data"]
 
@@ -191,16 +191,20 @@ class Table:
 
 
 class Image:
-    """An image: pixels to log, or a stored one to look at."""
+    """An image: pixels to log, or a stored one to look at; with the methods of ``mlflow.Image``."""
 
     __slots__ = ("_image", "path")
 
     kind: ClassVar[str] = "image"
 
     def __init__(self, image: Any) -> None:
-        """Take a PIL image, or an array of (height, width) or (height, width, 1, 3 or 4 channels), as ``log_image``."""
-        self._image = _on_host(image)
+        """Take a PIL image, a file's path, or an array of (height, width) or (height, width, 1, 3 or 4 channels)."""
         self.path: Path | None = None
+        self._image = _on_host(image)
+        if isinstance(image, str | os.PathLike):
+            import PIL.Image
+
+            self._image = PIL.Image.open(image)
 
     @classmethod
     def stored(cls, path: Path) -> Image:
@@ -232,6 +236,26 @@ class Image:
         import PIL.Image
 
         return PIL.Image.open(io.BytesIO(self.encode("image.png")))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        width, height = self.to_pil().size
+        return width, height
+
+    def resize(self, size: tuple[int, int]) -> Image:
+        """The same image in another size: (width, height) in pixels."""
+        return Image(self.to_pil().resize(size))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it to a file, in the format of the name's end."""
+        self.to_pil().save(path)
+
+    def to_list(self) -> list[Any]:
+        """Its pixels, row after row: each a number, or a tuple of its channels."""
+        image = self.to_pil()
+        pixels = self.to_array().reshape(image.size[0] * image.size[1], -1).tolist()
+        return [pixel[0] if len(pixel) == 1 else tuple(pixel) for pixel in pixels]
 
     def to_array(self) -> npt.NDArray[np.uint8]:
         """Its pixels, 0 to 255: (height, width), or (height, width, channels).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from mltrack.artifacts import adopt_file
+from mltrack.artifact_files import adopt_file
 from mltrack.errors import BusyError
 from mltrack.launch.output import LIVE_FOLDER, OutputLog, log_name, unfinished
 from mltrack.recorder import Recorder

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +17,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from mlflow.store.artifact.artifact_repo import ArtifactRepository, verify_artifact_path
 
-from mltrack.artifacts import Stored, files_below, store_stream
-from mltrack.errors import MltrackError, NotFoundError, UsageError
-from mltrack.fs import TEMPORARY, relative_name, safe_join
+from mltrack.artifact_files import Stored, check_place, files_below, is_temporary, store_stream
+from mltrack.errors import MltrackError, NotFoundError
+from mltrack.fs import relative_name, safe_join
 from mltrack.mlflow_plugin import writers
 from mltrack.mlflow_plugin.errors import as_mlflow, raises_mlflow
 from mltrack.mlflow_plugin.uris import artifact_place
@@ -123,12 +122,15 @@ class StoreArtifacts(ArtifactRepository):
         verify_artifact_path(artifact_path)
         if not os.path.isdir(local_dir):
             raise NotADirectoryError(f"{local_dir} is no folder")
-        files = files_below(Path(local_dir), self._root)
-        while some := list(islice(files, NOTED_TOGETHER_MAX)):
+        files = [(path, self._name(artifact_path, name)) for path, name in files_below(Path(local_dir), self._root)]
+        for _, name in files:  # all of them before the first is copied
+            check_place(self._root, name)
+        while some := files[:NOTED_TOGETHER_MAX]:
+            del files[:NOTED_TOGETHER_MAX]
             stored: list[Stored] = []
             try:
                 for path, name in some:
-                    stored.append(self._copy(path, self._name(artifact_path, name)))
+                    stored.append(self._copy(path, name))
             finally:
                 self._note(stored)
 
@@ -144,12 +146,7 @@ class StoreArtifacts(ArtifactRepository):
     def _copy(self, path: str | os.PathLike[str], name: str) -> Stored:
         self._check_there()
         with open(path, "rb") as file:
-            try:
-                return store_stream(file, self._root, name)
-            except (FileExistsError, NotADirectoryError) as error:
-                raise UsageError(
-                    f"{name!r} would be below a file that is an artifact", hint="choose another"
-                ) from error
+            return store_stream(file, self._root, name)
 
     # --- what the run or the model says of it ---
 
@@ -230,6 +227,4 @@ class StoreArtifacts(ArtifactRepository):
 
 
 def _is_artifact(name: str, beside: Iterable[str]) -> bool:
-    return not (name.startswith(".") and name.endswith(TEMPORARY)) and not (
-        name == LEFT_BEHIND and MODEL_FILE in beside
-    )
+    return not is_temporary(name) and not (name == LEFT_BEHIND and MODEL_FILE in beside)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mltrack.artifacts import hash_file
+from mltrack.artifact_files import hash_file
 from mltrack.errors import CorruptionError, InvalidPathError
 from mltrack.format import HEADER_SIZE, RECORD_SIZE, BadLine, decode_line, decode_records
 from mltrack.fs import TEMPORARY, safe_join

@@ -14,7 +14,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mltrack.artifacts import adopt_file, hash_file
+from mltrack.artifact_files import Stored, adopt_file, hash_file, lock_of_run
 from mltrack.errors import BusyError
 from mltrack.format import BadLine, decode_line
 from mltrack.fs import TEMPORARY, file_lock
@@ -71,15 +71,20 @@ def publish_series(recorder: Recorder) -> None:
                 _write_table(temporary, sorted(places))
                 if held.get(name) == hash_file(temporary)[1]:
                     continue
-                stored = adopt_file(temporary, folder.artifacts, name)
+                adopt_file(temporary, folder.artifacts, name, note=lambda stored: _note(recorder, stored))
             finally:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(temporary)
-            recorder.emit({"type": "artifact", "path": name, "size": stored.size, "sha256": stored.sha256})
-        tag = tables_tag(state.tags.get(TABLES_TAG), sorted(made, key=lambda name: "/histograms/" in name))
-        if tag != state.tags.get(TABLES_TAG):
-            recorder.emit({"type": "tag", "key": TABLES_TAG, "value": tag})
+        with lock_of_run(folder.artifacts, "tables", timeout_s=LOCK_WAIT_S):
+            state.update()
+            tag = tables_tag(state.tags.get(TABLES_TAG), sorted(made, key=lambda name: "/histograms/" in name))
+            if tag != state.tags.get(TABLES_TAG):
+                recorder.emit({"type": "tag", "key": TABLES_TAG, "value": tag})
         recorder.emit({"type": "series", "published": ends})
+
+
+def _note(recorder: Recorder, stored: Stored) -> None:
+    recorder.emit({"type": "artifact", "path": stored.path, "size": stored.size, "sha256": stored.sha256})
 
 
 def unpublished_series(folder: RunFolder) -> bool:

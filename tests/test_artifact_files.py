@@ -7,14 +7,18 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import mltrack
 from faults import CountingFileSystem, Stopped, failing, stopping_at
-from mltrack.artifacts import files_below, hash_file, store_file, store_stream
+from mltrack.artifact_files import files_below, hash_file, store_file, store_stream
 from mltrack.errors import InvalidPathError, NotFoundError, RunStateError
 
+FIGURE: Any = Figure()
 DATA = bytes(range(256)) * 5000
 
 
@@ -60,24 +64,133 @@ def test_long_names_of_many_bytes_are_stored(tmp_path: Path) -> None:
     assert (tmp_path / name).read_bytes() == b"x"
 
 
-@pytest.mark.parametrize("name", ["../x", "/abs", "a\\b", "a\0b", "", "..", "a/../../b"], ids=repr)
-def test_names_that_lead_out_are_refused_and_nothing_is_written(tmp_path: Path, run: mltrack.Run, name: str) -> None:
-    source = tmp_path / "folder" / "source"
-    source.parent.mkdir()
-    source.write_text("x")
-    calls: list[Callable[[], object]] = [
+UNUSABLE = [
+    "../x",
+    "/abs",
+    "a\\b",
+    "a\0b",
+    "",
+    "..",
+    "a/../../b",
+    "a/../b",
+    "a\nb",
+    "a\tb",
+    "\x1b[31m",
+    "a\x7f",
+    "a\x9b",
+    "x" * 256,
+    "模" * 86,
+    "/".join(["d" * 200] * 25),
+    "held/below",
+    "held/deep/below",
+    os.fsdecode(b"caf\xe9"),
+    "\ud800",
+]
+AS_A_FILE_ONLY = [".", ".hidden.tmp", "folder", "folder/", "new/", ".x.tmp"]
+
+
+def calls_with(run: mltrack.Run, name: Any) -> list[Callable[[], object]]:
+    table = f"{name}/t.json" if name and name in UNUSABLE else name
+    return [
         lambda: run.log_text("x", name),
         lambda: run.log_dict({}, name),
-        lambda: run.log_table({"a": [1]}, f"{name}/t.json" if name else ""),
+        lambda: run.log_table({"a": [1]}, table),
         lambda: run.log_stream(io.BytesIO(b"x"), name),
+        lambda: run.log_image(np.zeros((2, 2)), name),
+        lambda: run.log_figure(FIGURE, name),
+        lambda: mltrack.log_text("x", name),
     ]
-    if name:  # an empty artifact_path is the artifact folder itself
+
+
+@pytest.mark.parametrize("name", [*UNUSABLE, *AS_A_FILE_ONLY], ids=lambda name: ascii(name[:30]))
+def test_names_that_can_not_be_are_refused_at_once_and_nothing_is_written(
+    tmp_path: Path, run: mltrack.Run, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run.log_text("x", "held")
+    run.log_text("x", "folder/file")
+    before = run.stored().read_events()
+    source = tmp_path / "source_folder" / "source"
+    source.parent.mkdir()
+    source.write_text("x")
+    calls = calls_with(run, name)
+    if name in UNUSABLE and name:  # an empty one is the artifact folder itself, to log into
         calls += [lambda: run.log_artifact(source, name), lambda: run.log_artifacts(source.parent, name)]
     for call in calls:
-        with pytest.raises(mltrack.UsageError):
+        with pytest.raises(mltrack.UsageError) as caught:
+            call()
+        assert caught.value.hint
+        assert "\n" not in str(caught.value)
+    assert run.stored().read_events() == before
+    assert sorted(path.name for path in run.folder.artifacts.rglob("*")) == ["file", "folder", "held"]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", [5, b"a.txt", ["a.txt"]], ids=repr)
+def test_names_that_are_not_text_are_refused(run: mltrack.Run, name: Any) -> None:
+    for call in calls_with(run, name):
+        with pytest.raises(InvalidPathError):
+            call()
+
+
+@pytest.mark.parametrize("odd", ["new\nline", os.fsdecode(b"caf\xe9"), "back\\slash", ".x.tmp"], ids=ascii)
+def test_a_folder_with_a_name_that_can_not_be_is_refused_before_a_file_is_copied(
+    tmp_path: Path, run: mltrack.Run, odd: str
+) -> None:
+    folder = tmp_path / "folder_to_log"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.txt").write_text("x")
+    (folder / "sub" / odd).write_text("x")
+    calls: list[Callable[[], object]] = [
+        lambda: run.log_artifacts(folder),
+        lambda: run.log_artifacts(folder, "to"),
+        lambda: run.log_artifact(folder),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidPathError):
             call()
     assert listed(run) == []
-    assert not list(run.stored().folder.path.glob("artifacts/**/*"))
+
+
+def test_names_may_be_paths_and_odd_but_readable(run: mltrack.Run, tmp_path: Path) -> None:
+    source = tmp_path / "source.txt"
+    source.write_text("x")
+    names: list[Any] = [
+        Path("a/b.txt"),
+        "./c.txt",
+        "d//e.txt",
+        ".hidden",
+        "größe 🙂.txt",
+        "a b",
+        "x.tmp",
+        "模" * 85,
+    ]
+    for name in names:
+        run.log_text("x", name)
+    run.log_artifact(source, Path("in/it"))
+    run.log_artifact(source, "in/slash/")
+    run.log_artifact(source, "")
+    run.log_dict({}, Path("f.json"))
+    run.log_table({"a": [1]}, Path("t.json"))
+    run.log_image(np.zeros((2, 2)), Path("i.png"))
+    run.log_figure(FIGURE, Path("p.png"))
+    wanted = ["a/b.txt", "c.txt", "d/e.txt", ".hidden", "größe 🙂.txt", "a b", "x.tmp", "模" * 85]
+    wanted += ["in/it/source.txt", "in/slash/source.txt", "source.txt", "f.json", "t.json", "i.png", "p.png"]
+    assert sorted(listed(run)) == sorted(wanted)
+
+
+def test_a_watched_folder_passes_over_names_that_can_not_be_and_says_so(
+    tmp_path: Path, run: mltrack.Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "watched"
+    folder.mkdir()
+    (folder / "good.txt").write_text("x")
+    (folder / "bad\x1bname").write_text("x")
+    with caplog.at_level("WARNING", "mltrack"):
+        run.watch(folder, "").stop()
+    assert listed(run) == ["good.txt"]
+    [said] = [record.getMessage() for record in caplog.records]
+    assert "\\x1b" in said
+    assert "\x1b" not in said
 
 
 def test_a_link_in_the_artifact_folder_is_not_followed_out(tmp_path: Path, run: mltrack.Run) -> None:
@@ -121,7 +234,7 @@ def test_the_store_itself_is_copied_without_the_copy(tmp_path: Path, run: mltrac
     run.log_text("x", "a.txt")
     run.log_artifacts(tmp_path / "s", "store")
     assert "store/store.json" in listed(run)
-    assert not [name for name in listed(run) if "artifacts" in name]
+    assert not [name for name in listed(run) if "/artifacts/" in name]
 
 
 def test_pipes_and_sockets_are_left_out_of_a_folder(tmp_path: Path) -> None:
