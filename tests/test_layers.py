@@ -25,6 +25,8 @@ ROWS = [
         "mltrack.names",
         "mltrack.printing",
         "mltrack.trouble",
+        "mltrack.records",
+        "mltrack.schema",
         "mltrack.values",
     ],
     [
@@ -101,7 +103,7 @@ def test_imports_go_down_only(module: str, path: Path) -> None:
 def test_sync_uses_only_the_public_reading_api() -> None:
     allowed = {"mltrack", "mltrack.errors", "mltrack.entities", "mltrack.fs", "mltrack.jsonlog", "mltrack.reading"}
     allowed |= {"mltrack.printable", "mltrack.printing", "mltrack.redaction"}
-    allowed |= {"mltrack.live", "mltrack.store.stored_run", "mltrack.store.layout", "mltrack.segment"}
+    allowed |= {"mltrack.live", "mltrack.store.stored_run", "mltrack.store.layout", "mltrack.segment", "mltrack.schema"}
     for module, path in modules():
         if module.startswith("mltrack_sync") and not module.startswith("mltrack_sync.command"):
             for name, line in imports(path):

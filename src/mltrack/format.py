@@ -13,9 +13,14 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from mltrack.records import Records
+
 __all__ = [
     "FORMAT_VERSION",
     "HEADER_SIZE",
+    "LINE_BYTES_MAX",
+    "LINE_BYTES_MIN",
+    "POINTS_BYTES_MAX",
     "RECORD_SIZE",
     "SEGMENT_MARK_SIZE",
     "SEGMENT_TAIL_SIZE",
@@ -41,6 +46,18 @@ FORMAT_VERSION = 1
 
 # --- event lines: one JSON object a line, its own CRC-32 first -------------------------------------------------
 
+LINE_BYTES_MAX = 256 << 20
+"""A line is not longer: neither is one written, nor read."""
+
+LINE_BYTES_MIN = 16
+"""Where lines are numbered, a line stands behind at least so many bytes for each number before its own."""
+
+NESTED_MAX = 100
+CONTAINERS_MAX = 2_000_000
+ITEMS_MAX = 20_000_000
+LARGE_LINE_BYTES = 1 << 20
+"""A line longer than this is looked at before it is decoded: what it makes in memory may be many times its size."""
+
 _CRC_HEAD = b'{"crc":"'
 _BODY_AT = len(_CRC_HEAD) + 8 + 2  # the byte after `{"crc":"xxxxxxxx",`
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -52,37 +69,79 @@ class BadLine(ValueError):
 
 
 def encode_line(fields: Mapping[str, Any]) -> bytes:
-    """One object as a checksummed JSON line, newline included. ``fields`` must not be empty."""
+    """One object as a checksummed JSON line, newline included. ``fields`` must not be empty.
+
+    Raises:
+        BadLine: it would be larger than a reader takes.
+    """
     try:
         body = _dumps(fields).encode()[1:]
     except (
         UnicodeEncodeError
     ):  # half a surrogate pair, as in a file name that is no UTF-8: escaped, the file stays UTF-8
         body = _dumps_ascii(fields).encode()[1:]
+    if len(body) > 2 * NESTED_MAX:
+        _check_extent(body)
     return b'{"crc":"%08x",%b\n' % (zlib.crc32(body), body)
 
 
-def decode_line(line: bytes) -> dict[str, Any]:
-    """The fields of one line (given without its newline), the checksum left out.
+def decode_line(line: bytes, records: Records | None = None) -> dict[str, Any]:
+    """The fields of one line (given without its newline), the checksum left out; ``records`` is what they may be.
 
     Raises:
-        BadLine: the checksum is missing or differs, or the text is no JSON object.
+        BadLine: the checksum is missing or differs, the text is no JSON object, or a field is not what it should be.
     """
     if len(line) < _BODY_AT or not line.startswith(_CRC_HEAD):
         raise BadLine("no checksum at its start")
     body = line[_BODY_AT:]
     if line[len(_CRC_HEAD) : _BODY_AT] != b'%08x",' % zlib.crc32(body):
         raise BadLine("checksum differs")
+    if len(body) > 2 * NESTED_MAX:
+        _check_extent(body)
     try:
         fields = json.loads(b"{" + body)
     except (ValueError, RecursionError) as error:
         raise BadLine(f"not JSON: {error}") from None
     if not isinstance(fields, dict):
         raise BadLine("not a JSON object")
+    if records is not None:
+        fault = records.fault(fields)
+        if fault is not None:
+            raise BadLine(fault)
     return fields
 
 
+def _check_extent(body: bytes) -> None:
+    """Refuse what takes too much memory, or too deep a stack, to decode; at a gigabyte a second, where it may be so."""
+    if len(body) > LINE_BYTES_MAX:
+        raise BadLine(f"{len(body):,} bytes are more than the {LINE_BYTES_MAX:,} that a line may have")
+    if len(body) <= LARGE_LINE_BYTES and body.count(b"[") + body.count(b"{") <= NESTED_MAX:
+        return
+    outside = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _PLAIN)
+    signs = b"".join(outside.split(b'"')[::2])
+    if signs.count(b"[") + signs.count(b"{") > CONTAINERS_MAX or signs.count(b",") > ITEMS_MAX:
+        raise BadLine(f"more than {CONTAINERS_MAX:,} lists and objects, or {ITEMS_MAX:,} values")
+    signs = b"{" + signs.replace(b",", b"")
+    for _ in range(NESTED_MAX):
+        inner = signs.replace(b"[]", b"").replace(b"{}", b"")
+        if not inner:
+            return
+        if len(inner) == len(signs):  # brackets that don't match: no JSON, which the decoder tells
+            return
+        signs = inner
+    raise BadLine(f"lists and objects stand in one another, more than {NESTED_MAX} of them")
+
+
+_PLAIN = bytes(set(range(256)) - set(b'[]{},"'))
+
+
 # --- points files: a 64-byte header, then 32-byte records ------------------------------------------------------
+
+POINTS_BYTES_MAX = 64 << 20
+"""A points file is not longer; what writers make has 32 MiB at most."""
+
+SEQ_MAX = 1 << 48
+"""More points than a writer can ever have."""
 
 MAGIC = b"MLTPOINT"
 HEADER_SIZE = 64
@@ -131,6 +190,8 @@ def decode_header(data: bytes) -> PointsHeader | None:
         raise BadLine("header checksum differs")
     if version > FORMAT_VERSION or record_size != RECORD_SIZE:
         raise BadLine(f"points format {version} with {record_size}-byte records is not known here")
+    if first_seq > SEQ_MAX:
+        raise BadLine(f"its first point is said to be number {first_seq:,}")
     return PointsHeader(writer.decode("ascii", "replace"), first_seq)
 
 

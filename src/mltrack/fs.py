@@ -10,10 +10,11 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import sys
 import time
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from mltrack.errors import BusyError, InvalidPathError
 
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
 __all__ = [
     "LOCAL",
     "FileSystem",
+    "NotRegularError",
     "file_lock",
     "is_network",
     "open_lock",
     "open_or_make",
+    "open_regular",
+    "reading",
     "relative_name",
     "safe_join",
     "try_lock",
@@ -146,6 +150,58 @@ class FileSystem:
 
 
 LOCAL = FileSystem()
+
+
+# --- reading ---------------------------------------------------------------------------------------------------
+
+
+class NotRegularError(OSError):
+    """What lies under the name of a file is none: a folder, a pipe, a device, a socket."""
+
+
+_SORTS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> int:
+    """A descriptor of a regular file, for reading. Opening never waits, whatever lies there.
+
+    A pipe would be waited for without an end, and a device be read without one. ``follow`` says whether a symbolic link
+    may lead to the file.
+
+    Raises:
+        NotRegularError: it is something else.
+        OSError: it is not there, or can't be opened.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
+    try:
+        fd = os.open(path, flags)
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP):
+            raise NotRegularError(error.errno, "is a socket or a device, not a file", os.fspath(path)) from None
+        if error.errno == errno.ELOOP and not follow:
+            raise NotRegularError(error.errno, "is a symbolic link, not a file", os.fspath(path)) from None
+        raise
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode):
+        return fd
+    os.close(fd)
+    sort = next((name for is_one, name in _SORTS if is_one(mode)), "something else")
+    raise NotRegularError(errno.EINVAL, f"is {sort}, not a file", os.fspath(path))
+
+
+def reading(path: str | os.PathLike[str], *, follow: bool = True) -> IO[bytes]:
+    """A regular file open for reading, as ``open(path, "rb")`` gives it.
+
+    Raises:
+        NotRegularError, OSError: as open_regular.
+    """
+    return open(open_regular(path, follow=follow), "rb")
 
 
 # --- locks -----------------------------------------------------------------------------------------------------

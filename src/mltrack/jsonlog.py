@@ -10,15 +10,20 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mltrack.errors import CorruptionError
-from mltrack.format import BadLine, decode_line, encode_line
-from mltrack.fs import LOCAL, FileSystem
+from mltrack.errors import CorruptionError, UsageError
+from mltrack.format import LINE_BYTES_MAX, LINE_BYTES_MIN, BadLine, decode_line, encode_line
+from mltrack.fs import LOCAL, FileSystem, NotRegularError, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
+    from typing import IO
 
-__all__ = ["JsonLog", "LogRead", "read_log"]
+    from mltrack.records import Records
+
+__all__ = ["JsonLog", "LogRead", "PlacedLine", "bad_line", "each_line", "read_log"]
+
+CHUNK_BYTES = 1 << 20
 
 
 class LogRead(NamedTuple):
@@ -29,36 +34,90 @@ class LogRead(NamedTuple):
     damage: list[CorruptionError]
 
 
-def read_log(path: Path, start: int = 0) -> LogRead:
-    """Every good line from byte ``start`` on. A missing file is an empty one.
+class PlacedLine(NamedTuple):
+    """A line of a file: the byte where it begins, its length with the line break, and its fields or what is wrong."""
+
+    offset: int
+    size: int
+    fields: dict[str, Any]
+    fault: str = ""
+
+
+def read_log(path: Path, start: int = 0, *, records: Records | None = None) -> LogRead:
+    """Every good line from byte ``start`` on, held against ``records``. A missing file is an empty one.
+
+    What is no regular file has no lines, and is damage.
+
+    Raises:
+        OSError: the file is there and can't be read.
+    """
+    lines: list[dict[str, Any]] = []
+    damage: list[CorruptionError] = []
+    end = start
+    for offset, size, fields, fault in each_line(path, start, records=records):
+        if fault:
+            damage.append(bad_line(path, offset, fault))
+        else:
+            lines.append(fields)
+        end = offset + size
+    return LogRead(lines, end, damage)
+
+
+def bad_line(path: Path, offset: int, fault: str) -> CorruptionError:
+    """The error that tells of one."""
+    return CorruptionError(
+        f"{path}: bad line at byte {offset}: {fault}",
+        path=str(path),
+        offset=offset,
+        hint="the lines around it are intact; restore the file from a copy to get this one back",
+    )
+
+
+def each_line(path: Path, start: int = 0, *, records: Records | None = None) -> Iterator[PlacedLine]:
+    """Every whole line from byte ``start`` on, good or bad, one after the other. A missing file is an empty one.
 
     Raises:
         OSError: the file is there and can't be read.
     """
     try:
-        with open(path, "rb") as file:
-            file.seek(start)
-            data = file.read()
+        file = reading(path)
     except FileNotFoundError:
-        return LogRead([], start, [])
-    lines: list[dict[str, Any]] = []
-    damage: list[CorruptionError] = []
-    at = 0
-    whole = data.rfind(b"\n") + 1
-    for line in data[:whole].split(b"\n")[:-1]:
-        try:
-            lines.append(decode_line(line))
-        except BadLine as error:
-            damage.append(
-                CorruptionError(
-                    f"{path}: bad line at byte {start + at}: {error}",
-                    path=str(path),
-                    offset=start + at,
-                    hint="the lines around it are intact; restore the file from a copy to get this one back",
-                )
-            )
-        at += len(line) + 1
-    return LogRead(lines, start + whole, damage)
+        return
+    except NotRegularError as error:
+        yield PlacedLine(start, 0, {}, str(error.strerror))
+        return
+    with file:
+        file.seek(start)
+        yield from _each_line(file, start, records)
+
+
+def _each_line(file: IO[bytes], at: int, records: Records | None) -> Iterator[PlacedLine]:
+    held: list[bytes] = []  # the beginning of a line that goes on in the next chunk
+    size = 0
+    while chunk := file.read(CHUNK_BYTES):
+        *whole, last = chunk.split(b"\n")
+        for line in whole:
+            if held:
+                line, held, size = b"".join([*held, line]), [], 0
+            yield _placed(line, at, records)
+            at += len(line) + 1
+        held.append(last)
+        size += len(last)
+        if size > LINE_BYTES_MAX:  # no writer makes such a line; what comes after it is not looked for
+            fault = f"no line break in {LINE_BYTES_MAX:,} bytes; what follows is not read"
+            yield PlacedLine(at, os.fstat(file.fileno()).st_size - at, {}, fault)
+            return
+
+
+def _placed(line: bytes, at: int, records: Records | None) -> PlacedLine:
+    try:
+        fields = decode_line(line, records)
+    except BadLine as error:
+        return PlacedLine(at, len(line) + 1, {}, str(error))
+    seq = fields.get("seq", 0)  # where lines have one, each of the lines before has its place
+    if records is not None and type(seq) is int and seq * LINE_BYTES_MIN > at:
+        return PlacedLine(at, len(line) + 1, {}, f"its number is {seq:,}, more than there can be lines before it")
+    return PlacedLine(at, len(line) + 1, fields)
 
 
 class JsonLog:
@@ -100,11 +159,15 @@ class JsonLog:
         """Add lines in one write: when this returns they survive ``kill -9``; sync() makes them survive power loss.
 
         Raises:
+            UsageError: one is larger than a line may be; nothing was added.
             OSError: not all of them were added (a full disk, a lost mount). Those that were stay, as readers may have
                 seen them: ``count`` tells how many.
         """
         self.settle()
-        data = b"".join([encode_line(line) for line in lines])
+        try:
+            data = b"".join([encode_line(line) for line in lines])
+        except BadLine as error:
+            raise UsageError(f"too much for one line of {self.path.name}: {error}", hint="store it as a file") from None
         self._torn = True
         try:
             self._fs.write_all(self.fd, data)

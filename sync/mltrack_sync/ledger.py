@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack.fs import LOCAL, FileSystem
 from mltrack.jsonlog import JsonLog, read_log
 from mltrack.redaction import hide
+from mltrack.schema import LEDGER
 from mltrack_sync.errors import LedgerError
 from mltrack_sync.experiment_entry import ExperimentEntry
 from mltrack_sync.in_run_entry import InRunEntry
@@ -78,7 +79,7 @@ class LedgerState:
         One that was kept of another server than the one at ``url`` says nothing of that one.
         """
         state = cls()
-        read = read_log(path)
+        read = read_log(path, records=LEDGER)
         for line in read.lines:
             state.apply(line)
         if url and state.url not in ("", url):

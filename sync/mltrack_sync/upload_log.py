@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.fs import LOCAL, FileSystem
 from mltrack.jsonlog import JsonLog, read_log
+from mltrack.schema import UPLOADS
 from mltrack_sync.errors import LedgerError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class UploadLog:
         self._lock = threading.Lock()
         self._log: JsonLog | None = None
         self._uploads: dict[tuple[str, str], Upload] = {}
-        for line in read_log(path).lines:  # a bad line costs a part sent again, or an upload made anew
+        for line in read_log(path, records=UPLOADS).lines:  # a bad line costs a part sent again, or an upload made anew
             self._apply(line)
 
     def close(self) -> None:

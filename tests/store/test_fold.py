@@ -116,11 +116,12 @@ def test_the_first_param_stands_and_the_last_tag_does(tmp_path: Path) -> None:
     assert (state.params, state.tags) == ({"p": "early"}, {"t": "late"})
 
 
-def test_values_that_are_no_text_are_read_as_text(tmp_path: Path) -> None:
+def test_values_that_are_not_text_are_damage(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
     write(folder, "a" * 16, *({"type": kind, "key": "k", "value": 5} for kind in ("param", "tag")))
     state = state_of(folder)
-    assert (state.params, state.tags) == ({"k": "5"}, {"k": "5"})
+    assert (state.params, state.tags) == ({}, {})
+    assert ["'value' is 5" in str(error) for error in state.damage] == [True, True]
 
 
 def dataset(digest: str, source: str, **more: Any) -> dict[str, Any]:
@@ -148,16 +149,19 @@ def test_the_first_dataset_of_a_name_and_digest_and_the_first_output_of_a_model_
 def test_a_writer_that_is_read_late_still_has_its_place_in_time(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
     state = RunState(folder)
-    for writer, opened, value in (("a" * 16, 20, "late"), ("b" * 16, 10, "early")):
+    for writer, opened, value, status, stage in (
+        ("a" * 16, 20, "late", "KILLED", "deleted"),
+        ("b" * 16, 10, "early", "FINISHED", "active"),
+    ):
         facts: list[dict[str, Any]] = [{"type": "param", "key": "k", "value": value}]
-        facts += [{"type": "tag", "key": "k", "value": value}, {"type": "lifecycle", "stage": value}]
-        facts += [{"type": "start", "run_name": value}, {"type": "end", "status": value}]
+        facts += [{"type": "tag", "key": "k", "value": value}, {"type": "lifecycle", "stage": stage}]
+        facts += [{"type": "start", "run_name": value}, {"type": "end", "status": status}]
         facts += [{"type": "artifact", "path": "k", "size": opened, "sha256": ""}, dataset("1", value)]
         facts += [{"type": "model_output", "model_id": "m", "step": opened}]
         write(folder, writer, *facts, CLOSE, opened=opened)
         state.update()
     assert (state.params, state.tags, state.start["run_name"]) == ({"k": "early"}, {"k": "late"}, "early")
-    assert (state.outcome()[0], state.info().lifecycle_stage) == ("late", "late")
+    assert (state.outcome()[0], state.info().lifecycle_stage) == ("KILLED", "deleted")
     assert [artifact.size for artifact in state.artifacts] == [20]
     assert [d.dataset.source for d in state.datasets] == ["early"]
     assert [output.step for output in state.model_outputs] == [10]
@@ -256,10 +260,10 @@ def test_lines_that_lack_what_their_type_needs_are_told_and_passed_over(tmp_path
     assert state.tags == {"t": "y"}
     assert (state.datasets, state.model_inputs, state.model_outputs) == ([], [], [])
     assert len(state.damage) == len(odd)
-    assert all("event" in str(error) for error in state.damage)
+    assert all("of type" in str(error) and error.offset for error in state.damage)
 
 
-def test_lines_without_a_position_are_passed_over(tmp_path: Path) -> None:
+def test_lines_without_a_position_are_damage_and_the_others_hold(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
     lines: list[dict[str, Any]] = [
         {"type": "tag"},
@@ -271,6 +275,7 @@ def test_lines_without_a_position_are_passed_over(tmp_path: Path) -> None:
     state = state_of(folder)
     assert state.exists
     assert state.writers["a" * 16].events == 5
+    assert len(state.damage) == 3
 
 
 def test_a_folder_without_events_is_no_run(tmp_path: Path) -> None:

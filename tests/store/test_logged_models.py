@@ -246,7 +246,7 @@ def test_a_line_that_says_too_little_is_damage_and_others_hold(layout: Layout) -
         file.write(encode_line({"seq": 2, "time": NOW, "type": "from the future", "x": 1}))
     held.set_tags(model_id, {"a": "1"})
     assert held.get(model_id).tags == {"a": "1"} and held.get(model_id).position == 4
-    assert ["a 'tag' without" in str(damage) for damage in held.damage] == [True]
+    assert ["has no 'key'" in str(damage) for damage in held.damage] == [True]
 
 
 def test_making_a_model_stopped_anywhere_leaves_it_whole_or_absent(layout: Layout) -> None:

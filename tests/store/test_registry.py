@@ -12,6 +12,7 @@ import pytest
 import mltrack
 from mltrack import NotFoundError, UsageError
 from mltrack.errors import InvalidPathError
+from mltrack.schema import REGISTRY
 from mltrack.store.layout import Layout
 from mltrack.store.registry import Registry
 from mltrack.store.shared_log import SharedLog
@@ -167,7 +168,7 @@ def test_what_another_process_added_is_seen_and_what_was_read_is_not_read_again(
     assert [v.version for v in other.versions("m")] == [1]
     path = layout.workspace / "models.jsonl"
     told: list[str] = []
-    log = SharedLog(path, clock=lambda: 0)
+    log = SharedLog(path, REGISTRY, clock=lambda: 0)
     log.follow(lambda line: told.append(line["type"]), told.clear)
     with open(path, "ab") as file:
         file.write(b'{"crc":"00000000","half of a line')

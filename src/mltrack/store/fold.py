@@ -22,13 +22,15 @@ from mltrack.entities import (
     RunInfo,
     WriterInfo,
 )
-from mltrack.errors import CorruptionError
 from mltrack.jsonlog import read_log
+from mltrack.records import COUNT_MAX
+from mltrack.schema import EVENTS
 from mltrack.store.liveness import is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mltrack.errors import CorruptionError
     from mltrack.store.layout import RunFolder
 
 __all__ = ["RunState", "WriterState", "unnamed"]
@@ -98,17 +100,8 @@ class RunState:
                 events += self._read(name)
         events.sort(key=lambda event: (event.time, event.writer, event.seq))
         for event in events:
-            try:
-                self._apply(event)
-            except (KeyError, TypeError, ValueError):
-                self._note(event.writer, event.seq, event.type)
+            self._apply(event)
         return events
-
-    def _note(self, writer: str, seq: int, kind: str) -> None:
-        """A line that passes its checksum and lacks what its type needs: told, and otherwise passed over."""
-        path = self.folder.events / f"{writer}{_SUFFIX}"
-        message = f"{path}: event {seq}: a {kind!r} without what that needs"
-        self.damage.append(CorruptionError(message, path=str(path), hint="was it written by another program?"))
 
     def _read(self, name: str) -> list[Event]:
         path = self.folder.events / name
@@ -121,29 +114,23 @@ class RunState:
             )
         elif os.stat(path).st_size == writer.end_byte:
             return []
-        read = read_log(path, writer.end_byte)
+        read = read_log(path, writer.end_byte, records=EVENTS)
         writer.end_byte = read.end
         self.damage += read.damage
         events = []
         for line in read.lines:
-            try:
-                seq, time, kind = int(line.pop("seq")), int(line.pop("time")), str(line.pop("type"))
-            except (KeyError, TypeError, ValueError):
-                continue  # a line of a later format: unknown to this reader, and harmless
+            seq, time, kind = line.pop("seq"), line.pop("time"), line.pop("type")
             events.append(Event(writer.writer, seq, time, kind, line))
             writer.events = max(writer.events, seq + 1)
             writer.last_time = max(writer.last_time, time)
-            try:
-                self._apply_to(writer, time, kind, line)
-            except (KeyError, TypeError, ValueError):
-                self._note(writer.writer, seq, kind)
+            self._apply_to(writer, time, kind, line)
         return events
 
     def _apply_to(self, writer: WriterState, time: int, kind: str, line: Mapping[str, Any]) -> None:
         if kind == "writer" and not writer.opened:
             self._meet(writer, time, line, path_alive=writer.alive)
         elif kind == "metric":
-            _set_at(writer.keys, int(line["number"]), str(line["key"]))
+            _set_at(writer.keys, line["number"], line["key"])
         elif kind == "close":
             writer.ended = True
 
@@ -198,7 +185,7 @@ class RunState:
                 if order > self._stage[0]:
                     self._stage = (order, fields["stage"])
             case "lost":
-                self.lost += int(fields.get("points", 0))
+                self.lost = min(self.lost + fields.get("points", 0), COUNT_MAX)
 
     # --- the state ---
 

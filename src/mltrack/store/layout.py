@@ -8,7 +8,8 @@ from pathlib import Path
 
 from mltrack.errors import InvalidPathError, NotFoundError, StoreError, StoreVersionError
 from mltrack.format import FORMAT_VERSION, BadLine, decode_line, encode_line
-from mltrack.fs import LOCAL, TEMPORARY, FileSystem
+from mltrack.fs import LOCAL, TEMPORARY, FileSystem, reading
+from mltrack.schema import STORE
 
 __all__ = [
     "STORE_FOLDER",
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 STORE_FOLDER = ".mltrack"
+STORE_BYTES_MAX = 1 << 16
 STORE_VARIABLE = "MLTRACK_STORE"
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
@@ -184,7 +186,8 @@ class Layout:
         """
         path = root / "store.json"
         try:
-            line = path.read_bytes()
+            with reading(path) as file:
+                line = file.read(STORE_BYTES_MAX)
         except (FileNotFoundError, NotADirectoryError):
             raise NotFoundError(
                 f"no mltrack store at {root}",
@@ -194,17 +197,19 @@ class Layout:
             raise StoreError(f"{path} can't be read: {error.strerror}", hint="check its permissions") from error
         try:
             fields = decode_line(line.rstrip(b"\n"))
-            version, store_id = int(fields["format"]), str(fields["store_id"])
-        except (BadLine, KeyError, TypeError, ValueError) as error:
+            version, fault = fields.get("format"), STORE.fault(fields)
+            if fault is not None and not (type(version) is int and version > FORMAT_VERSION):
+                raise BadLine(fault)
+        except BadLine as error:
             raise StoreError(
                 f"{path} is damaged: {error}", hint="the runs beside it are not affected; restore this file from a copy"
             ) from error
-        if version > FORMAT_VERSION:
+        if version is not None and version > FORMAT_VERSION:
             raise StoreVersionError(
                 f"{root} has store format {version}; this mltrack knows formats up to {FORMAT_VERSION}",
                 hint="upgrade mltrack: pip install -U mltrack",
             )
-        return cls(root, store_id)
+        return cls(root, fields["store_id"])
 
     @classmethod
     def open_or_create(cls, root: Path, *, now_ns: int, fs: FileSystem = LOCAL) -> Layout:

@@ -8,7 +8,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from mltrack.fs import open_lock, unlock
+from mltrack.fs import open_lock, open_regular, unlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ PULSE_LOST_S = 300.0
 def holds_lock(events_file: Path) -> bool:
     """Whether some process holds the writer's lock. A probe takes it shared, so probes don't disturb each other."""
     try:
-        fd = os.open(events_file, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_regular(events_file)
     except OSError:
         return False
     try:

@@ -12,6 +12,7 @@ from mltrack.entities import ACTIVE, DELETED, LOGGED_MODEL_STATUSES
 from mltrack.errors import AlreadyExistsError, NotFoundError, StoreError, UsageError
 from mltrack.fs import LOCAL, TEMPORARY, FileSystem, relative_name
 from mltrack.names import random_name
+from mltrack.schema import MODEL
 from mltrack.store.layout import is_model_id, new_model_id
 from mltrack.store.model_state import ModelState, as_event, checked, identity, is_same, metric_line, texts
 from mltrack.store.shared_log import SharedLog
@@ -282,7 +283,7 @@ class LoggedModels:
     # --- the rest ---
 
     def _log(self, folder: ModelFolder) -> SharedLog:
-        return SharedLog(folder.log, clock=self._clock, fs=self._fs)
+        return SharedLog(folder.log, MODEL, clock=self._clock, fs=self._fs)
 
     def _read(self, model_id: str) -> LoggedModel | None:
         with self._guard:

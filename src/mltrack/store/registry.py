@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack.entities import MODEL_STAGES
 from mltrack.errors import AlreadyExistsError, NotFoundError, UsageError
 from mltrack.fs import LOCAL, FileSystem, relative_name, safe_join
+from mltrack.schema import REGISTRY
 from mltrack.store.registry_state import RegistryState
 from mltrack.store.shared_log import SharedLog
 
@@ -35,7 +36,7 @@ class Registry:
 
     def __init__(self, layout: Layout, *, clock: Callable[[], int], fs: FileSystem = LOCAL) -> None:
         """``clock`` gives ns since the epoch."""
-        self._log = SharedLog(layout.workspace / "models.jsonl", clock=clock, fs=fs)
+        self._log = SharedLog(layout.workspace / "models.jsonl", REGISTRY, clock=clock, fs=fs)
         self._known = RegistryState()
         self._lock = threading.RLock()  # over what is known; held for no longer than it takes to look
 

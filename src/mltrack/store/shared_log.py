@@ -7,14 +7,16 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from mltrack.errors import CorruptionError, StoreError
+from mltrack.errors import CorruptionError, StoreError, UsageError
 from mltrack.flusher import FLUSHER
-from mltrack.fs import LOCAL, FileSystem, file_lock
+from mltrack.fs import LOCAL, FileSystem, NotRegularError, file_lock, reading
 from mltrack.jsonlog import JsonLog, read_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from mltrack.records import Records
 
 __all__ = ["SharedLog"]
 
@@ -25,8 +27,9 @@ REMEMBERED_BYTES = 64
 class SharedLog:
     """One such file: the experiments, the registry, a logged model."""
 
-    def __init__(self, path: Path, *, clock: Callable[[], int], fs: FileSystem = LOCAL) -> None:
-        """The lock is the file ``lock`` beside it. ``clock`` gives ns since the epoch."""
+    def __init__(self, path: Path, records: Records, *, clock: Callable[[], int], fs: FileSystem = LOCAL) -> None:
+        """``records`` is what its lines may be. The lock is the file ``lock`` beside it. ``clock`` gives ns."""
+        self._records = records
         self.path = path
         self._lock = path.with_name("lock")
         self._clock = clock
@@ -38,7 +41,7 @@ class SharedLog:
 
     def replay(self, apply: Callable[[dict[str, Any]], None]) -> int:
         """Give each good line to ``apply``, in order; returns how many there were. Others are put into ``damage``."""
-        read = read_log(self.path)
+        read = read_log(self.path, records=self._records)
         self.damage = list(read.damage)
         self._give(read.lines, apply)
         return len(read.lines)
@@ -60,7 +63,7 @@ class SharedLog:
             return
         if self._seen is not None and not self._is_same(seen):
             self._begin_anew(restart)
-        read = read_log(self.path, self._end)
+        read = read_log(self.path, self._end, records=self._records)
         self.damage += read.damage
         self._give(read.lines, apply)
         self._seen, self._end = seen, read.end
@@ -72,9 +75,9 @@ class SharedLog:
     def _before(self, end: int) -> bytes:
         start = max(0, end - REMEMBERED_BYTES)
         try:
-            with open(self.path, "rb") as file:
+            with reading(self.path) as file:
                 return os.pread(file.fileno(), end - start, start)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotRegularError):
             return b""
 
     def _begin_anew(self, restart: Callable[[], None]) -> None:
@@ -114,11 +117,17 @@ class SharedLog:
         They survive power loss too; where ``soon`` will do, half a second later, and the caller does not wait for it.
 
         Raises:
+            UsageError: one is not what a reader takes; nothing was added.
             OSError: they could not be added.
         """
+        timed = [{"time": self._clock(), **line} for line in lines]
+        for line in timed:
+            fault = self._records.fault(line)
+            if fault is not None:
+                raise UsageError(f"a line of {self.path.name} that {fault}", hint="give values of these kinds")
         log = JsonLog(self.path, fs=self._fs)
         try:
-            log.append([{"time": self._clock(), **line} for line in lines])
+            log.append(timed)
             if soon:
                 _UNSYNCED.add(self.path, self._fs)
             else:

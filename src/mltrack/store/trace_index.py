@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from mltrack.errors import CorruptionError
 from mltrack.format import BadLine, decode_line
+from mltrack.fs import reading
 from mltrack.jsonlog import read_log
+from mltrack.schema import FACTS
 from mltrack.store.trace_fold import Trace, TraceFact, fold_trace
 
 if TYPE_CHECKING:
@@ -148,14 +150,11 @@ class TraceIndex:
         return found
 
     def _read(self, file: _File, touched: dict[str, _Entry]) -> None:
-        read = read_log(file.path, file.offset)
+        read = read_log(file.path, file.offset, records=FACTS)
         self.damage += read.damage
         file.offset = read.end
         for line in read.lines:
             fact = _as_fact(file, line)
-            if fact is None:
-                self._is_bad(file.path, line.get("type"))
-                continue
             file.seq = fact.seq + 1
             if line["type"] == "close":
                 file.closed = True
@@ -186,30 +185,21 @@ class TraceIndex:
         needle = trace_id.encode("utf-8", "replace")
         for writer in entry.files:
             file = self._files[writer]
-            with open(file.path, "rb") as opened:
+            with reading(file.path) as opened:
                 for raw in opened.read(file.offset).split(b"\n"):
                     if needle in raw:
                         with contextlib.suppress(BadLine):  # told when it was read first
-                            line = decode_line(raw)
-                            fact = _as_fact(file, line)
-                            if fact is not None and line.get("trace_id") == trace_id:
-                                yield fact
+                            line = decode_line(raw, FACTS)
+                            if line.get("trace_id") == trace_id:
+                                yield _as_fact(file, line)
 
     def _is_bad(self, path: Path, kind: object) -> None:
         message = f"{path}: a {kind!r} without what that needs"
         self.damage.append(CorruptionError(message, path=str(path), hint="was it written by another program?"))
 
 
-def _as_fact(file: _File, line: Mapping[str, Any]) -> TraceFact | None:
-    time, seq, kind, trace_id = line.get("time"), line.get("seq"), line.get("type"), line.get("trace_id")
-    if (
-        type(time) is not int
-        or type(seq) is not int
-        or type(kind) is not str
-        or type(trace_id) not in (str, type(None))
-    ):
-        return None
-    return TraceFact(time, file.writer, seq, file.experiment_id, line)
+def _as_fact(file: _File, line: Mapping[str, Any]) -> TraceFact:
+    return TraceFact(line["time"], file.writer, line["seq"], file.experiment_id, line)
 
 
 def _facts_files(root: Path) -> Iterator[tuple[str, str, str]]:

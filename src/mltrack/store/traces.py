@@ -15,8 +15,9 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import CorruptionError, NotFoundError, StoreError
-from mltrack.format import BadLine, decode_line
-from mltrack.fs import LOCAL, TEMPORARY, FileSystem
+from mltrack.format import LINE_BYTES_MAX, BadLine, decode_line
+from mltrack.fs import LOCAL, TEMPORARY, FileSystem, NotRegularError, open_regular
+from mltrack.schema import SPANS
 from mltrack.store.trace_fold import Assessment, SpanHead, SpanPlace, Trace
 from mltrack.store.trace_index import TraceChanges, TraceIndex
 from mltrack.store.trace_writer import TraceWriter
@@ -220,14 +221,16 @@ class SpanReader:
         try:
             fd = self._files.get(place[:2])
             if fd is None:
-                fd = self._files[place[:2]] = os.open(self._path(place), os.O_RDONLY | os.O_CLOEXEC)
-            spans = decode_line(os.pread(fd, place.size, place.offset).removesuffix(b"\n"))["spans"]
-            if isinstance(spans, list):
-                return spans
-            what = "no list of spans"
+                fd = self._files[place[:2]] = open_regular(self._path(place))
+            if place.size > LINE_BYTES_MAX:
+                raise BadLine(f"{place.size:,} bytes are more than a line has")
+            spans: list[Any] = decode_line(os.pread(fd, place.size, place.offset).removesuffix(b"\n"), SPANS)["spans"]
+            return spans
         except FileNotFoundError:
             what = "the file is missing"
-        except (BadLine, KeyError) as error:
+        except NotRegularError as error:
+            what = f"{error.strerror}"
+        except BadLine as error:
             what = f"no spans at byte {place.offset}: {error}"
         path = str(self._path(place))
         hint = "restore the file from a copy"

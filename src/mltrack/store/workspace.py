@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack.entities import ACTIVE, DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME, DELETED, Experiment
 from mltrack.errors import AlreadyExistsError, NotFoundError, UsageError
 from mltrack.fs import LOCAL, FileSystem
+from mltrack.schema import EXPERIMENTS
 from mltrack.store.shared_log import SharedLog
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Workspace:
 
     def __init__(self, layout: Layout, *, clock: Callable[[], int], fs: FileSystem = LOCAL) -> None:
         """``clock`` gives ns since the epoch."""
-        self._log = SharedLog(layout.workspace / "experiments.jsonl", clock=clock, fs=fs)
+        self._log = SharedLog(layout.workspace / "experiments.jsonl", EXPERIMENTS, clock=clock, fs=fs)
         self._reading = threading.Lock()
         self._known: dict[str, Experiment] = {}
         self._restart()
@@ -101,7 +102,11 @@ class Workspace:
                 raise AlreadyExistsError(f"experiment {name!r} exists already", hint="choose another name")
             # 18 digits, as MLflow's ids are decimal; random, so that stores can be merged
             experiment_id = str(10**17 + int.from_bytes(os.urandom(8), "big") % (9 * 10**17))
-            line: dict[str, Any] = {"type": "create", "name": name, "tags": tags or {}}
+            line: dict[str, Any] = {
+                "type": "create",
+                "name": name,
+                "tags": {str(key): str(value) for key, value in (tags or {}).items()},
+            }
             if artifact_location:
                 line["artifact_location"] = artifact_location
             return self._append(line, experiment_id)
