@@ -230,12 +230,12 @@ def open_lock(path: Path, *, make: bool = True) -> int:
         OSError: it can neither be made nor opened.
     """
     try:
-        return open_or_make(path, os.O_RDWR) if make else os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        return open_or_make(path, os.O_RDWR) if make else os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         if error.errno not in _REFUSED:
             raise
         try:
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             raise error from None  # the folder takes no new file
 
