@@ -37,7 +37,7 @@ SYSTEM_METRICS_VARIABLES = {"MLTRACK_SYSTEM_METRICS", "MLFLOW_ENABLE_SYSTEM_METR
 _local = threading.local()  # .runs: this thread's active runs, innermost last; .log_point: the last one's
 _runs: list[Run] = []  # active runs of all threads
 _lock = threading.RLock()
-_store_path: str | os.PathLike[str] | None = None
+_store_path: os.PathLike[str] | None = None
 _experiment: Experiment | None = None
 _last_run: Run | None = None
 _exiting = False
@@ -48,9 +48,13 @@ _given_run_taken = False
 
 
 def set_store(path: str | os.PathLike[str] | None) -> None:
-    """Record into the store at ``path`` from now on; None goes back to the rule of ``Store.open``."""
+    """Record into the store at ``path`` from now on; None goes back to the rule of ``Store.open``.
+
+    Raises:
+        UsageError: ``path`` can't be a folder.
+    """
     global _store_path, _experiment
-    _store_path, _experiment = path, None
+    _store_path, _experiment = None if path is None else find_store(path), None
 
 
 def get_store() -> Store:

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from mltrack.cli.exits import BROKEN_PIPE, EXIT_CODES, FAILURE, exit_code, report
 from mltrack.cli.session import Session
@@ -187,7 +188,8 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.pass_context
 def cli(ctx: click.Context, store: str | None) -> None:
     """Record training runs locally, look at them, and push them to an MLflow server when there is one."""
-    ctx.ensure_object(Session).store_path = store
+    from_environment = ctx.get_parameter_source("store") is ParameterSource.ENVIRONMENT  # which is looked up by itself
+    ctx.ensure_object(Session).store_path = None if from_environment else store
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -26,12 +27,12 @@ def init(session: Session, path: str | None, as_json: bool) -> None:
 
     Not needed before recording: the first run makes the store where there is none.
     """
-    from pathlib import Path
-
     from mltrack.reading import Store
-    from mltrack.store.layout import STORE_FOLDER
+    from mltrack.store.layout import STORE_FOLDER, find_store
+    from mltrack.store.store_path import STORE_VARIABLE
 
-    place = Path(path or session.store_path or STORE_FOLDER).expanduser().absolute()
+    named = path or session.store_path
+    place = find_store(named if named or os.environ.get(STORE_VARIABLE) else STORE_FOLDER)
     made = not (place / "store.json").exists()
     store = Store.create(place)
     if as_json:

@@ -18,6 +18,7 @@ from mltrack.cli.exits import FAILURE
 from mltrack.cli.session import command, json_option
 from mltrack.errors import UsageError
 from mltrack.printing import Column, console, heading, is_terminal, print_json, print_table, say
+from mltrack.store.store_path import folder_of, working_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,11 +100,12 @@ def _folder(keep: str | None, discard: bool) -> Iterator[Path]:
             yield Path(temporary)
         return
     if keep is not None:
-        folder = Path(keep).expanduser().absolute()
+        folder = folder_of(keep, "--keep")
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder} is there already", hint="name a new folder with --keep")
     else:
-        names = (Path.cwd() / (FOLDER if number == 1 else f"{FOLDER}-{number}") for number in range(1, 10_000))
+        here = working_folder()
+        names = (here / (FOLDER if number == 1 else f"{FOLDER}-{number}") for number in range(1, 10_000))
         folder = next(name for name in names if not name.exists())
     folder.mkdir(parents=True, exist_ok=True)
     yield folder
@@ -277,6 +279,6 @@ def _again(program: Path) -> str:
 
 def _short(path: Path) -> str:
     """Relative to here where that is shorter."""
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, OSError):
         return str(path.relative_to(Path.cwd()))
     return str(path)

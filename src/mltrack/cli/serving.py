@@ -9,13 +9,13 @@ import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import click
 
 from mltrack.cli.session import Session, command, pass_session
 from mltrack.errors import RemoteError
 from mltrack.printing import say
+from mltrack.store.store_path import uri_of
 
 if TYPE_CHECKING:
     import subprocess
@@ -108,7 +108,7 @@ def serve(session: Session, model_uri: str, host: str, port: int | None, workers
 
 
 def _uri(store: Store) -> str:
-    return f"mltrack://{quote(str(store.path.resolve()))}"
+    return uri_of(store.path.resolve())
 
 
 def _check_model(store: Store, model_uri: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+
+from mltrack.store.store_path import uri_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +38,7 @@ def child_environment(
         "MLTRACK_STORE": str(store),
         RUN_ID_VARIABLE: run.run_id,
         "MLTRACK_EXPERIMENT_NAME": run.experiment_name,
-        "MLFLOW_TRACKING_URI": f"mltrack://{quote(str(store))}",
+        "MLFLOW_TRACKING_URI": uri_of(store),
         "MLFLOW_EXPERIMENT_ID": run.experiment_id,
     }
     if named:

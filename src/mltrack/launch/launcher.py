@@ -111,8 +111,8 @@ def launch(
 def _here() -> Path:
     try:
         return Path.cwd()
-    except FileNotFoundError:
-        raise UsageError("the current folder is gone", hint="cd to one that is there") from None
+    except OSError:
+        raise UsageError("the working folder is gone", hint="cd to a folder that exists") from None
 
 
 def check_program(command: Sequence[str], folder: Path, path: str | None) -> None:

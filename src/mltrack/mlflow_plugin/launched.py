@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from mltrack.store.layout import find_store
+from mltrack.store.store_path import STORE_VARIABLE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -14,7 +17,6 @@ __all__ = ["launched_run", "tags_to_set"]
 
 RUN_ID_VARIABLE = "MLTRACK_RUN_ID"
 RUN_NAME_VARIABLE = "MLTRACK_RUN_NAME"
-STORE_VARIABLE = "MLTRACK_STORE"
 
 _NAME_TAG = "mlflow.runName"
 _PARENT_TAG = "mlflow.parentRunId"
@@ -30,8 +32,7 @@ def launched_run(store: Store, tags: Mapping[str, str | None]) -> str | None:
     run_id = os.environ.get(RUN_ID_VARIABLE)
     if _taken_in == os.getpid() or not run_id or _PARENT_TAG in tags:
         return None
-    launched_in = os.environ.get(STORE_VARIABLE)
-    if launched_in is None or os.path.realpath(launched_in) != os.path.realpath(store.path):
+    if not os.environ.get(STORE_VARIABLE) or os.path.realpath(find_store()) != os.path.realpath(store.path):
         return None
     _taken_in = os.getpid()
     return run_id

@@ -20,7 +20,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from mltrack.mlflow_plugin import writers
 from mltrack.mlflow_plugin.errors import raises_mlflow
-from mltrack.mlflow_plugin.uris import SCHEME, open_store
+from mltrack.mlflow_plugin.uris import open_store
+from mltrack.store.store_path import SCHEME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,8 @@ import re
 from typing import TYPE_CHECKING
 
 from mltrack.errors import UsageError
-from mltrack.mlflow_plugin.uris import SCHEME, artifact_place, artifact_uri, local_uri
+from mltrack.mlflow_plugin.uris import artifact_place, artifact_uri, local_uri
+from mltrack.store.store_path import SCHEME
 
 if TYPE_CHECKING:
     from mltrack.entities import ModelVersion

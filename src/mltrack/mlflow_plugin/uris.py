@@ -12,11 +12,12 @@ import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 from mltrack.errors import UsageError
 from mltrack.reading import Store
 from mltrack.store.layout import Layout, find_store
+from mltrack.store.store_path import SCHEME, path_of_uri, uri_of
 
 if TYPE_CHECKING:
     from pathlib import PurePath
@@ -32,7 +33,6 @@ __all__ = [
     "store_uri",
 ]
 
-SCHEME = "mltrack"
 SERVED_SCHEME = "mlflow-artifacts"
 
 # what `mlflow server` tells its workers: --artifacts-destination, and whether they are to serve what is there
@@ -66,7 +66,7 @@ def store_folder(uri: str) -> Path:
         UsageError: it is no URI of a store.
     """
     path = _path(uri)
-    return find_store(path) if path else find_store()
+    return find_store(Path(path)) if path else find_store()
 
 
 def open_store(uri: str) -> Store:
@@ -81,14 +81,14 @@ def open_store(uri: str) -> Store:
 
 def store_uri(folder: PurePath) -> str:
     """The URI of the store in a folder, given its absolute path."""
-    return f"{SCHEME}://{quote(str(folder))}"
+    return uri_of(folder)
 
 
 def artifact_uri(folder: PurePath) -> str:
     """The URI of an artifact folder in a store, by its absolute path; in a server that serves it, its clients' one."""
     served = _served_root()
     if served is not None and folder.is_relative_to(served):
-        return f"{SERVED_SCHEME}:/{quote(str(folder.relative_to(served)))}"
+        return f"{SERVED_SCHEME}:/{quote(os.fsencode(folder.relative_to(served)))}"
     return store_uri(folder)
 
 
@@ -136,10 +136,10 @@ def is_around(uri: str) -> bool:
 
 
 def _path(uri: str) -> str:
-    parts = urlsplit(uri)
-    if parts.scheme != SCHEME or parts.netloc or parts.query or parts.fragment:
+    path = path_of_uri(uri) if uri.partition(":")[0].lower() == SCHEME else None
+    if path is None or any(ord(sign) < 32 for sign in path):
         raise UsageError(
             f"{uri!r} is no place of an mltrack store",
-            hint="write mltrack:, mltrack:folder or mltrack:///absolute/folder",
+            hint="write mltrack:, mltrack:folder or mltrack:///absolute/folder; ? and # in it as %3F and %23",
         )
-    return unquote(parts.path)
+    return path

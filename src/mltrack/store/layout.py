@@ -10,6 +10,7 @@ from mltrack.errors import InvalidPathError, NotFoundError, StoreError, StoreVer
 from mltrack.format import FORMAT_VERSION, BadLine, decode_line, encode_line
 from mltrack.fs import LOCAL, TEMPORARY, FileSystem, reading
 from mltrack.schema import STORE
+from mltrack.store.store_path import STORE_VARIABLE, folder_of, working_folder
 
 __all__ = [
     "STORE_FOLDER",
@@ -26,7 +27,6 @@ __all__ = [
 
 STORE_FOLDER = ".mltrack"
 STORE_BYTES_MAX = 1 << 16
-STORE_VARIABLE = "MLTRACK_STORE"
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
@@ -57,14 +57,19 @@ def is_model_id(text: str) -> bool:
 def find_store(path: str | os.PathLike[str] | None = None) -> Path:
     """The store's folder: ``path``, else ``$MLTRACK_STORE``, else the nearest .mltrack upward, else ./.mltrack.
 
-    It need not exist yet.
+    It need not exist yet. Both may be a path or a URI, see ``store_path``.
+
+    Raises:
+        UsageError: what names it can't be a folder.
+        StoreError: the working folder is gone.
     """
-    named = path if path is not None else os.environ.get(STORE_VARIABLE)
-    if named:
-        return Path(named).expanduser().absolute()
-    here = Path.cwd()
+    if path is not None:
+        return folder_of(path)
+    if named := os.environ.get(STORE_VARIABLE):
+        return folder_of(named, STORE_VARIABLE)
+    here = working_folder()
     for folder in (here, *here.parents):
-        if (folder / STORE_FOLDER / "store.json").is_file():
+        if os.path.isfile(folder / STORE_FOLDER / "store.json"):  # False too where others may not look
             return folder / STORE_FOLDER
     return here / STORE_FOLDER
 
