@@ -23,9 +23,10 @@ from rich.console import Console
 from rich.table import Table
 
 from mltrack.entities import RunInfo
-from mltrack.journal import EventJournal, new_writer_name, open_points
+from mltrack.journal import EventJournal, new_writer_name
 from mltrack.reading import Store
 from mltrack.store.layout import Layout, new_run_id
+from mltrack.written_points import open_points
 
 PARAMS, TAGS, METRICS, POINTS = 10, 5, 10, 20
 FILTER = "metrics.metric_3 < 0.5 and params.param_2 = '3'"

@@ -9,7 +9,7 @@ import pytest
 
 from faults import CountingFileSystem, LossyFileSystem, Stopped, failing, stopping_at
 from mltrack.errors import BusyError, InvalidPathError
-from mltrack.fs import LOCAL, file_lock, is_network, relative_name, safe_join, try_lock
+from mltrack.fs import LOCAL, file_lock, relative_name, safe_join, try_lock
 from recording import run_python
 
 
@@ -162,7 +162,3 @@ def test_a_link_that_leads_out_is_refused(tmp_path: Path) -> None:
         with pytest.raises(InvalidPathError):
             safe_join(root, name)
     assert safe_join(root, "in/x") == root / "in" / "x"
-
-
-def test_a_local_disk_is_no_network(tmp_path: Path) -> None:
-    assert not is_network(tmp_path / "not" / "there" / "yet")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = [
+    "CALLERS_FAULT",
     "Stored",
     "StrPath",
     "adopt_file",
@@ -35,7 +36,17 @@ StrPath = str | os.PathLike[str]
 
 CHUNK_BYTES = 1 << 20
 
-EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+CALLERS_FAULT = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+}
+"""Why a file can't be read that is for the caller to know; any other (a disk that fails ...) is not misuse."""
 
 PUBLISH_WAIT_S = 2.0
 """How long a file waits for others that are just getting their names; one that is stopped there holds nobody up."""
@@ -267,7 +278,7 @@ def open_source(path: StrPath) -> Iterator[IO[bytes]]:
     try:
         file = open(path, "rb")  # noqa: SIM115  # the with below closes it; only the opening is guarded
     except (OSError, ValueError) as error:  # a NUL in it
-        if isinstance(error, OSError) and error.errno in EXHAUSTED:
+        if isinstance(error, OSError) and error.errno not in CALLERS_FAULT:
             raise
         words = error.strerror if isinstance(error, OSError) else str(error)
         raise NotFoundError(f"{os.fspath(path)!r} can't be read: {words}", hint="give an existing file") from error
@@ -275,19 +286,21 @@ def open_source(path: StrPath) -> Iterator[IO[bytes]]:
         yield file
 
 
-def files_below(folder: Path, *left_out: Path) -> Iterator[tuple[Path, str]]:
+def files_below(
+    folder: Path, *left_out: Path, on_error: Callable[[OSError], None] | None = None
+) -> Iterator[tuple[Path, str]]:
     """Every file under ``folder`` with its name relative to it, in order; links to folders are not followed.
 
     Left out are the folders ``left_out`` where they lie below (a store would be copied into itself without an end), and
-    what is no file and can't be copied: pipes, sockets, devices.
+    what is no file and can't be copied: pipes, sockets, devices. ``on_error`` is told of folders that can't be read.
     """
     resolved = [path.resolve() for path in left_out]
-    for here, folders, files in os.walk(folder):
+    for here, folders, files in os.walk(folder, onerror=on_error):
         inside = Path(here).resolve()
         folders[:] = sorted(name for name in folders if inside / name not in resolved)
         for file in sorted(files):
             path = Path(here, file)
-            if path.is_file() or not path.exists():
+            if os.path.isfile(path) or not os.path.exists(path):  # Path's own raise where the disk fails
                 yield path, path.relative_to(folder).as_posix()
 
 

@@ -26,7 +26,6 @@ __all__ = [
     "FileSystem",
     "NotRegularError",
     "file_lock",
-    "is_network",
     "open_lock",
     "open_or_make",
     "open_regular",
@@ -315,36 +314,3 @@ def safe_join(root: Path, name: str | os.PathLike[str]) -> Path:
     if not inside:
         raise InvalidPathError(f"{os.fspath(name)!r} leads out of {root}", hint="remove the link on its way")
     return target
-
-
-_NETWORK = (
-    "nfs",
-    "cifs",
-    "smb",
-    "lustre",
-    "beegfs",
-    "gpfs",
-    "ceph",
-    "afs",
-    "9p",
-    "fuse",
-    "glusterfs",
-    "pvfs",
-)
-
-
-def is_network(path: Path) -> bool:
-    """Whether ``path``, which need not exist yet, lies where mapped writes may fail or not be seen by others."""
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    try:
-        device = os.stat(path).st_dev
-        wanted = f"{os.major(device)}:{os.minor(device)}"
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
-            for line in mounts:
-                head, _, tail = line.partition(" - ")
-                if head.split(" ", 3)[2] == wanted:
-                    return tail.startswith(_NETWORK)
-    except OSError:
-        return sys.platform == "linux"
-    return False

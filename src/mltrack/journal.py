@@ -11,7 +11,6 @@ import errno
 import itertools
 import mmap
 import os
-import sys
 import threading
 from time import time_ns
 from typing import TYPE_CHECKING, Any
@@ -24,9 +23,8 @@ from mltrack.format import (
     encode_header,
     encode_records,
     pack_record,
-    record_bytes,
 )
-from mltrack.fs import LOCAL, FileSystem, is_network, try_lock
+from mltrack.fs import LOCAL, FileSystem, try_lock
 from mltrack.jsonlog import JsonLog
 from mltrack.trouble import TROUBLE
 from mltrack.values import as_float, check_key, integer
@@ -43,9 +41,7 @@ __all__ = [
     "EventJournal",
     "LockedPointJournal",
     "PointJournal",
-    "WrittenPointJournal",
     "new_writer_name",
-    "open_points",
 ]
 
 POINTS_FILE_MIN_BYTES = HEADER_SIZE + RECORD_SIZE * 2_046  # 64 KiB: a short run stays small
@@ -514,43 +510,3 @@ class LockedPointJournal(PointJournal):
         """One point for each key."""
         with self.lock:
             super().log_many(values, step, time)
-
-
-class WrittenPointJournal(PointJournal):
-    """The same records through ``write``, where mapping is refused or unsafe (network file systems)."""
-
-    _maps = False
-
-    def log(self, key: str, value: float, step: int | None = None, time: int | None = None) -> None:
-        """One point, in one write."""
-        self._log_slowly([(key, value)], step, time_ns() if time is None else time)
-
-    def log_many(self, values: Mapping[str, float], step: int | None = None, time: int | None = None) -> None:
-        """One point for each key, a write each."""
-        self._log_slowly(values.items(), step, time_ns() if time is None else time)
-
-    def _put(self, number: int, step: int, time: int, value: float) -> None:
-        if self._room():
-            try:
-                self._write_whole(memoryview(record_bytes(step, time, value, number, self.offset)))
-            except OSError as error:
-                self._lose(1, error)
-
-    def _allocate(self, fd: int, size: int) -> None:
-        """Space is taken as it is written."""
-
-
-def open_points(
-    folder: Path,
-    writer: str,
-    *,
-    fs: FileSystem = LOCAL,
-    on_new_metric: Callable[[int, str], None],
-    on_loss: Callable[[Exception], None],
-) -> PointJournal:
-    """The kind of point journal that is safe on the file system of ``folder`` (``MLTRACK_JOURNAL``: mmap or write)."""
-    mode = os.environ.get("MLTRACK_JOURNAL") or ("write" if is_network(folder) else "mmap")
-    kind = PointJournal if getattr(sys, "_is_gil_enabled", lambda: True)() else LockedPointJournal
-    if mode == "write":
-        kind = WrittenPointJournal
-    return kind(folder, writer, fs=fs, on_new_metric=on_new_metric, on_loss=on_loss)

@@ -18,8 +18,9 @@ from mltrack.errors import StoreError
 from mltrack.flusher import FLUSHER
 from mltrack.fs import LOCAL, FileSystem
 from mltrack.headroom import lacks_room
-from mltrack.journal import SEAL_POINTS_MIN, EventJournal, PointJournal, new_writer_name, open_points
+from mltrack.journal import SEAL_POINTS_MIN, EventJournal, PointJournal, new_writer_name
 from mltrack.trouble import TROUBLE, say, words_of
+from mltrack.written_points import open_points
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -258,7 +259,7 @@ class Recorder:
             lacking = words_of(error)
         if lacking is not None:
             say(
-                "run %s: its points are not sealed: %s; all of them are stored, seal them by: mltrack seal",
+                "run %s: its points are not sealed: %s; they stay in their journal, seal them by: mltrack seal",
                 self.folder.run_id,
                 lacking,
             )

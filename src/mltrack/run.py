@@ -389,12 +389,12 @@ class Run(RunFiles):
     def _end_rich(self) -> None:
         """Close the journal of rich values, and make artifacts of what this run's journals hold."""
         journal = self._rich.pop(self._recorder.writer, None)
-        if journal is None and not (self._recorder.folder.path / "series").is_dir():
-            return
-        from mltrack.rich_series import SERIES_FOLDER
-        from mltrack.store.series_artifacts import publish_series, unpublished_series
-
         try:
+            if journal is None and not (self._recorder.folder.path / "series").is_dir():
+                return
+            from mltrack.rich_series import SERIES_FOLDER
+            from mltrack.store.series_artifacts import publish_series, unpublished_series
+
             if journal is not None:
                 journal.close()
                 if journal.lost > 1:
@@ -402,7 +402,7 @@ class Run(RunFiles):
             if journal is not None or unpublished_series(self._recorder.folder):  # of children that are gone
                 publish_series(self._recorder)
         except Exception as error:  # noqa: BLE001  # a broken NumPy raises anything; the series are whole in their journal
-            self._recorder.lost_artifact(SERIES_FOLDER, error)
+            self._recorder.lost_artifact("series", error)
 
     @property
     def ended(self) -> bool:

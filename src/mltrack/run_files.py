@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from pathlib import Path
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
-from mltrack.artifact_files import Stored, adopt_file, check_place, files_below, lock_of_run, store_file, store_stream
+from mltrack.artifact_files import (
+    CALLERS_FAULT,
+    Stored,
+    adopt_file,
+    check_place,
+    files_below,
+    lock_of_run,
+    store_file,
+    store_stream,
+)
 from mltrack.errors import BusyError, MltrackError, NotFoundError, UsageError
 from mltrack.trouble import TROUBLE
 from mltrack.values import integer, time_from_ms
@@ -58,7 +68,7 @@ class RunFiles:
             RunStateError: the run has ended.
         """
         source = Path(local_path)
-        if source.is_dir():
+        if os.path.isdir(source):  # False, too, where the disk fails: storing it tells
             base = _joined(artifact_path, source.resolve().name)
             self._store([(path, f"{base}/{name}") for path, name in self._below(source)])
         else:
@@ -71,7 +81,15 @@ class RunFiles:
             NotFoundError, InvalidPathError, RunStateError: as log_artifact.
         """
         folder = Path(local_dir)
-        if not folder.is_dir():
+        try:
+            there = stat.S_ISDIR(os.stat(folder).st_mode)
+        except OSError as error:
+            there = False
+            if error.errno not in CALLERS_FAULT:
+                self._check_open()
+                self._recorder.lost_artifact(str(folder), error)
+                return
+        if not there:
             raise NotFoundError(f"{folder} is no folder", hint="give a folder, or use log_artifact for a file")
         self._store([(path, _joined(artifact_path, name)) for path, name in self._below(folder)])
 
@@ -235,7 +253,10 @@ class RunFiles:
         return data
 
     def _below(self, folder: Path) -> Iterable[tuple[Path, str]]:
-        return files_below(folder, self._layout.root, self._recorder.folder.artifacts)
+        def lose(error: OSError) -> None:
+            self._recorder.lost_artifact(os.fspath(error.filename or folder), error)
+
+        return files_below(folder, self._layout.root, self._recorder.folder.artifacts, on_error=lose)
 
     def _store(self, files: Sequence[tuple[Path, str]]) -> None:
         """Copy files; all names are checked before the first one is."""

@@ -1,0 +1,66 @@
+"""Real file systems in files, by loop mounts, that can be shut down as an error of the disk or a power cut does it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+FS_IOC_SHUTDOWN = 0x8004587D
+NO_LOG_FLUSH = 2  # what is in memory only, the journal too, is lost
+SIZES = {"ext4": "64M", "xfs": "320M"}  # the smallest that each can have
+
+
+class Disk:
+    """One such file system and where it is mounted."""
+
+    def __init__(self, image: Path, path: Path, options: str) -> None:
+        self.image = image
+        self.path = path
+        self.options = options
+
+    def mount(self) -> None:
+        """Mount it, which replays its journal; skips the test where that can't be done here."""
+        command = ["mount", "-o", f"loop,{self.options}", str(self.image), str(self.path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no image can be mounted here: {done.stderr.strip()}")
+
+    def shut_down(self) -> None:
+        """From now on the disk takes nothing: what was not synced is lost."""
+        fd = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.ioctl(fd, FS_IOC_SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
+        finally:
+            os.close(fd)
+
+    def remount(self) -> None:
+        """What a restart of the machine does."""
+        subprocess.run(["umount", str(self.path)], check=True)
+        self.mount()
+
+
+@contextlib.contextmanager
+def loop_disk(folder: Path, kind: str, options: str = "rw") -> Iterator[Disk]:
+    """A new file system of that kind, in an image in ``folder``; skips the test where there can be none."""
+    if os.geteuid():
+        pytest.skip("only root can mount an image")
+    if shutil.which(f"mkfs.{kind}") is None:
+        pytest.skip(f"mkfs.{kind} is not installed")
+    disk = Disk(folder / "image", folder / "disk", options)
+    disk.path.mkdir()
+    subprocess.run(["truncate", "-s", SIZES[kind], str(disk.image)], check=True)
+    force = "-f" if kind == "xfs" else "-F"
+    subprocess.run([f"mkfs.{kind}", "-q", force, str(disk.image)], check=True, capture_output=True)
+    disk.mount()
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk.path)], check=False, capture_output=True)
