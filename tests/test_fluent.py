@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,6 +133,52 @@ def test_experiments_by_name_by_id_and_by_the_environment(store: Path, monkeypat
     with mltrack.start_run() as run:
         pass
     assert run.info.experiment_name == "from outside"
+
+
+def test_a_deleted_experiment_takes_no_run_and_comes_back_with_those_it_has(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = mltrack.set_experiment("gone's")
+    with mltrack.start_run() as kept:
+        pass
+    mltrack.delete_experiment(gone.experiment_id)
+    mltrack.delete_experiment(gone.experiment_id)  # again: nothing happens
+    number: Any = int(gone.experiment_id)
+    starts: list[Callable[[], object]] = [
+        mltrack.start_run,
+        lambda: mltrack.start_run(experiment_id=gone.experiment_id),
+        lambda: mltrack.start_run(experiment_id=number),
+        lambda: mltrack.start_run(kept.run_id),
+        lambda: mltrack.log_metric("a", 1.0),
+        lambda: mltrack.set_experiment("gone's"),
+        lambda: mltrack.set_experiment(experiment_id=gone.experiment_id),
+        lambda: mltrack.set_experiment_tag("a", 1),
+    ]
+    for start in starts:
+        with pytest.raises((UsageError, RunStateError), match="is deleted") as caught:
+            start()
+        assert "mltrack restore" in caught.value.hint
+    assert mltrack.get_run(kept.run_id).info.lifecycle_stage == "deleted"
+    mltrack.set_store(store)  # forgets the choice
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "gone's")
+    with pytest.raises(UsageError, match="is deleted"):
+        mltrack.start_run()
+    assert mltrack.get_store().run_ids() == [kept.run_id]
+    mltrack.restore_experiment(gone.experiment_id)
+    assert mltrack.get_run(kept.run_id).info.lifecycle_stage == "active"
+    with mltrack.start_run() as run:
+        pass
+    assert run.info.experiment_id == gone.experiment_id
+
+
+def test_a_run_whose_experiment_alone_is_deleted_is_not_resumed(store: Path) -> None:
+    gone = mltrack.set_experiment("gone")
+    with mltrack.start_run() as run:
+        pass
+    mltrack.get_store().workspace.set_stage(gone.experiment_id, "deleted")
+    with pytest.raises(RunStateError, match="experiment 'gone' of run") as caught:
+        mltrack.start_run(run.run_id)
+    assert caught.value.hint == "restore it: mltrack restore --experiment gone"
 
 
 def test_the_environment_names_store_and_run(tmp_path: Path) -> None:

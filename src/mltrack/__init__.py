@@ -43,6 +43,7 @@ __all__ = [
     "active_run",
     "create_experiment",
     "delete_experiment",
+    "delete_experiment_tag",
     "delete_run",
     "delete_tag",
     "end_run",
@@ -68,9 +69,12 @@ __all__ = [
     "log_table",
     "log_text",
     "register_model",
+    "restore_experiment",
+    "search_experiments",
     "search_runs",
     "set_experiment",
     "set_experiment_tag",
+    "set_experiment_tags",
     "set_store",
     "set_tag",
     "set_tags",
@@ -88,6 +92,7 @@ _WHERE = {
     "entities": (
         "Artifact Dataset DatasetInput Event Experiment MetricSummary ModelVersion RegisteredModel RunData RunInfo"
     ),
+    "experiments": "delete_experiment_tag restore_experiment search_experiments set_experiment_tags",
     "fluent": (
         "active_run create_experiment delete_experiment delete_tag end_run flush get_artifact_uri get_experiment "
         "get_experiment_by_name get_store last_active_run log log_artifact log_artifacts log_dict log_figure "
@@ -132,6 +137,12 @@ if TYPE_CHECKING:
         StoreError,
         StoreVersionError,
         UsageError,
+    )
+    from mltrack.experiments import (
+        delete_experiment_tag,
+        restore_experiment,
+        search_experiments,
+        set_experiment_tags,
     )
     from mltrack.fluent import (
         active_run,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import shlex
 import sys
 import threading
 from time import time_ns
@@ -107,7 +108,7 @@ def get_experiment(experiment_id: str) -> Experiment:
     Raises:
         NotFoundError: there is none.
     """
-    return _workspace(_layout()).get(experiment_id)
+    return _workspace(_layout()).get(str(experiment_id))
 
 
 def get_experiment_by_name(name: str) -> Experiment | None:
@@ -116,27 +117,35 @@ def get_experiment_by_name(name: str) -> Experiment | None:
 
 
 def set_experiment_tag(key: str, value: Any) -> None:
-    """Set a tag of the experiment that new runs belong to."""
+    """Set a tag of the experiment that new runs belong to.
+
+    Raises:
+        UsageError: the experiment is deleted.
+    """
     layout = _layout()
-    _workspace(layout).set_tag(chosen_experiment(layout, None).experiment_id, key, str(value))
+    workspace = _workspace(layout)
+    workspace.set_tag(workspace.usable(chosen_experiment(layout, None)).experiment_id, key, str(value))
 
 
 def delete_experiment(experiment_id: str) -> None:
-    """Mark an experiment as deleted.
+    """Mark an experiment and all its runs as deleted; ``restore_experiment`` brings them back.
 
     Raises:
         NotFoundError, UsageError: no such experiment; the default one.
     """
-    _workspace(_layout()).set_stage(experiment_id, "deleted")
+    get_store().delete_experiment(str(experiment_id))
 
 
 def chosen_experiment(layout: Layout, experiment_id: str | None) -> Experiment:
-    """Where a new run belongs: by id, else as set_experiment or the environment says, else the default experiment."""
+    """Where a new run belongs: by id, else as set_experiment or the environment says, else the default experiment.
+
+    It is as the store has it now, and may be deleted.
+    """
     workspace = _workspace(layout)
     if experiment_id is not None:
-        return workspace.get(experiment_id)
+        return workspace.get(str(experiment_id))
     if _experiment is not None:
-        return _experiment
+        return workspace.get(_experiment.experiment_id)
     for variable in EXPERIMENT_VARIABLES:
         if os.environ.get(variable):
             return workspace.get_or_create(os.environ[variable])
@@ -175,10 +184,10 @@ def start_run(
             remote's name or URL, or True for the only remote. Without it, what ``$MLTRACK_SYNC`` says; False for no.
 
     Raises:
-        RunStateError: a run is active and ``nested`` is not set; or the run to go on with is deleted.
+        RunStateError: a run is active and ``nested`` is not set; the run to go on with, or its experiment, is deleted.
         NotFoundError: there is no such run, experiment or remote.
         StoreError: the store can't be written at all.
-        UsageError: a variable of the environment holds what it can't.
+        UsageError: the experiment is deleted; a variable of the environment holds what it can't.
     """
     stack = _stack()
     if stack and not nested:
@@ -203,7 +212,7 @@ def start_run(
         parent = parent_run_id or (stack[-1].run_id if stack else None)
         if parent is not None:
             text["mlflow.parentRunId"] = parent
-        run = create_run(layout, chosen_experiment(layout, experiment_id), text)
+        run = create_run(layout, Workspace.usable(chosen_experiment(layout, experiment_id)), text)
     _enter(run)
     preload()
     if measured:
@@ -281,6 +290,12 @@ def _resume(layout: Layout, run_id: str, tags: dict[str, str]) -> Run:
     info = state.info()
     if info.lifecycle_stage == "deleted":
         raise RunStateError(f"run {run_id} is deleted", hint=f"restore it: mltrack restore {run_id}")
+    experiment = _workspace(layout).experiments().get(info.experiment_id)  # a run from elsewhere may have none here
+    if experiment is not None and experiment.lifecycle_stage == "deleted":
+        raise RunStateError(
+            f"the experiment {experiment.name!r} of run {run_id} is deleted",
+            hint=f"restore it: mltrack restore --experiment {shlex.quote(experiment.name)}",
+        )
     recorder = Recorder(layout, state.folder, "resume", not_before=state.last_time)
     recorder.start([{"type": "tag", "key": key, "value": value} for key, value in tags.items()])
     return Run(layout, recorder, params=state.params, name=info.run_name)
@@ -466,9 +481,14 @@ def delete_tag(key: str) -> None:
     _current().delete_tag(key)
 
 
-def log_input(dataset: Any, context: str | None = None, tags: Mapping[str, Any] | None = None) -> None:
+def log_input(
+    dataset: Any = None,
+    context: str | None = None,
+    tags: Mapping[str, Any] | None = None,
+    model: Any = None,
+) -> None:
     """``Run.log_input`` on the active run."""
-    _current().log_input(dataset, context, tags)
+    _current().log_input(dataset, context, tags, model)
 
 
 def log_artifact(local_path: str | os.PathLike[str], artifact_path: str | None = None) -> None:

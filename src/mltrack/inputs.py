@@ -10,7 +10,7 @@ from mltrack.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["as_dataset", "dataset_event", "input_tags", "model_input_event", "model_output_event"]
+__all__ = ["as_dataset", "dataset_event", "input_tags", "model_id_of", "model_input_event", "model_output_event"]
 
 
 def as_dataset(value: Any) -> Dataset:
@@ -56,6 +56,18 @@ def dataset_event(dataset: Dataset, tags: Mapping[str, str]) -> dict[str, Any]:
         "profile": dataset.profile,
         "tags": dict(tags),
     }
+
+
+def model_id_of(model: Any) -> str:
+    """A logged model's id: itself, or what MLflow's ``LoggedModelInput``, ``LoggedModelOutput`` and the model have.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    model_id = getattr(model, "model_id", model)
+    if not isinstance(model_id, str) or not model_id:
+        raise UsageError(f"a {type(model).__name__} is not a logged model", hint="give its id, or MLflow's entity")
+    return model_id
 
 
 def model_input_event(model_id: str) -> dict[str, Any]:

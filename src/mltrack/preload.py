@@ -22,6 +22,7 @@ MODULES = (
     "mltrack.store.fold",
     "mltrack.store.registry",
     "mltrack.store.series_artifacts",
+    "mltrack.tables",
     "mltrack.watching",
 )
 

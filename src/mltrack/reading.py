@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Store"]
 
+STAGE_THREADS = 8
+"""How many runs of an experiment are deleted or restored at a time: each change waits for the disk."""
+
 
 class Store:
     """A store, open for reading. It holds no file or lock open between calls, so any number of readers may have one."""
@@ -257,6 +260,52 @@ class Store:
         from mltrack.store.edit import set_stage
 
         set_stage(self.layout, self.resolve(run_id), ACTIVE)
+
+    def delete_experiment(self, experiment_id: str, *, first: Callable[[str], object] | None = None) -> None:
+        """Mark an experiment and all its runs as deleted, as MLflow does: nothing is recorded into it any more.
+
+        ``first`` is called with the id of each run before it is marked. On return all survives power loss.
+
+        Raises:
+            NotFoundError: there is no such experiment.
+            UsageError: it is the default one.
+            StoreError: it can't be written.
+        """
+        self._set_experiment_stage(experiment_id, DELETED, first)
+
+    def restore_experiment(self, experiment_id: str, *, first: Callable[[str], object] | None = None) -> None:
+        """Bring a deleted experiment back, and all its runs, as MLflow does.
+
+        Raises:
+            NotFoundError, StoreError: as delete_experiment.
+        """
+        self._set_experiment_stage(experiment_id, ACTIVE, first)
+
+    def _set_experiment_stage(self, experiment_id: str, stage: str, first: Callable[[str], object] | None) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        from mltrack.store.edit import set_stage
+
+        self.workspace.set_stage(experiment_id, stage)
+        run_ids = self._run_ids_of(experiment_id, "ACTIVE_ONLY" if stage == DELETED else "DELETED_ONLY")
+
+        def mark(run_id: str) -> None:
+            if first is not None:
+                first(run_id)
+            set_stage(self.layout, run_id, stage)
+
+        with ThreadPoolExecutor(STAGE_THREADS) as pool:
+            list(pool.map(mark, run_ids))
+
+    def _run_ids_of(self, experiment_id: str, view: str) -> list[str]:
+        found: list[str] = []
+        token = None
+        while True:
+            page = self.search_runs([experiment_id], "", view, 10_000, None, token)
+            found += [record.run_id for record in page]
+            token = page.token
+            if token is None:
+                return found
 
     def finish_series(self, run_id: str) -> bool:
         """Make artifacts of what a crashed process left of a run's histograms, tables and texts, as its end would have.

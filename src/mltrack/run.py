@@ -19,6 +19,7 @@ from mltrack.fs import relative_name
 from mltrack.headroom import lacks_room
 from mltrack.recorder import Recorder
 from mltrack.run_files import RunFiles
+from mltrack.run_inputs import RunInputs
 from mltrack.trouble import say, words_of
 from mltrack.values import check_key, integer, plain_columns, time_from_ms
 
@@ -49,7 +50,7 @@ class Companion(Protocol):
         """Record the last and end; does nothing in a forked child, and nothing when called again."""
 
 
-class Run(RunFiles):
+class Run(RunFiles, RunInputs):
     """A run open for recording; ``mltrack.start_run`` makes one. It is a context manager that ends the run.
 
     Every method may be called from any thread. What a call returned from survives ``kill -9``; power loss costs at most
@@ -281,29 +282,6 @@ class Run(RunFiles):
         """
         self._check_open()
         self._recorder.emit({"type": "tag", "key": check_key(key), "value": None})
-
-    # --- what it was made from ---
-
-    def log_input(self, dataset: Any, context: str | None = None, tags: Mapping[str, Any] | None = None) -> None:
-        """Note that the run uses a dataset. Of one name and digest the first call stands; others change nothing.
-
-        Args:
-            dataset: one of ``mlflow.data``, or an ``mltrack.Dataset``.
-            context: what it is used for: "training", "validation", "test"; it becomes the tag ``mlflow.data.context``.
-            tags: further tags of this use, as text.
-
-        Raises:
-            UsageError: it is no dataset, or the context no text.
-            RunStateError: the run has ended.
-        """
-        from mltrack.inputs import as_dataset, dataset_event, input_tags
-
-        self._check_open()
-        used = as_dataset(dataset)
-        event = dataset_event(used, input_tags(context, tags))
-        if (used.name, used.digest) not in self._datasets:
-            self._datasets.add((used.name, used.digest))
-            self._recorder.emit(event)
 
     # --- watched folders ---
 

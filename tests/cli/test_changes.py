@@ -92,3 +92,20 @@ def test_seal_turns_what_a_crashed_process_left_into_a_segment(cli: Cli, store: 
     assert not list(run.folder.points.iterdir())
     assert cli("seal", "--json").json == {}
     assert cli("show", "dead", "--json").json["metrics"]["loss"]["count"] == 5000
+
+
+def test_an_experiment_comes_back_with_its_runs_and_ls_says_where_they_are(cli: Cli, store: Store) -> None:
+    gone = store.run("spirals-1").info.experiment_id
+    store.delete_experiment(gone)
+    for args in ((), ("-e", "spirals")):
+        said = cli("ls", *args)
+        assert "spirals-1" not in said.out
+        assert "experiment 'spirals' is deleted" in said.err
+        assert "mltrack restore --experiment spirals" in said.err
+    assert "is deleted" not in cli("ls", "--deleted").err
+    assert names(cli, "--deleted") == ["spirals-1", "spirals-2", "spirals-3"]
+    assert cli("restore", "-e", "spirals", "--json").json == {"restored": [], "experiments": [gone]}
+    assert names(cli) == ["spirals-1", "spirals-2", "spirals-3"]
+    assert "is deleted" not in cli("ls").err
+    assert cli("restore", "--experiment", "nosuch").code == 4
+    assert cli("restore").code == 2

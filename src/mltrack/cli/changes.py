@@ -12,6 +12,7 @@ from mltrack.errors import UsageError
 from mltrack.printing import confirm, print_json, say
 
 if TYPE_CHECKING:
+    from mltrack.entities import Experiment
     from mltrack.reading import Store
     from mltrack.store.stored_run import StoredRun
 
@@ -65,17 +66,37 @@ def rm(session: Session, runs: tuple[str, ...], purge: bool, yes: bool, as_json:
     _told("purged" if purge else "deleted", chosen, as_json)
 
 
-@command("restore", "Bring deleted runs back.", "mltrack restore spirals-2")
-@click.argument("runs", type=RUN, nargs=-1, required=True, metavar="RUN...")
+@command(
+    "restore", "Bring deleted runs or experiments back.", "mltrack restore spirals-2", "mltrack restore -e spirals"
+)
+@click.argument("runs", type=RUN, nargs=-1, metavar="[RUN]...")
+@click.option(
+    "-e", "--experiment", "experiments", multiple=True, metavar="NAME", help="An experiment, with its runs; or its id."
+)
 @json_option
 @pass_session
-def restore(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
-    """Bring deleted runs back."""
+def restore(session: Session, runs: tuple[str, ...], experiments: tuple[str, ...], as_json: bool) -> None:
+    """Bring deleted runs back, and with -e deleted experiments with all their runs."""
+    if not runs and not experiments:
+        raise UsageError("nothing to restore is named", hint="name runs, or an experiment with -e")
     store = session.store()
-    chosen = _chosen(store, runs)
+    chosen, named = _chosen(store, runs), [_experiment(store, name) for name in experiments]
+    for experiment in named:
+        store.restore_experiment(experiment.experiment_id)
     for run in chosen:
         store.restore_run(run.run_id)
+    if as_json:
+        ids = {"experiments": [experiment.experiment_id for experiment in named]} if named else {}
+        print_json({"restored": [run.run_id for run in chosen], **ids})
+        return
+    for experiment in named:
+        print(f"restored experiment {experiment.experiment_id} {experiment.name}")
     _told("restored", chosen, as_json)
+
+
+def _experiment(store: Store, name: str) -> Experiment:
+    """The experiment of that name or id, deleted or not."""
+    return store.workspace.by_name(name) or store.workspace.get(name)
 
 
 @command("seal", "Compact what crashed processes left.", "mltrack seal", "mltrack seal spirals-1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mltrack.cli.session import RUN, Session, command, json_option, pass_session
+from mltrack.entities import DELETED
 from mltrack.printing import Column, console, heading, is_terminal, note, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ __all__ = ["ls", "points_of", "print_runs", "show"]
 
 METRIC_COLUMNS_MAX = 4
 SHORT_ID = 8
+HIDDEN_COUNTED_MAX = 1_000
 
 
 @command(
@@ -73,12 +76,31 @@ def ls(
     if as_json:
         print_json([run_facts(run, points[run.info.run_id]) for run in shown])
         return
-    if not runs:
+    if runs:
+        print_runs(shown, points, columns.split(",") if columns else None, tree=not order_by)
+    else:
         note(f"no runs{' that match' if filter_string or experiment else ''} in {store.path}")
-        return
-    print_runs(shown, points, columns.split(",") if columns else None, tree=not order_by)
     if len(runs) > limit:
         note(f"there are more: mltrack ls --limit {limit * 10}")
+    if not deleted:
+        _say_hidden(store, experiment)
+
+
+def _say_hidden(store: Store, experiment: str | None) -> None:
+    """Say which runs are not shown as their experiment is deleted."""
+    from mltrack.cli.wording import plural
+
+    gone = [e for e in store.experiments(deleted=True) if e.lifecycle_stage == DELETED]
+    for hidden in gone:
+        if experiment in (None, hidden.name):
+            runs = store.search_runs([hidden.experiment_id], run_view_type="ALL", max_results=HIDDEN_COUNTED_MAX)
+            if runs:
+                more = "+" if runs.token is not None else ""
+                name = shlex.quote(hidden.name)
+                note(
+                    f"experiment {hidden.name!r} is deleted, and its {plural(len(runs), 'run')}{more} with it: "
+                    f"mltrack restore --experiment {name}"
+                )
 
 
 def points_of(store: Store, runs: Sequence[Found]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,10 @@ class Workspace:
             UsageError: it is deleted.
         """
         if experiment.lifecycle_stage == DELETED:
-            raise UsageError(f"experiment {experiment.name!r} is deleted", hint="restore it or choose another name")
+            raise UsageError(
+                f"experiment {experiment.name!r} is deleted",
+                hint=f"restore it: mltrack restore --experiment {shlex.quote(experiment.name)}; or choose another",
+            )
         return experiment
 
     def create(

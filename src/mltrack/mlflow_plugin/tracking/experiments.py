@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +17,12 @@ from mlflow.utils.validation import (
     _validate_experiment_tag,
 )
 
-from mltrack.entities import ACTIVE, DEFAULT_EXPERIMENT_ID, DELETED
+from mltrack.entities import ACTIVE, DEFAULT_EXPERIMENT_ID
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tracking.conversion import to_experiment
 from mltrack.mlflow_plugin.tracking.paging import check_max_results, page_of
 from mltrack.mlflow_plugin.tracking.part import Part
-from mltrack.store.edit import set_stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
     from mltrack.entities import Experiment
 
 __all__ = ["Experiments", "decimal_id"]
-
-_STAGE_THREADS = 8  # each change of a run waits for the disk
 
 
 @raises_mlflow
@@ -75,22 +71,13 @@ class Experiments(Part):
 
     def delete_experiment(self, experiment_id: str) -> None:
         """Mark an experiment and all its runs as deleted."""
-        self._mark(self._experiment(experiment_id, ViewType.ACTIVE_ONLY), DELETED)
+        experiment = self._experiment(experiment_id, ViewType.ACTIVE_ONLY)
+        self._store.delete_experiment(experiment.experiment_id, first=self._writers.close)
 
     def restore_experiment(self, experiment_id: str) -> None:
         """Bring a deleted experiment back, and all its runs."""
-        self._mark(self._experiment(experiment_id, ViewType.DELETED_ONLY), ACTIVE)
-
-    def _mark(self, experiment: Experiment, stage: str) -> None:
-        run_ids = self._run_ids(experiment.experiment_id, "ACTIVE_ONLY" if stage == DELETED else "DELETED_ONLY")
-        self._store.workspace.set_stage(experiment.experiment_id, stage)
-
-        def mark(run_id: str) -> None:
-            self._writers.close(run_id)
-            set_stage(self._store.layout, run_id, stage)
-
-        with ThreadPoolExecutor(_STAGE_THREADS) as pool:
-            list(pool.map(mark, run_ids))
+        experiment = self._experiment(experiment_id, ViewType.DELETED_ONLY)
+        self._store.restore_experiment(experiment.experiment_id, first=self._writers.close)
 
     def _run_ids(self, experiment_id: str, view: str) -> list[str]:
         found: list[str] = []
