@@ -413,6 +413,8 @@ UPLOADS = Records(
         },
         "part": {"number": count(1 << 31, 1), "etag": TEXT},
         "done": {},
+        "tried": {"sha256": TEXT, "passes": _COUNT, "time": _FINITE},
+        "taken": {},
     },
 )
 """remotes/<name>/uploads.jsonl."""

@@ -8,12 +8,15 @@ import posixpath
 import tempfile
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from mltrack_sync.answers import capped, shown_url
+from mltrack_sync.artifact_places import InAzure, InCloud, InFolder, OnWeb, Place, Proxied, place_of
 from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
-from mltrack_sync.file_content import Digest, check_content, read_checked
+from mltrack_sync.file_content import Digest, TooLong, check_content, read_checked
+from mltrack_sync.shared_folder import digest_in_folder, put_in_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,11 +25,19 @@ if TYPE_CHECKING:
     from mltrack_sync.client import MlflowClient
     from mltrack_sync.multipart import Multipart
     from mltrack_sync.progress import FileMeter
+    from mltrack_sync.upload_attempts import UploadAttempts
 
-__all__ = ["Outgoing", "artifact_digest", "artifact_sizes", "send_artifact"]
+__all__ = ["Outgoing", "Uploads", "artifact_digest", "artifact_sizes", "send_artifact"]
 
-PROXY_SCHEME = "mlflow-artifacts"
-AZURE_SCHEME = "azureml"
+NOT_FOR_OTHERS = {
+    "ArtifactsAround",
+    "HttpArtifactRepository",
+    "LocalArtifactRepository",
+    "ModelsArtifactRepository",
+    "RunsArtifactRepository",
+    "StoreArtifacts",
+}
+"""MLflow's repositories, and ours, that lead to this machine, or send the remote's credentials where they are told."""
 
 _IMPORTING = threading.Lock()
 
@@ -44,7 +55,15 @@ class Outgoing:
     of_model: bool = False
 
 
-def send_artifact(client: MlflowClient, multipart: Multipart, file: Outgoing) -> None:
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """How files go in one pass: the large ones in ``parts``, the others ``whole``."""
+
+    parts: Multipart
+    whole: UploadAttempts
+
+
+def send_artifact(client: MlflowClient, uploads: Uploads, file: Outgoing) -> None:
     """Send one file, whole and with the content that was recorded, or not at all.
 
     Raises:
@@ -53,55 +72,105 @@ def send_artifact(client: MlflowClient, multipart: Multipart, file: Outgoing) ->
         LedgerError, PushStopped: see mltrack_sync.errors.
         OSError: it can't be read.
     """
-    artifact, path, target = file.artifact, file.path, urlsplit(file.uri)
-    if target.scheme == AZURE_SCHEME:
+    artifact, path = file.artifact, file.path
+    place = place_of(client.transport, file.uri)
+    if isinstance(place, InAzure):
         from mltrack_sync.azure.artifacts import send_to_azure
 
-        send_to_azure(client.transport, file.uri, artifact, path, meter=file.meter)
+        send_to_azure(
+            client.transport, file.uri, artifact, path, meter=file.meter, of=file.run_id, attempts=uploads.whole
+        )
         return
-    if target.scheme == PROXY_SCHEME and not target.netloc:
-        name = posixpath.join(target.path.lstrip("/"), artifact.path)
-        if multipart.takes(artifact.size) and multipart.send(
-            file.run_id, name, artifact, path, file.meter, lambda: _is_there(client, file)
+    if isinstance(place, Proxied):
+        name = place.name(artifact.path)
+        if uploads.parts.takes(artifact.size) and uploads.parts.send(
+            file.run_id, name, artifact, path, file.meter, lambda: _is_there(client, file, place)
         ):
             return
-        check_content(artifact, path)
-        whole = bytes.fromhex(artifact.sha256)
-        client.put_artifact(
-            name, lambda: file.meter.attempt(0, read_checked(path, 0, artifact.size, whole)), artifact.size
-        )
-    else:
-        check_content(artifact, path)
+    check_content(artifact, path)
+    if isinstance(place, InFolder):
+        put_in_folder(place, artifact, path, file.meter)
+    elif isinstance(place, InCloud):
         _send_by_mlflow(file.uri, artifact, path)
         check_content(artifact, path)  # it may have changed while it was read; then what arrived is not it
+    else:
+        send = partial(_put, client, place, file)
+        uploads.whole.send((file.run_id, artifact.path), artifact.sha256, send, lambda: _is_there(client, file, place))
 
 
-def _is_there(client: MlflowClient, file: Outgoing) -> bool:
+def _put(client: MlflowClient, place: Proxied | OnWeb, file: Outgoing) -> None:
+    """All of it in one request."""
+    artifact, whole = file.artifact, bytes.fromhex(file.artifact.sha256)
+
+    def body() -> Iterator[bytes]:
+        return file.meter.attempt(0, read_checked(file.path, 0, artifact.size, whole))
+
+    if isinstance(place, Proxied):
+        client.put_artifact(place.name(artifact.path), body, artifact.size)
+        return
+    url, headers = place.file_url(artifact.path), {"Content-Type": "application/octet-stream"}
+    answer = client.transport.send_signed("PUT", url, headers, body, artifact.size, repeatable=False)
+    if answer.status_code not in (200, 201, 204):
+        raise _refused_by(place, answer.status_code)
+
+
+def _refused_by(place: OnWeb, status: int) -> RemoteRefusedError:
+    words = f"{shown_url(place.url)}, where the server says that artifacts go, answers {status}"
+    if status in (401, 403):
+        words += "; credentials go to the remote itself only"
+    code = "NOT_FOUND" if status == 404 else "PERMISSION_DENIED"
+    return RemoteRefusedError(words, status=status, code=code, words=words)
+
+
+def _is_there(client: MlflowClient, file: Outgoing, place: Place) -> bool:
     """Whether the remote has the file with its content; what has another size is not read."""
-    there = (file.artifact.size, file.artifact.sha256)
-    if file.of_model:  # they are listed in another way; the file is large, so this is rare
-        with contextlib.suppress(RemoteRefusedError):
-            return artifact_digest(client, file.uri, file.artifact) == there
+    wanted = (file.artifact.size, file.artifact.sha256)
+    try:
+        if not file.of_model and isinstance(place, Proxied):  # models and traces are listed in other ways
+            sizes = artifact_sizes(client, file.remote_id, [file.artifact])
+            if sizes.get(file.artifact.path) != wanted[0]:
+                return False
+        return _digest(client, place, file.artifact, repeatable=False) == wanted
+    except RemoteRefusedError:
         return False
-    sizes = artifact_sizes(client, file.remote_id, [file.artifact])
-    return sizes.get(file.artifact.path) == there[0] and artifact_digest(client, file.uri, file.artifact) == there
+    except RemoteUnavailableError as error:
+        if error.status == 500:  # what a server answers that lacks the file
+            return False
+        raise
 
 
 def artifact_digest(client: MlflowClient, uri: str, artifact: Artifact) -> tuple[int, str]:
     """Size and SHA-256 of a file as it is over there: all of it is read, none of it kept.
 
+    Of a file that is larger than the artifact only so much is read; then both are of that part, or without a hash.
+
     Raises:
         RemoteRefusedError, RemoteUnavailableError: it is not there, or not to be had now.
     """
-    target = urlsplit(uri)
-    if target.scheme == AZURE_SCHEME:
-        from mltrack_sync.azure.artifacts import azure_digest
+    return _digest(client, place_of(client.transport, uri), artifact, repeatable=True)
 
-        return azure_digest(client.transport, uri, artifact.path)
-    if target.scheme != PROXY_SCHEME or target.netloc:
-        return _digest_by_mlflow(uri, artifact)
-    digest = Digest()
-    client.get_artifact(posixpath.join(target.path.lstrip("/"), artifact.path), digest.begin)
+
+def _digest(client: MlflowClient, place: Place, artifact: Artifact, *, repeatable: bool) -> tuple[int, str]:
+    match place:
+        case InAzure(uri):
+            from mltrack_sync.azure.artifacts import azure_digest
+
+            return azure_digest(client.transport, uri, artifact.path, artifact.size)
+        case InCloud(uri):
+            return _digest_by_mlflow(uri, artifact)
+        case InFolder():
+            return digest_in_folder(place, artifact.path, artifact.size)
+    digest = Digest(artifact.size)
+    try:
+        if isinstance(place, Proxied):
+            client.get_artifact(place.name(artifact.path), digest.begin, repeatable=repeatable)
+        else:
+            url = place.file_url(artifact.path)
+            answer = client.transport.send_signed("GET", url, {}, begin=digest.begin, repeatable=repeatable)
+            if answer.status_code != 200:
+                raise _refused_by(place, answer.status_code)
+    except TooLong:
+        return digest.found[0], ""
     return digest.found
 
 
@@ -131,7 +200,13 @@ def _digest_by_mlflow(uri: str, artifact: Artifact) -> tuple[int, str]:
 
 
 def _repository(uri: str) -> Any:
-    return _mlflow()[0](uri)
+    """MLflow's, for an object store: what it takes for a place on this machine, or another name, is refused."""
+    found = _mlflow()[0](uri)
+    names = {kind.__name__ for kind in type(found).__mro__}
+    if names & NOT_FOR_OTHERS:
+        words = f"the server says that artifacts go to {shown_url(uri)}, which is no object store"
+        raise RemoteRefusedError(words, status=400, code="INVALID_URI", words=words)
+    return found
 
 
 def _mlflow() -> tuple[Any, Any]:
@@ -149,7 +224,7 @@ def _mlflow_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except mlflow_error as error:
-        words = str(error)
+        words = capped(str(error))
         if error.get_http_status_code() >= 500:
             raise RemoteUnavailableError(f"{uri}: {words}", in_doubt=False) from error
         raise RemoteRefusedError(f"{uri}: {words}", status=400, code=error.error_code, words=words) from error

@@ -219,14 +219,17 @@ class MlflowClient:
     # --- artifacts ---
 
     def put_artifact(self, path: str, body: Callable[[], Iterator[bytes]], size: int) -> None:
-        """Send a file through the server's artifact proxy; a second time overwrites the first."""
+        """Send a file through the server's artifact proxy; a second time overwrites the first.
+
+        It is sent again by itself only where it surely did not arrive: else look whether it is there.
+        """
         from urllib.parse import quote
 
         self._transport.send(
             Call(
                 "PUT",
                 ARTIFACTS + quote(path),
-                True,
+                False,
                 body=body,
                 body_bytes=size,
                 content_type="application/octet-stream",
@@ -258,11 +261,13 @@ class MlflowClient:
             Call("POST", f"{UPLOADS}{what}/{quote(folder)}", False, body=body, body_bytes=len(body))
         )
 
-    def get_artifact(self, path: str, begin: Callable[[], Callable[[bytes], object]]) -> None:
+    def get_artifact(
+        self, path: str, begin: Callable[[], Callable[[bytes], object]], *, repeatable: bool = True
+    ) -> None:
         """Read a file through the server's artifact proxy, piece by piece; ``begin`` gives a taker for each attempt."""
         from urllib.parse import quote
 
-        self._transport.download(ARTIFACTS + quote(path), begin)
+        self._transport.download(ARTIFACTS + quote(path), begin, repeatable=repeatable)
 
     def list_artifacts(self, remote_id: str, folder: str) -> dict[str, int]:
         """Sizes of the files in one folder of a run (by path; -1 for a folder within)."""

@@ -2,6 +2,7 @@
 
 RemoteError (mltrack.errors)
 ├── RemoteUnavailableError    it can't be reached or answers "not now": worth trying again later
+│   └── FileNotTakenError     a file's answer was lost too often: the rest goes on
 ├── RemoteAuthError           401/403 after a refresh: stop, nothing else would go through either
 ├── NotMlflowError            whatever is at that URL, it does not speak MLflow's REST API
 └── RemoteRefusedError        a permanent refusal of one thing, with the server's words: set aside, go on
@@ -16,6 +17,7 @@ from mltrack.errors import RemoteError, StoreError
 from mltrack.redaction import hide
 
 __all__ = [
+    "FileNotTakenError",
     "LedgerError",
     "NotMlflowError",
     "PushStopped",
@@ -30,7 +32,8 @@ class RemoteUnavailableError(RemoteError):
     """The remote can't be reached, or can't answer now.
 
     ``in_doubt`` tells that it may have done what was asked though no answer came. ``status`` is None when there was no
-    answer at all; ``retry_after_s`` is what it asked for. ``timed_out`` tells that it was waited for in vain, for long.
+    answer at all; ``retry_after_s`` is what it asked for. ``timed_out`` tells that it was waited for in vain, for long;
+    ``not_sent`` that nothing was sent, where in_doubt is not to end the pass.
     """
 
     def __init__(
@@ -42,12 +45,18 @@ class RemoteUnavailableError(RemoteError):
         status: int | None = None,
         retry_after_s: float | None = None,
         timed_out: bool = False,
+        not_sent: bool = False,
     ) -> None:
         super().__init__(message, hint=hint)
         self.in_doubt = in_doubt
         self.status = status
         self.retry_after_s = retry_after_s
         self.timed_out = timed_out
+        self.not_sent = not_sent
+
+
+class FileNotTakenError(RemoteUnavailableError):
+    """A file was sent as often as is sensible for now, and is not there."""
 
 
 class RemoteAuthError(RemoteError):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from mltrack.entities import Artifact
 
-__all__ = ["CHUNK_BYTES", "Digest", "FileChanged", "check_content", "read_checked"]
+__all__ = ["CHUNK_BYTES", "Digest", "FileChanged", "TooLong", "check_content", "read_checked"]
 
 CHUNK_BYTES = 256 << 10
 
@@ -59,10 +59,16 @@ def read_checked(path: Path, start: int, size: int, sha256: bytes) -> Iterator[b
             yield chunk
 
 
+class TooLong(Exception):
+    """More came than what is compared holds: the rest need not be read."""
+
+
 class Digest:
     """Size and SHA-256 of content that comes in; ``begin`` is for each attempt, and gives what takes its pieces."""
 
-    def __init__(self) -> None:
+    def __init__(self, bytes_max: int) -> None:
+        """More than ``bytes_max`` ends it with TooLong."""
+        self._bytes_max = bytes_max
         self.begin()
 
     def begin(self) -> Callable[[bytes], None]:
@@ -73,6 +79,8 @@ class Digest:
     def _take(self, piece: bytes) -> None:
         self._size += len(piece)
         self._hash.update(piece)
+        if self._size > self._bytes_max:
+            raise TooLong
 
     @property
     def found(self) -> tuple[int, str]:

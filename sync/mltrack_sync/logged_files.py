@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mltrack_sync.artifacts import Outgoing, send_artifact
-from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.errors import FileNotTakenError, RemoteRefusedError
 from mltrack_sync.file_content import FileChanged, check_content
 from mltrack_sync.plan import Refusal
 
@@ -108,9 +108,9 @@ class LoggedFiles:
                 file = Outgoing(
                     target.local_id, target.remote_id, target.uri, named, path, meter, of_model=target.of_model
                 )
-                send_artifact(self._session.client, self._session.multipart, file)
+                send_artifact(self._session.client, self._session.uploads, file)
             sent = True
-        except FileChanged as error:
+        except (FileChanged, FileNotTakenError) as error:
             return str(error)
         except OSError as error:
             return f"can't be read: {error.strerror}"

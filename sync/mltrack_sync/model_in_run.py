@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mltrack.errors import NotFoundError
-from mltrack_sync.artifacts import AZURE_SCHEME, artifact_digest, artifact_sizes
+from mltrack_sync.artifact_places import AZURE_SCHEME
+from mltrack_sync.artifacts import artifact_digest, artifact_sizes
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.file_content import FileChanged
 from mltrack_sync.further import LOGGED_MODEL

@@ -40,6 +40,9 @@ PARTS_AT_ONCE = 4
 UPLOADS_MAX = 2
 """So many uploads are begun at most for one file in one pass; then it goes through the server."""
 COMPLETE_ATTEMPTS_MAX = 3
+CREATE_ATTEMPTS_MAX = 3
+PART_ATTEMPTS_MAX = 4
+"""A part can't be looked for: its URL is for putting it, and putting it twice is as once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,7 @@ class Multipart:
         part_bytes = upload.part_bytes if upload is not None else self._sizes.part_bytes_for(artifact.size)
         digests = part_digests(artifact, path, part_bytes)
         if upload is not None and not upload.missing():
-            if self._complete(upload, is_there, attempts=1):
+            if self._complete(upload, is_there, attempts=1, look_first=True):
                 return True
             self._give_up(upload)
             upload = None
@@ -190,7 +193,8 @@ class Multipart:
         with self._asking if self._offered is None else nullcontext():
             if self._offered is False:
                 return None
-            upload_id, signed = self._policy.settle(lambda again: self._create(upload))
+            policy = replace(self._policy, attempts_max=min(CREATE_ATTEMPTS_MAX, self._policy.attempts_max))
+            upload_id, signed = policy.settle(lambda again: self._create(upload))
             self._offered = len(signed) == upload.count
             if not self._offered:
                 return None
@@ -226,8 +230,12 @@ class Multipart:
             self._client.abort_upload(upload.name, upload.upload_id)
         self._log.end(upload)
 
-    def _complete(self, upload: Upload, is_there: Callable[[], bool], *, attempts: int) -> bool:
+    def _complete(
+        self, upload: Upload, is_there: Callable[[], bool], *, attempts: int, look_first: bool = False
+    ) -> bool:
         """Have the parts made one file; False when the server can't do it, now or ever, and the file is not there.
+
+        ``look_first``: an earlier pass may have done it.
 
         The server answers 500 to anything the object store refuses, also to an upload that is gone.
         """
@@ -239,7 +247,7 @@ class Multipart:
 
         def attempt(again: bool) -> None:
             self._check()
-            if not (again and is_there()):
+            if not ((again or look_first) and is_there()):
                 self._client.complete_upload(upload.name, upload.upload_id, parts)
 
         try:
@@ -296,6 +304,7 @@ class Multipart:
             lambda: work.meter.attempt(number, work.part(number)),
             size,
             at_once=at_once,
+            attempts_max=PART_ATTEMPTS_MAX,
         )
         if response.status_code not in (200, 201):
             raise PartRefused(response.status_code)

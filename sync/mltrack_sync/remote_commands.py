@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["commands", "remote", "status"]
 
 
+SHARED_FOLDER = (
+    "The folder in which the server keeps artifacts, where this machine sees the same one: files are written there"
+    " where the server says so. Without it a server can't have anything written on this machine."
+)
+
+
 @click.command("status", cls=Command, examples=["mltrack status"])
 @json_option
 @click.pass_context
@@ -123,9 +129,16 @@ def remote() -> None:
 @click.option("--config", metavar="PATH", help="With azureml: the config.json to read (else it is searched for).")
 @click.option("--token-file", default="", metavar="PATH", help="Azure: a file that holds a token, kept fresh by you.")
 @click.option("--token-command", default="", metavar="CMD", help="Azure: a command that prints a token.")
+@click.option("--shared-folder", default="", metavar="PATH", help=SHARED_FOLDER)
 @click.pass_context
 def remote_add(
-    ctx: click.Context, name: str, url: str, config: str | None, token_file: str, token_command: str
+    ctx: click.Context,
+    name: str,
+    url: str,
+    config: str | None,
+    token_file: str,
+    token_command: str,
+    shared_folder: str,
 ) -> None:
     """Remember the MLflow server or Azure ML workspace at URL as NAME.
 
@@ -141,8 +154,27 @@ def remote_add(
         raise UsageError("--config goes with azureml: alone", hint="leave one of them out")
     if token_file:
         token_file = os.path.abspath(token_file)
-    added = Remotes(open_store(ctx)).add(name, url, token_file=token_file, token_command=token_command)
+    remotes = Remotes(open_store(ctx))
+    added = remotes.add(name, url, token_file=token_file, token_command=token_command)
+    if shared_folder:
+        added = remotes.share_folder(name, shared_folder)
     say(f"{added.name}: {added.url}")
+
+
+@remote.command(
+    "set",
+    cls=Command,
+    examples=["mltrack remote set lab --shared-folder /mnt/mlruns", 'mltrack remote set lab --shared-folder ""'],
+)
+@click.argument("name")
+@click.option("--shared-folder", required=True, metavar="PATH", help=SHARED_FOLDER)
+@click.pass_context
+def remote_set(ctx: click.Context, name: str, shared_folder: str) -> None:
+    """Change what is kept of a remote."""
+    from mltrack_sync.remotes import Remotes
+
+    changed = Remotes(open_store(ctx)).share_folder(name, shared_folder)
+    click.echo(f"{changed.name}: {changed.url}, shared folder {changed.shared_folder or 'none'}")
 
 
 @remote.command("ls", cls=Command, examples=["mltrack remote ls"])

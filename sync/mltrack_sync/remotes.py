@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import tomllib
 from dataclasses import dataclass
@@ -23,20 +24,24 @@ __all__ = ["Remote", "Remotes", "check_url", "name_for", "without_token"]
 
 MLFLOW = "mlflow"
 AZURE = "azure"
-_OPTIONS = ("token_file", "token_command")
+_OPTIONS = ("token_file", "token_command", "shared_folder")
 LOCK_TIMEOUT_S = 10.0
 _SECRET_QUERY = ("token", "password", "auth", "secret", "key", "sig")
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A place to push to. ``kind`` tells how it is spoken to; the rest, where Azure tokens come from."""
+    """A place to push to. ``kind`` tells how it is spoken to; then where Azure tokens come from.
+
+    ``shared_folder`` is a folder of this machine that the server keeps artifacts in, by the user's word.
+    """
 
     name: str
     url: str
     kind: str = MLFLOW
     token_file: str = ""
     token_command: str = ""
+    shared_folder: str = ""
 
     def workspace(self) -> Workspace:
         """What hands out its endpoints.
@@ -54,7 +59,7 @@ class Remote:
             )
         if self.kind != MLFLOW:
             raise UsageError(f"remote {self.name!r} is of kind {self.kind!r}, which is not known here", hint="upgrade")
-        return MlflowWorkspace(self.url)
+        return MlflowWorkspace(self.url, shared_folder=self.shared_folder)
 
 
 def check_url(url: str) -> str:
@@ -203,6 +208,38 @@ class Remotes:
             lines = [f"{key} = {json.dumps(value)}" for key, value in fields.items() if value]
             self._write("\n".join([f"{text}{gap}[remotes.{json.dumps(name)}]", *lines, ""]))
         return added
+
+    def share_folder(self, name: str, folder: str) -> Remote:
+        """Say that the server keeps artifacts in this folder of this machine; "" says that it does not.
+
+        Raises:
+            NotFoundError: there is no such remote.
+            UsageError: it is no folder, or the remote is none that keeps artifacts so.
+        """
+        if folder:
+            folder = os.path.abspath(os.path.expanduser(folder))
+            if not os.path.isdir(folder) or folder == os.path.sep:
+                raise UsageError(
+                    f"{folder!r} is not a folder to share", hint="give the folder that the server writes to"
+                )
+        with file_lock(self._lock, timeout_s=LOCK_TIMEOUT_S):
+            remote = self.get(name)
+            if remote.kind != MLFLOW:
+                raise UsageError(
+                    f"remote {name!r} is not an MLflow server", hint="only those keep artifacts in folders"
+                )
+            lines: list[str] = []
+            inside = False
+            for line in self._text().splitlines(keepends=True):
+                if line.lstrip().startswith("["):
+                    inside = _table(line) == name
+                    lines.append(line if line.endswith("\n") else f"{line}\n")
+                    if inside and folder:
+                        lines.append(f"shared_folder = {json.dumps(folder)}\n")
+                elif not (inside and re.match(r"\s*[\"']?shared_folder[\"']?\s*=", line)):
+                    lines.append(line)
+            self._write("".join(lines))
+            return self.get(name)
 
     def remove(self, name: str) -> None:
         """Forget a remote. Its ledger stays; should the name be added again with the same URL, it goes on from there.

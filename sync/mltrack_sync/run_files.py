@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mltrack.errors import InvalidPathError, NotFoundError
 from mltrack_sync.artifacts import Outgoing, artifact_digest, send_artifact
-from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.errors import FileNotTakenError, RemoteRefusedError
 from mltrack_sync.file_content import FileChanged
 from mltrack_sync.plan import Refusal
 
@@ -86,14 +86,14 @@ class RunFiles:
             if artifact.remote and self._is_there(artifact):
                 return ""
             raise
-        entry, multipart = self._entry, self._session.multipart
+        entry, uploads = self._entry, self._session.uploads
         file = Outgoing(self._run.run_id, entry.remote_id, entry.artifact_uri, artifact, path, meter)
         try:
             try:
-                send_artifact(self._session.client, multipart, file)
+                send_artifact(self._session.client, uploads, file)
             except FileChanged:  # put back by now, perhaps
-                send_artifact(self._session.client, multipart, file)
-        except FileChanged as error:
+                send_artifact(self._session.client, uploads, file)
+        except (FileChanged, FileNotTakenError) as error:
             return str(error)
         except OSError as error:
             return f"can't be read: {error.strerror}"

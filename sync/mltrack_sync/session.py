@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from mltrack.redaction import hide
+from mltrack_sync.artifacts import Uploads
 from mltrack_sync.errors import PushStopped
 from mltrack_sync.features import Features
 from mltrack_sync.multipart import Multipart
 from mltrack_sync.progress import FileMeter
 from mltrack_sync.report import Rejected
+from mltrack_sync.upload_attempts import UploadAttempts
 
 if TYPE_CHECKING:
     from mltrack.reading import Store
@@ -58,7 +60,11 @@ class Session:
         self._limits = limits
         self._lock = threading.Lock()
         self.files = ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="mltrack-files")
-        self.multipart = Multipart(client, ledger.uploads(), policy=policy, pool=self.files, check=self.check)
+        log = ledger.uploads()
+        self.uploads = Uploads(
+            Multipart(client, log, policy=policy, pool=self.files, check=self.check),
+            UploadAttempts(log, policy=policy, check=self.check, force=retry_rejected),
+        )
         self.reader = ThreadPoolExecutor(1, thread_name_prefix="mltrack-reader")
         """Reads points for all workers: a block takes much memory meanwhile, of which each thread would keep some."""
 
@@ -66,7 +72,7 @@ class Session:
         """End the sending of files: those in hand are finished."""
         self.files.shutdown(wait=True, cancel_futures=True)
         self.reader.shutdown(wait=True, cancel_futures=True)
-        self.multipart.close()
+        self.uploads.parts.close()
 
     def meter(self, size: int) -> FileMeter:
         """Tells the progress of a file of ``size`` bytes that is to be sent."""

@@ -241,7 +241,7 @@ class TracesPush:
             sent = False
             try:
                 file = Outgoing(trace.trace_id, trace.trace_id, uri, artifact, path, meter, of_model=True)
-                send_artifact(self._session.client, self._session.multipart, file)
+                send_artifact(self._session.client, self._session.uploads, file)
                 sent = True
             except FileChanged as error:
                 raise OSError(0, str(error), str(path)) from error

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import httpx
@@ -140,6 +140,25 @@ class Transport:
         """The remote as the user calls it."""
         return self._workspace.url
 
+    @property
+    def base_url(self) -> str:
+        """Where requests go now: credentials go to this origin and to no other."""
+        return self._endpoint.base_url
+
+    @property
+    def shared_folder(self) -> str:
+        """The folder that this machine shares with the server, by the user's word; "" without one."""
+        return self._workspace.shared_folder
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """How often what is tried again."""
+        return self._policy
+
+    def has_service(self, name: str) -> bool:
+        """Whether the endpoint has that service beside MLflow's."""
+        return name in self._endpoint.services
+
     def get(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
         """A GET of MLflow's API, which changes nothing and may be repeated."""
         return self.send(Call("GET", API + path, True, params))
@@ -157,13 +176,13 @@ class Transport:
         """
         return self._policy.send(lambda: self._send_authorised(call), repeatable=call.repeatable)
 
-    def download(self, path: str, begin: Callable[[], Callable[[bytes], object]]) -> None:
+    def download(self, path: str, begin: Callable[[], Callable[[bytes], object]], *, repeatable: bool = True) -> None:
         """A GET whose answer is handed on piece by piece; ``begin`` gives a taker for each attempt.
 
         Raises:
             RemoteUnavailableError, RemoteAuthError, NotMlflowError, RemoteRefusedError: see mltrack_sync.errors.
         """
-        self.send(Call("GET", path, True, begin=begin))
+        self.send(Call("GET", path, repeatable, begin=begin))
 
     def knock(self) -> None:
         """Find out at once whether an MLflow server is there: a refused connection is not tried again.
@@ -202,18 +221,23 @@ class Transport:
         begin: Callable[[], Callable[[bytes], object]] | None = None,
         *,
         at_once: bool = False,
+        repeatable: bool = True,
+        attempts_max: int | None = None,
     ) -> Answer:
-        """A request to a URL that is itself the secret: no credentials go with it, and nobody logs it.
+        """A request to a URL that is itself the secret, or another server's: no credentials go with it.
 
-        It is repeated as if twice were as once. The answer may be any but "later"; ``begin`` is as in Call.
+        The answer may be any but "later"; ``begin`` and ``repeatable`` are as in Call.
         ``at_once``: a host that can't be reached is not tried again.
 
         Raises:
             RemoteUnavailableError: there was no answer.
             NotReached: with ``at_once``, there was no connection.
         """
-        return self._policy.send(
-            lambda: self._exchange_signed(method, url, headers, body, body_bytes, begin, at_once), repeatable=True
+        policy = self._policy
+        if attempts_max is not None:
+            policy = replace(policy, attempts_max=min(attempts_max, policy.attempts_max))
+        return policy.send(
+            lambda: self._exchange_signed(method, url, headers, body, body_bytes, begin, at_once), repeatable=repeatable
         )
 
     # --- one attempt ---
@@ -320,7 +344,11 @@ class Transport:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             words = f"the blob store of {self.url} gives no answer ({type(error).__name__})"
             unavailable = RemoteUnavailableError(
-                words, hint="run mltrack sync again later", in_doubt=True, timed_out=_is_timeout(error)
+                words,
+                hint="run mltrack sync again later",
+                in_doubt=True,
+                timed_out=_is_timeout(error),
+                not_sent=isinstance(error, _NOT_SENT),
             )
             if at_once and isinstance(error, _NOT_SENT):
                 raise NotReached(unavailable) from None

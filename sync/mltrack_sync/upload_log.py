@@ -2,7 +2,8 @@
 
 ``uploads.jsonl`` lies beside the ledger and is there only while something is on its way. A line is on the disk before
 the next step that relies on it: ``upload`` before the first part goes, ``part`` when the object store acknowledged one,
-``done`` when the file is there or the upload was given up. Signed URLs are secrets and never in it.
+``done`` when the file is there or the upload was given up. Signed URLs are secrets and never in it. ``tried`` says how
+many passes sent a file whole in vain, and when the last one did.
 """
 
 from __future__ import annotations
@@ -54,6 +55,15 @@ class Upload:
         return [number for number in range(1, self.count + 1) if number not in self.parts]
 
 
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """A file that was sent whole and is not there, as far as is known."""
+
+    sha256: str
+    passes: int
+    last_s: float
+
+
 class UploadLog:
     """The uploads of one remote. Its methods may be called from many threads of the one syncer that holds the lock."""
 
@@ -68,6 +78,7 @@ class UploadLog:
         self._lock = threading.Lock()
         self._log: JsonLog | None = None
         self._uploads: dict[tuple[str, str], Upload] = {}
+        self._tries: dict[tuple[str, str], Tries] = {}
         for line in read_log(path, records=UPLOADS).lines:  # a bad line costs a part sent again, or an upload made anew
             self._apply(line)
 
@@ -113,19 +124,54 @@ class UploadLog:
         self._write(upload, {"type": "done"})
         with self._lock:
             self._uploads.pop((upload.run_id, upload.path), None)
-            if self._uploads or self._log is None:
-                return
-            self._log.close()
-            self._log = None
-            self._fs.unlink(self._path)
+            self._remove_if_empty()
+
+    def _remove_if_empty(self) -> None:
+        if self._uploads or self._tries or self._log is None:
+            return
+        self._log.close()
+        self._log = None
+        self._fs.unlink(self._path)
+
+    # --- files sent whole ---
+
+    def tries(self, of: tuple[str, str], sha256: str) -> tuple[int, float]:
+        """How many passes sent that file with this content in vain, and when the last one did (s since the epoch)."""
+        with self._lock:
+            known = self._tries.get(of)
+        return (known.passes, known.last_s) if known is not None and known.sha256 == sha256 else (0, 0.0)
+
+    def tried(self, of: tuple[str, str], sha256: str, passes: int, now_s: float) -> None:
+        """One more pass did.
+
+        Raises:
+            LedgerError: it can't be written down.
+        """
+        self._write_of(of, {"type": "tried", "sha256": sha256, "passes": passes, "time": now_s})
+        with self._lock:
+            self._tries[of] = Tries(sha256, passes, now_s)
+
+    def taken(self, of: tuple[str, str]) -> None:
+        """It is there now.
+
+        Raises:
+            LedgerError: it can't be written down.
+        """
+        self._write_of(of, {"type": "taken"})
+        with self._lock:
+            self._tries.pop(of, None)
+            self._remove_if_empty()
 
     def _write(self, upload: Upload, line: dict[str, Any]) -> None:
+        self._write_of((upload.run_id, upload.path), line)
+
+    def _write_of(self, of: tuple[str, str], line: dict[str, Any]) -> None:
         try:
             with self._lock:
                 if self._log is None:
                     self._log = JsonLog(self._path, fs=self._fs)
                     self._fs.sync_folder(self._path.parent)
-                self._log.append([{**line, "run": upload.run_id, "path": upload.path}])
+                self._log.append([{**line, "run": of[0], "path": of[1]}])
                 self._log.sync()
         except OSError as error:
             raise LedgerError(
@@ -144,3 +190,7 @@ class UploadLog:
                 known.parts[line["number"]] = line["etag"]
             case "done":
                 self._uploads.pop(key, None)
+            case "tried":
+                self._tries[key] = Tries(line["sha256"], line["passes"], line["time"])
+            case "taken":
+                self._tries.pop(key, None)

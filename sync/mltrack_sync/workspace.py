@@ -38,6 +38,10 @@ class Workspace(Protocol):
         """What it takes at once."""
 
     @property
+    def shared_folder(self) -> str:
+        """The folder that this machine shares with the server, by the user's word; "" without one."""
+
+    @property
     def auth_hint(self) -> str:
         """What to do when it does not let us in."""
 
@@ -68,8 +72,16 @@ class Workspace(Protocol):
 class MlflowWorkspace:
     """An MLflow server over http(s): basic or bearer auth, read anew from the environment for each request."""
 
-    def __init__(self, url: str, *, environ: Mapping[str, str] = os.environ, home: Path | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        shared_folder: str = "",
+        environ: Mapping[str, str] = os.environ,
+        home: Path | None = None,
+    ) -> None:
         """``home`` is where ``.mlflow/credentials`` is looked for."""
+        self.shared_folder = shared_folder
         self._url = url.rstrip("/")
         self._environ = environ
         self._home = home

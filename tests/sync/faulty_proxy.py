@@ -45,11 +45,15 @@ Fault = Answer | LoseAnswer | Cut | None
 
 
 class FaultyProxy:
-    """``fault(seen)`` decides what becomes of each request; None lets it pass."""
+    """``fault(seen)`` decides what becomes of each request; None lets it pass.
+
+    ``answer_after(seen)`` gives what it says when the server has done its work, in place of what the server said.
+    """
 
     def __init__(self, upstream: str) -> None:
         self.seen: list[Seen] = []
         self.fault: Callable[[Seen], Fault] = lambda seen: None
+        self.answer_after: Callable[[Seen], Answer | None] = lambda seen: None
         self.points_taken = 0  # in batches that the server acknowledged, whether or not the client heard of it
         self._numbers: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -135,6 +139,9 @@ class FaultyProxy:
         if fault is not None:
             handler.close_connection = True
             return
+        other = self.answer_after(seen)
+        if other is not None:
+            status, headers, answer = other.status, dict(other.headers), other.body
         self._answer(handler, status, headers, answer)
 
     @staticmethod

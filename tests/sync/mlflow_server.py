@@ -36,15 +36,17 @@ class MlflowServer:
         environ: Mapping[str, str] | None = None,
         store: str | None = None,
         workers: int = 1,
+        artifact_root: str | None = None,
     ) -> None:
         """``artifacts`` is where it keeps files, ``store`` the URI of its store: by default in its own folder.
 
-        ``environ`` is added to ours.
+        ``environ`` is added to ours. With ``artifact_root`` clients are to write files there themselves.
         """
         self.folder = folder
         self._store = store or f"sqlite:///{folder}/mlflow.db"
         self._workers = str(workers)
         self._artifacts = artifacts or f"{folder}/artifacts"
+        self._artifact_root = artifact_root
         self._environ = dict(environ or {})
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -54,7 +56,10 @@ class MlflowServer:
     def start(self) -> None:
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--workers", self._workers, "--backend-store-uri", self._store]
-        command += ["--artifacts-destination", self._artifacts]
+        if self._artifact_root is None:
+            command += ["--artifacts-destination", self._artifacts]
+        else:
+            command += ["--no-serve-artifacts", "--default-artifact-root", self._artifact_root]
         environ = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
         environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # several processes that have nothing to do here
         environ |= self._environ

@@ -11,13 +11,15 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from mltrack_sync.endpoint import HISTORY
 from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
-from mltrack_sync.file_content import CHUNK_BYTES, Digest, FileChanged, check_content, read_checked
+from mltrack_sync.file_content import CHUNK_BYTES, Digest, FileChanged, TooLong, check_content, read_checked
 from mltrack_sync.limits import AZURE_LIMITS
 from mltrack_sync.progress import FileMeter, NoProgress
 from mltrack_sync.transport import Call, error_words
@@ -29,12 +31,15 @@ if TYPE_CHECKING:
     from mltrack.entities import Artifact
     from mltrack_sync.http.answer import Answer
     from mltrack_sync.transport import Transport
+    from mltrack_sync.upload_attempts import UploadAttempts
 
 __all__ = ["BLOCK_BYTES", "PUT_BYTES_MAX", "azure_digest", "send_to_azure"]
 
 PUT_BYTES_MAX = 64 << 20
 BLOCK_BYTES = 4 << 20
 BLOCKS_MAX = 50_000
+BLOCK_ATTEMPTS_MAX = 4
+BLOB_BYTES_MAX = 1 << 50
 SIGNATURES_MAX = 4
 """So many signed URLs are asked for at most while one file is sent."""
 
@@ -50,12 +55,15 @@ def send_to_azure(
     path: Path,
     *,
     meter: FileMeter | None = None,
+    of: str = "",
+    attempts: UploadAttempts | None = None,
     put_bytes_max: int = PUT_BYTES_MAX,
     block_bytes: int = BLOCK_BYTES,
 ) -> None:
     """Send one file, whole and with the content that was recorded, or not at all.
 
-    What is there already counts as sent when its size and hash are the same.
+    What is there already counts as sent when its size and hash are the same. ``attempts`` bounds how often a file of
+    ``of`` (a run, a model) goes when answers are lost.
 
     Raises:
         FileChanged: it has another content here.
@@ -72,25 +80,32 @@ def send_to_azure(
     is_new = url is not None
     if url is None:
         url = history.locate(artifact.path)
-        there = _content(transport, url)
+        there = _content(transport, url, artifact.size)
         if there is not None:
             _compare(artifact, there)
             return
     meter = meter or FileMeter(NoProgress(), artifact.size)
     upload = Upload(transport, history, artifact, path, meter, block_bytes)
-    if artifact.size <= put_bytes_max:
-        upload.put(url)
+
+    def is_there() -> bool:
+        return _content(transport, history.locate(artifact.path), artifact.size) == (artifact.size, artifact.sha256)
+
+    if artifact.size > put_bytes_max:
+        url = upload.put_blocks(url, there=set() if is_new else _blocks(transport, url))
+    finish = partial(upload.put_list if artifact.size > put_bytes_max else upload.put, url)
+    if attempts is not None:
+        attempts.send((of, artifact.path), artifact.sha256, finish, is_there)
     else:
-        upload.put_in_blocks(url, there=set() if is_new else _blocks(transport, url))
+        transport.policy.settle(lambda again: None if again and is_there() else finish())
 
 
-def azure_digest(transport: Transport, uri: str, path: str) -> tuple[int, str]:
-    """Size and SHA-256 of a file as it is over there.
+def azure_digest(transport: Transport, uri: str, path: str, bytes_max: int = BLOB_BYTES_MAX) -> tuple[int, str]:
+    """Size and SHA-256 of a file as it is over there; of one larger than ``bytes_max`` only so much is read.
 
     Raises:
         RemoteRefusedError, RemoteUnavailableError: it is not there, or not to be had now.
     """
-    there = _content(transport, RunHistory(transport, uri).locate(path))
+    there = _content(transport, RunHistory(transport, uri).locate(path), bytes_max)
     if there is None:
         raise _refused("NOT_FOUND", f"{path!r} has a name there and no content")
     return there
@@ -144,6 +159,7 @@ class Upload:
         self._meter = meter
         self._block_bytes = max(block_bytes, -(-artifact.size // BLOCKS_MAX))
         self._signatures = 1
+        self._names: list[str] = []
 
     def put(self, url: str) -> None:
         """All of it in one request."""
@@ -151,10 +167,10 @@ class Upload:
         size, sha256 = self._artifact.size, bytes.fromhex(self._artifact.sha256)
         self._finish(url, headers, lambda: self._meter.attempt(0, read_checked(self._path, 0, size, sha256)), size)
 
-    def put_in_blocks(self, url: str, *, there: Collection[str]) -> None:
-        """Block by block, without those ``there``; nothing of it shows before the list of blocks is put."""
+    def put_blocks(self, url: str, *, there: Collection[str]) -> str:
+        """Block by block, without those ``there``; nothing of it shows before the list is put, at the URL returned."""
         digest = hashlib.sha256()
-        names: list[str] = []
+        names = self._names
         skipped = 0
         with open(self._path, "rb") as file:
             while block := file.read(self._block_bytes):
@@ -168,7 +184,11 @@ class Upload:
                     url = self._put_block(url, names[-1], len(names), block)
         if digest.hexdigest() != self._artifact.sha256:
             raise FileChanged("changed while it was sent")
-        items = "".join(f"<Latest>{escape(name)}</Latest>" for name in names)
+        return url
+
+    def put_list(self, url: str) -> None:
+        """Make the blocks the content."""
+        items = "".join(f"<Latest>{escape(name)}</Latest>" for name in self._names)
         body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{items}</BlockList>'.encode()
         headers = {"If-None-Match": "*", "Content-Type": "application/xml"}
         self._finish(url, headers, lambda: body, len(body), "&comp=blocklist")
@@ -176,12 +196,28 @@ class Upload:
     def _put_block(self, url: str, name: str, number: int, block: bytes) -> str:
         while True:
             target = f"{url}&comp=block&blockid={quote(name, safe='')}"
-            response = self._transport.send_signed(
-                "PUT", target, {}, lambda: self._meter.attempt(number, _pieces(block)), len(block)
-            )
-            if response.status_code == 201:
+            response = self._settle_block(url, target, name, number, block)
+            if response is None or response.status_code == 201:
                 return url
             url = self._signed_anew(response)
+
+    def _settle_block(self, url: str, target: str, name: str, number: int, block: bytes) -> Answer | None:
+        """The answer to a block that is put; None where an answer was lost, and the block is there."""
+
+        def attempt(again: bool) -> Answer | None:
+            if again and name in _blocks(self._transport, url):
+                return None
+            return self._transport.send_signed(
+                "PUT",
+                target,
+                {},
+                lambda: self._meter.attempt(number, _pieces(block)),
+                len(block),
+                repeatable=False,
+            )
+
+        policy = self._transport.policy
+        return replace(policy, attempts_max=min(BLOCK_ATTEMPTS_MAX, policy.attempts_max)).settle(attempt)
 
     def _finish(
         self,
@@ -192,11 +228,11 @@ class Upload:
         addition: str = "",
     ) -> None:
         while True:
-            response = self._transport.send_signed("PUT", url + addition, headers, body, size)
+            response = self._transport.send_signed("PUT", url + addition, headers, body, size, repeatable=False)
             if response.status_code == 201:
                 return
             if response.status_code in (409, 412):  # an answer that was lost, or another syncer
-                there = _content(self._transport, self._history.locate(self._artifact.path))
+                there = _content(self._transport, self._history.locate(self._artifact.path), self._artifact.size)
                 if there is not None:
                     _compare(self._artifact, there)
                     return
@@ -223,10 +259,13 @@ def _blocks(transport: Transport, url: str) -> set[str]:
     return set(_BLOCK_NAME.findall(response.text)) if response.status_code == 200 else set()
 
 
-def _content(transport: Transport, url: str) -> tuple[int, str] | None:
-    """Size and SHA-256 of what is there; None when nothing is."""
-    digest = Digest()
-    response = transport.send_signed("GET", url, {}, begin=digest.begin)
+def _content(transport: Transport, url: str, bytes_max: int) -> tuple[int, str] | None:
+    """Size and SHA-256 of what is there, of more than ``bytes_max`` only so much; None when nothing is."""
+    digest = Digest(bytes_max)
+    try:
+        response = transport.send_signed("GET", url, {}, begin=digest.begin)
+    except TooLong:
+        return digest.found[0], ""
     if response.status_code == 404:
         return None
     if response.status_code != 200:

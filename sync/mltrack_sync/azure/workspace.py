@@ -56,6 +56,7 @@ class AzureWorkspace:
         now: Callable[[], float] = time.time,
     ) -> None:
         """Asks nobody yet. ``now`` gives seconds since the epoch."""
+        self.shared_folder = ""
         self._uri = uri
         self._environ = environ
         self._now = now
