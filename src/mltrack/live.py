@@ -111,7 +111,7 @@ def _known_name(layout: Layout, text: str) -> str | None:
         return text or names[0]
     if names:
         raise UsageError(f"{layout.root} has {len(names)} remotes", hint=f"say which: {', '.join(names)}")
-    if os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("http://", "https://", "azureml://")):
+    if os.environ.get("MLFLOW_TRACKING_URI", "").strip().lower().startswith(("http://", "https://", "azureml://")):
         return None
     raise UsageError(f"{layout.root} has no remote yet", hint="give its URL, or: mltrack remote add NAME URL")
 

@@ -64,8 +64,8 @@ def remote_for(store: Store, text: str | None, *, remember: bool = True) -> Remo
 
     remotes = Remotes(store)
     known = remotes.all()
-    from_environment = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if text is None and not known and from_environment.startswith(("http://", "https://", "azureml://")):
+    from_environment = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    if text is None and not known and from_environment.lower().startswith(("http://", "https://", "azureml://")):
         text = without_token(from_environment)
     if text is None:
         if len(known) == 1:
@@ -75,7 +75,7 @@ def remote_for(store: Store, text: str | None, *, remember: bool = True) -> Remo
             f"{store.path} has {len(known)} remotes" if known else f"{store.path} has no remote yet",
             hint=f"say which: {names}" if known else "add one: mltrack remote add NAME URL",
         )
-    if "://" not in text and not text.startswith("azureml:"):
+    if "://" not in text and not text.lower().startswith("azureml:"):
         return remotes.get(text)
     found, is_known = remotes.for_url(text)
     return found if is_known or not remember else remotes.add(found.name, found.url)

@@ -87,7 +87,7 @@ def check_url(url: str) -> str:
         secret = any(word in parts.query.lower() for word in _SECRET_QUERY)
         why = "may hold credentials, and they are never written to disk" if secret else "has no use here"
         raise UsageError(f"what follows '?' or '#' in the URL of {parts.netloc} {why}", hint="leave it out")
-    return url.rstrip("/")
+    return parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
 
 
 def kind_of(url: str) -> str:

@@ -7,10 +7,12 @@ import configparser
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
 from mltrack.redaction import remember
 from mltrack_sync.endpoint import Endpoint
 from mltrack_sync.http.certificates import others_context, server_context
+from mltrack_sync.http.netrc_file import netrc_login
 from mltrack_sync.limits import MLFLOW_LIMITS, Limits
 from mltrack_sync.secret_values import checked_password, checked_token, checked_user
 
@@ -70,7 +72,10 @@ class Workspace(Protocol):
 
 
 class MlflowWorkspace:
-    """An MLflow server over http(s): basic or bearer auth, read anew from the environment for each request."""
+    """An MLflow server over http(s): basic or bearer auth, read from the environment for each request.
+
+    User and password come from MLflow's variables and its file, then the token; a ``.netrc`` is asked last.
+    """
 
     def __init__(
         self,
@@ -99,7 +104,7 @@ class MlflowWorkspace:
     @property
     def auth_hint(self) -> str:
         """MLflow's variables."""
-        return "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        return "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, or have a .netrc"
 
     def client(self, transport: Transport) -> MlflowClient:
         """The usual one."""
@@ -139,7 +144,22 @@ class MlflowWorkspace:
             remember(pair)
             return {"Authorization": f"Basic {pair}"}
         token = self._environ.get(TOKEN)
-        return {"Authorization": f"Bearer {checked_token(token, TOKEN)}"} if token else {}
+        return {"Authorization": f"Bearer {checked_token(token, TOKEN)}"} if token else self._from_netrc()
+
+    def _from_netrc(self) -> Mapping[str, str]:
+        """What a ``.netrc`` says of this very host, where nobody says anything else."""
+        try:
+            home = self._home or Path.home()
+        except RuntimeError:
+            return {}
+        user, password, path = netrc_login(urlsplit(self._url).hostname or "", self._environ, home)
+        if not (user or password):
+            return {}
+        user = checked_user(user, f"the user in {path}") if user else ""
+        password = checked_password(password, f"the password in {path}") if password else ""
+        pair = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+        remember(pair)
+        return {"Authorization": f"Basic {pair}"}
 
     def _credentials(self) -> tuple[str, str]:
         """User and password, each from its variable, else from MLflow's file; "" where there is none."""

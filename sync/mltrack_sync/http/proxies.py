@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from mltrack.errors import UsageError
+from mltrack.redaction import remember
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,6 +107,7 @@ def _parsed(variable: str, text: str) -> Proxy:
         raise unusable
     login = None
     if parts.username:
+        remember(unquote(parts.password or ""))
         login = (unquote(parts.username).encode(), unquote(parts.password or "").encode())
         if scheme.startswith("socks") and max(map(len, login)) > 255:
             raise UsageError(f"{variable}: user or password is longer than SOCKS takes", hint="at most 255 bytes")
