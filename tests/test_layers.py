@@ -40,7 +40,7 @@ ROWS = [
         "mltrack.inputs",
     ],
     ["mltrack.tables", "mltrack.rich_values", "mltrack.rich_series"],
-    ["mltrack.journal", "mltrack.segment", "mltrack.written_points"],
+    ["mltrack.journal", "mltrack.segment", "mltrack.segment_shape", "mltrack.written_points"],
     ["mltrack.store", "mltrack.recorder", "mltrack.live"],
     ["mltrack.query"],
     ["mltrack.reading", "mltrack.export"],

@@ -12,7 +12,7 @@ from time import time_ns
 from typing import IO, TYPE_CHECKING
 
 from mltrack.errors import BusyError, InvalidPathError, NotFoundError
-from mltrack.fs import LOCAL, TEMPORARY, FileSystem, file_lock, relative_name, safe_join
+from mltrack.fs import LOCAL, TEMPORARY, FileSystem, file_lock, reading, relative_name, safe_join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -310,6 +310,6 @@ def hash_file(path: Path) -> tuple[int, str]:
     Raises:
         OSError: it can't be read.
     """
-    with open(path, "rb") as file:
+    with reading(path) as file:
         digest = hashlib.file_digest(file, "sha256")
         return file.tell(), digest.hexdigest()

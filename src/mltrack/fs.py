@@ -14,12 +14,13 @@ import stat
 import sys
 import time
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from mltrack.errors import BusyError, InvalidPathError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from io import BufferedReader
 
 __all__ = [
     "LOCAL",
@@ -29,6 +30,7 @@ __all__ = [
     "open_lock",
     "open_or_make",
     "open_regular",
+    "read_small",
     "reading",
     "relative_name",
     "safe_join",
@@ -194,13 +196,30 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> int:
     raise NotRegularError(errno.EINVAL, f"is {sort}, not a file", os.fspath(path))
 
 
-def reading(path: str | os.PathLike[str], *, follow: bool = True) -> IO[bytes]:
+def reading(path: str | os.PathLike[str], *, follow: bool = True) -> BufferedReader:
     """A regular file open for reading, as ``open(path, "rb")`` gives it.
 
     Raises:
         NotRegularError, OSError: as open_regular.
     """
     return open(open_regular(path, follow=follow), "rb")
+
+
+SMALL_BYTES_MAX = 16 << 20
+
+
+def read_small(path: str | os.PathLike[str], bytes_max: int = SMALL_BYTES_MAX) -> bytes:
+    """What a small file holds: a list, settings, a note.
+
+    Raises:
+        NotRegularError: as open_regular; or it is larger than ``bytes_max``.
+        OSError: it can't be read.
+    """
+    with reading(path) as file:
+        data = file.read(bytes_max + 1)
+    if len(data) > bytes_max:
+        raise NotRegularError(errno.EFBIG, f"has more than {bytes_max:,} bytes", os.fspath(path))
+    return data
 
 
 # --- locks -----------------------------------------------------------------------------------------------------

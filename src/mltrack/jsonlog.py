@@ -73,8 +73,12 @@ def bad_line(path: Path, offset: int, fault: str) -> CorruptionError:
     )
 
 
-def each_line(path: Path, start: int = 0, *, records: Records | None = None) -> Iterator[PlacedLine]:
+def each_line(
+    path: Path, start: int = 0, *, records: Records | None = None, holding: bytes = b""
+) -> Iterator[PlacedLine]:
     """Every whole line from byte ``start`` on, good or bad, one after the other. A missing file is an empty one.
+
+    Lines that don't hold the bytes ``holding`` are left out, and not looked at.
 
     Raises:
         OSError: the file is there and can't be read.
@@ -88,10 +92,10 @@ def each_line(path: Path, start: int = 0, *, records: Records | None = None) -> 
         return
     with file:
         file.seek(start)
-        yield from _each_line(file, start, records)
+        yield from _each_line(file, start, records, holding)
 
 
-def _each_line(file: IO[bytes], at: int, records: Records | None) -> Iterator[PlacedLine]:
+def _each_line(file: IO[bytes], at: int, records: Records | None, holding: bytes) -> Iterator[PlacedLine]:
     held: list[bytes] = []  # the beginning of a line that goes on in the next chunk
     size = 0
     while chunk := file.read(CHUNK_BYTES):
@@ -99,7 +103,8 @@ def _each_line(file: IO[bytes], at: int, records: Records | None) -> Iterator[Pl
         for line in whole:
             if held:
                 line, held, size = b"".join([*held, line]), [], 0
-            yield _placed(line, at, records)
+            if holding in line:
+                yield _placed(line, at, records)
             at += len(line) + 1
         held.append(last)
         size += len(last)

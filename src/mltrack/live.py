@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from mltrack.errors import MltrackError, NotFoundError, StoreError, UsageError
+from mltrack.fs import read_small
 from mltrack.printable import printable
 from mltrack.store.liveness import holds_lock
 from mltrack.trouble import TROUBLE, say, words_of
@@ -121,7 +122,7 @@ def _names(layout: Layout) -> list[str]:
 
     path = layout.root / "remotes.toml"
     try:
-        return list(tomllib.loads(path.read_text(encoding="utf-8")).get("remotes", {}))
+        return list(tomllib.loads(read_small(path).decode("utf-8")).get("remotes", {}))
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:

@@ -9,19 +9,20 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mltrack.errors import CorruptionError
 from mltrack.flusher import FLUSHER
-from mltrack.format import BadLine, decode_line, encode_line
+from mltrack.format import encode_line
 from mltrack.fs import LOCAL, FileSystem
-from mltrack.jsonlog import JsonLog
+from mltrack.jsonlog import JsonLog, bad_line, each_line
 from mltrack.media import image_place
 from mltrack.rich_values import Image, decode_value
+from mltrack.schema import SERIES
 from mltrack.trouble import TROUBLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from mltrack.errors import CorruptionError
     from mltrack.rich_values import RichValue
 
 __all__ = [
@@ -163,22 +164,12 @@ def read_lines(
     wanted = b""  # what a line must hold to be worth decoding; a key beyond ASCII can be written in two ways
     if key is not None and key.isascii():
         wanted = encode_line({"key": key}).split(b",", 1)[1].rstrip(b"}\n")
-    offset = 0
-    with open(path, "rb") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                return  # torn: it never happened
-            if wanted in line:
-                try:
-                    fields = decode_line(line[:-1])
-                    if key is None or fields["key"] == key:
-                        yield SeriesLine(int(fields["time"]), path.stem, int(fields["seq"]), fields, offset)
-                except (BadLine, KeyError, TypeError, ValueError) as error:
-                    if damage is not None:
-                        message = f"{path}: bad line at byte {offset}: {error}"
-                        hint = "the lines around it are intact; restore the file from a copy to get this one back"
-                        damage.append(CorruptionError(message, path=str(path), offset=offset, hint=hint))
-            offset += len(line)
+    for line in each_line(path, records=SERIES, holding=wanted):
+        if line.fault:
+            if damage is not None:
+                damage.append(bad_line(path, line.offset, line.fault))
+        elif key is None or line.fields["key"] == key:
+            yield SeriesLine(line.fields["time"], path.stem, line.fields["seq"], line.fields, line.offset)
 
 
 def read_series(
@@ -188,11 +179,15 @@ def read_series(
     found: list[tuple[tuple[int, str, int], RichPoint]] = []
     for path in journals(run_folder):
         for line in read_lines(path, key=key, damage=damage):
+            if line.fields["type"] not in SERIES.types:
+                continue  # of a later format
             try:
                 value = decode_value(line.fields)
-                found.append((line.order, RichPoint(int(line.fields["step"]), line.time, value)))
-            except (KeyError, TypeError, ValueError):
-                continue  # of a later format
+            except (KeyError, TypeError, ValueError) as error:
+                if damage is not None:
+                    damage.append(bad_line(path, line.offset, f"no {line.fields['type']}: {error}"))
+                continue
+            found.append((line.order, RichPoint(line.fields["step"], line.time, value)))
     found += [((point.time, "", 0), point) for at, point in read_images(images) if at == key]
     return [point for _, point in sorted(found, key=lambda one: one[0])]
 
@@ -205,10 +200,12 @@ def read_images(images: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, RichP
             yield place.key, RichPoint(place.step, place.timestamp_ms * 1_000_000, Image.stored(path))
 
 
-def series_kinds(run_folder: Path, images: Iterable[tuple[str, Path]]) -> dict[str, str]:
+def series_kinds(
+    run_folder: Path, images: Iterable[tuple[str, Path]], *, damage: list[CorruptionError] | None = None
+) -> dict[str, str]:
     """What series there are, by key: histogram, image, table or text; where a key has several, the last one's."""
     kinds: dict[str, str] = {key: point.value.kind for key, point in read_images(images)}
     for path in journals(run_folder):
-        for line in read_lines(path):
-            kinds[str(line.fields.get("key"))] = str(line.fields.get("type"))
+        for line in read_lines(path, damage=damage):
+            kinds[line.fields["key"]] = line.fields["type"]
     return dict(sorted(kinds.items()))

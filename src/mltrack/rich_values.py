@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mltrack.errors import UsageError
+from mltrack.fs import read_small
 from mltrack.media import image_bytes
 from mltrack.tables import as_frame, as_split
 
@@ -110,7 +111,11 @@ class Histogram:
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Histogram:
-        """The histogram a line holds."""
+        """The histogram a line holds.
+
+        Raises:
+            ValueError: it holds none.
+        """
         made = cls.__new__(cls)
         made.counts = _unpacked(fields["counts"])
         made._uniform = "edges" not in fields
@@ -118,6 +123,8 @@ class Histogram:
             made.edges = _spread(float(fields["low"]), float(fields["high"]), len(made.counts))
         else:
             made.edges = _unpacked(fields["edges"])
+        if not len(made.counts) or len(made.edges) != len(made.counts) + 1:
+            raise ValueError(f"{len(made.counts)} counts and {len(made.edges)} edges")
         made.left_out = int(fields.get("left_out", 0))
         return made
 
@@ -222,7 +229,7 @@ class Image:
         Raises:
             UsageError: it is no image.
         """
-        return image_bytes(self._image, name) if self.path is None else self.path.read_bytes()
+        return image_bytes(self._image, name) if self.path is None else read_small(self.path, 1 << 30)
 
     def to_pil(self) -> Any:
         """As a PIL image.

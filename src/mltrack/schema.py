@@ -32,6 +32,7 @@ __all__ = [
     "EVENTS",
     "EXPERIMENTS",
     "FACTS",
+    "LAUNCH",
     "LEDGER",
     "MODEL",
     "REGISTRY",
@@ -425,10 +426,13 @@ SOURCE_FILES = Records(
     {
         "files": dictionary(
             record({"sha256": _SHA256, "size": _COUNT, "executable": Optional(FLAG)}),
-            PATH,
+            NAME,
         ),
         "left_out": Optional(_TEXTS),
     },
     {},
 )
 """The artifact code/files.json, and its copies in sources/."""
+
+LAUNCH = Records({"command_line": TEXT, "command": listing(TEXT), "folder": Optional(maybe(TEXT))}, {})
+"""The artifact that says how a program was launched, as far as it is read."""

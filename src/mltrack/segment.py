@@ -8,6 +8,7 @@ before that, with checksums of the footer and of the rows; other readers of Parq
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import zlib
@@ -30,6 +31,9 @@ from mltrack.format import (
     encode_segment_mark,
     segment_footer_size,
 )
+from mltrack.fs import NotRegularError, reading
+from mltrack.records import COUNT_MAX
+from mltrack.segment_shape import FOOTER_BYTES_MAX, check_footer, check_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -58,8 +62,9 @@ ROW_GROUP_ROWS = 1 << 15
 ZSTD_LEVEL = 3
 CRC_CHUNK_BYTES = 1 << 20
 
-_UNREADABLE = (pa.ArrowException, OSError, IndexError)
-"""What Arrow raises for damaged pages; IndexError where codes lead out of a dictionary that is cut short."""
+_UNREADABLE = (pa.ArrowException, OSError, IndexError, TypeError, ValueError, OverflowError)
+"""What comes of damaged pages: Arrow's own; IndexError where codes lead out of a dictionary that is cut short; the rest
+where statistics, names or numbers are of another kind, or no text in UTF-8."""
 
 POINTS_SCHEMA = pa.schema(
     [
@@ -126,13 +131,16 @@ class SegmentName(NamedTuple):
     last: int
 
 
-_NAME = re.compile(r"([0-9a-f]{16})\.(\d+)-(\d+)\.parquet")
+_NAME = re.compile(r"([0-9a-f]{16})\.([0-9]+)-([0-9]+)\.parquet")
 
 
 def segment_name(name: str) -> SegmentName | None:
-    """``<writer>.<first>-<last>.parquet`` taken apart; None for any other name."""
+    """``<writer>.<first>-<last>.parquet`` taken apart; None for any other name, also where the numbers can't be."""
     match = _NAME.fullmatch(name)
-    return SegmentName(match[1], int(match[2]), int(match[3])) if match else None
+    if match is None:
+        return None
+    found = SegmentName(match[1], int(match[2]), int(match[3]))
+    return found if found.first <= found.last < COUNT_MAX else None
 
 
 def write_segment(path: Path, blocks: Iterable[PointColumns]) -> int:
@@ -187,9 +195,12 @@ def _footer(file: IO[bytes], before: int) -> tuple[int, bytes]:
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - SEGMENT_TAIL_SIZE))
-    at = size - segment_footer_size(file.read()) - before
+    length = segment_footer_size(file.read())
+    at = size - length - before
     if at < 0:
         raise BadLine("not a whole Parquet file")
+    if length > FOOTER_BYTES_MAX:
+        raise BadLine(f"its footer is said to have {length:,} bytes")
     file.seek(at)
     return at, file.read()
 
@@ -203,17 +214,17 @@ def _crc_up_to(file: IO[bytes], end: int) -> int:
 
 
 def verify_segment(path: Path) -> None:
-    """Check every byte of a segment against its mark.
+    """Check every byte of a segment against its mark, and what its footer and pages say against what can be.
 
     Raises:
         CorruptionError: it differs; ``offset`` tells where the damaged part begins.
         FileNotFoundError: it is gone.
     """
-    with open(path, "rb") as file:
-        at, rows_crc = _check_footer(path, file)
-        file.seek(0)
-        if _crc_up_to(file, at) != rows_crc:
+    with _opened(path) as segment:
+        segment.plain.seek(0)
+        if _crc_up_to(segment.plain, segment.rows_end) != segment.rows_crc:
             raise _damaged(path, "checksum of its rows differs", 0)
+        segment.check_pages(range(segment.parquet.num_row_groups))
 
 
 def _check_footer(path: Path, file: IO[bytes]) -> tuple[int, int]:
@@ -235,19 +246,50 @@ def _damaged(path: Path, error: Exception | str, offset: int | None = None) -> C
     )
 
 
-def _open(path: Path) -> pq.ParquetFile:
-    with open(path, "rb") as plain:  # Arrow may end the process on a footer that is damaged: it must not see one
-        _check_footer(path, plain)
-    try:
-        file = pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=["metric"], memory_map=False)
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, FileNotFoundError):
+@dataclass(frozen=True, slots=True, eq=False)
+class _Segment:
+    """A segment whose footer was verified: the file, where its rows end, their checksum, and Arrow's reader of it."""
+
+    path: Path
+    plain: IO[bytes]
+    rows_end: int
+    rows_crc: int
+    parquet: pq.ParquetFile
+
+    def check_pages(self, groups: Iterable[int]) -> None:
+        """See to it that these row groups unpack to no more than they can hold."""
+        try:
+            check_pages(self.plain.fileno(), self.parquet.metadata, groups)
+        except BadLine as error:
+            raise _damaged(self.path, error, 0) from None
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[_Segment]:
+    """A segment open for reading.
+
+    Raises:
+        CorruptionError: it is none, or what it says of itself can't be.
+        FileNotFoundError: it is gone.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            plain = stack.enter_context(reading(path))
+        except NotRegularError as error:
+            raise _damaged(path, str(error.strerror)) from None
+        at, rows_crc = _check_footer(path, plain)  # Arrow may end the process on a damaged one: it must not see it
+        name = segment_name(path.name)
+        points_max = name.last - name.first + 1 if name is not None else COUNT_MAX
+        try:
+            parquet = stack.enter_context(
+                pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=["metric"], memory_map=False)
+            )
+            check_footer(parquet.metadata, at, points_max)
+        except FileNotFoundError:
             raise
-        raise _damaged(path, error) from error
-    missing = {"metric", "seq", "step", "time", "value"} - set(file.schema_arrow.names)
-    if missing:
-        raise CorruptionError(f"{path}: no column {sorted(missing)[0]}", path=str(path), hint="this is no segment")
-    return file
+        except (*_UNREADABLE, BadLine) as error:
+            raise _damaged(path, error) from error
+        yield _Segment(path, plain, at, rows_crc, parquet)
 
 
 def _metric_codes(column: pa.ChunkedArray) -> tuple[list[str], npt.NDArray[np.int64]]:
@@ -284,12 +326,17 @@ def read_blocks(path: Path, first: int = 0, rows_max: int = BLOCK_ROWS) -> Itera
         CorruptionError: the file, or a page of it, fails its checksum or shape.
         FileNotFoundError: it is gone.
     """
-    with _open(path) as file:
-        for groups in _blocks(file):
+    with _opened(path) as segment:
+        try:
+            blocks = _blocks(segment.parquet)
+        except _UNREADABLE as error:
+            raise _damaged(path, error, 0) from error
+        for groups in blocks:
             if groups[1] < first:
                 continue
+            segment.check_pages(groups[0])
             try:
-                yield from _in_order(file, groups[0], first, rows_max)
+                yield from _in_order(segment.parquet, groups[0], first, rows_max)
             except _UNREADABLE as error:
                 raise _damaged(path, error, 0) from error
 
@@ -325,7 +372,7 @@ def _blocks(file: pq.ParquetFile) -> list[tuple[list[int], int]]:
 
     A block ends where all seqs before are less than all that follow. (Within one they are sorted by metric first.)
     """
-    at = file.schema_arrow.get_field_index("seq")
+    at = 1  # seq
     count = file.num_row_groups
     found = [file.metadata.row_group(group).column(at).statistics for group in range(count)]
     known = all(statistics is not None and statistics.has_min_max for statistics in found)
@@ -338,6 +385,16 @@ def _blocks(file: pq.ParquetFile) -> list[tuple[list[int], int]]:
     return [(list(range(first, last)), int(high_before[last - 1])) for first, last in pairwise(edges)]
 
 
+def _groups_of(file: pq.ParquetFile, key: str) -> list[int]:
+    """The row groups that may hold points of a metric."""
+    groups = []
+    for group in range(file.num_row_groups):
+        statistics = file.metadata.row_group(group).column(0).statistics
+        if statistics is None or not statistics.has_min_max or statistics.min <= key <= statistics.max:
+            groups.append(group)
+    return groups
+
+
 def read_metric(path: Path, key: str) -> pa.Table:
     """The points of one metric: columns ``seq, step, time, value``, in the order of logging.
 
@@ -345,13 +402,13 @@ def read_metric(path: Path, key: str) -> pa.Table:
         CorruptionError, FileNotFoundError: as read_blocks.
     """
     columns = ["seq", "step", "time", "value"]
-    with _open(path) as file:
-        at = file.schema_arrow.get_field_index("metric")
-        groups = []
-        for group in range(file.num_row_groups):
-            statistics = file.metadata.row_group(group).column(at).statistics
-            if statistics is None or not statistics.has_min_max or statistics.min <= key <= statistics.max:
-                groups.append(group)
+    with _opened(path) as segment:
+        file = segment.parquet
+        try:
+            groups = _groups_of(file, key)
+        except _UNREADABLE as error:
+            raise _damaged(path, error, 0) from error
+        segment.check_pages(groups)
         try:
             table = file.read_row_groups(groups, columns=["metric", *columns])
             keys, codes = _metric_codes(table.column("metric"))

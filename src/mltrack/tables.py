@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import UsageError
+from mltrack.fs import read_small
 from mltrack.media import image_bytes, thumbnail
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def _time_text(time: datetime.datetime) -> str:
 
 def _read_split(path: Path) -> dict[str, list[Any]]:
     try:
-        split = json.loads(path.read_bytes(), parse_constant=lambda name: None)
+        split = json.loads(read_small(path, 1 << 30), parse_constant=lambda name: None)
         columns, rows = split["columns"], split["data"]
         if not isinstance(columns, list) or any(len(row) != len(columns) for row in rows):
             raise ValueError("rows are not as long as there are columns")

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mltrack.fs import reading
 from mltrack_sync.answers import capped, shown_url
 from mltrack_sync.artifact_places import InAzure, InCloud, InFolder, OnWeb, Place, Proxied, place_of
 from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
@@ -192,7 +193,7 @@ def _digest_by_mlflow(uri: str, artifact: Artifact) -> tuple[int, str]:
     with _mlflow_errors(uri), tempfile.TemporaryDirectory(prefix="mltrack-verify-") as folder:
         try:
             path = Path(_repository(uri).download_artifacts(artifact.path, folder))
-            with open(path, "rb") as file:
+            with reading(path) as file:
                 return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             words = f"{artifact.path!r} can't be had: {error}"

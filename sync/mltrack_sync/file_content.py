@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from mltrack.fs import reading
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -30,7 +32,7 @@ def check_content(artifact: Artifact, path: Path) -> None:
     size = path.stat().st_size
     if size != artifact.size:
         raise FileChanged(f"has {size} bytes, {artifact.size} were recorded")
-    with open(path, "rb") as file:
+    with reading(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != artifact.sha256:
         raise FileChanged(f"has SHA-256 {digest[:12]}..., {artifact.sha256[:12]}... was recorded")
@@ -46,7 +48,7 @@ def read_checked(path: Path, start: int, size: int, sha256: bytes) -> Iterator[b
         OSError: they can't be read.
     """
     left, digest = size, hashlib.sha256()
-    with open(path, "rb") as file:
+    with reading(path) as file:
         file.seek(start)
         while left > 0:
             chunk = file.read(min(CHUNK_BYTES, left))

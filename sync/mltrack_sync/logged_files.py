@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mltrack.fs import read_small
 from mltrack_sync.artifacts import Outgoing, send_artifact
 from mltrack_sync.errors import FileNotTakenError, RemoteRefusedError
 from mltrack_sync.file_content import FileChanged, check_content
@@ -133,7 +134,7 @@ def as_it_goes(artifact: Artifact, path: Path, mlmodel: Callable[[bytes], bytes]
         yield artifact, path
         return
     check_content(artifact, path)
-    content = mlmodel(path.read_bytes())
+    content = mlmodel(read_small(path))
     with tempfile.TemporaryDirectory(prefix="mltrack-") as folder:
         there = Path(folder) / MLMODEL
         there.write_bytes(content)

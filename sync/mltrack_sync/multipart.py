@@ -16,6 +16,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from mltrack.fs import reading
 from mltrack_sync.errors import NotMlflowError, RemoteAuthError, RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.file_content import CHUNK_BYTES, FileChanged, read_checked
 from mltrack_sync.transport import NotReached
@@ -347,7 +348,7 @@ def part_digests(artifact: Artifact, path: Path, part_bytes: int) -> list[bytes]
     if size != artifact.size:
         raise FileChanged(f"has {size} bytes, {artifact.size} were recorded")
     whole, digests = hashlib.sha256(), []
-    with open(path, "rb") as file:
+    with reading(path) as file:
         for start in range(0, size, part_bytes):
             part, left = hashlib.sha256(), min(part_bytes, size - start)
             while left > 0 and (chunk := file.read(min(CHUNK_BYTES, left))):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mltrack.errors import BusyError, RemoteError, UsageError
-from mltrack.fs import file_lock
+from mltrack.fs import file_lock, read_small
 from mltrack_sync.errors import LedgerError
 from mltrack_sync.features import LOGGED_MODELS
 from mltrack_sync.further import further_of, lacking_lines
@@ -190,7 +190,7 @@ def sync_lock(folder: Path, name: str, what: str = "mltrack sync") -> Iterator[N
 
 def _in_the_way(holder: Path, name: str) -> str:
     try:
-        fields = json.loads(holder.read_text(encoding="utf-8"))
+        fields = json.loads(read_small(holder))
         what = fields.get("what", "mltrack sync")
         return f"another {what} to {name!r} is running (process {fields['pid']} on {fields['host']})"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -8,6 +8,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from mltrack.fs import read_small
 from mltrack.live import is_served
 from mltrack.redaction import hide
 
@@ -36,7 +37,7 @@ def present(folder: Path) -> Presence | None:
     if not is_served(folder):
         return None
     try:
-        fields = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
+        fields = json.loads(read_small(folder / _NOTE))
         return Presence(
             int(fields["pid"]),
             str(fields["host"]),
@@ -44,7 +45,7 @@ def present(folder: Path) -> Presence | None:
             int(fields["last_pass"]),
             hide(str(fields["trouble"])),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None  # it has just begun
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mltrack.errors import NotFoundError, StoreError, UsageError
-from mltrack.fs import LOCAL, FileSystem, file_lock
+from mltrack.fs import LOCAL, FileSystem, file_lock, read_small
 from mltrack_sync.workspace import MlflowWorkspace, Workspace
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ class Remotes:
 
     def _text(self) -> str:
         try:
-            return self._path.read_text(encoding="utf-8")
+            return read_small(self._path).decode("utf-8")
         except FileNotFoundError:
             return ""
         except (OSError, UnicodeDecodeError) as error:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import Artifact
+from mltrack.fs import reading
 from mltrack_sync.artifacts import Outgoing, send_artifact
 from mltrack_sync.carrying import Carrier
 from mltrack_sync.errors import RemoteRefusedError
@@ -280,7 +281,7 @@ def _files(folder: Path) -> Iterator[tuple[Artifact, Path]]:
     for parent, _, names in os.walk(folder):
         for name in sorted(names):
             path = Path(parent) / name
-            with open(path, "rb") as file:
+            with reading(path) as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             yield Artifact(path.relative_to(folder).as_posix(), path.stat().st_size, digest, 0), path
 

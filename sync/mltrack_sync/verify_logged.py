@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mltrack.entities import DELETED
 from mltrack.errors import NotFoundError
+from mltrack.fs import read_small
 from mltrack_sync.artifacts import artifact_digest
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.file_content import FileChanged, check_content
@@ -190,7 +191,7 @@ class LoggedVerify:
             return artifact
         path = self.store.logged_models.folder(model.model_id).artifacts / artifact.path
         check_content(artifact, path)
-        content = renamed(path.read_bytes(), model, uri=uri, state=self.there.state)
+        content = renamed(read_small(path), model, uri=uri, state=self.there.state)
         content = content.replace(model.model_id.encode(), remote_id.encode())
         return replace(artifact, size=len(content), sha256=hashlib.sha256(content).hexdigest())
 

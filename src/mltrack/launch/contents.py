@@ -15,7 +15,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, NamedTuple
 
 from mltrack.errors import CorruptionError, NotFoundError
-from mltrack.fs import LOCAL, TEMPORARY, FileSystem
+from mltrack.fs import LOCAL, TEMPORARY, FileSystem, read_small
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -164,7 +164,7 @@ class _Cache:
         self._used: dict[str, list[int | str]] = {}
         self._changed = False
         try:
-            held = json.loads(self._path.read_bytes())
+            held = json.loads(read_small(self._path))
             if packs.issuperset(held["packs"]):
                 self._seen = held["files"]
         except (OSError, ValueError, KeyError, TypeError):

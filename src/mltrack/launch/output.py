@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mltrack.errors import BusyError
-from mltrack.fs import open_or_make, try_lock
+from mltrack.fs import NotRegularError, open_or_make, reading, try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,7 +77,7 @@ class OutputLog:
         self._room = self._head_max - size
         self._go_on_with_tails()
         if before is not None and not size:
-            with contextlib.suppress(FileNotFoundError), open(before, "rb") as source:
+            with contextlib.suppress(FileNotFoundError, NotRegularError), reading(before, follow=False) as source:
                 while chunk := source.read(READ_BYTES):
                     self.write(chunk)
 
@@ -150,7 +150,7 @@ class OutputLog:
                 many = "at least " if self._was_cut else ""
                 file.write(f"\n[mltrack: {many}{self._dropped:,} bytes of output left out here]\n".encode())
             for part in tails:
-                with open(part, "rb") as source:
+                with reading(part, follow=False) as source:
                     while chunk := source.read(READ_BYTES):
                         file.write(chunk)
 
@@ -207,14 +207,14 @@ def read_output(folder: Path, start: int = 0, *, number: int = 0) -> Iterator[by
     head, tails = _files(folder, number)
     for path in (head, *sorted(tails, key=_age)):
         try:
-            with open(path, "rb") as file:
+            with reading(path, follow=False) as file:
                 size = os.fstat(file.fileno()).st_size
                 if position + size > start:
                     file.seek(max(0, start - position))
                     while chunk := file.read(READ_BYTES):
                         yield chunk
                 position += size
-        except FileNotFoundError:
+        except (FileNotFoundError, NotRegularError):
             continue
 
 

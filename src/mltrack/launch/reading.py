@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from mltrack.errors import NotFoundError
+from mltrack.fs import reading
 from mltrack.launch.output import LIVE_FOLDER, log_name, read_output, unfinished
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def output_of(run: StoredRun, start: int = 0, *, number: int = 0) -> Iterator[by
         return
     name = log_name(number)
     if any(artifact.path == name for artifact in run.artifacts):
-        with open(run.artifact_path(name), "rb") as file:
+        with reading(run.artifact_path(name)) as file:
             file.seek(start)
             while chunk := file.read(READ_BYTES):
                 yield chunk

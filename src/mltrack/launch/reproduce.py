@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import CorruptionError, NotFoundError, UsageError
-from mltrack.fs import safe_join
+from mltrack.fs import read_small, safe_join
 from mltrack.launch.contents import Contents
 from mltrack.launch.packages import is_interpreter
 from mltrack.launch.redact import REDACTED
 from mltrack.launch.snapshot import FILES_NAME, LAUNCH_NAME
+from mltrack.schema import LAUNCH, SOURCE_FILES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reproduced", "reproduce"]
 
+LIST_BYTES_MAX = 256 << 20
 ABOUT_FOLDER = "mltrack-run"
 """Where, in the new folder, what is no source file goes."""
 
@@ -49,6 +51,9 @@ def reproduce(store: Store, run: StoredRun, folder: Path) -> Reproduced:
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty", hint="give a new folder")
     listing, launch = _json(run, FILES_NAME), _json(run, LAUNCH_NAME)
+    for name, fault in ((FILES_NAME, SOURCE_FILES.fault(listing)), (LAUNCH_NAME, LAUNCH.fault(launch))):
+        if fault is not None:
+            raise CorruptionError(f"{name}: {fault}", path=name, hint="see: mltrack check")
     folder.mkdir(parents=True, exist_ok=True)
     missing = {name: str(reason) for name, reason in listing.get("left_out", {}).items()}
     contents, written = Contents(store.path), 0
@@ -67,16 +72,19 @@ def reproduce(store: Store, run: StoredRun, folder: Path) -> Reproduced:
     return Reproduced(written, missing, str(launch["command_line"]), _tell(run, folder, launch))
 
 
-def _json(run: StoredRun, name: str) -> Any:
+def _json(run: StoredRun, name: str) -> dict[str, Any]:
     try:
-        text = run.artifact_path(name).read_text("utf-8", "surrogateescape")
+        text = read_small(run.artifact_path(name), LIST_BYTES_MAX).decode("utf-8", "surrogateescape")
     except NotFoundError:
         raise NotFoundError(
             f"run {run.run_id} has no snapshot", hint="launch programs with: mltrack run -- ..."
         ) from None
     try:
-        return json.loads(text)
-    except ValueError as error:
+        fields = json.loads(text)
+        if not isinstance(fields, dict):
+            raise ValueError("not an object")
+        return fields
+    except (ValueError, RecursionError) as error:
         raise CorruptionError(f"{name}: {error}", path=name, hint="see: mltrack check") from error
 
 
@@ -87,7 +95,7 @@ def _tell(run: StoredRun, folder: Path, launch: dict[str, Any]) -> tuple[str, ..
     for artifact in run.artifacts:
         if artifact.path.startswith("environment/") or artifact.path == "code/changes.diff":
             name = artifact.path.rpartition("/")[2]
-            (about / name).write_bytes(run.artifact_path(artifact.path).read_bytes())
+            (about / name).write_bytes(read_small(run.artifact_path(artifact.path), LIST_BYTES_MAX))
     below = str(launch.get("folder") or ".")
     variables = launch.get("variables") or {}
     lines = ["#!/bin/sh", f"# run {run.run_id} {run.info.run_name}", f'cd "$(dirname "$0")/../"{shlex.quote(below)}']

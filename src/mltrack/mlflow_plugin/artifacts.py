@@ -19,7 +19,7 @@ from mlflow.store.artifact.artifact_repo import ArtifactRepository, verify_artif
 
 from mltrack.artifact_files import Stored, check_place, files_below, is_temporary, store_stream
 from mltrack.errors import MltrackError, NotFoundError
-from mltrack.fs import relative_name, safe_join
+from mltrack.fs import reading, relative_name, safe_join
 from mltrack.mlflow_plugin import writers
 from mltrack.mlflow_plugin.errors import as_mlflow, raises_mlflow
 from mltrack.mlflow_plugin.uris import artifact_place
@@ -145,7 +145,7 @@ class StoreArtifacts(ArtifactRepository):
 
     def _copy(self, path: str | os.PathLike[str], name: str) -> Stored:
         self._check_there()
-        with open(path, "rb") as file:
+        with reading(path) as file:
             return store_stream(file, self._root, name)
 
     # --- what the run or the model says of it ---

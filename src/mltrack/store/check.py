@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mltrack.errors import CorruptionError, NotFoundError, StoreError, StoreVersionError
-from mltrack.fs import TEMPORARY
+from mltrack.fs import TEMPORARY, read_small
 from mltrack.jsonlog import read_log
 from mltrack.store.layout import Layout, is_run_id
 
@@ -158,7 +158,7 @@ def _check_workspace(layout: Layout, report: CheckReport) -> None:
 def _check_remotes(layout: Layout, report: CheckReport) -> None:
     path = layout.root / "remotes.toml"
     try:
-        tomllib.loads(path.read_text(encoding="utf-8"))
+        tomllib.loads(read_small(path).decode("utf-8"))
         report.read(path)
     except FileNotFoundError:
         pass

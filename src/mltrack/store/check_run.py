@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.artifact_files import hash_file
 from mltrack.errors import CorruptionError, InvalidPathError
-from mltrack.format import HEADER_SIZE, RECORD_SIZE, BadLine, decode_line, decode_records
-from mltrack.fs import TEMPORARY, safe_join
+from mltrack.format import HEADER_SIZE, RECORD_SIZE, decode_records
+from mltrack.fs import TEMPORARY, reading, safe_join
+from mltrack.jsonlog import each_line
 from mltrack.rich_series import SERIES_FOLDER, journals
+from mltrack.rich_values import decode_value
+from mltrack.schema import EVENTS, SERIES
 from mltrack.segment import read_blocks, verify_segment
 from mltrack.store.check import FROM_A_COPY, is_old
 from mltrack.store.fold import RunState
@@ -120,21 +123,22 @@ class _RunCheck:
         known = self._state.writers.get(name)
         writer = _Writer(name, alive=known is not None and known.alive)
         self._report.read(path)
-        expected, bad = 0, 0
-        for offset, line in _lines(path):
-            try:
-                fields = decode_line(line)
-            except BadLine as error:
-                self._error(path, f"bad line: {error}", offset=offset)
+        expected, bad, before = 0, 0, 0
+        for offset, _, fields, fault in each_line(path, records=EVENTS):
+            if fault:
+                self._error(path, f"bad line: {fault}", offset=offset)
                 writer.damaged = True
                 bad += 1
                 continue
-            seq = fields.get("seq")
-            if isinstance(seq, int):
-                if not expected <= seq <= expected + bad:
-                    self._error(path, f"event {seq} stands where event {expected} should", offset=offset)
-                    writer.damaged = True
-                expected, bad = seq + 1, 0
+            seq = fields["seq"]
+            if not expected <= seq <= expected + bad:
+                self._error(path, f"event {seq} stands where event {expected} should", offset=offset)
+                writer.damaged = True
+            if fields["time"] < before:
+                self._error(path, f"event {seq} is earlier than the one before it", offset=offset)
+            if not seq and fields["type"] != "writer":
+                self._error(path, f"begins with a {fields['type']!r}, not with who writes", offset=offset)
+            expected, bad, before = seq + 1, 0, fields["time"]
             self._event(path, offset, writer, fields)
         return writer
 
@@ -212,7 +216,7 @@ class _RunCheck:
             path = self._folder.points / name
             if name in known or name.startswith(".") or name.split(".")[0] != writer.name or not path.exists():
                 continue
-            with open(path, "rb") as file:
+            with reading(path) as file:
                 head = file.read(HEADER_SIZE + (RECORD_SIZE << 15))
             if name.endswith(".points") and len(decode_records(head[HEADER_SIZE:])[1]):
                 self._error(path, "has points but no header", offset=0)
@@ -241,14 +245,23 @@ class _RunCheck:
     def _series(self) -> None:
         for path in journals(self._folder.path):
             self._report.read(path)
-            for offset, line in _lines(path):
-                try:
-                    decode_line(line)
-                except BadLine as error:
-                    self._error(path, f"bad line: {error}", offset=offset)
+            self._series_file(path)
         if not self._state.live and unpublished_series(self._folder):
             what = "has histograms, tables or texts that are no artifacts yet: a process died before its end"
             self._note(self._folder.path / SERIES_FOLDER, what, f"run: mltrack seal {self._run_id}")
+
+    def _series_file(self, path: Path) -> None:
+        expected, bad = 0, 0
+        for offset, _, fields, fault in each_line(path, records=SERIES):
+            if not fault and fields["type"] in SERIES.types:
+                fault = _no_value(fields)
+            if fault:
+                self._error(path, f"bad line: {fault}", offset=offset)
+                bad += 1
+                continue
+            if not expected <= fields["seq"] <= expected + bad:
+                self._error(path, f"line {fields['seq']} stands where line {expected} should", offset=offset)
+            expected, bad = fields["seq"] + 1, 0
 
     # --- artifacts ---
 
@@ -299,14 +312,12 @@ def artifact_fault(root: Path, artifact: Artifact, report: CheckReport) -> str |
     return None
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Each whole line with its offset; a torn one at the end never happened."""
-    offset = 0
-    with open(path, "rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield offset, line[:-1]
-            offset += len(line)
+def _no_value(fields: dict[str, Any]) -> str:
+    try:
+        decode_value(fields)
+    except (KeyError, TypeError, ValueError) as error:
+        return f"it holds no {fields['type']}: {error}"
+    return ""
 
 
 def _jumps(seqs: Any, expected: int) -> list[int]:

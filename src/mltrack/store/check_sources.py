@@ -8,6 +8,8 @@ import re
 import zipfile
 from typing import TYPE_CHECKING
 
+from mltrack.fs import read_small
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["check_sources"]
 
 CHUNK_BYTES = 1 << 20
+LIST_BYTES_MAX = 256 << 20
 
 _LIST = re.compile(r"([0-9a-f]{64})\.json")
 _ADVICE = "restore it from a copy, or launch that code once more; runs are read without it, and not laid out again"
@@ -75,7 +78,7 @@ def _check_list(path: Path, kept: set[str], report: CheckReport) -> None:
     if named is None:
         return
     try:
-        data = path.read_bytes()
+        data = read_small(path, LIST_BYTES_MAX)
         report.read(path)
     except FileNotFoundError:
         return

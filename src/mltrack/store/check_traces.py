@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from mltrack.format import BadLine, decode_line
-from mltrack.fs import TEMPORARY
+from mltrack.fs import TEMPORARY, reading
 from mltrack.jsonlog import read_log
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _check_facts(folder: TraceFolder, name: str, report: CheckReport) -> None:
         return
     path = folder.spans / name
     try:
-        with open(path, "rb") as file:
+        with reading(path) as file:
             for place in places:
                 problem = _problem(file.fileno(), place)
                 if problem is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mltrack.errors import InvalidPathError, NotFoundError, StoreError, StoreVersionError
 from mltrack.format import FORMAT_VERSION, BadLine, decode_line, encode_line
-from mltrack.fs import LOCAL, TEMPORARY, FileSystem, reading
+from mltrack.fs import LOCAL, TEMPORARY, FileSystem, read_small
 from mltrack.schema import STORE
 from mltrack.store.store_path import STORE_VARIABLE, folder_of, working_folder
 
@@ -191,8 +191,7 @@ class Layout:
         """
         path = root / "store.json"
         try:
-            with reading(path) as file:
-                line = file.read(STORE_BYTES_MAX)
+            line = read_small(path, STORE_BYTES_MAX)
         except (FileNotFoundError, NotADirectoryError):
             raise NotFoundError(
                 f"no mltrack store at {root}",

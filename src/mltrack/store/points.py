@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mltrack.errors import CorruptionError
-from mltrack.format import HEADER_SIZE, RECORD_SIZE, BadLine, decode_header, decode_records
+from mltrack.format import HEADER_SIZE, POINTS_BYTES_MAX, RECORD_SIZE, BadLine, decode_header, decode_records
+from mltrack.fs import NotRegularError, open_regular
 from mltrack.segment import (
     BLOCK_ROWS,
     POINTS_SCHEMA,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
+    from mltrack.format import PointsHeader
     from mltrack.store.layout import RunFolder
 
     Keys = Callable[[int], Sequence[str]]  # keys(n): a writer's metric names by number, at least up to number n
@@ -81,19 +83,34 @@ def open_journals(folder: RunFolder, writer: str, stack: ExitStack, damage: list
             continue
         path = folder.points / name
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = open_regular(path)
+            stack.callback(os.close, fd)
+            header = _header(fd, writer)
         except FileNotFoundError:
             continue
-        stack.callback(os.close, fd)
-        try:
-            header = decode_header(os.pread(fd, HEADER_SIZE, 0))
-        except BadLine as error:
-            damage.append(CorruptionError(f"{path}: {error}", path=str(path), offset=0, hint="restore it from a copy"))
+        except (BadLine, NotRegularError) as error:
+            what = getattr(error, "strerror", None) or error
+            damage.append(CorruptionError(f"{path}: {what}", path=str(path), offset=0, hint="restore it from a copy"))
             continue
         if header is not None:
             found.append(JournalFile(path, fd, header.first_seq, int(match[2])))
     # by seq; of two that begin alike the first was left behind empty by an interrupt
     return sorted(found, key=lambda journal: (journal.first_seq, journal.number))
+
+
+def _header(fd: int, writer: str) -> PointsHeader | None:
+    """The header of a writer's points file.
+
+    Raises:
+        BadLine: it is none, or another's, or the file is longer than any can be.
+    """
+    header = decode_header(os.pread(fd, HEADER_SIZE, 0))
+    if header is not None and header.writer != writer:
+        raise BadLine(f"belongs to writer {header.writer!a}")
+    size = os.fstat(fd).st_size
+    if header is not None and size > POINTS_BYTES_MAX:
+        raise BadLine(f"has {size:,} bytes, more than the {POINTS_BYTES_MAX:,} of the largest")
+    return header
 
 
 def segments_of(folder: RunFolder, writer: str) -> list[tuple[SegmentName, Path]]:

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mltrack.artifact_files import Stored, adopt_file, hash_file, lock_of_run
 from mltrack.errors import BusyError
-from mltrack.format import BadLine, decode_line
-from mltrack.fs import TEMPORARY, file_lock
+from mltrack.format import LINE_BYTES_MAX, BadLine, decode_line
+from mltrack.fs import TEMPORARY, NotRegularError, file_lock, reading
 from mltrack.media import TABLES_TAG, tables_tag
 from mltrack.recorder import Recorder
 from mltrack.rich_series import SERIES_FOLDER, journals, read_lines
 from mltrack.rich_values import Histogram, Table, Text, decode_value
+from mltrack.schema import SERIES
 from mltrack.store.fold import RunState
 
 if TYPE_CHECKING:
@@ -143,15 +144,19 @@ def _index(folder: RunFolder) -> tuple[dict[tuple[str, str], list[_Place]], dict
         for line in read_lines(path):
             if line.offset >= ends[path.stem]:
                 break  # written since: its writer publishes it at its own end
-            kind, key = str(line.fields.get("type")), line.fields.get("key")
-            if kind in ("histogram", "table", "text") and isinstance(key, str):
+            kind, key = line.fields["type"], line.fields["key"]
+            if kind in SERIES.types:
                 series.setdefault((kind, key), []).append(_Place(line.order, path, line.offset))
     return series, ends
 
 
 def _end(path: Path) -> int:
     """The byte after the last whole line."""
-    with open(path, "rb") as file:
+    try:
+        file = reading(path)
+    except NotRegularError:
+        return 0
+    with file:
         end = at = file.seek(0, os.SEEK_END)
         while at > 0:
             at = max(0, end - (1 << 16))
@@ -199,7 +204,10 @@ def _table_columns(places: Sequence[_Place]) -> list[str] | None:
 
 
 def _rows(fields: dict[str, Any], columns: Sequence[str]) -> Iterator[list[Any]]:
-    value = decode_value(fields)
+    try:
+        value = decode_value(fields)
+    except (KeyError, TypeError, ValueError):
+        return  # damage, of which `mltrack check` tells
     if isinstance(value, Text):
         yield [value.text]
     elif isinstance(value, Histogram):
@@ -215,12 +223,12 @@ def _rows(fields: dict[str, Any], columns: Sequence[str]) -> Iterator[list[Any]]
 
 def _lines(places: Sequence[_Place]) -> Iterator[dict[str, Any]]:
     with contextlib.ExitStack() as stack:
-        files = {path: stack.enter_context(open(path, "rb")) for path in {place.path for place in places}}
+        files = {path: stack.enter_context(reading(path)) for path in {place.path for place in places}}
         for place in places:
             file = files[place.path]
             file.seek(place.offset)
             with contextlib.suppress(BadLine):
-                yield decode_line(file.readline()[:-1])
+                yield decode_line(file.readline(LINE_BYTES_MAX + 64)[:-1], SERIES)
 
 
 def _json(value: Any) -> str:

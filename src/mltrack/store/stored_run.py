@@ -208,7 +208,7 @@ class StoredRun:
         """What series the run has, by key: "histogram", "image", "table" or "text"."""
         from mltrack.rich_series import series_kinds
 
-        return series_kinds(self.folder.path, self._images())
+        return series_kinds(self.folder.path, self._images(), damage=self.damage)
 
     def _images(self) -> list[tuple[str, Path]]:
         return [(a.path, self.folder.artifacts / a.path) for a in self.artifacts if a.path.startswith("images/")]

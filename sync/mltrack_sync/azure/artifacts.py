@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
+from mltrack.fs import reading
 from mltrack_sync.endpoint import HISTORY
 from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.file_content import CHUNK_BYTES, Digest, FileChanged, TooLong, check_content, read_checked
@@ -172,7 +173,7 @@ class Upload:
         digest = hashlib.sha256()
         names = self._names
         skipped = 0
-        with open(self._path, "rb") as file:
+        with reading(self._path) as file:
             while block := file.read(self._block_bytes):
                 digest.update(block)
                 name = f"{len(names):08d}{hashlib.sha256(block).hexdigest()[:40]}"

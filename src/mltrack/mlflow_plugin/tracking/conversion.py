@@ -24,6 +24,7 @@ from mlflow.entities import Experiment as MlflowExperiment
 from mlflow.utils.uri import append_to_uri_path
 
 from mltrack.format import BadLine, decode_line
+from mltrack.fs import read_small
 from mltrack.mlflow_plugin.uris import artifact_uri
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def to_experiment(experiment: entities.Experiment, layout: Layout) -> Any:
 def _made(layout: Layout) -> int:
     """When the store was made, in ms; 0 where it no longer says so."""
     try:
-        return int(decode_line((layout.root / "store.json").read_bytes().rstrip(b"\n"))["created"]) // 1_000_000
+        return int(decode_line(read_small(layout.root / "store.json").rstrip(b"\n"))["created"]) // 1_000_000
     except (OSError, BadLine, KeyError, TypeError, ValueError):
         return 0
 
