@@ -111,7 +111,7 @@ def test_experiments_by_name_by_id_and_by_the_environment(store: Path, monkeypat
     assert (run.info.experiment_id, run.info.experiment_name) == (chosen.experiment_id, "größe")
     mltrack.set_experiment_tag("k", 1)
     assert mltrack.get_experiment(chosen.experiment_id).tags == {"k": "1"}
-    other = mltrack.create_experiment("other", {"a": 1})
+    other = mltrack.create_experiment("other", None, {"a": 1})
     with mltrack.start_run(experiment_id=other) as run:
         pass
     assert run.info.experiment_name == "other"

@@ -7,6 +7,7 @@ package imports nothing else: each name is loaded where it is first used.
 from __future__ import annotations
 
 __all__ = [
+    "ActiveRun",
     "Artifact",
     "BusyError",
     "CorruptionError",
@@ -20,6 +21,8 @@ __all__ = [
     "InvalidMetricError",
     "InvalidPathError",
     "MetricSummary",
+    "MlflowClient",
+    "MlflowException",
     "MltrackError",
     "ModelVersion",
     "NotFoundError",
@@ -41,19 +44,32 @@ __all__ = [
     "UsageError",
     "Workspace",
     "active_run",
+    "artifacts",
+    "client",
     "create_experiment",
+    "data",
     "delete_experiment",
     "delete_experiment_tag",
     "delete_run",
     "delete_tag",
+    "disable_system_metrics_logging",
+    "enable_system_metrics_logging",
     "end_run",
+    "exceptions",
     "flush",
+    "flush_artifact_async_logging",
+    "flush_async_logging",
     "get_artifact_uri",
     "get_experiment",
     "get_experiment_by_name",
+    "get_parent_run",
+    "get_registry_uri",
     "get_run",
     "get_store",
+    "get_tracking_uri",
+    "is_tracking_uri_set",
     "last_active_run",
+    "load_table",
     "log",
     "log_artifact",
     "log_artifacts",
@@ -61,25 +77,35 @@ __all__ = [
     "log_figure",
     "log_image",
     "log_input",
+    "log_inputs",
     "log_metric",
     "log_metrics",
+    "log_outputs",
     "log_param",
     "log_params",
     "log_series",
+    "log_stream",
     "log_table",
     "log_text",
     "register_model",
     "restore_experiment",
+    "restore_run",
     "search_experiments",
     "search_runs",
     "set_experiment",
     "set_experiment_tag",
     "set_experiment_tags",
+    "set_registry_uri",
     "set_store",
+    "set_system_metrics_node_id",
+    "set_system_metrics_samples_before_logging",
+    "set_system_metrics_sampling_interval",
     "set_tag",
     "set_tags",
+    "set_tracking_uri",
     "start_run",
     "submit",
+    "tracking",
 ]
 
 TYPE_CHECKING = False  # typing's own is not imported for it: this file is all that a bare import costs
@@ -92,25 +118,41 @@ _WHERE = {
     "entities": (
         "Artifact Dataset DatasetInput Event Experiment MetricSummary ModelVersion RegisteredModel RunData RunInfo"
     ),
+    "client": "MlflowClient",
+    "exceptions": "MlflowException",
     "experiments": "delete_experiment_tag restore_experiment search_experiments set_experiment_tags",
     "fluent": (
-        "active_run create_experiment delete_experiment delete_tag end_run flush get_artifact_uri get_experiment "
-        "get_experiment_by_name get_store last_active_run log log_artifact log_artifacts log_dict log_figure "
-        "log_image log_input log_metric log_metrics log_param log_params log_series log_table log_text register_model "
-        "set_experiment set_experiment_tag set_store set_tag set_tags start_run"
+        "active_run create_experiment delete_experiment end_run get_experiment get_experiment_by_name get_store "
+        "last_active_run log log_metric log_metrics log_series set_experiment set_experiment_tag set_store "
+        "start_run"
     ),
     "launch.submit": "ScriptRunConfig SubmittedRun submit",
-    "lookup": "delete_run get_run search_runs",
+    "log_functions": (
+        "delete_tag flush flush_artifact_async_logging flush_async_logging get_artifact_uri log_artifact "
+        "log_artifacts log_dict log_figure log_image log_input log_inputs log_outputs log_param log_params "
+        "log_stream log_table log_text register_model set_tag set_tags"
+    ),
+    "lookup": "delete_run get_parent_run get_run load_table restore_run search_runs",
     "reading": "Store",
     "rich_values": "Histogram Image Table Text",
-    "run": "Run",
+    "run": "ActiveRun Run",
     "store.stored_run": "StoredRun",
+    "system_metrics_settings": (
+        "disable_system_metrics_logging enable_system_metrics_logging set_system_metrics_node_id "
+        "set_system_metrics_samples_before_logging set_system_metrics_sampling_interval"
+    ),
+    "tracking_uri": "get_registry_uri get_tracking_uri is_tracking_uri_set set_registry_uri set_tracking_uri",
 }
+_MODULES = {"artifacts", "client", "data", "exceptions", "tracking"}  # imported where they are first named
 _ELSEWHERE = {"Workspace": ("mltrack_sync.azure.workspace", "AzureWorkspace")}  # by name alone: what talks to remotes
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names.split()}
 
 
 if TYPE_CHECKING:
+    from mltrack import artifacts, client, data, exceptions, tracking
+    from mltrack.client import (
+        MlflowClient,
+    )
     from mltrack.entities import (
         Artifact,
         Dataset,
@@ -138,6 +180,9 @@ if TYPE_CHECKING:
         StoreVersionError,
         UsageError,
     )
+    from mltrack.exceptions import (
+        MlflowException,
+    )
     from mltrack.experiments import (
         delete_experiment_tag,
         restore_experiment,
@@ -148,42 +193,86 @@ if TYPE_CHECKING:
         active_run,
         create_experiment,
         delete_experiment,
-        delete_tag,
         end_run,
-        flush,
-        get_artifact_uri,
         get_experiment,
         get_experiment_by_name,
         get_store,
         last_active_run,
         log,
+        log_metric,
+        log_metrics,
+        log_series,
+        set_experiment,
+        set_experiment_tag,
+        set_store,
+        start_run,
+    )
+    from mltrack.launch.submit import (
+        ScriptRunConfig,
+        SubmittedRun,
+        submit,
+    )
+    from mltrack.log_functions import (
+        delete_tag,
+        flush,
+        flush_artifact_async_logging,
+        flush_async_logging,
+        get_artifact_uri,
         log_artifact,
         log_artifacts,
         log_dict,
         log_figure,
         log_image,
         log_input,
-        log_metric,
-        log_metrics,
+        log_inputs,
+        log_outputs,
         log_param,
         log_params,
-        log_series,
+        log_stream,
         log_table,
         log_text,
         register_model,
-        set_experiment,
-        set_experiment_tag,
-        set_store,
         set_tag,
         set_tags,
-        start_run,
     )
-    from mltrack.launch.submit import ScriptRunConfig, SubmittedRun, submit
-    from mltrack.lookup import delete_run, get_run, search_runs
-    from mltrack.reading import Store
-    from mltrack.rich_values import Histogram, Image, Table, Text
-    from mltrack.run import Run
-    from mltrack.store.stored_run import StoredRun
+    from mltrack.lookup import (
+        delete_run,
+        get_parent_run,
+        get_run,
+        load_table,
+        restore_run,
+        search_runs,
+    )
+    from mltrack.reading import (
+        Store,
+    )
+    from mltrack.rich_values import (
+        Histogram,
+        Image,
+        Table,
+        Text,
+    )
+    from mltrack.run import (
+        ActiveRun,
+        Run,
+    )
+    from mltrack.store.stored_run import (
+        StoredRun,
+    )
+    from mltrack.system_metrics_settings import (
+        disable_system_metrics_logging,
+        enable_system_metrics_logging,
+        set_system_metrics_node_id,
+        set_system_metrics_samples_before_logging,
+        set_system_metrics_sampling_interval,
+    )
+    from mltrack.tracking_uri import (
+        get_registry_uri,
+        get_tracking_uri,
+        is_tracking_uri_set,
+        set_registry_uri,
+        set_tracking_uri,
+    )
     from mltrack_sync.azure.workspace import AzureWorkspace as Workspace
 
     __version__: str
@@ -201,8 +290,12 @@ def __getattr__(name: str) -> object:
         value = getattr(import_module(module), attribute)
         globals()[name] = value
         return value
+    if name in _MODULES:
+        return import_module(f"mltrack.{name}")
     if name not in _MODULE_OF:
-        raise AttributeError(f"module 'mltrack' has no attribute {name!r}")
+        from mltrack.mlflow_names import how_to_get
+
+        raise AttributeError(f"module 'mltrack' has no attribute {name!r}{how_to_get(name)}")
     value = getattr(import_module(f"mltrack.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value

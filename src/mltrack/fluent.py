@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack.errors import NotFoundError, RunStateError, UsageError
 from mltrack.live import ask, wish_for
 from mltrack.names import random_name
+from mltrack.operations import DONE
 from mltrack.preload import preload
 from mltrack.recorder import Recorder
 from mltrack.run import Run, source_name
@@ -26,7 +27,8 @@ from mltrack.trouble import TROUBLE, say, words_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mltrack.entities import Experiment, ModelVersion
+    from mltrack.entities import Experiment
+    from mltrack.operations import RunOperations
     from mltrack.reading import Store
     from mltrack.rich_values import RichValue
 
@@ -73,7 +75,7 @@ def _workspace(layout: Layout) -> Workspace:
     return Workspace(layout, clock=time_ns)
 
 
-def set_experiment(experiment_name: str | None = None, *, experiment_id: str | None = None) -> Experiment:
+def set_experiment(experiment_name: str | None = None, experiment_id: str | None = None) -> Experiment:
     """Make an experiment the one that new runs belong to; by name, made where there is none, or by id.
 
     Raises:
@@ -92,14 +94,21 @@ def set_experiment(experiment_name: str | None = None, *, experiment_id: str | N
     return _experiment
 
 
-def create_experiment(name: str, tags: Mapping[str, Any] | None = None) -> str:
+def create_experiment(
+    name: str, artifact_location: str | os.PathLike[str] | None = None, tags: Mapping[str, Any] | None = None
+) -> str:
     """Make an experiment; returns its id.
+
+    ``artifact_location`` is MLflow's and without effect, which is said: files lie in the store, with their runs.
 
     Raises:
         UsageError: the name is empty or taken.
     """
     text = {key: str(value) for key, value in (tags or {}).items()}
-    return _workspace(_layout()).create(name, text).experiment_id
+    made = _workspace(_layout()).create(name, text)
+    if artifact_location is not None:
+        say("experiment %r: files are kept in the store, with their runs; artifact_location is not used", name)
+    return made.experiment_id
 
 
 def get_experiment(experiment_id: str) -> Experiment:
@@ -415,7 +424,7 @@ def _current() -> Run:
     return active or start_run()
 
 
-# --- logging ---
+# --- logging metrics; what else is logged is in log_functions ---
 
 
 def log_metric(
@@ -424,26 +433,64 @@ def log_metric(
     step: int | None = None,
     synchronous: bool | None = None,
     timestamp: int | None = None,
-) -> None:
-    """``Run.log_metric`` on the active run. ``synchronous`` is MLflow's and without effect: a call is always done."""
-    if timestamp is not None:
-        _current().log_metric(key, value, step, timestamp=timestamp)
-        return
+    run_id: str | None = None,
+    model_id: str | None = None,
+    dataset: Any = None,
+) -> RunOperations | None:
+    """``Run.log_metric`` on the active run, or on the one with the id ``run_id``, whoever records it.
+
+    ``synchronous`` is MLflow's: all is stored when a call returns. ``model_id`` and ``dataset`` say what the metric is
+    about: a logged model of the store, which then has the metric too, and a dataset; they become inputs of the run.
+    """
+    if (
+        timestamp is not None
+        or run_id is not None
+        or model_id is not None
+        or dataset is not None
+        or synchronous is not None
+    ):
+        return _log_with({key: value}, step, synchronous, run_id, timestamp, model_id, dataset)
     try:
         log_point = _local.log_point
     except AttributeError:
         log_point = _current().points.log
     log_point(key, value, step)
+    return None
 
 
 def log_metrics(
     metrics: Mapping[str, float],
     step: int | None = None,
     synchronous: bool | None = None,
+    run_id: str | None = None,
     timestamp: int | None = None,
-) -> None:
-    """``Run.log_metrics`` on the active run."""
-    _current().log_metrics(metrics, step, timestamp=timestamp)
+    model_id: str | None = None,
+    dataset: Any = None,
+) -> RunOperations | None:
+    """``Run.log_metrics``, with the arguments of ``log_metric``."""
+    return _log_with(metrics, step, synchronous, run_id, timestamp, model_id, dataset)
+
+
+def _log_with(
+    metrics: Mapping[str, float],
+    step: int | None,
+    synchronous: bool | None,
+    run_id: str | None,
+    timestamp: int | None,
+    model_id: str | None,
+    dataset: Any,
+) -> RunOperations | None:
+    if run_id is None and model_id is None and dataset is None:
+        _current().log_metrics(metrics, step, timestamp=timestamp)
+    else:
+        from mltrack.other_runs import log_linked, run_by_id
+
+        run = _current() if run_id is None else run_by_id(run_id)
+        if model_id is None and dataset is None:
+            run.log_metrics(metrics, step, timestamp=timestamp)
+        else:
+            log_linked(run, metrics, step, timestamp, model_id, dataset)
+    return DONE if synchronous is False else None
 
 
 def log(metrics: Mapping[str, float | RichValue], step: int | None = None) -> None:
@@ -454,117 +501,3 @@ def log(metrics: Mapping[str, float | RichValue], step: int | None = None) -> No
 def log_series(name: str, values: Any, steps: Any = None, times: Any = None) -> None:
     """``Run.log_series`` on the active run."""
     _current().log_series(name, values, steps, times)
-
-
-def log_param(key: str, value: Any, synchronous: bool | None = None) -> Any:
-    """``Run.log_param`` on the active run."""
-    return _current().log_param(key, value)
-
-
-def log_params(params: Mapping[str, Any], synchronous: bool | None = None) -> None:
-    """``Run.log_params`` on the active run."""
-    _current().log_params(params)
-
-
-def set_tag(key: str, value: Any, synchronous: bool | None = None) -> None:
-    """``Run.set_tag`` on the active run."""
-    _current().set_tag(key, value)
-
-
-def set_tags(tags: Mapping[str, Any], synchronous: bool | None = None) -> None:
-    """``Run.set_tags`` on the active run."""
-    _current().set_tags(tags)
-
-
-def delete_tag(key: str) -> None:
-    """``Run.delete_tag`` on the active run."""
-    _current().delete_tag(key)
-
-
-def log_input(
-    dataset: Any = None,
-    context: str | None = None,
-    tags: Mapping[str, Any] | None = None,
-    model: Any = None,
-) -> None:
-    """``Run.log_input`` on the active run."""
-    _current().log_input(dataset, context, tags, model)
-
-
-def log_artifact(local_path: str | os.PathLike[str], artifact_path: str | None = None) -> None:
-    """``Run.log_artifact`` on the active run."""
-    _current().log_artifact(local_path, artifact_path)
-
-
-def log_artifacts(local_dir: str | os.PathLike[str], artifact_path: str | None = None) -> None:
-    """``Run.log_artifacts`` on the active run."""
-    _current().log_artifacts(local_dir, artifact_path)
-
-
-def log_text(text: str, artifact_file: str) -> None:
-    """``Run.log_text`` on the active run."""
-    _current().log_text(text, artifact_file)
-
-
-def log_dict(dictionary: Any, artifact_file: str) -> None:
-    """``Run.log_dict`` on the active run."""
-    _current().log_dict(dictionary, artifact_file)
-
-
-def log_figure(figure: Any, artifact_file: str, *, save_kwargs: Mapping[str, Any] | None = None) -> None:
-    """``Run.log_figure`` on the active run."""
-    _current().log_figure(figure, artifact_file, save_kwargs=save_kwargs)
-
-
-def log_image(
-    image: Any,
-    artifact_file: str | None = None,
-    key: str | None = None,
-    step: int | None = None,
-    timestamp: int | None = None,
-) -> None:
-    """``Run.log_image`` on the active run."""
-    _current().log_image(image, artifact_file, key=key, step=step, timestamp=timestamp)
-
-
-def log_table(data: Any, artifact_file: str) -> None:
-    """``Run.log_table`` on the active run."""
-    _current().log_table(data, artifact_file)
-
-
-def get_artifact_uri(artifact_path: str | None = None) -> str:
-    """Where the active run's artifacts (or the one named) lie, as a local path."""
-    from mltrack.fs import safe_join
-
-    folder = _current()._recorder.folder.artifacts
-    return str(safe_join(folder, artifact_path) if artifact_path else folder)
-
-
-def flush() -> None:
-    """``Run.flush`` on the active run, if there is one."""
-    run = active_run()
-    if run is not None:
-        run.flush()
-
-
-def register_model(
-    model_uri: str, name: str, await_registration_for: int | None = None, *, tags: Mapping[str, Any] | None = None
-) -> ModelVersion:
-    """Make an artifact of a run (``runs:/<run_id>/<path>``) the next version of a registered model, offline.
-
-    ``await_registration_for`` is MLflow's and without effect: the version is there when this returns.
-
-    Raises:
-        UsageError: the URI is not of that form; the name is no model name.
-        NotFoundError: there is no such run or artifact.
-    """
-    from mltrack.store.registry import Registry
-
-    scheme, _, rest = model_uri.partition("runs:/")
-    run_id, _, path = rest.strip("/").partition("/")
-    if scheme or not run_id:
-        raise UsageError(f"{model_uri!r} names no artifact of a run", hint="use runs:/<run_id>/<path>")
-    store = get_store()
-    text = {key: str(value) for key, value in (tags or {}).items()}
-    registry = Registry(store.layout, clock=time_ns)
-    return registry.create_version_of_run(name, store.run(run_id).folder, path or None, tags=text)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mltrack.store.stored_run import StoredRun
     from mltrack.watching import FolderWatch
 
-__all__ = ["Run"]
+__all__ = ["ActiveRun", "Run"]
 
 END_STATUSES = ("FINISHED", "FAILED", "KILLED")
 
@@ -421,6 +421,10 @@ class Run(RunFiles, RunInputs):
     def lost(self) -> int:
         """Points that could not be stored by this process."""
         return self._recorder.lost
+
+
+ActiveRun = Run
+"""MLflow's name for it."""
 
 
 def _clip(value: str) -> str:

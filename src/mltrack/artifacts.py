@@ -1,0 +1,206 @@
+"""The artifacts of runs and models in a store, read as by ``mlflow.artifacts``: listed, copied, loaded.
+
+A place is named by ``runs:/<run_id>/path``, ``models:/<name>/<version>``, ``models:/<name>@<alias>``,
+``models:/<model_id>``, or by a path or a ``file:`` or ``mltrack:`` URI such as ``get_artifact_uri`` gives.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mltrack.artifact_files import files_below, is_temporary
+from mltrack.errors import NotFoundError, UsageError
+from mltrack.fluent import get_store
+from mltrack.fs import safe_join
+from mltrack.store.layout import is_model_id
+from mltrack.store.store_path import folder_of
+
+if TYPE_CHECKING:
+    from mltrack.artifact_files import StrPath
+    from mltrack.reading import Store
+
+__all__ = ["FileInfo", "download_artifacts", "list_artifacts", "load_dict", "load_image", "load_text"]
+
+MODEL_HOPS_MAX = 100
+"""How often a model version may be said to be made from another one."""
+
+
+class FileInfo(NamedTuple):
+    """A file or folder among artifacts: its path there, and its size in bytes (None of a folder)."""
+
+    path: str
+    is_dir: bool
+    file_size: int | None
+
+
+class _Place(NamedTuple):
+    """A folder of artifacts, and a path inside it ("" for all of it)."""
+
+    root: Path
+    inside: str
+
+    @property
+    def path(self) -> Path:
+        """Where it lies.
+
+        Raises:
+            InvalidPathError, NotFoundError: it would leave the folder; it is not there.
+        """
+        path = safe_join(self.root, self.inside) if self.inside else self.root
+        if not path.exists() and self.inside:
+            raise NotFoundError(
+                f"no artifact {self.inside!r} in {self.root}", hint="see: mltrack.artifacts.list_artifacts"
+            )
+        return path
+
+
+def list_artifacts(
+    artifact_uri: StrPath | None = None,
+    run_id: str | None = None,
+    artifact_path: StrPath | None = None,
+    tracking_uri: StrPath | None = None,
+) -> list[FileInfo]:
+    """The files and folders directly below a place, by name; of a file none.
+
+    Raises:
+        UsageError: neither or both of a URI and a run are given, or what is no place of artifacts.
+        NotFoundError: there is no such run, model or artifact.
+    """
+    place = _place(artifact_uri, run_id, artifact_path, tracking_uri)
+    folder = place.path
+    if not folder.is_dir():
+        return []
+    found = []
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if not is_temporary(entry.name):
+            name = f"{place.inside}/{entry.name}" if place.inside else entry.name
+            found.append(FileInfo(name, entry.is_dir(), None if entry.is_dir() else entry.stat().st_size))
+    return found
+
+
+def download_artifacts(
+    artifact_uri: StrPath | None = None,
+    run_id: str | None = None,
+    artifact_path: StrPath | None = None,
+    dst_path: StrPath | None = None,
+    tracking_uri: StrPath | None = None,
+    registry_uri: StrPath | None = None,
+) -> str:
+    """Where a file or folder lies; with ``dst_path`` it is copied into that folder, and where the copy lies is told.
+
+    Raises:
+        UsageError, NotFoundError: as list_artifacts.
+        OSError: it can't be copied.
+    """
+    place = _place(artifact_uri, run_id, artifact_path, tracking_uri)
+    source = place.path
+    if dst_path is None:
+        return str(source)
+    target = Path(dst_path).absolute()
+    target.mkdir(parents=True, exist_ok=True)
+    if place.inside:
+        target /= source.name
+    if source.is_dir():
+        target.mkdir(exist_ok=True)
+        for path, name in files_below(source):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target / name)
+    elif source.exists():
+        shutil.copyfile(source, target)
+    return str(target)
+
+
+def load_text(artifact_uri: StrPath) -> str:
+    """What a file holds, as text in UTF-8.
+
+    Raises:
+        UsageError, NotFoundError: as list_artifacts; or it is not such text.
+        OSError: it can't be read.
+    """
+    path = download_artifacts(artifact_uri)
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not text in UTF-8: {error.reason}", hint="open it yourself") from None
+
+
+def load_dict(artifact_uri: StrPath) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        UsageError, NotFoundError, OSError: as load_text; or it is not JSON.
+    """
+    try:
+        return json.loads(load_text(artifact_uri))
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"{os.fspath(artifact_uri)} is not JSON: {error}", hint="load_text gives it as it is"
+        ) from None
+
+
+def load_image(artifact_uri: StrPath) -> Any:
+    """What an image file holds, as a PIL image.
+
+    Raises:
+        UsageError, NotFoundError: as list_artifacts; or it is not an image.
+        OSError: it can't be read.
+    """
+    import PIL.Image
+
+    path = download_artifacts(artifact_uri)
+    try:
+        with PIL.Image.open(path) as image:
+            image.load()
+            return image.copy()
+    except PIL.UnidentifiedImageError:
+        raise UsageError(f"{path} is not an image", hint="open it yourself") from None
+
+
+def _place(
+    artifact_uri: StrPath | None, run_id: str | None, artifact_path: StrPath | None, tracking_uri: StrPath | None
+) -> _Place:
+    if (artifact_uri is None) == (run_id is None) or (artifact_uri is not None and artifact_path is not None):
+        raise UsageError("give artifact_uri, or run_id with or without artifact_path", hint="see mltrack.artifacts")
+    if tracking_uri is None:
+        store = get_store()
+    else:
+        from mltrack.reading import Store
+
+        store = Store.open(folder_of(tracking_uri))
+    if run_id is not None:
+        return _Place(store.run(run_id).folder.artifacts, "" if artifact_path is None else os.fspath(artifact_path))
+    return _meant(store, os.fspath(artifact_uri or ""), MODEL_HOPS_MAX)
+
+
+def _meant(store: Store, uri: str, hops: int) -> _Place:
+    scheme, colon, rest = uri.partition(":")
+    if colon and scheme == "runs":
+        run_id, _, path = rest.strip("/").partition("/")
+        return _Place(store.run(run_id).folder.artifacts, path)
+    if colon and scheme == "models":
+        return _of_model(store, uri, rest.strip("/"), hops)
+    file = (folder_of(uri) if colon else Path(uri)).absolute()
+    if not file.exists():
+        raise NotFoundError(f"{file} is not there", hint="name it by runs:/<run_id>/path")
+    return _Place(file.parent, file.name)
+
+
+def _of_model(store: Store, uri: str, rest: str, hops: int) -> _Place:
+    name, _, path = rest.partition("/")
+    if is_model_id(name):
+        return _Place(store.logged_models.folder(name).artifacts, path)
+    if "@" in name:
+        version = store.registry.by_alias(*name.split("@", 1))
+    else:
+        number, _, path = path.partition("/")
+        if not number.isdigit():
+            raise UsageError(f"{uri!r} names no version of a model", hint="use models:/<name>/<version> or @<alias>")
+        version = store.registry.get_version(name, number)
+    if hops <= 0:
+        raise UsageError(f"{uri!r} is made from itself", hint="name the files by runs:/<run_id>/path")
+    source = _meant(store, version.source, hops - 1)
+    return _Place(source.root, "/".join(part for part in (source.inside, path.rstrip("/")) if part))

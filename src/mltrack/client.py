@@ -1,0 +1,20 @@
+"""MLflow's own client on the store that is recorded into. MLflow is imported with this module, which takes seconds."""
+
+from __future__ import annotations
+
+from mlflow import MlflowClient as _MlflowClient
+
+from mltrack.tracking_uri import get_tracking_uri
+
+__all__ = ["MlflowClient"]
+
+
+class MlflowClient(_MlflowClient):
+    """``mlflow.MlflowClient`` with this store as its tracking store and model registry, unless it is given others.
+
+    What it writes to a run comes from a writer of its own, as from any other process. Its errors are MLflow's.
+    """
+
+    def __init__(self, tracking_uri: str | None = None, registry_uri: str | None = None) -> None:
+        tracking_uri = tracking_uri or get_tracking_uri()
+        super().__init__(tracking_uri, registry_uri or tracking_uri)

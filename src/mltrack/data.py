@@ -1,0 +1,11 @@
+"""MLflow's own ``mlflow.data``, whose datasets ``log_input`` takes; it is imported where a name of it is first used."""
+
+from __future__ import annotations
+
+
+def __getattr__(name: str) -> object:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    from importlib import import_module
+
+    return getattr(import_module("mlflow.data"), name)
