@@ -9,6 +9,7 @@ MltrackError
 │   └── FilterError                  a search filter or order that does not parse
 ├── NotFoundError (also LookupError) no such store, run, experiment, artifact, remote
 ├── StoreError                       the store can't be used as it is
+│   ├── UntrustedError               a store that others may have written, or a command that it names
 │   ├── StoreVersionError            written by a newer mltrack
 │   └── CorruptionError              bytes that fail their checksum, with path and offset
 ├── RunStateError                    the run is not in a state that allows this
@@ -36,6 +37,7 @@ __all__ = [
     "RunStateError",
     "StoreError",
     "StoreVersionError",
+    "UntrustedError",
     "UsageError",
 ]
 
@@ -82,6 +84,10 @@ class NotFoundError(MltrackError, LookupError):
 
 class StoreError(MltrackError):
     """The store can't be read or written as it is."""
+
+
+class UntrustedError(StoreError):
+    """What another user's store asks for, or a command that a store names: not done unless the user trusts it."""
 
 
 class StoreVersionError(StoreError):
