@@ -41,6 +41,7 @@ __all__ = [
     "SubmittedRun",
     "Table",
     "Text",
+    "UntrustedError",
     "UsageError",
     "Workspace",
     "active_run",

@@ -10,13 +10,14 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mltrack.errors import MltrackError, NotFoundError, StoreError, UsageError
+from mltrack.errors import MltrackError, NotFoundError, StoreError, UntrustedError, UsageError
 from mltrack.fs import read_small
 from mltrack.printable import printable
 from mltrack.store.liveness import holds_lock
 from mltrack.trouble import TROUBLE, say, words_of
+from mltrack.trust import refusal_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,9 +61,10 @@ def wish_for(layout: Layout, remote: bool | str | None) -> Wish | None:
     try:
         return Wish(text, _known_name(layout, text))
     except MltrackError as error:
-        if remote is not None:
+        if remote is not None and not isinstance(error, UntrustedError):  # a stranger's store still takes the run
             raise
-        _warn(f"{SYNC_VARIABLE}: {error}")
+        whence = f"{SYNC_VARIABLE}: " if remote is None else ""
+        _warn(f"{whence}{error}{f' ({error.hint})' if isinstance(error, UntrustedError) else ''}")
         return None
 
 
@@ -98,18 +100,22 @@ def _known_name(layout: Layout, text: str) -> str | None:
 
     Raises:
         NotFoundError, UsageError: there is no such remote, none at all, or several to choose from.
+        UntrustedError: the user does not trust what the store says of it.
     """
-    from urllib.parse import urlsplit
-
     if ":" in text:
-        if "@" in urlsplit(text).netloc:
+        if "@" in text:
             raise UsageError("the URL to push to holds credentials", hint="give them as the environment variables do")
         return None
-    names = _names(layout)
+    tables = _tables(layout)
+    names = list(tables)
     if text and text not in names:
         raise NotFoundError(f"no remote {text!r}", hint=f"add it: mltrack remote add {text} URL, or give its URL")
     if text or len(names) == 1:
-        return text or names[0]
+        name = text or names[0]
+        _, refusal = refusal_of(layout.root, layout.store_id, name, tables[name])
+        if refusal is not None:
+            raise refusal.error()
+        return name
     if names:
         raise UsageError(f"{layout.root} has {len(names)} remotes", hint=f"say which: {', '.join(names)}")
     if os.environ.get("MLFLOW_TRACKING_URI", "").strip().lower().startswith(("http://", "https://", "azureml://")):
@@ -117,15 +123,16 @@ def _known_name(layout: Layout, text: str) -> str | None:
     raise UsageError(f"{layout.root} has no remote yet", hint="give its URL, or: mltrack remote add NAME URL")
 
 
-def _names(layout: Layout) -> list[str]:
+def _tables(layout: Layout) -> dict[str, dict[str, Any]]:
     import tomllib
 
     path = layout.root / "remotes.toml"
     try:
-        return list(tomllib.loads(read_small(path).decode("utf-8")).get("remotes", {}))
+        tables = tomllib.loads(read_small(path).decode("utf-8")).get("remotes", {})
+        return {name: table for name, table in tables.items() if isinstance(table, dict)}
     except FileNotFoundError:
-        return []
-    except (OSError, ValueError) as error:
+        return {}
+    except (OSError, ValueError, AttributeError) as error:
         raise StoreError(f"{path} can't be read: {error}", hint="mend it with an editor") from error
 
 

@@ -31,6 +31,8 @@ __all__ = ["Grant", "Refusal", "Trust", "is_own_file", "offered_by", "refusal_of
 TRUSTED_VARIABLE = "MLTRACK_TRUSTED_STORES"
 """Stores of others that are trusted with any remote, as a list of folders like PATH; ``*`` is all of them."""
 
+_NEVER_FROM_A_STORE = ("token_file", "token_command", "shared_folder")
+
 LOCK_TIMEOUT_S = 10.0
 FILE_BYTES_MAX = 1 << 20
 SHOWN_MAX = 200
@@ -38,9 +40,9 @@ SHOWN_MAX = 200
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One remote of one store that is trusted, with where its tokens come from.
+    """One remote of one store that is trusted, with where its tokens come from and the folder shared with it.
 
-    ``offered`` tells, as a digest, what command or file the store's own file named by then.
+    ``offered`` tells, as a digest, what of these the store's own file named by then.
     """
 
     store: str
@@ -49,6 +51,7 @@ class Grant:
     url: str
     token_file: str = ""
     token_command: str = ""
+    shared_folder: str = ""
     offered: str = ""
 
 
@@ -106,7 +109,7 @@ class Trust:
                     )
                 fields = json.loads(file.read())
             return [Grant(**{key: str(value) for key, value in each.items()}) for each in fields["trusted"]]
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, PermissionError):  # also where the home is not ours
             return []
         except OSError as error:
             raise StoreError(f"{path} can't be read: {error.strerror}", hint="check its permissions") from error
@@ -115,12 +118,17 @@ class Trust:
                 f"{path} is damaged", hint="remove it, and trust anew: mltrack remote trust NAME"
             ) from error
 
-    def find(self, root: Path, store_id: str, name: str, url: str) -> Grant | None:
-        """The grant for that remote of that store: by its place, or wherever it was moved to."""
+    def find(self, root: Path, store_id: str, name: str, url: str, *, moved: bool) -> Grant | None:
+        """The grant for that remote of the store at ``root``; or, where it may have ``moved``, of the store of that id.
+
+        Raises:
+            StoreError: as all.
+        """
         found = [g for g in self.all() if (g.remote, g.url) == (name, url)]
         here = os.path.realpath(root)
         same = [grant for grant in found if grant.store == here]
-        return next(iter([*same, *(grant for grant in found if grant.store_id == store_id)]), None)
+        elsewhere = [grant for grant in found if moved and grant.store_id == store_id]
+        return next(iter([*same, *elsewhere]), None)
 
     def add(self, grant: Grant) -> None:
         """Trust a remote, in place of what was trusted of it before.
@@ -229,27 +237,23 @@ def _is_named(root: Path, environ: Mapping[str, str]) -> bool:
 
 
 def offered_by(table: Mapping[str, Any]) -> str:
-    """A digest of the command or file that a table of ``remotes.toml`` names; "" where it names none."""
-    named = [str(table.get("token_file", "")), str(table.get("token_command", ""))]
+    """A digest of the commands and files that a table of ``remotes.toml`` names; "" where it names none."""
+    named = [str(table.get(option, "")) for option in _NEVER_FROM_A_STORE]
     return hashlib.sha256(json.dumps(named).encode("ascii")).hexdigest() if any(named) else ""
 
 
 def refusal_of(
     root: Path, store_id: str, name: str, table: Mapping[str, Any], *, environ: Mapping[str, str] = os.environ
 ) -> tuple[Grant | None, Refusal | None]:
-    """What is trusted of a remote as ``remotes.toml`` has it, and why it is not used, if so.
-
-    Raises:
-        StoreError: what this user trusts can't be read.
-    """
+    """What is trusted of a remote as ``remotes.toml`` has it, and why it is not used, if so."""
     stranger, offered = stranger_of(root, environ=environ), offered_by(table)
     foreign = (bool(stranger) or table.get("untrusted") is True) and not _is_named(root, environ)
-    if not (foreign or offered or "token" in table):
-        return None, None
     url = str(table.get("url", "")).rstrip("/")
-    grant = Trust(environ=environ).find(root, store_id, name, url)
-    if foreign and grant is not None and grant.store != os.path.realpath(root):
-        grant = None  # trusted of another folder: whoever made this one may have copied the store's id
+    try:  # of another's store only what was trusted right there: they may have copied the id of one of ours
+        grant = Trust(environ=environ).find(root, store_id, name, url, moved=not foreign)
+    except StoreError as error:
+        needed = foreign or offered or "token" in table
+        return None, Refusal(str(error), error.hint, for_url=not offered) if needed else None
     how = f"look at it first; if it is good: mltrack remote trust {name}"
     if foreign and grant is None:
         who = stranger or "has remotes that another user wrote"
@@ -271,6 +275,6 @@ def refusal_of(
 
 def _named(table: Mapping[str, Any]) -> str:
     """The command or file that a table names, as far as it fits on a line."""
-    kind = "command" if table.get("token_command") else "file"
-    hidden = hide(str(table[f"token_{kind}"]))
-    return f"the token {kind} {hidden if len(hidden) <= SHOWN_MAX else f'{hidden[:SHOWN_MAX]}...'!r}"
+    option = next(option for option in reversed(_NEVER_FROM_A_STORE) if table.get(option))
+    hidden = hide(str(table[option]))
+    return f"the {option.replace('_', ' ')} {hidden if len(hidden) <= SHOWN_MAX else f'{hidden[:SHOWN_MAX]}...'!r}"

@@ -309,7 +309,6 @@ def main(arguments: list[str]) -> int:
         sys.stderr = Redacting(sys.stderr)
     _LOG.setLevel(logging.INFO)
     _LOG.propagate = False
-    _log_to(root / "remotes" / LOG)
     _yield_to_others()
     ending = Ending()
     ending.listen()
@@ -317,7 +316,9 @@ def main(arguments: list[str]) -> int:
         from mltrack_sync.command_line import remote_for
 
         store = Store.open(root)
+        _log_to(root / "remotes" / LOG)
         remote = remote_for(store, os.environ.get(SYNC_VARIABLE) or None)
+        remote.require_trust()
         os.chdir("/")  # hold no mount
         folder = store.layout.remote(remote.name)
         folder.mkdir(parents=True, exist_ok=True)

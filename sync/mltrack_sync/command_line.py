@@ -11,6 +11,7 @@ import click
 
 from mltrack.errors import UsageError
 from mltrack.printing import say, styled
+from mltrack.redaction import remember_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,6 +77,9 @@ def remote_for(store: Store, text: str | None, *, remember: bool = True) -> Remo
             hint=f"say which: {names}" if known else "add one: mltrack remote add NAME URL",
         )
     if "://" not in text and not text.lower().startswith("azureml:"):
+        if "@" in text:
+            remember_url(text)
+            raise UsageError("no remote has an @ in its name, and a URL begins with http://", hint="mltrack remote ls")
         return remotes.get(text)
     found, is_known = remotes.for_url(text)
     return found if is_known or not remember else remotes.add(found.name, found.url)

@@ -114,15 +114,15 @@ def _to_introduced(store: Store, target: Remote, to_remote: Callable[..., PushRe
 
 def _to_all(store: Store, to_remote: Callable[..., PushReport], as_json: bool) -> bool:
     """Each remote in turn; one that fails keeps no other from being reached, and its error is the command's."""
-    from mltrack.errors import BusyError, RemoteError
+    from mltrack.errors import BusyError, RemoteError, UntrustedError
     from mltrack_sync.remotes import Remotes
 
     reports: list[PushReport] = []
-    failed: list[RemoteError | BusyError] = []
+    failed: list[RemoteError | BusyError | UntrustedError] = []
     for target in Remotes(store).all():
         try:
             reports.append(_with_progress(functools.partial(to_remote, target), as_json))
-        except (RemoteError, BusyError) as error:
+        except (RemoteError, BusyError, UntrustedError) as error:
             failed.append(error)
             say(f"{target.name}: {error}", err=True)
         else:

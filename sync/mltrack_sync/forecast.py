@@ -30,7 +30,7 @@ def foresee(store: Store, remote: Remote, state: LedgerState, todo: list[str]) -
     """The counts of a pass over these runs."""
     counts: Counter[str] = Counter()
     rejected: list[Rejected] = []
-    limits = remote.workspace().limits
+    limits = remote.limits
     for run_id in todo:
         run = store.run(run_id)
         entry = state.runs.get(run_id) or RunEntry()

@@ -111,6 +111,7 @@ def push(
     path, todo = ledger_path(store, remote), Todo(store, selection or Selection(), chosen, retry_rejected)
     if dry_run:
         return replace(_foreseen(todo, remote), seconds=time.monotonic() - started)
+    remote.require_trust()  # before anything is written into the store
     settings = Settings(jobs, progress, policy, http, pace, stop or threading.Event())
     with sync_lock(path.parent, remote.name), contextlib.closing(_open_ledger(path, remote)) as ledger:
         try:
@@ -203,7 +204,7 @@ def _in_the_way(holder: Path, name: str) -> str:
 def _pass(todo: Todo, remote: Remote, ledger: Ledger, settings: Settings) -> PushReport:
     state = ledger.state
     report = PushReport(remote.name, remote.url, problems=tuple(str(damage) for damage in state.damage))
-    beside, lacks = todo.further(state), remote.workspace().limits.lacks
+    beside, lacks = todo.further(state), remote.limits.lacks
     if todo.runs(state) or todo.models(state) or beside.without(lacks):
         from mltrack_sync.sending import send
 
@@ -220,7 +221,7 @@ def _foreseen(todo: Todo, remote: Remote) -> PushReport:
 
     state = read_ledger(todo.store, remote)
     report = foresee(todo.store, remote, state, todo.runs(state))
-    models, beside, lacks = todo.models(state), todo.further(state), remote.workspace().limits.lacks
+    models, beside, lacks = todo.models(state), todo.further(state), remote.limits.lacks
     left = beside.without(lacks)
     files = files_to_runs(todo.store, state, beside.models) if LOGGED_MODELS in lacks else []
     return replace(

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mltrack.errors import UsageError
-from mltrack.printing import Column, print_json, print_table, say, say_fields, styled
+from mltrack.printing import Column, note, print_json, print_table, say, say_fields, styled
+from mltrack.redaction import hide
 from mltrack_sync.command_line import Command, json_option, open_store, print_rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mltrack.trust import Trust
     from mltrack_sync.presence import Presence
+    from mltrack_sync.remotes import Remote
     from mltrack_sync.status import RemoteStatus
 
 __all__ = ["commands", "remote", "status"]
@@ -174,7 +177,67 @@ def remote_set(ctx: click.Context, name: str, shared_folder: str) -> None:
     from mltrack_sync.remotes import Remotes
 
     changed = Remotes(open_store(ctx)).share_folder(name, shared_folder)
-    click.echo(f"{changed.name}: {changed.url}, shared folder {changed.shared_folder or 'none'}")
+    say(f"{changed.name}: {changed.url}, shared folder {changed.shared_folder or 'none'}")
+
+
+@remote.command(
+    "trust",
+    cls=Command,
+    examples=["mltrack remote trust lab", "mltrack remote trust --list", "mltrack remote trust lab --remove"],
+)
+@click.argument("name", required=False)
+@click.option("--token-file", default="", metavar="PATH", help="Azure: a file that holds a token, kept fresh by you.")
+@click.option("--token-command", default="", metavar="CMD", help="Azure: a command that prints a token.")
+@click.option("--list", "listing", is_flag=True, help="List what is trusted, in any store.")
+@click.option("--remove", is_flag=True, help="Trust NAME no more.")
+@json_option
+@click.pass_context
+def remote_trust(
+    ctx: click.Context,
+    name: str | None,
+    token_file: str,
+    token_command: str,
+    listing: bool,
+    remove: bool,
+    as_json: bool,
+) -> None:
+    """Trust the remote NAME as the store has it now: your credentials may go to its URL, its token command is run.
+
+    Asked for where another user may have written the store, and for any token command or file that a store names.
+    What is trusted is kept in your own folder ($XDG_CONFIG_HOME/mltrack/trust.json), never in the store. When the URL
+    or the command changes, trust ends.
+    """
+    from mltrack.trust import Trust
+    from mltrack_sync.remotes import Remotes
+
+    if listing:
+        _list_trusted(Trust(), as_json)
+        return
+    if name is None:
+        raise UsageError("no remote was named", hint="mltrack remote trust NAME; see mltrack remote ls")
+    remotes = Remotes(open_store(ctx))
+    if remove:
+        say(f"{name}: {'no longer trusted' if remotes.distrust(name) else 'was not trusted'}")
+        return
+    if token_file:
+        token_file = os.path.abspath(token_file)
+    found = remotes.trust(name, token_file=token_file, token_command=token_command)
+    say(f"{name}: {found.url} is trusted and may get your credentials")
+    if found.token_command or found.token_file:
+        kind = "command" if found.token_command else "file"
+        say(f"{name}: tokens come from the {kind} {hide(found.token_command or found.token_file)}")
+
+
+def _list_trusted(trust: Trust, as_json: bool) -> None:
+    found = trust.all()
+    if as_json:
+        print_json([_without_secrets(asdict(one)) for one in found])
+    for one in () if as_json else found:
+        say_fields(one.remote, one.url, one.store, hide(one.token_command or one.token_file))
+
+
+def _without_secrets(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: hide(value) if isinstance(value, str) else value for key, value in fields.items()}
 
 
 @remote.command("ls", cls=Command, examples=["mltrack remote ls"])
@@ -186,9 +249,16 @@ def remote_ls(ctx: click.Context, as_json: bool) -> None:
 
     found = Remotes(open_store(ctx)).all()
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json([_remote_fields(one) for one in found])
     for one in () if as_json else found:
         say_fields(one.name, one.url)
+        if one.refusal is not None:
+            note(f"{one.name}: {one.refusal.message} ({one.refusal.hint})", style="yellow")
+
+
+def _remote_fields(one: Remote) -> dict[str, Any]:
+    fields = {**asdict(one), "refusal": one.refusal.message if one.refusal is not None else ""}
+    return _without_secrets(fields)
 
 
 @remote.command("rm", cls=Command, examples=["mltrack remote rm lab"])

@@ -1,4 +1,8 @@
-"""Named remotes, kept in the store's remotes.toml like git's; never with a secret in them."""
+"""Named remotes, kept in the store's remotes.toml like git's; never with a secret in them.
+
+Where tokens come from (a file, a command), and which folder is shared with a server, is not kept there but by the
+user, see mltrack.trust.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,17 @@ import contextlib
 import json
 import os
 import re
+import stat
 import tomllib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mltrack.errors import NotFoundError, StoreError, UsageError
 from mltrack.fs import LOCAL, FileSystem, file_lock, read_small
+from mltrack.redaction import remember_url
+from mltrack.trust import Grant, Refusal, Trust, is_own_file, offered_by, refusal_of, stranger_of
+from mltrack_sync.limits import AZURE_LIMITS, MLFLOW_LIMITS, Limits
 from mltrack_sync.workspace import MlflowWorkspace, Workspace
 
 if TYPE_CHECKING:
@@ -24,16 +32,16 @@ __all__ = ["Remote", "Remotes", "check_url", "name_for", "without_token"]
 
 MLFLOW = "mlflow"
 AZURE = "azure"
-_OPTIONS = ("token_file", "token_command", "shared_folder")
 LOCK_TIMEOUT_S = 10.0
 _SECRET_QUERY = ("token", "password", "auth", "secret", "key", "sig")
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A place to push to. ``kind`` tells how it is spoken to; then where Azure tokens come from.
+    """A place to push to. ``kind`` tells how it is spoken to; a token's file or command, where Azure tokens come from.
 
     ``shared_folder`` is a folder of this machine that the server keeps artifacts in, by the user's word.
+    ``refusal`` tells why it is not used, where the user does not trust what the store says of it.
     """
 
     name: str
@@ -42,13 +50,30 @@ class Remote:
     token_file: str = ""
     token_command: str = ""
     shared_folder: str = ""
+    refusal: Refusal | None = field(default=None, compare=False)
+
+    @property
+    def limits(self) -> Limits:
+        """What it takes at once."""
+        return AZURE_LIMITS if self.kind == AZURE else MLFLOW_LIMITS
+
+    def require_trust(self) -> None:
+        """Come here before anything of it is used.
+
+        Raises:
+            UntrustedError: the user does not trust what the store says of it.
+        """
+        if self.refusal is not None:
+            raise self.refusal.error()
 
     def workspace(self) -> Workspace:
         """What hands out its endpoints.
 
         Raises:
             UsageError: its kind is not known here.
+            UntrustedError: the user does not trust what the store says of it.
         """
+        self.require_trust()
         if self.kind == AZURE:
             from mltrack_sync.azure import AzureWorkspace, TrackingUri
 
@@ -68,13 +93,14 @@ def check_url(url: str) -> str:
     Raises:
         UsageError: it is no http(s) URL nor one of Azure ML, or holds credentials.
     """
+    remember_url(url)
     if kind_of(url) == AZURE:
         return _check_azure(url)
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise UsageError(f"{url!r} is no URL: {error}", hint="give one such as http://host:5000") from error
+    except ValueError:  # its words may quote a part of a password
+        raise UsageError(f"{url!r} is not a URL", hint="give one such as http://host:5000") from None
     if parts.username is not None or parts.password is not None:
         shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         raise UsageError(
@@ -138,6 +164,20 @@ class Remotes:
         Raises:
             StoreError: the file can't be read.
         """
+        return [self._remote(name, table) for name, table in self._tables().items()]
+
+    def _remote(self, name: str, table: dict[str, Any]) -> Remote:
+        url, kind = str(table["url"]).rstrip("/"), str(table.get("kind", MLFLOW))
+        grant, refusal = refusal_of(self._layout.root, self._layout.store_id, name, table)
+        bare = _without_credentials(url)
+        if bare != url:
+            remember_url(url)
+            refusal = Refusal(f"{self._path}: the URL of {name!r} holds credentials", "take them out: edit the file")
+        if grant is None or refusal is not None:
+            return Remote(name, bare, kind, refusal=refusal)
+        return Remote(name, bare, kind, grant.token_file, grant.token_command, grant.shared_folder)
+
+    def _tables(self) -> dict[str, dict[str, Any]]:
         try:
             fields = tomllib.loads(self._text())
         except tomllib.TOMLDecodeError as error:
@@ -145,10 +185,7 @@ class Remotes:
         tables = fields.get("remotes", {})
         if not isinstance(tables, dict) or not all(isinstance(t, dict) and "url" in t for t in tables.values()):
             raise StoreError(f"{self._path}: each remote needs a url", hint="mend it with an editor")
-        return [
-            Remote(name, str(table["url"]).rstrip("/"), str(table.get("kind", MLFLOW)), *_options(table))
-            for name, table in tables.items()
-        ]
+        return tables
 
     def get(self, name: str) -> Remote:
         """The remote of that name.
@@ -173,8 +210,8 @@ class Remotes:
         url = check_url(url)
         remotes = self.all()
         known = next((remote for remote in remotes if remote.url == url), None)
-        if known is not None:
-            return known, True
+        if known is not None:  # the user has named the URL, so what the store says of it is not asked
+            return replace(known, refusal=None) if known.refusal is not None and known.refusal.for_url else known, True
         new = Remote(name_for(url), url, kind_of(url))
         taken = next((remote for remote in remotes if remote.name == new.name), None)
         if taken is not None:
@@ -191,23 +228,87 @@ class Remotes:
         """
         self._layout.remote(name)
         url = check_url(url)
-        added = Remote(name, url, kind_of(url), token_file, token_command)
-        if (token_file or token_command) and added.kind != AZURE:
-            raise UsageError("token files and commands are for Azure ML", hint="set MLFLOW_TRACKING_TOKEN instead")
-        if token_file and token_command:
-            raise UsageError("a token file and a token command were given", hint="give one of them")
+        _check_tokens(kind_of(url), token_file, token_command)
         with self._changing():
-            for remote in self.all():
-                if remote == added or (remote.name == name and remote.url == url and not (token_file or token_command)):
-                    return remote
-                if remote.name == name:
-                    raise _taken(remote)
-            text = self._text()
-            gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
-            fields = {"url": url, "kind": added.kind, "token_file": token_file, "token_command": token_command}
-            lines = [f"{key} = {json.dumps(value)}" for key, value in fields.items() if value]
-            self._write("\n".join([f"{text}{gap}[remotes.{json.dumps(name)}]", *lines, ""]))
-        return added
+            table = self._tables().get(name)
+            if table is not None and str(table["url"]).rstrip("/") != url:
+                raise _taken(self.get(name))
+            try:  # the user has typed the URL; so it stays trusted when others change the file later
+                seen = table if token_file or token_command else None
+                self._grant(name, url, seen, token_file=token_file, token_command=token_command)
+            except StoreError:
+                if token_file or token_command:
+                    raise
+            if table is None:
+                self._append(name, url, "file" if token_file else "command" if token_command else "")
+        return self.get(name)
+
+    def _append(self, name: str, url: str, token: str) -> None:
+        text = self._own_text()
+        gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
+        fields = {"url": url, "kind": kind_of(url), "token": token}
+        lines = [f"{key} = {_toml(value)}" for key, value in fields.items() if value]
+        self._write("\n".join([f"{text}{gap}[remotes.{_toml(name)}]", *lines, ""]))
+
+    def trust(self, name: str, *, token_file: str = "", token_command: str = "") -> Remote:
+        """Trust a remote as the store has it now: credentials may go to its URL.
+
+        Its tokens come from what is given, else from what the store's file names, which is run from then on.
+
+        Raises:
+            NotFoundError: there is none of that name.
+            UsageError: its URL is no good, or it is not of a kind that takes tokens so.
+            StoreError: it can't be written down.
+        """
+        self.get(name)
+        table = self._tables()[name]
+        url = check_url(str(table["url"]))
+        if not (token_file or token_command):
+            token_file, token_command = str(table.get("token_file", "")), str(table.get("token_command", ""))
+        _check_tokens(kind_of(url), token_file, token_command)
+        shared = str(table.get("shared_folder", "")) or None
+        self._grant(name, url, table, token_file=token_file, token_command=token_command, shared_folder=shared)
+        return self.get(name)
+
+    def distrust(self, name: str) -> bool:
+        """Trust a remote no more; returns whether it was trusted.
+
+        Raises:
+            StoreError: it can't be written down.
+        """
+        return Trust().remove(self._layout.root, name)
+
+    def _grant(
+        self,
+        name: str,
+        url: str,
+        table: dict[str, Any] | None = None,
+        *,
+        token_file: str = "",
+        token_command: str = "",
+        shared_folder: str | None = None,
+    ) -> None:
+        """Note down what is given with what is trusted already; ``table`` is what the store's file names by now."""
+        root, store_id, trust = self._layout.root, self._layout.store_id, Trust()
+        place = os.path.realpath(root)
+        known = trust.find(root, store_id, name, url, moved=not stranger_of(root))
+        grant = replace(known or Grant(place, store_id, name, url), store=place, store_id=store_id)
+        if token_file or token_command:
+            grant = replace(grant, token_file=token_file, token_command=token_command)
+        if shared_folder is not None:
+            grant = replace(grant, shared_folder=shared_folder)
+        trust.add(replace(grant, offered=offered_by(table)) if table is not None else grant)
+
+    def _own_text(self) -> str:
+        """The file as it may be written in our name: where others wrote it, their remotes stay theirs."""
+        if is_own_file(self._path):
+            return self._text()
+        lines: list[str] = []
+        for name, table in self._tables().items():
+            fields = {key: value for key, value in table.items() if isinstance(value, str)}
+            lines += [f"[remotes.{_toml(name)}]", *(f"{_toml(k)} = {_toml(fields[k])}" for k in fields)]
+            lines += ["untrusted = true", ""]
+        return "\n".join(lines)
 
     def share_folder(self, name: str, folder: str) -> Remote:
         """Say that the server keeps artifacts in this folder of this machine; "" says that it does not.
@@ -222,24 +323,11 @@ class Remotes:
                 raise UsageError(
                     f"{folder!r} is not a folder to share", hint="give the folder that the server writes to"
                 )
-        with file_lock(self._lock, timeout_s=LOCK_TIMEOUT_S):
-            remote = self.get(name)
-            if remote.kind != MLFLOW:
-                raise UsageError(
-                    f"remote {name!r} is not an MLflow server", hint="only those keep artifacts in folders"
-                )
-            lines: list[str] = []
-            inside = False
-            for line in self._text().splitlines(keepends=True):
-                if line.lstrip().startswith("["):
-                    inside = _table(line) == name
-                    lines.append(line if line.endswith("\n") else f"{line}\n")
-                    if inside and folder:
-                        lines.append(f"shared_folder = {json.dumps(folder)}\n")
-                elif not (inside and re.match(r"\s*[\"']?shared_folder[\"']?\s*=", line)):
-                    lines.append(line)
-            self._write("".join(lines))
-            return self.get(name)
+        remote = self.get(name)
+        if remote.kind != MLFLOW:
+            raise UsageError(f"remote {name!r} is not an MLflow server", hint="only those keep artifacts in folders")
+        self._grant(name, remote.url, shared_folder=folder)
+        return self.get(name)
 
     def remove(self, name: str) -> None:
         """Forget a remote. Its ledger stays; should the name be added again with the same URL, it goes on from there.
@@ -252,12 +340,14 @@ class Remotes:
             self.get(name)
             kept: list[str] = []
             inside = False
-            for line in self._text().splitlines(keepends=True):
+            for line in self._own_text().splitlines(keepends=True):
                 if line.lstrip().startswith("["):
                     inside = _table(line) == name
                 if not inside:
                     kept.append(line)
             self._write("".join(kept))
+        with contextlib.suppress(StoreError):
+            self.distrust(name)
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
@@ -280,10 +370,35 @@ class Remotes:
     def _write(self, text: str) -> None:
         tomllib.loads(text)  # never publish what could not be read back
         self._fs.publish_bytes(self._path, text.encode("utf-8"))
+        # in a group's folder too: whoever changes it has to put another in its place, which is theirs then
+        with contextlib.suppress(OSError):
+            self._path.chmod(stat.S_IMODE(self._path.stat().st_mode) & ~0o022)
 
 
-def _options(table: dict[str, object]) -> list[str]:
-    return [str(table.get(option, "")) for option in _OPTIONS]
+def _check_tokens(kind: str, token_file: str, token_command: str) -> None:
+    if (token_file or token_command) and kind != AZURE:
+        raise UsageError("token files and commands are for Azure ML", hint="set MLFLOW_TRACKING_TOKEN instead")
+    if token_file and token_command:
+        raise UsageError("a token file and a token command were given", hint="give one of them")
+    if token_command:
+        from mltrack_sync.azure.tokens import CommandTokens
+
+        CommandTokens(token_command)
+
+
+def _without_credentials(url: str) -> str:
+    """A URL without user, password and query, as somebody may have written it into the file."""
+    scheme, found, rest = url.partition("://")
+    if not found:
+        return url.partition("?")[0]
+    host, slash, path = rest.partition("/")
+    if "@" not in host and "@" in rest and ":" in host and not host.rpartition(":")[2].isdigit():
+        host, slash, path = rest.rpartition("@")[2].partition("/")  # a password with a slash
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}".partition("?")[0]
+
+
+def _toml(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _taken(remote: Remote) -> UsageError:

@@ -14,7 +14,6 @@ from click.core import ParameterSource
 from mltrack.cli.exits import BROKEN_PIPE, EXIT_CODES, FAILURE, exit_code, report
 from mltrack.cli.session import Session
 from mltrack.errors import MltrackError
-from mltrack.printable import printable
 from mltrack.printing import mute, prepare_streams, say
 from mltrack.redaction import Redacting, hide
 
@@ -207,7 +206,8 @@ def _run(args: Sequence[str] | None) -> int:
         report(error)
         code = exit_code(error)
     except Exception:  # noqa: BLE001 a fault of ours: to be seen whole, but for what libraries quote
-        sys.stderr.write(printable(hide(traceback.format_exc()), lines=True))
+        for line in hide(traceback.format_exc()).splitlines():
+            say(line, err=True)
         code = FAILURE
     try:
         sys.stdout.flush()
