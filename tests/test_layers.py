@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,6 +85,11 @@ def modules() -> Iterator[tuple[str, Path]]:
             yield ".".join([package, *(part for part in parts if part != "__init__")]), path
 
 
+@functools.cache
+def known() -> frozenset[str]:
+    return frozenset(name for name, _ in modules())
+
+
 def part_of(module: str) -> str:
     """The longest name in the table that ``module`` is or lies in."""
     while module not in ROW_OF:
@@ -105,8 +111,7 @@ def imports(path: Path) -> Iterator[tuple[str, int]]:
             assert node.level == 0, f"{path}: a relative import"
             module = node.module or ""
             submodules = [f"{module}.{alias.name}" for alias in node.names]
-            known = {name for name, _ in modules()}
-            names = [name if name in known else module for name in submodules]
+            names = [name if name in known() else module for name in submodules]
         else:
             continue
         for name in dict.fromkeys(names):
