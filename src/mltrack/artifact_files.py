@@ -142,7 +142,7 @@ def _prepare(root: Path, name: StrPath, fs: FileSystem) -> tuple[str, Path]:
     name = check_place(root, name)
     target = root / name
     try:
-        fs.make_folder(target.parent)
+        fs.make_durable_folder(target.parent)
     except OSError:
         check_place(root, name)  # another one's file may just have come in the way
         raise

@@ -112,9 +112,18 @@ class FileSystem:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
 
-    def make_folder(self, path: Path) -> None:
-        """Make the folder and its parents where missing."""
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file a second name; FileExistsError where that is taken."""
+        os.link(source, target)
+
+    def make_folder(self, path: Path) -> list[Path]:
+        """Make the folder and its parents where missing; returns those that got a name by it, from the inside out."""
+        named, at = [], path
+        while not os.path.lexists(at) and at != at.parent:
+            at = at.parent
+            named.append(at)
         os.makedirs(path, exist_ok=True)
+        return named
 
     # built from the above
 
@@ -123,6 +132,11 @@ class FileSystem:
         view = memoryview(data)
         while view:
             view = view[self.write(fd, bytes(view)) :]
+
+    def make_durable_folder(self, path: Path) -> None:
+        """The same, and return when the new names are on the disk: for what must not be lost with a folder's name."""
+        for named in self.make_folder(path):
+            self.sync_folder(named)
 
     def publish(self, temporary: Path, target: Path) -> None:
         """Give a finished file its name so that a crash leaves it whole or absent."""

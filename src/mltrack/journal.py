@@ -138,11 +138,14 @@ class PointJournal:
         fs: FileSystem,
         on_new_metric: Callable[[int, str], None],
         on_loss: Callable[[Exception], None],
+        sync_names: Callable[[], None] = lambda: None,
     ) -> None:
         """Nothing is made on disk until the first point.
 
         ``on_new_metric(number, key)`` must store the number before it returns (or raise OSError);
-        ``on_loss(error)`` is told the first time points are lost, and again after each recovery.
+        ``sync_names()`` makes the run's start and the numbers stored so far survive power loss (or raises OSError): it
+        is called before the first file is made, and before points are synced. ``on_loss(error)`` is told the first time
+        points are lost, and again after each recovery.
         """
         self.writer = writer
         self.lock = threading.RLock()
@@ -156,6 +159,8 @@ class PointJournal:
         self._fs = fs
         self._on_new_metric = on_new_metric
         self._on_loss = on_loss
+        self._sync_names = sync_names
+        self._begun = False
         self._first_seq = 0  # of the present file
         self._file_index = 0
         self._file_bytes = POINTS_FILE_MIN_BYTES
@@ -402,6 +407,10 @@ class PointJournal:
 
     def _start_file(self, size: int, *, mapped: bool = True) -> None:
         """Make a file and let points go there. Its first seq is fixed by taking the old buffer away first."""
+        if not self._begun:  # the kernel may write points back at any time: the run's start must be there before
+            with contextlib.suppress(OSError):
+                self._sync_names()
+            self._begun = True
         held, self.buffer = self.buffer, _NOTHING
         index = self._file_index
         self._file_index = index + 1  # no name is tried twice: an interrupt may leave a file behind
@@ -446,6 +455,11 @@ class PointJournal:
         Raises:
             OSError: the disk says no; they are still there for ``kill -9``.
         """
+        self._sync_names()
+        self._sync_files()
+
+    def _sync_files(self) -> None:
+        """The same for the points alone."""
         with self._sync_lock:
             with self.lock:
                 retired, self._retired = self._retired, []
@@ -485,7 +499,7 @@ class PointJournal:
                 self._retired.append((self.fd, held, self.offset))
                 self._first_seq, self.offset, self.fd, self._end = self.seq, HEADER_SIZE, -1, 0
         try:
-            self.sync()
+            self._sync_files()  # names that are not on the disk yet follow with the run's last event
         except OSError as error:
             self._on_loss(error)
 

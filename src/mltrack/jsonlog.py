@@ -138,6 +138,7 @@ class JsonLog:
         self._fs = fs
         self.fd = fs.create(path) if create else fs.open_append(path)
         self._size = 0 if create else self._cut_torn_tail()
+        self._is_new = self._size == 0  # its name may not be on the disk yet
         self.count = 0  # lines appended by this object
         self._torn = False  # set while the end of the file is not known for sure
 
@@ -199,8 +200,11 @@ class JsonLog:
         self._size, self.count, self._torn = end, self.count + added.count(b"\n"), False
 
     def sync(self) -> None:
-        """Return when all appended lines are on the disk."""
+        """Return when all appended lines are on the disk, and the file's name in its folder."""
         self._fs.sync(self.fd)
+        if self._is_new:
+            self._fs.sync_folder(self.path.parent)
+            self._is_new = False
 
     def close(self) -> None:
         """Close the file (without a sync)."""

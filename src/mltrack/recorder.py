@@ -33,6 +33,9 @@ PENDING_EVENTS_MAX = 100_000
 """How many events are kept in memory while the disk takes none; further ones are counted as lost."""
 
 DISK_TROUBLE = {
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EIO,
@@ -72,12 +75,18 @@ class Recorder:
         self.writer = new_writer_name(time_ns())
         self._lock = threading.RLock()  # over the events; never held while the disk is synced
         self._sync_lock = threading.RLock()
+        self._events_sync_lock = threading.RLock()  # the inner one: nothing else is asked for while it is held
         self._events: EventJournal | None = None
         self._pending: list[Mapping[str, Any]] = []
         self._adding = False
         self._folders_dirty = False
         self.points = open_points(
-            self.folder.points, self.writer, fs=self._fs, on_new_metric=self._name_metric, on_loss=self._warn
+            self.folder.points,
+            self.writer,
+            fs=self._fs,
+            on_new_metric=self._name_metric,
+            on_loss=self._warn,
+            sync_names=self.sync_events,
         )
 
     # --- events ---
@@ -197,14 +206,34 @@ class Recorder:
             try:
                 if self._pending and not self._over:
                     self._add([])
+                self.sync_events()
                 self.points.sync()
-                journal = self._events
-                if journal is not None and journal.dirty:
-                    journal.sync()
-                if self._folders_dirty:
-                    for path in (self.folder.events, self.folder.path, self.folder.path.parent):
-                        self._fs.sync_folder(path)
-                    self._folders_dirty = False
+            except OSError as error:
+                self._warn(error)
+
+    def sync_events(self) -> None:
+        """Make the run's start and all events so far survive power loss, and their names in every folder on the way.
+
+        What follows on them (points, artifacts, series) is made after this, so that none is on the disk without them.
+
+        Raises:
+            OSError: the disk says no.
+        """
+        with self._events_sync_lock:
+            journal = self._events
+            if journal is not None and journal.dirty:
+                journal.sync()
+            if journal is not None and self._folders_dirty:
+                folder = self.folder  # from the inside out: the run is there with its start, or not at all
+                for path in (self._layout.changed, folder.path, folder.path.parent):
+                    self._fs.sync_folder(path)
+                self._folders_dirty = False
+
+    def sync_start(self) -> None:
+        """``sync_events``, once: before anything of the run but its events is made."""
+        if self._folders_dirty:
+            try:
+                self.sync_events()
             except OSError as error:
                 self._warn(error)
 
@@ -239,7 +268,8 @@ class Recorder:
             if self._events is not None:
                 self._seal()
                 try:
-                    self._events.close()
+                    with self._events_sync_lock:
+                        self._events.close()
                 except OSError as error:  # a network file system may say only now that it took nothing
                     self._warn(error)
                 self._events = None

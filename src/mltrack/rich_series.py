@@ -67,20 +67,29 @@ class SeriesJournal:
     """One writer's rich values, behind a call that does not fail for what the disk does."""
 
     def __init__(
-        self, folder: Path, writer: str, *, on_loss: Callable[[Exception], None], fs: FileSystem = LOCAL
+        self,
+        folder: Path,
+        writer: str,
+        *,
+        on_loss: Callable[[Exception], None],
+        fs: FileSystem = LOCAL,
+        sync_start: Callable[[], None] = lambda: None,
     ) -> None:
-        """Nothing is made on disk until the first line; ``on_loss`` is told the first time lines are lost."""
+        """Nothing is made on disk until the first line; ``on_loss`` is told the first time lines are lost.
+
+        ``sync_start`` is called before anything is made: the run's start is on the disk when it returns.
+        """
         self.writer = writer
         self.lost = 0
         self._folder = folder
         self._fs = fs
         self._on_loss = on_loss
+        self._sync_start = sync_start
         self._lock = threading.RLock()
         self._log: JsonLog | None = None
         self._waiting: list[dict[str, Any]] = []
         self._busy = False
         self._dirty = False
-        self._folder_dirty = False
 
     def append(self, lines: Iterable[dict[str, Any]]) -> None:
         """Add lines: on return they survive ``kill -9``. A signal handler's come after those of its own thread."""
@@ -110,9 +119,9 @@ class SeriesJournal:
 
     def _open(self) -> JsonLog:
         if self._log is None:
-            self._fs.make_folder(self._folder)
+            self._sync_start()
+            self._fs.make_durable_folder(self._folder)
             self._log = JsonLog(self._folder / f"{self.writer}.jsonl", fs=self._fs, create=True)
-            self._folder_dirty = True
             FLUSHER.add(self)
         else:
             self._log.settle()
@@ -126,9 +135,6 @@ class SeriesJournal:
         try:
             if log is not None and dirty:
                 log.sync()
-            if self._folder_dirty:
-                self._fs.sync_folder(self._folder)
-                self._folder_dirty = False
         except OSError:
             self._dirty = True
 

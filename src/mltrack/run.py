@@ -185,7 +185,9 @@ class Run(RunFiles, RunInputs):
             def lose(error: Exception) -> None:
                 self._recorder.lost_artifact(SERIES_FOLDER, error)
 
-            found = self._rich.setdefault(writer, SeriesJournal(folder, writer, on_loss=lose))
+            found = self._rich.setdefault(
+                writer, SeriesJournal(folder, writer, on_loss=lose, sync_start=self._recorder.sync_start)
+            )
         return found
 
     def _tag_images(self) -> None:

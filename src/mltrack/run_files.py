@@ -279,6 +279,7 @@ class RunFiles:
 
     def _keep(self, artifact_file: StrPath, store: Callable[..., Stored]) -> None:
         self._check_open()
+        self._recorder.sync_start()
         try:
             store(self._recorder.folder.artifacts, artifact_file, note=self._note)
         except MltrackError:

@@ -135,6 +135,7 @@ def open_points(
     fs: FileSystem = LOCAL,
     on_new_metric: Callable[[int, str], None],
     on_loss: Callable[[Exception], None],
+    sync_names: Callable[[], None] = lambda: None,
 ) -> PointJournal:
     """The kind of point journal that is safe on the file system of ``folder`` (``MLTRACK_JOURNAL``: mmap or write)."""
     try:
@@ -145,4 +146,4 @@ def open_points(
     kind = PointJournal if getattr(sys, "_is_gil_enabled", lambda: True)() else LockedPointJournal
     if mode == "write":
         kind = NetworkPointJournal if is_network(mount) else WrittenPointJournal
-    return kind(folder, writer, fs=fs, on_new_metric=on_new_metric, on_loss=on_loss)
+    return kind(folder, writer, fs=fs, on_new_metric=on_new_metric, on_loss=on_loss, sync_names=sync_names)

@@ -188,6 +188,8 @@ class Ledger:
         self._log = JsonLog(path, fs=fs)
         if not state.url:
             self._write({"type": "ledger", "version": VERSION, "url": url})
+            for folder in path.parents[1:3]:  # whoever made them: a ledger that is lost costs comparing everything
+                fs.sync_folder(folder)
 
     def close(self) -> None:
         """Close the file; one that has grown long is written anew, so that the next pass reads it sooner."""

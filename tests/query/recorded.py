@@ -10,9 +10,10 @@ import pytest
 
 from mltrack.entities import DatasetInput
 from mltrack.inputs import dataset_event
-from mltrack.journal import EventJournal, open_points
+from mltrack.journal import EventJournal
 from mltrack.reading import Store
 from mltrack.store.layout import new_run_id
+from mltrack.written_points import open_points
 
 START_MS = 1_700_000_000_000
 _numbers = itertools.count(1)

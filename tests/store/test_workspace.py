@@ -100,6 +100,7 @@ def test_lines_of_a_later_format_are_passed_over(layout: Layout) -> None:
 
 
 def test_a_change_may_stop_or_fail_at_any_step(layout: Layout) -> None:
+    workspace(layout).create("the first makes the file")
     counter = CountingFileSystem()
     workspace(layout, counter).create("counted")
     for step in range(1, counter.steps + 1):

@@ -112,7 +112,7 @@ class Contents:
         """
         path = self._folder / f"{hashlib.sha256(data).hexdigest()}.{name}"
         if not path.exists():
-            self._fs.make_folder(self._folder)
+            self._fs.make_durable_folder(self._folder)
             self._fs.publish_bytes(path, data)
         try:
             os.link(path, target)
@@ -130,7 +130,7 @@ class Contents:
             return []
 
     def _write_pack(self, contents: Mapping[str, bytes]) -> str:
-        self._fs.make_folder(self._folder)
+        self._fs.make_durable_folder(self._folder)
         target = self._folder / f"{time_ns():016x}-{os.urandom(4).hex()}.zip"
         temporary = target.with_name(f".{target.name}{TEMPORARY}")
         try:

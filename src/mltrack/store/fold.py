@@ -54,6 +54,7 @@ class WriterState:
     end_byte: int = 0
     last_time: int = 0
     keys: list[str] = field(default_factory=list)  # metric names by number
+    damaged: bool = False  # a line can't be read: it may have named a metric
 
     def info(self, points: int) -> WriterInfo:
         """The public view, with the writer's points counted by the caller."""
@@ -117,6 +118,7 @@ class RunState:
         read = read_log(path, writer.end_byte, records=EVENTS)
         writer.end_byte = read.end
         self.damage += read.damage
+        writer.damaged = writer.damaged or bool(read.damage)
         events = []
         for line in read.lines:
             seq, time, kind = line.pop("seq"), line.pop("time"), line.pop("type")

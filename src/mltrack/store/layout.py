@@ -230,6 +230,7 @@ class Layout:
         line = encode_line({"format": FORMAT_VERSION, "store_id": store_id, "created": now_ns})
         layout = cls(root, store_id)
         try:
+            fs.make_durable_folder(root)
             for folder in (layout.runs, layout.workspace, layout.changed):
                 fs.make_folder(folder)
             _publish_once(root / "store.json", line, fs)
@@ -252,7 +253,7 @@ def _publish_once(path: Path, data: bytes, fs: FileSystem) -> None:
         finally:
             os.close(fd)
         try:
-            os.link(temporary, path)
+            fs.link(temporary, path)
         except FileExistsError:
             pass
         except OSError:  # a file system without hard links

@@ -142,10 +142,8 @@ class LoggedModels:
         folder = self._layout.model(new_model_id())
         log = self._log(folder)
         try:
-            self._fs.make_folder(folder.path)
+            self._fs.make_durable_folder(folder.path)
             log.append({"seq": 0, **line})
-            self._fs.sync_folder(folder.path)
-            self._fs.sync_folder(folder.path.parent)
         except OSError as error:
             raise StoreError(
                 f"no model can be made in {self._layout.models}: {error.strerror or error}",

@@ -135,10 +135,12 @@ def read_points(
     whole: bool,
     damage: list[CorruptionError],
     rows_max: int = BLOCK_ROWS,
+    named_only: bool = False,
 ) -> Iterator[PointColumns]:
     """A writer's points with seq >= ``first`` in the order of logging, by pieces; ``damage`` gets the unreadable.
 
-    Of a segment at most ``rows_max`` rows come at a time.
+    Of a segment at most ``rows_max`` rows come at a time. ``named_only``: no line of the writer's events is damaged, so
+    that points of a metric without a name were never logged: the power was lost before their name was on the disk.
     """
     names = _Names(keys)
     with ExitStack() as stack:
@@ -151,7 +153,7 @@ def read_points(
         for _, source in sources:
             try:
                 if isinstance(source, JournalFile):
-                    pieces = _journal_columns(source, cursor, whole, names)
+                    pieces = _journal_columns(source, cursor, whole, names, named_only)
                 else:
                     pieces = read_blocks(source, cursor, rows_max)
                 for columns in pieces:
@@ -171,6 +173,11 @@ class _Names:
         self._keys = keys
         self._unnamed: dict[int, int] = {}  # number -> its place behind the names
 
+    def have(self, numbers: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+        """Which of these have a name."""
+        found: npt.NDArray[np.bool_] = numbers < len(self._keys(int(numbers.max())))
+        return found
+
     def of(self, numbers: npt.NDArray[np.int64]) -> tuple[Sequence[str], npt.NDArray[np.int64]]:
         """Names, and for each number the index of its name there."""
         names = self._keys(int(numbers.max()))
@@ -182,8 +189,15 @@ class _Names:
         return [*names, *map(unnamed, self._unnamed)], codes
 
 
-def _journal_columns(journal: JournalFile, first: int, whole: bool, names: _Names) -> Iterator[PointColumns]:
+def _journal_columns(
+    journal: JournalFile, first: int, whole: bool, names: _Names, named_only: bool
+) -> Iterator[PointColumns]:
     for records, seqs in journal.pieces(first, whole):
+        if named_only:
+            named = names.have(records["number"])
+            records, seqs = (records, seqs) if named.all() else (records[named], seqs[named])
+            if not len(records):
+                continue
         known, codes = names.of(records["number"].astype(np.int64))
         yield PointColumns(known, codes, seqs, records["step"], records["time"], records["value"])
 
@@ -196,6 +210,7 @@ def read_key(
     *,
     whole: bool,
     damage: list[CorruptionError],
+    named_only: bool = False,
 ) -> list[pa.Table]:
     """One metric's points of one writer: tables of ``seq, step, time, value`` in the order of logging."""
     import pyarrow as pa
@@ -219,6 +234,11 @@ def read_key(
         parts: list[tuple[npt.NDArray[Any], ...]] = []
         for journal in journals:
             for records, seqs in journal.pieces(cursor, whole):
+                if named_only:
+                    named = names.have(records["number"])
+                    records, seqs = (records, seqs) if named.all() else (records[named], seqs[named])
+                    if not len(records):
+                        continue
                 known, codes = names.of(records["number"].astype(np.int64))
                 wanted = [code for code, name in enumerate(known) if name == key]
                 mine = (codes == wanted[0]) if len(wanted) == 1 else np.isin(codes, wanted)

@@ -29,11 +29,18 @@ __all__ = ["seal_dead_writers", "seal_writer"]
 
 
 def seal_writer(
-    folder: RunFolder, writer: str, keys: Sequence[str], *, fs: FileSystem = LOCAL, points_min: int = SEAL_POINTS_MIN
+    folder: RunFolder,
+    writer: str,
+    keys: Sequence[str],
+    *,
+    fs: FileSystem = LOCAL,
+    points_min: int = SEAL_POINTS_MIN,
+    named_only: bool = False,
 ) -> int:
     """Seal what the writer left in journals; its lock is held by the caller. Returns the points sealed.
 
-    Damaged journals are left as they are, for `mltrack check` to report.
+    Damaged journals are left as they are, for `mltrack check` to report; and with ``named_only`` (see read_points) all
+    that hold points without a name, as a segment has each seq.
 
     Raises:
         OSError: the segment could not be written; the journals are untouched.
@@ -41,7 +48,7 @@ def seal_writer(
     damage: list[CorruptionError] = []
     with ExitStack() as stack:
         journals = open_journals(folder, writer, stack, damage)
-    if not journals:
+    if not journals or (named_only and _has_nameless(folder, writer, keys)):
         return 0
     sealed = max((name.last + 1 for name, _ in segments_of(folder, writer)), default=0)
     temporary = folder.segments / f".{writer}.{os.getpid()}.parquet{TEMPORARY}"
@@ -66,6 +73,15 @@ def seal_writer(
         fs.unlink(journal.path)
     fs.sync_folder(folder.points)
     return rows
+
+
+def _has_nameless(folder: RunFolder, writer: str, keys: Sequence[str]) -> bool:
+    with ExitStack() as stack:
+        for journal in open_journals(folder, writer, stack, []):
+            for records, _ in journal.pieces(journal.first_seq, True):
+                if int(records["number"].max()) >= len(keys):
+                    return True
+    return False
 
 
 class _Last:
@@ -115,5 +131,5 @@ def seal_dead_writers(folder: RunFolder, state: RunState, *, fs: FileSystem = LO
             continue
         with own_lock(folder.events / f"{writer.writer}.jsonl") as mine:
             if mine:
-                rows += seal_writer(folder, writer.writer, writer.keys, fs=fs)
+                rows += seal_writer(folder, writer.writer, writer.keys, fs=fs, named_only=not writer.damaged)
     return rows

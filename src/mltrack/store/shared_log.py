@@ -127,8 +127,9 @@ class SharedLog:
                 raise UsageError(f"a line of {self.path.name} that {fault}", hint="give values of these kinds")
         log = JsonLog(self.path, fs=self._fs)
         try:
+            is_new = log.size == 0
             log.append(timed)
-            if soon:
+            if soon and not is_new:
                 _UNSYNCED.add(self.path, self._fs)
             else:
                 log.sync()

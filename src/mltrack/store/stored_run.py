@@ -161,7 +161,13 @@ class StoredRun:
                 tables += [points.to_table() for points in self._points_of(writer, 0, damage)]
             else:
                 tables += read_key(
-                    self.folder, writer.writer, key, self._keys_of(writer), whole=not writer.alive, damage=damage
+                    self.folder,
+                    writer.writer,
+                    key,
+                    self._keys_of(writer),
+                    whole=not writer.alive,
+                    damage=damage,
+                    named_only=not writer.damaged,
                 )
         if damage:
             raise damage[0]
@@ -278,6 +284,7 @@ class StoredRun:
             whole=not writer.alive,
             damage=self.damage if damage is None else damage,
             rows_max=rows_max,
+            named_only=not writer.damaged,
         )
 
     def _keys_of(self, writer: WriterState) -> Callable[[int], Sequence[str]]:
