@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from mltrack.printable import printable
+
 __all__ = ["TROUBLE", "say", "words_of"]
 
 TROUBLE = (OSError, MemoryError, RuntimeError, ImportError)
@@ -24,9 +26,9 @@ def say(message: str, *args: object) -> None:
     try:
         import logging
 
-        logging.getLogger("mltrack").warning(message, *args)
+        logging.getLogger("mltrack").warning(message, *(printable(x) if isinstance(x, str) else x for x in args))
     except Exception:  # noqa: BLE001  # a handler of the program's own may raise anything, and no training ends for that
         try:
-            sys.stderr.write(f"mltrack: {message % args}\n")
+            sys.stderr.write(f"mltrack: {printable(message % args)}\n")
         except Exception:  # noqa: BLE001, S110  # nobody can be warned
             pass
