@@ -215,7 +215,7 @@ def lock_of_run(artifacts: Path, name: str, *, timeout_s: float, strict: bool = 
     folder = artifacts.parent / "live"
     with contextlib.ExitStack() as stack:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)  # without parents: a run's folder is there, or the run is gone
             stack.enter_context(file_lock(folder / f"{name}.lock", timeout_s=timeout_s))
         except (BusyError, OSError):
             if strict:

@@ -42,6 +42,7 @@ _runs: list[Run] = []  # active runs of all threads
 _lock = threading.RLock()
 _store_path: os.PathLike[str] | None = None
 _experiment: Experiment | None = None
+_experiment_store = ""  # the id of the store it is of
 _last_run: Run | None = None
 _exiting = False
 _given_run_taken = False
@@ -82,10 +83,11 @@ def set_experiment(experiment_name: str | None = None, experiment_id: str | None
         UsageError: neither or both are given, or the experiment is deleted.
         NotFoundError: there is none with that id.
     """
-    global _experiment
+    global _experiment, _experiment_store
     if (experiment_name is None) == (experiment_id is None):
         raise UsageError("set_experiment needs a name or an id", hint="set_experiment('my-experiment')")
-    workspace = _workspace(_layout())
+    layout = _layout()
+    workspace, _experiment_store = _workspace(layout), layout.store_id
     _experiment = (
         workspace.get_or_create(experiment_name)
         if experiment_name is not None
@@ -154,6 +156,8 @@ def chosen_experiment(layout: Layout, experiment_id: str | None) -> Experiment:
     if experiment_id is not None:
         return workspace.get(str(experiment_id))
     if _experiment is not None:
+        if _experiment_store != layout.store_id:  # one that was made in the place of a store that was moved or removed
+            return workspace.get_or_create(_experiment.name)
         return workspace.get(_experiment.experiment_id)
     for variable in EXPERIMENT_VARIABLES:
         if os.environ.get(variable):

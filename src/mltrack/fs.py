@@ -125,6 +125,15 @@ class FileSystem:
         os.makedirs(path, exist_ok=True)
         return named
 
+    def require(self, folder: Path) -> None:
+        """See that a folder is there before others are made below it: no store that was moved away is begun again.
+
+        Raises:
+            FileNotFoundError: it is not.
+        """
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+
     # built from the above
 
     def write_all(self, fd: int, data: bytes) -> None:

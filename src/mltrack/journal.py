@@ -175,6 +175,7 @@ class PointJournal:
         self._retired: list[tuple[int, mmap.mmap | bytearray, int]] = []
         self._sync_lock = threading.RLock()
         self._synced_offset = 0
+        self.before_file: Callable[[], None] | None = None  # called before a file is made; it may call move_to
 
     # --- the hot path: what a call costs is what a training step pays ---
     #
@@ -365,6 +366,13 @@ class PointJournal:
 
     # --- files ---
 
+    def move_to(self, folder: Path) -> None:
+        """Make further files in ``folder``: the store was moved, and the open ones went with it.
+
+        Without the lock, which the caller may be asked from under (``before_file``).
+        """
+        self._folder, self._retry_at_ns = folder, 0
+
     def _room(self) -> bool:
         """Whether there is room for a record, after starting a new file where needed; else it is lost."""
         if self.offset + RECORD_SIZE <= self._end:
@@ -407,6 +415,8 @@ class PointJournal:
 
     def _start_file(self, size: int, *, mapped: bool = True) -> None:
         """Make a file and let points go there. Its first seq is fixed by taking the old buffer away first."""
+        if self.before_file is not None:
+            self.before_file()
         if not self._begun:  # the kernel may write points back at any time: the run's start must be there before
             with contextlib.suppress(OSError):
                 self._sync_names()

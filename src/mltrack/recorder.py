@@ -19,6 +19,7 @@ from mltrack.flusher import FLUSHER
 from mltrack.fs import LOCAL, FileSystem
 from mltrack.headroom import lacks_room
 from mltrack.journal import SEAL_POINTS_MIN, EventJournal, PointJournal, new_writer_name
+from mltrack.store.anchor import Anchor
 from mltrack.trouble import TROUBLE, say, words_of
 from mltrack.written_points import open_points
 
@@ -57,7 +58,9 @@ class Recorder:
         self, layout: Layout, folder: RunFolder, role: str, *, fs: FileSystem = LOCAL, not_before: int = 0
     ) -> None:
         """``role`` is create, resume, fork or edit; ``not_before`` (ns) orders its events after what the run holds."""
-        self.folder = folder
+        self._folder = folder
+        self._anchor = Anchor.of(layout.root)
+        self._gone = False
         self.role = role
         self.points: PointJournal
         self._layout = layout
@@ -81,13 +84,61 @@ class Recorder:
         self._adding = False
         self._folders_dirty = False
         self.points = open_points(
-            self.folder.points,
+            self._folder.points,
             self.writer,
             fs=self._fs,
             on_new_metric=self._name_metric,
             on_loss=self._warn,
             sync_names=self.sync_events,
         )
+        self.points.before_file = self._follow
+
+    # --- where ---
+
+    @property
+    def folder(self) -> RunFolder:
+        """Where the run lies now: with its store, which may have been moved."""
+        self._follow()
+        return self._folder
+
+    @property
+    def layout(self) -> Layout:
+        """The store, where it is now."""
+        self._follow()
+        return self._layout
+
+    def require_folder(self) -> RunFolder:
+        """The same, for who makes files there: none is made at a place that the store has left.
+
+        Raises:
+            OSError: the store is gone.
+        """
+        folder = self.folder
+        if self._gone:
+            raise FileNotFoundError(errno.ENOENT, "the store is gone", str(self._layout.root))
+        return folder
+
+    def _follow(self) -> None:
+        """Go where the store went. Said once: that it moved, or that it is gone."""
+        where = self._layout.root if self._anchor is None else self._anchor.where()
+        if where == self._layout.root:
+            return
+        with self._lock:
+            if where is None:
+                if not self._gone:
+                    self._gone = True
+                    say(
+                        "run %s: its store %s is gone: removed, or moved to another disk; training goes on, what can't"
+                        " be stored is counted",
+                        self._folder.run_id,
+                        str(self._layout.root),
+                    )
+            elif where != self._layout.root:
+                self._layout = self._layout.moved_to(where)
+                self._folder = self._layout.run(self._folder.run_id)
+                self.points.move_to(self._folder.points)
+                self._anchor, self._gone = Anchor.of(where), False
+                say("run %s: its store was moved to %s; recording goes on there", self._folder.run_id, str(where))
 
     # --- events ---
 
@@ -148,7 +199,7 @@ class Recorder:
 
     def _open(self) -> EventJournal:
         """Make the writer's file, take its lock, mark the run as changed, and say who writes. In this order."""
-        fs, folder = self._fs, self.folder
+        fs, folder = self._fs, self.require_folder()
         folder.make(fs)
         journal = EventJournal(folder.events, self.writer, fs=fs)
         try:
@@ -179,11 +230,12 @@ class Recorder:
 
     def _warn(self, error: Exception) -> None:
         """Say once that the disk fails, or whatever else the machine refuses."""
-        if not self._warned:
+        self._follow()
+        if not self._warned and not self._gone:
             self._warned = True
             say(
                 "run %s: %s (%s); training goes on, what can't be stored is counted",
-                self.folder.run_id,
+                self._folder.run_id,
                 words_of(error),
                 self._layout.root,
             )
@@ -202,6 +254,7 @@ class Recorder:
 
     def sync(self) -> None:
         """Make all that was logged survive power loss; the flusher calls it twice a second. Failures are told once."""
+        self._follow()
         with self._sync_lock:
             try:
                 if self._pending and not self._over:
@@ -224,7 +277,7 @@ class Recorder:
             if journal is not None and journal.dirty:
                 journal.sync()
             if journal is not None and self._folders_dirty:
-                folder = self.folder  # from the inside out: the run is there with its start, or not at all
+                folder = self._folder  # from the inside out: the run is there with its start, or not at all
                 for path in (self._layout.changed, folder.path, folder.path.parent):
                     self._fs.sync_folder(path)
                 self._folders_dirty = False
@@ -256,6 +309,7 @@ class Recorder:
                 return
             self._closed = True
         FLUSHER.remove(self)
+        self._follow()
         self.points.close()
         last: list[Mapping[str, Any]] = list(events)
         if self.lost:
@@ -266,7 +320,8 @@ class Recorder:
         with self._sync_lock:
             self._over = True
             if self._events is not None:
-                self._seal()
+                if not self._gone:
+                    self._seal()
                 try:
                     with self._events_sync_lock:
                         self._events.close()
@@ -284,22 +339,25 @@ class Recorder:
             if lacking is None:
                 from mltrack.store.seal import seal_writer
 
-                seal_writer(self.folder, self.writer, self.points.names, fs=self._fs)
+                seal_writer(self._folder, self.writer, self.points.names, fs=self._fs)
         except Exception as error:  # noqa: BLE001  # an installation of NumPy or Arrow that is broken raises anything
             lacking = words_of(error)
         if lacking is not None:
             say(
                 "run %s: its points are not sealed: %s; they stay in their journal, seal them by: mltrack seal",
-                self.folder.run_id,
+                self._folder.run_id,
                 lacking,
             )
 
     def _report(self) -> None:
+        if self._gone:
+            say("run %s: nothing of it is left: its store %s is gone", self._folder.run_id, str(self._layout.root))
+            return
         lost_events = self._lost_events + len(self._pending)
         if self.lost or lost_events:
             say(
                 "run %s: %d points and %d other entries were lost to the disk",
-                self.folder.run_id,
+                self._folder.run_id,
                 self.lost,
                 lost_events,
             )

@@ -119,6 +119,7 @@ class SeriesJournal:
 
     def _open(self) -> JsonLog:
         if self._log is None:
+            self._fs.require(self._folder.parent)
             self._sync_start()
             self._fs.make_durable_folder(self._folder)
             self._log = JsonLog(self._folder / f"{self.writer}.jsonl", fs=self._fs, create=True)

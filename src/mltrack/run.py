@@ -64,7 +64,6 @@ class Run(RunFiles, RunInputs):
         """Use ``mltrack.start_run``."""
         self.run_id = recorder.folder.run_id
         self.name = name
-        self._layout = layout
         self._recorder = recorder
         self._params = dict(params or {})
         self._datasets: set[tuple[str, str]] = set()  # name and digest of those logged here
@@ -94,7 +93,7 @@ class Run(RunFiles, RunInputs):
     @property
     def store_folder(self) -> Path:
         """The store's folder."""
-        return self._layout.root
+        return self._recorder.layout.root
 
     @property
     def points(self) -> PointJournal:
@@ -311,7 +310,7 @@ class Run(RunFiles, RunInputs):
 
         self._check_open()
         path = Path(folder).absolute()
-        check_folder(path, self._layout.root)
+        check_folder(path, self.store_folder)
         into = path.resolve().name if artifact_path is None else artifact_path
         watched = Watched(path, relative_name(into) if into else "")
         watch = FolderWatch(self, [watched], written_since_ns=None if existing else time_ns())

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from mltrack.artifact_files import StrPath
     from mltrack.entities import ModelVersion
     from mltrack.recorder import Recorder
-    from mltrack.store.layout import Layout
     from mltrack.store.stored_run import StoredRun
 
 __all__ = ["RunFiles"]
@@ -42,7 +41,6 @@ TABLE_WAIT_S = 30.0
 class RunFiles:
     """The part of ``Run`` that is about files."""
 
-    _layout: Layout
     _recorder: Recorder
 
     if TYPE_CHECKING:  # what Run has
@@ -192,8 +190,8 @@ class RunFiles:
         from mltrack.tables import as_frame, replace_images, table_bytes
 
         name = self._checked(artifact_file)
-        root = self._recorder.folder.artifacts
         try:
+            root = self._recorder.require_folder().artifacts
             frame = replace_images(as_frame(data, name), name, lambda image, at: self.log_stream(io.BytesIO(image), at))
             with lock_of_run(root, "tables", timeout_s=TABLE_WAIT_S, strict=True):
                 held = root / name
@@ -235,7 +233,7 @@ class RunFiles:
         from mltrack.store.registry import Registry
 
         text = {key: str(value) for key, value in (tags or {}).items()}
-        registry = Registry(self._layout, clock=time_ns)
+        registry = Registry(self._recorder.layout, clock=time_ns)
         folder = self._recorder.folder
         return registry.create_version_of_run(model_name, folder, model_path, description=description, tags=text)
 
@@ -256,7 +254,7 @@ class RunFiles:
         def lose(error: OSError) -> None:
             self._recorder.lost_artifact(os.fspath(error.filename or folder), error)
 
-        return files_below(folder, self._layout.root, self._recorder.folder.artifacts, on_error=lose)
+        return files_below(folder, self._recorder.layout.root, self._recorder.folder.artifacts, on_error=lose)
 
     def _store(self, files: Sequence[tuple[Path, str]]) -> None:
         """Copy files; all names are checked before the first one is."""
@@ -281,7 +279,7 @@ class RunFiles:
         self._check_open()
         self._recorder.sync_start()
         try:
-            store(self._recorder.folder.artifacts, artifact_file, note=self._note)
+            store(self._recorder.require_folder().artifacts, artifact_file, note=self._note)
         except MltrackError:
             raise
         except TROUBLE as error:

@@ -370,6 +370,7 @@ def _claim(path: Path, fs: FileSystem) -> Callable[[], None] | None:
     Where there are no locks, or the disk takes nothing, several may measure: that costs points, no truth.
     """
     try:
+        fs.require(path.parent.parent)
         fs.make_folder(path.parent)
         fd = fs.open_append(path)
     except OSError:

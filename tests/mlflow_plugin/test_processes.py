@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_plugin.spawning import Template
 from mltrack.mlflow_plugin import writers
+from mltrack.store.check import check_store
 
 POINTS = 50
 
@@ -243,3 +244,26 @@ def test_mlflow_gc_removes_deleted_runs_and_experiments(client: Any, tmp_path: P
     )
     assert sorted(path.name for path in (tmp_path / ".mltrack" / "runs").iterdir()) == [kept]
     assert client.get_experiment_by_name("old") is None
+
+
+def test_a_store_that_was_moved_under_a_process_is_said_in_a_line(client: Any, tmp_path: Path) -> None:
+    run = mlflow.start_run()
+    mlflow.log_metric("loss", 1.0)
+    (tmp_path / ".mltrack").rename(tmp_path / "moved")
+    calls: list[Callable[[], object]] = [
+        lambda: mlflow.log_metric("loss", 2.0),
+        lambda: mlflow.log_text("x", "a.txt"),
+        lambda: mlflow.get_run(run.info.run_id),
+        lambda: mlflow.search_runs(search_all_experiments=True),
+        lambda: mlflow.set_experiment("other"),
+        lambda: mlflow.register_model(f"runs:/{run.info.run_id}/m", "m"),
+    ]
+    for call in calls:
+        with pytest.raises(MlflowException, match=r"the store .* is gone: it was moved or removed"):
+            call()
+    assert not (tmp_path / ".mltrack").exists()
+    assert check_store(tmp_path / "moved").sound
+    (tmp_path / "moved").rename(tmp_path / ".mltrack")  # back where it was, it serves again
+    mlflow.log_metric("loss", 3.0)
+    mlflow.end_run()
+    assert mlflow.get_run(run.info.run_id).data.metrics == {"loss": 3.0}

@@ -271,6 +271,7 @@ class _Recorders:
 def publish_output(run: Run, log: OutputLog) -> None:
     """Make the output an artifact; what the disk does not take stays where it grew. What was lost is told."""
     try:
+        log.move_to(run.folder.path / LIVE_FOLDER)  # the store may have been moved while the program ran
         path = log.finish()
         if path is not None:
             run.adopt_artifact(path, log_name(log.number))

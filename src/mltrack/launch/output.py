@@ -71,7 +71,7 @@ class OutputLog:
         self._dropped = 0
         self._tail = -1  # the tail file being written; -1 while the head is
         self._gap = False  # something was lost since the last byte that was written
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         self._lock = self._fd = _open_locked(self._head)  # as long as it is open, the log is ours
         size = os.fstat(self._fd).st_size
         self._room = self._head_max - size
@@ -122,6 +122,10 @@ class OutputLog:
             os.close(self._fd)
         self._fd, self._room = fd, self._tail_max
         return True
+
+    def move_to(self, folder: Path) -> None:
+        """The pieces lie in ``folder`` now: the store was moved."""
+        self._head, self._tails = _files(folder, self.number)
 
     def finish(self) -> Path | None:
         """Put the log together; returns the file, or None where there was no output. ``close`` is still to be called.

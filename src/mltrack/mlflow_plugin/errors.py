@@ -53,6 +53,14 @@ def _translated(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(*args, **kwargs)
         except MltrackError as error:
-            raise as_mlflow(error) from error
+            raise (_of_gone_store(args) or as_mlflow(error)) from error
 
     return call
+
+
+def _of_gone_store(args: tuple[Any, ...]) -> MlflowException | None:
+    """What to say instead where the store of ``args[0]`` is not where it was: nothing else then helps anybody."""
+    layout = getattr(getattr(args[0], "__dict__", {}).get("_store"), "layout", None) if args else None
+    if layout is None or layout.exists():
+        return None
+    return as_mlflow(layout.gone())

@@ -46,6 +46,9 @@ _PLACE = re.compile(
 _EXPERIMENTS_PLACE = re.compile(r"(?P<root>/.*)/artifacts/(?P<experiment_id>[0-9]+)(?P<path>(?:/.*)?)", re.DOTALL)
 
 
+_opened: dict[Path, Layout] = {}  # by this process
+
+
 class ArtifactPlace(NamedTuple):
     """What an artifact URI means: a store, one of its runs, logged models or experiments, and a path inside that.
 
@@ -70,13 +73,18 @@ def store_folder(uri: str) -> Path:
 
 
 def open_store(uri: str) -> Store:
-    """The store that ``uri`` means, made where there is none.
+    """The store that ``uri`` means, made where there is none, but not again: one that was there may have been moved.
 
     Raises:
         UsageError: it is no URI of a store.
+        NotFoundError: this process has opened it before, and it is gone.
         StoreError: the store can't be made or read.
     """
-    return Store(Layout.open_or_create(store_folder(uri), now_ns=time.time_ns()))
+    root = store_folder(uri)
+    if root in _opened and not _opened[root].exists():
+        raise _opened[root].gone()
+    layout = _opened[root] = Layout.open_or_create(root, now_ns=time.time_ns())
+    return Store(layout)
 
 
 def store_uri(folder: PurePath) -> str:

@@ -66,7 +66,12 @@ class Catalog:
         """Bring the catalog up to date and put a question to it. ``full`` reads every run anew.
 
         The question may be put twice, where the file turns out to be damaged.
+
+        Raises:
+            NotFoundError: the store is gone.
         """
+        if not self._layout.exists():
+            raise self._layout.gone()
         try:
             with self._opened(full=full) as con:
                 return question(con)

@@ -89,6 +89,7 @@ class RunFolder:
 
     def make(self, fs: FileSystem) -> None:
         """Make the folders that every run has."""
+        fs.require(self.path.parent)
         for folder in (self.events, self.points, self.segments):
             fs.make_folder(folder)
 
@@ -122,6 +123,7 @@ class TraceFolder:
 
     def make(self, fs: FileSystem) -> None:
         """Make the folders that writers need."""
+        fs.require(self.path.parent.parent)
         for folder in (self.facts, self.spans):
             fs.make_folder(folder)
 
@@ -139,6 +141,21 @@ class Layout:
         self.workspace = root / "workspace"
         self.changed = root / "changed"
         self.traces = root / "traces"
+
+    def exists(self) -> bool:
+        """Whether the store is still where it was opened."""
+        return os.path.exists(self.root / "store.json")
+
+    def gone(self) -> NotFoundError:
+        """The error for who meets a store that no longer is."""
+        return NotFoundError(
+            f"the store {self.root} is gone: it was moved or removed while this process used it",
+            hint="open it where it is now",
+        )
+
+    def moved_to(self, root: Path) -> Layout:
+        """The same store at another place."""
+        return Layout(root, self.store_id)
 
     def run(self, run_id: str) -> RunFolder:
         """The folder of a run, which may not exist.

@@ -142,6 +142,7 @@ class LoggedModels:
         folder = self._layout.model(new_model_id())
         log = self._log(folder)
         try:
+            self._fs.require(self._layout.root)
             self._fs.make_durable_folder(folder.path)
             log.append({"seq": 0, **line})
         except OSError as error:
