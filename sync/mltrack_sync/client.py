@@ -6,14 +6,27 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
-from mltrack_sync.errors import NotMlflowError, RemoteRefusedError
+from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.shapes import (
+    Fields,
+    identifier,
+    integer,
+    integers,
+    mapping,
+    numbers,
+    pages,
+    pairs,
+    rows,
+    shaped,
+    text,
+    texts,
+)
 from mltrack_sync.transport import API, Call, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    import numpy as np
     import numpy.typing as npt
 
 __all__ = ["History", "MlflowClient", "RemoteExperiment", "RemoteRun", "SignedPart"]
@@ -21,6 +34,8 @@ __all__ = ["History", "MlflowClient", "RemoteExperiment", "RemoteRun", "SignedPa
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/"
 UPLOADS = "/api/2.0/mlflow-artifacts/mpu/"
 RUN_ID_TAG = "mltrack.run_id"
+LISTED_ROWS = 100
+"""About so many files a server lists at a time."""
 
 T = TypeVar("T")
 
@@ -94,6 +109,10 @@ class MlflowClient:
         """The remote as the user calls it."""
         return self._transport.url
 
+    def _read(self, call: str, answer: dict[str, Any], read: Callable[[dict[str, Any]], T]) -> T:
+        with shaped(self.url, call, answer):
+            return read(answer)
+
     # --- experiments ---
 
     def experiment_by_name(self, name: str) -> RemoteExperiment | None:
@@ -104,36 +123,38 @@ class MlflowClient:
             if error.is_missing:
                 return None
             raise
-        return _shaped(_experiment, answer, self._transport.url)
+        return self._read("experiments/get-by-name", answer, lambda a: _experiment(a["experiment"]))
 
     def experiment_by_id(self, experiment_id: str) -> RemoteExperiment:
         """The experiment with that id over there."""
         answer = self._transport.get("experiments/get", {"experiment_id": experiment_id})
-        return _shaped(_experiment, answer, self._transport.url)
+        return self._read("experiments/get", answer, lambda a: _experiment(a["experiment"]))
 
     def experiment_by_tag(self, key: str, value: str) -> RemoteExperiment | None:
         """An experiment, deleted or not, with this tag. The value is to be without quotes."""
         asked = {"max_results": 1, "view_type": "ALL", "filter": f"tags.`{key}` = '{value}'"}
-        rows = self._transport.post("experiments/search", asked, repeatable=True).get("experiments", [])
-        return _shaped(_experiment, {"experiment": rows[0]}, self._transport.url) if rows else None
+        answer = self._transport.post("experiments/search", asked, repeatable=True)
+        found = self._read("experiments/search", answer, lambda a: [_experiment(row) for row in rows(a, "experiments")])
+        return found[0] if found else None
 
     def experiments(self, page_rows: int) -> Iterator[RemoteExperiment]:
         """All of them, deleted or not, page by page."""
-        token = ""
-        while True:
+        call = "experiments/search"
+
+        def ask(token: str) -> dict[str, Any]:
             asked = {"max_results": page_rows, "view_type": "ALL", **({"page_token": token} if token else {})}
-            answer = self._transport.post("experiments/search", asked, repeatable=True)
-            for fields in answer.get("experiments", []):
-                yield _shaped(_experiment, {"experiment": fields}, self._transport.url)
-            token = str(answer.get("next_page_token") or "")
-            if not token:
-                return
+            return self._transport.post(call, asked, repeatable=True)
+
+        for page in pages(ask, "experiments", url=self.url, call=call, page_rows=page_rows):
+            with shaped(self.url, call, page):
+                found = [_experiment(fields) for fields in page]
+            yield from found
 
     def create_experiment(self, name: str, tags: Mapping[str, str]) -> str:
         """Its id. RESOURCE_ALREADY_EXISTS is an error here."""
         fields = {"name": name, "tags": _pairs(tags.items())}
         answer = self._transport.post("experiments/create", fields, repeatable=False)
-        return _shaped(lambda a: str(a["experiment_id"]), answer, self._transport.url)
+        return self._read("experiments/create", answer, lambda a: identifier(a["experiment_id"]))
 
     def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> None:
         """Set a tag."""
@@ -154,7 +175,7 @@ class MlflowClient:
             "tags": _pairs(tags.items()),
         }
         answer = self._transport.post("runs/create", fields, repeatable=False)
-        return _shaped(lambda a: _run(a["run"]), answer, self._transport.url)
+        return self._read("runs/create", answer, lambda a: _run(a["run"]))
 
     def find_runs(self, experiment_id: str, run_id: str) -> list[RemoteRun]:
         """The runs, deleted ones too, that carry our run's tag."""
@@ -165,12 +186,12 @@ class MlflowClient:
             "max_results": 10,
         }
         answer = self._transport.post("runs/search", fields, repeatable=True)
-        return _shaped(lambda a: [_run(run) for run in a.get("runs", [])], answer, self._transport.url)
+        return self._read("runs/search", answer, lambda a: [_run(run) for run in rows(a, "runs")])
 
     def get_run(self, remote_id: str) -> RemoteRun:
         """The run as it is now."""
         answer = self._transport.get("runs/get", {"run_id": remote_id})
-        return _shaped(lambda a: _run(a["run"]), answer, self._transport.url)
+        return self._read("runs/get", answer, lambda a: _run(a["run"]))
 
     def update_run(self, remote_id: str, *, status: str, end_time: int | None, name: str) -> None:
         """Set status, end time and name."""
@@ -207,14 +228,16 @@ class MlflowClient:
 
     def history(self, remote_id: str, key: str, page_rows: int) -> Iterator[History]:
         """All points of one metric, page by page."""
-        token = ""
-        while True:
-            asked = {"run_id": remote_id, "metric_key": key, "max_results": str(page_rows)}
-            answer = self._transport.get("metrics/get-history", {**asked, "page_token": token} if token else asked)
-            yield _shaped(lambda a: _history(a.get("metrics", [])), answer, self._transport.url)
-            token = str(answer.get("next_page_token") or "")
-            if not token:
-                return
+        call = "metrics/get-history"
+        asked = {"run_id": remote_id, "metric_key": key, "max_results": str(page_rows)}
+
+        def ask(token: str) -> dict[str, Any]:
+            return self._transport.get(call, {**asked, "page_token": token} if token else asked)
+
+        for page in pages(ask, "metrics", url=self.url, call=call, page_rows=page_rows):
+            with shaped(self.url, call, page):
+                found = _history(page)
+            yield found
 
     # --- artifacts ---
 
@@ -242,7 +265,7 @@ class MlflowClient:
         Made again, it begins a second one. A server without such uploads answers 501, an old one 404.
         """
         answer = self._upload("create", path, {"num_parts": parts})
-        return _shaped(lambda a: (str(a.get("upload_id") or ""), _signed_parts(a)), answer, self._transport.url)
+        return self._read("mpu/create", answer, lambda a: (text(a.get("upload_id")), _signed_parts(a)))
 
     def complete_upload(self, path: str, upload_id: str, parts: Sequence[Mapping[str, Any]]) -> None:
         """Make one file of these parts (part_number, etag, url). It can be done once."""
@@ -271,71 +294,62 @@ class MlflowClient:
 
     def list_artifacts(self, remote_id: str, folder: str) -> dict[str, int]:
         """Sizes of the files in one folder of a run (by path; -1 for a folder within)."""
+        call = "artifacts/list"
+        asked = {"run_id": remote_id, **({"path": folder} if folder else {})}
+
+        def ask(token: str) -> dict[str, Any]:
+            return self._transport.get(call, {**asked, "page_token": token} if token else asked)
+
         found: dict[str, int] = {}
-        token = ""
-        while True:
-            asked = {"run_id": remote_id, **({"path": folder} if folder else {})}
-            answer = self._transport.get("artifacts/list", {**asked, "page_token": token} if token else asked)
-            found |= _shaped(lambda a: _files(a.get("files", [])), answer, self._transport.url)
-            token = str(answer.get("next_page_token") or "")
-            if not token:
-                return found
+        for page in pages(ask, "files", url=self.url, call=call, page_rows=LISTED_ROWS):
+            with shaped(self.url, call, page):
+                found |= _files(page)
+        return found
 
 
 def _pairs(items: Any) -> list[dict[str, str]]:
     return [{"key": key, "value": value} for key, value in items]
 
 
-def _shaped(read: Callable[[dict[str, Any]], T], answer: dict[str, Any], url: str) -> T:
-    try:
-        return read(answer)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise NotMlflowError(
-            f"{url} gave an answer that MLflow does not give: {json.dumps(answer)[:120]}",
-            hint="is there something between here and the server that changes answers?",
-        ) from error
+def _experiment(fields: Fields) -> RemoteExperiment:
+    deleted, created = fields.get("lifecycle_stage") == "deleted", integer(fields.get("creation_time") or 0)
+    tags = pairs(fields, "tags")
+    return RemoteExperiment(identifier(fields["experiment_id"]), text(fields["name"]), deleted, tags, created)
 
 
-def _experiment(answer: dict[str, Any]) -> RemoteExperiment:
-    fields = answer["experiment"]
-    tags = {str(tag["key"]): str(tag["value"]) for tag in fields.get("tags", [])}
-    deleted, created = fields.get("lifecycle_stage") == "deleted", int(fields.get("creation_time") or 0)
-    return RemoteExperiment(str(fields["experiment_id"]), str(fields["name"]), deleted, tags, created)
-
-
-def _run(fields: dict[str, Any]) -> RemoteRun:
-    info, data = fields["info"], fields.get("data", {})
-    metrics = data.get("metrics", [])
+def _run(fields: Fields) -> RemoteRun:
+    info, data = mapping(fields["info"]), mapping(fields.get("data"))
+    metrics = rows(data, "metrics")
     return RemoteRun(
-        run_id=str(info.get("run_id") or info["run_uuid"]),
-        experiment_id=str(info["experiment_id"]),
-        artifact_uri=str(info.get("artifact_uri", "")),
-        status=str(info.get("status", "")),
+        run_id=identifier(info.get("run_id") or info["run_uuid"]),
+        experiment_id=identifier(info["experiment_id"]),
+        artifact_uri=text(info.get("artifact_uri")),
+        status=text(info.get("status")),
         deleted=info.get("lifecycle_stage") == "deleted",
-        latest={str(m["key"]): (int(m.get("step", 0)), int(m["timestamp"])) for m in metrics},
-        values={str(m["key"]): float(m["value"]) for m in metrics},
-        name=str(info.get("run_name", "")),
-        start_time=int(info["start_time"]) if "start_time" in info else None,
-        end_time=int(info["end_time"]) if info.get("end_time") else None,
-        params={str(p["key"]): str(p.get("value", "")) for p in data.get("params", [])},
-        tags={str(t["key"]): str(t.get("value", "")) for t in data.get("tags", [])},
-        inputs=dict(fields.get("inputs") or {}),
-        outputs=dict(fields.get("outputs") or {}),
+        latest={text(m["key"]): (integer(m.get("step") or 0), integer(m["timestamp"])) for m in metrics},
+        values={text(m["key"]): float(numbers([m["value"]])[0]) for m in metrics},
+        name=text(info.get("run_name")),
+        start_time=integer(info["start_time"]) if info.get("start_time") is not None else None,
+        end_time=integer(info["end_time"]) if info.get("end_time") else None,
+        params=pairs(data, "params"),
+        tags=pairs(data, "tags"),
+        inputs=mapping(fields.get("inputs")),
+        outputs=mapping(fields.get("outputs")),
     )
 
 
-def _signed_parts(answer: dict[str, Any]) -> dict[int, SignedPart]:
-    rows = answer.get("credentials", [])
-    return {int(row["part_number"]): SignedPart(str(row["url"]), dict(row.get("headers") or {})) for row in rows}
+def _signed_parts(answer: Fields) -> dict[int, SignedPart]:
+    found = rows(answer, "credentials")
+    return {integer(row["part_number"]): SignedPart(text(row["url"]), texts(row.get("headers"))) for row in found}
 
 
-def _files(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    return {str(row["path"]): -1 if row.get("is_dir") else int(row.get("file_size") or 0) for row in rows}
+def _files(found: Sequence[Fields]) -> dict[str, int]:
+    return {text(row["path"]): -1 if row.get("is_dir") else integer(row.get("file_size") or 0) for row in found}
 
 
-def _history(rows: Sequence[Mapping[str, Any]]) -> History:
+def _history(found: Sequence[Fields]) -> History:
     return History(
-        np.array([int(row.get("step", 0)) for row in rows], np.int64),
-        np.array([int(row["timestamp"]) for row in rows], np.int64),
-        np.array([float(row["value"]) for row in rows], np.float64),
+        integers([row.get("step") or 0 for row in found]),
+        integers([row["timestamp"] for row in found]),
+        numbers([row["value"] for row in found]),
     )

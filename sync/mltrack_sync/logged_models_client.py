@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from mltrack_sync.errors import NotMlflowError, RemoteRefusedError
+from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.shapes import identifier, mapping, pairs, rows, shaped, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,11 +49,14 @@ class LoggedModelsClient:
         """The models of an experiment that carry our model's tag; a deleted one is not found."""
         fields = {"experiment_ids": [experiment_id], "filter": f"tags.`{MODEL_ID_TAG}` = '{model_id}'"}
         answer = self._transport.post("logged-models/search", {**fields, "max_results": 10}, repeatable=True)
-        return [self._model({"model": each}) for each in answer.get("models", [])]
+        with shaped(self._transport.url, "logged-models/search", answer):
+            found = rows(answer, "models")
+        return [self._model({"model": each}, "logged-models/search") for each in found]
 
     def get(self, remote_id: str) -> RemoteModel:
         """The model as it is now, deleted or not."""
-        return self._model(self._transport.get(f"logged-models/{remote_id}", {"allow_deleted": "true"}))
+        answer = self._transport.get(f"logged-models/{quote(remote_id, safe='')}", {"allow_deleted": "true"})
+        return self._model(answer, "logged-models/get")
 
     def create(
         self,
@@ -68,22 +72,22 @@ class LoggedModelsClient:
         given = {"model_type": model.model_type, "source_run_id": source_run_id}
         fields |= {key: value for key, value in given.items() if value}
         fields |= {"params": _pairs(params), "tags": _pairs(tags)}
-        return self._model(self._transport.post("logged-models", fields, repeatable=False))
+        return self._model(self._transport.post("logged-models", fields, repeatable=False), "logged-models/create")
 
     def log_params(self, remote_id: str, params: Mapping[str, str]) -> None:
         """Add params. One that is there already is refused, and all of the request with it."""
         fields = {"model_id": remote_id, "params": _pairs(params)}
-        self._transport.post(f"logged-models/{remote_id}/params", fields, repeatable=False)
+        self._transport.post(f"logged-models/{quote(remote_id, safe='')}/params", fields, repeatable=False)
 
     def set_tags(self, remote_id: str, tags: Mapping[str, str]) -> None:
         """Set tags."""
         fields = {"tags": _pairs(tags)}
-        self._transport.post(f"logged-models/{remote_id}/tags", fields, repeatable=True, method="PATCH")
+        self._transport.post(f"logged-models/{quote(remote_id, safe='')}/tags", fields, repeatable=True, method="PATCH")
 
     def delete_tag(self, remote_id: str, key: str) -> None:
         """Take a tag away; one that is not there is no error."""
         try:
-            path = f"logged-models/{remote_id}/tags/{quote(key, safe='')}"
+            path = f"logged-models/{quote(remote_id, safe='')}/tags/{quote(key, safe='')}"
             self._transport.post(path, {}, repeatable=True, method="DELETE")
         except RemoteRefusedError as error:
             if error.code != "RESOURCE_DOES_NOT_EXIST":
@@ -92,11 +96,11 @@ class LoggedModelsClient:
     def set_status(self, remote_id: str, status: str) -> None:
         """Say how far the model is."""
         fields = {"model_id": remote_id, "status": _STATUS[status]}
-        self._transport.post(f"logged-models/{remote_id}", fields, repeatable=True, method="PATCH")
+        self._transport.post(f"logged-models/{quote(remote_id, safe='')}", fields, repeatable=True, method="PATCH")
 
     def delete(self, remote_id: str) -> None:
         """Move the model to the deleted ones."""
-        self._transport.post(f"logged-models/{remote_id}", {}, repeatable=True, method="DELETE")
+        self._transport.post(f"logged-models/{quote(remote_id, safe='')}", {}, repeatable=True, method="DELETE")
 
     # --- what ties runs to them ---
 
@@ -117,26 +121,20 @@ class LoggedModelsClient:
 
     def model_outputs(self, remote_run: str) -> set[str]:
         """The models that the run is known to have made."""
-        run = self._transport.get("runs/get", {"run_id": remote_run}).get("run", {})
-        outputs = (run.get("outputs") or {}).get("model_outputs", [])
-        return {str(each.get("model_id")) for each in outputs}
+        answer = self._transport.get("runs/get", {"run_id": remote_run})
+        with shaped(self._transport.url, "runs/get", answer):
+            outputs = mapping(mapping(answer.get("run")).get("outputs"))
+            return {text(each.get("model_id")) for each in rows(outputs, "model_outputs")}
 
-    def _model(self, answer: Mapping[str, Any]) -> RemoteModel:
-        try:
-            info, data = answer["model"]["info"], answer["model"].get("data") or {}
-            return RemoteModel(
-                str(info["model_id"]), str(info.get("artifact_uri") or ""), _texts(data, "params"), _texts(info, "tags")
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise NotMlflowError(f"{self._transport.url} gave no logged model in its answer") from error
+    def _model(self, answer: Mapping[str, Any], call: str) -> RemoteModel:
+        with shaped(self._transport.url, call, answer):
+            info, data = mapping(answer["model"]["info"]), mapping(answer["model"].get("data"))
+            model_id, uri = identifier(info["model_id"]), text(info.get("artifact_uri"))
+            return RemoteModel(model_id, uri, pairs(data, "params"), pairs(info, "tags"))
 
 
 def _pairs(texts: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"key": key, "value": value} for key, value in texts.items()]
-
-
-def _texts(fields: Mapping[str, Any], name: str) -> dict[str, str]:
-    return {str(pair["key"]): str(pair.get("value", "")) for pair in fields.get(name, [])}
 
 
 def _dataset(used: DatasetInput) -> dict[str, Any]:

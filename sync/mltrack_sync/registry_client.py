@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mltrack_sync.errors import NotMlflowError, RemoteRefusedError
+from mltrack_sync.answers import capped
+from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.shapes import integer, pages, pairs, shaped, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,18 +71,16 @@ class RegistryClient:
     def versions(self, name: str, *, prompts: bool = False) -> list[RemoteVersion]:
         """All versions of a model; those of prompts are found only where they are asked for."""
         quote = '"' if "'" in name else "'"
-        found: list[RemoteVersion] = []
-        token = ""
-        while True:
-            which = f"name={quote}{name}{quote}"
-            if prompts:
-                which += " AND tags.`mlflow.prompt.is_prompt` = 'true'"
-            asked = {"filter": which, "max_results": str(PAGE_ROWS)}
-            answer = self._transport.get("model-versions/search", {**asked, "page_token": token} if token else asked)
-            found += [self._version(fields) for fields in answer.get("model_versions", [])]
-            token = str(answer.get("next_page_token") or "")
-            if not token:
-                return found
+        which = f"name={quote}{name}{quote}"
+        if prompts:
+            which += " AND tags.`mlflow.prompt.is_prompt` = 'true'"
+        asked, call = {"filter": which, "max_results": str(PAGE_ROWS)}, "model-versions/search"
+
+        def ask(token: str) -> dict[str, Any]:
+            return self._transport.get(call, {**asked, "page_token": token} if token else asked)
+
+        found = pages(ask, "model_versions", url=self._transport.url, call=call, page_rows=PAGE_ROWS)
+        return [self._version(fields, call) for page in found for fields in page]
 
     def create_version(
         self,
@@ -99,12 +99,12 @@ class RegistryClient:
         if model_id:
             fields["model_id"] = model_id
         answer = self._transport.post("model-versions/create", fields, repeatable=False)
-        return self._version(answer.get("model_version"))
+        return self._version(answer.get("model_version"), "model-versions/create")
 
     def get_version(self, name: str, number: str) -> RemoteVersion:
         """The version as it is now."""
         answer = self._transport.get("model-versions/get", {"name": name, "version": number})
-        return self._version(answer.get("model_version"))
+        return self._version(answer.get("model_version"), "model-versions/get")
 
     def describe_version(self, name: str, number: str, description: str) -> None:
         """Set its description."""
@@ -135,13 +135,10 @@ class RegistryClient:
             if error.code != "RESOURCE_DOES_NOT_EXIST":
                 raise
 
-    def _version(self, fields: Any) -> RemoteVersion:
-        try:
-            tags = {str(tag["key"]): str(tag.get("value", "")) for tag in fields.get("tags", [])}
-            status, said = str(fields.get("status") or READY), str(fields.get("status_message") or "")
-            return RemoteVersion(str(fields["version"]), status, said, tags)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise NotMlflowError(f"{self._transport.url} gave no model version in its answer") from error
+    def _version(self, fields: Any, call: str) -> RemoteVersion:
+        with shaped(self._transport.url, call, fields):
+            status, said = text(fields.get("status")) or READY, capped(text(fields.get("status_message")))
+            return RemoteVersion(str(integer(fields["version"])), status, said, pairs(fields, "tags"))
 
 
 def _pairs(tags: Mapping[str, str]) -> list[dict[str, str]]:

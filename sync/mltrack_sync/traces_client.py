@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from mltrack_sync.errors import NotMlflowError, RemoteRefusedError
+from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.shapes import identifier, mapping, rows, shaped, texts
 from mltrack_sync.transport import Call
 
 if TYPE_CHECKING:
@@ -102,10 +103,8 @@ class TracesClient:
         return self._transport.send(Call(method, API_3 + path, repeatable, body=body, body_bytes=len(body or b"")))
 
     def _trace(self, answer: Mapping[str, Any]) -> RemoteTrace:
-        try:
-            info = answer["trace"]["trace_info"]
+        with shaped(self._transport.url, "traces", answer):
+            info = mapping(answer["trace"]["trace_info"])
             place = info["trace_location"]["mlflow_experiment"]
-            assessments = tuple(str(each["assessment_id"]) for each in info.get("assessments", []))
-            return RemoteTrace(str(place["experiment_id"]), dict(info.get("tags") or {}), assessments)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise NotMlflowError(f"{self._transport.url} gave no trace in its answer") from error
+            assessments = tuple(identifier(each["assessment_id"]) for each in rows(info, "assessments"))
+            return RemoteTrace(identifier(place["experiment_id"]), texts(info.get("tags")), assessments)

@@ -23,6 +23,7 @@ from mltrack_sync.passes import JOBS, read_ledger
 from mltrack_sync.registry_push import MODEL, ModelTodo, registry_todo
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.selection import Selection
+from mltrack_sync.shapes import WRONG_SHAPE
 from mltrack_sync.transport import Transport
 from mltrack_sync.verify_client import ComparedClient
 from mltrack_sync.verify_findings import Difference, Findings
@@ -368,3 +369,5 @@ def _troubles(check: Findings, what: str) -> Iterator[None]:
         check.differs(what, f"can't be read: {error}", "not compared")
     except OSError as error:
         check.differs(what, f"can't be read: {error.strerror or error}", "not compared")
+    except WRONG_SHAPE as error:  # what is compared is read where it is compared
+        check.differs(what, "is there", f"the remote's answer is none of MLflow's ({type(error).__name__})")

@@ -8,10 +8,11 @@ from urllib.parse import quote
 
 from mltrack_sync.errors import NotMlflowError, RemoteRefusedError
 from mltrack_sync.logged_models_client import MODEL_ID_TAG
+from mltrack_sync.shapes import integer, mapping, pages, pairs, rows, shaped, text
 from mltrack_sync.transport import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mltrack_sync.transport import Transport
 
@@ -19,6 +20,10 @@ __all__ = ["ComparedClient", "texts_of"]
 
 API_3 = "/api/3.0/mlflow/"
 PAGE_ROWS = 200
+LISTED_ROWS = 100
+TRACE_BYTES_MAX = 256 << 20
+"""A trace comes with all its spans, and what they hold, in one answer."""
+
 Fields = dict[str, Any]
 
 
@@ -43,15 +48,8 @@ class ComparedClient:
         which = f"name={quoted}{name}{quoted}"
         if prompts:
             which += " AND tags.`mlflow.prompt.is_prompt` = 'true'"
-        found: list[Fields] = []
-        token = ""
-        while True:
-            asked = {"filter": which, "max_results": str(PAGE_ROWS), **({"page_token": token} if token else {})}
-            answer = self._transport.get("model-versions/search", asked)
-            found += answer.get("model_versions", [])
-            token = str(answer.get("next_page_token") or "")
-            if not token:
-                return found
+        asked, call = {"filter": which, "max_results": str(PAGE_ROWS)}, "model-versions/search"
+        return [dict(row) for page in self._pages(call, asked, "model_versions", PAGE_ROWS) for row in page]
 
     # --- logged models ---
 
@@ -59,26 +57,31 @@ class ComparedClient:
         """The logged models in these experiments that carry our model's tag; a deleted one is not found."""
         fields = {"experiment_ids": list(experiment_ids), "filter": f"tags.`{MODEL_ID_TAG}` = '{model_id}'"}
         answer = self._transport.post("logged-models/search", {**fields, "max_results": 10}, repeatable=True)
-        found: list[Fields] = answer.get("models", [])
-        return found
+        with shaped(self._transport.url, "logged-models/search", answer):
+            return [dict(row) for row in rows(answer, "models")]
 
     def logged_model(self, remote_id: str) -> Fields | None:
         """A logged model, deleted or not."""
-        return self._found(f"logged-models/{remote_id}", {"allow_deleted": "true"}, "model")
+        return self._found(f"logged-models/{quote(remote_id, safe='')}", {"allow_deleted": "true"}, "model")
 
     def logged_model_files(self, remote_id: str, folder: str) -> dict[str, int]:
         """Sizes of the files in one folder of a logged model, by their paths."""
+        asked = {"artifact_directory_path": folder} if folder else {}
+        call = f"logged-models/{quote(remote_id, safe='')}/artifacts/directories"
         found: dict[str, int] = {}
-        token = ""
-        while True:
-            asked = {"artifact_directory_path": folder} if folder else {}
-            path = f"logged-models/{remote_id}/artifacts/directories"
-            answer = self._transport.get(path, {**asked, **({"page_token": token} if token else {})})
-            rows = [row for row in answer.get("files", []) if not row.get("is_dir")]
-            found |= {str(row["path"]): int(row.get("file_size") or 0) for row in rows}
-            token = str(answer.get("next_page_token") or "")
-            if not token:
-                return found
+        for page in self._pages(call, asked, "files", LISTED_ROWS):
+            with shaped(self._transport.url, call, page):
+                files = [row for row in page if not row.get("is_dir")]
+                found |= {text(row["path"]): integer(row.get("file_size") or 0) for row in files}
+        return found
+
+    def _pages(
+        self, call: str, asked: Mapping[str, str], name: str, page_rows: int
+    ) -> Iterator[list[Mapping[str, Any]]]:
+        def ask(token: str) -> dict[str, Any]:
+            return self._transport.get(call, {**asked, "page_token": token} if token else asked)
+
+        return pages(ask, name, url=self._transport.url, call=call, page_rows=page_rows)
 
     # --- traces ---
 
@@ -106,10 +109,12 @@ class ComparedClient:
             if not _is_older(error):
                 raise
             traces = [self._found_3(f"traces/{quote(trace_id, safe='')}") for trace_id in trace_ids]
-            infos = [trace["trace_info"] for trace in traces if trace is not None]
+            infos = [dict(mapping(trace.get("trace_info"))) for trace in traces if trace is not None]
         else:
-            infos = answer.get("trace_infos", [])
-        return {str(info["trace_id"]): info for info in infos}
+            with shaped(self._transport.url, "traces/batchGetInfos", answer):
+                infos = [dict(row) for row in rows(answer, "trace_infos")]
+        with shaped(self._transport.url, "traces/batchGetInfos", infos):
+            return {text(info["trace_id"]): info for info in infos}
 
     def _found(self, path: str, asked: Mapping[str, str], name: str) -> Fields | None:
         try:
@@ -122,7 +127,8 @@ class ComparedClient:
 
     def _found_3(self, path: str, asked: Mapping[str, str] | None = None) -> Fields | None:
         try:
-            answer = self._transport.send(Call("GET", API_3 + path, True, asked or {}))
+            call = Call("GET", API_3 + path, True, asked or {}, answer_bytes_max=TRACE_BYTES_MAX)
+            answer = self._transport.send(call)
         except RemoteRefusedError as error:
             if error.code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
                 return None
@@ -138,7 +144,7 @@ class ComparedClient:
 
 def texts_of(fields: Mapping[str, Any], name: str) -> dict[str, str]:
     """Params or tags, which MLflow writes as a list of pairs."""
-    return {str(pair["key"]): str(pair.get("value", "")) for pair in fields.get(name) or []}
+    return pairs(fields, name)
 
 
 def _is_older(error: RemoteRefusedError | NotMlflowError) -> bool:

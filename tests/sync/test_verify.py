@@ -16,7 +16,7 @@ from mlflow_server import MlflowServer
 
 import mltrack
 from mltrack.reading import Store
-from mltrack_sync import Remote, Selection, push
+from mltrack_sync import Remote, Remotes, Selection, push
 from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.verify import VerifyReport, verify
@@ -45,7 +45,7 @@ def remote_run(server: MlflowServer, experiment: str, run_id: str) -> dict[str, 
     return found
 
 
-def test_files_in_a_folder_of_the_servers_are_read_and_written_by_many_threads_at_once(
+def test_files_in_a_shared_folder_are_read_and_written_by_many_threads_at_once(
     store: Store, server: MlflowServer, experiment: str, tmp_path: Path
 ) -> None:
     server.post("experiments/create", name=experiment, artifact_location=str(tmp_path / "there"))
@@ -53,7 +53,10 @@ def test_files_in_a_folder_of_the_servers_are_read_and_written_by_many_threads_a
         with mltrack.start_run():
             mltrack.log_metrics({f"metric {n}": n for n in range(20 * number)})  # so that they come there one by one
             mltrack.log_text(f"content {number}", "file.txt")
-    for name in ("sync", "verify"):  # by MLflow's own code, which each process imports anew
+    (tmp_path / "there").mkdir()
+    Remotes(store).add("lab", server.url)
+    Remotes(store).share_folder("lab", str(tmp_path / "there"))
+    for name in ("sync", "verify"):
         line = [sys.executable, "-m", "mltrack", "--store", str(store.path), name, server.url]
         done = subprocess.run([*line, "--jobs", "8"], capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, ""), done.stdout

@@ -23,6 +23,7 @@ from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.file_content import CHUNK_BYTES, Digest, FileChanged, TooLong, check_content, read_checked
 from mltrack_sync.limits import AZURE_LIMITS
 from mltrack_sync.progress import FileMeter, NoProgress
+from mltrack_sync.shapes import mapping, shaped
 from mltrack_sync.transport import Call, error_words
 
 if TYPE_CHECKING:
@@ -127,13 +128,15 @@ class RunHistory:
         body = json.dumps({"paths": [{"path": path}]}).encode("ascii")
         call = Call("POST", f"{self._path}/batch/metadata", True, body=body, body_bytes=len(body), service=HISTORY)
         answer = self._transport.send(call)
-        error = (answer.get("errors") or {}).get(path)
+        with shaped(self._transport.url, "batch/metadata", answer):
+            error = mapping(mapping(answer.get("errors")).get(path))
+            place = mapping(answer.get("artifactContentInformation")).get(path)
         if error:
             code, words = error_words(error if "error" in error or "Error" in error else {"error": error})
             if _CONFLICT.search(words):
                 return None
             raise _refused(code, words or "the remote gives no reason")
-        return _uri_in((answer.get("artifactContentInformation") or {}).get(path), path)
+        return _uri_in(place, path)
 
     def locate(self, path: str) -> str:
         """A signed URL for a name that is there."""

@@ -1,0 +1,226 @@
+"""Whatever an answer holds in whatever field: it is read, or is an error that names the call. Pages come to an end."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import itertools
+import json
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from raw_server import RawServer, answer, raw_server
+
+from mltrack.errors import RemoteError
+from mltrack_sync.azure.artifacts import RunHistory
+from mltrack_sync.client import MlflowClient
+from mltrack_sync.endpoint import HISTORY, Endpoint
+from mltrack_sync.errors import NotMlflowError
+from mltrack_sync.logged_models_client import LoggedModelsClient
+from mltrack_sync.registry_client import RegistryClient
+from mltrack_sync.retry import RetryPolicy
+from mltrack_sync.traces_client import TracesClient
+from mltrack_sync.transport import Transport
+from mltrack_sync.verify_client import ComparedClient
+from mltrack_sync.workspace import MlflowWorkspace
+
+EXPERIMENT = {
+    "experiment_id": "1",
+    "name": "e",
+    "lifecycle_stage": "active",
+    "creation_time": 1700000000000,
+    "tags": [{"key": "k", "value": "v"}],
+}
+METRIC = {"key": "m", "value": 1.5, "timestamp": 1700000000000, "step": 3}
+RUN = {
+    "info": {
+        "run_id": "r",
+        "experiment_id": "1",
+        "artifact_uri": "mlflow-artifacts:/1/r/artifacts",
+        "status": "RUNNING",
+        "lifecycle_stage": "active",
+        "run_name": "n",
+        "start_time": 1,
+        "end_time": 2,
+    },
+    "data": {"metrics": [METRIC], "params": [{"key": "p", "value": "1"}], "tags": [{"key": "t", "value": "2"}]},
+    "inputs": {"dataset_inputs": []},
+    "outputs": {"model_outputs": [{"model_id": "m-1", "step": 0}]},
+}
+MODEL = {
+    "info": {"model_id": "m-1", "artifact_uri": "mlflow-artifacts:/1/models/m-1", "tags": [{"key": "t", "value": "1"}]},
+    "data": {"params": [{"key": "p", "value": "1"}]},
+}
+VERSION = {"version": "3", "status": "READY", "status_message": "", "tags": [{"key": "t", "value": "1"}]}
+TRACE = {
+    "trace_info": {
+        "trace_id": "tr-1",
+        "trace_location": {"mlflow_experiment": {"experiment_id": "1"}},
+        "tags": {"a": "b"},
+        "assessments": [{"assessment_id": "a-1"}],
+    }
+}
+FILES = {"files": [{"path": "a", "is_dir": False, "file_size": "3"}, {"path": "b", "is_dir": True}]}
+PLACE = {"errors": {}, "artifactContentInformation": {"a": {"contentUri": "https://blob/a?sig=x"}}}
+
+Ask = Callable[[Transport], object]
+CALLS: dict[str, tuple[Ask, dict[str, Any]]] = {
+    "by name": (lambda t: MlflowClient(t).experiment_by_name("e"), {"experiment": EXPERIMENT}),
+    "by id": (lambda t: MlflowClient(t).experiment_by_id("1"), {"experiment": EXPERIMENT}),
+    "by tag": (lambda t: MlflowClient(t).experiment_by_tag("k", "v"), {"experiments": [EXPERIMENT]}),
+    "experiments": (lambda t: list(MlflowClient(t).experiments(10)), {"experiments": [EXPERIMENT]}),
+    "create experiment": (lambda t: MlflowClient(t).create_experiment("e", {}), {"experiment_id": "1"}),
+    "run": (lambda t: MlflowClient(t).get_run("r"), {"run": RUN}),
+    "runs": (lambda t: MlflowClient(t).find_runs("1", "r"), {"runs": [RUN]}),
+    "history": (lambda t: list(MlflowClient(t).history("r", "m", 10)), {"metrics": [METRIC, METRIC]}),
+    "files": (lambda t: MlflowClient(t).list_artifacts("r", ""), FILES),
+    "upload": (
+        lambda t: MlflowClient(t).create_upload("a/b", 1),
+        {"upload_id": "u", "credentials": [{"part_number": 1, "url": "http://x", "headers": {"a": "b"}}]},
+    ),
+    "version": (lambda t: RegistryClient(t).get_version("m", "3"), {"model_version": VERSION}),
+    "versions": (lambda t: RegistryClient(t).versions("m"), {"model_versions": [VERSION]}),
+    "model": (lambda t: LoggedModelsClient(t).get("m-1"), {"model": MODEL}),
+    "models": (lambda t: LoggedModelsClient(t).find("1", "m"), {"models": [MODEL]}),
+    "outputs": (lambda t: LoggedModelsClient(t).model_outputs("r"), {"run": RUN}),
+    "trace": (lambda t: TracesClient(t).get("tr-1"), {"trace": TRACE}),
+    "read versions": (lambda t: ComparedClient(t).versions("m", prompts=False), {"model_versions": [VERSION]}),
+    "read model": (lambda t: ComparedClient(t).logged_model("m-1"), {"model": MODEL}),
+    "read models": (lambda t: ComparedClient(t).logged_models(["1"], "m"), {"models": [MODEL]}),
+    "read files": (lambda t: ComparedClient(t).logged_model_files("m-1", ""), FILES),
+    "read trace": (lambda t: ComparedClient(t).trace("tr-1"), {"trace": TRACE}),
+    "read infos": (lambda t: ComparedClient(t).trace_infos(["tr-1"]), {"trace_infos": [TRACE["trace_info"]]}),
+    "azure place": (lambda t: RunHistory(t, "azureml://h/experiments/1/runs/2/artifacts").make("a"), PLACE),
+}
+ODD: list[Any] = [
+    *(None, True, False, 0, -1, 1.5, float("inf"), float("nan"), 10**30, -(10**30), 2**63),
+    *("", "x", "\x1b[2J", "\ud800", "9" * 5000, "x" * 5000, [], {}, [[]], [{}], [None], {"key": {}}, [1, "x"]),
+]
+
+
+class Served:
+    """A server that answers with whatever is set, and a transport to it."""
+
+    def __init__(self, server: RawServer) -> None:
+        self.answers: Iterator[bytes] = iter(())
+        workspace = MlflowWorkspace(server.url, environ={}, home=Path("/nonexistent"))
+        endpoint = Endpoint(server.url, dict, services={HISTORY: server.url})
+        workspace.endpoint = lambda: endpoint  # type: ignore[method-assign]
+        policy = RetryPolicy(attempts_max=1)
+        self.transport = Transport(workspace, policy=policy, connections_max=1)
+
+    def __call__(self, connection: socket.socket, request: bytes) -> None:
+        connection.sendall(next(self.answers))
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    box: list[Served] = []
+
+    def handle(connection: socket.socket, request: bytes) -> None:
+        box[0](connection, request)
+
+    with raw_server(handle) as server:
+        box.append(Served(server))
+        with contextlib.closing(box[0].transport):
+            yield box[0]
+
+
+def places(value: object, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to each value in an answer."""
+    yield at
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from places(inner, (*at, key))
+
+
+def changed(value: Any, at: tuple[Any, ...], new: object) -> Any:
+    if not at:
+        return new
+    whole = copy.deepcopy(value)
+    inner = whole
+    for key in at[:-1]:
+        inner = inner[key]
+    inner[at[-1]] = new
+    return whole
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_good_answer_is_read(name: str, served: Served) -> None:
+    ask, good = CALLS[name]
+    served.answers = itertools.repeat(answer(json.dumps(good).encode()))
+    assert ask(served.transport)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_any_value_in_any_field_is_read_or_is_a_remote_s_error(name: str, served: Served) -> None:
+    ask, good = CALLS[name]
+    refused = 0
+    for at in places(good):
+        for odd in ODD:
+            served.answers = itertools.repeat(answer(json.dumps(changed(good, at, odd)).encode()))
+            try:
+                ask(served.transport)
+            except RemoteError as error:
+                refused += 1
+                assert len(str(error)) < 2000
+                assert "\n" not in str(error)
+    assert refused > 0
+
+
+def test_the_call_that_was_answered_strangely_is_named(served: Served) -> None:
+    served.answers = itertools.repeat(
+        answer(json.dumps({"experiment": {**EXPERIMENT, "creation_time": 1e999}}).encode())
+    )
+    with pytest.raises(NotMlflowError, match="experiments/get that MLflow does not give: a whole number"):
+        MlflowClient(served.transport).experiment_by_id("1")
+
+
+def test_values_that_are_no_numbers_are_kept_as_mlflow_writes_them(served: Served) -> None:
+    rows = [{**METRIC, "value": value} for value in ("NaN", "Infinity", "-Infinity", 7, "1.5", float("inf"))]
+    served.answers = itertools.repeat(answer(json.dumps({"metrics": rows}).encode()))
+    (page,) = MlflowClient(served.transport).history("r", "m", 10)
+    assert [repr(value) for value in page.values.tolist()] == ["nan", "inf", "-inf", "7.0", "1.5", "inf"]
+
+
+# --- pages -------------------------------------------------------------------------------------------------------
+
+PAGED: dict[str, tuple[Ask, dict[str, Any]]] = {
+    name: CALLS[name] for name in ("experiments", "history", "files", "versions", "read versions", "read files")
+}
+
+
+@pytest.mark.parametrize("name", PAGED)
+@pytest.mark.parametrize("rows", [True, False])
+def test_pages_without_an_end_are_an_error(name: str, rows: bool, served: Served) -> None:
+    ask, good = PAGED[name]
+    page = good if rows else {key: [] for key in good}
+
+    def endless() -> Iterator[bytes]:
+        for number in itertools.count():
+            yield answer(json.dumps({**page, "next_page_token": f"page {number}"}).encode())
+
+    served.answers = endless()
+    with pytest.raises(NotMlflowError, match="come to no end"):
+        ask(served.transport)
+
+
+@pytest.mark.parametrize("name", PAGED)
+def test_a_page_that_names_itself_is_an_error(name: str, served: Served) -> None:
+    ask, good = PAGED[name]
+    served.answers = itertools.repeat(answer(json.dumps({**good, "next_page_token": "x"}).encode()))
+    with pytest.raises(NotMlflowError, match="come to no end"):
+        ask(served.transport)
+
+
+@pytest.mark.parametrize("name", PAGED)
+def test_pages_are_read_to_their_end(name: str, served: Served) -> None:
+    ask, good = PAGED[name]
+    pages = [{**good, "next_page_token": token} for token in ("a", "b", "")]
+    left = iter([answer(json.dumps(page).encode()) for page in pages])
+    served.answers = left
+    ask(served.transport)
+    assert next(left, None) is None
