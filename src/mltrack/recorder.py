@@ -246,6 +246,11 @@ class Recorder:
         self.emit({"type": "lost", "artifact": name, "reason": words_of(error)})
 
     @property
+    def fs(self) -> FileSystem:
+        """What all that this process writes to the run goes through."""
+        return self._fs
+
+    @property
     def lost(self) -> int:
         """Points that could not be stored."""
         return self.points.lost

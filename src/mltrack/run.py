@@ -185,7 +185,8 @@ class Run(RunFiles, RunInputs):
                 self._recorder.lost_artifact(SERIES_FOLDER, error)
 
             found = self._rich.setdefault(
-                writer, SeriesJournal(folder, writer, on_loss=lose, sync_start=self._recorder.sync_start)
+                writer,
+                SeriesJournal(folder, writer, on_loss=lose, fs=self._recorder.fs, sync_start=self._recorder.sync_start),
             )
         return found
 

@@ -279,7 +279,7 @@ class RunFiles:
         self._check_open()
         self._recorder.sync_start()
         try:
-            store(self._recorder.require_folder().artifacts, artifact_file, note=self._note)
+            store(self._recorder.require_folder().artifacts, artifact_file, note=self._note, fs=self._recorder.fs)
         except MltrackError:
             raise
         except TROUBLE as error:

@@ -72,7 +72,9 @@ def publish_series(recorder: Recorder) -> None:
                 _write_table(temporary, sorted(places))
                 if held.get(name) == hash_file(temporary)[1]:
                     continue
-                adopt_file(temporary, folder.artifacts, name, note=lambda stored: _note(recorder, stored))
+                adopt_file(
+                    temporary, folder.artifacts, name, note=lambda stored: _note(recorder, stored), fs=recorder.fs
+                )
             finally:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(temporary)
