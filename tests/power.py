@@ -253,9 +253,9 @@ class Platter:
             self._files.setdefault(step.file, _File()).pending.append(step)
         elif isinstance(step, Sync) and step.number in self._folders:
             due = [change for change in self._pending_names if any(at == step.number for at, _, _ in change.changes)]
-            for change in due:
-                _apply_names(self._names, change)
-                self._pending_names.remove(change)
+            for names in due:
+                _apply_names(self._names, names)
+                self._pending_names.remove(names)
         elif isinstance(step, Sync):
             file = self._files.setdefault(step.number, _File())
             for change in file.pending:

@@ -1,8 +1,9 @@
-"""Power loss at every step of a session: whatever of what was not synced is there, all is readable and nothing wrong."""
+"""Power loss at every step of a session: whatever of it was not synced, all is readable and nothing is wrong."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from time import time_ns
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import mltrack
+from disks import Disk, loop_disk
 from mltrack.artifact_files import hash_file
 from mltrack.errors import NotFoundError
 from mltrack.recorder import Recorder
@@ -30,6 +32,7 @@ from power import (
     nothing,
     only,
 )
+from recording import start_python
 
 HOLES = ("lost the commit mark", "has points but no header", "are missing")
 """What may be found of points of the last second: a page of them that the kernel had not written yet."""
@@ -187,3 +190,58 @@ def test_whatever_of_what_was_not_synced_is_there_all_is_readable_and_nothing_wr
         laid_out += 1
     assert laid_out > 50
     assert promised["ended"]
+
+
+# --- real ones ---
+
+UNTIL_THE_CUT = """
+import os, sys, time
+import numpy as np
+import mltrack
+mltrack.set_store(sys.argv[1])
+run = mltrack.start_run(run_name="cut")
+print("started", flush=True)
+for n in range(1_000_000):
+    run.log_metric(f"metric {n // 100}", n * 0.25, step=n)
+    if n % 150 == 70:
+        run.log_series(f"series {n}", np.arange(5_000) * 0.25)
+        print("series", n, flush=True)
+    if n % 200 == 199:
+        run.log_text("hello", f"texts/{n}.txt")
+        run.flush()
+        print("flushed", n, flush=True)
+    time.sleep(0.0005)
+"""
+
+
+@pytest.fixture(params=[("ext4", "rw"), ("ext4", "data=writeback"), ("xfs", "rw")], ids=" ".join)
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
+    with loop_disk(tmp_path, *request.param) as disk:
+        yield disk
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3, 7, 20])
+def test_after_a_real_power_cut_all_that_was_promised_is_there_under_its_name(disk: Disk, calls: int) -> None:
+    process = start_python(UNTIL_THE_CUT, disk.path / "store")
+    assert process.stdout is not None
+    said = [process.stdout.readline().split() for _ in range(calls)]
+    disk.shut_down()
+    process.kill()
+    process.communicate()
+    disk.remount()
+    root = disk.path / "store"
+    wrong = [finding for finding in check_store(root).findings if finding.severity == "error"]
+    assert not [finding for finding in wrong if not finding.what.endswith(HOLES)], wrong
+    runs = list(mltrack.Store.open(root).runs())
+    assert len(runs) == 1 or calls == 1
+    for run in runs:
+        counts = {key: summary.count for key, summary in run.summaries.items()}
+        assert not [key for key in counts if key.startswith("unnamed")]
+        artifacts = {artifact.path for artifact in run.artifacts}
+        for what, *rest in said:
+            if what == "series":
+                assert counts[f"series {rest[0]}"] == 5_000
+            elif what == "flushed":
+                n = int(rest[0])
+                assert all(counts[f"metric {at}"] == 100 for at in range((n + 1) // 100))
+                assert f"texts/{n}.txt" in artifacts
