@@ -37,7 +37,9 @@ def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     redaction.forget()
     fluent = sys.modules.get("mltrack.fluent")
     if fluent is not None:
-        for run in list(fluent._runs):
+        from mltrack.active import open_runs
+
+        for run in open_runs():
             run.end("KILLED")
         fluent.set_store(None)
 

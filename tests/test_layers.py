@@ -20,6 +20,7 @@ ROWS = [
         "mltrack.format",
         "mltrack.fs",
         "mltrack.entities",
+        "mltrack.exit_code",
         "mltrack.folder_events",
         "mltrack.headroom",
         "mltrack.data",
@@ -30,6 +31,7 @@ ROWS = [
         "mltrack.names",
         "mltrack.operations",
         "mltrack.printing",
+        "mltrack.process_end",
         "mltrack.trouble",
         "mltrack.records",
         "mltrack.schema",
@@ -58,6 +60,7 @@ ROWS = [
         "mltrack.system_metrics",
         "mltrack.system_metrics_settings",
     ],
+    ["mltrack.active"],
     [
         "mltrack.artifacts",
         "mltrack.client",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import threading
@@ -240,16 +241,26 @@ def test_an_ended_run_takes_nothing_more(run: mltrack.Run) -> None:
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(None, "FINISHED"), (ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "FAILED")],
+    [
+        (None, "FINISHED"),
+        (ValueError(), "FAILED"),
+        (KeyboardInterrupt(), "KILLED"),
+        (asyncio.CancelledError(), "KILLED"),
+        (SystemExit(), "FINISHED"),
+        (SystemExit(0), "FINISHED"),
+        (SystemExit(3), "FAILED"),
+        (SystemExit("words"), "FAILED"),
+    ],
+    ids=repr,
 )
-def test_the_with_block_ends_the_run(run: mltrack.Run, error: type[BaseException] | None, status: str) -> None:
+def test_the_with_block_ends_the_run(run: mltrack.Run, error: BaseException | None, status: str) -> None:
     try:
         with run:
             run.log_metric("a", 1.0)
             if error is not None:
                 raise error
-    except (ValueError, KeyboardInterrupt, SystemExit) as caught:
-        assert type(caught) is error
+    except (ValueError, KeyboardInterrupt, SystemExit, asyncio.CancelledError) as caught:
+        assert caught is error
     info = run.info
     assert (info.status, info.live, info.crashed) == (status, False, False)
     assert info.end_time is not None

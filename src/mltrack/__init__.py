@@ -119,11 +119,12 @@ _WHERE = {
     "entities": (
         "Artifact Dataset DatasetInput Event Experiment MetricSummary ModelVersion RegisteredModel RunData RunInfo"
     ),
+    "active": "active_run",
     "client": "MlflowClient",
     "exceptions": "MlflowException",
     "experiments": "delete_experiment_tag restore_experiment search_experiments set_experiment_tags",
     "fluent": (
-        "active_run create_experiment delete_experiment end_run get_experiment get_experiment_by_name get_store "
+        "create_experiment delete_experiment end_run get_experiment get_experiment_by_name get_store "
         "last_active_run log log_metric log_metrics log_series set_experiment set_experiment_tag set_store "
         "start_run"
     ),
@@ -151,6 +152,7 @@ _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names
 
 if TYPE_CHECKING:
     from mltrack import artifacts, client, data, exceptions, tracking
+    from mltrack.active import active_run
     from mltrack.client import (
         MlflowClient,
     )
@@ -191,7 +193,6 @@ if TYPE_CHECKING:
         set_experiment_tags,
     )
     from mltrack.fluent import (
-        active_run,
         create_experiment,
         delete_experiment,
         end_run,

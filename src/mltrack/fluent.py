@@ -1,18 +1,13 @@
-"""The module-level functions: MLflow's names and meanings, on the run that is active in this thread.
-
-A thread that has no run of its own logs to the run its process started last, where MLflow would start another one.
-"""
+"""The module-level functions: MLflow's names and meanings, on the run that is active here (see ``active``)."""
 
 from __future__ import annotations
 
-import atexit
 import os
 import shlex
-import sys
-import threading
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
+from mltrack.active import active_run, current, enter, last_run, log_again, log_point, on_active, start_by, top
 from mltrack.errors import NotFoundError, RunStateError, UsageError
 from mltrack.live import ask, wish_for
 from mltrack.names import random_name
@@ -37,14 +32,9 @@ RUN_ID_VARIABLE = "MLTRACK_RUN_ID"
 RUN_NAME_VARIABLE = "MLTRACK_RUN_NAME"
 SYSTEM_METRICS_VARIABLES = {"MLTRACK_SYSTEM_METRICS", "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"}
 
-_local = threading.local()  # .runs: this thread's active runs, innermost last; .log_point: the last one's
-_runs: list[Run] = []  # active runs of all threads
-_lock = threading.RLock()
 _store_path: os.PathLike[str] | None = None
 _experiment: Experiment | None = None
 _experiment_store = ""  # the id of the store it is of
-_last_run: Run | None = None
-_exiting = False
 _given_run_taken = False
 
 
@@ -202,16 +192,17 @@ def start_run(
         StoreError: the store can't be written at all.
         UsageError: the experiment is deleted; a variable of the environment holds what it can't.
     """
-    stack = _stack()
-    if stack and not nested:
+    around = top()
+    if around is not None and around.is_own and not nested:
         raise RunStateError(
-            f"run {stack[-1].run_id} is active already",
+            f"run {around.run.run_id} is active already",
             hint="end it with end_run(), or start this one with nested=True",
         )
     measured = _measured(log_system_metrics)
     layout = _layout()
     syncer = wish_for(layout, sync)
-    given = run_id or (_given_run() if not stack else None)
+    outer = around.run.run_id if around is not None and nested else None
+    given = run_id or (_given_run() if outer is None else None)
     text = {key: str(value) for key, value in (tags or {}).items()}
     if description is not None:
         text["mlflow.note.content"] = description
@@ -222,11 +213,11 @@ def start_run(
             text.pop("mlflow.runName", None)  # it was given at the launch
         run = _resume(layout, given, text)
     else:
-        parent = parent_run_id or (stack[-1].run_id if stack else None)
+        parent = parent_run_id or outer
         if parent is not None:
             text["mlflow.parentRunId"] = parent
         run = create_run(layout, Workspace.usable(chosen_experiment(layout, experiment_id)), text)
-    _enter(run)
+    enter(run)
     preload()
     if measured:
         _measure(run)
@@ -323,90 +314,18 @@ def _user() -> str:
         return "unknown"
 
 
-def _stack() -> list[Run]:
-    try:
-        stack: list[Run] = _local.runs
-    except AttributeError:
-        stack = _local.runs = []
-    while stack and stack[-1].ended:  # by another thread
-        stack.pop()
-    return stack
-
-
-def _enter(run: Run) -> None:
-    global _last_run
-    with _lock:
-        if not _runs:
-            atexit.register(_end_all)
-        _runs.append(run)
-        _last_run = run
-    run.on_end = leave
-    _stack().append(run)
-    _remember()
-
-
-def leave(run: Run) -> None:
-    """Forget a run as active, wherever it is."""
-    with _lock:
-        if run in _runs:
-            _runs.remove(run)
-        if not _runs:
-            atexit.unregister(_end_all)
-    stack = _stack()
-    if run in stack:
-        stack.remove(run)
-    _remember()
-
-
-def _remember() -> None:
-    """Keep this thread's way to the active run's points at hand: looking it up would double what a call costs."""
-    stack = _stack()
-    if stack:
-        _local.log_point = stack[-1].points.log
-    elif hasattr(_local, "log_point"):
-        del _local.log_point
-
-
 def _after_fork() -> None:
-    global _lock, _given_run_taken
-    _lock = threading.RLock()
+    global _given_run_taken
     _given_run_taken = False  # a process of its own, which joins the run as a spawned one does
-    _remember()  # the child's points are another journal
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-def _end_all() -> None:
-    """At exit: end what is still active, as failed where the program ends by an error nobody caught."""
-    status = _status_at_exit()
-    global _exiting
-    _exiting = True
-    for run in reversed(list(_runs)):
-        run.end(status)
-
-
-def _status_at_exit() -> str:
-    """Python notes an error that nobody caught until there is another; a session at a prompt may long be past it."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    if hasattr(sys, "ps1") and (shell is None or shell.last_execution_succeeded):
-        return "FINISHED"
-    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-    return "FINISHED" if error is None else "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-
-
-def active_run() -> Run | None:
-    """The run that is active in this thread, or that the process started last; None where there is none."""
-    stack = _stack()
-    if stack:
-        return stack[-1]
-    with _lock:
-        return _runs[-1] if _runs else None
+start_by(start_run)
 
 
 def last_active_run() -> Run | None:
-    """The active run, or the one that was started last in this process."""
-    return active_run() or _last_run
+    """The active run, or the one that ended last in this process."""
+    return active_run() or last_run()
 
 
 def end_run(status: str = "FINISHED") -> None:
@@ -418,14 +337,6 @@ def end_run(status: str = "FINISHED") -> None:
     run = active_run()
     if run is not None:
         run.end(status)
-
-
-def _current() -> Run:
-    """The active run, started where there is none; not for a thread that outlives the program's own end."""
-    active = active_run()
-    if active is None and _exiting and _last_run is not None:
-        return _last_run  # which has ended, and says so
-    return active or start_run()
 
 
 # --- logging metrics; what else is logged is in log_functions ---
@@ -455,10 +366,9 @@ def log_metric(
     ):
         return _log_with({key: value}, step, synchronous, run_id, timestamp, model_id, dataset)
     try:
-        log_point = _local.log_point
-    except AttributeError:
-        log_point = _current().points.log
-    log_point(key, value, step)
+        log_point()(key, value, step)
+    except RunStateError:
+        log_again(key, value, step)
     return None
 
 
@@ -485,11 +395,11 @@ def _log_with(
     dataset: Any,
 ) -> RunOperations | None:
     if run_id is None and model_id is None and dataset is None:
-        _current().log_metrics(metrics, step, timestamp=timestamp)
+        on_active(lambda run: run.log_metrics(metrics, step, timestamp=timestamp))
     else:
         from mltrack.other_runs import log_linked, run_by_id
 
-        run = _current() if run_id is None else run_by_id(run_id)
+        run = current() if run_id is None else run_by_id(run_id)
         if model_id is None and dataset is None:
             run.log_metrics(metrics, step, timestamp=timestamp)
         else:
@@ -499,9 +409,9 @@ def _log_with(
 
 def log(metrics: Mapping[str, float | RichValue], step: int | None = None) -> None:
     """``Run.log`` on the active run."""
-    _current().log(metrics, step)
+    on_active(lambda run: run.log(metrics, step))
 
 
 def log_series(name: str, values: Any, steps: Any = None, times: Any = None) -> None:
     """``Run.log_series`` on the active run."""
-    _current().log_series(name, values, steps, times)
+    on_active(lambda run: run.log_series(name, values, steps, times))

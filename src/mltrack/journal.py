@@ -514,12 +514,15 @@ class PointJournal:
             self._on_loss(error)
 
     def abandon(self) -> None:
-        """Let go of the files of a parent process after a fork, without touching what is in them."""
+        """Let go of the files of a parent process after a fork, without touching what is in them; take no more."""
+        self._closed = True
+        self.lock, self._busy = threading.RLock(), False  # held by a thread that the child does not have
         for fd, buffer, _ in [*self._retired, (self.fd, self.buffer, 0)]:
             if isinstance(buffer, mmap.mmap):
                 buffer.close()
             if fd >= 0:
                 os.close(fd)
+        self.buffer, self._end, self.fd, self._retired = _NOTHING, 0, -1, []
 
 
 class LockedPointJournal(PointJournal):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING, Any
 
-from mltrack.fluent import _current, active_run, get_store
+from mltrack.active import active_run, on_active
+from mltrack.fluent import get_store
 from mltrack.operations import DONE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mltrack.artifact_files import StrPath
     from mltrack.entities import ModelVersion
@@ -40,13 +41,14 @@ __all__ = [
 ]
 
 
-def _run(run_id: str | None) -> Run:
-    """The run of that id, whoever records it; without one the active run, started where there is none."""
+def _on(run_id: str | None, call: Callable[[Run], None]) -> None:
+    """Call with the run of that id, whoever records it; without one with the active run."""
     if run_id is None:
-        return _current()
+        on_active(call)
+        return
     from mltrack.other_runs import run_by_id
 
-    return run_by_id(run_id)
+    call(run_by_id(run_id))
 
 
 def _operations(synchronous: bool | None) -> RunOperations | None:
@@ -58,7 +60,7 @@ def _operations(synchronous: bool | None) -> RunOperations | None:
 
 def log_param(key: str, value: Any, synchronous: bool | None = None) -> Any:
     """``Run.log_param`` on the active run. ``synchronous`` is MLflow's: all is stored when a call returns."""
-    stored = _current().log_param(key, value)
+    stored = on_active(lambda run: run.log_param(key, value))
     return DONE if synchronous is False else stored
 
 
@@ -66,25 +68,25 @@ def log_params(
     params: Mapping[str, Any], synchronous: bool | None = None, run_id: str | None = None
 ) -> RunOperations | None:
     """``Run.log_params`` on the active run, or on the one with that id."""
-    _run(run_id).log_params(params)
+    _on(run_id, lambda run: run.log_params(params))
     return _operations(synchronous)
 
 
 def set_tag(key: str, value: Any, synchronous: bool | None = None) -> RunOperations | None:
     """``Run.set_tag`` on the active run."""
-    _current().set_tag(key, value)
+    on_active(lambda run: run.set_tag(key, value))
     return _operations(synchronous)
 
 
 def set_tags(tags: Mapping[str, Any], synchronous: bool | None = None) -> RunOperations | None:
     """``Run.set_tags`` on the active run."""
-    _current().set_tags(tags)
+    on_active(lambda run: run.set_tags(tags))
     return _operations(synchronous)
 
 
 def delete_tag(key: str) -> None:
     """``Run.delete_tag`` on the active run."""
-    _current().delete_tag(key)
+    on_active(lambda run: run.delete_tag(key))
 
 
 # --- inputs and outputs ---
@@ -97,7 +99,7 @@ def log_input(
     model: Any = None,
 ) -> None:
     """``Run.log_input`` on the active run."""
-    _current().log_input(dataset, context, tags, model)
+    on_active(lambda run: run.log_input(dataset, context, tags, model))
 
 
 def log_inputs(
@@ -107,12 +109,12 @@ def log_inputs(
     models: Sequence[Any] | None = None,
 ) -> None:
     """``Run.log_inputs`` on the active run."""
-    _current().log_inputs(datasets, contexts, tags_list, models)
+    on_active(lambda run: run.log_inputs(datasets, contexts, tags_list, models))
 
 
 def log_outputs(models: Sequence[Any] | None = None) -> None:
     """``Run.log_outputs`` on the active run."""
-    _current().log_outputs(models)
+    on_active(lambda run: run.log_outputs(models))
 
 
 # --- files ---
@@ -120,32 +122,32 @@ def log_outputs(models: Sequence[Any] | None = None) -> None:
 
 def log_artifact(local_path: StrPath, artifact_path: StrPath | None = None, run_id: str | None = None) -> None:
     """``Run.log_artifact`` on the active run, or on the one with that id."""
-    _run(run_id).log_artifact(local_path, artifact_path)
+    _on(run_id, lambda run: run.log_artifact(local_path, artifact_path))
 
 
 def log_artifacts(local_dir: StrPath, artifact_path: StrPath | None = None, run_id: str | None = None) -> None:
     """``Run.log_artifacts`` on the active run, or on the one with that id."""
-    _run(run_id).log_artifacts(local_dir, artifact_path)
+    _on(run_id, lambda run: run.log_artifacts(local_dir, artifact_path))
 
 
 def log_text(text: str, artifact_file: StrPath, run_id: str | None = None) -> None:
     """``Run.log_text`` on the active run, or on the one with that id."""
-    _run(run_id).log_text(text, artifact_file)
+    _on(run_id, lambda run: run.log_text(text, artifact_file))
 
 
 def log_dict(dictionary: Any, artifact_file: StrPath, run_id: str | None = None) -> None:
     """``Run.log_dict`` on the active run, or on the one with that id."""
-    _run(run_id).log_dict(dictionary, artifact_file)
+    _on(run_id, lambda run: run.log_dict(dictionary, artifact_file))
 
 
 def log_stream(stream: IO[bytes], artifact_file: StrPath, run_id: str | None = None) -> None:
     """``Run.log_stream`` on the active run, or on the one with that id."""
-    _run(run_id).log_stream(stream, artifact_file)
+    _on(run_id, lambda run: run.log_stream(stream, artifact_file))
 
 
 def log_figure(figure: Any, artifact_file: StrPath, *, save_kwargs: Mapping[str, Any] | None = None) -> None:
     """``Run.log_figure`` on the active run."""
-    _current().log_figure(figure, artifact_file, save_kwargs=save_kwargs)
+    on_active(lambda run: run.log_figure(figure, artifact_file, save_kwargs=save_kwargs))
 
 
 def log_image(
@@ -157,19 +159,19 @@ def log_image(
     synchronous: bool | None = False,
 ) -> None:
     """``Run.log_image`` on the active run."""
-    _current().log_image(image, artifact_file, key=key, step=step, timestamp=timestamp)
+    on_active(lambda run: run.log_image(image, artifact_file, key=key, step=step, timestamp=timestamp))
 
 
 def log_table(data: Any, artifact_file: StrPath, run_id: str | None = None) -> None:
     """``Run.log_table`` on the active run, or on the one with that id."""
-    _run(run_id).log_table(data, artifact_file)
+    _on(run_id, lambda run: run.log_table(data, artifact_file))
 
 
 def get_artifact_uri(artifact_path: StrPath | None = None) -> str:
     """Where the active run's artifacts (or the one named) lie, as a local path."""
     from mltrack.fs import safe_join
 
-    folder = _current().folder.artifacts
+    folder = on_active(lambda run: run.folder.artifacts)
     return str(safe_join(folder, artifact_path) if artifact_path else folder)
 
 

@@ -9,6 +9,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from mltrack import fluent
+from mltrack.active import open_runs
 from mltrack.entities import DELETED, ModelMetric
 from mltrack.errors import BusyError, NotFoundError, RunStateError, StoreError
 from mltrack.inputs import as_dataset, input_tags, model_input_event
@@ -40,7 +41,7 @@ def run_by_id(run_id: str) -> Run:
         RunStateError: it is deleted.
         StoreError: the store can't be written at all.
     """
-    for run in list(fluent._runs):
+    for run in open_runs():
         if run.run_id == run_id and not run.ended:
             return run
     layout = fluent._layout()

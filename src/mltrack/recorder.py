@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import threading
 import weakref
 from time import time_ns
@@ -19,6 +18,7 @@ from mltrack.flusher import FLUSHER
 from mltrack.fs import LOCAL, FileSystem
 from mltrack.headroom import lacks_room
 from mltrack.journal import SEAL_POINTS_MIN, EventJournal, PointJournal, new_writer_name
+from mltrack.process_end import after_fork_of_child, finalize
 from mltrack.store.anchor import Anchor
 from mltrack.trouble import TROUBLE, say, words_of
 from mltrack.written_points import open_points
@@ -379,16 +379,12 @@ class Recorder:
         if self._closed:
             self.points.close()
             return
-        util = sys.modules.get("multiprocessing.util")
-        if util is not None:
-            util.register_after_fork(self, _close_at_exit)
+        after_fork_of_child(self, _close_at_exit)
 
 
 def _close_at_exit(recorder: Recorder) -> None:
-    """In a child of multiprocessing, which leaves by os._exit and skips atexit. (It forgets finalizers set earlier.)"""
-    from multiprocessing.util import Finalize
-
-    Finalize(recorder, recorder.close, exitpriority=100)
+    """In a child of multiprocessing, which leaves by os._exit and skips atexit."""
+    finalize(recorder.close)
 
 
 def _after_fork_in_child() -> None:

@@ -17,6 +17,7 @@ from mltrack.errors import (
 )
 from mltrack.fs import relative_name
 from mltrack.headroom import lacks_room
+from mltrack.process_end import status_of
 from mltrack.recorder import Recorder
 from mltrack.run_files import RunFiles
 from mltrack.run_inputs import RunInputs
@@ -82,8 +83,7 @@ class Run(RunFiles, RunInputs):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        status = "FINISHED" if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
-        self.end(status)
+        self.end(status_of(error))
 
     @property
     def folder(self) -> RunFolder:

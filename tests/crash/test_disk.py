@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import mltrack
+from mltrack.active import open_runs
 from mltrack.errors import StoreError
 from mltrack.store.seal import seal_dead_writers
 from recording import all_points, points_by_writer
@@ -33,7 +34,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     try:
         yield path
     finally:
-        for run in list(mltrack.fluent._runs):
+        for run in open_runs():
             run.end("KILLED")
         subprocess.run(["umount", "-l", str(path)], check=True)
 
