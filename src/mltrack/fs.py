@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from io import BufferedReader
 
 __all__ = [
+    "EXHAUSTED",
     "LOCAL",
     "FileSystem",
     "NotRegularError",
@@ -182,6 +183,9 @@ LOCAL = FileSystem()
 class NotRegularError(OSError):
     """What lies under the name of a file is none: a folder, a pipe, a device, a socket."""
 
+
+EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
+"""What the process or the machine has run out of, which says nothing about the file that was to be opened."""
 
 _SORTS = (
     (stat.S_ISDIR, "a folder"),

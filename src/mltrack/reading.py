@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mltrack.entities import ACTIVE, DELETED, Experiment
-from mltrack.errors import NotFoundError, UsageError
-from mltrack.fs import LOCAL, FileSystem
+from mltrack.errors import CorruptionError, NotFoundError, UsageError
+from mltrack.fs import EXHAUSTED, LOCAL, FileSystem
+from mltrack.store.damage import unreadable
 from mltrack.store.layout import Layout, find_store, is_run_id
 from mltrack.store.logged_models import LoggedModels
 from mltrack.store.registry import Registry
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    import duckdb
     import pandas as pd
     import pyarrow as pa
 
@@ -31,12 +33,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Store"]
 
+Answer = TypeVar("Answer")
+
 STAGE_THREADS = 8
 """How many runs of an experiment are deleted or restored at a time: each change waits for the disk."""
 
 
 class Store:
-    """A store, open for reading. It holds no file or lock open between calls, so any number of readers may have one."""
+    """A store, open for reading. It holds no file or lock open between calls, so any number of readers may have one.
+
+    What an answer touched and could not read or verify is left out of it, and said: ``damage`` has each such place, by
+    file and offset, and ``on_damage`` is called when one is met for the first time. It warns by logging ("mltrack").
+    """
 
     def __init__(self, layout: Layout, *, clock: Callable[[], int] = time.time_ns, fs: FileSystem = LOCAL) -> None:
         """Use ``Store.open``. ``clock`` gives ns since the epoch."""
@@ -45,6 +53,8 @@ class Store:
         self.registry = Registry(layout, clock=clock, fs=fs)
         self.traces = Traces(layout, clock=clock, fs=fs)
         self.logged_models = LoggedModels(layout, clock=clock, fs=fs)
+        self.damage: dict[tuple[str, int | None], CorruptionError] = {}
+        self.on_damage: Callable[[CorruptionError], None] = _say
         self._fs = fs
         self._catalog_lock = threading.Lock()
         self._catalog: Catalog | None = None
@@ -101,8 +111,17 @@ class Store:
         Raises:
             NotFoundError: there is no such run.
             UsageError: several runs begin so, or have that name.
+            CorruptionError: its files can't be read.
         """
-        return StoredRun(self.layout.run(self.resolve(run_id)), experiment_name=self._experiment_names())
+        return self._stored(self.resolve(run_id), self._experiment_names())
+
+    def _stored(self, run_id: str, names: Callable[[str], str | None]) -> StoredRun:
+        try:
+            return StoredRun(self.layout.run(run_id), experiment_name=names, tell=self._tell)
+        except OSError as error:
+            if error.errno in EXHAUSTED:
+                raise
+            raise unreadable(run_id, error) from error
 
     def resolve(self, text: str) -> str:
         """The run id that ``text`` stands for: the id itself, its first digits, or a run's name.
@@ -114,7 +133,7 @@ class Store:
         if not ids:
             from mltrack.query.search import find_named
 
-            ids = self._index().ask(lambda con: find_named(con, text))
+            ids = self._ask(lambda con: find_named(con, text), lambda ids: ids)
         if len(ids) > 1:
             raise UsageError(
                 f"{len(ids)} runs match {text!r}", hint="give more digits of the id: " + ", ".join(ids[:4])
@@ -124,13 +143,20 @@ class Store:
         return ids[0]
 
     def runs(self) -> Iterator[StoredRun]:
-        """All runs, read from their folders one by one. To look for some, search_runs is faster."""
+        """All runs, read from their folders one by one. To look for some, search_runs is faster.
+
+        Those that can't be read are left out, and told to ``on_damage``.
+        """
         names = self._experiment_names()
         for run_id in self.run_ids():
             try:
-                yield StoredRun(self.layout.run(run_id), experiment_name=names)
+                run = self._stored(run_id, names)
             except NotFoundError:
                 continue  # a folder whose start was never written: no run yet
+            except CorruptionError as error:
+                self._tell(error)
+                continue
+            yield run
 
     # --- searching -------------------------------------------------------------------------------------------------
 
@@ -173,7 +199,7 @@ class Store:
             experiment_ids, filter_string, run_view_type, max_results, order_by, page_token, experiment_names
         )
         root = artifact_root or str(self.layout.runs)
-        return self._index().ask(lambda con: find_runs(con, query, root))
+        return self._ask(lambda con: find_runs(con, query, root), lambda page: [run.run_id for run in page])
 
     def search_runs_frame(
         self,
@@ -198,13 +224,13 @@ class Store:
         query = RunQuery.parse(
             experiment_ids, filter_string, run_view_type, max_results, order_by, None, experiment_names
         )
-        return self._index().ask(lambda con: find_frame(con, query, str(self.layout.runs)))
+        return self._ask(lambda con: find_frame(con, query, str(self.layout.runs)), lambda frame: list(frame["run_id"]))
 
     def heads(self) -> dict[str, RunHead]:
         """How far each run goes, by run id: compared with an earlier answer, it tells which runs have something new."""
         from mltrack.query.search import find_heads
 
-        return self._index().ask(find_heads)
+        return self._ask(find_heads, list)
 
     def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> pa.Table:
         """The result of one SELECT, in DuckDB's SQL, as an Arrow table (``.to_pandas()`` gives a data frame).
@@ -221,7 +247,7 @@ class Store:
         """
         from mltrack.query.sql import run_sql
 
-        return self._index().ask(lambda con: run_sql(con, self.layout, query, params))
+        return self._ask(lambda con: run_sql(con, self.layout, query, params, tell=self._tell), lambda _: None)
 
     def refresh(self, *, full: bool = False) -> None:
         """Bring the catalog up to date, as every search does by itself; ``full`` reads every run anew.
@@ -229,6 +255,34 @@ class Store:
         A full one is needed only where files of a run were overwritten in place by something that is not mltrack.
         """
         self._index().ask(lambda con: None, full=full)
+
+    def _ask(
+        self,
+        question: Callable[[duckdb.DuckDBPyConnection], Answer],
+        runs_of: Callable[[Answer], Sequence[str] | None],
+    ) -> Answer:
+        """Put a question to the catalog, and tell what of the runs in the answer (None: all) could not be verified."""
+        from mltrack.query.search import find_damage
+
+        def whole(con: duckdb.DuckDBPyConnection) -> tuple[Answer, list[CorruptionError]]:
+            answer = question(con)
+            return answer, find_damage(con, runs_of(answer))
+
+        index = self._index()
+        answer, damage = index.ask(whole)
+        for error in (*damage, *self.workspace.damage):
+            self._tell(error)
+        for run_id, trouble in list(index.unreadable.items()):
+            self._tell(unreadable(run_id, trouble))
+        return answer
+
+    def _tell(self, error: CorruptionError) -> None:
+        """Remember damage, and say it when it is met for the first time."""
+        place = (error.path, error.offset)
+        known = self.damage.get(place)
+        self.damage[place] = error
+        if known is None:
+            self.on_damage(error)
 
     def _index(self) -> Catalog:
         with self._catalog_lock:
@@ -323,3 +377,9 @@ class Store:
     def _experiment_names(self) -> Callable[[str], str | None]:
         names = {e.experiment_id: e.name for e in self.workspace.experiments().values()}
         return names.get
+
+
+def _say(error: CorruptionError) -> None:
+    import logging
+
+    logging.getLogger("mltrack").warning("left out of what is read: %s", error)

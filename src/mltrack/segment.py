@@ -31,7 +31,7 @@ from mltrack.format import (
     encode_segment_mark,
     segment_footer_size,
 )
-from mltrack.fs import NotRegularError, reading
+from mltrack.fs import EXHAUSTED, NotRegularError, reading
 from mltrack.records import COUNT_MAX
 from mltrack.segment_shape import FOOTER_BYTES_MAX, check_footer, check_pages
 
@@ -275,8 +275,15 @@ def _opened(path: Path) -> Iterator[_Segment]:
     with contextlib.ExitStack() as stack:
         try:
             plain = stack.enter_context(reading(path))
-        except NotRegularError as error:
-            raise _damaged(path, str(error.strerror)) from None
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if error.errno in EXHAUSTED:
+                raise
+            what = f"can't be read: {error.strerror}"
+            if isinstance(error, NotRegularError):
+                what = str(error.strerror)
+            raise _damaged(path, what) from None
         at, rows_crc = _check_footer(path, plain)  # Arrow may end the process on a damaged one: it must not see it
         name = segment_name(path.name)
         points_max = name.last - name.first + 1 if name is not None else COUNT_MAX

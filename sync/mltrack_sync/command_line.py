@@ -33,6 +33,23 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         self.examples = tuple(examples)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; what it could not read or verify here is said at its end, and makes the exit code PARTIAL."""
+        say_damage = getattr(ctx.obj, "say_damage", lambda: False)
+        code = 0
+        try:
+            result = super().invoke(ctx)
+        except click.exceptions.Exit as exiting:
+            result, code = None, exiting.exit_code
+        except BaseException:
+            say_damage()
+            raise
+        if say_damage() and not code:
+            code = PARTIAL
+        if code:
+            raise click.exceptions.Exit(code)
+        return result
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""
         formatter.write_paragraph()
@@ -49,7 +66,11 @@ def open_store(ctx: click.Context) -> Store:
     from mltrack.reading import Store
 
     named = ctx.obj.get("store") if isinstance(ctx.obj, Mapping) else getattr(ctx.obj, "store_path", None)
-    return Store.open(named)
+    store = Store.open(named)
+    met = getattr(ctx.obj, "damage", None)
+    if met is not None:
+        store.on_damage = met.append
+    return store
 
 
 def remote_for(store: Store, text: str | None, *, remember: bool = True) -> Remote:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mltrack.entities import DELETED
+from mltrack.errors import CorruptionError
 from mltrack_sync.further import further_of
 from mltrack_sync.ledger import RunEntry
 from mltrack_sync.passes import pending, read_ledger
@@ -68,10 +69,16 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
     heads = store.heads()
     points = files = size = runs = 0
     recorded: list[int] = []
+    damage = [str(error) for error in state.damage]
     models = registry_todo(store, state, Selection(), heads)
     further = further_of(store, state, Selection(), heads)
     for run_id in pending(state, heads):
-        run = store.run(run_id)
+        try:
+            run = store.run(run_id)
+        except CorruptionError as error:  # it is counted, though not what waits of it
+            damage.append(str(error))
+            runs += 1
+            continue
         entry = state.runs.get(run_id) or RunEntry()
         if run.info.lifecycle_stage == DELETED and not entry.remote_id:
             continue
@@ -94,7 +101,7 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
         last_error=str(state.last_error.get("message", "")),
         last_error_time=int(state.last_error.get("time", 0)),
         rejected=tuple(state.rejected.values()),
-        damage=tuple(str(damage) for damage in state.damage),
+        damage=tuple(damage),
         pending_models=len(models),
         pending_model_versions=sum(len(model.versions) for model in models),
         pending_logged_models=len(further.models),

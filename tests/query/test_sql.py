@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from mltrack.entities import Dataset, DatasetInput
-from mltrack.errors import CorruptionError, UsageError
+from mltrack.errors import UsageError
 from mltrack.journal import SEAL_POINTS_MIN
 from mltrack.reading import Store
 from mltrack.store.seal import seal_dead_writers
@@ -117,20 +118,38 @@ def test_what_is_no_reading_statement_over_the_store_is_refused(store: Store, tm
     assert store.sql("SELECT * FROM params").num_rows == 1
 
 
-def test_a_query_for_one_run_opens_no_segment_of_another(store: Store) -> None:
+def test_duckdb_reads_only_segments_whose_every_byte_was_verified(store: Store) -> None:
     good, bad = long_run(store), long_run(store)
-    store.refresh()
+    count = "SELECT run_id, count(*) AS n FROM metrics GROUP BY ALL ORDER BY ALL"
+    whole = store.sql(count).to_pydict()
+    assert whole["n"] == [SEAL_POINTS_MIN + 2] * 2
     segment = next(store.layout.run(bad).segments.iterdir())
-    data = bytearray(segment.read_bytes())
-    data[:] = b"\xff" * len(data)
-    segment.write_bytes(data)
-    assert store.sql("SELECT count(*) AS n FROM metrics WHERE run_id = ?", [good]).to_pydict()["n"] == [
-        SEAL_POINTS_MIN + 2
-    ]
-    with pytest.raises(CorruptionError, match=segment.name) as error:
-        store.sql("SELECT sum(value) FROM metrics")
-    assert error.value.path == str(segment)
-    assert "\n" not in str(error.value)
+    sound = segment.read_bytes()
+    for at in (100, len(sound) // 2, len(sound) - 40):
+        segment.write_bytes(sound[:at] + bytes([sound[at] ^ 4]) + sound[at + 1 :])
+        found = store.sql(count).to_pydict()
+        assert found["n"][found["run_id"].index(good)] == SEAL_POINTS_MIN + 2
+        assert sum(found["n"]) < sum(whole["n"])  # those of the damaged file are left out, and that is said
+        assert [error.path for error in store.damage.values()] == [str(segment)]
+        store.damage.clear()
+    segment.write_bytes(sound)
+    assert store.sql(count).to_pydict() == whole
+    assert not store.damage
+
+
+def test_a_segment_is_verified_once_for_each_change(store: Store) -> None:
+    long_run(store)
+    store.sql("SELECT count(*) FROM metrics")
+    kept = "SELECT name, stamp, fault FROM base.verified"
+    first = store.sql(kept).to_pylist()
+    assert [row["fault"] for row in first] == [""]
+    again = Store.open(store.path)
+    again.sql("SELECT count(*) FROM metrics")
+    assert again.sql(kept).to_pylist() == first
+    segment = next(store.layout.runs.glob("*/segments/*"))
+    os.utime(segment)
+    again.sql("SELECT count(*) FROM metrics")
+    assert again.sql(kept).to_pylist() != first
 
 
 def test_the_store_may_lie_at_a_path_with_odd_characters(tmp_path: Path) -> None:

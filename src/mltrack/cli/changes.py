@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mltrack.cli.session import RUN, Session, command, json_option, pass_session
-from mltrack.errors import UsageError
+from mltrack.errors import CorruptionError, StoreError, UsageError
 from mltrack.printing import confirm, print_json, say
 
 if TYPE_CHECKING:
@@ -118,9 +118,13 @@ def seal(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
     sealed: dict[str, int] = {}
     published = 0
     for run in iterate_runs(store, runs):
-        points = seal_dead_writers(run.folder, run.state)
-        store.finish_series(run.run_id)
-        published += len(publish_left_output(store.layout, run.run_id))
+        try:
+            points = seal_dead_writers(run.folder, run.state)
+            store.finish_series(run.run_id)
+            published += len(publish_left_output(store.layout, run.run_id))
+        except (OSError, StoreError) as error:  # it stays as it is, and the others are sealed
+            session.damage.append(_not_sealed(run.run_id, error))
+            continue
         if points:
             sealed[run.run_id] = points
     if as_json:
@@ -129,6 +133,11 @@ def seal(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
         say(f"{plural(sum(sealed.values()), 'point')} sealed in {plural(len(sealed), 'run')}")
         if published:
             say(f"{plural(published, 'log')} of killed launchers made artifacts")
+
+
+def _not_sealed(run_id: str, error: OSError | StoreError) -> CorruptionError:
+    what = (error.strerror or error) if isinstance(error, OSError) else error
+    return CorruptionError(f"run {run_id} is not sealed: {what}", path=getattr(error, "filename", None) or run_id)
 
 
 def _chosen(store: Store, runs: tuple[str, ...]) -> list[StoredRun]:

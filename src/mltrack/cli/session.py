@@ -6,14 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mltrack.cli.exits import PARTIAL
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from click.shell_completion import CompletionItem
 
+    from mltrack.errors import CorruptionError
     from mltrack.reading import Store
 
 __all__ = ["RUN", "Command", "Session", "command", "json_option", "pass_session"]
+
+DAMAGE_SHOWN_MAX = 20
 
 COMPLETED_MAX = 100
 """How many ids, and how many names, a shell is offered."""
@@ -22,10 +27,11 @@ COMPLETED_MAX = 100
 class Session:
     """One call of the command line."""
 
-    __slots__ = ("store_path",)
+    __slots__ = ("damage", "store_path")
 
     def __init__(self, store_path: str | None = None) -> None:
         self.store_path = store_path
+        self.damage: list[CorruptionError] = []  # what the command met and could not read or verify
 
     def store(self) -> Store:
         """The store that --store or the environment names, or the nearest one.
@@ -35,7 +41,19 @@ class Session:
         """
         from mltrack.reading import Store
 
-        return Store.open(self.store_path)
+        store = Store.open(self.store_path)
+        store.on_damage = self.damage.append
+        return store
+
+    def say_damage(self) -> bool:
+        """Say, on stderr, what could not be read or verified and so is not in the output; whether there is any."""
+        from mltrack.printing import say
+
+        for error in self.damage[:DAMAGE_SHOWN_MAX]:
+            say(f"warning: not in the output: {error}", err=True)
+        if len(self.damage) > DAMAGE_SHOWN_MAX:
+            say(f"warning: and {len(self.damage) - DAMAGE_SHOWN_MAX:,} further places: see mltrack check", err=True)
+        return bool(self.damage)
 
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
@@ -47,6 +65,23 @@ class Command(click.Command):
     def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.examples = tuple(examples)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; what it could not read or verify is said at its end, and makes the exit code PARTIAL."""
+        session = ctx.ensure_object(Session)
+        code = 0
+        try:
+            result = super().invoke(ctx)
+        except click.exceptions.Exit as exiting:
+            result, code = None, exiting.exit_code
+        except BaseException:
+            session.say_damage()
+            raise
+        if session.say_damage() and not code:
+            code = PARTIAL
+        if code:
+            raise click.exceptions.Exit(code)
+        return result
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""

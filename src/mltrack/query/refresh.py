@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from mltrack.query.snapshot import (
     map_column,
     metric_column,
     read_run,
+    stamp_of,
     still_fits,
     text_column,
 )
@@ -37,12 +39,16 @@ if TYPE_CHECKING:
 __all__ = ["Refresher"]
 
 BATCH_RUNS_MAX = 500
+DAMAGE_MAX = 100
+"""How much damage of one run is remembered: enough to say so."""
+
 SWEEP_INTERVAL_S = 5.0
 """How often, at most, a process looks at the times of all run folders: 10,000 of them take about 85 ms."""
 
 _ARROW = {"BIGINT": pa.int64(), "DOUBLE": pa.float64(), "BOOLEAN": pa.bool_()}
 _FACTS = ("params", "tags", "artifacts", "datasets", "models")
-_STATE = ("folders", "runs", "writers", "segments")
+_STATE = ("folders", "runs", "writers", "segments", "damage")
+_HELD_TABLES = tuple(name for name in RUN_TABLES if name != "verified")  # that one holds while files are as they were
 
 
 class Refresher:
@@ -76,17 +82,20 @@ class Refresher:
         watched = dict(con.execute("SELECT run_id, watched FROM base.folders").fetchall())
         # a catalog in memory lives beside one on disk, whose refresher removes the marks
         sweep = not on_disk or self._clock() >= self._next_sweep
+        mended = _mended(con)
         changes = find_changes(
             self._layout, watched, times=_folder_times(con) if sweep and not full else None, every=full
         )
         if changes.gone:
             with _Transaction(con):
                 _delete(con, RUN_TABLES, changes.gone)
-        look = sorted(changes.look)
+        damaged = {row[0] for row in con.execute("SELECT DISTINCT run_id FROM base.damage").fetchall()}
+        look = sorted(changes.look | (mended & watched.keys() - changes.gone))
         for start in range(0, len(look), BATCH_RUNS_MAX):
             ids = look[start : start + BATCH_RUNS_MAX]
-            rows = list(self._read(ids, {} if full else _known_runs(con, ids)))
-            _store(con, rows, watched.keys())
+            known = {} if full else _known_runs(con, [run_id for run_id in ids if run_id not in damaged])
+            rows = list(self._read(ids, known))
+            self._put(con, rows, watched.keys())
             if on_disk:
                 remove_marks(self._layout, {i: changes.marks.get(i, []) for i in ids}, rows, self._now_ns())
         if on_disk and changes.marks.keys() - changes.look:
@@ -105,10 +114,24 @@ class Refresher:
             except OSError as error:
                 self.unreadable[run_id] = error
                 continue
+            except _UNFORESEEN as error:
+                self.unreadable[run_id] = _not_taken(error)
+                continue
             self.unreadable.pop(run_id, None)
             if rows.watched and rows.run is not None:
                 self._open[run_id] = rows.run
             yield rows
+
+    def _put(self, con: duckdb.DuckDBPyConnection, rows: list[RunRows], known: Iterable[str]) -> None:
+        """Store what was read; where one run's rows can't be, all others are."""
+        try:
+            _store(con, rows, known)
+        except _UNFORESEEN:
+            for row in rows:
+                try:
+                    _store(con, [row], known)
+                except _UNFORESEEN as error:
+                    self.unreadable[row.run_id] = _not_taken(error)
 
     def _take_experiments(self, con: duckdb.DuckDBPyConnection) -> None:
         stamp = self._experiments_stamp()
@@ -131,6 +154,21 @@ class Refresher:
         except OSError:
             return "none"
         return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ino}"
+
+
+_UNFORESEEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, pa.ArrowException)
+"""What a run's files should no longer lead to, as each line and column is checked when it is decoded. Should they
+nevertheless, it is one run that is not taken in, and said: no run may keep others from being listed."""
+
+
+def _not_taken(error: Exception) -> OSError:
+    return OSError(errno.EILSEQ, f"its files hold what is not known here ({type(error).__name__}: {error})")
+
+
+def _mended(con: duckdb.DuckDBPyConnection) -> set[str]:
+    """The runs of which a damaged file has changed since."""
+    rows = con.execute("SELECT run_id, path, stamp FROM base.damage").fetchall()
+    return {run_id for run_id, path, stamp in rows if stamp_of(path) != stamp}
 
 
 def _folder_times(
@@ -178,7 +216,11 @@ def _store(con: duckdb.DuckDBPyConnection, seen: Iterable[RunRows], known: Itera
         return
     held = set(known)
     with _Transaction(con):
-        _delete(con, RUN_TABLES, [rows.run_id for rows in changed if rows.anew and rows.run_id in held])
+        _delete(
+            con,
+            _HELD_TABLES,
+            [rows.run_id for rows in changed if rows.anew and rows.run_id in held],
+        )
         kept = [rows for rows in changed if not rows.anew]
         _delete(con, _STATE, [rows.run_id for rows in kept])
         _delete(con, _FACTS, [rows.run_id for rows in kept if rows.facts])
@@ -220,6 +262,9 @@ def _add_state(tables: dict[str, list[tuple[Any, ...]]], rows: RunRows) -> None:
         (run_id, name, w.role, w.alive, w.ended, w.events, w.points, w.kept) for name, w in rows.writers.items()
     ]
     tables["segments"] += [(run_id, *segment) for segment in rows.segments]
+    tables["damage"] += [
+        (run_id, error.path, error.offset, str(error), stamp_of(error.path)) for error in rows.damage[:DAMAGE_MAX]
+    ]
     if rows.facts:
         _add_facts(tables, run_id, state)
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "RUN_TABLES", "SCHEMA_VERSION", "create_tables", "is_ours"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised by every change below: a catalog of another version is thrown away and built anew."""
 
 COLUMNS: dict[str, dict[str, str]] = {
@@ -77,6 +77,10 @@ COLUMNS: dict[str, dict[str, str]] = {
         "kept": "BOOLEAN",
     },
     "segments": {"run_id": "VARCHAR", "writer": "VARCHAR", "first": "BIGINT", "last": "BIGINT"},
+    # what could not be read or verified of a run's files when they were taken in; ``stamp`` tells when one has changed
+    "damage": {"run_id": "VARCHAR", "path": "VARCHAR", "place": "BIGINT", "what": "VARCHAR", "stamp": "VARCHAR"},
+    # segments whose every byte was compared with their checksums, as they were then; ``fault``: empty, or what is wrong
+    "verified": {"run_id": "VARCHAR", "name": "VARCHAR", "stamp": "VARCHAR", "fault": "VARCHAR"},
     "points": {
         "run_id": "VARCHAR",
         "metric": "VARCHAR",

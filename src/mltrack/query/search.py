@@ -16,7 +16,7 @@ from mltrack.entities import (
     RunHead,
     RunInfo,
 )
-from mltrack.errors import NotFoundError, UsageError
+from mltrack.errors import CorruptionError, NotFoundError, UsageError
 from mltrack.query.compile import Parameters, compile_filter, database_text
 from mltrack.query.filter import Node, parse_filter
 from mltrack.query.ordering import Order, after_token, compile_order, page_token, parse_order_by
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
-__all__ = ["PagedList", "RunQuery", "RunRecord", "find_frame", "find_heads", "find_named", "find_runs"]
+__all__ = ["PagedList", "RunQuery", "RunRecord", "find_damage", "find_frame", "find_heads", "find_named", "find_runs"]
 
 Item = TypeVar("Item")
 
@@ -308,10 +308,18 @@ def find_frame(con: duckdb.DuckDBPyConnection, query: RunQuery, runs_folder: str
 def find_heads(con: duckdb.DuckDBPyConnection) -> dict[str, RunHead]:
     """How far each run goes."""
     rows = con.execute(
-        "SELECT run_id, sum(w.events)::BIGINT, sum(w.points)::BIGINT, any_value(r.live)"
+        "SELECT run_id, least(sum(w.events), 1::HUGEINT << 62)::BIGINT,"
+        " least(sum(w.points), 1::HUGEINT << 62)::BIGINT, any_value(r.live)"
         " FROM base.runs r JOIN base.writers w USING (run_id) GROUP BY run_id ORDER BY run_id"
     ).fetchall()
     return {row[0]: RunHead(*row) for row in rows}
+
+
+def find_damage(con: duckdb.DuckDBPyConnection, run_ids: Sequence[str] | None = None) -> list[CorruptionError]:
+    """What could not be read or verified of these runs, or of all, when they were taken in."""
+    where, values = ("", []) if run_ids is None else (" WHERE run_id IN (SELECT unnest(?))", [list(run_ids)])
+    rows = con.execute(f"SELECT path, place, what FROM base.damage{where} ORDER BY ALL", values).fetchall()
+    return [CorruptionError(what, path=path, offset=place, hint="see: mltrack check") for path, place, what in rows]
 
 
 def find_named(con: duckdb.DuckDBPyConnection, name: str) -> list[str]:

@@ -21,6 +21,7 @@ from mltrack.store.summary import Summaries
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mltrack.errors import CorruptionError
     from mltrack.segment import PointColumns
     from mltrack.store.fold import WriterState
     from mltrack.store.layout import RunFolder
@@ -35,6 +36,7 @@ __all__ = [
     "map_column",
     "metric_column",
     "read_run",
+    "stamp_of",
     "still_fits",
     "text_column",
 ]
@@ -115,6 +117,7 @@ class RunRows:
     summaries: Summaries = field(default_factory=Summaries)
     last_point: int = 0
     kept: list[PointColumns] = field(default_factory=list)
+    damage: list[CorruptionError] = field(default_factory=list)
     segments: list[tuple[str, int, int]] = field(default_factory=list)
     settled: set[str] = field(default_factory=set)
 
@@ -150,12 +153,27 @@ def read_run(folder: RunFolder, known: KnownRun | None, *, now_ns: int, run: Sto
     for name in alive:
         _take_writer(run, name, alive, known.writers.get(name), rows)
     rows.settled = {name for name, lives in alive.items() if not lives and _is_settled(run.state.writers[name], now_ns)}
+    rows.damage = _damage_of(run)
     before = known.writers
     rows.facts = rows.anew or any(
         name not in before or before[name].events != writer.events for name, writer in rows.writers.items()
     )
-    rows.changed = rows.anew or rows.times != known.times or rows.writers != before
+    rows.changed = rows.anew or bool(rows.damage) or rows.times != known.times or rows.writers != before
     return rows
+
+
+def _damage_of(run: StoredRun) -> list[CorruptionError]:
+    """All that was met, each once."""
+    return list({str(error): error for error in [*run.state.damage, *run.damage]}.values())
+
+
+def stamp_of(path: str) -> str:
+    """What changes with a file: where it is put in place of another, or written to."""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        return f"error {error.errno}"
+    return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}:{found.st_ino}"
 
 
 def _went_back(run: StoredRun, known: KnownRun, *, moved: bool) -> bool:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mltrack.errors import CorruptionError, UsageError
 from mltrack.query.compile import database_text
 from mltrack.query.snapshot import PAST_ALL, metric_column
+from mltrack.query.verified import verified
+from mltrack.store.damage import unreadable
 from mltrack.store.layout import Layout
 from mltrack.store.stored_run import StoredRun
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["run_sql"]
 
@@ -39,9 +39,16 @@ _UNSEALED = pa.schema(
 
 
 def run_sql(
-    con: duckdb.DuckDBPyConnection, layout: Layout, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None
+    con: duckdb.DuckDBPyConnection,
+    layout: Layout,
+    query: str,
+    params: Sequence[Any] | Mapping[str, Any] | None = None,
+    *,
+    tell: Callable[[CorruptionError], None],
 ) -> pa.Table:
     """The result of one SELECT. It can change nothing, and reads no file outside the store.
+
+    ``tell`` is called with what of the points could not be verified, and was left out.
 
     Raises:
         UsageError: it is no single reading statement, or does not run; the message is DuckDB's.
@@ -52,7 +59,7 @@ def run_sql(
     cursor = con.cursor()
     try:
         if _POINTS.search(query):
-            _make_metrics(cursor, layout)
+            _make_metrics(cursor, layout, tell)
         cursor.execute("BEGIN TRANSACTION READ ONLY")
         return _answer(cursor, query, params)
     except duckdb.Error as error:
@@ -96,21 +103,25 @@ def _line(error: duckdb.Error) -> str:
 # --- all points of all runs ------------------------------------------------------------------------------------
 
 
-def _make_metrics(con: duckdb.DuckDBPyConnection, layout: Layout) -> None:
+def _make_metrics(con: duckdb.DuckDBPyConnection, layout: Layout, tell: Callable[[CorruptionError], None]) -> None:
     """The view ``metrics``: points in the catalog, in segments, and still in journals, each once."""
     direct = not _PATTERN.search(str(layout.runs))
-    con.register("unsealed", _unsealed(con, layout, all_points=not direct))
+    con.register("unsealed", _unsealed(con, layout, tell, all_points=not direct))
     parts = [
         "SELECT run_id, metric, step, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time, value FROM base.points",
         "SELECT run_id, metric, step, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time, value FROM unsealed",
     ]
-    files = _readable_first(
+    rows = con.execute("SELECT * FROM base.segments ORDER BY ALL").fetchall() if direct else []
+    files, damage = verified(
+        con,
         [
-            layout.run(run_id).segments / f"{writer}.{first}-{last}.parquet"
-            for run_id, writer, first, last in con.execute("SELECT * FROM base.segments ORDER BY ALL").fetchall()
-        ]
+            (run_id, layout.run(run_id).segments / f"{writer}.{first}-{last}.parquet")
+            for run_id, writer, first, last in rows
+        ],
     )
-    if files and direct:
+    for error in damage:
+        tell(error)
+    if files:
         parts.append(
             "SELECT regexp_extract(filename, '([0-9a-f]{32})/segments/[^/]*$', 1) AS run_id, metric, step, time, value"
             f" FROM read_parquet([{', '.join(_literal(str(file)) for file in files)}], filename = true)"
@@ -118,18 +129,9 @@ def _make_metrics(con: duckdb.DuckDBPyConnection, layout: Layout) -> None:
     con.execute(f"CREATE OR REPLACE TEMP VIEW metrics AS {' UNION ALL '.join(parts)}")
 
 
-def _readable_first(files: list[Path]) -> list[Path]:
-    """The files with one in front that can be opened: DuckDB opens the first one whatever the question is."""
-    for number, file in enumerate(files):
-        try:
-            pq.read_schema(file)
-        except (pa.ArrowException, OSError):
-            continue
-        return [*files[number:], *files[:number]]
-    return files
-
-
-def _unsealed(con: duckdb.DuckDBPyConnection, layout: Layout, *, all_points: bool) -> pa.Table:
+def _unsealed(
+    con: duckdb.DuckDBPyConnection, layout: Layout, tell: Callable[[CorruptionError], None], *, all_points: bool
+) -> pa.Table:
     """The points that are neither in the catalog nor in segments it knows; ``all_points`` adds those in segments."""
     rows = con.execute(
         "SELECT run_id, writer, points, coalesce(max(last) + 1, 0) FROM base.writers"
@@ -142,7 +144,11 @@ def _unsealed(con: duckdb.DuckDBPyConnection, layout: Layout, *, all_points: boo
         after.setdefault(run_id, {})[writer] = 0 if all_points else sealed
     pieces = [_UNSEALED.empty_table()]
     for run_id, positions in after.items():
-        run = StoredRun(layout.run(run_id))
+        try:
+            run = StoredRun(layout.run(run_id), tell=tell)
+        except OSError as error:
+            tell(unreadable(run_id, error))
+            continue
         others = {name: PAST_ALL for name in run.state.writers if name not in positions}
         for _, points in run.read_points({**others, **positions}):
             whose = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), len(points)), pa.array([run_id]))

@@ -25,10 +25,11 @@ from mltrack.entities import (
 from mltrack.jsonlog import read_log
 from mltrack.records import COUNT_MAX
 from mltrack.schema import EVENTS
+from mltrack.store.damage import Damage
 from mltrack.store.liveness import is_alive
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from mltrack.errors import CorruptionError
     from mltrack.store.layout import RunFolder
@@ -65,10 +66,11 @@ class WriterState:
 class RunState:
     """The folded state of one run; ``update`` reads what was appended since."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, *, tell: Callable[[CorruptionError], None] | None = None) -> None:
+        """``tell`` is called with each piece of damage that is met."""
         self.folder = folder
         self.writers: dict[str, WriterState] = {}
-        self.damage: list[CorruptionError] = []
+        self.damage = Damage(tell)
         self._start: tuple[tuple[int, str, int], Mapping[str, Any]] = ((0, "", 0), {})
         self.lost = 0
         self._params: dict[str, tuple[tuple[int, str, int], str]] = {}

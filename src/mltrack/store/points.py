@@ -15,7 +15,7 @@ import numpy as np
 
 from mltrack.errors import CorruptionError
 from mltrack.format import HEADER_SIZE, POINTS_BYTES_MAX, RECORD_SIZE, BadLine, decode_header, decode_records
-from mltrack.fs import NotRegularError, open_regular
+from mltrack.fs import EXHAUSTED, NotRegularError, open_regular
 from mltrack.segment import (
     BLOCK_ROWS,
     POINTS_SCHEMA,
@@ -88,14 +88,22 @@ def open_journals(folder: RunFolder, writer: str, stack: ExitStack, damage: list
             header = _header(fd, writer)
         except FileNotFoundError:
             continue
-        except (BadLine, NotRegularError) as error:
-            what = getattr(error, "strerror", None) or error
+        except (BadLine, OSError) as error:
+            if isinstance(error, OSError) and error.errno in EXHAUSTED:
+                raise
+            what = _words(error)
             damage.append(CorruptionError(f"{path}: {what}", path=str(path), offset=0, hint="restore it from a copy"))
             continue
         if header is not None:
             found.append(JournalFile(path, fd, header.first_seq, int(match[2])))
     # by seq; of two that begin alike the first was left behind empty by an interrupt
     return sorted(found, key=lambda journal: (journal.first_seq, journal.number))
+
+
+def _words(error: BadLine | OSError) -> str:
+    if isinstance(error, NotRegularError):
+        return str(error.strerror)
+    return f"can't be read: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
 def _header(fd: int, writer: str) -> PointsHeader | None:

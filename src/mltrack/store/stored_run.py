@@ -18,6 +18,7 @@ from mltrack.entities import (
 from mltrack.errors import CorruptionError, NotFoundError
 from mltrack.fs import safe_join
 from mltrack.segment import BLOCK_ROWS
+from mltrack.store.damage import Damage
 from mltrack.store.fold import RunState, WriterState
 from mltrack.store.points import count_points, read_key, read_points
 from mltrack.store.summary import Summaries
@@ -41,21 +42,27 @@ class StoredRun:
     Metric summaries are read at their first use, and from then on only what is new.
     """
 
-    def __init__(self, folder: RunFolder, *, experiment_name: Callable[[str], str | None] | None = None) -> None:
-        """Read the run's events.
+    def __init__(
+        self,
+        folder: RunFolder,
+        *,
+        experiment_name: Callable[[str], str | None] | None = None,
+        tell: Callable[[CorruptionError], None] | None = None,
+    ) -> None:
+        """Read the run's events; ``tell`` is called with each piece of damage that is met, now and later.
 
         Raises:
             NotFoundError: there is no run in that folder.
         """
         self.folder = folder
-        self.state = RunState(folder)
+        self.state = RunState(folder, tell=tell)
         self.state.update()
         if not self.state.exists:
             raise NotFoundError(f"no run {folder.run_id}", hint="see: mltrack ls")
         self._experiment_name = experiment_name
         self._summaries: Summaries | None = None
         self._summed: dict[str, int] = {}  # points taken into the summaries, by writer
-        self.damage: list[CorruptionError] = []
+        self.damage = Damage(tell)
 
     def __repr__(self) -> str:
         return f"StoredRun({self.run_id!r}, {self.info.run_name!r}, {self.info.status})"
