@@ -156,9 +156,12 @@ def test_a_link_that_leads_out_is_refused(tmp_path: Path) -> None:
     root.mkdir()
     (root / "out").symlink_to(tmp_path)
     (root / "circle").symlink_to(root / "circle")
+    (root / "there").symlink_to(root / "back")
+    (root / "back").symlink_to(root / "there")
+    (root / "deep").symlink_to("circle/../../..")
     (root / "inner").mkdir()
     (root / "in").symlink_to(root / "inner")
-    for name in ("out/x", "out", "circle", "circle/x"):
+    for name in ("out/x", "out", "circle", "circle/x", "there", "back/x/y", "deep", "deep/x"):
         with pytest.raises(InvalidPathError):
             safe_join(root, name)
     assert safe_join(root, "in/x") == root / "in" / "x"

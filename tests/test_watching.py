@@ -258,6 +258,9 @@ def test_the_store_is_not_watched_into_itself(tmp_path: Path) -> None:
         assert names(run) == ["mine.txt", "project/a.txt"]
         with pytest.raises(UsageError, match="lies in the store"):
             run.watch(run.folder.path)
+        (tmp_path / "circle").symlink_to(tmp_path / "circle")
+        with pytest.raises(UsageError, match="can't be watched"):
+            run.watch(tmp_path / "circle")
 
 
 def test_names_that_can_be_no_artifacts_and_files_that_cannot_be_read_harm_nothing(

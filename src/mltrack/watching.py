@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 from mltrack.errors import InvalidPathError, MltrackError, UsageError
 from mltrack.folder_events import NoEvents, folder_events
+from mltrack.fs import resolved
 from mltrack.printable import printable
 from mltrack.trouble import say, words_of
 
@@ -311,8 +312,8 @@ class FolderWatch:
         """Every file that may become an artifact: (its folder's number, its name there), its path, its look."""
         for number, watched in enumerate(self._folders):
             try:
-                root = watched.folder.resolve()
-            except (OSError, RuntimeError):
+                root = resolved(watched.folder)
+            except OSError:
                 continue
             if not any(root == path or root.is_relative_to(path) for path in self._left_out):
                 for path, look in self._below(root, root):
@@ -328,11 +329,11 @@ class FolderWatch:
             if entry.name.startswith(".") or entry.name.endswith(_TEMPORARY):
                 continue
             path = Path(entry.path)
-            with contextlib.suppress(OSError, RuntimeError):  # gone meanwhile; links in a circle
+            with contextlib.suppress(OSError):  # gone meanwhile; links in a circle
                 if entry.is_dir(follow_symlinks=False):
                     if path not in self._left_out:
                         yield from self._below(path, root)
-                elif not entry.is_symlink() or path.resolve().is_relative_to(root):
+                elif not entry.is_symlink() or resolved(path).is_relative_to(root):
                     about = entry.stat()
                     if stat.S_ISREG(about.st_mode):
                         yield path, Look.of(about)
@@ -355,7 +356,11 @@ def check_folder(folder: Path, store: Path) -> None:
     """Refuse to watch what lies in the store: its files would become artifacts of themselves.
 
     Raises:
-        UsageError: it does.
+        UsageError: it does; or links lead in a circle.
     """
-    if folder.resolve().is_relative_to(store.resolve()):
+    try:
+        place = resolved(folder)
+    except OSError as error:
+        raise UsageError(f"{folder} can't be watched: {error.strerror}", hint="remove the link") from error
+    if place.is_relative_to(store.resolve()):
         raise UsageError(f"{folder} lies in the store {store}", hint="watch the folder the program writes to")
