@@ -54,6 +54,7 @@ ROWS = [
     [
         "mltrack.run",
         "mltrack.run_files",
+        "mltrack.run_handles",
         "mltrack.run_inputs",
         "mltrack.preload",
         "mltrack.watching",

@@ -59,6 +59,9 @@ class Store:
         self._catalog_lock = threading.Lock()
         self._catalog: Catalog | None = None
 
+    def __reduce__(self) -> tuple[type[Store], tuple[Layout]]:
+        return Store, (self.layout,)  # locks and the catalog are the other process's own
+
     @classmethod
     def open(cls, path: str | os.PathLike[str] | None = None) -> Store:
         """The store at ``path``; without it ``$MLTRACK_STORE``, else the nearest .mltrack upward from here.

@@ -13,7 +13,7 @@ import weakref
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
-from mltrack.errors import StoreError
+from mltrack.errors import NotFoundError, StoreError
 from mltrack.flusher import FLUSHER
 from mltrack.fs import LOCAL, FileSystem
 from mltrack.headroom import lacks_room
@@ -55,9 +55,20 @@ class Recorder:
     """One process's appends to one run: a writer's events and points, behind calls that don't fail."""
 
     def __init__(
-        self, layout: Layout, folder: RunFolder, role: str, *, fs: FileSystem = LOCAL, not_before: int = 0
+        self,
+        layout: Layout,
+        folder: RunFolder,
+        role: str,
+        *,
+        fs: FileSystem = LOCAL,
+        not_before: int = 0,
+        joins: bool = False,
     ) -> None:
-        """``role`` is create, resume, fork or edit; ``not_before`` (ns) orders its events after what the run holds."""
+        """``role`` is create, resume, fork or edit; ``not_before`` (ns) orders its events after what the run holds.
+
+        One that ``joins`` looks at its first call whether the run is there at all.
+        """
+        self._joins = joins
         self._folder = folder
         self._anchor = Anchor.of(layout.root)
         self._gone = False
@@ -117,6 +128,20 @@ class Recorder:
         if self._gone:
             raise FileNotFoundError(errno.ENOENT, "the store is gone", str(self._layout.root))
         return folder
+
+    def require_run(self) -> None:
+        """For one that joins a run: make sure, once, that the run can be seen from here.
+
+        Raises:
+            NotFoundError: it can't; the recorder may be on another machine than the one that made it.
+        """
+        if self._joins:
+            if not os.path.isdir(self._folder.events):
+                raise NotFoundError(
+                    f"no run {self._folder.run_id!r} in {self._layout.root}",
+                    hint="is the store in a folder that this machine shares?",
+                )
+            self._joins = False
 
     def _follow(self) -> None:
         """Go where the store went. Said once: that it moved, or that it is gone."""
@@ -199,6 +224,7 @@ class Recorder:
 
     def _open(self) -> EventJournal:
         """Make the writer's file, take its lock, mark the run as changed, and say who writes. In this order."""
+        self.require_run()
         fs, folder = self._fs, self.require_folder()
         folder.make(fs)
         journal = EventJournal(folder.events, self.writer, fs=fs)

@@ -20,6 +20,7 @@ from mltrack.headroom import lacks_room
 from mltrack.process_end import status_of
 from mltrack.recorder import Recorder
 from mltrack.run_files import RunFiles
+from mltrack.run_handles import keep, pack
 from mltrack.run_inputs import RunInputs
 from mltrack.trouble import say, words_of
 from mltrack.values import check_key, integer, plain_columns, time_from_ms
@@ -54,13 +55,21 @@ class Companion(Protocol):
 class Run(RunFiles, RunInputs):
     """A run open for recording; ``mltrack.start_run`` makes one. It is a context manager that ends the run.
 
+    Pickled and sent to another process it arrives as a handle that joins the run, and does not end it.
+
     Every method may be called from any thread. What a call returned from survives ``kill -9``; power loss costs at most
     the last second. No call waits for another process or for a network, and none fails because of the disk: what can't
     be stored is counted, said once and reported at the end. Misuse raises at once.
     """
 
     def __init__(
-        self, layout: Layout, recorder: Recorder, *, params: Mapping[str, str] | None = None, name: str = ""
+        self,
+        layout: Layout,
+        recorder: Recorder,
+        *,
+        params: Mapping[str, str] | None = None,
+        name: str = "",
+        key: str | None = None,
     ) -> None:
         """Use ``mltrack.start_run``."""
         self.run_id = recorder.folder.run_id
@@ -68,8 +77,10 @@ class Run(RunFiles, RunInputs):
         self._recorder = recorder
         self._params = dict(params or {})
         self._datasets: set[tuple[str, str]] = set()  # name and digest of those logged here
-        self._auto_step = 0
-        self._owner = os.getpid()
+        self._auto_step = 0 if recorder.role == "create" else None  # None: after what the run holds, once that is asked
+        self._owner = os.getpid() if key is None else None
+        self._key = key or recorder.writer
+        keep(self, self._key)
         self._ended = False
         self._companions: list[Companion] = []
         self._rich: dict[str, SeriesJournal] = {}  # by writer: a forked child has one of its own
@@ -78,6 +89,9 @@ class Run(RunFiles, RunInputs):
 
     def __repr__(self) -> str:
         return f"Run({self.run_id!r}, {self.name!r}{', ended' if self._ended else ''})"
+
+    def __reduce__(self) -> tuple[Callable[..., Run], tuple[Any, ...]]:
+        return pack(self, self._key)
 
     def __enter__(self) -> Self:
         return self
@@ -130,6 +144,8 @@ class Run(RunFiles, RunInputs):
     def log(self, metrics: Mapping[str, float | RichValue], step: int | None = None) -> None:
         """``log_metrics`` that counts steps by itself: without ``step``, one more than at the last call of ``log``.
 
+        A run that is gone on with is counted on from its greatest step. Of several processes each counts for itself.
+
         Values may be histograms, images, tables and texts too (``mltrack.Histogram`` ...), beside plain numbers. When
         the run ends, histograms, tables and texts become artifacts as well, a table for each name below ``series/``.
 
@@ -138,13 +154,30 @@ class Run(RunFiles, RunInputs):
             UsageError: an image is none, or its name can be no file's.
         """
         if step is None:
-            step = self._auto_step
+            step = self._next_step()
         try:
             self._recorder.points.log_many(metrics, step)  # type: ignore[arg-type]  # others than numbers are refused
         except InvalidMetricError:
             if not self._log_rich(metrics, step):
                 raise
         self._auto_step = step + 1
+
+    def _next_step(self) -> int:
+        """The step of the next ``log``. A run that is gone on with goes on after its greatest step: it is read once."""
+        if self._auto_step is None:
+            self._check_open()
+            self._auto_step = 0
+            try:
+                lacking = lacks_room()
+                if lacking is None:
+                    from mltrack.store.steps import next_step
+
+                    self._auto_step = next_step(self._recorder.folder)
+            except Exception as error:  # noqa: BLE001  # a NumPy or Arrow that is broken raises anything
+                lacking = words_of(error)
+            if lacking is not None:
+                say("run %s: steps are counted from 0: %s", self.run_id, lacking)
+        return self._auto_step
 
     def _log_rich(self, metrics: Mapping[str, Any], step: int) -> bool:
         """Log what is more than a number, and the numbers beside it; False where nothing is."""
@@ -331,7 +364,7 @@ class Run(RunFiles, RunInputs):
     def end(self, status: str = "FINISHED") -> None:
         """End the run: all is made durable and long metrics are sealed to Parquet. Calling it again does nothing.
 
-        In a forked child only the child's own part ends; the run goes on.
+        In a forked child, and where the run came to by pickle, only this process's own part ends; the run goes on.
 
         Raises:
             UsageError: ``status`` is not FINISHED, FAILED or KILLED.
@@ -390,6 +423,7 @@ class Run(RunFiles, RunInputs):
         return self._ended
 
     def _check_open(self) -> None:
+        self._recorder.require_run()
         if self._ended:
             raise RunStateError(f"run {self.run_id} has ended", hint=f"resume it: start_run(run_id={self.run_id!r})")
 
