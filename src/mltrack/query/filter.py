@@ -2,7 +2,8 @@
 
 What parses means what it means to MLflow's SQL store, so the same filter gives the same runs. The differences:
 
-- OR and parentheses are understood too; AND binds tighter. Two comparisons need an AND or OR between them.
+- OR and parentheses are understood too, in any number; AND binds tighter. Thousands of parts are answered; what would
+  take too long to plan is refused. Two comparisons need an AND or OR between them.
 - A bare name may be any word, also a keyword of SQL or one with a digit first (``metrics.in``, ``params.1st``).
 - A name is quoted as a whole or not at all. A filter of blanks only is an empty one.
 - Infinities are compared as they are; MLflow's store keeps them as +-1.797e308.
@@ -15,7 +16,7 @@ As in MLflow, quotes can't be escaped: a value with one kind of quote in it is p
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -106,6 +107,10 @@ class Or:
 
 
 Node = Comparison | And | Or
+
+COMPARISONS_MAX = 10_000
+NESTED_MAX = 100
+"""How deep AND and OR may alternate. Parentheses around one thing count for nothing."""
 
 
 # --- tokens ----------------------------------------------------------------------------------------------------
@@ -279,36 +284,70 @@ class Reader:
         return Name(ATTRIBUTE, key)
 
 
+class _Group:
+    """What stands between two parentheses, as far as it was read: alternatives, and the parts of the last of them."""
+
+    __slots__ = ("alternatives", "parts")
+
+    def __init__(self) -> None:
+        self.alternatives: list[Node] = []
+        self.parts: list[Node] = []
+
+    def next_alternative(self) -> None:
+        self.alternatives.append(_joined(And, self.parts))
+        self.parts = []
+
+    def node(self) -> Node:
+        return _joined(Or, [*self.alternatives, _joined(And, self.parts)])
+
+
+def _joined(kind: type[And] | type[Or], parts: Sequence[Node]) -> Node:
+    """Parts that hold together, each once; parts that are of the same kind themselves are taken apart."""
+    flat = [inner for part in parts for inner in (part.parts if isinstance(part, kind) else (part,))]
+    once = tuple(dict.fromkeys(flat))
+    return once[0] if len(once) == 1 else kind(once)
+
+
+def _depth(node: Node) -> int:
+    return 0 if isinstance(node, Comparison) else 1 + max(map(_depth, node.parts))
+
+
 class _Filter(Reader):
     def parse(self) -> Node | None:
         if self.peek.kind == "end":
             return None
-        node = self._any()
+        node = self._all_groups()
         if self.peek.kind != "end":
             raise self.error(f"AND or OR was expected, not {self.found()}", "join comparisons by AND")
         return node
 
-    def _any(self) -> Node:
-        parts = [self._all()]
-        while self.take_word("OR"):
-            parts.append(self._all())
-        return parts[0] if len(parts) == 1 else Or(tuple(parts))
-
-    def _all(self) -> Node:
-        parts = [self._one()]
-        while self.take_word("AND"):
-            parts.append(self._one())
-        return parts[0] if len(parts) == 1 else And(tuple(parts))
-
-    def _one(self) -> Node:
-        if self.peek.text != "(":
-            return self._comparison()
-        self.take()
-        node = self._any()
-        if self.peek.text != ")":
-            raise self.error(f"a closing parenthesis was expected, not {self.found()}", "close what was opened")
-        self.take()
-        return node
+    def _all_groups(self) -> Node:
+        """The tree, read without recursion: a program may write any number of parentheses."""
+        groups = [_Group()]
+        comparisons = 0
+        while True:
+            while self.peek.text == "(":
+                self.take()
+                groups.append(_Group())
+            node: Node = self._comparison()
+            comparisons += 1
+            if comparisons > COMPARISONS_MAX:
+                raise self.error(f"more than {COMPARISONS_MAX:,} comparisons", "use IN, or search in parts")
+            while True:
+                groups[-1].parts.append(node)
+                if self.take_word("AND"):
+                    break
+                if self.take_word("OR"):
+                    groups[-1].next_alternative()
+                    break
+                if len(groups) == 1:
+                    return groups[0].node()
+                if self.peek.text != ")":
+                    raise self.error(f"a closing parenthesis was expected, not {self.found()}", "close what was opened")
+                node = groups.pop().node()
+                if _depth(node) > NESTED_MAX:
+                    raise self.error(f"AND and OR nested more than {NESTED_MAX} deep", "search in parts")
+                self.take()
 
     def _comparison(self) -> Comparison:
         name = self.name()

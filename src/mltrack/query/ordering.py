@@ -21,6 +21,9 @@ from mltrack.query.filter import ATTRIBUTE, DATASET, METRIC, Name, Reader
 __all__ = ["Order", "after_token", "compile_order", "page_token", "parse_order_by"]
 
 
+ORDERS_MAX = 50
+
+
 class Order(NamedTuple):
     """One thing to order by, and which way."""
 
@@ -39,10 +42,12 @@ def parse_order_by(clauses: Sequence[str] | None) -> tuple[Order, ...]:
     """The orderings in MLflow's form: ``["metrics.loss DESC", "start_time"]``.
 
     Raises:
-        FilterError: one does not parse, or is there twice.
+        FilterError: one does not parse, or is there twice, or there are too many.
     """
     if isinstance(clauses, str):
         raise FilterError(f"order_by {clauses!r} is no list", hint=f"write order_by=[{clauses!r}]")
+    if clauses is not None and len(clauses) > ORDERS_MAX:
+        raise FilterError(f"order_by has {len(clauses):,} parts; at most {ORDERS_MAX}", hint="order by fewer things")
     orders: list[Order] = []
     for clause in clauses or ():
         if not isinstance(clause, str):
