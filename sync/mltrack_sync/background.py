@@ -99,6 +99,7 @@ class Follower:
         self._quiet_since: float | None = None  # no run live and nothing left
         self._stuck_since: float | None = None  # no run live, something left that does not go
         self._told = ""
+        self._cured_at = 0.0
         self.deaf = False  # the wish can't be taken back, so it is no reason to go on
         self._presence = Presence(os.getpid(), os.uname().nodename, since=time.time_ns())
         self._noted()
@@ -112,6 +113,7 @@ class Follower:
         from mltrack_sync.passes import push
         from mltrack_sync.report import PushReport
         from mltrack_sync.retry import RetryPolicy
+        from mltrack_sync.watch import CURED_EVERY_S
 
         if not (self._store.path / "store.json").exists():
             _LOG.info("the store is gone")
@@ -126,12 +128,16 @@ class Follower:
         seen = (heads, _stamps(self._store.layout.workspace), stamps(self._store))
         if seen == self._pushed:
             return PushReport(self._remote.name, self._remote.url)
+        cured = time.monotonic() >= self._cured_at
+        if cured:
+            self._cured_at = time.monotonic() + CURED_EVERY_S
         with _slice(stop) if self._live else contextlib.nullcontext():
             report = push(
                 self._store,
                 self._remote,
                 selection=Looked.live_first(heads),
                 policy=RetryPolicy(attempts_max=4, wait_max_s=5.0),
+                retry_cured=cured,
                 stop=stop,
             )
         self._pushed = None if report.problems or stop.is_set() else seen

@@ -99,6 +99,6 @@ class Carrier:
 
     def _set_aside(self, key: str, error: RemoteRefusedError) -> None:
         try:
-            self._session.ledger.rejected(self._session.rejection("", Refusal(self._kind, key, error.words)))
+            self._session.set_aside(Refusal(self._kind, key, error.words))
         except LedgerError as worse:
             self._session.fail(worse)

@@ -24,6 +24,10 @@ __all__ = ["PARTIAL", "Command", "introduced", "json_option", "open_store", "pri
 
 PARTIAL = 3
 SHOWN_REJECTED_MAX = 20
+RETRIED = (
+    "What was refused with a whole run or experiment is tried again by each sync; the rest, once the reason is gone, by"
+    " mltrack sync --retry-rejected"
+)
 
 
 class Command(click.Command):
@@ -132,5 +136,7 @@ def print_rejected(rejected: tuple[Rejected, ...]) -> None:
         what = f"{item.kind} {item.key!r}" if item.key else item.kind
         whose = f"run {item.run_id[:8]} " if item.run_id else ""
         say(styled(f"rejected: {whose}{what}{many}: {item.reason}", fg="yellow"))
+    if rejected:
+        say(styled(RETRIED, fg="yellow"))
     if len(rejected) > SHOWN_REJECTED_MAX:
         say(styled(f"... and {len(rejected) - SHOWN_REJECTED_MAX} more (--json lists all)", fg="yellow"))

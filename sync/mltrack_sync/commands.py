@@ -6,6 +6,7 @@ import contextlib
 import functools
 import signal
 import sys
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -147,10 +148,11 @@ def _with_progress(one_pass: Callable[..., PushReport], as_json: bool) -> PushRe
 def _watch(
     store: Store, one_pass: Callable[..., PushReport], interval: float, retry_rejected: bool, as_json: bool
 ) -> None:
-    from mltrack_sync.watch import Waker, watch
+    from mltrack_sync.watch import CURED_EVERY_S, Waker, watch
 
     told: list[str] = []
     retry = [retry_rejected]  # at the first pass, not at each
+    cured_at = [0.0]
 
     def on_pass(report: PushReport) -> None:
         told.clear()
@@ -161,7 +163,10 @@ def _watch(
                 say(_line(report))
 
     def pass_once(stop: threading.Event) -> PushReport:
-        return one_pass(stop=stop, retry_rejected=bool(retry and retry.pop()))
+        cured = time.monotonic() >= cured_at[0]
+        if cured:
+            cured_at[0] = time.monotonic() + CURED_EVERY_S
+        return one_pass(stop=stop, retry_rejected=bool(retry and retry.pop()), retry_cured=cured)
 
     def on_trouble(error: Exception) -> None:
         if str(error) not in told:  # once, not at every try

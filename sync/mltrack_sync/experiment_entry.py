@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["ExperimentEntry"]
+__all__ = ["EXPERIMENT_TAG_KIND", "ExperimentEntry"]
+
+EXPERIMENT_TAG_KIND = "experiment tag"
 
 
 class ExperimentEntry(NamedTuple):

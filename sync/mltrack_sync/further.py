@@ -66,18 +66,26 @@ class Further:
 
 
 def further_of(
-    store: Store, state: LedgerState, selection: Selection, chosen: Mapping[str, object], *, retry: bool = False
+    store: Store,
+    state: LedgerState,
+    selection: Selection,
+    chosen: Mapping[str, object],
+    *,
+    retry: bool = False,
+    again: Collection[tuple[str, str, str]] = (),
 ) -> Further:
     """What the store has of these that the ledger lacks; with a selection, of the selected runs and experiments.
+
+    ``retry`` asks for all that was set aside, too; ``again`` for these (run, kind, key) of it.
 
     Raises:
         StoreError: the store can't be read.
     """
     entries = {run_id: state.runs[run_id] for run_id in chosen if run_id in state.runs}
     ties = {run_id: tuple(entry.lacking) for run_id, entry in entries.items() if entry.lacking}
-    models = _models(store, state, selection, chosen, retry)
+    models = _models(store, state, selection, chosen, retry, {key for _, kind, key in again if kind == LOGGED_MODEL})
     files, without_run = _files(store, state, models, _again(state) if retry else set())
-    traces = _traces(store, state, selection, chosen, retry)
+    traces = _traces(store, state, selection, chosen, retry, {key for _, kind, key in again if kind == TRACE})
     return Further(ties, tuple(models), traces, files, without_run)
 
 
@@ -125,7 +133,12 @@ def _model_sizes(store: Store) -> dict[str, int]:
 
 
 def _models(
-    store: Store, state: LedgerState, selection: Selection, chosen: Mapping[str, object], retry: bool
+    store: Store,
+    state: LedgerState,
+    selection: Selection,
+    chosen: Mapping[str, object],
+    retry: bool,
+    whole: Collection[str],
 ) -> list[str]:
     aside = {(item.kind, item.key) for item in state.rejected.values() if not item.run_id}
     again = _again(state) if retry else set()
@@ -134,7 +147,7 @@ def _models(
     for model_id, size in _model_sizes(store).items():
         if state.logged.get(model_id, fresh).settled == size and model_id not in again:
             continue
-        if (LOGGED_MODEL, model_id) in aside and not retry:
+        if (LOGGED_MODEL, model_id) in aside and not (retry or model_id in whole):
             continue
         if selection.everything or _is_selected(store, model_id, selection, chosen):
             found.append(model_id)
@@ -211,18 +224,27 @@ def _facts_sizes(store: Store) -> dict[str, int]:
 
 
 def _traces(
-    store: Store, state: LedgerState, selection: Selection, chosen: Mapping[str, object], retry: bool
+    store: Store,
+    state: LedgerState,
+    selection: Selection,
+    chosen: Mapping[str, object],
+    retry: bool,
+    whole: Collection[str],
 ) -> TracesTodo:
     sizes = _facts_sizes(store)  # before the facts are read: what is added meanwhile is seen next time
     aside = {item.key for item in state.rejected.values() if not item.run_id and item.kind == TRACE}
-    if sizes == state.traces.sizes and not (retry and aside):
+    of_tags = {item.key.partition("/")[0] for item in state.rejected.values() if item.kind == f"{TRACE} tag"}
+    tried = aside | of_tags if retry else aside.intersection(whole)
+    if sizes == state.traces.sizes and not tried:
         return TracesTodo()
     changes = store.traces.changes(state.traces.positions)
-    ids = dict.fromkeys((*changes.trace_ids, *(aside if retry else ())))
+    ids = dict.fromkeys((*changes.trace_ids, *tried))
     found = []
     for trace in store.traces.find_some(ids):
         done = state.traces.done.get(trace.trace_id)
-        if (trace.trace_id in aside and not retry) or (done is not None and done == print_of(trace)):
+        if (trace.trace_id in aside and trace.trace_id not in tried) or (
+            done is not None and done == print_of(trace) and trace.trace_id not in tried
+        ):
             continue
         if selection.everything or _is_trace_selected(store, trace, selection, chosen):
             found.append(trace)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mltrack.entities import DELETED
 from mltrack.errors import NotFoundError
 from mltrack_sync.client import RUN_ID_TAG
+from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.experiment_identity import ExperimentIdentities
 from mltrack_sync.logged_identity import LoggedIdentities
 from mltrack_sync.references import texts_there
@@ -85,7 +86,7 @@ class Identities:
             made = not found
             if made:
                 self._session.ledger.creating(run.run_id)
-                remote = self._session.policy.settle(lambda again: self._make(run, experiment_id, tags, again))
+                remote, tags = self._session.policy.settle(lambda again: self._make(run, experiment_id, tags, again))
             else:
                 remote = _best(found)
             self._session.ledger.created(
@@ -98,14 +99,26 @@ class Identities:
                 self._made[run.run_id] = tags
             return self._made.get(run.run_id, {})
 
-    def _make(self, run: StoredRun, experiment_id: str, tags: dict[str, str], again: bool) -> RemoteRun:
-        found = self._session.client.find_runs(experiment_id, run.run_id) if again else []
-        if found:  # made by the request whose answer was lost, with these tags
-            return _best(found)
-        info = run.info
-        return self._session.client.create_run(
-            experiment_id, name=info.run_name, user=info.user_id, start_time=info.start_time, tags=tags
-        )
+    def _make(
+        self, run: StoredRun, experiment_id: str, tags: dict[str, str], again: bool
+    ) -> tuple[RemoteRun, dict[str, str]]:
+        """The run that was made, and the tags that went with it."""
+        client, info = self._session.client, run.info
+        found = client.find_runs(experiment_id, run.run_id) if again else []
+        if found:  # made by the request whose answer was lost
+            best = _best(found)
+            return best, {key: value for key, value in tags.items() if best.tags.get(key) == value}
+        start = info.start_time
+        try:
+            made = client.create_run(experiment_id, name=info.run_name, user=info.user_id, start_time=start, tags=tags)
+        except RemoteRefusedError as error:
+            bare = {RUN_ID_TAG: run.run_id}
+            try:  # its name, its user or a tag may be what it does not take: these go by themselves then
+                made = client.create_run(experiment_id, name="", user="", start_time=start, tags=bare)
+            except RemoteRefusedError:
+                raise error from None
+            return made, bare
+        return made, tags
 
     def _first_tags(self, run: StoredRun, tags: dict[str, str]) -> dict[str, str]:
         """As many tags as a create surely takes; ours first."""

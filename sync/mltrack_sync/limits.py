@@ -35,6 +35,7 @@ class Limits:
     run_tags_max: int | None = None
     tag_key_chars_max: int = 250
     experiment_name_chars_max: int = 500
+    experiment_tag_value_chars_max: int = 20_000
     artifact_path_chars_max: int | None = None
     model_name_pattern: str = ".*"
     lacks: frozenset[str] = frozenset()
@@ -75,9 +76,17 @@ class Limits:
 
     def refuse_experiment(self, name: str) -> str | None:
         """Why the remote takes no such experiment; None when it does."""
+        if not name.strip():
+            return "experiment without a name: the remote takes none"
         if len(name) > self.experiment_name_chars_max:
             return f"experiment name of {len(name)} characters: the remote takes {self.experiment_name_chars_max}"
-        return None
+        return _refuse_half("experiment name", name)
+
+    def refuse_experiment_tag(self, key: str, value: str) -> str | None:
+        """Why this tag of an experiment can't arrive as it is; None when it can."""
+        if len(key) > self.tag_key_chars_max:
+            return f"tag name of {len(key)} characters: the remote takes {self.tag_key_chars_max}"
+        return self.refuse_key(key) or _refuse_text("tag", value, self.experiment_tag_value_chars_max)
 
     def refuse_artifact(self, path: str) -> str | None:
         """Why the remote takes no such file; None when it does."""
@@ -113,8 +122,12 @@ class Limits:
 def _refuse_text(what: str, value: str, chars_max: int) -> str | None:
     if len(value) > chars_max:
         return f"{what} value of {len(value)} characters: the remote would cut it to {chars_max}"
+    return _refuse_half(f"{what} value", value)
+
+
+def _refuse_half(what: str, value: str) -> str | None:
     if _HALF.search(value):
-        return f"{what} value holds half a character (a lone surrogate), which is no text"
+        return f"{what} holds half a character (a lone surrogate), which is not text"
     return None
 
 

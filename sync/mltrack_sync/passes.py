@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import socket
 import threading
 import time
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING
 from mltrack.errors import BusyError, RemoteError, UsageError
 from mltrack.fs import file_lock, read_small
 from mltrack_sync.errors import LedgerError
+from mltrack_sync.experiment_entry import EXPERIMENT_TAG_KIND
 from mltrack_sync.features import LOGGED_MODELS
-from mltrack_sync.further import further_of, lacking_lines
+from mltrack_sync.further import LOGGED_MODEL, TRACE, further_of, lacking_lines
 from mltrack_sync.ledger import Ledger, LedgerState, RunEntry
 from mltrack_sync.registry_push import registry_todo
 from mltrack_sync.report import PushReport, Rejected
@@ -23,7 +25,7 @@ from mltrack_sync.selection import Selection
 from mltrack_sync.trace_entry import traces_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterator, Mapping
     from pathlib import Path
 
     import httpx
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from mltrack.entities import RunHead
     from mltrack.reading import Store
     from mltrack_sync.further import Further
+    from mltrack_sync.limits import Limits
     from mltrack_sync.pace import Pace
     from mltrack_sync.progress import Progress
     from mltrack_sync.registry_push import ModelTodo
@@ -40,6 +43,14 @@ if TYPE_CHECKING:
 __all__ = ["Settings", "Todo", "ledger_path", "pending", "push", "read_ledger", "sync_lock"]
 
 JOBS = 4
+CURED_MAX = 200
+"""So many things that were refused are looked at again in one pass; where there are more, others the next time."""
+
+IN_EXPERIMENT_KINDS = (LOGGED_MODEL, TRACE)
+"""Things that are refused where their experiment is: looked at again as the runs in it are, at no further cost."""
+
+Again = frozenset[tuple[str, str, str]]
+"""Things set aside that are tried again: run, kind, key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +69,23 @@ class Settings:
 class Todo:
     """The selected part of a store; each method says what of it a ledger lacks at that moment.
 
-    ``heads`` are those of the selected runs; ``retry`` asks for what was set aside, too.
+    ``heads`` are those of the selected runs; ``retry`` asks for what was set aside, too, ``again`` for these of it.
     """
 
     store: Store
     selection: Selection
     heads: dict[str, RunHead]
     retry: bool
+    again: Again = frozenset()
 
     def runs(self, state: LedgerState) -> list[str]:
         """Runs that may have something to send."""
-        return pending(state, self.heads, self.retry)
+        return pending(state, self.heads, self.retry, self.again)
+
+    def experiments(self, state: LedgerState) -> list[str]:
+        """Experiments of which tags are tried again."""
+        aside = state.rejected if self.retry else self.again
+        return list(dict.fromkeys(key.partition("/")[0] for _, kind, key in aside if kind == EXPERIMENT_TAG_KIND))
 
     def models(self, state: LedgerState) -> list[ModelTodo]:
         """Registered models, and which of their versions."""
@@ -76,7 +93,7 @@ class Todo:
 
     def further(self, state: LedgerState) -> Further:
         """Logged models, traces, and runs that wait to be tied to models and datasets."""
-        return further_of(self.store, state, self.selection, self.heads, retry=self.retry)
+        return further_of(self.store, state, self.selection, self.heads, retry=self.retry, again=self.again)
 
 
 def push(
@@ -87,6 +104,7 @@ def push(
     jobs: int = JOBS,
     dry_run: bool = False,
     retry_rejected: bool = False,
+    retry_cured: bool = True,
     progress: Progress | None = None,
     policy: RetryPolicy | None = None,
     http: httpx.BaseTransport | None = None,
@@ -96,6 +114,8 @@ def push(
 ) -> PushReport:
     """Push what is new in the selected runs; when this returns, the ledger on disk says what is there.
 
+    ``retry_rejected`` tries all again that was set aside. ``retry_cured`` looks, at a bounded cost, whether the reason
+    is gone why whole runs were: an experiment or a run that was restored there, a permission that was given.
     ``http`` replaces the network, ``pace`` bounds the bytes sent per second, ``stop`` ends the pass early when
     set, ``clock`` gives ns since the epoch.
 
@@ -114,6 +134,8 @@ def push(
     remote.require_trust()  # before anything is written into the store
     settings = Settings(jobs, progress, policy, http, pace, stop or threading.Event())
     with sync_lock(path.parent, remote.name), contextlib.closing(_open_ledger(path, remote)) as ledger:
+        if retry_cured and not retry_rejected:
+            todo = replace(todo, again=perhaps_cured(ledger.state, chosen, remote.limits))
         try:
             report = _pass(todo, remote, ledger, settings)
         except RemoteError as error:
@@ -148,11 +170,29 @@ def read_ledger(store: Store, remote: Remote) -> LedgerState:
     return LedgerState.read(ledger_path(store, remote), remote.url)
 
 
-def pending(state: LedgerState, heads: Mapping[str, RunHead], retry_rejected: bool = False) -> list[str]:
+def pending(
+    state: LedgerState, heads: Mapping[str, RunHead], retry_rejected: bool = False, again: Again = frozenset()
+) -> list[str]:
     """The runs that may have something to send."""
-    again = {run_id for run_id, _, _ in state.rejected} if retry_rejected else set()
+    tried = {run_id for run_id, _, _ in (state.rejected if retry_rejected else again)}
     fresh = RunEntry()
-    return [i for i, head in heads.items() if i in again or not state.runs.get(i, fresh).is_settled_at(head)]
+    return [i for i, head in heads.items() if i in tried or not state.runs.get(i, fresh).is_settled_at(head)]
+
+
+def _is_curable(item: Rejected, limits: Limits) -> bool:
+    if item.kind == EXPERIMENT_TAG_KIND:
+        return limits.refuse_experiment_tag(item.key.partition("/")[2], "") is None
+    return item.kind in IN_EXPERIMENT_KINDS and item.reason.startswith("experiment ")
+
+
+def perhaps_cured(state: LedgerState, chosen: Container[str], limits: Limits) -> Again:
+    """Things set aside as a whole, whose reason may be gone: each costs a request or two, so not all where many are."""
+    whole = [
+        (item.run_id, item.kind, item.key)
+        for item in state.rejected.values()
+        if (item.kind == "run" and item.run_id in chosen) or _is_curable(item, limits)
+    ]
+    return frozenset(whole if len(whole) <= CURED_MAX else random.sample(whole, CURED_MAX))
 
 
 def _open_ledger(path: Path, remote: Remote) -> Ledger:
@@ -205,7 +245,7 @@ def _pass(todo: Todo, remote: Remote, ledger: Ledger, settings: Settings) -> Pus
     state = ledger.state
     report = PushReport(remote.name, remote.url, problems=tuple(str(damage) for damage in state.damage))
     beside, lacks = todo.further(state), remote.limits.lacks
-    if todo.runs(state) or todo.models(state) or beside.without(lacks):
+    if todo.runs(state) or todo.models(state) or beside.without(lacks) or todo.experiments(state):
         from mltrack_sync.sending import send
 
         report = send(todo, remote, ledger, report, settings)

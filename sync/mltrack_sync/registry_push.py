@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -36,12 +36,20 @@ MODEL = "model"
 MODEL_VERSION = "model version"
 NO_STAGE = "None"
 ALIAS = "alias"
+MODEL_TAG = "model tag"
+VERSION_TAG_KIND = "model version tag"
+PROMPT_TAGS = "mlflow.prompt."
+"""Tags that make a version one of a prompt: they go with it or not at all."""
+
 POLLS_MAX = 60
 POLL_FIRST_S = 0.1
 POLL_MAX_S = 2.0
 RUN_SOURCE = "runs:/"
 MODEL_SOURCE = "models:/"
 IS_PROMPT = "mlflow.prompt.is_prompt"
+
+Aside = set[tuple[str, str]]
+"""Kind and key of what was refused."""
 
 T = TypeVar("T")
 
@@ -57,9 +65,18 @@ class ModelTodo:
 
 
 def registry_todo(
-    store: Store, state: LedgerState, selection: Selection, chosen: Mapping[str, object], *, retry: bool = False
+    store: Store,
+    state: LedgerState,
+    selection: Selection,
+    chosen: Mapping[str, object],
+    *,
+    retry: bool = False,
 ) -> list[ModelTodo]:
-    """What the registry has that the ledger lacks. With a selection only versions of the selected runs count."""
+    """What the registry has that the ledger lacks. With a selection only versions of the selected runs count.
+
+    ``retry`` asks for what was set aside, too.
+    """
+    aside = set() if retry else _aside(state)
     found: list[ModelTodo] = []
     versions = store.registry.versions()
     for model in store.registry.models():
@@ -67,10 +84,10 @@ def registry_todo(
         if not mine and not selection.everything:
             continue
         entry = state.models.get(model.name) or ModelEntry()
-        if (MODEL, model.name) in _aside(state) and not retry:
+        if (MODEL, model.name) in aside:
             continue
-        todo = tuple(v for v in mine if not _is_there(v, entry, state, retry))
-        if todo or not _model_is_there(model, entry, state, retry):
+        todo = tuple(v for v in mine if not _is_there(v, entry, aside))
+        if todo or not _model_is_there(model, entry, aside):
             new = sum(entry.version(version) is None for version in todo)
             found.append(ModelTodo(model, todo, not entry.made, new))
     return found
@@ -81,24 +98,33 @@ def _aside(state: LedgerState) -> set[tuple[str, str]]:
     return {(item.kind, item.key) for item in state.rejected.values() if not item.run_id}
 
 
-def _is_there(version: ModelVersion, entry: ModelEntry, state: LedgerState, retry: bool) -> bool:
-    if not retry and (MODEL_VERSION, f"{version.name}/{version.version}") in _aside(state):
+def _is_there(version: ModelVersion, entry: ModelEntry, aside: Aside) -> bool:
+    if (MODEL_VERSION, f"{version.name}/{version.version}") in aside:
         return True
     known = entry.version(version)
-    return known is not None and known.ready and known.has(version)
+    return known is not None and known.ready and known.has(_with_taken_tags(version, aside))
 
 
-def _model_is_there(model: RegisteredModel, entry: ModelEntry, state: LedgerState, retry: bool) -> bool:
-    aside = set() if retry else _aside(state)
-
+def _model_is_there(model: RegisteredModel, entry: ModelEntry, aside: Aside) -> bool:
     def counts(alias: str, number: int) -> bool:
         version = (MODEL_VERSION, f"{model.name}/{number}")
         return (ALIAS, f"{model.name}@{alias}") not in aside and version not in aside
 
     wanted = {alias: number for alias, number in model.aliases.items() if counts(alias, number)}
     there = {alias: number for alias, number in entry.aliases.items() if counts(alias, number)}
-    same = (entry.description, entry.tags) == (model.description, dict(model.tags))
+    tags = taken(model.tags, MODEL_TAG, model.name, aside)
+    same = (entry.description, entry.tags) == (model.description, tags)
     return entry.made and same and there == wanted
+
+
+def taken(tags: Mapping[str, str], kind: str, of: str, aside: Aside) -> dict[str, str]:
+    """The tags that are not set aside."""
+    return {key: value for key, value in tags.items() if (kind, f"{of}/{key}") not in aside}
+
+
+def _with_taken_tags(version: ModelVersion, aside: Aside) -> ModelVersion:
+    tags = taken(version.tags, VERSION_TAG_KIND, f"{version.name}/{version.version}", aside)
+    return version if tags == dict(version.tags) else replace(version, tags=tags)
 
 
 def is_prompt(model: RegisteredModel) -> bool:
@@ -181,23 +207,54 @@ class RegistryPush:
             raise RemoteRefusedError(refusal, status=400, code="INVALID_PARAMETER_VALUE", words=refusal)
         description, tags = entry.description, dict(entry.tags)
         if not entry.made:
-            made = self._session.policy.settle(
-                lambda again: self._client.create_model(name, model.description, model.tags)
-            )
-            if made:
-                description, tags = model.description, dict(model.tags)
+            description, tags, made = self._session.policy.settle(lambda again: self._create_model(model))
             self._session.count(models=int(made))
         if description != model.description:
             self._client.describe_model(name, model.description)
-        for key, value in _changes(tags, model.tags):
-            self._client.tag_model(name, key, value)
-        if not entry.made or (description, tags) != (entry.description, entry.tags) or self._differs(model, entry):
-            self._ledger.model(name, model.description, model.tags, entry.aliases)
+        there = self._put_tags(MODEL_TAG, name, tags, model.tags, partial(self._client.tag_model, name))
+        if not entry.made or (model.description, there) != (entry.description, dict(entry.tags)):
+            self._ledger.model(name, model.description, there, entry.aliases)
         return True
 
-    @staticmethod
-    def _differs(model: RegisteredModel, entry: ModelEntry) -> bool:
-        return (entry.description, entry.tags) != (model.description, dict(model.tags))
+    def _create_model(self, model: RegisteredModel) -> tuple[str, dict[str, str], bool]:
+        """Description and tags that it was made with, and whether it was made."""
+        name, description, tags = model.name, model.description, dict(model.tags)
+        try:
+            made = self._client.create_model(name, description, tags)
+        except RemoteRefusedError as error:
+            is_needed = {key: value for key, value in tags.items() if key == IS_PROMPT}
+            try:  # a tag may be what it does not take: each goes by itself then
+                made = self._client.create_model(name, "", is_needed)
+            except RemoteRefusedError:
+                raise error from None
+            description, tags = "", is_needed
+        return (description, tags, True) if made else ("", {}, False)
+
+    def _put_tags(
+        self,
+        kind: str,
+        of: str,
+        there: Mapping[str, str],
+        wanted: Mapping[str, str],
+        send: Callable[[str, str | None], None],
+    ) -> dict[str, str]:
+        """Set and take away tags, each that is refused set aside alone; returns those that are there now."""
+        now = dict(there)
+        for key, value in _changes(there, wanted):
+            item = Refusal(kind, f"{of}/{key}", "")
+            if not self._session.is_to_be_tried(item):
+                continue
+            try:
+                send(key, value)
+            except RemoteRefusedError as error:
+                self._session.set_aside(item._replace(reason=error.words))
+                continue
+            self._session.got_through(item)
+            if value is None:
+                now.pop(key, None)
+            else:
+                now[key] = value
+        return now
 
     def _push_aliases(self, model: RegisteredModel) -> None:
         entry = self._ledger.state.models[model.name]
@@ -210,9 +267,10 @@ class RegistryPush:
                 number = known.remote
             key = f"{model.name}@{alias}"
             if self._guard(ALIAS, key, partial(self._set_alias, model.name, alias, number)):
-                now = {**self._ledger.state.models[model.name].aliases, alias: local}
+                known_model = self._ledger.state.models[model.name]
+                now = {**known_model.aliases, alias: local}
                 kept = {one: at for one, at in now.items() if at is not None}
-                self._ledger.model(model.name, model.description, model.tags, kept)
+                self._ledger.model(model.name, known_model.description, known_model.tags, kept)
 
     def _set_alias(self, name: str, alias: str, number: str | None) -> bool:
         self._client.set_alias(name, alias, number)
@@ -232,12 +290,13 @@ class RegistryPush:
         name, number = version.name, known.remote
         if known.description != version.description:
             self._client.describe_version(name, number, version.description)
-        for key, value in _changes(known.tags, version.tags):
-            self._client.tag_version(name, number, key, value)
+        of, tag = f"{name}/{version.version}", partial(self._client.tag_version, name, number)
+        tags = self._put_tags(VERSION_TAG_KIND, of, known.tags, version.tags, tag)
         if known.stage != version.stage:
             self._client.set_stage(name, number, version.stage)
-        if not known.ready or not known.has(version):
-            self._ledger.model_version(VersionEntry.of(version, number, ready=True), version.name, version.version)
+        now = replace(version, tags=tags)
+        if not known.ready or not known.has(now):
+            self._ledger.model_version(VersionEntry.of(now, number, ready=True), version.name, version.version)
         return True
 
     def _place(self, version: ModelVersion) -> Place | None:
@@ -326,20 +385,11 @@ class RegistryPush:
             found = [v for v in versions if v.tags.get(VERSION_TAG) == mark]
             if found:
                 return min(found, key=lambda v: int(v.number)), False
-            tags = {**version.tags, VERSION_TAG: mark}
-            made = self._client.create_version(
-                version.name,
-                place.source,
-                run_id=place.run_id,
-                model_id=place.model_id,
-                description=version.description,
-                tags=tags,
-            )
-            return made, True
+            return self._create_version(version, place, mark), True
 
         remote, made = self._session.policy.settle(once)
         stage = NO_STAGE if made else ""  # one that was found may be in any
-        tags = {key: value for key, value in remote.tags.items() if key != VERSION_TAG} if not made else version.tags
+        tags = {key: value for key, value in remote.tags.items() if key != VERSION_TAG}
         description = version.description if made else "\0"
         entry = VersionEntry(
             version.creation_time, remote.number, False, description, dict(tags), stage, status=remote.status
@@ -347,6 +397,30 @@ class RegistryPush:
         self._ledger.model_version(entry, version.name, version.version)
         self._session.count(model_versions=int(made))
         return entry
+
+    def _create_version(self, version: ModelVersion, place: Place, mark: str) -> RemoteVersion:
+        def create(tags: dict[str, str]) -> RemoteVersion:
+            made = self._client.create_version(
+                version.name,
+                place.source,
+                run_id=place.run_id,
+                model_id=place.model_id,
+                description=version.description,
+                tags={**tags, VERSION_TAG: mark},
+            )
+            return replace(made, tags=tags)
+
+        tags = dict(version.tags)
+        try:
+            return create(tags)
+        except RemoteRefusedError as error:
+            needed = {key: value for key, value in tags.items() if key.startswith(PROMPT_TAGS)}
+            if needed == tags:
+                raise
+            try:  # a tag may be what it does not take: each goes by itself then
+                return create(needed)
+            except RemoteRefusedError:
+                raise error from None
 
     def _wait_until_ready(self, version: ModelVersion, known: VersionEntry) -> None:
         """Poll until its files are taken over.

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["RunPush"]
 
 CRASHED_TAG = "mltrack.crashed"
+RUN_NAME = "run name"
 POINT_KINDS = ("metric", "point")
 POINTS_REFUSED_MAX = 10
 """So many points of a metric are refused one by one; then it is taken to be the metric that is not wanted."""
@@ -151,10 +152,19 @@ class RunPush:
         for refusal in facts.refused:
             self._set_aside(refusal)
         for key in facts.removed:
-            self._client.delete_tag(self._entry.remote_id, key)
+            self._remove_tag(key)
         self._sent |= {("param", key) for key, _ in facts.params} | {("tag", key) for key, _ in facts.tags}
-        self._sent |= {("tag", key) for key in facts.removed}
         self._send_all(requests_of(facts, self._pieces(), self._session.limits))
+
+    def _remove_tag(self, key: str) -> None:
+        try:
+            self._client.delete_tag(self._entry.remote_id, key)
+        except RemoteRefusedError as error:
+            if error.is_missing:
+                raise  # the run itself
+            self._set_aside(Refusal("tag", key, error.words))
+        else:
+            self._sent.add(("tag", key))
 
     def _send_all(self, requests: Iterator[Request]) -> None:
         """Send in order; the ledger learns of each answer, and of what goes next, before that goes."""
@@ -340,8 +350,21 @@ class RunPush:
             self._client.log_batch(Request(tags=((CRASHED_TAG, "true"),)).body(entry.remote_id), repeatable=True)
         elif entry.ended and entry.ended[3]:
             self._client.delete_tag(entry.remote_id, CRASHED_TAG)
-        self._client.update_run(entry.remote_id, status=info.status, end_time=info.end_time, name=info.run_name)
+        self._update_run(info.status, info.end_time, info.run_name)
         self._ledger.ended(self._run.run_id, ending)
+
+    def _update_run(self, status: str, end_time: int | None, name: str) -> None:
+        """Its ending; where the name is what the remote does not take, without it."""
+        remote_id = self._entry.remote_id
+        try:
+            self._client.update_run(remote_id, status=status, end_time=end_time, name=name)
+        except RemoteRefusedError as error:
+            if error.is_missing or not name:
+                raise
+            self._client.update_run(remote_id, status=status, end_time=end_time, name="")
+            self._set_aside(Refusal(RUN_NAME, "", error.words))
+        else:
+            self._sent.add((RUN_NAME, ""))
 
 
 def _later(ends: Any, floor: dict[str, int]) -> dict[str, int]:

@@ -81,6 +81,7 @@ def send(todo: Todo, remote: Remote, ledger: Ledger, report: PushReport, setting
             progress=progress,
             stop=settings.stop,
             retry_rejected=todo.retry,
+            again=todo.again,
         )
         state, jobs = ledger.state, settings.jobs
         runs = todo.runs(state)
@@ -89,6 +90,9 @@ def send(todo: Todo, remote: Remote, ledger: Ledger, report: PushReport, setting
             identities = Identities(session)
             prompts = [model for model in todo.models(state) if is_prompt(model.model)]
             _push_registry(session, identities, prompts)  # others name them
+            Carrier(session, "experiment", jobs).carry(
+                (key, partial(_settle_experiment, identities, key)) for key in todo.experiments(state)
+            )
             if runs:
                 _run_workers(session, identities, runs, jobs)
             _push_models(session, identities, todo.further(state), jobs)
@@ -128,6 +132,12 @@ def _push_models(session: Session, identities: Identities, todo: Further, jobs: 
         places = Places(session)
         pieces = ((model_id, ModelInRun(session, places, model_id).push) for model_id in files)
         Carrier(session, LOGGED_MODEL, jobs).carry(pieces)
+
+
+def _settle_experiment(identities: Identities, experiment_id: str) -> None:
+    """Have its tags there; that it is refused is told with the runs in it."""
+    with contextlib.suppress(RemoteRefusedError):
+        identities.experiment_by_id(experiment_id)
 
 
 def _tie_run(session: Session, identities: Identities, run_id: str) -> None:
@@ -209,7 +219,9 @@ def _push_run(session: Session, identities: Identities, run_id: str, troubles: T
 
 def _set_run_aside(session: Session, run_id: str, error: RemoteRefusedError) -> None:
     try:
-        session.ledger.rejected(session.rejection(run_id, Refusal("run", "", error.words)))
-        session.ledger.settled(session.store.run(run_id).head())
+        session.set_aside(Refusal("run", "", error.words), run_id)
+        head = session.store.run(run_id).head()
+        if not session.ledger.run(run_id).is_settled_at(head):
+            session.ledger.settled(head)
     except LedgerError as worse:
         session.fail(worse)

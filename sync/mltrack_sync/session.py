@@ -45,13 +45,16 @@ class Session:
         progress: Progress,
         stop: threading.Event,
         retry_rejected: bool,
+        again: frozenset[tuple[str, str, str]] = frozenset(),
     ) -> None:
+        """``again`` are things set aside (run, kind, key) that are looked at once more; ``retry_rejected``: all."""
         self.store = store
         self.client = client
         self.ledger = ledger
         self.policy = policy
         self.progress = progress
         self.retry_rejected = retry_rejected
+        self.again = again
         self.stop = stop
         self.fatal: BaseException | None = None
         self.problems: list[str] = []
@@ -118,6 +121,23 @@ class Session:
         """Something else that will be tried again with the next pass."""
         with self._lock:
             self.problems.append(hide(words))
+
+    def is_to_be_tried(self, item: Refusal, run_id: str = "") -> bool:
+        """Whether it is not set aside, or is to be tried again in this pass."""
+        key = (run_id, item.kind, item.key)
+        return self.retry_rejected or key in self.again or key not in self.ledger.state.rejected
+
+    def set_aside(self, item: Refusal, run_id: str = "") -> None:
+        """Note what the remote does not take, if that is not known already."""
+        new = Rejected(run_id, item.kind, item.key, item.reason, item.points)
+        if self.ledger.state.rejected.get((run_id, item.kind, item.key)) != new:
+            self.ledger.rejected(new)
+
+    def got_through(self, item: Refusal, run_id: str = "") -> None:
+        """It is there: where it was set aside, that is over."""
+        known = self.ledger.state.rejected.get((run_id, item.kind, item.key))
+        if known is not None:
+            self.ledger.cleared(known)
 
     def rejection(self, run_id: str, refusal: Refusal) -> Rejected:
         """The refusal as it is to stand in the ledger, with points refused before counted in."""

@@ -26,6 +26,7 @@ from mltrack_sync.features import TRACES, FeatureLacking
 from mltrack_sync.file_content import FileChanged
 from mltrack_sync.further import TRACE, TracesTodo, print_of
 from mltrack_sync.otlp import UnsendableSpanError, span_bodies
+from mltrack_sync.plan import Refusal
 from mltrack_sync.references import prompt_there, texts_there
 from mltrack_sync.trace_entry import trace_line, traces_line
 from mltrack_sync.traces_client import TracesClient
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TracesPush"]
 
+TRACE_TAG = f"{TRACE} tag"
 SOURCE_RUN = "mlflow.sourceRun"
 MODEL_ID = "mlflow.modelId"
 ASSESSMENT_RUN = "mlflow.assessment.sourceRunId"
@@ -133,9 +135,18 @@ class TracesPush:
     def _put_info(self, trace: Trace, experiment_id: str) -> RemoteTrace:
         """Say what spans don't tell. It ends a trace over there, so one that goes on is left to its spans."""
         self._session.check()
-        if trace.final or trace.assessments or not trace.spans:
-            return self._client.put(self._info(trace, experiment_id))
-        return self._client.get(trace.trace_id)
+        if not (trace.final or trace.assessments or not trace.spans):
+            return self._client.get(trace.trace_id)
+        info = self._info(trace, experiment_id)
+        try:
+            return self._client.put(info)
+        except RemoteRefusedError as error:
+            if not info["tags"]:
+                raise
+            try:  # a tag may be what it does not take: each goes by itself then
+                return self._client.put({**info, "tags": {}})
+            except RemoteRefusedError:
+                raise error from None
 
     def _info(self, trace: Trace, experiment_id: str) -> dict[str, Any]:
         info: dict[str, Any] = {
@@ -159,7 +170,15 @@ class TracesPush:
         return info | {key: value for key, value in given.items() if value is not None}
 
     def _tags(self, trace: Trace) -> dict[str, str]:
-        return {key: value for key, value in self._named(trace.tags).items() if key != ARTIFACTS}
+        named, limits = self._named(trace.tags), self._session.limits()
+        found = {}
+        for key, value in named.items():
+            reason = None if key == ARTIFACTS else limits.refuse_tag(key, value)
+            if reason is not None:
+                self._session.set_aside(Refusal(TRACE_TAG, f"{trace.trace_id}/{key}", reason))
+            elif key != ARTIFACTS:
+                found[key] = value
+        return found
 
     def _named(self, texts: Mapping[str, str]) -> dict[str, str]:
         """Metadata or tags, with runs, models and prompts named as they are over there."""
@@ -225,7 +244,13 @@ class TracesPush:
         wanted = self._tags(trace)
         for key, value in wanted.items():
             if there.tags.get(key) != value and key not in SERVERS_OWN:
-                self._client.set_tag(trace.trace_id, key, value)
+                item = Refusal(TRACE_TAG, f"{trace.trace_id}/{key}", "")
+                try:
+                    self._client.set_tag(trace.trace_id, key, value)
+                except RemoteRefusedError as error:
+                    self._session.set_aside(item._replace(reason=error.words))
+                else:
+                    self._session.got_through(item)
         for key in there.tags:
             if key not in wanted and key not in SERVERS_OWN:
                 self._client.delete_tag(trace.trace_id, key)

@@ -33,6 +33,10 @@ WOKEN_S = 0.2
 BREATHER_MAX_S = 10.0
 
 
+CURED_EVERY_S = 300.0
+"""How often a loop looks whether what was refused is taken by now."""
+
+
 class Waker:
     """Waits between passes, for a time or until something happens in the store; and knows when to stop."""
 

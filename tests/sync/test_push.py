@@ -16,7 +16,7 @@ from mlflow_server import MlflowServer, params_of, tags_of
 import mltrack
 from mltrack.reading import Store
 from mltrack.store.edit import set_stage, set_tag
-from mltrack_sync import Remote, Selection, push
+from mltrack_sync import Remote, Remotes, Selection, push
 
 
 def record_one(points: int = 2500) -> str:
@@ -279,7 +279,9 @@ def test_files_go_straight_to_where_the_experiment_keeps_them_when_the_server_ha
     store: Store, server: MlflowServer, remote: Remote, experiment: str, tmp_path: Path
 ) -> None:
     root = tmp_path / "shared folder"
+    root.mkdir()
     server.post("experiments/create", name=experiment, artifact_location=root.as_uri())
+    remote = Remotes(store).share_folder(remote.name, str(root))
     with mltrack.start_run() as run:
         mltrack.log_text("direct", "deep/er/f.txt")
     assert push(store, remote).artifacts == 1
