@@ -43,6 +43,9 @@ STEPS = [
     lambda: mltrack.log_artifact(root / "file.bin"),
     lambda: mltrack.log_artifacts(root / "folder", "folder"),
     lambda: run.watch(root / "watched"),
+    lambda: mltrack.log_image([[0.1, 0.2], [0.3, 0.4]], key="k", step=1),
+    lambda: mltrack.log_table({"a": [1, 2]}, "table.json"),
+    lambda: mltrack.log_input(mltrack.Dataset("name", "digest", "local", "source")),
     lambda: run.flush(),
     lambda: mltrack.log_metric("last", 9.0),
     lambda: mltrack.end_run(),
@@ -58,5 +61,5 @@ print("training done")
 POINTS_OF = {"first": 1, "loss": 12_000, "x": 1, "y": 1, "series": 5_000, "plain": 1, "last": 1}
 """How many points each metric gets."""
 
-STEP_OF = {"first": 0, "loss": 3, "x": 4, "y": 4, "series": 5, "plain": 6, "last": 13}
+STEP_OF = {"first": 0, "loss": 3, "x": 4, "y": 4, "series": 5, "plain": 6, "last": 16}
 """At which step."""

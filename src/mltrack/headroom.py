@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 
-__all__ = ["lacks_room"]
+__all__ = ["lacks_room", "need_numpy"]
 
 MIB = 1 << 20
 SEAL_BYTES = 192 * MIB
@@ -37,6 +37,17 @@ def lacks_room(*, numpy_only: bool = False) -> str | None:
     if threads and not _can_start(threads):
         return f"no {threads} threads can be started"
     return None
+
+
+def need_numpy() -> None:
+    """Called before NumPy, or what stands on it, is imported in a log call.
+
+    Raises:
+        ImportError: there is no room for it; importing it could end the process.
+    """
+    lacking = lacks_room(numpy_only=True)
+    if lacking is not None:
+        raise ImportError(lacking)
 
 
 def _bytes_left() -> int | None:

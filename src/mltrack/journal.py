@@ -389,6 +389,11 @@ class PointJournal:
         self._losing = False
         return True
 
+    def lose(self, count: int, error: Exception) -> None:
+        """Count points that could not even be made."""
+        with self.lock:
+            self._lose(count, error)
+
     def _lose(self, count: int, error: Exception | None = None) -> None:
         self.lost += count
         if error is not None:

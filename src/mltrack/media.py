@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mltrack.errors import UsageError
+from mltrack.headroom import need_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -162,7 +163,7 @@ def image_bytes(image: Any, name: str) -> bytes:
     """
     try:
         import PIL.Image
-    except ImportError:
+    except ModuleNotFoundError:  # any other ImportError is the machine's: no memory, no descriptors
         raise UsageError("log_image needs Pillow", hint="pip install pillow") from None
     if hasattr(image, "to_pil"):  # mlflow.Image, mltrack.Image
         image = image.to_pil()
@@ -182,6 +183,7 @@ def image_bytes(image: Any, name: str) -> bytes:
 
 
 def _pixels(image: Any, name: str) -> Any:
+    need_numpy()
     import numpy as np
 
     if hasattr(image, "detach") and hasattr(image, "cpu"):  # a tensor of torch

@@ -17,6 +17,7 @@ MODULES = (
     "resource",
     "mltrack.inputs",
     "mltrack.log_functions",
+    "mltrack.log_functions",
     "mltrack.media",
     "mltrack.other_runs",
     "mltrack.rich_series",
@@ -24,6 +25,7 @@ MODULES = (
     "mltrack.store.fold",
     "mltrack.store.registry",
     "mltrack.store.series_artifacts",
+    "mltrack.tables",
     "mltrack.tables",
     "mltrack.watching",
 )

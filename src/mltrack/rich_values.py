@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mltrack.errors import UsageError
 from mltrack.fs import read_small
+from mltrack.headroom import need_numpy
 from mltrack.media import image_bytes
 from mltrack.tables import as_frame, as_split
 
@@ -300,6 +301,7 @@ def decode_value(fields: Mapping[str, Any]) -> Histogram | Table | Text:
 
 
 def _from_rows(rows: Any, columns: Sequence[str] | None) -> pd.DataFrame:
+    need_numpy()
     import pandas as pd
 
     if not isinstance(rows, list | tuple) and getattr(rows, "ndim", 0) != 2:
@@ -320,6 +322,7 @@ def _on_host(values: Any) -> Any:
 
 
 def _numbers(values: Any) -> npt.NDArray[Any]:
+    need_numpy()
     import numpy as np
 
     try:

@@ -16,13 +16,13 @@ from mltrack.errors import (
     UsageError,
 )
 from mltrack.fs import relative_name
-from mltrack.headroom import lacks_room
+from mltrack.headroom import need_numpy
 from mltrack.process_end import status_of
 from mltrack.recorder import Recorder
 from mltrack.run_files import RunFiles
 from mltrack.run_handles import keep, pack
 from mltrack.run_inputs import RunInputs
-from mltrack.trouble import say, words_of
+from mltrack.trouble import TROUBLE, say, words_of
 from mltrack.values import check_key, integer, plain_columns, time_from_ms
 
 if TYPE_CHECKING:
@@ -191,12 +191,15 @@ class Run(RunFiles, RunInputs):
         step, now = integer("step", step), time_ns()
         lines, files = [], []
         for key, value in rich.items():
-            if isinstance(value, Image):
-                name = image_name(None, key, step, now // 1_000_000)
-                image = value.encode(name)
-                files += [(name, image), thumbnail(image, name)[::-1]]
-            else:
-                lines.append({"time": now, "key": check_key(key), "step": step, **encode_value(value)})
+            try:
+                if isinstance(value, Image):
+                    name = image_name(None, key, step, now // 1_000_000)
+                    image = value.encode(name)
+                    files += [(name, image), thumbnail(image, name)[::-1]]
+                else:
+                    lines.append({"time": now, "key": check_key(key), "step": step, **encode_value(value)})
+            except TROUBLE as error:
+                self._recorder.lost_artifact(key, error)
         self._recorder.points.log_many({key: value for key, value in metrics.items() if key not in rich}, step, now)
         if lines:
             self._rich_journal().append(lines)
@@ -244,14 +247,17 @@ class Run(RunFiles, RunInputs):
         """
         check_key(name)
         try:
-            lacking = lacks_room(numpy_only=True)
-            if lacking is not None:
-                raise ImportError(lacking)
+            need_numpy()
             from mltrack.series import as_columns
         except Exception as error:  # noqa: BLE001  # a NumPy that is broken raises anything as it is imported
             self._log_plain_series(name, values, steps, times, error)
+            return
+        try:
+            columns = as_columns(name, values, steps, times)
+        except MemoryError as error:
+            self._recorder.points.lose(len(values), error)
         else:
-            self._recorder.points.log_series(name, *as_columns(name, values, steps, times))
+            self._recorder.points.log_series(name, *columns)
 
     def _log_plain_series(self, name: str, values: Any, steps: Any, times: Any, error: Exception) -> None:
         """The same without NumPy, point by point."""

@@ -207,8 +207,11 @@ class RunFiles:
     def _tag_tables(self, names: Iterable[str]) -> None:
         """By this tag MLflow's UI finds tables. The lock of tables is held."""
         from mltrack.media import TABLES_TAG, tables_tag
+        from mltrack.store.fold import RunState  # a stored run would import NumPy
 
-        tagged = self.stored().tags.get(TABLES_TAG)
+        state = RunState(self._recorder.folder)
+        state.update()
+        tagged = state.tags.get(TABLES_TAG)
         tag = tables_tag(tagged, names)
         if tag != tagged:
             self.set_tag(TABLES_TAG, tag)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import UsageError
 from mltrack.fs import read_small
+from mltrack.headroom import need_numpy
 from mltrack.media import image_bytes, thumbnail
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def as_frame(data: Any, name: str) -> pd.DataFrame:
     Raises:
         UsageError: it is none of these, or ``name`` is not a table's.
     """
+    need_numpy()
     import pandas as pd
 
     if PurePosixPath(name).suffix not in SUFFIXES:
