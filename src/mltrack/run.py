@@ -16,7 +16,7 @@ from mltrack.errors import (
     UsageError,
 )
 from mltrack.fs import relative_name
-from mltrack.headroom import need_numpy
+from mltrack.headroom import lacks_room, need_numpy
 from mltrack.process_end import status_of
 from mltrack.recorder import Recorder
 from mltrack.run_files import RunFiles
