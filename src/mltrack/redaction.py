@@ -77,12 +77,12 @@ class _Places:
             re.IGNORECASE | re.VERBOSE,
         )
         # user:password@host, of a URL whose scheme was forgotten
-        self.pair = re.compile(r"(?<![\w.@:/-])[\w.%+-]+:(?!/)[^\s@'\"/]+@(?=[\w-]+(?:\.[\w-]+|:\d))")
+        self.pair = re.compile(r"(?<![\w.@:/-])[\w.%+-]+:(?!/)[^\s@'\"/]+@(?=\w)")
         self.by_place = re.compile(
             r"""(?P<before>
                   \b(?:Bearer|Basic)\s+(?=[^\s'"]*[0-9+/=._-])
                 | \b(?:Proxy-)?Authorization["']?\s*[:=]\s*["']?(?!Bearer\s|Basic\s|Digest\s|[Nn]egotiate)
-                | [?&;](?:sig|X-Amz-(?:Signature|Credential|Security-Token)|X-Goog-(?:Signature|Credential)|Signature
+                | [?&;\#](?:sig|X-Amz-(?:Signature|Credential|Security-Token)|X-Goog-(?:Signature|Credential)|Signature
                         |auth|token|access_token|password|api_key|apikey|client_secret)=
                 | \b(?:AccountKey|SharedAccessKey|SharedAccessSignature|client_secret)=
                 )[^\s;&'"<>,]+
@@ -145,12 +145,8 @@ _known = _Known()
 
 
 def remember(*values: str) -> None:
-    """From now on ``hide`` takes these out; also single lines of them, as messages are put on one line."""
-    found: list[str] = []
-    for value in values:
-        stripped = value.strip()
-        found += [stripped, *(line.strip() for line in stripped.splitlines() if len(line.strip()) >= ANYWHERE_MIN)]
-    _known.add(found)
+    """From now on ``hide`` takes these out, and the longer words of those with spaces or line breaks."""
+    _known.add(part for value in values for part in _parts(value))
 
 
 def forget() -> None:
@@ -235,13 +231,18 @@ class Redacting:
 # --- what is secret ----------------------------------------------------------------------------------------------
 
 
+def _parts(value: str) -> list[str]:
+    stripped = value.strip()
+    return [stripped, *(word for word in stripped.split() if len(word) >= ANYWHERE_MIN)]
+
+
 def _of_environment() -> list[str]:
     found: list[str] = []
     for name, value in os.environ.items():
         if "://" in value or "@" in value:
             found += _secrets_of_url(value)
         if len(value.strip()) >= ANYWHERE_MIN and _names_secret(name) and not _is_plain(value):
-            found += [value.strip(), *(line for line in value.strip().splitlines() if len(line) >= ANYWHERE_MIN)]
+            found += _parts(value)
     for name in ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD"):
         found.append(os.environ.get(name, "").strip())
     return found

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from mltrack.redaction import hide, remember_url
+
 if TYPE_CHECKING:
     from mltrack_sync.http.answer import Answer
 
-__all__ = ["capped", "error_words", "is_too_large", "retry_after_s", "shown_url"]
+__all__ = ["capped", "error_words", "is_too_large", "retry_after_s", "shown_url", "without_password"]
 
 WORDS_MAX = 1000
 """So many characters of what a server says are kept: they go to ledgers, logs and screens."""
@@ -33,8 +35,8 @@ def error_words(fields: Mapping[str, Any] | None) -> tuple[str, str]:
     nested = fields.get("error", fields.get("Error"))
     if isinstance(nested, dict):  # Azure's own codes say less than MLflow's, where both are there
         code = fields.get("error_code") or nested.get("code", nested.get("Code", ""))
-        return _word(code)[:100], capped(_word(nested.get("message", nested.get("Message", ""))))
-    return _word(fields.get("error_code", ""))[:100], capped(_word(fields.get("message", "")))
+        return hide(_word(code))[:100], capped(_word(nested.get("message", nested.get("Message", ""))))
+    return hide(_word(fields.get("error_code", "")))[:100], capped(_word(fields.get("message", "")))
 
 
 def _word(value: Any) -> str:
@@ -42,7 +44,8 @@ def _word(value: Any) -> str:
 
 
 def capped(words: str) -> str:
-    """Words of others, no more than is of use to anybody."""
+    """Words of others, no more than is of use to anybody; without secrets, which are not found once they are cut."""
+    words = hide(words)
     return words if len(words) <= WORDS_MAX else f"{words[:WORDS_MAX]}... ({len(words):,} characters)"
 
 
@@ -63,6 +66,18 @@ def retry_after_s(response: Answer, now: float) -> float | None:
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
     return min(max(0.0, wanted), RETRY_AFTER_MAX_S)
+
+
+def without_password(uri: str) -> str:
+    """Where a server says that files go, as it may be kept: a password in it is the server's affair."""
+    try:
+        parts = urlsplit(uri)
+        if parts.password is None:
+            return uri
+        remember_url(uri)
+        return parts._replace(netloc=f"{parts.username}:@{parts.netloc.rpartition('@')[2]}").geturl()
+    except ValueError:
+        return uri
 
 
 def shown_url(location: str) -> str:

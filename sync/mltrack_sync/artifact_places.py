@@ -106,7 +106,7 @@ def place_of(transport: Transport, uri: str) -> Place:
     except ValueError:
         raise refused(f"the server says that artifacts go to {capped(uri)!r}, which is no address") from None
     scheme = target.scheme
-    if (scheme == PROXY_SCHEME or scheme in WEB) and "@" in target.netloc:
+    if target.password is not None or ((scheme == PROXY_SCHEME or scheme in WEB) and "@" in target.netloc):
         raise refused(f"the server says that artifacts go to {shown_url(uri)}, with credentials of its own in it")
     if scheme == AZURE_SCHEME:
         if not transport.has_service(HISTORY):

@@ -30,6 +30,7 @@ from mltrack.fs import LOCAL, FileSystem
 from mltrack.jsonlog import JsonLog, read_log
 from mltrack.redaction import hide
 from mltrack.schema import LEDGER
+from mltrack_sync.answers import without_password
 from mltrack_sync.errors import LedgerError
 from mltrack_sync.experiment_entry import ExperimentEntry
 from mltrack_sync.in_run_entry import InRunEntry
@@ -238,7 +239,13 @@ class Ledger:
 
     def created(self, run_id: str, remote_id: str, experiment_id: str, uri: str, *, adopted: bool) -> None:
         """The run is that remote one; ``adopted``: found there, so that all it may hold is in doubt."""
-        line = {"type": "run", "run": run_id, "remote": remote_id, "experiment": experiment_id, "uri": uri}
+        line = {
+            "type": "run",
+            "run": run_id,
+            "remote": remote_id,
+            "experiment": experiment_id,
+            "uri": without_password(uri),
+        }
         self._write({**line, "adopted": adopted})
 
     def forgotten(self, run_id: str) -> None:

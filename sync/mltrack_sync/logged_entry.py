@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mltrack.entities import ACTIVE
+from mltrack_sync.answers import without_password
 
 __all__ = ["PENDING", "LoggedEntry", "file_line", "made_line", "state_line"]
 
@@ -55,7 +56,7 @@ class LoggedEntry:
 def made_line(model_id: str, remote_id: str, experiment_id: str, uri: str) -> dict[str, Any]:
     """The line that says which model it is over there, and where its files go."""
     line = {"type": "logged_model", "model": model_id, "remote": remote_id}
-    return {**line, "experiment": experiment_id, "uri": uri}
+    return {**line, "experiment": experiment_id, "uri": without_password(uri)}
 
 
 def state_line(model_id: str, entry: LoggedEntry) -> dict[str, Any]:

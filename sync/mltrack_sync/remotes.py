@@ -197,6 +197,8 @@ class Remotes:
             if remote.name == name:
                 return remote
         known = ", ".join(remote.name for remote in self.all()) or "none"
+        if re.search(r"[:/?#@]", name):  # a URL may hold a password
+            raise NotFoundError("no remote has such a name", hint=f"known: {known}")
         raise NotFoundError(
             f"no remote {name!r}", hint=f"known: {known}. Add one: mltrack remote add {name or 'NAME'} URL"
         )
