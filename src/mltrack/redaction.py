@@ -42,6 +42,10 @@ REDACTED = "[redacted]"
 
 ANYWHERE_MIN = 8
 WORD_MIN = 4
+HALF_MIN = 8
+HALF_OF_MIN = 12
+"""So many first or last characters of a secret as long as this are taken for it: some library shortened its words."""
+
 CUT_MIN = 6
 """So much of a secret at the end of a text is taken for it, cut off."""
 
@@ -106,6 +110,9 @@ class _Forms:
         self.values = values
         self.plain = sorted(long, key=len, reverse=True)
         self.long = sorted({form for value in long for form in forms_of(value)}, key=len, reverse=True)
+        halves = [form for form in self.long if len(form) >= HALF_OF_MIN]
+        self.heads = list({form[:HALF_MIN]: form for form in halves}.items())
+        self.tails = list({form[-HALF_MIN:]: form for form in halves}.items())
         self.base64 = {core for value in values for core in base64_cores(value)}
         any_of = "|".join(map(re.escape, sorted(short, key=len, reverse=True)))
         self.short = re.compile(rf"(?<![^\W_])(?:{any_of})(?![^\W_])") if short else None
@@ -172,7 +179,7 @@ def hide(text: str) -> str:
     text = places.by_place.sub(rf"\g<before>{REDACTED}", text)
     if "eyJ" in text:
         text = places.jwt.sub(REDACTED, text)
-    return _without_cut(text, known.plain)
+    return _without_cut(_without_halves(text, known.heads, known.tails), known.plain)
 
 
 def without(text: str, forms: Iterable[str], base64: Iterable[str]) -> str:
@@ -341,6 +348,29 @@ def _without_base64(text: str, core: str) -> str:
         parts += [text[at:start], REDACTED]
         at = end
     return "".join([*parts, text[at:]])
+
+
+def _without_halves(text: str, heads: Iterable[tuple[str, str]], tails: Iterable[tuple[str, str]]) -> str:
+    """Take out what begins or ends as a secret does, as far as it goes on so; given as (beginning, form)."""
+    for head, form in heads:
+        at = text.find(head)
+        while at >= 0:
+            end = at + _common(form, text[at : at + len(form)])
+            text = text[:at] + REDACTED + text[end:]
+            at = text.find(head, at + len(REDACTED))
+    for tail, form in tails:
+        at = text.find(tail)
+        while at >= 0:
+            end = at + HALF_MIN
+            begin = end - _common(form[::-1], text[max(0, end - len(form)) : end][::-1])
+            text = text[:begin] + REDACTED + text[end:]
+            at = text.find(tail, begin + len(REDACTED))
+    return text
+
+
+def _common(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _without_cut(text: str, secrets: Iterable[str]) -> str:

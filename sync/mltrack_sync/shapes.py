@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from mltrack.redaction import hide
 from mltrack_sync.errors import NotMlflowError
 
 __all__ = [
@@ -66,7 +67,15 @@ def shaped(url: str, call: str, answer: object) -> Iterator[None]:
         ) from error
 
 
-_EXCERPT = reprlib.Repr()
+class _Excerpt(reprlib.Repr):
+    """Without secrets, which are not found once they are shortened."""
+
+    def repr_str(self, x: str, level: int) -> str:
+        """As the base does."""
+        return super().repr_str(hide(x), level)
+
+
+_EXCERPT = _Excerpt()
 _EXCERPT.maxlevel, _EXCERPT.maxdict, _EXCERPT.maxlist, _EXCERPT.maxstring, _EXCERPT.maxother = 3, 4, 2, 60, 60
 _EXCERPT.maxlong = 40
 

@@ -42,6 +42,7 @@ from mltrack.reading import Store
         lambda s: base64.urlsafe_b64encode(f"Bearer {s} and more".encode()).decode(),
         lambda s: s.encode().hex(),
         lambda s: f"cut off: {s[:12]}",
+        lambda s: f"cut in its middle: {s[:9]}...{s[-9:]} and more",
     ],
 )
 def test_the_search_finds_each_form_and_the_redactor_hides_it(form: Callable[[str], str], secret: str) -> None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from mltrack.redaction import hide
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -77,7 +79,7 @@ def read_answer(
             raise AnswerTooLargeError(f"has an answer of more than {most:,} bytes")
         consume(piece)
     reason = str(response.extensions.get("reason_phrase", b""), "ascii", "replace") or response.reason_phrase
-    return Answer(status, response.headers, reason[:100], b"".join(parts))
+    return Answer(status, response.headers, hide(reason)[:100], b"".join(parts))
 
 
 def _unpacked(response: httpx.Response, most: int | None) -> Iterator[bytes]:
