@@ -114,7 +114,8 @@ TYPE_CHECKING = False  # typing's own is not imported for it: this file is all t
 _WHERE = {
     "errors": (
         "BusyError CorruptionError FilterError InvalidMetricError InvalidPathError MltrackError NotFoundError "
-        "ParamConflictError RemoteError RunStateError StoreError StoreVersionError UsageError"
+        "ParamConflictError RemoteError RunStateError StoreError StoreVersionError UntrustedError "
+        "UsageError"
     ),
     "entities": (
         "Artifact Dataset DatasetInput Event Experiment MetricSummary ModelVersion RegisteredModel RunData RunInfo"
@@ -181,6 +182,7 @@ if TYPE_CHECKING:
         RunStateError,
         StoreError,
         StoreVersionError,
+        UntrustedError,
         UsageError,
     )
     from mltrack.exceptions import (
