@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 
     from mltrack.records import Records
 
-__all__ = ["JsonLog", "LogRead", "PlacedLine", "bad_line", "each_line", "read_log"]
+__all__ = ["BYTE", "JsonLog", "LogRead", "PlacedLine", "bad_line", "each_line", "placed_lines", "read_log"]
 
 CHUNK_BYTES = 1 << 20
+
+BYTE = "byte"
+"""The field by which a line of a log without numbers says where it begins."""
 
 
 class LogRead(NamedTuple):
@@ -125,17 +128,30 @@ def _placed(line: bytes, at: int, records: Records | None) -> PlacedLine:
     return PlacedLine(at, len(line) + 1, fields)
 
 
+def placed_lines(lines: Iterable[Mapping[str, Any]], at: int = 0) -> bytes:
+    """Lines that each say at which byte of the file they begin; the first one at ``at``."""
+    found: list[bytes] = []
+    for line in lines:
+        found.append(encode_line({**line, BYTE: at}))
+        at += len(found[-1])
+    return b"".join(found)
+
+
 class JsonLog:
     """One such file open for appending by one process."""
 
-    def __init__(self, path: Path, *, fs: FileSystem = LOCAL, create: bool = False) -> None:
+    def __init__(self, path: Path, *, fs: FileSystem = LOCAL, create: bool = False, placed: bool = False) -> None:
         """Open ``path``; ``create`` insists that it is new. A torn tail left by a crash is cut off.
+
+        ``placed`` has each line say at which byte it begins: so lines without a number that are doubled or missing are
+        found.
 
         Raises:
             OSError: the file can't be opened (FileExistsError with ``create`` when it is there).
         """
         self.path = path
         self._fs = fs
+        self._placed = placed
         self.fd = fs.create(path) if create else fs.open_append(path)
         self._size = 0 if create else self._cut_torn_tail()
         self._is_new = self._size == 0  # its name may not be on the disk yet
@@ -171,7 +187,7 @@ class JsonLog:
         """
         self.settle()
         try:
-            data = b"".join([encode_line(line) for line in lines])
+            data = placed_lines(lines, self._size) if self._placed else b"".join([encode_line(line) for line in lines])
         except BadLine as error:
             raise UsageError(f"too much for one line of {self.path.name}: {error}", hint="store it as a file") from None
         self._torn = True

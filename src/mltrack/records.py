@@ -122,6 +122,11 @@ class Records:
         return f"{found} (of type {_shown(kind)})"
 
     @property
+    def numbered(self) -> bool:
+        """Whether its lines are numbered, by ``seq``."""
+        return any(name == "seq" for name, *_ in self._envelope)
+
+    @property
     def types(self) -> Collection[str]:
         """The types that are declared."""
         return self._types.keys()

@@ -425,7 +425,7 @@ UPLOADS = Records(
 SOURCE_FILES = Records(
     {
         "files": dictionary(
-            record({"sha256": _SHA256, "size": _COUNT, "executable": Optional(FLAG)}),
+            record({"sha256": _SHA256, "size": Optional(_COUNT), "executable": Optional(FLAG)}),
             NAME,
         ),
         "left_out": Optional(_TEXTS),

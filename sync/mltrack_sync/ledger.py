@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mltrack.fs import LOCAL, FileSystem
-from mltrack.jsonlog import JsonLog, read_log
+from mltrack.jsonlog import BYTE, JsonLog, read_log
 from mltrack.redaction import hide
 from mltrack.schema import LEDGER
 from mltrack_sync.answers import without_password
@@ -82,6 +82,7 @@ class LedgerState:
         state = cls()
         read = read_log(path, records=LEDGER)
         for line in read.lines:
+            line.pop(BYTE, None)
             state.apply(line)
         if url and state.url not in ("", url):
             return cls()
@@ -186,7 +187,7 @@ class Ledger:
             state.lines = len(lines)
         self._lock = threading.Lock()
         self._fs = fs
-        self._log = JsonLog(path, fs=fs)
+        self._log = JsonLog(path, fs=fs, placed=True)
         if not state.url:
             self._write({"type": "ledger", "version": VERSION, "url": url})
             for folder in path.parents[1:3]:  # whoever made them: a ledger that is lost costs comparing everything
@@ -334,7 +335,7 @@ class Ledger:
 def _rewrite(path: Path, lines: list[dict[str, Any]], fs: FileSystem) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     fs.unlink(temporary)
-    log = JsonLog(temporary, fs=fs, create=True)
+    log = JsonLog(temporary, fs=fs, create=True, placed=True)
     try:
         log.append(lines)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import tomllib
@@ -11,13 +12,17 @@ from typing import TYPE_CHECKING
 
 from mltrack.errors import CorruptionError, NotFoundError, StoreError, StoreVersionError
 from mltrack.fs import TEMPORARY, read_small
-from mltrack.jsonlog import read_log
+from mltrack.jsonlog import BYTE, each_line
+from mltrack.schema import EXPERIMENTS, LEDGER, REGISTRY, UPLOADS
 from mltrack.store.layout import Layout, is_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["CheckReport", "Finding", "check_store"]
+    from mltrack.jsonlog import PlacedLine
+    from mltrack.records import Records
+
+__all__ = ["CheckReport", "Finding", "check_log", "check_store"]
 
 LEFTOVER_AGE_S = 60.0
 """A temporary file younger than this may be about to be published: it is none of ours to tell of."""
@@ -150,36 +155,92 @@ def _open(root: Path, report: CheckReport) -> Layout:
 
 
 def _check_workspace(layout: Layout, report: CheckReport) -> None:
-    for name in _names(layout.workspace):
-        if name.endswith(".jsonl"):
-            _check_log(layout.workspace / name, report)
+    from mltrack.store.registry import Registry
+    from mltrack.store.workspace import Workspace
+
+    logs = {"experiments.jsonl": EXPERIMENTS, "models.jsonl": REGISTRY}
+    for name, records in logs.items():
+        if os.path.lexists(layout.workspace / name):
+            check_log(layout.workspace / name, records, report)
+    workspace, registry = Workspace(layout, clock=time.time_ns), Registry(layout, clock=time.time_ns)
+    try:
+        workspace.experiments(), registry.models()
+    except OSError:
+        return  # told above
+    for damage in (*workspace.damage, *registry.damage):
+        if damage.offset is None:  # whole lines about what is not there; others were told of with their place
+            report.damage(damage)
 
 
 def _check_remotes(layout: Layout, report: CheckReport) -> None:
     path = layout.root / "remotes.toml"
     try:
-        tomllib.loads(read_small(path).decode("utf-8"))
+        tables = tomllib.loads(read_small(path).decode("utf-8")).get("remotes", {})
         report.read(path)
+        if not isinstance(tables, dict) or not all(isinstance(t, dict) and "url" in t for t in tables.values()):
+            report.error(path, "names a remote without a url", "mend it with an editor")
     except FileNotFoundError:
         pass
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         report.error(path, f"is no TOML: {error}", "mend it with an editor, or remove it and add the remotes again")
     folder = layout.root / "remotes"
     for name in _names(folder):
-        for file in _names(folder / name):
-            if file.endswith(".jsonl"):
-                _check_log(folder / name / file, report)
+        for file, records, first in (("ledger.jsonl", LEDGER, "ledger"), ("uploads.jsonl", UPLOADS, "")):
+            if os.path.lexists(folder / name / file):
+                check_log(folder / name / file, records, report, first=first)
 
 
-def _check_log(path: Path, report: CheckReport) -> None:
+def check_log(
+    path: Path, records: Records, report: CheckReport, *, first: str = "", may_be_empty: bool = False
+) -> list[PlacedLine]:
+    """Check the lines of a log, each for itself and against the others; returns the good ones.
+
+    Numbered lines follow one another from 0, with no more missing than lines are damaged; others stand where they say.
+    ``first`` is the type that the first line has, and no other.
+    """
+    good: list[PlacedLine] = []
+    expected = bad = 0
+    moved = False
+    seen: set[str] = set()
     try:
-        found = read_log(path).damage
+        for line in each_line(path, records=records):
+            if line.fault:
+                report.error(path, f"bad line: {line.fault}", offset=line.offset)
+                bad += 1
+                continue
+            fields = line.fields
+            if records.numbered:
+                if not expected <= fields["seq"] <= expected + bad:
+                    what = f"line {fields['seq']} stands where line {expected} should"
+                    report.error(path, what, offset=line.offset)
+                expected, bad = fields["seq"] + 1, 0
+            else:
+                moved = _check_place(path, line, report, seen, moved)
+            if first and (fields["type"] == first) != (not good and not line.offset) and (good or not bad):
+                what = f"begins with a {fields['type']!r}" if not line.offset else f"holds a second {first!r}"
+                report.error(path, what, offset=line.offset)
+            good.append(line)
         report.read(path)
+        if not good and not bad and not may_be_empty:
+            what = "is empty: its process died before it had written a line, or the file was cut"
+            report.note(path, what, "restore it from a copy, if there is one")
     except OSError as error:
         report.error(path, f"can't be read: {error.strerror}", "check its permissions and the disk")
-        return
-    for damage in found:
-        report.damage(damage)
+    return good
+
+
+def _check_place(path: Path, line: PlacedLine, report: CheckReport, seen: set[str], moved: bool) -> bool:
+    """Whether a line, or one before it, does not stand where it was written; the first such is told."""
+    said = line.fields.get(BYTE)
+    text = json.dumps(line.fields, sort_keys=True)
+    if (said is not None or "time" in line.fields) and text in seen:
+        report.error(path, "is a line that stands there twice", offset=line.offset)
+        moved = True
+    elif said is not None and said != line.offset and not moved:
+        report.error(path, f"was written at byte {said}: lines before it are missing or added", offset=line.offset)
+        moved = True
+    seen.add(text)
+    return moved
 
 
 def _leftovers(layout: Layout, now_s: float) -> Iterator[Path]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mltrack.errors import NotFoundError
 from mltrack.fs import TEMPORARY
-from mltrack.jsonlog import read_log
-from mltrack.store.check import FROM_A_COPY, is_old
+from mltrack.schema import MODEL
+from mltrack.store.check import check_log, is_old
 from mltrack.store.check_run import artifact_fault, files_of
 from mltrack.store.logged_models import LoggedModels
 
@@ -44,12 +45,12 @@ def check_models(layout: Layout, report: CheckReport, *, now: Callable[[], float
 
 
 def _check_model(folder: ModelFolder, models: LoggedModels, report: CheckReport, now_s: float) -> None:
-    report.read(folder.log)
+    os.stat(folder.log)
     sound = _check_lines(folder, report)
     try:
         model = models.get(folder.model_id)
     except NotFoundError:
-        if not sound:
+        if not sound or any(files_of(folder.artifacts)):
             report.error(folder.path, "the line that made the model is lost, so that it is not listed")
         elif folder.path.exists():
             report.note(folder.path, "holds no model: its process died before it began", "remove the folder")
@@ -66,17 +67,11 @@ def _check_model(folder: ModelFolder, models: LoggedModels, report: CheckReport,
 
 def _check_lines(folder: ModelFolder, report: CheckReport) -> bool:
     """Whether every line is whole and none is missing between them."""
-    found = read_log(folder.log)
-    for damage in found.damage:
-        report.damage(damage)
-    expected = 0
-    for line in found.lines:
-        seq = line.get("seq")
-        if not isinstance(seq, int) or not expected <= seq <= expected + len(found.damage):
-            report.error(folder.log, f"line {seq} stands where line {expected} should", FROM_A_COPY)
-            return False
-        expected = seq + 1
-    return not found.damage
+    before = len(report.findings)
+    lines = check_log(folder.log, MODEL, report, may_be_empty=True)
+    if lines and not lines[0].offset and lines[0].fields["type"] != "create":
+        report.error(folder.log, f"begins with a {lines[0].fields['type']!r}, not with what made the model")
+    return len(report.findings) == before
 
 
 def _check_artifacts(folder: ModelFolder, model: LoggedModel, models: LoggedModels, report: CheckReport) -> None:

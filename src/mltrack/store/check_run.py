@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from mltrack.jsonlog import each_line
 from mltrack.rich_series import SERIES_FOLDER, journals
 from mltrack.rich_values import decode_value
 from mltrack.schema import EVENTS, SERIES
-from mltrack.segment import read_blocks, verify_segment
+from mltrack.segment import read_blocks, segment_name, verify_segment
 from mltrack.store.check import FROM_A_COPY, is_old
 from mltrack.store.fold import RunState
 from mltrack.store.points import open_journals, segments_of
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["artifact_fault", "check_run", "files_of"]
 
+_EVENTS_NAME = re.compile(r"[0-9a-f]{16}\.jsonl")
+_POINTS_NAME = re.compile(r"[0-9a-f]{16}\.[0-9]+\.points")
+
 ATTEMPTS = 3
 """How often a run is begun anew because a writer sealed or replaced files under the check."""
 
@@ -46,6 +50,7 @@ class _Writer:
     closed_at: int | None = None  # how many points there were at its close
     damaged: bool = False
     alive: bool = False
+    began: bool = False  # there is a line that says who writes
 
 
 def check_run(folder: RunFolder, report: CheckReport, *, now: Callable[[], float]) -> None:
@@ -90,10 +95,13 @@ class _RunCheck:
             if name not in writers:
                 path = self._folder.events / f"{name}.jsonl"
                 self._error(path, "is missing, though there are points of this writer")
+            elif not writers[name].began and not writers[name].damaged:
+                self._error(self._folder.events / f"{name}.jsonl", "is empty, though there are points of this writer")
             self._points(writers.get(name, _Writer(name, damaged=True)))
         for writer in writers.values():
             if writer.closed_at and writer.name not in self._point_writers():
                 self._error(self._folder.points, f"all {writer.closed_at:,} points of writer {writer.name} are missing")
+        self._strangers()
         self._series()
         self._artifacts()
         if not self._state.live:
@@ -143,6 +151,7 @@ class _RunCheck:
         return writer
 
     def _event(self, path: Path, offset: int, writer: _Writer, fields: dict[str, Any]) -> None:
+        writer.began = True
         match fields.get("type"):
             case "writer" if fields.get("run_id") not in (None, self._run_id):
                 what = f"belongs to run {fields['run_id']}"
@@ -159,6 +168,20 @@ class _RunCheck:
             case "artifact":
                 self._lost.pop(str(fields.get("path")), None)
 
+    def _strangers(self) -> None:
+        """Files that no reader looks at, as their names are not those of a writer's files."""
+        kinds = (
+            (self._folder.events, _EVENTS_NAME.fullmatch),
+            (self._folder.points, _POINTS_NAME.fullmatch),
+            (self._folder.segments, segment_name),
+        )
+        for folder, known in kinds:
+            if folder.exists() and not folder.is_dir():
+                self._error(folder, "is no folder")
+            for name in _names(folder):
+                if not name.startswith(".") and not name.endswith(TEMPORARY) and known(name) is None:
+                    self._error(folder / name, "is not read: that is no name of a file there", "see docs/format.md")
+
     # --- points ---
 
     def _point_writers(self) -> list[str]:
@@ -172,11 +195,18 @@ class _RunCheck:
         with ExitStack() as stack:
             journals = open_journals(self._folder, writer.name, stack, damage)
             for name, path in segments_of(self._folder, writer.name):
+                if covered and name.first < covered[-1][1]:
+                    self._error(path, f"holds points before {covered[-1][1]}, as the segment before it does")
                 covered.append((name.first, name.last + 1))
                 self._report.points += self._segment(name, path)
             sealed = max((end for _, end in covered), default=0)
+            reach = 0
             for journal in journals:
-                covered.append(self._journal(journal, writer, sealed))
+                first, end = self._journal(journal, writer, sealed)
+                if first < min(reach, end):
+                    self._error(journal.path, f"holds points before {reach}, as the file before it does")
+                reach = max(reach, end)
+                covered.append((first, end))
         for error in damage:
             self._report.damage(error, run=self._run_id)
         self._headerless(
@@ -300,6 +330,9 @@ def artifact_fault(root: Path, artifact: Artifact, report: CheckReport) -> str |
     except InvalidPathError as error:
         return str(error)
     try:
+        size = os.stat(path).st_size
+        if path.is_file() and size != artifact.size:  # not read, however long it is
+            return f"has {size:,} bytes, recorded were {artifact.size:,}"
         size, sha256 = hash_file(path)
     except FileNotFoundError:
         return None if artifact.remote else "is missing"
@@ -351,5 +384,5 @@ def files_of(folder: Path) -> Iterator[tuple[Path, str]]:
 def _names(folder: Path) -> list[str]:
     try:
         return sorted(os.listdir(folder))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []

@@ -9,6 +9,7 @@ import zipfile
 from typing import TYPE_CHECKING
 
 from mltrack.fs import read_small
+from mltrack.schema import SOURCE_FILES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["check_sources"]
 
 CHUNK_BYTES = 1 << 20
+RATIO_MAX = 1_100
+"""Deflate packs no bytes better."""
+
 LIST_BYTES_MAX = 256 << 20
 
 _LIST = re.compile(r"([0-9a-f]{64})\.json")
@@ -44,6 +48,10 @@ def _check_pack(path: Path, report: CheckReport) -> set[str]:
     try:
         report.read(path)
         with zipfile.ZipFile(path) as pack:
+            fault = _bomb(pack, path)
+            if fault:
+                report.error(path, fault, _ADVICE)
+                return sound
             for name in pack.namelist():
                 if _sha256(pack, name) == name:
                     sound.add(name)
@@ -56,6 +64,16 @@ def _check_pack(path: Path, report: CheckReport) -> set[str]:
     except (zipfile.BadZipFile, EOFError, ValueError) as error:
         report.error(path, f"is no whole zip file: {error}", _ADVICE)
     return sound
+
+
+def _bomb(pack: zipfile.ZipFile, path: Path) -> str:
+    """What tells that a pack unpacks to more than such a file can hold; empty where it does not."""
+    entries = pack.infolist()
+    if sum(entry.compress_size for entry in entries) > path.stat().st_size:
+        return "says that it holds more than its own size"
+    if any(entry.file_size > RATIO_MAX * (entry.compress_size + 1) for entry in entries):
+        return "says that it unpacks to more than can be in it"
+    return ""
 
 
 def _sha256(pack: zipfile.ZipFile, name: str) -> str | None:
@@ -88,7 +106,15 @@ def _check_list(path: Path, kept: set[str], report: CheckReport) -> None:
     if hashlib.sha256(data).hexdigest() != named[1]:
         report.error(path, "differs from what it was", _ADVICE)
         return
-    listed = {str(one["sha256"]) for one in json.loads(data)["files"].values()}
+    try:
+        fields = json.loads(data)
+        fault = SOURCE_FILES.fault(fields) if isinstance(fields, dict) else "is no object"
+    except (ValueError, RecursionError) as error:
+        fault = f"is no JSON: {error}"
+    if fault is not None:
+        report.error(path, f"is no list of files: {fault}", _ADVICE)
+        return
+    listed = {one["sha256"] for one in fields["files"].values()}
     missing = len(listed - kept)
     if missing:
         report.error(path, f"names {missing:,} contents that no sound pack holds", _ADVICE)

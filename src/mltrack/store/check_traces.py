@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mltrack.format import BadLine, decode_line
-from mltrack.fs import TEMPORARY, reading
-from mltrack.jsonlog import read_log
+from mltrack.fs import TEMPORARY
+from mltrack.schema import FACTS, SPANS
+from mltrack.store.check import check_log
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,52 +25,41 @@ def check_traces(layout: Layout, report: CheckReport) -> None:
     for experiment_id in _names(layout.traces):
         if experiment_id.isdecimal():
             folder = layout.trace_folder(experiment_id)
-            for name in _names(folder.spans):
+            for name in sorted({*_names(folder.facts), *_names(folder.spans)}):
                 if name.endswith(JSONL):
-                    _check_log(folder.spans / name, report)
-            for name in _names(folder.facts):
-                if name.endswith(JSONL):
-                    _check_facts(folder, name, report)
+                    _check_writer(folder, name, report)
 
 
-def _check_log(path: Path, report: CheckReport) -> list[dict[str, object]]:
-    try:
-        read = read_log(path)
-        report.read(path)
-    except OSError as error:
-        report.error(path, f"can't be read: {error.strerror}", "check its permissions and the disk")
-        return []
-    for damage in read.damage:
-        report.damage(damage)
-    return read.lines
-
-
-def _check_facts(folder: TraceFolder, name: str, report: CheckReport) -> None:
-    """The facts of a writer, and the places of spans they name."""
-    places = [line["at"] for line in _check_log(folder.facts / name, report) if line.get("type") == "spans"]
-    if not places:
+def _check_writer(folder: TraceFolder, name: str, report: CheckReport) -> None:
+    """A writer's facts and spans: each line, who writes first, and that facts and spans name one another."""
+    facts, spans = folder.facts / name, folder.spans / name
+    told = check_log(facts, FACTS, report, may_be_empty=True) if os.path.lexists(facts) else []
+    stored = check_log(spans, SPANS, report, may_be_empty=True) if os.path.lexists(spans) else []
+    if not os.path.lexists(facts):
+        report.error(facts, "is missing, though there are spans of this writer")
         return
-    path = folder.spans / name
-    try:
-        with reading(path) as file:
-            for place in places:
-                problem = _problem(file.fileno(), place)
-                if problem is not None:
-                    report.error(folder.facts / name, f"names spans at {place} of the spans file: {problem}")
-    except OSError as error:
-        report.error(path, f"can't be read, and facts name spans in it: {error.strerror}")
-
-
-def _problem(fd: int, place: object) -> str | None:
-    match place:
-        case [int(offset), int(size)] if offset >= 0 and size > 0:
-            try:
-                decode_line(os.pread(fd, size, offset).removesuffix(b"\n"))
-            except BadLine as error:
-                return str(error)
-            return None
-        case _:
-            return "no place"
+    if not told and not os.path.getsize(facts):
+        what = "is empty, where its first line says who writes: it was cut, unless its process died as it made the file"
+        report.error(facts, what, "restore it from a copy; without one, and without spans of this writer, remove it")
+    if told and not told[0].offset and told[0].fields["type"] != "writer":
+        report.error(facts, f"begins with a {told[0].fields['type']!r}, not with who writes")
+    there = {(line.offset, line.size): line.fields["trace_id"] for line in stored}
+    named: set[tuple[int, int]] = set()
+    for line in told:
+        fields = line.fields
+        if fields["type"] == "spans":
+            at, size = fields["at"]
+            named.add((at, size))
+            if there.get((at, size)) != fields["trace_id"]:
+                what = f"names spans at byte {at} of the spans file, where there are none of that trace"
+                report.error(facts, what, offset=line.offset)
+    closed = bool(told) and told[-1].fields["type"] == "close"
+    nameless = len(there.keys() - named)
+    if nameless and (closed or not told):
+        report.error(facts, f"does not name {nameless:,} lines of spans that its writer stored")
+    elif nameless:
+        what = f"holds {nameless:,} lines that no fact names: their process died before, or facts are lost"
+        report.note(spans, what, "compare it with a copy, if there is one")
 
 
 def _names(folder: Path) -> list[str]:

@@ -125,7 +125,7 @@ class SharedLog:
             fault = self._records.fault(line)
             if fault is not None:
                 raise UsageError(f"a line of {self.path.name} that {fault}", hint="give values of these kinds")
-        log = JsonLog(self.path, fs=self._fs)
+        log = JsonLog(self.path, fs=self._fs, placed=not self._records.numbered)
         try:
             is_new = log.size == 0
             log.append(timed)
