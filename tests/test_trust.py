@@ -238,6 +238,24 @@ def test_the_remotes_file_is_never_writable_by_the_group(store: Store) -> None:
     assert (store.path / "remotes.toml").stat().st_mode & 0o022 == 0
 
 
+@as_root
+@pytest.mark.parametrize("link", ["remotes", "remotes/mine", "remotes/mine/ledger.jsonl"])
+def test_nothing_is_written_through_a_link_in_a_stranger_s_store(link: str, store: Store, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    if link.endswith("jsonl"):
+        elsewhere.write_text("mine\n")
+    else:
+        elsewhere.mkdir()
+    (store.path / link).parent.mkdir(parents=True, exist_ok=True)
+    (store.path / link).symlink_to(elsewhere)
+    give_away(store.path)
+    Remotes(store).add("mine", "http://127.0.0.1:9")
+    with pytest.raises(UntrustedError, match="is a link"):
+        push(store, Remotes(store).get("mine"))
+    assert elsewhere.is_dir() or elsewhere.read_text() == "mine\n"
+    assert elsewhere.is_file() or not list(elsewhere.iterdir())
+
+
 # --- commands and files that give tokens ---------------------------------------------------------------------------
 
 

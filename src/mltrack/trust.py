@@ -11,6 +11,7 @@ Whose it is goes by the owners of the store's folder, its ``store.json`` and its
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -26,7 +27,7 @@ from mltrack.redaction import hide
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Grant", "Refusal", "Trust", "is_own_file", "offered_by", "refusal_of", "stranger_of"]
+__all__ = ["Grant", "Refusal", "Trust", "is_own_file", "offered_by", "refusal_of", "refuse_links", "stranger_of"]
 
 TRUSTED_VARIABLE = "MLTRACK_TRUSTED_STORES"
 """Stores of others that are trusted with any remote, as a list of folders like PATH; ``*`` is all of them."""
@@ -198,6 +199,24 @@ def stranger_of(root: Path, *, environ: Mapping[str, str] = os.environ) -> str:
         if path.name == "remotes.toml" and followed.st_mode & stat.S_IWOTH:
             return "has a remotes.toml that anybody may write"
     return ""
+
+
+def refuse_links(root: Path, folder: Path) -> None:
+    """Come here before anything is written into a remote's folder of the store at ``root``.
+
+    Raises:
+        UntrustedError: in a stranger's store one of its names is a link, so that what is written might go anywhere.
+    """
+    stranger = stranger_of(root)
+    if not stranger:
+        return
+    inside: list[Path] = []
+    with contextlib.suppress(OSError):
+        inside = list(folder.iterdir())
+    for path in (root / "remotes", root / "remotes" / "sync.log", folder, *inside):
+        if path.is_symlink():
+            words = f"{path} is a link, in a store that {stranger}: nothing is written through it"
+            raise UntrustedError(words, hint="have it removed")
 
 
 def is_own_file(path: Path, *, environ: Mapping[str, str] = os.environ) -> bool:

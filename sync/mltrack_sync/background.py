@@ -25,6 +25,7 @@ from mltrack.fs import open_lock, try_lock, unlock
 from mltrack.live import LIVE_LOCK, SYNC_VARIABLE, WANTED
 from mltrack.reading import Store
 from mltrack.redaction import Redacting, hide
+from mltrack.trust import refuse_links
 from mltrack_sync.further import stamps
 from mltrack_sync.presence import LOG, Presence, write_presence
 from mltrack_sync.selection import Selection
@@ -322,11 +323,13 @@ def main(arguments: list[str]) -> int:
         from mltrack_sync.command_line import remote_for
 
         store = Store.open(root)
+        refuse_links(root, root / "remotes")
         _log_to(root / "remotes" / LOG)
         remote = remote_for(store, os.environ.get(SYNC_VARIABLE) or None)
         remote.require_trust()
         os.chdir("/")  # hold no mount
         folder = store.layout.remote(remote.name)
+        refuse_links(root, folder)
         folder.mkdir(parents=True, exist_ok=True)
         _log_to(folder / LOG)
         serve(store, remote, ending, Pace.from_environment())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from mltrack.errors import BusyError, RemoteError, UsageError
 from mltrack.fs import file_lock, read_small
+from mltrack.trust import refuse_links
 from mltrack_sync.errors import LedgerError
 from mltrack_sync.experiment_entry import EXPERIMENT_TAG_KIND
 from mltrack_sync.features import LOGGED_MODELS
@@ -132,6 +133,7 @@ def push(
     if dry_run:
         return replace(_foreseen(todo, remote), seconds=time.monotonic() - started)
     remote.require_trust()  # before anything is written into the store
+    refuse_links(store.layout.root, path.parent)
     settings = Settings(jobs, progress, policy, http, pace, stop or threading.Event())
     with sync_lock(path.parent, remote.name), contextlib.closing(_open_ledger(path, remote)) as ledger:
         if retry_cured and not retry_rejected:

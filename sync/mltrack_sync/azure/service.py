@@ -12,6 +12,7 @@ from urllib.parse import quote
 import httpx
 
 from mltrack.errors import UsageError
+from mltrack.redaction import hide_in
 from mltrack_sync.answers import error_words
 from mltrack_sync.azure.scope import Scope, TrackingUri
 from mltrack_sync.connections import connections_to
@@ -101,6 +102,7 @@ def _get(
                 answer = read_answer(response)
         fields = json_object(answer)
     except (httpx.HTTPError, httpx.InvalidURL, AnswerTooLargeError) as error:
+        hide_in(error)  # it stays in the chain of causes, which a traceback shows
         words = str(error) or type(error).__name__
         raise RemoteUnavailableError(f"{host} can't be asked for {what}: {words}", hint=hint, in_doubt=False) from error
     status = answer.status_code
