@@ -22,6 +22,7 @@ from mltrack.launch.redact import Redactor
 from mltrack.launch.signals import Signals
 from mltrack.launch.stand_in import stand_by
 from mltrack.store.fold import RunState
+from mltrack.trouble import TROUBLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -250,19 +251,25 @@ class _Recorders:
         self._thread = threading.Thread(target=self._work, name="mltrack-recorders")
 
     def start(self) -> None:
-        self._thread.start()
+        try:
+            self._thread.start()
+        except (RuntimeError, MemoryError) as error:  # no thread can be had: the program runs all the same
+            self._run.lose_artifact("code/files.json", error)
 
     def stop(self) -> None:
         if self._thread.ident is not None:
             self._thread.join()
             for stop in self._stops:
-                stop()
+                try:
+                    stop()
+                except TROUBLE as error:
+                    self._run.lose_artifact("code/files.json", error)
 
     def _work(self) -> None:
         for start in self._starts:
             try:
                 self._stops.append(start(self._run, self._folder))
-            except OSError as error:
+            except TROUBLE as error:
                 self._run.lose_artifact("code/files.json", error)
             except (MltrackError, ValueError) as error:
                 self._run.lose_artifact("code/files.json", OSError(str(error)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -62,9 +63,19 @@ class OpenRun:
     def look(self, now: float) -> None:
         """Read what was written meanwhile, if a writer has come since: whoever deletes a run is a new one.
 
+        Where the disk fails or descriptors have run out, what is known of the run holds: its calls go on.
+
         Raises:
             FileNotFoundError: the run is gone.
         """
+        try:
+            self._look(now)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            self._settled = False
+
+    def _look(self, now: float) -> None:
         changed = os.stat(self._events).st_mtime_ns
         if changed == self._seen and self._settled:
             return
@@ -74,6 +85,11 @@ class OpenRun:
             self._settled = now - self._seen_at > SETTLE_S
             self.state.update()
             self.stage = self.state.stage if self.state.exists else ACTIVE  # none yet: the disk was full at its start
+
+    def refresh(self) -> None:
+        """Read what was written meanwhile, as far as the disk lets us. The lock is held."""
+        with contextlib.suppress(OSError):
+            self.state.update()
 
     def emit(self, events: Iterable[Mapping[str, Any]]) -> bool:
         """Add events; False where another thread has let go of the run meanwhile.

@@ -236,7 +236,11 @@ class Writers:
             if held.closed:
                 return
             recorder, state = held.recorder, held.state
-            state.update()
+            try:
+                state.update()
+            except OSError:  # a disk that fails, no descriptors: nobody can be asked who else has the run
+                held.close()
+                return
             mine = state.writers.get(recorder.writer)
             if recorder.role not in ("create", "resume") or mine is None or state.ended_at > mine.opened:
                 held.close()

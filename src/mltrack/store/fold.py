@@ -98,12 +98,14 @@ class RunState:
         except FileNotFoundError:
             names = []
         events: list[Event] = []
-        for name in names:
-            if name.endswith(_SUFFIX) and not name.startswith("."):
-                events += self._read(name)
-        events.sort(key=lambda event: (event.time, event.writer, event.seq))
-        for event in events:
-            self._apply(event)
+        try:
+            for name in names:
+                if name.endswith(_SUFFIX) and not name.startswith("."):
+                    events += self._read(name)
+        finally:  # what was read won't be read again, whatever stops the rest
+            events.sort(key=lambda event: (event.time, event.writer, event.seq))
+            for event in events:
+                self._apply(event)
         return events
 
     def _read(self, name: str) -> list[Event]:

@@ -211,7 +211,7 @@ def _without_conflict(run_id: str, held: OpenRun, params: Mapping[str, str]) -> 
         ParamConflictError: it has one with another value.
     """
     with held.lock:
-        held.state.update()
+        held.refresh()
         known = held.state.params
     conflicts = [
         {"key": key, "old_value": known[key], "new_value": value}

@@ -112,7 +112,7 @@ class Runs(Part):
             self._writers.emit(run_id, {"type": "tag", "key": MLFLOW_RUN_NAME, "value": str(run_name)})
         if run_status is not None or end_time is not None:
             with held.lock:
-                held.state.update()
+                held.refresh()
                 now, ended, crashed = held.state.outcome()
             status = now if run_status is None else RunStatus.to_string(run_status)
             end = (None if crashed else ended) if end_time is None else end_time * _MS
@@ -120,8 +120,11 @@ class Runs(Part):
                 self._writers.end(run_id, status, end)
             elif status != "RUNNING" or end_time is not None:
                 self._writers.emit(run_id, status_event(status, end))
-        with self._runs.reading(run_id) as run:
-            return as_run_info(run.info, self._places())
+        try:
+            with self._runs.reading(run_id) as run:
+                return as_run_info(run.info, self._places())
+        except OSError:  # it is done, and what is known of the run will do
+            return as_run_info(held.state.info(), self._places())
 
     def delete_run(self, run_id: str) -> None:
         """Mark a run as deleted; its metrics, params and tags stay, to be restored."""
