@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow_plugin.spawning import Template
 from mltrack.mlflow_plugin import writers
 from mltrack.store.check import check_store
+from recording import run_python
 
 POINTS = 50
 
@@ -267,3 +268,44 @@ def test_a_store_that_was_moved_under_a_process_is_said_in_a_line(client: Any, t
     mlflow.log_metric("loss", 3.0)
     mlflow.end_run()
     assert mlflow.get_run(run.info.run_id).data.metrics == {"loss": 3.0}
+
+
+CHILDREN = """
+import multiprocessing, sys, mlflow
+
+def left(name): mlflow.start_run(run_name=name); mlflow.log_metric("m", 1)
+def failed(name): left(name); sys.exit(3)
+def nested(name): left(name); mlflow.start_run(run_name="nested", nested=True)
+def by_client(name): mlflow.MlflowClient().create_run("0", run_name=name)
+
+if __name__ == "__main__":
+    def run(method, work):
+        child = multiprocessing.get_context(method).Process(target=work, args=(work.__name__,))
+        child.start()
+        child.join()
+
+    for work in (left, failed):
+        run("fork", work)
+    with mlflow.start_run(run_name="parent"):
+        for work in (left, nested, by_client):
+            run("fork", work)
+        mlflow.log_metric("m", 1)
+    run("forkserver", left)
+"""
+
+
+def test_a_child_of_multiprocessing_ends_what_it_left_open_and_nothing_of_its_parent(
+    client: Any, tmp_path: Path
+) -> None:
+    script = tmp_path / "children.py"
+    script.write_text(CHILDREN)
+    run_python("import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')", script)
+    found = sorted((run.info.run_name, run.info.status) for run in client.search_runs(["0"]))
+    assert found == [
+        ("by_client", "RUNNING"),
+        ("failed", "FAILED"),
+        *[("left", "FINISHED")] * 3,
+        ("nested", "FINISHED"),
+        ("nested", "FINISHED"),
+        ("parent", "FINISHED"),
+    ]

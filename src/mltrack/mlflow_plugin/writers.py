@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from mltrack.errors import MltrackError, NotFoundError, RunStateError
 from mltrack.flusher import FLUSHER
 from mltrack.mlflow_plugin import leaving  # lets go of what is open when the process ends
 from mltrack.mlflow_plugin.open_run import OpenRun
+from mltrack.process_end import after_fork_of_child
 from mltrack.recorder import Recorder
 from mltrack.store.fold import RunState
 from mltrack.store.layout import is_run_id, new_run_id
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mltrack.reading import Store
     from mltrack.store.layout import Layout
 
-__all__ = ["OpenRun", "Writers", "close_all", "leaving", "of"]
+__all__ = ["OpenRun", "Writers", "are_open", "close_all", "leaving", "of"]
 
 OPEN_RUNS_MAX = 128
 """How many runs are kept open; beyond that the one whose last call is the longest ago is let go."""
@@ -292,9 +292,11 @@ class Writers:
         self._watched = False
         for held in self._runs.values():
             held.lock = threading.RLock()
-        util = sys.modules.get("multiprocessing.util")
-        if util is not None:
-            util.register_after_fork(self, _close_at_exit)
+        after_fork_of_child(self, leaving.prepare_child)
+
+    def holds(self, run_id: str) -> bool:
+        """Whether a run is open here."""
+        return run_id in self._runs
 
 
 def status_event(status: str, end_time: int | None) -> Event:
@@ -322,20 +324,19 @@ def of(store: Store) -> Writers:
     with _POOLS_LOCK:
         if place not in _POOLS:
             _POOLS[place] = Writers(store.layout)
+            leaving.prepare_child()
         return _POOLS[place]
+
+
+def are_open(run_id: str) -> bool:
+    """Whether this process has a run open in any store."""
+    return any(pool.holds(run_id) for pool in list(_POOLS.values()))
 
 
 def close_all() -> None:
     """Let go of all runs of all stores; those that nobody ended stay RUNNING."""
     for pool in list(_POOLS.values()):
         pool.close_all()
-
-
-def _close_at_exit(pool: Writers) -> None:
-    """In a child of multiprocessing, which leaves without the usual handlers: before its recorders are closed."""
-    from multiprocessing.util import Finalize
-
-    Finalize(pool, pool.close_all, exitpriority=200)
 
 
 def _after_fork_in_child() -> None:
