@@ -87,7 +87,12 @@ class Carrier:
                 session.fail(error)
             else:
                 session.problem(f"{self._kind} {key}: {error}")
-        except (RemoteAuthError, NotMlflowError, LedgerError) as error:
+        except RemoteAuthError as error:  # what is forbidden may be this alone, if others get through
+            if error.forbidden and not self._troubles.add():
+                session.problem(f"{self._kind} {key}: {error}")
+            else:
+                session.fail(error)
+        except (NotMlflowError, LedgerError) as error:
             session.fail(error)
         except MltrackError as error:
             session.problem(f"{self._kind} {key}: {error}")

@@ -83,7 +83,8 @@ class _Held(httpx.SyncByteStream):
 class OneConnection(httpx.BaseTransport):
     """One connection, opened when it is first used, and again when it was closed. Serves one request at a time.
 
-    A request's extension ``patience`` says how long its answer may take (see wire.py): first byte, rest; in seconds.
+    A request's extension ``patience`` says in seconds how long its answer may take (see wire.py): to begin, beyond its
+    bytes, and in any case.
     """
 
     def __init__(self, tls: ssl.SSLContext | None, proxy: Proxy | None) -> None:

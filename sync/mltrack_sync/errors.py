@@ -3,7 +3,7 @@
 RemoteError (mltrack.errors)
 ├── RemoteUnavailableError    it can't be reached or answers "not now": worth trying again later
 │   └── FileNotTakenError     a file's answer was lost too often: the rest goes on
-├── RemoteAuthError           401/403 after a refresh: stop, nothing else would go through either
+├── RemoteAuthError           401/403 after a refresh: stop, nothing else would go through either (403: see carrying.py)
 ├── NotMlflowError            whatever is at that URL, it does not speak MLflow's REST API
 └── RemoteRefusedError        a permanent refusal of one thing, with the server's words: set aside, go on
     └── TooLargeError         refused for its size: halve it
@@ -60,7 +60,14 @@ class FileNotTakenError(RemoteUnavailableError):
 
 
 class RemoteAuthError(RemoteError):
-    """The remote does not let us in, also with a fresh endpoint."""
+    """The remote does not let us in, also with a fresh endpoint.
+
+    ``forbidden`` tells that it knows who we are (403): another thing it may let us do.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", forbidden: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.forbidden = forbidden
 
 
 class NotMlflowError(RemoteError):

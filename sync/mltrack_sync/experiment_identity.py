@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from mltrack.entities import DEFAULT_EXPERIMENT_ID
-from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.errors import RemoteAuthError, RemoteRefusedError
 from mltrack_sync.experiment_entry import EXPERIMENT_TAG_KIND, ExperimentEntry
 from mltrack_sync.plan import Refusal
 
@@ -58,6 +58,13 @@ class ExperimentIdentities:
             except RemoteRefusedError as error:
                 self._refused[experiment_id] = error
                 raise
+            except RemoteAuthError as error:
+                if not error.forbidden:
+                    raise
+                words = f"experiment {name!r} is not ours to write to: {error}"
+                refused = RemoteRefusedError(words, status=403, code="PERMISSION_DENIED", words=words, hint=error.hint)
+                self._refused[experiment_id] = refused
+                raise refused from error
             self._seen.add(experiment_id)
             return there
 

@@ -187,6 +187,15 @@ def _is_curable(item: Rejected, limits: Limits) -> bool:
     return item.kind in IN_EXPERIMENT_KINDS and item.reason.startswith("experiment ")
 
 
+def ledger_damage(state: LedgerState) -> Iterator[str]:
+    """What of the ledger can't be read, in words, with what becomes of it."""
+    for damage in state.damage:
+        yield (
+            f"{damage}; the other lines count, and sync compares with the remote what this one may have said,"
+            " then writes the ledger anew: nothing is lost, and nothing is to be done"
+        )
+
+
 def perhaps_cured(state: LedgerState, chosen: Container[str], limits: Limits) -> Again:
     """Things set aside as a whole, whose reason may be gone: each costs a request or two, so not all where many are."""
     whole = [
@@ -245,7 +254,7 @@ def _in_the_way(holder: Path, name: str) -> str:
 
 def _pass(todo: Todo, remote: Remote, ledger: Ledger, settings: Settings) -> PushReport:
     state = ledger.state
-    report = PushReport(remote.name, remote.url, problems=tuple(str(damage) for damage in state.damage))
+    report = PushReport(remote.name, remote.url, problems=tuple(ledger_damage(state)))
     beside, lacks = todo.further(state), remote.limits.lacks
     if todo.runs(state) or todo.models(state) or beside.without(lacks) or todo.experiments(state):
         from mltrack_sync.sending import send

@@ -197,13 +197,18 @@ def _push_run(session: Session, identities: Identities, run_id: str, troubles: T
     except PushStopped:
         return
     except RemoteRefusedError as error:
-        _set_run_aside(session, run_id, error)
+        _set_run_aside(session, run_id, error.words)
     except RemoteUnavailableError as error:
         if (error.status is None and not error.in_doubt) or troubles.add():
             session.fail(error)
         else:
             session.trouble(run_id, str(error))
-    except (RemoteAuthError, NotMlflowError, LedgerError) as error:
+    except RemoteAuthError as error:
+        if error.forbidden and not troubles.add():
+            _set_run_aside(session, run_id, str(error))
+        else:
+            session.fail(error)
+    except (NotMlflowError, LedgerError) as error:
         session.fail(error)
     except NotFoundError:
         return  # gone since the heads were read, or never begun
@@ -217,9 +222,9 @@ def _push_run(session: Session, identities: Identities, run_id: str, troubles: T
     session.progress.run_done()
 
 
-def _set_run_aside(session: Session, run_id: str, error: RemoteRefusedError) -> None:
+def _set_run_aside(session: Session, run_id: str, words: str) -> None:
     try:
-        session.set_aside(Refusal("run", "", error.words), run_id)
+        session.set_aside(Refusal("run", "", words), run_id)
         head = session.store.run(run_id).head()
         if not session.ledger.run(run_id).is_settled_at(head):
             session.ledger.settled(head)

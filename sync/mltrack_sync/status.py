@@ -10,7 +10,7 @@ from mltrack.entities import DELETED
 from mltrack.errors import CorruptionError
 from mltrack_sync.further import further_of
 from mltrack_sync.ledger import RunEntry
-from mltrack_sync.passes import pending, read_ledger
+from mltrack_sync.passes import ledger_damage, pending, read_ledger
 from mltrack_sync.presence import Presence, present
 from mltrack_sync.registry_push import registry_todo
 from mltrack_sync.selection import Selection
@@ -69,7 +69,7 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
     heads = store.heads()
     points = files = size = runs = 0
     recorded: list[int] = []
-    damage = [str(error) for error in state.damage]
+    damage = list(ledger_damage(state))
     models = registry_todo(store, state, Selection(), heads)
     further = further_of(store, state, Selection(), heads)
     for run_id in pending(state, heads):

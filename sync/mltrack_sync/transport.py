@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import socket
 import threading
 import time
@@ -46,6 +47,9 @@ API = "/api/2.0/mlflow/"
 TIMEOUT = httpx.Timeout(connect=10, read=120, write=120, pool=None)
 STREAM_REST_S = 120.0
 """A file may stop for so long in all while it comes, beyond what its bytes take."""
+
+ANSWER_S = 60.0
+"""An answer that is no file comes within that time at the most, or within twice that of its first byte."""
 
 KNOCK_S = 30.0
 """So long the first call of all is waited for: it asks for little."""
@@ -319,7 +323,8 @@ class Transport:
         bytes_max: int = JSON_BYTES_MAX,
         first_byte_s: float = FIRST_BYTE_S,
     ) -> Answer:
-        request.extensions["patience"] = (first_byte_s, REST_S if begin is None else STREAM_REST_S)
+        rest = (REST_S, max(ANSWER_S, 2 * first_byte_s)) if begin is None else (STREAM_REST_S, math.inf)
+        request.extensions["patience"] = (first_byte_s, *rest)
         response = by.handle_request(request)
         with contextlib.closing(response):
             _acknowledge(response)
@@ -416,6 +421,7 @@ class Transport:
             raise RemoteAuthError(
                 f"{self.url} says {status} {response.reason_phrase}{': ' + words if words else ''}",
                 hint=self._workspace.auth_hint,
+                forbidden=status == 403,
             )
         said = words or response.reason_phrase or "nothing more"
         if status in _LATER:

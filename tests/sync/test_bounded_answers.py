@@ -264,3 +264,12 @@ def test_a_remote_that_was_waited_for_in_vain_is_not_asked_often() -> None:
     with pytest.raises(RemoteUnavailableError):
         RetryPolicy(sleep=lambda seconds: None).send(silent, repeatable=True)
     assert len(calls) == 2
+
+
+def test_an_answer_that_is_no_file_has_an_end_however_much_it_holds() -> None:
+    patience = Patience()
+    patience.begin(120, 30, 240)
+    patience.head_is_there()
+    patience.read(1, 0)
+    patience.read(1 << 26, 200)
+    assert patience.left_for_read(None) == 40

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from faulty_proxy import Answer, Fault, FaultyProxy, Seen
 from mlflow_server import MlflowServer
 
 import mltrack
+from mltrack.format import encode_line
 from mltrack.reading import Store
 from mltrack_sync import Remote, push
+from mltrack_sync.errors import RemoteAuthError
 from mltrack_sync.report import PushReport
 from mltrack_sync.retry import RetryPolicy
+from mltrack_sync.status import status_of
+from mltrack_sync.verify import verify
 
 REFUSED = Answer(400, json.dumps({"error_code": "INVALID_PARAMETER_VALUE", "message": "not this one"}).encode())
 
@@ -172,3 +177,69 @@ def test_a_name_that_no_server_takes_is_told_and_cured_by_a_new_one(
     assert (report.runs, [item.kind for item in report.rejected]) == (1, ["run"])
     store.workspace.rename(experiment_id, f"{experiment} cured")
     assert push(store, remote).complete
+
+
+def test_an_experiment_that_is_forbidden_keeps_no_other_back_and_arrives_once_it_is_allowed(
+    store: Store, proxy: FaultyProxy, spoiled: Remote, hasty: RetryPolicy, experiment: str
+) -> None:
+    record(5)
+    mltrack.set_experiment(f"{experiment} allowed")
+    record(1)
+    forbidden = Answer(403, b'{"error_code":"PERMISSION_DENIED","message":"Permission denied"}')
+
+    def fault(seen: Seen) -> Fault:
+        is_it = b"allowed" not in seen.body + seen.query.encode()
+        ends = ("experiments/get-by-name", "experiments/create")
+        return forbidden if is_it and seen.path.endswith(ends) else None
+
+    proxy.fault = fault
+    report = push(store, spoiled, policy=hasty)
+    assert (report.runs, [item.kind for item in report.rejected]) == (1, ["run"] * 5)
+    assert "Permission denied" in report.rejected[0].reason
+    proxy.fault = lambda seen: None
+    assert push(store, spoiled, policy=hasty).complete
+
+
+def test_who_may_do_nothing_is_told_so_at_once(
+    store: Store, proxy: FaultyProxy, spoiled: Remote, hasty: RetryPolicy
+) -> None:
+    record(10)
+    proxy.fault = lambda seen: Answer(403, b'{"message":"no"}') if seen.path.endswith("runs/create") else None
+    with pytest.raises(RemoteAuthError, match="403"):
+        push(store, spoiled, policy=hasty, jobs=1)
+    assert proxy.count("runs/create") <= 3 * 2 * 2
+    proxy.fault = lambda seen: None
+    assert push(store, spoiled, policy=hasty).complete
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"type": "run"},
+        {"type": "run", "run": 5, "remote": [], "experiment": None, "uri": 1},
+        {"type": "ack", "run": "a", "at": {"w": [-1, "x"]}},
+        {"type": "rejected"},
+        {"type": 5},
+        {},
+        {"type": "experiment", "local": "0", "remote": 7, "tags": []},
+        {"type": "logged_model_state", "model": "m"},
+    ],
+)
+def test_a_ledger_of_another_shape_is_told_in_one_line_and_nothing_is_lost(
+    store: Store, remote: Remote, line: dict[str, Any]
+) -> None:
+    record()
+    push(store, remote)
+    path = store.layout.remote("there") / "ledger.jsonl"
+    with open(path, "ab") as file:
+        file.write(encode_line(line))
+    damage = status_of(store, remote).damage
+    assert len(damage) == 1
+    assert str(path) in damage[0]
+    assert "nothing is lost" in damage[0]
+    record()
+    report = push(store, remote)
+    assert report.problems == damage
+    assert verify(store, remote).same
+    assert push(store, remote).complete
+    assert status_of(store, remote).damage == ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import math
 import socket
 import struct
 import time
@@ -44,10 +45,14 @@ class Patience:
         self.clock = clock
         self.begin(FIRST_BYTE_S, REST_S)
 
-    def begin(self, first_byte_s: float, rest_s: float) -> None:
-        """A request begins. ``rest_s``: how long all of the answer may take beyond what its bytes take."""
+    def begin(self, first_byte_s: float, rest_s: float, most_s: float = math.inf) -> None:
+        """A request begins. ``rest_s``: how long all of the answer may take beyond what its bytes take.
+
+        ``most_s``: how long in any case.
+        """
         self._first_byte_s = first_byte_s
         self._rest_s = rest_s
+        self._most_s = most_s
         self._written, self._writing_s = 0, 0.0
         self.restart()
 
@@ -62,7 +67,9 @@ class Patience:
 
     def left_for_read(self, timeout: float | None) -> float:
         """How long the next read may take."""
-        allowed = self._first_byte_s if not self._read else self._rest_s + self._read / BYTES_PER_S_MIN
+        allowed = self._first_byte_s
+        if self._read:
+            allowed = min(self._rest_s + self._read / BYTES_PER_S_MIN, self._most_s)
         return _positive(allowed - self._reading_s, timeout)
 
     def left_for_write(self, timeout: float | None) -> float:
