@@ -138,7 +138,7 @@ def rows(fields: Fields, name: str) -> list[Fields]:
     value = fields.get(name)
     if value is None:
         return []
-    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+    if not isinstance(value, list) or not {dict}.issuperset(map(type, value)):
         raise WrongShapeError(f"{name} is no list of objects")
     return value
 
@@ -150,14 +150,14 @@ def pairs(fields: Fields, name: str) -> dict[str, str]:
 
 def integers(values: Sequence[object]) -> npt.NDArray[np.int64]:
     """Many whole numbers."""
-    if all(type(value) is int for value in values):
+    if {int}.issuperset(map(type, values)):
         return np.array(values, np.int64)
     return np.array([integer(value) for value in values], np.int64)
 
 
 def numbers(values: Sequence[object]) -> npt.NDArray[np.float64]:
     """Many numbers; NaN and infinities as words too, as MLflow writes them."""
-    if all(type(value) is float for value in values):
+    if {float}.issuperset(map(type, values)):
         return np.array(values, np.float64)
     return np.array([_number(value) for value in values], np.float64)
 

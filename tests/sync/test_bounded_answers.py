@@ -273,3 +273,22 @@ def test_an_answer_that_is_no_file_has_an_end_however_much_it_holds() -> None:
     patience.read(1, 0)
     patience.read(1 << 26, 200)
     assert patience.left_for_read(None) == 40
+
+
+@pytest.mark.parametrize(
+    "level",
+    [b'{"a":%s}', b'{"a": %s}', b'{"a":  %s}', b'{"a":\n%s}', b'{"a":\t%s}', b"[%s]", b'[{"a":%s}]', b"[ 1, %s ]"],
+)
+def test_depth_is_found_however_it_is_written(level: bytes) -> None:
+    content, deep = b"1", 120 if level.count(b"[") + level.count(b"{") == 1 else 60
+    for _ in range(deep):
+        content = level % content
+    with pytest.raises(NotMlflowError, match="nested"):
+        asked(answer(b'{"rows":' + content + b"}"))
+    assert asked(answer(b'{"rows":' + level % (level % b"1") + b"}"))
+
+
+def test_a_long_page_of_rows_is_no_depth() -> None:
+    rows = b",".join([b'{"key":"m","value":1.5,"step":3}'] * 5000)
+    assert asked(answer(b'{"metrics":[' + rows + b"]}"))
+    assert asked(answer(b'{"metrics": [\n' + rows.replace(b",{", b",\n  {") + b"\n]\n}"))

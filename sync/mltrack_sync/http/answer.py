@@ -26,6 +26,9 @@ JSON_ITEMS_MAX = 4_000_000
 """So many values at most in one answer: each takes much more memory than the few bytes it has in JSON."""
 
 DEPTH_MAX = 100
+WALKED_MAX = 10_000
+"""Where more lists and objects are, as in a page of rows, none is walked through: the parser's own bound has to do."""
+
 ERROR_BYTES_MAX = 1 << 20
 UNPACKED_BYTES_MAX = 256 << 10
 """So much is unpacked at a time."""
@@ -132,7 +135,8 @@ def json_object(answer: Answer) -> dict[str, Any] | None:
         AnswerTooLargeError: it holds more values, or is nested more deeply, than any good one.
     """
     content = answer.content
-    if content.count(b",") + content.count(b"[") + content.count(b"{") > JSON_ITEMS_MAX:
+    opened = content.count(b"[") + content.count(b"{")
+    if content.count(b",") + opened > JSON_ITEMS_MAX:
         raise AnswerTooLargeError(f"has an answer of more than {JSON_ITEMS_MAX:,} values")
     try:
         fields = json.loads(content)
@@ -140,7 +144,7 @@ def json_object(answer: Answer) -> dict[str, Any] | None:
         raise AnswerTooLargeError("has an answer that is nested too deeply") from None
     except ValueError:
         return None
-    if content.count(b"[") + content.count(b"{") > DEPTH_MAX:
+    if DEPTH_MAX < opened <= WALKED_MAX:
         _check_depth(fields)
     return fields if isinstance(fields, dict) else None
 
