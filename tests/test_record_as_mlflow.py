@@ -47,17 +47,26 @@ class Sides(NamedTuple):
 @pytest.fixture(scope="module")
 def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
     import mlflow
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
 
     folder = tmp_path_factory.mktemp("sides")
     files = folder / "files"
     (files / "sub").mkdir(parents=True)
     (files / "a.txt").write_text("a")
     (files / "sub" / "b.bin").write_bytes(bytes(range(256)))
+    event.listen(Engine, "connect", _do_not_wait_for_the_disk)
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("e", (folder / "artifacts").as_uri()))
     yield Sides(mltrack, mlflow, files)
     mlflow.set_tracking_uri(before)
+    event.remove(Engine, "connect", _do_not_wait_for_the_disk)
+
+
+def _do_not_wait_for_the_disk(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA synchronous=OFF")
+    connection.execute("PRAGMA journal_mode=MEMORY")
 
 
 # --- calls ---
@@ -252,6 +261,8 @@ def _own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     mltrack.set_store(tmp_path_factory.mktemp("ours") / "s")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("_own_store")
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
