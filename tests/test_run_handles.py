@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
+import os
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 import mltrack
 from mltrack.errors import NotFoundError, ParamConflictError, RunStateError
-from recording import run_python
+from recording import SOURCES, run_python
 
 
 @pytest.fixture(autouse=True)
@@ -126,6 +127,31 @@ def test_a_run_is_handed_to_forked_workers() -> None:
     assert sorted(run.metrics("worker").column("step").to_pylist()) == list(range(21))
     assert len(run.stored().writers()) <= 3
     assert all(writer.ended for writer in run.stored().writers())
+
+
+def test_a_run_is_handed_to_workers_of_joblib(tmp_path: Path) -> None:
+    (tmp_path / "work.py").write_text(
+        "import mltrack\n"
+        "def log(run, number): run.log_metric('worker', number, number); return run.run_id\n"
+        "def own(number):\n"
+        "    with mltrack.start_run(run_name='own'): mltrack.log_metric('own', number)\n"
+    )
+    code = """
+import sys, joblib, mltrack, work
+mltrack.set_store(sys.argv[1])
+with mltrack.start_run(run_name="parent") as run:
+    for backend in ("loky", "multiprocessing", "threading"):
+        ids = joblib.Parallel(2, backend=backend)(joblib.delayed(work.log)(run, number) for number in range(4))
+        assert set(ids) == {run.run_id}
+        joblib.Parallel(2, backend=backend)(joblib.delayed(work.own)(number) for number in range(2))
+"""
+    store = tmp_path / "s"
+    run_python(code, store, env={"PYTHONPATH": os.pathsep.join([*SOURCES, str(tmp_path)]), "MLTRACK_STORE": str(store)})
+    runs = mltrack.Store.open(store).search_runs(filter_string="attributes.run_name = 'parent'")
+    assert [(run.info.status, run.info.crashed) for run in runs] == [("FINISHED", False)]
+    assert mltrack.get_run(runs[0].info.run_id).summaries["worker"].count == 12
+    own = mltrack.Store.open(store).search_runs(filter_string="attributes.run_name = 'own'")
+    assert [run.info.status for run in own] == ["FINISHED"] * 6
 
 
 def test_stores_and_stored_runs_are_pickled(store: mltrack.Store) -> None:

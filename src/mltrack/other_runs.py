@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 from time import time_ns
@@ -13,6 +12,7 @@ from mltrack.active import open_runs
 from mltrack.entities import DELETED, ModelMetric
 from mltrack.errors import BusyError, NotFoundError, RunStateError, StoreError
 from mltrack.inputs import as_dataset, input_tags, model_input_event
+from mltrack.process_end import AtEnd
 from mltrack.recorder import Recorder
 from mltrack.run import Run
 from mltrack.store.fold import RunState
@@ -60,8 +60,7 @@ def run_by_id(run_id: str) -> Run:
         recorder = Recorder(layout, folder, "edit", not_before=state.last_time)
         recorder.start([])
         run = Run(layout, recorder, params=state.params, name=state.info().run_name)
-        if not _held:
-            atexit.register(close_others)
+        AT_END.hold()
         _held[str(folder.path)] = run, state
         while len(_held) > OPEN_MAX:
             _held.pop(next(iter(_held)))[0]._recorder.close()
@@ -73,6 +72,9 @@ def close_others() -> None:
     with _lock:
         while _held:
             _held.popitem()[1][0]._recorder.close()
+
+
+AT_END = AtEnd(lambda _: close_others())
 
 
 def _after_fork() -> None:

@@ -15,9 +15,11 @@ from mltrack import exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
-__all__ = ["AtEnd", "after_fork_of_child", "finalize", "is_child", "status_at_exit", "status_of"]
+__all__ = ["AtEnd", "after_fork_of_child", "finalize", "is_child", "status_at_exit", "status_of", "status_of_child"]
 
+_KEEPERS = ("popen_fork", "forkserver")  # modules of theirs whose functions end a child with the local ``code``
 _PACKAGES = ("multiprocessing", "multiprocess")  # the latter is its copy that pickles by dill
 
 
@@ -46,6 +48,28 @@ def status_at_exit() -> str:
     elif code is not None:
         return ended_well
     return status_of(getattr(sys, "last_exc", None) or getattr(sys, "last_value", None))
+
+
+def status_of_child() -> str:
+    """How runs end that are open while a child of multiprocessing is about to leave.
+
+    Up to Python 3.12 its finalizers run in the handling of what its work raised. From 3.13 on they run later, called by
+    the function that keeps the exit code; a child that was spawned leaves as any program does.
+    """
+    error = sys.exc_info()[1]
+    if error is not None:
+        return status_of(error)
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        module, _, name = str(frame.f_globals.get("__name__", "")).rpartition(".")
+        if module in _PACKAGES and name == "process":
+            return "FINISHED"  # up to 3.12: its work is done, and raised nothing
+        if module in _PACKAGES and name in _KEEPERS:
+            code = frame.f_locals.get("code")
+            if isinstance(code, int):
+                return "FINISHED" if exit_code.as_number(code) == 0 else "FAILED"
+        frame = frame.f_back
+    return status_at_exit()
 
 
 class AtEnd:
@@ -80,10 +104,10 @@ class AtEnd:
             after_fork_of_child(self, AtEnd.hold)
 
     def _at_exit(self) -> None:
-        self._call(status_at_exit())
+        self._call(status_of_child() if is_child() else status_at_exit())
 
     def _in_child(self) -> None:
-        self._call(status_of(sys.exc_info()[1]))
+        self._call(status_of_child())
 
 
 def _utils_of_children() -> Iterator[Any]:

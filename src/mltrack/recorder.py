@@ -400,7 +400,7 @@ class Recorder:
         self.points.abandon()
         if self._events is not None:
             self._events.close()
-        self.role = "fork"
+        self.role = "edit" if self.role == "edit" else "fork"  # who edits a run never makes it live
         self._begin()
         if self._closed:
             self.points.close()

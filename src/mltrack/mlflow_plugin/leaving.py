@@ -6,7 +6,7 @@ import atexit
 import os
 import sys
 
-from mltrack.process_end import finalize, status_of
+from mltrack.process_end import finalize, status_of_child
 
 __all__ = ["let_go", "prepare_child"]
 
@@ -30,7 +30,7 @@ def prepare_child(_: object = None) -> None:
 
 def _end_in_child() -> None:
     """End the runs that are active in MLflow's own stack, which its handler does elsewhere; let go of the others."""
-    status = status_of(sys.exc_info()[1])
+    status = status_of_child()
     writers = sys.modules.get("mltrack.mlflow_plugin.writers")
     fluent = sys.modules.get("mlflow.tracking.fluent")
     try:
