@@ -377,6 +377,19 @@ class Store:
 
         return finish_series(self.layout, self.resolve(run_id))
 
+    def record_found_files(self, run_id: str) -> int:
+        """Record files that a program wrote into a run's artifact folder by itself, as the run's end does.
+
+        Returns:
+            How many there were; 0 for a live run.
+
+        Raises:
+            NotFoundError, UsageError, StoreError: as delete_run.
+        """
+        from mltrack.store.found_files import record_found_files
+
+        return record_found_files(self.layout, self.resolve(run_id))
+
     def _experiment_names(self) -> Callable[[str], str | None]:
         names = {e.experiment_id: e.name for e in self.workspace.experiments().values()}
         return names.get

@@ -386,6 +386,7 @@ class Run(RunFiles, RunInputs):
                 say("run %s: %s", self.run_id, words_of(error))
         self._ended = True
         self._end_rich()
+        self._record_found_files()
         if self.on_end is not None:
             self.on_end(self)
         if os.getpid() == self._owner:
@@ -404,6 +405,22 @@ class Run(RunFiles, RunInputs):
         if self.on_end is not None:
             self.on_end(self)
         self._recorder.close({"type": "status", "status": status})
+
+    def _record_found_files(self) -> None:
+        """Record files that the program wrote into the artifact folder by itself."""
+        if os.getpid() != self._owner:
+            return
+        try:
+            folder = self._recorder.folder
+            if folder.artifacts.is_dir():
+                from mltrack.store.fold import RunState
+                from mltrack.store.found_files import found_files
+
+                state = RunState(folder)
+                state.update()
+                self._recorder.emit(*found_files(folder, state.artifacts))
+        except Exception as error:  # noqa: BLE001  # no end of a training fails for what others wrote
+            say("run %s: files in its artifact folder are not recorded: %s", self.run_id, words_of(error))
 
     def _end_rich(self) -> None:
         """Close the journal of rich values, and make artifacts of what this run's journals hold."""

@@ -143,7 +143,8 @@ def as_it_goes(artifact: Artifact, path: Path, mlmodel: Callable[[bytes], bytes]
 
 def renamed(content: bytes, model: LoggedModel, *, uri: str, state: LedgerState) -> bytes:
     """``MLmodel`` with the run's id over there, and ``uri`` for the place of the files."""
-    place = rb"mltrack:[^\s'\"]*/models/" + model.model_id.encode() + rb"/artifacts"
+    below = rb"/models/" + model.model_id.encode() + rb"/artifacts"
+    place = rb"(?:mltrack:[^\s'\"]*|(?<![^\s'\"])/[^\n'\"]*?)" + below  # as a URI, or as a plain path
     content = re.sub(place, lambda _: uri.encode(), content)
     run_id = model.source_run_id or ""
     run = state.runs.get(run_id)

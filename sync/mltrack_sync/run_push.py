@@ -100,12 +100,21 @@ class RunPush:
             self._ledger.settled(head)
 
     def _finish_series(self) -> None:
-        """Have what a crashed process left of histograms, tables and texts among the artifacts: only files go there."""
+        """Have what a crashed process left of histograms, tables and texts among the artifacts: only files go there.
+
+        And have those recorded that a program wrote there by itself.
+        """
+        store, run_id = self._session.store, self._run.run_id
         try:
-            if self._session.store.finish_series(self._run.run_id):
+            if store.finish_series(run_id):
                 self._run.refresh()
         except (StoreError, OSError) as error:
             self._trouble(f"its histograms, tables and texts stay here: {error}")
+        try:
+            if store.record_found_files(run_id):
+                self._run.refresh()
+        except (StoreError, OSError) as error:
+            self._trouble(f"files that are not recorded stay here: {error}")
 
     def _trouble(self, words: str) -> None:
         self._whole = False

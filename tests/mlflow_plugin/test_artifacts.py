@@ -15,13 +15,15 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils.file_utils import local_file_uri_to_path
 from PIL import Image
 
 from mltrack.mlflow_plugin import writers
 from mltrack.mlflow_plugin.artifacts import StoreArtifacts
 from mltrack.mlflow_plugin.tracking import TrackingStore
-from mltrack.mlflow_plugin.uris import artifact_place, artifact_uri
+from mltrack.mlflow_plugin.uris import artifact_place, store_uri
 from mltrack.reading import Store
+from mltrack.store.check import check_store
 
 MISSING, INVALID = "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"
 
@@ -312,21 +314,56 @@ def test_a_link_that_leads_out_is_not_followed(ours: StoreArtifacts, folder: Pat
 
 def test_files_of_no_run_and_of_no_store_are_refused(tmp_path: Path, folder: Path) -> None:
     root = tmp_path / ".mltrack"
-    uri = artifact_uri(root / "runs" / ("ab" * 16) / "artifacts")
+    uri = store_uri(root / "runs" / ("ab" * 16) / "artifacts")
     _fails(MISSING, get_artifact_repository(uri).log_artifact, str(folder / "a.txt"))
     assert not root.exists()
     TrackingStore(f"mltrack://{root}")
-    for place in (uri, artifact_uri(root / "models" / f"m-{'ab' * 16}" / "artifacts")):
+    for place in (uri, store_uri(root / "models" / f"m-{'ab' * 16}" / "artifacts")):
         _fails(MISSING, get_artifact_repository(place).log_artifact, str(folder / "a.txt"))
         _fails(MISSING, get_artifact_repository(place).log_artifacts, str(folder))
     assert os.listdir(root / "runs") == []
-    around = get_artifact_repository(artifact_uri(root / "runs" / ("ab" * 16)))  # a run's folder holds more than files
+    around = get_artifact_repository(store_uri(root / "runs" / ("ab" * 16)))  # a run's folder holds more than files
     for path in (None, "events", "artifacts/../events", "artifacts/../../x"):
         for call in (around.list_artifacts, around.download_artifacts, around.delete_artifacts):
             _fails(INVALID, call, path)
         _fails(INVALID, around.log_artifact, str(folder / "a.txt"), path)
     for uri in ("mltrack:relative", f"mltrack:///x/runs/{'ab' * 16}/artifacts/../..", "mltrack://host/x"):
         _fails(INVALID, get_artifact_repository, uri)
+
+
+def test_a_run_gives_a_plain_path_that_scripts_list_and_write_to(client: Any, kind: str, tmp_path: Path) -> None:
+    """As MLflow's SQLite store does; in ours, what a script wrote itself is recorded when the run ends."""
+    with mlflow.start_run() as run:
+        mlflow.log_text("logged", "a.txt")
+        place = Path(local_file_uri_to_path(mlflow.get_artifact_uri()))
+        assert os.listdir(place) == ["a.txt"]
+        (place / "sub").mkdir()
+        (place / "sub" / "own.txt").write_text("written past MLflow")
+        (place / "a.txt").write_text("written anew")
+        assert [info.path for info in mlflow.artifacts.list_artifacts(run_id=run.info.run_id)] == ["a.txt", "sub"]
+        assert mlflow.artifacts.load_text(mlflow.get_artifact_uri("sub/own.txt")) == "written past MLflow"
+    assert mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/a.txt") == "written anew"
+    if kind == "mltrack":
+        stored = Store.open(tmp_path / ".mltrack").run(run.info.run_id)
+        assert {artifact.path for artifact in stored.artifacts} == {"a.txt", "sub/own.txt"}
+        assert check_store(tmp_path / ".mltrack").findings == []
+
+
+def test_what_mlflow_logs_to_a_plain_path_is_recorded_at_once(tmp_path: Path) -> None:
+    run = _run(TrackingStore(f"mltrack://{tmp_path}/.mltrack"))
+    for uri in (run.info.artifact_uri, f"file://{run.info.artifact_uri}"):
+        (tmp_path / "f.txt").write_text(uri)
+        get_artifact_repository(uri).log_artifact(str(tmp_path / "f.txt"))
+        stored = Store.open(tmp_path / ".mltrack").run(run.info.run_id)
+        assert [(a.path, a.size) for a in stored.artifacts] == [("f.txt", len(uri))]
+    (tmp_path / "elsewhere").mkdir()
+    assert type(get_artifact_repository(str(tmp_path / "elsewhere"))).__name__ == "LocalArtifactRepository"
+
+
+def test_a_server_gives_no_paths_of_its_own_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = TrackingStore(f"mltrack://{tmp_path}/.mltrack")
+    monkeypatch.setenv("_MLFLOW_SERVER_FILE_STORE", f"mltrack://{tmp_path}/.mltrack")
+    assert _run(store).info.artifact_uri.startswith(f"mltrack://{tmp_path}/.mltrack/runs/")
 
 
 def test_a_file_can_not_be_a_folder_too(ours: StoreArtifacts, folder: Path) -> None:
@@ -350,7 +387,7 @@ def test_a_store_that_was_moved_has_its_files_where_it_is(ours: StoreArtifacts, 
     writers.of(Store.open(tmp_path / ".mltrack")).close(run_id)
     shutil.move(tmp_path / ".mltrack", tmp_path / "moved")
     run = TrackingStore(f"mltrack://{tmp_path}/moved").get_run(run_id)
-    assert run.info.artifact_uri == f"mltrack://{tmp_path}/moved/runs/{run_id}/artifacts"
+    assert run.info.artifact_uri == f"{tmp_path}/moved/runs/{run_id}/artifacts"
     assert Path(get_artifact_repository(run.info.artifact_uri).download_artifacts("b.txt")).read_text() == "bb"
 
 

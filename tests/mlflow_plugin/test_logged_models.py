@@ -265,5 +265,5 @@ def test_artifact_locations_go_with_the_store_when_it_is_moved(ours: Any, tmp_pa
     model = ours.create_logged_model("0", "spirals")
     shutil.move(tmp_path / ".mltrack", tmp_path / "moved")
     found = TrackingStore(f"mltrack://{tmp_path}/moved").get_logged_model(model.model_id)
-    assert found.artifact_location == f"mltrack://{tmp_path}/moved/models/{model.model_id}/artifacts"
+    assert found.artifact_location == f"{tmp_path}/moved/models/{model.model_id}/artifacts"
     assert found.name == "spirals"

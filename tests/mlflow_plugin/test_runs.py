@@ -469,9 +469,9 @@ def test_a_store_that_is_moved_goes_on(tmp_path: Path) -> None:
     moved = TrackingStore(f"mltrack://{tmp_path}/two/.mltrack")
     moved.log_metric(run_id, metric("a", 2.0, step=1))
     run = moved.get_run(run_id)
-    assert run.info.artifact_uri == f"mltrack://{tmp_path}/two/.mltrack/runs/{run_id}/artifacts"
+    assert run.info.artifact_uri == f"{tmp_path}/two/.mltrack/runs/{run_id}/artifacts"
     assert (run.data.metrics, run.info.status) == ({"a": 2.0}, "RUNNING")
-    assert moved.get_experiment("0").artifact_location.startswith(f"mltrack://{tmp_path}/two/")
+    assert moved.get_experiment("0").artifact_location.startswith(f"{tmp_path}/two/")
     writers.of(moved._store).close_all()
 
 

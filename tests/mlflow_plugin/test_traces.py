@@ -399,4 +399,4 @@ def test_a_moved_store_tells_its_own_place_for_attachments(tmp_path: Path) -> No
     before._store.traces.close()
     (tmp_path / "one").rename(tmp_path / "two")
     found = TrackingStore(f"mltrack://{tmp_path}/two").get_trace_info(ONE)
-    assert found.tags["mlflow.artifactLocation"] == f"mltrack://{tmp_path}/two/artifacts/0/traces/{ONE}/artifacts"
+    assert found.tags["mlflow.artifactLocation"] == f"{tmp_path}/two/artifacts/0/traces/{ONE}/artifacts"

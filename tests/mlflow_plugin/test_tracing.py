@@ -183,7 +183,7 @@ def test_files_pass_through_a_server_to_where_they_lie_in_the_store(server: Mlfl
     assert [artifact.path for artifact in store.logged_models.artifacts(model.model_id)] == ["weights"]
     assert store.registry.get_version("served", version.version).source == f"runs:/{run.info.run_id}/model"
     direct = MlflowClient(f"mltrack://{root}").get_model_version_download_uri("served", version.version)
-    assert direct == f"mltrack://{root}/runs/{run.info.run_id}/artifacts/model"
+    assert direct == f"{root}/runs/{run.info.run_id}/artifacts/model"
     with httpx.Client(base_url=server.url, timeout=60) as http:
         for path in (
             "store.json",

@@ -107,7 +107,8 @@ def seal(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
     """Turn what crashed processes left in RUNs (or in all) into compact Parquet segments. Readers need no such step.
 
     Histograms, tables and texts they logged become artifacts, as at the end of a run, so that a sync takes them too;
-    and so does the output that a launcher (`mltrack run`) left when it was killed.
+    and so does the output that a launcher (`mltrack run`) left when it was killed. Files that programs wrote into the
+    artifact folders themselves are recorded.
     """
     from mltrack.cli.finding import iterate_runs
     from mltrack.cli.wording import plural
@@ -116,11 +117,12 @@ def seal(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
 
     store = session.store()
     sealed: dict[str, int] = {}
-    published = 0
+    published = found = 0
     for run in iterate_runs(store, runs):
         try:
             points = seal_dead_writers(run.folder, run.state)
             store.finish_series(run.run_id)
+            found += store.record_found_files(run.run_id)
             published += len(publish_left_output(store.layout, run.run_id))
         except (OSError, StoreError) as error:  # it stays as it is, and the others are sealed
             session.damage.append(_not_sealed(run.run_id, error))
@@ -133,6 +135,8 @@ def seal(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
         say(f"{plural(sum(sealed.values()), 'point')} sealed in {plural(len(sealed), 'run')}")
         if published:
             say(f"{plural(published, 'log')} of killed launchers made artifacts")
+        if found:
+            say(f"{plural(found, 'file')} found among the artifacts and recorded")
 
 
 def _not_sealed(run_id: str, error: OSError | StoreError) -> CorruptionError:

@@ -22,8 +22,9 @@ from mltrack.errors import MltrackError, NotFoundError
 from mltrack.fs import reading, relative_name, safe_join
 from mltrack.mlflow_plugin import writers
 from mltrack.mlflow_plugin.errors import as_mlflow, raises_mlflow
-from mltrack.mlflow_plugin.uris import artifact_place
+from mltrack.mlflow_plugin.uris import URI_LETTERS, artifact_place
 from mltrack.reading import Store
+from mltrack.store.found_files import LEFT_BEHIND, MODEL_FILE
 from mltrack.store.layout import Layout
 
 if TYPE_CHECKING:
@@ -33,13 +34,6 @@ __all__ = ["StoreArtifacts"]
 
 NOTED_TOGETHER_MAX = 200
 """After how many files of a folder the run says that it has them."""
-
-MODEL_FILE = "MLmodel"
-LEFT_BEHIND = "registered_model_meta"
-"""What MLflow puts beside a model that it was handed in place, to know its name: no artifact of anybody."""
-
-URI_LETTERS = frozenset("%#?")
-"""What a path is not taken literally with, where it is taken for a URI."""
 
 
 @raises_mlflow

@@ -38,6 +38,7 @@ from mlflow.utils.validation import (
 
 from mltrack.errors import AlreadyExistsError, MltrackError, NotFoundError
 from mltrack.mlflow_plugin.errors import as_mlflow, raises_mlflow
+from mltrack.mlflow_plugin.local_artifacts import register_local_repository
 from mltrack.mlflow_plugin.registry_search import PROMPT_TAG, find_models, find_versions, page
 from mltrack.mlflow_plugin.sources import download_uri, kept_place, shown_source
 from mltrack.mlflow_plugin.uris import artifact_uri, open_store
@@ -64,6 +65,7 @@ class RegistryStore(Webhooks, AbstractStore):
             self._store = open_store(store_uri)
         except MltrackError as error:
             raise as_mlflow(error) from error
+        register_local_repository()
         self._registry = self._store.registry
 
     # --- registered models ---

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import PurePath
 
 __all__ = [
+    "URI_LETTERS",
     "ArtifactPlace",
     "artifact_place",
     "artifact_uri",
@@ -38,6 +39,10 @@ SERVED_SCHEME = "mlflow-artifacts"
 # what `mlflow server` tells its workers: --artifacts-destination, and whether they are to serve what is there
 _DESTINATION = "_MLFLOW_SERVER_ARTIFACT_DESTINATION"
 _SERVING = "_MLFLOW_SERVER_SERVE_ARTIFACTS"
+_IN_SERVER = "_MLFLOW_SERVER_FILE_STORE"  # set in every process of a server
+
+URI_LETTERS = frozenset("%#?")
+"""What a path is not taken literally with, where it is taken for a URI."""
 
 _PLACE = re.compile(
     r"(?P<root>/.*?)/(?:runs/(?P<run_id>[0-9a-f]{32})|models/(?P<model_id>m-[0-9a-f]{32}))/artifacts(?P<path>(?:/.*)?)",
@@ -93,16 +98,26 @@ def store_uri(folder: PurePath) -> str:
 
 
 def artifact_uri(folder: PurePath) -> str:
-    """The URI of an artifact folder in a store, by its absolute path; in a server that serves it, its clients' one."""
+    """The URI of an artifact folder in a store, by its absolute path.
+
+    In a server that serves it, its clients' one; in any other server the store's own, as clients may be elsewhere. In
+    a program that uses the store itself it is the plain path, as on MLflow's own local stores: scripts list it and
+    write to it. A path that means something else where it is taken for a URI is given as the store's own URI too.
+    """
     served = _served_root()
     if served is not None and folder.is_relative_to(served):
         return f"{SERVED_SCHEME}:/{quote(os.fsencode(folder.relative_to(served)))}"
-    return store_uri(folder)
+    if _IN_SERVER in os.environ or not URI_LETTERS.isdisjoint(str(folder)):
+        return store_uri(folder)
+    return str(folder)
 
 
 def local_uri(uri: str) -> str:
-    """The store's own URI for one that a client of this server gave; any other as it is."""
+    """The store's own URI for a path, or for one that a client of this server gave; any other as it is."""
     served = _served_root()
+    if uri.startswith(("/", "file:")):
+        path = path_of_uri(uri) if uri.startswith("file:") else uri
+        return uri if path is None else store_uri(Path(path))
     parts = urlsplit(uri)
     if served is None or parts.scheme != SERVED_SCHEME:
         return uri

@@ -10,6 +10,7 @@ from mltrack.entities import DELETED
 from mltrack.errors import MltrackError, RunStateError
 from mltrack.mlflow_plugin import writers
 from mltrack.mlflow_plugin.errors import as_mlflow
+from mltrack.mlflow_plugin.local_artifacts import register_local_repository
 from mltrack.mlflow_plugin.tracking.run_cache import RunCache
 from mltrack.mlflow_plugin.uris import open_store
 from mltrack.store.edit import purge_run
@@ -36,6 +37,7 @@ class Part:
             self._store = open_store(store_uri)
         except MltrackError as error:
             raise as_mlflow(error) from error
+        register_local_repository()
         self._writers = writers.of(self._store)
         self._runs = RunCache(self._store.layout)
 

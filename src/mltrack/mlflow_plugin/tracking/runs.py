@@ -11,7 +11,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from mlflow.utils.name_utils import _generate_random_name
 
 from mltrack.entities import ACTIVE, DELETED
-from mltrack.errors import NotFoundError, UsageError
+from mltrack.errors import NotFoundError, StoreError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.launched import launched_run, tags_to_set
 from mltrack.mlflow_plugin.tracking.conversion import (
@@ -28,9 +28,12 @@ from mltrack.mlflow_plugin.tracking.part import Part
 from mltrack.mlflow_plugin.uris import artifact_uri
 from mltrack.mlflow_plugin.writers import status_event
 from mltrack.store.edit import set_stage
+from mltrack.store.found_files import found_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from mltrack.mlflow_plugin.open_run import OpenRun
 
 __all__ = ["Runs"]
 
@@ -117,6 +120,7 @@ class Runs(Part):
             status = now if run_status is None else RunStatus.to_string(run_status)
             end = (None if crashed else ended) if end_time is None else end_time * _MS
             if run_status is not None and RunStatus.is_terminated(run_status):
+                self._record_found_files(run_id, held)
                 self._writers.end(run_id, status, end)
             elif status != "RUNNING" or end_time is not None:
                 self._writers.emit(run_id, status_event(status, end))
@@ -125,6 +129,19 @@ class Runs(Part):
                 return as_run_info(run.info, self._places())
         except OSError:  # it is done, and what is known of the run will do
             return as_run_info(held.state.info(), self._places())
+
+    def _record_found_files(self, run_id: str, held: OpenRun) -> None:
+        """Record what the program wrote by itself into the artifact folder that it was given."""
+        with held.lock:
+            folder, known = held.state.folder, held.state.artifacts
+        try:
+            events = found_files(folder, known)
+        except OSError as error:
+            raise StoreError(
+                f"{error.filename} can't be read: {error.strerror}", hint="check its permissions"
+            ) from error
+        if events:
+            self._writers.emit(run_id, *events)
 
     def delete_run(self, run_id: str) -> None:
         """Mark a run as deleted; its metrics, params and tags stay, to be restored."""

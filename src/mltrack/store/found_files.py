@@ -1,0 +1,86 @@
+"""Files that lie among a run's artifacts without a word of it in its events: they are recorded when the run ends.
+
+Programs that ask for a run's artifact folder (``mlflow.get_artifact_uri()``) write to it themselves. Whoever ends the
+run, seals it or is about to send it looks through the folder and records what is new there, or was written anew.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from mltrack.artifact_files import files_below, hash_file, is_temporary
+from mltrack.errors import InvalidPathError, StoreError
+from mltrack.fs import relative_name
+from mltrack.recorder import Recorder
+from mltrack.store.fold import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from mltrack.entities import Artifact
+    from mltrack.store.layout import Layout, RunFolder
+
+__all__ = ["LEFT_BEHIND", "MODEL_FILE", "found_files", "record_found_files"]
+
+MODEL_FILE = "MLmodel"
+LEFT_BEHIND = "registered_model_meta"
+"""What MLflow puts beside a model that it was handed in place, to know its name: no artifact of anybody."""
+
+
+def found_files(folder: RunFolder, known: Iterable[Artifact]) -> list[dict[str, Any]]:
+    """An event for each file that ``known`` lacks, or that was written after it was recorded and has other bytes.
+
+    Raises:
+        OSError: a file can't be read.
+    """
+    held = {artifact.path: artifact for artifact in known}
+    events: list[dict[str, Any]] = []
+    for path, name in files_below(folder.artifacts):
+        if is_temporary(path.name) or path.is_symlink() or _is_left_behind(path) or not _can_be_named(name):
+            continue
+        artifact, status = held.get(name), os.stat(path)
+        if artifact is not None and artifact.size == status.st_size and status.st_mtime_ns <= artifact.time:
+            continue
+        size, sha256 = hash_file(path)
+        if artifact is None or (size, sha256) != (artifact.size, artifact.sha256):
+            events.append({"type": "artifact", "path": name, "size": size, "sha256": sha256})
+    return events
+
+
+def _is_left_behind(path: Path) -> bool:
+    return path.name == LEFT_BEHIND and (path.parent / MODEL_FILE).exists()
+
+
+def _can_be_named(name: str) -> bool:
+    try:
+        return relative_name(name) == name
+    except InvalidPathError:
+        return False
+
+
+def record_found_files(layout: Layout, run_id: str) -> int:
+    """Record them of a run that is not live; returns how many there were.
+
+    Raises:
+        StoreError: the store can't be read or written.
+    """
+    folder = layout.run(run_id)
+    if not folder.artifacts.is_dir():
+        return 0
+    state = RunState(folder)
+    state.update()
+    if state.live or not state.exists:
+        return 0
+    try:
+        events = found_files(folder, state.artifacts)
+    except OSError as error:
+        raise StoreError(f"{error.filename} can't be read: {error.strerror}", hint="check its permissions") from error
+    if events:
+        recorder = Recorder(layout, folder, "edit", not_before=state.last_time)
+        try:
+            recorder.start(events)
+        finally:
+            recorder.close()
+    return len(events)
