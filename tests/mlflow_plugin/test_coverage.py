@@ -116,3 +116,16 @@ def test_the_page_lists_what_is_left_out_and_nothing_else() -> None:
 
 def test_scorers_across_experiments_are_none(store: TrackingStore) -> None:
     assert store.list_scorers_across_experiments(["0", "1"]) == []
+
+
+def test_records_of_a_dataset_that_is_not_there_are_none_as_in_the_sql_store(store: TrackingStore) -> None:
+    """MLflow's handlers for these two make no JSON of an error, but a page that says 500."""
+    assert store._load_dataset_records("d-1", max_results=10, page_token=None) == ([], None)
+    assert store.get_dataset_experiment_ids(dataset_id="d-1") == []
+
+
+def test_scorers_are_asked_for_in_the_store(store: TrackingStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.absolute_uri)
+    assert mlflow.genai.list_scorers(experiment_id="0") == []

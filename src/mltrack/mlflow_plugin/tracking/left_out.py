@@ -14,14 +14,12 @@ __all__ = ["LISTED_EMPTY", "REFUSED", "LeftOut"]
 
 REFUSED: dict[str, tuple[str, ...]] = {
     "evaluation datasets": (
-        "_load_dataset_records",
         "add_dataset_to_experiments",
         "create_dataset",
         "delete_dataset",
         "delete_dataset_records",
         "delete_dataset_tag",
         "get_dataset",
-        "get_dataset_experiment_ids",
         "remove_dataset_from_experiments",
         "set_dataset_tags",
         "upsert_dataset_records",
@@ -107,6 +105,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
 
 LISTED_EMPTY: tuple[str, ...] = (
     "get_active_online_scorers",
+    "get_dataset_experiment_ids",
     "get_mcp_server_versions_for_trace",
     "get_online_scoring_configs",
     "list_budget_policies",
@@ -131,6 +130,12 @@ LISTED_EMPTY: tuple[str, ...] = (
 
 class LeftOut:
     """The methods for what is left out."""
+
+    def _load_dataset_records(
+        self, dataset_id: str, max_results: int | None = None, page_token: str | None = None
+    ) -> tuple[list[Any], None]:
+        """Nothing, as of any dataset that is not there; MLflow's handler would make an HTML page of a refusal."""
+        return [], None
 
 
 def _refusal(feature: str, name: str) -> Callable[..., Any]:
