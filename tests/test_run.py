@@ -134,6 +134,8 @@ def test_misuse_raises_at_once_and_stores_nothing(run: mltrack.Run) -> None:
         lambda: any_run.log_metric("a", 1j),
         lambda: any_run.log_metric("a", 10**400),
         lambda: any_run.log_metric("", 1.0),
+        lambda: any_run.log_metric(["a"], 1.0),
+        lambda: mltrack.log_metric(["a"], 1.0, timestamp=5),  # type: ignore[arg-type]
         lambda: any_run.log_metric("a", 1.0, 1.5),
         lambda: any_run.log_metric("a", 1.0, "3"),
         lambda: any_run.log_metric("a", 1.0, math.nan),

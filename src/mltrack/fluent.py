@@ -18,6 +18,7 @@ from mltrack.run import Run, source_name
 from mltrack.store.layout import Layout, find_store, is_run_id, new_run_id
 from mltrack.store.workspace import Workspace
 from mltrack.trouble import TROUBLE, say, words_of
+from mltrack.values import check_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -364,7 +365,7 @@ def log_metric(
         or dataset is not None
         or synchronous is not None
     ):
-        return _log_with({key: value}, step, synchronous, run_id, timestamp, model_id, dataset)
+        return _log_with({check_key(key): value}, step, synchronous, run_id, timestamp, model_id, dataset)
     try:
         log_point()(key, value, step)
     except RunStateError:
