@@ -14,6 +14,7 @@ from mlflow.store.tracking.abstract_store import AbstractStore
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from mltrack.mlflow_plugin.tracking import TrackingStore
+from mltrack.mlflow_plugin.tracking.database import KEPT_IN_TABLES, LISTED
 from mltrack.mlflow_plugin.tracking.left_out import LISTED_EMPTY, REFUSED
 
 PAGE = Path(__file__).parents[2] / "docs" / "mlflow-compatibility.md"
@@ -118,10 +119,18 @@ def test_scorers_across_experiments_are_none(store: TrackingStore) -> None:
     assert store.list_scorers_across_experiments(["0", "1"]) == []
 
 
-def test_records_of_a_dataset_that_is_not_there_are_none_as_in_the_sql_store(store: TrackingStore) -> None:
-    """MLflow's handlers for these two make no JSON of an error, but a page that says 500."""
+def test_asking_for_what_is_kept_in_tables_makes_no_file(store: TrackingStore, tmp_path: Path) -> None:
+    for name in LISTED:
+        assert getattr(store, name)("0") == []
     assert store._load_dataset_records("d-1", max_results=10, page_token=None) == ([], None)
-    assert store.get_dataset_experiment_ids(dataset_id="d-1") == []
+    assert sorted(path.name for path in (tmp_path / ".mltrack" / "workspace").iterdir()) == []
+
+
+def test_what_is_kept_in_tables_is_not_left_out_too() -> None:
+    kept = {name for names in KEPT_IN_TABLES.values() for name in names}
+    assert set(LISTED) <= kept
+    assert not kept & {*LISTED_EMPTY, *REFUSED_METHODS}
+    assert all(where(name).__name__ == "InTables" for name in kept)
 
 
 def test_scorers_are_asked_for_in_the_store(store: TrackingStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mlflow.store.tracking.abstract_store import AbstractStore
 
 from mltrack.mlflow_plugin.tracking.assessments import Assessments
+from mltrack.mlflow_plugin.tracking.database import InTables
 from mltrack.mlflow_plugin.tracking.entries import RunEntries
 from mltrack.mlflow_plugin.tracking.experiments import Experiments
 from mltrack.mlflow_plugin.tracking.left_out import LeftOut
@@ -29,6 +30,7 @@ class TrackingStore(
     TraceSearch,
     TraceMetrics,
     Assessments,
+    InTables,
     LeftOut,
     AbstractStore,
 ):

@@ -13,38 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["LISTED_EMPTY", "REFUSED", "LeftOut"]
 
 REFUSED: dict[str, tuple[str, ...]] = {
-    "evaluation datasets": (
-        "add_dataset_to_experiments",
-        "create_dataset",
-        "delete_dataset",
-        "delete_dataset_records",
-        "delete_dataset_tag",
-        "get_dataset",
-        "remove_dataset_from_experiments",
-        "set_dataset_tags",
-        "upsert_dataset_records",
-    ),
-    "registered scorers": ("delete_scorer", "get_scorer", "list_scorer_versions", "register_scorer"),
     "online scoring": ("get_online_trace_details", "upsert_online_scoring_config"),
-    "issues": ("create_issue", "get_issue", "update_issue"),
-    "label schemas": (
-        "create_label_schema",
-        "delete_label_schema",
-        "get_label_schema",
-        "get_label_schema_by_name",
-        "update_label_schema",
-    ),
-    "review queues": (
-        "add_items_to_review_queue",
-        "create_review_queue",
-        "delete_review_queue",
-        "get_or_create_user_queue",
-        "get_review_queue",
-        "get_review_queue_by_name",
-        "remove_items_from_review_queue",
-        "set_review_queue_item_status",
-        "update_review_queue",
-    ),
     "the AI gateway": (
         "add_guardrail_to_endpoint",
         "attach_model_to_endpoint",
@@ -105,7 +74,6 @@ REFUSED: dict[str, tuple[str, ...]] = {
 
 LISTED_EMPTY: tuple[str, ...] = (
     "get_active_online_scorers",
-    "get_dataset_experiment_ids",
     "get_mcp_server_versions_for_trace",
     "get_online_scoring_configs",
     "list_budget_policies",
@@ -114,13 +82,7 @@ LISTED_EMPTY: tuple[str, ...] = (
     "list_gateway_endpoints",
     "list_gateway_guardrails",
     "list_gateway_model_definitions",
-    "list_label_schemas",
-    "list_review_queue_items",
-    "list_review_queues",
-    "list_scorers",
     "list_secret_infos",
-    "search_datasets",
-    "search_issues",
     "search_mcp_access_endpoints",
     "search_mcp_server_versions",
     "search_mcp_servers",
@@ -130,12 +92,6 @@ LISTED_EMPTY: tuple[str, ...] = (
 
 class LeftOut:
     """The methods for what is left out."""
-
-    def _load_dataset_records(
-        self, dataset_id: str, max_results: int | None = None, page_token: str | None = None
-    ) -> tuple[list[Any], None]:
-        """Nothing, as of any dataset that is not there; MLflow's handler would make an HTML page of a refusal."""
-        return [], None
 
 
 def _refusal(feature: str, name: str) -> Callable[..., Any]:
