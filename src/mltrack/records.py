@@ -19,6 +19,7 @@ __all__ = [
     "JSON_OBJECT_TEXT",
     "JSON_TEXT",
     "KEY",
+    "KEY_CHARACTERS_MAX",
     "NAME",
     "PATH",
     "TEXT",

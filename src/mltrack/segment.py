@@ -9,6 +9,7 @@ before that, with checksums of the footer and of the rows; other readers of Parq
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import zlib
@@ -32,8 +33,15 @@ from mltrack.format import (
     segment_footer_size,
 )
 from mltrack.fs import EXHAUSTED, NotRegularError, reading
-from mltrack.records import COUNT_MAX
-from mltrack.segment_shape import FOOTER_BYTES_MAX, check_footer, check_pages
+from mltrack.records import COUNT_MAX, KEY_CHARACTERS_MAX
+from mltrack.segment_shape import (
+    FOOTER_BYTES_MAX,
+    NAMES_BYTES_MAX,
+    check_block,
+    check_footer,
+    check_pages,
+    check_statistics,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -62,9 +70,9 @@ ROW_GROUP_ROWS = 1 << 15
 ZSTD_LEVEL = 3
 CRC_CHUNK_BYTES = 1 << 20
 
-_UNREADABLE = (pa.ArrowException, OSError, IndexError, TypeError, ValueError, OverflowError)
-"""What comes of damaged pages: Arrow's own; IndexError where codes lead out of a dictionary that is cut short; the rest
-where statistics, names or numbers are of another kind, or no text in UTF-8."""
+_UNREADABLE = (pa.ArrowException, OSError, LookupError, TypeError, ValueError, OverflowError)
+"""What comes of damaged pages: Arrow's own; LookupError where codes lead out of a dictionary that is cut short, or a
+column is not there; the rest where statistics, names or numbers are of another kind, or no text in UTF-8."""
 
 POINTS_SCHEMA = pa.schema(
     [
@@ -149,7 +157,8 @@ def write_segment(path: Path, blocks: Iterable[PointColumns]) -> int:
     The file is not synced: publish it.
 
     Raises:
-        OSError: it could not be written whole; the caller removes it.
+        OSError: it could not be written whole, or its metrics' names are more than a reader takes; the caller removes
+            it.
     """
     rows = 0
     with pq.ParquetWriter(
@@ -158,6 +167,7 @@ def write_segment(path: Path, blocks: Iterable[PointColumns]) -> int:
         compression="zstd",
         compression_level=ZSTD_LEVEL,
         use_dictionary=["metric"],
+        dictionary_pagesize_limit=NAMES_BYTES_MAX,  # else each row of a group with many names had its own whole
         column_encoding={
             "seq": "DELTA_BINARY_PACKED",
             "step": "DELTA_BINARY_PACKED",
@@ -168,6 +178,9 @@ def write_segment(path: Path, blocks: Iterable[PointColumns]) -> int:
         store_schema=False,
     ) as writer:
         for block in blocks:
+            used = np.flatnonzero(np.bincount(block.codes))
+            if sum(4 + len(block.keys[code].encode("utf-8", "replace")) for code in used) > NAMES_BYTES_MAX:
+                raise OSError(errno.EFBIG, "the names of its metrics are too many bytes for a segment", str(path))
             # by metric name, and within one in the order of logging, so that row groups hold few metrics each
             rank = np.argsort(np.argsort(np.asarray(block.keys, dtype=object)))
             order = np.argsort(rank[block.codes].astype(np.uint32), kind="stable")
@@ -224,7 +237,27 @@ def verify_segment(path: Path) -> None:
         segment.plain.seek(0)
         if _crc_up_to(segment.plain, segment.rows_end) != segment.rows_crc:
             raise _damaged(path, "checksum of its rows differs", 0)
-        segment.check_pages(range(segment.parquet.num_row_groups))
+        for group in range(segment.parquet.num_row_groups):
+            segment.check_pages([group])
+            try:
+                _check_values(segment, group)
+            except (*_UNREADABLE, BadLine) as error:
+                raise _damaged(path, error, 0) from error
+
+
+def _check_values(segment: _Segment, group: int) -> None:
+    """Compare the values of a row group with what the footer and the file's name say of them."""
+    table = segment.parquet.read_row_group(group, columns=POINTS_SCHEMA.names)
+    keys, codes = _metric_codes(table.column("metric"))
+    times = table.column("time").cast(pa.int64())
+    whole = (table.column("seq"), table.column("step"), times)
+    numbers = [_numbers(column, np.int64) for column in whole]
+    segment.check_seqs(numbers[0])
+    check_statistics(
+        segment.parquet.metadata.row_group(group),
+        [keys[code] for code in np.flatnonzero(np.bincount(codes))],
+        [*numbers, _numbers(table.column("value"), np.float64)],
+    )
 
 
 def _check_footer(path: Path, file: IO[bytes]) -> tuple[int, int]:
@@ -251,6 +284,7 @@ class _Segment:
     """A segment whose footer was verified: the file, where its rows end, their checksum, and Arrow's reader of it."""
 
     path: Path
+    name: SegmentName | None
     plain: IO[bytes]
     rows_end: int
     rows_crc: int
@@ -262,6 +296,16 @@ class _Segment:
             check_pages(self.plain.fileno(), self.parquet.metadata, groups)
         except BadLine as error:
             raise _damaged(self.path, error, 0) from None
+
+    def check_seqs(self, seqs: npt.NDArray[np.int64]) -> None:
+        """See to it that these are of the range which the file's name gives.
+
+        Raises:
+            BadLine: one is not.
+        """
+        name = self.name
+        if name is not None and len(seqs) and not (name.first <= seqs.min() and seqs.max() <= name.last):
+            raise BadLine(f"it holds points {seqs.min()} to {seqs.max()}, its name says {name.first} to {name.last}")
 
 
 @contextlib.contextmanager
@@ -294,9 +338,11 @@ def _opened(path: Path) -> Iterator[_Segment]:
             check_footer(parquet.metadata, at, points_max)
         except FileNotFoundError:
             raise
+        except KeyError as error:
+            raise _damaged(path, "it has no column 'metric'") from error
         except (*_UNREADABLE, BadLine) as error:
             raise _damaged(path, error) from error
-        yield _Segment(path, plain, at, rows_crc, parquet)
+        yield _Segment(path, name, plain, at, rows_crc, parquet)
 
 
 def _metric_codes(column: pa.ChunkedArray) -> tuple[list[str], npt.NDArray[np.int64]]:
@@ -309,7 +355,10 @@ def _metric_codes(column: pa.ChunkedArray) -> tuple[list[str], npt.NDArray[np.in
     codes = _numbers(whole.indices, np.int32).astype(np.int64)
     if len(codes) and codes.max() >= len(whole.dictionary):
         raise IndexError("a metric that is not in the dictionary")
-    return whole.dictionary.to_pylist(), codes
+    keys = whole.dictionary.to_pylist()
+    if not all(keys) or max(map(len, keys), default=0) > KEY_CHARACTERS_MAX:
+        raise pa.ArrowInvalid("a metric has no name, or one that is too long")
+    return keys, codes
 
 
 def _numbers(column: pa.Array | pa.ChunkedArray, width: type[Number]) -> npt.NDArray[Number]:
@@ -343,16 +392,17 @@ def read_blocks(path: Path, first: int = 0, rows_max: int = BLOCK_ROWS) -> Itera
                 continue
             segment.check_pages(groups[0])
             try:
-                yield from _in_order(segment.parquet, groups[0], first, rows_max)
+                check_block(segment.parquet.metadata, groups[0], BLOCK_ROWS)
+                yield from _in_order(segment, groups[0], first, rows_max)
             except _UNREADABLE as error:
                 raise _damaged(path, error, 0) from error
 
 
-def _in_order(file: pq.ParquetFile, groups: list[int], first: int, rows_max: int) -> Iterator[PointColumns]:
+def _in_order(segment: _Segment, groups: list[int], first: int, rows_max: int) -> Iterator[PointColumns]:
     """The points of a block with seq >= ``first``, in the order of logging; read by column, which takes less memory."""
 
     def read(name: str) -> pa.ChunkedArray:
-        return file.read_row_groups(groups, columns=[name]).column(0)
+        return segment.parquet.read_row_groups(groups, columns=[name]).column(0)
 
     def part(rows: npt.NDArray[np.int32]) -> PointColumns:
         keys, codes = _metric_codes(read("metric"))
@@ -366,10 +416,14 @@ def _in_order(file: pq.ParquetFile, groups: list[int], first: int, rows_max: int
         )
 
     seqs = _numbers(read("seq"), np.int64)
+    segment.check_seqs(seqs)
     order = np.argsort(seqs, kind="stable").astype(np.int32)
+    ordered = seqs[order]
+    if (ordered[1:] == ordered[:-1]).any():
+        raise BadLine("it holds a point twice")
     if first:
-        order = order[seqs[order] >= first]
-    del seqs
+        order = order[ordered >= first]
+    del seqs, ordered
     for at in range(0, len(order), rows_max):
         yield part(order[at : at + rows_max])
 

@@ -9,21 +9,31 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mltrack.format import BadLine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    import numpy.typing as npt
     import pyarrow.parquet as pq
 
-__all__ = ["FOOTER_BYTES_MAX", "check_footer", "check_pages"]
+__all__ = ["FOOTER_BYTES_MAX", "NAMES_BYTES_MAX", "check_block", "check_footer", "check_pages", "check_statistics"]
 
 FOOTER_BYTES_MAX = 64 << 20
 """Enough for two billion points."""
 
 GROUP_ROWS_MAX = 1 << 18
-NAMES_BYTES_MAX = 256 << 20
+GROUP_ROWS_MEAN_MIN = 1 << 12
+GROUPS_MORE = 16
+"""Row groups are about so large; a few more, of any size, may be there."""
+
+NAMES_BYTES_MAX = 128 << 20
 """What the metric names of one row group may take."""
+
+BLOCK_NAMES_BYTES_MAX = 256 << 20
+"""What those of all row groups of a block may take."""
 
 SLACK_BYTES = 1 << 20
 PAGE_HEAD_BYTES = 1 << 12
@@ -37,6 +47,8 @@ _COLUMNS = (
     ("time", "INT64", _TIME),
     ("value", "DOUBLE", "None"),
 )
+_TAKEN = frozenset((*(name for name, _, _ in _COLUMNS), "filename"))
+"""Names that columns of a later version can't have: DuckDB, to which case is one, adds one with the file's name."""
 
 
 def check_footer(metadata: pq.FileMetaData, rows_end: int, points_max: int) -> None:
@@ -48,6 +60,10 @@ def check_footer(metadata: pq.FileMetaData, rows_end: int, points_max: int) -> N
         BadLine: it differs.
     """
     _check_columns(metadata.schema)
+    if metadata.num_row_groups > metadata.num_rows // GROUP_ROWS_MEAN_MIN + GROUPS_MORE:
+        raise BadLine(f"{metadata.num_row_groups:,} row groups for {metadata.num_rows:,} rows")
+    if metadata.metadata:
+        raise BadLine("its footer holds what a segment's does not")
     stored = 0
     rows = 0
     for number in range(metadata.num_row_groups):
@@ -60,6 +76,8 @@ def check_footer(metadata: pq.FileMetaData, rows_end: int, points_max: int) -> N
             start, size = _place(column)
             if column.num_values != group.num_rows or column.compression not in ("ZSTD", "UNCOMPRESSED"):
                 raise BadLine(f"column {name!r} of row group {number} is not one of a segment")
+            if column.file_path or column.bloom_filter_offset is not None or column.has_column_index:
+                raise BadLine(f"column {name!r} of row group {number} has an index, which a segment has not")
             if start < 4 or size <= 0 or start + size > rows_end:
                 raise BadLine(f"column {name!r} of row group {number} is said to lie outside of the rows")
             if column.total_uncompressed_size > _bytes_max(name, group.num_rows):
@@ -82,6 +100,10 @@ def _check_columns(schema: pq.ParquetSchema) -> None:
         kind = (column.physical_type, str(column.logical_type))
         if kind[0] != physical or not kind[1].startswith(logical) or column.max_repetition_level:
             raise BadLine(f"column {name!r} is of type {kind[0]} {kind[1]}")
+    for at in range(len(_COLUMNS), len(schema)):
+        name = schema.column(at).path
+        if name.split(".")[0].lower() in _TAKEN:
+            raise BadLine(f"column {at} has the name {ascii(name)[:40]}, which is taken")
 
 
 def _place(column: Any) -> tuple[int, int]:
@@ -94,6 +116,43 @@ def _place(column: Any) -> tuple[int, int]:
 
 def _bytes_max(name: str, rows: int) -> int:
     return NAMES_BYTES_MAX if name == "metric" else 16 * rows + SLACK_BYTES
+
+
+def check_block(metadata: pq.FileMetaData, groups: Iterable[int], rows_max: int) -> None:
+    """See to it that row groups which are read at once, as their points are mixed, are no more than a block.
+
+    Raises:
+        BadLine: they are.
+    """
+    rows = names = 0
+    for number in groups:
+        group = metadata.row_group(number)
+        rows += group.num_rows
+        names += group.column(0).total_uncompressed_size
+    if rows > rows_max:
+        raise BadLine(f"{rows:,} rows are in no order, more than the {rows_max:,} of a block")
+    if names > BLOCK_NAMES_BYTES_MAX:
+        raise BadLine("the metric names of a block are said to unpack to too many bytes")
+
+
+def check_statistics(group: pq.RowGroupMetaData, names: Sequence[str], numbers: Sequence[npt.NDArray[Any]]) -> None:
+    """Compare what is said of the values in a row group with the values: readers leave groups out by it.
+
+    ``names`` are the metrics in it, ``numbers`` its other columns.
+
+    Raises:
+        BadLine: a value is outside of what is said.
+    """
+    encoded = [name.encode() for name in names]
+    ranges: list[tuple[Any, Any]] = [(min(encoded), max(encoded))]
+    ranges += [(np.fmin.reduce(column), np.fmax.reduce(column)) for column in numbers]  # NaN where all are
+    for at, (low, high) in enumerate(ranges):
+        said = group.column(at).statistics
+        if said is None or not said.has_min_max:
+            continue
+        least, most = said.min_raw, said.max_raw
+        if least != least or most != most or low < least or high > most:
+            raise BadLine(f"column {_COLUMNS[at][0]!r} holds values that are outside of what its footer says")
 
 
 def check_pages(fd: int, metadata: pq.FileMetaData, groups: Iterable[int]) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mltrack.format import encode_line
 from mltrack.reading import Store
+from mltrack.segment import read_blocks, write_segment
 from mltrack.store.check import check_store
 
 from .full_store import make_full_store
@@ -151,3 +153,10 @@ def test_lines_of_the_registry_about_what_is_not_there_are_told(root: Path) -> N
     line = {"time": 1, "type": "alias", "name": "none", "alias": "a", "version": 1, "byte": at}
     path.write_bytes(path.read_bytes() + encode_line(line))
     assert any("alias" in error for error in errors(root))
+
+
+def test_metrics_in_a_segment_that_its_writer_never_named_are_told(root: Path) -> None:
+    path = of(root, "segment")
+    whole = next(read_blocks(path))
+    write_segment(path, [replace(whole, keys=["loss", "stranger"])])
+    assert any("1 metrics that its writer did not name: 'stranger'" in error for error in errors(root))

@@ -47,6 +47,7 @@ class _Writer:
 
     name: str
     names: set[int] = field(default_factory=set)  # metric numbers that have a name
+    keys: set[str] = field(default_factory=set)  # these names
     closed_at: int | None = None  # how many points there were at its close
     damaged: bool = False
     alive: bool = False
@@ -158,6 +159,7 @@ class _RunCheck:
                 self._error(path, what, "give the run's folder its name back", offset=offset)
             case "metric" if isinstance(fields.get("number"), int):
                 writer.names.add(fields["number"])
+                writer.keys.add(fields["key"].encode("utf-8", "replace").decode())  # as segments have it
             case "close" if isinstance(fields.get("points"), int):
                 writer.closed_at = fields["points"]
             case "lost" if fields.get("points"):
@@ -198,7 +200,7 @@ class _RunCheck:
                 if covered and name.first < covered[-1][1]:
                     self._error(path, f"holds points before {covered[-1][1]}, as the segment before it does")
                 covered.append((name.first, name.last + 1))
-                self._report.points += self._segment(name, path)
+                self._report.points += self._segment(writer, name, path)
             sealed = max((end for _, end in covered), default=0)
             reach = 0
             for journal in journals:
@@ -252,20 +254,26 @@ class _RunCheck:
             if name.endswith(".points") and len(decode_records(head[HEADER_SIZE:])[1]):
                 self._error(path, "has points but no header", offset=0)
 
-    def _segment(self, name: SegmentName, path: Path) -> int:
+    def _segment(self, writer: _Writer, name: SegmentName, path: Path) -> int:
         """Check one segment; returns its points."""
         self._report.read(path)
         rows, last = 0, name.first - 1
+        strange: set[str] = set()
         try:
             verify_segment(path)
             for block in read_blocks(path):
                 rows += len(block)
-                if int(block.seqs[0]) <= last or (block.seqs[1:] <= block.seqs[:-1]).any():
+                strange |= set(block.keys) - writer.keys
+                if int(block.seqs[0]) <= last:
                     self._error(path, f"holds a point twice, after point {last}")
                 last = max(last, int(block.seqs[-1]))
         except CorruptionError as error:
             self._report.damage(error, run=self._run_id)
             return rows
+        strange = {key for key in strange if not key.startswith("unnamed/")}
+        if strange and not writer.damaged:
+            shown = ", ".join(ascii(key)[:40] for key in sorted(strange)[:3])
+            self._error(path, f"holds {len(strange):,} metrics that its writer did not name: {shown}")
         said = name.last - name.first + 1
         if rows != said or last != name.last:
             self._error(path, f"holds {rows:,} points up to {last}, its name says {said:,} up to {name.last}")
