@@ -10,7 +10,7 @@ import pytest
 
 from faults import CountingFileSystem, LossyFileSystem, failing, failing_from
 from mltrack.format import encode_line
-from mltrack.jsonlog import JsonLog, read_log
+from mltrack.jsonlog import BAD_LINES_MAX, JsonLog, read_log
 
 LINES = [{"n": 0, "text": "plain"}, {"n": 1, "text": "ümlaut \u2028 \n"}, {"n": 2, "text": "x" * 50}]
 
@@ -126,3 +126,12 @@ def test_power_loss_takes_only_what_was_not_synced(tmp_path: Path) -> None:
     log.close()
     fs.lose_power()
     assert read_log(folder / "log.jsonl").lines == LINES[:2]
+
+
+def test_a_file_of_nothing_but_bad_lines_is_given_up_with_one_word_about_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(encode_line({"a": 1}) + b"\n" * 3_000_000)
+    found = read_log(path)
+    assert [found.lines, found.end] == [[{"a": 1}], path.stat().st_size]
+    assert len(found.damage) == BAD_LINES_MAX + 1
+    assert "what follows is not read" in str(found.damage[-1])

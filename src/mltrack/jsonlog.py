@@ -21,9 +21,22 @@ if TYPE_CHECKING:
 
     from mltrack.records import Records
 
-__all__ = ["BYTE", "JsonLog", "LogRead", "PlacedLine", "bad_line", "each_line", "placed_lines", "read_log"]
+__all__ = [
+    "BAD_LINES_MAX",
+    "BYTE",
+    "JsonLog",
+    "LogRead",
+    "PlacedLine",
+    "bad_line",
+    "each_line",
+    "placed_lines",
+    "read_log",
+]
 
 CHUNK_BYTES = 1 << 20
+
+BAD_LINES_MAX = 10_000
+"""A file with more bad lines is not read on: each of them takes memory and time, and there is nothing to be found."""
 
 BYTE = "byte"
 """The field by which a line of a log without numbers says where it begins."""
@@ -100,21 +113,29 @@ def each_line(
 
 def _each_line(file: IO[bytes], at: int, records: Records | None, holding: bytes) -> Iterator[PlacedLine]:
     held: list[bytes] = []  # the beginning of a line that goes on in the next chunk
-    size = 0
+    size = bad = 0
     while chunk := file.read(CHUNK_BYTES):
         *whole, last = chunk.split(b"\n")
         for line in whole:
             if held:
                 line, held, size = b"".join([*held, line]), [], 0
             if holding in line:
-                yield _placed(line, at, records)
+                placed = _placed(line, at, records)
+                bad += bool(placed.fault)
+                if bad > BAD_LINES_MAX:
+                    yield _the_rest(file, at, f"more than {BAD_LINES_MAX:,} bad lines; what follows is not read")
+                    return
+                yield placed
             at += len(line) + 1
         held.append(last)
         size += len(last)
         if size > LINE_BYTES_MAX:  # no writer makes such a line; what comes after it is not looked for
-            fault = f"no line break in {LINE_BYTES_MAX:,} bytes; what follows is not read"
-            yield PlacedLine(at, os.fstat(file.fileno()).st_size - at, {}, fault)
+            yield _the_rest(file, at, f"no line break in {LINE_BYTES_MAX:,} bytes; what follows is not read")
             return
+
+
+def _the_rest(file: IO[bytes], at: int, fault: str) -> PlacedLine:
+    return PlacedLine(at, os.fstat(file.fileno()).st_size - at, {}, fault)
 
 
 def _placed(line: bytes, at: int, records: Records | None) -> PlacedLine:

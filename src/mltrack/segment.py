@@ -178,7 +178,7 @@ def write_segment(path: Path, blocks: Iterable[PointColumns]) -> int:
         store_schema=False,
     ) as writer:
         for block in blocks:
-            used = np.flatnonzero(np.bincount(block.codes))
+            used = np.flatnonzero(np.bincount(block.codes)).tolist()
             if sum(4 + len(block.keys[code].encode("utf-8", "replace")) for code in used) > NAMES_BYTES_MAX:
                 raise OSError(errno.EFBIG, "the names of its metrics are too many bytes for a segment", str(path))
             # by metric name, and within one in the order of logging, so that row groups hold few metrics each
@@ -255,7 +255,7 @@ def _check_values(segment: _Segment, group: int) -> None:
     segment.check_seqs(numbers[0])
     check_statistics(
         segment.parquet.metadata.row_group(group),
-        [keys[code] for code in np.flatnonzero(np.bincount(codes))],
+        [keys[code] for code in np.flatnonzero(np.bincount(codes)).tolist()],
         [*numbers, _numbers(table.column("value"), np.float64)],
     )
 
