@@ -90,7 +90,7 @@ def restore(session: Session, runs: tuple[str, ...], experiments: tuple[str, ...
         print_json({"restored": [run.run_id for run in chosen], **ids})
         return
     for experiment in named:
-        print(f"restored experiment {experiment.experiment_id} {experiment.name}")
+        say(f"restored experiment {experiment.experiment_id} {experiment.name}")
     _told("restored", chosen, as_json)
 
 
