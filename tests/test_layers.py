@@ -37,7 +37,7 @@ ROWS = [
         "mltrack.schema",
         "mltrack.values",
     ],
-    ["mltrack.trust"],
+    ["mltrack.remotes_file", "mltrack.trust"],
     [
         "mltrack.jsonlog",
         "mltrack.flusher",
@@ -135,7 +135,7 @@ def test_imports_go_down_only(module: str, path: Path) -> None:
 
 def test_sync_uses_only_the_public_reading_api() -> None:
     allowed = {"mltrack", "mltrack.errors", "mltrack.entities", "mltrack.fs", "mltrack.jsonlog", "mltrack.reading"}
-    allowed |= {"mltrack.printable", "mltrack.printing", "mltrack.redaction", "mltrack.trust"}
+    allowed |= {"mltrack.printable", "mltrack.printing", "mltrack.redaction", "mltrack.trust", "mltrack.remotes_file"}
     allowed |= {"mltrack.live", "mltrack.store.stored_run", "mltrack.store.layout", "mltrack.segment", "mltrack.schema"}
     for module, path in modules():
         if module.startswith("mltrack_sync") and not module.startswith("mltrack_sync.command"):

@@ -13,8 +13,8 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mltrack.errors import MltrackError, NotFoundError, StoreError, UntrustedError, UsageError
-from mltrack.fs import read_small
 from mltrack.printable import printable
+from mltrack.remotes_file import remotes_in
 from mltrack.store.liveness import holds_lock
 from mltrack.trouble import TROUBLE, say, words_of
 from mltrack.trust import refusal_of
@@ -124,16 +124,11 @@ def _known_name(layout: Layout, text: str) -> str | None:
 
 
 def _tables(layout: Layout) -> dict[str, dict[str, Any]]:
-    import tomllib
-
     path = layout.root / "remotes.toml"
-    try:
-        tables = tomllib.loads(read_small(path).decode("utf-8")).get("remotes", {})
-        return {name: table for name, table in tables.items() if isinstance(table, dict)}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, AttributeError) as error:
-        raise StoreError(f"{path} can't be read: {error}", hint="mend it with an editor") from error
+    tables = remotes_in(path)
+    if not isinstance(tables, dict):
+        raise StoreError(f"{path}: each remote needs a url", hint="mend it with an editor")
+    return {name: table for name, table in tables.items() if isinstance(table, dict)}
 
 
 def _start(layout: Layout, text: str) -> None:

@@ -3,7 +3,7 @@
 - Its own artifact proxy, whatever way it is written: with our credentials.
 - Another server over http(s): without any credentials, and never unencrypted where the remote itself is encrypted.
 - A folder of this machine: only below the folder that the user said the two share (``mltrack remote set``).
-- An object store: by MLflow's own repositories, with that store's own credentials.
+- An object store: by MLflow's own repositories, with that store's own credentials, on that service's own hosts.
 """
 
 from __future__ import annotations
@@ -32,8 +32,17 @@ PROXY_SCHEME = "mlflow-artifacts"
 AZURE_SCHEME = "azureml"
 WEB = ("http", "https")
 PORTS = {"http": 80, "https": 443}
-NAMES_OTHERS = ("databricks", "databricks-uc", "models", "mltrack", "runs", "uc")
+NAMES_OTHERS = ("databricks", "databricks-uc", "dbfs", "models", "mltrack", "runs", "uc")
 """Schemes that stand for a place elsewhere, which nobody would look at."""
+
+_AZURE_HOSTS = r"core\.(?:windows\.net|usgovcloudapi\.net|chinacloudapi\.cn)"
+_HOSTS = {
+    "wasbs": re.compile(rf"[^@]+@[a-z0-9-]+(?:\.z[0-9]+)?\.blob\.{_AZURE_HOSTS}", re.ASCII),
+    "abfss": re.compile(rf"[^@]+@[a-z0-9-]+(?:\.z[0-9]+)?\.dfs\.(?:{_AZURE_HOSTS}|fabric\.microsoft\.com)", re.ASCII),
+    "r2": re.compile(r"[^@]+@[a-z0-9-]+(?:\.(?:eu|fedramp))?\.r2\.cloudflarestorage\.com", re.ASCII),
+    "b2": re.compile(r"[^@]+@s3\.[a-z0-9-]+\.backblazeb2\.com", re.ASCII),
+}
+"""Of stores whose address names a host: the hosts that may see the credentials for such a store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +134,11 @@ def place_of(transport: Transport, uri: str) -> Place:
         return _in_folder(transport, uri)
     if scheme in NAMES_OTHERS:
         raise refused(f"the server says that artifacts go to {shown_url(uri)}: such an address stands for another one")
+    if scheme in _HOSTS and not _HOSTS[scheme].fullmatch(target.netloc.lower()):
+        words = (
+            f"the server says that artifacts go to {shown_url(uri)}: credentials for {scheme} go to its own hosts only"
+        )
+        raise refused(words, "PERMISSION_DENIED")
     return InCloud(uri)
 
 

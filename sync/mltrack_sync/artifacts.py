@@ -12,7 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mltrack.errors import MltrackError
 from mltrack.fs import reading
+from mltrack.redaction import hide_in
 from mltrack_sync.answers import capped, shown_url
 from mltrack_sync.artifact_places import InAzure, InCloud, InFolder, OnWeb, Place, Proxied, place_of
 from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
@@ -202,7 +204,12 @@ def _digest_by_mlflow(uri: str, artifact: Artifact) -> tuple[int, str]:
 
 def _repository(uri: str) -> Any:
     """MLflow's, for an object store: what it takes for a place on this machine, or another name, is refused."""
-    found = _mlflow()[0](uri)
+    make, mlflow_error = _mlflow()
+    try:
+        found = make(uri)
+    except mlflow_error as error:  # an address that it can't read, a scheme that it does not know
+        words = f"the server says that artifacts go to {shown_url(uri)}: {capped(str(error))}"
+        raise RemoteRefusedError(words, status=400, code="INVALID_URI", words=words) from error
     names = {kind.__name__ for kind in type(found).__mro__}
     if names & NOT_FOR_OTHERS:
         words = f"the server says that artifacts go to {shown_url(uri)}, which is no object store"
@@ -222,8 +229,11 @@ def _mlflow() -> tuple[Any, Any]:
 @contextlib.contextmanager
 def _mlflow_errors(uri: str) -> Iterator[None]:
     _, mlflow_error = _mlflow()
+    uri = shown_url(uri)
     try:
         yield
+    except (MltrackError, MemoryError):
+        raise
     except mlflow_error as error:
         words = capped(str(error))
         if error.get_http_status_code() >= 500:
@@ -232,3 +242,7 @@ def _mlflow_errors(uri: str) -> Iterator[None]:
     except ImportError as error:
         words = f"{uri} needs a package that is not installed: {error}"
         raise RemoteRefusedError(words, status=400, code="MISSING_PACKAGE", words=words) from error
+    except Exception as error:  # each store's library has errors of its own, and MLflow lets them all through
+        hide_in(error)
+        words = f"{uri}: {capped(str(error)) or type(error).__name__}"
+        raise RemoteUnavailableError(words, hint="run mltrack sync again later", in_doubt=True) from error

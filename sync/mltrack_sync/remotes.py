@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from mltrack.errors import NotFoundError, StoreError, UsageError
 from mltrack.fs import LOCAL, FileSystem, file_lock, read_small
 from mltrack.redaction import remember_url
+from mltrack.remotes_file import remotes_in
 from mltrack.trust import Grant, Refusal, Trust, is_own_file, offered_by, refusal_of, stranger_of
 from mltrack_sync.limits import AZURE_LIMITS, MLFLOW_LIMITS, Limits
 from mltrack_sync.workspace import MlflowWorkspace, Workspace
@@ -70,7 +71,7 @@ class Remote:
         """What hands out its endpoints.
 
         Raises:
-            UsageError: its kind is not known here.
+            UsageError: its kind is not known here, or its URL is no good.
             UntrustedError: the user does not trust what the store says of it.
         """
         self.require_trust()
@@ -84,6 +85,7 @@ class Remote:
             )
         if self.kind != MLFLOW:
             raise UsageError(f"remote {self.name!r} is of kind {self.kind!r}, which is not known here", hint="upgrade")
+        check_url(self.url)  # a file that was edited by hand may hold anything
         return MlflowWorkspace(self.url, shared_folder=self.shared_folder)
 
 
@@ -178,11 +180,7 @@ class Remotes:
         return Remote(name, bare, kind, grant.token_file, grant.token_command, grant.shared_folder)
 
     def _tables(self) -> dict[str, dict[str, Any]]:
-        try:
-            fields = tomllib.loads(self._text())
-        except tomllib.TOMLDecodeError as error:
-            raise StoreError(f"{self._path} is no TOML: {error}", hint="mend it with an editor") from error
-        tables = fields.get("remotes", {})
+        tables = remotes_in(self._path)
         if not isinstance(tables, dict) or not all(isinstance(t, dict) and "url" in t for t in tables.values()):
             raise StoreError(f"{self._path}: each remote needs a url", hint="mend it with an editor")
         return tables

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gc
 import hashlib
 import json
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,7 +52,7 @@ def place(uri: str, url: str = "http://h:5000", shared: str = "") -> Place:
         ("http://[::1]:7/x", OnWeb("http://[::1]:7/x")),
         ("s3://bucket/x", InCloud("s3://bucket/x")),
         ("gs://bucket/x", InCloud("gs://bucket/x")),
-        ("wasbs://box@account.blob.core.windows.net/x", None),
+        ("wasbs://box@account.blob.core.windows.net/x", InCloud("wasbs://box@account.blob.core.windows.net/x")),
         ("http://user:SECRET@other/x", None),
         ("http:///x", None),
         ("http://[::1/x", None),
@@ -60,12 +62,20 @@ def place(uri: str, url: str = "http://h:5000", shared: str = "") -> Place:
         ("models:/m/1", None),
         ("mltrack:///etc", None),
         ("databricks://x", None),
+        ("dbfs:/x", None),
+        ("abfss://box@account.dfs.core.windows.net/x", InCloud("abfss://box@account.dfs.core.windows.net/x")),
+        ("abfss://box@other.example/x", None),
+        ("abfss://box@account.dfs.core.windows.net.other.example/x", None),
+        ("abfss://box@account.dfs.core.windows.net:444/x", None),
+        ("wasbs://box@other.example/x", None),
+        ("r2://box@account.r2.cloudflarestorage.com/x", InCloud("r2://box@account.r2.cloudflarestorage.com/x")),
+        ("r2://box@other.example/x", None),
+        ("b2://box@s3.us-west-004.backblazeb2.com/x", InCloud("b2://box@s3.us-west-004.backblazeb2.com/x")),
+        ("b2://other.example/x", None),
     ],
 )
 def test_each_uri_leads_where_it_may(uri: str, expected: Place | None) -> None:
-    if uri.startswith("wasbs://"):
-        assert place(uri) == InCloud(uri)
-    elif expected is not None:
+    if expected is not None:
         assert place(uri) == expected
     else:
         with pytest.raises(RemoteRefusedError) as caught:
@@ -254,7 +264,9 @@ def test_no_credentials_go_to_another_server(
         assert "credentials go to the remote itself only" in report.rejected[0].reason
 
 
-@pytest.mark.parametrize("uri", ["azureml://h/experiments/1/runs/2/artifacts", "file:///tmp/x", "bad://[", "x" * 5000])
+@pytest.mark.parametrize(
+    "uri", ["azureml://h/experiments/1/runs/2/artifacts", "file:///tmp/x", "bad://[", "x" * 5000, "unknown:/x"]
+)
 def test_a_place_that_is_none_sets_the_file_aside_and_nothing_else(store: Store, uri: str) -> None:
     with mltrack.start_run():
         mltrack.log_text("words", "a.txt")
@@ -262,6 +274,31 @@ def test_a_place_that_is_none_sets_the_file_aside_and_nothing_else(store: Store,
         report = push(store, Remotes(store).add("there", server.url), policy=RetryPolicy(attempts_max=2))
     assert (report.runs, [item.kind for item in report.rejected]) == (1, ["artifact"])
     assert len(report.rejected[0].reason) < 3000
+
+
+@pytest.mark.parametrize("words", [b"", b"what?\r\n", b"500 no\r\n"], ids=["nothing", "odd", "no"])
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # ftplib leaves its socket open
+def test_whatever_the_library_of_a_store_raises_is_said_and_tried_again(words: bytes, store: Store) -> None:
+    with mltrack.start_run():
+        mltrack.log_metric("loss", 1)
+        mltrack.log_text("words", "a.txt")
+    ftp = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                with ftp.accept()[0] as connection:
+                    connection.sendall(words)
+
+    threading.Thread(target=serve, daemon=True).start()
+    uri = f"ftp://127.0.0.1:{ftp.getsockname()[1]}/x"
+    with contextlib.closing(ftp), raw_server(Fake(uri)) as server:
+        report = push(store, Remotes(store).add("there", server.url), policy=RetryPolicy(attempts_max=2))
+        ftp.shutdown(socket.SHUT_RDWR)
+    gc.collect()
+    assert not report.rejected
+    assert (report.points, report.artifacts, len(report.problems)) == (1, 0, 1)
+    assert uri in report.problems[0]
 
 
 def test_what_is_compared_with_a_remote_is_read_no_further_than_it_is_long(store: Store, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from raw_server import answer, raw_server
 from mltrack.errors import RemoteError
 from mltrack_sync.connections import OneConnection
 from mltrack_sync.errors import NotMlflowError, RemoteRefusedError, RemoteUnavailableError
-from mltrack_sync.http.answer import JSON_BYTES_MAX
+from mltrack_sync.http.answer import JSON_BYTES_MAX, Answer, json_object
 from mltrack_sync.http.wire import FIRST_BYTE_S, REST_S, Patience
 from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.transport import API, Call, Transport
@@ -292,3 +292,12 @@ def test_a_long_page_of_rows_is_no_depth() -> None:
     rows = b",".join([b'{"key":"m","value":1.5,"step":3}'] * 5000)
     assert asked(answer(b'{"metrics":[' + rows + b"]}"))
     assert asked(answer(b'{"metrics": [\n' + rows.replace(b",{", b",\n  {") + b"\n]\n}"))
+
+
+@pytest.mark.parametrize("half", [b"\\ud800", b"\\uDC00", b"\xed\xa0\x80"])
+def test_half_of_a_unicode_sign_is_not_handed_on(half: bytes) -> None:
+    content = b'{"uri": "mlflow-artifacts:/' + half + b'/x", "name": "\\ud83d\\ude00"}'
+    fields = json_object(Answer(200, httpx.Headers(), "OK", content))
+    assert fields is not None
+    assert fields["name"] == "\U0001f600"
+    assert fields["uri"].encode("utf-8").startswith(b"mlflow-artifacts:/?")

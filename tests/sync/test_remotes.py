@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+import mltrack
+from mltrack.cli.app import main
 from mltrack.errors import InvalidPathError, NotFoundError, StoreError, UsageError
 from mltrack.reading import Store
 from mltrack_sync import Remote, Remotes
@@ -55,13 +57,55 @@ def test_a_url_that_is_none_is_refused(url: str, store: Store) -> None:
         Remotes(store).add("lab", url)
 
 
-@pytest.mark.parametrize("text", ["not toml", "[remotes.x]\n", "remotes = 3\n"])
+UNREADABLE = ["not toml", "[remotes.x]\n", "remotes = 3\n", f"x = {'[' * 5000}", f"x = {'9' * 5000}\n"]
+"""The last two end Python's own parser with something else than its own error."""
+
+
+@pytest.mark.parametrize("text", UNREADABLE, ids=lambda text: text[:12])
 def test_a_file_that_can_not_be_read_is_told_and_not_overwritten(text: str, store: Store) -> None:
     path = store.path / "remotes.toml"
     path.write_text(text)
     with pytest.raises(StoreError, match=r"remotes\.toml"):
         Remotes(store).add("lab", "http://h")
     assert path.read_text() == text
+
+
+@pytest.mark.parametrize("text", UNREADABLE, ids=lambda text: text[:12])
+def test_a_file_that_can_not_be_read_ends_no_command_and_no_training_but_with_words(
+    text: str,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (store.path / "remotes.toml").write_text(text)
+    monkeypatch.setenv("MLTRACK_STORE", str(store.path))
+    for words in (["sync"], ["status"], ["check"], ["remote", "ls"]):
+        assert main(words) in (1, 5)
+        out = capfd.readouterr()
+        assert "remotes.toml" in out.out + out.err
+        assert "Traceback" not in out.err
+    monkeypatch.setenv("MLTRACK_SYNC", "1")
+    mltrack.set_store(store.path)
+    with mltrack.start_run() as run:
+        run.log_metric("loss", 1)
+    assert "remotes.toml" in caplog.text or text == "[remotes.x]\n"  # whose syncer says it in its own log
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "5", "-oProxyCommand=x", "http://h:99999999"])
+def test_a_url_in_the_file_that_is_none_is_said(
+    url: str, store: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (store.path / "remotes.toml").write_text(f"[remotes.lab]\nurl = '{url}'\n")
+    monkeypatch.setenv("MLTRACK_STORE", str(store.path))
+    mltrack.set_store(store.path)
+    with mltrack.start_run() as run:
+        run.log_metric("loss", 1)
+    for words in (["sync"], ["verify"]):
+        assert main(words) == 2
+        err = capfd.readouterr().err
+        assert url in err
+        assert "Traceback" not in err
 
 
 def test_a_remote_given_as_a_url_gets_a_name() -> None:

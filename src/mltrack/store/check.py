@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mltrack.errors import CorruptionError, NotFoundError, StoreError, StoreVersionError
-from mltrack.fs import TEMPORARY, read_small
+from mltrack.fs import TEMPORARY
 from mltrack.jsonlog import BYTE, each_line
+from mltrack.remotes_file import remotes_in
 from mltrack.schema import EXPERIMENTS, LEDGER, REGISTRY, UPLOADS
 from mltrack.store.layout import Layout, is_run_id
 
@@ -175,14 +175,13 @@ def _check_workspace(layout: Layout, report: CheckReport) -> None:
 def _check_remotes(layout: Layout, report: CheckReport) -> None:
     path = layout.root / "remotes.toml"
     try:
-        tables = tomllib.loads(read_small(path).decode("utf-8")).get("remotes", {})
-        report.read(path)
+        tables = remotes_in(path)
+        if path.exists():
+            report.read(path)
         if not isinstance(tables, dict) or not all(isinstance(t, dict) and "url" in t for t in tables.values()):
             report.error(path, "names a remote without a url", "mend it with an editor")
-    except FileNotFoundError:
-        pass
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        report.error(path, f"is no TOML: {error}", "mend it with an editor, or remove it and add the remotes again")
+    except StoreError as error:
+        report.error(path, str(error).removeprefix(f"{path} "), error.hint)
     folder = layout.root / "remotes"
     for name in _names(folder):
         for file, records, first in (("ledger.jsonl", LEDGER, "ledger"), ("uploads.jsonl", UPLOADS, "")):

@@ -7,6 +7,7 @@ gzip and deflate; an answer in anything else is refused.
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,9 @@ WALKED_MAX = 10_000
 ERROR_BYTES_MAX = 1 << 20
 UNPACKED_BYTES_MAX = 256 << 10
 """So much is unpacked at a time."""
+
+_HALF_SIGN = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
+"""How half of a sign may be written, which no text is that is sent, stored or shown."""
 
 REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -140,6 +144,8 @@ def json_object(answer: Answer) -> dict[str, Any] | None:
         raise AnswerTooLargeError(f"has an answer of more than {JSON_ITEMS_MAX:,} values")
     try:
         fields = json.loads(content)
+        if _HALF_SIGN.search(content):
+            fields = json.loads(json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace"))
     except RecursionError:
         raise AnswerTooLargeError("has an answer that is nested too deeply") from None
     except ValueError:
