@@ -13,7 +13,9 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 __all__ = [
+    "COMPONENT",
     "COUNT_MAX",
+    "EXPERIMENT_ID",
     "FLAG",
     "INT64",
     "JSON_OBJECT_TEXT",
@@ -47,6 +49,7 @@ TIME_MAX = (1 << 63) - (1 << 32)
 KEY_CHARACTERS_MAX = 65_535
 NAME_CHARACTERS_MAX = 4_096
 COMPONENT_BYTES_MAX = 255
+ID_DIGITS_MAX = 40
 SHOWN_CHARACTERS = 40
 
 
@@ -178,6 +181,14 @@ def _is_path(value: Any) -> bool:
     return all(0 < len(p) <= COMPONENT_BYTES_MAX and p not in (".", "..") for p in value.split("/"))
 
 
+def _is_component(value: Any) -> bool:
+    return _is_path(value) and "/" not in value
+
+
+def _is_experiment_id(value: Any) -> bool:
+    return type(value) is str and 0 < len(value) <= ID_DIGITS_MAX and value.isascii() and value.isdigit()
+
+
 def _is_json(value: Any) -> bool:
     try:
         json.loads(value)
@@ -200,6 +211,8 @@ FLAG = Kind(_is_flag, "true or false")
 INT64 = Kind(_is_int64, "a 64-bit integer")
 TIME = Kind(_is_time, "a time in ns since 1970")
 PATH = Kind(_is_path, "a relative path")
+COMPONENT = Kind(_is_component, "a name that a folder can have")
+EXPERIMENT_ID = Kind(_is_experiment_id, f"an experiment's id, of 1 to {ID_DIGITS_MAX} digits")
 JSON_TEXT = Kind(_is_json, "JSON as a text")
 JSON_OBJECT_TEXT = Kind(_is_json_object, "a JSON object as a text")
 

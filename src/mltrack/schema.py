@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from mltrack.entities import ACTIVE, DELETED, LOGGED_MODEL_STATUSES, MODEL_STAGES, RUN_STATUSES
 from mltrack.records import (
+    COMPONENT,
+    EXPERIMENT_ID,
     FLAG,
     INT64,
     JSON_OBJECT_TEXT,
@@ -77,7 +79,7 @@ EVENTS = Records(
         },
         "start": {
             "run_name": Optional(TEXT),
-            "experiment_id": Optional(NAME),
+            "experiment_id": Optional(COMPONENT),
             "experiment_name": Optional(TEXT),
             "start_time": Optional(INT64),
             "user_id": Optional(TEXT),
@@ -135,7 +137,7 @@ SERIES = Records(
 # --- the workspace ---------------------------------------------------------------------------------------------
 
 EXPERIMENTS = Records(
-    {"experiment_id": NAME, "time": TIME, "type": NAME},
+    {"experiment_id": EXPERIMENT_ID, "time": TIME, "type": NAME},
     {
         "create": {"name": TEXT, "tags": Optional(_TEXTS), "artifact_location": Optional(TEXT)},
         "rename": {"name": TEXT},
@@ -180,7 +182,7 @@ MODEL = Records(
     {"seq": _COUNT, "time": TIME, "type": NAME},
     {
         "create": {
-            "experiment_id": NAME,
+            "experiment_id": EXPERIMENT_ID,
             "name": TEXT,
             "model_type": Optional(maybe(TEXT)),
             "source_run_id": Optional(maybe(TEXT)),
@@ -256,7 +258,7 @@ _HEAD = record(
 FACTS = Records(
     {"seq": _COUNT, "time": TIME, "type": NAME, "trace_id": Optional(_TRACE)},
     {
-        "writer": {"experiment_id": Optional(NAME), "host": Optional(TEXT), "pid": Optional(count(1 << 31))},
+        "writer": {"experiment_id": Optional(EXPERIMENT_ID), "host": Optional(TEXT), "pid": Optional(count(1 << 31))},
         "info": {
             "trace_id": _TRACE,
             "request_time": Optional(INT64),

@@ -91,7 +91,7 @@ def test_lines_of_a_later_format_are_passed_over(layout: Layout) -> None:
         {"type": "create", "experiment_id": "7", "time": 5, "name": "a", "colour": "red"},
         {"type": "paint", "experiment_id": "7", "time": 6},
         {"type": "create", "experiment_id": "8", "time": 7},  # without its name
-        {"type": "rename", "experiment_id": "none", "time": 8, "name": "x"},
+        {"type": "rename", "experiment_id": "987", "time": 8, "name": "x"},
     ]
     (layout.workspace / "experiments.jsonl").write_bytes(b"".join(map(encode_line, lines)))
     held = workspace(layout)
