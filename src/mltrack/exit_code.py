@@ -82,4 +82,6 @@ def as_number(code: object) -> int:
     """What the system is given for the ``code`` of a SystemExit: 0 for None, 1 for a text and all else."""
     if code is None:
         return 0
-    return code & 0xFF if isinstance(code, int) else 1
+    if not isinstance(code, int):
+        return 1
+    return code & 0xFF if -sys.maxsize - 1 <= code <= sys.maxsize else 0xFF

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.active import active_run, current, enter, last_run, log_again, log_point, on_active, start_by, top
 from mltrack.errors import NotFoundError, RunStateError, UsageError
+from mltrack.known_info import first_info
 from mltrack.live import ask, wish_for
 from mltrack.names import random_name
 from mltrack.operations import DONE
@@ -18,6 +19,7 @@ from mltrack.run import Run, source_name
 from mltrack.store.layout import Layout, find_store, is_run_id, new_run_id
 from mltrack.store.workspace import Workspace
 from mltrack.trouble import TROUBLE, say, words_of
+from mltrack.used_stores import experiment_or_last, layout_or_last, note, was_used
 from mltrack.values import check_key
 
 if TYPE_CHECKING:
@@ -200,7 +202,7 @@ def start_run(
             hint="end it with end_run(), or start this one with nested=True",
         )
     measured = _measured(log_system_metrics)
-    layout = _layout()
+    layout = layout_or_last(find_store(_store_path), _layout)
     syncer = wish_for(layout, sync)
     outer = around.run.run_id if around is not None and nested else None
     given = run_id or (_given_run() if outer is None else None)
@@ -217,7 +219,7 @@ def start_run(
         parent = parent_run_id or outer
         if parent is not None:
             text["mlflow.parentRunId"] = parent
-        run = create_run(layout, Workspace.usable(chosen_experiment(layout, experiment_id)), text)
+        run = create_run(layout, _experiment_of_new(layout, experiment_id), text)
     enter(run)
     preload()
     if measured:
@@ -227,12 +229,22 @@ def start_run(
     return run
 
 
+def _experiment_of_new(layout: Layout, experiment_id: str | None) -> Experiment:
+    def find() -> Experiment:
+        return Workspace.usable(chosen_experiment(layout, experiment_id))
+
+    return experiment_or_last(layout, find, experiment_id)
+
+
 def _measured(asked: bool | None) -> bool:
     """Whether to measure the machine; what the environment says of it must hold before there is a run."""
     if asked is None and SYSTEM_METRICS_VARIABLES.isdisjoint(os.environ):
         return False
-    from mltrack.system_metrics import interval_from, wanted
-
+    try:
+        from mltrack.system_metrics import interval_from, wanted
+    except TROUBLE as error:
+        say("the machine is not measured: %s", words_of(error))
+        return False
     measured = wanted(asked, os.environ)
     if measured:
         interval_from(os.environ)
@@ -270,15 +282,29 @@ def create_run(layout: Layout, experiment: Experiment, tags: dict[str, str]) -> 
     name = tags.setdefault("mlflow.runName", random_name())
     tags = {"mlflow.user": _user(), "mlflow.source.name": source_name(), "mlflow.source.type": "LOCAL", **tags}
     recorder = Recorder(layout, layout.run(new_run_id()), "create")
+    begun = time_ns()
     start = {
         "type": "start",
         "run_name": name,
         "experiment_id": experiment.experiment_id,
         "experiment_name": experiment.name,
-        "start_time": time_ns(),
+        "start_time": begun,
     }
-    recorder.start([start, *({"type": "tag", "key": key, "value": value} for key, value in tags.items())])
-    return Run(layout, recorder, name=name)
+    recorder.start(
+        [start, *({"type": "tag", "key": key, "value": value} for key, value in tags.items())],
+        in_spite=was_used(layout),
+    )
+    note(layout, experiment)
+    run = Run(layout, recorder, name=name)
+    run.known_info = first_info(
+        layout.run(run.run_id),
+        name,
+        experiment=experiment,
+        user=tags["mlflow.user"],
+        start_ns=begun,
+        parent=tags.get("mlflow.parentRunId"),
+    )
+    return run
 
 
 def _resume(layout: Layout, run_id: str, tags: dict[str, str]) -> Run:
@@ -303,7 +329,9 @@ def _resume(layout: Layout, run_id: str, tags: dict[str, str]) -> Run:
         )
     recorder = Recorder(layout, state.folder, "resume", not_before=state.last_time)
     recorder.start([{"type": "tag", "key": key, "value": value} for key, value in tags.items()])
-    return Run(layout, recorder, params=state.params, name=info.run_name)
+    run = Run(layout, recorder, params=state.params, name=info.run_name)
+    run.known_info = info
+    return run
 
 
 def _user() -> str:

@@ -105,6 +105,10 @@ class EventJournal:
         """Let coming events be later than this, so that they win over what the run already holds."""
         self._last_time = max(self._last_time, time_ns)
 
+    def move_to(self, folder: Path) -> None:
+        """Note that the file lies in ``folder`` now."""
+        self._log.move_to(folder / self._log.path.name)
+
     def sync(self) -> None:
         """Make appended events survive power loss."""
         self.dirty = False

@@ -236,6 +236,10 @@ class JsonLog:
         os.lseek(self.fd, end, os.SEEK_SET)
         self._size, self.count, self._torn = end, self.count + added.count(b"\n"), False
 
+    def move_to(self, path: Path) -> None:
+        """Note that the file lies there now: its folder was renamed, and the open file went with it."""
+        self.path = path
+
     def sync(self) -> None:
         """Return when all appended lines are on the disk, and the file's name in its folder."""
         self._fs.sync(self.fd)

@@ -34,6 +34,7 @@ PENDING_EVENTS_MAX = 100_000
 """How many events are kept in memory while the disk takes none; further ones are counted as lost."""
 
 DISK_TROUBLE = {
+    errno.EFBIG,
     errno.EMFILE,
     errno.ENFILE,
     errno.ENOMEM,
@@ -162,13 +163,15 @@ class Recorder:
                 self._layout = self._layout.moved_to(where)
                 self._folder = self._layout.run(self._folder.run_id)
                 self.points.move_to(self._folder.points)
+                if self._events is not None:
+                    self._events.move_to(self._folder.events)
                 self._anchor, self._gone = Anchor.of(where), False
                 say("run %s: its store was moved to %s; recording goes on there", self._folder.run_id, str(where))
 
     # --- events ---
 
-    def start(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Open the writer and add its first events.
+    def start(self, events: Iterable[Mapping[str, Any]], *, in_spite: bool = False) -> None:
+        """Open the writer and add its first events; ``in_spite`` of whatever the disk says.
 
         Raises:
             StoreError: the store can't be written to for a reason that won't pass (no permission, no such folder).
@@ -176,7 +179,7 @@ class Recorder:
         try:
             self._add(list(events))
         except OSError as error:
-            if error.errno not in DISK_TROUBLE:
+            if error.errno not in DISK_TROUBLE and not in_spite:
                 raise StoreError(
                     f"the store at {self._layout.root} can't be written: {error.strerror}",
                     hint="check its permissions, or name another with MLTRACK_STORE",
@@ -316,6 +319,7 @@ class Recorder:
     def sync_start(self) -> None:
         """``sync_events``, once: before anything of the run but its events is made."""
         if self._folders_dirty:
+            self._follow()
             try:
                 self.sync_events()
             except OSError as error:

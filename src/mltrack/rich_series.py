@@ -91,6 +91,12 @@ class SeriesJournal:
         self._busy = False
         self._dirty = False
 
+    def move_to(self, folder: Path) -> None:
+        """Note that the journal lies, or is to lie, in ``folder``: the store may have been moved."""
+        self._folder = folder
+        if self._log is not None:
+            self._log.move_to(folder / self._log.path.name)
+
     def append(self, lines: Iterable[dict[str, Any]]) -> None:
         """Add lines: on return they survive ``kill -9``. A signal handler's come after those of its own thread."""
         with self._lock:

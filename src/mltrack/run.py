@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from time import time_ns
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from mltrack.errors import (
     InvalidMetricError,
@@ -17,6 +18,7 @@ from mltrack.errors import (
 )
 from mltrack.fs import relative_name
 from mltrack.headroom import lacks_room, need_numpy
+from mltrack.known_info import stored_info
 from mltrack.process_end import status_of
 from mltrack.recorder import Recorder
 from mltrack.run_files import RunFiles
@@ -85,6 +87,7 @@ class Run(RunFiles, RunInputs):
         self._companions: list[Companion] = []
         self._rich: dict[str, SeriesJournal] = {}  # by writer: a forked child has one of its own
         self._images_tagged = False
+        self.known_info: RunInfo | None = None  # from its start here
         self.on_end: Callable[[Run], None] | None = None  # told when it ends, however that comes about
 
     def __repr__(self) -> str:
@@ -215,7 +218,9 @@ class Run(RunFiles, RunInputs):
 
         writer, folder = self._recorder.writer, self._recorder.folder.path / SERIES_FOLDER
         found = self._rich.get(writer)
-        if found is None:
+        if found is not None:
+            found.move_to(folder)
+        else:
 
             def lose(error: Exception) -> None:
                 self._recorder.lost_artifact(SERIES_FOLDER, error)
@@ -385,6 +390,8 @@ class Run(RunFiles, RunInputs):
             except Exception as error:  # noqa: BLE001  # no end of a training fails for what went along with it
                 say("run %s: %s", self.run_id, words_of(error))
         self._ended = True
+        if self.known_info is not None:
+            self.known_info = replace(self.known_info, status=status, end_time=time_ns() // 1_000_000, live=False)
         self._end_rich()
         self._record_found_files()
         if self.on_end is not None:
@@ -432,6 +439,7 @@ class Run(RunFiles, RunInputs):
             from mltrack.store.series_artifacts import publish_series, unpublished_series
 
             if journal is not None:
+                journal.move_to(self._recorder.folder.path / SERIES_FOLDER)
                 journal.close()
                 if journal.lost > 1:
                     self._recorder.lost_artifact(SERIES_FOLDER, OSError(f"{journal.lost:,} values were lost"))
@@ -460,8 +468,11 @@ class Run(RunFiles, RunInputs):
 
     @property
     def info(self) -> RunInfo:
-        """Name, experiment, status and times, as stored."""
-        return self.stored().info
+        """Name, experiment, status and times, as stored; what this process knows of them where the disk fails."""
+        info = stored_info(self._recorder.folder)
+        if info is None and self.known_info is None:
+            return self.stored().info
+        return info or cast("RunInfo", self.known_info)
 
     @property
     def data(self) -> RunData:

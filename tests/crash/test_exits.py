@@ -18,6 +18,7 @@ ENDINGS = {
     "sys.exit(256)": ("FINISHED", 0),  # what the system is given
     "sys.exit(3)": ("FAILED", 3),
     "sys.exit(-1)": ("FAILED", 255),
+    "sys.exit(2**70)": ("FAILED", 255),  # as of any that is no C long
     "sys.exit('words')": ("FAILED", 1),
     "raise SystemExit": ("FINISHED", 0),
     "raise SystemExit(3)": ("FAILED", 3),

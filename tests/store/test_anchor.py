@@ -65,6 +65,24 @@ def log_everything(run: mltrack.Run) -> None:
     run.set_tag("late", "yes")
 
 
+def test_a_store_that_is_moved_before_anything_was_synced_is_synced_where_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root, moved = tmp_path / "a", tmp_path / "b"
+    fluent.set_store(root)
+    run = fluent.start_run()
+    root.rename(moved)
+    run.log_text("x", "t.txt")
+    run.log({"h": mltrack.Histogram(np.arange(5.0))})
+    run.log_series("s", np.arange(5.0))
+    run.flush()
+    run.end()
+    assert [record.message for record in caplog.records] == [
+        f"run {run.run_id}: its store was moved to {moved}; recording goes on there"
+    ]
+    assert Store.open(moved).run(run.run_id).info.status == "FINISHED"
+
+
 @pytest.mark.parametrize("another", [False, True], ids=["moved", "and another made in its place"])
 def test_recording_goes_on_where_a_store_was_moved_to_and_nothing_is_lost(
     another: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
