@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mltrack.format import encode_line
+from mltrack.format import decode_line, encode_line
 from mltrack.reading import Store
 from mltrack.segment import read_blocks, write_segment
 from mltrack.store.check import check_store
@@ -160,3 +160,14 @@ def test_metrics_in_a_segment_that_its_writer_never_named_are_told(root: Path) -
     whole = next(read_blocks(path))
     write_segment(path, [replace(whole, keys=["loss", "stranger"])])
     assert any("1 metrics that its writer did not name: 'stranger'" in error for error in errors(root))
+
+
+def test_an_artifact_of_a_terabyte_of_nothing_is_told_though_its_size_was_recorded(root: Path) -> None:
+    path = of(root, "artifact")
+    os.truncate(path, 1 << 40)
+    path = next((path.parents[2] / "events").iterdir())
+    lines = path.read_bytes().splitlines()
+    time = decode_line(lines[-1])["time"]
+    line = {"seq": len(lines), "time": time, "type": "artifact", "path": "notes/text.txt"}
+    path.write_bytes(path.read_bytes() + encode_line({**line, "size": 1 << 40, "sha256": "0" * 64}))
+    assert any("next to none are on the disk" in error for error in errors(root))

@@ -37,6 +37,8 @@ __all__ = ["artifact_fault", "check_run", "files_of"]
 _EVENTS_NAME = re.compile(r"[0-9a-f]{16}\.jsonl")
 _POINTS_NAME = re.compile(r"[0-9a-f]{16}\.[0-9]+\.points")
 
+HOLES_BYTES_MIN, HOLES_RATIO = 16 << 30, 1_000
+
 ATTEMPTS = 3
 """How often a run is begun anew because a writer sealed or replaced files under the check."""
 
@@ -338,7 +340,10 @@ def artifact_fault(root: Path, artifact: Artifact, report: CheckReport) -> str |
     except InvalidPathError as error:
         return str(error)
     try:
-        size = os.stat(path).st_size
+        stat = os.stat(path)
+        size = stat.st_size
+        if size > HOLES_BYTES_MIN and stat.st_blocks * 512 < size // HOLES_RATIO:  # it would be read for hours
+            return f"has {size:,} bytes, of which next to none are on the disk: it was not read"
         if path.is_file() and size != artifact.size:  # not read, however long it is
             return f"has {size:,} bytes, recorded were {artifact.size:,}"
         size, sha256 = hash_file(path)
