@@ -29,7 +29,8 @@ def mlflow_s_names() -> set[str]:
     import mlflow.tracking.fluent as fluent
 
     own = {name for name, thing in vars(fluent).items() if getattr(thing, "__module__", "") == fluent.__name__}
-    return {name for name in {*mlflow.__all__, *dir(mlflow), *own} if not name.startswith("_")} - INNARDS
+    names = {*mlflow.__all__, *dir(mlflow), *own}
+    return {name for name in names if name.isidentifier() and not name.startswith("_")} - INNARDS
 
 
 def listed_as_missing() -> set[str]:

@@ -49,6 +49,17 @@ def test_seal_records_what_came_later_and_changes_nothing_twice(tmp_path: Path, 
     assert store.record_found_files(run.run_id) == 0
 
 
+def test_a_recorded_file_that_changes_after_its_run_is_damage_and_stays_so(tmp_path: Path) -> None:
+    fluent.set_store(tmp_path / "s")
+    with fluent.start_run() as run:
+        run.log_text("x", "a.txt")
+    (run.folder.artifacts / "a.txt").write_text("other")
+    store = Store.open(tmp_path / "s")
+    assert store.record_found_files(run.run_id) == 0
+    assert recorded(store, run.run_id) == {"a.txt": 1}
+    assert not check_store(store.path).sound
+
+
 def test_a_live_run_is_left_alone(tmp_path: Path) -> None:
     fluent.set_store(tmp_path / "s")
     run = fluent.start_run()

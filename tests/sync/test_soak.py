@@ -12,7 +12,7 @@ from both_sides import assert_equal
 from forked_server import ForkedServer
 from mlflow_server import MlflowServer
 from syncing import Syncers
-from test_trust import record
+from test_trust_commands import record
 
 from mltrack.reading import Store
 from mltrack_sync import Remote, Remotes, push

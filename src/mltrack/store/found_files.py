@@ -1,7 +1,8 @@
 """Files that lie among a run's artifacts without a word of it in its events: they are recorded when the run ends.
 
 Programs that ask for a run's artifact folder (``mlflow.get_artifact_uri()``) write to it themselves. Whoever ends the
-run, seals it or is about to send it looks through the folder and records what is new there, or was written anew.
+run looks through the folder and records what is new there or was overwritten. Who seals it or is about to send it later
+records only what is new: a recorded file that changed after its run has ended is damage, which ``check`` reports.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ LEFT_BEHIND = "registered_model_meta"
 """What MLflow puts beside a model that it was handed in place, to know its name: no artifact of anybody."""
 
 
-def found_files(folder: RunFolder, known: Iterable[Artifact]) -> list[dict[str, Any]]:
-    """An event for each file that ``known`` lacks, or that was written after it was recorded and has other bytes.
+def found_files(folder: RunFolder, known: Iterable[Artifact], *, overwritten: bool = True) -> list[dict[str, Any]]:
+    """An event for each file that ``known`` lacks; ``overwritten``: also for those written again with other bytes.
 
     Raises:
         OSError: a file can't be read.
@@ -41,12 +42,17 @@ def found_files(folder: RunFolder, known: Iterable[Artifact]) -> list[dict[str, 
         if is_temporary(path.name) or path.is_symlink() or _is_left_behind(path) or not _can_be_named(name):
             continue
         artifact, status = held.get(name), os.stat(path)
-        if artifact is not None and artifact.size == status.st_size and status.st_mtime_ns <= artifact.time:
+        if artifact is not None and not (overwritten and _may_differ(artifact, status)):
             continue
         size, sha256 = hash_file(path)
         if artifact is None or (size, sha256) != (artifact.size, artifact.sha256):
             events.append({"type": "artifact", "path": name, "size": size, "sha256": sha256})
     return events
+
+
+def _may_differ(artifact: Artifact, status: os.stat_result) -> bool:
+    """Whether a file was written after it was recorded, as far as its size and time say."""
+    return artifact.size != status.st_size or status.st_mtime_ns > artifact.time
 
 
 def _is_left_behind(path: Path) -> bool:
@@ -74,7 +80,7 @@ def record_found_files(layout: Layout, run_id: str) -> int:
     if state.live or not state.exists:
         return 0
     try:
-        events = found_files(folder, state.artifacts)
+        events = found_files(folder, state.artifacts, overwritten=False)
     except OSError as error:
         raise StoreError(f"{error.filename} can't be read: {error.strerror}", hint="check its permissions") from error
     if events:
