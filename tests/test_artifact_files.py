@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 import mltrack
 from faults import CountingFileSystem, Stopped, failing, stopping_at
-from mltrack.artifact_files import files_below, hash_file, store_file, store_stream
-from mltrack.errors import InvalidPathError, NotFoundError, RunStateError
+from mltrack.artifact_files import files_below, hash_file, lock_of_run, store_file, store_stream
+from mltrack.errors import BusyError, InvalidPathError, NotFoundError, RunStateError
 
 FIGURE: Any = Figure()
 DATA = bytes(range(256)) * 5000
@@ -283,3 +283,18 @@ def test_an_ended_run_takes_no_artifact(tmp_path: Path, run: mltrack.Run) -> Non
     for call in calls:
         with pytest.raises(RunStateError, match="has ended"):
             call()
+
+
+def test_who_interrupted_the_holder_of_a_lock_does_not_wait_for_it(tmp_path: Path) -> None:
+    artifacts = tmp_path / "run" / "artifacts"
+    artifacts.mkdir(parents=True)
+    for _ in range(2):
+        with lock_of_run(artifacts, "tables", timeout_s=1, strict=True):
+            with lock_of_run(artifacts, "tables", timeout_s=10**9):
+                pass
+            with pytest.raises(BusyError), lock_of_run(artifacts, "tables", timeout_s=10**9, strict=True):
+                pass
+            with pytest.raises(BusyError), lock_of_run(artifacts, "tables", timeout_s=10**9, strict=True):
+                pass
+            with lock_of_run(artifacts, "artifacts", timeout_s=1, strict=True):
+                pass

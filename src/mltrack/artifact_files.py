@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import re
+import threading
 from pathlib import Path
 from time import time_ns
 from typing import IO, TYPE_CHECKING
@@ -48,6 +49,7 @@ CALLERS_FAULT = {
 }
 """Why a file can't be read that is for the caller to know; any other (a disk that fails ...) is not misuse."""
 
+_HELD = threading.local()  # .paths: the locks this thread holds
 PUBLISH_WAIT_S = 2.0
 """How long a file waits for others that are just getting their names; one that is stopped there holds nobody up."""
 
@@ -209,11 +211,19 @@ def _publish(
 def lock_of_run(artifacts: Path, name: str, *, timeout_s: float, strict: bool = False) -> Iterator[None]:
     """Hold a lock of the run that has this artifact folder; without it where it can't be had, unless ``strict``.
 
+    A signal handler that interrupted the holder, in the same thread, does not wait for it: it would do so in vain.
+
     Raises:
         BusyError, OSError: it can't be had (where ``strict``).
     """
     folder = artifacts.parent / "live"
     with contextlib.ExitStack() as stack:
+        held_here: set[Path] = vars(_HELD).setdefault("paths", set())
+        if folder / name in held_here:
+            timeout_s = 0.0
+        else:
+            held_here.add(folder / name)
+            stack.callback(held_here.discard, folder / name)
         try:
             folder.mkdir(exist_ok=True)  # without parents: a run's folder is there, or the run is gone
             stack.enter_context(file_lock(folder / f"{name}.lock", timeout_s=timeout_s))
