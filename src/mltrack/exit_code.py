@@ -69,7 +69,8 @@ def _handle_exit() -> None:
         finally:  # having met this, it is an object
             pass
 
-    exit.__doc__ = plain.__doc__
+    exit.__doc__, exit.__module__, exit.__qualname__ = plain.__doc__, "sys", "exit"  # so that it can be pickled
+    exit.__annotations__ = {}
     sys.exit = exit
 
 

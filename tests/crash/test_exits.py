@@ -34,6 +34,9 @@ ENDINGS = {
     "threading.Thread(target=sys.exit, args=(3,)).start()": ("FINISHED", 0),
 }
 CAUGHT = """
+import inspect, pickle
+assert pickle.loads(pickle.dumps(sys.exit)) is sys.exit
+assert str(inspect.signature(sys.exit)) == "(status=None, /)"
 try: sys.exit(3)
 except SystemExit as error: assert error.code == 3
 try: raise SystemExit(4)
