@@ -352,6 +352,14 @@ def test_a_file_of_trust_of_another_user_says_nothing(store: Store) -> None:
         Trust().all()
 
 
+def test_a_pipe_in_place_of_the_file_of_trust_is_not_waited_for(store: Store) -> None:
+    path = Trust().path
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path, 0o600)
+    with pytest.raises(StoreError, match="is not a file of settings"):
+        Trust().all()
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"trusted": [{"x": 1}]}', '{"trusted": 3}', "[" * 100_000])
 def test_a_damaged_file_of_trust_is_told_and_trusts_nothing(text: str, store: Store) -> None:
     write_remotes(store, 'kind = "azure"\ntoken_command = "get-token"', url=AZURE)

@@ -99,7 +99,7 @@ class Trust:
         """
         path = self.path
         try:
-            with path.open("rb") as file:
+            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # a pipe would wait
                 found = os.fstat(file.fileno())
                 if not stat.S_ISREG(found.st_mode) or found.st_size > FILE_BYTES_MAX:
                     raise StoreError(f"{path} is not a file of settings", hint="remove it, and trust anew")

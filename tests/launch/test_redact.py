@@ -87,6 +87,9 @@ def test_known_shapes_go_wherever_they_stand(redactor: Redactor, secret: str) ->
 def test_credentials_in_urls_headers_and_connection_strings_go(redactor: Redactor) -> None:
     assert redactor.text("git clone https://me:s3cret@host/x.git") == f"git clone https://me:{REDACTED}@host/x.git"
     assert redactor.text("postgres://u:p@db/x") == f"postgres://u:{REDACTED}@db/x"
+    assert (
+        redactor.text("postgres://u:p+q/r@db/x http://h:5000/a@b") == f"postgres://u:{REDACTED}@db/x http://h:5000/a@b"
+    )
     assert redactor.text("curl -H 'Authorization: Bearer abc.def-ghi'").count("abc.def") == 0
     assert redactor.text("?sv=1&sig=AbC%2F123&se=2") == f"?sv=1&sig={REDACTED}&se=2"
     assert "c2VjcmV0" not in redactor.text("AccountName=x;AccountKey=c2VjcmV0c2VjcmV0==;EndpointSuffix=y")

@@ -103,9 +103,29 @@ def somebody_elses(file: Path) -> None:
         con.execute("CREATE TABLE runs (a INT)")
 
 
-@pytest.mark.parametrize(
-    "spoil", [garbage, emptied, cut, scribbled_over, other_version, other_store, other_tables, somebody_elses]
-)
+def view_that_never_ends(file: Path) -> None:
+    with duckdb.connect(str(file)) as con:
+        con.execute("DROP VIEW runs; ALTER TABLE base.runs RENAME TO kept")
+        con.execute("CREATE VIEW base.runs AS SELECT kept.* FROM base.kept, range(1000000000000)")
+
+
+def view_of_a_file(file: Path) -> None:
+    with duckdb.connect(str(file)) as con:
+        con.execute(
+            "DROP TABLE base.meta; CREATE VIEW base.meta AS SELECT filename key, content value FROM read_text('/x*')"
+        )
+
+
+def other_types(file: Path) -> None:
+    with duckdb.connect(str(file)) as con:
+        con.execute("DROP VIEW params; ALTER TABLE base.params ALTER value TYPE INTEGER USING 1")
+
+
+SPOILT = [garbage, emptied, cut, scribbled_over, other_version, other_store, other_tables, somebody_elses]
+SPOILT += [view_that_never_ends, view_of_a_file, other_types]
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
 def test_a_spoiled_catalog_is_replaced_unnoticed(store: Store, spoil: Callable[[Path], None]) -> None:
     for number in range(20):
         write_run(store, name=f"run {number:02}", params={"p": str(number)}, metrics={"loss": [(0, number)]})

@@ -73,7 +73,9 @@ _SHAPES = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _CREDENTIALS = re.compile(
-    r"""(?<![a-z0-9+.-])(?P<scheme>[a-z0-9+.-]++://)(?P<user>[^\s/:@'"]*)(?P<password>:[^\s/@'"]*)?@""", re.IGNORECASE
+    r"""(?<![a-z0-9+.-])(?P<scheme>[a-z0-9+.-]++://)(?P<user>[^\s/:@'"]*)
+        (?P<password>:[^\s/@'"]* | :(?!\d*(?:[/?\#\s'"]|$))[^\s@'"]*)?@""",  # also one with a slash, not encoded
+    re.IGNORECASE | re.VERBOSE,
 )
 _BEHIND = re.compile(
     r"""

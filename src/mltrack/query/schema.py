@@ -136,11 +136,25 @@ def create_tables(con: duckdb.DuckDBPyConnection, store_id: str) -> None:
 
 
 def is_ours(con: duckdb.DuckDBPyConnection, store_id: str) -> bool:
-    """Whether this is a catalog of this store in this version."""
+    """Whether this is a catalog of this store in this version.
+
+    What stands for a table has to be one: a file that somebody else made may hold views in their place.
+    """
     import duckdb
 
+    if not _has_our_tables(con):
+        return False
     try:
         meta = dict(con.execute("SELECT key, value FROM base.meta").fetchall())
     except duckdb.CatalogException:
         return False
     return meta.get("version") == str(SCHEMA_VERSION) and meta.get("store_id") == store_id
+
+
+def _has_our_tables(con: duckdb.DuckDBPyConnection) -> bool:
+    tables = con.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'base'").fetchall()
+    columns = con.execute(
+        "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE schema_name = 'base'"
+    ).fetchall()
+    wanted = {(table, name, kind) for table, fields in COLUMNS.items() for name, kind in fields.items()}
+    return {name for (name,) in tables} == set(COLUMNS) and set(columns) == wanted
