@@ -71,3 +71,17 @@ with mltrack.start_run(run_id=run.run_id) as again:
     assert (again.info.run_name, again.info.status) == ("plain", "RUNNING")
 """
     run_python(script, tmp_path / "s")
+
+
+def test_a_histogram_that_cannot_be_counted_is_lost_and_what_is_logged_with_it_is_not(tmp_path: Path) -> None:
+    script = """
+import sys
+sys.modules["numpy"] = None
+import mltrack
+mltrack.set_store(sys.argv[1])
+with mltrack.start_run():
+    mltrack.log({"weights": mltrack.Histogram([1.0, 2.0]), "loss": 0.5})
+"""
+    run_python(script, tmp_path / "s")
+    (run,) = Store.open(tmp_path / "s").runs()
+    assert (run.info.status, dict(run.data.metrics)) == ("FINISHED", {"loss": 0.5})

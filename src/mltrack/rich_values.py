@@ -13,6 +13,7 @@ from mltrack.fs import read_small
 from mltrack.headroom import need_numpy
 from mltrack.media import image_bytes
 from mltrack.tables import as_frame, as_split
+from mltrack.trouble import TROUBLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,13 +37,15 @@ class Histogram:
     ``counts`` has n entries, ``edges`` n+1 that rise; ``left_out`` counts values that were no finite numbers.
     """
 
-    __slots__ = ("_uniform", "counts", "edges", "left_out")
+    __slots__ = ("_uniform", "counts", "edges", "lacking", "left_out")
 
     kind: ClassVar[str] = "histogram"
 
     counts: npt.NDArray[Any]
     edges: npt.NDArray[np.float64]
     left_out: int
+    lacking: Exception | None
+    """Why nothing could be counted (no NumPy, no memory): said when it is logged, as no training ends for that."""
 
     def __init__(self, values: Any, bins: int = 64) -> None:
         """Count values: an array of any shape, a sequence, a torch tensor; in bins of one width from least to greatest.
@@ -52,11 +55,18 @@ class Histogram:
         Raises:
             UsageError: they are no numbers, or the number of bins is none.
         """
-        import numpy as np
-
         if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= BINS_MAX:
             raise UsageError(f"{bins!r} is no number of bins", hint=f"give an int from 1 to {BINS_MAX:,}")
+        self.lacking = None
+        try:
+            self._count(values, bins)
+        except TROUBLE as error:
+            self.lacking = error
+
+    def _count(self, values: Any, bins: int) -> None:
         array = _numbers(values)
+        import numpy as np
+
         finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
         self.left_out = array.size - finite.size
         self.counts, low, high = _counted(finite, bins)
@@ -284,7 +294,14 @@ _IN_LINES: dict[str, type[Histogram | Table | Text]] = {"histogram": Histogram, 
 
 
 def encode_value(value: Histogram | Table | Text) -> dict[str, Any]:
-    """The fields of a line that holds it, ``type`` among them."""
+    """The fields of a line that holds it, ``type`` among them.
+
+    Raises:
+        ImportError, MemoryError, OSError, RuntimeError: it could not be made, for what its machine lacks.
+    """
+    lacking: Exception | None = getattr(value, "lacking", None)
+    if lacking is not None:
+        raise lacking
     return {"type": value.kind, **value.fields()}
 
 
