@@ -106,6 +106,8 @@ class Histogram:
     __hash__ = None  # type: ignore[assignment]  # arrays change
 
     def __repr__(self) -> str:
+        if getattr(self, "lacking", None) is not None:
+            return f"Histogram(not counted: {self.lacking})"
         total, low, high = self.counts.sum(), self.edges[0], self.edges[-1]
         return f"Histogram({total:g} in {len(self.counts)} bins, {low:g} to {high:g})"
 
