@@ -177,6 +177,7 @@ def _in_little_memory(path: Path) -> list[str]:
     return answer.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_names_that_unpack_to_gigabytes_take_no_memory(tmp_path: Path) -> None:
     names = pa.DictionaryArray.from_arrays(
         pa.array(numbers % 10, pa.int32()), pa.array([f"{number}{'x' * 50_000_000}" for number in range(10)])
@@ -187,6 +188,7 @@ def test_names_that_unpack_to_gigabytes_take_no_memory(tmp_path: Path) -> None:
     assert all("too many bytes" in said for said in _in_little_memory(path))
 
 
+@pytest.mark.slow
 def test_row_groups_in_no_order_are_not_held_in_memory_at_once(tmp_path: Path) -> None:
     rows, groups = 1 << 18, 200
     path = tmp_path / f"18bcfe568000a1b2.0-{rows * groups - 1}.parquet"

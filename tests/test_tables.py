@@ -187,11 +187,12 @@ def test_mlflow_reads_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             for name in ("t.json", "t.parquet"):
                 run.log_table({"p": [1.5e-12 + row], "text": ["ü"]}, name)
         run.log_table({"image": [mltrack.Image(np.zeros((2, 3), np.uint8))], "label": ["a"]}, "deep/i.json")
-    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)  # another test's
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"mltrack://{tmp_path}/s")
+    uri = f"mltrack://{tmp_path}/s"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    client = mlflow.MlflowClient(uri)
     for name in ("t.json", "t.parquet"):
-        assert mlflow.load_table(name, run_ids=[run.run_id])["p"].tolist() == [1.5e-12, 1.0 + 1.5e-12]
-    [cell] = mlflow.load_table("deep/i.json", run_ids=[run.run_id])["image"]
+        assert client.load_table("0", name, run_ids=[run.run_id])["p"].tolist() == [1.5e-12, 1.0 + 1.5e-12]
+    [cell] = client.load_table("0", "deep/i.json", run_ids=[run.run_id])["image"]
     assert cell["type"] == "image"
     for key, kind in (("filepath", "PNG"), ("compressed_filepath", "WEBP")):
         assert cell[key].startswith("table_images/deep/i/")

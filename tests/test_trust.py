@@ -272,6 +272,7 @@ def test_what_gives_tokens_is_never_taken_from_a_store_not_even_our_own(
     assert not was_run()
 
 
+@pytest.mark.slow
 def test_one_step_trusts_the_command_that_a_store_of_ours_names(store: Store, tmp_path: Path) -> None:
     text, was_run = command(tmp_path)
     write_remotes(store, f'kind = "azure"\ntoken_command = "{text}"', url=AZURE)
@@ -426,6 +427,7 @@ RECORD = "with mltrack.start_run() as run: run.log_metric('a', 1)"
 
 
 @as_root
+@pytest.mark.slow
 def test_colleagues_record_into_a_group_s_store_and_each_trusts_its_remote_once(lab: Path) -> None:
     assert as_user(30_001, lab, RECORD).returncode == 0
     assert as_user(30_001, lab, "sys.exit(main(['remote', 'add', 'lab', 'http://127.0.0.1:9']))").returncode == 0
@@ -442,6 +444,7 @@ def test_colleagues_record_into_a_group_s_store_and_each_trusts_its_remote_once(
 
 
 @as_root
+@pytest.mark.slow
 def test_who_added_a_remote_goes_on_using_it_when_a_colleague_adds_another(lab: Path) -> None:
     as_user(30_001, lab, RECORD)
     assert as_user(30_001, lab, "sys.exit(main(['remote', 'add', 'lab', 'http://127.0.0.1:9']))").returncode == 0

@@ -74,6 +74,7 @@ SOURCES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
 def test_no_secret_is_written_or_shown_whatever_goes_wrong(
     source: str,

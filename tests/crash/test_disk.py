@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,12 +160,14 @@ def test_a_store_that_is_read_only_is_read_and_refuses_runs(small_disk: Path) ->
         assert len(points_by_writer(stored)) == 1
         assert stored.info.status == "FINISHED"
         assert stored.artifact_path("a.txt").read_text() == "x"
-        for call in (
-            mltrack.start_run,
-            lambda: mltrack.start_run(run.run_id),
-            lambda: mltrack.set_experiment("new"),
-        ):
-            with pytest.raises(StoreError, match="can't be"):
-                call()
+        code = f"import mltrack; mltrack.set_store({str(small_disk / 's')!r}); mltrack.start_run()"
+        refused = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert "StoreError" in refused.stderr
+        assert "can't be" in refused.stderr
+        with pytest.raises(StoreError, match="can't be"):
+            mltrack.set_experiment("new")
+        with mltrack.start_run() as inside:  # of a training that has recorded there before: it goes on
+            inside.log_metric("a", 1.0)
+        assert [stored.info.run_id for stored in mltrack.get_store().runs()] == [run.run_id]
     finally:
         subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)

@@ -55,6 +55,7 @@ print(count, run.lost)
 """
 
 
+@pytest.mark.slow
 def test_a_mount_that_is_lost_between_two_points_stops_no_training(disk: Disk) -> None:
     count, lost = map(int, run_python(FAST, disk.path).split())
     assert 0 < lost < count

@@ -164,6 +164,7 @@ sys.exit(main(["--store", root, *line]))
         ("sync http://127.0.0.1:9 --dry-run", 0), ("run -- true", 5),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_a_store_of_another_user_is_read_and_what_would_change_it_is_refused_in_a_line(
     line: str, code: int, lab: Path
 ) -> None:

@@ -179,7 +179,13 @@ def scene(tmp_path: Path, echo: str, monkeypatch: pytest.MonkeyPatch) -> Scene:
     return made
 
 
-@pytest.mark.parametrize("source", SOURCES)
+QUICK = ("token", "token with a line break at its end", "password")
+"""Those that every run of the tests tries; each takes seconds."""
+
+
+@pytest.mark.parametrize(
+    "source", [pytest.param(source, marks=[] if source in QUICK else pytest.mark.slow) for source in SOURCES]
+)
 def test_no_secret_is_written_or_shown_whatever_goes_wrong(
     source: str, scene: Scene, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -271,6 +277,7 @@ def test_an_address_with_a_secret_is_refused_and_not_repeated(
         ("password", "refuses the rest"),
     ],
 )
+@pytest.mark.slow
 def test_the_background_syncer_keeps_secrets_out_of_its_log_and_its_note(source: str, mode: str, scene: Scene) -> None:
     SOURCES[source](scene)
     Echo.mode, Echo.secret = mode, scene.secret
