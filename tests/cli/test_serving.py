@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from mltrack import fluent
+import mltrack
 from mltrack.reading import Store
 
 pytestmark = pytest.mark.slow
@@ -183,4 +183,4 @@ def test_a_model_that_can_not_be_loaded_is_told_with_what_the_server_said(
     said = capsys.readouterr().err
     assert f"the server for {tmp_path} ended with code 1" in said
     assert "MLmodel" in said
-    assert fluent.active_run() is None
+    assert mltrack.active_run() is None
