@@ -22,7 +22,7 @@ import mltrack
 from mltrack.errors import UsageError
 from mltrack.store.check import check_store
 from mltrack.tables import as_frame, as_split, read_table, table_bytes
-from recording import start_python
+from recording import run_python, start_python
 
 
 def test_a_table_is_json_in_the_split_layout() -> None:
@@ -178,21 +178,22 @@ def test_a_dict_is_a_table_as_in_mlflow() -> None:
         assert as_frame(data, "t.json").equals(theirs)
 
 
-def test_mlflow_reads_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import mlflow
-
+def test_mlflow_reads_the_tables(tmp_path: Path) -> None:
     mltrack.set_store(tmp_path / "s")
     with mltrack.start_run() as run:
         for row in range(2):
             for name in ("t.json", "t.parquet"):
                 run.log_table({"p": [1.5e-12 + row], "text": ["ü"]}, name)
         run.log_table({"image": [mltrack.Image(np.zeros((2, 3), np.uint8))], "label": ["a"]}, "deep/i.json")
-    uri = f"mltrack://{tmp_path}/s"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    client = mlflow.MlflowClient(uri)
-    for name in ("t.json", "t.parquet"):
-        assert client.load_table("0", name, run_ids=[run.run_id])["p"].tolist() == [1.5e-12, 1.0 + 1.5e-12]
-    [cell] = client.load_table("0", "deep/i.json", run_ids=[run.run_id])["image"]
+    code = """
+import json, sys
+import mlflow
+tables = [mlflow.load_table(name, run_ids=[sys.argv[1]]) for name in ("t.json", "t.parquet", "deep/i.json")]
+print(json.dumps([tables[0]["p"].tolist(), tables[1]["p"].tolist(), tables[2]["image"].tolist()]))
+"""
+    said = run_python(code, run.run_id, env={"MLFLOW_TRACKING_URI": f"mltrack://{tmp_path}/s"})
+    *numbers, [cell] = json.loads(said.splitlines()[-1])
+    assert numbers == [[1.5e-12, 1.0 + 1.5e-12]] * 2
     assert cell["type"] == "image"
     for key, kind in (("filepath", "PNG"), ("compressed_filepath", "WEBP")):
         assert cell[key].startswith("table_images/deep/i/")

@@ -218,6 +218,7 @@ def test_an_old_style_uri_in_the_environment_works_until_its_token_dies(
     assert_equal(azure_store, azure_contents, experiment)
 
 
+@pytest.mark.slow
 def test_a_jobs_own_token_is_renewed(
     azure: AzureEmulator,
     azure_store: Store,
@@ -226,10 +227,10 @@ def test_a_jobs_own_token_is_renewed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ids = "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"
-    for name, value in azure.job_environ(*ids, life_s=3).items():
+    for name, value in azure.job_environ(*ids, life_s=8).items():
         monkeypatch.setenv(name, value)
-    azure.faults.on(LOG_BATCH, Slow(before_s=0.4), times=None)
-    azure.tokens.life_s = 2
+    azure.faults.on(LOG_BATCH, Slow(before_s=1.5), times=None)
+    azure.tokens.life_s = 5
     record(2000, files=False)
     report = push(azure_store, Remote("prod", azure.tracking_uri.partition("?")[0], "azure"))
     assert report.complete, report

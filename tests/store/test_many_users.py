@@ -81,13 +81,14 @@ def as_user(uid: int, code: str, *args: str, umask: int) -> subprocess.Completed
     """Run Python code as another user; it imports the packages as root, as the sources may lie in root's home."""
     start = f"""
 import os, sys
-import mltrack, mltrack.fluent, mltrack.cli.app, mltrack.query.catalog, mltrack.query.sql, mltrack.store.edit
-import mltrack.store.registry, mltrack.export, mltrack.launch.launcher, mltrack.store.check, getpass
-import mltrack.cli.listing, mltrack.cli.tables, mltrack.cli.checking, mltrack.cli.changes, mltrack.cli.points
-import mltrack_sync.commands, mltrack_sync.remote_commands, mltrack_sync.passes, mltrack_sync.remotes, rich.table
-import pyarrow.parquet, numpy, mltrack.store.seal, mltrack.cli.comparing, mltrack.cli.launching, mltrack_sync.status
-import mltrack.cli.wording, mltrack.cli.finding, mltrack.run, mltrack.recorder, mltrack.media, psutil, rich.cells
-import importlib.metadata, httpx, mltrack_sync.transport; mltrack.cli.app._found()
+import getpass, importlib, importlib.metadata, pkgutil
+import httpx, numpy, psutil, pyarrow.parquet, rich.cells, rich.table
+import mltrack, mltrack_sync
+for package in (mltrack, mltrack_sync):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if "mlflow_plugin" not in module.name and "__main__" not in module.name:
+            importlib.import_module(module.name)
+mltrack.Store; mltrack.cli.app._found()
 os.umask({umask})
 os.setgroups([{GROUP}]); os.setgid({GROUP}); os.setuid({uid})
 os.environ.update(USER="u{uid}", HOME="/nonexistent")
