@@ -325,6 +325,7 @@ def test_threads_log_to_one_run_and_nothing_is_lost(tmp_path: Path) -> None:
     assert len(found.params) == len(found.artifacts) == 80
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_metric_names(tmp_path: Path) -> None:
     mltrack.set_store(tmp_path / "s")
     with mltrack.start_run() as run:

@@ -66,6 +66,7 @@ def test_an_experiment_with_a_slash_is_made_once(
 # --- tokens and endpoints ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_tokens_that_live_two_seconds_last_for_a_long_push(
     azure: AzureEmulator,
     azure_store: Store,
@@ -238,6 +239,7 @@ def test_a_jobs_own_token_is_renewed(
     assert_all_there_once(azure_store, azure, azure_contents, experiment)
 
 
+@pytest.mark.slow
 def test_a_jobs_token_for_another_server_is_not_sent_here(
     azure: AzureEmulator, azure_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

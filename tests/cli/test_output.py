@@ -143,7 +143,9 @@ ENCODINGS: tuple[dict[str, str], ...] = (
 )
 
 
-@pytest.mark.parametrize("variables", ENCODINGS, ids=str)
+@pytest.mark.parametrize(
+    "variables", [ENCODINGS[0], *(pytest.param(more, marks=pytest.mark.slow) for more in ENCODINGS[1:])], ids=str
+)
 def test_no_encoding_of_the_output_ends_a_command(variables: dict[str, str], wide_store: Path) -> None:
     lines = lines_of(wide_store, WIDE_COMMANDS, {"KEY": "loss 模", "QUERY": "from params"})
     done = subprocess.run(

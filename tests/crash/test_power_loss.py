@@ -104,7 +104,7 @@ class Session:
         self.said(durable=True, ended=True)
 
 
-@pytest.fixture(scope="module", params=["mmap", "write"])
+@pytest.fixture(scope="module", params=["mmap", pytest.param("write", marks=pytest.mark.slow)])
 def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RecordingFileSystem:
     folder = tmp_path_factory.mktemp("power")
     fs = RecordingFileSystem(folder / "disk")

@@ -45,6 +45,7 @@ def remote_run(server: MlflowServer, experiment: str, run_id: str) -> dict[str, 
     return found
 
 
+@pytest.mark.slow
 def test_files_in_a_shared_folder_are_read_and_written_by_many_threads_at_once(
     store: Store, server: MlflowServer, experiment: str, tmp_path: Path
 ) -> None:
