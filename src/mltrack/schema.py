@@ -150,28 +150,44 @@ EXPERIMENTS = Records(
 
 _VERSION = count(_SPAN)
 
+
+def _is_whole(value: str) -> bool:
+    """Whether UTF-8 has the text; halves of signs, which JSON can hold, end MLflow's answers with an error."""
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+_WORDS = Kind(lambda value: TEXT.check(value) and _is_whole(value), "a text that UTF-8 has")
+_TITLE = Kind(lambda value: NAME.check(value) and _is_whole(value), f"{NAME.what} that UTF-8 has")
+_LABELS = dictionary(_WORDS, _WORDS)
+
 REGISTRY = Records(
-    {"time": TIME, "type": NAME, "name": NAME},
+    {"time": TIME, "type": NAME, "name": _TITLE},
     {
-        "create": {"description": TEXT, "tags": _TEXTS},
-        "rename": {"new_name": NAME},
-        "update": {"description": TEXT},
-        "tag": {"key": TEXT, "value": maybe(TEXT)},
+        "create": {"description": _WORDS, "tags": _LABELS},
+        "rename": {"new_name": _TITLE},
+        "update": {"description": _WORDS},
+        "tag": {"key": _WORDS, "value": maybe(_WORDS)},
         "delete": {},
-        "alias": {"alias": NAME, "version": maybe(_VERSION)},
+        "alias": {"alias": _TITLE, "version": maybe(_VERSION)},
         "create_version": {
             "version": _VERSION,
-            "source": TEXT,
-            "run_id": maybe(TEXT),
-            "description": TEXT,
-            "tags": _TEXTS,
-            "model_id": Optional(maybe(TEXT)),
-            "run_link": Optional(maybe(TEXT)),
-            "location": Optional(maybe(TEXT)),
+            "source": _WORDS,
+            "run_id": maybe(_WORDS),
+            "description": _WORDS,
+            "tags": _LABELS,
+            "model_id": Optional(maybe(_WORDS)),
+            "run_link": Optional(maybe(_WORDS)),
+            "location": Optional(maybe(_WORDS)),
             "as_address": Optional(FLAG),
         },
-        "update_version": {"version": _VERSION, "description": TEXT},
-        "version_tag": {"version": _VERSION, "key": TEXT, "value": maybe(TEXT)},
+        "update_version": {"version": _VERSION, "description": _WORDS},
+        "version_tag": {"version": _VERSION, "key": _WORDS, "value": maybe(_WORDS)},
         "stage": {"version": _VERSION, "stage": one_of(*MODEL_STAGES), "archive_existing": Optional(FLAG)},
         "delete_version": {"version": _VERSION},
     },

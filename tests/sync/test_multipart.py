@@ -96,7 +96,7 @@ def test_a_large_file_goes_in_parts_past_the_server_and_a_small_one_through_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "our secret")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "our-secret")
     run_id = record(tmp_path)
     with mltrack.start_run():
         mltrack.log_text("small", "small.txt")
