@@ -45,8 +45,13 @@ def test_a_registered_model_is_described_tagged_and_given_an_alias(look: Look) -
     look.click("Add", exact=True)
     look.shows("owner", "ada")
     look.page.get_by_role("row", name="Version 2").get_by_role("button", name="Add").last.click()
-    look.dialog().get_by_role("combobox").fill("challenger")
-    look.page.keyboard.press("Enter")
+    for _ in range(5):  # the page takes Enter only once it has drawn what was typed
+        look.dialog().get_by_role("combobox").fill("challenger")
+        look.page.wait_for_timeout(500)
+        look.page.keyboard.press("Enter")
+        look.page.wait_for_timeout(500)
+        if look.dialog().get_by_text("challenger").count():
+            break
     look.dialog().get_by_role("button", name="Save").click()
     look.shows("@ challenger")
     look.page.reload()
