@@ -35,6 +35,7 @@ ROWS = [
         "mltrack.trouble",
         "mltrack.records",
         "mltrack.schema",
+        "mltrack.shutdown",
         "mltrack.values",
     ],
     ["mltrack.remotes_file", "mltrack.trust"],

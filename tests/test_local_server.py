@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from pathlib import Path
 
 import httpx
 import pytest
 
 from mltrack.errors import RemoteError
-from mltrack.local_server import LOOPBACK, free_port, running_server
+from mltrack.local_server import LOOPBACK, check_port, free_port, running_server
+from mltrack.shutdown import ShutdownRequested, ShutdownSignal
 
 SLOW = """
 import http.server, sys, time
@@ -45,3 +48,65 @@ def test_a_server_that_ends_is_not_waited_for(tmp_path: Path, capsys: pytest.Cap
     ):
         pass
     assert "no port \\x1b[2J" in capsys.readouterr().err
+
+
+MUTE = """
+import signal, socket, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+connection, _ = listener.accept()
+print("asked", flush=True)
+time.sleep(3600)
+"""
+
+
+def test_a_server_that_takes_connections_but_never_answers_is_ended_on_request(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "log"
+
+    def request_twice() -> None:
+        while not log.exists() or "asked" not in log.read_text():
+            ended.wait(0.01)
+        signal.raise_signal(signal.SIGTERM)  # ends the wait for its start
+        while not ended.wait(0.05):
+            signal.raise_signal(signal.SIGTERM)  # kills it: it ignores the one it got
+
+    ended = threading.Event()
+    asking = threading.Thread(target=request_twice)
+    with ShutdownSignal() as shutdown:
+        asking.start()
+        try:
+            with (
+                pytest.raises(ShutdownRequested),
+                running_server(["-c", MUTE, str(port)], f"http://{LOOPBACK}:{port}", log, shutdown=shutdown),
+            ):
+                pass
+        finally:
+            ended.set()
+            asking.join()
+    check_port(LOOPBACK, port)  # nobody listens there
+
+
+def test_a_request_that_comes_while_the_process_is_made_counts(tmp_path: Path) -> None:
+    """It would leave a server behind if it took effect there."""
+    reaction = []
+
+    def take(number: int, _: object) -> None:
+        reaction.append(number)
+        raise ShutdownRequested(number)
+
+    class Words(list[str]):
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            signal.raise_signal(signal.SIGTERM)
+            assert not reaction
+            return super().__iter__()
+
+    before = signal.signal(signal.SIGTERM, take)
+    try:
+        with (
+            pytest.raises(ShutdownRequested),
+            running_server(Words(["-c", SLOW, "0"]), f"http://{LOOPBACK}:{free_port()}", tmp_path / "log"),
+        ):
+            pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert reaction == [signal.SIGTERM]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import signal
 import socket
@@ -11,11 +12,11 @@ import sys
 import threading
 import time
 from typing import TYPE_CHECKING
-
-import httpx
+from urllib.parse import urlsplit
 
 from mltrack.errors import RemoteError, UsageError
 from mltrack.printing import say
+from mltrack.shutdown import ShutdownSignal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,8 +27,11 @@ __all__ = ["LOOPBACK", "check_port", "free_port", "mlflow_environment", "running
 LOOPBACK = "127.0.0.1"
 SAID_EVERY_S = 20.0
 STOP_TIMEOUT_S = 10.0
+POLL_S = 0.1
+HEALTH_TIMEOUT_S = 5.0
+"""So long one request for its health is waited for: a server may take connections long before it answers."""
+
 LOG_LINES_SHOWN = 15
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def free_port(host: str = LOOPBACK) -> int:
@@ -83,13 +87,24 @@ def running_server(
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     said_every_s: float = SAID_EVERY_S,
+    shutdown: ShutdownSignal | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run this interpreter with ``command`` for the body, which begins once ``url`` answers. It prints to ``log``.
+    """Run this interpreter with ``command`` for the body, which begins once ``url`` answers.
 
-    Until then it is said every ``said_every_s`` seconds what is waited for: as long as the server's process lives.
+    Args:
+        command: The interpreter's arguments.
+        url: Where the server will answer.
+        log: The file it prints to.
+        what: What messages call it.
+        health: The path that is asked until it answers 200.
+        environment: The server's environment; MLflow's own without what points it elsewhere, when not given.
+        cwd: The folder it runs in.
+        said_every_s: How often a message says what is waited for, as long as the server's process lives.
+        shutdown: What ends the wait for a start; another signal while the server ends kills it.
 
     Raises:
         RemoteError: it does not start; the end of what it said goes to stderr.
+        ShutdownRequested: as ``shutdown`` has it.
     """
     process: subprocess.Popen[bytes] | None = None
     try:
@@ -103,11 +118,11 @@ def running_server(
                 env=dict(mlflow_environment() if environment is None else environment),
                 start_new_session=True,
             )
-        _wait_until_healthy(process, url + health, log, what, said_every_s)
+        _Start(process, url + health, log, what, said_every_s, shutdown).wait()
         yield process
     finally:
         if process is not None:
-            _stop(process)
+            _stop(process, shutdown)
 
 
 @contextlib.contextmanager
@@ -116,34 +131,84 @@ def _undisturbed() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    held: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: held.append(number)) for number in ENDING_SIGNALS}
+    held = ShutdownSignal()
     try:
-        yield
+        with held:
+            yield
     finally:
-        for ending, handler in before.items():
-            signal.signal(ending, handler)
-    for number in held:
-        signal.raise_signal(number)
+        for number in held.received:
+            signal.raise_signal(number)
 
 
-def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, log: Path, what: str, said_every_s: float) -> None:
-    """As long as its process lives: how long a start takes on a busy machine, or on slow disks, nobody can know."""
-    began = said = time.monotonic()
-    with httpx.Client(trust_env=False, timeout=5) as client:
-        while True:
-            if process.poll() is not None:
-                raise _failed(f"{what} ended with code {process.returncode}", log)
-            try:
-                if client.get(url).status_code == httpx.codes.OK:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.1)
-            now = time.monotonic()
-            if now - said >= said_every_s:
-                said = now
-                say(f"waiting for {what} to start, {now - began:.0f} s so far (its log: {log})", err=True)
+class _Start:
+    """Waits for a server as long as its process lives: how long a start takes on a busy machine, nobody can know."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        url: str,
+        log: Path,
+        what: str,
+        said_every_s: float,
+        shutdown: ShutdownSignal | None,
+    ) -> None:
+        self._process = process
+        self._url = urlsplit(url)
+        self._log = log
+        self._what = what
+        self._said_every_s = said_every_s
+        self._shutdown = shutdown
+        self._began = self._said = time.monotonic()
+
+    def wait(self) -> None:
+        """Return once it answers.
+
+        Raises:
+            RemoteError: it ended.
+            ShutdownRequested: this process is to end.
+        """
+        while not self._is_healthy():
+            time.sleep(POLL_S)
+            self._look_around()
+
+    def _is_healthy(self) -> bool:
+        """Ask once; what else happens is seen in the meantime."""
+        connection = http.client.HTTPConnection(self._url.hostname or "", self._url.port, timeout=HEALTH_TIMEOUT_S)
+        try:
+            connection.request("GET", self._url.path)
+            until = time.monotonic() + HEALTH_TIMEOUT_S
+            while not _has_answer(connection.sock):
+                self._look_around()
+                if time.monotonic() > until:
+                    return False
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _look_around(self) -> None:
+        if self._shutdown is not None:
+            self._shutdown.check()
+        if self._process.poll() is not None:
+            raise _failed(f"{self._what} ended with code {self._process.returncode}", self._log)
+        now = time.monotonic()
+        if now - self._said >= self._said_every_s:
+            self._said = now
+            waited = f"{now - self._began:.0f} s so far"
+            say(f"waiting for {self._what} to start, {waited} (its log: {self._log})", err=True)
+
+
+def _has_answer(connection: socket.socket) -> bool:
+    """Wait a moment for the first byte; it stays to be read."""
+    connection.settimeout(POLL_S)
+    try:
+        connection.recv(1, socket.MSG_PEEK)
+    except TimeoutError:
+        return False
+    finally:
+        connection.settimeout(HEALTH_TIMEOUT_S)
+    return True
 
 
 def _failed(what: str, log: Path) -> RemoteError:
@@ -153,18 +218,21 @@ def _failed(what: str, log: Path) -> RemoteError:
     return RemoteError(what, hint=f"see {log}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes], shutdown: ShutdownSignal | None) -> None:
     """End the server and the workers it started: they are a process group of their own.
 
     Another Ctrl-C while they end kills them.
     """
+    seen = len(shutdown.received) if shutdown is not None else 0
     try:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_TIMEOUT_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        until = time.monotonic() + STOP_TIMEOUT_S
+        while process.poll() is None and time.monotonic() < until:
+            if shutdown is not None and len(shutdown.received) > seen:
                 break
+            time.sleep(POLL_S / 4)
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # a worker that outlived the parent
+            os.killpg(process.pid, signal.SIGKILL)  # it itself, or a worker that outlived it
+        process.wait()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import queue
 import signal
 import sys
+import threading
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -25,7 +27,6 @@ from mltrack_sync.command_line import (
 )
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterator
 
     from mltrack.reading import Store
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from mltrack_sync.report import PushReport
     from mltrack_sync.watch import Waker
 
-__all__ = ["commands", "sync"]
+__all__ = ["commands", "ended_by_signals", "sync"]
 
 
 @click.command(
@@ -174,25 +175,38 @@ def _watch(
             say(f"waiting: {error}", err=True)
 
     waker = Waker()
-    with _ended_by_signals(waker):
+    with ended_by_signals(waker):
         watch(store, pass_once, on_pass=on_pass, on_trouble=on_trouble, interval_s=interval, waker=waker)
     say("stopped; what is left goes with the next sync", err=True)
 
 
 @contextlib.contextmanager
-def _ended_by_signals(waker: Waker) -> Iterator[None]:
+def ended_by_signals(waker: Waker) -> Iterator[None]:
     """Let the first interrupt or termination end the loop after what is in hand; the second one acts as ever."""
 
-    def end(number: int, frame: object) -> None:
-        waker.end()
+    requests: queue.SimpleQueue[bool] = queue.SimpleQueue()
+
+    def end() -> None:
+        """In a thread: a handler may come while the loop holds the very locks that ending it takes."""
+        if requests.get():
+            waker.end()
+
+    def handle(number: int, frame: object) -> None:
+        requests.put(True)
         signal.signal(number, before[number])
 
-    before: dict[int, Any] = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    ender = threading.Thread(target=end, name="mltrack-shutdown", daemon=True)
+    ender.start()
     try:
+        for number in before:
+            signal.signal(number, handle)
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        requests.put(False)
+        ender.join()
 
 
 def _fields(report: PushReport) -> dict[str, Any]:

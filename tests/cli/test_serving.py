@@ -91,7 +91,7 @@ def processes_of(group: int) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_ui_that_is_told_to_end_while_it_starts_leaves_nothing_behind(
+def test_a_ui_that_is_asked_to_end_while_it_starts_leaves_nothing_behind(
     store: Store, tmp_path: Path, number: signal.Signals
 ) -> None:
     line = [sys.executable, "-m", "mltrack", "ui", "--no-browser"]
@@ -104,6 +104,42 @@ def test_a_ui_that_is_told_to_end_while_it_starts_leaves_nothing_behind(
     process.send_signal(number)
     assert process.wait() == 0
     assert processes_of(servers[0].pid) == []
+    assert list(tmp_path.glob("mltrack-*")) == []
+
+
+SWALLOWING = """
+import signal, sys
+from mltrack.cli import main
+
+class SignalsWhenFreed:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+def hook(event, args):
+    if event == "socket.connect" and not signaled:
+        signaled.append(True)
+        SignalsWhenFreed()  # Python ignores what a handler raises here
+
+signaled = []
+sys.unraisablehook = lambda what: print("ignored", what.exc_type.__name__, flush=True)
+sys.addaudithook(hook)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(["ui", "--no-browser"], 0), (["demo", "--points", "500", "--discard"], 128 + signal.SIGTERM)],
+    ids=["ui", "demo"],
+)
+def test_a_request_to_end_that_python_swallows_is_heard(
+    store: Store, tmp_path: Path, words: list[str], code: int
+) -> None:
+    line = [sys.executable, "-c", SWALLOWING, *words]
+    done = subprocess.run(line, cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True)
+    assert done.returncode == code, done.stderr.decode()
+    assert b"MLflow's UI" not in done.stdout  # it came before the server answered
+    assert b"Traceback" not in done.stderr
     assert list(tmp_path.glob("mltrack-*")) == []
 
 

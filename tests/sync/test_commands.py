@@ -23,6 +23,7 @@ from mltrack.errors import NotFoundError, UsageError
 from mltrack.reading import Store
 from mltrack_sync import PushReport, Remote, Remotes
 from mltrack_sync.commands import commands as sync_commands
+from mltrack_sync.commands import ended_by_signals
 from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.remote_commands import commands as remote_commands
 from mltrack_sync.trust_commands import commands as trust_commands
@@ -339,6 +340,24 @@ def test_watch_pushes_while_a_run_grows_and_ends_on_interrupt(
         process.wait()
         process.stdout.close()
     assert_equal(store, server, experiment)
+
+
+def test_an_interrupt_that_comes_while_the_loop_holds_a_lock_ends_it() -> None:
+    held = threading.Lock()
+
+    class Locked(Waker):
+        def end(self) -> None:
+            with held:
+                super().end()
+
+    waker = Locked()
+    before = signal.getsignal(signal.SIGINT)
+    with ended_by_signals(waker):
+        with held:
+            signal.raise_signal(signal.SIGINT)
+        waker.stop.wait()
+        assert signal.getsignal(signal.SIGINT) == before
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_watching_waits_for_a_remote_that_is_away_and_says_so(store: Store, tmp_path: Path) -> None:

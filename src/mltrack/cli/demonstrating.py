@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shlex
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ from mltrack.cli.exits import FAILURE
 from mltrack.cli.session import command, json_option
 from mltrack.errors import UsageError
 from mltrack.printing import Column, console, heading, is_terminal, print_json, print_table, say
+from mltrack.shutdown import ShutdownSignal
 from mltrack.store.store_path import folder_of, working_folder
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def demo(
     """
     if keep and discard:
         raise UsageError("--keep and --discard exclude each other", hint="choose one")
-    with _told_to_stop(), _folder(keep, discard) as folder:
-        steps = _Steps(as_json)
+    with ShutdownSignal(raises=True) as shutdown, _folder(keep, discard) as folder:  # its server ends then, too
+        steps = _Steps(as_json, shutdown)
         store, recording = _record(steps, folder, points)
         facts: dict[str, Any] = {"store": str(store.path), "recorded": _facts_of(recording)}
         same = True
@@ -71,14 +71,16 @@ def demo(
 
 
 class _Steps:
-    """Tells what goes on, unless JSON is wanted."""
+    """Prints what goes on, unless JSON is wanted; a step begins only if no signal asked to end."""
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, quiet: bool, shutdown: ShutdownSignal) -> None:
         self.quiet = quiet
+        self.shutdown = shutdown
         self._number = 0
 
     def begin(self, text: str) -> None:
         """A headline, numbered."""
+        self.shutdown.check()
         self._number += 1
         if not self.quiet:
             say()
@@ -86,6 +88,7 @@ class _Steps:
 
     def say(self, text: str) -> None:
         """A line below it."""
+        self.shutdown.check()
         if not self.quiet:
             say(f"   {text}")
 
@@ -109,22 +112,6 @@ def _folder(keep: str | None, discard: bool) -> Iterator[Path]:
         folder = next(name for name in names if not name.exists())
     folder.mkdir(parents=True, exist_ok=True)
     yield folder
-
-
-@contextlib.contextmanager
-def _told_to_stop() -> Iterator[None]:
-    """Let a SIGTERM or SIGHUP end the demo as Ctrl-C does, so that its server ends too."""
-
-    def stop(number: int, _: object) -> None:
-        sys.exit(128 + number)
-
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 # --- its steps ---
@@ -189,7 +176,7 @@ def _sync(steps: _Steps, store: Store, folder: Path, port: int | None, facts: di
     from mltrack.demo.training import EXPERIMENT
 
     steps.begin("Starting an MLflow server on this machine")
-    with mlflow_server(folder / "mlflow", port) as url:
+    with mlflow_server(folder / "mlflow", port, shutdown=steps.shutdown) as url:
         steps.say(f"{url} (its log: {_short(folder / 'mlflow' / 'server.log')})")
         steps.begin("Syncing: mltrack sync demo")
         facts["sync"] = first = _push(steps, store, url)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import signal
 import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import click
 from mltrack.cli.session import Session, command, pass_session
 from mltrack.errors import RemoteError
 from mltrack.printing import say
+from mltrack.shutdown import ShutdownRequested, ShutdownSignal
 from mltrack.store.store_path import uri_of
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["serve", "ui"]
 
 UI_WORKERS = 2
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+POLL_S = 0.25
 
 _OF_THE_STORE = re.compile(
     r"models:/(?:(?P<model_id>m-[0-9a-f]{32})(?:/.*)?|(?P<name>[^@/]+)(?:@(?P<alias>[^/]+)|/(?P<version>[^/]+)))"
@@ -59,13 +61,17 @@ def ui(session: Session, host: str, port: int | None, workers: int, browser: boo
     words = ["-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", str(workers)]
     words += ["--backend-store-uri", uri, "--registry-store-uri", uri, "--artifacts-destination", uri]
     environment = mlflow_environment() | {"MLFLOW_TRACKING_URI": uri}
-    with _until_told_to_end(), _log("ui") as log, running_server(words, url, log, environment=environment) as server:
+    with (
+        _until_shutdown() as shutdown,
+        _log("ui") as log,
+        running_server(words, url, log, environment=environment, shutdown=shutdown) as server,
+    ):
         say(f"MLflow's UI on {store.path}: {url}  (Ctrl-C ends it)")
         if browser and _has_display():
             import webbrowser
 
-            webbrowser.open(url)
-        _wait(server, log)
+            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()  # some browsers take their time
+        _wait(server, log, shutdown)
     return 0
 
 
@@ -98,12 +104,12 @@ def serve(session: Session, model_uri: str, host: str, port: int | None, workers
     environment = mlflow_environment() | {"MLFLOW_TRACKING_URI": _uri(store)}
     what = f"the server for {model_uri}"
     with (
-        _until_told_to_end(),
+        _until_shutdown() as shutdown,
         _log("serve") as log,
-        running_server(words, url, log, what=what, environment=environment) as server,
+        running_server(words, url, log, what=what, environment=environment, shutdown=shutdown) as server,
     ):
         say(f"{model_uri} answers at {url}/invocations  (Ctrl-C ends it)")
-        _wait(server, log)
+        _wait(server, log, shutdown)
     return 0
 
 
@@ -177,38 +183,21 @@ def _has_display() -> bool:
     return os.name != "posix" or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ or os.uname()[0] == "Darwin"
 
 
-class _ToldToEnd(BaseException):
-    """Ctrl-C, TERM or HUP came.
-
-    No `KeyboardInterrupt`: where one comes up in `exec` of text (dataclasses are made so, as a library is imported),
-    Python remembers it for good, and ends as if nobody had caught it.
-    """
-
-
 @contextlib.contextmanager
-def _until_told_to_end() -> Iterator[None]:
-    """Let Ctrl-C, TERM and HUP end the body, at any moment: that is the way to end a server, and no mistake."""
-
-    def end(*_: object) -> None:
-        raise _ToldToEnd
-
-    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, end)
-    try:
-        yield
-    except _ToldToEnd:
-        pass
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _until_shutdown() -> Iterator[ShutdownSignal]:
+    """Let Ctrl-C, TERM and HUP end the body where it waits: that is the way to end a server, and no mistake."""
+    with contextlib.suppress(ShutdownRequested), ShutdownSignal() as shutdown:
+        yield shutdown
 
 
-def _wait(server: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait for the end of the server.
+def _wait(server: subprocess.Popen[bytes], log: Path, shutdown: ShutdownSignal) -> None:
+    """Wait for the request to end.
 
     Raises:
-        RemoteError: it ended by itself, which it should not.
+        ShutdownRequested: it came.
+        RemoteError: the server ended by itself, which it should not.
     """
-    raise RemoteError(f"the server ended by itself, with code {server.wait()}", hint=f"see {log}")
+    while server.poll() is None:
+        shutdown.check()
+        time.sleep(POLL_S)
+    raise RemoteError(f"the server ended by itself, with code {server.returncode}", hint=f"see {log}")

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from mltrack.shutdown import ShutdownSignal
+
 __all__ = ["free_port", "mlflow_server", "server_command"]
 
 
@@ -34,14 +36,15 @@ def server_command(folder: Path, port: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def mlflow_server(folder: Path, port: int | None = None) -> Iterator[str]:
+def mlflow_server(folder: Path, port: int | None = None, *, shutdown: ShutdownSignal | None = None) -> Iterator[str]:
     """Serve ``folder`` (made when missing) for the body; yields the URL. Its output goes to ``folder/server.log``.
 
     Raises:
         RemoteError: it does not start, with the end of what it said.
+        ShutdownRequested, KeyboardInterrupt: as ``shutdown`` has it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     url = f"http://{LOOPBACK}:{port}"
-    with running_server(server_command(folder, port), url, folder / "server.log", cwd=folder):
+    with running_server(server_command(folder, port), url, folder / "server.log", cwd=folder, shutdown=shutdown):
         yield url
