@@ -1,9 +1,9 @@
-"""What can go wrong with a remote, as types; what to do about each is decided in retry.py and sending.py.
+"""What can go wrong with a remote, as types; what to do about each is decided in retry.py and mlflow/push/workers.py.
 
 RemoteError (mltrack.errors)
 ├── RemoteUnavailableError    it can't be reached or answers "not now": worth trying again later
 │   └── FileNotTakenError     a file's answer was lost too often: the rest goes on
-├── RemoteAuthError           401/403 after a refresh: stop, nothing else would go through either (403: see carrying.py)
+├── RemoteAuthError           401/403 after a refresh: stop, nothing else would go through either (403: see workers.py)
 ├── NotMlflowError            whatever is at that URL, it does not speak MLflow's REST API
 └── RemoteRefusedError        a permanent refusal of one thing, with the server's words: set aside, go on
     └── TooLargeError         refused for its size: halve it
@@ -53,6 +53,11 @@ class RemoteUnavailableError(RemoteError):
         self.retry_after_s = retry_after_s
         self.timed_out = timed_out
         self.not_sent = not_sent
+
+    @property
+    def is_unreached(self) -> bool:
+        """Whether nobody took the connection, so that nothing else would go through either."""
+        return self.status is None and not self.in_doubt
 
 
 class FileNotTakenError(RemoteUnavailableError):

@@ -189,7 +189,7 @@ class RegistryPush:
             self._ledger.rejected(self._session.rejection("", Refusal(kind, key, words)))
             return False
         except RemoteUnavailableError as error:
-            if error.status is None and not error.in_doubt:
+            if error.is_unreached:
                 raise
             self._session.problem(f"{kind} {key}: {error}")
             return False

@@ -118,7 +118,7 @@ class RunPush:
 
     def _trouble(self, words: str) -> None:
         self._whole = False
-        self._session.trouble(self._run.run_id, words)
+        self._session.problem(f"run {self._run.run_id}: {words}")
 
     def _delete(self) -> None:
         if self._entry.remote_id and self._entry.stage != DELETED:

@@ -6,20 +6,15 @@ Apart from passes.py, so that a pass with nothing to do does not pay for importi
 from __future__ import annotations
 
 import contextlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mltrack.errors import MltrackError, NotFoundError, RemoteError, StoreError
-from mltrack_sync.carrying import Carrier, Troubles
+from mltrack.errors import RemoteError
 from mltrack_sync.errors import (
     LedgerError,
-    NotMlflowError,
     PushStopped,
-    RemoteAuthError,
     RemoteRefusedError,
-    RemoteUnavailableError,
 )
 from mltrack_sync.features import LOGGED_MODELS
 from mltrack_sync.further import LOGGED_MODEL, lacking_lines
@@ -27,6 +22,7 @@ from mltrack_sync.identity import Identities
 from mltrack_sync.inputs_push import InputsPush
 from mltrack_sync.ledger import RunEntry
 from mltrack_sync.logged_models_push import LoggedModelPush
+from mltrack_sync.mlflow.push.workers import WorkerPool
 from mltrack_sync.model_in_run import ModelInRun, Places
 from mltrack_sync.pace import interruptible
 from mltrack_sync.plan import Refusal
@@ -90,11 +86,10 @@ def send(todo: Todo, remote: Remote, ledger: Ledger, report: PushReport, setting
             identities = Identities(session)
             prompts = [model for model in todo.models(state) if is_prompt(model.model)]
             _push_registry(session, identities, prompts)  # others name them
-            Carrier(session, "experiment", jobs).carry(
+            WorkerPool(session, "experiment", jobs).run(
                 (key, partial(_settle_experiment, identities, key)) for key in todo.experiments(state)
             )
-            if runs:
-                _run_workers(session, identities, runs, jobs)
+            _push_runs(session, identities, runs, jobs)
             _push_models(session, identities, todo.further(state), jobs)
             _push_registry(session, identities, todo.models(state))
             _push_traces(session, identities, todo.further(state), jobs)
@@ -122,16 +117,16 @@ def _push_models(session: Session, identities: Identities, todo: Further, jobs: 
     Where the remote has none, their files go to the runs that made them.
     """
     left = todo.without(session.features.lacking)
-    Carrier(session, "run", jobs).carry(
+    WorkerPool(session, "run", jobs).run(
         (run_id, partial(_tie_run, session, identities, run_id)) for run_id in left.ties
     )
     pieces = ((model_id, LoggedModelPush(session, identities, model_id).push) for model_id in left.models)
-    Carrier(session, LOGGED_MODEL, jobs).carry(pieces)
+    WorkerPool(session, LOGGED_MODEL, jobs).run(pieces)
     files = todo.files if LOGGED_MODELS in session.features.lacking else ()
     if files and not session.stop.is_set():
         places = Places(session)
         pieces = ((model_id, ModelInRun(session, places, model_id).push) for model_id in files)
-        Carrier(session, LOGGED_MODEL, jobs).carry(pieces)
+        WorkerPool(session, LOGGED_MODEL, jobs).run(pieces)
 
 
 def _settle_experiment(identities: Identities, experiment_id: str) -> None:
@@ -173,60 +168,16 @@ def _points_to_send(state: LedgerState, heads: Mapping[str, RunHead], todo: list
     return sum(max(0, heads[i].points - sum(state.runs.get(i, fresh).points.values())) for i in todo)
 
 
-def _run_workers(session: Session, identities: Identities, todo: list[str], jobs: int) -> None:
-    troubled = Troubles()
-    with ThreadPoolExecutor(min(jobs, len(todo)), thread_name_prefix="mltrack-sync") as pool:
-        try:
-            for future in [pool.submit(_push_run, session, identities, run_id, troubled) for run_id in todo]:
-                future.result()
-        except BaseException:  # an interrupt: let the workers finish what they have in hand, and no more
-            session.stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-
-
-def _push_run(session: Session, identities: Identities, run_id: str, troubles: Troubles) -> None:
-    """One run, with each error taken to where it belongs: this run's, or the end of the pass."""
-    if session.stop.is_set():
-        return
-    try:
-        run = session.store.run(run_id)
-        RunPush(session, identities, run).push()
+def _push_runs(session: Session, identities: Identities, run_ids: list[str], jobs: int) -> None:
+    def push_run(run_id: str) -> None:
+        RunPush(session, identities, session.store.run(run_id)).push()
         session.count(runs=1)
-        troubles.clear()
-    except PushStopped:
-        return
-    except RemoteRefusedError as error:
-        _set_run_aside(session, run_id, error.words)
-    except RemoteUnavailableError as error:
-        if (error.status is None and not error.in_doubt) or troubles.add():
-            session.fail(error)
-        else:
-            session.trouble(run_id, str(error))
-    except RemoteAuthError as error:
-        if error.forbidden and not troubles.add():
-            _set_run_aside(session, run_id, str(error))
-        else:
-            session.fail(error)
-    except (NotMlflowError, LedgerError) as error:
-        session.fail(error)
-    except NotFoundError:
-        return  # gone since the heads were read, or never begun
-    except (StoreError, MltrackError) as error:
-        session.trouble(run_id, str(error))
-    except OSError as error:
-        session.trouble(run_id, f"{error.filename or 'a file'} can't be read: {error.strerror}")
-    except BaseException as error:
-        session.fail(error)
-        raise
-    session.progress.run_done()
 
-
-def _set_run_aside(session: Session, run_id: str, words: str) -> None:
-    try:
+    def reject(run_id: str, words: str) -> None:
         session.set_aside(Refusal("run", "", words), run_id)
         head = session.store.run(run_id).head()
         if not session.ledger.run(run_id).is_settled_at(head):
             session.ledger.settled(head)
-    except LedgerError as worse:
-        session.fail(worse)
+
+    pool = WorkerPool(session, "run", jobs, reject=reject, reject_forbidden=True, on_end=session.progress.run_done)
+    pool.run((run_id, partial(push_run, run_id)) for run_id in run_ids)

@@ -112,13 +112,8 @@ class Session:
             self.fatal = self.fatal or error
         self.stop.set()
 
-    def trouble(self, run_id: str, words: str) -> None:
-        """Something of a run that will be tried again with the next pass."""
-        with self._lock:
-            self.problems.append(hide(f"run {run_id}: {words}"))
-
     def problem(self, words: str) -> None:
-        """Something else that will be tried again with the next pass."""
+        """Something that will be tried again with the next pass."""
         with self._lock:
             self.problems.append(hide(words))
 

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 from mltrack.entities import Artifact
 from mltrack.fs import reading
 from mltrack_sync.artifacts import Outgoing, send_artifact
-from mltrack_sync.carrying import Carrier
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.features import TRACES, FeatureLacking
 from mltrack_sync.file_content import FileChanged
 from mltrack_sync.further import TRACE, TracesTodo, print_of
+from mltrack_sync.mlflow.push.workers import WorkerPool
 from mltrack_sync.otlp import UnsendableSpanError, span_bodies
 from mltrack_sync.plan import Refusal
 from mltrack_sync.references import prompt_there, texts_there
@@ -64,15 +64,14 @@ class TracesPush:
 
     def push(self, todo: TracesTodo, jobs: int) -> None:
         """All of them, and the ledger told when none is left."""
-        carrier = Carrier(self._session, TRACE, jobs)
-        carrier.carry(self._pieces(todo.traces))
+        WorkerPool(self._session, TRACE, jobs).run(self._jobs(todo.traces))
         if self._session.stop.is_set() or not todo.whole:
             return
         rejected = self._ledger.state.rejected
         if all(t.trace_id in self._done or ("", TRACE, t.trace_id) in rejected for t in todo.traces):
             self._ledger.note(traces_line(todo.at, todo.sizes))
 
-    def _pieces(self, traces: Iterable[Trace]) -> Iterator[tuple[str, Callable[[], None]]]:
+    def _jobs(self, traces: Iterable[Trace]) -> Iterator[tuple[str, Callable[[], None]]]:
         for group in groups(traces, self._session.limits().request_bytes_max):
             spans = Together(group, self._send_spans_of)
             ties = Together(group, partial(self._tie_all, spans))

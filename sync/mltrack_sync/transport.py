@@ -206,7 +206,7 @@ class Transport:
             try:
                 return call()
             except RemoteUnavailableError as error:
-                if error.status is None and not error.in_doubt:
+                if error.is_unreached:
                     raise NotReached(error) from error
                 raise
 

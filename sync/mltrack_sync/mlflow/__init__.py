@@ -1,0 +1,1 @@
+"""MLflow servers as remotes."""

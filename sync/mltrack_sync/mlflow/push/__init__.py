@@ -1,0 +1,1 @@
+"""Pushing: what is pending is sent, acknowledged and written to the ledger."""

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from mltrack.errors import MltrackError, NotFoundError
+from mltrack_sync.errors import (
+    LedgerError,
+    NotMlflowError,
+    PushStopped,
+    RemoteAuthError,
+    RemoteRefusedError,
+    RemoteUnavailableError,
+)
+from mltrack_sync.features import TRACES, FeatureLacking
+from mltrack_sync.mlflow.push.workers import FailureStreak, WorkerPool
+from mltrack_sync.plan import Refusal
+
+
+class Cycle:
+    """A cycle that writes down what happens to it; ``broken_ledger`` takes no rejection."""
+
+    def __init__(self, *, broken_ledger: bool = False) -> None:
+        self.stop = threading.Event()
+        self.failures: list[BaseException] = []
+        self.problems: list[str] = []
+        self.rejected: list[Refusal] = []
+        self._broken_ledger = broken_ledger
+
+    def fail(self, error: BaseException) -> None:
+        self.failures.append(error)
+        self.stop.set()
+
+    def problem(self, words: str) -> None:
+        self.problems.append(words)
+
+    def set_aside(self, item: Refusal) -> None:
+        if self._broken_ledger:
+            raise LedgerError("the disk is full")
+        self.rejected.append(item)
+
+
+def refused() -> RemoteRefusedError:
+    return RemoteRefusedError("refused", status=400, code="INVALID_PARAMETER_VALUE", words="too long")
+
+
+def away(status: int | None = 503) -> RemoteUnavailableError:
+    return RemoteUnavailableError("away", in_doubt=status is not None, status=status)
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def work() -> None:
+        raise error
+
+    return work
+
+
+def run(cycle: Cycle, *works: Callable[[], None], **options: object) -> None:
+    pool = WorkerPool(cycle, "thing", 1, **options)  # type: ignore[arg-type]
+    pool.run((str(number), work) for number, work in enumerate(works))
+
+
+def test_all_jobs_are_run_when_none_fails() -> None:
+    done: list[int] = []
+    run(Cycle(), *[partial(done.append, number) for number in range(20)])
+    assert sorted(done) == list(range(20))
+
+
+def test_several_jobs_run_at_a_time() -> None:
+    together = threading.Barrier(3, timeout=60)
+    cycle = Cycle()
+
+    def meet() -> None:
+        together.wait()
+
+    WorkerPool(cycle, "thing", 3).run((str(number), meet) for number in range(3))
+    assert not cycle.failures
+
+
+def test_a_refused_job_is_rejected_and_the_others_go_on() -> None:
+    cycle, done = Cycle(), []
+    run(cycle, raising(refused()), lambda: done.append(1))
+    assert cycle.rejected == [Refusal("thing", "0", "too long")]
+    assert done == [1]
+    assert not cycle.failures
+
+
+def test_a_kind_says_itself_how_its_things_are_rejected() -> None:
+    cycle, noted = Cycle(), []
+    run(cycle, raising(refused()), reject=lambda key, words: noted.append((key, words)))
+    assert noted == [("0", "too long")]
+    assert not cycle.rejected
+
+
+def test_a_rejection_that_cant_be_written_down_ends_the_cycle() -> None:
+    cycle = Cycle(broken_ledger=True)
+    run(cycle, raising(refused()))
+    assert isinstance(cycle.failures[0], LedgerError)
+
+
+def test_a_remote_that_cant_be_reached_ends_the_cycle_at_once() -> None:
+    cycle, done = Cycle(), []
+    run(cycle, raising(away(status=None)), lambda: done.append(1))
+    assert len(cycle.failures) == 1
+    assert not done
+
+
+def test_a_job_without_an_answer_is_left_for_the_next_cycle() -> None:
+    cycle = Cycle()
+    run(cycle, raising(away()), lambda: None)
+    assert cycle.problems == ["thing 0: away"]
+    assert not cycle.failures
+
+
+def test_three_jobs_in_a_row_without_an_answer_end_the_cycle() -> None:
+    cycle = Cycle()
+    run(cycle, *[raising(away())] * 5)
+    assert len(cycle.problems) == 2
+    assert len(cycle.failures) == 1
+
+
+def test_one_that_gets_through_ends_a_streak() -> None:
+    cycle = Cycle()
+    run(cycle, raising(away()), raising(away()), lambda: None, raising(away()), raising(away()))
+    assert len(cycle.problems) == 4
+    assert not cycle.failures
+
+
+def test_what_is_forbidden_is_left_for_the_next_cycle_or_rejected_where_its_kind_says_so() -> None:
+    forbidden = RemoteAuthError("not yours", forbidden=True)
+    cycle = Cycle()
+    run(cycle, raising(forbidden))
+    assert cycle.problems == ["thing 0: not yours"]
+    assert not cycle.rejected
+    cycle = Cycle()
+    run(cycle, raising(forbidden), reject_forbidden=True)
+    assert cycle.rejected == [Refusal("thing", "0", "not yours")]
+    assert not cycle.problems
+
+
+@pytest.mark.parametrize(
+    "error", [RemoteAuthError("who are you?"), NotMlflowError("a printer"), LedgerError("full")], ids=repr
+)
+def test_what_no_job_would_survive_ends_the_cycle(error: Exception) -> None:
+    cycle, done = Cycle(), []
+    run(cycle, raising(error), lambda: done.append(1))
+    assert cycle.failures == [error]
+    assert not done
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MltrackError("damaged"), "damaged"),
+        (OSError(13, "Permission denied", "model.pkl"), "model.pkl can't be read: Permission denied"),
+        (OSError(5, "Input/output error"), "a file can't be read: Input/output error"),
+    ],
+    ids=repr,
+)
+def test_what_cant_be_read_here_is_that_jobs_problem(error: Exception, words: str) -> None:
+    cycle = Cycle()
+    run(cycle, raising(error))
+    assert cycle.problems == [f"thing 0: {words}"]
+    assert not cycle.failures
+
+
+@pytest.mark.parametrize("error", [PushStopped(), FeatureLacking(TRACES), NotFoundError("gone")], ids=repr)
+def test_what_is_gone_or_not_supported_is_passed_over_in_silence(error: Exception) -> None:
+    cycle, ended = Cycle(), []
+    run(cycle, raising(error), on_end=lambda: ended.append(1))
+    assert not (cycle.failures or cycle.problems or cycle.rejected or ended)
+
+
+def test_a_bug_is_raised_and_stops_the_rest() -> None:
+    cycle = Cycle()
+    with pytest.raises(ZeroDivisionError):
+        run(cycle, raising(ZeroDivisionError()))
+    assert cycle.stop.is_set()
+
+
+def test_each_job_that_came_to_an_end_is_counted() -> None:
+    ended: list[int] = []
+    run(Cycle(), lambda: None, raising(refused()), raising(away()), on_end=lambda: ended.append(1))
+    assert len(ended) == 3
+
+
+def test_nothing_begins_in_a_cycle_that_stops() -> None:
+    cycle, done = Cycle(), []
+    cycle.stop.set()
+    run(cycle, lambda: done.append(1))
+    assert not done
+
+
+def test_a_streak_is_cleared_by_a_success() -> None:
+    streak = FailureStreak()
+    assert [streak.add(), streak.add()] == [False, False]
+    streak.clear()
+    assert [streak.add(), streak.add(), streak.add()] == [False, False, True]
