@@ -27,7 +27,7 @@ SECONDS_MAX = 1.0
 
 def record(folder: Path, runs: int) -> None:
     """A store with that many finished runs."""
-    from mltrack.store.layout import Layout
+    from mltrack.disk.layout import Layout
 
     layout = Layout.open_or_create(folder, now_ns=time.time_ns())
     for facts in make_facts(runs):
@@ -38,8 +38,8 @@ def passes(folder: str, url: str) -> None:
     """Print the seconds of a pass, of a look, and their processor time, in a process that has done one of each."""
     import mltrack
     from mltrack_sync import Remotes, push
-    from mltrack_sync.background import Follower, Pace
-    from mltrack_sync.watch import Waker
+    from mltrack_sync.daemon.daemon import Follower, Pace
+    from mltrack_sync.daemon.loop import Waker
 
     store = mltrack.Store.open(folder)
     remote = Remotes(store).get("sink")

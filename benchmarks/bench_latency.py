@@ -49,9 +49,9 @@ def memory() -> list[float]:
     """Peak resident memory in MB: with the imports alone, after logging, after closing and sealing."""
     import pyarrow.parquet  # noqa: F401  # what a close imports
 
-    import mltrack.fluent
-    import mltrack.reading
-    import mltrack.store.seal
+    import mltrack.journal.seal
+    import mltrack.recording.fluent
+    import mltrack.store
 
     imports = resident_mb()
     with fresh_folder() as folder:

@@ -76,7 +76,7 @@ def syncer(store: Path) -> tuple[float, float]:
     """The background syncer's processor time, and its niceness."""
     import psutil
 
-    from mltrack_sync.presence import present
+    from mltrack_sync.daemon.heartbeat import present
 
     (found,) = [present(folder) for folder in store.glob("remotes/*")]
     assert found is not None
@@ -86,7 +86,7 @@ def syncer(store: Path) -> tuple[float, float]:
 
 
 def wait_for_all(store: Path) -> None:
-    from mltrack.live import is_served
+    from mltrack.recording.background_sync import is_served
 
     until = time.monotonic() + WAIT_S
     while any(is_served(folder) for folder in store.glob("remotes/*")):

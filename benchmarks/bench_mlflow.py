@@ -142,7 +142,7 @@ PARTS = {call.__name__: call for call in (log_metric, log_native, log_batch, sea
 def fill_runs(kind: str, folder: Path, runs: list[bench_search.Facts]) -> None:
     """The same runs in either store."""
     if kind == "mltrack":
-        from mltrack.store.layout import Layout
+        from mltrack.disk.layout import Layout
 
         layout = Layout.open_or_create(folder / ".mltrack", now_ns=bench_search.START_NS)
         for facts in runs:

@@ -22,11 +22,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from mltrack.disk.layout import Layout, new_run_id
 from mltrack.entities import RunInfo
-from mltrack.journal import EventJournal, new_writer_name
-from mltrack.reading import Store
-from mltrack.store.layout import Layout, new_run_id
-from mltrack.written_points import open_points
+from mltrack.journal.points import EventJournal, new_writer_name
+from mltrack.journal.written_points import open_points
+from mltrack.store import Store
 
 PARAMS, TAGS, METRICS, POINTS = 10, 5, 10, 20
 FILTER = "metrics.metric_3 < 0.5 and params.param_2 = '3'"
@@ -168,7 +168,7 @@ def measure(folder: Path, count: int, *, with_mlflow: bool) -> Table:
 
 
 def _one_changed(store: Store) -> float:
-    from mltrack.recorder import Recorder
+    from mltrack.journal.recorder import Recorder
 
     info: RunInfo = store.search_runs(max_results=1)[0].info
     times = []

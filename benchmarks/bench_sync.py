@@ -51,7 +51,7 @@ def push(url: str, folder: Path, points: int) -> Job:
     import mltrack
     from mltrack_sync import Remote, push
 
-    for module in ("mltrack.query.catalog", "mltrack_sync.sending"):
+    for module in ("mltrack.catalog.catalog", "mltrack_sync.mlflow.push.sending"):
         importlib.import_module(module)
     record(folder, points)
 

@@ -172,7 +172,7 @@ def push(folder: str, url: str, traces: str) -> None:
     from mltrack_sync import Remote
     from mltrack_sync import push as push_store
 
-    for module in ("mltrack.query.catalog", "mltrack_sync.sending"):
+    for module in ("mltrack.catalog.catalog", "mltrack_sync.mlflow.push.sending"):
         importlib.import_module(module)
     reports: list[Any] = []
     took = seconds(lambda: reports.append(push_store(mltrack.Store.open(folder), Remote("bench", url))))

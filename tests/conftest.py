@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mltrack import redaction
-from mltrack.store.layout import Layout
+from mltrack.disk.layout import Layout
+from mltrack.text import redaction
 
 settings.register_profile(
     "mltrack",
@@ -35,9 +35,9 @@ def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "config" / os.urandom(4).hex()))
     yield
     redaction.forget()
-    fluent = sys.modules.get("mltrack.fluent")
+    fluent = sys.modules.get("mltrack.recording.fluent")
     if fluent is not None:
-        from mltrack.active import open_runs
+        from mltrack.recording.active import open_runs
 
         for run in open_runs():
             run.end("KILLED")

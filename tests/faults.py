@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mltrack.fs import FileSystem
+from mltrack.disk.filesystem import FileSystem
 
 STEPS = [
     "create",

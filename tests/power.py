@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mltrack.fs import FileSystem
+from mltrack.disk.filesystem import FileSystem
 
 PAGE = 4096
 

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from mltrack.flusher import FLUSHER
-from mltrack.recorder import Recorder
-from mltrack.store.layout import Layout
-from mltrack.store.stored_run import StoredRun
+from mltrack.disk.flusher import FLUSHER
+from mltrack.disk.layout import Layout
+from mltrack.journal.recorder import Recorder
+from mltrack.storage.runs.stored_run import StoredRun
 
 SOURCES = [str(Path(__file__).parents[1] / folder) for folder in ("src", "sync")]
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 import mltrack
 from faults import CountingFileSystem, Stopped, failing, stopping_at
-from mltrack.artifact_files import files_below, hash_file, lock_of_run, store_file, store_stream
+from mltrack.disk.artifact_files import files_below, hash_file, lock_of_run, store_file, store_stream
 from mltrack.errors import BusyError, InvalidPathError, NotFoundError, RunStateError
 
 FIGURE: Any = Figure()

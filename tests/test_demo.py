@@ -15,13 +15,13 @@ import httpx
 import psutil
 import pytest
 
-from mltrack import fluent
 from mltrack.cli import main
-from mltrack.demo.counting import count_local, count_remote
+from mltrack.demo.compare import count_local, count_remote
 from mltrack.demo.server import free_port, mlflow_server
 from mltrack.demo.training import EXPERIMENT, sweep, trials
 from mltrack.errors import RemoteError
-from mltrack.reading import Store
+from mltrack.recording import fluent
+from mltrack.store import Store
 
 pytestmark = pytest.mark.slow
 

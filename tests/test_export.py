@@ -11,13 +11,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from mltrack import fluent
+from mltrack.catalog.export import export_folder, export_points
+from mltrack.disk.filesystem import FileSystem
 from mltrack.entities import Dataset
 from mltrack.errors import StoreError, UsageError
-from mltrack.export import export_folder, export_points
-from mltrack.fs import FileSystem
-from mltrack.reading import Store
-from mltrack.store.stored_run import StoredRun
+from mltrack.recording import fluent
+from mltrack.storage.runs.stored_run import StoredRun
+from mltrack.store import Store
 
 VALUES = [0.5, float("nan"), float("inf"), float("-inf"), -0.0, 1e-300]
 

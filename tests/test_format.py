@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mltrack.format import (
+from mltrack.disk.codec import (
     FORMAT_VERSION,
     HEADER_SIZE,
     RECORD_SIZE,

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mltrack.journal as journal
-from mltrack.format import (
+import mltrack.journal.points as journal
+from mltrack.disk.codec import (
     FORMAT_VERSION,
     HEADER_SIZE,
     RECORD_SIZE,
@@ -20,9 +20,9 @@ from mltrack.format import (
     encode_line,
     record_bytes,
 )
-from mltrack.segment import BLOCK_ROWS, ROW_GROUP_ROWS
-from mltrack.store.layout import RunFolder
-from mltrack.store.stored_run import StoredRun
+from mltrack.disk.layout import RunFolder
+from mltrack.disk.segment import BLOCK_ROWS, ROW_GROUP_ROWS
+from mltrack.storage.runs.stored_run import StoredRun
 
 PAGE = (Path(__file__).parents[1] / "docs" / "format.md").read_text(encoding="utf-8")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from faults import CountingFileSystem, LossyFileSystem, Stopped, failing, stopping_at
+from mltrack.disk.filesystem import LOCAL, file_lock, relative_name, safe_join, try_lock
 from mltrack.errors import BusyError, InvalidPathError
-from mltrack.fs import LOCAL, file_lock, relative_name, safe_join, try_lock
 from recording import run_python
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mltrack.reading import Store
+from mltrack.store import Store
 from recording import bits, points_by_writer
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -20,18 +20,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faults import CountingFileSystem, failing_from
+from mltrack.disk.filesystem import LOCAL, FileSystem
+from mltrack.disk.jsonlog import read_log
+from mltrack.disk.layout import RunFolder
 from mltrack.errors import CorruptionError, InvalidMetricError, MltrackError, RunStateError
-from mltrack.fs import LOCAL, FileSystem
-from mltrack.journal import (
+from mltrack.journal.points import (
     EventJournal,
     LockedPointJournal,
     PointJournal,
     new_writer_name,
 )
-from mltrack.jsonlog import read_log
-from mltrack.store.layout import RunFolder
-from mltrack.store.points import count_points, read_points
-from mltrack.written_points import NetworkPointJournal, WrittenPointJournal, open_points
+from mltrack.journal.reader import count_points, read_points
+from mltrack.journal.written_points import NetworkPointJournal, WrittenPointJournal, open_points
 from recording import Point, bits
 
 KINDS = (PointJournal, LockedPointJournal, WrittenPointJournal, NetworkPointJournal)

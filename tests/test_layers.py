@@ -14,74 +14,78 @@ SOURCES = {"mltrack": ROOT / "src" / "mltrack", "mltrack_sync": ROOT / "sync" / 
 
 # from the bottom up; a module may import modules of its own row and of the rows before it
 ROWS = [
-    ["mltrack.printable", "mltrack.redaction"],
+    ["mltrack.text.printable", "mltrack.text.redaction"],
     ["mltrack.errors"],
     [
-        "mltrack.format",
-        "mltrack.fs",
+        "mltrack.disk.codec",
+        "mltrack.disk.filesystem",
         "mltrack.entities",
-        "mltrack.exit_code",
-        "mltrack.folder_events",
-        "mltrack.headroom",
+        "mltrack.process.exit_code",
+        "mltrack.recording.fs_events",
+        "mltrack.process.headroom",
         "mltrack.data",
         "mltrack.exceptions",
-        "mltrack.local_server",
-        "mltrack.mlflow_names",
-        "mltrack.mounts",
-        "mltrack.names",
-        "mltrack.operations",
-        "mltrack.printing",
-        "mltrack.process_end",
-        "mltrack.trouble",
-        "mltrack.records",
-        "mltrack.schema",
-        "mltrack.shutdown",
-        "mltrack.values",
+        "mltrack.process.server",
+        "mltrack.recording.mlflow_names",
+        "mltrack.disk.mounts",
+        "mltrack.values.run_names",
+        "mltrack.recording.operations",
+        "mltrack.text.printing",
+        "mltrack.process.ending",
+        "mltrack.process.trouble",
+        "mltrack.disk.fields",
+        "mltrack.disk.line_types",
+        "mltrack.process.shutdown",
+        "mltrack.values.scalars",
     ],
-    ["mltrack.remotes_file", "mltrack.trust"],
+    ["mltrack.disk.remotes_file", "mltrack.disk.trust"],
     [
-        "mltrack.jsonlog",
-        "mltrack.flusher",
-        "mltrack.series",
-        "mltrack.media",
-        "mltrack.artifact_files",
-        "mltrack.inputs",
+        "mltrack.disk.jsonlog",
+        "mltrack.disk.flusher",
+        "mltrack.values.columns",
+        "mltrack.values.media",
+        "mltrack.disk.artifact_files",
+        "mltrack.values.datasets",
     ],
-    ["mltrack.tables", "mltrack.rich_values", "mltrack.rich_series"],
-    ["mltrack.journal", "mltrack.segment", "mltrack.segment_shape", "mltrack.written_points"],
-    ["mltrack.store", "mltrack.recorder", "mltrack.live"],
+    ["mltrack.values.tables", "mltrack.values.rich", "mltrack.journal.rich_series"],
+    ["mltrack.journal.points", "mltrack.disk.segment", "mltrack.disk.segment_check", "mltrack.journal.written_points"],
+    ["mltrack.store", "mltrack.journal.recorder", "mltrack.recording.background_sync"],
     ["mltrack.query"],
-    ["mltrack.reading", "mltrack.export"],
+    ["mltrack.store", "mltrack.catalog.export"],
     [
-        "mltrack.run",
-        "mltrack.run_files",
-        "mltrack.run_handles",
-        "mltrack.run_inputs",
-        "mltrack.known_info",
-        "mltrack.preload",
-        "mltrack.used_stores",
-        "mltrack.watching",
-        "mltrack.system_metrics",
-        "mltrack.system_metrics_settings",
+        "mltrack.recording.run",
+        "mltrack.recording.run_artifacts",
+        "mltrack.recording.run_handles",
+        "mltrack.recording.run_links",
+        "mltrack.recording.known_info",
+        "mltrack.recording.preload",
+        "mltrack.recording.used_stores",
+        "mltrack.recording.folder_watch",
+        "mltrack.recording.system_metrics",
+        "mltrack.recording.system_metrics_settings",
     ],
-    ["mltrack.active"],
+    ["mltrack.recording.active"],
     [
         "mltrack.artifacts",
         "mltrack.client",
-        "mltrack.experiments",
-        "mltrack.fluent",
-        "mltrack.log_functions",
-        "mltrack.lookup",
-        "mltrack.other_runs",
+        "mltrack.recording.experiment_functions",
+        "mltrack.recording.fluent",
+        "mltrack.recording.log_functions",
+        "mltrack.recording.run_functions",
+        "mltrack.recording.other_runs",
         "mltrack.tracking",
-        "mltrack.tracking_uri",
+        "mltrack.recording.tracking_uri",
     ],
     ["mltrack.launch"],
     ["mltrack"],
     ["mltrack_sync"],
     ["mltrack.demo", "mltrack.cli", "mltrack.mlflow_plugin", "mltrack.__main__"],
 ]
-GC_NEEDS = {"mltrack.store.check", "mltrack.store.edit", "mltrack.store.fold"}  # it alone changes a store
+GC_NEEDS = {
+    "mltrack.storage.check.check",
+    "mltrack.storage.runs.edit",
+    "mltrack.storage.runs.state",
+}  # it alone changes a store
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
 
 
@@ -137,9 +141,28 @@ def test_imports_go_down_only(module: str, path: Path) -> None:
 
 
 def test_sync_uses_only_the_public_reading_api() -> None:
-    allowed = {"mltrack", "mltrack.errors", "mltrack.entities", "mltrack.fs", "mltrack.jsonlog", "mltrack.reading"}
-    allowed |= {"mltrack.printable", "mltrack.printing", "mltrack.redaction", "mltrack.trust", "mltrack.remotes_file"}
-    allowed |= {"mltrack.live", "mltrack.store.stored_run", "mltrack.store.layout", "mltrack.segment", "mltrack.schema"}
+    allowed = {
+        "mltrack",
+        "mltrack.errors",
+        "mltrack.entities",
+        "mltrack.disk.filesystem",
+        "mltrack.disk.jsonlog",
+        "mltrack.store",
+    }
+    allowed |= {
+        "mltrack.text.printable",
+        "mltrack.text.printing",
+        "mltrack.text.redaction",
+        "mltrack.disk.trust",
+        "mltrack.disk.remotes_file",
+    }
+    allowed |= {
+        "mltrack.recording.background_sync",
+        "mltrack.storage.runs.stored_run",
+        "mltrack.disk.layout",
+        "mltrack.disk.segment",
+        "mltrack.disk.line_types",
+    }
     for module, path in modules():
         if module.startswith("mltrack_sync") and not module.startswith("mltrack_sync.command"):
             for name, line in imports(path):
@@ -149,7 +172,7 @@ def test_sync_uses_only_the_public_reading_api() -> None:
 
 def test_only_the_file_system_syncs_renames_and_locks() -> None:
     for module, path in modules():
-        if module in ("mltrack.fs", "mltrack.store.liveness"):
+        if module in ("mltrack.disk.filesystem", "mltrack.disk.liveness"):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):

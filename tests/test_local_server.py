@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from mltrack.errors import RemoteError
-from mltrack.local_server import LOOPBACK, check_port, free_port, running_server
-from mltrack.shutdown import ShutdownRequested, ShutdownSignal
+from mltrack.process.server import LOOPBACK, check_port, free_port, running_server
+from mltrack.process.shutdown import ShutdownRequested, ShutdownSignal
 
 SLOW = """
 import http.server, sys, time

@@ -22,7 +22,7 @@ import yaml
 
 import mltrack
 from mltrack.errors import UsageError
-from mltrack.media import dict_text, figure_bytes, image_bytes, image_name, image_place, thumbnail
+from mltrack.values.media import dict_text, figure_bytes, image_bytes, image_name, image_place, thumbnail
 
 PIL = pytest.importorskip("PIL.Image")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import mltrack
-from mltrack.mlflow_names import ELSEWHERE
+from mltrack.recording.mlflow_names import ELSEWHERE
 from recording import run_python
 
 PAGE = (Path(__file__).parents[1] / "docs" / "mlflow-differences.md").read_text(encoding="utf-8")

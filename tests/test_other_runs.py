@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import mltrack
-from mltrack import other_runs
 from mltrack.errors import InvalidPathError, NotFoundError, ParamConflictError, RunStateError
+from mltrack.recording import other_runs
 from recording import run_python, start_python
 
 DATASET = mltrack.Dataset("d", "1", "local", "/d")
@@ -109,7 +109,7 @@ with mltrack.start_run() as run:
 def test_few_are_kept_open_and_a_process_that_ends_lets_go_of_them(tmp_path: Path) -> None:
     code = """
 import sys, mltrack
-from mltrack import other_runs
+from mltrack.recording import other_runs
 mltrack.set_store(sys.argv[1])
 ids = []
 for _ in range(other_runs.OPEN_MAX + 3):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mltrack.errors import MltrackError
-from mltrack.printable import OutputFilter, printable, printable_json
+from mltrack.text.printable import OutputFilter, printable, printable_json
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 STEERS = ("\x1b", "\x07", "\x9b", "\x9d", "\x7f", "\r", "\x08", "\u202e", "\u2066", "\u2028", "\ud800", "\U000e0041")

@@ -12,13 +12,13 @@ from contextlib import suppress
 import pytest
 
 from faults import CountingFileSystem, Stopped, failing, failing_from, stopping_at
+from mltrack.disk.filesystem import LOCAL, FileSystem
+from mltrack.disk.flusher import FLUSHER, Flusher
+from mltrack.disk.jsonlog import read_log
+from mltrack.disk.layout import Layout, new_run_id
 from mltrack.errors import NotFoundError, StoreError
-from mltrack.flusher import FLUSHER, Flusher
-from mltrack.fs import LOCAL, FileSystem
-from mltrack.jsonlog import read_log
-from mltrack.recorder import Recorder
-from mltrack.store.layout import Layout, new_run_id
-from mltrack.store.stored_run import StoredRun
+from mltrack.journal.recorder import Recorder
+from mltrack.storage.runs.stored_run import StoredRun
 from recording import abandon, all_points
 from test_journal import alarms, interrupted
 

@@ -18,14 +18,14 @@ from hypothesis.extra import numpy as arrays
 
 import mltrack
 from mltrack import Histogram, Image, Store, Table, Text
+from mltrack.disk.codec import decode_line, encode_line
+from mltrack.disk.filesystem import FileSystem
+from mltrack.disk.layout import Layout
 from mltrack.errors import InvalidMetricError, NotFoundError, RunStateError, UsageError
-from mltrack.format import decode_line, encode_line
-from mltrack.fs import FileSystem
-from mltrack.rich_series import SeriesJournal, journals, read_lines, read_series
-from mltrack.rich_values import decode_value, encode_value
-from mltrack.store.check import check_store
-from mltrack.store.layout import Layout
-from mltrack.store.series_artifacts import table_name, unpublished_series
+from mltrack.journal.rich_series import SeriesJournal, journals, read_lines, read_series
+from mltrack.storage.check.check import check_store
+from mltrack.storage.runs.series_artifacts import table_name, unpublished_series
+from mltrack.values.rich import decode_value, encode_value
 from recording import run_python, start_python, stored
 
 
@@ -367,7 +367,7 @@ while True:
 
 
 def test_a_run_is_not_removed_while_only_its_journals_hold_a_series(tmp_path: Path) -> None:
-    from mltrack.store.edit import remove_run
+    from mltrack.storage.runs.edit import remove_run
 
     code = """
 import os, sys, mltrack

@@ -10,47 +10,47 @@ from typing import Any
 
 import pytest
 
-from mltrack import schema
+from mltrack.disk import line_types
+from mltrack.disk.codec import BadLine, decode_line, encode_line
+from mltrack.disk.fields import Records
+from mltrack.disk.filesystem import NotRegularError, open_regular
+from mltrack.disk.jsonlog import JsonLog, read_log
 from mltrack.errors import UsageError
-from mltrack.format import BadLine, decode_line, encode_line
-from mltrack.fs import NotRegularError, open_regular
-from mltrack.jsonlog import JsonLog, read_log
-from mltrack.records import Records
 
 ENVELOPE: dict[str, Any] = {"seq": 0, "time": 5}
 GOOD: list[tuple[Records, dict[str, Any]]] = [
-    (schema.EVENTS, {"type": "param", "key": "a", "value": "b"}),
-    (schema.EVENTS, {"type": "tag", "key": "a", "value": None}),
-    (schema.EVENTS, {"type": "metric", "number": 0, "key": "loss"}),
-    (schema.EVENTS, {"type": "artifact", "path": "a/b.txt", "size": 1, "sha256": "0" * 64}),
-    (schema.EVENTS, {"type": "artifact", "path": "a/b.txt", "deleted": True}),
-    (schema.EVENTS, {"type": "lost", "points": 4}),
-    (schema.EVENTS, {"type": "lost", "artifact": "a", "reason": "full"}),
-    (schema.EVENTS, {"type": "end", "status": "FINISHED", "end_time": 7}),
-    (schema.EVENTS, {"type": "series", "published": {"w": 9}}),
-    (schema.EVENTS, {"type": "of a later version", "anything": [1, {"a": 1e300}]}),
-    (schema.MODEL, {"type": "metric", "run_id": "", "key": "k", "value": "NaN", "step": 1, "ms": 2}),
-    (schema.FACTS, {"type": "tag", "trace_id": "t", "key": "a", "value": "b"}),
-    (schema.SERIES, {"type": "text", "key": "k", "step": 0, "text": "words"}),
+    (line_types.EVENTS, {"type": "param", "key": "a", "value": "b"}),
+    (line_types.EVENTS, {"type": "tag", "key": "a", "value": None}),
+    (line_types.EVENTS, {"type": "metric", "number": 0, "key": "loss"}),
+    (line_types.EVENTS, {"type": "artifact", "path": "a/b.txt", "size": 1, "sha256": "0" * 64}),
+    (line_types.EVENTS, {"type": "artifact", "path": "a/b.txt", "deleted": True}),
+    (line_types.EVENTS, {"type": "lost", "points": 4}),
+    (line_types.EVENTS, {"type": "lost", "artifact": "a", "reason": "full"}),
+    (line_types.EVENTS, {"type": "end", "status": "FINISHED", "end_time": 7}),
+    (line_types.EVENTS, {"type": "series", "published": {"w": 9}}),
+    (line_types.EVENTS, {"type": "of a later version", "anything": [1, {"a": 1e300}]}),
+    (line_types.MODEL, {"type": "metric", "run_id": "", "key": "k", "value": "NaN", "step": 1, "ms": 2}),
+    (line_types.FACTS, {"type": "tag", "trace_id": "t", "key": "a", "value": "b"}),
+    (line_types.SERIES, {"type": "text", "key": "k", "step": 0, "text": "words"}),
 ]
 BAD: list[tuple[Records, dict[str, Any], str]] = [
-    (schema.EVENTS, {"type": "param", "key": ["a"], "value": "b"}, "'key' is \\['a'\\]"),
-    (schema.EVENTS, {"type": "param", "key": "", "value": "b"}, "'key' is ''"),
-    (schema.EVENTS, {"type": "param", "key": "a"}, "has no 'value'"),
-    (schema.EVENTS, {"type": "param", "key": "a", "value": "b", "time": float("inf")}, "'time' is inf"),
-    (schema.EVENTS, {"type": "param", "key": "a", "value": "b", "seq": True}, "'seq' is True"),
-    (schema.EVENTS, {"type": ["tag"], "key": "a", "value": "b"}, "'type' is"),
-    (schema.EVENTS, {"type": "metric", "number": -5, "key": "a"}, "'number' is -5"),
-    (schema.EVENTS, {"type": "artifact", "path": "../a", "size": 1, "sha256": "0"}, "'path' is '../a'"),
-    (schema.EVENTS, {"type": "artifact", "path": "/a", "size": 1, "sha256": "0"}, "'path' is '/a'"),
-    (schema.EVENTS, {"type": "artifact", "path": "a\x00b", "size": 1, "sha256": "0"}, "'path' is"),
-    (schema.EVENTS, {"type": "artifact", "path": "a", "size": "big", "sha256": None}, "'size' is 'big'"),
-    (schema.EVENTS, {"type": "end", "status": {"a": 1}, "end_time": 5}, "'status' is"),
-    (schema.EVENTS, {"type": "end", "status": "FINISHED", "end_time": 10**40}, "'end_time' is"),
-    (schema.MODEL, {"type": "metric", "run_id": "", "key": "k", "value": 1, "step": 1e300, "ms": 1}, "'step' is"),
-    (schema.FACTS, {"type": "spans", "trace_id": "t", "at": [1], "heads": [], "start": 1}, "'at' is"),
-    (schema.LEDGER, {"type": "rejected"}, "has no 'run'"),
-    (schema.LEDGER, {"type": "ack", "run": "r", "at": {"w": [1, "2"]}}, "'at' is"),
+    (line_types.EVENTS, {"type": "param", "key": ["a"], "value": "b"}, "'key' is \\['a'\\]"),
+    (line_types.EVENTS, {"type": "param", "key": "", "value": "b"}, "'key' is ''"),
+    (line_types.EVENTS, {"type": "param", "key": "a"}, "has no 'value'"),
+    (line_types.EVENTS, {"type": "param", "key": "a", "value": "b", "time": float("inf")}, "'time' is inf"),
+    (line_types.EVENTS, {"type": "param", "key": "a", "value": "b", "seq": True}, "'seq' is True"),
+    (line_types.EVENTS, {"type": ["tag"], "key": "a", "value": "b"}, "'type' is"),
+    (line_types.EVENTS, {"type": "metric", "number": -5, "key": "a"}, "'number' is -5"),
+    (line_types.EVENTS, {"type": "artifact", "path": "../a", "size": 1, "sha256": "0"}, "'path' is '../a'"),
+    (line_types.EVENTS, {"type": "artifact", "path": "/a", "size": 1, "sha256": "0"}, "'path' is '/a'"),
+    (line_types.EVENTS, {"type": "artifact", "path": "a\x00b", "size": 1, "sha256": "0"}, "'path' is"),
+    (line_types.EVENTS, {"type": "artifact", "path": "a", "size": "big", "sha256": None}, "'size' is 'big'"),
+    (line_types.EVENTS, {"type": "end", "status": {"a": 1}, "end_time": 5}, "'status' is"),
+    (line_types.EVENTS, {"type": "end", "status": "FINISHED", "end_time": 10**40}, "'end_time' is"),
+    (line_types.MODEL, {"type": "metric", "run_id": "", "key": "k", "value": 1, "step": 1e300, "ms": 1}, "'step' is"),
+    (line_types.FACTS, {"type": "spans", "trace_id": "t", "at": [1], "heads": [], "start": 1}, "'at' is"),
+    (line_types.LEDGER, {"type": "rejected"}, "has no 'run'"),
+    (line_types.LEDGER, {"type": "ack", "run": "r", "at": {"w": [1, "2"]}}, "'at' is"),
 ]
 
 
@@ -89,7 +89,7 @@ def signed(text: str) -> bytes:
 )
 def test_a_right_checksum_does_not_make_a_line_good(text: str) -> None:
     with pytest.raises(BadLine):
-        decode_line(signed(text), schema.EVENTS)
+        decode_line(signed(text), line_types.EVENTS)
 
 
 def test_brackets_in_texts_are_no_lists() -> None:
@@ -114,7 +114,7 @@ def test_a_number_that_no_file_of_this_length_can_reach_is_damage(tmp_path: Path
     path = tmp_path / "log.jsonl"
     lines = [{"seq": seq, "time": 1, "type": "x"} for seq in (0, 1, 2**30, 2, 3)]
     path.write_bytes(b"".join(map(encode_line, lines)))
-    read = read_log(path, records=schema.EVENTS)
+    read = read_log(path, records=line_types.EVENTS)
     assert [line["seq"] for line in read.lines] == [0, 1, 2, 3]
     assert "more than there can be" in str(read.damage[0])
 

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mltrack.errors import CorruptionError
-from mltrack.segment import (
+from mltrack.disk.segment import (
     BLOCK_ROWS,
     PointColumns,
     read_blocks,
@@ -22,6 +21,7 @@ from mltrack.segment import (
     verify_segment,
     write_segment,
 )
+from mltrack.errors import CorruptionError
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 KEYS = st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=6, unique=True)

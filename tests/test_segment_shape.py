@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mltrack.disk.codec import encode_segment_mark
+from mltrack.disk.segment import POINTS_SCHEMA, PointColumns, read_blocks, read_metric, verify_segment, write_segment
 from mltrack.errors import CorruptionError
-from mltrack.format import encode_segment_mark
-from mltrack.segment import POINTS_SCHEMA, PointColumns, read_blocks, read_metric, verify_segment, write_segment
 
 ROWS = 100
 NAME = f"18bcfe568000a1b2.0-{ROWS - 1}.parquet"
@@ -155,7 +155,7 @@ _READ = """
 import sys
 from pathlib import Path
 from mltrack.errors import CorruptionError
-from mltrack.segment import read_blocks, read_metric, verify_segment
+from mltrack.disk.segment import read_blocks, read_metric, verify_segment
 for read in (verify_segment, lambda path: list(read_blocks(path)), lambda path: read_metric(path, "loss")):
     try:
         read(Path(sys.argv[1]))

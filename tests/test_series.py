@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from mltrack.errors import InvalidMetricError
-from mltrack.series import as_columns
+from mltrack.values.columns import as_columns
 
 VALUES = [1.0, 2.5, -3.0]
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mltrack.shutdown import ShutdownRequested, ShutdownSignal
+from mltrack.process.shutdown import ShutdownRequested, ShutdownSignal
 
 
 class SignalsWhenFreed:

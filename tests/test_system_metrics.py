@@ -16,7 +16,7 @@ import pytest
 
 import mltrack
 from mltrack.errors import UsageError
-from mltrack.system_metrics import (
+from mltrack.recording.system_metrics import (
     GpuSampler,
     MachineSampler,
     SystemMetrics,

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 import mltrack
 from mltrack.errors import UsageError
-from mltrack.store.check import check_store
-from mltrack.tables import as_frame, as_split, read_table, table_bytes
+from mltrack.storage.check.check import check_store
+from mltrack.values.tables import as_frame, as_split, read_table, table_bytes
 from recording import run_python, start_python
 
 

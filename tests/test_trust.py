@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 import mltrack
+from mltrack.disk.trust import Grant, Trust, stranger_of
 from mltrack.errors import StoreError, UntrustedError, UsageError
-from mltrack.reading import Store
-from mltrack.trust import Grant, Trust, stranger_of
+from mltrack.store import Store
 from mltrack_sync import Remotes, push
 
 STRANGER = 65534
@@ -407,10 +407,14 @@ def as_user(uid: int, lab: Path, code: str, **environ: str) -> subprocess.Comple
     os.chown(home, uid, GROUP)
     start = f"""
 import os, sys
-import mltrack, mltrack.fluent, mltrack.cli.app, mltrack.query.catalog, mltrack.query.sql, mltrack.cli.listing
-import mltrack.cli.wording, mltrack.cli.finding, mltrack.run, mltrack.recorder, mltrack.trust, rich.table, rich.cells
-import mltrack_sync.commands, mltrack_sync.remote_commands, mltrack_sync.passes, mltrack_sync.remotes, pyarrow.parquet
-import mltrack_sync.status, mltrack_sync.transport, mltrack_sync.sending, mltrack_sync.client, getpass, psutil, numpy
+import mltrack, mltrack.recording.fluent, mltrack.cli.app, mltrack.catalog.catalog
+import mltrack.catalog.sql, mltrack.cli.runs
+import mltrack.cli.formatting, mltrack.cli.select, mltrack.recording.run
+import mltrack.journal.recorder, mltrack.disk.trust, rich.table, rich.cells
+import mltrack_sync.cli.sync, mltrack_sync.cli.remote, mltrack_sync.mlflow.push.push
+import mltrack_sync.remotes.config, pyarrow.parquet
+import mltrack_sync.status, mltrack_sync.http.transport, mltrack_sync.mlflow.push.sending
+import mltrack_sync.mlflow.api.client, getpass, psutil, numpy
 import importlib.metadata, httpx, encodings.idna, rich.console, pwd; mltrack.cli.app._found()
 os.umask(0o002)
 os.setgroups([{GROUP}]); os.setgid({GROUP}); os.setuid({uid})

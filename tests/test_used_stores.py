@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mltrack.reading import Store
+from mltrack.store import Store
 from recording import run_python
 
 SCRIPT = """

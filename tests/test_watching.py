@@ -15,8 +15,8 @@ import pytest
 
 import mltrack
 from mltrack.errors import InvalidPathError, MltrackError, RunStateError, UsageError
-from mltrack.folder_events import folder_events
-from mltrack.watching import FolderWatch, Pace, Watched, _Source
+from mltrack.recording.folder_watch import FolderWatch, Pace, Watched, _Source
+from mltrack.recording.fs_events import folder_events
 from recording import run_python, start_python, stored
 
 QUICK = Pace(settle_s=0.05, poll_s=0.02, last_wait_s=0.5, last_pause_s=0.05)
@@ -303,7 +303,7 @@ def test_a_run_that_crashes_keeps_what_had_settled(tmp_path: Path) -> None:
 import os, signal, sys, time
 from pathlib import Path
 import mltrack
-from mltrack.watching import FolderWatch, Pace, Watched
+from mltrack.recording.folder_watch import FolderWatch, Pace, Watched
 folder = Path(sys.argv[2])
 mltrack.set_store(sys.argv[1])
 run = mltrack.start_run()

@@ -120,40 +120,39 @@ _WHERE = {
     "entities": (
         "Artifact Dataset DatasetInput Event Experiment MetricSummary ModelVersion RegisteredModel RunData RunInfo"
     ),
-    "active": "active_run",
+    "recording.active": "active_run",
     "client": "MlflowClient",
     "exceptions": "MlflowException",
-    "experiments": "delete_experiment_tag restore_experiment search_experiments set_experiment_tags",
-    "fluent": (
+    "recording.experiment_functions": "delete_experiment_tag restore_experiment search_experiments set_experiment_tags",
+    "recording.fluent": (
         "create_experiment delete_experiment end_run get_experiment get_experiment_by_name get_store "
         "last_active_run log log_metric log_metrics log_series set_experiment set_experiment_tag set_store "
         "start_run"
     ),
     "launch.submit": "ScriptRunConfig SubmittedRun submit",
-    "log_functions": (
+    "recording.log_functions": (
         "delete_tag flush flush_artifact_async_logging flush_async_logging get_artifact_uri log_artifact "
         "log_artifacts log_dict log_figure log_image log_input log_inputs log_outputs log_param log_params "
         "log_stream log_table log_text register_model set_tag set_tags"
     ),
-    "lookup": "delete_run get_parent_run get_run load_table restore_run search_runs",
-    "reading": "Store",
-    "rich_values": "Histogram Image Table Text",
-    "run": "ActiveRun Run",
-    "store.stored_run": "StoredRun",
-    "system_metrics_settings": (
+    "recording.run_functions": "delete_run get_parent_run get_run load_table restore_run search_runs",
+    "store": "Store",
+    "values.rich": "Histogram Image Table Text",
+    "recording.run": "ActiveRun Run",
+    "storage.runs.stored_run": "StoredRun",
+    "recording.system_metrics_settings": (
         "disable_system_metrics_logging enable_system_metrics_logging set_system_metrics_node_id "
         "set_system_metrics_samples_before_logging set_system_metrics_sampling_interval"
     ),
-    "tracking_uri": "get_registry_uri get_tracking_uri is_tracking_uri_set set_registry_uri set_tracking_uri",
+    "recording.tracking_uri": "get_registry_uri get_tracking_uri is_tracking_uri_set set_registry_uri set_tracking_uri",
 }
 _MODULES = {"artifacts", "client", "data", "exceptions", "tracking"}  # imported where they are first named
-_ELSEWHERE = {"Workspace": ("mltrack_sync.azure.workspace", "AzureWorkspace")}  # by name alone: what talks to remotes
+_ELSEWHERE = {"Workspace": ("mltrack_sync.azureml.workspace", "AzureWorkspace")}  # by name alone: what talks to remotes
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names.split()}
 
 
 if TYPE_CHECKING:
     from mltrack import artifacts, client, data, exceptions, tracking
-    from mltrack.active import active_run
     from mltrack.client import (
         MlflowClient,
     )
@@ -188,13 +187,19 @@ if TYPE_CHECKING:
     from mltrack.exceptions import (
         MlflowException,
     )
-    from mltrack.experiments import (
+    from mltrack.launch.submit import (
+        ScriptRunConfig,
+        SubmittedRun,
+        submit,
+    )
+    from mltrack.recording.active import active_run
+    from mltrack.recording.experiment_functions import (
         delete_experiment_tag,
         restore_experiment,
         search_experiments,
         set_experiment_tags,
     )
-    from mltrack.fluent import (
+    from mltrack.recording.fluent import (
         create_experiment,
         delete_experiment,
         end_run,
@@ -211,12 +216,7 @@ if TYPE_CHECKING:
         set_store,
         start_run,
     )
-    from mltrack.launch.submit import (
-        ScriptRunConfig,
-        SubmittedRun,
-        submit,
-    )
-    from mltrack.log_functions import (
+    from mltrack.recording.log_functions import (
         delete_tag,
         flush,
         flush_artifact_async_logging,
@@ -239,7 +239,11 @@ if TYPE_CHECKING:
         set_tag,
         set_tags,
     )
-    from mltrack.lookup import (
+    from mltrack.recording.run import (
+        ActiveRun,
+        Run,
+    )
+    from mltrack.recording.run_functions import (
         delete_run,
         get_parent_run,
         get_run,
@@ -247,37 +251,33 @@ if TYPE_CHECKING:
         restore_run,
         search_runs,
     )
-    from mltrack.reading import (
-        Store,
-    )
-    from mltrack.rich_values import (
-        Histogram,
-        Image,
-        Table,
-        Text,
-    )
-    from mltrack.run import (
-        ActiveRun,
-        Run,
-    )
-    from mltrack.store.stored_run import (
-        StoredRun,
-    )
-    from mltrack.system_metrics_settings import (
+    from mltrack.recording.system_metrics_settings import (
         disable_system_metrics_logging,
         enable_system_metrics_logging,
         set_system_metrics_node_id,
         set_system_metrics_samples_before_logging,
         set_system_metrics_sampling_interval,
     )
-    from mltrack.tracking_uri import (
+    from mltrack.recording.tracking_uri import (
         get_registry_uri,
         get_tracking_uri,
         is_tracking_uri_set,
         set_registry_uri,
         set_tracking_uri,
     )
-    from mltrack_sync.azure.workspace import AzureWorkspace as Workspace
+    from mltrack.storage.runs.stored_run import (
+        StoredRun,
+    )
+    from mltrack.store import (
+        Store,
+    )
+    from mltrack.values.rich import (
+        Histogram,
+        Image,
+        Table,
+        Text,
+    )
+    from mltrack_sync.azureml.workspace import AzureWorkspace as Workspace
 
     __version__: str
 
@@ -297,7 +297,7 @@ def __getattr__(name: str) -> object:
     if name in _MODULES:
         return import_module(f"mltrack.{name}")
     if name not in _MODULE_OF:
-        from mltrack.mlflow_names import how_to_get
+        from mltrack.recording.mlflow_names import how_to_get
 
         raise AttributeError(f"module 'mltrack' has no attribute {name!r}{how_to_get(name)}")
     value = getattr(import_module(f"mltrack.{_MODULE_OF[name]}"), name)

@@ -12,16 +12,16 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mltrack.artifact_files import files_below, is_temporary
+from mltrack.disk.artifact_files import files_below, is_temporary
+from mltrack.disk.filesystem import safe_join
+from mltrack.disk.layout import is_model_id
+from mltrack.disk.store_path import folder_of
 from mltrack.errors import NotFoundError, UsageError
-from mltrack.fluent import get_store
-from mltrack.fs import safe_join
-from mltrack.store.layout import is_model_id
-from mltrack.store.store_path import folder_of
+from mltrack.recording.fluent import get_store
 
 if TYPE_CHECKING:
-    from mltrack.artifact_files import StrPath
-    from mltrack.reading import Store
+    from mltrack.disk.artifact_files import StrPath
+    from mltrack.store import Store
 
 __all__ = ["FileInfo", "download_artifacts", "list_artifacts", "load_dict", "load_image", "load_text"]
 
@@ -168,7 +168,7 @@ def _place(
     if tracking_uri is None:
         store = get_store()
     else:
-        from mltrack.reading import Store
+        from mltrack.store import Store
 
         store = Store.open(folder_of(tracking_uri))
     if run_id is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlflow import MlflowClient as _MlflowClient
 
-from mltrack.tracking_uri import get_tracking_uri
+from mltrack.recording.tracking_uri import get_tracking_uri
 
 __all__ = ["MlflowClient"]
 

@@ -19,8 +19,8 @@ MltrackError
 
 from __future__ import annotations
 
-from mltrack.printable import printable
-from mltrack.redaction import hide
+from mltrack.text.printable import printable
+from mltrack.text.redaction import hide
 
 __all__ = [
     "AlreadyExistsError",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mltrack.tracking_uri import (
+from mltrack.recording.tracking_uri import (
     get_registry_uri,
     get_tracking_uri,
     is_tracking_uri_set,

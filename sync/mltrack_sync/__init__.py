@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 _MODULE_OF = {
     "PushReport": "report",
     "Rejected": "report",
-    "Remote": "remotes",
-    "Remotes": "remotes",
+    "Remote": "remotes.config",
+    "Remotes": "remotes.config",
     "Selection": "selection",
-    "push": "passes",
+    "push": "mlflow.push.push",
 }
 
 __all__ = ["PushReport", "Rejected", "Remote", "Remotes", "Selection", "push"]
 
 if TYPE_CHECKING:
-    from mltrack_sync.passes import push
-    from mltrack_sync.remotes import Remote, Remotes
+    from mltrack_sync.mlflow.push.push import push
+    from mltrack_sync.remotes.config import Remote, Remotes
     from mltrack_sync.report import PushReport, Rejected
     from mltrack_sync.selection import Selection
 

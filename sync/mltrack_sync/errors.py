@@ -14,7 +14,7 @@ PushStopped                   internal: another worker met an error that stops t
 from __future__ import annotations
 
 from mltrack.errors import RemoteError, StoreError
-from mltrack.redaction import hide
+from mltrack.text.redaction import hide
 
 __all__ = [
     "FileNotTakenError",

@@ -10,18 +10,18 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem
+from mltrack.disk.layout import RunFolder
 from mltrack.entities import DELETED, RunHead
 from mltrack.errors import MltrackError, NotFoundError, RunStateError, UsageError
-from mltrack.fs import LOCAL, TEMPORARY, FileSystem
-from mltrack.store.check import check_store
-from mltrack.store.edit import release_artifacts, remove_run
-from mltrack.store.fold import RunState
-from mltrack.store.layout import RunFolder
-from mltrack_sync.ledger import RunEntry
-from mltrack_sync.passes import JOBS, read_ledger, sync_lock
-from mltrack_sync.remotes import Remotes
+from mltrack.storage.check.check import check_store
+from mltrack.storage.runs.edit import release_artifacts, remove_run
+from mltrack.storage.runs.state import RunState
+from mltrack_sync.ledger.ledger import RunEntry
+from mltrack_sync.mlflow.push.push import JOBS, read_ledger, sync_lock
+from mltrack_sync.mlflow.verify.verify import verify
+from mltrack_sync.remotes.config import Remotes
 from mltrack_sync.selection import Selection
-from mltrack_sync.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from mltrack.reading import Store
-    from mltrack.store.stored_run import StoredRun
-    from mltrack_sync.remotes import Remote
-    from mltrack_sync.retry import RetryPolicy
+    from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack.store import Store
+    from mltrack_sync.http.retry import RetryPolicy
+    from mltrack_sync.remotes.config import Remote
 
 __all__ = ["Freeable", "GcPlan", "Kept", "carry_out", "parse_age", "plan_gc"]
 

@@ -1,14 +1,14 @@
 """Where secrets enter: each is stripped and checked here once, named by where it comes from, and known from then on.
 
 Nothing but this may read a token or a password from a variable, a file or a command: what has been here can't break a
-header, and ``mltrack.redaction.hide`` takes it out of every message and file.
+header, and ``mltrack.text.redaction.hide`` takes it out of every message and file.
 """
 
 from __future__ import annotations
 
 import unicodedata
 
-from mltrack.redaction import remember
+from mltrack.text.redaction import remember
 from mltrack_sync.errors import RemoteAuthError
 
 __all__ = ["checked_password", "checked_token", "checked_user"]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mltrack.entities import RunHead
-    from mltrack.reading import Store
+    from mltrack.store import Store
 
 __all__ = ["Selection"]
 

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 from mltrack.entities import DELETED
 from mltrack.errors import CorruptionError
-from mltrack_sync.further import further_of
-from mltrack_sync.ledger import RunEntry
-from mltrack_sync.passes import ledger_damage, pending, read_ledger
-from mltrack_sync.presence import Presence, present
-from mltrack_sync.registry_push import registry_todo
+from mltrack_sync.daemon.heartbeat import Presence, present
+from mltrack_sync.ledger.ledger import RunEntry
+from mltrack_sync.mlflow.plan.further import further_of
+from mltrack_sync.mlflow.push.push import ledger_damage, pending, read_ledger
+from mltrack_sync.mlflow.push.registry import registry_todo
 from mltrack_sync.selection import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mltrack.reading import Store
-    from mltrack.store.stored_run import StoredRun
-    from mltrack_sync.remotes import Remote
+    from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack.store import Store
+    from mltrack_sync.remotes.config import Remote
     from mltrack_sync.report import Rejected
 
 __all__ = ["RemoteStatus", "status_of"]

@@ -13,7 +13,7 @@ from emulator import AzureEmulator
 from emulator.fixtures import azure, azure_backend, azure_certificate, azure_contents
 
 import mltrack
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, Remotes
 
 __all__ = ["azure", "azure_backend", "azure_certificate", "azure_contents"]

@@ -15,14 +15,14 @@ from emulator.blobs import MIB
 
 import mltrack
 from mltrack.entities import Artifact
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, push
-from mltrack_sync.azure import AzureWorkspace, TrackingUri
-from mltrack_sync.azure.artifacts import azure_digest, send_to_azure
+from mltrack_sync.azureml import AzureWorkspace, TrackingUri
+from mltrack_sync.azureml.artifacts import azure_digest, send_to_azure
 from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
-from mltrack_sync.file_content import FileChanged
-from mltrack_sync.retry import RetryPolicy
-from mltrack_sync.transport import Transport
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.http.transport import Transport
+from mltrack_sync.mlflow.files.content import FileChanged
 
 HASTY = RetryPolicy(sleep=lambda seconds: None)
 

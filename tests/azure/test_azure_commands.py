@@ -17,12 +17,12 @@ from emulator.faults import Fault
 
 import mltrack
 from mltrack.errors import MltrackError, UsageError
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
-from mltrack_sync.command_line import remote_for
-from mltrack_sync.commands import sync
-from mltrack_sync.remote_commands import remote as remote_command
-from mltrack_sync.retry import RetryPolicy
+from mltrack_sync.cli.common import remote_for
+from mltrack_sync.cli.remote import remote as remote_command
+from mltrack_sync.cli.sync import sync
+from mltrack_sync.http.retry import RetryPolicy
 
 HASTY = RetryPolicy(sleep=lambda seconds: None)
 
@@ -116,7 +116,7 @@ def test_nothing_secret_of_azure_identity_or_the_command_line_is_shown(
     azure.faults.on("mlflow/runs/log-batch", Do(azure.tokens.revoke))
     code = (
         "import logging, sys; logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)\n"
-        "from mltrack_sync.commands import sync\n"
+        "from mltrack_sync.cli.sync import sync\n"
         "sync(['prod', '--json'], obj={'store': sys.argv[1]})\n"
     )
     environ = {**os.environ, **azure.environ(), "PYTHONPATH": os.pathsep.join(sys.path)}

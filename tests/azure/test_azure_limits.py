@@ -8,10 +8,10 @@ import pytest
 from emulator import AzureEmulator, Contents, LoseAnswer
 
 import mltrack
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, push
+from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.limits import AZURE_LIMITS
-from mltrack_sync.retry import RetryPolicy
 
 
 def tags_of(run: dict) -> dict[str, str]:  # type: ignore[type-arg]

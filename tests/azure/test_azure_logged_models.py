@@ -13,13 +13,13 @@ from mlflow_recording import log_adder, mlflow_on, uri_of
 from model_recording import mlmodel_there, put_file, record_model
 
 import mltrack
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, push
 from mltrack_sync.gc import plan_gc
-from mltrack_sync.passes import ledger_path
-from mltrack_sync.retry import RetryPolicy
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.mlflow.push.push import ledger_path
+from mltrack_sync.mlflow.verify.verify import verify
 from mltrack_sync.status import status_of
-from mltrack_sync.verify import verify
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and its libraries', not ours
 

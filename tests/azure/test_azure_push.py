@@ -12,12 +12,12 @@ from both_sides import assert_equal
 from emulator import AzureEmulator, Contents, Do, LoseAnswer, Slow, throttled, unauthorized, unavailable
 
 import mltrack
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
-from mltrack_sync.azure import AzureWorkspace, TrackingUri
+from mltrack_sync.azureml import AzureWorkspace, TrackingUri
 from mltrack_sync.errors import RemoteAuthError
-from mltrack_sync.passes import ledger_path
-from mltrack_sync.retry import RetryPolicy
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.mlflow.push.push import ledger_path
 
 LOG_BATCH = "mlflow/runs/log-batch"
 HASTY = RetryPolicy(sleep=lambda seconds: None)

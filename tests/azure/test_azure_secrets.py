@@ -12,8 +12,8 @@ from emulator import Certificate
 from leaks import MODES, SECRET, Echo, echo_server, leak_in, search
 
 import mltrack
-from mltrack import redaction
 from mltrack.cli.app import main
+from mltrack.text import redaction
 
 PATH = "/subscriptions/0/resourceGroups/r/providers/Microsoft.MachineLearningServices/workspaces/w"
 

@@ -8,11 +8,11 @@ from emulator import AzureEmulator, Contents, LoseAnswer, throttled, unavailable
 from emulator.workspace import run_container
 
 import mltrack
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, push
 from mltrack_sync.gc import plan_gc
-from mltrack_sync.retry import RetryPolicy
-from mltrack_sync.verify import verify
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.mlflow.verify.verify import verify
 
 HASTY = RetryPolicy(sleep=lambda seconds: None)
 

@@ -9,7 +9,7 @@ import pytest
 
 import mltrack
 from mltrack.errors import NotFoundError, UsageError
-from mltrack_sync.azure.scope import Scope, TrackingUri, find_config, read_config
+from mltrack_sync.azureml.scope import Scope, TrackingUri, find_config, read_config
 
 FIELDS = {"subscription_id": "s-1", "resource_group": "g 1", "workspace_name": "w-1"}
 SCOPE = Scope("s-1", "g 1", "w-1")

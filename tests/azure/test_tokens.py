@@ -13,7 +13,7 @@ import pytest
 from emulator import AzureEmulator
 
 from mltrack.errors import UsageError
-from mltrack_sync.azure.tokens import (
+from mltrack_sync.azureml.tokens import (
     CommandTokens,
     EnvironmentTokens,
     FileTokens,

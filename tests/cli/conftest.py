@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from mltrack import fluent
 from mltrack.cli import main
-from mltrack.reading import Store
+from mltrack.recording import fluent
+from mltrack.store import Store
 
 
 class Said(NamedTuple):

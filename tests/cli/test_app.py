@@ -16,7 +16,7 @@ import pytest
 
 from mltrack.cli.app import _MODULE_OF, main
 from mltrack.cli.app import cli as group
-from mltrack.cli.exits import EXIT_CODES, exit_code
+from mltrack.cli.exit_codes import EXIT_CODES, exit_code
 from mltrack.errors import (
     BusyError,
     CorruptionError,
@@ -28,7 +28,7 @@ from mltrack.errors import (
     RunStateError,
     StoreVersionError,
 )
-from mltrack.reading import Store
+from mltrack.store import Store
 
 from .conftest import Cli
 
@@ -181,7 +181,7 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(store: Store) -> None:
 def test_an_interrupt_ends_a_following_tail_quietly(store: Store) -> None:
     code = f"""
         import sys
-        from mltrack import fluent
+        from mltrack.recording import fluent
         from mltrack.cli import main
         fluent.set_store({str(store.path)!r})
         fluent.start_run(run_name="endless").log_metric("loss", 1.0)

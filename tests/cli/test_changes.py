@@ -7,9 +7,9 @@ import sys
 import textwrap
 from pathlib import Path
 
-from mltrack import fluent
 from mltrack.cli import main
-from mltrack.reading import Store
+from mltrack.recording import fluent
+from mltrack.store import Store
 
 from .conftest import Cli
 
@@ -78,7 +78,7 @@ def test_rm_purge_refuses_a_live_run(cli: Cli, store: Store) -> None:
 def test_seal_turns_what_a_crashed_process_left_into_a_segment(cli: Cli, store: Store) -> None:
     code = f"""
         import os
-        from mltrack import fluent
+        from mltrack.recording import fluent
         fluent.set_store({str(store.path)!r})
         run = fluent.start_run(run_name="dead")
         for step in range(5000):

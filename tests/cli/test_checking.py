@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mltrack.reading import Store
+from mltrack.store import Store
 
 from .conftest import Cli
 

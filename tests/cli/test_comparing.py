@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from mltrack import fluent
-from mltrack.cli.comparing import best_of
-from mltrack.reading import Store
+from mltrack.cli.compare import best_of
+from mltrack.recording import fluent
+from mltrack.store import Store
 
 from .conftest import Cli
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from mltrack.reading import Store
+from mltrack.store import Store
 
 from .conftest import Cli
 

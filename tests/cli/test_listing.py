@@ -9,11 +9,11 @@ from dataclasses import asdict
 
 import pytest
 
-from mltrack import fluent
 from mltrack.entities import Dataset
-from mltrack.inputs import model_input_event, model_output_event
-from mltrack.reading import Store
-from mltrack.recorder import Recorder
+from mltrack.journal.recorder import Recorder
+from mltrack.recording import fluent
+from mltrack.store import Store
+from mltrack.values.datasets import model_input_event, model_output_event
 
 from .conftest import Cli
 from .terminal import in_terminal
@@ -80,7 +80,7 @@ def test_ls_shows_what_the_machine_did_only_when_asked(cli: Cli, store: Store) -
 def test_ls_shows_a_run_whose_process_died_as_crashed_and_a_live_one_as_running(cli: Cli, store: Store) -> None:
     code = f"""
         import os
-        from mltrack import fluent
+        from mltrack.recording import fluent
         fluent.set_store({str(store.path)!r})
         fluent.start_run(run_name="dead").log_metric("loss", 1.0)
         os._exit(1)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from mltrack import fluent
-from mltrack.reading import Store
+from mltrack.recording import fluent
+from mltrack.store import Store
 
 from .terminal import bytes_in_terminal
 

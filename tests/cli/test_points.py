@@ -11,9 +11,9 @@ from functools import partial
 
 import pytest
 
-from mltrack import fluent
-from mltrack.cli.points import Point, follow
-from mltrack.reading import Store
+from mltrack.cli.metrics import Point, follow
+from mltrack.recording import fluent
+from mltrack.store import Store
 
 from .conftest import Cli
 from .terminal import in_terminal
@@ -59,7 +59,7 @@ def test_tail_follows_a_live_run_through_a_new_writer_and_a_seal_to_its_end(stor
 
 def _resume_elsewhere(store: Store, run_id: str) -> None:
     code = f"""
-        from mltrack import fluent
+        from mltrack.recording import fluent
         fluent.set_store({str(store.path)!r})
         with fluent.start_run(run_id={run_id!r}) as run:
             run.log_metric("loss", 3.0, 2)

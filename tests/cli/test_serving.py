@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 import mltrack
-from mltrack.reading import Store
+from mltrack.store import Store
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mltrack.cli import main
-from mltrack.reading import Store
+from mltrack.store import Store
 
 from .conftest import Cli
 

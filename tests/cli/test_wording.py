@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from mltrack.cli.wording import ago, count, duration, moment, number, size
+from mltrack.cli.formatting import ago, count, duration, moment, number, size
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import mltrack
-from mltrack.active import open_runs
 from mltrack.errors import StoreError
-from mltrack.store.seal import seal_dead_writers
+from mltrack.journal.seal import seal_dead_writers
+from mltrack.recording.active import open_runs
 from recording import all_points, points_by_writer
 
 

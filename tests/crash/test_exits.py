@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mltrack.reading import Store
+from mltrack.store import Store
 from recording import SOURCES, run_python, start_python
 
 ENDINGS = {

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 import mltrack
-from mltrack.store.layout import Layout
-from mltrack.store.seal import seal_dead_writers
-from mltrack.store.stored_run import StoredRun
+from mltrack.disk.layout import Layout
+from mltrack.journal.seal import seal_dead_writers
+from mltrack.storage.runs.stored_run import StoredRun
 from recording import Point, bits, points_by_writer, start_python, stored
 
 # reports through shared memory how many rounds had returned, so that the report is no slower than the calls

@@ -13,13 +13,13 @@ import pytest
 
 import mltrack
 from disks import Disk, loop_disk
-from mltrack.artifact_files import hash_file
+from mltrack.disk.artifact_files import hash_file
+from mltrack.disk.layout import Layout, new_run_id
 from mltrack.errors import NotFoundError
-from mltrack.recorder import Recorder
-from mltrack.run import Run
-from mltrack.store.check import check_store
-from mltrack.store.layout import Layout, new_run_id
-from mltrack.store.workspace import Workspace
+from mltrack.journal.recorder import Recorder
+from mltrack.recording.run import Run
+from mltrack.storage.check.check import check_store
+from mltrack.storage.experiments import Workspace
 from power import (
     Choose,
     Mark,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import mltrack
-from mltrack.reading import Store
+from mltrack.store import Store
 from recording import all_points, points_by_writer, run_python, start_python, stored
 
 RANK = """

@@ -8,7 +8,7 @@ import pytest
 
 from docs.pages import Page
 from mltrack import Store
-from mltrack.store.stored_run import StoredRun
+from mltrack.storage.runs.stored_run import StoredRun
 
 pytestmark = pytest.mark.slow
 

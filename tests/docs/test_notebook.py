@@ -16,7 +16,7 @@ from nbclient.exceptions import CellExecutionError
 
 from docs.pages import FOLDER
 from mltrack import Store
-from mltrack.store.stored_run import StoredRun
+from mltrack.storage.runs.stored_run import StoredRun
 
 pytestmark = pytest.mark.slow
 

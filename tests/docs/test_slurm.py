@@ -20,7 +20,7 @@ from mlflow_server import MlflowServer
 
 from docs.pages import Page
 from mltrack import Store
-from mltrack.store.stored_run import StoredRun
+from mltrack.storage.runs.stored_run import StoredRun
 
 pytestmark = pytest.mark.slow
 
@@ -149,7 +149,7 @@ def test_a_job_stopped_by_each_signal_and_requeued_is_one_whole_run_here_and_on_
         stopped = run_of(page)
         assert stopped.info.status == "KILLED"
         assert stopped.tags["mltrack.preempted"] == "SIGUSR1"
-        assert stopped.tags["mltrack.exit_code"] == "75"
+        assert stopped.tags["mltrack.process.exit_code"] == "75"
         until(lambda: status_there() == "KILLED")
 
         job.start()

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import mltrack
-from mltrack.format import HEADER_SIZE, RECORD_SIZE
+from mltrack.disk.codec import HEADER_SIZE, RECORD_SIZE
 
 HERE = Path(__file__).parent
 STORE = HERE / "v1"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mltrack.launch.lines import LineFilter
-from mltrack.launch.output import OutputLog, open_log, read_output, unfinished
-from mltrack.launch.reading import last_lines
+from mltrack.launch.ansi import LineFilter
+from mltrack.launch.log_file import OutputLog, open_log, read_output, unfinished
+from mltrack.launch.log_reader import last_lines
 
 
 def filtered(*pieces: bytes) -> bytes:

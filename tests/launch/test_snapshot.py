@@ -14,9 +14,9 @@ import pytest
 
 from mltrack import Store
 from mltrack.cli import main
-from mltrack.launch.contents import Contents, SourceFile
 from mltrack.launch.packages import environment_files, installed, interpreter_of
-from mltrack.launch.sources import FILE_BYTES_MAX, find_sources, git_state
+from mltrack.launch.source_files import FILE_BYTES_MAX, find_sources, git_state
+from mltrack.launch.source_packs import Contents, SourceFile
 
 KEY = "q7Xw9" + "Zr4Tn2Lk8Vb3Ym6"  # no real one
 

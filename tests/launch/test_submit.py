@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import mltrack
-from mltrack import NotFoundError, RunStateError, ScriptRunConfig, UsageError, fluent
+from mltrack import NotFoundError, RunStateError, ScriptRunConfig, UsageError
+from mltrack.recording import fluent
 
 PROGRAM = """
 import os, sys

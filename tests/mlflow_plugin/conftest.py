@@ -49,7 +49,7 @@ def tracking(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
 def registry(store_uri: str) -> Iterator[Any]:
     """An empty model registry of MLflow's interface, on the same place as ``tracking``."""
     if store_uri.startswith("mltrack:"):
-        from mltrack.mlflow_plugin.registry import RegistryStore
+        from mltrack.mlflow_plugin.registry.store import RegistryStore
 
         yield RegistryStore(store_uri, store_uri)
     else:

@@ -17,12 +17,12 @@ __all__ = ["opened"]
 def opened(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
     """An empty store of that kind ("mltrack" or "sql") in a folder; let go of at the end."""
     if kind == "mltrack":
-        from mltrack.mlflow_plugin import writers
+        from mltrack.mlflow_plugin import run_pool
         from mltrack.mlflow_plugin.tracking import TrackingStore
 
         ours = TrackingStore(f"mltrack://{folder}/.mltrack")
         yield ours
-        writers.of(ours._store).close_all()
+        run_pool.of(ours._store).close_all()
     else:
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 

@@ -18,12 +18,12 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.utils.file_utils import local_file_uri_to_path
 from PIL import Image
 
-from mltrack.mlflow_plugin import writers
-from mltrack.mlflow_plugin.artifacts import StoreArtifacts
+from mltrack.mlflow_plugin import run_pool
+from mltrack.mlflow_plugin.artifacts.repository import StoreArtifacts
 from mltrack.mlflow_plugin.tracking import TrackingStore
 from mltrack.mlflow_plugin.uris import artifact_place, store_uri
-from mltrack.reading import Store
-from mltrack.store.check import check_store
+from mltrack.storage.check.check import check_store
+from mltrack.store import Store
 
 MISSING, INVALID = "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"
 
@@ -384,7 +384,7 @@ def test_a_deleted_run_lets_go_of_its_files(ours: StoreArtifacts, folder: Path) 
 def test_a_store_that_was_moved_has_its_files_where_it_is(ours: StoreArtifacts, folder: Path, tmp_path: Path) -> None:
     ours.log_artifacts(str(folder))
     run_id = artifact_place(ours.artifact_uri).run_id
-    writers.of(Store.open(tmp_path / ".mltrack")).close(run_id)
+    run_pool.of(Store.open(tmp_path / ".mltrack")).close(run_id)
     shutil.move(tmp_path / ".mltrack", tmp_path / "moved")
     run = TrackingStore(f"mltrack://{tmp_path}/moved").get_run(run_id)
     assert run.info.artifact_uri == f"{tmp_path}/moved/runs/{run_id}/artifacts"
@@ -404,4 +404,4 @@ def test_files_below_a_folder_that_reads_otherwise_in_a_uri_are_copied_for_who_t
     found = Path(repository.download_artifacts("x.txt"))
     assert (lies.read_text(), found.read_text()) == ("x", "x")
     assert not set(str(found)) & set("%#")
-    writers.of(odd._store).close_all()
+    run_pool.of(odd._store).close_all()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mltrack.reading import Store
+from mltrack.store import Store
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from mltrack.mlflow_plugin.tracking import TrackingStore
 from mltrack.mlflow_plugin.tracking.database import KEPT_IN_TABLES, LISTED
-from mltrack.mlflow_plugin.tracking.left_out import LISTED_EMPTY, REFUSED
+from mltrack.mlflow_plugin.tracking.unsupported import LISTED_EMPTY, REFUSED
 
 PAGE = Path(__file__).parents[2] / "docs" / "mlflow-compatibility.md"
 REFUSED_METHODS = sorted(name for names in REFUSED.values() for name in names)

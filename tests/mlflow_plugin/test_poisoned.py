@@ -28,7 +28,7 @@ def ask_all(root: Path, bad: str) -> None:
     from mlflow.entities import ViewType
     from mlflow.exceptions import MlflowException
 
-    from mltrack.mlflow_plugin.registry import RegistryStore
+    from mltrack.mlflow_plugin.registry.store import RegistryStore
     from mltrack.mlflow_plugin.tracking import TrackingStore
 
     uri = f"mltrack://{root}"

@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from mlflow_plugin.spawning import Template
-from mltrack.mlflow_plugin import writers
-from mltrack.store.check import check_store
+from mltrack.mlflow_plugin import run_pool
+from mltrack.storage.check.check import check_store
 from recording import run_python
 
 POINTS = 50
@@ -28,7 +28,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield MlflowClient()
     while mlflow.active_run():
         mlflow.end_run()
-    writers.close_all()
+    run_pool.close_all()
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +239,7 @@ def test_mlflow_gc_removes_deleted_runs_and_experiments(client: Any, tmp_path: P
     client.delete_experiment(experiment_id)
     client.delete_run(doomed[1])
     uri = f"mltrack://{tmp_path}/.mltrack"
-    writers.close_all()
+    run_pool.close_all()
     template.run(
         tmp_path, f"from mlflow.cli import cli; cli(['gc', '--backend-store-uri', {uri!r}, '--tracking-uri', {uri!r}])"
     )

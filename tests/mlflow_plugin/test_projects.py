@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from mltrack import Store
 from mltrack.mlflow_plugin.projects import _env_manager
-from mltrack.store.stored_run import StoredRun
+from mltrack.storage.runs.stored_run import StoredRun
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.model_registry.abstract_store import AbstractStore
 
-from mltrack.mlflow_plugin.registry import RegistryStore
+from mltrack.mlflow_plugin.registry.store import RegistryStore
 
 RUN = "5f0c" * 8
 MISSING, INVALID, TAKEN = "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS"
@@ -553,7 +553,7 @@ def test_eight_processes_that_add_versions_at_once_get_each_number_once(tmp_path
     registry = RegistryStore(f"mltrack://{tmp_path}/.mltrack")
     _make(registry, "m")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mltrack.mlflow_plugin.registry"])
+    context.set_forkserver_preload(["mltrack.mlflow_plugin.registry.store"])
     workers = [context.Process(target=_add_some, args=(f"mltrack://{tmp_path}/.mltrack", 10)) for _ in range(8)]
     for worker in workers:
         worker.start()

@@ -27,9 +27,9 @@ from mlflow.models import Model
 
 import mltrack
 from mlflow_plugin.codes import raises
-from mltrack.mlflow_plugin import writers
+from mltrack.mlflow_plugin import run_pool
+from mltrack.mlflow_plugin.run_pool import Writers
 from mltrack.mlflow_plugin.tracking import TrackingStore
-from mltrack.mlflow_plugin.writers import Writers
 
 NO_RUN = "0" * 32
 
@@ -463,7 +463,7 @@ def test_a_store_that_is_moved_goes_on(tmp_path: Path) -> None:
     store = TrackingStore(f"mltrack://{tmp_path}/one/.mltrack")
     run_id = new_run(store)
     store.log_metric(run_id, metric("a", 1.0))
-    writers.of(store._store).close_all()
+    run_pool.of(store._store).close_all()
     (tmp_path / "one").rename(tmp_path / "two")
 
     moved = TrackingStore(f"mltrack://{tmp_path}/two/.mltrack")
@@ -472,7 +472,7 @@ def test_a_store_that_is_moved_goes_on(tmp_path: Path) -> None:
     assert run.info.artifact_uri == f"{tmp_path}/two/.mltrack/runs/{run_id}/artifacts"
     assert (run.data.metrics, run.info.status) == ({"a": 2.0}, "RUNNING")
     assert moved.get_experiment("0").artifact_location.startswith(f"{tmp_path}/two/")
-    writers.of(moved._store).close_all()
+    run_pool.of(moved._store).close_all()
 
 
 def test_a_deleted_run_is_removed_once_other_processes_have_let_go_of_it(tmp_path: Path) -> None:
@@ -508,7 +508,7 @@ def test_what_native_code_records_shows_in_mlflow_and_the_other_way(tmp_path: Pa
     found = store.get_run(run.run_id)
     assert found.data.metrics == {"loss": 0.5, "acc": 0.9}
     assert (found.info.status, found.data.params) == ("FINISHED", {"lr": "0.1"})
-    writers.of(store._store).close_all()
+    run_pool.of(store._store).close_all()
     native = mltrack.get_run(run.run_id)
     mltrack.set_store(None)
     assert native.data.metrics == {"loss": 0.5, "acc": 0.9}

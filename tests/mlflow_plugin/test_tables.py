@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.genai.label_schemas import InputCategorical, LabelSchemaType
 
 from mltrack.mlflow_plugin.tracking import TrackingStore
-from mltrack.store.check import check_store
+from mltrack.storage.check.check import check_store
 
 SCORER = json.dumps({"name": "short", "builtin_scorer_class": None, "call_source": "return True"})
 

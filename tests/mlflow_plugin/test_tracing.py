@@ -12,8 +12,8 @@ from mlflow import MlflowClient
 from mlflow_server import MlflowServer
 
 from mlflow_plugin.traced import START_MS, trace_id_of
-from mltrack.reading import Store
-from mltrack.store.check import check_store
+from mltrack.storage.check.check import check_store
+from mltrack.store import Store
 from recording import run_python
 
 PROGRAM = """

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from mltrack.errors import NotFoundError, RunStateError
-from mltrack.mlflow_plugin import writers
-from mltrack.mlflow_plugin.writers import Writers
-from mltrack.reading import Store
-from mltrack.store.edit import purge_run, set_stage
+from mltrack.mlflow_plugin import run_pool
+from mltrack.mlflow_plugin.run_pool import Writers
+from mltrack.storage.runs.edit import purge_run, set_stage
+from mltrack.store import Store
 
 START = {"run_name": "one", "experiment_id": "0", "experiment_name": "Default", "start_time": 1}
 
@@ -32,8 +32,8 @@ def elsewhere(store: Store, *lines: str) -> str:
     """Run lines of Python in another process, with ``pool`` on the store; returns what it printed."""
     script = f"""
 import os, signal
-from mltrack.mlflow_plugin.writers import Writers
-from mltrack.reading import Store
+from mltrack.mlflow_plugin.run_pool import Writers
+from mltrack.store import Store
 pool = Writers(Store.open({str(store.path)!r}).layout)
 start = {START!r}
 tag = {{"type": "tag", "key": "a", "value": "other"}}
@@ -62,7 +62,7 @@ def test_one_writer_serves_many_calls(store: Store) -> None:
 
 def test_a_store_has_one_pool_in_a_process_by_whatever_path(store: Store, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(store.path)
-    assert writers.of(store) is writers.of(Store.open(tmp_path / "link"))
+    assert run_pool.of(store) is run_pool.of(Store.open(tmp_path / "link"))
 
 
 def test_a_run_that_was_let_go_of_stays_running_and_is_gone_on_with(store: Store) -> None:
@@ -242,8 +242,8 @@ def test_nothing_is_lost_when_runs_are_let_go_of_under_the_hands_of_threads(stor
 def test_a_forked_child_writes_for_itself(store: Store) -> None:
     run_id = elsewhere(
         store,
-        "from mltrack.mlflow_plugin import writers",
-        "pool = writers.of(Store.open(pool._layout.root))",
+        "from mltrack.mlflow_plugin import run_pool",
+        "pool = run_pool.of(Store.open(pool._layout.root))",
         "run_id = pool.create(start)",
         "pool.log(run_id, [('a', 1.0, 1, 1)])",
         "child = os.fork()",
@@ -261,8 +261,8 @@ def test_a_forked_child_writes_for_itself(store: Store) -> None:
 def test_a_process_that_ends_leaves_its_runs_running(store: Store) -> None:
     run_id = elsewhere(
         store,
-        "from mltrack.mlflow_plugin import writers",
-        "print(writers.of(Store.open(pool._layout.root)).create(start))",
+        "from mltrack.mlflow_plugin import run_pool",
+        "print(run_pool.of(Store.open(pool._layout.root)).create(start))",
     )
     info = store.run(run_id).info
     assert (info.status, info.crashed, info.live) == ("RUNNING", False, False)

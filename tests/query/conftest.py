@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mltrack.reading import Store
-from mltrack.store.layout import Layout
+from mltrack.disk.layout import Layout
+from mltrack.store import Store
 
 
 @pytest.fixture

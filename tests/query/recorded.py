@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from mltrack.disk.layout import new_run_id
 from mltrack.entities import DatasetInput
-from mltrack.inputs import dataset_event
-from mltrack.journal import EventJournal
-from mltrack.reading import Store
-from mltrack.store.layout import new_run_id
-from mltrack.written_points import open_points
+from mltrack.journal.points import EventJournal
+from mltrack.journal.written_points import open_points
+from mltrack.store import Store
+from mltrack.values.datasets import dataset_event
 
 START_MS = 1_700_000_000_000
 _numbers = itertools.count(1)

@@ -16,13 +16,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from mltrack.catalog.catalog import Catalog
+from mltrack.catalog.search import RunQuery, RunRecord, find_runs
+from mltrack.disk.filesystem import file_lock
 from mltrack.entities import Dataset, DatasetInput
-from mltrack.fs import file_lock
-from mltrack.journal import SEAL_POINTS_MIN
-from mltrack.query.catalog import Catalog
-from mltrack.query.search import RunQuery, RunRecord, find_runs
-from mltrack.reading import Store
-from mltrack.store.seal import seal_dead_writers
+from mltrack.journal.points import SEAL_POINTS_MIN
+from mltrack.journal.seal import seal_dead_writers
+from mltrack.store import Store
 
 from .recorded import START_MS, write_run
 
@@ -461,7 +461,7 @@ def test_a_killed_run_is_shown_as_crashed_with_all_it_logged(store: Store) -> No
 
 SEARCH = """
 import sys, json
-from mltrack.reading import Store
+from mltrack.store import Store
 store = Store.open(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mltrack.cli.app import main
+from mltrack.disk.codec import encode_line
 from mltrack.errors import CorruptionError
-from mltrack.format import encode_line
-from mltrack.reading import Store
+from mltrack.store import Store
 
 from .recorded import write_run
 from .test_sql import long_run

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from mltrack.catalog.experiment_search import find_experiments
 from mltrack.entities import Experiment
 from mltrack.errors import FilterError, UsageError
-from mltrack.query.experiment_search import find_experiments
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and its libraries', not ours
 

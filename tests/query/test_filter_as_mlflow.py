@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from mltrack.disk.layout import Layout
 from mltrack.entities import Dataset, DatasetInput
 from mltrack.errors import FilterError
-from mltrack.reading import Store
-from mltrack.store.layout import Layout
+from mltrack.store import Store
 
 from .recorded import START_MS, write_run
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mltrack import fluent
+from mltrack.catalog.filter_parser import COMPARISONS_MAX, NESTED_MAX, And, Comparison, Or, parse_filter
 from mltrack.cli import main
 from mltrack.errors import FilterError
-from mltrack.query.filter import COMPARISONS_MAX, NESTED_MAX, And, Comparison, Or, parse_filter
-from mltrack.reading import Store
+from mltrack.recording import fluent
+from mltrack.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
+from mltrack.catalog.filter_parser import ATTRIBUTES, parse_filter
+from mltrack.catalog.filter_sql import Parameters, compile_filter
 from mltrack.entities import Dataset, DatasetInput, ModelOutput
 from mltrack.errors import FilterError, NotFoundError, UsageError
-from mltrack.inputs import dataset_event, model_input_event, model_output_event
-from mltrack.query.compile import Parameters, compile_filter
-from mltrack.query.filter import ATTRIBUTES, parse_filter
-from mltrack.reading import Store
-from mltrack.recorder import Recorder
+from mltrack.journal.recorder import Recorder
+from mltrack.store import Store
+from mltrack.values.datasets import dataset_event, model_input_event, model_output_event
 
 from .recorded import START_MS, write_run
 

@@ -13,9 +13,9 @@ import pytest
 
 from mltrack.entities import Dataset, DatasetInput
 from mltrack.errors import UsageError
-from mltrack.journal import SEAL_POINTS_MIN
-from mltrack.reading import Store
-from mltrack.store.seal import seal_dead_writers
+from mltrack.journal.points import SEAL_POINTS_MIN
+from mltrack.journal.seal import seal_dead_writers
+from mltrack.store import Store
 
 from .recorded import START_MS, write_run
 

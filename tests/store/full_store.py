@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mltrack import fluent
-from mltrack.journal import SEAL_POINTS_MIN
-from mltrack.jsonlog import JsonLog
-from mltrack.reading import Store
-from mltrack.rich_values import Histogram, Text
+from mltrack.disk.jsonlog import JsonLog
+from mltrack.journal.points import SEAL_POINTS_MIN
+from mltrack.recording import fluent
+from mltrack.store import Store
+from mltrack.values.rich import Histogram, Text
 
 __all__ = ["SHA256", "make_full_store"]
 

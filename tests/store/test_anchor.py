@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 import mltrack
-from mltrack import fluent
 from mltrack.cli import main
+from mltrack.disk.anchor import Anchor
 from mltrack.errors import NotFoundError
-from mltrack.reading import Store
-from mltrack.store.anchor import Anchor
-from mltrack.store.check import check_store
+from mltrack.recording import fluent
+from mltrack.storage.check.check import check_store
+from mltrack.store import Store
 
 
 def test_a_folder_is_found_wherever_it_is_moved_to_on_its_disk(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mltrack import fluent
+from mltrack.disk.codec import HEADER_SIZE, RECORD_SIZE, encode_line
+from mltrack.disk.layout import RunFolder
 from mltrack.errors import NotFoundError, StoreVersionError
-from mltrack.format import HEADER_SIZE, RECORD_SIZE, encode_line
-from mltrack.reading import Store
-from mltrack.store.check import CheckReport, Finding, check_store
-from mltrack.store.layout import RunFolder
+from mltrack.recording import fluent
+from mltrack.storage.check.check import CheckReport, Finding, check_store
+from mltrack.store import Store
 
 SEALED, SHORT = 5_000, 100
 
@@ -90,7 +90,7 @@ def test_a_live_run_is_sound_while_it_is_written(store: Store) -> None:
 def test_a_crashed_run_is_sound(store: Store) -> None:
     code = f"""
         import os
-        from mltrack import fluent
+        from mltrack.recording import fluent
         fluent.set_store({str(store.path)!r})
         run = fluent.start_run(run_name="dead")
         for step in range(3000):

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mltrack.format import decode_line, encode_line
-from mltrack.reading import Store
-from mltrack.segment import read_blocks, write_segment
-from mltrack.store.check import check_store
+from mltrack.disk.codec import decode_line, encode_line
+from mltrack.disk.segment import read_blocks, write_segment
+from mltrack.storage.check.check import check_store
+from mltrack.store import Store
 
 from .full_store import make_full_store
 

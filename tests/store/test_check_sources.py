@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mltrack.launch.contents import Contents, SourceFile
-from mltrack.store.check import check_store
-from mltrack.store.layout import Layout
+from mltrack.disk.layout import Layout
+from mltrack.launch.source_packs import Contents, SourceFile
+from mltrack.storage.check.check import check_store
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from mltrack import fluent
+from mltrack.disk.filesystem import FileSystem
 from mltrack.errors import NotFoundError, RunStateError, StoreError, UsageError
-from mltrack.fs import FileSystem
-from mltrack.reading import Store
-from mltrack.store.edit import purge_run, set_stage, set_tag
+from mltrack.recording import fluent
+from mltrack.storage.runs.edit import purge_run, set_stage, set_tag
+from mltrack.store import Store
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_tags_are_set_and_taken_away(store: Store) -> None:
 
 def test_an_edit_wins_over_an_event_that_a_fast_clock_dated_ahead(store: Store) -> None:
     run_id = store.run("one").run_id
-    from mltrack.recorder import Recorder
+    from mltrack.journal.recorder import Recorder
 
     ahead = Recorder(
         store.layout, store.layout.run(run_id), "edit", not_before=store.run(run_id).state.last_time + 10**15

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mltrack.disk.codec import encode_line
+from mltrack.disk.layout import RunFolder
 from mltrack.entities import ModelOutput
-from mltrack.format import encode_line
-from mltrack.journal import EventJournal
-from mltrack.store.fold import RunState
-from mltrack.store.layout import RunFolder
+from mltrack.journal.points import EventJournal
+from mltrack.storage.runs.state import RunState
 
 KEYS = st.sampled_from(["a", "b", "größe"])
 EVENTS = st.one_of(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mltrack import fluent
 from mltrack.cli import main
-from mltrack.reading import Store
-from mltrack.store.check import check_store
+from mltrack.recording import fluent
+from mltrack.storage.check.check import check_store
+from mltrack.store import Store
 
 
 def recorded(store: Store, run_id: str) -> dict[str, int]:

@@ -6,8 +6,8 @@ import os
 import time
 from pathlib import Path
 
-from mltrack.journal import EventJournal
-from mltrack.store.liveness import PULSE_LOST_S, holds_lock, is_alive, own_lock
+from mltrack.disk.liveness import PULSE_LOST_S, holds_lock, is_alive, own_lock
+from mltrack.journal.points import EventJournal
 from recording import start_python
 
 HERE = os.uname().nodename

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from faults import Stopped, failing_from, stopping_at
+from mltrack.disk.codec import encode_line
+from mltrack.disk.filesystem import LOCAL, FileSystem
+from mltrack.disk.layout import Layout
 from mltrack.entities import ModelMetric
 from mltrack.errors import AlreadyExistsError, InvalidPathError, NotFoundError, StoreError, UsageError
-from mltrack.format import encode_line
-from mltrack.fs import LOCAL, FileSystem
-from mltrack.reading import Store
-from mltrack.store.check import check_store
-from mltrack.store.layout import Layout
-from mltrack.store.logged_models import LoggedModels
+from mltrack.storage.check.check import check_store
+from mltrack.storage.models.models import LoggedModels
+from mltrack.store import Store
 from recording import start_python
 
 NOW = 1_700_000_000_000_000_000
@@ -146,7 +146,7 @@ def test_a_syncer_goes_on_from_the_position_it_took(layout: Layout) -> None:
 ADD = """
 import sys
 from mltrack.entities import ModelMetric
-from mltrack.reading import Store
+from mltrack.store import Store
 root, model_id, me = sys.argv[1:]
 models = Store.open(root).logged_models
 sys.stdin.readline()

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import mltrack
+from mltrack.disk.filesystem import file_lock
 from mltrack.errors import BusyError
-from mltrack.fs import file_lock
 
 RECORD = """
 import os, sys

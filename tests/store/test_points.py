@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from mltrack.disk.codec import HEADER_SIZE, RECORD_SIZE, encode_header, record_bytes
+from mltrack.disk.filesystem import LOCAL
+from mltrack.disk.layout import RunFolder
+from mltrack.disk.segment import PointColumns
 from mltrack.errors import CorruptionError
-from mltrack.format import HEADER_SIZE, RECORD_SIZE, encode_header, record_bytes
-from mltrack.fs import LOCAL
-from mltrack.segment import PointColumns
-from mltrack.store.layout import RunFolder
-from mltrack.store.points import count_points, read_key, read_points
-from mltrack.store.seal import seal_writer
+from mltrack.journal.reader import count_points, read_key, read_points
+from mltrack.journal.seal import seal_writer
 
 WRITER = "0123456789abcdef"
 NAMES = ["a", "b"]

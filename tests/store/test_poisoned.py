@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mltrack.cli.app import main
+from mltrack.disk.codec import BadLine, decode_line
 from mltrack.errors import MltrackError
-from mltrack.format import BadLine, decode_line
-from mltrack.reading import Store
+from mltrack.store import Store
 
 from .full_store import make_full_store
 from .test_check_all import LOGS, PATTERNS

@@ -11,11 +11,11 @@ import pytest
 
 import mltrack
 from mltrack import NotFoundError, UsageError
+from mltrack.disk.layout import Layout
+from mltrack.disk.line_types import REGISTRY
+from mltrack.disk.shared_log import SharedLog
 from mltrack.errors import InvalidPathError
-from mltrack.schema import REGISTRY
-from mltrack.store.layout import Layout
-from mltrack.store.registry import Registry
-from mltrack.store.shared_log import SharedLog
+from mltrack.storage.registry.registry import Registry
 
 
 @pytest.fixture

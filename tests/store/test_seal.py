@@ -10,13 +10,13 @@ import pytest
 
 import mltrack
 from faults import CountingFileSystem, LossyFileSystem, Stopped, failing, failing_from, stopping_at
-from mltrack.fs import LOCAL, FileSystem
-from mltrack.journal import SEAL_POINTS_MIN
-from mltrack.recorder import Recorder
-from mltrack.run import Run
-from mltrack.store.layout import Layout, RunFolder, new_run_id
-from mltrack.store.seal import seal_dead_writers, seal_writer
-from mltrack.store.stored_run import StoredRun
+from mltrack.disk.filesystem import LOCAL, FileSystem
+from mltrack.disk.layout import Layout, RunFolder, new_run_id
+from mltrack.journal.points import SEAL_POINTS_MIN
+from mltrack.journal.recorder import Recorder
+from mltrack.journal.seal import seal_dead_writers, seal_writer
+from mltrack.recording.run import Run
+from mltrack.storage.runs.stored_run import StoredRun
 from recording import abandon, all_points
 
 COUNT = 5_000

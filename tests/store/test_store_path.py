@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mltrack.cli import main
+from mltrack.disk.layout import find_store
+from mltrack.disk.store_path import folder_of, path_of_uri, uri_of
 from mltrack.errors import StoreError, UsageError
-from mltrack.reading import Store
-from mltrack.store.layout import find_store
-from mltrack.store.store_path import folder_of, path_of_uri, uri_of
+from mltrack.store import Store
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_folder_above_that_nobody_may_look_into_is_passed_over(here: Path) -> 
     code = """
 import os, sys
 os.setgroups([]); os.setgid(30_001); os.setuid(30_001)
-from mltrack.store.layout import find_store
+from mltrack.disk.layout import find_store
 print(find_store())
 """
     if os.geteuid() == 0:
@@ -129,7 +129,7 @@ print(find_store())
         for folder in (here / "below", here, *here.parents):
             if folder.is_relative_to("/tmp") and folder != Path("/tmp"):
                 folder.chmod(folder.stat().st_mode | 0o055)
-        code = "import mltrack.store.layout" + code
+        code = "import mltrack.disk.layout" + code
     else:
         (here / ".mltrack").chmod(0)
         code = code.split("\n", 3)[3]
@@ -179,7 +179,7 @@ def test_in_a_folder_that_is_gone_a_store_to_be_looked_for_is_an_error_that_says
 
 
 def test_a_relative_store_stays_where_it_was_when_it_was_chosen(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mltrack import fluent
+    from mltrack.recording import fluent
 
     fluent.set_store("chosen")
     (here / "elsewhere").mkdir()

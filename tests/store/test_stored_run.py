@@ -10,7 +10,7 @@ import pytest
 
 import mltrack
 from mltrack.errors import CorruptionError, InvalidPathError, NotFoundError
-from mltrack.store.stored_run import StoredRun
+from mltrack.storage.runs.stored_run import StoredRun
 from recording import all_points, points_by_writer
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mltrack.disk.segment import PointColumns
 from mltrack.entities import MetricSummary
-from mltrack.segment import PointColumns
-from mltrack.store.summary import Summaries
+from mltrack.storage.runs.summary import Summaries
 
 SMALL = st.integers(-3, 3)
 POINTS = st.lists(

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from faults import failing
+from mltrack.disk.codec import encode_line
+from mltrack.disk.filesystem import LOCAL, FileSystem
+from mltrack.disk.layout import Layout
 from mltrack.errors import InvalidPathError, NotFoundError, StoreError
-from mltrack.format import encode_line
-from mltrack.fs import LOCAL, FileSystem
-from mltrack.reading import Store
-from mltrack.store.check import check_store
-from mltrack.store.layout import Layout
-from mltrack.store.traces import Traces
+from mltrack.storage.check.check import check_store
+from mltrack.storage.traces.traces import Traces
+from mltrack.store import Store
 from recording import run_python, start_python
 
 START = 1_700_000_000_000
@@ -283,7 +283,7 @@ def test_threads_write_and_read_at_once(traces: Traces) -> None:
 
 FORKING = """
 import os, sys
-from mltrack.reading import Store
+from mltrack.store import Store
 traces = Store.open(sys.argv[1]).traces
 info = lambda name: {"type": "info", "trace_id": name, "request_time": 1, "state": "OK"}
 traces.add("0", info("parent"))
@@ -304,7 +304,7 @@ def test_a_forked_child_writes_to_files_of_its_own(layout: Layout) -> None:
 
 ENDLESS = """
 import sys
-from mltrack.reading import Store
+from mltrack.store import Store
 traces = Store.open(sys.argv[1]).traces
 for n in range(10**9):
     fact = {"type": "spans", "trace_id": f"tr-{n}", "start": n, "end": n + 1,

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from faults import CountingFileSystem, Stopped, failing_from, stopping_at
+from mltrack.disk.codec import encode_line
+from mltrack.disk.filesystem import LOCAL, FileSystem
+from mltrack.disk.layout import Layout
 from mltrack.entities import DEFAULT_EXPERIMENT_ID
 from mltrack.errors import NotFoundError, StoreError, UsageError
-from mltrack.format import encode_line
-from mltrack.fs import LOCAL, FileSystem
-from mltrack.store.layout import Layout
-from mltrack.store.workspace import Workspace
+from mltrack.storage.experiments import Workspace
 from recording import run_python, start_python
 
 NOW = 1_700_000_000_123_456_789
@@ -117,8 +117,8 @@ def test_a_change_may_stop_or_fail_at_any_step(layout: Layout) -> None:
 
 GET_OR_CREATE = """
 import sys, time
-from mltrack.store.layout import Layout
-from mltrack.store.workspace import Workspace
+from mltrack.disk.layout import Layout
+from mltrack.storage.experiments import Workspace
 layout = Layout.open_or_create(__import__("pathlib").Path(sys.argv[1]), now_ns=1)
 sys.stdin.readline()
 print(Workspace(layout, clock=time.time_ns).get_or_create("shared").experiment_id)
@@ -139,7 +139,7 @@ def test_eight_processes_that_make_one_experiment_get_one(tmp_path: Path) -> Non
 def test_a_process_killed_with_the_lock_frees_it(layout: Layout) -> None:
     code = """
 import sys, os, signal
-from mltrack.fs import file_lock
+from mltrack.disk.filesystem import file_lock
 with file_lock(__import__("pathlib").Path(sys.argv[1]), timeout_s=0):
     os.kill(os.getpid(), signal.SIGKILL)
 """

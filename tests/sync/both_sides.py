@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from mlflow_server import params_of, tags_of
 
-from mltrack.reading import Store
+from mltrack.store import Store
 
 LARGEST = 1.7976931348623157e308
 

@@ -12,9 +12,9 @@ from mlflow_server import MlflowServer
 from syncing import Syncers
 
 import mltrack
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, Remotes
-from mltrack_sync.retry import RetryPolicy
+from mltrack_sync.http.retry import RetryPolicy
 
 CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_URI")
 

@@ -11,7 +11,7 @@ from typing import Any
 import mlflow
 from mlflow import MlflowClient
 
-from mltrack.reading import Store
+from mltrack.store import Store
 
 AT_ONCE = "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING"
 """Traces are stored when their span ends, not some time later."""

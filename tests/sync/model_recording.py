@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from mltrack.reading import Store
+from mltrack.store import Store
 
 MLMODEL = """\
 artifact_path: mltrack://{store}/models/{model_id}/artifacts

@@ -16,10 +16,10 @@ import sys
 import threading
 from pathlib import Path
 
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 
-LOADED = ("numpy", "httpx", "pyarrow", "tenacity", "mltrack.query.catalog", "mltrack_sync.artifacts")
+LOADED = ("numpy", "httpx", "pyarrow", "tenacity", "mltrack.catalog.catalog", "mltrack_sync.mlflow.files.upload")
 """What a push imports sooner or later."""
 
 

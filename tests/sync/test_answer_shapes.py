@@ -15,17 +15,17 @@ import pytest
 from raw_server import RawServer, answer, raw_server
 
 from mltrack.errors import RemoteError
-from mltrack_sync.azure.artifacts import RunHistory
-from mltrack_sync.client import MlflowClient
-from mltrack_sync.endpoint import HISTORY, Endpoint
+from mltrack_sync.azureml.artifacts import RunHistory
 from mltrack_sync.errors import NotMlflowError
-from mltrack_sync.logged_models_client import LoggedModelsClient
-from mltrack_sync.registry_client import RegistryClient
-from mltrack_sync.retry import RetryPolicy
-from mltrack_sync.traces_client import TracesClient
-from mltrack_sync.transport import Transport
-from mltrack_sync.verify_client import ComparedClient
-from mltrack_sync.workspace import MlflowWorkspace
+from mltrack_sync.http.endpoint import HISTORY, Endpoint
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.http.transport import Transport
+from mltrack_sync.mlflow.api.client import MlflowClient
+from mltrack_sync.mlflow.api.models import LoggedModelsClient
+from mltrack_sync.mlflow.api.readback import ComparedClient
+from mltrack_sync.mlflow.api.registry import RegistryClient
+from mltrack_sync.mlflow.api.traces import TracesClient
+from mltrack_sync.mlflow.provider import MlflowWorkspace
 
 EXPERIMENT = {
     "experiment_id": "1",

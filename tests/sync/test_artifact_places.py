@@ -19,14 +19,14 @@ from raw_server import answer, raw_server
 
 import mltrack
 from mltrack.errors import UsageError
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remotes, push
-from mltrack_sync.artifact_places import InCloud, InFolder, OnWeb, Place, Proxied, place_of
 from mltrack_sync.errors import RemoteRefusedError
-from mltrack_sync.retry import RetryPolicy
-from mltrack_sync.transport import Transport
-from mltrack_sync.verify import verify
-from mltrack_sync.workspace import MlflowWorkspace
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.http.transport import Transport
+from mltrack_sync.mlflow.files.places import InCloud, InFolder, OnWeb, Place, Proxied, place_of
+from mltrack_sync.mlflow.provider import MlflowWorkspace
+from mltrack_sync.mlflow.verify.verify import verify
 
 API = "/api/2.0/mlflow-artifacts/artifacts"
 
@@ -311,8 +311,8 @@ def test_what_is_compared_with_a_remote_is_read_no_further_than_it_is_long(store
         while True:
             sent.append(connection.send(bytes(1 << 16)))
 
-    from mltrack_sync.artifacts import artifact_digest
-    from mltrack_sync.client import MlflowClient
+    from mltrack_sync.mlflow.api.client import MlflowClient
+    from mltrack_sync.mlflow.files.upload import artifact_digest
 
     artifact = store.run(run.run_id).artifacts[0]
     with raw_server(endless) as server:

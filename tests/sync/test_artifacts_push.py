@@ -20,17 +20,17 @@ from mlflow_server import MlflowServer, free_port
 
 import mltrack
 from cli.terminal import in_terminal
+from mltrack.disk.filesystem import FileSystem
 from mltrack.entities import Artifact
-from mltrack.fs import FileSystem
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, push
-from mltrack_sync.client import MlflowClient
 from mltrack_sync.errors import LedgerError, RemoteUnavailableError
-from mltrack_sync.multipart import Multipart, PartSizes, Signatures
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.http.transport import Transport
+from mltrack_sync.ledger.uploads import Upload, UploadLog
+from mltrack_sync.mlflow.api.client import MlflowClient
+from mltrack_sync.mlflow.files.multipart import Multipart, PartSizes, Signatures
 from mltrack_sync.progress import FileMeter, NoProgress
-from mltrack_sync.retry import RetryPolicy
-from mltrack_sync.transport import Transport
-from mltrack_sync.upload_log import Upload, UploadLog
 
 
 class Told(NoProgress):

@@ -17,13 +17,13 @@ import pytest
 from raw_server import answer, raw_server
 
 from mltrack.errors import RemoteError
-from mltrack_sync.connections import OneConnection
 from mltrack_sync.errors import NotMlflowError, RemoteRefusedError, RemoteUnavailableError
-from mltrack_sync.http.answer import JSON_BYTES_MAX, Answer, json_object
-from mltrack_sync.http.wire import FIRST_BYTE_S, REST_S, Patience
-from mltrack_sync.retry import RetryPolicy
-from mltrack_sync.transport import API, Call, Transport
-from mltrack_sync.workspace import MlflowWorkspace
+from mltrack_sync.http.body import JSON_BYTES_MAX, Answer, json_object
+from mltrack_sync.http.pool import OneConnection
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.http.sockets import FIRST_BYTE_S, REST_S, Patience
+from mltrack_sync.http.transport import API, Call, Transport
+from mltrack_sync.mlflow.provider import MlflowWorkspace
 
 GET = Call("GET", API + "runs/get", True)
 MIB = 1 << 20

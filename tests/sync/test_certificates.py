@@ -19,9 +19,9 @@ from raw_server import RawServer, answer, raw_server
 
 from mltrack.errors import RemoteError, UsageError
 from mltrack_sync.http.certificates import others_context, server_context
-from mltrack_sync.retry import RetryPolicy
-from mltrack_sync.transport import Transport
-from mltrack_sync.workspace import MlflowWorkspace
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.http.transport import Transport
+from mltrack_sync.mlflow.provider import MlflowWorkspace
 
 GOOD = answer(b'{"experiments":[]}')
 

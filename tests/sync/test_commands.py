@@ -20,14 +20,14 @@ from mlflow_server import MlflowServer, free_port, params_of, tags_of
 
 import mltrack
 from mltrack.errors import NotFoundError, UsageError
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import PushReport, Remote, Remotes
-from mltrack_sync.commands import commands as sync_commands
-from mltrack_sync.commands import ended_by_signals
+from mltrack_sync.cli.remote import commands as remote_commands
+from mltrack_sync.cli.sync import commands as sync_commands
+from mltrack_sync.cli.sync import ended_by_signals
+from mltrack_sync.cli.verify import commands as trust_commands
+from mltrack_sync.daemon.loop import Waker, watch
 from mltrack_sync.errors import RemoteUnavailableError
-from mltrack_sync.remote_commands import commands as remote_commands
-from mltrack_sync.trust_commands import commands as trust_commands
-from mltrack_sync.watch import Waker, watch
 
 
 @click.group()
@@ -310,7 +310,7 @@ def test_every_help_ends_with_an_example(store: Store) -> None:
         assert "mltrack " in text.strip().splitlines()[-1]
 
 
-WATCHING = "import sys; from mltrack_sync.commands import commands; commands[0](sys.argv[1:], standalone_mode=True)"
+WATCHING = "import sys; from mltrack_sync.cli.sync import commands; commands[0](sys.argv[1:], standalone_mode=True)"
 
 
 def test_watch_pushes_while_a_run_grows_and_ends_on_interrupt(

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from mltrack_sync.connections import Connections
+from mltrack_sync.http.pool import Connections
 
 REQUESTS = 200
 

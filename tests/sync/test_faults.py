@@ -13,14 +13,14 @@ from faulty_proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
 from mlflow_server import MlflowServer, free_port, params_of
 
 import mltrack
+from mltrack.disk.filesystem import file_lock
 from mltrack.errors import BusyError, RemoteError
-from mltrack.fs import file_lock
-from mltrack.reading import Store
-from mltrack.store.edit import set_tag
+from mltrack.storage.runs.edit import set_tag
+from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.errors import NotMlflowError, RemoteAuthError, RemoteUnavailableError
-from mltrack_sync.passes import ledger_path
-from mltrack_sync.retry import RetryPolicy
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.mlflow.push.push import ledger_path
 
 
 def record(points: int = 3500, name: str = "run") -> str:

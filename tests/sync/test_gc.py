@@ -15,12 +15,12 @@ from mlflow_server import MlflowServer
 import mltrack
 from faults import Stopped, failing, stopping_at
 from mltrack.errors import StoreError, UsageError
-from mltrack.reading import Store
-from mltrack.store.check import check_store
+from mltrack.storage.check.check import check_store
+from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
+from mltrack_sync.cli.verify import commands
 from mltrack_sync.gc import GcPlan, carry_out, parse_age, plan_gc
-from mltrack_sync.trust_commands import commands
-from mltrack_sync.verify import verify
+from mltrack_sync.mlflow.verify.verify import verify
 
 
 @click.group()

@@ -15,8 +15,8 @@ from mlflow_server import MlflowServer
 
 import mltrack
 from mltrack.entities import ACTIVE, DELETED
-from mltrack.reading import Store
-from mltrack.store.edit import set_stage
+from mltrack.storage.runs.edit import set_stage
+from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.status import status_of
 

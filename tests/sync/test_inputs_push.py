@@ -10,11 +10,11 @@ from mlflow_server import MlflowServer
 from test_commands import run
 
 import mltrack
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, push
-from mltrack_sync.ledger import LedgerState
-from mltrack_sync.passes import ledger_path
-from mltrack_sync.retry import RetryPolicy
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.ledger.ledger import LedgerState
+from mltrack_sync.mlflow.push.push import ledger_path
 from mltrack_sync.status import status_of
 
 NOT_KNOWN = Answer(404, b"<!doctype html><title>404 Not Found</title>", {"Content-Type": "text/html"})

@@ -13,7 +13,7 @@ from mlflow_server import MlflowServer
 from syncing import Syncers
 
 import mltrack
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, push
 
 

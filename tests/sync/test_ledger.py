@@ -13,13 +13,13 @@ from faulty_proxy import FaultyProxy
 from mlflow_server import MlflowServer
 
 import mltrack
+from mltrack.disk.filesystem import FileSystem
 from mltrack.entities import RunHead
-from mltrack.fs import FileSystem
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
-from mltrack_sync.experiment_entry import ExperimentEntry
-from mltrack_sync.ledger import EVERYTHING, Ledger, LedgerState
-from mltrack_sync.passes import ledger_path
+from mltrack_sync.ledger.experiments import ExperimentEntry
+from mltrack_sync.ledger.ledger import EVERYTHING, Ledger, LedgerState
+from mltrack_sync.mlflow.push.push import ledger_path
 from mltrack_sync.report import Rejected
 
 A, B = "a" * 32, "b" * 32

@@ -23,17 +23,17 @@ from mlflow_server import MlflowServer, tags_of
 
 import mltrack
 from mltrack.errors import NotFoundError, UsageError
-from mltrack.live import Wish, ask, is_served, wish_for
-from mltrack.reading import Store
+from mltrack.recording.background_sync import Wish, ask, is_served, wish_for
+from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
-from mltrack_sync.background import Ending, Pace, serve
-from mltrack_sync.presence import present
+from mltrack_sync.daemon.daemon import Ending, Pace, serve
+from mltrack_sync.daemon.heartbeat import present
 
 pytestmark = pytest.mark.slow
 
 TRAINING = str(Path(__file__).with_name("training.py"))
 SECRET = "pass-word-that-nobody-may-see"
-SYNC = "from mltrack_sync.commands import sync; sync()"
+SYNC = "from mltrack_sync.cli.sync import sync; sync()"
 
 
 def until(what: Callable[[], object]) -> None:
@@ -82,7 +82,7 @@ def syncers(store: Store) -> list[psutil.Process]:
             command = process.cmdline()
         except psutil.Error:
             continue
-        if command[-2:] == ["mltrack_sync.background", str(store.path)] and "python" in command[0]:
+        if command[-2:] == ["mltrack_sync.daemon.daemon", str(store.path)] and "python" in command[0]:
             found.append(process)
     return found
 

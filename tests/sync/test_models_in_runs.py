@@ -17,12 +17,12 @@ from test_kill import Moment
 
 import mltrack
 from mltrack.entities import DELETED
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, push
 from mltrack_sync.gc import carry_out, plan_gc
-from mltrack_sync.passes import ledger_path
-from mltrack_sync.retry import RetryPolicy
-from mltrack_sync.verify import verify
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.mlflow.push.push import ledger_path
+from mltrack_sync.mlflow.verify.verify import verify
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and its libraries', not ours
 

@@ -17,9 +17,9 @@ from mlflow_server import MlflowServer
 from object_store import ObjectStore, s3_server
 
 import mltrack
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
-from mltrack_sync.retry import RetryPolicy
+from mltrack_sync.http.retry import RetryPolicy
 
 pytestmark = pytest.mark.slow
 

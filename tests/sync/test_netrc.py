@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mltrack.errors import RemoteError
-from mltrack_sync.remotes import check_url
-from mltrack_sync.workspace import MlflowWorkspace
+from mltrack_sync.mlflow.provider import MlflowWorkspace
+from mltrack_sync.remotes.config import check_url
 
 FILE = "machine mlflow.example.com login me password netrc-secret\n"
 

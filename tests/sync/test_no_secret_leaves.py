@@ -22,9 +22,9 @@ import pytest
 from leaks import MODES, ODD, SECRET, Echo, echo_server, leak_in, search
 
 import mltrack
-from mltrack import redaction
 from mltrack.cli.app import main
-from mltrack.reading import Store
+from mltrack.store import Store
+from mltrack.text import redaction
 
 
 @pytest.mark.parametrize("secret", [SECRET, ODD])
@@ -283,7 +283,7 @@ def test_the_background_syncer_keeps_secrets_out_of_its_log_and_its_note(source:
     Echo.mode, Echo.secret = mode, scene.secret
     settings = {"MLTRACK_SYNC": "1", "MLTRACK_SYNC_INTERVAL": "0.1", "MLTRACK_SYNC_PATIENCE": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "mltrack_sync.background", str(scene.folder / ".mltrack")],
+        [sys.executable, "-m", "mltrack_sync.daemon.daemon", str(scene.folder / ".mltrack")],
         env={**os.environ, **scene.environ, **settings, "MLTRACK_SYNC": "lab"},
         capture_output=True,
         timeout=120,

@@ -8,7 +8,7 @@ import pytest
 
 from mltrack.errors import UsageError
 from mltrack_sync.errors import PushStopped
-from mltrack_sync.pace import Pace, parse_rate
+from mltrack_sync.http.rate_limit import Pace, parse_rate
 
 
 class Clock:

@@ -9,10 +9,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mltrack.disk.segment import PointColumns
 from mltrack.entities import Event
-from mltrack.segment import PointColumns
 from mltrack_sync.limits import MLFLOW_LIMITS, Limits
-from mltrack_sync.plan import Facts, Piece, Request, facts_of, requests_of, sift
+from mltrack_sync.mlflow.plan.batches import Facts, Piece, Request, facts_of, requests_of, sift
 
 MS = 1_000_000
 

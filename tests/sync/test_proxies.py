@@ -14,11 +14,11 @@ import pytest
 from raw_server import answer, raw_server
 
 from mltrack.errors import RemoteError, UsageError
-from mltrack_sync.connections import OneConnection, connections_to
+from mltrack_sync.http.pool import OneConnection, connections_to
 from mltrack_sync.http.proxies import Proxy, proxy_for
-from mltrack_sync.retry import RetryPolicy
-from mltrack_sync.transport import Transport
-from mltrack_sync.workspace import MlflowWorkspace
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.http.transport import Transport
+from mltrack_sync.mlflow.provider import MlflowWorkspace
 
 URL = "http://mlflow.example.com:5000"
 

@@ -14,8 +14,8 @@ from faulty_proxy import FaultyProxy
 from mlflow_server import MlflowServer, params_of, tags_of
 
 import mltrack
-from mltrack.reading import Store
-from mltrack.store.edit import set_stage, set_tag
+from mltrack.storage.runs.edit import set_stage, set_tag
+from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, Selection, push
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from mltrack.segment import PointColumns
-from mltrack_sync.client import History
-from mltrack_sync.reconcile import RemotePoints, missing
+from mltrack.disk.segment import PointColumns
+from mltrack_sync.mlflow.api.client import History
+from mltrack_sync.mlflow.plan.reconcile import RemotePoints, missing
 
 PAGE_ROWS = 10
 

@@ -11,14 +11,14 @@ from faulty_proxy import Answer, Fault, FaultyProxy, Seen
 from mlflow_server import MlflowServer
 
 import mltrack
-from mltrack.format import encode_line
-from mltrack.reading import Store
+from mltrack.disk.codec import encode_line
+from mltrack.store import Store
 from mltrack_sync import Remote, push
 from mltrack_sync.errors import RemoteAuthError
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.mlflow.verify.verify import verify
 from mltrack_sync.report import PushReport
-from mltrack_sync.retry import RetryPolicy
 from mltrack_sync.status import status_of
-from mltrack_sync.verify import verify
 
 REFUSED = Answer(400, json.dumps({"error_code": "INVALID_PARAMETER_VALUE", "message": "not this one"}).encode())
 

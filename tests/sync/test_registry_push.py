@@ -12,11 +12,11 @@ from syncing import Syncers
 from test_kill import killed_at_requests
 
 import mltrack
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, Selection, push
-from mltrack_sync.ledger import LedgerState
-from mltrack_sync.passes import ledger_path
-from mltrack_sync.retry import RetryPolicy
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.ledger.ledger import LedgerState
+from mltrack_sync.mlflow.push.push import ledger_path
 from mltrack_sync.status import status_of
 
 

@@ -7,9 +7,9 @@ import pytest
 import mltrack
 from mltrack.cli.app import main
 from mltrack.errors import InvalidPathError, NotFoundError, StoreError, UsageError
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, Remotes
-from mltrack_sync.remotes import name_for
+from mltrack_sync.remotes.config import name_for
 
 
 def test_remotes_are_added_listed_and_removed_and_the_rest_of_the_file_stays(store: Store) -> None:

@@ -11,10 +11,10 @@ from mlflow_server import MlflowServer
 from syncing import Syncers
 
 import mltrack
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, push
-from mltrack_sync.ledger import LedgerState
-from mltrack_sync.passes import ledger_path
+from mltrack_sync.ledger.ledger import LedgerState
+from mltrack_sync.mlflow.push.push import ledger_path
 
 REFUSED = Answer(400, b'{"error_code":"INVALID_PARAMETER_VALUE","message":"no odd ones"}')
 

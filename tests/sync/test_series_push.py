@@ -12,7 +12,7 @@ from both_sides import assert_equal
 from mlflow_server import MlflowServer
 
 import mltrack
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, push
 
 

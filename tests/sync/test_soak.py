@@ -14,11 +14,11 @@ from mlflow_server import MlflowServer
 from syncing import Syncers
 from test_trust_commands import record
 
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.errors import RemoteUnavailableError
-from mltrack_sync.retry import RetryPolicy
-from mltrack_sync.verify import verify
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.mlflow.verify.verify import verify
 
 KILLS = 300
 SERVER_KILLS = 100

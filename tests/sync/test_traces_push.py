@@ -21,17 +21,17 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from syncing import Syncers
 from test_kill import killed_at_requests
 
-from mltrack.reading import Store
-from mltrack.store.trace_fold import SpanHead, SpanPlace, Trace
+from mltrack.storage.traces.state import SpanHead, SpanPlace, Trace
+from mltrack.store import Store
 from mltrack_sync import Remote, Selection, push
-from mltrack_sync.background import Follower, Pace
-from mltrack_sync.otlp import UnsendableSpanError, span_bodies
-from mltrack_sync.passes import ledger_path
-from mltrack_sync.retry import RetryPolicy
+from mltrack_sync.daemon.daemon import Follower, Pace
+from mltrack_sync.daemon.loop import Waker
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.mlflow.plan.otlp import UnsendableSpanError, span_bodies
+from mltrack_sync.mlflow.push.batching import TRACES_MAX, groups
+from mltrack_sync.mlflow.push.push import ledger_path
+from mltrack_sync.mlflow.verify.verify import verify
 from mltrack_sync.status import status_of
-from mltrack_sync.traces_together import TRACES_MAX, groups
-from mltrack_sync.verify import verify
-from mltrack_sync.watch import Waker
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and its libraries', not ours
 

@@ -10,7 +10,6 @@ import httpx
 import pytest
 
 from mltrack.errors import RemoteError, UsageError
-from mltrack_sync.endpoint import Endpoint
 from mltrack_sync.errors import (
     NotMlflowError,
     RemoteAuthError,
@@ -18,9 +17,10 @@ from mltrack_sync.errors import (
     RemoteUnavailableError,
     TooLargeError,
 )
-from mltrack_sync.retry import RetryPolicy
-from mltrack_sync.transport import API, Call, Transport, error_words
-from mltrack_sync.workspace import MlflowWorkspace
+from mltrack_sync.http.endpoint import Endpoint
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.http.transport import API, Call, Transport, error_words
+from mltrack_sync.mlflow.provider import MlflowWorkspace
 
 
 def subclasses(kind: type[Exception]) -> list[type[Exception]]:

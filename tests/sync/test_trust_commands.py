@@ -17,15 +17,15 @@ from mlflow_server import MlflowServer
 
 import mltrack
 from mltrack.errors import BusyError, RemoteError
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.errors import LedgerError, RemoteUnavailableError
 from mltrack_sync.gc import Freeable, carry_out, plan_gc
-from mltrack_sync.pace import Pace
-from mltrack_sync.passes import ledger_path, sync_lock
-from mltrack_sync.retry import RetryPolicy
+from mltrack_sync.http.rate_limit import Pace
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.mlflow.push.push import ledger_path, sync_lock
+from mltrack_sync.mlflow.verify.verify import verify
 from mltrack_sync.status import status_of
-from mltrack_sync.verify import verify
 
 
 def record(points: int = 40, name: str = "run", files: int = 2) -> str:

@@ -10,13 +10,13 @@ import pytest
 from faulty_proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
 
 import mltrack
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, push
 from mltrack_sync.errors import FileNotTakenError, RemoteRefusedError, RemoteUnavailableError
-from mltrack_sync.retry import RetryPolicy
-from mltrack_sync.upload_attempts import GAP_FIRST_S, SENDS_MAX, UploadAttempts
-from mltrack_sync.upload_log import UploadLog
-from mltrack_sync.verify import verify
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.ledger.uploads import UploadLog
+from mltrack_sync.mlflow.files.attempts import GAP_FIRST_S, SENDS_MAX, UploadAttempts
+from mltrack_sync.mlflow.verify.verify import verify
 
 OF = ("run", "model.bin")
 GATEWAY = Answer(504, b"<html>timeout</html>")

@@ -15,11 +15,11 @@ from faulty_proxy import Answer, Fault, FaultyProxy, Seen
 from mlflow_server import MlflowServer
 
 import mltrack
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, Selection, push
 from mltrack_sync.errors import RemoteUnavailableError
-from mltrack_sync.retry import RetryPolicy
-from mltrack_sync.verify import VerifyReport, verify
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.mlflow.verify.verify import VerifyReport, verify
 
 
 def record(points: int = 300) -> str:

@@ -21,10 +21,10 @@ from test_logged_models_push import put_file
 
 import mltrack
 from mltrack.entities import DELETED, ModelMetric
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, Selection, push
 from mltrack_sync.gc import plan_gc
-from mltrack_sync.verify import VerifyReport, verify
+from mltrack_sync.mlflow.verify.verify import VerifyReport, verify
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # warnings of MLflow's, and its libraries'
 

@@ -14,10 +14,10 @@ from mlflow_recording import mlflow_on, trace_once, uri_of
 from mlflow_server import MlflowServer
 from test_commands import run as command
 
-from mltrack.reading import Store
+from mltrack.store import Store
 from mltrack_sync import Remote, Selection, push
-from mltrack_sync.retry import RetryPolicy
-from mltrack_sync.verify import VerifyReport, verify
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.mlflow.verify.verify import VerifyReport, verify
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # warnings of MLflow's, and its libraries'
 

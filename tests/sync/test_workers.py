@@ -15,9 +15,9 @@ from mltrack_sync.errors import (
     RemoteRefusedError,
     RemoteUnavailableError,
 )
-from mltrack_sync.features import TRACES, FeatureLacking
+from mltrack_sync.mlflow.api.capabilities import TRACES, FeatureLacking
+from mltrack_sync.mlflow.plan.batches import Refusal
 from mltrack_sync.mlflow.push.workers import FailureStreak, WorkerPool
-from mltrack_sync.plan import Refusal
 
 
 class Cycle:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mltrack.reading import Store
+from mltrack.store import Store
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext

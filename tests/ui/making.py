@@ -18,7 +18,7 @@ from mlflow.data.pandas_dataset import from_pandas
 from mlflow.pyfunc.model import PythonModel
 from mlflow.tracking import MlflowClient
 
-from mltrack import fluent
+from mltrack.recording import fluent
 from ui.spike import DIP, SPIKE
 
 RUNS = 3_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mltrack.reading import Store
+from mltrack.store import Store
 from ui.looking import Look
 from ui.spike import DIP, SPIKE
 

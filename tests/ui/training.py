@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from mltrack import fluent
+from mltrack.recording import fluent
 
 
 def main(store: str, name: str) -> None:

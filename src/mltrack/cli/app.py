@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 from click.core import ParameterSource
 
-from mltrack.cli.exits import BROKEN_PIPE, EXIT_CODES, FAILURE, exit_code, report
-from mltrack.cli.session import Session
+from mltrack.cli.context import Session
+from mltrack.cli.exit_codes import BROKEN_PIPE, EXIT_CODES, FAILURE, exit_code, report
 from mltrack.errors import MltrackError
-from mltrack.printing import mute, prepare_streams, say
-from mltrack.redaction import Redacting, hide
+from mltrack.text.printing import mute, prepare_streams, say
+from mltrack.text.redaction import Redacting, hide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,26 +27,26 @@ ENTRY_POINTS = "mltrack.commands"
 """Entry points of this group name a list of click commands."""
 
 _SECTIONS = {
-    "Run": {"run": "launching", "logs": "launching", "reproduce": "launching"},
-    "Show": {"ui": "serving", "serve": "serving"},
+    "Run": {"run": "launch", "logs": "launch", "reproduce": "launch"},
+    "Show": {"ui": "serve", "serve": "serve"},
     "Look": {
-        "ls": "listing",
-        "show": "listing",
-        "tail": "points",
-        "metrics": "points",
-        "compare": "comparing",
-        "sql": "tables",
-        "export": "tables",
+        "ls": "runs",
+        "show": "runs",
+        "tail": "metrics",
+        "metrics": "metrics",
+        "compare": "compare",
+        "sql": "export",
+        "export": "export",
     },
     "Keep": {
-        "init": "changes",
-        "rm": "changes",
-        "restore": "changes",
-        "check": "checking",
-        "seal": "changes",
+        "init": "manage",
+        "rm": "manage",
+        "restore": "manage",
+        "check": "check",
+        "seal": "manage",
     },
     "Sync": {},  # what entry points add
-    "More": {"demo": "demonstrating", "completion": "completing"},
+    "More": {"demo": "demo", "completion": "completion"},
 }
 _MODULE_OF = {name: module for names in _SECTIONS.values() for name, module in names.items()}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mltrack.cli.wording import count, number
+from mltrack.cli.formatting import count, number
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from mltrack.local_server import LOOPBACK, free_port, running_server
+from mltrack.process.server import LOOPBACK, free_port, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from mltrack.shutdown import ShutdownSignal
+    from mltrack.process.shutdown import ShutdownSignal
 
 __all__ = ["free_port", "mlflow_server", "server_command"]
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mltrack.fluent import set_experiment, start_run
+from mltrack.recording.fluent import set_experiment, start_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
-    from mltrack.run import Run
+    from mltrack.recording.run import Run
 
     Floats = npt.NDArray[np.float64]
     Labels = npt.NDArray[np.int64]

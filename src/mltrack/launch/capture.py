@@ -10,14 +10,14 @@ import sys
 import time
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from mltrack.launch.lines import LineFilter
+from mltrack.launch.ansi import LineFilter
 from mltrack.launch.terminal import Channel, copy_size, open_channel, read_some
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from mltrack.launch.output import OutputLog
+    from mltrack.launch.log_file import OutputLog
     from mltrack.launch.signals import Signals
 
 __all__ = ["Ending", "drain", "run_child"]

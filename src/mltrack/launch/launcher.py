@@ -13,26 +13,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mltrack import fluent
 from mltrack.errors import MltrackError, ParamConflictError, UsageError
 from mltrack.launch.capture import Ending, run_child
-from mltrack.launch.environment import child_environment
-from mltrack.launch.output import LIVE_FOLDER, LOG_BYTES_MAX, log_name, open_log
-from mltrack.launch.redact import Redactor
+from mltrack.launch.child_env import child_environment
+from mltrack.launch.log_file import LIVE_FOLDER, LOG_BYTES_MAX, log_name, open_log
+from mltrack.launch.secret_patterns import Redactor
 from mltrack.launch.signals import Signals
-from mltrack.launch.stand_in import stand_by
-from mltrack.store.fold import RunState
-from mltrack.trouble import TROUBLE
+from mltrack.launch.takeover import stand_by
+from mltrack.process.trouble import TROUBLE
+from mltrack.recording import fluent
+from mltrack.storage.runs.state import RunState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from mltrack.launch.output import OutputLog
-    from mltrack.run import Run
+    from mltrack.launch.log_file import OutputLog
+    from mltrack.recording.run import Run
 
 __all__ = ["Launch", "Launched", "check_program", "launch", "publish_output"]
 
-EXIT_CODE_TAG = "mltrack.exit_code"
+EXIT_CODE_TAG = "mltrack.process.exit_code"
 SIGNAL_TAG = "mltrack.signal"
 PREEMPTED_TAG = "mltrack.preempted"
 ERROR_TAG = "mltrack.error"

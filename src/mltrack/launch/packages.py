@@ -12,8 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mltrack.fs import LOCAL, FileSystem
-from mltrack.launch.redact import Redactor
+from mltrack.disk.filesystem import LOCAL, FileSystem
+from mltrack.launch.secret_patterns import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

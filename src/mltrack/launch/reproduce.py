@@ -8,19 +8,19 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mltrack.disk.filesystem import read_small, safe_join
+from mltrack.disk.line_types import LAUNCH, SOURCE_FILES
 from mltrack.errors import CorruptionError, NotFoundError, UsageError
-from mltrack.fs import read_small, safe_join
-from mltrack.launch.contents import Contents
 from mltrack.launch.packages import is_interpreter
-from mltrack.launch.redact import REDACTED
+from mltrack.launch.secret_patterns import REDACTED
 from mltrack.launch.snapshot import FILES_NAME, LAUNCH_NAME
-from mltrack.schema import LAUNCH, SOURCE_FILES
+from mltrack.launch.source_packs import Contents
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mltrack.reading import Store
-    from mltrack.store.stored_run import StoredRun
+    from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack.store import Store
 
 __all__ = ["Reproduced", "reproduce"]
 

@@ -11,19 +11,19 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from mltrack.launch.contents import Contents
-from mltrack.launch.machine import machine_facts, variables
+from mltrack.launch.host_info import machine_facts, variables
 from mltrack.launch.packages import environment_files, installed, interpreter_of
-from mltrack.launch.sources import find_sources, git_state
+from mltrack.launch.source_files import find_sources, git_state
+from mltrack.launch.source_packs import Contents
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from mltrack.launch.contents import Hashed
-    from mltrack.launch.redact import Redactor
-    from mltrack.launch.sources import GitState
-    from mltrack.run import Run
+    from mltrack.launch.secret_patterns import Redactor
+    from mltrack.launch.source_files import GitState
+    from mltrack.launch.source_packs import Hashed
+    from mltrack.recording.run import Run
 
 __all__ = ["DIFF_NAME", "FILES_NAME", "LAUNCH_NAME", "REQUIREMENTS_NAME", "take_snapshot"]
 

@@ -13,19 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mltrack import fluent
 from mltrack.errors import NotFoundError, RunStateError, UsageError
 from mltrack.launch.launcher import check_program
-from mltrack.launch.redact import Redactor
-from mltrack.live import wish_for
-from mltrack.printable import OutputFilter
+from mltrack.launch.secret_patterns import Redactor
+from mltrack.recording import fluent
+from mltrack.recording.background_sync import wish_for
+from mltrack.text.printable import OutputFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from mltrack.entities import ModelVersion
-    from mltrack.reading import Store
-    from mltrack.store.stored_run import StoredRun
+    from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack.store import Store
 
 __all__ = ["ScriptRunConfig", "SubmittedRun", "submit"]
 
@@ -142,7 +142,7 @@ class SubmittedRun:
         return status
 
     def _show(self) -> None:
-        from mltrack.launch.reading import follow_output
+        from mltrack.launch.log_reader import follow_output
 
         while self._launcher.poll() is None and not (self.stored().folder.path / "live").is_dir():
             time.sleep(POLL_S)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mltrack.mlflow_plugin import leaving
+from mltrack.mlflow_plugin import exit_hook
 
 if TYPE_CHECKING:
-    from mltrack.mlflow_plugin.artifacts import StoreArtifacts
-    from mltrack.mlflow_plugin.artifacts_around import ArtifactsAround
+    from mltrack.mlflow_plugin.artifacts.enclosing_folder import ArtifactsAround
+    from mltrack.mlflow_plugin.artifacts.repository import StoreArtifacts
     from mltrack.mlflow_plugin.projects import ProjectBackend
-    from mltrack.mlflow_plugin.registry import RegistryStore
+    from mltrack.mlflow_plugin.registry.store import RegistryStore
     from mltrack.mlflow_plugin.tracking import TrackingStore
 
-__all__ = ["artifact_repository", "leaving", "registry_store", "tracking_store"]
+__all__ = ["artifact_repository", "exit_hook", "registry_store", "tracking_store"]
 
 _folders: dict[str, str] = {}  # what a relative URI meant at its first use: programs change their working folder
 
@@ -35,7 +35,7 @@ def tracking_store(store_uri: str, artifact_uri: str | None = None) -> TrackingS
 
 def registry_store(store_uri: str, tracking_uri: str | None = None) -> RegistryStore:
     """The model registry in the same store: also after the working folder was changed."""
-    from mltrack.mlflow_plugin.registry import RegistryStore
+    from mltrack.mlflow_plugin.registry.store import RegistryStore
 
     return RegistryStore(_folders.get(store_uri, store_uri), _folders.get(tracking_uri or "", tracking_uri))
 
@@ -44,8 +44,8 @@ def artifact_repository(
     artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
 ) -> StoreArtifacts | ArtifactsAround:
     """The artifacts of a run or of a logged model, by the URI that the tracking store gives; or all of a folder."""
-    from mltrack.mlflow_plugin.artifacts import StoreArtifacts
-    from mltrack.mlflow_plugin.artifacts_around import ArtifactsAround
+    from mltrack.mlflow_plugin.artifacts.enclosing_folder import ArtifactsAround
+    from mltrack.mlflow_plugin.artifacts.repository import StoreArtifacts
     from mltrack.mlflow_plugin.uris import is_around
 
     if is_around(artifact_uri):

@@ -18,15 +18,15 @@ from mlflow.projects.submitted_run import SubmittedRun
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
-from mltrack.mlflow_plugin import writers
+from mltrack.disk.store_path import SCHEME
+from mltrack.mlflow_plugin import run_pool
 from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.uris import open_store
-from mltrack.store.store_path import SCHEME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mltrack.reading import Store
+    from mltrack.store import Store
 
 __all__ = ["ProjectBackend", "ProjectRun"]
 
@@ -51,7 +51,7 @@ class ProjectRun(SubmittedRun):
     def __init__(self, store: Store, run_id: str, launcher: subprocess.Popen[bytes]) -> None:
         super().__init__()
         self._store = store
-        self._pool = writers.of(store)
+        self._pool = run_pool.of(store)
         self._run_id = run_id
         self._launcher = launcher
 
@@ -111,8 +111,8 @@ class ProjectBackend(AbstractBackend):
         typed = _command_line()
         if typed is not None and typed.get("run_name"):  # MLflow names the run only after this has returned
             MlflowClient().set_tag(run_id, MLFLOW_RUN_NAME, typed["run_name"])
-        pool = writers.of(store)
-        pool.emit(run_id, writers.status_event("SCHEDULED", None))
+        pool = run_pool.of(store)
+        pool.emit(run_id, run_pool.status_event("SCHEDULED", None))
         pool.close(run_id)  # it is the launcher's from here on
         storage = backend_config.get(_STORAGE_DIR)
         if manager == "local":

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlsplit
 
+from mltrack.disk.layout import Layout, find_store
+from mltrack.disk.store_path import SCHEME, path_of_uri, uri_of
 from mltrack.errors import UsageError
-from mltrack.reading import Store
-from mltrack.store.layout import Layout, find_store
-from mltrack.store.store_path import SCHEME, path_of_uri, uri_of
+from mltrack.store import Store
 
 if TYPE_CHECKING:
     from pathlib import PurePath

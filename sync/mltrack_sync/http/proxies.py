@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from mltrack.errors import UsageError
-from mltrack.redaction import remember
+from mltrack.text.redaction import remember
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

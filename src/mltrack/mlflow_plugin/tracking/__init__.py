@@ -6,15 +6,15 @@ from mlflow.store.tracking.abstract_store import AbstractStore
 
 from mltrack.mlflow_plugin.tracking.assessments import Assessments
 from mltrack.mlflow_plugin.tracking.database import InTables
-from mltrack.mlflow_plugin.tracking.entries import RunEntries
 from mltrack.mlflow_plugin.tracking.experiments import Experiments
-from mltrack.mlflow_plugin.tracking.left_out import LeftOut
 from mltrack.mlflow_plugin.tracking.logged_models import LoggedModels
 from mltrack.mlflow_plugin.tracking.metrics import MetricHistories
+from mltrack.mlflow_plugin.tracking.run_data import RunEntries
 from mltrack.mlflow_plugin.tracking.runs import Runs
 from mltrack.mlflow_plugin.tracking.trace_metrics import TraceMetrics
 from mltrack.mlflow_plugin.tracking.trace_search import TraceSearch
 from mltrack.mlflow_plugin.tracking.traces import Traces
+from mltrack.mlflow_plugin.tracking.unsupported import LeftOut
 from mltrack.mlflow_plugin.uris import store_uri
 
 __all__ = ["TrackingStore"]

@@ -11,9 +11,9 @@ from mlflow.utils.time import get_current_time_millis
 
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
-from mltrack.mlflow_plugin.tracking.part import Part
+from mltrack.mlflow_plugin.tracking.base import Part
 from mltrack.mlflow_plugin.tracking.trace_entities import assessment_fields, assessment_of, to_assessment
-from mltrack.store.traces import Assessment, Trace
+from mltrack.storage.traces.traces import Assessment, Trace
 
 __all__ = ["Assessments"]
 

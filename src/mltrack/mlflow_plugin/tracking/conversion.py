@@ -23,16 +23,16 @@ from mlflow.entities import (
 from mlflow.entities import Experiment as MlflowExperiment
 from mlflow.utils.uri import append_to_uri_path
 
-from mltrack.format import BadLine, decode_line
-from mltrack.fs import read_small
+from mltrack.disk.codec import BadLine, decode_line
+from mltrack.disk.filesystem import read_small
 from mltrack.mlflow_plugin.uris import artifact_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from mltrack import entities
-    from mltrack.store.layout import Layout
-    from mltrack.store.stored_run import StoredRun
+    from mltrack.disk.layout import Layout
+    from mltrack.storage.runs.stored_run import StoredRun
 
 __all__ = ["RunPlaces", "as_inputs", "as_outputs", "as_run", "as_run_data", "as_run_info", "to_experiment"]
 

@@ -16,15 +16,15 @@ from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
 from mlflow.store.entities.paged_list import PagedList
 
+from mltrack.disk.filesystem import file_lock, open_or_make
 from mltrack.errors import StoreError
-from mltrack.fs import file_lock, open_or_make
 from mltrack.mlflow_plugin.errors import raises_mlflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from mltrack.reading import Store
+    from mltrack.store import Store
 
 __all__ = ["KEPT_IN_TABLES", "LISTED", "InTables"]
 

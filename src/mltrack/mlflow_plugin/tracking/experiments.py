@@ -20,9 +20,9 @@ from mlflow.utils.validation import (
 from mltrack.entities import ACTIVE, DEFAULT_EXPERIMENT_ID
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
+from mltrack.mlflow_plugin.tracking.base import Part
 from mltrack.mlflow_plugin.tracking.conversion import to_experiment
 from mltrack.mlflow_plugin.tracking.paging import check_max_results, page_of
-from mltrack.mlflow_plugin.tracking.part import Part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

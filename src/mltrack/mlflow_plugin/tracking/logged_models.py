@@ -17,8 +17,8 @@ from mlflow.utils.validation import _validate_logged_model_name, _validate_metri
 from mltrack.entities import DELETED, ModelMetric
 from mltrack.errors import AlreadyExistsError, NotFoundError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
+from mltrack.mlflow_plugin.tracking.base import Part
 from mltrack.mlflow_plugin.tracking.model_search import find_models
-from mltrack.mlflow_plugin.tracking.part import Part
 from mltrack.mlflow_plugin.uris import artifact_uri
 
 if TYPE_CHECKING:

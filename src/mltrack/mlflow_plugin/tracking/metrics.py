@@ -15,7 +15,7 @@ from mlflow.utils.search_utils import SearchUtils
 
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
-from mltrack.mlflow_plugin.tracking.part import Part
+from mltrack.mlflow_plugin.tracking.base import Part
 from mltrack.mlflow_plugin.tracking.sampling import sample
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ import weakref
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from mltrack.disk.layout import is_run_id
 from mltrack.errors import NotFoundError
-from mltrack.store.layout import is_run_id
-from mltrack.store.stored_run import StoredRun
+from mltrack.storage.runs.stored_run import StoredRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mltrack.store.layout import Layout
+    from mltrack.disk.layout import Layout
 
 __all__ = ["RunCache"]
 

@@ -13,7 +13,9 @@ from mlflow.utils.name_utils import _generate_random_name
 from mltrack.entities import ACTIVE, DELETED
 from mltrack.errors import NotFoundError, StoreError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
-from mltrack.mlflow_plugin.launched import launched_run, tags_to_set
+from mltrack.mlflow_plugin.launch_handoff import launched_run, tags_to_set
+from mltrack.mlflow_plugin.run_pool import status_event
+from mltrack.mlflow_plugin.tracking.base import Part
 from mltrack.mlflow_plugin.tracking.conversion import (
     RunPlaces,
     as_inputs,
@@ -24,16 +26,14 @@ from mltrack.mlflow_plugin.tracking.conversion import (
 )
 from mltrack.mlflow_plugin.tracking.experiments import decimal_id
 from mltrack.mlflow_plugin.tracking.paging import check_max_results
-from mltrack.mlflow_plugin.tracking.part import Part
 from mltrack.mlflow_plugin.uris import artifact_uri
-from mltrack.mlflow_plugin.writers import status_event
-from mltrack.store.edit import set_stage
-from mltrack.store.found_files import found_files
+from mltrack.storage.runs.edit import set_stage
+from mltrack.storage.runs.unrecorded_files import found_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mltrack.mlflow_plugin.open_run import OpenRun
+    from mltrack.mlflow_plugin.pooled_run import OpenRun
 
 __all__ = ["Runs"]
 

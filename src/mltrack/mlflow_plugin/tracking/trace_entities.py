@@ -27,14 +27,14 @@ from mlflow.utils.validation import _validate_length_limit
 
 from mltrack.errors import UsageError
 from mltrack.mlflow_plugin.uris import artifact_uri
-from mltrack.store.trace_fold import COST_KEYS, TOKEN_KEYS
-from mltrack.store.traces import Assessment
+from mltrack.storage.traces.state import COST_KEYS, TOKEN_KEYS
+from mltrack.storage.traces.traces import Assessment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mltrack.reading import Store
-    from mltrack.store.traces import Trace
+    from mltrack.storage.traces.traces import Trace
+    from mltrack.store import Store
 
 __all__ = [
     "TracePlaces",

@@ -21,7 +21,7 @@ from mltrack.mlflow_plugin.tracking.trace_entities import value_number
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from mltrack.store.traces import Assessment, SpanHead, SpanReader, Trace, Traces
+    from mltrack.storage.traces.traces import Assessment, SpanHead, SpanReader, Trace, Traces
 
 __all__ = ["TraceFilter", "attribute"]
 

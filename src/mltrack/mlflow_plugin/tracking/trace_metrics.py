@@ -16,10 +16,10 @@ from mlflow.utils.validation import _parse_experiment_ids
 
 from mltrack.errors import UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
-from mltrack.mlflow_plugin.tracking.part import Part
+from mltrack.mlflow_plugin.tracking.base import Part
 from mltrack.mlflow_plugin.tracking.trace_entities import value_number
-from mltrack.store.trace_fold import COST_KEYS
-from mltrack.store.traces import Assessment, SpanHead, Trace
+from mltrack.storage.traces.state import COST_KEYS
+from mltrack.storage.traces.traces import Assessment, SpanHead, Trace
 
 __all__ = ["TraceMetrics"]
 

@@ -20,11 +20,11 @@ from mlflow.utils.validation import (
 
 from mltrack.errors import UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
+from mltrack.mlflow_plugin.tracking.base import Part
 from mltrack.mlflow_plugin.tracking.paging import check_max_results
-from mltrack.mlflow_plugin.tracking.part import Part
 from mltrack.mlflow_plugin.tracking.trace_entities import TracePlaces, to_info
 from mltrack.mlflow_plugin.tracking.trace_filter import TraceFilter, attribute
-from mltrack.store.traces import Trace
+from mltrack.storage.traces.traces import Trace
 
 __all__ = ["TraceSearch"]
 

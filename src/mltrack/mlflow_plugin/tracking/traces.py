@@ -26,7 +26,7 @@ from mlflow.utils.validation import _parse_experiment_id, _parse_experiment_ids,
 from mltrack.entities import ACTIVE, Experiment
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
-from mltrack.mlflow_plugin.tracking.part import Part
+from mltrack.mlflow_plugin.tracking.base import Part
 from mltrack.mlflow_plugin.tracking.trace_entities import (
     TracePlaces,
     assessment_fields,
@@ -35,7 +35,7 @@ from mltrack.mlflow_plugin.tracking.trace_entities import (
     to_info,
 )
 from mltrack.mlflow_plugin.tracking.trace_spans import as_texts, check_name, described
-from mltrack.store.traces import SpanReader, Trace
+from mltrack.storage.traces.traces import SpanReader, Trace
 
 __all__ = ["Traces"]
 

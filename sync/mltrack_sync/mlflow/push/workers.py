@@ -19,8 +19,8 @@ from mltrack_sync.errors import (
     RemoteRefusedError,
     RemoteUnavailableError,
 )
-from mltrack_sync.features import FeatureLacking
-from mltrack_sync.plan import Refusal
+from mltrack_sync.mlflow.api.capabilities import FeatureLacking
+from mltrack_sync.mlflow.plan.batches import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

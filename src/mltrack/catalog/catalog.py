@@ -1,0 +1,206 @@
+"""The catalog: a derived DuckDB index over the run folders, on disk where that is possible, else in memory.
+
+``catalog.duckdb`` is opened for the length of one refresh and question, under the lock file beside it. When it can't be
+had (another process holds it, the store is read-only) the same code answers from memory; when it is damaged, of another
+version or another store's, it is replaced. So a user never meets "database is locked", and may delete it at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+import duckdb
+
+from mltrack.catalog.refresh import Refresher
+from mltrack.catalog.schema import COLUMNS, create_tables, is_ours
+from mltrack.disk.filesystem import file_lock
+from mltrack.errors import BusyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from mltrack.disk.layout import Layout
+    from mltrack.entities import Experiment
+
+__all__ = ["Catalog"]
+
+LOCK_TIMEOUT_S = 2.0
+THREADS_MAX = 4
+
+Answer = TypeVar("Answer")
+
+_LEFT_BEHIND: list[object] = []
+
+
+class Catalog:
+    """The catalog of one store, for one process; its threads ask one after the other."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        experiments: Callable[[], Mapping[str, Experiment]],
+        *,
+        lock_timeout_s: float = LOCK_TIMEOUT_S,
+        refresher: Refresher | None = None,
+    ) -> None:
+        """``experiments`` reads the workspace's experiments by id."""
+        self._layout = layout
+        self._file = layout.root / "catalog.duckdb"
+        self._lock_file = layout.root / "catalog.lock"
+        self._lock_timeout_s = lock_timeout_s
+        self._refresher = refresher or Refresher(layout, experiments)
+        self._lock = threading.RLock()
+        self._memory: duckdb.DuckDBPyConnection | None = None
+        self._pid = os.getpid()
+
+    @property
+    def unreadable(self) -> dict[str, OSError]:
+        """Runs whose files could not be read at the last look, and why."""
+        return self._refresher.unreadable
+
+    def ask(self, question: Callable[[duckdb.DuckDBPyConnection], Answer], *, full: bool = False) -> Answer:
+        """Bring the catalog up to date and put a question to it. ``full`` reads every run anew.
+
+        The question may be put twice, where the file turns out to be damaged.
+
+        Raises:
+            NotFoundError: the store is gone.
+        """
+        if not self._layout.exists():
+            raise self._layout.gone()
+        try:
+            with self._opened(full=full) as con:
+                return question(con)
+        except duckdb.Error as error:
+            if not _is_damage(error):
+                raise
+            self._discard()
+        with self._opened() as con:
+            return question(con)
+
+    @contextlib.contextmanager
+    def _opened(self, *, full: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        self._leave_parent()
+        with self._lock, contextlib.ExitStack() as stack:
+            yield self._from_disk(stack, full=full) or self._in_memory(full=full)
+
+    def _leave_parent(self) -> None:
+        """In a forked child: what the parent holds in memory is not for use here."""
+        if self._pid != os.getpid():
+            _LEFT_BEHIND.append(self._memory)  # closing it would wait for threads that the child has not
+            self._lock, self._memory, self._pid = threading.RLock(), None, os.getpid()
+
+    # --- on disk ---
+
+    def _from_disk(self, stack: contextlib.ExitStack, *, full: bool) -> duckdb.DuckDBPyConnection | None:
+        """The file, up to date and open until ``stack`` closes; None when it can't be used now."""
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(file_lock(self._lock_file, timeout_s=self._lock_timeout_s))
+                con = self._refreshed_file(full=full)
+            except (BusyError, OSError):
+                return None
+            if con is not None:
+                held.callback(con.close)
+                stack.enter_context(held.pop_all())
+            return con
+
+    def _refreshed_file(self, *, full: bool) -> duckdb.DuckDBPyConnection | None:
+        for attempt in range(2):
+            con = None
+            try:
+                con = self._connect(self._file)
+                self._prepare(con)
+                self._refresher.refresh(con, on_disk=True, full=full or attempt > 0)
+            except duckdb.Error as error:
+                if con is not None:
+                    con.close()
+                if _is_held(error):
+                    return None
+                self._remove_files()
+            except BaseException:
+                if con is not None:
+                    con.close()
+                raise
+            else:
+                return con
+        return None
+
+    def _connect(self, path: Path | str, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+        threads = min(THREADS_MAX, os.cpu_count() or 1)
+        con = duckdb.connect(str(path), read_only=read_only, config={"threads": threads})
+        # what users ask may name no Python variable, open no file but a run's, and change no setting
+        runs = str(self._layout.runs).replace("'", "''")
+        for setting in (
+            "TimeZone = 'UTC'",
+            "python_enable_replacements = false",
+            f"allowed_directories = ['{runs}']",
+            "enable_external_access = false",
+            "lock_configuration = true",
+        ):
+            con.execute(f"SET GLOBAL {setting}")
+        return con
+
+    def _prepare(self, con: duckdb.DuckDBPyConnection) -> None:
+        store_id = self._layout.store_id
+        if not con.execute("SELECT 1 FROM duckdb_schemas() WHERE schema_name = 'base'").fetchone():
+            create_tables(con, store_id)
+        elif not is_ours(con, store_id):
+            raise duckdb.CatalogException("of another version or another store")
+
+    def _remove_files(self) -> None:
+        for path in (self._file, self._file.with_name(self._file.name + ".wal")):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def _discard(self) -> None:
+        """Throw the catalog away, to be built anew."""
+        with self._lock, contextlib.suppress(BusyError, OSError):
+            if self._memory is not None:
+                self._memory.close()
+                self._memory = None
+            with file_lock(self._lock_file, timeout_s=self._lock_timeout_s):
+                self._remove_files()
+
+    # --- in memory ---
+
+    def _in_memory(self, *, full: bool) -> duckdb.DuckDBPyConnection:
+        if self._memory is None:
+            con = self._connect(":memory:")
+            create_tables(con, self._layout.store_id)
+            self._seed(con)
+            self._memory = con
+        self._refresher.refresh(self._memory, on_disk=False, full=full)
+        return self._memory
+
+    def _seed(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Begin with what a catalog on disk has, where it can be read: its rows are checked against the folders."""
+        with contextlib.suppress(duckdb.Error):
+            source = self._connect(self._file, read_only=True)
+            try:
+                if is_ours(source, self._layout.store_id):
+                    tables = {name: source.sql(f"SELECT * FROM base.{name}").to_arrow_table() for name in COLUMNS}
+                    con.execute("BEGIN")
+                    for name, table in tables.items():
+                        con.execute(f"DELETE FROM base.{name}")
+                        con.register("seed", table)
+                        con.execute(f"INSERT INTO base.{name} SELECT * FROM seed")
+                        con.unregister("seed")
+                    con.execute("COMMIT")
+            finally:
+                source.close()
+
+
+def _is_held(error: duckdb.Error) -> bool:
+    """Whether the file can't be had: open elsewhere, in this process with other settings, or not ours to write."""
+    said = ("lock on file", "different configuration", "Permission denied", "Read-only file system")
+    return any(words in str(error) for words in said)
+
+
+def _is_damage(error: duckdb.Error) -> bool:
+    text = str(error)
+    return "Corrupt database file" in text or "catalog.duckdb" in text or isinstance(error, duckdb.FatalException)

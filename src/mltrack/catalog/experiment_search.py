@@ -1,0 +1,136 @@
+"""MLflow's grammar for searching experiments, evaluated over the few that a store has."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from mltrack.catalog.filter_parser import ATTRIBUTE, TAG, And, Comparison, Name, Node, Or, _Filter
+from mltrack.entities import ACTIVE, DELETED
+from mltrack.errors import FilterError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from mltrack.entities import Experiment
+
+__all__ = ["find_experiments"]
+
+_STAGES = {"ACTIVE_ONLY": (ACTIVE,), "DELETED_ONLY": (DELETED,), "ALL": (ACTIVE, DELETED)}
+_VIEWS = {1: "ACTIVE_ONLY", 2: "DELETED_ONLY", 3: "ALL"}
+_TIMES = ("creation_time", "last_update_time")
+_ATTRIBUTES = ("name", "experiment_id", *_TIMES)
+_ENTITIES = {
+    **dict.fromkeys(("attribute", "attributes", "attr"), ATTRIBUTE),
+    **dict.fromkeys(("tag", "tags"), TAG),
+}
+_ORDER = re.compile(r"\s*(?:(?:attribute|attributes|attr)\.)?[`\"]?(\w+)[`\"]?(?:\s+(asc|desc))?\s*", re.IGNORECASE)
+_DEFAULT_ORDER = ("creation_time DESC", "experiment_id ASC")
+
+
+class _ExperimentName(Name):
+    """What an experiment is searched by."""
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its values are numbers."""
+        return self.entity == ATTRIBUTE and self.key in _TIMES
+
+    @property
+    def comparators(self) -> tuple[str, ...]:
+        """What it can be compared by."""
+        if self.is_number:
+            return ("=", "!=", "<", "<=", ">", ">=")
+        if self.entity == TAG:
+            return ("=", "!=", "LIKE", "ILIKE", "IS NULL", "IS NOT NULL")
+        return ("=", "!=", "IN", "NOT IN") if self.key == "experiment_id" else ("=", "!=", "LIKE", "ILIKE")
+
+
+class _ExperimentFilter(_Filter):
+    def name(self) -> Name:
+        at = self.peek.at
+        first = self._name_part()
+        if not self._follows_dot():
+            return self._known(first.text if first.kind == "word" else first.text[1:-1], at)
+        entity = first.text[1:-1] if first.kind == "ticked" else first.text
+        if entity not in _ENTITIES:
+            raise self.error(f"{entity!r} is not a part of an experiment", "write name, or tags.some_key", at)
+        key = self._key()
+        return _ExperimentName(TAG, key) if _ENTITIES[entity] == TAG else self._known(key, at)
+
+    def _known(self, key: str, at: int) -> Name:
+        if key not in _ATTRIBUTES:
+            raise self.error(f"an experiment has no attribute {key!r}", f"it has {', '.join(_ATTRIBUTES)} and tags", at)
+        return _ExperimentName(ATTRIBUTE, key)
+
+
+def find_experiments(
+    known: Iterable[Experiment], view: int | str, filter_string: str, order_by: Sequence[str]
+) -> list[Experiment]:
+    """Those of ``known`` that pass, in order; ties go to the greater id.
+
+    Raises:
+        FilterError: the filter or order does not parse.
+        UsageError: there is no such view.
+    """
+    stages = _STAGES.get(_VIEWS.get(view, "") if isinstance(view, int) else view)
+    if stages is None:
+        raise UsageError(f"{view!r} is not a view of experiments", hint="use ACTIVE_ONLY, DELETED_ONLY or ALL")
+    if not isinstance(filter_string, str):
+        raise FilterError(f"{filter_string!r} is not a filter", hint="a filter is text: name LIKE 'a%'")
+    node = _ExperimentFilter(filter_string).parse()
+    orders = [_order(text) for text in order_by or _DEFAULT_ORDER]
+    found = [e for e in known if e.lifecycle_stage in stages and (node is None or _passes(e, node))]
+    for key, descending in [*orders, ("experiment_id", True)][::-1]:  # sorts are stable: the first one comes last
+        found.sort(key=partial(_sort_value, key), reverse=descending)
+    return found
+
+
+def _sort_value(key: str, experiment: Experiment) -> Any:
+    return int(experiment.experiment_id) if key == "experiment_id" else getattr(experiment, key)
+
+
+def _order(text: str) -> tuple[str, bool]:
+    match = _ORDER.fullmatch(text) if isinstance(text, str) else None
+    if match is None or match[1] not in _ATTRIBUTES:
+        raise FilterError(f"{text!r} is not an order of experiments", hint=f"name one of {', '.join(_ATTRIBUTES)}")
+    return match[1], (match[2] or "").upper() == "DESC"
+
+
+def _passes(experiment: Experiment, node: Node) -> bool:
+    if isinstance(node, And):
+        return all(_passes(experiment, part) for part in node.parts)
+    if isinstance(node, Or):
+        return any(_passes(experiment, part) for part in node.parts)
+    return _compares(experiment, node)
+
+
+def _compares(experiment: Experiment, node: Comparison) -> bool:
+    name, comparator, value = node.name, node.comparator, node.value
+    held: Any = experiment.tags.get(name.key) if name.entity == TAG else getattr(experiment, name.key)
+    if comparator in ("IS NULL", "IS NOT NULL"):
+        return (held is None) == (comparator == "IS NULL")
+    return held is not None and _COMPARE[comparator](held, value)
+
+
+def _like(flags: int) -> Callable[[Any, Any], bool]:
+    def like(held: str, pattern: str) -> bool:
+        parts = {"%": ".*", "_": "."}
+        return re.fullmatch("".join(parts.get(c) or re.escape(c) for c in pattern), held, re.DOTALL | flags) is not None
+
+    return like
+
+
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "=": lambda held, value: bool(held == value),
+    "!=": lambda held, value: bool(held != value),
+    "<": lambda held, value: bool(held < value),
+    "<=": lambda held, value: bool(held <= value),
+    ">": lambda held, value: bool(held > value),
+    ">=": lambda held, value: bool(held >= value),
+    "IN": lambda held, value: held in value,
+    "NOT IN": lambda held, value: held not in value,
+    "LIKE": _like(0),
+    "ILIKE": _like(re.IGNORECASE),
+}

@@ -1,0 +1,108 @@
+"""Filters as SQL conditions on the catalog, with every value bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mltrack.catalog.filter_parser import ATTRIBUTE, DATASET, METRIC, PARAM, TAG, And, Comparison, Name, Node
+from mltrack.errors import FilterError
+
+__all__ = ["TABLES", "Parameters", "compile_filter", "database_text"]
+
+
+def database_text(text: str) -> str:
+    """Text as the catalog has it: lone surrogates, which are no text to a database, as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+class Parameters:
+    """Values for a statement, each bound under a name of its own; nothing from outside is ever put into the text."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, object] = {}
+
+    def add(self, value: object) -> str:
+        """Bind a value; returns what stands for it in the statement."""
+        name = f"p{len(self.values)}"
+        self.values[name] = database_text(value) if isinstance(value, str) else value
+        return f"${name}"
+
+
+_NULLS = ("IS NULL", "IS NOT NULL")
+TABLES = {METRIC: "base.latest_metrics", PARAM: "base.params", TAG: "base.tags"}
+
+
+NAMES_MAX = 100
+"""How many parts a search may look up apart: DuckDB plans some hundreds of them for minutes."""
+
+
+def compile_filter(node: Node, parameters: Parameters, attributes: dict[str, str]) -> str:
+    """A condition on ``runs`` for the WHERE clause. ``attributes`` gives the SQL for each of ATTRIBUTES.
+
+    Raises:
+        FilterError: it looks up more than can be planned.
+    """
+    compiler = _Compiler(parameters, attributes)
+    condition = compiler.condition(node)
+    if compiler.lookups > NAMES_MAX:
+        raise FilterError(
+            f"the filter looks up {compiler.lookups:,} metrics, params, tags or datasets; at most {NAMES_MAX} at once",
+            hint="search in parts, or by SQL: mltrack sql",
+        )
+    return condition
+
+
+class _Compiler:
+    def __init__(self, parameters: Parameters, attributes: dict[str, str]) -> None:
+        self._parameters = parameters
+        self._attributes = attributes
+        self.lookups = 0
+
+    def condition(self, node: Node) -> str:
+        if isinstance(node, Comparison):
+            return self._alone(node)
+        joined = " AND " if isinstance(node, And) else " OR "
+        return f"({joined.join(self._parts(node.parts, joined))})"
+
+    def _parts(self, parts: Sequence[Node], joined: str) -> Iterator[str]:
+        """A condition for each; comparisons of one key are looked up together, as a run has a key once."""
+        by_key: dict[Name, list[Comparison]] = {}
+        for part in parts:
+            if isinstance(part, Comparison) and part.name.entity in TABLES and part.comparator not in _NULLS:
+                by_key.setdefault(part.name, []).append(part)
+            else:
+                yield self.condition(part)
+        for name, comparisons in by_key.items():
+            yield self._by_key(name, comparisons, joined)
+
+    def _alone(self, comparison: Comparison) -> str:
+        (entity, key), comparator, value = comparison.name, comparison.comparator, comparison.value
+        if entity == ATTRIBUTE:
+            return self._compared(self._attributes[key], comparator, value)
+        if entity == DATASET:
+            self.lookups += 1
+            passing = self._compared(f"datasets.{key}", comparator, value)
+            return f"runs.run_id IN (SELECT run_id FROM base.datasets datasets WHERE {passing})"
+        if comparator in _NULLS:
+            self.lookups += 1
+            return f"runs.run_id {'NOT IN' if comparator == 'IS NULL' else 'IN'} ({self._rows(comparison.name)})"
+        return self._by_key(comparison.name, [comparison], " AND ")
+
+    def _by_key(self, name: Name, comparisons: Sequence[Comparison], joined: str) -> str:
+        """A run passes when it has that key with such a value."""
+        self.lookups += 1
+        condition = joined.join(self._compared("value", each.comparator, each.value) for each in comparisons)
+        if name.entity == METRIC:
+            # NaN differs from every number and compares with none; to DuckDB it is the greatest
+            differs = [each.comparator == "!=" for each in comparisons]
+            passes = all(differs) if joined == " AND " else any(differs)
+            condition = f"({condition}) {'OR' if passes else 'AND NOT'} isnan(value)"
+        return f"runs.run_id IN ({self._rows(name)} AND ({condition}))"
+
+    def _rows(self, name: Name) -> str:
+        return f"SELECT run_id FROM {TABLES[name.entity]} WHERE key = {self._parameters.add(name.key)}"
+
+    def _compared(self, column: str, comparator: str, value: float | str | Sequence[str] | None) -> str:
+        if isinstance(value, tuple):
+            return f"{column} {comparator} ({', '.join(map(self._parameters.add, value))})"
+        return f"{column} {comparator} {self._parameters.add(value)}"

@@ -1,0 +1,136 @@
+"""MLflow's order_by for runs, and pages that stay in place while other runs come and go.
+
+As in MLflow's SQL store: runs without the value come last, NaN just before them, whichever the direction; then, unless
+ordered by it already, the latest start first, and the run id decides. More than there is understood: the alias
+``Run name``, and blanks around a clause.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from mltrack.catalog.filter_parser import ATTRIBUTE, DATASET, METRIC, Name, Reader
+from mltrack.catalog.filter_sql import TABLES, Parameters
+from mltrack.errors import FilterError, UsageError
+
+__all__ = ["Order", "after_token", "compile_order", "page_token", "parse_order_by"]
+
+
+ORDERS_MAX = 50
+
+
+class Order(NamedTuple):
+    """One thing to order by, and which way."""
+
+    name: Name
+    ascending: bool
+
+
+class SortColumn(NamedTuple):
+    """One column of the sort key: its SQL, and whether it falls."""
+
+    sql: str
+    descending: bool
+
+
+def parse_order_by(clauses: Sequence[str] | None) -> tuple[Order, ...]:
+    """The orderings in MLflow's form: ``["metrics.loss DESC", "start_time"]``.
+
+    Raises:
+        FilterError: one does not parse, or is there twice, or there are too many.
+    """
+    if isinstance(clauses, str):
+        raise FilterError(f"order_by {clauses!r} is no list", hint=f"write order_by=[{clauses!r}]")
+    if clauses is not None and len(clauses) > ORDERS_MAX:
+        raise FilterError(f"order_by has {len(clauses):,} parts; at most {ORDERS_MAX}", hint="order by fewer things")
+    orders: list[Order] = []
+    for clause in clauses or ():
+        if not isinstance(clause, str):
+            raise FilterError(f"order_by holds {clause!r}, which is no text", hint="write: metrics.loss DESC")
+        order = _parse(clause)
+        if any(order.name == other.name for other in orders):
+            raise FilterError(f"order_by names {clause!r} twice", hint="name each thing once")
+        orders.append(order)
+    return tuple(orders)
+
+
+def _parse(clause: str) -> Order:
+    reader = Reader(clause)
+    name = reader.name()
+    if name.entity == DATASET:
+        raise reader.error("runs can't be ordered by datasets: a run may have many", "order by an attribute", 0)
+    direction = reader.take_word("ASC", "DESC")
+    if reader.peek.kind != "end":
+        raise reader.error(f"ASC or DESC was expected, not {reader.found()}", "write for example: metrics.loss DESC")
+    return Order(name, direction != "DESC")
+
+
+def compile_order(
+    orders: Sequence[Order], parameters: Parameters, attributes: dict[str, str]
+) -> tuple[list[str], list[SortColumn]]:
+    """The joins that the ordering needs, and the columns of its sort key (the last one is the run id)."""
+    joins: list[str] = []
+    columns: list[SortColumn] = []
+    for number, (name, ascending) in enumerate(orders):
+        if name.entity == ATTRIBUTE:
+            value = attributes[name.key]
+            rank = f"({value} IS NULL)::INTEGER"
+        else:
+            table, alias = TABLES[name.entity], f"o{number}"
+            rows = f"SELECT run_id, value FROM {table} WHERE key = {parameters.add(name.key)}"
+            joins.append(f"LEFT JOIN ({rows}) {alias} ON {alias}.run_id = runs.run_id")
+            value = f"{alias}.value"
+            rank = f"CASE WHEN {value} IS NULL THEN 2 ELSE 0 END"
+            if name.entity == METRIC:
+                rank = f"CASE WHEN {value} IS NULL THEN 2 WHEN isnan({value}) THEN 1 ELSE 0 END"
+                value = f"CASE WHEN isnan({value}) THEN 0 ELSE {value} END"
+        columns += [SortColumn(rank, False), SortColumn(value, not ascending)]
+    if not any(name == Name(ATTRIBUTE, "start_time") for name, _ in orders):
+        columns.append(SortColumn("runs.start_time", True))
+    columns.append(SortColumn("runs.run_id", False))
+    return joins, columns
+
+
+# --- pages -----------------------------------------------------------------------------------------------------
+
+
+def page_token(query: object, last: Sequence[Any]) -> str:
+    """A token for the page after the run whose sort key is ``last``; it fits only the same query."""
+    return base64.urlsafe_b64encode(json.dumps([_mark(query), *last]).encode()).decode()
+
+
+def _mark(query: object) -> int:
+    return zlib.crc32(repr(query).encode("utf-8", "surrogatepass"))
+
+
+def after_token(token: str, query: object, columns: Sequence[SortColumn], parameters: Parameters) -> str:
+    """The condition that a run comes after the one the token was made at.
+
+    Raises:
+        UsageError: no token of this query.
+    """
+    try:
+        mark, *last = json.loads(base64.urlsafe_b64decode(token))
+    except (binascii.Error, ValueError, TypeError):
+        mark, last = None, []
+    if mark != _mark(query) or len(last) != len(columns):
+        raise UsageError(
+            f"page_token {str(token)[:40]!r} is not from this search",
+            hint="give the token of the page before, with the same filter, ordering and view",
+        )
+    return " OR ".join(_after(columns, last, parameters))
+
+
+def _after(columns: Sequence[SortColumn], last: Sequence[Any], parameters: Parameters) -> Iterable[str]:
+    same: list[str] = []
+    for (column, descending), value in zip(columns, last, strict=True):
+        if value is None:  # its rank, the column before, tells these apart from the others
+            continue
+        bound = parameters.add(value)
+        yield "(" + " AND ".join([*same, f"{column} {'<' if descending else '>'} {bound}"]) + ")"
+        same.append(f"{column} = {bound}")

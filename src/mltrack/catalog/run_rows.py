@@ -1,0 +1,267 @@
+"""One run's folder read into catalog rows, from the positions the catalog already has."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from mltrack.catalog.filter_sql import database_text
+from mltrack.errors import NotFoundError
+from mltrack.journal.points import SEAL_POINTS_MIN
+from mltrack.journal.reader import segments_of
+from mltrack.storage.runs.stored_run import StoredRun
+from mltrack.storage.runs.summary import Summaries
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mltrack.disk.layout import RunFolder
+    from mltrack.disk.segment import PointColumns
+    from mltrack.errors import CorruptionError
+    from mltrack.storage.runs.state import WriterState
+
+__all__ = [
+    "PAST_ALL",
+    "FolderTimes",
+    "KnownRun",
+    "KnownWriter",
+    "RunRows",
+    "folder_times",
+    "map_column",
+    "metric_column",
+    "read_run",
+    "stamp_of",
+    "still_fits",
+    "text_column",
+]
+
+RECENT_NS = 2_000_000_000
+"""A folder changed so shortly ago may change again within the same tick of its clock: its time is not trusted yet."""
+
+FOREIGN_WRITER_SILENT_NS = 86_400_000_000_000
+"""A writer without a lock, on another host and without an end, is taken for gone when silent for a day."""
+
+PAST_ALL = 1 << 48
+"""A position after all points a writer could ever have."""
+
+
+class FolderTimes(NamedTuple):
+    """When a run's subfolders last had a file made, renamed or removed, in ns; 0 where that can't be told."""
+
+    events: int = 0
+    points: int = 0
+    segments: int = 0
+
+
+NO_TIMES = FolderTimes()
+
+
+def folder_times(path: str) -> FolderTimes:
+    """The times of the run folder at ``path``."""
+    return FolderTimes(_time(f"{path}/events"), _time(f"{path}/points"), _time(f"{path}/segments"))
+
+
+def _time(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def trusted(times: FolderTimes, now_ns: int) -> FolderTimes:
+    """The same with 0 for what is so recent that a later change might not show."""
+    return FolderTimes(*(0 if abs(now_ns - at) < RECENT_NS else at for at in times))
+
+
+class KnownWriter(NamedTuple):
+    """What the catalog has of a writer."""
+
+    role: str
+    alive: bool
+    ended: bool
+    events: int
+    points: int
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRun:
+    """What the catalog has of a run."""
+
+    times: FolderTimes = NO_TIMES
+    writers: Mapping[str, KnownWriter] = field(default_factory=dict)
+    last_point: int = 0
+
+
+@dataclass(slots=True)
+class RunRows:
+    """What a run's catalog rows must become.
+
+    ``anew`` tells that nothing the catalog has of it holds; ``facts`` that its events changed; ``summaries`` are over
+    the new points only. ``settled`` are the writers that have written all they ever will.
+    """
+
+    run: StoredRun | None
+    run_id: str
+    times: FolderTimes
+    anew: bool = False
+    changed: bool = False
+    facts: bool = False
+    writers: dict[str, KnownWriter] = field(default_factory=dict)
+    summaries: Summaries = field(default_factory=Summaries)
+    last_point: int = 0
+    kept: list[PointColumns] = field(default_factory=list)
+    damage: list[CorruptionError] = field(default_factory=list)
+    segments: list[tuple[str, int, int]] = field(default_factory=list)
+    settled: set[str] = field(default_factory=set)
+
+    @property
+    def watched(self) -> bool:
+        """Whether someone has the run open, so that it may change without a sign."""
+        return any(writer.alive for writer in self.writers.values())
+
+
+def read_run(folder: RunFolder, known: KnownRun | None, *, now_ns: int, run: StoredRun | None = None) -> RunRows:
+    """Look at a run: what is new in it since ``known``. ``run`` is an earlier reading of the same run, gone on from.
+
+    Raises:
+        OSError: one of its files can't be read.
+    """
+    times = trusted(folder_times(str(folder.path)), now_ns)  # before the files: what comes later shows
+    try:
+        if run is None:
+            run = StoredRun(folder)
+        else:
+            run.refresh()
+    except NotFoundError:  # its start is not written yet
+        return RunRows(
+            None, folder.run_id, times, anew=known is not None, changed=known is None or known.times != times
+        )
+    alive = {name: writer.alive for name, writer in run.state.writers.items()}
+    if known is not None and _went_back(run, known, moved=times != known.times):
+        known = None
+    rows = RunRows(run, folder.run_id, times, anew=known is None)
+    known = known or KnownRun()
+    rows.last_point = known.last_point
+    _take_points(run, known, alive, rows)
+    for name in alive:
+        _take_writer(run, name, alive, known.writers.get(name), rows)
+    rows.settled = {name for name, lives in alive.items() if not lives and _is_settled(run.state.writers[name], now_ns)}
+    rows.damage = _damage_of(run)
+    before = known.writers
+    rows.facts = rows.anew or any(
+        name not in before or before[name].events != writer.events for name, writer in rows.writers.items()
+    )
+    rows.changed = rows.anew or bool(rows.damage) or rows.times != known.times or rows.writers != before
+    return rows
+
+
+def _damage_of(run: StoredRun) -> list[CorruptionError]:
+    """All that was met, each once."""
+    return list({str(error): error for error in [*run.state.damage, *run.damage]}.values())
+
+
+def stamp_of(path: str) -> str:
+    """What changes with a file: where it is put in place of another, or written to."""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        return f"error {error.errno}"
+    return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}:{found.st_ino}"
+
+
+def _went_back(run: StoredRun, known: KnownRun, *, moved: bool) -> bool:
+    """Whether the folder holds less than the catalog has of it: another copy of the run was put in its place.
+
+    ``moved``: its files were made or removed since, so that the points are worth counting.
+    """
+    states = run.state.writers
+    if any(name not in states or states[name].events < writer.events for name, writer in known.writers.items()):
+        return True
+    if not moved or not known.writers:
+        return False
+    counted = {writer.writer: writer.position.points for writer in run.writers()}
+    return any(counted[name] < writer.points for name, writer in known.writers.items())
+
+
+def _take_points(run: StoredRun, known: KnownRun, alive: Mapping[str, bool], rows: RunRows) -> None:
+    """Sum up the points the catalog has not."""
+    positions = {name: writer.points for name, writer in known.writers.items()}
+    ends = {name: positions.get(name, 0) for name in alive}
+    for name, points in run.read_points(positions):
+        if name in ends:
+            rows.summaries.add(points)
+            rows.last_point = max(rows.last_point, int(points.times.max()))
+            ends[name] = int(points.seqs[-1]) + 1
+    rows.writers = {name: KnownWriter("", alive[name], False, 0, end, False) for name, end in ends.items()}
+
+
+def _take_writer(
+    run: StoredRun, name: str, alive: Mapping[str, bool], known: KnownWriter | None, rows: RunRows
+) -> None:
+    """How far the writer is taken in now, and where its points are to be found.
+
+    Life counts as it was before the points were read: one that died since is looked at again.
+    """
+    state, points = run.state.writers[name], rows.writers[name].points
+    kept = known.kept if known is not None else False
+    if not kept:
+        segments = segments_of(run.folder, name)
+        rows.segments += [(name, found.first, found.last) for found, _ in segments]
+        if not alive[name] and not segments and 0 < points < SEAL_POINTS_MIN:
+            kept = True
+            after = dict.fromkeys(run.state.writers, PAST_ALL) | {name: 0}
+            rows.kept += [piece for _, piece in run.read_points(after)]
+    rows.writers[name] = KnownWriter(state.role, alive[name], state.ended, state.events, points, kept)
+
+
+def _is_settled(state: WriterState, now_ns: int) -> bool:
+    """Whether the writer is surely gone. Its events were read after that was found out, so nothing of it is missed."""
+    if not state.opened:
+        return False
+    if state.locked or state.ended or state.host == socket.gethostname():
+        return True
+    return now_ns - state.last_time > FOREIGN_WRITER_SILENT_NS
+
+
+def still_fits(run: StoredRun) -> bool:
+    """Whether an earlier reading can be gone on from: no events file of it went away or became shorter."""
+    for name, state in run.state.writers.items():
+        with suppress(OSError):
+            if os.stat(run.folder.events / f"{name}.jsonl").st_size >= state.end_byte:
+                continue
+        return False
+    return True
+
+
+def metric_column(points: PointColumns) -> pa.DictionaryArray:
+    """The points' metrics as Arrow, with only the names that occur: a run may have many more."""
+    used, codes = np.unique(points.codes, return_inverse=True)
+    return pa.DictionaryArray.from_arrays(codes.astype(np.int32), text_column([points.keys[code] for code in used]))
+
+
+def text_column(values: Sequence[str | None]) -> pa.Array:
+    """Text as Arrow; lone surrogates, which are no text to a database, as escapes."""
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:
+        return pa.array([v if v is None else database_text(v) for v in values], pa.string())
+
+
+def map_column(values: Sequence[Sequence[tuple[str, str]]]) -> pa.Array:
+    """Keys and their values, all text, as Arrow; lone surrogates as in ``text_column``."""
+    try:
+        return pa.array(values, _MAP)
+    except UnicodeEncodeError:
+        return pa.array(
+            [[(database_text(key), database_text(value)) for key, value in pairs] for pairs in values], _MAP
+        )
+
+
+_MAP = pa.map_(pa.string(), pa.string())

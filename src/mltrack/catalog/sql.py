@@ -1,0 +1,161 @@
+"""SQL over the store: one reading statement on views of its runs, their facts and all their points."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+
+from mltrack.catalog.filter_sql import database_text
+from mltrack.catalog.run_rows import PAST_ALL, metric_column
+from mltrack.catalog.verified_segments import verified
+from mltrack.disk.damage import unreadable
+from mltrack.disk.layout import Layout
+from mltrack.errors import CorruptionError, UsageError
+from mltrack.storage.runs.stored_run import StoredRun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["run_sql"]
+
+VIEWS = "runs, params, tags, metrics, latest_metrics, datasets, artifacts, experiments"
+
+_POINTS = re.compile(r"(?<!latest_)metrics", re.IGNORECASE)
+_PATTERN = re.compile(r"[*?\[\\]")  # what makes a file name a pattern to DuckDB, which has no way to quote it
+
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+_UNSEALED = pa.schema(
+    [
+        ("run_id", _TEXT),
+        ("metric", _TEXT),
+        ("step", pa.int64()),
+        ("time", pa.int64()),
+        ("value", pa.float64()),
+    ]
+)
+
+
+def run_sql(
+    con: duckdb.DuckDBPyConnection,
+    layout: Layout,
+    query: str,
+    params: Sequence[Any] | Mapping[str, Any] | None = None,
+    *,
+    tell: Callable[[CorruptionError], None],
+) -> pa.Table:
+    """The result of one SELECT. It can change nothing, and reads no file outside the store.
+
+    ``tell`` is called with what of the points could not be verified, and was left out.
+
+    Raises:
+        UsageError: it is no single reading statement, or does not run; the message is DuckDB's.
+        CorruptionError: a segment it reads is damaged.
+    """
+    query = database_text(query)
+    _check(con, query)
+    cursor = con.cursor()
+    try:
+        if _POINTS.search(query):
+            _make_metrics(cursor, layout, tell)
+        cursor.execute("BEGIN TRANSACTION READ ONLY")
+        return _answer(cursor, query, params)
+    except duckdb.Error as error:
+        raise _said(error, layout) from error
+    finally:
+        cursor.close()
+
+
+def _answer(con: duckdb.DuckDBPyConnection, query: str, params: Sequence[Any] | Mapping[str, Any] | None) -> pa.Table:
+    try:
+        relation = con.sql(query, params=params) if params is not None else con.sql(query)
+        return relation.to_arrow_table()
+    finally:
+        con.execute("ROLLBACK")
+
+
+def _check(con: duckdb.DuckDBPyConnection, query: str) -> None:
+    try:
+        statements = con.extract_statements(query)
+    except duckdb.Error as error:
+        raise UsageError(_line(error), hint=f"views: {VIEWS}") from error
+    allowed = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+    if len(statements) != 1 or statements[0].type not in allowed:
+        raise UsageError("only one reading statement at a time is taken", hint=f"SELECT from {VIEWS}")
+
+
+def _said(error: duckdb.Error, layout: Layout) -> Exception:
+    line = _line(error)
+    if str(layout.runs) in line and not isinstance(error, duckdb.PermissionException):
+        path = next(word.strip("\"',:") for word in line.split() if str(layout.runs) in word)
+        return CorruptionError(line, path=path, hint="see what else is damaged: mltrack check")
+    if "Corrupt database file" in line or isinstance(error, duckdb.FatalException):
+        return error
+    return UsageError(line, hint=f"views: {VIEWS}")
+
+
+def _line(error: duckdb.Error) -> str:
+    return " ".join(str(error).split("\n\n")[0].split())
+
+
+# --- all points of all runs ------------------------------------------------------------------------------------
+
+
+def _make_metrics(con: duckdb.DuckDBPyConnection, layout: Layout, tell: Callable[[CorruptionError], None]) -> None:
+    """The view ``metrics``: points in the catalog, in segments, and still in journals, each once."""
+    direct = not _PATTERN.search(str(layout.runs))
+    con.register("unsealed", _unsealed(con, layout, tell, all_points=not direct))
+    parts = [
+        "SELECT run_id, metric, step, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time, value FROM base.points",
+        "SELECT run_id, metric, step, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time, value FROM unsealed",
+    ]
+    rows = con.execute("SELECT * FROM base.segments ORDER BY ALL").fetchall() if direct else []
+    files, damage = verified(
+        con,
+        [
+            (run_id, layout.run(run_id).segments / f"{writer}.{first}-{last}.parquet")
+            for run_id, writer, first, last in rows
+        ],
+    )
+    for error in damage:
+        tell(error)
+    if files:
+        parts.append(
+            "SELECT regexp_extract(filename, '([0-9a-f]{32})/segments/[^/]*$', 1) AS run_id, metric, step, time, value"
+            f" FROM read_parquet([{', '.join(_literal(str(file)) for file in files)}], filename = true)"
+        )
+    con.execute(f"CREATE OR REPLACE TEMP VIEW metrics AS {' UNION ALL '.join(parts)}")
+
+
+def _unsealed(
+    con: duckdb.DuckDBPyConnection, layout: Layout, tell: Callable[[CorruptionError], None], *, all_points: bool
+) -> pa.Table:
+    """The points that are neither in the catalog nor in segments it knows; ``all_points`` adds those in segments."""
+    rows = con.execute(
+        "SELECT run_id, writer, points, coalesce(max(last) + 1, 0) FROM base.writers"
+        " LEFT JOIN base.segments USING (run_id, writer) WHERE NOT kept GROUP BY ALL"
+        " HAVING ? OR points > coalesce(max(last) + 1, 0) ORDER BY run_id",
+        [all_points],
+    ).fetchall()
+    after: dict[str, dict[str, int]] = {}
+    for run_id, writer, _, sealed in rows:
+        after.setdefault(run_id, {})[writer] = 0 if all_points else sealed
+    pieces = [_UNSEALED.empty_table()]
+    for run_id, positions in after.items():
+        try:
+            run = StoredRun(layout.run(run_id), tell=tell)
+        except OSError as error:
+            tell(unreadable(run_id, error))
+            continue
+        others = {name: PAST_ALL for name in run.state.writers if name not in positions}
+        for _, points in run.read_points({**others, **positions}):
+            whose = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), len(points)), pa.array([run_id]))
+            columns = [whose, metric_column(points), points.steps, points.times, points.values]
+            pieces.append(pa.Table.from_arrays([pa.array(column) for column in columns], schema=_UNSEALED))
+    return pa.concat_tables(pieces).unify_dictionaries()
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

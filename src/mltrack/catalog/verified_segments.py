@@ -1,0 +1,91 @@
+"""Segments that DuckDB may read: those of which every byte was compared with their checksums, once for each change.
+
+DuckDB reads no checksums of ours and takes what a file says for true. So each segment is verified before it is named in
+a query; what came of it is kept in the catalog, with the file's size, times and number, and holds until one changes.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mltrack.catalog.run_rows import stamp_of
+from mltrack.disk.segment import verify_segment
+from mltrack.errors import CorruptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import duckdb
+
+__all__ = ["Verified", "verified"]
+
+THREADS = 4
+
+
+class Verified(NamedTuple):
+    """The files that may be read, and what is wrong with the others."""
+
+    files: list[Path]
+    damage: list[CorruptionError]
+
+
+def verified(con: duckdb.DuckDBPyConnection, files: Sequence[tuple[str, Path]]) -> Verified:
+    """Verify segments, each given with its run, as far as they were not since they last changed."""
+    known = {
+        (run_id, name): (stamp, fault)
+        for run_id, name, stamp, fault in con.execute("SELECT run_id, name, stamp, fault FROM base.verified").fetchall()
+    }
+    found = Verified([], [])
+    new: list[tuple[str, str, str, str]] = []
+    todo: list[tuple[str, Path, str]] = []
+    faults: dict[Path, str] = {}
+    for run_id, path in files:
+        stamp = stamp_of(str(path))
+        held, fault = known.get((run_id, path.name), ("", ""))
+        if held == stamp:
+            faults[path] = fault
+        else:
+            todo.append((run_id, path, stamp))
+    with ThreadPoolExecutor(THREADS) as pool:  # the checksum is computed without the interpreter's lock
+        for (run_id, path, stamp), fault in zip(todo, pool.map(_fault, (path for _, path, _ in todo)), strict=True):
+            if fault is not None:
+                faults[path] = fault
+                new.append((run_id, path.name, stamp, fault))
+    for _, path in files:
+        fault = faults.get(path)
+        if fault == "":
+            found.files.append(path)
+        elif fault is not None:
+            found.damage.append(CorruptionError(f"{path}: {fault}", path=str(path), hint="see: mltrack check"))
+    _keep(con, new)
+    return found
+
+
+def _fault(path: Path) -> str | None:
+    """Empty where the segment is sound; None where it is gone."""
+    try:
+        verify_segment(path)
+    except FileNotFoundError:
+        return None
+    except CorruptionError as error:
+        return str(error).removeprefix(f"{path}: ")
+    except OSError as error:
+        return f"can't be read: {error.strerror or error}"
+    return ""
+
+
+def _keep(con: duckdb.DuckDBPyConnection, new: list[tuple[Any, ...]]) -> None:
+    if not new:
+        return
+    con.execute("BEGIN")
+    con.execute(
+        "DELETE FROM base.verified WHERE (run_id, name) IN (SELECT (unnest(?), unnest(?)))",
+        [[row[0] for row in new], [row[1] for row in new]],
+    )
+    con.execute(
+        "INSERT INTO base.verified SELECT unnest(?), unnest(?), unnest(?), unnest(?)",
+        [[row[at] for row in new] for at in range(4)],
+    )
+    con.execute("COMMIT")

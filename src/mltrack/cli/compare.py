@@ -1,0 +1,121 @@
+"""`mltrack compare`: runs side by side."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mltrack.cli.context import RUN, Session, command, json_option, pass_session
+from mltrack.errors import UsageError
+from mltrack.text.printing import Column, is_terminal, note, print_json, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack.text.printing import Cell
+
+__all__ = ["best_of", "compare"]
+
+SHORT_ID = 8
+
+_LESS = re.compile(r"loss|err|mse|mae|rmse|perplexity|ppl|nll|time|latency|duration|bytes|memory", re.IGNORECASE)
+_MORE = re.compile(r"acc|auc|f1|precision|recall|score|reward|return|r2|bleu|rouge|iou|map|throughput", re.IGNORECASE)
+
+
+@command(
+    "compare",
+    "Put runs side by side.",
+    "mltrack compare spirals-1 spirals-2",
+    "mltrack compare spirals-1 spirals-2 --all --json",
+)
+@click.argument("runs", type=RUN, nargs=-1, required=True, metavar="RUN RUN...")
+@click.option("-a", "--all", "everything", is_flag=True, help="Also the params that are the same.")
+@click.option("--system", is_flag=True, help="Also the metrics of the machine (system/...).")
+@click.option("--least", multiple=True, metavar="KEY", help="Of this metric the least value is best.")
+@click.option("--most", multiple=True, metavar="KEY", help="Of this metric the greatest value is best.")
+@json_option
+@pass_session
+def compare(
+    session: Session,
+    runs: tuple[str, ...],
+    everything: bool,
+    system: bool,
+    least: tuple[str, ...],
+    most: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Put runs side by side: the params in which they differ, and the latest metrics with the best one marked (*)."""
+    if len(runs) < 2:
+        raise UsageError("there is one run to compare", hint="name at least two: mltrack compare RUN RUN")
+    store = session.store()
+    found = [store.run(run) for run in runs]
+    params = _side_by_side([run.params for run in found])
+    if not everything:
+        params = {key: row for key, row in params.items() if len(set(row)) > 1}
+    metrics = _side_by_side([run.data.metrics for run in found])
+    if not system:  # they would bury the others; one that is asked for by name is shown
+        metrics = {key: row for key, row in metrics.items() if not key.startswith("system/") or key in least + most}
+    best = {key: best_of(key, row, least, most) for key, row in metrics.items()}
+    if as_json:
+        heads = [{"run_id": run.run_id, "run_name": run.info.run_name, "status": run.info.status} for run in found]
+        chosen = {key: [found[at].run_id for at in places] for key, places in best.items() if places}
+        print_json({"runs": heads, "params": params, "metrics": metrics, "best": chosen})
+        return
+    _print(found, params, metrics, best)
+
+
+def _side_by_side(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    return {key: [row.get(key) for row in rows] for key in sorted({key for row in rows for key in row})}
+
+
+def best_of(key: str, row: Sequence[float | None], least: Sequence[str] = (), most: Sequence[str] = ()) -> list[int]:
+    """Where in ``row`` the best values stand: by what the user says of the metric, else by what its name says.
+
+    Nowhere when neither tells whether less is better, or when all are equal, or of what the machine did unasked.
+    """
+    known = {at: value for at, value in enumerate(row) if value is not None and not math.isnan(value)}
+    if len(set(known.values())) < 2:
+        return []
+    fewer, more = key in least or bool(_LESS.search(key)), key in most or bool(_MORE.search(key))
+    if key in least or key in most:
+        fewer = key in least
+    elif fewer == more or key.startswith("system/"):
+        return []
+    wanted = min(known.values()) if fewer else max(known.values())
+    return [at for at, value in known.items() if value == wanted]
+
+
+def _print(
+    runs: Sequence[StoredRun], params: dict[str, list[Any]], metrics: dict[str, list[Any]], best: dict[str, list[int]]
+) -> None:
+    """One table for all, so that a run's column stands at one place."""
+    from rich.text import Text
+
+    from mltrack.cli.formatting import number, status
+
+    pretty = is_terminal()
+    shown = number if pretty else repr
+    rows: list[tuple[Cell, ...]] = [
+        ("id", *_padded([run.run_id[:SHORT_ID] if pretty else run.run_id for run in runs])),
+        ("status", *_padded([status(run.info) for run in runs])),
+    ]
+    for title, found in (("params", params), ("metrics", metrics)):
+        if found:
+            rows += [("",) * (len(runs) + 1), (Text(title, style="bold"), *[""] * len(runs))]
+        for key, row in found.items():
+            texts = ["-" if value is None else value if isinstance(value, str) else shown(value) for value in row]
+            marked = best.get(key, []) if found is metrics else []
+            cells = [Text(t, style="bold green") if t.endswith("*") else t for t in _padded(texts, marked)]
+            rows.append((key, *cells))
+    print_table([Column("", style="cyan"), *(Column(run.info.run_name, right=True) for run in runs)], rows)
+    if not params:
+        note("the params are the same")
+
+
+def _padded(texts: Sequence[str], marked: Sequence[int] = ()) -> list[str]:
+    """Room for a mark after each, so that the digits stand below each other."""
+    return [f"{text} *" if at in marked else f"{text}  " for at, text in enumerate(texts)]

@@ -1,0 +1,132 @@
+"""What the commands share: the store that was named, the form of a command, and the RUN argument."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mltrack.cli.exit_codes import PARTIAL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from click.shell_completion import CompletionItem
+
+    from mltrack.errors import CorruptionError
+    from mltrack.store import Store
+
+__all__ = ["RUN", "Command", "Session", "command", "json_option", "pass_session"]
+
+DAMAGE_SHOWN_MAX = 20
+
+COMPLETED_MAX = 100
+"""How many ids, and how many names, a shell is offered."""
+
+
+class Session:
+    """One call of the command line."""
+
+    __slots__ = ("damage", "store_path")
+
+    def __init__(self, store_path: str | None = None) -> None:
+        self.store_path = store_path
+        self.damage: list[CorruptionError] = []  # what the command met and could not read or verify
+
+    def store(self) -> Store:
+        """The store that --store or the environment names, or the nearest one.
+
+        Raises:
+            NotFoundError, StoreError: as Store.open.
+        """
+        from mltrack.store import Store
+
+        store = Store.open(self.store_path)
+        store.on_damage = self.damage.append
+        return store
+
+    def say_damage(self) -> bool:
+        """Say, on stderr, what could not be read or verified and so is not in the output; whether there is any."""
+        from mltrack.text.printing import say
+
+        for error in self.damage[:DAMAGE_SHOWN_MAX]:
+            say(f"warning: not in the output: {error}", err=True)
+        if len(self.damage) > DAMAGE_SHOWN_MAX:
+            say(f"warning: and {len(self.damage) - DAMAGE_SHOWN_MAX:,} further places: see mltrack check", err=True)
+        return bool(self.damage)
+
+
+pass_session = click.make_pass_decorator(Session, ensure=True)
+
+
+class Command(click.Command):
+    """A command whose help ends with examples; ``examples`` are whole command lines that the tests run."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; what it could not read or verify is said at its end, and makes the exit code PARTIAL."""
+        session = ctx.ensure_object(Session)
+        code = 0
+        try:
+            result = super().invoke(ctx)
+        except click.exceptions.Exit as exiting:
+            result, code = None, exiting.exit_code
+        except BaseException:
+            session.say_damage()
+            raise
+        if session.say_damage() and not code:
+            code = PARTIAL
+        if code:
+            raise click.exceptions.Exit(code)
+        return result
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        formatter.write_paragraph()
+        with formatter.section("Example" if len(self.examples) == 1 else "Examples"):
+            for line in self.examples:
+                formatter.write(f"  {line}\n")
+
+
+def command(name: str, summary: str, *examples: str) -> Callable[[Callable[..., Any]], Command]:
+    """Make a function the command ``name``; ``summary`` stands for it in the list of commands."""
+    return click.command(name, cls=Command, short_help=summary, examples=examples)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class RunParam(click.ParamType[str]):
+    """A run by its id, the first digits of it, or its name; completed from the store."""
+
+    name = "run"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Ids and names of the store's runs that begin so; those of deleted runs for `mltrack restore`."""
+        from click.shell_completion import CompletionItem
+
+        from mltrack.cli.select import find_runs
+        from mltrack.errors import MltrackError
+
+        session = ctx.find_object(Session) or Session(ctx.find_root().params.get("store"))
+        deleted = ctx.info_name == "restore"
+        try:
+            store = session.store()
+            ids = [run_id for run_id in store.run_ids() if incomplete and run_id.startswith(incomplete)]
+            runs = find_runs(store, filter_string=_begins(incomplete), limit=COMPLETED_MAX, deleted=deleted)
+        except (MltrackError, OSError):
+            return []  # there is nothing to complete from; the command itself will say why
+        names = [CompletionItem(run.info.run_name, help=run.info.run_id[:8]) for run in runs]
+        return [*names, *map(CompletionItem, ids[:COMPLETED_MAX])]
+
+
+def _begins(text: str) -> str:
+    """A filter for names that begin with ``text``, as far as the grammar can say it."""
+    plain = "".join("_" if sign in "'\"\\%" else sign for sign in text)
+    return f"attributes.run_name LIKE '{plain}%'" if text else ""
+
+
+RUN = RunParam()

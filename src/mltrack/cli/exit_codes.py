@@ -1,0 +1,92 @@
+"""Exit codes: the one place where an error becomes a number and the lines that tell of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from mltrack.errors import BusyError, MltrackError, NotFoundError, RemoteError, StoreError, UsageError
+from mltrack.text.printing import mute, say, styled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["BROKEN_PIPE", "EXIT_CODES", "FAILURE", "INTERRUPTED", "PARTIAL", "USAGE", "exit_code", "report"]
+
+FAILURE = 1
+USAGE = 2
+PARTIAL = 3
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+EXIT_CODES = {
+    0: "done",
+    FAILURE: "failed, or a check found something wrong",
+    USAGE: "the command line, a filter or a value is wrong; nothing was changed",
+    PARTIAL: "partly done: what could not be done is listed",
+    4: "no such store, run, experiment, artifact or remote",
+    5: "the store can't be used as it is: damaged, newer than this mltrack, or not permitted",
+    6: "another process holds a lock",
+    7: "a remote refused, or can't be reached",
+    INTERRUPTED: "interrupted (Ctrl-C)",
+    BROKEN_PIPE: "broken pipe: nobody reads the output any more",
+}
+"""What each code means, as `mltrack --help` and docs/cli.md say it."""
+
+_BY_TYPE: tuple[tuple[type[BaseException], int], ...] = (
+    (UsageError, USAGE),
+    (NotFoundError, 4),
+    (StoreError, 5),
+    (BusyError, 6),
+    (RemoteError, 7),
+    (MltrackError, FAILURE),
+    (click.UsageError, USAGE),
+    (click.ClickException, FAILURE),
+    (click.Abort, INTERRUPTED),
+    (KeyboardInterrupt, INTERRUPTED),
+    (BrokenPipeError, BROKEN_PIPE),
+    (OSError, FAILURE),
+)
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code for an error; FAILURE for any that is not in the table."""
+    return next((code for kind, code in _BY_TYPE if isinstance(error, kind)), FAILURE)
+
+
+def report(error: BaseException) -> None:
+    """Say what went wrong: one line that names the thing and one that says what to do, on standard error."""
+    try:
+        for head, text in _lines_of(error):
+            looks = {"error": "red", "hint": "cyan"}.get(head)
+            said = " ".join(text.split("\n"))
+            if looks:
+                say(styled(f"{head}:", fg=looks, bold=True), f" {said}", err=True)
+            else:
+                say(said, err=True)
+    except OSError:  # nobody can read it; the exit code says it
+        mute(sys.stderr)
+
+
+def _lines_of(error: BaseException) -> Iterator[tuple[str, str]]:
+    match error:
+        case MltrackError():
+            yield "error", str(error)
+            if error.hint:
+                yield "hint", error.hint
+        case click.UsageError():
+            if error.ctx is not None:
+                yield "", error.ctx.get_usage()
+            yield "error", error.format_message()
+            if error.ctx is not None:
+                yield "hint", f"see: {error.ctx.command_path} --help"
+        case click.ClickException():
+            yield "error", error.format_message()
+        case BrokenPipeError() | KeyboardInterrupt() | click.Abort():
+            pass
+        case OSError():
+            name = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+            yield "error", f"{name}{error.strerror or error}"

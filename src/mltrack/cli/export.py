@@ -1,0 +1,150 @@
+"""`mltrack sql` and `mltrack export`."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mltrack.cli.context import RUN, Session, command, json_option, pass_session
+from mltrack.cli.exit_codes import PARTIAL
+from mltrack.errors import UsageError
+from mltrack.text.printing import Column, data_stream, is_terminal, note, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+__all__ = ["export", "sql"]
+
+SQL_ROWS_MAX = 200
+"""How many rows a terminal is shown; a pipe, --json and --csv get them all."""
+
+
+@command(
+    "sql",
+    "Ask the store in SQL.",
+    "mltrack sql \"SELECT run_name, value FROM latest_metrics JOIN runs USING (run_id) WHERE key = 'loss'\"",
+    'mltrack sql "SELECT count(*) AS points FROM metrics" --json',
+)
+@click.argument("query")
+@json_option
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@pass_session
+def sql(session: Session, query: str, as_json: bool, as_csv: bool) -> None:
+    """Ask in SQL (DuckDB's) over runs, params, tags, metrics, latest_metrics, datasets, artifacts, experiments."""
+    if as_json and as_csv:
+        raise UsageError("--json and --csv exclude each other", hint="choose one")
+    store = session.store()
+    with _interrupts_at_once():
+        table = store.sql(query)
+    if as_json:
+        print_json(table.to_pylist())
+    elif as_csv:
+        import pyarrow.csv
+
+        pyarrow.csv.write_csv(table, data_stream())
+    else:
+        _print(table)
+
+
+@contextlib.contextmanager
+def _interrupts_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the process while DuckDB works: told of an interrupt it may wait for its own threads for ever."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _print(table: pa.Table) -> None:
+    import pyarrow as pa
+
+    shown = table.slice(0, SQL_ROWS_MAX) if is_terminal() else table
+    numeric = [pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in table.schema.types]
+    columns = [Column(name, right=right, cut=True) for name, right in zip(table.column_names, numeric, strict=True)]
+    print_table(columns, zip(*([_cell(v) for v in c.to_pylist()] for c in shown.columns), strict=True))
+    if len(shown) < len(table):
+        note(f"{len(table) - len(shown)} more rows: use LIMIT, --csv or --json")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float) and is_terminal():
+        from mltrack.cli.formatting import number
+
+        return number(value)
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+@command(
+    "export",
+    "Write runs to Parquet, CSV or JSON.",
+    "mltrack export --all -o out/",
+    "mltrack export spirals-1 --format csv -o loss.csv",
+    "mltrack export spirals-1 spirals-2 --format json -o -",
+)
+@click.argument("runs", type=RUN, nargs=-1, metavar="[RUN]...")
+@click.option("--all", "everything", is_flag=True, help="All runs that are not deleted.")
+@click.option(
+    "--format", "form", type=click.Choice(["parquet", "csv", "json"]), help="Default: by the name's end, else parquet."
+)
+@click.option(
+    "-o", "--output", default="mltrack-export", show_default=True, metavar="PATH", help="A folder, a file, or -."
+)
+@click.option("--force", is_flag=True, help="Replace files that are there.")
+@json_option
+@click.pass_context
+def export(
+    ctx: click.Context,
+    runs: tuple[str, ...],
+    everything: bool,
+    form: str | None,
+    output: str,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write runs to files other tools read.
+
+    A folder gets runs, params, tags, artifacts (their names, sizes and checksums) and metrics (every point), each as
+    one file. A PATH ending in .parquet, .csv, .json or .jsonl, or - for the standard output, gets every point alone.
+    JSON is written as one object a line.
+    """
+    from mltrack.catalog.export import export_folder, export_points
+    from mltrack.cli.formatting import plural
+    from mltrack.cli.select import iterate_runs
+
+    if bool(runs) == everything:
+        raise UsageError("export needs runs, or --all", hint="mltrack export --all")
+    session = ctx.find_object(Session) or Session()
+    chosen = iterate_runs(session.store(), runs)
+    if output == "-":
+        if form == "parquet" and is_terminal():
+            raise UsageError("Parquet is not for a terminal", hint="give a file's name: -o metrics.parquet")
+        report = export_points(chosen, data_stream(), form or "csv")
+    elif Path(output).suffix in (".parquet", ".csv", ".json", ".jsonl") and not output.endswith("/"):
+        report = export_points(chosen, Path(output), form, force=force)
+    else:
+        report = export_folder(chosen, Path(output), form or "parquet", force=force)
+    for error in report.damage:
+        note(f"left out: {error}", style="red")
+    facts = {"files": [str(path) for path in report.files], "runs": report.runs, "points": report.points}
+    if as_json and output != "-":
+        print_json({**facts, "damage": [str(error) for error in report.damage]})
+    elif output != "-":
+        where = (
+            output if len(report.files) == 1 else f"{output.rstrip('/')}/ ({', '.join(p.name for p in report.files)})"
+        )
+        say(f"{plural(report.runs, 'run')}, {plural(report.points, 'point')} -> {where}")
+    if report.damage:
+        ctx.exit(PARTIAL)

@@ -1,0 +1,198 @@
+"""`mltrack run` and `mltrack logs`: run a program with all that it does recorded, and read what it printed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mltrack.cli.context import RUN, Session, command, json_option, pass_session
+from mltrack.errors import UsageError
+from mltrack.text.printing import say, show_output
+
+if TYPE_CHECKING:
+    from mltrack.recording.run import Run
+
+__all__ = ["logs", "reproduce", "run"]
+
+
+MLFLOW_MEASURES = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
+"""Not passed on where we measure the machine: MLflow in the program would do so a second time, into the same run."""
+
+
+@command(
+    "run",
+    "Run a program and record it.",
+    "mltrack run -- python train.py --lr 0.1",
+    "mltrack run --experiment spirals --param lr=0.1 python train.py",
+    "mltrack run --resume spirals-1 -- python train.py",
+    'mltrack run --name "job-$SLURM_JOB_ID" --go-on -- python train.py',
+)
+@click.option("-e", "--experiment", metavar="NAME", help="The experiment the run belongs to, made where there is none.")
+@click.option("-n", "--name", metavar="NAME", help="The run's name.")
+@click.option("-p", "--param", "params", metavar="KEY=VALUE", multiple=True, help="A param to log; may be repeated.")
+@click.option("-t", "--tag", "tags", metavar="KEY=VALUE", multiple=True, help="A tag to set; may be repeated.")
+@click.option("--resume", type=RUN, metavar="RUN", help="Go on with this run instead of making one.")
+@click.option("--go-on", is_flag=True, help="Go on with the run called --name where there is one, for requeued jobs.")
+@click.option("--sync", metavar="REMOTE", help="Push while it runs, to a remote's name or URL.")
+@click.option(
+    "--watch",
+    metavar="FOLDER",
+    multiple=True,
+    default=("outputs", "logs"),
+    show_default=True,
+    help="Keep what the program writes there as artifacts; may be repeated.",
+)
+@click.option("--no-watch", is_flag=True, help="Watch no folder.")
+@click.option("--no-snapshot", is_flag=True, help="Don't keep the source files, the packages and the machine's facts.")
+@click.option("--no-system-metrics", is_flag=True, help="Don't measure the machine.")
+@click.option("--redact", metavar="NAME", multiple=True, help="A name whose values are secret too; may be repeated.")
+@click.option("--no-redact", is_flag=True, help="Record secrets as they are.")
+@click.option(
+    "--log-max", metavar="MIB", type=click.IntRange(min=1), default=256, show_default=True, help="Output to keep."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Keep the program's output, but don't show it.")
+@click.argument("words", metavar="[--] COMMAND...", nargs=-1, type=click.UNPROCESSED, required=True)
+@pass_session
+def run(
+    session: Session,
+    experiment: str | None,
+    name: str | None,
+    params: tuple[str, ...],
+    tags: tuple[str, ...],
+    resume: str | None,
+    go_on: bool,
+    sync: str | None,
+    watch: tuple[str, ...],
+    no_watch: bool,
+    no_snapshot: bool,
+    no_system_metrics: bool,
+    redact: tuple[str, ...],
+    no_redact: bool,
+    log_max: int,
+    quiet: bool,
+    words: tuple[str, ...],
+) -> int:
+    """Run COMMAND as a run of its own: its output, code, machine and files are recorded beside what it logs itself.
+
+    In the program, `import mltrack` and `import mlflow` log to this run without being told. Signals are passed on, and
+    the exit code is the program's own.
+    """
+    from mltrack.launch.collectors import recorders_for
+    from mltrack.launch.launcher import Launch, launch
+    from mltrack.launch.secret_patterns import Redactor
+
+    redactor = Redactor(on=False) if no_redact else Redactor.from_environment(redact)
+    what = Launch(
+        command=words,
+        experiment=experiment,
+        name=name,
+        params=_pairs("--param", params),
+        tags=_pairs("--tag", tags),
+        resume=resume,
+        go_on=go_on,
+        sync=sync,
+        env={key: value for key, value in os.environ.items() if no_system_metrics or key != MLFLOW_MEASURES},
+        log_bytes_max=log_max << 20,
+        quiet=quiet,
+        recorders=recorders_for(
+            words,
+            environment=os.environ,
+            redactor=redactor,
+            watch=() if no_watch else watch,
+            snapshot=not no_snapshot,
+            system_metrics=not no_system_metrics,
+        ),
+        redactor=redactor,
+    )
+    done = launch(what, session.store_path, on_run=_announce)
+    if done.status != "FINISHED":
+        say(f"mltrack: run {done.run_id[:8]} {done.status.lower()}, exit code {done.exit_code}", err=True)
+    if done.output_lost:
+        say(f"mltrack: {done.output_lost:,} bytes of its output were lost to the disk", err=True)
+    if done.interrupted:  # end as the program did, so that Ctrl-C ends a shell's loop over launches too
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+    return done.exit_code
+
+
+run.allow_interspersed_args = False  # what follows the first word of the command is its own
+
+
+def _announce(made: Run) -> None:
+    say(f"mltrack: run {made.run_id[:8]} {made.name}", err=True)
+
+
+def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not key or not sign:
+            raise UsageError(f"{option} {text!r} is no KEY=VALUE", hint=f"write {option} lr=0.1")
+        pairs[key] = value
+    return pairs
+
+
+@command("logs", "Show what a launched program printed.", "mltrack logs spirals-1", "mltrack logs -f spirals-1")
+@click.argument("name", type=RUN, metavar="RUN")
+@click.option("-f", "--follow", is_flag=True, help="Go on as the program prints more, until it ends.")
+@click.option("-n", "--lines", type=click.IntRange(min=0), metavar="N", help="Only the last N lines.")
+@click.option(
+    "--part",
+    "number",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Of several launches of one run at once, the Nth further one.",
+)
+@pass_session
+def logs(session: Session, name: str, follow: bool, lines: int | None, number: int) -> None:
+    """Show the output of RUN, as `mltrack run` keeps it; also while it runs.
+
+    In a terminal colours pass, and every other escape sequence is shown rather than obeyed; a pipe or a file gets every
+    byte as it was printed.
+    """
+    from mltrack.launch.log_reader import follow_output, last_lines, output_numbers, output_of
+
+    store = session.store()
+    stored = store.run(name)
+    if follow:
+        pieces = follow_output(stored, number=number, lines=lines)
+    else:
+        pieces = output_of(stored, number=number)
+        pieces = pieces if lines is None else iter([last_lines(pieces, lines)])
+    show_output(pieces)
+    others = [other for other in output_numbers(stored) if other != number]
+    if others:
+        say(f"mltrack: there are further logs of this run: --part {', '.join(map(str, others))}", err=True)
+
+
+@command("reproduce", "Lay a launched run out again.", "mltrack reproduce spirals-3 --to again")
+@click.argument("name", type=RUN, metavar="RUN")
+@click.option("--to", "folder", type=click.Path(path_type=Path), required=True, metavar="FOLDER", help="A new folder.")
+@json_option
+@pass_session
+def reproduce(session: Session, name: str, folder: Path, as_json: bool) -> int:
+    """Write RUN's source files to FOLDER, with the files to rebuild its environment, and its command as a script."""
+    from dataclasses import asdict
+
+    from mltrack.cli.exit_codes import PARTIAL
+    from mltrack.cli.formatting import plural
+    from mltrack.launch.reproduce import reproduce as lay_out
+    from mltrack.text.printing import print_json
+
+    store = session.store()
+    done = lay_out(store, store.run(name), folder)
+    if as_json:
+        print_json(asdict(done))
+    else:
+        say(f"{plural(done.files, 'file')} in {folder}; it was run by: {done.command}")
+        for missing, reason in done.missing.items():
+            say(f"not there: {missing}: {reason}")
+        say("to run it again:")
+        for step in done.steps:
+            say(f"  {step}")
+    return PARTIAL if done.missing else 0

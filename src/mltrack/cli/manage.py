@@ -1,0 +1,157 @@
+"""`mltrack init`, `rm`, `restore` and `seal`: the commands that change the store."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from mltrack.cli.context import RUN, Session, command, json_option, pass_session
+from mltrack.errors import CorruptionError, StoreError, UsageError
+from mltrack.text.printing import confirm, print_json, say
+
+if TYPE_CHECKING:
+    from mltrack.entities import Experiment
+    from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack.store import Store
+
+__all__ = ["init", "restore", "rm", "seal"]
+
+
+@command("init", "Make a store.", "mltrack init", "mltrack init experiments/.mltrack")
+@click.argument("path", required=False, type=click.Path())
+@json_option
+@pass_session
+def init(session: Session, path: str | None, as_json: bool) -> None:
+    """Make a store at PATH (without it ./.mltrack, or what --store says). One that is there stays as it is.
+
+    Not needed before recording: the first run makes the store where there is none.
+    """
+    from mltrack.disk.layout import STORE_FOLDER, find_store
+    from mltrack.disk.store_path import STORE_VARIABLE
+    from mltrack.store import Store
+
+    named = path or session.store_path
+    place = find_store(named if named or os.environ.get(STORE_VARIABLE) else STORE_FOLDER)
+    made = not (place / "store.json").exists()
+    store = Store.create(place)
+    if as_json:
+        print_json({"path": str(store.path), "store_id": store.store_id, "made": made})
+    else:
+        say(f"{'made a store' if made else 'there is a store'} at {store.path}")
+
+
+@command("rm", "Delete runs.", "mltrack rm spirals-2", "mltrack rm --purge --yes spirals-3")
+@click.argument("runs", type=RUN, nargs=-1, required=True, metavar="RUN...")
+@click.option("--purge", is_flag=True, help="Remove the folders for good; not while a process records into them.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask before --purge.")
+@json_option
+@pass_session
+def rm(session: Session, runs: tuple[str, ...], purge: bool, yes: bool, as_json: bool) -> None:
+    """Mark runs as deleted (mltrack restore brings them back), or remove them for good with --purge."""
+    store = session.store()
+    chosen = _chosen(store, runs)
+    if purge:
+        from mltrack.storage.runs.edit import purge_run
+
+        names = ", ".join(run.info.run_name for run in chosen)
+        if not yes and not confirm(f"Remove {names} for good, with all points and artifacts?"):
+            raise UsageError("nothing was removed", hint="answer y, or use --yes")
+        for run in chosen:
+            purge_run(store.layout, run.run_id)
+    else:
+        for run in chosen:
+            store.delete_run(run.run_id)
+    _told("purged" if purge else "deleted", chosen, as_json)
+
+
+@command(
+    "restore", "Bring deleted runs or experiments back.", "mltrack restore spirals-2", "mltrack restore -e spirals"
+)
+@click.argument("runs", type=RUN, nargs=-1, metavar="[RUN]...")
+@click.option(
+    "-e", "--experiment", "experiments", multiple=True, metavar="NAME", help="An experiment, with its runs; or its id."
+)
+@json_option
+@pass_session
+def restore(session: Session, runs: tuple[str, ...], experiments: tuple[str, ...], as_json: bool) -> None:
+    """Bring deleted runs back, and with -e deleted experiments with all their runs."""
+    if not runs and not experiments:
+        raise UsageError("nothing to restore is named", hint="name runs, or an experiment with -e")
+    store = session.store()
+    chosen, named = _chosen(store, runs), [_experiment(store, name) for name in experiments]
+    for experiment in named:
+        store.restore_experiment(experiment.experiment_id)
+    for run in chosen:
+        store.restore_run(run.run_id)
+    if as_json:
+        ids = {"experiments": [experiment.experiment_id for experiment in named]} if named else {}
+        print_json({"restored": [run.run_id for run in chosen], **ids})
+        return
+    for experiment in named:
+        say(f"restored experiment {experiment.experiment_id} {experiment.name}")
+    _told("restored", chosen, as_json)
+
+
+def _experiment(store: Store, name: str) -> Experiment:
+    """The experiment of that name or id, deleted or not."""
+    return store.workspace.by_name(name) or store.workspace.get(name)
+
+
+@command("seal", "Compact what crashed processes left.", "mltrack seal", "mltrack seal spirals-1")
+@click.argument("runs", type=RUN, nargs=-1, metavar="[RUN]...")
+@json_option
+@pass_session
+def seal(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
+    """Turn what crashed processes left in RUNs (or in all) into compact Parquet segments. Readers need no such step.
+
+    Histograms, tables and texts they logged become artifacts, as at the end of a run, so that a sync takes them too;
+    and so does the output that a launcher (`mltrack run`) left when it was killed. Files that programs wrote into the
+    artifact folders themselves are recorded.
+    """
+    from mltrack.cli.formatting import plural
+    from mltrack.cli.select import iterate_runs
+    from mltrack.journal.seal import seal_dead_writers
+    from mltrack.launch.orphaned_output import publish_left_output
+
+    store = session.store()
+    sealed: dict[str, int] = {}
+    published = found = 0
+    for run in iterate_runs(store, runs):
+        try:
+            points = seal_dead_writers(run.folder, run.state)
+            store.finish_series(run.run_id)
+            found += store.record_found_files(run.run_id)
+            published += len(publish_left_output(store.layout, run.run_id))
+        except (OSError, StoreError) as error:  # it stays as it is, and the others are sealed
+            session.damage.append(_not_sealed(run.run_id, error))
+            continue
+        if points:
+            sealed[run.run_id] = points
+    if as_json:
+        print_json(sealed)
+    else:
+        say(f"{plural(sum(sealed.values()), 'point')} sealed in {plural(len(sealed), 'run')}")
+        if published:
+            say(f"{plural(published, 'log')} of killed launchers made artifacts")
+        if found:
+            say(f"{plural(found, 'file')} found among the artifacts and recorded")
+
+
+def _not_sealed(run_id: str, error: OSError | StoreError) -> CorruptionError:
+    what = (error.strerror or error) if isinstance(error, OSError) else error
+    return CorruptionError(f"run {run_id} is not sealed: {what}", path=getattr(error, "filename", None) or run_id)
+
+
+def _chosen(store: Store, runs: tuple[str, ...]) -> list[StoredRun]:
+    """All of them, before anything is changed: a wrong name among them changes nothing."""
+    return [store.run(run) for run in dict.fromkeys(map(store.resolve, runs))]
+
+
+def _told(what: str, runs: list[StoredRun], as_json: bool) -> None:
+    if as_json:
+        print_json({what: [run.run_id for run in runs]})
+    else:
+        for run in runs:
+            say(f"{what} {run.run_id} {run.info.run_name}")

@@ -1,0 +1,243 @@
+"""`mltrack tail` and `mltrack metrics`: the points themselves."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from mltrack.cli.context import RUN, Session, command, json_option, pass_session
+from mltrack.text.printing import (
+    Column,
+    console,
+    heading,
+    is_terminal,
+    note,
+    print_json,
+    print_table,
+    say,
+    say_fields,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from mltrack.disk.segment import PointColumns
+    from mltrack.storage.runs.stored_run import StoredRun
+
+__all__ = ["follow", "metrics", "print_summaries", "tail"]
+
+FOLLOW_INTERVAL_S = 0.5
+SPARK_WIDTH = 24
+
+
+class Point(NamedTuple):
+    """One point as it is printed; time in ns."""
+
+    time: int
+    step: int
+    metric: str
+    value: float
+
+
+@command(
+    "tail",
+    "Show a run's last points, and follow a live one.",
+    "mltrack tail spirals-1",
+    "mltrack tail spirals-1 -f --metric loss",
+)
+@click.argument("run", type=RUN)
+@click.option("-f", "--follow", "following", is_flag=True, help="Go on with what a live run logs, until it ends.")
+@click.option("-m", "--metric", "keys", multiple=True, metavar="KEY", help="Only this metric; may be repeated.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True, help="How many to begin with."
+)
+@json_option
+@pass_session
+def tail(session: Session, run: str, following: bool, keys: tuple[str, ...], lines: int, as_json: bool) -> None:
+    """Show the last points of RUN, as time, step, metric and value; --json prints one object a line."""
+    stored = session.store().run(run)
+    show = _show_json if as_json else _show_line
+    ends = {writer.writer: writer.position.points for writer in stored.writers()}
+    for point in _last_points(stored, ends, keys, lines):
+        show(point)
+    if following:
+        for point in follow(stored, ends, keys):
+            show(point)
+        if is_terminal() and not as_json:
+            from mltrack.cli.formatting import status
+
+            note(f"run {stored.info.run_name} has ended: {status(stored.info)}")
+
+
+def _show_line(point: Point) -> None:
+    from mltrack.cli.formatting import clock_time
+
+    if is_terminal():
+        say(
+            styled(clock_time(point.time), dim=True),
+            f" {point.step:>8}  ",
+            styled(point.metric, fg="cyan"),
+            f"  {point.value:.6g}",
+        )
+    else:
+        say_fields(str(point.time), str(point.step), point.metric, repr(point.value))
+
+
+def _show_json(point: Point) -> None:
+    print_json(point._asdict(), line=True)
+
+
+def _last_points(run: StoredRun, ends: dict[str, int], keys: Sequence[str], most: int) -> list[Point]:
+    """The last ``most`` points before ``ends`` (seq by writer), in the order of time."""
+    if not most:
+        return []
+    if keys:
+        tables = [(key, run.metrics(key)) for key in keys]  # says so when there is no such metric
+        found = [
+            Point(at, step, key, value)
+            for key, table in tables
+            for step, at, value in _rows(table.slice(max(0, len(table) - most)))
+        ]
+    else:
+        after = {writer: max(0, end - most) for writer, end in ends.items()}
+        found = [
+            point for writer, piece in run.read_points(after) for point in _points(piece, before=ends.get(writer, 0))
+        ]
+    return sorted(found, key=lambda point: point.time)[-most:]
+
+
+def _rows(table: Any) -> list[tuple[int, int, float]]:
+    import pyarrow as pa
+
+    columns = (table.column("step"), table.column("time").cast(pa.int64()), table.column("value"))
+    return list(zip(*(column.to_pylist() for column in columns), strict=True))
+
+
+def _points(piece: PointColumns, *, keys: Sequence[str] = (), before: int | None = None) -> Iterator[Point]:
+    for code, seq, step, at, value in zip(
+        piece.codes.tolist(),
+        piece.seqs.tolist(),
+        piece.steps.tolist(),
+        piece.times.tolist(),
+        piece.values.tolist(),
+        strict=True,
+    ):
+        key = piece.keys[code]
+        if (not keys or key in keys) and (before is None or seq < before):
+            yield Point(at, step, key, value)
+
+
+def follow(
+    run: StoredRun, after: dict[str, int], keys: Sequence[str] = (), *, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[Point]:
+    """Points as they are logged, from ``after`` (seq by writer) on, until no process has the run open any more."""
+    after = dict(after)
+    while True:
+        run.refresh()
+        live = run.state.live  # asked before the points are read: a writer gone by now has written all it ever will
+        for writer, piece in run.read_points(after):
+            after[writer] = int(piece.seqs[-1]) + 1
+            yield from _points(piece, keys=keys)
+        if not live:
+            return
+        sleep(FOLLOW_INTERVAL_S)
+
+
+@command(
+    "metrics",
+    "Show a run's metrics; draw them.",
+    "mltrack metrics spirals-1",
+    "mltrack metrics spirals-1 loss",
+    "mltrack metrics spirals-1 loss --last 5 --json",
+)
+@click.argument("run", type=RUN)
+@click.argument("keys", nargs=-1, metavar="[KEY]...")
+@click.option(
+    "-n", "--last", type=click.IntRange(min=1), help="The last N points of each as a table, rather than a chart."
+)
+@json_option
+@pass_session
+def metrics(session: Session, run: str, keys: tuple[str, ...], last: int | None, as_json: bool) -> None:
+    """Show the metrics of RUN; with KEYs their points: a chart in a terminal, a table in a pipe."""
+    stored = session.store().run(run)
+    if not keys and last is None:
+        if as_json:
+            from dataclasses import asdict
+
+            print_json({key: asdict(summary) for key, summary in sorted(stored.summaries.items())})
+        else:
+            print_summaries(stored, sorted(stored.summaries), sparks=True)
+        return
+    wanted = keys or tuple(sorted(stored.summaries))
+    if is_terminal() and not as_json and last is None:
+        for key in wanted:
+            _print_chart(stored, key)
+        return
+    tables = {key: stored.metrics(key) for key in wanted}
+    rows = {key: _rows(table.slice(max(0, len(table) - last) if last else 0)) for key, table in tables.items()}
+    if as_json:
+        print_json({key: [{"step": s, "time": t, "value": v} for s, t, v in found] for key, found in rows.items()})
+        return
+    columns = [Column("metric", style="cyan"), Column("step", right=True), Column("time"), Column("value", right=True)]
+    print_table(columns, [(key, str(s), _when(t), repr(v)) for key, found in rows.items() for s, t, v in found])
+
+
+def _when(time_ns: int) -> str:
+    from mltrack.cli.formatting import clock_time
+
+    return clock_time(time_ns) if is_terminal() else str(time_ns)
+
+
+def _print_chart(run: StoredRun, key: str) -> None:
+    from rich.text import Text
+
+    from mltrack.cli.chart import line_chart
+    from mltrack.cli.formatting import count, number
+
+    table = run.metrics(key)
+    summary = run.summaries[key]
+    heading(key)
+    steps = table.column("step").to_numpy().astype(float)
+    screen = console()
+    for line in line_chart(steps, table.column("value").to_numpy(), width=min(screen.width, 100)):
+        axis, sign, rest = line.partition("┤" if "┤" in line else "│")
+        screen.print(Text.assemble((axis + sign, "dim"), (rest, "cyan")) if sign else Text(line, style="dim"))
+    facts = {"latest": number(summary.value), "min": number(summary.min), "max": number(summary.max)}
+    said = "  ".join(f"{name} {text}" for name, text in facts.items())
+    screen.print(Text(f"{said}  points {count(summary.count)}\n", style="dim"))
+
+
+def print_summaries(run: StoredRun, keys: Sequence[str], *, sparks: bool = False) -> None:
+    """A table of metrics: latest, least, greatest, count; ``sparks`` adds a small chart of each, in a terminal."""
+    from mltrack.cli.formatting import count, number
+
+    pretty = is_terminal()
+    shown: Callable[[float], str] = number if pretty else repr
+    sparks = sparks and pretty
+    columns = [
+        Column("metric", style="cyan"),
+        *(Column(name, right=True) for name in ("latest", "step", "min", "max", "points")),
+        *([Column("", style="green")] if sparks else []),
+    ]
+    rows = []
+    for key in keys:
+        summary = run.summaries[key]
+        row = [
+            key,
+            shown(summary.value),
+            str(summary.step),
+            shown(summary.min),
+            shown(summary.max),
+            count(summary.count) if pretty else str(summary.count),
+        ]
+        rows.append([*row, _spark(run, key)] if sparks else row)
+    print_table(columns, rows)
+
+
+def _spark(run: StoredRun, key: str) -> str:
+    from mltrack.cli.chart import sparkline
+
+    return sparkline(run.metrics(key).column("value").to_numpy(), SPARK_WIDTH)

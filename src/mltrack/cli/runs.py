@@ -1,0 +1,337 @@
+"""`mltrack ls` and `mltrack show`."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mltrack.cli.context import RUN, Session, command, json_option, pass_session
+from mltrack.entities import DELETED
+from mltrack.text.printing import Column, console, heading, is_terminal, note, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mltrack.cli.select import Found
+    from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack.store import Store
+    from mltrack.text.printing import Cell
+
+__all__ = ["ls", "points_of", "print_runs", "show"]
+
+METRIC_COLUMNS_MAX = 4
+SHORT_ID = 8
+HIDDEN_COUNTED_MAX = 1_000
+
+
+@command(
+    "ls",
+    "List runs, newest first.",
+    "mltrack ls",
+    "mltrack ls --experiment spirals --filter \"metrics.loss < 0.5 and params.lr = '0.1'\" --order-by metrics.loss",
+    "mltrack ls --columns loss,params.lr --json",
+)
+@click.option("-e", "--experiment", metavar="NAME", help="Only runs of this experiment.")
+@click.option(
+    "-f", "--filter", "filter_string", default="", metavar="EXPR", help="Only runs that match (MLflow's grammar)."
+)
+@click.option(
+    "-o", "--order-by", multiple=True, metavar="FIELD", help="For example 'metrics.loss DESC'; may be repeated."
+)
+@click.option("-n", "--limit", type=click.IntRange(min=1), default=30, show_default=True, help="How many at most.")
+@click.option("--deleted", is_flag=True, help="The deleted runs instead.")
+@click.option(
+    "-c", "--columns", metavar="A,B", help="Metrics to show, or params.NAME, tags.NAME; without it the commonest."
+)
+@json_option
+@pass_session
+def ls(
+    session: Session,
+    experiment: str | None,
+    filter_string: str,
+    order_by: tuple[str, ...],
+    limit: int,
+    deleted: bool,
+    columns: str | None,
+    as_json: bool,
+) -> None:
+    """List runs, newest first."""
+    from mltrack.cli.select import find_runs, run_facts
+
+    store = session.store()
+    runs = find_runs(
+        store,
+        experiment=experiment,
+        filter_string=filter_string,
+        order_by=order_by,
+        limit=limit + 1,
+        deleted=deleted,
+    )
+    shown = runs[:limit]
+    points = points_of(store, shown)
+    if as_json:
+        print_json([run_facts(run, points[run.info.run_id]) for run in shown])
+        return
+    if runs:
+        print_runs(shown, points, columns.split(",") if columns else None, tree=not order_by)
+    else:
+        note(f"no runs{' that match' if filter_string or experiment else ''} in {store.path}")
+    if len(runs) > limit:
+        note(f"there are more: mltrack ls --limit {limit * 10}")
+    if not deleted:
+        _say_hidden(store, experiment)
+
+
+def _say_hidden(store: Store, experiment: str | None) -> None:
+    """Say which runs are not shown as their experiment is deleted."""
+    from mltrack.cli.formatting import plural
+
+    gone = [e for e in store.experiments(deleted=True) if e.lifecycle_stage == DELETED]
+    for hidden in gone:
+        if experiment in (None, hidden.name):
+            runs = store.search_runs([hidden.experiment_id], run_view_type="ALL", max_results=HIDDEN_COUNTED_MAX)
+            if runs:
+                more = "+" if runs.token is not None else ""
+                name = shlex.quote(hidden.name)
+                note(
+                    f"experiment {hidden.name!r} is deleted, and its {plural(len(runs), 'run')}{more} with it: "
+                    f"mltrack restore --experiment {name}"
+                )
+
+
+def points_of(store: Store, runs: Sequence[Found]) -> dict[str, int]:
+    """How many points each run has."""
+    heads = store.heads()
+    return {id_: heads[id_].points if id_ in heads else 0 for id_ in (run.info.run_id for run in runs)}
+
+
+def print_runs(
+    runs: Sequence[Found], points: Mapping[str, int], columns: Sequence[str] | None = None, *, tree: bool = True
+) -> None:
+    """A table of runs; ``tree`` puts the children of a run below it, in a terminal."""
+    from mltrack.cli.formatting import ago, count, duration, moment, number, state, status
+
+    pretty = is_terminal()
+    chosen = (
+        list(columns)
+        if columns is not None
+        else _common_metrics(runs, _metric_room() if pretty else METRIC_COLUMNS_MAX)
+    )
+    one_experiment = pretty and len({run.info.experiment_name for run in runs}) == 1
+    head = [
+        Column("id", style="cyan"),
+        Column("name", cut=True),
+        *([] if one_experiment else [Column("experiment", cut=True)]),
+        Column("status"),
+        Column("started"),
+        Column("duration", right=True),
+        Column("points", right=True),
+        *(Column(name, right=True, cut=True) for name in chosen),
+    ]
+    now_ms = time.time_ns() // 1_000_000
+    rows: list[list[Cell]] = []
+    for run, depth in _as_tree(runs) if tree and pretty else [(run, 0) for run in runs]:
+        info = run.info
+        lasted = duration((info.end_time if info.end_time is not None else now_ms) - info.start_time)
+        rows.append(
+            [
+                info.run_id[:SHORT_ID] if pretty else info.run_id,
+                "  " * (depth - 1) + "└ " * (depth > 0) + info.run_name,
+                *([] if one_experiment else [info.experiment_name]),
+                state(info) if pretty else status(info),
+                ago(info.start_time, now_ms) if pretty else moment(info.start_time),
+                lasted,
+                count(points[info.run_id]) if pretty else str(points[info.run_id]),
+                *(_value(run, name, number if pretty else repr) for name in chosen),
+            ]
+        )
+    print_table(head, rows)
+
+
+def _metric_room() -> int:
+    """How many metric columns fit beside the others."""
+    return max(0, min(METRIC_COLUMNS_MAX, (console().width - 74) // 12))
+
+
+def _common_metrics(runs: Sequence[Found], most: int) -> list[str]:
+    """Names that most of the runs have, those with a short name first; what the machine did is shown when asked for."""
+    seen = Counter(key for run in runs for key in run.data.metrics if not key.startswith("system/"))
+    ranked = sorted(seen, key=lambda key: (-seen[key], len(key), key))
+    return sorted(ranked[:most])
+
+
+def _value(run: Found, name: str, shown: Any) -> str:
+    kind, _, key = name.partition(".")
+    data = run.data
+    if kind in ("params", "tags") and key:
+        return str((data.params if kind == "params" else data.tags).get(key, ""))
+    metric = key if kind == "metrics" and key else name
+    if metric in data.metrics:
+        return str(shown(data.metrics[metric]))
+    return str(data.params.get(name, ""))
+
+
+def _as_tree(runs: Sequence[Found]) -> list[tuple[Found, int]]:
+    """Each run with its depth, children right after the run they belong to, oldest child first."""
+    here = {run.info.run_id for run in runs}
+    children: dict[str, list[Found]] = {}
+    tops = []
+    for run in runs:
+        parent = run.info.parent_run_id
+        if parent in here and parent is not None and parent != run.info.run_id:
+            children.setdefault(parent, []).insert(0, run)
+        else:
+            tops.append(run)
+    ordered: list[tuple[Found, int]] = []
+    left = [(run, 0) for run in reversed(tops)]
+    while left:
+        run, depth = left.pop()
+        ordered.append((run, depth))
+        left += [(child, depth + 1) for child in reversed(children.pop(run.info.run_id, []))]
+    return ordered
+
+
+@command("show", "Show everything about a run.", "mltrack show spirals-1", "mltrack show spirals-1 --json")
+@click.argument("run", type=RUN)
+@json_option
+@pass_session
+def show(session: Session, run: str, as_json: bool) -> None:
+    """Show everything about RUN (an id, its first digits, or a name)."""
+    stored = session.store().run(run)
+    if as_json:
+        print_json(_everything(stored))
+        return
+    _print_head(stored)
+    _print_pairs("Params", stored.params)
+    _print_pairs("Tags", stored.tags)
+    _print_metrics(stored)
+    _print_datasets(stored)
+    _print_models(stored)
+    _print_artifacts(stored)
+    _print_writers(stored)
+
+
+def _everything(run: StoredRun) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from mltrack.cli.select import run_facts
+
+    return {
+        **run_facts(run, run.head().points),
+        "metrics": {key: asdict(summary) for key, summary in sorted(run.summaries.items())},
+        "datasets": [
+            {**asdict(used.dataset), "context": used.context, "tags": dict(used.tags)} for used in run.datasets
+        ],
+        "model_inputs": run.model_inputs,
+        "model_outputs": [asdict(made) for made in run.model_outputs],
+        "artifacts": [asdict(artifact) for artifact in run.artifacts],
+        "writers": [{**asdict(w), "position": w.position._asdict()} for w in run.writers()],
+        "lost": run.lost,
+        "damage": [str(error) for error in [*run.state.damage, *run.damage]],
+    }
+
+
+def _print_head(run: StoredRun) -> None:
+    from mltrack.cli.formatting import ago, count, duration, moment, state
+
+    info, now_ms = run.info, time.time_ns() // 1_000_000
+    lasted = duration((info.end_time if info.end_time is not None else now_ms) - info.start_time)
+    rows: list[tuple[str, Cell]] = [
+        ("run", info.run_name),
+        ("id", info.run_id),
+        ("experiment", f"{info.experiment_name} ({info.experiment_id})"),
+        ("status", state(info)),
+        ("started", f"{moment(info.start_time)} ({ago(info.start_time, now_ms)})"),
+        ("duration", lasted),
+        ("points", count(run.head().points)),
+        ("artifacts", info.artifact_uri),
+    ]
+    if info.parent_run_id:
+        rows.append(("parent", info.parent_run_id))
+    if info.user_id:
+        rows.append(("user", info.user_id))
+    if run.lost:
+        rows.append(("lost", f"{count(run.lost)} points, to a full or failing disk"))
+    print_table([Column("", style="dim"), Column("", wrap=True)], rows, headings=False)
+    damage = [*run.state.damage, *run.damage]
+    if damage:
+        note(f"{len(damage)} damaged places: see mltrack check {run.run_id}", style="red")
+
+
+def _print_pairs(title: str, pairs: dict[str, str]) -> None:
+    if pairs:
+        say()
+        heading(title)
+        columns = [Column("", style="cyan"), Column("", wrap=True)]
+        print_table(columns, sorted(pairs.items()), headings=False)
+
+
+def _print_metrics(run: StoredRun) -> None:
+    from mltrack.cli.metrics import print_summaries
+
+    if run.summaries:
+        say()
+        heading("Metrics")
+        print_summaries(run, sorted(run.summaries))
+
+
+def _print_datasets(run: StoredRun) -> None:
+    if run.datasets:
+        say()
+        heading("Datasets")
+        rows = [(u.dataset.name, u.dataset.digest, u.context or "", u.dataset.source_type) for u in run.datasets]
+        columns = [Column("name", style="cyan", cut=True), *(Column(name) for name in ("digest", "context", "source"))]
+        print_table(columns, rows)
+
+
+def _print_models(run: StoredRun) -> None:
+    rows = [(model_id, "used", "") for model_id in run.model_inputs]
+    rows += [(made.model_id, "made", str(made.step)) for made in run.model_outputs]
+    if rows:
+        say()
+        heading("Models")
+        print_table([Column("model", style="cyan"), Column("how"), Column("step", right=True)], rows)
+
+
+def _print_artifacts(run: StoredRun) -> None:
+    from mltrack.cli.formatting import size
+
+    if run.artifacts:
+        say()
+        heading("Artifacts")
+        pretty = is_terminal()
+        rows = [
+            (
+                f"{a.path} (on remote {a.remote})" if a.remote else a.path,
+                size(a.size) if pretty else str(a.size),
+                a.sha256[:12] if pretty else a.sha256,
+            )
+            for a in run.artifacts
+        ]
+        print_table([Column("path", style="cyan"), Column("size", right=True), Column("sha256", style="dim")], rows)
+
+
+def _print_writers(run: StoredRun) -> None:
+    from mltrack.cli.formatting import count, moment
+
+    say()
+    heading("Writers")
+    rows = [
+        (
+            w.writer,
+            w.role,
+            f"{w.host}:{w.pid}",
+            moment(w.opened // 1_000_000),
+            "live" if w.alive and not w.ended else "closed" if w.ended else "gone",
+            count(w.position.events),
+            count(w.position.points),
+        )
+        for w in run.writers()
+    ]
+    names = ["writer", "role", "process", "opened", "state"]
+    columns = [*(Column(name) for name in names), Column("events", right=True), Column("points", right=True)]
+    print_table(columns, rows)

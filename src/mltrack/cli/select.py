@@ -1,0 +1,81 @@
+"""Which runs a command is about, and what is said of each."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mltrack.entities import RunData, RunInfo
+    from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack.store import Store
+
+__all__ = ["Found", "find_runs", "iterate_runs", "run_facts"]
+
+PAGE = 1000
+
+
+class Found(Protocol):
+    """A run from its folder or from the catalog."""
+
+    @property
+    def info(self) -> RunInfo:
+        """Name, experiment, status, times."""
+
+    @property
+    def data(self) -> RunData:
+        """Params, tags, latest metrics."""
+
+
+def find_runs(
+    store: Store,
+    *,
+    experiment: str | None = None,
+    filter_string: str = "",
+    order_by: Sequence[str] = (),
+    limit: int = PAGE,
+    deleted: bool = False,
+) -> list[Found]:
+    """Runs that match, newest first unless ordered otherwise.
+
+    Raises:
+        NotFoundError: no experiment has that name.
+        FilterError: the filter or order does not parse.
+    """
+    found: list[Found] = []
+    token = None
+    while True:
+        page = store.search_runs(
+            filter_string=filter_string,
+            run_view_type="DELETED_ONLY" if deleted else "ACTIVE_ONLY",
+            max_results=min(limit - len(found), PAGE),
+            order_by=list(order_by),
+            page_token=token,
+            experiment_names=None if experiment is None else [experiment],
+        )
+        found += page
+        token = page.token
+        if token is None or len(found) >= limit:
+            return found
+
+
+def iterate_runs(store: Store, names: Sequence[str]) -> Iterator[StoredRun]:
+    """The runs named, each once, all resolved when this returns; without names all that are not deleted."""
+    if not names:
+        return (run for run in store.runs() if run.info.lifecycle_stage == "active")
+    ids = list(dict.fromkeys(map(store.resolve, names)))
+    return iter([store.run(run_id) for run_id in ids])
+
+
+def run_facts(run: Found, points: int) -> dict[str, Any]:
+    """What --json says of a run: MLflow's names; times in ms since the epoch; metrics as latest values."""
+    data = run.data
+    return {
+        **asdict(run.info),
+        "points": points,
+        "metrics": dict(data.metrics),
+        "params": dict(data.params),
+        "tags": dict(data.tags),
+    }

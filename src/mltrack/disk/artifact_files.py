@@ -1,0 +1,325 @@
+"""Artifacts: files copied into a run's folder, streamed, hashed on the way, and published whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import threading
+from pathlib import Path
+from time import time_ns
+from typing import IO, TYPE_CHECKING
+
+from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem, file_lock, reading, relative_name, safe_join
+from mltrack.errors import BusyError, InvalidPathError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = [
+    "CALLERS_FAULT",
+    "Stored",
+    "StrPath",
+    "adopt_file",
+    "check_place",
+    "files_below",
+    "hash_file",
+    "is_temporary",
+    "lock_of_run",
+    "new_name",
+    "store_file",
+    "store_stream",
+]
+
+StrPath = str | os.PathLike[str]
+
+CHUNK_BYTES = 1 << 20
+
+CALLERS_FAULT = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+}
+"""Why a file can't be read that is for the caller to know; any other (a disk that fails ...) is not misuse."""
+
+_HELD = threading.local()  # .paths: the locks this thread holds
+PUBLISH_WAIT_S = 2.0
+"""How long a file waits for others that are just getting their names; one that is stopped there holds nobody up."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_UNUSABLE_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
+
+
+class Stored:
+    """A file that is in the artifact folder now: its name there, size in bytes, SHA-256 in hex."""
+
+    __slots__ = ("path", "sha256", "size")
+
+    def __init__(self, path: str, size: int, sha256: str) -> None:
+        self.path = path
+        self.size = size
+        self.sha256 = sha256
+
+
+def new_name(name: StrPath) -> str:
+    """The name a new artifact gets: a clean relative path that every reader, server and terminal can do with.
+
+    Stricter than ``relative_name``, which also reads what is there already.
+
+    Raises:
+        InvalidPathError: see relative_name; or it is not UTF-8, has control signs, ends with a slash, or is a name of
+            files that are not whole yet.
+    """
+    clean, given = relative_name(name), os.fspath(name)
+    fault = ""
+    if _CONTROL.search(clean):
+        fault = "has a control sign"
+    elif not _is_unicode(clean):
+        fault = "is not UTF-8"
+    elif given.endswith("/"):
+        fault = "names a folder"
+    elif is_temporary(clean.rpartition("/")[2]):
+        fault = f"is kept for files that are not whole yet ({TEMPORARY} at the end of a hidden name)"
+    if fault:
+        raise InvalidPathError(f"artifact name {given!r} {fault}", hint="choose another name")
+    return clean
+
+
+def is_temporary(name: str) -> bool:
+    """Whether readers pass over a file of that name (without its folders), as one that is not whole yet."""
+    return name.startswith(".") and name.endswith(TEMPORARY)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_place(root: Path, name: StrPath) -> str:
+    """The name of a new artifact in ``root``, when it can lie there.
+
+    Raises:
+        InvalidPathError: see new_name; or it leads out of ``root``, a folder has that name, it would lie below a file,
+            or this file system takes no such name.
+        OSError: that can't be found out.
+    """
+    name = new_name(name)
+    try:
+        target = safe_join(root, name)
+        if target.is_dir():
+            raise InvalidPathError(f"artifact {name!r} is a folder already", hint="choose another name")
+        if not target.parent.is_dir():
+            for folder in target.parents[: len(target.relative_to(root).parts) - 1]:
+                if folder.exists() and not folder.is_dir():
+                    above = folder.relative_to(root).as_posix()
+                    raise InvalidPathError(
+                        f"artifact {name!r} would lie below the file {above!r}", hint="choose another name"
+                    )
+    except OSError as error:
+        if error.errno in _UNUSABLE_NAME:
+            raise InvalidPathError(
+                f"artifact name {_shortened(name)} can't be a file's: {error.strerror}",
+                hint="choose a shorter, plainer name",
+            ) from error
+        raise
+    return name
+
+
+def _shortened(name: str) -> str:
+    return repr(name if len(name) <= 80 else f"{name[:60]}...{name[-17:]}")
+
+
+def _prepare(root: Path, name: StrPath, fs: FileSystem) -> tuple[str, Path]:
+    """The clean name of a new artifact and its path, in a folder that is there."""
+    name = check_place(root, name)
+    target = root / name
+    try:
+        fs.make_durable_folder(target.parent)
+    except OSError:
+        check_place(root, name)  # another one's file may just have come in the way
+        raise
+    return name, target
+
+
+def store_stream(
+    source: IO[bytes],
+    root: Path,
+    name: StrPath,
+    *,
+    fs: FileSystem = LOCAL,
+    note: Callable[[Stored], None] | None = None,
+) -> Stored:
+    """Copy what ``source`` holds to ``root / name``; an older file of that name is replaced in one step.
+
+    ``note`` is called before another process that uses it can replace the file again, so that what is noted last is
+    what is there. For that, and no longer, this waits for others.
+
+    Raises:
+        InvalidPathError: see check_place.
+        OSError: the disk took not all of it; nothing was changed.
+    """
+    name, target = _prepare(root, name, fs)
+    temporary = target.with_name(f".{time_ns():x}-{os.urandom(4).hex()}{TEMPORARY}")  # short: names have 255 bytes
+    digest, size = hashlib.sha256(), 0
+    try:
+        fd = fs.create(temporary)
+    except OSError:
+        check_place(root, f"{name}{'x' * (len(temporary.name) - len(target.name))}")  # as long as the temporary name
+        raise
+    try:
+        try:
+            while chunk := source.read(CHUNK_BYTES):
+                digest.update(chunk)
+                fs.write_all(fd, chunk)
+                size += len(chunk)
+            fs.sync(fd)
+        finally:
+            os.close(fd)
+        stored = Stored(name, size, digest.hexdigest())
+        _publish(temporary, target, stored, root, fs, note)
+    except BaseException:
+        fs.unlink(temporary)
+        raise
+    return stored
+
+
+def _publish(
+    path: Path, target: Path, stored: Stored, root: Path, fs: FileSystem, note: Callable[[Stored], None] | None
+) -> None:
+    """Give a synced file its name, and note it."""
+    if note is None:
+        fs.rename(path, target)
+        fs.sync_folder(target.parent)
+        return
+    with lock_of_run(root, "artifacts", timeout_s=PUBLISH_WAIT_S):
+        fs.rename(path, target)
+        fs.sync_folder(target.parent)
+        note(stored)
+
+
+@contextlib.contextmanager
+def lock_of_run(artifacts: Path, name: str, *, timeout_s: float, strict: bool = False) -> Iterator[None]:
+    """Hold a lock of the run that has this artifact folder; without it where it can't be had, unless ``strict``.
+
+    A signal handler that interrupted the holder, in the same thread, does not wait for it: it would do so in vain.
+
+    Raises:
+        BusyError, OSError: it can't be had (where ``strict``).
+    """
+    folder = artifacts.parent / "live"
+    with contextlib.ExitStack() as stack:
+        held_here: set[Path] = vars(_HELD).setdefault("paths", set())
+        if folder / name in held_here:
+            timeout_s = 0.0
+        else:
+            held_here.add(folder / name)
+            stack.callback(held_here.discard, folder / name)
+        try:
+            folder.mkdir(exist_ok=True)  # without parents: a run's folder is there, or the run is gone
+            stack.enter_context(file_lock(folder / f"{name}.lock", timeout_s=timeout_s))
+        except (BusyError, OSError):
+            if strict:
+                raise
+        yield
+
+
+def store_file(
+    source: StrPath,
+    root: Path,
+    name: StrPath,
+    *,
+    fs: FileSystem = LOCAL,
+    note: Callable[[Stored], None] | None = None,
+) -> Stored:
+    """Copy a file to ``root / name``.
+
+    Raises:
+        NotFoundError: there is no such file, or it can't be read.
+        InvalidPathError, OSError: as store_stream.
+    """
+    with open_source(source) as file:
+        return store_stream(file, root, name, fs=fs, note=note)
+
+
+def adopt_file(
+    path: Path,
+    root: Path,
+    name: StrPath,
+    *,
+    fs: FileSystem = LOCAL,
+    note: Callable[[Stored], None] | None = None,
+) -> Stored:
+    """Move a finished file of the same file system to ``root / name``; an older one of that name is replaced.
+
+    Raises:
+        InvalidPathError: as store_stream.
+        OSError: it can't be moved; it stays where it was.
+    """
+    name, target = _prepare(root, name, fs)
+    stored = Stored(name, *hash_file(path))
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fs.sync(fd)
+    finally:
+        os.close(fd)
+    _publish(path, target, stored, root, fs, note)
+    fs.unlink(path)  # renaming one link of a file over another of the same file does nothing
+    return stored
+
+
+@contextlib.contextmanager
+def open_source(path: StrPath) -> Iterator[IO[bytes]]:
+    """A local file open for reading, with an error that names it.
+
+    Raises:
+        NotFoundError: there is no such file, or it can't be read.
+        OSError: the process or the machine has run out of descriptors or memory.
+    """
+    try:
+        file = open(path, "rb")  # noqa: SIM115  # the with below closes it; only the opening is guarded
+    except (OSError, ValueError) as error:  # a NUL in it
+        if isinstance(error, OSError) and error.errno not in CALLERS_FAULT:
+            raise
+        words = error.strerror if isinstance(error, OSError) else str(error)
+        raise NotFoundError(f"{os.fspath(path)!r} can't be read: {words}", hint="give an existing file") from error
+    with file:
+        yield file
+
+
+def files_below(
+    folder: Path, *left_out: Path, on_error: Callable[[OSError], None] | None = None
+) -> Iterator[tuple[Path, str]]:
+    """Every file under ``folder`` with its name relative to it, in order; links to folders are not followed.
+
+    Left out are the folders ``left_out`` where they lie below (a store would be copied into itself without an end), and
+    what is no file and can't be copied: pipes, sockets, devices. ``on_error`` is told of folders that can't be read.
+    """
+    resolved = [path.resolve() for path in left_out]
+    for here, folders, files in os.walk(folder, onerror=on_error):
+        inside = Path(here).resolve()
+        folders[:] = sorted(name for name in folders if inside / name not in resolved)
+        for file in sorted(files):
+            path = Path(here, file)
+            if os.path.isfile(path) or not os.path.exists(path):  # Path's own raise where the disk fails
+                yield path, path.relative_to(folder).as_posix()
+
+
+def hash_file(path: Path) -> tuple[int, str]:
+    """Size in bytes and SHA-256 in hex.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    with reading(path) as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return file.tell(), digest.hexdigest()

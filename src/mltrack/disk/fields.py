@@ -1,0 +1,261 @@
+"""What a record may hold: kinds of values, and the check of a line against the fields that its type declares.
+
+A checksum tells that a line is what somebody wrote, not that it is what mltrack writes. So every line is held against
+what line_types.py declares for its file as soon as it is decoded, and one that doesn't fit is damage of that line.
+Whoever reads a line after that may take its fields for what they are said to be. Types and fields that are not
+declared are passed over: a later mltrack may add some.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
+
+__all__ = [
+    "COMPONENT",
+    "COUNT_MAX",
+    "EXPERIMENT_ID",
+    "FLAG",
+    "INT64",
+    "JSON_OBJECT_TEXT",
+    "JSON_TEXT",
+    "KEY",
+    "KEY_CHARACTERS_MAX",
+    "NAME",
+    "PATH",
+    "TEXT",
+    "TIME",
+    "TIME_MAX",
+    "Kind",
+    "Optional",
+    "Records",
+    "count",
+    "dictionary",
+    "listing",
+    "maybe",
+    "one_of",
+    "record",
+]
+
+COUNT_MAX = 1 << 48
+"""More than there can be of anything that is numbered: events, points, bytes."""
+
+INT64_MIN, INT64_END = -(1 << 63), 1 << 63
+
+TIME_MAX = (1 << 63) - (1 << 32)
+"""The latest time of an event, in ns, some seconds before what 64 bits hold."""
+
+KEY_CHARACTERS_MAX = 65_535
+NAME_CHARACTERS_MAX = 4_096
+COMPONENT_BYTES_MAX = 255
+ID_DIGITS_MAX = 40
+SHOWN_CHARACTERS = 40
+
+
+class Kind(NamedTuple):
+    """A kind of value: whether a value is one, and what it is called."""
+
+    check: Callable[[Any], bool]
+    what: str
+
+
+class Optional(NamedTuple):
+    """A field that may be missing."""
+
+    kind: Kind
+
+
+Field = Kind | Optional
+Fields = Mapping[str, Field]
+
+
+class _Missing:
+    """Stands for a field that is not there; no kind takes it."""
+
+    __slots__ = ()
+
+
+_MISSING: Any = _Missing()
+_Compiled = tuple[tuple[str, Callable[[Any], bool], bool, str], ...]
+
+
+def _compiled(fields: Fields) -> _Compiled:
+    return tuple(
+        (name, field.kind.check, True, field.kind.what)
+        if isinstance(field, Optional)
+        else (name, field.check, False, field.what)
+        for name, field in fields.items()
+    )
+
+
+def _fault(line: Mapping[str, Any], fields: _Compiled) -> str | None:
+    get = line.get
+    for name, check, optional, what in fields:
+        value = get(name, _MISSING)
+        if not check(value):
+            if value is _MISSING:
+                if optional:
+                    continue
+                return f"has no {name!r}"
+            return f"{name!r} is {_shown(value)}, not {what}"
+    return None
+
+
+class Records:
+    """What the lines of one kind of file may hold."""
+
+    def __init__(self, envelope: Fields, types: Mapping[str, Fields | tuple[Fields, ...]]) -> None:
+        """``envelope``: fields of every line. ``types``: further ones, by the line's type; of several, one must fit."""
+        self._envelope = _compiled(envelope)
+        self._types = {
+            name: tuple(map(_compiled, fields if isinstance(fields, tuple) else (fields,)))
+            for name, fields in types.items()
+        }
+
+    def fault(self, line: Mapping[str, Any]) -> str | None:
+        """What is wrong with a line, in words that follow "a line that"; None where nothing is."""
+        found = _fault(line, self._envelope)
+        if found is not None:
+            return found
+        kind = line.get("type")
+        for fields in self._types.get(kind, _ANY) if type(kind) is str else _ANY:
+            found = _fault(line, fields)
+            if found is None:
+                return None
+        return f"{found} (of type {_shown(kind)})"
+
+    @property
+    def numbered(self) -> bool:
+        """Whether its lines are numbered, by ``seq``."""
+        return any(name == "seq" for name, *_ in self._envelope)
+
+    @property
+    def types(self) -> Collection[str]:
+        """The types that are declared."""
+        return self._types.keys()
+
+
+_ANY: tuple[_Compiled, ...] = ((),)
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = ascii(value)
+    except (RecursionError, ValueError):  # nested too deeply, or an integer of thousands of digits
+        return f"a {type(value).__name__}"
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+
+
+# --- kinds of values -------------------------------------------------------------------------------------------
+
+
+def _is_text(value: Any) -> bool:
+    return type(value) is str
+
+
+def _is_name(value: Any) -> bool:
+    return type(value) is str and 0 < len(value) <= NAME_CHARACTERS_MAX
+
+
+def _is_key(value: Any) -> bool:
+    return type(value) is str and 0 < len(value) <= KEY_CHARACTERS_MAX
+
+
+def _is_flag(value: Any) -> bool:
+    return value is True or value is False
+
+
+def _is_int64(value: Any) -> bool:
+    return type(value) is int and INT64_MIN <= value < INT64_END
+
+
+def _is_time(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= TIME_MAX
+
+
+def _is_path(value: Any) -> bool:
+    """Whether this is what ``fs.relative_name`` makes: parts between slashes that lead nowhere else."""
+    if type(value) is not str or not 0 < len(value) <= KEY_CHARACTERS_MAX or any(c in value for c in "\\\0\n\r"):
+        return False
+    return all(0 < len(p) <= COMPONENT_BYTES_MAX and p not in (".", "..") for p in value.split("/"))
+
+
+def _is_component(value: Any) -> bool:
+    return _is_path(value) and "/" not in value
+
+
+def _is_experiment_id(value: Any) -> bool:
+    return type(value) is str and 0 < len(value) <= ID_DIGITS_MAX and value.isascii() and value.isdigit()
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.loads(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return type(value) is str
+
+
+def _is_json_object(value: Any) -> bool:
+    try:
+        return type(value) is str and isinstance(json.loads(value), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+TEXT = Kind(_is_text, "a text")
+NAME = Kind(_is_name, f"a text of 1 to {NAME_CHARACTERS_MAX:,} characters")
+KEY = Kind(_is_key, f"a text of 1 to {KEY_CHARACTERS_MAX:,} characters")
+FLAG = Kind(_is_flag, "true or false")
+INT64 = Kind(_is_int64, "a 64-bit integer")
+TIME = Kind(_is_time, "a time in ns since 1970")
+PATH = Kind(_is_path, "a relative path")
+COMPONENT = Kind(_is_component, "a name that a folder can have")
+EXPERIMENT_ID = Kind(_is_experiment_id, f"an experiment's id, of 1 to {ID_DIGITS_MAX} digits")
+JSON_TEXT = Kind(_is_json, "JSON as a text")
+JSON_OBJECT_TEXT = Kind(_is_json_object, "a JSON object as a text")
+
+
+def count(end: int = COUNT_MAX, first: int = 0) -> Kind:
+    """An integer from ``first`` up to, not including, ``end``."""
+    return Kind(lambda value: type(value) is int and first <= value < end, f"an integer from {first} below {end:,}")
+
+
+def one_of(*texts: str) -> Kind:
+    """One of these texts."""
+    known = frozenset(texts)
+    return Kind(lambda value: type(value) is str and value in known, f"one of {', '.join(texts)}")
+
+
+def maybe(kind: Kind) -> Kind:
+    """A value of this kind, or null."""
+    check = kind.check
+    return Kind(lambda value: value is None or check(value), f"{kind.what}, or null")
+
+
+def dictionary(kind: Kind, keys: Kind = TEXT) -> Kind:
+    """An object of such values."""
+    check, check_key = kind.check, keys.check
+    return Kind(
+        lambda value: type(value) is dict and all(map(check_key, value)) and all(map(check, value.values())),
+        f"an object with values that are each {kind.what}",
+    )
+
+
+def listing(kind: Kind, length: int | None = None) -> Kind:
+    """A list of such values; of ``length`` of them where that is given."""
+    check = kind.check
+    return Kind(
+        lambda value: type(value) is list and (length is None or len(value) == length) and all(map(check, value)),
+        f"a list of values that are each {kind.what}",
+    )
+
+
+def record(fields: Fields, *, closed: bool = False) -> Kind:
+    """An object with these fields; ``closed``: and no others."""
+    compiled, known = _compiled(fields), frozenset(fields)
+    return Kind(
+        lambda value: type(value) is dict and _fault(value, compiled) is None and not (closed and value.keys() - known),
+        f"an object with {', '.join(fields)}",
+    )

@@ -1,0 +1,252 @@
+"""An append-only file of checksummed JSON lines: events, the workspace and the ledgers are all one of these.
+
+A torn last line never happened. A bad line in the middle is corruption: reported with its path and offset, and the
+lines around it are still read. The torn end of an append that failed is cut off again, so the next one starts a line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mltrack.disk.codec import LINE_BYTES_MAX, LINE_BYTES_MIN, BadLine, decode_line, encode_line
+from mltrack.disk.filesystem import LOCAL, FileSystem, NotRegularError, reading
+from mltrack.errors import CorruptionError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+    from typing import IO
+
+    from mltrack.disk.fields import Records
+
+__all__ = [
+    "BAD_LINES_MAX",
+    "BYTE",
+    "JsonLog",
+    "LogRead",
+    "PlacedLine",
+    "bad_line",
+    "each_line",
+    "placed_lines",
+    "read_log",
+]
+
+CHUNK_BYTES = 1 << 20
+
+BAD_LINES_MAX = 10_000
+"""A file with more bad lines is not read on: each of them takes memory and time, and there is nothing to be found."""
+
+BYTE = "byte"
+"""The field by which a line of a log without numbers says where it begins."""
+
+
+class LogRead(NamedTuple):
+    """What read_log found: the lines' fields, the byte after the last whole line, and the damage met."""
+
+    lines: list[dict[str, Any]]
+    end: int
+    damage: list[CorruptionError]
+
+
+class PlacedLine(NamedTuple):
+    """A line of a file: the byte where it begins, its length with the line break, and its fields or what is wrong."""
+
+    offset: int
+    size: int
+    fields: dict[str, Any]
+    fault: str = ""
+
+
+def read_log(path: Path, start: int = 0, *, records: Records | None = None) -> LogRead:
+    """Every good line from byte ``start`` on, held against ``records``. A missing file is an empty one.
+
+    What is no regular file has no lines, and is damage.
+
+    Raises:
+        OSError: the file is there and can't be read.
+    """
+    lines: list[dict[str, Any]] = []
+    damage: list[CorruptionError] = []
+    end = start
+    for offset, size, fields, fault in each_line(path, start, records=records):
+        if fault:
+            damage.append(bad_line(path, offset, fault))
+        else:
+            lines.append(fields)
+        end = offset + size
+    return LogRead(lines, end, damage)
+
+
+def bad_line(path: Path, offset: int, fault: str) -> CorruptionError:
+    """The error that tells of one."""
+    return CorruptionError(
+        f"{path}: bad line at byte {offset}: {fault}",
+        path=str(path),
+        offset=offset,
+        hint="the lines around it are intact; restore the file from a copy to get this one back",
+    )
+
+
+def each_line(
+    path: Path, start: int = 0, *, records: Records | None = None, holding: bytes = b""
+) -> Iterator[PlacedLine]:
+    """Every whole line from byte ``start`` on, good or bad, one after the other. A missing file is an empty one.
+
+    Lines that don't hold the bytes ``holding`` are left out, and not looked at.
+
+    Raises:
+        OSError: the file is there and can't be read.
+    """
+    try:
+        file = reading(path)
+    except FileNotFoundError:
+        return
+    except NotRegularError as error:
+        yield PlacedLine(start, 0, {}, str(error.strerror))
+        return
+    with file:
+        file.seek(start)
+        yield from _each_line(file, start, records, holding)
+
+
+def _each_line(file: IO[bytes], at: int, records: Records | None, holding: bytes) -> Iterator[PlacedLine]:
+    held: list[bytes] = []  # the beginning of a line that goes on in the next chunk
+    size = bad = 0
+    while chunk := file.read(CHUNK_BYTES):
+        *whole, last = chunk.split(b"\n")
+        for line in whole:
+            if held:
+                line, held, size = b"".join([*held, line]), [], 0
+            if holding in line:
+                placed = _placed(line, at, records)
+                bad += bool(placed.fault)
+                if bad > BAD_LINES_MAX:
+                    yield _the_rest(file, at, f"more than {BAD_LINES_MAX:,} bad lines; what follows is not read")
+                    return
+                yield placed
+            at += len(line) + 1
+        held.append(last)
+        size += len(last)
+        if size > LINE_BYTES_MAX:  # no writer makes such a line; what comes after it is not looked for
+            yield _the_rest(file, at, f"no line break in {LINE_BYTES_MAX:,} bytes; what follows is not read")
+            return
+
+
+def _the_rest(file: IO[bytes], at: int, fault: str) -> PlacedLine:
+    return PlacedLine(at, os.fstat(file.fileno()).st_size - at, {}, fault)
+
+
+def _placed(line: bytes, at: int, records: Records | None) -> PlacedLine:
+    try:
+        fields = decode_line(line, records)
+    except BadLine as error:
+        return PlacedLine(at, len(line) + 1, {}, str(error))
+    seq = fields.get("seq", 0)  # where lines have one, each of the lines before has its place
+    if records is not None and type(seq) is int and seq * LINE_BYTES_MIN > at:
+        return PlacedLine(at, len(line) + 1, {}, f"its number is {seq:,}, more than there can be lines before it")
+    return PlacedLine(at, len(line) + 1, fields)
+
+
+def placed_lines(lines: Iterable[Mapping[str, Any]], at: int = 0) -> bytes:
+    """Lines that each say at which byte of the file they begin; the first one at ``at``."""
+    found: list[bytes] = []
+    for line in lines:
+        found.append(encode_line({**line, BYTE: at}))
+        at += len(found[-1])
+    return b"".join(found)
+
+
+class JsonLog:
+    """One such file open for appending by one process."""
+
+    def __init__(self, path: Path, *, fs: FileSystem = LOCAL, create: bool = False, placed: bool = False) -> None:
+        """Open ``path``; ``create`` insists that it is new. A torn tail left by a crash is cut off.
+
+        ``placed`` has each line say at which byte it begins: so lines without a number that are doubled or missing are
+        found.
+
+        Raises:
+            OSError: the file can't be opened (FileExistsError with ``create`` when it is there).
+        """
+        self.path = path
+        self._fs = fs
+        self._placed = placed
+        self.fd = fs.create(path) if create else fs.open_append(path)
+        self._size = 0 if create else self._cut_torn_tail()
+        self._is_new = self._size == 0  # its name may not be on the disk yet
+        self.count = 0  # lines appended by this object
+        self._torn = False  # set while the end of the file is not known for sure
+
+    @property
+    def size(self) -> int:
+        """Bytes of whole lines: where the next line will begin."""
+        return self._size
+
+    def _cut_torn_tail(self) -> int:
+        size = os.fstat(self.fd).st_size
+        step, end = 1 << 16, size
+        while end > 0:
+            at = max(0, end - step)
+            newline = os.pread(self.fd, end - at, at).rfind(b"\n")
+            if newline >= 0:
+                end = at + newline + 1
+                break
+            end = at
+        if end != size:
+            self._fs.truncate(self.fd, end)
+        return end
+
+    def append(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Add lines in one write: when this returns they survive ``kill -9``; sync() makes them survive power loss.
+
+        Raises:
+            UsageError: one is larger than a line may be; nothing was added.
+            OSError: not all of them were added (a full disk, a lost mount). Those that were stay, as readers may have
+                seen them: ``count`` tells how many.
+        """
+        self.settle()
+        try:
+            data = placed_lines(lines, self._size) if self._placed else b"".join([encode_line(line) for line in lines])
+        except BadLine as error:
+            raise UsageError(f"too much for one line of {self.path.name}: {error}", hint="store it as a file") from None
+        self._torn = True
+        try:
+            self._fs.write_all(self.fd, data)
+        except BaseException:  # an interrupt too may come when some or all of it is written
+            with contextlib.suppress(OSError):
+                self.settle()
+            raise
+        self._size, self.count, self._torn = self._size + len(data), self.count + data.count(b"\n"), False
+
+    def settle(self) -> None:
+        """After an append that failed: count the lines that went in whole, and cut off what follows them.
+
+        Raises:
+            OSError: the file can't be read or cut; nothing can be appended until it can.
+        """
+        if not self._torn:
+            return
+        added = os.pread(self.fd, os.fstat(self.fd).st_size - self._size, self._size)
+        whole = added.rfind(b"\n") + 1
+        end = self._size + whole
+        if whole != len(added):
+            self._fs.truncate(self.fd, end)
+        os.lseek(self.fd, end, os.SEEK_SET)
+        self._size, self.count, self._torn = end, self.count + added.count(b"\n"), False
+
+    def move_to(self, path: Path) -> None:
+        """Note that the file lies there now: its folder was renamed, and the open file went with it."""
+        self.path = path
+
+    def sync(self) -> None:
+        """Return when all appended lines are on the disk, and the file's name in its folder."""
+        self._fs.sync(self.fd)
+        if self._is_new:
+            self._fs.sync_folder(self.path.parent)
+            self._is_new = False
+
+    def close(self) -> None:
+        """Close the file (without a sync)."""
+        os.close(self.fd)

@@ -1,0 +1,179 @@
+"""A log that many processes change: read without a lock, changed under one that is held for a few milliseconds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from mltrack.disk.filesystem import LOCAL, FileSystem, NotRegularError, file_lock, reading
+from mltrack.disk.flusher import FLUSHER
+from mltrack.disk.jsonlog import JsonLog, read_log
+from mltrack.errors import CorruptionError, StoreError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from mltrack.disk.fields import Records
+
+__all__ = ["SharedLog"]
+
+LOCK_TIMEOUT_S = 30.0
+REMEMBERED_BYTES = 64
+
+
+class SharedLog:
+    """One such file: the experiments, the registry, a logged model."""
+
+    def __init__(self, path: Path, records: Records, *, clock: Callable[[], int], fs: FileSystem = LOCAL) -> None:
+        """``records`` is what its lines may be. The lock is the file ``lock`` beside it. ``clock`` gives ns."""
+        self._records = records
+        self.path = path
+        self._lock = path.with_name("lock")
+        self._clock = clock
+        self._fs = fs
+        self.damage: list[CorruptionError] = []
+        self._seen: tuple[int, int, int, int] | None = None  # the file that follow() read: device, inode, size, mtime
+        self._end = 0  # how far it read
+        self._last = b""  # the last bytes before that
+
+    def replay(self, apply: Callable[[dict[str, Any]], None]) -> int:
+        """Give each good line to ``apply``, in order; returns how many there were. Others are put into ``damage``."""
+        read = read_log(self.path, records=self._records)
+        self.damage = list(read.damage)
+        self._give(read.lines, apply)
+        return len(read.lines)
+
+    def follow(self, apply: Callable[[dict[str, Any]], None], restart: Callable[[], None]) -> None:
+        """Give ``apply`` the good lines that came since the last call; a log only grows, so they are all there is new.
+
+        Where the file is another one (it was restored from a copy), ``restart`` is called and all of it is given. One
+        thread at a time; ``damage`` is then of all that was read.
+        """
+        try:
+            status = os.stat(self.path)
+        except FileNotFoundError:
+            if self._seen is not None:
+                self._begin_anew(restart)
+            return
+        seen = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if seen == self._seen:
+            return
+        if self._seen is not None and not self._is_same(seen):
+            self._begin_anew(restart)
+        read = read_log(self.path, self._end, records=self._records)
+        self.damage += read.damage
+        self._give(read.lines, apply)
+        self._seen, self._end = seen, read.end
+        self._last = self._before(read.end)
+
+    def _is_same(self, seen: tuple[int, int, int, int]) -> bool:
+        return seen[:2] == (self._seen or ())[:2] and seen[2] >= self._end and self._before(self._end) == self._last
+
+    def _before(self, end: int) -> bytes:
+        start = max(0, end - REMEMBERED_BYTES)
+        try:
+            with reading(self.path) as file:
+                return os.pread(file.fileno(), end - start, start)
+        except (FileNotFoundError, NotRegularError):
+            return b""
+
+    def _begin_anew(self, restart: Callable[[], None]) -> None:
+        self._seen, self._end, self._last, self.damage = None, 0, b"", []
+        restart()
+
+    def _give(self, lines: list[dict[str, Any]], apply: Callable[[dict[str, Any]], None]) -> None:
+        for line in lines:
+            try:
+                apply(line)
+            except (KeyError, TypeError, ValueError):
+                message = f"{self.path}: a {line.get('type')!r} without what that needs"
+                self.damage.append(
+                    CorruptionError(message, path=str(self.path), hint="was it written by another program?")
+                )
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """Hold the lock, to look and append without another coming between.
+
+        Raises:
+            BusyError: another process holds it for too long.
+            StoreError: the store can't be written.
+        """
+        try:
+            with file_lock(self._lock, timeout_s=LOCK_TIMEOUT_S):
+                yield
+        except OSError as error:
+            raise StoreError(
+                f"{self.path} can't be changed: {error.strerror or error}",
+                hint="check the store's permissions and the space on its disk",
+            ) from error
+
+    def append(self, *lines: dict[str, Any], soon: bool = False) -> None:
+        """Add lines, each with its time; on return they survive ``kill -9``. The lock is held by the caller.
+
+        They survive power loss too; where ``soon`` will do, half a second later, and the caller does not wait for it.
+
+        Raises:
+            UsageError: one is not what a reader takes; nothing was added.
+            OSError: they could not be added.
+        """
+        timed = [{"time": self._clock(), **line} for line in lines]
+        for line in timed:
+            fault = self._records.fault(line)
+            if fault is not None:
+                raise UsageError(f"a line of {self.path.name} that {fault}", hint="give values of these kinds")
+        log = JsonLog(self.path, fs=self._fs, placed=not self._records.numbered)
+        try:
+            is_new = log.size == 0
+            log.append(timed)
+            if soon and not is_new:
+                _UNSYNCED.add(self.path, self._fs)
+            else:
+                log.sync()
+        finally:
+            log.close()
+
+
+class _Unsynced:
+    """Logs whose last lines are not on the disk yet; the flusher has them written."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._paths: dict[Path, FileSystem] = {}
+
+    def after_fork(self) -> None:
+        """In a forked child: the parent writes what it added."""
+        self._reset()
+
+    def add(self, path: Path, fs: FileSystem) -> None:
+        """Have it written soon."""
+        with self._lock:
+            if not self._paths:
+                FLUSHER.add(self)
+            self._paths[path] = fs
+
+    def sync(self) -> None:
+        """Write them all; one that is gone, or that the disk refuses, is left to itself."""
+        with self._lock:
+            todo, self._paths = self._paths, {}
+            FLUSHER.remove(self)
+        for path, fs in todo.items():
+            with contextlib.suppress(OSError):
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    fs.sync(fd)
+                finally:
+                    os.close(fd)
+
+    def pulse(self) -> None:
+        """Nobody waits for a sign of life from a log."""
+
+
+_UNSYNCED = _Unsynced()
+os.register_at_fork(after_in_child=_UNSYNCED.after_fork)

@@ -1,0 +1,299 @@
+"""Whose store it is, and which of its remotes a user trusts: that is kept in the user's own folder, never in a store.
+
+A store is found upward from the working directory, so it may be anybody's. Reading it and recording into it need no
+trust. But what its ``remotes.toml`` says is obeyed only where the user is its author or said so: credentials of ours go
+to a URL of a stranger's store only once that remote is trusted, and a command or a file that gives tokens is never
+taken from a store at all, not from one's own either: an archive belongs to whoever unpacked it.
+
+Whose it is goes by the owners of the store's folder, its ``store.json`` and its ``remotes.toml``, as git's
+``safe.directory`` does; for root started by sudo the user before that counts as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import stat
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mltrack.disk.filesystem import LOCAL, FileSystem, file_lock
+from mltrack.errors import StoreError, UntrustedError
+from mltrack.text.redaction import hide
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Grant", "Refusal", "Trust", "is_own_file", "offered_by", "refusal_of", "refuse_links", "stranger_of"]
+
+TRUSTED_VARIABLE = "MLTRACK_TRUSTED_STORES"
+"""Stores of others that are trusted with any remote, as a list of folders like PATH; ``*`` is all of them."""
+
+_NEVER_FROM_A_STORE = ("token_file", "token_command", "shared_folder")
+
+LOCK_TIMEOUT_S = 10.0
+FILE_BYTES_MAX = 1 << 20
+SHOWN_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One remote of one store that is trusted, with where its tokens come from and the folder shared with it.
+
+    ``offered`` tells, as a digest, what of these the store's own file named by then.
+    """
+
+    store: str
+    store_id: str
+    remote: str
+    url: str
+    token_file: str = ""
+    token_command: str = ""
+    shared_folder: str = ""
+    offered: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a remote is not used. ``for_url`` tells that it would be, had the user named its URL."""
+
+    message: str
+    hint: str
+    for_url: bool = False
+
+    def error(self) -> UntrustedError:
+        """The refusal as an error."""
+        return UntrustedError(self.message, hint=self.hint)
+
+
+class Trust:
+    """What this user trusts: ``$XDG_CONFIG_HOME/mltrack/trust.json``, or ``~/.config`` in its place."""
+
+    def __init__(self, *, environ: Mapping[str, str] = os.environ, fs: FileSystem = LOCAL) -> None:
+        self._environ = environ
+        self._fs = fs
+
+    @property
+    def path(self) -> Path:
+        """The file.
+
+        Raises:
+            StoreError: this user has no folder for settings.
+        """
+        folder = self._environ.get("XDG_CONFIG_HOME", "")
+        if os.path.isabs(folder):
+            return Path(folder) / "mltrack" / "trust.json"
+        try:
+            return Path.home() / ".config" / "mltrack" / "trust.json"
+        except RuntimeError as error:
+            raise StoreError("no home folder to keep what is trusted", hint="set XDG_CONFIG_HOME") from error
+
+    def all(self) -> list[Grant]:
+        """All that is trusted.
+
+        Raises:
+            StoreError: the file can't be read, or another user may write it.
+        """
+        path = self.path
+        try:
+            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # a pipe would wait
+                found = os.fstat(file.fileno())
+                if not stat.S_ISREG(found.st_mode) or found.st_size > FILE_BYTES_MAX:
+                    raise StoreError(f"{path} is not a file of settings", hint="remove it, and trust anew")
+                if found.st_uid not in _own_ids(self._environ) or found.st_mode & 0o022:
+                    raise StoreError(
+                        f"{path} can be written by others, so it says nothing",
+                        hint=f"look at it, then: chown and chmod 600 {path}",
+                    )
+                fields = json.loads(file.read())
+            return [Grant(**{key: str(value) for key, value in each.items()}) for each in fields["trusted"]]
+        except (FileNotFoundError, NotADirectoryError, PermissionError):  # also where the home is not ours
+            return []
+        except OSError as error:
+            raise StoreError(f"{path} can't be read: {error.strerror}", hint="check its permissions") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise StoreError(
+                f"{path} is damaged", hint="remove it, and trust anew: mltrack remote trust NAME"
+            ) from error
+
+    def find(self, root: Path, store_id: str, name: str, url: str, *, moved: bool) -> Grant | None:
+        """The grant for that remote of the store at ``root``; or, where it may have ``moved``, of the store of that id.
+
+        Raises:
+            StoreError: as all.
+        """
+        found = [g for g in self.all() if (g.remote, g.url) == (name, url)]
+        here = os.path.realpath(root)
+        same = [grant for grant in found if grant.store == here]
+        elsewhere = [grant for grant in found if moved and grant.store_id == store_id]
+        return next(iter([*same, *elsewhere]), None)
+
+    def add(self, grant: Grant) -> None:
+        """Trust a remote, in place of what was trusted of it before.
+
+        Raises:
+            StoreError: it can't be written down.
+        """
+        self._change(lambda grants: [*(g for g in grants if not _is_same(g, grant)), grant])
+
+    def remove(self, root: Path, name: str) -> bool:
+        """Trust that remote of the store at ``root`` no more; returns whether it was trusted.
+
+        Raises:
+            StoreError: it can't be written down.
+        """
+        here = os.path.realpath(root)
+        known = self.all()
+        if not any(grant.store == here and grant.remote == name for grant in known):
+            return False
+        self._change(lambda grants: [g for g in grants if not (g.store == here and g.remote == name)])
+        return True
+
+    def _change(self, change: Any) -> None:
+        path = self.path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with file_lock(path.with_suffix(".lock"), timeout_s=LOCK_TIMEOUT_S):
+                fields = {"trusted": [asdict(grant) for grant in change(self.all())]}
+                self._publish(path, json.dumps(fields, indent=2).encode("ascii") + b"\n")
+        except OSError as error:
+            raise StoreError(
+                f"{path} can't be written: {error.strerror}",
+                hint=f"set XDG_CONFIG_HOME to a folder of yours; or set {TRUSTED_VARIABLE} for a store of others",
+            ) from error
+
+    def _publish(self, path: Path, data: bytes) -> None:
+        """As commands may hold secrets, nobody else may read it."""
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.fchmod(fd, 0o600)
+            self._fs.write_all(fd, data)
+        finally:
+            os.close(fd)
+        self._fs.publish(temporary, path)
+
+
+def _is_same(one: Grant, other: Grant) -> bool:
+    return (one.store, one.remote) == (other.store, other.remote)
+
+
+# --- whose it is -------------------------------------------------------------------------------------------------
+
+
+def stranger_of(root: Path, *, environ: Mapping[str, str] = os.environ) -> str:
+    """Who else may have written what the store at ``root`` says of its remotes; "" where that is only the user."""
+    own = _own_ids(environ)
+    for path in (root, root / "store.json", root / "remotes.toml"):
+        try:
+            followed, itself = path.stat(), path.lstat()
+        except OSError:
+            continue
+        kinds = (followed,) if path == root else (followed, itself)
+        for found in kinds:
+            if found.st_uid not in own:
+                return f"belongs to {_user_name(found.st_uid)}"
+        if path.name == "remotes.toml" and followed.st_mode & stat.S_IWOTH:
+            return "has a remotes.toml that anybody may write"
+    return ""
+
+
+def refuse_links(root: Path, folder: Path) -> None:
+    """Come here before anything is written into a remote's folder of the store at ``root``.
+
+    Raises:
+        UntrustedError: in a stranger's store one of its names is a link, so that what is written might go anywhere.
+    """
+    stranger = stranger_of(root)
+    if not stranger:
+        return
+    inside: list[Path] = []
+    with contextlib.suppress(OSError):
+        inside = list(folder.iterdir())
+    for path in (root / "remotes", root / "remotes" / "sync.log", folder, *inside):
+        if path.is_symlink():
+            words = f"{path} is a link, in a store that {stranger}: nothing is written through it"
+            raise UntrustedError(words, hint="have it removed")
+
+
+def is_own_file(path: Path, *, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether only the user can have written that file; one that is not there counts as theirs."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return True
+    return found.st_uid in _own_ids(environ) and not (stat.S_ISREG(found.st_mode) and found.st_mode & stat.S_IWOTH)
+
+
+def _own_ids(environ: Mapping[str, str]) -> set[int]:
+    own = {os.geteuid()}
+    before_sudo = environ.get("SUDO_UID", "")
+    if 0 in own and before_sudo.isascii() and before_sudo.isdecimal():
+        own.add(int(before_sudo))
+    return own
+
+
+def _user_name(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def _is_named(root: Path, environ: Mapping[str, str]) -> bool:
+    """Whether the environment says that this store is trusted."""
+    named = [part for part in environ.get(TRUSTED_VARIABLE, "").split(os.pathsep) if part]
+    here = os.path.realpath(root)
+    return any(part == "*" or os.path.realpath(os.path.expanduser(part)) == here for part in named)
+
+
+# --- what follows from it ----------------------------------------------------------------------------------------
+
+
+def offered_by(table: Mapping[str, Any]) -> str:
+    """A digest of the commands and files that a table of ``remotes.toml`` names; "" where it names none."""
+    named = [str(table.get(option, "")) for option in _NEVER_FROM_A_STORE]
+    return hashlib.sha256(json.dumps(named).encode("ascii")).hexdigest() if any(named) else ""
+
+
+def refusal_of(
+    root: Path, store_id: str, name: str, table: Mapping[str, Any], *, environ: Mapping[str, str] = os.environ
+) -> tuple[Grant | None, Refusal | None]:
+    """What is trusted of a remote as ``remotes.toml`` has it, and why it is not used, if so."""
+    stranger, offered = stranger_of(root, environ=environ), offered_by(table)
+    foreign = (bool(stranger) or table.get("untrusted") is True) and not _is_named(root, environ)
+    url = str(table.get("url", "")).rstrip("/")
+    try:  # of another's store only what was trusted right there: they may have copied the id of one of ours
+        grant = Trust(environ=environ).find(root, store_id, name, url, moved=not foreign)
+    except StoreError as error:
+        needed = foreign or offered or "token" in table
+        return None, Refusal(str(error), error.hint, for_url=not offered) if needed else None
+    how = f"look at it first; if it is good: mltrack remote trust {name}"
+    if foreign and grant is None:
+        who = stranger or "has remotes that another user wrote"
+        named = f", and {_named(table)} is not used" if offered else ""
+        words = f"{root} {who}: no credentials go to its remote {name!r}, {url}{named}"
+        return None, Refusal(words, how, for_url=not offered)
+    if offered and (grant is None or grant.offered != offered):
+        since = " and has changed since it was trusted" if grant is not None and grant.offered else ""
+        words = f"{root / 'remotes.toml'} names {_named(table)} for {name!r}: that is never taken from a store{since}"
+        return grant, Refusal(words, how)
+    if "token" in table and (grant is None or not (grant.token_command or grant.token_file)):
+        kind, value = ("file", "PATH") if table["token"] == "file" else ("command", "CMD")
+        words = (
+            f"remote {name!r} takes its token from a {kind} that is kept outside of the store, and none is known here"
+        )
+        return grant, Refusal(words, f"mltrack remote trust {name} --token-{kind} {value}")
+    return grant, None
+
+
+def _named(table: Mapping[str, Any]) -> str:
+    """The command or file that a table names, as far as it fits on a line."""
+    option = next(option for option in reversed(_NEVER_FROM_A_STORE) if table.get(option))
+    hidden = hide(str(table[option]))
+    return f"the {option.replace('_', ' ')} {hidden if len(hidden) <= SHOWN_MAX else f'{hidden[:SHOWN_MAX]}...'!r}"

@@ -1,0 +1,548 @@
+"""The journal: one process's appends to one run, events as lines and points as mapped 32-byte records.
+
+Each process that writes to a run has a *writer*: a name of its own, and files nobody else writes to. Its lock, held
+on its events file for as long as the process lives, is how others know that it is still writing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import mmap
+import os
+import threading
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+from mltrack.disk.codec import (
+    HEADER_SIZE,
+    RECORD_SIZE,
+    RecordError,
+    encode_header,
+    encode_records,
+    pack_record,
+)
+from mltrack.disk.filesystem import LOCAL, FileSystem, try_lock
+from mltrack.disk.jsonlog import JsonLog
+from mltrack.errors import RunStateError
+from mltrack.process.trouble import TROUBLE
+from mltrack.values.scalars import as_float, check_key, integer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = [
+    "SEAL_POINTS_MIN",
+    "EventJournal",
+    "LockedPointJournal",
+    "PointJournal",
+    "new_writer_name",
+]
+
+POINTS_FILE_MIN_BYTES = HEADER_SIZE + RECORD_SIZE * 2_046  # 64 KiB: a short run stays small
+POINTS_FILE_MAX_BYTES = HEADER_SIZE + RECORD_SIZE * 524_286  # 16 MiB: bounds what is mapped at a time
+POINTS_FILE_SCRAPS_BYTES = HEADER_SIZE + RECORD_SIZE * 126  # 4 KiB: what a nearly full disk may still have
+POINTS_FILE_GROWTH = 4
+RETRY_AFTER_LOSS_NS = 1_000_000_000  # after an append failed, the disk is asked again at most once a second
+SERIES_POINTS_MIN = 4_096  # a shorter series goes point by point, to not make a file each
+SERIES_FILE_POINTS_MAX = 1 << 20
+SERIES_WRITE_POINTS = 1 << 15  # 1 MiB at a time
+
+SEAL_POINTS_MIN = 4_096
+"""A writer with fewer points keeps its trimmed journal: it is smaller than a segment is worth, and opens faster."""
+
+_NOTHING = bytearray()
+_FLOATS = {float}
+
+
+def new_writer_name(now_ns: int) -> str:
+    """16 hex digits: 11 of the time in ms, so that names sort by age, and 5 random ones."""
+    return f"{(now_ns // 1_000_000) & 0xFFFFFFFFFFF:011x}{int.from_bytes(os.urandom(3), 'big') & 0xFFFFF:05x}"
+
+
+class EventJournal:
+    """A writer's facts: one checksummed JSON line each, numbered, in events/<writer>.jsonl."""
+
+    def __init__(self, folder: Path, writer: str, *, fs: FileSystem = LOCAL) -> None:
+        """Make the file and take its lock.
+
+        Raises:
+            OSError: it can't be made (FileExistsError: the name is taken).
+        """
+        self.writer = writer
+        self._log = JsonLog(folder / f"{writer}.jsonl", fs=fs, create=True)
+        self.locked = try_lock(self._log.fd) is True
+        self.dirty = False
+        self._last_time = 0
+
+    @property
+    def fd(self) -> int:
+        """The open file, for the flusher."""
+        return self._log.fd
+
+    @property
+    def seq(self) -> int:
+        """How many events this writer has stored: the seq of the next one."""
+        return self._log.count
+
+    def append(self, events: Iterable[Mapping[str, Any]], now_ns: int) -> None:
+        """Add events, each with its seq and a time that never falls. They survive ``kill -9`` on return.
+
+        Raises:
+            OSError: not all were added; ``seq`` tells how many.
+        """
+        self._log.settle()
+        self.dirty = True
+        at = self._last_time = max(now_ns, self._last_time + 1)
+        self._log.append([{"seq": seq, "time": at, **event} for seq, event in enumerate(events, self.seq)])
+
+    def not_before(self, time_ns: int) -> None:
+        """Let coming events be later than this, so that they win over what the run already holds."""
+        self._last_time = max(self._last_time, time_ns)
+
+    def move_to(self, folder: Path) -> None:
+        """Note that the file lies in ``folder`` now."""
+        self._log.move_to(folder / self._log.path.name)
+
+    def sync(self) -> None:
+        """Make appended events survive power loss."""
+        self.dirty = False
+        try:
+            self._log.sync()
+        except OSError:
+            self.dirty = True
+            raise
+
+    def close(self) -> None:
+        """Close the file, which frees the lock."""
+        self._log.close()
+
+
+class PointJournal:
+    """A writer's samples, in points/<writer>.<n>.points: allocated ahead, memory-mapped, one record packed a call.
+
+    A record counts once its commit mark stands, and that is written last; the offset moves before the record is
+    packed and nothing between the two can be interrupted, so no call, signal or thread ever leaves a gap or
+    overwrites a record that was seen. Points that can't be stored (a full disk, a lost mount) are counted in
+    ``lost`` and the caller goes on.
+    """
+
+    _maps = True
+
+    def __init__(
+        self,
+        folder: Path,
+        writer: str,
+        *,
+        fs: FileSystem,
+        on_new_metric: Callable[[int, str], None],
+        on_loss: Callable[[Exception], None],
+        sync_names: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Nothing is made on disk until the first point.
+
+        ``on_new_metric(number, key)`` must store the number before it returns (or raise OSError);
+        ``sync_names()`` makes the run's start and the numbers stored so far survive power loss (or raises OSError): it
+        is called before the first file is made, and before points are synced. ``on_loss(error)`` is told the first time
+        points are lost, and again after each recovery.
+        """
+        self.writer = writer
+        self.lock = threading.RLock()
+        self.numbers: dict[str, int] = {}
+        self.buffer: mmap.mmap | bytearray = _NOTHING
+        self.offset = HEADER_SIZE  # where the next record goes in the present file
+        self.lost = 0
+        self.fd = -1
+        self._end = 0  # bytes of the present file
+        self._folder = folder
+        self._fs = fs
+        self._on_new_metric = on_new_metric
+        self._on_loss = on_loss
+        self._sync_names = sync_names
+        self._begun = False
+        self._first_seq = 0  # of the present file
+        self._file_index = 0
+        self._file_bytes = POINTS_FILE_MIN_BYTES
+        self._folder_dirty = False
+        self._closed = False
+        self._losing = False
+        self._retry_at_ns = 0
+        self._busy = False  # while a thread that holds the lock is in here, against its own signal handlers
+        self._deferred: list[tuple[list[tuple[str, float]], int, int]] = []
+        self._named: dict[int, str] = {}
+        self._next_number = itertools.count()
+        self._retired: list[tuple[int, mmap.mmap | bytearray, int]] = []
+        self._sync_lock = threading.RLock()
+        self._synced_offset = 0
+        self.before_file: Callable[[], None] | None = None  # called before a file is made; it may call move_to
+
+    # --- the hot path: what a call costs is what a training step pays ---
+    #
+    # The interpreter lets another thread run, or a signal handler, only after a call and at a loop's turn. From where
+    # the offset is read to where pack_record returns there is neither, so each record gets a slot of its own and a
+    # reader never meets a gap. (An interpreter without that rule uses LockedPointJournal.)
+
+    def log(self, key: str, value: float, step: int | None = None, time: int | None = None) -> None:
+        """One point. ``time`` is in ns since the epoch; without it, now. ``step`` without a value is 0."""
+        if time is None:
+            time = time_ns()
+        elif type(time) is not int:
+            time = integer("time", time)
+        try:
+            number = self.numbers[key]
+            if type(value) is not float:
+                value = as_float(key, value)
+            if type(step) is not int:
+                step = 0 if step is None else integer("step", step)
+            offset = self.offset
+            self.offset = offset + 32
+            try:
+                pack_record(self.buffer, offset, step, time, value, number, offset)
+            except RecordError:
+                self.offset = offset  # the file is full, or step or time too large: nothing was committed
+                raise
+        except (KeyError, TypeError, RecordError):
+            self._log_slowly([(key, value)], step, time)
+
+    def log_many(self, values: Mapping[str, float], step: int | None = None, time: int | None = None) -> None:
+        """One point for each key, all with the same step and time; all are checked before the first is stored."""
+        if time is None:
+            time = time_ns()
+        elif type(time) is not int:
+            time = integer("time", time)
+        numbers = self.numbers
+        stored = 0
+        try:
+            if set(map(type, values.values())) != _FLOATS:
+                values = {key: as_float(key, value) for key, value in values.items()}
+            if type(step) is not int:
+                step = 0 if step is None else integer("step", step)
+            if not values.keys() <= numbers.keys():
+                raise KeyError
+            for key, value in values.items():
+                number = numbers[key]
+                offset = self.offset
+                self.offset = offset + 32
+                try:
+                    pack_record(self.buffer, offset, step, time, value, number, offset)
+                except RecordError:
+                    self.offset = offset
+                    raise
+                stored += 1
+        except (KeyError, TypeError, RecordError):
+            self._log_slowly(list(values.items())[stored:], step, time)
+
+    # --- new metrics, full files, failing disks; and where misuse is found ---
+
+    def _log_slowly(self, points: Iterable[tuple[str, float]], step: int | None, time: int) -> None:
+        step = 0 if step is None else integer("step", step)
+        time = integer("time", time)
+        checked = [(check_key(key), as_float(key, value)) for key, value in points]
+        with self.lock:
+            if self._busy:  # a signal handler that logs while its own thread is in here: stored when that is done
+                self._deferred.append((checked, step, time))
+                return
+            self._busy = True
+            try:
+                self._check_open()
+                self._store(checked, step, time)
+                self._store_deferred()
+            finally:
+                self._busy = False
+
+    def _store(self, points: Iterable[tuple[str, float]], step: int, time: int) -> None:
+        for key, value in points:
+            number = self._metric_number(key)
+            if number is not None:
+                self._put(number, step, time, value)
+
+    def _store_deferred(self) -> None:
+        while self._deferred:
+            self._store(*self._deferred.pop(0))
+
+    def log_series(
+        self,
+        key: str,
+        values: npt.NDArray[np.float64],
+        steps: npt.NDArray[np.int64],
+        times: npt.NDArray[np.int64],
+    ) -> None:
+        """Many points of one metric in one go, then synced: on return they survive power loss."""
+        with self.lock:
+            if self._busy or len(values) < SERIES_POINTS_MIN:
+                for step, time, value in zip(steps.tolist(), times.tolist(), values.tolist(), strict=True):
+                    self._log_slowly([(key, value)], step, time)
+            else:
+                self._busy = True
+                try:
+                    self._check_open()
+                    self._write_series(key, values, steps, times)
+                    self._store_deferred()
+                finally:
+                    self._busy = False
+        try:
+            self.sync()
+        except OSError as error:
+            self._on_loss(error)
+
+    def _write_series(
+        self,
+        key: str,
+        values: npt.NDArray[np.float64],
+        steps: npt.NDArray[np.int64],
+        times: npt.NDArray[np.int64],
+    ) -> None:
+        """Files of their own, written rather than mapped, each just as large as it must be."""
+        number = self._metric_number(key)
+        if number is None:
+            self.lost += len(values) - 1  # one is counted already
+            return
+        done = 0
+        while done < len(values):
+            first, end = done, min(done + SERIES_FILE_POINTS_MAX, len(values))
+            try:
+                self._start_file(HEADER_SIZE + RECORD_SIZE * (end - first), mapped=False)
+                try:
+                    for at in range(first, end, SERIES_WRITE_POINTS):
+                        part = slice(at, min(at + SERIES_WRITE_POINTS, end))
+                        records = encode_records(self.offset, steps[part], times[part], values[part], number)
+                        self._write_whole(records.view("u1").data)
+                finally:
+                    self._end = self.offset
+                    done = first + (self.offset - HEADER_SIZE) // RECORD_SIZE
+            except OSError as error:
+                self._lose(end - done, error)
+                done = end
+
+    def _write_whole(self, data: memoryview) -> None:
+        """Write records at the offset, which moves on with those that are whole, also where the rest fails."""
+        start, done = self.offset, 0
+        self.offset = start + len(data)  # first, so that whatever comes, none of these seqs is given again
+        try:
+            while done < len(data):
+                done += self._fs.write_at(self.fd, data[done:], start + done)
+        except BaseException:
+            done = max(0, min(os.fstat(self.fd).st_size - start, len(data)))
+            self.offset = start + done // RECORD_SIZE * RECORD_SIZE
+            raise
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RunStateError("the run has ended", hint="resume it: start_run(run_id=...)")
+
+    def _metric_number(self, key: str) -> int | None:
+        """The number of a metric, given out and stored at its first point; None when that can't be stored."""
+        number = self.numbers.get(key)
+        if number is None:
+            if time_ns() < self._retry_at_ns:
+                self.lost += 1
+                return None
+            number = next(self._next_number)  # never twice, also where an interrupt comes before it is stored
+            try:
+                self._on_new_metric(number, key)
+            except TROUBLE as error:
+                self._lose(1, error)
+                return None
+            self._named[number] = key
+            self.numbers[key] = number
+        return number
+
+    @property
+    def names(self) -> list[str]:
+        """Metric names by number."""
+        return [self._named.get(number, "") for number in range(max(self._named, default=-1) + 1)]
+
+    def _put(self, number: int, step: int, time: int, value: float) -> None:
+        """Store one checked point, in the next file where this one is full. The lock is held."""
+        while self._room():
+            offset = self.offset
+            self.offset = offset + RECORD_SIZE
+            try:
+                pack_record(self.buffer, offset, step, time, value, number, offset)
+                return
+            except RecordError:  # another thread has taken the last place
+                self.offset = offset
+
+    # --- files ---
+
+    def move_to(self, folder: Path) -> None:
+        """Make further files in ``folder``: the store was moved, and the open ones went with it.
+
+        Without the lock, which the caller may be asked from under (``before_file``).
+        """
+        self._folder, self._retry_at_ns = folder, 0
+
+    def _room(self) -> bool:
+        """Whether there is room for a record, after starting a new file where needed; else it is lost."""
+        if self.offset + RECORD_SIZE <= self._end:
+            return True
+        self._check_open()
+        if time_ns() < self._retry_at_ns:
+            self.lost += 1
+            return False
+        try:
+            self._next_file()
+        except TROUBLE as error:
+            self._lose(1, error)
+            return False
+        self._losing = False
+        return True
+
+    def lose(self, count: int, error: Exception) -> None:
+        """Count points that could not even be made."""
+        with self.lock:
+            self._lose(count, error)
+
+    def _lose(self, count: int, error: Exception | None = None) -> None:
+        self.lost += count
+        if error is not None:
+            self._retry_at_ns = time_ns() + RETRY_AFTER_LOSS_NS
+            if not self._losing:
+                self._losing = True
+                self._on_loss(error)
+
+    def _next_file(self) -> None:
+        """Retire the full file and start another, a smaller one when the disk is nearly full.
+
+        Raises:
+            OSError: there is no room for even a small one; the journal is as it was.
+        """
+        for size in (self._file_bytes, POINTS_FILE_MIN_BYTES, POINTS_FILE_SCRAPS_BYTES):
+            try:
+                self._start_file(size)
+                break
+            except OSError as error:
+                full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+                if not full or size == POINTS_FILE_SCRAPS_BYTES:
+                    raise
+        self._file_bytes = min(self._file_bytes * POINTS_FILE_GROWTH, POINTS_FILE_MAX_BYTES)
+
+    def _start_file(self, size: int, *, mapped: bool = True) -> None:
+        """Make a file and let points go there. Its first seq is fixed by taking the old buffer away first."""
+        if self.before_file is not None:
+            self.before_file()
+        if not self._begun:  # the kernel may write points back at any time: the run's start must be there before
+            with contextlib.suppress(OSError):
+                self._sync_names()
+            self._begun = True
+        held, self.buffer = self.buffer, _NOTHING
+        index = self._file_index
+        self._file_index = index + 1  # no name is tried twice: an interrupt may leave a file behind
+        try:
+            first_seq = self.seq
+            path = self._folder / f"{self.writer}.{index}.points"
+            fd, buffer = self._new_file(path, size, encode_header(self.writer, first_seq), mapped)
+        except BaseException:
+            self.buffer = held
+            raise
+        # no call from here on: an interrupt finds all of it done, or nothing
+        if self.fd >= 0:
+            self._retired = [*self._retired, (self.fd, held, self.offset)]
+        self._first_seq, self._synced_offset, self._folder_dirty = first_seq, 0, True
+        self.fd, self.offset, self._end, self.buffer = fd, HEADER_SIZE, size, buffer
+
+    def _new_file(self, path: Path, size: int, header: bytes, mapped: bool) -> tuple[int, mmap.mmap | bytearray]:
+        fd = self._fs.create(path)
+        try:
+            if mapped:
+                self._allocate(fd, size)
+            self._fs.write_at(fd, header, 0)
+            return fd, mmap.mmap(fd, size) if mapped and self._maps else _NOTHING
+        except BaseException as error:
+            os.close(fd)
+            self._fs.unlink(path)
+            if isinstance(error, ValueError):
+                raise OSError(errno.EIO, str(error)) from error
+            raise
+
+    def _allocate(self, fd: int, size: int) -> None:
+        self._fs.allocate(fd, size)
+
+    @property
+    def seq(self) -> int:
+        """How many points this writer has stored: the seq of the next one."""
+        return self._first_seq + (self.offset - HEADER_SIZE) // RECORD_SIZE
+
+    def sync(self) -> None:
+        """Make the points stored so far survive power loss; called by the flusher, and by whoever wants it now.
+
+        Raises:
+            OSError: the disk says no; they are still there for ``kill -9``.
+        """
+        self._sync_names()
+        self._sync_files()
+
+    def _sync_files(self) -> None:
+        """The same for the points alone."""
+        with self._sync_lock:
+            with self.lock:
+                retired, self._retired = self._retired, []
+                fd, offset = self.fd, self.offset
+                folder_dirty, self._folder_dirty = self._folder_dirty, False
+            try:
+                for old_fd, _, _ in retired:
+                    self._fs.sync(old_fd)
+                if fd >= 0 and offset != self._synced_offset:
+                    self._fs.sync(fd)
+                    self._synced_offset = offset
+                if folder_dirty:
+                    self._fs.sync_folder(self._folder)
+            except OSError:
+                self._folder_dirty = self._folder_dirty or folder_dirty
+                raise
+            finally:
+                for old_fd, old_buffer, end in retired:
+                    self._release(old_fd, old_buffer, end)
+
+    def _release(self, fd: int, buffer: mmap.mmap | bytearray, end: int) -> None:
+        """Unmap and close a file that takes no more points, giving back what it did not use."""
+        if isinstance(buffer, mmap.mmap):
+            buffer.close()
+        with contextlib.suppress(OSError):
+            self._fs.truncate(fd, end)
+        os.close(fd)
+
+    def close(self) -> None:
+        """No more points: sync, trim and close the files. Errors of the disk are told to ``on_loss``, not raised."""
+        with self.lock:
+            if not self._busy and not self._closed:
+                self._store_deferred()
+            self._closed = True
+            held, self.buffer = self.buffer, _NOTHING  # from here on no point goes in
+            if self.fd >= 0:
+                self._retired.append((self.fd, held, self.offset))
+                self._first_seq, self.offset, self.fd, self._end = self.seq, HEADER_SIZE, -1, 0
+        try:
+            self._sync_files()  # names that are not on the disk yet follow with the run's last event
+        except OSError as error:
+            self._on_loss(error)
+
+    def abandon(self) -> None:
+        """Let go of the files of a parent process after a fork, without touching what is in them; take no more."""
+        self._closed = True
+        self.lock, self._busy = threading.RLock(), False  # held by a thread that the child does not have
+        for fd, buffer, _ in [*self._retired, (self.fd, self.buffer, 0)]:
+            if isinstance(buffer, mmap.mmap):
+                buffer.close()
+            if fd >= 0:
+                os.close(fd)
+        self.buffer, self._end, self.fd, self._retired = _NOTHING, 0, -1, []
+
+
+class LockedPointJournal(PointJournal):
+    """The same for an interpreter that runs threads at the same time (no global interpreter lock)."""
+
+    def log(self, key: str, value: float, step: int | None = None, time: int | None = None) -> None:
+        """One point."""
+        with self.lock:
+            super().log(key, value, step, time)
+
+    def log_many(self, values: Mapping[str, float], step: int | None = None, time: int | None = None) -> None:
+        """One point for each key."""
+        with self.lock:
+            super().log_many(values, step, time)

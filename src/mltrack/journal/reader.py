@@ -1,0 +1,273 @@
+"""Reading a writer's points wherever they lie: journals that are being written, segments, or both during a seal.
+
+A sealer publishes the segment before it deletes the journals, so a reader opens the journals first and lists the
+segments afterwards: it misses nothing, and takes each seq once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from mltrack.disk.codec import HEADER_SIZE, POINTS_BYTES_MAX, RECORD_SIZE, BadLine, decode_header, decode_records
+from mltrack.disk.filesystem import EXHAUSTED, NotRegularError, open_regular
+from mltrack.disk.segment import (
+    BLOCK_ROWS,
+    POINTS_SCHEMA,
+    PointColumns,
+    SegmentName,
+    column,
+    read_blocks,
+    read_metric,
+    segment_name,
+)
+from mltrack.errors import CorruptionError
+from mltrack.storage.runs.state import unnamed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+    import pyarrow as pa
+
+    from mltrack.disk.codec import PointsHeader
+    from mltrack.disk.layout import RunFolder
+
+    Keys = Callable[[int], Sequence[str]]  # keys(n): a writer's metric names by number, at least up to number n
+
+__all__ = ["JournalFile", "count_points", "open_journals", "read_key", "read_points", "segments_of"]
+
+PIECE_BYTES = RECORD_SIZE << 15  # 1 MiB, 32,768 records: how much of a journal is read at a time
+
+_JOURNAL_NAME = re.compile(r"([0-9a-f]{16})\.(\d+)\.points")
+
+
+class JournalFile(NamedTuple):
+    """One points file held open: where it lies and the seq of its first record."""
+
+    path: Path
+    fd: int
+    first_seq: int
+    number: int
+
+    def pieces(self, start: int, whole: bool) -> Iterator[tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]]:
+        """Committed records and their seqs from seq ``start`` on.
+
+        A live file is read up to its first missing mark; ``whole`` reads past one (the writer is dead).
+        """
+        offset = HEADER_SIZE + RECORD_SIZE * max(0, start - self.first_seq)
+        while True:
+            data = os.pread(self.fd, PIECE_BYTES, offset)
+            records, slots = decode_records(data, offset)
+            if not whole and len(slots) and slots[-1] + 1 != len(slots):
+                end = int(np.flatnonzero(slots != np.arange(len(slots)))[0])
+                records, slots = records[:end], slots[:end]
+            if len(slots):
+                yield records, slots + (self.first_seq + (offset - HEADER_SIZE) // RECORD_SIZE)
+            if len(data) < PIECE_BYTES or (not whole and len(slots) < PIECE_BYTES // RECORD_SIZE):
+                return
+            offset += len(data)
+
+
+def open_journals(folder: RunFolder, writer: str, stack: ExitStack, damage: list[CorruptionError]) -> list[JournalFile]:
+    """The writer's points files in order of seq, held open until ``stack`` closes. One that vanishes was sealed."""
+    found: list[JournalFile] = []
+    for name in _names(folder.points):
+        match = _JOURNAL_NAME.fullmatch(name)
+        if match is None or match[1] != writer:
+            continue
+        path = folder.points / name
+        try:
+            fd = open_regular(path)
+            stack.callback(os.close, fd)
+            header = _header(fd, writer)
+        except FileNotFoundError:
+            continue
+        except (BadLine, OSError) as error:
+            if isinstance(error, OSError) and error.errno in EXHAUSTED:
+                raise
+            what = _words(error)
+            damage.append(CorruptionError(f"{path}: {what}", path=str(path), offset=0, hint="restore it from a copy"))
+            continue
+        if header is not None:
+            found.append(JournalFile(path, fd, header.first_seq, int(match[2])))
+    # by seq; of two that begin alike the first was left behind empty by an interrupt
+    return sorted(found, key=lambda journal: (journal.first_seq, journal.number))
+
+
+def _words(error: BadLine | OSError) -> str:
+    if isinstance(error, NotRegularError):
+        return str(error.strerror)
+    return f"can't be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+
+
+def _header(fd: int, writer: str) -> PointsHeader | None:
+    """The header of a writer's points file.
+
+    Raises:
+        BadLine: it is none, or another's, or the file is longer than any can be.
+    """
+    header = decode_header(os.pread(fd, HEADER_SIZE, 0))
+    if header is not None and header.writer != writer:
+        raise BadLine(f"belongs to writer {header.writer!a}")
+    size = os.fstat(fd).st_size
+    if header is not None and size > POINTS_BYTES_MAX:
+        raise BadLine(f"has {size:,} bytes, more than the {POINTS_BYTES_MAX:,} of the largest")
+    return header
+
+
+def segments_of(folder: RunFolder, writer: str) -> list[tuple[SegmentName, Path]]:
+    """The writer's segments in order of seq."""
+    names = [(segment_name(name), folder.segments / name) for name in _names(folder.segments)]
+    return sorted((name, path) for name, path in names if name is not None and name.writer == writer)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def read_points(
+    folder: RunFolder,
+    writer: str,
+    keys: Keys,
+    *,
+    first: int = 0,
+    whole: bool,
+    damage: list[CorruptionError],
+    rows_max: int = BLOCK_ROWS,
+    named_only: bool = False,
+) -> Iterator[PointColumns]:
+    """A writer's points with seq >= ``first`` in the order of logging, by pieces; ``damage`` gets the unreadable.
+
+    Of a segment at most ``rows_max`` rows come at a time. ``named_only``: no line of the writer's events is damaged, so
+    that points of a metric without a name were never logged: the power was lost before their name was on the disk.
+    """
+    names = _Names(keys)
+    with ExitStack() as stack:
+        journals = open_journals(folder, writer, stack, damage)
+        sources: list[tuple[int, Any]] = [(name.first, path) for name, path in segments_of(folder, writer)]
+        sources = sorted(
+            [*sources, *((j.first_seq, j) for j in journals)], key=lambda s: (s[0], type(s[1]) is JournalFile)
+        )
+        cursor = first
+        for _, source in sources:
+            try:
+                if isinstance(source, JournalFile):
+                    pieces = _journal_columns(source, cursor, whole, names, named_only)
+                else:
+                    pieces = read_blocks(source, cursor, rows_max)
+                for columns in pieces:
+                    if columns.seqs[0] < cursor:
+                        columns = columns.take(columns.seqs >= cursor)
+                    if len(columns):
+                        cursor = int(columns.seqs[-1]) + 1
+                        yield columns
+            except CorruptionError as error:
+                damage.append(error)
+
+
+class _Names:
+    """A writer's metric names, with a place behind them for each number whose name is on a line that is damaged."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._unnamed: dict[int, int] = {}  # number -> its place behind the names
+
+    def have(self, numbers: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+        """Which of these have a name."""
+        found: npt.NDArray[np.bool_] = numbers < len(self._keys(int(numbers.max())))
+        return found
+
+    def of(self, numbers: npt.NDArray[np.int64]) -> tuple[Sequence[str], npt.NDArray[np.int64]]:
+        """Names, and for each number the index of its name there."""
+        names = self._keys(int(numbers.max()))
+        beyond = numbers >= len(names)
+        if not beyond.any():
+            return names, numbers
+        codes, place = numbers.copy(), self._unnamed
+        codes[beyond] = [len(names) + place.setdefault(n, len(place)) for n in numbers[beyond].tolist()]
+        return [*names, *map(unnamed, self._unnamed)], codes
+
+
+def _journal_columns(
+    journal: JournalFile, first: int, whole: bool, names: _Names, named_only: bool
+) -> Iterator[PointColumns]:
+    for records, seqs in journal.pieces(first, whole):
+        if named_only:
+            named = names.have(records["number"])
+            records, seqs = (records, seqs) if named.all() else (records[named], seqs[named])
+            if not len(records):
+                continue
+        known, codes = names.of(records["number"].astype(np.int64))
+        yield PointColumns(known, codes, seqs, records["step"], records["time"], records["value"])
+
+
+def read_key(
+    folder: RunFolder,
+    writer: str,
+    key: str,
+    keys: Keys,
+    *,
+    whole: bool,
+    damage: list[CorruptionError],
+    named_only: bool = False,
+) -> list[pa.Table]:
+    """One metric's points of one writer: tables of ``seq, step, time, value`` in the order of logging."""
+    import pyarrow as pa
+
+    tables: list[pa.Table] = []
+    names = _Names(keys)
+    with ExitStack() as stack:
+        journals = open_journals(folder, writer, stack, damage)
+        sealed = segments_of(folder, writer)
+        cursor = 0
+        for name, path in sealed:
+            try:
+                table = read_metric(path, key)
+            except CorruptionError as error:
+                damage.append(error)
+                continue
+            if name.first < cursor:
+                table = table.filter(table.column("seq").to_numpy() >= cursor)
+            cursor = max(cursor, name.last + 1)
+            tables.append(table)
+        parts: list[tuple[npt.NDArray[Any], ...]] = []
+        for journal in journals:
+            for records, seqs in journal.pieces(cursor, whole):
+                if named_only:
+                    named = names.have(records["number"])
+                    records, seqs = (records, seqs) if named.all() else (records[named], seqs[named])
+                    if not len(records):
+                        continue
+                known, codes = names.of(records["number"].astype(np.int64))
+                wanted = [code for code, name in enumerate(known) if name == key]
+                mine = (codes == wanted[0]) if len(wanted) == 1 else np.isin(codes, wanted)
+                mine &= seqs >= cursor
+                chosen = records[mine]
+                if len(chosen):
+                    parts.append((seqs[mine], chosen["step"], chosen["time"], chosen["value"]))
+    if parts:
+        seq, step, time, value = (np.concatenate(part) for part in zip(*parts, strict=True))
+        columns = zip((seq, step, time, value), POINTS_SCHEMA.types[1:], strict=True)
+        tables.append(pa.Table.from_arrays([column(*pair) for pair in columns], names=["seq", "step", "time", "value"]))
+    return tables
+
+
+def count_points(folder: RunFolder, writer: str, *, whole: bool, damage: list[CorruptionError]) -> int:
+    """The seq after the writer's last point, without reading more than it must."""
+    with ExitStack() as stack:
+        journals = open_journals(folder, writer, stack, damage)
+        end = max((name.last + 1 for name, _ in segments_of(folder, writer)), default=0)
+        if journals:  # seqs rise from file to file
+            for _, seqs in journals[-1].pieces(end, whole):
+                end = max(end, int(seqs[-1]) + 1)
+            end = max(end, journals[-1].first_seq)
+        return end

@@ -1,0 +1,135 @@
+"""Sealing: a finished writer's journals become one Parquet segment.
+
+Order: write the segment under a temporary name, sync it, rename it, sync the folder, and only then delete the journals
+it replaces. Whoever seals holds the writer's lock: the writer itself at its close, or anyone once it is dead.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem
+from mltrack.disk.liveness import own_lock
+from mltrack.disk.segment import BLOCK_ROWS, PointColumns, write_segment
+from mltrack.journal.points import SEAL_POINTS_MIN
+from mltrack.journal.reader import open_journals, read_points, segments_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from mltrack.disk.layout import RunFolder
+    from mltrack.errors import CorruptionError
+    from mltrack.storage.runs.state import RunState
+
+__all__ = ["seal_dead_writers", "seal_writer"]
+
+
+def seal_writer(
+    folder: RunFolder,
+    writer: str,
+    keys: Sequence[str],
+    *,
+    fs: FileSystem = LOCAL,
+    points_min: int = SEAL_POINTS_MIN,
+    named_only: bool = False,
+) -> int:
+    """Seal what the writer left in journals; its lock is held by the caller. Returns the points sealed.
+
+    Damaged journals are left as they are, for `mltrack check` to report; and with ``named_only`` (see read_points) all
+    that hold points without a name, as a segment has each seq.
+
+    Raises:
+        OSError: the segment could not be written; the journals are untouched.
+    """
+    damage: list[CorruptionError] = []
+    with ExitStack() as stack:
+        journals = open_journals(folder, writer, stack, damage)
+    if not journals or (named_only and _has_nameless(folder, writer, keys)):
+        return 0
+    sealed = max((name.last + 1 for name, _ in segments_of(folder, writer)), default=0)
+    temporary = folder.segments / f".{writer}.{os.getpid()}.parquet{TEMPORARY}"
+    source = read_points(folder, writer, lambda _: keys, first=sealed, whole=True, damage=damage)
+    first, last, rows = -1, -1, 0
+    held = next(source, None)
+    try:
+        if held is not None:
+            if len(held) < points_min and sealed == 0 and len(journals) == 1 and journals[0].first_seq == 0:
+                return 0
+            first = int(held.seqs[0])
+            watch = _Last()
+            rows = write_segment(temporary, watch.over(_blocks(held, source)))
+            last = watch.seq
+            if not damage:
+                fs.publish(temporary, folder.segments / f"{writer}.{first}-{last}.parquet")
+        if damage:
+            return 0
+    finally:
+        fs.unlink(temporary)
+    for journal in journals:
+        fs.unlink(journal.path)
+    fs.sync_folder(folder.points)
+    return rows
+
+
+def _has_nameless(folder: RunFolder, writer: str, keys: Sequence[str]) -> bool:
+    with ExitStack() as stack:
+        for journal in open_journals(folder, writer, stack, []):
+            for records, _ in journal.pieces(journal.first_seq, True):
+                if int(records["number"].max()) >= len(keys):
+                    return True
+    return False
+
+
+class _Last:
+    """Remembers the last seq of the blocks that pass through."""
+
+    seq = -1
+
+    def over(self, blocks: Iterable[PointColumns]) -> Iterator[PointColumns]:
+        for block in blocks:
+            self.seq = int(block.seqs[-1])
+            yield block
+
+
+def _blocks(first: PointColumns, rest: Iterable[PointColumns]) -> Iterator[PointColumns]:
+    """Pieces gathered into blocks of at most BLOCK_ROWS points."""
+    held, rows = [first], len(first)
+    for piece in rest:
+        if rows + len(piece) > BLOCK_ROWS:
+            yield _joined(held)
+            held, rows = [], 0
+        held.append(piece)
+        rows += len(piece)
+    yield _joined(held)
+
+
+def _joined(pieces: list[PointColumns]) -> PointColumns:
+    keys = max((piece.keys for piece in pieces), key=len)
+    return PointColumns(
+        keys,
+        np.concatenate([piece.codes for piece in pieces]),
+        np.concatenate([piece.seqs for piece in pieces]),
+        np.concatenate([piece.steps for piece in pieces]),
+        np.concatenate([piece.times for piece in pieces]),
+        np.concatenate([piece.values for piece in pieces]),
+    )
+
+
+def seal_dead_writers(folder: RunFolder, state: RunState, *, fs: FileSystem = LOCAL) -> int:
+    """Seal every writer of a run whose process is gone. Returns the points sealed.
+
+    Raises:
+        OSError: as seal_writer.
+    """
+    rows = 0
+    for writer in state.writers.values():
+        if writer.alive:
+            continue
+        with own_lock(folder.events / f"{writer.writer}.jsonl") as mine:
+            if mine:
+                rows += seal_writer(folder, writer.writer, writer.keys, fs=fs, named_only=not writer.damaged)
+    return rows

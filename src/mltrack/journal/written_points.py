@@ -1,0 +1,149 @@
+"""Points through ``write`` instead of a mapping, and which of the two is safe where.
+
+A write that a file system refuses is an error here, where to a mapping it would be a SIGBUS: see ``mounts.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from time import time_ns
+from typing import TYPE_CHECKING
+
+from mltrack.disk.codec import RECORD_SIZE, RecordError, record_bytes
+from mltrack.disk.filesystem import LOCAL, FileSystem
+from mltrack.disk.mounts import Mount, is_network, maps_safely, mount_of
+from mltrack.journal.points import LockedPointJournal, PointJournal
+from mltrack.values.scalars import as_float, integer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+__all__ = ["NetworkPointJournal", "WrittenPointJournal", "open_points"]
+
+
+class WrittenPointJournal(PointJournal):
+    """The same records, each call's in one write, into space that was allocated before.
+
+    As with the mapping the offset moves before the write: a call that is interrupted takes no place of another's. The
+    lock keeps threads apart, and ``_busy`` the thread's own signal handlers, whose points are stored after these.
+    """
+
+    _maps = False
+
+    def log(self, key: str, value: float, step: int | None = None, time: int | None = None) -> None:
+        """One point, in one write."""
+        if time is None:
+            time = time_ns()
+        elif type(time) is not int:
+            time = integer("time", time)
+        try:
+            number = self.numbers[key]
+            if type(value) is not float:
+                value = as_float(key, value)
+            if type(step) is not int:
+                step = 0 if step is None else integer("step", step)
+            with self.lock:
+                offset = self.offset
+                if self._busy or offset + RECORD_SIZE > self._end:
+                    raise RecordError
+                self._busy = True
+                try:
+                    self._write_records(record_bytes(step, time, value, number, offset))
+                finally:
+                    self._busy = False
+                if self._deferred:
+                    self._log_slowly((), step, time)
+        except (KeyError, TypeError, RecordError, OSError):
+            self._log_slowly([(key, value)], step, time)
+
+    def log_many(self, values: Mapping[str, float], step: int | None = None, time: int | None = None) -> None:
+        """One point for each key, all in one write."""
+        if time is None:
+            time = time_ns()
+        elif type(time) is not int:
+            time = integer("time", time)
+        stored = 0
+        try:
+            points = [(self.numbers[key], as_float(key, value)) for key, value in values.items()]
+            if type(step) is not int:
+                step = 0 if step is None else integer("step", step)
+            with self.lock:
+                offset = self.offset
+                if self._busy or offset + RECORD_SIZE * len(points) > self._end:
+                    raise RecordError
+                self._busy = True
+                try:
+                    records = [
+                        record_bytes(step, time, value, number, offset + RECORD_SIZE * n)
+                        for n, (number, value) in enumerate(points)
+                    ]
+                    self._write_records(b"".join(records))
+                finally:
+                    stored = (self.offset - offset) // RECORD_SIZE
+                    self._busy = False
+                if self._deferred:
+                    self._log_slowly((), step, time)
+        except (KeyError, TypeError, RecordError, OSError):
+            self._log_slowly(list(values.items())[stored:], step, time)
+
+    def _write_records(self, data: bytes) -> None:
+        """Write whole records at the offset, which moves on with those that are in, also where the rest is refused.
+
+        The lock is held, and ``_busy`` set.
+
+        Raises:
+            OSError: the disk took not all of them.
+        """
+        offset = self.offset
+        self.offset = offset + len(data)
+        try:
+            if self._fs.write_at(self.fd, data, offset) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except BaseException:  # an interrupt too may come before or after it is written
+            held = b""
+            with contextlib.suppress(OSError):
+                held = os.pread(self.fd, len(data), offset)
+            whole = 0
+            while whole < len(data) and held[whole : whole + RECORD_SIZE] == data[whole : whole + RECORD_SIZE]:
+                whole += RECORD_SIZE
+            self.offset = offset + whole
+            raise
+
+    def _put(self, number: int, step: int, time: int, value: float) -> None:
+        if self._room():
+            try:
+                self._write_records(record_bytes(step, time, value, number, self.offset))
+            except OSError as error:
+                self._lose(1, error)
+
+
+class NetworkPointJournal(WrittenPointJournal):
+    """The same where space can't be allocated ahead."""
+
+    def _allocate(self, fd: int, size: int) -> None:
+        """Space is taken as it is written."""
+
+
+def open_points(
+    folder: Path,
+    writer: str,
+    *,
+    fs: FileSystem = LOCAL,
+    on_new_metric: Callable[[int, str], None],
+    on_loss: Callable[[Exception], None],
+    sync_names: Callable[[], None] = lambda: None,
+) -> PointJournal:
+    """The kind of point journal that is safe on the file system of ``folder`` (``MLTRACK_JOURNAL``: mmap or write)."""
+    try:
+        mount = mount_of(folder)
+    except OSError:
+        mount = Mount("", frozenset())
+    mode = os.environ.get("MLTRACK_JOURNAL") or ("mmap" if maps_safely(mount) else "write")
+    kind = PointJournal if getattr(sys, "_is_gil_enabled", lambda: True)() else LockedPointJournal
+    if mode == "write":
+        kind = NetworkPointJournal if is_network(mount) else WrittenPointJournal
+    return kind(folder, writer, fs=fs, on_new_metric=on_new_metric, on_loss=on_loss, sync_names=sync_names)

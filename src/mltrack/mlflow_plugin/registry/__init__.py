@@ -1,0 +1,1 @@
+"""MLflow's model registry on a store."""

@@ -1,0 +1,71 @@
+"""What all parts of the tracking store share: the store it stands on, and the runs it has open."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from mltrack.entities import DELETED
+from mltrack.errors import MltrackError, RunStateError
+from mltrack.mlflow_plugin import run_pool
+from mltrack.mlflow_plugin.artifacts.local_folder import register_local_repository
+from mltrack.mlflow_plugin.errors import as_mlflow
+from mltrack.mlflow_plugin.tracking.run_cache import RunCache
+from mltrack.mlflow_plugin.uris import open_store
+from mltrack.storage.runs.edit import purge_run
+
+if TYPE_CHECKING:
+    from mltrack.mlflow_plugin.run_pool import Writers
+    from mltrack.store import Store
+
+__all__ = ["Part"]
+
+LET_GO_S = 20.0
+"""How long to wait for processes that had a deleted run open: they look twice a second, and again every 15 seconds."""
+
+
+class Part:
+    """One part of the tracking store; the parts are mixed into one class."""
+
+    _store: Store
+    _writers: Writers
+    _runs: RunCache
+
+    def _open(self, store_uri: str) -> None:
+        try:
+            self._store = open_store(store_uri)
+        except MltrackError as error:
+            raise as_mlflow(error) from error
+        register_local_repository()
+        self._writers = run_pool.of(self._store)
+        self._runs = RunCache(self._store.layout)
+
+    def _purge(self, run_id: str) -> None:
+        """Remove a run's folder for good; of a deleted run, once other processes have let go of it, within seconds.
+
+        One that is live and not deleted is refused at once.
+
+        Raises:
+            NotFoundError: there is no such run.
+            RunStateError: a process still records into it.
+            StoreError: it can't be removed.
+        """
+        until = time.monotonic() + LET_GO_S
+        while True:
+            try:
+                purge_run(self._store.layout, run_id)
+            except RunStateError:
+                if time.monotonic() >= until or not self._is_deleted(run_id):
+                    raise
+                time.sleep(LET_GO_S / 100)
+            else:
+                return
+
+    def _is_deleted(self, run_id: str) -> bool:
+        with self._runs.reading(run_id) as run:
+            return run.state.stage == DELETED
+
+    @abstractmethod
+    def _log_model_metrics(self, run_id: str, experiment_id: str, metrics: list[Any]) -> None:
+        """Log those metrics that name a logged model to it, too; the part for logged models does it."""

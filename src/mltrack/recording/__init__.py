@@ -1,0 +1,1 @@
+"""Recording: runs, the module-level functions on the active one, and what is recorded on the side."""

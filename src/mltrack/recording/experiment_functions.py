@@ -1,0 +1,77 @@
+"""The module-level functions for experiments beyond the one that new runs belong to: searched, tagged, restored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mltrack.errors import UsageError
+from mltrack.recording.fluent import chosen_experiment, get_store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mltrack.entities import Experiment
+
+__all__ = ["delete_experiment_tag", "restore_experiment", "search_experiments", "set_experiment_tags"]
+
+
+def restore_experiment(experiment_id: str) -> None:
+    """Bring a deleted experiment back, and all its runs.
+
+    Raises:
+        NotFoundError: there is no such experiment.
+    """
+    get_store().restore_experiment(str(experiment_id))
+
+
+def set_experiment_tags(tags: Mapping[str, Any]) -> None:
+    """Set tags of the experiment that new runs belong to, as text.
+
+    Raises:
+        UsageError: the experiment is deleted.
+    """
+    workspace, experiment_id = _current()
+    for key, value in tags.items():
+        workspace.set_tag(experiment_id, key, str(value))
+
+
+def delete_experiment_tag(key: str) -> None:
+    """Take a tag of the experiment that new runs belong to away; one that is not there is no error.
+
+    Raises:
+        UsageError: the experiment is deleted.
+    """
+    workspace, experiment_id = _current()
+    workspace.set_tag(experiment_id, key, None)
+
+
+def _current() -> tuple[Any, str]:
+    store = get_store()
+    return store.workspace, store.workspace.usable(chosen_experiment(store.layout, None)).experiment_id
+
+
+def search_experiments(
+    view_type: int | str = "ACTIVE_ONLY",
+    max_results: int | None = None,
+    filter_string: str | None = None,
+    order_by: Sequence[str] | None = None,
+) -> list[Experiment]:
+    """Experiments that pass a filter of MLflow's grammar (``name LIKE 'a%' AND tags.team = 'x'``), the newest first.
+
+    Args:
+        view_type: ACTIVE_ONLY, DELETED_ONLY or ALL, or MLflow's numbers for these.
+        max_results: how many at most; all when not given.
+        filter_string: about ``name``, ``experiment_id``, ``creation_time``, ``last_update_time`` (ms) and tags.
+        order_by: for example ``["name", "creation_time DESC"]``.
+
+    Raises:
+        FilterError: the filter or order does not parse.
+        UsageError: another argument is of no use.
+    """
+    from mltrack.catalog.experiment_search import find_experiments
+
+    whole = isinstance(max_results, int) and not isinstance(max_results, bool)
+    if max_results is not None and not (whole and max_results > 0):
+        raise UsageError(f"max_results {max_results!r} is not a positive number", hint="give an int above 0, or None")
+    known = get_store().experiments(deleted=True)
+    return find_experiments(known, view_type, filter_string or "", order_by or ())[:max_results]

@@ -1,0 +1,456 @@
+"""The module-level functions: MLflow's names and meanings, on the run that is active here (see ``active``)."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+from mltrack.disk.layout import Layout, find_store, is_run_id, new_run_id
+from mltrack.errors import NotFoundError, RunStateError, UsageError
+from mltrack.journal.recorder import Recorder
+from mltrack.process.trouble import TROUBLE, say, words_of
+from mltrack.recording.active import (
+    active_run,
+    current,
+    enter,
+    last_run,
+    log_again,
+    log_point,
+    on_active,
+    start_by,
+    top,
+)
+from mltrack.recording.background_sync import ask, wish_for
+from mltrack.recording.known_info import first_info
+from mltrack.recording.operations import DONE
+from mltrack.recording.preload import preload
+from mltrack.recording.run import Run, source_name
+from mltrack.recording.used_stores import experiment_or_last, layout_or_last, note, was_used
+from mltrack.storage.experiments import Workspace
+from mltrack.values.run_names import random_name
+from mltrack.values.scalars import check_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mltrack.entities import Experiment
+    from mltrack.recording.operations import RunOperations
+    from mltrack.store import Store
+    from mltrack.values.rich import RichValue
+
+EXPERIMENT_VARIABLES = ("MLTRACK_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_NAME")
+RUN_ID_VARIABLE = "MLTRACK_RUN_ID"
+RUN_NAME_VARIABLE = "MLTRACK_RUN_NAME"
+SYSTEM_METRICS_VARIABLES = {"MLTRACK_SYSTEM_METRICS", "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"}
+
+_store_path: os.PathLike[str] | None = None
+_experiment: Experiment | None = None
+_experiment_store = ""  # the id of the store it is of
+_given_run_taken = False
+
+
+# --- where ---
+
+
+def set_store(path: str | os.PathLike[str] | None) -> None:
+    """Record into the store at ``path`` from now on; None goes back to the rule of ``Store.open``.
+
+    Raises:
+        UsageError: ``path`` can't be a folder.
+    """
+    global _store_path, _experiment
+    _store_path, _experiment = None if path is None else find_store(path), None
+
+
+def get_store() -> Store:
+    """The store that is recorded into, opened for reading; made where there is none."""
+    from mltrack.store import Store
+
+    return Store(_layout())
+
+
+def _layout() -> Layout:
+    return Layout.open_or_create(find_store(_store_path), now_ns=time_ns())
+
+
+def _workspace(layout: Layout) -> Workspace:
+    return Workspace(layout, clock=time_ns)
+
+
+def set_experiment(experiment_name: str | None = None, experiment_id: str | None = None) -> Experiment:
+    """Make an experiment the one that new runs belong to; by name, made where there is none, or by id.
+
+    Raises:
+        UsageError: neither or both are given, or the experiment is deleted.
+        NotFoundError: there is none with that id.
+    """
+    global _experiment, _experiment_store
+    if (experiment_name is None) == (experiment_id is None):
+        raise UsageError("set_experiment needs a name or an id", hint="set_experiment('my-experiment')")
+    layout = _layout()
+    workspace, _experiment_store = _workspace(layout), layout.store_id
+    _experiment = (
+        workspace.get_or_create(experiment_name)
+        if experiment_name is not None
+        else workspace.usable(workspace.get(str(experiment_id)))
+    )
+    return _experiment
+
+
+def create_experiment(
+    name: str, artifact_location: str | os.PathLike[str] | None = None, tags: Mapping[str, Any] | None = None
+) -> str:
+    """Make an experiment; returns its id.
+
+    ``artifact_location`` is MLflow's and without effect, which is said: files lie in the store, with their runs.
+
+    Raises:
+        UsageError: the name is empty or taken.
+    """
+    text = {key: str(value) for key, value in (tags or {}).items()}
+    made = _workspace(_layout()).create(name, text)
+    if artifact_location is not None:
+        say("experiment %r: files are kept in the store, with their runs; artifact_location is not used", name)
+    return made.experiment_id
+
+
+def get_experiment(experiment_id: str) -> Experiment:
+    """The experiment with that id.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    return _workspace(_layout()).get(str(experiment_id))
+
+
+def get_experiment_by_name(name: str) -> Experiment | None:
+    """The experiment of that name, or None."""
+    return _workspace(_layout()).by_name(name)
+
+
+def set_experiment_tag(key: str, value: Any) -> None:
+    """Set a tag of the experiment that new runs belong to.
+
+    Raises:
+        UsageError: the experiment is deleted.
+    """
+    layout = _layout()
+    workspace = _workspace(layout)
+    workspace.set_tag(workspace.usable(chosen_experiment(layout, None)).experiment_id, key, str(value))
+
+
+def delete_experiment(experiment_id: str) -> None:
+    """Mark an experiment and all its runs as deleted; ``restore_experiment`` brings them back.
+
+    Raises:
+        NotFoundError, UsageError: no such experiment; the default one.
+    """
+    get_store().delete_experiment(str(experiment_id))
+
+
+def chosen_experiment(layout: Layout, experiment_id: str | None) -> Experiment:
+    """Where a new run belongs: by id, else as set_experiment or the environment says, else the default experiment.
+
+    It is as the store has it now, and may be deleted.
+    """
+    workspace = _workspace(layout)
+    if experiment_id is not None:
+        return workspace.get(str(experiment_id))
+    if _experiment is not None:
+        if _experiment_store != layout.store_id:  # one that was made in the place of a store that was moved or removed
+            return workspace.get_or_create(_experiment.name)
+        return workspace.get(_experiment.experiment_id)
+    for variable in EXPERIMENT_VARIABLES:
+        if os.environ.get(variable):
+            return workspace.get_or_create(os.environ[variable])
+    return workspace.get("0")
+
+
+# --- runs ---
+
+
+def start_run(
+    run_id: str | None = None,
+    experiment_id: str | None = None,
+    run_name: str | None = None,
+    nested: bool = False,
+    parent_run_id: str | None = None,
+    tags: Mapping[str, Any] | None = None,
+    description: str | None = None,
+    log_system_metrics: bool | None = None,
+    sync: bool | str | None = None,
+) -> Run:
+    """Start a run and make it active in this thread, or go on with one.
+
+    Args:
+        run_id: go on with this run: any number of processes may record into it at once. Without it, the first time in
+            a process, ``$MLTRACK_RUN_ID`` where that is set; else a new run.
+        experiment_id: where a new run belongs; without it, what set_experiment said, ``$MLTRACK_EXPERIMENT_NAME``, or
+            the default experiment.
+        run_name: its name; two words and a number when not given.
+        nested: allowed inside an active run, as its child.
+        parent_run_id: the parent, when it is not the active run.
+        tags: tags to set.
+        description: a text for MLflow's description field.
+        log_system_metrics: measure the machine while the run is recorded, as metrics ``system/...``. Without it, what
+            ``$MLTRACK_SYSTEM_METRICS`` or MLflow's variable says; of several processes on a host, one measures.
+        sync: push the store while the run goes on, from another process that outlives this one until all is there: a
+            remote's name or URL, or True for the only remote. Without it, what ``$MLTRACK_SYNC`` says; False for no.
+
+    Raises:
+        RunStateError: a run is active and ``nested`` is not set; the run to go on with, or its experiment, is deleted.
+        NotFoundError: there is no such run, experiment or remote.
+        StoreError: the store can't be written at all.
+        UsageError: the experiment is deleted; a variable of the environment holds what it can't.
+    """
+    around = top()
+    if around is not None and around.is_own and not nested:
+        raise RunStateError(
+            f"run {around.run.run_id} is active already",
+            hint="end it with end_run(), or start this one with nested=True",
+        )
+    measured = _measured(log_system_metrics)
+    layout = layout_or_last(find_store(_store_path), _layout)
+    syncer = wish_for(layout, sync)
+    outer = around.run.run_id if around is not None and nested else None
+    given = run_id or (_given_run() if outer is None else None)
+    text = {key: str(value) for key, value in (tags or {}).items()}
+    if description is not None:
+        text["mlflow.note.content"] = description
+    if run_name is not None:
+        text["mlflow.runName"] = run_name
+    if given:
+        if run_id is None and os.environ.get(RUN_NAME_VARIABLE):
+            text.pop("mlflow.runName", None)  # it was given at the launch
+        run = _resume(layout, given, text)
+    else:
+        parent = parent_run_id or outer
+        if parent is not None:
+            text["mlflow.parentRunId"] = parent
+        run = create_run(layout, _experiment_of_new(layout, experiment_id), text)
+    enter(run)
+    preload()
+    if measured:
+        _measure(run)
+    if syncer is not None:
+        ask(layout, syncer)
+    return run
+
+
+def _experiment_of_new(layout: Layout, experiment_id: str | None) -> Experiment:
+    def find() -> Experiment:
+        return Workspace.usable(chosen_experiment(layout, experiment_id))
+
+    return experiment_or_last(layout, find, experiment_id)
+
+
+def _measured(asked: bool | None) -> bool:
+    """Whether to measure the machine; what the environment says of it must hold before there is a run."""
+    if asked is None and SYSTEM_METRICS_VARIABLES.isdisjoint(os.environ):
+        return False
+    try:
+        from mltrack.recording.system_metrics import interval_from, wanted
+    except TROUBLE as error:
+        say("the machine is not measured: %s", words_of(error))
+        return False
+    measured = wanted(asked, os.environ)
+    if measured:
+        interval_from(os.environ)
+    return measured
+
+
+def _measure(run: Run) -> None:
+    try:
+        from mltrack.recording.system_metrics import measure
+
+        measuring = measure(run)
+    except TROUBLE as error:
+        say("run %s: the machine is not measured: %s", run.run_id, words_of(error))
+        return
+    if measuring is not None:
+        run.accompany(measuring)
+
+
+def _given_run() -> str | None:
+    """The run this process was launched for; once, as in MLflow: what it starts after that one is a run of its own."""
+    global _given_run_taken
+    if _given_run_taken:
+        return None
+    given = os.environ.get(RUN_ID_VARIABLE) or None
+    _given_run_taken = given is not None
+    return given
+
+
+def create_run(layout: Layout, experiment: Experiment, tags: dict[str, str]) -> Run:
+    """A new run that is active nowhere; ``tags`` may name it.
+
+    Raises:
+        StoreError: the store can't be written at all.
+    """
+    name = tags.setdefault("mlflow.runName", random_name())
+    tags = {"mlflow.user": _user(), "mlflow.source.name": source_name(), "mlflow.source.type": "LOCAL", **tags}
+    recorder = Recorder(layout, layout.run(new_run_id()), "create")
+    begun = time_ns()
+    start = {
+        "type": "start",
+        "run_name": name,
+        "experiment_id": experiment.experiment_id,
+        "experiment_name": experiment.name,
+        "start_time": begun,
+    }
+    recorder.start(
+        [start, *({"type": "tag", "key": key, "value": value} for key, value in tags.items())],
+        in_spite=was_used(layout),
+    )
+    note(layout, experiment)
+    run = Run(layout, recorder, name=name)
+    run.known_info = first_info(
+        layout.run(run.run_id),
+        name,
+        experiment=experiment,
+        user=tags["mlflow.user"],
+        start_ns=begun,
+        parent=tags.get("mlflow.parentRunId"),
+    )
+    return run
+
+
+def _resume(layout: Layout, run_id: str, tags: dict[str, str]) -> Run:
+    from mltrack.storage.runs.state import RunState
+
+    if not is_run_id(run_id):
+        from mltrack.store import Store
+
+        run_id = Store(layout).resolve(run_id)
+    state = RunState(layout.run(run_id))
+    state.update()
+    if not state.exists:
+        raise NotFoundError(f"no run {run_id!r} in {layout.root}", hint="see: mltrack ls")
+    info = state.info()
+    if info.lifecycle_stage == "deleted":
+        raise RunStateError(f"run {run_id} is deleted", hint=f"restore it: mltrack restore {run_id}")
+    experiment = _workspace(layout).experiments().get(info.experiment_id)  # a run from elsewhere may have none here
+    if experiment is not None and experiment.lifecycle_stage == "deleted":
+        raise RunStateError(
+            f"the experiment {experiment.name!r} of run {run_id} is deleted",
+            hint=f"restore it: mltrack restore --experiment {shlex.quote(experiment.name)}",
+        )
+    recorder = Recorder(layout, state.folder, "resume", not_before=state.last_time)
+    recorder.start([{"type": "tag", "key": key, "value": value} for key, value in tags.items()])
+    run = Run(layout, recorder, params=state.params, name=info.run_name)
+    run.known_info = info
+    return run
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+def _after_fork() -> None:
+    global _given_run_taken
+    _given_run_taken = False  # a process of its own, which joins the run as a spawned one does
+
+
+os.register_at_fork(after_in_child=_after_fork)
+start_by(start_run)
+
+
+def last_active_run() -> Run | None:
+    """The active run, or the one that ended last in this process."""
+    return active_run() or last_run()
+
+
+def end_run(status: str = "FINISHED") -> None:
+    """End the active run, if there is one.
+
+    Raises:
+        UsageError: ``status`` is not FINISHED, FAILED or KILLED.
+    """
+    run = active_run()
+    if run is not None:
+        run.end(status)
+
+
+# --- logging metrics; what else is logged is in log_functions ---
+
+
+def log_metric(
+    key: str,
+    value: float,
+    step: int | None = None,
+    synchronous: bool | None = None,
+    timestamp: int | None = None,
+    run_id: str | None = None,
+    model_id: str | None = None,
+    dataset: Any = None,
+) -> RunOperations | None:
+    """``Run.log_metric`` on the active run, or on the one with the id ``run_id``, whoever records it.
+
+    ``synchronous`` is MLflow's: all is stored when a call returns. ``model_id`` and ``dataset`` say what the metric is
+    about: a logged model of the store, which then has the metric too, and a dataset; they become inputs of the run.
+    """
+    if (
+        timestamp is not None
+        or run_id is not None
+        or model_id is not None
+        or dataset is not None
+        or synchronous is not None
+    ):
+        return _log_with({check_key(key): value}, step, synchronous, run_id, timestamp, model_id, dataset)
+    try:
+        log_point()(key, value, step)
+    except RunStateError:
+        log_again(key, value, step)
+    return None
+
+
+def log_metrics(
+    metrics: Mapping[str, float],
+    step: int | None = None,
+    synchronous: bool | None = None,
+    run_id: str | None = None,
+    timestamp: int | None = None,
+    model_id: str | None = None,
+    dataset: Any = None,
+) -> RunOperations | None:
+    """``Run.log_metrics``, with the arguments of ``log_metric``."""
+    return _log_with(metrics, step, synchronous, run_id, timestamp, model_id, dataset)
+
+
+def _log_with(
+    metrics: Mapping[str, float],
+    step: int | None,
+    synchronous: bool | None,
+    run_id: str | None,
+    timestamp: int | None,
+    model_id: str | None,
+    dataset: Any,
+) -> RunOperations | None:
+    if run_id is None and model_id is None and dataset is None:
+        on_active(lambda run: run.log_metrics(metrics, step, timestamp=timestamp))
+    else:
+        from mltrack.recording.other_runs import log_linked, run_by_id
+
+        run = current() if run_id is None else run_by_id(run_id)
+        if model_id is None and dataset is None:
+            run.log_metrics(metrics, step, timestamp=timestamp)
+        else:
+            log_linked(run, metrics, step, timestamp, model_id, dataset)
+    return DONE if synchronous is False else None
+
+
+def log(metrics: Mapping[str, float | RichValue], step: int | None = None) -> None:
+    """``Run.log`` on the active run."""
+    on_active(lambda run: run.log(metrics, step))
+
+
+def log_series(name: str, values: Any, steps: Any = None, times: Any = None) -> None:
+    """``Run.log_series`` on the active run."""
+    on_active(lambda run: run.log_series(name, values, steps, times))

@@ -1,0 +1,226 @@
+"""The module-level functions that log params, tags, files and inputs: MLflow's names and meanings."""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING, Any
+
+from mltrack.recording.active import active_run, on_active
+from mltrack.recording.fluent import get_store
+from mltrack.recording.operations import DONE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from mltrack.disk.artifact_files import StrPath
+    from mltrack.entities import ModelVersion
+    from mltrack.recording.operations import RunOperations
+    from mltrack.recording.run import Run
+
+__all__ = [
+    "delete_tag",
+    "flush",
+    "flush_artifact_async_logging",
+    "flush_async_logging",
+    "get_artifact_uri",
+    "log_artifact",
+    "log_artifacts",
+    "log_dict",
+    "log_figure",
+    "log_image",
+    "log_input",
+    "log_inputs",
+    "log_outputs",
+    "log_param",
+    "log_params",
+    "log_stream",
+    "log_table",
+    "log_text",
+    "register_model",
+    "set_tag",
+    "set_tags",
+]
+
+
+def _on(run_id: str | None, call: Callable[[Run], None]) -> None:
+    """Call with the run of that id, whoever records it; without one with the active run."""
+    if run_id is None:
+        on_active(call)
+        return
+    from mltrack.recording.other_runs import run_by_id
+
+    call(run_by_id(run_id))
+
+
+def _operations(synchronous: bool | None) -> RunOperations | None:
+    return DONE if synchronous is False else None
+
+
+# --- params and tags ---
+
+
+def log_param(key: str, value: Any, synchronous: bool | None = None) -> Any:
+    """``Run.log_param`` on the active run. ``synchronous`` is MLflow's: all is stored when a call returns."""
+    stored = on_active(lambda run: run.log_param(key, value))
+    return DONE if synchronous is False else stored
+
+
+def log_params(
+    params: Mapping[str, Any], synchronous: bool | None = None, run_id: str | None = None
+) -> RunOperations | None:
+    """``Run.log_params`` on the active run, or on the one with that id."""
+    _on(run_id, lambda run: run.log_params(params))
+    return _operations(synchronous)
+
+
+def set_tag(key: str, value: Any, synchronous: bool | None = None) -> RunOperations | None:
+    """``Run.set_tag`` on the active run."""
+    on_active(lambda run: run.set_tag(key, value))
+    return _operations(synchronous)
+
+
+def set_tags(tags: Mapping[str, Any], synchronous: bool | None = None) -> RunOperations | None:
+    """``Run.set_tags`` on the active run."""
+    on_active(lambda run: run.set_tags(tags))
+    return _operations(synchronous)
+
+
+def delete_tag(key: str) -> None:
+    """``Run.delete_tag`` on the active run."""
+    on_active(lambda run: run.delete_tag(key))
+
+
+# --- inputs and outputs ---
+
+
+def log_input(
+    dataset: Any = None,
+    context: str | None = None,
+    tags: Mapping[str, Any] | None = None,
+    model: Any = None,
+) -> None:
+    """``Run.log_input`` on the active run."""
+    on_active(lambda run: run.log_input(dataset, context, tags, model))
+
+
+def log_inputs(
+    datasets: Sequence[Any] | None = None,
+    contexts: Sequence[str | None] | None = None,
+    tags_list: Sequence[Mapping[str, Any] | None] | None = None,
+    models: Sequence[Any] | None = None,
+) -> None:
+    """``Run.log_inputs`` on the active run."""
+    on_active(lambda run: run.log_inputs(datasets, contexts, tags_list, models))
+
+
+def log_outputs(models: Sequence[Any] | None = None) -> None:
+    """``Run.log_outputs`` on the active run."""
+    on_active(lambda run: run.log_outputs(models))
+
+
+# --- files ---
+
+
+def log_artifact(local_path: StrPath, artifact_path: StrPath | None = None, run_id: str | None = None) -> None:
+    """``Run.log_artifact`` on the active run, or on the one with that id."""
+    _on(run_id, lambda run: run.log_artifact(local_path, artifact_path))
+
+
+def log_artifacts(local_dir: StrPath, artifact_path: StrPath | None = None, run_id: str | None = None) -> None:
+    """``Run.log_artifacts`` on the active run, or on the one with that id."""
+    _on(run_id, lambda run: run.log_artifacts(local_dir, artifact_path))
+
+
+def log_text(text: str, artifact_file: StrPath, run_id: str | None = None) -> None:
+    """``Run.log_text`` on the active run, or on the one with that id."""
+    _on(run_id, lambda run: run.log_text(text, artifact_file))
+
+
+def log_dict(dictionary: Any, artifact_file: StrPath, run_id: str | None = None) -> None:
+    """``Run.log_dict`` on the active run, or on the one with that id."""
+    _on(run_id, lambda run: run.log_dict(dictionary, artifact_file))
+
+
+def log_stream(stream: IO[bytes], artifact_file: StrPath, run_id: str | None = None) -> None:
+    """``Run.log_stream`` on the active run, or on the one with that id."""
+    _on(run_id, lambda run: run.log_stream(stream, artifact_file))
+
+
+def log_figure(figure: Any, artifact_file: StrPath, *, save_kwargs: Mapping[str, Any] | None = None) -> None:
+    """``Run.log_figure`` on the active run."""
+    on_active(lambda run: run.log_figure(figure, artifact_file, save_kwargs=save_kwargs))
+
+
+def log_image(
+    image: Any,
+    artifact_file: StrPath | None = None,
+    key: str | None = None,
+    step: int | None = None,
+    timestamp: int | None = None,
+    synchronous: bool | None = False,
+) -> None:
+    """``Run.log_image`` on the active run."""
+    on_active(lambda run: run.log_image(image, artifact_file, key=key, step=step, timestamp=timestamp))
+
+
+def log_table(data: Any, artifact_file: StrPath, run_id: str | None = None) -> None:
+    """``Run.log_table`` on the active run, or on the one with that id."""
+    _on(run_id, lambda run: run.log_table(data, artifact_file))
+
+
+def get_artifact_uri(artifact_path: StrPath | None = None) -> str:
+    """Where the active run's artifacts (or the one named) lie, as a local path."""
+    from mltrack.disk.filesystem import safe_join
+
+    folder = on_active(lambda run: run.folder.artifacts)
+    return str(safe_join(folder, artifact_path) if artifact_path else folder)
+
+
+# --- the end of a call ---
+
+
+def flush() -> None:
+    """``Run.flush`` on the active run, if there is one."""
+    run = active_run()
+    if run is not None:
+        run.flush()
+
+
+def flush_async_logging() -> None:
+    """MLflow's, without effect: all that was logged is stored. ``flush`` makes it survive power loss."""
+
+
+def flush_artifact_async_logging() -> None:
+    """MLflow's, without effect: all that was logged is stored. ``flush`` makes it survive power loss."""
+
+
+# --- models ---
+
+
+def register_model(
+    model_uri: str,
+    name: str,
+    await_registration_for: int | None = 300,
+    *,
+    tags: Mapping[str, Any] | None = None,
+) -> ModelVersion:
+    """Make an artifact of a run (``runs:/<run_id>/<path>``) the next version of a registered model, offline.
+
+    ``await_registration_for`` is MLflow's and without effect: the version is there when this returns.
+
+    Raises:
+        UsageError: the URI is not of that form; the name is no model name.
+        NotFoundError: there is no such run or artifact.
+    """
+    from time import time_ns
+
+    from mltrack.errors import UsageError
+    from mltrack.storage.registry.registry import Registry
+
+    scheme, _, rest = model_uri.partition("runs:/")
+    run_id, _, path = rest.strip("/").partition("/")
+    if scheme or not run_id:
+        raise UsageError(f"{model_uri!r} names no artifact of a run", hint="use runs:/<run_id>/<path>")
+    store = get_store()
+    text = {key: str(value) for key, value in (tags or {}).items()}
+    registry = Registry(store.layout, clock=time_ns)
+    return registry.create_version_of_run(name, store.run(run_id).folder, path or None, tags=text)

@@ -1,0 +1,126 @@
+"""Runs that are logged to by their id (``run_id=``), active or not: those others record get a writer of ours each."""
+
+from __future__ import annotations
+
+import os
+import threading
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+from mltrack.entities import DELETED, ModelMetric
+from mltrack.errors import BusyError, NotFoundError, RunStateError, StoreError
+from mltrack.journal.recorder import Recorder
+from mltrack.process.ending import AtEnd
+from mltrack.process.trouble import TROUBLE
+from mltrack.recording import fluent
+from mltrack.recording.active import open_runs
+from mltrack.recording.run import Run
+from mltrack.storage.runs.state import RunState
+from mltrack.values.datasets import as_dataset, input_tags, model_input_event
+from mltrack.values.scalars import as_float, integer, time_from_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mltrack.entities import Dataset
+
+__all__ = ["close_others", "log_linked", "run_by_id"]
+
+OPEN_MAX = 16
+"""How many are kept open; beyond that the one that was opened first is let go."""
+
+_held: dict[str, tuple[Run, RunState]] = {}  # by the path of their folder
+_lock = threading.RLock()
+
+
+def run_by_id(run_id: str) -> Run:
+    """The run of that id, to log into: one that this process records, or another one, whose status stays as it is.
+
+    Raises:
+        NotFoundError: there is no such run.
+        RunStateError: it is deleted.
+        StoreError: the store can't be written at all.
+    """
+    for run in open_runs():
+        if run.run_id == run_id and not run.ended:
+            return run
+    layout = fluent._layout()
+    folder = layout.run(run_id)
+    with _lock:
+        held = _held.get(str(folder.path))
+        state = held[1] if held is not None else RunState(folder)
+        state.update()
+        if not state.exists:
+            raise NotFoundError(f"no run {run_id!r} in {layout.root}", hint="see: mltrack ls")
+        if state.info().lifecycle_stage == DELETED:
+            raise RunStateError(f"run {run_id} is deleted", hint=f"restore it: mltrack restore {run_id}")
+        if held is not None:
+            held[0]._params |= state.params  # what others logged meanwhile
+            return held[0]
+        recorder = Recorder(layout, folder, "edit", not_before=state.last_time)
+        recorder.start([])
+        run = Run(layout, recorder, params=state.params, name=state.info().run_name)
+        AT_END.hold()
+        _held[str(folder.path)] = run, state
+        while len(_held) > OPEN_MAX:
+            _held.pop(next(iter(_held)))[0]._recorder.close()
+        return run
+
+
+def close_others() -> None:
+    """Let go of all of them: what they logged is made durable."""
+    with _lock:
+        while _held:
+            _held.popitem()[1][0]._recorder.close()
+
+
+AT_END = AtEnd(lambda _: close_others())
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.RLock()  # another thread of the parent may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def log_linked(
+    run: Run,
+    metrics: Mapping[str, Any],
+    step: Any,
+    timestamp: Any,
+    model_id: str | None,
+    dataset: Any,
+) -> None:
+    """Log metrics with what they are about: a logged model (``model_id``) and a dataset, which become the run's inputs.
+
+    Raises:
+        NotFoundError: there is no such model.
+        InvalidMetricError, UsageError, RunStateError: as log_metrics and log_input.
+    """
+    used = None if dataset is None else as_dataset(dataset)
+    number = 0 if step is None else integer("step", step)
+    time = time_ns() if timestamp is None else time_from_ms(timestamp)
+    values = {key: as_float(key, value) for key, value in metrics.items()}
+    if model_id is not None:
+        fluent.get_store().logged_models.get(model_id)
+    run.points.log_many(values, number, time)
+    if used is not None:
+        run._emit_inputs([(used, input_tags(None, None))], [])
+    if model_id is not None:
+        try:
+            _tell_model(run, model_id, values, number, time // 1_000_000, used)
+        except (StoreError, BusyError, *TROUBLE) as error:  # the run has its points; training goes on
+            run.lose_artifact(f"metrics of model {model_id}", error)
+
+
+def _tell_model(
+    run: Run, model_id: str, values: Mapping[str, float], step: int, time_ms: int, used: Dataset | None
+) -> None:
+    stored = run.stored()
+    if model_id not in stored.model_inputs and model_id not in [made.model_id for made in stored.model_outputs]:
+        run._recorder.emit(model_input_event(model_id))
+    name, digest = (None, None) if used is None else (used.name, used.digest)
+    points = [ModelMetric(key, value, step, time_ms, run.run_id, name, digest) for key, value in values.items()]
+    fluent.get_store().logged_models.log_metrics(model_id, points)

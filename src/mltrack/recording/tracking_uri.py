@@ -1,0 +1,89 @@
+"""MLflow's functions on where to record: a store on this machine is the only place, and a server is synced with."""
+
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import urlsplit
+
+from mltrack.disk.layout import find_store
+from mltrack.disk.store_path import STORE_VARIABLE, folder_of, uri_of
+from mltrack.errors import UsageError
+from mltrack.recording import fluent
+
+__all__ = ["get_registry_uri", "get_tracking_uri", "is_tracking_uri_set", "set_registry_uri", "set_tracking_uri"]
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_BARE = ("databricks", "databricks-uc", "uc")
+
+
+def set_tracking_uri(uri: str | os.PathLike[str]) -> None:
+    """Record into the store that is meant: ``mltrack:`` with or without a folder, ``file:``, or a path.
+
+    Without a folder, and with "", it is that of ``Store.open``. The store is made at the first call that records.
+
+    Raises:
+        UsageError: it is a server or a database; or a folder that holds other things.
+    """
+    folder = _meant(uri)
+    if folder is not None and os.path.isdir(folder) and not os.path.isfile(os.path.join(folder, "store.json")):
+        try:
+            others = os.listdir(folder)
+        except OSError:
+            others = []
+        if others:
+            raise UsageError(f"{os.fspath(folder)} is not an mltrack store", hint="name a store, or a new folder")
+    fluent.set_store(folder)
+
+
+def get_tracking_uri() -> str:
+    """The URI of the store that is recorded into, for MLflow's own API: ``mltrack:///absolute/.mltrack``."""
+    return uri_of(find_store(fluent._store_path))
+
+
+def is_tracking_uri_set() -> bool:
+    """Whether a store was named, by a call or by ``$MLTRACK_STORE``."""
+    return fluent._store_path is not None or bool(os.environ.get(STORE_VARIABLE))
+
+
+def set_registry_uri(uri: str | os.PathLike[str]) -> None:
+    """Models are registered in the store that is recorded into; any other place is refused.
+
+    Raises:
+        UsageError: it is another place.
+    """
+    if not uri:
+        return
+    meant = find_store(_meant(uri))
+    if meant != find_store(fluent._store_path):
+        raise UsageError(
+            f"{meant} is not the store that is recorded into", hint="models are registered where runs are recorded"
+        )
+
+
+def get_registry_uri() -> str:
+    """That of ``get_tracking_uri``."""
+    return get_tracking_uri()
+
+
+def _meant(uri: str | os.PathLike[str]) -> os.PathLike[str] | None:
+    text = os.fspath(uri).strip()
+    scheme = _SCHEME.match(text)
+    if text in _BARE or (scheme is not None and scheme[1].lower() not in ("mltrack", "file")):
+        raise UsageError(
+            f"the record API records into a store on this machine, not to {_without_secrets(text)}",
+            hint="leave this call out, and send the store there: mltrack remote add NAME URL, mltrack sync;"
+            " or import mlflow itself",
+        )
+    if text in ("", "mltrack:", "mltrack://", "mltrack:///"):
+        return None
+    return folder_of(uri)
+
+
+def _without_secrets(text: str) -> str:
+    """A URI without what its user, password and query may tell."""
+    try:
+        parts = urlsplit(text)
+        return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    except ValueError:
+        return "that"

@@ -1,0 +1,1 @@
+"""The model registry: its log and what its lines add up to."""

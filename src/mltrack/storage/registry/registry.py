@@ -1,0 +1,346 @@
+"""The registry: registered models with versions, stages, aliases and tags as MLflow has them, kept in the store."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+from typing import TYPE_CHECKING, Any
+
+from mltrack.disk.filesystem import LOCAL, FileSystem, relative_name, safe_join
+from mltrack.disk.line_types import REGISTRY
+from mltrack.disk.shared_log import SharedLog
+from mltrack.entities import MODEL_STAGES
+from mltrack.errors import AlreadyExistsError, NotFoundError, UsageError
+from mltrack.storage.registry.state import RegistryState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from mltrack.disk.layout import Layout, RunFolder
+    from mltrack.entities import ModelVersion, RegisteredModel
+    from mltrack.errors import CorruptionError
+
+__all__ = ["Registry"]
+
+_ALIAS = re.compile(r"[A-Za-z0-9_.-]{1,255}")
+_RESERVED_ALIAS = re.compile(r"(?i)latest|v\d+")
+NAME_CHARACTERS_MAX = 256
+
+
+class Registry:
+    """Registered models by name. Reading takes no file lock; a change takes the workspace's for a few milliseconds.
+
+    What was read is remembered, and each call reads only what was added since. Threads may share one.
+    """
+
+    def __init__(self, layout: Layout, *, clock: Callable[[], int], fs: FileSystem = LOCAL) -> None:
+        """``clock`` gives ns since the epoch."""
+        self._log = SharedLog(layout.workspace / "models.jsonl", REGISTRY, clock=clock, fs=fs)
+        self._known = RegistryState()
+        self._lock = threading.RLock()  # over what is known; held for no longer than it takes to look
+
+    # --- looking ---
+
+    def models(self) -> list[RegisteredModel]:
+        """All registered models, by name."""
+        with self._looking() as state:
+            return sorted(state.models.values(), key=lambda model: model.name)
+
+    def get_model(self, name: str) -> RegisteredModel:
+        """The registered model of that name.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        with self._looking() as state:
+            return state.model(name)
+
+    def versions(self, name: str | None = None) -> list[ModelVersion]:
+        """The versions of a model, or of all, by name and number.
+
+        Raises:
+            NotFoundError: there is no such model.
+        """
+        with self._looking() as state:
+            if name is not None:
+                state.model(name)
+            names = sorted(state.versions) if name is None else [name]
+            return [version for each in names for version in state.versions[each].values()]
+
+    def get_version(self, name: str, version: int | str) -> ModelVersion:
+        """One version.
+
+        Raises:
+            NotFoundError: there is no such model or version.
+        """
+        with self._looking() as state:
+            return state.version(name, _number(version))
+
+    def by_alias(self, name: str, alias: str) -> ModelVersion:
+        """The version an alias stands for.
+
+        Raises:
+            NotFoundError: there is no such model or alias.
+        """
+        with self._looking() as state:
+            model = state.model(name)
+            if alias not in model.aliases:
+                hint = "its aliases: " + (", ".join(model.aliases) or "none")
+                raise NotFoundError(f"model {name!r} has no alias {alias!r}", hint=hint)
+            return state.version(name, model.aliases[alias])
+
+    def latest_versions(self, name: str, stages: Sequence[str] | None = None) -> list[ModelVersion]:
+        """The highest version of each stage asked for, of all stages when none is.
+
+        Raises:
+            NotFoundError: there is no such model.
+            UsageError: a stage is unknown.
+        """
+        wanted = [_stage(stage) for stage in stages] if stages else list(MODEL_STAGES)
+        versions = self.versions(name)
+        return [max(found, key=lambda v: v.version) for s in wanted if (found := [v for v in versions if v.stage == s])]
+
+    @property
+    def damage(self) -> list[CorruptionError]:
+        """What was damaged when last looked at."""
+        return self._log.damage
+
+    # --- models ---
+
+    def create_model(self, name: str, description: str = "", tags: Mapping[str, str] | None = None) -> RegisteredModel:
+        """Register a model.
+
+        Raises:
+            UsageError: the name is no model name, or taken.
+        """
+        _check_name(name)
+        with self._changing() as state:
+            if name in state.models:
+                raise AlreadyExistsError(
+                    f"model {name!r} exists already", hint="choose another name, or add a version to it"
+                )
+            self._log.append({"type": "create", "name": name, "description": description, "tags": dict(tags or {})})
+        return self.get_model(name)
+
+    def rename_model(self, name: str, new_name: str) -> RegisteredModel:
+        """Give a model another name; its versions and aliases go with it.
+
+        Raises:
+            NotFoundError, UsageError: there is no such model; the new name is none, or taken.
+        """
+        _check_name(new_name)
+        with self._changing() as state:
+            state.model(name)
+            if new_name in state.models and new_name != name:
+                raise AlreadyExistsError(f"model {new_name!r} exists already", hint="choose another name")
+            self._log.append({"type": "rename", "name": name, "new_name": new_name})
+        return self.get_model(new_name)
+
+    def update_model(self, name: str, description: str) -> RegisteredModel:
+        """Change a model's description.
+
+        Raises:
+            NotFoundError: there is no such model.
+        """
+        return self._change_model(name, {"type": "update", "name": name, "description": description})
+
+    def set_model_tag(self, name: str, key: str, value: str | None) -> RegisteredModel:
+        """Set a model's tag, or take it away (None).
+
+        Raises:
+            NotFoundError: there is no such model.
+        """
+        return self._change_model(name, {"type": "tag", "name": name, "key": key, "value": value})
+
+    def set_alias(self, name: str, alias: str, version: int | str) -> None:
+        """Let an alias stand for a version; it moves when it stood for another.
+
+        Raises:
+            NotFoundError: there is no such model or version.
+            UsageError: the alias is none, or reserved (``latest``, ``v1``).
+        """
+        if not _ALIAS.fullmatch(alias) or _RESERVED_ALIAS.fullmatch(alias):
+            raise UsageError(f"{alias!r} is no alias", hint="use letters, digits, '_', '-', '.'; not 'latest' or 'v1'")
+        number = _number(version)
+        with self._changing() as state:
+            state.version(name, number)
+            self._log.append({"type": "alias", "name": name, "alias": alias, "version": number})
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Take an alias away; one that is not there is no error.
+
+        Raises:
+            NotFoundError: there is no such model.
+        """
+        self._change_model(name, {"type": "alias", "name": name, "alias": alias, "version": None})
+
+    def delete_model(self, name: str) -> None:
+        """Remove a model and all its versions from the registry. The runs' files are not touched.
+
+        Raises:
+            NotFoundError: there is no such model.
+        """
+        with self._changing() as state:
+            state.model(name)
+            self._log.append({"type": "delete", "name": name})
+
+    # --- versions ---
+
+    def create_version(
+        self,
+        name: str,
+        source: str,
+        *,
+        run_id: str | None = None,
+        description: str = "",
+        tags: Mapping[str, str] | None = None,
+        model_id: str | None = None,
+        run_link: str | None = None,
+        location: str | None = None,
+        as_address: bool = False,
+        create_model: bool = False,
+    ) -> ModelVersion:
+        """Add the next version to a model. Numbers are never given out twice.
+
+        ``source`` says where its files are: ``runs:/<run_id>/<path>`` for an artifact of a run, ``models:/<model_id>``
+        for a logged model; ``location`` and ``as_address`` are as in ModelVersion. ``create_model`` makes the model
+        where there is none.
+
+        Raises:
+            NotFoundError: there is no such model.
+            UsageError: the name is no model name.
+        """
+        _check_name(name)
+        with self._changing() as state:
+            lines: list[dict[str, Any]] = []
+            if name not in state.models and create_model:
+                lines.append({"type": "create", "name": name, "description": "", "tags": {}})
+            else:
+                state.model(name)
+            number = state.last_number.get(name, 0) + 1
+            line = {
+                "type": "create_version",
+                "name": name,
+                "version": number,
+                "source": source,
+                "run_id": run_id,
+                "description": description,
+                "tags": dict(tags or {}),
+                "model_id": model_id,
+            }
+            rare = {"run_link": run_link, "location": location, "as_address": as_address}
+            lines.append({**line, **{key: value for key, value in rare.items() if value}})
+            self._log.append(*lines)
+        return self.get_version(name, number)
+
+    def create_version_of_run(
+        self,
+        name: str,
+        folder: RunFolder,
+        path: str | None,
+        *,
+        description: str = "",
+        tags: Mapping[str, str] | None = None,
+    ) -> ModelVersion:
+        """Add what a run stored under ``path`` (all its artifacts when None) as a version, to a new model if need be.
+
+        Raises:
+            NotFoundError: the run has no such artifact.
+            InvalidPathError, UsageError: the path would leave the run; the name is no model name.
+        """
+        target = folder.artifacts if path is None else safe_join(folder.artifacts, path)
+        if not target.exists():
+            raise NotFoundError(f"run {folder.run_id} has no artifact {path!r}", hint="log the model's files first")
+        source = f"runs:/{folder.run_id}" + (f"/{relative_name(path)}" if path is not None else "")
+        return self.create_version(
+            name, source, run_id=folder.run_id, description=description, tags=tags, create_model=True
+        )
+
+    def update_version(self, name: str, version: int | str, description: str) -> ModelVersion:
+        """Change a version's description.
+
+        Raises:
+            NotFoundError: there is no such version.
+        """
+        return self._change_version(name, version, {"type": "update_version", "description": description})
+
+    def set_version_tag(self, name: str, version: int | str, key: str, value: str | None) -> ModelVersion:
+        """Set a version's tag, or take it away (None).
+
+        Raises:
+            NotFoundError: there is no such version.
+        """
+        return self._change_version(name, version, {"type": "version_tag", "key": key, "value": value})
+
+    def set_stage(self, name: str, version: int | str, stage: str, *, archive_existing: bool = False) -> ModelVersion:
+        """Move a version to a stage; ``archive_existing`` moves those that are there to Archived.
+
+        Raises:
+            NotFoundError: there is no such version.
+            UsageError: the stage is unknown, or one that nothing is archived from.
+        """
+        stage = _stage(stage)
+        if archive_existing and stage not in ("Staging", "Production"):
+            raise UsageError(f"versions in {stage} are not archived", hint="leave archive_existing out")
+        line = {"type": "stage", "stage": stage, "archive_existing": archive_existing}
+        return self._change_version(name, version, line)
+
+    def delete_version(self, name: str, version: int | str) -> None:
+        """Remove a version; its number is not given out again.
+
+        Raises:
+            NotFoundError: there is no such version.
+        """
+        number = _number(version)
+        with self._changing() as state:
+            state.version(name, number)
+            self._log.append({"type": "delete_version", "name": name, "version": number})
+
+    @contextlib.contextmanager
+    def _looking(self) -> Iterator[RegistryState]:
+        """What all processes have written so far, for the body; only this thread sees it change."""
+        with self._lock:
+            self._log.follow(self._known.apply, self._known.clear)
+            yield self._known
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[RegistryState]:
+        """The same while no other process or thread changes anything."""
+        with self._log.changing(), self._looking() as state:
+            yield state
+
+    def _change_model(self, name: str, line: dict[str, Any]) -> RegisteredModel:
+        with self._changing() as state:
+            state.model(name)
+            self._log.append(line)
+        return self.get_model(name)
+
+    def _change_version(self, name: str, version: int | str, line: dict[str, Any]) -> ModelVersion:
+        number = _number(version)
+        with self._changing() as state:
+            state.version(name, number)
+            self._log.append({"name": name, "version": number, **line})
+        return self.get_version(name, number)
+
+
+def _number(version: int | str) -> int:
+    try:
+        return int(version)
+    except (TypeError, ValueError):
+        raise UsageError(f"{version!r} is no version number", hint="give an integer") from None
+
+
+def _stage(stage: str) -> str:
+    for known in MODEL_STAGES:
+        if stage.lower() == known.lower():
+            return known
+    raise UsageError(f"{stage!r} is no stage", hint="one of " + ", ".join(MODEL_STAGES))
+
+
+def _check_name(name: str) -> None:
+    bad = not isinstance(name, str) or not name.strip() or len(name) > NAME_CHARACTERS_MAX
+    if bad or any(sign in name for sign in "/:"):
+        raise UsageError(
+            f"{name!r} is no model name", hint=f"up to {NAME_CHARACTERS_MAX} characters, without '/' and ':'"
+        )

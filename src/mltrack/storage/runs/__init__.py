@@ -1,0 +1,1 @@
+"""Runs: their state from events and points, reading them, and edits from outside."""

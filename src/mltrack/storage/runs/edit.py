@@ -1,0 +1,194 @@
+"""Edits to runs from outside: delete, restore, tag and purge; each but the last is an event by a writer of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem, safe_join
+from mltrack.disk.layout import RunFolder
+from mltrack.entities import ACTIVE, DELETED
+from mltrack.errors import NotFoundError, RunStateError, StoreError, UsageError
+from mltrack.journal.recorder import Recorder
+from mltrack.storage.runs.series_artifacts import unpublished_series
+from mltrack.storage.runs.state import RunState
+from mltrack.storage.runs.stored_run import StoredRun
+from mltrack.values.scalars import check_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mltrack.disk.layout import Layout
+    from mltrack.entities import Artifact, RunHead
+
+__all__ = ["purge_run", "release_artifacts", "remove_run", "set_stage", "set_tag"]
+
+
+def set_stage(layout: Layout, run_id: str, stage: str, *, fs: FileSystem = LOCAL) -> None:
+    """Mark a run as ``deleted`` or ``active``. On return it survives power loss.
+
+    Raises:
+        NotFoundError: there is no such run.
+        UsageError: another stage than these two.
+        StoreError: it can't be written.
+    """
+    if stage not in (ACTIVE, DELETED):
+        raise UsageError(f"{stage!r} is no stage", hint=f"use {ACTIVE!r} or {DELETED!r}")
+    if _append(layout, run_id, {"type": "lifecycle", "stage": stage}, fs).info().lifecycle_stage != stage:
+        raise _not_written(layout, run_id)
+
+
+def set_tag(layout: Layout, run_id: str, key: str, value: str | None, *, fs: FileSystem = LOCAL) -> None:
+    """Set a tag of a run that need not be open, or take it away (None). On return it survives power loss.
+
+    Raises:
+        NotFoundError: there is no such run.
+        UsageError: the key is no non-empty text.
+        StoreError: it can't be written.
+    """
+    text = None if value is None else str(value)
+    if _append(layout, run_id, {"type": "tag", "key": check_key(key), "value": text}, fs).tags.get(key) != text:
+        raise _not_written(layout, run_id)
+
+
+def _append(layout: Layout, run_id: str, event: dict[str, Any], fs: FileSystem, *more: dict[str, Any]) -> RunState:
+    """Add events as a writer of its own, later than all the run holds; returns what the run is then."""
+    folder = layout.run(run_id)
+    state = _existing(layout, run_id)
+    recorder = Recorder(layout, folder, "edit", fs=fs, not_before=state.last_time)
+    try:
+        recorder.start([event, *more])
+    finally:
+        recorder.close()
+    state.update()
+    return state
+
+
+def _existing(layout: Layout, run_id: str) -> RunState:
+    state = RunState(layout.run(run_id))
+    state.update()
+    if not state.exists:
+        raise NotFoundError(f"no run {run_id} in {layout.root}", hint="see: mltrack ls")
+    return state
+
+
+def _not_written(layout: Layout, run_id: str) -> StoreError:
+    return StoreError(f"run {run_id} can't be changed: the disk of {layout.root} takes nothing", hint="free some space")
+
+
+def purge_run(layout: Layout, run_id: str, *, fs: FileSystem = LOCAL) -> None:
+    """Remove a run's folder for good. It is gone for every reader at once, also where this is interrupted.
+
+    The run is marked as deleted first, so that no process resumes it meanwhile.
+
+    Raises:
+        NotFoundError: there is no such run.
+        RunStateError: a process is recording into it.
+        StoreError: it can't be removed.
+    """
+    folder = layout.run(run_id)
+    _refuse_live(_existing(layout, run_id))
+    set_stage(layout, run_id, DELETED, fs=fs)
+    _refuse_live(_existing(layout, run_id))
+    doomed = folder.path.with_name(f".{run_id}.{os.getpid()}{TEMPORARY}")
+    try:
+        fs.rename(folder.path, doomed)
+        fs.sync_folder(layout.runs)
+        shutil.rmtree(doomed)
+    except OSError as error:
+        raise StoreError(
+            f"run {run_id} can't be removed: {error.strerror or error}", hint="check the store's permissions"
+        ) from error
+
+
+def remove_run(layout: Layout, run_id: str, head: RunHead, *, fs: FileSystem = LOCAL) -> None:
+    """Remove the folder of a run that others have a copy of, if it is still as ``head`` says and not live.
+
+    Nothing is written into it first that a syncer could take for a wish to delete the run elsewhere. One rename takes
+    it away from every reader: an interruption leaves it whole or gone. Whoever opens it meanwhile gets it back.
+
+    Raises:
+        NotFoundError: there is no such run.
+        RunStateError: it is live, was written to since, or has series that only its journals hold.
+        StoreError: it can't be removed.
+    """
+    folder = layout.run(run_id)
+    if unpublished_series(folder):
+        words = f"run {run_id} has histograms, tables or texts that a crashed process left"
+        raise RunStateError(words, hint=f"make artifacts of them: mltrack seal {run_id}; then sync")
+    doomed = RunFolder(folder.path.with_name(f".{run_id}.{os.getpid()}{TEMPORARY}"))
+    try:
+        _refuse_changed(StoredRun(folder), head)
+        fs.rename(folder.path, doomed.path)
+        try:
+            _refuse_changed(StoredRun(doomed), head)
+        except BaseException:
+            fs.rename(doomed.path, folder.path)
+            raise
+        fs.sync_folder(layout.runs)
+        shutil.rmtree(doomed.path)
+    except OSError as error:
+        raise StoreError(
+            f"run {run_id} can't be removed: {error.strerror or error}", hint="check the store's permissions"
+        ) from error
+
+
+def _refuse_changed(run: StoredRun, head: RunHead) -> None:
+    now = run.head()
+    if (now.events, now.points, now.live) != (head.events, head.points, False):
+        words = "is being recorded" if now.live else "was written to meanwhile"
+        raise RunStateError(f"run {head.run_id} {words}", hint="it stays as it is; sync, then try again")
+
+
+def release_artifacts(
+    layout: Layout,
+    run_id: str,
+    artifacts: Iterable[Artifact],
+    remote: str,
+    *,
+    head: RunHead,
+    fs: FileSystem = LOCAL,
+) -> None:
+    """Remove files that the remote of that name has, if the run is still as ``head`` says and not live.
+
+    The run then says where they are; that is noted, and survives power loss, before the first file goes.
+
+    Raises:
+        NotFoundError: there is no such run.
+        RunStateError: it is live, or was written to since.
+        StoreError: that can't be written, or a file not be removed.
+    """
+    folder = layout.run(run_id)
+    _refuse_changed(StoredRun(folder), head)
+    events = [
+        {
+            "type": "artifact",
+            "path": artifact.path,
+            "size": artifact.size,
+            "sha256": artifact.sha256,
+            "logged": artifact.time,
+            "remote": remote,
+        }
+        for artifact in artifacts
+    ]
+    if not events:
+        return
+    noted = {a.path: a for a in _append(layout, run_id, events[0], fs, *events[1:]).artifacts if a.remote == remote}
+    try:
+        for event in events:
+            if event["path"] not in noted:
+                raise _not_written(layout, run_id)
+            fs.unlink(safe_join(folder.artifacts, str(event["path"])))
+    except OSError as error:
+        raise StoreError(
+            f"a file of run {run_id} can't be removed: {error.strerror or error}", hint="check the store's permissions"
+        ) from error
+
+
+def _refuse_live(state: RunState) -> None:
+    if state.live:
+        raise RunStateError(
+            f"run {state.folder.run_id} is being recorded",
+            hint="end it first; mltrack rm without --purge marks it as deleted",
+        )

@@ -1,0 +1,38 @@
+"""Where a run's counted steps go on: after the greatest step that it holds, whoever logged it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mltrack.journal.rich_series import journals, read_lines
+from mltrack.storage.runs.stored_run import StoredRun
+
+if TYPE_CHECKING:
+    from mltrack.disk.layout import RunFolder
+
+__all__ = ["next_step"]
+
+STEP_MAX = 2**63 - 1
+MACHINE = "system/"
+"""What the names of the machine's own metrics begin with; their steps count samples."""
+
+
+def next_step(folder: RunFolder) -> int:
+    """One more than the greatest step of its points and series, the machine's left out; 0 for a run without any.
+
+    All points are read, some ten million a second.
+    """
+    run = StoredRun(folder)
+    greatest = -1
+    for _, piece in run.read_points():
+        steps = piece.steps
+        measured = [number for number, key in enumerate(piece.keys) if key.startswith(MACHINE)]
+        if measured:
+            steps = steps[~np.isin(piece.codes, measured)]
+        if len(steps):
+            greatest = max(greatest, int(steps.max()))
+    for path in journals(folder.path):
+        greatest = max([greatest, *(line.fields["step"] for line in read_lines(path, damage=run.damage))])
+    return min(greatest + 1, STEP_MAX)

@@ -1,0 +1,309 @@
+"""One run as it lies in the store: its state, points and files; a live one up to the last call that returned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mltrack.disk.damage import Damage
+from mltrack.disk.filesystem import safe_join
+from mltrack.disk.segment import BLOCK_ROWS
+from mltrack.entities import (
+    Artifact,
+    DatasetInput,
+    Event,
+    MetricSummary,
+    ModelOutput,
+    RunData,
+    RunHead,
+    RunInfo,
+    WriterInfo,
+)
+from mltrack.errors import CorruptionError, NotFoundError
+from mltrack.journal.reader import count_points, read_key, read_points
+from mltrack.storage.runs.state import RunState, WriterState
+from mltrack.storage.runs.summary import Summaries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from mltrack.disk.layout import RunFolder
+    from mltrack.disk.segment import PointColumns
+    from mltrack.journal.rich_series import RichPoint
+
+__all__ = ["StoredRun"]
+
+
+class StoredRun:
+    """A run read from its folder. What it shows is as of its making or its last ``refresh()``.
+
+    Metric summaries are read at their first use, and from then on only what is new.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        *,
+        experiment_name: Callable[[str], str | None] | None = None,
+        tell: Callable[[CorruptionError], None] | None = None,
+    ) -> None:
+        """Read the run's events; ``tell`` is called with each piece of damage that is met, now and later.
+
+        Raises:
+            NotFoundError: there is no run in that folder.
+        """
+        self.folder = folder
+        self.state = RunState(folder, tell=tell)
+        self.state.update()
+        if not self.state.exists:
+            raise NotFoundError(f"no run {folder.run_id}", hint="see: mltrack ls")
+        self._experiment_name = experiment_name
+        self._summaries: Summaries | None = None
+        self._summed: dict[str, int] = {}  # points taken into the summaries, by writer
+        self.damage = Damage(tell)
+
+    def __repr__(self) -> str:
+        return f"StoredRun({self.run_id!r}, {self.info.run_name!r}, {self.info.status})"
+
+    @property
+    def run_id(self) -> str:
+        """32 hex digits."""
+        return self.folder.run_id
+
+    def refresh(self) -> list[Event]:
+        """Read what was written since; returns the new events."""
+        return self.state.update()
+
+    @property
+    def info(self) -> RunInfo:
+        """Name, experiment, status, times."""
+        state = self.state
+        last = 0
+        if state.outcome()[2]:
+            last = self._summed_up().last_time
+        info = state.info(end_of_points=last)
+        if self._experiment_name is not None:
+            from dataclasses import replace
+
+            named = self._experiment_name(info.experiment_id)
+            if named is not None and named != info.experiment_name:
+                info = replace(info, experiment_name=named)
+        return info
+
+    @property
+    def params(self) -> dict[str, str]:
+        """Params by key."""
+        return self.state.params
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags by key."""
+        return self.state.tags
+
+    @property
+    def artifacts(self) -> list[Artifact]:
+        """Its files, in order of path."""
+        return self.state.artifacts
+
+    @property
+    def datasets(self) -> list[DatasetInput]:
+        """The datasets it used, in the order they were logged."""
+        return self.state.datasets
+
+    @property
+    def model_inputs(self) -> list[str]:
+        """The ids of the logged models it used, in the order they were logged."""
+        return self.state.model_inputs
+
+    @property
+    def model_outputs(self) -> list[ModelOutput]:
+        """The logged models it made, in the order they were logged."""
+        return self.state.model_outputs
+
+    @property
+    def data(self) -> RunData:
+        """MLflow's view of params, tags and latest metrics."""
+        latest = {key: summary.value for key, summary in self.summaries.items()}
+        return RunData(params=self.params, tags=self.tags, metrics=latest)
+
+    @property
+    def lost(self) -> int:
+        """Points the writers report as lost to a full or failing disk."""
+        return self.state.lost
+
+    # --- metrics ---
+
+    @property
+    def summaries(self) -> dict[str, MetricSummary]:
+        """Latest, least, greatest and count of each metric."""
+        return dict(self._summed_up().by_key)
+
+    def _summed_up(self) -> Summaries:
+        if self._summaries is None:
+            self._summaries = Summaries()
+        for writer in list(self.state.writers.values()):  # a name looked up meanwhile may bring in a new writer
+            for points in self._points_of(writer, self._summed.get(writer.writer, 0)):
+                self._summaries.add(points)
+                self._summed[writer.writer] = int(points.seqs[-1]) + 1
+        return self._summaries
+
+    def metrics(self, key: str | None = None) -> pa.Table:
+        """Points as an Arrow table: of one metric ``step, time, value``; of all, ``metric`` before these.
+
+        step int64; time timestamp[ns, UTC]; value float64. Each writer's points stand in the order of logging; where
+        several writers logged, all are put in order of time. ``.to_pandas()`` gives a data frame.
+
+        Raises:
+            NotFoundError: the run has no such metric.
+            CorruptionError: a file with such points is damaged (see `mltrack check`).
+        """
+        import pyarrow as pa
+
+        damage: list[CorruptionError] = []
+        tables: list[pa.Table] = []
+        for writer in list(self.state.writers.values()):
+            if key is None:
+                tables += [points.to_table() for points in self._points_of(writer, 0, damage)]
+            else:
+                tables += read_key(
+                    self.folder,
+                    writer.writer,
+                    key,
+                    self._keys_of(writer),
+                    whole=not writer.alive,
+                    damage=damage,
+                    named_only=not writer.damaged,
+                )
+        if damage:
+            raise damage[0]
+        columns = ["step", "time", "value"] if key is not None else ["metric", "step", "time", "value"]
+        tables = [table.select(columns) for table in tables if len(table)]
+        if not tables:
+            if key is None:
+                from mltrack.disk.segment import POINTS_SCHEMA
+
+                return POINTS_SCHEMA.empty_table().select(columns)
+            known = ", ".join(sorted(self.summaries)[:5]) or "none"
+            raise NotFoundError(f"run {self.run_id} has no metric {key!r}", hint=f"its metrics: {known}")
+        whole = pa.concat_tables(tables).unify_dictionaries()
+        return whole if len(self.state.writers) == 1 else whole.take(_time_order(whole))
+
+    def get_metrics(self, name: str | None = None) -> dict[str, float | list[float]]:
+        """Values by metric: the number where a metric was logged once, else the list in the order of ``metrics``.
+
+        The meaning Azure ML's ``Run.get_metrics`` has. ``name`` asks for one metric only.
+        """
+        names = [name] if name is not None else sorted(self.summaries)
+        values = {key: self.metrics(key).column("value").to_pylist() for key in names}
+        return {key: found[0] if len(found) == 1 else found for key, found in values.items()}
+
+    # --- series of rich values ---
+
+    def series(self, key: str) -> list[RichPoint]:
+        """A series of histograms, images, tables or texts, as (step, time in ns, value), in the order of time.
+
+        Damaged lines are passed over, and added to ``self.damage``.
+
+        Raises:
+            NotFoundError: the run has no such series.
+        """
+        from mltrack.journal.rich_series import read_series
+
+        found = read_series(self.folder.path, key, self._images(), damage=self.damage)
+        if not found:
+            known = ", ".join(list(self.series_kinds())[:5]) or "none"
+            raise NotFoundError(f"run {self.run_id} has no series {key!r}", hint=f"its series: {known}")
+        return found
+
+    def series_kinds(self) -> dict[str, str]:
+        """What series the run has, by key: "histogram", "image", "table" or "text"."""
+        from mltrack.journal.rich_series import series_kinds
+
+        return series_kinds(self.folder.path, self._images(), damage=self.damage)
+
+    def _images(self) -> list[tuple[str, Path]]:
+        return [(a.path, self.folder.artifacts / a.path) for a in self.artifacts if a.path.startswith("images/")]
+
+    # --- for syncers and other tools that go on from where they were ---
+
+    def writers(self) -> list[WriterInfo]:
+        """Who wrote to the run, and how far each came."""
+        return [
+            writer.info(count_points(self.folder, writer.writer, whole=not writer.alive, damage=self.damage))
+            for writer in self.state.writers.values()
+        ]
+
+    def head(self) -> RunHead:
+        """How far the run goes now."""
+        positions = [writer.position for writer in self.writers()]
+        return RunHead(self.run_id, sum(p.events for p in positions), sum(p.points for p in positions), self.state.live)
+
+    def read_events(self, after: Mapping[str, int] | None = None) -> list[Event]:
+        """Events whose seq is at least ``after[writer]`` (0 for others), ordered by time, writer, seq."""
+        from mltrack.storage.runs.state import RunState
+
+        state = RunState(self.folder)
+        events = state.update()
+        return [event for event in events if event.seq >= (after or {}).get(event.writer, 0)]
+
+    def read_points(
+        self, after: Mapping[str, int] | None = None, *, rows_max: int = BLOCK_ROWS
+    ) -> Iterator[tuple[str, PointColumns]]:
+        """Points whose seq is at least ``after[writer]`` (0 for others), as (writer, piece) in the order of logging.
+
+        Pieces hold up to ``rows_max`` points: fewer take less memory and more time. Damaged files are skipped and added
+        to ``self.damage``.
+        """
+        for writer in list(self.state.writers.values()):
+            for points in self._points_of(writer, (after or {}).get(writer.writer, 0), rows_max=rows_max):
+                yield writer.writer, points
+
+    def artifact_path(self, name: str) -> Path:
+        """Where a file of the run lies on disk.
+
+        Raises:
+            InvalidPathError: the name would leave the artifact folder.
+            NotFoundError: there is no such file.
+        """
+        path = safe_join(self.folder.artifacts, name)
+        if not path.exists():
+            elsewhere = next((a.remote for a in self.artifacts if a.path == name), "")
+            if elsewhere:
+                message = f"artifact {name!r} of run {self.run_id} was removed here: remote {elsewhere!r} has it"
+                raise NotFoundError(message, hint="download it from there")
+            raise NotFoundError(f"run {self.run_id} has no artifact {name!r}", hint=f"see: mltrack show {self.run_id}")
+        return path
+
+    def _points_of(
+        self,
+        writer: WriterState,
+        first: int,
+        damage: list[CorruptionError] | None = None,
+        rows_max: int = BLOCK_ROWS,
+    ) -> Iterator[PointColumns]:
+        return read_points(
+            self.folder,
+            writer.writer,
+            self._keys_of(writer),
+            first=first,
+            whole=not writer.alive,
+            damage=self.damage if damage is None else damage,
+            rows_max=rows_max,
+            named_only=not writer.damaged,
+        )
+
+    def _keys_of(self, writer: WriterState) -> Callable[[int], Sequence[str]]:
+        def keys(number: int) -> Sequence[str]:
+            if number >= len(writer.keys):
+                self.state.update()  # a name is stored before its first point
+            return writer.keys
+
+        return keys
+
+
+def _time_order(table: pa.Table) -> Any:
+    import numpy as np
+
+    return np.argsort(table.column("time").to_numpy(), kind="stable")

@@ -1,0 +1,218 @@
+"""The index of traces: every trace of a store folded from the facts, kept in memory and brought up to date by tails.
+
+A refresh reads what facts files have grown by, so it costs what is new. Facts of one trace may come from several
+writers; where one turns up that is older than what was folded already, that trace is folded anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mltrack.disk.codec import BadLine, decode_line
+from mltrack.disk.filesystem import reading
+from mltrack.disk.jsonlog import read_log
+from mltrack.disk.line_types import FACTS
+from mltrack.errors import CorruptionError
+from mltrack.storage.traces.state import Trace, TraceFact, fold_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any
+
+    from mltrack.disk.layout import Layout
+
+__all__ = ["TraceChanges", "TraceIndex"]
+
+JSONL = ".jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class TraceChanges:
+    """What happened after given positions: how far each writer goes now, and which traces its later facts concern."""
+
+    positions: Mapping[str, int]
+    trace_ids: tuple[str, ...]
+
+
+@dataclass(slots=True, eq=False)
+class _File:
+    """A writer's facts, and how far they were read: the byte, and the seq of the next line."""
+
+    path: Path
+    experiment_id: str
+    writer: str
+    offset: int = 0
+    seq: int = 0
+    closed: bool = False
+
+
+@dataclass(slots=True)
+class _Entry:
+    trace: Trace | None = None
+    last: tuple[int, str, int] = (0, "", -1)
+    pending: list[TraceFact] = field(default_factory=list)
+    files: dict[str, int] = field(default_factory=dict)  # writer -> seq of its last fact of this trace
+
+
+class TraceIndex:
+    """All traces of a store, for any number of threads. The traces it hands out never change."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.RLock()
+        self._files: dict[str, _File] = {}
+        self._entries: dict[str, _Entry] = {}
+        self.damage: list[CorruptionError] = []
+
+    def after_fork(self) -> None:
+        """In a forked child: another thread may have been in here when the process forked."""
+        self._reset()
+
+    def get(self, trace_id: str) -> Trace | None:
+        """The trace with that id, as of now."""
+        return next(iter(self.get_some([trace_id])), None)
+
+    def get_some(self, trace_ids: Iterable[str]) -> list[Trace]:
+        """Those of the traces that there are, in the order asked for, as of now."""
+        with self._lock:
+            self.refresh()
+            entries = [self._entries.get(trace_id) for trace_id in trace_ids]
+            folded = [entry.trace for entry in entries if entry is not None]
+            return [trace for trace in folded if trace is not None and trace.born]
+
+    def all(self) -> list[Trace]:
+        """All traces, as of now, in no order that matters."""
+        with self._lock:
+            self.refresh()
+            folded = [entry.trace for entry in self._entries.values()]
+            return [trace for trace in folded if trace is not None and trace.born]
+
+    def last_time(self, trace_id: str) -> int:
+        """The time (ns) of the latest fact of a trace that was read so far; 0 where there is none."""
+        entry = self._entries.get(trace_id)
+        return entry.last[0] if entry is not None else 0
+
+    def changes(self, after: Mapping[str, int]) -> TraceChanges:
+        """What concerns facts with a seq of at least ``after[writer]`` (0 without one); deleted traces too."""
+        with self._lock:
+            self.refresh()
+            positions = {writer: file.seq for writer, file in self._files.items()}
+            ids = [
+                trace_id
+                for trace_id, entry in self._entries.items()
+                if any(seq >= after.get(writer, 0) for writer, seq in entry.files.items())
+            ]
+            return TraceChanges(positions, tuple(ids))
+
+    def refresh(self) -> None:
+        """Read what is new.
+
+        Raises:
+            OSError: a file is there and can't be read.
+        """
+        with self._lock:
+            touched: dict[str, _Entry] = {}
+            for file, size in self._grown():
+                if size < file.offset:  # replaced from outside: nothing that was read of it holds any more
+                    self._reset_files()
+                    return self.refresh()
+                self._read(file, touched)
+            for trace_id, entry in touched.items():
+                self._fold(trace_id, entry)
+            return None
+
+    def _reset_files(self) -> None:
+        self._files, self._entries, self.damage = {}, {}, []
+
+    def _grown(self) -> list[tuple[_File, int]]:
+        """Files that are longer, or shorter, than what was read of them."""
+        found = []
+        there = list(_facts_files(self._layout.traces))
+        if self._files and not self._files.keys() <= {writer for _, _, writer in there}:
+            self._reset_files()  # one was removed from outside
+        for path, experiment_id, writer in there:
+            file = self._files.get(writer)
+            if file is None:
+                file = self._files[writer] = _File(Path(path), experiment_id, writer)
+            if not file.closed:
+                with contextlib.suppress(FileNotFoundError):
+                    size = os.stat(path).st_size
+                    if size != file.offset:
+                        found.append((file, size))
+        return found
+
+    def _read(self, file: _File, touched: dict[str, _Entry]) -> None:
+        read = read_log(file.path, file.offset, records=FACTS)
+        self.damage += read.damage
+        file.offset = read.end
+        for line in read.lines:
+            fact = _as_fact(file, line)
+            file.seq = fact.seq + 1
+            if line["type"] == "close":
+                file.closed = True
+            trace_id = line.get("trace_id")
+            if trace_id is not None:
+                entry = self._entries.get(trace_id)
+                if entry is None:
+                    entry = self._entries[trace_id] = _Entry()
+                entry.pending.append(fact)
+                entry.files[file.writer] = fact.seq
+                touched[trace_id] = entry
+
+    def _fold(self, trace_id: str, entry: _Entry) -> None:
+        if len(entry.pending) > 1:
+            entry.pending.sort(key=lambda fact: fact[:3])
+        bad: list[TraceFact] = []
+        if entry.pending[0][:3] < entry.last:
+            entry.pending = sorted(self._facts_of(trace_id, entry), key=lambda fact: fact[:3])
+            entry.trace = None
+        entry.trace = fold_trace(entry.trace, entry.pending, bad)
+        entry.last = entry.pending[-1][:3]
+        entry.pending = []
+        for fact in bad:
+            self._is_bad(self._files[fact.writer].path, fact.line.get("type"))
+
+    def _facts_of(self, trace_id: str, entry: _Entry) -> Iterator[TraceFact]:
+        """All facts of one trace, out of the files that have some."""
+        needle = trace_id.encode("utf-8", "replace")
+        for writer in entry.files:
+            file = self._files[writer]
+            with reading(file.path) as opened:
+                for raw in opened.read(file.offset).split(b"\n"):
+                    if needle in raw:
+                        with contextlib.suppress(BadLine):  # told when it was read first
+                            line = decode_line(raw, FACTS)
+                            if line.get("trace_id") == trace_id:
+                                yield _as_fact(file, line)
+
+    def _is_bad(self, path: Path, kind: object) -> None:
+        message = f"{path}: a {kind!r} without what that needs"
+        self.damage.append(CorruptionError(message, path=str(path), hint="was it written by another program?"))
+
+
+def _as_fact(file: _File, line: Mapping[str, Any]) -> TraceFact:
+    return TraceFact(line["time"], file.writer, line["seq"], file.experiment_id, line)
+
+
+def _facts_files(root: Path) -> Iterator[tuple[str, str, str]]:
+    """Each facts file with its experiment and writer."""
+    for experiment_id in _names(os.fspath(root)):
+        folder = f"{root}/{experiment_id}/facts"
+        for name in _names(folder):
+            if name.endswith(JSONL) and not name.startswith("."):
+                yield f"{folder}/{name}", experiment_id, name.removesuffix(JSONL)
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -1,0 +1,355 @@
+"""Folding: what a trace is, made of the facts its writers stored, in the order of (time, writer, seq).
+
+What each fact does to a trace is what the same call does in MLflow's SQL store, so that a trace comes out the same.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mltrack.storage.traces.figures import SpanSum
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["COST_KEYS", "TOKEN_KEYS", "Assessment", "SpanHead", "SpanPlace", "Trace", "TraceFact", "fold_trace"]
+
+IN_PROGRESS = "IN_PROGRESS"
+OPEN_STATES = (IN_PROGRESS, "STATE_UNSPECIFIED")
+
+SESSION = "mlflow.trace.session"
+USER = "mlflow.trace.user"
+TOKENS = "mlflow.trace.tokenUsage"
+COST = "mlflow.trace.cost"
+_COUNTED = ("input_tokens", "output_tokens", "total_tokens")
+_CACHED = ("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation_input_tokens_above_1hr")
+TOKEN_KEYS = _COUNTED + _CACHED
+COST_KEYS = ("input_cost", "output_cost", "total_cost")
+
+
+class SpanPlace(NamedTuple):
+    """Where a line of spans stands: the experiment and writer that name its file, then byte offset and length."""
+
+    experiment_id: str
+    writer: str
+    offset: int
+    size: int
+
+
+class SpanHead(NamedTuple):
+    """What is known of a span without reading it. Times are ns since the epoch; ``end`` is None while it runs.
+
+    ``usage`` (tokens) and ``cost`` (USD) are None where the span tells none; ``order`` is its place in the line.
+    """
+
+    span_id: str
+    parent_id: str | None
+    name: str
+    kind: str | None
+    status: str
+    start: int
+    end: int | None
+    usage: Mapping[str, int] | None
+    cost: Mapping[str, float] | None
+    model: str | None
+    provider: str | None
+    place: SpanPlace
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """A judgement on a trace: ``kind`` is feedback, expectation or issue. Times are ms since the epoch.
+
+    ``value``, ``error`` and ``metadata`` are JSON texts. One that another overrides is no longer ``valid``.
+    """
+
+    assessment_id: str
+    name: str
+    kind: str
+    value: str
+    source_type: str
+    create_time: int
+    update_time: int
+    source_id: str | None = None
+    error: str | None = None
+    run_id: str | None = None
+    span_id: str | None = None
+    rationale: str | None = None
+    overrides: str | None = None
+    metadata: str | None = None
+    valid: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A trace as its facts tell it, without the contents of its spans. Times are ms since the epoch.
+
+    ``tokens``, ``cost`` and ``session`` are no part of ``metadata``; ``full_metadata`` has them as MLflow shows them.
+    ``final`` tells that its root's process has said all there is to say about time and state. One that is not ``born``
+    was only linked to so far: readers don't see it.
+    """
+
+    trace_id: str
+    experiment_id: str
+    request_time: int
+    duration: int | None = None
+    state: str = IN_PROGRESS
+    client_request_id: str | None = None
+    request_preview: str | None = None
+    response_preview: str | None = None
+    session: str | None = None
+    final: bool = False
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    cost: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    assessments: Mapping[str, Assessment] = field(default_factory=dict)
+    spans: Mapping[str, SpanHead] = field(default_factory=dict)
+    run_ids: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
+    born: bool = True
+
+    @property
+    def full_metadata(self) -> dict[str, str]:
+        """The metadata with session, tokens and cost in it, the last two as JSON."""
+        found = dict(self.metadata)
+        if self.session is not None:
+            found[SESSION] = self.session
+        for key, keys, values in ((TOKENS, TOKEN_KEYS, self.tokens), (COST, COST_KEYS, self.cost)):
+            if values:
+                found[key] = json.dumps({name: values[name] for name in keys if name in values})
+        return found
+
+    def ordered_spans(self) -> list[SpanHead]:
+        """Its spans, roots first, then by start."""
+        return sorted(self.spans.values(), key=lambda span: (span.parent_id is not None, span.start))
+
+
+class TraceFact(NamedTuple):
+    """One line of a facts file, in the order that decides: time (ns), writer, seq."""
+
+    time: int
+    writer: str
+    seq: int
+    experiment_id: str
+    line: Mapping[str, Any]
+
+
+def fold_trace(trace: Trace | None, facts: Iterable[TraceFact], bad: list[TraceFact]) -> Trace | None:
+    """The trace after further facts, which are in order; None where there is none (any more).
+
+    Facts that lack what their type needs are put into ``bad`` and passed over, and so are types not known here.
+    """
+    for kind, together in groupby(facts, key=lambda fact: str(fact.line.get("type"))):
+        if kind == "spans":
+            trace = _fold_spans(trace, together, bad)
+            continue
+        apply = _FOLDS.get(kind, _passed_over)
+        for fact in together:
+            try:
+                trace = apply(trace, fact)
+            except _BAD:
+                bad.append(fact)
+    return trace
+
+
+_BAD = (KeyError, TypeError, ValueError, AttributeError)
+_SET = ("request_time", "duration", "state", "client_request_id", "request_preview", "response_preview", "session")
+
+
+def _info(trace: Trace | None, fact: TraceFact) -> Trace:
+    line = fact.line
+    base = trace or Trace(str(line["trace_id"]), fact.experiment_id, int(line["request_time"]))
+    given = {name: line[name] for name in _SET if name in line}
+    assessments = dict(base.assessments)
+    for record in line.get("assessments", ()):
+        assessment = Assessment(**record)
+        assessments[assessment.assessment_id] = assessment
+    return replace(
+        base,
+        experiment_id=fact.experiment_id,
+        final=base.final or bool(line.get("final")),
+        tokens=_known({**base.tokens, **line.get("tokens", {})}),
+        cost=_known({**base.cost, **line.get("cost", {})}),
+        tags={**base.tags, **line.get("tags", {})},
+        metadata={**base.metadata, **line.get("metadata", {})},
+        assessments=assessments,
+        born=True,
+        **given,
+    )
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _fold_spans(trace: Trace | None, facts: Iterable[TraceFact], bad: list[TraceFact]) -> Trace | None:
+    """The trace after facts that all tell of spans: its mapping of spans is copied once, not for each of them."""
+    spans = dict(trace.spans) if trace is not None else {}
+    sums = (
+        SpanSum("tokens", "usage", _COUNTED, 0, spans.values()),
+        SpanSum("cost", "cost", COST_KEYS, 0.0, spans.values()),
+    )
+    for fact in facts:
+        try:
+            new, trace = _with_spans(trace, fact, spans)
+        except _BAD:
+            bad.append(fact)
+            continue
+        for each in sums:
+            trace = each.replacing(trace, spans, new)
+        spans |= new
+        if trace.final:  # then the first figures stand
+            for each in sums:
+                trace = trace if getattr(trace, each.field) else each.summed(trace, spans)
+    if trace is not None and not trace.final:
+        for each in sums:
+            trace = each.summed(trace, spans)
+    return trace
+
+
+def _with_spans(
+    trace: Trace | None, fact: TraceFact, spans: Mapping[str, SpanHead]
+) -> tuple[dict[str, SpanHead], Trace]:
+    """The spans a fact tells of, by id, to go into ``spans``; and the trace after it, without new sums over them."""
+    line = fact.line
+    start, end, root_state = int(line["start"]), line.get("end"), line.get("root_state")
+    offset, size = line["at"]
+    place = SpanPlace(fact.experiment_id, fact.writer, int(offset), int(size))
+    new = [_head(record, place, order) for order, record in enumerate(line["heads"])]
+    if trace is None or not trace.born:
+        links = trace.run_ids if trace is not None else ()
+        duration = end - start if end else None
+        state = root_state or IN_PROGRESS
+        trace = Trace(str(line["trace_id"]), fact.experiment_id, start, duration, state, run_ids=links)
+    tells = line.get("session") or any(head.usage is not None or head.cost is not None for head in new)
+    changes: dict[str, Any] = {"spans": spans, "tags": {**trace.tags, **line.get("tags", {})}}
+    if not (trace.final and tells):
+        changes |= _widened(trace, start, end)
+    if trace.state in OPEN_STATES and root_state:
+        changes["state"] = root_state
+    for name in ("request_preview", "response_preview", "session"):
+        if getattr(trace, name) is None and line.get(name) is not None:
+            changes[name] = line[name]
+    if line.get("user") and USER not in trace.metadata:
+        changes["metadata"] = {**trace.metadata, USER: line["user"]}
+    return {head.span_id: head for head in new}, replace(trace, **changes)
+
+
+def _head(record: Mapping[str, Any], place: SpanPlace, order: int) -> SpanHead:
+    return SpanHead(
+        span_id=str(record["id"]),
+        parent_id=record.get("parent"),
+        name=str(record["name"]),
+        kind=record.get("kind"),
+        status=str(record["status"]),
+        start=int(record["start"]),
+        end=record.get("end"),
+        usage=_figures(record.get("usage")),
+        cost=_figures(record.get("cost")),
+        model=record.get("model"),
+        provider=record.get("provider"),
+        place=place,
+        order=order,
+    )
+
+
+def _figures(values: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Figures that can be summed.
+
+    Raises:
+        TypeError, AttributeError: they can't.
+    """
+    if values:
+        sum(values.values())
+    return values
+
+
+def _widened(trace: Trace, start: int, end: int | None) -> dict[str, int]:
+    """The trace's time, stretched over spans from ``start`` to ``end``."""
+    earliest = min(trace.request_time, start)
+    if end is None:
+        return {"request_time": earliest}
+    latest = end if trace.duration is None else max(end, trace.request_time + trace.duration)
+    return {"request_time": earliest, "duration": latest - earliest}
+
+
+def _tag(trace: Trace | None, fact: TraceFact) -> Trace | None:
+    if trace is None:
+        return None
+    tags, key, value = dict(trace.tags), str(fact.line["key"]), fact.line["value"]
+    if value is None:
+        tags.pop(key, None)
+    else:
+        tags[key] = str(value)
+    return replace(trace, tags=tags)
+
+
+def _assessment(trace: Trace | None, fact: TraceFact) -> Trace | None:
+    if trace is None:
+        return None
+    new = Assessment(**fact.line["assessment"])
+    assessments = {**trace.assessments, new.assessment_id: new}
+    overridden = assessments.get(new.overrides) if new.overrides else None
+    if overridden is not None:
+        assessments[overridden.assessment_id] = replace(overridden, valid=False)
+    return replace(trace, assessments=assessments)
+
+
+def _assessment_change(trace: Trace | None, fact: TraceFact) -> Trace | None:
+    held = trace.assessments.get(fact.line["assessment_id"]) if trace is not None else None
+    if trace is None or held is None:
+        return trace
+    changed = replace(held, **fact.line["changes"])
+    return replace(trace, assessments={**trace.assessments, held.assessment_id: changed})
+
+
+def _assessment_delete(trace: Trace | None, fact: TraceFact) -> Trace | None:
+    held = trace.assessments.get(fact.line["assessment_id"]) if trace is not None else None
+    if trace is None or held is None:
+        return trace
+    assessments = {key: one for key, one in trace.assessments.items() if key != held.assessment_id}
+    restored = assessments.get(held.overrides) if held.overrides else None
+    if restored is not None:
+        assessments[restored.assessment_id] = replace(restored, valid=True)
+    return replace(trace, assessments=assessments)
+
+
+def _run(trace: Trace | None, fact: TraceFact) -> Trace:
+    """A link may come before what it links to: the one is said by this process, the other still in another's queue."""
+    if trace is None:
+        trace = Trace(str(fact.line["trace_id"]), fact.experiment_id, 0, born=False)
+    run_id = str(fact.line["run_id"])
+    others = tuple(one for one in trace.run_ids if one != run_id)
+    return replace(trace, run_ids=(*others, run_id) if fact.line["linked"] else others)
+
+
+def _prompt(trace: Trace | None, fact: TraceFact) -> Trace | None:
+    prompt = str(fact.line["prompt"])
+    if trace is None or prompt in trace.prompts:
+        return trace
+    return replace(trace, prompts=(*trace.prompts, prompt))
+
+
+def _delete(trace: Trace | None, fact: TraceFact) -> None:
+    return None
+
+
+def _passed_over(trace: Trace | None, fact: TraceFact) -> Trace | None:
+    return trace
+
+
+_FOLDS = {
+    "info": _info,
+    "tag": _tag,
+    "assessment": _assessment,
+    "assessment_change": _assessment_change,
+    "assessment_delete": _assessment_delete,
+    "run": _run,
+    "prompt": _prompt,
+    "delete": _delete,
+}

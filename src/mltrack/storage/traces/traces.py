@@ -1,0 +1,263 @@
+"""The traces of a store: what its processes log is appended to files of their own, and read by any of them.
+
+A trace's facts (its info, tags, assessments, links, and where its spans stand) are folded into an index in memory; the
+contents of spans stay on disk and are read by their place. No lock is waited for, on either way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from mltrack.disk.codec import LINE_BYTES_MAX, BadLine, decode_line
+from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem, NotRegularError, open_regular
+from mltrack.disk.line_types import SPANS
+from mltrack.errors import CorruptionError, NotFoundError, StoreError
+from mltrack.storage.traces.index import TraceChanges, TraceIndex
+from mltrack.storage.traces.state import Assessment, SpanHead, SpanPlace, Trace
+from mltrack.storage.traces.writer import TraceWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from mltrack.disk.layout import Layout
+
+__all__ = ["Assessment", "SpanHead", "SpanReader", "Trace", "TraceChanges", "Traces"]
+
+OPEN_WRITERS_MAX = 64
+"""Experiments one process holds files open for at a time."""
+
+
+class Traces:
+    """The traces of one store, for any number of threads, processes and forks."""
+
+    def __init__(self, layout: Layout, *, clock: Callable[[], int], fs: FileSystem = LOCAL) -> None:
+        """``clock`` gives ns since the epoch."""
+        self._layout = layout
+        self._clock = clock
+        self._fs = fs
+        self._index = TraceIndex(layout)
+        self._writers: dict[str, TraceWriter] = {}
+        self._lock = threading.Lock()
+        _ALIVE.add(self)
+
+    # --- reading ---
+
+    def get(self, trace_id: str) -> Trace:
+        """The trace with that id.
+
+        Raises:
+            NotFoundError: there is none, or it was deleted.
+            StoreError: the store can't be read.
+        """
+        found = self.find(trace_id)
+        if found is None:
+            raise NotFoundError(f"no trace with id {trace_id!r}", hint="was it deleted?")
+        return found
+
+    def find(self, trace_id: str) -> Trace | None:
+        """The same; None where there is none.
+
+        Raises:
+            StoreError: the store can't be read.
+        """
+        with _readable():
+            return self._index.get(trace_id)
+
+    def find_some(self, trace_ids: Iterable[str]) -> list[Trace]:
+        """Those of the traces that there are, in the order asked for.
+
+        Raises:
+            StoreError: the store can't be read.
+        """
+        with _readable():
+            return self._index.get_some(trace_ids)
+
+    def all(self) -> list[Trace]:
+        """All traces, in no order that matters.
+
+        Raises:
+            StoreError: the store can't be read.
+        """
+        with _readable():
+            return self._index.all()
+
+    def changes(self, after: Mapping[str, int] | None = None) -> TraceChanges:
+        """Which traces have facts after these positions (all, without), also deleted ones, and the positions now.
+
+        A writer's position is the number of facts it has stored. ``changes(c.positions)`` goes on where ``c`` ends.
+
+        Raises:
+            StoreError: the store can't be read.
+        """
+        with _readable():
+            return self._index.changes(after or {})
+
+    @property
+    def damage(self) -> list[CorruptionError]:
+        """Damaged facts that were met so far."""
+        return list(self._index.damage)
+
+    def spans(self) -> SpanReader:
+        """A reader of span contents, to be used in a ``with`` statement by one thread."""
+        return SpanReader(self._layout)
+
+    # --- writing ---
+
+    def add(self, experiment_id: str, *facts: Mapping[str, Any]) -> None:
+        """Append facts (see docs/format.md). On return they survive ``kill -9``, within a second power loss.
+
+        Raises:
+            InvalidPathError: that can be no experiment's id.
+            StoreError: the disk does not take them.
+        """
+        self._append(experiment_id, facts, ())
+
+    def add_spans(
+        self, experiment_id: str, facts: Sequence[Mapping[str, Any]], contents: Sequence[Sequence[Any]]
+    ) -> None:
+        """Append spans: for each trace the fact that tells of them, and their contents (JSON objects or texts).
+
+        Raises:
+            InvalidPathError, StoreError: as add.
+        """
+        self._append(experiment_id, facts, contents)
+
+    def remove(self, experiment_id: str) -> None:
+        """Remove all traces of an experiment for good, with their files. They are gone for every reader at once.
+
+        Raises:
+            InvalidPathError: that can be no experiment's id.
+            StoreError: they can't be removed.
+        """
+        with self._lock:
+            writer = self._writers.pop(experiment_id, None)
+        if writer is not None:
+            writer.close()
+        root = self._layout.root
+        for folder in (self._layout.trace_folder(experiment_id).path, root / "artifacts" / experiment_id):
+            doomed = root / f".{folder.parent.name}.{experiment_id}.{os.getpid()}{TEMPORARY}"
+            try:
+                self._fs.rename(folder, doomed)
+                self._fs.sync_folder(folder.parent)
+                shutil.rmtree(doomed)
+            except FileNotFoundError:
+                continue  # there is none of these
+            except OSError as error:
+                raise StoreError(
+                    f"{folder} can't be removed: {error.strerror or error}", hint="check the store's permissions"
+                ) from error
+
+    def close(self) -> None:
+        """Make all that was added durable and let go of the files; what is added later goes to new ones."""
+        with self._lock:
+            writers, self._writers = list(self._writers.values()), {}
+        for writer in writers:
+            writer.close()
+
+    def _append(
+        self, experiment_id: str, facts: Sequence[Mapping[str, Any]], contents: Sequence[Sequence[Any]]
+    ) -> None:
+        # what was seen of a trace comes before what is said of it now, even where a clock was set back
+        not_before = max((self._index.last_time(fact["trace_id"]) for fact in facts), default=0)
+        self._writer(experiment_id).append(facts, contents, not_before=not_before)
+
+    def _writer(self, experiment_id: str) -> TraceWriter:
+        with self._lock:
+            writer = self._writers.get(experiment_id)
+            if writer is None:
+                writer = TraceWriter(self._layout.trace_folder(experiment_id), clock=self._clock, fs=self._fs)
+                self._writers[experiment_id] = writer
+                if len(self._writers) > OPEN_WRITERS_MAX:
+                    self._writers.pop(next(iter(self._writers))).close()
+            return writer
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._index.after_fork()
+
+
+class SpanReader:
+    """Reads the contents of spans, each file opened once. For one thread, closed at the end of its ``with``."""
+
+    def __init__(self, layout: Layout) -> None:
+        """Use ``Traces.spans``."""
+        self._layout = layout
+        self._files: dict[tuple[str, str], int] = {}
+        self.damage: list[CorruptionError] = []
+
+    def __enter__(self) -> SpanReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fd in self._files.values():
+            os.close(fd)
+        self._files = {}
+
+    def read(self, heads: Iterable[SpanHead]) -> list[str]:
+        """The JSON texts of these spans, in their order; those that can't be read are put into ``damage``.
+
+        Raises:
+            StoreError: the disk does not give them.
+        """
+        lines: dict[SpanPlace, list[Any]] = {}
+        found = []
+        with _readable():
+            for head in heads:
+                if head.place not in lines:
+                    lines[head.place] = self._line(head.place)
+                if head.order < len(lines[head.place]):
+                    content = lines[head.place][head.order]
+                    found.append(content if isinstance(content, str) else json.dumps(content, ensure_ascii=False))
+        return found
+
+    def _line(self, place: SpanPlace) -> list[Any]:
+        try:
+            fd = self._files.get(place[:2])
+            if fd is None:
+                fd = self._files[place[:2]] = open_regular(self._path(place))
+            if place.size > LINE_BYTES_MAX:
+                raise BadLine(f"{place.size:,} bytes are more than a line has")
+            spans: list[Any] = decode_line(os.pread(fd, place.size, place.offset).removesuffix(b"\n"), SPANS)["spans"]
+            return spans
+        except FileNotFoundError:
+            what = "the file is missing"
+        except NotRegularError as error:
+            what = f"{error.strerror}"
+        except BadLine as error:
+            what = f"no spans at byte {place.offset}: {error}"
+        path = str(self._path(place))
+        hint = "restore the file from a copy"
+        self.damage.append(CorruptionError(f"{path}: {what}", path=path, offset=place.offset, hint=hint))
+        return []
+
+    def _path(self, place: SpanPlace) -> Path:
+        return self._layout.trace_folder(place.experiment_id).spans / f"{place.writer}.jsonl"
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"traces can't be read from {error.filename or 'the store'}: {error.strerror or error}",
+            hint="check its permissions and the disk",
+        ) from error
+
+
+_ALIVE: weakref.WeakSet[Traces] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for traces in list(_ALIVE):
+        traces._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

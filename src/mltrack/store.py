@@ -1,0 +1,401 @@
+"""The public reading API: a store opened for looking at, searching, and asking in SQL."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from mltrack.disk.damage import unreadable
+from mltrack.disk.filesystem import EXHAUSTED, LOCAL, FileSystem
+from mltrack.disk.layout import Layout, find_store, is_run_id
+from mltrack.entities import ACTIVE, DELETED, Experiment
+from mltrack.errors import CorruptionError, NotFoundError, UsageError
+from mltrack.storage.experiments import Workspace
+from mltrack.storage.models.models import LoggedModels
+from mltrack.storage.registry.registry import Registry
+from mltrack.storage.runs.stored_run import StoredRun
+from mltrack.storage.traces.traces import Traces
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    import duckdb
+    import pandas as pd
+    import pyarrow as pa
+
+    from mltrack.catalog.catalog import Catalog
+    from mltrack.catalog.search import PagedList, RunRecord
+    from mltrack.entities import RunHead
+
+__all__ = ["Store"]
+
+Answer = TypeVar("Answer")
+
+STAGE_THREADS = 8
+"""How many runs of an experiment are deleted or restored at a time: each change waits for the disk."""
+
+
+class Store:
+    """A store, open for reading. It holds no file or lock open between calls, so any number of readers may have one.
+
+    What an answer touched and could not read or verify is left out of it, and said: ``damage`` has each such place, by
+    file and offset, and ``on_damage`` is called when one is met for the first time. It warns by logging ("mltrack").
+    """
+
+    def __init__(self, layout: Layout, *, clock: Callable[[], int] = time.time_ns, fs: FileSystem = LOCAL) -> None:
+        """Use ``Store.open``. ``clock`` gives ns since the epoch."""
+        self.layout = layout
+        self.workspace = Workspace(layout, clock=clock, fs=fs)
+        self.registry = Registry(layout, clock=clock, fs=fs)
+        self.traces = Traces(layout, clock=clock, fs=fs)
+        self.logged_models = LoggedModels(layout, clock=clock, fs=fs)
+        self.damage: dict[tuple[str, int | None], CorruptionError] = {}
+        self.on_damage: Callable[[CorruptionError], None] = _say
+        self._fs = fs
+        self._catalog_lock = threading.Lock()
+        self._catalog: Catalog | None = None
+
+    def __reduce__(self) -> tuple[type[Store], tuple[Layout]]:
+        return Store, (self.layout,)  # locks and the catalog are the other process's own
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str] | None = None) -> Store:
+        """The store at ``path``; without it ``$MLTRACK_STORE``, else the nearest .mltrack upward from here.
+
+        Raises:
+            NotFoundError: there is none.
+            StoreVersionError: a newer mltrack made it.
+            StoreError: its store.json can't be read.
+        """
+        return cls(Layout.open(find_store(path)))
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str] | None = None) -> Store:
+        """The same, made where there is none.
+
+        Raises:
+            StoreError: it can't be made there, or is in no shape to be used.
+        """
+        return cls(Layout.open_or_create(find_store(path), now_ns=time.time_ns()))
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path)!r})"
+
+    @property
+    def path(self) -> Path:
+        """The store's folder."""
+        return self.layout.root
+
+    @property
+    def store_id(self) -> str:
+        """32 hex digits that stay with the store when it is moved."""
+        return self.layout.store_id
+
+    def experiments(self, *, deleted: bool = False) -> list[Experiment]:
+        """Experiments, the default one first, then by age; ``deleted`` ones too if asked for."""
+        return [e for e in self.workspace.experiments().values() if deleted or e.lifecycle_stage == "active"]
+
+    def run_ids(self) -> list[str]:
+        """The ids of all run folders, sorted."""
+        import os
+
+        try:
+            return sorted(name for name in os.listdir(self.layout.runs) if is_run_id(name))
+        except FileNotFoundError:
+            return []
+
+    def run(self, run_id: str) -> StoredRun:
+        """One run, by its id, by the first digits of it, or by its name where that is unique.
+
+        Raises:
+            NotFoundError: there is no such run.
+            UsageError: several runs begin so, or have that name.
+            CorruptionError: its files can't be read.
+        """
+        return self._stored(self.resolve(run_id), self._experiment_names())
+
+    def _stored(self, run_id: str, names: Callable[[str], str | None]) -> StoredRun:
+        try:
+            return StoredRun(self.layout.run(run_id), experiment_name=names, tell=self._tell)
+        except OSError as error:
+            if error.errno in EXHAUSTED:
+                raise
+            raise unreadable(run_id, error) from error
+
+    def resolve(self, text: str) -> str:
+        """The run id that ``text`` stands for: the id itself, its first digits, or a run's name.
+
+        Raises:
+            NotFoundError, UsageError: as run.
+        """
+        ids = [text] if is_run_id(text) else [i for i in self.run_ids() if text and i.startswith(text)]
+        if not ids:
+            from mltrack.catalog.search import find_named
+
+            ids = self._ask(lambda con: find_named(con, text), lambda ids: ids)
+        if len(ids) > 1:
+            raise UsageError(
+                f"{len(ids)} runs match {text!r}", hint="give more digits of the id: " + ", ".join(ids[:4])
+            )
+        if not ids:
+            raise NotFoundError(f"no run {text!r} in {self.path}", hint="see: mltrack ls")
+        return ids[0]
+
+    def runs(self) -> Iterator[StoredRun]:
+        """All runs, read from their folders one by one. To look for some, search_runs is faster.
+
+        Those that can't be read are left out, and told to ``on_damage``.
+        """
+        names = self._experiment_names()
+        for run_id in self.run_ids():
+            try:
+                run = self._stored(run_id, names)
+            except NotFoundError:
+                continue  # a folder whose start was never written: no run yet
+            except CorruptionError as error:
+                self._tell(error)
+                continue
+            yield run
+
+    # --- searching -------------------------------------------------------------------------------------------------
+
+    def search_runs(
+        self,
+        experiment_ids: Sequence[str] | None = None,
+        filter_string: str = "",
+        run_view_type: str | int = "ACTIVE_ONLY",
+        max_results: int = 1000,
+        order_by: Sequence[str] | None = None,
+        page_token: str | None = None,
+        *,
+        experiment_names: Sequence[str] | None = None,
+        artifact_root: str | None = None,
+    ) -> PagedList[RunRecord]:
+        """Runs that pass a filter, in order, a page at a time; live runs as of their last call that returned.
+
+        Args:
+            experiment_ids: only runs of these; all (for ACTIVE_ONLY: all of active experiments) when not given.
+            filter_string: MLflow's grammar, see filter_parser.py: ``metrics.loss < 0.5 and params.opt = 'adam'``.
+            run_view_type: ACTIVE_ONLY, DELETED_ONLY or ALL (or MLflow's ViewType numbers).
+            max_results: the size of a page.
+            order_by: as in MLflow: ``["metrics.loss DESC", "start_time"]``; by default the latest start comes first.
+            page_token: the ``token`` of the page before; None for the first page.
+            experiment_names: only runs of experiments of these names.
+            artifact_root: what artifact URIs begin with, in records, filters and orders alike; else the runs' folder.
+
+        Returns:
+            A list of records with ``info``, ``data``, ``datasets``, ``model_inputs`` and ``model_outputs``; its
+            ``token`` is None on the last page.
+
+        Raises:
+            FilterError: the filter or an ordering does not parse.
+            UsageError: another argument is of no use.
+            NotFoundError: no experiment has such a name.
+        """
+        from mltrack.catalog.search import RunQuery, find_runs
+
+        query = RunQuery.parse(
+            experiment_ids, filter_string, run_view_type, max_results, order_by, page_token, experiment_names
+        )
+        root = artifact_root or str(self.layout.runs)
+        return self._ask(lambda con: find_runs(con, query, root), lambda page: [run.run_id for run in page])
+
+    def search_runs_frame(
+        self,
+        experiment_ids: Sequence[str] | None = None,
+        filter_string: str = "",
+        run_view_type: str | int = "ACTIVE_ONLY",
+        max_results: int = 100_000,
+        order_by: Sequence[str] | None = None,
+        *,
+        experiment_names: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """The same as a data frame of the shape ``mlflow.search_runs`` gives.
+
+        Columns run_id, experiment_id, status, artifact_uri, start_time and end_time (UTC), then one for each metric,
+        param and tag: ``metrics.loss`` (NaN where a run has none), ``params.lr`` and ``tags.team`` (None).
+
+        Raises:
+            FilterError, UsageError, NotFoundError: as search_runs.
+        """
+        from mltrack.catalog.search import RunQuery, find_frame
+
+        query = RunQuery.parse(
+            experiment_ids, filter_string, run_view_type, max_results, order_by, None, experiment_names
+        )
+        return self._ask(lambda con: find_frame(con, query, str(self.layout.runs)), lambda frame: list(frame["run_id"]))
+
+    def heads(self) -> dict[str, RunHead]:
+        """How far each run goes, by run id: compared with an earlier answer, it tells which runs have something new."""
+        from mltrack.catalog.search import find_heads
+
+        return self._ask(find_heads, list)
+
+    def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> pa.Table:
+        """The result of one SELECT, in DuckDB's SQL, as an Arrow table (``.to_pandas()`` gives a data frame).
+
+        Views: ``runs``; ``params`` and ``tags`` (run_id, key, value); ``metrics``, all points of all runs (run_id,
+        metric, step, time, value); ``latest_metrics`` (run_id, key, value, step, time, min, max, count);
+        ``datasets`` (run_id, name, digest, context, source_type, source, schema, profile, tags); ``artifacts``;
+        ``experiments``. Times are UTC. ``params`` binds ``?`` or ``$name``. Nothing can be changed by it, and no file
+        outside the store be read.
+
+        Raises:
+            UsageError: it is no single reading statement, or does not run; the message is DuckDB's.
+            CorruptionError: it reads a segment that is damaged.
+        """
+        from mltrack.catalog.sql import run_sql
+
+        return self._ask(lambda con: run_sql(con, self.layout, query, params, tell=self._tell), lambda _: None)
+
+    def refresh(self, *, full: bool = False) -> None:
+        """Bring the catalog up to date, as every search does by itself; ``full`` reads every run anew.
+
+        A full one is needed only where files of a run were overwritten in place by something that is not mltrack.
+        """
+        self._index().ask(lambda con: None, full=full)
+
+    def _ask(
+        self,
+        question: Callable[[duckdb.DuckDBPyConnection], Answer],
+        runs_of: Callable[[Answer], Sequence[str] | None],
+    ) -> Answer:
+        """Put a question to the catalog, and tell what of the runs in the answer (None: all) could not be verified."""
+        from mltrack.catalog.search import find_damage
+
+        def whole(con: duckdb.DuckDBPyConnection) -> tuple[Answer, list[CorruptionError]]:
+            answer = question(con)
+            return answer, find_damage(con, runs_of(answer))
+
+        index = self._index()
+        answer, damage = index.ask(whole)
+        for error in (*damage, *self.workspace.damage):
+            self._tell(error)
+        for run_id, trouble in list(index.unreadable.items()):
+            self._tell(unreadable(run_id, trouble))
+        return answer
+
+    def _tell(self, error: CorruptionError) -> None:
+        """Remember damage, and say it when it is met for the first time."""
+        place = (error.path, error.offset)
+        known = self.damage.get(place)
+        self.damage[place] = error
+        if known is None:
+            self.on_damage(error)
+
+    def _index(self) -> Catalog:
+        with self._catalog_lock:
+            if self._catalog is None:
+                from mltrack.catalog.catalog import Catalog
+
+                self._catalog = Catalog(self.layout, self.workspace.experiments)
+            return self._catalog
+
+    # --- changing ---
+
+    def delete_run(self, run_id: str) -> None:
+        """Mark a run as deleted; ``restore_run`` brings it back. On return it survives power loss.
+
+        Raises:
+            NotFoundError, UsageError: as run.
+            StoreError: it can't be written.
+        """
+        from mltrack.storage.runs.edit import set_stage
+
+        set_stage(self.layout, self.resolve(run_id), DELETED)
+
+    def restore_run(self, run_id: str) -> None:
+        """Bring a deleted run back. On return it survives power loss.
+
+        Raises:
+            NotFoundError, UsageError, StoreError: as delete_run.
+        """
+        from mltrack.storage.runs.edit import set_stage
+
+        set_stage(self.layout, self.resolve(run_id), ACTIVE)
+
+    def delete_experiment(self, experiment_id: str, *, first: Callable[[str], object] | None = None) -> None:
+        """Mark an experiment and all its runs as deleted, as MLflow does: nothing is recorded into it any more.
+
+        ``first`` is called with the id of each run before it is marked. On return all survives power loss.
+
+        Raises:
+            NotFoundError: there is no such experiment.
+            UsageError: it is the default one.
+            StoreError: it can't be written.
+        """
+        self._set_experiment_stage(experiment_id, DELETED, first)
+
+    def restore_experiment(self, experiment_id: str, *, first: Callable[[str], object] | None = None) -> None:
+        """Bring a deleted experiment back, and all its runs, as MLflow does.
+
+        Raises:
+            NotFoundError, StoreError: as delete_experiment.
+        """
+        self._set_experiment_stage(experiment_id, ACTIVE, first)
+
+    def _set_experiment_stage(self, experiment_id: str, stage: str, first: Callable[[str], object] | None) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        from mltrack.storage.runs.edit import set_stage
+
+        self.workspace.set_stage(experiment_id, stage)
+        run_ids = self._run_ids_of(experiment_id, "ACTIVE_ONLY" if stage == DELETED else "DELETED_ONLY")
+
+        def mark(run_id: str) -> None:
+            if first is not None:
+                first(run_id)
+            set_stage(self.layout, run_id, stage)
+
+        with ThreadPoolExecutor(STAGE_THREADS) as pool:
+            list(pool.map(mark, run_ids))
+
+    def _run_ids_of(self, experiment_id: str, view: str) -> list[str]:
+        found: list[str] = []
+        token = None
+        while True:
+            page = self.search_runs([experiment_id], "", view, 10_000, None, token)
+            found += [record.run_id for record in page]
+            token = page.token
+            if token is None:
+                return found
+
+    def finish_series(self, run_id: str) -> bool:
+        """Make artifacts of what a crashed process left of a run's histograms, tables and texts, as its end would have.
+
+        Returns:
+            False where nothing was left, or the run is live.
+
+        Raises:
+            NotFoundError, UsageError, StoreError: as delete_run.
+        """
+        from mltrack.storage.runs.series_artifacts import finish_series
+
+        return finish_series(self.layout, self.resolve(run_id))
+
+    def record_found_files(self, run_id: str) -> int:
+        """Record files that a program wrote into a run's artifact folder by itself, as the run's end does.
+
+        Returns:
+            How many there were; 0 for a live run.
+
+        Raises:
+            NotFoundError, UsageError, StoreError: as delete_run.
+        """
+        from mltrack.storage.runs.unrecorded_files import record_found_files
+
+        return record_found_files(self.layout, self.resolve(run_id))
+
+    def _experiment_names(self) -> Callable[[str], str | None]:
+        names = {e.experiment_id: e.name for e in self.workspace.experiments().values()}
+        return names.get
+
+
+def _say(error: CorruptionError) -> None:
+    import logging
+
+    logging.getLogger("mltrack").warning("left out of what is read: %s", error)

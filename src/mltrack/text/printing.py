@@ -1,0 +1,326 @@
+"""The one place where text goes to a person: on standard output and standard error, made safe for a screen.
+
+Tables are pretty in a terminal, and plain, whole and stable in a pipe; JSON is strict. No encoding of the output ends
+a command: what it can't take is shown escaped.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import io
+import json
+import math
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+
+from mltrack.text.printable import OutputFilter, printable, printable_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from rich.console import Console
+    from rich.text import Text
+
+    Cell = str | Text
+
+__all__ = [
+    "Column",
+    "Styled",
+    "confirm",
+    "console",
+    "data_stream",
+    "heading",
+    "is_terminal",
+    "mute",
+    "note",
+    "prepare_streams",
+    "print_json",
+    "print_table",
+    "say",
+    "say_fields",
+    "show_output",
+    "strict",
+    "styled",
+]
+
+
+class Styled(NamedTuple):
+    """A piece of a line, with its looks in a terminal: click's names for colours and styles."""
+
+    text: str
+    looks: Mapping[str, Any]
+
+
+def styled(text: str, **looks: Any) -> Styled:
+    """A piece of a line with click's looks: ``fg="red"``, ``bold=True``, ``dim=True``."""
+    return Styled(text, looks)
+
+
+def say(*pieces: str | Styled, err: bool = False) -> None:
+    """Print one line, each piece made safe; ``err`` for what is about the output rather than part of it."""
+    stream = sys.stderr if err else sys.stdout
+    pretty = stream.isatty()
+    stream.write("".join(_drawn(piece, pretty) for piece in pieces) + "\n")
+    stream.flush()
+
+
+def say_fields(*fields: str) -> None:
+    """Print one line for a program to read: fields with tabs between them, each made safe (so without tabs)."""
+    sys.stdout.write("\t".join(map(printable, fields)) + "\n")
+    sys.stdout.flush()
+
+
+def _drawn(piece: str | Styled, pretty: bool) -> str:
+    if isinstance(piece, str):
+        return printable(piece)
+    if not pretty:
+        return printable(piece.text)
+    import click
+
+    return click.style(printable(piece.text), **piece.looks)
+
+
+def show_output(pieces: Iterable[bytes]) -> None:
+    """What a program printed: in a terminal made safe, with its colours; in a pipe or a file byte for byte."""
+    if not is_terminal():
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+        return
+    shown = OutputFilter()
+    try:
+        for piece in pieces:
+            sys.stdout.write(shown.feed(piece))
+            sys.stdout.flush()
+    finally:
+        sys.stdout.write(shown.close())
+        sys.stdout.flush()
+
+
+class _SafeBytes(io.RawIOBase):
+    """Bytes of UTF-8 text for a terminal: shown as text, line feeds kept, all that is unsafe escaped."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        sys.stdout.write(printable(self._decoder.decode(bytes(data)), lines=True))
+        return len(data)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+def data_stream() -> BinaryIO:
+    """Where CSV and other files in text go on standard output: byte for byte, but made safe in a terminal."""
+    sys.stdout.flush()
+    return cast("BinaryIO", _SafeBytes()) if is_terminal() else sys.stdout.buffer
+
+
+def confirm(question: str) -> bool:
+    """Ask on standard error; False unless the answer is yes."""
+    import click
+
+    return click.confirm(printable(question), err=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column's heading, on which side its cells stand, its style, and whether a narrow terminal cuts or wraps it."""
+
+    title: str
+    right: bool = False
+    style: str = ""
+    cut: bool = False
+    wrap: bool = False
+
+
+def is_terminal() -> bool:
+    """Whether people look at the output, rather than a program."""
+    return sys.stdout.isatty()
+
+
+def console(*, err: bool = False) -> Console:
+    """Where pretty output goes; whatever is printed there is made safe too, and is no markup."""
+    from rich.console import Console
+
+    class Screen(Console):
+        """Rich's own control codes come as segments of their own: all other text is data."""
+
+        def render(self, *args: Any, **kwargs: Any) -> Any:
+            for part in super().render(*args, **kwargs):
+                yield part if part.control else part._replace(text=printable(part.text, lines=True))
+
+    return Screen(stderr=err, highlight=False, soft_wrap=False, markup=False, emoji=False)
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, headings: bool = True) -> None:
+    """Print rows of as many cells as there are columns."""
+    if is_terminal():
+        _print_pretty(columns, rows, headings)
+    else:
+        _print_plain(columns, rows, headings)
+
+
+GAP = 2
+CUT_MIN = 6
+"""How narrow a column may be cut."""
+
+
+def _print_pretty(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], headings: bool) -> None:
+    from rich import box
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
+    screen = console()
+    titles = [printable(column.title) for column in columns]
+    body = [[Text(printable(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    table = Table(
+        box=box.SIMPLE_HEAD if headings else None,
+        show_header=headings,
+        show_edge=False,
+        pad_edge=False,
+        border_style="dim",
+        padding=(0, GAP - 1 if headings else GAP, 0, 0),
+    )
+    for column, title in zip(columns, titles, strict=True):
+        table.add_column(
+            Text(title, style="bold"),
+            justify="right" if column.right else "left",
+            style=column.style or None,
+            no_wrap=not column.wrap,
+            overflow="fold",
+        )
+    widths = [max([cell_len(title), *(row[at].cell_len for row in body)]) for at, title in enumerate(titles)]
+    room = screen.width - GAP * (len(columns) - 1)
+    for at, width in enumerate(_cut(widths, [column.cut for column in columns], room)):
+        for row in body:
+            row[at].truncate(width, overflow="ellipsis")
+    for row in body:
+        table.add_row(*row)
+    screen.print(table)
+
+
+def _cut(widths: Sequence[int], may: Sequence[bool], room: int) -> list[int]:
+    """Widths that fit, the widest of the columns that may be cut narrowed first."""
+    fitted = list(widths)
+    while sum(fitted) > room:
+        at = max((at for at, cut in enumerate(may) if cut), key=lambda at: fitted[at], default=None)
+        if at is None or fitted[at] <= CUT_MIN:
+            return fitted
+        fitted[at] -= 1
+    return fitted
+
+
+def _print_plain(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], headings: bool) -> None:
+    """Cells in full, two spaces apart, aligned; no colours, no lines."""
+    from rich.cells import cell_len
+
+    lines = [[printable(column.title) for column in columns]] if headings else []
+    lines += [[printable(str(cell)) for cell in row] for row in rows]
+    widths = [max((cell_len(line[at]) for line in lines), default=0) for at in range(len(columns))]
+    for line in lines:
+        cells = []
+        for column, width, cell in zip(columns, widths, line, strict=True):
+            pad = " " * (width - cell_len(cell))
+            cells.append(pad + cell if column.right else cell + pad)
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+
+
+def heading(text: str) -> None:
+    """A line above a part of the output."""
+    say(styled(text, bold=True))
+
+
+def note(text: str, *, style: str = "dim") -> None:
+    """A line about what was printed: on stderr, so that it is not taken for data."""
+    say(styled(text, dim=True) if style == "dim" else styled(text, fg=style), err=True)
+
+
+def strict(value: Any) -> Any:
+    """``value`` as JSON can hold it: NaN and infinities become "NaN", "Infinity", "-Infinity", as in MLflow's REST."""
+    match value:
+        case float() if not math.isfinite(value):
+            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        case dict():
+            return {str(key): strict(item) for key, item in value.items()}
+        case list() | tuple():
+            return [strict(item) for item in value]
+        case None | bool() | int() | float() | str():
+            return value
+        case bytes():
+            return value.hex()
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def print_json(value: Any, *, line: bool = False) -> None:
+    """Print one JSON document; ``line`` puts it on one line."""
+    text = json.dumps(
+        strict(value), ensure_ascii=not _takes_all(sys.stdout), indent=None if line else 2, allow_nan=False
+    )
+    sys.stdout.write(printable_json(text) + "\n")
+    sys.stdout.flush()
+
+
+# --- the streams -----------------------------------------------------------------------------------------------
+
+
+def _takes_all(stream: Any) -> bool:
+    """Whether the stream's encoding has every sign."""
+    try:
+        return codecs.lookup(stream.encoding).name.startswith("utf")
+    except (AttributeError, LookupError, TypeError):
+        return True  # text that is kept in memory
+
+
+# how our own signs look where the terminal's encoding lacks them: one sign for each, so that columns stay straight
+_PLAIN_SIGNS = dict(zip("…└●✓─━╸╺│┤╰▁▂▃▄▅▆▇█", "~`*+----||+_.,-=+*#", strict=True))
+_SIGNS_OR_ESCAPES = "mltrack-signs"
+
+
+def _plain_signs(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(_plain_sign, error.object[error.start : error.end])), error.end
+
+
+def _plain_sign(sign: str) -> str:
+    if 0x2800 <= ord(sign) <= 0x28FF:  # dots of a chart
+        return " .:"[min((ord(sign) - 0x2800).bit_count(), 2)]
+    return _PLAIN_SIGNS.get(sign) or sign.encode("ascii", "backslashreplace").decode()
+
+
+codecs.register_error(_SIGNS_OR_ESCAPES, _plain_signs)
+
+
+def prepare_streams() -> None:
+    """Have standard output and error take any sign, and those that we were started without lead nowhere.
+
+    No file of the store may get the number of one that is closed.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+        elif number and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=_SIGNS_OR_ESCAPES if stream.isatty() else "backslashreplace")
+
+
+def mute(stream: Any) -> None:
+    """Send the rest of what goes to a stream nowhere, so that Python's own flush at exit does not complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.suppress(OSError, ValueError):  # it is no file
+        os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -1,0 +1,1 @@
+"""What may be logged: scalars, columns of points, rich values, media, tables and datasets."""

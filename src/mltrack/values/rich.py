@@ -1,0 +1,405 @@
+"""Values that are more than a number: histograms, images, tables and texts, and how a journal's lines hold them."""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mltrack.disk.filesystem import read_small
+from mltrack.errors import UsageError
+from mltrack.process.headroom import need_numpy
+from mltrack.process.trouble import TROUBLE
+from mltrack.values.media import image_bytes
+from mltrack.values.tables import as_frame, as_split
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+__all__ = ["RICH", "Histogram", "Image", "RichValue", "Table", "Text", "decode_value", "encode_value"]
+
+BINS_MAX = 65_536
+
+EXTREME = 2.0**1020
+"""Beyond this, the difference of two numbers may be no number."""
+
+
+class Histogram:
+    """How often values fell between edges.
+
+    ``counts`` has n entries, ``edges`` n+1 that rise; ``left_out`` counts values that were no finite numbers.
+    """
+
+    __slots__ = ("_uniform", "counts", "edges", "lacking", "left_out")
+
+    kind: ClassVar[str] = "histogram"
+
+    counts: npt.NDArray[Any]
+    edges: npt.NDArray[np.float64]
+    left_out: int
+    lacking: Exception | None
+    """Why nothing could be counted (no NumPy, no memory): said when it is logged, as no training ends for that."""
+
+    def __init__(self, values: Any, bins: int = 64) -> None:
+        """Count values: an array of any shape, a sequence, a torch tensor; in bins of one width from least to greatest.
+
+        NaN and infinities are left out and counted apart.
+
+        Raises:
+            UsageError: they are no numbers, or the number of bins is none.
+        """
+        if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= BINS_MAX:
+            raise UsageError(f"{bins!r} is no number of bins", hint=f"give an int from 1 to {BINS_MAX:,}")
+        self.lacking = None
+        try:
+            self._count(values, bins)
+        except TROUBLE as error:
+            self.lacking = error
+
+    def _count(self, values: Any, bins: int) -> None:
+        array = _numbers(values)
+        import numpy as np
+
+        finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
+        self.left_out = array.size - finite.size
+        self.counts, low, high = _counted(finite, bins)
+        self._uniform = True
+        self.edges = _spread(low, high, len(self.counts))
+
+    @classmethod
+    def from_counts(cls, counts: Any, edges: Any) -> Histogram:
+        """A histogram that was counted elsewhere: n counts, n+1 rising edges.
+
+        Raises:
+            UsageError: they are no such numbers.
+        """
+        import numpy as np
+
+        found, limits = _numbers(counts), _numbers(edges).astype(np.float64)
+        if not 1 <= len(found) <= BINS_MAX or len(limits) != len(found) + 1:
+            raise UsageError(f"{len(found)} counts and {len(limits)} edges", hint="give n counts and n + 1 edges")
+        if not (np.isfinite(limits).all() and (np.diff(limits) > 0).all()):
+            raise UsageError("the edges of a histogram rise", hint="give finite numbers, each above the one before")
+        if not (np.isfinite(found).all() and (found >= 0).all()):
+            raise UsageError("a histogram counts", hint="give finite counts from 0 up")
+        made = cls.__new__(cls)
+        made.counts, made.edges, made.left_out, made._uniform = found, limits, 0, False
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        import numpy as np
+
+        return (
+            isinstance(other, Histogram)
+            and np.array_equal(self.counts, other.counts)
+            and np.array_equal(self.edges, other.edges)
+            and self.left_out == other.left_out
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # arrays change
+
+    def __repr__(self) -> str:
+        if getattr(self, "lacking", None) is not None:
+            return f"Histogram(not counted: {self.lacking})"
+        total, low, high = self.counts.sum(), self.edges[0], self.edges[-1]
+        return f"Histogram({total:g} in {len(self.counts)} bins, {low:g} to {high:g})"
+
+    def fields(self) -> dict[str, Any]:
+        """What a line says of it: the limits where all bins are of one width, else all edges; the counts packed."""
+        if self._uniform:
+            said: dict[str, Any] = {"low": float(self.edges[0]), "high": float(self.edges[-1])}
+        else:
+            said = {"edges": _packed(self.edges)}
+        said["counts"] = _packed(self.counts)
+        if self.left_out:
+            said["left_out"] = self.left_out
+        return said
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> Histogram:
+        """The histogram a line holds.
+
+        Raises:
+            ValueError: it holds none.
+        """
+        made = cls.__new__(cls)
+        made.counts = _unpacked(fields["counts"])
+        made._uniform = "edges" not in fields
+        if made._uniform:
+            made.edges = _spread(float(fields["low"]), float(fields["high"]), len(made.counts))
+        else:
+            made.edges = _unpacked(fields["edges"])
+        if not len(made.counts) or len(made.edges) != len(made.counts) + 1:
+            raise ValueError(f"{len(made.counts)} counts and {len(made.edges)} edges")
+        made.left_out = int(fields.get("left_out", 0))
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text."""
+
+    text: str
+    kind: ClassVar[str] = "text"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise UsageError(f"{type(self.text).__name__} is no text", hint="give a str")
+
+    def fields(self) -> dict[str, Any]:
+        """What a line says of it."""
+        return {"text": self.text}
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> Text:
+        """The text a line holds."""
+        return cls(str(fields["text"]))
+
+
+class Table:
+    """A table, as it was when this was made: ``columns``, and ``rows`` of values as JSON holds them."""
+
+    __slots__ = ("columns", "rows")
+
+    kind: ClassVar[str] = "table"
+
+    def __init__(
+        self, data: pd.DataFrame | Mapping[str, Any] | Sequence[Any], columns: Sequence[str] | None = None
+    ) -> None:
+        """Take a data frame, a dict of columns, or rows: a list of dicts, or of lists with ``columns`` for their names.
+
+        Raises:
+            UsageError: it is none of these, or rows are not as long as there are columns.
+        """
+        if columns is not None or (isinstance(data, list) and data and all(isinstance(row, dict) for row in data)):
+            data = _from_rows(data, columns)
+        split = as_split(as_frame(data, "table.json"))
+        self.columns: Sequence[Any] = split["columns"]
+        self.rows: Sequence[Sequence[Any]] = split["data"]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Table) and (self.columns, self.rows) == (other.columns, other.rows)
+
+    __hash__ = None  # type: ignore[assignment]  # rows are lists
+
+    def __repr__(self) -> str:
+        return f"Table({len(self.rows)} rows of {', '.join(map(str, self.columns))})"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """As a data frame; dates are text, as in JSON."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows, columns=list(self.columns))
+
+    def fields(self) -> dict[str, Any]:
+        """What a line says of it."""
+        return {"columns": self.columns, "data": self.rows}
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> Table:
+        """The table a line holds."""
+        made = cls.__new__(cls)
+        made.columns, made.rows = fields["columns"], fields["data"]
+        return made
+
+
+class Image:
+    """An image: pixels to log, or a stored one to look at; with the methods of ``mlflow.Image``."""
+
+    __slots__ = ("_image", "path")
+
+    kind: ClassVar[str] = "image"
+
+    def __init__(self, image: Any) -> None:
+        """Take a PIL image, a file's path, or an array of (height, width) or (height, width, 1, 3 or 4 channels)."""
+        self.path: Path | None = None
+        self._image = _on_host(image)
+        if isinstance(image, str | os.PathLike):
+            import PIL.Image
+
+            self._image = PIL.Image.open(image)
+
+    @classmethod
+    def stored(cls, path: Path) -> Image:
+        """One that lies in a file; it is read when it is asked for."""
+        made = cls.__new__(cls)
+        made._image, made.path = None, path
+        return made
+
+    def __repr__(self) -> str:
+        return f"Image({str(self.path)!r})" if self.path is not None else f"Image({type(self._image).__name__})"
+
+    def encode(self, name: str) -> bytes:
+        """In the format of the name's end.
+
+        Raises:
+            UsageError: it is no image.
+        """
+        return image_bytes(self._image, name) if self.path is None else read_small(self.path, 1 << 30)
+
+    def to_pil(self) -> Any:
+        """As a PIL image.
+
+        Raises:
+            UsageError: it is no image.
+            OSError: its file can't be read.
+        """
+        import io
+
+        import PIL.Image
+
+        return PIL.Image.open(io.BytesIO(self.encode("image.png")))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        width, height = self.to_pil().size
+        return width, height
+
+    def resize(self, size: tuple[int, int]) -> Image:
+        """The same image in another size: (width, height) in pixels."""
+        return Image(self.to_pil().resize(size))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it to a file, in the format of the name's end."""
+        self.to_pil().save(path)
+
+    def to_list(self) -> list[Any]:
+        """Its pixels, row after row: each a number, or a tuple of its channels."""
+        image = self.to_pil()
+        pixels = self.to_array().reshape(image.size[0] * image.size[1], -1).tolist()
+        return [pixel[0] if len(pixel) == 1 else tuple(pixel) for pixel in pixels]
+
+    def to_array(self) -> npt.NDArray[np.uint8]:
+        """Its pixels, 0 to 255: (height, width), or (height, width, channels).
+
+        Raises:
+            UsageError, OSError: as to_pil.
+        """
+        import numpy as np
+
+        return np.asarray(self.to_pil())
+
+
+RichValue = Histogram | Image | Table | Text
+
+RICH = (Histogram, Image, Table, Text)
+
+_IN_LINES: dict[str, type[Histogram | Table | Text]] = {"histogram": Histogram, "table": Table, "text": Text}
+
+
+def encode_value(value: Histogram | Table | Text) -> dict[str, Any]:
+    """The fields of a line that holds it, ``type`` among them.
+
+    Raises:
+        ImportError, MemoryError, OSError, RuntimeError: it could not be made, for what its machine lacks.
+    """
+    lacking: Exception | None = getattr(value, "lacking", None)
+    if lacking is not None:
+        raise lacking
+    return {"type": value.kind, **value.fields()}
+
+
+def decode_value(fields: Mapping[str, Any]) -> Histogram | Table | Text:
+    """The value a line holds.
+
+    Raises:
+        KeyError, TypeError, ValueError: it holds none that is known here.
+    """
+    return _IN_LINES[fields["type"]].read(fields)
+
+
+# --- arrays ---
+
+
+def _from_rows(rows: Any, columns: Sequence[str] | None) -> pd.DataFrame:
+    need_numpy()
+    import pandas as pd
+
+    if not isinstance(rows, list | tuple) and getattr(rows, "ndim", 0) != 2:
+        raise UsageError(f"{type(rows).__name__} holds no rows", hint="columns are given with a list of rows")
+    try:
+        return pd.DataFrame(rows, columns=None if columns is None else list(columns))
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"a table: {error}", hint="give rows as long as there are columns") from None
+
+
+def _on_host(values: Any) -> Any:
+    """A tensor (torch's, by its methods) where NumPy can read it; anything else as it is."""
+    if hasattr(values, "detach") and hasattr(values, "cpu"):
+        values = values.detach().cpu()
+        if "bfloat16" in str(getattr(values, "dtype", "")):  # NumPy has no such type
+            values = values.float()
+    return values
+
+
+def _numbers(values: Any) -> npt.NDArray[Any]:
+    need_numpy()
+    import numpy as np
+
+    try:
+        array = np.asarray(_on_host(values)).ravel()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"no array of numbers: {error}", hint="give an array or a sequence of numbers") from None
+    if array.size == 0:
+        return array.astype(np.float64)
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    if array.dtype.kind not in "iuf":
+        raise UsageError(f"an array of {array.dtype} holds no numbers", hint="give integers or floats")
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def _counted(values: npt.NDArray[Any], bins: int) -> tuple[npt.NDArray[Any], float, float]:
+    """How many of the values fall into each of so many bins of one width, and the limits of it all."""
+    import numpy as np
+
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    extreme = max(-low, high) >= EXTREME
+    if extreme:
+        values = values.astype(np.float64) / 4  # by 2, the width is a number, but a sum of rounded steps may be none
+    for attempt in (values, values.astype(np.float64)):
+        try:
+            counts, edges = np.histogram(attempt, bins)
+        except ValueError:  # the values are so close to one another that there are not that many numbers between
+            continue
+        return (counts, low, high) if extreme and low < high else (counts, float(edges[0]), float(edges[-1]))
+    if high == low:
+        low, high = (math.nextafter(low, -math.inf), low) if low > 0 else (low, math.nextafter(low, math.inf))
+    return np.array([values.size]), low, high
+
+
+def _spread(low: float, high: float, bins: int) -> npt.NDArray[np.float64]:
+    """The edges of bins of one width."""
+    import numpy as np
+
+    if max(-low, high) < EXTREME:
+        return np.linspace(low, high, bins + 1)
+    return np.linspace(low / 4, high / 4, bins + 1) * 4
+
+
+def _packed(array: npt.NDArray[Any]) -> str:
+    """An array as text: its type (little-endian u1, u2, u4, u8 or f8), a colon, its bytes in base64."""
+    import numpy as np
+
+    kind = "f8"
+    if array.dtype.kind in "iu":
+        most = int(array.max()) if array.size else 0
+        kind = next(name for name, bits in (("u1", 8), ("u2", 16), ("u4", 32), ("u8", 64)) if most < 1 << bits)
+    return f"{kind}:{base64.b64encode(array.astype(np.dtype('<' + kind)).tobytes()).decode()}"
+
+
+def _unpacked(text: str) -> npt.NDArray[Any]:
+    import numpy as np
+
+    kind, _, data = text.partition(":")
+    if kind not in ("u1", "u2", "u4", "u8", "f8"):
+        raise ValueError(f"an array of {kind!r}")
+    return np.frombuffer(base64.b64decode(data, validate=True), np.dtype("<" + kind))

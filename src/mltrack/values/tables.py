@@ -1,0 +1,249 @@
+"""Tables as bytes: JSON in pandas' "split" layout (MLflow's), or Parquet; numbers and times as exact as given."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+import math
+import os
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from mltrack.disk.filesystem import read_small
+from mltrack.errors import UsageError
+from mltrack.process.headroom import need_numpy
+from mltrack.values.media import image_bytes, thumbnail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from decimal import Decimal
+    from pathlib import Path
+
+    import pandas as pd
+
+__all__ = ["as_frame", "as_split", "read_table", "replace_images", "table_bytes"]
+
+SUFFIXES = (".json", ".parquet")
+IMAGES_FOLDER = "table_images"
+
+
+def as_frame(data: Any, name: str) -> pd.DataFrame:
+    """A data frame, or a dict of columns or of one row, as a data frame.
+
+    Raises:
+        UsageError: it is none of these, or ``name`` is not a table's.
+    """
+    need_numpy()
+    import pandas as pd
+
+    if PurePosixPath(name).suffix not in SUFFIXES:
+        raise UsageError(f"{name}: a table is stored as .json or .parquet", hint="end the name in one of these")
+    if isinstance(data, dict):
+        try:
+            return pd.DataFrame(data)
+        except ValueError as error:
+            if any(_is_column(value) for value in data.values()):
+                raise UsageError(f"{name}: {error}", hint="give columns of one length") from None
+            return pd.DataFrame([data])  # one row
+    if not isinstance(data, pd.DataFrame):
+        raise UsageError(f"{name}: {type(data).__name__} is not a table", hint="give a data frame or a dict of columns")
+    return data
+
+
+def _is_column(value: Any) -> bool:
+    return hasattr(value, "__len__") and not isinstance(value, str | bytes | dict)
+
+
+def table_bytes(data: Any, name: str, held: Path | None) -> bytes:
+    """A table in the form of the name's end, after the rows of the one in the file ``held`` where given.
+
+    Raises:
+        UsageError: it is no table, the name ends otherwise, or the table held can't be read or joined with it.
+    """
+    frame = as_frame(data, name)
+    try:
+        if PurePosixPath(name).suffix == ".parquet":
+            return _parquet(frame, held)
+        split = as_split(frame)
+        if held is not None:
+            split = _joined(_read_split(held), split)
+        return json.dumps(split, separators=(",", ":")).encode()
+    except (ValueError, TypeError, OverflowError, RecursionError, NotImplementedError) as error:
+        words = " ".join(str(error).split())
+        raise UsageError(
+            f"{name}: no table can be made of it: {words}", hint="give plain values, or another name"
+        ) from None
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A stored table; of JSON, text stays text and numbers are what they were.
+
+    Raises:
+        ValueError, OSError: it is none, or can't be read.
+    """
+    import pandas as pd
+
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path)
+    split = _read_split(path)
+    labels = [tuple(label) if isinstance(label, list) else label for label in split["columns"]]
+    return pd.DataFrame(split["data"], columns=labels)
+
+
+# --- JSON ---
+
+
+def as_split(frame: pd.DataFrame) -> dict[str, list[Any]]:
+    """Columns and rows of plain values. What is no value (NaN, infinities, NA, NaT) is None, as pandas writes it."""
+    columns = [_column(frame.iloc[:, number]) for number in range(frame.shape[1])]
+    rows = [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in range(len(frame))]
+    return {"columns": [_plain(label) for label in frame.columns], "data": rows}
+
+
+def _column(column: pd.Series[Any]) -> list[Any]:
+    import numpy as np
+
+    kind = column.dtype.kind if isinstance(column.dtype, np.dtype) else ""
+    if kind in ("i", "u", "b"):
+        return list(column.tolist())
+    if kind == "f":
+        return [value if math.isfinite(value) else None for value in column.astype(np.float64).tolist()]
+    return [_plain(value) for value in column.astype(object)]
+
+
+def _plain(value: Any) -> Any:
+    """One value as JSON can hold it."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key if isinstance(key, str) else str(_plain(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    return _plain_other(value)
+
+
+def _plain_other(value: Any) -> Any:
+    import decimal
+
+    import numpy as np
+    import pandas as pd
+
+    if value is pd.NA or value is pd.NaT:
+        return None
+    if isinstance(value, np.datetime64):
+        return _plain(pd.Timestamp(value))
+    if isinstance(value, datetime.datetime):
+        return _time_text(value)
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta | np.timedelta64):
+        return pd.Timedelta(value).isoformat()
+    if isinstance(value, decimal.Decimal):
+        return _number(value)
+    if isinstance(value, bytes | bytearray):
+        return value.decode()
+    if isinstance(value, np.generic | np.ndarray) or hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    return str(value)
+
+
+def _number(value: Decimal) -> float | int | None:
+    if not value.is_finite():
+        return None
+    return int(value) if value == value.to_integral_value() else float(value)
+
+
+def _time_text(time: datetime.datetime) -> str:
+    """As pandas writes it, with as many digits as it needs from ms on; UTC where it has a zone."""
+    mark = ""
+    if time.tzinfo is not None:
+        time, mark = time.astimezone(datetime.UTC).replace(tzinfo=None), "Z"
+    if getattr(time, "nanosecond", 0):
+        return time.isoformat(timespec="nanoseconds") + mark
+    return time.isoformat(timespec="microseconds" if time.microsecond % 1000 else "milliseconds") + mark
+
+
+def _read_split(path: Path) -> dict[str, list[Any]]:
+    try:
+        split = json.loads(read_small(path, 1 << 30), parse_constant=lambda name: None)
+        columns, rows = split["columns"], split["data"]
+        if not isinstance(columns, list) or any(len(row) != len(columns) for row in rows):
+            raise ValueError("rows are not as long as there are columns")
+        return {"columns": columns, "data": [list(row) for row in rows]}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"the table that is there can't be read: {error}") from error
+
+
+def _joined(first: dict[str, list[Any]], second: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """The rows of both, by column name, as they are: going through a data frame would make floats of integers."""
+    if first["columns"] == second["columns"]:
+        return {"columns": first["columns"], "data": first["data"] + second["data"]}
+    labels = [[json.dumps(label) for label in split["columns"]] for split in (first, second)]
+    if any(len(set(names)) != len(names) for names in labels):
+        raise ValueError("columns of the same name, and not the same columns as there")
+    places = {label: number for number, label in enumerate(dict.fromkeys(labels[0] + labels[1]))}
+    rows = []
+    for names, split in zip(labels, (first, second), strict=True):
+        for row in split["data"]:
+            wide: list[Any] = [None] * len(places)
+            for label, value in zip(names, row, strict=True):
+                wide[places[label]] = value
+            rows.append(wide)
+    return {"columns": [json.loads(label) for label in places], "data": rows}
+
+
+# --- Parquet ---
+
+
+def _parquet(frame: pd.DataFrame, held: Path | None) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    if held is None:
+        return buffer.getvalue()
+    buffer.seek(0)
+    tables = [pq.read_table(held), pq.read_table(buffer)]
+    if not tables[0].schema.equals(tables[1].schema):
+        tables = [table.replace_schema_metadata(None) for table in tables]
+    joined = io.BytesIO()
+    pq.write_table(pa.concat_tables(tables, promote_options="permissive"), joined)
+    return joined.getvalue()
+
+
+# --- images in tables ---
+
+
+def replace_images(frame: pd.DataFrame, name: str, store: Callable[[bytes, str], None]) -> pd.DataFrame:
+    """The table with each column of images replaced by where they are, after ``store(bytes, name)`` of each.
+
+    Raises:
+        UsageError: a column holds images and others.
+    """
+    stem = str(PurePosixPath(name).with_suffix(""))
+    columns: dict[Any, Any] = {}
+    for number, label in enumerate(frame.columns):
+        column = frame.iloc[:, number]
+        images = [_is_image(value) for value in column] if column.dtype == object else []
+        if all(images) and images:
+            columns[label] = [_store_image(image, stem, store) for image in column]
+        elif any(images):
+            raise UsageError(f"{name}: column {label!r} has images and others", hint="give a column of images only")
+    return frame.assign(**columns) if columns else frame
+
+
+def _is_image(value: Any) -> bool:
+    return all(hasattr(value, name) for name in ("save", "resize", "size"))
+
+
+def _store_image(image: Any, stem: str, store: Callable[[bytes, str], None]) -> dict[str, str]:
+    name = f"{IMAGES_FOLDER}/{stem}/{os.urandom(16).hex()}.png"
+    data = image_bytes(image, name)
+    store(data, name)
+    small = name.removesuffix(".png") + ".webp"
+    store(thumbnail(data, name)[0], small)
+    return {"type": "image", "filepath": name, "compressed_filepath": small}

@@ -1,0 +1,294 @@
+"""A run's files to Azure: a name is made in run history, then its content is put to the blob store, once for ever.
+
+The blob store is reached by a URL that is itself the secret: it is held in memory for as long as one file takes, and
+no bearer token goes there. Names are made one at a time, so that a syncer that dies leaves one without content at most.
+Blocks carry a digest of their content in their names: what an earlier syncer put of a file is not put again.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+from xml.sax.saxutils import escape
+
+from mltrack.disk.filesystem import reading
+from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
+from mltrack_sync.http.endpoint import HISTORY
+from mltrack_sync.http.shapes import mapping, shaped
+from mltrack_sync.http.transport import Call, error_words
+from mltrack_sync.limits import AZURE_LIMITS
+from mltrack_sync.mlflow.files.content import CHUNK_BYTES, Digest, FileChanged, TooLong, check_content, read_checked
+from mltrack_sync.progress import FileMeter, NoProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from pathlib import Path
+
+    from mltrack.entities import Artifact
+    from mltrack_sync.http.body import Answer
+    from mltrack_sync.http.transport import Transport
+    from mltrack_sync.mlflow.files.attempts import UploadAttempts
+
+__all__ = ["BLOCK_BYTES", "PUT_BYTES_MAX", "azure_digest", "send_to_azure"]
+
+PUT_BYTES_MAX = 64 << 20
+BLOCK_BYTES = 4 << 20
+BLOCKS_MAX = 50_000
+BLOCK_ATTEMPTS_MAX = 4
+BLOB_BYTES_MAX = 1 << 50
+SIGNATURES_MAX = 4
+"""So many signed URLs are asked for at most while one file is sent."""
+
+_RUN = re.compile(r"/experiments/([^/]+)/runs/([^/]+)/artifacts/?$")
+_BLOCK_NAME = re.compile(r"<Name>([A-Za-z0-9+/=]+)</Name>")
+_CONFLICT = re.compile(r"already exists|resource conflict", re.IGNORECASE)
+
+
+def send_to_azure(
+    transport: Transport,
+    uri: str,
+    artifact: Artifact,
+    path: Path,
+    *,
+    meter: FileMeter | None = None,
+    of: str = "",
+    attempts: UploadAttempts | None = None,
+    put_bytes_max: int = PUT_BYTES_MAX,
+    block_bytes: int = BLOCK_BYTES,
+) -> None:
+    """Send one file, whole and with the content that was recorded, or not at all.
+
+    What is there already counts as sent when its size and hash are the same. ``attempts`` bounds how often a file of
+    ``of`` (a run, a model) goes when answers are lost.
+
+    Raises:
+        FileChanged: it has another content here.
+        RemoteRefusedError: the remote does not take it, or has another content for it.
+        RemoteUnavailableError: not now.
+        OSError: it can't be read.
+    """
+    refusal = AZURE_LIMITS.refuse_artifact(artifact.path)
+    if refusal is not None:
+        raise _refused("PATH_TOO_LONG", refusal)
+    check_content(artifact, path)
+    history = RunHistory(transport, uri)
+    url = history.make(artifact.path)
+    is_new = url is not None
+    if url is None:
+        url = history.locate(artifact.path)
+        there = _content(transport, url, artifact.size)
+        if there is not None:
+            _compare(artifact, there)
+            return
+    meter = meter or FileMeter(NoProgress(), artifact.size)
+    upload = Upload(transport, history, artifact, path, meter, block_bytes)
+
+    def is_there() -> bool:
+        return _content(transport, history.locate(artifact.path), artifact.size) == (artifact.size, artifact.sha256)
+
+    if artifact.size > put_bytes_max:
+        url = upload.put_blocks(url, there=set() if is_new else _blocks(transport, url))
+    finish = partial(upload.put_list if artifact.size > put_bytes_max else upload.put, url)
+    if attempts is not None:
+        attempts.send((of, artifact.path), artifact.sha256, finish, is_there)
+    else:
+        transport.policy.settle(lambda again: None if again and is_there() else finish())
+
+
+def azure_digest(transport: Transport, uri: str, path: str, bytes_max: int = BLOB_BYTES_MAX) -> tuple[int, str]:
+    """Size and SHA-256 of a file as it is over there; of one larger than ``bytes_max`` only so much is read.
+
+    Raises:
+        RemoteRefusedError, RemoteUnavailableError: it is not there, or not to be had now.
+    """
+    there = _content(transport, RunHistory(transport, uri).locate(path), bytes_max)
+    if there is None:
+        raise _refused("NOT_FOUND", f"{path!r} has a name there and no content")
+    return there
+
+
+class RunHistory:
+    """The artifacts of one run, as Azure's run history knows them."""
+
+    def __init__(self, transport: Transport, uri: str) -> None:
+        found = _RUN.search(uri.partition("?")[0])
+        if found is None:
+            raise _refused("INVALID_URI", f"{uri.partition('?')[0]} names no artifacts of a run")
+        self._transport = transport
+        self._path = f"/experimentids/{found[1]}/runs/{found[2]}/artifacts"
+
+    def make(self, path: str) -> str | None:
+        """Make the name; returns the signed URL for its content, or None when the name is there already."""
+        body = json.dumps({"paths": [{"path": path}]}).encode("ascii")
+        call = Call("POST", f"{self._path}/batch/metadata", True, body=body, body_bytes=len(body), service=HISTORY)
+        answer = self._transport.send(call)
+        with shaped(self._transport.url, "batch/metadata", answer):
+            error = mapping(mapping(answer.get("errors")).get(path))
+            place = mapping(answer.get("artifactContentInformation")).get(path)
+        if error:
+            code, words = error_words(error if "error" in error or "Error" in error else {"error": error})
+            if _CONFLICT.search(words):
+                return None
+            raise _refused(code, words or "the remote gives no reason")
+        return _uri_in(place, path)
+
+    def locate(self, path: str) -> str:
+        """A signed URL for a name that is there."""
+        call = Call("GET", f"{self._path}/contentinfo", True, {"path": path}, service=HISTORY)
+        return _uri_in(self._transport.send(call), path)
+
+
+class Upload:
+    """The content of one file on its way."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        history: RunHistory,
+        artifact: Artifact,
+        path: Path,
+        meter: FileMeter,
+        block_bytes: int,
+    ) -> None:
+        self._transport = transport
+        self._history = history
+        self._artifact = artifact
+        self._path = path
+        self._meter = meter
+        self._block_bytes = max(block_bytes, -(-artifact.size // BLOCKS_MAX))
+        self._signatures = 1
+        self._names: list[str] = []
+
+    def put(self, url: str) -> None:
+        """All of it in one request."""
+        headers = {"x-ms-blob-type": "BlockBlob", "If-None-Match": "*", "Content-Type": "application/octet-stream"}
+        size, sha256 = self._artifact.size, bytes.fromhex(self._artifact.sha256)
+        self._finish(url, headers, lambda: self._meter.attempt(0, read_checked(self._path, 0, size, sha256)), size)
+
+    def put_blocks(self, url: str, *, there: Collection[str]) -> str:
+        """Block by block, without those ``there``; nothing of it shows before the list is put, at the URL returned."""
+        digest = hashlib.sha256()
+        names = self._names
+        skipped = 0
+        with reading(self._path) as file:
+            while block := file.read(self._block_bytes):
+                digest.update(block)
+                name = f"{len(names):08d}{hashlib.sha256(block).hexdigest()[:40]}"
+                names.append(base64.b64encode(name.encode()).decode("ascii"))
+                if names[-1] in there:
+                    skipped += len(block)
+                    self._meter.skip(skipped)
+                else:
+                    url = self._put_block(url, names[-1], len(names), block)
+        if digest.hexdigest() != self._artifact.sha256:
+            raise FileChanged("changed while it was sent")
+        return url
+
+    def put_list(self, url: str) -> None:
+        """Make the blocks the content."""
+        items = "".join(f"<Latest>{escape(name)}</Latest>" for name in self._names)
+        body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{items}</BlockList>'.encode()
+        headers = {"If-None-Match": "*", "Content-Type": "application/xml"}
+        self._finish(url, headers, lambda: body, len(body), "&comp=blocklist")
+
+    def _put_block(self, url: str, name: str, number: int, block: bytes) -> str:
+        while True:
+            target = f"{url}&comp=block&blockid={quote(name, safe='')}"
+            response = self._settle_block(url, target, name, number, block)
+            if response is None or response.status_code == 201:
+                return url
+            url = self._signed_anew(response)
+
+    def _settle_block(self, url: str, target: str, name: str, number: int, block: bytes) -> Answer | None:
+        """The answer to a block that is put; None where an answer was lost, and the block is there."""
+
+        def attempt(again: bool) -> Answer | None:
+            if again and name in _blocks(self._transport, url):
+                return None
+            return self._transport.send_signed(
+                "PUT",
+                target,
+                {},
+                lambda: self._meter.attempt(number, _pieces(block)),
+                len(block),
+                repeatable=False,
+            )
+
+        policy = self._transport.policy
+        return replace(policy, attempts_max=min(BLOCK_ATTEMPTS_MAX, policy.attempts_max)).settle(attempt)
+
+    def _finish(
+        self,
+        url: str,
+        headers: dict[str, str],
+        body: Callable[[], bytes | Iterator[bytes]],
+        size: int,
+        addition: str = "",
+    ) -> None:
+        while True:
+            response = self._transport.send_signed("PUT", url + addition, headers, body, size, repeatable=False)
+            if response.status_code == 201:
+                return
+            if response.status_code in (409, 412):  # an answer that was lost, or another syncer
+                there = _content(self._transport, self._history.locate(self._artifact.path), self._artifact.size)
+                if there is not None:
+                    _compare(self._artifact, there)
+                    return
+            url = self._signed_anew(response)
+
+    def _signed_anew(self, response: Answer) -> str:
+        """Another signed URL, when the last one expired; any other refusal is final."""
+        code = response.headers.get("x-ms-error-code", "")
+        if response.status_code in (401, 403) and self._signatures < SIGNATURES_MAX:
+            self._signatures += 1
+            return self._history.locate(self._artifact.path)
+        words = f"the blob store answers {response.status_code} {code}; the file has a name there and no content"
+        raise _refused(code or "BLOB_REFUSED", words)
+
+
+def _pieces(block: bytes) -> Iterator[bytes]:
+    for at in range(0, len(block), CHUNK_BYTES):
+        yield block[at : at + CHUNK_BYTES]
+
+
+def _blocks(transport: Transport, url: str) -> set[str]:
+    """The names of the blocks there that are no part of any content yet; none where it does not tell."""
+    response = transport.send_signed("GET", f"{url}&comp=blocklist&blocklisttype=uncommitted", {})
+    return set(_BLOCK_NAME.findall(response.text)) if response.status_code == 200 else set()
+
+
+def _content(transport: Transport, url: str, bytes_max: int) -> tuple[int, str] | None:
+    """Size and SHA-256 of what is there, of more than ``bytes_max`` only so much; None when nothing is."""
+    digest = Digest(bytes_max)
+    try:
+        response = transport.send_signed("GET", url, {}, begin=digest.begin)
+    except TooLong:
+        return digest.found[0], ""
+    if response.status_code == 404:
+        return None
+    if response.status_code != 200:
+        words = f"the blob store of {transport.url} answers {response.status_code} when asked what is there"
+        raise RemoteUnavailableError(words, in_doubt=False, status=response.status_code)
+    return digest.found
+
+
+def _compare(artifact: Artifact, there: tuple[int, str]) -> None:
+    if there != (artifact.size, artifact.sha256):
+        raise _refused("CONFLICT", f"is there already with another content ({there[0]} bytes), and can't be changed")
+
+
+def _uri_in(fields: Any, path: str) -> str:
+    url = str(fields.get("contentUri") or "") if isinstance(fields, dict) else ""
+    if not url.startswith("https://"):
+        raise _refused("NO_CONTENT_URI", f"the remote gives no place for the content of {path!r}")
+    return url
+
+
+def _refused(code: str, words: str) -> RemoteRefusedError:
+    return RemoteRefusedError(words, status=400, code=code, words=words)

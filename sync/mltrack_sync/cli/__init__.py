@@ -1,0 +1,1 @@
+"""The commands that talk to remotes, found by mltrack's command line by entry point."""

@@ -1,0 +1,142 @@
+"""What the commands that talk to remotes share: their form, the store and the remote that are meant."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mltrack.errors import UsageError
+from mltrack.text.printing import say, styled
+from mltrack.text.redaction import remember_url
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mltrack.store import Store
+    from mltrack_sync.remotes.config import Remote
+    from mltrack_sync.report import Rejected
+
+__all__ = ["PARTIAL", "Command", "introduced", "json_option", "open_store", "print_rejected", "remote_for"]
+
+PARTIAL = 3
+SHOWN_REJECTED_MAX = 20
+RETRIED = (
+    "What was refused with a whole run or experiment is tried again by each sync; the rest, once the reason is gone, by"
+    " mltrack sync --retry-rejected"
+)
+
+
+class Command(click.Command):
+    """A command whose help ends with examples."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; what it could not read or verify here is said at its end, and makes the exit code PARTIAL."""
+        say_damage = getattr(ctx.obj, "say_damage", lambda: False)
+        code = 0
+        try:
+            result = super().invoke(ctx)
+        except click.exceptions.Exit as exiting:
+            result, code = None, exiting.exit_code
+        except BaseException:
+            say_damage()
+            raise
+        if say_damage() and not code:
+            code = PARTIAL
+        if code:
+            raise click.exceptions.Exit(code)
+        return result
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        formatter.write_paragraph()
+        with formatter.section("Example" if len(self.examples) == 1 else "Examples"):
+            for line in self.examples:
+                formatter.write(f"  {line}\n")
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def open_store(ctx: click.Context) -> Store:
+    """The store that the command line or the environment names, or the nearest one."""
+    from mltrack.store import Store
+
+    named = ctx.obj.get("store") if isinstance(ctx.obj, Mapping) else getattr(ctx.obj, "store_path", None)
+    store = Store.open(named)
+    met = getattr(ctx.obj, "damage", None)
+    if met is not None:
+        store.on_damage = met.append
+    return store
+
+
+def remote_for(store: Store, text: str | None, *, remember: bool = True) -> Remote:
+    """The remote that ``text`` names, by name or URL; without it the only one, else ``MLFLOW_TRACKING_URI``.
+
+    A URL goes by a name made from its host; whether or not anything answers there it is remembered, if that is asked
+    for (else see introduced).
+
+    Raises:
+        NotFoundError, UsageError: there is no such remote, or several to choose from.
+    """
+    from mltrack_sync.remotes.config import Remotes, without_token
+
+    remotes = Remotes(store)
+    known = remotes.all()
+    from_environment = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    if text is None and not known and from_environment.lower().startswith(("http://", "https://", "azureml://")):
+        text = without_token(from_environment)
+    if text is None:
+        if len(known) == 1:
+            return known[0]
+        names = ", ".join(remote.name for remote in known)
+        raise UsageError(
+            f"{store.path} has {len(known)} remotes" if known else f"{store.path} has no remote yet",
+            hint=f"say which: {names}" if known else "add one: mltrack remote add NAME URL",
+        )
+    if "://" not in text and not text.lower().startswith("azureml:"):
+        if "@" in text:
+            remember_url(text)
+            raise UsageError("no remote has an @ in its name, and a URL begins with http://", hint="mltrack remote ls")
+        return remotes.get(text)
+    found, is_known = remotes.for_url(text)
+    return found if is_known or not remember else remotes.add(found.name, found.url)
+
+
+def introduced(store: Store, remote: Remote) -> Remote:
+    """The remote, remembered by now: a new one first has to answer, so that no mistyped URL becomes the only remote.
+
+    Raises:
+        RemoteError: it does not answer, is no MLflow server, or does not let us in.
+    """
+    from mltrack_sync.http.retry import RetryPolicy
+    from mltrack_sync.http.transport import Transport
+    from mltrack_sync.remotes.config import Remotes
+
+    remotes = Remotes(store)
+    policy = RetryPolicy(attempts_max=3, retry_after_max_s=5)
+    if remote not in remotes.all():
+        with contextlib.closing(Transport(remote.workspace(), policy=policy, connections_max=1)) as transport:
+            transport.knock()
+        remotes.add(remote.name, remote.url)
+    return remote
+
+
+def print_rejected(rejected: tuple[Rejected, ...]) -> None:
+    """Say what a remote does not take, in its words, as far as it is not too much."""
+    for item in rejected[:SHOWN_REJECTED_MAX]:
+        many = f" ({item.points:,} points)" if item.points else ""
+        what = f"{item.kind} {item.key!r}" if item.key else item.kind
+        whose = f"run {item.run_id[:8]} " if item.run_id else ""
+        say(styled(f"rejected: {whose}{what}{many}: {item.reason}", fg="yellow"))
+    if rejected:
+        say(styled(RETRIED, fg="yellow"))
+    if len(rejected) > SHOWN_REJECTED_MAX:
+        say(styled(f"... and {len(rejected) - SHOWN_REJECTED_MAX} more (--json lists all)", fg="yellow"))

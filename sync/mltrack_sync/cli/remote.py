@@ -1,0 +1,276 @@
+"""The commands ``status`` and ``remote``, found by mltrack's CLI by entry point."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mltrack.errors import UsageError
+from mltrack.text.printing import Column, note, print_json, print_table, say, say_fields, styled
+from mltrack.text.redaction import hide
+from mltrack_sync.cli.common import Command, json_option, open_store, print_rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mltrack.disk.trust import Trust
+    from mltrack_sync.daemon.heartbeat import Presence
+    from mltrack_sync.remotes.config import Remote
+    from mltrack_sync.status import RemoteStatus
+
+__all__ = ["commands", "remote", "status"]
+
+
+SHARED_FOLDER = (
+    "The folder in which the server keeps artifacts, where this machine sees the same one: files are written there"
+    " where the server says so. Without it a server can't have anything written on this machine."
+)
+
+
+@click.command("status", cls=Command, examples=["mltrack status"])
+@json_option
+@click.pass_context
+def status(ctx: click.Context, as_json: bool) -> None:
+    """Say for each remote what waits to be pushed and what it refused. Asks nobody."""
+    from mltrack_sync.remotes.config import Remotes
+    from mltrack_sync.status import status_of
+
+    store = open_store(ctx)
+    found = [status_of(store, remote) for remote in Remotes(store).all()]
+    if as_json:
+        print_json([asdict(one) for one in found])
+    elif not found:
+        say(f"{store.path} has no remote yet. Add one: mltrack remote add NAME URL")
+    else:
+        _print_status(found)
+
+
+def _print_status(found: list[RemoteStatus]) -> None:
+    names = (
+        "remote",
+        "url",
+        "runs there",
+        "runs",
+        "points",
+        "files",
+        "bytes",
+        "behind",
+        "last sync",
+        "rejected",
+    )
+    columns = [Column(name, right=name not in ("remote", "url"), cut=name == "url") for name in names]
+    rows = []
+    for one in found:
+        counts = (one.pending_runs, one.pending_points, one.pending_artifacts, one.pending_bytes)
+        cells = [f"{count:,}" for count in (one.runs_there, *counts)]
+        rows.append((one.remote, one.url, *cells, _age(one.lag_s), _when(one.last_sync), str(len(one.rejected))))
+    print_table(columns, rows)
+    for one in found:
+        if one.background is not None:
+            say(_background_line(one.remote, one.background))
+        print_rejected(one.rejected)
+        if one.pending_models:
+            say(f"{one.remote}: {one.pending_models:,} models with {one.pending_model_versions:,} versions wait")
+        for what in _waiting(one):
+            say(f"{one.remote}: {what}")
+        for words in one.damage:
+            say(styled(f"{one.remote}: {words}", fg="yellow"))
+        if one.last_error:
+            text = f"{one.remote}: last sync failed at {_when(one.last_error_time)}: {one.last_error}"
+            say(styled(text, fg="red"))
+
+
+def _waiting(one: RemoteStatus) -> Iterator[str]:
+    if one.pending_logged_models:
+        yield f"{one.pending_logged_models:,} logged models wait"
+    if one.pending_traces:
+        yield f"{one.pending_traces:,} traces wait"
+    if one.pending_ties:
+        yield f"{one.pending_ties:,} runs have datasets or logged models that it had no place for"
+
+
+def _background_line(remote: str, background: Presence) -> str:
+    text = (
+        f"{remote}: pushed in the background by process {background.pid} on {background.host} since"
+        f" {_when(background.since)}, last look {_when(background.last_pass)}"
+    )
+    return f"{text}; {background.trouble}" if background.trouble else text
+
+
+def _age(seconds: float) -> str:
+    """How long ago, in the largest unit that fits."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s" if seconds else "-"
+
+
+def _when(time_ns: int) -> str:
+    from datetime import datetime
+
+    return datetime.fromtimestamp(time_ns / 1e9).astimezone().strftime("%Y-%m-%d %H:%M:%S") if time_ns else "never"
+
+
+# --- remote ------------------------------------------------------------------------------------------------------
+
+
+@click.group("remote", epilog="Example:  mltrack remote add lab http://127.0.0.1:5000")
+def remote() -> None:
+    """Name the places to push to. Credentials are never stored: they come from MLflow's environment variables."""
+
+
+@remote.command(
+    "add",
+    cls=Command,
+    examples=["mltrack remote add lab http://127.0.0.1:5000", "mltrack remote add prod azureml: --config config.json"],
+)
+@click.argument("name")
+@click.argument("url")
+@click.option("--config", metavar="PATH", help="With azureml: the config.json to read (else it is searched for).")
+@click.option("--token-file", default="", metavar="PATH", help="Azure: a file that holds a token, kept fresh by you.")
+@click.option("--token-command", default="", metavar="CMD", help="Azure: a command that prints a token.")
+@click.option("--shared-folder", default="", metavar="PATH", help=SHARED_FOLDER)
+@click.pass_context
+def remote_add(
+    ctx: click.Context,
+    name: str,
+    url: str,
+    config: str | None,
+    token_file: str,
+    token_command: str,
+    shared_folder: str,
+) -> None:
+    """Remember the MLflow server or Azure ML workspace at URL as NAME.
+
+    ``azureml:`` alone takes the workspace from Azure's config.json, searched for from here upward.
+    """
+    from mltrack_sync.remotes.config import Remotes
+
+    if url in ("azureml:", "azureml://"):
+        from mltrack_sync.azureml import AzureWorkspace
+
+        url = AzureWorkspace.from_config(config).url
+    elif config is not None:
+        raise UsageError("--config goes with azureml: alone", hint="leave one of them out")
+    if token_file:
+        token_file = os.path.abspath(token_file)
+    remotes = Remotes(open_store(ctx))
+    added = remotes.add(name, url, token_file=token_file, token_command=token_command)
+    if shared_folder:
+        added = remotes.share_folder(name, shared_folder)
+    say(f"{added.name}: {added.url}")
+
+
+@remote.command(
+    "set",
+    cls=Command,
+    examples=["mltrack remote set lab --shared-folder /mnt/mlruns", 'mltrack remote set lab --shared-folder ""'],
+)
+@click.argument("name")
+@click.option("--shared-folder", required=True, metavar="PATH", help=SHARED_FOLDER)
+@click.pass_context
+def remote_set(ctx: click.Context, name: str, shared_folder: str) -> None:
+    """Change what is kept of a remote."""
+    from mltrack_sync.remotes.config import Remotes
+
+    changed = Remotes(open_store(ctx)).share_folder(name, shared_folder)
+    say(f"{changed.name}: {changed.url}, shared folder {changed.shared_folder or 'none'}")
+
+
+@remote.command(
+    "trust",
+    cls=Command,
+    examples=["mltrack remote trust lab", "mltrack remote trust --list", "mltrack remote trust lab --remove"],
+)
+@click.argument("name", required=False)
+@click.option("--token-file", default="", metavar="PATH", help="Azure: a file that holds a token, kept fresh by you.")
+@click.option("--token-command", default="", metavar="CMD", help="Azure: a command that prints a token.")
+@click.option("--list", "listing", is_flag=True, help="List what is trusted, in any store.")
+@click.option("--remove", is_flag=True, help="Trust NAME no more.")
+@json_option
+@click.pass_context
+def remote_trust(
+    ctx: click.Context,
+    name: str | None,
+    token_file: str,
+    token_command: str,
+    listing: bool,
+    remove: bool,
+    as_json: bool,
+) -> None:
+    """Trust the remote NAME as the store has it now: your credentials may go to its URL, its token command is run.
+
+    Asked for where another user may have written the store, and for any token command or file that a store names.
+    What is trusted is kept in your own folder ($XDG_CONFIG_HOME/mltrack/trust.json), never in the store. When the URL
+    or the command changes, trust ends.
+    """
+    from mltrack.disk.trust import Trust
+    from mltrack_sync.remotes.config import Remotes
+
+    if listing:
+        _list_trusted(Trust(), as_json)
+        return
+    if name is None:
+        raise UsageError("no remote was named", hint="mltrack remote trust NAME; see mltrack remote ls")
+    remotes = Remotes(open_store(ctx))
+    if remove:
+        say(f"{name}: {'no longer trusted' if remotes.distrust(name) else 'was not trusted'}")
+        return
+    if token_file:
+        token_file = os.path.abspath(token_file)
+    found = remotes.trust(name, token_file=token_file, token_command=token_command)
+    say(f"{name}: {found.url} is trusted and may get your credentials")
+    if found.token_command or found.token_file:
+        kind = "command" if found.token_command else "file"
+        say(f"{name}: tokens come from the {kind} {hide(found.token_command or found.token_file)}")
+
+
+def _list_trusted(trust: Trust, as_json: bool) -> None:
+    found = trust.all()
+    if as_json:
+        print_json([_without_secrets(asdict(one)) for one in found])
+    for one in () if as_json else found:
+        say_fields(one.remote, one.url, one.store, hide(one.token_command or one.token_file))
+
+
+def _without_secrets(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: hide(value) if isinstance(value, str) else value for key, value in fields.items()}
+
+
+@remote.command("ls", cls=Command, examples=["mltrack remote ls"])
+@json_option
+@click.pass_context
+def remote_ls(ctx: click.Context, as_json: bool) -> None:
+    """List the remotes."""
+    from mltrack_sync.remotes.config import Remotes
+
+    found = Remotes(open_store(ctx)).all()
+    if as_json:
+        print_json([_remote_fields(one) for one in found])
+    for one in () if as_json else found:
+        say_fields(one.name, one.url)
+        if one.refusal is not None:
+            note(f"{one.name}: {one.refusal.message} ({one.refusal.hint})", style="yellow")
+
+
+def _remote_fields(one: Remote) -> dict[str, Any]:
+    fields = {**asdict(one), "refusal": one.refusal.message if one.refusal is not None else ""}
+    return _without_secrets(fields)
+
+
+@remote.command("rm", cls=Command, examples=["mltrack remote rm lab"])
+@click.argument("name")
+@click.pass_context
+def remote_rm(ctx: click.Context, name: str) -> None:
+    """Forget a remote. What is there stays there."""
+    from mltrack_sync.remotes.config import Remotes
+
+    Remotes(open_store(ctx)).remove(name)
+    say(f"{name}: removed")
+
+
+commands: list[click.Command] = [status, remote]
+"""What mltrack's CLI adds to its own."""

@@ -1,0 +1,255 @@
+"""The command ``sync``, found by mltrack's CLI by entry point."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import queue
+import signal
+import sys
+import threading
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mltrack.errors import UsageError
+from mltrack.text.printing import Column, console, heading, print_json, print_table, say, styled
+from mltrack_sync.cli.common import (
+    PARTIAL,
+    Command,
+    introduced,
+    json_option,
+    open_store,
+    print_rejected,
+    remote_for,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mltrack.store import Store
+    from mltrack_sync.daemon.loop import Waker
+    from mltrack_sync.remotes.config import Remote
+    from mltrack_sync.report import PushReport
+
+__all__ = ["commands", "ended_by_signals", "sync"]
+
+
+@click.command(
+    "sync",
+    cls=Command,
+    examples=["mltrack sync http://127.0.0.1:5000 --dry-run", "mltrack sync --experiment digits --watch"],
+)
+@click.argument("remote", required=False)
+@click.option("--run", "runs", multiple=True, metavar="RUN", help="Only this run (id, its first digits, or name).")
+@click.option("--experiment", "experiments", multiple=True, metavar="NAME", help="Only runs of this experiment.")
+@click.option("--filter", "filter_string", default="", metavar="EXPR", help="Only runs that meet a search filter.")
+@click.option("--dry-run", is_flag=True, help="Say what would be sent; ask nobody.")
+@click.option("--watch", "watching", is_flag=True, help="Go on pushing what comes in until stopped.")
+@click.option("--interval", default=5.0, show_default=True, metavar="S", help="With --watch: look every S seconds.")
+@click.option("--jobs", default=4, show_default=True, metavar="N", help="How many runs to push at a time.")
+@click.option("--retry-rejected", is_flag=True, help="Try again what the remote refused.")
+@click.option("--limit-rate", metavar="RATE", help="Send at most so many bytes a second, in all: 2M, 500k.")
+@click.option("--all-remotes", is_flag=True, help="Push to every remote, one after the other.")
+@json_option
+@click.pass_context
+def sync(
+    ctx: click.Context,
+    remote: str | None,
+    runs: tuple[str, ...],
+    experiments: tuple[str, ...],
+    filter_string: str,
+    dry_run: bool,
+    watching: bool,
+    interval: float,
+    jobs: int,
+    retry_rejected: bool,
+    limit_rate: str | None,
+    all_remotes: bool,
+    as_json: bool,
+) -> None:
+    """Push what is new to a REMOTE: a name from ``mltrack remote ls``, or the URL of an MLflow server.
+
+    Everything arrives once, however often this is interrupted and run again. Ends with 3 when the remote refused
+    something, or has no place for it (an older server, for logged models or traces): that is listed, and the rest has
+    arrived.
+    """
+    from mltrack_sync.http.rate_limit import Pace, parse_rate
+    from mltrack_sync.mlflow.push.push import push
+    from mltrack_sync.selection import Selection
+
+    store = open_store(ctx)
+    if interval <= 0:
+        raise UsageError(f"an interval of {interval} seconds is none", hint="give --interval 1 or more")
+    to_remote = functools.partial(
+        push,
+        store,
+        selection=Selection(runs, experiments, filter_string),
+        jobs=jobs,
+        dry_run=dry_run,
+        retry_rejected=retry_rejected,
+        pace=Pace(parse_rate(limit_rate)) if limit_rate is not None else None,
+    )
+    if all_remotes:
+        if remote is not None or watching:
+            raise UsageError("--all-remotes goes with neither a remote nor --watch", hint="leave one of them out")
+        if not _to_all(store, to_remote, as_json) and not dry_run:
+            ctx.exit(PARTIAL)
+        return
+    target = remote_for(store, remote, remember=False)
+    if watching and not dry_run:
+        to_target = functools.partial(_to_introduced, store, target, to_remote)
+        _watch(store, to_target, interval, retry_rejected, as_json)
+        return
+    one_pass = functools.partial(to_remote, target if dry_run else introduced(store, target))
+    report = _with_progress(one_pass, as_json)
+    _print_report(report, as_json)
+    if not report.complete and not dry_run:
+        ctx.exit(PARTIAL)
+
+
+def _to_introduced(store: Store, target: Remote, to_remote: Callable[..., PushReport], **options: Any) -> PushReport:
+    return to_remote(introduced(store, target), **options)
+
+
+def _to_all(store: Store, to_remote: Callable[..., PushReport], as_json: bool) -> bool:
+    """Each remote in turn; one that fails keeps no other from being reached, and its error is the command's."""
+    from mltrack.errors import BusyError, RemoteError, UntrustedError
+    from mltrack_sync.remotes.config import Remotes
+
+    reports: list[PushReport] = []
+    failed: list[RemoteError | BusyError | UntrustedError] = []
+    for target in Remotes(store).all():
+        try:
+            reports.append(_with_progress(functools.partial(to_remote, target), as_json))
+        except (RemoteError, BusyError, UntrustedError) as error:
+            failed.append(error)
+            say(f"{target.name}: {error}", err=True)
+        else:
+            if not as_json:
+                _print_report(reports[-1], as_json)
+    if as_json:
+        print_json([_fields(report) for report in reports])
+    if failed:
+        raise failed[0]
+    return all(report.complete for report in reports)
+
+
+def _with_progress(one_pass: Callable[..., PushReport], as_json: bool) -> PushReport:
+    from mltrack_sync.progress import BarProgress
+
+    if as_json or not sys.stderr.isatty():
+        return one_pass()
+    with BarProgress(console(err=True)) as progress:
+        return one_pass(progress=progress)
+
+
+def _watch(
+    store: Store, one_pass: Callable[..., PushReport], interval: float, retry_rejected: bool, as_json: bool
+) -> None:
+    from mltrack_sync.daemon.loop import CURED_EVERY_S, Waker, watch
+
+    told: list[str] = []
+    retry = [retry_rejected]  # at the first pass, not at each
+    cured_at = [0.0]
+
+    def on_pass(report: PushReport) -> None:
+        told.clear()
+        if report.runs or report.logged_models or report.traces or report.problems:
+            if as_json:
+                print_json(_fields(report), line=True)
+            else:
+                say(_line(report))
+
+    def pass_once(stop: threading.Event) -> PushReport:
+        cured = time.monotonic() >= cured_at[0]
+        if cured:
+            cured_at[0] = time.monotonic() + CURED_EVERY_S
+        return one_pass(stop=stop, retry_rejected=bool(retry and retry.pop()), retry_cured=cured)
+
+    def on_trouble(error: Exception) -> None:
+        if str(error) not in told:  # once, not at every try
+            told.append(str(error))
+            say(f"waiting: {error}", err=True)
+
+    waker = Waker()
+    with ended_by_signals(waker):
+        watch(store, pass_once, on_pass=on_pass, on_trouble=on_trouble, interval_s=interval, waker=waker)
+    say("stopped; what is left goes with the next sync", err=True)
+
+
+@contextlib.contextmanager
+def ended_by_signals(waker: Waker) -> Iterator[None]:
+    """Let the first interrupt or termination end the loop after what is in hand; the second one acts as ever."""
+
+    requests: queue.SimpleQueue[bool] = queue.SimpleQueue()
+
+    def end() -> None:
+        """In a thread: a handler may come while the loop holds the very locks that ending it takes."""
+        if requests.get():
+            waker.end()
+
+    def handle(number: int, frame: object) -> None:
+        requests.put(True)
+        signal.signal(number, before[number])
+
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    ender = threading.Thread(target=end, name="mltrack-shutdown", daemon=True)
+    ender.start()
+    try:
+        for number in before:
+            signal.signal(number, handle)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        requests.put(False)
+        ender.join()
+
+
+def _fields(report: PushReport) -> dict[str, Any]:
+    return {**asdict(report), "complete": report.complete}
+
+
+def _line(report: PushReport) -> str:
+    return (
+        f"{report.remote}: {report.runs} runs, {report.points:,} points, {report.artifacts} artifacts"
+        f" in {report.seconds:.1f} s{'' if report.complete else ', some of it rejected (see mltrack status)'}"
+    )
+
+
+def _print_report(report: PushReport, as_json: bool) -> None:
+    if as_json:
+        print_json(_fields(report))
+        return
+    title = f"{report.remote} ({report.url})"
+    others = {"datasets": report.datasets, "logged models": report.logged_models, "traces": report.traces}
+    sent = report.runs or report.models or report.model_versions or any(others.values())
+    if not (sent or report.rejected or report.problems or report.lacking):
+        say(f"{title}: nothing to send")
+        return
+    heading(f"{'Would go to' if report.dry_run else 'Sent to'} {title}")
+    rows = {"runs": f"{report.runs:,} ({report.created:,} new)", "params": f"{report.params:,}"}
+    rows |= {"tags": f"{report.tags:,}", "points": f"{report.points:,}", "artifacts": f"{report.artifacts:,}"}
+    if report.models or report.model_versions:
+        rows |= {"models": f"{report.models:,}", "model versions": f"{report.model_versions:,}"}
+    rows |= {what: f"{count:,}" for what, count in others.items() if count}
+    if not report.dry_run:
+        rows |= {"bytes": f"{report.bytes:,}", "seconds": f"{report.seconds:.1f}"}
+        rows |= {"points/s": f"{report.points_per_second:,.0f}"}
+    if report.found:
+        rows["found there"] = f"{report.found:,} points"
+    if report.collapsed:
+        rows["equal points"] = f"{report.collapsed:,} (same metric, step, ms and value: MLflow keeps one)"
+    print_table([Column("what"), Column("count", right=True)], list(rows.items()))
+    print_rejected(report.rejected)
+    for words in report.lacking:
+        say(styled(words, fg="yellow"))
+    for problem in report.problems:
+        say(styled(f"to be tried again: {problem}", fg="yellow"))
+
+
+commands: list[click.Command] = [sync]
+"""What mltrack's CLI adds to its own."""

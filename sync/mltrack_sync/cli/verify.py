@@ -1,0 +1,200 @@
+"""The commands ``verify`` and ``gc``: what the remote has is compared, and what is surely there may go here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mltrack.errors import UsageError
+from mltrack.text.printing import Column, confirm, is_terminal, print_json, print_table, say, say_fields
+from mltrack_sync.cli.common import Command, introduced, json_option, open_store, remote_for
+from mltrack_sync.selection import Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from mltrack_sync.gc import Freeable, GcPlan, Kept
+    from mltrack_sync.mlflow.verify.verify import VerifyReport
+
+__all__ = ["commands"]
+
+DIFFERENT = 1
+
+
+def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--run, --experiment and --filter, as sync has them."""
+    for option in (
+        click.option("--filter", "filter_string", default="", metavar="EXPR", help="Only runs that meet a filter."),
+        click.option(
+            "--experiment", "experiments", multiple=True, metavar="NAME", help="Only runs of this experiment."
+        ),
+        click.option("--run", "runs", multiple=True, metavar="RUN", help="Only this run (id, first digits, or name)."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command(
+    "verify", cls=Command, examples=["mltrack verify", "mltrack verify lab --experiment digits --quick --json"]
+)
+@click.argument("remote", required=False)
+@selection_options
+@click.option("--quick", is_flag=True, help="Latest points and sizes of files only, no spans; downloads nothing.")
+@click.option("--jobs", default=4, show_default=True, metavar="N", help="How many things to compare at a time.")
+@json_option
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    remote: str | None,
+    runs: tuple[str, ...],
+    experiments: tuple[str, ...],
+    filter_string: str,
+    quick: bool,
+    jobs: int,
+    as_json: bool,
+) -> None:
+    """Compare runs, models and traces with a REMOTE, every point, span and checksum, and say exactly what differs.
+
+    Changes nothing. Ends with 1 when something differs. What the remote has no place for is told, and no difference.
+    """
+    from mltrack_sync.mlflow.verify.verify import verify as compare
+
+    store = open_store(ctx)
+    selection = Selection(runs, experiments, filter_string)
+    target = introduced(store, remote_for(store, remote, remember=False))
+    report = compare(store, target, selection=selection, quick=quick, jobs=jobs)
+    if as_json:
+        print_json({**asdict(report), "same": report.same})
+    else:
+        _print(report)
+    if not report.same:
+        ctx.exit(DIFFERENT)
+
+
+def _print(report: VerifyReport) -> None:
+    if report.differences and is_terminal():
+        rows = [(each.subject or each.run_id[:8], each.thing, each.here, each.there) for each in report.differences]
+        print_table([Column(name, wrap=True) for name in ("of", "what", "here", "there")], rows)
+    else:
+        for each in report.differences:
+            say_fields(each.subject or each.run_id, each.thing, each.here, each.there)
+    for line in report.lacking:
+        say(line)
+    what = f"{report.metrics:,} metrics (latest point)" if report.quick else f"{report.points:,} points"
+    files = f"{report.artifacts:,} artifacts{' (size)' if report.quick else f' ({report.artifact_bytes:,} bytes)'}"
+    told = f"{report.params:,} params, {report.tags:,} tags, {what}, {files}"
+    same = (
+        (report.datasets, "datasets"),
+        (report.model_ties, "ties to models"),
+        (report.spans, "spans"),
+        (report.assessments, "assessments"),
+    )
+    told += _counted(same)
+    told += f" are the same in {report.runs:,} runs"
+    compared = (
+        (report.models, "registered models"),
+        (report.model_versions, "versions"),
+        (report.logged_models, "logged models"),
+        (report.traces, "traces"),
+    )
+    told += _counted(compared)
+    say(f"{report.remote}: {told}; {len(report.differences):,} differences in {report.seconds:.1f} s")
+
+
+def _counted(counts: Iterable[tuple[int, str]]) -> str:
+    return "".join(f", {count:,} {things}" for count, things in counts if count)
+
+
+@click.command(
+    "gc", cls=Command, examples=["mltrack gc --synced --older-than 30d --dry-run", "mltrack gc --synced lab --yes"]
+)
+@click.argument("remote", required=False)
+@click.option("--synced", is_flag=True, required=True, help="What is on the remote goes.")
+@selection_options
+@click.option("--older-than", default="0s", metavar="AGE", help="Only runs that ended so long ago: 7d, 12h, 30m, 2w.")
+@click.option("--keep-metrics", is_flag=True, help="Only the files of artifacts go; everything else stays.")
+@click.option("--dry-run", is_flag=True, help="Compare, say what would go, and remove nothing.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+@click.option("--jobs", default=4, show_default=True, metavar="N", help="How many runs to compare at a time.")
+@json_option
+@click.pass_context
+def gc(
+    ctx: click.Context,
+    remote: str | None,
+    synced: bool,
+    runs: tuple[str, ...],
+    experiments: tuple[str, ...],
+    filter_string: str,
+    older_than: str,
+    keep_metrics: bool,
+    dry_run: bool,
+    yes: bool,
+    jobs: int,
+    as_json: bool,
+) -> None:
+    """Free space here: remove runs that are on a REMOTE whole, which is found out now, in full (see mltrack verify).
+
+    Never goes: a live run, one with anything set aside or damaged, one that another remote still waits for, one that a
+    model version is made of. Those are listed with the reason.
+    """
+    from mltrack_sync.gc import carry_out, parse_age, plan_gc
+
+    store = open_store(ctx)
+    plan = plan_gc(
+        store,
+        introduced(store, remote_for(store, remote, remember=False)),
+        selection=Selection(runs, experiments, filter_string),
+        older_than_s=parse_age(older_than),
+        keep_metrics=keep_metrics,
+        jobs=jobs,
+    )
+    if not as_json:
+        _print_plan(plan)
+    freed: list[Freeable] = []
+    kept = list(plan.kept)
+    if plan.free and not dry_run:
+        if not yes and not confirm(f"Remove that for good here ({plan.bytes:,} bytes)?"):
+            raise UsageError("nothing was removed", hint="answer y, or use --yes")
+        freed, changed = carry_out(store, plan)
+        kept += changed
+        for each in changed if not as_json else ():
+            say(_kept(each))
+    if as_json:
+        print_json(_gc_fields(plan, freed, kept, dry_run))
+    elif not dry_run:
+        say(f"{sum(run.bytes for run in freed):,} bytes of {len(freed):,} runs are free; {plan.remote} has them")
+
+
+def _print_plan(plan: GcPlan) -> None:
+    for kept in plan.kept:
+        say(_kept(kept))
+    what = "files of" if plan.keep_metrics else "run"
+    for run in plan.free:
+        say(f"goes: {what} {run.run_id} {run.run_name}, {run.bytes:,} bytes")
+    say(f"{len(plan.free):,} runs with {plan.bytes:,} bytes can go, {len(plan.kept):,} stay")
+
+
+def _kept(run: Kept) -> str:
+    return f"stays: run {run.run_id} {run.run_name}: {run.reason}"
+
+
+def _gc_fields(plan: GcPlan, freed: list[Freeable], kept: list[Kept], dry_run: bool) -> dict[str, Any]:
+    def named(runs: Sequence[Freeable]) -> list[dict[str, Any]]:
+        return [{"run_id": run.run_id, "run_name": run.run_name, "bytes": run.bytes} for run in runs]
+
+    return {
+        "remote": plan.remote,
+        "url": plan.url,
+        "dry_run": dry_run,
+        "keep_metrics": plan.keep_metrics,
+        "free": named(plan.free),
+        "freed": named(freed),
+        "kept": [asdict(run) for run in kept],
+        "bytes": sum(run.bytes for run in freed),
+    }
+
+
+commands: list[click.Command] = [verify, gc]
+"""What mltrack's CLI adds to its own."""

@@ -1,0 +1,372 @@
+"""The background syncer, ``python -m mltrack_sync.daemon.daemon STORE``: pushes while runs go on, then ends by itself.
+
+``start_run(sync=...)`` starts it in a session of its own; the remote is named by ``$MLTRACK_SYNC``. There is one for a
+store and a remote: a second one leaves its wish and ends. It lives until no run is live and all is pushed, or until
+the remote stayed away for ``$MLTRACK_SYNC_PATIENCE`` seconds after the last run ended; the next sync then carries on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from dataclasses import dataclass, field, replace
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mltrack.disk.filesystem import open_lock, try_lock, unlock
+from mltrack.disk.trust import refuse_links
+from mltrack.errors import BusyError, MltrackError
+from mltrack.recording.background_sync import LIVE_LOCK, SYNC_VARIABLE, WANTED
+from mltrack.store import Store
+from mltrack.text.redaction import Redacting, hide
+from mltrack_sync.daemon.heartbeat import LOG, Presence, write_presence
+from mltrack_sync.mlflow.plan.further import stamps
+from mltrack_sync.selection import Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from mltrack.entities import RunHead
+    from mltrack_sync.daemon.loop import Waker
+    from mltrack_sync.remotes.config import Remote
+    from mltrack_sync.report import PushReport
+
+__all__ = ["Ending", "Follower", "Pace", "follow", "main", "serve"]
+
+LOG_BYTES_MAX = 256 * 1024
+PROCESSOR_SHARE = 0.05
+"""The passes take at most so much of one processor, while a pass follows within seconds."""
+
+PROBE_TRIES = 5
+SLICE_S = 15.0
+"""While runs are live a pass is broken off after this time, so that what they log comes first again."""
+
+_LOG = logging.getLogger("mltrack.background")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often to look, and how long to wait for a remote that is away once no run is live any more; seconds."""
+
+    interval_s: float = 2.0
+    patience_s: float = 300.0
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Pace:
+        """As ``$MLTRACK_SYNC_INTERVAL`` and ``$MLTRACK_SYNC_PATIENCE`` say; what is no number is passed over."""
+        given: dict[str, float] = {}
+        for name in ("interval", "patience"):
+            with contextlib.suppress(KeyError, ValueError):
+                value = float(environ[f"{SYNC_VARIABLE}_{name.upper()}"])
+                if 0 < value < float("inf"):
+                    given[f"{name}_s"] = value
+        return cls(**given)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked(Selection):
+    """All runs, as they were found a moment ago."""
+
+    found: dict[str, RunHead] = field(default_factory=dict)
+
+    @classmethod
+    def live_first(cls, heads: Mapping[str, RunHead]) -> Looked:
+        """Those first that somebody is watching."""
+        return cls(found=dict(sorted(heads.items(), key=lambda item: not item[1].live)))
+
+    def heads(self, store: Store) -> dict[str, RunHead]:
+        """As they were found."""
+        return self.found
+
+
+class Follower:
+    """What one background syncer does at each look, and when it has done all there is to do."""
+
+    def __init__(self, store: Store, remote: Remote, waker: Waker, pace: Pace) -> None:
+        self._store = store
+        self._remote = remote
+        self._waker = waker
+        self._pace = pace
+        self._folder = store.layout.remote(remote.name)
+        self._pushed: object = None  # how the store stood when all of it was pushed
+        self._live = True
+        self._quiet_since: float | None = None  # no run live and nothing left
+        self._stuck_since: float | None = None  # no run live, something left that does not go
+        self._told = ""
+        self._cured_at = 0.0
+        self.deaf = False  # the wish can't be taken back, so it is no reason to go on
+        self._presence = Presence(os.getpid(), os.uname().nodename, since=time.time_ns())
+        self._noted()
+
+    def look(self, stop: threading.Event) -> PushReport:
+        """One pass, where the store has changed since all was pushed.
+
+        Raises:
+            MltrackError, OSError: as push.
+        """
+        from mltrack_sync.daemon.loop import CURED_EVERY_S
+        from mltrack_sync.http.retry import RetryPolicy
+        from mltrack_sync.mlflow.push.push import push
+        from mltrack_sync.report import PushReport
+
+        if not (self._store.path / "store.json").exists():
+            _LOG.info("the store is gone")
+            self._waker.end()
+            return PushReport(self._remote.name, self._remote.url)
+        try:
+            (self._folder / WANTED).unlink(missing_ok=True)
+        except OSError:
+            self.deaf = True
+        heads = self._store.heads()
+        self._live = any(head.live for head in heads.values())
+        seen = (heads, _stamps(self._store.layout.workspace), stamps(self._store))
+        if seen == self._pushed:
+            return PushReport(self._remote.name, self._remote.url)
+        cured = time.monotonic() >= self._cured_at
+        if cured:
+            self._cured_at = time.monotonic() + CURED_EVERY_S
+        with _slice(stop) if self._live else contextlib.nullcontext():
+            report = push(
+                self._store,
+                self._remote,
+                selection=Looked.live_first(heads),
+                policy=RetryPolicy(attempts_max=4, wait_max_s=5.0),
+                retry_cured=cured,
+                stop=stop,
+            )
+        self._pushed = None if report.problems or stop.is_set() else seen
+        return report
+
+    def passed(self, report: PushReport) -> None:
+        """A look went well: note what it did, and end where nothing is left to do."""
+        if report.runs:
+            _LOG.info("%d runs, %d points, %d artifacts", report.runs, report.points, report.artifacts)
+        self._tell("; ".join(report.problems))
+        if report.points or report.created or report.artifacts:
+            self._stuck_since = None
+        self._noted()
+        left = self._pushed is None
+        now = time.monotonic()
+        if self._live or left:
+            self._quiet_since = None
+        if self._live or not left:
+            self._stuck_since = None
+        if self._live:
+            return
+        if left:
+            self._bear()
+        elif self._quiet_since is None:
+            self._quiet_since = now
+        elif now - self._quiet_since >= self._pace.interval_s:
+            _LOG.info("no run is live and all is pushed")
+            self._waker.end()
+
+    def troubled(self, error: Exception) -> None:
+        """A look failed; another syncer at work is no trouble."""
+        self._tell(f"waiting: {error}")
+        self._noted()
+        if not self._live and not isinstance(error, BusyError):
+            self._bear()
+
+    def _bear(self) -> None:
+        """Something does not get through, and no run is live: for how long already?"""
+        now = time.monotonic()
+        if self._stuck_since is None:
+            self._stuck_since = now
+        elif now - self._stuck_since >= self._pace.patience_s:
+            _LOG.warning("given up after %.0f s; the rest goes with the next sync", now - self._stuck_since)
+            self._waker.end()
+
+    def _tell(self, words: str) -> None:
+        if words and words != self._told:  # once, not at each look
+            _LOG.warning("%s", words)
+        self._told = words
+
+    def _noted(self) -> None:
+        self._presence = replace(self._presence, last_pass=time.time_ns(), trouble=self._told)
+        write_presence(self._folder, self._presence)
+
+
+def _stamps(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """What tells that experiments or models changed, which no run's head does."""
+    try:
+        entries = [(entry.name, entry.stat()) for entry in os.scandir(folder)]
+    except OSError:
+        return ()
+    return tuple(sorted((name, stat.st_mtime_ns, stat.st_size) for name, stat in entries))
+
+
+@contextlib.contextmanager
+def _slice(stop: threading.Event) -> Iterator[None]:
+    timer = threading.Timer(SLICE_S, stop.set)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+# --- the process -------------------------------------------------------------------------------------------------
+
+
+class Ending:
+    """Whether this process was told to end, by a signal; at the second one it does so at once."""
+
+    def __init__(self) -> None:
+        self._waker: Waker | None = None
+        self.told = False
+
+    def listen(self) -> None:
+        """Take SIGINT and SIGTERM in a thread of their own: a handler could come while the waker's lock is held."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        for number in numbers:  # also where the training ignores them
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+        threading.Thread(target=self._listen, args=(numbers,), daemon=True).start()
+
+    def _listen(self, numbers: tuple[signal.Signals, ...]) -> None:
+        signal.sigwait(numbers)
+        self.told = True
+        if self._waker is not None:
+            self._waker.end()
+        os._exit(128 + signal.sigwait(numbers))  # the ledger is made for that
+
+    def covers(self, waker: Waker) -> None:
+        """End this waker when told."""
+        self._waker = waker
+        if self.told:
+            waker.end()
+
+
+def follow(store: Store, remote: Remote, ending: Ending, pace: Pace) -> bool:
+    """Push what comes in until all is there; returns whether it could hear of wishes."""
+    from mltrack_sync.daemon.loop import Waker, watch
+
+    waker = Waker()
+    ending.covers(waker)
+    follower = Follower(store, remote, waker, pace)
+    watch(
+        store,
+        follower.look,
+        on_pass=follower.passed,
+        on_trouble=follower.troubled,
+        interval_s=pace.interval_s,
+        patient=True,
+        share=PROCESSOR_SHARE,
+        waker=waker,
+    )
+    return not follower.deaf
+
+
+def serve(
+    store: Store,
+    remote: Remote,
+    ending: Ending,
+    pace: Pace,
+    *,
+    follow: Callable[[Store, Remote, Ending, Pace], bool] = follow,
+) -> None:
+    """Follow the store, once more for each wish left meanwhile; return at once where another process follows it.
+
+    Raises:
+        OSError: the remote's folder can't be written.
+    """
+    folder = store.layout.remote(remote.name)
+    wanted = folder / WANTED
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted.touch()
+    while wanted.exists() and not ending.told:
+        with _lock(folder / LIVE_LOCK) as mine:
+            if not mine:
+                return  # the other one sees the wish
+            _LOG.info("process %d pushes %s to %s", os.getpid(), store.path, remote.url)
+            if not follow(store, remote, ending, pace):
+                return
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[bool]:
+    """Hold the lock for the body, where it can be had; a probe holds it for a moment only."""
+    fd = open_lock(path)
+    try:
+        mine = try_lock(fd)
+        for _ in range(PROBE_TRIES if mine is False else 0):
+            time.sleep(0.02)
+            mine = mine or try_lock(fd)
+        if mine is None:
+            _LOG.error("%s has no file locks: run mltrack sync --watch on one machine instead", path.parent)
+        yield bool(mine)
+    finally:
+        unlock(fd)
+        os.close(fd)
+
+
+def main(arguments: list[str]) -> int:
+    """The process; all it has to say goes to the log."""
+    root = Path(arguments[0])
+    if sys.stderr is not None:  # where Python itself and other libraries write
+        sys.stderr = Redacting(sys.stderr)
+    _LOG.setLevel(logging.INFO)
+    _LOG.propagate = False
+    _yield_to_others()
+    ending = Ending()
+    ending.listen()
+    try:
+        from mltrack_sync.cli.common import remote_for
+
+        store = Store.open(root)
+        refuse_links(root, root / "remotes")
+        _log_to(root / "remotes" / LOG)
+        remote = remote_for(store, os.environ.get(SYNC_VARIABLE) or None)
+        remote.require_trust()
+        os.chdir("/")  # hold no mount
+        folder = store.layout.remote(remote.name)
+        refuse_links(root, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        _log_to(folder / LOG)
+        serve(store, remote, ending, Pace.from_environment())
+    except (MltrackError, OSError) as error:
+        _LOG.error("%s", error)
+        return 1
+    except BaseException as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        _LOG.critical("ended by %s at %s:%s", type(error).__name__, at.filename, at.lineno)
+        raise
+    return 0
+
+
+def _yield_to_others() -> None:
+    """Where the system knows batch work (Linux): wake up when a processor is free, not in the middle of a step."""
+    with contextlib.suppress(AttributeError, OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+class _WithoutSecrets(logging.Formatter):
+    """What is logged, also the words of errors that other libraries raise, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """As the base does."""
+        return hide(super().format(record))
+
+
+def _log_to(path: Path) -> None:
+    """Log to this file from now on; a disk that takes no log is nothing to stop for."""
+    logging.raiseExceptions = False
+    handler = RotatingFileHandler(path, maxBytes=LOG_BYTES_MAX, backupCount=1, encoding="utf-8", delay=True)
+    handler.setFormatter(_WithoutSecrets("%(asctime)s %(levelname)s %(message)s"))
+    for old in _LOG.handlers[:]:
+        _LOG.removeHandler(old)
+        old.close()
+    _LOG.addHandler(handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,59 @@
+"""Who pushes in the background: a note in the remote's folder, for ``mltrack status``, and where the log lies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from mltrack.disk.filesystem import read_small
+from mltrack.recording.background_sync import is_served
+from mltrack.text.redaction import hide
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["LOG", "Presence", "present", "write_presence"]
+
+LOG = "sync.log"
+_NOTE = "live.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """A background syncer: its process, since when it runs and when it last looked (ns), what it waits for if so."""
+
+    pid: int
+    host: str
+    since: int
+    last_pass: int = 0
+    trouble: str = ""
+
+
+def present(folder: Path) -> Presence | None:
+    """The background syncer that lives now, of the remote whose ledger is in ``folder``."""
+    if not is_served(folder):
+        return None
+    try:
+        fields = json.loads(read_small(folder / _NOTE))
+        return Presence(
+            int(fields["pid"]),
+            str(fields["host"]),
+            int(fields["since"]),
+            int(fields["last_pass"]),
+            hide(str(fields["trouble"])),
+        )
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return None  # it has just begun
+
+
+def write_presence(folder: Path, presence: Presence) -> None:
+    """Leave the note; a disk that does not take it is nothing to stop for."""
+    with contextlib.suppress(OSError):
+        fields = {**asdict(presence), "trouble": hide(presence.trouble)}
+        note = folder / _NOTE
+        if note.exists() and not os.access(note, os.W_OK):
+            note.unlink()  # another user's, whose syncer has ended
+        note.write_text(json.dumps(fields), encoding="utf-8")

@@ -1,0 +1,134 @@
+"""Passes in a loop: woken by watchdog when a run begins, and by the clock in any case.
+
+Points reach the disk through mapped memory, and file events do not cross network file systems: polling is the floor.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from mltrack.errors import BusyError, MltrackError
+from mltrack_sync.errors import RemoteUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from watchdog.observers.api import BaseObserver
+
+    from mltrack.store import Store
+    from mltrack_sync.report import PushReport
+
+__all__ = ["Waker", "watch"]
+
+INTERVAL_S = 5.0
+WAIT_MAX_S = 30.0
+WAIT_MAX_INTERVALS = 20
+"""The longest wait for a remote that is away: whichever of the two is shorter."""
+
+WOKEN_S = 0.2
+"""How long after a pass the next may follow: what happens meanwhile goes with it."""
+
+BREATHER_MAX_S = 10.0
+
+
+CURED_EVERY_S = 300.0
+"""How often a loop looks whether what was refused is taken by now."""
+
+
+class Waker:
+    """Waits between passes, for a time or until something happens in the store; and knows when to stop."""
+
+    def __init__(self) -> None:
+        self._woken = threading.Event()
+        self._pass = threading.Event()
+        self.stop = threading.Event()
+
+    def wake(self) -> None:
+        """Something happened."""
+        self._woken.set()
+
+    def end(self) -> None:
+        """Stop the loop, and the pass that runs."""
+        self.stop.set()
+        self._pass.set()
+        self._woken.set()
+
+    def new_pass(self) -> threading.Event:
+        """What stops the pass that now begins. A pass that fails sets it too, and that must not end the loop."""
+        self._pass = threading.Event()
+        if self.stop.is_set():
+            self._pass.set()
+        return self._pass
+
+    def wait(self, seconds: float) -> None:
+        """Return after that time, or earlier when woken."""
+        self._woken.wait(seconds)
+        if not self.stop.is_set():
+            self._woken.clear()
+
+
+def watch(
+    store: Store,
+    one_pass: Callable[[threading.Event], PushReport],
+    *,
+    on_pass: Callable[[PushReport], None],
+    on_trouble: Callable[[Exception], None],
+    interval_s: float = INTERVAL_S,
+    patient: bool = False,
+    share: float = 1.0,
+    waker: Waker | None = None,
+) -> None:
+    """Run ``one_pass(stop)`` again and again until the waker is ended. A remote that is away is waited for.
+
+    Once a pass got through, or from the beginning where ``patient``, no error ends the loop: each is told to
+    ``on_trouble``, and waits grow. ``share`` is how much of one processor the passes may take.
+
+    Raises:
+        MltrackError: what waiting does not mend: no MLflow server there, no entry, a bad selection.
+    """
+    waker = waker or Waker()
+    observer = _observe(store, waker)
+    pause = interval_s
+    wait_max_s = max(interval_s, min(WAIT_MAX_S, WAIT_MAX_INTERVALS * interval_s))
+    try:
+        while not waker.stop.is_set():
+            used = time.process_time()
+            try:
+                on_pass(one_pass(waker.new_pass()))
+                pause, patient = interval_s, True
+            except (MltrackError, OSError) as error:
+                if not patient and not isinstance(error, (RemoteUnavailableError, BusyError)):
+                    raise
+                on_trouble(error)
+                pause = min(pause * 2, wait_max_s)
+            used = time.process_time() - used
+            breather = max(min(used / share - used, BREATHER_MAX_S), min(WOKEN_S, interval_s))
+            waker.stop.wait(breather)
+            waker.wait(max(pause - breather, 0))
+    finally:
+        if observer is not None:
+            observer.stop()
+            observer.join()
+
+
+def _observe(store: Store, waker: Waker) -> BaseObserver | None:
+    """Wake the waker when runs begin or are edited; None where the system offers no such events."""
+    from watchdog.events import FileSystemEvent, FileSystemEventHandler
+    from watchdog.observers import Observer
+
+    class Handler(FileSystemEventHandler):
+        def on_any_event(self, event: FileSystemEvent) -> None:
+            if event.event_type in ("created", "moved"):
+                waker.wake()
+
+    observer = Observer()
+    try:
+        for folder in (store.layout.changed, store.layout.runs):
+            folder.mkdir(exist_ok=True)
+            observer.schedule(Handler(), str(folder))
+        observer.start()
+    except OSError:
+        return None
+    return observer

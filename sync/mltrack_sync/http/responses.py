@@ -1,0 +1,89 @@
+"""What an answer says: its error in words, whether it was a matter of size, when to come again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from mltrack.text.redaction import hide, remember_url
+
+if TYPE_CHECKING:
+    from mltrack_sync.http.body import Answer
+
+__all__ = ["capped", "error_words", "is_too_large", "retry_after_s", "shown_url", "without_password"]
+
+WORDS_MAX = 1000
+"""So many characters of what a server says are kept: they go to ledgers, logs and screens."""
+
+RETRY_AFTER_MAX_S = 86_400.0
+
+_TOO_MUCH = re.compile(
+    r"can contain at most|must be at most \d+ bytes|over the size limit.*FieldName=\S*/Count"
+    r"|(?:request|payload|body|batch|content)(?: entity| length| size)?(?: is| was)? too (?:large|long)",
+    re.IGNORECASE,
+)
+"""A request that holds too much, in the words of MLflow, Azure ML and proxies. A single value that is too long is not:
+Azure's "A field of the entity is over the size limit. FieldName=.../Length", "Metric Document is too large"."""
+
+
+def error_words(fields: Mapping[str, Any] | None) -> tuple[str, str]:
+    """The error code and message in an answer, in any of the shapes MLflow servers use."""
+    if not fields:
+        return "", ""
+    nested = fields.get("error", fields.get("Error"))
+    if isinstance(nested, dict):  # Azure's own codes say less than MLflow's, where both are there
+        code = fields.get("error_code") or nested.get("code", nested.get("Code", ""))
+        return hide(_word(code))[:100], capped(_word(nested.get("message", nested.get("Message", ""))))
+    return hide(_word(fields.get("error_code", "")))[:100], capped(_word(fields.get("message", "")))
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else str(value)[: 2 * WORDS_MAX] if isinstance(value, int | float) else ""
+
+
+def capped(words: str) -> str:
+    """Words of others, no more than is of use to anybody; without secrets, which are not found once they are cut."""
+    words = hide(words)
+    return words if len(words) <= WORDS_MAX else f"{words[:WORDS_MAX]}... ({len(words):,} characters)"
+
+
+def is_too_large(status: int, words: str) -> bool:
+    """Whether it says that the request holds more than is taken at once."""
+    return status == 413 or (status == 400 and _TOO_MUCH.search(words) is not None)
+
+
+def retry_after_s(response: Answer, now: float) -> float | None:
+    """The seconds after which it wants to be asked again, if it says so; ``now`` in seconds since the epoch."""
+    text = response.headers.get("Retry-After", "").strip()[:100]
+    if re.fullmatch(r"[0-9]{1,18}(\.[0-9]*)?", text, re.ASCII):
+        return min(float(text), RETRY_AFTER_MAX_S)
+    from email.utils import parsedate_to_datetime
+
+    try:
+        wanted = parsedate_to_datetime(text).timestamp() - now
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return min(max(0.0, wanted), RETRY_AFTER_MAX_S)
+
+
+def without_password(uri: str) -> str:
+    """Where a server says that files go, as it may be kept: a password in it is the server's affair."""
+    try:
+        parts = urlsplit(uri)
+        if parts.password is None:
+            return uri
+        remember_url(uri)
+        return parts._replace(netloc=f"{parts.username}:@{parts.netloc.rpartition('@')[2]}").geturl()
+    except ValueError:
+        return uri
+
+
+def shown_url(location: str) -> str:
+    """Where a redirect leads, without what may be secret in it."""
+    try:
+        parts = urlsplit(location[: 4 * WORDS_MAX])
+    except ValueError:
+        return "an address that can't be read"
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()[:WORDS_MAX]

@@ -1,0 +1,343 @@
+"""The ledger: what a remote acknowledged, run by run, as an append-only log; and what was on its way when it ends.
+
+A line is on the disk before the next step that relies on it is taken:
+
+- ``create`` before runs/create is sent, ``run`` after it was answered: a create without a run may have happened.
+- ``ack`` after each log-batch: how far each writer's events and points are there, and in ``next`` how far the request
+  that follows goes. Points between the two are in doubt if the log ends here; ``next`` "*" puts all later ones in
+  doubt.
+- ``artifact``, ``ended``, ``stage``: these can be repeated, so a lost line costs a request and nothing else.
+- ``rejected`` before the ack that goes past the item; ``cleared`` when it got through after all. What is tried again
+  stays set aside until then, and moves no positions: of it everything is compared with the remote before it is sent.
+- ``forgotten``: the remote has no such run any more; what was known of it counts no longer.
+- ``settled``: the run's head when nothing was left to send.
+- ``entry``: all of these of one run at once. A ledger that has grown is written anew with one such line for each run.
+- ``linked``: which datasets and logged models the run is tied to there, and for want of what others are not.
+- ``model`` and ``model_version`` after the remote has them so (see model_entry.py); ``logged_model`` and its like, and
+  ``trace`` and ``traces``, in the same way (logged_entry.py, trace_entry.py).
+- ``in_run`` before the first file of a logged model goes to a run, with the folder there (in_run_entry.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mltrack.disk.filesystem import LOCAL, FileSystem
+from mltrack.disk.jsonlog import BYTE, JsonLog, read_log
+from mltrack.disk.line_types import LEDGER
+from mltrack.text.redaction import hide
+from mltrack_sync.errors import LedgerError
+from mltrack_sync.http.responses import without_password
+from mltrack_sync.ledger.experiments import ExperimentEntry
+from mltrack_sync.ledger.fallback import InRunEntry
+from mltrack_sync.ledger.models import LoggedEntry
+from mltrack_sync.ledger.registry import ModelEntry, VersionEntry, model_line, version_line
+from mltrack_sync.ledger.runs import EVERYTHING, RunEntry
+from mltrack_sync.ledger.traces import TraceEntry
+from mltrack_sync.ledger.uploads import UploadLog
+from mltrack_sync.report import Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from mltrack.entities import RunHead
+    from mltrack.errors import CorruptionError
+
+__all__ = ["EVERYTHING", "Ledger", "LedgerState", "RunEntry"]
+
+VERSION = 1
+UPLOADS = "uploads.jsonl"
+COMPACT_LINES_MIN = 1000
+COMPACT_FACTOR = 2
+
+
+@dataclass(slots=True)
+class LedgerState:
+    """The ledger, read."""
+
+    url: str = ""
+    runs: dict[str, RunEntry] = field(default_factory=dict)
+    experiments: dict[str, ExperimentEntry] = field(default_factory=dict)
+    models: dict[str, ModelEntry] = field(default_factory=dict)
+    logged: dict[str, LoggedEntry] = field(default_factory=dict)
+    in_runs: dict[str, InRunEntry] = field(default_factory=dict)
+    traces: TraceEntry = field(default_factory=TraceEntry)
+    rejected: dict[tuple[str, str, str], Rejected] = field(default_factory=dict)
+    last_pass: dict[str, Any] = field(default_factory=dict)
+    last_error: dict[str, Any] = field(default_factory=dict)
+    damage: list[CorruptionError] = field(default_factory=list)
+    lines: int = 0
+
+    @classmethod
+    def read(cls, path: Path, url: str = "") -> LedgerState:
+        """What the file says; after damage, everything not surely acknowledged is in doubt.
+
+        One that was kept of another server than the one at ``url`` says nothing of that one.
+        """
+        state = cls()
+        read = read_log(path, records=LEDGER)
+        for line in read.lines:
+            line.pop(BYTE, None)
+            state.apply(line)
+        if url and state.url not in ("", url):
+            return cls()
+        state.damage = read.damage
+        if read.damage:
+            for entry in state.runs.values():
+                entry.doubt_all = True
+                entry.settled = []
+            for logged in state.logged.values():
+                logged.settled = 0
+            for in_run in state.in_runs.values():
+                in_run.settled = 0
+        return state
+
+    def apply(self, line: Mapping[str, Any]) -> None:
+        """Take in one line. Lines of a kind not known here change nothing."""
+        self.lines += 1
+        match line.get("type"):
+            case "ledger":
+                self.url = str(line.get("url", ""))
+            case "experiment":
+                self.experiments[line["local"]] = ExperimentEntry.of(line)
+            case "pass":
+                self.last_pass, self.last_error = dict(line), {}
+            case "error":
+                self.last_error = {**line, "message": hide(str(line.get("message", "")))}
+            case "rejected":
+                item = Rejected(line["run"], line["kind"], line["key"], hide(line["reason"]), line.get("points", 0))
+                self.rejected[(item.run_id, item.kind, item.key)] = item
+            case "cleared":
+                self.rejected.pop((line["run"], line["kind"], line["key"]), None)
+            case "model" | "model_version":
+                self.models.setdefault(line["model"], ModelEntry()).apply(line)
+            case "logged_model" | "logged_model_state" | "logged_model_file":
+                self.logged.setdefault(line["model"], LoggedEntry()).apply(line)
+            case "in_run" | "in_run_file" | "in_run_settled":
+                self.in_runs.setdefault(line["model"], InRunEntry()).apply(line)
+            case "forgotten":
+                self.runs.pop(line["run"], None)
+            case "trace" | "traces":
+                self.traces.apply(line)
+            case _ if "run" in line:
+                self.runs.setdefault(line["run"], RunEntry()).apply(line)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it was read from, or grew to, many more lines than it takes to say the same."""
+        models = sum(1 + len(model.versions) for model in self.models.values())
+        logged = sum(2 + len(model.artifacts) for model in self.logged.values())
+        logged += sum(2 + len(model.artifacts) for model in self.in_runs.values())
+        least = len(self.runs) + models + logged + len(self.rejected) + len(self.experiments) + len(self.traces.done)
+        return self.lines > COMPACT_LINES_MIN + COMPACT_FACTOR * least
+
+    def compacted(self) -> list[dict[str, Any]]:
+        """The fewest lines that say the same."""
+        lines: list[dict[str, Any]] = [{"type": "ledger", "version": VERSION, "url": self.url}]
+        lines += [experiment.line(local) for local, experiment in self.experiments.items()]
+        lines += [line for run_id, entry in self.runs.items() for line in entry.lines(run_id)]
+        lines += [line for name, model in self.models.items() for line in model.lines(name)]
+        lines += [line for model_id, logged in self.logged.items() for line in logged.lines(model_id)]
+        lines += [line for model_id, in_run in self.in_runs.items() for line in in_run.lines(model_id)]
+        lines += self.traces.lines()
+        lines += [_rejected_line(item) for item in self.rejected.values()]
+        return lines + [line for line in (self.last_pass, self.last_error) if line]
+
+
+def _rejected_line(item: Rejected) -> dict[str, Any]:
+    return {
+        "type": "rejected",
+        "run": item.run_id,
+        "kind": item.kind,
+        "key": item.key,
+        "reason": hide(item.reason),
+        "points": item.points,
+    }
+
+
+def _cleared_line(item: Rejected) -> dict[str, Any]:
+    return {"type": "cleared", "run": item.run_id, "kind": item.kind, "key": item.key}
+
+
+class Ledger:
+    """A ledger open for writing by the one syncer that holds its lock. Its methods may be called from many threads."""
+
+    def __init__(self, path: Path, url: str, *, fs: FileSystem = LOCAL) -> None:
+        """Open it, made when missing; damage is in ``state.damage``.
+
+        Raises:
+            OSError: it can't be read or written.
+        """
+        fs.make_folder(path.parent)
+        self.state = LedgerState.read(path)
+        if self.state.url not in ("", url):  # the name means another server now: what this one has is to be found out
+            fs.rename(path, path.with_name(f"{path.name}.old"))
+            fs.unlink(path.with_name(UPLOADS))
+            self.state = LedgerState()
+        state = self.state
+        if state.damage or state.is_long:
+            state.url = url
+            lines = state.compacted()
+            _rewrite(path, lines, fs)
+            state.lines = len(lines)
+        self._lock = threading.Lock()
+        self._fs = fs
+        self._log = JsonLog(path, fs=fs, placed=True)
+        if not state.url:
+            self._write({"type": "ledger", "version": VERSION, "url": url})
+            for folder in path.parents[1:3]:  # whoever made them: a ledger that is lost costs comparing everything
+                fs.sync_folder(folder)
+
+    def close(self) -> None:
+        """Close the file; one that has grown long is written anew, so that the next pass reads it sooner."""
+        self._log.close()
+        if self.state.is_long:
+            with contextlib.suppress(OSError):  # it stays as it is
+                _rewrite(self._log.path, self.state.compacted(), self._fs)
+
+    def uploads(self) -> UploadLog:
+        """The uploads in parts that are on their way, kept beside it.
+
+        Raises:
+            LedgerError: they can't be read.
+        """
+        path = self._log.path.with_name(UPLOADS)
+        try:
+            return UploadLog(path, fs=self._fs)
+        except OSError as error:
+            raise LedgerError(f"{path} can't be read: {error.strerror}", hint="check its permissions") from error
+
+    def run(self, run_id: str) -> RunEntry:
+        """What the remote has of a run; an empty entry when nothing."""
+        with self._lock:
+            return self.state.runs.setdefault(run_id, RunEntry())
+
+    def _write(self, *lines: dict[str, Any]) -> None:
+        try:
+            with self._lock:
+                self._log.append(lines)
+                for line in lines:
+                    self.state.apply(line)
+            self._log.sync()
+        except OSError as error:
+            raise LedgerError(
+                f"{self._log.path} can't be written: {error.strerror}",
+                hint="make room or fix its permissions, then sync again: what is in doubt is checked with the remote",
+            ) from error
+
+    def experiment(self, local: str, entry: ExperimentEntry) -> None:
+        """The local experiment is that remote one."""
+        self._write(entry.line(local))
+
+    def creating(self, run_id: str) -> None:
+        """runs/create is about to be sent."""
+        self._write({"type": "create", "run": run_id})
+
+    def created(self, run_id: str, remote_id: str, experiment_id: str, uri: str, *, adopted: bool) -> None:
+        """The run is that remote one; ``adopted``: found there, so that all it may hold is in doubt."""
+        line = {
+            "type": "run",
+            "run": run_id,
+            "remote": remote_id,
+            "experiment": experiment_id,
+            "uri": without_password(uri),
+        }
+        self._write({**line, "adopted": adopted})
+
+    def forgotten(self, run_id: str) -> None:
+        """The run is not there any more, and is to be made anew."""
+        self._write({"type": "forgotten", "run": run_id})
+
+    def ack(
+        self,
+        run_id: str,
+        *,
+        events: Mapping[str, int],
+        points: Mapping[str, int],
+        following: Mapping[str, int] | str,
+        refused: list[Rejected] | None = None,
+    ) -> None:
+        """These writers' events and points are there (or were refused); ``following`` is what is sent next."""
+        entry = self.run(run_id)
+        merged = RunEntry(events={**entry.events, **events}, points={**entry.points, **points})
+        line: dict[str, Any] = {"type": "ack", "run": run_id, "at": merged.positions()}
+        if following:
+            line["next"] = following if isinstance(following, str) else dict(following)
+        self._write(*[_rejected_line(item) for item in refused or ()], line)
+
+    def artifact(self, run_id: str, path: str, sha256: str) -> None:
+        """That file is there with this content."""
+        self._write({"type": "artifact", "run": run_id, "path": path, "sha256": sha256})
+
+    def ended(self, run_id: str, ending: list[Any]) -> None:
+        """Status, end time and name are there."""
+        self._write({"type": "ended", "run": run_id, "as": ending})
+
+    def staged(self, run_id: str, stage: str) -> None:
+        """The run is deleted, or active again, there."""
+        self._write({"type": "stage", "run": run_id, "stage": stage})
+
+    def settled(self, head: RunHead) -> None:
+        """All up to this head is there, or set aside."""
+        self._write({"type": "settled", "run": head.run_id, "head": [head.events, head.points, head.live]})
+
+    def model(self, name: str, description: str, tags: Mapping[str, str], aliases: Mapping[str, int]) -> None:
+        """The registered model is there so."""
+        self._write(model_line(name, description, tags, aliases))
+
+    def model_version(self, entry: VersionEntry, name: str, number: int) -> None:
+        """The version is there so."""
+        self._write(version_line(name, number, entry))
+
+    def linked(self, run_id: str, links: list[str], lacking: list[str]) -> None:
+        """The run is tied to these datasets and models; others wait for features that the remote lacks."""
+        self._write({"type": "linked", "run": run_id, "linked": links, "lacking": lacking})
+
+    def note(self, *lines: dict[str, Any]) -> None:
+        """What logged_entry.py, in_run_entry.py or trace_entry.py say of models and traces."""
+        self._write(*lines)
+
+    def rejected(self, item: Rejected) -> None:
+        """Set something aside."""
+        self._write(_rejected_line(item))
+
+    def is_aside(self, item: Rejected) -> bool:
+        """Whether it is set aside."""
+        with self._lock:
+            return (item.run_id, item.kind, item.key) in self.state.rejected
+
+    def cleared(self, item: Rejected) -> None:
+        """What was set aside got through, or is no more."""
+        self._write(_cleared_line(item))
+
+    def tried_again(self, run_id: str, kinds: Collection[str], keys: Collection[str], refused: list[Rejected]) -> None:
+        """Of these kinds and keys of a run no more is set aside than was ``refused`` this time."""
+        still = {(item.kind, item.key) for item in refused}
+        with self._lock:
+            mine = [item for item in self.state.rejected.values() if item.run_id == run_id and item.key in keys]
+        got = [item for item in mine if item.kind in kinds and (item.kind, item.key) not in still]
+        self._write(*[_rejected_line(item) for item in refused], *[_cleared_line(item) for item in got])
+
+    def finished(self, time_ns: int, counts: Mapping[str, Any]) -> None:
+        """A pass came to its end."""
+        self._write({"type": "pass", "time": time_ns, **counts})
+
+    def failed(self, time_ns: int, message: str) -> None:
+        """A pass was broken off."""
+        self._write({"type": "error", "time": time_ns, "message": hide(message)})
+
+
+def _rewrite(path: Path, lines: list[dict[str, Any]], fs: FileSystem) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    fs.unlink(temporary)
+    log = JsonLog(temporary, fs=fs, create=True, placed=True)
+    try:
+        log.append(lines)
+    finally:
+        log.close()
+    fs.publish(temporary, path)

@@ -1,0 +1,148 @@
+"""MLflow's calls on logged models, and on what ties runs to them and to datasets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.http.shapes import identifier, mapping, pairs, rows, shaped, text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mltrack.entities import DatasetInput, LoggedModel, ModelOutput
+    from mltrack_sync.http.transport import Transport
+
+__all__ = ["MODEL_ID_TAG", "LoggedModelsClient", "RemoteModel"]
+
+MODEL_ID_TAG = "mltrack.model_id"
+
+_STATUS = {
+    "READY": "LOGGED_MODEL_READY",
+    "FAILED": "LOGGED_MODEL_UPLOAD_FAILED",
+    "PENDING": "LOGGED_MODEL_PENDING",
+    "UNSPECIFIED": "LOGGED_MODEL_STATUS_UNSPECIFIED",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteModel:
+    """A logged model over there; ``uri`` is where its files go."""
+
+    model_id: str
+    uri: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class LoggedModelsClient:
+    """What the syncer asks of a remote's logged models."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    # --- models ---
+
+    def find(self, experiment_id: str, model_id: str) -> list[RemoteModel]:
+        """The models of an experiment that carry our model's tag; a deleted one is not found."""
+        fields = {"experiment_ids": [experiment_id], "filter": f"tags.`{MODEL_ID_TAG}` = '{model_id}'"}
+        answer = self._transport.post("logged-models/search", {**fields, "max_results": 10}, repeatable=True)
+        with shaped(self._transport.url, "logged-models/search", answer):
+            found = rows(answer, "models")
+        return [self._model({"model": each}, "logged-models/search") for each in found]
+
+    def get(self, remote_id: str) -> RemoteModel:
+        """The model as it is now, deleted or not."""
+        answer = self._transport.get(f"logged-models/{quote(remote_id, safe='')}", {"allow_deleted": "true"})
+        return self._model(answer, "logged-models/get")
+
+    def create(
+        self,
+        experiment_id: str,
+        model: LoggedModel,
+        source_run_id: str | None,
+        *,
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> RemoteModel:
+        """A new model. Repeated, it would make a second one: look for its tag first."""
+        fields: dict[str, Any] = {"experiment_id": experiment_id, "name": model.name}
+        given = {"model_type": model.model_type, "source_run_id": source_run_id}
+        fields |= {key: value for key, value in given.items() if value}
+        fields |= {"params": _pairs(params), "tags": _pairs(tags)}
+        return self._model(self._transport.post("logged-models", fields, repeatable=False), "logged-models/create")
+
+    def log_params(self, remote_id: str, params: Mapping[str, str]) -> None:
+        """Add params. One that is there already is refused, and all of the request with it."""
+        fields = {"model_id": remote_id, "params": _pairs(params)}
+        self._transport.post(f"logged-models/{quote(remote_id, safe='')}/params", fields, repeatable=False)
+
+    def set_tags(self, remote_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags."""
+        fields = {"tags": _pairs(tags)}
+        self._transport.post(f"logged-models/{quote(remote_id, safe='')}/tags", fields, repeatable=True, method="PATCH")
+
+    def delete_tag(self, remote_id: str, key: str) -> None:
+        """Take a tag away; one that is not there is no error."""
+        try:
+            path = f"logged-models/{quote(remote_id, safe='')}/tags/{quote(key, safe='')}"
+            self._transport.post(path, {}, repeatable=True, method="DELETE")
+        except RemoteRefusedError as error:
+            if error.code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+
+    def set_status(self, remote_id: str, status: str) -> None:
+        """Say how far the model is."""
+        fields = {"model_id": remote_id, "status": _STATUS[status]}
+        self._transport.post(f"logged-models/{quote(remote_id, safe='')}", fields, repeatable=True, method="PATCH")
+
+    def delete(self, remote_id: str) -> None:
+        """Move the model to the deleted ones."""
+        self._transport.post(f"logged-models/{quote(remote_id, safe='')}", {}, repeatable=True, method="DELETE")
+
+    # --- what ties runs to them ---
+
+    def log_datasets(self, remote_run: str, datasets: Sequence[DatasetInput]) -> None:
+        """The run used these datasets; the first of a name and digest stands."""
+        fields = {"run_id": remote_run, "datasets": [_dataset(each) for each in datasets]}
+        self._transport.post("runs/log-inputs", fields, repeatable=True)
+
+    def log_model_inputs(self, remote_run: str, remote_models: Sequence[str]) -> None:
+        """The run used these models."""
+        fields = {"run_id": remote_run, "models": [{"model_id": each} for each in remote_models]}
+        self._transport.post("runs/log-inputs", fields, repeatable=True)
+
+    def log_model_outputs(self, remote_run: str, outputs: Sequence[ModelOutput]) -> None:
+        """The run made these models. One that is known already is refused, and all of the request with it."""
+        models = [{"model_id": each.model_id, "step": each.step} for each in outputs]
+        self._transport.post("runs/outputs", {"run_id": remote_run, "models": models}, repeatable=False)
+
+    def model_outputs(self, remote_run: str) -> set[str]:
+        """The models that the run is known to have made."""
+        answer = self._transport.get("runs/get", {"run_id": remote_run})
+        with shaped(self._transport.url, "runs/get", answer):
+            outputs = mapping(mapping(answer.get("run")).get("outputs"))
+            return {text(each.get("model_id")) for each in rows(outputs, "model_outputs")}
+
+    def _model(self, answer: Mapping[str, Any], call: str) -> RemoteModel:
+        with shaped(self._transport.url, call, answer):
+            info, data = mapping(answer["model"]["info"]), mapping(answer["model"].get("data"))
+            model_id, uri = identifier(info["model_id"]), text(info.get("artifact_uri"))
+            return RemoteModel(model_id, uri, pairs(data, "params"), pairs(info, "tags"))
+
+
+def _pairs(texts: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in texts.items()]
+
+
+def _dataset(used: DatasetInput) -> dict[str, Any]:
+    dataset = used.dataset
+    fields = {"name": dataset.name, "digest": dataset.digest, "source_type": dataset.source_type}
+    fields |= {"source": dataset.source}
+    known = {"schema": dataset.schema, "profile": dataset.profile}
+    return {
+        "dataset": fields | {key: value for key, value in known.items() if value is not None},
+        "tags": _pairs(used.tags),
+    }

@@ -1,0 +1,145 @@
+"""MLflow's calls on registered models. All may be repeated but the making of a version, which makes another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.http.responses import capped
+from mltrack_sync.http.shapes import integer, pages, pairs, shaped, text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mltrack_sync.http.transport import Transport
+
+__all__ = ["VERSION_TAG", "RegistryClient", "RemoteVersion"]
+
+VERSION_TAG = "mltrack.model_version"
+PAGE_ROWS = 200
+ALREADY_THERE = "RESOURCE_ALREADY_EXISTS"
+READY = "READY"
+PENDING = "PENDING_REGISTRATION"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteVersion:
+    """A version over there: its number, whether its files are ready, what it said if not, and its tags."""
+
+    number: str
+    status: str
+    message: str
+    tags: Mapping[str, str]
+
+
+class RegistryClient:
+    """What the syncer asks of a remote's registry, by calls that Azure has too."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def create_model(self, name: str, description: str, tags: Mapping[str, str]) -> bool:
+        """Whether it was made; False when one of that name is there."""
+        fields = {"name": name, "description": description, "tags": _pairs(tags)}
+        try:
+            self._transport.post("registered-models/create", fields, repeatable=False)
+        except RemoteRefusedError as error:
+            if error.code == ALREADY_THERE or error.status == 409:
+                return False
+            raise
+        return True
+
+    def describe_model(self, name: str, description: str) -> None:
+        """Set its description."""
+        fields = {"name": name, "description": description}
+        self._transport.post("registered-models/update", fields, repeatable=True, method="PATCH")
+
+    def tag_model(self, name: str, key: str, value: str | None) -> None:
+        """Set a tag, or take it away."""
+        self._tag("registered-models", {"name": name}, key, value)
+
+    def set_alias(self, name: str, alias: str, number: str | None) -> None:
+        """Let an alias stand for a version, or take it away."""
+        if number is not None:
+            fields = {"name": name, "alias": alias, "version": number}
+            self._transport.post("registered-models/alias", fields, repeatable=True)
+            return
+        fields = {"name": name, "alias": alias}
+        self._drop(lambda: self._transport.post("registered-models/alias", fields, repeatable=True, method="DELETE"))
+
+    def versions(self, name: str, *, prompts: bool = False) -> list[RemoteVersion]:
+        """All versions of a model; those of prompts are found only where they are asked for."""
+        quote = '"' if "'" in name else "'"
+        which = f"name={quote}{name}{quote}"
+        if prompts:
+            which += " AND tags.`mlflow.prompt.is_prompt` = 'true'"
+        asked, call = {"filter": which, "max_results": str(PAGE_ROWS)}, "model-versions/search"
+
+        def ask(token: str) -> dict[str, Any]:
+            return self._transport.get(call, {**asked, "page_token": token} if token else asked)
+
+        found = pages(ask, "model_versions", url=self._transport.url, call=call, page_rows=PAGE_ROWS)
+        return [self._version(fields, call) for page in found for fields in page]
+
+    def create_version(
+        self,
+        name: str,
+        source: str,
+        *,
+        run_id: str | None,
+        description: str,
+        tags: Mapping[str, str],
+        model_id: str | None = None,
+    ) -> RemoteVersion:
+        """A new version. Repeated, it would make a second one: look for its tag first."""
+        fields: dict[str, Any] = {"name": name, "source": source, "description": description, "tags": _pairs(tags)}
+        if run_id:
+            fields["run_id"] = run_id
+        if model_id:
+            fields["model_id"] = model_id
+        answer = self._transport.post("model-versions/create", fields, repeatable=False)
+        return self._version(answer.get("model_version"), "model-versions/create")
+
+    def get_version(self, name: str, number: str) -> RemoteVersion:
+        """The version as it is now."""
+        answer = self._transport.get("model-versions/get", {"name": name, "version": number})
+        return self._version(answer.get("model_version"), "model-versions/get")
+
+    def describe_version(self, name: str, number: str, description: str) -> None:
+        """Set its description."""
+        fields = {"name": name, "version": number, "description": description}
+        self._transport.post("model-versions/update", fields, repeatable=True, method="PATCH")
+
+    def tag_version(self, name: str, number: str, key: str, value: str | None) -> None:
+        """Set a tag, or take it away."""
+        self._tag("model-versions", {"name": name, "version": number}, key, value)
+
+    def set_stage(self, name: str, number: str, stage: str) -> None:
+        """Move the version to a stage; others stay where they are."""
+        fields = {"name": name, "version": number, "stage": stage, "archive_existing_versions": False}
+        self._transport.post("model-versions/transition-stage", fields, repeatable=True)
+
+    def _tag(self, what: str, fields: dict[str, str], key: str, value: str | None) -> None:
+        if value is not None:
+            self._transport.post(f"{what}/set-tag", {**fields, "key": key, "value": value}, repeatable=True)
+            return
+        gone = {**fields, "key": key}
+        self._drop(lambda: self._transport.post(f"{what}/delete-tag", gone, repeatable=True, method="DELETE"))
+
+    @staticmethod
+    def _drop(call: Any) -> None:
+        try:
+            call()
+        except RemoteRefusedError as error:
+            if error.code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+
+    def _version(self, fields: Any, call: str) -> RemoteVersion:
+        with shaped(self._transport.url, call, fields):
+            status, said = text(fields.get("status")) or READY, capped(text(fields.get("status_message")))
+            return RemoteVersion(str(integer(fields["version"])), status, said, pairs(fields, "tags"))
+
+
+def _pairs(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in tags.items()]

@@ -1,0 +1,127 @@
+"""How often a file is sent whole when answers are lost: after each loss the remote is looked at before it goes again.
+
+A gateway that gives up (504) while the server goes on, a connection that is cut, a time-out: the file may be there, or
+come to be there. In one pass it is sent ``SENDS_MAX`` times at most; the log of uploads keeps how many passes failed,
+and from the second on the next one waits longer and longer, though each pass looks whether the file has come to be
+there. Where files of one pass fail one after the other, the others are left for the next.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from mltrack_sync.errors import FileNotTakenError, RemoteUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mltrack_sync.http.retry import RetryPolicy
+    from mltrack_sync.ledger.uploads import UploadLog
+
+__all__ = ["UploadAttempts"]
+
+SENDS_MAX = 2
+PASSES_AT_ONCE = 2
+"""So many passes may fail before the next one has to wait."""
+
+GAP_FIRST_S = 60.0
+GAP_MAX_S = 6 * 3600.0
+FAILED_IN_A_ROW_MAX = 5
+
+
+class _Stop(Exception):
+    """Past the retry policy: it was sent as often as it may be; or it is not to be sent now, as ``error`` says."""
+
+    def __init__(self, error: FileNotTakenError | None = None) -> None:
+        super().__init__()
+        self.error = error
+
+
+class UploadAttempts:
+    """Counts attempts of one pass and of those before. Safe to use from many threads."""
+
+    def __init__(
+        self,
+        log: UploadLog,
+        *,
+        policy: RetryPolicy,
+        check: Callable[[], None],
+        force: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``check`` raises PushStopped when the pass is to stop; ``force``: no wait from earlier passes counts."""
+        self._log = log
+        self._policy = policy
+        self._check = check
+        self._force = force
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._in_a_row = 0
+
+    def send(self, of: tuple[str, str], sha256: str, send: Callable[[], None], is_there: Callable[[], bool]) -> None:
+        """Have the file there: ``of`` is what it belongs to and its path; ``is_there`` compares size and content.
+
+        Raises:
+            FileNotTakenError: it is not there, and is not sent again for now.
+            RemoteRefusedError, RemoteUnavailableError, LedgerError, PushStopped: see mltrack_sync.errors.
+        """
+        failed, last_s = self._log.tries(of, sha256)
+        sends = 0
+        last: RemoteUnavailableError | None = None
+
+        def attempt(again: bool) -> None:
+            nonlocal sends, last
+            self._check()
+            if (again or failed) and is_there():
+                return
+            if sends >= SENDS_MAX:
+                raise _Stop
+            self._check_due(failed, last_s)
+            try:
+                send()
+            except RemoteUnavailableError as error:
+                last = error
+                sends += error.in_doubt and not error.not_sent
+                raise
+
+        try:
+            self._policy.settle(attempt)
+        except _Stop as stop:
+            if stop.error is not None:
+                raise stop.error from None
+        except RemoteUnavailableError as error:
+            if not sends:
+                raise
+            last = error
+        else:
+            last = None
+        if last is None:
+            self._taken(of, failed)
+            return
+        self._log.tried(of, sha256, failed + 1, self._clock())
+        with self._lock:
+            self._in_a_row += 1
+        words = f"was sent, {last}; it is not there"
+        raise FileNotTakenError(words, hint=last.hint, in_doubt=True, status=last.status) from last
+
+    def _taken(self, of: tuple[str, str], failed: int) -> None:
+        with self._lock:
+            self._in_a_row = 0
+        if failed:
+            self._log.taken(of)
+
+    def _check_due(self, failed: int, last_s: float) -> None:
+        """Whether it may be sent now."""
+        with self._lock:
+            in_a_row = self._in_a_row
+        if in_a_row >= FAILED_IN_A_ROW_MAX:
+            raise _Stop(FileNotTakenError("waits: the remote does not take files now", in_doubt=True))
+        if failed < PASSES_AT_ONCE or self._force:
+            return
+        gap = min(GAP_FIRST_S * 4 ** min(failed - PASSES_AT_ONCE, 10), GAP_MAX_S)
+        left = last_s + gap - self._clock()
+        if 0 < left <= gap:
+            words = f"waits for {left:.0f} s: {failed} syncs sent it in vain (mltrack sync --retry-rejected: now)"
+            raise _Stop(FileNotTakenError(words, in_doubt=True))

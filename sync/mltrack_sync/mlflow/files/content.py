@@ -1,0 +1,90 @@
+"""A file's bytes on their way: checked against what the run recorded, before they go and while they do."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from mltrack.disk.filesystem import reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from mltrack.entities import Artifact
+
+__all__ = ["CHUNK_BYTES", "Digest", "FileChanged", "TooLong", "check_content", "read_checked"]
+
+CHUNK_BYTES = 256 << 10
+
+
+class FileChanged(Exception):
+    """The file does not have the content that the run recorded, now or any more; the message says in what."""
+
+
+def check_content(artifact: Artifact, path: Path) -> None:
+    """See that the file is what the run recorded.
+
+    Raises:
+        FileChanged: it is not.
+        OSError: it can't be read.
+    """
+    size = path.stat().st_size
+    if size != artifact.size:
+        raise FileChanged(f"has {size} bytes, {artifact.size} were recorded")
+    with reading(path) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != artifact.sha256:
+        raise FileChanged(f"has SHA-256 {digest[:12]}..., {artifact.sha256[:12]}... was recorded")
+
+
+def read_checked(path: Path, start: int, size: int, sha256: bytes) -> Iterator[bytes]:
+    """``size`` bytes from byte ``start`` on, the last of them only if all have that SHA-256.
+
+    A file that changed breaks the request off, so that what arrived counts for nothing.
+
+    Raises:
+        FileChanged: they do not.
+        OSError: they can't be read.
+    """
+    left, digest = size, hashlib.sha256()
+    with reading(path) as file:
+        file.seek(start)
+        while left > 0:
+            chunk = file.read(min(CHUNK_BYTES, left))
+            if not chunk:
+                raise FileChanged("became shorter while it was sent")
+            left -= len(chunk)
+            digest.update(chunk)
+            if not left and digest.digest() != sha256:
+                raise FileChanged("changed while it was sent")
+            yield chunk
+
+
+class TooLong(Exception):
+    """More came than what is compared holds: the rest need not be read."""
+
+
+class Digest:
+    """Size and SHA-256 of content that comes in; ``begin`` is for each attempt, and gives what takes its pieces."""
+
+    def __init__(self, bytes_max: int) -> None:
+        """More than ``bytes_max`` ends it with TooLong."""
+        self._bytes_max = bytes_max
+        self.begin()
+
+    def begin(self) -> Callable[[bytes], None]:
+        """Forget what came so far."""
+        self._size, self._hash = 0, hashlib.sha256()
+        return self._take
+
+    def _take(self, piece: bytes) -> None:
+        self._size += len(piece)
+        self._hash.update(piece)
+        if self._size > self._bytes_max:
+            raise TooLong
+
+    @property
+    def found(self) -> tuple[int, str]:
+        """Both, of what has come since ``begin``."""
+        return self._size, self._hash.hexdigest()

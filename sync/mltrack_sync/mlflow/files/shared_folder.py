@@ -1,0 +1,100 @@
+"""Artifacts in a folder that this machine shares with the server: written whole or not at all, and read back."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import uuid
+from typing import TYPE_CHECKING
+
+from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem
+from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
+from mltrack_sync.mlflow.files.content import CHUNK_BYTES, read_checked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mltrack.entities import Artifact
+    from mltrack_sync.mlflow.files.places import InFolder
+    from mltrack_sync.progress import FileMeter
+
+__all__ = ["digest_in_folder", "put_in_folder"]
+
+
+def put_in_folder(place: InFolder, artifact: Artifact, path: Path, meter: FileMeter, fs: FileSystem = LOCAL) -> None:
+    """Write one file there, over what is there.
+
+    Raises:
+        RemoteRefusedError: it would lead out of the shared folder.
+        RemoteUnavailableError: the folder can't be written now.
+        FileChanged: the file is not what was recorded.
+        OSError: it can't be read.
+    """
+    target = place.file(artifact.path)
+    temporary = target.with_name(f".{uuid.uuid4().hex}{TEMPORARY}")
+    chunks = meter.attempt(0, read_checked(path, 0, artifact.size, bytes.fromhex(artifact.sha256)))
+    made = False
+    try:
+        try:
+            if not place.root.is_dir():
+                raise FileNotFoundError(2, "it is not there", str(place.root))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target = place.file(artifact.path)  # once more: the folders on the way are there now
+            fd = fs.create(temporary)
+            made = True
+        except OSError as error:
+            raise _unavailable(place, error) from error
+        try:
+            for chunk in chunks:
+                _write(fs, fd, chunk, place)
+        finally:
+            os.close(fd)
+        try:
+            fs.publish(temporary, target)
+        except OSError as error:
+            raise _unavailable(place, error) from error
+        made = False
+    finally:
+        if made:
+            fs.unlink(temporary)
+
+
+def _write(fs: FileSystem, fd: int, chunk: bytes, place: InFolder) -> None:
+    try:
+        fs.write_all(fd, chunk)
+    except OSError as error:
+        raise _unavailable(place, error) from error
+
+
+def digest_in_folder(place: InFolder, path: str, bytes_max: int) -> tuple[int, str]:
+    """Size and SHA-256 of a file there; of one that is larger than ``bytes_max``, only so much is read.
+
+    Raises:
+        RemoteRefusedError: there is no such file.
+        RemoteUnavailableError: it can't be read now.
+    """
+    file = place.file(path)
+    try:
+        fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with open(fd, "rb") as opened:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise FileNotFoundError(2, "no file", str(file))
+            digest, left = hashlib.sha256(), bytes_max + 1
+            while left > 0 and (chunk := opened.read(min(CHUNK_BYTES, left))):
+                digest.update(chunk)
+                left -= len(chunk)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        words = f"{path!r} is not in the shared folder"
+        raise RemoteRefusedError(words, status=404, code="NOT_FOUND", words=words) from error
+    except OSError as error:
+        raise _unavailable(place, error) from error
+    return found.st_size, digest.hexdigest()
+
+
+def _unavailable(place: InFolder, error: OSError) -> RemoteUnavailableError:
+    hint = "is it mounted, and may you write there? See mltrack remote set NAME --shared-folder"
+    return RemoteUnavailableError(
+        f"the shared folder {place.root} can't be used: {error.strerror}", hint=hint, in_doubt=True
+    )

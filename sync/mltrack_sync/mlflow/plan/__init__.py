@@ -1,0 +1,1 @@
+"""What is pending, and how it becomes bounded requests."""

@@ -1,0 +1,49 @@
+"""Which run over there holds the files of a logged model, where the remote has no logged models."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING
+
+from mltrack.entities import ACTIVE, DELETED
+from mltrack.errors import NotFoundError
+from mltrack_sync.ledger.models import PENDING
+
+if TYPE_CHECKING:
+    from mltrack.entities import LoggedModel
+    from mltrack.store import Store
+    from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.ledger.runs import RunEntry
+
+__all__ = ["has_files_for_run", "holder_of", "where_in_run"]
+
+
+def holder_of(model: LoggedModel, state: LedgerState) -> RunEntry | None:
+    """The run over there whose artifacts can hold the model's files; None while there is none, or it is being made."""
+    return _run_there(model, state) if has_files_for_run(model) else None
+
+
+def has_files_for_run(model: LoggedModel) -> bool:
+    """Whether the model's files are whole and to be kept, and a run made them."""
+    return bool(model.source_run_id) and model.lifecycle_stage == ACTIVE and model.status != PENDING
+
+
+def where_in_run(store: Store, state: LedgerState, model_id: str) -> tuple[str, str] | str:
+    """The URI of a model's folder in its run over there, and that run's id; or, in words, why it can't be named yet."""
+    try:
+        model = store.logged_models.get(model_id)
+    except NotFoundError:
+        return f"logged model {model_id} is not in this store"
+    if not model.source_run_id:
+        return f"the server has no logged models, and {model_id} has no run to put its files into"
+    run, entry = _run_there(model, state), state.in_runs.get(model_id)
+    if run is None or entry is None or entry.remote_run != run.remote_id:
+        return f"files of logged model {model_id} are not in its run {model.source_run_id} there yet"
+    if any(entry.artifacts.get(artifact.path) != artifact.sha256 for artifact in model.artifacts):
+        return f"files of logged model {model_id} are not all in its run {model.source_run_id} there yet"
+    return posixpath.join(run.artifact_uri, entry.place), run.remote_id
+
+
+def _run_there(model: LoggedModel, state: LedgerState) -> RunEntry | None:
+    run = state.runs.get(model.source_run_id or "")
+    return run if run is not None and run.remote_id and run.stage != DELETED else None

@@ -1,0 +1,59 @@
+"""What names things of this store inside texts, and what it has to be over there: versions of prompts, runs, models."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mltrack_sync.ledger.ledger import LedgerState
+
+__all__ = ["prompt_there", "texts_there"]
+
+LINKED_PROMPTS = "mlflow.linkedPrompts"
+"""The tag of a run, model or trace that lists versions of prompts, as JSON."""
+
+MODEL_HISTORY = "mlflow.log-model.history"
+"""The tag of a run that lists the models it logged, as JSON."""
+
+
+def texts_there(state: LedgerState, tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags with what they list by the ids and numbers it has over there, as far as the ledger knows them."""
+    found = dict(tags)
+    for key, renew in ((LINKED_PROMPTS, _prompt_renewed), (MODEL_HISTORY, _model_renewed)):
+        if key in found:
+            found[key] = _renewed(state, found[key], renew)
+    return found
+
+
+def prompt_there(state: LedgerState, name: str, number: str) -> str:
+    """The number of a version of a prompt, or model, over there; the same where the ledger does not know it."""
+    entry = state.models.get(name)
+    known = entry.versions.get(int(number)) if entry is not None and number.isdecimal() else None
+    return known.remote if known is not None else number
+
+
+def _renewed(state: LedgerState, text: str, renew: Any) -> str:
+    try:
+        items = json.loads(text)
+        changed = [renew(state, item) for item in items]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return text  # nothing that MLflow writes
+    return text if changed == items else json.dumps(changed)
+
+
+def _prompt_renewed(state: LedgerState, item: dict[str, Any]) -> dict[str, Any]:
+    return {**item, "version": prompt_there(state, item["name"], str(item["version"]))}
+
+
+def _model_renewed(state: LedgerState, item: dict[str, Any]) -> dict[str, Any]:
+    found = dict(item)
+    run = state.runs.get(item.get("run_id", ""))
+    if run is not None and run.remote_id:
+        found["run_id"] = run.remote_id
+    model = state.logged.get(item.get("model_uuid", ""))
+    if model is not None and model.remote_id:
+        found["model_uuid"] = model.remote_id
+    return found

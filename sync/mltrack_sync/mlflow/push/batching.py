@@ -1,0 +1,80 @@
+"""Traces that share requests: a server takes the spans of many in one, and ties many to a run at once.
+
+It takes such a request whole or not at all. Where it does not, each of its traces is sent on its own, so that what is
+refused is one trace, and not others with it.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from mltrack.storage.traces.traces import Trace
+
+__all__ = ["TRACES_MAX", "Together", "groups"]
+
+TRACES_MAX = 100
+"""So many traces share a request; MLflow ties no more at once."""
+
+_ITS_OWN_FAULT = (500, 504)
+"""What a server answers that stumbles over one of the traces, or does not finish them all in time."""
+
+
+class Together:
+    """Work that is done once for several traces, by the first that needs it; the others wait. For any thread."""
+
+    def __init__(self, traces: Sequence[Trace], work: Callable[[Sequence[Trace]], frozenset[str]]) -> None:
+        """``work`` returns the ids of the traces it was done for."""
+        self._traces = traces
+        self._work = work
+        self._lock = threading.Lock()
+        self._done: frozenset[str] | None = None if len(traces) > 1 else frozenset()
+
+    def done(self, trace_id: str) -> bool:
+        """Whether it is done for that trace; where not, that is left to the caller.
+
+        Raises:
+            RemoteError: the remote can't be asked now. The next that calls tries again.
+        """
+        with self._lock:
+            if self._done is None:
+                self._done = self._tried()
+            return trace_id in self._done
+
+    def _tried(self) -> frozenset[str]:
+        try:
+            return self._work(self._traces)
+        except RemoteRefusedError:
+            return frozenset()
+        except RemoteUnavailableError as error:
+            if error.status not in _ITS_OWN_FAULT:
+                raise
+            return frozenset()
+
+
+def groups(traces: Iterable[Trace], bytes_max: int) -> Iterator[tuple[Trace, ...]]:
+    """The traces in groups of one experiment whose spans have about ``bytes_max`` together, or of one trace.
+
+    One without spans is alone: it is not there before its info is.
+    """
+    open_groups: dict[str, list[Trace]] = {}
+    sizes: dict[str, int] = {}
+    for trace in traces:
+        if not trace.spans:
+            yield (trace,)
+            continue
+        size = sum(place.size for place in {head.place for head in trace.spans.values()})
+        group = open_groups.setdefault(trace.experiment_id, [])
+        total = sizes.get(trace.experiment_id, 0) + size
+        if group and (len(group) == TRACES_MAX or total > bytes_max):
+            yield tuple(group)
+            group.clear()
+            total = size
+        group.append(trace)
+        sizes[trace.experiment_id] = total
+    yield from map(tuple, open_groups.values())

@@ -1,0 +1,157 @@
+"""Which remote experiment an experiment is: found there, or made there, once; and still the same in later passes."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from mltrack.entities import DEFAULT_EXPERIMENT_ID
+from mltrack_sync.errors import RemoteAuthError, RemoteRefusedError
+from mltrack_sync.ledger.experiments import EXPERIMENT_TAG_KIND, ExperimentEntry
+from mltrack_sync.mlflow.plan.batches import Refusal
+
+if TYPE_CHECKING:
+    from mltrack_sync.mlflow.api.client import RemoteExperiment
+    from mltrack_sync.mlflow.push.session import Session
+
+__all__ = ["EXPERIMENT_TAG", "ExperimentIdentities"]
+
+EXPERIMENT_TAG = "mltrack.experiment_id"
+"""By it an experiment that was renamed, on either side, is found again where there is no ledger to say which it is."""
+ALREADY_THERE = "RESOURCE_ALREADY_EXISTS"
+
+
+class ExperimentIdentities:
+    """Gives experiments their remote ids, each asked for once in a pass. Safe to use from many threads."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._experiments = session.store.workspace.experiments()
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._seen: set[str] = set()
+        self._refused: dict[str, RemoteRefusedError] = {}  # in this pass: asked for once, however many runs there are
+
+    def remote_id(self, experiment_id: str, name: str = "") -> str:
+        """The id there, of an experiment that is made where it is missing; ``name``: where the store does not know it.
+
+        Raises:
+            RemoteRefusedError: it is deleted there, or can't be made; nobody knows its name.
+        """
+        if experiment_id not in self._experiments:  # made since the pass began, perhaps
+            self._experiments = self._session.store.workspace.experiments()
+        local = self._experiments.get(experiment_id)
+        name = local.name if local is not None else name
+        if not name:
+            words = f"its experiment {experiment_id} is gone"
+            raise RemoteRefusedError(words, status=404, code="RESOURCE_DOES_NOT_EXIST", words=words)
+        tags = dict(local.tags) if local is not None else {}
+        with self._lock:
+            lock = self._locks[experiment_id]
+        with lock:
+            refused = self._refused.get(experiment_id)
+            if refused is not None:
+                raise refused
+            try:
+                there = self._found(experiment_id, name, tags)
+            except RemoteRefusedError as error:
+                self._refused[experiment_id] = error
+                raise
+            except RemoteAuthError as error:
+                if not error.forbidden:
+                    raise
+                words = f"experiment {name!r} is not ours to write to: {error}"
+                refused = RemoteRefusedError(words, status=403, code="PERMISSION_DENIED", words=words, hint=error.hint)
+                self._refused[experiment_id] = refused
+                raise refused from error
+            self._seen.add(experiment_id)
+            return there
+
+    def _found(self, experiment_id: str, name: str, tags: dict[str, str]) -> str:
+        known = self._known(experiment_id)
+        there = known or self._session.policy.settle(lambda again: self._find_or_make(experiment_id, name, tags))
+        if known is None and experiment_id != DEFAULT_EXPERIMENT_ID and EXPERIMENT_TAG not in there.tags:
+            tags = {**tags, EXPERIMENT_TAG: experiment_id}
+        changed = {key: value for key, value in tags.items() if there.tags.get(key) != value}
+        sent = self._set_tags(experiment_id, there.remote, changed)
+        if known is None or sent:
+            self._session.ledger.experiment(experiment_id, there._replace(tags={**there.tags, **sent}))
+        return there.remote
+
+    def _set_tags(self, experiment_id: str, remote: str, tags: dict[str, str]) -> dict[str, str]:
+        """Set them; each that the remote does not take is set aside alone. Returns those that are there."""
+        session, sent = self._session, dict[str, str]()
+        for key, value in tags.items():
+            item = Refusal(EXPERIMENT_TAG_KIND, f"{experiment_id}/{key}", "")
+            reason = session.limits().refuse_experiment_tag(key, value)
+            if reason is None and not session.is_to_be_tried(item):
+                continue
+            try:
+                if reason is None:
+                    session.client.set_experiment_tag(remote, key, value)
+            except RemoteRefusedError as error:
+                reason = error.words
+            if reason is None:
+                sent[key] = value
+                session.got_through(item)
+            else:
+                session.set_aside(item._replace(reason=reason))
+        return sent
+
+    def _known(self, experiment_id: str) -> ExperimentEntry | None:
+        """What the ledger says of it, if that still holds: looked up once in a pass."""
+        known = self._session.ledger.state.experiments.get(experiment_id)
+        if known is None or experiment_id in self._seen:
+            return known
+        try:
+            there = self._session.client.experiment_by_id(known.remote)
+        except RemoteRefusedError as error:
+            if not error.is_missing:
+                raise
+            return None
+        if known.created and there.created not in (0, known.created):
+            return None  # another one got its id
+        _check_usable(there)
+        return known
+
+    def _find_or_make(self, experiment_id: str, name: str, tags: dict[str, str]) -> ExperimentEntry:
+        client = self._session.client
+        reason = self._session.limits().refuse_experiment(name)
+        if reason is not None:
+            raise RemoteRefusedError(reason, status=400, code="INVALID_PARAMETER_VALUE", words=reason)
+        found: RemoteExperiment | None = None
+        if experiment_id != DEFAULT_EXPERIMENT_ID:
+            limits = self._session.limits()
+            tags = {key: value for key, value in tags.items() if limits.refuse_experiment_tag(key, value) is None}
+            tags[EXPERIMENT_TAG] = experiment_id
+            found = client.experiment_by_tag(EXPERIMENT_TAG, experiment_id)
+        found = found or client.experiment_by_name(name)
+        if found is None:
+            try:
+                found = client.experiment_by_id(self._create(name, tags))
+            except RemoteRefusedError as error:
+                found = client.experiment_by_name(name) if error.code == ALREADY_THERE else None
+                if found is None:
+                    raise
+        _check_usable(found)
+        return ExperimentEntry(found.experiment_id, found.tags, found.created)
+
+    def _create(self, name: str, tags: dict[str, str]) -> str:
+        client = self._session.client
+        try:
+            return client.create_experiment(name, tags)
+        except RemoteRefusedError as error:
+            if error.code == ALREADY_THERE or not tags:
+                raise
+            try:  # one of the tags may be what it does not take: each goes by itself then
+                return client.create_experiment(name, {})
+            except RemoteRefusedError:
+                raise error from None
+
+
+def _check_usable(found: RemoteExperiment) -> None:
+    if found.deleted:
+        words = f"experiment {found.name!r} is deleted there: restore it there, or rename it here, and sync again"
+        hint = "restore it there, or rename it here"
+        raise RemoteRefusedError(words, status=400, code="INVALID_STATE", words=words, hint=hint)

@@ -1,0 +1,166 @@
+"""Where a remote has no logged models: the files of one go to the run that made it, laid out as MLflow 2 did.
+
+They lie in a folder that is named as the model. Where the run has files of that name, or another model of the run has
+the folder, the model's id is in the name, too. The ledger knows the folder before the first file goes; where it was
+lost, the folder is known again by what its ``MLmodel`` holds over there.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from mltrack.errors import NotFoundError
+from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.ledger.fallback import InRunEntry, file_line, place_line, settled_line
+from mltrack_sync.mlflow.files.content import FileChanged
+from mltrack_sync.mlflow.files.places import AZURE_SCHEME
+from mltrack_sync.mlflow.files.upload import artifact_digest, artifact_sizes
+from mltrack_sync.mlflow.plan.fallback import has_files_for_run, holder_of
+from mltrack_sync.mlflow.plan.further import LOGGED_MODEL
+from mltrack_sync.mlflow.push.model_files import FILE_IN_RUN, MLMODEL, LoggedFiles, Target, as_it_goes, renamed
+
+if TYPE_CHECKING:
+    from mltrack.entities import LoggedModel
+    from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.ledger.runs import RunEntry
+    from mltrack_sync.mlflow.push.session import Session
+
+__all__ = ["ModelInRun", "Places", "mlmodel_in_run"]
+
+_CLEAN = re.compile("[^/\\\\:%?#\"'\x00-\x1f\x7f\ud800-\udfff]{1,200}")
+
+
+class Places:
+    """Finds the folder of each model in its run. Used in one pass, by many threads."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._first: dict[tuple[str, str], str] = {}
+        for model in session.store.logged_models.models():
+            if has_files_for_run(model):
+                self._first.setdefault((str(model.source_run_id), model.name), model.model_id)
+
+    def of(self, model: LoggedModel, run: RunEntry) -> InRunEntry:
+        """What the ledger knows of the model in ``run``, which is its own; chosen and noted if it knows nothing.
+
+        Raises:
+            FileChanged: a file has another content than was recorded.
+            RemoteError, LedgerError, OSError: see mltrack_sync.errors.
+        """
+        in_runs, run_id = self._session.ledger.state.in_runs, str(model.source_run_id)
+        known = in_runs.get(model.model_id)
+        if known is None or (known.of, known.remote_run) != (run_id, run.remote_id):
+            place = model.model_id
+            if _CLEAN.fullmatch(model.name) and model.name.strip(". "):
+                place = model.name if self._may_have(model, run) else f"{model.name}-{model.model_id}"
+            self._session.ledger.note(place_line(model.model_id, run_id, run.remote_id, place))
+        return in_runs[model.model_id]
+
+    def _may_have(self, model: LoggedModel, run: RunEntry) -> bool:
+        """Whether the folder of its name is the model's: it is there already with its files, or nobody else's."""
+        in_runs = dict(self._session.ledger.state.in_runs)
+        others = [entry for model_id, entry in in_runs.items() if model_id != model.model_id]
+        if any((other.remote_run, other.place) == (run.remote_id, model.name) for other in others):
+            return False
+        is_there = self._is_there(model, run)
+        if is_there is not None:
+            return is_there
+        is_first = self._first.get((str(model.source_run_id), model.name)) == model.model_id
+        return is_first and not self._is_taken(str(model.source_run_id), run, model.name)
+
+    def _is_taken(self, run_id: str, run: RunEntry, place: str) -> bool:
+        """Whether files of the run are there, or are to be."""
+        paths = set(run.artifacts)
+        try:
+            paths |= {artifact.path for artifact in self._session.store.run(run_id).artifacts}
+        except NotFoundError:
+            pass  # its space was freed: the ledger knows what is there
+        return any(path == place or path.startswith(f"{place}/") for path in paths)
+
+    def _is_there(self, model: LoggedModel, run: RunEntry) -> bool | None:
+        """Whether the folder of its name over there holds this model; None where it holds none."""
+        files = sorted(model.artifacts, key=lambda artifact: (artifact.path != MLMODEL, artifact.path))
+        if not files:
+            return None
+        state, client = self._session.ledger.state, self._session.client
+        path = self._session.store.logged_models.folder(model.model_id).artifacts / files[0].path
+        mlmodel = partial(mlmodel_in_run, model=model, place=model.name, uri=run.artifact_uri, state=state)
+        with as_it_goes(files[0], path, mlmodel) as (content, _):
+            asked = replace(content, path=posixpath.join(model.name, files[0].path))
+        try:
+            in_azure = urlsplit(run.artifact_uri).scheme == AZURE_SCHEME
+            if not in_azure and asked.path not in artifact_sizes(client, run.remote_id, [asked]):
+                return None  # older servers answer 500 when asked for a file that they lack
+            return artifact_digest(client, run.artifact_uri, asked) == (asked.size, asked.sha256)
+        except RemoteRefusedError as error:
+            return None if error.status == 404 or error.code == "NOT_FOUND" else False
+
+
+class ModelInRun:
+    """Brings the files of one model up to date in its run over there. Used once, by one worker."""
+
+    def __init__(self, session: Session, places: Places, model_id: str) -> None:
+        self._session = session
+        self._places = places
+        self._model_id = model_id
+
+    def push(self) -> None:
+        """All files that are not there yet. A model that is being made waits, as does one whose run is not there.
+
+        Raises:
+            RemoteError, LedgerError, PushStopped, NotFoundError, OSError: see mltrack_sync.errors.
+        """
+        session = self._session
+        size = session.store.logged_models.folder(self._model_id).log.stat().st_size
+        model = session.store.logged_models.get(self._model_id)
+        run = holder_of(model, session.ledger.state)
+        if run is None:
+            return
+        session.check()
+        try:
+            entry = self._places.of(model, run)
+        except FileChanged as error:
+            session.problem(f"{LOGGED_MODEL} {self._model_id}: {MLMODEL} {error}")
+            return
+        troubles = LoggedFiles(session, model, self._target(model, run, entry)).end()
+        for words in troubles:
+            session.problem(f"{LOGGED_MODEL} {self._model_id}: {words}")
+        if not troubles:
+            session.ledger.note(settled_line(self._model_id, size))
+
+    def _target(self, model: LoggedModel, run: RunEntry, entry: InRunEntry) -> Target:
+        state = self._session.ledger.state
+        return Target(
+            local_id=entry.of,
+            remote_id=run.remote_id,
+            uri=run.artifact_uri,
+            there=entry.artifacts,
+            kind=FILE_IN_RUN,
+            line=partial(file_line, model.model_id),
+            mlmodel=partial(mlmodel_in_run, model=model, place=entry.place, uri=run.artifact_uri, state=state),
+            place=entry.place,
+        )
+
+
+def mlmodel_in_run(content: bytes, *, model: LoggedModel, place: str, uri: str, state: LedgerState) -> bytes:
+    """``MLmodel`` as MLflow 2 writes it: its path in the run, the run's id there, and no id of a logged model.
+
+    With ``model_id`` in it, MLflow 3 asks the server for that model when the file is looked at, and fails.
+    """
+    content = _set(content, "artifact_path", place)
+    content = _set(content, "model_uuid", model.model_id.removeprefix("m-"))
+    content = _set(content, "model_id", None)
+    return renamed(content, model, uri=posixpath.join(uri, place), state=state)
+
+
+def _set(content: bytes, key: str, value: str | None) -> bytes:
+    """Another value for a key of the YAML's top level, if it is there; None takes it away."""
+    line = b"" if value is None else f"{key}: {json.dumps(value, ensure_ascii=False)}\n".encode()
+    lines = re.compile(rb"^" + key.encode() + rb":[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)", re.MULTILINE)
+    return lines.sub(lambda _: line, content, count=1)

@@ -1,0 +1,151 @@
+"""The files of one logged model on their way: to a logged model over there, or to a run's artifacts.
+
+Its file ``MLmodel`` names the model, its run and the place of its files: it arrives with what these are over there. All
+others arrive as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import posixpath
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mltrack.disk.filesystem import read_small
+from mltrack_sync.errors import FileNotTakenError, RemoteRefusedError
+from mltrack_sync.mlflow.files.content import FileChanged, check_content
+from mltrack_sync.mlflow.files.upload import Outgoing, send_artifact
+from mltrack_sync.mlflow.plan.batches import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Future
+
+    from mltrack.entities import Artifact, LoggedModel
+    from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.mlflow.push.session import Session
+    from mltrack_sync.progress import FileMeter
+
+__all__ = ["FILE", "FILE_IN_RUN", "MLMODEL", "LoggedFiles", "Target", "as_it_goes", "renamed"]
+
+FILE = "logged model file"
+FILE_IN_RUN = "logged model file in run"
+MLMODEL = "MLmodel"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where files of a model go: into the folder ``place`` below ``uri``, which the thing ``remote_id`` has there.
+
+    ``there`` gives the SHA-256, as recorded here, of each that is there; ``kind`` names them in refusals, ``line`` is
+    what the ledger is told of one that arrived, and ``mlmodel`` gives the content that ``MLmodel`` is to have.
+    ``local_id`` is what they belong to here, ``of_model`` whether ``remote_id`` is a logged model's.
+    """
+
+    local_id: str
+    remote_id: str
+    uri: str
+    there: Mapping[str, str]
+    kind: str
+    line: Callable[[str, str], dict[str, Any]]
+    mlmodel: Callable[[bytes], bytes]
+    place: str = ""
+    of_model: bool = False
+
+
+class LoggedFiles:
+    """Sends what the remote lacks of a model's files, a few at a time, from when it is made."""
+
+    def __init__(self, session: Session, model: LoggedModel, target: Target) -> None:
+        self._session = session
+        self._model = model
+        self._target = target
+        self._folder = session.store.logged_models.folder(model.model_id).artifacts
+        self._sent: list[tuple[Artifact, Future[str]]] = []
+        for artifact in model.artifacts:
+            refused = ("", target.kind, self._key(artifact)) in session.ledger.state.rejected
+            if target.there.get(artifact.path) != artifact.sha256 and (session.retry_rejected or not refused):
+                meter = session.meter(artifact.size)
+                self._sent.append((artifact, session.files.submit(self._send, artifact, meter)))
+
+    def end(self) -> list[str]:
+        """Wait for them. What the remote refuses is set aside; returned is what will be tried again.
+
+        Raises:
+            RemoteError, LedgerError, PushStopped: see mltrack_sync.errors.
+        """
+        troubles: list[str] = []
+        ledger = self._session.ledger
+        for artifact, future in self._sent:
+            key = self._key(artifact)
+            try:
+                trouble = future.result()
+            except RemoteRefusedError as error:
+                ledger.rejected(self._session.rejection("", Refusal(self._target.kind, key, error.words)))
+                continue
+            aside = ledger.state.rejected.get(("", self._target.kind, key))
+            if trouble:
+                troubles.append(f"file {artifact.path!r} {trouble}")
+            elif aside is not None:
+                ledger.cleared(aside)
+        return troubles
+
+    def _key(self, artifact: Artifact) -> str:
+        return f"{self._model.model_id}/{artifact.path}"
+
+    def _send(self, artifact: Artifact, meter: FileMeter) -> str:
+        """Have a file there, in a thread of its own; returns what is in the way, if that may pass."""
+        self._session.check()
+        sent = False
+        target = self._target
+        try:
+            with as_it_goes(artifact, self._folder / artifact.path, target.mlmodel) as (content, path):
+                named = replace(content, path=posixpath.join(target.place, artifact.path))
+                file = Outgoing(
+                    target.local_id, target.remote_id, target.uri, named, path, meter, of_model=target.of_model
+                )
+                send_artifact(self._session.client, self._session.uploads, file)
+            sent = True
+        except (FileChanged, FileNotTakenError) as error:
+            return str(error)
+        except OSError as error:
+            return f"can't be read: {error.strerror}"
+        finally:
+            meter.close(sent=sent)
+        self._session.ledger.note(target.line(artifact.path, artifact.sha256))
+        self._session.count(artifacts=1, artifact_bytes=artifact.size)
+        return ""
+
+
+@contextlib.contextmanager
+def as_it_goes(artifact: Artifact, path: Path, mlmodel: Callable[[bytes], bytes]) -> Iterator[tuple[Artifact, Path]]:
+    """The file, and where to read it; ``MLmodel`` with other names in it, in a folder that is gone afterwards.
+
+    Raises:
+        FileChanged: ``MLmodel`` has another content than was recorded.
+        OSError: it can't be read.
+    """
+    if artifact.path != MLMODEL:
+        yield artifact, path
+        return
+    check_content(artifact, path)
+    content = mlmodel(read_small(path))
+    with tempfile.TemporaryDirectory(prefix="mltrack-") as folder:
+        there = Path(folder) / MLMODEL
+        there.write_bytes(content)
+        yield replace(artifact, size=len(content), sha256=hashlib.sha256(content).hexdigest()), there
+
+
+def renamed(content: bytes, model: LoggedModel, *, uri: str, state: LedgerState) -> bytes:
+    """``MLmodel`` with the run's id over there, and ``uri`` for the place of the files."""
+    below = rb"/models/" + model.model_id.encode() + rb"/artifacts"
+    place = rb"(?:mltrack:[^\s'\"]*|(?<![^\s'\"])/[^\n'\"]*?)" + below  # as a URI, or as a plain path
+    content = re.sub(place, lambda _: uri.encode(), content)
+    run_id = model.source_run_id or ""
+    run = state.runs.get(run_id)
+    return content.replace(run_id.encode(), run.remote_id.encode()) if run is not None and run.remote_id else content

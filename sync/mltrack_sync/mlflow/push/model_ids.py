@@ -1,0 +1,121 @@
+"""Which remote logged model a logged model is: found there by its tag, or made there, once."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mltrack.entities import DELETED
+from mltrack.errors import NotFoundError
+from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.ledger.models import made_line, state_line
+from mltrack_sync.mlflow.api.capabilities import LOGGED_MODELS
+from mltrack_sync.mlflow.api.models import MODEL_ID_TAG, LoggedModelsClient
+from mltrack_sync.mlflow.plan.references import texts_there
+
+if TYPE_CHECKING:
+    from mltrack.entities import LoggedModel
+    from mltrack_sync.ledger.models import LoggedEntry
+    from mltrack_sync.mlflow.api.models import RemoteModel
+    from mltrack_sync.mlflow.push.run_ids import Identities
+    from mltrack_sync.mlflow.push.session import Session
+
+__all__ = ["MODEL_VERSIONS", "LoggedIdentities", "tags_there"]
+
+MODEL_VERSIONS = "mlflow.modelVersions"
+"""The tag in which a server notes the versions made of a model: its own numbers."""
+
+FIRST_BYTES_MAX = 100_000
+"""So much of params and tags at most goes with the making of a model; the rest follows."""
+
+
+def tags_there(session: Session, model: LoggedModel) -> dict[str, str]:
+    """The model's tags as they are to stand there, with our own."""
+    tags = texts_there(session.ledger.state, model.tags)
+    tags.pop(MODEL_VERSIONS, None)
+    return {**tags, MODEL_ID_TAG: model.model_id}
+
+
+class LoggedIdentities:
+    """Gives logged models their remote ids, each asked for once however many workers need it."""
+
+    def __init__(self, session: Session, identities: Identities) -> None:
+        self._session = session
+        self._identities = identities
+        self._client = LoggedModelsClient(session.client.transport)
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def find(self, model_id: str) -> LoggedEntry | None:
+        """What the ledger knows of it; None when it is not there."""
+        entry = self._session.ledger.state.logged.get(model_id)
+        return entry if entry is not None and entry.remote_id else None
+
+    def model(self, model_id: str) -> LoggedEntry | None:
+        """See to it that the model is there and in the ledger; None for one that is deleted here, or not of this store.
+
+        Raises:
+            FeatureLacking: the remote has no logged models.
+            RemoteRefusedError: it takes no such model.
+        """
+        known = self.find(model_id)
+        if known is not None:
+            return known
+        try:
+            model = self._session.store.logged_models.get(model_id)
+        except NotFoundError:
+            return None
+        if model.lifecycle_stage == DELETED:
+            return None
+        with self._session.features.needing(LOGGED_MODELS):
+            experiment_id = self._identities.experiment_by_id(model.experiment_id)
+            run_id = self._identities.remote_run(model.source_run_id) if model.source_run_id else None
+            with self._lock:
+                lock = self._locks[model_id]
+            with lock:
+                return self.find(model_id) or self._made(model, experiment_id, run_id)
+
+    def _made(self, model: LoggedModel, experiment_id: str, run_id: str | None) -> LoggedEntry:
+        session = self._session
+
+        def once(again: bool) -> RemoteModel:
+            session.check()
+            found = self._client.find(experiment_id, model.model_id)
+            if found:  # made by a request whose answer was lost
+                return min(found, key=lambda each: each.model_id)
+            return self._create(model, experiment_id, run_id)
+
+        remote = session.policy.settle(once)
+        session.ledger.note(made_line(model.model_id, remote.model_id, experiment_id, remote.uri))
+        entry = session.ledger.state.logged[model.model_id]
+        there = replace(entry, params=dict(remote.params), tags=dict(remote.tags))
+        session.ledger.note(state_line(model.model_id, there))
+        return entry
+
+    def _create(self, model: LoggedModel, experiment_id: str, run_id: str | None) -> RemoteModel:
+        params, tags = self._first(model)
+        try:
+            return self._client.create(experiment_id, model, run_id, params=params, tags=tags)
+        except RemoteRefusedError as error:
+            if error.status == 404 or len(params) + len(tags) == 1:
+                raise
+            bare = {MODEL_ID_TAG: model.model_id}  # one of them may be what it does not take: each goes by itself then
+            return self._client.create(experiment_id, model, run_id, params={}, tags=bare)
+
+    def _first(self, model: LoggedModel) -> tuple[dict[str, str], dict[str, str]]:
+        """The params and tags that go with the making."""
+        limits = self._session.limits()
+        size = 0
+        params: dict[str, str] = {}
+        tags = {MODEL_ID_TAG: model.model_id}
+        for wanted, first, most in (
+            (tags_there(self._session, model), tags, limits.batch_tags_max),
+            (dict(model.params), params, limits.batch_params_max),
+        ):
+            for key, value in wanted.items():
+                size += 6 * (len(key) + len(value))
+                if len(first) < most and size < FIRST_BYTES_MAX:
+                    first[key] = value
+        return params, tags

@@ -1,0 +1,115 @@
+"""The files of one run on their way to its artifacts over there, beside its points."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mltrack.errors import InvalidPathError, NotFoundError
+from mltrack_sync.errors import FileNotTakenError, RemoteRefusedError
+from mltrack_sync.mlflow.files.content import FileChanged
+from mltrack_sync.mlflow.files.upload import Outgoing, artifact_digest, send_artifact
+from mltrack_sync.mlflow.plan.batches import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+    from concurrent.futures import Future
+
+    from mltrack.entities import Artifact
+    from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack_sync.mlflow.push.session import Session
+    from mltrack_sync.progress import FileMeter
+
+__all__ = ["ARTIFACT", "RunFiles"]
+
+ARTIFACT = "artifact"
+
+
+class RunFiles:
+    """Sends what the remote lacks of a run's files, a few at a time; the run is there. Used once."""
+
+    def __init__(
+        self, session: Session, run: StoredRun, set_aside: Callable[[Refusal], None], trouble: Callable[[str], None]
+    ) -> None:
+        """``set_aside`` is told what the remote refuses, ``trouble`` in words what will be tried again."""
+        self._session = session
+        self._ledger = session.ledger
+        self._run = run
+        self._entry = session.ledger.run(run.run_id)
+        self._set_aside = set_aside
+        self._trouble = trouble
+        self._sent: list[tuple[Artifact, Future[str]]] = []
+
+    def begin(self, again: Container[str]) -> None:
+        """Let files go; each is in the ledger as soon as it is there. Of those set aside, the paths ``again`` go."""
+        for artifact in self._run.artifacts:
+            if self._entry.artifacts.get(artifact.path) == artifact.sha256:
+                continue
+            aside = self._ledger.state.rejected.get((self._run.run_id, ARTIFACT, artifact.path))
+            if aside is None or artifact.path in again:
+                meter = self._session.meter(artifact.size)
+                self._sent.append((artifact, self._session.files.submit(self._send, artifact, meter)))
+
+    def end(self) -> None:
+        """Wait for them; what could not be sent is set aside, or told.
+
+        Raises:
+            RemoteError, LedgerError, PushStopped: see mltrack_sync.errors.
+        """
+        for artifact, future in self._sent:
+            try:
+                trouble = future.result()
+            except (RemoteRefusedError, NotFoundError, InvalidPathError) as error:
+                words = error.words if isinstance(error, RemoteRefusedError) else str(error)
+                self._set_aside(Refusal(ARTIFACT, artifact.path, words))
+                continue
+            aside = self._ledger.state.rejected.get((self._run.run_id, ARTIFACT, artifact.path))
+            if trouble:
+                self._trouble(f"artifact {artifact.path!r} {trouble}")
+            elif aside is not None:
+                self._ledger.cleared(aside)
+
+    def _send(self, artifact: Artifact, meter: FileMeter) -> str:
+        """Have a file there, in a thread of its own; returns what is in the way, if that may pass."""
+        self._session.check()
+        sent = False
+        try:
+            trouble = self._send_file(artifact, meter)
+            sent = not trouble
+            return trouble
+        finally:
+            meter.close(sent=sent)
+
+    def _send_file(self, artifact: Artifact, meter: FileMeter) -> str:
+        try:
+            path = self._run.artifact_path(artifact.path)
+        except NotFoundError:
+            if artifact.remote and self._is_there(artifact):
+                return ""
+            raise
+        entry, uploads = self._entry, self._session.uploads
+        file = Outgoing(self._run.run_id, entry.remote_id, entry.artifact_uri, artifact, path, meter)
+        try:
+            try:
+                send_artifact(self._session.client, uploads, file)
+            except FileChanged:  # put back by now, perhaps
+                send_artifact(self._session.client, uploads, file)
+        except (FileChanged, FileNotTakenError) as error:
+            return str(error)
+        except OSError as error:
+            return f"can't be read: {error.strerror}"
+        self._ledger.artifact(self._run.run_id, artifact.path, artifact.sha256)
+        self._session.count(artifacts=1, artifact_bytes=artifact.size)
+        return ""
+
+    def _is_there(self, artifact: Artifact) -> bool:
+        """Whether the remote has a file that was removed here; then the ledger is told."""
+        try:
+            there = artifact_digest(self._session.client, self._entry.artifact_uri, artifact) == (
+                artifact.size,
+                artifact.sha256,
+            )
+        except RemoteRefusedError:
+            return False
+        if there:
+            self._ledger.artifact(self._run.run_id, artifact.path, artifact.sha256)
+        return there

@@ -1,0 +1,165 @@
+"""Which remote run a run is, and which remote experiment its experiment: found there, or made there, once."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from mltrack.entities import DELETED
+from mltrack.errors import NotFoundError
+from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.mlflow.api.client import RUN_ID_TAG
+from mltrack_sync.mlflow.plan.references import texts_there
+from mltrack_sync.mlflow.push.experiment_ids import ExperimentIdentities
+from mltrack_sync.mlflow.push.model_ids import LoggedIdentities
+
+if TYPE_CHECKING:
+    from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack_sync.mlflow.api.client import RemoteRun
+    from mltrack_sync.mlflow.push.session import Session
+
+__all__ = ["PARENT_TAG", "Identities"]
+
+PARENT_TAG = "mlflow.parentRunId"
+
+
+class Identities:
+    """Gives runs and experiments their remote ids, each asked for once however many workers need it.
+
+    ``logged`` does so for logged models.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._experiments = ExperimentIdentities(session)
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self.logged = LoggedIdentities(session, self)
+        self._made: dict[str, dict[str, str]] = {}  # runs made in this pass, with these tags
+
+    def _lock_of(self, what: str) -> threading.Lock:
+        with self._lock:
+            return self._locks[what]
+
+    # --- experiments ---
+
+    def experiment(self, run: StoredRun) -> str:
+        """The id of the run's experiment there, which is made where it is missing.
+
+        Raises:
+            RemoteRefusedError: it is deleted there, or can't be made.
+        """
+        return self.experiment_by_id(run.info.experiment_id, run.info.experiment_name)
+
+    def experiment_by_id(self, experiment_id: str, name: str = "") -> str:
+        """The same for an experiment; ``name`` is taken where the store does not know it.
+
+        Raises:
+            RemoteRefusedError: as experiment; nobody knows its name.
+        """
+        return self._experiments.remote_id(experiment_id, name)
+
+    def datasets_of(self, remote_experiment: str) -> threading.Lock:
+        """To be held while datasets of a remote experiment are sent: a server fails when it gets a new one twice."""
+        return self._lock_of(f"datasets {remote_experiment}")
+
+    # --- runs ---
+
+    def run(self, run: StoredRun, waiting: tuple[str, ...] = ()) -> dict[str, str]:
+        """See to it that the run is there and in the ledger; returns the tags it was made with, if in this pass.
+
+        Raises:
+            RemoteRefusedError: the remote takes no such run.
+        """
+        entry = self._session.ledger.run(run.run_id)
+        if entry.remote_id:
+            return self._made.get(run.run_id, {})
+        wanted = self.tags(run, waiting)  # makes its parent: never with the lock of this run held
+        with self._lock_of(run.run_id):
+            if entry.remote_id:
+                return self._made.get(run.run_id, {})
+            self._session.check()
+            experiment_id = self.experiment(run)
+            tags = self._first_tags(run, wanted)
+            found = self._session.client.find_runs(experiment_id, run.run_id)
+            made = not found
+            if made:
+                self._session.ledger.creating(run.run_id)
+                remote, tags = self._session.policy.settle(lambda again: self._make(run, experiment_id, tags, again))
+            else:
+                remote = _best(found)
+            self._session.ledger.created(
+                run.run_id, remote.run_id, remote.experiment_id, remote.artifact_uri, adopted=not made
+            )
+            if remote.deleted:
+                self._session.ledger.staged(run.run_id, DELETED)
+            self._session.count(created=int(made), tags=len(tags) - 1 if made else 0)
+            if made:
+                self._made[run.run_id] = tags
+            return self._made.get(run.run_id, {})
+
+    def _make(
+        self, run: StoredRun, experiment_id: str, tags: dict[str, str], again: bool
+    ) -> tuple[RemoteRun, dict[str, str]]:
+        """The run that was made, and the tags that went with it."""
+        client, info = self._session.client, run.info
+        found = client.find_runs(experiment_id, run.run_id) if again else []
+        if found:  # made by the request whose answer was lost
+            best = _best(found)
+            return best, {key: value for key, value in tags.items() if best.tags.get(key) == value}
+        start = info.start_time
+        try:
+            made = client.create_run(experiment_id, name=info.run_name, user=info.user_id, start_time=start, tags=tags)
+        except RemoteRefusedError as error:
+            bare = {RUN_ID_TAG: run.run_id}
+            try:  # its name, its user or a tag may be what it does not take: these go by themselves then
+                made = client.create_run(experiment_id, name="", user="", start_time=start, tags=bare)
+            except RemoteRefusedError:
+                raise error from None
+            return made, bare
+        return made, tags
+
+    def _first_tags(self, run: StoredRun, tags: dict[str, str]) -> dict[str, str]:
+        """As many tags as a create surely takes; ours first."""
+        limits = self._session.limits()
+        size, first = 1000, {RUN_ID_TAG: run.run_id}
+        beyond = limits.beyond({}, tags, (RUN_ID_TAG, PARENT_TAG))
+        for key, value in tags.items():
+            size += 6 * (len(key) + len(value)) + 24
+            fits = len(first) < limits.batch_tags_max and size < limits.request_bytes_max
+            if fits and limits.refuse_tag(key, value) is None and ("tag", key) not in beyond:
+                first[key] = value
+        return first
+
+    def tags(self, run: StoredRun, waiting: tuple[str, ...] = ()) -> dict[str, str]:
+        """The run's tags as they are to stand there: with the remote id of its parent, and our own."""
+        tags = {**texts_there(self._session.ledger.state, run.tags), RUN_ID_TAG: run.run_id}
+        parent = tags.get(PARENT_TAG)
+        if parent is not None:
+            tags[PARENT_TAG] = self.remote_run(parent, (*waiting, run.run_id))
+        return tags
+
+    def remote_run(self, run_id: str, waiting: tuple[str, ...] = ()) -> str:
+        """The id over there of a run that another thing names: made if need be; kept where this store has no such run.
+
+        Raises:
+            RemoteRefusedError: the remote takes no such run.
+        """
+        entry = self._session.ledger.state.runs.get(run_id)
+        if entry is not None and entry.remote_id:
+            return entry.remote_id
+        if run_id in waiting:
+            return run_id  # a circle of parents: nonsense, kept as it is
+        try:
+            parent = self._session.store.run(run_id)
+        except NotFoundError:
+            return run_id
+        if parent.info.lifecycle_stage == DELETED:
+            return run_id
+        self.run(parent, waiting)
+        return self._session.ledger.run(run_id).remote_id
+
+
+def _best(found: list[RemoteRun]) -> RemoteRun:
+    return min(found, key=lambda run: (run.deleted, run.run_id))

@@ -1,0 +1,166 @@
+"""What one run is tied to, pushed: the datasets and logged models it used, and the logged models it made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.mlflow.api.capabilities import DATASETS, LOGGED_MODELS, FeatureLacking
+from mltrack_sync.mlflow.api.models import LoggedModelsClient
+from mltrack_sync.mlflow.plan.batches import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mltrack.entities import DatasetInput, ModelOutput
+    from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack_sync.mlflow.push.run_ids import Identities
+    from mltrack_sync.mlflow.push.session import Session
+
+__all__ = ["InputsPush", "dataset_key"]
+
+DATASET = "dataset"
+MODEL_INPUT = "model input"
+MODEL_OUTPUT = "model output"
+
+DATASET_BYTES_MIN = 200
+"""What a dataset takes in a request beside its texts."""
+
+
+class InputsPush:
+    """Ties one run that is there to what it used and made. The models are made there where they are not."""
+
+    def __init__(
+        self, session: Session, identities: Identities, run: StoredRun, refuse: Callable[[Refusal], None]
+    ) -> None:
+        """``refuse`` sets aside what the remote does not take."""
+        self._session = session
+        self._client = LoggedModelsClient(session.client.transport)
+        self._identities = identities
+        self._run = run
+        self._entry = session.ledger.run(run.run_id)
+        self._refuse = refuse
+        self._linked = list(self._entry.linked)
+        self._lacking: set[str] = set()
+
+    def push(self) -> None:
+        """All that is not there yet. What waits for a feature that the remote lacks is noted in the ledger.
+
+        Raises:
+            RemoteError, LedgerError, PushStopped: see mltrack_sync.errors.
+        """
+        run = self._run
+        if not (run.datasets or run.model_inputs or run.model_outputs):
+            return
+        self._datasets([each for each in run.datasets if self._is_new(dataset_key(each))])
+        self._inputs([each for each in run.model_inputs if self._is_new(f"{MODEL_INPUT} {each}")])
+        self._outputs([each for each in run.model_outputs if self._is_new(f"{MODEL_OUTPUT} {each.model_id}")])
+        now = (self._linked, sorted(self._lacking))
+        if now != (self._entry.linked, self._entry.lacking):
+            self._session.ledger.linked(run.run_id, *now)
+
+    def _is_new(self, key: str) -> bool:
+        if key in self._linked:
+            return False
+        kind = next(kind for kind in (DATASET, MODEL_INPUT, MODEL_OUTPUT) if key.startswith(kind))
+        aside = (self._run.run_id, kind, key.removeprefix(f"{kind} ")) in self._session.ledger.state.rejected
+        return self._session.retry_rejected or not aside
+
+    def _datasets(self, datasets: list[DatasetInput]) -> None:
+        batch: list[DatasetInput] = []
+        size = 0
+        most = self._session.limits().request_bytes_max
+        for used in datasets:
+            mine = _dataset_bytes(used)
+            if batch and size + mine > most:
+                self._send_datasets(batch)
+                batch, size = [], 0
+            batch.append(used)
+            size += mine
+        if batch:
+            self._send_datasets(batch)
+
+    def _send_datasets(self, batch: list[DatasetInput]) -> None:
+        self._session.check()
+        try:
+            with (
+                self._session.features.needing(DATASETS),
+                self._identities.datasets_of(self._entry.experiment_id),
+            ):
+                self._client.log_datasets(self._entry.remote_id, batch)
+        except FeatureLacking as lacking:
+            self._lacking.add(lacking.feature)
+        except RemoteRefusedError as error:
+            if len(batch) > 1:
+                for used in batch:
+                    self._send_datasets([used])
+            else:
+                self._refuse(Refusal(DATASET, dataset_key(batch[0]).removeprefix(f"{DATASET} "), error.words))
+        else:
+            self._linked += [dataset_key(used) for used in batch]
+            self._session.count(datasets=len(batch))
+
+    def _there(self, kind: str, model_id: str) -> str:
+        """The model's remote id; "" where the run is not to be tied to it, now or ever."""
+        try:
+            entry = self._identities.logged.model(model_id)
+        except FeatureLacking as lacking:
+            self._lacking.add(lacking.feature)
+            return ""
+        except RemoteRefusedError as error:
+            self._refuse(Refusal(kind, model_id, error.words))
+            return ""
+        if entry is None:  # it is deleted here
+            self._linked.append(f"{kind} {model_id}")
+        return entry.remote_id if entry is not None else ""
+
+    def _inputs(self, model_ids: list[str]) -> None:
+        for model_id in model_ids:
+            remote_model = self._there(MODEL_INPUT, model_id)
+            if remote_model:
+                self._session.check()
+                call = partial(self._client.log_model_inputs, self._entry.remote_id, [remote_model])
+                self._tie(MODEL_INPUT, model_id, call)
+
+    def _outputs(self, outputs: list[ModelOutput]) -> None:
+        for output in outputs:
+            remote_model = self._there(MODEL_OUTPUT, output.model_id)
+            if remote_model:
+                self._session.check()
+                there = replace(output, model_id=remote_model)
+                self._tie(MODEL_OUTPUT, output.model_id, partial(self._send_output, there))
+
+    def _send_output(self, output: ModelOutput) -> None:
+        """One that is there already would be refused: so the run is looked at before."""
+        remote_run = self._entry.remote_id
+
+        def once(again: bool) -> None:
+            if output.model_id not in self._client.model_outputs(remote_run):
+                self._client.log_model_outputs(remote_run, [output])
+
+        self._session.policy.settle(once)
+
+    def _tie(self, kind: str, model_id: str, call: Callable[[], None]) -> None:
+        try:
+            with self._session.features.needing(LOGGED_MODELS):
+                call()
+        except FeatureLacking as lacking:
+            self._lacking.add(lacking.feature)
+        except RemoteRefusedError as error:
+            self._refuse(Refusal(kind, model_id, error.words))
+        else:
+            self._linked.append(f"{kind} {model_id}")
+
+
+def dataset_key(used: DatasetInput) -> str:
+    """How the ledger calls a dataset that a run is tied to."""
+    return f"{DATASET} {used.dataset.name} ({used.dataset.digest})"
+
+
+def _dataset_bytes(used: DatasetInput) -> int:
+    dataset = used.dataset
+    texts = [dataset.name, dataset.digest, dataset.source_type, dataset.source, dataset.schema, dataset.profile]
+    texts += [text for pair in used.tags.items() for text in pair]
+    return DATASET_BYTES_MIN + sum(len(text.encode("utf-8", "replace")) for text in texts if text)

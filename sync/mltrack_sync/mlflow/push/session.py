@@ -1,0 +1,141 @@
+"""What the workers of one pass share: client, ledger, the limits of the moment, counts, the wish to stop."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from mltrack.text.redaction import hide
+from mltrack_sync.errors import PushStopped
+from mltrack_sync.mlflow.api.capabilities import Features
+from mltrack_sync.mlflow.files.attempts import UploadAttempts
+from mltrack_sync.mlflow.files.multipart import Multipart
+from mltrack_sync.mlflow.files.upload import Uploads
+from mltrack_sync.progress import FileMeter
+from mltrack_sync.report import Rejected
+
+if TYPE_CHECKING:
+    from mltrack.store import Store
+    from mltrack_sync.http.retry import RetryPolicy
+    from mltrack_sync.ledger.ledger import Ledger
+    from mltrack_sync.limits import Limits
+    from mltrack_sync.mlflow.api.client import MlflowClient
+    from mltrack_sync.mlflow.plan.batches import Refusal
+    from mltrack_sync.progress import Progress
+
+__all__ = ["FILES_AT_ONCE", "Session"]
+
+FILES_AT_ONCE = 4
+"""So many files are on their way at a time, beside the points."""
+
+
+class Session:
+    """One pass in progress. Safe to use from many threads."""
+
+    def __init__(
+        self,
+        store: Store,
+        client: MlflowClient,
+        ledger: Ledger,
+        *,
+        policy: RetryPolicy,
+        limits: Limits,
+        progress: Progress,
+        stop: threading.Event,
+        retry_rejected: bool,
+        again: frozenset[tuple[str, str, str]] = frozenset(),
+    ) -> None:
+        """``again`` are things set aside (run, kind, key) that are looked at once more; ``retry_rejected``: all."""
+        self.store = store
+        self.client = client
+        self.ledger = ledger
+        self.policy = policy
+        self.progress = progress
+        self.retry_rejected = retry_rejected
+        self.again = again
+        self.stop = stop
+        self.fatal: BaseException | None = None
+        self.problems: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self.features = Features(limits.lacks)
+        self._limits = limits
+        self._lock = threading.Lock()
+        self.files = ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="mltrack-files")
+        log = ledger.uploads()
+        self.uploads = Uploads(
+            Multipart(client, log, policy=policy, pool=self.files, check=self.check),
+            UploadAttempts(log, policy=policy, check=self.check, force=retry_rejected),
+        )
+        self.reader = ThreadPoolExecutor(1, thread_name_prefix="mltrack-reader")
+        """Reads points for all workers: a block takes much memory meanwhile, of which each thread would keep some."""
+
+    def close(self) -> None:
+        """End the sending of files: those in hand are finished."""
+        self.files.shutdown(wait=True, cancel_futures=True)
+        self.reader.shutdown(wait=True, cancel_futures=True)
+        self.uploads.parts.close()
+
+    def meter(self, size: int) -> FileMeter:
+        """Tells the progress of a file of ``size`` bytes that is to be sent."""
+        return FileMeter(self.progress, size)
+
+    def limits(self) -> Limits:
+        """What the remote takes at once, as far as is known by now."""
+        return self._limits
+
+    def halve(self, tried: Limits) -> None:
+        """A request made within ``tried`` was too large; many workers may find that out at once."""
+        with self._lock:
+            if self._limits is tried:
+                self._limits = tried.halved()
+
+    def count(self, **counts: int) -> None:
+        """Add to the counts of the report, and to what the progress shows."""
+        with self._lock:
+            self.counts.update(counts)
+        self.progress.advanced(points=counts.get("points", 0) + counts.get("found", 0), body=counts.get("body", 0))
+
+    def check(self) -> None:
+        """Come here between requests.
+
+        Raises:
+            PushStopped: the pass is to stop.
+        """
+        if self.stop.is_set():
+            raise PushStopped
+
+    def fail(self, error: BaseException) -> None:
+        """End the pass with this error; the first one counts."""
+        with self._lock:
+            self.fatal = self.fatal or error
+        self.stop.set()
+
+    def problem(self, words: str) -> None:
+        """Something that will be tried again with the next pass."""
+        with self._lock:
+            self.problems.append(hide(words))
+
+    def is_to_be_tried(self, item: Refusal, run_id: str = "") -> bool:
+        """Whether it is not set aside, or is to be tried again in this pass."""
+        key = (run_id, item.kind, item.key)
+        return self.retry_rejected or key in self.again or key not in self.ledger.state.rejected
+
+    def set_aside(self, item: Refusal, run_id: str = "") -> None:
+        """Note what the remote does not take, if that is not known already."""
+        new = Rejected(run_id, item.kind, item.key, item.reason, item.points)
+        if self.ledger.state.rejected.get((run_id, item.kind, item.key)) != new:
+            self.ledger.rejected(new)
+
+    def got_through(self, item: Refusal, run_id: str = "") -> None:
+        """It is there: where it was set aside, that is over."""
+        known = self.ledger.state.rejected.get((run_id, item.kind, item.key))
+        if known is not None:
+            self.ledger.cleared(known)
+
+    def rejection(self, run_id: str, refusal: Refusal) -> Rejected:
+        """The refusal as it is to stand in the ledger, with points refused before counted in."""
+        known = self.ledger.state.rejected.get((run_id, refusal.kind, refusal.key))
+        points = refusal.points + (known.points if known is not None else 0)
+        return Rejected(run_id, refusal.kind, refusal.key, refusal.reason, points)

@@ -1,0 +1,318 @@
+"""Traces pushed: each with its spans, info, assessments and ties, under the ids that they have here.
+
+All calls may be repeated, as the remote keeps these ids; so what is in doubt is sent again. Spans of many traces go in
+one request, and so do ties to a run; the rest is a request for each. A trace that changed goes again as a whole; a tag
+or assessment that is gone here is taken away there. A trace that is deleted here stays there: MLflow removes them for
+good.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import threading
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mltrack.disk.filesystem import reading
+from mltrack.entities import Artifact
+from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.ledger.traces import trace_line, traces_line
+from mltrack_sync.mlflow.api.capabilities import TRACES, FeatureLacking
+from mltrack_sync.mlflow.api.traces import TracesClient
+from mltrack_sync.mlflow.files.content import FileChanged
+from mltrack_sync.mlflow.files.upload import Outgoing, send_artifact
+from mltrack_sync.mlflow.plan.batches import Refusal
+from mltrack_sync.mlflow.plan.further import TRACE, TracesTodo, print_of
+from mltrack_sync.mlflow.plan.otlp import UnsendableSpanError, span_bodies
+from mltrack_sync.mlflow.plan.references import prompt_there, texts_there
+from mltrack_sync.mlflow.push.batching import Together, groups
+from mltrack_sync.mlflow.push.workers import WorkerPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from mltrack.storage.traces.traces import Assessment, Trace
+    from mltrack_sync.mlflow.api.traces import RemoteTrace
+    from mltrack_sync.mlflow.push.run_ids import Identities
+    from mltrack_sync.mlflow.push.session import Session
+
+__all__ = ["TracesPush"]
+
+TRACE_TAG = f"{TRACE} tag"
+SOURCE_RUN = "mlflow.sourceRun"
+MODEL_ID = "mlflow.modelId"
+ASSESSMENT_RUN = "mlflow.assessment.sourceRunId"
+ARTIFACTS = "mlflow.artifactLocation"
+SERVERS_OWN = (ARTIFACTS, "mlflow.trace.spansLocation")
+"""Tags that a server sets itself."""
+
+
+class TracesPush:
+    """Brings traces up to date on the remote, after the runs, models and prompts that they name."""
+
+    def __init__(self, session: Session, identities: Identities) -> None:
+        self._session = session
+        self._identities = identities
+        self._client = TracesClient(session.client.transport)
+        self._ledger = session.ledger
+        self._lock = threading.Lock()
+        self._done: set[str] = set()
+
+    def push(self, todo: TracesTodo, jobs: int) -> None:
+        """All of them, and the ledger told when none is left."""
+        WorkerPool(self._session, TRACE, jobs).run(self._jobs(todo.traces))
+        if self._session.stop.is_set() or not todo.whole:
+            return
+        rejected = self._ledger.state.rejected
+        if all(t.trace_id in self._done or ("", TRACE, t.trace_id) in rejected for t in todo.traces):
+            self._ledger.note(traces_line(todo.at, todo.sizes))
+
+    def _jobs(self, traces: Iterable[Trace]) -> Iterator[tuple[str, Callable[[], None]]]:
+        for group in groups(traces, self._session.limits().request_bytes_max):
+            spans = Together(group, self._send_spans_of)
+            ties = Together(group, partial(self._tie_all, spans))
+            for trace in group:
+                yield trace.trace_id, partial(self._push, trace, spans, ties)
+
+    def _push(self, trace: Trace, spans: Together, ties: Together) -> None:
+        with self._session.features.needing(TRACES):
+            experiment_id = self._identities.experiment_by_id(trace.experiment_id)
+            if not spans.done(trace.trace_id):
+                self._send_spans(trace, experiment_id)
+            there = self._put_info(trace, experiment_id)
+        self._put_tags(trace, there)
+        self._put_overriding(trace, there)
+        self._put_files(trace, there)
+        if not ties.done(trace.trace_id):
+            self._tie(trace)
+        self._link_prompts(trace)
+        self._ledger.note(trace_line(trace.trace_id, print_of(trace)))
+        refused = self._ledger.state.rejected.get(("", TRACE, trace.trace_id))
+        if refused is not None:
+            self._ledger.cleared(refused)
+        with self._lock:
+            self._done.add(trace.trace_id)
+        self._session.count(traces=1)
+
+    # --- spans and info ---
+
+    def _send_spans_of(self, traces: Sequence[Trace]) -> frozenset[str]:
+        """The spans of traces of one experiment, in one request; those that can't be sent are left out."""
+        bodies: dict[str, bytes] = {}
+        for trace in traces:
+            with contextlib.suppress(RemoteRefusedError):  # told when it is sent on its own
+                bodies[trace.trace_id] = b"".join(self._bodies(trace))  # one after the other they are one request
+        if bodies:
+            self._send_body(self._identities.experiment_by_id(traces[0].experiment_id), b"".join(bodies.values()))
+        return frozenset(bodies)
+
+    def _send_spans(self, trace: Trace, experiment_id: str) -> None:
+        for body in self._bodies(trace):
+            self._send_body(experiment_id, body)
+
+    def _bodies(self, trace: Trace) -> Iterator[bytes]:
+        if not trace.spans:
+            return
+        with self._session.store.traces.spans() as reader:
+            texts = reader.read(trace.ordered_spans())
+            for damage in reader.damage:
+                self._session.problem(f"{TRACE} {trace.trace_id}: {damage} ({damage.hint})")
+        try:
+            yield from span_bodies(trace.trace_id, texts, self._session.limits().request_bytes_max)
+        except UnsendableSpanError as error:
+            raise RemoteRefusedError(str(error), status=400, code="INVALID_PARAMETER_VALUE", words=str(error)) from None
+
+    def _send_body(self, experiment_id: str, body: bytes) -> None:
+        self._session.check()
+        self._client.send_spans(experiment_id, body)
+        self._session.count(body=len(body))
+
+    def _put_info(self, trace: Trace, experiment_id: str) -> RemoteTrace:
+        """Say what spans don't tell. It ends a trace over there, so one that goes on is left to its spans."""
+        self._session.check()
+        if not (trace.final or trace.assessments or not trace.spans):
+            return self._client.get(trace.trace_id)
+        info = self._info(trace, experiment_id)
+        try:
+            return self._client.put(info)
+        except RemoteRefusedError as error:
+            if not info["tags"]:
+                raise
+            try:  # a tag may be what it does not take: each goes by itself then
+                return self._client.put({**info, "tags": {}})
+            except RemoteRefusedError:
+                raise error from None
+
+    def _info(self, trace: Trace, experiment_id: str) -> dict[str, Any]:
+        info: dict[str, Any] = {
+            "trace_id": trace.trace_id,
+            "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment_id}},
+            "request_time": _timestamp(trace.request_time),
+            "state": trace.state,
+            "trace_metadata": self._named(trace.full_metadata),
+            "tags": self._tags(trace),
+            "assessments": [
+                self._assessment(trace, each) for each in trace.assessments.values() if not _overrides(trace, each)
+            ],
+        }
+        if trace.duration is not None:
+            info["execution_duration"] = f"{trace.duration // 1000}.{trace.duration % 1000:03}s"
+        given = {
+            "client_request_id": trace.client_request_id,
+            "request_preview": trace.request_preview,
+            "response_preview": trace.response_preview,
+        }
+        return info | {key: value for key, value in given.items() if value is not None}
+
+    def _tags(self, trace: Trace) -> dict[str, str]:
+        named, limits = self._named(trace.tags), self._session.limits()
+        found = {}
+        for key, value in named.items():
+            reason = None if key == ARTIFACTS else limits.refuse_tag(key, value)
+            if reason is not None:
+                self._session.set_aside(Refusal(TRACE_TAG, f"{trace.trace_id}/{key}", reason))
+            elif key != ARTIFACTS:
+                found[key] = value
+        return found
+
+    def _named(self, texts: Mapping[str, str]) -> dict[str, str]:
+        """Metadata or tags, with runs, models and prompts named as they are over there."""
+        found = texts_there(self._ledger.state, texts)
+        for key in (SOURCE_RUN, ASSESSMENT_RUN):
+            if found.get(key):
+                found[key] = self._identities.remote_run(found[key])
+        if found.get(MODEL_ID):
+            try:
+                model = self._identities.logged.model(found[MODEL_ID])
+            except FeatureLacking:
+                model = None
+            found[MODEL_ID] = model.remote_id if model is not None else found[MODEL_ID]
+        return found
+
+    def _assessment(self, trace: Trace, held: Assessment) -> dict[str, Any]:
+        value = json.loads(held.value)
+        fields: dict[str, Any] = {
+            "assessment_id": held.assessment_id,
+            "assessment_name": held.name,
+            "trace_id": trace.trace_id,
+            "source": {"source_type": held.source_type, "source_id": held.source_id or ""},
+            "create_time": _timestamp(held.create_time),
+            "last_update_time": _timestamp(held.update_time),
+            "valid": held.valid,
+        }
+        if held.kind == "feedback":
+            fields["feedback"] = {"value": value} | ({"error": json.loads(held.error)} if held.error else {})
+        elif held.kind == "issue":
+            fields["issue"] = {"issue_name": value.get("issue_name")}
+        elif value is None or isinstance(value, (list, dict)):
+            fields["expectation"] = {
+                "serialized_value": {"serialization_format": "JSON_FORMAT", "value": json.dumps(value)}
+            }
+        else:
+            fields["expectation"] = {"value": value}
+        metadata = json.loads(held.metadata) if held.metadata else {}
+        if held.run_id and ASSESSMENT_RUN not in metadata:
+            metadata[ASSESSMENT_RUN] = held.run_id  # how MLflow is told of the run
+        metadata = self._named({str(key): str(value) for key, value in metadata.items()})
+        given: dict[str, Any] = {"span_id": held.span_id, "rationale": held.rationale, "overrides": held.overrides}
+        given["metadata"] = metadata
+        return fields | {key: value for key, value in given.items() if value}
+
+    def _put_overriding(self, trace: Trace, there: RemoteTrace) -> None:
+        """Assessments that override others: these are told so only when such a one is made, so each is made anew.
+
+        Those that are gone here are taken away.
+        """
+        overriding = [each for each in trace.assessments.values() if _overrides(trace, each)]
+        again = {each.assessment_id for each in overriding}
+        for assessment_id in reversed(there.assessments):
+            if assessment_id not in trace.assessments or assessment_id in again:
+                self._client.delete_assessment(trace.trace_id, assessment_id)
+        for each in overriding:
+            self._session.policy.settle(partial(self._make_assessment, trace, each))
+
+    def _make_assessment(self, trace: Trace, held: Assessment, again: bool) -> None:
+        if not again or held.assessment_id not in self._client.get(trace.trace_id).assessments:
+            self._client.create_assessment(trace.trace_id, self._assessment(trace, held))
+
+    def _put_tags(self, trace: Trace, there: RemoteTrace) -> None:
+        wanted = self._tags(trace)
+        for key, value in wanted.items():
+            if there.tags.get(key) != value and key not in SERVERS_OWN:
+                item = Refusal(TRACE_TAG, f"{trace.trace_id}/{key}", "")
+                try:
+                    self._client.set_tag(trace.trace_id, key, value)
+                except RemoteRefusedError as error:
+                    self._session.set_aside(item._replace(reason=error.words))
+                else:
+                    self._session.got_through(item)
+        for key in there.tags:
+            if key not in wanted and key not in SERVERS_OWN:
+                self._client.delete_tag(trace.trace_id, key)
+
+    # --- files and ties ---
+
+    def _put_files(self, trace: Trace, there: RemoteTrace) -> None:
+        """Attachments of its spans."""
+        of_experiment = self._session.store.path / "artifacts" / trace.experiment_id
+        folder = of_experiment / "traces" / trace.trace_id / "artifacts"
+        uri = there.tags.get(ARTIFACTS, "")
+        for artifact, path in _files(folder) if uri else ():
+            meter = self._session.meter(artifact.size)
+            sent = False
+            try:
+                file = Outgoing(trace.trace_id, trace.trace_id, uri, artifact, path, meter, of_model=True)
+                send_artifact(self._session.client, self._session.uploads, file)
+                sent = True
+            except FileChanged as error:
+                raise OSError(0, str(error), str(path)) from error
+            finally:
+                meter.close(sent=sent)
+            self._session.count(artifacts=1, artifact_bytes=artifact.size)
+
+    def _tie_all(self, spans: Together, traces: Sequence[Trace]) -> frozenset[str]:
+        """Ties to runs, one request for each run."""
+        there = [trace for trace in traces if spans.done(trace.trace_id)]
+        for run_id in dict.fromkeys(run_id for trace in there for run_id in trace.run_ids):
+            tied = [trace.trace_id for trace in there if run_id in trace.run_ids]
+            self._client.link_to_run(self._identities.remote_run(run_id), tied)
+        return frozenset(trace.trace_id for trace in there)
+
+    def _tie(self, trace: Trace) -> None:
+        for run_id in trace.run_ids:
+            self._client.link_to_run(self._identities.remote_run(run_id), [trace.trace_id])
+
+    def _link_prompts(self, trace: Trace) -> None:
+        prompts = []
+        for prompt in trace.prompts:
+            name, _, number = prompt.rpartition("/")
+            prompts.append((name, prompt_there(self._ledger.state, name, number)))
+        if prompts:
+            self._client.link_prompts(trace.trace_id, prompts)
+
+
+def _overrides(trace: Trace, held: Assessment) -> bool:
+    """Whether it stands over another one that there is."""
+    return held.overrides is not None and held.overrides in trace.assessments
+
+
+def _files(folder: Path) -> Iterator[tuple[Artifact, Path]]:
+    """What lies in a folder, with its size and checksum."""
+    for parent, _, names in os.walk(folder):
+        for name in sorted(names):
+            path = Path(parent) / name
+            with reading(path) as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            yield Artifact(path.relative_to(folder).as_posix(), path.stat().st_size, digest, 0), path
+
+
+def _timestamp(ms: int) -> str:
+    """A time as protobuf's JSON has it."""
+    from datetime import UTC, datetime, timedelta
+
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"

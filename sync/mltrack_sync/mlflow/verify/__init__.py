@@ -1,0 +1,1 @@
+"""What the remote has, compared with what the store has."""

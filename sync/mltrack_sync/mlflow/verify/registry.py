@@ -1,0 +1,201 @@
+"""Registered models and their versions, prompts among them, compared with those over there."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mltrack_sync.ledger.registry import ModelEntry
+from mltrack_sync.mlflow.api.readback import texts_of
+from mltrack_sync.mlflow.api.registry import READY, VERSION_TAG
+from mltrack_sync.mlflow.plan.fallback import where_in_run
+from mltrack_sync.mlflow.push.registry import (
+    ALIAS,
+    IS_PROMPT,
+    MODEL,
+    MODEL_SOURCE,
+    MODEL_VERSION,
+    RUN_SOURCE,
+    is_prompt,
+)
+from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from mltrack.entities import ModelVersion, RegisteredModel
+    from mltrack.store import Store
+    from mltrack_sync.mlflow.api.readback import ComparedClient, Fields
+    from mltrack_sync.mlflow.push.registry import ModelTodo
+    from mltrack_sync.mlflow.verify.remote_names import There
+
+__all__ = ["RegistryVerify"]
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryVerify:
+    """Compares registered models, each with the versions that are asked for.
+
+    ``waiting`` holds what the ledger lacks, by name. ``lacks_models`` tells that the remote has no logged models:
+    versions made of such, that were never there, are left out.
+    """
+
+    store: Store
+    client: ComparedClient
+    there: There
+    waiting: Mapping[str, ModelTodo]
+    lacks_models: bool
+
+    def compare(self, todo: ModelTodo) -> Iterator[Findings]:
+        """One model: what comes of it, and of each version.
+
+        Raises:
+            RemoteError: see mltrack_sync.errors.
+        """
+        model, waits = todo.model, self.waiting.get(todo.model.name)
+        what = "prompt" if is_prompt(model) else "model"
+        findings = Findings(subject=f"{what} {model.name}", kind=MODEL, key=model.name)
+        found = self.client.registered_model(model.name)
+        if found is None:
+            findings.waits = waits is not None
+            findings.differs(what, f"is here with {_versions(len(todo.versions))}", NOTHING)
+            yield findings
+            return
+        rows = self.client.versions(model.name, prompts=is_prompt(model))
+        marked = {version.version: self._of(version, rows) for version in todo.versions}
+        findings.counts["models"] += 1
+        findings.waits = waits is not None and self._is_behind(model)
+        self._model(model, found, findings)
+        yield findings
+        yield from self._aliases(model, found, marked, findings.subject)
+        late = {version.version for version in waits.versions} if waits is not None else set()
+        for version in todo.versions:
+            compared = self._version(version, marked[version.version], version.version in late)
+            if compared is not None:
+                yield compared
+
+    def _is_behind(self, model: RegisteredModel) -> bool:
+        """Whether the remote has the model, beside its versions, otherwise than it is now."""
+        entry = self._entry(model.name)
+        return not entry.made or (entry.description, entry.tags) != (model.description, dict(model.tags))
+
+    def _entry(self, name: str) -> ModelEntry:
+        return self.there.state.models.get(name) or ModelEntry()
+
+    def _of(self, version: ModelVersion, rows: Sequence[Fields]) -> list[Fields]:
+        """Those over there that carry the version's tag, lowest number first."""
+        mark = f"{self.store.store_id}/{version.name}/{version.version}/{version.creation_time}"
+        found = [row for row in rows if texts_of(row, "tags").get(VERSION_TAG) == mark]
+        return sorted(found, key=lambda row: int(row["version"]))
+
+    # --- models ---
+
+    def _model(self, model: RegisteredModel, found: Fields, findings: Findings) -> None:
+        if model.description != (found.get("description") or ""):
+            findings.text_differs("description", model.description, found.get("description") or "")
+        there = texts_of(found, "tags")
+        keys = model.tags.keys() | (self._entry(model.name).tags.keys() & there.keys())  # those taken away here, too
+        findings.counts["tags"] += findings.texts("tag", model.tags, there, keys)
+
+    def _aliases(
+        self, model: RegisteredModel, found: Fields, marked: Mapping[int, list[Fields]], subject: str
+    ) -> Iterator[Findings]:
+        known = self._entry(model.name).aliases
+        there = {str(row["alias"]): str(row["version"]) for row in found.get("aliases") or []}
+        for alias in sorted(model.aliases.keys() | (known.keys() & there.keys())):
+            number, seen = model.aliases.get(alias), there.get(alias)
+            if number is not None and number not in marked:
+                continue  # of a version that is not asked for
+            numbers = [str(row["version"]) for row in marked[number]] if number is not None else [None]
+            if seen in numbers:
+                continue
+            findings = Findings(subject=subject, kind=ALIAS, key=f"{model.name}@{alias}")
+            findings.waits = known.get(alias) != number
+            shown = NOTHING if seen is None else self._called(seen, marked)
+            findings.differs(f"alias {alias!r}", NOTHING if number is None else f"version {number}", shown)
+            yield findings
+
+    @staticmethod
+    def _called(number: str, marked: Mapping[int, list[Fields]]) -> str:
+        """A version over there, by its number there and here."""
+        mine = [here for here, rows in marked.items() if any(str(row["version"]) == number for row in rows)]
+        return f"version {number} there" + (f", {mine[0]} here" if mine else "")
+
+    # --- versions ---
+
+    def _version(self, version: ModelVersion, rows: Sequence[Fields], waits: bool) -> Findings | None:
+        key = f"{version.name}/{version.version}"
+        what = "prompt version" if version.tags.get(IS_PROMPT) == "true" else "model version"
+        findings = Findings(subject=f"{what} {key}", kind=MODEL_VERSION, key=key, waits=waits)
+        if not rows:
+            never = self._entry(version.name).version(version) is None
+            if never and self.lacks_models and version.source.startswith(f"{MODEL_SOURCE}m-"):
+                return None
+            findings.differs(what, "is here", NOTHING)
+            return findings
+        findings.counts["model_versions"] += 1
+        if len(rows) > 1:
+            findings.differs(what, "one", f"{len(rows)} times: {', '.join(str(row['version']) for row in rows)}")
+        self._fields(version, rows[0], findings)
+        return findings
+
+    def _fields(self, version: ModelVersion, row: Fields, findings: Findings) -> None:
+        known = self._entry(version.name).version(version)
+        findings.equal("status", READY, row.get("status") or READY)
+        if version.description != (row.get("description") or ""):
+            findings.text_differs("description", version.description, row.get("description") or "")
+        findings.equal("stage", version.stage, row.get("current_stage") or "None")
+        there = texts_of(row, "tags")
+        gone = known.tags.keys() & there.keys() if known is not None else set()
+        keys = (version.tags.keys() | gone) - {VERSION_TAG}
+        findings.counts["tags"] += findings.texts("tag", version.tags, there, keys)
+        source, seen = self._source(version), row.get("source") or ""
+        if source is not None and seen not in (source, self._in_run(version)):
+            findings.differs("source", source, seen)
+        run_id = self._run(version)
+        if run_id is not None:
+            findings.equal("run", run_id, row.get("run_id") or "")
+
+    def _source(self, version: ModelVersion) -> str | None:
+        """Where its files have to be over there; None where a remote without logged models has them elsewhere."""
+        state, source = self.there.state, version.source
+        if source.startswith(f"{MODEL_SOURCE}m-"):
+            model_id, _, path = source.removeprefix(MODEL_SOURCE).partition("/")
+            entry = state.logged.get(model_id)
+            if entry is None or not entry.remote_id:
+                return self._in_run(version) or (None if self.lacks_models else source)
+            if version.as_address or path:
+                return posixpath.join(entry.uri, path) if path else entry.uri
+            return f"{MODEL_SOURCE}{entry.remote_id}"
+        if source.startswith(MODEL_SOURCE):
+            name, _, number = source.removeprefix(MODEL_SOURCE).rpartition("/")
+            known = self._entry(name).versions.get(int(number)) if number.isdecimal() else None
+            return source if known is None else f"{MODEL_SOURCE}{name}/{known.remote}"
+        if source.startswith(RUN_SOURCE):
+            run_id, _, path = source.removeprefix(RUN_SOURCE).partition("/")
+            run = state.runs.get(run_id)
+            return source if run is None else posixpath.join(run.artifact_uri, path) if path else run.artifact_uri
+        return source
+
+    def _in_run(self, version: ModelVersion) -> str | None:
+        """Where its files are if it came there before the remote had logged models."""
+        if not version.source.startswith(f"{MODEL_SOURCE}m-"):
+            return None
+        model_id, _, path = version.source.removeprefix(MODEL_SOURCE).partition("/")
+        where = where_in_run(self.store, self.there.state, model_id)
+        if isinstance(where, str):
+            return None
+        return posixpath.join(where[0], path) if path else where[0]
+
+    def _run(self, version: ModelVersion) -> str | None:
+        """The run it has to be tied to; None where the server finds that out itself."""
+        if version.run_id:
+            return self.there.run(version.run_id)
+        if version.source.startswith(RUN_SOURCE):
+            return self.there.run(version.source.removeprefix(RUN_SOURCE).partition("/")[0])
+        return None if version.source.startswith(MODEL_SOURCE) else ""
+
+
+def _versions(count: int) -> str:
+    return f"{count:,} version{'' if count == 1 else 's'}"

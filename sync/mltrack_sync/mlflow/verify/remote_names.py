@@ -1,0 +1,66 @@
+"""How things of the store are called on a remote, by its ledger: what others name them by has to be that there."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from mltrack_sync.ledger.ledger import RunEntry
+from mltrack_sync.mlflow.plan.references import texts_there
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.mlflow.api.client import MlflowClient
+
+__all__ = ["There"]
+
+
+class There:
+    """Ids and names over there. What has none there, as far as the ledger knows, keeps its own. For many threads."""
+
+    def __init__(self, client: MlflowClient, state: LedgerState) -> None:
+        self._client = client
+        self.state = state
+        self._names: dict[str, str] = {}  # of experiments over there, by id
+        self._ids: dict[str, str | None] = {}  # and the other way round
+        self._lock = threading.Lock()
+
+    def experiment_ids(self, local_id: str, name: str, entry: RunEntry | None = None) -> list[str]:
+        """The ids of experiments over there in which something of this one may be."""
+        known = self.state.experiments.get(local_id)
+        ids = [entry.experiment_id if entry else "", known[0] if known is not None else "", self._id_of(name) or ""]
+        return list(dict.fromkeys(place for place in ids if place))
+
+    def experiment_name(self, experiment_id: str) -> str:
+        """How an experiment is called there, by its id there.
+
+        Raises:
+            RemoteError: see mltrack_sync.errors.
+        """
+        with self._lock:
+            if experiment_id not in self._names:
+                self._names[experiment_id] = self._client.experiment_by_id(experiment_id).name
+            return self._names[experiment_id]
+
+    def run(self, run_id: str) -> str:
+        """The id that a run has there."""
+        entry = self.state.runs.get(run_id)
+        return entry.remote_id if entry is not None and entry.remote_id else run_id
+
+    def logged_model(self, model_id: str) -> str:
+        """The id that a logged model has there."""
+        entry = self.state.logged.get(model_id)
+        return entry.remote_id if entry is not None and entry.remote_id else model_id
+
+    def texts(self, tags: Mapping[str, str]) -> dict[str, str]:
+        """Tags as they are to stand there."""
+        return texts_there(self.state, tags)
+
+    def _id_of(self, name: str) -> str | None:
+        with self._lock:
+            if name not in self._ids:
+                found = self._client.experiment_by_name(name) if name else None
+                self._ids[name] = found.experiment_id if found is not None else None
+            return self._ids[name]

@@ -1,0 +1,122 @@
+"""What a run is tied to, compared with what it is tied to over there: datasets, models it used, models it made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mltrack.entities import DELETED
+from mltrack.errors import NotFoundError
+from mltrack_sync.mlflow.api.capabilities import DATASETS, LOGGED_MODELS
+from mltrack_sync.mlflow.api.readback import texts_of
+from mltrack_sync.mlflow.push.run_links import DATASET, MODEL_INPUT, MODEL_OUTPUT, dataset_key
+from mltrack_sync.mlflow.verify.findings import NOTHING, WAITS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mltrack.entities import Dataset, DatasetInput
+    from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack.store import Store
+    from mltrack_sync.mlflow.api.client import RemoteRun
+    from mltrack_sync.mlflow.verify.findings import Findings
+    from mltrack_sync.mlflow.verify.remote_names import There
+
+__all__ = ["TiesVerify"]
+
+
+@dataclass(frozen=True, slots=True)
+class TiesVerify:
+    """Compares ties of runs.
+
+    ``lacks`` is asked with a feature, a run and what of it needs the feature: whether the remote does not have it.
+    """
+
+    store: Store
+    there: There
+    lacks: Callable[[str, str, list[str]], bool]
+
+    def compare(self, run: StoredRun, remote: RemoteRun, findings: Findings) -> None:
+        """All ties of one run."""
+        datasets = [dataset_key(used) for used in run.datasets]
+        if not (datasets and self.lacks(DATASETS, run.run_id, datasets)):
+            self._datasets(run, remote, findings)
+        models = [*run.model_inputs, *(output.model_id for output in run.model_outputs)]
+        if not (models and self.lacks(LOGGED_MODELS, run.run_id, models)):
+            self._models(run, remote, findings)
+
+    # --- datasets ---
+
+    def _datasets(self, run: StoredRun, remote: RemoteRun, findings: Findings) -> None:
+        here = {(used.dataset.name, used.dataset.digest): used for used in run.datasets}
+        rows = remote.inputs.get("dataset_inputs") or []
+        there = {(str(row["dataset"]["name"]), str(row["dataset"]["digest"])): row for row in rows}
+        for name, digest in sorted(here.keys() | there.keys()):
+            used, row = here.get((name, digest)), there.get((name, digest))
+            thing, key = f"dataset {name!r} ({digest})", f"{name} ({digest})"
+            if used is None or row is None:
+                sides = ("is used", self._absent(run, f"{DATASET} {key}")) if row is None else ("not used", "is used")
+                findings.differs(thing, *sides, kind=DATASET, key=key)
+            elif not self._differing(used, row, findings, thing, key):
+                findings.counts["datasets"] += 1
+
+    @staticmethod
+    def _differing(used: DatasetInput, row: Mapping[str, Any], findings: Findings, thing: str, key: str) -> bool:
+        before = len(findings.differences)
+        here, there = _fields(used.dataset), row["dataset"]
+        for name, text in here.items():
+            other = str(there.get(name) or "")
+            if text != other:
+                findings.text_differs(f"{thing}: {name.replace('_', ' ')}", text, other, kind=DATASET, key=key)
+        mine, tags = dict(used.tags), texts_of(row, "tags")
+        for tag in sorted(mine.keys() | tags.keys()):
+            if mine.get(tag) != tags.get(tag):
+                findings.text_differs(f"{thing}: tag {tag!r}", mine.get(tag), tags.get(tag), kind=DATASET, key=key)
+        return len(findings.differences) > before
+
+    # --- models ---
+
+    def _models(self, run: StoredRun, remote: RemoteRun, findings: Findings) -> None:
+        used = dict.fromkeys(run.model_inputs, "is used")
+        made = {each.model_id: f"made at step {each.step}" for each in run.model_outputs}
+        used_there = {_id(row): "is used" for row in remote.inputs.get("model_inputs") or []}
+        rows = remote.outputs.get("model_outputs") or []
+        made_there = {_id(row): f"made at step {int(row.get('step') or 0)}" for row in rows}
+        self._side(run, MODEL_INPUT, used, used_there, findings)
+        self._side(run, MODEL_OUTPUT, made, made_there, findings)
+
+    def _side(
+        self, run: StoredRun, kind: str, here: Mapping[str, str], there: dict[str, str], findings: Findings
+    ) -> None:
+        left = dict(there)
+        for model_id, words in here.items():
+            seen = left.pop(self.there.logged_model(model_id), None)
+            if seen == words:
+                findings.counts["model_ties"] += 1
+            elif seen is not None or self._is_active(model_id):
+                shown = self._absent(run, f"{kind} {model_id}") if seen is None else seen
+                findings.differs(f"{kind} {model_id}", words, shown, kind=kind, key=model_id)
+        for remote_id, words in left.items():
+            findings.differs(f"{kind} {remote_id}", NOTHING, words, kind=kind, key=remote_id)
+
+    def _is_active(self, model_id: str) -> bool:
+        """Whether the store has the model: with one that is deleted or gone no run is tied over there."""
+        try:
+            return self.store.logged_models.get(model_id).lifecycle_stage != DELETED
+        except NotFoundError:
+            return False
+
+    def _absent(self, run: StoredRun, key: str) -> str:
+        state = self.there.state
+        entry = state.runs.get(run.run_id)
+        aside = any(item == run.run_id and key == f"{kind} {name}" for item, kind, name in state.rejected)
+        return NOTHING if aside or (entry is not None and key in entry.linked) else f"{NOTHING} ({WAITS})"
+
+
+def _fields(dataset: Dataset) -> dict[str, str]:
+    fields = {"source_type": dataset.source_type, "source": dataset.source}
+    return fields | {"schema": dataset.schema or "", "profile": dataset.profile or ""}
+
+
+def _id(row: Mapping[str, Any]) -> str:
+    return str(row.get("model_id"))

@@ -1,0 +1,100 @@
+"""Spans in a form that compares: those of the store as they were sent, and those that a server gives back."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+from mltrack_sync.mlflow.plan.otlp import span_bodies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+__all__ = ["Span", "shown", "spans_here", "spans_there"]
+
+Span = dict[str, Any]
+"""What a span holds, by the words that differences use."""
+
+REQUEST_BYTES_MAX = 64 << 20
+_STATUS = {"STATUS_CODE_UNSET": 0, "STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}
+_OWN_ATTRIBUTES = frozenset({"mlflow.traceRequestId"})  # the id of the trace, which MLflow adds to each span
+
+
+def spans_here(trace_id: str, texts: Sequence[str]) -> dict[str, Span]:
+    """The spans (JSON texts) by id, as what goes to a remote says them.
+
+    Raises:
+        UnsendableSpanError: one of them is no such span.
+    """
+    from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    found: dict[str, Span] = {}
+    for body in span_bodies(trace_id, texts, REQUEST_BYTES_MAX):
+        for span in ExportTraceServiceRequest.FromString(body).resource_spans[0].scope_spans[0].spans:
+            found |= spans_there([MessageToDict(span, preserving_proto_field_name=True)])
+    return found
+
+
+def spans_there(rows: Iterable[Mapping[str, Any]]) -> dict[str, Span]:
+    """The spans by id, of protobuf's JSON."""
+    return {_hex(row["span_id"]): _span(row) for row in rows}
+
+
+def _span(row: Mapping[str, Any]) -> Span:
+    status = row.get("status") or {}
+    code = status.get("code") or 0
+    found = {
+        "name": row.get("name") or "",
+        "parent": _hex(row.get("parent_span_id") or ""),
+        "start": int(row.get("start_time_unix_nano") or 0),
+        "end": int(row.get("end_time_unix_nano") or 0),
+        "status": _STATUS.get(str(code), code),
+        "status message": status.get("message") or "",
+    }
+    attributes = _attributes(row.get("attributes"))
+    found |= {f"attribute {key!r}": value for key, value in attributes.items() if key not in _OWN_ATTRIBUTES}
+    found["events"] = [
+        (each.get("name") or "", int(each.get("time_unix_nano") or 0), _attributes(each.get("attributes")))
+        for each in row.get("events") or []
+    ]
+    found["links"] = [
+        (_hex(each["trace_id"]), _hex(each["span_id"]), _attributes(each.get("attributes")))
+        for each in row.get("links") or []
+    ]
+    return found
+
+
+def _hex(text: str) -> str:
+    return base64.b64decode(text).hex()
+
+
+def _attributes(rows: Any) -> dict[str, Any]:
+    return {str(row.get("key") or ""): _value(row.get("value") or {}) for row in rows or []}
+
+
+def _value(value: Mapping[str, Any]) -> Any:
+    for kind, held in value.items():
+        match kind:
+            case "int_value":
+                return int(held)
+            case "double_value":
+                return _double(held)
+            case "array_value":
+                return [_value(each) for each in held.get("values") or []]
+            case "kvlist_value":
+                return _attributes(held.get("values"))
+            case _:
+                return held
+    return None
+
+
+def _double(held: Any) -> Any:
+    """A number; what is none stays its name, which is equal to itself."""
+    return held if held in ("NaN", "Infinity", "-Infinity") else float(held)
+
+
+def shown(value: Any) -> str:
+    """A value in a line."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""Named remotes, and the kinds of remotes."""
