@@ -35,13 +35,13 @@ def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "config" / os.urandom(4).hex()))
     yield
     redaction.forget()
-    fluent = sys.modules.get("mltrack.recording.fluent")
-    if fluent is not None:
+    current_store = sys.modules.get("mltrack.recording.current_store")
+    if current_store is not None:
         from mltrack.recording.active import open_runs
 
         for run in open_runs():
             run.end("KILLED")
-        fluent.set_store(None)
+        current_store.set_store(None)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from mltrack.demo.compare import count_local, count_remote
 from mltrack.demo.server import free_port, mlflow_server
 from mltrack.demo.training import EXPERIMENT, sweep, trials
 from mltrack.errors import RemoteError
-from mltrack.recording import fluent
+from mltrack.recording import current_store
 from mltrack.store import Store
 
 pytestmark = pytest.mark.slow
@@ -30,9 +30,9 @@ POINTS = 800
 
 @pytest.fixture
 def recorded(tmp_path: Path) -> Store:
-    fluent.set_store(tmp_path / "store")
+    current_store.set_store(tmp_path / "store")
     sweep(trials(POINTS), done=lambda trial, accuracy: None, advanced=lambda steps: None)
-    fluent.set_store(None)
+    current_store.set_store(None)
     return Store.open(tmp_path / "store")
 
 

@@ -15,7 +15,7 @@ from mltrack.catalog.export import export_folder, export_points
 from mltrack.disk.filesystem import FileSystem
 from mltrack.entities import Dataset
 from mltrack.errors import StoreError, UsageError
-from mltrack.recording import fluent
+from mltrack.recording import current_store, fluent
 from mltrack.storage.runs.stored_run import StoredRun
 from mltrack.store import Store
 
@@ -24,14 +24,14 @@ VALUES = [0.5, float("nan"), float("inf"), float("-inf"), -0.0, 1e-300]
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    fluent.set_store(tmp_path / "store")
+    current_store.set_store(tmp_path / "store")
     for name in ("eins", 'zwei, "drei"\n vier ü'):
         with fluent.start_run(run_name=name) as run:
             run.log_param("lr", 0.1)
             run.log_series("loss/ü", VALUES, steps=[0, 1, 2, 3, -4, 5])
             run.log_text("x", "a/b.txt")
             run.log_input(Dataset("größe, \n", "1", "local", "{}", profile="{}"), "training", {"fold": 1})
-    fluent.set_store(None)
+    current_store.set_store(None)
     return Store.open(tmp_path / "store")
 
 

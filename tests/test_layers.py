@@ -1,177 +1,183 @@
-"""Imports go down only: each part of the code may use those below it in the picture of ARCHITECTURE.md."""
+"""Folders are layers: a module imports only what stands before its folder in ``LAYERS``, lazily and for types too."""
 
 from __future__ import annotations
 
 import ast
-import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {"mltrack": ROOT / "src" / "mltrack", "mltrack_sync": ROOT / "sync" / "mltrack_sync"}
 
-# from the bottom up; a module may import modules of its own row and of the rows before it
-ROWS = [
-    ["mltrack.text.printable", "mltrack.text.redaction"],
+# The one statement of the order, from the bottom up. Folders and modules of one row know nothing of one another;
+# modules of one folder may import one another, without a circle. ARCHITECTURE.md shows this list.
+LAYERS = [
+    ["mltrack.text"],
     ["mltrack.errors"],
+    ["mltrack.data", "mltrack.entities", "mltrack.exceptions", "mltrack.process"],
+    ["mltrack.disk"],
+    ["mltrack.values"],
+    ["mltrack.journal"],
     [
-        "mltrack.disk.codec",
-        "mltrack.disk.filesystem",
-        "mltrack.entities",
-        "mltrack.process.exit_code",
-        "mltrack.recording.fs_events",
-        "mltrack.process.headroom",
-        "mltrack.data",
-        "mltrack.exceptions",
-        "mltrack.process.server",
-        "mltrack.recording.mlflow_names",
-        "mltrack.disk.mounts",
-        "mltrack.values.run_names",
-        "mltrack.recording.operations",
-        "mltrack.text.printing",
-        "mltrack.process.ending",
-        "mltrack.process.trouble",
-        "mltrack.disk.fields",
-        "mltrack.disk.line_types",
-        "mltrack.process.shutdown",
-        "mltrack.values.scalars",
+        "mltrack.storage.experiments",
+        "mltrack.storage.models",
+        "mltrack.storage.registry",
+        "mltrack.storage.runs",
+        "mltrack.storage.traces",
     ],
-    ["mltrack.disk.remotes_file", "mltrack.disk.trust"],
-    [
-        "mltrack.disk.jsonlog",
-        "mltrack.disk.flusher",
-        "mltrack.values.columns",
-        "mltrack.values.media",
-        "mltrack.disk.artifact_files",
-        "mltrack.values.datasets",
-    ],
-    ["mltrack.values.tables", "mltrack.values.rich", "mltrack.journal.rich_series"],
-    ["mltrack.journal.points", "mltrack.disk.segment", "mltrack.disk.segment_check", "mltrack.journal.written_points"],
-    ["mltrack.store", "mltrack.journal.recorder", "mltrack.recording.background_sync"],
-    ["mltrack.query"],
-    ["mltrack.store", "mltrack.catalog.export"],
-    [
-        "mltrack.recording.run",
-        "mltrack.recording.run_artifacts",
-        "mltrack.recording.run_handles",
-        "mltrack.recording.run_links",
-        "mltrack.recording.known_info",
-        "mltrack.recording.preload",
-        "mltrack.recording.used_stores",
-        "mltrack.recording.folder_watch",
-        "mltrack.recording.system_metrics",
-        "mltrack.recording.system_metrics_settings",
-    ],
-    ["mltrack.recording.active"],
-    [
-        "mltrack.artifacts",
-        "mltrack.client",
-        "mltrack.recording.experiment_functions",
-        "mltrack.recording.fluent",
-        "mltrack.recording.log_functions",
-        "mltrack.recording.run_functions",
-        "mltrack.recording.other_runs",
-        "mltrack.tracking",
-        "mltrack.recording.tracking_uri",
-    ],
-    ["mltrack.launch"],
-    ["mltrack"],
+    ["mltrack.storage.check"],
+    ["mltrack.catalog"],
+    ["mltrack.store"],
+    ["mltrack.mlflow_plugin", "mltrack.recording"],
+    ["mltrack.artifacts", "mltrack.client", "mltrack.demo", "mltrack.launch"],
+    ["mltrack.tracking"],
     ["mltrack_sync"],
-    ["mltrack.demo", "mltrack.cli", "mltrack.mlflow_plugin", "mltrack.__main__"],
+    ["mltrack.cli"],
+    ["mltrack.__main__"],
 ]
-GC_NEEDS = {
-    "mltrack.storage.check.check",
-    "mltrack.storage.runs.edit",
-    "mltrack.storage.runs.state",
-}  # it alone changes a store
-ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
+FACADES = {"mltrack", "mltrack_sync"}
+"""The packages themselves name what users import from every room; nothing else is in them."""
 
 
-def modules() -> Iterator[tuple[str, Path]]:
-    for package, folder in SOURCES.items():
+def modules(sources: Mapping[str, Path]) -> dict[str, Path]:
+    """The modules of the packages, by their dotted names."""
+    found = {}
+    for package, folder in sources.items():
         for path in folder.rglob("*.py"):
             parts = path.relative_to(folder).with_suffix("").parts
-            yield ".".join([package, *(part for part in parts if part != "__init__")]), path
+            found[".".join([package, *(part for part in parts if part != "__init__")])] = path
+    return found
 
 
-@functools.cache
-def known() -> frozenset[str]:
-    return frozenset(name for name, _ in modules())
-
-
-def part_of(module: str) -> str:
-    """The longest name in the table that ``module`` is or lies in."""
-    while module not in ROW_OF:
-        module, dot, _ = module.rpartition(".")
-        assert dot, "a module that is in no row of the table"
-    return module
-
-
-def imports(path: Path) -> Iterator[tuple[str, int]]:
-    """Modules of ours that a file imports, lazily too; not those for type checkers only."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            node.body = []
-    for node in ast.walk(tree):
+def imports(path: Path, known: Mapping[str, Path]) -> Iterator[tuple[str, int]]:
+    """Modules of ours that a file imports anywhere, and the lines."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
             module = node.module or ""
-            submodules = [f"{module}.{alias.name}" for alias in node.names]
-            names = [name if name in known() else module for name in submodules]
+            names = [f"{module}.{alias.name}" for alias in node.names]
+            names = [name if name in known else module for name in names]
         else:
             continue
         for name in dict.fromkeys(names):
-            if name.split(".")[0] in SOURCES:
+            if name in known:
                 yield name, node.lineno
 
 
-@pytest.mark.parametrize(
-    ("module", "path"), sorted(modules()), ids=lambda value: value if isinstance(value, str) else ""
-)
-def test_imports_go_down_only(module: str, path: Path) -> None:
-    here = part_of(module)
-    for name, line in imports(path):
-        there = part_of(name)
-        assert ROW_OF[there] <= ROW_OF[here], f"{path}:{line}: {here} must not import {there}"
+def layer_of(module: str, row_of: Mapping[str, int]) -> str:
+    """The longest name in the list that ``module`` is or lies in."""
+    while module and module not in row_of:
+        module = module.rpartition(".")[0]
+    return module
 
 
-def test_sync_uses_only_the_public_reading_api() -> None:
-    allowed = {
-        "mltrack",
-        "mltrack.errors",
-        "mltrack.entities",
-        "mltrack.disk.filesystem",
-        "mltrack.disk.jsonlog",
-        "mltrack.store",
-    }
-    allowed |= {
-        "mltrack.text.printable",
-        "mltrack.text.printing",
-        "mltrack.text.redaction",
-        "mltrack.disk.trust",
-        "mltrack.disk.remotes_file",
-    }
-    allowed |= {
-        "mltrack.recording.background_sync",
-        "mltrack.storage.runs.stored_run",
-        "mltrack.disk.layout",
-        "mltrack.disk.segment",
-        "mltrack.disk.line_types",
-    }
-    for module, path in modules():
-        if module.startswith("mltrack_sync") and not module.startswith("mltrack_sync.command"):
-            for name, line in imports(path):
-                mine = allowed | (GC_NEEDS if module == "mltrack_sync.gc" else set())
-                assert name in mine or name.startswith("mltrack_sync"), f"{path}:{line}: {name}"
+def violations(sources: Mapping[str, Path], layers: Sequence[Sequence[str]]) -> list[str]:
+    """Modules in no row, imports that go up or to a neighbour, and circles."""
+    known = modules(sources)
+    row_of = {layer: row for row, layers_of_row in enumerate(layers) for layer in layers_of_row}
+    found = []
+    graph: dict[str, set[str]] = {}
+    for module, path in sorted(known.items()):
+        here = layer_of(module, row_of)
+        if module in FACADES:
+            continue
+        if not here:
+            if path.name != "__init__.py":
+                found.append(f"{module} is in no row of the list")
+            continue
+        graph[module] = set()
+        for name, line in imports(path, known):
+            there = layer_of(name, row_of)
+            if name in FACADES or name == module:
+                continue
+            graph[module].add(name)
+            if there != here and row_of.get(there, -1) >= row_of[here]:
+                found.append(f"{path}:{line}: {here} must not import {name}")
+    return found + [f"a circle: {' -> '.join(circle)}" for circle in circles(graph)]
+
+
+def circles(graph: Mapping[str, set[str]]) -> Iterator[list[str]]:
+    """Modules that import one another: one circle for each group of such."""
+    left = {module: set(names) & graph.keys() for module, names in graph.items()}
+    while leaves := {module for module, names in left.items() if not names}:
+        left = {module: names - leaves for module, names in left.items() if module not in leaves}
+    while left:  # each of these leads to a circle
+        at, seen = min(left), list[str]()
+        while at not in seen:
+            seen.append(at)
+            at = min(left[at])
+        circle = seen[seen.index(at) :]
+        yield circle
+        gone = set(circle)
+        left = {module: names - gone for module, names in left.items() if module not in gone}
+        while leaves := {module for module, names in left.items() if not names}:
+            left = {module: names - leaves for module, names in left.items() if module not in leaves}
+
+
+def test_imports_go_down_only_and_in_no_circle() -> None:
+    found = violations(SOURCES, LAYERS)
+    assert [words for words in found if not words.startswith("a circle: mltrack_sync")] == []
+
+
+def test_every_layer_of_the_list_is_there() -> None:
+    known = modules(SOURCES)
+    assert [layer for row in LAYERS for layer in row if layer not in known] == []
+
+
+def plant(folder: Path, **texts: str) -> Mapping[str, Path]:
+    """A package with modules of these texts; ``low__a`` is ``low/a.py``."""
+    for name, text in texts.items():
+        path = folder / "planted" / f"{name.replace('__', '/')}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return {"planted": folder / "planted"}
+
+
+PLANTED = [["planted.low"], ["planted.left", "planted.right"]]
+
+
+def test_an_import_upward_is_found_lazy_or_for_types(tmp_path: Path) -> None:
+    lazy = "def f():\n    from planted.left import a\n"
+    typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import planted.right.a\n"
+    sources = plant(tmp_path, low__a=lazy, low__b=typed, left__a="", right__a="")
+    found = violations(sources, PLANTED)
+    assert [line.rpartition("/")[2] for line in found] == [
+        "a.py:2: planted.low must not import planted.left.a",
+        "b.py:3: planted.low must not import planted.right.a",
+    ]
+
+
+def test_an_import_from_a_neighbour_a_circle_and_a_stray_module_are_found(tmp_path: Path) -> None:
+    sources = plant(
+        tmp_path,
+        low__a="from planted.low.b import x\n",
+        low__b="def f():\n    from planted.low.a import y\n",
+        left__a="from planted.right.a import z\n",
+        right__a="",
+        stray="",
+    )
+    found = violations(sources, PLANTED)
+    assert [line.rpartition("/")[2] for line in found] == [
+        "a.py:1: planted.left must not import planted.right.a",
+        "planted.stray is in no row of the list",
+        "a circle: planted.low.a -> planted.low.b",
+    ]
+
+
+def picture() -> str:
+    """The list as ARCHITECTURE.md shows it."""
+    return "\n".join("  ".join(layer.replace(".", "/") for layer in row) for row in LAYERS)
+
+
+def test_the_picture_in_architecture_is_this_list() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    assert f"```layers\n{picture()}\n```" in text
 
 
 def test_only_the_file_system_syncs_renames_and_locks() -> None:
-    for module, path in modules():
+    for module, path in modules(SOURCES).items():
         if module in ("mltrack.disk.filesystem", "mltrack.disk.liveness"):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -124,11 +124,11 @@ _WHERE = {
     "client": "MlflowClient",
     "exceptions": "MlflowException",
     "recording.experiment_functions": "delete_experiment_tag restore_experiment search_experiments set_experiment_tags",
-    "recording.fluent": (
-        "create_experiment delete_experiment end_run get_experiment get_experiment_by_name get_store "
-        "last_active_run log log_metric log_metrics log_series set_experiment set_experiment_tag set_store "
-        "start_run"
+    "recording.current_store": (
+        "create_experiment delete_experiment get_experiment get_experiment_by_name get_store set_experiment "
+        "set_experiment_tag set_store"
     ),
+    "recording.fluent": "end_run last_active_run log log_metric log_metrics log_series start_run",
     "launch.submit": "ScriptRunConfig SubmittedRun submit",
     "recording.log_functions": (
         "delete_tag flush flush_artifact_async_logging flush_async_logging get_artifact_uri log_artifact "
@@ -193,29 +193,23 @@ if TYPE_CHECKING:
         submit,
     )
     from mltrack.recording.active import active_run
+    from mltrack.recording.current_store import (
+        create_experiment,
+        delete_experiment,
+        get_experiment,
+        get_experiment_by_name,
+        get_store,
+        set_experiment,
+        set_experiment_tag,
+        set_store,
+    )
     from mltrack.recording.experiment_functions import (
         delete_experiment_tag,
         restore_experiment,
         search_experiments,
         set_experiment_tags,
     )
-    from mltrack.recording.fluent import (
-        create_experiment,
-        delete_experiment,
-        end_run,
-        get_experiment,
-        get_experiment_by_name,
-        get_store,
-        last_active_run,
-        log,
-        log_metric,
-        log_metrics,
-        log_series,
-        set_experiment,
-        set_experiment_tag,
-        set_store,
-        start_run,
-    )
+    from mltrack.recording.fluent import end_run, last_active_run, log, log_metric, log_metrics, log_series, start_run
     from mltrack.recording.log_functions import (
         delete_tag,
         flush,

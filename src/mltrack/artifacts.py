@@ -17,7 +17,7 @@ from mltrack.disk.filesystem import safe_join
 from mltrack.disk.layout import is_model_id
 from mltrack.disk.store_path import folder_of
 from mltrack.errors import NotFoundError, UsageError
-from mltrack.recording.fluent import get_store
+from mltrack.recording.current_store import get_store
 
 if TYPE_CHECKING:
     from mltrack.disk.artifact_files import StrPath

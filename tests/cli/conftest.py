@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from mltrack.cli import main
-from mltrack.recording import fluent
+from mltrack.recording import current_store, fluent
 from mltrack.store import Store
 
 
@@ -37,8 +37,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     where = [str(Path(path).absolute()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(where))  # it may be relative, and the working folder changes
     monkeypatch.chdir(tmp_path)
-    fluent.set_store(tmp_path / ".mltrack")
-    fluent.set_experiment("spirals")
+    current_store.set_store(tmp_path / ".mltrack")
+    current_store.set_experiment("spirals")
     for number in (1, 2, 3):
         with fluent.start_run(run_name=f"spirals-{number}", tags={"team": "red"}) as run:
             run.log_params({"lr": 0.1 if number < 3 else 0.2, "layers": number})
@@ -52,7 +52,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
                 run.log_dict({"command": ["true"], "command_line": "true"}, "environment/launch.json")
     (tmp_path / "train.py").write_text("print('trained')", encoding="utf-8")
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-    fluent.set_store(None)
+    current_store.set_store(None)
     return Store.open(tmp_path / ".mltrack")
 
 

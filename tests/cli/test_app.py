@@ -181,9 +181,10 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(store: Store) -> None:
 def test_an_interrupt_ends_a_following_tail_quietly(store: Store) -> None:
     code = f"""
         import sys
+        from mltrack.recording import current_store
         from mltrack.recording import fluent
         from mltrack.cli import main
-        fluent.set_store({str(store.path)!r})
+        current_store.set_store({str(store.path)!r})
         fluent.start_run(run_name="endless").log_metric("loss", 1.0)
         sys.exit(main(["--store", {str(store.path)!r}, "tail", "-f", "endless"]))
     """

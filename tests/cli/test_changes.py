@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 
 from mltrack.cli import main
-from mltrack.recording import fluent
+from mltrack.recording import current_store, fluent
 from mltrack.store import Store
 
 from .conftest import Cli
@@ -65,7 +65,7 @@ def test_rm_purge_removes_nothing_unless_it_is_confirmed(cli: Cli, store: Store,
 
 
 def test_rm_purge_refuses_a_live_run(cli: Cli, store: Store) -> None:
-    fluent.set_store(store.path)
+    current_store.set_store(store.path)
     run = fluent.start_run(run_name="live")
     said = cli("rm", "--purge", "--yes", "live")
     assert said.code == 1
@@ -78,8 +78,9 @@ def test_rm_purge_refuses_a_live_run(cli: Cli, store: Store) -> None:
 def test_seal_turns_what_a_crashed_process_left_into_a_segment(cli: Cli, store: Store) -> None:
     code = f"""
         import os
+        from mltrack.recording import current_store
         from mltrack.recording import fluent
-        fluent.set_store({str(store.path)!r})
+        current_store.set_store({str(store.path)!r})
         run = fluent.start_run(run_name="dead")
         for step in range(5000):
             run.log_metric("loss", 1 / (step + 1), step)

@@ -11,7 +11,7 @@ import pytest
 
 from mltrack.entities import Dataset
 from mltrack.journal.recorder import Recorder
-from mltrack.recording import fluent
+from mltrack.recording import current_store, fluent
 from mltrack.store import Store
 from mltrack.values.datasets import model_input_event, model_output_event
 
@@ -29,7 +29,7 @@ def test_ls_prints_whole_ids_and_names_in_a_pipe_newest_first(cli: Cli, store: S
 
 def test_ls_names_are_never_cut_in_a_pipe(cli: Cli, store: Store) -> None:
     name = "a-very-" * 40 + "long-name"
-    fluent.set_store(store.path)
+    current_store.set_store(store.path)
     fluent.start_run(run_name=name).end()
     assert name in cli("ls").out
 
@@ -70,7 +70,7 @@ def test_ls_shows_the_columns_that_are_asked_for(cli: Cli) -> None:
 
 
 def test_ls_shows_what_the_machine_did_only_when_asked(cli: Cli, store: Store) -> None:
-    fluent.set_store(store.path)
+    current_store.set_store(store.path)
     with fluent.start_run(run_id="spirals-3") as run:
         run.log_metric("system/cpu_utilization_percentage", 99.0)
     assert "system/" not in cli("ls").out
@@ -80,13 +80,14 @@ def test_ls_shows_what_the_machine_did_only_when_asked(cli: Cli, store: Store) -
 def test_ls_shows_a_run_whose_process_died_as_crashed_and_a_live_one_as_running(cli: Cli, store: Store) -> None:
     code = f"""
         import os
+        from mltrack.recording import current_store
         from mltrack.recording import fluent
-        fluent.set_store({str(store.path)!r})
+        current_store.set_store({str(store.path)!r})
         fluent.start_run(run_name="dead").log_metric("loss", 1.0)
         os._exit(1)
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], timeout=60)
-    fluent.set_store(store.path)
+    current_store.set_store(store.path)
     live = fluent.start_run(run_name="live")
     lines = {line.split()[1]: line.split()[3] for line in cli("ls").out.splitlines()}
     live.end()
@@ -94,7 +95,7 @@ def test_ls_shows_a_run_whose_process_died_as_crashed_and_a_live_one_as_running(
 
 
 def test_ls_in_a_terminal_has_short_ids_and_children_below_their_parent(store: Store) -> None:
-    fluent.set_store(store.path)
+    current_store.set_store(store.path)
     with fluent.start_run(run_name="parent"):
         for name in ("first", "second"):
             with fluent.start_run(run_name=name, nested=True):
@@ -109,7 +110,7 @@ def test_ls_in_a_terminal_has_short_ids_and_children_below_their_parent(store: S
 
 
 def test_no_line_in_a_terminal_is_wider_than_it(store: Store) -> None:
-    fluent.set_store(store.path)
+    current_store.set_store(store.path)
     fluent.start_run(run_name="long-" * 40).end()
     for args in (["ls"], ["metrics", "spirals-1"], ["metrics", "spirals-1", "loss"], ["show", "spirals-1"]):
         assert max(map(len, in_terminal(store.path, *args, width=90).splitlines())) <= 90
@@ -123,7 +124,7 @@ def test_show_tells_everything_of_a_run(cli: Cli) -> None:
 
 
 def test_show_lists_the_datasets_and_the_models_of_a_run(cli: Cli, store: Store) -> None:
-    fluent.set_store(store.path)
+    current_store.set_store(store.path)
     dataset = Dataset("digits", "0af1", "http", '{"url": "https://x/y"}', profile="{}")
     with fluent.start_run(run_name="with inputs") as run:
         run.log_input(dataset, "training", {"fold": 2})
@@ -156,7 +157,7 @@ def test_show_takes_an_id_and_its_first_digits(cli: Cli, store: Store) -> None:
 
 
 def test_text_that_would_break_a_line_or_drive_the_terminal_is_made_harmless(cli: Cli, store: Store) -> None:
-    fluent.set_store(store.path)
+    current_store.set_store(store.path)
     run = fluent.start_run(run_name="odd\nname")
     run.set_tag("evil", "\x1b[31mred\x07 [bold]x[/bold]")
     run.end()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mltrack.recording import fluent
+from mltrack.recording import current_store, fluent
 from mltrack.store import Store
 
 from .terminal import bytes_in_terminal
@@ -64,8 +64,8 @@ def each(said: bytes) -> Iterator[tuple[list[str], int, bytes]]:
 def evil_store(tmp_path: Path) -> tuple[Path, list[str]]:
     """Two runs in which every name and text steers terminals, files without an event, and a remote as bad."""
     root = tmp_path / ".mltrack"
-    fluent.set_store(root)
-    fluent.set_experiment(f"experiment {EVIL}")
+    current_store.set_store(root)
+    current_store.set_experiment(f"experiment {EVIL}")
     ids = []
     for number in range(2):
         with fluent.start_run(run_name=f"run {EVIL}", tags={f"tag {EVIL}": EVIL}) as run:
@@ -77,7 +77,7 @@ def evil_store(tmp_path: Path) -> tuple[Path, list[str]]:
     (root / "remotes.toml").write_text(
         '[remotes.lab]\nurl = "http://127.0.0.1:9/\\u001b]0;title\\u0007"\n', encoding="utf-8"
     )
-    fluent.set_store(None)
+    current_store.set_store(None)
     return root, ids
 
 
@@ -101,7 +101,7 @@ def test_no_name_in_a_store_steers_a_terminal(evil_store: tuple[Path, list[str]]
 
 def test_a_terminal_shows_the_colours_of_a_program_but_obeys_nothing_else(tmp_path: Path) -> None:
     printed = b"\x1b[31mred\x1b[0m \x1b]0;title\x07 \x1b[2J done\n"
-    fluent.set_store(tmp_path / ".mltrack")
+    current_store.set_store(tmp_path / ".mltrack")
     with fluent.start_run(run_name="one") as run:
         run.log_text(printed.decode(), "user_logs/std_log.txt")  # as a launcher keeps it
     shown = bytes_in_terminal(["-m", "mltrack", "--store", str(tmp_path / ".mltrack"), "logs", "one"])
@@ -116,15 +116,15 @@ def test_a_terminal_shows_the_colours_of_a_program_but_obeys_nothing_else(tmp_pa
 def wide_store(tmp_path: Path) -> Path:
     """A run whose texts few encodings take, with a child, so that a terminal gets a tree."""
     root = tmp_path / ".mltrack"
-    fluent.set_store(root)
-    fluent.set_experiment("spirals")
+    current_store.set_store(root)
+    current_store.set_experiment("spirals")
     with fluent.start_run(run_name="plain") as run:
         run.log_params({"note": "two\nlines", "model": "模型", "odd": "\udce4 é 👩\u200d💻"})
         for step in range(50):
             run.log_metric("loss 模", float(step * step), step)
         with fluent.start_run(run_name="child", nested=True) as child:
             child.log_metric("loss 模", 1.0)
-    fluent.set_store(None)
+    current_store.set_store(None)
     return root
 
 

@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 
 from mltrack.cli.metrics import Point, follow
-from mltrack.recording import fluent
+from mltrack.recording import current_store, fluent
 from mltrack.store import Store
 
 from .conftest import Cli
@@ -38,7 +38,7 @@ def test_tail_follows_an_ended_run_to_its_end_at_once(cli: Cli) -> None:
 
 
 def test_tail_follows_a_live_run_through_a_new_writer_and_a_seal_to_its_end(store: Store) -> None:
-    fluent.set_store(store.path)
+    current_store.set_store(store.path)
     run = fluent.start_run(run_name="live")
     run.log_metric("loss", 1.0, 0)
     steps: list[Callable[[], None]] = [
@@ -59,8 +59,9 @@ def test_tail_follows_a_live_run_through_a_new_writer_and_a_seal_to_its_end(stor
 
 def _resume_elsewhere(store: Store, run_id: str) -> None:
     code = f"""
+        from mltrack.recording import current_store
         from mltrack.recording import fluent
-        fluent.set_store({str(store.path)!r})
+        current_store.set_store({str(store.path)!r})
         with fluent.start_run(run_id={run_id!r}) as run:
             run.log_metric("loss", 3.0, 2)
     """
@@ -88,7 +89,7 @@ def test_metrics_in_a_terminal_draws_a_chart(store: Store) -> None:
 
 
 def test_values_that_are_not_finite_are_strict_json(cli: Cli, store: Store) -> None:
-    fluent.set_store(store.path)
+    current_store.set_store(store.path)
     with fluent.start_run(run_name="odd") as run:
         run.log_series("loss", [float("nan"), float("inf"), float("-inf"), 1.0])
     values = [point["value"] for point in cli("metrics", "odd", "loss", "--json").json["loss"]]

@@ -13,8 +13,8 @@ import pytest
 
 import mltrack
 from mltrack.errors import StoreError
-from mltrack.journal.seal import seal_dead_writers
 from mltrack.recording.active import open_runs
+from mltrack.storage.runs.sealing import seal_dead_writers
 from recording import all_points, points_by_writer
 
 

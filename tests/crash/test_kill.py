@@ -14,7 +14,7 @@ import pytest
 
 import mltrack
 from mltrack.disk.layout import Layout
-from mltrack.journal.seal import seal_dead_writers
+from mltrack.storage.runs.sealing import seal_dead_writers
 from mltrack.storage.runs.stored_run import StoredRun
 from recording import Point, bits, points_by_writer, start_python, stored
 

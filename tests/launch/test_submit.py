@@ -9,7 +9,7 @@ import pytest
 
 import mltrack
 from mltrack import NotFoundError, RunStateError, ScriptRunConfig, UsageError
-from mltrack.recording import fluent
+from mltrack.recording import current_store
 
 PROGRAM = """
 import os, sys
@@ -30,9 +30,9 @@ def source(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     (folder / "train.py").write_text(PROGRAM, "utf-8")
     (folder / "bad.py").write_text("raise ValueError('no such spiral')", "utf-8")
-    fluent.set_store(tmp_path / ".mltrack")
+    current_store.set_store(tmp_path / ".mltrack")
     yield folder
-    fluent.set_store(None)
+    current_store.set_store(None)
 
 
 def config(source: Path, script: str = "train.py", **more: object) -> ScriptRunConfig:

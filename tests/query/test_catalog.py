@@ -21,7 +21,7 @@ from mltrack.catalog.search import RunQuery, RunRecord, find_runs
 from mltrack.disk.filesystem import file_lock
 from mltrack.entities import Dataset, DatasetInput
 from mltrack.journal.points import SEAL_POINTS_MIN
-from mltrack.journal.seal import seal_dead_writers
+from mltrack.storage.runs.sealing import seal_dead_writers
 from mltrack.store import Store
 
 from .recorded import START_MS, write_run

@@ -9,20 +9,20 @@ from hypothesis import strategies as st
 from mltrack.catalog.filter_parser import COMPARISONS_MAX, NESTED_MAX, And, Comparison, Or, parse_filter
 from mltrack.cli import main
 from mltrack.errors import FilterError
-from mltrack.recording import fluent
+from mltrack.recording import current_store, fluent
 from mltrack.store import Store
 
 
 @pytest.fixture(scope="module")
 def numbers(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Runs 0 to 9: metric m and param p are their number, tag odd is set on odd ones, n is NaN for 9."""
-    fluent.set_store(tmp_path_factory.mktemp("numbers") / "store")
+    current_store.set_store(tmp_path_factory.mktemp("numbers") / "store")
     for number in range(10):
         with fluent.start_run(run_name=str(number), tags={"odd": "yes"} if number % 2 else None) as run:
             run.log_metrics({"m": number, "n": float("nan") if number == 9 else number})
             run.log_param("p", number)
-    store = fluent.get_store()
-    fluent.set_store(None)
+    store = current_store.get_store()
+    current_store.set_store(None)
     return store
 
 

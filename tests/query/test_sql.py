@@ -14,7 +14,7 @@ import pytest
 from mltrack.entities import Dataset, DatasetInput
 from mltrack.errors import UsageError
 from mltrack.journal.points import SEAL_POINTS_MIN
-from mltrack.journal.seal import seal_dead_writers
+from mltrack.storage.runs.sealing import seal_dead_writers
 from mltrack.store import Store
 
 from .recorded import START_MS, write_run

@@ -8,7 +8,7 @@ from typing import Any
 
 from mltrack.disk.jsonlog import JsonLog
 from mltrack.journal.points import SEAL_POINTS_MIN
-from mltrack.recording import fluent
+from mltrack.recording import current_store, fluent
 from mltrack.store import Store
 from mltrack.values.rich import Histogram, Text
 
@@ -19,8 +19,8 @@ SHA256 = "0" * 64
 
 def make_full_store(root: Path) -> Store:
     """Two runs, a registered and a logged model, a trace with spans, a remote that took some of it."""
-    fluent.set_store(root)
-    fluent.set_experiment("full")
+    current_store.set_store(root)
+    current_store.set_experiment("full")
     for name, points in (("sealed", SEAL_POINTS_MIN + 10), ("short", 20)):
         with fluent.start_run(run_name=name) as run:
             run.log_param("lr", 0.1)
@@ -29,7 +29,7 @@ def make_full_store(root: Path) -> Store:
                 run.log_metric("loss" if step % 2 else "accuracy", step / points, step)
             run.log_text("a text of some length", "notes/text.txt")
             run.log({"weights": Histogram([1.0, 2.0, 3.0]), "words": Text("said")}, step=1)
-    fluent.set_store(None)
+    current_store.set_store(None)
     store = Store.open(root)
     store.registry.create_version("net", "runs:/a/model", create_model=True, tags={"k": "v"})
     store.registry.set_alias("net", "best", 1)

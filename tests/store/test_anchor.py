@@ -16,7 +16,7 @@ import mltrack
 from mltrack.cli import main
 from mltrack.disk.anchor import Anchor
 from mltrack.errors import NotFoundError
-from mltrack.recording import fluent
+from mltrack.recording import current_store, fluent
 from mltrack.storage.check.check import check_store
 from mltrack.store import Store
 
@@ -69,7 +69,7 @@ def test_a_store_that_is_moved_before_anything_was_synced_is_synced_where_it_is(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root, moved = tmp_path / "a", tmp_path / "b"
-    fluent.set_store(root)
+    current_store.set_store(root)
     run = fluent.start_run()
     root.rename(moved)
     run.log_text("x", "t.txt")
@@ -88,7 +88,7 @@ def test_recording_goes_on_where_a_store_was_moved_to_and_nothing_is_lost(
     another: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root, moved = tmp_path / "project" / ".mltrack", tmp_path / "project-2" / ".mltrack"
-    fluent.set_store(root)
+    current_store.set_store(root)
     run = fluent.start_run(run_name="long")
     run.log_metric("loss", -1.0, -1)
     (tmp_path / "project").rename(tmp_path / "project-2")
@@ -115,7 +115,7 @@ def test_a_store_that_is_removed_is_said_at_once_and_at_the_end_and_never_made_a
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = tmp_path / ".mltrack"
-    fluent.set_store(root)
+    current_store.set_store(root)
     with fluent.start_run() as run:
         run.log_metric("loss", 1.0)
         shutil.rmtree(root)
@@ -130,8 +130,8 @@ def test_a_store_that_is_removed_is_said_at_once_and_at_the_end_and_never_made_a
 
 
 def test_the_chosen_experiment_is_made_in_a_store_that_takes_the_place_of_a_moved_one(tmp_path: Path) -> None:
-    fluent.set_store(tmp_path / "s")
-    fluent.set_experiment("spirals")
+    current_store.set_store(tmp_path / "s")
+    current_store.set_experiment("spirals")
     (tmp_path / "s").rename(tmp_path / "old")
     with fluent.start_run() as run:
         pass

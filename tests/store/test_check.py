@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from mltrack.disk.codec import HEADER_SIZE, RECORD_SIZE, encode_line
 from mltrack.disk.layout import RunFolder
 from mltrack.errors import NotFoundError, StoreVersionError
-from mltrack.recording import fluent
-from mltrack.storage.check.check import CheckReport, Finding, check_store
+from mltrack.recording import current_store, fluent
+from mltrack.storage.check.check import check_store
+from mltrack.storage.check.report import CheckReport, Finding
 from mltrack.store import Store
 
 SEALED, SHORT = 5_000, 100
@@ -27,14 +28,14 @@ SEALED, SHORT = 5_000, 100
 
 def record(root: Path) -> None:
     """A run that is sealed, and one whose points stay in a journal."""
-    fluent.set_store(root)
+    current_store.set_store(root)
     for name, points in (("sealed", SEALED), ("short", SHORT)):
         with fluent.start_run(run_name=name) as run:
             run.log_param("lr", 0.1)
             for step in range(points):
                 run.log_metric("loss" if step % 2 else "accuracy", step / points, step)
             run.log_text("a text of some length", "notes/text.txt")
-    fluent.set_store(None)
+    current_store.set_store(None)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_a_sound_store_has_no_findings_and_is_read_whole(store: Store) -> None:
 
 
 def test_a_live_run_is_sound_while_it_is_written(store: Store) -> None:
-    fluent.set_store(store.path)
+    current_store.set_store(store.path)
     run = fluent.start_run(run_name="live")
     for step in range(3_000):
         run.log_metric("loss", 1.0, step)
@@ -90,8 +91,9 @@ def test_a_live_run_is_sound_while_it_is_written(store: Store) -> None:
 def test_a_crashed_run_is_sound(store: Store) -> None:
     code = f"""
         import os
+        from mltrack.recording import current_store
         from mltrack.recording import fluent
-        fluent.set_store({str(store.path)!r})
+        current_store.set_store({str(store.path)!r})
         run = fluent.start_run(run_name="dead")
         for step in range(3000):
             run.log_metric("loss", 1.0, step)

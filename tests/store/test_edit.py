@@ -8,17 +8,17 @@ import pytest
 
 from mltrack.disk.filesystem import FileSystem
 from mltrack.errors import NotFoundError, RunStateError, StoreError, UsageError
-from mltrack.recording import fluent
+from mltrack.recording import current_store, fluent
 from mltrack.storage.runs.edit import purge_run, set_stage, set_tag
 from mltrack.store import Store
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    fluent.set_store(tmp_path / "store")
+    current_store.set_store(tmp_path / "store")
     with fluent.start_run(run_name="one", tags={"a": "1"}) as run:
         run.log_metric("loss", 1.0)
-    fluent.set_store(None)
+    current_store.set_store(None)
     return Store.open(tmp_path / "store")
 
 
@@ -73,7 +73,7 @@ def test_what_does_not_exist_can_not_be_edited(store: Store) -> None:
 def test_a_deleted_run_is_not_resumed(store: Store) -> None:
     run_id = store.run("one").run_id
     store.delete_run(run_id)
-    fluent.set_store(store.path)
+    current_store.set_store(store.path)
     with pytest.raises(RunStateError):
         fluent.start_run(run_id=run_id)
     store.restore_run(run_id)
@@ -90,7 +90,7 @@ def test_a_purged_run_is_gone_from_every_listing(store: Store) -> None:
 
 
 def test_a_live_run_is_not_purged(store: Store) -> None:
-    fluent.set_store(store.path)
+    current_store.set_store(store.path)
     run = fluent.start_run(run_name="live")
     with pytest.raises(RunStateError):
         purge_run(store.layout, run.run_id)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from mltrack.cli import main
-from mltrack.recording import fluent
+from mltrack.recording import current_store, fluent
 from mltrack.storage.check.check import check_store
 from mltrack.store import Store
 
@@ -16,7 +16,7 @@ def recorded(store: Store, run_id: str) -> dict[str, int]:
 
 
 def test_the_end_of_a_run_records_what_the_program_wrote_itself(tmp_path: Path) -> None:
-    fluent.set_store(tmp_path / "s")
+    current_store.set_store(tmp_path / "s")
     with fluent.start_run() as run:
         run.log_text("logged", "a.txt")
         run.log_text("logged", "same.txt")
@@ -37,7 +37,7 @@ def test_the_end_of_a_run_records_what_the_program_wrote_itself(tmp_path: Path) 
 
 
 def test_seal_records_what_came_later_and_changes_nothing_twice(tmp_path: Path, capsys: object) -> None:
-    fluent.set_store(tmp_path / "s")
+    current_store.set_store(tmp_path / "s")
     with fluent.start_run() as run:
         run.log_text("x", "a.txt")
     store = Store.open(tmp_path / "s")
@@ -50,7 +50,7 @@ def test_seal_records_what_came_later_and_changes_nothing_twice(tmp_path: Path, 
 
 
 def test_a_recorded_file_that_changes_after_its_run_is_damage_and_stays_so(tmp_path: Path) -> None:
-    fluent.set_store(tmp_path / "s")
+    current_store.set_store(tmp_path / "s")
     with fluent.start_run() as run:
         run.log_text("x", "a.txt")
     (run.folder.artifacts / "a.txt").write_text("other")
@@ -61,10 +61,10 @@ def test_a_recorded_file_that_changes_after_its_run_is_damage_and_stays_so(tmp_p
 
 
 def test_a_live_run_is_left_alone(tmp_path: Path) -> None:
-    fluent.set_store(tmp_path / "s")
+    current_store.set_store(tmp_path / "s")
     run = fluent.start_run()
     run.log_text("x", "a.txt")
     (run.folder.artifacts / "own.txt").write_text("being written")
-    assert fluent.get_store().record_found_files(run.run_id) == 0
+    assert current_store.get_store().record_found_files(run.run_id) == 0
     run.end()
-    assert recorded(fluent.get_store(), run.run_id) == {"a.txt": 1, "own.txt": 13}
+    assert recorded(current_store.get_store(), run.run_id) == {"a.txt": 1, "own.txt": 13}

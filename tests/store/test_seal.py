@@ -14,8 +14,9 @@ from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.layout import Layout, RunFolder, new_run_id
 from mltrack.journal.points import SEAL_POINTS_MIN
 from mltrack.journal.recorder import Recorder
-from mltrack.journal.seal import seal_dead_writers, seal_writer
+from mltrack.journal.seal import seal_writer
 from mltrack.recording.run import Run
+from mltrack.storage.runs.sealing import seal_dead_writers
 from mltrack.storage.runs.stored_run import StoredRun
 from recording import abandon, all_points
 

@@ -179,15 +179,15 @@ def test_in_a_folder_that_is_gone_a_store_to_be_looked_for_is_an_error_that_says
 
 
 def test_a_relative_store_stays_where_it_was_when_it_was_chosen(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mltrack.recording import fluent
+    from mltrack.recording import current_store, fluent
 
-    fluent.set_store("chosen")
+    current_store.set_store("chosen")
     (here / "elsewhere").mkdir()
     monkeypatch.chdir(here / "elsewhere")
     with fluent.start_run() as run:
         pass
     assert run.store_folder == here / "chosen"
     with pytest.raises(StoreError):
-        fluent.set_store(None)
+        current_store.set_store(None)
         monkeypatch.setenv("MLTRACK_STORE", "/proc/nowhere")
         fluent.start_run()

@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from syncing import Syncers
 from test_kill import killed_at_requests
 
-from mltrack.storage.traces.state import SpanHead, SpanPlace, Trace
+from mltrack.storage.traces.trace import SpanHead, SpanPlace, Trace
 from mltrack.store import Store
 from mltrack_sync import Remote, Selection, push
 from mltrack_sync.daemon.daemon import Follower, Pace

@@ -18,7 +18,7 @@ from mlflow.data.pandas_dataset import from_pandas
 from mlflow.pyfunc.model import PythonModel
 from mlflow.tracking import MlflowClient
 
-from mltrack.recording import fluent
+from mltrack.recording import current_store, fluent
 from ui.spike import DIP, SPIKE
 
 RUNS = 3_000
@@ -29,7 +29,7 @@ POINTS = 1_000_000
 
 def make_many_runs() -> None:
     """An experiment of thousands of runs, of which one in the midst has the least loss."""
-    fluent.set_experiment("many")
+    current_store.set_experiment("many")
     with ThreadPoolExecutor(THREADS) as pool:  # each of them waits for the disk
         list(pool.map(make_run_of_many, range(RUNS)))
 
@@ -42,7 +42,7 @@ def make_run_of_many(number: int) -> None:
 
 def make_long_run() -> None:
     """One metric of a million points, with one point far up and one far down."""
-    fluent.set_experiment("long")
+    current_store.set_experiment("long")
     values: npt.NDArray[np.float64] = np.sin(np.arange(POINTS) / 50_000)
     values[POINTS // 3 + 7], values[2 * POINTS // 3 + 11] = SPIKE, DIP
     with fluent.start_run(run_name="long-run") as run:
@@ -60,12 +60,12 @@ def make_long_run() -> None:
 
 def make_compared_runs() -> None:
     """Runs of a small sweep, and a parent with a child."""
-    fluent.set_experiment("nested")
+    current_store.set_experiment("nested")
     with fluent.start_run(run_name="the-parent") as parent:
         parent.log_metric("best", 0.5)
         with fluent.start_run(run_name="the-child", nested=True) as child:
             child.log_metric("loss", 0.5)
-    fluent.set_experiment("sweep")
+    current_store.set_experiment("sweep")
     for number in range(4):
         with fluent.start_run(run_name=f"sweep-{number}") as run:
             run.log_params({"lr": 0.1 * (number + 1), "optimizer": "adam" if number % 2 else "sgd"})
@@ -148,7 +148,7 @@ def make_traces() -> None:
 
 
 def main(store: str) -> None:
-    fluent.set_store(Path(store))
+    current_store.set_store(Path(store))
     make_compared_runs()
     make_long_run()
     make_full_run()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import time
 
-from mltrack.recording import fluent
+from mltrack.recording import current_store, fluent
 
 
 def main(store: str, name: str) -> None:
-    fluent.set_store(store)
-    fluent.set_experiment("live")
+    current_store.set_store(store)
+    current_store.set_experiment("live")
     with fluent.start_run(run_name=name) as run:
         step = 0
         while True:

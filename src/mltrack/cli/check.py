@@ -15,7 +15,7 @@ from mltrack.text.printing import console, print_json, say, styled
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mltrack.storage.check.check import CheckReport, Finding
+    from mltrack.storage.check.report import CheckReport, Finding
 
 __all__ = ["check"]
 

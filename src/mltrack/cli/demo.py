@@ -121,7 +121,7 @@ def _record(steps: _Steps, folder: Path, points: int) -> tuple[Store, Recording]
     from mltrack.cli.runs import points_of, print_runs
     from mltrack.cli.select import find_runs
     from mltrack.demo.training import EXPERIMENT, sweep, trials
-    from mltrack.recording.fluent import set_store
+    from mltrack.recording.current_store import set_store
     from mltrack.store import Store
 
     plan = trials(points)

@@ -112,8 +112,8 @@ def seal(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
     """
     from mltrack.cli.formatting import plural
     from mltrack.cli.select import iterate_runs
-    from mltrack.journal.seal import seal_dead_writers
     from mltrack.launch.orphaned_output import publish_left_output
+    from mltrack.storage.runs.sealing import seal_dead_writers
 
     store = session.store()
     sealed: dict[str, int] = {}

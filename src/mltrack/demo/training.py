@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mltrack.recording.fluent import set_experiment, start_run
+from mltrack.recording.current_store import set_experiment
+from mltrack.recording.fluent import start_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mltrack.disk.codec import HEADER_SIZE, POINTS_BYTES_MAX, RECORD_SIZE, BadLine, decode_header, decode_records
+from mltrack.disk.codec import (
+    HEADER_SIZE,
+    POINTS_BYTES_MAX,
+    RECORD_SIZE,
+    BadLine,
+    decode_header,
+    decode_records,
+    placeholder_name,
+)
 from mltrack.disk.filesystem import EXHAUSTED, NotRegularError, open_regular
 from mltrack.disk.segment import (
     BLOCK_ROWS,
@@ -26,7 +34,6 @@ from mltrack.disk.segment import (
     segment_name,
 )
 from mltrack.errors import CorruptionError
-from mltrack.storage.runs.state import unnamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -194,7 +201,7 @@ class _Names:
             return names, numbers
         codes, place = numbers.copy(), self._unnamed
         codes[beyond] = [len(names) + place.setdefault(n, len(place)) for n in numbers[beyond].tolist()]
-        return [*names, *map(unnamed, self._unnamed)], codes
+        return [*names, *map(placeholder_name, self._unnamed)], codes
 
 
 def _journal_columns(

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem
-from mltrack.disk.liveness import own_lock
 from mltrack.disk.segment import BLOCK_ROWS, PointColumns, write_segment
 from mltrack.journal.points import SEAL_POINTS_MIN
 from mltrack.journal.reader import open_journals, read_points, segments_of
@@ -23,9 +22,8 @@ if TYPE_CHECKING:
 
     from mltrack.disk.layout import RunFolder
     from mltrack.errors import CorruptionError
-    from mltrack.storage.runs.state import RunState
 
-__all__ = ["seal_dead_writers", "seal_writer"]
+__all__ = ["seal_writer"]
 
 
 def seal_writer(
@@ -117,19 +115,3 @@ def _joined(pieces: list[PointColumns]) -> PointColumns:
         np.concatenate([piece.times for piece in pieces]),
         np.concatenate([piece.values for piece in pieces]),
     )
-
-
-def seal_dead_writers(folder: RunFolder, state: RunState, *, fs: FileSystem = LOCAL) -> int:
-    """Seal every writer of a run whose process is gone. Returns the points sealed.
-
-    Raises:
-        OSError: as seal_writer.
-    """
-    rows = 0
-    for writer in state.writers.values():
-        if writer.alive:
-            continue
-        with own_lock(folder.events / f"{writer.writer}.jsonl") as mine:
-            if mine:
-                rows += seal_writer(folder, writer.writer, writer.keys, fs=fs, named_only=not writer.damaged)
-    return rows

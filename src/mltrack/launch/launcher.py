@@ -21,7 +21,7 @@ from mltrack.launch.secret_patterns import Redactor
 from mltrack.launch.signals import Signals
 from mltrack.launch.takeover import stand_by
 from mltrack.process.trouble import TROUBLE
-from mltrack.recording import fluent
+from mltrack.recording import current_store, fluent
 from mltrack.storage.runs.state import RunState
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def launch(
     folder = what.cwd or _here()
     check_program(what.command, folder, what.env.get("PATH"))
     if store is not None:
-        fluent.set_store(store)
+        current_store.set_store(store)
     run = _begin(what)
     try:
         on_run(run)
@@ -149,7 +149,7 @@ def _begin(what: Launch) -> Run:
     else:
         with _without_run_id():
             if what.experiment is not None:
-                fluent.set_experiment(what.experiment)
+                current_store.set_experiment(what.experiment)
             run = fluent.start_run(run_name=what.name, tags=tags, log_system_metrics=False, sync=what.sync)
     run.log_params(params)
     return run
@@ -163,8 +163,8 @@ def _of_that_name(what: Launch) -> str | None:
     """
     if not what.name or what.resume is not None:
         raise UsageError("which run to go on with is told by its name", hint="give --name, and no --resume")
-    store = fluent.get_store()
-    experiment = what.experiment or fluent.chosen_experiment(store.layout, None).name
+    store = current_store.get_store()
+    experiment = what.experiment or current_store.chosen_experiment(store.layout, None).name
     query = (
         "SELECT run_id FROM runs WHERE run_name = ? AND experiment_name = ? AND lifecycle_stage = 'active' ORDER BY 1"
     )
@@ -185,7 +185,7 @@ def _check_resumed(what: Launch, name: str, params: Mapping[str, str]) -> None:
         ParamConflictError: a param has another value already.
         UsageError: it belongs to another experiment.
     """
-    held = fluent.get_store().run(name)
+    held = current_store.get_store().run(name)
     for key, value in params.items():
         if held.params.get(key, value) != value:
             raise ParamConflictError(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack.errors import NotFoundError, RunStateError, UsageError
 from mltrack.launch.launcher import check_program
 from mltrack.launch.secret_patterns import Redactor
-from mltrack.recording import fluent
+from mltrack.recording import current_store, fluent
 from mltrack.recording.background_sync import wish_for
 from mltrack.text.printable import OutputFilter
 
@@ -200,7 +200,7 @@ def submit(
     words = config.words()
     env = {**os.environ, **config.environment_variables}
     check_program(words, Path(config.source_directory), env.get("PATH"))
-    store = fluent.get_store()
+    store = current_store.get_store()
     if sync is not None:
         wish_for(store.layout, sync)  # that there is such a remote
     run_id = _schedule(config, words, experiment_name, run_name, params or {}, tags or {})
@@ -227,14 +227,14 @@ def _schedule(
     tags: Mapping[str, Any],
 ) -> str:
     """Make the run; its id."""
-    layout = fluent.get_store().layout
+    layout = current_store.get_store().layout
     redactor = Redactor.from_environment(environment={**os.environ, **config.environment_variables})
     named = {"mlflow.runName": run_name} if run_name else {}
     source = {"mlflow.source.name": redactor.text(config.script or words[0])}
     if experiment_name is None:
-        experiment = fluent.chosen_experiment(layout, None)
+        experiment = current_store.chosen_experiment(layout, None)
     else:
-        experiment = fluent.get_store().workspace.get_or_create(experiment_name)
+        experiment = current_store.get_store().workspace.get_or_create(experiment_name)
     texts = {key: redactor.value(key, str(value)) for key, value in tags.items()}
     run = fluent.create_run(layout, experiment, {**source, **named, **texts})
     run.log_params({key: redactor.value(key, str(value)) for key, value in params.items()})

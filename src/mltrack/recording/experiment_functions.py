@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import UsageError
-from mltrack.recording.fluent import chosen_experiment, get_store
+from mltrack.recording.current_store import chosen_experiment, get_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

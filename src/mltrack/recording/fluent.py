@@ -7,8 +7,8 @@ import shlex
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
-from mltrack.disk.layout import Layout, find_store, is_run_id, new_run_id
-from mltrack.errors import NotFoundError, RunStateError, UsageError
+from mltrack.disk.layout import Layout, is_run_id, new_run_id
+from mltrack.errors import NotFoundError, RunStateError
 from mltrack.journal.recorder import Recorder
 from mltrack.process.trouble import TROUBLE, say, words_of
 from mltrack.recording.active import (
@@ -23,6 +23,7 @@ from mltrack.recording.active import (
     top,
 )
 from mltrack.recording.background_sync import ask, wish_for
+from mltrack.recording.current_store import chosen_experiment, current_layout, store_folder, workspace_of
 from mltrack.recording.known_info import first_info
 from mltrack.recording.operations import DONE
 from mltrack.recording.preload import preload
@@ -37,135 +38,13 @@ if TYPE_CHECKING:
 
     from mltrack.entities import Experiment
     from mltrack.recording.operations import RunOperations
-    from mltrack.store import Store
     from mltrack.values.rich import RichValue
 
-EXPERIMENT_VARIABLES = ("MLTRACK_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_NAME")
 RUN_ID_VARIABLE = "MLTRACK_RUN_ID"
 RUN_NAME_VARIABLE = "MLTRACK_RUN_NAME"
 SYSTEM_METRICS_VARIABLES = {"MLTRACK_SYSTEM_METRICS", "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"}
 
-_store_path: os.PathLike[str] | None = None
-_experiment: Experiment | None = None
-_experiment_store = ""  # the id of the store it is of
 _given_run_taken = False
-
-
-# --- where ---
-
-
-def set_store(path: str | os.PathLike[str] | None) -> None:
-    """Record into the store at ``path`` from now on; None goes back to the rule of ``Store.open``.
-
-    Raises:
-        UsageError: ``path`` can't be a folder.
-    """
-    global _store_path, _experiment
-    _store_path, _experiment = None if path is None else find_store(path), None
-
-
-def get_store() -> Store:
-    """The store that is recorded into, opened for reading; made where there is none."""
-    from mltrack.store import Store
-
-    return Store(_layout())
-
-
-def _layout() -> Layout:
-    return Layout.open_or_create(find_store(_store_path), now_ns=time_ns())
-
-
-def _workspace(layout: Layout) -> Workspace:
-    return Workspace(layout, clock=time_ns)
-
-
-def set_experiment(experiment_name: str | None = None, experiment_id: str | None = None) -> Experiment:
-    """Make an experiment the one that new runs belong to; by name, made where there is none, or by id.
-
-    Raises:
-        UsageError: neither or both are given, or the experiment is deleted.
-        NotFoundError: there is none with that id.
-    """
-    global _experiment, _experiment_store
-    if (experiment_name is None) == (experiment_id is None):
-        raise UsageError("set_experiment needs a name or an id", hint="set_experiment('my-experiment')")
-    layout = _layout()
-    workspace, _experiment_store = _workspace(layout), layout.store_id
-    _experiment = (
-        workspace.get_or_create(experiment_name)
-        if experiment_name is not None
-        else workspace.usable(workspace.get(str(experiment_id)))
-    )
-    return _experiment
-
-
-def create_experiment(
-    name: str, artifact_location: str | os.PathLike[str] | None = None, tags: Mapping[str, Any] | None = None
-) -> str:
-    """Make an experiment; returns its id.
-
-    ``artifact_location`` is MLflow's and without effect, which is said: files lie in the store, with their runs.
-
-    Raises:
-        UsageError: the name is empty or taken.
-    """
-    text = {key: str(value) for key, value in (tags or {}).items()}
-    made = _workspace(_layout()).create(name, text)
-    if artifact_location is not None:
-        say("experiment %r: files are kept in the store, with their runs; artifact_location is not used", name)
-    return made.experiment_id
-
-
-def get_experiment(experiment_id: str) -> Experiment:
-    """The experiment with that id.
-
-    Raises:
-        NotFoundError: there is none.
-    """
-    return _workspace(_layout()).get(str(experiment_id))
-
-
-def get_experiment_by_name(name: str) -> Experiment | None:
-    """The experiment of that name, or None."""
-    return _workspace(_layout()).by_name(name)
-
-
-def set_experiment_tag(key: str, value: Any) -> None:
-    """Set a tag of the experiment that new runs belong to.
-
-    Raises:
-        UsageError: the experiment is deleted.
-    """
-    layout = _layout()
-    workspace = _workspace(layout)
-    workspace.set_tag(workspace.usable(chosen_experiment(layout, None)).experiment_id, key, str(value))
-
-
-def delete_experiment(experiment_id: str) -> None:
-    """Mark an experiment and all its runs as deleted; ``restore_experiment`` brings them back.
-
-    Raises:
-        NotFoundError, UsageError: no such experiment; the default one.
-    """
-    get_store().delete_experiment(str(experiment_id))
-
-
-def chosen_experiment(layout: Layout, experiment_id: str | None) -> Experiment:
-    """Where a new run belongs: by id, else as set_experiment or the environment says, else the default experiment.
-
-    It is as the store has it now, and may be deleted.
-    """
-    workspace = _workspace(layout)
-    if experiment_id is not None:
-        return workspace.get(str(experiment_id))
-    if _experiment is not None:
-        if _experiment_store != layout.store_id:  # one that was made in the place of a store that was moved or removed
-            return workspace.get_or_create(_experiment.name)
-        return workspace.get(_experiment.experiment_id)
-    for variable in EXPERIMENT_VARIABLES:
-        if os.environ.get(variable):
-            return workspace.get_or_create(os.environ[variable])
-    return workspace.get("0")
 
 
 # --- runs ---
@@ -212,7 +91,7 @@ def start_run(
             hint="end it with end_run(), or start this one with nested=True",
         )
     measured = _measured(log_system_metrics)
-    layout = layout_or_last(find_store(_store_path), _layout)
+    layout = layout_or_last(store_folder(), current_layout)
     syncer = wish_for(layout, sync)
     outer = around.run.run_id if around is not None and nested else None
     given = run_id or (_given_run() if outer is None else None)
@@ -331,7 +210,7 @@ def _resume(layout: Layout, run_id: str, tags: dict[str, str]) -> Run:
     info = state.info()
     if info.lifecycle_stage == "deleted":
         raise RunStateError(f"run {run_id} is deleted", hint=f"restore it: mltrack restore {run_id}")
-    experiment = _workspace(layout).experiments().get(info.experiment_id)  # a run from elsewhere may have none here
+    experiment = workspace_of(layout).experiments().get(info.experiment_id)  # a run from elsewhere may have none here
     if experiment is not None and experiment.lifecycle_stage == "deleted":
         raise RunStateError(
             f"the experiment {experiment.name!r} of run {run_id} is deleted",

@@ -12,7 +12,7 @@ import stat
 import threading
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
 from mltrack.disk.filesystem import resolved
 from mltrack.errors import InvalidPathError, MltrackError, UsageError
@@ -23,8 +23,8 @@ from mltrack.text.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from mltrack.disk.layout import RunFolder
     from mltrack.recording.fs_events import Events
-    from mltrack.recording.run import Run
 
 __all__ = ["PACE", "FolderWatch", "Pace", "Watched", "check_folder"]
 
@@ -125,12 +125,29 @@ class _File:
         self.not_before = 0.0  # when it may be copied again
 
 
+class WatchedRun(Protocol):
+    """What a watch asks of the run that its files go to."""
+
+    run_id: str
+
+    @property
+    def folder(self) -> RunFolder:
+        """Where the run lies in its store."""
+
+    @property
+    def store_folder(self) -> Path:
+        """Where its store is."""
+
+    def log_stream(self, stream: IO[bytes], artifact_file: str) -> None:
+        """Store what ``stream`` gives as an artifact."""
+
+
 class FolderWatch:
     """Makes what is written to some folders artifacts of a run, until it is stopped. It never fails the training."""
 
     def __init__(
         self,
-        run: Run,
+        run: WatchedRun,
         folders: Iterable[Watched],
         *,
         written_since_ns: int | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING, Any
 
 from mltrack.recording.active import active_run, on_active
-from mltrack.recording.fluent import get_store
+from mltrack.recording.current_store import get_store
 from mltrack.recording.operations import DONE
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from mltrack.errors import BusyError, NotFoundError, RunStateError, StoreError
 from mltrack.journal.recorder import Recorder
 from mltrack.process.ending import AtEnd
 from mltrack.process.trouble import TROUBLE
-from mltrack.recording import fluent
+from mltrack.recording import current_store
 from mltrack.recording.active import open_runs
 from mltrack.recording.run import Run
 from mltrack.storage.runs.state import RunState
@@ -44,7 +44,7 @@ def run_by_id(run_id: str) -> Run:
     for run in open_runs():
         if run.run_id == run_id and not run.ended:
             return run
-    layout = fluent._layout()
+    layout = current_store.current_layout()
     folder = layout.run(run_id)
     with _lock:
         held = _held.get(str(folder.path))
@@ -104,7 +104,7 @@ def log_linked(
     time = time_ns() if timestamp is None else time_from_ms(timestamp)
     values = {key: as_float(key, value) for key, value in metrics.items()}
     if model_id is not None:
-        fluent.get_store().logged_models.get(model_id)
+        current_store.get_store().logged_models.get(model_id)
     run.points.log_many(values, number, time)
     if used is not None:
         run._emit_inputs([(used, input_tags(None, None))], [])
@@ -123,4 +123,4 @@ def _tell_model(
         run._recorder.emit(model_input_event(model_id))
     name, digest = (None, None) if used is None else (used.name, used.digest)
     points = [ModelMetric(key, value, step, time_ms, run.run_id, name, digest) for key, value in values.items()]
-    fluent.get_store().logged_models.log_metrics(model_id, points)
+    current_store.get_store().logged_models.log_metrics(model_id, points)

@@ -23,7 +23,7 @@ from mltrack.process.headroom import lacks_room, need_numpy
 from mltrack.process.trouble import TROUBLE, say, words_of
 from mltrack.recording.known_info import stored_info
 from mltrack.recording.run_artifacts import RunFiles
-from mltrack.recording.run_handles import keep, pack
+from mltrack.recording.run_handles import arrive, keep
 from mltrack.recording.run_links import RunInputs
 from mltrack.values.scalars import check_key, integer, plain_columns, time_from_ms
 
@@ -94,7 +94,8 @@ class Run(RunFiles, RunInputs):
         return f"Run({self.run_id!r}, {self.name!r}{', ended' if self._ended else ''})"
 
     def __reduce__(self) -> tuple[Callable[..., Run], tuple[Any, ...]]:
-        return pack(self, self._key)
+        layout = self._recorder.layout
+        return _arrive, (self._key, str(layout.root), layout.store_id, self.run_id, self.name, self._params, self.ended)
 
     def __enter__(self) -> Self:
         return self
@@ -504,3 +505,17 @@ def _clip(value: str) -> str:
 def source_name() -> str:
     """The script that records, as MLflow names it."""
     return sys.argv[0] if sys.argv and sys.argv[0] else "python"
+
+
+def _arrive(key: str, root: str, store_id: str, run_id: str, name: str, params: dict[str, str], ended: bool) -> Run:
+    """What pickle calls in the process where a copy of a run arrives."""
+
+    def handle() -> Run:
+        layout = Layout(Path(root), store_id)
+        run = Run(layout, Recorder(layout, layout.run(run_id), "fork", joins=True), params=params, name=name, key=key)
+        if ended:
+            run._ended = True
+            run._recorder.close()  # which has made nothing yet
+        return run
+
+    return arrive(Run, key, ended, handle)

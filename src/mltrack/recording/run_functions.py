@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import NotFoundError, UsageError
-from mltrack.recording.fluent import chosen_experiment, get_experiment_by_name, get_store
+from mltrack.recording.current_store import chosen_experiment, get_experiment_by_name, get_store
 
 if TYPE_CHECKING:
     import os

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from mltrack.disk.layout import find_store
 from mltrack.disk.store_path import STORE_VARIABLE, folder_of, uri_of
 from mltrack.errors import UsageError
-from mltrack.recording import fluent
+from mltrack.recording import current_store
 
 __all__ = ["get_registry_uri", "get_tracking_uri", "is_tracking_uri_set", "set_registry_uri", "set_tracking_uri"]
 
@@ -33,17 +33,17 @@ def set_tracking_uri(uri: str | os.PathLike[str]) -> None:
             others = []
         if others:
             raise UsageError(f"{os.fspath(folder)} is not an mltrack store", hint="name a store, or a new folder")
-    fluent.set_store(folder)
+    current_store.set_store(folder)
 
 
 def get_tracking_uri() -> str:
     """The URI of the store that is recorded into, for MLflow's own API: ``mltrack:///absolute/.mltrack``."""
-    return uri_of(find_store(fluent._store_path))
+    return uri_of(current_store.store_folder())
 
 
 def is_tracking_uri_set() -> bool:
     """Whether a store was named, by a call or by ``$MLTRACK_STORE``."""
-    return fluent._store_path is not None or bool(os.environ.get(STORE_VARIABLE))
+    return current_store.is_store_set() or bool(os.environ.get(STORE_VARIABLE))
 
 
 def set_registry_uri(uri: str | os.PathLike[str]) -> None:
@@ -55,7 +55,7 @@ def set_registry_uri(uri: str | os.PathLike[str]) -> None:
     if not uri:
         return
     meant = find_store(_meant(uri))
-    if meant != find_store(fluent._store_path):
+    if meant != current_store.store_folder():
         raise UsageError(
             f"{meant} is not the store that is recorded into", hint="models are registered where runs are recorded"
         )

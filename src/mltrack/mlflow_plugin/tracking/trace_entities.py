@@ -27,7 +27,7 @@ from mlflow.utils.validation import _validate_length_limit
 
 from mltrack.errors import UsageError
 from mltrack.mlflow_plugin.uris import artifact_uri
-from mltrack.storage.traces.state import COST_KEYS, TOKEN_KEYS
+from mltrack.storage.traces.trace import COST_KEYS, TOKEN_KEYS
 from mltrack.storage.traces.traces import Assessment
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from mltrack.errors import UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tracking.base import Part
 from mltrack.mlflow_plugin.tracking.trace_entities import value_number
-from mltrack.storage.traces.state import COST_KEYS
+from mltrack.storage.traces.trace import COST_KEYS
 from mltrack.storage.traces.traces import Assessment, SpanHead, Trace
 
 __all__ = ["TraceMetrics"]

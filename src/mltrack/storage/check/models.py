@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mltrack.disk.filesystem import TEMPORARY
 from mltrack.disk.line_types import MODEL
 from mltrack.errors import NotFoundError
-from mltrack.storage.check.check import check_log, is_old
+from mltrack.storage.check.report import check_log, is_old
 from mltrack.storage.check.runs import artifact_fault, files_of
 from mltrack.storage.models.models import LoggedModels
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mltrack.disk.layout import Layout, ModelFolder
     from mltrack.entities import LoggedModel
-    from mltrack.storage.check.check import CheckReport
+    from mltrack.storage.check.report import CheckReport
 
 __all__ = ["check_models"]
 

@@ -18,7 +18,7 @@ from mltrack.disk.segment import read_blocks, segment_name, verify_segment
 from mltrack.errors import CorruptionError, InvalidPathError
 from mltrack.journal.reader import open_journals, segments_of
 from mltrack.journal.rich_series import SERIES_FOLDER, journals
-from mltrack.storage.check.check import FROM_A_COPY, is_old
+from mltrack.storage.check.report import FROM_A_COPY, is_old
 from mltrack.storage.runs.series_artifacts import unpublished_series
 from mltrack.storage.runs.state import RunState
 from mltrack.values.rich import decode_value
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mltrack.disk.segment import SegmentName
     from mltrack.entities import Artifact
     from mltrack.journal.reader import JournalFile
-    from mltrack.storage.check.check import CheckReport
+    from mltrack.storage.check.report import CheckReport
 
 __all__ = ["artifact_fault", "check_run", "files_of"]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mltrack.disk.layout import Layout
-    from mltrack.storage.check.check import CheckReport
+    from mltrack.storage.check.report import CheckReport
 
 __all__ = ["check_sources"]
 

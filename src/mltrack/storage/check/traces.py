@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from mltrack.disk.filesystem import TEMPORARY
 from mltrack.disk.line_types import FACTS, SPANS
-from mltrack.storage.check.check import check_log
+from mltrack.storage.check.report import check_log
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mltrack.disk.layout import Layout, TraceFolder
-    from mltrack.storage.check.check import CheckReport
+    from mltrack.storage.check.report import CheckReport
 
 __all__ = ["check_traces"]
 

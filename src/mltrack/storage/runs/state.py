@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mltrack.disk.codec import placeholder_name
 from mltrack.disk.damage import Damage
 from mltrack.disk.fields import COUNT_MAX
 from mltrack.disk.jsonlog import read_log
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from mltrack.disk.layout import RunFolder
     from mltrack.errors import CorruptionError
 
-__all__ = ["RunState", "WriterState", "unnamed"]
+__all__ = ["RunState", "WriterState"]
 
 _SUFFIX = ".jsonl"
 
@@ -315,13 +316,8 @@ def _dataset_input(fields: Mapping[str, Any]) -> DatasetInput:
 
 def _set_at(keys: list[str], number: int, key: str) -> None:
     if number > len(keys):
-        keys.extend(unnamed(n) for n in range(len(keys), number))
+        keys.extend(placeholder_name(n) for n in range(len(keys), number))
     if number == len(keys):
         keys.append(key)
     else:
         keys[number] = key
-
-
-def unnamed(number: int) -> str:
-    """What a metric is called whose name was on a line that is damaged: its points are kept all the same."""
-    return f"unnamed/{number}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from mltrack.storage.traces.state import SpanHead, Trace
+    from mltrack.storage.traces.trace import SpanHead, Trace
 
 __all__ = ["SpanSum"]
 

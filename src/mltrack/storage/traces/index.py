@@ -18,7 +18,8 @@ from mltrack.disk.filesystem import reading
 from mltrack.disk.jsonlog import read_log
 from mltrack.disk.line_types import FACTS
 from mltrack.errors import CorruptionError
-from mltrack.storage.traces.state import Trace, TraceFact, fold_trace
+from mltrack.storage.traces.state import TraceFact, fold_trace
+from mltrack.storage.traces.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

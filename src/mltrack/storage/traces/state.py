@@ -5,128 +5,27 @@ What each fact does to a trace is what the same call does in MLflow's SQL store,
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mltrack.storage.traces.figures import SpanSum
+from mltrack.storage.traces.trace import (
+    COST_KEYS,
+    COUNTED_TOKENS,
+    IN_PROGRESS,
+    OPEN_STATES,
+    USER,
+    Assessment,
+    SpanHead,
+    SpanPlace,
+    Trace,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["COST_KEYS", "TOKEN_KEYS", "Assessment", "SpanHead", "SpanPlace", "Trace", "TraceFact", "fold_trace"]
-
-IN_PROGRESS = "IN_PROGRESS"
-OPEN_STATES = (IN_PROGRESS, "STATE_UNSPECIFIED")
-
-SESSION = "mlflow.trace.session"
-USER = "mlflow.trace.user"
-TOKENS = "mlflow.trace.tokenUsage"
-COST = "mlflow.trace.cost"
-_COUNTED = ("input_tokens", "output_tokens", "total_tokens")
-_CACHED = ("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation_input_tokens_above_1hr")
-TOKEN_KEYS = _COUNTED + _CACHED
-COST_KEYS = ("input_cost", "output_cost", "total_cost")
-
-
-class SpanPlace(NamedTuple):
-    """Where a line of spans stands: the experiment and writer that name its file, then byte offset and length."""
-
-    experiment_id: str
-    writer: str
-    offset: int
-    size: int
-
-
-class SpanHead(NamedTuple):
-    """What is known of a span without reading it. Times are ns since the epoch; ``end`` is None while it runs.
-
-    ``usage`` (tokens) and ``cost`` (USD) are None where the span tells none; ``order`` is its place in the line.
-    """
-
-    span_id: str
-    parent_id: str | None
-    name: str
-    kind: str | None
-    status: str
-    start: int
-    end: int | None
-    usage: Mapping[str, int] | None
-    cost: Mapping[str, float] | None
-    model: str | None
-    provider: str | None
-    place: SpanPlace
-    order: int
-
-
-@dataclass(frozen=True, slots=True)
-class Assessment:
-    """A judgement on a trace: ``kind`` is feedback, expectation or issue. Times are ms since the epoch.
-
-    ``value``, ``error`` and ``metadata`` are JSON texts. One that another overrides is no longer ``valid``.
-    """
-
-    assessment_id: str
-    name: str
-    kind: str
-    value: str
-    source_type: str
-    create_time: int
-    update_time: int
-    source_id: str | None = None
-    error: str | None = None
-    run_id: str | None = None
-    span_id: str | None = None
-    rationale: str | None = None
-    overrides: str | None = None
-    metadata: str | None = None
-    valid: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """A trace as its facts tell it, without the contents of its spans. Times are ms since the epoch.
-
-    ``tokens``, ``cost`` and ``session`` are no part of ``metadata``; ``full_metadata`` has them as MLflow shows them.
-    ``final`` tells that its root's process has said all there is to say about time and state. One that is not ``born``
-    was only linked to so far: readers don't see it.
-    """
-
-    trace_id: str
-    experiment_id: str
-    request_time: int
-    duration: int | None = None
-    state: str = IN_PROGRESS
-    client_request_id: str | None = None
-    request_preview: str | None = None
-    response_preview: str | None = None
-    session: str | None = None
-    final: bool = False
-    tokens: Mapping[str, int] = field(default_factory=dict)
-    cost: Mapping[str, float] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    assessments: Mapping[str, Assessment] = field(default_factory=dict)
-    spans: Mapping[str, SpanHead] = field(default_factory=dict)
-    run_ids: tuple[str, ...] = ()
-    prompts: tuple[str, ...] = ()
-    born: bool = True
-
-    @property
-    def full_metadata(self) -> dict[str, str]:
-        """The metadata with session, tokens and cost in it, the last two as JSON."""
-        found = dict(self.metadata)
-        if self.session is not None:
-            found[SESSION] = self.session
-        for key, keys, values in ((TOKENS, TOKEN_KEYS, self.tokens), (COST, COST_KEYS, self.cost)):
-            if values:
-                found[key] = json.dumps({name: values[name] for name in keys if name in values})
-        return found
-
-    def ordered_spans(self) -> list[SpanHead]:
-        """Its spans, roots first, then by start."""
-        return sorted(self.spans.values(), key=lambda span: (span.parent_id is not None, span.start))
+__all__ = ["TraceFact", "fold_trace"]
 
 
 class TraceFact(NamedTuple):
@@ -191,7 +90,7 @@ def _fold_spans(trace: Trace | None, facts: Iterable[TraceFact], bad: list[Trace
     """The trace after facts that all tell of spans: its mapping of spans is copied once, not for each of them."""
     spans = dict(trace.spans) if trace is not None else {}
     sums = (
-        SpanSum("tokens", "usage", _COUNTED, 0, spans.values()),
+        SpanSum("tokens", "usage", COUNTED_TOKENS, 0, spans.values()),
         SpanSum("cost", "cost", COST_KEYS, 0.0, spans.values()),
     )
     for fact in facts:

@@ -19,7 +19,7 @@ from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem, NotRegularErro
 from mltrack.disk.line_types import SPANS
 from mltrack.errors import CorruptionError, NotFoundError, StoreError
 from mltrack.storage.traces.index import TraceChanges, TraceIndex
-from mltrack.storage.traces.state import Assessment, SpanHead, SpanPlace, Trace
+from mltrack.storage.traces.trace import Assessment, SpanHead, SpanPlace, Trace
 from mltrack.storage.traces.writer import TraceWriter
 
 if TYPE_CHECKING:

@@ -1,0 +1,151 @@
+"""Which store and which experiment new runs are recorded into; MLflow's names and meanings for experiments."""
+
+from __future__ import annotations
+
+import os
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+from mltrack.disk.layout import Layout, find_store
+from mltrack.errors import UsageError
+from mltrack.process.trouble import say
+from mltrack.storage.experiments import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from mltrack.entities import Experiment
+    from mltrack.store import Store
+
+EXPERIMENT_VARIABLES = ("MLTRACK_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_NAME")
+
+_store_path: os.PathLike[str] | None = None
+_experiment: Experiment | None = None
+_experiment_store = ""  # the id of the store it is of
+
+
+def set_store(path: str | os.PathLike[str] | None) -> None:
+    """Record into the store at ``path`` from now on; None goes back to the rule of ``Store.open``.
+
+    Raises:
+        UsageError: ``path`` can't be a folder.
+    """
+    global _store_path, _experiment
+    _store_path, _experiment = None if path is None else find_store(path), None
+
+
+def get_store() -> Store:
+    """The store that is recorded into, opened for reading; made where there is none."""
+    from mltrack.store import Store
+
+    return Store(current_layout())
+
+
+def store_folder() -> Path:
+    """The folder of the store that is recorded into; it need not exist yet."""
+    return find_store(_store_path)
+
+
+def is_store_set() -> bool:
+    """Whether ``set_store`` says which store is recorded into."""
+    return _store_path is not None
+
+
+def current_layout() -> Layout:
+    """The layout of the store that is recorded into; made where there is none."""
+    return Layout.open_or_create(store_folder(), now_ns=time_ns())
+
+
+def workspace_of(layout: Layout) -> Workspace:
+    """Its experiments."""
+    return Workspace(layout, clock=time_ns)
+
+
+def set_experiment(experiment_name: str | None = None, experiment_id: str | None = None) -> Experiment:
+    """Make an experiment the one that new runs belong to; by name, made where there is none, or by id.
+
+    Raises:
+        UsageError: neither or both are given, or the experiment is deleted.
+        NotFoundError: there is none with that id.
+    """
+    global _experiment, _experiment_store
+    if (experiment_name is None) == (experiment_id is None):
+        raise UsageError("set_experiment needs a name or an id", hint="set_experiment('my-experiment')")
+    layout = current_layout()
+    workspace, _experiment_store = workspace_of(layout), layout.store_id
+    _experiment = (
+        workspace.get_or_create(experiment_name)
+        if experiment_name is not None
+        else workspace.usable(workspace.get(str(experiment_id)))
+    )
+    return _experiment
+
+
+def create_experiment(
+    name: str, artifact_location: str | os.PathLike[str] | None = None, tags: Mapping[str, Any] | None = None
+) -> str:
+    """Make an experiment; returns its id.
+
+    ``artifact_location`` is MLflow's and without effect, which is said: files lie in the store, with their runs.
+
+    Raises:
+        UsageError: the name is empty or taken.
+    """
+    text = {key: str(value) for key, value in (tags or {}).items()}
+    made = workspace_of(current_layout()).create(name, text)
+    if artifact_location is not None:
+        say("experiment %r: files are kept in the store, with their runs; artifact_location is not used", name)
+    return made.experiment_id
+
+
+def get_experiment(experiment_id: str) -> Experiment:
+    """The experiment with that id.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    return workspace_of(current_layout()).get(str(experiment_id))
+
+
+def get_experiment_by_name(name: str) -> Experiment | None:
+    """The experiment of that name, or None."""
+    return workspace_of(current_layout()).by_name(name)
+
+
+def set_experiment_tag(key: str, value: Any) -> None:
+    """Set a tag of the experiment that new runs belong to.
+
+    Raises:
+        UsageError: the experiment is deleted.
+    """
+    layout = current_layout()
+    workspace = workspace_of(layout)
+    workspace.set_tag(workspace.usable(chosen_experiment(layout, None)).experiment_id, key, str(value))
+
+
+def delete_experiment(experiment_id: str) -> None:
+    """Mark an experiment and all its runs as deleted; ``restore_experiment`` brings them back.
+
+    Raises:
+        NotFoundError, UsageError: no such experiment; the default one.
+    """
+    get_store().delete_experiment(str(experiment_id))
+
+
+def chosen_experiment(layout: Layout, experiment_id: str | None) -> Experiment:
+    """Where a new run belongs: by id, else as set_experiment or the environment says, else the default experiment.
+
+    It is as the store has it now, and may be deleted.
+    """
+    workspace = workspace_of(layout)
+    if experiment_id is not None:
+        return workspace.get(str(experiment_id))
+    if _experiment is not None:
+        if _experiment_store != layout.store_id:  # one that was made in the place of a store that was moved or removed
+            return workspace.get_or_create(_experiment.name)
+        return workspace.get(_experiment.experiment_id)
+    for variable in EXPERIMENT_VARIABLES:
+        if os.environ.get(variable):
+            return workspace.get_or_create(os.environ[variable])
+    return workspace.get("0")

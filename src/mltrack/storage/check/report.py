@@ -1,0 +1,142 @@
+"""What a check read and found, and the check of one log, which all checks share."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mltrack.disk.jsonlog import BYTE, each_line
+
+if TYPE_CHECKING:
+    from mltrack.disk.fields import Records
+    from mltrack.disk.jsonlog import PlacedLine
+    from mltrack.errors import CorruptionError
+
+__all__ = ["FROM_A_COPY", "CheckReport", "Finding", "check_log", "is_old"]
+
+LEFTOVER_AGE_S = 60.0
+"""A temporary file younger than this may be about to be published: it is none of ours to tell of."""
+
+FROM_A_COPY = "restore the file from a copy; everything else is still read"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong (``error``), or worth knowing though nothing is lost (``note``), and what to do about it.
+
+    ``path`` is relative to the store; ``offset`` is in bytes, None where no place in the file can be named.
+    """
+
+    severity: str
+    path: str
+    offset: int | None
+    what: str
+    advice: str
+    run_id: str | None = None
+
+
+@dataclass(slots=True)
+class CheckReport:
+    """What was read, and what was found."""
+
+    root: Path
+    runs: int = 0
+    files: int = 0
+    bytes: int = 0
+    points: int = 0
+    artifacts: int = 0
+    models: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is wrong."""
+        return not any(finding.severity == "error" for finding in self.findings)
+
+    def read(self, path: Path) -> None:
+        """Count a file as read."""
+        self.files += 1
+        self.bytes += os.stat(path).st_size
+
+    def error(
+        self, path: Path, what: str, advice: str = FROM_A_COPY, *, offset: int | None = None, run: str | None = None
+    ) -> None:
+        """Add something that is wrong."""
+        self._add("error", path, offset, what, advice, run)
+
+    def note(self, path: Path, what: str, advice: str, *, run: str | None = None) -> None:
+        """Add something worth knowing."""
+        self._add("note", path, None, what, advice, run)
+
+    def damage(self, error: CorruptionError, *, run: str | None = None) -> None:
+        """Add what a reader raised or noted."""
+        what = str(error).removeprefix(f"{error.path}: ")
+        self._add("error", Path(error.path), error.offset, what, error.hint or FROM_A_COPY, run)
+
+    def _add(self, severity: str, path: Path, offset: int | None, what: str, advice: str, run: str | None) -> None:
+        shown = str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+        self.findings.append(Finding(severity, shown, offset, what, advice, run))
+
+
+def check_log(
+    path: Path, records: Records, report: CheckReport, *, first: str = "", may_be_empty: bool = False
+) -> list[PlacedLine]:
+    """Check the lines of a log, each for itself and against the others; returns the good ones.
+
+    Numbered lines follow one another from 0, with no more missing than lines are damaged; others stand where they say.
+    ``first`` is the type that the first line has, and no other.
+    """
+    good: list[PlacedLine] = []
+    expected = bad = 0
+    moved = False
+    seen: set[str] = set()
+    try:
+        for line in each_line(path, records=records):
+            if line.fault:
+                report.error(path, f"bad line: {line.fault}", offset=line.offset)
+                bad += 1
+                continue
+            fields = line.fields
+            if records.numbered:
+                if not expected <= fields["seq"] <= expected + bad:
+                    what = f"line {fields['seq']} stands where line {expected} should"
+                    report.error(path, what, offset=line.offset)
+                expected, bad = fields["seq"] + 1, 0
+            else:
+                moved = _check_place(path, line, report, seen, moved)
+            if first and (fields["type"] == first) != (not good and not line.offset) and (good or not bad):
+                what = f"begins with a {fields['type']!r}" if not line.offset else f"holds a second {first!r}"
+                report.error(path, what, offset=line.offset)
+            good.append(line)
+        report.read(path)
+        if not good and not bad and not may_be_empty:
+            what = "is empty: its process died before it had written a line, or the file was cut"
+            report.note(path, what, "restore it from a copy, if there is one")
+    except OSError as error:
+        report.error(path, f"can't be read: {error.strerror}", "check its permissions and the disk")
+    return good
+
+
+def _check_place(path: Path, line: PlacedLine, report: CheckReport, seen: set[str], moved: bool) -> bool:
+    """Whether a line, or one before it, does not stand where it was written; the first such is told."""
+    said = line.fields.get(BYTE)
+    text = json.dumps(line.fields, sort_keys=True)
+    if (said is not None or "time" in line.fields) and text in seen:
+        report.error(path, "is a line that stands there twice", offset=line.offset)
+        moved = True
+    elif said is not None and said != line.offset and not moved:
+        report.error(path, f"was written at byte {said}: lines before it are missing or added", offset=line.offset)
+        moved = True
+    seen.add(text)
+    return moved
+
+
+def is_old(path: Path, now_s: float) -> bool:
+    """Whether nobody has touched a temporary file for so long that it must be a leftover."""
+    try:
+        return now_s - os.stat(path).st_mtime > LEFTOVER_AGE_S
+    except FileNotFoundError:
+        return False

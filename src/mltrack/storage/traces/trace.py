@@ -1,0 +1,123 @@
+"""A trace as it is read: its spans without their contents, its assessments, its times, tags and metadata."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["COST_KEYS", "TOKEN_KEYS", "Assessment", "SpanHead", "SpanPlace", "Trace"]
+
+IN_PROGRESS = "IN_PROGRESS"
+OPEN_STATES = (IN_PROGRESS, "STATE_UNSPECIFIED")
+
+SESSION = "mlflow.trace.session"
+USER = "mlflow.trace.user"
+TOKENS = "mlflow.trace.tokenUsage"
+COST = "mlflow.trace.cost"
+COUNTED_TOKENS = ("input_tokens", "output_tokens", "total_tokens")
+CACHED_TOKENS = ("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation_input_tokens_above_1hr")
+TOKEN_KEYS = COUNTED_TOKENS + CACHED_TOKENS
+COST_KEYS = ("input_cost", "output_cost", "total_cost")
+
+
+class SpanPlace(NamedTuple):
+    """Where a line of spans stands: the experiment and writer that name its file, then byte offset and length."""
+
+    experiment_id: str
+    writer: str
+    offset: int
+    size: int
+
+
+class SpanHead(NamedTuple):
+    """What is known of a span without reading it. Times are ns since the epoch; ``end`` is None while it runs.
+
+    ``usage`` (tokens) and ``cost`` (USD) are None where the span tells none; ``order`` is its place in the line.
+    """
+
+    span_id: str
+    parent_id: str | None
+    name: str
+    kind: str | None
+    status: str
+    start: int
+    end: int | None
+    usage: Mapping[str, int] | None
+    cost: Mapping[str, float] | None
+    model: str | None
+    provider: str | None
+    place: SpanPlace
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """A judgement on a trace: ``kind`` is feedback, expectation or issue. Times are ms since the epoch.
+
+    ``value``, ``error`` and ``metadata`` are JSON texts. One that another overrides is no longer ``valid``.
+    """
+
+    assessment_id: str
+    name: str
+    kind: str
+    value: str
+    source_type: str
+    create_time: int
+    update_time: int
+    source_id: str | None = None
+    error: str | None = None
+    run_id: str | None = None
+    span_id: str | None = None
+    rationale: str | None = None
+    overrides: str | None = None
+    metadata: str | None = None
+    valid: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A trace as its facts tell it, without the contents of its spans. Times are ms since the epoch.
+
+    ``tokens``, ``cost`` and ``session`` are no part of ``metadata``; ``full_metadata`` has them as MLflow shows them.
+    ``final`` tells that its root's process has said all there is to say about time and state. One that is not ``born``
+    was only linked to so far: readers don't see it.
+    """
+
+    trace_id: str
+    experiment_id: str
+    request_time: int
+    duration: int | None = None
+    state: str = IN_PROGRESS
+    client_request_id: str | None = None
+    request_preview: str | None = None
+    response_preview: str | None = None
+    session: str | None = None
+    final: bool = False
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    cost: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    assessments: Mapping[str, Assessment] = field(default_factory=dict)
+    spans: Mapping[str, SpanHead] = field(default_factory=dict)
+    run_ids: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
+    born: bool = True
+
+    @property
+    def full_metadata(self) -> dict[str, str]:
+        """The metadata with session, tokens and cost in it, the last two as JSON."""
+        found = dict(self.metadata)
+        if self.session is not None:
+            found[SESSION] = self.session
+        for key, keys, values in ((TOKENS, TOKEN_KEYS, self.tokens), (COST, COST_KEYS, self.cost)):
+            if values:
+                found[key] = json.dumps({name: values[name] for name in keys if name in values})
+        return found
+
+    def ordered_spans(self) -> list[SpanHead]:
+        """Its spans, roots first, then by start."""
+        return sorted(self.spans.values(), key=lambda span: (span.parent_id is not None, span.start))
