@@ -6,13 +6,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mltrack.entities import DELETED
-from mltrack.errors import CorruptionError
 from mltrack_sync.daemon.heartbeat import Presence, present
 from mltrack_sync.ledger.ledger import RunEntry
-from mltrack_sync.mlflow.plan.further import further_of
-from mltrack_sync.mlflow.push.push import ledger_damage, pending, read_ledger
-from mltrack_sync.mlflow.push.registry import registry_todo
+from mltrack_sync.mlflow.plan.pending import Scope, find_pending
+from mltrack_sync.mlflow.push.push import ledger_damage, read_ledger
 from mltrack_sync.selection import Selection
 
 if TYPE_CHECKING:
@@ -20,6 +17,7 @@ if TYPE_CHECKING:
 
     from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.store import Store
+    from mltrack_sync.mlflow.plan.pending_run import PendingRun
     from mltrack_sync.remotes.config import Remote
     from mltrack_sync.report import Rejected
 
@@ -66,47 +64,35 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
         OSError: the ledger is there and can't be read.
     """
     state = read_ledger(store, remote)
-    heads = store.heads()
-    points = files = size = runs = 0
-    recorded: list[int] = []
+    scope = Scope(store, Selection(), store.heads())
+    pending = find_pending(scope, state)
     damage = list(ledger_damage(state))
-    models = registry_todo(store, state, Selection(), heads)
-    further = further_of(store, state, Selection(), heads)
-    for run_id in pending(state, heads):
-        try:
-            run = store.run(run_id)
-        except CorruptionError as error:  # it is counted, though not what waits of it
-            damage.append(str(error))
-            runs += 1
-            continue
-        entry = state.runs.get(run_id) or RunEntry()
-        if run.info.lifecycle_stage == DELETED and not entry.remote_id:
-            continue
-        recorded += _recorded(run, entry)
-        waiting = [a for a in run.artifacts if entry.artifacts.get(a.path) != a.sha256]
-        runs += 1
-        points += max(0, heads[run_id].points - sum(entry.points.values()))
-        files += len(waiting)
-        size += sum(artifact.size for artifact in waiting)
+    unreadable: list[str] = []
+    recorded: list[int] = []
+    runs: list[PendingRun] = []
+    for run, one in scope.each_run(state, remote.limits, pending.runs, lambda _, error: unreadable.append(str(error))):
+        recorded += _recorded(run, state.runs.get(one.run_id) or RunEntry())
+        runs.append(one)
+    files = [file for one in runs for file in one.files]
     oldest = min(recorded, default=0)
     return RemoteStatus(
         remote=remote.name,
         url=remote.url,
         runs_there=sum(1 for entry in state.runs.values() if entry.remote_id),
-        pending_runs=runs,
-        pending_points=points,
-        pending_artifacts=files,
-        pending_bytes=size,
+        pending_runs=len(runs) + len(unreadable),
+        pending_points=sum(one.points for one in runs),
+        pending_artifacts=len(files),
+        pending_bytes=sum(file.size for file in files),
         last_sync=int(state.last_pass.get("time", 0)),
         last_error=str(state.last_error.get("message", "")),
         last_error_time=int(state.last_error.get("time", 0)),
         rejected=tuple(state.rejected.values()),
-        damage=tuple(damage),
-        pending_models=len(models),
-        pending_model_versions=sum(len(model.versions) for model in models),
-        pending_logged_models=len(further.models),
-        pending_traces=len(further.traces.traces),
-        pending_ties=len(further.ties),
+        damage=(*damage, *unreadable),
+        pending_models=len(pending.registry),
+        pending_model_versions=sum(len(model.versions) for model in pending.registry),
+        pending_logged_models=len(pending.logged_models.ids),
+        pending_traces=len(pending.traces.traces),
+        pending_ties=len(pending.links),
         background=present(store.layout.remote(remote.name)),
         oldest_pending=oldest,
         lag_s=max(0, clock() - oldest) / 1e9 if oldest else 0.0,

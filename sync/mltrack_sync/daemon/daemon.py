@@ -27,7 +27,7 @@ from mltrack.recording.background_sync import LIVE_LOCK, SYNC_VARIABLE, WANTED
 from mltrack.store import Store
 from mltrack.text.redaction import Redacting, hide
 from mltrack_sync.daemon.heartbeat import LOG, Presence, write_presence
-from mltrack_sync.mlflow.plan.further import stamps
+from mltrack_sync.mlflow.plan.pending import change_token
 from mltrack_sync.selection import Selection
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Follower:
             self.deaf = True
         heads = self._store.heads()
         self._live = any(head.live for head in heads.values())
-        seen = (heads, _stamps(self._store.layout.workspace), stamps(self._store))
+        seen = (heads, _stamps(self._store.layout.workspace), change_token(self._store))
         if seen == self._pushed:
             return PushReport(self._remote.name, self._remote.url)
         cured = time.monotonic() >= self._cured_at

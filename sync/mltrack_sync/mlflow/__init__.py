@@ -1,1 +1,1 @@
-"""MLflow servers as remotes."""
+"""MLflow servers as remotes: what to send, sending it, and comparing both sides."""

@@ -1,1 +1,1 @@
-"""What is pending, and how it becomes bounded requests."""
+"""What is to be sent to an MLflow server, found from the store and the ledger: no request is made here."""

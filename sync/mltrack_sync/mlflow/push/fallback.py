@@ -22,8 +22,9 @@ from mltrack_sync.mlflow.files.content import FileChanged
 from mltrack_sync.mlflow.files.places import AZURE_SCHEME
 from mltrack_sync.mlflow.files.upload import artifact_digest, artifact_sizes
 from mltrack_sync.mlflow.plan.fallback import has_files_for_run, holder_of
-from mltrack_sync.mlflow.plan.further import LOGGED_MODEL
-from mltrack_sync.mlflow.push.model_files import FILE_IN_RUN, MLMODEL, LoggedFiles, Target, as_it_goes, renamed
+from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL, LOGGED_MODEL_FILE_IN_RUN
+from mltrack_sync.mlflow.plan.pending_models import files_for_run
+from mltrack_sync.mlflow.push.model_files import MLMODEL, LoggedFiles, Target, as_it_goes, renamed
 
 if TYPE_CHECKING:
     from mltrack.entities import LoggedModel
@@ -128,7 +129,8 @@ class ModelInRun:
         except FileChanged as error:
             session.problem(f"{LOGGED_MODEL} {self._model_id}: {MLMODEL} {error}")
             return
-        troubles = LoggedFiles(session, model, self._target(model, run, entry)).end()
+        files = files_for_run(model, session.ledger.state, retry=session.retry_rejected)
+        troubles = LoggedFiles(session, model, self._target(model, run, entry), files).end()
         for words in troubles:
             session.problem(f"{LOGGED_MODEL} {self._model_id}: {words}")
         if not troubles:
@@ -140,8 +142,7 @@ class ModelInRun:
             local_id=entry.of,
             remote_id=run.remote_id,
             uri=run.artifact_uri,
-            there=entry.artifacts,
-            kind=FILE_IN_RUN,
+            kind=LOGGED_MODEL_FILE_IN_RUN,
             line=partial(file_line, model.model_id),
             mlmodel=partial(mlmodel_in_run, model=model, place=entry.place, uri=run.artifact_uri, state=state),
             place=entry.place,

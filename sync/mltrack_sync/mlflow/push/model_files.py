@@ -11,7 +11,7 @@ import hashlib
 import posixpath
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from mltrack_sync.mlflow.files.upload import Outgoing, send_artifact
 from mltrack_sync.mlflow.plan.batches import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from concurrent.futures import Future
 
     from mltrack.entities import Artifact, LoggedModel
@@ -31,10 +31,8 @@ if TYPE_CHECKING:
     from mltrack_sync.mlflow.push.session import Session
     from mltrack_sync.progress import FileMeter
 
-__all__ = ["FILE", "FILE_IN_RUN", "MLMODEL", "LoggedFiles", "Target", "as_it_goes", "renamed"]
+__all__ = ["MLMODEL", "LoggedFiles", "Target", "as_it_goes", "renamed"]
 
-FILE = "logged model file"
-FILE_IN_RUN = "logged model file in run"
 MLMODEL = "MLmodel"
 
 
@@ -42,15 +40,14 @@ MLMODEL = "MLmodel"
 class Target:
     """Where files of a model go: into the folder ``place`` below ``uri``, which the thing ``remote_id`` has there.
 
-    ``there`` gives the SHA-256, as recorded here, of each that is there; ``kind`` names them in refusals, ``line`` is
-    what the ledger is told of one that arrived, and ``mlmodel`` gives the content that ``MLmodel`` is to have.
+    ``kind`` names them in refusals, ``line`` is what the ledger is told of one that arrived, and ``mlmodel`` gives the
+    content that ``MLmodel`` is to have.
     ``local_id`` is what they belong to here, ``of_model`` whether ``remote_id`` is a logged model's.
     """
 
     local_id: str
     remote_id: str
     uri: str
-    there: Mapping[str, str]
     kind: str
     line: Callable[[str, str], dict[str, Any]]
     mlmodel: Callable[[bytes], bytes]
@@ -59,19 +56,17 @@ class Target:
 
 
 class LoggedFiles:
-    """Sends what the remote lacks of a model's files, a few at a time, from when it is made."""
+    """Sends files of a model, a few at a time, from when it is made."""
 
-    def __init__(self, session: Session, model: LoggedModel, target: Target) -> None:
+    def __init__(self, session: Session, model: LoggedModel, target: Target, files: Iterable[Artifact]) -> None:
         self._session = session
         self._model = model
         self._target = target
         self._folder = session.store.logged_models.folder(model.model_id).artifacts
         self._sent: list[tuple[Artifact, Future[str]]] = []
-        for artifact in model.artifacts:
-            refused = ("", target.kind, self._key(artifact)) in session.ledger.state.rejected
-            if target.there.get(artifact.path) != artifact.sha256 and (session.retry_rejected or not refused):
-                meter = session.meter(artifact.size)
-                self._sent.append((artifact, session.files.submit(self._send, artifact, meter)))
+        for artifact in files:
+            meter = session.meter(artifact.size)
+            self._sent.append((artifact, session.files.submit(self._send, artifact, meter)))
 
     def end(self) -> list[str]:
         """Wait for them. What the remote refuses is set aside; returned is what will be tried again.

@@ -13,29 +13,29 @@ from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.ledger.models import made_line, state_line
 from mltrack_sync.mlflow.api.capabilities import LOGGED_MODELS
 from mltrack_sync.mlflow.api.models import MODEL_ID_TAG, LoggedModelsClient
+from mltrack_sync.mlflow.plan.pending_models import MODEL_VERSIONS
 from mltrack_sync.mlflow.plan.references import texts_there
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mltrack.entities import LoggedModel
     from mltrack_sync.ledger.models import LoggedEntry
     from mltrack_sync.mlflow.api.models import RemoteModel
     from mltrack_sync.mlflow.push.run_ids import Identities
     from mltrack_sync.mlflow.push.session import Session
 
-__all__ = ["MODEL_VERSIONS", "LoggedIdentities", "tags_there"]
-
-MODEL_VERSIONS = "mlflow.modelVersions"
-"""The tag in which a server notes the versions made of a model: its own numbers."""
+__all__ = ["LoggedIdentities", "map_tags_of"]
 
 FIRST_BYTES_MAX = 100_000
 """So much of params and tags at most goes with the making of a model; the rest follows."""
 
 
-def tags_there(session: Session, model: LoggedModel) -> dict[str, str]:
-    """The model's tags as they are to stand there, with our own."""
-    tags = texts_there(session.ledger.state, model.tags)
-    tags.pop(MODEL_VERSIONS, None)
-    return {**tags, MODEL_ID_TAG: model.model_id}
+def map_tags_of(session: Session, tags: Mapping[str, str]) -> dict[str, str]:
+    """A logged model's tags as they are to stand on the remote."""
+    found = texts_there(session.ledger.state, tags)
+    found.pop(MODEL_VERSIONS, None)
+    return found
 
 
 class LoggedIdentities:
@@ -111,7 +111,7 @@ class LoggedIdentities:
         params: dict[str, str] = {}
         tags = {MODEL_ID_TAG: model.model_id}
         for wanted, first, most in (
-            (tags_there(self._session, model), tags, limits.batch_tags_max),
+            ({**map_tags_of(self._session, model.tags), **tags}, tags, limits.batch_tags_max),
             (dict(model.params), params, limits.batch_params_max),
         ):
             for key, value in wanted.items():

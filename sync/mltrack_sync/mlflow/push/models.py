@@ -16,16 +16,24 @@ from typing import TYPE_CHECKING
 from mltrack.entities import DELETED
 from mltrack.errors import NotFoundError
 from mltrack_sync.errors import RemoteRefusedError
-from mltrack_sync.ledger.models import PENDING, LoggedEntry, file_line, state_line
+from mltrack_sync.ledger.models import LoggedEntry, file_line, state_line
 from mltrack_sync.mlflow.api.capabilities import LOGGED_MODELS
 from mltrack_sync.mlflow.api.models import LoggedModelsClient
 from mltrack_sync.mlflow.plan.batches import Refusal, metric_value
-from mltrack_sync.mlflow.plan.further import LOGGED_MODEL
-from mltrack_sync.mlflow.push.model_files import FILE, FILE_IN_RUN, LoggedFiles, Target, renamed
-from mltrack_sync.mlflow.push.model_ids import MODEL_VERSIONS, tags_there
+from mltrack_sync.mlflow.plan.kinds import (
+    LOGGED_MODEL,
+    LOGGED_MODEL_FILE,
+    LOGGED_MODEL_FILE_IN_RUN,
+    LOGGED_MODEL_METRIC,
+    LOGGED_MODEL_PARAM,
+    LOGGED_MODEL_TAG,
+)
+from mltrack_sync.mlflow.plan.pending_models import find_pending_logged_model
+from mltrack_sync.mlflow.push.model_files import LoggedFiles, Target, renamed
+from mltrack_sync.mlflow.push.model_ids import map_tags_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from mltrack.entities import LoggedModel, ModelMetric
     from mltrack_sync.mlflow.push.run_ids import Identities
@@ -33,10 +41,6 @@ if TYPE_CHECKING:
     from mltrack_sync.report import Rejected
 
 __all__ = ["LoggedModelPush"]
-
-PARAM = "logged model param"
-TAG = "logged model tag"
-METRIC = "logged model metric"
 
 METRICS_AT_ONCE = 5000
 """So many metrics, of any runs, are put in order by run at a time."""
@@ -81,7 +85,7 @@ class LoggedModelPush:
         return [
             item
             for item in aside
-            if (item.kind, item.key) == mine or (item.kind == FILE_IN_RUN and item.key.startswith(within))
+            if (item.kind, item.key) == mine or (item.kind == LOGGED_MODEL_FILE_IN_RUN and item.key.startswith(within))
         ]
 
     def _delete(self) -> None:
@@ -98,16 +102,19 @@ class LoggedModelPush:
         if entry.stage == DELETED:
             words = f"model {entry.remote_id} was deleted there, and MLflow has no call that restores one"
             raise RemoteRefusedError(words, status=400, code="INVALID_STATE", words=words)
-        files = LoggedFiles(self._session, model, self._target(model, entry))
-        self._params(model)
-        self._tags(model)
+        retry = self._session.retry_rejected
+        map_tags = partial(map_tags_of, self._session)
+        pending = find_pending_logged_model(model, entry, self._ledger.state, retry=retry, map_tags=map_tags)
+        files = LoggedFiles(self._session, model, self._target(model, entry), pending.files)
+        self._push_params(pending.params)
+        self._push_tags(pending.tags)
         for words in files.end():
             self._whole = False
             self._session.problem(f"{LOGGED_MODEL} {self._model_id}: {words}")
-        self._metrics(model)
-        if self._whole and model.status not in (entry.status, PENDING):
-            self._client.set_status(entry.remote_id, model.status)
-            self._note(replace(entry, status=model.status))
+        self._push_metrics(pending.metrics)
+        if self._whole and pending.status:
+            self._client.set_status(entry.remote_id, pending.status)
+            self._note(replace(entry, status=pending.status))
 
     def _target(self, model: LoggedModel, entry: LoggedEntry) -> Target:
         def mlmodel(content: bytes) -> bytes:
@@ -115,7 +122,7 @@ class LoggedModelPush:
             return named.replace(model.model_id.encode(), entry.remote_id.encode())
 
         line = partial(file_line, model.model_id)
-        return Target(model.model_id, entry.remote_id, entry.uri, entry.artifacts, FILE, line, mlmodel, of_model=True)
+        return Target(model.model_id, entry.remote_id, entry.uri, LOGGED_MODEL_FILE, line, mlmodel, of_model=True)
 
     @property
     def _entry(self) -> LoggedEntry:
@@ -128,9 +135,8 @@ class LoggedModelPush:
     def _put(
         self, kind: str, texts: Mapping[str, str], send: Callable[[Mapping[str, str]], None], most: int
     ) -> set[str]:
-        """Send params or tags, ``most`` at a time; returns those that are there now. What is refused is set aside."""
-        rejected, again = self._ledger.state.rejected, self._session.retry_rejected
-        todo = [key for key in texts if again or ("", kind, f"{self._model_id}/{key}") not in rejected]
+        """Send params or tags, ``most`` at a time; returns those that are there now. What is refused is noted."""
+        rejected, todo = self._ledger.state.rejected, list(texts)
         sent: set[str] = set()
         while todo:
             self._session.check()
@@ -146,17 +152,16 @@ class LoggedModelPush:
                 continue
             sent |= set(batch)
             for key in batch:
-                aside = rejected.get(("", kind, f"{self._model_id}/{key}"))
-                if aside is not None:
-                    self._ledger.cleared(aside)
+                known = rejected.get(("", kind, f"{self._model_id}/{key}"))
+                if known is not None:
+                    self._ledger.cleared(known)
         return sent
 
     # --- params and tags ---
 
-    def _params(self, model: LoggedModel) -> None:
-        new = {key: value for key, value in model.params.items() if key not in self._entry.params}
+    def _push_params(self, new: Mapping[str, str]) -> None:
         if new:
-            sent = self._put(PARAM, new, self._send_params, self._session.limits().batch_params_max)
+            sent = self._put(LOGGED_MODEL_PARAM, new, self._send_params, self._session.limits().batch_params_max)
             self._note(replace(self._entry, params={**self._entry.params, **{key: new[key] for key in sent}}))
 
     def _send_params(self, params: Mapping[str, str]) -> None:
@@ -183,36 +188,32 @@ class LoggedModelPush:
         for key in self._client.get(self._entry.remote_id).params:
             params.pop(key, None)
 
-    def _tags(self, model: LoggedModel) -> None:
-        there, wanted = self._entry.tags, tags_there(self._session, model)
-        changed = {key: value for key, value in wanted.items() if there.get(key) != value}
-        gone = [key for key in there if key not in wanted and key != MODEL_VERSIONS]
-        now = dict(there)
-        for key in gone:
+    def _push_tags(self, changes: Mapping[str, str | None]) -> None:
+        now = dict(self._entry.tags)
+        for key in [key for key, value in changes.items() if value is None]:
             self._client.delete_tag(self._entry.remote_id, key)
             del now[key]
-        sent = self._put(TAG, changed, self._send_tags, self._session.limits().batch_tags_max)
-        self._note(replace(self._entry, tags={**now, **{key: changed[key] for key in sent}}))
+        new = {key: value for key, value in changes.items() if value is not None}
+        sent = self._put(LOGGED_MODEL_TAG, new, self._send_tags, self._session.limits().batch_tags_max)
+        self._note(replace(self._entry, tags={**now, **{key: new[key] for key in sent}}))
 
     def _send_tags(self, tags: Mapping[str, str]) -> None:
         self._client.set_tags(self._entry.remote_id, tags)
 
     # --- metrics ---
 
-    def _metrics(self, model: LoggedModel) -> None:
-        since = self._entry.metrics
-        if self._session.retry_rejected:
+    def _push_metrics(self, metrics: Iterable[ModelMetric]) -> None:
+        if self._session.retry_rejected:  # those refused are among these, and counted once more
             for item in list(self._ledger.state.rejected.values()):
-                if item.kind == METRIC and item.key.startswith(f"{self._model_id}/"):
-                    self._ledger.cleared(item)  # counted anew
-                    since = 0
-        new = iter(sorted((each for each in model.metrics if each.seq >= since), key=lambda each: each.seq))
+                if item.kind == LOGGED_MODEL_METRIC and item.key.startswith(f"{self._model_id}/"):
+                    self._ledger.cleared(item)
+        new = iter(metrics)
         while chunk := list(islice(new, METRICS_AT_ONCE)):
             by_run: dict[str, list[ModelMetric]] = defaultdict(list)
             for metric in chunk:
                 by_run[metric.run_id].append(metric)
-            for run_id, metrics in by_run.items():
-                self._send_metrics(run_id, metrics)
+            for run_id, mine in by_run.items():
+                self._send_metrics(run_id, mine)
             self._note(replace(self._entry, metrics=max(chunk[-1].seq + 1, self._entry.metrics)))
 
     def _send_metrics(self, run_id: str, metrics: Sequence[ModelMetric]) -> None:
@@ -246,7 +247,7 @@ class LoggedModelPush:
                 self._send_batch(remote_run, metrics[:half])
                 self._send_batch(remote_run, metrics[half:])
                 return
-            refusal = Refusal(METRIC, f"{self._model_id}/{metrics[0].key}", error.words, 1)
+            refusal = Refusal(LOGGED_MODEL_METRIC, f"{self._model_id}/{metrics[0].key}", error.words, 1)
             self._ledger.rejected(self._session.rejection("", refusal))
         else:
             self._session.count(body=len(body))

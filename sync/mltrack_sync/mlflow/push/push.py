@@ -17,31 +17,27 @@ from mltrack.disk.trust import refuse_links
 from mltrack.errors import BusyError, RemoteError, UsageError
 from mltrack_sync.errors import LedgerError
 from mltrack_sync.ledger.experiments import EXPERIMENT_TAG_KIND
-from mltrack_sync.ledger.ledger import Ledger, LedgerState, RunEntry
+from mltrack_sync.ledger.ledger import Ledger, LedgerState
 from mltrack_sync.ledger.traces import traces_line
-from mltrack_sync.mlflow.api.capabilities import LOGGED_MODELS
-from mltrack_sync.mlflow.plan.further import LOGGED_MODEL, TRACE, further_of, lacking_lines
-from mltrack_sync.mlflow.push.registry import registry_todo
+from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL, TRACE
+from mltrack_sync.mlflow.plan.pending import Again, Scope, find_pending, rejected_of, unsupported_lines
 from mltrack_sync.report import PushReport, Rejected
 from mltrack_sync.selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterator
     from pathlib import Path
 
     import httpx
 
-    from mltrack.entities import RunHead
     from mltrack.store import Store
     from mltrack_sync.http.rate_limit import Pace
     from mltrack_sync.http.retry import RetryPolicy
     from mltrack_sync.limits import Limits
-    from mltrack_sync.mlflow.plan.further import Further
-    from mltrack_sync.mlflow.push.registry import ModelTodo
     from mltrack_sync.progress import Progress
     from mltrack_sync.remotes.config import Remote
 
-__all__ = ["Settings", "Todo", "ledger_path", "pending", "push", "read_ledger", "sync_lock"]
+__all__ = ["Settings", "ledger_path", "push", "read_ledger", "sync_lock"]
 
 JOBS = 4
 CURED_MAX = 200
@@ -49,9 +45,6 @@ CURED_MAX = 200
 
 IN_EXPERIMENT_KINDS = (LOGGED_MODEL, TRACE)
 """Things that are refused where their experiment is: looked at again as the runs in it are, at no further cost."""
-
-Again = frozenset[tuple[str, str, str]]
-"""Things set aside that are tried again: run, kind, key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,37 +57,6 @@ class Settings:
     http: httpx.BaseTransport | None
     pace: Pace | None
     stop: threading.Event
-
-
-@dataclass(frozen=True, slots=True)
-class Todo:
-    """The selected part of a store; each method says what of it a ledger lacks at that moment.
-
-    ``heads`` are those of the selected runs; ``retry`` asks for what was set aside, too, ``again`` for these of it.
-    """
-
-    store: Store
-    selection: Selection
-    heads: dict[str, RunHead]
-    retry: bool
-    again: Again = frozenset()
-
-    def runs(self, state: LedgerState) -> list[str]:
-        """Runs that may have something to send."""
-        return pending(state, self.heads, self.retry, self.again)
-
-    def experiments(self, state: LedgerState) -> list[str]:
-        """Experiments of which tags are tried again."""
-        aside = state.rejected if self.retry else self.again
-        return list(dict.fromkeys(key.partition("/")[0] for _, kind, key in aside if kind == EXPERIMENT_TAG_KIND))
-
-    def models(self, state: LedgerState) -> list[ModelTodo]:
-        """Registered models, and which of their versions."""
-        return registry_todo(self.store, state, self.selection, self.heads, retry=self.retry)
-
-    def further(self, state: LedgerState) -> Further:
-        """Logged models, traces, and runs that wait to be tied to models and datasets."""
-        return further_of(self.store, state, self.selection, self.heads, retry=self.retry, again=self.again)
 
 
 def push(
@@ -129,17 +91,19 @@ def push(
         raise UsageError(f"{jobs} jobs can do nothing", hint="give --jobs 1 or more")
     started = time.monotonic()
     chosen = (selection or Selection()).heads(store)
-    path, todo = ledger_path(store, remote), Todo(store, selection or Selection(), chosen, retry_rejected)
+    path, scope = ledger_path(store, remote), Scope(store, selection or Selection(), chosen, retry_rejected)
     if dry_run:
-        return replace(_foreseen(todo, remote), seconds=time.monotonic() - started)
+        from mltrack_sync.mlflow.plan.dry_run import dry_run as foreseen
+
+        return replace(foreseen(scope, remote, read_ledger(store, remote)), seconds=time.monotonic() - started)
     remote.require_trust()  # before anything is written into the store
     refuse_links(store.layout.root, path.parent)
     settings = Settings(jobs, progress, policy, http, pace, stop or threading.Event())
     with sync_lock(path.parent, remote.name), contextlib.closing(_open_ledger(path, remote)) as ledger:
         if retry_cured and not retry_rejected:
-            todo = replace(todo, again=perhaps_cured(ledger.state, chosen, remote.limits))
+            scope = replace(scope, again=perhaps_cured(ledger.state, chosen, remote.limits))
         try:
-            report = _pass(todo, remote, ledger, settings)
+            report = _pass(scope, remote, ledger, settings)
         except RemoteError as error:
             with contextlib.suppress(LedgerError):
                 ledger.failed(clock(), str(error))
@@ -170,15 +134,6 @@ def read_ledger(store: Store, remote: Remote) -> LedgerState:
         OSError: it is there and can't be read.
     """
     return LedgerState.read(ledger_path(store, remote), remote.url)
-
-
-def pending(
-    state: LedgerState, heads: Mapping[str, RunHead], retry_rejected: bool = False, again: Again = frozenset()
-) -> list[str]:
-    """The runs that may have something to send."""
-    tried = {run_id for run_id, _, _ in (state.rejected if retry_rejected else again)}
-    fresh = RunEntry()
-    return [i for i, head in heads.items() if i in tried or not state.runs.get(i, fresh).is_settled_at(head)]
 
 
 def _is_curable(item: Rejected, limits: Limits) -> bool:
@@ -252,44 +207,16 @@ def _in_the_way(holder: Path, name: str) -> str:
 # --- the pass ----------------------------------------------------------------------------------------------------
 
 
-def _pass(todo: Todo, remote: Remote, ledger: Ledger, settings: Settings) -> PushReport:
+def _pass(scope: Scope, remote: Remote, ledger: Ledger, settings: Settings) -> PushReport:
     state = ledger.state
     report = PushReport(remote.name, remote.url, problems=tuple(ledger_damage(state)))
-    beside, lacks = todo.further(state), remote.limits.lacks
-    if todo.runs(state) or todo.models(state) or beside.without(lacks) or todo.experiments(state):
+    pending, lacks = find_pending(scope, state), remote.limits.lacks
+    if pending.without(lacks):
         from mltrack_sync.mlflow.push.sending import send
 
-        report = send(todo, remote, ledger, report, settings)
+        report = send(scope, remote, ledger, report, settings)
     else:
-        report = replace(report, lacking=lacking_lines(beside, state, lacks))
-        if beside.traces.whole and not beside.traces.traces:  # writers came to an end, or said nothing of a trace
-            ledger.note(traces_line(beside.traces.at, beside.traces.sizes))
-    return replace(report, rejected=_rejected(state, todo.heads))
-
-
-def _foreseen(todo: Todo, remote: Remote) -> PushReport:
-    from mltrack_sync.mlflow.plan.forecast import files_to_runs, foresee
-
-    state = read_ledger(todo.store, remote)
-    report = foresee(todo.store, remote, state, todo.runs(state))
-    models, beside, lacks = todo.models(state), todo.further(state), remote.limits.lacks
-    left = beside.without(lacks)
-    files = files_to_runs(todo.store, state, beside.models) if LOGGED_MODELS in lacks else []
-    return replace(
-        report,
-        artifacts=report.artifacts + len(files),
-        artifact_bytes=report.artifact_bytes + sum(file.size for file in files),
-        models=sum(model.is_new for model in models),
-        model_versions=sum(model.new_versions for model in models),
-        logged_models=len(left.models),
-        traces=len(left.traces.traces),
-        lacking=lacking_lines(beside, state, lacks),
-    )
-
-
-def _rejected(state: LedgerState, chosen: Mapping[str, RunHead]) -> tuple[Rejected, ...]:
-    return tuple(
-        sorted(
-            (r for r in state.rejected.values() if r.run_id in chosen or not r.run_id), key=lambda r: (r.run_id, r.kind)
-        )
-    )
+        report = replace(report, lacking=unsupported_lines(pending, state, lacks))
+        if pending.traces.whole and not pending.traces.traces:  # writers came to an end, or said nothing of a trace
+            ledger.note(traces_line(pending.traces.positions, pending.traces.sizes))
+    return replace(report, rejected=rejected_of(list(state.rejected.values()), scope.heads))

@@ -9,127 +9,37 @@ here stays there as it is: a renamed model arrives as another one.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from mltrack.errors import NotFoundError
 from mltrack_sync.errors import NotMlflowError, RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.ledger.registry import ModelEntry, VersionEntry
-from mltrack_sync.mlflow.api.capabilities import LOGGED_MODELS
 from mltrack_sync.mlflow.api.registry import PENDING, READY, VERSION_TAG, RegistryClient, RemoteVersion
 from mltrack_sync.mlflow.plan.batches import Refusal
 from mltrack_sync.mlflow.plan.fallback import where_in_run
+from mltrack_sync.mlflow.plan.kinds import ALIAS, MODEL, MODEL_TAG, MODEL_VERSION, MODEL_VERSION_TAG
+from mltrack_sync.mlflow.plan.pending_registry import IS_PROMPT, model_changes, rejected_of_registry, version_changes
+from mltrack_sync.mlflow.plan.version_sources import MODEL_SOURCE, RUN_SOURCE, Sources, model_of, run_of, version_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from mltrack.entities import ModelVersion, RegisteredModel
-    from mltrack.store import Store
-    from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.mlflow.plan.pending_registry import PendingModel
     from mltrack_sync.mlflow.push.run_ids import Identities
     from mltrack_sync.mlflow.push.session import Session
-    from mltrack_sync.selection import Selection
 
-__all__ = ["MODEL", "MODEL_VERSION", "ModelTodo", "RegistryPush", "is_prompt", "registry_todo"]
+__all__ = ["RegistryPush"]
 
-MODEL = "model"
-MODEL_VERSION = "model version"
 NO_STAGE = "None"
-ALIAS = "alias"
-MODEL_TAG = "model tag"
-VERSION_TAG_KIND = "model version tag"
 PROMPT_TAGS = "mlflow.prompt."
 """Tags that make a version one of a prompt: they go with it or not at all."""
 
 POLLS_MAX = 60
 POLL_FIRST_S = 0.1
 POLL_MAX_S = 2.0
-RUN_SOURCE = "runs:/"
-MODEL_SOURCE = "models:/"
-IS_PROMPT = "mlflow.prompt.is_prompt"
-
-Aside = set[tuple[str, str]]
-"""Kind and key of what was refused."""
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class ModelTodo:
-    """A registered model that is not as it should be on the remote, with its versions that are not."""
-
-    model: RegisteredModel
-    versions: tuple[ModelVersion, ...]
-    is_new: bool
-    new_versions: int
-
-
-def registry_todo(
-    store: Store,
-    state: LedgerState,
-    selection: Selection,
-    chosen: Mapping[str, object],
-    *,
-    retry: bool = False,
-) -> list[ModelTodo]:
-    """What the registry has that the ledger lacks. With a selection only versions of the selected runs count.
-
-    ``retry`` asks for what was set aside, too.
-    """
-    aside = set() if retry else _aside(state)
-    found: list[ModelTodo] = []
-    versions = store.registry.versions()
-    for model in store.registry.models():
-        mine = [v for v in versions if v.name == model.name and (selection.everything or v.run_id in chosen)]
-        if not mine and not selection.everything:
-            continue
-        entry = state.models.get(model.name) or ModelEntry()
-        if (MODEL, model.name) in aside:
-            continue
-        todo = tuple(v for v in mine if not _is_there(v, entry, aside))
-        if todo or not _model_is_there(model, entry, aside):
-            new = sum(entry.version(version) is None for version in todo)
-            found.append(ModelTodo(model, todo, not entry.made, new))
-    return found
-
-
-def _aside(state: LedgerState) -> set[tuple[str, str]]:
-    """Kind and key of what was refused of the registry."""
-    return {(item.kind, item.key) for item in state.rejected.values() if not item.run_id}
-
-
-def _is_there(version: ModelVersion, entry: ModelEntry, aside: Aside) -> bool:
-    if (MODEL_VERSION, f"{version.name}/{version.version}") in aside:
-        return True
-    known = entry.version(version)
-    return known is not None and known.ready and known.has(_with_taken_tags(version, aside))
-
-
-def _model_is_there(model: RegisteredModel, entry: ModelEntry, aside: Aside) -> bool:
-    def counts(alias: str, number: int) -> bool:
-        version = (MODEL_VERSION, f"{model.name}/{number}")
-        return (ALIAS, f"{model.name}@{alias}") not in aside and version not in aside
-
-    wanted = {alias: number for alias, number in model.aliases.items() if counts(alias, number)}
-    there = {alias: number for alias, number in entry.aliases.items() if counts(alias, number)}
-    tags = taken(model.tags, MODEL_TAG, model.name, aside)
-    same = (entry.description, entry.tags) == (model.description, tags)
-    return entry.made and same and there == wanted
-
-
-def taken(tags: Mapping[str, str], kind: str, of: str, aside: Aside) -> dict[str, str]:
-    """The tags that are not set aside."""
-    return {key: value for key, value in tags.items() if (kind, f"{of}/{key}") not in aside}
-
-
-def _with_taken_tags(version: ModelVersion, aside: Aside) -> ModelVersion:
-    tags = taken(version.tags, VERSION_TAG_KIND, f"{version.name}/{version.version}", aside)
-    return version if tags == dict(version.tags) else replace(version, tags=tags)
-
-
-def is_prompt(model: RegisteredModel) -> bool:
-    """Whether it is a prompt, in MLflow's manner."""
-    return model.tags.get(IS_PROMPT, "").lower() == "true"
 
 
 class Place(NamedTuple):
@@ -151,13 +61,13 @@ class RegistryPush:
         self._client = RegistryClient(session.client.transport)
         self._limits = session.limits()
 
-    def push(self, todo: list[ModelTodo]) -> None:
+    def push(self, pending: list[PendingModel]) -> None:
         """All of them.
 
         Raises:
             RemoteError, LedgerError, PushStopped: see mltrack_sync.errors.
         """
-        for one in todo:
+        for one in pending:
             self._session.check()
             with_model = self._guard(MODEL, one.model.name, partial(self._push_model, one.model))
             if not with_model:
@@ -167,7 +77,7 @@ class RegistryPush:
                 key = f"{version.name}/{version.version}"
                 self._guard(MODEL_VERSION, key, partial(self._push_version, version))
             self._push_aliases(one.model)
-        self._push_waiting({one.model.name: one.model for one in todo})
+        self._push_waiting({one.model.name: one.model for one in pending})
 
     def _push_waiting(self, models: Mapping[str, RegisteredModel]) -> None:
         """What waited for a version that may have come by now, once more; what still waits is told."""
@@ -201,20 +111,29 @@ class RegistryPush:
     # --- models ---
 
     def _push_model(self, model: RegisteredModel) -> bool:
-        name, entry = model.name, self._ledger.state.models.get(model.name) or ModelEntry()
+        name, entry = model.name, self._entry(model.name)
         refusal = self._limits.refuse_model(name)
         if refusal is not None:
             raise RemoteRefusedError(refusal, status=400, code="INVALID_PARAMETER_VALUE", words=refusal)
-        description, tags = entry.description, dict(entry.tags)
+        now = entry
         if not entry.made:
             description, tags, made = self._session.policy.settle(lambda again: self._create_model(model))
             self._session.count(models=int(made))
-        if description != model.description:
-            self._client.describe_model(name, model.description)
-        there = self._put_tags(MODEL_TAG, name, tags, model.tags, partial(self._client.tag_model, name))
-        if not entry.made or (model.description, there) != (entry.description, dict(entry.tags)):
-            self._ledger.model(name, model.description, there, entry.aliases)
+            now = ModelEntry(True, description, tags, entry.aliases, entry.versions)
+        changes = model_changes(model, now, self._rejected())
+        if changes.description is not None:
+            self._client.describe_model(name, changes.description)
+        tags = self._put_tags(MODEL_TAG, name, now.tags, changes.tags, partial(self._client.tag_model, name))
+        if not entry.made or (model.description, tags) != (entry.description, entry.tags):
+            self._ledger.model(name, model.description, tags, entry.aliases)
         return True
+
+    def _entry(self, name: str) -> ModelEntry:
+        return self._ledger.state.models.get(name) or ModelEntry()
+
+    def _rejected(self) -> set[tuple[str, str]]:
+        """Kind and key of what is not sent in this pass, as it was rejected."""
+        return set() if self._session.retry_rejected else rejected_of_registry(self._ledger.state)
 
     def _create_model(self, model: RegisteredModel) -> tuple[str, dict[str, str], bool]:
         """Description and tags that it was made with, and whether it was made."""
@@ -234,16 +153,22 @@ class RegistryPush:
         self,
         kind: str,
         of: str,
-        there: Mapping[str, str],
-        wanted: Mapping[str, str],
+        known: Mapping[str, str],
+        changes: Mapping[str, str | None],
         send: Callable[[str, str | None], None],
     ) -> dict[str, str]:
-        """Set and take away tags, each that is refused set aside alone; returns those that are there now."""
-        now = dict(there)
-        for key, value in _changes(there, wanted):
+        """Set and remove tags, each that is refused noted alone; returns those that are on the remote then.
+
+        Args:
+            kind: How the ledger names such a tag.
+            of: What the tags are of, in the ledger's keys.
+            known: The tags that are there.
+            changes: What to set, and what to remove (None).
+            send: Sends one of these.
+        """
+        now = dict(known)
+        for key, value in changes.items():
             item = Refusal(kind, f"{of}/{key}", "")
-            if not self._session.is_to_be_tried(item):
-                continue
             try:
                 send(key, value)
             except RemoteRefusedError as error:
@@ -257,20 +182,16 @@ class RegistryPush:
         return now
 
     def _push_aliases(self, model: RegisteredModel) -> None:
+        """Set and remove aliases; one of a version that waits waits with it."""
         entry = self._ledger.state.models[model.name]
-        for alias, local in _changes(entry.aliases, model.aliases):
-            number = None
-            if local is not None:
-                known = entry.versions.get(local)
-                if known is None or not known.ready:
-                    continue  # its version waits
-                number = known.remote
+        for alias, local in model_changes(model, entry, self._rejected()).aliases.items():
+            number = entry.versions[local].remote if local is not None else None
             key = f"{model.name}@{alias}"
             if self._guard(ALIAS, key, partial(self._set_alias, model.name, alias, number)):
-                known_model = self._ledger.state.models[model.name]
-                now = {**known_model.aliases, alias: local}
+                known = self._ledger.state.models[model.name]
+                now = {**known.aliases, alias: local}
                 kept = {one: at for one, at in now.items() if at is not None}
-                self._ledger.model(model.name, known_model.description, known_model.tags, kept)
+                self._ledger.model(model.name, known.description, known.tags, kept)
 
     def _set_alias(self, name: str, alias: str, number: str | None) -> bool:
         self._client.set_alias(name, alias, number)
@@ -281,100 +202,55 @@ class RegistryPush:
     def _push_version(self, version: ModelVersion) -> bool:
         known = self._ledger.state.models[version.name].version(version)
         if known is None:
-            place = self._place(version)
-            if place is None:
+            state, lacking = self._ledger.state, self._session.features.lacking
+            why = Sources(self._session.store, state, lacking).why_it_waits(version)
+            if why:
+                self._waiting.append((version, why))
                 return False
-            known = self._make(version, place)
+            known = self._make(version, self._place(version))
         if not known.ready:
             self._wait_until_ready(version, known)
         name, number = version.name, known.remote
-        if known.description != version.description:
-            self._client.describe_version(name, number, version.description)
+        changes = version_changes(version, known, self._rejected())
+        if changes.description is not None:
+            self._client.describe_version(name, number, changes.description)
         of, tag = f"{name}/{version.version}", partial(self._client.tag_version, name, number)
-        tags = self._put_tags(VERSION_TAG_KIND, of, known.tags, version.tags, tag)
-        if known.stage != version.stage:
-            self._client.set_stage(name, number, version.stage)
+        tags = self._put_tags(MODEL_VERSION_TAG, of, known.tags, changes.tags, tag)
+        if changes.stage is not None:
+            self._client.set_stage(name, number, changes.stage)
         now = replace(version, tags=tags)
         if not known.ready or not known.has(now):
             self._ledger.model_version(VersionEntry.of(now, number, ready=True), version.name, version.version)
         return True
 
-    def _place(self, version: ModelVersion) -> Place | None:
-        """Where it is over there; None while that is not there."""
-        remote_run = None
-        if version.run_id:
-            entry = self._ledger.state.runs.get(version.run_id)
-            remote_run = entry.remote_id if entry is not None else ""
-            if not remote_run:
-                self._waits(version, f"its run {version.run_id} is not there yet")
-                return None
-        if version.source.startswith(f"{MODEL_SOURCE}m-"):
+    def _place(self, version: ModelVersion) -> Place:
+        """Where it is on the remote: all that it needs is there."""
+        runs, source = self._ledger.state.runs, version.source
+        remote_run = runs[version.run_id].remote_id if version.run_id else None
+        if source.startswith(f"{MODEL_SOURCE}m-"):
             return self._place_of_model(version, remote_run)
-        if version.source.startswith(MODEL_SOURCE):
-            return self._place_of_version(version)
-        if not version.source.startswith(RUN_SOURCE):
-            return Place(version.source, remote_run)
-        run_id, _, path = version.source.removeprefix(RUN_SOURCE).partition("/")
-        entry = self._ledger.state.runs.get(run_id)
-        if entry is None or not entry.remote_id:
-            self._waits(version, f"run {run_id}, where its files are, is not there yet")
-            return None
-        if not self._files_are_there(run_id, path):
-            self._waits(version, f"files of run {run_id} are not there yet")
-            return None
-        source = posixpath.join(entry.artifact_uri, path) if path else entry.artifact_uri
-        return Place(source, remote_run or entry.remote_id)
+        if source.startswith(MODEL_SOURCE):  # a copy: the server finds out itself what run and model that is of
+            name, number = version_of(source)
+            return Place(f"{MODEL_SOURCE}{name}/{self._entry(name).versions[int(number)].remote}", None)
+        if not source.startswith(RUN_SOURCE):
+            return Place(source, remote_run)
+        run_id, path = run_of(source)
+        entry = runs[run_id]
+        return Place(_join(entry.artifact_uri, path), remote_run or entry.remote_id)
 
-    def _place_of_model(self, version: ModelVersion, remote_run: str | None) -> Place | None:
-        """The same, of a version made from a logged model."""
-        model_id, _, path = version.source.removeprefix(MODEL_SOURCE).partition("/")
+    def _place_of_model(self, version: ModelVersion, remote_run: str | None) -> Place:
+        """The same, of a version made from a logged model, whose files may lie among those of its run."""
+        model_id, path = model_of(version.source)
         entry = self._logged.find(model_id)
-        if entry is None and LOGGED_MODELS in self._session.features.lacking:
-            return self._place_in_run(version, model_id, path, remote_run)
         if entry is None:
-            self._waits(version, f"logged model {model_id} is not there yet")
-            return None
-        try:
-            artifacts = self._session.store.logged_models.artifacts(model_id)
-        except NotFoundError:
-            artifacts = []
-        if any(entry.artifacts.get(artifact.path) != artifact.sha256 for artifact in artifacts):
-            self._waits(version, f"files of logged model {model_id} are not there yet")
-            return None
+            place = where_in_run(self._session.store, self._ledger.state, model_id)
+            if isinstance(place, str):
+                raise NotFoundError(place)
+            uri, run_id = place
+            return Place(_join(uri, path), remote_run or run_id)
         if version.as_address or path:
-            return Place(posixpath.join(entry.uri, path) if path else entry.uri, remote_run, entry.remote_id)
+            return Place(_join(entry.uri, path), remote_run, entry.remote_id)
         return Place(f"{MODEL_SOURCE}{entry.remote_id}", remote_run, entry.remote_id)
-
-    def _place_in_run(self, version: ModelVersion, model_id: str, path: str, remote_run: str | None) -> Place | None:
-        """The same, where the remote has no logged models: its files lie among those of its run."""
-        there = where_in_run(self._session.store, self._ledger.state, model_id)
-        if isinstance(there, str):
-            self._waits(version, there)
-            return None
-        uri, run_id = there
-        return Place(posixpath.join(uri, path) if path else uri, remote_run or run_id)
-
-    def _place_of_version(self, version: ModelVersion) -> Place | None:
-        """The same, of a copy of another version: the server finds out itself what run and model that is tied to."""
-        name, _, number = version.source.removeprefix(MODEL_SOURCE).rpartition("/")
-        entry = self._ledger.state.models.get(name)
-        known = entry.versions.get(int(number)) if entry is not None and number.isdecimal() else None
-        if known is None or not known.ready:
-            self._waits(version, f"the version it was made from, {name}/{number}, is not there yet")
-            return None
-        return Place(f"{MODEL_SOURCE}{name}/{known.remote}", None)
-
-    def _waits(self, version: ModelVersion, why: str) -> None:
-        self._waiting.append((version, why))
-
-    def _files_are_there(self, run_id: str, path: str) -> bool:
-        sent = self._ledger.run(run_id).artifacts
-        try:
-            artifacts = self._session.store.run(run_id).artifacts
-        except NotFoundError:
-            return True
-        mine = [a for a in artifacts if not path or a.path == path or a.path.startswith(f"{path}/")]
-        return all(sent.get(artifact.path) == artifact.sha256 for artifact in mine)
 
     def _make(self, version: ModelVersion, place: Place) -> VersionEntry:
         mark = f"{self._session.store.store_id}/{version.name}/{version.version}/{version.creation_time}"
@@ -445,11 +321,5 @@ class RegistryPush:
             raise RemoteRefusedError(words, status=400, code=now.status, words=words)
 
 
-def _changes(known: Mapping[str, T], wanted: Mapping[str, T]) -> Iterator[tuple[str, T | None]]:
-    """What to set, and what to take away (None)."""
-    for key, value in wanted.items():
-        if known.get(key) != value:
-            yield key, value
-    for key in known:
-        if key not in wanted:
-            yield key, None
+def _join(uri: str, path: str) -> str:
+    return posixpath.join(uri, path) if path else uri

@@ -1,4 +1,4 @@
-"""The files of one run on their way to its artifacts over there, beside its points."""
+"""The files of one run on their way to its artifacts on the remote, while its points are sent."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from mltrack_sync.errors import FileNotTakenError, RemoteRefusedError
 from mltrack_sync.mlflow.files.content import FileChanged
 from mltrack_sync.mlflow.files.upload import Outgoing, artifact_digest, send_artifact
 from mltrack_sync.mlflow.plan.batches import Refusal
+from mltrack_sync.mlflow.plan.kinds import ARTIFACT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Iterable
     from concurrent.futures import Future
 
     from mltrack.entities import Artifact
@@ -19,38 +20,32 @@ if TYPE_CHECKING:
     from mltrack_sync.mlflow.push.session import Session
     from mltrack_sync.progress import FileMeter
 
-__all__ = ["ARTIFACT", "RunFiles"]
-
-ARTIFACT = "artifact"
+__all__ = ["RunFiles"]
 
 
 class RunFiles:
-    """Sends what the remote lacks of a run's files, a few at a time; the run is there. Used once."""
+    """Sends files of a run that is there, a few at a time. Used once."""
 
     def __init__(
-        self, session: Session, run: StoredRun, set_aside: Callable[[Refusal], None], trouble: Callable[[str], None]
+        self, session: Session, run: StoredRun, reject: Callable[[Refusal], None], trouble: Callable[[str], None]
     ) -> None:
-        """``set_aside`` is told what the remote refuses, ``trouble`` in words what will be tried again."""
+        """``reject`` is called with what the remote refuses, ``trouble`` with words for what will be tried again."""
         self._session = session
         self._ledger = session.ledger
         self._run = run
         self._entry = session.ledger.run(run.run_id)
-        self._set_aside = set_aside
+        self._reject = reject
         self._trouble = trouble
         self._sent: list[tuple[Artifact, Future[str]]] = []
 
-    def begin(self, again: Container[str]) -> None:
-        """Let files go; each is in the ledger as soon as it is there. Of those set aside, the paths ``again`` go."""
-        for artifact in self._run.artifacts:
-            if self._entry.artifacts.get(artifact.path) == artifact.sha256:
-                continue
-            aside = self._ledger.state.rejected.get((self._run.run_id, ARTIFACT, artifact.path))
-            if aside is None or artifact.path in again:
-                meter = self._session.meter(artifact.size)
-                self._sent.append((artifact, self._session.files.submit(self._send, artifact, meter)))
+    def begin(self, files: Iterable[Artifact]) -> None:
+        """Let these files go; each is in the ledger as soon as it is there."""
+        for artifact in files:
+            meter = self._session.meter(artifact.size)
+            self._sent.append((artifact, self._session.files.submit(self._send, artifact, meter)))
 
     def end(self) -> None:
-        """Wait for them; what could not be sent is set aside, or told.
+        """Wait for them; what could not be sent is rejected, or a problem.
 
         Raises:
             RemoteError, LedgerError, PushStopped: see mltrack_sync.errors.
@@ -60,7 +55,7 @@ class RunFiles:
                 trouble = future.result()
             except (RemoteRefusedError, NotFoundError, InvalidPathError) as error:
                 words = error.words if isinstance(error, RemoteRefusedError) else str(error)
-                self._set_aside(Refusal(ARTIFACT, artifact.path, words))
+                self._reject(Refusal(ARTIFACT, artifact.path, words))
                 continue
             aside = self._ledger.state.rejected.get((self._run.run_id, ARTIFACT, artifact.path))
             if trouble:

@@ -10,6 +10,7 @@ from mltrack.entities import DELETED
 from mltrack.errors import NotFoundError
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.mlflow.api.client import RUN_ID_TAG
+from mltrack_sync.mlflow.plan.pending_run import PARENT_TAG
 from mltrack_sync.mlflow.plan.references import texts_there
 from mltrack_sync.mlflow.push.experiment_ids import ExperimentIdentities
 from mltrack_sync.mlflow.push.model_ids import LoggedIdentities
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
     from mltrack_sync.mlflow.api.client import RemoteRun
     from mltrack_sync.mlflow.push.session import Session
 
-__all__ = ["PARENT_TAG", "Identities"]
-
-PARENT_TAG = "mlflow.parentRunId"
+__all__ = ["Identities"]
 
 
 class Identities:

@@ -1,4 +1,4 @@
-"""What one run is tied to, pushed: the datasets and logged models it used, and the logged models it made."""
+"""What one run is linked to, pushed: the datasets and logged models it used, and the logged models it made."""
 
 from __future__ import annotations
 
@@ -10,32 +10,30 @@ from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.mlflow.api.capabilities import DATASETS, LOGGED_MODELS, FeatureLacking
 from mltrack_sync.mlflow.api.models import LoggedModelsClient
 from mltrack_sync.mlflow.plan.batches import Refusal
+from mltrack_sync.mlflow.plan.kinds import DATASET, MODEL_INPUT, MODEL_OUTPUT, dataset_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mltrack.entities import DatasetInput, ModelOutput
     from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack_sync.mlflow.plan.pending_run import PendingLinks
     from mltrack_sync.mlflow.push.run_ids import Identities
     from mltrack_sync.mlflow.push.session import Session
 
-__all__ = ["InputsPush", "dataset_key"]
-
-DATASET = "dataset"
-MODEL_INPUT = "model input"
-MODEL_OUTPUT = "model output"
+__all__ = ["InputsPush"]
 
 DATASET_BYTES_MIN = 200
-"""What a dataset takes in a request beside its texts."""
+"""What a dataset takes in a request on top of its texts."""
 
 
 class InputsPush:
-    """Ties one run that is there to what it used and made. The models are made there where they are not."""
+    """Links one run that is there to what it used and made. The models are made there where they are not."""
 
     def __init__(
         self, session: Session, identities: Identities, run: StoredRun, refuse: Callable[[Refusal], None]
     ) -> None:
-        """``refuse`` sets aside what the remote does not take."""
+        """``refuse`` notes what the remote does not take."""
         self._session = session
         self._client = LoggedModelsClient(session.client.transport)
         self._identities = identities
@@ -45,30 +43,20 @@ class InputsPush:
         self._linked = list(self._entry.linked)
         self._lacking: set[str] = set()
 
-    def push(self) -> None:
-        """All that is not there yet. What waits for a feature that the remote lacks is noted in the ledger.
+    def push(self, pending: PendingLinks) -> None:
+        """All that is ``pending``. What waits for a feature that the remote lacks is noted in the ledger.
 
         Raises:
             RemoteError, LedgerError, PushStopped: see mltrack_sync.errors.
         """
-        run = self._run
-        if not (run.datasets or run.model_inputs or run.model_outputs):
-            return
-        self._datasets([each for each in run.datasets if self._is_new(dataset_key(each))])
-        self._inputs([each for each in run.model_inputs if self._is_new(f"{MODEL_INPUT} {each}")])
-        self._outputs([each for each in run.model_outputs if self._is_new(f"{MODEL_OUTPUT} {each.model_id}")])
+        self._datasets(pending.datasets)
+        self._inputs(pending.model_inputs)
+        self._outputs(pending.model_outputs)
         now = (self._linked, sorted(self._lacking))
         if now != (self._entry.linked, self._entry.lacking):
-            self._session.ledger.linked(run.run_id, *now)
+            self._session.ledger.linked(self._run.run_id, *now)
 
-    def _is_new(self, key: str) -> bool:
-        if key in self._linked:
-            return False
-        kind = next(kind for kind in (DATASET, MODEL_INPUT, MODEL_OUTPUT) if key.startswith(kind))
-        aside = (self._run.run_id, kind, key.removeprefix(f"{kind} ")) in self._session.ledger.state.rejected
-        return self._session.retry_rejected or not aside
-
-    def _datasets(self, datasets: list[DatasetInput]) -> None:
+    def _datasets(self, datasets: Sequence[DatasetInput]) -> None:
         batch: list[DatasetInput] = []
         size = 0
         most = self._session.limits().request_bytes_max
@@ -102,8 +90,8 @@ class InputsPush:
             self._linked += [dataset_key(used) for used in batch]
             self._session.count(datasets=len(batch))
 
-    def _there(self, kind: str, model_id: str) -> str:
-        """The model's remote id; "" where the run is not to be tied to it, now or ever."""
+    def _remote_model(self, kind: str, model_id: str) -> str:
+        """The model's remote id; "" where the run is not to be linked to it, now or ever."""
         try:
             entry = self._identities.logged.model(model_id)
         except FeatureLacking as lacking:
@@ -116,21 +104,21 @@ class InputsPush:
             self._linked.append(f"{kind} {model_id}")
         return entry.remote_id if entry is not None else ""
 
-    def _inputs(self, model_ids: list[str]) -> None:
+    def _inputs(self, model_ids: Sequence[str]) -> None:
         for model_id in model_ids:
-            remote_model = self._there(MODEL_INPUT, model_id)
+            remote_model = self._remote_model(MODEL_INPUT, model_id)
             if remote_model:
                 self._session.check()
                 call = partial(self._client.log_model_inputs, self._entry.remote_id, [remote_model])
-                self._tie(MODEL_INPUT, model_id, call)
+                self._link(MODEL_INPUT, model_id, call)
 
-    def _outputs(self, outputs: list[ModelOutput]) -> None:
+    def _outputs(self, outputs: Sequence[ModelOutput]) -> None:
         for output in outputs:
-            remote_model = self._there(MODEL_OUTPUT, output.model_id)
+            remote_model = self._remote_model(MODEL_OUTPUT, output.model_id)
             if remote_model:
                 self._session.check()
-                there = replace(output, model_id=remote_model)
-                self._tie(MODEL_OUTPUT, output.model_id, partial(self._send_output, there))
+                sent = replace(output, model_id=remote_model)
+                self._link(MODEL_OUTPUT, output.model_id, partial(self._send_output, sent))
 
     def _send_output(self, output: ModelOutput) -> None:
         """One that is there already would be refused: so the run is looked at before."""
@@ -142,7 +130,7 @@ class InputsPush:
 
         self._session.policy.settle(once)
 
-    def _tie(self, kind: str, model_id: str, call: Callable[[], None]) -> None:
+    def _link(self, kind: str, model_id: str, call: Callable[[], None]) -> None:
         try:
             with self._session.features.needing(LOGGED_MODELS):
                 call()
@@ -152,11 +140,6 @@ class InputsPush:
             self._refuse(Refusal(kind, model_id, error.words))
         else:
             self._linked.append(f"{kind} {model_id}")
-
-
-def dataset_key(used: DatasetInput) -> str:
-    """How the ledger calls a dataset that a run is tied to."""
-    return f"{DATASET} {used.dataset.name} ({used.dataset.digest})"
 
 
 def _dataset_bytes(used: DatasetInput) -> int:

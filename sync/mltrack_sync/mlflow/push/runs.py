@@ -11,29 +11,28 @@ from mltrack.entities import ACTIVE, DELETED
 from mltrack.errors import StoreError
 from mltrack_sync.errors import RemoteRefusedError, TooLargeError
 from mltrack_sync.ledger.ledger import EVERYTHING
-from mltrack_sync.mlflow.api.client import RUN_ID_TAG
-from mltrack_sync.mlflow.plan.batches import Facts, Piece, Refusal, Request, facts_of, requests_of, sift
+from mltrack_sync.mlflow.plan.batches import Facts, Piece, Refusal, Request, requests_of, sift
+from mltrack_sync.mlflow.plan.kinds import METRIC, PARAM, POINT, RUN, RUN_NAME, TAG
+from mltrack_sync.mlflow.plan.pending_run import find_pending_run, local_tags
 from mltrack_sync.mlflow.plan.reconcile import RemotePoints, missing
 from mltrack_sync.mlflow.plan.rejections import Untold
-from mltrack_sync.mlflow.push.run_files import ARTIFACT, RunFiles
-from mltrack_sync.mlflow.push.run_ids import PARENT_TAG
+from mltrack_sync.mlflow.push.run_files import RunFiles
 from mltrack_sync.mlflow.push.run_links import InputsPush
 from mltrack_sync.report import Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container, Iterator, Mapping
 
     from mltrack.disk.segment import PointColumns
-    from mltrack.entities import Event
     from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack_sync.mlflow.plan.pending_run import PendingRun
     from mltrack_sync.mlflow.push.run_ids import Identities
     from mltrack_sync.mlflow.push.session import Session
 
 __all__ = ["RunPush"]
 
 CRASHED_TAG = "mltrack.crashed"
-RUN_NAME = "run name"
-POINT_KINDS = ("metric", "point")
+POINT_KINDS = (METRIC, POINT)
 POINTS_REFUSED_MAX = 10
 """So many points of a metric are refused one by one; then it is taken to be the metric that is not wanted."""
 READ_POINTS_MAX = 1 << 16
@@ -53,14 +52,14 @@ class RunPush:
         self._run = run
         self._entry = session.ledger.run(run.run_id)
         again = session.retry_rejected
-        mine = [item for item in session.ledger.state.rejected.values() if item.run_id == run.run_id]
+        mine = [item for item in list(session.ledger.state.rejected.values()) if item.run_id == run.run_id]
         self._known_rejected = mine
         self._again: list[Rejected] = mine if again else []
-        self._aside = {} if again else {item.key: item.reason for item in mine if item.kind == "metric"}
+        self._aside = {} if again else {item.key: item.reason for item in mine if item.kind == METRIC}
         self._untold = Untold()
         self._refused_now: set[tuple[str, str]] = set()
         self._points_refused: Counter[str] = Counter()
-        self._sent: set[tuple[str, str]] = {("run", "")}  # what got through, of kinds run, param and tag
+        self._sent: set[tuple[str, str]] = {(RUN, "")}  # what got through, of kinds run, param and tag
         self._whole = True
 
     def push(self) -> None:
@@ -72,24 +71,14 @@ class RunPush:
         """
         self._finish_series()
         head = self._run.head()
-        if self._run.info.lifecycle_stage == DELETED:
+        if self._run.info.lifecycle_stage != DELETED:
+            self._push_active()
+            self._session.count(runs=1)
+        elif self._find_pending() is not None:
             self._delete()
+            self._session.count(runs=1)
         else:
-            if any(item.kind == "run" for item in self._again):
-                self._forget_if_gone()
-            made_with = self._identities.run(self._run)
-            if self._entry.stage == DELETED:
-                self._restore()
-            events = self._run.read_events(self._entry.events)
-            self._run.refresh()
-            InputsPush(self._session, self._identities, self._run, self._set_aside).push()
-            again = {item.key for item in self._again if item.kind == ARTIFACT}
-            files = RunFiles(self._session, self._run, self._set_aside, self._trouble)
-            files.begin(again | {str(event.fields["path"]) for event in events if event.type == "artifact"})
-            self._send_data(made_with, events)
-            self._send_again()
-            files.end()
-            self._send_ending()
+            self._again = self._known_rejected  # nothing of it is to be there any more
         for item in self._known_rejected:
             through = item in self._again or (item.kind, item.key) in self._sent
             if through and (item.kind, item.key) not in self._refused_now and self._ledger.is_aside(item):
@@ -98,6 +87,37 @@ class RunPush:
             self._trouble(f"{damage} ({damage.hint})")
         if self._whole:
             self._ledger.settled(head)
+
+    def _push_active(self) -> None:
+        """First what only the remote can say is settled: which run it is there. Then what it lacks of that run goes."""
+        if any(item.kind == RUN for item in self._again):
+            self._forget_if_gone()
+        made_with = self._identities.run(self._run)
+        if self._entry.stage == DELETED:
+            self._restore()
+        pending = self._find_pending(made_with)
+        if pending is None or pending.stage == DELETED:
+            return  # deleted here a moment ago: the next pass sees to that
+        InputsPush(self._session, self._identities, self._run, self._reject).push(pending.links)
+        files = RunFiles(self._session, self._run, self._reject, self._trouble)
+        files.begin(pending.files)
+        self._send_data(pending.facts)
+        self._send_again()
+        files.end()
+        if pending.ending is not None:
+            self._send_ending(pending.ending)
+
+    def _find_pending(self, made_with: Mapping[str, str] | None = None) -> PendingRun | None:
+        """What the remote lacks of the run, as the ledger stands; ``made_with`` are the tags it was just made with."""
+        return find_pending_run(
+            self._run,
+            self._entry,
+            self._known_rejected,
+            self._session.limits(),
+            retry=self._session.retry_rejected,
+            made_with=made_with,
+            map_tags=self._identities.tags if made_with is not None else local_tags,
+        )
 
     def _finish_series(self) -> None:
         """Have what a crashed process left of histograms, tables and texts among the artifacts: only files go there.
@@ -121,9 +141,8 @@ class RunPush:
         self._session.problem(f"run {self._run.run_id}: {words}")
 
     def _delete(self) -> None:
-        if self._entry.remote_id and self._entry.stage != DELETED:
-            self._client.delete_run(self._entry.remote_id)
-            self._ledger.staged(self._run.run_id, DELETED)
+        self._client.delete_run(self._entry.remote_id)
+        self._ledger.staged(self._run.run_id, DELETED)
         self._again = self._known_rejected  # nothing of it is to be there any more
 
     def _restore(self) -> None:
@@ -148,21 +167,12 @@ class RunPush:
 
     # --- params, tags, points ---
 
-    def _send_data(self, made_with: dict[str, str], events: list[Event]) -> None:
-        facts = facts_of(
-            events,
-            params=self._run.params,
-            tags=self._identities.tags(self._run),
-            limits=self._session.limits(),
-            known_tags=made_with,
-            again=[(item.kind, item.key) for item in self._again if item.kind in ("param", "tag")],
-            first=(RUN_ID_TAG, PARENT_TAG),
-        )
+    def _send_data(self, facts: Facts) -> None:
         for refusal in facts.refused:
-            self._set_aside(refusal)
+            self._reject(refusal)
         for key in facts.removed:
             self._remove_tag(key)
-        self._sent |= {("param", key) for key, _ in facts.params} | {("tag", key) for key, _ in facts.tags}
+        self._sent |= {(PARAM, key) for key, _ in facts.params} | {(TAG, key) for key, _ in facts.tags}
         self._send_all(requests_of(facts, self._pieces(), self._session.limits))
 
     def _remove_tag(self, key: str) -> None:
@@ -171,9 +181,9 @@ class RunPush:
         except RemoteRefusedError as error:
             if error.is_missing:
                 raise  # the run itself
-            self._set_aside(Refusal("tag", key, error.words))
+            self._reject(Refusal(TAG, key, error.words))
         else:
-            self._sent.add(("tag", key))
+            self._sent.add((TAG, key))
 
     def _send_all(self, requests: Iterator[Request]) -> None:
         """Send in order; the ledger learns of each answer, and of what goes next, before that goes."""
@@ -243,7 +253,7 @@ class RunPush:
 
     def _send(self, request: Request, *, in_doubt: bool = False) -> None:
         """Have it on the remote, whatever it takes: in halves where too large, without what is refused."""
-        request = self._without_aside(request)
+        request = self._without_rejected(request)
         if not request.items:
             return
         tried = self._session.limits()
@@ -291,21 +301,21 @@ class RunPush:
         self._session.count(params=len(todo.params), tags=len(todo.tags), points=todo.points_count, body=size)
 
     def _refuse_single(self, request: Request, error: RemoteRefusedError, taken: Container[str] = ()) -> None:
-        """Set it aside: of a metric that the remote has ``taken`` points of, this point; else the metric."""
+        """Reject it: of a metric that the remote has ``taken`` points of, this point; else the metric."""
         if request.points is not None and request.points_count:
             key = request.points.keys[int(request.points.codes[0])]
             self._points_refused[key] += 1
             if key in taken and self._points_refused[key] <= POINTS_REFUSED_MAX:
-                self._untold.here(Refusal("point", key, error.words, 1))
+                self._untold.here(Refusal(POINT, key, error.words, 1))
                 return
             self._aside[key] = error.words
-            self._untold.here(Refusal("metric", key, error.words, 1))
+            self._untold.here(Refusal(METRIC, key, error.words, 1))
         elif request.params:
-            self._set_aside(Refusal("param", request.params[0][0], error.words))
+            self._reject(Refusal(PARAM, request.params[0][0], error.words))
         else:
-            self._set_aside(Refusal("tag", request.tags[0][0], error.words))
+            self._reject(Refusal(TAG, request.tags[0][0], error.words))
 
-    def _without_aside(self, request: Request) -> Request:
+    def _without_rejected(self, request: Request) -> Request:
         """The request without points of metrics that were found refused since it was planned."""
         points = request.points
         if not self._aside or points is None:
@@ -314,11 +324,11 @@ class RunPush:
         keep = np.ones(len(points), np.bool_)
         for code, key in counts.items():
             mine = points.codes == code
-            self._untold.here(Refusal("metric", key, self._aside[key], int(np.count_nonzero(mine))))
+            self._untold.here(Refusal(METRIC, key, self._aside[key], int(np.count_nonzero(mine))))
             keep &= ~mine
         return Request(request.params, request.tags, points.take(keep), request.events, request.ends)
 
-    def _set_aside(self, refusal: Refusal) -> None:
+    def _reject(self, refusal: Refusal) -> None:
         self._refused_now.add(refusal[:2])
         self._ledger.rejected(self._session.rejection(self._run.run_id, refusal))
 
@@ -350,16 +360,14 @@ class RunPush:
 
     # --- the ending ---
 
-    def _send_ending(self) -> None:
-        info, entry = self._run.info, self._entry
-        ending = [info.status, info.end_time, info.run_name, info.crashed]
-        if ending == entry.ended or (not entry.ended and info.status == "RUNNING"):
-            return
-        if info.crashed:
+    def _send_ending(self, ending: list[Any]) -> None:
+        status, end_time, name, crashed = ending
+        entry = self._entry
+        if crashed:
             self._client.log_batch(Request(tags=((CRASHED_TAG, "true"),)).body(entry.remote_id), repeatable=True)
         elif entry.ended and entry.ended[3]:
             self._client.delete_tag(entry.remote_id, CRASHED_TAG)
-        self._update_run(info.status, info.end_time, info.run_name)
+        self._update_run(status, end_time, name)
         self._ledger.ended(self._run.run_id, ending)
 
     def _update_run(self, status: str, end_time: int | None, name: str) -> None:
@@ -371,7 +379,7 @@ class RunPush:
             if error.is_missing or not name:
                 raise
             self._client.update_run(remote_id, status=status, end_time=end_time, name="")
-            self._set_aside(Refusal(RUN_NAME, "", error.words))
+            self._reject(Refusal(RUN_NAME, "", error.words))
         else:
             self._sent.add((RUN_NAME, ""))
 

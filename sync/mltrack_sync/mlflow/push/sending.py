@@ -20,12 +20,15 @@ from mltrack_sync.http.rate_limit import interruptible
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.http.transport import Transport
 from mltrack_sync.ledger.ledger import RunEntry
-from mltrack_sync.mlflow.api.capabilities import LOGGED_MODELS
+from mltrack_sync.mlflow.api.capabilities import LOGGED_MODELS, TRACES
 from mltrack_sync.mlflow.plan.batches import Refusal
-from mltrack_sync.mlflow.plan.further import LOGGED_MODEL, lacking_lines
+from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL
+from mltrack_sync.mlflow.plan.pending import Pending, rejected_by_run, unsupported_lines
+from mltrack_sync.mlflow.plan.pending_registry import is_prompt
+from mltrack_sync.mlflow.plan.pending_run import find_pending_links
 from mltrack_sync.mlflow.push.fallback import ModelInRun, Places
 from mltrack_sync.mlflow.push.models import LoggedModelPush
-from mltrack_sync.mlflow.push.registry import RegistryPush, is_prompt
+from mltrack_sync.mlflow.push.registry import RegistryPush
 from mltrack_sync.mlflow.push.run_ids import Identities
 from mltrack_sync.mlflow.push.run_links import InputsPush
 from mltrack_sync.mlflow.push.runs import RunPush
@@ -35,20 +38,20 @@ from mltrack_sync.mlflow.push.workers import WorkerPool
 from mltrack_sync.progress import NoProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from mltrack.entities import RunHead
     from mltrack_sync.ledger.ledger import Ledger, LedgerState
-    from mltrack_sync.mlflow.plan.further import Further
-    from mltrack_sync.mlflow.push.push import Settings, Todo
-    from mltrack_sync.mlflow.push.registry import ModelTodo
+    from mltrack_sync.mlflow.plan.pending import Scope
+    from mltrack_sync.mlflow.plan.pending_registry import PendingModel
+    from mltrack_sync.mlflow.push.push import Settings
     from mltrack_sync.remotes.config import Remote
     from mltrack_sync.report import PushReport
 
 __all__ = ["send"]
 
 
-def send(todo: Todo, remote: Remote, ledger: Ledger, report: PushReport, settings: Settings) -> PushReport:
+def send(scope: Scope, remote: Remote, ledger: Ledger, report: PushReport, settings: Settings) -> PushReport:
     """Push runs, then logged models, the registry and traces; returns ``report`` with what was done.
 
     Raises:
@@ -69,30 +72,31 @@ def send(todo: Todo, remote: Remote, ledger: Ledger, report: PushReport, setting
         except PushStopped:
             return report
         session = Session(
-            todo.store,
+            scope.store,
             workspace.client(transport),
             ledger,
             policy=policy,
             limits=workspace.limits,
             progress=progress,
             stop=settings.stop,
-            retry_rejected=todo.retry,
-            again=todo.again,
+            retry_rejected=scope.retry,
+            again=scope.again,
         )
         state, jobs = ledger.state, settings.jobs
-        runs = todo.runs(state)
-        progress.started(runs=len(runs), points=_points_to_send(state, todo.heads, runs))
+        runs = scope.runs(state)
+        progress.started(runs=len(runs), points=_points_to_send(state, scope.heads, runs))
         with contextlib.closing(session):
             identities = Identities(session)
-            prompts = [model for model in todo.models(state) if is_prompt(model.model)]
+            prompts = [model for model in scope.registry(state) if is_prompt(model.model)]
             _push_registry(session, identities, prompts)  # others name them
             WorkerPool(session, "experiment", jobs).run(
-                (key, partial(_settle_experiment, identities, key)) for key in todo.experiments(state)
+                (key, partial(_settle_experiment, identities, key)) for key in scope.experiments(state)
             )
             _push_runs(session, identities, runs, jobs)
-            _push_models(session, identities, todo.further(state), jobs)
-            _push_registry(session, identities, todo.models(state))
-            _push_traces(session, identities, todo.further(state), jobs)
+            _push_links(session, identities, scope, jobs)
+            _push_models(session, identities, scope, jobs)
+            _push_registry(session, identities, scope.registry(state))
+            _push_traces(session, identities, scope, jobs)
     finally:
         transport.close()
     if session.fatal is not None:
@@ -104,25 +108,28 @@ def send(todo: Todo, remote: Remote, ledger: Ledger, report: PushReport, setting
     return replace(
         report,
         **fields,
-        lacking=lacking_lines(todo.further(state), state, session.features.lacking),
+        lacking=unsupported_lines(_waiting(scope, state), state, session.features.lacking),
         bytes=transport.traffic.body_bytes,
         requests=transport.traffic.requests,
         problems=(*report.problems, *session.problems),
     )
 
 
-def _push_models(session: Session, identities: Identities, todo: Further, jobs: int) -> None:
-    """Logged models; before them the ties of runs that waited, so that each is made for who needs it first.
+def _push_links(session: Session, identities: Identities, scope: Scope, jobs: int) -> None:
+    """Links of runs that waited for what the remote lacked: before logged models, which are so made for their runs."""
+    lacking = session.features.lacking
+    links = scope.links(session.ledger.state).items()
+    waited = [run_id for run_id, needs in links if not lacking.issuperset(needs)]
+    WorkerPool(session, "run", jobs).run((run_id, partial(_link_run, session, identities, run_id)) for run_id in waited)
 
-    Where the remote has none, their files go to the runs that made them.
-    """
-    left = todo.without(session.features.lacking)
-    WorkerPool(session, "run", jobs).run(
-        (run_id, partial(_tie_run, session, identities, run_id)) for run_id in left.ties
-    )
-    pieces = ((model_id, LoggedModelPush(session, identities, model_id).push) for model_id in left.models)
+
+def _push_models(session: Session, identities: Identities, scope: Scope, jobs: int) -> None:
+    """Logged models. Where the remote has none, their files go to the runs that made them."""
+    pending = scope.logged_models(session.ledger.state)
+    ids = () if LOGGED_MODELS in session.features.lacking else pending.ids
+    pieces = ((model_id, LoggedModelPush(session, identities, model_id).push) for model_id in ids)
     WorkerPool(session, LOGGED_MODEL, jobs).run(pieces)
-    files = todo.files if LOGGED_MODELS in session.features.lacking else ()
+    files = pending.with_files if LOGGED_MODELS in session.features.lacking else ()
     if files and not session.stop.is_set():
         places = Places(session)
         pieces = ((model_id, ModelInRun(session, places, model_id).push) for model_id in files)
@@ -135,16 +142,21 @@ def _settle_experiment(identities: Identities, experiment_id: str) -> None:
         identities.experiment_by_id(experiment_id)
 
 
-def _tie_run(session: Session, identities: Identities, run_id: str) -> None:
+def _link_run(session: Session, identities: Identities, run_id: str) -> None:
+    run, entry = session.store.run(run_id), session.ledger.run(run_id)
+    rejected = [] if session.retry_rejected else rejected_by_run(session.ledger.state)[run_id]
+
     def refuse(refusal: Refusal) -> None:
         session.ledger.rejected(session.rejection(run_id, refusal))
 
-    InputsPush(session, identities, session.store.run(run_id), refuse).push()
+    InputsPush(session, identities, run, refuse).push(find_pending_links(run, entry, rejected))
 
 
-def _push_traces(session: Session, identities: Identities, todo: Further, jobs: int) -> None:
-    traces = todo.without(session.features.lacking).traces
-    if session.stop.is_set() or not (traces.traces or traces.whole):
+def _push_traces(session: Session, identities: Identities, scope: Scope, jobs: int) -> None:
+    if session.stop.is_set() or TRACES in session.features.lacking:
+        return
+    traces = scope.traces(session.ledger.state)
+    if not (traces.traces or traces.whole):
         return
     try:
         TracesPush(session, identities).push(traces, jobs)
@@ -152,7 +164,7 @@ def _push_traces(session: Session, identities: Identities, todo: Further, jobs: 
         session.fail(error)
 
 
-def _push_registry(session: Session, identities: Identities, todo: list[ModelTodo]) -> None:
+def _push_registry(session: Session, identities: Identities, todo: list[PendingModel]) -> None:
     if session.stop.is_set() or not todo:
         return
     try:
@@ -163,15 +175,19 @@ def _push_registry(session: Session, identities: Identities, todo: list[ModelTod
         session.fail(error)
 
 
-def _points_to_send(state: LedgerState, heads: Mapping[str, RunHead], todo: list[str]) -> int:
+def _waiting(scope: Scope, state: LedgerState) -> Pending:
+    """What may wait for features that the remote lacks."""
+    return Pending(links=scope.links(state), logged_models=scope.logged_models(state), traces=scope.traces(state))
+
+
+def _points_to_send(state: LedgerState, heads: Mapping[str, RunHead], todo: Collection[str]) -> int:
     fresh = RunEntry()
     return sum(max(0, heads[i].points - sum(state.runs.get(i, fresh).points.values())) for i in todo)
 
 
-def _push_runs(session: Session, identities: Identities, run_ids: list[str], jobs: int) -> None:
+def _push_runs(session: Session, identities: Identities, run_ids: Collection[str], jobs: int) -> None:
     def push_run(run_id: str) -> None:
         RunPush(session, identities, session.store.run(run_id)).push()
-        session.count(runs=1)
 
     def reject(run_id: str, words: str) -> None:
         session.set_aside(Refusal("run", "", words), run_id)

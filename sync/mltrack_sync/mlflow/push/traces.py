@@ -11,10 +11,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import threading
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import reading
@@ -26,14 +24,22 @@ from mltrack_sync.mlflow.api.traces import TracesClient
 from mltrack_sync.mlflow.files.content import FileChanged
 from mltrack_sync.mlflow.files.upload import Outgoing, send_artifact
 from mltrack_sync.mlflow.plan.batches import Refusal
-from mltrack_sync.mlflow.plan.further import TRACE, TracesTodo, print_of
+from mltrack_sync.mlflow.plan.kinds import TRACE, TRACE_TAG
 from mltrack_sync.mlflow.plan.otlp import UnsendableSpanError, span_bodies
+from mltrack_sync.mlflow.plan.pending_traces import (
+    ARTIFACT_LOCATION,
+    PendingTraces,
+    attachments,
+    fingerprint,
+    split_tags,
+)
 from mltrack_sync.mlflow.plan.references import prompt_there, texts_there
 from mltrack_sync.mlflow.push.batching import Together, groups
 from mltrack_sync.mlflow.push.workers import WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from mltrack.storage.traces.traces import Assessment, Trace
     from mltrack_sync.mlflow.api.traces import RemoteTrace
@@ -42,12 +48,10 @@ if TYPE_CHECKING:
 
 __all__ = ["TracesPush"]
 
-TRACE_TAG = f"{TRACE} tag"
 SOURCE_RUN = "mlflow.sourceRun"
 MODEL_ID = "mlflow.modelId"
 ASSESSMENT_RUN = "mlflow.assessment.sourceRunId"
-ARTIFACTS = "mlflow.artifactLocation"
-SERVERS_OWN = (ARTIFACTS, "mlflow.trace.spansLocation")
+SERVERS_OWN = (ARTIFACT_LOCATION, "mlflow.trace.spansLocation")
 """Tags that a server sets itself."""
 
 
@@ -62,14 +66,14 @@ class TracesPush:
         self._lock = threading.Lock()
         self._done: set[str] = set()
 
-    def push(self, todo: TracesTodo, jobs: int) -> None:
+    def push(self, pending: PendingTraces, jobs: int) -> None:
         """All of them, and the ledger told when none is left."""
-        WorkerPool(self._session, TRACE, jobs).run(self._jobs(todo.traces))
-        if self._session.stop.is_set() or not todo.whole:
+        WorkerPool(self._session, TRACE, jobs).run(self._jobs(pending.traces))
+        if self._session.stop.is_set() or not pending.whole:
             return
         rejected = self._ledger.state.rejected
-        if all(t.trace_id in self._done or ("", TRACE, t.trace_id) in rejected for t in todo.traces):
-            self._ledger.note(traces_line(todo.at, todo.sizes))
+        if all(t.trace_id in self._done or ("", TRACE, t.trace_id) in rejected for t in pending.traces):
+            self._ledger.note(traces_line(pending.positions, pending.sizes))
 
     def _jobs(self, traces: Iterable[Trace]) -> Iterator[tuple[str, Callable[[], None]]]:
         for group in groups(traces, self._session.limits().request_bytes_max):
@@ -90,7 +94,7 @@ class TracesPush:
         if not ties.done(trace.trace_id):
             self._tie(trace)
         self._link_prompts(trace)
-        self._ledger.note(trace_line(trace.trace_id, print_of(trace)))
+        self._ledger.note(trace_line(trace.trace_id, fingerprint(trace)))
         refused = self._ledger.state.rejected.get(("", TRACE, trace.trace_id))
         if refused is not None:
             self._ledger.cleared(refused)
@@ -169,15 +173,10 @@ class TracesPush:
         return info | {key: value for key, value in given.items() if value is not None}
 
     def _tags(self, trace: Trace) -> dict[str, str]:
-        named, limits = self._named(trace.tags), self._session.limits()
-        found = {}
-        for key, value in named.items():
-            reason = None if key == ARTIFACTS else limits.refuse_tag(key, value)
-            if reason is not None:
-                self._session.set_aside(Refusal(TRACE_TAG, f"{trace.trace_id}/{key}", reason))
-            elif key != ARTIFACTS:
-                found[key] = value
-        return found
+        taken, refused = split_tags(trace.trace_id, self._named(trace.tags), self._session.limits())
+        for refusal in refused:
+            self._session.set_aside(refusal)
+        return taken
 
     def _named(self, texts: Mapping[str, str]) -> dict[str, str]:
         """Metadata or tags, with runs, models and prompts named as they are over there."""
@@ -258,10 +257,9 @@ class TracesPush:
 
     def _put_files(self, trace: Trace, there: RemoteTrace) -> None:
         """Attachments of its spans."""
-        of_experiment = self._session.store.path / "artifacts" / trace.experiment_id
-        folder = of_experiment / "traces" / trace.trace_id / "artifacts"
-        uri = there.tags.get(ARTIFACTS, "")
-        for artifact, path in _files(folder) if uri else ():
+        uri = there.tags.get(ARTIFACT_LOCATION, "")
+        for name, path in attachments(self._session.store, trace) if uri else ():
+            artifact = _as_artifact(name, path)
             meter = self._session.meter(artifact.size)
             sent = False
             try:
@@ -300,14 +298,11 @@ def _overrides(trace: Trace, held: Assessment) -> bool:
     return held.overrides is not None and held.overrides in trace.assessments
 
 
-def _files(folder: Path) -> Iterator[tuple[Artifact, Path]]:
-    """What lies in a folder, with its size and checksum."""
-    for parent, _, names in os.walk(folder):
-        for name in sorted(names):
-            path = Path(parent) / name
-            with reading(path) as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            yield Artifact(path.relative_to(folder).as_posix(), path.stat().st_size, digest, 0), path
+def _as_artifact(name: str, path: Path) -> Artifact:
+    """A file with its size and checksum."""
+    with reading(path) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Artifact(name, path.stat().st_size, digest, 0)
 
 
 def _timestamp(ms: int) -> str:

@@ -18,10 +18,15 @@ from mltrack_sync.mlflow.api.models import MODEL_ID_TAG
 from mltrack_sync.mlflow.api.readback import texts_of
 from mltrack_sync.mlflow.files.content import FileChanged, check_content
 from mltrack_sync.mlflow.files.upload import artifact_digest
-from mltrack_sync.mlflow.plan.further import LOGGED_MODEL
-from mltrack_sync.mlflow.push.model_files import FILE, MLMODEL, renamed
-from mltrack_sync.mlflow.push.model_ids import MODEL_VERSIONS
-from mltrack_sync.mlflow.push.models import METRIC, PARAM, TAG
+from mltrack_sync.mlflow.plan.kinds import (
+    LOGGED_MODEL,
+    LOGGED_MODEL_FILE,
+    LOGGED_MODEL_METRIC,
+    LOGGED_MODEL_PARAM,
+    LOGGED_MODEL_TAG,
+)
+from mltrack_sync.mlflow.plan.pending_models import MODEL_VERSIONS
+from mltrack_sync.mlflow.push.model_files import MLMODEL, renamed
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
 
 if TYPE_CHECKING:
@@ -104,7 +109,9 @@ class LoggedVerify:
         findings.equal("source run", source, info.get("source_run_id") or "")
         params, prefix = texts_of(data, "params"), f"{model.model_id}/"
         keys = model.params.keys() | params.keys()
-        findings.counts["params"] += findings.texts("param", model.params, params, keys, kind=PARAM, prefix=prefix)
+        findings.counts["params"] += findings.texts(
+            "param", model.params, params, keys, kind=LOGGED_MODEL_PARAM, prefix=prefix
+        )
         self._tags(model, texts_of(info, "tags"), findings)
         self._metrics(model, data, findings)
         self._files(model, _id(found), str(info.get("artifact_uri") or ""), findings)
@@ -114,13 +121,14 @@ class LoggedVerify:
         entry = self.there.state.logged.get(model.model_id)
         gone = entry.tags.keys() & there.keys() if entry is not None else set()
         keys = (here.keys() | gone) - {MODEL_VERSIONS}
-        same = findings.texts("tag", here, there, keys, kind=TAG, prefix=f"{model.model_id}/")
+        same = findings.texts("tag", here, there, keys, kind=LOGGED_MODEL_TAG, prefix=f"{model.model_id}/")
         findings.counts["tags"] += same
 
     # --- metrics ---
 
     def _metrics(self, model: LoggedModel, data: Fields, findings: Findings) -> None:
         here: dict[Point, set[float]] = {}
+        prefix = f"{model.model_id}/"
         for metric in model.metrics:
             if self._counts(metric):
                 point = (metric.key, metric.step, metric.time, self.there.run(metric.run_id))
@@ -131,13 +139,13 @@ class LoggedVerify:
         other = {point for point in both if there[point] not in here[point]}
         for key, points in _by_key(here.keys() - there.keys()):
             words = f"{_points(len(points))}, the first {_at(points[0])}"
-            findings.differs(f"metric {key!r}", words, "missing", kind=METRIC, key=f"{model.model_id}/{key}")
+            findings.differs(f"metric {key!r}", words, "missing", kind=LOGGED_MODEL_METRIC, key=prefix + key)
         for key, points in _by_key(there.keys() - here.keys()):
             words = f"{_points(len(points))}, the first {_at(points[0])}"
-            findings.differs(f"metric {key!r}", "missing", words, kind=METRIC, key=f"{model.model_id}/{key}")
+            findings.differs(f"metric {key!r}", "missing", words, kind=LOGGED_MODEL_METRIC, key=prefix + key)
         for key, points in _by_key(other):
             sides = (f"{min(here[points[0]])!r} at {_at(points[0])}", repr(there[points[0]]))
-            findings.differs(f"metric {key!r}", *sides, kind=METRIC, key=f"{model.model_id}/{key}")
+            findings.differs(f"metric {key!r}", *sides, kind=LOGGED_MODEL_METRIC, key=prefix + key)
         if not self.quick:
             findings.counts["points"] += len(both) - len(other)
 
@@ -170,7 +178,7 @@ class LoggedVerify:
             if here == there:
                 findings.counts["artifacts"] += 1
             else:
-                findings.differs(f"file {recorded.path!r}", here, there, kind=FILE, key=key)
+                findings.differs(f"file {recorded.path!r}", here, there, kind=LOGGED_MODEL_FILE, key=key)
 
     def _sides(self, artifact: Artifact, uri: str, sizes: dict[str, int], findings: Findings) -> tuple[str, str]:
         if self.quick:

@@ -10,15 +10,9 @@ from mltrack_sync.ledger.registry import ModelEntry
 from mltrack_sync.mlflow.api.readback import texts_of
 from mltrack_sync.mlflow.api.registry import READY, VERSION_TAG
 from mltrack_sync.mlflow.plan.fallback import where_in_run
-from mltrack_sync.mlflow.push.registry import (
-    ALIAS,
-    IS_PROMPT,
-    MODEL,
-    MODEL_SOURCE,
-    MODEL_VERSION,
-    RUN_SOURCE,
-    is_prompt,
-)
+from mltrack_sync.mlflow.plan.kinds import ALIAS, MODEL, MODEL_VERSION
+from mltrack_sync.mlflow.plan.pending_registry import IS_PROMPT, is_prompt
+from mltrack_sync.mlflow.plan.version_sources import MODEL_SOURCE, RUN_SOURCE
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
 
 if TYPE_CHECKING:
@@ -27,7 +21,7 @@ if TYPE_CHECKING:
     from mltrack.entities import ModelVersion, RegisteredModel
     from mltrack.store import Store
     from mltrack_sync.mlflow.api.readback import ComparedClient, Fields
-    from mltrack_sync.mlflow.push.registry import ModelTodo
+    from mltrack_sync.mlflow.plan.pending_registry import PendingModel
     from mltrack_sync.mlflow.verify.remote_names import There
 
 __all__ = ["RegistryVerify"]
@@ -44,10 +38,10 @@ class RegistryVerify:
     store: Store
     client: ComparedClient
     there: There
-    waiting: Mapping[str, ModelTodo]
+    waiting: Mapping[str, PendingModel]
     lacks_models: bool
 
-    def compare(self, todo: ModelTodo) -> Iterator[Findings]:
+    def compare(self, todo: PendingModel) -> Iterator[Findings]:
         """One model: what comes of it, and of each version.
 
         Raises:

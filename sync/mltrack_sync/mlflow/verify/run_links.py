@@ -9,7 +9,7 @@ from mltrack.entities import DELETED
 from mltrack.errors import NotFoundError
 from mltrack_sync.mlflow.api.capabilities import DATASETS, LOGGED_MODELS
 from mltrack_sync.mlflow.api.readback import texts_of
-from mltrack_sync.mlflow.push.run_links import DATASET, MODEL_INPUT, MODEL_OUTPUT, dataset_key
+from mltrack_sync.mlflow.plan.kinds import DATASET, MODEL_INPUT, MODEL_OUTPUT, dataset_key
 from mltrack_sync.mlflow.verify.findings import NOTHING, WAITS
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.mlflow.api.client import RUN_ID_TAG
 from mltrack_sync.mlflow.files.upload import artifact_digest, artifact_sizes
 from mltrack_sync.mlflow.plan.batches import NS_PER_MS
+from mltrack_sync.mlflow.plan.pending_run import PARENT_TAG
 from mltrack_sync.mlflow.plan.reconcile import point_rows
-from mltrack_sync.mlflow.push.run_ids import PARENT_TAG
 from mltrack_sync.mlflow.push.runs import CRASHED_TAG
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from mltrack_sync.mlflow.plan.further import TRACE
+from mltrack_sync.mlflow.plan.kinds import TRACE
 from mltrack_sync.mlflow.plan.otlp import UnsendableSpanError
 from mltrack_sync.mlflow.plan.references import LINKED_PROMPTS
 from mltrack_sync.mlflow.push.traces import ASSESSMENT_RUN, MODEL_ID, SERVERS_OWN, SOURCE_RUN

@@ -21,9 +21,9 @@ from mltrack_sync.http.transport import Transport
 from mltrack_sync.ledger.ledger import LedgerState, RunEntry
 from mltrack_sync.mlflow.api.capabilities import DATASETS, LOGGED_MODELS, TRACES, FeatureLacking, Features
 from mltrack_sync.mlflow.api.readback import ComparedClient
-from mltrack_sync.mlflow.plan.further import LOGGED_MODEL, TRACE, Further, further_of
+from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL, MODEL, TRACE
+from mltrack_sync.mlflow.plan.pending import Pending, Scope, find_pending
 from mltrack_sync.mlflow.push.push import JOBS, read_ledger
-from mltrack_sync.mlflow.push.registry import MODEL, ModelTodo, registry_todo
 from mltrack_sync.mlflow.verify.findings import Difference, Findings
 from mltrack_sync.mlflow.verify.histories import Histories
 from mltrack_sync.mlflow.verify.models import LoggedVerify
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mltrack.storage.traces.traces import Trace
     from mltrack.store import Store
     from mltrack_sync.mlflow.api.client import MlflowClient
+    from mltrack_sync.mlflow.plan.pending_registry import PendingModel
     from mltrack_sync.remotes.config import Remote
 
 __all__ = ["Difference", "VerifyReport", "verify"]
@@ -89,27 +90,6 @@ class VerifyReport:
         return {difference.run_id for difference in self.differences if difference.run_id}
 
 
-@dataclass(frozen=True, slots=True)
-class _Scope:
-    """What is to be compared: what sync would send of the selected part to a remote that has nothing."""
-
-    runs: list[str]
-    registry: list[ModelTodo]
-    further: Further
-
-    @classmethod
-    def of(cls, store: Store, selection: Selection, *, runs_only: bool) -> _Scope:
-        chosen = selection.heads(store)
-        if runs_only:
-            return cls(sorted(chosen), [], Further())
-        nothing = LedgerState()
-        registry = registry_todo(store, nothing, selection, chosen)
-        return cls(sorted(chosen), registry, further_of(store, nothing, selection, chosen))
-
-    def __bool__(self) -> bool:
-        return bool(self.runs or self.registry or self.further)
-
-
 def verify(
     store: Store,
     remote: Remote,
@@ -139,7 +119,8 @@ def verify(
         raise UsageError(f"{jobs} jobs can do nothing", hint="give --jobs 1 or more")
     started = time.monotonic()
     selection = selection or Selection()
-    scope = _Scope.of(store, selection, runs_only=runs_only)
+    chosen = selection.heads(store)
+    scope = _pending_of_nothing(Scope(store, selection, chosen), runs_only=runs_only)
     state = read_ledger(store, remote)
     workspace = remote.workspace()
     transport = Transport(workspace, policy=policy or RetryPolicy(), connections_max=jobs, http=http)
@@ -155,7 +136,7 @@ def verify(
     try:
         transport.knock()
         check = _Verify(store, client, state, histories, features, quick=quick)
-        pieces = check.pieces(scope, selection, store)
+        pieces = check.pieces(scope, find_pending(Scope(store, selection, chosen), state))
         with ThreadPoolExecutor(min(jobs, len(pieces)), thread_name_prefix="mltrack-verify") as pool:
             try:
                 for (run_id, _), found in zip(pieces, pool.map(lambda piece: piece[1](), pieces), strict=True):
@@ -178,6 +159,11 @@ def verify(
         differences=tuple(differences),
         lacking=check.lacking(),
     )
+
+
+def _pending_of_nothing(scope: Scope, *, runs_only: bool) -> Pending:
+    """What is to be compared: what a remote lacks that has nothing."""
+    return Pending(tuple(scope.heads)) if runs_only else find_pending(scope, LedgerState())
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,21 +207,21 @@ class _Verify:
         aside = [item for item in state.rejected.values() if not item.run_id]
         self._reasons = {(item.kind, item.key): item.reason for item in aside}
 
-    def pieces(self, scope: _Scope, selection: Selection, store: Store) -> list[Piece]:
-        """All the work: runs first, then models and traces."""
-        chosen = dict.fromkeys(scope.runs)
-        late = further_of(store, self._state, selection, chosen)
-        waiting = {todo.model.name: todo for todo in registry_todo(store, self._state, selection, chosen)}
-        found: list[Piece] = [(run_id, partial(self.run, run_id)) for run_id in scope.runs]
+    def pieces(self, scope: Pending, pending: Pending) -> list[Piece]:
+        """All the work: runs first, then models and traces; what is ``pending`` is not there yet, or otherwise."""
+        store, waiting = self._store, {one.model.name: one for one in pending.registry}
+        found: list[Piece] = [(run_id, partial(self.run, run_id)) for run_id in sorted(scope.runs)]
         if scope.registry:
             lacks = LOGGED_MODELS in self._features.lacking or self._lacks_models()
             registry = RegistryVerify(store, self._reading, self._there, waiting, lacks)
             found += [("", partial(self._registered, registry, todo)) for todo in scope.registry]
-        logged = LoggedVerify(store, self._client, self._reading, self._there, set(late.models), self._quick)
-        found += [("", partial(self._logged, logged, model_id)) for model_id in scope.further.models]
-        waits = {trace.trace_id for trace in late.traces.traces}
+        logged = LoggedVerify(
+            store, self._client, self._reading, self._there, set(pending.logged_models.ids), self._quick
+        )
+        found += [("", partial(self._logged, logged, model_id)) for model_id in scope.logged_models.ids]
+        waits = {trace.trace_id for trace in pending.traces.traces}
         traces = TracesVerify(store, self._reading, self._there, waits, self._quick, self._without_spans)
-        todo, most = scope.further.traces.traces, INFOS_AT_ONCE if self._quick else 1
+        todo, most = scope.traces.traces, INFOS_AT_ONCE if self._quick else 1
         found += [("", partial(self._traces, traces, todo[at : at + most])) for at in range(0, len(todo), most)]
         return found
 
@@ -309,7 +295,7 @@ class _Verify:
         if remote is not None:
             check.compare(run, self._client.get_run(remote.run_id))
 
-    def _registered(self, registry: RegistryVerify, todo: ModelTodo) -> _Found:
+    def _registered(self, registry: RegistryVerify, todo: PendingModel) -> _Found:
         found: list[Findings] = []
         name = todo.model.name
         check = Findings(subject=f"model {name}", kind=MODEL, key=name)

@@ -1,0 +1,211 @@
+"""What a remote lacks of a store: the one place where that is found, stage by stage.
+
+A dry run prints it, ``status`` counts it, push executes it stage by stage, and ``verify`` takes as its scope what a
+remote with an empty ledger would lack. Only the store and the ledger are read. What only the remote can say (whether a
+request whose answer was lost has arrived) push finds out afterwards, and what it lacks is found once more from then on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from mltrack.errors import CorruptionError, NotFoundError
+from mltrack_sync.ledger.experiments import EXPERIMENT_TAG_KIND
+from mltrack_sync.ledger.ledger import RunEntry
+from mltrack_sync.mlflow.api.capabilities import DATASETS, LOGGED_MODELS, TRACES
+from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL, TRACE
+from mltrack_sync.mlflow.plan.pending_models import PendingLoggedModels, find_pending_logged_models, log_sizes
+from mltrack_sync.mlflow.plan.pending_registry import PendingModel, find_pending_registry
+from mltrack_sync.mlflow.plan.pending_run import PendingRun, find_pending_run
+from mltrack_sync.mlflow.plan.pending_traces import PendingTraces, fact_sizes, find_pending_traces
+
+if TYPE_CHECKING:
+    from mltrack.entities import RunHead
+    from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack.store import Store
+    from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.limits import Limits
+    from mltrack_sync.report import Rejected
+    from mltrack_sync.selection import Selection
+
+__all__ = [
+    "Again",
+    "Pending",
+    "Scope",
+    "change_token",
+    "find_pending",
+    "rejected_by_run",
+    "rejected_of",
+    "unsupported_lines",
+]
+
+Again = frozenset[tuple[str, str, str]]
+"""Things rejected that are tried again: run, kind, key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The selected part of a store; each method says what of it a ledger lacks at that moment, for one stage of a push.
+
+    ``heads`` are those of the selected runs. ``retry`` asks for all that was rejected, too, ``again`` for these of it.
+    """
+
+    store: Store
+    selection: Selection
+    heads: Mapping[str, RunHead]
+    retry: bool = False
+    again: Again = frozenset()
+
+    def runs(self, state: LedgerState) -> tuple[str, ...]:
+        """Runs to which something was written since all of them was sent."""
+        tried = {run_id for run_id, _, _ in (list(state.rejected) if self.retry else self.again)}
+        fresh = RunEntry()
+        found = (i for i, head in self.heads.items() if i in tried or not state.runs.get(i, fresh).is_settled_at(head))
+        return tuple(found)
+
+    def experiments(self, state: LedgerState) -> tuple[str, ...]:
+        """Experiments of which tags are tried again."""
+        tried = list(state.rejected) if self.retry else self.again
+        return tuple(dict.fromkeys(key.partition("/")[0] for _, kind, key in tried if kind == EXPERIMENT_TAG_KIND))
+
+    def links(self, state: LedgerState) -> dict[str, tuple[str, ...]]:
+        """Runs whose datasets or models wait for features that the remote lacked, and for which."""
+        entries = ((run_id, state.runs.get(run_id)) for run_id in self.heads)
+        return {run_id: tuple(entry.lacking) for run_id, entry in entries if entry is not None and entry.lacking}
+
+    def registry(self, state: LedgerState) -> list[PendingModel]:
+        """Registered models, and which of their versions."""
+        return find_pending_registry(self.store, state, self.selection, self.heads, retry=self.retry)
+
+    def logged_models(self, state: LedgerState) -> PendingLoggedModels:
+        """Logged models."""
+        again = {key for _, kind, key in self.again if kind == LOGGED_MODEL}
+        return find_pending_logged_models(self.store, state, self.selection, self.heads, retry=self.retry, again=again)
+
+    def traces(self, state: LedgerState) -> PendingTraces:
+        """Traces."""
+        again = {key for _, kind, key in self.again if kind == TRACE}
+        return find_pending_traces(self.store, state, self.selection, self.heads, retry=self.retry, again=again)
+
+    def each_run(
+        self,
+        state: LedgerState,
+        limits: Limits,
+        run_ids: Collection[str],
+        on_unreadable: Callable[[str, CorruptionError], None],
+    ) -> Iterator[tuple[StoredRun, PendingRun]]:
+        """What is pending of each of these runs, without those of which nothing is to be on the remote.
+
+        Args:
+            state: The ledger.
+            limits: What the remote takes.
+            run_ids: The runs.
+            on_unreadable: Called with the id of a run that can't be read.
+        """
+        rejected = rejected_by_run(state)
+        for run_id in run_ids:
+            try:
+                run = self.store.run(run_id)
+            except NotFoundError:
+                continue  # gone since the heads were read
+            except CorruptionError as error:
+                on_unreadable(run_id, error)
+                continue
+            entry = state.runs.get(run_id) or RunEntry()
+            pending = find_pending_run(run, entry, rejected[run_id], limits, retry=self.retry)
+            if pending is not None:
+                yield run, pending
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What a remote lacks of a store, by the stages of a push."""
+
+    runs: tuple[str, ...] = ()
+    experiments: tuple[str, ...] = ()
+    links: Mapping[str, Collection[str]] = field(default_factory=dict)
+    registry: tuple[PendingModel, ...] = ()
+    logged_models: PendingLoggedModels = field(default_factory=PendingLoggedModels)
+    traces: PendingTraces = field(default_factory=PendingTraces)
+
+    def __bool__(self) -> bool:
+        models = self.logged_models
+        return bool(
+            self.runs
+            or self.experiments
+            or self.links
+            or self.registry
+            or models.ids
+            or models.with_files
+            or self.traces.traces
+        )
+
+    def without(self, lacking: frozenset[str]) -> Pending:
+        """What is left on a remote that lacks these features: of logged models the files that can go to runs."""
+        links = {run_id: waits_for for run_id, waits_for in self.links.items() if not lacking.issuperset(waits_for)}
+        models = replace(self.logged_models, **({"ids": ()} if LOGGED_MODELS in lacking else {"with_files": ()}))
+        traces = PendingTraces() if TRACES in lacking else self.traces
+        return replace(self, links=links, logged_models=models, traces=traces)
+
+
+def find_pending(scope: Scope, state: LedgerState) -> Pending:
+    """What the ledger lacks of the scope.
+
+    Raises:
+        StoreError: the store can't be read.
+    """
+    return Pending(
+        scope.runs(state),
+        scope.experiments(state),
+        scope.links(state),
+        tuple(scope.registry(state)),
+        scope.logged_models(state),
+        scope.traces(state),
+    )
+
+
+def rejected_by_run(state: LedgerState) -> Mapping[str, list[Rejected]]:
+    """What was rejected of each run."""
+    found: dict[str, list[Rejected]] = defaultdict(list)
+    for item in list(state.rejected.values()):
+        found[item.run_id].append(item)
+    return found
+
+
+def rejected_of(rejected: Iterable[Rejected], chosen: Container[str]) -> tuple[Rejected, ...]:
+    """What of these concerns the chosen runs or no run, in order."""
+    mine = (item for item in rejected if item.run_id in chosen or not item.run_id)
+    return tuple(sorted(mine, key=lambda item: (item.run_id, item.kind)))
+
+
+def change_token(store: Store) -> tuple[object, ...]:
+    """What tells that logged models or traces changed: how long their logs are."""
+    return tuple(log_sizes(store).items()), tuple(fact_sizes(store).items())
+
+
+def unsupported_lines(pending: Pending, state: LedgerState, lacking: frozenset[str]) -> tuple[str, ...]:
+    """In plain words, what the remote does not take and how much waits for it."""
+    waiting = Counter(feature for waits_for in pending.links.values() for feature in waits_for)
+    counts = {
+        DATASETS: (waiting[DATASETS], "run has some that wait", "runs have some that wait"),
+        LOGGED_MODELS: (len(pending.logged_models.ids), "waits", "wait"),
+        TRACES: (len(pending.traces.traces), "waits", "wait"),
+    }
+    more = {LOGGED_MODELS: _where_files_are(pending.logged_models, state)}
+    return tuple(
+        f"{feature}: this server does not take them; {count:,} {one if count == 1 else many}{more.get(feature, '')}"
+        for feature, (count, one, many) in counts.items()
+        if feature in lacking and count
+    )
+
+
+def _where_files_are(models: PendingLoggedModels, state: LedgerState) -> str:
+    """Where the files of logged models that wait are."""
+    left = {*models.with_files, *models.without_run}
+    in_runs = sum(model_id not in left and model_id in state.in_runs for model_id in models.ids)
+    parts = [f"files in their runs: {in_runs:,}"] if in_runs else []
+    parts += [f"without a run to hold files: {len(models.without_run):,}"] if models.without_run else []
+    return f" ({', '.join(parts)})" if parts else ""

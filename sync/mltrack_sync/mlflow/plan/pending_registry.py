@@ -1,0 +1,174 @@
+"""What a remote lacks of the registry: models and prompts, their versions, tags, aliases, stages and descriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from mltrack_sync.ledger.registry import ModelEntry
+from mltrack_sync.mlflow.plan.kinds import ALIAS, MODEL, MODEL_TAG, MODEL_VERSION, MODEL_VERSION_TAG
+
+if TYPE_CHECKING:
+    from mltrack.entities import ModelVersion, RegisteredModel
+    from mltrack.store import Store
+    from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.ledger.registry import VersionEntry
+    from mltrack_sync.selection import Selection
+
+__all__ = [
+    "IS_PROMPT",
+    "ModelChanges",
+    "PendingModel",
+    "VersionChanges",
+    "find_pending_registry",
+    "is_prompt",
+    "model_changes",
+    "rejected_of_registry",
+    "version_changes",
+]
+
+IS_PROMPT = "mlflow.prompt.is_prompt"
+
+Value = TypeVar("Value")
+
+KindsAndKeys = Collection[tuple[str, str]]
+"""Kind and key of what was rejected."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingModel:
+    """A registered model that is not as it should be on the remote, with its versions that are not.
+
+    Of the ``versions``, those that are ``new`` are to be made there.
+    """
+
+    model: RegisteredModel
+    is_new: bool
+    versions: tuple[ModelVersion, ...]
+    new: tuple[ModelVersion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChanges:
+    """What is to be set of a model: a tag or alias of None is to be removed, a description of None stays as it is."""
+
+    description: str | None
+    tags: Mapping[str, str | None]
+    aliases: Mapping[str, int | None]
+
+    def __bool__(self) -> bool:
+        return self.description is not None or bool(self.tags or self.aliases)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionChanges:
+    """What is to be set of a version: a tag of None is to be removed, a description or stage of None stays."""
+
+    description: str | None
+    tags: Mapping[str, str | None]
+    stage: str | None
+
+    def __bool__(self) -> bool:
+        return self.description is not None or self.stage is not None or bool(self.tags)
+
+
+def find_pending_registry(
+    store: Store,
+    state: LedgerState,
+    selection: Selection,
+    chosen: Mapping[str, object],
+    *,
+    retry: bool = False,
+) -> list[PendingModel]:
+    """What the registry has that the ledger lacks.
+
+    Args:
+        store: The store.
+        state: The ledger.
+        selection: What is selected: unless everything is, only versions of selected runs count.
+        chosen: The selected runs.
+        retry: Whether what was rejected is to be tried again.
+    """
+    rejected = set() if retry else rejected_of_registry(state)
+    found: list[PendingModel] = []
+    versions = store.registry.versions()
+    for model in store.registry.models():
+        mine = [v for v in versions if v.name == model.name and (selection.everything or v.run_id in chosen)]
+        if (MODEL, model.name) in rejected or not (mine or selection.everything):
+            continue
+        entry = state.models.get(model.name) or ModelEntry()
+        pending = tuple(version for version in mine if _is_pending(version, entry, rejected))
+        coming = {version.version for version in pending}
+        if pending or not entry.made or model_changes(model, entry, rejected, coming=coming):
+            new = tuple(version for version in pending if entry.version(version) is None)
+            found.append(PendingModel(model, not entry.made, pending, new))
+    return found
+
+
+def rejected_of_registry(state: LedgerState) -> set[tuple[str, str]]:
+    """Kind and key of what was rejected of the registry."""
+    return {(item.kind, item.key) for item in list(state.rejected.values()) if not item.run_id}
+
+
+def model_changes(
+    model: RegisteredModel, entry: ModelEntry, rejected: KindsAndKeys, *, coming: Collection[int] = ()
+) -> ModelChanges:
+    """What the remote has otherwise of a model.
+
+    Args:
+        model: The model as it is to be.
+        entry: What the remote has of it.
+        rejected: What is not sent.
+        coming: Versions that will be there; an alias of one that is neither there nor comes has to wait.
+    """
+
+    def is_there(number: int | None) -> bool:
+        known = entry.versions.get(number) if number is not None else None
+        return number is None or number in coming or (known is not None and known.ready)
+
+    aliases = {
+        alias: number
+        for alias, number in _changes(entry.aliases, model.aliases)
+        if is_there(number) and (ALIAS, f"{model.name}@{alias}") not in rejected
+    }
+    description = model.description if model.description != entry.description else None
+    return ModelChanges(description, _tags(entry.tags, model.tags, MODEL_TAG, model.name, rejected), aliases)
+
+
+def version_changes(version: ModelVersion, known: VersionEntry, rejected: KindsAndKeys) -> VersionChanges:
+    """What the remote has otherwise of a version that is there."""
+    of = f"{version.name}/{version.version}"
+    return VersionChanges(
+        version.description if version.description != known.description else None,
+        _tags(known.tags, version.tags, MODEL_VERSION_TAG, of, rejected),
+        version.stage if version.stage != known.stage else None,
+    )
+
+
+def is_prompt(model: RegisteredModel) -> bool:
+    """Whether it is a prompt, in MLflow's manner."""
+    return model.tags.get(IS_PROMPT, "").lower() == "true"
+
+
+def _is_pending(version: ModelVersion, entry: ModelEntry, rejected: KindsAndKeys) -> bool:
+    if (MODEL_VERSION, f"{version.name}/{version.version}") in rejected:
+        return False
+    known = entry.version(version)
+    return known is None or not known.ready or bool(version_changes(version, known, rejected))
+
+
+def _tags(
+    known: Mapping[str, str], wanted: Mapping[str, str], kind: str, of: str, rejected: KindsAndKeys
+) -> dict[str, str | None]:
+    return {key: value for key, value in _changes(known, wanted) if (kind, f"{of}/{key}") not in rejected}
+
+
+def _changes(known: Mapping[str, Value], wanted: Mapping[str, Value]) -> Iterator[tuple[str, Value | None]]:
+    """What to set, and what to remove (None)."""
+    for key, value in wanted.items():
+        if known.get(key) != value:
+            yield key, value
+    for key in known:
+        if key not in wanted:
+            yield key, None

@@ -1,0 +1,162 @@
+"""What a remote lacks of one run: params, tags, points, files, links, its ending, or that it was deleted or restored.
+
+It is found from the run and the ledger. How a run's ids and an answer that was lost stand on the remote, only the
+remote can say: ``is_in_doubt`` and ``points_in_doubt`` say how much push compares with it before it sends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mltrack.entities import ACTIVE, DELETED
+from mltrack_sync.mlflow.api.client import RUN_ID_TAG
+from mltrack_sync.mlflow.plan.batches import Facts, Refusal, facts_of
+from mltrack_sync.mlflow.plan.kinds import ARTIFACT, METRIC, MODEL_INPUT, MODEL_OUTPUT, PARAM, TAG, dataset_key
+
+if TYPE_CHECKING:
+    from mltrack.entities import Artifact, DatasetInput, Event, ModelOutput
+    from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack_sync.ledger.runs import RunEntry
+    from mltrack_sync.limits import Limits
+    from mltrack_sync.report import Rejected
+
+__all__ = [
+    "PARENT_TAG",
+    "PendingLinks",
+    "PendingRun",
+    "find_pending_links",
+    "find_pending_run",
+    "local_tags",
+    "refused_metrics",
+]
+
+PARENT_TAG = "mlflow.parentRunId"
+
+
+@dataclass(frozen=True, slots=True)
+class PendingLinks:
+    """What a run is not linked to yet on the remote."""
+
+    datasets: tuple[DatasetInput, ...] = ()
+    model_inputs: tuple[str, ...] = ()
+    model_outputs: tuple[ModelOutput, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRun:
+    """What the remote lacks of one run.
+
+    ``stage`` is DELETED or ACTIVE where the run is to be deleted or restored there, else "". ``points`` are those after
+    the ledger's positions. ``ending`` is what status, end time, name and the mark of a crash are to be, if they differ.
+    """
+
+    run_id: str
+    is_new: bool = False
+    is_in_doubt: bool = False
+    stage: str = ""
+    facts: Facts = field(default_factory=Facts)
+    points: int = 0
+    points_in_doubt: int = 0
+    links: PendingLinks = field(default_factory=PendingLinks)
+    files: tuple[Artifact, ...] = ()
+    ending: list[Any] | None = None
+
+
+def local_tags(run: StoredRun) -> dict[str, str]:
+    """The run's tags and our own, with ids as they are here."""
+    return {**run.tags, RUN_ID_TAG: run.run_id}
+
+
+def find_pending_run(
+    run: StoredRun,
+    entry: RunEntry,
+    rejected: Collection[Rejected],
+    limits: Limits,
+    *,
+    retry: bool = False,
+    made_with: Mapping[str, str] | None = None,
+    map_tags: Callable[[StoredRun], Mapping[str, str]] = local_tags,
+) -> PendingRun | None:
+    """What the remote lacks of a run; None for one that is deleted here and is not there.
+
+    Args:
+        run: The run; what was recorded since it was read is read, too.
+        entry: What the ledger says that the remote has of it.
+        rejected: What was rejected of this run.
+        limits: What the remote takes.
+        retry: Whether what was rejected is to be tried again.
+        made_with: The tags that the run was just made with.
+        map_tags: Gives the run's tags as they are to stand on the remote.
+    """
+    if run.info.lifecycle_stage == DELETED:
+        is_there = entry.remote_id and entry.stage != DELETED
+        return PendingRun(run.run_id, stage=DELETED) if is_there else None
+    restored = entry.stage == DELETED  # what was rejected of it is forgotten since: all of it is looked at again
+    events = run.read_events({} if restored else entry.events)
+    run.refresh()  # after the events were read: the values are no older than what the events say
+    retried = [item for item in rejected if retry]
+    facts = facts_of(
+        events,
+        params=run.params,
+        tags=map_tags(run),
+        limits=limits,
+        known_tags=made_with,
+        again=[(item.kind, item.key) for item in retried if item.kind in (PARAM, TAG)],
+        first=(RUN_ID_TAG, PARENT_TAG),
+    )
+    points = max(0, run.head().points - (0 if restored else sum(entry.points.values())))
+    return PendingRun(
+        run.run_id,
+        is_new=not entry.remote_id,
+        is_in_doubt=entry.creating and not entry.remote_id,
+        stage=ACTIVE if restored else "",
+        facts=facts,
+        points=points,
+        points_in_doubt=points if restored or entry.doubt_all else _in_doubt(entry),
+        links=find_pending_links(run, entry, () if retry else rejected),
+        files=_files(run, entry, () if retry else rejected, events),
+        ending=_ending(run, entry),
+    )
+
+
+def find_pending_links(run: StoredRun, entry: RunEntry, rejected: Iterable[Rejected]) -> PendingLinks:
+    """The links that are neither on the remote nor ``rejected``."""
+    settled = {*entry.linked, *(f"{item.kind} {item.key}" for item in rejected)}
+    return PendingLinks(
+        tuple(used for used in run.datasets if dataset_key(used) not in settled),
+        tuple(model_id for model_id in run.model_inputs if f"{MODEL_INPUT} {model_id}" not in settled),
+        tuple(output for output in run.model_outputs if f"{MODEL_OUTPUT} {output.model_id}" not in settled),
+    )
+
+
+def _files(
+    run: StoredRun, entry: RunEntry, rejected: Iterable[Rejected], events: Iterable[Event]
+) -> tuple[Artifact, ...]:
+    """Files that are not there with their content, nor rejected. One that was logged once more is tried again."""
+    fresh = {str(event.fields["path"]) for event in events if event.type == "artifact"}
+    refused = {item.key for item in rejected if item.kind == ARTIFACT} - fresh
+    lacking = (file for file in run.artifacts if entry.artifacts.get(file.path) != file.sha256)
+    return tuple(file for file in lacking if file.path not in refused)
+
+
+def refused_metrics(run: StoredRun, rejected: Iterable[Rejected], limits: Limits) -> Iterator[Refusal]:
+    """Metrics whose names the remote does not take, without those rejected before. All points are read."""
+    known = {item.key for item in rejected if item.kind == METRIC}
+    for key in sorted(run.summaries.keys() - known):
+        reason = limits.refuse_key(key)
+        if reason is not None:
+            yield Refusal(METRIC, key, reason)
+
+
+def _in_doubt(entry: RunEntry) -> int:
+    return sum(max(0, end - entry.points.get(writer, 0)) for writer, end in entry.doubt.items())
+
+
+def _ending(run: StoredRun, entry: RunEntry) -> list[Any] | None:
+    info = run.info
+    ending = [info.status, info.end_time, info.run_name, info.crashed]
+    if ending == entry.ended or (not entry.ended and info.status == "RUNNING"):
+        return None
+    return ending
