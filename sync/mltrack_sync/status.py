@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mltrack_sync.daemon.heartbeat import Presence, present
 from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.mlflow.plan.pending import Scope, find_pending
+from mltrack_sync.mlflow.plan.tally import Tally
 from mltrack_sync.mlflow.push.push import ledger_damage, read_ledger
 from mltrack_sync.selection import Selection
 
@@ -66,28 +67,28 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
     state = read_ledger(store, remote)
     scope = Scope(store, Selection(), store.heads())
     pending = find_pending(scope, state)
-    damage = list(ledger_damage(state))
-    unreadable: list[str] = []
     recorded: list[int] = []
-    runs: list[PendingRun] = []
-    for run, one in scope.each_run(state, remote.limits, pending.runs, lambda _, error: unreadable.append(str(error))):
-        recorded += _recorded(run, state.runs.get(one.run_id) or RunEntry())
-        runs.append(one)
-    files = [file for one in runs for file in one.files]
+
+    def note_times(run: StoredRun, one: PendingRun) -> None:
+        recorded.extend(_recorded(run, state.runs.get(one.run_id) or RunEntry()))
+
+    tally = Tally(scope, pending, state, remote.limits)
+    tally.count(note_times)
+    counts = tally.counts
     oldest = min(recorded, default=0)
     return RemoteStatus(
         remote=remote.name,
         url=remote.url,
         runs_there=sum(1 for entry in state.runs.values() if entry.remote_id),
-        pending_runs=len(runs) + len(unreadable),
-        pending_points=sum(one.points for one in runs),
-        pending_artifacts=len(files),
-        pending_bytes=sum(file.size for file in files),
+        pending_runs=counts["runs"] + len(tally.unreadable),
+        pending_points=counts["points"],
+        pending_artifacts=counts["artifacts"],
+        pending_bytes=counts["artifact_bytes"],
         last_sync=int(state.last_pass.get("time", 0)),
         last_error=str(state.last_error.get("message", "")),
         last_error_time=int(state.last_error.get("time", 0)),
         rejected=tuple(state.rejected.values()),
-        damage=(*damage, *unreadable),
+        damage=(*ledger_damage(state), *tally.unreadable),
         pending_models=len(pending.registry),
         pending_model_versions=sum(len(model.versions) for model in pending.registry),
         pending_logged_models=len(pending.logged_models.ids),

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from mltrack.entities import DELETED
-from mltrack.errors import NotFoundError
-from mltrack_sync.ledger.ledger import RunEntry
-from mltrack_sync.ledger.models import LoggedEntry
-from mltrack_sync.mlflow.api.capabilities import DATASETS, LOGGED_MODELS
-from mltrack_sync.mlflow.plan.batches import Refusal
-from mltrack_sync.mlflow.plan.fallback import has_files_for_run
-from mltrack_sync.mlflow.plan.kinds import MODEL, TRACE
-from mltrack_sync.mlflow.plan.pending import find_pending, rejected_of, unsupported_lines
-from mltrack_sync.mlflow.plan.pending_models import files_for_run, find_pending_logged_model
-from mltrack_sync.mlflow.plan.pending_run import PARENT_TAG, find_pending_links, refused_metrics
-from mltrack_sync.mlflow.plan.pending_traces import attachments, split_tags
-from mltrack_sync.mlflow.plan.version_sources import Sources
-from mltrack_sync.report import PushReport, Rejected
+from mltrack_sync.mlflow.plan.pending import find_pending, rejected_by_run, rejected_of, unsupported_lines
+from mltrack_sync.mlflow.plan.pending_run import refused_metrics
+from mltrack_sync.mlflow.plan.tally import Tally
+from mltrack_sync.report import PushReport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from mltrack.entities import Artifact, ModelVersion
-    from mltrack.errors import CorruptionError
+    from mltrack.storage.runs.stored_run import StoredRun
     from mltrack_sync.ledger.ledger import LedgerState
-    from mltrack_sync.mlflow.plan.pending import Pending, Scope
+    from mltrack_sync.mlflow.plan.pending import Scope
     from mltrack_sync.mlflow.plan.pending_run import PendingRun
     from mltrack_sync.remotes.config import Remote
 
@@ -37,195 +22,24 @@ __all__ = ["dry_run"]
 def dry_run(scope: Scope, remote: Remote, state: LedgerState) -> PushReport:
     """The report of a push of this scope, by the ledger.
 
-    ``points`` are all that the ledger lacks: the push tells those apart that are there already or equal others.
-
     Raises:
         StoreError: the store can't be read.
     """
-    return _DryRun(scope, remote, state).report()
+    pending, limits = find_pending(scope, state), remote.limits
+    tally, known = Tally(scope, pending, state, limits), rejected_by_run(state)
 
+    def reject_metrics(run: StoredRun, one: PendingRun) -> None:
+        if one.points:
+            tally.reject_all(refused_metrics(run, known[run.run_id], limits), run.run_id)
 
-class _DryRun:
-    """Goes through the stages of a push and counts."""
-
-    def __init__(self, scope: Scope, remote: Remote, state: LedgerState) -> None:
-        self._scope = scope
-        self._store = scope.store
-        self._remote = remote
-        self._limits = remote.limits
-        self._lacking = remote.limits.lacks
-        self._state = state
-        self._counts: Counter[str] = Counter()
-        self._problems: list[str] = []
-        self._rejected = dict(state.rejected)
-        self._runs: dict[str, tuple[Artifact, ...]] = {}  # that will be there, with the files that come
-        self._models: dict[str, tuple[Artifact, ...]] = {}
-        self._models_in_runs: list[str] = []
-
-    def report(self) -> PushReport:
-        everything = find_pending(self._scope, self._state)
-        pending = everything.without(self._lacking)
-        self._count_runs(pending)
-        self._count_links(pending)
-        self._count_logged_models(pending)
-        if LOGGED_MODELS in self._lacking:
-            self._count_models_in_runs(everything)
-        self._count_registry(pending)
-        self._count_traces(pending)
-        fields: dict[str, Any] = dict(self._counts)
-        return PushReport(
-            self._remote.name,
-            self._remote.url,
-            dry_run=True,
-            rejected=rejected_of(self._rejected.values(), self._scope.heads),
-            problems=tuple(self._problems),
-            lacking=unsupported_lines(everything, self._state, self._lacking),
-            **fields,
-        )
-
-    # --- runs ---
-
-    def _count_runs(self, pending: Pending) -> None:
-        parents: dict[str, None] = {}
-        for run, one in self._scope.each_run(self._state, self._limits, pending.runs, self._unreadable):
-            self._count_run(one)
-            if one.points:
-                known = [item for item in self._state.rejected.values() if item.run_id == one.run_id]
-                self._reject_all(refused_metrics(run, known, self._limits), one.run_id)
-            if one.stage != DELETED and PARENT_TAG in run.tags:
-                parents[run.tags[PARENT_TAG]] = None
-        for run_id in parents:
-            self._count_named(run_id)
-
-    def _count_run(self, one: PendingRun) -> None:
-        self._counts["runs"] += 1
-        if one.stage == DELETED:
-            return
-        self._runs[one.run_id] = one.files
-        self._reject_all(one.facts.refused, one.run_id)
-        for kind, pairs in (("param", one.facts.params), ("tag", one.facts.tags)):
-            for key, _ in pairs:
-                self._rejected.pop((one.run_id, kind, key), None)
-        self._counts.update(
-            created=int(one.is_new),
-            params=len(one.facts.params),
-            tags=len(one.facts.tags),
-            points=one.points,
-            datasets=len(one.links.datasets) if DATASETS not in self._lacking else 0,
-        )
-        self._count_files(one.files)
-
-    def _count_named(self, run_id: str) -> None:
-        """A run that is made because another thing names it, though it is not selected itself."""
-        entry = self._state.runs.get(run_id) or RunEntry()
-        if run_id in self._runs or entry.remote_id:
-            return
-        try:
-            run = self._store.run(run_id)
-        except NotFoundError:
-            return
-        if run.info.lifecycle_stage == DELETED:
-            return
-        self._runs[run_id] = ()
-        self._counts.update(created=1, tags=len(run.tags))
-        if PARENT_TAG in run.tags:
-            self._count_named(run.tags[PARENT_TAG])
-
-    def _unreadable(self, run_id: str, error: CorruptionError) -> None:
-        self._problems.append(f"run {run_id}: {error}")
-
-    def _count_links(self, pending: Pending) -> None:
-        """Datasets of runs that waited for the remote to take some, and of which nothing else is pending."""
-        for run_id in pending.links.keys() - self._runs.keys():
-            try:
-                run = self._store.run(run_id)
-            except NotFoundError:
-                continue
-            rejected = [item for item in self._state.rejected.values() if item.run_id == run_id]
-            links = find_pending_links(run, self._state.runs[run_id], () if self._scope.retry else rejected)
-            self._counts["datasets"] += len(links.datasets) if DATASETS not in self._lacking else 0
-
-    # --- models ---
-
-    def _count_logged_models(self, pending: Pending) -> None:
-        for model_id in pending.logged_models.ids:
-            try:
-                model = self._store.logged_models.get(model_id)
-            except NotFoundError:
-                continue
-            self._counts["logged_models"] += 1
-            if model.lifecycle_stage == DELETED:
-                continue
-            entry = self._state.logged.get(model_id) or LoggedEntry()
-            if not entry.remote_id and model.source_run_id:
-                self._count_named(model.source_run_id)
-            files = find_pending_logged_model(model, entry, self._state, retry=self._scope.retry).files
-            self._models[model_id] = files
-            self._count_files(files)
-
-    def _count_models_in_runs(self, everything: Pending) -> None:
-        """Files of logged models that go to their runs, on a remote without logged models."""
-        for model_id in everything.logged_models.ids:
-            try:
-                model = self._store.logged_models.get(model_id)
-            except NotFoundError:
-                continue
-            run = self._state.runs.get(str(model.source_run_id))
-            is_there = run is not None and run.remote_id and run.stage != DELETED
-            if has_files_for_run(model) and (is_there or model.source_run_id in self._runs):
-                files = files_for_run(model, self._state, retry=self._scope.retry)
-                self._count_files(files)
-                if len(files) == len(files_for_run(model, self._state, retry=True)):
-                    self._models_in_runs.append(model_id)
-
-    def _count_registry(self, pending: Pending) -> None:
-        new: list[ModelVersion] = []
-        for model in pending.registry:
-            refusal = self._limits.refuse_model(model.model.name)
-            if refusal is not None:
-                self._reject_all([Refusal(MODEL, model.model.name, refusal)])
-                continue
-            self._counts["models"] += model.is_new
-            new += model.new
-        waiting = self._waiting(new)
-        self._problems += [f"model {name!r} version {number} waits: {why}" for (name, number), why in waiting.items()]
-        self._counts["model_versions"] += len(new) - len(waiting)
-
-    def _waiting(self, new: list[ModelVersion]) -> dict[tuple[str, int], str]:
-        """The versions, by model and number, that wait for something that does not come, and for what."""
-        waiting: dict[tuple[str, int], str] = {}
-        while True:  # one that waits lets those made of it wait
-            versions = {(version.name, version.version) for version in new} - waiting.keys()
-            sources = Sources(
-                self._store,
-                self._state,
-                self._lacking,
-                runs=self._runs,
-                models=self._models,
-                models_in_runs=self._models_in_runs,
-                versions=versions,
-            )
-            found = {(version.name, version.version): sources.why_it_waits(version) for version in new}
-            found = {key: why for key, why in found.items() if why}
-            if found.keys() == waiting.keys():
-                return found
-            waiting = found
-
-    # --- traces ---
-
-    def _count_traces(self, pending: Pending) -> None:
-        for trace in pending.traces.traces:
-            self._counts["traces"] += 1
-            for run_id in trace.run_ids:
-                self._count_named(run_id)
-            self._reject_all(split_tags(trace.trace_id, trace.tags, self._limits)[1])
-            self._rejected.pop(("", TRACE, trace.trace_id), None)
-            for _, path in attachments(self._store, trace):
-                self._counts.update(artifacts=1, artifact_bytes=os.stat(path).st_size)
-
-    def _reject_all(self, refusals: Iterable[Refusal], run_id: str = "") -> None:
-        for refusal in refusals:
-            self._rejected.setdefault((run_id, refusal.kind, refusal.key), Rejected(run_id, *refusal))
-
-    def _count_files(self, files: tuple[Artifact, ...]) -> None:
-        self._counts.update(artifacts=len(files), artifact_bytes=sum(file.size for file in files))
+    tally.count(reject_metrics)
+    fields: dict[str, Any] = dict(tally.counts)
+    return PushReport(
+        remote.name,
+        remote.url,
+        dry_run=True,
+        rejected=rejected_of(tally.rejected.values(), scope.heads),
+        problems=tuple(tally.problems),
+        lacking=unsupported_lines(pending, state, limits.lacks),
+        **fields,
+    )

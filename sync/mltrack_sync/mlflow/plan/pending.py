@@ -96,8 +96,8 @@ class Scope:
         limits: Limits,
         run_ids: Collection[str],
         on_unreadable: Callable[[str, CorruptionError], None],
-    ) -> Iterator[tuple[StoredRun, PendingRun]]:
-        """What is pending of each of these runs, without those of which nothing is to be on the remote.
+    ) -> Iterator[tuple[StoredRun, PendingRun | None]]:
+        """Each of these runs, and what is pending of it; None for one that is deleted here and is not there.
 
         Args:
             state: The ledger.
@@ -115,9 +115,7 @@ class Scope:
                 on_unreadable(run_id, error)
                 continue
             entry = state.runs.get(run_id) or RunEntry()
-            pending = find_pending_run(run, entry, rejected[run_id], limits, retry=self.retry)
-            if pending is not None:
-                yield run, pending
+            yield run, find_pending_run(run, entry, rejected[run_id], limits, retry=self.retry)
 
 
 @dataclass(frozen=True, slots=True)
