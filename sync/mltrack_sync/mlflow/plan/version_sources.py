@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from mltrack.entities import DELETED
 from mltrack.errors import NotFoundError
 from mltrack_sync.mlflow.api.capabilities import LOGGED_MODELS
 from mltrack_sync.mlflow.plan.fallback import where_in_run
@@ -88,11 +89,13 @@ class Sources:
                 return self._why_model_in_run_waits(model_id)
             return f"logged model {model_id} is not there yet"
         try:
-            artifacts = self.store.logged_models.artifacts(model_id)
+            model = self.store.logged_models.get(model_id)
         except NotFoundError:
-            artifacts = []
+            return ""
+        if model.lifecycle_stage == DELETED:
+            return f"logged model {model_id} is deleted"
         coming = self.models.get(model_id, ())
-        if all((sent or {}).get(file.path) == file.sha256 or file in coming for file in artifacts):
+        if all((sent or {}).get(file.path) == file.sha256 or file in coming for file in model.artifacts):
             return ""
         return f"files of logged model {model_id} are not there yet"
 
