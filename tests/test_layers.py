@@ -14,6 +14,7 @@ SOURCES = {"mltrack": ROOT / "src" / "mltrack", "mltrack_sync": ROOT / "sync" / 
 LAYERS = [
     ["mltrack.text"],
     ["mltrack.errors"],
+    ["mltrack.extras"],
     ["mltrack.data", "mltrack.entities", "mltrack.exceptions", "mltrack.process"],
     ["mltrack.disk"],
     ["mltrack.values"],

@@ -21,6 +21,7 @@ __all__ = [
     "InvalidMetricError",
     "InvalidPathError",
     "MetricSummary",
+    "MissingPackageError",
     "MlflowClient",
     "MlflowException",
     "MltrackError",
@@ -113,8 +114,8 @@ TYPE_CHECKING = False  # typing's own is not imported for it: this file is all t
 
 _WHERE = {
     "errors": (
-        "BusyError CorruptionError FilterError InvalidMetricError InvalidPathError MltrackError NotFoundError "
-        "ParamConflictError RemoteError RunStateError StoreError StoreVersionError UntrustedError "
+        "BusyError CorruptionError FilterError InvalidMetricError InvalidPathError MissingPackageError MltrackError "
+        "NotFoundError ParamConflictError RemoteError RunStateError StoreError StoreVersionError UntrustedError "
         "UsageError"
     ),
     "entities": (
@@ -174,6 +175,7 @@ if TYPE_CHECKING:
         FilterError,
         InvalidMetricError,
         InvalidPathError,
+        MissingPackageError,
         MltrackError,
         NotFoundError,
         ParamConflictError,

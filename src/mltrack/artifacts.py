@@ -17,6 +17,7 @@ from mltrack.disk.filesystem import safe_join
 from mltrack.disk.layout import is_model_id
 from mltrack.disk.store_path import folder_of
 from mltrack.errors import NotFoundError, UsageError
+from mltrack.extras import need
 from mltrack.recording.current_store import get_store
 
 if TYPE_CHECKING:
@@ -148,7 +149,9 @@ def load_image(artifact_uri: StrPath) -> Any:
     Raises:
         UsageError, NotFoundError: as list_artifacts; or it is not an image.
         OSError: it can't be read.
+        MissingPackageError: Pillow is not installed.
     """
+    need("PIL", "load_image")
     import PIL.Image
 
     path = download_artifacts(artifact_uri)

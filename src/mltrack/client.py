@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from mlflow import MlflowClient as _MlflowClient
-
+from mltrack.extras import need
 from mltrack.recording.tracking_uri import get_tracking_uri
+
+need("mlflow", "MlflowClient")
+from mlflow import MlflowClient as _MlflowClient  # noqa: E402
 
 __all__ = ["MlflowClient"]
 

@@ -8,4 +8,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(name)
     from importlib import import_module
 
+    from mltrack.extras import need
+
+    need("mlflow", f"mltrack.data.{name}", instead="or use mltrack.Dataset")
+
     return getattr(import_module("mlflow.data"), name)

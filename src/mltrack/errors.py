@@ -7,6 +7,7 @@ MltrackError
 │   ├── ParamConflictError           a param that already has another value
 │   ├── InvalidPathError             an artifact name that would leave its folder
 │   └── FilterError                  a search filter or order that does not parse
+├── MissingPackageError              what is asked for needs a package that is not installed: the hint names the extra
 ├── NotFoundError (also LookupError) no such store, run, experiment, artifact, remote
 ├── StoreError                       the store can't be used as it is
 │   ├── UntrustedError               a store that others may have written, or a command that it names
@@ -29,6 +30,7 @@ __all__ = [
     "FilterError",
     "InvalidMetricError",
     "InvalidPathError",
+    "MissingPackageError",
     "MltrackError",
     "MltrackWarning",
     "NotFoundError",
@@ -76,6 +78,13 @@ class InvalidPathError(UsageError):
 
 class FilterError(UsageError):
     """A search filter or ordering that does not parse or asks for what can't be compared."""
+
+
+class MissingPackageError(MltrackError):
+    """A package that is not installed, as the extra of mltrack that brings it was not asked for; the hint names it.
+
+    It is no ``ImportError``: that is what a machine short of memory or descriptors raises, and recording bears it.
+    """
 
 
 class NotFoundError(MltrackError, LookupError):

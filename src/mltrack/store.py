@@ -11,6 +11,7 @@ from mltrack.disk.filesystem import EXHAUSTED, LOCAL, FileSystem
 from mltrack.disk.layout import Layout, find_store, is_run_id
 from mltrack.entities import ACTIVE, DELETED, Experiment
 from mltrack.errors import CorruptionError, NotFoundError, UsageError
+from mltrack.extras import need
 from mltrack.storage.experiments import Workspace
 from mltrack.storage.models.models import LoggedModels
 from mltrack.storage.registry.registry import Registry
@@ -221,7 +222,9 @@ class Store:
 
         Raises:
             FilterError, UsageError, NotFoundError: as search_runs.
+            MissingPackageError: pandas is not installed.
         """
+        need("pandas", "a data frame of runs", instead="or use search_runs")
         from mltrack.catalog.search import RunQuery, find_frame
 
         query = RunQuery.parse(

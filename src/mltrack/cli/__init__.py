@@ -1,5 +1,20 @@
-"""The command line: a thin shell over the library. ``main`` is the console script's entry."""
+"""The command line: a thin shell on the library. ``main`` is the console script's entry."""
 
-from mltrack.cli.app import main
+import sys
+from typing import TYPE_CHECKING, NoReturn
 
 __all__ = ["main"]
+
+if TYPE_CHECKING:
+    from mltrack.cli.app import main
+else:
+    try:
+        from mltrack.cli.app import main
+    except ModuleNotFoundError as error:  # installed without its dependencies: that is enough to record
+        if (error.name or "mltrack").partition(".")[0] in ("mltrack", "mltrack_sync"):
+            raise
+        _missing = error.name
+
+        def main() -> NoReturn:
+            """Say what is missing."""
+            sys.exit(f"error: the command line needs {_missing}, which is not installed\nhint: pip install mltrack")

@@ -17,6 +17,7 @@ from mltrack.cli.context import command, json_option
 from mltrack.cli.exit_codes import FAILURE
 from mltrack.disk.store_path import folder_of, working_folder
 from mltrack.errors import UsageError
+from mltrack.extras import need
 from mltrack.process.shutdown import ShutdownSignal
 from mltrack.text.printing import Column, console, heading, is_terminal, print_json, print_table, say
 
@@ -55,6 +56,8 @@ def demo(
     """
     if keep and discard:
         raise UsageError("--keep and --discard exclude each other", hint="choose one")
+    if not no_sync:
+        need("mlflow", "the demo's server", instead="or leave the server out: mltrack demo --no-sync")
     with ShutdownSignal(raises=True) as shutdown, _folder(keep, discard) as folder:  # its server ends then, too
         steps = _Steps(as_json, shutdown)
         store, recording = _record(steps, folder, points)

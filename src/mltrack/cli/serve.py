@@ -16,6 +16,7 @@ import click
 from mltrack.cli.context import Session, command, pass_session
 from mltrack.disk.store_path import uri_of
 from mltrack.errors import RemoteError
+from mltrack.extras import need
 from mltrack.process.shutdown import ShutdownRequested, ShutdownSignal
 from mltrack.text.printing import say
 
@@ -54,6 +55,7 @@ def ui(session: Session, host: str, port: int | None, workers: int, browser: boo
     """
     from mltrack.process.server import mlflow_environment, running_server
 
+    need("mlflow", "mltrack ui")
     store = session.store()
     uri = _uri(store)
     port = _port_of(host, port)
@@ -95,6 +97,7 @@ def serve(session: Session, model_uri: str, host: str, port: int | None, workers
     """
     from mltrack.process.server import mlflow_environment, running_server
 
+    need("mlflow", "mltrack serve")
     store = session.store()
     _check_model(store, model_uri)
     port = _port_of(host, port)

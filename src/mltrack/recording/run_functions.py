@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import NotFoundError, UsageError
+from mltrack.extras import need
 from mltrack.recording.current_store import chosen_experiment, get_experiment_by_name, get_store
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def load_table(
     Raises:
         NotFoundError: none of the runs has such a table; or there is no such run.
         UsageError: the table can't be read, or there is no such column.
+        MissingPackageError: pandas is not installed.
     """
+    need("pandas", "load_table")
     import pandas as pd
 
     from mltrack.disk.filesystem import relative_name
@@ -119,9 +122,12 @@ def search_runs(
         FilterError: the filter or order does not parse.
         UsageError: an unknown ``output_format``.
         NotFoundError: no experiment has such a name.
+        MissingPackageError: a data frame is wanted, and pandas is not installed.
     """
     if output_format not in ("pandas", "list"):
         raise UsageError(f"output_format {output_format!r} is unknown", hint="use 'pandas' or 'list'")
+    if output_format == "pandas":
+        need("pandas", "search_runs(output_format='pandas')", instead="or use output_format='list'")
     store = get_store()
     ids = list(experiment_ids or [])
     for name in experiment_names or []:

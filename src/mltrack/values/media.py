@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mltrack.errors import UsageError
+from mltrack.extras import need
 from mltrack.process.headroom import need_numpy
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def dict_text(value: Any, name: str) -> str:
         UsageError: the value can't be written so: it holds itself, or has keys that are no text or numbers (JSON).
     """
     if PurePosixPath(name).suffix in (".yml", ".yaml"):
+        need("yaml", f"{name}: YAML")
         import yaml
 
         try:
@@ -141,6 +143,7 @@ def image_place(name: str) -> ImagePlace | None:
 
 def thumbnail(image: bytes, name: str) -> tuple[bytes, str]:
     """The small picture that MLflow's UI shows of an image in a series, and its name."""
+    need("PIL", f"{name}: an image")
     import PIL.Image
 
     small = PIL.Image.open(io.BytesIO(image))
@@ -159,12 +162,12 @@ def image_bytes(image: Any, name: str) -> bytes:
     """An image in the format of the name's end (.png where there is none).
 
     Raises:
-        UsageError: it is no image, or Pillow is not installed.
+        UsageError: it is no image.
+        MissingPackageError: Pillow is not installed.
     """
-    try:
-        import PIL.Image
-    except ModuleNotFoundError:  # any other ImportError is the machine's: no memory, no descriptors
-        raise UsageError("log_image needs Pillow", hint="pip install pillow") from None
+    need("PIL", f"{name}: an image")
+    import PIL.Image
+
     if hasattr(image, "to_pil"):  # mlflow.Image, mltrack.Image
         image = image.to_pil()
     if not isinstance(image, PIL.Image.Image):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mltrack.disk.filesystem import read_small
 from mltrack.errors import UsageError
+from mltrack.extras import need
 from mltrack.process.headroom import need_numpy
 from mltrack.process.trouble import TROUBLE
 from mltrack.values.media import image_bytes
@@ -194,6 +195,7 @@ class Table:
 
     def to_pandas(self) -> pd.DataFrame:
         """As a data frame; dates are text, as in JSON."""
+        need("pandas", "Table.to_pandas")
         import pandas as pd
 
         return pd.DataFrame(self.rows, columns=list(self.columns))
@@ -222,6 +224,7 @@ class Image:
         self.path: Path | None = None
         self._image = _on_host(image)
         if isinstance(image, str | os.PathLike):
+            need("PIL", "an image in a file")
             import PIL.Image
 
             self._image = PIL.Image.open(image)
@@ -253,6 +256,7 @@ class Image:
         """
         import io
 
+        need("PIL", "Image.to_pil")
         import PIL.Image
 
         return PIL.Image.open(io.BytesIO(self.encode("image.png")))
@@ -321,6 +325,7 @@ def decode_value(fields: Mapping[str, Any]) -> Histogram | Table | Text:
 
 def _from_rows(rows: Any, columns: Sequence[str] | None) -> pd.DataFrame:
     need_numpy()
+    need("pandas", "a table")
     import pandas as pd
 
     if not isinstance(rows, list | tuple) and getattr(rows, "ndim", 0) != 2:

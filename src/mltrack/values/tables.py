@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import read_small
 from mltrack.errors import UsageError
+from mltrack.extras import need
 from mltrack.process.headroom import need_numpy
 from mltrack.values.media import image_bytes, thumbnail
 
@@ -35,6 +36,7 @@ def as_frame(data: Any, name: str) -> pd.DataFrame:
         UsageError: it is none of these, or ``name`` is not a table's.
     """
     need_numpy()
+    need("pandas", f"{name}: a table")
     import pandas as pd
 
     if PurePosixPath(name).suffix not in SUFFIXES:
@@ -82,6 +84,7 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises:
         ValueError, OSError: it is none, or can't be read.
     """
+    need("pandas", "load_table")
     import pandas as pd
 
     if path.suffix == ".parquet":

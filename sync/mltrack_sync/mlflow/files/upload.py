@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import reading
-from mltrack.errors import MltrackError
+from mltrack.errors import MissingPackageError, MltrackError
+from mltrack.extras import need
 from mltrack.text.redaction import hide_in
 from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.http.responses import capped, shown_url
@@ -218,8 +219,17 @@ def _repository(uri: str) -> Any:
 
 
 def _mlflow() -> tuple[Any, Any]:
-    """What makes its repositories, and its error. Two threads that import MLflow at once find halves of its modules."""
+    """What makes its repositories, and its error. Two threads that import MLflow at once find halves of its modules.
+
+    Raises:
+        RemoteRefusedError: it is not installed.
+    """
     with _IMPORTING:
+        try:
+            need("mlflow", "an object store")
+        except MissingPackageError as error:
+            words = f"{error}: {error.hint}"
+            raise RemoteRefusedError(words, status=400, code="MISSING_PACKAGE", words=words) from error
         from mlflow.exceptions import MlflowException
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 

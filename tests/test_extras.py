@@ -1,0 +1,129 @@
+"""Extras: what needs one that is not installed says which; all else works without, from the dependencies alone."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import mltrack
+import mltrack_sync
+from mltrack.errors import MissingPackageError
+from mltrack.extras import need
+
+Python = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def requirements(name: str, extra: str) -> Iterator[tuple[str, str]]:
+    """The distributions that one needs here, and the extras of each."""
+    for line in distribution(name).requires or []:
+        needed = Requirement(line)
+        if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+            yield from ((needed.name, also) for also in ["", *needed.extras])
+
+
+def dependencies() -> set[str]:
+    """The distributions that mltrack brings without any extra."""
+    todo, seen = [("mltrack", "")], set()
+    while todo:
+        if (one := todo.pop()) not in seen:
+            seen.add(one)
+            todo += requirements(*one)
+    return {name for name, _ in seen} - {"mltrack"}
+
+
+@pytest.fixture(scope="module")
+def base_python(tmp_path_factory: pytest.TempPathFactory) -> Python:
+    """Python with mltrack and its dependencies, and none of the other packages that tests need."""
+    folder = tmp_path_factory.mktemp("base")
+    packages = folder / "packages"
+    packages.mkdir()
+    for name in dependencies():
+        one = distribution(name)
+        for top in {file.parts[0] for file in one.files or [] if file.parts[0] not in ("..", "__pycache__")}:
+            (packages / top).symlink_to(str(one.locate_file(top)))
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+    ours = [Path(module.__path__[0]).parent for module in (mltrack, mltrack_sync)]
+    path = os.pathsep.join(map(str, [*ours, packages]))
+
+    def run(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [str(folder / "venv" / "bin" / "python"), *words]
+        given = {**os.environ, "PYTHONPATH": path, **environment}
+        return subprocess.run(command, cwd=cwd, env=given, capture_output=True, text=True, timeout=200)
+
+    return run
+
+
+def test_a_package_that_is_installed_is_not_said_to_be_missing() -> None:
+    need("pytest", "this test")
+    need("wsgiref.util", "this test")
+
+
+def test_a_package_that_is_missing_is_named_with_what_to_do() -> None:
+    with pytest.raises(MissingPackageError) as caught:
+        need("no_such_package", "a chart", instead="or read on")
+    assert str(caught.value) == "a chart needs no_such_package, which is not installed"
+    assert caught.value.hint == "pip install mltrack, or read on"
+    assert not isinstance(caught.value, ImportError)  # recording would count it as a loss
+
+
+NEEDS = {
+    "mltrack.log_image([[0, 255]], 'i.png')": "mltrack[images]",
+    "mltrack.log({'i': mltrack.Image([[0, 255]])})": "mltrack[images]",
+    "mltrack.search_runs()": "mltrack[pandas]",
+    "mltrack.Store.open().search_runs_frame()": "mltrack[pandas]",
+    "mltrack.load_table('t.json')": "mltrack[pandas]",
+    "mltrack.Table({'a': [1]})": "mltrack[pandas]",
+    "mltrack.log_table({'a': [1]}, 't.json')": "mltrack[pandas]",
+    "mltrack.MlflowClient()": "mltrack[mlflow]",
+    "mltrack.data.from_numpy": "mltrack[mlflow]",
+}
+
+
+def test_a_call_that_needs_an_extra_names_it_and_the_run_goes_on(base_python: Python, tmp_path: Path) -> None:
+    program = f"""
+import mltrack
+with mltrack.start_run():
+    for call in {list(NEEDS)!r}:
+        try:
+            eval(call)
+        except mltrack.MissingPackageError as error:
+            print(error.hint)
+    mltrack.log_metric("loss", 0.5)
+print(mltrack.search_runs(output_format="list")[0].data.metrics)
+"""
+    done = base_python("-c", program, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    *hints, metrics = done.stdout.splitlines()
+    assert [re.findall("mltrack.[a-z]+.", hint)[0] for hint in hints] == list(NEEDS.values())
+    assert metrics == "{'loss': 0.5}"
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "what"), [("ui", "mltrack ui"), ("serve models:/m/1", "mltrack serve"), ("demo", "the demo's server")]
+)
+def test_a_command_that_needs_an_extra_names_it_in_one_line(
+    base_python: Python, tmp_path: Path, words: str, what: str
+) -> None:
+    done = base_python("-m", "mltrack", *words.split(), cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    said, hint = done.stderr.splitlines()
+    assert said == f"error: {what} needs mlflow, which is not installed"
+    assert hint.startswith("hint: pip install 'mltrack[mlflow]'")
+    assert not list(tmp_path.iterdir())  # the demo trains nothing first
+
+
+def test_without_any_dependency_the_command_line_says_what_it_needs(base_python: Python, tmp_path: Path) -> None:
+    ours = os.pathsep.join(str(Path(module.__path__[0]).parent) for module in (mltrack, mltrack_sync))
+    done = base_python("-m", "mltrack", "ls", cwd=tmp_path, PYTHONPATH=ours)
+    assert done.returncode == 1
+    assert done.stderr == ("error: the command line needs click, which is not installed\nhint: pip install mltrack\n")
