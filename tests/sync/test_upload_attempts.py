@@ -65,10 +65,12 @@ def test_a_file_that_never_arrives_is_sent_a_few_times_and_the_run_goes_on(
     for number in range(1, 5):
         report = push(store, spoiled, policy=hasty)
         assert any("model.bin" in problem for problem in report.problems)
+        assert not report.complete
         assert (
             sum(seen.method == "PUT" and "model.bin" in seen.path for seen in proxy.seen) == min(number, 2) * SENDS_MAX
         )
     assert "--retry-rejected" in report.problems[0]
+    assert not verify(store, spoiled).same
     assert sum(seen.path.endswith("runs/update") for seen in proxy.seen) == 1  # it has ended over there
     proxy.fault = lambda seen: None
     assert push(store, spoiled, policy=hasty, retry_rejected=True).complete
@@ -112,6 +114,18 @@ class Remote504:
     def is_there(self) -> bool:
         self.looked += 1
         return self.holds
+
+
+def test_a_server_that_is_gone_after_a_file_was_sent_may_have_it(path: Path) -> None:
+    remote = Remote504()
+
+    def is_there() -> bool:
+        raise RemoteUnavailableError("it can't be reached", in_doubt=False)
+
+    with pytest.raises(FileNotTakenError, match="it can't be reached; whether it is there is not known"):
+        attempts(path).send(OF, "ab", remote.send, is_there)
+    with pytest.raises(FileNotTakenError, match="504; it is not there"):
+        attempts(path).send(OF, "ab", remote.send, remote.is_there)
 
 
 @pytest.fixture

@@ -70,19 +70,21 @@ class UploadAttempts:
         failed, last_s = self._log.tries(of, sha256)
         sends = 0
         last: RemoteUnavailableError | None = None
+        looked = True  # whether the remote was asked for it after the last time it was sent
 
         def attempt(again: bool) -> None:
-            nonlocal sends, last
+            nonlocal sends, last, looked
             self._check()
             if (again or failed) and is_there():
                 return
+            looked = True
             if sends >= SENDS_MAX:
                 raise _Stop
             self._check_due(failed, last_s)
             try:
                 send()
             except RemoteUnavailableError as error:
-                last = error
+                last, looked = error, False
                 sends += error.in_doubt and not error.not_sent
                 raise
 
@@ -103,7 +105,7 @@ class UploadAttempts:
         self._log.tried(of, sha256, failed + 1, self._clock())
         with self._lock:
             self._in_a_row += 1
-        words = f"was sent, {last}; it is not there"
+        words = f"was sent, {last}; {'it is not there' if looked else 'whether it is there is not known'}"
         raise FileNotTakenError(words, hint=last.hint, in_doubt=True, status=last.status) from last
 
     def _taken(self, of: tuple[str, str], failed: int) -> None:
