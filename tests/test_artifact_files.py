@@ -14,9 +14,9 @@ import pytest
 from matplotlib.figure import Figure
 
 import mltrack
-from faults import CountingFileSystem, Stopped, failing, stopping_at
 from mltrack.disk.artifact_files import files_below, hash_file, lock_of_run, store_file, store_stream
 from mltrack.errors import BusyError, InvalidPathError, NotFoundError, RunStateError
+from tests.support.filesystems import CountingFileSystem, Stopped, failing, stopping_at
 
 FIGURE: Any = Figure()
 DATA = bytes(range(256)) * 5000

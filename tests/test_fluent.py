@@ -12,7 +12,7 @@ import pytest
 
 import mltrack
 from mltrack.errors import NotFoundError, RunStateError, UsageError
-from recording import run_python
+from tests.support.recording import run_python
 
 
 @pytest.fixture

@@ -23,8 +23,9 @@ from mltrack.disk.codec import (
 from mltrack.disk.layout import RunFolder
 from mltrack.disk.segment import BLOCK_ROWS, ROW_GROUP_ROWS
 from mltrack.storage.runs.stored_run import StoredRun
+from tests.support import ROOT
 
-PAGE = (Path(__file__).parents[1] / "docs" / "format.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
 
 
 def block(kind: str) -> str:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from faults import CountingFileSystem, LossyFileSystem, Stopped, failing, stopping_at
 from mltrack.disk.filesystem import LOCAL, file_lock, relative_name, safe_join, try_lock
 from mltrack.errors import BusyError, InvalidPathError
-from recording import run_python
+from tests.support.filesystems import CountingFileSystem, LossyFileSystem, Stopped, failing, stopping_at
+from tests.support.recording import run_python
 
 
 def test_a_published_file_is_there_whole_or_as_it_was_at_every_step(tmp_path: Path) -> None:

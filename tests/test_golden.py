@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mltrack.store import Store
-from recording import bits, points_by_writer
+from tests.support.recording import bits, points_by_writer
 
 GOLDEN = Path(__file__).parent / "golden"
 MADE = runpy.run_path(str(GOLDEN / "make_v1.py"))

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import errno
-import gc
 import itertools
 import os
-import random
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faults import CountingFileSystem, failing_from
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.jsonlog import read_log
 from mltrack.disk.layout import RunFolder
@@ -32,7 +28,9 @@ from mltrack.journal.points import (
 )
 from mltrack.journal.reader import count_points, read_points
 from mltrack.journal.written_points import NetworkPointJournal, WrittenPointJournal, open_points
-from recording import Point, bits
+from tests.support.filesystems import CountingFileSystem, failing_from
+from tests.support.recording import Point, bits
+from tests.support.signals import alarms, interrupted
 
 KINDS = (PointJournal, LockedPointJournal, WrittenPointJournal, NetworkPointJournal)
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -83,42 +81,6 @@ class Recorded:
         assert not damage
         assert count_points(self.folder, self.writer, whole=whole, damage=damage) == len(found)
         return found
-
-
-@contextmanager
-def alarms(handler: Callable[[], None], every_s: float = 0.0003) -> Iterator[None]:
-    """Call ``handler`` again and again in this thread, between any two of its bytecodes that allow it."""
-    before = signal.signal(signal.SIGALRM, lambda number, frame: handler())
-    gc.disable()  # an interrupt in a finalizer of what other tests left would be told as an error of this one
-    signal.setitimer(signal.ITIMER_REAL, every_s, every_s)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-        gc.enable()
-
-
-def interrupted(call: Callable[[], object], times: int) -> None:
-    """Call again and again until an interrupt comes, at any moment; so many times over."""
-
-    def handler(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    chance = random.Random(times)
-    before = signal.signal(signal.SIGALRM, handler)
-    gc.disable()
-    try:
-        for _ in range(times):
-            try:
-                signal.setitimer(signal.ITIMER_REAL, 0.0001 + chance.random() * 0.002)
-                while True:
-                    call()
-            except KeyboardInterrupt:
-                pass
-    finally:
-        signal.signal(signal.SIGALRM, before)
-        gc.enable()
 
 
 # --- what is logged is read ---

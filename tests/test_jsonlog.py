@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from faults import CountingFileSystem, LossyFileSystem, failing, failing_from
 from mltrack.disk.codec import encode_line
 from mltrack.disk.jsonlog import BAD_LINES_MAX, JsonLog, read_log
+from tests.support.filesystems import CountingFileSystem, LossyFileSystem, failing, failing_from
 
 LINES = [{"n": 0, "text": "plain"}, {"n": 1, "text": "ümlaut \u2028 \n"}, {"n": 2, "text": "x" * 50}]
 

@@ -11,9 +11,10 @@ import pytest
 
 import mltrack
 from mltrack.recording.mlflow_names import ELSEWHERE
-from recording import run_python
+from tests.support import ROOT
+from tests.support.recording import run_python
 
-PAGE = (Path(__file__).parents[1] / "docs" / "mlflow-differences.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "mlflow-differences.md").read_text(encoding="utf-8")
 
 INNARDS = {  # MLflow's own parts, which scripts have no use for
     "IS_TRACING_SDK_ONLY", "LazyLoader", "MLFLOW_CONFIGURE_LOGGING", "RunOperations", "TYPE_CHECKING", "VERSION",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from disks import Disk, loop_disk
 from mltrack.disk.mounts import Mount, is_network, maps_safely, mount_of
 from mltrack.journal.written_points import NetworkPointJournal, WrittenPointJournal, open_points
+from tests.support.disks import Disk, loop_disk
 
 
 def test_a_path_that_is_not_there_yet_lies_where_its_parents_lie(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import mltrack
 from mltrack.errors import InvalidPathError, NotFoundError, ParamConflictError, RunStateError
 from mltrack.recording import other_runs
-from recording import run_python, start_python
+from tests.support.recording import run_python, start_python
 
 DATASET = mltrack.Dataset("d", "1", "local", "/d")
 

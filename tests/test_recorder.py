@@ -11,7 +11,6 @@ from contextlib import suppress
 
 import pytest
 
-from faults import CountingFileSystem, Stopped, failing, failing_from, stopping_at
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.flusher import FLUSHER, Flusher
 from mltrack.disk.jsonlog import read_log
@@ -19,8 +18,9 @@ from mltrack.disk.layout import Layout, new_run_id
 from mltrack.errors import NotFoundError, StoreError
 from mltrack.journal.recorder import Recorder
 from mltrack.storage.runs.stored_run import StoredRun
-from recording import abandon, all_points
-from test_journal import alarms, interrupted
+from tests.support.filesystems import CountingFileSystem, Stopped, failing, failing_from, stopping_at
+from tests.support.recording import abandon, all_points
+from tests.support.signals import alarms, interrupted
 
 START = {"type": "start", "run_name": "r", "start_time": 1}
 END = {"type": "end", "status": "FINISHED", "end_time": 2}

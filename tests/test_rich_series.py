@@ -26,7 +26,7 @@ from mltrack.journal.rich_series import SeriesJournal, journals, read_lines, rea
 from mltrack.storage.check.check import check_store
 from mltrack.storage.runs.series_artifacts import table_name, unpublished_series
 from mltrack.values.rich import decode_value, encode_value
-from recording import run_python, start_python, stored
+from tests.support.recording import run_python, start_python, stored
 
 
 @pytest.fixture

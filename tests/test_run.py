@@ -18,7 +18,7 @@ import pytest
 
 import mltrack
 from mltrack.errors import InvalidMetricError, NotFoundError, ParamConflictError, RunStateError, UsageError
-from recording import all_points, bits, stored
+from tests.support.recording import all_points, bits, stored
 
 
 @pytest.fixture(params=["mmap", "write"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
-import os
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 import mltrack
 from mltrack.errors import NotFoundError, ParamConflictError, RunStateError
-from recording import SOURCES, run_python
+from tests.support.recording import run_python
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +145,7 @@ with mltrack.start_run(run_name="parent") as run:
         joblib.Parallel(2, backend=backend)(joblib.delayed(work.own)(number) for number in range(2))
 """
     store = tmp_path / "s"
-    run_python(code, store, env={"PYTHONPATH": os.pathsep.join([*SOURCES, str(tmp_path)]), "MLTRACK_STORE": str(store)})
+    run_python(code, store, env={"PYTHONPATH": str(tmp_path), "MLTRACK_STORE": str(store)})
     runs = mltrack.Store.open(store).search_runs(filter_string="attributes.run_name = 'parent'")
     assert [(run.info.status, run.info.crashed) for run in runs] == [("FINISHED", False)]
     assert mltrack.get_run(runs[0].info.run_id).summaries["worker"].count == 12

@@ -25,7 +25,7 @@ from mltrack.recording.system_metrics import (
     node_prefix,
     wanted,
 )
-from recording import run_python, start_python, stored
+from tests.support.recording import run_python, start_python, stored
 
 MACHINE = {
     "cpu_utilization_percentage",

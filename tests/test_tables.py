@@ -22,7 +22,7 @@ import mltrack
 from mltrack.errors import UsageError
 from mltrack.storage.check.check import check_store
 from mltrack.values.tables import as_frame, as_split, read_table, table_bytes
-from recording import run_python, start_python
+from tests.support.recording import run_python, start_python
 
 
 def test_a_table_is_json_in_the_split_layout() -> None:

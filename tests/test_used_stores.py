@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mltrack.store import Store
-from recording import run_python
+from tests.support.recording import run_python
 
 SCRIPT = """
 import os, resource, sys, mltrack

@@ -17,7 +17,7 @@ import mltrack
 from mltrack.errors import InvalidPathError, MltrackError, RunStateError, UsageError
 from mltrack.recording.folder_watch import FolderWatch, Pace, Watched, _Source
 from mltrack.recording.fs_events import folder_events
-from recording import run_python, start_python, stored
+from tests.support.recording import run_python, start_python, stored
 
 QUICK = Pace(settle_s=0.05, poll_s=0.02, last_wait_s=0.5, last_pause_s=0.05)
 

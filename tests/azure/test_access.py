@@ -9,8 +9,9 @@ from urllib.parse import parse_qs
 
 import httpx
 import pytest
-from client import AzureClient
-from emulator import AzureEmulator
+
+from tests.support.azure.client import AzureClient
+from tests.support.azure.emulator import AzureEmulator
 
 
 def ask_manager(azure: AzureEmulator, client: AzureClient) -> dict[str, str]:
@@ -26,24 +27,24 @@ def ask_token(azure: AzureEmulator, **headers: str) -> httpx.Response:
     return httpx.get(environ["IDENTITY_ENDPOINT"], params=query, headers=headers, trust_env=False)
 
 
-def test_the_resource_manager_tells_where_the_front_is(azure: AzureEmulator, client: AzureClient) -> None:
-    properties = ask_manager(azure, client)
+def test_the_resource_manager_tells_where_the_front_is(azure: AzureEmulator, azure_client: AzureClient) -> None:
+    properties = ask_manager(azure, azure_client)
     assert properties["mlFlowTrackingUri"] == azure.tracking_uri
     assert properties["discoveryUrl"] == f"{azure.url}/discovery"
     azure.manager.host = "guid.workspace.westeurope.api.azureml.ms"
-    assert azure.manager.host in ask_manager(azure, client)["mlFlowTrackingUri"]
+    assert azure.manager.host in ask_manager(azure, azure_client)["mlFlowTrackingUri"]
     azure.manager.tracking_uri_missing = True
-    assert "mlFlowTrackingUri" not in ask_manager(azure, client)
+    assert "mlFlowTrackingUri" not in ask_manager(azure, azure_client)
 
 
-def test_the_resource_manager_knows_one_workspace(azure: AzureEmulator, client: AzureClient) -> None:
+def test_the_resource_manager_knows_one_workspace(azure: AzureEmulator, azure_client: AzureClient) -> None:
     path = azure.scope.path
-    asked = {"params": {"api-version": "2024-04-01"}, "headers": client.authorization}
-    assert client.http.get(f"{azure.url}{path.upper()}", **asked).status_code == 200  # type: ignore[arg-type]
-    missing = client.http.get(f"{azure.url}{path}x", **asked)  # type: ignore[arg-type]
+    asked = {"params": {"api-version": "2024-04-01"}, "headers": azure_client.authorization}
+    assert azure_client.http.get(f"{azure.url}{path.upper()}", **asked).status_code == 200  # type: ignore[arg-type]
+    missing = azure_client.http.get(f"{azure.url}{path}x", **asked)  # type: ignore[arg-type]
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "ResourceNotFound")
-    assert client.http.get(f"{azure.url}{path}", headers=client.authorization).status_code == 400
-    assert client.http.get(f"{azure.url}{path}", params=asked["params"]).status_code == 401
+    assert azure_client.http.get(f"{azure.url}{path}", headers=azure_client.authorization).status_code == 400
+    assert azure_client.http.get(f"{azure.url}{path}", params=asked["params"]).status_code == 401
 
 
 def test_the_identity_endpoint_wants_its_header(azure: AzureEmulator) -> None:
@@ -56,55 +57,55 @@ def test_the_identity_endpoint_wants_its_header(azure: AzureEmulator) -> None:
     assert "." not in ask_token(azure, **{"X-IDENTITY-HEADER": azure.identity.header}).json()["access_token"]
 
 
-def test_a_token_dies_by_time_by_use_and_by_revocation(azure: AzureEmulator, client: AzureClient) -> None:
-    assert client.post("experiments/search", max_results=1).status_code == 200
-    client.token = azure.tokens.issue(life_s=0).text
-    refused = client.post("experiments/search", max_results=1)
+def test_a_token_dies_by_time_by_use_and_by_revocation(azure: AzureEmulator, azure_client: AzureClient) -> None:
+    assert azure_client.post("experiments/search", max_results=1).status_code == 200
+    azure_client.token = azure.tokens.issue(life_s=0).text
+    refused = azure_client.post("experiments/search", max_results=1)
     assert (refused.status_code, refused.json()["error"]["code"]) == (401, "ExpiredAuthenticationToken")
     azure.tokens.uses_max = 2
-    client.token = azure.tokens.issue().text
-    assert [client.post("experiments/search", max_results=1).status_code for _ in "123"] == [200, 200, 401]
+    azure_client.token = azure.tokens.issue().text
+    assert [azure_client.post("experiments/search", max_results=1).status_code for _ in "123"] == [200, 200, 401]
     azure.tokens.uses_max = None
-    client.token = azure.tokens.issue().text
+    azure_client.token = azure.tokens.issue().text
     azure.tokens.revoke()
-    assert client.post("experiments/search", max_results=1).status_code == 401
-    client.token = "made-up"
-    assert client.post("experiments/search", max_results=1).status_code == 401
+    assert azure_client.post("experiments/search", max_results=1).status_code == 401
+    azure_client.token = "made-up"
+    assert azure_client.post("experiments/search", max_results=1).status_code == 401
 
 
 @pytest.mark.parametrize("by", ["experiments", "experimentids"])
 def test_the_token_of_a_run_is_renewed_but_no_use_for_the_resource_manager(
-    azure: AzureEmulator, client: AzureClient, by: str
+    azure: AzureEmulator, azure_client: AzureClient, by: str
 ) -> None:
     job = azure.job_environ("e", "r")
-    client.token = job["MLFLOW_TRACKING_TOKEN"]
+    azure_client.token = job["MLFLOW_TRACKING_TOKEN"]
     url = f"{azure.url}/history/v1.0{azure.scope.path}/{by}/e/runs/r/token"
-    renewed = client.http.get(url, headers=client.authorization).json()
+    renewed = azure_client.http.get(url, headers=azure_client.authorization).json()
     assert renewed["expiryTimeUtc"].endswith("Z")
-    client.token = renewed["token"]
-    assert client.post("experiments/search", max_results=1).status_code == 200
-    refused = client.http.get(f"{azure.url}{azure.scope.path}?api-version=1", headers=client.authorization)
+    azure_client.token = renewed["token"]
+    assert azure_client.post("experiments/search", max_results=1).status_code == 200
+    refused = azure_client.http.get(f"{azure.url}{azure.scope.path}?api-version=1", headers=azure_client.authorization)
     assert refused.status_code == 401
 
 
-def test_an_old_uri_carries_its_own_token(azure: AzureEmulator, client: AzureClient) -> None:
+def test_an_old_uri_carries_its_own_token(azure: AzureEmulator, azure_client: AzureClient) -> None:
     uri, _, query = azure.tracking_uri_with_token().partition("?")
     assert uri == azure.tracking_uri
-    client.token = parse_qs(query)["auth"][0]
-    assert client.post("experiments/search", max_results=1).status_code == 200
+    azure_client.token = parse_qs(query)["auth"][0]
+    assert azure_client.post("experiments/search", max_results=1).status_code == 200
 
 
-def test_secrets_are_found_where_they_should_not_be(azure: AzureEmulator, client: AzureClient) -> None:
-    info = client.create_run("spirals")
-    url = client.make_artifacts(info, "a")["artifactContentInformation"]["a"]["contentUri"]
+def test_secrets_are_found_where_they_should_not_be(azure: AzureEmulator, azure_client: AzureClient) -> None:
+    info = azure_client.create_run("spirals")
+    url = azure_client.make_artifacts(info, "a")["artifactContentInformation"]["a"]["contentUri"]
     assert azure.secrets_in("nothing", b"here") == []
-    assert azure.secrets_in(f"x{client.token}y", url)[0] == client.token
+    assert azure.secrets_in(f"x{azure_client.token}y", url)[0] == azure_client.token
     assert len(azure.secrets_in(url)) == 1
 
 
-def test_the_certificate_is_checked(azure: AzureEmulator, client: AzureClient) -> None:
+def test_the_certificate_is_checked(azure: AzureEmulator, azure_client: AzureClient) -> None:
     with httpx.Client(verify=ssl.create_default_context(), trust_env=False) as http, pytest.raises(httpx.ConnectError):
         http.get(azure.url)
     azure.traffic.clear()
-    assert client.http.get(f"{azure.plain_url}/nothing").status_code == 404
+    assert azure_client.http.get(f"{azure.plain_url}/nothing").status_code == 404
     assert azure.traffic.kinds() == {"unknown": 1}

@@ -8,10 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from azure_store import record
-from client import AzureClient
-from emulator import Answer, AzureEmulator, Contents, Cut, Do, LoseAnswer, unavailable
-from emulator.blobs import MIB
 
 import mltrack
 from mltrack.entities import Artifact
@@ -23,6 +19,10 @@ from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.http.transport import Transport
 from mltrack_sync.mlflow.files.content import FileChanged
+from tests.support.azure.client import AzureClient
+from tests.support.azure.emulator import Answer, AzureEmulator, Contents, Cut, Do, LoseAnswer, unavailable
+from tests.support.azure.emulator.blobs import MIB
+from tests.support.azure.stores import record
 
 HASTY = RetryPolicy(sleep=lambda seconds: None)
 
@@ -38,9 +38,9 @@ def transport(azure: AzureEmulator, azure_store: Store, token_file: Path) -> Ite
 
 
 @pytest.fixture
-def run(client: AzureClient, experiment: str) -> dict[str, Any]:
+def run(azure_client: AzureClient, experiment: str) -> dict[str, Any]:
     """A run over there."""
-    return {"info": client.create_run(experiment)}
+    return {"info": azure_client.create_run(experiment)}
 
 
 def uri(run: dict[str, Any]) -> str:
@@ -107,10 +107,10 @@ def test_a_file_that_is_there_is_done_when_it_is_the_same_and_told_when_not(
 
 
 def test_a_name_without_content_gets_its_content(
-    azure_contents: Contents, client: AzureClient, transport: Transport, run: dict[str, Any], tmp_path: Path
+    azure_contents: Contents, azure_client: AzureClient, transport: Transport, run: dict[str, Any], tmp_path: Path
 ) -> None:
     artifact, path = file_of(tmp_path, b"one")
-    client.make_artifacts(run["info"], artifact.path)
+    azure_client.make_artifacts(run["info"], artifact.path)
     send_to_azure(transport, uri(run), artifact, path)
     assert azure_contents.artifact(run, artifact.path) == b"one"
 
@@ -180,7 +180,7 @@ def test_a_conflict_is_reported_and_the_rest_of_the_run_arrives(
     azure_store: Store,
     azure_remote: Remote,
     azure_contents: Contents,
-    client: AzureClient,
+    azure_client: AzureClient,
     experiment: str,
 ) -> None:
     run_id = record(5)

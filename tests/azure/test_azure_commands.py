@@ -10,10 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from azure_store import record, scope_url
 from click.testing import CliRunner
-from emulator import Answer, AzureEmulator, Contents, Cut, Do, LoseAnswer, unauthorized, unavailable
-from emulator.faults import Fault
 
 import mltrack
 from mltrack.errors import MltrackError, UsageError
@@ -23,6 +20,9 @@ from mltrack_sync.cli.common import remote_for
 from mltrack_sync.cli.remote import remote as remote_command
 from mltrack_sync.cli.sync import sync
 from mltrack_sync.http.retry import RetryPolicy
+from tests.support.azure.emulator import Answer, AzureEmulator, Contents, Cut, Do, LoseAnswer, unauthorized, unavailable
+from tests.support.azure.emulator.faults import Fault
+from tests.support.azure.stores import record, scope_url
 
 HASTY = RetryPolicy(sleep=lambda seconds: None)
 
@@ -119,7 +119,7 @@ def test_nothing_secret_of_azure_identity_or_the_command_line_is_shown(
         "from mltrack_sync.cli.sync import sync\n"
         "sync(['prod', '--json'], obj={'store': sys.argv[1]})\n"
     )
-    environ = {**os.environ, **azure.environ(), "PYTHONPATH": os.pathsep.join(sys.path)}
+    environ = {**os.environ, **azure.environ()}
     done = subprocess.run(
         [sys.executable, "-c", code, str(azure_store.path)], env=environ, capture_output=True, timeout=120, check=False
     )
@@ -133,7 +133,6 @@ def test_nothing_secret_of_azure_identity_or_the_command_line_is_shown(
 
 def test_a_bare_import_of_mltrack_loads_nothing_of_azure() -> None:
     code = "import sys, mltrack; print([m for m in sys.modules if 'azure' in m or 'httpx' in m or 'mltrack_sync' in m])"
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
     assert "Workspace" in dir(mltrack)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from emulator import AzureEmulator, Contents, LoseAnswer
 
 import mltrack
 from mltrack.store import Store
 from mltrack_sync import Remote, push
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.limits import AZURE_LIMITS
+from tests.support.azure.emulator import AzureEmulator, Contents, LoseAnswer
 
 
 def tags_of(run: dict) -> dict[str, str]:  # type: ignore[type-arg]

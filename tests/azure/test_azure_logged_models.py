@@ -8,9 +8,6 @@ from typing import Any
 import mlflow
 import pytest
 import yaml
-from emulator import AzureEmulator, Contents, Cut, LoseAnswer, unavailable
-from mlflow_recording import log_adder, mlflow_on, uri_of
-from model_recording import mlmodel_there, put_file, record_model
 
 import mltrack
 from mltrack.store import Store
@@ -20,6 +17,9 @@ from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.mlflow.push.push import ledger_path
 from mltrack_sync.mlflow.verify.verify import verify
 from mltrack_sync.status import status_of
+from tests.support.azure.emulator import AzureEmulator, Contents, Cut, LoseAnswer, unavailable
+from tests.support.mlflow_recording import log_adder, mlflow_on, uri_of
+from tests.support.model_recording import mlmodel_there, put_file, record_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and its libraries', not ours
 

@@ -7,9 +7,6 @@ import os
 from pathlib import Path
 
 import pytest
-from azure_store import record, scope_url
-from both_sides import assert_equal
-from emulator import AzureEmulator, Contents, Do, LoseAnswer, Slow, throttled, unauthorized, unavailable
 
 import mltrack
 from mltrack.store import Store
@@ -18,6 +15,18 @@ from mltrack_sync.azureml import AzureWorkspace, TrackingUri
 from mltrack_sync.errors import RemoteAuthError
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.mlflow.push.push import ledger_path
+from tests.support.azure.emulator import (
+    AzureEmulator,
+    Contents,
+    Do,
+    LoseAnswer,
+    Slow,
+    throttled,
+    unauthorized,
+    unavailable,
+)
+from tests.support.azure.stores import record, scope_url
+from tests.support.both_sides import assert_equal
 
 LOG_BATCH = "mlflow/runs/log-batch"
 HASTY = RetryPolicy(sleep=lambda seconds: None)

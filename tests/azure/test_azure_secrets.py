@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from emulator import Certificate
-from leaks import MODES, SECRET, Echo, echo_server, leak_in, search
 
 import mltrack
 from mltrack.cli.app import main
 from mltrack.text import redaction
+from tests.support.azure.emulator import Certificate
+from tests.support.leaks import MODES, SECRET, Echo, echo_server, leak_in, search
 
 PATH = "/subscriptions/0/resourceGroups/r/providers/Microsoft.MachineLearningServices/workspaces/w"
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from azure_store import record
-from client import AzureClient
-from emulator import AzureEmulator, Contents, LoseAnswer, throttled, unavailable
-from emulator.workspace import run_container
-
 import mltrack
 from mltrack.store import Store
 from mltrack_sync import Remote, push
 from mltrack_sync.gc import plan_gc
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.mlflow.verify.verify import verify
+from tests.support.azure.client import AzureClient
+from tests.support.azure.emulator import AzureEmulator, Contents, LoseAnswer, throttled, unavailable
+from tests.support.azure.emulator.workspace import run_container
+from tests.support.azure.stores import record
 
 HASTY = RetryPolicy(sleep=lambda seconds: None)
 
@@ -51,7 +50,7 @@ def test_what_differs_in_a_workspace_is_named(
     azure_store: Store,
     azure_remote: Remote,
     azure_contents: Contents,
-    client: AzureClient,
+    azure_client: AzureClient,
     experiment: str,
 ) -> None:
     run_id = record(20)
@@ -62,7 +61,7 @@ def test_what_differs_in_a_workspace_is_named(
     azure.artifacts.replace(container, "notes/hello.txt", b"HELLO")
     azure.artifacts.replace(container, "empty.txt", None)
     point = {"key": "loss", "step": 7, "timestamp": 5, "value": 7.0}
-    client.post("runs/log-batch", run_id=there, metrics=[point], tags=[{"key": "stage", "value": "x"}])
+    azure_client.post("runs/log-batch", run_id=there, metrics=[point], tags=[{"key": "stage", "value": "x"}])
     report = verify(azure_store, azure_remote)
     assert {(d.run_id, d.thing, d.here, d.there) for d in report.differences} == {
         (run_id, "artifact 'notes/hello.txt'", "SHA-256 2cf24dba5fb0...", "SHA-256 3733cd977ff8..."),

@@ -6,8 +6,9 @@ import threading
 
 import httpx
 import pytest
-from client import AzureClient
-from emulator import (
+
+from tests.support.azure.client import AzureClient
+from tests.support.azure.emulator import (
     Answer,
     AzureEmulator,
     Contents,
@@ -29,26 +30,26 @@ def search(client: AzureClient) -> int:
     return client.post("experiments/search", max_results=1).status_code
 
 
-def test_a_rule_strikes_where_it_is_told(azure: AzureEmulator, client: AzureClient) -> None:
+def test_a_rule_strikes_where_it_is_told(azure: AzureEmulator, azure_client: AzureClient) -> None:
     rule = azure.faults.on("mlflow/experiments/*", unavailable(), skip=1, times=2, every=2)
-    assert [search(client) for _ in range(6)] == [200, 503, 200, 503, 200, 200]
+    assert [search(azure_client) for _ in range(6)] == [200, 503, 200, 503, 200, 200]
     assert (rule.matched, rule.fired) == (6, 2)
     azure.faults.clear()
     azure.faults.on(SEARCH, unavailable(500), times=None, probability=0.5, seed=4)
-    first = [search(client) for _ in range(12)]
+    first = [search(azure_client) for _ in range(12)]
     azure.faults.clear()
     azure.faults.on(SEARCH, unavailable(500), times=None, probability=0.5, seed=4)
-    assert [search(client) for _ in range(12)] == first
+    assert [search(azure_client) for _ in range(12)] == first
     assert set(first) == {200, 500}
     azure.faults.clear()
     azure.faults.on("*", unavailable(), when=lambda request: b"elsewhere" in request.body)
-    assert search(client) == 200
+    assert search(azure_client) == 200
 
 
-def test_throttling_comes_with_and_without_a_time_to_wait(azure: AzureEmulator, client: AzureClient) -> None:
+def test_throttling_comes_with_and_without_a_time_to_wait(azure: AzureEmulator, azure_client: AzureClient) -> None:
     azure.faults.on(SEARCH, throttled())
     azure.faults.on(SEARCH, throttled(retry_after=2))
-    answers = [client.post("experiments/search", max_results=1) for _ in "12"]
+    answers = [azure_client.post("experiments/search", max_results=1) for _ in "12"]
     assert [answer.status_code for answer in answers] == [429, 429]
     assert [answer.headers.get("Retry-After") for answer in answers] == [None, "2"]
     assert answers[0].json()["Error"]["Code"] == "TooManyRequests"
@@ -56,83 +57,85 @@ def test_throttling_comes_with_and_without_a_time_to_wait(azure: AzureEmulator, 
 
 @pytest.mark.parametrize(("fault", "status"), [(unauthorized(), 401), (conflict(), 409), (Answer(418, body=b"?"), 418)])
 def test_an_answer_is_given_once_and_the_work_is_not_done(
-    azure: AzureEmulator, client: AzureClient, fault: Answer, status: int
+    azure: AzureEmulator, azure_client: AzureClient, fault: Answer, status: int
 ) -> None:
     azure.faults.on("mlflow/experiments/create", fault)
-    assert client.post("experiments/create", name="spirals").status_code == status
-    assert client.post("experiments/create", name="spirals").status_code == 200
+    assert azure_client.post("experiments/create", name="spirals").status_code == status
+    assert azure_client.post("experiments/create", name="spirals").status_code == 200
 
 
 @pytest.mark.parametrize("bytes_sent", [0, 40])
 def test_a_lost_answer_leaves_the_work_done(
-    azure: AzureEmulator, client: AzureClient, azure_contents: Contents, bytes_sent: int
+    azure: AzureEmulator, azure_client: AzureClient, azure_contents: Contents, bytes_sent: int
 ) -> None:
-    run_id = client.create_run("spirals")["run_id"]
+    run_id = azure_client.create_run("spirals")["run_id"]
     azure.faults.on("mlflow/runs/log-batch", LoseAnswer(bytes_sent))
     with pytest.raises(httpx.RemoteProtocolError):
-        client.post("runs/log-batch", run_id=run_id, metrics=[POINT])
+        azure_client.post("runs/log-batch", run_id=run_id, metrics=[POINT])
     assert list(azure_contents.history(run_id, "loss")) == [(1, 1, 1.0)]
     assert azure.traffic.of("mlflow/runs/log-batch")[0].status is None
     assert azure.traffic.of("mlflow/runs/log-batch")[0].fault == "LoseAnswer"
 
 
-def test_a_connection_cut_in_the_body_leaves_nothing_done(azure: AzureEmulator, client: AzureClient) -> None:
-    info = client.create_run("spirals")
-    url = client.make_artifacts(info, "a")["artifactContentInformation"]["a"]["contentUri"]
+def test_a_connection_cut_in_the_body_leaves_nothing_done(azure: AzureEmulator, azure_client: AzureClient) -> None:
+    info = azure_client.create_run("spirals")
+    url = azure_client.make_artifacts(info, "a")["artifactContentInformation"]["a"]["contentUri"]
     azure.faults.on("blob/put", Cut(body_bytes=1000))
     with pytest.raises(httpx.TransportError):
-        client.put(url, bytes(8_000_000))
-    assert client.put(url, b"again").status_code == 201
+        azure_client.put(url, bytes(8_000_000))
+    assert azure_client.put(url, b"again").status_code == 201
 
 
-def test_a_slow_answer_can_be_waited_for_or_not(azure: AzureEmulator, client: AzureClient) -> None:
+def test_a_slow_answer_can_be_waited_for_or_not(azure: AzureEmulator, azure_client: AzureClient) -> None:
     azure.faults.on(SEARCH, Slow(before_s=0.01, after_s=0.01))
-    assert search(client) == 200
+    assert search(azure_client) == 200
     azure.faults.on("mlflow/experiments/create", Slow(after_s=30))
-    client.http.timeout = httpx.Timeout(1)
+    azure_client.http.timeout = httpx.Timeout(1)
     with pytest.raises(httpx.ReadTimeout):
-        client.post("experiments/create", name="spirals")
-    client.http.timeout = httpx.Timeout(30)
-    assert client.post("experiments/create", name="spirals").json()["error_code"] == "RESOURCE_ALREADY_EXISTS"
+        azure_client.post("experiments/create", name="spirals")
+    azure_client.http.timeout = httpx.Timeout(30)
+    assert azure_client.post("experiments/create", name="spirals").json()["error_code"] == "RESOURCE_ALREADY_EXISTS"
 
 
-def test_something_can_be_done_in_the_middle(azure: AzureEmulator, client: AzureClient) -> None:
+def test_something_can_be_done_in_the_middle(azure: AzureEmulator, azure_client: AzureClient) -> None:
     azure.faults.on(SEARCH, Do(azure.tokens.revoke), skip=1)
-    assert [search(client) for _ in "123"] == [200, 401, 401]
+    assert [search(azure_client) for _ in "123"] == [200, 401, 401]
 
 
-def test_an_endpoint_moves_and_the_resource_manager_knows(azure: AzureEmulator, client: AzureClient) -> None:
+def test_an_endpoint_moves_and_the_resource_manager_knows(azure: AzureEmulator, azure_client: AzureClient) -> None:
     manager, old = azure.url, azure.tracking_uri
-    client.post("experiments/create", name="spirals").raise_for_status()
-    front = client._mlflow("experiments/search")
+    azure_client.post("experiments/create", name="spirals").raise_for_status()
+    front = azure_client._mlflow("experiments/search")
     azure.move()
-    assert client.http.post(front, json={}, headers=client.authorization).status_code == 401
-    asked = client.http.get(f"{manager}{azure.scope.path}?api-version=1", headers=client.authorization).json()
+    assert azure_client.http.post(front, json={}, headers=azure_client.authorization).status_code == 401
+    asked = azure_client.http.get(
+        f"{manager}{azure.scope.path}?api-version=1", headers=azure_client.authorization
+    ).json()
     assert asked["properties"]["mlFlowTrackingUri"] == azure.tracking_uri != old
-    assert search(client) == 200
-    front = client._mlflow("experiments/search")
+    assert search(azure_client) == 200
+    front = azure_client._mlflow("experiments/search")
     azure.move(old=None)
     with pytest.raises(httpx.RemoteProtocolError):
-        client.http.post(front, json={}, headers=client.authorization)
+        azure_client.http.post(front, json={}, headers=azure_client.authorization)
 
 
-def test_the_network_goes_and_comes_back(azure: AzureEmulator, client: AzureClient) -> None:
-    assert search(client) == 200
+def test_the_network_goes_and_comes_back(azure: AzureEmulator, azure_client: AzureClient) -> None:
+    assert search(azure_client) == 200
     azure.unplug()
     with pytest.raises(httpx.TransportError):
-        search(client)
+        search(azure_client)
     with pytest.raises(httpx.ConnectError):
-        search(client)
+        search(azure_client)
     azure.plug_in()
-    assert search(client) == 200
+    assert search(azure_client) == 200
 
 
-def test_the_network_goes_in_the_middle_of_a_request(azure: AzureEmulator, client: AzureClient) -> None:
+def test_the_network_goes_in_the_middle_of_a_request(azure: AzureEmulator, azure_client: AzureClient) -> None:
     azure.faults.on("mlflow/experiments/create", Do(azure.unplug))
     with pytest.raises(httpx.TransportError):
-        client.post("experiments/create", name="spirals")
+        azure_client.post("experiments/create", name="spirals")
     azure.plug_in()
-    assert search(client) == 200
+    assert search(azure_client) == 200
 
 
 def test_a_server_behind_that_is_down_is_unavailable(azure: AzureEmulator) -> None:
@@ -145,7 +148,9 @@ def test_a_server_behind_that_is_down_is_unavailable(azure: AzureEmulator) -> No
         other.close()
 
 
-def test_a_client_that_goes_away_in_its_request_leaves_nothing_done(azure: AzureEmulator, client: AzureClient) -> None:
+def test_a_client_that_goes_away_in_its_request_leaves_nothing_done(
+    azure: AzureEmulator, azure_client: AzureClient
+) -> None:
     def half() -> bytes:
         raise RuntimeError("gone")
 
@@ -154,19 +159,24 @@ def test_a_client_that_goes_away_in_its_request_leaves_nothing_done(azure: Azure
             yield b'{"name": "spi'
             half()
 
-    request = client.http.build_request(
-        "POST", client._mlflow("experiments/create"), content=b'{"name": "spirals"}', headers=client.authorization
+    request = azure_client.http.build_request(
+        "POST",
+        azure_client._mlflow("experiments/create"),
+        content=b'{"name": "spirals"}',
+        headers=azure_client.authorization,
     )
     request.stream = Body()
     with pytest.raises(RuntimeError):
-        client.http.send(request)
-    assert client.post("experiments/create", name="spirals").status_code == 200
+        azure_client.http.send(request)
+    assert azure_client.post("experiments/create", name="spirals").status_code == 200
 
 
-def test_many_clients_at_once_are_served_over_kept_connections(azure: AzureEmulator, client: AzureClient) -> None:
+def test_many_clients_at_once_are_served_over_kept_connections(azure: AzureEmulator, azure_client: AzureClient) -> None:
     azure.faults.on(SEARCH, unavailable(), times=None, every=5)
     statuses: list[int] = []
-    threads = [threading.Thread(target=lambda: statuses.extend(search(client) for _ in range(10))) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: statuses.extend(search(azure_client) for _ in range(10))) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

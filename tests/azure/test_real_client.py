@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emulator import AzureEmulator, Contents, throttled, unavailable
-from real_environment import real_environment
+
+from tests.support import ROOT
+from tests.support.azure.emulator import AzureEmulator, Contents, throttled, unavailable
+from tests.support.azure.real_environment import real_environment
 
 pytestmark = [pytest.mark.azureml, pytest.mark.timeout(900)]
 
-HERE = Path(__file__).parent
+REAL_CLIENT = ROOT / "tests/support/azure/real_client.py"
 CREDENTIALS = ("AZURE_", "AZUREML_", "MLFLOW_", "IDENTITY_", "MSI_", "DATABRICKS_")
 LARGE_BYTES = 70_000_000
 
@@ -33,7 +35,7 @@ def script(azure: AzureEmulator, tmp_path: Path) -> Script:
         folder = tmp_path / part
         folder.mkdir()
         usual = {key: value for key, value in os.environ.items() if not key.startswith(CREDENTIALS)}
-        command = [str(python), str(HERE / "real_client.py"), part]
+        command = [str(python), "-P", str(REAL_CLIENT), part]
         done = subprocess.run(
             command,
             env={**usual, "HOME": str(folder), **environ},
@@ -127,9 +129,9 @@ def test_the_real_client_lives_through_short_tokens_and_throttling(
 
 
 def test_a_job_renews_its_own_token(
-    azure: AzureEmulator, azure_contents: Contents, client: Any, script: Script
+    azure: AzureEmulator, azure_contents: Contents, azure_client: Any, script: Script
 ) -> None:
-    info = client.create_run("spirals")
+    info = azure_client.create_run("spirals")
     job = azure.job_environ(info["experiment_id"], info["run_id"], life_s=60)
     assert script("job", AZUREML_CURRENT_CLOUD="AzureCloud", **job)["run_id"] == info["run_id"]
     assert [value for _, _, value in azure_contents.history(info["run_id"], "from job")] == [1.0]

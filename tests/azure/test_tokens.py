@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-from emulator import AzureEmulator
 
 from mltrack.errors import UsageError
 from mltrack_sync.azureml.tokens import (
@@ -24,6 +23,7 @@ from mltrack_sync.azureml.tokens import (
     expiry_of,
 )
 from mltrack_sync.errors import RemoteAuthError
+from tests.support.azure.emulator import AzureEmulator
 
 
 def jwt(expires_at: float) -> str:

@@ -29,10 +29,9 @@ from mltrack.errors import (
     StoreVersionError,
 )
 from mltrack.store import Store
+from tests.support import ROOT
+from tests.support.command_line import Cli
 
-from .conftest import Cli
-
-REPOSITORY = Path(__file__).parents[2]
 CONTEXT = click.Context(group, info_name="mltrack")
 
 
@@ -71,7 +70,7 @@ def test_the_help_lists_every_command_and_every_exit_code(cli: Cli) -> None:
 
 
 def test_the_page_on_the_command_line_lists_every_command_and_every_exit_code() -> None:
-    page = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     for name in group.list_commands(CONTEXT):
         assert f"`mltrack {name}" in page
     for code, text in EXIT_CODES.items():
@@ -85,7 +84,7 @@ def test_every_help_ends_with_an_example(command: click.Command) -> None:
 
 
 @pytest.mark.parametrize("line", own_examples())
-def test_every_example_runs(line: str, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_example_runs(line: str, small_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(shlex.split(line)[1:]) == 0, capsys.readouterr().err
 
 
@@ -95,16 +94,20 @@ def test_help_imports_neither_duckdb_nor_pyarrow_nor_mlflow() -> None:
     assert not {"duckdb", "pyarrow", "mlflow", "pandas"} & set(done.stdout.split())
 
 
-def test_the_store_may_be_named_before_and_after_the_command(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_may_be_named_before_and_after_the_command(
+    small_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir("/")
-    assert main(["--store", str(store.path), "ls"]) == 0
-    assert main(["ls", "--store", str(store.path)]) == 0
-    monkeypatch.setenv("MLTRACK_STORE", str(store.path))
+    assert main(["--store", str(small_store.path), "ls"]) == 0
+    assert main(["ls", "--store", str(small_store.path)]) == 0
+    monkeypatch.setenv("MLTRACK_STORE", str(small_store.path))
     assert main(["ls"]) == 0
 
 
-def test_without_a_store_named_the_nearest_one_upward_is_taken(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    below = store.path.parent / "a" / "b"
+def test_without_a_store_named_the_nearest_one_upward_is_taken(
+    small_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = small_store.path.parent / "a" / "b"
     below.mkdir(parents=True)
     monkeypatch.chdir(below)
     assert main(["ls"]) == 0
@@ -168,8 +171,8 @@ def test_a_place_without_a_store_is_named(tmp_path: Path, capsys: pytest.Capture
     assert f"no mltrack store at {tmp_path / 'none'}" in capsys.readouterr().err
 
 
-def test_a_reader_that_goes_away_ends_the_command_quietly(store: Store) -> None:
-    line = ["--store", str(store.path), "export", "--all", "-o", "-"]
+def test_a_reader_that_goes_away_ends_the_command_quietly(small_store: Store) -> None:
+    line = ["--store", str(small_store.path), "export", "--all", "-o", "-"]
     code = f"import sys; from mltrack.cli import main; sys.exit(main({line!r}))"
     reader, writer = os.pipe()
     os.close(reader)
@@ -178,15 +181,15 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(store: Store) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_an_interrupt_ends_a_following_tail_quietly(store: Store) -> None:
+def test_an_interrupt_ends_a_following_tail_quietly(small_store: Store) -> None:
     code = f"""
         import sys
         from mltrack.recording import current_store
         from mltrack.recording import fluent
         from mltrack.cli import main
-        current_store.set_store({str(store.path)!r})
+        current_store.set_store({str(small_store.path)!r})
         fluent.start_run(run_name="endless").log_metric("loss", 1.0)
-        sys.exit(main(["--store", {str(store.path)!r}, "tail", "-f", "endless"]))
+        sys.exit(main(["--store", {str(small_store.path)!r}, "tail", "-f", "endless"]))
     """
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -199,8 +202,13 @@ def test_an_interrupt_ends_a_following_tail_quietly(store: Store) -> None:
     assert not said.strip()
 
 
-def test_an_interrupt_ends_a_long_query_quietly(store: Store) -> None:
-    line = ["--store", str(store.path), "sql", "select count(*) from range(1000000) a, range(1000000) b where a <> b"]
+def test_an_interrupt_ends_a_long_query_quietly(small_store: Store) -> None:
+    line = [
+        "--store",
+        str(small_store.path),
+        "sql",
+        "select count(*) from range(1000000) a, range(1000000) b where a <> b",
+    ]
     code = f"import sys; from mltrack.cli import main; print('at work'); sys.exit(main({line!r}))"
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -10,8 +10,7 @@ from pathlib import Path
 from mltrack.cli import main
 from mltrack.recording import current_store, fluent
 from mltrack.store import Store
-
-from .conftest import Cli
+from tests.support.command_line import Cli
 
 
 def names(cli: Cli, *args: str) -> list[str]:
@@ -26,7 +25,7 @@ def test_init_makes_a_store_and_leaves_one_that_is_there(cli: Cli, tmp_path: Pat
     assert cli("init", "/proc/nowhere").code == 5
 
 
-def test_init_without_a_path_makes_one_here(tmp_path: Path, monkeypatch: object, store: Store) -> None:
+def test_init_without_a_path_makes_one_here(tmp_path: Path, monkeypatch: object, small_store: Store) -> None:
     here = tmp_path / "project"
     here.mkdir()
     monkeypatch.chdir(here)  # type: ignore[attr-defined]
@@ -47,8 +46,8 @@ def test_rm_with_one_wrong_name_changes_nothing(cli: Cli) -> None:
     assert len(names(cli)) == 3
 
 
-def test_rm_purge_removes_the_folder_for_good(cli: Cli, store: Store) -> None:
-    run = store.run("spirals-1")
+def test_rm_purge_removes_the_folder_for_good(cli: Cli, small_store: Store) -> None:
+    run = small_store.run("spirals-1")
     assert cli("rm", "--purge", "--yes", "spirals-1").code == 0
     assert not run.folder.path.exists()
     assert names(cli) == ["spirals-2", "spirals-3"]
@@ -56,7 +55,7 @@ def test_rm_purge_removes_the_folder_for_good(cli: Cli, store: Store) -> None:
     assert cli("check").code == 0
 
 
-def test_rm_purge_removes_nothing_unless_it_is_confirmed(cli: Cli, store: Store, monkeypatch: object) -> None:
+def test_rm_purge_removes_nothing_unless_it_is_confirmed(cli: Cli, small_store: Store, monkeypatch: object) -> None:
     import io
 
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))  # type: ignore[attr-defined]
@@ -64,8 +63,8 @@ def test_rm_purge_removes_nothing_unless_it_is_confirmed(cli: Cli, store: Store,
     assert len(names(cli)) == 3
 
 
-def test_rm_purge_refuses_a_live_run(cli: Cli, store: Store) -> None:
-    current_store.set_store(store.path)
+def test_rm_purge_refuses_a_live_run(cli: Cli, small_store: Store) -> None:
+    current_store.set_store(small_store.path)
     run = fluent.start_run(run_name="live")
     said = cli("rm", "--purge", "--yes", "live")
     assert said.code == 1
@@ -75,19 +74,19 @@ def test_rm_purge_refuses_a_live_run(cli: Cli, store: Store) -> None:
     assert "live" in names(cli)
 
 
-def test_seal_turns_what_a_crashed_process_left_into_a_segment(cli: Cli, store: Store) -> None:
+def test_seal_turns_what_a_crashed_process_left_into_a_segment(cli: Cli, small_store: Store) -> None:
     code = f"""
         import os
         from mltrack.recording import current_store
         from mltrack.recording import fluent
-        current_store.set_store({str(store.path)!r})
+        current_store.set_store({str(small_store.path)!r})
         run = fluent.start_run(run_name="dead")
         for step in range(5000):
             run.log_metric("loss", 1 / (step + 1), step)
         os._exit(1)
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], timeout=60)
-    run = store.run("dead")
+    run = small_store.run("dead")
     assert cli("seal", "--json").json == {run.run_id: 5000}
     assert [path.suffix for path in run.folder.segments.iterdir()] == [".parquet"]
     assert not list(run.folder.points.iterdir())
@@ -95,9 +94,9 @@ def test_seal_turns_what_a_crashed_process_left_into_a_segment(cli: Cli, store: 
     assert cli("show", "dead", "--json").json["metrics"]["loss"]["count"] == 5000
 
 
-def test_an_experiment_comes_back_with_its_runs_and_ls_says_where_they_are(cli: Cli, store: Store) -> None:
-    gone = store.run("spirals-1").info.experiment_id
-    store.delete_experiment(gone)
+def test_an_experiment_comes_back_with_its_runs_and_ls_says_where_they_are(cli: Cli, small_store: Store) -> None:
+    gone = small_store.run("spirals-1").info.experiment_id
+    small_store.delete_experiment(gone)
     for args in ((), ("-e", "spirals")):
         said = cli("ls", *args)
         assert "spirals-1" not in said.out

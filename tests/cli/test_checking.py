@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from mltrack.store import Store
-
-from .conftest import Cli
+from tests.support.command_line import Cli
 
 
 def test_check_of_a_sound_store_says_so(cli: Cli) -> None:
@@ -23,8 +22,8 @@ def test_check_says_what_is_wrong_where_and_ends_with_1(cli: Cli, store_with_dam
     assert found["findings"][0]["advice"]
 
 
-def test_check_of_some_runs_reads_only_these(cli: Cli, store_with_damage: str, store: Store) -> None:
-    sound = next(run.info.run_name for run in store.runs() if run.run_id not in store_with_damage)
+def test_check_of_some_runs_reads_only_these(cli: Cli, store_with_damage: str, small_store: Store) -> None:
+    sound = next(run.info.run_name for run in small_store.runs() if run.run_id not in store_with_damage)
     assert cli("check", sound).code == 0
     assert cli("check", "nosuch").code == 4
 
@@ -33,8 +32,8 @@ def test_check_of_no_store_says_so(cli: Cli, tmp_path: object) -> None:
     assert cli("check", "--store", f"{tmp_path}/none").code == 4
 
 
-def test_check_goes_on_where_store_json_is_damaged(cli: Cli, store: Store) -> None:
-    path = store.path / "store.json"
+def test_check_goes_on_where_store_json_is_damaged(cli: Cli, small_store: Store) -> None:
+    path = small_store.path / "store.json"
     path.write_bytes(path.read_bytes()[:-10])
     said = cli("check")
     assert said.code == 1

@@ -9,14 +9,16 @@ import pytest
 from mltrack.cli.compare import best_of
 from mltrack.recording import fluent
 from mltrack.store import Store
+from tests.support.command_line import Cli
 
-from .conftest import Cli
 
-
-def test_compare_shows_params_that_differ_and_marks_the_best_metric(cli: Cli, store: Store) -> None:
+def test_compare_shows_params_that_differ_and_marks_the_best_metric(cli: Cli, small_store: Store) -> None:
     said = cli("compare", "spirals-1", "spirals-3", "--json").json
     assert said["params"] == {"layers": ["1", "3"], "lr": ["0.1", "0.2"]}
-    assert said["best"] == {"accuracy": [store.run("spirals-3").run_id], "loss": [store.run("spirals-3").run_id]}
+    assert said["best"] == {
+        "accuracy": [small_store.run("spirals-3").run_id],
+        "loss": [small_store.run("spirals-3").run_id],
+    }
     lines = cli("compare", "spirals-1", "spirals-3").out.splitlines()
     assert next(line for line in lines if line.startswith("accuracy")).endswith("0.75 *")
 

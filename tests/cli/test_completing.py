@@ -9,8 +9,7 @@ import sys
 import pytest
 
 from mltrack.store import Store
-
-from .conftest import Cli
+from tests.support.command_line import Cli
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -34,16 +33,16 @@ def completed(store: Store, line: str) -> set[str]:
     return {answer.partition(",")[2] for answer in done.stdout.splitlines() if answer}
 
 
-def test_commands_run_names_and_run_ids_are_completed(store: Store) -> None:
-    run_id = store.run("spirals-2").run_id
-    assert completed(store, "mltrack com") == {"compare", "completion"}
-    assert completed(store, "mltrack show spi") == {"spirals-1", "spirals-2", "spirals-3"}
-    assert completed(store, "mltrack restore spi") == set()
-    store.delete_run(run_id)
-    assert completed(store, "mltrack restore spi") == {"spirals-2"}
-    assert run_id in completed(store, f"mltrack show {run_id[:6]}")
+def test_commands_run_names_and_run_ids_are_completed(small_store: Store) -> None:
+    run_id = small_store.run("spirals-2").run_id
+    assert completed(small_store, "mltrack com") == {"compare", "completion"}
+    assert completed(small_store, "mltrack show spi") == {"spirals-1", "spirals-2", "spirals-3"}
+    assert completed(small_store, "mltrack restore spi") == set()
+    small_store.delete_run(run_id)
+    assert completed(small_store, "mltrack restore spi") == {"spirals-2"}
+    assert run_id in completed(small_store, f"mltrack show {run_id[:6]}")
 
 
-def test_without_a_store_nothing_is_completed_and_nothing_complains(store: Store) -> None:
-    (store.path / "store.json").unlink()
-    assert completed(store, "mltrack show spi") == set()
+def test_without_a_store_nothing_is_completed_and_nothing_complains(small_store: Store) -> None:
+    (small_store.path / "store.json").unlink()
+    assert completed(small_store, "mltrack show spi") == set()

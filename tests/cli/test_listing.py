@@ -14,27 +14,26 @@ from mltrack.journal.recorder import Recorder
 from mltrack.recording import current_store, fluent
 from mltrack.store import Store
 from mltrack.values.datasets import model_input_event, model_output_event
+from tests.support.command_line import Cli
+from tests.support.terminal import in_terminal
 
-from .conftest import Cli
-from .terminal import in_terminal
 
-
-def test_ls_prints_whole_ids_and_names_in_a_pipe_newest_first(cli: Cli, store: Store) -> None:
+def test_ls_prints_whole_ids_and_names_in_a_pipe_newest_first(cli: Cli, small_store: Store) -> None:
     lines = cli("ls").out.splitlines()
     assert lines[0].split()[:4] == ["id", "name", "experiment", "status"]
     assert [line.split()[1] for line in lines[1:]] == ["spirals-3", "spirals-2", "spirals-1"]
-    assert {line.split()[0] for line in lines[1:]} == set(store.run_ids())
+    assert {line.split()[0] for line in lines[1:]} == set(small_store.run_ids())
     assert all(line == line.rstrip() and "\x1b" not in line for line in lines)
 
 
-def test_ls_names_are_never_cut_in_a_pipe(cli: Cli, store: Store) -> None:
+def test_ls_names_are_never_cut_in_a_pipe(cli: Cli, small_store: Store) -> None:
     name = "a-very-" * 40 + "long-name"
-    current_store.set_store(store.path)
+    current_store.set_store(small_store.path)
     fluent.start_run(run_name=name).end()
     assert name in cli("ls").out
 
 
-def test_ls_json_holds_facts_metrics_params_and_tags(cli: Cli, store: Store) -> None:
+def test_ls_json_holds_facts_metrics_params_and_tags(cli: Cli, small_store: Store) -> None:
     runs = cli("ls", "--json").json
     newest = runs[0]
     assert newest["run_name"] == "spirals-3"
@@ -69,51 +68,51 @@ def test_ls_shows_the_columns_that_are_asked_for(cli: Cli) -> None:
     assert lines[1].split()[-4:] == ["0.75", "0.2", "red", "3"]
 
 
-def test_ls_shows_what_the_machine_did_only_when_asked(cli: Cli, store: Store) -> None:
-    current_store.set_store(store.path)
+def test_ls_shows_what_the_machine_did_only_when_asked(cli: Cli, small_store: Store) -> None:
+    current_store.set_store(small_store.path)
     with fluent.start_run(run_id="spirals-3") as run:
         run.log_metric("system/cpu_utilization_percentage", 99.0)
     assert "system/" not in cli("ls").out
     assert "99.0" in cli("ls", "--columns", "system/cpu_utilization_percentage").out
 
 
-def test_ls_shows_a_run_whose_process_died_as_crashed_and_a_live_one_as_running(cli: Cli, store: Store) -> None:
+def test_ls_shows_a_run_whose_process_died_as_crashed_and_a_live_one_as_running(cli: Cli, small_store: Store) -> None:
     code = f"""
         import os
         from mltrack.recording import current_store
         from mltrack.recording import fluent
-        current_store.set_store({str(store.path)!r})
+        current_store.set_store({str(small_store.path)!r})
         fluent.start_run(run_name="dead").log_metric("loss", 1.0)
         os._exit(1)
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], timeout=60)
-    current_store.set_store(store.path)
+    current_store.set_store(small_store.path)
     live = fluent.start_run(run_name="live")
     lines = {line.split()[1]: line.split()[3] for line in cli("ls").out.splitlines()}
     live.end()
     assert (lines["dead"], lines["live"]) == ("CRASHED", "RUNNING")
 
 
-def test_ls_in_a_terminal_has_short_ids_and_children_below_their_parent(store: Store) -> None:
-    current_store.set_store(store.path)
+def test_ls_in_a_terminal_has_short_ids_and_children_below_their_parent(small_store: Store) -> None:
+    current_store.set_store(small_store.path)
     with fluent.start_run(run_name="parent"):
         for name in ("first", "second"):
             with fluent.start_run(run_name=name, nested=True):
                 pass
-    shown = in_terminal(store.path, "ls", width=100)
+    shown = in_terminal(small_store.path, "ls", width=100)
     names = [
         line.split("  ")[1].strip()
         for line in shown.splitlines()
-        if line.startswith(tuple(i[:8] for i in store.run_ids()))
+        if line.startswith(tuple(i[:8] for i in small_store.run_ids()))
     ]
     assert names[:3] == ["parent", "└ first", "└ second"]
 
 
-def test_no_line_in_a_terminal_is_wider_than_it(store: Store) -> None:
-    current_store.set_store(store.path)
+def test_no_line_in_a_terminal_is_wider_than_it(small_store: Store) -> None:
+    current_store.set_store(small_store.path)
     fluent.start_run(run_name="long-" * 40).end()
     for args in (["ls"], ["metrics", "spirals-1"], ["metrics", "spirals-1", "loss"], ["show", "spirals-1"]):
-        assert max(map(len, in_terminal(store.path, *args, width=90).splitlines())) <= 90
+        assert max(map(len, in_terminal(small_store.path, *args, width=90).splitlines())) <= 90
 
 
 def test_show_tells_everything_of_a_run(cli: Cli) -> None:
@@ -123,12 +122,12 @@ def test_show_tells_everything_of_a_run(cli: Cli) -> None:
         assert part in said.out
 
 
-def test_show_lists_the_datasets_and_the_models_of_a_run(cli: Cli, store: Store) -> None:
-    current_store.set_store(store.path)
+def test_show_lists_the_datasets_and_the_models_of_a_run(cli: Cli, small_store: Store) -> None:
+    current_store.set_store(small_store.path)
     dataset = Dataset("digits", "0af1", "http", '{"url": "https://x/y"}', profile="{}")
     with fluent.start_run(run_name="with inputs") as run:
         run.log_input(dataset, "training", {"fold": 2})
-    edit = Recorder(store.layout, store.layout.run(run.run_id), "edit")
+    edit = Recorder(small_store.layout, small_store.layout.run(run.run_id), "edit")
     edit.start([model_input_event("m-1"), model_output_event("m-2", 7)])
     edit.close()
     lines = [line.split() for line in cli("show", run.run_id).out.splitlines()]
@@ -141,7 +140,7 @@ def test_show_lists_the_datasets_and_the_models_of_a_run(cli: Cli, store: Store)
     assert (shown["model_inputs"], shown["model_outputs"]) == (["m-1"], [{"model_id": "m-2", "step": 7}])
 
 
-def test_show_json_holds_summaries_artifacts_and_writers(cli: Cli, store: Store) -> None:
+def test_show_json_holds_summaries_artifacts_and_writers(cli: Cli, small_store: Store) -> None:
     run = cli("show", "spirals-1", "--json").json
     assert run["metrics"]["loss"]["count"] == 20
     assert run["metrics"]["loss"]["max"] == 1.0
@@ -150,17 +149,17 @@ def test_show_json_holds_summaries_artifacts_and_writers(cli: Cli, store: Store)
     assert run["writers"][0]["position"]["points"] == 21
 
 
-def test_show_takes_an_id_and_its_first_digits(cli: Cli, store: Store) -> None:
-    run_id = store.run("spirals-2").run_id
+def test_show_takes_an_id_and_its_first_digits(cli: Cli, small_store: Store) -> None:
+    run_id = small_store.run("spirals-2").run_id
     assert cli("show", run_id, "--json").json["run_name"] == "spirals-2"
     assert cli("show", run_id[:12], "--json").json["run_name"] == "spirals-2"
 
 
-def test_text_that_would_break_a_line_or_drive_the_terminal_is_made_harmless(cli: Cli, store: Store) -> None:
-    current_store.set_store(store.path)
+def test_text_that_would_break_a_line_or_drive_the_terminal_is_made_harmless(cli: Cli, small_store: Store) -> None:
+    current_store.set_store(small_store.path)
     run = fluent.start_run(run_name="odd\nname")
     run.set_tag("evil", "\x1b[31mred\x07 [bold]x[/bold]")
     run.end()
     assert "odd\\nname" in cli("ls").out
     assert "\x1b[31m" not in cli("show", run.run_id).out
-    assert "[bold]x[/bold]" in in_terminal(store.path, "show", run.run_id)
+    assert "[bold]x[/bold]" in in_terminal(small_store.path, "show", run.run_id)

@@ -15,10 +15,9 @@ import pytest
 
 from mltrack.recording import current_store, fluent
 from mltrack.store import Store
+from tests.support import ROOT
+from tests.support.terminal import bytes_in_terminal
 
-from .terminal import bytes_in_terminal
-
-ROOT = Path(__file__).parents[2]
 EVIL = "E\x1b]0;title\x07\x1b[2J\x9b2J\u202e\n"
 STEERS = (b"\x1b]", b"\x1b[2J", b"\x07", b"\xc2\x9b", "\u202e".encode())
 BOXES = re.compile("[\u2500-\u259f]")  # lines, corners, blocks
@@ -181,18 +180,19 @@ def test_a_terminal_without_our_signs_gets_plain_ones(wide_store: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["--help", "ls", "ls --help", "--version", "show spirals-1", "sql 'select 1'"])
-def test_a_broken_pipe_ends_a_command_quietly_with_its_code(line: str, store: Store) -> None:
+def test_a_broken_pipe_ends_a_command_quietly_with_its_code(line: str, small_store: Store) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    done = mltrack(store.path, *line.replace("'", "").split(maxsplit=1), stdout=writer)
+    done = mltrack(small_store.path, *line.replace("'", "").split(maxsplit=1), stdout=writer)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_errors_that_nobody_can_read_keep_their_code(store: Store) -> None:
+def test_errors_that_nobody_can_read_keep_their_code(small_store: Store) -> None:
     for redirected in ("2>&-", "2>/dev/full", "2>&1 | true"):
         line = (
-            f'"{sys.executable}" -m mltrack --store "{store.path}" show nosuchrun {redirected}; exit ${{PIPESTATUS[0]}}'
+            f'"{sys.executable}" -m mltrack --store "{small_store.path}" show nosuchrun {redirected}; '
+            "exit ${PIPESTATUS[0]}"
         )
         done = subprocess.run(["bash", "-c", line], capture_output=True, timeout=60)
         assert done.returncode == 4
@@ -201,18 +201,18 @@ def test_errors_that_nobody_can_read_keep_their_code(store: Store) -> None:
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
 @pytest.mark.parametrize("line", ["ls", "--help", "ls --json", "show spirals-1", "export --all -o -", "ls --help"])
-def test_a_full_disk_behind_the_output_is_one_line_and_a_failure(line: str, store: Store) -> None:
+def test_a_full_disk_behind_the_output_is_one_line_and_a_failure(line: str, small_store: Store) -> None:
     with open("/dev/full", "wb") as full:
-        done = mltrack(store.path, *line.split(), stdout=full.fileno())
+        done = mltrack(small_store.path, *line.split(), stdout=full.fileno())
     assert done.returncode == 1
     assert b"No space left on device" in done.stderr
     assert done.stderr.count(b"\n") == 1
 
 
-def test_a_command_without_standard_streams_does_its_work(store: Store) -> None:
-    line = f'"{sys.executable}" -m mltrack --store "{store.path}" rm spirals-2 <&- >&- 2>&-'
+def test_a_command_without_standard_streams_does_its_work(small_store: Store) -> None:
+    line = f'"{sys.executable}" -m mltrack --store "{small_store.path}" rm spirals-2 <&- >&- 2>&-'
     assert subprocess.run(["bash", "-c", line], timeout=60).returncode == 0
-    assert store.run("spirals-2").info.lifecycle_stage == "deleted"
+    assert small_store.run("spirals-2").info.lifecycle_stage == "deleted"
 
 
 PIPED = (
@@ -223,9 +223,11 @@ PIPED = (
 
 
 @pytest.mark.parametrize("width", ["80", "200"])
-def test_a_pipe_gets_no_boxes_no_colours_and_nothing_is_cut(width: str, store: Store) -> None:
-    (store.path / "remotes.toml").write_text('[remotes.lab]\nurl = "http://127.0.0.1:9/long/long/long/long/long"\n')
-    lines = lines_of(store.path, PIPED, {"QUERY": "select repeat('ab', 200) as long"})
+def test_a_pipe_gets_no_boxes_no_colours_and_nothing_is_cut(width: str, small_store: Store) -> None:
+    (small_store.path / "remotes.toml").write_text(
+        '[remotes.lab]\nurl = "http://127.0.0.1:9/long/long/long/long/long"\n'
+    )
+    lines = lines_of(small_store.path, PIPED, {"QUERY": "select repeat('ab', 200) as long"})
     done = subprocess.run(
         [sys.executable, "-c", ALL, lines],
         stdout=subprocess.PIPE,

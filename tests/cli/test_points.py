@@ -14,9 +14,8 @@ import pytest
 from mltrack.cli.metrics import Point, follow
 from mltrack.recording import current_store, fluent
 from mltrack.store import Store
-
-from .conftest import Cli
-from .terminal import in_terminal
+from tests.support.command_line import Cli
+from tests.support.terminal import in_terminal
 
 
 def test_tail_prints_the_last_points_in_order(cli: Cli) -> None:
@@ -37,13 +36,13 @@ def test_tail_follows_an_ended_run_to_its_end_at_once(cli: Cli) -> None:
     assert len(cli("tail", "-f", "spirals-1", "-n", "100").out.splitlines()) == 21
 
 
-def test_tail_follows_a_live_run_through_a_new_writer_and_a_seal_to_its_end(store: Store) -> None:
-    current_store.set_store(store.path)
+def test_tail_follows_a_live_run_through_a_new_writer_and_a_seal_to_its_end(small_store: Store) -> None:
+    current_store.set_store(small_store.path)
     run = fluent.start_run(run_name="live")
     run.log_metric("loss", 1.0, 0)
     steps: list[Callable[[], None]] = [
         partial(run.log_metric, "loss", 2.0, 1),
-        lambda: _resume_elsewhere(store, run.run_id),
+        lambda: _resume_elsewhere(small_store, run.run_id),
         partial(run.log_series, "many", range(5_000)),
         run.end,
     ]
@@ -51,7 +50,7 @@ def test_tail_follows_a_live_run_through_a_new_writer_and_a_seal_to_its_end(stor
     def sleep(_: float) -> None:
         steps.pop(0)()
 
-    seen: list[Point] = list(follow(store.run(run.run_id), {}, sleep=sleep))
+    seen: list[Point] = list(follow(small_store.run(run.run_id), {}, sleep=sleep))
     assert not steps
     assert [point.value for point in seen if point.metric == "loss"] == [1.0, 2.0, 3.0]
     assert [point.step for point in seen if point.metric == "many"] == list(range(5_000))
@@ -81,18 +80,18 @@ def test_metrics_with_a_key_gives_its_points(args: list[str], count: int, cli: C
     assert len(cli("metrics", "spirals-1", "loss", *args).out.splitlines()) == count + 1
 
 
-def test_metrics_in_a_terminal_draws_a_chart(store: Store) -> None:
-    shown = in_terminal(store.path, "metrics", "spirals-1", "loss", width=60)
+def test_metrics_in_a_terminal_draws_a_chart(small_store: Store) -> None:
+    shown = in_terminal(small_store.path, "metrics", "spirals-1", "loss", width=60)
     assert "┤" in shown
     assert "points 20" in shown
-    assert "▁" in in_terminal(store.path, "metrics", "spirals-1")
+    assert "▁" in in_terminal(small_store.path, "metrics", "spirals-1")
 
 
-def test_values_that_are_not_finite_are_strict_json(cli: Cli, store: Store) -> None:
-    current_store.set_store(store.path)
+def test_values_that_are_not_finite_are_strict_json(cli: Cli, small_store: Store) -> None:
+    current_store.set_store(small_store.path)
     with fluent.start_run(run_name="odd") as run:
         run.log_series("loss", [float("nan"), float("inf"), float("-inf"), 1.0])
     values = [point["value"] for point in cli("metrics", "odd", "loss", "--json").json["loss"]]
     assert values == ["NaN", "Infinity", "-Infinity", 1.0]
     assert cli("ls", "--json").code == 0
-    assert "no finite" not in in_terminal(store.path, "metrics", "odd", "loss")
+    assert "no finite" not in in_terminal(small_store.path, "metrics", "odd", "loss")

@@ -57,8 +57,8 @@ def refuses_connections(url: str) -> bool:
         return probe.connect_ex(("127.0.0.1", int(url.split(":")[2].split("/")[0]))) != 0
 
 
-def test_the_ui_serves_the_store_on_loopback_and_leaves_nothing_behind(store: Store, tmp_path: Path) -> None:
-    spirals = store.workspace.get_or_create("spirals")
+def test_the_ui_serves_the_store_on_loopback_and_leaves_nothing_behind(small_store: Store, tmp_path: Path) -> None:
+    spirals = small_store.workspace.get_or_create("spirals")
     with serving("ui", "--no-browser", "--workers", "1", cwd=tmp_path) as (url, process):
         assert url.startswith("http://127.0.0.1:")
         found = httpx.post(
@@ -72,7 +72,7 @@ def test_the_ui_serves_the_store_on_loopback_and_leaves_nothing_behind(store: St
         assert info["artifact_uri"] == f"mlflow-artifacts:/runs/{info['run_id']}/artifacts"
         place = f"{url}/api/2.0/mlflow-artifacts/artifacts/runs/{info['run_id']}/artifacts/a.txt"
         assert httpx.put(place, content=b"from afar").status_code == 200
-        assert store.run(info["run_id"]).folder.path.joinpath("artifacts", "a.txt").read_bytes() == b"from afar"
+        assert small_store.run(info["run_id"]).folder.path.joinpath("artifacts", "a.txt").read_bytes() == b"from afar"
         assert httpx.get(f"{url}/get-artifact?path=a.txt&run_uuid={info['run_id']}").content == b"from afar"
         process.send_signal(signal.SIGINT)
         process.communicate()
@@ -92,7 +92,7 @@ def processes_of(group: int) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_ui_that_is_asked_to_end_while_it_starts_leaves_nothing_behind(
-    store: Store, tmp_path: Path, number: signal.Signals
+    small_store: Store, tmp_path: Path, number: signal.Signals
 ) -> None:
     line = [sys.executable, "-m", "mltrack", "ui", "--no-browser"]
     process = subprocess.Popen(line, cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path)}, start_new_session=True)
@@ -133,7 +133,7 @@ sys.exit(main(sys.argv[1:]))
     ids=["ui", "demo"],
 )
 def test_a_request_to_end_that_python_swallows_is_heard(
-    store: Store, tmp_path: Path, words: list[str], code: int
+    small_store: Store, tmp_path: Path, words: list[str], code: int
 ) -> None:
     line = [sys.executable, "-c", SWALLOWING, *words]
     done = subprocess.run(line, cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True)
@@ -143,7 +143,7 @@ def test_a_request_to_end_that_python_swallows_is_heard(
     assert list(tmp_path.glob("mltrack-*")) == []
 
 
-def test_the_ui_opens_a_browser_where_there_is_a_display(store: Store, tmp_path: Path) -> None:
+def test_the_ui_opens_a_browser_where_there_is_a_display(small_store: Store, tmp_path: Path) -> None:
     opened = tmp_path / "opened"
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$DISPLAY $1" >> {opened}\n')
@@ -177,7 +177,7 @@ def test_a_registered_model_answers_requests(tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_taken_is_told_before_anything_starts(
-    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mltrack.cli import main
 
@@ -185,7 +185,7 @@ def test_a_port_that_is_taken_is_told_before_anything_starts(
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        assert main(["--store", str(store.path), "ui", "--port", port]) == 2
+        assert main(["--store", str(small_store.path), "ui", "--port", port]) == 2
         assert f"127.0.0.1:{port} can't be listened on" in capsys.readouterr().err
 
 
@@ -200,22 +200,22 @@ def test_a_port_that_is_taken_is_told_before_anything_starts(
     ],
 )
 def test_a_model_that_the_store_lacks_is_told_before_anything_starts(
-    store: Store, uri: str, said: str, capsys: pytest.CaptureFixture[str]
+    small_store: Store, uri: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mltrack.cli import main
 
-    assert main(["--store", str(store.path), "serve", uri]) == 4
+    assert main(["--store", str(small_store.path), "serve", uri]) == 4
     printed = capsys.readouterr().err
     assert said in printed
     assert "Traceback" not in printed
 
 
 def test_a_model_that_can_not_be_loaded_is_told_with_what_the_server_said(
-    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mltrack.cli import main
 
-    assert main(["--store", str(store.path), "serve", str(tmp_path)]) == 7
+    assert main(["--store", str(small_store.path), "serve", str(tmp_path)]) == 7
     said = capsys.readouterr().err
     assert f"the server for {tmp_path} ended with code 1" in said
     assert "MLmodel" in said

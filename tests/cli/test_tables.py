@@ -12,8 +12,7 @@ import pytest
 
 from mltrack.cli import main
 from mltrack.store import Store
-
-from .conftest import Cli
+from tests.support.command_line import Cli
 
 QUERY = "SELECT run_name, value FROM latest_metrics JOIN runs USING (run_id) WHERE key = 'accuracy' ORDER BY value"
 
@@ -23,7 +22,7 @@ def test_sql_prints_a_table_json_and_csv(cli: Cli) -> None:
     assert cli("sql", QUERY, "--json").json[2] == {"run_name": "spirals-3", "value": 0.75}
 
 
-def test_sql_csv_goes_to_the_standard_output(store: Store, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_sql_csv_goes_to_the_standard_output(small_store: Store, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     assert main(["sql", QUERY, "--csv"]) == 0
     said = capfdbinary.readouterr().out.decode()
     assert list(csv.reader(io.StringIO(said)))[1] == ["spirals-1", "0.25"]
@@ -54,7 +53,9 @@ def test_export_refuses_to_overwrite_unless_forced(cli: Cli, tmp_path: Path) -> 
     assert len((tmp_path / "points.csv").read_text().splitlines()) == 22
 
 
-def test_export_to_the_standard_output_streams_points(store: Store, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_export_to_the_standard_output_streams_points(
+    small_store: Store, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     assert main(["export", "spirals-1", "--format", "json", "-o", "-"]) == 0
     lines = capfdbinary.readouterr().out.decode().splitlines()
     assert json.loads(lines[0])["metric"] == "loss"

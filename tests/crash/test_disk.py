@@ -15,7 +15,7 @@ import mltrack
 from mltrack.errors import StoreError
 from mltrack.recording.active import open_runs
 from mltrack.storage.runs.sealing import seal_dead_writers
-from recording import all_points, points_by_writer
+from tests.support.recording import all_points, points_by_writer
 
 
 def mounted(path: Path, *options: str) -> Path:

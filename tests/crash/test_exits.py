@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from mltrack.store import Store
-from recording import SOURCES, run_python, start_python
+from tests.support.recording import run_python, start_python
 
 ENDINGS = {
     "sys.exit()": ("FINISHED", 0),
@@ -76,7 +75,7 @@ def test_a_module_that_is_run_ends_its_run_by_its_exit_code(tmp_path: Path) -> N
     script = "import runpy; runpy.run_module('module', run_name='__main__')"
     for number, status in ((0, "FINISHED"), (9, "FAILED")):
         store = tmp_path / f"s{number}"
-        run_python(script, store, number, env={"PYTHONPATH": os.pathsep.join([*SOURCES, str(tmp_path)])}, status=number)
+        run_python(script, store, number, env={"PYTHONPATH": str(tmp_path)}, status=number)
         assert [run.info.status for run in Store.open(store).search_runs()] == [status]
 
 

@@ -16,7 +16,7 @@ import mltrack
 from mltrack.disk.layout import Layout
 from mltrack.storage.runs.sealing import seal_dead_writers
 from mltrack.storage.runs.stored_run import StoredRun
-from recording import Point, bits, points_by_writer, start_python, stored
+from tests.support.recording import Point, bits, points_by_writer, start_python, stored
 
 # reports through shared memory how many rounds had returned, so that the report is no slower than the calls
 RECORD = """

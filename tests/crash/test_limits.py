@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import mltrack
-from life import LIFE, POINTS_OF, STEP_OF
-from recording import run_python
+from tests.support.life import LIFE, POINTS_OF, STEP_OF
+from tests.support.recording import run_python
 
 
 @pytest.fixture

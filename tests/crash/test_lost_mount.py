@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import mltrack
-from disks import Disk, loop_disk
-from life import LIFE
-from recording import run_python
+from tests.support.disks import Disk, loop_disk
+from tests.support.life import LIFE
+from tests.support.recording import run_python
 
 KINDS = [("xfs", "rw"), ("ext4", "rw"), ("ext4", "nodelalloc"), ("ext4", "data=journal"), ("ext4", "data=writeback")]
 

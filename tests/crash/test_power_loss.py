@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 import mltrack
-from disks import Disk, loop_disk
 from mltrack.disk.artifact_files import hash_file
 from mltrack.disk.layout import Layout, new_run_id
 from mltrack.errors import NotFoundError
@@ -20,7 +19,8 @@ from mltrack.journal.recorder import Recorder
 from mltrack.recording.run import Run
 from mltrack.storage.check.check import check_store
 from mltrack.storage.experiments import Workspace
-from power import (
+from tests.support.disks import Disk, loop_disk
+from tests.support.power import (
     Choose,
     Mark,
     Platter,
@@ -32,7 +32,7 @@ from power import (
     nothing,
     only,
 )
-from recording import start_python
+from tests.support.recording import start_python
 
 HOLES = ("lost the commit mark", "has points but no header", "are missing")
 """What may be found of points of the last second: a page of them that the kernel had not written yet."""

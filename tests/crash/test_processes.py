@@ -10,7 +10,7 @@ import pytest
 
 import mltrack
 from mltrack.store import Store
-from recording import all_points, points_by_writer, run_python, start_python, stored
+from tests.support.recording import all_points, points_by_writer, run_python, start_python, stored
 
 RANK = """
 import sys, mltrack

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from docs.pages import Page
 from mltrack import Store
 from mltrack.storage.runs.stored_run import StoredRun
+from tests.support.pages import Page
 
 pytestmark = pytest.mark.slow
 

@@ -14,9 +14,9 @@ from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from docs.pages import FOLDER
 from mltrack import Store
 from mltrack.storage.runs.stored_run import StoredRun
+from tests.support.pages import FOLDER
 
 pytestmark = pytest.mark.slow
 

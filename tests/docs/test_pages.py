@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 import pytest
 
-from docs.pages import FOLDER, Block, blocks
 from mltrack.cli.app import cli
+from tests.support.pages import FOLDER, Block, blocks
 
 INDEX = FOLDER.with_name("examples.md")
 PAGES = sorted(path.name for path in FOLDER.glob("*.md"))

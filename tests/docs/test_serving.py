@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.pages import Page
+from tests.support.pages import Page
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import mltrack
-
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from both_sides import assert_equal
-from mlflow_server import MlflowServer
 
-from docs.pages import Page
 from mltrack import Store
 from mltrack.storage.runs.stored_run import StoredRun
+from tests.support.both_sides import assert_equal
+from tests.support.pages import Page
+from tests.support.server import MlflowServer
 
 pytestmark = pytest.mark.slow
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from docs.pages import Page
 from mltrack import Store
+from tests.support.pages import Page
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,8 @@ import pytest
 from mlflow.entities import AssessmentError, AssessmentSource, Expectation, Feedback, IssueReference
 from mlflow.entities.assessment import ExpectationValue, FeedbackValue
 
-from mlflow_plugin.codes import raises
-from mlflow_plugin.traced import START_MS, info, trace_id_of
+from tests.support.plugin.codes import raises
+from tests.support.plugin.traced import START_MS, info, trace_id_of
 
 ONE = trace_id_of(1)
 HUMAN = AssessmentSource("HUMAN", "ann@example.com")

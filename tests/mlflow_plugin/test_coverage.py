@@ -16,8 +16,9 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mltrack.mlflow_plugin.tracking import TrackingStore
 from mltrack.mlflow_plugin.tracking.database import KEPT_IN_TABLES, LISTED
 from mltrack.mlflow_plugin.tracking.unsupported import LISTED_EMPTY, REFUSED
+from tests.support import ROOT
 
-PAGE = Path(__file__).parents[2] / "docs" / "mlflow-compatibility.md"
+PAGE = ROOT / "docs" / "mlflow-compatibility.md"
 REFUSED_METHODS = sorted(name for names in REFUSED.values() for name in names)
 
 # what MLflow's own class does well for any store, on top of the rest

@@ -9,7 +9,7 @@ import pytest
 from mlflow.entities import ExperimentTag, LifecycleStage, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
-from mlflow_plugin.codes import raises
+from tests.support.plugin.codes import raises
 
 
 def names(experiments: Any) -> list[str]:

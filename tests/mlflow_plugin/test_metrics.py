@@ -11,9 +11,9 @@ import pytest
 from mlflow.entities import Metric
 
 import mltrack
-from mlflow_plugin.codes import raises
 from mltrack.mlflow_plugin.tracking import TrackingStore
 from mltrack.mlflow_plugin.tracking.sampling import sample
+from tests.support.plugin.codes import raises
 
 NO_RUN = "0" * 32
 

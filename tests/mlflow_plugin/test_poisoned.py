@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mltrack.errors import MltrackError
-from store.full_store import make_full_store
-from store.test_check_all import LOGS, of
-from store.test_poisoned import HOSTILE, poisoned
+from tests.support.full_store import LOGS, make_full_store
+from tests.support.full_store import file_of as of
+from tests.support.poison import HOSTILE, poisoned
 
 
 @pytest.fixture(scope="module")

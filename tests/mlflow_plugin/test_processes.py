@@ -13,10 +13,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from mlflow_plugin.spawning import Template
 from mltrack.mlflow_plugin import run_pool
 from mltrack.storage.check.check import check_store
-from recording import run_python
+from tests.support.plugin.spawning import Template
+from tests.support.recording import run_python
 
 POINTS = 50
 

@@ -26,10 +26,10 @@ from mlflow.entities import (
 from mlflow.models import Model
 
 import mltrack
-from mlflow_plugin.codes import raises
 from mltrack.mlflow_plugin import run_pool
 from mltrack.mlflow_plugin.run_pool import Writers
 from mltrack.mlflow_plugin.tracking import TrackingStore
+from tests.support.plugin.codes import raises
 
 NO_RUN = "0" * 32
 

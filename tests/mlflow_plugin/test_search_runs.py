@@ -19,8 +19,8 @@ from mlflow.entities import (
     ViewType,
 )
 
-from mlflow_plugin.codes import raises
-from mlflow_plugin.opening import opened
+from tests.support.plugin.codes import raises
+from tests.support.plugin.opening import opened
 
 # name, metrics, params, tags, datasets, status
 RUNS: tuple[tuple[str, dict[str, float], dict[str, str], dict[str, str], tuple[tuple[str, str], ...], str], ...] = (

@@ -10,8 +10,8 @@ import pytest
 from mlflow.entities import AssessmentSource, Feedback, TraceState
 from mlflow.entities.trace_metrics import AggregationType, MetricAggregation, MetricViewType
 
-from mlflow_plugin.codes import raises
-from mlflow_plugin.traced import START_MS, info, span, trace_id_of
+from tests.support.plugin.codes import raises
+from tests.support.plugin.traced import START_MS, info, span, trace_id_of
 
 TRACES, SPANS, ASSESSMENTS = MetricViewType.TRACES, MetricViewType.SPANS, MetricViewType.ASSESSMENTS
 COUNT = MetricAggregation(AggregationType.COUNT)

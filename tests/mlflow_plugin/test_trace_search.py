@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from mlflow.entities import AssessmentSource, Expectation, Feedback, IssueReference, TraceState
 
-from mlflow_plugin.codes import raises
-from mlflow_plugin.traced import START_MS, info, prompt, span, trace_id_of
+from tests.support.plugin.codes import raises
+from tests.support.plugin.traced import START_MS, info, prompt, span, trace_id_of
 
 HUMAN = AssessmentSource("HUMAN", "ann")
 CHEAP = '{"total_cost": 0.5}'

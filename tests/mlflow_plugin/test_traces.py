@@ -12,8 +12,8 @@ from mlflow.entities import TraceState
 from mlflow.entities.trace_status import TraceStatus
 from mlflow.exceptions import MlflowException, MlflowTracingException
 
-from mlflow_plugin.codes import raises
-from mlflow_plugin.traced import START_MS, info, info_as_dict, prompt, span, trace_id_of
+from tests.support.plugin.codes import raises
+from tests.support.plugin.traced import START_MS, info, info_as_dict, prompt, span, trace_id_of
 
 ONE = trace_id_of(1)
 LOCATION = {"mlflow.trace.spansLocation": "TRACKING_STORE"}

@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 import pytest
 from mlflow import MlflowClient
-from mlflow_server import MlflowServer
 
-from mlflow_plugin.traced import START_MS, trace_id_of
 from mltrack.storage.check.check import check_store
 from mltrack.store import Store
-from recording import run_python
+from tests.support.plugin.traced import START_MS, trace_id_of
+from tests.support.recording import run_python
+from tests.support.server import MlflowServer
 
 PROGRAM = """
 import sys, mlflow

@@ -23,8 +23,7 @@ from mltrack.entities import Dataset, DatasetInput
 from mltrack.journal.points import SEAL_POINTS_MIN
 from mltrack.storage.runs.sealing import seal_dead_writers
 from mltrack.store import Store
-
-from .recorded import START_MS, write_run
+from tests.support.written_runs import START_MS, write_run
 
 
 def names(store: Store) -> list[str]:
@@ -53,12 +52,12 @@ def python(code: str, *args: object) -> Iterator[subprocess.Popen[str]]:
 # --- the file --------------------------------------------------------------------------------------------------
 
 
-def test_a_deleted_catalog_is_built_anew(store: Store) -> None:
-    write_run(store, name="one")
-    assert names(store) == ["one"]
-    catalog_file(store).unlink()
-    assert names(store) == ["one"]
-    assert catalog_file(store).exists()
+def test_a_deleted_catalog_is_built_anew(empty_store: Store) -> None:
+    write_run(empty_store, name="one")
+    assert names(empty_store) == ["one"]
+    catalog_file(empty_store).unlink()
+    assert names(empty_store) == ["one"]
+    assert catalog_file(empty_store).exists()
 
 
 def garbage(file: Path) -> None:
@@ -126,22 +125,22 @@ SPOILT += [view_that_never_ends, view_of_a_file, other_types]
 
 
 @pytest.mark.parametrize("spoil", SPOILT)
-def test_a_spoiled_catalog_is_replaced_unnoticed(store: Store, spoil: Callable[[Path], None]) -> None:
+def test_a_spoiled_catalog_is_replaced_unnoticed(empty_store: Store, spoil: Callable[[Path], None]) -> None:
     for number in range(20):
-        write_run(store, name=f"run {number:02}", params={"p": str(number)}, metrics={"loss": [(0, number)]})
-    before = names(store)
-    spoil(catalog_file(store))
-    assert names(store) == before
-    assert [run.info.run_name for run in store.search_runs(filter_string="metrics.loss = 7")] == ["run 07"]
-    assert store.sql("SELECT count(*) FROM metrics")[0][0].as_py() == 20
-    assert store._index()._memory is None
+        write_run(empty_store, name=f"run {number:02}", params={"p": str(number)}, metrics={"loss": [(0, number)]})
+    before = names(empty_store)
+    spoil(catalog_file(empty_store))
+    assert names(empty_store) == before
+    assert [run.info.run_name for run in empty_store.search_runs(filter_string="metrics.loss = 7")] == ["run 07"]
+    assert empty_store.sql("SELECT count(*) FROM metrics")[0][0].as_py() == 20
+    assert empty_store._index()._memory is None
 
 
-def test_a_spoiled_catalog_is_replaced_when_sql_is_the_first_to_ask(store: Store) -> None:
-    write_run(store, name="one", metrics={"loss": [(0, 1.0)]})
-    store.refresh()
-    scribbled_over(catalog_file(store))
-    assert store.sql("SELECT run_name FROM runs").to_pydict() == {"run_name": ["one"]}
+def test_a_spoiled_catalog_is_replaced_when_sql_is_the_first_to_ask(empty_store: Store) -> None:
+    write_run(empty_store, name="one", metrics={"loss": [(0, 1.0)]})
+    empty_store.refresh()
+    scribbled_over(catalog_file(empty_store))
+    assert empty_store.sql("SELECT run_name FROM runs").to_pydict() == {"run_name": ["one"]}
 
 
 HOLD = """
@@ -153,51 +152,51 @@ sys.stdin.read()
 """
 
 
-def test_a_catalog_that_another_tool_holds_open_is_answered_from_memory(store: Store) -> None:
-    write_run(store, name="one")
-    assert names(store) == ["one"]
-    with python(HOLD, catalog_file(store)):
-        assert names(store) == ["one"]
-        write_run(store, name="two", metrics={"loss": [(0, 1.0)]})
-        assert names(store) == ["one", "two"]
-        assert store.sql("SELECT count(*) FROM metrics")[0][0].as_py() == 1
-        assert len(os.listdir(store.layout.changed)) == 1  # left for the catalog on disk
-    assert names(store) == ["one", "two"]
-    assert os.listdir(store.layout.changed) == []
+def test_a_catalog_that_another_tool_holds_open_is_answered_from_memory(empty_store: Store) -> None:
+    write_run(empty_store, name="one")
+    assert names(empty_store) == ["one"]
+    with python(HOLD, catalog_file(empty_store)):
+        assert names(empty_store) == ["one"]
+        write_run(empty_store, name="two", metrics={"loss": [(0, 1.0)]})
+        assert names(empty_store) == ["one", "two"]
+        assert empty_store.sql("SELECT count(*) FROM metrics")[0][0].as_py() == 1
+        assert len(os.listdir(empty_store.layout.changed)) == 1  # left for the catalog on disk
+    assert names(empty_store) == ["one", "two"]
+    assert os.listdir(empty_store.layout.changed) == []
 
 
-def test_a_catalog_that_this_process_holds_open_is_answered_from_memory(store: Store) -> None:
-    write_run(store, name="one")
-    store.refresh()
-    with duckdb.connect(str(catalog_file(store))):
-        assert names(store) == ["one"]
+def test_a_catalog_that_this_process_holds_open_is_answered_from_memory(empty_store: Store) -> None:
+    write_run(empty_store, name="one")
+    empty_store.refresh()
+    with duckdb.connect(str(catalog_file(empty_store))):
+        assert names(empty_store) == ["one"]
 
 
-def test_a_lock_that_is_not_given_in_time_is_answered_from_memory(store: Store) -> None:
-    write_run(store, name="one")
-    catalog = Catalog(store.layout, store.workspace.experiments, lock_timeout_s=0.01)
+def test_a_lock_that_is_not_given_in_time_is_answered_from_memory(empty_store: Store) -> None:
+    write_run(empty_store, name="one")
+    catalog = Catalog(empty_store.layout, empty_store.workspace.experiments, lock_timeout_s=0.01)
     query = RunQuery.parse()
-    with file_lock(store.path / "catalog.lock", timeout_s=1):
+    with file_lock(empty_store.path / "catalog.lock", timeout_s=1):
         assert len(catalog.ask(lambda con: find_runs(con, query, "runs"))) == 1
-        write_run(store, name="two")
+        write_run(empty_store, name="two")
         assert len(catalog.ask(lambda con: find_runs(con, query, "runs"))) == 2
-    write_run(store, name="three")
+    write_run(empty_store, name="three")
     assert len(catalog.ask(lambda con: find_runs(con, query, "runs"))) == 3
 
 
-def test_datasets_are_the_same_from_the_file_and_from_memory(store: Store) -> None:
+def test_datasets_are_the_same_from_the_file_and_from_memory(empty_store: Store) -> None:
     used = DatasetInput(Dataset("d", "1", "local", "x", profile="{}"), {"mlflow.data.context": "train", "k": ""})
-    write_run(store, datasets=[used, DatasetInput(Dataset("d", "2", "local", "x"))])
-    from_file = store.search_runs()
-    catalog = Catalog(store.layout, store.workspace.experiments, lock_timeout_s=0.01)
-    with file_lock(store.path / "catalog.lock", timeout_s=1):
-        from_memory = catalog.ask(lambda con: find_runs(con, RunQuery.parse(), str(store.layout.runs)))
+    write_run(empty_store, datasets=[used, DatasetInput(Dataset("d", "2", "local", "x"))])
+    from_file = empty_store.search_runs()
+    catalog = Catalog(empty_store.layout, empty_store.workspace.experiments, lock_timeout_s=0.01)
+    with file_lock(empty_store.path / "catalog.lock", timeout_s=1):
+        from_memory = catalog.ask(lambda con: find_runs(con, RunQuery.parse(), str(empty_store.layout.runs)))
     assert from_memory == from_file
     assert from_file[0].datasets[0] == used
 
 
 @pytest.fixture
-def read_only(store: Store, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+def read_only(empty_store: Store, tmp_path: Path) -> Iterator[Callable[[], Store]]:
     """Gives the store again, on a real read-only mount."""
     place = tmp_path / "read-only"
     place.mkdir()
@@ -206,7 +205,7 @@ def read_only(store: Store, tmp_path: Path) -> Iterator[Callable[[], Store]]:
     def mount() -> Store:
         nonlocal mounted
         for options in (["--bind"], ["-o", "remount,ro,bind"]):
-            command = ["mount", *options, str(store.path), str(place)]
+            command = ["mount", *options, str(empty_store.path), str(place)]
             done = subprocess.run(command, capture_output=True)
             if done.returncode:
                 pytest.skip(f"no read-only mount can be made here: {done.stderr.decode().strip()}")
@@ -222,18 +221,18 @@ def read_only(store: Store, tmp_path: Path) -> Iterator[Callable[[], Store]]:
 
 @pytest.mark.parametrize("has_catalog", [True, False])
 def test_a_read_only_store_is_searched_all_the_same(
-    store: Store, read_only: Callable[[], Store], has_catalog: bool
+    empty_store: Store, read_only: Callable[[], Store], has_catalog: bool
 ) -> None:
-    write_run(store, name="one", metrics={"loss": [(0, 1.0)]})
+    write_run(empty_store, name="one", metrics={"loss": [(0, 1.0)]})
     if has_catalog:
-        store.refresh()
-        write_run(store, name="two", params={"p": "1"})
+        empty_store.refresh()
+        write_run(empty_store, name="two", params={"p": "1"})
     reader = read_only()
     with pytest.raises(OSError):
         (reader.path / "probe").touch()
     assert names(reader) == (["one", "two"] if has_catalog else ["one"])
     assert reader.sql("SELECT count(*) FROM metrics")[0][0].as_py() == 1
-    write_run(store, name="zzz")  # by someone who may write
+    write_run(empty_store, name="zzz")  # by someone who may write
     assert names(reader)[-1] == "zzz"
 
 
@@ -269,57 +268,57 @@ def test_a_full_disk_is_searched_all_the_same(tmp_path: Path) -> None:
         subprocess.run(["umount", str(place)], check=True)
 
 
-def test_the_catalog_holds_no_absolute_path(store: Store, tmp_path: Path) -> None:
-    run_id = write_run(store, name="one")
-    store.refresh()
-    moved = shutil.copytree(store.path, tmp_path / "elsewhere")
+def test_the_catalog_holds_no_absolute_path(empty_store: Store, tmp_path: Path) -> None:
+    run_id = write_run(empty_store, name="one")
+    empty_store.refresh()
+    moved = shutil.copytree(empty_store.path, tmp_path / "elsewhere")
     found = Store.open(moved).search_runs()[0]
     assert found.info.artifact_uri == str(moved / "runs" / run_id / "artifacts")
-    assert str(store.path).encode() not in (moved / "catalog.duckdb").read_bytes()
+    assert str(empty_store.path).encode() not in (moved / "catalog.duckdb").read_bytes()
 
 
 # --- what changed ----------------------------------------------------------------------------------------------
 
 
-def test_new_runs_and_removed_runs_are_noticed(store: Store) -> None:
-    one = write_run(store, name="one", params={"p": "1"}, tags={"t": "1"}, metrics={"loss": [(0, 1.0)]})
-    assert names(store) == ["one"]
-    write_run(store, name="two")
-    assert names(store) == ["one", "two"]
-    shutil.rmtree(store.layout.run(one).path)
-    assert names(store) == ["two"]
+def test_new_runs_and_removed_runs_are_noticed(empty_store: Store) -> None:
+    one = write_run(empty_store, name="one", params={"p": "1"}, tags={"t": "1"}, metrics={"loss": [(0, 1.0)]})
+    assert names(empty_store) == ["one"]
+    write_run(empty_store, name="two")
+    assert names(empty_store) == ["one", "two"]
+    shutil.rmtree(empty_store.layout.run(one).path)
+    assert names(empty_store) == ["two"]
     for view in ("params", "tags", "metrics", "latest_metrics"):
-        assert store.sql(f"SELECT * FROM {view}").num_rows == 0
-    assert list(store.heads()) != [one]
+        assert empty_store.sql(f"SELECT * FROM {view}").num_rows == 0
+    assert list(empty_store.heads()) != [one]
 
 
-def test_a_mark_is_removed_once_its_writer_is_taken_in_to_the_end(store: Store) -> None:
-    write_run(store)
-    assert len(os.listdir(store.layout.changed)) == 1
-    store.refresh()
-    assert os.listdir(store.layout.changed) == []
+def test_a_mark_is_removed_once_its_writer_is_taken_in_to_the_end(empty_store: Store) -> None:
+    write_run(empty_store)
+    assert len(os.listdir(empty_store.layout.changed)) == 1
+    empty_store.refresh()
+    assert os.listdir(empty_store.layout.changed) == []
 
 
-def test_a_mark_that_belongs_to_nobody_is_removed_after_a_day(store: Store) -> None:
-    run_id = write_run(store)
-    fresh, old = (store.layout.changed / f"{run_id}.{digit * 16}" for digit in "ab")
-    gone = store.layout.changed / f"{'0' * 32}.{'c' * 16}"
+def test_a_mark_that_belongs_to_nobody_is_removed_after_a_day(empty_store: Store) -> None:
+    run_id = write_run(empty_store)
+    fresh, old = (empty_store.layout.changed / f"{run_id}.{digit * 16}" for digit in "ab")
+    gone = empty_store.layout.changed / f"{'0' * 32}.{'c' * 16}"
     for mark in (fresh, old, gone):
         mark.touch()
     for mark in (old, gone):
         os.utime(mark, (0, 0))
-    store.refresh()
-    assert os.listdir(store.layout.changed) == [fresh.name]
+    empty_store.refresh()
+    assert os.listdir(empty_store.layout.changed) == [fresh.name]
 
 
-def test_additions_to_a_known_run_are_noticed_by_their_mark(store: Store) -> None:
-    run_id = write_run(store, tags={"note": "old"}, metrics={"loss": [(0, 1.0)], "acc": [(0, 0.5)]})
-    store.refresh()
-    write_run(store, run_id=run_id, role="resume", tags={"note": "new"}, metrics={"loss": [(1, 0.25), (2, 4.0)]})
-    found = store.search_runs()[0]
+def test_additions_to_a_known_run_are_noticed_by_their_mark(empty_store: Store) -> None:
+    run_id = write_run(empty_store, tags={"note": "old"}, metrics={"loss": [(0, 1.0)], "acc": [(0, 0.5)]})
+    empty_store.refresh()
+    write_run(empty_store, run_id=run_id, role="resume", tags={"note": "new"}, metrics={"loss": [(1, 0.25), (2, 4.0)]})
+    found = empty_store.search_runs()[0]
     assert found.data.tags == {"note": "new"}
     assert found.data.metrics == {"loss": 4.0, "acc": 0.5}
-    assert latest(store) == {"acc": (0.5, 0, 0.5, 0.5, 1), "loss": (4.0, 2, 0.25, 4.0, 3)}
+    assert latest(empty_store) == {"acc": (0.5, 0, 0.5, 0.5, 1), "loss": (4.0, 2, 0.25, 4.0, 3)}
 
 
 def latest(store: Store) -> dict[str, tuple[float, ...]]:
@@ -327,84 +326,84 @@ def latest(store: Store) -> dict[str, tuple[float, ...]]:
     return {row[0]: tuple(row[1:]) for row in zip(*(column.to_pylist() for column in table.columns), strict=True)}
 
 
-def test_additions_that_a_copying_tool_made_without_a_mark_are_noticed(store: Store, tmp_path: Path) -> None:
-    run_id = write_run(store, metrics={"loss": [(0, 1.0)]})
-    away = shutil.copytree(store.path, tmp_path / "away")
-    store.refresh()
+def test_additions_that_a_copying_tool_made_without_a_mark_are_noticed(empty_store: Store, tmp_path: Path) -> None:
+    run_id = write_run(empty_store, metrics={"loss": [(0, 1.0)]})
+    away = shutil.copytree(empty_store.path, tmp_path / "away")
+    empty_store.refresh()
     write_run(Store.open(away), run_id=run_id, role="resume", tags={"from": "away"}, metrics={"loss": [(5, 0.5)]})
     for source in (away / "runs" / run_id).rglob("*"):
         if source.is_file():
-            target = store.layout.run(run_id).path / source.relative_to(away / "runs" / run_id)
+            target = empty_store.layout.run(run_id).path / source.relative_to(away / "runs" / run_id)
             shutil.copy2(source, target.with_suffix(".part"))
             os.replace(target.with_suffix(".part"), target)
-    found = Store(store.layout).search_runs()[0]
+    found = Store(empty_store.layout).search_runs()[0]
     assert found.data.tags == {"from": "away"}
     assert found.data.metrics == {"loss": 0.5}
 
 
-def test_another_copy_put_in_the_place_of_a_run_is_noticed(store: Store, tmp_path: Path) -> None:
-    run_id = write_run(store, metrics={"loss": [(0, 1.0)]})
-    old = shutil.copytree(store.layout.run(run_id).path, tmp_path / "old")
-    write_run(store, run_id=run_id, role="resume", tags={"t": "1"}, metrics={"loss": [(9, 9.0)]})
-    store.refresh()
-    shutil.rmtree(store.layout.run(run_id).path)
-    shutil.copytree(old, store.layout.run(run_id).path)
-    found = Store(store.layout).search_runs()[0]
+def test_another_copy_put_in_the_place_of_a_run_is_noticed(empty_store: Store, tmp_path: Path) -> None:
+    run_id = write_run(empty_store, metrics={"loss": [(0, 1.0)]})
+    old = shutil.copytree(empty_store.layout.run(run_id).path, tmp_path / "old")
+    write_run(empty_store, run_id=run_id, role="resume", tags={"t": "1"}, metrics={"loss": [(9, 9.0)]})
+    empty_store.refresh()
+    shutil.rmtree(empty_store.layout.run(run_id).path)
+    shutil.copytree(old, empty_store.layout.run(run_id).path)
+    found = Store(empty_store.layout).search_runs()[0]
     assert (found.data.tags, found.data.metrics) == ({}, {"loss": 1.0})
-    assert store.sql("SELECT value FROM metrics").to_pydict() == {"value": [1.0]}
+    assert empty_store.sql("SELECT value FROM metrics").to_pydict() == {"value": [1.0]}
 
 
-def test_points_overwritten_in_place_are_noticed_by_a_full_refresh(store: Store) -> None:
-    run_id = write_run(store, metrics={"loss": [(0, 1.0)]})
-    store.refresh()
-    points = next(store.layout.run(run_id).points.iterdir())
+def test_points_overwritten_in_place_are_noticed_by_a_full_refresh(empty_store: Store) -> None:
+    run_id = write_run(empty_store, metrics={"loss": [(0, 1.0)]})
+    empty_store.refresh()
+    points = next(empty_store.layout.run(run_id).points.iterdir())
     data = bytearray(points.read_bytes())
     data[64 + 16 : 64 + 24] = b"\0" * 8
     points.write_bytes(data)
-    store.refresh(full=True)
-    assert store.search_runs()[0].data.metrics == {"loss": 0.0}
+    empty_store.refresh(full=True)
+    assert empty_store.search_runs()[0].data.metrics == {"loss": 0.0}
 
 
-def test_a_folder_without_a_start_is_no_run_until_it_has_one(store: Store) -> None:
-    run_id = write_run(store, name="whole", mark=False)
-    events = next(store.layout.run(run_id).events.iterdir())
+def test_a_folder_without_a_start_is_no_run_until_it_has_one(empty_store: Store) -> None:
+    run_id = write_run(empty_store, name="whole", mark=False)
+    events = next(empty_store.layout.run(run_id).events.iterdir())
     text = events.read_bytes()
     events.write_bytes(b"")
-    assert names(store) == []
+    assert names(empty_store) == []
     events.write_bytes(text)
     os.utime(events.parent)
-    assert names(Store(store.layout)) == ["whole"]
+    assert names(Store(empty_store.layout)) == ["whole"]
 
 
-def test_a_run_that_can_not_be_read_leaves_the_others_usable(store: Store) -> None:
-    write_run(store, name="good")
-    bad = write_run(store, name="bad", mark=False)
-    shutil.rmtree(store.layout.run(bad).events)
-    store.layout.run(bad).events.write_text("a file where a folder should be")
-    assert names(store) == ["good"]
-    assert list(store._index().unreadable) == [bad]
+def test_a_run_that_can_not_be_read_leaves_the_others_usable(empty_store: Store) -> None:
+    write_run(empty_store, name="good")
+    bad = write_run(empty_store, name="bad", mark=False)
+    shutil.rmtree(empty_store.layout.run(bad).events)
+    empty_store.layout.run(bad).events.write_text("a file where a folder should be")
+    assert names(empty_store) == ["good"]
+    assert list(empty_store._index().unreadable) == [bad]
 
 
-def test_a_renamed_experiment_is_noticed(store: Store) -> None:
-    experiment = store.workspace.create("first")
-    write_run(store, experiment=(experiment.experiment_id, "first"))
-    assert len(store.search_runs(experiment_names=["first"])) == 1
-    store.workspace.rename(experiment.experiment_id, "second")
-    assert [run.info.experiment_name for run in store.search_runs(experiment_names=["second"])] == ["second"]
+def test_a_renamed_experiment_is_noticed(empty_store: Store) -> None:
+    experiment = empty_store.workspace.create("first")
+    write_run(empty_store, experiment=(experiment.experiment_id, "first"))
+    assert len(empty_store.search_runs(experiment_names=["first"])) == 1
+    empty_store.workspace.rename(experiment.experiment_id, "second")
+    assert [run.info.experiment_name for run in empty_store.search_runs(experiment_names=["second"])] == ["second"]
 
 
-def test_sealing_by_another_changes_no_answer(store: Store) -> None:
+def test_sealing_by_another_changes_no_answer(empty_store: Store) -> None:
     many = [(step, float(step)) for step in range(SEAL_POINTS_MIN + 10)]
-    run_id = write_run(store, metrics={"loss": many})
+    run_id = write_run(empty_store, metrics={"loss": many})
     total = sum(value for _, value in many)
     for _ in range(2):
-        assert latest(store)["loss"] == (many[-1][1], many[-1][0], 0.0, many[-1][1], len(many))
-        assert store.sql("SELECT sum(value), count(*) FROM metrics").to_pylist() == [
+        assert latest(empty_store)["loss"] == (many[-1][1], many[-1][0], 0.0, many[-1][1], len(many))
+        assert empty_store.sql("SELECT sum(value), count(*) FROM metrics").to_pylist() == [
             {'sum("value")': total, "count_star()": len(many)}
         ]
-        run = store.run(run_id)
+        run = empty_store.run(run_id)
         seal_dead_writers(run.folder, run.state)
-    assert Store(store.layout).sql("SELECT sum(value) AS s FROM metrics").to_pydict() == {"s": [total]}
+    assert Store(empty_store.layout).sql("SELECT sum(value) AS s FROM metrics").to_pydict() == {"s": [total]}
 
 
 # --- live runs, crashed runs, many processes -------------------------------------------------------------------
@@ -431,32 +430,32 @@ def log(process: subprocess.Popen[str], points: int) -> None:
     process.stdout.readline()
 
 
-def test_a_live_run_is_seen_up_to_the_last_call_that_returned(store: Store) -> None:
-    with python(RECORD, store.path) as process:
+def test_a_live_run_is_seen_up_to_the_last_call_that_returned(empty_store: Store) -> None:
+    with python(RECORD, empty_store.path) as process:
         for total in (1, 3, 5003):
-            log(process, total - sum(head.points for head in store.heads().values()))
-            found = store.search_runs(filter_string="status = 'RUNNING'")[0]
+            log(process, total - sum(head.points for head in empty_store.heads().values()))
+            found = empty_store.search_runs(filter_string="status = 'RUNNING'")[0]
             assert found.info.live
             assert found.data.metrics == {"loss": total - 1}
             assert found.data.tags["steps"] == str(total)
-            assert store.sql("SELECT count(*) AS n FROM metrics").to_pydict() == {"n": [total]}
-            assert store.heads()[found.run_id] == store.run(found.run_id).head()
-            assert len(os.listdir(store.layout.changed)) == 1
+            assert empty_store.sql("SELECT count(*) AS n FROM metrics").to_pydict() == {"n": [total]}
+            assert empty_store.heads()[found.run_id] == empty_store.run(found.run_id).head()
+            assert len(os.listdir(empty_store.layout.changed)) == 1
 
 
-def test_a_killed_run_is_shown_as_crashed_with_all_it_logged(store: Store) -> None:
-    with python(RECORD, store.path) as process:
+def test_a_killed_run_is_shown_as_crashed_with_all_it_logged(empty_store: Store) -> None:
+    with python(RECORD, empty_store.path) as process:
         log(process, 10)
-        assert store.search_runs()[0].info.status == "RUNNING"
+        assert empty_store.search_runs()[0].info.status == "RUNNING"
         log(process, 7)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    found = store.search_runs()[0]
+    found = empty_store.search_runs()[0]
     assert (found.info.status, found.info.crashed, found.info.live) == ("FAILED", True, False)
     assert found.data.metrics == {"loss": 16.0}
-    assert found.info == store.run(found.run_id).info
-    assert store.sql("SELECT count(*) AS n FROM metrics").to_pydict() == {"n": [17]}
-    assert os.listdir(store.layout.changed) == []
+    assert found.info == empty_store.run(found.run_id).info
+    assert empty_store.sql("SELECT count(*) AS n FROM metrics").to_pydict() == {"n": [17]}
+    assert os.listdir(empty_store.layout.changed) == []
 
 
 SEARCH = """
@@ -470,10 +469,14 @@ print(json.dumps(seen), flush=True)
 """
 
 
-def test_processes_that_refresh_at_once_all_see_every_run(store: Store) -> None:
+def test_processes_that_refresh_at_once_all_see_every_run(empty_store: Store) -> None:
     for number in range(60):
-        write_run(store, name=f"run {number}", metrics={"loss": [(0, number)]})
-    with python(SEARCH, store.path) as one, python(SEARCH, store.path) as two, python(SEARCH, store.path) as three:
+        write_run(empty_store, name=f"run {number}", metrics={"loss": [(0, number)]})
+    with (
+        python(SEARCH, empty_store.path) as one,
+        python(SEARCH, empty_store.path) as two,
+        python(SEARCH, empty_store.path) as three,
+    ):
         for process in (one, two, three):
             assert process.stdin is not None
             process.stdin.write("go\n")
@@ -481,18 +484,18 @@ def test_processes_that_refresh_at_once_all_see_every_run(store: Store) -> None:
         for process in (one, two, three):
             assert process.stdout is not None
             assert json.loads(process.stdout.readline()) == [60] * 10
-    assert len(store.search_runs()) == 60
-    assert store.sql("SELECT count(*) AS n FROM metrics").to_pydict() == {"n": [60]}
+    assert len(empty_store.search_runs()) == 60
+    assert empty_store.sql("SELECT count(*) AS n FROM metrics").to_pydict() == {"n": [60]}
 
 
-def test_a_forked_child_answers_for_itself(store: Store) -> None:
-    write_run(store, name="one")
-    with python(HOLD, catalog_file(store)):
-        assert names(store) == ["one"]  # so that the parent has a catalog in memory
+def test_a_forked_child_answers_for_itself(empty_store: Store) -> None:
+    write_run(empty_store, name="one")
+    with python(HOLD, catalog_file(empty_store)):
+        assert names(empty_store) == ["one"]  # so that the parent has a catalog in memory
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
-            os.write(writing, str(len(store.search_runs())).encode())
+            os.write(writing, str(len(empty_store.search_runs())).encode())
             os._exit(0)
         os.waitpid(child, 0)
         assert os.read(reading, 10) == b"1"
@@ -503,14 +506,14 @@ def test_a_forked_child_answers_for_itself(store: Store) -> None:
 # --- the same as reading every folder --------------------------------------------------------------------------
 
 
-def test_two_hundred_random_runs_are_as_their_folders_say(store: Store) -> None:
+def test_two_hundred_random_runs_are_as_their_folders_say(empty_store: Store) -> None:
     draw = random.Random(11)
     ids: list[str] = []
     for number in range(200):
         resumed = draw.choice(ids) if ids and draw.random() < 0.2 else None
         keys = draw.sample(["loss", "acc", "größe", "x/y"], draw.randrange(4))
         run_id = write_run(
-            store,
+            empty_store,
             run_id=resumed,
             role="resume" if resumed else "create",
             name=f"run {number % 50}",
@@ -528,9 +531,9 @@ def test_two_hundred_random_runs_are_as_their_folders_say(store: Store) -> None:
         )
         ids += [] if resumed else [run_id]
         if draw.random() < 0.1:
-            store.refresh()
-    found = {run.run_id: run for run in store.search_runs(run_view_type="ALL", max_results=500)}
-    runs = list(store.runs())
+            empty_store.refresh()
+    found = {run.run_id: run for run in empty_store.search_runs(run_view_type="ALL", max_results=500)}
+    runs = list(empty_store.runs())
     assert len(found) == len(runs) == len(ids)
     for run in runs:
         record = found[run.run_id]
@@ -539,12 +542,12 @@ def test_two_hundred_random_runs_are_as_their_folders_say(store: Store) -> None:
         assert record.datasets == tuple(run.datasets)
         assert record.data.metrics == {key: summary.value for key, summary in run.summaries.items()}
         assert {**record.data.tags, "lone": ""} == {**run.tags, "lone": ""}
-    assert store.heads() == {run.run_id: run.head() for run in runs}
+    assert empty_store.heads() == {run.run_id: run.head() for run in runs}
 
     def wanted(record: RunRecord) -> bool:
         return record.data.metrics.get("loss", 9.0) < 0.1 and record.data.params["a"] != "3"
 
     expected = sorted(run_id for run_id, record in found.items() if wanted(record))
-    answer = store.search_runs(filter_string="metrics.loss < 0.1 and params.a != '3'", run_view_type="ALL")
+    answer = empty_store.search_runs(filter_string="metrics.loss < 0.1 and params.a != '3'", run_view_type="ALL")
     assert sorted(run.run_id for run in answer) == expected
     assert expected

@@ -12,17 +12,15 @@ from mltrack.cli.app import main
 from mltrack.disk.codec import encode_line
 from mltrack.errors import CorruptionError
 from mltrack.store import Store
-
-from .recorded import write_run
-from .test_sql import long_run
+from tests.support.written_runs import long_run, write_run
 
 
 @pytest.fixture
-def bad(store: Store) -> Path:
+def bad(empty_store: Store) -> Path:
     """The segment, with a flipped bit, of one of two runs."""
-    write_run(store, name="good", metrics={"loss": [(0, 0.5)]})
-    run_id = long_run(store)
-    segment = next(store.layout.run(run_id).segments.iterdir())
+    write_run(empty_store, name="good", metrics={"loss": [(0, 0.5)]})
+    run_id = long_run(empty_store)
+    segment = next(empty_store.layout.run(run_id).segments.iterdir())
     data = bytearray(segment.read_bytes())
     data[200] ^= 1
     segment.write_bytes(data)
@@ -30,24 +28,24 @@ def bad(store: Store) -> Path:
 
 
 def test_a_search_says_what_of_its_runs_it_could_not_verify(
-    store: Store, bad: Path, caplog: pytest.LogCaptureFixture
+    empty_store: Store, bad: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "mltrack"):
-        assert len(store.search_runs()) == 2
-        assert len(store.search_runs()) == 2
+        assert len(empty_store.search_runs()) == 2
+        assert len(empty_store.search_runs()) == 2
     assert [bad.name in record.getMessage() for record in caplog.records] == [True]  # once
-    assert [error.path for error in store.damage.values()] == [str(bad)]
-    other = Store.open(store.path)
+    assert [error.path for error in empty_store.damage.values()] == [str(bad)]
+    other = Store.open(empty_store.path)
     assert len(other.search_runs(filter_string="attributes.run_name = 'good'")) == 1
     assert not other.damage
 
 
-def test_a_file_that_is_mended_is_read_anew(store: Store, bad: Path) -> None:
-    assert [len(run.data.metrics) for run in store.search_runs()].count(0) == 1
+def test_a_file_that_is_mended_is_read_anew(empty_store: Store, bad: Path) -> None:
+    assert [len(run.data.metrics) for run in empty_store.search_runs()].count(0) == 1
     data = bytearray(bad.read_bytes())
     data[200] ^= 1
     bad.write_bytes(data)
-    other = Store.open(store.path)
+    other = Store.open(empty_store.path)
     assert all(run.data.metrics for run in other.search_runs())
     assert not other.damage
 
@@ -58,29 +56,34 @@ def test_a_file_that_is_mended_is_read_anew(store: Store, bad: Path) -> None:
     ids=lambda words: words[0],
 )
 def test_commands_say_it_on_stderr_and_end_with_3(
-    store: Store, bad: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+    empty_store: Store, bad: Path, command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [word.format(run=bad.parents[1].name) for word in command]
-    assert main(["--store", str(store.path), *words]) == 3
+    assert main(["--store", str(empty_store.path), *words]) == 3
     said = capsys.readouterr()
     assert f"warning: not in the output: {bad}" in said.err
     assert "warning" not in said.out
 
 
 def test_a_run_that_can_not_be_read_is_said_and_the_others_are_there(
-    store: Store, capsys: pytest.CaptureFixture[str]
+    empty_store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good = write_run(store, name="good", metrics={"loss": [(0, 0.5)]})
-    bad = write_run(store, name="bad")
-    folder = store.layout.run(bad)
+    good = write_run(empty_store, name="good", metrics={"loss": [(0, 0.5)]})
+    bad = write_run(empty_store, name="bad")
+    folder = empty_store.layout.run(bad)
     os.rename(folder.events, folder.path / "elsewhere")
     folder.events.write_bytes(b"a file where the folder should be")
-    assert [run.run_id for run in store.search_runs()] == [good]
-    assert [run.run_id for run in store.runs()] == [good]
+    assert [run.run_id for run in empty_store.search_runs()] == [good]
+    assert [run.run_id for run in empty_store.runs()] == [good]
     with pytest.raises(CorruptionError, match="can't be read"):
-        store.run(bad)
-    root = str(store.path)
-    for words in (["ls"], ["seal"], ["export", "--all", "-o", str(store.path.parent / "out")], ["sync", "--dry-run"]):
+        empty_store.run(bad)
+    root = str(empty_store.path)
+    for words in (
+        ["ls"],
+        ["seal"],
+        ["export", "--all", "-o", str(empty_store.path.parent / "out")],
+        ["sync", "--dry-run"],
+    ):
         if words[0] == "sync":
             words.insert(1, "http://127.0.0.1:9")
         assert main(["--store", root, *words]) == 3, words
@@ -89,10 +92,10 @@ def test_a_run_that_can_not_be_read_is_said_and_the_others_are_there(
     assert bad in capsys.readouterr().out
 
 
-def test_what_the_folds_did_not_foresee_takes_one_run_and_not_the_others(store: Store) -> None:
-    good = write_run(store, name="good")
-    odd = write_run(store, name="odd")
-    path = next(store.layout.run(odd).events.iterdir())
+def test_what_the_folds_did_not_foresee_takes_one_run_and_not_the_others(empty_store: Store) -> None:
+    good = write_run(empty_store, name="good")
+    odd = write_run(empty_store, name="odd")
+    path = next(empty_store.layout.run(odd).events.iterdir())
     lines = [
         {"seq": 0, "time": 1, "type": "writer", "role": "create", "host": "h", "pid": 1, "locked": True},
         {
@@ -109,6 +112,6 @@ def test_what_the_folds_did_not_foresee_takes_one_run_and_not_the_others(store: 
         {"seq": 5, "time": 5, "type": "end", "status": "FINISHED", "end_time": (1 << 63) - 1},
     ]
     path.write_bytes(b"".join(map(encode_line, lines)))
-    assert good in {run.run_id for run in store.search_runs()}
-    assert main(["--store", str(store.path), "ls"]) == 0
-    assert main(["--store", str(store.path), "show", odd]) == 0
+    assert good in {run.run_id for run in empty_store.search_runs()}
+    assert main(["--store", str(empty_store.path), "ls"]) == 0
+    assert main(["--store", str(empty_store.path), "show", odd]) == 0

@@ -15,8 +15,7 @@ from mltrack.disk.layout import Layout
 from mltrack.entities import Dataset, DatasetInput
 from mltrack.errors import FilterError
 from mltrack.store import Store
-
-from .recorded import START_MS, write_run
+from tests.support.written_runs import START_MS, write_run
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and its libraries', not ours
 

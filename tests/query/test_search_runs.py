@@ -17,8 +17,7 @@ from mltrack.errors import FilterError, NotFoundError, UsageError
 from mltrack.journal.recorder import Recorder
 from mltrack.store import Store
 from mltrack.values.datasets import dataset_event, model_input_event, model_output_event
-
-from .recorded import START_MS, write_run
+from tests.support.written_runs import START_MS, write_run
 
 
 @contextlib.contextmanager
@@ -33,30 +32,30 @@ def found(store: Store, text: str = "", **more: object) -> list[str]:
     return [run.info.run_name for run in store.search_runs(filter_string=text, **more)]  # type: ignore[arg-type]
 
 
-def test_a_record_has_what_mlflows_run_has(store: Store) -> None:
+def test_a_record_has_what_mlflows_run_has(empty_store: Store) -> None:
     run_id = write_run(
-        store, name="one", params={"p": "1"}, tags={"mlflow.user": "ann"}, metrics={"loss": [(0, 2.0), (1, 1.0)]}
+        empty_store, name="one", params={"p": "1"}, tags={"mlflow.user": "ann"}, metrics={"loss": [(0, 2.0), (1, 1.0)]}
     )
-    record = store.search_runs()[0]
+    record = empty_store.search_runs()[0]
     assert record.run_id == record.info.run_id == run_id
-    assert record.info == store.run(run_id).info
-    assert record.data == store.run(run_id).data
+    assert record.info == empty_store.run(run_id).info
+    assert record.data == empty_store.run(run_id).data
 
 
-def test_a_record_has_the_datasets_and_the_models_of_its_run(store: Store) -> None:
+def test_a_record_has_the_datasets_and_the_models_of_its_run(empty_store: Store) -> None:
     datasets = [
         DatasetInput(
             Dataset("b", "1", "http", "{}", "{}", '{"rows": 5}'), {"mlflow.data.context": "test", "k": "größe"}
         ),
         DatasetInput(Dataset("a", "2", "local", "x")),
     ]
-    run_id = write_run(store, datasets=datasets)
-    other = write_run(store, start_ms=START_MS + 1)
-    assert [record.datasets for record in store.search_runs()] == [(), tuple(datasets)]
-    with edited(store, run_id) as emit:
+    run_id = write_run(empty_store, datasets=datasets)
+    other = write_run(empty_store, start_ms=START_MS + 1)
+    assert [record.datasets for record in empty_store.search_runs()] == [(), tuple(datasets)]
+    with edited(empty_store, run_id) as emit:
         emit(dataset_event(Dataset("a", "3", "local", "x\ud800"), {"k": "x\ud800"}), model_input_event("m-2"))
         emit(model_input_event("m-1"), model_output_event("m-9", 3), model_output_event("m-3"))
-    records = {record.run_id: record for record in store.search_runs()}
+    records = {record.run_id: record for record in empty_store.search_runs()}
     record = records[run_id]
     assert record.datasets == (*datasets, DatasetInput(Dataset("a", "3", "local", "x\\ud800"), {"k": "x\\ud800"}))
     assert record.model_inputs == ("m-2", "m-1")
@@ -64,108 +63,110 @@ def test_a_record_has_the_datasets_and_the_models_of_its_run(store: Store) -> No
     assert (records[other].datasets, records[other].model_inputs, records[other].model_outputs) == ((), (), ())
 
 
-def test_datasets_are_searched_while_the_run_goes_on(store: Store) -> None:
-    run_id = write_run(store, datasets=[DatasetInput(Dataset("a", "1", "local", ""), {"mlflow.data.context": "train"})])
-    assert found(store, "dataset.name = 'b'") == []
-    with edited(store, run_id) as emit:
+def test_datasets_are_searched_while_the_run_goes_on(empty_store: Store) -> None:
+    run_id = write_run(
+        empty_store, datasets=[DatasetInput(Dataset("a", "1", "local", ""), {"mlflow.data.context": "train"})]
+    )
+    assert found(empty_store, "dataset.name = 'b'") == []
+    with edited(empty_store, run_id) as emit:
         for name in ("b", "c"):
             emit(dataset_event(Dataset(name, "2", "local", ""), {}))
-            assert found(store, f"dataset.name = '{name}' and datasets.digest = '1'") == ["a run"]
-        assert found(store, "dataset.context != 'train'") == []
+            assert found(empty_store, f"dataset.name = '{name}' and datasets.digest = '1'") == ["a run"]
+        assert found(empty_store, "dataset.context != 'train'") == []
 
 
-def test_artifact_uris_begin_as_asked_for_in_records_and_in_filters(store: Store) -> None:
-    run_id = write_run(store)
-    assert store.search_runs()[0].info.artifact_uri == f"{store.layout.runs}/{run_id}/artifacts"
+def test_artifact_uris_begin_as_asked_for_in_records_and_in_filters(empty_store: Store) -> None:
+    run_id = write_run(empty_store)
+    assert empty_store.search_runs()[0].info.artifact_uri == f"{empty_store.layout.runs}/{run_id}/artifacts"
     there = f"scheme:///a/runs/{run_id}/artifacts"
-    [record] = store.search_runs(filter_string=f"artifact_uri = '{there}'", artifact_root="scheme:///a/runs")
+    [record] = empty_store.search_runs(filter_string=f"artifact_uri = '{there}'", artifact_root="scheme:///a/runs")
     assert record.info.artifact_uri == there
-    assert store.search_runs(filter_string=f"artifact_uri = '{there}'") == []
+    assert empty_store.search_runs(filter_string=f"artifact_uri = '{there}'") == []
 
 
-def test_or_and_parentheses_are_understood(store: Store) -> None:
+def test_or_and_parentheses_are_understood(empty_store: Store) -> None:
     for number in range(6):
-        write_run(store, name=str(number), metrics={"a": [(0, number)]}, tags={"t": str(number % 2)})
-    assert sorted(found(store, "metrics.a < 1 or metrics.a > 4")) == ["0", "5"]
-    assert sorted(found(store, "(metrics.a < 1 or metrics.a > 3) and tags.t = '0'")) == ["0", "4"]
-    assert sorted(found(store, "metrics.a < 1 or metrics.a > 3 and tags.t = '1'")) == ["0", "5"]
+        write_run(empty_store, name=str(number), metrics={"a": [(0, number)]}, tags={"t": str(number % 2)})
+    assert sorted(found(empty_store, "metrics.a < 1 or metrics.a > 4")) == ["0", "5"]
+    assert sorted(found(empty_store, "(metrics.a < 1 or metrics.a > 3) and tags.t = '0'")) == ["0", "4"]
+    assert sorted(found(empty_store, "metrics.a < 1 or metrics.a > 3 and tags.t = '1'")) == ["0", "5"]
 
 
-def test_pages_neither_repeat_nor_skip_a_run_while_others_come_and_go(store: Store) -> None:
+def test_pages_neither_repeat_nor_skip_a_run_while_others_come_and_go(empty_store: Store) -> None:
     for number in range(10):
         value = math.nan if number == 3 else number // 2
         write_run(
-            store, name=f"{number}", metrics={"a": [(0, value)]} if number % 5 else {}, start_ms=START_MS + number
+            empty_store, name=f"{number}", metrics={"a": [(0, value)]} if number % 5 else {}, start_ms=START_MS + number
         )
     for order in ([], ["metrics.a DESC", "start_time"], ["params.none"]):
-        whole = found(store, order_by=order)
-        page = store.search_runs(max_results=4, order_by=order)
+        whole = found(empty_store, order_by=order)
+        page = empty_store.search_runs(max_results=4, order_by=order)
         seen = [run.info.run_name for run in page]
         while page.token is not None:
-            write_run(store, name="new", metrics={"a": [(0, -1e9)]}, start_ms=START_MS - 1)
-            write_run(store, name="new", metrics={"a": [(0, 1e9)]}, start_ms=START_MS + 99)
-            page = store.search_runs(max_results=4, order_by=order, page_token=page.token)
+            write_run(empty_store, name="new", metrics={"a": [(0, -1e9)]}, start_ms=START_MS - 1)
+            write_run(empty_store, name="new", metrics={"a": [(0, 1e9)]}, start_ms=START_MS + 99)
+            page = empty_store.search_runs(max_results=4, order_by=order, page_token=page.token)
             seen += [run.info.run_name for run in page]
         assert [name for name in seen if name != "new"] == [name for name in whole if name != "new"]
 
 
-def test_a_last_page_that_is_full_has_no_token(store: Store) -> None:
+def test_a_last_page_that_is_full_has_no_token(empty_store: Store) -> None:
     for _ in range(4):
-        write_run(store)
-    assert store.search_runs(max_results=4).token is None
-    assert store.search_runs(max_results=3).token is not None
-    assert store.search_runs(filter_string="metrics.none > 1").token is None
+        write_run(empty_store)
+    assert empty_store.search_runs(max_results=4).token is None
+    assert empty_store.search_runs(max_results=3).token is not None
+    assert empty_store.search_runs(filter_string="metrics.none > 1").token is None
 
 
 @pytest.mark.parametrize("token", ["x", "", "!!!", "bm9wZQ==", "W10="])
-def test_a_token_of_another_search_is_refused(store: Store, token: str) -> None:
+def test_a_token_of_another_search_is_refused(empty_store: Store, token: str) -> None:
     for _ in range(3):
-        write_run(store)
-    token = token or str(store.search_runs(max_results=1, order_by=["run_id"]).token)
+        write_run(empty_store)
+    token = token or str(empty_store.search_runs(max_results=1, order_by=["run_id"]).token)
     with pytest.raises(UsageError, match="page_token"):
-        store.search_runs(page_token=token)
+        empty_store.search_runs(page_token=token)
 
 
-def test_deleted_runs_are_found_only_when_asked_for(store: Store) -> None:
-    write_run(store, name="active")
-    write_run(store, name="deleted", stage="deleted")
-    assert found(store) == ["active"]
+def test_deleted_runs_are_found_only_when_asked_for(empty_store: Store) -> None:
+    write_run(empty_store, name="active")
+    write_run(empty_store, name="deleted", stage="deleted")
+    assert found(empty_store) == ["active"]
     for view in ("DELETED_ONLY", 2):
-        assert found(store, run_view_type=view) == ["deleted"]
+        assert found(empty_store, run_view_type=view) == ["deleted"]
     for view in ("ALL", 3):
-        assert sorted(found(store, run_view_type=view)) == ["active", "deleted"]
+        assert sorted(found(empty_store, run_view_type=view)) == ["active", "deleted"]
 
 
-def test_runs_are_found_by_experiment(store: Store) -> None:
-    one, two = store.workspace.create("one"), store.workspace.create("two")
-    write_run(store, name="a", experiment=(one.experiment_id, "one"))
-    write_run(store, name="b", experiment=(two.experiment_id, "two"))
-    write_run(store, name="c", experiment=("77", "copied in"))
-    assert found(store, experiment_ids=[one.experiment_id]) == ["a"]
-    assert found(store, experiment_names=["two"]) == ["b"]
-    assert found(store, experiment_names=["copied in"]) == ["c"]
-    assert found(store, experiment_ids=[]) == []
-    assert found(store, experiment_ids=["nope"]) == []
+def test_runs_are_found_by_experiment(empty_store: Store) -> None:
+    one, two = empty_store.workspace.create("one"), empty_store.workspace.create("two")
+    write_run(empty_store, name="a", experiment=(one.experiment_id, "one"))
+    write_run(empty_store, name="b", experiment=(two.experiment_id, "two"))
+    write_run(empty_store, name="c", experiment=("77", "copied in"))
+    assert found(empty_store, experiment_ids=[one.experiment_id]) == ["a"]
+    assert found(empty_store, experiment_names=["two"]) == ["b"]
+    assert found(empty_store, experiment_names=["copied in"]) == ["c"]
+    assert found(empty_store, experiment_ids=[]) == []
+    assert found(empty_store, experiment_ids=["nope"]) == []
     with pytest.raises(NotFoundError, match="'three'"):
-        found(store, experiment_names=["three"])
+        found(empty_store, experiment_names=["three"])
 
 
-def test_runs_of_deleted_experiments_are_left_out_unless_named(store: Store) -> None:
-    gone = store.workspace.create("gone")
-    write_run(store, name="a", experiment=(gone.experiment_id, "gone"))
-    store.workspace.set_stage(gone.experiment_id, "deleted")
-    assert found(store) == []
-    assert found(store, experiment_ids=[gone.experiment_id]) == ["a"]
-    assert found(store, experiment_names=["gone"]) == ["a"]
+def test_runs_of_deleted_experiments_are_left_out_unless_named(empty_store: Store) -> None:
+    gone = empty_store.workspace.create("gone")
+    write_run(empty_store, name="a", experiment=(gone.experiment_id, "gone"))
+    empty_store.workspace.set_stage(gone.experiment_id, "deleted")
+    assert found(empty_store) == []
+    assert found(empty_store, experiment_ids=[gone.experiment_id]) == ["a"]
+    assert found(empty_store, experiment_names=["gone"]) == ["a"]
 
 
-def test_infinities_and_nan_are_found_as_they_are(store: Store) -> None:
+def test_infinities_and_nan_are_found_as_they_are(empty_store: Store) -> None:
     for name, value in {"up": math.inf, "down": -math.inf, "nan": math.nan, "one": 1.0}.items():
-        write_run(store, name=name, metrics={"a": [(0, value)]})
-    assert sorted(found(store, "metrics.a > 0")) == ["one", "up"]
-    assert sorted(found(store, "metrics.a != 1")) == ["down", "nan", "up"]
-    assert found(store, order_by=["metrics.a"]) == ["down", "one", "up", "nan"]
-    assert found(store, order_by=["metrics.a DESC"]) == ["up", "one", "down", "nan"]
+        write_run(empty_store, name=name, metrics={"a": [(0, value)]})
+    assert sorted(found(empty_store, "metrics.a > 0")) == ["one", "up"]
+    assert sorted(found(empty_store, "metrics.a != 1")) == ["down", "nan", "up"]
+    assert found(empty_store, order_by=["metrics.a"]) == ["down", "one", "up", "nan"]
+    assert found(empty_store, order_by=["metrics.a DESC"]) == ["up", "one", "down", "nan"]
 
 
 def test_values_are_bound_and_never_part_of_the_statement() -> None:
@@ -177,10 +178,10 @@ def test_values_are_bound_and_never_part_of_the_statement() -> None:
     assert list(parameters.values.values()) == [evil] * 4
 
 
-def test_the_data_frame_has_mlflows_shape(store: Store) -> None:
-    one = write_run(store, name="one", params={"p": "1"}, metrics={"b": [(0, 1.5)]}, start_ms=START_MS + 5)
-    two = write_run(store, name="two", tags={"t": "x"}, metrics={"a": [(0, 2)], "b": [(0, 3)]}, end_ms=None)
-    frame = store.search_runs_frame()
+def test_the_data_frame_has_mlflows_shape(empty_store: Store) -> None:
+    one = write_run(empty_store, name="one", params={"p": "1"}, metrics={"b": [(0, 1.5)]}, start_ms=START_MS + 5)
+    two = write_run(empty_store, name="two", tags={"t": "x"}, metrics={"a": [(0, 2)], "b": [(0, 3)]}, end_ms=None)
+    frame = empty_store.search_runs_frame()
     fixed = ["run_id", "experiment_id", "status", "artifact_uri", "start_time", "end_time"]
     assert list(frame.columns) == [*fixed, "metrics.a", "metrics.b", "params.p", "tags.t"]
     assert frame["run_id"].tolist() == [one, two]
@@ -189,18 +190,18 @@ def test_the_data_frame_has_mlflows_shape(store: Store) -> None:
     assert frame["params.p"][0] == "1" and frame["params.p"].isna().tolist() == [False, True]
     assert str(frame["start_time"].dtype).endswith("UTC]")
     assert frame["start_time"][0].timestamp() * 1000 == START_MS + 5
-    assert store.search_runs_frame(filter_string="metrics.none = 1").shape == (0, 6)
+    assert empty_store.search_runs_frame(filter_string="metrics.none = 1").shape == (0, 6)
 
 
-def test_a_run_is_resolved_by_id_by_its_first_digits_and_by_name(store: Store) -> None:
-    one = write_run(store, name="one")
-    write_run(store, name="twice")
-    write_run(store, name="twice")
-    assert store.resolve(one) == store.resolve(one[:12]) == store.resolve("one") == one
+def test_a_run_is_resolved_by_id_by_its_first_digits_and_by_name(empty_store: Store) -> None:
+    one = write_run(empty_store, name="one")
+    write_run(empty_store, name="twice")
+    write_run(empty_store, name="twice")
+    assert empty_store.resolve(one) == empty_store.resolve(one[:12]) == empty_store.resolve("one") == one
     with pytest.raises(UsageError, match="2 runs match 'twice'"):
-        store.resolve("twice")
+        empty_store.resolve("twice")
     with pytest.raises(NotFoundError, match="no run 'nobody'"):
-        store.resolve("nobody")
+        empty_store.resolve("nobody")
 
 
 @pytest.mark.parametrize(
@@ -225,9 +226,9 @@ def test_a_run_is_resolved_by_id_by_its_first_digits_and_by_name(store: Store) -
         ("status", 7, "a comparison was expected, not the end"),
     ],
 )
-def test_a_bad_filter_is_told_with_its_place_and_the_fix(store: Store, text: str, at: int, what: str) -> None:
+def test_a_bad_filter_is_told_with_its_place_and_the_fix(empty_store: Store, text: str, at: int, what: str) -> None:
     with pytest.raises(FilterError, match=re.escape(what)) as error:
-        store.search_runs(filter_string=text)
+        empty_store.search_runs(filter_string=text)
     assert f"at character {at}:" in str(error.value)
     assert "\n" not in str(error.value) and error.value.hint
 
@@ -248,7 +249,7 @@ def test_a_bad_filter_is_told_with_its_place_and_the_fix(store: Store, text: str
         {"experiment_names": "Default"},
     ],
 )
-def test_bad_arguments_are_refused(store: Store, arguments: dict[str, object]) -> None:
+def test_bad_arguments_are_refused(empty_store: Store, arguments: dict[str, object]) -> None:
     with pytest.raises(UsageError) as error:
-        store.search_runs(**arguments)  # type: ignore[arg-type]
+        empty_store.search_runs(**arguments)  # type: ignore[arg-type]
     assert error.value.hint

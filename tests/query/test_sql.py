@@ -14,71 +14,65 @@ import pytest
 from mltrack.entities import Dataset, DatasetInput
 from mltrack.errors import UsageError
 from mltrack.journal.points import SEAL_POINTS_MIN
-from mltrack.storage.runs.sealing import seal_dead_writers
 from mltrack.store import Store
-
-from .recorded import START_MS, write_run
-
-
-def long_run(store: Store, count: int = SEAL_POINTS_MIN + 1) -> str:
-    """A run whose points are sealed."""
-    run_id = write_run(store, metrics={"loss": [(step, step / 2) for step in range(count)], "acc": [(0, 1.0)]})
-    run = store.run(run_id)
-    seal_dead_writers(run.folder, run.state)
-    return run_id
+from tests.support.written_runs import START_MS, long_run, write_run
 
 
-def test_metrics_holds_every_point_of_every_run_once(store: Store) -> None:
+def test_metrics_holds_every_point_of_every_run_once(empty_store: Store) -> None:
     runs = [
-        write_run(store, metrics={"loss": [(0, 1.0), (0, math.nan)], "größe": [(-5, math.inf)]}),
-        long_run(store),
-        write_run(store, metrics={"loss": [(step, 1.0) for step in range(SEAL_POINTS_MIN + 7)]}),
+        write_run(empty_store, metrics={"loss": [(0, 1.0), (0, math.nan)], "größe": [(-5, math.inf)]}),
+        long_run(empty_store),
+        write_run(empty_store, metrics={"loss": [(step, 1.0) for step in range(SEAL_POINTS_MIN + 7)]}),
     ]
-    write_run(store, run_id=runs[1], role="resume", metrics={"loss": [(1, 2.0)]})
-    table = store.sql("SELECT * FROM metrics ORDER BY run_id, metric, time, step")
+    write_run(empty_store, run_id=runs[1], role="resume", metrics={"loss": [(1, 2.0)]})
+    table = empty_store.sql("SELECT * FROM metrics ORDER BY run_id, metric, time, step")
     assert table.schema.names == ["run_id", "metric", "step", "time", "value"]
     assert table.schema.field("time").type == pa.timestamp("ns", tz="UTC")
     for run_id in runs:
-        mine = store.sql("SELECT * FROM metrics WHERE run_id = ? ORDER BY time, step", [run_id])
-        theirs = store.run(run_id).metrics().sort_by([("time", "ascending"), ("step", "ascending")])
+        mine = empty_store.sql("SELECT * FROM metrics WHERE run_id = ? ORDER BY time, step", [run_id])
+        theirs = empty_store.run(run_id).metrics().sort_by([("time", "ascending"), ("step", "ascending")])
         assert mine.num_rows == theirs.num_rows
         for key in ("loss", "acc", "größe"):
             ours = mine.filter(np.array(mine.column("metric").to_pylist()) == key)
             if ours.num_rows:
-                theirs = store.run(run_id).metrics(key).sort_by([("time", "ascending"), ("step", "ascending")])
+                theirs = empty_store.run(run_id).metrics(key).sort_by([("time", "ascending"), ("step", "ascending")])
                 for column in ("step", "time"):
                     assert ours.column(column).to_pylist() == theirs.column(column).to_pylist()
                 np.testing.assert_array_equal(np.sort(ours.column("value")), np.sort(theirs.column("value")))
 
 
-def test_the_views_have_their_columns(store: Store) -> None:
+def test_the_views_have_their_columns(empty_store: Store) -> None:
     dataset = Dataset("d", "1", "local", "x", "{}")
     used = DatasetInput(dataset, {"mlflow.data.context": "test"})
-    write_run(store, name="one", params={"p": "1"}, tags={"t": "2"}, metrics={"loss": [(3, 0.5)]}, datasets=[used])
-    [row] = store.sql("SELECT * FROM datasets JOIN (SELECT run_id FROM runs) USING (run_id)").to_pylist()
+    write_run(
+        empty_store, name="one", params={"p": "1"}, tags={"t": "2"}, metrics={"loss": [(3, 0.5)]}, datasets=[used]
+    )
+    [row] = empty_store.sql("SELECT * FROM datasets JOIN (SELECT run_id FROM runs) USING (run_id)").to_pylist()
     del row["run_id"]
     assert row == {**asdict(dataset), "context": "test", "tags": [("mlflow.data.context", "test")]}
-    assert store.sql("SELECT run_name, status, epoch_ms(start_time) AS at FROM runs").to_pylist() == [
+    assert empty_store.sql("SELECT run_name, status, epoch_ms(start_time) AS at FROM runs").to_pylist() == [
         {"run_name": "one", "status": "FINISHED", "at": START_MS}
     ]
-    assert store.sql("SELECT key, value FROM params UNION ALL SELECT key, value FROM tags ORDER BY 1").to_pylist() == [
+    assert empty_store.sql(
+        "SELECT key, value FROM params UNION ALL SELECT key, value FROM tags ORDER BY 1"
+    ).to_pylist() == [
         {"key": "p", "value": "1"},
         {"key": "t", "value": "2"},
     ]
-    assert store.sql("SELECT key, value, step, min, max, count FROM latest_metrics").to_pylist() == [
+    assert empty_store.sql("SELECT key, value, step, min, max, count FROM latest_metrics").to_pylist() == [
         {"key": "loss", "value": 0.5, "step": 3, "min": 0.5, "max": 0.5, "count": 1}
     ]
-    assert store.sql("SELECT experiment_id, name FROM experiments").to_pylist() == [
+    assert empty_store.sql("SELECT experiment_id, name FROM experiments").to_pylist() == [
         {"experiment_id": "0", "name": "Default"}
     ]
-    assert store.sql("SELECT path, size, sha256, time FROM artifacts").num_rows == 0
-    assert store.sql("DESCRIBE metrics").num_rows == 5
+    assert empty_store.sql("SELECT path, size, sha256, time FROM artifacts").num_rows == 0
+    assert empty_store.sql("DESCRIBE metrics").num_rows == 5
 
 
-def test_values_can_be_bound_by_place_and_by_name(store: Store) -> None:
-    write_run(store, name="it's")
-    assert store.sql("SELECT run_name FROM runs WHERE run_name = ?", ["it's"]).num_rows == 1
-    assert store.sql("SELECT run_name FROM runs WHERE run_name = $name", {"name": "it's"}).num_rows == 1
+def test_values_can_be_bound_by_place_and_by_name(empty_store: Store) -> None:
+    write_run(empty_store, name="it's")
+    assert empty_store.sql("SELECT run_name FROM runs WHERE run_name = ?", ["it's"]).num_rows == 1
+    assert empty_store.sql("SELECT run_name FROM runs WHERE run_name = $name", {"name": "it's"}).num_rows == 1
 
 
 @pytest.mark.parametrize(
@@ -105,48 +99,48 @@ def test_values_can_be_bound_by_place_and_by_name(store: Store) -> None:
         "SELECT CAST('x' AS INTEGER)",
     ],
 )
-def test_what_is_no_reading_statement_over_the_store_is_refused(store: Store, tmp_path: Path, query: str) -> None:
-    write_run(store, params={"p": "1"}, metrics={"loss": [(0, 1.0)]})
+def test_what_is_no_reading_statement_over_the_store_is_refused(empty_store: Store, tmp_path: Path, query: str) -> None:
+    write_run(empty_store, params={"p": "1"}, metrics={"loss": [(0, 1.0)]})
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
     secret_table = pa.table({"secret": [1]})
     assert secret_table.num_rows == 1
     with pytest.raises(UsageError) as error:
-        store.sql(query.format(folder=tmp_path, secret=secret))
+        empty_store.sql(query.format(folder=tmp_path, secret=secret))
     assert "\n" not in str(error.value) and error.value.hint
     assert sorted(path.name for path in tmp_path.iterdir()) == ["secret.txt", "store"]
-    assert store.sql("SELECT * FROM params").num_rows == 1
+    assert empty_store.sql("SELECT * FROM params").num_rows == 1
 
 
-def test_duckdb_reads_only_segments_whose_every_byte_was_verified(store: Store) -> None:
-    good, bad = long_run(store), long_run(store)
+def test_duckdb_reads_only_segments_whose_every_byte_was_verified(empty_store: Store) -> None:
+    good, bad = long_run(empty_store), long_run(empty_store)
     count = "SELECT run_id, count(*) AS n FROM metrics GROUP BY ALL ORDER BY ALL"
-    whole = store.sql(count).to_pydict()
+    whole = empty_store.sql(count).to_pydict()
     assert whole["n"] == [SEAL_POINTS_MIN + 2] * 2
-    segment = next(store.layout.run(bad).segments.iterdir())
+    segment = next(empty_store.layout.run(bad).segments.iterdir())
     sound = segment.read_bytes()
     for at in (100, len(sound) // 2, len(sound) - 40):
         segment.write_bytes(sound[:at] + bytes([sound[at] ^ 4]) + sound[at + 1 :])
-        found = store.sql(count).to_pydict()
+        found = empty_store.sql(count).to_pydict()
         assert found["n"][found["run_id"].index(good)] == SEAL_POINTS_MIN + 2
         assert sum(found["n"]) < sum(whole["n"])  # those of the damaged file are left out, and that is said
-        assert [error.path for error in store.damage.values()] == [str(segment)]
-        store.damage.clear()
+        assert [error.path for error in empty_store.damage.values()] == [str(segment)]
+        empty_store.damage.clear()
     segment.write_bytes(sound)
-    assert store.sql(count).to_pydict() == whole
-    assert not store.damage
+    assert empty_store.sql(count).to_pydict() == whole
+    assert not empty_store.damage
 
 
-def test_a_segment_is_verified_once_for_each_change(store: Store) -> None:
-    long_run(store)
-    store.sql("SELECT count(*) FROM metrics")
+def test_a_segment_is_verified_once_for_each_change(empty_store: Store) -> None:
+    long_run(empty_store)
+    empty_store.sql("SELECT count(*) FROM metrics")
     kept = "SELECT name, stamp, fault FROM base.verified"
-    first = store.sql(kept).to_pylist()
+    first = empty_store.sql(kept).to_pylist()
     assert [row["fault"] for row in first] == [""]
-    again = Store.open(store.path)
+    again = Store.open(empty_store.path)
     again.sql("SELECT count(*) FROM metrics")
     assert again.sql(kept).to_pylist() == first
-    segment = next(store.layout.runs.glob("*/segments/*"))
+    segment = next(empty_store.layout.runs.glob("*/segments/*"))
     os.utime(segment)
     again.sql("SELECT count(*) FROM metrics")
     assert again.sql(kept).to_pylist() != first

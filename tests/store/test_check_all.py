@@ -13,26 +13,8 @@ from mltrack.disk.codec import decode_line, encode_line
 from mltrack.disk.segment import read_blocks, write_segment
 from mltrack.storage.check.check import check_store
 from mltrack.store import Store
-
-from .full_store import make_full_store
-
-LOGS = ["events", "series", "experiments", "registry", "model", "facts", "spans", "ledger", "uploads"]
-PATTERNS = {
-    "events": "runs/*/events/*.jsonl",
-    "series": "runs/*/series/*.jsonl",
-    "experiments": "workspace/experiments.jsonl",
-    "registry": "workspace/models.jsonl",
-    "model": "models/*/model.jsonl",
-    "facts": "traces/*/facts/*.jsonl",
-    "spans": "traces/*/spans/*.jsonl",
-    "ledger": "remotes/*/ledger.jsonl",
-    "uploads": "remotes/*/uploads.jsonl",
-    "points": "runs/*/points/*.points",
-    "segment": "runs/*/segments/*.parquet",
-    "artifact": "runs/*/artifacts/notes/text.txt",
-    "remotes": "remotes.toml",
-    "store": "store.json",
-}
+from tests.support.full_store import LOGS, PATTERNS, make_full_store
+from tests.support.full_store import file_of as of
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +26,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def root(made: Path, tmp_path: Path) -> Path:
     shutil.copytree(made, tmp_path / "store")
     return tmp_path / "store"
-
-
-def of(root: Path, kind: str) -> Path:
-    return max(root.glob(PATTERNS[kind]), key=lambda path: path.stat().st_size)
 
 
 def errors(root: Path) -> list[str]:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from faults import CountingFileSystem, Stopped, failing, stopping_at
 from mltrack.disk.codec import FORMAT_VERSION, encode_line
 from mltrack.disk.layout import Layout, find_store, is_run_id, new_run_id
 from mltrack.errors import InvalidPathError, MltrackError, NotFoundError, StoreError, StoreVersionError
 from mltrack.store import Store
+from tests.support.filesystems import CountingFileSystem, Stopped, failing, stopping_at
 
 
 def test_a_store_is_named_or_found_upward_or_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

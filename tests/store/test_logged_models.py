@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from faults import Stopped, failing_from, stopping_at
 from mltrack.disk.codec import encode_line
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.layout import Layout
@@ -20,7 +19,8 @@ from mltrack.errors import AlreadyExistsError, InvalidPathError, NotFoundError, 
 from mltrack.storage.check.check import check_store
 from mltrack.storage.models.models import LoggedModels
 from mltrack.store import Store
-from recording import start_python
+from tests.support.filesystems import Stopped, failing_from, stopping_at
+from tests.support.recording import start_python
 
 NOW = 1_700_000_000_000_000_000
 RUN = "5f0c" * 8

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,17 +14,8 @@ from mltrack.cli.app import main
 from mltrack.disk.codec import BadLine, decode_line
 from mltrack.errors import MltrackError
 from mltrack.store import Store
-
-from .full_store import make_full_store
-from .test_check_all import LOGS, PATTERNS
-from .test_check_all import of as file_of
-
-HOSTILE: list[str] = [
-    "null", "true", "1e999", "-1e999", "NaN", "-1", "1.5", "0", "281474976710656", "9223372036854775807",
-    "-9223372036854775808", "18446744073709551616", "1" + "0" * 40, '""', '"\\ud800"', '"\\u0000"', '"../../x"', '"x"',
-    "[]", "{}", "[[[]]]", '{"a":{"a":[1e999]}}', '[1,"2"]', '{"":null}', "[" * 90 + "]" * 90,
-]  # fmt: skip
-"""JSON as text, since some of it is nothing that a line of ours could be encoded from."""
+from tests.support.full_store import LOGS, PATTERNS, file_of, make_full_store
+from tests.support.poison import HOSTILE, crc_line, poisoned
 
 OTHER = "other"
 COMMANDS = [
@@ -45,21 +35,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run_id(made: Path) -> str:
     return file_of(made, "events").parents[1].name
-
-
-def crc_line(text: str) -> bytes:
-    import zlib
-
-    body = text[1:].encode()
-    return b'{"crc":"%08x",%b\n' % (zlib.crc32(body), body)
-
-
-def poisoned(line: bytes, field: int, value: str) -> bytes:
-    """The line with one field that says something else, and a right checksum."""
-    fields = decode_line(line)
-    name = list(fields)[field % len(fields)]
-    parts = [f"{json.dumps(key)}:{value if key == name else json.dumps(fields[key])}" for key in fields]
-    return crc_line("{" + ",".join(parts) + "}")
 
 
 def look(root: Path, run_id: str, capsys: pytest.CaptureFixture[str]) -> None:

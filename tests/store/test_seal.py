@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import mltrack
-from faults import CountingFileSystem, LossyFileSystem, Stopped, failing, failing_from, stopping_at
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.layout import Layout, RunFolder, new_run_id
 from mltrack.journal.points import SEAL_POINTS_MIN
@@ -18,7 +17,8 @@ from mltrack.journal.seal import seal_writer
 from mltrack.recording.run import Run
 from mltrack.storage.runs.sealing import seal_dead_writers
 from mltrack.storage.runs.stored_run import StoredRun
-from recording import abandon, all_points
+from tests.support.filesystems import CountingFileSystem, LossyFileSystem, Stopped, failing, failing_from, stopping_at
+from tests.support.recording import abandon, all_points
 
 COUNT = 5_000
 

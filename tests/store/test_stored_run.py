@@ -11,7 +11,7 @@ import pytest
 import mltrack
 from mltrack.errors import CorruptionError, InvalidPathError, NotFoundError
 from mltrack.storage.runs.stored_run import StoredRun
-from recording import all_points, points_by_writer
+from tests.support.recording import all_points, points_by_writer
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from faults import failing
 from mltrack.disk.codec import encode_line
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.layout import Layout
@@ -21,7 +20,8 @@ from mltrack.errors import InvalidPathError, NotFoundError, StoreError
 from mltrack.storage.check.check import check_store
 from mltrack.storage.traces.traces import Traces
 from mltrack.store import Store
-from recording import run_python, start_python
+from tests.support.filesystems import failing
+from tests.support.recording import run_python, start_python
 
 START = 1_700_000_000_000
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from faults import CountingFileSystem, Stopped, failing_from, stopping_at
 from mltrack.disk.codec import encode_line
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.layout import Layout
 from mltrack.entities import DEFAULT_EXPERIMENT_ID
 from mltrack.errors import NotFoundError, StoreError, UsageError
 from mltrack.storage.experiments import Workspace
-from recording import run_python, start_python
+from tests.support.filesystems import CountingFileSystem, Stopped, failing_from, stopping_at
+from tests.support.recording import run_python, start_python
 
 NOW = 1_700_000_000_123_456_789
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from raw_server import RawServer, answer, raw_server
 
 from mltrack.errors import RemoteError
 from mltrack_sync.azureml.artifacts import RunHistory
@@ -26,6 +25,7 @@ from mltrack_sync.mlflow.api.readback import ComparedClient
 from mltrack_sync.mlflow.api.registry import RegistryClient
 from mltrack_sync.mlflow.api.traces import TracesClient
 from mltrack_sync.mlflow.provider import MlflowWorkspace
+from tests.support.raw_server import RawServer, answer, raw_server
 
 EXPERIMENT = {
     "experiment_id": "1",

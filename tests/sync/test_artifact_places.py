@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mlflow_server import MlflowServer
-from raw_server import answer, raw_server
 
 import mltrack
 from mltrack.errors import UsageError
@@ -27,6 +25,8 @@ from mltrack_sync.http.transport import Transport
 from mltrack_sync.mlflow.files.places import InCloud, InFolder, OnWeb, Place, Proxied, place_of
 from mltrack_sync.mlflow.provider import MlflowWorkspace
 from mltrack_sync.mlflow.verify.verify import verify
+from tests.support.raw_server import answer, raw_server
+from tests.support.server import MlflowServer
 
 API = "/api/2.0/mlflow-artifacts/artifacts"
 

@@ -15,11 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_proxy import Answer, Fault, FaultyProxy, LoseAnswer, Seen
-from mlflow_server import MlflowServer, free_port
 
 import mltrack
-from cli.terminal import in_terminal
 from mltrack.disk.filesystem import FileSystem
 from mltrack.entities import Artifact
 from mltrack.store import Store
@@ -31,6 +28,9 @@ from mltrack_sync.ledger.uploads import Upload, UploadLog
 from mltrack_sync.mlflow.api.client import MlflowClient
 from mltrack_sync.mlflow.files.multipart import Multipart, PartSizes, Signatures
 from mltrack_sync.progress import FileMeter, NoProgress
+from tests.support.proxy import Answer, Fault, FaultyProxy, LoseAnswer, Seen
+from tests.support.server import MlflowServer, free_port
+from tests.support.terminal import in_terminal
 
 
 class Told(NoProgress):

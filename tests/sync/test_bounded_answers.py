@@ -14,7 +14,6 @@ from pathlib import Path
 import httpcore
 import httpx
 import pytest
-from raw_server import answer, raw_server
 
 from mltrack.errors import RemoteError
 from mltrack_sync.errors import NotMlflowError, RemoteRefusedError, RemoteUnavailableError
@@ -24,6 +23,7 @@ from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.http.sockets import FIRST_BYTE_S, REST_S, Patience
 from mltrack_sync.http.transport import API, Call, Transport
 from mltrack_sync.mlflow.provider import MlflowWorkspace
+from tests.support.raw_server import answer, raw_server
 
 GET = Call("GET", API + "runs/get", True)
 MIB = 1 << 20

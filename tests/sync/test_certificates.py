@@ -15,13 +15,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from raw_server import RawServer, answer, raw_server
 
 from mltrack.errors import RemoteError, UsageError
 from mltrack_sync.http.certificates import others_context, server_context
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.http.transport import Transport
 from mltrack_sync.mlflow.provider import MlflowWorkspace
+from tests.support.raw_server import RawServer, answer, raw_server
 
 GOOD = answer(b'{"experiments":[]}')
 

@@ -13,10 +13,6 @@ from typing import Any
 
 import click
 import pytest
-from both_sides import LARGEST, assert_equal
-from click.testing import CliRunner, Result
-from faulty_proxy import Answer, Fault, FaultyProxy, Seen
-from mlflow_server import MlflowServer, free_port, params_of, tags_of
 
 import mltrack
 from mltrack.errors import NotFoundError, UsageError
@@ -25,27 +21,14 @@ from mltrack_sync import PushReport, Remote, Remotes
 from mltrack_sync.cli.remote import commands as remote_commands
 from mltrack_sync.cli.sync import commands as sync_commands
 from mltrack_sync.cli.sync import ended_by_signals
-from mltrack_sync.cli.verify import commands as trust_commands
 from mltrack_sync.daemon.loop import Waker, watch
 from mltrack_sync.errors import RemoteUnavailableError
-
-
-@click.group()
-@click.pass_context
-def cli(ctx: click.Context) -> None:
-    pass
-
+from tests.support.both_sides import LARGEST, assert_equal
+from tests.support.command_line import run
+from tests.support.proxy import Answer, Fault, FaultyProxy, Seen
+from tests.support.server import MlflowServer, free_port, params_of, tags_of
 
 commands = [*sync_commands, *remote_commands]
-for each in (*commands, *trust_commands):
-    cli.add_command(each)
-
-
-def run(store: Store, *args: str) -> Result:
-    result = CliRunner().invoke(cli, args, obj={"store": str(store.path)})
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def record(points: int = 20) -> str:

@@ -8,9 +8,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from both_sides import assert_equal
-from faulty_proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
-from mlflow_server import MlflowServer, free_port, params_of
 
 import mltrack
 from mltrack.disk.filesystem import file_lock
@@ -21,6 +18,9 @@ from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.errors import NotMlflowError, RemoteAuthError, RemoteUnavailableError
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.mlflow.push.push import ledger_path
+from tests.support.both_sides import assert_equal
+from tests.support.proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
+from tests.support.server import MlflowServer, free_port, params_of
 
 
 def record(points: int = 3500, name: str = "run") -> str:

@@ -8,12 +8,9 @@ from functools import partial
 
 import click
 import pytest
-from both_sides import assert_equal
 from click.testing import CliRunner, Result
-from mlflow_server import MlflowServer
 
 import mltrack
-from faults import Stopped, failing, stopping_at
 from mltrack.errors import StoreError, UsageError
 from mltrack.storage.check.check import check_store
 from mltrack.store import Store
@@ -21,6 +18,9 @@ from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.cli.verify import commands
 from mltrack_sync.gc import GcPlan, carry_out, parse_age, plan_gc
 from mltrack_sync.mlflow.verify.verify import verify
+from tests.support.both_sides import assert_equal
+from tests.support.filesystems import Stopped, failing, stopping_at
+from tests.support.server import MlflowServer
 
 
 @click.group()

@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from both_sides import assert_equal, local_points, remote_points
-from faulty_proxy import Fault, FaultyProxy, Seen
-from mlflow_server import MlflowServer
 
 import mltrack
 from mltrack.entities import ACTIVE, DELETED
@@ -19,6 +16,9 @@ from mltrack.storage.runs.edit import set_stage
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.status import status_of
+from tests.support.both_sides import assert_equal, local_points, remote_points
+from tests.support.proxy import Fault, FaultyProxy, Seen
+from tests.support.server import MlflowServer
 
 if TYPE_CHECKING:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore

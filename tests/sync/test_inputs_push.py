@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from faulty_proxy import Answer, Fault, FaultyProxy, LoseAnswer, Seen
-from mlflow_server import MlflowServer
-from test_commands import run
 
 import mltrack
 from mltrack.store import Store
@@ -16,6 +13,9 @@ from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.ledger.ledger import LedgerState
 from mltrack_sync.mlflow.push.push import ledger_path
 from mltrack_sync.status import status_of
+from tests.support.command_line import run
+from tests.support.proxy import Answer, Fault, FaultyProxy, LoseAnswer, Seen
+from tests.support.server import MlflowServer
 
 NOT_KNOWN = Answer(404, b"<!doctype html><title>404 Not Found</title>", {"Content-Type": "text/html"})
 

@@ -7,14 +7,15 @@ import socket
 import threading
 
 import pytest
-from both_sides import assert_equal
-from faulty_proxy import Fault, FaultyProxy, LoseAnswer, Seen
-from mlflow_server import MlflowServer
-from syncing import Syncers
 
 import mltrack
 from mltrack.store import Store
 from mltrack_sync import Remote, push
+from tests.support.both_sides import assert_equal
+from tests.support.killing import killed_at_requests
+from tests.support.proxy import Fault, FaultyProxy, LoseAnswer, Seen
+from tests.support.server import MlflowServer
+from tests.support.syncers import Syncers
 
 
 def record(runs: int, points: int) -> None:
@@ -26,43 +27,6 @@ def record(runs: int, points: int) -> None:
                 if step % 5 == 0:
                     mltrack.log_metric("again", step * 1.0, step=-step // 50)
             mltrack.log_text("x" * 1000, "file.txt")
-
-
-class Moment:
-    """The n-th request from now: when it comes, before or after the server got it, the syncer is to die."""
-
-    def __init__(self, proxy: FaultyProxy, count: int, *, answered: bool) -> None:
-        self.reached, self.gone = threading.Event(), threading.Event()
-        self._proxy = proxy
-        self._at = len(proxy.seen) + count
-        self._answered = answered
-
-    def fault(self, seen: Seen) -> Fault:
-        if len(self._proxy.seen) < self._at or self.gone.is_set():
-            return None
-        self.reached.set()
-        if self._answered:
-            return None
-        self.gone.wait(30)  # the syncer dies while this is on its way; the server gets it all the same
-        return LoseAnswer()
-
-
-def killed_at_requests(
-    syncers: Syncers, store: Store, remote: Remote, proxy: FaultyProxy, moments: list[tuple[int, bool]]
-) -> int:
-    """Start a syncer for each moment and kill it when that many requests came; returns how many were killed."""
-    killed = 0
-    for count, answered in moments:
-        moment = Moment(proxy, count, answered=answered)
-        proxy.fault = moment.fault
-        syncers.start(store, remote)
-        while not moment.reached.wait(0.01) and not syncers.ended.is_set():
-            pass
-        killed += syncers.kill()
-        moment.gone.set()
-        proxy.wait_idle()
-    proxy.fault = lambda seen: None
-    return killed
 
 
 def test_a_syncer_killed_at_random_requests_and_resumed_sends_each_point_once(

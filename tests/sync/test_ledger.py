@@ -8,9 +8,6 @@ import random
 from pathlib import Path
 
 import pytest
-from both_sides import assert_equal
-from faulty_proxy import FaultyProxy
-from mlflow_server import MlflowServer
 
 import mltrack
 from mltrack.disk.filesystem import FileSystem
@@ -21,6 +18,9 @@ from mltrack_sync.ledger.experiments import ExperimentEntry
 from mltrack_sync.ledger.ledger import EVERYTHING, Ledger, LedgerState
 from mltrack_sync.mlflow.push.push import ledger_path
 from mltrack_sync.report import Rejected
+from tests.support.both_sides import assert_equal
+from tests.support.proxy import FaultyProxy
+from tests.support.server import MlflowServer
 
 A, B = "a" * 32, "b" * 32
 

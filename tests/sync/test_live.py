@@ -17,9 +17,6 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from both_sides import assert_equal, remote_points
-from faulty_proxy import Cut, Fault, FaultyProxy, LoseAnswer, Seen
-from mlflow_server import MlflowServer, tags_of
 
 import mltrack
 from mltrack.errors import NotFoundError, UsageError
@@ -28,10 +25,14 @@ from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.daemon.daemon import Ending, Pace, serve
 from mltrack_sync.daemon.heartbeat import present
+from tests.support import ROOT
+from tests.support.both_sides import assert_equal, remote_points
+from tests.support.proxy import Cut, Fault, FaultyProxy, LoseAnswer, Seen
+from tests.support.server import MlflowServer, tags_of
 
 pytestmark = pytest.mark.slow
 
-TRAINING = str(Path(__file__).with_name("training.py"))
+TRAINING = (sys.executable, "-m", "tests.support.training")
 SECRET = "pass-word-that-nobody-may-see"
 SYNC = "from mltrack_sync.cli.sync import sync; sync()"
 
@@ -47,7 +48,8 @@ class Training:
 
     def __init__(self, store: Store, experiment: str, **environ: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, TRAINING, str(store.path), experiment],
+            [*TRAINING, str(store.path), experiment],
+            cwd=ROOT,
             env={**os.environ, **environ},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -171,7 +173,8 @@ def test_a_training_ends_at_once_though_the_server_is_stuck(
     proxy.fault = stuck
     said = [["start", {"sync": "spoiled"}], ["log", 30], ["end"]]
     done = subprocess.run(
-        [sys.executable, TRAINING, str(store.path), experiment],
+        [*TRAINING, str(store.path), experiment],
+        cwd=ROOT,
         input="".join(json.dumps(line) + "\n" for line in said),
         capture_output=True,
         text=True,

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
-from faulty_proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
-from mlflow_recording import log_adder, mlflow_on, uri_of
-from mlflow_server import MlflowServer
-from syncing import Syncers
-from test_kill import killed_at_requests
 
 import mltrack
 from mltrack.entities import DELETED, ModelMetric
@@ -22,6 +16,12 @@ from mltrack_sync import Remote, Selection, push
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.mlflow.push.push import ledger_path
 from mltrack_sync.status import status_of
+from tests.support.killing import killed_at_requests
+from tests.support.mlflow_recording import log_adder, mlflow_on, uri_of
+from tests.support.model_recording import put_file
+from tests.support.proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
+from tests.support.server import MlflowServer
+from tests.support.syncers import Syncers
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and its libraries', not ours
 
@@ -50,13 +50,6 @@ def record(store: Store, *, name: str = "net", metrics: int = 3, source: str | N
     put_file(store, made.model_id, "notes.txt", made.model_id.encode())
     models.set_status(made.model_id, "READY")
     return run.run_id, made.model_id
-
-
-def put_file(store: Store, model_id: str, path: str, content: bytes) -> None:
-    target = store.logged_models.folder(model_id).artifacts / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content)
-    store.logged_models.add_artifacts(model_id, [(path, len(content), hashlib.sha256(content).hexdigest())])
 
 
 def models_there(server: MlflowServer, experiment: str) -> dict[str, dict[str, Any]]:

@@ -8,12 +8,6 @@ from typing import Any
 
 import mlflow
 import pytest
-from faulty_proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
-from mlflow_recording import log_adder, mlflow_on, uri_of
-from mlflow_server import MlflowServer
-from model_recording import mlmodel_there, record_model
-from syncing import Syncers
-from test_kill import Moment
 
 import mltrack
 from mltrack.entities import DELETED
@@ -23,6 +17,12 @@ from mltrack_sync.gc import carry_out, plan_gc
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.mlflow.push.push import ledger_path
 from mltrack_sync.mlflow.verify.verify import verify
+from tests.support.killing import Moment
+from tests.support.mlflow_recording import log_adder, mlflow_on, uri_of
+from tests.support.model_recording import mlmodel_there, record_model
+from tests.support.proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
+from tests.support.server import MlflowServer
+from tests.support.syncers import Syncers
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and its libraries', not ours
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
-from mlflow_server import MlflowServer
-from object_store import ObjectStore, s3_server
 
 import mltrack
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.http.retry import RetryPolicy
+from tests.support.object_store import ObjectStore, s3_server
+from tests.support.proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
+from tests.support.server import MlflowServer
 
 pytestmark = pytest.mark.slow
 

@@ -19,12 +19,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from leaks import MODES, ODD, SECRET, Echo, echo_server, leak_in, search
 
 import mltrack
 from mltrack.cli.app import main
 from mltrack.store import Store
 from mltrack.text import redaction
+from tests.support.leaks import MODES, ODD, SECRET, Echo, echo_server, leak_in, search
 
 
 @pytest.mark.parametrize("secret", [SECRET, ODD])

@@ -14,10 +14,6 @@ from typing import Any
 
 import mlflow
 import pytest
-from faulty_proxy import Cut, Fault, FaultyProxy, LoseAnswer, Seen
-from mlflow_recording import mlflow_on, trace_once, uri_of
-from mlflow_server import MlflowServer
-from model_recording import put_file, record_model
 
 import mltrack
 from mltrack.entities import DELETED, ModelMetric
@@ -27,6 +23,10 @@ from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.mlflow.push.push import read_ledger
 from mltrack_sync.status import status_of
+from tests.support.mlflow_recording import mlflow_on, trace_once, uri_of
+from tests.support.model_recording import put_file, record_model
+from tests.support.proxy import Cut, Fault, FaultyProxy, LoseAnswer, Seen
+from tests.support.server import MlflowServer
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and its libraries', not ours
 

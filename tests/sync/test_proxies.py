@@ -11,7 +11,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from raw_server import answer, raw_server
 
 from mltrack.errors import RemoteError, UsageError
 from mltrack_sync.http.pool import OneConnection, connections_to
@@ -19,6 +18,7 @@ from mltrack_sync.http.proxies import Proxy, proxy_for
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.http.transport import Transport
 from mltrack_sync.mlflow.provider import MlflowWorkspace
+from tests.support.raw_server import answer, raw_server
 
 URL = "http://mlflow.example.com:5000"
 

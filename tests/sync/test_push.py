@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from both_sides import assert_equal
-from faulty_proxy import FaultyProxy
-from mlflow_server import MlflowServer, params_of, tags_of
 
 import mltrack
 from mltrack.storage.runs.edit import set_stage, set_tag
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, Selection, push
+from tests.support.both_sides import assert_equal
+from tests.support.proxy import FaultyProxy
+from tests.support.server import MlflowServer, params_of, tags_of
 
 
 def record_one(points: int = 2500) -> str:

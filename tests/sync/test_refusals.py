@@ -7,8 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from faulty_proxy import Answer, Fault, FaultyProxy, Seen
-from mlflow_server import MlflowServer
 
 import mltrack
 from mltrack.disk.codec import encode_line
@@ -19,6 +17,8 @@ from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.mlflow.verify.verify import verify
 from mltrack_sync.report import PushReport
 from mltrack_sync.status import status_of
+from tests.support.proxy import Answer, Fault, FaultyProxy, Seen
+from tests.support.server import MlflowServer
 
 REFUSED = Answer(400, json.dumps({"error_code": "INVALID_PARAMETER_VALUE", "message": "not this one"}).encode())
 

@@ -6,10 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
-from mlflow_server import MlflowServer
-from syncing import Syncers
-from test_kill import killed_at_requests
 
 import mltrack
 from mltrack.store import Store
@@ -18,6 +14,10 @@ from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.ledger.ledger import LedgerState
 from mltrack_sync.mlflow.push.push import ledger_path
 from mltrack_sync.status import status_of
+from tests.support.killing import killed_at_requests
+from tests.support.proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
+from tests.support.server import MlflowServer
+from tests.support.syncers import Syncers
 
 
 @pytest.fixture

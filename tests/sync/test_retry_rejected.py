@@ -5,16 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from both_sides import assert_equal
-from faulty_proxy import Answer, Fault, FaultyProxy, LoseAnswer, Seen
-from mlflow_server import MlflowServer
-from syncing import Syncers
-
 import mltrack
 from mltrack.store import Store
 from mltrack_sync import Remote, push
 from mltrack_sync.ledger.ledger import LedgerState
 from mltrack_sync.mlflow.push.push import ledger_path
+from tests.support.both_sides import assert_equal
+from tests.support.proxy import Answer, Fault, FaultyProxy, LoseAnswer, Seen
+from tests.support.server import MlflowServer
+from tests.support.syncers import Syncers
 
 REFUSED = Answer(400, b'{"error_code":"INVALID_PARAMETER_VALUE","message":"no odd ones"}')
 

@@ -8,12 +8,12 @@ import sys
 
 import mlflow
 import numpy as np
-from both_sides import assert_equal
-from mlflow_server import MlflowServer
 
 import mltrack
 from mltrack.store import Store
 from mltrack_sync import Remote, push
+from tests.support.both_sides import assert_equal
+from tests.support.server import MlflowServer
 
 
 def test_series_arrive_where_mlflow_shows_them(

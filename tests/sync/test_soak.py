@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from both_sides import assert_equal
-from forked_server import ForkedServer
-from mlflow_server import MlflowServer
-from syncing import Syncers
-from test_trust_commands import record
 
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.mlflow.verify.verify import verify
+from tests.support.both_sides import assert_equal
+from tests.support.forked_server import ForkedServer
+from tests.support.server import MlflowServer
+from tests.support.sync_runs import record
+from tests.support.syncers import Syncers
 
 KILLS = 300
 SERVER_KILLS = 100

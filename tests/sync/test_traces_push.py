@@ -11,15 +11,10 @@ from typing import Any
 import mlflow
 import pandas as pd
 import pytest
-from faulty_proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
 from mlflow import MlflowClient
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import LoggedModelInput
-from mlflow_recording import log_adder, mlflow_on, trace_once, uri_of
-from mlflow_server import MlflowServer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from syncing import Syncers
-from test_kill import killed_at_requests
 
 from mltrack.storage.traces.trace import SpanHead, SpanPlace, Trace
 from mltrack.store import Store
@@ -32,6 +27,11 @@ from mltrack_sync.mlflow.push.batching import TRACES_MAX, groups
 from mltrack_sync.mlflow.push.push import ledger_path
 from mltrack_sync.mlflow.verify.verify import verify
 from mltrack_sync.status import status_of
+from tests.support.killing import killed_at_requests
+from tests.support.mlflow_recording import log_adder, mlflow_on, trace_once, uri_of
+from tests.support.proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
+from tests.support.server import MlflowServer
+from tests.support.syncers import Syncers
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and its libraries', not ours
 

@@ -11,9 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from both_sides import assert_equal
-from faulty_proxy import Cut, Fault, FaultyProxy, Seen
-from mlflow_server import MlflowServer
 
 import mltrack
 from mltrack.errors import BusyError, RemoteError
@@ -26,16 +23,10 @@ from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.mlflow.push.push import ledger_path, sync_lock
 from mltrack_sync.mlflow.verify.verify import verify
 from mltrack_sync.status import status_of
-
-
-def record(points: int = 40, name: str = "run", files: int = 2) -> str:
-    with mltrack.start_run(run_name=name) as run:
-        mltrack.log_params({"a": 1, "name": name})
-        for step in range(points):
-            mltrack.log_metric("m", step * 0.5, step=step)
-        for n in range(files):
-            mltrack.log_text(f"file {n} " * 100, f"folder/f{n}.txt")
-        return run.run_id
+from tests.support.both_sides import assert_equal
+from tests.support.proxy import Cut, Fault, FaultyProxy, Seen
+from tests.support.server import MlflowServer
+from tests.support.sync_runs import record
 
 
 def assert_settled(store: Store, server: MlflowServer, remote: Remote, experiment: str) -> None:

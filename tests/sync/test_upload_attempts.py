@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from faulty_proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
 
 import mltrack
 from mltrack.store import Store
@@ -17,6 +16,7 @@ from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.ledger.uploads import UploadLog
 from mltrack_sync.mlflow.files.attempts import GAP_FIRST_S, SENDS_MAX, UploadAttempts
 from mltrack_sync.mlflow.verify.verify import verify
+from tests.support.proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
 
 OF = ("run", "model.bin")
 GATEWAY = Answer(504, b"<html>timeout</html>")

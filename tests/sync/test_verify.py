@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from both_sides import assert_equal
-from faulty_proxy import Answer, Fault, FaultyProxy, Seen
-from mlflow_server import MlflowServer
 
 import mltrack
 from mltrack.store import Store
@@ -20,6 +17,9 @@ from mltrack_sync import Remote, Remotes, Selection, push
 from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.mlflow.verify.verify import VerifyReport, verify
+from tests.support.both_sides import assert_equal
+from tests.support.proxy import Answer, Fault, FaultyProxy, Seen
+from tests.support.server import MlflowServer
 
 
 def record(points: int = 300) -> str:

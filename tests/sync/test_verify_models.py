@@ -11,13 +11,8 @@ from typing import Any
 import mlflow
 import pandas as pd
 import pytest
-from faulty_proxy import Answer, Fault, FaultyProxy, Seen
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import LoggedModelInput, LoggedModelStatus, Metric
-from mlflow_recording import log_adder, mlflow_on, uri_of
-from mlflow_server import MlflowServer
-from test_commands import run as command
-from test_logged_models_push import put_file
 
 import mltrack
 from mltrack.entities import DELETED, ModelMetric
@@ -25,6 +20,11 @@ from mltrack.store import Store
 from mltrack_sync import Remote, Selection, push
 from mltrack_sync.gc import plan_gc
 from mltrack_sync.mlflow.verify.verify import VerifyReport, verify
+from tests.support.command_line import run as command
+from tests.support.mlflow_recording import log_adder, mlflow_on, uri_of
+from tests.support.model_recording import put_file
+from tests.support.proxy import Answer, Fault, FaultyProxy, Seen
+from tests.support.server import MlflowServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # warnings of MLflow's, and its libraries'
 

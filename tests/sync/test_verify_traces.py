@@ -9,15 +9,15 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from faulty_proxy import Answer, FaultyProxy
-from mlflow_recording import mlflow_on, trace_once, uri_of
-from mlflow_server import MlflowServer
-from test_commands import run as command
 
 from mltrack.store import Store
 from mltrack_sync import Remote, Selection, push
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.mlflow.verify.verify import VerifyReport, verify
+from tests.support.command_line import run as command
+from tests.support.mlflow_recording import mlflow_on, trace_once, uri_of
+from tests.support.proxy import Answer, FaultyProxy
+from tests.support.server import MlflowServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # warnings of MLflow's, and its libraries'
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from ui.looking import Look
+from tests.support.ui.looking import Look
 
 pytestmark = pytest.mark.browser
 
 
-def test_logged_models_of_an_experiment_are_listed_and_shown(look: Look, experiment: dict[str, str]) -> None:
-    look.open(f"/experiments/{experiment['full']}/models")
+def test_logged_models_of_an_experiment_are_listed_and_shown(look: Look, ui_experiments: dict[str, str]) -> None:
+    look.open(f"/experiments/{ui_experiments['full']}/models")
     look.shows("doubled", "Ready", "full-run", "doubler")
     look.shot("logged-models")
     look.choose("doubled")

@@ -5,32 +5,32 @@ from __future__ import annotations
 import pytest
 
 from mltrack.store import Store
-from ui.looking import Look
-from ui.spike import DIP, SPIKE
+from tests.support.ui.looking import Look
+from tests.support.ui.spike import DIP, SPIKE
 
 pytestmark = pytest.mark.browser
 
 
-def test_the_list_of_experiments_holds_each(look: Look, experiment: dict[str, str]) -> None:
+def test_the_list_of_experiments_holds_each(look: Look, ui_experiments: dict[str, str]) -> None:
     look.open("/experiments")
-    look.shows(*experiment)
+    look.shows(*ui_experiments)
     look.shot("experiments")
 
 
-def test_an_experiment_is_made_in_the_browser(look: Look, store: Store) -> None:
+def test_an_experiment_is_made_in_the_browser(look: Look, ui_store: Store) -> None:
     look.open("/experiments")
     look.click("Create", exact=True)
     look.dialog().get_by_role("textbox").first.fill("made-here")
     look.dialog().get_by_role("button", name="Create").click()
     look.shows("No runs logged")
     look.shot("experiment-made")
-    made = store.workspace.by_name("made-here")
+    made = ui_store.workspace.by_name("made-here")
     assert made is not None
     assert made.experiment_id in look.page.url
 
 
-def test_thousands_of_runs_are_paged_sorted_and_filtered(look: Look, experiment: dict[str, str]) -> None:
-    look.open(f"/experiments/{experiment['many']}/runs")
+def test_thousands_of_runs_are_paged_sorted_and_filtered(look: Look, ui_experiments: dict[str, str]) -> None:
+    look.open(f"/experiments/{ui_experiments['many']}/runs")
     look.shows("100 matching runs")
     look.page.mouse.move(600, 500)
     look.page.mouse.wheel(0, 100_000)
@@ -52,16 +52,16 @@ def test_thousands_of_runs_are_paged_sorted_and_filtered(look: Look, experiment:
     look.shot("runs-filtered")
 
 
-def test_a_filter_that_is_none_is_told_and_not_an_empty_list(look: Look, experiment: dict[str, str]) -> None:
-    look.open(f"/experiments/{experiment['sweep']}/runs")
+def test_a_filter_that_is_none_is_told_and_not_an_empty_list(look: Look, ui_experiments: dict[str, str]) -> None:
+    look.open(f"/experiments/{ui_experiments['sweep']}/runs")
     look.page.get_by_placeholder("metrics.rmse").first.fill("metrics.loss ~ 3")
     look.page.keyboard.press("Enter")
     look.shows("Request error", "metric 'loss' can't be compared by ~")
     look.expect_trouble("400 POST")
 
 
-def test_columns_of_metrics_params_and_tags_are_chosen(look: Look, experiment: dict[str, str]) -> None:
-    look.open(f"/experiments/{experiment['many']}/runs")
+def test_columns_of_metrics_params_and_tags_are_chosen(look: Look, ui_experiments: dict[str, str]) -> None:
+    look.open(f"/experiments/{ui_experiments['many']}/runs")
     look.click("Columns")
     for name in ("loss", "seed", "team"):
         look.choose(name)
@@ -70,8 +70,8 @@ def test_columns_of_metrics_params_and_tags_are_chosen(look: Look, experiment: d
     look.shot("runs-columns")
 
 
-def test_a_child_run_is_shown_below_its_parent(look: Look, experiment: dict[str, str]) -> None:
-    look.open(f"/experiments/{experiment['nested']}/runs")
+def test_a_child_run_is_shown_below_its_parent(look: Look, ui_experiments: dict[str, str]) -> None:
+    look.open(f"/experiments/{ui_experiments['nested']}/runs")
     look.shows("the-parent")
     look.lacks("the-child")
     look.page.locator("[role=row]").filter(has_text="the-parent").get_by_role("button").first.click()
@@ -79,8 +79,8 @@ def test_a_child_run_is_shown_below_its_parent(look: Look, experiment: dict[str,
     look.shot("runs-nested")
 
 
-def test_charts_of_an_experiment_show_each_run(look: Look, experiment: dict[str, str]) -> None:
-    look.open(f"/experiments/{experiment['sweep']}/runs?compareRunsMode=CHART")
+def test_charts_of_an_experiment_show_each_run(look: Look, ui_experiments: dict[str, str]) -> None:
+    look.open(f"/experiments/{ui_experiments['sweep']}/runs?compareRunsMode=CHART")
     look.shows("Model metrics", "accuracy", "loss")
     lines = look.charts()
     assert lines.keys() == {(metric, f"sweep-{number}") for metric in ("accuracy", "loss") for number in range(4)}
@@ -88,24 +88,24 @@ def test_charts_of_an_experiment_show_each_run(look: Look, experiment: dict[str,
     look.shot("charts")
 
 
-def test_runs_are_compared(look: Look, store: Store) -> None:
-    runs = [store.run(f"sweep-{number}") for number in (1, 2, 3)]
+def test_runs_are_compared(look: Look, ui_store: Store) -> None:
+    runs = [ui_store.run(f"sweep-{number}") for number in (1, 2, 3)]
     ids = ",".join(f'"{run.run_id}"' for run in runs)
     look.open(f'/compare-runs?runs=[{ids}]&experiments=["{runs[0].info.experiment_id}"]')
     look.shows("Comparing 3 Runs from 1 Experiment", "Parallel Coordinates Plot", "sweep-1", "sweep-3", "adam")
     look.shot("compare")
 
 
-def test_a_run_says_all_that_is_known_of_it(look: Look, store: Store) -> None:
-    run = store.run("full-run")
+def test_a_run_says_all_that_is_known_of_it(look: Look, ui_store: Store) -> None:
+    run = ui_store.run("full-run")
     look.open(f"/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
     look.shows("full-run", "Finished", run.info.run_id, "everything", "0.875", "depth", "trial", "doubler", "Training")
     look.shows("points (")
     look.shot("run")
 
 
-def test_a_million_points_are_charted_with_their_spikes(look: Look, store: Store) -> None:
-    run = store.run("long-run")
+def test_a_million_points_are_charted_with_their_spikes(look: Look, ui_store: Store) -> None:
+    run = ui_store.run("long-run")
     look.open(f"/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/model-metrics")
     look.shows("Model metrics", "noise")
     noise = look.charts()["noise", "long-run"]
@@ -115,8 +115,8 @@ def test_a_million_points_are_charted_with_their_spikes(look: Look, store: Store
     assert -1 <= sorted(noise)[1] < sorted(noise)[-2] <= 1
 
 
-def test_system_metrics_have_charts_of_their_own(look: Look, store: Store) -> None:
-    run = store.run("long-run")
+def test_system_metrics_have_charts_of_their_own(look: Look, ui_store: Store) -> None:
+    run = ui_store.run("long-run")
     look.open(f"/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/system-metrics")
     look.shows("System metrics", "cpu_utilization_percentage")
     lines = look.charts()
@@ -125,8 +125,8 @@ def test_system_metrics_have_charts_of_their_own(look: Look, store: Store) -> No
     look.shot("system-metrics")
 
 
-def test_images_texts_and_tables_among_artifacts_are_shown(look: Look, store: Store) -> None:
-    run = store.run("full-run")
+def test_images_texts_and_tables_among_artifacts_are_shown(look: Look, ui_store: Store) -> None:
+    run = ui_store.run("full-run")
     look.open(f"/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts")
     look.choose("images")
     look.choose("square.png")
@@ -143,8 +143,8 @@ def test_images_texts_and_tables_among_artifacts_are_shown(look: Look, store: St
     look.shot("artifact-table")
 
 
-def test_a_run_that_goes_on_is_shown_as_it_grows(look: Look, store: Store, training: str) -> None:
-    run = store.run(training)
+def test_a_run_that_goes_on_is_shown_as_it_grows(look: Look, ui_store: Store, ui_training: str) -> None:
+    run = ui_store.run(ui_training)
     look.open(f"/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
     look.shows("Running", "loss")
     value = look.page.get_by_role("row").filter(has=look.page.get_by_role("link", name="loss", exact=True))
@@ -156,13 +156,13 @@ def test_a_run_that_goes_on_is_shown_as_it_grows(look: Look, store: Store, train
     look.shot("run-growing")
     look.open(f"/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/model-metrics")
     look.shows("Model metrics")
-    assert look.charts()["loss", training][0] == 1
+    assert look.charts()["loss", ui_training][0] == 1
     look.shot("run-growing-chart")
 
 
-def test_a_run_is_renamed_described_and_tagged(look: Look, store: Store) -> None:
-    run_id = store.run("sweep-0").info.run_id
-    look.open(f"/experiments/{store.run(run_id).info.experiment_id}/runs/{run_id}")
+def test_a_run_is_renamed_described_and_tagged(look: Look, ui_store: Store) -> None:
+    run_id = ui_store.run("sweep-0").info.run_id
+    look.open(f"/experiments/{ui_store.run(run_id).info.experiment_id}/runs/{run_id}")
     look.click("Open header dropdown menu")
     look.click("Rename", "menuitem")
     look.dialog().get_by_role("textbox").fill("renamed-run")
@@ -183,15 +183,15 @@ def test_a_run_is_renamed_described_and_tagged(look: Look, store: Store) -> None
     look.shows("stage")
     look.shot("run-edited")
 
-    changed = store.run(run_id)
+    changed = ui_store.run(run_id)
     assert changed.info.run_name == "renamed-run"
     assert changed.data.tags["mlflow.note.content"] == "a **bold** word"
     assert changed.data.tags["stage"] == "trial"
     assert changed.info.status == "FINISHED"
 
 
-def test_a_run_is_deleted_and_restored(look: Look, store: Store) -> None:
-    run = store.run("sweep-3")
+def test_a_run_is_deleted_and_restored(look: Look, ui_store: Store) -> None:
+    run = ui_store.run("sweep-3")
     look.open(f"/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
     look.click("Open header dropdown menu")
     look.click("Delete", "menuitem")
@@ -199,7 +199,7 @@ def test_a_run_is_deleted_and_restored(look: Look, store: Store) -> None:
     look.shows("sweep-2")
     look.lacks("sweep-3")
     look.shot("run-deleted")
-    assert store.run(run.info.run_id).info.lifecycle_stage == "deleted"
+    assert ui_store.run(run.info.run_id).info.lifecycle_stage == "deleted"
 
     look.click("State, selected option: Active", "combobox")
     look.choose("Deleted")
@@ -209,4 +209,4 @@ def test_a_run_is_deleted_and_restored(look: Look, store: Store) -> None:
     look.dialog().get_by_role("button", name="Restore").click()
     look.lacks("sweep-3")
     look.shot("run-restored")
-    assert store.run(run.info.run_id).info.lifecycle_stage == "active"
+    assert ui_store.run(run.info.run_id).info.lifecycle_stage == "active"

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from ui.looking import Look
+from tests.support.ui.looking import Look
 
 pytestmark = pytest.mark.browser
 
 
-def test_traces_are_listed_with_their_state(look: Look, experiment: dict[str, str]) -> None:
-    look.open(f"/experiments/{experiment['traced']}/traces")
+def test_traces_are_listed_with_their_state(look: Look, ui_experiments: dict[str, str]) -> None:
+    look.open(f"/experiments/{ui_experiments['traced']}/traces")
     look.shows('{"question": "question 9"}', '"it is in a page about question 9"', "OK", "Error", "11 of 11")
     look.shot("traces")
 
 
-def test_a_trace_shows_its_spans_and_what_was_said_of_it(look: Look, experiment: dict[str, str]) -> None:
-    look.open(f"/experiments/{experiment['traced']}/traces")
+def test_a_trace_shows_its_spans_and_what_was_said_of_it(look: Look, ui_experiments: dict[str, str]) -> None:
+    look.open(f"/experiments/{ui_experiments['traced']}/traces")
     look.choose('{"question": "question 9"}')
     look.shows("answer", "look_up", "it is in a page about question 9")
     look.shot("trace")
@@ -25,8 +25,8 @@ def test_a_trace_shows_its_spans_and_what_was_said_of_it(look: Look, experiment:
     look.shot("trace-span")
 
 
-def test_a_trace_that_failed_shows_the_exception(look: Look, experiment: dict[str, str]) -> None:
-    look.open(f"/experiments/{experiment['traced']}/traces")
+def test_a_trace_that_failed_shows_the_exception(look: Look, ui_experiments: dict[str, str]) -> None:
+    look.open(f"/experiments/{ui_experiments['traced']}/traces")
     look.choose('{"question": "broken"}')
     look.shows("answer", "Events", "nobody knows", "ValueError")
     look.shot("trace-failed")

@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-from faulty_proxy import FaultyProxy
-from mlflow_server import MlflowServer
+from tests.support.proxy import FaultyProxy
+from tests.support.server import MlflowServer
 
 BUCKET = "files"
 _PART = re.compile(r"[?&]partNumber=(\d+)")

@@ -18,7 +18,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-FOLDER = Path(__file__).parents[2] / "docs" / "examples"
+from tests.support import ROOT
+
+FOLDER = ROOT / "docs" / "examples"
 
 _BLOCK = re.compile(r"^```(\w+)(?: +title=\"(\S+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -1,6 +1,7 @@
-"""A training in a process of its own that does as its stdin says: ``python training.py STORE EXPERIMENT``.
+"""A training in a process of its own that does as its stdin says.
 
-Each line is a call of mltrack's; its result, as JSON, is a line on stdout.
+``python -m tests.support.training STORE EXPERIMENT``: each
+line is a call of mltrack's; its result, as JSON, is a line on stdout.
 """
 
 from __future__ import annotations

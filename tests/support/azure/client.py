@@ -6,7 +6,8 @@ import ssl
 from typing import Any
 
 import httpx
-from emulator import AzureEmulator
+
+from tests.support.azure.emulator import AzureEmulator
 
 
 class AzureClient:

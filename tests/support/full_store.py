@@ -12,9 +12,29 @@ from mltrack.recording import current_store, fluent
 from mltrack.store import Store
 from mltrack.values.rich import Histogram, Text
 
-__all__ = ["SHA256", "make_full_store"]
+__all__ = ["LOGS", "PATTERNS", "SHA256", "file_of", "make_full_store"]
 
 SHA256 = "0" * 64
+LOGS = ["events", "series", "experiments", "registry", "model", "facts", "spans", "ledger", "uploads"]
+"""The kinds of files that are written a line at a time."""
+
+PATTERNS = {
+    "events": "runs/*/events/*.jsonl",
+    "series": "runs/*/series/*.jsonl",
+    "experiments": "workspace/experiments.jsonl",
+    "registry": "workspace/models.jsonl",
+    "model": "models/*/model.jsonl",
+    "facts": "traces/*/facts/*.jsonl",
+    "spans": "traces/*/spans/*.jsonl",
+    "ledger": "remotes/*/ledger.jsonl",
+    "uploads": "remotes/*/uploads.jsonl",
+    "points": "runs/*/points/*.points",
+    "segment": "runs/*/segments/*.parquet",
+    "artifact": "runs/*/artifacts/notes/text.txt",
+    "remotes": "remotes.toml",
+    "store": "store.json",
+}
+"""Where the files of each kind are."""
 
 
 def make_full_store(root: Path) -> Store:
@@ -39,6 +59,11 @@ def make_full_store(root: Path) -> Store:
     _trace(store)
     _remote(store)
     return store
+
+
+def file_of(root: Path, kind: str) -> Path:
+    """The largest file of a kind."""
+    return max(root.glob(PATTERNS[kind]), key=lambda path: path.stat().st_size)
 
 
 def _trace(store: Store) -> None:

@@ -14,17 +14,14 @@ from mltrack.disk.layout import Layout
 from mltrack.journal.recorder import Recorder
 from mltrack.storage.runs.stored_run import StoredRun
 
-SOURCES = [str(Path(__file__).parents[1] / folder) for folder in ("src", "sync")]
-
 Point = tuple[str, int, int, bytes]
 
 
 def start_python(code: str, *args: object, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """Start ``python -c code args``, with pipes."""
-    path = os.pathsep.join([*SOURCES, os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, args)],
-        env={**os.environ, "PYTHONPATH": path, **(env or {})},
+        env={**os.environ, **(env or {})},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

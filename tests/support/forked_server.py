@@ -1,6 +1,7 @@
 """An MLflow server that is up again in a moment after it was killed: forked from a process that has all imported.
 
-``python forked_server.py FOLDER PORT`` forks one for each line of its input and answers with the process id.
+``python -m tests.support.forked_server FOLDER PORT`` forks one for each line of its input and answers with the
+process id.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from mlflow_server import START_TIMEOUT_S, MlflowServer
+from tests.support import ROOT
+from tests.support.server import START_TIMEOUT_S, MlflowServer
 
 
 class ForkedServer(MlflowServer):
@@ -23,11 +25,11 @@ class ForkedServer(MlflowServer):
         environ = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
         with open(folder / "server.log", "ab") as log:
             self._forker = subprocess.Popen(
-                [sys.executable, str(Path(__file__)), str(folder), str(self.port)],
+                [sys.executable, "-m", "tests.support.forked_server", str(folder), str(self.port)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                cwd=folder,
+                cwd=ROOT,
                 text=True,
                 env={**environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             )
@@ -81,4 +83,5 @@ def fork_for_each_line(folder: str, port: int) -> None:
 
 
 if __name__ == "__main__":
+    os.chdir(sys.argv[1])
     fork_for_each_line(sys.argv[1], int(sys.argv[2]))

@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from mlflow_server import params_of, tags_of
-
 from mltrack.store import Store
+from tests.support.server import params_of, tags_of
 
 LARGEST = 1.7976931348623157e308
 

@@ -1,4 +1,4 @@
-"""A training that goes on until it is killed: ``python training.py STORE RUN_NAME``."""
+"""A training that goes on until it is killed: ``python -m tests.support.ui.training STORE RUN_NAME``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Syncers in processes of their own, to be killed: ``python syncing.py`` forks one for each line of its input.
+"""Syncers in processes of their own, to be killed.
 
-A line is ``["STORE", "REMOTE", RETRY_REJECTED]``. It answers with the process id, and once that process has
+``python -m tests.support.syncers`` forks one for each line of its input. A line is
+``["STORE", "REMOTE", RETRY_REJECTED]``. It answers with the process id, and once that process has
 ended with its status; the id stays taken until the next line comes. Forked, a syncer begins at once, with everything
 imported.
 """
@@ -14,10 +15,10 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
+from tests.support import ROOT
 
 LOADED = ("numpy", "httpx", "pyarrow", "tenacity", "mltrack.catalog.catalog", "mltrack_sync.mlflow.files.upload")
 """What a push imports sooner or later."""
@@ -28,7 +29,11 @@ class Syncers:
 
     def __init__(self) -> None:
         self._forker = subprocess.Popen(
-            [sys.executable, str(Path(__file__))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "tests.support.syncers"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self._watching = threading.Thread()
         self._pid = 0

@@ -1,10 +1,12 @@
-"""Makes the store that the browser looks at: ``python making.py STORE``, with MLflow's tracking URI set to it.
+"""Makes the store that the browser looks at.
 
+``python -m tests.support.ui.making STORE`` is run with MLflow's tracking URI set to the store.
 The many runs and the long one are recorded natively, since that is quick; the rest by MLflow's own API.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +21,7 @@ from mlflow.pyfunc.model import PythonModel
 from mlflow.tracking import MlflowClient
 
 from mltrack.recording import current_store, fluent
-from ui.spike import DIP, SPIKE
+from tests.support.ui.spike import DIP, SPIKE
 
 RUNS = 3_000
 BEST = 1_234
@@ -157,4 +159,5 @@ def main(store: str) -> None:
 
 
 if __name__ == "__main__":
+    os.chdir(Path(sys.argv[1]).parent)
     main(sys.argv[1])

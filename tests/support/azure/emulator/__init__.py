@@ -1,6 +1,6 @@
 """A loopback Azure Machine Learning workspace for tests, in front of a real MLflow server.
 
-A test takes the fixtures of ``emulator.fixtures``::
+A test takes the fixtures of ``tests.support.fixtures.azure``::
 
     def test_a_push_outlives_its_token(azure, azure_contents):
         azure.tokens.life_s = 2
@@ -10,7 +10,7 @@ A test takes the fixtures of ``emulator.fixtures``::
         assert azure.points_twice() == []
         assert azure_contents.runs("spirals").keys() == {run_id}
 
-Kinds of requests are listed in ``emulator.routes.find_route``.
+Kinds of requests are listed in ``routes.find_route``.
 """
 
 from __future__ import annotations

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from emulator import AzureEmulator
-
 import mltrack
 from mltrack_sync import Remote
+from tests.support.azure.emulator import AzureEmulator
 
 RESOURCE_MANAGER = "MLTRACK_AZURE_RESOURCE_MANAGER"
 

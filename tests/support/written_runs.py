@@ -10,8 +10,9 @@ import pytest
 
 from mltrack.disk.layout import new_run_id
 from mltrack.entities import DatasetInput
-from mltrack.journal.points import EventJournal
+from mltrack.journal.points import SEAL_POINTS_MIN, EventJournal
 from mltrack.journal.written_points import open_points
+from mltrack.storage.runs.sealing import seal_dead_writers
 from mltrack.store import Store
 from mltrack.values.datasets import dataset_event
 
@@ -80,4 +81,12 @@ def write_run(
         if kind == "status":  # the process ended without a word on the run's end
             events.append([{"type": "end", "status": status, "end_time": end}], now)
     events.close()
+    return run_id
+
+
+def long_run(store: Store, count: int = SEAL_POINTS_MIN + 1) -> str:
+    """A run whose points are sealed."""
+    run_id = write_run(store, metrics={"loss": [(step, step / 2) for step in range(count)], "acc": [(0, 1.0)]})
+    run = store.run(run_id)
+    seal_dead_writers(run.folder, run.state)
     return run_id

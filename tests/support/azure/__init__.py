@@ -1,0 +1,1 @@
+"""An Azure Machine Learning workspace on the loopback interface, and clients of it."""

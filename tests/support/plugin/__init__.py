@@ -1,0 +1,1 @@
+"""MLflow's interfaces, on our stores and on MLflow's own."""

@@ -1,0 +1,1 @@
+"""MLflow's pages, looked at in a browser."""
