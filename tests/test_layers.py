@@ -13,7 +13,7 @@ SOURCES = {"mltrack": ROOT / "src" / "mltrack", "mltrack_sync": ROOT / "sync" / 
 # The one statement of the order, from the bottom up. Folders and modules of one row know nothing of one another;
 # modules of one folder may import one another, without a circle. ARCHITECTURE.md shows this list.
 LAYERS = [
-    ["mltrack.text"],
+    ["mltrack.moved", "mltrack.text"],
     ["mltrack.errors"],
     ["mltrack.extras"],
     ["mltrack.data", "mltrack.entities", "mltrack.exceptions", "mltrack.process"],

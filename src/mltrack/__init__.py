@@ -6,6 +6,8 @@ package imports nothing else: each name is loaded where it is first used.
 
 from __future__ import annotations
 
+import sys
+
 __all__ = [
     "ActiveRun",
     "Artifact",
@@ -153,6 +155,10 @@ _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names
 
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
     from mltrack import artifacts, client, data, exceptions, tracking
     from mltrack.client import (
         MlflowClient,
@@ -276,6 +282,21 @@ if TYPE_CHECKING:
     from mltrack_sync.azureml.workspace import AzureWorkspace as Workspace
 
     __version__: str
+
+
+class _OldPaths:
+    """Finds modules of ours by the paths they had before; it is asked last, for what nothing else has found."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if not name.startswith(("mltrack.", "mltrack_sync.")) or name == "mltrack.moved":
+            return None
+        from mltrack.moved import find_spec
+
+        return find_spec(name)
+
+
+sys.meta_path.append(_OldPaths)
 
 
 def __getattr__(name: str) -> object:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Store"]
 
+__path__: list[str] = []
+"""Empty: modules that had their path below this name are found by moved.py."""
+
 Answer = TypeVar("Answer")
 
 STAGE_THREADS = 8

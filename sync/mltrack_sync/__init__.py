@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import mltrack as _mltrack  # noqa: F401  # finds our modules by their old paths, too
+
 _MODULE_OF = {
     "PushReport": "report",
     "Rejected": "report",

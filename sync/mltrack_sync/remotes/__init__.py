@@ -1,1 +1,10 @@
 """Named remotes, and the kinds of remotes."""
+
+from __future__ import annotations
+
+
+def __getattr__(name: str) -> object:
+    """The names of the module that had this path before."""
+    from mltrack.moved import find_name
+
+    return find_name(__name__, name)
