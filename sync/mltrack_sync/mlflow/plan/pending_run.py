@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack.entities import ACTIVE, DELETED
 from mltrack_sync.mlflow.api.client import RUN_ID_TAG
 from mltrack_sync.mlflow.plan.batches import Facts, Refusal, facts_of
+from mltrack_sync.mlflow.plan.in_doubt import InDoubt
 from mltrack_sync.mlflow.plan.kinds import ARTIFACT, METRIC, MODEL_INPUT, MODEL_OUTPUT, PARAM, TAG, dataset_key
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def find_pending_run(
         stage=ACTIVE if restored else "",
         facts=facts,
         points=points,
-        points_in_doubt=points if restored or entry.doubt_all else _in_doubt(entry),
+        points_in_doubt=points if restored else _in_doubt(entry, points),
         links=find_pending_links(run, entry, () if retry else rejected),
         files=_files(run, entry, () if retry else rejected, events),
         ending=_ending(run, entry),
@@ -150,8 +151,11 @@ def refused_metrics(run: StoredRun, rejected: Iterable[Rejected], limits: Limits
             yield Refusal(METRIC, key, reason)
 
 
-def _in_doubt(entry: RunEntry) -> int:
-    return sum(max(0, end - entry.points.get(writer, 0)) for writer, end in entry.doubt.items())
+def _in_doubt(entry: RunEntry, points: int) -> int:
+    """How many of the points that are not acknowledged may be there."""
+    doubt = InDoubt.of(entry).after(entry.points)
+    beyond = sum(end - entry.points.get(writer, 0) for writer, end in doubt.ends.items())
+    return points if doubt.everything else beyond
 
 
 def _ending(run: StoredRun, entry: RunEntry) -> list[Any] | None:

@@ -1,6 +1,6 @@
 """Points that were refused, until the ledger takes them together with the ack that goes past them.
 
-So a kill neither forgets one nor counts it twice: the positions say which were told, and the others are met again.
+So a kill neither forgets one nor counts it twice: the positions say which are known, and the others are met again.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from mltrack_sync.mlflow.plan.batches import Refusal
 if TYPE_CHECKING:
     from mltrack_sync.mlflow.plan.batches import RefusedPoints
 
-__all__ = ["Untold"]
+__all__ = ["RejectionBuffer"]
 
 
-class Untold:
+class RejectionBuffer:
     """Refused points of one run that the ledger does not know of yet."""
 
     def __init__(self) -> None:

@@ -85,7 +85,7 @@ class Session:
         """What the remote takes at once, as far as is known by now."""
         return self._limits
 
-    def halve(self, tried: Limits) -> None:
+    def shrink_limits(self, tried: Limits) -> None:
         """A request made within ``tried`` was too large; many workers may find that out at once."""
         with self._lock:
             if self._limits is tried:

@@ -1,0 +1,275 @@
+"""The params, tags and points of one run on their way: in order, in requests of what the remote takes.
+
+Before a request goes, the ledger has in one line what was acknowledged and how far the next request reaches; so at most
+one request is in doubt. Points in doubt are compared with the remote before they go.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mltrack_sync.errors import RemoteRefusedError, TooLargeError
+from mltrack_sync.mlflow.plan.batches import Facts, Piece, Refusal, Request, requests_of, sift
+from mltrack_sync.mlflow.plan.in_doubt import InDoubt
+from mltrack_sync.mlflow.plan.kinds import METRIC, PARAM, POINT, TAG
+from mltrack_sync.mlflow.plan.reconcile import RemotePoints, missing
+from mltrack_sync.mlflow.plan.rejections import RejectionBuffer
+from mltrack_sync.report import Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Container, Iterator, Mapping
+
+    import numpy.typing as npt
+
+    from mltrack.disk.segment import PointColumns
+    from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack_sync.mlflow.push.session import Session
+
+__all__ = ["POINT_KINDS", "RunData"]
+
+POINT_KINDS = (METRIC, POINT)
+POINTS_REFUSED_MAX = 10
+"""So many points of a metric are refused one by one; then it is taken to be the metric that is not wanted."""
+READ_POINTS_MAX = 1 << 16
+"""So many points of a run are in memory at a time: as many runs as there are jobs are read at once."""
+PIECE_POINTS_MAX = 1 << 15
+"""So many points at a time are looked through for what the remote does not take: it costs copies of them."""
+
+
+class RunData:
+    """Sends params, tags and points of a run that is on the remote. Used once, by one worker.
+
+    ``sent`` are the params and tags (kind, key) that went, ``refused`` the metrics and points that were refused.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        run: StoredRun,
+        reject: Callable[[Refusal], None],
+        rejected_metrics: Mapping[str, str],
+    ) -> None:
+        """Take what is needed; nothing is sent yet.
+
+        Args:
+            session: The push.
+            run: The run.
+            reject: Called with each param and tag that the remote does not take.
+            rejected_metrics: Metrics that are not sent, and why.
+        """
+        self.sent: set[tuple[str, str]] = set()
+        self.refused: set[tuple[str, str]] = set()
+        self._session = session
+        self._client = session.client
+        self._ledger = session.ledger
+        self._run = run
+        self._entry = session.ledger.run(run.run_id)
+        self._reject = reject
+        self._rejected_metrics = dict(rejected_metrics)
+        self._buffer = RejectionBuffer()
+        self._points_refused: Counter[str] = Counter()
+
+    def send(self, facts: Facts) -> None:
+        """Send these, and all points that the ledger lacks.
+
+        Raises:
+            RemoteRefusedError: the run is not there any more.
+            RemoteError, LedgerError, PushStopped: see mltrack_sync.errors.
+        """
+        for refusal in facts.refused:
+            self._reject(refusal)
+        for key in facts.removed:
+            self._remove_tag(key)
+        self.sent |= {(PARAM, key) for key, _ in facts.params} | {(TAG, key) for key, _ in facts.tags}
+        self._send_in_order(requests_of(facts, self._new_pieces(), self._session.limits))
+
+    def send_again(self, keys: Collection[str]) -> None:
+        """Send what the remote lacks of points that were rejected by earlier pushes, of the metrics ``keys``.
+
+        Meanwhile they stay rejected, and the ledger's positions where they are: after a kill the next try compares them
+        with the remote again, so that none is lost nor sent twice.
+
+        Raises:
+            RemoteError, LedgerError, PushStopped: as send.
+        """
+        self._points_refused.clear()
+        for request in requests_of(Facts(), self._old_pieces(keys), self._session.limits):
+            self._session.check()
+            self._send(request)
+        refused = [Rejected(self._run.run_id, *refusal) for refusal in self._buffer.take()]
+        self.refused |= {(item.kind, item.key) for item in refused}
+        self._ledger.tried_again(self._run.run_id, POINT_KINDS, keys, refused)
+
+    def _remove_tag(self, key: str) -> None:
+        try:
+            self._client.delete_tag(self._entry.remote_id, key)
+        except RemoteRefusedError as error:
+            if error.is_missing:
+                raise  # the run itself
+            self._reject(Refusal(TAG, key, error.words))
+        else:
+            self.sent.add((TAG, key))
+
+    def _send_in_order(self, requests: Iterator[Request]) -> None:
+        """Send each. The next is taken when one was answered, with the limits that hold by then."""
+        doubt = InDoubt.of(self._entry)
+        ahead = next(requests, None)
+        if ahead is not None and ahead.ends and not doubt.everything:
+            self._acknowledge({}, {}, doubt.and_next(ahead))
+        while ahead is not None:
+            request = ahead
+            self._session.check()
+            self._send(request)
+            ahead = next(requests, None)
+            left = doubt.after({**self._entry.points, **request.ends})
+            self._acknowledge(request.events, request.ends, left.and_next(ahead))
+        if doubt:
+            self._acknowledge({}, {}, {})
+
+    def _acknowledge(
+        self, events: Mapping[str, int], points: Mapping[str, int], following: Mapping[str, int] | str
+    ) -> None:
+        """Have in the ledger that all before these positions is there or was refused, and what follows."""
+        refused = self._buffer.take(points)
+        self.refused |= {refusal[:2] for refusal in refused}
+        items = [self._session.rejection(self._run.run_id, refusal) for refusal in refused]
+        self._ledger.ack(self._run.run_id, events=events, points=points, following=following, refused=items)
+
+    # --- points ---
+
+    def _new_pieces(self) -> Iterator[Piece]:
+        """The run's new points, without those the remote refuses, nor those in doubt that are there."""
+        doubt, remote = InDoubt.of(self._entry), functools.cache(self._remote_points)
+        for writer, points in self._read(dict(self._entry.points)):
+            taken = self._sifted(writer, points)
+            lacking = self._without_found(taken, doubt.mask(writer, taken), remote)
+            yield Piece(writer, lacking, int(points.seqs[-1]) + 1)
+
+    def _old_pieces(self, keys: Collection[str]) -> Iterator[Piece]:
+        """Points of these metrics before the ledger's positions, without those that are there."""
+        remote = self._remote_points()
+        positions = dict(self._entry.points)
+        for writer, points in self._read({}):
+            wanted = [code for code in np.unique(points.codes).tolist() if points.keys[code] in keys]
+            points = points.take(np.isin(points.codes, wanted) & (points.seqs < positions.get(writer, 0)))
+            points = self._sifted(writer, points)
+            yield Piece(writer, points.take(missing(points, remote)), 0)
+
+    def _read(self, after: Mapping[str, int]) -> Iterator[tuple[str, PointColumns]]:
+        """The run's points by writer, few at a time."""
+        blocks = self._run.read_points(after, rows_max=READ_POINTS_MAX)
+        while True:
+            writer, points = self._session.reader.submit(next, blocks, ("", None)).result()
+            if points is None:
+                return
+            for at in range(0, len(points), PIECE_POINTS_MAX):
+                yield writer, points.take(slice(at, at + PIECE_POINTS_MAX))
+
+    def _sifted(self, writer: str, points: PointColumns) -> PointColumns:
+        """Those that the remote takes, each once."""
+        limits = self._session.limits()
+        sifted = sift(points, lambda key: self._rejected_metrics.get(key) or limits.refuse_key(key))
+        self._buffer.ahead(writer, sifted.refused)
+        self._session.count(collapsed=sifted.collapsed)
+        return sifted.points
+
+    def _without_found(
+        self, points: PointColumns, in_doubt: npt.NDArray[np.bool_], remote: Callable[[], RemotePoints]
+    ) -> PointColumns:
+        """The points without those in doubt that prove to be there."""
+        if not in_doubt.any():
+            return points
+        absent = ~in_doubt
+        absent[in_doubt] = missing(points.take(in_doubt), remote())
+        self._session.count(found=len(points) - int(np.count_nonzero(absent)))
+        return points.take(absent)
+
+    def _remote_points(self) -> RemotePoints:
+        remote_id, rows = self._entry.remote_id, self._session.limits().history_page_rows
+        latest = self._client.get_run(remote_id).latest
+        return RemotePoints(latest, lambda key: self._client.history(remote_id, key, rows))
+
+    # --- one request ---
+
+    def _send(self, request: Request, *, in_doubt: bool = False) -> None:
+        """Have it on the remote, whatever it takes: in halves where too large, without what is refused."""
+        request = self._without_rejected(request)
+        if not request.items:
+            return
+        tried = self._session.limits()
+        if request.exceeds(tried):  # planned before the remote was found to take less
+            self._send_parts(request, in_doubt=in_doubt)
+            return
+        try:
+            self._deliver(request, in_doubt=in_doubt)
+        except TooLargeError as error:
+            self._session.shrink_limits(tried)
+            if request.items == 1:
+                self._refuse_single(request, error)
+            else:
+                self._send_parts(request, in_doubt=in_doubt)
+        except RemoteRefusedError as error:
+            remote = self._client.get_run(self._entry.remote_id)
+            if remote.deleted:
+                words = f"the run {self._entry.remote_id} is deleted there"
+                raise RemoteRefusedError(words, status=400, code=error.code, words=words) from error
+            if request.items == 1:
+                self._refuse_single(request, error, remote.latest)
+            else:
+                self._send_parts(request, in_doubt=True)
+
+    def _send_parts(self, request: Request, *, in_doubt: bool) -> None:
+        for part in request.split():
+            self._send(part, in_doubt=in_doubt)
+
+    def _deliver(self, request: Request, *, in_doubt: bool) -> None:
+        todo, size = request, 0
+
+        def attempt(again: bool) -> None:
+            nonlocal todo, size
+            self._session.check()
+            if (again or in_doubt) and todo.points is not None and todo.points_count:
+                absent = missing(todo.points, self._remote_points())
+                self._session.count(found=len(absent) - int(np.count_nonzero(absent)))
+                todo = Request(todo.params, todo.tags, todo.points.take(absent))
+            if todo.items:
+                body = todo.body(self._entry.remote_id)
+                size += len(body)
+                self._client.log_batch(body, repeatable=not todo.points_count)
+
+        self._session.policy.settle(attempt)
+        self._session.count(params=len(todo.params), tags=len(todo.tags), points=todo.points_count, body=size)
+
+    def _refuse_single(self, request: Request, error: RemoteRefusedError, taken: Container[str] = ()) -> None:
+        """Reject it: of a metric that the remote has ``taken`` points of, this point; else the metric."""
+        if request.points is not None and request.points_count:
+            key = request.points.keys[int(request.points.codes[0])]
+            self._points_refused[key] += 1
+            if key in taken and self._points_refused[key] <= POINTS_REFUSED_MAX:
+                self._buffer.here(Refusal(POINT, key, error.words, 1))
+                return
+            self._rejected_metrics[key] = error.words
+            self._buffer.here(Refusal(METRIC, key, error.words, 1))
+        elif request.params:
+            self._reject(Refusal(PARAM, request.params[0][0], error.words))
+        else:
+            self._reject(Refusal(TAG, request.tags[0][0], error.words))
+
+    def _without_rejected(self, request: Request) -> Request:
+        """The request without points of metrics that were found refused since it was planned."""
+        points = request.points
+        if not self._rejected_metrics or points is None:
+            return request
+        keep = np.ones(len(points), np.bool_)
+        for code in set(points.codes.tolist()):
+            key = points.keys[code]
+            if key not in self._rejected_metrics:
+                continue
+            mine = points.codes == code
+            self._buffer.here(Refusal(METRIC, key, self._rejected_metrics[key], int(np.count_nonzero(mine))))
+            keep &= ~mine
+        return Request(request.params, request.tags, points.take(keep), request.events, request.ends)
