@@ -1,4 +1,4 @@
-"""Local space freed for what was just found on the remote, whole: first a plan that names what would go, then that."""
+"""Local space freed: runs just found whole on the remote are deleted here. First a plan, then its execution."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mltrack_sync.remotes.config import Remotes
 from mltrack_sync.selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     import httpx
@@ -32,23 +32,24 @@ if TYPE_CHECKING:
     from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.store import Store
     from mltrack_sync.http.retry import RetryPolicy
+    from mltrack_sync.mlflow.verify.findings import Difference
     from mltrack_sync.remotes.config import Remote
 
-__all__ = ["Freeable", "GcPlan", "Kept", "carry_out", "parse_age", "plan_gc"]
+__all__ = ["Deletable", "GcPlan", "Retained", "RetentionPolicy", "execute", "parse_age", "plan_gc"]
 
 PLAN_AGE_MAX_S = 600.0
-"""A plan older than this is not carried out: what is on the remote may have changed."""
+"""A plan older than this is not executed: what is on the remote may have changed."""
 
 _COMPARED = frozenset(
     ("writer", "start", "param", "tag", "metric", "artifact", "end", "status", "lifecycle", "lost", "close")
 )
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_DOOMED = re.compile(r"\.[0-9a-f]{32}\.\d+" + re.escape(TEMPORARY))
+_INTERRUPTED = re.compile(r"\.[0-9a-f]{32}\.\d+" + re.escape(TEMPORARY))
 
 
 @dataclass(frozen=True, slots=True)
-class Freeable:
+class Deletable:
     """A run that is on the remote whole; ``bytes`` is the space that goes free."""
 
     run_id: str
@@ -58,7 +59,7 @@ class Freeable:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Retained:
     """A run that stays, and why."""
 
     run_id: str
@@ -74,13 +75,13 @@ class GcPlan:
     url: str
     keep_metrics: bool
     made_at: float
-    free: tuple[Freeable, ...] = ()
-    kept: tuple[Kept, ...] = ()
+    deletable: tuple[Deletable, ...] = ()
+    retained: tuple[Retained, ...] = ()
 
     @property
     def bytes(self) -> int:
         """The space that would go free."""
-        return sum(run.bytes for run in self.free)
+        return sum(run.bytes for run in self.deletable)
 
 
 def plan_gc(
@@ -97,64 +98,94 @@ def plan_gc(
 ) -> GcPlan:
     """Find the runs that ended ``older_than_s`` seconds ago or earlier and are on the remote whole. Removes nothing.
 
-    Each is compared in full (see verify). Kept are live runs, those with anything set aside, damaged or not recorded as
-    theirs, those another remote still waits for, those deleted here, and those a model version is made of.
+    Each is compared in full (see verify). Retained are live runs, those of which anything was rejected, those that are
+    damaged or hold what is not compared, those another remote still waits for, those deleted here, and those a model
+    version is made of.
+
+    Args:
+        store: The store.
+        remote: The remote that is to have them.
+        selection: Which runs are looked at; without it all.
+        older_than_s: How long ago a run has to have ended.
+        keep_metrics: Whether only the files of artifacts are to go.
+        jobs: How many runs are compared at a time.
+        policy: When and how often requests are repeated.
+        http: Takes the place of the network.
+        clock: Gives s since the epoch.
 
     Raises:
         RemoteError, NotFoundError, FilterError, UsageError, StoreError, OSError: as verify.
     """
-    now = clock()
     chosen = (selection or Selection()).heads(store)
-    judge = _Judge(store, remote, now_s=now, older_than_s=older_than_s, keep_metrics=keep_metrics)
-    kept: list[Kept] = []
-    asked: dict[str, tuple[StoredRun, RunHead]] = {}
-    for run_id in sorted(chosen):
+    policy_of_runs = RetentionPolicy(store, remote, now_s=clock(), older_than_s=older_than_s, keep_metrics=keep_metrics)
+    asked, retained = _candidates(store, sorted(chosen), policy_of_runs)
+    differing: dict[str, str] = {}
+    if asked:
+        found = Selection(runs=tuple(run.run_id for run in asked))
+        report = verify(store, remote, selection=found, runs_only=True, jobs=jobs, policy=policy, http=http)
+        differing = _why_they_differ(report.differences)
+    deletable = []
+    for run in asked:
+        name, reason = run.stored.info.run_name, differing.get(run.run_id)
+        if reason is not None:
+            retained.append(Retained(run.run_id, name, f"differs from the remote: {reason}"))
+        else:
+            space = _bytes_below(run.stored.folder.artifacts if keep_metrics else run.stored.folder.path)
+            deletable.append(Deletable(run.run_id, name, space, run.head))
+    return GcPlan(remote.name, remote.url, keep_metrics, clock(), tuple(deletable), tuple(retained))
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A run that nothing here speaks against deleting; ``head`` is how far it went when that was seen."""
+
+    run_id: str
+    stored: StoredRun
+    head: RunHead
+
+
+def _candidates(
+    store: Store, run_ids: Iterable[str], policy: RetentionPolicy
+) -> tuple[list[_Candidate], list[Retained]]:
+    """The runs that may go if the remote has them whole, and those that stay in any case."""
+    candidates: list[_Candidate] = []
+    retained: list[Retained] = []
+    for run_id in run_ids:
         try:
             run = store.run(run_id)
             head = run.head()
-            reason = judge.reason_to_keep(run, head)
+            reason = policy.reason_to_keep(run, head)
         except NotFoundError:
             continue
         except (MltrackError, OSError) as error:
-            kept.append(Kept(run_id, "", f"can't be read: {error}"))
+            retained.append(Retained(run_id, "", f"can't be read: {error}"))
             continue
         if reason:
-            kept.append(Kept(run_id, run.info.run_name, reason))
+            retained.append(Retained(run_id, run.info.run_name, reason))
         else:
-            asked[run_id] = (run, head)
-    free: list[Freeable] = []
-    differing: dict[str, list[str]] = defaultdict(list)
-    if asked:
-        there = verify(
-            store,
-            remote,
-            selection=Selection(runs=tuple(asked)),
-            runs_only=True,
-            jobs=jobs,
-            policy=policy,
-            http=http,
-        )
-        for each in there.differences:
-            differing[each.run_id].append(f"{each.thing}: here {each.here}, there {each.there}")
-    for run_id, (run, head) in asked.items():
-        if run_id in differing:
-            words = differing[run_id]
-            more = f" (and {len(words) - 1} more)" if len(words) > 1 else ""
-            kept.append(Kept(run_id, run.info.run_name, f"differs from the remote: {words[0]}{more}"))
-        else:
-            space = _bytes_below(run.folder.artifacts if keep_metrics else run.folder.path)
-            free.append(Freeable(run_id, run.info.run_name, space, head))
-    return GcPlan(remote.name, remote.url, keep_metrics, clock(), tuple(free), tuple(kept))
+            candidates.append(_Candidate(run_id, run, head))
+    return candidates, retained
 
 
-def carry_out(
+def _why_they_differ(differences: Iterable[Difference]) -> dict[str, str]:
+    """In words, what differs of each run: the first difference, and how many more there are."""
+    by_run: dict[str, list[str]] = defaultdict(list)
+    for each in differences:
+        by_run[each.run_id].append(f"{each.thing}: here {each.here}, there {each.there}")
+    return {
+        run_id: words[0] + (f" (and {len(words) - 1} more)" if len(words) > 1 else "")
+        for run_id, words in by_run.items()
+    }
+
+
+def execute(
     store: Store,
     plan: GcPlan,
     *,
-    on_freed: Callable[[Freeable], None] = lambda run: None,
+    on_deleted: Callable[[Deletable], None] = lambda run: None,
     clock: Callable[[], float] = time.time,
     fs: FileSystem = LOCAL,
-) -> tuple[list[Freeable], list[Kept]]:
+) -> tuple[list[Deletable], list[Retained]]:
     """Remove what the plan names; returns what went, and what stayed because it changed meanwhile.
 
     Each run goes at once: an interruption leaves every run whole or gone.
@@ -167,15 +198,15 @@ def carry_out(
     if not 0 <= clock() - plan.made_at <= PLAN_AGE_MAX_S:
         raise UsageError("the comparison with the remote is too old to go by", hint="run mltrack gc again")
     with sync_lock(store.layout.remote(plan.remote), plan.remote, "mltrack gc"):
-        return _remove(store, plan, on_freed, fs)
+        return _remove(store, plan, on_deleted, fs)
 
 
 def _remove(
-    store: Store, plan: GcPlan, on_freed: Callable[[Freeable], None], fs: FileSystem
-) -> tuple[list[Freeable], list[Kept]]:
-    freed: list[Freeable] = []
-    kept: list[Kept] = []
-    for each in plan.free:
+    store: Store, plan: GcPlan, on_deleted: Callable[[Deletable], None], fs: FileSystem
+) -> tuple[list[Deletable], list[Retained]]:
+    deleted: list[Deletable] = []
+    retained: list[Retained] = []
+    for each in plan.deletable:
         try:
             if plan.keep_metrics:
                 run = store.run(each.run_id)
@@ -185,16 +216,16 @@ def _remove(
         except NotFoundError:
             continue
         except RunStateError as error:
-            kept.append(Kept(each.run_id, each.run_name, str(error)))
+            retained.append(Retained(each.run_id, each.run_name, str(error)))
             continue
-        freed.append(each)
-        on_freed(each)
-    for path in _doomed(store):
+        deleted.append(each)
+        on_deleted(each)
+    for path in _interrupted_deletes(store):
         shutil.rmtree(path, ignore_errors=True)
-    return freed, kept
+    return deleted, retained
 
 
-class _Judge:
+class RetentionPolicy:
     """Says why a run stays, as far as that can be seen here."""
 
     def __init__(self, store: Store, remote: Remote, *, now_s: float, older_than_s: float, keep_metrics: bool) -> None:
@@ -202,9 +233,9 @@ class _Judge:
         self._now = now_s
         self._older_than = older_than_s
         self._keep_metrics = keep_metrics
-        self._aside: dict[str, int] = defaultdict(int)
+        self._rejected: dict[str, int] = defaultdict(int)
         for item in read_ledger(store, remote).rejected.values():
-            self._aside[item.run_id] += 1
+            self._rejected[item.run_id] += 1
         others = [other for other in Remotes(store).all() if other.name != remote.name]
         self._others = [(other.name, read_ledger(store, other)) for other in others]
         self._models = {version.run_id: version for version in store.registry.versions() if version.run_id}
@@ -222,8 +253,8 @@ class _Judge:
             return "is too young"
         if self._keep_metrics and not any(not artifact.remote for artifact in run.artifacts):
             return "has no files here"
-        if self._aside[run_id]:
-            return f"{self._aside[run_id]} of its items were set aside (see mltrack status)"
+        if self._rejected[run_id]:
+            return f"{self._rejected[run_id]} of its items were rejected (see mltrack status)"
         if model is not None:
             return f"version {model.version} of model {model.name!r} is made of it"
         for name, state in self._others:
@@ -253,10 +284,10 @@ def _bytes_below(folder: Path) -> int:
     return sum(os.lstat(os.path.join(at, name)).st_blocks * 512 for at, _, names in os.walk(folder) for name in names)
 
 
-def _doomed(store: Store) -> Iterator[Path]:
-    """What an earlier gc or purge was about to remove when it was broken off."""
+def _interrupted_deletes(store: Store) -> Iterator[Path]:
+    """Runs that an earlier gc or purge was about to delete when it was broken off."""
     for name in os.listdir(store.layout.runs):
-        if _DOOMED.fullmatch(name):
+        if _INTERRUPTED.fullmatch(name):
             state = RunState(RunFolder(store.layout.runs / name))
             state.update()
             if not state.live:

@@ -65,7 +65,9 @@ def test_a_model_registered_offline_arrives_with_its_files_among_those_of_its_ru
     assert push(azure_store, azure_remote).requests == 0
     assert verify(azure_store, azure_remote).same
     plan = plan_gc(azure_store, azure_remote)
-    assert [(kept.run_id, kept.reason) for kept in plan.kept] == [(run_id, "version 1 of model 'spiral' is made of it")]
+    assert [(kept.run_id, kept.reason) for kept in plan.retained] == [
+        (run_id, "version 1 of model 'spiral' is made of it")
+    ]
 
     fetched = tmp_path / "fetched"
     for path, content_of in content.items():

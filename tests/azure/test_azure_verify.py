@@ -70,8 +70,8 @@ def test_what_differs_in_a_workspace_is_named(
         (run_id, "tag 'stage'", "'probé'", "'x'"),
     }
     plan = plan_gc(azure_store, azure_remote)
-    assert [run.run_id for run in plan.free] == [whole]
-    assert [kept.run_id for kept in plan.kept] == [run_id]
+    assert [run.run_id for run in plan.deletable] == [whole]
+    assert [kept.run_id for kept in plan.retained] == [run_id]
 
 
 def test_faults_on_the_way_make_no_difference(azure: AzureEmulator, azure_store: Store, azure_remote: Remote) -> None:

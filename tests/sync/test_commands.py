@@ -279,7 +279,7 @@ def test_a_refused_point_keeps_no_other_of_its_metric_from_arriving(
     assert {step for step, _, _ in server.history(there, "m")} == set(range(21))
     (state,) = json.loads(run(store, "status", "--json").output)
     assert [(item["kind"], item["key"], item["points"]) for item in state["rejected"]] == [("point", "early", 1)]
-    assert "(set aside: time before 1970" in run(store, "verify").output
+    assert "(rejected: time before 1970" in run(store, "verify").output
 
 
 def test_every_help_ends_with_an_example(store: Store) -> None:

@@ -16,7 +16,7 @@ from mltrack.storage.check.check import check_store
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.cli.verify import commands
-from mltrack_sync.gc import GcPlan, carry_out, parse_age, plan_gc
+from mltrack_sync.gc import GcPlan, execute, parse_age, plan_gc
 from mltrack_sync.mlflow.verify.verify import verify
 from tests.support.both_sides import assert_equal
 from tests.support.filesystems import Stopped, failing, stopping_at
@@ -50,7 +50,7 @@ def record(name: str = "run", points: int = 50) -> str:
 
 
 def reasons(plan: GcPlan) -> dict[str, str]:
-    return {kept.run_id: kept.reason for kept in plan.kept}
+    return {kept.run_id: kept.reason for kept in plan.retained}
 
 
 def test_what_is_on_the_remote_goes_and_stays_there(
@@ -60,10 +60,10 @@ def test_what_is_on_the_remote_goes_and_stays_there(
     push(store, remote)
     stays = record("stays")
     plan = plan_gc(store, remote)
-    assert [run.run_id for run in plan.free] == [gone]
+    assert [run.run_id for run in plan.deletable] == [gone]
     assert reasons(plan)[stays] == "differs from the remote: run: here is here, there nothing"
     assert plan.bytes > 10_000
-    freed, kept = carry_out(store, plan)
+    freed, kept = execute(store, plan)
     assert ([run.run_id for run in freed], kept) == ([gone], [])
     assert store.run_ids() == [stays] == [run.info.run_id for run in store.search_runs()]
     push(store, remote)
@@ -79,7 +79,7 @@ def test_only_files_go_with_keep_metrics_and_the_run_says_where_they_are(
     run_id = record()
     push(store, remote)
     before = store.run(run_id)
-    freed, _ = carry_out(store, plan_gc(store, remote, keep_metrics=True))
+    freed, _ = execute(store, plan_gc(store, remote, keep_metrics=True))
     assert [run.run_id for run in freed] == [run_id]
     after = store.run(run_id)
     (artifact,) = after.artifacts
@@ -101,7 +101,7 @@ def test_files_that_went_are_known_to_be_there_also_when_the_ledger_is_lost(
 ) -> None:
     record()
     push(store, remote)
-    carry_out(store, plan_gc(store, remote, keep_metrics=True))
+    execute(store, plan_gc(store, remote, keep_metrics=True))
     (store.layout.remote(remote.name) / "ledger.jsonl").unlink()
     assert push(store, remote).complete
     assert verify(store, remote).same
@@ -123,7 +123,7 @@ def test_live_young_deleted_damaged_and_refused_runs_stay(store: Store, server: 
     assert found[deleted].startswith("is deleted here")
     assert "5 bytes, recorded were 10,000" in found[damaged]
     assert "is not recorded as an artifact" in found[stray]
-    assert "set aside" in found[refused]
+    assert "rejected" in found[refused]
     assert len(found) == 5
     assert set(reasons(plan_gc(store, remote, older_than_s=3600)).values()) > {"is too young"}
 
@@ -150,7 +150,7 @@ def test_what_changed_between_plan_and_deed_stays(store: Store, server: MlflowSe
     with mltrack.start_run(run_id=resumed):
         mltrack.log_metric("m", 9.0, step=999)
     mltrack.start_run(run_id=live)
-    freed, kept = carry_out(store, plan)
+    freed, kept = execute(store, plan)
     mltrack.end_run()
     assert (freed, {run.run_id for run in kept}) == ([], {resumed, live})
     assert set(store.run_ids()) == {resumed, live}
@@ -163,7 +163,7 @@ def test_a_plan_is_not_carried_out_late(store: Store, server: MlflowServer, remo
     plan = plan_gc(store, remote, clock=lambda: 2e9)
     for late in (2e9 + 601, 2e9 - 1):  # a clock that was set back tells nothing either
         with pytest.raises(UsageError, match="too old"):
-            carry_out(store, plan, clock=partial(float, late))
+            execute(store, plan, clock=partial(float, late))
     assert len(store.run_ids()) == 1
 
 
@@ -177,7 +177,7 @@ def test_interrupted_at_any_step_each_run_is_whole_or_gone(
     plan = plan_gc(store, remote, keep_metrics=keep_metrics)
     for fs in (failing(step), stopping_at(step)):
         with contextlib.suppress(StoreError, Stopped):
-            carry_out(store, plan, fs=fs)
+            execute(store, plan, fs=fs)
         for run_id in store.run_ids():
             run = store.run(run_id)
             assert (run.info.lifecycle_stage, run.head().points) == ("active", 50)
@@ -186,7 +186,7 @@ def test_interrupted_at_any_step_each_run_is_whole_or_gone(
     assert push(store, remote).complete
     assert server.runs(experiment).keys() == {first, second}
     assert all(run["info"]["lifecycle_stage"] == "active" for run in server.runs(experiment).values())
-    carry_out(store, plan_gc(store, remote))
+    execute(store, plan_gc(store, remote))
     assert [path.name for path in store.layout.runs.iterdir() if not path.name.startswith(".")] == []
 
 

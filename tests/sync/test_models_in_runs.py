@@ -13,7 +13,7 @@ import mltrack
 from mltrack.entities import DELETED
 from mltrack.store import Store
 from mltrack_sync import Remote, push
-from mltrack_sync.gc import carry_out, plan_gc
+from mltrack_sync.gc import execute, plan_gc
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.mlflow.push.push import ledger_path
 from mltrack_sync.mlflow.verify.verify import verify
@@ -176,9 +176,9 @@ def test_what_is_freed_or_deleted_here_stays_there(
     proxy.fault = old()
     push(store, spoiled)
     plan = plan_gc(store, spoiled)
-    assert [free.run_id for free in plan.free] == [run.run_id]
+    assert [free.run_id for free in plan.deletable] == [run.run_id]
     model_id = record_model(store, run.run_id)
-    carry_out(store, plan)
+    execute(store, plan)
     store.registry.create_version(name, f"models:/{model_id}", model_id=model_id, create_model=True)
     report = push(store, spoiled)
     assert (report.artifacts, report.model_versions, report.problems) == (2, 1, ())

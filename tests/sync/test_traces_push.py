@@ -23,7 +23,7 @@ from mltrack_sync.daemon.daemon import Follower, Pace
 from mltrack_sync.daemon.loop import Waker
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.mlflow.plan.otlp import UnsendableSpanError, span_bodies
-from mltrack_sync.mlflow.push.batching import TRACES_MAX, groups
+from mltrack_sync.mlflow.push.batching import TRACES_MAX, batches_of
 from mltrack_sync.mlflow.push.push import ledger_path
 from mltrack_sync.mlflow.verify.verify import verify
 from mltrack_sync.status import status_of
@@ -236,14 +236,14 @@ def test_traces_are_grouped_by_experiment_number_and_size() -> None:
         return Trace(f"tr-{number}", experiment_id, 1, spans={head.span_id: head for head in heads})
 
     def grouped(*traces: Trace, bytes_max: int = 1_000_000) -> list[list[str]]:
-        return sorted([each.trace_id for each in group] for group in groups(traces, bytes_max))
+        return sorted([each.trace_id for each in group] for group in batches_of(traces, bytes_max))
 
     assert grouped() == []
     assert grouped(trace(1), trace(2, "2"), trace(3)) == [["tr-1", "tr-3"], ["tr-2"]]
     assert grouped(trace(1), trace(2), trace(3), bytes_max=20) == [["tr-1", "tr-2"], ["tr-3"]]
     assert grouped(trace(1), trace(2, size=99), trace(3), bytes_max=20) == [["tr-1"], ["tr-2"], ["tr-3"]]
     assert grouped(trace(1), trace(2, size=0), trace(3)) == [["tr-1", "tr-3"], ["tr-2"]]
-    assert [len(group) for group in groups(map(trace, range(250)), 1_000_000)] == [TRACES_MAX, TRACES_MAX, 50]
+    assert [len(group) for group in batches_of(map(trace, range(250)), 1_000_000)] == [TRACES_MAX, TRACES_MAX, 50]
 
 
 def test_a_server_without_traces_is_asked_once_and_gets_them_once_it_has(

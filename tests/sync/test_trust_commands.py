@@ -17,7 +17,7 @@ from mltrack.errors import BusyError, RemoteError
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.errors import LedgerError, RemoteUnavailableError
-from mltrack_sync.gc import Freeable, carry_out, plan_gc
+from mltrack_sync.gc import Deletable, execute, plan_gc
 from mltrack_sync.http.rate_limit import Pace
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.mlflow.push.push import ledger_path, sync_lock
@@ -226,16 +226,16 @@ def test_gc_and_sync_keep_out_of_each_others_way_and_say_who_is_at_work(
     plan = plan_gc(store, remote)
     folder = store.layout.remote(remote.name)
     with sync_lock(folder, remote.name), pytest.raises(BusyError, match=f"mltrack sync.*process {os.getpid()} on"):
-        carry_out(store, plan)
+        execute(store, plan)
     assert store.run_ids() == [run_id]
     caught: list[str] = []
 
-    def sync(freed: Freeable) -> None:
+    def sync(freed: Deletable) -> None:
         with pytest.raises(BusyError) as busy:
             push(store, remote)
         caught.append(str(busy.value))
 
-    carry_out(store, plan, on_freed=sync)
+    execute(store, plan, on_deleted=sync)
     assert f"mltrack gc to 'there' is running (process {os.getpid()} on" in caught[0]
     assert push(store, remote).complete
 

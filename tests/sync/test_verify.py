@@ -147,8 +147,8 @@ def test_what_was_set_aside_differs_with_the_reason(store: Store, server: Mlflow
         mltrack.log_metric("loss 😀", 1.0)
     push(store, remote)
     found = {d.thing: d.there for d in verify(store, remote).differences}
-    assert found["param 'long'"].startswith("nothing (set aside: param value of 6001 characters")
-    assert found["metric 'loss 😀'"].startswith("nothing (set aside: name holds")
+    assert found["param 'long'"].startswith("nothing (rejected: param value of 6001 characters")
+    assert found["metric 'loss 😀'"].startswith("nothing (rejected: name holds")
 
 
 def test_a_run_deleted_here_is_not_to_be_there(

@@ -194,7 +194,7 @@ def test_a_logged_model_deleted_on_one_side_differs(
     push(store, remote)
     ((_, thing, here, beyond),) = told(verify(store, remote))
     assert (thing, here) == ("logged model", "is here")
-    assert beyond.startswith(f"deleted ({there}) (set aside: model {there} was deleted there")
+    assert beyond.startswith(f"deleted ({there}) (rejected: model {there} was deleted there")
 
 
 def test_what_was_set_aside_of_a_model_differs_with_the_reason(
@@ -208,8 +208,8 @@ def test_what_was_set_aside_of_a_model_differs_with_the_reason(
     proxy.fault = fault
     push(store, spoiled)
     assert told(verify(store, spoiled)) == [
-        ("model", "alias 'champion'", "version 1", "nothing (set aside: not that)"),
-        ("logged", "tag 'team'", "'v'", "nothing (set aside: not that)"),
+        ("model", "alias 'champion'", "version 1", "nothing (rejected: not that)"),
+        ("logged", "tag 'team'", "'v'", "nothing (rejected: not that)"),
     ]
 
 
@@ -267,5 +267,5 @@ def test_gc_asks_for_nothing_but_the_runs(store: Store, proxy: FaultyProxy, spoi
     store.logged_models.create(store.run(run.run_id).info.experiment_id, "net", source_run_id=run.run_id)
     push(store, spoiled)
     before = len(proxy.seen)
-    assert [each.run_id for each in plan_gc(store, spoiled).free] == [run.run_id]
+    assert [each.run_id for each in plan_gc(store, spoiled).deletable] == [run.run_id]
     assert not [seen for seen in proxy.seen[before:] if "logged-models" in seen.path]

@@ -143,7 +143,7 @@ def test_a_trace_that_was_set_aside_differs_with_the_reason(store: Store, remote
     push(store, remote)
     ((trace_id, thing, here, there),) = told(verify(store, remote))
     assert (trace_id, thing, here) == (fact["trace_id"], "trace", "is here")
-    assert there.startswith("nothing (set aside: its id is not that of its spans")
+    assert there.startswith("nothing (rejected: its id is not that of its spans")
 
 
 def test_a_trace_that_goes_on_is_compared_as_far_as_it_is(store: Store, remote: Remote, experiment: str) -> None:

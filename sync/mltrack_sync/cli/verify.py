@@ -15,7 +15,7 @@ from mltrack_sync.selection import Selection
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from mltrack_sync.gc import Freeable, GcPlan, Kept
+    from mltrack_sync.gc import Deletable, GcPlan, Retained
     from mltrack_sync.mlflow.verify.verify import VerifyReport
 
 __all__ = ["commands"]
@@ -136,10 +136,10 @@ def gc(
 ) -> None:
     """Free space here: remove runs that are on a REMOTE whole, which is found out now, in full (see mltrack verify).
 
-    Never goes: a live run, one with anything set aside or damaged, one that another remote still waits for, one that a
-    model version is made of. Those are listed with the reason.
+    Never goes: a live run, one of which anything was rejected or is damaged, one that another remote still waits for,
+    one that a model version is made of. Those are listed with the reason.
     """
-    from mltrack_sync.gc import carry_out, parse_age, plan_gc
+    from mltrack_sync.gc import execute, parse_age, plan_gc
 
     store = open_store(ctx)
     plan = plan_gc(
@@ -152,12 +152,12 @@ def gc(
     )
     if not as_json:
         _print_plan(plan)
-    freed: list[Freeable] = []
-    kept = list(plan.kept)
-    if plan.free and not dry_run:
+    freed: list[Deletable] = []
+    kept = list(plan.retained)
+    if plan.deletable and not dry_run:
         if not yes and not confirm(f"Remove that for good here ({plan.bytes:,} bytes)?"):
             raise UsageError("nothing was removed", hint="answer y, or use --yes")
-        freed, changed = carry_out(store, plan)
+        freed, changed = execute(store, plan)
         kept += changed
         for each in changed if not as_json else ():
             say(_kept(each))
@@ -168,20 +168,20 @@ def gc(
 
 
 def _print_plan(plan: GcPlan) -> None:
-    for kept in plan.kept:
+    for kept in plan.retained:
         say(_kept(kept))
     what = "files of" if plan.keep_metrics else "run"
-    for run in plan.free:
+    for run in plan.deletable:
         say(f"goes: {what} {run.run_id} {run.run_name}, {run.bytes:,} bytes")
-    say(f"{len(plan.free):,} runs with {plan.bytes:,} bytes can go, {len(plan.kept):,} stay")
+    say(f"{len(plan.deletable):,} runs with {plan.bytes:,} bytes can go, {len(plan.retained):,} stay")
 
 
-def _kept(run: Kept) -> str:
+def _kept(run: Retained) -> str:
     return f"stays: run {run.run_id} {run.run_name}: {run.reason}"
 
 
-def _gc_fields(plan: GcPlan, freed: list[Freeable], kept: list[Kept], dry_run: bool) -> dict[str, Any]:
-    def named(runs: Sequence[Freeable]) -> list[dict[str, Any]]:
+def _gc_fields(plan: GcPlan, freed: list[Deletable], kept: list[Retained], dry_run: bool) -> dict[str, Any]:
+    def named(runs: Sequence[Deletable]) -> list[dict[str, Any]]:
         return [{"run_id": run.run_id, "run_name": run.run_name, "bytes": run.bytes} for run in runs]
 
     return {
@@ -189,7 +189,7 @@ def _gc_fields(plan: GcPlan, freed: list[Freeable], kept: list[Kept], dry_run: b
         "url": plan.url,
         "dry_run": dry_run,
         "keep_metrics": plan.keep_metrics,
-        "free": named(plan.free),
+        "free": named(plan.deletable),
         "freed": named(freed),
         "kept": [asdict(run) for run in kept],
         "bytes": sum(run.bytes for run in freed),

@@ -269,22 +269,31 @@ def requests_of(facts: Facts, pieces: Iterable[Piece], limits: Callable[[], Limi
     if facts.events:
         pending = replace(pending or Request(), events=facts.events)
     for piece in pieces:
-        at = 0
-        while at < len(piece.points) or not len(piece.points):
-            taken = _room(piece.points, at, limits(), pending)
-            if pending is not None and not taken and len(piece.points):
-                yield pending
-                pending = None
-                continue
-            part = piece.points.take(slice(at, at + taken))
-            at += taken
-            end = piece.end if at >= len(piece.points) else int(part.seqs[-1]) + 1
-            yield replace(pending or Request(), points=part, ends={piece.writer: end})
+        for request in _requests_of_piece(piece, pending, limits):
+            yield request
             pending = None
-            if at >= len(piece.points):
-                break
     if pending is not None:
         yield pending
+
+
+def _requests_of_piece(piece: Piece, facts: Request | None, limits: Callable[[], Limits]) -> Iterator[Request]:
+    """The requests of one piece, an empty one too, as its writer's position moves; the first carries ``facts``."""
+    at, count = 0, len(piece.points)
+    while True:
+        taken = _room(piece.points, at, limits(), facts)
+        if facts is not None and count and not taken:  # they fill a request by themselves
+            yield facts
+            facts = None
+            continue
+        part = piece.points.take(slice(at, at + taken))
+        at += taken
+        is_last = at >= count
+        yield replace(
+            facts or Request(), points=part, ends={piece.writer: piece.end if is_last else int(part.seqs[-1]) + 1}
+        )
+        if is_last:
+            return
+        facts = None
 
 
 def _room(points: PointColumns, at: int, limits: Limits, facts: Request | None) -> int:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mltrack_sync.report import Rejected
 
 __all__ = [
+    "CRASHED_TAG",
     "PARENT_TAG",
     "PendingLinks",
     "PendingRun",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 PARENT_TAG = "mlflow.parentRunId"
+CRASHED_TAG = "mltrack.crashed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARTIFACT_LOCATION",
+    "ASSESSMENT_RUN",
+    "MODEL_ID",
+    "SERVERS_OWN",
+    "SOURCE_RUN",
     "PendingTraces",
     "attachments",
     "fact_sizes",
@@ -35,6 +39,13 @@ __all__ = [
 
 ARTIFACT_LOCATION = "mlflow.artifactLocation"
 """The tag in which a server says where attachments of a trace go."""
+
+SERVERS_OWN = (ARTIFACT_LOCATION, "mlflow.trace.spansLocation")
+"""Tags that a server sets itself."""
+
+SOURCE_RUN = "mlflow.sourceRun"
+MODEL_ID = "mlflow.modelId"
+ASSESSMENT_RUN = "mlflow.assessment.sourceRunId"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,5 +149,5 @@ def _is_sent(trace: Trace, state: LedgerState) -> bool:
 
 
 def _is_selected(store: Store, trace: Trace, selection: Selection, chosen: Mapping[str, object]) -> bool:
-    runs = {*trace.run_ids, trace.metadata.get("mlflow.sourceRun", "")}
+    runs = {*trace.run_ids, trace.metadata.get(SOURCE_RUN, "")}
     return not runs.isdisjoint(chosen) or is_whole_experiment(store, trace.experiment_id, selection)

@@ -1,4 +1,4 @@
-"""Traces that share requests: a server takes the spans of many in one, and ties many to a run at once.
+"""Traces that share requests: a server takes the spans of many in one, and links many to a run at once.
 
 It takes such a request whole or not at all. Where it does not, each of its traces is sent on its own, so that what is
 refused is one trace, and not others with it.
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
     from mltrack.storage.traces.traces import Trace
 
-__all__ = ["TRACES_MAX", "Together", "groups"]
+__all__ = ["TRACES_MAX", "Batch", "batches_of"]
 
 TRACES_MAX = 100
-"""So many traces share a request; MLflow ties no more at once."""
+"""So many traces share a request; MLflow links no more at once."""
 
 _ITS_OWN_FAULT = (500, 504)
 """What a server answers that stumbles over one of the traces, or does not finish them all in time."""
 
 
-class Together:
-    """Work that is done once for several traces, by the first that needs it; the others wait. For any thread."""
+class Batch:
+    """Traces for which one piece of work is done once, by the first that needs it; the others wait. For any thread."""
 
     def __init__(self, traces: Sequence[Trace], work: Callable[[Sequence[Trace]], frozenset[str]]) -> None:
         """``work`` returns the ids of the traces it was done for."""
@@ -57,24 +57,24 @@ class Together:
             return frozenset()
 
 
-def groups(traces: Iterable[Trace], bytes_max: int) -> Iterator[tuple[Trace, ...]]:
-    """The traces in groups of one experiment whose spans have about ``bytes_max`` together, or of one trace.
+def batches_of(traces: Iterable[Trace], bytes_max: int) -> Iterator[tuple[Trace, ...]]:
+    """The traces in batches of one experiment whose spans have about ``bytes_max`` together, or of one trace.
 
     One without spans is alone: it is not there before its info is.
     """
-    open_groups: dict[str, list[Trace]] = {}
+    open_batches: dict[str, list[Trace]] = {}
     sizes: dict[str, int] = {}
     for trace in traces:
         if not trace.spans:
             yield (trace,)
             continue
         size = sum(place.size for place in {head.place for head in trace.spans.values()})
-        group = open_groups.setdefault(trace.experiment_id, [])
+        batch = open_batches.setdefault(trace.experiment_id, [])
         total = sizes.get(trace.experiment_id, 0) + size
-        if group and (len(group) == TRACES_MAX or total > bytes_max):
-            yield tuple(group)
-            group.clear()
+        if batch and (len(batch) == TRACES_MAX or total > bytes_max):
+            yield tuple(batch)
+            batch.clear()
             total = size
-        group.append(trace)
+        batch.append(trace)
         sizes[trace.experiment_id] = total
-    yield from map(tuple, open_groups.values())
+    yield from map(tuple, open_batches.values())

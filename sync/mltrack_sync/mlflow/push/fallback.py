@@ -7,7 +7,6 @@ lost, the folder is known again by what its ``MLmodel`` holds over there.
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 from dataclasses import replace
@@ -23,16 +22,16 @@ from mltrack_sync.mlflow.files.places import AZURE_SCHEME
 from mltrack_sync.mlflow.files.upload import artifact_digest, artifact_sizes
 from mltrack_sync.mlflow.plan.fallback import has_files_for_run, holder_of
 from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL, LOGGED_MODEL_FILE_IN_RUN
+from mltrack_sync.mlflow.plan.mlmodel import MLMODEL, mlmodel_in_run
 from mltrack_sync.mlflow.plan.pending_models import files_for_run
-from mltrack_sync.mlflow.push.model_files import MLMODEL, LoggedFiles, Target, as_it_goes, renamed
+from mltrack_sync.mlflow.push.model_files import LoggedFiles, Target, as_it_goes
 
 if TYPE_CHECKING:
     from mltrack.entities import LoggedModel
-    from mltrack_sync.ledger.ledger import LedgerState
     from mltrack_sync.ledger.runs import RunEntry
     from mltrack_sync.mlflow.push.session import Session
 
-__all__ = ["ModelInRun", "Places", "mlmodel_in_run"]
+__all__ = ["ModelInRun", "Places"]
 
 _CLEAN = re.compile("[^/\\\\:%?#\"'\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 
@@ -147,21 +146,3 @@ class ModelInRun:
             mlmodel=partial(mlmodel_in_run, model=model, place=entry.place, uri=run.artifact_uri, state=state),
             place=entry.place,
         )
-
-
-def mlmodel_in_run(content: bytes, *, model: LoggedModel, place: str, uri: str, state: LedgerState) -> bytes:
-    """``MLmodel`` as MLflow 2 writes it: its path in the run, the run's id there, and no id of a logged model.
-
-    With ``model_id`` in it, MLflow 3 asks the server for that model when the file is looked at, and fails.
-    """
-    content = _set(content, "artifact_path", place)
-    content = _set(content, "model_uuid", model.model_id.removeprefix("m-"))
-    content = _set(content, "model_id", None)
-    return renamed(content, model, uri=posixpath.join(uri, place), state=state)
-
-
-def _set(content: bytes, key: str, value: str | None) -> bytes:
-    """Another value for a key of the YAML's top level, if it is there; None takes it away."""
-    line = b"" if value is None else f"{key}: {json.dumps(value, ensure_ascii=False)}\n".encode()
-    lines = re.compile(rb"^" + key.encode() + rb":[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)", re.MULTILINE)
-    return lines.sub(lambda _: line, content, count=1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import posixpath
-import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,19 +20,17 @@ from mltrack_sync.errors import FileNotTakenError, RemoteRefusedError
 from mltrack_sync.mlflow.files.content import FileChanged, check_content
 from mltrack_sync.mlflow.files.upload import Outgoing, send_artifact
 from mltrack_sync.mlflow.plan.batches import Refusal
+from mltrack_sync.mlflow.plan.mlmodel import MLMODEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from concurrent.futures import Future
 
     from mltrack.entities import Artifact, LoggedModel
-    from mltrack_sync.ledger.ledger import LedgerState
     from mltrack_sync.mlflow.push.session import Session
     from mltrack_sync.progress import FileMeter
 
-__all__ = ["MLMODEL", "LoggedFiles", "Target", "as_it_goes", "renamed"]
-
-MLMODEL = "MLmodel"
+__all__ = ["LoggedFiles", "Target", "as_it_goes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +131,3 @@ def as_it_goes(artifact: Artifact, path: Path, mlmodel: Callable[[bytes], bytes]
         there = Path(folder) / MLMODEL
         there.write_bytes(content)
         yield replace(artifact, size=len(content), sha256=hashlib.sha256(content).hexdigest()), there
-
-
-def renamed(content: bytes, model: LoggedModel, *, uri: str, state: LedgerState) -> bytes:
-    """``MLmodel`` with the run's id over there, and ``uri`` for the place of the files."""
-    below = rb"/models/" + model.model_id.encode() + rb"/artifacts"
-    place = rb"(?:mltrack:[^\s'\"]*|(?<![^\s'\"])/[^\n'\"]*?)" + below  # as a URI, or as a plain path
-    content = re.sub(place, lambda _: uri.encode(), content)
-    run_id = model.source_run_id or ""
-    run = state.runs.get(run_id)
-    return content.replace(run_id.encode(), run.remote_id.encode()) if run is not None and run.remote_id else content

@@ -13,8 +13,8 @@ from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.ledger.models import made_line, state_line
 from mltrack_sync.mlflow.api.capabilities import LOGGED_MODELS
 from mltrack_sync.mlflow.api.models import MODEL_ID_TAG, LoggedModelsClient
+from mltrack_sync.mlflow.plan.id_mapping import map_tags
 from mltrack_sync.mlflow.plan.pending_models import MODEL_VERSIONS
-from mltrack_sync.mlflow.plan.references import texts_there
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,7 @@ FIRST_BYTES_MAX = 100_000
 
 def map_tags_of(session: Session, tags: Mapping[str, str]) -> dict[str, str]:
     """A logged model's tags as they are to stand on the remote."""
-    found = texts_there(session.ledger.state, tags)
+    found = map_tags(session.ledger.state, tags)
     found.pop(MODEL_VERSIONS, None)
     return found
 

@@ -28,8 +28,9 @@ from mltrack_sync.mlflow.plan.kinds import (
     LOGGED_MODEL_PARAM,
     LOGGED_MODEL_TAG,
 )
+from mltrack_sync.mlflow.plan.mlmodel import map_mlmodel
 from mltrack_sync.mlflow.plan.pending_models import find_pending_logged_model
-from mltrack_sync.mlflow.push.model_files import LoggedFiles, Target, renamed
+from mltrack_sync.mlflow.push.model_files import LoggedFiles, Target
 from mltrack_sync.mlflow.push.model_ids import map_tags_of
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class LoggedModelPush:
 
     def _target(self, model: LoggedModel, entry: LoggedEntry) -> Target:
         def mlmodel(content: bytes) -> bytes:
-            named = renamed(content, model, uri=entry.uri, state=self._ledger.state)
+            named = map_mlmodel(content, model, uri=entry.uri, state=self._ledger.state)
             return named.replace(model.model_id.encode(), entry.remote_id.encode())
 
         line = partial(file_line, model.model_id)

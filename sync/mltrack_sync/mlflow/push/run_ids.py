@@ -10,8 +10,8 @@ from mltrack.entities import DELETED
 from mltrack.errors import NotFoundError
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.mlflow.api.client import RUN_ID_TAG
+from mltrack_sync.mlflow.plan.id_mapping import map_tags
 from mltrack_sync.mlflow.plan.pending_run import PARENT_TAG
-from mltrack_sync.mlflow.plan.references import texts_there
 from mltrack_sync.mlflow.push.experiment_ids import ExperimentIdentities
 from mltrack_sync.mlflow.push.model_ids import LoggedIdentities
 
@@ -133,7 +133,7 @@ class Identities:
 
     def tags(self, run: StoredRun, waiting: tuple[str, ...] = ()) -> dict[str, str]:
         """The run's tags as they are to stand there: with the remote id of its parent, and our own."""
-        tags = {**texts_there(self._session.ledger.state, run.tags), RUN_ID_TAG: run.run_id}
+        tags = {**map_tags(self._session.ledger.state, run.tags), RUN_ID_TAG: run.run_id}
         parent = tags.get(PARENT_TAG)
         if parent is not None:
             tags[PARENT_TAG] = self.remote_run(parent, (*waiting, run.run_id))

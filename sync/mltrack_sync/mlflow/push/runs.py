@@ -10,7 +10,7 @@ from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.ledger.ledger import EVERYTHING
 from mltrack_sync.mlflow.plan.batches import Refusal, Request
 from mltrack_sync.mlflow.plan.kinds import METRIC, RUN, RUN_NAME
-from mltrack_sync.mlflow.plan.pending_run import find_pending_run, local_tags
+from mltrack_sync.mlflow.plan.pending_run import CRASHED_TAG, find_pending_run, local_tags
 from mltrack_sync.mlflow.push.run_data import POINT_KINDS, RunData
 from mltrack_sync.mlflow.push.run_files import RunFiles
 from mltrack_sync.mlflow.push.run_links import InputsPush
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from mltrack_sync.report import Rejected
 
 __all__ = ["RunPush"]
-
-CRASHED_TAG = "mltrack.crashed"
 
 
 class RunPush:

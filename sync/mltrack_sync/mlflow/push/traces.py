@@ -1,7 +1,7 @@
-"""Traces pushed: each with its spans, info, assessments and ties, under the ids that they have here.
+"""Traces pushed: each with its spans, info, assessments and links, under the ids that they have here.
 
 All calls may be repeated, as the remote keeps these ids; so what is in doubt is sent again. Spans of many traces go in
-one request, and so do ties to a run; the rest is a request for each. A trace that changed goes again as a whole; a tag
+one request, and so do links to a run; the rest is a request for each. A trace that changed goes again as a whole; a tag
 or assessment that is gone here is taken away there. A trace that is deleted here stays there: MLflow removes them for
 good.
 """
@@ -24,17 +24,21 @@ from mltrack_sync.mlflow.api.traces import TracesClient
 from mltrack_sync.mlflow.files.content import FileChanged
 from mltrack_sync.mlflow.files.upload import Outgoing, send_artifact
 from mltrack_sync.mlflow.plan.batches import Refusal
+from mltrack_sync.mlflow.plan.id_mapping import map_prompt_version, map_tags
 from mltrack_sync.mlflow.plan.kinds import TRACE, TRACE_TAG
 from mltrack_sync.mlflow.plan.otlp import UnsendableSpanError, span_bodies
 from mltrack_sync.mlflow.plan.pending_traces import (
     ARTIFACT_LOCATION,
+    ASSESSMENT_RUN,
+    MODEL_ID,
+    SERVERS_OWN,
+    SOURCE_RUN,
     PendingTraces,
     attachments,
     fingerprint,
     split_tags,
 )
-from mltrack_sync.mlflow.plan.references import prompt_there, texts_there
-from mltrack_sync.mlflow.push.batching import Together, groups
+from mltrack_sync.mlflow.push.batching import Batch, batches_of
 from mltrack_sync.mlflow.push.workers import WorkerPool
 
 if TYPE_CHECKING:
@@ -47,12 +51,6 @@ if TYPE_CHECKING:
     from mltrack_sync.mlflow.push.session import Session
 
 __all__ = ["TracesPush"]
-
-SOURCE_RUN = "mlflow.sourceRun"
-MODEL_ID = "mlflow.modelId"
-ASSESSMENT_RUN = "mlflow.assessment.sourceRunId"
-SERVERS_OWN = (ARTIFACT_LOCATION, "mlflow.trace.spansLocation")
-"""Tags that a server sets itself."""
 
 
 class TracesPush:
@@ -76,13 +74,13 @@ class TracesPush:
             self._ledger.note(traces_line(pending.positions, pending.sizes))
 
     def _jobs(self, traces: Iterable[Trace]) -> Iterator[tuple[str, Callable[[], None]]]:
-        for group in groups(traces, self._session.limits().request_bytes_max):
-            spans = Together(group, self._send_spans_of)
-            ties = Together(group, partial(self._tie_all, spans))
-            for trace in group:
-                yield trace.trace_id, partial(self._push, trace, spans, ties)
+        for batch in batches_of(traces, self._session.limits().request_bytes_max):
+            spans = Batch(batch, self._send_spans_of)
+            links = Batch(batch, partial(self._link_all, spans))
+            for trace in batch:
+                yield trace.trace_id, partial(self._push, trace, spans, links)
 
-    def _push(self, trace: Trace, spans: Together, ties: Together) -> None:
+    def _push(self, trace: Trace, spans: Batch, links: Batch) -> None:
         with self._session.features.needing(TRACES):
             experiment_id = self._identities.experiment_by_id(trace.experiment_id)
             if not spans.done(trace.trace_id):
@@ -91,8 +89,8 @@ class TracesPush:
         self._put_tags(trace, there)
         self._put_overriding(trace, there)
         self._put_files(trace, there)
-        if not ties.done(trace.trace_id):
-            self._tie(trace)
+        if not links.done(trace.trace_id):
+            self._link(trace)
         self._link_prompts(trace)
         self._ledger.note(trace_line(trace.trace_id, fingerprint(trace)))
         refused = self._ledger.state.rejected.get(("", TRACE, trace.trace_id))
@@ -180,7 +178,7 @@ class TracesPush:
 
     def _named(self, texts: Mapping[str, str]) -> dict[str, str]:
         """Metadata or tags, with runs, models and prompts named as they are over there."""
-        found = texts_there(self._ledger.state, texts)
+        found = map_tags(self._ledger.state, texts)
         for key in (SOURCE_RUN, ASSESSMENT_RUN):
             if found.get(key):
                 found[key] = self._identities.remote_run(found[key])
@@ -253,7 +251,7 @@ class TracesPush:
             if key not in wanted and key not in SERVERS_OWN:
                 self._client.delete_tag(trace.trace_id, key)
 
-    # --- files and ties ---
+    # --- files and links ---
 
     def _put_files(self, trace: Trace, there: RemoteTrace) -> None:
         """Attachments of its spans."""
@@ -272,15 +270,15 @@ class TracesPush:
                 meter.close(sent=sent)
             self._session.count(artifacts=1, artifact_bytes=artifact.size)
 
-    def _tie_all(self, spans: Together, traces: Sequence[Trace]) -> frozenset[str]:
+    def _link_all(self, spans: Batch, traces: Sequence[Trace]) -> frozenset[str]:
         """Ties to runs, one request for each run."""
         there = [trace for trace in traces if spans.done(trace.trace_id)]
         for run_id in dict.fromkeys(run_id for trace in there for run_id in trace.run_ids):
-            tied = [trace.trace_id for trace in there if run_id in trace.run_ids]
-            self._client.link_to_run(self._identities.remote_run(run_id), tied)
+            linked = [trace.trace_id for trace in there if run_id in trace.run_ids]
+            self._client.link_to_run(self._identities.remote_run(run_id), linked)
         return frozenset(trace.trace_id for trace in there)
 
-    def _tie(self, trace: Trace) -> None:
+    def _link(self, trace: Trace) -> None:
         for run_id in trace.run_ids:
             self._client.link_to_run(self._identities.remote_run(run_id), [trace.trace_id])
 
@@ -288,7 +286,7 @@ class TracesPush:
         prompts = []
         for prompt in trace.prompts:
             name, _, number = prompt.rpartition("/")
-            prompts.append((name, prompt_there(self._ledger.state, name, number)))
+            prompts.append((name, map_prompt_version(self._ledger.state, name, number)))
         if prompts:
             self._client.link_prompts(trace.trace_id, prompts)
 

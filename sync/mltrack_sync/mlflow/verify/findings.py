@@ -33,9 +33,9 @@ class Difference:
     subject: str = ""
 
     def explained(self, reasons: Mapping[tuple[str, str], str]) -> Difference:
-        """The same, with the reason for which it was set aside, if it was."""
+        """The same, with the reason for which it was rejected, if it was."""
         reason = reasons.get((self.kind, self.key)) or (reasons.get(("run", "")) if self.kind == "run" else None)
-        return self if reason is None else self.noted(f"set aside: {reason}")
+        return self if reason is None else self.noted(f"rejected: {reason}")
 
     def noted(self, words: str) -> Difference:
         """The same, with something to say about the other side."""
@@ -106,7 +106,7 @@ class Findings:
         self.differs(thing, *sides, kind=kind, key=key)
 
     def told(self, reasons: Mapping[tuple[str, str], str]) -> tuple[Difference, ...]:
-        """The differences, each with why: it was set aside, or waits."""
+        """The differences, each with why: it was rejected, or waits."""
         found = []
         for difference in self.differences:
             explained = difference.explained(reasons)

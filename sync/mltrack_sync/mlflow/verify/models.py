@@ -25,8 +25,8 @@ from mltrack_sync.mlflow.plan.kinds import (
     LOGGED_MODEL_PARAM,
     LOGGED_MODEL_TAG,
 )
+from mltrack_sync.mlflow.plan.mlmodel import MLMODEL, map_mlmodel
 from mltrack_sync.mlflow.plan.pending_models import MODEL_VERSIONS
-from mltrack_sync.mlflow.push.model_files import MLMODEL, renamed
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mltrack.store import Store
     from mltrack_sync.mlflow.api.client import MlflowClient
     from mltrack_sync.mlflow.api.readback import ComparedClient, Fields
-    from mltrack_sync.mlflow.verify.remote_names import There
+    from mltrack_sync.mlflow.verify.remote_ids import RemoteIds
 
 __all__ = ["LoggedVerify"]
 
@@ -54,7 +54,7 @@ class LoggedVerify:
     store: Store
     client: MlflowClient
     reading: ComparedClient
-    there: There
+    ids: RemoteIds
     waiting: Collection[str]
     quick: bool
 
@@ -70,10 +70,10 @@ class LoggedVerify:
             return None
         subject = f"logged model {model_id} ({model.name})"
         findings = Findings(subject=subject, kind=LOGGED_MODEL, key=model_id, waits=model_id in self.waiting)
-        entry = self.there.state.logged.get(model_id)
+        entry = self.ids.state.logged.get(model_id)
         name = self._experiment(model.experiment_id)
         known = RunEntry(experiment_id=entry.experiment_id) if entry is not None else None
-        places = self.there.experiment_ids(model.experiment_id, name, known)
+        places = self.ids.experiment_ids(model.experiment_id, name, known)
         found = self.reading.logged_models(places, model_id) if places else []
         if model.lifecycle_stage == DELETED:
             if found:
@@ -94,18 +94,18 @@ class LoggedVerify:
 
     def _lost(self, model_id: str) -> str:
         """What is there of a model that is not found: nothing, or a deleted one."""
-        entry = self.there.state.logged.get(model_id)
+        entry = self.ids.state.logged.get(model_id)
         gone = self.reading.logged_model(entry.remote_id) if entry is not None and entry.remote_id else None
         return f"deleted ({_id(gone)})" if gone is not None else NOTHING
 
     def _compare(self, model: LoggedModel, found: Fields, experiment: str, findings: Findings) -> None:
         info, data = found["info"], found.get("data") or {}
         findings.equal("name", model.name, info.get("name"))
-        findings.equal("experiment", experiment, self.there.experiment_name(str(info["experiment_id"])))
+        findings.equal("experiment", experiment, self.ids.experiment_name(str(info["experiment_id"])))
         findings.equal("type", model.model_type or "", info.get("model_type") or "")
         status = str(info.get("status") or "")
         findings.equal("status", model.status, _STATUS.get(status, status.removeprefix("LOGGED_MODEL_")))
-        source = self.there.run(model.source_run_id) if model.source_run_id else ""
+        source = self.ids.run(model.source_run_id) if model.source_run_id else ""
         findings.equal("source run", source, info.get("source_run_id") or "")
         params, prefix = texts_of(data, "params"), f"{model.model_id}/"
         keys = model.params.keys() | params.keys()
@@ -117,8 +117,8 @@ class LoggedVerify:
         self._files(model, _id(found), str(info.get("artifact_uri") or ""), findings)
 
     def _tags(self, model: LoggedModel, there: dict[str, str], findings: Findings) -> None:
-        here = {**self.there.texts(model.tags), MODEL_ID_TAG: model.model_id}
-        entry = self.there.state.logged.get(model.model_id)
+        here = {**self.ids.map_tags(model.tags), MODEL_ID_TAG: model.model_id}
+        entry = self.ids.state.logged.get(model.model_id)
         gone = entry.tags.keys() & there.keys() if entry is not None else set()
         keys = (here.keys() | gone) - {MODEL_VERSIONS}
         same = findings.texts("tag", here, there, keys, kind=LOGGED_MODEL_TAG, prefix=f"{model.model_id}/")
@@ -131,7 +131,7 @@ class LoggedVerify:
         prefix = f"{model.model_id}/"
         for metric in model.metrics:
             if self._counts(metric):
-                point = (metric.key, metric.step, metric.time, self.there.run(metric.run_id))
+                point = (metric.key, metric.step, metric.time, self.ids.run(metric.run_id))
                 texts = (metric.dataset_name or "", metric.dataset_digest or "")
                 here.setdefault((*point, *texts), set()).add(_kept(metric.value))
         there = {_point(row): _kept(float(row["value"])) for row in data.get("metrics") or []}
@@ -151,9 +151,9 @@ class LoggedVerify:
 
     def _counts(self, metric: ModelMetric) -> bool:
         """Whether it is to be there: not where the run was deleted, or was refused such a metric."""
-        if metric.time < 0 or (metric.run_id, "metric", metric.key) in self.there.state.rejected:
+        if metric.time < 0 or (metric.run_id, "metric", metric.key) in self.ids.state.rejected:
             return False
-        entry = self.there.state.runs.get(metric.run_id)
+        entry = self.ids.state.runs.get(metric.run_id)
         if entry is not None and entry.remote_id:
             return entry.stage != DELETED
         try:
@@ -199,7 +199,7 @@ class LoggedVerify:
             return artifact
         path = self.store.logged_models.folder(model.model_id).artifacts / artifact.path
         check_content(artifact, path)
-        content = renamed(read_small(path), model, uri=uri, state=self.there.state)
+        content = map_mlmodel(read_small(path), model, uri=uri, state=self.ids.state)
         content = content.replace(model.model_id.encode(), remote_id.encode())
         return replace(artifact, size=len(content), sha256=hashlib.sha256(content).hexdigest())
 

@@ -11,7 +11,7 @@ from mltrack_sync.mlflow.api.readback import texts_of
 from mltrack_sync.mlflow.api.registry import READY, VERSION_TAG
 from mltrack_sync.mlflow.plan.fallback import where_in_run
 from mltrack_sync.mlflow.plan.kinds import ALIAS, MODEL, MODEL_VERSION
-from mltrack_sync.mlflow.plan.pending_registry import IS_PROMPT, is_prompt
+from mltrack_sync.mlflow.plan.pending_registry import IS_PROMPT, is_prompt, model_changes
 from mltrack_sync.mlflow.plan.version_sources import MODEL_SOURCE, RUN_SOURCE
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mltrack.store import Store
     from mltrack_sync.mlflow.api.readback import ComparedClient, Fields
     from mltrack_sync.mlflow.plan.pending_registry import PendingModel
-    from mltrack_sync.mlflow.verify.remote_names import There
+    from mltrack_sync.mlflow.verify.remote_ids import RemoteIds
 
 __all__ = ["RegistryVerify"]
 
@@ -37,7 +37,7 @@ class RegistryVerify:
 
     store: Store
     client: ComparedClient
-    there: There
+    ids: RemoteIds
     waiting: Mapping[str, PendingModel]
     lacks_models: bool
 
@@ -70,12 +70,13 @@ class RegistryVerify:
                 yield compared
 
     def _is_behind(self, model: RegisteredModel) -> bool:
-        """Whether the remote has the model, beside its versions, otherwise than it is now."""
+        """Whether the remote has the model, apart from its versions and aliases, otherwise than it is now."""
         entry = self._entry(model.name)
-        return not entry.made or (entry.description, entry.tags) != (model.description, dict(model.tags))
+        changes = model_changes(model, entry, ())
+        return not entry.made or changes.description is not None or bool(changes.tags)
 
     def _entry(self, name: str) -> ModelEntry:
-        return self.there.state.models.get(name) or ModelEntry()
+        return self.ids.state.models.get(name) or ModelEntry()
 
     def _of(self, version: ModelVersion, rows: Sequence[Fields]) -> list[Fields]:
         """Those over there that carry the version's tag, lowest number first."""
@@ -153,7 +154,7 @@ class RegistryVerify:
 
     def _source(self, version: ModelVersion) -> str | None:
         """Where its files have to be over there; None where a remote without logged models has them elsewhere."""
-        state, source = self.there.state, version.source
+        state, source = self.ids.state, version.source
         if source.startswith(f"{MODEL_SOURCE}m-"):
             model_id, _, path = source.removeprefix(MODEL_SOURCE).partition("/")
             entry = state.logged.get(model_id)
@@ -177,7 +178,7 @@ class RegistryVerify:
         if not version.source.startswith(f"{MODEL_SOURCE}m-"):
             return None
         model_id, _, path = version.source.removeprefix(MODEL_SOURCE).partition("/")
-        where = where_in_run(self.store, self.there.state, model_id)
+        where = where_in_run(self.store, self.ids.state, model_id)
         if isinstance(where, str):
             return None
         return posixpath.join(where[0], path) if path else where[0]
@@ -185,9 +186,9 @@ class RegistryVerify:
     def _run(self, version: ModelVersion) -> str | None:
         """The run it has to be tied to; None where the server finds that out itself."""
         if version.run_id:
-            return self.there.run(version.run_id)
+            return self.ids.run(version.run_id)
         if version.source.startswith(RUN_SOURCE):
-            return self.there.run(version.source.removeprefix(RUN_SOURCE).partition("/")[0])
+            return self.ids.run(version.source.removeprefix(RUN_SOURCE).partition("/")[0])
         return None if version.source.startswith(MODEL_SOURCE) else ""
 
 

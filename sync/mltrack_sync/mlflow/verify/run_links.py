@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from mltrack.store import Store
     from mltrack_sync.mlflow.api.client import RemoteRun
     from mltrack_sync.mlflow.verify.findings import Findings
-    from mltrack_sync.mlflow.verify.remote_names import There
+    from mltrack_sync.mlflow.verify.remote_ids import RemoteIds
 
-__all__ = ["TiesVerify"]
+__all__ = ["LinksVerify"]
 
 
 @dataclass(frozen=True, slots=True)
-class TiesVerify:
+class LinksVerify:
     """Compares ties of runs.
 
     ``lacks`` is asked with a feature, a run and what of it needs the feature: whether the remote does not have it.
     """
 
     store: Store
-    there: There
+    ids: RemoteIds
     lacks: Callable[[str, str, list[str]], bool]
 
     def compare(self, run: StoredRun, remote: RemoteRun, findings: Findings) -> None:
@@ -90,7 +90,7 @@ class TiesVerify:
     ) -> None:
         left = dict(there)
         for model_id, words in here.items():
-            seen = left.pop(self.there.logged_model(model_id), None)
+            seen = left.pop(self.ids.logged_model(model_id), None)
             if seen == words:
                 findings.counts["model_ties"] += 1
             elif seen is not None or self._is_active(model_id):
@@ -107,7 +107,7 @@ class TiesVerify:
             return False
 
     def _absent(self, run: StoredRun, key: str) -> str:
-        state = self.there.state
+        state = self.ids.state
         entry = state.runs.get(run.run_id)
         aside = any(item == run.run_id and key == f"{kind} {name}" for item, kind, name in state.rejected)
         return NOTHING if aside or (entry is not None and key in entry.linked) else f"{NOTHING} ({WAITS})"

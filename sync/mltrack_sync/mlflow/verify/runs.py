@@ -12,9 +12,8 @@ from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.mlflow.api.client import RUN_ID_TAG
 from mltrack_sync.mlflow.files.upload import artifact_digest, artifact_sizes
 from mltrack_sync.mlflow.plan.batches import NS_PER_MS
-from mltrack_sync.mlflow.plan.pending_run import PARENT_TAG
+from mltrack_sync.mlflow.plan.pending_run import CRASHED_TAG, PARENT_TAG
 from mltrack_sync.mlflow.plan.reconcile import point_rows
-from mltrack_sync.mlflow.push.runs import CRASHED_TAG
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
 
 if TYPE_CHECKING:
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
     from mltrack.storage.runs.stored_run import StoredRun
     from mltrack_sync.mlflow.api.client import MlflowClient, RemoteRun
     from mltrack_sync.mlflow.verify.histories import Histories
-    from mltrack_sync.mlflow.verify.remote_names import There
-    from mltrack_sync.mlflow.verify.run_links import TiesVerify
+    from mltrack_sync.mlflow.verify.remote_ids import RemoteIds
+    from mltrack_sync.mlflow.verify.run_links import LinksVerify
 
     Rows = npt.NDArray[np.void]
 
@@ -44,15 +43,15 @@ class RunVerify(Findings):
         *,
         quick: bool,
         histories: Histories,
-        there: There,
-        ties: TiesVerify,
+        ids: RemoteIds,
+        links: LinksVerify,
     ) -> None:
         super().__init__(run_id)
         self._client = client
         self._quick = quick
         self._histories = histories
-        self._there = there
-        self._ties = ties
+        self._ids = ids
+        self._links = links
         self._run: StoredRun
 
     def one_of(self, found: list[RemoteRun], *, prefer: str, deleted: bool) -> RemoteRun | None:
@@ -78,13 +77,13 @@ class RunVerify(Findings):
         self._run = run
         here = run.info
         self.equal("name", here.run_name, there.name)
-        self.equal("experiment", here.experiment_name, self._there.experiment_name(there.experiment_id))
+        self.equal("experiment", here.experiment_name, self._ids.experiment_name(there.experiment_id))
         self.equal("status", here.status, there.status)
         self.equal("start time", here.start_time, there.start_time)
         self.equal("end time", here.end_time, there.end_time)
         self._params(there.params)
         self._tags(there.tags)
-        self._ties.compare(run, there, self)
+        self._links.compare(run, there, self)
         self._metrics(there)
         self._artifacts(there)
         for damage in (*self._run.state.damage, *self._run.damage):
@@ -99,9 +98,9 @@ class RunVerify(Findings):
     def _tags(self, there: Mapping[str, str]) -> None:
         """Tags of ours. Others that are there were set by people or the server over there, and are none of ours."""
         info = self._run.info
-        here = {**self._there.texts(self._run.tags), RUN_ID_TAG: self.run_id}
+        here = {**self._ids.map_tags(self._run.tags), RUN_ID_TAG: self.run_id}
         if info.parent_run_id is not None:
-            here[PARENT_TAG] = self._there.run(info.parent_run_id)
+            here[PARENT_TAG] = self._ids.run(info.parent_run_id)
         if info.crashed:
             here[CRASHED_TAG] = "true"
         removed = {str(event.fields["key"]) for event in self._run.read_events() if event.type == "tag"} - here.keys()

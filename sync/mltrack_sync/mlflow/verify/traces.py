@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from mltrack_sync.mlflow.plan.id_mapping import LINKED_PROMPTS
 from mltrack_sync.mlflow.plan.kinds import TRACE
 from mltrack_sync.mlflow.plan.otlp import UnsendableSpanError
-from mltrack_sync.mlflow.plan.references import LINKED_PROMPTS
-from mltrack_sync.mlflow.push.traces import ASSESSMENT_RUN, MODEL_ID, SERVERS_OWN, SOURCE_RUN
+from mltrack_sync.mlflow.plan.pending_traces import ASSESSMENT_RUN, MODEL_ID, SERVERS_OWN, SOURCE_RUN
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
 from mltrack_sync.mlflow.verify.spans import shown, spans_here, spans_there
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mltrack.storage.traces.traces import Assessment, Trace
     from mltrack.store import Store
     from mltrack_sync.mlflow.api.readback import ComparedClient, Fields
-    from mltrack_sync.mlflow.verify.remote_names import There
+    from mltrack_sync.mlflow.verify.remote_ids import RemoteIds
 
 __all__ = ["INFOS_AT_ONCE", "TracesVerify"]
 
@@ -40,7 +40,7 @@ class TracesVerify:
 
     store: Store
     reading: ComparedClient
-    there: There
+    ids: RemoteIds
     waiting: Collection[str]
     quick: bool
     on_no_spans: Callable[[str], None]
@@ -73,7 +73,7 @@ class TracesVerify:
         experiment = self.store.workspace.experiments().get(trace.experiment_id)
         place = info.get("trace_location", {}).get("mlflow_experiment", {}).get("experiment_id", "")
         name = experiment.name if experiment is not None else ""
-        findings.equal("experiment", name, self.there.experiment_name(str(place)))
+        findings.equal("experiment", name, self.ids.experiment_name(str(place)))
         if trace.final or trace.assessments or not trace.spans:  # else the server has it from spans alone
             findings.equal("time", trace.request_time, _ms(info["request_time"]))
             findings.equal("duration in ms", trace.duration, _duration(info.get("execution_duration")))
@@ -92,12 +92,12 @@ class TracesVerify:
 
     def _named(self, texts: Mapping[str, str]) -> dict[str, str]:
         """Metadata or tags, with runs, models and prompts named as they are over there."""
-        found = self.there.texts(texts)
+        found = self.ids.map_tags(texts)
         for key in (SOURCE_RUN, ASSESSMENT_RUN):
             if found.get(key):
-                found[key] = self.there.run(found[key])
+                found[key] = self.ids.run(found[key])
         if found.get(MODEL_ID):
-            found[MODEL_ID] = self.there.logged_model(found[MODEL_ID])
+            found[MODEL_ID] = self.ids.logged_model(found[MODEL_ID])
         return found
 
     # --- assessments ---

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from mltrack_sync.ledger.ledger import LedgerState
 
-__all__ = ["prompt_there", "texts_there"]
+__all__ = ["map_prompt_version", "map_tags"]
 
 LINKED_PROMPTS = "mlflow.linkedPrompts"
 """The tag of a run, model or trace that lists versions of prompts, as JSON."""
@@ -19,7 +19,7 @@ MODEL_HISTORY = "mlflow.log-model.history"
 """The tag of a run that lists the models it logged, as JSON."""
 
 
-def texts_there(state: LedgerState, tags: Mapping[str, str]) -> dict[str, str]:
+def map_tags(state: LedgerState, tags: Mapping[str, str]) -> dict[str, str]:
     """The tags with what they list by the ids and numbers it has over there, as far as the ledger knows them."""
     found = dict(tags)
     for key, renew in ((LINKED_PROMPTS, _prompt_renewed), (MODEL_HISTORY, _model_renewed)):
@@ -28,7 +28,7 @@ def texts_there(state: LedgerState, tags: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def prompt_there(state: LedgerState, name: str, number: str) -> str:
+def map_prompt_version(state: LedgerState, name: str, number: str) -> str:
     """The number of a version of a prompt, or model, over there; the same where the ledger does not know it."""
     entry = state.models.get(name)
     known = entry.versions.get(int(number)) if entry is not None and number.isdecimal() else None
@@ -45,7 +45,7 @@ def _renewed(state: LedgerState, text: str, renew: Any) -> str:
 
 
 def _prompt_renewed(state: LedgerState, item: dict[str, Any]) -> dict[str, Any]:
-    return {**item, "version": prompt_there(state, item["name"], str(item["version"]))}
+    return {**item, "version": map_prompt_version(state, item["name"], str(item["version"]))}
 
 
 def _model_renewed(state: LedgerState, item: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How things of the store are called on a remote, by its ledger: what others name them by has to be that there."""
+"""Ids and names that things of the store have on a remote, by its ledger."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from mltrack_sync.ledger.ledger import RunEntry
-from mltrack_sync.mlflow.plan.references import texts_there
+from mltrack_sync.mlflow.plan.id_mapping import map_tags
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from mltrack_sync.ledger.ledger import LedgerState
     from mltrack_sync.mlflow.api.client import MlflowClient
 
-__all__ = ["There"]
+__all__ = ["RemoteIds"]
 
 
-class There:
-    """Ids and names over there. What has none there, as far as the ledger knows, keeps its own. For many threads."""
+class RemoteIds:
+    """What has no id on the remote, as far as the ledger knows, keeps its own. For many threads."""
 
     def __init__(self, client: MlflowClient, state: LedgerState) -> None:
         self._client = client
         self.state = state
-        self._names: dict[str, str] = {}  # of experiments over there, by id
+        self._names: dict[str, str] = {}  # of experiments on the remote, by id
         self._ids: dict[str, str | None] = {}  # and the other way round
         self._lock = threading.Lock()
 
     def experiment_ids(self, local_id: str, name: str, entry: RunEntry | None = None) -> list[str]:
-        """The ids of experiments over there in which something of this one may be."""
+        """The ids of experiments on the remote in which something of this one may be."""
         known = self.state.experiments.get(local_id)
         ids = [entry.experiment_id if entry else "", known[0] if known is not None else "", self._id_of(name) or ""]
         return list(dict.fromkeys(place for place in ids if place))
@@ -54,9 +54,9 @@ class There:
         entry = self.state.logged.get(model_id)
         return entry.remote_id if entry is not None and entry.remote_id else model_id
 
-    def texts(self, tags: Mapping[str, str]) -> dict[str, str]:
+    def map_tags(self, tags: Mapping[str, str]) -> dict[str, str]:
         """Tags as they are to stand there."""
-        return texts_there(self.state, tags)
+        return map_tags(self.state, tags)
 
     def _id_of(self, name: str) -> str | None:
         with self._lock:
