@@ -179,7 +179,7 @@ def test_a_terminal_without_our_signs_gets_plain_ones(wide_store: Path) -> None:
 # --- pipes, full disks, closed streams ---
 
 
-@pytest.mark.parametrize("line", ["--help", "ls", "ls --help", "--version", "show spirals-1", "sql 'select 1'"])
+@pytest.mark.parametrize("line", ["--help", "ls", "sql 'select 1'"])
 def test_a_broken_pipe_ends_a_command_quietly_with_its_code(line: str, small_store: Store) -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -200,7 +200,7 @@ def test_errors_that_nobody_can_read_keep_their_code(small_store: Store) -> None
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
-@pytest.mark.parametrize("line", ["ls", "--help", "ls --json", "show spirals-1", "export --all -o -", "ls --help"])
+@pytest.mark.parametrize("line", ["ls", "--help", "export --all -o -"])
 def test_a_full_disk_behind_the_output_is_one_line_and_a_failure(line: str, small_store: Store) -> None:
     with open("/dev/full", "wb") as full:
         done = mltrack(small_store.path, *line.split(), stdout=full.fileno())
@@ -222,7 +222,7 @@ PIPED = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("width", ["80", "200"])
+@pytest.mark.parametrize("width", ["80", pytest.param("200", marks=pytest.mark.slow)])
 def test_a_pipe_gets_no_boxes_no_colours_and_nothing_is_cut(width: str, small_store: Store) -> None:
     (small_store.path / "remotes.toml").write_text(
         '[remotes.lab]\nurl = "http://127.0.0.1:9/long/long/long/long/long"\n'
@@ -250,9 +250,9 @@ def test_a_pipe_gets_no_boxes_no_colours_and_nothing_is_cut(width: str, small_st
 
 PRINTERS = {"print", "click.echo", "click.secho", "click.confirm", "sys.stdout.write", "sys.stderr.write", "Console"}
 ALLOWED = {
-    ("src/mltrack/trouble.py", "sys.stderr.write"),  # in a training whose logging fails
-    ("src/mltrack/printing.py", None),
-    ("src/mltrack/cli/completing.py", "click.echo"),  # a script of click's, for a shell
+    ("src/mltrack/process/trouble.py", "sys.stderr.write"),  # in a training whose logging fails
+    ("src/mltrack/text/printing.py", None),
+    ("src/mltrack/cli/completion.py", "click.echo"),  # a script of click's, for a shell
     ("src/mltrack/launch/submit.py", "print"),  # a program's output, through OutputFilter
 }
 

@@ -312,14 +312,14 @@ ORDERS = [
 
 @pytest.mark.parametrize("text", FILTERS)
 def test_a_filter_gives_what_mlflow_gives(both: Both, text: str) -> None:
-    ours, theirs = both.find(text, [], 1, 7)
+    ours, theirs = both.find(text, [], 1, 15)
     assert ours == theirs
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 @pytest.mark.parametrize("view", [1, 2, 3])
 def test_an_order_gives_what_mlflow_gives(both: Both, order: list[str], view: int) -> None:
-    ours, theirs = both.find("", order, view, 3)
+    ours, theirs = both.find("", order, view, 15)
     assert ours == theirs
 
 
