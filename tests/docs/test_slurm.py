@@ -149,7 +149,7 @@ def test_a_job_stopped_by_each_signal_and_requeued_is_one_whole_run_here_and_on_
         stopped = run_of(page)
         assert stopped.info.status == "KILLED"
         assert stopped.tags["mltrack.preempted"] == "SIGUSR1"
-        assert stopped.tags["mltrack.process.exit_code"] == "75"
+        assert stopped.tags["mltrack.exit_code"] == "75"
         until(lambda: status_there() == "KILLED")
 
         job.start()

@@ -87,7 +87,7 @@ def test_output_is_passed_on_and_kept_and_the_run_is_finished(launching: Launchi
     assert sorted(launching.output().splitlines()) == ["to err", "to out"]
     run = launching.run()
     assert run.info.status == "FINISHED"
-    assert run.tags["mltrack.process.exit_code"] == "0"
+    assert run.tags["mltrack.exit_code"] == "0"
     assert run.tags["mltrack.command"] == "sh -c 'echo to out; echo to err >&2'"
     assert not (run.folder.path / "live" / "std_log.txt").exists()
 
@@ -136,7 +136,7 @@ def test_what_an_unmodified_mlflow_program_logs_lands_in_the_same_run(launching:
     assert first.info.status == "FINISHED"
     assert first.info.run_name == ("mine" if named else "named by the script")
     assert first.tags["team"] == "blue"
-    assert first.tags["mltrack.process.exit_code"] == "0"
+    assert first.tags["mltrack.exit_code"] == "0"
     assert runs["inner"].info.parent_run_id == first.run_id
     assert runs["second"].info.experiment_name == "named by the script"
     assert len(runs) == 3
@@ -188,7 +188,7 @@ def test_a_program_that_raises_is_a_failed_run_with_its_traceback_and_its_exit_c
 @pytest.mark.parametrize("code", [3, 255])
 def test_the_exit_code_is_the_programs_own(launching: Launching, code: int) -> None:
     assert launching("sh", "-c", f"exit {code}").returncode == code
-    assert launching.run().tags["mltrack.process.exit_code"] == str(code)
+    assert launching.run().tags["mltrack.exit_code"] == str(code)
 
 
 def test_a_program_that_is_killed_is_a_killed_run(launching: Launching) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Launch", "Launched", "check_program", "launch", "publish_output"]
 
-EXIT_CODE_TAG = "mltrack.process.exit_code"
+EXIT_CODE_TAG = "mltrack.exit_code"
 SIGNAL_TAG = "mltrack.signal"
 PREEMPTED_TAG = "mltrack.preempted"
 ERROR_TAG = "mltrack.error"
