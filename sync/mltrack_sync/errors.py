@@ -98,7 +98,17 @@ class RemoteRefusedError(RemoteError):
     @property
     def is_missing(self) -> bool:
         """Whether what was asked for is not there."""
-        return self.status == 404 or self.code == "RESOURCE_DOES_NOT_EXIST"
+        return self.status == 404 or self.says_missing
+
+    @property
+    def says_missing(self) -> bool:
+        """Whether the server knows the call, and says that it has no such thing."""
+        return self.code == "RESOURCE_DOES_NOT_EXIST"
+
+    @property
+    def unknown_call(self) -> bool:
+        """Whether nothing answers to this call: where others are answered, the server is an older one."""
+        return self.status in (404, 405, 501) and not self.says_missing
 
 
 class TooLargeError(RemoteRefusedError):

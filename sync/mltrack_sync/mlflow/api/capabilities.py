@@ -17,9 +17,6 @@ DATASETS = "datasets"
 LOGGED_MODELS = "logged models"
 TRACES = "traces"
 
-_NO_SUCH_CALL = (404, 405, 501)
-_NO_SUCH_THING = "RESOURCE_DOES_NOT_EXIST"
-
 
 class FeatureLacking(Exception):
     """The remote does not have it; never leaves the package."""
@@ -67,14 +64,8 @@ class Features:
         try:
             yield
         except (NotMlflowError, RemoteRefusedError) as error:
-            if not _is_unknown_call(error):
+            if not error.unknown_call:
                 raise
             with self._lock:
                 self._lacking.add(feature)
             raise FeatureLacking(feature) from error
-
-
-def _is_unknown_call(error: NotMlflowError | RemoteRefusedError) -> bool:
-    if isinstance(error, NotMlflowError):
-        return error.unknown_call
-    return error.status in _NO_SUCH_CALL and error.code != _NO_SUCH_THING

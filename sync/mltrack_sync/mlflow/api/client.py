@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.http.shapes import (
@@ -14,14 +15,14 @@ from mltrack_sync.http.shapes import (
     integers,
     mapping,
     numbers,
-    pages,
     pairs,
     rows,
     shaped,
     text,
     texts,
 )
-from mltrack_sync.http.transport import API, Call, Transport
+from mltrack_sync.http.transport import API, Call
+from mltrack_sync.mlflow.api.base import ApiClient, ignoring_missing, pairs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,8 +37,6 @@ UPLOADS = "/api/2.0/mlflow-artifacts/mpu/"
 RUN_ID_TAG = "mltrack.run_id"
 LISTED_ROWS = 100
 """About so many files a server lists at a time."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,27 +90,10 @@ class History:
     values: npt.NDArray[np.float64]
 
 
-class MlflowClient:
+class MlflowClient(ApiClient):
     """What the syncer asks of an MLflow server."""
 
     run_filter = f"tags.`{RUN_ID_TAG}` = '{{}}'"
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    @property
-    def transport(self) -> Transport:
-        """What carries its calls."""
-        return self._transport
-
-    @property
-    def url(self) -> str:
-        """The remote as the user calls it."""
-        return self._transport.url
-
-    def _read(self, call: str, answer: dict[str, Any], read: Callable[[dict[str, Any]], T]) -> T:
-        with shaped(self.url, call, answer):
-            return read(answer)
 
     # --- experiments ---
 
@@ -141,18 +123,15 @@ class MlflowClient:
         """All of them, deleted or not, page by page."""
         call = "experiments/search"
 
-        def ask(token: str) -> dict[str, Any]:
-            asked = {"max_results": page_rows, "view_type": "ALL", **({"page_token": token} if token else {})}
-            return self._transport.post(call, asked, repeatable=True)
-
-        for page in pages(ask, "experiments", url=self.url, call=call, page_rows=page_rows):
+        asked = {"max_results": page_rows, "view_type": "ALL"}
+        for page in self._pages(call, asked, "experiments", page_rows, method="POST"):
             with shaped(self.url, call, page):
                 found = [_experiment(fields) for fields in page]
             yield from found
 
     def create_experiment(self, name: str, tags: Mapping[str, str]) -> str:
         """Its id. RESOURCE_ALREADY_EXISTS is an error here."""
-        fields = {"name": name, "tags": _pairs(tags.items())}
+        fields = {"name": name, "tags": pairs_of(tags)}
         answer = self._transport.post("experiments/create", fields, repeatable=False)
         return self._read("experiments/create", answer, lambda a: identifier(a["experiment_id"]))
 
@@ -172,7 +151,7 @@ class MlflowClient:
             "run_name": name,
             "user_id": user,
             "start_time": start_time,
-            "tags": _pairs(tags.items()),
+            "tags": pairs_of(tags),
         }
         answer = self._transport.post("runs/create", fields, repeatable=False)
         return self._read("runs/create", answer, lambda a: _run(a["run"]))
@@ -187,6 +166,14 @@ class MlflowClient:
         }
         answer = self._transport.post("runs/search", fields, repeatable=True)
         return self._read("runs/search", answer, lambda a: [_run(run) for run in rows(a, "runs")])
+
+    def runs(self, experiment_id: str, page_rows: int) -> Iterator[RemoteRun]:
+        """All runs of an experiment that are not deleted, page by page."""
+        call, asked = "runs/search", {"experiment_ids": [experiment_id], "max_results": page_rows}
+        for page in self._pages(call, asked, "runs", page_rows, method="POST"):
+            with shaped(self.url, call, page):
+                found = [_run(fields) for fields in page]
+            yield from found
 
     def get_run(self, remote_id: str) -> RemoteRun:
         """The run as it is now."""
@@ -216,11 +203,8 @@ class MlflowClient:
 
     def delete_tag(self, remote_id: str, key: str) -> None:
         """Take a tag away; one that is not there is no error."""
-        try:
+        with ignoring_missing():
             self._transport.post("runs/delete-tag", {"run_id": remote_id, "key": key}, repeatable=True)
-        except RemoteRefusedError as error:
-            if error.code != "RESOURCE_DOES_NOT_EXIST":
-                raise
 
     def log_batch(self, body: bytes, *, repeatable: bool) -> None:
         """Params, tags and metrics in one request (see plan.Request.body)."""
@@ -230,11 +214,7 @@ class MlflowClient:
         """All points of one metric, page by page."""
         call = "metrics/get-history"
         asked = {"run_id": remote_id, "metric_key": key, "max_results": str(page_rows)}
-
-        def ask(token: str) -> dict[str, Any]:
-            return self._transport.get(call, {**asked, "page_token": token} if token else asked)
-
-        for page in pages(ask, "metrics", url=self.url, call=call, page_rows=page_rows):
+        for page in self._pages(call, asked, "metrics", page_rows):
             with shaped(self.url, call, page):
                 found = _history(page)
             yield found
@@ -246,8 +226,6 @@ class MlflowClient:
 
         It is sent again by itself only where it surely did not arrive: else look whether it is there.
         """
-        from urllib.parse import quote
-
         self._transport.send(
             Call(
                 "PUT",
@@ -276,8 +254,6 @@ class MlflowClient:
         self._upload("abort", path, {"upload_id": upload_id})
 
     def _upload(self, what: str, path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        from urllib.parse import quote
-
         folder, _, name = path.rpartition("/")
         body = json.dumps({"path": name, **fields}).encode("ascii")
         return self._transport.send(
@@ -288,27 +264,17 @@ class MlflowClient:
         self, path: str, begin: Callable[[], Callable[[bytes], object]], *, repeatable: bool = True
     ) -> None:
         """Read a file through the server's artifact proxy, piece by piece; ``begin`` gives a taker for each attempt."""
-        from urllib.parse import quote
-
         self._transport.download(ARTIFACTS + quote(path), begin, repeatable=repeatable)
 
     def list_artifacts(self, remote_id: str, folder: str) -> dict[str, int]:
         """Sizes of the files in one folder of a run (by path; -1 for a folder within)."""
         call = "artifacts/list"
         asked = {"run_id": remote_id, **({"path": folder} if folder else {})}
-
-        def ask(token: str) -> dict[str, Any]:
-            return self._transport.get(call, {**asked, "page_token": token} if token else asked)
-
         found: dict[str, int] = {}
-        for page in pages(ask, "files", url=self.url, call=call, page_rows=LISTED_ROWS):
+        for page in self._pages(call, asked, "files", LISTED_ROWS):
             with shaped(self.url, call, page):
                 found |= _files(page)
         return found
-
-
-def _pairs(items: Any) -> list[dict[str, str]]:
-    return [{"key": key, "value": value} for key, value in items]
 
 
 def _experiment(fields: Fields) -> RemoteExperiment:

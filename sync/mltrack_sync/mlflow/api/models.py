@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
-from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.http.shapes import identifier, mapping, pairs, rows, shaped, text
+from mltrack_sync.mlflow.api.base import ApiClient, ignoring_missing, in_path, pairs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mltrack.entities import DatasetInput, LoggedModel, ModelOutput
-    from mltrack_sync.http.transport import Transport
+    from mltrack_sync.http.shapes import Fields
 
 __all__ = ["MODEL_ID_TAG", "LoggedModelsClient", "RemoteModel"]
 
 MODEL_ID_TAG = "mltrack.model_id"
+SEARCH = "logged-models/search"
 
 _STATUS = {
     "READY": "LOGGED_MODEL_READY",
@@ -37,25 +37,24 @@ class RemoteModel:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-class LoggedModelsClient:
+class LoggedModelsClient(ApiClient):
     """What the syncer asks of a remote's logged models."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     # --- models ---
 
     def find(self, experiment_id: str, model_id: str) -> list[RemoteModel]:
         """The models of an experiment that carry our model's tag; a deleted one is not found."""
-        fields = {"experiment_ids": [experiment_id], "filter": f"tags.`{MODEL_ID_TAG}` = '{model_id}'"}
-        answer = self._transport.post("logged-models/search", {**fields, "max_results": 10}, repeatable=True)
-        with shaped(self._transport.url, "logged-models/search", answer):
-            found = rows(answer, "models")
-        return [self._model({"model": each}, "logged-models/search") for each in found]
+        return [self._model({"model": each}, SEARCH) for each in self.find_fields([experiment_id], model_id)]
+
+    def find_fields(self, experiment_ids: Sequence[str], model_id: str) -> list[Fields]:
+        """The same in any of these experiments, as MLflow writes them."""
+        fields = {"experiment_ids": list(experiment_ids), "filter": f"tags.`{MODEL_ID_TAG}` = '{model_id}'"}
+        answer = self._transport.post(SEARCH, {**fields, "max_results": 10}, repeatable=True)
+        return self._read(SEARCH, answer, lambda a: rows(a, "models"))
 
     def get(self, remote_id: str) -> RemoteModel:
         """The model as it is now, deleted or not."""
-        answer = self._transport.get(f"logged-models/{quote(remote_id, safe='')}", {"allow_deleted": "true"})
+        answer = self._transport.get(f"logged-models/{in_path(remote_id)}", {"allow_deleted": "true"})
         return self._model(answer, "logged-models/get")
 
     def create(
@@ -71,36 +70,33 @@ class LoggedModelsClient:
         fields: dict[str, Any] = {"experiment_id": experiment_id, "name": model.name}
         given = {"model_type": model.model_type, "source_run_id": source_run_id}
         fields |= {key: value for key, value in given.items() if value}
-        fields |= {"params": _pairs(params), "tags": _pairs(tags)}
+        fields |= {"params": pairs_of(params), "tags": pairs_of(tags)}
         return self._model(self._transport.post("logged-models", fields, repeatable=False), "logged-models/create")
 
     def log_params(self, remote_id: str, params: Mapping[str, str]) -> None:
         """Add params. One that is there already is refused, and all of the request with it."""
-        fields = {"model_id": remote_id, "params": _pairs(params)}
-        self._transport.post(f"logged-models/{quote(remote_id, safe='')}/params", fields, repeatable=False)
+        fields = {"model_id": remote_id, "params": pairs_of(params)}
+        self._transport.post(f"logged-models/{in_path(remote_id)}/params", fields, repeatable=False)
 
     def set_tags(self, remote_id: str, tags: Mapping[str, str]) -> None:
         """Set tags."""
-        fields = {"tags": _pairs(tags)}
-        self._transport.post(f"logged-models/{quote(remote_id, safe='')}/tags", fields, repeatable=True, method="PATCH")
+        fields = {"tags": pairs_of(tags)}
+        self._transport.post(f"logged-models/{in_path(remote_id)}/tags", fields, repeatable=True, method="PATCH")
 
     def delete_tag(self, remote_id: str, key: str) -> None:
         """Take a tag away; one that is not there is no error."""
-        try:
-            path = f"logged-models/{quote(remote_id, safe='')}/tags/{quote(key, safe='')}"
+        with ignoring_missing():
+            path = f"logged-models/{in_path(remote_id)}/tags/{in_path(key)}"
             self._transport.post(path, {}, repeatable=True, method="DELETE")
-        except RemoteRefusedError as error:
-            if error.code != "RESOURCE_DOES_NOT_EXIST":
-                raise
 
     def set_status(self, remote_id: str, status: str) -> None:
         """Say how far the model is."""
         fields = {"model_id": remote_id, "status": _STATUS[status]}
-        self._transport.post(f"logged-models/{quote(remote_id, safe='')}", fields, repeatable=True, method="PATCH")
+        self._transport.post(f"logged-models/{in_path(remote_id)}", fields, repeatable=True, method="PATCH")
 
     def delete(self, remote_id: str) -> None:
         """Move the model to the deleted ones."""
-        self._transport.post(f"logged-models/{quote(remote_id, safe='')}", {}, repeatable=True, method="DELETE")
+        self._transport.post(f"logged-models/{in_path(remote_id)}", {}, repeatable=True, method="DELETE")
 
     # --- what ties runs to them ---
 
@@ -122,19 +118,15 @@ class LoggedModelsClient:
     def model_outputs(self, remote_run: str) -> set[str]:
         """The models that the run is known to have made."""
         answer = self._transport.get("runs/get", {"run_id": remote_run})
-        with shaped(self._transport.url, "runs/get", answer):
+        with shaped(self.url, "runs/get", answer):
             outputs = mapping(mapping(answer.get("run")).get("outputs"))
             return {text(each.get("model_id")) for each in rows(outputs, "model_outputs")}
 
     def _model(self, answer: Mapping[str, Any], call: str) -> RemoteModel:
-        with shaped(self._transport.url, call, answer):
+        with shaped(self.url, call, answer):
             info, data = mapping(answer["model"]["info"]), mapping(answer["model"].get("data"))
             model_id, uri = identifier(info["model_id"]), text(info.get("artifact_uri"))
             return RemoteModel(model_id, uri, pairs(data, "params"), pairs(info, "tags"))
-
-
-def _pairs(texts: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"key": key, "value": value} for key, value in texts.items()]
 
 
 def _dataset(used: DatasetInput) -> dict[str, Any]:
@@ -144,5 +136,5 @@ def _dataset(used: DatasetInput) -> dict[str, Any]:
     known = {"schema": dataset.schema, "profile": dataset.profile}
     return {
         "dataset": fields | {key: value for key, value in known.items() if value is not None},
-        "tags": _pairs(used.tags),
+        "tags": pairs_of(used.tags),
     }

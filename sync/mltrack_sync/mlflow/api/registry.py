@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.http.responses import capped
-from mltrack_sync.http.shapes import integer, pages, pairs, shaped, text
+from mltrack_sync.http.shapes import integer, pairs, shaped, text
+from mltrack_sync.mlflow.api.base import ApiClient, ignoring_missing, pairs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mltrack_sync.http.transport import Transport
+    from mltrack_sync.http.shapes import Fields
 
 __all__ = ["VERSION_TAG", "RegistryClient", "RemoteVersion"]
 
 VERSION_TAG = "mltrack.model_version"
 PAGE_ROWS = 200
+SEARCH = "model-versions/search"
 ALREADY_THERE = "RESOURCE_ALREADY_EXISTS"
 READY = "READY"
 PENDING = "PENDING_REGISTRATION"
@@ -33,15 +35,12 @@ class RemoteVersion:
     tags: Mapping[str, str]
 
 
-class RegistryClient:
+class RegistryClient(ApiClient):
     """What the syncer asks of a remote's registry, by calls that Azure has too."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def create_model(self, name: str, description: str, tags: Mapping[str, str]) -> bool:
         """Whether it was made; False when one of that name is there."""
-        fields = {"name": name, "description": description, "tags": _pairs(tags)}
+        fields = {"name": name, "description": description, "tags": pairs_of(tags)}
         try:
             self._transport.post("registered-models/create", fields, repeatable=False)
         except RemoteRefusedError as error:
@@ -66,21 +65,21 @@ class RegistryClient:
             self._transport.post("registered-models/alias", fields, repeatable=True)
             return
         fields = {"name": name, "alias": alias}
-        self._drop(lambda: self._transport.post("registered-models/alias", fields, repeatable=True, method="DELETE"))
+        with ignoring_missing():
+            self._transport.post("registered-models/alias", fields, repeatable=True, method="DELETE")
 
     def versions(self, name: str, *, prompts: bool = False) -> list[RemoteVersion]:
         """All versions of a model; those of prompts are found only where they are asked for."""
+        return [self._version(fields, SEARCH) for fields in self.version_fields(name, prompts=prompts)]
+
+    def version_fields(self, name: str, *, prompts: bool) -> list[Fields]:
+        """The same, as MLflow writes them."""
         quote = '"' if "'" in name else "'"
         which = f"name={quote}{name}{quote}"
         if prompts:
             which += " AND tags.`mlflow.prompt.is_prompt` = 'true'"
-        asked, call = {"filter": which, "max_results": str(PAGE_ROWS)}, "model-versions/search"
-
-        def ask(token: str) -> dict[str, Any]:
-            return self._transport.get(call, {**asked, "page_token": token} if token else asked)
-
-        found = pages(ask, "model_versions", url=self._transport.url, call=call, page_rows=PAGE_ROWS)
-        return [self._version(fields, call) for page in found for fields in page]
+        asked = {"filter": which, "max_results": str(PAGE_ROWS)}
+        return [row for page in self._pages(SEARCH, asked, "model_versions", PAGE_ROWS) for row in page]
 
     def create_version(
         self,
@@ -93,7 +92,7 @@ class RegistryClient:
         model_id: str | None = None,
     ) -> RemoteVersion:
         """A new version. Repeated, it would make a second one: look for its tag first."""
-        fields: dict[str, Any] = {"name": name, "source": source, "description": description, "tags": _pairs(tags)}
+        fields: dict[str, Any] = {"name": name, "source": source, "description": description, "tags": pairs_of(tags)}
         if run_id:
             fields["run_id"] = run_id
         if model_id:
@@ -125,21 +124,10 @@ class RegistryClient:
             self._transport.post(f"{what}/set-tag", {**fields, "key": key, "value": value}, repeatable=True)
             return
         gone = {**fields, "key": key}
-        self._drop(lambda: self._transport.post(f"{what}/delete-tag", gone, repeatable=True, method="DELETE"))
-
-    @staticmethod
-    def _drop(call: Any) -> None:
-        try:
-            call()
-        except RemoteRefusedError as error:
-            if error.code != "RESOURCE_DOES_NOT_EXIST":
-                raise
+        with ignoring_missing():
+            self._transport.post(f"{what}/delete-tag", gone, repeatable=True, method="DELETE")
 
     def _version(self, fields: Any, call: str) -> RemoteVersion:
-        with shaped(self._transport.url, call, fields):
+        with shaped(self.url, call, fields):
             status, said = text(fields.get("status")) or READY, capped(text(fields.get("status_message")))
             return RemoteVersion(str(integer(fields["version"])), status, said, pairs(fields, "tags"))
-
-
-def _pairs(tags: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"key": key, "value": value} for key, value in tags.items()]

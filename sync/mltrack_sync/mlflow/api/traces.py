@@ -5,24 +5,19 @@ Only to make an assessment that is there already is an error.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
-from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.http.shapes import identifier, mapping, rows, shaped, texts
 from mltrack_sync.http.transport import Call
+from mltrack_sync.mlflow.api.base import ApiClient, ignoring_missing, in_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mltrack_sync.http.transport import Transport
-
 __all__ = ["RemoteTrace", "TracesClient"]
 
-API_3 = "/api/3.0/mlflow/"
 SPANS = "/v1/traces"
 EXPERIMENT_HEADER = "x-mlflow-experiment-id"
 
@@ -36,11 +31,8 @@ class RemoteTrace:
     assessments: tuple[str, ...] = ()
 
 
-class TracesClient:
+class TracesClient(ApiClient):
     """What the syncer asks of a remote's traces."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def send_spans(self, experiment_id: str, body: bytes) -> None:
         """Spans in OpenTelemetry's protocol (protobuf), all or none of them."""
@@ -58,32 +50,29 @@ class TracesClient:
 
     def put(self, info: Mapping[str, Any]) -> RemoteTrace:
         """Have a trace's info, which stands over what its spans told; the answer is how it is then."""
-        return self._trace(self._send("POST", "traces", {"trace": {"trace_info": info}}))
+        return self._trace(self._send_3("POST", "traces", {"trace": {"trace_info": info}}))
 
     def get(self, trace_id: str) -> RemoteTrace:
         """The trace as it is now."""
-        return self._trace(self._send("GET", f"traces/{quote(trace_id, safe='')}"))
+        return self._trace(self._send_3("GET", f"traces/{in_path(trace_id)}"))
 
     def set_tag(self, trace_id: str, key: str, value: str) -> None:
         """Set a tag."""
-        self._send("PATCH", f"traces/{quote(trace_id, safe='')}/tags", {"key": key, "value": value})
+        self._send_3("PATCH", f"traces/{in_path(trace_id)}/tags", {"key": key, "value": value})
 
     def delete_tag(self, trace_id: str, key: str) -> None:
         """Take a tag away; one that is not there is no error."""
-        try:
-            self._send("DELETE", f"traces/{quote(trace_id, safe='')}/tags", {"key": key})
-        except RemoteRefusedError as error:
-            if error.code != "RESOURCE_DOES_NOT_EXIST":
-                raise
+        with ignoring_missing():
+            self._send_3("DELETE", f"traces/{in_path(trace_id)}/tags", {"key": key})
 
     def create_assessment(self, trace_id: str, assessment: Mapping[str, Any]) -> None:
         """A new assessment, with its id. Made a second time it is refused as if the server had failed."""
-        path = f"traces/{quote(trace_id, safe='')}/assessments"
-        self._send("POST", path, {"assessment": assessment}, repeatable=False)
+        path = f"traces/{in_path(trace_id)}/assessments"
+        self._send_3("POST", path, {"assessment": assessment}, repeatable=False)
 
     def delete_assessment(self, trace_id: str, assessment_id: str) -> None:
         """Take an assessment away."""
-        self._send("DELETE", f"traces/{quote(trace_id, safe='')}/assessments/{quote(assessment_id, safe='')}", {})
+        self._send_3("DELETE", f"traces/{in_path(trace_id)}/assessments/{in_path(assessment_id)}", {})
 
     def link_to_run(self, remote_run: str, trace_ids: Sequence[str]) -> None:
         """Tie traces to a run."""
@@ -96,14 +85,8 @@ class TracesClient:
         fields = {"trace_id": trace_id, "prompt_versions": versions}
         self._transport.post("traces/link-prompts", fields, repeatable=True)
 
-    def _send(
-        self, method: str, path: str, fields: Mapping[str, Any] | None = None, *, repeatable: bool = True
-    ) -> dict[str, Any]:
-        body = json.dumps(fields, separators=(",", ":")).encode("ascii") if fields is not None else None
-        return self._transport.send(Call(method, API_3 + path, repeatable, body=body, body_bytes=len(body or b"")))
-
     def _trace(self, answer: Mapping[str, Any]) -> RemoteTrace:
-        with shaped(self._transport.url, "traces", answer):
+        with shaped(self.url, "traces", answer):
             info = mapping(answer["trace"]["trace_info"])
             place = info["trace_location"]["mlflow_experiment"]
             assessments = tuple(identifier(each["assessment_id"]) for each in rows(info, "assessments"))

@@ -13,9 +13,9 @@ from mltrack.disk.filesystem import read_small
 from mltrack.entities import DELETED
 from mltrack.errors import NotFoundError
 from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.http.shapes import pairs
 from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.mlflow.api.models import MODEL_ID_TAG
-from mltrack_sync.mlflow.api.readback import texts_of
 from mltrack_sync.mlflow.files.content import FileChanged, check_content
 from mltrack_sync.mlflow.files.upload import artifact_digest
 from mltrack_sync.mlflow.plan.kinds import (
@@ -107,12 +107,12 @@ class LoggedVerify:
         findings.equal("status", model.status, _STATUS.get(status, status.removeprefix("LOGGED_MODEL_")))
         source = self.ids.run(model.source_run_id) if model.source_run_id else ""
         findings.equal("source run", source, info.get("source_run_id") or "")
-        params, prefix = texts_of(data, "params"), f"{model.model_id}/"
+        params, prefix = pairs(data, "params"), f"{model.model_id}/"
         keys = model.params.keys() | params.keys()
         findings.counts["params"] += findings.texts(
             "param", model.params, params, keys, kind=LOGGED_MODEL_PARAM, prefix=prefix
         )
-        self._tags(model, texts_of(info, "tags"), findings)
+        self._tags(model, pairs(info, "tags"), findings)
         self._metrics(model, data, findings)
         self._files(model, _id(found), str(info.get("artifact_uri") or ""), findings)
 

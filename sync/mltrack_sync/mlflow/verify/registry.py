@@ -6,8 +6,8 @@ import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mltrack_sync.http.shapes import pairs
 from mltrack_sync.ledger.registry import ModelEntry
-from mltrack_sync.mlflow.api.readback import texts_of
 from mltrack_sync.mlflow.api.registry import READY, VERSION_TAG
 from mltrack_sync.mlflow.plan.fallback import where_in_run
 from mltrack_sync.mlflow.plan.kinds import ALIAS, MODEL, MODEL_VERSION
@@ -81,7 +81,7 @@ class RegistryVerify:
     def _of(self, version: ModelVersion, rows: Sequence[Fields]) -> list[Fields]:
         """Those over there that carry the version's tag, lowest number first."""
         mark = f"{self.store.store_id}/{version.name}/{version.version}/{version.creation_time}"
-        found = [row for row in rows if texts_of(row, "tags").get(VERSION_TAG) == mark]
+        found = [row for row in rows if pairs(row, "tags").get(VERSION_TAG) == mark]
         return sorted(found, key=lambda row: int(row["version"]))
 
     # --- models ---
@@ -89,7 +89,7 @@ class RegistryVerify:
     def _model(self, model: RegisteredModel, found: Fields, findings: Findings) -> None:
         if model.description != (found.get("description") or ""):
             findings.text_differs("description", model.description, found.get("description") or "")
-        there = texts_of(found, "tags")
+        there = pairs(found, "tags")
         keys = model.tags.keys() | (self._entry(model.name).tags.keys() & there.keys())  # those taken away here, too
         findings.counts["tags"] += findings.texts("tag", model.tags, there, keys)
 
@@ -141,7 +141,7 @@ class RegistryVerify:
         if version.description != (row.get("description") or ""):
             findings.text_differs("description", version.description, row.get("description") or "")
         findings.equal("stage", version.stage, row.get("current_stage") or "None")
-        there = texts_of(row, "tags")
+        there = pairs(row, "tags")
         gone = known.tags.keys() & there.keys() if known is not None else set()
         keys = (version.tags.keys() | gone) - {VERSION_TAG}
         findings.counts["tags"] += findings.texts("tag", version.tags, there, keys)

@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import DELETED
 from mltrack.errors import NotFoundError
+from mltrack_sync.http.shapes import pairs
 from mltrack_sync.mlflow.api.capabilities import DATASETS, LOGGED_MODELS
+<<<<<<< HEAD
 from mltrack_sync.mlflow.api.readback import texts_of
 from mltrack_sync.mlflow.plan.kinds import DATASET, MODEL_INPUT, MODEL_OUTPUT, dataset_key
+=======
+from mltrack_sync.mlflow.push.run_links import DATASET, MODEL_INPUT, MODEL_OUTPUT, dataset_key
+>>>>>>> 7683366 (sync: one base under the clients of MLflow's API, which the demo uses too)
 from mltrack_sync.mlflow.verify.findings import NOTHING, WAITS
 
 if TYPE_CHECKING:
@@ -68,7 +73,7 @@ class LinksVerify:
             other = str(there.get(name) or "")
             if text != other:
                 findings.text_differs(f"{thing}: {name.replace('_', ' ')}", text, other, kind=DATASET, key=key)
-        mine, tags = dict(used.tags), texts_of(row, "tags")
+        mine, tags = dict(used.tags), pairs(row, "tags")
         for tag in sorted(mine.keys() | tags.keys()):
             if mine.get(tag) != tags.get(tag):
                 findings.text_differs(f"{thing}: tag {tag!r}", mine.get(tag), tags.get(tag), kind=DATASET, key=key)
