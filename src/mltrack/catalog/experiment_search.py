@@ -6,12 +6,13 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from mltrack.catalog.comparators import EQUALITY, LISTS, NULLS, NUMBERS, TEXTS, comparator_test
 from mltrack.catalog.filter_parser import ATTRIBUTE, TAG, And, Comparison, Name, Node, Or, _Filter
 from mltrack.entities import ACTIVE, DELETED
 from mltrack.errors import FilterError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from mltrack.entities import Experiment
 
@@ -41,10 +42,10 @@ class _ExperimentName(Name):
     def comparators(self) -> tuple[str, ...]:
         """What it can be compared by."""
         if self.is_number:
-            return ("=", "!=", "<", "<=", ">", ">=")
+            return NUMBERS
         if self.entity == TAG:
-            return ("=", "!=", "LIKE", "ILIKE", "IS NULL", "IS NOT NULL")
-        return ("=", "!=", "IN", "NOT IN") if self.key == "experiment_id" else ("=", "!=", "LIKE", "ILIKE")
+            return (*TEXTS, *NULLS)
+        return (*EQUALITY, *LISTS) if self.key == "experiment_id" else TEXTS
 
 
 class _ExperimentFilter(_Filter):
@@ -109,28 +110,4 @@ def _passes(experiment: Experiment, node: Node) -> bool:
 def _compares(experiment: Experiment, node: Comparison) -> bool:
     name, comparator, value = node.name, node.comparator, node.value
     held: Any = experiment.tags.get(name.key) if name.entity == TAG else getattr(experiment, name.key)
-    if comparator in ("IS NULL", "IS NOT NULL"):
-        return (held is None) == (comparator == "IS NULL")
-    return held is not None and _COMPARE[comparator](held, value)
-
-
-def _like(flags: int) -> Callable[[Any, Any], bool]:
-    def like(held: str, pattern: str) -> bool:
-        parts = {"%": ".*", "_": "."}
-        return re.fullmatch("".join(parts.get(c) or re.escape(c) for c in pattern), held, re.DOTALL | flags) is not None
-
-    return like
-
-
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "=": lambda held, value: bool(held == value),
-    "!=": lambda held, value: bool(held != value),
-    "<": lambda held, value: bool(held < value),
-    "<=": lambda held, value: bool(held <= value),
-    ">": lambda held, value: bool(held > value),
-    ">=": lambda held, value: bool(held >= value),
-    "IN": lambda held, value: held in value,
-    "NOT IN": lambda held, value: held not in value,
-    "LIKE": _like(0),
-    "ILIKE": _like(re.IGNORECASE),
-}
+    return comparator_test(comparator, value)(held)

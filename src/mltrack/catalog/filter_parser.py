@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from mltrack.catalog.comparators import LISTS, NULLS, NUMBERS, TEXTS
 from mltrack.errors import FilterError
 
 __all__ = [
@@ -54,11 +55,6 @@ ATTRIBUTES = ("artifact_uri", "end_time", "run_id", "run_name", "start_time", "s
 DATASET_KEYS = ("name", "digest", "context")
 _NUMERIC = ("start_time", "end_time")
 
-_ORDERED = ("=", "!=", "<", "<=", ">", ">=")
-_TEXT = ("=", "!=", "LIKE", "ILIKE")
-_NULL = ("IS NULL", "IS NOT NULL")
-_LIST = ("IN", "NOT IN")
-
 
 class Name(NamedTuple):
     """What is compared or ordered by: one of the entities above and a key, aliases resolved."""
@@ -75,12 +71,12 @@ class Name(NamedTuple):
     def comparators(self) -> tuple[str, ...]:
         """What it can be compared by."""
         if self.is_number:
-            return _ORDERED
+            return NUMBERS
         if self.entity == DATASET:
-            return (*_TEXT, *_LIST)
+            return (*TEXTS, *LISTS)
         if self.entity == ATTRIBUTE:
-            return (*_TEXT, *_LIST) if self.key == "run_id" else _TEXT
-        return (*_TEXT, *_NULL)
+            return (*TEXTS, *LISTS) if self.key == "run_id" else TEXTS
+        return (*TEXTS, *NULLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,9 +355,9 @@ class _Filter(Reader):
                 f"it takes {', '.join(name.comparators)}",
                 at,
             )
-        if comparator in _NULL:
+        if comparator in NULLS:
             return Comparison(name, comparator, None)
-        if comparator in _LIST:
+        if comparator in LISTS:
             return Comparison(name, comparator, self._list())
         return Comparison(name, comparator, self._number(name) if name.is_number else self._quoted(name))
 

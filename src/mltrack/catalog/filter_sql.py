@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from mltrack.catalog.comparators import NULLS
 from mltrack.catalog.filter_parser import ATTRIBUTE, DATASET, METRIC, PARAM, TAG, And, Comparison, Name, Node
 from mltrack.errors import FilterError
 
@@ -28,7 +29,6 @@ class Parameters:
         return f"${name}"
 
 
-_NULLS = ("IS NULL", "IS NOT NULL")
 TABLES = {METRIC: "base.latest_metrics", PARAM: "base.params", TAG: "base.tags"}
 
 
@@ -68,7 +68,7 @@ class _Compiler:
         """A condition for each; comparisons of one key are looked up together, as a run has a key once."""
         by_key: dict[Name, list[Comparison]] = {}
         for part in parts:
-            if isinstance(part, Comparison) and part.name.entity in TABLES and part.comparator not in _NULLS:
+            if isinstance(part, Comparison) and part.name.entity in TABLES and part.comparator not in NULLS:
                 by_key.setdefault(part.name, []).append(part)
             else:
                 yield self.condition(part)
@@ -83,7 +83,7 @@ class _Compiler:
             self.lookups += 1
             passing = self._compared(f"datasets.{key}", comparator, value)
             return f"runs.run_id IN (SELECT run_id FROM base.datasets datasets WHERE {passing})"
-        if comparator in _NULLS:
+        if comparator in NULLS:
             self.lookups += 1
             return f"runs.run_id {'NOT IN' if comparator == 'IS NULL' else 'IN'} ({self._rows(comparison.name)})"
         return self._by_key(comparison.name, [comparison], " AND ")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from operator import attrgetter, eq, ge, gt, le, lt, ne
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from mlflow.exceptions import MlflowException
@@ -11,6 +10,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.utils.search_utils import SearchModelUtils, SearchModelVersionUtils, SearchUtils
 
+from mltrack.catalog.comparators import LISTS, NUMBERS, TEXTS, comparator_test
 from mltrack.entities import ModelVersion, RegisteredModel
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ __all__ = ["PROMPT_TAG", "find_models", "find_versions", "page"]
 PROMPT_TAG = "mlflow.prompt.is_prompt"
 """What a registered model that is a prompt is marked with; prompts are found only by who asks for them."""
 
-_TEXT = ("=", "!=", "LIKE", "ILIKE")
-_NUMBERS: dict[str, Callable[[Any, Any], bool]] = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 _VERSIONS_ORDER = ("last_updated_timestamp DESC", "name ASC", "version_number DESC")
 _VERSION_FIELDS = {
     "name": "name",
@@ -55,7 +53,7 @@ def find_models(
     clauses = [_clause(parsed) for parsed in SearchModelUtils.parse_search_filter(filter_string)]
     order = _models_order(order_by)
     for clause in clauses:
-        _check(clause, {"name": (*_TEXT, "IN", "NOT IN")})
+        _check(clause, {"name": (*TEXTS, *LISTS)})
     if not _asks_for_prompts(clauses):
         clauses = _without_prompt_tag(clauses)
         models = [model for model in models if model.tags.get(PROMPT_TAG) != "true"]
@@ -81,10 +79,10 @@ def find_versions(
         _check(
             clause,
             {
-                "name": (*_TEXT, "IN", "NOT IN"),
-                "run_id": (*_TEXT, "IN", "NOT IN"),
-                "source_path": _TEXT,
-                "version_number": tuple(_NUMBERS),
+                "name": (*TEXTS, *LISTS),
+                "run_id": (*TEXTS, *LISTS),
+                "source_path": TEXTS,
+                "version_number": NUMBERS,
             },
         )
     order = _versions_order(order_by or _VERSIONS_ORDER)
@@ -125,7 +123,7 @@ def _clause(parsed: Mapping[str, Any]) -> _Clause:
 
 def _check(clause: _Clause, comparators: Mapping[str, tuple[str, ...]]) -> None:
     if clause.kind == "tag":
-        allowed: tuple[str, ...] = _TEXT
+        allowed: tuple[str, ...] = TEXTS
     elif clause.key in comparators:
         allowed = comparators[clause.key]
     else:
@@ -158,39 +156,17 @@ def _without_prompt_tag(clauses: Iterable[_Clause]) -> list[_Clause]:
 
 def _test(clause: _Clause, field: Callable[[Any], Any]) -> Callable[[Any], bool]:
     """Whether a model or version passes; what has no such value (a tag, a run) never does, as in SQL."""
+    value = clause.value
     if clause.kind == "tag":
         field = _tag(clause.key)
     elif clause.key == "version_number":
-        compare, number = _NUMBERS[clause.comparator], _number(clause)
-        return lambda row: compare(field(row), number)
-    passes = _text_test(clause)
-    return lambda row: (value := field(row)) is not None and passes(value)
+        value = _number(clause)
+    passes = comparator_test(clause.comparator, frozenset(value) if clause.comparator in LISTS else value)
+    return lambda row: passes(field(row))
 
 
 def _tag(key: str) -> Callable[[Any], str | None]:
     return lambda row: row.tags.get(key)
-
-
-def _text_test(clause: _Clause) -> Callable[[str], bool]:
-    wanted = clause.value
-    match clause.comparator:
-        case "=":
-            return lambda value: value == wanted
-        case "!=":
-            return lambda value: value != wanted
-        case "IN":
-            return frozenset(wanted).__contains__
-        case "NOT IN":
-            without = frozenset(wanted)
-            return lambda value: value not in without
-        case comparator:
-            pattern = _like(wanted, re.IGNORECASE if comparator == "ILIKE" else 0)
-            return lambda value: pattern.fullmatch(value) is not None
-
-
-def _like(pattern: str, flags: int) -> re.Pattern[str]:
-    parts = (".*" if sign == "%" else "." if sign == "_" else re.escape(sign) for sign in pattern)
-    return re.compile("".join(parts), re.DOTALL | flags)
 
 
 # --- orders ---

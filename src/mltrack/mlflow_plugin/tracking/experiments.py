@@ -9,7 +9,7 @@ from mlflow.entities import LifecycleStage, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_STATE
 from mlflow.store.tracking import SEARCH_MAX_RESULTS_DEFAULT, SEARCH_MAX_RESULTS_THRESHOLD
-from mlflow.utils.search_utils import SearchExperimentsUtils, SearchUtils
+from mlflow.utils.search_utils import SearchExperimentsUtils
 from mlflow.utils.uri import resolve_uri_if_local
 from mlflow.utils.validation import (
     _validate_experiment_artifact_location_length,
@@ -17,6 +17,7 @@ from mlflow.utils.validation import (
     _validate_experiment_tag,
 )
 
+from mltrack.catalog.comparators import EQUALITY, LISTS, NULLS, NUMBERS, TEXTS, comparator_test
 from mltrack.entities import ACTIVE, DEFAULT_EXPERIMENT_ID
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
@@ -180,23 +181,18 @@ def _attribute(key: str, experiment: Any) -> Any:
     return int(value) if key == "experiment_id" else value
 
 
-_TEXT = ("=", "!=", "LIKE", "ILIKE")
-_NUMBER = ("=", "!=", "<", "<=", ">", ">=")
-_NULL = ("IS NULL", "IS NOT NULL")
-
-
 def _checked(clause: dict[str, Any]) -> dict[str, Any]:
     """A parsed comparison, refused where it can't be made; ids and times as integers."""
     kind, key, comparator, value = clause["type"], clause["key"], clause["comparator"].upper(), clause["value"]
     if kind == "tag":
-        allowed: tuple[str, ...] = (*_TEXT, *_NULL)
+        allowed: tuple[str, ...] = (*TEXTS, *NULLS)
     elif key == "experiment_id":
-        allowed = ("=", "!=", "IN", "NOT IN")
+        allowed = (*EQUALITY, *LISTS)
         value = tuple(map(decimal_id, value)) if isinstance(value, tuple) else decimal_id(value)
     elif key == "name":
-        allowed = _TEXT
+        allowed = TEXTS
     else:
-        allowed = _NUMBER
+        allowed = NUMBERS
         value = _integer(key, value)
     if comparator not in allowed:
         raise UsageError(f"Invalid comparator for {key if kind != 'tag' else kind}: {comparator}")
@@ -214,12 +210,5 @@ def _integer(key: str, value: Any) -> int:
 
 def _matches(experiment: Any, clause: dict[str, Any]) -> bool:
     key, comparator = clause["key"], clause["comparator"]
-    if clause["type"] == "tag":
-        if comparator in _NULL:
-            return bool((key in experiment.tags) == (comparator == "IS NOT NULL"))
-        if key not in experiment.tags:
-            return False
-        held = experiment.tags[key]
-    else:
-        held = getattr(experiment, key)
-    return bool(SearchUtils.get_comparison_func(comparator)(held, clause["value"]))
+    held = experiment.tags.get(key) if clause["type"] == "tag" else getattr(experiment, key)
+    return comparator_test(comparator, clause["value"])(held)

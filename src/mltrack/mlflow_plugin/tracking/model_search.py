@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import operator
-import re
 from typing import TYPE_CHECKING, Any
 
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.tracking import SEARCH_LOGGED_MODEL_MAX_RESULTS_DEFAULT
 from mlflow.utils.search_utils import SearchLoggedModelsPaginationToken
 
+from mltrack.catalog.comparators import LISTS, NUMBERS, comparator_test
 from mltrack.entities import DELETED, LOGGED_MODEL_STATUSES
 from mltrack.errors import FilterError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from mltrack.catalog.comparators import Test
     from mltrack.entities import LoggedModel, ModelMetric
 
     Matcher = Callable[[LoggedModel], bool]
@@ -36,14 +37,6 @@ _NUMBERS: dict[str, Getter] = {
 _TEXTS: dict[str, Getter] = {
     name: operator.attrgetter(name)
     for name in ("model_id", "name", "lifecycle_stage", "model_type", "source_run_id", "status_message")
-}
-_COMPARED: dict[str, Callable[[Any, Any], bool]] = {
-    "=": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
 }
 
 
@@ -133,7 +126,7 @@ def _matchers(
             case EntityType.ATTRIBUTE:
                 matchers.append(_on_attribute(key, op, value, location))
             case EntityType.METRIC:
-                matchers.append(_on_metric(key, _COMPARED[op], float(value), datasets))
+                matchers.append(_on_metric(key, comparator_test(op, float(value)), datasets))
                 by_metric = True
             case EntityType.PARAM:
                 matchers.append(_on_entry(operator.attrgetter("params"), key, _text_test(op, value)))
@@ -148,8 +141,8 @@ def _on_attribute(key: str, op: str, value: Any, location: Callable[[str], str])
     name = _ALIASES.get(key, key)
     if name in _NUMBERS:
         # MLflow's parser leaves the value of `attributes.creation_time` as text, as it knows only the bare alias
-        number, compared, number_of = _number(key, value), _compared(key, op), _NUMBERS[name]
-        return lambda model: compared(number_of(model), number)
+        test, number_of = comparator_test(_for_numbers(key, op), _number(key, value)), _NUMBERS[name]
+        return lambda model: test(number_of(model))
     test = _text_test(op, value)
     if name == "status":
         # its name, or the number MLflow's tables hold; to differ means to differ from both
@@ -159,7 +152,7 @@ def _on_attribute(key: str, op: str, value: Any, location: Callable[[str], str])
     if text_of is None:
         known = ", ".join(["artifact_location", "experiment_id", "status", *_TEXTS, *_NUMBERS])
         raise FilterError(f"logged models have no attribute {key!r}", hint=f"one of {known}")
-    return lambda model: _holds(text_of(model), test)
+    return lambda model: test(text_of(model))
 
 
 def _text_getter(name: str, location: Callable[[str], str]) -> Getter | None:
@@ -170,17 +163,15 @@ def _text_getter(name: str, location: Callable[[str], str]) -> Getter | None:
     return _TEXTS.get(name)
 
 
-def _on_metric(
-    key: str, compared: Callable[[Any, Any], bool], number: float, datasets: Sequence[Mapping[str, Any]]
-) -> Matcher:
+def _on_metric(key: str, test: Test, datasets: Sequence[Mapping[str, Any]]) -> Matcher:
     return lambda model: any(
-        metric.key == key and compared(metric.value, number) and (not datasets or _is_on(metric, datasets))
+        metric.key == key and test(metric.value) and (not datasets or _is_on(metric, datasets))
         for metric in model.metrics
     )
 
 
-def _on_entry(entries_of: Getter, key: str, test: Callable[[str], bool]) -> Matcher:
-    return lambda model: _holds(entries_of(model).get(key), test)
+def _on_entry(entries_of: Getter, key: str, test: Test) -> Matcher:
+    return lambda model: test(entries_of(model).get(key))
 
 
 def _on_datasets(datasets: Sequence[Mapping[str, Any]]) -> Matcher:
@@ -195,33 +186,20 @@ def _is_on(metric: ModelMetric, datasets: Sequence[Mapping[str, Any]]) -> bool:
     )
 
 
-def _holds(text: str | None, test: Callable[[str], bool]) -> bool:
-    return text is not None and test(text)  # what is not there differs from nothing, as in SQL
-
-
-def _text_test(op: str, value: Any) -> Callable[[str], bool]:
-    if op in ("IN", "NOT IN"):
+def _text_test(op: str, value: Any) -> Test:
+    if op in LISTS:
         if not isinstance(value, (tuple, list)):
             raise FilterError(f"{value!r} is no list of texts", hint="write for example: name IN ('a', 'b')")
-        listed = {str(item) for item in value}
-        return lambda text: (text in listed) is (op == "IN")
+        return comparator_test(op, {str(item) for item in value})
     if not isinstance(value, str):
         raise FilterError(f"{value!r} is no text", hint="put the value between single quotes")
-    if op in ("LIKE", "ILIKE"):
-        pattern = _like(value, re.IGNORECASE if op == "ILIKE" else re.NOFLAG)
-        return lambda text: pattern.fullmatch(text) is not None
-    return lambda text: (text == value) is (op == "=")
+    return comparator_test(op, value)
 
 
-def _like(value: str, flags: re.RegexFlag) -> re.Pattern[str]:
-    parts = {"%": ".*", "_": "."}
-    return re.compile("".join(parts.get(sign) or re.escape(sign) for sign in value), flags | re.DOTALL)
-
-
-def _compared(key: str, op: str) -> Callable[[Any, Any], bool]:
-    if op not in _COMPARED:
-        raise FilterError(f"{key} is a number: {op} does not apply", hint="use one of " + " ".join(_COMPARED))
-    return _COMPARED[op]
+def _for_numbers(key: str, op: str) -> str:
+    if op not in NUMBERS:
+        raise FilterError(f"{key} is a number: {op} does not apply", hint="use one of " + " ".join(NUMBERS))
+    return op
 
 
 def _number(key: str, value: Any) -> float:

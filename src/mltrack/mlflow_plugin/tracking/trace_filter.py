@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mlflow.tracing.constant import TraceMetadataKey, TraceTagKey
 from mlflow.utils.search_utils import SearchTraceUtils
 
+from mltrack.catalog.comparators import EQUALITY, NULLS, ORDERED, comparator_test
 from mltrack.errors import UsageError
 from mltrack.mlflow_plugin.tracking.trace_entities import value_number
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["TraceFilter", "attribute"]
 
 SPAN_CLOCK_TOLERANCE_NS = 10_000_000_000  # a span may begin so much before its trace, by another clock
-_NULL = ("IS NULL", "IS NOT NULL")
-_ORDERED = ("<", "<=", ">", ">=")
 
 Test = Callable[["Trace"], bool]
 
@@ -104,7 +102,7 @@ class TraceFilter:
             value = _as_number(key, value)
             if key == "timestamp_ms" and comparator in (">", ">="):
                 self._earliest_ns = max(self._earliest_ns, value * 1_000_000 - SPAN_CLOCK_TOLERANCE_NS)
-        matches = matcher(comparator, value)
+        matches = comparator_test(comparator, value)
         self._tests.append(lambda trace: matches(attribute(trace, key)))
 
     def _add_prompt(self, clause: _Clause) -> None:
@@ -125,7 +123,7 @@ class TraceFilter:
             self._tests.append(lambda trace: value in trace.run_ids or trace.metadata.get(key) == value)
             return
         derived = key in (TraceMetadataKey.TOKEN_USAGE, TraceMetadataKey.COST)
-        if derived and comparator not in ("=", "!=", *_NULL):
+        if derived and comparator not in (*EQUALITY, *NULLS):
             raise UsageError(
                 f"Comparator '{comparator}' is not supported for reserved metadata '{key}'. "
                 "Only '=', '!=', 'IS NULL', and 'IS NOT NULL' are supported."
@@ -139,14 +137,14 @@ class TraceFilter:
         _, key, comparator, value = clause
         if key in ("name", "type", "status"):
             field = "kind" if key == "type" else key
-            matches = matcher(comparator, value)
+            matches = comparator_test(comparator, value)
             self._heads.append(lambda head: matches(getattr(head, field)))
         elif key == "content":
-            self._contents.append(matcher(comparator, value))
+            self._contents.append(comparator_test(comparator, value))
         else:
             name = key.removeprefix("attributes.").strip("`")
             pattern = _attribute_pattern(name, value) if comparator == "RLIKE" else f'%"{name}"{value}%'
-            self._contents.append(matcher(comparator, pattern))
+            self._contents.append(comparator_test(comparator, pattern))
 
 
 def _attribute_pattern(name: str, value: str) -> str:
@@ -200,54 +198,10 @@ def _as_number(key: str, value: Any) -> float:
 def _keyed(clause: _Clause, values: Callable[[Trace], Any]) -> Test:
     """A test of one key of a trace's tags or metadata; without the key only IS NULL passes."""
     key, comparator = clause.key, clause.comparator
-    if comparator in _NULL:
+    if comparator in NULLS:
         return lambda trace: (key in values(trace)) == (comparator == "IS NOT NULL")
-    matches = matcher(comparator, clause.value)
+    matches = comparator_test(comparator, clause.value)
     return lambda trace: matches(values(trace).get(key))
-
-
-def matcher(comparator: str, value: Any) -> Callable[[Any], bool]:
-    """A test of one value; None passes none. LIKE tells letters' case apart, ILIKE does not.
-
-    Raises:
-        UsageError: there is no such comparison.
-    """
-    match comparator:
-        case "=":
-            return lambda held: held is not None and held == value
-        case "!=":
-            return lambda held: held is not None and held != value
-        case "<":
-            return lambda held: held is not None and held < value
-        case "<=":
-            return lambda held: held is not None and held <= value
-        case ">":
-            return lambda held: held is not None and held > value
-        case ">=":
-            return lambda held: held is not None and held >= value
-        case "IN":
-            return lambda held: held in value
-        case "NOT IN":
-            return lambda held: held is not None and held not in value
-        case "LIKE" | "ILIKE":
-            return _like(value, re.IGNORECASE if comparator == "ILIKE" else re.NOFLAG)
-        case "RLIKE":
-            try:
-                search = re.compile(value).search
-            except re.error:
-                return lambda held: False
-            return lambda held: held is not None and search(held) is not None
-        case _:
-            raise UsageError(f"Invalid comparator '{comparator}'")
-
-
-def _like(pattern: str, flags: re.RegexFlag) -> Callable[[Any], bool]:
-    inner = pattern.removeprefix("%").removesuffix("%")
-    if len(pattern) >= 2 and pattern[0] == pattern[-1] == "%" and not flags and not re.search("[%_]", inner):
-        return lambda held: held is not None and inner in held
-    expression = "".join({"%": ".*", "_": "."}.get(letter) or re.escape(letter) for letter in pattern)
-    fullmatch = re.compile(expression, flags | re.DOTALL).fullmatch
-    return lambda held: held is not None and fullmatch(held) is not None
 
 
 # --- assessments ---
@@ -259,7 +213,7 @@ def _all(trace: Trace) -> Iterable[Assessment]:
 
 def _assessed(clause: _Clause, scope: Sequence[Trace]) -> Test:
     """A test of valid assessments of one kind and name. One that is on a whole session counts for all its traces."""
-    null = clause.comparator in _NULL
+    null = clause.comparator in NULLS
     fits = _value_test(clause) if not null else (lambda held: True)
 
     def matching(trace: Trace) -> list[Assessment]:
@@ -284,16 +238,16 @@ def _on_session(held: Assessment) -> bool:
 
 def _value_test(clause: _Clause) -> Callable[[Assessment], bool]:
     comparator, value = clause.comparator, clause.value
-    if comparator in _ORDERED:
-        above = matcher(comparator, value)
+    if comparator in ORDERED:
+        above = comparator_test(comparator, value)
 
         def in_order(held: Assessment) -> bool:
             number, itself = value_number(held)
             return itself and above(number)
 
         return in_order
-    if comparator in ("=", "!="):
+    if comparator in EQUALITY:
         texts = (value, json.dumps(value))
         return lambda held: (held.value in texts) == (comparator == "=")
-    matches = matcher(comparator, value)
+    matches = comparator_test(comparator, value)
     return lambda held: matches(held.value)
