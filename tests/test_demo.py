@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import psutil
 import pytest
 
 from mltrack.cli import main
-from mltrack.demo.compare import count_local, count_remote
+from mltrack.demo.compare import Counts, count_local, count_remote
 from mltrack.demo.server import free_port, mlflow_server
 from mltrack.demo.training import EXPERIMENT, sweep, trials
 from mltrack.errors import RemoteError
@@ -140,18 +141,28 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+def on_server(url: str, store: Store) -> Counts:
+    from mltrack_sync.http.retry import RetryPolicy
+    from mltrack_sync.http.transport import Transport
+    from mltrack_sync.mlflow.api.client import MlflowClient
+    from mltrack_sync.mlflow.provider import MlflowWorkspace
+
+    with contextlib.closing(Transport(MlflowWorkspace(url), policy=RetryPolicy())) as transport:
+        return count_remote(MlflowClient(transport), store, EXPERIMENT)
+
+
 def test_a_difference_between_the_sides_is_counted(recorded: Store, server: str) -> None:
     from mltrack_sync import Remotes, push
 
     push(recorded, Remotes(recorded).add("demo", server))
-    assert count_local(recorded, EXPERIMENT) == count_remote(server, recorded, EXPERIMENT)
+    assert count_local(recorded, EXPERIMENT) == on_server(server, recorded)
     with httpx.Client(base_url=f"{server}/api/2.0/mlflow", trust_env=False) as client:
         experiment = client.get("/experiments/get-by-name", params={"experiment_name": EXPERIMENT}).json()["experiment"]
         body = {"experiment_ids": [experiment["experiment_id"]], "max_results": 1}
         run = client.post("/runs/search", json=body).json()["runs"][0]
         point = {"run_id": run["info"]["run_id"], "key": "loss", "value": 1.0, "timestamp": 1, "step": 10**9}
         client.post("/runs/log-metric", json=point).raise_for_status()
-    local, remote = count_local(recorded, EXPERIMENT), count_remote(server, recorded, EXPERIMENT)
+    local, remote = count_local(recorded, EXPERIMENT), on_server(server, recorded)
     assert remote.points == local.points + 1
     assert remote.equal_points == local.points
 

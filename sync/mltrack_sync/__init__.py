@@ -9,17 +9,18 @@ import mltrack as _mltrack  # noqa: F401  # finds our modules by their old paths
 _MODULE_OF = {
     "PushReport": "report",
     "Rejected": "report",
-    "Remote": "remotes.config",
+    "Remote": "remotes.kind",
     "Remotes": "remotes.config",
     "Selection": "selection",
-    "push": "mlflow.push.push",
+    "push": "engine.push",
 }
 
 __all__ = ["PushReport", "Rejected", "Remote", "Remotes", "Selection", "push"]
 
 if TYPE_CHECKING:
-    from mltrack_sync.mlflow.push.push import push
-    from mltrack_sync.remotes.config import Remote, Remotes
+    from mltrack_sync.engine.push import push
+    from mltrack_sync.remotes.config import Remotes
+    from mltrack_sync.remotes.kind import Remote
     from mltrack_sync.report import PushReport, Rejected
     from mltrack_sync.selection import Selection
 

@@ -17,10 +17,12 @@ from mltrack.errors import MltrackError, NotFoundError, RunStateError, UsageErro
 from mltrack.storage.check.check import check_store
 from mltrack.storage.runs.edit import release_artifacts, remove_run
 from mltrack.storage.runs.state import RunState
+from mltrack_sync.engine.lock import sync_lock
+from mltrack_sync.engine.verify import verify
 from mltrack_sync.ledger.ledger import RunEntry
-from mltrack_sync.mlflow.push.push import JOBS, read_ledger, sync_lock
-from mltrack_sync.mlflow.verify.verify import verify
 from mltrack_sync.remotes.config import Remotes
+from mltrack_sync.remotes.ledgers import read_ledger
+from mltrack_sync.remotes.options import JOBS
 from mltrack_sync.selection import Selection
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
     from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.store import Store
     from mltrack_sync.http.retry import RetryPolicy
-    from mltrack_sync.mlflow.verify.findings import Difference
-    from mltrack_sync.remotes.config import Remote
+    from mltrack_sync.remotes.kind import Remote
+    from mltrack_sync.report import Difference
 
 __all__ = ["Deletable", "GcPlan", "Retained", "RetentionPolicy", "execute", "parse_age", "plan_gc"]
 

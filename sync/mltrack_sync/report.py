@@ -1,10 +1,14 @@
-"""What a pass did, as counts, and what it set aside."""
+"""What a push or a comparison came to, as counts, with what was rejected and what differs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-__all__ = ["PushReport", "Rejected"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Difference", "PushReport", "Rejected", "VerifyReport"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +73,71 @@ class PushReport:
     def points_per_second(self) -> float:
         """Points sent, by the whole time of the pass."""
         return self.points / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not the same: of which run, what, and how it is here and there.
+
+    ``run_id`` is empty for what belongs to no run: then ``subject`` names the model, version or trace. ``kind`` and
+    ``key`` are how the ledger calls what differs.
+    """
+
+    run_id: str
+    thing: str
+    here: str
+    there: str
+    kind: str = ""
+    key: str = ""
+    subject: str = ""
+
+    def explained(self, reasons: Mapping[tuple[str, str], str]) -> Difference:
+        """The same, with the reason for which it was rejected, if it was."""
+        reason = reasons.get((self.kind, self.key)) or (reasons.get(("run", "")) if self.kind == "run" else None)
+        return self if reason is None else self.noted(f"rejected: {reason}")
+
+    def noted(self, words: str) -> Difference:
+        """The same, with something to say about the other side."""
+        return replace(self, there=f"{self.there} ({words})")
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What was compared, and each thing that is not the same on both sides.
+
+    ``runs``, ``models``, ``model_versions``, ``logged_models`` and ``traces`` count those compared; the others what was
+    found equal: ``points`` of those read back (0 with ``quick``), ``artifact_bytes`` of those downloaded and hashed,
+    ``model_ties`` of runs to models they used or made. ``lacking`` says, a line for each, what the remote
+    has no place for and was therefore not compared. What has no entry in ``differences`` is there whole.
+    """
+
+    remote: str
+    url: str
+    quick: bool = False
+    runs: int = 0
+    params: int = 0
+    tags: int = 0
+    metrics: int = 0
+    points: int = 0
+    artifacts: int = 0
+    artifact_bytes: int = 0
+    datasets: int = 0
+    model_ties: int = 0
+    models: int = 0
+    model_versions: int = 0
+    logged_models: int = 0
+    traces: int = 0
+    spans: int = 0
+    assessments: int = 0
+    seconds: float = 0.0
+    differences: tuple[Difference, ...] = ()
+    lacking: tuple[str, ...] = ()
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing differs."""
+        return not self.differences
+
+    def differing(self) -> set[str]:
+        """The ids of runs in which something differs."""
+        return {difference.run_id for difference in self.differences if difference.run_id}

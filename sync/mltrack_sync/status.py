@@ -10,7 +10,7 @@ from mltrack_sync.daemon.heartbeat import Presence, present
 from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.mlflow.plan.pending import Scope, find_pending
 from mltrack_sync.mlflow.plan.tally import Tally
-from mltrack_sync.mlflow.push.push import ledger_damage, read_ledger
+from mltrack_sync.remotes.ledgers import read_ledger
 from mltrack_sync.selection import Selection
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.store import Store
     from mltrack_sync.mlflow.plan.pending_run import PendingRun
-    from mltrack_sync.remotes.config import Remote
+    from mltrack_sync.remotes.kind import Remote
     from mltrack_sync.report import Rejected
 
 __all__ = ["RemoteStatus", "status_of"]
@@ -88,7 +88,7 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
         last_error=str(state.last_error.get("message", "")),
         last_error_time=int(state.last_error.get("time", 0)),
         rejected=tuple(state.rejected.values()),
-        damage=(*ledger_damage(state), *tally.unreadable),
+        damage=(*state.damage_words(), *tally.unreadable),
         pending_models=len(pending.registry),
         pending_model_versions=sum(len(model.versions) for model in pending.registry),
         pending_logged_models=len(pending.logged_models.ids),

@@ -9,8 +9,8 @@ import pytest
 import mltrack
 from mltrack.store import Store
 from mltrack_sync import Remote, push
+from mltrack_sync.azureml.limits import AZURE_LIMITS
 from mltrack_sync.http.retry import RetryPolicy
-from mltrack_sync.limits import AZURE_LIMITS
 from tests.support.azure.emulator import AzureEmulator, Contents, LoseAnswer
 
 

@@ -12,10 +12,10 @@ import yaml
 import mltrack
 from mltrack.store import Store
 from mltrack_sync import Remote, push
+from mltrack_sync.engine.verify import verify
 from mltrack_sync.gc import plan_gc
 from mltrack_sync.http.retry import RetryPolicy
-from mltrack_sync.mlflow.push.push import ledger_path
-from mltrack_sync.mlflow.verify.verify import verify
+from mltrack_sync.remotes.ledgers import ledger_path
 from mltrack_sync.status import status_of
 from tests.support.azure.emulator import AzureEmulator, Contents, Cut, LoseAnswer, unavailable
 from tests.support.mlflow_recording import log_adder, mlflow_on, uri_of

@@ -14,7 +14,7 @@ from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.azureml import AzureWorkspace, TrackingUri
 from mltrack_sync.errors import RemoteAuthError
 from mltrack_sync.http.retry import RetryPolicy
-from mltrack_sync.mlflow.push.push import ledger_path
+from mltrack_sync.remotes.ledgers import ledger_path
 from tests.support.azure.emulator import (
     AzureEmulator,
     Contents,

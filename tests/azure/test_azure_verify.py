@@ -5,9 +5,9 @@ from __future__ import annotations
 import mltrack
 from mltrack.store import Store
 from mltrack_sync import Remote, push
+from mltrack_sync.engine.verify import verify
 from mltrack_sync.gc import plan_gc
 from mltrack_sync.http.retry import RetryPolicy
-from mltrack_sync.mlflow.verify.verify import verify
 from tests.support.azure.client import AzureClient
 from tests.support.azure.emulator import AzureEmulator, Contents, LoseAnswer, throttled, unavailable
 from tests.support.azure.emulator.workspace import run_container

@@ -15,8 +15,9 @@ import pytest
 
 from mltrack.errors import RemoteError
 from mltrack_sync.azureml.artifacts import RunHistory
+from mltrack_sync.azureml.service import HISTORY
 from mltrack_sync.errors import NotMlflowError
-from mltrack_sync.http.endpoint import HISTORY, Endpoint
+from mltrack_sync.http.endpoint import Endpoint
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.http.transport import Transport
 from mltrack_sync.mlflow.api.client import MlflowClient

@@ -19,12 +19,12 @@ import mltrack
 from mltrack.errors import UsageError
 from mltrack.store import Store
 from mltrack_sync import Remotes, push
+from mltrack_sync.engine.verify import verify
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.http.transport import Transport
 from mltrack_sync.mlflow.files.places import InCloud, InFolder, OnWeb, Place, Proxied, place_of
 from mltrack_sync.mlflow.provider import MlflowWorkspace
-from mltrack_sync.mlflow.verify.verify import verify
 from tests.support.raw_server import answer, raw_server
 from tests.support.server import MlflowServer
 

@@ -93,7 +93,7 @@ def knock(url: str, environ: dict[str, str]) -> None:
     workspace = MlflowWorkspace(url, environ=environ, home=Path("/nonexistent"))
     policy = RetryPolicy(attempts_max=1)
     with contextlib.closing(Transport(workspace, policy=policy, connections_max=1)) as transport:
-        transport.knock()
+        transport.check_connection()
 
 
 @pytest.mark.parametrize("name", ["ca.pem", "ca"])
@@ -162,7 +162,7 @@ def test_the_client_certificate_is_shown_to_the_server_and_to_no_other_host(fold
     with raw_server(handle, context) as server, raw_server(handle, context) as other:
         workspace = MlflowWorkspace(server.url, environ=environ, home=Path("/nonexistent"))
         with contextlib.closing(Transport(workspace, policy=RetryPolicy(), connections_max=1)) as transport:
-            transport.knock()
+            transport.check_connection()
             transport.send_signed("GET", f"{other.url}/blob", {})
     assert shown == [True, False]
 

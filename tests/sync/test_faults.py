@@ -17,7 +17,7 @@ from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.errors import NotMlflowError, RemoteAuthError, RemoteUnavailableError
 from mltrack_sync.http.retry import RetryPolicy
-from mltrack_sync.mlflow.push.push import ledger_path
+from mltrack_sync.remotes.ledgers import ledger_path
 from tests.support.both_sides import assert_equal
 from tests.support.proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
 from tests.support.server import MlflowServer, free_port, params_of

@@ -16,8 +16,8 @@ from mltrack.storage.check.check import check_store
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.cli.verify import commands
+from mltrack_sync.engine.verify import verify
 from mltrack_sync.gc import GcPlan, execute, parse_age, plan_gc
-from mltrack_sync.mlflow.verify.verify import verify
 from tests.support.both_sides import assert_equal
 from tests.support.filesystems import Stopped, failing, stopping_at
 from tests.support.server import MlflowServer

@@ -11,7 +11,7 @@ from mltrack.store import Store
 from mltrack_sync import Remote, push
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.ledger.ledger import LedgerState
-from mltrack_sync.mlflow.push.push import ledger_path
+from mltrack_sync.remotes.ledgers import ledger_path
 from mltrack_sync.status import status_of
 from tests.support.command_line import run
 from tests.support.proxy import Answer, Fault, FaultyProxy, LoseAnswer, Seen

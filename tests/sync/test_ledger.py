@@ -16,7 +16,7 @@ from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.ledger.experiments import ExperimentEntry
 from mltrack_sync.ledger.ledger import EVERYTHING, Ledger, LedgerState
-from mltrack_sync.mlflow.push.push import ledger_path
+from mltrack_sync.remotes.ledgers import ledger_path
 from mltrack_sync.report import Rejected
 from tests.support.both_sides import assert_equal
 from tests.support.proxy import FaultyProxy

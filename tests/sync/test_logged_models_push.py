@@ -14,7 +14,7 @@ from mltrack.entities import DELETED, ModelMetric
 from mltrack.store import Store
 from mltrack_sync import Remote, Selection, push
 from mltrack_sync.http.retry import RetryPolicy
-from mltrack_sync.mlflow.push.push import ledger_path
+from mltrack_sync.remotes.ledgers import ledger_path
 from mltrack_sync.status import status_of
 from tests.support.killing import killed_at_requests
 from tests.support.mlflow_recording import log_adder, mlflow_on, uri_of

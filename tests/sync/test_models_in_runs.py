@@ -13,10 +13,10 @@ import mltrack
 from mltrack.entities import DELETED
 from mltrack.store import Store
 from mltrack_sync import Remote, push
+from mltrack_sync.engine.verify import verify
 from mltrack_sync.gc import execute, plan_gc
 from mltrack_sync.http.retry import RetryPolicy
-from mltrack_sync.mlflow.push.push import ledger_path
-from mltrack_sync.mlflow.verify.verify import verify
+from mltrack_sync.remotes.ledgers import ledger_path
 from tests.support.killing import Moment
 from tests.support.mlflow_recording import log_adder, mlflow_on, uri_of
 from tests.support.model_recording import mlmodel_there, record_model

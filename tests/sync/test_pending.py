@@ -21,7 +21,7 @@ from mltrack.store import Store
 from mltrack_sync import PushReport, Remote, push
 from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.http.retry import RetryPolicy
-from mltrack_sync.mlflow.push.push import read_ledger
+from mltrack_sync.remotes.ledgers import read_ledger
 from mltrack_sync.status import status_of
 from tests.support.mlflow_recording import mlflow_on, trace_once, uri_of
 from tests.support.model_recording import put_file, record_model

@@ -134,7 +134,7 @@ def test_a_proxy_that_wants_a_login_is_no_strange_mlflow_server(monkeypatch: pyt
             ) as transport,
             pytest.raises(RemoteError, match="wants user and password") as caught,
         ):
-            transport.knock()
+            transport.check_connection()
     assert "SECRET" not in f"{caught.value!r} {caught.value.hint}"
 
 

@@ -12,9 +12,9 @@ import mltrack
 from mltrack.disk.codec import encode_line
 from mltrack.store import Store
 from mltrack_sync import Remote, push
+from mltrack_sync.engine.verify import verify
 from mltrack_sync.errors import RemoteAuthError
 from mltrack_sync.http.retry import RetryPolicy
-from mltrack_sync.mlflow.verify.verify import verify
 from mltrack_sync.report import PushReport
 from mltrack_sync.status import status_of
 from tests.support.proxy import Answer, Fault, FaultyProxy, Seen

@@ -12,7 +12,7 @@ from mltrack.store import Store
 from mltrack_sync import Remote, Selection, push
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.ledger.ledger import LedgerState
-from mltrack_sync.mlflow.push.push import ledger_path
+from mltrack_sync.remotes.ledgers import ledger_path
 from mltrack_sync.status import status_of
 from tests.support.killing import killed_at_requests
 from tests.support.proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen

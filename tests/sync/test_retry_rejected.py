@@ -9,7 +9,7 @@ import mltrack
 from mltrack.store import Store
 from mltrack_sync import Remote, push
 from mltrack_sync.ledger.ledger import LedgerState
-from mltrack_sync.mlflow.push.push import ledger_path
+from mltrack_sync.remotes.ledgers import ledger_path
 from tests.support.both_sides import assert_equal
 from tests.support.proxy import Answer, Fault, FaultyProxy, LoseAnswer, Seen
 from tests.support.server import MlflowServer

@@ -11,9 +11,9 @@ import pytest
 
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
+from mltrack_sync.engine.verify import verify
 from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.http.retry import RetryPolicy
-from mltrack_sync.mlflow.verify.verify import verify
 from tests.support.both_sides import assert_equal
 from tests.support.forked_server import ForkedServer
 from tests.support.server import MlflowServer

@@ -21,11 +21,11 @@ from mltrack.store import Store
 from mltrack_sync import Remote, Selection, push
 from mltrack_sync.daemon.daemon import Follower, Pace
 from mltrack_sync.daemon.loop import Waker
+from mltrack_sync.engine.verify import verify
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.mlflow.plan.otlp import UnsendableSpanError, span_bodies
 from mltrack_sync.mlflow.push.batching import TRACES_MAX, batches_of
-from mltrack_sync.mlflow.push.push import ledger_path
-from mltrack_sync.mlflow.verify.verify import verify
+from mltrack_sync.remotes.ledgers import ledger_path
 from mltrack_sync.status import status_of
 from tests.support.killing import killed_at_requests
 from tests.support.mlflow_recording import log_adder, mlflow_on, trace_once, uri_of

@@ -201,7 +201,7 @@ def test_where_nobody_takes_connections_the_workspace_is_asked_where_it_is_now()
     waits: list[float] = []
     policy = RetryPolicy(sleep=waits.append)
     sent = Transport(Moving(), policy=policy, http=httpx.MockTransport(handler), now=lambda: 0.0)
-    sent.knock()
+    sent.check_connection()
     sent.send(BATCH)
     assert (seen, waits) == (["h1", "h2", "h2"], [])
 
@@ -213,7 +213,7 @@ def test_a_workspace_that_knows_of_no_other_place_leaves_the_error_as_it_is() ->
 
     sent = Transport(Lost(), policy=RetryPolicy(), http=raising(httpx.ConnectError("refused")), now=lambda: 0.0)
     with pytest.raises(RemoteUnavailableError, match="refused"):
-        sent.knock()
+        sent.check_connection()
 
 
 def test_error_words_are_found_in_every_shape() -> None:

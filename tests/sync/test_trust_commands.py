@@ -16,12 +16,13 @@ import mltrack
 from mltrack.errors import BusyError, RemoteError
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
+from mltrack_sync.engine.lock import sync_lock
+from mltrack_sync.engine.verify import verify
 from mltrack_sync.errors import LedgerError, RemoteUnavailableError
 from mltrack_sync.gc import Deletable, execute, plan_gc
 from mltrack_sync.http.rate_limit import Pace
 from mltrack_sync.http.retry import RetryPolicy
-from mltrack_sync.mlflow.push.push import ledger_path, sync_lock
-from mltrack_sync.mlflow.verify.verify import verify
+from mltrack_sync.remotes.ledgers import ledger_path
 from mltrack_sync.status import status_of
 from tests.support.both_sides import assert_equal
 from tests.support.proxy import Cut, Fault, FaultyProxy, Seen

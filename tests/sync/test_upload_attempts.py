@@ -11,11 +11,11 @@ import pytest
 import mltrack
 from mltrack.store import Store
 from mltrack_sync import Remote, push
+from mltrack_sync.engine.verify import verify
 from mltrack_sync.errors import FileNotTakenError, RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.ledger.uploads import UploadLog
 from mltrack_sync.mlflow.files.attempts import GAP_FIRST_S, SENDS_MAX, UploadAttempts
-from mltrack_sync.mlflow.verify.verify import verify
 from tests.support.proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
 
 OF = ("run", "model.bin")

@@ -14,9 +14,9 @@ import pytest
 import mltrack
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, Selection, push
+from mltrack_sync.engine.verify import VerifyReport, verify
 from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.http.retry import RetryPolicy
-from mltrack_sync.mlflow.verify.verify import VerifyReport, verify
 from tests.support.both_sides import assert_equal
 from tests.support.proxy import Answer, Fault, FaultyProxy, Seen
 from tests.support.server import MlflowServer

@@ -18,8 +18,8 @@ import mltrack
 from mltrack.entities import DELETED, ModelMetric
 from mltrack.store import Store
 from mltrack_sync import Remote, Selection, push
+from mltrack_sync.engine.verify import VerifyReport, verify
 from mltrack_sync.gc import plan_gc
-from mltrack_sync.mlflow.verify.verify import VerifyReport, verify
 from tests.support.command_line import run as command
 from tests.support.mlflow_recording import log_adder, mlflow_on, uri_of
 from tests.support.model_recording import put_file

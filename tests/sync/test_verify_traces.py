@@ -12,8 +12,8 @@ import pytest
 
 from mltrack.store import Store
 from mltrack_sync import Remote, Selection, push
+from mltrack_sync.engine.verify import VerifyReport, verify
 from mltrack_sync.http.retry import RetryPolicy
-from mltrack_sync.mlflow.verify.verify import VerifyReport, verify
 from tests.support.command_line import run as command
 from tests.support.mlflow_recording import mlflow_on, trace_once, uri_of
 from tests.support.proxy import Answer, FaultyProxy

@@ -174,7 +174,7 @@ def _training_bar(steps: _Steps, plan: list[Trial]) -> Iterator[tuple[Any, Any]]
 
 
 def _sync(steps: _Steps, store: Store, folder: Path, port: int | None, facts: dict[str, Any]) -> bool:
-    from mltrack.demo.compare import count_local, count_remote
+    from mltrack.demo.compare import count_local
     from mltrack.demo.server import mlflow_server
     from mltrack.demo.training import EXPERIMENT
 
@@ -186,7 +186,7 @@ def _sync(steps: _Steps, store: Store, folder: Path, port: int | None, facts: di
         sent = f"{first['runs']} runs, {first['points']:,} points, {first['artifacts']} artifacts"
         steps.say(f"{sent} in {first['seconds']:.1f} s")
         steps.begin("Reading back from the server, and comparing")
-        local, remote = count_local(store, EXPERIMENT), count_remote(url, store, EXPERIMENT)
+        local, remote = count_local(store, EXPERIMENT), _count_remote(url, store, EXPERIMENT)
         same = local.rows() == remote.rows()
         facts["local"], facts["remote"] = dict(local.rows()), dict(remote.rows())
         if not steps.quiet:
@@ -195,6 +195,17 @@ def _sync(steps: _Steps, store: Store, folder: Path, port: int | None, facts: di
         facts["sync_again"] = again = _push(steps, store, url)
         steps.say(f"{again['points']} points, {again['artifacts']} artifacts sent in {again['seconds']:.1f} s")
     return same and not again["points"] and not again["artifacts"]
+
+
+def _count_remote(url: str, store: Store, experiment: str) -> Counts:
+    from mltrack.demo.compare import count_remote
+    from mltrack_sync.http.retry import RetryPolicy
+    from mltrack_sync.http.transport import Transport
+    from mltrack_sync.mlflow.provider import MlflowWorkspace
+
+    workspace = MlflowWorkspace(url)
+    with contextlib.closing(Transport(workspace, policy=RetryPolicy())) as transport:
+        return count_remote(workspace.client(transport), store, experiment)
 
 
 def _push(steps: _Steps, store: Store, url: str) -> dict[str, Any]:

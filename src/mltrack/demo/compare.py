@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from mltrack.errors import RemoteError
-from mltrack_sync.http.retry import RetryPolicy
-from mltrack_sync.http.transport import Transport
-from mltrack_sync.mlflow.api.client import RUN_ID_TAG
-from mltrack_sync.mlflow.provider import MlflowWorkspace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    import numpy.typing as npt
 
     from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.store import Store
-    from mltrack_sync.mlflow.api.client import History, MlflowClient, RemoteRun
 
-__all__ = ["Counts", "count_local", "count_remote"]
+__all__ = ["Counts", "RemoteClient", "count_local", "count_remote"]
 
 RUNS_PAGE = 1000
 POINTS_PAGE = 25_000
+RUN_ID_TAG = "mltrack.run_id"
 
 
 @dataclass(slots=True)
@@ -62,25 +59,86 @@ def count_local(store: Store, experiment: str) -> Counts:
     return counts
 
 
-def count_remote(url: str, store: Store, experiment: str) -> Counts:
-    """What the server at ``url`` holds of an experiment, asked by REST; tags that syncing adds are not counted.
+class RemoteExperiment(Protocol):
+    """An experiment on the server."""
+
+    @property
+    def experiment_id(self) -> str:
+        """Its id."""
+
+
+class RemoteRun(Protocol):
+    """A run on the server; ``latest`` has an entry for each metric."""
+
+    @property
+    def run_id(self) -> str:
+        """Its id."""
+
+    @property
+    def params(self) -> Mapping[str, str]:
+        """Its params."""
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Its tags."""
+
+    @property
+    def latest(self) -> Mapping[str, object]:
+        """By metric."""
+
+
+class Points(Protocol):
+    """Points of one metric on the server: steps, times in ms, values."""
+
+    @property
+    def steps(self) -> npt.NDArray[np.int64]:
+        """Steps."""
+
+    @property
+    def times(self) -> npt.NDArray[np.int64]:
+        """Times in ms."""
+
+    @property
+    def values(self) -> npt.NDArray[np.float64]:
+        """Values."""
+
+
+class RemoteClient(Protocol):
+    """What reads the server: the syncer's own client is one."""
+
+    @property
+    def url(self) -> str:
+        """The server."""
+
+    def experiment_by_name(self, name: str) -> RemoteExperiment | None:
+        """The experiment of that name."""
+
+    def runs(self, experiment_id: str, page_rows: int) -> Iterator[RemoteRun]:
+        """Its runs."""
+
+    def history(self, remote_id: str, key: str, page_rows: int) -> Iterator[Points]:
+        """All points of one metric of a run, page by page."""
+
+    def list_artifacts(self, remote_id: str, folder: str) -> Mapping[str, int]:
+        """Sizes of the files in one folder of a run (by path; -1 for a folder within)."""
+
+
+def count_remote(client: RemoteClient, store: Store, experiment: str) -> Counts:
+    """What the server holds of an experiment; tags that syncing adds are not counted.
 
     Raises:
         RemoteError: the server does not answer as it should.
     """
     counts = Counts()
-    workspace = MlflowWorkspace(url)
-    with contextlib.closing(Transport(workspace, policy=RetryPolicy())) as transport:
-        client = workspace.client(transport)
-        found = client.experiment_by_name(experiment)
-        if found is None:
-            raise RemoteError(f"{url} has no experiment {experiment!r}", hint="see the server's log")
-        for run in client.runs(found.experiment_id, RUNS_PAGE):
-            _count_run(counts, client, run, store.run(run.tags[RUN_ID_TAG]))
+    found = client.experiment_by_name(experiment)
+    if found is None:
+        raise RemoteError(f"{client.url} has no experiment {experiment!r}", hint="see the server's log")
+    for run in client.runs(found.experiment_id, RUNS_PAGE):
+        _count_run(counts, client, run, store.run(run.tags[RUN_ID_TAG]))
     return counts
 
 
-def _count_run(counts: Counts, client: MlflowClient, run: RemoteRun, local: StoredRun) -> None:
+def _count_run(counts: Counts, client: RemoteClient, run: RemoteRun, local: StoredRun) -> None:
     counts.runs += 1
     counts.params += sum(local.params.get(key) == value for key, value in run.params.items())
     counts.tags += sum(key in local.tags for key in run.tags)
@@ -94,7 +152,7 @@ def _count_run(counts: Counts, client: MlflowClient, run: RemoteRun, local: Stor
         counts.artifact_bytes += size
 
 
-def _equal(local: StoredRun, key: str, remote: History) -> int:
+def _equal(local: StoredRun, key: str, remote: Points) -> int:
     """How many points are the same on both sides, times in ms."""
     if key not in local.summaries:
         return 0
@@ -105,7 +163,7 @@ def _equal(local: StoredRun, key: str, remote: History) -> int:
     return sum(point in ours for point in points)
 
 
-def _files(client: MlflowClient, run_id: str, folder: str) -> Iterator[int]:
+def _files(client: RemoteClient, run_id: str, folder: str) -> Iterator[int]:
     """Sizes in bytes of all files of a run, folders opened."""
     for path, size in client.list_artifacts(run_id, folder).items():
         if size < 0:

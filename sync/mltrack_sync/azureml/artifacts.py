@@ -18,11 +18,11 @@ from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from mltrack.disk.filesystem import reading
+from mltrack_sync.azureml.limits import AZURE_LIMITS
+from mltrack_sync.azureml.service import HISTORY
 from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
-from mltrack_sync.http.endpoint import HISTORY
 from mltrack_sync.http.shapes import mapping, shaped
 from mltrack_sync.http.transport import Call, error_words
-from mltrack_sync.limits import AZURE_LIMITS
 from mltrack_sync.mlflow.files.content import CHUNK_BYTES, Digest, FileChanged, TooLong, check_content, read_checked
 from mltrack_sync.progress import FileMeter, NoProgress
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from mltrack.entities import Artifact
     from mltrack_sync.http.body import Answer
     from mltrack_sync.http.transport import Transport
-    from mltrack_sync.mlflow.files.attempts import UploadAttempts
+    from mltrack_sync.mlflow.api.own_place import Attempts
 
-__all__ = ["BLOCK_BYTES", "PUT_BYTES_MAX", "azure_digest", "send_to_azure"]
+__all__ = ["BLOCK_BYTES", "PUT_BYTES_MAX", "AzurePlace", "azure_digest", "send_to_azure"]
 
 PUT_BYTES_MAX = 64 << 20
 BLOCK_BYTES = 4 << 20
@@ -50,6 +50,22 @@ _BLOCK_NAME = re.compile(r"<Name>([A-Za-z0-9+/=]+)</Name>")
 _CONFLICT = re.compile(r"already exists|resource conflict", re.IGNORECASE)
 
 
+class AzurePlace:
+    """The artifacts of one run, as MLflow's way of files takes them (see OwnPlace)."""
+
+    def __init__(self, transport: Transport, uri: str) -> None:
+        self._transport = transport
+        self._uri = uri
+
+    def send(self, artifact: Artifact, path: Path, *, meter: FileMeter, of: str, attempts: Attempts) -> None:
+        """Send one file; see send_to_azure."""
+        send_to_azure(self._transport, self._uri, artifact, path, meter=meter, of=of, attempts=attempts)
+
+    def digest(self, path: str, bytes_max: int) -> tuple[int, str]:
+        """Size and SHA-256 of a file; see azure_digest."""
+        return azure_digest(self._transport, self._uri, path, bytes_max)
+
+
 def send_to_azure(
     transport: Transport,
     uri: str,
@@ -58,7 +74,7 @@ def send_to_azure(
     *,
     meter: FileMeter | None = None,
     of: str = "",
-    attempts: UploadAttempts | None = None,
+    attempts: Attempts | None = None,
     put_bytes_max: int = PUT_BYTES_MAX,
     block_bytes: int = BLOCK_BYTES,
 ) -> None:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from mltrack_sync.azureml.scope import SCHEME
 from mltrack_sync.mlflow.api.client import RUN_ID_TAG, MlflowClient, RemoteExperiment, RemoteRun
+
+if TYPE_CHECKING:
+    from mltrack_sync.mlflow.api.own_place import OwnPlace
 
 __all__ = ["AzureClient"]
 
@@ -13,6 +20,14 @@ class AzureClient(MlflowClient):
     """What differs: names with "/" are not found by name, filters know less."""
 
     run_filter = "tags." + RUN_ID_TAG + " = '{}'"
+
+    def own_place(self, uri: str) -> OwnPlace | None:
+        """Run history's blob store, for what the workspace keeps itself."""
+        if urlsplit(uri).scheme != SCHEME:
+            return None
+        from mltrack_sync.azureml.artifacts import AzurePlace
+
+        return AzurePlace(self.transport, uri)
 
     def experiment_by_name(self, name: str) -> RemoteExperiment | None:
         """The experiment of that name, deleted or not; where "/" is in it, all are looked through."""

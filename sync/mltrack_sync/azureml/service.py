@@ -19,7 +19,7 @@ from mltrack_sync.http.body import ACCEPT_ENCODING, AnswerTooLargeError, json_ob
 from mltrack_sync.http.pool import connections_to
 from mltrack_sync.http.responses import error_words
 
-__all__ = ["Place", "cloud_of", "locate", "renew_run_token"]
+__all__ = ["HISTORY", "Place", "cloud_of", "locate", "renew_run_token"]
 
 API_VERSION = "2024-04-01"
 TIMEOUT = httpx.Timeout(30)
@@ -28,6 +28,9 @@ CLOUDS = {
     "azurechinacloud": "https://management.chinacloudapi.cn",
     "azureusgovernment": "https://management.usgovcloudapi.net",
 }
+HISTORY = "history"
+"""The run history, a service of a workspace other than MLflow's."""
+
 RESOURCE_MANAGER = "MLTRACK_AZURE_RESOURCE_MANAGER"
 
 

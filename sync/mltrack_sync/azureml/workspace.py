@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import UsageError
 from mltrack_sync.azureml import service
+from mltrack_sync.azureml.limits import AZURE_LIMITS
 from mltrack_sync.azureml.scope import TrackingUri, read_config
 from mltrack_sync.azureml.tokens import (
     CommandTokens,
@@ -24,11 +25,11 @@ from mltrack_sync.azureml.tokens import (
 )
 from mltrack_sync.errors import RemoteAuthError, RemoteUnavailableError
 from mltrack_sync.http.certificates import others_context, server_context
-from mltrack_sync.http.endpoint import HISTORY, Endpoint
-from mltrack_sync.limits import AZURE_LIMITS, Limits
+from mltrack_sync.http.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from mltrack_sync.http.transport import Transport
+    from mltrack_sync.limits import Limits
     from mltrack_sync.mlflow.api.client import MlflowClient
 
 __all__ = ["AzureWorkspace"]
@@ -185,7 +186,7 @@ class AzureWorkspace:
                 self._headers,
                 token.expires_at,
                 refresh_ahead_s=self._ahead_s,
-                services={HISTORY: f"https://{host}/history/v1.0{path}"},
+                services={service.HISTORY: f"https://{host}/history/v1.0{path}"},
             )
 
     def _headers(self) -> Mapping[str, str]:

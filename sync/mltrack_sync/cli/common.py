@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mltrack.store import Store
-    from mltrack_sync.remotes.config import Remote
+    from mltrack_sync.remotes.kind import Remote
     from mltrack_sync.report import Rejected
 
 __all__ = ["PARTIAL", "Command", "introduced", "json_option", "open_store", "print_rejected", "remote_for"]
@@ -87,11 +86,12 @@ def remote_for(store: Store, text: str | None, *, remember: bool = True) -> Remo
         NotFoundError, UsageError: there is no such remote, or several to choose from.
     """
     from mltrack_sync.remotes.config import Remotes, without_token
+    from mltrack_sync.remotes.kind import is_remote_url
 
     remotes = Remotes(store)
     known = remotes.all()
     from_environment = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
-    if text is None and not known and from_environment.lower().startswith(("http://", "https://", "azureml://")):
+    if text is None and not known and is_remote_url(from_environment):
         text = without_token(from_environment)
     if text is None:
         if len(known) == 1:
@@ -101,7 +101,7 @@ def remote_for(store: Store, text: str | None, *, remember: bool = True) -> Remo
             f"{store.path} has {len(known)} remotes" if known else f"{store.path} has no remote yet",
             hint=f"say which: {names}" if known else "add one: mltrack remote add NAME URL",
         )
-    if "://" not in text and not text.lower().startswith("azureml:"):
+    if "://" not in text and not is_remote_url(text):
         if "@" in text:
             remember_url(text)
             raise UsageError("no remote has an @ in its name, and a URL begins with http://", hint="mltrack remote ls")
@@ -116,15 +116,13 @@ def introduced(store: Store, remote: Remote) -> Remote:
     Raises:
         RemoteError: it does not answer, is no MLflow server, or does not let us in.
     """
-    from mltrack_sync.http.retry import RetryPolicy
-    from mltrack_sync.http.transport import Transport
     from mltrack_sync.remotes.config import Remotes
+    from mltrack_sync.remotes.kind import find_kind
 
     remotes = Remotes(store)
-    policy = RetryPolicy(attempts_max=3, retry_after_max_s=5)
     if remote not in remotes.all():
-        with contextlib.closing(Transport(remote.workspace(), policy=policy, connections_max=1)) as transport:
-            transport.knock()
+        remote.require_trust()
+        find_kind(remote.kind).check_connection(remote)
         remotes.add(remote.name, remote.url)
     return remote
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mltrack.disk.trust import Trust
     from mltrack_sync.daemon.heartbeat import Presence
-    from mltrack_sync.remotes.config import Remote
+    from mltrack_sync.remotes.kind import Remote
     from mltrack_sync.status import RemoteStatus
 
 __all__ = ["commands", "remote", "status"]
@@ -148,13 +148,9 @@ def remote_add(
     ``azureml:`` alone takes the workspace from Azure's config.json, searched for from here upward.
     """
     from mltrack_sync.remotes.config import Remotes
+    from mltrack_sync.remotes.kind import kind_of
 
-    if url in ("azureml:", "azureml://"):
-        from mltrack_sync.azureml import AzureWorkspace
-
-        url = AzureWorkspace.from_config(config).url
-    elif config is not None:
-        raise UsageError("--config goes with azureml: alone", hint="leave one of them out")
+    url = kind_of(url).full_url(url, config)
     if token_file:
         token_file = os.path.abspath(token_file)
     remotes = Remotes(open_store(ctx))

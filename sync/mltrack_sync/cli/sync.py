@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from mltrack.store import Store
     from mltrack_sync.daemon.loop import Waker
-    from mltrack_sync.remotes.config import Remote
+    from mltrack_sync.remotes.kind import Remote
     from mltrack_sync.report import PushReport
 
 __all__ = ["commands", "ended_by_signals", "sync"]
@@ -76,8 +76,8 @@ def sync(
     something, or has no place for it (an older server, for logged models or traces): that is listed, and the rest has
     arrived.
     """
+    from mltrack_sync.engine.push import push
     from mltrack_sync.http.rate_limit import Pace, parse_rate
-    from mltrack_sync.mlflow.push.push import push
     from mltrack_sync.selection import Selection
 
     store = open_store(ctx)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from mltrack_sync.gc import Deletable, GcPlan, Retained
-    from mltrack_sync.mlflow.verify.verify import VerifyReport
+    from mltrack_sync.report import VerifyReport
 
 __all__ = ["commands"]
 
@@ -59,7 +59,7 @@ def verify(
 
     Changes nothing. Ends with 1 when something differs. What the remote has no place for is told, and no difference.
     """
-    from mltrack_sync.mlflow.verify.verify import verify as compare
+    from mltrack_sync.engine.verify import verify as compare
 
     store = open_store(ctx)
     selection = Selection(runs, experiments, filter_string)

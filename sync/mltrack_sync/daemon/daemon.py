@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from mltrack.entities import RunHead
     from mltrack_sync.daemon.loop import Waker
-    from mltrack_sync.remotes.config import Remote
+    from mltrack_sync.remotes.kind import Remote
     from mltrack_sync.report import PushReport
 
 __all__ = ["Ending", "Follower", "Pace", "follow", "main", "serve"]
@@ -112,8 +112,8 @@ class Follower:
             MltrackError, OSError: as push.
         """
         from mltrack_sync.daemon.loop import CURED_EVERY_S
+        from mltrack_sync.engine.push import push
         from mltrack_sync.http.retry import RetryPolicy
-        from mltrack_sync.mlflow.push.push import push
         from mltrack_sync.report import PushReport
 
         if not (self._store.path / "store.json").exists():

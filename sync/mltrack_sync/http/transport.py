@@ -31,13 +31,12 @@ from mltrack_sync.http.body import (
     json_object,
     read_answer,
 )
-from mltrack_sync.http.endpoint import Endpoint
+from mltrack_sync.http.endpoint import Endpoint, EndpointSource
 from mltrack_sync.http.pool import connections_to
 from mltrack_sync.http.rate_limit import Pace
 from mltrack_sync.http.responses import capped, error_words, is_too_large, retry_after_s, shown_url
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.http.sockets import FIRST_BYTE_S, REST_S
-from mltrack_sync.mlflow.provider import Workspace
 
 __all__ = ["API", "Call", "NotReached", "Traffic", "Transport", "error_words"]
 
@@ -51,7 +50,7 @@ STREAM_REST_S = 120.0
 ANSWER_S = 60.0
 """An answer that is no file comes within that time at the most, or within twice that of its first byte."""
 
-KNOCK_S = 30.0
+CONNECTION_CHECK_S = 30.0
 """So long the first call of all is waited for: it asks for little."""
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
@@ -108,7 +107,7 @@ class Transport:
 
     def __init__(
         self,
-        workspace: Workspace,
+        workspace: EndpointSource,
         *,
         policy: RetryPolicy,
         connections_max: int = 8,
@@ -159,10 +158,6 @@ class Transport:
         """How often what is tried again."""
         return self._policy
 
-    def has_service(self, name: str) -> bool:
-        """Whether the endpoint has that service beside MLflow's."""
-        return name in self._endpoint.services
-
     def get(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
         """A GET of MLflow's API, which changes nothing and may be repeated."""
         return self.send(Call("GET", API + path, True, params))
@@ -188,14 +183,16 @@ class Transport:
         """
         self.send(Call("GET", path, repeatable, begin=begin))
 
-    def knock(self) -> None:
+    def check_connection(self) -> None:
         """Find out at once whether an MLflow server is there: a refused connection is not tried again.
 
         Raises:
             RemoteError: none is there, or it does not let us in.
         """
         body = b'{"max_results":1}'
-        call = Call("POST", API + "experiments/search", True, body=body, body_bytes=len(body), first_byte_s=KNOCK_S)
+        call = Call(
+            "POST", API + "experiments/search", True, body=body, body_bytes=len(body), first_byte_s=CONNECTION_CHECK_S
+        )
 
         self._at_once(lambda: self._send_authorised(call))
 

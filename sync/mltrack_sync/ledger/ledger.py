@@ -42,7 +42,7 @@ from mltrack_sync.ledger.uploads import UploadLog
 from mltrack_sync.report import Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from mltrack.entities import RunHead
@@ -126,6 +126,14 @@ class LedgerState:
                 self.traces.apply(line)
             case _ if "run" in line:
                 self.runs.setdefault(line["run"], RunEntry()).apply(line)
+
+    def damage_words(self) -> Iterator[str]:
+        """What of the ledger can't be read, in words, with what becomes of it."""
+        for damage in self.damage:
+            yield (
+                f"{damage}; the other lines count, and sync compares with the remote what this one may have said,"
+                " then writes the ledger anew: nothing is lost, and nothing is to be done"
+            )
 
     @property
     def is_long(self) -> bool:

@@ -1,4 +1,4 @@
-"""A workspace hands out endpoints. The kind here is any MLflow server, authorised by MLflow's own environment."""
+"""An MLflow server as a remote: its endpoint, authorised by MLflow's own environment, its limits and its client."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from mltrack.text.redaction import remember
 from mltrack_sync.http.certificates import others_context, server_context
-from mltrack_sync.http.endpoint import Endpoint
+from mltrack_sync.http.endpoint import Endpoint, EndpointSource
 from mltrack_sync.http.netrc_file import netrc_login
 from mltrack_sync.limits import MLFLOW_LIMITS, Limits
 from mltrack_sync.secret_values import checked_password, checked_token, checked_user
@@ -28,47 +28,15 @@ __all__ = ["MlflowWorkspace", "Workspace"]
 TOKEN, USER, PASSWORD = "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 
 
-class Workspace(Protocol):
-    """Where to push: what a remote of any kind has to offer."""
-
-    @property
-    def url(self) -> str:
-        """What the user calls it; fit to be shown and stored."""
+class Workspace(EndpointSource, Protocol):
+    """Where to push: a server that speaks MLflow's REST API, in its own way."""
 
     @property
     def limits(self) -> Limits:
         """What it takes at once."""
 
-    @property
-    def shared_folder(self) -> str:
-        """The folder that this machine shares with the server, by the user's word; "" without one."""
-
-    @property
-    def auth_hint(self) -> str:
-        """What to do when it does not let us in."""
-
     def client(self, transport: Transport) -> MlflowClient:
         """What speaks to it."""
-
-    def endpoint(self) -> Endpoint:
-        """The endpoint to use now.
-
-        Raises:
-            RemoteError: it can't be found, or there are no credentials.
-        """
-
-    def refresh(self, *, refused: bool = False) -> Endpoint:
-        """A fresh endpoint, before the last one expires or after it was ``refused``.
-
-        Raises:
-            RemoteAuthError: there is none to be had.
-        """
-
-    def tls(self) -> ssl.SSLContext:
-        """How its certificate is checked, and with which certificate of ours."""
-
-    def others_tls(self) -> ssl.SSLContext:
-        """How the certificates of other hosts are checked that it names, such as an object store."""
 
 
 class MlflowWorkspace:

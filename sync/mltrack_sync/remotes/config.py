@@ -12,143 +12,44 @@ import os
 import re
 import stat
 import tomllib
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from mltrack.disk.filesystem import LOCAL, FileSystem, file_lock, read_small
 from mltrack.disk.remotes_file import remotes_in
 from mltrack.disk.trust import Grant, Refusal, Trust, is_own_file, offered_by, refusal_of, stranger_of
 from mltrack.errors import NotFoundError, StoreError, UsageError
 from mltrack.text.redaction import remember_url
-from mltrack_sync.limits import AZURE_LIMITS, MLFLOW_LIMITS, Limits
-from mltrack_sync.mlflow.provider import MlflowWorkspace, Workspace
+from mltrack_sync.remotes.kind import MLFLOW, Remote, find_kind, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mltrack.store import Store
 
-__all__ = ["Remote", "Remotes", "check_url", "name_for", "without_token"]
+__all__ = ["Remotes", "check_url", "name_for", "without_token"]
 
-MLFLOW = "mlflow"
-AZURE = "azure"
 LOCK_TIMEOUT_S = 10.0
-_SECRET_QUERY = ("token", "password", "auth", "secret", "key", "sig")
-
-
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """A place to push to. ``kind`` tells how it is spoken to; a token's file or command, where Azure tokens come from.
-
-    ``shared_folder`` is a folder of this machine that the server keeps artifacts in, by the user's word.
-    ``refusal`` tells why it is not used, where the user does not trust what the store says of it.
-    """
-
-    name: str
-    url: str
-    kind: str = MLFLOW
-    token_file: str = ""
-    token_command: str = ""
-    shared_folder: str = ""
-    refusal: Refusal | None = field(default=None, compare=False)
-
-    @property
-    def limits(self) -> Limits:
-        """What it takes at once."""
-        return AZURE_LIMITS if self.kind == AZURE else MLFLOW_LIMITS
-
-    def require_trust(self) -> None:
-        """Come here before anything of it is used.
-
-        Raises:
-            UntrustedError: the user does not trust what the store says of it.
-        """
-        if self.refusal is not None:
-            raise self.refusal.error()
-
-    def workspace(self) -> Workspace:
-        """What hands out its endpoints.
-
-        Raises:
-            UsageError: its kind is not known here, or its URL is no good.
-            UntrustedError: the user does not trust what the store says of it.
-        """
-        self.require_trust()
-        if self.kind == AZURE:
-            from mltrack_sync.azureml import AzureWorkspace, TrackingUri
-
-            return AzureWorkspace(
-                TrackingUri.parse(self.url),
-                token_file=self.token_file or None,
-                token_command=self.token_command or None,
-            )
-        if self.kind != MLFLOW:
-            raise UsageError(f"remote {self.name!r} is of kind {self.kind!r}, which is not known here", hint="upgrade")
-        check_url(self.url)  # a file that was edited by hand may hold anything
-        return MlflowWorkspace(self.url, shared_folder=self.shared_folder)
 
 
 def check_url(url: str) -> str:
     """The URL in the form it is kept in.
 
     Raises:
-        UsageError: it is no http(s) URL nor one of Azure ML, or holds credentials.
+        UsageError: it is not one of any kind of remote, or holds credentials.
     """
     remember_url(url)
-    if kind_of(url) == AZURE:
-        return _check_azure(url)
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:  # its words may quote a part of a password
-        raise UsageError(f"{url!r} is not a URL", hint="give one such as http://host:5000") from None
-    if parts.username is not None or parts.password is not None:
-        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-        raise UsageError(
-            f"the URL of {shown} holds credentials, and they are never written to disk",
-            hint="leave them out; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead",
-        )
-    if parts.scheme not in ("http", "https") or not host:
-        raise UsageError(f"{url!r} is no http(s) URL", hint="give one such as http://host:5000")
-    if parts.query or parts.fragment:
-        secret = any(word in parts.query.lower() for word in _SECRET_QUERY)
-        why = "may hold credentials, and they are never written to disk" if secret else "has no use here"
-        raise UsageError(f"what follows '?' or '#' in the URL of {parts.netloc} {why}", hint="leave it out")
-    return parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
-
-
-def kind_of(url: str) -> str:
-    """How what is at this URL is spoken to."""
-    return AZURE if url.lower().startswith("azureml:") else MLFLOW
-
-
-def _check_azure(url: str) -> str:
-    from mltrack_sync.azureml import TrackingUri
-
-    uri = TrackingUri.parse(url)
-    if uri.token:
-        raise UsageError(
-            f"the URI of {uri} holds a token, and tokens are never written to disk",
-            hint="leave out what follows '?'; set MLFLOW_TRACKING_URI to the whole URI to use its token",
-        )
-    return str(uri)
+    return kind_of(url).check_url(url)
 
 
 def name_for(url: str) -> str:
-    """A name for a remote that was only given as a URL: from its host and port, or its workspace."""
-    if kind_of(url) == AZURE:
-        from mltrack_sync.azureml import TrackingUri
-
-        return re.sub(r"[^A-Za-z0-9._-]+", "-", TrackingUri.parse(url).scope.workspace_name)[:64]
-    parts = urlsplit(url)
-    text = f"{parts.hostname}-{parts.port}" if parts.port else str(parts.hostname)
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:64] or "remote"
+    """A name for a remote that was only given as a URL."""
+    return kind_of(url).name_for(url)
 
 
 def without_token(uri: str) -> str:
-    """An Azure ML tracking URI without the token that an old-style one carries; any other as it is."""
-    return uri.partition("?")[0] if kind_of(uri) == AZURE else uri
+    """The URI of a remote, without what follows a "?" where its kind may have a token there."""
+    return uri.partition("?")[0] if kind_of(uri).takes_tokens else uri
 
 
 class Remotes:
@@ -212,7 +113,7 @@ class Remotes:
         known = next((remote for remote in remotes if remote.url == url), None)
         if known is not None:  # the user has named the URL, so what the store says of it is not asked
             return replace(known, refusal=None) if known.refusal is not None and known.refusal.for_url else known, True
-        new = Remote(name_for(url), url, kind_of(url))
+        new = Remote(name_for(url), url, kind_of(url).name)
         taken = next((remote for remote in remotes if remote.name == new.name), None)
         if taken is not None:
             raise _taken(taken)
@@ -228,7 +129,7 @@ class Remotes:
         """
         self._layout.remote(name)
         url = check_url(url)
-        _check_tokens(kind_of(url), token_file, token_command)
+        kind_of(url).check_tokens(token_file, token_command)
         with self._changing():
             table = self._tables().get(name)
             if table is not None and str(table["url"]).rstrip("/") != url:
@@ -246,7 +147,7 @@ class Remotes:
     def _append(self, name: str, url: str, token: str) -> None:
         text = self._own_text()
         gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
-        fields = {"url": url, "kind": kind_of(url), "token": token}
+        fields = {"url": url, "kind": kind_of(url).name, "token": token}
         lines = [f"{key} = {_toml(value)}" for key, value in fields.items() if value]
         self._write("\n".join([f"{text}{gap}[remotes.{_toml(name)}]", *lines, ""]))
 
@@ -265,7 +166,7 @@ class Remotes:
         url = check_url(str(table["url"]))
         if not (token_file or token_command):
             token_file, token_command = str(table.get("token_file", "")), str(table.get("token_command", ""))
-        _check_tokens(kind_of(url), token_file, token_command)
+        kind_of(url).check_tokens(token_file, token_command)
         shared = str(table.get("shared_folder", "")) or None
         self._grant(name, url, table, token_file=token_file, token_command=token_command, shared_folder=shared)
         return self.get(name)
@@ -324,7 +225,7 @@ class Remotes:
                     f"{folder!r} is not a folder to share", hint="give the folder that the server writes to"
                 )
         remote = self.get(name)
-        if remote.kind != MLFLOW:
+        if not find_kind(remote.kind).shares_folders:
             raise UsageError(f"remote {name!r} is not an MLflow server", hint="only those keep artifacts in folders")
         self._grant(name, remote.url, shared_folder=folder)
         return self.get(name)
@@ -373,17 +274,6 @@ class Remotes:
         # in a group's folder too: whoever changes it has to put another in its place, which is theirs then
         with contextlib.suppress(OSError):
             self._path.chmod(stat.S_IMODE(self._path.stat().st_mode) & ~0o022)
-
-
-def _check_tokens(kind: str, token_file: str, token_command: str) -> None:
-    if (token_file or token_command) and kind != AZURE:
-        raise UsageError("token files and commands are for Azure ML", hint="set MLFLOW_TRACKING_TOKEN instead")
-    if token_file and token_command:
-        raise UsageError("a token file and a token command were given", hint="give one of them")
-    if token_command:
-        from mltrack_sync.azureml.tokens import CommandTokens
-
-        CommandTokens(token_command)
 
 
 def _without_credentials(url: str) -> str:

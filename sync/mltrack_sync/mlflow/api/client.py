@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from mltrack_sync.mlflow.api.own_place import OwnPlace
+
 __all__ = ["History", "MlflowClient", "RemoteExperiment", "RemoteRun", "SignedPart"]
 
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/"
@@ -94,6 +96,10 @@ class MlflowClient(ApiClient):
     """What the syncer asks of an MLflow server."""
 
     run_filter = f"tags.`{RUN_ID_TAG}` = '{{}}'"
+
+    def own_place(self, uri: str) -> OwnPlace | None:
+        """Where artifacts at this URI are, for a server that keeps them in a way of its own."""
+        return None
 
     # --- experiments ---
 

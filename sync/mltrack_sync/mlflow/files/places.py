@@ -19,21 +19,19 @@ from urllib.parse import quote, unquote, urlsplit
 from mltrack.disk.filesystem import safe_join
 from mltrack.errors import InvalidPathError
 from mltrack_sync.errors import RemoteRefusedError
-from mltrack_sync.http.endpoint import HISTORY
 from mltrack_sync.http.responses import capped, shown_url
 from mltrack_sync.mlflow.api.client import ARTIFACTS
 
 if TYPE_CHECKING:
     from mltrack_sync.http.transport import Transport
 
-__all__ = ["AZURE_SCHEME", "PROXY_SCHEME", "InAzure", "InCloud", "InFolder", "OnWeb", "Place", "Proxied", "place_of"]
+__all__ = ["PROXY_SCHEME", "InCloud", "InFolder", "OnWeb", "Place", "Proxied", "place_of"]
 
 PROXY_SCHEME = "mlflow-artifacts"
-AZURE_SCHEME = "azureml"
 WEB = ("http", "https")
 PORTS = {"http": 80, "https": 443}
-NAMES_OTHERS = ("databricks", "databricks-uc", "dbfs", "models", "mltrack", "runs", "uc")
-"""Schemes that stand for a place elsewhere, which nobody would look at."""
+NAMES_OTHERS = ("azureml", "databricks", "databricks-uc", "dbfs", "models", "mltrack", "runs", "uc")
+"""Schemes that stand for a place elsewhere, which nobody would look at; or that only a kind of their own knows."""
 
 _AZURE_HOSTS = r"core\.(?:windows\.net|usgovcloudapi\.net|chinacloudapi\.cn)"
 _HOSTS = {
@@ -87,20 +85,13 @@ class InFolder:
 
 
 @dataclass(frozen=True, slots=True)
-class InAzure:
-    """In a workspace of Azure ML."""
-
-    uri: str
-
-
-@dataclass(frozen=True, slots=True)
 class InCloud:
     """Wherever MLflow's own repositories go."""
 
     uri: str
 
 
-Place = Proxied | OnWeb | InFolder | InAzure | InCloud
+Place = Proxied | OnWeb | InFolder | InCloud
 
 
 def place_of(transport: Transport, uri: str) -> Place:
@@ -117,10 +108,6 @@ def place_of(transport: Transport, uri: str) -> Place:
     scheme = target.scheme
     if target.password is not None or ((scheme == PROXY_SCHEME or scheme in WEB) and "@" in target.netloc):
         raise refused(f"the server says that artifacts go to {shown_url(uri)}, with credentials of its own in it")
-    if scheme == AZURE_SCHEME:
-        if not transport.has_service(HISTORY):
-            raise refused(f"the server says that artifacts go to {shown_url(uri)}, and it is no workspace of Azure ML")
-        return InAzure(uri)
     if scheme == PROXY_SCHEME and not host:
         return Proxied(target.path.lstrip("/"))
     if scheme == PROXY_SCHEME or scheme in WEB:

@@ -19,7 +19,7 @@ from mltrack.text.redaction import hide_in
 from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.http.responses import capped, shown_url
 from mltrack_sync.mlflow.files.content import Digest, TooLong, check_content, read_checked
-from mltrack_sync.mlflow.files.places import InAzure, InCloud, InFolder, OnWeb, Place, Proxied, place_of
+from mltrack_sync.mlflow.files.places import InCloud, InFolder, OnWeb, Place, Proxied, place_of
 from mltrack_sync.mlflow.files.shared_folder import digest_in_folder, put_in_folder
 
 if TYPE_CHECKING:
@@ -77,14 +77,11 @@ def send_artifact(client: MlflowClient, uploads: Uploads, file: Outgoing) -> Non
         OSError: it can't be read.
     """
     artifact, path = file.artifact, file.path
-    place = place_of(client.transport, file.uri)
-    if isinstance(place, InAzure):
-        from mltrack_sync.azureml.artifacts import send_to_azure
-
-        send_to_azure(
-            client.transport, file.uri, artifact, path, meter=file.meter, of=file.run_id, attempts=uploads.whole
-        )
+    own = client.own_place(file.uri)
+    if own is not None:
+        own.send(artifact, path, meter=file.meter, of=file.run_id, attempts=uploads.whole)
         return
+    place = place_of(client.transport, file.uri)
     if isinstance(place, Proxied):
         name = place.name(artifact.path)
         if uploads.parts.takes(artifact.size) and uploads.parts.send(
@@ -151,15 +148,14 @@ def artifact_digest(client: MlflowClient, uri: str, artifact: Artifact) -> tuple
     Raises:
         RemoteRefusedError, RemoteUnavailableError: it is not there, or not to be had now.
     """
+    own = client.own_place(uri)
+    if own is not None:
+        return own.digest(artifact.path, artifact.size)
     return _digest(client, place_of(client.transport, uri), artifact, repeatable=True)
 
 
 def _digest(client: MlflowClient, place: Place, artifact: Artifact, *, repeatable: bool) -> tuple[int, str]:
     match place:
-        case InAzure(uri):
-            from mltrack_sync.azureml.artifacts import azure_digest
-
-            return azure_digest(client.transport, uri, artifact.path, artifact.size)
         case InCloud(uri):
             return _digest_by_mlflow(uri, artifact)
         case InFolder():

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mltrack_sync.ledger.ledger import LedgerState
     from mltrack_sync.mlflow.plan.pending import Scope
     from mltrack_sync.mlflow.plan.pending_run import PendingRun
-    from mltrack_sync.remotes.config import Remote
+    from mltrack_sync.remotes.kind import Remote
 
 __all__ = ["dry_run"]
 

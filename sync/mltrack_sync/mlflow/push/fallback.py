@@ -12,13 +12,11 @@ import re
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from mltrack.errors import NotFoundError
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.ledger.fallback import InRunEntry, file_line, place_line, settled_line
 from mltrack_sync.mlflow.files.content import FileChanged
-from mltrack_sync.mlflow.files.places import AZURE_SCHEME
 from mltrack_sync.mlflow.files.upload import artifact_digest, artifact_sizes
 from mltrack_sync.mlflow.plan.fallback import has_files_for_run, holder_of
 from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL, LOGGED_MODEL_FILE_IN_RUN
@@ -94,8 +92,8 @@ class Places:
         with as_it_goes(files[0], path, mlmodel) as (content, _):
             asked = replace(content, path=posixpath.join(model.name, files[0].path))
         try:
-            in_azure = urlsplit(run.artifact_uri).scheme == AZURE_SCHEME
-            if not in_azure and asked.path not in artifact_sizes(client, run.remote_id, [asked]):
+            own = client.own_place(run.artifact_uri)
+            if own is None and asked.path not in artifact_sizes(client, run.remote_id, [asked]):
                 return None  # older servers answer 500 when asked for a file that they lack
             return artifact_digest(client, run.artifact_uri, asked) == (asked.size, asked.sha256)
         except RemoteRefusedError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from mltrack.entities import DELETED
 from mltrack.errors import NotFoundError
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mltrack.entities import LoggedModel
     from mltrack_sync.ledger.models import LoggedEntry
     from mltrack_sync.mlflow.api.models import RemoteModel
-    from mltrack_sync.mlflow.push.run_ids import Identities
     from mltrack_sync.mlflow.push.session import Session
 
 __all__ = ["LoggedIdentities", "map_tags_of"]
@@ -38,10 +37,20 @@ def map_tags_of(session: Session, tags: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+class RunIds(Protocol):
+    """What gives runs and experiments their remote ids; see Identities."""
+
+    def experiment_by_id(self, experiment_id: str) -> str:
+        """The id of an experiment on the remote."""
+
+    def remote_run(self, run_id: str) -> str:
+        """The id of a run on the remote."""
+
+
 class LoggedIdentities:
     """Gives logged models their remote ids, each asked for once however many workers need it."""
 
-    def __init__(self, session: Session, identities: Identities) -> None:
+    def __init__(self, session: Session, identities: RunIds) -> None:
         self._session = session
         self._identities = identities
         self._client = LoggedModelsClient(session.client.transport)

@@ -1,6 +1,6 @@
-"""What a pass does where there is something to send: connects, has workers push the runs, then the registry.
+"""What a sync cycle does where there is something to send: connects, has workers push the runs, then the registry.
 
-Apart from passes.py, so that a pass with nothing to do does not pay for importing what speaks to remotes.
+Apart from push.py, so that a cycle with nothing to do does not pay for importing what speaks to remotes.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from mltrack_sync.errors import (
     PushStopped,
     RemoteRefusedError,
 )
-from mltrack_sync.http.rate_limit import interruptible
-from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.http.transport import Transport
 from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.mlflow.api.capabilities import LOGGED_MODELS, TRACES
@@ -35,73 +33,94 @@ from mltrack_sync.mlflow.push.runs import RunPush
 from mltrack_sync.mlflow.push.session import FILES_AT_ONCE, Session
 from mltrack_sync.mlflow.push.traces import TracesPush
 from mltrack_sync.mlflow.push.workers import WorkerPool
-from mltrack_sync.progress import NoProgress
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from mltrack.entities import RunHead
-    from mltrack_sync.ledger.ledger import Ledger, LedgerState
+    from mltrack_sync.ledger.ledger import LedgerState
     from mltrack_sync.mlflow.plan.pending import Scope
     from mltrack_sync.mlflow.plan.pending_registry import PendingModel
-    from mltrack_sync.mlflow.push.push import Settings
-    from mltrack_sync.remotes.config import Remote
+    from mltrack_sync.mlflow.provider import Workspace
+    from mltrack_sync.remotes.kind import PushWork
+    from mltrack_sync.remotes.options import PushOptions
     from mltrack_sync.report import PushReport
 
 __all__ = ["send"]
 
 
-def send(scope: Scope, remote: Remote, ledger: Ledger, report: PushReport, settings: Settings) -> PushReport:
+def send(work: PushWork, scope: Scope, workspace: Workspace, report: PushReport) -> PushReport:
     """Push runs, then logged models, the registry and traces; returns ``report`` with what was done.
 
+    Args:
+        work: The cycle that this is part of.
+        scope: The part of the store whose pending things are sent.
+        workspace: The server.
+        report: What is said of the cycle so far.
+
     Raises:
-        RemoteError: as push.
+        RemoteError: see mltrack_sync.errors.
     """
-    workspace = remote.workspace()
-    policy, progress = settings.policy or RetryPolicy(), settings.progress or NoProgress()
-    policy = replace(policy, sleep=interruptible(policy.sleep, settings.stop))
-    pace = settings.pace.until(settings.stop) if settings.pace is not None else None
-    connections = settings.jobs + FILES_AT_ONCE
-    try:
-        transport = Transport(workspace, policy=policy, connections_max=connections, http=settings.http, pace=pace)
-    except PushStopped:  # while the workspace was asked for its endpoint
-        return report
-    try:
+    options = work.options
+    with contextlib.ExitStack() as held:
         try:
-            transport.knock()
+            transport = _transport(workspace, options)
+            held.callback(transport.close)
+            transport.check_connection()
         except PushStopped:
             return report
-        session = Session(
-            scope.store,
-            workspace.client(transport),
-            ledger,
-            policy=policy,
-            limits=workspace.limits,
-            progress=progress,
-            stop=settings.stop,
-            retry_rejected=scope.retry,
-            again=scope.again,
-        )
-        state, jobs = ledger.state, settings.jobs
-        runs = scope.runs(state)
-        progress.started(runs=len(runs), points=_points_to_send(state, scope.heads, runs))
-        with contextlib.closing(session):
-            identities = Identities(session)
-            prompts = [model for model in scope.registry(state) if is_prompt(model.model)]
-            _push_registry(session, identities, prompts)  # others name them
-            WorkerPool(session, "experiment", jobs).run(
-                (key, partial(_settle_experiment, identities, key)) for key in scope.experiments(state)
-            )
-            _push_runs(session, identities, runs, jobs)
-            _push_links(session, identities, scope, jobs)
-            _push_models(session, identities, scope, jobs)
-            _push_registry(session, identities, scope.registry(state))
-            _push_traces(session, identities, scope, jobs)
-    finally:
-        transport.close()
+        session = held.enter_context(contextlib.closing(_session(work, scope, workspace, transport)))
+        _push_all(session, scope, options.jobs)
     if session.fatal is not None:
         raise session.fatal
-    counts = session.counts
+    return _reported(report, session, scope)
+
+
+def _transport(workspace: Workspace, options: PushOptions) -> Transport:
+    return Transport(
+        workspace,
+        policy=options.stoppable_policy,
+        connections_max=options.jobs + FILES_AT_ONCE,
+        http=options.http,
+        pace=options.stoppable_pace,
+    )
+
+
+def _session(work: PushWork, scope: Scope, workspace: Workspace, transport: Transport) -> Session:
+    options = work.options
+    return Session(
+        scope.store,
+        workspace.client(transport),
+        work.ledger,
+        policy=options.stoppable_policy,
+        limits=workspace.limits,
+        progress=options.progress,
+        stop=options.stop,
+        retry_rejected=scope.retry,
+        again=scope.again,
+    )
+
+
+def _push_all(session: Session, scope: Scope, jobs: int) -> None:
+    """Each kind of thing after those that it names; what is pending is looked up anew for each."""
+    state = session.ledger.state
+    runs = scope.runs(state)
+    session.progress.started(runs=len(runs), points=_points_to_send(state, scope.heads, runs))
+    identities = Identities(session)
+    _push_registry(session, identities, [model for model in scope.registry(state) if is_prompt(model.model)])
+    WorkerPool(session, "experiment", jobs).run(
+        (key, partial(_settle_experiment, identities, key)) for key in scope.experiments(state)
+    )
+    _push_runs(session, identities, runs, jobs)
+    _push_links(session, identities, scope, jobs)
+    _push_models(session, identities, scope, jobs)
+    _push_registry(session, identities, scope.registry(state))
+    _push_traces(session, identities, scope, jobs)
+
+
+def _reported(report: PushReport, session: Session, scope: Scope) -> PushReport:
+    counts, state = session.counts, session.ledger.state
+    traffic = session.client.transport.traffic
     names = ("runs", "created", "params", "tags", "points", "collapsed", "found", "artifacts", "artifact_bytes")
     others = ("models", "model_versions", "datasets", "logged_models", "traces")
     fields: dict[str, Any] = {name: counts[name] for name in (*names, *others)}
@@ -109,8 +128,8 @@ def send(scope: Scope, remote: Remote, ledger: Ledger, report: PushReport, setti
         report,
         **fields,
         lacking=unsupported_lines(_waiting(scope, state), state, session.features.lacking),
-        bytes=transport.traffic.body_bytes,
-        requests=transport.traffic.requests,
+        bytes=traffic.body_bytes,
+        requests=traffic.requests,
         problems=(*report.problems, *session.problems),
     )
 

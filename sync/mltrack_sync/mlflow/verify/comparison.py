@@ -18,13 +18,14 @@ from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.mlflow.api.capabilities import DATASETS, LOGGED_MODELS, TRACES, FeatureLacking, Features
 from mltrack_sync.mlflow.api.readback import ComparedClient
 from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL, MODEL, TRACE
-from mltrack_sync.mlflow.verify.findings import Difference, Findings
+from mltrack_sync.mlflow.verify.findings import Findings
 from mltrack_sync.mlflow.verify.models import LoggedVerify
 from mltrack_sync.mlflow.verify.registry import RegistryVerify
 from mltrack_sync.mlflow.verify.remote_ids import RemoteIds
 from mltrack_sync.mlflow.verify.run_links import LinksVerify
 from mltrack_sync.mlflow.verify.runs import RunVerify
 from mltrack_sync.mlflow.verify.traces import INFOS_AT_ONCE, TracesVerify
+from mltrack_sync.report import Difference
 
 if TYPE_CHECKING:
     from mltrack.storage.traces.traces import Trace

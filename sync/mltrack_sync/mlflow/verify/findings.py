@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from mltrack_sync.report import Difference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["NOTHING", "WAITS", "Difference", "Findings"]
+__all__ = ["NOTHING", "WAITS", "Findings"]
 
 SHOWN_CHARS = 60
 NOTHING = "nothing"
 WAITS = "waits to be pushed"
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One thing that is not the same: of which run, what, and how it is here and there.
-
-    ``run_id`` is empty for what belongs to no run: then ``subject`` names the model, version or trace. ``kind`` and
-    ``key`` are how the ledger calls what differs.
-    """
-
-    run_id: str
-    thing: str
-    here: str
-    there: str
-    kind: str = ""
-    key: str = ""
-    subject: str = ""
-
-    def explained(self, reasons: Mapping[tuple[str, str], str]) -> Difference:
-        """The same, with the reason for which it was rejected, if it was."""
-        reason = reasons.get((self.kind, self.key)) or (reasons.get(("run", "")) if self.kind == "run" else None)
-        return self if reason is None else self.noted(f"rejected: {reason}")
-
-    def noted(self, words: str) -> Difference:
-        """The same, with something to say about the other side."""
-        return replace(self, there=f"{self.there} ({words})")
 
 
 @dataclass(slots=True)

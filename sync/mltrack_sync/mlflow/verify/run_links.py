@@ -9,12 +9,7 @@ from mltrack.entities import DELETED
 from mltrack.errors import NotFoundError
 from mltrack_sync.http.shapes import pairs
 from mltrack_sync.mlflow.api.capabilities import DATASETS, LOGGED_MODELS
-<<<<<<< HEAD
-from mltrack_sync.mlflow.api.readback import texts_of
 from mltrack_sync.mlflow.plan.kinds import DATASET, MODEL_INPUT, MODEL_OUTPUT, dataset_key
-=======
-from mltrack_sync.mlflow.push.run_links import DATASET, MODEL_INPUT, MODEL_OUTPUT, dataset_key
->>>>>>> 7683366 (sync: one base under the clients of MLflow's API, which the demo uses too)
 from mltrack_sync.mlflow.verify.findings import NOTHING, WAITS
 
 if TYPE_CHECKING:

@@ -3,101 +3,67 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from mltrack.errors import UsageError
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.http.transport import Transport
 from mltrack_sync.ledger.ledger import LedgerState
 from mltrack_sync.mlflow.api.capabilities import Features
 from mltrack_sync.mlflow.plan.pending import Pending, Scope, find_pending
-from mltrack_sync.mlflow.push.push import JOBS, read_ledger
 from mltrack_sync.mlflow.verify.comparison import Comparison
-from mltrack_sync.mlflow.verify.findings import Difference
 from mltrack_sync.mlflow.verify.histories import Histories
-from mltrack_sync.mlflow.verify.report import VerifyReport
-from mltrack_sync.selection import Selection
+from mltrack_sync.report import Difference, VerifyReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    import httpx
-
     from mltrack.store import Store
+    from mltrack_sync.mlflow.provider import Workspace
     from mltrack_sync.mlflow.verify.comparison import Found, Job
-    from mltrack_sync.remotes.config import Remote
+    from mltrack_sync.remotes.kind import Remote
+    from mltrack_sync.remotes.options import VerifyOptions
 
-__all__ = ["Difference", "VerifyReport", "verify"]
+__all__ = ["compare"]
 
 
-def verify(
-    store: Store,
-    remote: Remote,
-    *,
-    selection: Selection | None = None,
-    quick: bool = False,
-    runs_only: bool = False,
-    jobs: int = JOBS,
-    policy: RetryPolicy | None = None,
-    http: httpx.BaseTransport | None = None,
-    on_run: Callable[[str], None] = lambda run_id: None,
+def compare(
+    store: Store, remote: Remote, state: LedgerState, workspace: Workspace, options: VerifyOptions
 ) -> VerifyReport:
-    """Compare what is selected with the remote; nothing is changed on either side.
-
-    What belongs to a selection is what sync takes with it: runs with their datasets and ties, the logged models and
-    traces of these runs or of whole experiments, versions made of these runs; ``runs_only`` leaves out all but runs. In
-    full every point and span is read back and every file downloaded and hashed; ``quick`` compares the latest point of
-    each metric, sizes of files as the remote lists them, and no spans. Of what is being recorded, what is not pushed
-    yet differs.
+    """Compare what is selected with a server; nothing is changed on either side.
 
     Args:
         store: The store.
-        remote: The remote.
-        selection: What is compared; without it everything.
-        quick: Whether to leave out what has to be read back or downloaded.
-        runs_only: Whether to leave out all but runs.
-        jobs: How many things are compared at a time.
-        policy: When and how often requests are repeated.
-        http: Takes the place of the network.
-        on_run: Called with the id of each run when it has been compared.
+        remote: The remote, for its name.
+        state: What its ledger says.
+        workspace: The server.
+        options: What is compared, and how.
 
     Raises:
-        RemoteError: the remote can't be reached, is no MLflow server, or does not let us in.
-        NotFoundError, FilterError, UsageError: the selection is no good.
-        StoreError, OSError: the store or the ledger can't be read.
+        RemoteError: the server can't be reached, is not an MLflow server, or does not let us in.
+        NotFoundError, FilterError, UsageError: the selection is not valid.
+        StoreError, OSError: the store can't be read.
     """
-    if jobs < 1:
-        raise UsageError(f"{jobs} jobs can do nothing", hint="give --jobs 1 or more")
-    started = time.monotonic()
-    selection = selection or Selection()
-    scope = Scope(store, selection, selection.heads(store))
-    compared = Pending(tuple(scope.heads)) if runs_only else find_pending(scope, LedgerState())
-    state = read_ledger(store, remote)
-    workspace = remote.workspace()
+    scope = Scope(store, options.selection, options.selection.heads(store))
+    compared = Pending(tuple(scope.heads)) if options.runs_only else find_pending(scope, LedgerState())
+    report = VerifyReport(remote.name, remote.url, quick=options.quick)
     if not compared:
-        return VerifyReport(remote.name, remote.url, quick=quick)
+        return report
     with contextlib.ExitStack() as opened:
-        transport = Transport(workspace, policy=policy or RetryPolicy(), connections_max=jobs, http=http)
+        policy, jobs = options.policy or RetryPolicy(), options.jobs
+        transport = Transport(workspace, policy=policy, connections_max=jobs, http=options.http)
         opened.callback(transport.close)
         client, limits = workspace.client(transport), workspace.limits
         histories = Histories(client, page_rows=limits.history_page_rows, connections=jobs, runs=len(compared.runs))
         opened.callback(histories.close)
-        transport.knock()
-        comparison = Comparison(store, client, state, histories, Features(limits.lacks), quick=quick)
-        work = comparison.jobs(compared, Pending() if runs_only else find_pending(scope, state))
-        counts, differences = _sum(_results(comparison, work, jobs), on_run)
-    return VerifyReport(
-        remote.name,
-        remote.url,
-        quick=quick,
-        **counts,
-        seconds=time.monotonic() - started,
-        differences=tuple(differences),
-        lacking=comparison.lacking(),
-    )
+        transport.check_connection()
+        comparison = Comparison(store, client, state, histories, Features(limits.lacks), quick=options.quick)
+        work = comparison.jobs(compared, Pending() if options.runs_only else find_pending(scope, state))
+        counts, differences = _sum(_results(comparison, work, jobs), options.on_run)
+    fields: dict[str, Any] = dict(counts)
+    return replace(report, **fields, differences=tuple(differences), lacking=comparison.lacking())
 
 
 def _results(comparison: Comparison, work: Sequence[Job], workers: int) -> Iterator[tuple[str, Found]]:

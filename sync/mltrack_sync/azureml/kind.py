@@ -1,0 +1,105 @@
+"""Azure Machine Learning workspaces as a kind of remote: they speak MLflow's API, in their own way."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from mltrack.errors import UsageError
+from mltrack.text.redaction import remember_url
+from mltrack_sync.azureml.limits import AZURE_LIMITS
+from mltrack_sync.azureml.scope import SCHEME, TrackingUri
+from mltrack_sync.mlflow.kind import MlflowKind
+
+if TYPE_CHECKING:
+    from mltrack_sync.limits import Limits
+    from mltrack_sync.mlflow.provider import Workspace
+    from mltrack_sync.remotes.kind import Remote
+
+__all__ = ["AzureKind"]
+
+
+class AzureKind(MlflowKind):
+    """A workspace, by its tracking URI."""
+
+    @property
+    def name(self) -> str:
+        """``azure``."""
+        return "azure"
+
+    @property
+    def limits(self) -> Limits:
+        """Azure's."""
+        return AZURE_LIMITS
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def shares_folders(self) -> bool:
+        """No: artifacts go to a blob store."""
+        return False
+
+    def workspace(self, remote: Remote) -> Workspace:
+        """What hands out the endpoints of a workspace, and what speaks to it.
+
+        Raises:
+            UsageError: its URI is not a valid one.
+        """
+        from mltrack_sync.azureml.workspace import AzureWorkspace
+
+        return AzureWorkspace(
+            TrackingUri.parse(remote.url),
+            token_file=remote.token_file or None,
+            token_command=remote.token_command or None,
+        )
+
+    def claims(self, url: str) -> bool:
+        """Any URI with Azure's scheme."""
+        return url.lower().startswith(f"{SCHEME}:")
+
+    def check_url(self, url: str) -> str:
+        """The URI in the form it is kept in.
+
+        Raises:
+            UsageError: it names no workspace, or holds a token.
+        """
+        remember_url(url)
+        uri = TrackingUri.parse(url)
+        if uri.token:
+            raise UsageError(
+                f"the URI of {uri} holds a token, and tokens are never written to disk",
+                hint="leave out what follows '?'; set MLFLOW_TRACKING_URI to the whole URI to use its token",
+            )
+        return str(uri)
+
+    def full_url(self, url: str, config: str | None) -> str:
+        """The URI; of the scheme alone, that of the workspace which Azure's ``config.json`` names.
+
+        Raises:
+            UsageError, NotFoundError: there is no such file, or one was given with a whole URI.
+        """
+        if url not in (f"{SCHEME}:", f"{SCHEME}://"):
+            return super().full_url(url, config)
+        from mltrack_sync.azureml.workspace import AzureWorkspace
+
+        return AzureWorkspace.from_config(config).url
+
+    def name_for(self, url: str) -> str:
+        """The workspace's own name."""
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", TrackingUri.parse(url).scope.workspace_name)[:64]
+
+    def check_tokens(self, token_file: str, token_command: str) -> None:
+        """Take a file or a command.
+
+        Raises:
+            UsageError: both were given, or the command can't be one.
+        """
+        if token_file and token_command:
+            raise UsageError("a token file and a token command were given", hint="give one of them")
+        if token_command:
+            from mltrack_sync.azureml.tokens import CommandTokens
+
+            CommandTokens(token_command)

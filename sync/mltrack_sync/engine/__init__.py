@@ -1,0 +1,1 @@
+"""One sync cycle or one comparison with a remote, whatever its kind."""

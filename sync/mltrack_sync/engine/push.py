@@ -1,0 +1,69 @@
+"""One sync cycle: everything selected that has something new is brought up to date on the remote, whatever its kind."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from mltrack.disk.trust import refuse_links
+from mltrack.errors import RemoteError
+from mltrack_sync.engine.lock import sync_lock
+from mltrack_sync.errors import LedgerError
+from mltrack_sync.remotes.kind import PushWork, find_kind
+from mltrack_sync.remotes.ledgers import ledger_path, open_ledger, read_ledger
+from mltrack_sync.remotes.options import PushOptions
+
+if TYPE_CHECKING:
+    from mltrack.store import Store
+    from mltrack_sync.ledger.ledger import Ledger
+    from mltrack_sync.remotes.kind import Remote
+    from mltrack_sync.report import PushReport
+
+__all__ = ["push"]
+
+
+def push(store: Store, remote: Remote, options: PushOptions | None = None, **changes: Any) -> PushReport:
+    """Push what is new in the selected runs; when this returns, the ledger on disk says what is on the remote.
+
+    Args:
+        store: The store.
+        remote: Where to push to.
+        options: What is pushed, and how; by default everything.
+        changes: Single options by their names in PushOptions, such as ``dry_run=True``.
+
+    Raises:
+        RemoteError: the remote can't be reached, does not speak as its kind does, or does not let us in; or its ledger
+            can't be kept.
+        BusyError: another process is syncing this store with this remote.
+        NotFoundError, FilterError, UsageError: the selection or an option is not valid.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    options = replace(options or PushOptions(), **given)
+    started = time.monotonic()
+    kind = find_kind(remote.kind)
+    if options.dry_run:
+        report = kind.dry_run(store, remote, read_ledger(store, remote), options)
+        return replace(report, seconds=time.monotonic() - started)
+    heads = options.selection.heads(store)
+    remote.require_trust()  # before anything is written into the store
+    folder = ledger_path(store, remote).parent
+    refuse_links(store.layout.root, folder)
+    with sync_lock(folder, remote.name), contextlib.closing(open_ledger(store, remote)) as ledger:
+        work = PushWork(store, remote, heads, ledger, options)
+        try:
+            report = kind.push(work)
+        except RemoteError as error:
+            with contextlib.suppress(LedgerError):
+                ledger.failed(options.clock(), str(error))
+            raise
+        _note_end(ledger, report, options.clock())
+    return replace(report, seconds=time.monotonic() - started)
+
+
+def _note_end(ledger: Ledger, report: PushReport, now: int) -> None:
+    """That a cycle came to its end is noted where it did something, or where the last one did not."""
+    did = report.runs or report.models or report.model_versions or report.logged_models or report.traces
+    if did or report.artifacts or not ledger.state.last_pass or ledger.state.last_error:
+        ledger.finished(now, {"runs": report.runs, "points": report.points})

@@ -1,0 +1,229 @@
+"""A remote, and what a kind of remote is: how its URLs look, what it takes, and how it is pushed to and compared with.
+
+The kinds that come with mltrack are in folders of their own; another package adds one by an entry point of the group
+``mltrack.remotes``, whose name is the kind's name in remotes.toml and whose value is a class without arguments or an
+instance. A kind never changes what another one does with its URLs: the kinds of mltrack are asked first.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+
+from mltrack.disk.trust import Refusal
+from mltrack.errors import UsageError
+from mltrack_sync.limits import MLFLOW_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mltrack.entities import RunHead
+    from mltrack.store import Store
+    from mltrack_sync.http.endpoint import EndpointSource
+    from mltrack_sync.ledger.ledger import Ledger, LedgerState
+    from mltrack_sync.remotes.options import PushOptions, VerifyOptions
+    from mltrack_sync.report import PushReport, VerifyReport
+
+__all__ = ["GROUP", "MLFLOW", "HttpKind", "Kind", "PushWork", "Remote", "find_kind", "is_remote_url", "kind_of"]
+
+GROUP = "mltrack.remotes"
+"""The group of entry points by which other packages add kinds."""
+
+MLFLOW = "mlflow"
+"""The kind of a remote that remotes.toml names none for."""
+
+_OURS = {MLFLOW: "mltrack_sync.mlflow.kind:MlflowKind", "azure": "mltrack_sync.azureml.kind:AzureKind"}
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A place to push to. ``kind`` tells how it is spoken to; a token's file or command, where Azure tokens come from.
+
+    ``shared_folder`` is a folder of this machine that the server keeps artifacts in, by the user's word.
+    ``refusal`` tells why it is not used, where the user does not trust what the store says of it.
+    """
+
+    name: str
+    url: str
+    kind: str = MLFLOW
+    token_file: str = ""
+    token_command: str = ""
+    shared_folder: str = ""
+    refusal: Refusal | None = field(default=None, compare=False)
+
+    @property
+    def limits(self) -> Limits:
+        """What it takes at once."""
+        try:
+            return find_kind(self.kind).limits
+        except UsageError:  # how far a remote of a kind not known here is behind can be said nevertheless
+            return MLFLOW_LIMITS
+
+    def require_trust(self) -> None:
+        """Come here before anything of it is used.
+
+        Raises:
+            UntrustedError: the user does not trust what the store says of it.
+        """
+        if self.refusal is not None:
+            raise self.refusal.error()
+
+    def workspace(self) -> EndpointSource:
+        """What hands out its endpoints.
+
+        Raises:
+            UsageError: its kind is not known here or has none, or its URL is not a valid one.
+            UntrustedError: the user does not trust what the store says of it.
+        """
+        self.require_trust()
+        kind = find_kind(self.kind)
+        if not isinstance(kind, HttpKind):
+            raise UsageError(f"remote {self.name!r} has no endpoint", hint="only remotes over HTTP have one")
+        return kind.workspace(self)
+
+
+@dataclass(frozen=True, slots=True)
+class PushWork:
+    """What one sync cycle has to do: the selected part of a store, and the remote with its ledger."""
+
+    store: Store
+    remote: Remote
+    heads: dict[str, RunHead]
+    """Of the selected runs."""
+    ledger: Ledger
+    options: PushOptions
+
+
+class Kind(Protocol):
+    """A kind of remote."""
+
+    @property
+    def name(self) -> str:
+        """What remotes.toml calls it."""
+
+    @property
+    def limits(self) -> Limits:
+        """What a remote of this kind takes at once, and in ``lacks`` what it is known not to support."""
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether its tokens may come from a file or a command that the user names."""
+
+    @property
+    def shares_folders(self) -> bool:
+        """Whether it may keep artifacts in a folder that this machine shares with it."""
+
+    def claims(self, url: str) -> bool:
+        """Whether this URL, as a user may have typed it, is one of this kind."""
+
+    def check_url(self, url: str) -> str:
+        """The URL in the form it is kept in.
+
+        Raises:
+            UsageError: it is not a valid one, or holds credentials.
+        """
+
+    def full_url(self, url: str, config: str | None) -> str:
+        """The whole URL where the user gave a short form of it; ``config`` is a file that tells more.
+
+        Raises:
+            UsageError, NotFoundError: a file was given and is of no use here, or there is none.
+        """
+
+    def name_for(self, url: str) -> str:
+        """What a remote is called that was only given as a URL."""
+
+    def check_tokens(self, token_file: str, token_command: str) -> None:
+        """See to it that tokens can come from these, each "" where it is not given.
+
+        Raises:
+            UsageError: they can't.
+        """
+
+    def check_connection(self, remote: Remote) -> None:
+        """Find out whether a remote of this kind answers there, and lets us in.
+
+        Raises:
+            RemoteError: it does not.
+        """
+
+    def push(self, work: PushWork) -> PushReport:
+        """Send what is pending; what was acknowledged is in the ledger when this returns or raises.
+
+        Whatever happens at whatever moment, a later push sends everything else once: what may have arrived without an
+        acknowledgement is looked for on the remote, or sent in a way that makes no second one.
+
+        Raises:
+            RemoteError: the remote can't be reached or does not let us in, or the ledger can't be written.
+        """
+
+    def dry_run(self, store: Store, remote: Remote, state: LedgerState, options: PushOptions) -> PushReport:
+        """What push would send, by the ledger alone: no request is made and nothing is written."""
+
+    def verify(self, store: Store, remote: Remote, state: LedgerState, options: VerifyOptions) -> VerifyReport:
+        """Compare what is selected with the remote; nothing is changed on either side.
+
+        Raises:
+            RemoteError: the remote can't be reached, or does not let us in.
+        """
+
+
+@runtime_checkable
+class HttpKind(Protocol):
+    """A kind whose remotes are reached over HTTP."""
+
+    def workspace(self, remote: Remote) -> EndpointSource:
+        """What hands out the endpoints of a remote.
+
+        Raises:
+            UsageError: its URL is not a valid one.
+        """
+
+
+def find_kind(name: str) -> Kind:
+    """The kind of that name.
+
+    Raises:
+        UsageError: there is none here.
+    """
+    if name in _OURS:
+        return _our(name)
+    kind = _others().get(name)
+    if kind is None:
+        raise UsageError(f"remotes of kind {name!r} are not known here", hint="upgrade, or install what adds them")
+    return kind
+
+
+def kind_of(url: str) -> Kind:
+    """The kind of the remote at a URL; where none claims it, MLflow's, which says what is wrong with it."""
+    return next((kind for kind in _all() if kind.claims(url)), None) or find_kind(MLFLOW)
+
+
+def is_remote_url(text: str) -> bool:
+    """Whether a text is the URL of a remote of any kind."""
+    return any(kind.claims(text) for kind in _all())
+
+
+def _all() -> Iterator[Kind]:
+    """Those that come with mltrack first; the others are looked for only where none of these claims a URL."""
+    yield from map(_our, _OURS)
+    yield from _others().values()
+
+
+@functools.cache
+def _our(name: str) -> Kind:
+    module, _, attribute = _OURS[name].partition(":")
+    return cast("Kind", getattr(import_module(module), attribute)())
+
+
+@functools.cache
+def _others() -> dict[str, Kind]:
+    from importlib.metadata import entry_points
+
+    found: dict[str, Kind] = {}
+    for entry in entry_points(group=GROUP):
+        kind = entry.load()
+        found[entry.name] = kind() if isinstance(kind, type) else kind
+    return found

@@ -1,0 +1,43 @@
+"""Where the ledger of a remote is kept in a store, and what it says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mltrack_sync.errors import LedgerError
+from mltrack_sync.ledger.ledger import Ledger, LedgerState
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mltrack.store import Store
+    from mltrack_sync.remotes.kind import Remote
+
+__all__ = ["ledger_path", "open_ledger", "read_ledger"]
+
+
+def ledger_path(store: Store, remote: Remote) -> Path:
+    """Where the ledger of a remote is."""
+    return store.layout.remote(remote.name) / "ledger.jsonl"
+
+
+def read_ledger(store: Store, remote: Remote) -> LedgerState:
+    """What the ledger of a remote says, as it is on disk; nothing where it was kept of a server with another URL.
+
+    Raises:
+        OSError: it is there and can't be read.
+    """
+    return LedgerState.read(ledger_path(store, remote), remote.url)
+
+
+def open_ledger(store: Store, remote: Remote) -> Ledger:
+    """The ledger of a remote, open for writing by whoever holds its lock.
+
+    Raises:
+        LedgerError: it can't be read or written.
+    """
+    path = ledger_path(store, remote)
+    try:
+        return Ledger(path, remote.url)
+    except OSError as error:
+        raise LedgerError(f"{path} can't be used: {error.strerror}", hint="check its permissions") from error

@@ -1,0 +1,107 @@
+"""How a push or a comparison goes about its work, as values."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from mltrack.errors import UsageError
+from mltrack_sync.progress import NoProgress, Progress
+from mltrack_sync.selection import Selection
+
+if TYPE_CHECKING:
+    import httpx
+
+    from mltrack_sync.http.rate_limit import Pace
+    from mltrack_sync.http.retry import RetryPolicy
+
+__all__ = ["JOBS", "PushOptions", "VerifyOptions"]
+
+JOBS = 4
+
+
+def _ignore(run_id: str) -> None:
+    """Nobody wants to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class PushOptions:
+    """What of a store is pushed, and how.
+
+    Attributes:
+        selection: The runs, and what goes with them.
+        jobs: So many things are pushed at a time.
+        dry_run: Say what would be sent; make no request and write nothing.
+        retry_rejected: Try all again that was rejected.
+        retry_cured: Look, at a bounded cost, whether the reason is gone why whole runs were rejected: an experiment or
+            a run that was restored on the remote, a permission that was given.
+        progress: Is told how far the push is.
+        policy: How often what is tried again; None is the usual.
+        http: Replaces the network.
+        pace: Bounds the bytes sent per second.
+        stop: Ends the push early when set.
+        clock: Gives ns since the epoch.
+    """
+
+    selection: Selection = field(default_factory=Selection)
+    jobs: int = JOBS
+    dry_run: bool = False
+    retry_rejected: bool = False
+    retry_cured: bool = True
+    progress: Progress = field(default_factory=NoProgress)
+    policy: RetryPolicy | None = None
+    http: httpx.BaseTransport | None = None
+    pace: Pace | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    clock: Callable[[], int] = time.time_ns
+
+    def __post_init__(self) -> None:
+        _check_jobs(self.jobs)
+
+    @property
+    def stoppable_policy(self) -> RetryPolicy:
+        """The policy, whose waits end with PushStopped when ``stop`` is set."""
+        from mltrack_sync.http.rate_limit import interruptible
+        from mltrack_sync.http.retry import RetryPolicy
+
+        policy = self.policy or RetryPolicy()
+        return replace(policy, sleep=interruptible(policy.sleep, self.stop))
+
+    @property
+    def stoppable_pace(self) -> Pace | None:
+        """The pace, whose waits end with PushStopped when ``stop`` is set."""
+        return self.pace.until(self.stop) if self.pace is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyOptions:
+    """What of a store is compared, and how.
+
+    Attributes:
+        selection: The runs, and what goes with them.
+        quick: Compare the latest point of each metric and sizes of files, and no spans.
+        runs_only: Leave out all but runs.
+        jobs: So many things are compared at a time.
+        policy: How often what is tried again; None is the usual.
+        http: Replaces the network.
+        on_run: Is called with the id of each run when it has been compared.
+    """
+
+    selection: Selection = field(default_factory=Selection)
+    quick: bool = False
+    runs_only: bool = False
+    jobs: int = JOBS
+    policy: RetryPolicy | None = None
+    http: httpx.BaseTransport | None = None
+    on_run: Callable[[str], None] = _ignore
+
+    def __post_init__(self) -> None:
+        _check_jobs(self.jobs)
+
+
+def _check_jobs(jobs: int) -> None:
+    if jobs < 1:
+        raise UsageError(f"{jobs} jobs can do nothing", hint="give --jobs 1 or more")
