@@ -11,9 +11,7 @@ import pytest
 from mltrack.moved import PATHS
 
 BARE = "import sys, __future__; old = set(sys.modules); import mltrack; print(*sorted(set(sys.modules) - old))"
-SYNC_FIRST = (
-    "import mltrack_sync.passes as old; from mltrack_sync.mlflow.push.push import push; assert old.push is push"
-)
+SYNC_FIRST = "import mltrack_sync.passes as old; from mltrack_sync.engine.push import push; assert old.push is push"
 
 
 def run(code: str, *options: str) -> subprocess.CompletedProcess[str]:

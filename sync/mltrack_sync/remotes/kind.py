@@ -8,6 +8,7 @@ instance. A kind never changes what another one does with its URLs: the kinds of
 from __future__ import annotations
 
 import functools
+import sys
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
@@ -203,7 +204,7 @@ def kind_of(url: str) -> Kind:
 
 def is_remote_url(text: str) -> bool:
     """Whether a text is the URL of a remote of any kind."""
-    return any(kind.claims(text) for kind in _all())
+    return ":" in text and any(kind.claims(text) for kind in _all())
 
 
 def _all() -> Iterator[Kind]:
@@ -218,8 +219,13 @@ def _our(name: str) -> Kind:
     return cast("Kind", getattr(import_module(module), attribute)())
 
 
-@functools.cache
 def _others() -> dict[str, Kind]:
+    return _found_on(tuple(sys.path))
+
+
+@functools.lru_cache(maxsize=1)
+def _found_on(paths: tuple[str, ...]) -> dict[str, Kind]:
+    """The kinds that packages on these paths name."""
     from importlib.metadata import entry_points
 
     found: dict[str, Kind] = {}

@@ -1,0 +1,104 @@
+"""Pushes that die at a request: ``python -m tests.support.killed_push`` forks one for each line of its input.
+
+A line is ``["STORE", "REMOTE", NUMBER, ARRIVES]``: at its request of that number, from 1, the process ends at once,
+when the remote got the request or before. It answers with the exit code: DIED, or 0 for one that came to its end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import httpx
+
+from mltrack.store import Store
+from mltrack_sync import Remotes, push
+from mltrack_sync.remotes.kind import find_kind
+from tests.support import ROOT
+from tests.support.json_kind import JsonKind
+
+DIED = 9
+
+
+class Death:
+    """Ends the process at a request."""
+
+    def __init__(self, number: int, *, arrives: bool) -> None:
+        self._left = number
+        self._arrives = arrives
+
+    def at(self, arrived: bool) -> None:
+        """Come here before a request, and when it arrived."""
+        self._left -= not arrived
+        if self._left == 0 and arrived == self._arrives:
+            os._exit(DIED)
+
+
+class Network(httpx.HTTPTransport):
+    """The network, on which a process dies."""
+
+    def __init__(self, death: Death) -> None:
+        super().__init__(trust_env=False)
+        self._death = death
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self._death.at(False)
+        response = super().handle_request(request)
+        response.read()
+        self._death.at(True)
+        return response
+
+
+class KilledPushes:
+    """Starts such pushes one after the other. Close it when done."""
+
+    def __init__(self) -> None:
+        self._forker = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.killed_push"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+
+    def push(self, store: Store, remote: str, number: int, *, arrives: bool) -> bool:
+        """Whether it died at a request, and did not come to its end."""
+        assert self._forker.stdin is not None
+        assert self._forker.stdout is not None
+        self._forker.stdin.write(json.dumps([str(store.path), remote, number, arrives]) + "\n")
+        self._forker.stdin.flush()
+        code = int(self._forker.stdout.readline())
+        assert code in (0, DIED)
+        return code == DIED
+
+    def close(self) -> None:
+        """No more of them."""
+        self._forker.communicate()
+
+
+def push_once(line: str) -> None:
+    path, name, number, arrives = json.loads(line)
+    store = Store.open(path)
+    remote = Remotes(store).get(name)
+    death = Death(number, arrives=arrives)
+    kind = find_kind(remote.kind)
+    if isinstance(kind, JsonKind):
+        kind.on_request = death.at
+    push(store, remote, jobs=1, http=None if isinstance(kind, JsonKind) else Network(death))
+
+
+def fork_for_each_line() -> None:
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            push_once(line)
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    fork_for_each_line()

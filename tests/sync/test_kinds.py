@@ -1,0 +1,189 @@
+"""Every kind of remote keeps the same promises: MLflow's, and one that another package adds by an entry point."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import mltrack
+from mltrack.errors import NotFoundError, UsageError
+from mltrack.store import Store
+from mltrack_sync import Remote, Remotes, push
+from mltrack_sync.engine.verify import verify
+from mltrack_sync.errors import RemoteUnavailableError
+from mltrack_sync.remotes.kind import GROUP, find_kind, is_remote_url, kind_of
+from tests.support.json_kind import JsonKind, points_on
+from tests.support.killed_push import KilledPushes
+
+POINTS = 12
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The toy kind, as a package that was installed."""
+    folder = tmp_path_factory.mktemp("site-packages")
+    info = folder / "json_remotes-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: json-remotes\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{GROUP}]\njsonfolder = tests.support.json_kind:JsonKind\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield
+
+
+@pytest.fixture(scope="module")
+def killed(installed: None) -> Iterator[KilledPushes]:
+    killed = KilledPushes()
+    try:
+        yield killed
+    finally:
+        killed.close()
+
+
+@pytest.fixture(params=["jsonfolder", pytest.param("mlflow", marks=pytest.mark.slow)])
+def new_url(request: pytest.FixtureRequest, installed: None, tmp_path: Path) -> Callable[[], str]:
+    """The URL of a remote of each kind that has nothing of a new store."""
+    if request.param == "mlflow":
+        server = request.getfixturevalue("server")
+        return lambda: str(server.url)
+    numbers = itertools.count()
+
+    def new_folder() -> str:
+        folder = tmp_path / f"remote {next(numbers)}"
+        folder.mkdir()
+        return f"jsonfolder:{folder}"
+
+    return new_folder
+
+
+def record(path: Path, url: str, runs: int = 2) -> tuple[Store, Remote]:
+    """A new store with runs, and the remote."""
+    mltrack.set_store(path)
+    mltrack.set_experiment(f"kinds {uuid.uuid4().hex}")
+    for number in range(runs):
+        with mltrack.start_run(run_name=f"run {number}"):
+            mltrack.log_params({"number": number, "lr": 0.1})
+            mltrack.set_tag("team", "blue")
+            for step in range(POINTS):
+                mltrack.log_metric("loss", 1 / (step + 1), step=step)
+            mltrack.log_text(f"notes {number}", "notes.txt")
+    mltrack.set_store(None)
+    store = Store.open(path)
+    return store, Remotes(store).add("there", url)
+
+
+def test_everything_arrives_once_and_a_second_sync_sends_nothing(tmp_path: Path, new_url: Callable[[], str]) -> None:
+    store, remote = record(tmp_path / "store", new_url())
+    first = push(store, remote)
+    assert (first.runs, first.points, first.artifacts) == (2, 2 * POINTS, 2)
+    assert first.complete
+    second = push(store, remote)
+    assert (second.runs, second.points, second.artifacts) == (0, 0, 0)
+    found = verify(store, remote)
+    assert found.same
+    assert (found.runs, found.points) == (2, 2 * POINTS)
+
+
+def test_a_dry_run_says_what_a_push_sends_and_sends_nothing(tmp_path: Path, new_url: Callable[[], str]) -> None:
+    store, remote = record(tmp_path / "store", new_url())
+    said = push(store, remote, dry_run=True)
+    assert not verify(store, remote).same
+    sent = push(store, remote)
+    assert (said.runs, said.points) == (sent.runs, sent.points)
+    assert push(store, remote, dry_run=True).runs == 0
+
+
+def test_only_what_is_new_is_sent(tmp_path: Path, new_url: Callable[[], str]) -> None:
+    store, remote = record(tmp_path / "store", new_url())
+    push(store, remote)
+    mltrack.set_store(store.path)
+    with mltrack.start_run(run_id=store.run_ids()[0]):
+        mltrack.log_metric("loss", 0.0, step=POINTS)
+    mltrack.set_store(None)
+    report = push(store, remote)
+    assert (report.runs, report.points, report.artifacts) == (1, 1, 0)
+    assert verify(store, remote).same
+
+
+def test_a_difference_is_found(tmp_path: Path, new_url: Callable[[], str]) -> None:
+    store, remote = record(tmp_path / "store", new_url())
+    push(store, remote)
+    mltrack.set_store(store.path)
+    with mltrack.start_run(run_id=store.run_ids()[0]) as run:
+        mltrack.log_metric("loss", 0.0, step=POINTS)
+    mltrack.set_store(None)
+    found = verify(store, remote)
+    assert not found.same
+    assert found.differing() == {run.info.run_id}
+
+
+@pytest.mark.parametrize("arrives", [False, True], ids=["before it arrives", "when it arrived"])
+def test_killed_at_each_request_it_goes_on_and_nothing_is_there_twice(
+    tmp_path: Path, new_url: Callable[[], str], killed: KilledPushes, arrives: bool
+) -> None:
+    for number in itertools.count(1):
+        store, remote = record(tmp_path / f"store {number}", new_url(), runs=1)
+        died = killed.push(store, remote.name, number, arrives=arrives)
+        push(store, remote)
+        found = verify(store, remote)
+        assert found.same, f"killed at request {number}: {found.differences}"
+        assert found.points == POINTS
+        assert push(store, remote).points == 0
+        if not died:
+            break
+    assert number > 4  # a moment for each request of the push
+
+
+# --- the registry of kinds ---
+
+
+def test_a_kind_of_another_package_is_found_by_its_entry_point(installed: None, tmp_path: Path) -> None:
+    url = f"jsonfolder:{tmp_path}"
+    assert isinstance(find_kind("jsonfolder"), JsonKind)
+    assert isinstance(kind_of(url), JsonKind)
+    assert is_remote_url(url)
+    assert find_kind("jsonfolder") is kind_of(url)
+
+
+def test_the_kinds_of_mltrack_are_asked_first() -> None:
+    assert kind_of("http://127.0.0.1:5000").name == "mlflow"
+    assert kind_of("azureml://eastus.api.azureml.ms/mlflow").name == "azure"
+    assert kind_of("ftp://somewhere").name == "mlflow"  # which says what is wrong with it
+    assert not is_remote_url("lab")
+
+
+def test_a_kind_that_is_not_known_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'carrier pigeon'"):
+        find_kind("carrier pigeon")
+
+
+def test_a_remote_is_kept_with_its_kind_and_without_what_the_kind_refuses(installed: None, tmp_path: Path) -> None:
+    mltrack.set_store(tmp_path / "store")
+    mltrack.set_experiment("any")
+    mltrack.set_store(None)
+    remotes = Remotes(Store.open(tmp_path / "store"))
+    added = remotes.add("folder", f"jsonfolder:{tmp_path}")
+    assert added.kind == "jsonfolder"
+    assert remotes.get("folder") == added
+    with pytest.raises(UsageError, match="name a folder"):
+        remotes.add("other", "jsonfolder:relative")
+    with pytest.raises(UsageError, match="tokens"):
+        remotes.add("other", f"jsonfolder:{tmp_path}", token_file="/token")
+    with pytest.raises(UsageError, match="not an MLflow server"):
+        remotes.share_folder("folder", str(tmp_path))
+    with pytest.raises(NotFoundError):
+        remotes.get("other")
+
+
+def test_a_remote_that_is_away_is_an_error_and_what_is_recorded_waits(installed: None, tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+    store, remote = record(tmp_path / "store", f"jsonfolder:{folder}")
+    with pytest.raises(RemoteUnavailableError):
+        push(store, remote)
+    folder.mkdir()
+    assert push(store, remote).points == 2 * POINTS
+    assert len([point for run_id in store.run_ids() for point in points_on(remote, run_id)]) == 2 * POINTS
