@@ -12,7 +12,7 @@ import pytest
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.ledger.ledger import LedgerState
-from mltrack_sync.mlflow.push.push import ledger_path, read_ledger
+from mltrack_sync.remotes.ledgers import ledger_path, read_ledger
 from mltrack_sync.status import status_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
