@@ -13,9 +13,9 @@ __all__ = ["Difference", "PushReport", "Rejected", "VerifyReport"]
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Something set aside: its run, kind (param, tag, metric, point, artifact, run), key, why, and how many points.
+    """Something rejected: its run, kind (param, tag, metric, point, artifact, run), key, why, and how many points.
 
-    A metric is set aside with what is logged to it later, until it is tried again; of kind point are single points of
+    A metric is rejected with what is logged to it later, until it is tried again; of kind point are single points of
     the metric ``key``.
 
     Of the registry it is a kind of model, model version or alias, and no run; likewise of logged models and traces.
@@ -35,9 +35,9 @@ class PushReport:
     ``runs`` had something new; ``created`` of them are new on the remote. ``points`` counts those sent by this pass;
     ``collapsed`` those that the remote would keep as one with an equal point (same metric, step, ms and value);
     ``found`` those that proved to be there already. ``bytes`` is what request bodies held. ``rejected`` is all that is
-    set aside in the selected runs, also by earlier passes; ``problems`` tells what will be tried again next time,
+    rejected in the selected runs, also by earlier passes; ``problems`` tells what will be tried again next time,
     ``lacking`` what the remote has no place for and how much waits for that. ``datasets`` counts those that runs were
-    tied to; ``logged_models`` and ``traces`` those that had something new.
+    linked to; ``logged_models`` and ``traces`` those that had something new.
     """
 
     remote: str

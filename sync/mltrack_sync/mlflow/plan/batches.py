@@ -30,8 +30,8 @@ __all__ = [
     "sift",
 ]
 
-METRIC_BYTES_MAX = 128  # of one metric's JSON, beside its key
-FACT_BYTES = 24  # of one param's or tag's JSON, beside its key and value
+METRIC_BYTES_MAX = 128  # of one metric's JSON, without its key
+FACT_BYTES = 24  # of one param's or tag's JSON, without its key and value
 ENVELOPE_BYTES = 256
 
 NS_PER_MS = 1_000_000

@@ -1,4 +1,4 @@
-"""Which run over there holds the files of a logged model, where the remote has no logged models."""
+"""Which run on the remote holds the files of a logged model, where the remote has no logged models."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from mltrack_sync.ledger.ledger import LedgerState
     from mltrack_sync.ledger.runs import RunEntry
 
-__all__ = ["has_files_for_run", "holder_of", "where_in_run"]
+__all__ = ["fallback_run", "has_files_for_run", "where_in_run"]
 
 
-def holder_of(model: LoggedModel, state: LedgerState) -> RunEntry | None:
-    """The run over there whose artifacts can hold the model's files; None while there is none, or it is being made."""
+def fallback_run(model: LoggedModel, state: LedgerState) -> RunEntry | None:
+    """The run on the remote whose artifacts can hold the model's files; None while that is missing or being made."""
     return _run_there(model, state) if has_files_for_run(model) else None
 
 
@@ -29,7 +29,7 @@ def has_files_for_run(model: LoggedModel) -> bool:
 
 
 def where_in_run(store: Store, state: LedgerState, model_id: str) -> tuple[str, str] | str:
-    """The URI of a model's folder in its run over there, and that run's id; or, in words, why it can't be named yet."""
+    """The URI of a model's folder in its run on the remote, and that run's id; or why it can't be named yet."""
     try:
         model = store.logged_models.get(model_id)
     except NotFoundError:

@@ -1,4 +1,4 @@
-"""What names things of this store inside texts, and what it has to be over there: versions of prompts, runs, models."""
+"""Ids of this store inside texts, and what they have to be on the remote: of versions of prompts, runs, models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MODEL_HISTORY = "mlflow.log-model.history"
 
 
 def map_tags(state: LedgerState, tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags with what they list by the ids and numbers it has over there, as far as the ledger knows them."""
+    """The tags with what they list by the ids and numbers it has on the remote, as far as the ledger knows them."""
     found = dict(tags)
     for key, renew in ((LINKED_PROMPTS, _prompt_renewed), (MODEL_HISTORY, _model_renewed)):
         if key in found:
@@ -29,7 +29,7 @@ def map_tags(state: LedgerState, tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def map_prompt_version(state: LedgerState, name: str, number: str) -> str:
-    """The number of a version of a prompt, or model, over there; the same where the ledger does not know it."""
+    """The number of a version of a prompt, or model, on the remote; the same where the ledger does not know it."""
     entry = state.models.get(name)
     known = entry.versions.get(int(number)) if entry is not None and number.isdecimal() else None
     return known.remote if known is not None else number

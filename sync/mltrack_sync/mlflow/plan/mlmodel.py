@@ -17,7 +17,7 @@ MLMODEL = "MLmodel"
 
 
 def map_mlmodel(content: bytes, model: LoggedModel, *, uri: str, state: LedgerState) -> bytes:
-    """``MLmodel`` with the run's id over there, and ``uri`` for the place of the files."""
+    """``MLmodel`` with the run's id on the remote, and ``uri`` for the place of the files."""
     below = rb"/models/" + model.model_id.encode() + rb"/artifacts"
     place = rb"(?:mltrack:[^\s'\"]*|(?<![^\s'\"])/[^\n'\"]*?)" + below  # as a URI, or as a plain path
     content = re.sub(place, lambda _: uri.encode(), content)

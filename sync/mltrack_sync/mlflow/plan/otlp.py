@@ -26,7 +26,7 @@ def span_bodies(trace_id: str, texts: Sequence[str], bytes_max: int) -> Iterator
     """Requests that hold these spans (JSON texts) of one trace, each of about ``bytes_max`` at most or of one span.
 
     Raises:
-        UnsendableSpanError: one of them is no such span, or of a trace that would have another id over there.
+        UnsendableSpanError: one of them is no such span, or of a trace that would have another id on the remote.
     """
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 

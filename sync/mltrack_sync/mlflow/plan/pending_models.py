@@ -10,7 +10,7 @@ from mltrack.errors import NotFoundError
 from mltrack_sync.ledger.fallback import InRunEntry
 from mltrack_sync.ledger.models import PENDING, LoggedEntry
 from mltrack_sync.mlflow.api.models import MODEL_ID_TAG
-from mltrack_sync.mlflow.plan.fallback import has_files_for_run, holder_of
+from mltrack_sync.mlflow.plan.fallback import fallback_run, has_files_for_run
 from mltrack_sync.mlflow.plan.kinds import (
     LOGGED_MODEL,
     LOGGED_MODEL_FILE,
@@ -201,7 +201,7 @@ def _in_runs(
             continue
         if not model.source_run_id:
             without_run.append(model_id)
-        elif holder_of(model, state) is not None:
+        elif fallback_run(model, state) is not None:
             files.append(model_id)
     return tuple(files), tuple(without_run)
 

@@ -80,7 +80,7 @@ class ExperimentIdentities:
         return there.remote
 
     def _set_tags(self, experiment_id: str, remote: str, tags: dict[str, str]) -> dict[str, str]:
-        """Set them; each that the remote does not take is set aside alone. Returns those that are there."""
+        """Set them; each that the remote does not take is rejected alone. Returns those that are there."""
         session, sent = self._session, dict[str, str]()
         for key, value in tags.items():
             item = Refusal(EXPERIMENT_TAG_KIND, f"{experiment_id}/{key}", "")

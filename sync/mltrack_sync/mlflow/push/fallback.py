@@ -2,7 +2,7 @@
 
 They lie in a folder that is named as the model. Where the run has files of that name, or another model of the run has
 the folder, the model's id is in the name, too. The ledger knows the folder before the first file goes; where it was
-lost, the folder is known again by what its ``MLmodel`` holds over there.
+lost, the folder is known again by what its ``MLmodel`` holds on the remote.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.ledger.fallback import InRunEntry, file_line, place_line, settled_line
 from mltrack_sync.mlflow.files.content import FileChanged
 from mltrack_sync.mlflow.files.upload import artifact_digest, artifact_sizes
-from mltrack_sync.mlflow.plan.fallback import has_files_for_run, holder_of
+from mltrack_sync.mlflow.plan.fallback import fallback_run, has_files_for_run
 from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL, LOGGED_MODEL_FILE_IN_RUN
 from mltrack_sync.mlflow.plan.mlmodel import MLMODEL, mlmodel_in_run
 from mltrack_sync.mlflow.plan.pending_models import files_for_run
@@ -82,7 +82,7 @@ class Places:
         return any(path == place or path.startswith(f"{place}/") for path in paths)
 
     def _is_there(self, model: LoggedModel, run: RunEntry) -> bool | None:
-        """Whether the folder of its name over there holds this model; None where it holds none."""
+        """Whether the folder of its name on the remote holds this model; None where it holds none."""
         files = sorted(model.artifacts, key=lambda artifact: (artifact.path != MLMODEL, artifact.path))
         if not files:
             return None
@@ -101,7 +101,7 @@ class Places:
 
 
 class ModelInRun:
-    """Brings the files of one model up to date in its run over there. Used once, by one worker."""
+    """Brings the files of one model up to date in its run on the remote. Used once, by one worker."""
 
     def __init__(self, session: Session, places: Places, model_id: str) -> None:
         self._session = session
@@ -117,7 +117,7 @@ class ModelInRun:
         session = self._session
         size = session.store.logged_models.folder(self._model_id).log.stat().st_size
         model = session.store.logged_models.get(self._model_id)
-        run = holder_of(model, session.ledger.state)
+        run = fallback_run(model, session.ledger.state)
         if run is None:
             return
         session.check()

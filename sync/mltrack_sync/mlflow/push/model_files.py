@@ -1,7 +1,7 @@
-"""The files of one logged model on their way: to a logged model over there, or to a run's artifacts.
+"""The files of one logged model on their way: to a logged model on the remote, or to a run's artifacts.
 
-Its file ``MLmodel`` names the model, its run and the place of its files: it arrives with what these are over there. All
-others arrive as they are.
+Its file ``MLmodel`` names the model, its run and the place of its files: it arrives with what these are on the remote.
+All others arrive as they are.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = ["LoggedFiles", "Target", "as_it_goes"]
 class Target:
     """Where files of a model go: into the folder ``place`` below ``uri``, which the thing ``remote_id`` has there.
 
-    ``kind`` names them in refusals, ``line`` is what the ledger is told of one that arrived, and ``mlmodel`` gives the
+    ``kind`` names them in refusals, ``line`` is what the ledger notes of one that arrived, and ``mlmodel`` gives the
     content that ``MLmodel`` is to have.
     ``local_id`` is what they belong to here, ``of_model`` whether ``remote_id`` is a logged model's.
     """
@@ -66,7 +66,7 @@ class LoggedFiles:
             self._sent.append((artifact, session.files.submit(self._send, artifact, meter)))
 
     def end(self) -> list[str]:
-        """Wait for them. What the remote refuses is set aside; returned is what will be tried again.
+        """Wait for them. What the remote refuses is rejected; returned is what will be tried again.
 
         Raises:
             RemoteError, LedgerError, PushStopped: see mltrack_sync.errors.
@@ -80,11 +80,11 @@ class LoggedFiles:
             except RemoteRefusedError as error:
                 ledger.rejected(self._session.rejection("", Refusal(self._target.kind, key, error.words)))
                 continue
-            aside = ledger.state.rejected.get(("", self._target.kind, key))
+            known = ledger.state.rejected.get(("", self._target.kind, key))
             if trouble:
                 troubles.append(f"file {artifact.path!r} {trouble}")
-            elif aside is not None:
-                ledger.cleared(aside)
+            elif known is not None:
+                ledger.cleared(known)
         return troubles
 
     def _key(self, artifact: Artifact) -> str:

@@ -81,11 +81,11 @@ class LoggedModelPush:
 
     def _outdated(self) -> list[Rejected]:
         """That the model, or files of it in its run, were refused: neither counts now that the model is there."""
-        aside = [item for item in self._ledger.state.rejected.values() if not item.run_id]
+        rejected = [item for item in self._ledger.state.rejected.values() if not item.run_id]
         mine, within = (LOGGED_MODEL, self._model_id), f"{self._model_id}/"
         return [
             item
-            for item in aside
+            for item in rejected
             if (item.kind, item.key) == mine or (item.kind == LOGGED_MODEL_FILE_IN_RUN and item.key.startswith(within))
         ]
 
@@ -223,7 +223,7 @@ class LoggedModelPush:
             return
         limits = self._session.limits()
         good = [each for each in metrics if each.time >= 0 and limits.refuse_key(each.key) is None]
-        for at in range(0, len(good), limits.batch_metrics_max):  # the others were refused, and told, with their run
+        for at in range(0, len(good), limits.batch_metrics_max):  # the others were refused, and noted, with their run
             self._send_batch(remote_run, good[at : at + limits.batch_metrics_max])
 
     def _remote_run(self, run_id: str) -> str:

@@ -43,7 +43,7 @@ POLL_MAX_S = 2.0
 
 
 class Place(NamedTuple):
-    """Where a version's files are over there, and the run and logged model that it is tied to."""
+    """Where a version's files are on the remote, and the run and logged model that it belongs to."""
 
     source: str
     run_id: str | None
@@ -80,7 +80,7 @@ class RegistryPush:
         self._push_waiting({one.model.name: one.model for one in pending})
 
     def _push_waiting(self, models: Mapping[str, RegisteredModel]) -> None:
-        """What waited for a version that may have come by now, once more; what still waits is told."""
+        """What waited for a version that may have come by now, once more; what still waits is a problem."""
         for version in [version for version, _ in self._waiting if version.source.startswith(MODEL_SOURCE)]:
             self._session.check()
             self._waiting = [(other, why) for other, why in self._waiting if other is not version]
@@ -91,7 +91,7 @@ class RegistryPush:
             self._session.problem(f"model {version.name!r} version {version.version} waits: {why}")
 
     def _guard(self, kind: str, key: str, work: Callable[[], bool]) -> bool:
-        """Do it; what the remote refuses for good is set aside, what it can't do now is left for the next pass."""
+        """Do it; what the remote refuses for good is rejected, what it can't do now is left for the next pass."""
         try:
             done = work()
         except (RemoteRefusedError, NotMlflowError) as error:

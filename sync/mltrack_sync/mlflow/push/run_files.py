@@ -57,11 +57,11 @@ class RunFiles:
                 words = error.words if isinstance(error, RemoteRefusedError) else str(error)
                 self._reject(Refusal(ARTIFACT, artifact.path, words))
                 continue
-            aside = self._ledger.state.rejected.get((self._run.run_id, ARTIFACT, artifact.path))
+            known = self._ledger.state.rejected.get((self._run.run_id, ARTIFACT, artifact.path))
             if trouble:
                 self._trouble(f"artifact {artifact.path!r} {trouble}")
-            elif aside is not None:
-                self._ledger.cleared(aside)
+            elif known is not None:
+                self._ledger.cleared(known)
 
     def _send(self, artifact: Artifact, meter: FileMeter) -> str:
         """Have a file there, in a thread of its own; returns what is in the way, if that may pass."""
@@ -97,7 +97,7 @@ class RunFiles:
         return ""
 
     def _is_there(self, artifact: Artifact) -> bool:
-        """Whether the remote has a file that was removed here; then the ledger is told."""
+        """Whether the remote has a file that was removed here; then the ledger notes it."""
         try:
             there = artifact_digest(self._session.client, self._entry.artifact_uri, artifact) == (
                 artifact.size,

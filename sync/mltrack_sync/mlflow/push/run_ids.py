@@ -140,7 +140,7 @@ class Identities:
         return tags
 
     def remote_run(self, run_id: str, waiting: tuple[str, ...] = ()) -> str:
-        """The id over there of a run that another thing names: made if need be; kept where this store has no such run.
+        """The id on the remote of a run that something names: made if need be; kept where this store has no such run.
 
         Raises:
             RemoteRefusedError: the remote takes no such run.

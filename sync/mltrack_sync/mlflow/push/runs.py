@@ -140,7 +140,7 @@ class RunPush:
         self._again = self._known_rejected  # nothing of it is to be there any more
 
     def _restore(self) -> None:
-        """Back from the deleted ones. What was set aside of it is forgotten since: so all of it is looked at again."""
+        """Back from the deleted ones. What was rejected of it is forgotten since: so all of it is looked at again."""
         entry = self._entry
         events, points = dict.fromkeys(entry.events, 0), dict.fromkeys(entry.points, 0)
         self._ledger.ack(self._run.run_id, events=events, points=points, following=EVERYTHING)
@@ -148,7 +148,7 @@ class RunPush:
         self._ledger.staged(self._run.run_id, ACTIVE)
 
     def _forget_if_gone(self) -> None:
-        """A run that was refused, and is not even among the deleted ones there, is made anew."""
+        """A run that was refused, and is not even among the deleted ones on the remote, is made again."""
         if not self._entry.remote_id:
             return
         try:

@@ -65,7 +65,7 @@ class TracesPush:
         self._done: set[str] = set()
 
     def push(self, pending: PendingTraces, jobs: int) -> None:
-        """All of them, and the ledger told when none is left."""
+        """All of them; the ledger notes when none is left."""
         WorkerPool(self._session, TRACE, jobs).run(self._jobs(pending.traces))
         if self._session.stop.is_set() or not pending.whole:
             return
@@ -106,7 +106,7 @@ class TracesPush:
         """The spans of traces of one experiment, in one request; those that can't be sent are left out."""
         bodies: dict[str, bytes] = {}
         for trace in traces:
-            with contextlib.suppress(RemoteRefusedError):  # told when it is sent on its own
+            with contextlib.suppress(RemoteRefusedError):  # rejected when it is sent on its own
                 bodies[trace.trace_id] = b"".join(self._bodies(trace))  # one after the other they are one request
         if bodies:
             self._send_body(self._identities.experiment_by_id(traces[0].experiment_id), b"".join(bodies.values()))
@@ -134,7 +134,7 @@ class TracesPush:
         self._session.count(body=len(body))
 
     def _put_info(self, trace: Trace, experiment_id: str) -> RemoteTrace:
-        """Say what spans don't tell. It ends a trace over there, so one that goes on is left to its spans."""
+        """Send what is not in spans. It ends a trace on the remote, so one that goes on is left to its spans."""
         self._session.check()
         if not (trace.final or trace.assessments or not trace.spans):
             return self._client.get(trace.trace_id)
@@ -177,7 +177,7 @@ class TracesPush:
         return taken
 
     def _named(self, texts: Mapping[str, str]) -> dict[str, str]:
-        """Metadata or tags, with runs, models and prompts named as they are over there."""
+        """Metadata or tags, with runs, models and prompts named as they are on the remote."""
         found = map_tags(self._ledger.state, texts)
         for key in (SOURCE_RUN, ASSESSMENT_RUN):
             if found.get(key):
@@ -213,14 +213,14 @@ class TracesPush:
             fields["expectation"] = {"value": value}
         metadata = json.loads(held.metadata) if held.metadata else {}
         if held.run_id and ASSESSMENT_RUN not in metadata:
-            metadata[ASSESSMENT_RUN] = held.run_id  # how MLflow is told of the run
+            metadata[ASSESSMENT_RUN] = held.run_id  # how MLflow knows the run
         metadata = self._named({str(key): str(value) for key, value in metadata.items()})
         given: dict[str, Any] = {"span_id": held.span_id, "rationale": held.rationale, "overrides": held.overrides}
         given["metadata"] = metadata
         return fields | {key: value for key, value in given.items() if value}
 
     def _put_overriding(self, trace: Trace, there: RemoteTrace) -> None:
-        """Assessments that override others: these are told so only when such a one is made, so each is made anew.
+        """Assessments that override others: which it is only when such a one is made, so each is made again.
 
         Those that are gone here are taken away.
         """

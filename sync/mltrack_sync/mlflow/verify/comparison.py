@@ -178,7 +178,7 @@ class Comparison:
         mine = [item for item in self._state.rejected.values() if item.run_id == run_id]
         reasons = {("metric" if item.kind == "point" else item.kind, item.key): item.reason for item in mine}
         check.counts["runs"] += 1
-        return Found(check.counts, check.told(reasons))
+        return Found(check.counts, check.explained(reasons))
 
     def _compare_run(self, check: RunVerify, run_id: str) -> None:
         run = self._store.run(run_id)
@@ -234,7 +234,7 @@ class Comparison:
 
     def _result(self, findings: list[Findings]) -> Found:
         counts = sum((one.counts for one in findings), Counter[str]())
-        return Found(counts, tuple(each for one in findings for each in one.told(self._reasons)))
+        return Found(counts, tuple(each for one in findings for each in one.explained(self._reasons)))
 
 
 @contextlib.contextmanager

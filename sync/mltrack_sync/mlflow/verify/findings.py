@@ -69,7 +69,7 @@ class Findings:
     def text_differs(
         self, thing: str, here: str | None, there: str | None, *, kind: str | None = None, key: str | None = None
     ) -> None:
-        """Note that a text differs; one that was cut over there is told so."""
+        """Note that a text differs; one that was cut on the remote is said to be."""
         if here is not None and there is not None and here.startswith(there) and there:
             shown = f"its first {len(there):,} characters"
             self.differs(thing, f"{len(here):,} characters", shown, kind=kind, key=key)
@@ -81,7 +81,7 @@ class Findings:
             ]
         self.differs(thing, *sides, kind=kind, key=key)
 
-    def told(self, reasons: Mapping[tuple[str, str], str]) -> tuple[Difference, ...]:
+    def explained(self, reasons: Mapping[tuple[str, str], str]) -> tuple[Difference, ...]:
         """The differences, each with why: it was rejected, or waits."""
         found = []
         for difference in self.differences:

@@ -1,4 +1,4 @@
-"""Histories of metrics over there, read ahead for the runs that are being compared, so many at a time in all."""
+"""Histories of metrics on the remote, read ahead for the runs that are being compared, so many at a time in all."""
 
 from __future__ import annotations
 

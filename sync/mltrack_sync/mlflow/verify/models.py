@@ -1,4 +1,4 @@
-"""Logged models compared with those over there: status, params, tags, metrics, files by their checksums."""
+"""Logged models compared with those on the remote: status, params, tags, metrics, files by their checksums."""
 
 from __future__ import annotations
 

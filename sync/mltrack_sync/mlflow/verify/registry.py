@@ -1,4 +1,4 @@
-"""Registered models and their versions, prompts among them, compared with those over there."""
+"""Registered models and their versions, prompts among them, compared with those on the remote."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class RegistryVerify:
         return self.ids.state.models.get(name) or ModelEntry()
 
     def _of(self, version: ModelVersion, rows: Sequence[Fields]) -> list[Fields]:
-        """Those over there that carry the version's tag, lowest number first."""
+        """Those on the remote that carry the version's tag, lowest number first."""
         mark = f"{self.store.store_id}/{version.name}/{version.version}/{version.creation_time}"
         found = [row for row in rows if pairs(row, "tags").get(VERSION_TAG) == mark]
         return sorted(found, key=lambda row: int(row["version"]))
@@ -113,7 +113,7 @@ class RegistryVerify:
 
     @staticmethod
     def _called(number: str, marked: Mapping[int, list[Fields]]) -> str:
-        """A version over there, by its number there and here."""
+        """A version on the remote, by its number there and here."""
         mine = [here for here, rows in marked.items() if any(str(row["version"]) == number for row in rows)]
         return f"version {number} there" + (f", {mine[0]} here" if mine else "")
 
@@ -153,7 +153,7 @@ class RegistryVerify:
             findings.equal("run", run_id, row.get("run_id") or "")
 
     def _source(self, version: ModelVersion) -> str | None:
-        """Where its files have to be over there; None where a remote without logged models has them elsewhere."""
+        """Where its files have to be on the remote; None where a remote without logged models has them elsewhere."""
         state, source = self.ids.state, version.source
         if source.startswith(f"{MODEL_SOURCE}m-"):
             model_id, _, path = source.removeprefix(MODEL_SOURCE).partition("/")
@@ -184,7 +184,7 @@ class RegistryVerify:
         return posixpath.join(where[0], path) if path else where[0]
 
     def _run(self, version: ModelVersion) -> str | None:
-        """The run it has to be tied to; None where the server finds that out itself."""
+        """The run it has to belong to; None where the server finds that out itself."""
         if version.run_id:
             return self.ids.run(version.run_id)
         if version.source.startswith(RUN_SOURCE):

@@ -1,4 +1,4 @@
-"""What a run is tied to, compared with what it is tied to over there: datasets, models it used, models it made."""
+"""What a run is linked to, compared with the remote: datasets, models it used, models it made."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["LinksVerify"]
 
 @dataclass(frozen=True, slots=True)
 class LinksVerify:
-    """Compares ties of runs.
+    """Compares links of runs.
 
     ``lacks`` is asked with a feature, a run and what of it needs the feature: whether the remote does not have it.
     """
@@ -37,7 +37,7 @@ class LinksVerify:
     lacks: Callable[[str, str, list[str]], bool]
 
     def compare(self, run: StoredRun, remote: RemoteRun, findings: Findings) -> None:
-        """All ties of one run."""
+        """All links of one run."""
         datasets = [dataset_key(used) for used in run.datasets]
         if not (datasets and self.lacks(DATASETS, run.run_id, datasets)):
             self._datasets(run, remote, findings)
@@ -100,7 +100,7 @@ class LinksVerify:
             findings.differs(f"{kind} {remote_id}", NOTHING, words, kind=kind, key=remote_id)
 
     def _is_active(self, model_id: str) -> bool:
-        """Whether the store has the model: with one that is deleted or gone no run is tied over there."""
+        """Whether the store has the model: with one that is deleted or gone no run is linked on the remote."""
         try:
             return self.store.logged_models.get(model_id).lifecycle_stage != DELETED
         except NotFoundError:
@@ -109,8 +109,8 @@ class LinksVerify:
     def _absent(self, run: StoredRun, key: str) -> str:
         state = self.ids.state
         entry = state.runs.get(run.run_id)
-        aside = any(item == run.run_id and key == f"{kind} {name}" for item, kind, name in state.rejected)
-        return NOTHING if aside or (entry is not None and key in entry.linked) else f"{NOTHING} ({WAITS})"
+        rejected = any(item == run.run_id and key == f"{kind} {name}" for item, kind, name in state.rejected)
+        return NOTHING if rejected or (entry is not None and key in entry.linked) else f"{NOTHING} ({WAITS})"
 
 
 def _fields(dataset: Dataset) -> dict[str, str]:

@@ -96,7 +96,7 @@ class RunVerify(Findings):
         self.counts["params"] += self.texts("param", here, there, here.keys() | there.keys(), kind="param")
 
     def _tags(self, there: Mapping[str, str]) -> None:
-        """Tags of ours. Others that are there were set by people or the server over there, and are none of ours."""
+        """Tags of ours. Others that are there were set by people or the server on the remote, and are none of ours."""
         info = self._run.info
         here = {**self._ids.map_tags(self._run.tags), RUN_ID_TAG: self.run_id}
         if info.parent_run_id is not None:

@@ -1,4 +1,4 @@
-"""Traces compared with those over there: times, state, tags, metadata, spans with what they hold, assessments."""
+"""Traces compared with those on the remote: times, state, tags, metadata, spans with what they hold, assessments."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class TracesVerify:
         findings.counts["tags"] += findings.texts("tag", tags, tags_there, keys - set(SERVERS_OWN))
 
     def _named(self, texts: Mapping[str, str]) -> dict[str, str]:
-        """Metadata or tags, with runs, models and prompts named as they are over there."""
+        """Metadata or tags, with runs, models and prompts named as they are on the remote."""
         found = self.ids.map_tags(texts)
         for key in (SOURCE_RUN, ASSESSMENT_RUN):
             if found.get(key):
