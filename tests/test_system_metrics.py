@@ -16,14 +16,13 @@ import pytest
 
 import mltrack
 from mltrack.errors import UsageError
+from mltrack.recording.samplers import GpuSampler, MachineSampler
 from mltrack.recording.system_metrics import (
-    GpuSampler,
-    MachineSampler,
     SystemMetrics,
     interval_from,
+    is_enabled,
     measure,
     node_prefix,
-    wanted,
 )
 from tests.support.recording import run_python, start_python, stored
 
@@ -175,7 +174,7 @@ def test_what_a_gpu_does_not_answer_is_left_out() -> None:
 def test_one_sample_comes_at_once_then_one_an_interval_and_one_at_the_end(run: mltrack.Run) -> None:
     turns = Turns()
     measuring = SystemMetrics(run, interval_s=7.0, make_samplers=lambda: [Counting()], wait=turns)
-    run.accompany(measuring)
+    run.attach(measuring)
     wait_until(lambda: len(turns.waits) == 1)
     assert values(run, "system/cpu_utilization_percentage") == [(0, 1.0)]
     turns.turn.release()
@@ -190,7 +189,7 @@ def test_one_sample_comes_at_once_then_one_an_interval_and_one_at_the_end(run: m
 
 def test_several_samples_make_one_mean_but_of_totals_the_last(run: mltrack.Run) -> None:
     turns = Turns()
-    run.accompany(SystemMetrics(run, samples=3, make_samplers=lambda: [Counting()], wait=turns))
+    run.attach(SystemMetrics(run, samples=3, make_samplers=lambda: [Counting()], wait=turns))
     turns.turn.release(3)
     wait_until(lambda: len(turns.waits) == 4)
     assert values(run, "system/cpu_utilization_percentage") == [(0, 1.0), (1, 3.0)]
@@ -241,10 +240,10 @@ def test_the_environment_can_ask_for_it(variable: str, tmp_path: Path, monkeypat
 
 def test_ours_wins_over_mlflows_variable_and_both_over_the_default() -> None:
     both = {"MLTRACK_SYSTEM_METRICS": "0", "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true"}
-    assert not wanted(None, both, default=True)
-    assert wanted(True, both)
-    assert wanted(None, {}, default=True)
-    assert not wanted(None, {})
+    assert not is_enabled(None, both, default=True)
+    assert is_enabled(True, both)
+    assert is_enabled(None, {}, default=True)
+    assert not is_enabled(None, {})
 
 
 def test_the_interval_is_mlflows_unless_told_otherwise() -> None:

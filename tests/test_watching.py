@@ -15,11 +15,11 @@ import pytest
 
 import mltrack
 from mltrack.errors import InvalidPathError, MltrackError, RunStateError, UsageError
-from mltrack.recording.folder_watch import FolderWatch, Pace, Watched, _Source
+from mltrack.recording.folder_watch import FolderWatch, PollConfig, Watched, _Source
 from mltrack.recording.fs_events import folder_events
 from tests.support.recording import run_python, start_python, stored
 
-QUICK = Pace(settle_s=0.05, poll_s=0.02, last_wait_s=0.5, last_pause_s=0.05)
+QUICK = PollConfig(settle_s=0.05, poll_s=0.02, last_wait_s=0.5, last_pause_s=0.05)
 
 
 def no_events(wake: Callable[[], None]) -> None:
@@ -40,10 +40,12 @@ def outputs(tmp_path: Path) -> Path:
     return folder
 
 
-def watch(run: mltrack.Run, folder: Path, *, since_ns: int | None = None, pace: Pace = QUICK) -> FolderWatch:
+def watch(run: mltrack.Run, folder: Path, *, since_ns: int | None = None, polling: PollConfig = QUICK) -> FolderWatch:
     """A watch that polls."""
-    watching = FolderWatch(run, [Watched(folder, folder.name)], written_since_ns=since_ns, pace=pace, events=no_events)
-    run.accompany(watching)
+    watching = FolderWatch(
+        run, [Watched(folder, folder.name)], written_since_ns=since_ns, polling=polling, events=no_events
+    )
+    run.attach(watching)
     return watching
 
 
@@ -85,9 +87,9 @@ def test_watchdog_tells_of_changes_long_before_the_clock_would(run: mltrack.Run,
         asked.append(wake)
         return folder_events(wake)
 
-    seldom = Pace(settle_s=0.05, poll_s=3600, last_wait_s=0.5, last_pause_s=0.05)
-    watching = FolderWatch(run, [Watched(outputs, "")], pace=seldom, events=events)  # type: ignore[arg-type]
-    run.accompany(watching)
+    seldom = PollConfig(settle_s=0.05, poll_s=3600, last_wait_s=0.5, last_pause_s=0.05)
+    watching = FolderWatch(run, [Watched(outputs, "")], polling=seldom, events=events)  # type: ignore[arg-type]
+    run.attach(watching)
     wait_until(lambda: bool(asked))
     count = 0
 
@@ -114,9 +116,9 @@ def test_the_folder_need_not_be_there_yet(run: mltrack.Run, tmp_path: Path) -> N
 def test_a_file_that_grows_is_not_taken_until_it_is_done(run: mltrack.Run, outputs: Path) -> None:
     now = 0.0
     watching = FolderWatch(
-        run, [Watched(outputs, "")], pace=QUICK._replace(settle_s=10), clock=lambda: now, events=no_events
+        run, [Watched(outputs, "")], polling=QUICK._replace(settle_s=10), clock=lambda: now, events=no_events
     )
-    run.accompany(watching)
+    run.attach(watching)
     for size in (1_000, 2_000, 3_000):
         (outputs / "model.bin").write_bytes(b"x" * size)
         wait_until(lambda size=size: any(file.seen.size == size for file in watching._files.values()))  # type: ignore[misc]
@@ -178,7 +180,7 @@ def test_each_content_is_copied_once_and_a_changed_file_replaces_its_artifact(ru
 
 
 def test_what_is_there_at_the_end_is_taken_without_having_settled(run: mltrack.Run, outputs: Path) -> None:
-    watch(run, outputs, pace=Pace(settle_s=3600, poll_s=3600, last_wait_s=1, last_pause_s=0.01))
+    watch(run, outputs, polling=PollConfig(settle_s=3600, poll_s=3600, last_wait_s=1, last_pause_s=0.01))
     (outputs / "late.txt").write_text("just now")
     run.end()
     assert held(run, "outputs/late.txt") == b"just now"
@@ -186,7 +188,7 @@ def test_what_is_there_at_the_end_is_taken_without_having_settled(run: mltrack.R
 
 
 def test_a_file_still_being_written_does_not_hold_the_end_up_for_long(run: mltrack.Run, outputs: Path) -> None:
-    watching = watch(run, outputs, pace=Pace(settle_s=3600, poll_s=3600, last_wait_s=0.2, last_pause_s=0.1))
+    watching = watch(run, outputs, polling=PollConfig(settle_s=3600, poll_s=3600, last_wait_s=0.2, last_pause_s=0.1))
     over = threading.Event()
 
     def write() -> None:
@@ -256,7 +258,7 @@ def test_the_store_is_not_watched_into_itself(tmp_path: Path) -> None:
         run.log_text("mine", "mine.txt")
         watch(run, tmp_path / "project").stop()
         assert names(run) == ["mine.txt", "project/a.txt"]
-        with pytest.raises(UsageError, match="lies in the store"):
+        with pytest.raises(UsageError, match="is in the store"):
             run.watch(run.folder.path)
         (tmp_path / "circle").symlink_to(tmp_path / "circle")
         with pytest.raises(UsageError, match="can't be watched"):
@@ -303,12 +305,12 @@ def test_a_run_that_crashes_keeps_what_had_settled(tmp_path: Path) -> None:
 import os, signal, sys, time
 from pathlib import Path
 import mltrack
-from mltrack.recording.folder_watch import FolderWatch, Pace, Watched
+from mltrack.recording.folder_watch import FolderWatch, PollConfig, Watched
 folder = Path(sys.argv[2])
 mltrack.set_store(sys.argv[1])
 run = mltrack.start_run()
 print(run.run_id, flush=True)
-FolderWatch(run, [Watched(folder, "")], pace=Pace(0.02, 0.02))
+FolderWatch(run, [Watched(folder, "")], polling=PollConfig(0.02, 0.02))
 (folder / "whole.bin").write_bytes(b"w" * 1_000_000)
 while not (run.folder.artifacts / "whole.bin").exists() or not run.stored().artifacts:
     time.sleep(0.01)
@@ -367,7 +369,7 @@ for n in range(40):
     os.rename(folder / f"new-{n}.tmp", folder / "latest.bin")
     (folder / f"step-{n}.bin").write_bytes(bytes([n]) * 10_000)
 """
-    watching = watch(run, outputs, pace=Pace(settle_s=0.01, poll_s=0.005, last_wait_s=1, last_pause_s=0.02))
+    watching = watch(run, outputs, polling=PollConfig(settle_s=0.01, poll_s=0.005, last_wait_s=1, last_pause_s=0.02))
     process = start_python(code, outputs)
     while process.poll() is None:
         latest = held(run, "outputs/latest.bin")

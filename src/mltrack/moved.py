@@ -142,7 +142,7 @@ PATHS = {
     "mltrack.store.trace_writer": "mltrack.storage.traces.writer",
     "mltrack.store.traces": "mltrack.storage.traces.traces",
     "mltrack.store.workspace": "mltrack.storage.experiments",
-    "mltrack.system_metrics": "mltrack.recording.system_metrics",
+    "mltrack.system_metrics": "mltrack.recording.system_metrics mltrack.recording.samplers",
     "mltrack.system_metrics_settings": "mltrack.recording.system_metrics_settings",
     "mltrack.tables": "mltrack.values.tables",
     "mltrack.tracking_uri": "mltrack.recording.tracking_uri",

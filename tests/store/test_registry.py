@@ -229,5 +229,5 @@ def test_a_run_registers_what_it_stored(layout: Layout) -> None:
     again = mltrack.register_model(f"runs:/{run.run_id}/model/weights.txt", "spirals")
     assert again.version == 2
     assert [v.version for v in mltrack.get_store().registry.versions("spirals")] == [1, 2]
-    with pytest.raises(UsageError, match="names no artifact of a run"):
+    with pytest.raises(UsageError, match="is not the URI of an artifact of a run"):
         mltrack.register_model("s3://bucket/model", "spirals")

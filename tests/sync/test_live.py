@@ -20,7 +20,7 @@ import pytest
 
 import mltrack
 from mltrack.errors import NotFoundError, UsageError
-from mltrack.recording.background_sync import Wish, ask, is_served, wish_for
+from mltrack.recording.background_sync import SyncRequest, is_served, request_sync, requested_sync
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.daemon.daemon import Ending, Pace, serve
@@ -254,7 +254,7 @@ def test_a_run_started_while_the_syncer_is_about_to_end_is_not_missed(store: Sto
         (folder / "wanted").unlink()
         followed.append(remote.name)
         if len(followed) == 1:  # its last look is behind it, and it still holds the lock
-            ask(store.layout, Wish("", remote.name))
+            request_sync(store.layout, SyncRequest("", remote.name))
             assert not syncers(store)
             serve(store, remote, ending, pace, follow=follow)  # as one that was started all the same: it ends at once
         return True
@@ -293,12 +293,12 @@ def test_only_what_the_caller_names_can_fail_a_start(
     mltrack.end_run()
     assert "no remote 'nowhere'" in caplog.text
     monkeypatch.setenv("MLTRACK_SYNC", "0")
-    assert wish_for(store.layout, None) is None
+    assert requested_sync(store.layout, None) is None
     Remotes(store).add("a", "http://h")
-    assert wish_for(store.layout, True) == Wish("", "a")
+    assert requested_sync(store.layout, True) == SyncRequest("", "a")
     Remotes(store).add("b", "http://h:1")
     with pytest.raises(UsageError):
-        wish_for(store.layout, True)
+        requested_sync(store.layout, True)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from time import time_ns
 from typing import TYPE_CHECKING
 
 from mltrack.recording.folder_watch import FolderWatch, Watched
-from mltrack.recording.system_metrics import interval_from, measure, wanted
+from mltrack.recording.system_metrics import interval_from, is_enabled, measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +36,7 @@ def recorders_for(
         UsageError: the environment asks for system metrics in a way that can't be.
     """
     starts: list[Start] = []
-    if system_metrics and wanted(None, environment, default=True):
+    if system_metrics and is_enabled(None, environment, default=True):
         interval_from(environment)  # before anything runs
         starts.append(lambda run, folder: _start_measuring(run, environment))
     if watch:

@@ -17,7 +17,7 @@ from mltrack.errors import NotFoundError, RunStateError, UsageError
 from mltrack.launch.launcher import check_program
 from mltrack.launch.secret_patterns import Redactor
 from mltrack.recording import current_store, fluent
-from mltrack.recording.background_sync import wish_for
+from mltrack.recording.background_sync import requested_sync
 from mltrack.text.printable import OutputFilter
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def submit(
     check_program(words, Path(config.source_directory), env.get("PATH"))
     store = current_store.get_store()
     if sync is not None:
-        wish_for(store.layout, sync)  # that there is such a remote
+        requested_sync(store.layout, sync)  # that there is such a remote
     run_id = _schedule(config, words, experiment_name, run_name, params or {}, tags or {})
     options = ["--resume", run_id, "--quiet", *_options(config, sync)]
     said = Path(tempfile.gettempdir()) / f"mltrack-{run_id}.txt"
@@ -238,7 +238,7 @@ def _schedule(
     texts = {key: redactor.value(key, str(value)) for key, value in tags.items()}
     run = fluent.create_run(layout, experiment, {**source, **named, **texts})
     run.log_params({key: redactor.value(key, str(value)) for key, value in params.items()})
-    run.hand_over()
+    run.detach()
     return run.run_id
 
 

@@ -1,8 +1,8 @@
 """Which run is active: a stack of runs in each context, so that threads and asyncio's tasks have their own.
 
-What starts in a copy of a context (a task, ``asyncio.to_thread``) has the runs that were active where it was started,
-and what it starts itself is active there alone. A thread with a context of its own logs to the main thread's run; where
-there is none, the process has one run for all that log without. Runs that have ended are passed over everywhere.
+Code in a copy of a context (a task, ``asyncio.to_thread``) has the runs that were active where the copy was made; runs
+that it starts are active in the copy alone. A thread with a new context logs to the main thread's run; without one, the
+process has one run for all code that logs without a run. Runs that have ended are skipped everywhere.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-import mltrack.journal.recorder  # noqa: F401  # its hook at a fork, which gives the child points of its own, comes before ours
+import mltrack.journal.recorder  # noqa: F401  # its fork hook gives the child its own points, and must run before ours
 from mltrack.errors import RunStateError
 from mltrack.process.ending import AtEnd, is_child
 
@@ -47,20 +47,20 @@ class Active:
     """A run that was made active, and where."""
 
     run: Run
-    home: list[Active]  # of the thread it was made active in; the process's where it is no thread's
-    task: weakref.ref[Any] | None  # of asyncio, where it was made active in one
+    home: list[Active]  # the list of the thread it was made active in, or the process's
+    task: weakref.ref[Any] | None  # the asyncio task it was made active in, if any
     pid: int
 
     @property
     def is_own(self) -> bool:
-        """Whether this very thread and process made it active; else it only came along, and is in nobody's way."""
+        """Whether this thread and process made it active; an inherited one does not prevent a new run."""
         return self.home is _home() and self.pid == os.getpid()
 
 
 _stack: ContextVar[tuple[Active, ...]] = ContextVar("mltrack_active", default=())
-_local = threading.local()  # .home: what was made active in this thread; .for_all: what starts is the process's
+_local = threading.local()  # .home: runs made active in this thread; .for_all: a run started now is the process's
 _main: list[Active] = []  # the main thread's
-_process: list[Active] = []  # what was started for whoever logs without a run
+_process: list[Active] = []  # runs started for code that logs without one
 _open: list[Active] = []  # all of them, oldest first
 _lock = threading.RLock()
 _starting = threading.RLock()
@@ -75,25 +75,25 @@ def _log_to_active(key: str, value: float, step: int | None) -> None:
 
 _log_point: ContextVar[Callable[[str, float, int | None], None]] = ContextVar("mltrack_log", default=_log_to_active)
 log_point = _log_point.get
-"""Gives this context's way to the active run's points: looking the run up would double what a call costs."""
+"""Returns this context's function for logging a point: looking the run up would double the cost of a call."""
 
 
-# --- looking ---
+# --- finding the active run ---
 
 
 def top() -> Active | None:
-    """What is active here: in this context, or left open by this thread in another one that is over."""
+    """The active run of this context, or one that this thread left open in a context that has ended."""
     for active in reversed(_stack.get()):
         if not active.run.ended:
             return active
     for active in reversed(_home()):
-        if not active.run.ended and not _is_at_work(active.task):
+        if not active.run.ended and not _is_other_task(active.task):
             return active
     return None
 
 
 def active_run() -> Run | None:
-    """The run that calls without one go to: this context's, the main thread's, or the process's; None without any."""
+    """The run that module-level calls log to: this context's, the main thread's or the process's; else None."""
     active = top()
     if active is None and _home() is not _main:
         active = _innermost(_main)
@@ -102,7 +102,7 @@ def active_run() -> Run | None:
 
 
 def last_run() -> Run | None:
-    """The run that ended last in this process."""
+    """The last run that ended in this process."""
     return _last
 
 
@@ -112,9 +112,9 @@ def open_runs() -> list[Run]:
 
 
 def _innermost(actives: list[Active]) -> Active | None:
-    """The innermost of a thread's runs; of several tasks at work there, of the one that has the oldest."""
-    still = [active for active in list(actives) if not active.run.ended]
-    return [active for active in still if active.task is still[0].task][-1] if still else None
+    """The innermost of a thread's runs; with several tasks, that of the task whose run is the oldest."""
+    open_ones = [active for active in list(actives) if not active.run.ended]
+    return [active for active in open_ones if active.task is open_ones[0].task][-1] if open_ones else None
 
 
 def _home() -> list[Active]:
@@ -135,23 +135,23 @@ def _task() -> weakref.ref[Any] | None:
     return None if task is None else weakref.ref(task)
 
 
-def _is_at_work(reference: weakref.ref[Any] | None) -> bool:
-    """Whether a task that is another one goes on."""
+def _is_other_task(reference: weakref.ref[Any] | None) -> bool:
+    """Whether it is another task, and still running."""
     task = None if reference is None else reference()
     return task is not None and not task.done() and reference is not _task()
 
 
-# --- coming and going ---
+# --- entering and leaving ---
 
 
 def start_by(start: Callable[[], Run]) -> None:
-    """Have ``start`` called where somebody logs and no run is active; it makes one active by ``enter``."""
+    """Call ``start`` when something is logged and no run is active; it makes one active by ``enter``."""
     global _start
     _start = start
 
 
 def enter(run: Run) -> None:
-    """Make a run active here; one that is started for a log call in a thread or task: for all that have none."""
+    """Make a run active here; for all code without a run, if a log call in a thread or task has started it."""
     task = _task()
     is_process = getattr(_local, "for_all", False) and (_home() is not _main or task is not None)
     active = Active(run, _process if is_process else _home(), task, os.getpid())
@@ -183,7 +183,7 @@ def _remember() -> None:
 
 def _start_for_all() -> Run:
     with _starting:
-        run = active_run()  # another thread may have been here
+        run = active_run()  # another thread may have started one
         if run is None:
             _local.for_all = True
             try:
@@ -194,15 +194,15 @@ def _start_for_all() -> Run:
 
 
 def current() -> Run:
-    """The active run, started where there is none; not for a thread that outlives the program's own end."""
+    """The active run; one is started if there is none, but not once the program has ended."""
     run = active_run()
     if run is None and _exiting and _last is not None:
-        return _last  # which has ended, and says so
+        return _last  # logging to it raises: it has ended
     return run or _start_for_all()
 
 
 def on_active(call: Callable[[Run], T]) -> T:
-    """Call with the active run, started where there is none; again, where it is ended by others meanwhile."""
+    """Call with the active run, started if there is none; again if another thread ends it meanwhile."""
     while True:
         run = current()
         try:
@@ -213,7 +213,7 @@ def on_active(call: Callable[[Run], T]) -> T:
 
 
 def log_again(key: str, value: float, step: int | None) -> None:
-    """Log a point that this context's run did not take, as others have ended it."""
+    """Log a point that this context's run refused because another thread has ended it."""
     _remember()
     _log_to_active(key, value, step)
 
@@ -222,12 +222,12 @@ def log_again(key: str, value: float, step: int | None) -> None:
 
 
 def _end_all(status: str) -> None:
-    """End what is still active. In a child of multiprocessing the recorders let go of its parent's runs themselves."""
+    """End what is still active. In a child of multiprocessing the recorders close its parent's runs themselves."""
     global _exiting
     _exiting = True
-    own_alone = is_child()
+    only_own = is_child()
     for active in reversed(list(_open)):
-        if active.pid == os.getpid() or not own_alone:
+        if active.pid == os.getpid() or not only_own:
             active.run.end(status)
 
 
@@ -235,12 +235,12 @@ AT_END = AtEnd(_end_all)
 
 
 def _after_fork() -> None:
-    """In a forked child what is active came along: it takes what is logged, and stands in no run's way."""
+    """A forked child inherits the active run: it logs to it, and may start another."""
     global _lock, _starting, _main
     _lock, _starting = threading.RLock(), threading.RLock()
     found = top() or _innermost(_main) or _innermost(_process)
     _main = _local.home = [] if found is None else [replace(found, home=[], task=None)]
-    _remember()  # the child's points are another journal
+    _remember()  # the child has its own journal of points
 
 
 os.register_at_fork(after_in_child=_after_fork)

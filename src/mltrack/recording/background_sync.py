@@ -1,8 +1,8 @@
-"""Asks for live push: a background syncer, another process that is started by name and then left alone.
+"""Live push: starts the background syncer, a separate process, or sends a request to the one that runs.
 
-A syncer holds the lock ``live.lock`` in its remote's folder for as long as it lives, and removes ``wanted`` before it
-looks at the store. Who finds the lock held has touched ``wanted`` before: so the syncer, which looks for it once more
-after it let go of the lock, sees either the run or the wish.
+A syncer holds the lock ``live.lock`` in its remote's folder while it runs, and removes the file ``wanted`` before it
+reads the store. A request touches ``wanted`` before it tests the lock: so the syncer, which checks for the file once
+more after it has released the lock, sees either the run or the request.
 """
 
 from __future__ import annotations
@@ -24,57 +24,57 @@ if TYPE_CHECKING:
 
     from mltrack.disk.layout import Layout
 
-__all__ = ["LIVE_LOCK", "SYNC_VARIABLE", "WANTED", "Wish", "ask", "is_served", "wish_for"]
+__all__ = ["LIVE_LOCK", "REQUESTED", "SYNC_VARIABLE", "SyncRequest", "is_served", "request_sync", "requested_sync"]
 
 SYNC_VARIABLE = "MLTRACK_SYNC"
 LIVE_LOCK = "live.lock"
-WANTED = "wanted"
+REQUESTED = "wanted"
 
 _MODULE = "mltrack_sync.daemon.daemon"
 _DETACH = 'if command -v nice; then nice -n 10 "$@" & else "$@" & fi'
-"""Run by a shell that ends at once: what it started is nobody's child, and leaves no zombie when it ends.
+"""Run by a shell that exits at once: the syncer has no parent of ours, so it leaves no zombie when it ends.
 
-Being nice it gets a tenth of what the training gets of a processor that both want, and comes after it at the disk.
+With its niceness it gets a tenth of the training's share of a busy processor, and a lower priority at the disk.
 """
 
 _OFF = ("", "0", "false", "no", "off")
 _ON = ("1", "true", "yes", "on")
 
 
-class Wish(NamedTuple):
-    """Where to push: as it was said ("" for the only remote), and the remote's name as far as it is known here."""
+class SyncRequest(NamedTuple):
+    """Where to push: as given ("" for the only remote), and the remote's name if it is known here."""
 
     text: str
     name: str | None
 
 
-def wish_for(layout: Layout, remote: bool | str | None) -> Wish | None:
-    """What to push to: a remote's name or URL; True for the only one; False for none; None as ``$MLTRACK_SYNC`` says.
+def requested_sync(layout: Layout, remote: bool | str | None) -> SyncRequest | None:
+    """Where to push: a remote's name or URL; True: the only one; False: none; None: as ``$MLTRACK_SYNC`` says.
 
     Raises:
-        NotFoundError, UsageError: ``remote`` names none. What the environment names is only warned about.
+        NotFoundError, UsageError: no remote is meant by ``remote``. The environment variable causes only a warning.
     """
     text = os.environ.get(SYNC_VARIABLE, "") if remote is None else str(remote)
     if text.lower() in _OFF:
         return None
     text = "" if text.lower() in _ON else text
     try:
-        return Wish(text, _known_name(layout, text))
+        return SyncRequest(text, _known_name(layout, text))
     except MltrackError as error:
-        if remote is not None and not isinstance(error, UntrustedError):  # a stranger's store still takes the run
+        if remote is not None and not isinstance(error, UntrustedError):  # an untrusted store still records the run
             raise
-        whence = f"{SYNC_VARIABLE}: " if remote is None else ""
-        _warn(f"{whence}{error}{f' ({error.hint})' if isinstance(error, UntrustedError) else ''}")
+        source = f"{SYNC_VARIABLE}: " if remote is None else ""
+        _warn(f"{source}{error}{f' ({error.hint})' if isinstance(error, UntrustedError) else ''}")
         return None
 
 
-def ask(layout: Layout, wish: Wish) -> None:
-    """See to it that a background syncer pushes this store; returns in milliseconds, long before it does."""
-    if wish.name is None or not _is_served_from_now(layout.remote(wish.name)):
+def request_sync(layout: Layout, request: SyncRequest) -> None:
+    """Have a background syncer push this store; returns in milliseconds, long before it does."""
+    if request.name is None or not _request(layout.remote(request.name)):
         try:
-            _start(layout, wish.text)
+            _start(layout, request.text)
         except TROUBLE as error:
-            _warn(f"no background syncer can be started: {words_of(error)}")
+            _warn(f"the background syncer can't be started: {words_of(error)}")
 
 
 def _warn(words: str) -> None:
@@ -82,29 +82,29 @@ def _warn(words: str) -> None:
 
 
 def is_served(folder: Path) -> bool:
-    """Whether a background syncer of the remote that keeps its ledger in ``folder`` lives."""
+    """Whether a background syncer runs for the remote with its ledger in ``folder``."""
     return holds_lock(folder / LIVE_LOCK)
 
 
-def _is_served_from_now(folder: Path) -> bool:
-    """Leave the wish that the store be looked at again; whether a background syncer lives that will see it."""
+def _request(folder: Path) -> bool:
+    """Leave a request to read the store again; returns whether a background syncer runs that will see it."""
     try:
-        (folder / WANTED).touch()
+        (folder / REQUESTED).touch()
     except OSError:
         return False
     return is_served(folder)
 
 
 def _known_name(layout: Layout, text: str) -> str | None:
-    """The name of the remote that is meant; None where that is for the syncer to find out, from a URL.
+    """The name of the remote that is meant; None for a URL: the syncer finds its name.
 
     Raises:
-        NotFoundError, UsageError: there is no such remote, none at all, or several to choose from.
-        UntrustedError: the user does not trust what the store says of it.
+        NotFoundError, UsageError: there is no such remote, none at all, or several.
+        UntrustedError: the user does not trust the store's settings of it.
     """
     if ":" in text:
         if "@" in text:
-            raise UsageError("the URL to push to holds credentials", hint="give them as the environment variables do")
+            raise UsageError("the URL to push to holds credentials", hint="give them in environment variables")
         return None
     tables = _tables(layout)
     names = list(tables)
@@ -127,21 +127,21 @@ def _tables(layout: Layout) -> dict[str, dict[str, Any]]:
     path = layout.root / "remotes.toml"
     tables = remotes_in(path)
     if not isinstance(tables, dict):
-        raise StoreError(f"{path}: each remote needs a url", hint="mend it with an editor")
+        raise StoreError(f"{path}: each remote needs a url", hint="fix the file by hand")
     return {name: table for name, table in tables.items() if isinstance(table, dict)}
 
 
 def _start(layout: Layout, text: str) -> None:
-    """Start the syncer in a session of its own, with none of our files, and wait for nothing it does.
+    """Start the syncer in its own session, without our open files; don't wait for it.
 
     Raises:
-        OSError: there is no shell, or no room for a process.
+        OSError: there is no shell, or no process can be started.
     """
     import subprocess
 
     command = [sys.executable, "-P", "-m", _MODULE, str(layout.root)]
-    settings = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # it computes nothing
-    settings[SYNC_VARIABLE] = text  # not as an argument, for all to see
+    settings = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # it does not compute
+    settings[SYNC_VARIABLE] = text  # not as an argument, which other users can read
     if not sys.executable:
         raise FileNotFoundError(errno.ENOENT, "this interpreter does not know its executable")
     subprocess.run(

@@ -22,11 +22,11 @@ EXPERIMENT_VARIABLES = ("MLTRACK_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_NAME")
 
 _store_path: os.PathLike[str] | None = None
 _experiment: Experiment | None = None
-_experiment_store = ""  # the id of the store it is of
+_experiment_store = ""  # the id of its store
 
 
 def set_store(path: str | os.PathLike[str] | None) -> None:
-    """Record into the store at ``path`` from now on; None goes back to the rule of ``Store.open``.
+    """Record into the store at ``path`` from now on; with None, into that of ``Store.open``.
 
     Raises:
         UsageError: ``path`` can't be a folder.
@@ -36,7 +36,7 @@ def set_store(path: str | os.PathLike[str] | None) -> None:
 
 
 def get_store() -> Store:
-    """The store that is recorded into, opened for reading; made where there is none."""
+    """The store that is recorded into, opened for reading; created if it does not exist."""
     from mltrack.store import Store
 
     return Store(current_layout())
@@ -48,22 +48,22 @@ def store_folder() -> Path:
 
 
 def is_store_set() -> bool:
-    """Whether ``set_store`` says which store is recorded into."""
+    """Whether ``set_store`` has chosen the store."""
     return _store_path is not None
 
 
 def current_layout() -> Layout:
-    """The layout of the store that is recorded into; made where there is none."""
+    """The layout of the store that is recorded into; created if it does not exist."""
     return Layout.open_or_create(store_folder(), now_ns=time_ns())
 
 
 def workspace_of(layout: Layout) -> Workspace:
-    """Its experiments."""
+    """The experiments of a store."""
     return Workspace(layout, clock=time_ns)
 
 
 def set_experiment(experiment_name: str | None = None, experiment_id: str | None = None) -> Experiment:
-    """Make an experiment the one that new runs belong to; by name, made where there is none, or by id.
+    """Choose the experiment of new runs: by name, created if it does not exist, or by id.
 
     Raises:
         UsageError: neither or both are given, or the experiment is deleted.
@@ -85,9 +85,9 @@ def set_experiment(experiment_name: str | None = None, experiment_id: str | None
 def create_experiment(
     name: str, artifact_location: str | os.PathLike[str] | None = None, tags: Mapping[str, Any] | None = None
 ) -> str:
-    """Make an experiment; returns its id.
+    """Create an experiment; returns its id.
 
-    ``artifact_location`` is MLflow's and without effect, which is said: files lie in the store, with their runs.
+    ``artifact_location`` is MLflow's and has no effect but a warning: files are in the store, with their runs.
 
     Raises:
         UsageError: the name is empty or taken.
@@ -114,7 +114,7 @@ def get_experiment_by_name(name: str) -> Experiment | None:
 
 
 def set_experiment_tag(key: str, value: Any) -> None:
-    """Set a tag of the experiment that new runs belong to.
+    """Set a tag of the experiment of new runs.
 
     Raises:
         UsageError: the experiment is deleted.
@@ -125,7 +125,7 @@ def set_experiment_tag(key: str, value: Any) -> None:
 
 
 def delete_experiment(experiment_id: str) -> None:
-    """Mark an experiment and all its runs as deleted; ``restore_experiment`` brings them back.
+    """Mark an experiment and all its runs as deleted; ``restore_experiment`` restores them.
 
     Raises:
         NotFoundError, UsageError: no such experiment; the default one.
@@ -134,15 +134,15 @@ def delete_experiment(experiment_id: str) -> None:
 
 
 def chosen_experiment(layout: Layout, experiment_id: str | None) -> Experiment:
-    """Where a new run belongs: by id, else as set_experiment or the environment says, else the default experiment.
+    """The experiment of a new run: by id, else that of set_experiment or the environment, else the default one.
 
-    It is as the store has it now, and may be deleted.
+    It is as the store has it now, so it may be deleted.
     """
     workspace = workspace_of(layout)
     if experiment_id is not None:
         return workspace.get(str(experiment_id))
     if _experiment is not None:
-        if _experiment_store != layout.store_id:  # one that was made in the place of a store that was moved or removed
+        if _experiment_store != layout.store_id:  # a new store in place of one that was moved or removed
             return workspace.get_or_create(_experiment.name)
         return workspace.get(_experiment.experiment_id)
     for variable in EXPERIMENT_VARIABLES:

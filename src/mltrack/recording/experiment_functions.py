@@ -16,7 +16,7 @@ __all__ = ["delete_experiment_tag", "restore_experiment", "search_experiments", 
 
 
 def restore_experiment(experiment_id: str) -> None:
-    """Bring a deleted experiment back, and all its runs.
+    """Restore a deleted experiment and all its runs.
 
     Raises:
         NotFoundError: there is no such experiment.
@@ -25,7 +25,7 @@ def restore_experiment(experiment_id: str) -> None:
 
 
 def set_experiment_tags(tags: Mapping[str, Any]) -> None:
-    """Set tags of the experiment that new runs belong to, as text.
+    """Set tags of the experiment of new runs, as text.
 
     Raises:
         UsageError: the experiment is deleted.
@@ -36,7 +36,7 @@ def set_experiment_tags(tags: Mapping[str, Any]) -> None:
 
 
 def delete_experiment_tag(key: str) -> None:
-    """Take a tag of the experiment that new runs belong to away; one that is not there is no error.
+    """Remove a tag of the experiment of new runs; it need not exist.
 
     Raises:
         UsageError: the experiment is deleted.
@@ -56,7 +56,7 @@ def search_experiments(
     filter_string: str | None = None,
     order_by: Sequence[str] | None = None,
 ) -> list[Experiment]:
-    """Experiments that pass a filter of MLflow's grammar (``name LIKE 'a%' AND tags.team = 'x'``), the newest first.
+    """Experiments that match a filter in MLflow's grammar (``name LIKE 'a%' AND tags.team = 'x'``), the newest first.
 
     Args:
         view_type: ACTIVE_ONLY, DELETED_ONLY or ALL, or MLflow's numbers for these.
@@ -66,7 +66,7 @@ def search_experiments(
 
     Raises:
         FilterError: the filter or order does not parse.
-        UsageError: another argument is of no use.
+        UsageError: another argument is invalid.
     """
     from mltrack.catalog.experiment_search import find_experiments
 

@@ -1,4 +1,4 @@
-"""The module-level functions: MLflow's names and meanings, on the run that is active here (see ``active``)."""
+"""The module-level functions: MLflow's names and meanings, on the active run (see active.py)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mltrack.recording.active import (
     start_by,
     top,
 )
-from mltrack.recording.background_sync import ask, wish_for
+from mltrack.recording.background_sync import request_sync, requested_sync
 from mltrack.recording.current_store import chosen_experiment, current_layout, store_folder, workspace_of
 from mltrack.recording.known_info import first_info
 from mltrack.recording.operations import DONE
@@ -61,39 +61,39 @@ def start_run(
     log_system_metrics: bool | None = None,
     sync: bool | str | None = None,
 ) -> Run:
-    """Start a run and make it active in this thread, or go on with one.
+    """Start a run, or resume one, and make it active in this thread.
 
     Args:
-        run_id: go on with this run: any number of processes may record into it at once. Without it, the first time in
-            a process, ``$MLTRACK_RUN_ID`` where that is set; else a new run.
-        experiment_id: where a new run belongs; without it, what set_experiment said, ``$MLTRACK_EXPERIMENT_NAME``, or
+        run_id: resume this run: any number of processes may record into it at once. Without it, the first time in a
+            process, ``$MLTRACK_RUN_ID`` if set; else a new run is started.
+        experiment_id: the new run's experiment; without it, that of set_experiment, ``$MLTRACK_EXPERIMENT_NAME``, or
             the default experiment.
         run_name: its name; two words and a number when not given.
-        nested: allowed inside an active run, as its child.
+        nested: allow an active run: the new one becomes its child.
         parent_run_id: the parent, when it is not the active run.
         tags: tags to set.
         description: a text for MLflow's description field.
-        log_system_metrics: measure the machine while the run is recorded, as metrics ``system/...``. Without it, what
+        log_system_metrics: log the machine's load during the run, as metrics ``system/...``. Without it, as
             ``$MLTRACK_SYSTEM_METRICS`` or MLflow's variable says; of several processes on a host, one measures.
-        sync: push the store while the run goes on, from another process that outlives this one until all is there: a
-            remote's name or URL, or True for the only remote. Without it, what ``$MLTRACK_SYNC`` says; False for no.
+        sync: push the store during the run, from another process that continues until everything is pushed: a
+            remote's name or URL, or True for the only remote. Without it, as ``$MLTRACK_SYNC`` says; False: don't.
 
     Raises:
-        RunStateError: a run is active and ``nested`` is not set; the run to go on with, or its experiment, is deleted.
+        RunStateError: a run is active and ``nested`` is not set; the run to resume, or its experiment, is deleted.
         NotFoundError: there is no such run, experiment or remote.
         StoreError: the store can't be written at all.
-        UsageError: the experiment is deleted; a variable of the environment holds what it can't.
+        UsageError: the experiment is deleted; an environment variable has an invalid value.
     """
-    around = top()
-    if around is not None and around.is_own and not nested:
+    outer_run = top()
+    if outer_run is not None and outer_run.is_own and not nested:
         raise RunStateError(
-            f"run {around.run.run_id} is active already",
+            f"run {outer_run.run.run_id} is active already",
             hint="end it with end_run(), or start this one with nested=True",
         )
     measured = _measured(log_system_metrics)
     layout = layout_or_last(store_folder(), current_layout)
-    syncer = wish_for(layout, sync)
-    outer = around.run.run_id if around is not None and nested else None
+    request = requested_sync(layout, sync)
+    outer = outer_run.run.run_id if outer_run is not None and nested else None
     given = run_id or (_given_run() if outer is None else None)
     text = {key: str(value) for key, value in (tags or {}).items()}
     if description is not None:
@@ -102,7 +102,7 @@ def start_run(
         text["mlflow.runName"] = run_name
     if given:
         if run_id is None and os.environ.get(RUN_NAME_VARIABLE):
-            text.pop("mlflow.runName", None)  # it was given at the launch
+            text.pop("mlflow.runName", None)  # the launcher has named it
         run = _resume(layout, given, text)
     else:
         parent = parent_run_id or outer
@@ -113,8 +113,8 @@ def start_run(
     preload()
     if measured:
         _measure(run)
-    if syncer is not None:
-        ask(layout, syncer)
+    if request is not None:
+        request_sync(layout, request)
     return run
 
 
@@ -126,15 +126,15 @@ def _experiment_of_new(layout: Layout, experiment_id: str | None) -> Experiment:
 
 
 def _measured(asked: bool | None) -> bool:
-    """Whether to measure the machine; what the environment says of it must hold before there is a run."""
+    """Whether to log system metrics; the environment variables about it are checked before the run is made."""
     if asked is None and SYSTEM_METRICS_VARIABLES.isdisjoint(os.environ):
         return False
     try:
-        from mltrack.recording.system_metrics import interval_from, wanted
+        from mltrack.recording.system_metrics import interval_from, is_enabled
     except TROUBLE as error:
-        say("the machine is not measured: %s", words_of(error))
+        say("system metrics are not logged: %s", words_of(error))
         return False
-    measured = wanted(asked, os.environ)
+    measured = is_enabled(asked, os.environ)
     if measured:
         interval_from(os.environ)
     return measured
@@ -146,14 +146,14 @@ def _measure(run: Run) -> None:
 
         measuring = measure(run)
     except TROUBLE as error:
-        say("run %s: the machine is not measured: %s", run.run_id, words_of(error))
+        say("run %s: system metrics are not logged: %s", run.run_id, words_of(error))
         return
     if measuring is not None:
-        run.accompany(measuring)
+        run.attach(measuring)
 
 
 def _given_run() -> str | None:
-    """The run this process was launched for; once, as in MLflow: what it starts after that one is a run of its own."""
+    """The run this process was launched for; once, as in MLflow: what it starts later is a new run."""
     global _given_run_taken
     if _given_run_taken:
         return None
@@ -163,7 +163,7 @@ def _given_run() -> str | None:
 
 
 def create_run(layout: Layout, experiment: Experiment, tags: dict[str, str]) -> Run:
-    """A new run that is active nowhere; ``tags`` may name it.
+    """A new run that is not active; ``tags`` may name it.
 
     Raises:
         StoreError: the store can't be written at all.
@@ -210,7 +210,7 @@ def _resume(layout: Layout, run_id: str, tags: dict[str, str]) -> Run:
     info = state.info()
     if info.lifecycle_stage == "deleted":
         raise RunStateError(f"run {run_id} is deleted", hint=f"restore it: mltrack restore {run_id}")
-    experiment = workspace_of(layout).experiments().get(info.experiment_id)  # a run from elsewhere may have none here
+    experiment = workspace_of(layout).experiments().get(info.experiment_id)  # a copied run's may be missing here
     if experiment is not None and experiment.lifecycle_stage == "deleted":
         raise RunStateError(
             f"the experiment {experiment.name!r} of run {run_id} is deleted",
@@ -234,7 +234,7 @@ def _user() -> str:
 
 def _after_fork() -> None:
     global _given_run_taken
-    _given_run_taken = False  # a process of its own, which joins the run as a spawned one does
+    _given_run_taken = False  # the child joins the run, as a spawned process does
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -242,7 +242,7 @@ start_by(start_run)
 
 
 def last_active_run() -> Run | None:
-    """The active run, or the one that ended last in this process."""
+    """The active run, or else the last one that ended in this process."""
     return active_run() or last_run()
 
 
@@ -257,7 +257,7 @@ def end_run(status: str = "FINISHED") -> None:
         run.end(status)
 
 
-# --- logging metrics; what else is logged is in log_functions ---
+# --- logging metrics; log_functions.py has the rest ---
 
 
 def log_metric(
@@ -270,10 +270,17 @@ def log_metric(
     model_id: str | None = None,
     dataset: Any = None,
 ) -> RunOperations | None:
-    """``Run.log_metric`` on the active run, or on the one with the id ``run_id``, whoever records it.
+    """``Run.log_metric`` on the active run, or on the run ``run_id``.
 
-    ``synchronous`` is MLflow's: all is stored when a call returns. ``model_id`` and ``dataset`` say what the metric is
-    about: a logged model of the store, which then has the metric too, and a dataset; they become inputs of the run.
+    Args:
+        key: the metric's name.
+        value: anything ``float()`` accepts.
+        step: a whole number of 64 bits, 0 when not given.
+        synchronous: MLflow's; everything is stored when a call returns.
+        timestamp: ms since the epoch; now when not given.
+        run_id: the run to log to, even if another process records it.
+        model_id: a logged model of the store that the metric is about; it gets the metric too, and becomes an input.
+        dataset: the dataset that the metric is about; it becomes an input of the run.
     """
     if (
         timestamp is not None

@@ -1,4 +1,4 @@
-"""What tells that files below a folder have changed: watchdog, where the file system does, or nothing."""
+"""Events about changed files below a folder: by watchdog, if the file system supports it."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ __all__ = ["Events", "NoEvents", "folder_events"]
 
 
 class Events(Protocol):
-    """Where changes are told."""
+    """A source of events."""
 
     def follow(self, folder: Path) -> None:
-        """Tell of changes below this folder too, if it is there and they can be had."""
+        """Report changes below this folder too, if it exists and that is possible."""
 
     def close(self) -> None:
-        """Tell of no more."""
+        """Report no more changes."""
 
 
 class NoEvents:
-    """Tells of no changes: the clock has to do."""
+    """Reports no changes: polling has to do."""
 
     def follow(self, folder: Path) -> None:
-        """There is nothing to follow."""
+        """Nothing to do."""
 
     def close(self) -> None:
-        """There is nothing to stop."""
+        """Nothing to do."""
 
 
 _observed_by: int | None = None  # the process whose watchdog it is: a forked child would take its parent's events
 
 
 def folder_events(wake: Callable[[], None]) -> Events | None:
-    """Events by watchdog; None where there are none, as on a system without, or in a forked child."""
+    """Events by watchdog; None if it can't run, as without free descriptors or in a forked child."""
     global _observed_by
     if _observed_by not in (None, os.getpid()):
         return None
@@ -48,14 +48,14 @@ def folder_events(wake: Callable[[], None]) -> Events | None:
 
         observer = Observer()
         observer.start()
-    except TROUBLE:  # no descriptor, no thread: the clock has to do
+    except TROUBLE:  # no descriptor, no thread: polling has to do
         return None
     _observed_by = os.getpid()
     return _Watchdog(observer, wake)
 
 
 class _Watchdog:
-    """Watchdog's events, of those kinds that come when a file is done, not with each write."""
+    """Watchdog's events, of the kinds sent when a file is complete, not with each write."""
 
     def __init__(self, observer: object, wake: Callable[[], None]) -> None:
         from watchdog.events import FileSystemEvent, FileSystemEventHandler
@@ -69,7 +69,7 @@ class _Watchdog:
         self._followed: dict[Path, tuple[int, object]] = {}
 
     def follow(self, folder: Path) -> None:
-        """Follow it, and again where it was made anew."""
+        """Follow it, and again after it was recreated."""
         from watchdog import events
 
         try:
@@ -90,7 +90,7 @@ class _Watchdog:
             with contextlib.suppress(KeyError, OSError):
                 self._observer.unschedule(held[1])
         watch: object = None
-        with contextlib.suppress(*TROUBLE):  # no more watches to be had: the clock has to do
+        with contextlib.suppress(*TROUBLE):  # no more watches available: polling has to do
             watch = self._observer.schedule(self._handler, str(folder), recursive=True, event_filter=kinds)
         self._followed[folder] = (number, watch)
 

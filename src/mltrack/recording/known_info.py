@@ -1,6 +1,6 @@
-"""Name, experiment and status of a run that is being recorded: read without Arrow, and known where nothing is read.
+"""Name, experiment and status of a run that is being recorded: known without Arrow, and without reading the disk.
 
-Every script asks for ``run.info.run_id``, also where Arrow can't be had or the disk has failed.
+Every script reads ``run.info.run_id``, even if Arrow can't be loaded or the disk has failed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,16 @@ def first_info(
     start_ns: int,
     parent: str | None,
 ) -> RunInfo:
-    """Of a run that starts now."""
+    """The info of a run that starts now.
+
+    Args:
+        folder: the run's.
+        name: its name.
+        experiment: its experiment.
+        user: who starts it.
+        start_ns: its start, ns since the epoch.
+        parent: the id of its parent run.
+    """
     return RunInfo(
         run_id=folder.run_id,
         run_name=name,
@@ -45,7 +54,7 @@ def first_info(
 
 
 def stored_info(folder: RunFolder) -> RunInfo | None:
-    """As stored; None where nothing is, or can be read, or where points are to be read, too (of one that crashed)."""
+    """The info as stored; None if it can't be read, or only with the points (of a run that crashed)."""
     try:
         from mltrack.storage.runs.state import RunState
 

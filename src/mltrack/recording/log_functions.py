@@ -42,7 +42,7 @@ __all__ = [
 
 
 def _on(run_id: str | None, call: Callable[[Run], None]) -> None:
-    """Call with the run of that id, whoever records it; without one with the active run."""
+    """Call with the run of that id, even if another process records it; without an id, with the active run."""
     if run_id is None:
         on_active(call)
         return
@@ -59,7 +59,7 @@ def _operations(synchronous: bool | None) -> RunOperations | None:
 
 
 def log_param(key: str, value: Any, synchronous: bool | None = None) -> Any:
-    """``Run.log_param`` on the active run. ``synchronous`` is MLflow's: all is stored when a call returns."""
+    """``Run.log_param`` on the active run. ``synchronous`` is MLflow's: everything is stored when a call returns."""
     stored = on_active(lambda run: run.log_param(key, value))
     return DONE if synchronous is False else stored
 
@@ -168,7 +168,7 @@ def log_table(data: Any, artifact_file: StrPath, run_id: str | None = None) -> N
 
 
 def get_artifact_uri(artifact_path: StrPath | None = None) -> str:
-    """Where the active run's artifacts (or the one named) lie, as a local path."""
+    """Where the active run's artifacts (or the named one) are, as a local path."""
     from mltrack.disk.filesystem import safe_join
 
     folder = on_active(lambda run: run.folder.artifacts)
@@ -186,11 +186,11 @@ def flush() -> None:
 
 
 def flush_async_logging() -> None:
-    """MLflow's, without effect: all that was logged is stored. ``flush`` makes it survive power loss."""
+    """MLflow's, without effect: everything logged is already stored. ``flush`` makes it survive power loss."""
 
 
 def flush_artifact_async_logging() -> None:
-    """MLflow's, without effect: all that was logged is stored. ``flush`` makes it survive power loss."""
+    """MLflow's, without effect: everything logged is already stored. ``flush`` makes it survive power loss."""
 
 
 # --- models ---
@@ -205,10 +205,10 @@ def register_model(
 ) -> ModelVersion:
     """Make an artifact of a run (``runs:/<run_id>/<path>``) the next version of a registered model, offline.
 
-    ``await_registration_for`` is MLflow's and without effect: the version is there when this returns.
+    ``await_registration_for`` is MLflow's and without effect: the version exists when this returns.
 
     Raises:
-        UsageError: the URI is not of that form; the name is no model name.
+        UsageError: the URI is not of that form; the name is not a model name.
         NotFoundError: there is no such run or artifact.
     """
     from time import time_ns
@@ -219,7 +219,7 @@ def register_model(
     scheme, _, rest = model_uri.partition("runs:/")
     run_id, _, path = rest.strip("/").partition("/")
     if scheme or not run_id:
-        raise UsageError(f"{model_uri!r} names no artifact of a run", hint="use runs:/<run_id>/<path>")
+        raise UsageError(f"{model_uri!r} is not the URI of an artifact of a run", hint="use runs:/<run_id>/<path>")
     store = get_store()
     text = {key: str(value) for key, value in (tags or {}).items()}
     registry = Registry(store.layout, clock=time_ns)

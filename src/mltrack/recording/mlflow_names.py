@@ -1,4 +1,4 @@
-"""Names of MLflow's that the record API does not have, so that who misses one learns how to get it."""
+"""Names of MLflow's that the record API does not have, so that the error for one says how to get it."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ ELSEWHERE = frozenset(
 
 
 def how_to_get(name: str) -> str:
-    """What the error for a missing name says on; "" for one that MLflow does not have either."""
+    """The rest of the error for a missing name; "" for one that MLflow does not have either."""
     if name not in ELSEWHERE:
         return ""
     return (
-        ", it is MLflow's alone (docs/mlflow-differences.md): set MLFLOW_TRACKING_URI=mltrack: and import mlflow,"
+        ", only MLflow has it (docs/mlflow-differences.md): set MLFLOW_TRACKING_URI=mltrack: and import mlflow,"
         " which then records into the same store"
     )

@@ -1,4 +1,4 @@
-"""What MLflow's calls give for ``synchronous=False``: here everything is stored when a call returns."""
+"""What MLflow's calls return for ``synchronous=False``: here everything is stored when a call returns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["DONE", "RunOperations"]
 
 
 class RunOperations:
-    """What a call has to do still, which is nothing."""
+    """The rest of a call's work, which is nothing."""
 
     def wait(self) -> None:
         """Return: what was logged is stored."""

@@ -1,4 +1,4 @@
-"""Runs that are logged to by their id (``run_id=``), active or not: those others record get a writer of ours each."""
+"""Runs logged to by their id (``run_id=``), active or not: each that another process records gets a writer of ours."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 __all__ = ["close_others", "log_linked", "run_by_id"]
 
 OPEN_MAX = 16
-"""How many are kept open; beyond that the one that was opened first is let go."""
+"""How many are kept open; beyond that, the one opened first is closed."""
 
 _held: dict[str, tuple[Run, RunState]] = {}  # by the path of their folder
 _lock = threading.RLock()
 
 
 def run_by_id(run_id: str) -> Run:
-    """The run of that id, to log into: one that this process records, or another one, whose status stays as it is.
+    """The run with that id, to log into; one that this process does not record keeps its status.
 
     Raises:
         NotFoundError: there is no such run.
@@ -55,7 +55,7 @@ def run_by_id(run_id: str) -> Run:
         if state.info().lifecycle_stage == DELETED:
             raise RunStateError(f"run {run_id} is deleted", hint=f"restore it: mltrack restore {run_id}")
         if held is not None:
-            held[0]._params |= state.params  # what others logged meanwhile
+            held[0]._params |= state.params  # logged by other processes meanwhile
             return held[0]
         recorder = Recorder(layout, folder, "edit", not_before=state.last_time)
         recorder.start([])
@@ -68,7 +68,7 @@ def run_by_id(run_id: str) -> Run:
 
 
 def close_others() -> None:
-    """Let go of all of them: what they logged is made durable."""
+    """Close all of them: what was logged becomes durable."""
     with _lock:
         while _held:
             _held.popitem()[1][0]._recorder.close()
@@ -93,7 +93,15 @@ def log_linked(
     model_id: str | None,
     dataset: Any,
 ) -> None:
-    """Log metrics with what they are about: a logged model (``model_id``) and a dataset, which become the run's inputs.
+    """Log metrics about a logged model or a dataset, which become the run's inputs.
+
+    Args:
+        run: where to log.
+        metrics: values by name.
+        step: of all of them; 0 for None.
+        timestamp: of all of them, ms since the epoch; now for None.
+        model_id: the logged model, which gets the metrics too.
+        dataset: the dataset.
 
     Raises:
         NotFoundError: there is no such model.
@@ -110,12 +118,12 @@ def log_linked(
         run._emit_inputs([(used, input_tags(None, None))], [])
     if model_id is not None:
         try:
-            _tell_model(run, model_id, values, number, time // 1_000_000, used)
-        except (StoreError, BusyError, *TROUBLE) as error:  # the run has its points; training goes on
+            _log_to_model(run, model_id, values, number, time // 1_000_000, used)
+        except (StoreError, BusyError, *TROUBLE) as error:  # the run has its points; training continues
             run.lose_artifact(f"metrics of model {model_id}", error)
 
 
-def _tell_model(
+def _log_to_model(
     run: Run, model_id: str, values: Mapping[str, float], step: int, time_ms: int, used: Dataset | None
 ) -> None:
     stored = run.stored()

@@ -1,7 +1,7 @@
-"""Loads, as a run starts, the modules that its calls and its end need later.
+"""Loads the modules that a run's calls and its end need later, when it starts.
 
-In the midst of a training an import can fail: it takes descriptors and memory, and reads an installation that may have
-been replaced or unmounted since. NumPy and Arrow are not loaded here, as they take ten times as long as all of this.
+During training an import can fail: it needs descriptors and memory, and reads an installation that may have been
+replaced or unmounted since. NumPy and Arrow are not loaded here, as they take ten times as long as all of these.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MODULES = (
 
 
 def preload() -> None:
-    """Load them; what can't be loaded is tried again where it is used, and counted there."""
+    """Load them; one that can't be loaded is tried again when it is used, and its failure counted then."""
     for name in MODULES:
         try:
             importlib.import_module(name)

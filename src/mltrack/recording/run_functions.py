@@ -1,4 +1,4 @@
-"""The module-level functions for runs as they are stored: found by name or by search, and deleted."""
+"""The module-level functions for stored runs: find them by name or search, delete and restore them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["delete_run", "get_parent_run", "get_run", "load_table", "restore_run
 
 
 def get_run(run_id: str) -> StoredRun:
-    """A run as it is stored, by id, by its first digits, or by a name that is unique.
+    """A stored run, by id, the first digits of one, or a unique name.
 
     Raises:
         NotFoundError, UsageError: there is none, or several.
@@ -29,7 +29,7 @@ def get_run(run_id: str) -> StoredRun:
 
 
 def delete_run(run_id: str) -> None:
-    """Mark a run as deleted; ``mltrack restore`` brings it back.
+    """Mark a run as deleted; ``mltrack restore`` restores it.
 
     Raises:
         NotFoundError: there is no such run.
@@ -38,7 +38,7 @@ def delete_run(run_id: str) -> None:
 
 
 def restore_run(run_id: str) -> None:
-    """Bring a deleted run back.
+    """Restore a deleted run.
 
     Raises:
         NotFoundError: there is no such run.
@@ -47,10 +47,10 @@ def restore_run(run_id: str) -> None:
 
 
 def get_parent_run(run_id: str) -> StoredRun | None:
-    """The run that a run is a child of; None where it is none's.
+    """A run's parent; None if it has none.
 
     Raises:
-        NotFoundError: there is no such run, or not the parent that it names.
+        NotFoundError: the run, or its parent, does not exist.
     """
     parent = get_run(run_id).info.parent_run_id
     return None if parent is None else get_run(parent)
@@ -65,7 +65,7 @@ def load_table(
 
     Args:
         artifact_file: the table's name.
-        run_ids: of which runs; without them, of all in the experiment that new runs belong to.
+        run_ids: the runs; without them, all runs of the experiment of new runs.
         extra_columns: columns of ``search_runs`` to add: ``["run_id", "params.lr"]``.
 
     Raises:
@@ -116,7 +116,7 @@ def search_runs(
 ) -> Any:
     """Search runs by MLflow's grammar; a data frame with ``output_format="pandas"``, else ("list") a list of runs.
 
-    Without experiments named, the one that new runs belong to is searched, as in MLflow.
+    Without experiments given, that of new runs is searched, as in MLflow.
 
     Raises:
         FilterError: the filter or order does not parse.

@@ -1,8 +1,8 @@
-"""Runs by the key that pickled copies of them carry, and the handles that arrived in this process.
+"""Runs by the key in their pickled copies, and the handles that were unpickled in this process.
 
-In the process that records it, in a forked child too, a copy is the very same object. Elsewhere the handle is a writer
-of its own from its first call on. It never ends the run: its ``end``, or a ``with`` around it, closes its own part
-only, and so does the end of its process. ``start_run(run_id=)`` is for whoever is to decide how the run ends.
+In the process that records a run, or a forked child, a copy is the same object. In others the handle becomes a writer
+with its first call. It never ends the run: its ``end``, or a ``with`` around it, closes only its own part, and so does
+the end of its process. Use ``start_run(run_id=)`` to decide how the run ends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["arrive", "keep"]
 
 
 class Handle(Protocol):
-    """What is asked of a run here."""
+    """What is needed of a run here."""
 
     @property
     def ended(self) -> bool:
@@ -33,19 +33,26 @@ class Handle(Protocol):
 
 H = TypeVar("H", bound=Handle)
 
-_here: weakref.WeakValueDictionary[str, Handle] = weakref.WeakValueDictionary()  # by the writer a run had at first
-_arrived: dict[str, Handle] = {}  # the handles among them: kept, so that a worker's next task finds its writer again
+_here: weakref.WeakValueDictionary[str, Handle] = weakref.WeakValueDictionary()  # by a run's first writer
+_arrived: dict[str, Handle] = {}  # those made by pickle: kept, so that a worker's next task finds its writer again
 _lock = threading.RLock()
 
 
 def keep(run: Handle, key: str) -> None:
-    """Let copies of a run find it in this process."""
+    """Let copies of a run be resolved to it in this process."""
     with _lock:
         _here[key] = run
 
 
 def arrive(kind: type[H], key: str, ended: bool, make: Callable[[], H]) -> H:
-    """The run that a copy with this key stands for in this process; ``make`` makes a handle where it has none."""
+    """The run that a copy with this key means in this process; ``make`` makes a handle if it has none.
+
+    Args:
+        kind: the run's class.
+        key: the copy's key.
+        ended: whether the copy has ended.
+        make: makes a handle.
+    """
     with _lock:
         run = _here.get(key)
         if isinstance(run, kind) and (ended or not run.ended or key not in _arrived):

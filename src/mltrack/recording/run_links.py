@@ -1,4 +1,4 @@
-"""What a run was made from and what it made: datasets and logged models."""
+"""A run's inputs and outputs: datasets and logged models."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ class RunInputs:
         tags: Mapping[str, Any] | None = None,
         model: Any = None,
     ) -> None:
-        """Note that the run uses a dataset. Of one name and digest the first call stands; others change nothing.
+        """Record that the run uses a dataset. Later calls for the same name and digest change nothing.
 
         Args:
             dataset: one of ``mlflow.data``, or an ``mltrack.Dataset``.
-            context: what it is used for: "training", "validation", "test"; it becomes the tag ``mlflow.data.context``.
+            context: its use: "training", "validation", "test"; it becomes the tag ``mlflow.data.context``.
             tags: further tags of this use, as text.
             model: a logged model that the run uses: MLflow's ``LoggedModelInput``, or a model's id.
 
         Raises:
-            UsageError: it is no dataset or model, or the context no text; or there is neither.
+            UsageError: it is not a dataset or model, or the context is not text; or neither is given.
             RunStateError: the run has ended.
         """
         self._check_open()
@@ -65,35 +65,37 @@ class RunInputs:
         tags_list: Sequence[Mapping[str, Any] | None] | None = None,
         models: Sequence[Any] | None = None,
     ) -> None:
-        """``log_input`` of several datasets, with the context and the tags of each, and of several logged models.
+        """``log_input`` for several datasets and logged models; all are checked before any is stored.
 
-        None stands for nothing in each of the lists. All are checked before any is stored.
+        Args:
+            datasets: datasets; None for none, as in the other lists.
+            contexts: the context of each.
+            tags_list: the tags of each.
+            models: logged models, or their ids.
 
         Raises:
-            UsageError: the lists of datasets, contexts and tags are not of one length; or as log_input.
+            UsageError: the lists of datasets, contexts and tags differ in length; or as log_input.
             RunStateError: the run has ended.
         """
         self._check_open()
         columns = [list(column or []) for column in (datasets, contexts, tags_list)]
         if len({len(column) for column in columns}) != 1:
-            raise UsageError(
-                "datasets, contexts and tags_list are not of one length", hint="give None where there is none"
-            )
+            raise UsageError("datasets, contexts and tags_list differ in length", hint="give None for a missing one")
         used = []
         for dataset, context, tags in zip(*columns, strict=True):
             if dataset is not None:
                 used.append((as_dataset(dataset), input_tags(context, tags)))
             elif context or tags:
-                raise UsageError("a context or tags without a dataset", hint="give None for them too")
+                raise UsageError("a context or tags are given without a dataset", hint="give None for them too")
         self._emit_inputs(used, [model_id_of(model) for model in models or [] if model is not None])
 
     def log_outputs(self, models: Iterable[Any] | None = None) -> None:
-        """Note which logged models the run made: MLflow's ``LoggedModelOutput`` (with its step), or a model's id.
+        """Record which logged models the run made: MLflow's ``LoggedModelOutput`` (with its step), or a model's id.
 
-        Of one model the first call stands.
+        Later calls for the same model change nothing.
 
         Raises:
-            UsageError: it is none of these.
+            UsageError: a model is neither.
             RunStateError: the run has ended.
         """
         self._check_open()

@@ -1,4 +1,4 @@
-"""MLflow's functions on where to record: a store on this machine is the only place, and a server is synced with."""
+"""MLflow's functions for where to record: always a store on this machine; servers are remotes to sync with."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _BARE = ("databricks", "databricks-uc", "uc")
 
 
 def set_tracking_uri(uri: str | os.PathLike[str]) -> None:
-    """Record into the store that is meant: ``mltrack:`` with or without a folder, ``file:``, or a path.
+    """Record into this store: ``mltrack:`` with or without a folder, ``file:``, or a path.
 
-    Without a folder, and with "", it is that of ``Store.open``. The store is made at the first call that records.
+    Without a folder, and with "", it is that of ``Store.open``. The store is created by the first call that records.
 
     Raises:
-        UsageError: it is a server or a database; or a folder that holds other things.
+        UsageError: it is a server or a database; or a folder with other content.
     """
     folder = _meant(uri)
     if folder is not None and os.path.isdir(folder) and not os.path.isfile(os.path.join(folder, "store.json")):
@@ -42,15 +42,15 @@ def get_tracking_uri() -> str:
 
 
 def is_tracking_uri_set() -> bool:
-    """Whether a store was named, by a call or by ``$MLTRACK_STORE``."""
+    """Whether a store was chosen, by a call or by ``$MLTRACK_STORE``."""
     return current_store.is_store_set() or bool(os.environ.get(STORE_VARIABLE))
 
 
 def set_registry_uri(uri: str | os.PathLike[str]) -> None:
-    """Models are registered in the store that is recorded into; any other place is refused.
+    """Accept the store that is recorded into, where models are registered, and refuse any other URI.
 
     Raises:
-        UsageError: it is another place.
+        UsageError: it is another one.
     """
     if not uri:
         return
@@ -62,7 +62,7 @@ def set_registry_uri(uri: str | os.PathLike[str]) -> None:
 
 
 def get_registry_uri() -> str:
-    """That of ``get_tracking_uri``."""
+    """The same as ``get_tracking_uri``."""
     return get_tracking_uri()
 
 
@@ -72,7 +72,7 @@ def _meant(uri: str | os.PathLike[str]) -> os.PathLike[str] | None:
     if text in _BARE or (scheme is not None and scheme[1].lower() not in ("mltrack", "file")):
         raise UsageError(
             f"the record API records into a store on this machine, not to {_without_secrets(text)}",
-            hint="leave this call out, and send the store there: mltrack remote add NAME URL, mltrack sync;"
+            hint="remove this call, and push the store: mltrack remote add NAME URL, mltrack sync;"
             " or import mlflow itself",
         )
     if text in ("", "mltrack:", "mltrack://", "mltrack:///"):
@@ -81,7 +81,7 @@ def _meant(uri: str | os.PathLike[str]) -> os.PathLike[str] | None:
 
 
 def _without_secrets(text: str) -> str:
-    """A URI without what its user, password and query may tell."""
+    """A URI without its user, password and query."""
     try:
         parts = urlsplit(text)
         return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"

@@ -1,6 +1,6 @@
-"""Stores that this process has recorded into: further runs start in them whatever their disk says by then.
+"""Stores that this process has recorded into: later runs start in them even if the disk fails.
 
-A store that was never written to is refused at once, for a person to mend. Later a run that can't be started would end
+A store that can't be written to is an error at first, for the user to fix. Later a run that can't be started would end
 a training, so it is started with what is known of the store, and what can't be stored is counted.
 """
 
@@ -30,21 +30,21 @@ _used: dict[Path, _Use] = {}
 
 
 def note(layout: Layout, experiment: Experiment) -> None:
-    """A run was started there."""
+    """Remember that a run was started in a store."""
     _used[layout.root] = _Use(layout, experiment)
 
 
 def was_used(layout: Layout) -> bool:
-    """Whether this process has started a run in that very store."""
+    """Whether this process has started a run in this store."""
     used = _used.get(layout.root)
     return used is not None and used.layout.store_id == layout.store_id
 
 
 def layout_or_last(root: Path, find: Callable[[], Layout]) -> Layout:
-    """The store in ``root``; as it was when a run was started there last, where the disk is in trouble.
+    """The store in ``root``; if the disk fails, as it was when the last run was started in it.
 
     Raises:
-        MltrackError: as ``find``, of a store that no run was started in.
+        MltrackError: as ``find``, for a store that no run was started in.
     """
     try:
         return find()
@@ -57,10 +57,10 @@ def layout_or_last(root: Path, find: Callable[[], Layout]) -> Layout:
 
 
 def experiment_or_last(layout: Layout, find: Callable[[], Experiment], experiment_id: str | None) -> Experiment:
-    """Where a run goes; as it was when one was started in that store last, where the disk is in trouble.
+    """A run's experiment; if the disk fails, that of the last run started in the store.
 
     Raises:
-        MltrackError: as ``find``, of a store that no run was started in, and for what the caller is to know.
+        MltrackError: as ``find``, for a store that no run was started in, and for errors of the caller.
     """
     try:
         return find()
@@ -79,4 +79,4 @@ def _is_trouble(error: Exception) -> bool:
 def _say(root: Path, error: Exception) -> None:
     cause = error.__cause__
     words = words_of(cause if isinstance(cause, Exception) else error)
-    say("a run is started without a look into the store %s: %s", str(root), words)
+    say("a run is started without reading the store %s: %s", str(root), words)

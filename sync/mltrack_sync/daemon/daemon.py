@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from mltrack.disk.filesystem import open_lock, try_lock, unlock
 from mltrack.disk.trust import refuse_links
 from mltrack.errors import BusyError, MltrackError
-from mltrack.recording.background_sync import LIVE_LOCK, SYNC_VARIABLE, WANTED
+from mltrack.recording.background_sync import LIVE_LOCK, REQUESTED, SYNC_VARIABLE
 from mltrack.store import Store
 from mltrack.text.redaction import Redacting, hide
 from mltrack_sync.daemon.heartbeat import LOG, Presence, write_presence
@@ -121,7 +121,7 @@ class Follower:
             self._waker.end()
             return PushReport(self._remote.name, self._remote.url)
         try:
-            (self._folder / WANTED).unlink(missing_ok=True)
+            (self._folder / REQUESTED).unlink(missing_ok=True)
         except OSError:
             self.deaf = True
         heads = self._store.heads()
@@ -280,7 +280,7 @@ def serve(
         OSError: the remote's folder can't be written.
     """
     folder = store.layout.remote(remote.name)
-    wanted = folder / WANTED
+    wanted = folder / REQUESTED
     folder.mkdir(parents=True, exist_ok=True)
     wanted.touch()
     while wanted.exists() and not ending.told:
