@@ -43,8 +43,19 @@ except SystemExit as error: error.code = 5; assert error.code == 5
 """
 
 
-@pytest.mark.parametrize("code", ENDINGS)
-@pytest.mark.parametrize("opening", ["mltrack.start_run(); {}", "with mltrack.start_run(): {}"], ids=["open", "with"])
+OPENINGS = {"open": "mltrack.start_run(); {}", "with": "with mltrack.start_run(): {}"}
+WITH_TOO = ("sys.exit(0)", "sys.exit(3)", "raise SystemExit(3)", "asyncio.run(main(4))")
+
+
+@pytest.mark.parametrize(
+    ("opening", "code"),
+    [
+        pytest.param(line, code, id=f"{name}-{code}", marks=[pytest.mark.slow] if slow else [])
+        for name, line in OPENINGS.items()
+        for code in ENDINGS
+        for slow in [name == "with" and code not in WITH_TOO]
+    ],
+)
 def test_the_exit_code_is_what_the_runs_end_with(tmp_path: Path, code: str, opening: str) -> None:
     status, number = ENDINGS[code]
     other = tmp_path / "other.py"

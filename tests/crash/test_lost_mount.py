@@ -15,7 +15,13 @@ from tests.support.recording import run_python
 KINDS = [("xfs", "rw"), ("ext4", "rw"), ("ext4", "nodelalloc"), ("ext4", "data=journal"), ("ext4", "data=writeback")]
 
 
-@pytest.fixture(params=KINDS, ids=" ".join)
+ALWAYS = KINDS[:2]
+"""Those that every run of the tests tries; the options of the other ones are seldom given."""
+
+
+@pytest.fixture(
+    params=[pytest.param(kind, marks=[] if kind in ALWAYS else pytest.mark.slow, id=" ".join(kind)) for kind in KINDS]
+)
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
     kind, options = request.param
     with loop_disk(tmp_path, kind, options) as disk:

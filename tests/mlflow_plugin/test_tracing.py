@@ -87,7 +87,7 @@ for n in range(20):
 """
 
 
-@pytest.mark.parametrize("background", ["false", "true"])
+@pytest.mark.parametrize("background", [pytest.param("false", marks=pytest.mark.slow), "true"])
 def test_a_program_of_mlflows_traces_to_the_store(tmp_path: Path, background: str) -> None:
     environment = {"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": background}
     run_python(PROGRAM, f"mltrack://{tmp_path}/store", env=environment)

@@ -126,13 +126,13 @@ SPOILT += [view_that_never_ends, view_of_a_file, other_types]
 
 @pytest.mark.parametrize("spoil", SPOILT)
 def test_a_spoiled_catalog_is_replaced_unnoticed(empty_store: Store, spoil: Callable[[Path], None]) -> None:
-    for number in range(20):
+    for number in range(8):
         write_run(empty_store, name=f"run {number:02}", params={"p": str(number)}, metrics={"loss": [(0, number)]})
     before = names(empty_store)
     spoil(catalog_file(empty_store))
     assert names(empty_store) == before
     assert [run.info.run_name for run in empty_store.search_runs(filter_string="metrics.loss = 7")] == ["run 07"]
-    assert empty_store.sql("SELECT count(*) FROM metrics")[0][0].as_py() == 20
+    assert empty_store.sql("SELECT count(*) FROM metrics")[0][0].as_py() == 8
     assert empty_store._index()._memory is None
 
 

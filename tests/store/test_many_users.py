@@ -39,7 +39,7 @@ main(["--store", root, "sync", "lab"])
 """
 
 
-@pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])
+@pytest.mark.parametrize("umask", [0o002, pytest.param(0o022, marks=pytest.mark.slow), 0o077])
 def test_the_mode_of_everything_that_is_made_is_what_the_umask_leaves(umask: int, tmp_path: Path) -> None:
     root, secret, work = tmp_path / "store", tmp_path / "secret.txt", tmp_path / "work"
     work.mkdir()
@@ -135,7 +135,7 @@ def lab() -> Iterator[Path]:
 
 
 @needs_root
-@pytest.mark.parametrize("mode", [0o2775, 0o3775], ids=oct)
+@pytest.mark.parametrize("mode", [0o2775, pytest.param(0o3775, marks=pytest.mark.slow)], ids=oct)
 def test_a_setgid_folder_and_a_group_umask_make_a_store_for_the_group(mode: int, lab: Path) -> None:
     os.chown(lab, 0, GROUP)
     lab.chmod(mode)
