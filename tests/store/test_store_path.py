@@ -146,10 +146,16 @@ os.rmdir(gone)
 """
 
 
+broken_313 = pytest.mark.skipif(
+    sys.version_info[:3] == (3, 13, 0), reason="Python 3.13.0 can't import NumPy in a folder that is gone; 3.13.1 can"
+)
+
+
 def gone(code: str, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", GONE + code, *args], capture_output=True, text=True)
 
 
+@broken_313
 def test_in_a_folder_that_is_gone_a_store_named_absolutely_serves_as_ever(tmp_path: Path) -> None:
     root = str(tmp_path / ".mltrack")
     done = gone(
@@ -168,6 +174,7 @@ sys.exit(main(["--store", sys.argv[1], "show", "one"]) or main(["--store", sys.a
     assert "all is sound" in done.stdout
 
 
+@broken_313
 def test_in_a_folder_that_is_gone_a_store_to_be_looked_for_is_an_error_that_says_so() -> None:
     done = gone("import mltrack; mltrack.start_run()")
     assert "StoreError: the working folder is gone" in done.stderr

@@ -7,10 +7,6 @@ import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
@@ -22,6 +18,11 @@ class Certificate:
 
 def make_certificate(folder: Path) -> Certificate:
     """Write one into the folder."""
+    # here, as every test loads this module, also where the package is not installed
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)
