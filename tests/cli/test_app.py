@@ -136,6 +136,17 @@ def test_each_kind_of_error_has_its_documented_exit_code(error: BaseException, c
     assert code in EXIT_CODES
 
 
+@pytest.mark.parametrize("line", [[], ["remote"]])
+def test_a_command_that_needs_another_shows_its_help_and_ends_as_misused(
+    line: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("Usage: mltrack")
+    assert "  -h, --help" in shown
+    assert "error:" not in shown
+
+
 @pytest.mark.parametrize(
     ("line", "code", "named"),
     [

@@ -57,9 +57,19 @@ def exit_code(error: BaseException) -> int:
     return next((code for kind, code in _BY_TYPE if isinstance(error, kind)), FAILURE)
 
 
+_NO_COMMAND: tuple[type[click.UsageError], ...] = tuple(
+    kind for kind in [getattr(click.exceptions, "NoArgsIsHelpError", None)] if kind is not None
+)
+"""What click raises for ``mltrack`` alone: its message is the whole help. Versions before 8.2 print it themselves."""
+
+
 def report(error: BaseException) -> None:
     """Say what went wrong: one line that names the thing and one that says what to do, on standard error."""
     try:
+        if isinstance(error, _NO_COMMAND):
+            for line in error.format_message().splitlines():
+                say(line, err=True)
+            return
         for head, text in _lines_of(error):
             looks = {"error": "red", "hint": "cyan"}.get(head)
             said = " ".join(text.split("\n"))
