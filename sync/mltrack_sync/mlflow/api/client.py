@@ -23,6 +23,7 @@ from mltrack_sync.http.shapes import (
 )
 from mltrack_sync.http.transport import API, Call
 from mltrack_sync.mlflow.api.base import ApiClient, ignoring_missing, pairs_of
+from mltrack_sync.tags import RUN_ID_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +37,6 @@ __all__ = ["History", "MlflowClient", "RemoteExperiment", "RemoteRun", "SignedPa
 
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/"
 UPLOADS = "/api/2.0/mlflow-artifacts/mpu/"
-RUN_ID_TAG = "mltrack.run_id"
 LISTED_ROWS = 100
 """About so many files a server lists at a time."""
 

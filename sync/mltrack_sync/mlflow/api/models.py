@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack_sync.http.shapes import identifier, mapping, pairs, rows, shaped, text
 from mltrack_sync.mlflow.api.base import ApiClient, ignoring_missing, in_path, pairs_of
+from mltrack_sync.tags import MODEL_ID_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,9 +15,8 @@ if TYPE_CHECKING:
     from mltrack.entities import DatasetInput, LoggedModel, ModelOutput
     from mltrack_sync.http.shapes import Fields
 
-__all__ = ["MODEL_ID_TAG", "LoggedModelsClient", "RemoteModel"]
+__all__ = ["LoggedModelsClient", "RemoteModel"]
 
-MODEL_ID_TAG = "mltrack.model_id"
 SEARCH = "logged-models/search"
 
 _STATUS = {

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
     from mltrack_sync.http.shapes import Fields
 
-__all__ = ["VERSION_TAG", "RegistryClient", "RemoteVersion"]
+__all__ = ["RegistryClient", "RemoteVersion"]
 
-VERSION_TAG = "mltrack.model_version"
 PAGE_ROWS = 200
 SEARCH = "model-versions/search"
 ALREADY_THERE = "RESOURCE_ALREADY_EXISTS"

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from mltrack.errors import NotFoundError
 from mltrack_sync.ledger.fallback import InRunEntry
 from mltrack_sync.ledger.models import PENDING, LoggedEntry
-from mltrack_sync.mlflow.api.models import MODEL_ID_TAG
 from mltrack_sync.mlflow.plan.fallback import fallback_run, has_files_for_run
 from mltrack_sync.mlflow.plan.kinds import (
     LOGGED_MODEL,
@@ -19,6 +18,7 @@ from mltrack_sync.mlflow.plan.kinds import (
     LOGGED_MODEL_PARAM,
     LOGGED_MODEL_TAG,
 )
+from mltrack_sync.tags import MODEL_ID_TAG
 
 if TYPE_CHECKING:
     from mltrack.entities import Artifact, LoggedModel, ModelMetric

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import ACTIVE, DELETED
-from mltrack_sync.mlflow.api.client import RUN_ID_TAG
 from mltrack_sync.mlflow.plan.batches import Facts, Refusal, facts_of
 from mltrack_sync.mlflow.plan.in_doubt import InDoubt
 from mltrack_sync.mlflow.plan.kinds import ARTIFACT, METRIC, MODEL_INPUT, MODEL_OUTPUT, PARAM, TAG, dataset_key
+from mltrack_sync.tags import PARENT_TAG, RUN_ID_TAG
 
 if TYPE_CHECKING:
     from mltrack.entities import Artifact, DatasetInput, Event, ModelOutput
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from mltrack_sync.report import Rejected
 
 __all__ = [
-    "CRASHED_TAG",
-    "PARENT_TAG",
     "PendingLinks",
     "PendingRun",
     "find_pending_links",
@@ -33,9 +31,6 @@ __all__ = [
     "local_tags",
     "refused_metrics",
 ]
-
-PARENT_TAG = "mlflow.parentRunId"
-CRASHED_TAG = "mltrack.crashed"
 
 
 @dataclass(frozen=True, slots=True)

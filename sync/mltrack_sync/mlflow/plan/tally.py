@@ -15,10 +15,11 @@ from mltrack_sync.mlflow.plan.batches import Refusal
 from mltrack_sync.mlflow.plan.fallback import has_files_for_run
 from mltrack_sync.mlflow.plan.kinds import MODEL, TRACE
 from mltrack_sync.mlflow.plan.pending_models import files_for_run, find_pending_logged_model
-from mltrack_sync.mlflow.plan.pending_run import PARENT_TAG, find_pending_links
+from mltrack_sync.mlflow.plan.pending_run import find_pending_links
 from mltrack_sync.mlflow.plan.pending_traces import attachments, split_tags
 from mltrack_sync.mlflow.plan.version_sources import Sources
 from mltrack_sync.report import Rejected
+from mltrack_sync.tags import PARENT_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -10,15 +10,14 @@ from mltrack.entities import DEFAULT_EXPERIMENT_ID
 from mltrack_sync.errors import RemoteAuthError, RemoteRefusedError
 from mltrack_sync.ledger.experiments import EXPERIMENT_TAG_KIND, ExperimentEntry
 from mltrack_sync.mlflow.plan.batches import Refusal
+from mltrack_sync.tags import EXPERIMENT_TAG
 
 if TYPE_CHECKING:
     from mltrack_sync.mlflow.api.client import RemoteExperiment
     from mltrack_sync.mlflow.push.session import Session
 
-__all__ = ["EXPERIMENT_TAG", "ExperimentIdentities"]
+__all__ = ["ExperimentIdentities"]
 
-EXPERIMENT_TAG = "mltrack.experiment_id"
-"""By it an experiment that was renamed, on either side, is found again where there is no ledger to say which it is."""
 ALREADY_THERE = "RESOURCE_ALREADY_EXISTS"
 
 

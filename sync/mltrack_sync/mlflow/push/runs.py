@@ -10,10 +10,11 @@ from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.ledger.ledger import EVERYTHING
 from mltrack_sync.mlflow.plan.batches import Refusal, Request
 from mltrack_sync.mlflow.plan.kinds import METRIC, RUN, RUN_NAME
-from mltrack_sync.mlflow.plan.pending_run import CRASHED_TAG, find_pending_run, local_tags
+from mltrack_sync.mlflow.plan.pending_run import find_pending_run, local_tags
 from mltrack_sync.mlflow.push.run_data import POINT_KINDS, RunData
 from mltrack_sync.mlflow.push.run_files import RunFiles
 from mltrack_sync.mlflow.push.run_links import InputsPush
+from mltrack_sync.tags import CRASHED_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,6 @@ from mltrack.errors import NotFoundError
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.http.shapes import pairs
 from mltrack_sync.ledger.ledger import RunEntry
-from mltrack_sync.mlflow.api.models import MODEL_ID_TAG
 from mltrack_sync.mlflow.files.content import FileChanged, check_content
 from mltrack_sync.mlflow.files.upload import artifact_digest
 from mltrack_sync.mlflow.plan.kinds import (
@@ -28,6 +27,7 @@ from mltrack_sync.mlflow.plan.kinds import (
 from mltrack_sync.mlflow.plan.mlmodel import MLMODEL, map_mlmodel
 from mltrack_sync.mlflow.plan.pending_models import MODEL_VERSIONS
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
+from mltrack_sync.tags import MODEL_ID_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

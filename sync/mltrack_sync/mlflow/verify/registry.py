@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from mltrack_sync.http.shapes import pairs
 from mltrack_sync.ledger.registry import ModelEntry
-from mltrack_sync.mlflow.api.registry import READY, VERSION_TAG
+from mltrack_sync.mlflow.api.registry import READY
 from mltrack_sync.mlflow.plan.fallback import where_in_run
 from mltrack_sync.mlflow.plan.kinds import ALIAS, MODEL, MODEL_VERSION
 from mltrack_sync.mlflow.plan.pending_registry import IS_PROMPT, is_prompt, model_changes
 from mltrack_sync.mlflow.plan.version_sources import MODEL_SOURCE, RUN_SOURCE
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
+from mltrack_sync.tags import VERSION_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
