@@ -22,7 +22,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stderr
     page = (tmp_path / "site" / "reference" / "record" / "index.html").read_text(encoding="utf-8")
     assert 'id="mltrack.start_run"' in page
-    assert "go on with this run" in page, "the text of the docstring is on the page"
+    assert "resume this run: any number of processes" in page, "the text of the docstring is on the page"
 
 
 def test_the_reference_has_every_public_name_once() -> None:
