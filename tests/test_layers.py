@@ -33,7 +33,28 @@ LAYERS = [
     ["mltrack.mlflow_plugin", "mltrack.recording"],
     ["mltrack.artifacts", "mltrack.client", "mltrack.demo", "mltrack.launch"],
     ["mltrack.tracking"],
-    ["mltrack_sync"],
+    [
+        "mltrack_sync.errors",
+        "mltrack_sync.limits",
+        "mltrack_sync.progress",
+        "mltrack_sync.selection",
+        "mltrack_sync.tags",
+    ],
+    ["mltrack_sync.report", "mltrack_sync.secret_values"],
+    ["mltrack_sync.http"],
+    ["mltrack_sync.ledger"],
+    ["mltrack_sync.remotes"],
+    ["mltrack_sync.mlflow.api"],
+    ["mltrack_sync.mlflow.provider"],
+    ["mltrack_sync.mlflow.plan"],
+    ["mltrack_sync.mlflow.files"],
+    ["mltrack_sync.mlflow.push", "mltrack_sync.mlflow.verify"],
+    ["mltrack_sync.mlflow.kind"],
+    ["mltrack_sync.azureml"],
+    ["mltrack_sync.engine"],
+    ["mltrack_sync.daemon", "mltrack_sync.gc"],
+    ["mltrack_sync.status"],
+    ["mltrack_sync.cli"],
     ["mltrack.cli"],
     ["mltrack.__main__"],
 ]
@@ -119,8 +140,7 @@ def circles(graph: Mapping[str, set[str]]) -> Iterator[list[str]]:
 
 
 def test_imports_go_down_only_and_in_no_circle() -> None:
-    found = violations(SOURCES, LAYERS)
-    assert [words for words in found if not words.startswith("a circle: mltrack_sync")] == []
+    assert violations(SOURCES, LAYERS) == []
 
 
 def test_every_layer_of_the_list_is_there() -> None:

@@ -16,10 +16,10 @@ import mltrack
 from mltrack.errors import MltrackError, UsageError
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
-from mltrack_sync.cli.common import remote_for
 from mltrack_sync.cli.remote import remote as remote_command
 from mltrack_sync.cli.sync import sync
 from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.remotes.resolver import remote_for
 from tests.support.azure.emulator import Answer, AzureEmulator, Contents, Cut, Do, LoseAnswer, unauthorized, unavailable
 from tests.support.azure.emulator.faults import Fault
 from tests.support.azure.stores import record, scope_url

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mltrack.errors import UsageError
 from mltrack.text.printing import say, styled
-from mltrack.text.redaction import remember_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mltrack.store import Store
-    from mltrack_sync.remotes.kind import Remote
     from mltrack_sync.report import Rejected
 
-__all__ = ["PARTIAL", "Command", "introduced", "json_option", "open_store", "print_rejected", "remote_for"]
+__all__ = ["PARTIAL", "Command", "json_option", "open_store", "print_rejected"]
 
 PARTIAL = 3
 SHOWN_REJECTED_MAX = 20
@@ -74,57 +70,6 @@ def open_store(ctx: click.Context) -> Store:
     if met is not None:
         store.on_damage = met.append
     return store
-
-
-def remote_for(store: Store, text: str | None, *, remember: bool = True) -> Remote:
-    """The remote that ``text`` names, by name or URL; without it the only one, else ``MLFLOW_TRACKING_URI``.
-
-    A URL goes by a name made from its host; whether or not anything answers there it is remembered, if that is asked
-    for (else see introduced).
-
-    Raises:
-        NotFoundError, UsageError: there is no such remote, or several to choose from.
-    """
-    from mltrack_sync.remotes.config import Remotes, without_token
-    from mltrack_sync.remotes.kind import is_remote_url
-
-    remotes = Remotes(store)
-    known = remotes.all()
-    from_environment = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
-    if text is None and not known and is_remote_url(from_environment):
-        text = without_token(from_environment)
-    if text is None:
-        if len(known) == 1:
-            return known[0]
-        names = ", ".join(remote.name for remote in known)
-        raise UsageError(
-            f"{store.path} has {len(known)} remotes" if known else f"{store.path} has no remote yet",
-            hint=f"say which: {names}" if known else "add one: mltrack remote add NAME URL",
-        )
-    if "://" not in text and not is_remote_url(text):
-        if "@" in text:
-            remember_url(text)
-            raise UsageError("no remote has an @ in its name, and a URL begins with http://", hint="mltrack remote ls")
-        return remotes.get(text)
-    found, is_known = remotes.for_url(text)
-    return found if is_known or not remember else remotes.add(found.name, found.url)
-
-
-def introduced(store: Store, remote: Remote) -> Remote:
-    """The remote, remembered by now: a new one first has to answer, so that no mistyped URL becomes the only remote.
-
-    Raises:
-        RemoteError: it does not answer, is no MLflow server, or does not let us in.
-    """
-    from mltrack_sync.remotes.config import Remotes
-    from mltrack_sync.remotes.kind import find_kind
-
-    remotes = Remotes(store)
-    if remote not in remotes.all():
-        remote.require_trust()
-        find_kind(remote.kind).check_connection(remote)
-        remotes.add(remote.name, remote.url)
-    return remote
 
 
 def print_rejected(rejected: tuple[Rejected, ...]) -> None:

@@ -16,15 +16,8 @@ import click
 
 from mltrack.errors import UsageError
 from mltrack.text.printing import Column, console, heading, print_json, print_table, say, styled
-from mltrack_sync.cli.common import (
-    PARTIAL,
-    Command,
-    introduced,
-    json_option,
-    open_store,
-    print_rejected,
-    remote_for,
-)
+from mltrack_sync.cli.common import PARTIAL, Command, json_option, open_store, print_rejected
+from mltrack_sync.remotes.resolver import introduced, remote_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,7 +9,8 @@ import click
 
 from mltrack.errors import UsageError
 from mltrack.text.printing import Column, confirm, is_terminal, print_json, print_table, say, say_fields
-from mltrack_sync.cli.common import Command, introduced, json_option, open_store, remote_for
+from mltrack_sync.cli.common import Command, json_option, open_store
+from mltrack_sync.remotes.resolver import introduced, remote_for
 from mltrack_sync.selection import Selection
 
 if TYPE_CHECKING:

@@ -320,7 +320,7 @@ def main(arguments: list[str]) -> int:
     ending = Ending()
     ending.listen()
     try:
-        from mltrack_sync.cli.common import remote_for
+        from mltrack_sync.remotes.resolver import remote_for
 
         store = Store.open(root)
         refuse_links(root, root / "remotes")

@@ -1,0 +1,62 @@
+"""Which remote is meant: by name, by URL, as the environment says, or because it is the only one."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from mltrack.errors import UsageError
+from mltrack.text.redaction import remember_url
+from mltrack_sync.remotes.config import Remotes, without_token
+from mltrack_sync.remotes.kind import find_kind, is_remote_url
+
+if TYPE_CHECKING:
+    from mltrack.store import Store
+    from mltrack_sync.remotes.kind import Remote
+
+__all__ = ["introduced", "remote_for"]
+
+
+def remote_for(store: Store, text: str | None, *, remember: bool = True) -> Remote:
+    """The remote that ``text`` names, by name or URL; without it the only one, else ``MLFLOW_TRACKING_URI``.
+
+    A URL goes by a name made from its host; whether or not anything answers there it is remembered, if that is asked
+    for (else see introduced).
+
+    Raises:
+        NotFoundError, UsageError: there is no such remote, or several to choose from.
+    """
+    remotes = Remotes(store)
+    known = remotes.all()
+    from_environment = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    if text is None and not known and is_remote_url(from_environment):
+        text = without_token(from_environment)
+    if text is None:
+        if len(known) == 1:
+            return known[0]
+        names = ", ".join(remote.name for remote in known)
+        raise UsageError(
+            f"{store.path} has {len(known)} remotes" if known else f"{store.path} has no remote yet",
+            hint=f"say which: {names}" if known else "add one: mltrack remote add NAME URL",
+        )
+    if "://" not in text and not is_remote_url(text):
+        if "@" in text:
+            remember_url(text)
+            raise UsageError("no remote has an @ in its name, and a URL begins with http://", hint="mltrack remote ls")
+        return remotes.get(text)
+    found, is_known = remotes.for_url(text)
+    return found if is_known or not remember else remotes.add(found.name, found.url)
+
+
+def introduced(store: Store, remote: Remote) -> Remote:
+    """The remote, remembered by now: a new one first has to answer, so that no mistyped URL becomes the only remote.
+
+    Raises:
+        RemoteError: it does not answer, is no MLflow server, or does not let us in.
+    """
+    remotes = Remotes(store)
+    if remote not in remotes.all():
+        remote.require_trust()
+        find_kind(remote.kind).check_connection(remote)
+        remotes.add(remote.name, remote.url)
+    return remote
