@@ -20,7 +20,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
-time.sleep(2)
+time.sleep(0.5)
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
@@ -31,7 +31,7 @@ def test_a_server_that_takes_long_is_waited_for_and_that_is_said(
     port = free_port()
     url = f"http://{LOOPBACK}:{port}"
     log = tmp_path / "log"
-    with running_server(["-c", SLOW, str(port)], url, log, what="the toy", said_every_s=0.2) as process:
+    with running_server(["-c", SLOW, str(port)], url, log, what="the toy", said_every_s=0.1) as process:
         assert httpx.get(f"{url}/health", trust_env=False).status_code == 200
         assert process.poll() is None
     assert process.poll() is not None

@@ -317,7 +317,7 @@ def test_watch_pushes_while_a_run_grows_and_ends_on_interrupt(
         while server.runs(experiment)[live.run_id]["info"]["status"] != "FINISHED":
             reports.append(json.loads(process.stdout.readline()))
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait() == 0
     finally:
         process.kill()
         process.wait()
