@@ -25,10 +25,14 @@ class Token:
 
 
 class Tokens:
-    """Those of one workspace. ``life_s``, ``uses_max`` and ``jwt`` apply to what is issued from then on."""
+    """Those of one workspace. ``life_s``, ``uses_max`` and ``jwt`` apply to what is issued from then on.
+
+    ``grace_s`` is how long a token is taken after the end of its life, as services allow for clocks that differ.
+    """
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self.life_s: float = 3600
+        self.grace_s: float = 0
         self.uses_max: int | None = None
         self.jwt = True
         self.issued: list[Token] = []
@@ -60,7 +64,7 @@ class Tokens:
                 raise expired("Authentication failed: no bearer token was sent.")
             if token is None or token.kind not in kinds:
                 raise expired("The access token is invalid: unknown, or not for this audience.")
-            if token.revoked or token.expires_at <= self._now():
+            if token.revoked or token.expires_at + self.grace_s <= self._now():
                 raise expired("The access token expiry UTC time is earlier than current UTC time.")
             if token.uses_left is not None:
                 if token.uses_left == 0:
