@@ -24,7 +24,7 @@ from rich.table import Table
 
 from mltrack.disk.layout import Layout, new_run_id
 from mltrack.entities import RunInfo
-from mltrack.journal.points import EventJournal, new_writer_name
+from mltrack.journal.events import EventJournal, new_writer_name
 from mltrack.journal.written_points import open_points
 from mltrack.store import Store
 

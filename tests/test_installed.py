@@ -109,7 +109,7 @@ def test_without_any_dependency_it_records(wheel: Path, tmp_path: Path) -> None:
     said = done.stderr.splitlines()
     assert len(said) == 2, said
     assert "log_series stores point by point" in said[0]
-    assert "seal them by: mltrack seal" in said[1]
+    assert "seal them with: mltrack seal" in said[1]
     check_recorded(tmp_path / ".mltrack", done.stdout.strip())
     command = run("mltrack", "ls", cwd=tmp_path)
     assert command.returncode == 1

@@ -20,12 +20,9 @@ from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.jsonlog import read_log
 from mltrack.disk.layout import RunFolder
 from mltrack.errors import CorruptionError, InvalidMetricError, MltrackError, RunStateError
-from mltrack.journal.points import (
-    EventJournal,
-    LockedPointJournal,
-    PointJournal,
-    new_writer_name,
-)
+from mltrack.journal.events import EventJournal, new_writer_name
+from mltrack.journal.locked_points import LockedPointJournal
+from mltrack.journal.points import PointJournal
 from mltrack.journal.reader import count_points, read_points
 from mltrack.journal.written_points import NetworkPointJournal, WrittenPointJournal, open_points
 from tests.support.filesystems import CountingFileSystem, failing_from

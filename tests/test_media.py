@@ -136,7 +136,7 @@ def test_arrays_are_images(image: Any) -> None:
 def test_what_is_no_image_is_refused(image: Any) -> None:
     with pytest.raises(UsageError, match=r"a\.png"):
         image_bytes(image, "a.png")
-    with pytest.raises(UsageError, match="no image format"):
+    with pytest.raises(UsageError, match="not an image format"):
         image_bytes(np.zeros((2, 2)), "a.xyz")
     with pytest.raises(UsageError):
         image_bytes(np.zeros((2, 2, 4)), "a.jpg")  # no transparency there

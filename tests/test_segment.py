@@ -12,15 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mltrack.disk.segment import (
-    BLOCK_ROWS,
-    PointColumns,
-    read_blocks,
-    read_metric,
-    segment_name,
-    verify_segment,
-    write_segment,
-)
+from mltrack.disk.segment import BLOCK_ROWS, PointColumns, segment_name, write_segment
+from mltrack.disk.segment_reader import read_blocks, read_metric, verify_segment
 from mltrack.errors import CorruptionError
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)

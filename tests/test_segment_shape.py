@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mltrack.disk.codec import encode_segment_mark
-from mltrack.disk.segment import POINTS_SCHEMA, PointColumns, read_blocks, read_metric, verify_segment, write_segment
+from mltrack.disk.segment import POINTS_SCHEMA, PointColumns, write_segment
+from mltrack.disk.segment_reader import read_blocks, read_metric, verify_segment
 from mltrack.errors import CorruptionError
 
 ROWS = 100
@@ -69,7 +70,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "4 columns": {"value": None},
     "not 'value'": {"value": pa.array([[1.0]] * ROWS)},
     "no column 'metric'": {"metric": pa.array([{"a": "x"}] * ROWS)},
-    "which is taken": {"FileName": pa.array(numbers)},
+    "which is reserved": {"FileName": pa.array(numbers)},
     "a value is missing": {"value": pa.array([None, *([1.0] * (ROWS - 1))])},
     "has no name, or one that is too long": {"metric": pa.array([""] * ROWS)},
     "or one that is too long": {"metric": pa.array(["x" * 70_000] * ROWS)},
@@ -132,7 +133,7 @@ def test_statistics_that_would_have_readers_leave_points_out_are_refused(
         return footer.replace(there, instead)
 
     mark(path, lie)
-    assert "outside of what its footer says" in refused(path)
+    assert "outside of the range in its footer" in refused(path)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_statistics_that_would_have_readers_leave_points_out_are_refused(
         ({"write_page_index": True}, "has an index"),
         ({"bloom_filter_options": {"metric": True}}, "has an index"),
         ({"groups": 1}, "row groups for"),
-        ({"store_schema": True}, "what a segment's does not"),
+        ({"store_schema": True}, "fields that a segment's does not"),
     ],
 )
 def test_what_parquet_can_and_segments_do_not_is_refused(tmp_path: Path, how: dict[str, Any], said: str) -> None:
@@ -155,7 +156,7 @@ _READ = """
 import sys
 from pathlib import Path
 from mltrack.errors import CorruptionError
-from mltrack.disk.segment import read_blocks, read_metric, verify_segment
+from mltrack.disk.segment_reader import read_blocks, read_metric, verify_segment
 for read in (verify_segment, lambda path: list(read_blocks(path)), lambda path: read_metric(path, "loss")):
     try:
         read(Path(sys.argv[1]))

@@ -203,7 +203,7 @@ print(json.dumps([tables[0]["p"].tolist(), tables[1]["p"].tolist(), tables[2]["i
 
 def test_a_column_of_images_and_others_is_refused(tmp_path: Path) -> None:
     mltrack.set_store(tmp_path / "s")
-    with mltrack.start_run() as run, pytest.raises(UsageError, match="images and others"):
+    with mltrack.start_run() as run, pytest.raises(UsageError, match="mixes images and other values"):
         run.log_table({"a": [mltrack.Image(np.zeros((2, 2))), "x"]}, "t.json")
 
 

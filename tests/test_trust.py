@@ -341,7 +341,7 @@ def test_what_is_trusted_is_listed_and_removed_by_a_command(store: Store) -> Non
 def test_a_file_of_trust_that_others_may_write_says_nothing(store: Store) -> None:
     Trust().add(Grant(str(store.path), "id", "origin", "http://h"))
     Trust().path.chmod(0o666)
-    with pytest.raises(StoreError, match="can be written by others"):
+    with pytest.raises(StoreError, match="can be written by other users"):
         Trust().all()
 
 
@@ -349,7 +349,7 @@ def test_a_file_of_trust_that_others_may_write_says_nothing(store: Store) -> Non
 def test_a_file_of_trust_of_another_user_says_nothing(store: Store) -> None:
     Trust().add(Grant(str(store.path), "id", "origin", "http://h"))
     give_away(Trust().path)
-    with pytest.raises(StoreError, match="can be written by others"):
+    with pytest.raises(StoreError, match="can be written by other users"):
         Trust().all()
 
 
@@ -357,7 +357,7 @@ def test_a_pipe_in_place_of_the_file_of_trust_is_not_waited_for(store: Store) ->
     path = Trust().path
     path.parent.mkdir(parents=True)
     os.mkfifo(path, 0o600)
-    with pytest.raises(StoreError, match="is not a file of settings"):
+    with pytest.raises(StoreError, match="is not a settings file"):
         Trust().all()
 
 

@@ -1,4 +1,4 @@
-"""What the reading API hands out: MLflow's entities in MLflow's terms, plus what mltrack knows beyond them."""
+"""What the reading API returns: MLflow's entities in MLflow's terms, plus what mltrack knows beyond them."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ class Experiment:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """What a run is. Times are ms since the epoch, as in MLflow.
+    """A run's identity, status and times, in ms since the epoch as in MLflow.
 
-    ``crashed`` tells that the process that wrote the run is gone without having ended it; its status is then FAILED and
-    its end time that of the last thing it wrote. ``live`` tells that a process is writing to it now.
+    ``crashed``: the process that wrote the run died without ending it; the status is then FAILED and the end time that
+    of the last thing it wrote. ``live``: a process is writing to it now.
     """
 
     run_id: str
@@ -121,7 +121,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """What a run was made from: a name, and a digest that changes with the content.
+    """The data a run used: a name, and a digest that changes with the content.
 
     ``source`` says where it came from, in the form that ``source_type`` names (for example a JSON text with a URI, type
     ``http``); ``schema`` and ``profile`` are JSON texts on its columns and its size, where known.
@@ -157,7 +157,7 @@ class ModelOutput:
 
 
 class Position(NamedTuple):
-    """How far one writer's events and points go, or have been taken: the seq after the last one of each."""
+    """How far one writer's events and points go, or have been read: the seq after the last one of each."""
 
     events: int = 0
     points: int = 0
@@ -175,7 +175,7 @@ class RunHead:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One fact of a run, as it was written: ``fields`` are the line's own beside seq, time (ns) and type."""
+    """One fact of a run, as it was written: ``fields`` are all of the line's but seq, time (ns) and type."""
 
     writer: str
     seq: int
@@ -216,7 +216,7 @@ class ModelVersion:
 
     ``source`` says where its files are, as ``runs:/<run_id>/<path>`` or ``models:/<model_id>/<path>`` where that is in
     the store. ``location`` says the same where the source is another version (``models:/<name>/<number>``), else it is
-    None. ``as_address`` tells that MLflow's API was given, and gives, the source as the address of the files.
+    None. ``as_address``: MLflow's API was given, and gives, the source as the address of the files.
     """
 
     name: str
@@ -256,8 +256,8 @@ class ModelMetric:
 class LoggedModel:
     """A model as MLflow 3 logs it: files of its own, params, tags, and the metrics of the runs that tried it.
 
-    Times are ms since the epoch; ``status`` is one of LOGGED_MODEL_STATUSES. ``position`` is how many lines tell of the
-    model: it grows with each change, and a syncer that took all up to it goes on from there.
+    Times are ms since the epoch; ``status`` is one of LOGGED_MODEL_STATUSES. ``position`` is how many lines the model's
+    file has: it grows with each change, and a syncer that has sent all up to it continues there.
     """
 
     model_id: str

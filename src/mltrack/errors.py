@@ -1,9 +1,9 @@
-"""What can go wrong, as types: every error names the thing and carries a hint on what to do.
+"""What can go wrong, as types: every error names the thing and has a hint on what to do.
 
 MltrackError
 ├── UsageError (also ValueError)     misuse by the caller: raised at once, nothing was written
 │   ├── AlreadyExistsError           the name is taken
-│   ├── InvalidMetricError           a value that is no number, an empty or non-text key, a step that is no integer
+│   ├── InvalidMetricError           a value that is not a number, an empty or non-text key, a non-integer step
 │   ├── ParamConflictError           a param that already has another value
 │   ├── InvalidPathError             an artifact name that would leave its folder
 │   └── FilterError                  a search filter or order that does not parse
@@ -61,11 +61,11 @@ class UsageError(MltrackError, ValueError):
 
 
 class AlreadyExistsError(UsageError):
-    """What is to be made is there already: an experiment or a registered model of that name."""
+    """The name is taken: an experiment or a registered model of that name exists."""
 
 
 class InvalidMetricError(UsageError):
-    """A metric's value is no number, its key is no non-empty text, or its step is no 64-bit integer."""
+    """A metric's value is not a number, its key not a non-empty text, or its step not a 64-bit integer."""
 
 
 class ParamConflictError(UsageError):
@@ -81,9 +81,9 @@ class FilterError(UsageError):
 
 
 class MissingPackageError(MltrackError):
-    """A package that is not installed, as the extra of mltrack that brings it was not asked for; the hint names it.
+    """A package is not installed because it comes with an extra of mltrack; the hint names the extra.
 
-    It is no ``ImportError``: that is what a machine short of memory or descriptors raises, and recording bears it.
+    It is not an ``ImportError``: a machine short of memory or descriptors raises that, and recording survives it.
     """
 
 

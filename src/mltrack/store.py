@@ -1,4 +1,4 @@
-"""The public reading API: a store opened for looking at, searching, and asking in SQL."""
+"""The public reading API: a store opened for reading, searching and SQL."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ STAGE_THREADS = 8
 class Store:
     """A store, open for reading. It holds no file or lock open between calls, so any number of readers may have one.
 
-    What an answer touched and could not read or verify is left out of it, and said: ``damage`` has each such place, by
-    file and offset, and ``on_damage`` is called when one is met for the first time. It warns by logging ("mltrack").
+    What can't be read or verified is left out of an answer and reported: ``damage`` has each such place, by file and
+    offset, and ``on_damage`` is called when one is met for the first time. It warns by logging ("mltrack").
     """
 
     def __init__(self, layout: Layout, *, clock: Callable[[], int] = time.time_ns, fs: FileSystem = LOCAL) -> None:
@@ -64,7 +64,7 @@ class Store:
         self._catalog: Catalog | None = None
 
     def __reduce__(self) -> tuple[type[Store], tuple[Layout]]:
-        return Store, (self.layout,)  # locks and the catalog are the other process's own
+        return Store, (self.layout,)  # the other process has its own locks and catalog
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] | None = None) -> Store:
@@ -79,10 +79,10 @@ class Store:
 
     @classmethod
     def create(cls, path: str | os.PathLike[str] | None = None) -> Store:
-        """The same, made where there is none.
+        """The same, created if it does not exist.
 
         Raises:
-            StoreError: it can't be made there, or is in no shape to be used.
+            StoreError: it can't be created, or can't be used as it is.
         """
         return cls(Layout.open_or_create(find_store(path), now_ns=time.time_ns()))
 
@@ -124,7 +124,7 @@ class Store:
 
     def _stored(self, run_id: str, names: Callable[[str], str | None]) -> StoredRun:
         try:
-            return StoredRun(self.layout.run(run_id), experiment_name=names, tell=self._tell)
+            return StoredRun(self.layout.run(run_id), experiment_name=names, report=self._report)
         except OSError as error:
             if error.errno in EXHAUSTED:
                 raise
@@ -152,7 +152,7 @@ class Store:
     def runs(self) -> Iterator[StoredRun]:
         """All runs, read from their folders one by one. To look for some, search_runs is faster.
 
-        Those that can't be read are left out, and told to ``on_damage``.
+        Those that can't be read are left out and reported to ``on_damage``.
         """
         names = self._experiment_names()
         for run_id in self.run_ids():
@@ -161,7 +161,7 @@ class Store:
             except NotFoundError:
                 continue  # a folder whose start was never written: no run yet
             except CorruptionError as error:
-                self._tell(error)
+                self._report(error)
                 continue
             yield run
 
@@ -197,8 +197,8 @@ class Store:
 
         Raises:
             FilterError: the filter or an ordering does not parse.
-            UsageError: another argument is of no use.
-            NotFoundError: no experiment has such a name.
+            UsageError: another argument is not valid.
+            NotFoundError: no experiment has one of the names.
         """
         from mltrack.catalog.search import RunQuery, find_runs
 
@@ -236,7 +236,7 @@ class Store:
         return self._ask(lambda con: find_frame(con, query, str(self.layout.runs)), lambda frame: list(frame["run_id"]))
 
     def heads(self) -> dict[str, RunHead]:
-        """How far each run goes, by run id: compared with an earlier answer, it tells which runs have something new."""
+        """How far each run goes, by run id: comparing with an earlier answer shows which runs have something new."""
         from mltrack.catalog.search import find_heads
 
         return self._ask(find_heads, list)
@@ -247,21 +247,21 @@ class Store:
         Views: ``runs``; ``params`` and ``tags`` (run_id, key, value); ``metrics``, all points of all runs (run_id,
         metric, step, time, value); ``latest_metrics`` (run_id, key, value, step, time, min, max, count);
         ``datasets`` (run_id, name, digest, context, source_type, source, schema, profile, tags); ``artifacts``;
-        ``experiments``. Times are UTC. ``params`` binds ``?`` or ``$name``. Nothing can be changed by it, and no file
-        outside the store be read.
+        ``experiments``. Times are UTC. ``params`` binds ``?`` or ``$name``. It can't change anything, nor read a file
+        outside the store.
 
         Raises:
-            UsageError: it is no single reading statement, or does not run; the message is DuckDB's.
+            UsageError: it is not a single reading statement, or fails; the message is DuckDB's.
             CorruptionError: it reads a segment that is damaged.
         """
         from mltrack.catalog.sql import run_sql
 
-        return self._ask(lambda con: run_sql(con, self.layout, query, params, tell=self._tell), lambda _: None)
+        return self._ask(lambda con: run_sql(con, self.layout, query, params, report=self._report), lambda _: None)
 
     def refresh(self, *, full: bool = False) -> None:
-        """Bring the catalog up to date, as every search does by itself; ``full`` reads every run anew.
+        """Bring the catalog up to date, as every search does by itself; ``full`` reads every run again.
 
-        A full one is needed only where files of a run were overwritten in place by something that is not mltrack.
+        That is needed only where another program overwrote files of a run in place.
         """
         self._index().ask(lambda con: None, full=full)
 
@@ -270,23 +270,23 @@ class Store:
         question: Callable[[duckdb.DuckDBPyConnection], Answer],
         runs_of: Callable[[Answer], Sequence[str] | None],
     ) -> Answer:
-        """Put a question to the catalog, and tell what of the runs in the answer (None: all) could not be verified."""
+        """Query the catalog, and report what of the runs in the answer (None: all) could not be verified."""
         from mltrack.catalog.search import find_damage
 
-        def whole(con: duckdb.DuckDBPyConnection) -> tuple[Answer, list[CorruptionError]]:
+        def answered(con: duckdb.DuckDBPyConnection) -> tuple[Answer, list[CorruptionError]]:
             answer = question(con)
             return answer, find_damage(con, runs_of(answer))
 
         index = self._index()
-        answer, damage = index.ask(whole)
+        answer, damage = index.ask(answered)
         for error in (*damage, *self.workspace.damage):
-            self._tell(error)
+            self._report(error)
         for run_id, trouble in list(index.unreadable.items()):
-            self._tell(unreadable(run_id, trouble))
+            self._report(unreadable(run_id, trouble))
         return answer
 
-    def _tell(self, error: CorruptionError) -> None:
-        """Remember damage, and say it when it is met for the first time."""
+    def _report(self, error: CorruptionError) -> None:
+        """Remember damage, and report it when it is met for the first time."""
         place = (error.path, error.offset)
         known = self.damage.get(place)
         self.damage[place] = error
@@ -325,7 +325,7 @@ class Store:
         set_stage(self.layout, self.resolve(run_id), ACTIVE)
 
     def delete_experiment(self, experiment_id: str, *, first: Callable[[str], object] | None = None) -> None:
-        """Mark an experiment and all its runs as deleted, as MLflow does: nothing is recorded into it any more.
+        """Mark an experiment and all its runs as deleted, as MLflow does: nothing more is recorded into it.
 
         ``first`` is called with the id of each run before it is marked. On return all survives power loss.
 
@@ -371,10 +371,10 @@ class Store:
                 return found
 
     def finish_series(self, run_id: str) -> bool:
-        """Make artifacts of what a crashed process left of a run's histograms, tables and texts, as its end would have.
+        """Write a crashed run's histograms, tables and texts as artifacts, as the end of the run would have.
 
         Returns:
-            False where nothing was left, or the run is live.
+            False if nothing was left to do, or the run is live.
 
         Raises:
             NotFoundError, UsageError, StoreError: as delete_run.
@@ -384,10 +384,10 @@ class Store:
         return finish_series(self.layout, self.resolve(run_id))
 
     def record_found_files(self, run_id: str) -> int:
-        """Record files that a program wrote into a run's artifact folder by itself, as the run's end does.
+        """Record files that a program wrote directly into a run's artifact folder, as the end of the run does.
 
         Returns:
-            How many there were; 0 for a live run.
+            How many files were recorded; 0 for a live run.
 
         Raises:
             NotFoundError, UsageError, StoreError: as delete_run.
@@ -404,4 +404,4 @@ class Store:
 def _say(error: CorruptionError) -> None:
     import logging
 
-    logging.getLogger("mltrack").warning("left out of what is read: %s", error)
+    logging.getLogger("mltrack").warning("not read: %s", error)

@@ -121,7 +121,7 @@ def test_a_store_that_is_removed_is_said_at_once_and_at_the_end_and_never_made_a
         shutil.rmtree(root)
         log_everything(run)
         said = [record.message for record in caplog.records]
-        assert len(said) == 1 and "is gone: removed, or moved to another disk" in said[0]
+        assert len(said) == 1 and "was removed, or moved to another disk" in said[0]
     said = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(said) == 2 and "nothing of it is left" in said[1]
     assert not root.exists()

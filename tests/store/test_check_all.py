@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from mltrack.disk.codec import decode_line, encode_line
-from mltrack.disk.segment import read_blocks, write_segment
+from mltrack.disk.segment import write_segment
+from mltrack.disk.segment_reader import read_blocks
 from mltrack.storage.check.check import check_store
 from mltrack.store import Store
 from tests.support.full_store import LOGS, PATTERNS, make_full_store

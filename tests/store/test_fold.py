@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mltrack.disk.codec import encode_line
 from mltrack.disk.layout import RunFolder
 from mltrack.entities import ModelOutput
-from mltrack.journal.points import EventJournal
+from mltrack.journal.events import EventJournal
 from mltrack.storage.runs.state import RunState
 
 KEYS = st.sampled_from(["a", "b", "größe"])

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from mltrack.disk.liveness import PULSE_LOST_S, holds_lock, is_alive, own_lock
-from mltrack.journal.points import EventJournal
+from mltrack.journal.events import EventJournal
 from tests.support.recording import start_python
 
 HERE = os.uname().nodename

@@ -10,7 +10,8 @@ import pytest
 
 from mltrack.disk.layout import new_run_id
 from mltrack.entities import DatasetInput
-from mltrack.journal.points import SEAL_POINTS_MIN, EventJournal
+from mltrack.journal.events import EventJournal
+from mltrack.journal.points import SEAL_POINTS_MIN
 from mltrack.journal.written_points import open_points
 from mltrack.storage.runs.sealing import seal_dead_writers
 from mltrack.store import Store

@@ -1,1 +1,1 @@
-"""Asking the store: its catalog, MLflow's filter grammar, search and SQL. The truth stays in the run folders."""
+"""Querying the store: its catalog, MLflow's filter grammar, search and SQL. The run folders stay the source of truth."""

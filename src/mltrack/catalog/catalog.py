@@ -1,8 +1,8 @@
 """The catalog: a derived DuckDB index over the run folders, on disk where that is possible, else in memory.
 
-``catalog.duckdb`` is opened for the length of one refresh and question, under the lock file beside it. When it can't be
-had (another process holds it, the store is read-only) the same code answers from memory; when it is damaged, of another
-version or another store's, it is replaced. So a user never meets "database is locked", and may delete it at any time.
+``catalog.duckdb`` is opened for one refresh and query at a time, under a lock file in the same folder. If it can't be
+opened (another process holds it, the store is read-only) the same code answers from memory; if it is damaged, of another
+version or another store's, it is replaced. So a user never sees "database is locked", and may delete it at any time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LEFT_BEHIND: list[object] = []
 
 
 class Catalog:
-    """The catalog of one store, for one process; its threads ask one after the other."""
+    """The catalog of one store, for one process; its threads query it in turn."""
 
     def __init__(
         self,
@@ -59,16 +59,16 @@ class Catalog:
 
     @property
     def unreadable(self) -> dict[str, OSError]:
-        """Runs whose files could not be read at the last look, and why."""
+        """Runs whose files could not be read at the last refresh, and why."""
         return self._refresher.unreadable
 
     def ask(self, question: Callable[[duckdb.DuckDBPyConnection], Answer], *, full: bool = False) -> Answer:
-        """Bring the catalog up to date and put a question to it. ``full`` reads every run anew.
+        """Refresh the catalog and query it. ``full`` reads every run again.
 
-        The question may be put twice, where the file turns out to be damaged.
+        ``question`` is called twice if the file turns out to be damaged.
 
         Raises:
-            NotFoundError: the store is gone.
+            NotFoundError: the store no longer exists.
         """
         if not self._layout.exists():
             raise self._layout.gone()
@@ -89,15 +89,15 @@ class Catalog:
             yield self._from_disk(stack, full=full) or self._in_memory(full=full)
 
     def _leave_parent(self) -> None:
-        """In a forked child: what the parent holds in memory is not for use here."""
+        """In a forked child: the parent's catalog in memory can't be used."""
         if self._pid != os.getpid():
-            _LEFT_BEHIND.append(self._memory)  # closing it would wait for threads that the child has not
+            _LEFT_BEHIND.append(self._memory)  # closing it would wait for threads that the child does not have
             self._lock, self._memory, self._pid = threading.RLock(), None, os.getpid()
 
     # --- on disk ---
 
     def _from_disk(self, stack: contextlib.ExitStack, *, full: bool) -> duckdb.DuckDBPyConnection | None:
-        """The file, up to date and open until ``stack`` closes; None when it can't be used now."""
+        """The file, up to date and open until ``stack`` closes; None if it can't be used now."""
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(file_lock(self._lock_file, timeout_s=self._lock_timeout_s))
@@ -133,7 +133,7 @@ class Catalog:
     def _connect(self, path: Path | str, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
         threads = min(THREADS_MAX, os.cpu_count() or 1)
         con = duckdb.connect(str(path), read_only=read_only, config={"threads": threads})
-        # what users ask may name no Python variable, open no file but a run's, and change no setting
+        # users' queries can't name Python variables, open files other than runs', or change settings
         runs = str(self._layout.runs).replace("'", "''")
         for setting in (
             "TimeZone = 'UTC'",
@@ -158,7 +158,7 @@ class Catalog:
                 os.unlink(path)
 
     def _discard(self) -> None:
-        """Throw the catalog away, to be built anew."""
+        """Remove the catalog, so that it is rebuilt."""
         with self._lock, contextlib.suppress(BusyError, OSError):
             if self._memory is not None:
                 self._memory.close()
@@ -178,7 +178,7 @@ class Catalog:
         return self._memory
 
     def _seed(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Begin with what a catalog on disk has, where it can be read: its rows are checked against the folders."""
+        """Start with the rows of a readable catalog on disk: they are then checked against the folders."""
         with contextlib.suppress(duckdb.Error):
             source = self._connect(self._file, read_only=True)
             try:
@@ -196,7 +196,7 @@ class Catalog:
 
 
 def _is_held(error: duckdb.Error) -> bool:
-    """Whether the file can't be had: open elsewhere, in this process with other settings, or not ours to write."""
+    """Whether the file can't be opened: in use by another process, or here with other settings, or not writable."""
     said = ("lock on file", "different configuration", "Permission denied", "Read-only file system")
     return any(words in str(error) for words in said)
 

@@ -1,4 +1,4 @@
-"""Which runs to look at: what is new among the run folders, the marks of recorders, the open runs, the moved files."""
+"""Which runs to read: new folders, runs marked by recorders, open runs, and runs whose files were moved."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["Changes", "find_changes", "remove_marks"]
 
 MARK_LIFE_NS = 86_400_000_000_000
-"""A mark that is a day old and belongs to nobody alive is removed: its recorder died before it wrote anything."""
+"""A mark that is a day old and whose writer is not alive is removed: its recorder died before it wrote anything."""
 
 
 class Changes(NamedTuple):
-    """Runs that are gone, runs to look at, and the marks there were: writers by run."""
+    """Runs that no longer exist, runs to read, and the marks found: writers by run."""
 
     gone: set[str]
     look: set[str]
@@ -36,12 +36,12 @@ def find_changes(
     times: Mapping[str, FolderTimes] | None = None,
     every: bool = False,
 ) -> Changes:
-    """Compare the store with the run folders looked at before: ``watched`` tells of each whether a writer was alive.
+    """Compare the store with the run folders read before: ``watched`` says for each whether a writer was alive.
 
-    ``times`` of the folders, when given, are compared too, which finds runs changed by a copying tool; ``every`` looks
-    at all runs.
+    ``times`` of the folders are compared too if given, which finds runs changed by a copying tool; ``every``: read all
+    runs.
     """
-    marks = _marks(layout)  # before the folders: a mark is made in a folder that is there already
+    marks = _marks(layout)  # before the folders: a mark is made after the run's folder
     names = set(_names(str(layout.runs)))
     look = {name for name in names - watched.keys() if is_run_id(name)}
     held = names & watched.keys()
@@ -73,7 +73,7 @@ def _marks(layout: Layout) -> dict[str, list[str]]:
 
 
 def remove_marks(layout: Layout, marks: Mapping[str, list[str]], seen: Iterable[RunRows], now_ns: int) -> None:
-    """Remove the marks of writers that are taken in to their very end; call it only once that is on the disk."""
+    """Remove the marks of writers that were read to their end; call it only once that is committed."""
     rows = {row.run_id: row for row in seen}
     for run_id, writers in marks.items():
         row = rows.get(run_id)

@@ -31,7 +31,7 @@ _DEFAULT_ORDER = ("creation_time DESC", "experiment_id ASC")
 
 
 class _ExperimentName(Name):
-    """What an experiment is searched by."""
+    """An attribute or tag that experiments are searched by."""
 
     @property
     def is_number(self) -> bool:
@@ -40,7 +40,7 @@ class _ExperimentName(Name):
 
     @property
     def comparators(self) -> tuple[str, ...]:
-        """What it can be compared by."""
+        """The comparators that it allows."""
         if self.is_number:
             return NUMBERS
         if self.entity == TAG:
@@ -56,7 +56,7 @@ class _ExperimentFilter(_Filter):
             return self._known(first.text if first.kind == "word" else first.text[1:-1], at)
         entity = first.text[1:-1] if first.kind == "ticked" else first.text
         if entity not in _ENTITIES:
-            raise self.error(f"{entity!r} is not a part of an experiment", "write name, or tags.some_key", at)
+            raise self.error(f"{entity!r} is not an attribute of experiments", "write name, or tags.some_key", at)
         key = self._key()
         return _ExperimentName(TAG, key) if _ENTITIES[entity] == TAG else self._known(key, at)
 
@@ -69,7 +69,7 @@ class _ExperimentFilter(_Filter):
 def find_experiments(
     known: Iterable[Experiment], view: int | str, filter_string: str, order_by: Sequence[str]
 ) -> list[Experiment]:
-    """Those of ``known`` that pass, in order; ties go to the greater id.
+    """Those of ``known`` that pass, in order; of equal ones the greater id comes first.
 
     Raises:
         FilterError: the filter or order does not parse.
@@ -83,7 +83,7 @@ def find_experiments(
     node = _ExperimentFilter(filter_string).parse()
     orders = [_order(text) for text in order_by or _DEFAULT_ORDER]
     found = [e for e in known if e.lifecycle_stage in stages and (node is None or _passes(e, node))]
-    for key, descending in [*orders, ("experiment_id", True)][::-1]:  # sorts are stable: the first one comes last
+    for key, descending in [*orders, ("experiment_id", True)][::-1]:  # sorts are stable: the first order is applied last
         found.sort(key=partial(_sort_value, key), reverse=descending)
     return found
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "ExportReport", "export_folder", "export_points"]
 
 FORMATS = {"parquet": ".parquet", "csv": ".csv", "json": ".jsonl"}
-"""Formats and how their files end; ``json`` is one object a line."""
+"""Formats and the suffixes of their files; ``json`` is one object on each line."""
 
 _FORM_OF = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json"}
 
@@ -60,15 +60,15 @@ SCHEMAS = {
         ]
     ),
 }
-"""The columns of each file of a folder export; ``metrics`` is also what a points export holds.
+"""The columns of each file of a folder export; a points export has those of ``metrics``.
 
-The tags of a dataset's use are a JSON object, as text.
+The tags of a dataset input are a JSON object, as text.
 """
 
 
 @dataclass(slots=True)
 class ExportReport:
-    """What was written; ``damage`` is what could not be read and was left out."""
+    """What was written; ``damage`` is what could not be read and is missing."""
 
     files: list[Path] = field(default_factory=list)
     runs: int = 0
@@ -83,7 +83,7 @@ class _Writer(Protocol):
 
 
 class _JsonLines:
-    """Rows as one JSON object a line; NaN and infinities as "NaN", "Infinity", "-Infinity"."""
+    """Rows as lines of JSON objects; NaN and infinities as "NaN", "Infinity", "-Infinity"."""
 
     def __init__(self, sink: IO[bytes]) -> None:
         self._sink = sink
@@ -109,7 +109,7 @@ def _finite(row: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Csv:
-    """Rows as CSV with a line of names; dictionary columns as text."""
+    """Rows as CSV with a header line; dictionary columns as text."""
 
     def __init__(self, sink: IO[bytes], schema: pa.Schema) -> None:
         self._schema = pa.schema([(f.name, _TEXT if pa.types.is_dictionary(f.type) else f.type) for f in schema])
@@ -123,7 +123,7 @@ class _Csv:
 
 
 def _writer(sink: IO[bytes], form: str, schema: pa.Schema) -> closing[_Writer]:
-    """What puts tables into ``sink``; it is closed also where something fails, as Arrow's own must be."""
+    """A writer of tables to ``sink``, closed on errors too, as Arrow's must be."""
     if form == "csv":
         return closing(_Csv(sink, schema))
     if form == "json":
@@ -134,10 +134,10 @@ def _writer(sink: IO[bytes], form: str, schema: pa.Schema) -> closing[_Writer]:
 def export_folder(
     runs: Iterable[StoredRun], folder: Path, form: str = "parquet", *, force: bool = False, fs: FileSystem = LOCAL
 ) -> ExportReport:
-    """Write the tables of SCHEMAS into ``folder``, each as one file; all appear, or none does.
+    """Write the tables of SCHEMAS to ``folder``, each as one file; all appear, or none.
 
     Raises:
-        UsageError: an unknown format, or a file is there already (unless ``force``).
+        UsageError: an unknown format, or a file exists already (unless ``force``).
         StoreError: the folder can't be written.
     """
     suffix = _suffix(form)
@@ -167,9 +167,9 @@ def export_points(
     force: bool = False,
     fs: FileSystem = LOCAL,
 ) -> ExportReport:
-    """Write every point of the runs into one file (whole or not at all) or an open binary stream.
+    """Write every point of the runs to one file (whole or not at all) or an open binary stream.
 
-    Without ``form`` the end of the file's name says which.
+    Without ``form`` the suffix of the file's name decides.
 
     Raises:
         UsageError, StoreError: as export_folder.
@@ -196,7 +196,7 @@ def _suffix(form: str) -> str:
     try:
         return FORMATS[form]
     except KeyError:
-        raise UsageError(f"{form!r} is no export format", hint="use one of " + ", ".join(FORMATS)) from None
+        raise UsageError(f"{form!r} is not an export format", hint="use one of " + ", ".join(FORMATS)) from None
 
 
 def _temporary(path: Path) -> Path:
@@ -206,12 +206,12 @@ def _temporary(path: Path) -> Path:
 def _refuse_existing(paths: Iterable[Path], force: bool) -> None:
     there = [path for path in paths if path.exists()]
     if there and not force:
-        raise UsageError(f"{there[0]} is there already", hint="use --force, or write elsewhere with -o")
+        raise UsageError(f"{there[0]} exists already", hint="use --force, or write elsewhere with -o")
 
 
 @contextmanager
 def _disk_errors(place: Path) -> Iterator[None]:
-    """Turns what the disk refuses into an error that names the place."""
+    """Turns disk errors into one that names the place."""
     try:
         yield
     except OSError as error:
@@ -253,7 +253,7 @@ def _dataset_row(used: DatasetInput) -> tuple[str | None, ...]:
 
 
 def _clean(column: Sequence[Any]) -> list[Any]:
-    """Text that UTF-8 can't hold (lone surrogates) made so that it can."""
+    """Text made encodable in UTF-8: lone surrogates are replaced."""
     return [v.encode("utf-8", "replace").decode() if isinstance(v, str) else v for v in column]
 
 

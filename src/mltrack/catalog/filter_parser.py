@@ -1,14 +1,14 @@
-"""MLflow's search grammar for runs, parsed here, without MLflow, into a small tree.
+"""MLflow's search grammar for runs, parsed without MLflow into a small tree.
 
-What parses means what it means to MLflow's SQL store, so the same filter gives the same runs. The differences:
+A filter means the same as to MLflow's SQL store, so it gives the same runs. The differences:
 
-- OR and parentheses are understood too, in any number; AND binds tighter. Thousands of parts are answered; what would
-  take too long to plan is refused. Two comparisons need an AND or OR between them.
-- A bare name may be any word, also a keyword of SQL or one with a digit first (``metrics.in``, ``params.1st``).
+- OR and parentheses are allowed too, in any number; AND binds tighter. Filters may have thousands of parts; one that
+  would take too long to plan is refused. Two comparisons need an AND or OR between them.
+- A bare name may be any word, even a keyword of SQL or one that starts with a digit (``metrics.in``, ``params.1st``).
 - A name is quoted as a whole or not at all. A filter of blanks only is an empty one.
 - Infinities are compared as they are; MLflow's store keeps them as +-1.797e308.
 - ILIKE ignores the case of all letters; on SQLite, MLflow ignores that of ASCII letters only.
-- In a list, too, a backslash is only a backslash; MLflow reads it as Python does there.
+- A backslash is a plain character in lists too; MLflow reads it as Python does there.
 
 As in MLflow, quotes can't be escaped: a value with one kind of quote in it is put between the other kind.
 """
@@ -57,7 +57,7 @@ _NUMERIC = ("start_time", "end_time")
 
 
 class Name(NamedTuple):
-    """What is compared or ordered by: one of the entities above and a key, aliases resolved."""
+    """A name to compare or order by: one of the entities above and a key, aliases resolved."""
 
     entity: str
     key: str
@@ -69,7 +69,7 @@ class Name(NamedTuple):
 
     @property
     def comparators(self) -> tuple[str, ...]:
-        """What it can be compared by."""
+        """The comparators that it allows."""
         if self.is_number:
             return NUMBERS
         if self.entity == DATASET:
@@ -106,7 +106,7 @@ Node = Comparison | And | Or
 
 COMPARISONS_MAX = 10_000
 NESTED_MAX = 100
-"""How deep AND and OR may alternate. Parentheses around one thing count for nothing."""
+"""How deep AND and OR may alternate. Parentheses around a single part don't count."""
 
 
 # --- tokens ----------------------------------------------------------------------------------------------------
@@ -135,10 +135,10 @@ _TOKEN = re.compile(
 
 
 def tokens_of(text: str) -> Iterator[Token]:
-    """The tokens of a filter or ordering, closed by one of kind ``end``.
+    """The tokens of a filter or ordering; the last is of kind ``end``.
 
     Raises:
-        FilterError: a character that begins none.
+        FilterError: a character that can't begin a token.
     """
     at = 0
     while at < len(text):
@@ -166,7 +166,7 @@ def _unreadable(text: str, at: int) -> FilterError:
 
 
 def problem(text: str, at: int, what: str, hint: str) -> FilterError:
-    """The error for ``text`` being wrong at character ``at`` (counted from 0; said from 1)."""
+    """The error for a fault in ``text`` at character ``at`` (counted from 0; from 1 in the message)."""
     shown = text if len(text) <= 120 else text[:117] + "..."
     shown = shown.replace("\n", " ").replace("\r", " ")
     return FilterError(f"{shown!r}, at character {at + 1}: {what}", hint=hint)
@@ -176,7 +176,7 @@ def problem(text: str, at: int, what: str, hint: str) -> FilterError:
 
 
 class Reader:
-    """Reads tokens one after the other: what filters and orderings have in common."""
+    """Reads tokens in order: the common part of filters and orderings."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -189,14 +189,14 @@ class Reader:
         return self._tokens[self._next]
 
     def take(self) -> Token:
-        """The next token, passed over (the last one never is)."""
+        """Consume and return the next token (the last one is never consumed)."""
         token = self.peek
         if token.kind != "end":
             self._next += 1
         return token
 
     def take_word(self, *words: str) -> str:
-        """Pass over the next token if it is one of these words, in any case; returns it in capitals, or ''."""
+        """Consume the next token if it is one of these words, in any case; returns it in capitals, or ''."""
         word = self.peek.text.upper()
         if self.peek.kind == "word" and word in words:
             self._next += 1
@@ -204,7 +204,7 @@ class Reader:
         return ""
 
     def error(self, what: str, hint: str, at: int | None = None) -> FilterError:
-        """The error for the text being wrong at the next token, or at character ``at``."""
+        """The error for a fault at the next token, or at character ``at``."""
         return problem(self.text, self.peek.at if at is None else at, what, hint)
 
     def found(self) -> str:
@@ -215,7 +215,7 @@ class Reader:
         """A name: ``entity.key``, or an attribute alone.
 
         Raises:
-            FilterError: there is none, or one that can't be searched.
+            FilterError: there is none, or runs can't be searched by it.
         """
         at = self.peek.at
         first = self._name_part()
@@ -224,7 +224,7 @@ class Reader:
         entity = first.text[1:-1] if first.kind == "ticked" else first.text
         if entity not in _ENTITIES:
             raise self.error(
-                f"{entity!r} is nothing a run has",
+                f"{entity!r} is not a kind of data of a run",
                 "begin names with metrics., params., tags., datasets. or attributes.",
                 at,
             )
@@ -233,7 +233,7 @@ class Reader:
             return self._attribute(key, at)
         if _ENTITIES[entity] == DATASET and key not in DATASET_KEYS:
             known = ", ".join(f"dataset.{name}" for name in DATASET_KEYS)
-            raise self.error(f"a dataset can't be searched for by {key!r}", f"there are {known}", at)
+            raise self.error(f"a dataset can't be searched for by {key!r}", f"use {known}", at)
         return Name(_ENTITIES[entity], key)
 
     def _name_part(self) -> Token:
@@ -281,7 +281,7 @@ class Reader:
 
 
 class _Group:
-    """What stands between two parentheses, as far as it was read: alternatives, and the parts of the last of them."""
+    """The content of parentheses, as far as it was read: alternatives, and the parts of the last of them."""
 
     __slots__ = ("alternatives", "parts")
 
@@ -298,7 +298,7 @@ class _Group:
 
 
 def _joined(kind: type[And] | type[Or], parts: Sequence[Node]) -> Node:
-    """Parts that hold together, each once; parts that are of the same kind themselves are taken apart."""
+    """A node of these parts, each once; parts of the same kind are replaced by their own parts."""
     flat = [inner for part in parts for inner in (part.parts if isinstance(part, kind) else (part,))]
     once = tuple(dict.fromkeys(flat))
     return once[0] if len(once) == 1 else kind(once)
@@ -318,7 +318,7 @@ class _Filter(Reader):
         return node
 
     def _all_groups(self) -> Node:
-        """The tree, read without recursion: a program may write any number of parentheses."""
+        """The tree, read without recursion: a generated filter may have any number of parentheses."""
         groups = [_Group()]
         comparisons = 0
         while True:
@@ -339,7 +339,7 @@ class _Filter(Reader):
                 if len(groups) == 1:
                     return groups[0].node()
                 if self.peek.text != ")":
-                    raise self.error(f"a closing parenthesis was expected, not {self.found()}", "close what was opened")
+                    raise self.error(f"a closing parenthesis was expected, not {self.found()}", "close the parenthesis")
                 node = groups.pop().node()
                 if _depth(node) > NESTED_MAX:
                     raise self.error(f"AND and OR nested more than {NESTED_MAX} deep", "search in parts")
@@ -381,7 +381,7 @@ class _Filter(Reader):
     def _number(self, name: Name) -> float:
         if self.peek.kind != "number":
             raise self.error(
-                f"{name.entity} {name.key!r} is compared with {self.found()}, which is no number",
+                f"{name.entity} {name.key!r} is compared with {self.found()}, which is not a number",
                 "write a number without quotes",
             )
         text = self.take().text
@@ -392,7 +392,7 @@ class _Filter(Reader):
     def _quoted(self, name: Name) -> str:
         if self.peek.kind != "quoted":
             raise self.error(
-                f"{name.entity} {name.key!r} is compared with {self.found()}, which is no quoted text",
+                f"{name.entity} {name.key!r} is compared with {self.found()}, which is not a quoted text",
                 "put the text between single or double quotes",
             )
         return self.take().text[1:-1]
@@ -414,11 +414,11 @@ class _Filter(Reader):
 
 
 def parse_filter(text: str | None) -> Node | None:
-    """The tree of a filter; None for an empty one, which all runs pass.
+    """The tree of a filter; None for an empty filter, which all runs pass.
 
     Raises:
         FilterError: it does not parse, or asks for what can't be compared.
     """
     if text is not None and not isinstance(text, str):
-        raise FilterError(f"{text!r} is no filter", hint="a filter is text: metrics.loss < 0.5")
+        raise FilterError(f"{text!r} is not a filter", hint="a filter is text: metrics.loss < 0.5")
     return _Filter(text or "").parse()

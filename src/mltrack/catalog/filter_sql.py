@@ -12,18 +12,18 @@ __all__ = ["TABLES", "Parameters", "compile_filter", "database_text"]
 
 
 def database_text(text: str) -> str:
-    """Text as the catalog has it: lone surrogates, which are no text to a database, as escapes."""
+    """Text as the catalog has it: lone surrogates, which a database can't store, as escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 class Parameters:
-    """Values for a statement, each bound under a name of its own; nothing from outside is ever put into the text."""
+    """Values for a statement, each bound under its own name; no input is ever put into the text."""
 
     def __init__(self) -> None:
         self.values: dict[str, object] = {}
 
     def add(self, value: object) -> str:
-        """Bind a value; returns what stands for it in the statement."""
+        """Bind a value; returns its placeholder in the statement."""
         name = f"p{len(self.values)}"
         self.values[name] = database_text(value) if isinstance(value, str) else value
         return f"${name}"
@@ -33,14 +33,14 @@ TABLES = {METRIC: "base.latest_metrics", PARAM: "base.params", TAG: "base.tags"}
 
 
 NAMES_MAX = 100
-"""How many parts a search may look up apart: DuckDB plans some hundreds of them for minutes."""
+"""How many separate lookups a search may have: DuckDB takes minutes to plan some hundreds of them."""
 
 
 def compile_filter(node: Node, parameters: Parameters, attributes: dict[str, str]) -> str:
     """A condition on ``runs`` for the WHERE clause. ``attributes`` gives the SQL for each of ATTRIBUTES.
 
     Raises:
-        FilterError: it looks up more than can be planned.
+        FilterError: it has more lookups than can be planned.
     """
     compiler = _Compiler(parameters, attributes)
     condition = compiler.condition(node)
@@ -65,7 +65,7 @@ class _Compiler:
         return f"({joined.join(self._parts(node.parts, joined))})"
 
     def _parts(self, parts: Sequence[Node], joined: str) -> Iterator[str]:
-        """A condition for each; comparisons of one key are looked up together, as a run has a key once."""
+        """A condition for each; comparisons of one key share a lookup, as a run has a key once."""
         by_key: dict[Name, list[Comparison]] = {}
         for part in parts:
             if isinstance(part, Comparison) and part.name.entity in TABLES and part.comparator not in NULLS:

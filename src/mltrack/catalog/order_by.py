@@ -1,8 +1,8 @@
-"""MLflow's order_by for runs, and pages that stay in place while other runs come and go.
+"""MLflow's order_by for runs, and pages that stay stable while runs are added and removed.
 
-As in MLflow's SQL store: runs without the value come last, NaN just before them, whichever the direction; then, unless
-ordered by it already, the latest start first, and the run id decides. More than there is understood: the alias
-``Run name``, and blanks around a clause.
+As in MLflow's SQL store: runs without the value come last, NaN just before them, in both directions; then, unless
+ordered by it already, the latest start first, then by run id. In addition, the alias ``Run name`` and blanks around a
+clause are understood.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ ORDERS_MAX = 50
 
 
 class Order(NamedTuple):
-    """One thing to order by, and which way."""
+    """A name to order by, and the direction."""
 
     name: Name
     ascending: bool
 
 
 class SortColumn(NamedTuple):
-    """One column of the sort key: its SQL, and whether it falls."""
+    """One column of the sort key: its SQL, and whether it is descending."""
 
     sql: str
     descending: bool
@@ -42,19 +42,19 @@ def parse_order_by(clauses: Sequence[str] | None) -> tuple[Order, ...]:
     """The orderings in MLflow's form: ``["metrics.loss DESC", "start_time"]``.
 
     Raises:
-        FilterError: one does not parse, or is there twice, or there are too many.
+        FilterError: one does not parse, or occurs twice, or there are too many.
     """
     if isinstance(clauses, str):
-        raise FilterError(f"order_by {clauses!r} is no list", hint=f"write order_by=[{clauses!r}]")
+        raise FilterError(f"order_by {clauses!r} is not a list", hint=f"write order_by=[{clauses!r}]")
     if clauses is not None and len(clauses) > ORDERS_MAX:
-        raise FilterError(f"order_by has {len(clauses):,} parts; at most {ORDERS_MAX}", hint="order by fewer things")
+        raise FilterError(f"order_by has {len(clauses):,} parts; at most {ORDERS_MAX}", hint="order by fewer names")
     orders: list[Order] = []
     for clause in clauses or ():
         if not isinstance(clause, str):
-            raise FilterError(f"order_by holds {clause!r}, which is no text", hint="write: metrics.loss DESC")
+            raise FilterError(f"order_by has {clause!r}, which is not text", hint="write: metrics.loss DESC")
         order = _parse(clause)
         if any(order.name == other.name for other in orders):
-            raise FilterError(f"order_by names {clause!r} twice", hint="name each thing once")
+            raise FilterError(f"order_by names {clause!r} twice", hint="name each only once")
         orders.append(order)
     return tuple(orders)
 
@@ -100,7 +100,7 @@ def compile_order(
 
 
 def page_token(query: object, last: Sequence[Any]) -> str:
-    """A token for the page after the run whose sort key is ``last``; it fits only the same query."""
+    """A token for the page after the run whose sort key is ``last``; it is valid only for the same query."""
     return base64.urlsafe_b64encode(json.dumps([_mark(query), *last]).encode()).decode()
 
 
@@ -109,10 +109,10 @@ def _mark(query: object) -> int:
 
 
 def after_token(token: str, query: object, columns: Sequence[SortColumn], parameters: Parameters) -> str:
-    """The condition that a run comes after the one the token was made at.
+    """The condition that a run comes after the one of the token.
 
     Raises:
-        UsageError: no token of this query.
+        UsageError: it is not a token of this query.
     """
     try:
         mark, *last = json.loads(base64.urlsafe_b64decode(token))
@@ -129,7 +129,7 @@ def after_token(token: str, query: object, columns: Sequence[SortColumn], parame
 def _after(columns: Sequence[SortColumn], last: Sequence[Any], parameters: Parameters) -> Iterable[str]:
     same: list[str] = []
     for (column, descending), value in zip(columns, last, strict=True):
-        if value is None:  # its rank, the column before, tells these apart from the others
+        if value is None:  # its rank, the column before, separates these from the others
             continue
         bound = parameters.add(value)
         yield "(" + " AND ".join([*same, f"{column} {'<' if descending else '>'} {bound}"]) + ")"

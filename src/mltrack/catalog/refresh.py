@@ -1,4 +1,4 @@
-"""Bringing a catalog up to date with the run folders, at the cost of what changed."""
+"""Bringing a catalog up to date with the run folders, reading only what changed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = ["Refresher"]
 
 BATCH_RUNS_MAX = 500
 DAMAGE_MAX = 100
-"""How much damage of one run is remembered: enough to say so."""
+"""How many places of damage of one run are kept: enough to report it."""
 
 SWEEP_INTERVAL_S = 5.0
 """How often, at most, a process looks at the times of all run folders: 10,000 of them take about 85 ms."""
@@ -48,11 +48,11 @@ SWEEP_INTERVAL_S = 5.0
 _ARROW = {"BIGINT": pa.int64(), "DOUBLE": pa.float64(), "BOOLEAN": pa.bool_()}
 _FACTS = ("params", "tags", "artifacts", "datasets", "models")
 _STATE = ("folders", "runs", "writers", "segments", "damage")
-_HELD_TABLES = tuple(name for name in RUN_TABLES if name != "verified")  # that one holds while files are as they were
+_HELD_TABLES = tuple(name for name in RUN_TABLES if name != "verified")  # that one is valid while files don't change
 
 
 class Refresher:
-    """Brings catalogs of one store up to date. It keeps the open runs' state, so as to read on where it was."""
+    """Brings catalogs of one store up to date. It keeps the state of open runs, to continue reading from there."""
 
     def __init__(
         self,
@@ -74,13 +74,13 @@ class Refresher:
         self._open: dict[str, StoredRun] = {}
 
     def refresh(self, con: duckdb.DuckDBPyConnection, *, on_disk: bool, full: bool = False) -> None:
-        """Bring the catalog up to date; ``full`` reads every run anew. Marks are removed only for a catalog on disk.
+        """Bring the catalog up to date; ``full`` reads every run again. Marks are removed only for a catalog on disk.
 
-        A run that can't be read is left as the catalog has it, and noted in ``unreadable``.
+        A run that can't be read stays as it is in the catalog, and is added to ``unreadable``.
         """
         self._take_experiments(con)
         watched = dict(con.execute("SELECT run_id, watched FROM base.folders").fetchall())
-        # a catalog in memory lives beside one on disk, whose refresher removes the marks
+        # a catalog in memory must leave the marks to the one on disk
         sweep = not on_disk or self._clock() >= self._next_sweep
         mended = _mended(con)
         changes = find_changes(
@@ -123,7 +123,7 @@ class Refresher:
             yield rows
 
     def _put(self, con: duckdb.DuckDBPyConnection, rows: list[RunRows], known: Iterable[str]) -> None:
-        """Store what was read; where one run's rows can't be, all others are."""
+        """Store what was read; if one run's rows can't be stored, all others are."""
         try:
             _store(con, rows, known)
         except _UNFORESEEN:
@@ -157,16 +157,16 @@ class Refresher:
 
 
 _UNFORESEEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, pa.ArrowException)
-"""What a run's files should no longer lead to, as each line and column is checked when it is decoded. Should they
-nevertheless, it is one run that is not taken in, and said: no run may keep others from being listed."""
+"""Errors that a run's files should not cause, as each line and column is checked when it is decoded. If they do, only
+that run is skipped and reported: no run may keep others from being listed."""
 
 
 def _not_taken(error: Exception) -> OSError:
-    return OSError(errno.EILSEQ, f"its files hold what is not known here ({type(error).__name__}: {error})")
+    return OSError(errno.EILSEQ, f"its files have unknown content ({type(error).__name__}: {error})")
 
 
 def _mended(con: duckdb.DuckDBPyConnection) -> set[str]:
-    """The runs of which a damaged file has changed since."""
+    """The runs whose damaged files have changed since."""
     rows = con.execute("SELECT run_id, path, stamp FROM base.damage").fetchall()
     return {run_id for run_id, path, stamp in rows if stamp_of(path) != stamp}
 
@@ -179,7 +179,7 @@ def _folder_times(
 
 
 def _known_runs(con: duckdb.DuckDBPyConnection, run_ids: Sequence[str]) -> dict[str, KnownRun]:
-    """What the catalog has of those runs."""
+    """The catalog's rows of those runs."""
     mine = "WHERE run_id IN (SELECT unnest(?))"
     times = _folder_times(con, mine, [run_ids])
     if not times:
@@ -210,7 +210,7 @@ class _Transaction:
 
 
 def _store(con: duckdb.DuckDBPyConnection, seen: Iterable[RunRows], known: Iterable[str]) -> None:
-    """Put what was read of some runs into the tables, all in one transaction."""
+    """Put the rows of some runs into the tables, in one transaction."""
     changed = [rows for rows in seen if rows.changed]
     if not changed:
         return
@@ -282,7 +282,7 @@ def _add_facts(tables: dict[str, list[tuple[Any, ...]]], run_id: str, state: Run
 
 
 def _store_latest(con: duckdb.DuckDBPyConnection, changed: Iterable[RunRows]) -> None:
-    """Merge the summaries of new points with those the catalog has."""
+    """Merge the summaries of new points with those in the catalog."""
     grown = [rows for rows in changed if rows.summaries.by_key and not rows.anew]
     if grown:
         keys = pa.table(

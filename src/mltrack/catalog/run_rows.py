@@ -1,4 +1,4 @@
-"""One run's folder read into catalog rows, from the positions the catalog already has."""
+"""One run's folder read into catalog rows, from the positions that the catalog has already."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ __all__ = [
 ]
 
 RECENT_NS = 2_000_000_000
-"""A folder changed so shortly ago may change again within the same tick of its clock: its time is not trusted yet."""
+"""A folder that changed this recently may change again within the same clock tick: its time is not trusted yet."""
 
 FOREIGN_WRITER_SILENT_NS = 86_400_000_000_000
-"""A writer without a lock, on another host and without an end, is taken for gone when silent for a day."""
+"""A writer without a lock, on another host and without an end, counts as dead when silent for a day."""
 
 PAST_ALL = 1 << 48
-"""A position after all points a writer could ever have."""
+"""A position after all points that a writer can have."""
 
 
 class FolderTimes(NamedTuple):
-    """When a run's subfolders last had a file made, renamed or removed, in ns; 0 where that can't be told."""
+    """When a file was last made, renamed or removed in a run's subfolders, in ns; 0 if not known."""
 
     events: int = 0
     points: int = 0
@@ -75,12 +75,12 @@ def _time(path: str) -> int:
 
 
 def trusted(times: FolderTimes, now_ns: int) -> FolderTimes:
-    """The same with 0 for what is so recent that a later change might not show."""
+    """The same with 0 for times so recent that a later change might not show."""
     return FolderTimes(*(0 if abs(now_ns - at) < RECENT_NS else at for at in times))
 
 
 class KnownWriter(NamedTuple):
-    """What the catalog has of a writer."""
+    """A writer as the catalog has it."""
 
     role: str
     alive: bool
@@ -92,7 +92,7 @@ class KnownWriter(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KnownRun:
-    """What the catalog has of a run."""
+    """A run as the catalog has it."""
 
     times: FolderTimes = NO_TIMES
     writers: Mapping[str, KnownWriter] = field(default_factory=dict)
@@ -101,10 +101,10 @@ class KnownRun:
 
 @dataclass(slots=True)
 class RunRows:
-    """What a run's catalog rows must become.
+    """The new content of a run's catalog rows.
 
-    ``anew`` tells that nothing the catalog has of it holds; ``facts`` that its events changed; ``summaries`` are over
-    the new points only. ``settled`` are the writers that have written all they ever will.
+    ``replace``: all its rows in the catalog are outdated; ``facts``: its events changed; ``summaries`` cover the new
+    points only. ``settled`` are the writers that will write no more.
     """
 
     run: StoredRun | None
@@ -123,17 +123,17 @@ class RunRows:
 
     @property
     def watched(self) -> bool:
-        """Whether someone has the run open, so that it may change without a sign."""
+        """Whether a process has the run open, so that it may change without a mark."""
         return any(writer.alive for writer in self.writers.values())
 
 
 def read_run(folder: RunFolder, known: KnownRun | None, *, now_ns: int, run: StoredRun | None = None) -> RunRows:
-    """Look at a run: what is new in it since ``known``. ``run`` is an earlier reading of the same run, gone on from.
+    """Read what is new in a run since ``known``. ``run`` is an earlier reading of it, to continue from.
 
     Raises:
         OSError: one of its files can't be read.
     """
-    times = trusted(folder_times(str(folder.path)), now_ns)  # before the files: what comes later shows
+    times = trusted(folder_times(str(folder.path)), now_ns)  # before the files: later changes show
     try:
         if run is None:
             run = StoredRun(folder)
@@ -163,12 +163,12 @@ def read_run(folder: RunFolder, known: KnownRun | None, *, now_ns: int, run: Sto
 
 
 def _damage_of(run: StoredRun) -> list[CorruptionError]:
-    """All that was met, each once."""
+    """All damage that was found, each place once."""
     return list({str(error): error for error in [*run.state.damage, *run.damage]}.values())
 
 
 def stamp_of(path: str) -> str:
-    """What changes with a file: where it is put in place of another, or written to."""
+    """A text that changes when the file is replaced or written to."""
     try:
         found = os.stat(path)
     except OSError as error:
@@ -177,9 +177,9 @@ def stamp_of(path: str) -> str:
 
 
 def _went_back(run: StoredRun, known: KnownRun, *, moved: bool) -> bool:
-    """Whether the folder holds less than the catalog has of it: another copy of the run was put in its place.
+    """Whether the folder has less than the catalog: another copy of the run was put in its place.
 
-    ``moved``: its files were made or removed since, so that the points are worth counting.
+    ``moved``: files were made or removed since, so that points have to be counted.
     """
     states = run.state.writers
     if any(name not in states or states[name].events < writer.events for name, writer in known.writers.items()):
@@ -191,7 +191,7 @@ def _went_back(run: StoredRun, known: KnownRun, *, moved: bool) -> bool:
 
 
 def _take_points(run: StoredRun, known: KnownRun, alive: Mapping[str, bool], rows: RunRows) -> None:
-    """Sum up the points the catalog has not."""
+    """Summarise the points that the catalog does not have."""
     positions = {name: writer.points for name, writer in known.writers.items()}
     ends = {name: positions.get(name, 0) for name in alive}
     for name, points in run.read_points(positions):
@@ -205,9 +205,9 @@ def _take_points(run: StoredRun, known: KnownRun, alive: Mapping[str, bool], row
 def _take_writer(
     run: StoredRun, name: str, alive: Mapping[str, bool], known: KnownWriter | None, rows: RunRows
 ) -> None:
-    """How far the writer is taken in now, and where its points are to be found.
+    """How far the writer is read now, and where its points are.
 
-    Life counts as it was before the points were read: one that died since is looked at again.
+    ``alive`` is from before the points were read: a writer that died since is read again.
     """
     state, points = run.state.writers[name], rows.writers[name].points
     kept = known.kept if known is not None else False
@@ -222,7 +222,7 @@ def _take_writer(
 
 
 def _is_settled(state: WriterState, now_ns: int) -> bool:
-    """Whether the writer is surely gone. Its events were read after that was found out, so nothing of it is missed."""
+    """Whether the writer is dead for sure. Its events were read after that check, so none of them is missed."""
     if not state.opened:
         return False
     if state.locked or state.ended or state.host == socket.gethostname():
@@ -231,7 +231,7 @@ def _is_settled(state: WriterState, now_ns: int) -> bool:
 
 
 def still_fits(run: StoredRun) -> bool:
-    """Whether an earlier reading can be gone on from: no events file of it went away or became shorter."""
+    """Whether an earlier reading can be continued: none of its events files was removed or shortened."""
     for name, state in run.state.writers.items():
         with suppress(OSError):
             if os.stat(run.folder.events / f"{name}.jsonl").st_size >= state.end_byte:
@@ -247,7 +247,7 @@ def metric_column(points: PointColumns) -> pa.DictionaryArray:
 
 
 def text_column(values: Sequence[str | None]) -> pa.Array:
-    """Text as Arrow; lone surrogates, which are no text to a database, as escapes."""
+    """Text as Arrow; lone surrogates, which a database can't store, as escapes."""
     try:
         return pa.array(values, pa.string())
     except UnicodeEncodeError:

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "RUN_TABLES", "SCHEMA_VERSION", "create_tables", "is_ours"]
 
 SCHEMA_VERSION = 3
-"""Raised by every change below: a catalog of another version is thrown away and built anew."""
+"""Raised by every change below: a catalog of another version is removed and rebuilt."""
 
 COLUMNS: dict[str, dict[str, str]] = {
-    # which run folders were looked at: when their subfolders last changed (ns), and whether a writer was alive
+    # the run folders that were read: when their subfolders last changed (ns), and whether a writer was alive
     "folders": {
         "run_id": "VARCHAR",
         "events_ns": "BIGINT",
@@ -65,7 +65,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
     # the logged models that each run used (no step) and made
     "models": {"run_id": "VARCHAR", "number": "BIGINT", "model_id": "VARCHAR", "made": "BOOLEAN", "step": "BIGINT"},
-    # how far each writer's files were taken in; ``kept`` tells that its points, few and final, are in ``points``
+    # how far each writer's files were read; ``kept``: its points, few and final, are in ``points``
     "writers": {
         "run_id": "VARCHAR",
         "writer": "VARCHAR",
@@ -77,9 +77,9 @@ COLUMNS: dict[str, dict[str, str]] = {
         "kept": "BOOLEAN",
     },
     "segments": {"run_id": "VARCHAR", "writer": "VARCHAR", "first": "BIGINT", "last": "BIGINT"},
-    # what could not be read or verified of a run's files when they were taken in; ``stamp`` tells when one has changed
+    # what could not be read or verified of a run's files; ``stamp`` changes when the file does
     "damage": {"run_id": "VARCHAR", "path": "VARCHAR", "place": "BIGINT", "what": "VARCHAR", "stamp": "VARCHAR"},
-    # segments whose every byte was compared with their checksums, as they were then; ``fault``: empty, or what is wrong
+    # segments whose every byte was compared with their checksums, in their state then; ``fault``: what is wrong, or empty
     "verified": {"run_id": "VARCHAR", "name": "VARCHAR", "stamp": "VARCHAR", "fault": "VARCHAR"},
     "points": {
         "run_id": "VARCHAR",
@@ -100,7 +100,7 @@ COLUMNS: dict[str, dict[str, str]] = {
 }
 
 RUN_TABLES = tuple(name for name, columns in COLUMNS.items() if "run_id" in columns)
-"""The tables that hold rows of runs."""
+"""The tables with rows of runs."""
 
 _VIEWS = """
 CREATE VIEW experiments AS
@@ -138,7 +138,7 @@ def create_tables(con: duckdb.DuckDBPyConnection, store_id: str) -> None:
 def is_ours(con: duckdb.DuckDBPyConnection, store_id: str) -> bool:
     """Whether this is a catalog of this store in this version.
 
-    What stands for a table has to be one: a file that somebody else made may hold views in their place.
+    Tables must be tables: a file from another source may have views of the same names.
     """
     import duckdb
 

@@ -49,7 +49,7 @@ class PagedList(list[Item], Generic[Item]):
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run as the catalog has it: ``record.info.status``, ``record.data.metrics["loss"]``.
+    """A run from the catalog: ``record.info.status``, ``record.data.metrics["loss"]``.
 
     Datasets and ids of logged models are in the order they were logged; ``latest`` holds the latest point of each
     metric as (key, value, step, time in ns).
@@ -70,7 +70,7 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunQuery:
-    """A search, checked: which runs, in which order, how many, after which."""
+    """A checked search: which runs, in which order, how many, after which one."""
 
     experiment_ids: tuple[str, ...] | None
     experiment_names: tuple[str, ...] | None
@@ -95,10 +95,10 @@ class RunQuery:
 
         Raises:
             FilterError: the filter or an ordering does not parse.
-            UsageError: another argument is of no use.
+            UsageError: another argument is not valid.
         """
         if run_view_type not in _VIEWS:
-            raise UsageError(f"{run_view_type!r} is no view of runs", hint="use ACTIVE_ONLY, DELETED_ONLY or ALL")
+            raise UsageError(f"{run_view_type!r} is not a view of runs", hint="use ACTIVE_ONLY, DELETED_ONLY or ALL")
         if not isinstance(max_results, int) or max_results < 1:
             raise UsageError(f"max_results is {max_results!r}", hint="give a positive integer")
         return cls(
@@ -113,7 +113,7 @@ class RunQuery:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What a page token is good for."""
+        """What a page token is valid for."""
         return (self.experiment_ids, self.experiment_names, self.filter, self.stages, self.order)
 
 
@@ -161,7 +161,7 @@ def _statement(query: RunQuery, runs_folder: str) -> tuple[str, dict[str, object
         f" LEFT JOIN base.experiments e ON e.experiment_id = runs.experiment_id {' '.join(joins)}"
         f" WHERE {' AND '.join(where)} ORDER BY {order} LIMIT {query.max_results + 1}"
     )
-    # a value that only the sort key of an attribute would use may be left over
+    # drops values that the statement does not use
     return sql, {name: value for name, value in parameters.values.items() if f"${name}" in sql}, len(columns)
 
 
@@ -193,14 +193,14 @@ def _check_experiment_names(con: duckdb.DuckDBPyConnection, names: tuple[str, ..
     for name in names:
         if (name,) not in known:
             some = ", ".join(sorted(repr(row[0]) for row in known)[:5])
-            raise NotFoundError(f"no experiment named {name!r}", hint=f"there are: {some}")
+            raise NotFoundError(f"no experiment named {name!r}", hint=f"known: {some}")
 
 
 # --- answers ---------------------------------------------------------------------------------------------------
 
 
 def find_runs(con: duckdb.DuckDBPyConnection, query: RunQuery, runs_folder: str) -> PagedList[RunRecord]:
-    """A page of runs. ``runs_folder`` is what their artifact URIs begin with: where the run folders lie."""
+    """A page of runs. ``runs_folder``, with the run folders, is what their artifact URIs begin with."""
     rows, token = _page(con, query, runs_folder)
     ids = [row[0] for row in rows]
     params, tags = (_by_run(con, table, ids) for table in ("params", "tags"))
@@ -252,7 +252,7 @@ FROM base.datasets SEMI JOIN ids USING (run_id)
 
 
 class _Inputs(NamedTuple):
-    """What a run used and made."""
+    """The inputs and outputs of a run."""
 
     datasets: tuple[DatasetInput, ...] = ()
     model_inputs: tuple[str, ...] = ()
@@ -260,7 +260,7 @@ class _Inputs(NamedTuple):
 
 
 def _inputs(con: duckdb.DuckDBPyConnection, ids: list[str]) -> dict[str, _Inputs]:
-    """What those runs used and made, for those that did."""
+    """The inputs and outputs of those runs that have some."""
     found: dict[str, list[tuple[Any, ...]]] = {}
     for run_id, *row in con.execute(_INPUTS, {"ids": ids}).fetchall():
         found.setdefault(run_id, []).append(tuple(row))
@@ -316,14 +316,14 @@ def find_heads(con: duckdb.DuckDBPyConnection) -> dict[str, RunHead]:
 
 
 def find_damage(con: duckdb.DuckDBPyConnection, run_ids: Sequence[str] | None = None) -> list[CorruptionError]:
-    """What could not be read or verified of these runs, or of all, when they were taken in."""
+    """What could not be read or verified of these runs, or of all."""
     where, values = ("", []) if run_ids is None else (" WHERE run_id IN (SELECT unnest(?))", [list(run_ids)])
     rows = con.execute(f"SELECT path, place, what FROM base.damage{where} ORDER BY ALL", values).fetchall()
     return [CorruptionError(what, path=path, offset=place, hint="see: mltrack check") for path, place, what in rows]
 
 
 def find_named(con: duckdb.DuckDBPyConnection, name: str) -> list[str]:
-    """The ids of the runs of that name, latest start first."""
+    """The ids of the runs with that name, latest start first."""
     rows = con.execute(
         "SELECT run_id FROM base.runs WHERE run_name = ? ORDER BY start_time DESC, run_id", [database_text(name)]
     ).fetchall()

@@ -24,7 +24,7 @@ __all__ = ["run_sql"]
 VIEWS = "runs, params, tags, metrics, latest_metrics, datasets, artifacts, experiments"
 
 _POINTS = re.compile(r"(?<!latest_)metrics", re.IGNORECASE)
-_PATTERN = re.compile(r"[*?\[\\]")  # what makes a file name a pattern to DuckDB, which has no way to quote it
+_PATTERN = re.compile(r"[*?\[\\]")  # characters that make a file name a pattern for DuckDB, which can't quote them
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _UNSEALED = pa.schema(
@@ -44,14 +44,14 @@ def run_sql(
     query: str,
     params: Sequence[Any] | Mapping[str, Any] | None = None,
     *,
-    tell: Callable[[CorruptionError], None],
+    report: Callable[[CorruptionError], None],
 ) -> pa.Table:
     """The result of one SELECT. It can change nothing, and reads no file outside the store.
 
-    ``tell`` is called with what of the points could not be verified, and was left out.
+    ``report`` is called with each piece of damage in the points, which are then left out.
 
     Raises:
-        UsageError: it is no single reading statement, or does not run; the message is DuckDB's.
+        UsageError: it is not a single reading statement, or fails; the message is DuckDB's.
         CorruptionError: a segment it reads is damaged.
     """
     query = database_text(query)
@@ -59,7 +59,7 @@ def run_sql(
     cursor = con.cursor()
     try:
         if _POINTS.search(query):
-            _make_metrics(cursor, layout, tell)
+            _make_metrics(cursor, layout, report)
         cursor.execute("BEGIN TRANSACTION READ ONLY")
         return _answer(cursor, query, params)
     except duckdb.Error as error:
@@ -83,7 +83,7 @@ def _check(con: duckdb.DuckDBPyConnection, query: str) -> None:
         raise UsageError(_line(error), hint=f"views: {VIEWS}") from error
     allowed = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
     if len(statements) != 1 or statements[0].type not in allowed:
-        raise UsageError("only one reading statement at a time is taken", hint=f"SELECT from {VIEWS}")
+        raise UsageError("only one reading statement at a time is allowed", hint=f"SELECT from {VIEWS}")
 
 
 def _said(error: duckdb.Error, layout: Layout) -> Exception:
@@ -103,10 +103,10 @@ def _line(error: duckdb.Error) -> str:
 # --- all points of all runs ------------------------------------------------------------------------------------
 
 
-def _make_metrics(con: duckdb.DuckDBPyConnection, layout: Layout, tell: Callable[[CorruptionError], None]) -> None:
+def _make_metrics(con: duckdb.DuckDBPyConnection, layout: Layout, report: Callable[[CorruptionError], None]) -> None:
     """The view ``metrics``: points in the catalog, in segments, and still in journals, each once."""
     direct = not _PATTERN.search(str(layout.runs))
-    con.register("unsealed", _unsealed(con, layout, tell, all_points=not direct))
+    con.register("unsealed", _unsealed(con, layout, report, all_points=not direct))
     parts = [
         "SELECT run_id, metric, step, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time, value FROM base.points",
         "SELECT run_id, metric, step, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time, value FROM unsealed",
@@ -120,7 +120,7 @@ def _make_metrics(con: duckdb.DuckDBPyConnection, layout: Layout, tell: Callable
         ],
     )
     for error in damage:
-        tell(error)
+        report(error)
     if files:
         parts.append(
             "SELECT regexp_extract(filename, '([0-9a-f]{32})/segments/[^/]*$', 1) AS run_id, metric, step, time, value"
@@ -130,9 +130,9 @@ def _make_metrics(con: duckdb.DuckDBPyConnection, layout: Layout, tell: Callable
 
 
 def _unsealed(
-    con: duckdb.DuckDBPyConnection, layout: Layout, tell: Callable[[CorruptionError], None], *, all_points: bool
+    con: duckdb.DuckDBPyConnection, layout: Layout, report: Callable[[CorruptionError], None], *, all_points: bool
 ) -> pa.Table:
-    """The points that are neither in the catalog nor in segments it knows; ``all_points`` adds those in segments."""
+    """The points that are neither in the catalog nor in its known segments; ``all_points`` adds those in segments."""
     rows = con.execute(
         "SELECT run_id, writer, points, coalesce(max(last) + 1, 0) FROM base.writers"
         " LEFT JOIN base.segments USING (run_id, writer) WHERE NOT kept GROUP BY ALL"
@@ -145,9 +145,9 @@ def _unsealed(
     pieces = [_UNSEALED.empty_table()]
     for run_id, positions in after.items():
         try:
-            run = StoredRun(layout.run(run_id), tell=tell)
+            run = StoredRun(layout.run(run_id), report=report)
         except OSError as error:
-            tell(unreadable(run_id, error))
+            report(unreadable(run_id, error))
             continue
         others = {name: PAST_ALL for name in run.state.writers if name not in positions}
         for _, points in run.read_points({**others, **positions}):

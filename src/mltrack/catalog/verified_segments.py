@@ -1,7 +1,7 @@
-"""Segments that DuckDB may read: those of which every byte was compared with their checksums, once for each change.
+"""Segments that DuckDB may read: every byte was compared with the checksums, once for each change.
 
-DuckDB reads no checksums of ours and takes what a file says for true. So each segment is verified before it is named in
-a query; what came of it is kept in the catalog, with the file's size, times and number, and holds until one changes.
+DuckDB does not read our checksums and trusts what a file says. So each segment is verified before it is named in a
+query; the result is kept in the catalog with the file's size, times and number, and is valid until one changes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mltrack.catalog.run_rows import stamp_of
-from mltrack.disk.segment import verify_segment
+from mltrack.disk.segment_reader import verify_segment
 from mltrack.errors import CorruptionError
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ THREADS = 4
 
 
 class Verified(NamedTuple):
-    """The files that may be read, and what is wrong with the others."""
+    """The files that may be read, and the faults of the others."""
 
     files: list[Path]
     damage: list[CorruptionError]
 
 
 def verified(con: duckdb.DuckDBPyConnection, files: Sequence[tuple[str, Path]]) -> Verified:
-    """Verify segments, each given with its run, as far as they were not since they last changed."""
+    """Verify segments, each given with its run, unless they were verified since their last change."""
     known = {
         (run_id, name): (stamp, fault)
         for run_id, name, stamp, fault in con.execute("SELECT run_id, name, stamp, fault FROM base.verified").fetchall()
@@ -64,7 +64,7 @@ def verified(con: duckdb.DuckDBPyConnection, files: Sequence[tuple[str, Path]]) 
 
 
 def _fault(path: Path) -> str | None:
-    """Empty where the segment is sound; None where it is gone."""
+    """The fault of a segment; empty if it is intact, None if it no longer exists."""
     try:
         verify_segment(path)
     except FileNotFoundError:

@@ -1,1 +1,1 @@
-"""Everything that touches the disk: files, formats, segments, locks, and where each thing lies in a store."""
+"""Everything that touches the disk: files, formats, segments, locks, and the layout of a store."""

@@ -15,15 +15,15 @@ from pathlib import Path
 
 __all__ = ["Anchor"]
 
-_DELETED = " (deleted)"  # what Linux adds to the path of a folder that is gone
+_DELETED = " (deleted)"  # what Linux adds to the path of a deleted folder
 _PATH_BYTES_MAX = 1024  # of fcntl's F_GETPATH
 
 
 class Anchor:
-    """A hold on a folder; processes and runs that record into one store share it."""
+    """A folder held open; all that records into one store in a process shares it."""
 
     def __init__(self, root: Path) -> None:
-        """Hold the folder.
+        """Hold the folder open.
 
         Raises:
             OSError: it can't be opened.
@@ -36,10 +36,10 @@ class Anchor:
 
     @classmethod
     def of(cls, root: Path) -> Anchor | None:
-        """The hold on a folder, taken where there is none yet; None where it can't be had."""
+        """The anchor of a folder, opened if there is none yet; None if it can't be opened."""
         with _LOCK:
             held = _HELD.get(root)
-            if held is None or held.where() != root:  # another folder has its place by now
+            if held is None or held.where() != root:  # another folder has taken its path
                 try:
                     held = _HELD[root] = cls(root)
                 except OSError:
@@ -47,7 +47,7 @@ class Anchor:
             return held
 
     def where(self) -> Path | None:
-        """The folder's path now; None where it is gone, or moved to another disk. A disk in trouble leaves it there."""
+        """The folder's path now; None if it was deleted or moved to another disk. A failing disk counts as unmoved."""
         try:
             status = os.stat(self.root)
             if (status.st_dev, status.st_ino) == self._identity:
@@ -57,11 +57,11 @@ class Anchor:
         except OSError:
             return self.root
         present = self._present()
-        if present is None:  # nobody knows
+        if present is None:  # the system can't say
             return self.root if os.path.isdir(self.root) else None
         if present.endswith(_DELETED):
             return None
-        if present == os.path.realpath(self.root):  # a file system that numbers its files anew
+        if present == os.path.realpath(self.root):  # a file system that renumbers its files
             return self.root
         return Path(present) if os.path.isdir(present) else None
 

@@ -47,18 +47,18 @@ CALLERS_FAULT = {
     errno.ENAMETOOLONG,
     errno.EINVAL,
 }
-"""Why a file can't be read that is for the caller to know; any other (a disk that fails ...) is not misuse."""
+"""Reasons for an unreadable file that are the caller's mistake; any other (a failing disk ...) is not misuse."""
 
 _HELD = threading.local()  # .paths: the locks this thread holds
 PUBLISH_WAIT_S = 2.0
-"""How long a file waits for others that are just getting their names; one that is stopped there holds nobody up."""
+"""How long publishing waits for another process that publishes; one that is stopped there blocks nobody for longer."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UNUSABLE_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 
 
 class Stored:
-    """A file that is in the artifact folder now: its name there, size in bytes, SHA-256 in hex."""
+    """A file now in the artifact folder: its name there, size in bytes, SHA-256 in hex."""
 
     __slots__ = ("path", "sha256", "size")
 
@@ -69,31 +69,31 @@ class Stored:
 
 
 def new_name(name: StrPath) -> str:
-    """The name a new artifact gets: a clean relative path that every reader, server and terminal can do with.
+    """The name of a new artifact: a clean relative path that every reader, server and terminal can handle.
 
-    Stricter than ``relative_name``, which also reads what is there already.
+    Stricter than ``relative_name``, which also accepts the names of existing artifacts.
 
     Raises:
-        InvalidPathError: see relative_name; or it is not UTF-8, has control signs, ends with a slash, or is a name of
-            files that are not whole yet.
+        InvalidPathError: see relative_name; or it is not UTF-8, has control characters, ends with a slash, or is a
+            name of temporary files.
     """
     clean, given = relative_name(name), os.fspath(name)
     fault = ""
     if _CONTROL.search(clean):
-        fault = "has a control sign"
+        fault = "has a control character"
     elif not _is_unicode(clean):
         fault = "is not UTF-8"
     elif given.endswith("/"):
         fault = "names a folder"
     elif is_temporary(clean.rpartition("/")[2]):
-        fault = f"is kept for files that are not whole yet ({TEMPORARY} at the end of a hidden name)"
+        fault = f"is reserved for temporary files ({TEMPORARY} at the end of a hidden name)"
     if fault:
         raise InvalidPathError(f"artifact name {given!r} {fault}", hint="choose another name")
     return clean
 
 
 def is_temporary(name: str) -> bool:
-    """Whether readers pass over a file of that name (without its folders), as one that is not whole yet."""
+    """Whether readers skip a file of that name (without its folders), as one that is not complete yet."""
     return name.startswith(".") and name.endswith(TEMPORARY)
 
 
@@ -106,12 +106,12 @@ def _is_unicode(text: str) -> bool:
 
 
 def check_place(root: Path, name: StrPath) -> str:
-    """The name of a new artifact in ``root``, when it can lie there.
+    """The name of a new artifact in ``root``, checked for a place there.
 
     Raises:
         InvalidPathError: see new_name; or it leads out of ``root``, a folder has that name, it would lie below a file,
-            or this file system takes no such name.
-        OSError: that can't be found out.
+            or this file system does not allow the name.
+        OSError: the disk could not be read.
     """
     name = new_name(name)
     try:
@@ -128,7 +128,7 @@ def check_place(root: Path, name: StrPath) -> str:
     except OSError as error:
         if error.errno in _UNUSABLE_NAME:
             raise InvalidPathError(
-                f"artifact name {_shortened(name)} can't be a file's: {error.strerror}",
+                f"artifact name {_shortened(name)} can't be the name of a file: {error.strerror}",
                 hint="choose a shorter, plainer name",
             ) from error
         raise
@@ -140,13 +140,13 @@ def _shortened(name: str) -> str:
 
 
 def _prepare(root: Path, name: StrPath, fs: FileSystem) -> tuple[str, Path]:
-    """The clean name of a new artifact and its path, in a folder that is there."""
+    """The clean name of a new artifact and its path, whose folder is created if needed."""
     name = check_place(root, name)
     target = root / name
     try:
         fs.make_durable_folder(target.parent)
     except OSError:
-        check_place(root, name)  # another one's file may just have come in the way
+        check_place(root, name)  # another process may just have made a file in its way
         raise
     return name, target
 
@@ -159,14 +159,14 @@ def store_stream(
     fs: FileSystem = LOCAL,
     note: Callable[[Stored], None] | None = None,
 ) -> Stored:
-    """Copy what ``source`` holds to ``root / name``; an older file of that name is replaced in one step.
+    """Copy the bytes of ``source`` to ``root / name``; an older file of that name is replaced atomically.
 
-    ``note`` is called before another process that uses it can replace the file again, so that what is noted last is
-    what is there. For that, and no longer, this waits for others.
+    ``note`` is called before another process that passes one can replace the file again, so that the last noted file
+    is the stored one. Only for that does this wait for other processes.
 
     Raises:
         InvalidPathError: see check_place.
-        OSError: the disk took not all of it; nothing was changed.
+        OSError: it could not be written in full; nothing was changed.
     """
     name, target = _prepare(root, name, fs)
     temporary = target.with_name(f".{time_ns():x}-{os.urandom(4).hex()}{TEMPORARY}")  # short: names have 255 bytes
@@ -174,7 +174,7 @@ def store_stream(
     try:
         fd = fs.create(temporary)
     except OSError:
-        check_place(root, f"{name}{'x' * (len(temporary.name) - len(target.name))}")  # as long as the temporary name
+        check_place(root, f"{name}{'x' * (len(temporary.name) - len(target.name))}")  # as long as the temporary one
         raise
     try:
         try:
@@ -196,7 +196,7 @@ def store_stream(
 def _publish(
     path: Path, target: Path, stored: Stored, root: Path, fs: FileSystem, note: Callable[[Stored], None] | None
 ) -> None:
-    """Give a synced file its name, and note it."""
+    """Give a synced file its name, and call ``note``."""
     if note is None:
         fs.rename(path, target)
         fs.sync_folder(target.parent)
@@ -209,12 +209,12 @@ def _publish(
 
 @contextlib.contextmanager
 def lock_of_run(artifacts: Path, name: str, *, timeout_s: float, strict: bool = False) -> Iterator[None]:
-    """Hold a lock of the run that has this artifact folder; without it where it can't be had, unless ``strict``.
+    """Hold a lock of the run of this artifact folder; if it can't be taken go on without it, unless ``strict``.
 
-    A signal handler that interrupted the holder, in the same thread, does not wait for it: it would do so in vain.
+    A signal handler that interrupted the holder, in the same thread, does not wait: the lock could never be freed.
 
     Raises:
-        BusyError, OSError: it can't be had (where ``strict``).
+        BusyError, OSError: it can't be taken (where ``strict``).
     """
     folder = artifacts.parent / "live"
     with contextlib.ExitStack() as stack:
@@ -225,7 +225,7 @@ def lock_of_run(artifacts: Path, name: str, *, timeout_s: float, strict: bool = 
             held_here.add(folder / name)
             stack.callback(held_here.discard, folder / name)
         try:
-            folder.mkdir(exist_ok=True)  # without parents: a run's folder is there, or the run is gone
+            folder.mkdir(exist_ok=True)  # without parents: without its folder the run is gone
             stack.enter_context(file_lock(folder / f"{name}.lock", timeout_s=timeout_s))
         except (BusyError, OSError):
             if strict:
@@ -244,7 +244,7 @@ def store_file(
     """Copy a file to ``root / name``.
 
     Raises:
-        NotFoundError: there is no such file, or it can't be read.
+        NotFoundError: the file does not exist or can't be read.
         InvalidPathError, OSError: as store_stream.
     """
     with open_source(source) as file:
@@ -279,15 +279,15 @@ def adopt_file(
 
 @contextlib.contextmanager
 def open_source(path: StrPath) -> Iterator[IO[bytes]]:
-    """A local file open for reading, with an error that names it.
+    """A local file open for reading; an error names it.
 
     Raises:
-        NotFoundError: there is no such file, or it can't be read.
+        NotFoundError: the file does not exist or can't be read.
         OSError: the process or the machine has run out of descriptors or memory.
     """
     try:
-        file = open(path, "rb")  # noqa: SIM115  # the with below closes it; only the opening is guarded
-    except (OSError, ValueError) as error:  # a NUL in it
+        file = open(path, "rb")  # noqa: SIM115  # closed by the with below; the try is for opening only
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         if isinstance(error, OSError) and error.errno not in CALLERS_FAULT:
             raise
         words = error.strerror if isinstance(error, OSError) else str(error)
@@ -297,20 +297,20 @@ def open_source(path: StrPath) -> Iterator[IO[bytes]]:
 
 
 def files_below(
-    folder: Path, *left_out: Path, on_error: Callable[[OSError], None] | None = None
+    folder: Path, *excluded: Path, on_error: Callable[[OSError], None] | None = None
 ) -> Iterator[tuple[Path, str]]:
     """Every file under ``folder`` with its name relative to it, in order; links to folders are not followed.
 
-    Left out are the folders ``left_out`` where they lie below (a store would be copied into itself without an end), and
-    what is no file and can't be copied: pipes, sockets, devices. ``on_error`` is told of folders that can't be read.
+    The folders ``excluded`` are skipped (a store would be copied into itself without end), and so is what can't be
+    copied: pipes, sockets, devices. ``on_error`` is called for folders that can't be read.
     """
-    resolved = [path.resolve() for path in left_out]
+    resolved = [path.resolve() for path in excluded]
     for here, folders, files in os.walk(folder, onerror=on_error):
         inside = Path(here).resolve()
         folders[:] = sorted(name for name in folders if inside / name not in resolved)
         for file in sorted(files):
             path = Path(here, file)
-            if os.path.isfile(path) or not os.path.exists(path):  # Path's own raise where the disk fails
+            if os.path.isfile(path) or not os.path.exists(path):  # Path's methods raise where the disk fails
                 yield path, path.relative_to(folder).as_posix()
 
 

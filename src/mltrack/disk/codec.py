@@ -42,21 +42,21 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
-"""The version of everything below. A store with a greater one is refused by name."""
+"""The version of everything below. A store with a greater one is refused."""
 
 # --- event lines: one JSON object a line, its own CRC-32 first -------------------------------------------------
 
 LINE_BYTES_MAX = 256 << 20
-"""A line is not longer: neither is one written, nor read."""
+"""The longest line that is written or read."""
 
 LINE_BYTES_MIN = 16
-"""Where lines are numbered, a line stands behind at least so many bytes for each number before its own."""
+"""Each numbered line takes at least this many bytes, so a line's number bounds the byte where it begins."""
 
 NESTED_MAX = 100
 CONTAINERS_MAX = 2_000_000
 ITEMS_MAX = 20_000_000
 LARGE_LINE_BYTES = 1 << 20
-"""A line longer than this is looked at before it is decoded: what it makes in memory may be many times its size."""
+"""A longer line is checked before it is decoded: decoded it may take many times its size in memory."""
 
 _CRC_HEAD = b'{"crc":"'
 _BODY_AT = len(_CRC_HEAD) + 8 + 2  # the byte after `{"crc":"xxxxxxxx",`
@@ -65,20 +65,20 @@ _dumps_ascii = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class BadLine(ValueError):
-    """A line that is not what encode_line wrote; the message says in what."""
+    """A line that is not what encode_line wrote; the message says how."""
 
 
 def encode_line(fields: Mapping[str, Any]) -> bytes:
     """One object as a checksummed JSON line, newline included. ``fields`` must not be empty.
 
     Raises:
-        BadLine: it would be larger than a reader takes.
+        BadLine: it would be longer than readers accept.
     """
     try:
         body = _dumps(fields).encode()[1:]
     except (
         UnicodeEncodeError
-    ):  # half a surrogate pair, as in a file name that is no UTF-8: escaped, the file stays UTF-8
+    ):  # half a surrogate pair, as in a file name that is not UTF-8: escaped, the file stays UTF-8
         body = _dumps_ascii(fields).encode()[1:]
     if len(body) > 2 * NESTED_MAX:
         _check_extent(body)
@@ -86,13 +86,13 @@ def encode_line(fields: Mapping[str, Any]) -> bytes:
 
 
 def decode_line(line: bytes, records: Records | None = None) -> dict[str, Any]:
-    """The fields of one line (given without its newline), the checksum left out; ``records`` is what they may be.
+    """The fields of one line (given without its newline) but the checksum; ``records`` declares what they may be.
 
     Raises:
-        BadLine: the checksum is missing or differs, the text is no JSON object, or a field is not what it should be.
+        BadLine: the checksum is missing or differs, the text is not a JSON object, or a field is not as declared.
     """
     if len(line) < _BODY_AT or not line.startswith(_CRC_HEAD):
-        raise BadLine("no checksum at its start")
+        raise BadLine("it does not start with a checksum")
     body = line[_BODY_AT:]
     if line[len(_CRC_HEAD) : _BODY_AT] != b'%08x",' % zlib.crc32(body):
         raise BadLine("checksum differs")
@@ -112,7 +112,7 @@ def decode_line(line: bytes, records: Records | None = None) -> dict[str, Any]:
 
 
 def _check_extent(body: bytes) -> None:
-    """Refuse what takes too much memory, or too deep a stack, to decode; at a gigabyte a second, where it may be so."""
+    """Refuse what needs too much memory, or too deep a stack, to decode; only long lines are scanned, at 1 GB/s."""
     if len(body) > LINE_BYTES_MAX:
         raise BadLine(f"{len(body):,} bytes are more than the {LINE_BYTES_MAX:,} that a line may have")
     if len(body) <= LARGE_LINE_BYTES and body.count(b"[") + body.count(b"{") <= NESTED_MAX:
@@ -126,10 +126,10 @@ def _check_extent(body: bytes) -> None:
         inner = signs.replace(b"[]", b"").replace(b"{}", b"")
         if not inner:
             return
-        if len(inner) == len(signs):  # brackets that don't match: no JSON, which the decoder tells
+        if len(inner) == len(signs):  # brackets that don't match: not JSON, which the decoder reports
             return
         signs = inner
-    raise BadLine(f"lists and objects stand in one another, more than {NESTED_MAX} of them")
+    raise BadLine(f"lists and objects are nested more than {NESTED_MAX} deep")
 
 
 _PLAIN = bytes(set(range(256)) - set(b'[]{},"'))
@@ -138,7 +138,7 @@ _PLAIN = bytes(set(range(256)) - set(b'[]{},"'))
 # --- points files: a 64-byte header, then 32-byte records ------------------------------------------------------
 
 POINTS_BYTES_MAX = 64 << 20
-"""A points file is not longer; what writers make has 32 MiB at most."""
+"""The longest points file that is read; writers make them up to 32 MiB."""
 
 SEQ_MAX = 1 << 48
 """More points than a writer can ever have."""
@@ -160,7 +160,7 @@ RecordError = struct.error
 
 
 class PointsHeader:
-    """What a points file says of itself: its writer and the seq of its first record."""
+    """The header of a points file: its writer and the seq of its first record."""
 
     __slots__ = ("first_seq", "writer")
 
@@ -176,10 +176,10 @@ def encode_header(writer: str, first_seq: int) -> bytes:
 
 
 def decode_header(data: bytes) -> PointsHeader | None:
-    """The header in the first 64 bytes; None when it was never completed (its checksum, the last 4, is not there).
+    """The header in the first 64 bytes; None if it was never completed (its checksum, the last 4, is missing).
 
     Raises:
-        BadLine: the bytes are there but are no points header, or one of a newer version.
+        BadLine: the bytes are not a points header, or one of a newer version.
     """
     if len(data) < HEADER_SIZE or not any(data[HEADER_SIZE - 4 : HEADER_SIZE]):
         return None
@@ -191,7 +191,7 @@ def decode_header(data: bytes) -> PointsHeader | None:
     if version > FORMAT_VERSION or record_size != RECORD_SIZE:
         raise BadLine(f"points format {version} with {record_size}-byte records is not known here")
     if first_seq > SEQ_MAX:
-        raise BadLine(f"its first point is said to be number {first_seq:,}")
+        raise BadLine(f"its header gives its first point the number {first_seq:,}")
     return PointsHeader(writer.decode("ascii", "replace"), first_seq)
 
 
@@ -209,7 +209,7 @@ def encode_records(
     values: npt.NDArray[np.float64],
     number: int,
 ) -> npt.NDArray[np.void]:
-    """A run of records of one metric that will stand at byte ``offset`` of their file."""
+    """Consecutive records of one metric, to be written at byte ``offset`` of their file."""
     import numpy as np
 
     records = np.empty(len(values), record_dtype())
@@ -224,10 +224,10 @@ def encode_records(
 def decode_records(
     data: bytes | memoryview, offset: int = HEADER_SIZE
 ) -> tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]:
-    """The committed records in ``data``, which stood at byte ``offset`` of its file, and their slot numbers there.
+    """The committed records in ``data``, read from byte ``offset`` of its file, and their slot numbers.
 
     Slot 0 is the first record in ``data``. A gap in the slot numbers is a hole: a missing mark with a committed
-    record after it. A crash of the writer leaves none, only damage below it does (a lost disk page).
+    record after it. A crash of the writer leaves none, only damage of the disk does (a lost page).
     """
     import numpy as np
 
@@ -247,10 +247,10 @@ _PARQUET_MAGIC = b"PAR1"
 
 
 def segment_footer_size(tail: bytes) -> int:
-    """How long the Parquet footer is, by the last 8 bytes of the file, these included.
+    """The length of the Parquet footer, from the last 8 bytes of the file, which it includes.
 
     Raises:
-        BadLine: that is not the end of a Parquet file.
+        BadLine: they are not the end of a Parquet file.
     """
     if len(tail) != SEGMENT_TAIL_SIZE or tail[4:] != _PARQUET_MAGIC:
         raise BadLine("not a whole Parquet file")
@@ -258,7 +258,7 @@ def segment_footer_size(tail: bytes) -> int:
 
 
 def encode_segment_mark(rows_crc: int, footer: bytes) -> bytes:
-    """The mark: the CRC-32 of all bytes before it, as given, and that of ``footer``, which is all after it."""
+    """The mark: the given CRC-32 of all bytes before it, and that of ``footer``, all bytes after it."""
     return _SEGMENT_MARK.pack(_SEGMENT_MAGIC, rows_crc, zlib.crc32(footer))
 
 
@@ -270,12 +270,12 @@ def decode_segment_mark(mark: bytes, footer: bytes) -> int:
     """
     magic, rows_crc, footer_crc = _SEGMENT_MARK.unpack(mark)
     if magic != _SEGMENT_MAGIC:
-        raise BadLine("no mark before its footer")
+        raise BadLine("its footer has no mark before it")
     if footer_crc != zlib.crc32(footer):
         raise BadLine("footer checksum differs")
     return int(rows_crc)
 
 
 def placeholder_name(number: int) -> str:
-    """What a metric is called whose name was on a line that is damaged: its points are kept all the same."""
+    """The name of a metric whose line in the events file is damaged: its points are kept under it."""
     return f"unnamed/{number}"

@@ -1,4 +1,4 @@
-"""What could not be read or verified: a list that also tells whoever wants to know at once."""
+"""What could not be read or verified: a list that also reports each addition."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["Damage", "unreadable"]
 
 
 class Damage(list[CorruptionError]):
-    """Damage that was met. ``tell`` is called with each piece as it is added."""
+    """Damage that was found. ``report`` is called with each piece as it is added."""
 
-    def __init__(self, tell: Callable[[CorruptionError], None] | None = None) -> None:
+    def __init__(self, report: Callable[[CorruptionError], None] | None = None) -> None:
         super().__init__()
-        self._tell = tell
+        self._report = report
 
     def append(self, error: CorruptionError) -> None:
         """Add one."""
         super().append(error)
-        if self._tell is not None:
-            self._tell(error)
+        if self._report is not None:
+            self._report(error)
 
     def extend(self, errors: Iterable[CorruptionError]) -> None:
         """Add several."""
@@ -37,7 +37,7 @@ class Damage(list[CorruptionError]):
 
 
 def unreadable(run_id: str, error: OSError) -> CorruptionError:
-    """What tells that a run's files can't be read."""
+    """The error for a run whose files can't be read."""
     path = str(error.filename or "its files")
     return CorruptionError(
         f"run {run_id} can't be read: {path}: {error.strerror or error}",

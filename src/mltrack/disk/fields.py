@@ -1,9 +1,9 @@
-"""What a record may hold: kinds of values, and the check of a line against the fields that its type declares.
+"""Schemas of records: kinds of values, and the check of a line against the fields that its type declares.
 
-A checksum tells that a line is what somebody wrote, not that it is what mltrack writes. So every line is held against
-what line_types.py declares for its file as soon as it is decoded, and one that doesn't fit is damage of that line.
-Whoever reads a line after that may take its fields for what they are said to be. Types and fields that are not
-declared are passed over: a later mltrack may add some.
+A checksum shows that a line is as it was written, not that mltrack wrote it. So every line is compared with what
+line_types.py declares for its file as soon as it is decoded, and one that doesn't fit is reported as damaged.
+Code that reads a line after that can rely on the kinds of its fields. Types and fields that are not declared are
+ignored: a later mltrack may add some.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 COUNT_MAX = 1 << 48
-"""More than there can be of anything that is numbered: events, points, bytes."""
+"""More than any numbered thing can have: events, points, bytes."""
 
 INT64_MIN, INT64_END = -(1 << 63), 1 << 63
 
@@ -54,7 +54,7 @@ SHOWN_CHARACTERS = 40
 
 
 class Kind(NamedTuple):
-    """A kind of value: whether a value is one, and what it is called."""
+    """A kind of value: a check for it, and its name in messages."""
 
     check: Callable[[Any], bool]
     what: str
@@ -71,7 +71,7 @@ Fields = Mapping[str, Field]
 
 
 class _Missing:
-    """Stands for a field that is not there; no kind takes it."""
+    """Stands for a missing field; no kind accepts it."""
 
     __slots__ = ()
 
@@ -103,10 +103,10 @@ def _fault(line: Mapping[str, Any], fields: _Compiled) -> str | None:
 
 
 class Records:
-    """What the lines of one kind of file may hold."""
+    """The schema of the lines of one kind of file."""
 
     def __init__(self, envelope: Fields, types: Mapping[str, Fields | tuple[Fields, ...]]) -> None:
-        """``envelope``: fields of every line. ``types``: further ones, by the line's type; of several, one must fit."""
+        """``envelope``: fields of every line. ``types``: more of them, by type (of several sets one must fit)."""
         self._envelope = _compiled(envelope)
         self._types = {
             name: tuple(map(_compiled, fields if isinstance(fields, tuple) else (fields,)))
@@ -114,7 +114,7 @@ class Records:
         }
 
     def fault(self, line: Mapping[str, Any]) -> str | None:
-        """What is wrong with a line, in words that follow "a line that"; None where nothing is."""
+        """What is wrong with a line, in words that follow "a line that"; None if nothing is."""
         found = _fault(line, self._envelope)
         if found is not None:
             return found
@@ -175,7 +175,7 @@ def _is_time(value: Any) -> bool:
 
 
 def _is_path(value: Any) -> bool:
-    """Whether this is what ``fs.relative_name`` makes: parts between slashes that lead nowhere else."""
+    """Whether this is what ``relative_name`` makes: parts between slashes, none of which leads elsewhere."""
     if type(value) is not str or not 0 < len(value) <= KEY_CHARACTERS_MAX or any(c in value for c in "\\\0\n\r"):
         return False
     return all(0 < len(p) <= COMPONENT_BYTES_MAX and p not in (".", "..") for p in value.split("/"))
@@ -235,7 +235,7 @@ def maybe(kind: Kind) -> Kind:
 
 
 def dictionary(kind: Kind, keys: Kind = TEXT) -> Kind:
-    """An object of such values."""
+    """An object with values of this kind."""
     check, check_key = kind.check, keys.check
     return Kind(
         lambda value: type(value) is dict and all(map(check_key, value)) and all(map(check, value.values())),
@@ -244,7 +244,7 @@ def dictionary(kind: Kind, keys: Kind = TEXT) -> Kind:
 
 
 def listing(kind: Kind, length: int | None = None) -> Kind:
-    """A list of such values; of ``length`` of them where that is given."""
+    """A list of values of this kind; exactly ``length`` of them if given."""
     check = kind.check
     return Kind(
         lambda value: type(value) is list and (length is None or len(value) == length) and all(map(check, value)),
@@ -253,7 +253,7 @@ def listing(kind: Kind, length: int | None = None) -> Kind:
 
 
 def record(fields: Fields, *, closed: bool = False) -> Kind:
-    """An object with these fields; ``closed``: and no others."""
+    """An object with these fields; ``closed``: and without others."""
     compiled, known = _compiled(fields), frozenset(fields)
     return Kind(
         lambda value: type(value) is dict and _fault(value, compiled) is None and not (closed and value.keys() - known),

@@ -41,19 +41,19 @@ __all__ = [
 ]
 
 TEMPORARY = ".tmp"
-"""The end of a name that is not published yet; readers never look at such a file."""
+"""The end of the name of a file that is not published yet; readers never open it."""
 
 FILE_MODE = 0o666
-"""Who may do what with a new file is for the umask to say: a store in a group's folder serves the whole group."""
+"""The umask decides who may do what with a new file: a store in a group's folder serves the whole group."""
 
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def open_or_make(path: str | os.PathLike[str], flags: int) -> int:
-    """A file that is there, opened, or a new one.
+    """Open an existing file, or make a new one.
 
-    It is first opened as it is: in a sticky folder such as /tmp, Linux refuses to open somebody else's file with
-    O_CREAT, though it may be written to.
+    It is first opened without O_CREAT: in a sticky folder such as /tmp Linux refuses to open another user's file with
+    it, even if that may be written to.
     """
     try:
         return os.open(path, flags | os.O_CLOEXEC)
@@ -119,7 +119,7 @@ class FileSystem:
         os.link(source, target)
 
     def make_folder(self, path: Path) -> list[Path]:
-        """Make the folder and its parents where missing; returns those that got a name by it, from the inside out."""
+        """Make the folder and its missing parents; returns the folders that got a new entry, innermost first."""
         named, at = [], path
         while not os.path.lexists(at) and at != at.parent:
             at = at.parent
@@ -128,10 +128,10 @@ class FileSystem:
         return named
 
     def require(self, folder: Path) -> None:
-        """See that a folder is there before others are made below it: no store that was moved away is begun again.
+        """Check that a folder exists before others are made below it: a store that was moved is not started again.
 
         Raises:
-            FileNotFoundError: it is not.
+            FileNotFoundError: it does not exist.
         """
         if not os.path.isdir(folder):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
@@ -139,13 +139,13 @@ class FileSystem:
     # built from the above
 
     def write_all(self, fd: int, data: bytes) -> None:
-        """Append all of ``data``, or raise OSError (some of it may then be there)."""
+        """Append all of ``data``, or raise OSError (part of it may then be written)."""
         view = memoryview(data)
         while view:
             view = view[self.write(fd, bytes(view)) :]
 
     def make_durable_folder(self, path: Path) -> None:
-        """The same, and return when the new names are on the disk: for what must not be lost with a folder's name."""
+        """As make_folder, and return when the new names are on the disk: for files that must not be lost with them."""
         for named in self.make_folder(path):
             self.sync_folder(named)
 
@@ -182,11 +182,11 @@ LOCAL = FileSystem()
 
 
 class NotRegularError(OSError):
-    """What lies under the name of a file is none: a folder, a pipe, a device, a socket."""
+    """Not a regular file: a folder, a pipe, a device, a socket."""
 
 
 EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
-"""What the process or the machine has run out of, which says nothing about the file that was to be opened."""
+"""The process or the machine ran out of something; says nothing about the file that was to be opened."""
 
 _SORTS = (
     (stat.S_ISDIR, "a folder"),
@@ -198,14 +198,14 @@ _SORTS = (
 
 
 def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> int:
-    """A descriptor of a regular file, for reading. Opening never waits, whatever lies there.
+    """A descriptor of a regular file, for reading. Opening never waits, whatever the name leads to.
 
-    A pipe would be waited for without an end, and a device be read without one. ``follow`` says whether a symbolic link
-    may lead to the file.
+    Opening a pipe could block for ever, and reading a device never end. ``follow`` says whether a symbolic link may
+    lead to the file.
 
     Raises:
         NotRegularError: it is something else.
-        OSError: it is not there, or can't be opened.
+        OSError: it does not exist or can't be opened.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
     try:
@@ -237,7 +237,7 @@ SMALL_BYTES_MAX = 16 << 20
 
 
 def read_small(path: str | os.PathLike[str], bytes_max: int = SMALL_BYTES_MAX) -> bytes:
-    """What a small file holds: a list, settings, a note.
+    """The content of a small file: a list, settings, a note.
 
     Raises:
         NotRegularError: as open_regular; or it is larger than ``bytes_max``.
@@ -257,7 +257,7 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 def try_lock(fd: int) -> bool | None:
-    """Take the exclusive lock of an open file: True taken, False held by another, None where there are no locks."""
+    """Take the exclusive lock of an open file: True taken, False held by another, None where locks don't work."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -270,7 +270,7 @@ def try_lock(fd: int) -> bool | None:
 
 
 def open_lock(path: Path, *, make: bool = True) -> int:
-    """A lock file, made when missing; one that is another's and may only be read can be locked all the same.
+    """A lock file, made when missing; another user's that may only be read can be locked as well.
 
     Raises:
         OSError: it can neither be made nor opened.
@@ -283,7 +283,7 @@ def open_lock(path: Path, *, make: bool = True) -> int:
         try:
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
-            raise error from None  # the folder takes no new file
+            raise error from None  # no new file can be made in the folder
 
 
 @contextlib.contextmanager
@@ -316,7 +316,7 @@ def file_lock(
 
 
 def unlock(fd: int) -> None:
-    """Give a lock back, also where a process that was forked meanwhile holds a copy of ``fd``."""
+    """Release a lock, even if a process that was forked meanwhile holds a copy of ``fd``."""
     with contextlib.suppress(OSError):
         fcntl.flock(fd, fcntl.LOCK_UN)
 
@@ -331,7 +331,7 @@ def relative_name(name: str | os.PathLike[str]) -> str:
     """``name`` as a clean relative path with forward slashes.
 
     Raises:
-        InvalidPathError: it is empty, absolute, no text, too long, holds ``..``, a backslash, a NUL or a line break.
+        InvalidPathError: it is empty, absolute, not text, too long, or has ``..``, a backslash, a NUL or a line break.
     """
     try:
         path = PurePosixPath(os.fspath(name))
@@ -341,7 +341,7 @@ def relative_name(name: str | os.PathLike[str]) -> str:
     unusable = any(len(part) > NAME_BYTES_MAX or part == b".." or set(part) & _NOT_IN_NAMES for part in parts)
     if not parts or unusable or path.is_absolute():
         raise InvalidPathError(
-            f"{name!r} is no name inside an artifact folder",
+            f"{name!r} is not a name inside an artifact folder",
             hint="use a relative path with forward slashes, without '..'",
         )
     return str(path)
@@ -351,8 +351,8 @@ def resolved(path: Path) -> Path:
     """``path`` without links and ``..``; it need not exist.
 
     Raises:
-        OSError: links lead in a circle. Of that ``Path.resolve`` makes a RuntimeError up to Python 3.12, and a path
-            that it has only half followed from 3.13 on.
+        OSError: links lead in a circle. ``Path.resolve`` raises RuntimeError for that up to Python 3.12, and returns a
+            path that it followed only halfway from 3.13 on.
     """
     try:
         found = path.resolve()

@@ -1,4 +1,4 @@
-"""The flusher: one background thread a process that makes what was logged survive power loss, twice a second."""
+"""The flusher: one background thread per process that syncs what was logged, twice a second, against power loss."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from mltrack.process.trouble import TROUBLE, say, words_of
 __all__ = ["FLUSHER", "FLUSH_INTERVAL_S", "Flusher"]
 
 FLUSH_INTERVAL_S = 0.5
-PULSE_EVERY = 30  # flushes between two signs of life, where there are no locks
+PULSE_EVERY = 30  # flushes between two pulses, which replace locks where locks don't work
 
 
 class Flushed(Protocol):
-    """What the flusher looks after."""
+    """What the flusher syncs."""
 
     def sync(self) -> None:
-        """Make what was logged survive power loss; does not raise for what the disk does."""
+        """Make what was logged survive power loss; does not raise when the disk fails."""
 
     def pulse(self) -> None:
-        """Show life where there are no locks."""
+        """Show that the writer is alive, where locks don't work."""
 
 
 class Flusher:
-    """Calls ``sync`` of everything added, until it is removed. The thread starts with the first and is a daemon."""
+    """Calls ``sync`` of everything added until it is removed. Its daemon thread starts with the first."""
 
     def __init__(self, interval_s: float = FLUSH_INTERVAL_S) -> None:
         self._interval_s = interval_s
@@ -38,13 +38,13 @@ class Flusher:
         self._said = False
 
     def add(self, one: Flushed) -> None:
-        """Look after ``one`` from now on."""
+        """Sync ``one`` from now on."""
         with self._lock:
             self._all.append(one)
             self._start()
 
     def _start(self) -> None:
-        """Start the thread where there is none; where none can be had, the next that is added tries again."""
+        """Start the thread if it is not running; if it can't be started, the next ``add`` tries again."""
         if self._thread is None or not self._thread.is_alive():  # it may have run out of memory
             thread = threading.Thread(target=self._work, name="mltrack-flusher", daemon=True)
             try:
@@ -58,12 +58,12 @@ class Flusher:
                 self._thread = thread
 
     def remove(self, one: Flushed) -> None:
-        """No longer look after ``one``; a sync under way ends on its own."""
+        """Stop syncing ``one``; a sync that is running completes."""
         with self._lock:
             self._all = [other for other in self._all if other is not one]
 
     def after_fork(self) -> None:
-        """In a forked child there is no thread and nothing to look after yet."""
+        """In a forked child there is no thread, and nothing to sync yet."""
         self._reset()
 
     def _work(self) -> None:
@@ -81,7 +81,7 @@ class Flusher:
                     one.sync()
                     if rounds % PULSE_EVERY == 0:
                         one.pulse()
-                except TROUBLE:  # no memory for it just now: the next round does it
+                except TROUBLE:  # no memory at the moment: the next round tries again
                     continue
 
 

@@ -1,7 +1,7 @@
 """An append-only file of checksummed JSON lines: events, the workspace and the ledgers are all one of these.
 
-A torn last line never happened. A bad line in the middle is corruption: reported with its path and offset, and the
-lines around it are still read. The torn end of an append that failed is cut off again, so the next one starts a line.
+A torn last line counts as never written. A bad line in the middle is corruption: reported with its path and offset,
+and the lines around it are still read. The torn end of a failed append is cut off, so the next one starts a line.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ __all__ = [
 CHUNK_BYTES = 1 << 20
 
 BAD_LINES_MAX = 10_000
-"""A file with more bad lines is not read on: each of them takes memory and time, and there is nothing to be found."""
+"""A file with more bad lines is not read further: each takes memory and time, and little is left to find."""
 
 BYTE = "byte"
-"""The field by which a line of a log without numbers says where it begins."""
+"""The field in which a line of a log without line numbers says where it begins."""
 
 
 class LogRead(NamedTuple):
-    """What read_log found: the lines' fields, the byte after the last whole line, and the damage met."""
+    """The result of read_log: the lines' fields, the byte after the last whole line, and the damage found."""
 
     lines: list[dict[str, Any]]
     end: int
@@ -51,7 +51,7 @@ class LogRead(NamedTuple):
 
 
 class PlacedLine(NamedTuple):
-    """A line of a file: the byte where it begins, its length with the line break, and its fields or what is wrong."""
+    """A line of a file: the byte where it begins, its length with the line break, and its fields or its fault."""
 
     offset: int
     size: int
@@ -60,9 +60,9 @@ class PlacedLine(NamedTuple):
 
 
 def read_log(path: Path, start: int = 0, *, records: Records | None = None) -> LogRead:
-    """Every good line from byte ``start`` on, held against ``records``. A missing file is an empty one.
+    """Every good line from byte ``start`` on, checked against ``records``. A missing file counts as empty.
 
-    What is no regular file has no lines, and is damage.
+    Anything but a regular file has no lines, and is damage.
 
     Raises:
         OSError: the file is there and can't be read.
@@ -80,7 +80,7 @@ def read_log(path: Path, start: int = 0, *, records: Records | None = None) -> L
 
 
 def bad_line(path: Path, offset: int, fault: str) -> CorruptionError:
-    """The error that tells of one."""
+    """The error for a bad line."""
     return CorruptionError(
         f"{path}: bad line at byte {offset}: {fault}",
         path=str(path),
@@ -92,9 +92,9 @@ def bad_line(path: Path, offset: int, fault: str) -> CorruptionError:
 def each_line(
     path: Path, start: int = 0, *, records: Records | None = None, holding: bytes = b""
 ) -> Iterator[PlacedLine]:
-    """Every whole line from byte ``start`` on, good or bad, one after the other. A missing file is an empty one.
+    """Every whole line from byte ``start`` on, good or bad, in order. A missing file counts as empty.
 
-    Lines that don't hold the bytes ``holding`` are left out, and not looked at.
+    Lines without the bytes ``holding`` are skipped without a check.
 
     Raises:
         OSError: the file is there and can't be read.
@@ -129,7 +129,7 @@ def _each_line(file: IO[bytes], at: int, records: Records | None, holding: bytes
             at += len(line) + 1
         held.append(last)
         size += len(last)
-        if size > LINE_BYTES_MAX:  # no writer makes such a line; what comes after it is not looked for
+        if size > LINE_BYTES_MAX:  # no writer makes such a line; lines after it are not searched for
             yield _the_rest(file, at, f"no line break in {LINE_BYTES_MAX:,} bytes; what follows is not read")
             return
 
@@ -143,14 +143,14 @@ def _placed(line: bytes, at: int, records: Records | None) -> PlacedLine:
         fields = decode_line(line, records)
     except BadLine as error:
         return PlacedLine(at, len(line) + 1, {}, str(error))
-    seq = fields.get("seq", 0)  # where lines have one, each of the lines before has its place
+    seq = fields.get("seq", 0)  # in numbered logs, all lines before it take space
     if records is not None and type(seq) is int and seq * LINE_BYTES_MIN > at:
-        return PlacedLine(at, len(line) + 1, {}, f"its number is {seq:,}, more than there can be lines before it")
+        return PlacedLine(at, len(line) + 1, {}, f"its number is {seq:,}, more than the lines that fit before it")
     return PlacedLine(at, len(line) + 1, fields)
 
 
 def placed_lines(lines: Iterable[Mapping[str, Any]], at: int = 0) -> bytes:
-    """Lines that each say at which byte of the file they begin; the first one at ``at``."""
+    """Encoded lines, each with the byte of the file where it begins; the first at ``at``."""
     found: list[bytes] = []
     for line in lines:
         found.append(encode_line({**line, BYTE: at}))
@@ -162,13 +162,13 @@ class JsonLog:
     """One such file open for appending by one process."""
 
     def __init__(self, path: Path, *, fs: FileSystem = LOCAL, create: bool = False, placed: bool = False) -> None:
-        """Open ``path``; ``create`` insists that it is new. A torn tail left by a crash is cut off.
+        """Open ``path``; ``create``: it must be new. A torn tail left by a crash is cut off.
 
-        ``placed`` has each line say at which byte it begins: so lines without a number that are doubled or missing are
-        found.
+        ``placed``: each line says at which byte it begins, which shows doubled or missing lines in logs without line
+        numbers.
 
         Raises:
-            OSError: the file can't be opened (FileExistsError with ``create`` when it is there).
+            OSError: the file can't be opened (FileExistsError with ``create`` when it exists).
         """
         self.path = path
         self._fs = fs
@@ -202,9 +202,9 @@ class JsonLog:
         """Add lines in one write: when this returns they survive ``kill -9``; sync() makes them survive power loss.
 
         Raises:
-            UsageError: one is larger than a line may be; nothing was added.
+            UsageError: one is longer than a line may be; nothing was added.
             OSError: not all of them were added (a full disk, a lost mount). Those that were stay, as readers may have
-                seen them: ``count`` tells how many.
+                seen them: ``count`` says how many.
         """
         self.settle()
         try:
@@ -214,7 +214,7 @@ class JsonLog:
         self._torn = True
         try:
             self._fs.write_all(self.fd, data)
-        except BaseException:  # an interrupt too may come when some or all of it is written
+        except BaseException:  # even an interrupt may come when some or all of it is written
             with contextlib.suppress(OSError):
                 self.settle()
             raise
@@ -237,7 +237,7 @@ class JsonLog:
         self._size, self.count, self._torn = end, self.count + added.count(b"\n"), False
 
     def move_to(self, path: Path) -> None:
-        """Note that the file lies there now: its folder was renamed, and the open file went with it."""
+        """Note the file's new path: its folder was renamed, and the open file went with it."""
         self.path = path
 
     def sync(self) -> None:

@@ -1,4 +1,4 @@
-"""Where everything lies inside a store, how a store is found, and its version."""
+"""The layout of a store: where everything lies in it, how it is found, and its version."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def find_store(path: str | os.PathLike[str] | None = None) -> Path:
     It need not exist yet. Both may be a path or a URI, see ``store_path``.
 
     Raises:
-        UsageError: what names it can't be a folder.
+        UsageError: the path or URI can't be a folder.
         StoreError: the working folder is gone.
     """
     if path is not None:
@@ -70,7 +70,7 @@ def find_store(path: str | os.PathLike[str] | None = None) -> Path:
         return folder_of(named, STORE_VARIABLE)
     here = working_folder()
     for folder in (here, *here.parents):
-        if os.path.isfile(folder / STORE_FOLDER / "store.json"):  # False too where others may not look
+        if os.path.isfile(folder / STORE_FOLDER / "store.json"):  # also False where permission is missing
             return folder / STORE_FOLDER
     return here / STORE_FOLDER
 
@@ -119,7 +119,7 @@ class TraceFolder:
         self.spans = path / "spans"
 
     def files(self, trace_id: str) -> Path:
-        """The folder of a trace's attachments, beside the store's other files of that experiment."""
+        """The folder of a trace's attachments, in the experiment's folder."""
         return self.path.parent.parent / "artifacts" / self.experiment_id / "traces" / trace_id / "artifacts"
 
     def make(self, fs: FileSystem) -> None:
@@ -148,7 +148,7 @@ class Layout:
         return os.path.exists(self.root / "store.json")
 
     def gone(self) -> NotFoundError:
-        """The error for who meets a store that no longer is."""
+        """The error for a store that no longer exists."""
         return NotFoundError(
             f"the store {self.root} is gone: it was moved or removed while this process used it",
             hint="open it where it is now",
@@ -162,30 +162,30 @@ class Layout:
         """The folder of a run, which may not exist.
 
         Raises:
-            InvalidPathError: that is no run id.
+            InvalidPathError: it is not a run id.
         """
         if not is_run_id(run_id):
-            raise InvalidPathError(f"{run_id!r} is no run id", hint="a run id is 32 lower-case hex digits")
+            raise InvalidPathError(f"{run_id!r} is not a run id", hint="a run id is 32 lower-case hex digits")
         return RunFolder(self.runs / run_id)
 
     def model(self, model_id: str) -> ModelFolder:
         """The folder of a logged model, which may not exist.
 
         Raises:
-            InvalidPathError: that is no model id.
+            InvalidPathError: it is not a model id.
         """
         if not is_model_id(model_id):
-            raise InvalidPathError(f"{model_id!r} is no model id", hint="it is 'm-' and 32 lower-case hex digits")
+            raise InvalidPathError(f"{model_id!r} is not a model id", hint="it is 'm-' and 32 lower-case hex digits")
         return ModelFolder(self.models / model_id)
 
     def trace_folder(self, experiment_id: str) -> TraceFolder:
         """The folder of an experiment's traces, which may not exist.
 
         Raises:
-            InvalidPathError: that can be no experiment's id.
+            InvalidPathError: it is not an experiment id.
         """
         if not _EXPERIMENT_ID.fullmatch(experiment_id):
-            raise InvalidPathError(f"{experiment_id!r} is no experiment id", hint="an experiment id is made of digits")
+            raise InvalidPathError(f"{experiment_id!r} is not an experiment id", hint="it has only digits")
         return TraceFolder(self.traces / experiment_id)
 
     def remote(self, name: str) -> Path:
@@ -196,7 +196,7 @@ class Layout:
         """
         if not _REMOTE_NAME.fullmatch(name):
             shown = "a URL" if _URL_SIGN.search(name) else repr(name)  # it may hold a password
-            raise InvalidPathError(f"{shown} is no remote name", hint="use letters, digits, '.', '_' and '-'")
+            raise InvalidPathError(f"{shown} is not a remote name", hint="use letters, digits, '.', '_' and '-'")
         return self.root / "remotes" / name
 
     @classmethod
@@ -204,7 +204,7 @@ class Layout:
         """The store in ``root``.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is no store.
             StoreVersionError: a newer mltrack made it.
             StoreError: its store.json can't be read.
         """
@@ -225,7 +225,7 @@ class Layout:
                 raise BadLine(fault)
         except BadLine as error:
             raise StoreError(
-                f"{path} is damaged: {error}", hint="the runs beside it are not affected; restore this file from a copy"
+                f"{path} is damaged: {error}", hint="the runs are not affected; restore this file from a copy"
             ) from error
         if version is not None and version > FORMAT_VERSION:
             raise StoreVersionError(
@@ -236,7 +236,7 @@ class Layout:
 
     @classmethod
     def open_or_create(cls, root: Path, *, now_ns: int, fs: FileSystem = LOCAL) -> Layout:
-        """The store in ``root``, made when there is none. Processes that make it at the same time agree on one.
+        """The store in ``root``, made if it does not exist. Processes that make it at the same time agree on one.
 
         Raises:
             StoreError, StoreVersionError: as open, or the folder can't be made.
@@ -262,7 +262,7 @@ class Layout:
 
 
 def _publish_once(path: Path, data: bytes, fs: FileSystem) -> None:
-    """Publish a file unless another process got there first."""
+    """Publish a file unless another process did so first."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}{TEMPORARY}")
     try:
         fd = fs.create(temporary)

@@ -1,6 +1,6 @@
 """The schema of every kind of line in a store: its types, their fields, and what each field may be.
 
-docs/format.md says what the fields mean. Lines are held against this where they are decoded (see fields.py).
+docs/format.md says what the fields mean. Lines are checked against this when they are decoded (see fields.py).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _is_metric_value(value: object) -> bool:
 _FINITE = Kind(_is_finite, "a finite number")
 
 STORE = Records({"format": count(first=1), "store_id": TEXT, "created": Optional(INT64)}, {})
-"""store.json. Of a format that is not known here nothing but its number counts."""
+"""store.json. Where its format is newer than this mltrack, only that number is read."""
 
 # --- runs ------------------------------------------------------------------------------------------------------
 
@@ -152,7 +152,7 @@ _VERSION = count(_SPAN)
 
 
 def _is_whole(value: str) -> bool:
-    """Whether UTF-8 has the text; halves of signs, which JSON can hold, end MLflow's answers with an error."""
+    """Whether UTF-8 can encode the text: lone surrogates, which JSON can hold, make MLflow's answers fail."""
     if value.isascii():
         return True
     try:
@@ -162,8 +162,8 @@ def _is_whole(value: str) -> bool:
     return True
 
 
-_WORDS = Kind(lambda value: TEXT.check(value) and _is_whole(value), "a text that UTF-8 has")
-_TITLE = Kind(lambda value: NAME.check(value) and _is_whole(value), f"{NAME.what} that UTF-8 has")
+_WORDS = Kind(lambda value: TEXT.check(value) and _is_whole(value), "a text that UTF-8 can encode")
+_TITLE = Kind(lambda value: NAME.check(value) and _is_whole(value), f"{NAME.what} that UTF-8 can encode")
 _LABELS = dictionary(_WORDS, _WORDS)
 
 REGISTRY = Records(
@@ -453,4 +453,4 @@ SOURCE_FILES = Records(
 """The artifact code/files.json, and its copies in sources/."""
 
 LAUNCH = Records({"command_line": TEXT, "command": listing(TEXT), "folder": Optional(maybe(TEXT))}, {})
-"""The artifact that says how a program was launched, as far as it is read."""
+"""The artifact that describes how a program was launched: the fields that are read."""

@@ -1,4 +1,4 @@
-"""Whether the process behind a writer still runs: by its lock, and where there are no locks by its pid or its pulse."""
+"""Whether a writer's process still runs: by its lock, or where locks don't work by its pid or its pulse."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PULSE_INTERVAL_S = 15.0
 """How often a writer without a lock touches its events file."""
 
 PULSE_LOST_S = 300.0
-"""A writer without a lock, on another host, is taken for dead when its events file was not touched for so long."""
+"""A writer without a lock, on another host, counts as dead once its events file was not touched for this long."""
 
 
 def holds_lock(events_file: Path) -> bool:
-    """Whether some process holds the writer's lock. A probe takes it shared, so probes don't disturb each other."""
+    """Whether some process holds the writer's lock. A check takes it shared, so checks don't disturb each other."""
     try:
         fd = open_regular(events_file)
     except OSError:
@@ -43,7 +43,7 @@ def holds_lock(events_file: Path) -> bool:
 def is_alive(
     events_file: Path, *, locked: bool, host: str, pid: int, opened_ns: int, now: Callable[[], float] = time.time
 ) -> bool:
-    """Whether the writer of ``events_file`` still runs; ``locked`` says whether it could take its lock."""
+    """Whether the writer of ``events_file`` still runs; ``locked``: whether it could take its lock."""
     if locked:
         return holds_lock(events_file)
     if host == os.uname().nodename:
@@ -61,7 +61,7 @@ def is_alive(
 
 @contextlib.contextmanager
 def own_lock(events_file: Path) -> Iterator[bool]:
-    """Hold a dead writer's lock for the body; yields False, holding nothing, where it lives or another seals it."""
+    """Hold a dead writer's lock for the body; yields False, without the lock, if it lives or another one seals it."""
     try:
         fd = open_lock(events_file, make=False)
     except OSError:

@@ -1,4 +1,4 @@
-"""What kind of file system a path lies on, and what follows for how points are written there."""
+"""The kind of file system that a path lies on, which decides how points are written there."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _EXT4_UNSAFE = {"nodelalloc", "data=journal", "dax", "dax=always"}
 
 
 class Mount(NamedTuple):
-    """A mounted file system: its type as the kernel calls it ("" where it is not known), and its options."""
+    """A mounted file system: its type by the kernel's name ("" if not known), and its options."""
 
     kind: str
     options: frozenset[str]
 
 
 def mount_of(path: Path) -> Mount:
-    """The file system that ``path``, which need not exist yet, lies or will lie on.
+    """The file system of ``path``, which need not exist yet.
 
     Raises:
-        OSError: the system does not say.
+        OSError: it can't be found out.
     """
     while not path.exists() and path != path.parent:
         path = path.parent
@@ -56,7 +56,7 @@ def mount_of(path: Path) -> Mount:
 
 
 def _ext4_defaults(number: str) -> frozenset[str]:
-    """All options of an ext4 file system: mounts name only those that differ from what its superblock says."""
+    """All options of an ext4 file system: the list of mounts has only those that differ from its superblock."""
     try:
         name = os.path.basename(os.readlink(f"/sys/dev/block/{number}"))
         with open(f"/proc/fs/ext4/{name}/options", encoding="utf-8") as file:
@@ -66,12 +66,12 @@ def _ext4_defaults(number: str) -> frozenset[str]:
 
 
 def is_network(mount: Mount) -> bool:
-    """Whether other machines may use these files too, and space is taken as it is written."""
+    """Whether it is a network file system: shared with other machines, space allocated on write."""
     return mount.kind.startswith(_NETWORK)
 
 
 def maps_safely(mount: Mount) -> bool:
-    """Whether a write to a mapped file of allocated space always succeeds there.
+    """Whether a write to a mapped file always succeeds once its space is allocated.
 
     Elsewhere it can be a SIGBUS, which ends the process: where the file system goes down (XFS and btrfs ask it at each
     first write to a page; ext4 does without delayed allocation, or where it journals data), where a copy on write finds

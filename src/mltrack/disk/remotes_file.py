@@ -1,4 +1,4 @@
-"""A store's ``remotes.toml`` as anybody may have written it: read here alone, whole or with one error."""
+"""Reading a store's ``remotes.toml``, which anybody may have written: whole, or with one error."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["remotes_in"]
 
 
 def remotes_in(path: Path) -> Any:
-    """What the file says of remotes, of whatever type; an empty dict where there is no file.
+    """The file's ``remotes``, of whatever type; an empty dict where there is no file.
 
     Raises:
         StoreError: it can't be read.
     """
     import tomllib
 
-    hint = "mend it with an editor, or remove it and add the remotes again"
+    hint = "fix the file by hand, or remove it and add the remotes again"
     try:
         return tomllib.loads(read_small(path).decode("utf-8")).get("remotes", {})
     except FileNotFoundError:
@@ -32,5 +32,5 @@ def remotes_in(path: Path) -> Any:
         raise StoreError(f"{path} can't be read: {error.strerror or error}", hint="check its permissions") from error
     except UnicodeDecodeError as error:
         raise StoreError(f"{path} can't be read: it is not UTF-8", hint=hint) from error
-    except ValueError as error:  # not only tomllib's own: a number of thousands of digits is another
+    except ValueError as error:  # not only tomllib's own error: a number of thousands of digits raises another
         raise StoreError(f"{path} is not TOML: {error}", hint=hint) from error

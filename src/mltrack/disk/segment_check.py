@@ -1,7 +1,7 @@
-"""Whether a segment is of the shape that mltrack writes, before a Parquet reader is let at its rows.
+"""Whether a segment has the shape that mltrack writes, checked before a Parquet reader reads its rows.
 
-Sizes and counts in a Parquet file are taken at their word by readers: a page of a few bytes may say that it unpacks to
-two gigabytes. So what the footer and the heads of pages say is compared with what a segment can hold.
+Readers trust the sizes and counts in a Parquet file: a page of a few bytes may claim to unpack to two gigabytes. So
+the claims of the footer and of page headers are compared with what a segment can hold.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ FOOTER_BYTES_MAX = 64 << 20
 GROUP_ROWS_MAX = 1 << 18
 GROUP_ROWS_MEAN_MIN = 1 << 12
 GROUPS_MORE = 16
-"""Row groups are about so large; a few more, of any size, may be there."""
+"""The mean size of row groups is at least GROUP_ROWS_MEAN_MIN, but GROUPS_MORE of them may be smaller."""
 
 NAMES_BYTES_MAX = 128 << 20
-"""What the metric names of one row group may take."""
+"""The most bytes that the metric names of one row group may take."""
 
 BLOCK_NAMES_BYTES_MAX = 256 << 20
-"""What those of all row groups of a block may take."""
+"""The same for all row groups of a block."""
 
 SLACK_BYTES = 1 << 20
 PAGE_HEAD_BYTES = 1 << 12
@@ -48,13 +48,13 @@ _COLUMNS = (
     ("value", "DOUBLE", "None"),
 )
 _TAKEN = frozenset((*(name for name, _, _ in _COLUMNS), "filename"))
-"""Names that columns of a later version can't have: DuckDB, to which case is one, adds one with the file's name."""
+"""Names that columns of a later version can't have, in any case; DuckDB adds "filename"."""
 
 
 def check_footer(metadata: pq.FileMetaData, rows_end: int, points_max: int) -> None:
-    """Compare a footer with what a segment is: its columns, their types, its row groups and their sizes.
+    """Compare a footer with a segment's: the columns, their types, the row groups and their sizes.
 
-    ``rows_end`` is the byte where the rows end, ``points_max`` how many there can be by the file's name.
+    ``rows_end`` is the byte where the rows end, ``points_max`` the most points that the file's name allows.
 
     Raises:
         BadLine: it differs.
@@ -63,13 +63,13 @@ def check_footer(metadata: pq.FileMetaData, rows_end: int, points_max: int) -> N
     if metadata.num_row_groups > metadata.num_rows // GROUP_ROWS_MEAN_MIN + GROUPS_MORE:
         raise BadLine(f"{metadata.num_row_groups:,} row groups for {metadata.num_rows:,} rows")
     if metadata.metadata:
-        raise BadLine("its footer holds what a segment's does not")
+        raise BadLine("its footer has fields that a segment's does not have")
     stored = 0
     rows = 0
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         if not 0 < group.num_rows <= GROUP_ROWS_MAX:
-            raise BadLine(f"row group {number} is said to have {group.num_rows:,} rows")
+            raise BadLine(f"row group {number} claims {group.num_rows:,} rows")
         rows += group.num_rows
         for at, (name, _, _) in enumerate(_COLUMNS):
             column = group.column(at)
@@ -77,33 +77,33 @@ def check_footer(metadata: pq.FileMetaData, rows_end: int, points_max: int) -> N
             if column.num_values != group.num_rows or column.compression not in ("ZSTD", "UNCOMPRESSED"):
                 raise BadLine(f"column {name!r} of row group {number} is not one of a segment")
             if column.file_path or column.bloom_filter_offset is not None or column.has_column_index:
-                raise BadLine(f"column {name!r} of row group {number} has an index, which a segment has not")
+                raise BadLine(f"column {name!r} of row group {number} has an index, which a segment's does not have")
             if start < 4 or size <= 0 or start + size > rows_end:
-                raise BadLine(f"column {name!r} of row group {number} is said to lie outside of the rows")
+                raise BadLine(f"column {name!r} of row group {number} claims to lie outside of the rows")
             if column.total_uncompressed_size > _bytes_max(name, group.num_rows):
-                raise BadLine(f"column {name!r} of row group {number} is said to unpack to too many bytes")
+                raise BadLine(f"column {name!r} of row group {number} claims to unpack to too many bytes")
             stored += size
     if rows > points_max or rows != metadata.num_rows:
-        raise BadLine(f"{rows:,} rows where there can be {points_max:,} points")
+        raise BadLine(f"{rows:,} rows, more than the {points_max:,} points of the file's name")
     if metadata.num_columns == len(_COLUMNS) and rows_end > stored + SLACK_BYTES:
-        raise BadLine(f"{rows_end:,} bytes where its rows take {stored:,}")
+        raise BadLine(f"{rows_end:,} bytes before the footer, but its rows take {stored:,}")
 
 
 def _check_columns(schema: pq.ParquetSchema) -> None:
     """The columns of a segment come first; those of a later version may follow."""
     if len(schema) < len(_COLUMNS):
-        raise BadLine(f"{len(schema)} columns: this is no segment")
+        raise BadLine(f"{len(schema)} columns: this is not a segment")
     for at, (name, physical, logical) in enumerate(_COLUMNS):
         column = schema.column(at)
         if column.path != name:
-            raise BadLine(f"column {at} is {ascii(column.path)[:40]}, not {name!r}: this is no segment")
+            raise BadLine(f"column {at} is {ascii(column.path)[:40]}, not {name!r}: this is not a segment")
         kind = (column.physical_type, str(column.logical_type))
         if kind[0] != physical or not kind[1].startswith(logical) or column.max_repetition_level:
             raise BadLine(f"column {name!r} is of type {kind[0]} {kind[1]}")
     for at in range(len(_COLUMNS), len(schema)):
         name = schema.column(at).path
         if name.split(".")[0].lower() in _TAKEN:
-            raise BadLine(f"column {at} has the name {ascii(name)[:40]}, which is taken")
+            raise BadLine(f"column {at} has the name {ascii(name)[:40]}, which is reserved")
 
 
 def _place(column: Any) -> tuple[int, int]:
@@ -119,10 +119,10 @@ def _bytes_max(name: str, rows: int) -> int:
 
 
 def check_block(metadata: pq.FileMetaData, groups: Iterable[int], rows_max: int) -> None:
-    """See to it that row groups which are read at once, as their points are mixed, are no more than a block.
+    """Check that row groups that must be read together, as their seqs overlap, are no more than a block.
 
     Raises:
-        BadLine: they are.
+        BadLine: they are more.
     """
     rows = names = 0
     for number in groups:
@@ -130,18 +130,18 @@ def check_block(metadata: pq.FileMetaData, groups: Iterable[int], rows_max: int)
         rows += group.num_rows
         names += group.column(0).total_uncompressed_size
     if rows > rows_max:
-        raise BadLine(f"{rows:,} rows are in no order, more than the {rows_max:,} of a block")
+        raise BadLine(f"{rows:,} rows without an order, more than the {rows_max:,} of a block")
     if names > BLOCK_NAMES_BYTES_MAX:
-        raise BadLine("the metric names of a block are said to unpack to too many bytes")
+        raise BadLine("the metric names of a block claim to unpack to too many bytes")
 
 
 def check_statistics(group: pq.RowGroupMetaData, names: Sequence[str], numbers: Sequence[npt.NDArray[Any]]) -> None:
-    """Compare what is said of the values in a row group with the values: readers leave groups out by it.
+    """Compare a row group's statistics with its values: readers skip groups by them.
 
     ``names`` are the metrics in it, ``numbers`` its other columns.
 
     Raises:
-        BadLine: a value is outside of what is said.
+        BadLine: a value is outside of its statistics.
     """
     encoded = [name.encode() for name in names]
     ranges: list[tuple[Any, Any]] = [(min(encoded), max(encoded))]
@@ -152,14 +152,14 @@ def check_statistics(group: pq.RowGroupMetaData, names: Sequence[str], numbers: 
             continue
         least, most = said.min_raw, said.max_raw
         if least != least or most != most or low < least or high > most:
-            raise BadLine(f"column {_COLUMNS[at][0]!r} holds values that are outside of what its footer says")
+            raise BadLine(f"column {_COLUMNS[at][0]!r} holds values outside of the range in its footer")
 
 
 def check_pages(fd: int, metadata: pq.FileMetaData, groups: Iterable[int]) -> None:
-    """Compare the heads of all pages of some row groups with what their columns can hold.
+    """Compare the headers of all pages of some row groups with what their columns can hold.
 
     Raises:
-        BadLine: one says more than there can be.
+        BadLine: one claims more than is possible.
         OSError: the file can't be read.
     """
     for number in groups:
@@ -179,12 +179,12 @@ def _check_column(fd: int, at: int, end: int, rows: int, bytes_max: int) -> None
         size, stored = _int(fields, _UNPACKED), _int(fields, _STORED)
         unpacked += size
         if size < 0 or stored < 0 or at + head + stored > end or unpacked > bytes_max:
-            raise BadLine("it is said to be larger than there is room for")
+            raise BadLine("it claims to be larger than the space for it")
         names = fields.get(_DICTIONARY)
         page: Any = next((fields[key] for key in (_DICTIONARY, _DATA, _DATA_2) if key in fields), {})
         count = _int(page, _VALUES) if isinstance(page, dict) else -1
-        if not 0 <= count <= (size // 4 if names is not None else rows):  # each name has its length before it
-            raise BadLine(f"it is said to hold {count:,} values")
+        if not 0 <= count <= (size // 4 if names is not None else rows):  # each name comes after its length
+            raise BadLine(f"it claims to hold {count:,} values")
         values += 0 if names is not None else count
         at += head + stored
     if values != rows:
@@ -197,7 +197,7 @@ def _int(fields: dict[int, Any], number: int) -> int:
 
 
 def _page_head(fd: int, at: int) -> tuple[int, dict[int, Any]]:
-    """How long the head of a page is, and its fields: Thrift's compact protocol, of which this is a small part."""
+    """The length of a page header, and its fields: a small part of Thrift's compact protocol."""
     data = os.pread(fd, PAGE_HEAD_BYTES, at)
     try:
         end, fields = _struct(data, 0)
@@ -206,7 +206,7 @@ def _page_head(fd: int, at: int) -> tuple[int, dict[int, Any]]:
     return end, fields
 
 
-# the fields of a page's head
+# the fields of a page header
 _UNPACKED, _STORED, _DATA, _DICTIONARY, _DATA_2 = 2, 3, 5, 7, 8
 _VALUES = 1
 
@@ -218,7 +218,7 @@ def _struct(data: bytes, at: int, depth: int = 0) -> tuple[int, dict[int, Any]]:
     fields: dict[int, Any] = {}
     number = 0
     if depth > _DEPTH_MAX:
-        raise BadLine("its head is nested too deeply")
+        raise BadLine("its header is nested too deeply")
     while head := data[at]:
         at += 1
         if head >> 4:
@@ -240,9 +240,9 @@ def _struct(data: bytes, at: int, depth: int = 0) -> tuple[int, dict[int, Any]]:
         elif kind == _STRUCT:
             at, fields[number] = _struct(data, at, depth + 1)
         else:
-            raise BadLine("its head holds what a page's has not")
+            raise BadLine("its header has fields that a page's does not have")
         if at >= len(data):
-            raise IndexError("the head goes on")
+            raise IndexError("the header is cut short")
     return at + 1, fields
 
 
@@ -255,7 +255,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         if byte < 128:
             return at, value
         shift += 7
-    raise BadLine("a number in its head has no end")
+    raise BadLine("a number in its header has no end")
 
 
 def _signed(data: bytes, at: int) -> tuple[int, int]:

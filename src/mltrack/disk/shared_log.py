@@ -28,7 +28,7 @@ class SharedLog:
     """One such file: the experiments, the registry, a logged model."""
 
     def __init__(self, path: Path, records: Records, *, clock: Callable[[], int], fs: FileSystem = LOCAL) -> None:
-        """``records`` is what its lines may be. The lock is the file ``lock`` beside it. ``clock`` gives ns."""
+        """``records``: the schema of its lines. The lock is the file ``lock`` in its folder. ``clock`` gives ns."""
         self._records = records
         self.path = path
         self._lock = path.with_name("lock")
@@ -40,29 +40,29 @@ class SharedLog:
         self._last = b""  # the last bytes before that
 
     def replay(self, apply: Callable[[dict[str, Any]], None]) -> int:
-        """Give each good line to ``apply``, in order; returns how many there were. Others are put into ``damage``."""
+        """Call ``apply`` with each good line, in order; returns their count. Bad ones are added to ``damage``."""
         read = read_log(self.path, records=self._records)
         self.damage = list(read.damage)
         self._give(read.lines, apply)
         return len(read.lines)
 
     def follow(self, apply: Callable[[dict[str, Any]], None], restart: Callable[[], None]) -> None:
-        """Give ``apply`` the good lines that came since the last call; a log only grows, so they are all there is new.
+        """Call ``apply`` with the good lines added since the last call; a log only grows, so they are all that is new.
 
-        Where the file is another one (it was restored from a copy), ``restart`` is called and all of it is given. One
-        thread at a time; ``damage`` is then of all that was read.
+        If the file was replaced (restored from a copy), ``restart`` is called and all of it is read. Call it from one
+        thread at a time; ``damage`` then covers all that was read.
         """
         try:
             status = os.stat(self.path)
         except FileNotFoundError:
             if self._seen is not None:
-                self._begin_anew(restart)
+                self._start_over(restart)
             return
         seen = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         if seen == self._seen:
             return
         if self._seen is not None and not self._is_same(seen):
-            self._begin_anew(restart)
+            self._start_over(restart)
         read = read_log(self.path, self._end, records=self._records)
         self.damage += read.damage
         self._give(read.lines, apply)
@@ -80,7 +80,7 @@ class SharedLog:
         except (FileNotFoundError, NotRegularError):
             return b""
 
-    def _begin_anew(self, restart: Callable[[], None]) -> None:
+    def _start_over(self, restart: Callable[[], None]) -> None:
         self._seen, self._end, self._last, self.damage = None, 0, b"", []
         restart()
 
@@ -89,14 +89,14 @@ class SharedLog:
             try:
                 apply(line)
             except (KeyError, TypeError, ValueError):
-                message = f"{self.path}: a {line.get('type')!r} without what that needs"
+                message = f"{self.path}: a {line.get('type')!r} without the fields it needs"
                 self.damage.append(
                     CorruptionError(message, path=str(self.path), hint="was it written by another program?")
                 )
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        """Hold the lock, to look and append without another coming between.
+        """Hold the lock, to read and append without another process in between.
 
         Raises:
             BusyError: another process holds it for too long.
@@ -114,10 +114,10 @@ class SharedLog:
     def append(self, *lines: dict[str, Any], soon: bool = False) -> None:
         """Add lines, each with its time; on return they survive ``kill -9``. The lock is held by the caller.
 
-        They survive power loss too; where ``soon`` will do, half a second later, and the caller does not wait for it.
+        They survive power loss too; with ``soon`` only half a second later, which the caller does not wait for.
 
         Raises:
-            UsageError: one is not what a reader takes; nothing was added.
+            UsageError: readers would refuse one; nothing was added.
             OSError: they could not be added.
         """
         timed = [{"time": self._clock(), **line} for line in lines]
@@ -138,7 +138,7 @@ class SharedLog:
 
 
 class _Unsynced:
-    """Logs whose last lines are not on the disk yet; the flusher has them written."""
+    """Logs whose last lines are not synced yet; the flusher syncs them."""
 
     def __init__(self) -> None:
         self._reset()
@@ -148,18 +148,18 @@ class _Unsynced:
         self._paths: dict[Path, FileSystem] = {}
 
     def after_fork(self) -> None:
-        """In a forked child: the parent writes what it added."""
+        """In a forked child: the parent syncs what it added."""
         self._reset()
 
     def add(self, path: Path, fs: FileSystem) -> None:
-        """Have it written soon."""
+        """Sync it soon."""
         with self._lock:
             if not self._paths:
                 FLUSHER.add(self)
             self._paths[path] = fs
 
     def sync(self) -> None:
-        """Write them all; one that is gone, or that the disk refuses, is left to itself."""
+        """Sync them all; one that was removed, or that the disk refuses, is dropped."""
         with self._lock:
             todo, self._paths = self._paths, {}
             FLUSHER.remove(self)
@@ -172,7 +172,7 @@ class _Unsynced:
                     os.close(fd)
 
     def pulse(self) -> None:
-        """Nobody waits for a sign of life from a log."""
+        """Does nothing: logs have no pulse."""
 
 
 _UNSYNCED = _Unsynced()

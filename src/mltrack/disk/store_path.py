@@ -1,7 +1,7 @@
-"""The folder that a text means as a store: a path, or a URI of ``mltrack:`` or ``file:``, as people write it.
+"""The folder of a store, from a path or a ``mltrack:`` or ``file:`` URI as people write it.
 
 A variable or an option may hold quotes that a shell would have removed, or the line break of the file it was read from:
-both go. What can't be a folder is refused by the name of what holds it, before anything is made.
+both are removed. What can't be a folder is refused, naming that variable or option, before anything is made.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _HINT = "give a folder, or mltrack:///absolute/folder"
 
 
 def folder_of(named: str | os.PathLike[str], called: str = "the store") -> Path:
-    """The absolute path of the folder that is meant; ``called`` is what holds the text. It need not exist.
+    """The absolute path of the folder, which need not exist; ``called`` names the source of the text in messages.
 
     Raises:
-        UsageError: it can't be a folder on this machine: another scheme, a host, a control sign, nothing at all.
-        StoreError: it is relative, and the working folder is gone.
+        UsageError: it can't be a folder on this machine: another scheme, a host, a control character, empty.
+        StoreError: it is relative, and the working folder no longer exists.
     """
     text = os.fspath(named)
     if not isinstance(named, str) or os.path.isfile(os.path.join(text, "store.json")):
-        return _absolute(Path(text), called)  # a store that is called exactly so
+        return _absolute(Path(text), called)  # a store with exactly that name
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
         text = text[1:-1].strip()
@@ -40,7 +40,7 @@ def folder_of(named: str | os.PathLike[str], called: str = "the store") -> Path:
     if not text:
         raise UsageError(f"{called} is empty", hint=_HINT)
     if any(ord(sign) < 32 or ord(sign) == 127 for sign in text):
-        raise UsageError(f"{shown}, which holds a line break or a control sign", hint=_HINT)
+        raise UsageError(f"{shown}, which holds a line break or a control character", hint=_HINT)
     match = _URI.fullmatch(text)
     ours = match is not None and match["scheme"].lower() in (SCHEME, "file")
     if match is None or not (ours or match["rest"].startswith("//")):
@@ -49,12 +49,12 @@ def folder_of(named: str | os.PathLike[str], called: str = "the store") -> Path:
         raise UsageError(f"{shown}, which is not a folder on this machine", hint=_HINT)
     path = path_of_uri(text)
     if not path or "\0" in path:
-        raise UsageError(f"{shown}, which names no folder on this machine", hint=_HINT)
+        raise UsageError(f"{shown}, which does not name a folder on this machine", hint=_HINT)
     return _absolute(Path(path), called)
 
 
 def path_of_uri(uri: str) -> str | None:
-    """The path in a URI of ``mltrack:`` or ``file:``, "" where it has none; None where it has a host or a query.
+    """The path in a ``mltrack:`` or ``file:`` URI, "" where it has none; None where it has a host or a query.
 
     ``mltrack:relative``, ``mltrack:/absolute``, ``mltrack:///absolute`` and, as for SQLite, ``mltrack:////absolute``.
     """
@@ -67,11 +67,11 @@ def path_of_uri(uri: str) -> str | None:
             return None
         rest = "/" + path
     decoded = os.fsdecode(unquote_to_bytes(rest))
-    return re.sub(r"\A/+", "/", decoded)  # two slashes in front would be kept as they are, by POSIX's leave
+    return re.sub(r"\A/+", "/", decoded)  # POSIX allows two leading slashes a meaning of their own
 
 
 def uri_of(folder: os.PathLike[str]) -> str:
-    """The URI of ``mltrack:`` for a folder, given its absolute path."""
+    """The ``mltrack:`` URI of a folder, given its absolute path."""
     return f"{SCHEME}://{quote(os.fsencode(folder))}"
 
 
@@ -79,7 +79,7 @@ def working_folder() -> Path:
     """The current folder.
 
     Raises:
-        StoreError: it is gone.
+        StoreError: it no longer exists.
     """
     try:
         return Path.cwd()
@@ -93,7 +93,7 @@ def working_folder() -> Path:
 def _absolute(path: Path, called: str) -> Path:
     try:
         path = path.expanduser()
-    except RuntimeError as error:  # ~ where nobody knows a home, or ~nobody
+    except RuntimeError as error:  # ~ without a home folder, or ~nobody
         raise UsageError(f"{called} is {str(path)!r}: {error}", hint="give the path without ~") from error
     if not path.is_absolute():
         path = working_folder() / path

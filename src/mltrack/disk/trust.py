@@ -1,12 +1,12 @@
-"""Whose store it is, and which of its remotes a user trusts: that is kept in the user's own folder, never in a store.
+"""Who owns a store, and which of its remotes a user trusts, which is kept in the user's own folder, never in a store.
 
 A store is found upward from the working directory, so it may be anybody's. Reading it and recording into it need no
-trust. But what its ``remotes.toml`` says is obeyed only where the user is its author or said so: credentials of ours go
-to a URL of a stranger's store only once that remote is trusted, and a command or a file that gives tokens is never
-taken from a store at all, not from one's own either: an archive belongs to whoever unpacked it.
+trust. But its ``remotes.toml`` is obeyed only where the user wrote it or trusts it: the user's credentials are sent to
+a URL of another user's store only once that remote is trusted, and a command or a file that gives tokens is never
+taken from a store at all, not even the user's own: an archive belongs to whoever unpacked it.
 
-Whose it is goes by the owners of the store's folder, its ``store.json`` and its ``remotes.toml``, as git's
-``safe.directory`` does; for root started by sudo the user before that counts as well.
+The owners of the store's folder, its ``store.json`` and its ``remotes.toml`` decide who owns it, as with git's
+``safe.directory``; for root under sudo the user who called sudo counts as well.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Grant", "Refusal", "Trust", "is_own_file", "offered_by", "refusal_of", "refuse_links", "stranger_of"]
 
 TRUSTED_VARIABLE = "MLTRACK_TRUSTED_STORES"
-"""Stores of others that are trusted with any remote, as a list of folders like PATH; ``*`` is all of them."""
+"""Stores of other users whose remotes are all trusted, as a list of folders like PATH; ``*`` is all of them."""
 
 _NEVER_FROM_A_STORE = ("token_file", "token_command", "shared_folder")
 
@@ -43,7 +43,7 @@ SHOWN_MAX = 200
 class Grant:
     """One remote of one store that is trusted, with where its tokens come from and the folder shared with it.
 
-    ``offered`` tells, as a digest, what of these the store's own file named by then.
+    ``offered`` is a digest of the commands and files that the store named when it was trusted.
     """
 
     store: str
@@ -58,7 +58,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a remote is not used. ``for_url`` tells that it would be, had the user named its URL."""
+    """Why a remote is not used. ``for_url``: it would be if the user gave its URL instead of its name."""
 
     message: str
     hint: str
@@ -70,7 +70,7 @@ class Refusal:
 
 
 class Trust:
-    """What this user trusts: ``$XDG_CONFIG_HOME/mltrack/trust.json``, or ``~/.config`` in its place."""
+    """What this user trusts: ``$XDG_CONFIG_HOME/mltrack/trust.json``, by default in ``~/.config``."""
 
     def __init__(self, *, environ: Mapping[str, str] = os.environ, fs: FileSystem = LOCAL) -> None:
         self._environ = environ
@@ -89,38 +89,38 @@ class Trust:
         try:
             return Path.home() / ".config" / "mltrack" / "trust.json"
         except RuntimeError as error:
-            raise StoreError("no home folder to keep what is trusted", hint="set XDG_CONFIG_HOME") from error
+            raise StoreError("no home folder to keep trusted remotes in", hint="set XDG_CONFIG_HOME") from error
 
     def all(self) -> list[Grant]:
-        """All that is trusted.
+        """All trusted remotes.
 
         Raises:
             StoreError: the file can't be read, or another user may write it.
         """
         path = self.path
         try:
-            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # a pipe would wait
+            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # a pipe would block
                 found = os.fstat(file.fileno())
                 if not stat.S_ISREG(found.st_mode) or found.st_size > FILE_BYTES_MAX:
-                    raise StoreError(f"{path} is not a file of settings", hint="remove it, and trust anew")
+                    raise StoreError(f"{path} is not a settings file", hint="remove it, and trust the remotes again")
                 if found.st_uid not in _own_ids(self._environ) or found.st_mode & 0o022:
                     raise StoreError(
-                        f"{path} can be written by others, so it says nothing",
+                        f"{path} can be written by other users, so it is ignored",
                         hint=f"look at it, then: chown and chmod 600 {path}",
                     )
                 fields = json.loads(file.read())
             return [Grant(**{key: str(value) for key, value in each.items()}) for each in fields["trusted"]]
-        except (FileNotFoundError, NotADirectoryError, PermissionError):  # also where the home is not ours
+        except (FileNotFoundError, NotADirectoryError, PermissionError):  # also in another user's home
             return []
         except OSError as error:
             raise StoreError(f"{path} can't be read: {error.strerror}", hint="check its permissions") from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise StoreError(
-                f"{path} is damaged", hint="remove it, and trust anew: mltrack remote trust NAME"
+                f"{path} is damaged", hint="remove it, and trust the remotes again: mltrack remote trust NAME"
             ) from error
 
     def find(self, root: Path, store_id: str, name: str, url: str, *, moved: bool) -> Grant | None:
-        """The grant for that remote of the store at ``root``; or, where it may have ``moved``, of the store of that id.
+        """The grant for that remote of the store at ``root``; if it may have ``moved``, of the store with that id.
 
         Raises:
             StoreError: as all.
@@ -132,7 +132,7 @@ class Trust:
         return next(iter([*same, *elsewhere]), None)
 
     def add(self, grant: Grant) -> None:
-        """Trust a remote, in place of what was trusted of it before.
+        """Trust a remote, replacing an earlier grant.
 
         Raises:
             StoreError: it can't be written down.
@@ -140,7 +140,7 @@ class Trust:
         self._change(lambda grants: [*(g for g in grants if not _is_same(g, grant)), grant])
 
     def remove(self, root: Path, name: str) -> bool:
-        """Trust that remote of the store at ``root`` no more; returns whether it was trusted.
+        """Stop trusting that remote of the store at ``root``; returns whether it was trusted.
 
         Raises:
             StoreError: it can't be written down.
@@ -166,7 +166,7 @@ class Trust:
             ) from error
 
     def _publish(self, path: Path, data: bytes) -> None:
-        """As commands may hold secrets, nobody else may read it."""
+        """Readable by the user only, as commands may hold secrets."""
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -181,11 +181,11 @@ def _is_same(one: Grant, other: Grant) -> bool:
     return (one.store, one.remote) == (other.store, other.remote)
 
 
-# --- whose it is -------------------------------------------------------------------------------------------------
+# --- who owns it -------------------------------------------------------------------------------------------------
 
 
 def stranger_of(root: Path, *, environ: Mapping[str, str] = os.environ) -> str:
-    """Who else may have written what the store at ``root`` says of its remotes; "" where that is only the user."""
+    """Who else may have written the remotes of the store at ``root``; "" if only the user."""
     own = _own_ids(environ)
     for path in (root, root / "store.json", root / "remotes.toml"):
         try:
@@ -202,10 +202,10 @@ def stranger_of(root: Path, *, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def refuse_links(root: Path, folder: Path) -> None:
-    """Come here before anything is written into a remote's folder of the store at ``root``.
+    """Check a remote's folder of the store at ``root`` for links before anything is written into it.
 
     Raises:
-        UntrustedError: in a stranger's store one of its names is a link, so that what is written might go anywhere.
+        UntrustedError: the store is another user's and has a link there, so writes could go anywhere.
     """
     stranger = stranger_of(root)
     if not stranger:
@@ -220,7 +220,7 @@ def refuse_links(root: Path, folder: Path) -> None:
 
 
 def is_own_file(path: Path, *, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether only the user can have written that file; one that is not there counts as theirs."""
+    """Whether only the user can have written that file; a missing one counts as theirs."""
     try:
         found = path.lstat()
     except OSError:
@@ -246,17 +246,17 @@ def _user_name(uid: int) -> str:
 
 
 def _is_named(root: Path, environ: Mapping[str, str]) -> bool:
-    """Whether the environment says that this store is trusted."""
+    """Whether the environment trusts this store."""
     named = [part for part in environ.get(TRUSTED_VARIABLE, "").split(os.pathsep) if part]
     here = os.path.realpath(root)
     return any(part == "*" or os.path.realpath(os.path.expanduser(part)) == here for part in named)
 
 
-# --- what follows from it ----------------------------------------------------------------------------------------
+# --- what is refused ----------------------------------------------------------------------------------------------
 
 
 def offered_by(table: Mapping[str, Any]) -> str:
-    """A digest of the commands and files that a table of ``remotes.toml`` names; "" where it names none."""
+    """A digest of the commands and files that a table of ``remotes.toml`` names; "" if it names none."""
     named = [str(table.get(option, "")) for option in _NEVER_FROM_A_STORE]
     return hashlib.sha256(json.dumps(named).encode("ascii")).hexdigest() if any(named) else ""
 
@@ -264,11 +264,11 @@ def offered_by(table: Mapping[str, Any]) -> str:
 def refusal_of(
     root: Path, store_id: str, name: str, table: Mapping[str, Any], *, environ: Mapping[str, str] = os.environ
 ) -> tuple[Grant | None, Refusal | None]:
-    """What is trusted of a remote as ``remotes.toml`` has it, and why it is not used, if so."""
+    """The grant for a remote as ``remotes.toml`` has it, and the reason if it is not used."""
     stranger, offered = stranger_of(root, environ=environ), offered_by(table)
     foreign = (bool(stranger) or table.get("untrusted") is True) and not _is_named(root, environ)
     url = str(table.get("url", "")).rstrip("/")
-    try:  # of another's store only what was trusted right there: they may have copied the id of one of ours
+    try:  # in another user's store only a grant for its own folder counts: its id may be copied from one of ours
         grant = Trust(environ=environ).find(root, store_id, name, url, moved=not foreign)
     except StoreError as error:
         needed = foreign or offered or "token" in table
@@ -285,15 +285,13 @@ def refusal_of(
         return grant, Refusal(words, how)
     if "token" in table and (grant is None or not (grant.token_command or grant.token_file)):
         kind, value = ("file", "PATH") if table["token"] == "file" else ("command", "CMD")
-        words = (
-            f"remote {name!r} takes its token from a {kind} that is kept outside of the store, and none is known here"
-        )
+        words = f"remote {name!r} takes its token from a {kind} that is kept outside of the store, and none is set here"
         return grant, Refusal(words, f"mltrack remote trust {name} --token-{kind} {value}")
     return grant, None
 
 
 def _named(table: Mapping[str, Any]) -> str:
-    """The command or file that a table names, as far as it fits on a line."""
+    """The command or file that a table names, shortened to fit on a line."""
     option = next(option for option in reversed(_NEVER_FROM_A_STORE) if table.get(option))
     hidden = hide(str(table[option]))
     return f"the {option.replace('_', ' ')} {hidden if len(hidden) <= SHOWN_MAX else f'{hidden[:SHOWN_MAX]}...'!r}"

@@ -1,4 +1,4 @@
-"""What one process writes of one run, from the first point to the sealed segment, and reading it back."""
+"""What one process writes to one run, from the first point to the sealed segment, and reading it back."""
 
 from __future__ import annotations
 

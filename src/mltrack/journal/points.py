@@ -1,8 +1,4 @@
-"""The journal: one process's appends to one run, events as lines and points as mapped 32-byte records.
-
-Each process that writes to a run has a *writer*: a name of its own, and files nobody else writes to. Its lock, held
-on its events file for as long as the process lives, is how others know that it is still writing.
-"""
+"""A writer's points: 32-byte records in mapped files, behind a call that costs less than a microsecond."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ import mmap
 import os
 import threading
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mltrack.disk.codec import (
     HEADER_SIZE,
@@ -23,8 +19,7 @@ from mltrack.disk.codec import (
     encode_records,
     pack_record,
 )
-from mltrack.disk.filesystem import LOCAL, FileSystem, try_lock
-from mltrack.disk.jsonlog import JsonLog
+from mltrack.disk.filesystem import FileSystem
 from mltrack.errors import RunStateError
 from mltrack.process.trouble import TROUBLE
 from mltrack.values.scalars import as_float, check_key, integer
@@ -38,10 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SEAL_POINTS_MIN",
-    "EventJournal",
-    "LockedPointJournal",
     "PointJournal",
-    "new_writer_name",
 ]
 
 POINTS_FILE_MIN_BYTES = HEADER_SIZE + RECORD_SIZE * 2_046  # 64 KiB: a short run stays small
@@ -54,73 +46,10 @@ SERIES_FILE_POINTS_MAX = 1 << 20
 SERIES_WRITE_POINTS = 1 << 15  # 1 MiB at a time
 
 SEAL_POINTS_MIN = 4_096
-"""A writer with fewer points keeps its trimmed journal: it is smaller than a segment is worth, and opens faster."""
+"""A writer with fewer points keeps its trimmed journal: a segment would not pay, and the journal opens faster."""
 
 _NOTHING = bytearray()
 _FLOATS = {float}
-
-
-def new_writer_name(now_ns: int) -> str:
-    """16 hex digits: 11 of the time in ms, so that names sort by age, and 5 random ones."""
-    return f"{(now_ns // 1_000_000) & 0xFFFFFFFFFFF:011x}{int.from_bytes(os.urandom(3), 'big') & 0xFFFFF:05x}"
-
-
-class EventJournal:
-    """A writer's facts: one checksummed JSON line each, numbered, in events/<writer>.jsonl."""
-
-    def __init__(self, folder: Path, writer: str, *, fs: FileSystem = LOCAL) -> None:
-        """Make the file and take its lock.
-
-        Raises:
-            OSError: it can't be made (FileExistsError: the name is taken).
-        """
-        self.writer = writer
-        self._log = JsonLog(folder / f"{writer}.jsonl", fs=fs, create=True)
-        self.locked = try_lock(self._log.fd) is True
-        self.dirty = False
-        self._last_time = 0
-
-    @property
-    def fd(self) -> int:
-        """The open file, for the flusher."""
-        return self._log.fd
-
-    @property
-    def seq(self) -> int:
-        """How many events this writer has stored: the seq of the next one."""
-        return self._log.count
-
-    def append(self, events: Iterable[Mapping[str, Any]], now_ns: int) -> None:
-        """Add events, each with its seq and a time that never falls. They survive ``kill -9`` on return.
-
-        Raises:
-            OSError: not all were added; ``seq`` tells how many.
-        """
-        self._log.settle()
-        self.dirty = True
-        at = self._last_time = max(now_ns, self._last_time + 1)
-        self._log.append([{"seq": seq, "time": at, **event} for seq, event in enumerate(events, self.seq)])
-
-    def not_before(self, time_ns: int) -> None:
-        """Let coming events be later than this, so that they win over what the run already holds."""
-        self._last_time = max(self._last_time, time_ns)
-
-    def move_to(self, folder: Path) -> None:
-        """Note that the file lies in ``folder`` now."""
-        self._log.move_to(folder / self._log.path.name)
-
-    def sync(self) -> None:
-        """Make appended events survive power loss."""
-        self.dirty = False
-        try:
-            self._log.sync()
-        except OSError:
-            self.dirty = True
-            raise
-
-    def close(self) -> None:
-        """Close the file, which frees the lock."""
-        self._log.close()
 
 
 class PointJournal:
@@ -129,7 +58,7 @@ class PointJournal:
     A record counts once its commit mark stands, and that is written last; the offset moves before the record is
     packed and nothing between the two can be interrupted, so no call, signal or thread ever leaves a gap or
     overwrites a record that was seen. Points that can't be stored (a full disk, a lost mount) are counted in
-    ``lost`` and the caller goes on.
+    ``lost``, and the caller continues.
     """
 
     _maps = True
@@ -148,8 +77,8 @@ class PointJournal:
 
         ``on_new_metric(number, key)`` must store the number before it returns (or raise OSError);
         ``sync_names()`` makes the run's start and the numbers stored so far survive power loss (or raises OSError): it
-        is called before the first file is made, and before points are synced. ``on_loss(error)`` is told the first time
-        points are lost, and again after each recovery.
+        is called before the first file is made, and before points are synced. ``on_loss(error)`` is called the first
+        time points are lost, and again after each recovery.
         """
         self.writer = writer
         self.lock = threading.RLock()
@@ -172,7 +101,7 @@ class PointJournal:
         self._closed = False
         self._losing = False
         self._retry_at_ns = 0
-        self._busy = False  # while a thread that holds the lock is in here, against its own signal handlers
+        self._busy = False  # while the thread that holds the lock is in here, against its own signal handlers
         self._deferred: list[tuple[list[tuple[str, float]], int, int]] = []
         self._named: dict[int, str] = {}
         self._next_number = itertools.count()
@@ -184,7 +113,7 @@ class PointJournal:
     # --- the hot path: what a call costs is what a training step pays ---
     #
     # The interpreter lets another thread run, or a signal handler, only after a call and at a loop's turn. From where
-    # the offset is read to where pack_record returns there is neither, so each record gets a slot of its own and a
+    # the offset is read to where pack_record returns neither can happen, so each record gets a slot of its own and a
     # reader never meets a gap. (An interpreter without that rule uses LockedPointJournal.)
 
     def log(self, key: str, value: float, step: int | None = None, time: int | None = None) -> None:
@@ -237,7 +166,7 @@ class PointJournal:
         except (KeyError, TypeError, RecordError):
             self._log_slowly(list(values.items())[stored:], step, time)
 
-    # --- new metrics, full files, failing disks; and where misuse is found ---
+    # --- new metrics, full files, failing disks, misuse ---
 
     def _log_slowly(self, points: Iterable[tuple[str, float]], step: int | None, time: int) -> None:
         step = 0 if step is None else integer("step", step)
@@ -272,7 +201,7 @@ class PointJournal:
         steps: npt.NDArray[np.int64],
         times: npt.NDArray[np.int64],
     ) -> None:
-        """Many points of one metric in one go, then synced: on return they survive power loss."""
+        """Many points of one metric at once, then synced: on return they survive power loss."""
         with self.lock:
             if self._busy or len(values) < SERIES_POINTS_MIN:
                 for step, time, value in zip(steps.tolist(), times.tolist(), values.tolist(), strict=True):
@@ -297,10 +226,10 @@ class PointJournal:
         steps: npt.NDArray[np.int64],
         times: npt.NDArray[np.int64],
     ) -> None:
-        """Files of their own, written rather than mapped, each just as large as it must be."""
+        """In separate files, written rather than mapped, each as large as needed."""
         number = self._metric_number(key)
         if number is None:
-            self.lost += len(values) - 1  # one is counted already
+            self.lost += len(values) - 1  # the first is counted already
             return
         done = 0
         while done < len(values):
@@ -322,7 +251,7 @@ class PointJournal:
     def _write_whole(self, data: memoryview) -> None:
         """Write records at the offset, which moves on with those that are whole, also where the rest fails."""
         start, done = self.offset, 0
-        self.offset = start + len(data)  # first, so that whatever comes, none of these seqs is given again
+        self.offset = start + len(data)  # first, so that whatever happens none of these seqs is used again
         try:
             while done < len(data):
                 done += self._fs.write_at(self.fd, data[done:], start + done)
@@ -336,7 +265,7 @@ class PointJournal:
             raise RunStateError("the run has ended", hint="resume it: start_run(run_id=...)")
 
     def _metric_number(self, key: str) -> int | None:
-        """The number of a metric, given out and stored at its first point; None when that can't be stored."""
+        """The number of a metric, assigned and stored at its first point; None if it can't be stored."""
         number = self.numbers.get(key)
         if number is None:
             if time_ns() < self._retry_at_ns:
@@ -365,20 +294,20 @@ class PointJournal:
             try:
                 pack_record(self.buffer, offset, step, time, value, number, offset)
                 return
-            except RecordError:  # another thread has taken the last place
+            except RecordError:  # another thread has taken the last slot
                 self.offset = offset
 
     # --- files ---
 
     def move_to(self, folder: Path) -> None:
-        """Make further files in ``folder``: the store was moved, and the open ones went with it.
+        """Make new files in ``folder``: the store was moved, and the open ones went with it.
 
-        Without the lock, which the caller may be asked from under (``before_file``).
+        Takes no lock, as the caller may hold it (``before_file``).
         """
         self._folder, self._retry_at_ns = folder, 0
 
     def _room(self) -> bool:
-        """Whether there is room for a record, after starting a new file where needed; else it is lost."""
+        """Whether a record fits, after starting a new file if needed; if not, it counts as lost."""
         if self.offset + RECORD_SIZE <= self._end:
             return True
         self._check_open()
@@ -394,7 +323,7 @@ class PointJournal:
         return True
 
     def lose(self, count: int, error: Exception) -> None:
-        """Count points that could not even be made."""
+        """Count points that could not be created at all as lost."""
         with self.lock:
             self._lose(count, error)
 
@@ -410,7 +339,7 @@ class PointJournal:
         """Retire the full file and start another, a smaller one when the disk is nearly full.
 
         Raises:
-            OSError: there is no room for even a small one; the journal is as it was.
+            OSError: there is no space even for a small one; the journal is unchanged.
         """
         for size in (self._file_bytes, POINTS_FILE_MIN_BYTES, POINTS_FILE_SCRAPS_BYTES):
             try:
@@ -423,10 +352,10 @@ class PointJournal:
         self._file_bytes = min(self._file_bytes * POINTS_FILE_GROWTH, POINTS_FILE_MAX_BYTES)
 
     def _start_file(self, size: int, *, mapped: bool = True) -> None:
-        """Make a file and let points go there. Its first seq is fixed by taking the old buffer away first."""
+        """Make a file and put points there. Removing the old buffer first fixes its first seq."""
         if self.before_file is not None:
             self.before_file()
-        if not self._begun:  # the kernel may write points back at any time: the run's start must be there before
+        if not self._begun:  # the kernel may write points back at any time: the run's start must be on the disk before
             with contextlib.suppress(OSError):
                 self._sync_names()
             self._begun = True
@@ -440,7 +369,7 @@ class PointJournal:
         except BaseException:
             self.buffer = held
             raise
-        # no call from here on: an interrupt finds all of it done, or nothing
+        # no call from here on: for an interrupt all of it is done, or nothing
         if self.fd >= 0:
             self._retired = [*self._retired, (self.fd, held, self.offset)]
         self._first_seq, self._synced_offset, self._folder_dirty = first_seq, 0, True
@@ -469,16 +398,16 @@ class PointJournal:
         return self._first_seq + (self.offset - HEADER_SIZE) // RECORD_SIZE
 
     def sync(self) -> None:
-        """Make the points stored so far survive power loss; called by the flusher, and by whoever wants it now.
+        """Make the points stored so far survive power loss; called by the flusher, and for an immediate sync.
 
         Raises:
-            OSError: the disk says no; they are still there for ``kill -9``.
+            OSError: the disk refused; they still survive ``kill -9``.
         """
         self._sync_names()
         self._sync_files()
 
     def _sync_files(self) -> None:
-        """The same for the points alone."""
+        """The same without the names of metrics."""
         with self._sync_lock:
             with self.lock:
                 retired, self._retired = self._retired, []
@@ -500,7 +429,7 @@ class PointJournal:
                     self._release(old_fd, old_buffer, end)
 
     def _release(self, fd: int, buffer: mmap.mmap | bytearray, end: int) -> None:
-        """Unmap and close a file that takes no more points, giving back what it did not use."""
+        """Unmap and close a full file, and cut off the space it did not use."""
         if isinstance(buffer, mmap.mmap):
             buffer.close()
         with contextlib.suppress(OSError):
@@ -508,12 +437,12 @@ class PointJournal:
         os.close(fd)
 
     def close(self) -> None:
-        """No more points: sync, trim and close the files. Errors of the disk are told to ``on_loss``, not raised."""
+        """No more points: sync, trim and close the files. Disk errors go to ``on_loss`` and are not raised."""
         with self.lock:
             if not self._busy and not self._closed:
                 self._store_deferred()
             self._closed = True
-            held, self.buffer = self.buffer, _NOTHING  # from here on no point goes in
+            held, self.buffer = self.buffer, _NOTHING  # from here on no point is taken
             if self.fd >= 0:
                 self._retired.append((self.fd, held, self.offset))
                 self._first_seq, self.offset, self.fd, self._end = self.seq, HEADER_SIZE, -1, 0
@@ -523,7 +452,7 @@ class PointJournal:
             self._on_loss(error)
 
     def abandon(self) -> None:
-        """Let go of the files of a parent process after a fork, without touching what is in them; take no more."""
+        """After a fork, close the parent's files without touching their content, and take no more points."""
         self._closed = True
         self.lock, self._busy = threading.RLock(), False  # held by a thread that the child does not have
         for fd, buffer, _ in [*self._retired, (self.fd, self.buffer, 0)]:
@@ -532,17 +461,3 @@ class PointJournal:
             if fd >= 0:
                 os.close(fd)
         self.buffer, self._end, self.fd, self._retired = _NOTHING, 0, -1, []
-
-
-class LockedPointJournal(PointJournal):
-    """The same for an interpreter that runs threads at the same time (no global interpreter lock)."""
-
-    def log(self, key: str, value: float, step: int | None = None, time: int | None = None) -> None:
-        """One point."""
-        with self.lock:
-            super().log(key, value, step, time)
-
-    def log_many(self, values: Mapping[str, float], step: int | None = None, time: int | None = None) -> None:
-        """One point for each key."""
-        with self.lock:
-            super().log_many(values, step, time)

@@ -1,4 +1,4 @@
-"""Reading a writer's points wherever they lie: journals that are being written, segments, or both during a seal.
+"""Reading a writer's points from its journals, which may be growing, its segments, or both during a seal.
 
 A sealer publishes the segment before it deletes the journals, so a reader opens the journals first and lists the
 segments afterwards: it misses nothing, and takes each seq once.
@@ -23,16 +23,8 @@ from mltrack.disk.codec import (
     placeholder_name,
 )
 from mltrack.disk.filesystem import EXHAUSTED, NotRegularError, open_regular
-from mltrack.disk.segment import (
-    BLOCK_ROWS,
-    POINTS_SCHEMA,
-    PointColumns,
-    SegmentName,
-    column,
-    read_blocks,
-    read_metric,
-    segment_name,
-)
+from mltrack.disk.segment import BLOCK_ROWS, POINTS_SCHEMA, PointColumns, SegmentName, column, segment_name
+from mltrack.disk.segment_reader import read_blocks, read_metric
 from mltrack.errors import CorruptionError
 
 if TYPE_CHECKING:
@@ -49,13 +41,13 @@ if TYPE_CHECKING:
 
 __all__ = ["JournalFile", "count_points", "open_journals", "read_key", "read_points", "segments_of"]
 
-PIECE_BYTES = RECORD_SIZE << 15  # 1 MiB, 32,768 records: how much of a journal is read at a time
+PIECE_BYTES = RECORD_SIZE << 15  # 1 MiB, 32,768 records: the bytes of a journal that are read at a time
 
 _JOURNAL_NAME = re.compile(r"([0-9a-f]{16})\.(\d+)\.points")
 
 
 class JournalFile(NamedTuple):
-    """One points file held open: where it lies and the seq of its first record."""
+    """A points file held open: its path and the seq of its first record."""
 
     path: Path
     fd: int
@@ -65,7 +57,7 @@ class JournalFile(NamedTuple):
     def pieces(self, start: int, whole: bool) -> Iterator[tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]]:
         """Committed records and their seqs from seq ``start`` on.
 
-        A live file is read up to its first missing mark; ``whole`` reads past one (the writer is dead).
+        A live file is read up to its first missing mark; ``whole``: the writer is dead, so read past such marks.
         """
         offset = HEADER_SIZE + RECORD_SIZE * max(0, start - self.first_seq)
         while True:
@@ -82,7 +74,7 @@ class JournalFile(NamedTuple):
 
 
 def open_journals(folder: RunFolder, writer: str, stack: ExitStack, damage: list[CorruptionError]) -> list[JournalFile]:
-    """The writer's points files in order of seq, held open until ``stack`` closes. One that vanishes was sealed."""
+    """The writer's points files in order of seq, held open until ``stack`` closes. One that disappears was sealed."""
     found: list[JournalFile] = []
     for name in _names(folder.points):
         match = _JOURNAL_NAME.fullmatch(name)
@@ -103,7 +95,7 @@ def open_journals(folder: RunFolder, writer: str, stack: ExitStack, damage: list
             continue
         if header is not None:
             found.append(JournalFile(path, fd, header.first_seq, int(match[2])))
-    # by seq; of two that begin alike the first was left behind empty by an interrupt
+    # by seq; if two have the same first seq, an interrupt left the earlier one empty
     return sorted(found, key=lambda journal: (journal.first_seq, journal.number))
 
 
@@ -117,7 +109,7 @@ def _header(fd: int, writer: str) -> PointsHeader | None:
     """The header of a writer's points file.
 
     Raises:
-        BadLine: it is none, or another's, or the file is longer than any can be.
+        BadLine: it is not a header, or another writer's, or the file is longer than any can be.
     """
     header = decode_header(os.pread(fd, HEADER_SIZE, 0))
     if header is not None and header.writer != writer:
@@ -152,10 +144,10 @@ def read_points(
     rows_max: int = BLOCK_ROWS,
     named_only: bool = False,
 ) -> Iterator[PointColumns]:
-    """A writer's points with seq >= ``first`` in the order of logging, by pieces; ``damage`` gets the unreadable.
+    """A writer's points with seq >= ``first`` in the order of logging, in pieces; damage is added to ``damage``.
 
-    Of a segment at most ``rows_max`` rows come at a time. ``named_only``: no line of the writer's events is damaged, so
-    that points of a metric without a name were never logged: the power was lost before their name was on the disk.
+    From a segment at most ``rows_max`` rows come at a time. ``named_only``: no line of the writer's events is damaged,
+    so points of a metric without a name were never logged: the power failed before their name was on the disk.
     """
     names = _Names(keys)
     with ExitStack() as stack:
@@ -182,26 +174,26 @@ def read_points(
 
 
 class _Names:
-    """A writer's metric names, with a place behind them for each number whose name is on a line that is damaged."""
+    """A writer's metric names, then a placeholder for each number whose name is on a damaged line."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self._unnamed: dict[int, int] = {}  # number -> its place behind the names
+        self._placeholders: dict[int, int] = {}  # number -> its index after the names
 
     def have(self, numbers: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
-        """Which of these have a name."""
+        """Which of these numbers have a name."""
         found: npt.NDArray[np.bool_] = numbers < len(self._keys(int(numbers.max())))
         return found
 
     def of(self, numbers: npt.NDArray[np.int64]) -> tuple[Sequence[str], npt.NDArray[np.int64]]:
-        """Names, and for each number the index of its name there."""
+        """Names, and for each number the index of its name."""
         names = self._keys(int(numbers.max()))
         beyond = numbers >= len(names)
         if not beyond.any():
             return names, numbers
-        codes, place = numbers.copy(), self._unnamed
+        codes, place = numbers.copy(), self._placeholders
         codes[beyond] = [len(names) + place.setdefault(n, len(place)) for n in numbers[beyond].tolist()]
-        return [*names, *map(placeholder_name, self._unnamed)], codes
+        return [*names, *map(placeholder_name, self._placeholders)], codes
 
 
 def _journal_columns(
@@ -269,7 +261,7 @@ def read_key(
 
 
 def count_points(folder: RunFolder, writer: str, *, whole: bool, damage: list[CorruptionError]) -> int:
-    """The seq after the writer's last point, without reading more than it must."""
+    """The seq after the writer's last point, reading as little as possible."""
     with ExitStack() as stack:
         journals = open_journals(folder, writer, stack, damage)
         end = max((name.last + 1 for name, _ in segments_of(folder, writer)), default=0)

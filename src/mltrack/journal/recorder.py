@@ -1,7 +1,7 @@
-"""The recorder: this process's hold on one run. It opens a writer, keeps training safe from the disk, survives forks.
+"""The recorder: one process's writing to one run. It opens a writer, shields training from the disk, survives forks.
 
-Nothing here waits for another process, and nothing that the disk does reaches the caller: what can't be stored is kept
-(events) or counted (points), said once, tried again, and reported when the run is closed.
+Nothing here waits for another process, and no disk error reaches the caller: what can't be stored is kept (events) or
+counted (points), warned of once, tried again, and reported when the run is closed.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from mltrack.disk.anchor import Anchor
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.flusher import FLUSHER
 from mltrack.errors import NotFoundError, StoreError
-from mltrack.journal.points import SEAL_POINTS_MIN, EventJournal, PointJournal, new_writer_name
+from mltrack.journal.events import EventJournal, new_writer_name
+from mltrack.journal.points import SEAL_POINTS_MIN, PointJournal
 from mltrack.journal.written_points import open_points
 from mltrack.process.ending import after_fork_of_child, finalize
-from mltrack.process.headroom import lacks_room
+from mltrack.process.headroom import memory_shortage
 from mltrack.process.trouble import TROUBLE, say, words_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Recorder"]
 
 PENDING_EVENTS_MAX = 100_000
-"""How many events are kept in memory while the disk takes none; further ones are counted as lost."""
+"""How many events are kept in memory while the disk fails; more are counted as lost."""
 
 DISK_TROUBLE = {
     errno.EFBIG,
@@ -47,7 +48,7 @@ DISK_TROUBLE = {
     errno.ETIMEDOUT,
     errno.EHOSTDOWN,
 }
-"""What a run is started in spite of; anything else (no permission, no such folder) is the caller's to know at once."""
+"""Errors in spite of which a run starts; any other (no permission, no such folder) is raised at once."""
 
 _ALIVE: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
@@ -67,7 +68,7 @@ class Recorder:
     ) -> None:
         """``role`` is create, resume, fork or edit; ``not_before`` (ns) orders its events after what the run holds.
 
-        One that ``joins`` looks at its first call whether the run is there at all.
+        One that ``joins`` checks at its first call that the run exists.
         """
         self._joins = joins
         self._folder = folder
@@ -80,17 +81,17 @@ class Recorder:
         self._not_before = not_before
         self._lost_events = 0
         self._closed = False  # by the caller
-        self._over = False  # and all was done that was to do at that
+        self._over = False  # and all that this requires was done
         self._warned = False
         self._begin()
         _ALIVE.add(self)
 
     def _begin(self) -> None:
-        """A new writer that has nothing on disk yet."""
+        """Prepare a new writer, with nothing on disk yet."""
         self.writer = new_writer_name(time_ns())
         self._lock = threading.RLock()  # over the events; never held while the disk is synced
         self._sync_lock = threading.RLock()
-        self._events_sync_lock = threading.RLock()  # the inner one: nothing else is asked for while it is held
+        self._events_sync_lock = threading.RLock()  # the inner one: no other lock is taken while it is held
         self._events: EventJournal | None = None
         self._pending: list[Mapping[str, Any]] = []
         self._adding = False
@@ -105,11 +106,11 @@ class Recorder:
         )
         self.points.before_file = self._follow
 
-    # --- where ---
+    # --- the run's folder ---
 
     @property
     def folder(self) -> RunFolder:
-        """Where the run lies now: with its store, which may have been moved."""
+        """The run's folder now; its store may have been moved."""
         self._follow()
         return self._folder
 
@@ -120,10 +121,10 @@ class Recorder:
         return self._layout
 
     def require_folder(self) -> RunFolder:
-        """The same, for who makes files there: none is made at a place that the store has left.
+        """The same, for making files in it: none is made where the store no longer is.
 
         Raises:
-            OSError: the store is gone.
+            OSError: the store no longer exists.
         """
         folder = self.folder
         if self._gone:
@@ -131,10 +132,10 @@ class Recorder:
         return folder
 
     def require_run(self) -> None:
-        """For one that joins a run: make sure, once, that the run can be seen from here.
+        """For a process that joins a run: make sure, once, that the run can be seen from here.
 
         Raises:
-            NotFoundError: it can't; the recorder may be on another machine than the one that made it.
+            NotFoundError: it can't; this may be another machine than the one that made the run.
         """
         if self._joins:
             if not os.path.isdir(self._folder.events):
@@ -145,7 +146,7 @@ class Recorder:
             self._joins = False
 
     def _follow(self) -> None:
-        """Go where the store went. Said once: that it moved, or that it is gone."""
+        """Follow a store that was moved. Warns once that it was moved or no longer exists."""
         where = self._layout.root if self._anchor is None else self._anchor.where()
         if where == self._layout.root:
             return
@@ -154,7 +155,7 @@ class Recorder:
                 if not self._gone:
                     self._gone = True
                     say(
-                        "run %s: its store %s is gone: removed, or moved to another disk; training goes on, what can't"
+                        "run %s: its store %s was removed, or moved to another disk; training goes on, what can't"
                         " be stored is counted",
                         self._folder.run_id,
                         str(self._layout.root),
@@ -171,10 +172,10 @@ class Recorder:
     # --- events ---
 
     def start(self, events: Iterable[Mapping[str, Any]], *, in_spite: bool = False) -> None:
-        """Open the writer and add its first events; ``in_spite`` of whatever the disk says.
+        """Open the writer and add its first events; ``in_spite`` of any disk error.
 
         Raises:
-            StoreError: the store can't be written to for a reason that won't pass (no permission, no such folder).
+            StoreError: the store can't be written to, for a lasting reason (no permission, no such folder).
         """
         try:
             self._add(list(events))
@@ -187,14 +188,14 @@ class Recorder:
             self._keep(list(events), error)
 
     def emit(self, *events: Mapping[str, Any]) -> None:
-        """Add events; when the disk takes none they are kept and tried again. On return they survive ``kill -9``."""
+        """Add events; if the disk fails they are kept and tried again. On return they survive ``kill -9``."""
         try:
             self._add(events)
         except TROUBLE as error:
             self._keep(events, error)
 
     def _add(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Store events, after those kept so far. A signal handler's are stored once its own thread is done in here.
+        """Store events, after those kept so far. A signal handler's are stored once its own thread is done.
 
         Raises:
             OSError: not all were stored; the caller keeps them where they matter (an event stored twice does no harm).
@@ -226,7 +227,7 @@ class Recorder:
         self._warn(error)
 
     def _open(self) -> EventJournal:
-        """Make the writer's file, take its lock, mark the run as changed, and say who writes. In this order."""
+        """Make the writer's file, take its lock, mark the run as changed, and record who writes, in this order."""
         self.require_run()
         fs, folder = self._fs, self.require_folder()
         folder.make(fs)
@@ -258,7 +259,7 @@ class Recorder:
     # --- losses ---
 
     def _warn(self, error: Exception) -> None:
-        """Say once that the disk fails, or whatever else the machine refuses."""
+        """Warn once that the disk fails, or that the machine has run out of something."""
         self._follow()
         if not self._warned and not self._gone:
             self._warned = True
@@ -276,7 +277,7 @@ class Recorder:
 
     @property
     def fs(self) -> FileSystem:
-        """What all that this process writes to the run goes through."""
+        """The file system that this process writes to the run with."""
         return self._fs
 
     @property
@@ -287,7 +288,7 @@ class Recorder:
     # --- durability ---
 
     def sync(self) -> None:
-        """Make all that was logged survive power loss; the flusher calls it twice a second. Failures are told once."""
+        """Make all that was logged survive power loss; the flusher calls it twice a second. Warns of failures once."""
         self._follow()
         with self._sync_lock:
             try:
@@ -299,25 +300,25 @@ class Recorder:
                 self._warn(error)
 
     def sync_events(self) -> None:
-        """Make the run's start and all events so far survive power loss, and their names in every folder on the way.
+        """Make the run's start and all events so far survive power loss, with the folder entries that lead to them.
 
-        What follows on them (points, artifacts, series) is made after this, so that none is on the disk without them.
+        Points, artifacts and series are made after this, so that none is on the disk without them.
 
         Raises:
-            OSError: the disk says no.
+            OSError: the disk refused.
         """
         with self._events_sync_lock:
             journal = self._events
             if journal is not None and journal.dirty:
                 journal.sync()
             if journal is not None and self._folders_dirty:
-                folder = self._folder  # from the inside out: the run is there with its start, or not at all
+                folder = self._folder  # innermost first: the run is on the disk with its start, or not at all
                 for path in (self._layout.changed, folder.path, folder.path.parent):
                     self._fs.sync_folder(path)
                 self._folders_dirty = False
 
     def sync_start(self) -> None:
-        """``sync_events``, once: before anything of the run but its events is made."""
+        """``sync_events``, once: before files other than the run's events are made."""
         if self._folders_dirty:
             self._follow()
             try:
@@ -326,7 +327,7 @@ class Recorder:
                 self._warn(error)
 
     def pulse(self) -> None:
-        """Show life where there are no locks: touch the events file."""
+        """Touch the events file, which shows that the writer is alive where locks don't work."""
         with self._sync_lock:
             journal = self._events
             if journal is not None and not journal.locked:
@@ -338,7 +339,7 @@ class Recorder:
     # --- the end ---
 
     def close(self, *events: Mapping[str, Any]) -> None:
-        """Add the last events, make everything durable, seal, and let go of the lock. Calling it again does nothing."""
+        """Add the last events, make everything durable, seal, and release the lock. A second call does nothing."""
         with self._lock:
             if self._closed:
                 return
@@ -360,38 +361,42 @@ class Recorder:
                 try:
                     with self._events_sync_lock:
                         self._events.close()
-                except OSError as error:  # a network file system may say only now that it took nothing
+                except OSError as error:  # a network file system may report only now that it stored nothing
                     self._warn(error)
                 self._events = None
         self._report()
 
     def _seal(self) -> None:
-        """Make a segment of many points. Where that can't be done the journals stay, which are as good."""
+        """Seal the points if there are many. If that fails the journals stay, which are as good."""
         if self.points.seq < SEAL_POINTS_MIN:
             return
         try:
-            lacking = lacks_room()
-            if lacking is None:
+            shortage = memory_shortage()
+            if shortage is None:
                 from mltrack.journal.seal import seal_writer
 
                 seal_writer(self._folder, self.writer, self.points.names, fs=self._fs)
-        except Exception as error:  # noqa: BLE001  # an installation of NumPy or Arrow that is broken raises anything
-            lacking = words_of(error)
-        if lacking is not None:
+        except Exception as error:  # noqa: BLE001  # a broken installation of NumPy or Arrow may raise anything
+            shortage = words_of(error)
+        if shortage is not None:
             say(
-                "run %s: its points are not sealed: %s; they stay in their journal, seal them by: mltrack seal",
+                "run %s: its points are not sealed: %s; they stay in their journal, seal them with: mltrack seal",
                 self._folder.run_id,
-                lacking,
+                shortage,
             )
 
     def _report(self) -> None:
         if self._gone:
-            say("run %s: nothing of it is left: its store %s is gone", self._folder.run_id, str(self._layout.root))
+            say(
+                "run %s: nothing of it is left, its store %s is gone",
+                self._folder.run_id,
+                str(self._layout.root),
+            )
             return
         lost_events = self._lost_events + len(self._pending)
         if self.lost or lost_events:
             say(
-                "run %s: %d points and %d other entries were lost to the disk",
+                "run %s: %d points and %d other entries were lost to disk errors",
                 self._folder.run_id,
                 self.lost,
                 lost_events,
@@ -400,11 +405,11 @@ class Recorder:
     # --- forks ---
 
     def _after_fork(self) -> None:
-        """In a forked child: let go of the parent's files, and be a writer of its own from the first call on."""
+        """In a forked child: drop the parent's files, and be a separate writer from the first call on."""
         self.points.abandon()
         if self._events is not None:
             self._events.close()
-        self.role = "edit" if self.role == "edit" else "fork"  # who edits a run never makes it live
+        self.role = "edit" if self.role == "edit" else "fork"  # an edit never makes a run live
         self._begin()
         if self._closed:
             self.points.close()
@@ -413,7 +418,7 @@ class Recorder:
 
 
 def _close_at_exit(recorder: Recorder) -> None:
-    """In a child of multiprocessing, which leaves by os._exit and skips atexit."""
+    """In a child of multiprocessing, which exits by os._exit and skips atexit."""
     finalize(recorder.close)
 
 

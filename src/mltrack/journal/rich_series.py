@@ -1,7 +1,7 @@
 """Series of rich values: a writer's journal of them, one checksummed JSON line each, and reading it back.
 
-Histograms, tables and texts lie in ``series/<writer>.jsonl``, however many keys and steps there are. Images are
-artifacts, one a step, by names that MLflow's UI knows; the name tells key, step and time.
+Histograms, tables and texts are in ``series/<writer>.jsonl``, however many keys and steps there are. Images are
+artifacts, one for each step, with names that MLflow's UI knows and that give key, step and time.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ __all__ = [
 ]
 
 SERIES_FOLDER = "series"
-"""Where, in a run's folder, the journals lie."""
+"""The folder of the journals in a run's folder."""
 
 
 class RichPoint(NamedTuple):
-    """One value of a series: its step, its time in ns, and what it is."""
+    """One value of a series: its step, its time in ns, and the value."""
 
     step: int
     time: int
@@ -49,7 +49,7 @@ class RichPoint(NamedTuple):
 
 
 class SeriesLine(NamedTuple):
-    """One line of a journal: whose, which, and where it lies."""
+    """One line of a journal: its writer, its file and its place there."""
 
     time: int
     writer: str
@@ -59,12 +59,12 @@ class SeriesLine(NamedTuple):
 
     @property
     def order(self) -> tuple[int, str, int]:
-        """By time; where writers agree in it, by their names."""
+        """A sort key: by time, where equal by writer."""
         return self.time, self.writer, self.seq
 
 
 class SeriesJournal:
-    """One writer's rich values, behind a call that does not fail for what the disk does."""
+    """One writer's rich values, behind a call that does not fail when the disk does."""
 
     def __init__(
         self,
@@ -75,9 +75,9 @@ class SeriesJournal:
         fs: FileSystem = LOCAL,
         sync_start: Callable[[], None] = lambda: None,
     ) -> None:
-        """Nothing is made on disk until the first line; ``on_loss`` is told the first time lines are lost.
+        """Nothing is made on disk until the first line; ``on_loss`` is called the first time lines are lost.
 
-        ``sync_start`` is called before anything is made: the run's start is on the disk when it returns.
+        ``sync_start`` is called before anything is made: when it returns, the run's start is on the disk.
         """
         self.writer = writer
         self.lost = 0
@@ -92,13 +92,13 @@ class SeriesJournal:
         self._dirty = False
 
     def move_to(self, folder: Path) -> None:
-        """Note that the journal lies, or is to lie, in ``folder``: the store may have been moved."""
+        """Note that the journal is, or will be, in ``folder``: the store may have been moved."""
         self._folder = folder
         if self._log is not None:
             self._log.move_to(folder / self._log.path.name)
 
     def append(self, lines: Iterable[dict[str, Any]]) -> None:
-        """Add lines: on return they survive ``kill -9``. A signal handler's come after those of its own thread."""
+        """Add lines: on return they survive ``kill -9``. A signal handler's come after its own thread's."""
         with self._lock:
             self._waiting += lines
             if self._busy:
@@ -146,7 +146,7 @@ class SeriesJournal:
             self._dirty = True
 
     def pulse(self) -> None:
-        """The writer's events file shows its life; nothing is to be done here."""
+        """Does nothing: the pulse is on the writer's events file."""
 
     def close(self) -> None:
         """Make everything durable and close the file; calling it again does nothing."""
@@ -169,12 +169,12 @@ def journals(run_folder: Path) -> list[Path]:
 def read_lines(
     path: Path, *, key: str | None = None, damage: list[CorruptionError] | None = None
 ) -> Iterator[SeriesLine]:
-    """The lines of a journal, one after another; of one ``key`` where given. Bad ones are passed over, and told.
+    """The lines of a journal in order, only those of ``key`` if given. Bad ones are skipped and reported.
 
     Raises:
         OSError: it can't be read.
     """
-    wanted = b""  # what a line must hold to be worth decoding; a key beyond ASCII can be written in two ways
+    wanted = b""  # lines without these bytes are not decoded; a key beyond ASCII can be written in two ways
     if key is not None and key.isascii():
         wanted = encode_line({"key": key}).split(b",", 1)[1].rstrip(b"}\n")
     for line in each_line(path, records=SERIES, holding=wanted):
@@ -193,12 +193,12 @@ def read_series(
     for path in journals(run_folder):
         for line in read_lines(path, key=key, damage=damage):
             if line.fields["type"] not in SERIES.types:
-                continue  # of a later format
+                continue  # from a later format
             try:
                 value = decode_value(line.fields)
             except (KeyError, TypeError, ValueError) as error:
                 if damage is not None:
-                    damage.append(bad_line(path, line.offset, f"no {line.fields['type']}: {error}"))
+                    damage.append(bad_line(path, line.offset, f"not a {line.fields['type']}: {error}"))
                 continue
             found.append((line.order, RichPoint(line.fields["step"], line.time, value)))
     found += [((point.time, "", 0), point) for at, point in read_images(images) if at == key]
@@ -206,7 +206,7 @@ def read_series(
 
 
 def read_images(images: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, RichPoint]]:
-    """The images among artifacts that belong to series: their key, and where in it they stand."""
+    """The images among artifacts that belong to series: their key, and their point in it."""
     for name, path in images:
         place = image_place(name)
         if place is not None:
@@ -216,7 +216,7 @@ def read_images(images: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, RichP
 def series_kinds(
     run_folder: Path, images: Iterable[tuple[str, Path]], *, damage: list[CorruptionError] | None = None
 ) -> dict[str, str]:
-    """What series there are, by key: histogram, image, table or text; where a key has several, the last one's."""
+    """The kind of each series, by key: histogram, image, table or text; of several kinds the last."""
     kinds: dict[str, str] = {key: point.value.kind for key, point in read_images(images)}
     for path in journals(run_folder):
         for line in read_lines(path, damage=damage):

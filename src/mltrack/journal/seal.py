@@ -1,7 +1,7 @@
 """Sealing: a finished writer's journals become one Parquet segment.
 
 Order: write the segment under a temporary name, sync it, rename it, sync the folder, and only then delete the journals
-it replaces. Whoever seals holds the writer's lock: the writer itself at its close, or anyone once it is dead.
+it replaces. The process that seals holds the writer's lock: the writer's own at its close, or any once it is dead.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def seal_writer(
     points_min: int = SEAL_POINTS_MIN,
     named_only: bool = False,
 ) -> int:
-    """Seal what the writer left in journals; its lock is held by the caller. Returns the points sealed.
+    """Seal a writer's journals; the caller holds its lock. Returns the number of points sealed.
 
-    Damaged journals are left as they are, for `mltrack check` to report; and with ``named_only`` (see read_points) all
-    that hold points without a name, as a segment has each seq.
+    Damaged journals are left as they are, for `mltrack check` to report; with ``named_only`` (see read_points) so are
+    all with points that have no name, as a segment has every seq.
 
     Raises:
         OSError: the segment could not be written; the journals are untouched.
@@ -83,7 +83,7 @@ def _has_nameless(folder: RunFolder, writer: str, keys: Sequence[str]) -> bool:
 
 
 class _Last:
-    """Remembers the last seq of the blocks that pass through."""
+    """Passes blocks through and remembers their last seq."""
 
     seq = -1
 
@@ -94,7 +94,7 @@ class _Last:
 
 
 def _blocks(first: PointColumns, rest: Iterable[PointColumns]) -> Iterator[PointColumns]:
-    """Pieces gathered into blocks of at most BLOCK_ROWS points."""
+    """Pieces joined into blocks of at most BLOCK_ROWS points."""
     held, rows = [first], len(first)
     for piece in rest:
         if rows + len(piece) > BLOCK_ROWS:

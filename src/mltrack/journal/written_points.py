@@ -1,4 +1,4 @@
-"""Points through ``write`` instead of a mapping, and which of the two is safe where.
+"""Points through ``write`` instead of a mapping, and the choice between the two.
 
 A write that a file system refuses is an error here, where to a mapping it would be a SIGBUS: see ``mounts.py``.
 """
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from mltrack.disk.codec import RECORD_SIZE, RecordError, record_bytes
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.mounts import Mount, is_network, maps_safely, mount_of
-from mltrack.journal.points import LockedPointJournal, PointJournal
+from mltrack.journal.locked_points import LockedPointJournal
+from mltrack.journal.points import PointJournal
 from mltrack.values.scalars import as_float, integer
 
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ __all__ = ["NetworkPointJournal", "WrittenPointJournal", "open_points"]
 
 
 class WrittenPointJournal(PointJournal):
-    """The same records, each call's in one write, into space that was allocated before.
+    """The same records, with one write for each call, into space that was allocated before.
 
-    As with the mapping the offset moves before the write: a call that is interrupted takes no place of another's. The
-    lock keeps threads apart, and ``_busy`` the thread's own signal handlers, whose points are stored after these.
+    As with the mapping the offset moves before the write: an interrupted call never takes another's slot. The lock
+    separates threads, and ``_busy`` the thread's own signal handlers, whose points are stored after these.
     """
 
     _maps = False
@@ -91,19 +92,19 @@ class WrittenPointJournal(PointJournal):
             self._log_slowly(list(values.items())[stored:], step, time)
 
     def _write_records(self, data: bytes) -> None:
-        """Write whole records at the offset, which moves on with those that are in, also where the rest is refused.
+        """Write whole records at the offset, which moves past those that are stored, even if the rest is refused.
 
         The lock is held, and ``_busy`` set.
 
         Raises:
-            OSError: the disk took not all of them.
+            OSError: not all of them were stored.
         """
         offset = self.offset
         self.offset = offset + len(data)
         try:
             if self._fs.write_at(self.fd, data, offset) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except BaseException:  # an interrupt too may come before or after it is written
+        except BaseException:  # even an interrupt may come before or after it is written
             held = b""
             with contextlib.suppress(OSError):
                 held = os.pread(self.fd, len(data), offset)
@@ -122,10 +123,10 @@ class WrittenPointJournal(PointJournal):
 
 
 class NetworkPointJournal(WrittenPointJournal):
-    """The same where space can't be allocated ahead."""
+    """The same without allocating space ahead, which network file systems can't do."""
 
     def _allocate(self, fd: int, size: int) -> None:
-        """Space is taken as it is written."""
+        """Does nothing: space is allocated on write."""
 
 
 def open_points(

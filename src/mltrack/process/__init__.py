@@ -1,1 +1,1 @@
-"""This process and its children: what it may still take, how it ends, and servers it runs."""
+"""This process and its children: its limits, how it ends, and servers it runs."""

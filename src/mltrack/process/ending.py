@@ -1,7 +1,7 @@
-"""The end of a process: a call before it, by whichever way it leaves, with the status that its runs end with.
+"""The end of a process: calls a function before it, however it exits, with the status that its runs end with.
 
 An ordinary process calls the handlers of ``atexit``. A child of multiprocessing leaves by ``os._exit`` and calls its
-finalizers alone, in the handling of what its work raised. One that is killed, or calls ``os._exit``, calls nothing.
+finalizers only, while the exception of its work is handled. One that is killed, or calls ``os._exit``, calls nothing.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["AtEnd", "after_fork_of_child", "finalize", "is_child", "status_at_exit", "status_of", "status_of_child"]
 
-_KEEPERS = ("popen_fork", "forkserver")  # modules of theirs whose functions end a child with the local ``code``
-_PACKAGES = ("multiprocessing", "multiprocess")  # the latter is its copy that pickles by dill
+_LAUNCHERS = ("popen_fork", "forkserver")  # their modules whose functions end a child with the local ``code``
+_PACKAGES = ("multiprocessing", "multiprocess")  # the latter is a copy of the former that pickles by dill
 
 
 def status_of(error: BaseException | None) -> str:
-    """How a run ends whose work is left by ``error``: FINISHED, FAILED, or KILLED where somebody stopped it."""
+    """The status of a run whose work ``error`` ended: FINISHED, FAILED, or KILLED where it was interrupted."""
     if error is None:
         return "FINISHED"
     if isinstance(error, SystemExit):
@@ -35,9 +35,9 @@ def status_of(error: BaseException | None) -> str:
 
 
 def status_at_exit() -> str:
-    """How runs end that are open while the interpreter exits: as its exit code says.
+    """The status of runs that are open while the interpreter exits: what its exit code says.
 
-    Python notes an error that nobody caught until there is another; a session at a prompt may long be past it.
+    Python keeps the last uncaught error until there is another; an interactive session may have recovered from it.
     """
     code = exit_code.seen()
     ended_well = "FINISHED" if not code else "FAILED"
@@ -51,10 +51,10 @@ def status_at_exit() -> str:
 
 
 def status_of_child() -> str:
-    """How runs end that are open while a child of multiprocessing is about to leave.
+    """The status of runs that are open while a child of multiprocessing is about to exit.
 
-    Up to Python 3.12 its finalizers run in the handling of what its work raised. From 3.13 on they run later, called by
-    the function that keeps the exit code; a child that was spawned leaves as any program does.
+    Up to Python 3.12 its finalizers run while the exception of its work is handled. From 3.13 on they run later, called
+    by the function that holds the exit code; a child that was spawned exits as any program does.
     """
     error = sys.exc_info()[1]
     if error is not None:
@@ -64,7 +64,7 @@ def status_of_child() -> str:
         module, _, name = str(frame.f_globals.get("__name__", "")).rpartition(".")
         if module in _PACKAGES and name == "process":
             return "FINISHED"  # up to 3.12: its work is done, and raised nothing
-        if module in _PACKAGES and name in _KEEPERS:
+        if module in _PACKAGES and name in _LAUNCHERS:
             code = frame.f_locals.get("code")
             if isinstance(code, int):
                 return "FINISHED" if exit_code.as_number(code) == 0 else "FAILED"
@@ -73,7 +73,7 @@ def status_of_child() -> str:
 
 
 class AtEnd:
-    """Has a function called once, with a status, when this process ends; a forked child has an end of its own."""
+    """Calls a function once, with a status, when this process ends; a forked child's end counts separately."""
 
     def __init__(self, call: Callable[[str], None]) -> None:
         self._call = call
@@ -82,7 +82,7 @@ class AtEnd:
         os.register_at_fork(after_in_child=self._after_fork)
 
     def hold(self) -> None:
-        """From now on; does nothing when that is so already. What is held last is called first."""
+        """Register it; does nothing when it is registered already. The last registered is called first."""
         if self._held_by == 0:
             exit_code.watch()
             atexit.register(self._at_exit)
@@ -91,7 +91,7 @@ class AtEnd:
             self._finalizers = finalize(self._in_child)
 
     def release(self) -> None:
-        """No longer."""
+        """Unregister it."""
         self._held_by = 0
         atexit.unregister(self._at_exit)
         for finalizer in self._finalizers:
@@ -119,17 +119,17 @@ def _utils_of_children() -> Iterator[Any]:
 
 
 def is_child() -> bool:
-    """Whether multiprocessing started this process, so that ``atexit`` is not for it."""
+    """Whether multiprocessing started this process, so that it does not call ``atexit``."""
     return any(True for _ in _utils_of_children())
 
 
 def finalize(call: Callable[[], None], priority: int = 100) -> list[Any]:
-    """In a child of multiprocessing: have it called at the end, before what has a lower priority."""
+    """In a child of multiprocessing: call it at the end, before finalizers of lower priority."""
     return [util.Finalize(None, call, exitpriority=priority) for util in _utils_of_children()]
 
 
 def after_fork_of_child(held: Any, prepare: Callable[[Any], None]) -> None:
-    """In a forked child: have ``prepare(held)`` called once multiprocessing has forgotten its parent's finalizers."""
+    """In a forked child: call ``prepare(held)`` once multiprocessing has forgotten its parent's finalizers."""
     for package in _PACKAGES:
         util = sys.modules.get(f"{package}.util")
         if util is not None:

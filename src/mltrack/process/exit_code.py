@@ -1,10 +1,10 @@
-"""The code that this process is about to end with, where it ends by a SystemExit that nobody caught.
+"""The exit code of this process, where it is ending by a SystemExit that nobody caught.
 
-Python tells nobody: by the time that handlers of ``atexit`` run the exception is gone. The one thing that the
-interpreter does with it before is to read its attribute ``code``; so that attribute, of the built-in class, gets a
-reader that behaves as the one before and takes note where no Python code is what reads. That covers ``sys.exit(n)``,
+Python does not report it: when handlers of ``atexit`` run, the exception is gone. Before that the interpreter does
+only one thing with it: it reads its attribute ``code``. So that attribute of the built-in class is replaced by a
+descriptor that behaves the same and takes note when no Python code is the reader. That covers ``sys.exit(n)``,
 ``raise SystemExit(n)``, ``exit(n)``, argparse and click. Python 3.11 makes no object of a ``sys.exit`` that meets no
-handler on its way; there ``sys.exit`` gets a handler, too. Where an interpreter allows none of that, no code is known.
+handler on its way, so ``sys.exit`` is wrapped too. Where an interpreter allows neither, the code is not known.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _watched = False
 
 
 class _Code:
-    """The attribute ``SystemExit.code``, read and set as ever."""
+    """The attribute ``SystemExit.code``, read and set as before."""
 
     def __init__(self, plain: Any) -> None:
         self._plain = plain
@@ -65,8 +65,8 @@ def _handle_exit() -> None:
 
     def exit(status: object = None, /) -> NoReturn:
         try:
-            plain(status)  # type: ignore[arg-type]  # whatever it is given
-        finally:  # having met this, it is an object
+            plain(status)  # type: ignore[arg-type]  # passes on any argument
+        finally:  # now the exception is an object
             pass
 
     exit.__doc__, exit.__module__, exit.__qualname__ = plain.__doc__, "sys", "exit"  # so that it can be pickled
@@ -75,12 +75,12 @@ def _handle_exit() -> None:
 
 
 def seen() -> int | None:
-    """The exit code, where the process is ending by a SystemExit; else None."""
+    """The exit code if the process is ending by a SystemExit; else None."""
     return None if _seen is _UNKNOWN else as_number(_seen)
 
 
 def as_number(code: object) -> int:
-    """What the system is given for the ``code`` of a SystemExit: 0 for None, 1 for a text and all else."""
+    """The system's exit status for the ``code`` of a SystemExit: 0 for None, 1 for a text and all else."""
     if code is None:
         return 0
     if not isinstance(code, int):

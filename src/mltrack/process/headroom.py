@@ -1,4 +1,4 @@
-"""How much memory and how many threads this process may still take, asked before NumPy and Arrow are used.
+"""How much memory and how many threads this process may still take, checked before NumPy and Arrow are used.
 
 Where they run out these libraries don't raise: OpenBLAS ends the process, or interrupts it as Ctrl-C does, when NumPy
 is imported with no room for its threads; C++ aborts.
@@ -10,19 +10,19 @@ import os
 import sys
 import threading
 
-__all__ = ["lacks_room", "need_numpy"]
+__all__ = ["memory_shortage", "need_numpy"]
 
 MIB = 1 << 20
 SEAL_BYTES = 192 * MIB
-"""What sealing takes: a block of points as Arrow and NumPy have it, a few times."""
+"""The memory that sealing takes: a block of points in Arrow and NumPy, a few times over."""
 ARROW_BYTES = 256 * MIB
-"""What importing Arrow takes: of address space, mostly."""
+"""What importing Arrow takes: mostly address space."""
 NUMPY_BYTES = 64 * MIB
 """What importing NumPy takes for each processor: OpenBLAS starts a thread for each."""
 THREADS_MAX = 128
 
 
-def lacks_room(*, numpy_only: bool = False) -> str | None:
+def memory_shortage(*, numpy_only: bool = False) -> str | None:
     """Why NumPy and Arrow can't be used safely in this process; None where they can. ``numpy_only``: without Arrow."""
     loaded = "numpy" in sys.modules
     if loaded and numpy_only:
@@ -40,18 +40,18 @@ def lacks_room(*, numpy_only: bool = False) -> str | None:
 
 
 def need_numpy() -> None:
-    """Called before NumPy, or what stands on it, is imported in a log call.
+    """Called before a log call imports NumPy or a library that uses it.
 
     Raises:
-        ImportError: there is no room for it; importing it could end the process.
+        ImportError: there is too little memory or too few threads; importing NumPy could end the process.
     """
-    lacking = lacks_room(numpy_only=True)
-    if lacking is not None:
-        raise ImportError(lacking)
+    shortage = memory_shortage(numpy_only=True)
+    if shortage is not None:
+        raise ImportError(shortage)
 
 
 def _bytes_left() -> int | None:
-    """Bytes this process may still take below its limits (``ulimit -v``, ``ulimit -d``); None where it has none."""
+    """Bytes this process may still take below its limits (``ulimit -v``, ``ulimit -d``); None without limits."""
     import resource
 
     sizes = {"address space": resource.RLIMIT_AS, "data": resource.RLIMIT_DATA}
@@ -69,7 +69,7 @@ def _bytes_left() -> int | None:
 
 
 def _can_start(count: int) -> bool:
-    """Whether so many threads can be started at once; they end again before this returns."""
+    """Whether ``count`` threads can be started at once; they end again before this returns."""
     gate = threading.Event()
     threads: list[threading.Thread] = []
     try:

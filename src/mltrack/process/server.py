@@ -1,4 +1,4 @@
-"""A server of MLflow's as a child process: started, waited for until it answers, ended with its workers."""
+"""An MLflow server as a child process: started, waited for until it answers, ended with its workers."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ SAID_EVERY_S = 20.0
 STOP_TIMEOUT_S = 10.0
 POLL_S = 0.1
 HEALTH_TIMEOUT_S = 5.0
-"""So long one request for its health is waited for: a server may take connections long before it answers."""
+"""Timeout of one health request: a server may accept connections long before it answers."""
 
 LOG_LINES_SHOWN = 15
 
 
 def free_port(host: str = LOOPBACK) -> int:
-    """A port that nobody listens on now."""
+    """A port that no process listens on now."""
     with socket.socket(_family(host)) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 
 def check_port(host: str, port: int) -> None:
-    """See that nobody listens there.
+    """Check that the port can be listened on.
 
     Raises:
-        UsageError: somebody does, or that is no address of this machine.
+        UsageError: a process listens already, or this machine does not have that address.
     """
     try:
         with socket.socket(_family(host)) as probe:
@@ -60,10 +60,10 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def mlflow_environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """An environment for a server: without what points MLflow elsewhere, its telemetry and its job runners off.
+    """A server's environment: no variables that point MLflow elsewhere, telemetry and job runners off.
 
-    MLflow starts programs by name, uvicorn among them: those beside this interpreter are found first, also where its
-    environment is not activated.
+    MLflow starts programs such as uvicorn by name: those of this interpreter's environment are found first, even where
+    it is not activated.
     """
     kept = {key: value for key, value in given.items() if not key.startswith(("MLFLOW_", "_MLFLOW_"))}
     return {
@@ -97,13 +97,13 @@ def running_server(
         log: The file it prints to.
         what: What messages call it.
         health: The path that is asked until it answers 200.
-        environment: The server's environment; MLflow's own without what points it elsewhere, when not given.
+        environment: The server's environment; by default ``mlflow_environment()``.
         cwd: The folder it runs in.
-        said_every_s: How often a message says what is waited for, as long as the server's process lives.
+        said_every_s: How often, in seconds, a message says that the server is still starting.
         shutdown: What ends the wait for a start; another signal while the server ends kills it.
 
     Raises:
-        RemoteError: it does not start; the end of what it said goes to stderr.
+        RemoteError: it does not start; the end of its log goes to stderr.
         ShutdownRequested: as ``shutdown`` has it.
     """
     process: subprocess.Popen[bytes] | None = None
@@ -127,7 +127,7 @@ def running_server(
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Hold back Ctrl-C and the like until the body is done: right after a start they would leave a server behind."""
+    """Delay Ctrl-C and the like until the body is done: right after a start they would leave a server behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -141,7 +141,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 class _Start:
-    """Waits for a server as long as its process lives: how long a start takes on a busy machine, nobody can know."""
+    """Waits for a server as long as its process lives: a start on a busy machine may take any time."""
 
     def __init__(
         self,
@@ -165,20 +165,20 @@ class _Start:
 
         Raises:
             RemoteError: it ended.
-            ShutdownRequested: this process is to end.
+            ShutdownRequested: this process was asked to end.
         """
         while not self._is_healthy():
             time.sleep(POLL_S)
-            self._look_around()
+            self._check_process()
 
     def _is_healthy(self) -> bool:
-        """Ask once; what else happens is seen in the meantime."""
+        """Send one health request, watching the process and signals meanwhile."""
         connection = http.client.HTTPConnection(self._url.hostname or "", self._url.port, timeout=HEALTH_TIMEOUT_S)
         try:
             connection.request("GET", self._url.path)
             until = time.monotonic() + HEALTH_TIMEOUT_S
             while not _has_answer(connection.sock):
-                self._look_around()
+                self._check_process()
                 if time.monotonic() > until:
                     return False
             return connection.getresponse().status == http.client.OK
@@ -187,7 +187,7 @@ class _Start:
         finally:
             connection.close()
 
-    def _look_around(self) -> None:
+    def _check_process(self) -> None:
         if self._shutdown is not None:
             self._shutdown.check()
         if self._process.poll() is not None:
@@ -200,7 +200,7 @@ class _Start:
 
 
 def _has_answer(connection: socket.socket) -> bool:
-    """Wait a moment for the first byte; it stays to be read."""
+    """Wait a moment for the first byte, without consuming it."""
     connection.settimeout(POLL_S)
     try:
         connection.recv(1, socket.MSG_PEEK)
@@ -219,7 +219,7 @@ def _failed(what: str, log: Path) -> RemoteError:
 
 
 def _stop(process: subprocess.Popen[bytes], shutdown: ShutdownSignal | None) -> None:
-    """End the server and the workers it started: they are a process group of their own.
+    """End the server and the workers it started: they have their own process group.
 
     Another Ctrl-C while they end kills them.
     """
@@ -234,5 +234,5 @@ def _stop(process: subprocess.Popen[bytes], shutdown: ShutdownSignal | None) -> 
             time.sleep(POLL_S / 4)
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # it itself, or a worker that outlived it
+            os.killpg(process.pid, signal.SIGKILL)  # the server, or a worker that outlived it
         process.wait()

@@ -1,4 +1,4 @@
-"""Signals that ask this process to end: remembered, and looked at where it can end in order.
+"""Signals that ask this process to end: remembered, and checked where it can end in order.
 
 A handler that only raises is not enough. Where the signal comes while a destructor or the callback of a weak reference
 runs, as imports have them all the time, Python prints the exception and goes on, and the request is lost.
@@ -21,10 +21,10 @@ SHUTDOWN_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class ShutdownRequested(SystemExit):
-    """A signal asked this process to end; where nobody catches it, that is what the process does, without a traceback.
+    """A signal asked this process to end; uncaught, it ends the process without a traceback.
 
-    No `KeyboardInterrupt`: where one comes up in `exec` of text (dataclasses are made so, as a library is imported),
-    Python remembers it for good, and ends as if nobody had caught it.
+    It is not a `KeyboardInterrupt`: one that is raised in `exec` of text (dataclasses use it while a library is
+    imported) is remembered by Python for good, which then ends as if nobody had caught it.
     """
 
     def __init__(self, number: int) -> None:
@@ -32,13 +32,13 @@ class ShutdownRequested(SystemExit):
 
 
 class ShutdownSignal:
-    """Remembers the signals that come in a ``with`` block; whoever waits there calls ``check`` again and again.
+    """Remembers the signals that come in a ``with`` block; code that waits in it calls ``check`` repeatedly.
 
-    Signals that are ignored when it begins, as nohup has it, stay so. To be entered in the main thread.
+    Signals that are ignored when it begins, as under nohup, stay ignored. Enter it in the main thread.
     """
 
     def __init__(self, numbers: Sequence[int] = SHUTDOWN_SIGNALS, *, raises: bool = False) -> None:
-        """``raises``: the handler raises at once, too, for a body that does much else than to wait."""
+        """``raises``: the handler also raises at once, for a body that does more than wait."""
         self.received: list[int] = []
         self._numbers = numbers
         self._raises = raises
@@ -51,7 +51,7 @@ class ShutdownSignal:
                 if before not in (signal.SIG_IGN, None):
                     self._restored.callback(signal.signal, number, before)
                     signal.signal(number, self._take)
-        except BaseException:  # one came in between, to a handler of before
+        except BaseException:  # a signal came in between, to the handler before ours
             self._restored.close()
             raise
         return self
@@ -60,11 +60,11 @@ class ShutdownSignal:
         self._restored.close()
 
     def check(self) -> None:
-        """Return if nothing came so far.
+        """Return if no signal came so far.
 
         Raises:
-            ShutdownRequested: a signal did.
-            KeyboardInterrupt: an interrupt did, and the handler ``raises``: as Python has it.
+            ShutdownRequested: one came.
+            KeyboardInterrupt: it was an interrupt, and the handler ``raises``, as Python's own does.
         """
         if self.received:
             number = self.received[0]

@@ -1,4 +1,4 @@
-"""What a machine may refuse in the midst of a training (disk, descriptors, memory, threads), and saying so safely."""
+"""What a machine may run out of during training (disk, descriptors, memory, threads), and how to warn of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mltrack.text.printable import printable
 __all__ = ["TROUBLE", "say", "words_of"]
 
 TROUBLE = (OSError, MemoryError, RuntimeError, ImportError)
-"""What comes of a machine that has run out of something: RuntimeError where no thread can be started, ImportError where
+"""What a machine that has run out of something raises: RuntimeError where no thread can be started, ImportError where
 a library can't be loaded. None of mltrack's own errors is one of these."""
 
 
@@ -22,7 +22,7 @@ def words_of(error: BaseException) -> str:
 
 
 def say(message: str, *args: object) -> None:
-    """Warn by logging (a warning could be set to raise); on stderr where that can't be had. Raises nothing."""
+    """Warn by logging (a warning might be set to raise), or on stderr if that fails; never raises."""
     try:
         import logging
 
@@ -30,5 +30,5 @@ def say(message: str, *args: object) -> None:
     except Exception:  # noqa: BLE001  # a handler of the program's own may raise anything, and no training ends for that
         try:
             sys.stderr.write(f"mltrack: {printable(message % args)}\n")
-        except Exception:  # noqa: BLE001, S110  # nobody can be warned
+        except Exception:  # noqa: BLE001, S110  # no way is left to warn
             pass

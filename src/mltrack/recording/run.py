@@ -13,7 +13,7 @@ from mltrack.disk.layout import Layout
 from mltrack.errors import InvalidMetricError, ParamConflictError, RunStateError, UsageError
 from mltrack.journal.recorder import Recorder
 from mltrack.process.ending import status_of
-from mltrack.process.headroom import lacks_room, need_numpy
+from mltrack.process.headroom import memory_shortage, need_numpy
 from mltrack.process.trouble import say, words_of
 from mltrack.recording.known_info import stored_info
 from mltrack.recording.rich_log import RichLog, rich_values
@@ -167,7 +167,7 @@ class Run(RunFiles, RunInputs):
             self._check_open()
             self._auto_step = 0
             try:
-                lacking = lacks_room()
+                lacking = memory_shortage()
                 if lacking is None:
                     from mltrack.storage.runs.step_counters import next_step
 

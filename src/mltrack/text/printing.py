@@ -48,19 +48,19 @@ __all__ = [
 
 
 class Styled(NamedTuple):
-    """A piece of a line, with its looks in a terminal: click's names for colours and styles."""
+    """A piece of a line, with its style in a terminal: click's names for colours and styles."""
 
     text: str
     looks: Mapping[str, Any]
 
 
 def styled(text: str, **looks: Any) -> Styled:
-    """A piece of a line with click's looks: ``fg="red"``, ``bold=True``, ``dim=True``."""
+    """A piece of a line in a style of click's: ``fg="red"``, ``bold=True``, ``dim=True``."""
     return Styled(text, looks)
 
 
 def say(*pieces: str | Styled, err: bool = False) -> None:
-    """Print one line, each piece made safe; ``err`` for what is about the output rather than part of it."""
+    """Print one line, each piece made safe; ``err`` for messages about the output rather than the output itself."""
     stream = sys.stderr if err else sys.stdout
     pretty = stream.isatty()
     stream.write("".join(_drawn(piece, pretty) for piece in pieces) + "\n")
@@ -84,7 +84,7 @@ def _drawn(piece: str | Styled, pretty: bool) -> str:
 
 
 def show_output(pieces: Iterable[bytes]) -> None:
-    """What a program printed: in a terminal made safe, with its colours; in a pipe or a file byte for byte."""
+    """Print a program's output: in a terminal made safe, with its colours; in a pipe or a file byte for byte."""
     if not is_terminal():
         for piece in pieces:
             sys.stdout.buffer.write(piece)
@@ -101,7 +101,7 @@ def show_output(pieces: Iterable[bytes]) -> None:
 
 
 class _SafeBytes(io.RawIOBase):
-    """Bytes of UTF-8 text for a terminal: shown as text, line feeds kept, all that is unsafe escaped."""
+    """Bytes of UTF-8 text for a terminal: shown as text, line feeds kept, unsafe characters escaped."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
@@ -118,7 +118,7 @@ class _SafeBytes(io.RawIOBase):
 
 
 def data_stream() -> BinaryIO:
-    """Where CSV and other files in text go on standard output: byte for byte, but made safe in a terminal."""
+    """Standard output for CSV and other text files: byte for byte, but made safe in a terminal."""
     sys.stdout.flush()
     return cast("BinaryIO", _SafeBytes()) if is_terminal() else sys.stdout.buffer
 
@@ -132,7 +132,7 @@ def confirm(question: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column's heading, on which side its cells stand, its style, and whether a narrow terminal cuts or wraps it."""
+    """A column's heading, alignment and style, and whether a narrow terminal cuts or wraps it."""
 
     title: str
     right: bool = False
@@ -142,16 +142,16 @@ class Column:
 
 
 def is_terminal() -> bool:
-    """Whether people look at the output, rather than a program."""
+    """Whether the output goes to a terminal rather than to a program or a file."""
     return sys.stdout.isatty()
 
 
 def console(*, err: bool = False) -> Console:
-    """Where pretty output goes; whatever is printed there is made safe too, and is no markup."""
+    """A console for pretty output, whose text is made safe and never read as markup."""
     from rich.console import Console
 
     class Screen(Console):
-        """Rich's own control codes come as segments of their own: all other text is data."""
+        """Rich's own control codes come as separate segments: all other text is data."""
 
         def render(self, *args: Any, **kwargs: Any) -> Any:
             for part in super().render(*args, **kwargs):
@@ -161,7 +161,7 @@ def console(*, err: bool = False) -> Console:
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, headings: bool = True) -> None:
-    """Print rows of as many cells as there are columns."""
+    """Print rows, each with one cell for every column."""
     if is_terminal():
         _print_pretty(columns, rows, headings)
     else:
@@ -170,7 +170,7 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, he
 
 GAP = 2
 CUT_MIN = 6
-"""How narrow a column may be cut."""
+"""The least width, in characters, that a column is cut to."""
 
 
 def _print_pretty(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], headings: bool) -> None:
@@ -209,7 +209,7 @@ def _print_pretty(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], hea
 
 
 def _cut(widths: Sequence[int], may: Sequence[bool], room: int) -> list[int]:
-    """Widths that fit, the widest of the columns that may be cut narrowed first."""
+    """Widths that fit: of the columns that may be cut, the widest is narrowed first."""
     fitted = list(widths)
     while sum(fitted) > room:
         at = max((at for at, cut in enumerate(may) if cut), key=lambda at: fitted[at], default=None)
@@ -240,7 +240,7 @@ def heading(text: str) -> None:
 
 
 def note(text: str, *, style: str = "dim") -> None:
-    """A line about what was printed: on stderr, so that it is not taken for data."""
+    """Print a line about the output: on stderr, so that it is not taken for data."""
     say(styled(text, dim=True) if style == "dim" else styled(text, fg=style), err=True)
 
 
@@ -273,14 +273,14 @@ def print_json(value: Any, *, line: bool = False) -> None:
 
 
 def _takes_all(stream: Any) -> bool:
-    """Whether the stream's encoding has every sign."""
+    """Whether the stream's encoding has every character."""
     try:
         return codecs.lookup(stream.encoding).name.startswith("utf")
     except (AttributeError, LookupError, TypeError):
         return True  # text that is kept in memory
 
 
-# how our own signs look where the terminal's encoding lacks them: one sign for each, so that columns stay straight
+# our own symbols where the terminal's encoding does not have them: one character each, so that columns stay straight
 _PLAIN_SIGNS = dict(zip("…└●✓─━╸╺│┤╰▁▂▃▄▅▆▇█", "~`*+----||+_.,-=+*#", strict=True))
 _SIGNS_OR_ESCAPES = "mltrack-signs"
 
@@ -301,9 +301,9 @@ codecs.register_error(_SIGNS_OR_ESCAPES, _plain_signs)
 
 
 def prepare_streams() -> None:
-    """Have standard output and error take any sign, and those that we were started without lead nowhere.
+    """Make standard output and error take any character, and open streams that are closed on the null device.
 
-    No file of the store may get the number of one that is closed.
+    Otherwise a file of the store could get the descriptor of a closed stream.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         stream = getattr(sys, name)
@@ -319,8 +319,8 @@ def prepare_streams() -> None:
 
 
 def mute(stream: Any) -> None:
-    """Send the rest of what goes to a stream nowhere, so that Python's own flush at exit does not complain."""
+    """Discard what is still written to a stream, so that Python's own flush at exit does not complain."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    with contextlib.suppress(OSError, ValueError):  # it is no file
+    with contextlib.suppress(OSError, ValueError):  # not a file
         os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

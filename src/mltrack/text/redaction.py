@@ -1,4 +1,4 @@
-"""Secrets that this process knows, and how they are kept out of words that go to a file, a log or a screen.
+"""Secrets that this process knows, and how they are kept out of text that goes to a file, a log or a screen.
 
 ``remember`` makes a secret known where it enters; the values of environment variables whose names say that they are
 secret are known without it. ``hide`` takes all of them out of a text, in every form in which libraries and servers
@@ -6,8 +6,8 @@ repeat them: as they are, percent-encoded, in base64 (also in the middle of a lo
 ``repr``, JSON and HTML write them, in hexadecimal, and cut off at the end of a text. What is a secret by its place (the
 user and password of a URL, what follows ``Bearer``, the signature of a signed URL) is taken out too, known or not.
 
-A secret of 8 characters and more is taken out wherever it stands; one of 4 to 7 only as a word of its own; a shorter
-one only by its place, as it would be found in every other word.
+A secret of 8 or more characters is taken out anywhere; one of 4 to 7 only as a whole word; a shorter one only by its
+place, because it would be found in every other word.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ ANYWHERE_MIN = 8
 WORD_MIN = 4
 HALF_MIN = 8
 HALF_OF_MIN = 12
-"""So many first or last characters of a secret as long as this are taken for it: some library shortened its words."""
+"""The first or last HALF_MIN characters of a secret at least this long are taken for it: libraries shorten messages."""
 
 CUT_MIN = 6
-"""So much of a secret at the end of a text is taken for it, cut off."""
+"""This many first characters of a secret at the end of a text are taken for a secret that was cut off."""
 
 BASE64_MIN = 6
 KNOWN_MAX = 500
-"""So many secrets are remembered, the latest: a process that lives for weeks gets a new token every hour."""
+"""Only this many secrets, the latest, are remembered: a process that lives for weeks gets a new token every hour."""
 
 SCAN_EVERY_S = 1.0
 
 _WATCHED = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_URI", "AZURE_CLIENT_SECRET")
-"""Whose change is seen at once; any other variable is looked at again after a second."""
+"""A change of these is seen at once; all other variables are checked again after a second."""
 
 _SECRET_WORDS = {"TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "PWD", "SECRET", "CREDENTIAL", "CREDENTIALS", "APIKEY"}
 _KEY_WORDS = {"API", "ACCESS", "ACCOUNT", "AUTH", "PRIVATE", "SECRET", "SIGNING", "ENCRYPTION", "STORAGE"}
@@ -69,10 +69,10 @@ _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456
 
 
 class _Places:
-    """What is secret by its place; made when it is first needed, as few programs have anything to hide."""
+    """Patterns of what is secret by its place; compiled when first needed, as few programs have anything to hide."""
 
     def __init__(self) -> None:
-        # user and password; or a password with signs that should have been encoded
+        # user and password; or a password with characters that should have been encoded
         self.in_url = re.compile(
             r"""(?P<scheme>\b[a-z][a-z0-9+.-]*:/{1,2}(?!/))
                 (?: [^\s/?\#'"<>]*@
@@ -102,7 +102,7 @@ def _places() -> _Places:
 
 
 class _Forms:
-    """All forms of some secrets, ready to be looked for."""
+    """All forms of some secrets, ready for searching."""
 
     def __init__(self, values: tuple[str, ...]) -> None:
         long = [value for value in values if len(value) >= ANYWHERE_MIN]
@@ -119,7 +119,7 @@ class _Forms:
 
 
 class _Known:
-    """The secrets. It has no lock, which a forked child might find held for ever."""
+    """The secrets. It has no lock, because a forked child might find it held for ever."""
 
     def __init__(self) -> None:
         self._values: dict[str, None] = {}
@@ -128,7 +128,7 @@ class _Known:
         self._forms = _Forms(())
 
     def add(self, values: Iterable[str]) -> None:
-        """Take in secrets; the oldest are forgotten when there are too many."""
+        """Add secrets; the oldest are forgotten when there are too many."""
         for value in values:
             if len(value) >= WORD_MIN:
                 self._values[value] = None
@@ -136,7 +136,7 @@ class _Known:
             self._values.pop(oldest, None)
 
     def forms(self) -> _Forms:
-        """The forms of all that is known by now, also of what the environment holds."""
+        """The forms of all secrets known now, those of the environment included."""
         now = time.monotonic()
         seen = tuple(map(os.environ.get, _WATCHED))
         if seen != self._seen or now - self._scanned >= SCAN_EVERY_S:
@@ -157,13 +157,13 @@ def remember(*values: str) -> None:
 
 
 def forget() -> None:
-    """Know nothing any more: for tests, whose secrets are words of other tests' messages."""
+    """Forget all secrets: for tests, whose secrets are words of other tests' messages."""
     global _known
     _known = _Known()
 
 
 def remember_url(url: str) -> None:
-    """Remember the password in a URL; or the user, where that is all there is before the host."""
+    """Remember the password in a URL; or the user, where the URL has no password."""
     remember(*_secrets_of_url(url))
 
 
@@ -183,7 +183,7 @@ def hide(text: str) -> str:
 
 
 def without(text: str, forms: Iterable[str], base64: Iterable[str]) -> str:
-    """``text`` without these: forms of secrets, the longest first, and what ``base64_cores`` gives of them."""
+    """``text`` without these: forms of secrets, the longest first, and their ``base64_cores``."""
     for form in forms:
         if form in text:
             text = text.replace(form, REDACTED)
@@ -194,7 +194,7 @@ def without(text: str, forms: Iterable[str], base64: Iterable[str]) -> str:
 
 
 def hide_in(error: BaseException) -> None:
-    """Take secrets out of the words of an exception and of all that it came from, for whoever prints it whole."""
+    """Take secrets out of the messages of an exception, its causes and contexts, before it is printed whole."""
     seen: set[int] = set()
     left: list[BaseException | None] = [error]
     while left:
@@ -202,7 +202,7 @@ def hide_in(error: BaseException) -> None:
         if one is None or id(one) in seen:
             continue
         seen.add(id(one))
-        if not isinstance(one, UnicodeError):  # whose arguments are fixed; its words quote a single character
+        if not isinstance(one, UnicodeError):  # its arguments are fixed; its message quotes a single character
             one.args = tuple(_hidden(argument) for argument in one.args)
         left += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
 
@@ -216,7 +216,7 @@ def _hidden(argument: object) -> object:
 
 
 class Redacting:
-    """A text stream in place of another, which hides secrets in what is written: for a process's error stream."""
+    """Wraps a text stream and hides secrets in what is written: for a process's error stream."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -265,7 +265,7 @@ def _names_secret(name: str) -> bool:
 
 
 def _is_plain(value: str) -> bool:
-    """Whether it can be no secret: a path, a number."""
+    """Whether it can't be a secret: a path, a number."""
     return value.startswith(("/", "./", "~/")) or value.replace(".", "", 1).isdigit()
 
 
@@ -322,12 +322,12 @@ def _escaped(text: str) -> Iterator[str]:
 
 
 def base64_cores(secret: str) -> set[str]:
-    """What base64 makes of a secret, whatever stands before and after it: one text for each place in a group of 3."""
+    """The base64 text of a secret whatever comes before and after it: one for each offset in a group of 3 bytes."""
     raw = secret.encode("utf-8", "surrogatepass")
     found: set[str] = set()
     for before in range(3):
         encoded = binascii.b2a_base64(bytes(before) + raw, newline=False).rstrip(b"=").decode("ascii")
-        start = (0, 2, 3)[before]  # the characters that hold bits of what stands before
+        start = (0, 2, 3)[before]  # the characters that hold bits of what comes before
         whole = (before + len(raw)) * 8 // 6
         core = encoded[start:whole]
         if len(core) >= BASE64_MIN:
@@ -336,7 +336,7 @@ def base64_cores(secret: str) -> set[str]:
 
 
 def _without_base64(text: str, core: str) -> str:
-    """Take out the whole base64 text that ``core`` stands in, as its edges hold the rest of the secret."""
+    """Take out the whole base64 text around ``core``, as its edges hold the rest of the secret."""
     parts: list[str] = []
     at = 0
     while (found := text.find(core, at)) >= 0:
@@ -351,7 +351,7 @@ def _without_base64(text: str, core: str) -> str:
 
 
 def _without_halves(text: str, heads: Iterable[tuple[str, str]], tails: Iterable[tuple[str, str]]) -> str:
-    """Take out what begins or ends as a secret does, as far as it goes on so; given as (beginning, form)."""
+    """Take out the longest text that begins or ends as a secret does; given as (beginning, form)."""
     for head, form in heads:
         at = text.find(head)
         while at >= 0:
@@ -369,12 +369,12 @@ def _without_halves(text: str, heads: Iterable[tuple[str, str]], tails: Iterable
 
 
 def _common(one: str, other: str) -> int:
-    """How many characters both begin with."""
+    """The length of the common prefix."""
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _without_cut(text: str, secrets: Iterable[str]) -> str:
-    """Take out the beginning of a secret that a text, or a part of it, was cut off in."""
+    """Take out the beginning of a secret in the middle of which a text, or a part of it, was cut off."""
     bare = text.rstrip("\n\"' ")
     for mark in ("...", "…"):
         bare = bare.removesuffix(mark)

@@ -1,4 +1,4 @@
-"""What may be logged: scalars, columns of points, rich values, media, tables and datasets."""
+"""The values that can be logged: scalars, columns of points, rich values, media, tables and datasets."""
 
 from __future__ import annotations
 

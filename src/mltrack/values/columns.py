@@ -1,4 +1,4 @@
-"""Columns for log_series: whatever the caller has becomes three arrays of one length, or a clear refusal."""
+"""Columns for log_series: any array-like becomes three arrays of one length, or a clear error."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _numbers(name: str, what: str, column: Any, kind: type) -> npt.NDArray[Any]:
         array = array.astype(np.int64)
     if array.dtype.kind == "O" and len(array):
         if any(item is None or isinstance(item, str | bytes) for item in array):
-            raise InvalidMetricError(f"series {name!r}: {what} hold text or None", hint="give numbers")
+            raise InvalidMetricError(f"series {name!r}: {what} contain text or None", hint="give numbers")
         if kind is np.int64:
             array = np.array([integer(f"series {name!r}: {what}", item) for item in array], np.int64)
     elif array.dtype.kind not in allowed and len(array):

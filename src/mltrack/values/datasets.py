@@ -1,4 +1,4 @@
-"""The events for what goes into a run and comes out of it: datasets, and logged models."""
+"""The events for a run's inputs and outputs: datasets and logged models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["as_dataset", "dataset_event", "input_tags", "model_id_of", "model_in
 
 
 def as_dataset(value: Any) -> Dataset:
-    """A dataset of ours from ours, from one of ``mlflow.data``, or from MLflow's entity. MLflow is not imported for it.
+    """A ``Dataset`` from one of ours, one of ``mlflow.data``, or MLflow's entity, without importing MLflow.
 
     Raises:
         UsageError: it is none of these.
@@ -24,7 +24,7 @@ def as_dataset(value: Any) -> Dataset:
     known: list[Any] = [getattr(entity, name, None) for name in ("schema", "profile")]
     if not all(isinstance(text, str) for text in (*needed, *(text for text in known if text is not None))):
         raise UsageError(
-            f"a {type(value).__name__} is no dataset",
+            f"a {type(value).__name__} is not a dataset",
             hint="give one of mlflow.data, or mltrack.Dataset(name, digest, source_type, source)",
         )
     return Dataset(*needed, *known)
@@ -34,18 +34,18 @@ def input_tags(context: str | None, tags: Mapping[str, Any] | None) -> dict[str,
     """The tags of a dataset's use; ``context`` is one of them.
 
     Raises:
-        UsageError: the context is no text.
+        UsageError: the context is not text.
     """
     text = {str(key): str(value) for key, value in (tags or {}).items()}
     if context is None:
         return text
     if not isinstance(context, str):
-        raise UsageError(f"context {context!r} is no text", hint="say what the dataset is for: context='training'")
+        raise UsageError(f"context {context!r} is not text", hint="say what the dataset is for: context='training'")
     return text | {DATASET_CONTEXT: context}
 
 
 def dataset_event(dataset: Dataset, tags: Mapping[str, str]) -> dict[str, Any]:
-    """The event that a run used a dataset; of one name and digest the first in a run stands."""
+    """The event that a run used a dataset. In a run the first with a given name and digest counts."""
     return {
         "type": "dataset",
         "name": dataset.name,
@@ -59,7 +59,7 @@ def dataset_event(dataset: Dataset, tags: Mapping[str, str]) -> dict[str, Any]:
 
 
 def model_id_of(model: Any) -> str:
-    """A logged model's id: itself, or what MLflow's ``LoggedModelInput``, ``LoggedModelOutput`` and the model have.
+    """A logged model's id, from itself or MLflow's ``LoggedModel``, ``LoggedModelInput`` or ``LoggedModelOutput``.
 
     Raises:
         UsageError: it is none of these.
@@ -76,5 +76,5 @@ def model_input_event(model_id: str) -> dict[str, Any]:
 
 
 def model_output_event(model_id: str, step: int = 0) -> dict[str, Any]:
-    """The event that a run made a logged model at ``step``; of one model the first in a run stands."""
+    """The event that a run made a logged model at ``step``. In a run the first for a given model counts."""
     return {"type": "model_output", "model_id": model_id, "step": step}

@@ -31,13 +31,13 @@ __all__ = [
 
 
 def dict_text(value: Any, name: str) -> str:
-    """JSON with an indent of two, or YAML by the name's end.
+    """JSON with an indent of two, or YAML, by the suffix of the name.
 
-    NumPy's numbers and arrays are numbers and lists. What else JSON can't hold (enums, paths, dates, sets, types) is
-    text there, as ``str`` makes it; in YAML it is written as a Python object. Both is what MLflow does.
+    NumPy's numbers and arrays become numbers and lists. Other values that JSON can't hold (enums, paths, dates, sets,
+    types) become text by ``str``; in YAML they are written as Python objects. Both is what MLflow does.
 
     Raises:
-        UsageError: the value can't be written so: it holds itself, or has keys that are no text or numbers (JSON).
+        UsageError: the value can't be written: it contains itself, or has keys that are not text or numbers (JSON).
     """
     if PurePosixPath(name).suffix in (".yml", ".yaml"):
         need("yaml", f"{name}: YAML")
@@ -46,20 +46,20 @@ def dict_text(value: Any, name: str) -> str:
         try:
             return str(yaml.dump(value, Dumper=_yaml_dumper(), sort_keys=False, allow_unicode=True))
         except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
-            raise UsageError(f"{name}: no YAML can be made of it: {error}", hint="give plain values") from None
+            raise UsageError(f"{name}: can't be written as YAML: {error}", hint="give plain values") from None
     try:
         return json.dumps(value, indent=2, default=_plain)
     except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"{name}: no JSON can be made of it: {error}", hint="give plain values") from None
+        raise UsageError(f"{name}: can't be written as JSON: {error}", hint="give plain values") from None
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's numbers and arrays as JSON can hold them, anything else as text."""
+    """NumPy's numbers and arrays as plain numbers and lists, anything else as text."""
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def _yaml_dumper() -> Any:
-    """PyYAML's, with NumPy's numbers and arrays as plain ones."""
+    """PyYAML's dumper, with NumPy's numbers and arrays as plain ones."""
     import yaml
 
     class Dumper(yaml.Dumper):
@@ -71,10 +71,10 @@ def _yaml_dumper() -> Any:
 
 
 def figure_bytes(figure: Any, name: str, options: Mapping[str, Any]) -> bytes:
-    """A matplotlib or plotly figure in the format of the name's end.
+    """A matplotlib or plotly figure in the format of the name's suffix.
 
     Raises:
-        UsageError: it is no figure, or the format is unknown to its library.
+        UsageError: it is not a figure, or its library does not know the format.
     """
     buffer = io.BytesIO()
     suffix = PurePosixPath(name).suffix.lstrip(".").lower()
@@ -88,7 +88,7 @@ def figure_bytes(figure: Any, name: str, options: Mapping[str, Any]) -> bytes:
         try:
             if suffix == "html":
                 page = {"include_plotlyjs": "cdn", **options}
-                page.pop("auto_open", None)  # it is about a file of its own, and MLflow passes it on
+                page.pop("auto_open", None)  # it is for plotly's own file, but MLflow passes it on
                 return str(figure.to_html(**page)).encode()
             return bytes(figure.to_image(**{"format": suffix or "png", **options}))
         except (ValueError, RuntimeError) as error:
@@ -105,11 +105,11 @@ TABLES_TAG = "mlflow.loggedArtifacts"
 """By this tag MLflow's UI finds the tables of a run."""
 
 TAG_CHARACTERS_MAX = 5_000
-"""So much of a tag any server holds; tables beyond that are shown as files."""
+"""The longest tag that any server accepts; tables beyond that are shown as files."""
 
 
 class ImagePlace(NamedTuple):
-    """Where an image stands: the series' key, the step, and the time in ms."""
+    """An image's place in a series: the key, the step, and the time in ms."""
 
     key: str
     step: int
@@ -120,7 +120,7 @@ def image_name(artifact_file: str | None, key: str | None, step: int | None, tim
     """The artifact's name: the one given, or that of an image series as MLflow's UI looks for it.
 
     Raises:
-        UsageError: neither or both are given, or the key has signs a file name should not.
+        UsageError: neither or both are given, or the key has characters that a file name should not have.
     """
     if (artifact_file is None) == (key is None):
         raise UsageError("an image needs artifact_file or key, not both", hint="log_image(image, 'sample.png')")
@@ -133,7 +133,7 @@ def image_name(artifact_file: str | None, key: str | None, step: int | None, tim
 
 
 def image_place(name: str) -> ImagePlace | None:
-    """What the name of an image in a series says, also as older versions of MLflow wrote it; None for others."""
+    """The place in a series that an image's name gives, in the form of older MLflow too; None for other names."""
     found = _SERIES_NAME.fullmatch(name)
     if found is None:
         return None
@@ -142,7 +142,7 @@ def image_place(name: str) -> ImagePlace | None:
 
 
 def thumbnail(image: bytes, name: str) -> tuple[bytes, str]:
-    """The small picture that MLflow's UI shows of an image in a series, and its name."""
+    """The thumbnail that MLflow's UI shows of an image in a series, and its name."""
     need("PIL", f"{name}: an image")
     import PIL.Image
 
@@ -154,15 +154,15 @@ def thumbnail(image: bytes, name: str) -> tuple[bytes, str]:
 
 
 def thumbnail_name(name: str) -> str:
-    """What MLflow's UI calls the small picture of an image in a series."""
+    """The name of the thumbnail that MLflow's UI shows of an image in a series."""
     return name.removesuffix(".png") + "+compressed.webp"
 
 
 def image_bytes(image: Any, name: str) -> bytes:
-    """An image in the format of the name's end (.png where there is none).
+    """An image in the format of the name's suffix (.png if it has none).
 
     Raises:
-        UsageError: it is no image.
+        UsageError: it is not an image.
         MissingPackageError: Pillow is not installed.
     """
     need("PIL", f"{name}: an image")
@@ -176,12 +176,12 @@ def image_bytes(image: Any, name: str) -> bytes:
     suffix = PurePosixPath(name).suffix.lower()
     kind = PIL.Image.EXTENSION.get(suffix or ".png")
     if kind is None:
-        raise UsageError(f"{name}: {suffix} is no image format", hint="use .png, .jpg or .webp")
+        raise UsageError(f"{name}: {suffix} is not an image format", hint="use .png, .jpg or .webp")
     buffer = io.BytesIO()
     try:
         image.save(buffer, format=kind)
     except (OSError, ValueError, KeyError) as error:
-        raise UsageError(f"{name}: {error}", hint="use a format that holds such an image, as .png") from None
+        raise UsageError(f"{name}: {error}", hint="use a format that can hold such an image, like .png") from None
     return buffer.getvalue()
 
 
@@ -213,7 +213,7 @@ def _pixels(image: Any, name: str) -> Any:
 
 
 def _from_0_to_1(array: Any, name: str) -> Any:
-    """Floats as they are where they fit; else with the least as 0 and the greatest as 1, as MLflow does. NaN is 0."""
+    """Floats unchanged where they fit; else scaled from the least (0) to the greatest (1), as in MLflow. NaN is 0."""
     import numpy as np
 
     finite = array[np.isfinite(array)]
@@ -227,7 +227,7 @@ def _from_0_to_1(array: Any, name: str) -> Any:
 
 
 def tables_tag(held: str | None, names: Iterable[str]) -> str | None:
-    """The value of TABLES_TAG with these tables named too, as long as it does not grow too long for a server."""
+    """The value of TABLES_TAG with these tables added, as long as it is not too long for a server."""
     try:
         tables = json.loads(held) if held else []
     except ValueError:

@@ -1,4 +1,4 @@
-"""Values that are more than a number: histograms, images, tables and texts, and how a journal's lines hold them."""
+"""Values that are more than a number: histograms, images, tables and texts, and their form in journal lines."""
 
 from __future__ import annotations
 
@@ -29,40 +29,40 @@ __all__ = ["RICH", "Histogram", "Image", "RichValue", "Table", "Text", "decode_v
 BINS_MAX = 65_536
 
 EXTREME = 2.0**1020
-"""Beyond this, the difference of two numbers may be no number."""
+"""Beyond this, the difference of two numbers may overflow."""
 
 
 class Histogram:
     """How often values fell between edges.
 
-    ``counts`` has n entries, ``edges`` n+1 that rise; ``left_out`` counts values that were no finite numbers.
+    ``counts`` has n entries, ``edges`` n+1 in rising order; ``left_out`` counts values that were not finite.
     """
 
-    __slots__ = ("_uniform", "counts", "edges", "lacking", "left_out")
+    __slots__ = ("_uniform", "counts", "edges", "left_out", "numpy_error")
 
     kind: ClassVar[str] = "histogram"
 
     counts: npt.NDArray[Any]
     edges: npt.NDArray[np.float64]
     left_out: int
-    lacking: Exception | None
-    """Why nothing could be counted (no NumPy, no memory): said when it is logged, as no training ends for that."""
+    numpy_error: Exception | None
+    """Why nothing could be counted (no NumPy, no memory): reported when it is logged, as it must not end a training."""
 
     def __init__(self, values: Any, bins: int = 64) -> None:
-        """Count values: an array of any shape, a sequence, a torch tensor; in bins of one width from least to greatest.
+        """Count values (an array of any shape, a sequence, a torch tensor) in bins of equal width.
 
-        NaN and infinities are left out and counted apart.
+        The bins go from the least to the greatest value. NaN and infinities are counted in ``left_out``.
 
         Raises:
-            UsageError: they are no numbers, or the number of bins is none.
+            UsageError: they are not numbers, or the number of bins is not valid.
         """
         if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= BINS_MAX:
-            raise UsageError(f"{bins!r} is no number of bins", hint=f"give an int from 1 to {BINS_MAX:,}")
-        self.lacking = None
+            raise UsageError(f"{bins!r} is not a number of bins", hint=f"give an int from 1 to {BINS_MAX:,}")
+        self.numpy_error = None
         try:
             self._count(values, bins)
         except TROUBLE as error:
-            self.lacking = error
+            self.numpy_error = error
 
     def _count(self, values: Any, bins: int) -> None:
         array = _numbers(values)
@@ -79,7 +79,7 @@ class Histogram:
         """A histogram that was counted elsewhere: n counts, n+1 rising edges.
 
         Raises:
-            UsageError: they are no such numbers.
+            UsageError: they are not.
         """
         import numpy as np
 
@@ -87,9 +87,9 @@ class Histogram:
         if not 1 <= len(found) <= BINS_MAX or len(limits) != len(found) + 1:
             raise UsageError(f"{len(found)} counts and {len(limits)} edges", hint="give n counts and n + 1 edges")
         if not (np.isfinite(limits).all() and (np.diff(limits) > 0).all()):
-            raise UsageError("the edges of a histogram rise", hint="give finite numbers, each above the one before")
+            raise UsageError("the edges of a histogram must rise", hint="give finite numbers in rising order")
         if not (np.isfinite(found).all() and (found >= 0).all()):
-            raise UsageError("a histogram counts", hint="give finite counts from 0 up")
+            raise UsageError("the counts of a histogram must be 0 or more", hint="give finite counts")
         made = cls.__new__(cls)
         made.counts, made.edges, made.left_out, made._uniform = found, limits, 0, False
         return made
@@ -107,13 +107,13 @@ class Histogram:
     __hash__ = None  # type: ignore[assignment]  # arrays change
 
     def __repr__(self) -> str:
-        if getattr(self, "lacking", None) is not None:
-            return f"Histogram(not counted: {self.lacking})"
+        if getattr(self, "numpy_error", None) is not None:
+            return f"Histogram(not counted: {self.numpy_error})"
         total, low, high = self.counts.sum(), self.edges[0], self.edges[-1]
         return f"Histogram({total:g} in {len(self.counts)} bins, {low:g} to {high:g})"
 
     def fields(self) -> dict[str, Any]:
-        """What a line says of it: the limits where all bins are of one width, else all edges; the counts packed."""
+        """Its fields in a line: the limits if all bins have one width, else all edges; the counts packed."""
         if self._uniform:
             said: dict[str, Any] = {"low": float(self.edges[0]), "high": float(self.edges[-1])}
         else:
@@ -125,10 +125,10 @@ class Histogram:
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Histogram:
-        """The histogram a line holds.
+        """The histogram in a line.
 
         Raises:
-            ValueError: it holds none.
+            ValueError: it has none.
         """
         made = cls.__new__(cls)
         made.counts = _unpacked(fields["counts"])
@@ -152,7 +152,7 @@ class Text:
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
-            raise UsageError(f"{type(self.text).__name__} is no text", hint="give a str")
+            raise UsageError(f"{type(self.text).__name__} is not text", hint="give a str")
 
     def fields(self) -> dict[str, Any]:
         """What a line says of it."""
@@ -160,12 +160,12 @@ class Text:
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Text:
-        """The text a line holds."""
+        """The text in a line."""
         return cls(str(fields["text"]))
 
 
 class Table:
-    """A table, as it was when this was made: ``columns``, and ``rows`` of values as JSON holds them."""
+    """A copy of a table: ``columns``, and ``rows`` of values in JSON's types."""
 
     __slots__ = ("columns", "rows")
 
@@ -174,10 +174,10 @@ class Table:
     def __init__(
         self, data: pd.DataFrame | Mapping[str, Any] | Sequence[Any], columns: Sequence[str] | None = None
     ) -> None:
-        """Take a data frame, a dict of columns, or rows: a list of dicts, or of lists with ``columns`` for their names.
+        """From a data frame, a dict of columns, or rows: a list of dicts, or of lists with ``columns`` for their names.
 
         Raises:
-            UsageError: it is none of these, or rows are not as long as there are columns.
+            UsageError: it is none of these, or rows and columns differ in length.
         """
         if columns is not None or (isinstance(data, list) and data and all(isinstance(row, dict) for row in data)):
             data = _from_rows(data, columns)
@@ -194,7 +194,7 @@ class Table:
         return f"Table({len(self.rows)} rows of {', '.join(map(str, self.columns))})"
 
     def to_pandas(self) -> pd.DataFrame:
-        """As a data frame; dates are text, as in JSON."""
+        """The table as a data frame; dates are text, as in JSON."""
         need("pandas", "Table.to_pandas")
         import pandas as pd
 
@@ -206,21 +206,21 @@ class Table:
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Table:
-        """The table a line holds."""
+        """The table in a line."""
         made = cls.__new__(cls)
         made.columns, made.rows = fields["columns"], fields["data"]
         return made
 
 
 class Image:
-    """An image: pixels to log, or a stored one to look at; with the methods of ``mlflow.Image``."""
+    """An image: pixels to log, or a stored file to view; with the methods of ``mlflow.Image``."""
 
     __slots__ = ("_image", "path")
 
     kind: ClassVar[str] = "image"
 
     def __init__(self, image: Any) -> None:
-        """Take a PIL image, a file's path, or an array of (height, width) or (height, width, 1, 3 or 4 channels)."""
+        """From a PIL image, a file's path, or an array of (height, width) or (height, width, 1, 3 or 4 channels)."""
         self.path: Path | None = None
         self._image = _on_host(image)
         if isinstance(image, str | os.PathLike):
@@ -231,7 +231,7 @@ class Image:
 
     @classmethod
     def stored(cls, path: Path) -> Image:
-        """One that lies in a file; it is read when it is asked for."""
+        """An image in a file, read when first needed."""
         made = cls.__new__(cls)
         made._image, made.path = None, path
         return made
@@ -240,7 +240,7 @@ class Image:
         return f"Image({str(self.path)!r})" if self.path is not None else f"Image({type(self._image).__name__})"
 
     def encode(self, name: str) -> bytes:
-        """In the format of the name's end.
+        """Its bytes in the format of the name's suffix.
 
         Raises:
             UsageError: it is no image.
@@ -248,7 +248,7 @@ class Image:
         return image_bytes(self._image, name) if self.path is None else read_small(self.path, 1 << 30)
 
     def to_pil(self) -> Any:
-        """As a PIL image.
+        """The image as a PIL image.
 
         Raises:
             UsageError: it is no image.
@@ -272,11 +272,11 @@ class Image:
         return Image(self.to_pil().resize(size))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it to a file, in the format of the name's end."""
+        """Write it to a file, in the format of the path's suffix."""
         self.to_pil().save(path)
 
     def to_list(self) -> list[Any]:
-        """Its pixels, row after row: each a number, or a tuple of its channels."""
+        """Its pixels, row by row: each a number, or a tuple of its channels."""
         image = self.to_pil()
         pixels = self.to_array().reshape(image.size[0] * image.size[1], -1).tolist()
         return [pixel[0] if len(pixel) == 1 else tuple(pixel) for pixel in pixels]
@@ -300,22 +300,22 @@ _IN_LINES: dict[str, type[Histogram | Table | Text]] = {"histogram": Histogram, 
 
 
 def encode_value(value: Histogram | Table | Text) -> dict[str, Any]:
-    """The fields of a line that holds it, ``type`` among them.
+    """The fields of its line, ``type`` included.
 
     Raises:
-        ImportError, MemoryError, OSError, RuntimeError: it could not be made, for what its machine lacks.
+        ImportError, MemoryError, OSError, RuntimeError: it could not be made, as the machine had run out of something.
     """
-    lacking: Exception | None = getattr(value, "lacking", None)
-    if lacking is not None:
-        raise lacking
+    numpy_error: Exception | None = getattr(value, "numpy_error", None)
+    if numpy_error is not None:
+        raise numpy_error
     return {"type": value.kind, **value.fields()}
 
 
 def decode_value(fields: Mapping[str, Any]) -> Histogram | Table | Text:
-    """The value a line holds.
+    """The value in a line.
 
     Raises:
-        KeyError, TypeError, ValueError: it holds none that is known here.
+        KeyError, TypeError, ValueError: the line has none that is known here.
     """
     return _IN_LINES[fields["type"]].read(fields)
 
@@ -329,7 +329,7 @@ def _from_rows(rows: Any, columns: Sequence[str] | None) -> pd.DataFrame:
     import pandas as pd
 
     if not isinstance(rows, list | tuple) and getattr(rows, "ndim", 0) != 2:
-        raise UsageError(f"{type(rows).__name__} holds no rows", hint="columns are given with a list of rows")
+        raise UsageError(f"{type(rows).__name__} does not hold rows", hint="columns are given with a list of rows")
     try:
         return pd.DataFrame(rows, columns=None if columns is None else list(columns))
     except (ValueError, TypeError) as error:
@@ -337,7 +337,7 @@ def _from_rows(rows: Any, columns: Sequence[str] | None) -> pd.DataFrame:
 
 
 def _on_host(values: Any) -> Any:
-    """A tensor (torch's, by its methods) where NumPy can read it; anything else as it is."""
+    """A tensor (torch's, by its methods) moved to where NumPy can read it; anything else unchanged."""
     if hasattr(values, "detach") and hasattr(values, "cpu"):
         values = values.detach().cpu()
         if "bfloat16" in str(getattr(values, "dtype", "")):  # NumPy has no such type
@@ -352,28 +352,28 @@ def _numbers(values: Any) -> npt.NDArray[Any]:
     try:
         array = np.asarray(_on_host(values)).ravel()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"no array of numbers: {error}", hint="give an array or a sequence of numbers") from None
+        raise UsageError(f"not an array of numbers: {error}", hint="give an array or a sequence of numbers") from None
     if array.size == 0:
         return array.astype(np.float64)
     if array.dtype.kind == "b":
         return array.astype(np.uint8)
     if array.dtype.kind not in "iuf":
-        raise UsageError(f"an array of {array.dtype} holds no numbers", hint="give integers or floats")
+        raise UsageError(f"an array of {array.dtype} does not hold numbers", hint="give integers or floats")
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
 def _counted(values: npt.NDArray[Any], bins: int) -> tuple[npt.NDArray[Any], float, float]:
-    """How many of the values fall into each of so many bins of one width, and the limits of it all."""
+    """The count of values in each of ``bins`` bins of equal width, and the limits of all."""
     import numpy as np
 
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     extreme = max(-low, high) >= EXTREME
     if extreme:
-        values = values.astype(np.float64) / 4  # by 2, the width is a number, but a sum of rounded steps may be none
+        values = values.astype(np.float64) / 4  # by 2 the width is finite, but a sum of rounded steps may overflow
     for attempt in (values, values.astype(np.float64)):
         try:
             counts, edges = np.histogram(attempt, bins)
-        except ValueError:  # the values are so close to one another that there are not that many numbers between
+        except ValueError:  # the values are so close that not enough floats lie between them
             continue
         return (counts, low, high) if extreme and low < high else (counts, float(edges[0]), float(edges[-1]))
     if high == low:
@@ -382,7 +382,7 @@ def _counted(values: npt.NDArray[Any], bins: int) -> tuple[npt.NDArray[Any], flo
 
 
 def _spread(low: float, high: float, bins: int) -> npt.NDArray[np.float64]:
-    """The edges of bins of one width."""
+    """The edges of bins of equal width."""
     import numpy as np
 
     if max(-low, high) < EXTREME:

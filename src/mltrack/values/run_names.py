@@ -1,4 +1,4 @@
-"""Names for runs that were given none: two words and a number, easy to say and to tell apart."""
+"""Generated names for runs without one: two words and a number, easy to say and to distinguish."""
 
 from __future__ import annotations
 

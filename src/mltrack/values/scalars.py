@@ -1,4 +1,4 @@
-"""What may be logged: names that are text, values that are numbers, steps and times that are 64-bit integers."""
+"""Checks of what is logged: names are text, values are numbers, steps and times are 64-bit integers."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def as_float(key: object, value: object) -> float:
 
 
 def _only_element(value: Any) -> Any:
-    """What an array, a tensor or a column of one element holds."""
-    if hasattr(value, "detach"):  # torch's, which gradients may flow through
+    """The element of an array, a tensor or a column that has only one."""
+    if hasattr(value, "detach"):  # torch's, which may require gradients
         value = value.detach()
     elif not hasattr(value, "item"):  # TensorFlow's
         value = value.numpy()
@@ -63,7 +63,7 @@ def _only_element(value: Any) -> Any:
 
 
 def integer(what: str, value: object) -> int:
-    """``value`` as a signed 64-bit integer: also a float, a Decimal and the like, where that is a whole number.
+    """``value`` as a signed 64-bit integer; a float, a Decimal and the like too, if it is a whole number.
 
     Raises:
         InvalidMetricError: it is something else.
@@ -78,7 +78,7 @@ def integer(what: str, value: object) -> int:
 
 
 def _whole(value: Any) -> int:
-    """A whole number of another type as int; of anything else one that is too large."""
+    """A whole number of another type as int; for anything else an int that is too large."""
     try:
         number = int(value)
         return number if number == value else 1 << 63
@@ -87,7 +87,7 @@ def _whole(value: Any) -> int:
 
 
 def time_from_ms(value: object) -> int:
-    """A time in ms since the epoch, whole or not, in ns.
+    """A time in ms since the epoch, whole or not, converted to ns.
 
     Raises:
         InvalidMetricError: it is something else.
@@ -103,10 +103,10 @@ def time_from_ms(value: object) -> int:
 
 
 def plain_columns(name: str, values: Any, steps: Any, times: Any) -> Iterable[tuple[int, int, float]]:
-    """(step, time, value) of each point of a series, without NumPy; all are checked before the first is given.
+    """(step, time, value) of each point of a series, without NumPy; all are checked before the first is returned.
 
     Raises:
-        InvalidMetricError: they are no numbers, or of different lengths.
+        InvalidMetricError: they are not numbers, or differ in length.
     """
     found = [as_float(name, value) for value in values]
     now = time_ns()

@@ -1,4 +1,4 @@
-"""Tables as bytes: JSON in pandas' "split" layout (MLflow's), or Parquet; numbers and times as exact as given."""
+"""Tables as bytes: JSON in pandas' "split" layout (MLflow's), or Parquet; numbers and times keep their precision."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def as_frame(data: Any, name: str) -> pd.DataFrame:
     """A data frame, or a dict of columns or of one row, as a data frame.
 
     Raises:
-        UsageError: it is none of these, or ``name`` is not a table's.
+        UsageError: it is none of these, or ``name`` does not end as a table's.
     """
     need_numpy()
     need("pandas", f"{name}: a table")
@@ -58,10 +58,10 @@ def _is_column(value: Any) -> bool:
 
 
 def table_bytes(data: Any, name: str, held: Path | None) -> bytes:
-    """A table in the form of the name's end, after the rows of the one in the file ``held`` where given.
+    """A table in the format of the name's suffix, appended to the one in the file ``held`` if given.
 
     Raises:
-        UsageError: it is no table, the name ends otherwise, or the table held can't be read or joined with it.
+        UsageError: it is not a table, the name ends otherwise, or ``held`` can't be read or joined with it.
     """
     frame = as_frame(data, name)
     try:
@@ -74,15 +74,15 @@ def table_bytes(data: Any, name: str, held: Path | None) -> bytes:
     except (ValueError, TypeError, OverflowError, RecursionError, NotImplementedError) as error:
         words = " ".join(str(error).split())
         raise UsageError(
-            f"{name}: no table can be made of it: {words}", hint="give plain values, or another name"
+            f"{name}: can't be written as a table: {words}", hint="give plain values, or another name"
         ) from None
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A stored table; of JSON, text stays text and numbers are what they were.
+    """A stored table; from JSON, text stays text and numbers keep their values.
 
     Raises:
-        ValueError, OSError: it is none, or can't be read.
+        ValueError, OSError: it is not a table, or can't be read.
     """
     need("pandas", "load_table")
     import pandas as pd
@@ -98,7 +98,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def as_split(frame: pd.DataFrame) -> dict[str, list[Any]]:
-    """Columns and rows of plain values. What is no value (NaN, infinities, NA, NaT) is None, as pandas writes it."""
+    """Columns and rows of plain values. Missing values (NaN, infinities, NA, NaT) are None, as pandas writes them."""
     columns = [_column(frame.iloc[:, number]) for number in range(frame.shape[1])]
     rows = [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in range(len(frame))]
     return {"columns": [_plain(label) for label in frame.columns], "data": rows}
@@ -160,7 +160,7 @@ def _number(value: Decimal) -> float | int | None:
 
 
 def _time_text(time: datetime.datetime) -> str:
-    """As pandas writes it, with as many digits as it needs from ms on; UTC where it has a zone."""
+    """In pandas' format, with as many digits as needed from ms on; in UTC if it has a time zone."""
     mark = ""
     if time.tzinfo is not None:
         time, mark = time.astimezone(datetime.UTC).replace(tzinfo=None), "Z"
@@ -177,16 +177,16 @@ def _read_split(path: Path) -> dict[str, list[Any]]:
             raise ValueError("rows are not as long as there are columns")
         return {"columns": columns, "data": [list(row) for row in rows]}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"the table that is there can't be read: {error}") from error
+        raise ValueError(f"the stored table can't be read: {error}") from error
 
 
 def _joined(first: dict[str, list[Any]], second: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """The rows of both, by column name, as they are: going through a data frame would make floats of integers."""
+    """The rows of both, by column name, unchanged: a data frame would turn integers into floats."""
     if first["columns"] == second["columns"]:
         return {"columns": first["columns"], "data": first["data"] + second["data"]}
     labels = [[json.dumps(label) for label in split["columns"]] for split in (first, second)]
     if any(len(set(names)) != len(names) for names in labels):
-        raise ValueError("columns of the same name, and not the same columns as there")
+        raise ValueError("duplicate column names, and other columns than in the stored table")
     places = {label: number for number, label in enumerate(dict.fromkeys(labels[0] + labels[1]))}
     rows = []
     for names, split in zip(labels, (first, second), strict=True):
@@ -222,10 +222,10 @@ def _parquet(frame: pd.DataFrame, held: Path | None) -> bytes:
 
 
 def replace_images(frame: pd.DataFrame, name: str, store: Callable[[bytes, str], None]) -> pd.DataFrame:
-    """The table with each column of images replaced by where they are, after ``store(bytes, name)`` of each.
+    """The table with each column of images replaced by their places, after ``store(bytes, name)`` of each.
 
     Raises:
-        UsageError: a column holds images and others.
+        UsageError: a column mixes images and other values.
     """
     stem = str(PurePosixPath(name).with_suffix(""))
     columns: dict[Any, Any] = {}
@@ -235,7 +235,7 @@ def replace_images(frame: pd.DataFrame, name: str, store: Callable[[bytes, str],
         if all(images) and images:
             columns[label] = [_store_image(image, stem, store) for image in column]
         elif any(images):
-            raise UsageError(f"{name}: column {label!r} has images and others", hint="give a column of images only")
+            raise UsageError(f"{name}: column {label!r} mixes images and other values", hint="give images only")
     return frame.assign(**columns) if columns else frame
 
 

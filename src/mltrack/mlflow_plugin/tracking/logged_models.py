@@ -48,7 +48,7 @@ class LoggedModels(Part):
         """Make a model in an active experiment, pending; a name is made up where none is given."""
         _validate_logged_model_name(name)
         if not str(experiment_id).isdecimal():
-            raise UsageError(f"{experiment_id!r} is no experiment id", hint="experiment ids are numbers")
+            raise UsageError(f"{experiment_id!r} is not an experiment id", hint="experiment ids are numbers")
         experiment = self._store.workspace.usable(self._store.workspace.get(str(experiment_id)))
         made = self._store.logged_models.create(
             experiment.experiment_id,

@@ -98,7 +98,7 @@ def _experiment_id(text: str) -> str:
     try:
         return str(int(text))
     except (TypeError, ValueError):
-        raise UsageError(f"{text!r} is no experiment id", hint="experiment ids are numbers") from None
+        raise UsageError(f"{text!r} is not an experiment id", hint="experiment ids are numbers") from None
 
 
 # --- filters ---

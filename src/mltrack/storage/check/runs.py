@@ -14,7 +14,8 @@ from mltrack.disk.codec import HEADER_SIZE, RECORD_SIZE, decode_records
 from mltrack.disk.filesystem import TEMPORARY, reading, safe_join
 from mltrack.disk.jsonlog import each_line
 from mltrack.disk.line_types import EVENTS, SERIES
-from mltrack.disk.segment import read_blocks, segment_name, verify_segment
+from mltrack.disk.segment import segment_name
+from mltrack.disk.segment_reader import read_blocks, verify_segment
 from mltrack.errors import CorruptionError, InvalidPathError
 from mltrack.journal.reader import open_journals, segments_of
 from mltrack.journal.rich_series import SERIES_FOLDER, journals

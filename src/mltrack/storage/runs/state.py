@@ -5,9 +5,10 @@ Where two writers disagree, the order of (time, writer, seq) decides: the first 
 
 from __future__ import annotations
 
+import operator
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mltrack.disk.codec import placeholder_name
 from mltrack.disk.damage import Damage
@@ -39,6 +40,9 @@ __all__ = ["RunState", "WriterState"]
 
 _SUFFIX = ".jsonl"
 
+Order = tuple[int, str, int]
+"""Time, writer and seq of an event."""
+
 
 @dataclass(slots=True)
 class WriterState:
@@ -67,26 +71,19 @@ class WriterState:
 class RunState:
     """The folded state of one run; ``update`` reads what was appended since."""
 
-    def __init__(self, folder: RunFolder, *, tell: Callable[[CorruptionError], None] | None = None) -> None:
-        """``tell`` is called with each piece of damage that is met."""
+    def __init__(self, folder: RunFolder, *, report: Callable[[CorruptionError], None] | None = None) -> None:
+        """``report`` is called with each piece of damage that is met."""
         self.folder = folder
         self.writers: dict[str, WriterState] = {}
-        self.damage = Damage(tell)
-        self._start: tuple[tuple[int, str, int], Mapping[str, Any]] = ((0, "", 0), {})
+        self.damage = Damage(report)
         self.lost = 0
-        self._params: dict[str, tuple[tuple[int, str, int], str]] = {}
-        self._tags: dict[str, tuple[tuple[int, str, int], str | None]] = {}
-        self._artifacts: dict[str, tuple[tuple[int, str, int], Artifact | None]] = {}
-        self._datasets: dict[tuple[str, str], tuple[tuple[int, str, int], DatasetInput]] = {}
-        self._model_inputs: dict[str, tuple[int, str, int]] = {}
-        self._model_outputs: dict[str, tuple[tuple[int, str, int], ModelOutput]] = {}
-        self._stage: tuple[tuple[int, str, int], str] = ((0, "", 0), ACTIVE)
-        self._ending: tuple[tuple[int, str, int], str, str, int | None] = ((0, "", 0), "", "", None)
+        self._held: dict[str, dict[Any, tuple[Order, Any]]] = {rule.name: {} for rule in _RULES.values()}
 
     @property
     def start(self) -> Mapping[str, Any]:
         """The fields of its first start event; empty where there is none."""
-        return self._start[1]
+        fields: Mapping[str, Any] = self._only("start", {})[1]
+        return fields
 
     def update(self) -> list[Event]:
         """Read the lines appended since the last call and look who is alive; returns the new events in their order.
@@ -154,62 +151,39 @@ class RunState:
             writer.alive = path_alive
 
     def _apply(self, event: Event) -> None:
-        order = (event.time, event.writer, event.seq)
-        fields = event.fields
-        match event.type:
-            case "start":
-                if not self._start[1] or order < self._start[0]:
-                    self._start = (order, fields)
-            case "param":
-                held = self._params.get(fields["key"])
-                if held is None or order < held[0]:
-                    self._params[fields["key"]] = (order, str(fields["value"]))
-            case "tag":
-                tag = self._tags.get(fields["key"])
-                if tag is None or order > tag[0]:
-                    self._tags[fields["key"]] = (order, None if fields["value"] is None else str(fields["value"]))
-            case "artifact":
-                path = fields["path"]
-                if path not in self._artifacts or order > self._artifacts[path][0]:
-                    gone = fields.get("deleted", False)
-                    self._artifacts[path] = (order, None if gone else _artifact(event))
-            case "dataset":
-                key = (str(fields["name"]), str(fields["digest"]))
-                if key not in self._datasets or order < self._datasets[key][0]:
-                    self._datasets[key] = (order, _dataset_input(fields))
-            case "model_input":
-                model_id = str(fields["model_id"])
-                self._model_inputs[model_id] = min(order, self._model_inputs.get(model_id, order))
-            case "model_output":
-                output = ModelOutput(str(fields["model_id"]), int(fields.get("step", 0)))
-                made = self._model_outputs.get(output.model_id)
-                if made is None or order < made[0]:
-                    self._model_outputs[output.model_id] = (order, output)
-            case "end" | "status":
-                if order > self._ending[0]:
-                    self._ending = (order, event.type, fields["status"], fields.get("end_time"))
-            case "lifecycle":
-                if order > self._stage[0]:
-                    self._stage = (order, fields["stage"])
-            case "lost":
-                self.lost = min(self.lost + fields.get("points", 0), COUNT_MAX)
+        if event.type == "lost":
+            self.lost = min(self.lost + event.fields.get("points", 0), COUNT_MAX)
+        rule = _RULES.get(event.type)
+        if rule is None:
+            return
+        order, key, held = (event.time, event.writer, event.seq), rule.key(event), self._held[rule.name]
+        if key not in held or rule.wins(order, held[key][0]):
+            held[key] = (order, rule.value(event))
+
+    def _only(self, name: str, default: Any) -> tuple[Order, Any]:
+        """The value of what a run has one of, with the order of its event."""
+        return self._held[name].get(_ONLY, ((0, "", 0), default))
+
+    def _logged(self, name: str) -> list[tuple[Any, Any]]:
+        """Keys and values in the order of their events."""
+        return [(key, value) for key, (_, value) in sorted(self._held[name].items(), key=lambda item: item[1][0])]
 
     # --- the state ---
 
     @property
     def stage(self) -> str:
         """Its lifecycle stage: active or deleted."""
-        return self._stage[1]
+        return str(self._only("stage", ACTIVE)[1])
 
     @property
     def staged_at(self) -> int:
         """When the stage was last set, in ns; 0 where it never was."""
-        return self._stage[0][0]
+        return self._only("stage", ACTIVE)[0][0]
 
     @property
     def ended_at(self) -> int:
         """When an end or a status was last written, in ns; 0 where there is none."""
-        return self._ending[0][0]
+        return self._only("ending", None)[0][0]
 
     @property
     def exists(self) -> bool:
@@ -219,32 +193,32 @@ class RunState:
     @property
     def params(self) -> dict[str, str]:
         """Params by key."""
-        return {key: value for key, (_, value) in self._params.items()}
+        return {key: value for key, (_, value) in self._held["params"].items()}
 
     @property
     def tags(self) -> dict[str, str]:
         """Tags by key."""
-        return {key: value for key, (_, value) in self._tags.items() if value is not None}
+        return {key: value for key, (_, value) in self._held["tags"].items() if value is not None}
 
     @property
     def artifacts(self) -> list[Artifact]:
         """Artifacts in order of path."""
-        return sorted((a for _, a in self._artifacts.values() if a is not None), key=lambda artifact: artifact.path)
+        return [artifact for _, (_, artifact) in sorted(self._held["artifacts"].items()) if artifact is not None]
 
     @property
     def datasets(self) -> list[DatasetInput]:
         """The datasets it used, in the order they were logged."""
-        return [used for _, used in sorted(self._datasets.values(), key=lambda held: held[0])]
+        return [used for _, used in self._logged("datasets")]
 
     @property
     def model_inputs(self) -> list[str]:
         """The ids of the logged models it used, in the order they were logged."""
-        return sorted(self._model_inputs, key=lambda model_id: self._model_inputs[model_id])
+        return [model_id for model_id, _ in self._logged("model_inputs")]
 
     @property
     def model_outputs(self) -> list[ModelOutput]:
         """The logged models it made, in the order they were logged."""
-        return [made for _, made in sorted(self._model_outputs.values(), key=lambda held: held[0])]
+        return [made for _, made in self._logged("model_outputs")]
 
     @property
     def live(self) -> bool:
@@ -262,7 +236,7 @@ class RunState:
         A process that has the run open makes it RUNNING, unless someone set a status after that process opened it. Of a
         run nobody has open the last ending holds; it crashed when a process opened it later and is gone without one.
         """
-        (ended_at, _, _), kind, status, end_time = self._ending
+        (ended_at, _, _), (kind, status, end_time) = self._only("ending", ("", "", None))
         unended = [w for w in self.writers.values() if w.role in ("create", "resume") and not w.ended]
         if any(w.alive and not (kind == "status" and w.opened < ended_at) for w in unended):
             return "RUNNING", None, False
@@ -285,7 +259,7 @@ class RunState:
             status=status,
             start_time=int(start.get("start_time", 0)) // 1_000_000,
             end_time=None if end_time is None else end_time // 1_000_000,
-            lifecycle_stage=self._stage[1],
+            lifecycle_stage=self.stage,
             user_id=str(start.get("user_id", tags.get("mlflow.user", ""))),
             parent_run_id=tags.get("mlflow.parentRunId"),
             crashed=crashed,
@@ -294,13 +268,25 @@ class RunState:
         )
 
 
-def _artifact(event: Event) -> Artifact:
+def _tag_value(event: Event) -> str | None:
+    value = event.fields["value"]
+    return None if value is None else str(value)
+
+
+def _artifact(event: Event) -> Artifact | None:
     fields = event.fields
+    if fields.get("deleted", False):
+        return None
     logged, remote = int(fields.get("logged", event.time)), str(fields.get("remote", ""))
     return Artifact(fields["path"], fields["size"], fields["sha256"], logged, remote)
 
 
-def _dataset_input(fields: Mapping[str, Any]) -> DatasetInput:
+def _model_output(event: Event) -> ModelOutput:
+    return ModelOutput(str(event.fields["model_id"]), int(event.fields.get("step", 0)))
+
+
+def _dataset_input(event: Event) -> DatasetInput:
+    fields = event.fields
     schema, profile = fields.get("schema"), fields.get("profile")
     dataset = Dataset(
         str(fields["name"]),
@@ -312,6 +298,49 @@ def _dataset_input(fields: Mapping[str, Any]) -> DatasetInput:
     )
     tags = dict(fields.get("tags") or {})
     return DatasetInput(dataset, {str(key): str(value) for key, value in tags.items()})
+
+
+# --- which event decides -----------------------------------------------------------------------------------------
+
+
+class _Rule(NamedTuple):
+    """How events of one type enter the state: in which mapping, under which key, and which event of a key wins."""
+
+    name: str
+    wins: Callable[[Order, Order], bool]
+    key: Callable[[Event], Any]
+    value: Callable[[Event], Any]
+
+
+_FIRST, _LAST = operator.lt, operator.gt
+_ONLY = ""
+"""The key of what a run has only one of."""
+
+
+def _field(name: str) -> Callable[[Event], str]:
+    return lambda event: str(event.fields[name])
+
+
+def _only(event: Event) -> str:
+    return _ONLY
+
+
+def _ending(event: Event) -> tuple[str, str, int | None]:
+    return event.type, event.fields["status"], event.fields.get("end_time")
+
+
+_RULES = {
+    "start": _Rule("start", _FIRST, _only, lambda event: event.fields),
+    "param": _Rule("params", _FIRST, _field("key"), _field("value")),
+    "tag": _Rule("tags", _LAST, _field("key"), _tag_value),
+    "artifact": _Rule("artifacts", _LAST, _field("path"), _artifact),
+    "dataset": _Rule("datasets", _FIRST, lambda event: (event.fields["name"], event.fields["digest"]), _dataset_input),
+    "model_input": _Rule("model_inputs", _FIRST, _field("model_id"), _field("model_id")),
+    "model_output": _Rule("model_outputs", _FIRST, _field("model_id"), _model_output),
+    "end": _Rule("ending", _LAST, _only, _ending),
+    "status": _Rule("ending", _LAST, _only, _ending),
+    "lifecycle": _Rule("stage", _LAST, _only, _field("stage")),
+}
 
 
 def _set_at(keys: list[str], number: int, key: str) -> None:

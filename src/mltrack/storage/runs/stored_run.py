@@ -47,22 +47,22 @@ class StoredRun:
         folder: RunFolder,
         *,
         experiment_name: Callable[[str], str | None] | None = None,
-        tell: Callable[[CorruptionError], None] | None = None,
+        report: Callable[[CorruptionError], None] | None = None,
     ) -> None:
-        """Read the run's events; ``tell`` is called with each piece of damage that is met, now and later.
+        """Read the run's events; ``report`` is called with each piece of damage that is met, now and later.
 
         Raises:
             NotFoundError: there is no run in that folder.
         """
         self.folder = folder
-        self.state = RunState(folder, tell=tell)
+        self.state = RunState(folder, report=report)
         self.state.update()
         if not self.state.exists:
             raise NotFoundError(f"no run {folder.run_id}", hint="see: mltrack ls")
         self._experiment_name = experiment_name
         self._summaries: Summaries | None = None
         self._summed: dict[str, int] = {}  # points taken into the summaries, by writer
-        self.damage = Damage(tell)
+        self.damage = Damage(report)
 
     def __repr__(self) -> str:
         return f"StoredRun({self.run_id!r}, {self.info.run_name!r}, {self.info.status})"

@@ -195,7 +195,7 @@ class TraceIndex:
                                 yield _as_fact(file, line)
 
     def _is_bad(self, path: Path, kind: object) -> None:
-        message = f"{path}: a {kind!r} without what that needs"
+        message = f"{path}: a {kind!r} without the fields it needs"
         self.damage.append(CorruptionError(message, path=str(path), hint="was it written by another program?"))
 
 

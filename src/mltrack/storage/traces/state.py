@@ -1,4 +1,4 @@
-"""Folding: what a trace is, made of the facts its writers stored, in the order of (time, writer, seq).
+"""Folding: a trace is made of the facts its writers stored, in the order of (time, writer, seq).
 
 What each fact does to a trace is what the same call does in MLflow's SQL store, so that a trace comes out the same.
 """
@@ -29,7 +29,7 @@ __all__ = ["TraceFact", "fold_trace"]
 
 
 class TraceFact(NamedTuple):
-    """One line of a facts file, in the order that decides: time (ns), writer, seq."""
+    """One line of a facts file. Facts are ordered by time (ns), writer, seq."""
 
     time: int
     writer: str
@@ -39,16 +39,16 @@ class TraceFact(NamedTuple):
 
 
 def fold_trace(trace: Trace | None, facts: Iterable[TraceFact], bad: list[TraceFact]) -> Trace | None:
-    """The trace after further facts, which are in order; None where there is none (any more).
+    """The trace after more facts, which are in order; None if it does not exist, or no longer.
 
-    Facts that lack what their type needs are put into ``bad`` and passed over, and so are types not known here.
+    Facts without the fields that their type needs are added to ``bad`` and skipped; unknown types are skipped.
     """
-    for kind, together in groupby(facts, key=lambda fact: str(fact.line.get("type"))):
+    for kind, group in groupby(facts, key=lambda fact: str(fact.line.get("type"))):
         if kind == "spans":
-            trace = _fold_spans(trace, together, bad)
+            trace = _fold_spans(trace, group, bad)
             continue
-        apply = _FOLDS.get(kind, _passed_over)
-        for fact in together:
+        apply = _FOLDS.get(kind, _skipped)
+        for fact in group:
             try:
                 trace = apply(trace, fact)
             except _BAD:
@@ -87,7 +87,7 @@ def _known(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fold_spans(trace: Trace | None, facts: Iterable[TraceFact], bad: list[TraceFact]) -> Trace | None:
-    """The trace after facts that all tell of spans: its mapping of spans is copied once, not for each of them."""
+    """The trace after consecutive facts of spans: its mapping of spans is copied once, not for each fact."""
     spans = dict(trace.spans) if trace is not None else {}
     sums = (
         SpanSum("tokens", "usage", COUNTED_TOKENS, 0, spans.values()),
@@ -95,39 +95,44 @@ def _fold_spans(trace: Trace | None, facts: Iterable[TraceFact], bad: list[Trace
     )
     for fact in facts:
         try:
-            new, trace = _with_spans(trace, fact, spans)
+            new = _heads(fact)
+            trace = _with_spans(trace, fact, new, spans)
         except _BAD:
             bad.append(fact)
             continue
         for each in sums:
             trace = each.replacing(trace, spans, new)
         spans |= new
-        if trace.final:  # then the first figures stand
-            for each in sums:
-                trace = trace if getattr(trace, each.field) else each.summed(trace, spans)
-    if trace is not None and not trace.final:
-        for each in sums:
-            trace = each.summed(trace, spans)
+        if trace.final:  # its first sums are kept: only a missing one is made
+            trace = _summed(trace, spans, [each for each in sums if not getattr(trace, each.field)])
+    return trace if trace is None or trace.final else _summed(trace, spans, sums)
+
+
+def _summed(trace: Trace, spans: Mapping[str, SpanHead], sums: Iterable[SpanSum]) -> Trace:
+    for each in sums:
+        trace = each.summed(trace, spans)
     return trace
 
 
+def _heads(fact: TraceFact) -> dict[str, SpanHead]:
+    """The heads of a fact's spans, by span id."""
+    offset, size = fact.line["at"]
+    place = SpanPlace(fact.experiment_id, fact.writer, int(offset), int(size))
+    heads = [_head(record, place, order) for order, record in enumerate(fact.line["heads"])]
+    return {head.span_id: head for head in heads}
+
+
 def _with_spans(
-    trace: Trace | None, fact: TraceFact, spans: Mapping[str, SpanHead]
-) -> tuple[dict[str, SpanHead], Trace]:
-    """The spans a fact tells of, by id, to go into ``spans``; and the trace after it, without new sums over them."""
+    trace: Trace | None, fact: TraceFact, new: Mapping[str, SpanHead], spans: Mapping[str, SpanHead]
+) -> Trace:
+    """The trace after a fact of ``new`` spans, without new sums; ``spans`` is the mapping that it will have."""
     line = fact.line
     start, end, root_state = int(line["start"]), line.get("end"), line.get("root_state")
-    offset, size = line["at"]
-    place = SpanPlace(fact.experiment_id, fact.writer, int(offset), int(size))
-    new = [_head(record, place, order) for order, record in enumerate(line["heads"])]
     if trace is None or not trace.born:
-        links = trace.run_ids if trace is not None else ()
-        duration = end - start if end else None
-        state = root_state or IN_PROGRESS
-        trace = Trace(str(line["trace_id"]), fact.experiment_id, start, duration, state, run_ids=links)
-    tells = line.get("session") or any(head.usage is not None or head.cost is not None for head in new)
+        trace = _begun(trace, fact, start, end, root_state)
     changes: dict[str, Any] = {"spans": spans, "tags": {**trace.tags, **line.get("tags", {})}}
-    if not (trace.final and tells):
+    has_figures = any(head.usage is not None or head.cost is not None for head in new.values())
+    if not (trace.final and (line.get("session") or has_figures)):
         changes |= _widened(trace, start, end)
     if trace.state in OPEN_STATES and root_state:
         changes["state"] = root_state
@@ -136,7 +141,15 @@ def _with_spans(
             changes[name] = line[name]
     if line.get("user") and USER not in trace.metadata:
         changes["metadata"] = {**trace.metadata, USER: line["user"]}
-    return {head.span_id: head for head in new}, replace(trace, **changes)
+    return replace(trace, **changes)
+
+
+def _begun(trace: Trace | None, fact: TraceFact, start: int, end: int | None, root_state: str | None) -> Trace:
+    """The trace that its first spans make, with the links to runs that came before them."""
+    links = trace.run_ids if trace is not None else ()
+    duration = end - start if end else None
+    state = root_state or IN_PROGRESS
+    return Trace(str(fact.line["trace_id"]), fact.experiment_id, start, duration, state, run_ids=links)
 
 
 def _head(record: Mapping[str, Any], place: SpanPlace, order: int) -> SpanHead:
@@ -158,7 +171,7 @@ def _head(record: Mapping[str, Any], place: SpanPlace, order: int) -> SpanHead:
 
 
 def _figures(values: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Figures that can be summed.
+    """Figures, checked that they can be summed.
 
     Raises:
         TypeError, AttributeError: they can't.
@@ -169,7 +182,7 @@ def _figures(values: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
 
 
 def _widened(trace: Trace, start: int, end: int | None) -> dict[str, int]:
-    """The trace's time, stretched over spans from ``start`` to ``end``."""
+    """The trace's time, extended over spans from ``start`` to ``end``."""
     earliest = min(trace.request_time, start)
     if end is None:
         return {"request_time": earliest}
@@ -219,7 +232,7 @@ def _assessment_delete(trace: Trace | None, fact: TraceFact) -> Trace | None:
 
 
 def _run(trace: Trace | None, fact: TraceFact) -> Trace:
-    """A link may come before what it links to: the one is said by this process, the other still in another's queue."""
+    """A link may come before its trace, which may still be in another process's queue."""
     if trace is None:
         trace = Trace(str(fact.line["trace_id"]), fact.experiment_id, 0, born=False)
     run_id = str(fact.line["run_id"])
@@ -238,7 +251,7 @@ def _delete(trace: Trace | None, fact: TraceFact) -> None:
     return None
 
 
-def _passed_over(trace: Trace | None, fact: TraceFact) -> Trace | None:
+def _skipped(trace: Trace | None, fact: TraceFact) -> Trace | None:
     return trace
 
 

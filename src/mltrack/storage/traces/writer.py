@@ -17,7 +17,7 @@ from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.flusher import FLUSHER
 from mltrack.disk.jsonlog import JsonLog
 from mltrack.errors import StoreError
-from mltrack.journal.points import EventJournal, new_writer_name
+from mltrack.journal.events import EventJournal, new_writer_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
