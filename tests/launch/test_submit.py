@@ -97,7 +97,7 @@ def test_a_config_of_no_use_is_refused_before_anything_is_made(source: Path) -> 
         mltrack.submit(config(source), sync="nowhere")
     with pytest.raises(NotFoundError, match="no script"):
         mltrack.submit(ScriptRunConfig(source, "other.py"))
-    with pytest.raises(NotFoundError, match="is no folder"):
+    with pytest.raises(NotFoundError, match="is not a folder"):
         mltrack.submit(ScriptRunConfig(source / "other", "train.py"))
     with pytest.raises(UsageError, match="there is no program 'no-such-program'"):
         mltrack.submit(ScriptRunConfig(source, command=["no-such-program"]))

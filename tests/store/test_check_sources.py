@@ -54,8 +54,8 @@ def test_a_content_that_is_another_than_its_name_says_is_found(store: Path) -> N
         written.writestr(name, "something else")
         written.writestr(other, "b.py" * 100)
     assert found(store) == [
-        f"content {name[:12]}... differs from what it was",
-        "names 1 contents that no sound pack holds",
+        f"content {name[:12]}... has changed",
+        "names 1 contents that no intact pack has",
     ]
 
 
@@ -70,13 +70,13 @@ def test_a_flipped_byte_in_a_content_is_found(store: Path) -> None:
 def test_a_pack_that_was_cut_is_found(store: Path, size: int) -> None:
     os.truncate(pack(store), size)
     first, second = found(store)
-    assert first.startswith("is no whole zip file")
-    assert second == "names 2 contents that no sound pack holds"
+    assert first.startswith("is not a whole zip file")
+    assert second == "names 2 contents that no intact pack has"
 
 
 def test_a_pack_that_is_gone_and_a_list_that_differs_are_found(store: Path) -> None:
     pack(store).unlink()
-    assert found(store) == ["names 2 contents that no sound pack holds"]
+    assert found(store) == ["names 2 contents that no intact pack has"]
     (path,) = (store / "sources").glob("*.json")
     path.write_bytes(path.read_bytes() + b" ")
-    assert found(store) == ["differs from what it was"]
+    assert found(store) == ["has changed"]

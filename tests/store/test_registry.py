@@ -95,7 +95,7 @@ def test_a_stage_can_push_out_those_that_hold_it(registry: Registry) -> None:
         (3, "Production"),
         (1, "Archived"),
     ]
-    with pytest.raises(UsageError, match="'Live' is no stage"):
+    with pytest.raises(UsageError, match="'Live' is not a stage"):
         registry.set_stage("m", 1, "Live")
     with pytest.raises(UsageError, match="not archived"):
         registry.set_stage("m", 1, "None", archive_existing=True)

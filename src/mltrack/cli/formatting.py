@@ -6,6 +6,8 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from mltrack.text.counting import plural
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -28,11 +30,6 @@ def number(value: float) -> str:
 def count(value: int) -> str:
     """With commas: 100,000."""
     return f"{value:,}"
-
-
-def plural(value: int, noun: str) -> str:
-    """A count with its noun: 1 run, 2 runs."""
-    return f"{value:,} {noun}{'' if value == 1 else 's'}"
 
 
 def size(size_bytes: float) -> str:

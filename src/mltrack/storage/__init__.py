@@ -1,1 +1,1 @@
-"""A store's contents as they lie on disk: experiments, runs, registry, models and traces."""
+"""A store's contents on disk: experiments, runs, registry, models and traces."""

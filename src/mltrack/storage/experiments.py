@@ -1,4 +1,4 @@
-"""The workspace: a store's experiments, kept as an append-only log that is changed under a short file lock."""
+"""The workspace: a store's experiments, kept in an append-only log that is changed under a short file lock."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Workspace:
 
     @property
     def damage(self) -> list[CorruptionError]:
-        """What was damaged when last looked at."""
+        """The damage found by the last read."""
         return self._log.damage
 
     def experiments(self) -> dict[str, Experiment]:
-        """All of them by id, deleted ones too; the default one is always there."""
+        """All experiments by id, deleted ones too; the default one always exists."""
         with self._reading:
             self._log.follow(lambda line: _apply(self._known, line), self._restart)
             return dict(self._known)
@@ -56,7 +56,7 @@ class Workspace:
         """The experiment with that id.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: it does not exist.
         """
         try:
             return self.experiments()[experiment_id]
@@ -66,7 +66,7 @@ class Workspace:
             ) from None
 
     def get_or_create(self, name: str, tags: dict[str, str] | None = None) -> Experiment:
-        """The active experiment of that name, made when there is none; many processes at once get the same one.
+        """The active experiment of that name, made if needed; many processes at once get the same one.
 
         Raises:
             UsageError: the name is empty, or belongs to a deleted experiment.
@@ -76,7 +76,7 @@ class Workspace:
 
     @staticmethod
     def usable(experiment: Experiment) -> Experiment:
-        """The experiment itself, when new runs may go there.
+        """The experiment itself, if new runs may be added to it.
 
         Raises:
             UsageError: it is deleted.
@@ -97,7 +97,7 @@ class Workspace:
             UsageError: the name is empty or taken (with ``exist_ok``: taken by a deleted one).
         """
         if not isinstance(name, str) or not name.strip():
-            raise UsageError(f"{name!r} is no experiment name", hint="give a non-empty text")
+            raise UsageError(f"{name!r} is not an experiment name", hint="give a non-empty text")
         with self._log.changing():
             taken = self.by_name(name)
             if taken is not None:
@@ -116,13 +116,13 @@ class Workspace:
             return self._append(line, experiment_id)
 
     def rename(self, experiment_id: str, name: str) -> Experiment:
-        """Give an experiment another name; its runs go with it.
+        """Rename an experiment; its runs stay in it.
 
         Raises:
             NotFoundError, UsageError: no such experiment; the name is empty or taken.
         """
         if not name.strip():
-            raise UsageError(f"{name!r} is no experiment name", hint="give a non-empty text")
+            raise UsageError(f"{name!r} is not an experiment name", hint="give a non-empty text")
         with self._log.changing():
             self.get(experiment_id)
             if self.by_name(name) is not None:
@@ -130,7 +130,7 @@ class Workspace:
             return self._append({"type": "rename", "name": name}, experiment_id)
 
     def set_tag(self, experiment_id: str, key: str, value: str | None) -> Experiment:
-        """Set a tag of an experiment, or take it away (None).
+        """Set a tag of an experiment, or remove it (None).
 
         Raises:
             NotFoundError: no such experiment.
@@ -142,14 +142,14 @@ class Workspace:
 
         Raises:
             NotFoundError: no such experiment.
-            UsageError: it is the default one, which stays.
+            UsageError: it is the default one, which can't be deleted.
         """
         if experiment_id == DEFAULT_EXPERIMENT_ID and stage != ACTIVE:
             raise UsageError("the default experiment can't be deleted", hint="delete its runs instead")
         return self._change({"type": "lifecycle", "stage": stage}, experiment_id)
 
     def remove(self, experiment_id: str) -> None:
-        """Forget an experiment for good; its name is free again. Runs that are left keep the name they were made under.
+        """Remove an experiment for good; its name is free again. Remaining runs keep the name they were made under.
 
         Raises:
             NotFoundError: no such experiment.

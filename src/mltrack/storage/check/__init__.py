@@ -1,1 +1,1 @@
-"""Checking a store: every checksum of every file, and what should be there but is not."""
+"""Checking a store: every checksum of every file, and what is missing."""

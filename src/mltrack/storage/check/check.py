@@ -1,4 +1,4 @@
-"""Checking a store: every checksum of every file, and what should be there but is not. Nothing is changed by it."""
+"""Checking a store: every checksum of every file, and what is missing. It changes nothing."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def check_store(
 ) -> CheckReport:
     """Read every byte of a store, or of some runs of it, and compare it with its checksums.
 
-    Live runs are checked as far as they are written. ``advanced(done, of)`` is told how many runs are done; ``now``
-    gives seconds since the epoch.
+    Live runs are checked as far as they are written. ``advanced(done, of)`` is called with the number of runs done;
+    ``now`` gives seconds since the epoch.
 
     Raises:
-        NotFoundError: there is no store, or no such run.
+        NotFoundError: the store or the run does not exist.
         StoreVersionError: a newer mltrack made it.
     """
     report = CheckReport(root)
@@ -51,7 +51,7 @@ def check_store(
         check_traces(layout, report)
         check_sources(layout, report)
         for path in _leftovers(layout, now()):
-            report.note(path, "left behind by a process that died", "it holds nothing that is missed; remove it")
+            report.note(path, "left behind by a process that died", "nothing in it is needed; remove it")
         check_models(layout, report, now=now)
     wanted = list(run_ids) if run_ids is not None else [name for name in _names(layout.runs) if is_run_id(name)]
     for done, run_id in enumerate(wanted):
@@ -70,7 +70,7 @@ def check_store(
 
 
 def _open(root: Path, report: CheckReport) -> Layout:
-    """The store, also where its store.json is damaged or gone but runs are there."""
+    """The store, even if its store.json is damaged or missing, as long as it has runs."""
     path = root / "store.json"
     try:
         layout = Layout.open(root)
@@ -79,9 +79,9 @@ def _open(root: Path, report: CheckReport) -> Layout:
     except NotFoundError:
         if not any(is_run_id(name) for name in _names(root / "runs")):
             raise
-        report.error(path, "is missing", "copy that of another store, or of a backup, here: it holds only an id")
+        report.error(path, "is missing", "copy one from another store or a backup here: it has only an id")
     except StoreError as error:
-        report.error(path, str(error).removeprefix(f"{path} "), "copy that of a backup here; the runs are not affected")
+        report.error(path, str(error).removeprefix(f"{path} "), "copy one from a backup; the runs are not affected")
     else:
         report.read(path)
         return layout
@@ -97,9 +97,9 @@ def _check_workspace(layout: Layout, report: CheckReport) -> None:
     try:
         workspace.experiments(), registry.models()
     except OSError:
-        return  # told above
+        return  # reported above
     for damage in (*workspace.damage, *registry.damage):
-        if damage.offset is None:  # whole lines about what is not there; others were told of with their place
+        if damage.offset is None:  # intact lines about missing things; others were reported with their place
             report.damage(damage)
 
 
@@ -110,7 +110,7 @@ def _check_remotes(layout: Layout, report: CheckReport) -> None:
         if path.exists():
             report.read(path)
         if not isinstance(tables, dict) or not all(isinstance(t, dict) and "url" in t for t in tables.values()):
-            report.error(path, "names a remote without a url", "mend it with an editor")
+            report.error(path, "names a remote without a url", "fix the file by hand")
     except StoreError as error:
         report.error(path, str(error).removeprefix(f"{path} "), error.hint)
     folder = layout.root / "remotes"

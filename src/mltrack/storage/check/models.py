@@ -1,4 +1,4 @@
-"""Checking logged models: the lines of each, and the files they tell of."""
+"""Checking logged models: the lines of each, and the files that they name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["check_models"]
 
 
 def check_models(layout: Layout, report: CheckReport, *, now: Callable[[], float]) -> None:
-    """Check all logged models of a store; what is found goes to ``report``."""
+    """Check all logged models of a store; findings go to ``report``."""
     models = LoggedModels(layout, clock=time.time_ns)
     for model_id in models.ids():
         folder = layout.model(model_id)
@@ -35,12 +35,12 @@ def check_models(layout: Layout, report: CheckReport, *, now: Callable[[], float
             continue  # removed meanwhile
         except FileNotFoundError:
             if folder.path.exists():  # else it was removed meanwhile
-                report.note(folder.path, "holds no model: its process died before it began", "remove the folder")
+                report.note(folder.path, "has no model: its process died before it began", "remove the folder")
         except OSError as error:
             path = Path(error.filename or folder.path)
             report.error(path, f"can't be read: {error.strerror}", "check its permissions and the disk")
     for damage in models.damage:
-        if damage.offset is None:  # whole lines that say too little; others were told of with their place
+        if damage.offset is None:  # intact lines that lack fields; others were reported with their place
             report.damage(damage)
 
 
@@ -53,24 +53,24 @@ def _check_model(folder: ModelFolder, models: LoggedModels, report: CheckReport,
         if not sound or any(files_of(folder.artifacts)):
             report.error(folder.path, "the line that made the model is lost, so that it is not listed")
         elif folder.path.exists():
-            report.note(folder.path, "holds no model: its process died before it began", "remove the folder")
+            report.note(folder.path, "has no model: its process died before it began", "remove the folder")
         return
     report.models += 1
     _check_artifacts(folder, model, models, report)
     for path, name in files_of(folder.path):
-        if is_old(path, now_s):  # what was just stored is about to be noted
+        if is_old(path, now_s):  # a file that was just stored is about to be noted
             if name.endswith(TEMPORARY):
-                report.note(path, "left behind by a process that died", "it holds nothing that is missed; remove it")
+                report.note(path, "left behind by a process that died", "nothing in it is needed; remove it")
             elif path.is_relative_to(folder.artifacts) and not _is_noted(path, folder, models):
                 report.note(path, "is not recorded as an artifact", "log it, or move it out of the store")
 
 
 def _check_lines(folder: ModelFolder, report: CheckReport) -> bool:
-    """Whether every line is whole and none is missing between them."""
+    """Whether every line is intact and none is missing."""
     before = len(report.findings)
     lines = check_log(folder.log, MODEL, report, may_be_empty=True)
     if lines and not lines[0].offset and lines[0].fields["type"] != "create":
-        report.error(folder.log, f"begins with a {lines[0].fields['type']!r}, not with what made the model")
+        report.error(folder.log, f"begins with a {lines[0].fields['type']!r}, not with the line that made the model")
     return len(report.findings) == before
 
 

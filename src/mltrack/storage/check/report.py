@@ -1,4 +1,4 @@
-"""What a check read and found, and the check of one log, which all checks share."""
+"""The report of a check, and the check of one log, which all checks share."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["FROM_A_COPY", "CheckReport", "Finding", "check_log", "is_old"]
 
 LEFTOVER_AGE_S = 60.0
-"""A temporary file younger than this may be about to be published: it is none of ours to tell of."""
+"""A temporary file younger than this may be about to be published, and is not reported."""
 
 FROM_A_COPY = "restore the file from a copy; everything else is still read"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something wrong (``error``), or worth knowing though nothing is lost (``note``), and what to do about it.
+    """Something wrong (``error``), or worth knowing without a loss (``note``), and advice.
 
-    ``path`` is relative to the store; ``offset`` is in bytes, None where no place in the file can be named.
+    ``path`` is relative to the store; ``offset`` is in bytes, None where no place in the file applies.
     """
 
     severity: str
@@ -40,7 +40,7 @@ class Finding:
 
 @dataclass(slots=True)
 class CheckReport:
-    """What was read, and what was found."""
+    """What was read, and the findings."""
 
     root: Path
     runs: int = 0
@@ -64,11 +64,11 @@ class CheckReport:
     def error(
         self, path: Path, what: str, advice: str = FROM_A_COPY, *, offset: int | None = None, run: str | None = None
     ) -> None:
-        """Add something that is wrong."""
+        """Add an error."""
         self._add("error", path, offset, what, advice, run)
 
     def note(self, path: Path, what: str, advice: str, *, run: str | None = None) -> None:
-        """Add something worth knowing."""
+        """Add a note."""
         self._add("note", path, None, what, advice, run)
 
     def damage(self, error: CorruptionError, *, run: str | None = None) -> None:
@@ -84,10 +84,10 @@ class CheckReport:
 def check_log(
     path: Path, records: Records, report: CheckReport, *, first: str = "", may_be_empty: bool = False
 ) -> list[PlacedLine]:
-    """Check the lines of a log, each for itself and against the others; returns the good ones.
+    """Check the lines of a log, each by itself and against the others; returns the good ones.
 
-    Numbered lines follow one another from 0, with no more missing than lines are damaged; others stand where they say.
-    ``first`` is the type that the first line has, and no other.
+    Numbered lines are consecutive from 0, with no more missing than lines are damaged; others are at the byte they
+    name. ``first`` is the type of the first line, and of no other.
     """
     good: list[PlacedLine] = []
     expected = bad = 0
@@ -102,13 +102,13 @@ def check_log(
             fields = line.fields
             if records.numbered:
                 if not expected <= fields["seq"] <= expected + bad:
-                    what = f"line {fields['seq']} stands where line {expected} should"
+                    what = f"line {fields['seq']} is in the place of line {expected}"
                     report.error(path, what, offset=line.offset)
                 expected, bad = fields["seq"] + 1, 0
             else:
                 moved = _check_place(path, line, report, seen, moved)
             if first and (fields["type"] == first) != (not good and not line.offset) and (good or not bad):
-                what = f"begins with a {fields['type']!r}" if not line.offset else f"holds a second {first!r}"
+                what = f"begins with a {fields['type']!r}" if not line.offset else f"has a second {first!r}"
                 report.error(path, what, offset=line.offset)
             good.append(line)
         report.read(path)
@@ -121,11 +121,11 @@ def check_log(
 
 
 def _check_place(path: Path, line: PlacedLine, report: CheckReport, seen: set[str], moved: bool) -> bool:
-    """Whether a line, or one before it, does not stand where it was written; the first such is told."""
+    """Whether a line, or one before it, is not where it was written; the first of these is reported."""
     said = line.fields.get(BYTE)
     text = json.dumps(line.fields, sort_keys=True)
     if (said is not None or "time" in line.fields) and text in seen:
-        report.error(path, "is a line that stands there twice", offset=line.offset)
+        report.error(path, "is a line that occurs twice", offset=line.offset)
         moved = True
     elif said is not None and said != line.offset and not moved:
         report.error(path, f"was written at byte {said}: lines before it are missing or added", offset=line.offset)
@@ -135,7 +135,7 @@ def _check_place(path: Path, line: PlacedLine, report: CheckReport, seen: set[st
 
 
 def is_old(path: Path, now_s: float) -> bool:
-    """Whether nobody has touched a temporary file for so long that it must be a leftover."""
+    """Whether a temporary file was not changed for so long that it must be a leftover."""
     try:
         return now_s - os.stat(path).st_mtime > LEFTOVER_AGE_S
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Checking one run: its event lines, its points in journals and segments, its artifacts, and what was left behind."""
+"""Checking one run: its event lines, its points in journals and segments, its artifacts, and leftovers."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from mltrack.journal.rich_series import SERIES_FOLDER, journals
 from mltrack.storage.check.report import FROM_A_COPY, is_old
 from mltrack.storage.runs.series_artifacts import unpublished_series
 from mltrack.storage.runs.state import RunState
+from mltrack.text.counting import plural
 from mltrack.values.rich import decode_value
 
 if TYPE_CHECKING:
@@ -41,27 +42,27 @@ _POINTS_NAME = re.compile(r"[0-9a-f]{16}\.[0-9]+\.points")
 HOLES_BYTES_MIN, HOLES_RATIO = 16 << 30, 1_000
 
 ATTEMPTS = 3
-"""How often a run is begun anew because a writer sealed or replaced files under the check."""
+"""How often a run is checked again because a writer sealed or replaced files during the check."""
 
 
 @dataclass(slots=True)
 class _Writer:
-    """What a writer's events say of its points."""
+    """A writer's events, as far as they concern its points."""
 
     name: str
     names: set[int] = field(default_factory=set)  # metric numbers that have a name
     keys: set[str] = field(default_factory=set)  # these names
-    closed_at: int | None = None  # how many points there were at its close
+    closed_at: int | None = None  # the number of points at its close
     damaged: bool = False
     alive: bool = False
-    began: bool = False  # there is a line that says who writes
+    began: bool = False  # a line names the writer
 
 
 def check_run(folder: RunFolder, report: CheckReport, *, now: Callable[[], float]) -> None:
-    """Check all files of a run; what is found goes to ``report``.
+    """Check all files of a run; findings go to ``report``.
 
     Raises:
-        OSError: a file is there and can't be read.
+        OSError: a file exists and can't be read.
     """
     report.runs += 1
     held = (list(report.findings), report.files, report.bytes, report.points, report.artifacts)
@@ -77,7 +78,7 @@ def check_run(folder: RunFolder, report: CheckReport, *, now: Callable[[], float
 
 
 class _RunCheck:
-    """One pass over one run."""
+    """One check of one run."""
 
     def __init__(self, folder: RunFolder, report: CheckReport) -> None:
         self._folder = folder
@@ -85,26 +86,28 @@ class _RunCheck:
         self._run_id = folder.run_id
         self._state = RunState(folder)
         self._state.update()
-        self._lost: dict[str, tuple[Path, str]] = {}  # artifacts the disk did not take, and what says so
+        self._lost: dict[str, tuple[Path, str]] = {}  # artifacts that were lost: the events file that says so, and why
 
     def all(self, now_s: float) -> None:
-        """Everything, in the order a reader needs it."""
+        """Check everything, in the order a reader needs it."""
         writers = {writer.name: writer for writer in self._events()}
         for name, (path, reason) in self._lost.items():
-            what = f"says that the artifact {name!r}, or some of it, was lost: {reason}"
-            self._note(path, what, "log it once more, if it still exists")
+            what = f"says that the artifact {name!r}, or part of it, was lost: {reason}"
+            self._note(path, what, "log it again, if it still exists")
         if not self._state.exists:
             self._no_start(damaged=any(writer.damaged for writer in writers.values()))
         for name in self._point_writers():
             if name not in writers:
                 path = self._folder.events / f"{name}.jsonl"
-                self._error(path, "is missing, though there are points of this writer")
+                self._error(path, "is missing, but this writer has points")
             elif not writers[name].began and not writers[name].damaged:
-                self._error(self._folder.events / f"{name}.jsonl", "is empty, though there are points of this writer")
+                self._error(self._folder.events / f"{name}.jsonl", "is empty, but this writer has points")
             self._points(writers.get(name, _Writer(name, damaged=True)))
         for writer in writers.values():
             if writer.closed_at and writer.name not in self._point_writers():
-                self._error(self._folder.points, f"all {writer.closed_at:,} points of writer {writer.name} are missing")
+                self._error(
+                    self._folder.points, f"all {plural(writer.closed_at, 'point')} of {writer.name} are missing"
+                )
         self._strangers()
         self._series()
         self._artifacts()
@@ -121,7 +124,7 @@ class _RunCheck:
         if damaged or self._point_writers():
             self._error(self._folder.path, "the run's start is lost, so that it is not listed")
         else:
-            self._note(self._folder.path, "holds no run: its process died before it began", "remove the folder")
+            self._note(self._folder.path, "has no run: its process died before it began", "remove the folder")
 
     # --- events ---
 
@@ -144,12 +147,12 @@ class _RunCheck:
                 continue
             seq = fields["seq"]
             if not expected <= seq <= expected + bad:
-                self._error(path, f"event {seq} stands where event {expected} should", offset=offset)
+                self._error(path, f"event {seq} is in the place of event {expected}", offset=offset)
                 writer.damaged = True
             if fields["time"] < before:
                 self._error(path, f"event {seq} is earlier than the one before it", offset=offset)
             if not seq and fields["type"] != "writer":
-                self._error(path, f"begins with a {fields['type']!r}, not with who writes", offset=offset)
+                self._error(path, f"begins with a {fields['type']!r}, not with its writer", offset=offset)
             expected, bad, before = seq + 1, 0, fields["time"]
             self._event(path, offset, writer, fields)
         return writer
@@ -159,22 +162,22 @@ class _RunCheck:
         match fields.get("type"):
             case "writer" if fields.get("run_id") not in (None, self._run_id):
                 what = f"belongs to run {fields['run_id']}"
-                self._error(path, what, "give the run's folder its name back", offset=offset)
+                self._error(path, what, "rename the run's folder back", offset=offset)
             case "metric" if isinstance(fields.get("number"), int):
                 writer.names.add(fields["number"])
-                writer.keys.add(fields["key"].encode("utf-8", "replace").decode())  # as segments have it
+                writer.keys.add(fields["key"].encode("utf-8", "replace").decode())  # as in segments
             case "close" if isinstance(fields.get("points"), int):
                 writer.closed_at = fields["points"]
             case "lost" if fields.get("points"):
-                what = f"says that {fields['points']:,} points were lost to a full or failing disk"
-                self._note(path, what, "nothing can be done about it now")
+                what = f"says that a full or failing disk lost {plural(fields['points'], 'point')}"
+                self._note(path, what, "nothing can be done about it")
             case "lost" if fields.get("artifact"):
                 self._lost[str(fields["artifact"])] = (path, str(fields.get("reason")))
             case "artifact":
                 self._lost.pop(str(fields.get("path")), None)
 
     def _strangers(self) -> None:
-        """Files that no reader looks at, as their names are not those of a writer's files."""
+        """Files that no reader reads, as their names are not those of a writer's files."""
         kinds = (
             (self._folder.events, _EVENTS_NAME.fullmatch),
             (self._folder.points, _POINTS_NAME.fullmatch),
@@ -182,10 +185,10 @@ class _RunCheck:
         )
         for folder, known in kinds:
             if folder.exists() and not folder.is_dir():
-                self._error(folder, "is no folder")
+                self._error(folder, "is not a folder")
             for name in _names(folder):
                 if not name.startswith(".") and not name.endswith(TEMPORARY) and known(name) is None:
-                    self._error(folder / name, "is not read: that is no name of a file there", "see docs/format.md")
+                    self._error(folder / name, "is not read: files there have other names", "see docs/format.md")
 
     # --- points ---
 
@@ -194,14 +197,14 @@ class _RunCheck:
         return sorted({name.split(".")[0] for name in files if not name.startswith(".")})
 
     def _points(self, writer: _Writer) -> None:
-        """Every point of a writer, and whether any is missing between the first and the last there should be."""
+        """Every point of a writer, and whether any is missing before the expected last one."""
         damage: list[CorruptionError] = []
         covered: list[tuple[int, int]] = []
         with ExitStack() as stack:
             journals = open_journals(self._folder, writer.name, stack, damage)
             for name, path in segments_of(self._folder, writer.name):
                 if covered and name.first < covered[-1][1]:
-                    self._error(path, f"holds points before {covered[-1][1]}, as the segment before it does")
+                    self._error(path, f"has points before {covered[-1][1]}, as the segment before it does")
                 covered.append((name.first, name.last + 1))
                 self._report.points += self._segment(writer, name, path)
             sealed = max((end for _, end in covered), default=0)
@@ -209,7 +212,7 @@ class _RunCheck:
             for journal in journals:
                 first, end = self._journal(journal, writer, sealed)
                 if first < min(reach, end):
-                    self._error(journal.path, f"holds points before {reach}, as the file before it does")
+                    self._error(journal.path, f"has points before {reach}, as the file before it does")
                 reach = max(reach, end)
                 covered.append((first, end))
         for error in damage:
@@ -224,7 +227,7 @@ class _RunCheck:
             self._error(self._folder.points, f"points {first} to {after - 1} of writer {writer.name} are missing")
 
     def _journal(self, journal: JournalFile, writer: _Writer, sealed: int) -> tuple[int, int]:
-        """Check one journal; returns the range of seqs it stands for."""
+        """Check one journal; returns the range of seqs it covers."""
         self._report.read(journal.path)
         expected = journal.first_seq
         nameless: set[int] = set()
@@ -242,12 +245,12 @@ class _RunCheck:
             self._report.points += int((seqs >= sealed).sum())
         if nameless and not writer.alive and not writer.damaged:
             shown = ", ".join(map(str, sorted(nameless)[:5]))
-            what = f"holds points of metrics without a name (number {shown}), which count as never logged"
-            self._note(journal.path, what, "the power was lost within a second of their logging; nothing is to be done")
+            what = f"has points of metrics without a name (number {shown}), which count as never logged"
+            self._note(journal.path, what, "the power failed within a second of their logging; nothing to do")
         return journal.first_seq, expected
 
     def _headerless(self, writer: _Writer, known: set[str]) -> None:
-        """Points files whose header is empty: fine where nothing follows it (a file that was just being made)."""
+        """Points files with an empty header: fine if nothing follows it (the file was just being made)."""
         for name in _names(self._folder.points):
             path = self._folder.points / name
             if name in known or name.startswith(".") or name.split(".")[0] != writer.name or not path.exists():
@@ -268,7 +271,7 @@ class _RunCheck:
                 rows += len(block)
                 strange |= set(block.keys) - writer.keys
                 if int(block.seqs[0]) <= last:
-                    self._error(path, f"holds a point twice, after point {last}")
+                    self._error(path, f"has a point twice, after point {last}")
                 last = max(last, int(block.seqs[-1]))
         except CorruptionError as error:
             self._report.damage(error, run=self._run_id)
@@ -276,10 +279,10 @@ class _RunCheck:
         strange = {key for key in strange if not key.startswith("unnamed/")}
         if strange and not writer.damaged:
             shown = ", ".join(ascii(key)[:40] for key in sorted(strange)[:3])
-            self._error(path, f"holds {len(strange):,} metrics that its writer did not name: {shown}")
+            self._error(path, f"has {plural(len(strange), 'metric')} that its writer did not name: {shown}")
         said = name.last - name.first + 1
         if rows != said or last != name.last:
-            self._error(path, f"holds {rows:,} points up to {last}, its name says {said:,} up to {name.last}")
+            self._error(path, f"has {plural(rows, 'point')} up to {last}, its name says {said:,} up to {name.last}")
         return rows
 
     # --- series ---
@@ -289,7 +292,7 @@ class _RunCheck:
             self._report.read(path)
             self._series_file(path)
         if not self._state.live and unpublished_series(self._folder):
-            what = "has histograms, tables or texts that are no artifacts yet: a process died before its end"
+            what = "has histograms, tables or texts that are not artifacts yet: its process died first"
             self._note(self._folder.path / SERIES_FOLDER, what, f"run: mltrack seal {self._run_id}")
 
     def _series_file(self, path: Path) -> None:
@@ -302,7 +305,7 @@ class _RunCheck:
                 bad += 1
                 continue
             if not expected <= fields["seq"] <= expected + bad:
-                self._error(path, f"line {fields['seq']} stands where line {expected} should", offset=offset)
+                self._error(path, f"line {fields['seq']} is in the place of line {expected}", offset=offset)
             expected, bad = fields["seq"] + 1, 0
 
     # --- artifacts ---
@@ -329,13 +332,13 @@ class _RunCheck:
     def _leftovers(self, now_s: float) -> None:
         for path, name in files_of(self._folder.path):
             if name.endswith(TEMPORARY) and is_old(path, now_s):
-                self._note(path, "left behind by a process that died", "it holds nothing that is missed; remove it")
+                self._note(path, "left behind by a process that died", "nothing in it is needed; remove it")
             elif name.startswith("live/std_log") and name.endswith(".txt"):
-                self._note(path, "holds what a launcher took that was killed", "make it an artifact: mltrack seal")
+                self._note(path, "has output of a program whose launcher was killed", "store it with: mltrack seal")
 
 
 def artifact_fault(root: Path, artifact: Artifact, report: CheckReport) -> str | None:
-    """What is wrong with the file of an artifact in the folder ``root``."""
+    """The fault of an artifact's file in the folder ``root``; None if it has none."""
     try:
         path = safe_join(root, artifact.path)
     except InvalidPathError as error:
@@ -343,10 +346,10 @@ def artifact_fault(root: Path, artifact: Artifact, report: CheckReport) -> str |
     try:
         stat = os.stat(path)
         size = stat.st_size
-        if size > HOLES_BYTES_MIN and stat.st_blocks * 512 < size // HOLES_RATIO:  # it would be read for hours
-            return f"has {size:,} bytes, of which next to none are on the disk: it was not read"
-        if path.is_file() and size != artifact.size:  # not read, however long it is
-            return f"has {size:,} bytes, recorded were {artifact.size:,}"
+        if size > HOLES_BYTES_MIN and stat.st_blocks * 512 < size // HOLES_RATIO:  # reading it would take hours
+            return f"has {size:,} bytes, almost none of them on the disk: it was not read"
+        if path.is_file() and size != artifact.size:  # not read, whatever its size
+            return f"has {size:,} bytes, but {artifact.size:,} were recorded"
         size, sha256 = hash_file(path)
     except FileNotFoundError:
         return None if artifact.remote else "is missing"
@@ -354,9 +357,9 @@ def artifact_fault(root: Path, artifact: Artifact, report: CheckReport) -> str |
         return f"can't be read: {error.strerror}"
     report.read(path)
     if size != artifact.size:
-        return f"has {size:,} bytes, recorded were {artifact.size:,}"
+        return f"has {size:,} bytes, but {artifact.size:,} were recorded"
     if sha256 != artifact.sha256:
-        return f"has SHA-256 {sha256[:12]}..., recorded was {artifact.sha256[:12]}..."
+        return f"has SHA-256 {sha256[:12]}..., but {artifact.sha256[:12]}... was recorded"
     return None
 
 
@@ -364,19 +367,19 @@ def _no_value(fields: dict[str, Any]) -> str:
     try:
         decode_value(fields)
     except (KeyError, TypeError, ValueError) as error:
-        return f"it holds no {fields['type']}: {error}"
+        return f"it is not a {fields['type']}: {error}"
     return ""
 
 
 def _jumps(seqs: Any, expected: int) -> list[int]:
-    """Where in ``seqs`` something is missing before it."""
+    """The indices in ``seqs`` before which a seq is missing."""
     import numpy as np
 
     return [int(at) for at in np.flatnonzero(np.diff(seqs, prepend=expected - 1) != 1)]
 
 
 def _gaps(covered: list[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
-    """Ranges of [0, end) that none of the ranges covers."""
+    """Ranges of [0, end) that none of the given ones covers."""
     reach = 0
     for first, after in sorted(covered):
         if first > reach:

@@ -1,4 +1,4 @@
-"""Checking the source files of launched programs: each content against its name, and what the lists of files name."""
+"""Checking the source files of launched programs: contents against their names, and lists of files against contents."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mltrack.disk.filesystem import read_small
 from mltrack.disk.line_types import SOURCE_FILES
+from mltrack.text.counting import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,20 +22,20 @@ __all__ = ["check_sources"]
 
 CHUNK_BYTES = 1 << 20
 RATIO_MAX = 1_100
-"""Deflate packs no bytes better."""
+"""The best ratio that Deflate reaches."""
 
 LIST_BYTES_MAX = 256 << 20
 
 _LIST = re.compile(r"([0-9a-f]{64})\.json")
-_ADVICE = "restore it from a copy, or launch that code once more; runs are read without it, and not laid out again"
+_ADVICE = "restore it from a copy, or launch that code again; runs can be read without it, but not reproduced"
 
 
 def check_sources(layout: Layout, report: CheckReport) -> None:
-    """Check all packs and lists in ``sources/``; what is found goes to ``report``."""
+    """Check all packs and lists in ``sources/``; findings go to ``report``."""
     folder = layout.root / "sources"
     if not folder.is_dir():
         return
-    lists = sorted(folder.glob("*.json"))  # before the packs: a pack is there before what names its contents
+    lists = sorted(folder.glob("*.json"))  # before the packs: a pack is stored before lists that name its contents
     kept: set[str] = set()
     for path in sorted(folder.glob("*.zip")):
         kept |= _check_pack(path, report)
@@ -43,7 +44,7 @@ def check_sources(layout: Layout, report: CheckReport) -> None:
 
 
 def _check_pack(path: Path, report: CheckReport) -> set[str]:
-    """The names of the contents that are as they were written."""
+    """The names of the intact contents of a pack."""
     sound: set[str] = set()
     try:
         report.read(path)
@@ -56,28 +57,28 @@ def _check_pack(path: Path, report: CheckReport) -> set[str]:
                 if _sha256(pack, name) == name:
                     sound.add(name)
                 else:
-                    report.error(path, f"content {name[:12]}... differs from what it was", _ADVICE)
+                    report.error(path, f"content {name[:12]}... has changed", _ADVICE)
     except FileNotFoundError:
         return sound  # removed meanwhile
     except OSError as error:
         report.error(path, f"can't be read: {error.strerror or error}", _ADVICE)
     except (zipfile.BadZipFile, EOFError, ValueError) as error:
-        report.error(path, f"is no whole zip file: {error}", _ADVICE)
+        report.error(path, f"is not a whole zip file: {error}", _ADVICE)
     return sound
 
 
 def _bomb(pack: zipfile.ZipFile, path: Path) -> str:
-    """What tells that a pack unpacks to more than such a file can hold; empty where it does not."""
+    """Why a pack can't be genuine, as it claims to unpack to more than is possible; empty otherwise."""
     entries = pack.infolist()
     if sum(entry.compress_size for entry in entries) > path.stat().st_size:
-        return "says that it holds more than its own size"
+        return "claims to hold more than its own size"
     if any(entry.file_size > RATIO_MAX * (entry.compress_size + 1) for entry in entries):
-        return "says that it unpacks to more than can be in it"
+        return "claims to unpack to more than is possible"
     return ""
 
 
 def _sha256(pack: zipfile.ZipFile, name: str) -> str | None:
-    """None where it can't be unpacked."""
+    """The SHA-256 of a content; None if it can't be unpacked."""
     import zlib
 
     digest = hashlib.sha256()
@@ -91,7 +92,7 @@ def _sha256(pack: zipfile.ZipFile, name: str) -> str | None:
 
 
 def _check_list(path: Path, kept: set[str], report: CheckReport) -> None:
-    """A list of files is named by its own content; what it names is to be there."""
+    """A list of files is named by its own content; all that it names must exist."""
     named = _LIST.fullmatch(path.name)
     if named is None:
         return
@@ -104,17 +105,17 @@ def _check_list(path: Path, kept: set[str], report: CheckReport) -> None:
         report.error(path, f"can't be read: {error.strerror}", _ADVICE)
         return
     if hashlib.sha256(data).hexdigest() != named[1]:
-        report.error(path, "differs from what it was", _ADVICE)
+        report.error(path, "has changed", _ADVICE)
         return
     try:
         fields = json.loads(data)
-        fault = SOURCE_FILES.fault(fields) if isinstance(fields, dict) else "is no object"
+        fault = SOURCE_FILES.fault(fields) if isinstance(fields, dict) else "is not an object"
     except (ValueError, RecursionError) as error:
-        fault = f"is no JSON: {error}"
+        fault = f"is not JSON: {error}"
     if fault is not None:
-        report.error(path, f"is no list of files: {fault}", _ADVICE)
+        report.error(path, f"is not a list of files: {fault}", _ADVICE)
         return
     listed = {one["sha256"] for one in fields["files"].values()}
     missing = len(listed - kept)
     if missing:
-        report.error(path, f"names {missing:,} contents that no sound pack holds", _ADVICE)
+        report.error(path, f"names {plural(missing, 'content')} that no intact pack has", _ADVICE)

@@ -1,4 +1,4 @@
-"""Checking the traces of a store: every line of facts and spans, and that the spans a fact names are where it says."""
+"""Checking the traces of a store: every line of facts and spans, and that the spans a fact names are in their place."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mltrack.disk.filesystem import TEMPORARY
 from mltrack.disk.line_types import FACTS, SPANS
 from mltrack.storage.check.report import check_log
+from mltrack.text.counting import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,34 +32,34 @@ def check_traces(layout: Layout, report: CheckReport) -> None:
 
 
 def _check_writer(folder: TraceFolder, name: str, report: CheckReport) -> None:
-    """A writer's facts and spans: each line, who writes first, and that facts and spans name one another."""
+    """A writer's facts and spans: each line, the writer's own first, and that facts and spans match."""
     facts, spans = folder.facts / name, folder.spans / name
-    told = check_log(facts, FACTS, report, may_be_empty=True) if os.path.lexists(facts) else []
+    lines = check_log(facts, FACTS, report, may_be_empty=True) if os.path.lexists(facts) else []
     stored = check_log(spans, SPANS, report, may_be_empty=True) if os.path.lexists(spans) else []
     if not os.path.lexists(facts):
-        report.error(facts, "is missing, though there are spans of this writer")
+        report.error(facts, "is missing, but this writer has spans")
         return
-    if not told and not os.path.getsize(facts):
-        what = "is empty, where its first line says who writes: it was cut, unless its process died as it made the file"
-        report.error(facts, what, "restore it from a copy; without one, and without spans of this writer, remove it")
-    if told and not told[0].offset and told[0].fields["type"] != "writer":
-        report.error(facts, f"begins with a {told[0].fields['type']!r}, not with who writes")
-    there = {(line.offset, line.size): line.fields["trace_id"] for line in stored}
+    if not lines and not os.path.getsize(facts):
+        what = "is empty, without the line that names its writer: it was cut, unless its process died making it"
+        report.error(facts, what, "restore it from a copy; if there is none, and the writer has no spans, remove it")
+    if lines and not lines[0].offset and lines[0].fields["type"] != "writer":
+        report.error(facts, f"begins with a {lines[0].fields['type']!r}, not with its writer")
+    placed = {(line.offset, line.size): line.fields["trace_id"] for line in stored}
     named: set[tuple[int, int]] = set()
-    for line in told:
+    for line in lines:
         fields = line.fields
         if fields["type"] == "spans":
             at, size = fields["at"]
             named.add((at, size))
-            if there.get((at, size)) != fields["trace_id"]:
-                what = f"names spans at byte {at} of the spans file, where there are none of that trace"
+            if placed.get((at, size)) != fields["trace_id"]:
+                what = f"names spans at byte {at} of the spans file, but that trace has none there"
                 report.error(facts, what, offset=line.offset)
-    closed = bool(told) and told[-1].fields["type"] == "close"
-    nameless = len(there.keys() - named)
-    if nameless and (closed or not told):
-        report.error(facts, f"does not name {nameless:,} lines of spans that its writer stored")
-    elif nameless:
-        what = f"holds {nameless:,} lines that no fact names: their process died before, or facts are lost"
+    closed = bool(lines) and lines[-1].fields["type"] == "close"
+    unnamed = len(placed.keys() - named)
+    if unnamed and (closed or not lines):
+        report.error(facts, f"does not name {plural(unnamed, 'line')} of spans that its writer stored")
+    elif unnamed:
+        what = f"has {plural(unnamed, 'line')} that no fact names: the process died first, or facts are lost"
         report.note(spans, what, "compare it with a copy, if there is one")
 
 

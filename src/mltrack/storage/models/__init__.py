@@ -1,1 +1,1 @@
-"""Logged models: a folder and a log each, and what its lines add up to."""
+"""Logged models: a folder and a log each, and the state that its lines give."""

@@ -1,4 +1,4 @@
-"""Logged models: each a folder with an append-only log, changed under a short lock of its own, and its files."""
+"""Logged models: each a folder with its files and an append-only log that is changed under its own short lock."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ __all__ = ["LoggedModels"]
 
 
 class LoggedModels:
-    """The logged models of a store. Reading takes no lock; a change takes the model's own for a few milliseconds.
+    """The logged models of a store. Reading takes no lock; a change takes the model's for a few milliseconds.
 
-    What was read is kept, and only what was added since is read again; it may be used by many threads.
+    What was read is kept, and only what was added since is read; many threads may use it.
     """
 
     def __init__(self, layout: Layout, *, clock: Callable[[], int], fs: FileSystem = LOCAL) -> None:
@@ -43,7 +43,7 @@ class LoggedModels:
         self._guard = threading.Lock()
         self._held: dict[str, ModelState] = {}
 
-    # --- looking ---
+    # --- reading ---
 
     def ids(self) -> list[str]:
         """The ids of all model folders, sorted."""
@@ -53,7 +53,7 @@ class LoggedModels:
             return []
 
     def models(self) -> list[LoggedModel]:
-        """All of them, deleted ones too, the oldest first."""
+        """All models, deleted ones too, the oldest first."""
         ids = self.ids()
         with self._guard:
             for gone in self._held.keys() - set(ids):
@@ -62,12 +62,12 @@ class LoggedModels:
         return sorted((model for model in found if model is not None), key=lambda m: (m.creation_time, m.model_id))
 
     def has(self, model_id: str) -> bool:
-        """Whether there is such a model, deleted or not."""
+        """Whether the model exists, deleted or not."""
         with self._guard:
             return self._refreshed(model_id) is not None
 
     def get(self, model_id: str) -> LoggedModel:
-        """One of them, deleted or not.
+        """One model, deleted or not.
 
         Raises:
             NotFoundError: there is no such model.
@@ -86,10 +86,10 @@ class LoggedModels:
         return list(self.get(model_id).artifacts)
 
     def folder(self, model_id: str) -> ModelFolder:
-        """Where the model lies.
+        """The model's folder.
 
         Raises:
-            NotFoundError: that is no id of a model.
+            NotFoundError: it is not a model's id.
         """
         if not is_model_id(model_id):
             raise _unknown(model_id)
@@ -108,11 +108,11 @@ class LoggedModels:
 
     @property
     def damage(self) -> list[CorruptionError]:
-        """What was damaged in the models that were looked at."""
+        """The damage found in the models that were read."""
         with self._guard:
             return [damage for stored in self._held.values() for damage in stored.log.damage]
 
-    # --- changing: on return of each it survives power loss ---
+    # --- changing: on return of each method the change survives power loss ---
 
     def create(
         self,
@@ -124,10 +124,10 @@ class LoggedModels:
         tags: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> LoggedModel:
-        """Make a model, with a name made up where none is given. Names may repeat; its status is PENDING.
+        """Make a model, with a generated name if none is given. Names may repeat; its status is PENDING.
 
         Raises:
-            UsageError: the key of a param or tag is no non-empty text.
+            UsageError: the key of a param or tag is not a non-empty text.
             StoreError: it can't be written.
         """
         line = {
@@ -147,7 +147,7 @@ class LoggedModels:
             log.append({"seq": 0, **line})
         except OSError as error:
             raise StoreError(
-                f"no model can be made in {self._layout.models}: {error.strerror or error}",
+                f"can't make a model in {self._layout.models}: {error.strerror or error}",
                 hint="check the store's permissions and the space on its disk",
             ) from error
         return self.get(folder.model_id)
@@ -157,7 +157,7 @@ class LoggedModels:
 
         Raises:
             NotFoundError: there is no such model.
-            AlreadyExistsError: it has one of these already, be it with the same value (MLflow's rule).
+            AlreadyExistsError: it has one of these already, even with the same value (MLflow's rule).
             StoreError: that can't be written.
         """
         with self._changing(model_id) as stored:
@@ -169,7 +169,7 @@ class LoggedModels:
             stored.append([{"type": "param", "key": k, "value": v} for k, v in texts(params).items()])
 
     def set_tags(self, model_id: str, tags: Mapping[str, str | None]) -> None:
-        """Set tags, or take them away (None); one that is not there is no error.
+        """Set tags, or remove them (None); removing a missing one is not an error.
 
         Raises:
             NotFoundError: there is no such model.
@@ -183,7 +183,7 @@ class LoggedModels:
             stored.append(lines)
 
     def set_status(self, model_id: str, status: str, message: str | None = None) -> LoggedModel:
-        """Say how far the model is: PENDING, READY (its files are whole), FAILED or UNSPECIFIED.
+        """Set the model's status: PENDING, READY (its files are complete), FAILED or UNSPECIFIED.
 
         Raises:
             NotFoundError: there is no such model.
@@ -191,7 +191,7 @@ class LoggedModels:
             StoreError: that can't be written.
         """
         if status not in LOGGED_MODEL_STATUSES:
-            raise UsageError(f"{status!r} is no status of a model", hint="one of " + ", ".join(LOGGED_MODEL_STATUSES))
+            raise UsageError(f"{status!r} is not a model's status", hint="one of " + ", ".join(LOGGED_MODEL_STATUSES))
         with self._changing(model_id) as stored:
             stored.append([{"type": "status", "status": status, "message": message}])
         return self.get(model_id)
@@ -205,19 +205,19 @@ class LoggedModels:
             StoreError: that can't be written.
         """
         if stage not in (ACTIVE, DELETED):
-            raise UsageError(f"{stage!r} is no stage", hint=f"use {ACTIVE!r} or {DELETED!r}")
+            raise UsageError(f"{stage!r} is not a stage", hint=f"use {ACTIVE!r} or {DELETED!r}")
         with self._changing(model_id) as stored:
             stored.append([{"type": "lifecycle", "stage": stage}])
 
     def log_metrics(self, model_id: str, metrics: Iterable[ModelMetric]) -> None:
-        """Add metrics, all or none of them. One that is there already with the same value is passed over.
+        """Add metrics, all or none of them. One that exists already with the same value is skipped.
 
         On return they survive ``kill -9``; power loss costs at most the last second, as with a run's points.
 
         Raises:
             NotFoundError: there is no such model.
-            InvalidMetricError: a name, value, step or time is none.
-            AlreadyExistsError: for the same run, name, step and time it holds another value or dataset.
+            InvalidMetricError: a name, value, step or time is not valid.
+            AlreadyExistsError: for the same run, name, step and time it has another value or dataset.
             StoreError: that can't be written.
         """
         wanted = [checked(metric) for metric in metrics]
@@ -235,7 +235,7 @@ class LoggedModels:
             stored.append([metric_line(metric) for metric in new.values()], soon=True)
 
     def add_artifacts(self, model_id: str, artifacts: Iterable[tuple[str, int, str]]) -> None:
-        """Note files that are whole under the model's artifact folder, as (path, size in bytes, SHA-256 in hex).
+        """Record complete files in the model's artifact folder, as (path, size in bytes, SHA-256 in hex).
 
         Raises:
             NotFoundError: there is no such model.
@@ -250,7 +250,7 @@ class LoggedModels:
             stored.append(lines)
 
     def remove_artifacts(self, model_id: str, paths: Iterable[str]) -> None:
-        """Note that files are gone; the caller removes them afterwards.
+        """Record that files are removed; the caller removes them afterwards.
 
         Raises:
             NotFoundError: there is no such model.
@@ -260,7 +260,7 @@ class LoggedModels:
             stored.append([{"type": "artifact", "path": path, "deleted": True} for path in paths])
 
     def purge(self, model_id: str) -> None:
-        """Remove a model's folder for good. It is gone for every reader at once, also where this is interrupted.
+        """Remove a model's folder for good. It is gone for every reader at once, even if this is interrupted.
 
         Raises:
             NotFoundError: there is no such model.
@@ -268,11 +268,11 @@ class LoggedModels:
         """
         with self._changing(model_id) as stored:
             folder = stored.folder
-            doomed = folder.path.with_name(f".{model_id}.{os.getpid()}{TEMPORARY}")
+            removed = folder.path.with_name(f".{model_id}.{os.getpid()}{TEMPORARY}")
             try:
-                self._fs.rename(folder.path, doomed)
+                self._fs.rename(folder.path, removed)
                 self._fs.sync_folder(folder.path.parent)
-                shutil.rmtree(doomed)
+                shutil.rmtree(removed)
             except OSError as error:
                 raise StoreError(
                     f"model {model_id} can't be removed: {error.strerror or error}",
@@ -290,7 +290,7 @@ class LoggedModels:
             return stored.model() if stored is not None else None
 
     def _refreshed(self, model_id: str) -> ModelState | None:
-        """The model as it is now; the guard is held by the caller."""
+        """The model as it is now; the caller holds the guard."""
         if not is_model_id(model_id):
             return None
         stored = self._held.get(model_id)
@@ -309,7 +309,7 @@ class LoggedModels:
 
     @contextlib.contextmanager
     def _changing(self, model_id: str) -> Iterator[ModelState]:
-        """Hold the lock of a model that exists; what is given is the model as it is under the lock."""
+        """Hold the lock of an existing model, for the body; yields its state under the lock."""
         self._check_there(model_id)
         log = self._log(self.folder(model_id))
         with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""What the lines of a logged model add up to, and how they are written."""
+"""The state of a logged model from its lines, and the form of these lines."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["Identity", "ModelState", "as_event", "checked", "identity", "is_same", "metric_line", "texts"]
 
 Identity = tuple[str, str, int, int]
-"""Run, name, step and time: what MLflow takes for one and the same metric of a model."""
+"""Run, name, step and time: metrics of a model that agree in these are the same one, as in MLflow."""
 
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 class ModelState:
-    """One model, as far as its lines were read."""
+    """One model, from the lines read so far."""
 
     def __init__(self, folder: ModelFolder, log: SharedLog) -> None:
         self.folder = folder
@@ -34,7 +34,7 @@ class ModelState:
     def _restart(self) -> None:
         self._lines = 0
         self._last_seq = -1
-        self._created: LoggedModel | None = None  # with what changes only by status and lifecycle
+        self._created: LoggedModel | None = None  # from its first line, with status and lifecycle kept up to date
         self._whole: LoggedModel | None = None
         self.params: dict[str, str] = {}
         self.metrics: dict[Identity, ModelMetric] = {}
@@ -43,12 +43,12 @@ class ModelState:
 
     @property
     def exists(self) -> bool:
-        """Whether there is such a model."""
+        """Whether the model exists."""
         return self._created is not None
 
     @property
     def next_seq(self) -> int:
-        """The seq of the next line: lines that are damaged had one too."""
+        """The seq of the next line: damaged lines have one too."""
         return max(self._last_seq + 1, self._lines + len(self.log.damage))
 
     def refresh(self) -> None:
@@ -124,7 +124,7 @@ def checked(metric: ModelMetric) -> ModelMetric:
     """The metric with its numbers as numbers.
 
     Raises:
-        InvalidMetricError: its name, value, step or time is none.
+        InvalidMetricError: its name, value, step or time is not valid.
     """
     key = check_key(metric.key)
     step, time = integer("step", metric.step), integer("time", metric.time)
@@ -132,7 +132,7 @@ def checked(metric: ModelMetric) -> ModelMetric:
 
 
 def metric_line(metric: ModelMetric) -> dict[str, Any]:
-    """Its line; JSON has no NaN and no infinities, so these are text there."""
+    """A metric's line; NaN and infinities, which JSON does not have, are text there."""
     value = metric.value if math.isfinite(metric.value) else _NOT_FINITE[str(metric.value)]
     return {
         "type": "metric",
@@ -173,7 +173,7 @@ def _created(model_id: str, line: Mapping[str, Any]) -> LoggedModel:
 
 
 def as_event(line: Mapping[str, Any]) -> Event:
-    """A line as syncers get it."""
+    """A line as an event, for syncers."""
     fields = {key: value for key, value in line.items() if key not in ("seq", "time", "type")}
     return Event("", int(line["seq"]), int(line["time"]), str(line["type"]), fields)
 
@@ -182,6 +182,6 @@ def texts(entries: Mapping[str, Any]) -> dict[str, str]:
     """Params or tags as they are stored.
 
     Raises:
-        InvalidMetricError: a key is no non-empty text.
+        InvalidMetricError: a key is not a non-empty text.
     """
     return {check_key(key): str(value) for key, value in entries.items()}

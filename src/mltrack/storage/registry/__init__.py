@@ -1,1 +1,1 @@
-"""The model registry: its log and what its lines add up to."""
+"""The model registry: its log and the state that its lines give."""

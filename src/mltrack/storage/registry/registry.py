@@ -1,4 +1,4 @@
-"""The registry: registered models with versions, stages, aliases and tags as MLflow has them, kept in the store."""
+"""The registry: registered models with versions, stages, aliases and tags as in MLflow, kept in the store."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ NAME_CHARACTERS_MAX = 256
 class Registry:
     """Registered models by name. Reading takes no file lock; a change takes the workspace's for a few milliseconds.
 
-    What was read is remembered, and each call reads only what was added since. Threads may share one.
+    What was read is kept, and each call reads only what was added since. Threads may share one.
     """
 
     def __init__(self, layout: Layout, *, clock: Callable[[], int], fs: FileSystem = LOCAL) -> None:
         """``clock`` gives ns since the epoch."""
         self._log = SharedLog(layout.workspace / "models.jsonl", REGISTRY, clock=clock, fs=fs)
         self._known = RegistryState()
-        self._lock = threading.RLock()  # over what is known; held for no longer than it takes to look
+        self._lock = threading.RLock()  # over the state; held only while it is read
 
-    # --- looking ---
+    # --- reading ---
 
     def models(self) -> list[RegisteredModel]:
         """All registered models, by name."""
-        with self._looking() as state:
+        with self._reading() as state:
             return sorted(state.models.values(), key=lambda model: model.name)
 
     def get_model(self, name: str) -> RegisteredModel:
@@ -53,7 +53,7 @@ class Registry:
         Raises:
             NotFoundError: there is none.
         """
-        with self._looking() as state:
+        with self._reading() as state:
             return state.model(name)
 
     def versions(self, name: str | None = None) -> list[ModelVersion]:
@@ -62,7 +62,7 @@ class Registry:
         Raises:
             NotFoundError: there is no such model.
         """
-        with self._looking() as state:
+        with self._reading() as state:
             if name is not None:
                 state.model(name)
             names = sorted(state.versions) if name is None else [name]
@@ -74,16 +74,16 @@ class Registry:
         Raises:
             NotFoundError: there is no such model or version.
         """
-        with self._looking() as state:
+        with self._reading() as state:
             return state.version(name, _number(version))
 
     def by_alias(self, name: str, alias: str) -> ModelVersion:
-        """The version an alias stands for.
+        """The version that an alias points to.
 
         Raises:
             NotFoundError: there is no such model or alias.
         """
-        with self._looking() as state:
+        with self._reading() as state:
             model = state.model(name)
             if alias not in model.aliases:
                 hint = "its aliases: " + (", ".join(model.aliases) or "none")
@@ -91,7 +91,7 @@ class Registry:
             return state.version(name, model.aliases[alias])
 
     def latest_versions(self, name: str, stages: Sequence[str] | None = None) -> list[ModelVersion]:
-        """The highest version of each stage asked for, of all stages when none is.
+        """The highest version of each of these stages, by default of all.
 
         Raises:
             NotFoundError: there is no such model.
@@ -103,7 +103,7 @@ class Registry:
 
     @property
     def damage(self) -> list[CorruptionError]:
-        """What was damaged when last looked at."""
+        """The damage found by the last read."""
         return self._log.damage
 
     # --- models ---
@@ -112,7 +112,7 @@ class Registry:
         """Register a model.
 
         Raises:
-            UsageError: the name is no model name, or taken.
+            UsageError: the name is not a model name, or taken.
         """
         _check_name(name)
         with self._changing() as state:
@@ -124,10 +124,10 @@ class Registry:
         return self.get_model(name)
 
     def rename_model(self, name: str, new_name: str) -> RegisteredModel:
-        """Give a model another name; its versions and aliases go with it.
+        """Rename a model; it keeps its versions and aliases.
 
         Raises:
-            NotFoundError, UsageError: there is no such model; the new name is none, or taken.
+            NotFoundError, UsageError: there is no such model; the new name is not a model name, or taken.
         """
         _check_name(new_name)
         with self._changing() as state:
@@ -146,7 +146,7 @@ class Registry:
         return self._change_model(name, {"type": "update", "name": name, "description": description})
 
     def set_model_tag(self, name: str, key: str, value: str | None) -> RegisteredModel:
-        """Set a model's tag, or take it away (None).
+        """Set a model's tag, or remove it (None).
 
         Raises:
             NotFoundError: there is no such model.
@@ -154,21 +154,21 @@ class Registry:
         return self._change_model(name, {"type": "tag", "name": name, "key": key, "value": value})
 
     def set_alias(self, name: str, alias: str, version: int | str) -> None:
-        """Let an alias stand for a version; it moves when it stood for another.
+        """Point an alias to a version; it moves if it pointed to another.
 
         Raises:
             NotFoundError: there is no such model or version.
-            UsageError: the alias is none, or reserved (``latest``, ``v1``).
+            UsageError: the alias is not valid, or reserved (``latest``, ``v1``).
         """
         if not _ALIAS.fullmatch(alias) or _RESERVED_ALIAS.fullmatch(alias):
-            raise UsageError(f"{alias!r} is no alias", hint="use letters, digits, '_', '-', '.'; not 'latest' or 'v1'")
+            raise UsageError(f"{alias!r} is not an alias", hint="letters, digits, '_', '-', '.'; not 'latest' or 'v1'")
         number = _number(version)
         with self._changing() as state:
             state.version(name, number)
             self._log.append({"type": "alias", "name": name, "alias": alias, "version": number})
 
     def delete_alias(self, name: str, alias: str) -> None:
-        """Take an alias away; one that is not there is no error.
+        """Remove an alias; removing a missing one is not an error.
 
         Raises:
             NotFoundError: there is no such model.
@@ -201,15 +201,15 @@ class Registry:
         as_address: bool = False,
         create_model: bool = False,
     ) -> ModelVersion:
-        """Add the next version to a model. Numbers are never given out twice.
+        """Add the next version to a model. Numbers are never used twice.
 
         ``source`` says where its files are: ``runs:/<run_id>/<path>`` for an artifact of a run, ``models:/<model_id>``
         for a logged model; ``location`` and ``as_address`` are as in ModelVersion. ``create_model`` makes the model
-        where there is none.
+        if it does not exist.
 
         Raises:
             NotFoundError: there is no such model.
-            UsageError: the name is no model name.
+            UsageError: the name is not a model name.
         """
         _check_name(name)
         with self._changing() as state:
@@ -243,11 +243,11 @@ class Registry:
         description: str = "",
         tags: Mapping[str, str] | None = None,
     ) -> ModelVersion:
-        """Add what a run stored under ``path`` (all its artifacts when None) as a version, to a new model if need be.
+        """Add a run's artifacts under ``path`` (all if None) as a version, to a new model if needed.
 
         Raises:
             NotFoundError: the run has no such artifact.
-            InvalidPathError, UsageError: the path would leave the run; the name is no model name.
+            InvalidPathError, UsageError: the path would leave the run; the name is not a model name.
         """
         target = folder.artifacts if path is None else safe_join(folder.artifacts, path)
         if not target.exists():
@@ -266,7 +266,7 @@ class Registry:
         return self._change_version(name, version, {"type": "update_version", "description": description})
 
     def set_version_tag(self, name: str, version: int | str, key: str, value: str | None) -> ModelVersion:
-        """Set a version's tag, or take it away (None).
+        """Set a version's tag, or remove it (None).
 
         Raises:
             NotFoundError: there is no such version.
@@ -274,11 +274,11 @@ class Registry:
         return self._change_version(name, version, {"type": "version_tag", "key": key, "value": value})
 
     def set_stage(self, name: str, version: int | str, stage: str, *, archive_existing: bool = False) -> ModelVersion:
-        """Move a version to a stage; ``archive_existing`` moves those that are there to Archived.
+        """Move a version to a stage; ``archive_existing`` moves versions now in that stage to Archived.
 
         Raises:
             NotFoundError: there is no such version.
-            UsageError: the stage is unknown, or one that nothing is archived from.
+            UsageError: the stage is unknown, or its versions are never archived.
         """
         stage = _stage(stage)
         if archive_existing and stage not in ("Staging", "Production"):
@@ -287,7 +287,7 @@ class Registry:
         return self._change_version(name, version, line)
 
     def delete_version(self, name: str, version: int | str) -> None:
-        """Remove a version; its number is not given out again.
+        """Remove a version; its number is not used again.
 
         Raises:
             NotFoundError: there is no such version.
@@ -298,8 +298,8 @@ class Registry:
             self._log.append({"type": "delete_version", "name": name, "version": number})
 
     @contextlib.contextmanager
-    def _looking(self) -> Iterator[RegistryState]:
-        """What all processes have written so far, for the body; only this thread sees it change."""
+    def _reading(self) -> Iterator[RegistryState]:
+        """The state from what all processes have written so far, for the body; no other thread changes it."""
         with self._lock:
             self._log.follow(self._known.apply, self._known.clear)
             yield self._known
@@ -307,7 +307,7 @@ class Registry:
     @contextlib.contextmanager
     def _changing(self) -> Iterator[RegistryState]:
         """The same while no other process or thread changes anything."""
-        with self._log.changing(), self._looking() as state:
+        with self._log.changing(), self._reading() as state:
             yield state
 
     def _change_model(self, name: str, line: dict[str, Any]) -> RegisteredModel:
@@ -328,19 +328,19 @@ def _number(version: int | str) -> int:
     try:
         return int(version)
     except (TypeError, ValueError):
-        raise UsageError(f"{version!r} is no version number", hint="give an integer") from None
+        raise UsageError(f"{version!r} is not a version number", hint="give an integer") from None
 
 
 def _stage(stage: str) -> str:
     for known in MODEL_STAGES:
         if stage.lower() == known.lower():
             return known
-    raise UsageError(f"{stage!r} is no stage", hint="one of " + ", ".join(MODEL_STAGES))
+    raise UsageError(f"{stage!r} is not a stage", hint="one of " + ", ".join(MODEL_STAGES))
 
 
 def _check_name(name: str) -> None:
     bad = not isinstance(name, str) or not name.strip() or len(name) > NAME_CHARACTERS_MAX
     if bad or any(sign in name for sign in "/:"):
         raise UsageError(
-            f"{name!r} is no model name", hint=f"up to {NAME_CHARACTERS_MAX} characters, without '/' and ':'"
+            f"{name!r} is not a model name", hint=f"up to {NAME_CHARACTERS_MAX} characters, without '/' and ':'"
         )

@@ -1,4 +1,4 @@
-"""What the lines of the registry's log add up to: models by name, and the versions of each by number."""
+"""The state that the lines of the registry's log give: models by name, and the versions of each by number."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["RegistryState"]
 
 HINTS_MAX = 10
-"""How many names an error's hint shows."""
+"""How many names the hint of an error shows."""
 
 
 class RegistryState:
-    """The models and versions there are. ``last_update_time`` means what it does in MLflow: tags and aliases don't."""
+    """All models and versions. As in MLflow, tags and aliases don't change ``last_update_time``."""
 
     def __init__(self) -> None:
         self.models: dict[str, RegisteredModel] = {}
@@ -35,7 +35,7 @@ class RegistryState:
         """One model.
 
         Raises:
-            NotFoundError: there is none of that name.
+            NotFoundError: it does not exist.
         """
         if name not in self.models:
             raise NotFoundError(f"no registered model {name!r}", hint=f"known: {_some(self.models)}")
@@ -54,10 +54,10 @@ class RegistryState:
         return self.versions[name][number]
 
     def apply(self, line: dict[str, Any]) -> None:
-        """Take in one line.
+        """Apply one line.
 
         Raises:
-            KeyError, TypeError, ValueError: it lacks something, or is about what is not there; nothing was changed.
+            KeyError, TypeError, ValueError: it lacks a field, or names something that does not exist; nothing changed.
         """
         at, name, kind = int(line["time"]) // 1_000_000, str(line["name"]), line["type"]
         if kind == "create":

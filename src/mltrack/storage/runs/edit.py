@@ -1,4 +1,4 @@
-"""Edits to runs from outside: delete, restore, tag and purge; each but the last is an event by a writer of its own."""
+"""Edits to runs from outside: delete, restore, tag and purge; all but the last are events by separate writers."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ def set_stage(layout: Layout, run_id: str, stage: str, *, fs: FileSystem = LOCAL
 
     Raises:
         NotFoundError: there is no such run.
-        UsageError: another stage than these two.
+        UsageError: the stage is neither.
         StoreError: it can't be written.
     """
     if stage not in (ACTIVE, DELETED):
-        raise UsageError(f"{stage!r} is no stage", hint=f"use {ACTIVE!r} or {DELETED!r}")
+        raise UsageError(f"{stage!r} is not a stage", hint=f"use {ACTIVE!r} or {DELETED!r}")
     if _append(layout, run_id, {"type": "lifecycle", "stage": stage}, fs).info().lifecycle_stage != stage:
         raise _not_written(layout, run_id)
 
 
 def set_tag(layout: Layout, run_id: str, key: str, value: str | None, *, fs: FileSystem = LOCAL) -> None:
-    """Set a tag of a run that need not be open, or take it away (None). On return it survives power loss.
+    """Set a tag of a run that need not be open, or remove it (None). On return it survives power loss.
 
     Raises:
         NotFoundError: there is no such run.
-        UsageError: the key is no non-empty text.
+        UsageError: the key is not a non-empty text.
         StoreError: it can't be written.
     """
     text = None if value is None else str(value)
@@ -53,7 +53,7 @@ def set_tag(layout: Layout, run_id: str, key: str, value: str | None, *, fs: Fil
 
 
 def _append(layout: Layout, run_id: str, event: dict[str, Any], fs: FileSystem, *more: dict[str, Any]) -> RunState:
-    """Add events as a writer of its own, later than all the run holds; returns what the run is then."""
+    """Add events as a separate writer, later than all events of the run; returns the state after them."""
     folder = layout.run(run_id)
     state = _existing(layout, run_id)
     recorder = Recorder(layout, folder, "edit", fs=fs, not_before=state.last_time)
@@ -74,11 +74,11 @@ def _existing(layout: Layout, run_id: str) -> RunState:
 
 
 def _not_written(layout: Layout, run_id: str) -> StoreError:
-    return StoreError(f"run {run_id} can't be changed: the disk of {layout.root} takes nothing", hint="free some space")
+    return StoreError(f"run {run_id} can't be changed: {layout.root} refuses writes", hint="check the disk")
 
 
 def purge_run(layout: Layout, run_id: str, *, fs: FileSystem = LOCAL) -> None:
-    """Remove a run's folder for good. It is gone for every reader at once, also where this is interrupted.
+    """Remove a run's folder for good. It is gone for every reader at once, even if this is interrupted.
 
     The run is marked as deleted first, so that no process resumes it meanwhile.
 
@@ -105,18 +105,18 @@ def purge_run(layout: Layout, run_id: str, *, fs: FileSystem = LOCAL) -> None:
 def remove_run(layout: Layout, run_id: str, head: RunHead, *, fs: FileSystem = LOCAL) -> None:
     """Remove the folder of a run that others have a copy of, if it is still as ``head`` says and not live.
 
-    Nothing is written into it first that a syncer could take for a wish to delete the run elsewhere. One rename takes
-    it away from every reader: an interruption leaves it whole or gone. Whoever opens it meanwhile gets it back.
+    Nothing is written into it first, so that no syncer takes this for a deletion to be sent. One rename removes it for
+    every reader: an interruption leaves it whole or gone. A process that opens it meanwhile gets it back.
 
     Raises:
         NotFoundError: there is no such run.
-        RunStateError: it is live, was written to since, or has series that only its journals hold.
+        RunStateError: it is live, was written to since, or has series that are only in its journals.
         StoreError: it can't be removed.
     """
     folder = layout.run(run_id)
     if unpublished_series(folder):
         words = f"run {run_id} has histograms, tables or texts that a crashed process left"
-        raise RunStateError(words, hint=f"make artifacts of them: mltrack seal {run_id}; then sync")
+        raise RunStateError(words, hint=f"store them as artifacts: mltrack seal {run_id}; then sync")
     doomed = RunFolder(folder.path.with_name(f".{run_id}.{os.getpid()}{TEMPORARY}"))
     try:
         _refuse_changed(StoredRun(folder), head)
@@ -152,12 +152,12 @@ def release_artifacts(
 ) -> None:
     """Remove files that the remote of that name has, if the run is still as ``head`` says and not live.
 
-    The run then says where they are; that is noted, and survives power loss, before the first file goes.
+    The run then records where they are, durably, before the first file is removed.
 
     Raises:
         NotFoundError: there is no such run.
         RunStateError: it is live, or was written to since.
-        StoreError: that can't be written, or a file not be removed.
+        StoreError: that can't be written, or a file can't be removed.
     """
     folder = layout.run(run_id)
     _refuse_changed(StoredRun(folder), head)

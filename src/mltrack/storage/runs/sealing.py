@@ -1,4 +1,4 @@
-"""Sealing what the dead writers of a run left in their journals."""
+"""Sealing the journals that a run's dead writers left."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["seal_dead_writers"]
 
 
 def seal_dead_writers(folder: RunFolder, state: RunState, *, fs: FileSystem = LOCAL) -> int:
-    """Seal every writer of a run whose process is gone. Returns the points sealed.
+    """Seal the journals of every dead writer of a run. Returns the number of points sealed.
 
     Raises:
         OSError: as seal_writer.

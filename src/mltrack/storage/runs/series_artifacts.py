@@ -1,7 +1,7 @@
-"""Making artifacts of a run's series: a table for each, in the layout in which MLflow's UI shows tables.
+"""Storing a run's series as artifacts: a table for each, in the layout in which MLflow's UI shows tables.
 
-The journals stay what is read here; the tables are for where only artifacts go. An event ``series`` says how far each
-journal got into them.
+mltrack itself reads the journals; the tables are for remotes and tools that take only artifacts. An event ``series``
+says how far the tables cover each journal.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["finish_series", "publish_series", "unpublished_series"]
 
 LOCK_WAIT_S = 30.0
-"""How long to wait for another process that makes the same artifacts; then both do, and the last one's stand."""
+"""How long to wait for another process that makes the same artifacts; then both do, and the last ones are kept."""
 
 KEY_BYTES_MAX = 200
 
@@ -42,7 +42,7 @@ _TROUBLE = re.compile(r"[^\w .()=/-]")
 
 
 class _Place(NamedTuple):
-    """Where a line lies."""
+    """The place of a line: its file, byte and length."""
 
     order: tuple[int, str, int]
     path: Path
@@ -50,10 +50,10 @@ class _Place(NamedTuple):
 
 
 def publish_series(recorder: Recorder) -> None:
-    """Make artifacts of all that the journals of the recorder's run hold now.
+    """Store all that the journals of the recorder's run hold now as artifacts.
 
     Raises:
-        OSError: they can't be read, or the disk takes nothing.
+        OSError: they can't be read, or the artifacts can't be written.
     """
     folder = recorder.folder
     with contextlib.ExitStack() as stack:
@@ -91,7 +91,7 @@ def _note(recorder: Recorder, stored: Stored) -> None:
 
 
 def unpublished_series(folder: RunFolder) -> bool:
-    """Whether the run's journals hold what is in no artifact yet, as after a crash."""
+    """Whether the run's journals have lines that are not in artifacts yet, as after a crash."""
     found = journals(folder.path)
     if not found:
         return False
@@ -105,7 +105,7 @@ def unpublished_series(folder: RunFolder) -> bool:
 
 
 def finish_series(layout: Layout, run_id: str) -> bool:
-    """Make artifacts of what a crashed process left of a run's series; False where there was nothing, or it is live.
+    """Store the series that a crashed process left as artifacts; False if there was nothing, or the run is live.
 
     Raises:
         StoreError, OSError: the store can't be written.
@@ -129,7 +129,7 @@ def finish_series(layout: Layout, run_id: str) -> bool:
 def table_name(kind: str, key: str) -> str:
     """The artifact's name: ``series/histograms/grad~layer1.json`` for the histograms of "grad/layer1".
 
-    A key with signs that trouble URLs or file systems loses them, and has a digest at its end instead.
+    Characters that are a problem in URLs or file systems are left out of the key, and a digest is added to it.
     """
     plain = _TROUBLE.sub("_", key).encode("utf-8", "replace")[:KEY_BYTES_MAX].decode("utf-8", "ignore")
     if plain != key or plain.startswith("."):
@@ -138,7 +138,7 @@ def table_name(kind: str, key: str) -> str:
 
 
 def _index(folder: RunFolder) -> tuple[dict[tuple[str, str], list[_Place]], dict[str, int]]:
-    """Where the lines of each series lie, and how many bytes of each journal that covers."""
+    """The places of the lines of each series, and how many bytes of each journal they cover."""
     series: dict[tuple[str, str], list[_Place]] = {}
     ends: dict[str, int] = {}
     for path in journals(folder.path):
@@ -171,7 +171,7 @@ def _end(path: Path) -> int:
 
 
 def _write_table(target: Path, places: Sequence[_Place]) -> None:
-    """A table in pandas' "split" layout, which MLflow's are in, a line at a time."""
+    """Write a table in pandas' "split" layout, as MLflow's are, one line at a time."""
     columns = ["step", "time"]
     own = _table_columns(places)
     while own is not None and not set(columns).isdisjoint(own):
@@ -196,7 +196,7 @@ def _kind(places: Sequence[_Place]) -> str:
 
 
 def _table_columns(places: Sequence[_Place]) -> list[str] | None:
-    """The columns of all tables of a series, in the order they first came; None where it is no series of tables."""
+    """The columns of all tables of a series, in the order of first occurrence; None if it is not a series of tables."""
     columns: dict[str, None] = {}
     for fields in _lines(places):
         if fields["type"] != "table":
@@ -209,7 +209,7 @@ def _rows(fields: dict[str, Any], columns: Sequence[str]) -> Iterator[list[Any]]
     try:
         value = decode_value(fields)
     except (KeyError, TypeError, ValueError):
-        return  # damage, of which `mltrack check` tells
+        return  # damage, which `mltrack check` reports
     if isinstance(value, Text):
         yield [value.text]
     elif isinstance(value, Histogram):

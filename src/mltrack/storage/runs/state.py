@@ -1,6 +1,6 @@
-"""The fold: a run's event lines and points become its state. The same files give the same state, in any order read.
+"""The fold: a run's event lines become its state. The same files give the same state, in any order of reading.
 
-Where two writers disagree, the order of (time, writer, seq) decides: the first param stands, the last tag does.
+Where two writers disagree, the order of (time, writer, seq) decides: the first value of a param, the last of a tag.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Order = tuple[int, str, int]
 
 @dataclass(slots=True)
 class WriterState:
-    """What one events file says of its writer, and how far it has been read."""
+    """The state of one writer from its events file, and how far that was read."""
 
     writer: str
     role: str = "edit"
@@ -72,7 +72,7 @@ class RunState:
     """The folded state of one run; ``update`` reads what was appended since."""
 
     def __init__(self, folder: RunFolder, *, report: Callable[[CorruptionError], None] | None = None) -> None:
-        """``report`` is called with each piece of damage that is met."""
+        """``report`` is called with each piece of damage that is found."""
         self.folder = folder
         self.writers: dict[str, WriterState] = {}
         self.damage = Damage(report)
@@ -81,15 +81,15 @@ class RunState:
 
     @property
     def start(self) -> Mapping[str, Any]:
-        """The fields of its first start event; empty where there is none."""
+        """The fields of its first start event; empty if it has none."""
         fields: Mapping[str, Any] = self._only("start", {})[1]
         return fields
 
     def update(self) -> list[Event]:
-        """Read the lines appended since the last call and look who is alive; returns the new events in their order.
+        """Read the lines appended since the last call, and which writers are alive; returns the new events in order.
 
         Raises:
-            OSError: a file is there and can't be read.
+            OSError: a file exists and can't be read.
         """
         try:
             names = sorted(os.listdir(self.folder.events))
@@ -100,7 +100,7 @@ class RunState:
             for name in names:
                 if name.endswith(_SUFFIX) and not name.startswith("."):
                     events += self._read(name)
-        finally:  # what was read won't be read again, whatever stops the rest
+        finally:  # what was read won't be read again, even if an error stops the rest
             events.sort(key=lambda event: (event.time, event.writer, event.seq))
             for event in events:
                 self._apply(event)
@@ -109,7 +109,7 @@ class RunState:
     def _read(self, name: str) -> list[Event]:
         path = self.folder.events / name
         writer = self.writers.setdefault(name[: -len(_SUFFIX)], WriterState(name[: -len(_SUFFIX)]))
-        # life is asked before the lines are read: a writer seen dead here has written all it ever will
+        # checked before the lines are read: a writer that is dead now will write no more
         before = writer.alive
         if not writer.opened or before:
             writer.alive = is_alive(
@@ -132,13 +132,13 @@ class RunState:
 
     def _apply_to(self, writer: WriterState, time: int, kind: str, line: Mapping[str, Any]) -> None:
         if kind == "writer" and not writer.opened:
-            self._meet(writer, time, line, path_alive=writer.alive)
+            self._register_writer(writer, time, line, path_alive=writer.alive)
         elif kind == "metric":
             _set_at(writer.keys, line["number"], line["key"])
         elif kind == "close":
             writer.ended = True
 
-    def _meet(self, writer: WriterState, time: int, line: Mapping[str, Any], *, path_alive: bool) -> None:
+    def _register_writer(self, writer: WriterState, time: int, line: Mapping[str, Any], *, path_alive: bool) -> None:
         writer.role = str(line.get("role", "edit"))
         writer.host = str(line.get("host", ""))
         writer.pid = int(line.get("pid", 0))
@@ -177,17 +177,17 @@ class RunState:
 
     @property
     def staged_at(self) -> int:
-        """When the stage was last set, in ns; 0 where it never was."""
+        """When the stage was last set, in ns; 0 if never."""
         return self._only("stage", ACTIVE)[0][0]
 
     @property
     def ended_at(self) -> int:
-        """When an end or a status was last written, in ns; 0 where there is none."""
+        """When an end or a status was last written, in ns; 0 if never."""
         return self._only("ending", None)[0][0]
 
     @property
     def exists(self) -> bool:
-        """Whether this folder holds a run at all: its start was written."""
+        """Whether this folder has a run: its start was written."""
         return bool(self.start)
 
     @property
@@ -233,8 +233,8 @@ class RunState:
     def outcome(self) -> tuple[str, int | None, bool]:
         """Status, end time (ns; None while it runs), and whether it crashed.
 
-        A process that has the run open makes it RUNNING, unless someone set a status after that process opened it. Of a
-        run nobody has open the last ending holds; it crashed when a process opened it later and is gone without one.
+        A process that has the run open makes it RUNNING, unless a status was set after that process opened it. If none
+        has it open, its last end or status counts; it crashed if a process opened it later and died without an end.
         """
         (ended_at, _, _), (kind, status, end_time) = self._only("ending", ("", "", None))
         unended = [w for w in self.writers.values() if w.role in ("create", "resume") and not w.ended]
@@ -245,7 +245,7 @@ class RunState:
         return "FAILED", None, True
 
     def info(self, *, end_of_points: int = 0) -> RunInfo:
-        """MLflow's view. ``end_of_points`` is the time (ns) of the last point, which ends a run that crashed."""
+        """MLflow's view of the run. ``end_of_points``: the time (ns) of the last point, which ends a crashed run."""
         status, end_time, crashed = self.outcome()
         if crashed:
             recorded = [writer.last_time for writer in self.writers.values() if writer.role != "edit"]

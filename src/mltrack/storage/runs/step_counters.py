@@ -1,4 +1,4 @@
-"""Where a run's counted steps go on: after the greatest step that it holds, whoever logged it."""
+"""Where a run's counted steps continue: after its greatest step, whichever process logged it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["next_step"]
 
 STEP_MAX = 2**63 - 1
 MACHINE = "system/"
-"""What the names of the machine's own metrics begin with; their steps count samples."""
+"""The prefix of system metrics; their steps count samples."""
 
 
 def next_step(folder: RunFolder) -> int:
-    """One more than the greatest step of its points and series, the machine's left out; 0 for a run without any.
+    """One more than the greatest step of its points and series but system metrics; 0 for a run without any.
 
-    All points are read, some ten million a second.
+    All points are read, about ten million a second.
     """
     run = StoredRun(folder)
     greatest = -1

@@ -1,4 +1,4 @@
-"""One run as it lies in the store: its state, points and files; a live one up to the last call that returned."""
+"""One run in the store: its state, points and files; a live one up to the last call that returned."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ __all__ = ["StoredRun"]
 
 
 class StoredRun:
-    """A run read from its folder. What it shows is as of its making or its last ``refresh()``.
+    """A run read from its folder, as of its creation or its last ``refresh()``.
 
-    Metric summaries are read at their first use, and from then on only what is new.
+    Metric summaries are read at their first use, later only what is new.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class StoredRun:
         experiment_name: Callable[[str], str | None] | None = None,
         report: Callable[[CorruptionError], None] | None = None,
     ) -> None:
-        """Read the run's events; ``report`` is called with each piece of damage that is met, now and later.
+        """Read the run's events; ``report`` is called with each piece of damage that is found, now and later.
 
         Raises:
             NotFoundError: there is no run in that folder.
@@ -73,7 +73,7 @@ class StoredRun:
         return self.folder.run_id
 
     def refresh(self) -> list[Event]:
-        """Read what was written since; returns the new events."""
+        """Read what was written since the last read; returns the new events."""
         return self.state.update()
 
     @property
@@ -130,7 +130,7 @@ class StoredRun:
 
     @property
     def lost(self) -> int:
-        """Points the writers report as lost to a full or failing disk."""
+        """The number of points that its writers lost to a full or failing disk."""
         return self.state.lost
 
     # --- metrics ---
@@ -143,7 +143,7 @@ class StoredRun:
     def _summed_up(self) -> Summaries:
         if self._summaries is None:
             self._summaries = Summaries()
-        for writer in list(self.state.writers.values()):  # a name looked up meanwhile may bring in a new writer
+        for writer in list(self.state.writers.values()):  # looking up a name may add a new writer
             for points in self._points_of(writer, self._summed.get(writer.writer, 0)):
                 self._summaries.add(points)
                 self._summed[writer.writer] = int(points.seqs[-1]) + 1
@@ -152,8 +152,8 @@ class StoredRun:
     def metrics(self, key: str | None = None) -> pa.Table:
         """Points as an Arrow table: of one metric ``step, time, value``; of all, ``metric`` before these.
 
-        step int64; time timestamp[ns, UTC]; value float64. Each writer's points stand in the order of logging; where
-        several writers logged, all are put in order of time. ``.to_pandas()`` gives a data frame.
+        step int64; time timestamp[ns, UTC]; value float64. One writer's points are in the order of logging, those of
+        several writers in the order of time. ``.to_pandas()`` gives a data frame.
 
         Raises:
             NotFoundError: the run has no such metric.
@@ -193,7 +193,7 @@ class StoredRun:
     def get_metrics(self, name: str | None = None) -> dict[str, float | list[float]]:
         """Values by metric: the number where a metric was logged once, else the list in the order of ``metrics``.
 
-        The meaning Azure ML's ``Run.get_metrics`` has. ``name`` asks for one metric only.
+        As Azure ML's ``Run.get_metrics``. ``name`` asks for one metric only.
         """
         names = [name] if name is not None else sorted(self.summaries)
         values = {key: self.metrics(key).column("value").to_pylist() for key in names}
@@ -204,7 +204,7 @@ class StoredRun:
     def series(self, key: str) -> list[RichPoint]:
         """A series of histograms, images, tables or texts, as (step, time in ns, value), in the order of time.
 
-        Damaged lines are passed over, and added to ``self.damage``.
+        Damaged lines are skipped, and added to ``self.damage``.
 
         Raises:
             NotFoundError: the run has no such series.
@@ -218,7 +218,7 @@ class StoredRun:
         return found
 
     def series_kinds(self) -> dict[str, str]:
-        """What series the run has, by key: "histogram", "image", "table" or "text"."""
+        """The kind of each series of the run, by key: "histogram", "image", "table" or "text"."""
         from mltrack.journal.rich_series import series_kinds
 
         return series_kinds(self.folder.path, self._images(), damage=self.damage)
@@ -226,10 +226,10 @@ class StoredRun:
     def _images(self) -> list[tuple[str, Path]]:
         return [(a.path, self.folder.artifacts / a.path) for a in self.artifacts if a.path.startswith("images/")]
 
-    # --- for syncers and other tools that go on from where they were ---
+    # --- for syncers and other tools that read incrementally ---
 
     def writers(self) -> list[WriterInfo]:
-        """Who wrote to the run, and how far each came."""
+        """The writers of the run, and how far each one's events and points go."""
         return [
             writer.info(count_points(self.folder, writer.writer, whole=not writer.alive, damage=self.damage))
             for writer in self.state.writers.values()
@@ -261,11 +261,11 @@ class StoredRun:
                 yield writer.writer, points
 
     def artifact_path(self, name: str) -> Path:
-        """Where a file of the run lies on disk.
+        """The path of a file of the run on disk.
 
         Raises:
             InvalidPathError: the name would leave the artifact folder.
-            NotFoundError: there is no such file.
+            NotFoundError: the file does not exist.
         """
         path = safe_join(self.folder.artifacts, name)
         if not path.exists():

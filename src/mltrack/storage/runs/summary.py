@@ -1,4 +1,4 @@
-"""Latest, least, greatest and count of each metric, gathered over pieces of points a piece at a time."""
+"""Latest, least, greatest and count of each metric, computed from one piece of points after another."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["Summaries"]
 
 
 class Summaries:
-    """Metric summaries that grow with each piece of points added, in any order of pieces."""
+    """Metric summaries, updated with each piece of points, in any order of pieces."""
 
     def __init__(self, known: Iterable[MetricSummary] = ()) -> None:
         self.by_key: dict[str, MetricSummary] = {summary.key: summary for summary in known}
         self.last_time = max((summary.time for summary in self.by_key.values()), default=0)
 
     def add(self, points: PointColumns) -> None:
-        """Take in points (of one writer, though any will do)."""
+        """Add points, usually of one writer."""
         if not len(points):
             return
         self.last_time = max(self.last_time, int(points.times.max()))
@@ -36,7 +36,7 @@ class Summaries:
             self.by_key[summary.key] = summary if held is None else _merge(held, summary)
 
     def include(self, summary: MetricSummary) -> None:
-        """Take in a summary of other points of its metric, made before or elsewhere."""
+        """Add a summary of other points of its metric."""
         held = self.by_key.get(summary.key)
         self.by_key[summary.key] = summary if held is None else _merge(held, summary)
         self.last_time = max(self.last_time, summary.time)
@@ -85,7 +85,7 @@ def _summarise(points: PointColumns) -> Iterator[MetricSummary]:
 
 
 def _rises(codes: npt.NDArray[np.int64], steps: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> bool:
-    """Whether within each metric (step, time) strictly rises, so that the last one logged is the latest."""
+    """Whether within each metric (step, time) strictly rises, so that the last logged point is the latest."""
     same = codes[1:] == codes[:-1]
     rises = (steps[1:] > steps[:-1]) | ((steps[1:] == steps[:-1]) & (times[1:] > times[:-1]))
     return bool(np.all(rises | ~same))

@@ -1,8 +1,8 @@
-"""Files that lie among a run's artifacts without a word of it in its events: they are recorded when the run ends.
+"""Files among a run's artifacts that its events don't mention: they are recorded when the run ends.
 
-Programs that ask for a run's artifact folder (``mlflow.get_artifact_uri()``) write to it themselves. Whoever ends the
-run looks through the folder and records what is new there or was overwritten. Who seals it or is about to send it later
-records only what is new: a recorded file that changed after its run has ended is damage, which ``check`` reports.
+Programs that ask for a run's artifact folder (``mlflow.get_artifact_uri()``) write to it directly. The process that
+ends the run records the new and the overwritten files there. Sealing and syncing later record only new ones: a
+recorded file that changed after its run has ended is damage, which ``check`` reports.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ __all__ = ["LEFT_BEHIND", "MODEL_FILE", "found_files", "record_found_files"]
 
 MODEL_FILE = "MLmodel"
 LEFT_BEHIND = "registered_model_meta"
-"""What MLflow puts beside a model that it was handed in place, to know its name: no artifact of anybody."""
+"""A file that MLflow adds to a model that it got in place, to know its name: not an artifact."""
 
 
 def found_files(folder: RunFolder, known: Iterable[Artifact], *, overwritten: bool = True) -> list[dict[str, Any]]:
-    """An event for each file that ``known`` lacks; ``overwritten``: also for those written again with other bytes.
+    """An event for each file that is not in ``known``; ``overwritten``: also for those with other bytes than recorded.
 
     Raises:
         OSError: a file can't be read.
@@ -51,7 +51,7 @@ def found_files(folder: RunFolder, known: Iterable[Artifact], *, overwritten: bo
 
 
 def _may_differ(artifact: Artifact, status: os.stat_result) -> bool:
-    """Whether a file was written after it was recorded, as far as its size and time say."""
+    """Whether a file was written after it was recorded, judging by its size and time."""
     return artifact.size != status.st_size or status.st_mtime_ns > artifact.time
 
 
@@ -67,7 +67,7 @@ def _can_be_named(name: str) -> bool:
 
 
 def record_found_files(layout: Layout, run_id: str) -> int:
-    """Record them of a run that is not live; returns how many there were.
+    """Record such files of a run that is not live; returns their number.
 
     Raises:
         StoreError: the store can't be read or written.

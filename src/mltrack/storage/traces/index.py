@@ -1,7 +1,7 @@
-"""The index of traces: every trace of a store folded from the facts, kept in memory and brought up to date by tails.
+"""The index of traces: every trace of a store, folded from facts, kept in memory and updated by reading files' tails.
 
-A refresh reads what facts files have grown by, so it costs what is new. Facts of one trace may come from several
-writers; where one turns up that is older than what was folded already, that trace is folded anew.
+A refresh reads only what was appended to facts files. Facts of one trace may come from several writers; if one is older
+than those already folded, that trace is folded again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ JSONL = ".jsonl"
 
 @dataclass(frozen=True, slots=True)
 class TraceChanges:
-    """What happened after given positions: how far each writer goes now, and which traces its later facts concern."""
+    """Changes after given positions: all writers' positions now, and the traces that later facts concern."""
 
     positions: Mapping[str, int]
     trace_ids: tuple[str, ...]
@@ -42,7 +42,7 @@ class TraceChanges:
 
 @dataclass(slots=True, eq=False)
 class _File:
-    """A writer's facts, and how far they were read: the byte, and the seq of the next line."""
+    """A writer's facts file, and how far it was read: the byte, and the seq of the next line."""
 
     path: Path
     experiment_id: str
@@ -61,7 +61,7 @@ class _Entry:
 
 
 class TraceIndex:
-    """All traces of a store, for any number of threads. The traces it hands out never change."""
+    """All traces of a store, for any number of threads. The traces it returns never change."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -82,7 +82,7 @@ class TraceIndex:
         return next(iter(self.get_some([trace_id])), None)
 
     def get_some(self, trace_ids: Iterable[str]) -> list[Trace]:
-        """Those of the traces that there are, in the order asked for, as of now."""
+        """Those of the traces that exist, in the order of the ids, as of now."""
         with self._lock:
             self.refresh()
             entries = [self._entries.get(trace_id) for trace_id in trace_ids]
@@ -90,19 +90,19 @@ class TraceIndex:
             return [trace for trace in folded if trace is not None and trace.born]
 
     def all(self) -> list[Trace]:
-        """All traces, as of now, in no order that matters."""
+        """All traces, as of now, in any order."""
         with self._lock:
             self.refresh()
             folded = [entry.trace for entry in self._entries.values()]
             return [trace for trace in folded if trace is not None and trace.born]
 
     def last_time(self, trace_id: str) -> int:
-        """The time (ns) of the latest fact of a trace that was read so far; 0 where there is none."""
+        """The time (ns) of the latest fact of a trace that was read so far; 0 if there is none."""
         entry = self._entries.get(trace_id)
         return entry.last[0] if entry is not None else 0
 
     def changes(self, after: Mapping[str, int]) -> TraceChanges:
-        """What concerns facts with a seq of at least ``after[writer]`` (0 without one); deleted traces too."""
+        """The changes by facts with a seq of at least ``after[writer]`` (0 without one); deleted traces too."""
         with self._lock:
             self.refresh()
             positions = {writer: file.seq for writer, file in self._files.items()}
@@ -117,12 +117,12 @@ class TraceIndex:
         """Read what is new.
 
         Raises:
-            OSError: a file is there and can't be read.
+            OSError: a file exists and can't be read.
         """
         with self._lock:
             touched: dict[str, _Entry] = {}
             for file, size in self._grown():
-                if size < file.offset:  # replaced from outside: nothing that was read of it holds any more
+                if size < file.offset:  # replaced from outside: what was read of it is no longer valid
                     self._reset_files()
                     return self.refresh()
                 self._read(file, touched)
@@ -134,7 +134,7 @@ class TraceIndex:
         self._files, self._entries, self.damage = {}, {}, []
 
     def _grown(self) -> list[tuple[_File, int]]:
-        """Files that are longer, or shorter, than what was read of them."""
+        """Files whose size is not what was read of them."""
         found = []
         there = list(_facts_files(self._layout.traces))
         if self._files and not self._files.keys() <= {writer for _, _, writer in there}:
@@ -182,14 +182,14 @@ class TraceIndex:
             self._is_bad(self._files[fact.writer].path, fact.line.get("type"))
 
     def _facts_of(self, trace_id: str, entry: _Entry) -> Iterator[TraceFact]:
-        """All facts of one trace, out of the files that have some."""
+        """All facts of one trace, from the files that have some."""
         needle = trace_id.encode("utf-8", "replace")
         for writer in entry.files:
             file = self._files[writer]
             with reading(file.path) as opened:
                 for raw in opened.read(file.offset).split(b"\n"):
                     if needle in raw:
-                        with contextlib.suppress(BadLine):  # told when it was read first
+                        with contextlib.suppress(BadLine):  # reported when it was read first
                             line = decode_line(raw, FACTS)
                             if line.get("trace_id") == trace_id:
                                 yield _as_fact(file, line)

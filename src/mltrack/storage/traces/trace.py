@@ -1,4 +1,4 @@
-"""A trace as it is read: its spans without their contents, its assessments, its times, tags and metadata."""
+"""A trace as read: its spans without their contents, its assessments, times, tags and metadata."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COST_KEYS = ("input_cost", "output_cost", "total_cost")
 
 
 class SpanPlace(NamedTuple):
-    """Where a line of spans stands: the experiment and writer that name its file, then byte offset and length."""
+    """The place of a line of spans: the experiment and writer that name its file, then byte offset and length."""
 
     experiment_id: str
     writer: str
@@ -34,9 +34,9 @@ class SpanPlace(NamedTuple):
 
 
 class SpanHead(NamedTuple):
-    """What is known of a span without reading it. Times are ns since the epoch; ``end`` is None while it runs.
+    """A span without its contents. Times are ns since the epoch; ``end`` is None while it runs.
 
-    ``usage`` (tokens) and ``cost`` (USD) are None where the span tells none; ``order`` is its place in the line.
+    ``usage`` (tokens) and ``cost`` (USD) are None if the span has none; ``order`` is its index in the line.
     """
 
     span_id: str
@@ -80,11 +80,11 @@ class Assessment:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A trace as its facts tell it, without the contents of its spans. Times are ms since the epoch.
+    """A trace folded from its facts, without the contents of its spans. Times are ms since the epoch.
 
-    ``tokens``, ``cost`` and ``session`` are no part of ``metadata``; ``full_metadata`` has them as MLflow shows them.
-    ``final`` tells that its root's process has said all there is to say about time and state. One that is not ``born``
-    was only linked to so far: readers don't see it.
+    ``tokens``, ``cost`` and ``session`` are not in ``metadata``; ``full_metadata`` has them as MLflow shows them.
+    ``final``: the process of its root span has written the last of its time and state. One that is not ``born`` has
+    only links so far, and readers don't see it.
     """
 
     trace_id: str
@@ -109,7 +109,7 @@ class Trace:
 
     @property
     def full_metadata(self) -> dict[str, str]:
-        """The metadata with session, tokens and cost in it, the last two as JSON."""
+        """The metadata with session, tokens and cost, the last two as JSON."""
         found = dict(self.metadata)
         if self.session is not None:
             found[SESSION] = self.session

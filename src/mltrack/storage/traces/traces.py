@@ -1,7 +1,7 @@
-"""The traces of a store: what its processes log is appended to files of their own, and read by any of them.
+"""The traces of a store: each process appends what it logs to its own files, and any process reads all.
 
-A trace's facts (its info, tags, assessments, links, and where its spans stand) are folded into an index in memory; the
-contents of spans stay on disk and are read by their place. No lock is waited for, on either way.
+A trace's facts (its info, tags, assessments, links, and the places of its spans) are folded into an index in memory;
+the contents of spans stay on disk and are read by their place. Neither reading nor writing waits for a lock.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Assessment", "SpanHead", "SpanReader", "Trace", "TraceChanges", "Traces"]
 
 OPEN_WRITERS_MAX = 64
-"""Experiments one process holds files open for at a time."""
+"""The number of experiments whose files one process keeps open."""
 
 
 class Traces:
@@ -62,7 +62,7 @@ class Traces:
         return found
 
     def find(self, trace_id: str) -> Trace | None:
-        """The same; None where there is none.
+        """The same; None if it does not exist.
 
         Raises:
             StoreError: the store can't be read.
@@ -71,7 +71,7 @@ class Traces:
             return self._index.get(trace_id)
 
     def find_some(self, trace_ids: Iterable[str]) -> list[Trace]:
-        """Those of the traces that there are, in the order asked for.
+        """Those of the traces that exist, in the order of the ids.
 
         Raises:
             StoreError: the store can't be read.
@@ -80,7 +80,7 @@ class Traces:
             return self._index.get_some(trace_ids)
 
     def all(self) -> list[Trace]:
-        """All traces, in no order that matters.
+        """All traces, in any order.
 
         Raises:
             StoreError: the store can't be read.
@@ -89,9 +89,9 @@ class Traces:
             return self._index.all()
 
     def changes(self, after: Mapping[str, int] | None = None) -> TraceChanges:
-        """Which traces have facts after these positions (all, without), also deleted ones, and the positions now.
+        """The traces with facts after these positions (all, without), deleted ones too, and the positions now.
 
-        A writer's position is the number of facts it has stored. ``changes(c.positions)`` goes on where ``c`` ends.
+        A writer's position is the number of facts it has stored. ``changes(c.positions)`` continues after ``c``.
 
         Raises:
             StoreError: the store can't be read.
@@ -101,11 +101,11 @@ class Traces:
 
     @property
     def damage(self) -> list[CorruptionError]:
-        """Damaged facts that were met so far."""
+        """Damaged facts that were found so far."""
         return list(self._index.damage)
 
     def spans(self) -> SpanReader:
-        """A reader of span contents, to be used in a ``with`` statement by one thread."""
+        """A reader of span contents, for a ``with`` statement in one thread."""
         return SpanReader(self._layout)
 
     # --- writing ---
@@ -122,7 +122,7 @@ class Traces:
     def add_spans(
         self, experiment_id: str, facts: Sequence[Mapping[str, Any]], contents: Sequence[Sequence[Any]]
     ) -> None:
-        """Append spans: for each trace the fact that tells of them, and their contents (JSON objects or texts).
+        """Append spans: for each trace the fact that names them, and their contents (JSON objects or texts).
 
         Raises:
             InvalidPathError, StoreError: as add.
@@ -148,14 +148,14 @@ class Traces:
                 self._fs.sync_folder(folder.parent)
                 shutil.rmtree(doomed)
             except FileNotFoundError:
-                continue  # there is none of these
+                continue  # there are none of these
             except OSError as error:
                 raise StoreError(
                     f"{folder} can't be removed: {error.strerror or error}", hint="check the store's permissions"
                 ) from error
 
     def close(self) -> None:
-        """Make all that was added durable and let go of the files; what is added later goes to new ones."""
+        """Make all that was added durable and close the files; what is added later goes to new ones."""
         with self._lock:
             writers, self._writers = list(self._writers.values()), {}
         for writer in writers:
@@ -164,7 +164,7 @@ class Traces:
     def _append(
         self, experiment_id: str, facts: Sequence[Mapping[str, Any]], contents: Sequence[Sequence[Any]]
     ) -> None:
-        # what was seen of a trace comes before what is said of it now, even where a clock was set back
+        # the facts read of a trace come before those added now, even if a clock was set back
         not_before = max((self._index.last_time(fact["trace_id"]) for fact in facts), default=0)
         self._writer(experiment_id).append(facts, contents, not_before=not_before)
 
@@ -201,10 +201,10 @@ class SpanReader:
         self._files = {}
 
     def read(self, heads: Iterable[SpanHead]) -> list[str]:
-        """The JSON texts of these spans, in their order; those that can't be read are put into ``damage``.
+        """The JSON texts of these spans, in order; those that can't be read are added to ``damage``.
 
         Raises:
-            StoreError: the disk does not give them.
+            StoreError: the disk can't be read.
         """
         lines: dict[SpanPlace, list[Any]] = {}
         found = []
@@ -223,7 +223,7 @@ class SpanReader:
             if fd is None:
                 fd = self._files[place[:2]] = open_regular(self._path(place))
             if place.size > LINE_BYTES_MAX:
-                raise BadLine(f"{place.size:,} bytes are more than a line has")
+                raise BadLine(f"{place.size:,} bytes are more than a line can have")
             spans: list[Any] = decode_line(os.pread(fd, place.size, place.offset).removesuffix(b"\n"), SPANS)["spans"]
             return spans
         except FileNotFoundError:

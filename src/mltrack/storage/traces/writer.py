@@ -1,7 +1,7 @@
-"""Writing traces: one process's appends to the traces of one experiment, in two files nobody else writes to.
+"""Writing traces: one process's appends to the traces of one experiment, in two files no other process writes to.
 
-The contents of spans go to the one file, everything small to the other, where a line tells the place of the spans. It
-is written last: spans that no fact names were never logged.
+The contents of spans go to one file, everything small to the other, where a line has the place of the spans. It is
+written last: spans that no fact names count as never logged.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class TraceWriter:
     """One process's appends to one experiment's traces; for any number of threads, and the forks of the process.
 
     What a call returned from survives ``kill -9``, and power loss within a second. Nothing is made on disk until the
-    first call. A forked child, and a call after ``close``, is a new writer with files of its own.
+    first call. In a forked child, and after ``close``, it is a new writer with new files.
     """
 
     def __init__(self, folder: TraceFolder, *, clock: Callable[[], int], fs: FileSystem = LOCAL) -> None:
@@ -57,10 +57,10 @@ class TraceWriter:
     def append(
         self, facts: Sequence[Mapping[str, Any]], contents: Sequence[Sequence[Any]] = (), *, not_before: int = 0
     ) -> None:
-        """Add facts, later than ``not_before`` (ns); ``contents``: the spans each tells of (JSON objects or texts).
+        """Add facts, later than ``not_before`` (ns); ``contents``: the spans each one names (JSON objects or texts).
 
         Raises:
-            StoreError: the disk does not take them (all or some are then missing); the next call tries again.
+            StoreError: they can't be written (all or some are then missing); the next call tries again.
         """
         try:
             with self._lock:
@@ -80,7 +80,7 @@ class TraceWriter:
     def _append_spans(
         self, facts: Sequence[Mapping[str, Any]], contents: Sequence[Sequence[Any]]
     ) -> list[Mapping[str, Any]]:
-        """Store the spans; returns the facts with their places in."""
+        """Store the spans; returns the facts with the spans' places added."""
         if self._spans is None:
             writer = (self._facts or self._open()).writer
             self._spans = JsonLog(self._folder.spans / f"{writer}.jsonl", fs=self._fs, create=True)
@@ -95,7 +95,7 @@ class TraceWriter:
         return placed
 
     def _open(self) -> EventJournal:
-        """Make the facts file and say who writes."""
+        """Make the facts file and write the line that names the writer."""
         self._folder.make(self._fs)
         journal = EventJournal(self._folder.facts, new_writer_name(self._clock()), fs=self._fs)
         try:
@@ -116,7 +116,7 @@ class TraceWriter:
         return journal
 
     def sync(self) -> None:
-        """Make all that was appended survive power loss; the flusher calls it. Failures are told once."""
+        """Make all that was appended survive power loss; the flusher calls it. Warns of failures once."""
         with self._sync_lock:
             try:
                 if self._spans is not None and self._spans_dirty:
@@ -146,7 +146,7 @@ class TraceWriter:
             raise
 
     def pulse(self) -> None:
-        """Nothing to do: nobody asks whether a writer of traces lives."""
+        """Does nothing: whether a writer of traces is alive does not matter."""
 
     def _warn(self, error: OSError) -> None:
         if self._warned:
@@ -159,7 +159,7 @@ class TraceWriter:
         )
 
     def close(self) -> None:
-        """Make everything durable and let go of the files, which never grow again. Calling it again does nothing."""
+        """Make everything durable and close the files, which never grow again. Calling it again does nothing."""
         FLUSHER.remove(self)
         with self._lock:
             if self._facts is None:
@@ -180,7 +180,7 @@ class TraceWriter:
         self._facts, self._spans = None, None
 
     def _after_fork(self) -> None:
-        """In a forked child: let go of the parent's files, and be a writer of its own from the first call on."""
+        """In a forked child: drop the parent's files, and be a separate writer from the first call on."""
         self._drop()
         self._reset()
         util = sys.modules.get("multiprocessing.util")
@@ -189,14 +189,14 @@ class TraceWriter:
 
 
 def _close_at_exit(writer: TraceWriter) -> None:
-    """In a child of multiprocessing, which leaves by os._exit and skips atexit."""
+    """In a child of multiprocessing, which exits by os._exit and skips atexit."""
     from multiprocessing.util import Finalize
 
     Finalize(writer, writer.close, exitpriority=100)
 
 
 def _close_all() -> None:
-    """At the end of the process. What a queue that is emptied at exit appends later still, is synced at once."""
+    """At the end of the process. What a queue that is emptied at exit still appends later is synced at once."""
     global _exiting
     _exiting = True
     for writer in list(_ALIVE):

@@ -1,0 +1,10 @@
+"""Counts with their nouns."""
+
+from __future__ import annotations
+
+__all__ = ["plural"]
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun: 1 run, 2 runs, 1,000 runs."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
