@@ -47,7 +47,7 @@ def test_export_refuses_to_overwrite_unless_forced(cli: Cli, tmp_path: Path) -> 
     before = (tmp_path / "points.csv").read_bytes()
     said = cli("export", "spirals-1", "-o", "points.csv")
     assert said.code == 2
-    assert "points.csv is there already" in said.err
+    assert "points.csv exists already" in said.err
     assert (tmp_path / "points.csv").read_bytes() == before
     assert cli("export", "spirals-1", "-o", "points.csv", "--force").code == 0
     assert len((tmp_path / "points.csv").read_text().splitlines()) == 22

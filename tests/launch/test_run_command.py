@@ -452,7 +452,7 @@ def test_what_a_killed_launcher_left_is_told_by_check_and_made_an_artifact_by_se
     os.kill(child, signal.SIGKILL)
     store = launching.folder / ".mltrack"
     (finding,) = check_store(store).findings
-    assert (finding.severity, finding.advice) == ("note", "make it an artifact: mltrack seal")
+    assert (finding.severity, finding.advice) == ("note", "store it with: mltrack seal")
     assert main(["--store", str(store), "seal"]) == 0
     assert launching.output() == f"{child}\n"
     assert not live.exists()

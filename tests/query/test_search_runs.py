@@ -208,9 +208,9 @@ def test_a_run_is_resolved_by_id_by_its_first_digits_and_by_name(empty_store: St
     ("text", "at", "what"),
     [
         ("metrics.loss == 1", 14, "can't be compared by =="),
-        ("metrics.loss > '1'", 16, "is no number"),
+        ("metrics.loss > '1'", 16, "is not a number"),
         ("metrics.loss / 2 > 1", 14, "unexpected '/'"),
-        ("params.lr = 0.1", 13, "is no quoted text"),
+        ("params.lr = 0.1", 13, "is not a quoted text"),
         ("params.lr = '0.1", 13, "never closed"),
         ("loss < 1", 1, "no attribute 'loss'"),
         ("params.a = 'x' metrics.b > 1", 16, "AND or OR was expected"),

@@ -125,7 +125,7 @@ def test_event_lines_that_are_missing_are_told(store: Store) -> None:
     path = one_file(store.run("short").folder.events)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:3], *lines[5:]]))
-    assert "event 5 stands where event 3 should" in only_error(check_store(store.path)).what
+    assert "event 5 is in the place of event 3" in only_error(check_store(store.path)).what
 
 
 def test_every_flipped_byte_of_a_segment_is_found(store: Store) -> None:
@@ -215,7 +215,7 @@ def test_a_folder_whose_run_never_began_is_noted(store: Store) -> None:
     store.layout.run("a" * 32).events.mkdir(parents=True)
     report = check_store(store.path)
     assert report.sound
-    assert "holds no run" in report.findings[0].what
+    assert "has no run" in report.findings[0].what
 
 
 def test_a_damaged_workspace_ledger_and_list_of_remotes_are_found(store: Store) -> None:

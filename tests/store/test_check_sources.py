@@ -55,7 +55,7 @@ def test_a_content_that_is_another_than_its_name_says_is_found(store: Path) -> N
         written.writestr(other, "b.py" * 100)
     assert found(store) == [
         f"content {name[:12]}... has changed",
-        "names 1 contents that no intact pack has",
+        "names 1 content that no intact pack has",
     ]
 
 

@@ -96,9 +96,9 @@ def test_a_metric_that_would_change_is_refused_with_all_that_came_with_it(layout
 def test_misuse_is_refused_and_changes_nothing(layout: Layout) -> None:
     held = models(layout)
     made = held.create("0", params={"p": "1"})
-    with pytest.raises(UsageError, match="no status"):
+    with pytest.raises(UsageError, match="is not a model's status"):
         held.set_status(made.model_id, "DONE")
-    with pytest.raises(UsageError, match="no stage"):
+    with pytest.raises(UsageError, match="is not a stage"):
         held.set_stage(made.model_id, "gone")
     with pytest.raises(AlreadyExistsError, match="a param 'p' already"):
         held.log_params(made.model_id, {"q": "1", "p": "1"})
@@ -264,7 +264,7 @@ def test_making_a_model_stopped_anywhere_leaves_it_whole_or_absent(layout: Layou
 
 
 def test_a_disk_that_takes_nothing_is_an_error_that_names_the_model(layout: Layout) -> None:
-    with pytest.raises(StoreError, match="no model can be made"):
+    with pytest.raises(StoreError, match="can't make a model"):
         models(layout, failing_from(1)).create("0")
     model_id = models(layout).create("0").model_id
     with pytest.raises(StoreError, match=f"{model_id}.* can't be changed"):
@@ -346,7 +346,7 @@ def test_a_missing_line_and_a_lost_beginning_are_found(layout: Layout, checked: 
     path = layout.model(checked).log
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + lines[2])
-    assert errors(layout) == [(f"models/{checked}/model.jsonl", "line 2 stands where line 1 should")]
+    assert errors(layout) == [(f"models/{checked}/model.jsonl", "line 2 is in the place of line 1")]
     path.write_bytes(b"x" + lines[0][1:] + lines[1] + lines[2])
     assert [what for _, what in errors(layout)][1:] == [
         "the line that made the model is lost, so that it is not listed"
@@ -358,7 +358,7 @@ def test_a_changed_or_missing_file_of_a_model_is_found(layout: Layout, checked: 
     file.write_bytes(b"abd")
     assert [what[:12] for _, what in errors(layout)] == ["has SHA-256 "]
     file.write_bytes(b"abcd")
-    assert [what for _, what in errors(layout)] == ["has 4 bytes, recorded were 3"]
+    assert [what for _, what in errors(layout)] == ["has 4 bytes, but 3 were recorded"]
     file.unlink()
     assert errors(layout) == [(f"models/{checked}/artifacts/MLmodel", "is missing")]
 
@@ -369,7 +369,7 @@ def test_what_is_left_beside_models_is_noted_once_it_is_old(layout: Layout, chec
     (artifacts / ".half.tmp").write_text("x")
     (layout.models / f".{checked}.1.tmp").mkdir()
     (layout.models / UNKNOWN).mkdir()
-    assert [f.what[:14] for f in check_store(layout.root).findings] == ["holds no model"]
+    assert [f.what[:12] for f in check_store(layout.root).findings] == ["has no model"]
     later = Path(artifacts).stat().st_mtime + 3600
     found = sorted((f.severity, Path(f.path).name) for f in check_store(layout.root, now=lambda: later).findings)
     assert found == [("note", name) for name in sorted([f".{checked}.1.tmp", ".half.tmp", UNKNOWN, "strange"])]

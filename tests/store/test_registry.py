@@ -43,7 +43,7 @@ def test_a_model_name_is_taken_once(registry: Registry) -> None:
 
 @pytest.mark.parametrize("name", ["", "  ", "a/b", "a:b", "x" * 257])
 def test_names_that_no_model_uri_could_hold_are_refused(registry: Registry, name: str) -> None:
-    with pytest.raises(UsageError, match="no model name"):
+    with pytest.raises(UsageError, match="not a model name"):
         registry.create_model(name)
 
 
@@ -78,7 +78,7 @@ def test_an_alias_moves_and_goes_with_its_version(registry: Registry) -> None:
 @pytest.mark.parametrize("alias", ["latest", "v12", "V1", "", "a b", "ä"])
 def test_reserved_and_odd_aliases_are_refused(registry: Registry, alias: str) -> None:
     registry.create_version("m", "runs:/r/a", create_model=True)
-    with pytest.raises(UsageError, match="no alias"):
+    with pytest.raises(UsageError, match="not an alias"):
         registry.set_alias("m", alias, 1)
 
 

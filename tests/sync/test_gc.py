@@ -121,7 +121,7 @@ def test_live_young_deleted_damaged_and_refused_runs_stay(store: Store, server: 
     mltrack.end_run()
     assert found[live.run_id] == "is being recorded"
     assert found[deleted].startswith("is deleted here")
-    assert "5 bytes, recorded were 10,000" in found[damaged]
+    assert "5 bytes, but 10,000 were recorded" in found[damaged]
     assert "is not recorded as an artifact" in found[stray]
     assert "rejected" in found[refused]
     assert len(found) == 5

@@ -1,8 +1,8 @@
 """The catalog: a derived DuckDB index over the run folders, on disk where that is possible, else in memory.
 
 ``catalog.duckdb`` is opened for one refresh and query at a time, under a lock file in the same folder. If it can't be
-opened (another process holds it, the store is read-only) the same code answers from memory; if it is damaged, of another
-version or another store's, it is replaced. So a user never sees "database is locked", and may delete it at any time.
+opened (another process holds it, the store is read-only) the same code answers from memory; if it is damaged, or of
+another version or store, it is replaced. So a user never sees "database is locked", and may delete it at any time.
 """
 
 from __future__ import annotations

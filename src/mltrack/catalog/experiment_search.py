@@ -83,7 +83,7 @@ def find_experiments(
     node = _ExperimentFilter(filter_string).parse()
     orders = [_order(text) for text in order_by or _DEFAULT_ORDER]
     found = [e for e in known if e.lifecycle_stage in stages and (node is None or _passes(e, node))]
-    for key, descending in [*orders, ("experiment_id", True)][::-1]:  # sorts are stable: the first order is applied last
+    for key, descending in [*orders, ("experiment_id", True)][::-1]:  # sorts are stable: the first one is applied last
         found.sort(key=partial(_sort_value, key), reverse=descending)
     return found
 

@@ -79,7 +79,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "segments": {"run_id": "VARCHAR", "writer": "VARCHAR", "first": "BIGINT", "last": "BIGINT"},
     # what could not be read or verified of a run's files; ``stamp`` changes when the file does
     "damage": {"run_id": "VARCHAR", "path": "VARCHAR", "place": "BIGINT", "what": "VARCHAR", "stamp": "VARCHAR"},
-    # segments whose every byte was compared with their checksums, in their state then; ``fault``: what is wrong, or empty
+    # segments whose bytes were all compared with their checksums, in that state; ``fault``: what is wrong, or empty
     "verified": {"run_id": "VARCHAR", "name": "VARCHAR", "stamp": "VARCHAR", "fault": "VARCHAR"},
     "points": {
         "run_id": "VARCHAR",

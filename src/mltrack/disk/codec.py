@@ -118,17 +118,17 @@ def _check_extent(body: bytes) -> None:
     if len(body) <= LARGE_LINE_BYTES and body.count(b"[") + body.count(b"{") <= NESTED_MAX:
         return
     outside = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _PLAIN)
-    signs = b"".join(outside.split(b'"')[::2])
-    if signs.count(b"[") + signs.count(b"{") > CONTAINERS_MAX or signs.count(b",") > ITEMS_MAX:
+    marks = b"".join(outside.split(b'"')[::2])
+    if marks.count(b"[") + marks.count(b"{") > CONTAINERS_MAX or marks.count(b",") > ITEMS_MAX:
         raise BadLine(f"more than {CONTAINERS_MAX:,} lists and objects, or {ITEMS_MAX:,} values")
-    signs = b"{" + signs.replace(b",", b"")
+    marks = b"{" + marks.replace(b",", b"")
     for _ in range(NESTED_MAX):
-        inner = signs.replace(b"[]", b"").replace(b"{}", b"")
+        inner = marks.replace(b"[]", b"").replace(b"{}", b"")
         if not inner:
             return
-        if len(inner) == len(signs):  # brackets that don't match: not JSON, which the decoder reports
+        if len(inner) == len(marks):  # brackets that don't match: not JSON, which the decoder reports
             return
-        signs = inner
+        marks = inner
     raise BadLine(f"lists and objects are nested more than {NESTED_MAX} deep")
 
 

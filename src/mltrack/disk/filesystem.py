@@ -110,7 +110,7 @@ class FileSystem:
         os.replace(source, target)
 
     def unlink(self, path: Path) -> None:
-        """Remove a file; a missing one is no error."""
+        """Remove a file; a missing one is not an error."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
 

@@ -65,7 +65,7 @@ def read_log(path: Path, start: int = 0, *, records: Records | None = None) -> L
     Anything but a regular file has no lines, and is damage.
 
     Raises:
-        OSError: the file is there and can't be read.
+        OSError: the file exists and can't be read.
     """
     lines: list[dict[str, Any]] = []
     damage: list[CorruptionError] = []
@@ -97,7 +97,7 @@ def each_line(
     Lines without the bytes ``holding`` are skipped without a check.
 
     Raises:
-        OSError: the file is there and can't be read.
+        OSError: the file exists and can't be read.
     """
     try:
         file = reading(path)

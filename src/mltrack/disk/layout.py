@@ -31,7 +31,7 @@ STORE_BYTES_MAX = 1 << 16
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
 _EXPERIMENT_ID = re.compile(r"[0-9]{1,32}")
-_URL_SIGN = re.compile(r"[:/?#@]")
+_URL_CHARACTER = re.compile(r"[:/?#@]")
 _REMOTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -195,7 +195,7 @@ class Layout:
             InvalidPathError: the name can't be a folder's.
         """
         if not _REMOTE_NAME.fullmatch(name):
-            shown = "a URL" if _URL_SIGN.search(name) else repr(name)  # it may hold a password
+            shown = "a URL" if _URL_CHARACTER.search(name) else repr(name)  # it may hold a password
             raise InvalidPathError(f"{shown} is not a remote name", hint="use letters, digits, '.', '_' and '-'")
         return self.root / "remotes" / name
 

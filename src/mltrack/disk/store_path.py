@@ -39,7 +39,7 @@ def folder_of(named: str | os.PathLike[str], called: str = "the store") -> Path:
     shown = f"{called} is '{printable(text)}'"
     if not text:
         raise UsageError(f"{called} is empty", hint=_HINT)
-    if any(ord(sign) < 32 or ord(sign) == 127 for sign in text):
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise UsageError(f"{shown}, which holds a line break or a control character", hint=_HINT)
     match = _URI.fullmatch(text)
     ours = match is not None and match["scheme"].lower() in (SCHEME, "file")

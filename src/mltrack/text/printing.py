@@ -281,23 +281,23 @@ def _takes_all(stream: Any) -> bool:
 
 
 # our own symbols where the terminal's encoding does not have them: one character each, so that columns stay straight
-_PLAIN_SIGNS = dict(zip("…└●✓─━╸╺│┤╰▁▂▃▄▅▆▇█", "~`*+----||+_.,-=+*#", strict=True))
-_SIGNS_OR_ESCAPES = "mltrack-signs"
+_PLAIN_CHARACTERS = dict(zip("…└●✓─━╸╺│┤╰▁▂▃▄▅▆▇█", "~`*+----||+_.,-=+*#", strict=True))
+_PLAIN_OR_ESCAPED = "mltrack-plain"
 
 
-def _plain_signs(error: UnicodeError) -> tuple[str, int]:
+def _plain_characters(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return "".join(map(_plain_sign, error.object[error.start : error.end])), error.end
+    return "".join(map(_plain_character, error.object[error.start : error.end])), error.end
 
 
-def _plain_sign(sign: str) -> str:
-    if 0x2800 <= ord(sign) <= 0x28FF:  # dots of a chart
-        return " .:"[min((ord(sign) - 0x2800).bit_count(), 2)]
-    return _PLAIN_SIGNS.get(sign) or sign.encode("ascii", "backslashreplace").decode()
+def _plain_character(character: str) -> str:
+    if 0x2800 <= ord(character) <= 0x28FF:  # dots of a chart
+        return " .:"[min((ord(character) - 0x2800).bit_count(), 2)]
+    return _PLAIN_CHARACTERS.get(character) or character.encode("ascii", "backslashreplace").decode()
 
 
-codecs.register_error(_SIGNS_OR_ESCAPES, _plain_signs)
+codecs.register_error(_PLAIN_OR_ESCAPED, _plain_characters)
 
 
 def prepare_streams() -> None:
@@ -315,7 +315,7 @@ def prepare_streams() -> None:
             os.set_inheritable(number, True)
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
         elif number and hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors=_SIGNS_OR_ESCAPES if stream.isatty() else "backslashreplace")
+            stream.reconfigure(errors=_PLAIN_OR_ESCAPED if stream.isatty() else "backslashreplace")
 
 
 def mute(stream: Any) -> None:

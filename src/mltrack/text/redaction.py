@@ -305,13 +305,13 @@ def forms_of(secret: str) -> set[str]:
 
 
 def _in_html(text: str) -> str:
-    for sign, name in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#x27;")):
-        text = text.replace(sign, name)
+    for character, name in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#x27;")):
+        text = text.replace(character, name)
     return text
 
 
 def _escaped(text: str) -> Iterator[str]:
-    if text.isascii() and text.isprintable() and not any(sign in text for sign in "\\'\""):
+    if text.isascii() and text.isprintable() and not any(character in text for character in "\\'\""):
         return
     yield repr(text)[1:-1]
     yield ascii(text)[1:-1]

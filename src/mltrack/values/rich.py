@@ -243,7 +243,7 @@ class Image:
         """Its bytes in the format of the name's suffix.
 
         Raises:
-            UsageError: it is no image.
+            UsageError: it is not an image.
         """
         return image_bytes(self._image, name) if self.path is None else read_small(self.path, 1 << 30)
 
@@ -251,7 +251,7 @@ class Image:
         """The image as a PIL image.
 
         Raises:
-            UsageError: it is no image.
+            UsageError: it is not an image.
             OSError: its file can't be read.
         """
         import io

@@ -110,7 +110,7 @@ class ModelState:
 
 
 def identity(metric: ModelMetric) -> Identity:
-    """What tells the metric from others of its model."""
+    """What identifies the metric among those of its model."""
     return metric.run_id, metric.key, metric.step, metric.time
 
 

@@ -136,10 +136,10 @@ class TraceIndex:
     def _grown(self) -> list[tuple[_File, int]]:
         """Files whose size is not what was read of them."""
         found = []
-        there = list(_facts_files(self._layout.traces))
-        if self._files and not self._files.keys() <= {writer for _, _, writer in there}:
+        present = list(_facts_files(self._layout.traces))
+        if self._files and not self._files.keys() <= {writer for _, _, writer in present}:
             self._reset_files()  # one was removed from outside
-        for path, experiment_id, writer in there:
+        for path, experiment_id, writer in present:
             file = self._files.get(writer)
             if file is None:
                 file = self._files[writer] = _File(Path(path), experiment_id, writer)
