@@ -19,7 +19,9 @@ from measure import fresh_folder, heading, in_fresh_process, median_of, row
 from mltrack.disk.codec import HEADER_SIZE, RECORD_SIZE
 from mltrack.disk.filesystem import LOCAL
 from mltrack.disk.layout import RunFolder
-from mltrack.journal.points import LockedPointJournal, PointJournal, new_writer_name
+from mltrack.journal.events import new_writer_name
+from mltrack.journal.locked_points import LockedPointJournal
+from mltrack.journal.points import PointJournal
 
 POINTS = 400_000
 FREE = not getattr(sys, "_is_gil_enabled", lambda: True)()
