@@ -70,7 +70,7 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
     recorded: list[int] = []
 
     def note_times(run: StoredRun, one: PendingRun) -> None:
-        recorded.extend(_recorded(run, state.runs.get(one.run_id) or RunEntry()))
+        recorded.extend(_recorded(run, one, state.runs.get(one.run_id) or RunEntry()))
 
     tally = Tally(scope, pending, state, remote.limits)
     tally.count(note_times)
@@ -100,10 +100,10 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
     )
 
 
-def _recorded(run: StoredRun, entry: RunEntry) -> list[int]:
+def _recorded(run: StoredRun, one: PendingRun, entry: RunEntry) -> list[int]:
     """When what waits of a run was recorded, at the earliest. A point with a time of before its writer is no older."""
     opened = {writer.writer: writer.opened for writer in run.writers()}
-    times = [event.time for event in run.read_events(entry.events)[:1]]
+    times = [one.first_event] if one.first_event else [event.time for event in run.read_events(entry.events)[:1]]
     for writer, since in opened.items():
         only = {other: ALL for other in opened if other != writer}  # of each writer the first piece is enough
         first = next(run.read_points({**only, writer: entry.points.get(writer, 0)}), None)

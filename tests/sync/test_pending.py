@@ -259,6 +259,7 @@ def test_a_push_sends_what_the_dry_run_said_and_status_counts_the_same(
                 proxy.fault = lambda seen: None
         proxy.wait_idle()
         assert_sent_as_told(store, server, spoiled, recording, hasty)
+    push(store, spoiled, policy=hasty)
     again: dict[str, Any] = {name: getattr(push(store, spoiled, dry_run=True), name) for name in EQUAL}
     assert not any(again.values()), again
 

@@ -48,6 +48,7 @@ class PendingRun:
 
     ``stage`` is DELETED or ACTIVE where the run is to be deleted or restored there, else "". ``points`` are those after
     the ledger's positions. ``ending`` is what status, end time, name and the mark of a crash are to be, if they differ.
+    ``first_event`` is when the first new event was recorded, in ns; 0 where there is none.
     """
 
     run_id: str
@@ -60,6 +61,7 @@ class PendingRun:
     links: PendingLinks = field(default_factory=PendingLinks)
     files: tuple[Artifact, ...] = ()
     ending: list[Any] | None = None
+    first_event: int = 0
 
 
 def local_tags(run: StoredRun) -> dict[str, str]:
@@ -116,6 +118,7 @@ def find_pending_run(
         links=find_pending_links(run, entry, () if retry else rejected),
         files=_files(run, entry, () if retry else rejected, events),
         ending=_ending(run, entry),
+        first_event=events[0].time if events else 0,
     )
 
 
