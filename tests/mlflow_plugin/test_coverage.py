@@ -110,7 +110,7 @@ def test_what_there_is_none_of_is_an_empty_list(store: TrackingStore, name: str)
 def test_the_page_lists_what_is_left_out_and_nothing_else() -> None:
     text = PAGE.read_text(encoding="utf-8")
     left_out = text[text.index("## Not supported") :]
-    table, _, rest = left_out.partition("These give an empty list")
+    table, _, rest = left_out.partition("These return an empty list")
     rows = dict(re.findall(r"^\| ([^|`]+) \| (`.*`) \|$", table, re.MULTILINE))
     assert {feature: tuple(re.findall(r"`(\w+)`", names)) for feature, names in rows.items()} == REFUSED
     assert tuple(re.findall(r"`(\w+)`", rest)) == LISTED_EMPTY
