@@ -80,8 +80,9 @@ NEEDS = {
     "mltrack.search_runs()": "mltrack[pandas]",
     "mltrack.Store.open().search_runs_frame()": "mltrack[pandas]",
     "mltrack.load_table('t.json')": "mltrack[pandas]",
-    "mltrack.Table({'a': [1]})": "mltrack[pandas]",
-    "mltrack.log_table({'a': [1]}, 't.json')": "mltrack[pandas]",
+    "mltrack.Table({'a': [1]}).to_pandas()": "mltrack[pandas]",
+    "mltrack.log_table({'a': [1]}, 't.parquet')": "mltrack[pandas]",
+    "mltrack.log_table({'a': {'b': 1}}, 't.json')": "mltrack[pandas]",
     "mltrack.MlflowClient()": "mltrack[mlflow]",
     "mltrack.data.from_numpy": "mltrack[mlflow]",
 }
@@ -105,6 +106,51 @@ print(mltrack.search_runs(output_format="list")[0].data.metrics)
     assert [re.findall("mltrack.[a-z]+.", hint)[0] for hint in hints] == list(NEEDS.values())
     assert metrics == "{'loss': 0.5}"
     assert done.stderr == ""
+
+
+TABLES = """
+import datetime, decimal, json, sys
+import mltrack, numpy as np
+
+when = datetime.datetime(2020, 1, 2, 3, 4, 5, 678)
+columns = [
+    {}, {"a": []}, {"a": [1, 2], "b": "x"}, {"a": 1, "b": "x"}, {"a": [1, None], "b": [None, None]},
+    {"a": [1, 2.5], "b": [True, None]}, {"a": [1, float("nan")], "b": ["x", None]}, {"a": [2**70, None]},
+    {"a": (1, 2), "b": range(2)}, {"a": np.arange(2), "b": np.array([0.1, np.nan], np.float32)},
+    {"a": [np.int64(1), np.float32(0.5)]}, {"a": [[1, 2], {"k": (3,)}]}, {1: [1], "b": [b"x"]},
+    {"a": [when, when], "b": [when.date(), None]}, {"a": [decimal.Decimal("1.50"), decimal.Decimal(2)]},
+    {"a": [datetime.timedelta(days=-1, seconds=3725, microseconds=1500), datetime.timedelta(0)]},
+    {"a": np.array(["2020-01-01T00:00:00.5", "NaT"], "M8[ms]")},
+]
+rows = [
+    ([{"a": 1, "b": "x"}, {"a": 2.5, "c": None}], None), ([[1, "x"], [2, "y"]], ["a", "b"]),
+    (np.eye(2), ["a", "b"]), ([], ["a"]), ([{"a": 1}, {"a": 2}], ["a"]),
+]
+with mltrack.start_run() as run:
+    for number, data in enumerate(columns):
+        run.log_table(data, f"{number}.json")
+        run.log_table(data, f"{number}.json")
+    for data, names in rows:
+        table = mltrack.Table(data, names)
+        print(json.dumps([table.columns, table.rows]))
+    for bad in ({"a": [1, 2], "b": [1]}, [1], "x"):
+        try:
+            run.log_table(bad, "bad.json")
+        except mltrack.MltrackError as error:
+            print(type(error).__name__)
+for number in range(len(columns)):
+    print(mltrack.artifacts.load_text(f"runs:/{run.run_id}/{number}.json"))
+print("pandas" in sys.modules, file=sys.stderr)
+"""
+
+
+def test_tables_of_plain_values_are_the_same_with_pandas_and_without(base_python: Python, tmp_path: Path) -> None:
+    without = base_python("-c", TABLES, cwd=tmp_path)
+    assert (without.returncode, without.stderr) == (0, "False\n"), without.stderr
+    command = [sys.executable, "-W", "ignore", "-c", TABLES]
+    with_pandas = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert with_pandas.stderr == "True\n"
+    assert without.stdout.splitlines() == with_pandas.stdout.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ with mltrack.start_run(run_name="bare", tags={"who": "me"}) as run:
     for step in range(3):
         mltrack.log_metric("loss", 1 / (1 + step), step=step)
     mltrack.log_metrics({"a": 1, "b": float("inf")}, step=7)
-    run.log({"note": mltrack.Text("hello"), "c": 2})
+    run.log({"note": mltrack.Text("hello"), "c": 2, "table": mltrack.Table([[1, 2]], columns=["a", "b"])})
+    mltrack.log_table({"a": [1, 2]}, "t.json")
     run.log_series("series", [i / 7 for i in range(5000)], steps=range(0, 10000, 2))
     threads = [threading.Thread(target=run.log_metric, args=("threads", i)) for i in range(8)]
     for thread in threads:
@@ -94,7 +95,7 @@ def check_recorded(path: Path, run_id: str) -> None:
     assert series["step"].to_pylist() == list(range(0, 10000, 2))
     assert sorted(run.metrics("threads")["value"].to_pylist()) == list(range(8))
     names = {artifact.path for artifact in run.artifacts if not artifact.path.startswith("series/")}
-    assert names == {"notes/t.txt", "d.json", "file.bin"}
+    assert names == {"notes/t.txt", "d.json", "t.json", "file.bin"}
     assert store.registry.get_version("model", "1").run_id == run_id
     assert [found.info.run_name for found in store.search_runs() if found.info.parent_run_id == run_id] == ["inner"]
     check = [sys.executable, "-m", "mltrack", "check", "--store", str(path)]

@@ -175,7 +175,9 @@ def test_a_dict_is_a_table_as_in_mlflow() -> None:
             theirs = pd.DataFrame(data)
         except ValueError:
             theirs = pd.DataFrame([data])
-        assert as_frame(data, "t.json").equals(theirs)
+        frame = as_frame(data, "t.json")
+        assert isinstance(frame, pd.DataFrame)
+        assert frame.equals(theirs)
 
 
 def test_mlflow_reads_the_tables(tmp_path: Path) -> None:

@@ -8,13 +8,18 @@ from importlib.util import find_spec
 
 from mltrack.errors import MissingPackageError
 
-__all__ = ["need"]
+__all__ = ["is_installed", "need"]
 
 _EXTRA_OF = {"mlflow": "mlflow", "pandas": "pandas", "PIL": "images"}
 """The extra that brings a module; any other is a dependency, which ``pip install --no-deps`` left out."""
 
 _PACKAGE_OF = {"PIL": "Pillow", "yaml": "PyYAML"}
 """The package's name, where it is not the module's."""
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module could be imported."""
+    return module in sys.modules or find_spec(module) is not None
 
 
 def need(module: str, what: str, *, instead: str = "") -> None:
@@ -29,7 +34,7 @@ def need(module: str, what: str, *, instead: str = "") -> None:
         MissingPackageError: it is not installed.
         ImportError: the whole installation is gone (its disk was unmounted); recording counts that as a loss.
     """
-    if module in sys.modules or find_spec(module) is not None:
+    if is_installed(module):
         return
     package = _PACKAGE_OF.get(module, module)
     if not os.path.exists(__file__):

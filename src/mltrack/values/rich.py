@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mltrack.disk.filesystem import read_small
 from mltrack.errors import UsageError
-from mltrack.extras import need
+from mltrack.extras import is_installed, need
 from mltrack.process.headroom import need_numpy
 from mltrack.process.trouble import TROUBLE
 from mltrack.values.media import image_bytes
+from mltrack.values.plain_tables import PlainTable, table_of_rows
 from mltrack.values.tables import as_frame, as_split
 
 if TYPE_CHECKING:
@@ -180,8 +181,9 @@ class Table:
             UsageError: it is none of these, or rows and columns differ in length.
         """
         if columns is not None or (isinstance(data, list) and data and all(isinstance(row, dict) for row in data)):
-            data = _from_rows(data, columns)
-        split = as_split(as_frame(data, "table.json"))
+            split = as_split(_from_rows(data, columns))
+        else:
+            split = as_split(as_frame(data, "table.json"))
         self.columns: Sequence[Any] = split["columns"]
         self.rows: Sequence[Sequence[Any]] = split["data"]
 
@@ -323,9 +325,10 @@ def decode_value(fields: Mapping[str, Any]) -> Histogram | Table | Text:
 # --- arrays ---
 
 
-def _from_rows(rows: Any, columns: Sequence[str] | None) -> pd.DataFrame:
+def _from_rows(rows: Any, columns: Sequence[str] | None) -> pd.DataFrame | PlainTable:
+    if not is_installed("pandas"):
+        return table_of_rows(rows, columns)
     need_numpy()
-    need("pandas", "a table")
     import pandas as pd
 
     if not isinstance(rows, list | tuple) and getattr(rows, "ndim", 0) != 2:

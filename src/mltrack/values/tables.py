@@ -7,14 +7,16 @@ import io
 import json
 import math
 import os
+import sys
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import read_small
 from mltrack.errors import UsageError
-from mltrack.extras import need
+from mltrack.extras import is_installed, need
 from mltrack.process.headroom import need_numpy
 from mltrack.values.media import image_bytes, thumbnail
+from mltrack.values.plain_tables import PlainTable, is_column, is_plain, table_of_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,32 +31,36 @@ SUFFIXES = (".json", ".parquet")
 IMAGES_FOLDER = "table_images"
 
 
-def as_frame(data: Any, name: str) -> pd.DataFrame:
-    """A data frame, or a dict of columns or of one row, as a data frame.
+def as_frame(data: Any, name: str) -> pd.DataFrame | PlainTable:
+    """A data frame, or a dict of columns or of one row, as a data frame; without pandas, and for JSON, as plain values.
 
     Raises:
         UsageError: it is none of these, or ``name`` does not end as a table's.
     """
+    suffix = PurePosixPath(name).suffix
+    if suffix not in SUFFIXES:
+        raise UsageError(f"{name}: a table is stored as .json or .parquet", hint="end the name in one of these")
+    if isinstance(data, PlainTable):
+        return data
+    not_one = UsageError(f"{name}: {type(data).__name__} is not a table", hint="give a data frame or a dict of columns")
+    if not isinstance(data, dict) and not hasattr(data, "columns"):
+        raise not_one
+    if suffix == ".json" and is_plain(data) and not is_installed("pandas"):
+        return table_of_columns(data, name)
     need_numpy()
     need("pandas", f"{name}: a table")
     import pandas as pd
 
-    if PurePosixPath(name).suffix not in SUFFIXES:
-        raise UsageError(f"{name}: a table is stored as .json or .parquet", hint="end the name in one of these")
     if isinstance(data, dict):
         try:
             return pd.DataFrame(data)
         except ValueError as error:
-            if any(_is_column(value) for value in data.values()):
+            if any(is_column(value) for value in data.values()):
                 raise UsageError(f"{name}: {error}", hint="give columns of one length") from None
             return pd.DataFrame([data])  # one row
     if not isinstance(data, pd.DataFrame):
-        raise UsageError(f"{name}: {type(data).__name__} is not a table", hint="give a data frame or a dict of columns")
+        raise not_one
     return data
-
-
-def _is_column(value: Any) -> bool:
-    return hasattr(value, "__len__") and not isinstance(value, str | bytes | dict)
 
 
 def table_bytes(data: Any, name: str, held: Path | None) -> bytes:
@@ -65,7 +71,7 @@ def table_bytes(data: Any, name: str, held: Path | None) -> bytes:
     """
     frame = as_frame(data, name)
     try:
-        if PurePosixPath(name).suffix == ".parquet":
+        if PurePosixPath(name).suffix == ".parquet" and not isinstance(frame, PlainTable):
             return _parquet(frame, held)
         split = as_split(frame)
         if held is not None:
@@ -97,8 +103,12 @@ def read_table(path: Path) -> pd.DataFrame:
 # --- JSON ---
 
 
-def as_split(frame: pd.DataFrame) -> dict[str, list[Any]]:
+def as_split(frame: pd.DataFrame | PlainTable) -> dict[str, list[Any]]:
     """Columns and rows of plain values. Missing values (NaN, infinities, NA, NaT) are None, as pandas writes them."""
+    if isinstance(frame, PlainTable):
+        values = [[_plain(value) for value in column] for column in frame.values]
+        rows = [list(row) for row in zip(*values, strict=True)]
+        return {"columns": [_plain(label) for label in frame.columns], "data": rows}
     columns = [_column(frame.iloc[:, number]) for number in range(frame.shape[1])]
     rows = [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in range(len(frame))]
     return {"columns": [_plain(label) for label in frame.columns], "data": rows}
@@ -131,26 +141,40 @@ def _plain(value: Any) -> Any:
 def _plain_other(value: Any) -> Any:
     import decimal
 
-    import numpy as np
-    import pandas as pd
-
-    if value is pd.NA or value is pd.NaT:
+    pd, np = sys.modules.get("pandas"), sys.modules.get("numpy")  # what is not loaded has made none of the values
+    if pd is not None and (value is pd.NA or value is pd.NaT):
         return None
-    if isinstance(value, np.datetime64):
-        return _plain(pd.Timestamp(value))
+    if np is not None and isinstance(value, np.datetime64 | np.timedelta64):
+        return _plain(_time(value))
     if isinstance(value, datetime.datetime):
         return _time_text(value)
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
-    if isinstance(value, datetime.timedelta | np.timedelta64):
-        return pd.Timedelta(value).isoformat()
+    if isinstance(value, datetime.timedelta):
+        return pd.Timedelta(value).isoformat() if pd is not None else _duration_text(value)
     if isinstance(value, decimal.Decimal):
         return _number(value)
     if isinstance(value, bytes | bytearray):
         return value.decode()
-    if isinstance(value, np.generic | np.ndarray) or hasattr(value, "tolist"):
+    if hasattr(value, "tolist"):
         return _plain(value.tolist())
     return str(value)
+
+
+def _time(value: Any) -> Any:
+    """NumPy's time or duration as pandas', or Python's where pandas is not loaded; text where that would round it."""
+    pd = sys.modules.get("pandas")
+    if pd is not None:
+        return pd.Timestamp(value) if value.dtype.kind == "M" else pd.Timedelta(value)
+    micro = value.astype(f"{value.dtype.kind}8[us]")
+    return micro.item() if micro == value or micro != micro else str(value)
+
+
+def _duration_text(time: datetime.timedelta) -> str:
+    """As pandas writes it."""
+    minutes, seconds = divmod(time.seconds, 60)
+    fraction = f".{time.microseconds:06}".rstrip("0") if time.microseconds else ""
+    return f"P{time.days}DT{minutes // 60}H{minutes % 60}M{seconds}{fraction}S"
 
 
 def _number(value: Decimal) -> float | int | None:
@@ -221,12 +245,18 @@ def _parquet(frame: pd.DataFrame, held: Path | None) -> bytes:
 # --- images in tables ---
 
 
-def replace_images(frame: pd.DataFrame, name: str, store: Callable[[bytes, str], None]) -> pd.DataFrame:
+def replace_images(
+    frame: pd.DataFrame | PlainTable, name: str, store: Callable[[bytes, str], None]
+) -> pd.DataFrame | PlainTable:
     """The table with each column of images replaced by their places, after ``store(bytes, name)`` of each.
 
     Raises:
         UsageError: a column mixes images and other values.
     """
+    if isinstance(frame, PlainTable):
+        if any(_is_image(value) for column in frame.values for value in column):
+            need("pandas", f"{name}: a table of images")
+        return frame
     stem = str(PurePosixPath(name).with_suffix(""))
     columns: dict[Any, Any] = {}
     for number, label in enumerate(frame.columns):
