@@ -104,7 +104,7 @@ class StoreVersionError(StoreError):
 
 
 class CorruptionError(StoreError):
-    """Bytes that fail their checksum or shape. ``path`` and ``offset`` (bytes, or None) say where."""
+    """Bytes that fail their checksum or shape. ``path`` and ``offset`` (in bytes, or None) say where."""
 
     def __init__(self, message: str, *, path: str, offset: int | None = None, hint: str = "") -> None:
         super().__init__(message, hint=hint)

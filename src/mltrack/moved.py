@@ -88,7 +88,7 @@ PATHS = {
     "mltrack.query.changes": "mltrack.catalog.dirty_runs",
     "mltrack.query.compile": "mltrack.catalog.filter_sql",
     "mltrack.query.experiment_search": "mltrack.catalog.experiment_search",
-    "mltrack.query.filter": "mltrack.catalog.filter_parser",
+    "mltrack.query.filter": "mltrack.catalog.filter_parser mltrack.catalog.filter_tokens",
     "mltrack.query.ordering": "mltrack.catalog.order_by",
     "mltrack.query.refresh": "mltrack.catalog.refresh",
     "mltrack.query.schema": "mltrack.catalog.schema",

@@ -223,6 +223,14 @@ class Store:
         Columns run_id, experiment_id, status, artifact_uri, start_time and end_time (UTC), then one for each metric,
         param and tag: ``metrics.loss`` (NaN where a run has none), ``params.lr`` and ``tags.team`` (None).
 
+        Args:
+            experiment_ids: As in search_runs, like all that follow.
+            filter_string: MLflow's grammar.
+            run_view_type: ACTIVE_ONLY, DELETED_ONLY or ALL.
+            max_results: How many rows the frame has at most.
+            order_by: As in MLflow.
+            experiment_names: Only runs of experiments with these names.
+
         Raises:
             FilterError, UsageError, NotFoundError: as search_runs.
             MissingPackageError: pandas is not installed.

@@ -221,7 +221,7 @@ def test_a_run_is_resolved_by_id_by_its_first_digits_and_by_name(empty_store: St
         ("metrics.a.`b c` > 1", 11, "quoted in part"),
         ("dataset.schema = 'x'", 1, "a dataset can't be searched for by 'schema'"),
         ("dataset.name > 'x'", 14, "can't be compared by >"),
-        ("model.x = 1", 1, "'model' is not a kind of data of a run"),
+        ("model.x = 1", 1, "a run has no 'model'"),
         ("run_id IN ('a' 'b')", 19, "a comma was expected"),
         ("status", 7, "a comparison was expected, not the end"),
     ],

@@ -47,7 +47,14 @@ class Catalog:
         lock_timeout_s: float = LOCK_TIMEOUT_S,
         refresher: Refresher | None = None,
     ) -> None:
-        """``experiments`` reads the workspace's experiments by id."""
+        """Use the store's catalog; nothing is opened until the first query.
+
+        Args:
+            layout: The store.
+            experiments: Reads the workspace's experiments, by id.
+            lock_timeout_s: How long to wait for another process's query before answering from memory.
+            refresher: What brings the catalog up to date; by default one for this store.
+        """
         self._layout = layout
         self._file = layout.root / "catalog.duckdb"
         self._lock_file = layout.root / "catalog.lock"

@@ -36,10 +36,13 @@ def find_changes(
     times: Mapping[str, FolderTimes] | None = None,
     every: bool = False,
 ) -> Changes:
-    """Compare the store with the run folders read before: ``watched`` says for each whether a writer was alive.
+    """Compare the store with the run folders read before.
 
-    ``times`` of the folders are compared too if given, which finds runs changed by a copying tool; ``every``: read all
-    runs.
+    Args:
+        layout: The store.
+        watched: The run folders read before, each with whether a writer was alive.
+        times: Times of these folders, compared too if given: this finds runs changed by a copying tool.
+        every: Read all runs.
     """
     marks = _marks(layout)  # before the folders: a mark is made after the run's folder
     names = set(_names(str(layout.runs)))
@@ -73,7 +76,14 @@ def _marks(layout: Layout) -> dict[str, list[str]]:
 
 
 def remove_marks(layout: Layout, marks: Mapping[str, list[str]], seen: Iterable[RunRows], now_ns: int) -> None:
-    """Remove the marks of writers that were read to their end; call it only once that is committed."""
+    """Remove the marks of writers that were read to their end; call it only once that is committed.
+
+    Args:
+        layout: The store.
+        marks: The marks found: writers by run.
+        seen: The rows that were read and stored.
+        now_ns: The time now, in ns since the epoch.
+    """
     rows = {row.run_id: row for row in seen}
     for run_id, writers in marks.items():
         row = rows.get(run_id)

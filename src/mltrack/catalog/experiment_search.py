@@ -52,7 +52,7 @@ class _ExperimentFilter(_Filter):
     def name(self) -> Name:
         at = self.peek.at
         first = self._name_part()
-        if not self._follows_dot():
+        if not self.take_adjoining_dot():
             return self._known(first.text if first.kind == "word" else first.text[1:-1], at)
         entity = first.text[1:-1] if first.kind == "ticked" else first.text
         if entity not in _ENTITIES:
@@ -70,6 +70,12 @@ def find_experiments(
     known: Iterable[Experiment], view: int | str, filter_string: str, order_by: Sequence[str]
 ) -> list[Experiment]:
     """Those of ``known`` that pass, in order; of equal ones the greater id comes first.
+
+    Args:
+        known: The store's experiments.
+        view: ACTIVE_ONLY, DELETED_ONLY or ALL (or MLflow's ViewType numbers).
+        filter_string: MLflow's grammar: ``name LIKE 'a%' AND tags.team = 'x'``; empty for all.
+        order_by: As in MLflow: ``["name ASC"]``; by default the latest creation comes first.
 
     Raises:
         FilterError: the filter or order does not parse.

@@ -136,6 +136,13 @@ def export_folder(
 ) -> ExportReport:
     """Write the tables of SCHEMAS to ``folder``, each as one file; all appear, or none.
 
+    Args:
+        runs: The runs to export.
+        folder: Where the files go; made if needed.
+        form: parquet, csv or json.
+        force: Replace existing files.
+        fs: The file system to write with.
+
     Raises:
         UsageError: an unknown format, or a file exists already (unless ``force``).
         StoreError: the folder can't be written.
@@ -169,7 +176,12 @@ def export_points(
 ) -> ExportReport:
     """Write every point of the runs to one file (whole or not at all) or an open binary stream.
 
-    Without ``form`` the suffix of the file's name decides.
+    Args:
+        runs: The runs to export.
+        target: The file, or an open binary stream.
+        form: parquet, csv or json; by default the suffix of the file's name decides.
+        force: Replace an existing file.
+        fs: The file system to write with.
 
     Raises:
         UsageError, StoreError: as export_folder.

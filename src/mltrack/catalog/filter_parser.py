@@ -15,12 +15,12 @@ As in MLflow, quotes can't be escaped: a value with one kind of quote in it is p
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from mltrack.catalog.comparators import LISTS, NULLS, NUMBERS, TEXTS
+from mltrack.catalog.filter_tokens import Token, TokenReader
 from mltrack.errors import FilterError
 
 __all__ = [
@@ -109,107 +109,11 @@ NESTED_MAX = 100
 """How deep AND and OR may alternate. Parentheses around a single part don't count."""
 
 
-# --- tokens ----------------------------------------------------------------------------------------------------
-
-
-class Token(NamedTuple):
-    """A piece of the text: its kind (word, quoted, ticked, number, sign, mark, end), its text, where it starts."""
-
-    kind: str
-    text: str
-    at: int
-
-
-_TOKEN = re.compile(
-    r"""
-      (?P<space>\s+)
-    | (?P<quoted>'(?:''|\\'|[^'])*'|"(?:""|\\"|[^"])*")
-    | (?P<ticked>`(?:``|[^`])*`)
-    | (?P<number>(?<![\w`"])-?(?:\d+(?:\.\d+)?[eE]-?\d+|\d+\.\d*|\.\d+|\d+)(?!\w))
-    | (?P<word>\w[$\#\w]*)
-    | (?P<sign>[<>=~!]+)
-    | (?P<mark>[().,])
-    """,
-    re.VERBOSE,
-)
-
-
-def tokens_of(text: str) -> Iterator[Token]:
-    """The tokens of a filter or ordering; the last is of kind ``end``.
-
-    Raises:
-        FilterError: a character that can't begin a token.
-    """
-    at = 0
-    while at < len(text):
-        # after a dot comes a name, though it may begin with digits
-        match = _WORD.match(text, at) if text[at - 1 : at] == "." else None
-        if match is not None:
-            yield Token("word", match[0], at)
-        else:
-            match = _TOKEN.match(text, at)
-            if match is None:
-                raise _unreadable(text, at)
-            if match.lastgroup != "space":
-                yield Token(str(match.lastgroup), match[0], at)
-        at = match.end()
-    yield Token("end", "", at)
-
-
-_WORD = re.compile(r"\w[$#\w]*")
-
-
-def _unreadable(text: str, at: int) -> FilterError:
-    if text[at] in "'\"`":
-        return problem(text, at, "a quote that is never closed", "close it with the same kind of quote")
-    return problem(text, at, f"unexpected {text[at]!r}", "put names with such characters between `backticks`")
-
-
-def problem(text: str, at: int, what: str, hint: str) -> FilterError:
-    """The error for a fault in ``text`` at character ``at`` (counted from 0; from 1 in the message)."""
-    shown = text if len(text) <= 120 else text[:117] + "..."
-    shown = shown.replace("\n", " ").replace("\r", " ")
-    return FilterError(f"{shown!r}, at character {at + 1}: {what}", hint=hint)
-
-
 # --- the parser ------------------------------------------------------------------------------------------------
 
 
-class Reader:
-    """Reads tokens in order: the common part of filters and orderings."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self._tokens = list(tokens_of(text))
-        self._next = 0
-
-    @property
-    def peek(self) -> Token:
-        """The next token."""
-        return self._tokens[self._next]
-
-    def take(self) -> Token:
-        """Consume and return the next token (the last one is never consumed)."""
-        token = self.peek
-        if token.kind != "end":
-            self._next += 1
-        return token
-
-    def take_word(self, *words: str) -> str:
-        """Consume the next token if it is one of these words, in any case; returns it in capitals, or ''."""
-        word = self.peek.text.upper()
-        if self.peek.kind == "word" and word in words:
-            self._next += 1
-            return word
-        return ""
-
-    def error(self, what: str, hint: str, at: int | None = None) -> FilterError:
-        """The error for a fault at the next token, or at character ``at``."""
-        return problem(self.text, self.peek.at if at is None else at, what, hint)
-
-    def found(self) -> str:
-        """The next token for a message."""
-        return "the end" if self.peek.kind == "end" else self.peek.text
+class Reader(TokenReader):
+    """Reads names: the common part of filters and orderings."""
 
     def name(self) -> Name:
         """A name: ``entity.key``, or an attribute alone.
@@ -219,12 +123,12 @@ class Reader:
         """
         at = self.peek.at
         first = self._name_part()
-        if not self._follows_dot():
+        if not self.take_adjoining_dot():
             return self._attribute(first.text if first.kind == "word" else first.text[1:-1], at)
         entity = first.text[1:-1] if first.kind == "ticked" else first.text
         if entity not in _ENTITIES:
             raise self.error(
-                f"{entity!r} is not a kind of data of a run",
+                f"a run has no {entity!r}",
                 "begin names with metrics., params., tags., datasets. or attributes.",
                 at,
             )
@@ -243,26 +147,16 @@ class Reader:
             f"a name was expected, not {self.found()}", "write for example: metrics.loss < 0.5 and params.lr = '0.1'"
         )
 
-    def _follows_dot(self) -> bool:
-        if self.peek.text != "." or self.peek.at != self._end_of_last():
-            return False
-        self._next += 1
-        return True
-
-    def _end_of_last(self) -> int:
-        last = self._tokens[self._next - 1]
-        return last.at + len(last.text)
-
     def _key(self) -> str:
-        if self.peek.at != self._end_of_last():
+        if self.peek.at != self.end_of_last():
             raise self.error("a dot without a name after it", "write the name right after the dot")
         part = self._name_part()
         if part.kind != "word":
             key = part.text[1:-1]
         else:
             key = part.text
-            while self._follows_dot():
-                if self.peek.kind != "word" or self.peek.at != self._end_of_last():
+            while self.take_adjoining_dot():
+                if self.peek.kind != "word" or self.peek.at != self.end_of_last():
                     raise self.error("a name that is quoted in part", "put the whole name between `backticks`")
                 key += "." + self.take().text
         if not key:

@@ -111,6 +111,12 @@ def _mark(query: object) -> int:
 def after_token(token: str, query: object, columns: Sequence[SortColumn], parameters: Parameters) -> str:
     """The condition that a run comes after the one of the token.
 
+    Args:
+        token: The token of the page before.
+        query: What the token must belong to, see page_token.
+        columns: The sort key.
+        parameters: Gets the values of the condition.
+
     Raises:
         UsageError: it is not a token of this query.
     """

@@ -63,7 +63,15 @@ class Refresher:
         now_ns: Callable[[], int] = time.time_ns,
         sweep_interval_s: float = SWEEP_INTERVAL_S,
     ) -> None:
-        """``experiments`` reads the workspace; ``clock`` gives seconds, ``now_ns`` those since the epoch in ns."""
+        """Refresh catalogs of one store.
+
+        Args:
+            layout: The store.
+            experiments: Reads the workspace's experiments, by id.
+            clock: Monotonic time, in seconds.
+            now_ns: The time now, in ns since the epoch.
+            sweep_interval_s: How often, at most, the times of all run folders are read.
+        """
         self.unreadable: dict[str, OSError] = {}
         self._layout = layout
         self._experiments = experiments

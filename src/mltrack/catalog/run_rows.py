@@ -128,7 +128,13 @@ class RunRows:
 
 
 def read_run(folder: RunFolder, known: KnownRun | None, *, now_ns: int, run: StoredRun | None = None) -> RunRows:
-    """Read what is new in a run since ``known``. ``run`` is an earlier reading of it, to continue from.
+    """Read what is new in a run.
+
+    Args:
+        folder: The run's folder.
+        known: The run as the catalog has it; None if it does not.
+        now_ns: The time now, in ns since the epoch.
+        run: An earlier reading of the run, to continue from.
 
     Raises:
         OSError: one of its files can't be read.

@@ -93,6 +93,15 @@ class RunQuery:
     ) -> RunQuery:
         """Check the arguments of a search.
 
+        Args:
+            experiment_ids: Only runs of these experiments.
+            filter_string: MLflow's grammar, see filter_parser.py.
+            run_view_type: ACTIVE_ONLY, DELETED_ONLY or ALL (or MLflow's ViewType numbers).
+            max_results: The size of a page.
+            order_by: As in MLflow, see order_by.py.
+            page_token: The token of the page before; None for the first page.
+            experiment_names: Only runs of experiments with these names.
+
         Raises:
             FilterError: the filter or an ordering does not parse.
             UsageError: another argument is not valid.

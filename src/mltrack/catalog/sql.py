@@ -48,7 +48,12 @@ def run_sql(
 ) -> pa.Table:
     """The result of one SELECT. It can change nothing, and reads no file outside the store.
 
-    ``report`` is called with each piece of damage in the points, which are then left out.
+    Args:
+        con: The catalog, up to date.
+        layout: The store.
+        query: The statement, in DuckDB's SQL.
+        params: Values for ``?`` or ``$name`` in it.
+        report: Called with each piece of damage in the points, which are then left out.
 
     Raises:
         UsageError: it is not a single reading statement, or fails; the message is DuckDB's.

@@ -161,8 +161,13 @@ def store_stream(
 ) -> Stored:
     """Copy the bytes of ``source`` to ``root / name``; an older file of that name is replaced atomically.
 
-    ``note`` is called before another process that passes one can replace the file again, so that the last noted file
-    is the stored one. Only for that does this wait for other processes.
+    Args:
+        source: The bytes, read in chunks.
+        root: The artifact folder.
+        name: The artifact's name in it.
+        fs: The file system to write with.
+        note: Called before another process that passes one can replace the file again, so that the last noted file is
+            the stored one. Only for that does this wait for other processes.
 
     Raises:
         InvalidPathError: see check_place.
@@ -213,6 +218,12 @@ def lock_of_run(artifacts: Path, name: str, *, timeout_s: float, strict: bool = 
 
     A signal handler that interrupted the holder, in the same thread, does not wait: the lock could never be freed.
 
+    Args:
+        artifacts: The run's artifact folder.
+        name: The name of the lock.
+        timeout_s: How long to wait for it, in seconds.
+        strict: Raise if it can't be taken.
+
     Raises:
         BusyError, OSError: it can't be taken (where ``strict``).
     """
@@ -243,6 +254,13 @@ def store_file(
 ) -> Stored:
     """Copy a file to ``root / name``.
 
+    Args:
+        source: The file.
+        root: The artifact folder.
+        name: The artifact's name in it.
+        fs: The file system to write with.
+        note: As in store_stream.
+
     Raises:
         NotFoundError: the file does not exist or can't be read.
         InvalidPathError, OSError: as store_stream.
@@ -260,6 +278,13 @@ def adopt_file(
     note: Callable[[Stored], None] | None = None,
 ) -> Stored:
     """Move a finished file of the same file system to ``root / name``; an older one of that name is replaced.
+
+    Args:
+        path: The file.
+        root: The artifact folder.
+        name: The artifact's name in it.
+        fs: The file system to write with.
+        note: As in store_stream.
 
     Raises:
         InvalidPathError: as store_stream.

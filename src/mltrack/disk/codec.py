@@ -209,7 +209,15 @@ def encode_records(
     values: npt.NDArray[np.float64],
     number: int,
 ) -> npt.NDArray[np.void]:
-    """Consecutive records of one metric, to be written at byte ``offset`` of their file."""
+    """Consecutive records of one metric.
+
+    Args:
+        offset: The byte of their file where they will be written.
+        steps: Shape (n,).
+        times: In ns since the epoch, shape (n,).
+        values: Shape (n,).
+        number: The metric's number.
+    """
     import numpy as np
 
     records = np.empty(len(values), record_dtype())

@@ -296,6 +296,12 @@ def file_lock(
 ) -> Iterator[None]:
     """Hold the lock file ``path`` (made when missing) for the body; freed at its end or when the process dies.
 
+    Args:
+        path: The lock file.
+        timeout_s: How long to wait for another process, in seconds.
+        sleep: Waits some seconds.
+        clock: Monotonic time, in seconds.
+
     Raises:
         BusyError: another process still holds it after ``timeout_s`` seconds.
         OSError: the lock file can't be made or opened.

@@ -94,7 +94,11 @@ def each_line(
 ) -> Iterator[PlacedLine]:
     """Every whole line from byte ``start`` on, good or bad, in order. A missing file counts as empty.
 
-    Lines without the bytes ``holding`` are skipped without a check.
+    Args:
+        path: The log.
+        start: The byte to start from, where a line begins.
+        records: The schema that lines are checked against.
+        holding: Lines without these bytes are skipped without a check.
 
     Raises:
         OSError: the file exists and can't be read.
@@ -162,10 +166,14 @@ class JsonLog:
     """One such file open for appending by one process."""
 
     def __init__(self, path: Path, *, fs: FileSystem = LOCAL, create: bool = False, placed: bool = False) -> None:
-        """Open ``path``; ``create``: it must be new. A torn tail left by a crash is cut off.
+        """Open a log. A torn tail left by a crash is cut off.
 
-        ``placed``: each line says at which byte it begins, which shows doubled or missing lines in logs without line
-        numbers.
+        Args:
+            path: The file, made when missing.
+            fs: The file system to write with.
+            create: The file must be new.
+            placed: Each line says at which byte it begins, which shows doubled or missing lines in logs without line
+                numbers.
 
         Raises:
             OSError: the file can't be opened (FileExistsError with ``create`` when it exists).

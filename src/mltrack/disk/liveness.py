@@ -43,7 +43,16 @@ def holds_lock(events_file: Path) -> bool:
 def is_alive(
     events_file: Path, *, locked: bool, host: str, pid: int, opened_ns: int, now: Callable[[], float] = time.time
 ) -> bool:
-    """Whether the writer of ``events_file`` still runs; ``locked``: whether it could take its lock."""
+    """Whether the writer of an events file still runs.
+
+    Args:
+        events_file: The file.
+        locked: Whether the writer could take its lock.
+        host: The host it ran on.
+        pid: Its process id there.
+        opened_ns: When it started, in ns since the epoch.
+        now: The time now, in seconds since the epoch.
+    """
     if locked:
         return holds_lock(events_file)
     if host == os.uname().nodename:

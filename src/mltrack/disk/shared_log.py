@@ -28,7 +28,14 @@ class SharedLog:
     """One such file: the experiments, the registry, a logged model."""
 
     def __init__(self, path: Path, records: Records, *, clock: Callable[[], int], fs: FileSystem = LOCAL) -> None:
-        """``records``: the schema of its lines. The lock is the file ``lock`` in its folder. ``clock`` gives ns."""
+        """Use a log, which need not exist yet; its lock is the file ``lock`` in the same folder.
+
+        Args:
+            path: The log.
+            records: The schema of its lines.
+            clock: The time now, in ns since the epoch.
+            fs: The file system to write with.
+        """
         self._records = records
         self.path = path
         self._lock = path.with_name("lock")

@@ -120,7 +120,14 @@ class Trust:
             ) from error
 
     def find(self, root: Path, store_id: str, name: str, url: str, *, moved: bool) -> Grant | None:
-        """The grant for that remote of the store at ``root``; if it may have ``moved``, of the store with that id.
+        """The grant for a remote of a store; None without one.
+
+        Args:
+            root: The store's folder.
+            store_id: The store's id.
+            name: The remote's name.
+            url: The remote's URL.
+            moved: Grants for another folder count too, if they are for the same store id.
 
         Raises:
             StoreError: as all.
@@ -264,7 +271,15 @@ def offered_by(table: Mapping[str, Any]) -> str:
 def refusal_of(
     root: Path, store_id: str, name: str, table: Mapping[str, Any], *, environ: Mapping[str, str] = os.environ
 ) -> tuple[Grant | None, Refusal | None]:
-    """The grant for a remote as ``remotes.toml`` has it, and the reason if it is not used."""
+    """The grant for a remote as ``remotes.toml`` has it, and the reason if it is not used.
+
+    Args:
+        root: The store's folder.
+        store_id: The store's id.
+        name: The remote's name.
+        table: The remote's table in ``remotes.toml``.
+        environ: The environment variables.
+    """
     stranger, offered = stranger_of(root, environ=environ), offered_by(table)
     foreign = (bool(stranger) or table.get("untrusted") is True) and not _is_named(root, environ)
     url = str(table.get("url", "")).rstrip("/")

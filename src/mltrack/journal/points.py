@@ -75,10 +75,14 @@ class PointJournal:
     ) -> None:
         """Nothing is made on disk until the first point.
 
-        ``on_new_metric(number, key)`` must store the number before it returns (or raise OSError);
-        ``sync_names()`` makes the run's start and the numbers stored so far survive power loss (or raises OSError): it
-        is called before the first file is made, and before points are synced. ``on_loss(error)`` is called the first
-        time points are lost, and again after each recovery.
+        Args:
+            folder: The run's folder of points files.
+            writer: The writer's name.
+            fs: The file system to write with.
+            on_new_metric: Called with a new metric's number and key; stores them before it returns, or raises OSError.
+            on_loss: Called the first time points are lost, and again after each recovery.
+            sync_names: Makes the run's start and all stored numbers survive power loss, or raises OSError; called
+                before the first file is made, and before points are synced.
         """
         self.writer = writer
         self.lock = threading.RLock()
@@ -117,7 +121,14 @@ class PointJournal:
     # reader never meets a gap. (An interpreter without that rule uses LockedPointJournal.)
 
     def log(self, key: str, value: float, step: int | None = None, time: int | None = None) -> None:
-        """One point. ``time`` is in ns since the epoch; without it, now. ``step`` without a value is 0."""
+        """Log one point.
+
+        Args:
+            key: The metric's name.
+            value: A number, NaN and infinities included.
+            step: A 64-bit integer; 0 by default.
+            time: In ns since the epoch; by default now.
+        """
         if time is None:
             time = time_ns()
         elif type(time) is not int:
@@ -201,7 +212,14 @@ class PointJournal:
         steps: npt.NDArray[np.int64],
         times: npt.NDArray[np.int64],
     ) -> None:
-        """Many points of one metric at once, then synced: on return they survive power loss."""
+        """Many points of one metric at once, then synced: on return they survive power loss.
+
+        Args:
+            key: The metric's name.
+            values: Shape (n,).
+            steps: Shape (n,).
+            times: In ns since the epoch, shape (n,).
+        """
         with self.lock:
             if self._busy or len(values) < SERIES_POINTS_MIN:
                 for step, time, value in zip(steps.tolist(), times.tolist(), values.tolist(), strict=True):

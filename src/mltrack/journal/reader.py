@@ -74,7 +74,14 @@ class JournalFile(NamedTuple):
 
 
 def open_journals(folder: RunFolder, writer: str, stack: ExitStack, damage: list[CorruptionError]) -> list[JournalFile]:
-    """The writer's points files in order of seq, held open until ``stack`` closes. One that disappears was sealed."""
+    """The writer's points files in order of seq, held open until ``stack`` closes. One that disappears was sealed.
+
+    Args:
+        folder: The run's folder.
+        writer: The writer's name.
+        stack: Closes the files.
+        damage: Gets the damage found.
+    """
     found: list[JournalFile] = []
     for name in _names(folder.points):
         match = _JOURNAL_NAME.fullmatch(name)
@@ -144,10 +151,18 @@ def read_points(
     rows_max: int = BLOCK_ROWS,
     named_only: bool = False,
 ) -> Iterator[PointColumns]:
-    """A writer's points with seq >= ``first`` in the order of logging, in pieces; damage is added to ``damage``.
+    """A writer's points in the order of logging, in pieces.
 
-    From a segment at most ``rows_max`` rows come at a time. ``named_only``: no line of the writer's events is damaged,
-    so points of a metric without a name were never logged: the power failed before their name was on the disk.
+    Args:
+        folder: The run's folder.
+        writer: The writer's name.
+        keys: ``keys(n)`` gives the writer's metric names by number, at least up to number n.
+        first: The seq to start from.
+        whole: The writer is dead, so read past missing commit marks.
+        damage: Gets the damage found.
+        rows_max: How many rows a piece from a segment has at most.
+        named_only: No line of the writer's events is damaged, so points of a metric without a name were never logged:
+            the power failed before their name was on the disk.
     """
     names = _Names(keys)
     with ExitStack() as stack:
@@ -219,49 +234,76 @@ def read_key(
     damage: list[CorruptionError],
     named_only: bool = False,
 ) -> list[pa.Table]:
-    """One metric's points of one writer: tables of ``seq, step, time, value`` in the order of logging."""
-    import pyarrow as pa
+    """One metric's points of one writer: tables of ``seq, step, time, value`` in the order of logging.
 
-    tables: list[pa.Table] = []
+    Args:
+        folder: The run's folder.
+        writer: The writer's name.
+        key: The metric's name.
+        keys: As in read_points.
+        whole: As in read_points.
+        damage: Gets the damage found.
+        named_only: As in read_points.
+    """
     names = _Names(keys)
     with ExitStack() as stack:
         journals = open_journals(folder, writer, stack, damage)
-        sealed = segments_of(folder, writer)
-        cursor = 0
-        for name, path in sealed:
-            try:
-                table = read_metric(path, key)
-            except CorruptionError as error:
-                damage.append(error)
-                continue
-            if name.first < cursor:
-                table = table.filter(table.column("seq").to_numpy() >= cursor)
-            cursor = max(cursor, name.last + 1)
-            tables.append(table)
-        parts: list[tuple[npt.NDArray[Any], ...]] = []
-        for journal in journals:
-            for records, seqs in journal.pieces(cursor, whole):
-                if named_only:
-                    named = names.have(records["number"])
-                    records, seqs = (records, seqs) if named.all() else (records[named], seqs[named])
-                    if not len(records):
-                        continue
-                known, codes = names.of(records["number"].astype(np.int64))
-                wanted = [code for code, name in enumerate(known) if name == key]
-                mine = (codes == wanted[0]) if len(wanted) == 1 else np.isin(codes, wanted)
-                mine &= seqs >= cursor
-                chosen = records[mine]
-                if len(chosen):
-                    parts.append((seqs[mine], chosen["step"], chosen["time"], chosen["value"]))
-    if parts:
-        seq, step, time, value = (np.concatenate(part) for part in zip(*parts, strict=True))
-        columns = zip((seq, step, time, value), POINTS_SCHEMA.types[1:], strict=True)
-        tables.append(pa.Table.from_arrays([column(*pair) for pair in columns], names=["seq", "step", "time", "value"]))
-    return tables
+        tables, end = _sealed_tables(folder, writer, key, damage)
+        parts = [
+            part
+            for journal in journals
+            for points in _journal_columns(journal, end, whole, names, named_only)
+            if (part := _points_of_key(points, key, end)) is not None
+        ]
+    return [*tables, *_joined(parts)]
+
+
+def _sealed_tables(
+    folder: RunFolder, writer: str, key: str, damage: list[CorruptionError]
+) -> tuple[list[pa.Table], int]:
+    """The metric's points in the writer's segments, and the seq after the last readable segment."""
+    tables: list[pa.Table] = []
+    end = 0
+    for name, path in segments_of(folder, writer):
+        try:
+            table = read_metric(path, key)
+        except CorruptionError as error:
+            damage.append(error)
+            continue
+        if name.first < end:
+            table = table.filter(table.column("seq").to_numpy() >= end)
+        end = max(end, name.last + 1)
+        tables.append(table)
+    return tables, end
+
+
+def _points_of_key(points: PointColumns, key: str, first: int) -> tuple[npt.NDArray[Any], ...] | None:
+    """Seqs, steps, times and values of a metric's points from seq ``first`` on; None if there are none."""
+    wanted = [code for code, name in enumerate(points.keys) if name == key]
+    mine = (points.codes == wanted[0]) if len(wanted) == 1 else np.isin(points.codes, wanted)
+    mine &= points.seqs >= first
+    return (points.seqs[mine], points.steps[mine], points.times[mine], points.values[mine]) if mine.any() else None
+
+
+def _joined(parts: Sequence[tuple[npt.NDArray[Any], ...]]) -> Iterator[pa.Table]:
+    """The parts as one table, or none."""
+    if not parts:
+        return
+    import pyarrow as pa
+
+    columns = zip(map(np.concatenate, zip(*parts, strict=True)), POINTS_SCHEMA.types[1:], strict=True)
+    yield pa.Table.from_arrays([column(*pair) for pair in columns], names=["seq", "step", "time", "value"])
 
 
 def count_points(folder: RunFolder, writer: str, *, whole: bool, damage: list[CorruptionError]) -> int:
-    """The seq after the writer's last point, reading as little as possible."""
+    """The seq after the writer's last point, reading as little as possible.
+
+    Args:
+        folder: The run's folder.
+        writer: The writer's name.
+        whole: As in read_points.
+        damage: Gets the damage found.
+    """
     with ExitStack() as stack:
         journals = open_journals(folder, writer, stack, damage)
         end = max((name.last + 1 for name, _ in segments_of(folder, writer)), default=0)

@@ -66,9 +66,15 @@ class Recorder:
         not_before: int = 0,
         joins: bool = False,
     ) -> None:
-        """``role`` is create, resume, fork or edit; ``not_before`` (ns) orders its events after what the run holds.
+        """Record into a run; nothing is made on disk until the first event.
 
-        One that ``joins`` checks at its first call that the run exists.
+        Args:
+            layout: The store.
+            folder: The run's folder.
+            role: create, resume, fork or edit.
+            fs: The file system to write with.
+            not_before: A time, in ns since the epoch, that its events come after: that of the run's last event.
+            joins: Check at the first call that the run exists.
         """
         self._joins = joins
         self._folder = folder

@@ -75,9 +75,14 @@ class SeriesJournal:
         fs: FileSystem = LOCAL,
         sync_start: Callable[[], None] = lambda: None,
     ) -> None:
-        """Nothing is made on disk until the first line; ``on_loss`` is called the first time lines are lost.
+        """Nothing is made on disk until the first line.
 
-        ``sync_start`` is called before anything is made: when it returns, the run's start is on the disk.
+        Args:
+            folder: The folder of the run's series journals.
+            writer: The writer's name.
+            on_loss: Called the first time lines are lost.
+            fs: The file system to write with.
+            sync_start: Called before anything is made: when it returns, the run's start is on the disk.
         """
         self.writer = writer
         self.lost = 0
@@ -188,7 +193,14 @@ def read_lines(
 def read_series(
     run_folder: Path, key: str, images: Iterable[tuple[str, Path]], *, damage: list[CorruptionError] | None = None
 ) -> list[RichPoint]:
-    """Every value of a series in the order of time; ``images`` are the run's image artifacts, names and files."""
+    """Every value of a series in the order of time.
+
+    Args:
+        run_folder: The run's folder.
+        key: The name of the series.
+        images: Name and file of each of the run's image artifacts.
+        damage: Gets the damage found.
+    """
     found: list[tuple[tuple[int, str, int], RichPoint]] = []
     for path in journals(run_folder):
         for line in read_lines(path, key=key, damage=damage):

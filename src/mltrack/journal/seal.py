@@ -37,8 +37,16 @@ def seal_writer(
 ) -> int:
     """Seal a writer's journals; the caller holds its lock. Returns the number of points sealed.
 
-    Damaged journals are left as they are, for `mltrack check` to report; with ``named_only`` (see read_points) so are
-    all with points that have no name, as a segment has every seq.
+    Damaged journals are left as they are, for `mltrack check` to report.
+
+    Args:
+        folder: The run's folder.
+        writer: The writer's name.
+        keys: Its metric names by number.
+        fs: The file system to write with.
+        points_min: With fewer points the journals stay.
+        named_only: As in read_points; journals with points that have no name are left as they are, as a segment has
+            every seq.
 
     Raises:
         OSError: the segment could not be written; the journals are untouched.

@@ -138,7 +138,16 @@ def open_points(
     on_loss: Callable[[Exception], None],
     sync_names: Callable[[], None] = lambda: None,
 ) -> PointJournal:
-    """The kind of point journal that is safe on the file system of ``folder`` (``MLTRACK_JOURNAL``: mmap or write)."""
+    """The kind of point journal that is safe on the file system of ``folder`` (``MLTRACK_JOURNAL``: mmap or write).
+
+    Args:
+        folder: The run's folder of points files.
+        writer: The writer's name.
+        fs: The file system to write with.
+        on_new_metric: As in PointJournal.
+        on_loss: As in PointJournal.
+        sync_names: As in PointJournal.
+    """
     try:
         mount = mount_of(folder)
     except OSError:

@@ -91,7 +91,13 @@ class Workspace:
     def create(
         self, name: str, tags: dict[str, str] | None = None, *, exist_ok: bool = False, artifact_location: str = ""
     ) -> Experiment:
-        """Make an experiment. ``artifact_location`` is kept for MLflow, see Experiment.
+        """Make an experiment.
+
+        Args:
+            name: A name that no other experiment has.
+            tags: Its tags.
+            exist_ok: Return an active experiment of that name instead.
+            artifact_location: Kept for MLflow, see Experiment.
 
         Raises:
             UsageError: the name is empty or taken (with ``exist_ok``: taken by a deleted one).

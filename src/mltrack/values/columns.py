@@ -21,6 +21,12 @@ def as_columns(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Values as float64, steps and times (ns) as int64, each of shape (n,).
 
+    Args:
+        name: The name of the series, for messages.
+        values: Numbers: an array, a sequence, a tensor, a column of a data frame.
+        steps: Integers; None counts from 0.
+        times: In ns since the epoch, or (with NumPy) datetime64; None is now.
+
     Raises:
         InvalidMetricError: a column is not of numbers, not of one dimension, or of another length.
     """

@@ -119,6 +119,12 @@ class ImagePlace(NamedTuple):
 def image_name(artifact_file: str | None, key: str | None, step: int | None, timestamp_ms: int) -> str:
     """The artifact's name: the one given, or that of an image series as MLflow's UI looks for it.
 
+    Args:
+        artifact_file: The artifact's name, if the image is not in a series.
+        key: The name of the series.
+        step: The step in it; 0 by default.
+        timestamp_ms: The time, in ms since the epoch.
+
     Raises:
         UsageError: neither or both are given, or the key has characters that a file name should not have.
     """

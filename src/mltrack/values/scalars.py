@@ -105,6 +105,12 @@ def time_from_ms(value: object) -> int:
 def plain_columns(name: str, values: Any, steps: Any, times: Any) -> Iterable[tuple[int, int, float]]:
     """(step, time, value) of each point of a series, without NumPy; all are checked before the first is returned.
 
+    Args:
+        name: The name of the series, for messages.
+        values: Numbers.
+        steps: Integers; None counts from 0.
+        times: In ns since the epoch, or (with NumPy) datetime64; None is now.
+
     Raises:
         InvalidMetricError: they are not numbers, or differ in length.
     """

@@ -36,8 +36,13 @@ def check_store(
 ) -> CheckReport:
     """Read every byte of a store, or of some runs of it, and compare it with its checksums.
 
-    Live runs are checked as far as they are written. ``advanced(done, of)`` is called with the number of runs done;
-    ``now`` gives seconds since the epoch.
+    Live runs are checked as far as they are written.
+
+    Args:
+        root: The store's folder.
+        run_ids: Only these runs; by default the whole store.
+        advanced: Called with the number of runs done, and of all.
+        now: The time now, in seconds since the epoch.
 
     Raises:
         NotFoundError: the store or the run does not exist.

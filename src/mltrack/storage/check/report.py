@@ -64,11 +64,26 @@ class CheckReport:
     def error(
         self, path: Path, what: str, advice: str = FROM_A_COPY, *, offset: int | None = None, run: str | None = None
     ) -> None:
-        """Add an error."""
+        """Add an error.
+
+        Args:
+            path: The file or folder.
+            what: What is wrong, in words that follow the path.
+            advice: What to do about it.
+            offset: The byte in the file, if known.
+            run: The id of the run it belongs to.
+        """
         self._add("error", path, offset, what, advice, run)
 
     def note(self, path: Path, what: str, advice: str, *, run: str | None = None) -> None:
-        """Add a note."""
+        """Add a note.
+
+        Args:
+            path: The file or folder.
+            what: What is worth knowing, in words that follow the path.
+            advice: What to do about it.
+            run: The id of the run it belongs to.
+        """
         self._add("note", path, None, what, advice, run)
 
     def damage(self, error: CorruptionError, *, run: str | None = None) -> None:
@@ -87,7 +102,14 @@ def check_log(
     """Check the lines of a log, each by itself and against the others; returns the good ones.
 
     Numbered lines are consecutive from 0, with no more missing than lines are damaged; others are at the byte they
-    name. ``first`` is the type of the first line, and of no other.
+    name.
+
+    Args:
+        path: The log.
+        records: The schema of its lines.
+        report: Gets the findings.
+        first: The type of the first line, and of no other.
+        may_be_empty: An empty log is not an error.
     """
     good: list[PlacedLine] = []
     expected = bad = 0

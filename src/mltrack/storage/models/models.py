@@ -124,7 +124,15 @@ class LoggedModels:
         tags: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> LoggedModel:
-        """Make a model, with a generated name if none is given. Names may repeat; its status is PENDING.
+        """Make a model; its status is PENDING.
+
+        Args:
+            experiment_id: The experiment it belongs to.
+            name: Its name, which other models may have too; generated if not given.
+            model_type: Any text, as in MLflow.
+            source_run_id: The run that made it.
+            tags: Its tags.
+            params: Its params.
 
         Raises:
             UsageError: the key of a param or tag is not a non-empty text.

@@ -203,9 +203,18 @@ class Registry:
     ) -> ModelVersion:
         """Add the next version to a model. Numbers are never used twice.
 
-        ``source`` says where its files are: ``runs:/<run_id>/<path>`` for an artifact of a run, ``models:/<model_id>``
-        for a logged model; ``location`` and ``as_address`` are as in ModelVersion. ``create_model`` makes the model
-        if it does not exist.
+        Args:
+            name: The model's name.
+            source: Where its files are: ``runs:/<run_id>/<path>`` for an artifact of a run, ``models:/<model_id>`` for
+                a logged model.
+            run_id: The run that made it.
+            description: Its description.
+            tags: Its tags.
+            model_id: The logged model it is made from.
+            run_link: A URL of the run, as in MLflow.
+            location: As in ModelVersion.
+            as_address: As in ModelVersion.
+            create_model: Make the model if it does not exist.
 
         Raises:
             NotFoundError: there is no such model.
@@ -243,7 +252,14 @@ class Registry:
         description: str = "",
         tags: Mapping[str, str] | None = None,
     ) -> ModelVersion:
-        """Add a run's artifacts under ``path`` (all if None) as a version, to a new model if needed.
+        """Add a run's artifacts as a version, to a new model if needed.
+
+        Args:
+            name: The model's name.
+            folder: The run's folder.
+            path: The artifacts' folder or file; None for all.
+            description: The version's description.
+            tags: The version's tags.
 
         Raises:
             NotFoundError: the run has no such artifact.
@@ -268,13 +284,25 @@ class Registry:
     def set_version_tag(self, name: str, version: int | str, key: str, value: str | None) -> ModelVersion:
         """Set a version's tag, or remove it (None).
 
+        Args:
+            name: The model's name.
+            version: The version's number.
+            key: The tag's name.
+            value: Its value; None removes it.
+
         Raises:
             NotFoundError: there is no such version.
         """
         return self._change_version(name, version, {"type": "version_tag", "key": key, "value": value})
 
     def set_stage(self, name: str, version: int | str, stage: str, *, archive_existing: bool = False) -> ModelVersion:
-        """Move a version to a stage; ``archive_existing`` moves versions now in that stage to Archived.
+        """Move a version to a stage.
+
+        Args:
+            name: The model's name.
+            version: The version's number.
+            stage: None, Staging, Production or Archived, as text.
+            archive_existing: Move versions that are now in that stage to Archived.
 
         Raises:
             NotFoundError: there is no such version.

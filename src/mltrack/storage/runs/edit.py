@@ -28,6 +28,12 @@ __all__ = ["purge_run", "release_artifacts", "remove_run", "set_stage", "set_tag
 def set_stage(layout: Layout, run_id: str, stage: str, *, fs: FileSystem = LOCAL) -> None:
     """Mark a run as ``deleted`` or ``active``. On return it survives power loss.
 
+    Args:
+        layout: The store.
+        run_id: The run's id.
+        stage: ``deleted`` or ``active``.
+        fs: The file system to write with.
+
     Raises:
         NotFoundError: there is no such run.
         UsageError: the stage is neither.
@@ -41,6 +47,13 @@ def set_stage(layout: Layout, run_id: str, stage: str, *, fs: FileSystem = LOCAL
 
 def set_tag(layout: Layout, run_id: str, key: str, value: str | None, *, fs: FileSystem = LOCAL) -> None:
     """Set a tag of a run that need not be open, or remove it (None). On return it survives power loss.
+
+    Args:
+        layout: The store.
+        run_id: The run's id.
+        key: The tag's name.
+        value: Its value; None removes it.
+        fs: The file system to write with.
 
     Raises:
         NotFoundError: there is no such run.
@@ -103,10 +116,16 @@ def purge_run(layout: Layout, run_id: str, *, fs: FileSystem = LOCAL) -> None:
 
 
 def remove_run(layout: Layout, run_id: str, head: RunHead, *, fs: FileSystem = LOCAL) -> None:
-    """Remove the folder of a run that others have a copy of, if it is still as ``head`` says and not live.
+    """Remove the folder of a run that a remote has too.
 
     Nothing is written into it first, so that no syncer takes this for a deletion to be sent. One rename removes it for
     every reader: an interruption leaves it whole or gone. A process that opens it meanwhile gets it back.
+
+    Args:
+        layout: The store.
+        run_id: The run's id.
+        head: How far the run went when that was found out; it is kept if it has changed since.
+        fs: The file system to write with.
 
     Raises:
         NotFoundError: there is no such run.
@@ -150,9 +169,17 @@ def release_artifacts(
     head: RunHead,
     fs: FileSystem = LOCAL,
 ) -> None:
-    """Remove files that the remote of that name has, if the run is still as ``head`` says and not live.
+    """Remove files of a run that a remote has too.
 
     The run then records where they are, durably, before the first file is removed.
+
+    Args:
+        layout: The store.
+        run_id: The run's id.
+        artifacts: The files.
+        remote: The name of the remote that has them.
+        head: How far the run went when that was found out; nothing is removed if it has changed since.
+        fs: The file system to write with.
 
     Raises:
         NotFoundError: there is no such run.

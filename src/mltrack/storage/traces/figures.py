@@ -18,7 +18,15 @@ class SpanSum:
     """One of a trace's sums over its spans; once no span has figures any more, the last sum is kept."""
 
     def __init__(self, field: str, of: str, keys: tuple[str, ...], zero: float, heads: Iterable[SpanHead]) -> None:
-        """The trace's ``field`` is the sum over the attribute ``of`` of its spans (so far ``heads``)."""
+        """Sum an attribute of a trace's spans.
+
+        Args:
+            field: The trace's field for the sum.
+            of: The attribute of its spans.
+            keys: Keys that the sum always has.
+            zero: The sum of none, 0 or 0.0.
+            heads: The spans so far.
+        """
         self.field = field
         self._figures = attrgetter(of)
         self._keys = keys
