@@ -5,7 +5,7 @@ RemoteError (mltrack.errors)
 │   └── FileNotTakenError     a file's answer was lost too often: the rest goes on
 ├── RemoteAuthError           401/403 after a refresh: stop, nothing else would go through either (403: see workers.py)
 ├── NotMlflowError            whatever is at that URL, it does not speak MLflow's REST API
-└── RemoteRefusedError        a permanent refusal of one thing, with the server's words: set aside, go on
+└── RemoteRefusedError        a permanent refusal of one thing, with the server's words: rejected, go on
     └── TooLargeError         refused for its size: halve it
 LedgerError (also StoreError)  what was acknowledged can't be written down: stop
 PushStopped                   internal: another worker met an error that stops the pass

@@ -1,4 +1,4 @@
-"""What an Azure ML workspace can't take is told before it is sent, or set aside with its words; never cut silently."""
+"""What an Azure ML workspace can't take is told before it is sent, or rejected with its words; never cut silently."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def tags_of(run: dict) -> dict[str, str]:  # type: ignore[type-arg]
     return {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])}
 
 
-def test_params_and_tags_beyond_the_limits_are_set_aside_before_they_are_sent(
+def test_params_and_tags_beyond_the_limits_are_rejected_before_they_are_sent(
     azure: AzureEmulator, azure_store: Store, azure_remote: Remote, azure_contents: Contents, experiment: str
 ) -> None:
     with mltrack.start_run() as run:
@@ -29,24 +29,24 @@ def test_params_and_tags_beyond_the_limits_are_set_aside_before_they_are_sent(
         run_id = run.run_id
     foreseen = push(azure_store, azure_remote, dry_run=True)
     report = push(azure_store, azure_remote)
-    aside = {(item.kind, item.key): item.reason for item in report.rejected}
-    assert {(item.kind, item.key): item.reason for item in foreseen.rejected}.keys() == aside.keys()
-    assert [key for kind, key in aside if kind == "param"] == [f"p{number:03}" for number in range(200, 230)]
-    assert aside["param", "p229"] == "the run has 230 params: the remote keeps 200"
-    assert aside["tag", "k" * 101] == "tag name of 101 characters: the remote takes 100"
-    assert aside["tag", "long"] == "tag value of 1001 characters: the remote would cut it to 1000"
+    rejected = {(item.kind, item.key): item.reason for item in report.rejected}
+    assert {(item.kind, item.key): item.reason for item in foreseen.rejected}.keys() == rejected.keys()
+    assert [key for kind, key in rejected if kind == "param"] == [f"p{number:03}" for number in range(200, 230)]
+    assert rejected["param", "p229"] == "the run has 230 params: the remote keeps 200"
+    assert rejected["tag", "k" * 101] == "tag name of 101 characters: the remote takes 100"
+    assert rejected["tag", "long"] == "tag value of 1001 characters: the remote would cut it to 1000"
     there = azure_contents.runs(experiment)[run_id]
     assert len(there["data"]["params"]) == 200
     own = tags_of(there)
     assert len(own) <= 50
     assert own["mltrack.run_id"] == run_id
     here = azure_store.run(run_id).tags
-    assert own.keys() - {"mltrack.run_id"} | {key for kind, key in aside if kind == "tag"} == here.keys()
+    assert own.keys() - {"mltrack.run_id"} | {key for kind, key in rejected if kind == "tag"} == here.keys()
     assert azure.traffic.count("mlflow/*", 400) == 0
     assert push(azure_store, azure_remote).requests == 0
 
 
-def test_metrics_beyond_the_remotes_own_limit_are_set_aside_with_its_words_and_the_rest_arrives(
+def test_metrics_beyond_the_remotes_own_limit_are_rejected_with_its_words_and_the_rest_arrives(
     azure: AzureEmulator, azure_store: Store, azure_remote: Remote, azure_contents: Contents, experiment: str
 ) -> None:
     with mltrack.start_run() as run:

@@ -165,7 +165,7 @@ def test_a_model_without_a_run_waits_and_is_told_and_one_that_is_being_made_wait
     assert there(azure_contents, experiment, run_id)[1].keys() == {"net/MLmodel", "net/data/weights.bin"}
 
 
-def test_a_file_that_changed_is_set_aside_and_told(
+def test_a_file_that_changed_is_rejected_and_told(
     azure_store: Store, azure_remote: Remote, azure_contents: Contents, experiment: str
 ) -> None:
     run_id = record_run()

@@ -195,7 +195,7 @@ REFUSED = {
 }
 
 
-def test_what_a_server_would_refuse_or_cut_is_told_before_and_set_aside_and_the_rest_arrives(
+def test_what_a_server_would_refuse_or_cut_is_told_before_and_rejected_and_the_rest_arrives(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
     run_id = record_what_no_server_takes()
@@ -208,10 +208,10 @@ def test_what_a_server_would_refuse_or_cut_is_told_before_and_set_aside_and_the_
     assert all(words in done.output for words in REFUSED.values())
     assert all(b"\\ud83d" not in seen.body and b"x" * 6001 not in seen.body for seen in proxy.seen)
     (state,) = json.loads(run(store, "status", "--json").output)
-    aside = {(item["kind"], item["key"]): item for item in state["rejected"]}
-    assert aside.keys() == REFUSED.keys()
-    assert all(aside[item]["reason"].startswith(words) for item, words in REFUSED.items())
-    assert (aside["point", "early"]["points"], state["pending_runs"]) == (1, 0)
+    rejected = {(item["kind"], item["key"]): item for item in state["rejected"]}
+    assert rejected.keys() == REFUSED.keys()
+    assert all(rejected[item]["reason"].startswith(words) for item, words in REFUSED.items())
+    assert (rejected["point", "early"]["points"], state["pending_runs"]) == (1, 0)
     assert all(words in run(store, "status").output for words in REFUSED.values())
 
     there = server.runs(experiment)[run_id]
@@ -224,7 +224,7 @@ def test_what_a_server_would_refuse_or_cut_is_told_before_and_set_aside_and_the_
     assert [value for _, _, value in server.history(remote_id, "early")] == [2.0]
 
 
-def test_what_was_set_aside_is_tried_again_when_asked_and_the_rest_goes_on_meanwhile(
+def test_what_was_rejected_is_tried_again_when_asked_and_the_rest_goes_on_meanwhile(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
     with mltrack.start_run() as made:
@@ -245,8 +245,8 @@ def test_what_was_set_aside_is_tried_again_when_asked_and_the_rest_goes_on_meanw
     assert run(store, "sync").exit_code == 3
     assert run(store, "sync", "--retry-rejected").exit_code == 3
     (state,) = json.loads(run(store, "status", "--json").output)
-    (aside,) = state["rejected"]
-    assert (aside["key"], aside["points"], aside["reason"]) == ("bad", 51, "no such metric here")
+    (rejected,) = state["rejected"]
+    assert (rejected["key"], rejected["points"], rejected["reason"]) == ("bad", 51, "no such metric here")
     there = server.runs(experiment)[made.run_id]["info"]["run_id"]
     assert (len(list(server.history(there, "good"))), len(list(server.history(there, "bad")))) == (51, 0)
     proxy.fault = lambda seen: None

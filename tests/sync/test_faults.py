@@ -208,7 +208,7 @@ def test_too_large_batches_are_halved_and_stay_small(
     assert proxy.points_taken == points_here(store)
 
 
-def test_a_param_the_server_refuses_is_set_aside_and_all_else_arrives(
+def test_a_param_the_server_refuses_is_rejected_and_all_else_arrives(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     with mltrack.start_run() as run:
@@ -257,7 +257,7 @@ def test_what_the_server_would_cut_or_refuse_is_told_and_not_sent(
     assert [r.points for r in report.rejected if r.kind == "metric"] == [1501]
 
 
-def test_a_metric_refused_by_the_server_is_found_set_aside_and_sent_when_it_is_taken(
+def test_a_metric_refused_by_the_server_is_found_rejected_and_sent_when_it_is_taken(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
     with mltrack.start_run() as run:
@@ -297,7 +297,7 @@ def test_a_deleted_experiment_there_keeps_only_its_own_runs_back(
     assert_equal(store, server, f"{experiment} gone")
 
 
-def test_a_run_deleted_there_by_somebody_is_set_aside_with_few_requests(
+def test_a_run_deleted_there_by_somebody_is_rejected_with_few_requests(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     run_id = record(10)
@@ -353,7 +353,7 @@ def test_a_disk_that_takes_no_ledger_stops_the_push_before_anything_is_sent(
     assert proxy.seen == []
 
 
-def test_what_was_set_aside_and_is_set_to_something_fit_is_no_longer_listed(
+def test_what_was_rejected_and_is_set_to_something_fit_is_no_longer_listed(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     with mltrack.start_run() as run:

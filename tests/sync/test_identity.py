@@ -100,7 +100,7 @@ def test_an_experiment_whose_id_another_one_has_got_by_now_is_made_anew(
 # --- runs ---
 
 
-def test_what_was_set_aside_of_a_run_is_set_aside_again_when_the_run_is_back_from_the_deleted_ones(
+def test_what_was_rejected_of_a_run_is_rejected_again_when_the_run_is_back_from_the_deleted_ones(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     with mltrack.start_run() as run:

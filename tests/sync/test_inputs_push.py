@@ -176,7 +176,7 @@ def test_the_ledger_says_the_same_when_it_is_written_anew(store: Store, remote: 
     assert any(entry.linked for entry in again.runs.values())
 
 
-def test_a_dataset_that_is_refused_is_set_aside_and_the_others_arrive(
+def test_a_dataset_that_is_refused_is_rejected_and_the_others_arrive(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     with mltrack.start_run() as run:

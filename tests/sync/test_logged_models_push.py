@@ -197,7 +197,7 @@ def test_a_lost_ledger_makes_nothing_twice(store: Store, server: MlflowServer, r
     assert_models_equal(store, server, experiment)
 
 
-def test_what_the_server_refuses_of_a_model_is_set_aside_and_the_rest_arrives(
+def test_what_the_server_refuses_of_a_model_is_rejected_and_the_rest_arrives(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
     _, model_id = record(store)

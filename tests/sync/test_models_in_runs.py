@@ -148,7 +148,7 @@ def test_a_syncer_killed_at_any_request_and_a_lost_ledger_make_nothing_twice(
     assert_there_once(server, experiment, run_id, model_id, name)
 
 
-def test_a_file_refused_in_the_run_is_set_aside_until_the_server_has_models(
+def test_a_file_refused_in_the_run_is_rejected_until_the_server_has_models(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, name: str
 ) -> None:
     run_id, model_id = record(store, name)

@@ -38,7 +38,7 @@ def refusing(word: bytes, *ends: str) -> Callable[[Seen], Fault]:
     return lambda seen: REFUSED if word in seen.body and seen.path.endswith(ends) else None
 
 
-def aside(report: PushReport) -> list[tuple[str, str]]:
+def rejected(report: PushReport) -> list[tuple[str, str]]:
     return sorted((item.kind, item.key) for item in report.rejected)
 
 
@@ -52,12 +52,12 @@ def test_a_tag_of_an_experiment_that_is_not_taken_goes_aside_alone(
     first = push(store, remote)
     experiment_id = store.run(next(iter(store.heads()))).info.experiment_id
     assert first.runs == 2
-    assert aside(first) == [("experiment tag", f"{experiment_id}/{key}") for key in ("long", "owner@team")]
+    assert rejected(first) == [("experiment tag", f"{experiment_id}/{key}") for key in ("long", "owner@team")]
     requests = push(store, remote).requests
     assert requests < 10
     mltrack.set_experiment_tag("long", "short")
     record(1)
-    assert aside(push(store, remote)) == [("experiment tag", f"{experiment_id}/owner@team")]
+    assert rejected(push(store, remote)) == [("experiment tag", f"{experiment_id}/owner@team")]
 
 
 def test_a_tag_that_only_the_server_knows_to_be_bad_is_found_out(
@@ -100,7 +100,7 @@ def test_a_tag_that_can_t_be_taken_away_keeps_nothing_back(
         mltrack.log_metric("m", 2, step=1)
     proxy.fault = lambda seen: REFUSED if seen.path.endswith("delete-tag") else None
     report = push(store, spoiled, policy=hasty)
-    assert (report.points, aside(report)) == (1, [("tag", "team")])
+    assert (report.points, rejected(report)) == (1, [("tag", "team")])
     proxy.fault = lambda seen: None
     assert push(store, spoiled, policy=hasty, retry_rejected=True).complete
 
@@ -119,9 +119,9 @@ def test_tags_of_registered_models_and_versions_go_aside_alone(
     registry.set_alias(name, "best", 1)
     report = push(store, remote)
     assert (report.models, report.model_versions) == (1, 1)
-    assert aside(report) == [("model tag", f"{name}/bad@"), ("model version tag", f"{name}/1/worse@")]
+    assert rejected(report) == [("model tag", f"{name}/bad@"), ("model version tag", f"{name}/1/worse@")]
     again = push(store, remote)
-    assert (again.requests, aside(again)) == (0, aside(report))
+    assert (again.requests, rejected(again)) == (0, rejected(report))
     found = server.post("registered-models/get-latest-versions", name=name)["model_versions"][0]
     assert {tag["key"] for tag in found["tags"]} == {"fine", "mltrack.model_version"}
 
@@ -158,7 +158,7 @@ def test_a_run_that_is_restored_there_takes_the_rest_by_itself(
     server.post("runs/delete", run_id=there)
     with mltrack.start_run(run_id=run_id):
         mltrack.log_metric("m", 2, step=1)
-    assert aside(push(store, remote)) == [("run", "")]
+    assert rejected(push(store, remote)) == [("run", "")]
     server.post("runs/restore", run_id=there)
     report = push(store, remote)
     assert (report.points, report.complete) == (1, True)

@@ -170,7 +170,7 @@ def test_a_version_waits_for_its_run(
     assert first in server.runs(experiment)
 
 
-def test_what_the_registry_refuses_is_set_aside_with_its_words_and_tried_again(
+def test_what_the_registry_refuses_is_rejected_with_its_words_and_tried_again(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, model: str
 ) -> None:
     register(model, versions=2)

@@ -1,4 +1,4 @@
-"""What is set aside and tried again: killed at any request, nothing is lost, sent twice, or miscounted."""
+"""What is rejected and tried again: killed at any request, nothing is lost, sent twice, or miscounted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def no_odd_step_7(seen: Seen) -> Fault:
     return REFUSED if b'"key":"odd"' in seen.body and b'"step":7}' in seen.body else None
 
 
-def aside(store: Store, remote: Remote) -> list[tuple[str, str, int]]:
+def rejected(store: Store, remote: Remote) -> list[tuple[str, str, int]]:
     rejected = LedgerState.read(ledger_path(store, remote)).rejected.values()
     return sorted((item.kind, item.key, item.points) for item in rejected)
 
@@ -82,10 +82,10 @@ def test_a_retry_killed_at_any_request_neither_forgets_what_is_left_nor_sends_an
         count += 1
         if not killed_retry(syncers, store, spoiled, proxy, count, lambda seen: None):
             break
-        assert aside(store, spoiled) == [("metric", "odd", 2400)]
+        assert rejected(store, spoiled) == [("metric", "odd", 2400)]
         assert push(store, spoiled).requests == 0
     assert count > 4
-    assert aside(store, spoiled) == []
+    assert rejected(store, spoiled) == []
     assert_equal(store, server, experiment)
     assert proxy.points_taken == 4800
     assert push(store, spoiled).requests == 0
@@ -102,7 +102,7 @@ def test_a_retry_killed_while_some_is_still_refused_counts_each_point_once(
         assert push(store, spoiled).points == 0
     proxy.fault = no_odd_step_7
     push(store, spoiled, retry_rejected=True)
-    assert aside(store, spoiled) == [("point", "odd", 1)]
+    assert rejected(store, spoiled) == [("point", "odd", 1)]
     assert proxy.points_taken == 79
     proxy.fault = lambda seen: None
     assert push(store, spoiled, retry_rejected=True).complete
@@ -110,7 +110,7 @@ def test_a_retry_killed_while_some_is_still_refused_counts_each_point_once(
     assert proxy.points_taken == 80
 
 
-def test_a_metric_that_was_to_be_set_aside_when_the_syncer_died_is_set_aside_by_the_next(
+def test_a_metric_that_was_to_be_rejected_when_the_syncer_died_is_rejected_by_the_next(
     store: Store, proxy: FaultyProxy, spoiled: Remote, syncers: Syncers
 ) -> None:
     with mltrack.start_run():
@@ -127,5 +127,5 @@ def test_a_metric_that_was_to_be_set_aside_when_the_syncer_died_is_set_aside_by_
     proxy.wait_idle()
     proxy.fault = lambda seen: None
     push(store, spoiled)
-    assert aside(store, spoiled) == [("metric", "no such name \U0001f600", 100)]
+    assert rejected(store, spoiled) == [("metric", "no such name \U0001f600", 100)]
     assert proxy.points_taken == 2400

@@ -333,7 +333,7 @@ def test_with_a_selection_only_traces_of_its_runs_and_experiments_go(
     assert push(store, remote).requests == 0
 
 
-def test_a_trace_that_can_not_keep_its_id_is_set_aside(
+def test_a_trace_that_can_not_keep_its_id_is_rejected(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     with mlflow_on(uri_of(store), experiment) as client:

@@ -141,7 +141,7 @@ def test_a_run_that_is_there_twice_is_told(store: Store, server: MlflowServer, r
     assert (difference.here, difference.there[:8]) == ("one", "2 times:")
 
 
-def test_what_was_set_aside_differs_with_the_reason(store: Store, server: MlflowServer, remote: Remote) -> None:
+def test_what_was_rejected_differs_with_the_reason(store: Store, server: MlflowServer, remote: Remote) -> None:
     with mltrack.start_run():
         mltrack.log_param("long", "x" * 6001)
         mltrack.log_metric("loss 😀", 1.0)

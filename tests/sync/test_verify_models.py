@@ -197,7 +197,7 @@ def test_a_logged_model_deleted_on_one_side_differs(
     assert beyond.startswith(f"deleted ({there}) (rejected: model {there} was deleted there")
 
 
-def test_what_was_set_aside_of_a_model_differs_with_the_reason(
+def test_what_was_rejected_of_a_model_differs_with_the_reason(
     store: Store, proxy: FaultyProxy, spoiled: Remote, recorded: Recorded
 ) -> None:
     no = Answer(400, b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "not that"}')

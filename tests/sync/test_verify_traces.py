@@ -129,7 +129,7 @@ def test_a_trace_lost_over_there_is_missed(store: Store, server: MlflowServer, r
         assert told(verify(store, remote, quick=quick)) == [(first, "trace", "is here", "nothing")]
 
 
-def test_a_trace_that_was_set_aside_differs_with_the_reason(store: Store, remote: Remote, experiment: str) -> None:
+def test_a_trace_that_was_rejected_differs_with_the_reason(store: Store, remote: Remote, experiment: str) -> None:
     with mlflow_on(uri_of(store), experiment) as client:
         trace_once()
         made = client.get_experiment_by_name(experiment)

@@ -37,7 +37,7 @@ class Cycle:
     def problem(self, words: str) -> None:
         self.problems.append(words)
 
-    def set_aside(self, item: Refusal) -> None:
+    def reject(self, item: Refusal) -> None:
         if self._broken_ledger:
             raise LedgerError("the disk is full")
         self.rejected.append(item)

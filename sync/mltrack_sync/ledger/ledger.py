@@ -8,7 +8,7 @@ A line is on the disk before the next step that relies on it is taken:
   doubt.
 - ``artifact``, ``ended``, ``stage``: these can be repeated, so a lost line costs a request and nothing else.
 - ``rejected`` before the ack that goes past the item; ``cleared`` when it got through after all. What is tried again
-  stays set aside until then, and moves no positions: of it everything is compared with the remote before it is sent.
+  stays rejected until then, and moves no positions: of it everything is compared with the remote before it is sent.
 - ``forgotten``: the remote has no such run any more; what was known of it counts no longer.
 - ``settled``: the run's head when nothing was left to send.
 - ``entry``: all of these of one run at once. A ledger that has grown is written anew with one such line for each run.
@@ -291,7 +291,7 @@ class Ledger:
         self._write({"type": "stage", "run": run_id, "stage": stage})
 
     def settled(self, head: RunHead) -> None:
-        """All up to this head is there, or set aside."""
+        """All up to this head is there, or rejected."""
         self._write({"type": "settled", "run": head.run_id, "head": [head.events, head.points, head.live]})
 
     def model(self, name: str, description: str, tags: Mapping[str, str], aliases: Mapping[str, int]) -> None:
@@ -311,20 +311,20 @@ class Ledger:
         self._write(*lines)
 
     def rejected(self, item: Rejected) -> None:
-        """Set something aside."""
+        """Reject something."""
         self._write(_rejected_line(item))
 
-    def is_aside(self, item: Rejected) -> bool:
-        """Whether it is set aside."""
+    def is_rejected(self, item: Rejected) -> bool:
+        """Whether it is rejected."""
         with self._lock:
             return (item.run_id, item.kind, item.key) in self.state.rejected
 
     def cleared(self, item: Rejected) -> None:
-        """What was set aside got through, or is no more."""
+        """What was rejected got through, or is no more."""
         self._write(_cleared_line(item))
 
     def tried_again(self, run_id: str, kinds: Collection[str], keys: Collection[str], refused: list[Rejected]) -> None:
-        """Of these kinds and keys of a run no more is set aside than was ``refused`` this time."""
+        """Of these kinds and keys of a run no more is rejected than was ``refused`` this time."""
         still = {(item.kind, item.key) for item in refused}
         with self._lock:
             mine = [item for item in self.state.rejected.values() if item.run_id == run_id and item.key in keys]

@@ -95,7 +95,7 @@ class ExperimentIdentities:
                 sent[key] = value
                 session.got_through(item)
             else:
-                session.set_aside(item._replace(reason=reason))
+                session.reject(item._replace(reason=reason))
         return sent
 
     def _known(self, experiment_id: str) -> ExperimentEntry | None:

@@ -59,7 +59,7 @@ def push_pending(work: PushWork, limits: Limits, open_workspace: Callable[[], Wo
 
 
 def perhaps_cured(state: LedgerState, chosen: Container[str], limits: Limits) -> Again:
-    """Things set aside as a whole, whose reason may be gone: each costs a request or two, so not all where many are."""
+    """Things rejected as a whole, whose reason may be gone: each costs a request or two, so not all where many are."""
     whole = [
         (item.run_id, item.kind, item.key)
         for item in state.rejected.values()

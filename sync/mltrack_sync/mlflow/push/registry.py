@@ -173,7 +173,7 @@ class RegistryPush:
             try:
                 send(key, value)
             except RemoteRefusedError as error:
-                self._session.set_aside(item._replace(reason=error.words))
+                self._session.reject(item._replace(reason=error.words))
                 continue
             self._session.got_through(item)
             if value is None:

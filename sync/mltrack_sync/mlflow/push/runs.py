@@ -66,7 +66,7 @@ class RunPush:
             self._again = self._known_rejected  # nothing of it is to be there any more
         for item in self._known_rejected:
             through = item in self._again or (item.kind, item.key) in self._sent
-            if through and (item.kind, item.key) not in self._refused_now and self._ledger.is_aside(item):
+            if through and (item.kind, item.key) not in self._refused_now and self._ledger.is_rejected(item):
                 self._ledger.cleared(item)
         for damage in (*self._run.state.damage, *self._run.damage):
             self._trouble(f"{damage} ({damage.hint})")

@@ -209,7 +209,7 @@ def _push_runs(session: Session, identities: Identities, run_ids: Collection[str
         RunPush(session, identities, session.store.run(run_id)).push()
 
     def reject(run_id: str, words: str) -> None:
-        session.set_aside(Refusal("run", "", words), run_id)
+        session.reject(Refusal("run", "", words), run_id)
         head = session.store.run(run_id).head()
         if not session.ledger.run(run_id).is_settled_at(head):
             session.ledger.settled(head)

@@ -47,7 +47,7 @@ class Session:
         retry_rejected: bool,
         again: frozenset[tuple[str, str, str]] = frozenset(),
     ) -> None:
-        """``again`` are things set aside (run, kind, key) that are looked at once more; ``retry_rejected``: all."""
+        """``again`` are things rejected (run, kind, key) that are looked at once more; ``retry_rejected``: all."""
         self.store = store
         self.client = client
         self.ledger = ledger
@@ -118,18 +118,18 @@ class Session:
             self.problems.append(hide(words))
 
     def is_to_be_tried(self, item: Refusal, run_id: str = "") -> bool:
-        """Whether it is not set aside, or is to be tried again in this pass."""
+        """Whether it is not rejected, or is to be tried again in this pass."""
         key = (run_id, item.kind, item.key)
         return self.retry_rejected or key in self.again or key not in self.ledger.state.rejected
 
-    def set_aside(self, item: Refusal, run_id: str = "") -> None:
+    def reject(self, item: Refusal, run_id: str = "") -> None:
         """Note what the remote does not take, if that is not known already."""
         new = Rejected(run_id, item.kind, item.key, item.reason, item.points)
         if self.ledger.state.rejected.get((run_id, item.kind, item.key)) != new:
             self.ledger.rejected(new)
 
     def got_through(self, item: Refusal, run_id: str = "") -> None:
-        """It is there: where it was set aside, that is over."""
+        """It is there: where it was rejected, that is over."""
         known = self.ledger.state.rejected.get((run_id, item.kind, item.key))
         if known is not None:
             self.ledger.cleared(known)

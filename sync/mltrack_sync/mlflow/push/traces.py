@@ -173,7 +173,7 @@ class TracesPush:
     def _tags(self, trace: Trace) -> dict[str, str]:
         taken, refused = split_tags(trace.trace_id, self._named(trace.tags), self._session.limits())
         for refusal in refused:
-            self._session.set_aside(refusal)
+            self._session.reject(refusal)
         return taken
 
     def _named(self, texts: Mapping[str, str]) -> dict[str, str]:
@@ -244,7 +244,7 @@ class TracesPush:
                 try:
                     self._client.set_tag(trace.trace_id, key, value)
                 except RemoteRefusedError as error:
-                    self._session.set_aside(item._replace(reason=error.words))
+                    self._session.reject(item._replace(reason=error.words))
                 else:
                     self._session.got_through(item)
         for key in there.tags:

@@ -44,7 +44,7 @@ class Cycle(Protocol):
     def problem(self, words: str) -> None:
         """Note what is tried again with the next cycle."""
 
-    def set_aside(self, item: Refusal) -> None:
+    def reject(self, item: Refusal) -> None:
         """Note what the remote does not take."""
 
 
@@ -161,4 +161,4 @@ class WorkerPool:
             self._cycle.fail(worse)
 
     def _reject_thing(self, key: str, words: str) -> None:
-        self._cycle.set_aside(Refusal(self._kind, key, words))
+        self._cycle.reject(Refusal(self._kind, key, words))
