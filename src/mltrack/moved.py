@@ -164,7 +164,7 @@ PATHS = {
     "mltrack_sync.azure.workspace": "mltrack_sync.azureml.workspace",
     "mltrack_sync.background": "mltrack_sync.daemon.daemon",
     "mltrack_sync.client": "mltrack_sync.mlflow.api.client",
-    "mltrack_sync.command_line": "mltrack_sync.cli.common",
+    "mltrack_sync.command_line": "mltrack_sync.cli.common mltrack_sync.remotes.resolver",
     "mltrack_sync.commands": "mltrack_sync.cli.sync",
     "mltrack_sync.connections": "mltrack_sync.http.pool",
     "mltrack_sync.endpoint": "mltrack_sync.http.endpoint",

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import mltrack
 from mltrack.cli.app import main
@@ -10,6 +15,7 @@ from mltrack.errors import InvalidPathError, NotFoundError, StoreError, UsageErr
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes
 from mltrack_sync.remotes.config import name_for
+from mltrack_sync.remotes.toml_text import with_remote, without_remote
 
 
 def test_remotes_are_added_listed_and_removed_and_the_rest_of_the_file_stays(store: Store) -> None:
@@ -26,6 +32,65 @@ def test_remotes_are_added_listed_and_removed_and_the_rest_of_the_file_stays(sto
     assert remotes.all() == [Remote("lab", "http://lab:5000")]
     remotes.remove("lab")
     assert path.read_text() == "# by hand\n"
+
+
+BY_HAND = """# whose remotes these are
+[remotes.first]
+url = "http://first"  # the old one
+# moved here in spring
+
+# the one that everybody uses
+[remotes."second one"]
+url = "http://second"
+note = '''
+[not a header]
+'''
+
+[remotes.third]
+url = "http://third"
+# the end
+"""
+
+
+def test_comments_and_order_survive_what_is_added_set_and_removed(store: Store, tmp_path: Path) -> None:
+    path = store.path / "remotes.toml"
+    path.write_text(BY_HAND)
+    remotes = Remotes(store)
+    remotes.trust("second one")
+    remotes.share_folder("second one", str(tmp_path))
+    assert path.read_text() == BY_HAND
+    remotes.add("fourth", "http://fourth")
+    assert path.read_text().startswith(BY_HAND)
+    assert [remote.name for remote in remotes.all()] == ["first", "second one", "third", "fourth"]
+    remotes.remove("third")
+    remotes.remove("first")
+    text = path.read_text()
+    comments = ["# whose remotes these are", "# the one that everybody uses", "# the end"]
+    assert [line for line in comments if line in text] == comments
+    assert "[not a header]" in text
+    assert "http://first" not in text
+    assert [remote.name for remote in remotes.all()] == ["second one", "fourth"]
+
+
+@pytest.mark.parametrize("text", ["remotes = {a = {url = 'http://a'}}\n", "remotes.a.url = 'http://a'\n"])
+def test_remotes_that_are_written_in_another_way_are_added_to_or_left_as_they_are(text: str, store: Store) -> None:
+    path = store.path / "remotes.toml"
+    path.write_text(text)
+    try:
+        Remotes(store).add("b", "http://b")
+    except StoreError as error:
+        assert "by hand" in error.hint
+        assert path.read_text() == text
+    else:
+        assert [remote.url for remote in Remotes(store).all()] == ["http://a", "http://b"]
+
+
+@given(text=st.text(st.characters(codec="utf-8"), min_size=1, max_size=20))
+def test_any_name_and_text_is_read_back(text: str) -> None:
+    written = with_remote("# kept\n", text, {"url": text})
+    assert written.startswith("# kept\n")
+    assert tomllib.loads(written) == {"remotes": {text: {"url": text}}}
+    assert tomllib.loads(without_remote(written, text)).get("remotes", {}) == {}
 
 
 def test_a_name_means_one_url(store: Store) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mltrack.disk.liveness import holds_lock
-from mltrack.disk.remotes_file import remotes_in
+from mltrack.disk.remotes_file import remote_tables
 from mltrack.disk.trust import refusal_of
-from mltrack.errors import MltrackError, NotFoundError, StoreError, UntrustedError, UsageError
+from mltrack.errors import MltrackError, NotFoundError, UntrustedError, UsageError
 from mltrack.process.trouble import TROUBLE, say, words_of
 from mltrack.text.printable import printable
 
@@ -106,7 +106,7 @@ def _known_name(layout: Layout, text: str) -> str | None:
         if "@" in text:
             raise UsageError("the URL to push to holds credentials", hint="give them in environment variables")
         return None
-    tables = _tables(layout)
+    tables = remote_tables(layout.root / "remotes.toml")
     names = list(tables)
     if text and text not in names:
         raise NotFoundError(f"no remote {text!r}", hint=f"add it: mltrack remote add {text} URL, or give its URL")
@@ -121,14 +121,6 @@ def _known_name(layout: Layout, text: str) -> str | None:
     if os.environ.get("MLFLOW_TRACKING_URI", "").strip().lower().startswith(("http://", "https://", "azureml://")):
         return None
     raise UsageError(f"{layout.root} has no remote yet", hint="give its URL, or: mltrack remote add NAME URL")
-
-
-def _tables(layout: Layout) -> dict[str, dict[str, Any]]:
-    path = layout.root / "remotes.toml"
-    tables = remotes_in(path)
-    if not isinstance(tables, dict):
-        raise StoreError(f"{path}: each remote needs a url", hint="fix the file by hand")
-    return {name: table for name, table in tables.items() if isinstance(table, dict)}
 
 
 def _start(layout: Layout, text: str) -> None:

@@ -7,20 +7,19 @@ user, see mltrack.disk.trust.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import stat
-import tomllib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import LOCAL, FileSystem, file_lock, read_small
-from mltrack.disk.remotes_file import remotes_in
+from mltrack.disk.remotes_file import remote_tables
 from mltrack.disk.trust import Grant, Refusal, Trust, is_own_file, offered_by, refusal_of, stranger_of
 from mltrack.errors import NotFoundError, StoreError, UsageError
 from mltrack.text.redaction import remember_url
 from mltrack_sync.remotes.kind import MLFLOW, Remote, find_kind, kind_of
+from mltrack_sync.remotes.toml_text import with_remote, with_tables, without_remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,10 +80,7 @@ class Remotes:
         return Remote(name, bare, kind, grant.token_file, grant.token_command, grant.shared_folder)
 
     def _tables(self) -> dict[str, dict[str, Any]]:
-        tables = remotes_in(self._path)
-        if not isinstance(tables, dict) or not all(isinstance(t, dict) and "url" in t for t in tables.values()):
-            raise StoreError(f"{self._path}: each remote needs a url", hint="mend it with an editor")
-        return tables
+        return remote_tables(self._path)
 
     def get(self, name: str) -> Remote:
         """The remote of that name.
@@ -145,11 +141,8 @@ class Remotes:
         return self.get(name)
 
     def _append(self, name: str, url: str, token: str) -> None:
-        text = self._own_text()
-        gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
         fields = {"url": url, "kind": kind_of(url).name, "token": token}
-        lines = [f"{key} = {_toml(value)}" for key, value in fields.items() if value]
-        self._write("\n".join([f"{text}{gap}[remotes.{_toml(name)}]", *lines, ""]))
+        self._write(with_remote(self._own_text(), name, {key: value for key, value in fields.items() if value}))
 
     def trust(self, name: str, *, token_file: str = "", token_command: str = "") -> Remote:
         """Trust a remote as the store has it now: credentials may go to its URL.
@@ -204,12 +197,11 @@ class Remotes:
         """The file as it may be written in our name: where others wrote it, their remotes stay theirs."""
         if is_own_file(self._path):
             return self._text()
-        lines: list[str] = []
+        tables: dict[str, dict[str, Any]] = {}
         for name, table in self._tables().items():
             fields = {key: value for key, value in table.items() if isinstance(value, str)}
-            lines += [f"[remotes.{_toml(name)}]", *(f"{_toml(k)} = {_toml(fields[k])}" for k in fields)]
-            lines += ["untrusted = true", ""]
-        return "\n".join(lines)
+            tables[name] = {**fields, "untrusted": True}
+        return with_tables(tables)
 
     def share_folder(self, name: str, folder: str) -> Remote:
         """Say that the server keeps artifacts in this folder of this machine; "" says that it does not.
@@ -239,14 +231,7 @@ class Remotes:
         """
         with self._changing():
             self.get(name)
-            kept: list[str] = []
-            inside = False
-            for line in self._own_text().splitlines(keepends=True):
-                if line.lstrip().startswith("["):
-                    inside = _table(line) == name
-                if not inside:
-                    kept.append(line)
-            self._write("".join(kept))
+            self._write(without_remote(self._own_text(), name))
         with contextlib.suppress(StoreError):
             self.distrust(name)
 
@@ -269,7 +254,6 @@ class Remotes:
             raise StoreError(f"{self._path} can't be read: {error}", hint="check its permissions") from error
 
     def _write(self, text: str) -> None:
-        tomllib.loads(text)  # never publish what could not be read back
         self._fs.publish_bytes(self._path, text.encode("utf-8"))
         # in a group's folder too: whoever changes it has to put another in its place, which is theirs then
         with contextlib.suppress(OSError):
@@ -287,20 +271,7 @@ def _without_credentials(url: str) -> str:
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}".partition("?")[0]
 
 
-def _toml(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
 def _taken(remote: Remote) -> UsageError:
     return UsageError(
         f"remote {remote.name!r} is {remote.url} already", hint=f"remove it first: mltrack remote rm {remote.name}"
     )
-
-
-def _table(line: str) -> str | None:
-    """The remote's name in a line ``[remotes.name]``."""
-    try:
-        tables = tomllib.loads(line).get("remotes", {})
-    except tomllib.TOMLDecodeError:
-        return None
-    return next(iter(tables), None) if isinstance(tables, dict) else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mltrack.disk.filesystem import TEMPORARY
 from mltrack.disk.layout import Layout, is_run_id
 from mltrack.disk.line_types import EXPERIMENTS, LEDGER, REGISTRY, UPLOADS
-from mltrack.disk.remotes_file import remotes_in
+from mltrack.disk.remotes_file import remote_tables
 from mltrack.errors import NotFoundError, StoreError, StoreVersionError
 from mltrack.storage.check.models import check_models
 from mltrack.storage.check.report import CheckReport, check_log, is_old
@@ -111,11 +111,9 @@ def _check_workspace(layout: Layout, report: CheckReport) -> None:
 def _check_remotes(layout: Layout, report: CheckReport) -> None:
     path = layout.root / "remotes.toml"
     try:
-        tables = remotes_in(path)
         if path.exists():
             report.read(path)
-        if not isinstance(tables, dict) or not all(isinstance(t, dict) and "url" in t for t in tables.values()):
-            report.error(path, "names a remote without a url", "fix the file by hand")
+        remote_tables(path)
     except StoreError as error:
         report.error(path, str(error).removeprefix(f"{path} "), error.hint)
     folder = layout.root / "remotes"
