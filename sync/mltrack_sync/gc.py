@@ -19,7 +19,7 @@ from mltrack.storage.runs.edit import release_artifacts, remove_run
 from mltrack.storage.runs.state import RunState
 from mltrack_sync.engine.lock import sync_lock
 from mltrack_sync.engine.verify import verify
-from mltrack_sync.ledger.ledger import RunEntry
+from mltrack_sync.mlflow.plan.pending import is_run_pending
 from mltrack_sync.remotes.config import Remotes
 from mltrack_sync.remotes.ledgers import read_ledger
 from mltrack_sync.remotes.options import JOBS
@@ -260,7 +260,7 @@ class RetentionPolicy:
         if model is not None:
             return f"version {model.version} of model {model.name!r} is made of it"
         for name, state in self._others:
-            if not (state.runs.get(run_id) or RunEntry()).is_settled_at(head):
+            if is_run_pending(head, state):
                 return f"is not on remote {name!r} yet (mltrack remote rm {name}, if it never shall be)"
         strange = {event.type for event in run.read_events()} - _COMPARED
         if strange:

@@ -34,10 +34,11 @@ class PushReport:
 
     ``runs`` had something new; ``created`` of them are new on the remote. ``points`` counts those sent by this pass;
     ``collapsed`` those that the remote would keep as one with an equal point (same metric, step, ms and value);
-    ``found`` those that proved to be there already. ``bytes`` is what request bodies held. ``rejected`` is all that is
-    rejected in the selected runs, also by earlier passes; ``problems`` tells what will be tried again next time,
-    ``lacking`` what the remote has no place for and how much waits for that. ``datasets`` counts those that runs were
-    linked to; ``logged_models`` and ``traces`` those that had something new.
+    ``found`` those that proved to be there already; ``in_doubt``, of a dry run, how many of ``points`` may be there.
+    ``bytes`` is what request bodies held. ``rejected`` is all that is rejected in the selected runs, also by earlier
+    passes; ``problems`` says what will be tried again next time, ``lacking`` what the remote has no place for and how
+    much waits for that. ``datasets`` counts those that runs were linked to; ``logged_models`` and ``traces`` those that
+    had something new.
     """
 
     remote: str
@@ -50,6 +51,7 @@ class PushReport:
     points: int = 0
     collapsed: int = 0
     found: int = 0
+    in_doubt: int = 0
     artifacts: int = 0
     artifact_bytes: int = 0
     models: int = 0

@@ -40,6 +40,7 @@ def remote(store: Store) -> Remote:
 def test_the_dry_run_says_what_it_said_when_the_ledger_was_written(store: Store, remote: Remote) -> None:
     report = push(store, remote, dry_run=True)
     assert {name: getattr(report, name) for name in COUNTS} == {name: EXPECTED[name] for name in COUNTS}
+    assert report.in_doubt == 1000  # one request was on its way
     assert (report.artifacts, report.traces, report.problems) == (EXPECTED["artifacts"], EXPECTED["traces"], ())
     rejected = [[item.run_id, item.kind, item.key, item.points] for item in report.rejected]
     assert sorted(rejected) == EXPECTED["rejected"]

@@ -214,6 +214,7 @@ def assert_sent_as_told(
     assert {name: getattr(told, name) for name in EQUAL} == {name: getattr(sent, name) for name in EQUAL}
     refused = sum(item.points - before.get((item.run_id, item.kind, item.key), 0) for item in sent.rejected)
     assert told.points == sent.points + sent.collapsed + sent.found + refused
+    assert sent.found <= told.in_doubt <= told.points
     assert (keys(told), sorted(told.problems)) == (keys(sent), sorted(sent.problems))
     # what a lost answer made on the server, only the server can say
     found_runs = {run_id for run_id in runs if not (state.runs.get(run_id) and state.runs[run_id].remote_id)}

@@ -232,6 +232,8 @@ def _print_report(report: PushReport, as_json: bool) -> None:
     if not report.dry_run:
         rows |= {"bytes": f"{report.bytes:,}", "seconds": f"{report.seconds:.1f}"}
         rows |= {"points/s": f"{report.points_per_second:,.0f}"}
+    if report.in_doubt:
+        rows["in doubt"] = f"{report.in_doubt:,} of the points (their answer was lost: compared before they are sent)"
     if report.found:
         rows["found there"] = f"{report.found:,} points"
     if report.collapsed:

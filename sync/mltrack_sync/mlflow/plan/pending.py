@@ -37,6 +37,7 @@ __all__ = [
     "Scope",
     "change_token",
     "find_pending",
+    "is_run_pending",
     "rejected_by_run",
     "rejected_of",
     "unsupported_lines",
@@ -62,9 +63,7 @@ class Scope:
     def runs(self, state: LedgerState) -> tuple[str, ...]:
         """Runs to which something was written since all of them was sent."""
         tried = {run_id for run_id, _, _ in (list(state.rejected) if self.retry else self.again)}
-        fresh = RunEntry()
-        found = (i for i, head in self.heads.items() if i in tried or not state.runs.get(i, fresh).is_settled_at(head))
-        return tuple(found)
+        return tuple(i for i, head in self.heads.items() if i in tried or is_run_pending(head, state))
 
     def experiments(self, state: LedgerState) -> tuple[str, ...]:
         """Experiments of which tags are tried again."""
@@ -163,6 +162,12 @@ def find_pending(scope: Scope, state: LedgerState) -> Pending:
         scope.logged_models(state),
         scope.traces(state),
     )
+
+
+def is_run_pending(head: RunHead, state: LedgerState) -> bool:
+    """Whether something was written to a run, up to this head, since all of it was sent."""
+    entry = state.runs.get(head.run_id)
+    return entry is None or not entry.is_settled_at(head)
 
 
 def rejected_by_run(state: LedgerState) -> Mapping[str, list[Rejected]]:

@@ -1,7 +1,7 @@
 """What a remote lacks of one run: params, tags, points, files, links, its ending, or that it was deleted or restored.
 
 It is found from the run and the ledger. How a run's ids and an answer that was lost stand on the remote, only the
-remote can say: ``is_in_doubt`` and ``points_in_doubt`` say how much push compares with it before it sends.
+remote can say: ``points_in_doubt`` says how many points a push compares with it before it sends them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,6 @@ class PendingRun:
 
     run_id: str
     is_new: bool = False
-    is_in_doubt: bool = False
     stage: str = ""
     facts: Facts = field(default_factory=Facts)
     points: int = 0
@@ -110,7 +109,6 @@ def find_pending_run(
     return PendingRun(
         run.run_id,
         is_new=not entry.remote_id,
-        is_in_doubt=entry.creating and not entry.remote_id,
         stage=ACTIVE if restored else "",
         facts=facts,
         points=points,
@@ -153,6 +151,8 @@ def refused_metrics(run: StoredRun, rejected: Iterable[Rejected], limits: Limits
 
 def _in_doubt(entry: RunEntry, points: int) -> int:
     """How many of the points that are not acknowledged may be there."""
+    if entry.creating:  # the answer to its making was lost: if it is there, all of it may be
+        return points
     doubt = InDoubt.of(entry).after(entry.points)
     beyond = sum(end - entry.points.get(writer, 0) for writer, end in doubt.ends.items())
     return points if doubt.everything else beyond

@@ -108,6 +108,7 @@ class Tally:
             params=len(one.facts.params),
             tags=len(one.facts.tags),
             points=one.points,
+            in_doubt=one.points_in_doubt,
             datasets=len(one.links.datasets) if DATASETS not in self._lacking else 0,
         )
         self._count_files(one.files)
