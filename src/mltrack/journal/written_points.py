@@ -72,9 +72,10 @@ class WrittenPointJournal(PointJournal):
             points = [(self.numbers[key], as_float(key, value)) for key, value in values.items()]
             if type(step) is not int:
                 step = 0 if step is None else integer("step", step)
+            size = RECORD_SIZE * len(points)  # here, as after any call a signal handler may log, and move the offset
             with self.lock:
                 offset = self.offset
-                if self._busy or offset + RECORD_SIZE * len(points) > self._end:
+                if self._busy or offset + size > self._end:
                     raise RecordError
                 self._busy = True
                 try:
