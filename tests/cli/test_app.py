@@ -159,7 +159,7 @@ def test_a_command_that_needs_another_shows_its_help_and_ends_as_misused(
         ("metrics spirals-1 nosuch", 4, "nosuch"),
         ("sql 'SELECT * FROM nosuch'", 2, "nosuch"),
         ("sql 'DROP VIEW runs'", 2, ""),
-        ("compare spirals-1", 2, "one run"),
+        ("compare spirals-1", 2, "two runs or more"),
         ("export", 2, "--all"),
         ("nosuchcommand", 2, "nosuchcommand"),
         ("ls --nosuchoption", 2, "nosuchoption"),

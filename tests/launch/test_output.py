@@ -74,7 +74,7 @@ def test_a_log_beyond_its_bound_keeps_its_first_half_and_its_end_with_a_mark_bet
     assert path is not None
     head, mark, tail = path.read_bytes().partition(b"\n[mltrack: ")
     assert head == text[:1000]
-    number, _, tail = tail.partition(b" bytes of output left out here]\n")
+    number, _, tail = tail.partition(b" bytes of output omitted here]\n")
     assert mark
     assert 500 <= len(tail) <= 1000
     assert text.endswith(tail)
@@ -187,7 +187,7 @@ def test_a_log_is_gone_on_with_where_its_launcher_was_killed_beyond_the_bound(tm
     head, mark, tail = path.read_bytes().partition(b"\n[mltrack: at least ")
     assert head == text[:1000]
     assert mark
-    assert text.endswith(tail.partition(b"left out here]\n")[2])
+    assert text.endswith(tail.partition(b"omitted here]\n")[2])
     assert len(tail) > 500
 
 

@@ -236,16 +236,23 @@ def test_a_run_that_was_preempted_is_gone_on_with(launching: Launching) -> None:
     assert launching.output() == "one\ntwo\n"
 
 
+def test_the_old_spelling_of_resume_if_exists_is_refused_and_the_new_one_named(launching: Launching) -> None:
+    refused = launching("true", options=["-n", "12345", "--go-on"])
+    assert refused.returncode == 2
+    assert "hint: use --resume-if-exists" in refused.stderr
+    assert not (launching.folder / ".mltrack").exists()
+
+
 def test_a_job_that_starts_again_goes_on_with_the_run_of_its_name(launching: Launching) -> None:
-    again = ["-e", "spirals", "-n", "12345", "-p", "lr=1", "--go-on"]
+    again = ["-e", "spirals", "-n", "12345", "-p", "lr=1", "--resume-if-exists"]
     assert launching("sh", "-c", "echo one; exit 75", options=again).returncode == 75
     assert launching("echo", "two", options=again).returncode == 0
-    assert launching("echo", "elsewhere", options=["-n", "12345", "--go-on"]).returncode == 0
+    assert launching("echo", "elsewhere", options=["-n", "12345", "--resume-if-exists"]).returncode == 0
     runs = {run.info.experiment_name: run for run in Store.open(launching.folder / ".mltrack").runs()}
     assert sorted(runs) == ["Default", "spirals"]
     assert (runs["spirals"].info.status, runs["spirals"].info.run_name) == ("FINISHED", "12345")
     assert runs["spirals"].artifact_path(NAME).read_text() == "one\ntwo\n"
-    assert "--name" in launching("true", options=["--go-on"]).stderr
+    assert "--name" in launching("true", options=["--resume-if-exists"]).stderr
     assert launching("true", options=["-e", "spirals", "-n", "12345"]).returncode == 0
     refused = launching("true", options=again)
     assert refused.returncode == 2
@@ -385,7 +392,7 @@ def test_a_mistake_on_the_command_line_records_nothing(launching: Launching) -> 
     assert "Traceback" not in done.stderr
     done = launching("true", options=["-p", "lr"])
     assert done.returncode == 2
-    assert "is no KEY=VALUE" in done.stderr
+    assert "is not KEY=VALUE" in done.stderr
     assert not (launching.folder / ".mltrack").exists()
 
 
@@ -422,7 +429,7 @@ def test_two_launches_that_go_on_with_one_run_each_have_a_log(launching: Launchi
     shown = subprocess.run([*logs, "--part", "1"], cwd=launching.folder, capture_output=True, text=True)
     assert shown.stdout == "two\n"
     shown = subprocess.run(logs, cwd=launching.folder, capture_output=True, text=True)
-    assert "further logs of this run: --part 1" in shown.stderr
+    assert "this run has more logs: --part 1" in shown.stderr
     assert check_store(launching.folder / ".mltrack").findings == []
 
 
@@ -497,7 +504,7 @@ def test_a_full_disk_costs_the_output_and_not_the_program(launching: Launching) 
         assert done.returncode == 0
         assert done.stdout == "line\n" * 1_000_000
         assert "Traceback" not in done.stderr
-        assert "bytes of its output were lost to the disk" in done.stderr
+        assert "bytes of its output could not be written to disk" in done.stderr
         report = check_store(disk / "s")
         assert report.sound
         assert any("'user_logs/std_log.txt', or some of it, was lost" in note.what for note in report.findings)

@@ -100,13 +100,13 @@ def test_secret_and_large_files_are_left_out_and_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     found = find_sources(tmp_path, None)
     assert {file.name for file in found.files} == {"train.py", ".env.example"}
-    assert found.left_out == {
+    assert found.excluded == {
         ".env": "it may hold secrets",
         "a.pem": "it may hold secrets",
         "id_rsa": "it may hold secrets",
         "secrets.yaml": "it may hold secrets",
         "data.bin": "larger than 5 MiB",
-        "pipe": "no file",
+        "pipe": "not a regular file",
     }
 
 
@@ -262,7 +262,7 @@ def test_what_was_run_by_an_interpreter_with_its_path_is_run_by_the_rebuilt_one(
     capsys.readouterr()
     assert main(["--store", str(store.path), "reproduce", run.run_id, "--to", str(tmp_path / "again")]) == 0
     said = capsys.readouterr().out
-    assert "# put in by hand: b==2 (from a folder of the machine it ran on)\n" in said
+    assert "# install by hand: b==2 (from a folder of the machine it ran on)\n" in said
     assert "Python 3.11.7" not in said
     script = (tmp_path / "again" / "mltrack-run" / "command.sh").read_text("utf-8")
     assert script.endswith("\npython train.py 'a b'\n")
@@ -361,7 +361,7 @@ def test_odd_names_and_links_hurt_nothing(tmp_path: Path) -> None:
     (Path(os.fsdecode(os.fsencode(folder) + b"/\xff.py"))).write_text("no utf-8")
     found = find_sources(folder, ["self", *(path.name for path in folder.iterdir() if path.name != "self")])
     assert {file.name for file in found.files} == {"train.py", "shared.py", "\udcff.py"}
-    assert found.left_out == {
+    assert found.excluded == {
         "two\nlines.py": "its name holds a control character",
         ".env": "it may hold secrets",
         "settings.txt": "it may hold secrets",

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 else:
     try:
         from mltrack.cli.app import main
-    except ModuleNotFoundError as error:  # installed without its dependencies: that is enough to record
+    except ModuleNotFoundError as error:  # without its dependencies, mltrack can only record
         if (error.name or "mltrack").partition(".")[0] in ("mltrack", "mltrack_sync"):
             raise
         _missing = error.name
 
         def main() -> NoReturn:
-            """Say what is missing."""
+            """Name what is missing."""
             sys.exit(f"error: the command line needs {_missing}, which is not installed\nhint: pip install mltrack")

@@ -1,4 +1,4 @@
-"""The group of commands: loaded by name when asked for, those of other packages through entry points."""
+"""The group of commands: each loaded when it is used, those of other packages through entry points."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ENTRY_POINTS = "mltrack.commands"
 _SECTIONS = {
     "Run": {"run": "launch", "logs": "launch", "reproduce": "launch"},
     "Show": {"ui": "serve", "serve": "serve"},
-    "Look": {
+    "Query": {
         "ls": "runs",
         "show": "runs",
         "tail": "metrics",
@@ -38,28 +38,28 @@ _SECTIONS = {
         "sql": "export",
         "export": "export",
     },
-    "Keep": {
+    "Manage": {
         "init": "manage",
         "rm": "manage",
         "restore": "manage",
         "check": "check",
         "seal": "manage",
     },
-    "Sync": {},  # what entry points add
+    "Sync": {},  # added by entry points
     "More": {"demo": "demo", "completion": "completion"},
 }
 _MODULE_OF = {name: module for names in _SECTIONS.values() for name, module in names.items()}
 
 
 class Commands(click.Group):
-    """mltrack's own commands, each imported when it is asked for, and those found through entry points."""
+    """mltrack's commands, each imported when it is used, and those found through entry points."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, ours first."""
+        """All names, mltrack's first."""
         return [*_MODULE_OF, *(name for name in _found() if name not in _MODULE_OF)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """One command, with --store added so that it may stand after the command's name too."""
+        """One command, with --store added, so that it may also come after the command's name."""
         found: click.Command | None
         if cmd_name in _MODULE_OF:
             found = getattr(import_module(f"mltrack.cli.{_MODULE_OF[cmd_name]}"), cmd_name)
@@ -86,13 +86,13 @@ class Commands(click.Group):
         except BrokenPipeError:
             _end_quietly()
         except RuntimeError as error:
-            if str(error) == "Query interrupted":  # what DuckDB makes of a Ctrl-C
+            if str(error) == "Query interrupted":  # DuckDB's error for Ctrl-C
                 raise KeyboardInterrupt from error
             raise
         return result
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The commands in sections."""
+        """Write the commands in sections."""
         names = self.list_commands(ctx)
         others = [name for name in names if name not in _MODULE_OF]
         sections = {title: list(known) or others for title, known in _SECTIONS.items()}
@@ -106,7 +106,7 @@ class Commands(click.Group):
                     formatter.write_dl(rows)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The exit codes, and an example."""
+        """Write the exit codes, and an example."""
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(code), text) for code, text in EXIT_CODES.items()])
         with formatter.section("Start with"):
@@ -130,7 +130,7 @@ _loaded: dict[str, click.Command] | None = None
 
 
 def _found() -> dict[str, click.Command]:
-    """Commands of other packages by name; a package that can't be imported is told of and left out."""
+    """Commands of other packages by name; one that can't be imported is skipped with a warning."""
     global _loaded
     if _loaded is None:
         from importlib.metadata import entry_points
@@ -175,19 +175,21 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Say the version.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit."
+)
 @click.option(
     "--store",
     type=click.Path(),
     metavar="PATH",
     envvar="MLTRACK_STORE",
     show_envvar=True,
-    help="The store's folder; without it the nearest .mltrack from here upward.",
+    help="The store's folder; by default the nearest .mltrack in this or a parent folder.",
 )
 @click.pass_context
 def cli(ctx: click.Context, store: str | None) -> None:
-    """Record training runs locally, look at them, and push them to an MLflow server when there is one."""
-    from_environment = ctx.get_parameter_source("store") is ParameterSource.ENVIRONMENT  # which is looked up by itself
+    """Record training runs locally, query them, and push them to an MLflow server when there is one."""
+    from_environment = ctx.get_parameter_source("store") is ParameterSource.ENVIRONMENT  # which Store.open reads itself
     ctx.ensure_object(Session).store_path = None if from_environment else store
 
 
@@ -205,13 +207,13 @@ def _run(args: Sequence[str] | None) -> int:
     except (MltrackError, click.ClickException, click.Abort, KeyboardInterrupt, OSError) as error:
         report(error)
         code = exit_code(error)
-    except Exception:  # noqa: BLE001 a fault of ours: to be seen whole, but for what libraries quote
+    except Exception:  # noqa: BLE001  # a bug: shown with its traceback, without secrets
         for line in hide(traceback.format_exc()).splitlines():
             say(line, err=True)
         code = FAILURE
     try:
         sys.stdout.flush()
-    except OSError as error:  # what was printed last can't be written
+    except OSError as error:  # the last output can't be written
         mute(sys.stdout)
         if not code:
             report(OSError(error.errno, error.strerror, "standard output"))

@@ -20,12 +20,12 @@ _DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])  # by
 
 
 def sparkline(values: Floats, width: int = 20) -> str:
-    """Values in their order as a row of at most ``width`` bars; those that are not finite are left out."""
-    values = values[np.isfinite(values)] / 4  # as the difference of two may be infinite
+    """Values in their order as a row of at most ``width`` bars; those that are not finite are skipped."""
+    values = values[np.isfinite(values)] / 4  # the difference of two may be infinite
     if not len(values):
         return ""
     parts = np.array_split(values, min(width, len(values)))
-    means = np.array([(part / len(part)).sum() for part in parts])  # the sum of large ones may be, too
+    means = np.array([(part / len(part)).sum() for part in parts])  # the sum of large ones may be infinite
     low, high = means.min(), means.max()
     if not high > low:
         return _BARS[3] * len(means)
@@ -34,9 +34,9 @@ def sparkline(values: Floats, width: int = 20) -> str:
 
 
 def line_chart(steps: Floats, values: Floats, *, width: int, height: int = 10) -> list[str]:
-    """Lines of text, ``width`` signs wide: an axis of values at the left, one of steps below, the curve between.
+    """Lines of text, ``width`` characters wide: an axis of values at the left, one of steps below, the curve between.
 
-    Where many points fall on one column of dots, all from their least to their greatest is drawn.
+    If many points are in one column of dots, a line from their least to their greatest value is drawn.
     """
     finite = np.isfinite(values)
     steps, values = steps[finite], values[finite]
@@ -81,7 +81,7 @@ def _curve(steps: Floats, values: Floats, low: float, high: float, columns: int,
 
 
 def _join(dots: npt.NDArray[np.bool_], start: tuple[int, int], end: tuple[int, int]) -> None:
-    """Dots in a straight line between two dots given as (column, row)."""
+    """Draw a straight line between two dots given as (column, row)."""
     length = max(abs(end[0] - start[0]), abs(end[1] - start[1]))
     columns = np.rint(np.linspace(start[0], end[0], length + 1)).astype(int)
     rows = np.rint(np.linspace(start[1], end[1], length + 1)).astype(int)

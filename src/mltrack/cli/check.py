@@ -1,4 +1,4 @@
-"""`mltrack check`: whether everything in the store is as it was written."""
+"""`mltrack check`: verifies that everything in the store is as it was written."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ __all__ = ["check"]
 @json_option
 @click.pass_context
 def check(ctx: click.Context, runs: tuple[str, ...], as_json: bool) -> None:
-    """Read every byte of the store, or of RUNs, and verify it; say what is wrong, where, and what to do.
+    """Read and verify every byte of the store, or of RUNs; print what is wrong, where, and what to do.
 
-    Nothing is changed. The exit code is 1 when something is wrong; notes alone don't count as wrong.
+    Nothing is changed. The exit code is 1 if there are errors; notes are not errors.
     """
     from mltrack.disk.layout import find_store
     from mltrack.storage.check.check import check_store
@@ -79,7 +79,7 @@ def _print_sum(report: CheckReport) -> None:
 
     errors = sum(finding.severity == "error" for finding in report.findings)
     notes = len(report.findings) - errors
-    found = "all is sound" if report.sound else plural(errors, "error")
+    found = "no errors" if report.sound else plural(errors, "error")
     if notes:
         found += f", {plural(notes, 'note')}"
     what = (plural(report.runs, "run"), plural(report.points, "point"), plural(report.artifacts, "artifact"))

@@ -1,4 +1,4 @@
-"""`mltrack compare`: runs side by side."""
+"""`mltrack compare`: shows runs side by side."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _MORE = re.compile(r"acc|auc|f1|precision|recall|score|reward|return|r2|bleu|rou
 
 @command(
     "compare",
-    "Put runs side by side.",
+    "Compare runs side by side.",
     "mltrack compare spirals-1 spirals-2",
     "mltrack compare spirals-1 spirals-2 --all --json",
 )
 @click.argument("runs", type=RUN, nargs=-1, required=True, metavar="RUN RUN...")
-@click.option("-a", "--all", "everything", is_flag=True, help="Also the params that are the same.")
-@click.option("--system", is_flag=True, help="Also the metrics of the machine (system/...).")
-@click.option("--least", multiple=True, metavar="KEY", help="Of this metric the least value is best.")
-@click.option("--most", multiple=True, metavar="KEY", help="Of this metric the greatest value is best.")
+@click.option("-a", "--all", "everything", is_flag=True, help="Also params that are equal.")
+@click.option("--system", is_flag=True, help="Also system metrics (system/...).")
+@click.option("--least", multiple=True, metavar="KEY", help="The least value of this metric is best.")
+@click.option("--most", multiple=True, metavar="KEY", help="The greatest value of this metric is best.")
 @json_option
 @pass_session
 def compare(
@@ -48,16 +48,16 @@ def compare(
     most: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Put runs side by side: the params in which they differ, and the latest metrics with the best one marked (*)."""
+    """Compare runs: the params in which they differ, and the latest metrics, the best one marked (*)."""
     if len(runs) < 2:
-        raise UsageError("there is one run to compare", hint="name at least two: mltrack compare RUN RUN")
+        raise UsageError("compare needs two runs or more", hint="mltrack compare RUN RUN")
     store = session.store()
     found = [store.run(run) for run in runs]
     params = _side_by_side([run.params for run in found])
     if not everything:
         params = {key: row for key, row in params.items() if len(set(row)) > 1}
     metrics = _side_by_side([run.data.metrics for run in found])
-    if not system:  # they would bury the others; one that is asked for by name is shown
+    if not system:  # there are many; one that is chosen by name is shown
         metrics = {key: row for key, row in metrics.items() if not key.startswith("system/") or key in least + most}
     best = {key: best_of(key, row, least, most) for key, row in metrics.items()}
     if as_json:
@@ -73,9 +73,13 @@ def _side_by_side(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def best_of(key: str, row: Sequence[float | None], least: Sequence[str] = (), most: Sequence[str] = ()) -> list[int]:
-    """Where in ``row`` the best values stand: by what the user says of the metric, else by what its name says.
+    """The positions of the best values in ``row``: none if it is unknown whether less is better, or all are equal.
 
-    Nowhere when neither tells whether less is better, or when all are equal, or of what the machine did unasked.
+    Args:
+        key: the metric, whose name suggests whether less is better; not that of a system metric.
+        row: its value in each run.
+        least: metrics of which the least value is best.
+        most: metrics of which the greatest value is best.
     """
     known = {at: value for at, value in enumerate(row) if value is not None and not math.isnan(value)}
     if len(set(known.values())) < 2:
@@ -92,7 +96,7 @@ def best_of(key: str, row: Sequence[float | None], least: Sequence[str] = (), mo
 def _print(
     runs: Sequence[StoredRun], params: dict[str, list[Any]], metrics: dict[str, list[Any]], best: dict[str, list[int]]
 ) -> None:
-    """One table for all, so that a run's column stands at one place."""
+    """Print one table, so that a run has one column."""
     from rich.text import Text
 
     from mltrack.cli.formatting import number, status
@@ -113,9 +117,9 @@ def _print(
             rows.append((key, *cells))
     print_table([Column("", style="cyan"), *(Column(run.info.run_name, right=True) for run in runs)], rows)
     if not params:
-        note("the params are the same")
+        note("all params are equal")
 
 
 def _padded(texts: Sequence[str], marked: Sequence[int] = ()) -> list[str]:
-    """Room for a mark after each, so that the digits stand below each other."""
+    """Add room for a mark to each, so that the digits are aligned."""
     return [f"{text} *" if at in marked else f"{text}  " for at, text in enumerate(texts)]

@@ -1,4 +1,4 @@
-"""`mltrack completion`: the script that lets a shell complete commands, options, run ids and run names."""
+"""`mltrack completion`: the script by which a shell completes commands, options, run ids and run names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["completion"]
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print the completion script of a shell.
+    """Print the completion script for a shell.
 
     \b
     bash:  eval "$(mltrack completion bash)"                          in ~/.bashrc

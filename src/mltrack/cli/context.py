@@ -1,4 +1,4 @@
-"""What the commands share: the store that was named, the form of a command, and the RUN argument."""
+"""Shared by the commands: the chosen store, the form of a command, and the RUN argument."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["RUN", "Command", "Session", "command", "json_option", "pass_session"
 DAMAGE_SHOWN_MAX = 20
 
 COMPLETED_MAX = 100
-"""How many ids, and how many names, a shell is offered."""
+"""How many ids, and how many names, shell completion offers."""
 
 
 class Session:
@@ -31,10 +31,10 @@ class Session:
 
     def __init__(self, store_path: str | None = None) -> None:
         self.store_path = store_path
-        self.damage: list[CorruptionError] = []  # what the command met and could not read or verify
+        self.damage: list[CorruptionError] = []  # what the command could not read or verify
 
     def store(self) -> Store:
-        """The store that --store or the environment names, or the nearest one.
+        """The store of --store or the environment, or the nearest one.
 
         Raises:
             NotFoundError, StoreError: as Store.open.
@@ -45,14 +45,14 @@ class Session:
         store.on_damage = self.damage.append
         return store
 
-    def say_damage(self) -> bool:
-        """Say, on stderr, what could not be read or verified and so is not in the output; whether there is any."""
+    def report_damage(self) -> bool:
+        """List on stderr what could not be read or verified, so is not in the output; whether there is any."""
         from mltrack.text.printing import say
 
         for error in self.damage[:DAMAGE_SHOWN_MAX]:
             say(f"warning: not in the output: {error}", err=True)
         if len(self.damage) > DAMAGE_SHOWN_MAX:
-            say(f"warning: and {len(self.damage) - DAMAGE_SHOWN_MAX:,} further places: see mltrack check", err=True)
+            say(f"warning: and {len(self.damage) - DAMAGE_SHOWN_MAX:,} more places: see mltrack check", err=True)
         return bool(self.damage)
 
 
@@ -67,7 +67,7 @@ class Command(click.Command):
         self.examples = tuple(examples)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it; what it could not read or verify is said at its end, and makes the exit code PARTIAL."""
+        """Run it; what it could not read or verify is listed at its end, and makes the exit code PARTIAL."""
         session = ctx.ensure_object(Session)
         code = 0
         try:
@@ -75,9 +75,9 @@ class Command(click.Command):
         except click.exceptions.Exit as exiting:
             result, code = None, exiting.exit_code
         except BaseException:
-            session.say_damage()
+            session.report_damage()
             raise
-        if session.say_damage() and not code:
+        if session.report_damage() and not code:
             code = PARTIAL
         if code:
             raise click.exceptions.Exit(code)
@@ -92,7 +92,7 @@ class Command(click.Command):
 
 
 def command(name: str, summary: str, *examples: str) -> Callable[[Callable[..., Any]], Command]:
-    """Make a function the command ``name``; ``summary`` stands for it in the list of commands."""
+    """Make a function the command ``name``; ``summary`` describes it in the list of commands."""
     return click.command(name, cls=Command, short_help=summary, examples=examples)
 
 
@@ -100,12 +100,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 class RunParam(click.ParamType[str]):
-    """A run by its id, the first digits of it, or its name; completed from the store."""
+    """A run by its id, the id's first digits, or its name; completed from the store."""
 
     name = "run"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Ids and names of the store's runs that begin so; those of deleted runs for `mltrack restore`."""
+        """Ids and names of matching runs; those of deleted runs for `mltrack restore`."""
         from click.shell_completion import CompletionItem
 
         from mltrack.cli.select import find_runs
@@ -118,13 +118,13 @@ class RunParam(click.ParamType[str]):
             ids = [run_id for run_id in store.run_ids() if incomplete and run_id.startswith(incomplete)]
             runs = find_runs(store, filter_string=_begins(incomplete), limit=COMPLETED_MAX, deleted=deleted)
         except (MltrackError, OSError):
-            return []  # there is nothing to complete from; the command itself will say why
+            return []  # nothing to complete; the command itself reports why
         names = [CompletionItem(run.info.run_name, help=run.info.run_id[:8]) for run in runs]
         return [*names, *map(CompletionItem, ids[:COMPLETED_MAX])]
 
 
 def _begins(text: str) -> str:
-    """A filter for names that begin with ``text``, as far as the grammar can say it."""
+    """A filter for names that begin with ``text``, as far as the grammar allows."""
     plain = "".join("_" if sign in "'\"\\%" else sign for sign in text)
     return f"attributes.run_name LIKE '{plain}%'" if text else ""
 

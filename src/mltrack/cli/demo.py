@@ -1,4 +1,4 @@
-"""`mltrack demo`: the whole way, from a training without a network to a count on an MLflow server."""
+"""`mltrack demo`: from a training without a network to a comparison with an MLflow server."""
 
 from __future__ import annotations
 
@@ -36,13 +36,17 @@ UI_PORT = 5000
 
 @command("demo", "See it all work, in about a minute.", "mltrack demo --no-sync --points 2000 --discard")
 @click.option(
-    "--keep", metavar="DIR", type=click.Path(), help=f"Where to work; it must be new or empty.  [default: {FOLDER}]"
+    "--keep", metavar="DIR", type=click.Path(), help=f"The folder to work in, new or empty.  [default: {FOLDER}]"
 )
 @click.option("--discard", is_flag=True, help="Work in a temporary folder and remove it at the end.")
-@click.option("--port", type=click.IntRange(1, 65535), help="The MLflow server's port; a free one without it.")
-@click.option("--no-sync", is_flag=True, help="Only train and look; no server, no sync.")
+@click.option("--port", type=click.IntRange(1, 65535), help="The MLflow server's port; by default a free one.")
+@click.option("--no-sync", is_flag=True, help="Only train and list; no server, no sync.")
 @click.option(
-    "--points", type=click.IntRange(min=500), default=100_000, show_default=True, help="About how many to record."
+    "--points",
+    type=click.IntRange(min=500),
+    default=100_000,
+    show_default=True,
+    help="How many to record, about.",
 )
 @json_option
 @click.pass_context
@@ -57,8 +61,8 @@ def demo(
     if keep and discard:
         raise UsageError("--keep and --discard exclude each other", hint="choose one")
     if not no_sync:
-        need("mlflow", "the demo's server", instead="or leave the server out: mltrack demo --no-sync")
-    with ShutdownSignal(raises=True) as shutdown, _folder(keep, discard) as folder:  # its server ends then, too
+        need("mlflow", "the demo's server", instead="or skip the server: mltrack demo --no-sync")
+    with ShutdownSignal(raises=True) as shutdown, _folder(keep, discard) as folder:  # the server ends then, too
         steps = _Steps(as_json, shutdown)
         store, recording = _record(steps, folder, points)
         facts: dict[str, Any] = {"store": str(store.path), "recorded": _facts_of(recording)}
@@ -68,13 +72,13 @@ def demo(
         if as_json:
             print_json({**facts, "equal": same})
         elif not discard:
-            _say_where(folder, store, synced=not no_sync)
+            _print_next(folder, store, synced=not no_sync)
     if not same:
         ctx.exit(FAILURE)
 
 
 class _Steps:
-    """Prints what goes on, unless JSON is wanted; a step begins only if no signal asked to end."""
+    """Prints the progress, unless JSON is printed; a step begins only if no signal to end came."""
 
     def __init__(self, quiet: bool, shutdown: ShutdownSignal) -> None:
         self.quiet = quiet
@@ -96,7 +100,7 @@ class _Steps:
             say(f"   {text}")
 
 
-# --- where it works, and how it ends ---
+# --- the folder ---
 
 
 @contextlib.contextmanager
@@ -108,7 +112,7 @@ def _folder(keep: str | None, discard: bool) -> Iterator[Path]:
     if keep is not None:
         folder = folder_of(keep, "--keep")
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(f"{folder} is there already", hint="name a new folder with --keep")
+            raise UsageError(f"{folder} already exists", hint="name a new folder with --keep")
     else:
         here = working_folder()
         names = (here / (FOLDER if number == 1 else f"{FOLDER}-{number}") for number in range(1, 10_000))
@@ -117,7 +121,7 @@ def _folder(keep: str | None, discard: bool) -> Iterator[Path]:
     yield folder
 
 
-# --- its steps ---
+# --- the steps ---
 
 
 def _record(steps: _Steps, folder: Path, points: int) -> tuple[Store, Recording]:
@@ -142,7 +146,7 @@ def _record(steps: _Steps, folder: Path, points: int) -> tuple[Store, Recording]
     )
     store = Store.open(folder / ".mltrack")
     if not steps.quiet:
-        steps.begin(f"What is there now: mltrack ls --experiment {EXPERIMENT}")
+        steps.begin(f"Listing the runs: mltrack ls --experiment {EXPERIMENT}")
         say()
         runs = find_runs(store, experiment=EXPERIMENT)
         print_runs(runs, points_of(store, runs), ["val_accuracy", "val_loss"])
@@ -174,6 +178,7 @@ def _training_bar(steps: _Steps, plan: list[Trial]) -> Iterator[tuple[Any, Any]]
 
 
 def _sync(steps: _Steps, store: Store, folder: Path, port: int | None, facts: dict[str, Any]) -> bool:
+    from mltrack.cli.formatting import plural
     from mltrack.demo.compare import count_local
     from mltrack.demo.server import mlflow_server
     from mltrack.demo.training import EXPERIMENT
@@ -183,17 +188,18 @@ def _sync(steps: _Steps, store: Store, folder: Path, port: int | None, facts: di
         steps.say(f"{url} (its log: {_short(folder / 'mlflow' / 'server.log')})")
         steps.begin("Syncing: mltrack sync demo")
         facts["sync"] = first = _push(steps, store, url)
-        sent = f"{first['runs']} runs, {first['points']:,} points, {first['artifacts']} artifacts"
+        sent = ", ".join(plural(first[f"{kind}s"], kind) for kind in ("run", "point", "artifact"))
         steps.say(f"{sent} in {first['seconds']:.1f} s")
-        steps.begin("Reading back from the server, and comparing")
+        steps.begin("Reading back from the server and comparing")
         local, remote = count_local(store, EXPERIMENT), _count_remote(url, store, EXPERIMENT)
         same = local.rows() == remote.rows()
         facts["local"], facts["remote"] = dict(local.rows()), dict(remote.rows())
         if not steps.quiet:
-            _print_sides(local, remote)
+            _print_counts(local, remote)
         steps.begin("Syncing again: there should be nothing to send")
         facts["sync_again"] = again = _push(steps, store, url)
-        steps.say(f"{again['points']} points, {again['artifacts']} artifacts sent in {again['seconds']:.1f} s")
+        sent = ", ".join(plural(again[f"{kind}s"], kind) for kind in ("point", "artifact"))
+        steps.say(f"{sent} sent in {again['seconds']:.1f} s")
     return same and not again["points"] and not again["artifacts"]
 
 
@@ -221,23 +227,23 @@ def _push(steps: _Steps, store: Store, url: str) -> dict[str, Any]:
     for problem in report.problems:
         steps.say(f"problem: {problem}")
     for item in report.rejected:
-        steps.say(f"refused: {item.kind} {item.key}: {item.reason}")
+        steps.say(f"rejected: {item.kind} {item.key}: {item.reason}")
     names = ("runs", "points", "artifacts", "bytes", "requests", "seconds")
     return {name: getattr(report, name) for name in names}
 
 
-def _print_sides(local: Counts, remote: Counts) -> None:
+def _print_counts(local: Counts, remote: Counts) -> None:
     from rich.text import Text
 
     pretty = is_terminal()
     say()
     rows = []
-    for (name, here), (_, there) in zip(local.rows(), remote.rows(), strict=True):
-        equal = here == there
+    for (name, ours), (_, theirs) in zip(local.rows(), remote.rows(), strict=True):
+        equal = ours == theirs
         mark: Any = "✓" if equal else "DIFFERS"
         if pretty:
             mark = Text(mark, style="bold green" if equal else "bold red")
-        rows.append((name, f"{here:,}", f"{there:,}", mark))
+        rows.append((name, f"{ours:,}", f"{theirs:,}", mark))
     print_table([Column(""), Column("local", right=True), Column("remote", right=True), Column("equal")], rows)
 
 
@@ -249,11 +255,11 @@ def _facts_of(recording: Recording) -> dict[str, Any]:
     }
 
 
-def _say_where(folder: Path, store: Store, *, synced: bool) -> None:
+def _print_next(folder: Path, store: Store, *, synced: bool) -> None:
     from mltrack.demo.server import server_command
 
-    place, python, called = shlex.quote(_short(store.path)), _again(Path(sys.executable)), Path(sys.argv[0])
-    mltrack = _again(called) if called.name == "mltrack" else f"{python} -m mltrack"
+    place, python, called = shlex.quote(_short(store.path)), _how_to_call(Path(sys.executable)), Path(sys.argv[0])
+    mltrack = _how_to_call(called) if called.name == "mltrack" else f"{python} -m mltrack"
     say()
     heading("Where to look next")
     lines = [
@@ -263,15 +269,15 @@ def _say_where(folder: Path, store: Store, *, synced: bool) -> None:
     ]
     if synced:
         line = f"{python} {shlex.join(server_command(folder / 'mlflow', UI_PORT))}"
-        lines.append((line, f"the same in MLflow's UI, at http://127.0.0.1:{UI_PORT}"))
-    lines.append((f"rm -r {shlex.quote(_short(folder))}", "remove all that the demo made"))
+        lines.append((line, f"the runs in MLflow's UI, at http://127.0.0.1:{UI_PORT}"))
+    lines.append((f"rm -r {shlex.quote(_short(folder))}", "remove everything the demo made"))
     for line, what in lines:
         say(f"   # {what}")
         say(f"   {line}")
 
 
-def _again(program: Path) -> str:
-    """How the user can call a program again: by its name where that finds it, else by its path."""
+def _how_to_call(program: Path) -> str:
+    """How the user can call a program: by its name if that finds it, else by its path."""
     found = shutil.which(program.name)
     if found is not None and Path(found) == program.absolute():
         return program.name
@@ -279,7 +285,7 @@ def _again(program: Path) -> str:
 
 
 def _short(path: Path) -> str:
-    """Relative to here where that is shorter."""
+    """Relative to the working folder if it is in it."""
     with contextlib.suppress(ValueError, OSError):
         return str(path.relative_to(Path.cwd()))
     return str(path)

@@ -1,4 +1,4 @@
-"""Exit codes: the one place where an error becomes a number and the lines that tell of it."""
+"""Exit codes: the one place where an error becomes a number and a message."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ BROKEN_PIPE = 141
 EXIT_CODES = {
     0: "done",
     FAILURE: "failed, or a check found something wrong",
-    USAGE: "the command line, a filter or a value is wrong; nothing was changed",
-    PARTIAL: "partly done: what could not be done is listed",
+    USAGE: "the command line, a filter or a value is invalid; nothing was changed",
+    PARTIAL: "partly done: the rest is listed",
     4: "no such store, run, experiment, artifact or remote",
     5: "the store can't be used as it is: damaged, newer than this mltrack, or not permitted",
     6: "another process holds a lock",
     7: "a remote refused, or can't be reached",
     INTERRUPTED: "interrupted (Ctrl-C)",
-    BROKEN_PIPE: "broken pipe: nobody reads the output any more",
+    BROKEN_PIPE: "broken pipe: the output's reader has ended",
 }
-"""What each code means, as `mltrack --help` and docs/cli.md say it."""
+"""What each code means, for `mltrack --help` and docs/cli.md."""
 
 _BY_TYPE: tuple[tuple[type[BaseException], int], ...] = (
     (UsageError, USAGE),
@@ -64,7 +64,7 @@ _NO_COMMAND: tuple[type[click.UsageError], ...] = tuple(
 
 
 def report(error: BaseException) -> None:
-    """Say what went wrong: one line that names the thing and one that says what to do, on standard error."""
+    """Print what went wrong and what to do, each on one line, to standard error."""
     try:
         if isinstance(error, _NO_COMMAND):
             for line in error.format_message().splitlines():
@@ -72,12 +72,12 @@ def report(error: BaseException) -> None:
             return
         for head, text in _lines_of(error):
             looks = {"error": "red", "hint": "cyan"}.get(head)
-            said = " ".join(text.split("\n"))
+            line = " ".join(text.split("\n"))
             if looks:
-                say(styled(f"{head}:", fg=looks, bold=True), f" {said}", err=True)
+                say(styled(f"{head}:", fg=looks, bold=True), f" {line}", err=True)
             else:
-                say(said, err=True)
-    except OSError:  # nobody can read it; the exit code says it
+                say(line, err=True)
+    except OSError:  # nothing can be printed; the exit code remains
         mute(sys.stderr)
 
 

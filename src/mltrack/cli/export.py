@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 __all__ = ["export", "sql"]
 
 SQL_ROWS_MAX = 200
-"""How many rows a terminal is shown; a pipe, --json and --csv get them all."""
+"""How many rows are shown in a terminal; a pipe, --json and --csv get all."""
 
 
 @command(
     "sql",
-    "Ask the store in SQL.",
+    "Query the store in SQL.",
     "mltrack sql \"SELECT run_name, value FROM latest_metrics JOIN runs USING (run_id) WHERE key = 'loss'\"",
     'mltrack sql "SELECT count(*) AS points FROM metrics" --json',
 )
@@ -37,7 +37,7 @@ SQL_ROWS_MAX = 200
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @pass_session
 def sql(session: Session, query: str, as_json: bool, as_csv: bool) -> None:
-    """Ask in SQL (DuckDB's) over runs, params, tags, metrics, latest_metrics, datasets, artifacts, experiments."""
+    """Query in SQL (DuckDB's) over runs, params, tags, metrics, latest_metrics, datasets, artifacts, experiments."""
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other", hint="choose one")
     store = session.store()
@@ -55,7 +55,7 @@ def sql(session: Session, query: str, as_json: bool, as_csv: bool) -> None:
 
 @contextlib.contextmanager
 def _interrupts_at_once() -> Iterator[None]:
-    """Let Ctrl-C end the process while DuckDB works: told of an interrupt it may wait for its own threads for ever."""
+    """Let Ctrl-C kill the process while DuckDB works: on an interrupt it may wait for its own threads forever."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -69,12 +69,14 @@ def _interrupts_at_once() -> Iterator[None]:
 def _print(table: pa.Table) -> None:
     import pyarrow as pa
 
+    from mltrack.cli.formatting import plural
+
     shown = table.slice(0, SQL_ROWS_MAX) if is_terminal() else table
     numeric = [pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in table.schema.types]
     columns = [Column(name, right=right, cut=True) for name, right in zip(table.column_names, numeric, strict=True)]
     print_table(columns, zip(*([_cell(v) for v in c.to_pylist()] for c in shown.columns), strict=True))
     if len(shown) < len(table):
-        note(f"{len(table) - len(shown)} more rows: use LIMIT, --csv or --json")
+        note(f"{plural(len(table) - len(shown), 'more row')}: use LIMIT, --csv or --json")
 
 
 def _cell(value: Any) -> str:
@@ -97,12 +99,15 @@ def _cell(value: Any) -> str:
 @click.argument("runs", type=RUN, nargs=-1, metavar="[RUN]...")
 @click.option("--all", "everything", is_flag=True, help="All runs that are not deleted.")
 @click.option(
-    "--format", "form", type=click.Choice(["parquet", "csv", "json"]), help="Default: by the name's end, else parquet."
+    "--format",
+    "form",
+    type=click.Choice(["parquet", "csv", "json"]),
+    help="Default: by the file's suffix, else parquet.",
 )
 @click.option(
     "-o", "--output", default="mltrack-export", show_default=True, metavar="PATH", help="A folder, a file, or -."
 )
-@click.option("--force", is_flag=True, help="Replace files that are there.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
 @click.pass_context
 def export(
@@ -114,11 +119,11 @@ def export(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write runs to files other tools read.
+    """Write runs to files that other tools read.
 
     A folder gets runs, params, tags, artifacts (their names, sizes and checksums) and metrics (every point), each as
-    one file. A PATH ending in .parquet, .csv, .json or .jsonl, or - for the standard output, gets every point alone.
-    JSON is written as one object a line.
+    one file. A PATH ending in .parquet, .csv, .json or .jsonl, or - for standard output, gets only the points. JSON is
+    written as one object per line.
     """
     from mltrack.catalog.export import export_folder, export_points
     from mltrack.cli.formatting import plural
@@ -130,14 +135,14 @@ def export(
     chosen = iterate_runs(session.store(), runs)
     if output == "-":
         if form == "parquet" and is_terminal():
-            raise UsageError("Parquet is not for a terminal", hint="give a file's name: -o metrics.parquet")
+            raise UsageError("Parquet can't be shown in a terminal", hint="name a file: -o metrics.parquet")
         report = export_points(chosen, data_stream(), form or "csv")
     elif Path(output).suffix in (".parquet", ".csv", ".json", ".jsonl") and not output.endswith("/"):
         report = export_points(chosen, Path(output), form, force=force)
     else:
         report = export_folder(chosen, Path(output), form or "parquet", force=force)
     for error in report.damage:
-        note(f"left out: {error}", style="red")
+        note(f"omitted: {error}", style="red")
     facts = {"files": [str(path) for path in report.files], "runs": report.runs, "points": report.points}
     if as_json and output != "-":
         print_json({**facts, "damage": [str(error) for error in report.damage]})

@@ -1,4 +1,4 @@
-"""Times, sizes, numbers and states as people read them."""
+"""Formats times, sizes, numbers and states for people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["ago", "clock_time", "count", "duration", "moment", "number", "plural
 
 
 def number(value: float) -> str:
-    """A value in at most about nine signs."""
+    """A value in about nine characters at most."""
     if math.isnan(value):
         return "nan"
     if math.isinf(value):
@@ -59,7 +59,7 @@ def duration(ms: float) -> str:
 
 
 def ago(then_ms: int, now_ms: int) -> str:
-    """How long since, in one unit."""
+    """The time since then, in one unit."""
     seconds = (now_ms - then_ms) // 1000
     if seconds < 5:
         return "just now" if seconds > -5 else "in the future"
@@ -80,7 +80,7 @@ def clock_time(time_ns: int) -> str:
 
 
 def status(info: RunInfo) -> str:
-    """MLflow's status, or CRASHED where the run's process is gone without having ended it."""
+    """MLflow's status, or CRASHED if the run's process has died without ending it."""
     return "CRASHED" if info.crashed else info.status
 
 
@@ -95,7 +95,7 @@ _STYLES = {
 
 
 def state(info: RunInfo) -> Text:
-    """The status, coloured, and whether the run is deleted."""
+    """The status in color, and whether the run is deleted."""
     from rich.text import Text
 
     word = status(info)

@@ -1,4 +1,4 @@
-"""`mltrack run` and `mltrack logs`: run a program with all that it does recorded, and read what it printed."""
+"""`mltrack run`, `logs` and `reproduce`: run a program and record it, show its output, recreate it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["logs", "reproduce", "run"]
 
 
-MLFLOW_MEASURES = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
-"""Not passed on where we measure the machine: MLflow in the program would do so a second time, into the same run."""
+MLFLOW_SYSTEM_METRICS = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
+"""Not forwarded if we log system metrics: MLflow in the program would log them again, into the same run."""
+
+
+def _refuse_go_on(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        raise UsageError("--go-on has a new name", hint="use --resume-if-exists")
 
 
 @command(
@@ -29,14 +34,15 @@ MLFLOW_MEASURES = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
     "mltrack run -- python train.py --lr 0.1",
     "mltrack run --experiment spirals --param lr=0.1 python train.py",
     "mltrack run --resume spirals-1 -- python train.py",
-    'mltrack run --name "job-$SLURM_JOB_ID" --go-on -- python train.py',
+    'mltrack run --name "job-$SLURM_JOB_ID" --resume-if-exists -- python train.py',
 )
-@click.option("-e", "--experiment", metavar="NAME", help="The experiment the run belongs to, made where there is none.")
+@click.option("-e", "--experiment", metavar="NAME", help="The run's experiment, created if it does not exist.")
 @click.option("-n", "--name", metavar="NAME", help="The run's name.")
 @click.option("-p", "--param", "params", metavar="KEY=VALUE", multiple=True, help="A param to log; may be repeated.")
 @click.option("-t", "--tag", "tags", metavar="KEY=VALUE", multiple=True, help="A tag to set; may be repeated.")
-@click.option("--resume", type=RUN, metavar="RUN", help="Go on with this run instead of making one.")
-@click.option("--go-on", is_flag=True, help="Go on with the run called --name where there is one, for requeued jobs.")
+@click.option("--resume", type=RUN, metavar="RUN", help="Record into this run instead of a new one.")
+@click.option("--resume-if-exists", is_flag=True, help="Resume the run called --name if it exists, for requeued jobs.")
+@click.option("--go-on", is_flag=True, hidden=True, expose_value=False, callback=_refuse_go_on)
 @click.option("--sync", metavar="REMOTE", help="Push while it runs, to a remote's name or URL.")
 @click.option(
     "--watch",
@@ -44,13 +50,13 @@ MLFLOW_MEASURES = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
     multiple=True,
     default=("outputs", "logs"),
     show_default=True,
-    help="Keep what the program writes there as artifacts; may be repeated.",
+    help="Store the files the program writes to it as artifacts; may be repeated.",
 )
 @click.option("--no-watch", is_flag=True, help="Watch no folder.")
-@click.option("--no-snapshot", is_flag=True, help="Don't keep the source files, the packages and the machine's facts.")
-@click.option("--no-system-metrics", is_flag=True, help="Don't measure the machine.")
-@click.option("--redact", metavar="NAME", multiple=True, help="A name whose values are secret too; may be repeated.")
-@click.option("--no-redact", is_flag=True, help="Record secrets as they are.")
+@click.option("--no-snapshot", is_flag=True, help="Don't record source files, packages and the machine.")
+@click.option("--no-system-metrics", is_flag=True, help="Don't log system metrics.")
+@click.option("--redact", metavar="NAME", multiple=True, help="Another name whose values are secret; may be repeated.")
+@click.option("--no-redact", is_flag=True, help="Record secrets unchanged.")
 @click.option(
     "--log-max", metavar="MIB", type=click.IntRange(min=1), default=256, show_default=True, help="Output to keep."
 )
@@ -64,7 +70,7 @@ def run(
     params: tuple[str, ...],
     tags: tuple[str, ...],
     resume: str | None,
-    go_on: bool,
+    resume_if_exists: bool,
     sync: str | None,
     watch: tuple[str, ...],
     no_watch: bool,
@@ -76,12 +82,12 @@ def run(
     quiet: bool,
     words: tuple[str, ...],
 ) -> int:
-    """Run COMMAND as a run of its own: its output, code, machine and files are recorded beside what it logs itself.
+    """Run COMMAND and record it as a run: its output, code, machine and files, along with what it logs itself.
 
-    In the program, `import mltrack` and `import mlflow` log to this run without being told. Signals are passed on, and
-    the exit code is the program's own.
+    In the program, `import mltrack` and `import mlflow` log to this run by themselves. Signals are forwarded, and the
+    exit code is the program's.
     """
-    from mltrack.launch.collectors import recorders_for
+    from mltrack.launch.collectors import collectors_for
     from mltrack.launch.launcher import Launch, launch
     from mltrack.launch.secret_patterns import Redactor
 
@@ -93,12 +99,12 @@ def run(
         params=_pairs("--param", params),
         tags=_pairs("--tag", tags),
         resume=resume,
-        go_on=go_on,
+        resume_if_exists=resume_if_exists,
         sync=sync,
-        env={key: value for key, value in os.environ.items() if no_system_metrics or key != MLFLOW_MEASURES},
+        env={key: value for key, value in os.environ.items() if no_system_metrics or key != MLFLOW_SYSTEM_METRICS},
         log_bytes_max=log_max << 20,
         quiet=quiet,
-        recorders=recorders_for(
+        collectors=collectors_for(
             words,
             environment=os.environ,
             redactor=redactor,
@@ -112,14 +118,14 @@ def run(
     if done.status != "FINISHED":
         say(f"mltrack: run {done.run_id[:8]} {done.status.lower()}, exit code {done.exit_code}", err=True)
     if done.output_lost:
-        say(f"mltrack: {done.output_lost:,} bytes of its output were lost to the disk", err=True)
-    if done.interrupted:  # end as the program did, so that Ctrl-C ends a shell's loop over launches too
+        say(f"mltrack: {done.output_lost:,} bytes of its output could not be written to disk", err=True)
+    if done.interrupted:  # end as the program did, so that Ctrl-C also ends a shell loop of launches
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)
     return done.exit_code
 
 
-run.allow_interspersed_args = False  # what follows the first word of the command is its own
+run.allow_interspersed_args = False  # options after the first word of the command are the command's
 
 
 def _announce(made: Run) -> None:
@@ -131,14 +137,14 @@ def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
     for text in texts:
         key, sign, value = text.partition("=")
         if not key or not sign:
-            raise UsageError(f"{option} {text!r} is no KEY=VALUE", hint=f"write {option} lr=0.1")
+            raise UsageError(f"{option} {text!r} is not KEY=VALUE", hint=f"write {option} lr=0.1")
         pairs[key] = value
     return pairs
 
 
-@command("logs", "Show what a launched program printed.", "mltrack logs spirals-1", "mltrack logs -f spirals-1")
+@command("logs", "Show the output of a launched program.", "mltrack logs spirals-1", "mltrack logs -f spirals-1")
 @click.argument("name", type=RUN, metavar="RUN")
-@click.option("-f", "--follow", is_flag=True, help="Go on as the program prints more, until it ends.")
+@click.option("-f", "--follow", is_flag=True, help="Continue as the program prints more, until it ends.")
 @click.option("-n", "--lines", type=click.IntRange(min=0), metavar="N", help="Only the last N lines.")
 @click.option(
     "--part",
@@ -146,14 +152,14 @@ def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
     type=click.IntRange(min=0),
     default=0,
     metavar="N",
-    help="Of several launches of one run at once, the Nth further one.",
+    help="The Nth additional log, if several launches recorded into the run at once.",
 )
 @pass_session
 def logs(session: Session, name: str, follow: bool, lines: int | None, number: int) -> None:
-    """Show the output of RUN, as `mltrack run` keeps it; also while it runs.
+    """Show the output of RUN, as `mltrack run` records it; also while it runs.
 
-    In a terminal colours pass, and every other escape sequence is shown rather than obeyed; a pipe or a file gets every
-    byte as it was printed.
+    In a terminal, colors work and other escape sequences are shown as text; a pipe or a file gets every byte
+    unchanged.
     """
     from mltrack.launch.log_reader import follow_output, last_lines, output_numbers, output_of
 
@@ -167,10 +173,10 @@ def logs(session: Session, name: str, follow: bool, lines: int | None, number: i
     show_output(pieces)
     others = [other for other in output_numbers(stored) if other != number]
     if others:
-        say(f"mltrack: there are further logs of this run: --part {', '.join(map(str, others))}", err=True)
+        say(f"mltrack: this run has more logs: --part {', '.join(map(str, others))}", err=True)
 
 
-@command("reproduce", "Lay a launched run out again.", "mltrack reproduce spirals-3 --to again")
+@command("reproduce", "Recreate a launched run.", "mltrack reproduce spirals-3 --to again")
 @click.argument("name", type=RUN, metavar="RUN")
 @click.option("--to", "folder", type=click.Path(path_type=Path), required=True, metavar="FOLDER", help="A new folder.")
 @json_option
@@ -181,17 +187,17 @@ def reproduce(session: Session, name: str, folder: Path, as_json: bool) -> int:
 
     from mltrack.cli.exit_codes import PARTIAL
     from mltrack.cli.formatting import plural
-    from mltrack.launch.reproduce import reproduce as lay_out
+    from mltrack.launch.reproduce import reproduce as recreate
     from mltrack.text.printing import print_json
 
     store = session.store()
-    done = lay_out(store, store.run(name), folder)
+    done = recreate(store, store.run(name), folder)
     if as_json:
         print_json(asdict(done))
     else:
-        say(f"{plural(done.files, 'file')} in {folder}; it was run by: {done.command}")
+        say(f"{plural(done.files, 'file')} in {folder}; the command was: {done.command}")
         for missing, reason in done.missing.items():
-            say(f"not there: {missing}: {reason}")
+            say(f"missing: {missing}: {reason}")
         say("to run it again:")
         for step in done.steps:
             say(f"  {step}")

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["init", "restore", "rm", "seal"]
 
 
-@command("init", "Make a store.", "mltrack init", "mltrack init experiments/.mltrack")
+@command("init", "Create a store.", "mltrack init", "mltrack init experiments/.mltrack")
 @click.argument("path", required=False, type=click.Path())
 @json_option
 @pass_session
 def init(session: Session, path: str | None, as_json: bool) -> None:
-    """Make a store at PATH (without it ./.mltrack, or what --store says). One that is there stays as it is.
+    """Create a store at PATH (by default at --store, else ./.mltrack). An existing one stays unchanged.
 
-    Not needed before recording: the first run makes the store where there is none.
+    Not needed before recording: the first run creates the store if it does not exist.
     """
     from mltrack.disk.layout import STORE_FOLDER, find_store
     from mltrack.disk.store_path import STORE_VARIABLE
@@ -39,36 +39,34 @@ def init(session: Session, path: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"path": str(store.path), "store_id": store.store_id, "made": made})
     else:
-        say(f"{'made a store' if made else 'there is a store'} at {store.path}")
+        say(f"{'created a store' if made else 'a store exists'} at {store.path}")
 
 
 @command("rm", "Delete runs.", "mltrack rm spirals-2", "mltrack rm --purge --yes spirals-3")
 @click.argument("runs", type=RUN, nargs=-1, required=True, metavar="RUN...")
-@click.option("--purge", is_flag=True, help="Remove the folders for good; not while a process records into them.")
-@click.option("-y", "--yes", is_flag=True, help="Don't ask before --purge.")
+@click.option("--purge", is_flag=True, help="Remove the folders permanently; not while a process records into them.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask for confirmation of --purge.")
 @json_option
 @pass_session
 def rm(session: Session, runs: tuple[str, ...], purge: bool, yes: bool, as_json: bool) -> None:
-    """Mark runs as deleted (mltrack restore brings them back), or remove them for good with --purge."""
+    """Mark runs as deleted (mltrack restore restores them), or remove them permanently with --purge."""
     store = session.store()
     chosen = _chosen(store, runs)
     if purge:
         from mltrack.storage.runs.edit import purge_run
 
         names = ", ".join(run.info.run_name for run in chosen)
-        if not yes and not confirm(f"Remove {names} for good, with all points and artifacts?"):
+        if not yes and not confirm(f"Remove {names} permanently, with all points and artifacts?"):
             raise UsageError("nothing was removed", hint="answer y, or use --yes")
         for run in chosen:
             purge_run(store.layout, run.run_id)
     else:
         for run in chosen:
             store.delete_run(run.run_id)
-    _told("purged" if purge else "deleted", chosen, as_json)
+    _print_changed("purged" if purge else "deleted", chosen, as_json)
 
 
-@command(
-    "restore", "Bring deleted runs or experiments back.", "mltrack restore spirals-2", "mltrack restore -e spirals"
-)
+@command("restore", "Restore deleted runs or experiments.", "mltrack restore spirals-2", "mltrack restore -e spirals")
 @click.argument("runs", type=RUN, nargs=-1, metavar="[RUN]...")
 @click.option(
     "-e", "--experiment", "experiments", multiple=True, metavar="NAME", help="An experiment, with its runs; or its id."
@@ -76,9 +74,9 @@ def rm(session: Session, runs: tuple[str, ...], purge: bool, yes: bool, as_json:
 @json_option
 @pass_session
 def restore(session: Session, runs: tuple[str, ...], experiments: tuple[str, ...], as_json: bool) -> None:
-    """Bring deleted runs back, and with -e deleted experiments with all their runs."""
+    """Restore deleted runs, and with -e deleted experiments with all their runs."""
     if not runs and not experiments:
-        raise UsageError("nothing to restore is named", hint="name runs, or an experiment with -e")
+        raise UsageError("no runs or experiments are given", hint="name runs, or an experiment with -e")
     store = session.store()
     chosen, named = _chosen(store, runs), [_experiment(store, name) for name in experiments]
     for experiment in named:
@@ -91,7 +89,7 @@ def restore(session: Session, runs: tuple[str, ...], experiments: tuple[str, ...
         return
     for experiment in named:
         say(f"restored experiment {experiment.experiment_id} {experiment.name}")
-    _told("restored", chosen, as_json)
+    _print_changed("restored", chosen, as_json)
 
 
 def _experiment(store: Store, name: str) -> Experiment:
@@ -99,20 +97,20 @@ def _experiment(store: Store, name: str) -> Experiment:
     return store.workspace.by_name(name) or store.workspace.get(name)
 
 
-@command("seal", "Compact what crashed processes left.", "mltrack seal", "mltrack seal spirals-1")
+@command("seal", "Compact the data of crashed processes.", "mltrack seal", "mltrack seal spirals-1")
 @click.argument("runs", type=RUN, nargs=-1, metavar="[RUN]...")
 @json_option
 @pass_session
 def seal(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
-    """Turn what crashed processes left in RUNs (or in all) into compact Parquet segments. Readers need no such step.
+    """Compact the points that crashed processes left in RUNs (by default all) to Parquet. Reading does not need it.
 
-    Histograms, tables and texts they logged become artifacts, as at the end of a run, so that a sync takes them too;
-    and so does the output that a launcher (`mltrack run`) left when it was killed. Files that programs wrote into the
-    artifact folders themselves are recorded.
+    Histograms, tables and texts they logged become artifacts, as at the end of a run, so that they are synced too, and
+    so does the output left by a launcher (`mltrack run`) that was killed. Files that programs wrote into the artifact
+    folders themselves are recorded.
     """
     from mltrack.cli.formatting import plural
     from mltrack.cli.select import iterate_runs
-    from mltrack.launch.orphaned_output import publish_left_output
+    from mltrack.launch.orphaned_output import publish_orphaned_output
     from mltrack.storage.runs.sealing import seal_dead_writers
 
     store = session.store()
@@ -123,8 +121,8 @@ def seal(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
             points = seal_dead_writers(run.folder, run.state)
             store.finish_series(run.run_id)
             found += store.record_found_files(run.run_id)
-            published += len(publish_left_output(store.layout, run.run_id))
-        except (OSError, StoreError) as error:  # it stays as it is, and the others are sealed
+            published += len(publish_orphaned_output(store.layout, run.run_id))
+        except (OSError, StoreError) as error:  # it stays unchanged, and the others are sealed
             session.damage.append(_not_sealed(run.run_id, error))
             continue
         if points:
@@ -134,9 +132,9 @@ def seal(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
     else:
         say(f"{plural(sum(sealed.values()), 'point')} sealed in {plural(len(sealed), 'run')}")
         if published:
-            say(f"{plural(published, 'log')} of killed launchers made artifacts")
+            say(f"{plural(published, 'log')} of killed launchers stored as artifacts")
         if found:
-            say(f"{plural(found, 'file')} found among the artifacts and recorded")
+            say(f"{plural(found, 'file')} found in artifact folders and recorded")
 
 
 def _not_sealed(run_id: str, error: OSError | StoreError) -> CorruptionError:
@@ -145,11 +143,11 @@ def _not_sealed(run_id: str, error: OSError | StoreError) -> CorruptionError:
 
 
 def _chosen(store: Store, runs: tuple[str, ...]) -> list[StoredRun]:
-    """All of them, before anything is changed: a wrong name among them changes nothing."""
+    """All of them, before anything is changed: with a wrong name among them nothing is changed."""
     return [store.run(run) for run in dict.fromkeys(map(store.resolve, runs))]
 
 
-def _told(what: str, runs: list[StoredRun], as_json: bool) -> None:
+def _print_changed(what: str, runs: list[StoredRun], as_json: bool) -> None:
     if as_json:
         print_json({what: [run.run_id for run in runs]})
     else:

@@ -49,15 +49,15 @@ class Point(NamedTuple):
     "mltrack tail spirals-1 -f --metric loss",
 )
 @click.argument("run", type=RUN)
-@click.option("-f", "--follow", "following", is_flag=True, help="Go on with what a live run logs, until it ends.")
+@click.option("-f", "--follow", "following", is_flag=True, help="Continue with what a live run logs, until it ends.")
 @click.option("-m", "--metric", "keys", multiple=True, metavar="KEY", help="Only this metric; may be repeated.")
 @click.option(
-    "-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True, help="How many to begin with."
+    "-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True, help="How many to start with."
 )
 @json_option
 @pass_session
 def tail(session: Session, run: str, following: bool, keys: tuple[str, ...], lines: int, as_json: bool) -> None:
-    """Show the last points of RUN, as time, step, metric and value; --json prints one object a line."""
+    """Show the last points of RUN, as time, step, metric and value; --json prints one object per line."""
     stored = session.store().run(run)
     show = _show_json if as_json else _show_line
     ends = {writer.writer: writer.position.points for writer in stored.writers()}
@@ -95,7 +95,7 @@ def _last_points(run: StoredRun, ends: dict[str, int], keys: Sequence[str], most
     if not most:
         return []
     if keys:
-        tables = [(key, run.metrics(key)) for key in keys]  # says so when there is no such metric
+        tables = [(key, run.metrics(key)) for key in keys]  # raises if there is no such metric
         found = [
             Point(at, step, key, value)
             for key, table in tables
@@ -133,11 +133,11 @@ def _points(piece: PointColumns, *, keys: Sequence[str] = (), before: int | None
 def follow(
     run: StoredRun, after: dict[str, int], keys: Sequence[str] = (), *, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[Point]:
-    """Points as they are logged, from ``after`` (seq by writer) on, until no process has the run open any more."""
+    """Points as they are logged, after ``after`` (seq by writer), until no process has the run open."""
     after = dict(after)
     while True:
         run.refresh()
-        live = run.state.live  # asked before the points are read: a writer gone by now has written all it ever will
+        live = run.state.live  # read before the points: a writer that has ended by now has written all its points
         for writer, piece in run.read_points(after):
             after[writer] = int(piece.seqs[-1]) + 1
             yield from _points(piece, keys=keys)
@@ -148,16 +148,14 @@ def follow(
 
 @command(
     "metrics",
-    "Show a run's metrics; draw them.",
+    "Show a run's metrics as a table or a chart.",
     "mltrack metrics spirals-1",
     "mltrack metrics spirals-1 loss",
     "mltrack metrics spirals-1 loss --last 5 --json",
 )
 @click.argument("run", type=RUN)
 @click.argument("keys", nargs=-1, metavar="[KEY]...")
-@click.option(
-    "-n", "--last", type=click.IntRange(min=1), help="The last N points of each as a table, rather than a chart."
-)
+@click.option("-n", "--last", type=click.IntRange(min=1), help="The last N points of each as a table, not a chart.")
 @json_option
 @pass_session
 def metrics(session: Session, run: str, keys: tuple[str, ...], last: int | None, as_json: bool) -> None:
@@ -206,12 +204,12 @@ def _print_chart(run: StoredRun, key: str) -> None:
         axis, sign, rest = line.partition("┤" if "┤" in line else "│")
         screen.print(Text.assemble((axis + sign, "dim"), (rest, "cyan")) if sign else Text(line, style="dim"))
     facts = {"latest": number(summary.value), "min": number(summary.min), "max": number(summary.max)}
-    said = "  ".join(f"{name} {text}" for name, text in facts.items())
-    screen.print(Text(f"{said}  points {count(summary.count)}\n", style="dim"))
+    line = "  ".join(f"{name} {text}" for name, text in facts.items())
+    screen.print(Text(f"{line}  points {count(summary.count)}\n", style="dim"))
 
 
 def print_summaries(run: StoredRun, keys: Sequence[str], *, sparks: bool = False) -> None:
-    """A table of metrics: latest, least, greatest, count; ``sparks`` adds a small chart of each, in a terminal."""
+    """Print a table of metrics: latest, min, max, count; ``sparks`` adds a sparkline of each, in a terminal."""
     from mltrack.cli.formatting import count, number
 
     pretty = is_terminal()

@@ -45,7 +45,7 @@ HIDDEN_COUNTED_MAX = 1_000
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=30, show_default=True, help="How many at most.")
 @click.option("--deleted", is_flag=True, help="The deleted runs instead.")
 @click.option(
-    "-c", "--columns", metavar="A,B", help="Metrics to show, or params.NAME, tags.NAME; without it the commonest."
+    "-c", "--columns", metavar="A,B", help="Metrics to show, or params.NAME, tags.NAME; by default the most common."
 )
 @json_option
 @pass_session
@@ -83,11 +83,11 @@ def ls(
     if len(runs) > limit:
         note(f"there are more: mltrack ls --limit {limit * 10}")
     if not deleted:
-        _say_hidden(store, experiment)
+        _note_hidden(store, experiment)
 
 
-def _say_hidden(store: Store, experiment: str | None) -> None:
-    """Say which runs are not shown as their experiment is deleted."""
+def _note_hidden(store: Store, experiment: str | None) -> None:
+    """Name the deleted experiments whose runs are not shown."""
     from mltrack.cli.formatting import plural
 
     gone = [e for e in store.experiments(deleted=True) if e.lifecycle_stage == DELETED]
@@ -98,13 +98,13 @@ def _say_hidden(store: Store, experiment: str | None) -> None:
                 more = "+" if runs.token is not None else ""
                 name = shlex.quote(hidden.name)
                 note(
-                    f"experiment {hidden.name!r} is deleted, and its {plural(len(runs), 'run')}{more} with it: "
+                    f"experiment {hidden.name!r} is deleted, with its {plural(len(runs), 'run')}{more}: "
                     f"mltrack restore --experiment {name}"
                 )
 
 
 def points_of(store: Store, runs: Sequence[Found]) -> dict[str, int]:
-    """How many points each run has."""
+    """The number of points of each run."""
     heads = store.heads()
     return {id_: heads[id_].points if id_ in heads else 0 for id_ in (run.info.run_id for run in runs)}
 
@@ -112,7 +112,14 @@ def points_of(store: Store, runs: Sequence[Found]) -> dict[str, int]:
 def print_runs(
     runs: Sequence[Found], points: Mapping[str, int], columns: Sequence[str] | None = None, *, tree: bool = True
 ) -> None:
-    """A table of runs; ``tree`` puts the children of a run below it, in a terminal."""
+    """Print a table of runs.
+
+    Args:
+        runs: the runs.
+        points: the number of points of each.
+        columns: metrics, params and tags to show; the most common metrics when not given.
+        tree: in a terminal, put the children of a run below it.
+    """
     from mltrack.cli.formatting import ago, count, duration, moment, number, state, status
 
     pretty = is_terminal()
@@ -153,12 +160,12 @@ def print_runs(
 
 
 def _metric_room() -> int:
-    """How many metric columns fit beside the others."""
+    """How many metric columns fit."""
     return max(0, min(METRIC_COLUMNS_MAX, (console().width - 74) // 12))
 
 
 def _common_metrics(runs: Sequence[Found], most: int) -> list[str]:
-    """Names that most of the runs have, those with a short name first; what the machine did is shown when asked for."""
+    """The most common metrics, those with short names first; system metrics are shown only if chosen."""
     seen = Counter(key for run in runs for key in run.data.metrics if not key.startswith("system/"))
     ranked = sorted(seen, key=lambda key: (-seen[key], len(key), key))
     return sorted(ranked[:most])
@@ -176,13 +183,13 @@ def _value(run: Found, name: str, shown: Any) -> str:
 
 
 def _as_tree(runs: Sequence[Found]) -> list[tuple[Found, int]]:
-    """Each run with its depth, children right after the run they belong to, oldest child first."""
-    here = {run.info.run_id for run in runs}
+    """Each run with its depth, children right after their parent, oldest child first."""
+    ids = {run.info.run_id for run in runs}
     children: dict[str, list[Found]] = {}
     tops = []
     for run in runs:
         parent = run.info.parent_run_id
-        if parent in here and parent is not None and parent != run.info.run_id:
+        if parent in ids and parent is not None and parent != run.info.run_id:
             children.setdefault(parent, []).insert(0, run)
         else:
             tops.append(run)
@@ -236,7 +243,7 @@ def _everything(run: StoredRun) -> dict[str, Any]:
 
 
 def _print_head(run: StoredRun) -> None:
-    from mltrack.cli.formatting import ago, count, duration, moment, state
+    from mltrack.cli.formatting import ago, count, duration, moment, plural, state
 
     info, now_ms = run.info, time.time_ns() // 1_000_000
     lasted = duration((info.end_time if info.end_time is not None else now_ms) - info.start_time)
@@ -255,11 +262,11 @@ def _print_head(run: StoredRun) -> None:
     if info.user_id:
         rows.append(("user", info.user_id))
     if run.lost:
-        rows.append(("lost", f"{count(run.lost)} points, to a full or failing disk"))
+        rows.append(("lost", f"{plural(run.lost, 'point')}, as the disk was full or failing"))
     print_table([Column("", style="dim"), Column("", wrap=True)], rows, headings=False)
     damage = [*run.state.damage, *run.damage]
     if damage:
-        note(f"{len(damage)} damaged places: see mltrack check {run.run_id}", style="red")
+        note(f"{plural(len(damage), 'damaged place')}: see mltrack check {run.run_id}", style="red")
 
 
 def _print_pairs(title: str, pairs: dict[str, str]) -> None:
@@ -294,7 +301,7 @@ def _print_models(run: StoredRun) -> None:
     if rows:
         say()
         heading("Models")
-        print_table([Column("model", style="cyan"), Column("how"), Column("step", right=True)], rows)
+        print_table([Column("model", style="cyan"), Column("use"), Column("step", right=True)], rows)
 
 
 def _print_artifacts(run: StoredRun) -> None:

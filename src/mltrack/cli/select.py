@@ -1,4 +1,4 @@
-"""Which runs a command is about, and what is said of each."""
+"""Selects the runs of a command, and describes each for JSON."""
 
 from __future__ import annotations
 
@@ -40,6 +40,14 @@ def find_runs(
 ) -> list[Found]:
     """Runs that match, newest first unless ordered otherwise.
 
+    Args:
+        store: where to search.
+        experiment: only of this one.
+        filter_string: in MLflow's grammar.
+        order_by: fields to order by.
+        limit: how many at most.
+        deleted: the deleted runs instead.
+
     Raises:
         NotFoundError: no experiment has that name.
         FilterError: the filter or order does not parse.
@@ -62,7 +70,7 @@ def find_runs(
 
 
 def iterate_runs(store: Store, names: Sequence[str]) -> Iterator[StoredRun]:
-    """The runs named, each once, all resolved when this returns; without names all that are not deleted."""
+    """The named runs, each once, all resolved when this returns; without names, all that are not deleted."""
     if not names:
         return (run for run in store.runs() if run.info.lifecycle_stage == "active")
     ids = list(dict.fromkeys(map(store.resolve, names)))
@@ -70,7 +78,7 @@ def iterate_runs(store: Store, names: Sequence[str]) -> Iterator[StoredRun]:
 
 
 def run_facts(run: Found, points: int) -> dict[str, Any]:
-    """What --json says of a run: MLflow's names; times in ms since the epoch; metrics as latest values."""
+    """A run for --json: MLflow's names; times in ms since the epoch; the latest value of each metric."""
     data = run.data
     return {
         **asdict(run.info),

@@ -1,4 +1,4 @@
-"""`mltrack ui` and `mltrack serve`: MLflow's own user interface and scoring server, on this store."""
+"""`mltrack ui` and `mltrack serve`: MLflow's user interface and scoring server, on this store."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ __all__ = ["serve", "ui"]
 UI_WORKERS = 2
 POLL_S = 0.25
 
-_OF_THE_STORE = re.compile(
+_MODEL_URI = re.compile(
     r"models:/(?:(?P<model_id>m-[0-9a-f]{32})(?:/.*)?|(?P<name>[^@/]+)(?:@(?P<alias>[^/]+)|/(?P<version>[^/]+)))"
     r"|runs:/(?P<run_id>[^/]+)/.*"
 )
-"""What names a logged model, a version of a registered model, or files of a run."""
+"""The URI of a logged model, a version of a registered model, or files of a run."""
 
 _host = click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-_port = click.option("--port", type=click.IntRange(1, 65535), help="The port; a free one when not given.")
+_port = click.option("--port", type=click.IntRange(1, 65535), help="The port; by default a free one.")
 
 
 @command("ui", "Open MLflow's UI on the store.", "mltrack ui", "mltrack ui --port 5000 --no-browser")
 @_host
 @_port
 @click.option("--workers", type=click.IntRange(1, 64), default=UI_WORKERS, show_default=True, help="Server processes.")
-@click.option("--browser/--no-browser", default=True, help="Open a browser.  [default: where there is a display]")
+@click.option("--browser/--no-browser", default=True, help="Open a browser.  [default: if there is a display]")
 @pass_session
 def ui(session: Session, host: str, port: int | None, workers: int, browser: bool) -> int:
-    """Start MLflow's own server on this store, and open its pages in a browser; Ctrl-C ends it.
+    """Start MLflow's server on this store, and open its UI in a browser; Ctrl-C ends it.
 
-    It shows what training processes write while they write it. Whoever can reach its address can read and change the
-    store: it listens on this machine only, unless told otherwise.
+    It shows runs while they are recorded. Anyone who can reach its address can read and change the store: by default
+    it listens on this machine only.
     """
     from mltrack.process.server import mlflow_environment, running_server
 
@@ -72,7 +72,7 @@ def ui(session: Session, host: str, port: int | None, workers: int, browser: boo
         if browser and _has_display():
             import webbrowser
 
-            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()  # some browsers take their time
+            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()  # some browsers start slowly
         _wait(server, log, shutdown)
     return 0
 
@@ -87,7 +87,7 @@ def ui(session: Session, host: str, port: int | None, workers: int, browser: boo
     type=click.Choice(["local", "virtualenv", "uv", "conda"]),
     default="local",
     show_default=True,
-    help="Where the model's requirements come from: this environment, or one made for it.",
+    help="Where the model runs: in this environment, or one made for it.",
 )
 @pass_session
 def serve(session: Session, model_uri: str, host: str, port: int | None, workers: int, env_manager: str) -> int:
@@ -121,12 +121,12 @@ def _uri(store: Store) -> str:
 
 
 def _check_model(store: Store, model_uri: str) -> None:
-    """See that the store has what the URI names, as far as it is of a form that can be looked up here.
+    """Check that the store has what the URI names, if it has a known form.
 
     Raises:
         NotFoundError: it has no such model, version, alias, logged model or run.
     """
-    match = _OF_THE_STORE.fullmatch(model_uri)
+    match = _MODEL_URI.fullmatch(model_uri)
     if match is None:
         return
     if match["model_id"]:
@@ -145,7 +145,7 @@ def _port_of(host: str, port: int | None) -> int:
     """The port to listen on.
 
     Raises:
-        UsageError: somebody listens there already.
+        UsageError: the port is in use.
     """
     from mltrack.process.server import check_port, free_port
 
@@ -156,7 +156,7 @@ def _port_of(host: str, port: int | None) -> int:
 
 
 def _in_url(host: str) -> str:
-    """How the host is written in a URL that this machine can open."""
+    """The host in a URL that this machine can open."""
     if host in ("0.0.0.0", "::"):
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
@@ -164,7 +164,7 @@ def _in_url(host: str) -> str:
 
 @contextlib.contextmanager
 def _log(name: str) -> Iterator[Path]:
-    """A file for what the server prints, which stays only where an error tells of it."""
+    """A file for the server's output, which is kept only if an error names it."""
     folder = Path(tempfile.mkdtemp(prefix="mltrack-"))
     log = folder / f"{name}.log"
     try:
@@ -188,19 +188,19 @@ def _has_display() -> bool:
 
 @contextlib.contextmanager
 def _until_shutdown() -> Iterator[ShutdownSignal]:
-    """Let Ctrl-C, TERM and HUP end the body where it waits: that is the way to end a server, and no mistake."""
+    """Let Ctrl-C, TERM and HUP end the body while it waits: that is the normal end of a server."""
     with contextlib.suppress(ShutdownRequested), ShutdownSignal() as shutdown:
         yield shutdown
 
 
 def _wait(server: subprocess.Popen[bytes], log: Path, shutdown: ShutdownSignal) -> None:
-    """Wait for the request to end.
+    """Wait for a signal to end.
 
     Raises:
-        ShutdownRequested: it came.
-        RemoteError: the server ended by itself, which it should not.
+        ShutdownRequested: the signal came.
+        RemoteError: the server ended unexpectedly.
     """
     while server.poll() is None:
         shutdown.check()
         time.sleep(POLL_S)
-    raise RemoteError(f"the server ended by itself, with code {server.returncode}", hint=f"see {log}")
+    raise RemoteError(f"the server ended unexpectedly, with code {server.returncode}", hint=f"see {log}")

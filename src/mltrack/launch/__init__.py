@@ -1,1 +1,1 @@
-"""Launching: a program run as a child, with its output, code and machine recorded beside what it logs itself."""
+"""Launching: a program run as a child, with its output, code and machine recorded along with what it logs itself."""

@@ -1,4 +1,4 @@
-"""Output as it would look on paper: without colours, and of progress bars only what was last to be seen."""
+"""Output as plain text: without escape sequences, and with only the last state of progress bars."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 __all__ = ["LineFilter"]
 
 HELD_BYTES_MAX = 1 << 16
-"""How long a line that is overwritten again and again may be."""
+"""How long a line that is overwritten repeatedly may be."""
 
 ESCAPE_BYTES_MAX = 4096
-"""How long an escape sequence may be; what is longer is text."""
+"""How long an escape sequence may be; a longer one is treated as text."""
 
 ROWS_MAX = 200
-"""How many rows at the end may be written anew; those above are settled. And so many lines end a block of rows."""
+"""How many of the last rows may be overwritten; those above are final. As many plain lines end a block of rows."""
 
 _ESCAPE = re.compile(
     rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[ -/]+[0-~]|[0-OQ-WYZ\\`-~])"
@@ -24,34 +24,34 @@ _STEP = re.compile(rb"[\r\n]|\x1b\[\d*[AB]")
 
 
 class LineFilter:
-    """Leaves out what is overwritten, by carriage returns or from rows further down, and escape sequences.
+    """Removes escape sequences and text that is overwritten, by carriage returns or by moving the cursor up.
 
-    Text on a line without any passes at once; a line with a carriage return is held until it ends, and rows that the
-    cursor came back to until it is too far below them.
+    Lines without any pass at once; a line with a carriage return is held until it ends, and rows that the cursor
+    returned to are held until it is too far below them.
     """
 
     def __init__(self) -> None:
-        self._held = b""  # a line that is overwritten, as far as it can be seen; begins with a carriage return
-        self._cut = b""  # an escape sequence whose end has not come yet
+        self._held = b""  # the visible part of a line being overwritten; begins with a carriage return
+        self._cut = b""  # an incomplete escape sequence
         self._rows: _Rows | None = None
 
     def feed(self, data: bytes) -> bytes:
-        """Take in some output; returns what of it is settled."""
+        """Process some output; returns the part that is final."""
         if b"\x1b" in data or self._cut:
             data = self._without_escapes(self._cut + data)
         if self._rows is not None:
             return self._to_rows(data)
         if b"\x1b" in data:
             before, _, rest = data.partition(b"\x1b")
-            settled = self._on_lines(before)
-            # what stands above has passed; the cursor comes to the first of rows that are kept from here on
-            settled += self._end_line() if self._held else b"" if settled.endswith(b"\n") else b"\n"
+            final = self._on_lines(before)
+            # earlier lines are out already; the cursor is at the first of the rows that are kept from here on
+            final += self._end_line() if self._held else b"" if final.endswith(b"\n") else b"\n"
             self._rows = _Rows()
-            return settled + self._to_rows(b"\x1b" + rest)
+            return final + self._to_rows(b"\x1b" + rest)
         return self._on_lines(data)
 
     def end(self) -> bytes:
-        """What is still held."""
+        """The text that is still held."""
         self._cut = b""
         if self._rows is not None:
             rows, self._rows = self._rows, None
@@ -63,7 +63,7 @@ class LineFilter:
         return _shown(held) + b"\n" if held else b""
 
     def _without_escapes(self, data: bytes) -> bytes:
-        """Only those that move the cursor up or down a row are left, and one whose end is yet to come is held."""
+        """Remove all but those that move the cursor up or down; an incomplete one is held."""
         self._cut = b""
         found = _OPEN_ESCAPE.search(data, max(0, len(data) - ESCAPE_BYTES_MAX))
         if found is not None:
@@ -75,25 +75,25 @@ class LineFilter:
             return data
         text = (self._held + data).replace(b"\r\n", b"\n")
         *lines, last = text.split(b"\n")
-        settled = b"".join(_shown(line) + b"\n" for line in lines)
+        final = b"".join(_shown(line) + b"\n" for line in lines)
         if b"\r" not in last:
             self._held = b""
-            return settled + last
+            return final + last
         ending = b"\r" if last.endswith(b"\r") else b""  # its line break may be the next byte
         self._held = b"\r" + _shown(last)[-HELD_BYTES_MAX:] + ending
-        return settled
+        return final
 
     def _to_rows(self, data: bytes) -> bytes:
         assert self._rows is not None
-        settled = self._rows.feed(data)
+        final = self._rows.feed(data)
         if self._rows.lines_since_move > ROWS_MAX:
-            settled += self._rows.end(unfinished=True)
+            final += self._rows.end(unfinished=True)
             self._rows = None
-        return settled
+        return final
 
 
 def _moves(match: re.Match[bytes]) -> bytes:
-    """An escape sequence as far as it matters: up or down so many rows, and to their beginning."""
+    """A cursor movement in a normal form: up or down, and a carriage return if it goes to the row's start."""
     found = _MOVE.match(match[0])
     if found is None:
         return b""
@@ -103,7 +103,7 @@ def _moves(match: re.Match[bytes]) -> bytes:
 
 
 def _shown(line: bytes) -> bytes:
-    """What is left of a line on a screen: what follows its last carriage return that is followed by anything."""
+    """The visible part of a line: what follows its last carriage return that is followed by anything."""
     return line.rstrip(b"\r").rpartition(b"\r")[2]
 
 
@@ -114,25 +114,25 @@ class _Rows:
         self.lines_since_move = 0
         self._rows = [b""]
         self._at = 0
-        self._anew = True  # what comes next overwrites the row
-        self._reach = 1  # how far up the cursor went at most
+        self._overwrites = True  # the next text overwrites the row
+        self._reach = 1  # the farthest the cursor went up
 
     def feed(self, data: bytes) -> bytes:
-        """Take in output without other escape sequences than moves; returns what is settled."""
+        """Process output whose only escape sequences are cursor movements; returns the part that is final."""
         position = 0
-        settled: list[bytes] = []
+        final: list[bytes] = []
         for step in _STEP.finditer(data):
             self._write(data[position : step.start()])
             position = step.end()
             self._step(step[0])
             if len(self._rows) > self._reach + 2:
-                settled.append(self._rows.pop(0) + b"\n")
+                final.append(self._rows.pop(0) + b"\n")
                 self._at = max(0, self._at - 1)
         self._write(data[position:])
-        return b"".join(settled)
+        return b"".join(final)
 
     def end(self, *, unfinished: bool = False) -> bytes:
-        """All that is left; ``unfinished``: the last row may go on."""
+        """The remaining rows; ``unfinished``: the last row may continue."""
         while len(self._rows) > 1 and not self._rows[-1] and not unfinished:
             self._rows.pop()
         text = b"\n".join(self._rows)
@@ -141,8 +141,8 @@ class _Rows:
     def _write(self, text: bytes) -> None:
         text = text.replace(b"\x1b", b"")
         if text:
-            self._rows[self._at] = text if self._anew else (self._rows[self._at] + text)[-HELD_BYTES_MAX:]
-            self._anew = False
+            self._rows[self._at] = text if self._overwrites else (self._rows[self._at] + text)[-HELD_BYTES_MAX:]
+            self._overwrites = False
 
     def _step(self, step: bytes) -> None:
         if step == b"\n":
@@ -156,7 +156,7 @@ class _Rows:
             else:
                 self._reach = max(self._reach, count)
                 self._at = max(0, self._at - count)
-        self._anew = True
+        self._overwrites = True
 
     def _down(self, count: int) -> None:
         self._at += count

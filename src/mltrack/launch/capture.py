@@ -1,4 +1,4 @@
-"""Running one program as a child: its output passed on and kept, its end told."""
+"""Runs a program as a child: its output is forwarded and logged, and how it ended is returned."""
 
 from __future__ import annotations
 
@@ -20,20 +20,23 @@ if TYPE_CHECKING:
     from mltrack.launch.log_file import OutputLog
     from mltrack.launch.signals import Signals
 
-__all__ = ["Ending", "drain", "run_child"]
+__all__ = ["ChildExit", "drain", "run_child"]
 
 READ_BYTES = 1 << 18
-"""How much is taken at once: what stays in the processor's cache until it is written."""
+"""How much is read at once: it stays in the processor's cache until it is written."""
 
 LINGER_S = 2.0
-"""How long output is waited for after the child has ended, where something that it started holds its pipes open."""
+"""How long to wait for output after the child has ended, if a process that it started keeps its pipes open."""
+
+POLL_S = 0.1
+"""How often to look whether the child, or the time limit for its output, has ended, where no event says so."""
 
 TAIL_BYTES = 1 << 14
 """How much of the end of stderr is kept, for a traceback."""
 
 
-class Ending(NamedTuple):
-    """How the child ended: its exit code (negative for a signal), the signals passed on, the end of its stderr."""
+class ChildExit(NamedTuple):
+    """How the child ended: its exit code (negative for a signal), the signals forwarded, the end of its stderr."""
 
     returncode: int
     received: tuple[int, ...]
@@ -41,50 +44,50 @@ class Ending(NamedTuple):
 
     @property
     def exit_code(self) -> int:
-        """What a shell would say: the code itself, or 128 and the signal's number."""
+        """The exit code as a shell has it: the code itself, or 128 plus the signal's number."""
         return self.returncode if self.returncode >= 0 else 128 - self.returncode
 
 
 class _Stream:
-    """One of the child's two streams: where it goes on to, and what of it is kept."""
+    """One of the child's two output streams: where it is forwarded to, and what of it is kept."""
 
-    def __init__(self, channel: Channel, onward: int | None, tail_bytes: int) -> None:
+    def __init__(self, channel: Channel, target: int | None, tail_bytes: int) -> None:
         self.fd = channel.outer
         self.tail = b""
         self._channel = channel
-        self._onward = onward
+        self._target = target
         self._tail_bytes = tail_bytes
         self._filter = LineFilter()
         self._buffer = memoryview(bytearray(READ_BYTES))
 
     def take(self, log: OutputLog) -> bool:
-        """Keep what there is and pass it on; False at the end. In this order: lines that were seen are in the log."""
+        """Log the available output, then forward it, so that lines on the screen are in the log; False at the end."""
         data = self._buffer[: read_some(self.fd, self._buffer)]
         if not data:
             return False
         log.write(self._filter.feed(bytes(data)))
-        self._pass_on(data)
+        self._forward(data)
         if self._tail_bytes:
             self.tail = (self.tail + data[-self._tail_bytes :])[-self._tail_bytes :]
         return True
 
     def resize(self) -> None:
-        """Have the child's terminal as large as ours."""
-        if self._channel.is_terminal and self._onward is not None:
-            copy_size(self._onward, self.fd)
+        """Give the child's terminal the size of ours."""
+        if self._channel.is_terminal and self._target is not None:
+            copy_size(self._target, self.fd)
 
     def close(self, log: OutputLog) -> None:
         log.write(self._filter.end())
         os.close(self.fd)
 
-    def _pass_on(self, view: memoryview) -> None:
-        while view and self._onward is not None:
+    def _forward(self, view: memoryview) -> None:
+        while view and self._target is not None:
             try:
-                view = view[os.write(self._onward, view) :]
+                view = view[os.write(self._target, view) :]
             except BlockingIOError:
                 time.sleep(0.001)
-            except OSError:  # nobody reads it any more: the program goes on all the same
-                self._onward = None
+            except OSError:  # a broken pipe: the program continues anyway
+                self._target = None
 
 
 def run_child(
@@ -96,20 +99,26 @@ def run_child(
     cwd: Path | None = None,
     quiet: bool = False,
     on_start: Callable[[subprocess.Popen[bytes]], None] = lambda child: None,
-    stand_by: Callable[[Sequence[int]], Callable[[], None]] = lambda sources: lambda: None,
-) -> Ending:
-    """Run ``command`` to its end in this, the main, thread.
+    start_standby: Callable[[Sequence[int]], Callable[[], None]] = lambda sources: lambda: None,
+) -> ChildExit:
+    """Run ``command`` to its end, in the main thread. Its input is ours; it has a terminal if ours is one.
 
-    Its output goes to ours (``quiet``: nowhere) and into ``log``; its input is ours. Where ours is a terminal, it has
-    one. ``signals`` passes on to it what we get. ``on_start`` is called once it runs. ``stand_by`` is given, before,
-    what the output comes from, and what it returns is called when all is taken.
+    Args:
+        command: the program and its arguments.
+        env: its environment.
+        log: where its output is kept.
+        signals: forwards the signals that this process gets.
+        cwd: the folder it runs in; this process's when not given.
+        quiet: don't copy its output to ours.
+        on_start: called once it runs.
+        start_standby: called before, with the descriptors its output comes from; what it returns is called at the end.
 
     Raises:
         OSError: it can't be started.
     """
-    ways = [None if quiet else _descriptor(stream) for stream in (sys.stdout, sys.stderr)]
-    channels = [open_channel(way) for way in ways]
-    dismiss = stand_by([channel.outer for channel in channels])
+    targets = [None if quiet else _descriptor(stream) for stream in (sys.stdout, sys.stderr)]
+    channels = [open_channel(target) for target in targets]
+    dismiss = start_standby([channel.outer for channel in channels])
     try:
         child = subprocess.Popen(
             list(command), env=dict(env), cwd=cwd, stdout=channels[0].inner, stderr=channels[1].inner
@@ -122,20 +131,20 @@ def run_child(
     finally:
         for channel in channels:
             os.close(channel.inner)
-    out, err = _Stream(channels[0], ways[0], 0), _Stream(channels[1], ways[1], TAIL_BYTES)
+    out, err = _Stream(channels[0], targets[0], 0), _Stream(channels[1], targets[1], TAIL_BYTES)
     try:
         with child:
-            signals.pass_on_to(child, on_resize=(out.resize, err.resize))
+            signals.forward_to(child, on_resize=(out.resize, err.resize))
             on_start(child)
             _pump(child, [out, err], log)
             returncode = child.wait()
     finally:
         dismiss()
-    return Ending(returncode, tuple(signals.received), err.tail)
+    return ChildExit(returncode, tuple(signals.received), err.tail)
 
 
 def drain(sources: Sequence[int], log: OutputLog) -> None:
-    """Take into ``log`` what comes from all these descriptors, until each has ended; closes them."""
+    """Write to ``log`` what comes from these descriptors until each has ended; closes them."""
     streams = [_Stream(Channel(source, -1, is_terminal=False), None, 0) for source in sources]
     with selectors.DefaultSelector() as selector:
         for stream in streams:
@@ -148,7 +157,7 @@ def drain(sources: Sequence[int], log: OutputLog) -> None:
 
 
 def _descriptor(stream: IO[str] | None) -> int | None:
-    """Where to pass output on to; None where we have no such stream."""
+    """The descriptor to forward output to; None if the stream has none."""
     if stream is None:
         return None
     try:
@@ -159,36 +168,55 @@ def _descriptor(stream: IO[str] | None) -> int | None:
 
 
 def _pump(child: subprocess.Popen[bytes], streams: list[_Stream], log: OutputLog) -> None:
-    """Take output until both streams end, or the child has ended and they stay open too long."""
+    """Take output until both streams end, or ``LINGER_S`` after the child has ended, if they stay open."""
     with selectors.DefaultSelector() as selector:
         for stream in streams:
             selector.register(stream.fd, selectors.EVENT_READ, stream)
-        watch = _watch(child, selector)
-        give_up: float | None = None
+        exit_watch = _ExitWatch(child, selector)
+        open_streams = len(streams)
         try:
-            while any(isinstance(key.data, _Stream) for key in selector.get_map().values()):
-                timeout = None if watch is not None and give_up is None else 0.1
-                for key, _ in selector.select(timeout):
-                    if not isinstance(key.data, _Stream):
-                        selector.unregister(key.fd)
-                        give_up = time.monotonic() + LINGER_S
+            while open_streams and not exit_watch.is_over():
+                for key, _ in selector.select(exit_watch.timeout_s):
+                    if key.data is None:
+                        exit_watch.child_ended()
                     elif not key.data.take(log):
                         selector.unregister(key.fd)
-                if give_up is None and watch is None and child.poll() is not None:
-                    give_up = time.monotonic() + LINGER_S
-                if give_up is not None and time.monotonic() > give_up:
-                    break
+                        open_streams -= 1
         finally:
-            if watch is not None:
-                os.close(watch)
+            exit_watch.close()
             for stream in streams:
                 stream.close(log)
 
 
-def _watch(child: subprocess.Popen[bytes], selector: selectors.BaseSelector) -> int | None:
-    """A descriptor that becomes readable when the child ends, where the system has such."""
-    with contextlib.suppress(AttributeError, OSError):
-        fd = os.pidfd_open(child.pid)
-        selector.register(fd, selectors.EVENT_READ, None)
-        return fd
-    return None
+class _ExitWatch:
+    """Notices when the child ends, by a descriptor if the system has one, else by polling; then a time limit runs."""
+
+    def __init__(self, child: subprocess.Popen[bytes], selector: selectors.BaseSelector) -> None:
+        self._child = child
+        self._selector = selector
+        self._fd: int | None = None
+        self._deadline: float | None = None
+        with contextlib.suppress(AttributeError, OSError):
+            self._fd = os.pidfd_open(child.pid)
+            selector.register(self._fd, selectors.EVENT_READ, None)
+
+    @property
+    def timeout_s(self) -> float | None:
+        """How long to wait for output at a time; None: until something happens."""
+        return None if self._fd is not None and self._deadline is None else POLL_S
+
+    def child_ended(self) -> None:
+        """Start the time limit; the descriptor is readable from now on, so it is not watched any longer."""
+        self._deadline = time.monotonic() + LINGER_S
+        if self._fd is not None:
+            self._selector.unregister(self._fd)
+
+    def is_over(self) -> bool:
+        """Whether the time limit has passed."""
+        if self._fd is None and self._deadline is None and self._child.poll() is not None:
+            self.child_ended()
+        return self._deadline is not None and time.monotonic() > self._deadline
+
+    def close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)

@@ -1,4 +1,4 @@
-"""What a launched program is told through its environment, so that what it logs lands in its run."""
+"""The environment of a launched program, by which what it logs goes to its run."""
 
 from __future__ import annotations
 
@@ -18,22 +18,26 @@ __all__ = ["RUN_ID_VARIABLE", "child_environment"]
 RUN_ID_VARIABLE = "MLTRACK_RUN_ID"
 RUN_NAME_VARIABLE = "MLTRACK_RUN_NAME"
 
-_NOT_PASSED_ON = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", RUN_NAME_VARIABLE)
-"""They would name another run or experiment than the one the program was launched for."""
+_NOT_FORWARDED = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", RUN_NAME_VARIABLE)
+"""They would name a run or experiment other than the one the program was launched for."""
 
 
 def child_environment(
     store: Path, run: RunInfo, given: Mapping[str, str] = os.environ, *, named: bool = False
 ) -> dict[str, str]:
-    """The environment for a program that was launched for ``run``, in the store in the folder ``store``.
-
-    ``named`` says that the run was given its name at the launch: the program's own name for it does not replace it.
+    """The environment for a program launched for ``run``.
 
     ``import mltrack`` finds the store and the run by mltrack's own variables; ``import mlflow`` finds the store by its
-    tracking URI, and the store's plugin gives it that run for the first one it starts. Output is not buffered, so that
-    it is kept in the order and at the time it was written.
+    tracking URI, and mltrack's plugin makes this run the first one it starts. Output is not buffered, so that it is
+    logged in the order and at the time it was written.
+
+    Args:
+        store: the store's folder.
+        run: the run.
+        given: the variables to start from.
+        named: the run was named at the launch, so the program's own name for it does not replace that.
     """
-    environment = {name: value for name, value in given.items() if name not in _NOT_PASSED_ON}
+    environment = {name: value for name, value in given.items() if name not in _NOT_FORWARDED}
     environment |= {
         "MLTRACK_STORE": str(store),
         RUN_ID_VARIABLE: run.run_id,

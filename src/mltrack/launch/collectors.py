@@ -1,4 +1,4 @@
-"""What is recorded of a launched program beside its output: the machine's load, the files it writes, its code."""
+"""Collects what is recorded of a launched program besides its output: system metrics, files it writes, its code."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     Stop = Callable[[], None]
     Start = Callable[[Run, Path], Stop]
 
-__all__ = ["recorders_for"]
+__all__ = ["collectors_for"]
 
 
-def recorders_for(
+def collectors_for(
     command: Sequence[str],
     *,
     environment: Mapping[str, str],
@@ -30,10 +30,18 @@ def recorders_for(
     snapshot: bool,
     system_metrics: bool,
 ) -> list[Start]:
-    """What to start beside the program, in this order; each gets the run and the folder the program runs in.
+    """What to start with the program, in this order; each gets the run and the folder the program runs in.
+
+    Args:
+        command: the program's.
+        environment: the program's.
+        redactor: removes secrets.
+        watch: folders whose files become artifacts.
+        snapshot: whether to record source, packages and machine.
+        system_metrics: whether to log the machine's load.
 
     Raises:
-        UsageError: the environment asks for system metrics in a way that can't be.
+        UsageError: an environment variable about system metrics is invalid.
     """
     starts: list[Start] = []
     if system_metrics and is_enabled(None, environment, default=True):
@@ -60,13 +68,13 @@ def _start_measuring(run: Run, environment: Mapping[str, str]) -> Stop:
 
 
 def _start_watching(run: Run, folder: Path, names: Sequence[str], since_ns: int) -> Stop:
-    """Watch folders, named as the program would name them; what lies there from before is left alone."""
+    """Watch folders, named relative to the program's; files already in them are ignored."""
     watched = [Watched(folder / name, _artifact_folder(folder, name)) for name in names]
     return FolderWatch(run, watched, written_since_ns=since_ns).stop
 
 
 def _artifact_folder(folder: Path, name: str) -> str:
-    """The name itself where it leads down from the program's folder, else the name of the folder it leads to."""
+    """The name itself if it is below the program's folder, else the name of the folder it leads to."""
     path = Path(name)
     if path.parts and not path.is_absolute() and ".." not in path.parts:
         return path.as_posix()

@@ -1,4 +1,4 @@
-"""Facts about the machine a program ran on, and about how it was called."""
+"""Facts about the machine that a program runs on, and the environment variables that matter to it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _VARIABLES = (
         "LANG",
     ),
 )
-"""How the variables begin that change what a training does; others are not recorded."""
+"""Prefixes of the variables that affect a training; others are not recorded."""
 
 
 def machine_facts() -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _cpu_model() -> str:
 
 
 def _gpus() -> list[dict[str, Any]]:
-    """Names and memory (bytes) of the GPUs that NVML tells of; none where there is no NVML."""
+    """Names and memory (bytes) of the GPUs known to NVML; none without NVML."""
     try:
         import pynvml
     except ImportError:

@@ -1,4 +1,4 @@
-"""``mltrack run``: one program, run as a child, with a run of its own that tells how it went."""
+"""``mltrack run``: runs a program as a child process and records it as a run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mltrack.errors import MltrackError, ParamConflictError, UsageError
-from mltrack.launch.capture import Ending, run_child
+from mltrack.launch.capture import ChildExit, run_child
 from mltrack.launch.child_env import child_environment
 from mltrack.launch.log_file import LIVE_FOLDER, LOG_BYTES_MAX, log_name, open_log
 from mltrack.launch.secret_patterns import Redactor
 from mltrack.launch.signals import Signals
-from mltrack.launch.takeover import stand_by
+from mltrack.launch.takeover import start_standby
 from mltrack.process.trouble import TROUBLE
 from mltrack.recording import current_store, fluent
 from mltrack.storage.runs.state import RunState
@@ -38,7 +38,7 @@ PREEMPTED_TAG = "mltrack.preempted"
 ERROR_TAG = "mltrack.error"
 
 PREEMPTING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
-"""What schedulers send before they take a job's machine away."""
+"""The signals that schedulers send before they preempt a job."""
 
 ERROR_CHARACTERS_MAX = 4_000
 _TRACEBACK = "Traceback (most recent call last):"
@@ -48,9 +48,9 @@ _TRACEBACK = "Traceback (most recent call last):"
 class Launch:
     """What to run, and what to record of it.
 
-    ``resume`` names a run to go on with; with ``go_on`` it is the one called ``name`` in the experiment, where there is
-    one. ``recorders`` are started when the program runs, each with the run and the
-    folder it runs in, and give back what stops them; that is called when the program has ended.
+    ``resume`` names a run to resume; with ``resume_if_exists`` it is the one called ``name`` in the experiment, if it
+    exists. ``collectors`` are started once the program runs, each with the run and the folder the program runs in, and
+    return a function that stops them, which is called after the program has ended.
     """
 
     command: Sequence[str]
@@ -59,22 +59,22 @@ class Launch:
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     resume: str | None = None
-    go_on: bool = False
+    resume_if_exists: bool = False
     sync: str | None = None
     cwd: Path | None = None
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     log_bytes_max: int = LOG_BYTES_MAX
     quiet: bool = False
-    recorders: Sequence[Callable[[Run, Path], Callable[[], None]]] = ()
+    collectors: Sequence[Callable[[Run, Path], Callable[[], None]]] = ()
     redactor: Redactor = field(default_factory=Redactor.from_environment)
 
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """How it went: the run, its status, and the exit code to end with.
+    """The result: the run, its status, and the exit code to end with.
 
-    ``interrupted`` says that a SIGINT that we got too ended the program, ``output_lost`` how many bytes of its output
-    the disk did not take.
+    ``interrupted``: the program ended by a SIGINT that this process received too. ``output_lost``: the bytes of its
+    output that could not be written to disk.
     """
 
     run_id: str
@@ -90,10 +90,10 @@ def launch(
     *,
     on_run: Callable[[Run], None] = lambda run: None,
 ) -> Launched:
-    """Run the program to its end; call it from the main thread. ``on_run`` is told of the run before it starts.
+    """Run the program to its end, from the main thread. ``on_run`` is called with the run before the program starts.
 
     Raises:
-        UsageError: the program is not there; nothing was recorded.
+        UsageError: the program does not exist; nothing was recorded.
         NotFoundError: there is no such run to resume, or no such remote.
         StoreError: the store can't be written.
     """
@@ -106,7 +106,7 @@ def launch(
         on_run(run)
         return _run(what, run, folder)
     finally:
-        run.end("FAILED")  # does nothing where it has ended; else an error of ours is on its way
+        run.end("FAILED")  # does nothing if it has ended; else an error is being raised
 
 
 def _here() -> Path:
@@ -117,13 +117,13 @@ def _here() -> Path:
 
 
 def check_program(command: Sequence[str], folder: Path, path: str | None) -> None:
-    """See that a command run in ``folder`` names a program, by its path or by ``path``, as $PATH has it.
+    """Check that a command run in ``folder`` names a program, by its path or by the search path ``path``.
 
     Raises:
         UsageError: it does not.
     """
     if not command:
-        raise UsageError("there is nothing to run", hint="put the command behind --: mltrack run -- python train.py")
+        raise UsageError("the command is missing", hint="put it after --: mltrack run -- python train.py")
     program = command[0]
     by_path = os.sep in program
     if shutil.which(str(folder / program) if by_path else program, path=path) is None:
@@ -139,7 +139,7 @@ def _begin(what: Launch) -> Run:
         **{key: what.redactor.value(key, value) for key, value in what.tags.items()},
     }
     params = {key: what.redactor.value(key, value) for key, value in what.params.items()}
-    resumed = _of_that_name(what) if what.go_on else what.resume
+    resumed = _run_of_that_name(what) if what.resume_if_exists else what.resume
     if resumed is not None:
         tags.pop("mlflow.source.name")
         _check_resumed(what, resumed, params)
@@ -155,14 +155,14 @@ def _begin(what: Launch) -> Run:
     return run
 
 
-def _of_that_name(what: Launch) -> str | None:
-    """The id of the run that the name stands for; None where there is none yet, or only deleted ones.
+def _run_of_that_name(what: Launch) -> str | None:
+    """The id of the run with that name; None if there is none yet, or only deleted ones.
 
     Raises:
-        UsageError: there is no name, or several runs have it.
+        UsageError: no name is given, or several runs have it.
     """
     if not what.name or what.resume is not None:
-        raise UsageError("which run to go on with is told by its name", hint="give --name, and no --resume")
+        raise UsageError("--resume-if-exists finds the run by its name", hint="give --name, and not --resume")
     store = current_store.get_store()
     experiment = what.experiment or current_store.chosen_experiment(store.layout, None).name
     query = (
@@ -172,13 +172,13 @@ def _of_that_name(what: Launch) -> str | None:
     if len(found) > 1:
         raise UsageError(
             f"{len(found)} runs of the experiment {experiment!r} are called {what.name!r}",
-            hint=f"go on with one of them by its id: --resume {found[0]}",
+            hint=f"resume one of them by its id: --resume {found[0]}",
         )
     return found[0] if found else None
 
 
 def _check_resumed(what: Launch, name: str, params: Mapping[str, str]) -> None:
-    """Refuse what can't be of a run that is gone on with, before it is touched.
+    """Check what is given against the run to resume, before it is changed.
 
     Raises:
         NotFoundError: there is no such run.
@@ -190,28 +190,28 @@ def _check_resumed(what: Launch, name: str, params: Mapping[str, str]) -> None:
         if held.params.get(key, value) != value:
             raise ParamConflictError(
                 f"param {key!r} of run {held.run_id} is {held.params[key]!r} and can't become {value!r}",
-                hint="params don't change: leave it out, or launch a new run",
+                hint="omit it, or launch a new run",
             )
     if what.experiment is not None and what.experiment != held.info.experiment_name:
         raise UsageError(
             f"run {held.run_id} belongs to the experiment {held.info.experiment_name!r}, not to {what.experiment!r}",
-            hint="leave --experiment out: a run stays where it is",
+            hint="omit --experiment: a run stays in its experiment",
         )
 
 
 @contextlib.contextmanager
 def _without_run_id() -> Iterator[None]:
-    """A launch inside a launched program is a run of its own."""
-    held = os.environ.pop(fluent.RUN_ID_VARIABLE, None)
+    """A launch inside a launched program makes a new run."""
+    outer = os.environ.pop(fluent.RUN_ID_VARIABLE, None)
     try:
         yield
     finally:
-        if held is not None:
-            os.environ[fluent.RUN_ID_VARIABLE] = held
+        if outer is not None:
+            os.environ[fluent.RUN_ID_VARIABLE] = outer
 
 
 def _source(command: Sequence[str]) -> str:
-    """The script that a command runs: its first word that is a file and no interpreter; else its first word."""
+    """The script that a command runs: its first argument that names one; else its first word."""
     return next((word for word in command[1:] if word.endswith((".py", ".sh", ".ipynb"))), command[0])
 
 
@@ -219,41 +219,41 @@ def _run(what: Launch, run: Run, folder: Path) -> Launched:
     state = RunState(run.folder)
     state.update()
     log = open_log(run.folder.path / LIVE_FOLDER, run.folder.artifacts, what.log_bytes_max)
-    recorders = _Recorders(what.recorders, run, folder)
-    with Signals() as signals:  # also while the rest is recorded: the program's end is to be told
+    collectors = _Collectors(what.collectors, run, folder)
+    with Signals() as signals:  # also while the rest is recorded: how the program ended must be stored
         try:
-            ending = run_child(
+            ended = run_child(
                 what.command,
                 env=child_environment(run.store_folder, state.info(), what.env, named=what.name is not None),
                 log=log,
                 signals=signals,
                 cwd=what.cwd,
                 quiet=what.quiet,
-                on_start=lambda child: recorders.start(),
-                stand_by=lambda sources: stand_by(run, log, what.log_bytes_max, sources),
+                on_start=lambda child: collectors.start(),
+                start_standby=lambda sources: start_standby(run, log, what.log_bytes_max, sources),
             )
         except OSError as error:
             raise UsageError(f"{what.command[0]!r} can't be run: {error.strerror}", hint="is it a program?") from error
         finally:
-            recorders.stop()
+            collectors.stop()
             publish_output(run, log)
-        return _end(what, run, ending, log.lost)
+        return _end(what, run, ended, log.lost)
 
 
-class _Recorders:
-    """What records beside the program, begun one after the other in a thread; none of them fails the program."""
+class _Collectors:
+    """Record while the program runs; started one after the other in a thread. None of them fails the program."""
 
     def __init__(self, starts: Sequence[Callable[[Run, Path], Callable[[], None]]], run: Run, folder: Path) -> None:
         self._starts = starts
         self._run = run
         self._folder = folder
         self._stops: list[Callable[[], None]] = []
-        self._thread = threading.Thread(target=self._work, name="mltrack-recorders")
+        self._thread = threading.Thread(target=self._work, name="mltrack-collectors")
 
     def start(self) -> None:
         try:
             self._thread.start()
-        except (RuntimeError, MemoryError) as error:  # no thread can be had: the program runs all the same
+        except (RuntimeError, MemoryError) as error:  # no thread can be started: the program runs anyway
             self._run.lose_artifact("code/files.json", error)
 
     def stop(self) -> None:
@@ -276,7 +276,7 @@ class _Recorders:
 
 
 def publish_output(run: Run, log: OutputLog) -> None:
-    """Make the output an artifact; what the disk does not take stays where it grew. What was lost is told."""
+    """Make the output an artifact; if that fails, it stays in its live file. Lost output is reported."""
     try:
         log.move_to(run.folder.path / LIVE_FOLDER)  # the store may have been moved while the program ran
         path = log.finish()
@@ -292,24 +292,24 @@ def publish_output(run: Run, log: OutputLog) -> None:
         (run.folder.path / LIVE_FOLDER).rmdir()
 
 
-def _end(what: Launch, run: Run, ending: Ending, output_lost: int) -> Launched:
-    status = "FINISHED" if ending.returncode == 0 else "FAILED" if ending.returncode > 0 else "KILLED"
-    preempted = next((number for number in ending.received if number in PREEMPTING), None)
+def _end(what: Launch, run: Run, ended: ChildExit, output_lost: int) -> Launched:
+    status = "FINISHED" if ended.returncode == 0 else "FAILED" if ended.returncode > 0 else "KILLED"
+    preempted = next((number for number in ended.received if number in PREEMPTING), None)
     if preempted is not None and status != "FINISHED":
         status = "KILLED"
         run.set_tag(PREEMPTED_TAG, signal.Signals(preempted).name)
-    if signal.SIGINT in ending.received and status == "FAILED":
+    if signal.SIGINT in ended.received and status == "FAILED":
         status = "KILLED"
-    run.set_tag(EXIT_CODE_TAG, ending.exit_code)
-    if ending.returncode < 0:
-        run.set_tag(SIGNAL_TAG, _signal_name(-ending.returncode))
+    run.set_tag(EXIT_CODE_TAG, ended.exit_code)
+    if ended.returncode < 0:
+        run.set_tag(SIGNAL_TAG, _signal_name(-ended.returncode))
     if status != "FINISHED":
-        words = what.redactor.text(last_error(ending.error_tail))
+        words = what.redactor.text(last_error(ended.error_tail))
         if words:
             run.set_tag(ERROR_TAG, words)
     run.end(status)
-    interrupted = ending.returncode == -signal.SIGINT and signal.SIGINT in ending.received
-    return Launched(run.run_id, status, ending.exit_code, interrupted, output_lost)
+    interrupted = ended.returncode == -signal.SIGINT and signal.SIGINT in ended.received
+    return Launched(run.run_id, status, ended.exit_code, interrupted, output_lost)
 
 
 def _signal_name(number: int) -> str:
@@ -329,5 +329,5 @@ def last_error(tail: bytes) -> str:
 
 
 def _clipped(text: str) -> str:
-    """The end of a long text says most."""
+    """The end of a long text, which says most."""
     return text if len(text) <= ERROR_CHARACTERS_MAX else "..." + text[3 - ERROR_CHARACTERS_MAX :]

@@ -1,7 +1,7 @@
 """The output of a launched program on disk, bounded: its first half and its end are kept, with a mark between them.
 
-While the program runs, its output grows in ``live/`` in the run's folder, where ``mltrack logs -f`` reads it; at its
-end it becomes an artifact. Where several launches go on with one run at once, each has a log of its own, by number.
+While the program runs, its output is in ``live/`` in the run's folder, where ``mltrack logs -f`` reads it; at its end
+it becomes an artifact. If several launches resume one run at once, each has its own log, by number.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 __all__ = ["LIVE_FOLDER", "LOG_BYTES_MAX", "LOG_NAME", "OutputLog", "log_name", "open_log", "read_output", "unfinished"]
 
 LIVE_FOLDER = "live"
-"""Where, in a run's folder, files grow that become artifacts at their end."""
+"""The folder, in a run's, of files that are still written and become artifacts when complete."""
 
 LOG_NAME = "user_logs/std_log.txt"
-"""The artifact's name, as Azure Machine Learning has it."""
+"""The artifact's name, that of Azure Machine Learning."""
 
 LOG_BYTES_MAX = 1 << 28
-"""How much output is kept of a run when nothing else is said: 256 MiB."""
+"""How much output of a run is kept by default: 256 MiB."""
 
 READ_BYTES = 1 << 20
 
 LOGS_MAX = 10_000
-"""How many launches may go on with one run at once."""
+"""How many launches may record into one run at once."""
 
 _HEAD = re.compile(r"std_log(?:_(\d+))?\.txt")
 
@@ -51,13 +51,19 @@ def _files(folder: Path, number: int) -> tuple[Path, tuple[Path, Path]]:
 class OutputLog:
     """One run's output on disk, written by the launcher alone.
 
-    Nothing here fails the program: when the disk takes no more, ``lost`` counts the bytes and the rest goes on.
+    It never fails the program: if the disk fails, ``lost`` counts the bytes, and writing continues after them.
     """
 
     def __init__(
         self, folder: Path, bytes_max: int = LOG_BYTES_MAX, *, number: int = 0, before: Path | None = None
     ) -> None:
-        """Go on with what an earlier launch of the same run left in ``folder``, or else with the file ``before``.
+        """Append to what an earlier launch of the same run left in ``folder``, or else to the content of ``before``.
+
+        Args:
+            folder: where the log is.
+            bytes_max: how much output is kept.
+            number: the log's.
+            before: an artifact to start with.
 
         Raises:
             BusyError: another process writes the log of that number.
@@ -72,10 +78,10 @@ class OutputLog:
         self._tail = -1  # the tail file being written; -1 while the head is
         self._gap = False  # something was lost since the last byte that was written
         folder.mkdir(exist_ok=True)
-        self._lock = self._fd = _open_locked(self._head)  # as long as it is open, the log is ours
+        self._lock = self._fd = _open_locked(self._head)  # the lock is held while it is open
         size = os.fstat(self._fd).st_size
         self._room = self._head_max - size
-        self._go_on_with_tails()
+        self._resume_tails()
         if before is not None and not size:
             with contextlib.suppress(FileNotFoundError, NotRegularError), reading(before, follow=False) as source:
                 while chunk := source.read(READ_BYTES):
@@ -99,17 +105,17 @@ class OutputLog:
         self.lost += len(view)
         self._gap = self._gap or bool(view)
 
-    def _go_on_with_tails(self) -> None:
-        """Where an earlier launch was killed while it wrote a tail, go on there."""
+    def _resume_tails(self) -> None:
+        """Append to the tail that an earlier launch was writing when it was killed."""
         tails = sorted(filter(Path.exists, self._tails), key=_age)
-        self._was_cut = len(tails) == len(self._tails)  # and there is no telling how much
+        self._was_cut = len(tails) == len(self._tails)  # by an unknown number of bytes
         if tails:
             self._tail = self._tails.index(tails[-1])
             self._fd = os.open(tails[-1], os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             self._room = self._tail_max - os.fstat(self._fd).st_size
 
     def _next_file(self) -> bool:
-        """Go on in the next tail file; what it held is dropped."""
+        """Start the next tail file; its old content is dropped."""
         self._tail = (self._tail + 1) % len(self._tails)
         path = self._tails[self._tail]
         with contextlib.suppress(OSError):
@@ -124,14 +130,14 @@ class OutputLog:
         return True
 
     def move_to(self, folder: Path) -> None:
-        """The pieces lie in ``folder`` now: the store was moved."""
+        """Use ``folder`` from now on: the store was moved."""
         self._head, self._tails = _files(folder, self.number)
 
     def finish(self) -> Path | None:
-        """Put the log together; returns the file, or None where there was no output. ``close`` is still to be called.
+        """Join the head and tails; returns the file, or None without any output. ``close`` must still be called.
 
         Raises:
-            OSError: the disk takes no more; the pieces stay.
+            OSError: the disk is full or fails; the head and tails stay.
         """
         tails = sorted(filter(Path.exists, self._tails), key=_age)
         if tails:
@@ -152,21 +158,21 @@ class OutputLog:
         with open(self._head, "ab") as file:
             if self._was_cut or self._dropped:
                 many = "at least " if self._was_cut else ""
-                file.write(f"\n[mltrack: {many}{self._dropped:,} bytes of output left out here]\n".encode())
+                file.write(f"\n[mltrack: {many}{self._dropped:,} bytes of output omitted here]\n".encode())
             for part in tails:
                 with reading(part, follow=False) as source:
                     while chunk := source.read(READ_BYTES):
                         file.write(chunk)
 
     def close(self) -> None:
-        """Let go of the log: another launch may write it. Again, it does nothing."""
+        """Release the log for other launches; calling it again does nothing."""
         for fd in {self._fd, self._lock} - {-1}:
             os.close(fd)
         self._fd = self._lock = -1
 
 
 def _open_locked(path: Path) -> int:
-    """A log's head, open for appending; its lock is held as long as it is open.
+    """A log's head, open for appending and locked until it is closed.
 
     Raises:
         BusyError: another process holds it.
@@ -184,7 +190,7 @@ def _open_locked(path: Path) -> int:
 
 
 def open_log(folder: Path, artifacts: Path, bytes_max: int = LOG_BYTES_MAX) -> OutputLog:
-    """The first log of a run that nobody writes: what lies in ``folder`` or is an artifact of it is gone on with.
+    """The first log of a run that no process writes; it appends to what ``folder`` or the artifact holds.
 
     Raises:
         BusyError: all are being written.
@@ -193,11 +199,11 @@ def open_log(folder: Path, artifacts: Path, bytes_max: int = LOG_BYTES_MAX) -> O
     for number in range(LOGS_MAX):
         with contextlib.suppress(BusyError):
             return OutputLog(folder, bytes_max, number=number, before=artifacts / log_name(number))
-    raise BusyError(f"{LOGS_MAX:,} launches go on with one run", hint="wait until some have ended")
+    raise BusyError(f"{LOGS_MAX:,} launches record into one run", hint="wait until some have ended")
 
 
 def unfinished(folder: Path) -> list[int]:
-    """The numbers of the logs that lie in ``folder``: still growing, or left there by launchers that were killed."""
+    """The numbers of the logs in ``folder``: still written, or left by launchers that were killed."""
     try:
         names = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
@@ -206,7 +212,7 @@ def unfinished(folder: Path) -> list[int]:
 
 
 def read_output(folder: Path, start: int = 0, *, number: int = 0) -> Iterator[bytes]:
-    """The output as far as it lies in ``folder``, from byte ``start`` of it on; not exact where it is being cut."""
+    """The output in ``folder``, from byte ``start`` on; not exact once the log exceeds its limit."""
     position = 0
     head, tails = _files(folder, number)
     for path in (head, *sorted(tails, key=_age)):

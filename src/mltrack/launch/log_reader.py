@@ -1,4 +1,4 @@
-"""Reading what a launched program printed: the artifact of a run that is done, or what grows while it runs."""
+"""Reads the output of a launched program: from the artifact, or from the live log while it runs."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ READ_BYTES = 1 << 20
 
 
 def output_numbers(run: StoredRun) -> list[int]:
-    """The numbers of a run's logs: 0, and further ones where several launches went on with it at once."""
+    """The numbers of a run's logs: 0, and others if several launches recorded into it at once."""
     names = {artifact.path for artifact in run.artifacts}
     numbers = set(unfinished(run.folder.path / LIVE_FOLDER))
     return sorted(numbers | {number for number in range(len(names)) if log_name(number) in names})
 
 
 def output_of(run: StoredRun, start: int = 0, *, number: int = 0) -> Iterator[bytes]:
-    """What one launch of a run printed, from byte ``start`` on.
+    """The output of one launch of a run, from byte ``start`` on.
 
     Raises:
-        NotFoundError: nothing was captured of it.
+        NotFoundError: no output was captured.
     """
     live = run.folder.path / LIVE_FOLDER
-    if number in unfinished(live):  # it goes on from what is an artifact already
+    if number in unfinished(live):  # it begins with what the artifact holds
         yield from read_output(live, start, number=number)
         return
     name = log_name(number)
@@ -54,7 +54,13 @@ def output_of(run: StoredRun, start: int = 0, *, number: int = 0) -> Iterator[by
 def follow_output(
     run: StoredRun, *, number: int = 0, lines: int | None = None, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[bytes]:
-    """A run's output as it comes, until the run has ended; ``lines`` begins with so many of the last.
+    """A run's output as it is written, until the run has ended.
+
+    Args:
+        run: the run.
+        number: which of its logs.
+        lines: start with the last so many lines; None: with all.
+        sleep: waits that many seconds.
 
     Raises:
         NotFoundError: as output_of.

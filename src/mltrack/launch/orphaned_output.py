@@ -1,4 +1,4 @@
-"""Output that launchers left behind because they were killed: it becomes artifacts, as at the end of a launch."""
+"""Output left behind by launchers that were killed: it becomes artifacts, as at the end of a launch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from mltrack.storage.runs.state import RunState
 if TYPE_CHECKING:
     from mltrack.disk.layout import Layout, RunFolder
 
-__all__ = ["publish_left_output"]
+__all__ = ["publish_orphaned_output"]
 
 
-def publish_left_output(layout: Layout, run_id: str) -> list[str]:
+def publish_orphaned_output(layout: Layout, run_id: str) -> list[str]:
     """Make artifacts of the output that killed launchers of a run left; returns their names.
 
-    What a launcher still writes is left alone, and a live run as a whole. On return they survive power loss.
+    Logs that a launcher still writes are skipped, and live runs. On return the artifacts survive power loss.
 
     Raises:
         StoreError, OSError: the store can't be written.

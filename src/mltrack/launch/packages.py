@@ -49,9 +49,9 @@ for one in importlib.metadata.distributions():
         origin = one.read_text("direct_url.json")
         found[name.lower()] = [name, one.version, json.loads(origin) if origin else None]
     roots.add(str(one.locate_file("")))
-told = {"python": platform.python_version(), "implementation": platform.python_implementation(),
-        "prefix": sys.prefix, "packages": sorted(found.values()), "folders": sorted(roots)}
-json.dump(told, sys.stdout)
+answer = {"python": platform.python_version(), "implementation": platform.python_implementation(),
+          "prefix": sys.prefix, "packages": sorted(found.values()), "folders": sorted(roots)}
+json.dump(answer, sys.stdout)
 """
 
 
@@ -61,18 +61,18 @@ def is_interpreter(program: str) -> bool:
 
 
 def interpreter_of(command: Sequence[str], path: str | None = None, folder: Path = Path()) -> str | None:
-    """The Python interpreter that a command runs in ``folder``, with its whole path.
+    """The Python interpreter that a command runs in ``folder``, with its full path.
 
-    It is the command's first word, or what the script that that names begins with. Behind a shell's ``-c``, and what
-    only starts another program (``env``, ``srun``), it is the first word that is either.
+    It is the command's first word, or that in the first line of the script it names. After a shell's ``-c``, or a
+    program that only starts another (``env``, ``srun``), it is the first word that is either.
     """
-    words = _behind_starters(command)
+    words = _after_starters(command)
     found = (_interpreter_at(word, path, folder) for word in words if not word.startswith("-"))
     return next((one for one in found if one is not None), None)
 
 
-def _behind_starters(command: Sequence[str]) -> list[str]:
-    """The words that may name the program: the first, or more where that is one that starts others."""
+def _after_starters(command: Sequence[str]) -> list[str]:
+    """The words that may name the program: the first, or more if that is one that starts others."""
     first = Path(command[0]).name
     if first in _SHELLS:
         texts = [word for option, word in pairwise(command) if option.startswith("-") and option.endswith("c")]
@@ -105,11 +105,17 @@ def installed(
     redactor: Redactor | None = None,
     fs: FileSystem = LOCAL,
 ) -> dict[str, Any] | None:
-    """What is installed for an interpreter; None where it does not say.
+    """The packages installed for an interpreter; None if it does not answer.
 
-    ``python`` (its version), ``implementation``, ``prefix``, ``packages`` (name, version, and where it came from as
-    PEP 610 has it, or None). Asking takes the interpreter a moment, so the answer is kept in the folder ``cache`` for
-    as long as the folders it is from stay unchanged; secrets in addresses are not.
+    The result has ``python`` (its version), ``implementation``, ``prefix`` and ``packages`` (name, version, and origin
+    as in PEP 610, or None). It is cached until a folder it was read from changes; URLs in it are without secrets.
+
+    Args:
+        interpreter: its path.
+        cache: the folder of cached results.
+        env: the environment it runs in.
+        redactor: removes secrets from URLs.
+        fs: where the cache is written.
 
     Raises:
         OSError: the cache can't be written.
@@ -132,16 +138,16 @@ def installed(
             timeout=ASK_TIMEOUT_S,
             check=False,
         )
-        told: dict[str, Any] = json.loads(asked.stdout)
+        found: dict[str, Any] = json.loads(asked.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
     redactor = redactor or Redactor(environment=env)
-    for _, _, origin in told["packages"]:
+    for _, _, origin in found["packages"]:
         if origin is not None and "url" in origin:
             origin["url"] = redactor.text(str(origin["url"]))
     fs.make_folder(cache)
-    fs.publish_bytes(path, json.dumps({"told": told, "times": _times(told["folders"])}).encode())
-    return told
+    fs.publish_bytes(path, json.dumps({"told": found, "times": _times(found["folders"])}).encode())
+    return found
 
 
 def _times(folders: Sequence[str]) -> list[int]:
@@ -154,10 +160,10 @@ def _times(folders: Sequence[str]) -> list[int]:
     return times
 
 
-def environment_files(told: Mapping[str, Any]) -> dict[str, str]:
-    """Files that the environment can be rebuilt from: for pip, for MLflow's virtualenv and conda environments."""
-    python = str(told["python"])
-    needs = [_requirement(*package) for package in told["packages"]]
+def environment_files(found: Mapping[str, Any]) -> dict[str, str]:
+    """Files to rebuild the environment from: for pip, and for MLflow's virtualenv and conda environments."""
+    python = str(found["python"])
+    needs = [_requirement(*package) for package in found["packages"]]
     listed = "".join(f"{line}\n" for line in needs)
     return {
         "requirements.txt": f"# Python {python}\n{listed}",
@@ -170,7 +176,7 @@ def environment_files(told: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _requirement(name: str, version: str, origin: Mapping[str, Any] | None) -> str:
-    """One line for pip: pinned, or from where it came; what only this machine has is a comment."""
+    """One line for pip: pinned, or with its origin; a comment for a package that only this machine has."""
     if origin is None:
         return f"{name}=={version}"
     url = str(origin.get("url", ""))

@@ -1,4 +1,4 @@
-"""Laying a launched run out again: its source files, its environment files and its command, in a new folder."""
+"""Recreates what a launched run ran: its source files, environment files and command, in a new folder."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = ["Reproduced", "reproduce"]
 
 LIST_BYTES_MAX = 256 << 20
 ABOUT_FOLDER = "mltrack-run"
-"""Where, in the new folder, what is no source file goes."""
+"""The folder, in the new one, for all but the source files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reproduced:
-    """What was laid out: how many files, those that could not be and why, the command, and how to begin."""
+    """What was recreated: the number of files, the missing ones with the reason, the command, and the next steps."""
 
     files: int
     missing: dict[str, str]
@@ -40,11 +40,11 @@ class Reproduced:
 
 
 def reproduce(store: Store, run: StoredRun, folder: Path) -> Reproduced:
-    """Write a run's source files to ``folder``, which is made, or is empty; and beside them how it was run.
+    """Write a run's source files to ``folder``, which is new or empty, and how the run was started.
 
     Raises:
         NotFoundError: the run has no snapshot.
-        UsageError: there is something in the folder.
+        UsageError: the folder is not empty.
         InvalidPathError: the snapshot names a file outside of it.
         OSError: it can't be written.
     """
@@ -69,7 +69,7 @@ def reproduce(store: Store, run: StoredRun, folder: Path) -> Reproduced:
         if one.get("executable"):
             target.chmod(0o755)
         written += 1
-    return Reproduced(written, missing, str(launch["command_line"]), _tell(run, folder, launch))
+    return Reproduced(written, missing, str(launch["command_line"]), _write_launch(run, folder, launch))
 
 
 def _json(run: StoredRun, name: str) -> dict[str, Any]:
@@ -88,8 +88,8 @@ def _json(run: StoredRun, name: str) -> dict[str, Any]:
         raise CorruptionError(f"{name}: {error}", path=name, hint="see: mltrack check") from error
 
 
-def _tell(run: StoredRun, folder: Path, launch: dict[str, Any]) -> tuple[str, ...]:
-    """Write the environment's files and a script with the command; returns the steps to take by hand."""
+def _write_launch(run: StoredRun, folder: Path, launch: dict[str, Any]) -> tuple[str, ...]:
+    """Write the environment's files and a script with the command; returns the next steps for the user."""
     about = folder / ABOUT_FOLDER
     about.mkdir(exist_ok=True)
     for artifact in run.artifacts:
@@ -111,21 +111,21 @@ def _tell(run: StoredRun, folder: Path, launch: dict[str, Any]) -> tuple[str, ..
             f"python{python} -m venv .venv && . .venv/bin/activate",
             f"pip install -r {ABOUT_FOLDER}/requirements.txt",
         ]
-        steps += _not_from_an_index(about / "requirements.txt")
+        steps += _manual_installs(about / "requirements.txt")
     steps.append(f"sh {ABOUT_FOLDER}/command.sh")
     if REDACTED in str(launch["command_line"]):
-        steps.append(f"# put back what was redacted in {ABOUT_FOLDER}/command.sh first")
+        steps.append(f"# first put back what was redacted in {ABOUT_FOLDER}/command.sh")
     return tuple(steps)
 
 
 def _anywhere(command: list[str]) -> list[str]:
-    """A command for the environment that is rebuilt: an interpreter by its path is the one of the old environment."""
+    """The command for the rebuilt environment: an interpreter with a path belongs to the old one."""
     if os.path.isabs(command[0]) and is_interpreter(command[0]):
         return ["python", *command[1:]]
     return command
 
 
-def _not_from_an_index(requirements: Path) -> list[str]:
-    """What pip does not bring, as remarks."""
+def _manual_installs(requirements: Path) -> list[str]:
+    """Comments about the packages that pip can't install."""
     lines = requirements.read_text("utf-8", "replace").splitlines()
-    return [f"# put in by hand: {line[2:]}" for line in lines if line.startswith("# ") and "==" in line]
+    return [f"# install by hand: {line[2:]}" for line in lines if line.startswith("# ") and "==" in line]

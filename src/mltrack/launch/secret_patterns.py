@@ -1,8 +1,8 @@
-"""Secrets, found by what they are called and by what they look like, and left out before anything is written.
+"""Finds secrets by their names and their forms, and removes them before anything is written.
 
-A secret is found in three ways: by the name it is given to (``API_KEY=...``, ``--password ...``), by its own shape (an
-access key of a known kind, a token with three parts, credentials in a URL), and by being the value of an environment
-variable with such a name. Words of language models (``use_cls_token``, ``max_tokens``) are no secrets.
+A secret is found in three ways: by the name it is assigned to (``API_KEY=...``, ``--password ...``), by its form (an
+access key of a known kind, a token with three parts, credentials in a URL), and as the value of an environment variable
+with such a name. Names about language models (``use_cls_token``, ``max_tokens``) are not secret.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 __all__ = ["REDACTED", "Redactor"]
 
 SWITCH = "MLTRACK_REDACT"
-"""Set to 0, nothing is redacted."""
+"""If it is 0, nothing is redacted."""
 
 NAMES_VARIABLE = "MLTRACK_REDACT_NAMES"
-"""Further names, separated by commas, with ``*`` for any letters."""
+"""More secret names, separated by commas, with ``*`` for any characters."""
 
 SECRET_CHARACTERS_MIN = 8
-"""A shorter value of an environment variable is not looked for in other texts: it would be found everywhere."""
+"""A shorter value of an environment variable is not searched for in other texts: it would be found everywhere."""
 
 USER_CHARACTERS_MAX = 16
-"""Who a URL names as its user is a token rather than a name where it is as long as this, and has digits."""
+"""The user in a URL is treated as a token if it is at least this long and has letters and digits."""
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
@@ -51,7 +51,7 @@ _TOKENS_OF_MODELS = {
     *("cls", "sep", "pad", "eos", "bos", "unk", "mask", "class", "special", "image", "start", "end", "stop", "first"),
     *("last", "next", "per", "use", "num", "max", "min", "add", "sot", "eot", "prompt", "new", "register", "distilled"),
 }
-_NO_SECRETS = {"", "true", "false", "yes", "no", "on", "off", "none", "null"}
+_NOT_SECRET = {"", "true", "false", "yes", "no", "on", "off", "none", "null"}
 
 _SHAPES = re.compile(
     r"""
@@ -77,7 +77,7 @@ _CREDENTIALS = re.compile(
         (?P<password>:[^\s/@'"]* | :(?!\d*(?:[/?\#\s'"]|$))[^\s@'"]*)?@""",  # also one with a slash, not encoded
     re.IGNORECASE | re.VERBOSE,
 )
-_BEHIND = re.compile(
+_PREFIXED = re.compile(
     r"""
       (?P<bearer>\b(?:Bearer|Basic)\s+)[A-Za-z0-9+/._~=-]{8,}
     | (?P<part>\b(?:AccountKey|SharedAccessKey|SharedAccessSignature|sig|X-Amz-Signature|X-Amz-Credential)=)[^\s;&'"]+
@@ -100,12 +100,12 @@ _ASSIGNED = re.compile(
 
 
 class Redactor:
-    """Leaves secrets out of names' values, command lines and texts."""
+    """Removes secrets from values, command lines and texts."""
 
     def __init__(
         self, names: Iterable[str] = (), *, environment: Mapping[str, str] = os.environ, on: bool = True
     ) -> None:
-        """``names`` are secret beside those that look so; the values of secret variables of ``environment`` are too."""
+        """``names`` are secret in addition to the known ones; values of secret variables in ``environment`` are too."""
         self._on = on
         self._patterns = tuple(name.strip().lower() for name in names if name.strip())
         values = {v for k, v in environment.items() if len(v) >= SECRET_CHARACTERS_MIN and self.is_secret(k, v)}
@@ -114,15 +114,15 @@ class Redactor:
 
     @classmethod
     def from_environment(cls, names: Iterable[str] = (), environment: Mapping[str, str] = os.environ) -> Redactor:
-        """As $MLTRACK_REDACT and $MLTRACK_REDACT_NAMES say."""
+        """Configured by $MLTRACK_REDACT and $MLTRACK_REDACT_NAMES."""
         on = environment.get(SWITCH, "1").lower() not in ("0", "false", "no", "off")
         return cls([*names, *environment.get(NAMES_VARIABLE, "").split(",")], environment=environment, on=on)
 
     def is_secret(self, name: str, value: str) -> bool:
-        """Whether what is called ``name`` is a secret, going by its name and whether its value could be one."""
-        if not self._on or value.strip().lower() in _NO_SECRETS:
+        """Whether the value called ``name`` is a secret, judged by the name and by whether the value could be one."""
+        if not self._on or value.strip().lower() in _NOT_SECRET:
             return False
-        if name in ("PWD", "OLDPWD") and value.startswith("/"):  # a shell's folders
+        if name in ("PWD", "OLDPWD") and value.startswith("/"):  # the shell's folders
             return False
         if any(fnmatch.fnmatchcase(name.lower(), pattern) for pattern in self._patterns):
             return True
@@ -146,9 +146,9 @@ class Redactor:
         return REDACTED if self.is_secret(name, value) else self.text(value)
 
     def command(self, words: Sequence[str]) -> list[str]:
-        """A command line: the value of ``--api-key VALUE`` goes, of ``--api-key=VALUE``, and what ``text`` finds.
+        """A command line without the values of ``--api-key VALUE`` and ``--api-key=VALUE``, and what ``text`` finds.
 
-        A word may be a command line itself, as after ``sh -c``.
+        A word may itself be a command line, as after ``sh -c``.
         """
         shown: list[str] = []
         named = ""
@@ -161,7 +161,7 @@ class Redactor:
         return shown
 
     def _word(self, word: str) -> str:
-        """A word of a command line. No letters are code here, as they may be in a text."""
+        """A word of a command line, which unlike text contains no code."""
         if not self._on:
             return word
         option = _OPTION.fullmatch(word)
@@ -181,7 +181,7 @@ class Redactor:
             return text
         text = without(text, self._values, self._base64)
         text = _CREDENTIALS.sub(_without_credentials, text)
-        text = _BEHIND.sub(lambda match: f"{match['bearer'] or match['part']}{REDACTED}", text)
+        text = _PREFIXED.sub(lambda match: f"{match['bearer'] or match['part']}{REDACTED}", text)
         text = _ASSIGNED.sub(self._assigned, text)
         return _SHAPES.sub(REDACTED, text)
 
@@ -194,7 +194,7 @@ class Redactor:
 
 
 def _without_credentials(match: re.Match[str]) -> str:
-    """A URL's beginning without its password, and without a user that is a token rather than a name."""
+    """The start of a URL without its password, and without a user that is a token rather than a name."""
     user, password = match["user"], match["password"] or ""
     if len(user) >= USER_CHARACTERS_MAX and any(map(str.isdigit, user)) and any(map(str.isalpha, user)):
         user = REDACTED

@@ -1,4 +1,4 @@
-"""The signals that a launcher gets while its program runs, and how they reach the program."""
+"""Forwards the signals that a launcher gets to its program."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ FORWARDED = (
 FROM_THE_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 
 LATE_MAX = 1
-"""So many signals are passed over once the program has ended, as the rest is soon done; the next one ends us."""
+"""How many signals are ignored once the program has ended, as recording is nearly done; the next one ends us."""
 
 
 class Signals:
-    """Passes the signals we get on to the program; those that came before it ran, once it does.
+    """Forwards signals to the program; those that came before it ran, once it does.
 
-    Those that are ignored when we start (by ``nohup``) stay so, here and in the program. Once the program has ended, a
-    signal no longer interrupts what is left to record. To be entered in the main thread.
+    Signals that are ignored at the start (by ``nohup``) stay ignored, here and in the program. Once the program has
+    ended, a signal does not interrupt the rest of the recording. Enter it in the main thread.
     """
 
     def __init__(self) -> None:
@@ -55,8 +55,8 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def pass_on_to(self, child: subprocess.Popen[bytes], *, on_resize: Sequence[Callable[[], None]] = ()) -> None:
-        """From now on, to this one; ``on_resize`` are told when our terminal has another size."""
+    def forward_to(self, child: subprocess.Popen[bytes], *, on_resize: Sequence[Callable[[], None]] = ()) -> None:
+        """Forward to this program from now on; ``on_resize`` is called when our terminal's size has changed."""
         self._on_resize = on_resize
         self._child = child
         for number in tuple(self.received):
@@ -76,7 +76,7 @@ class Signals:
         for resize in self._on_resize:
             resize()
         if self._on_resize:
-            self._send(number)  # once more: the program may have looked before its terminal was told
+            self._send(number)  # again: the program may have read the size before it was changed
 
     def _send(self, number: int) -> None:
         if self._child is not None:
@@ -85,9 +85,9 @@ class Signals:
 
 
 def _is_from_terminal(child: int) -> bool:
-    """Whether a key at the terminal is what sent us a signal, as far as can be told: then the program got it too.
+    """Whether a signal probably came from a key at the terminal, which sends it to the program too.
 
-    That is so where we are used at a terminal, in its foreground, and the program is in the same process group.
+    That is so if this process runs in a terminal's foreground, with the program in the same process group.
     """
     if not any(map(os.isatty, (0, 1, 2))):
         return False

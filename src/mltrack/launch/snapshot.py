@@ -1,7 +1,7 @@
-"""The snapshot of a launched run: its code, the environment to rebuild, the machine, as artifacts and tags.
+"""The snapshot of a launched run: its code, its environment and its machine, as artifacts and tags.
 
-``code/files.json`` lists the source files, whose contents the store keeps once each; ``code/changes.diff`` is what
-differed from the commit; ``environment/`` holds requirements.txt, MLflow's python_env.yaml and conda.yaml, and
+``code/files.json`` lists the source files, whose contents the store keeps once each; ``code/changes.diff`` is the
+difference from the commit; ``environment/`` has requirements.txt, MLflow's python_env.yaml and conda.yaml, and
 launch.json: the command, the folder it ran in, the machine, the variables that matter.
 """
 
@@ -36,24 +36,29 @@ REQUIREMENTS_NAME = "environment/requirements.txt"
 def take_snapshot(
     run: Run, folder: Path, command: Sequence[str], redactor: Redactor, environment: Mapping[str, str]
 ) -> None:
-    """Record code, environment and machine of a program that ``command`` starts in ``folder``.
+    """Record code, environment and machine of a program; what can't be stored is counted as lost.
 
-    What the disk does not take is counted as lost, as every artifact.
+    Args:
+        run: the program's.
+        folder: where it runs.
+        command: what starts it.
+        redactor: removes secrets.
+        environment: the program's variables.
     """
     contents = Contents(run.store_folder)
     state = _snapshot_code(run, folder, command, contents, redactor)
     interpreter = interpreter_of(command, environment.get("PATH"), folder)
-    told = None
+    found = None
     if interpreter is not None:
-        told = installed(interpreter, run.store_folder / "sources" / "seen", env=environment, redactor=redactor)
-        for name, text in environment_files(told).items() if told else ():
+        found = installed(interpreter, run.store_folder / "sources" / "seen", env=environment, redactor=redactor)
+        for name, text in environment_files(found).items() if found else ():
             run.log_text(redactor.text(text), f"environment/{name}")
     shown = redactor.command(command)
     facts = {
         "command": shown,
         "command_line": shlex.join(shown),
         "folder": folder.relative_to(state.root).as_posix() if state and folder.is_relative_to(state.root) else ".",
-        "python": told["python"] if told else None,
+        "python": found["python"] if found else None,
         "git": _git_facts(state, redactor),
         "machine": machine_facts(),
         "variables": variables(environment, redactor),
@@ -68,7 +73,7 @@ def _snapshot_code(
     state, names = listed if listed is not None else (None, None)
     sources = find_sources(folder, names, state.root if state else None, command=command)
     kept = contents.keep(sources.root, sources.files)
-    data = _listing(kept, sources.left_out).encode("utf-8", "surrogateescape")
+    data = _listing(kept, sources.excluded).encode("utf-8", "surrogateescape")
     live = run.folder.path / "live"
     live.mkdir(exist_ok=True)
     contents.link(data, "json", live / "files.json")
@@ -81,21 +86,21 @@ def _snapshot_code(
     return state
 
 
-def _listing(kept: Mapping[str, Hashed], left_out: Mapping[str, str]) -> str:
-    """One line a file, so that two of them can be compared by any tool."""
+def _listing(kept: Mapping[str, Hashed], excluded: Mapping[str, str]) -> str:
+    """One line per file, so that two listings can be compared by any tool."""
     files = {
         name: {"sha256": one.sha256, "size": one.size, **({"executable": True} if one.executable else {})}
         for name, one in kept.items()
     }
     parts = []
-    for entries in (files, left_out):
+    for entries in (files, excluded):
         lines = [f"{json.dumps(n, ensure_ascii=False)}: {json.dumps(one)}" for n, one in sorted(entries.items())]
         parts.append("{\n" + ",\n".join(lines) + "\n}" if lines else "{}")
     return f'{{"files": {parts[0]},\n"left_out": {parts[1]}}}\n'
 
 
 def _git_tags(state: GitState, redactor: Redactor) -> dict[str, str]:
-    """MLflow's own tags."""
+    """MLflow's tags ``mlflow.source.git.*``."""
     return {"commit": state.commit, "branch": state.branch, "repoURL": redactor.text(state.remote)}
 
 

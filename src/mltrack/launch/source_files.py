@@ -1,4 +1,4 @@
-"""Which files are the source of a launched program, and what git knows of them."""
+"""Finds the source files of a launched program, and what git knows of them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["GitState", "Sources", "find_sources", "git_state"]
 
 FILE_BYTES_MAX = 5 << 20
-"""A larger file is data rather than source, and left out."""
+"""A larger file is treated as data, not source, and excluded."""
 
 FILES_MAX = 10_000
 TOTAL_BYTES_MAX = 300 << 20
-"""Beyond these a folder is no source folder; Azure Machine Learning draws the line at 300 MB too."""
+"""A folder beyond these limits is not a source folder; Azure Machine Learning's limit is 300 MB too."""
 
 GIT_TIMEOUT_S = 20
 DIFF_BYTES_MAX = 10 << 20
@@ -55,16 +55,16 @@ _SCRIPTS = (".py", ".sh", ".ipynb", ".R", ".jl")
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The files below ``root`` to keep, and those left out, by name, with the reason."""
+    """The files below ``root`` to keep, and those excluded, by name, with the reason."""
 
     root: Path
     files: list[SourceFile] = field(default_factory=list)
-    left_out: dict[str, str] = field(default_factory=dict)
+    excluded: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class GitState:
-    """What is checked out: ``diff`` is what differs from the commit in tracked files; names are those git tells."""
+    """What is checked out: ``diff`` is the difference of tracked files from the commit; names are git's."""
 
     root: Path
     commit: str
@@ -75,17 +75,17 @@ class GitState:
 
     @property
     def dirty(self) -> bool:
-        """Whether there is anything the commit does not hold."""
+        """Whether anything differs from the commit."""
         return bool(self.diff or self.untracked)
 
 
 def git_state(folder: Path) -> tuple[GitState, list[str]] | None:
-    """What git says of ``folder``, and the names of tracked and untracked-not-ignored files below the root.
+    """The state of the repository of ``folder``, and the names of its tracked and its untracked, not ignored files.
 
-    None where there is no git, no repository, or no commit yet.
+    None without git, a repository, or a commit.
     """
-    told = _git(folder, "rev-parse", "--show-toplevel", "HEAD", "--abbrev-ref", "HEAD")
-    if told is None or len(lines := told.decode("utf-8", "surrogateescape").splitlines()) != 3:
+    answer = _git(folder, "rev-parse", "--show-toplevel", "HEAD", "--abbrev-ref", "HEAD")
+    if answer is None or len(lines := answer.decode("utf-8", "surrogateescape").splitlines()) != 3:
         return None
     root = Path(lines[0])
     tracked = _names(_git(root, "ls-files", "-z", "--cached"))
@@ -99,7 +99,7 @@ def git_state(folder: Path) -> tuple[GitState, list[str]] | None:
 
 
 def _git(folder: Path, *words: str) -> bytes | None:
-    """What a git command prints; None where it fails or there is no git. It changes nothing, not even its index."""
+    """The output of a git command; None if it fails or git is missing. It changes nothing, not even git's index."""
     try:
         done = subprocess.run(
             ["git", "-c", "core.quotepath=off", "-c", "core.fsmonitor=false", *words],
@@ -122,17 +122,22 @@ def _names(listed: bytes | None) -> list[str]:
 def find_sources(
     folder: Path, names: Iterable[str] | None, root: Path | None = None, *, command: Sequence[str] = ()
 ) -> Sources:
-    """The source files: of ``names`` below ``root``, as git lists them, or else all below ``folder``.
+    """The source files: those git lists, or all below ``folder``, without the ignored, secret and large ones.
 
-    ``.amlignore`` and, without git, ``.gitignore`` say what else to leave out. Files that hold secrets by their names
-    are left out, large ones, and what is no file. A link to a file is kept as that file. The files that ``command``
-    names are kept even where they are ignored; of a home folder or a whole disk, nothing else is.
+    ``.amlignore`` and, without git, ``.gitignore`` are obeyed. A link to a file is kept as that file. Files that the
+    command names are kept even if they are ignored; of a home folder or a whole disk, nothing else is.
+
+    Args:
+        folder: where the program runs.
+        names: the files below ``root`` that git lists; None without git.
+        root: the repository's root.
+        command: the program's command.
     """
     found = Sources(root or folder)
     ignored = _ignoring(found.root, with_git=names is not None)
     named = _named(command, folder, found.root)
     if names is None:
-        names = () if _is_no_source_folder(folder) else _walk(folder, ignored)
+        names = () if _is_home_or_root(folder) else _walk(folder, ignored)
     total = 0
     for name in dict.fromkeys(chain(named, names)):
         if name not in named and ignored(name):
@@ -144,8 +149,8 @@ def find_sources(
         elif file is not None and len(found.files) >= FILES_MAX:
             reason = f"there are more than {FILES_MAX:,} files"
         if reason:
-            if len(found.left_out) < FILES_MAX:
-                found.left_out[name] = reason
+            if len(found.excluded) < FILES_MAX:
+                found.excluded[name] = reason
         elif file is not None:
             total += file.size
             found.files.append(file)
@@ -162,12 +167,12 @@ def _named(command: Sequence[str], folder: Path, root: Path) -> list[str]:
     return found
 
 
-def _is_no_source_folder(folder: Path) -> bool:
-    """Whether a folder holds all sorts of things: a file system's root, or somebody's home."""
+def _is_home_or_root(folder: Path) -> bool:
+    """Whether a folder is a file system's root or the user's home, which hold more than source."""
     resolved = folder.resolve()
     try:
         home = Path.home().resolve()
-    except (OSError, RuntimeError):  # nobody's
+    except (OSError, RuntimeError):  # the user has none
         home = None
     return resolved == home or (os.path.ismount(resolved) and resolved == Path(resolved.anchor))
 
@@ -180,11 +185,11 @@ def _look(path: Path, name: str) -> tuple[str, SourceFile | None]:
         if link:
             about = os.stat(path)
     except OSError:
-        return "", None  # deleted, though git lists it: the diff says so
+        return "", None  # deleted, but git still lists it: the diff has that
     if stat.S_ISDIR(about.st_mode):
-        return "a link to a folder" if link else "a repository of its own", None
+        return "a link to a folder" if link else "another repository", None
     if not stat.S_ISREG(about.st_mode):
-        return "no file", None
+        return "not a regular file", None
     if not name.isprintable() and any(unicodedata.category(letter) == "Cc" for letter in name):
         return "its name holds a control character", None
     if _is_secret_file(path.name) or _is_secret_file(os.path.basename(target)):
@@ -203,7 +208,7 @@ def _is_secret_file(name: str) -> bool:
 
 
 def _ignoring(root: Path, *, with_git: bool) -> Callable[[str], bool]:
-    """Whether a name below the root (a folder's ends in "/") is left out."""
+    """Returns a function: whether a name below the root (a folder's ends in "/") is ignored."""
     import pathspec
 
     lines = list(_NOT_SOURCE)
@@ -214,7 +219,7 @@ def _ignoring(root: Path, *, with_git: bool) -> Callable[[str], bool]:
             continue
     try:
         return pathspec.GitIgnoreSpec.from_lines(lines).match_file
-    except ValueError:  # git passes over a pattern that is none
+    except ValueError:  # git ignores an invalid pattern
         return pathspec.GitIgnoreSpec.from_lines(filter(_is_pattern, lines)).match_file
 
 
@@ -229,7 +234,7 @@ def _is_pattern(line: str) -> bool:
 
 
 def _walk(folder: Path, ignored: Callable[[str], bool]) -> Iterator[str]:
-    """Names below a folder that is in no repository, as many as are looked at at most; not on other file systems."""
+    """Names below a folder without a repository, up to a limit; other file systems in it are skipped."""
     seen = 0
     device = os.stat(folder).st_dev
     for here, folders, files in os.walk(folder):

@@ -1,7 +1,7 @@
-"""Contents of source files, each kept once in a store: zip files in ``sources/``, entries named by their SHA-256.
+"""Contents of source files, each stored once in a store: zip files in ``sources/``, entries named by their SHA-256.
 
-A pack is written whole and then published; none is ever changed. Two launches at the same time may keep a content
-twice, which does no harm. What was hashed lately is cached beside them; the cache can be deleted.
+A pack is written completely and then published; it never changes. Two launches at the same time may store a content
+twice, which is harmless. Recent hashes are cached in the same folder; the cache can be deleted.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["Contents", "Hashed", "SourceFile"]
 
 RACY_NS = 2_000_000_000
-"""A file changed less than this before it was hashed may change again within the same time stamp: hash it anew."""
+"""A file changed less than this before it was hashed may change again within the same time stamp: hash it again."""
 
 
 class SourceFile(NamedTuple):
-    """A file to keep: where it is, its name below the root, what ``os.stat`` says of it."""
+    """A file to keep: its path, its name below the root, and values from ``os.stat``."""
 
     path: Path
     name: str
@@ -37,7 +37,7 @@ class SourceFile(NamedTuple):
 
 
 class Hashed(NamedTuple):
-    """A file that is kept: its content's SHA-256 in hex, its size in bytes, whether it may be executed."""
+    """A stored file: its content's SHA-256 in hex, its size in bytes, whether it is executable."""
 
     sha256: str
     size: int
@@ -45,17 +45,17 @@ class Hashed(NamedTuple):
 
 
 class Contents:
-    """The contents that one store keeps."""
+    """The contents of one store."""
 
     def __init__(self, store: Path, *, fs: FileSystem = LOCAL) -> None:
         self._folder = store / "sources"
         self._fs = fs
 
     def keep(self, root: Path, files: Iterable[SourceFile]) -> dict[str, Hashed]:
-        """Have all these files' contents in the store; returns what each is. On return they survive power loss.
+        """Store the contents of these files; returns the hash of each. On return they survive power loss.
 
-        Files are read only where they changed since they were hashed for the same ``root``. One that vanishes or can't
-        be read is left out.
+        Files are read only if they changed since they were hashed for the same ``root``. One that vanishes or can't be
+        read is omitted.
 
         Raises:
             OSError: the store can't be written.
@@ -89,7 +89,7 @@ class Contents:
 
         Raises:
             NotFoundError: the store does not have it.
-            CorruptionError: its bytes differ from what they were.
+            CorruptionError: its bytes don't match the hash.
         """
         for path in self._packs():
             try:
@@ -105,7 +105,7 @@ class Contents:
         raise NotFoundError(f"no content {sha256} in {self._folder}", hint="copy sources/ together with the run")
 
     def link(self, data: bytes, name: str, target: Path) -> None:
-        """Have a file of the store's own, kept once however often it is linked, at ``target``.
+        """Link a file that the store keeps once, however often it is linked, to ``target``.
 
         Raises:
             OSError: the store can't be written.
@@ -123,7 +123,7 @@ class Contents:
             target.write_bytes(data)
 
     def _packs(self) -> list[Path]:
-        """The newest first: what was kept last is asked for most."""
+        """The newest first: recent contents are read most."""
         try:
             return sorted(self._folder.glob("*.zip"), reverse=True)
         except OSError:
@@ -150,12 +150,12 @@ def _names_in(packs: Iterable[Path]) -> set[str]:
             with zipfile.ZipFile(path) as pack:
                 known.update(pack.namelist())
         except (zipfile.BadZipFile, OSError):
-            continue  # `mltrack check` tells of it; its contents are kept anew
+            continue  # `mltrack check` reports it; its contents are stored again
     return known
 
 
 class _Cache:
-    """Hashes of the files below one root, as of their size and time of change; good while its packs are there."""
+    """Hashes of the files below one root, valid for their sizes and times, while the packs exist."""
 
     def __init__(self, folder: Path, root: Path, packs: set[str]) -> None:
         self.packs = packs

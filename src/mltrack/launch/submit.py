@@ -1,4 +1,4 @@
-"""Launching from Python: a script submitted as a run of its own, with a handle to wait for it and to read it by."""
+"""Launches a script from Python as a run, and returns a handle to wait for it and to read it."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ OPEN_STATUSES = ("RUNNING", "SCHEDULED")
 
 @dataclass(frozen=True, slots=True)
 class ScriptRunConfig:
-    """What to run: a script with its arguments, or a whole command, in the folder its source is in.
+    """What to run: a script with its arguments, or a whole command, in the folder of its source.
 
     Args:
-        source_directory: the folder it runs in, whose files the snapshot keeps.
+        source_directory: the folder it runs in, whose files are in the snapshot.
         script: a Python script below that folder; run by ``python``.
-        arguments: its arguments, as text or what ``str()`` makes of them.
-        command: instead of a script, a command: words, or one text as a shell would split it.
-        python: the interpreter for ``script``; without it, the one this runs in.
-        environment_variables: further variables for the program.
-        watch: folders whose files become artifacts as they settle.
+        arguments: its arguments, converted by ``str()``.
+        command: instead of a script, a command: words, or one text that is split as a shell does.
+        python: the interpreter for ``script``; the current one when not given.
+        environment_variables: additional variables for the program.
+        watch: folders whose files become artifacts once they settle.
         snapshot: whether source, packages and machine are recorded.
-        system_metrics: whether the machine is measured.
+        system_metrics: whether system metrics are logged.
     """
 
     source_directory: str | os.PathLike[str] = "."
@@ -60,7 +60,7 @@ class ScriptRunConfig:
     system_metrics: bool = True
 
     def words(self) -> list[str]:
-        """The command, word by word.
+        """The command, as a list of words.
 
         Raises:
             UsageError: neither or both of script and command are given.
@@ -68,9 +68,9 @@ class ScriptRunConfig:
         """
         folder = Path(self.source_directory)
         if not folder.is_dir():
-            raise NotFoundError(f"{folder} is no folder", hint="name the folder that the source is in")
+            raise NotFoundError(f"{folder} is not a folder", hint="name the folder of the source")
         if (self.script is None) == (self.command is None):
-            raise UsageError("a ScriptRunConfig needs a script or a command", hint="give one of them, and not both")
+            raise UsageError("a ScriptRunConfig needs a script or a command", hint="give one of them, not both")
         if self.script is not None:
             if not (folder / self.script).is_file():
                 raise NotFoundError(f"there is no script {self.script} in {folder}", hint="its path is relative to it")
@@ -80,15 +80,15 @@ class ScriptRunConfig:
 
 
 class SubmittedRun:
-    """A run that another process launched. All about it is read from the store, so it may be asked at any time."""
+    """A run launched in another process. Its state is read from the store with each call."""
 
-    def __init__(self, store: Store, run_id: str, launcher: subprocess.Popen[bytes], said: Path) -> None:
+    def __init__(self, store: Store, run_id: str, launcher: subprocess.Popen[bytes], errors: Path) -> None:
         """Use ``mltrack.submit``."""
         self.run_id = run_id
         self._store = store
         self._launcher = launcher
-        self._said: Path | None = said
-        self._last_words = ""
+        self._errors: Path | None = errors
+        self._error_text = ""
 
     def __repr__(self) -> str:
         return f"SubmittedRun({self.run_id!r}, {self.get_status()})"
@@ -117,10 +117,16 @@ class SubmittedRun:
         timeout_s: float | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> str:
-        """Return its status once it has ended; ``show_output`` prints what it prints meanwhile.
+        """Wait until the run has ended, and return its status.
+
+        Args:
+            show_output: print the program's output meanwhile.
+            raise_on_error: raise if the run did not finish.
+            timeout_s: how long to wait at most, in seconds.
+            sleep: waits that many seconds.
 
         Raises:
-            RunStateError: it did not finish well, and ``raise_on_error`` is set; or ``timeout_s`` seconds went by.
+            RunStateError: it failed and ``raise_on_error`` is set; or ``timeout_s`` seconds have passed.
         """
         if show_output:
             self._show()
@@ -130,11 +136,11 @@ class SubmittedRun:
                 raise RunStateError(f"run {self.run_id} has not ended after {timeout_s} s", hint="wait longer")
             sleep(POLL_S)
             waited += POLL_S
-        said = self._words()
+        errors = self._launcher_errors()
         run = self.stored()
         status = run.info.status
         if raise_on_error and status != "FINISHED":
-            why = run.tags.get("mltrack.error", "").strip() or said
+            why = run.tags.get("mltrack.error", "").strip() or errors
             raise RunStateError(
                 f"run {self.run_id} {'did not start' if status in OPEN_STATUSES else status.lower()}: {why}",
                 hint=f"see: mltrack logs {self.run_id[:8]}",
@@ -152,24 +158,24 @@ class SubmittedRun:
                 print(shown.feed(piece), end="", flush=True)
         print(shown.close(), end="", flush=True)
 
-    def _words(self) -> str:
-        """What the launcher itself said, which matters only where it could not launch."""
-        if self._said is not None:
+    def _launcher_errors(self) -> str:
+        """The launcher's own messages, which matter only if it could not launch."""
+        if self._errors is not None:
             with contextlib.suppress(OSError):
-                self._last_words = self._said.read_text("utf-8", "replace").strip()
-                self._said.unlink()
-            self._said = None
-        return self._last_words
+                self._error_text = self._errors.read_text("utf-8", "replace").strip()
+                self._errors.unlink()
+            self._errors = None
+        return self._error_text
 
     def cancel(self) -> None:
-        """Ask it to end: SIGTERM, passed on to the program."""
+        """End it: SIGTERM, which is forwarded to the program."""
         with contextlib.suppress(ProcessLookupError):
             self._launcher.terminate()
 
     def register_model(
         self, model_name: str, model_path: str | None = None, *, tags: Mapping[str, Any] | None = None
     ) -> ModelVersion:
-        """Make what the run stored under ``model_path`` the next version of a registered model.
+        """Make an artifact of the run the next version of a registered model.
 
         Raises:
             NotFoundError, UsageError, StoreError: as ``Run.register_model``.
@@ -188,13 +194,18 @@ def submit(
     tags: Mapping[str, Any] | None = None,
     sync: str | None = None,
 ) -> SubmittedRun:
-    """Launch a program as ``mltrack run`` does, and return at once. The run is in the store before this returns.
+    """Launch a program as ``mltrack run`` does. Its run is in the store when this returns, without waiting for its end.
 
-    Without ``experiment_name``, the experiment that ``set_experiment`` chose. ``sync`` pushes while it runs, to a
-    remote's name or URL.
+    Args:
+        config: what to run.
+        experiment_name: its experiment; that of ``set_experiment`` when not given.
+        run_name: its name.
+        params: params to log.
+        tags: tags to set.
+        sync: push while it runs, to a remote's name or URL.
 
     Raises:
-        UsageError, NotFoundError: the config is of no use, or there is no such folder, script or remote.
+        UsageError, NotFoundError: the config is invalid, or a folder, script or remote does not exist.
         StoreError: the store can't be written.
     """
     words = config.words()
@@ -202,11 +213,11 @@ def submit(
     check_program(words, Path(config.source_directory), env.get("PATH"))
     store = current_store.get_store()
     if sync is not None:
-        requested_sync(store.layout, sync)  # that there is such a remote
+        requested_sync(store.layout, sync)  # raises if there is no such remote
     run_id = _schedule(config, words, experiment_name, run_name, params or {}, tags or {})
     options = ["--resume", run_id, "--quiet", *_options(config, sync)]
-    said = Path(tempfile.gettempdir()) / f"mltrack-{run_id}.txt"
-    with open(said, "wb") as errors:
+    errors_path = Path(tempfile.gettempdir()) / f"mltrack-{run_id}.txt"
+    with open(errors_path, "wb") as errors:
         launcher = subprocess.Popen(
             [sys.executable, "-m", "mltrack", "--store", str(store.path), "run", *options, "--", *words],
             cwd=config.source_directory,
@@ -215,7 +226,7 @@ def submit(
             stdout=subprocess.DEVNULL,
             stderr=errors,
         )
-    return SubmittedRun(store, run_id, launcher, said)
+    return SubmittedRun(store, run_id, launcher, errors_path)
 
 
 def _schedule(
@@ -226,7 +237,7 @@ def _schedule(
     params: Mapping[str, Any],
     tags: Mapping[str, Any],
 ) -> str:
-    """Make the run; its id."""
+    """Create the run; returns its id."""
     layout = current_store.get_store().layout
     redactor = Redactor.from_environment(environment={**os.environ, **config.environment_variables})
     named = {"mlflow.runName": run_name} if run_name else {}

@@ -1,7 +1,7 @@
-"""Who takes a program's output where its launcher was killed: a shell stands by, and then becomes this module.
+"""Takes over a program's output if its launcher is killed: a standby shell then runs this module.
 
-Without it the program's next output would fail, as nobody would have its other end. The shell does nothing but wait for
-the end of a pipe that the launcher holds; it costs next to nothing, and signals to the launcher don't reach it.
+Without it the program's next output would fail with a broken pipe. The shell only waits for the end of a pipe that the
+launcher holds; it costs next to nothing, and signals to the launcher don't reach it.
 """
 
 from __future__ import annotations
@@ -18,26 +18,30 @@ from mltrack.disk.layout import Layout
 from mltrack.errors import BusyError
 from mltrack.launch.capture import drain
 from mltrack.launch.log_file import LIVE_FOLDER, OutputLog, open_log
-from mltrack.launch.orphaned_output import publish_left_output
+from mltrack.launch.orphaned_output import publish_orphaned_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mltrack.recording.run import Run
 
-__all__ = ["stand_by"]
+__all__ = ["start_standby"]
 
 WAIT = 'read -r _ || exec "$@"'
-"""The launcher writes a line when it is done; it never did where the pipe just ends."""
+"""The launcher writes a line when it is done; if the pipe ends without one, it was killed."""
 
-LET_GO_S = 5.0
+UNLOCK_WAIT_S = 5.0
 """How long the log of a launcher that was killed may still be locked."""
 
 
-def stand_by(run: Run, log: OutputLog, bytes_max: int, sources: Sequence[int]) -> Callable[[], None]:
-    """Have output taken from the descriptors ``sources`` should this process be killed; call the result to end that.
+def start_standby(run: Run, log: OutputLog, bytes_max: int, sources: Sequence[int]) -> Callable[[], None]:
+    """Have output taken from the descriptors ``sources`` if this process is killed; call the result to end that.
 
-    Where there is no shell to start, nobody stands by.
+    Args:
+        run: the program's run.
+        log: the log that this process writes.
+        bytes_max: the log's limit.
+        sources: where the output comes from.
     """
     words = [sys.executable, "-m", __name__, run.store_folder, run.run_id, log.number, bytes_max, *sources]
     try:
@@ -60,18 +64,18 @@ def stand_by(run: Run, log: OutputLog, bytes_max: int, sources: Sequence[int]) -
 
 
 def _take_over(layout: Layout, run_id: str, number: int, bytes_max: int, sources: Sequence[int]) -> None:
-    """Keep what comes until the program has ended, and make it an artifact; where nothing comes, touch nothing."""
-    if not _more_comes(sources):
+    """Log output until the program has ended, and make it an artifact; without any output, change nothing."""
+    if not _wait_for_output(sources):
         return
     folder = layout.run(run_id)
     live = folder.path / LIVE_FOLDER
     log: OutputLog | None = None
-    give_up = time.monotonic() + LET_GO_S
+    give_up = time.monotonic() + UNLOCK_WAIT_S
     while log is None:
         try:
             log = OutputLog(live, bytes_max, number=number)
         except BusyError:
-            if time.monotonic() > give_up:  # the run has been gone on with
+            if time.monotonic() > give_up:  # the run was resumed, and its log is in use
                 log = open_log(live, folder.artifacts, bytes_max)
             else:
                 time.sleep(0.02)
@@ -79,11 +83,11 @@ def _take_over(layout: Layout, run_id: str, number: int, bytes_max: int, sources
         drain(sources, log)
     finally:
         log.close()
-    publish_left_output(layout, run_id)
+    publish_orphaned_output(layout, run_id)
 
 
-def _more_comes(sources: Sequence[int]) -> bool:
-    """Wait for output; False where all have ended without any."""
+def _wait_for_output(sources: Sequence[int]) -> bool:
+    """Wait for output; False if all sources end without any."""
     waiting = select.poll()
     for source in sources:
         waiting.register(source, select.POLLIN)
