@@ -485,7 +485,7 @@ def test_a_snapshot_that_can_not_be_taken_fails_nothing_and_is_counted_as_lost(l
     assert "Traceback" not in done.stderr
     assert "training goes on, what can't be stored is counted" in done.stderr
     (note,) = check_store(launching.folder / ".mltrack").findings
-    assert note.what == "says that the artifact 'code/files.json', or some of it, was lost: File exists"
+    assert note.what == "says that the artifact 'code/files.json', or part of it, was lost: File exists"
 
 
 def test_a_full_disk_costs_the_output_and_not_the_program(launching: Launching) -> None:
@@ -507,6 +507,6 @@ def test_a_full_disk_costs_the_output_and_not_the_program(launching: Launching) 
         assert "bytes of its output could not be written to disk" in done.stderr
         report = check_store(disk / "s")
         assert report.sound
-        assert any("'user_logs/std_log.txt', or some of it, was lost" in note.what for note in report.findings)
+        assert any("'user_logs/std_log.txt', or part of it, was lost" in note.what for note in report.findings)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
