@@ -38,14 +38,14 @@ def passes(folder: str, url: str) -> None:
     """Print the seconds of a pass, of a look, and their processor time, in a process that has done one of each."""
     import mltrack
     from mltrack_sync import Remotes, push
-    from mltrack_sync.daemon.daemon import Follower, Pace
-    from mltrack_sync.daemon.loop import Waker
+    from mltrack_sync.daemon.daemon import Daemon, PollConfig
+    from mltrack_sync.daemon.loop import Trigger
 
     store = mltrack.Store.open(folder)
     remote = Remotes(store).get("sink")
-    waker = Waker()
-    follower = Follower(store, remote, waker, Pace())
-    print(*timed(lambda: push(store, remote)), *timed(lambda: follower.look(waker.new_pass())))
+    trigger = Trigger()
+    daemon = Daemon(store, remote, trigger, PollConfig())
+    print(*timed(lambda: push(store, remote)), *timed(lambda: daemon.poll(trigger.new_pass())))
 
 
 def timed(one: Callable[[], object]) -> tuple[float, float]:

@@ -76,9 +76,9 @@ def syncer(store: Path) -> tuple[float, float]:
     """The background syncer's processor time, and its niceness."""
     import psutil
 
-    from mltrack_sync.daemon.heartbeat import present
+    from mltrack_sync.daemon.heartbeat import read_heartbeat
 
-    (found,) = [present(folder) for folder in store.glob("remotes/*")]
+    (found,) = [read_heartbeat(folder) for folder in store.glob("remotes/*")]
     assert found is not None
     process = psutil.Process(found.pid)
     times = process.cpu_times()

@@ -38,10 +38,10 @@ class Limits:
     experiment_tag_value_chars_max: int = 20_000
     artifact_path_chars_max: int | None = None
     model_name_pattern: str = ".*"
-    lacks: frozenset[str] = frozenset()
+    unsupported: frozenset[str] = frozenset()
     """Features (see features.py) that it is known not to have: it is not asked for them."""
 
-    def halved(self) -> Limits:
+    def shrunk(self) -> Limits:
         """Half as much per request, after one was too large."""
         return replace(
             self,

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mltrack_sync.daemon.heartbeat import Presence, present
+from mltrack_sync.daemon.heartbeat import Heartbeat, read_heartbeat
 from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.mlflow.plan.pending import Scope, find_pending
 from mltrack_sync.mlflow.plan.tally import Tally
@@ -53,7 +53,7 @@ class RemoteStatus:
     pending_logged_models: int = 0
     pending_traces: int = 0
     pending_ties: int = 0
-    background: Presence | None = None
+    background: Heartbeat | None = None
     oldest_pending: int = 0
     lag_s: float = 0.0
 
@@ -94,7 +94,7 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
         pending_logged_models=len(pending.logged_models.ids),
         pending_traces=len(pending.traces.traces),
         pending_ties=len(pending.links),
-        background=present(store.layout.remote(remote.name)),
+        background=read_heartbeat(store.layout.remote(remote.name)),
         oldest_pending=oldest,
         lag_s=max(0, clock() - oldest) / 1e9 if oldest else 0.0,
     )

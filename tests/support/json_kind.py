@@ -35,7 +35,7 @@ class JsonKind:
     """The kind. ``on_request`` is called before (False) and after (True) each file is written, as by a network."""
 
     name = "jsonfolder"
-    limits = Limits(lacks=frozenset({"datasets", "logged models", "traces"}))
+    limits = Limits(unsupported=frozenset({"datasets", "logged models", "traces"}))
     takes_tokens = False
     shares_folders = False
 

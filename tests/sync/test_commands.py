@@ -21,7 +21,7 @@ from mltrack_sync import PushReport, Remote, Remotes
 from mltrack_sync.cli.remote import commands as remote_commands
 from mltrack_sync.cli.sync import commands as sync_commands
 from mltrack_sync.cli.sync import ended_by_signals
-from mltrack_sync.daemon.loop import Waker, watch
+from mltrack_sync.daemon.loop import Trigger, watch
 from mltrack_sync.errors import RemoteUnavailableError
 from tests.support.both_sides import LARGEST, assert_equal
 from tests.support.command_line import run
@@ -328,23 +328,23 @@ def test_watch_pushes_while_a_run_grows_and_ends_on_interrupt(
 def test_an_interrupt_that_comes_while_the_loop_holds_a_lock_ends_it() -> None:
     held = threading.Lock()
 
-    class Locked(Waker):
+    class Locked(Trigger):
         def end(self) -> None:
             with held:
                 super().end()
 
-    waker = Locked()
+    trigger = Locked()
     before = signal.getsignal(signal.SIGINT)
-    with ended_by_signals(waker):
+    with ended_by_signals(trigger):
         with held:
             signal.raise_signal(signal.SIGINT)
-        waker.stop.wait()
+        trigger.stop.wait()
         assert signal.getsignal(signal.SIGINT) == before
     assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_watching_waits_for_a_remote_that_is_away_and_says_so(store: Store, tmp_path: Path) -> None:
-    waker = Waker()
+    trigger = Trigger()
     told: list[str] = []
     passes: list[PushReport] = []
 
@@ -355,7 +355,7 @@ def test_watching_waits_for_a_remote_that_is_away_and_says_so(store: Store, tmp_
 
     def on_pass(report: PushReport) -> None:
         passes.append(report)
-        waker.end()
+        trigger.end()
 
     watch(
         store,
@@ -363,13 +363,13 @@ def test_watching_waits_for_a_remote_that_is_away_and_says_so(store: Store, tmp_
         on_pass=on_pass,
         on_trouble=lambda error: told.append(str(error)),
         interval_s=0.01,
-        waker=waker,
+        trigger=trigger,
     )
     assert (told, len(passes)) == (["away"] * 3, 1)
 
 
 def test_watching_is_woken_by_a_run_that_begins(store: Store) -> None:
-    waker = Waker()
+    trigger = Trigger()
     counts: list[int] = []
 
     def one_pass(stop: threading.Event) -> PushReport:
@@ -377,8 +377,8 @@ def test_watching_is_woken_by_a_run_that_begins(store: Store) -> None:
         if counts == [0]:
             record()  # from here on only a file event ends the hour's wait
         else:
-            waker.end()
+            trigger.end()
         return PushReport("r", "http://h")
 
-    watch(store, one_pass, on_pass=lambda r: None, on_trouble=lambda e: None, interval_s=3600, waker=waker)
+    watch(store, one_pass, on_pass=lambda r: None, on_trouble=lambda e: None, interval_s=3600, trigger=trigger)
     assert counts == [0, 1]

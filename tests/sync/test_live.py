@@ -23,8 +23,8 @@ from mltrack.errors import NotFoundError, UsageError
 from mltrack.recording.background_sync import SyncRequest, is_served, request_sync, requested_sync
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
-from mltrack_sync.daemon.daemon import Ending, Pace, serve
-from mltrack_sync.daemon.heartbeat import present
+from mltrack_sync.daemon.daemon import PollConfig, ShutdownSignal, serve
+from mltrack_sync.daemon.heartbeat import read_heartbeat
 from tests.support import ROOT
 from tests.support.both_sides import assert_equal, remote_points
 from tests.support.proxy import Cut, Fault, FaultyProxy, LoseAnswer, Seen
@@ -137,8 +137,8 @@ def test_points_show_while_training_runs_and_a_resumed_run_goes_on_as_the_same(
     training.tell("log", 50)
     until(lambda: points_there(server, experiment, run_id) == 50)
     assert status(server, experiment, run_id) == "RUNNING"
-    until(lambda: present(store.layout.remote("there")))
-    shown = present(store.layout.remote("there"))
+    until(lambda: read_heartbeat(store.layout.remote("there")))
+    shown = read_heartbeat(store.layout.remote("there"))
     assert shown is not None
     assert [process.pid for process in syncers(store)] == [shown.pid]
     syncer = psutil.Process(shown.pid)
@@ -149,7 +149,7 @@ def test_points_show_while_training_runs_and_a_resumed_run_goes_on_as_the_same(
     training.tell("end")
     until(lambda: status(server, experiment, run_id) == "FINISHED")
     until(lambda: not syncers(store))
-    assert present(store.layout.remote("there")) is None
+    assert read_heartbeat(store.layout.remote("there")) is None
     training.tell("start", {"run_id": run_id, "sync": True})
     until(lambda: status(server, experiment, run_id) == "RUNNING")
     training.tell("log", 9)
@@ -249,7 +249,7 @@ def test_a_run_started_while_the_syncer_is_about_to_end_is_not_missed(store: Sto
     folder = store.layout.remote(remote.name)
     followed = []
 
-    def follow(store: Store, remote: Remote, ending: Ending, pace: Pace) -> bool:
+    def follow(store: Store, remote: Remote, ending: ShutdownSignal, pace: PollConfig) -> bool:
         assert is_served(folder)
         (folder / "wanted").unlink()
         followed.append(remote.name)
@@ -259,7 +259,7 @@ def test_a_run_started_while_the_syncer_is_about_to_end_is_not_missed(store: Sto
             serve(store, remote, ending, pace, follow=follow)  # as one that was started all the same: it ends at once
         return True
 
-    serve(store, remote, Ending(), Pace(), follow=follow)
+    serve(store, remote, ShutdownSignal(), PollConfig(), follow=follow)
     assert (followed, is_served(folder)) == (["there"] * 2, False)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from mltrack.errors import UsageError
 from mltrack_sync.errors import PushStopped
-from mltrack_sync.http.rate_limit import Pace, parse_rate
+from mltrack_sync.http.rate_limit import RateLimiter, parse_rate
 
 
 class Clock:
@@ -24,7 +24,7 @@ class Clock:
 
 def test_bytes_go_no_faster_than_allowed_and_are_the_same() -> None:
     clock = Clock()
-    pace = Pace(1_000_000, clock=clock, sleep=clock.sleep)
+    pace = RateLimiter(1_000_000, clock=clock, sleep=clock.sleep)
     body = bytes(range(256)) * 20_000
     assert b"".join(pace.spread(iter([body[:7], body[7:]]))) == body
     assert clock.now - 100 == pytest.approx(len(body) / 1e6 - 0.25)
@@ -32,7 +32,7 @@ def test_bytes_go_no_faster_than_allowed_and_are_the_same() -> None:
 
 def test_a_pause_saves_up_no_more_than_a_quarter_second() -> None:
     clock = Clock()
-    pace = Pace(1000, clock=clock, sleep=clock.sleep)
+    pace = RateLimiter(1000, clock=clock, sleep=clock.sleep)
     clock.now += 3600
     pace.take(250)
     assert clock.now == 3700
@@ -42,7 +42,7 @@ def test_a_pause_saves_up_no_more_than_a_quarter_second() -> None:
 
 def test_a_clock_that_goes_back_holds_nobody_up() -> None:
     clock = Clock()
-    pace = Pace(1000, clock=clock, sleep=clock.sleep)
+    pace = RateLimiter(1000, clock=clock, sleep=clock.sleep)
     pace.take(250)
     clock.now -= 50
     pace.take(100)
@@ -55,7 +55,7 @@ def test_a_stop_ends_a_wait_at_once() -> None:
 
     def wait() -> None:
         try:
-            Pace(1).until(stop).take(10**9)  # thirty years
+            RateLimiter(1).until(stop).take(10**9)  # thirty years
         except PushStopped as error:
             waiting.append(error)
 
@@ -68,7 +68,7 @@ def test_a_stop_ends_a_wait_at_once() -> None:
 
 def test_work_that_may_be_stopped_shares_the_cap() -> None:
     clock = Clock()
-    pace = Pace(1000, clock=clock, sleep=clock.sleep)
+    pace = RateLimiter(1000, clock=clock, sleep=clock.sleep)
     pace.until(threading.Event()).take(250)
     pace.take(1000)
     assert clock.now == 101

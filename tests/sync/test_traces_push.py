@@ -19,8 +19,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from mltrack.storage.traces.trace import SpanHead, SpanPlace, Trace
 from mltrack.store import Store
 from mltrack_sync import Remote, Selection, push
-from mltrack_sync.daemon.daemon import Follower, Pace
-from mltrack_sync.daemon.loop import Waker
+from mltrack_sync.daemon.daemon import Daemon, PollConfig
+from mltrack_sync.daemon.loop import Trigger
 from mltrack_sync.engine.verify import verify
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.mlflow.plan.otlp import UnsendableSpanError, span_bodies
@@ -300,16 +300,16 @@ def test_a_trace_that_is_deleted_here_stays_there(
 def test_a_background_syncer_sees_traces_and_models_though_no_run_changes(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
-    follower = Follower(store, remote, Waker(), Pace())
+    daemon = Daemon(store, remote, Trigger(), PollConfig())
     with mlflow_on(uri_of(store), experiment) as client:
         trace_once()
-        assert follower.look(threading.Event()).traces == 1
-        assert follower.look(threading.Event()).requests == 0
+        assert daemon.poll(threading.Event()).traces == 1
+        assert daemon.poll(threading.Event()).requests == 0
         trace_once()
         made = client.get_experiment_by_name(experiment)
         assert made is not None
         store.logged_models.create(made.experiment_id, "net")
-    report = follower.look(threading.Event())
+    report = daemon.poll(threading.Event())
     assert (report.traces, report.logged_models) == (1, 1)
     assert_traces_equal(store, server, experiment)
 

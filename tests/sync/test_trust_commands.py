@@ -20,7 +20,7 @@ from mltrack_sync.engine.lock import sync_lock
 from mltrack_sync.engine.verify import verify
 from mltrack_sync.errors import LedgerError, RemoteUnavailableError
 from mltrack_sync.gc import Deletable, execute, plan_gc
-from mltrack_sync.http.rate_limit import Pace
+from mltrack_sync.http.rate_limit import RateLimiter
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.remotes.ledgers import ledger_path
 from mltrack_sync.status import status_of
@@ -211,7 +211,7 @@ def test_a_file_changed_while_it_is_sent_is_not_taken_for_sent(
             path.write_text("b" * 3_000_000)
         slept.append(seconds)
 
-    report = push(store, remote, pace=Pace(1_000_000, sleep=change))
+    report = push(store, remote, pace=RateLimiter(1_000_000, sleep=change))
     assert report.artifacts == 0
     assert "big.txt" in report.problems[0]
     path.write_text("a" * 3_000_000)
@@ -256,7 +256,7 @@ def test_a_stop_ends_the_wait_for_a_rate_in_the_middle_of_a_file(
             stop.set()
         return 0.0
 
-    report = push(store, remote, pace=Pace(1_000_000, clock=clock), stop=stop)
+    report = push(store, remote, pace=RateLimiter(1_000_000, clock=clock), stop=stop)
     assert report.artifacts == 0
     assert push(store, remote).artifacts == 1
     assert_settled(store, server, remote, experiment)

@@ -15,7 +15,7 @@ from mltrack_sync.errors import (
     RemoteRefusedError,
     RemoteUnavailableError,
 )
-from mltrack_sync.mlflow.api.capabilities import TRACES, FeatureLacking
+from mltrack_sync.mlflow.api.capabilities import TRACES, UnsupportedFeatureError
 from mltrack_sync.mlflow.plan.batches import Refusal
 from mltrack_sync.mlflow.push.workers import FailureStreak, WorkerPool
 
@@ -167,7 +167,7 @@ def test_what_cant_be_read_here_is_that_jobs_problem(error: Exception, words: st
     assert not cycle.failures
 
 
-@pytest.mark.parametrize("error", [PushStopped(), FeatureLacking(TRACES), NotFoundError("gone")], ids=repr)
+@pytest.mark.parametrize("error", [PushStopped(), UnsupportedFeatureError(TRACES), NotFoundError("gone")], ids=repr)
 def test_what_is_gone_or_not_supported_is_passed_over_in_silence(error: Exception) -> None:
     cycle, ended = Cycle(), []
     run(cycle, raising(error), on_end=lambda: ended.append(1))

@@ -17,6 +17,6 @@ AZURE_LIMITS = Limits(
     experiment_name_chars_max=256,
     artifact_path_chars_max=5000,
     model_name_pattern=r"[a-zA-Z0-9][a-zA-Z0-9\-._]{0,254}",
-    lacks=frozenset({"logged models", "traces"}),
+    unsupported=frozenset({"logged models", "traces"}),
 )
 """An Azure ML workspace's, as documented or observed. What more it refuses is rejected with its words."""

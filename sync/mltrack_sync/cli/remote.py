@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mltrack.disk.trust import Trust
-    from mltrack_sync.daemon.heartbeat import Presence
+    from mltrack_sync.daemon.heartbeat import Heartbeat
     from mltrack_sync.remotes.kind import Remote
     from mltrack_sync.status import RemoteStatus
 
@@ -92,7 +92,7 @@ def _waiting(one: RemoteStatus) -> Iterator[str]:
         yield f"{one.pending_ties:,} runs have datasets or logged models that it had no place for"
 
 
-def _background_line(remote: str, background: Presence) -> str:
+def _background_line(remote: str, background: Heartbeat) -> str:
     text = (
         f"{remote}: pushed in the background by process {background.pid} on {background.host} since"
         f" {_when(background.since)}, last look {_when(background.last_pass)}"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mltrack.store import Store
-    from mltrack_sync.daemon.loop import Waker
+    from mltrack_sync.daemon.loop import Trigger
     from mltrack_sync.remotes.kind import Remote
     from mltrack_sync.report import PushReport
 
@@ -70,7 +70,7 @@ def sync(
     arrived.
     """
     from mltrack_sync.engine.push import push
-    from mltrack_sync.http.rate_limit import Pace, parse_rate
+    from mltrack_sync.http.rate_limit import RateLimiter, parse_rate
     from mltrack_sync.selection import Selection
 
     store = open_store(ctx)
@@ -83,7 +83,7 @@ def sync(
         jobs=jobs,
         dry_run=dry_run,
         retry_rejected=retry_rejected,
-        pace=Pace(parse_rate(limit_rate)) if limit_rate is not None else None,
+        pace=RateLimiter(parse_rate(limit_rate)) if limit_rate is not None else None,
     )
     if all_remotes:
         if remote is not None or watching:
@@ -142,7 +142,7 @@ def _with_progress(one_pass: Callable[..., PushReport], as_json: bool) -> PushRe
 def _watch(
     store: Store, one_pass: Callable[..., PushReport], interval: float, retry_rejected: bool, as_json: bool
 ) -> None:
-    from mltrack_sync.daemon.loop import CURED_EVERY_S, Waker, watch
+    from mltrack_sync.daemon.loop import CURED_EVERY_S, Trigger, watch
 
     told: list[str] = []
     retry = [retry_rejected]  # at the first pass, not at each
@@ -167,14 +167,14 @@ def _watch(
             told.append(str(error))
             say(f"waiting: {error}", err=True)
 
-    waker = Waker()
-    with ended_by_signals(waker):
-        watch(store, pass_once, on_pass=on_pass, on_trouble=on_trouble, interval_s=interval, waker=waker)
+    trigger = Trigger()
+    with ended_by_signals(trigger):
+        watch(store, pass_once, on_pass=on_pass, on_trouble=on_trouble, interval_s=interval, trigger=trigger)
     say("stopped; what is left goes with the next sync", err=True)
 
 
 @contextlib.contextmanager
-def ended_by_signals(waker: Waker) -> Iterator[None]:
+def ended_by_signals(trigger: Trigger) -> Iterator[None]:
     """Let the first interrupt or termination end the loop after what is in hand; the second one acts as ever."""
 
     requests: queue.SimpleQueue[bool] = queue.SimpleQueue()
@@ -182,7 +182,7 @@ def ended_by_signals(waker: Waker) -> Iterator[None]:
     def end() -> None:
         """In a thread: a handler may come while the loop holds the very locks that ending it takes."""
         if requests.get():
-            waker.end()
+            trigger.end()
 
     def handle(number: int, frame: object) -> None:
         requests.put(True)

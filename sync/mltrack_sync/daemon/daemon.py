@@ -1,8 +1,8 @@
 """The background syncer, ``python -m mltrack_sync.daemon.daemon STORE``: pushes while runs go on, then ends by itself.
 
 ``start_run(sync=...)`` starts it in a session of its own; the remote is named by ``$MLTRACK_SYNC``. There is one for a
-store and a remote: a second one leaves its wish and ends. It lives until no run is live and all is pushed, or until
-the remote stayed away for ``$MLTRACK_SYNC_PATIENCE`` seconds after the last run ended; the next sync then carries on.
+store and a remote: a second one leaves its request and ends. It lives until no run is live and all is pushed, or until
+the remote was unreachable for ``$MLTRACK_SYNC_PATIENCE`` seconds after the last run ended; the next sync continues.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mltrack.errors import BusyError, MltrackError
 from mltrack.recording.background_sync import LIVE_LOCK, REQUESTED, SYNC_VARIABLE
 from mltrack.store import Store
 from mltrack.text.redaction import Redacting, hide
-from mltrack_sync.daemon.heartbeat import LOG, Presence, write_presence
+from mltrack_sync.daemon.heartbeat import LOG, Heartbeat, write_heartbeat
 from mltrack_sync.mlflow.plan.pending import change_token
 from mltrack_sync.selection import Selection
 
@@ -34,33 +34,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from mltrack.entities import RunHead
-    from mltrack_sync.daemon.loop import Waker
+    from mltrack_sync.daemon.loop import Trigger
     from mltrack_sync.remotes.kind import Remote
     from mltrack_sync.report import PushReport
 
-__all__ = ["Ending", "Follower", "Pace", "follow", "main", "serve"]
+__all__ = ["Daemon", "PollConfig", "ShutdownSignal", "follow", "main", "serve"]
 
 LOG_BYTES_MAX = 256 * 1024
 PROCESSOR_SHARE = 0.05
-"""The passes take at most so much of one processor, while a pass follows within seconds."""
+"""The share of one processor that sync cycles take at most, while the next one follows within seconds."""
 
 PROBE_TRIES = 5
 SLICE_S = 15.0
-"""While runs are live a pass is broken off after this time, so that what they log comes first again."""
+"""While runs are live a sync cycle ends after this time, so that what they log comes first again."""
 
 _LOG = logging.getLogger("mltrack.background")
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """How often to look, and how long to wait for a remote that is away once no run is live any more; seconds."""
+class PollConfig:
+    """How often to poll, and how long to wait for an unreachable remote once no run is live any more; in seconds."""
 
     interval_s: float = 2.0
     patience_s: float = 300.0
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Pace:
-        """As ``$MLTRACK_SYNC_INTERVAL`` and ``$MLTRACK_SYNC_PATIENCE`` say; what is no number is passed over."""
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> PollConfig:
+        """As ``$MLTRACK_SYNC_INTERVAL`` and ``$MLTRACK_SYNC_PATIENCE`` say; what is not a number is ignored."""
         given: dict[str, float] = {}
         for name in ("interval", "patience"):
             with contextlib.suppress(KeyError, ValueError):
@@ -71,14 +71,14 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked(Selection):
+class Polled(Selection):
     """All runs, as they were found a moment ago."""
 
     found: dict[str, RunHead] = field(default_factory=dict)
 
     @classmethod
-    def live_first(cls, heads: Mapping[str, RunHead]) -> Looked:
-        """Those first that somebody is watching."""
+    def live_first(cls, heads: Mapping[str, RunHead]) -> Polled:
+        """Live runs first: somebody is watching them."""
         return cls(found=dict(sorted(heads.items(), key=lambda item: not item[1].live)))
 
     def heads(self, store: Store) -> dict[str, RunHead]:
@@ -86,27 +86,27 @@ class Looked(Selection):
         return self.found
 
 
-class Follower:
-    """What one background syncer does at each look, and when it has done all there is to do."""
+class Daemon:
+    """What one background syncer does at each poll, and when all its work is done."""
 
-    def __init__(self, store: Store, remote: Remote, waker: Waker, pace: Pace) -> None:
+    def __init__(self, store: Store, remote: Remote, trigger: Trigger, config: PollConfig) -> None:
         self._store = store
         self._remote = remote
-        self._waker = waker
-        self._pace = pace
+        self._trigger = trigger
+        self._config = config
         self._folder = store.layout.remote(remote.name)
         self._pushed: object = None  # how the store stood when all of it was pushed
         self._live = True
         self._quiet_since: float | None = None  # no run live and nothing left
-        self._stuck_since: float | None = None  # no run live, something left that does not go
-        self._told = ""
+        self._stuck_since: float | None = None  # no run live, something left that can't be pushed
+        self._logged = ""
         self._cured_at = 0.0
-        self.deaf = False  # the wish can't be taken back, so it is no reason to go on
-        self._presence = Presence(os.getpid(), os.uname().nodename, since=time.time_ns())
+        self.takes_requests = True  # False: a request can't be removed, so it is not a reason to continue
+        self._heartbeat = Heartbeat(os.getpid(), os.uname().nodename, since=time.time_ns())
         self._noted()
 
-    def look(self, stop: threading.Event) -> PushReport:
-        """One pass, where the store has changed since all was pushed.
+    def poll(self, stop: threading.Event) -> PushReport:
+        """One sync cycle, if the store has changed since all of it was pushed.
 
         Raises:
             MltrackError, OSError: as push.
@@ -118,15 +118,15 @@ class Follower:
 
         if not (self._store.path / "store.json").exists():
             _LOG.info("the store is gone")
-            self._waker.end()
+            self._trigger.end()
             return PushReport(self._remote.name, self._remote.url)
         try:
             (self._folder / REQUESTED).unlink(missing_ok=True)
         except OSError:
-            self.deaf = True
+            self.takes_requests = False
         heads = self._store.heads()
         self._live = any(head.live for head in heads.values())
-        seen = (heads, _stamps(self._store.layout.workspace), change_token(self._store))
+        seen = (heads, _change_tokens(self._store.layout.workspace), change_token(self._store))
         if seen == self._pushed:
             return PushReport(self._remote.name, self._remote.url)
         cured = time.monotonic() >= self._cured_at
@@ -136,7 +136,7 @@ class Follower:
             report = push(
                 self._store,
                 self._remote,
-                selection=Looked.live_first(heads),
+                selection=Polled.live_first(heads),
                 policy=RetryPolicy(attempts_max=4, wait_max_s=5.0),
                 retry_cured=cured,
                 stop=stop,
@@ -145,10 +145,10 @@ class Follower:
         return report
 
     def passed(self, report: PushReport) -> None:
-        """A look went well: note what it did, and end where nothing is left to do."""
+        """A sync cycle succeeded: note what it did, and end if nothing is left to do."""
         if report.runs:
             _LOG.info("%d runs, %d points, %d artifacts", report.runs, report.points, report.artifacts)
-        self._tell("; ".join(report.problems))
+        self._log_trouble("; ".join(report.problems))
         if report.points or report.created or report.artifacts:
             self._stuck_since = None
         self._noted()
@@ -161,41 +161,41 @@ class Follower:
         if self._live:
             return
         if left:
-            self._bear()
+            self._check_patience()
         elif self._quiet_since is None:
             self._quiet_since = now
-        elif now - self._quiet_since >= self._pace.interval_s:
+        elif now - self._quiet_since >= self._config.interval_s:
             _LOG.info("no run is live and all is pushed")
-            self._waker.end()
+            self._trigger.end()
 
     def troubled(self, error: Exception) -> None:
-        """A look failed; another syncer at work is no trouble."""
-        self._tell(f"waiting: {error}")
+        """A sync cycle failed; another syncer at work is not a failure."""
+        self._log_trouble(f"waiting: {error}")
         self._noted()
         if not self._live and not isinstance(error, BusyError):
-            self._bear()
+            self._check_patience()
 
-    def _bear(self) -> None:
-        """Something does not get through, and no run is live: for how long already?"""
+    def _check_patience(self) -> None:
+        """Something can't be pushed and no run is live: give up once that has lasted too long."""
         now = time.monotonic()
         if self._stuck_since is None:
             self._stuck_since = now
-        elif now - self._stuck_since >= self._pace.patience_s:
+        elif now - self._stuck_since >= self._config.patience_s:
             _LOG.warning("given up after %.0f s; the rest goes with the next sync", now - self._stuck_since)
-            self._waker.end()
+            self._trigger.end()
 
-    def _tell(self, words: str) -> None:
-        if words and words != self._told:  # once, not at each look
+    def _log_trouble(self, words: str) -> None:
+        if words and words != self._logged:  # once, not at each poll
             _LOG.warning("%s", words)
-        self._told = words
+        self._logged = words
 
     def _noted(self) -> None:
-        self._presence = replace(self._presence, last_pass=time.time_ns(), trouble=self._told)
-        write_presence(self._folder, self._presence)
+        self._heartbeat = replace(self._heartbeat, last_pass=time.time_ns(), trouble=self._logged)
+        write_heartbeat(self._folder, self._heartbeat)
 
 
-def _stamps(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """What tells that experiments or models changed, which no run's head does."""
+def _change_tokens(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Names, times and sizes that change when experiments or models do, which no run's head shows."""
     try:
         entries = [(entry.name, entry.stat()) for entry in os.scandir(folder)]
     except OSError:
@@ -217,15 +217,15 @@ def _slice(stop: threading.Event) -> Iterator[None]:
 # --- the process -------------------------------------------------------------------------------------------------
 
 
-class Ending:
-    """Whether this process was told to end, by a signal; at the second one it does so at once."""
+class ShutdownSignal:
+    """Whether a signal asked this process to end; the second signal ends it at once."""
 
     def __init__(self) -> None:
-        self._waker: Waker | None = None
-        self.told = False
+        self._trigger: Trigger | None = None
+        self.requested = False
 
     def listen(self) -> None:
-        """Take SIGINT and SIGTERM in a thread of their own: a handler could come while the waker's lock is held."""
+        """Take SIGINT and SIGTERM in a thread of their own: a handler could come while the trigger's lock is held."""
         numbers = (signal.SIGINT, signal.SIGTERM)
         for number in numbers:  # also where the training ignores them
             signal.signal(number, signal.SIG_DFL)
@@ -234,61 +234,61 @@ class Ending:
 
     def _listen(self, numbers: tuple[signal.Signals, ...]) -> None:
         signal.sigwait(numbers)
-        self.told = True
-        if self._waker is not None:
-            self._waker.end()
+        self.requested = True
+        if self._trigger is not None:
+            self._trigger.end()
         os._exit(128 + signal.sigwait(numbers))  # the ledger is made for that
 
-    def covers(self, waker: Waker) -> None:
-        """End this waker when told."""
-        self._waker = waker
-        if self.told:
-            waker.end()
+    def covers(self, trigger: Trigger) -> None:
+        """End this trigger on a signal."""
+        self._trigger = trigger
+        if self.requested:
+            trigger.end()
 
 
-def follow(store: Store, remote: Remote, ending: Ending, pace: Pace) -> bool:
-    """Push what comes in until all is there; returns whether it could hear of wishes."""
-    from mltrack_sync.daemon.loop import Waker, watch
+def follow(store: Store, remote: Remote, shutdown: ShutdownSignal, config: PollConfig) -> bool:
+    """Push what is recorded until all is pushed; returns whether it could take requests."""
+    from mltrack_sync.daemon.loop import Trigger, watch
 
-    waker = Waker()
-    ending.covers(waker)
-    follower = Follower(store, remote, waker, pace)
+    trigger = Trigger()
+    shutdown.covers(trigger)
+    daemon = Daemon(store, remote, trigger, config)
     watch(
         store,
-        follower.look,
-        on_pass=follower.passed,
-        on_trouble=follower.troubled,
-        interval_s=pace.interval_s,
+        daemon.poll,
+        on_pass=daemon.passed,
+        on_trouble=daemon.troubled,
+        interval_s=config.interval_s,
         patient=True,
         share=PROCESSOR_SHARE,
-        waker=waker,
+        trigger=trigger,
     )
-    return not follower.deaf
+    return daemon.takes_requests
 
 
 def serve(
     store: Store,
     remote: Remote,
-    ending: Ending,
-    pace: Pace,
+    shutdown: ShutdownSignal,
+    config: PollConfig,
     *,
-    follow: Callable[[Store, Remote, Ending, Pace], bool] = follow,
+    follow: Callable[[Store, Remote, ShutdownSignal, PollConfig], bool] = follow,
 ) -> None:
-    """Follow the store, once more for each wish left meanwhile; return at once where another process follows it.
+    """Follow the store, once more for each request left meanwhile; return at once if another process follows it.
 
     Raises:
         OSError: the remote's folder can't be written.
     """
     folder = store.layout.remote(remote.name)
-    wanted = folder / REQUESTED
+    request = folder / REQUESTED
     folder.mkdir(parents=True, exist_ok=True)
-    wanted.touch()
-    while wanted.exists() and not ending.told:
+    request.touch()
+    while request.exists() and not shutdown.requested:
         with _lock(folder / LIVE_LOCK) as mine:
             if not mine:
-                return  # the other one sees the wish
+                return  # the other one sees the request
             _LOG.info("process %d pushes %s to %s", os.getpid(), store.path, remote.url)
-            if not follow(store, remote, ending, pace):
+            if not follow(store, remote, shutdown, config):
                 return
 
 
@@ -317,8 +317,8 @@ def main(arguments: list[str]) -> int:
     _LOG.setLevel(logging.INFO)
     _LOG.propagate = False
     _yield_to_others()
-    ending = Ending()
-    ending.listen()
+    shutdown = ShutdownSignal()
+    shutdown.listen()
     try:
         from mltrack_sync.remotes.resolver import remote_for
 
@@ -332,7 +332,7 @@ def main(arguments: list[str]) -> int:
         refuse_links(root, folder)
         folder.mkdir(parents=True, exist_ok=True)
         _log_to(folder / LOG)
-        serve(store, remote, ending, Pace.from_environment())
+        serve(store, remote, shutdown, PollConfig.from_environment())
     except (MltrackError, OSError) as error:
         _LOG.error("%s", error)
         return 1

@@ -15,14 +15,14 @@ from mltrack.text.redaction import hide
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["LOG", "Presence", "present", "write_presence"]
+__all__ = ["LOG", "Heartbeat", "read_heartbeat", "write_heartbeat"]
 
 LOG = "sync.log"
 _NOTE = "live.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Presence:
+class Heartbeat:
     """A background syncer: its process, since when it runs and when it last looked (ns), what it waits for if so."""
 
     pid: int
@@ -32,13 +32,13 @@ class Presence:
     trouble: str = ""
 
 
-def present(folder: Path) -> Presence | None:
+def read_heartbeat(folder: Path) -> Heartbeat | None:
     """The background syncer that lives now, of the remote whose ledger is in ``folder``."""
     if not is_served(folder):
         return None
     try:
         fields = json.loads(read_small(folder / _NOTE))
-        return Presence(
+        return Heartbeat(
             int(fields["pid"]),
             str(fields["host"]),
             int(fields["since"]),
@@ -49,10 +49,10 @@ def present(folder: Path) -> Presence | None:
         return None  # it has just begun
 
 
-def write_presence(folder: Path, presence: Presence) -> None:
+def write_heartbeat(folder: Path, heartbeat: Heartbeat) -> None:
     """Leave the note; a disk that does not take it is nothing to stop for."""
     with contextlib.suppress(OSError):
-        fields = {**asdict(presence), "trouble": hide(presence.trouble)}
+        fields = {**asdict(heartbeat), "trouble": hide(heartbeat.trouble)}
         note = folder / _NOTE
         if note.exists() and not os.access(note, os.W_OK):
             note.unlink()  # another user's, whose syncer has ended

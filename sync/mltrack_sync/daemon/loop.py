@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mltrack.store import Store
     from mltrack_sync.report import PushReport
 
-__all__ = ["Waker", "watch"]
+__all__ = ["Trigger", "watch"]
 
 INTERVAL_S = 5.0
 WAIT_MAX_S = 30.0
@@ -37,7 +37,7 @@ CURED_EVERY_S = 300.0
 """How often a loop looks whether what was refused is taken by now."""
 
 
-class Waker:
+class Trigger:
     """Waits between passes, for a time or until something happens in the store; and knows when to stop."""
 
     def __init__(self) -> None:
@@ -78,9 +78,9 @@ def watch(
     interval_s: float = INTERVAL_S,
     patient: bool = False,
     share: float = 1.0,
-    waker: Waker | None = None,
+    trigger: Trigger | None = None,
 ) -> None:
-    """Run ``one_pass(stop)`` again and again until the waker is ended. A remote that is away is waited for.
+    """Run ``one_pass(stop)`` again and again until the trigger is ended. A remote that is away is waited for.
 
     Once a pass got through, or from the beginning where ``patient``, no error ends the loop: each is told to
     ``on_trouble``, and waits grow. ``share`` is how much of one processor the passes may take.
@@ -88,15 +88,15 @@ def watch(
     Raises:
         MltrackError: what waiting does not mend: no MLflow server there, no entry, a bad selection.
     """
-    waker = waker or Waker()
-    observer = _observe(store, waker)
+    trigger = trigger or Trigger()
+    observer = _observe(store, trigger)
     pause = interval_s
     wait_max_s = max(interval_s, min(WAIT_MAX_S, WAIT_MAX_INTERVALS * interval_s))
     try:
-        while not waker.stop.is_set():
+        while not trigger.stop.is_set():
             used = time.process_time()
             try:
-                on_pass(one_pass(waker.new_pass()))
+                on_pass(one_pass(trigger.new_pass()))
                 pause, patient = interval_s, True
             except (MltrackError, OSError) as error:
                 if not patient and not isinstance(error, (RemoteUnavailableError, BusyError)):
@@ -105,23 +105,23 @@ def watch(
                 pause = min(pause * 2, wait_max_s)
             used = time.process_time() - used
             breather = max(min(used / share - used, BREATHER_MAX_S), min(WOKEN_S, interval_s))
-            waker.stop.wait(breather)
-            waker.wait(max(pause - breather, 0))
+            trigger.stop.wait(breather)
+            trigger.wait(max(pause - breather, 0))
     finally:
         if observer is not None:
             observer.stop()
             observer.join()
 
 
-def _observe(store: Store, waker: Waker) -> BaseObserver | None:
-    """Wake the waker when runs begin or are edited; None where the system offers no such events."""
+def _observe(store: Store, trigger: Trigger) -> BaseObserver | None:
+    """Wake the trigger when runs begin or are edited; None where the system offers no such events."""
     from watchdog.events import FileSystemEvent, FileSystemEventHandler
     from watchdog.observers import Observer
 
     class Handler(FileSystemEventHandler):
         def on_any_event(self, event: FileSystemEvent) -> None:
             if event.event_type in ("created", "moved"):
-                waker.wake()
+                trigger.wake()
 
     observer = Observer()
     try:

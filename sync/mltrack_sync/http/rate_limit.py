@@ -14,7 +14,7 @@ from mltrack_sync.errors import PushStopped
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Pace", "interruptible", "parse_rate"]
+__all__ = ["RateLimiter", "interruptible", "parse_rate"]
 
 PIECE_BYTES = 16 << 10
 BURST_S = 0.25
@@ -33,7 +33,7 @@ class _Bucket:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-class Pace:
+class RateLimiter:
     """Lets ``bytes_per_s`` through. Safe to use from many threads."""
 
     def __init__(
@@ -48,9 +48,9 @@ class Pace:
         self._sleep = sleep
         self._bucket = _Bucket(bytes_per_s * BURST_S, clock())
 
-    def until(self, stop: threading.Event) -> Pace:
+    def until(self, stop: threading.Event) -> RateLimiter:
         """This same cap, shared, for work that ends when ``stop`` is set: its waits then end with PushStopped."""
-        shared = Pace(self.bytes_per_s, clock=self._clock, sleep=interruptible(self._sleep, stop))
+        shared = RateLimiter(self.bytes_per_s, clock=self._clock, sleep=interruptible(self._sleep, stop))
         shared._bucket = self._bucket
         return shared
 

@@ -33,7 +33,7 @@ from mltrack_sync.http.body import (
 )
 from mltrack_sync.http.endpoint import Endpoint, EndpointSource
 from mltrack_sync.http.pool import connections_to
-from mltrack_sync.http.rate_limit import Pace
+from mltrack_sync.http.rate_limit import RateLimiter
 from mltrack_sync.http.responses import capped, error_words, is_too_large, retry_after_s, shown_url
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.http.sockets import FIRST_BYTE_S, REST_S
@@ -113,7 +113,7 @@ class Transport:
         connections_max: int = 8,
         http: httpx.BaseTransport | None = None,
         now: Callable[[], float] = time.time,
-        pace: Pace | None = None,
+        pace: RateLimiter | None = None,
     ) -> None:
         """``http`` replaces the network; ``pace`` bounds the bytes of request bodies per second.
 

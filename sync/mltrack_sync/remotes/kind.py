@@ -106,7 +106,7 @@ class Kind(Protocol):
 
     @property
     def limits(self) -> Limits:
-        """What a remote of this kind takes at once, and in ``lacks`` what it is known not to support."""
+        """What a remote of this kind takes at once, and in ``unsupported`` what it is known not to support."""
 
     @property
     def takes_tokens(self) -> bool:

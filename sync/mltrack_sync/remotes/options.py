@@ -15,7 +15,7 @@ from mltrack_sync.selection import Selection
 if TYPE_CHECKING:
     import httpx
 
-    from mltrack_sync.http.rate_limit import Pace
+    from mltrack_sync.http.rate_limit import RateLimiter
     from mltrack_sync.http.retry import RetryPolicy
 
 __all__ = ["JOBS", "PushOptions", "VerifyOptions"]
@@ -54,7 +54,7 @@ class PushOptions:
     progress: Progress = field(default_factory=NoProgress)
     policy: RetryPolicy | None = None
     http: httpx.BaseTransport | None = None
-    pace: Pace | None = None
+    pace: RateLimiter | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     clock: Callable[[], int] = time.time_ns
 
@@ -71,7 +71,7 @@ class PushOptions:
         return replace(policy, sleep=interruptible(policy.sleep, self.stop))
 
     @property
-    def stoppable_pace(self) -> Pace | None:
+    def stoppable_pace(self) -> RateLimiter | None:
         """The pace, whose waits end with PushStopped when ``stop`` is set."""
         return self.pace.until(self.stop) if self.pace is not None else None
 

@@ -11,14 +11,14 @@ from mltrack_sync.errors import NotMlflowError, RemoteRefusedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["DATASETS", "LOGGED_MODELS", "TRACES", "FeatureLacking", "Features"]
+__all__ = ["DATASETS", "LOGGED_MODELS", "TRACES", "Features", "UnsupportedFeatureError"]
 
 DATASETS = "datasets"
 LOGGED_MODELS = "logged models"
 TRACES = "traces"
 
 
-class FeatureLacking(Exception):
+class UnsupportedFeatureError(Exception):
     """The remote does not have it; never leaves the package."""
 
     def __init__(self, feature: str) -> None:
@@ -48,13 +48,13 @@ class Features:
         Until the first answer, others wait for it.
 
         Raises:
-            FeatureLacking: the remote does not have it; nothing is sent where that is known.
+            UnsupportedFeatureError: the remote does not have it; nothing is sent where that is known.
         """
         with contextlib.ExitStack() as first:
             if feature not in self._there:
                 first.enter_context(self._asking[feature])
             if feature in self.lacking:
-                raise FeatureLacking(feature)
+                raise UnsupportedFeatureError(feature)
             with self._asked(feature):
                 yield
             self._there.add(feature)
@@ -68,4 +68,4 @@ class Features:
                 raise
             with self._lock:
                 self._lacking.add(feature)
-            raise FeatureLacking(feature) from error
+            raise UnsupportedFeatureError(feature) from error

@@ -53,9 +53,9 @@ class Tally:
         self._store = scope.store
         self._state = state
         self._limits = limits
-        self._lacking = limits.lacks
+        self._lacking = limits.unsupported
         self._everything = pending
-        self._pending = pending.without(limits.lacks)
+        self._pending = pending.without(limits.unsupported)
         self._runs: dict[str, tuple[Artifact, ...]] = {}  # that will be there, with the files that come
         self._models: dict[str, tuple[Artifact, ...]] = {}
         self._models_in_runs: list[str] = []

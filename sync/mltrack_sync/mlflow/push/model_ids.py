@@ -67,7 +67,7 @@ class LoggedIdentities:
         """See to it that the model is there and in the ledger; None for one that is deleted here, or not of this store.
 
         Raises:
-            FeatureLacking: the remote has no logged models.
+            UnsupportedFeatureError: the remote has no logged models.
             RemoteRefusedError: it takes no such model.
         """
         known = self.find(model_id)

@@ -62,7 +62,7 @@ class LoggedModelPush:
         """All of it.
 
         Raises:
-            FeatureLacking: the remote has no logged models.
+            UnsupportedFeatureError: the remote has no logged models.
             RemoteRefusedError: the remote does not take this model.
             RemoteError, LedgerError, PushStopped: see mltrack_sync.errors.
         """

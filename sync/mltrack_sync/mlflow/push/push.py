@@ -41,18 +41,18 @@ def push_pending(work: PushWork, limits: Limits, open_workspace: Callable[[], Wo
         RemoteError: see mltrack_sync.errors.
     """
     options, ledger, remote = work.options, work.ledger, work.remote
-    state, lacks = ledger.state, limits.lacks
+    state, unsupported = ledger.state, limits.unsupported
     scope = Scope(work.store, options.selection, work.heads, options.retry_rejected)
     if options.retry_cured and not options.retry_rejected:
         scope = replace(scope, again=perhaps_cured(state, work.heads, limits))
     report = PushReport(remote.name, remote.url, problems=tuple(state.damage_words()))
     pending = find_pending(scope, state)
-    if pending.without(lacks):
+    if pending.without(unsupported):
         from mltrack_sync.mlflow.push.sending import send
 
         report = send(work, scope, open_workspace(), report)
     else:
-        report = replace(report, lacking=unsupported_lines(pending, state, lacks))
+        report = replace(report, lacking=unsupported_lines(pending, state, unsupported))
         if pending.traces.whole and not pending.traces.traces:  # writers came to an end, or said nothing of a trace
             ledger.note(traces_line(pending.traces.positions, pending.traces.sizes))
     return replace(report, rejected=rejected_of(list(state.rejected.values()), scope.heads))

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mltrack_sync.errors import RemoteRefusedError
-from mltrack_sync.mlflow.api.capabilities import DATASETS, LOGGED_MODELS, FeatureLacking
+from mltrack_sync.mlflow.api.capabilities import DATASETS, LOGGED_MODELS, UnsupportedFeatureError
 from mltrack_sync.mlflow.api.models import LoggedModelsClient
 from mltrack_sync.mlflow.plan.batches import Refusal
 from mltrack_sync.mlflow.plan.kinds import DATASET, MODEL_INPUT, MODEL_OUTPUT, dataset_key
@@ -78,7 +78,7 @@ class InputsPush:
                 self._identities.datasets_of(self._entry.experiment_id),
             ):
                 self._client.log_datasets(self._entry.remote_id, batch)
-        except FeatureLacking as lacking:
+        except UnsupportedFeatureError as lacking:
             self._lacking.add(lacking.feature)
         except RemoteRefusedError as error:
             if len(batch) > 1:
@@ -94,7 +94,7 @@ class InputsPush:
         """The model's remote id; "" where the run is not to be linked to it, now or ever."""
         try:
             entry = self._identities.logged.model(model_id)
-        except FeatureLacking as lacking:
+        except UnsupportedFeatureError as lacking:
             self._lacking.add(lacking.feature)
             return ""
         except RemoteRefusedError as error:
@@ -134,7 +134,7 @@ class InputsPush:
         try:
             with self._session.features.needing(LOGGED_MODELS):
                 call()
-        except FeatureLacking as lacking:
+        except UnsupportedFeatureError as lacking:
             self._lacking.add(lacking.feature)
         except RemoteRefusedError as error:
             self._refuse(Refusal(kind, model_id, error.words))

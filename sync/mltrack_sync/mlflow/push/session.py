@@ -59,7 +59,7 @@ class Session:
         self.fatal: BaseException | None = None
         self.problems: list[str] = []
         self.counts: Counter[str] = Counter()
-        self.features = Features(limits.lacks)
+        self.features = Features(limits.unsupported)
         self._limits = limits
         self._lock = threading.Lock()
         self.files = ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="mltrack-files")
@@ -89,7 +89,7 @@ class Session:
         """A request made within ``tried`` was too large; many workers may find that out at once."""
         with self._lock:
             if self._limits is tried:
-                self._limits = tried.halved()
+                self._limits = tried.shrunk()
 
     def count(self, **counts: int) -> None:
         """Add to the counts of the report, and to what the progress shows."""

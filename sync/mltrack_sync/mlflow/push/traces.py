@@ -19,7 +19,7 @@ from mltrack.disk.filesystem import reading
 from mltrack.entities import Artifact
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.ledger.traces import trace_line, traces_line
-from mltrack_sync.mlflow.api.capabilities import TRACES, FeatureLacking
+from mltrack_sync.mlflow.api.capabilities import TRACES, UnsupportedFeatureError
 from mltrack_sync.mlflow.api.traces import TracesClient
 from mltrack_sync.mlflow.files.content import FileChanged
 from mltrack_sync.mlflow.files.upload import Outgoing, send_artifact
@@ -185,7 +185,7 @@ class TracesPush:
         if found.get(MODEL_ID):
             try:
                 model = self._identities.logged.model(found[MODEL_ID])
-            except FeatureLacking:
+            except UnsupportedFeatureError:
                 model = None
             found[MODEL_ID] = model.remote_id if model is not None else found[MODEL_ID]
         return found

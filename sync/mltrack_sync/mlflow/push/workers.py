@@ -19,7 +19,7 @@ from mltrack_sync.errors import (
     RemoteRefusedError,
     RemoteUnavailableError,
 )
-from mltrack_sync.mlflow.api.capabilities import FeatureLacking
+from mltrack_sync.mlflow.api.capabilities import UnsupportedFeatureError
 from mltrack_sync.mlflow.plan.batches import Refusal
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class WorkerPool:
         try:
             work()
             self._failures.clear()
-        except (PushStopped, FeatureLacking, NotFoundError):  # the last: gone since it was looked for
+        except (PushStopped, UnsupportedFeatureError, NotFoundError):  # the last: gone since it was looked for
             return
         except (RemoteRefusedError, RemoteUnavailableError, RemoteAuthError) as error:
             self._not_done(key, error)

@@ -15,7 +15,7 @@ from mltrack.errors import MltrackError, NotFoundError
 from mltrack_sync.errors import NotMlflowError, RemoteAuthError, RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.http.shapes import WRONG_SHAPE
 from mltrack_sync.ledger.ledger import RunEntry
-from mltrack_sync.mlflow.api.capabilities import DATASETS, LOGGED_MODELS, TRACES, FeatureLacking, Features
+from mltrack_sync.mlflow.api.capabilities import DATASETS, LOGGED_MODELS, TRACES, Features, UnsupportedFeatureError
 from mltrack_sync.mlflow.api.readback import ComparedClient
 from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL, MODEL, TRACE
 from mltrack_sync.mlflow.verify.findings import Findings
@@ -153,7 +153,7 @@ class Comparison:
                 if not self._asked.is_set():
                     self._reading.logged_models(["0"], "")
                     self._asked.set()
-        except FeatureLacking:
+        except UnsupportedFeatureError:
             return True
         return False
 
@@ -213,7 +213,7 @@ class Comparison:
         try:
             with _troubles(check, "logged model"), self._features.needing(LOGGED_MODELS):
                 found = logged.compare(model_id)
-        except FeatureLacking:
+        except UnsupportedFeatureError:
             self._leave_out(LOGGED_MODELS, [model_id])
         except NotFoundError:
             return Found()
@@ -228,7 +228,7 @@ class Comparison:
         try:
             with _troubles(check, "trace"), self._features.needing(TRACES):
                 found += traces.compare(some)
-        except FeatureLacking:
+        except UnsupportedFeatureError:
             self._leave_out(TRACES, names)
         return self._result([*found, check])
 
