@@ -14,7 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import mltrack
-from mltrack.disk.artifact_files import files_below, hash_file, lock_of_run, store_file, store_stream
+from mltrack.disk.artifact_files import files_below, hash_file, run_lock, store_file, store_stream
 from mltrack.errors import BusyError, InvalidPathError, NotFoundError, RunStateError
 from tests.support.filesystems import CountingFileSystem, Stopped, failing, stopping_at
 
@@ -289,12 +289,12 @@ def test_who_interrupted_the_holder_of_a_lock_does_not_wait_for_it(tmp_path: Pat
     artifacts = tmp_path / "run" / "artifacts"
     artifacts.mkdir(parents=True)
     for _ in range(2):
-        with lock_of_run(artifacts, "tables", timeout_s=1, strict=True):
-            with lock_of_run(artifacts, "tables", timeout_s=10**9):
+        with run_lock(artifacts, "tables", timeout_s=1, strict=True):
+            with run_lock(artifacts, "tables", timeout_s=10**9):
                 pass
-            with pytest.raises(BusyError), lock_of_run(artifacts, "tables", timeout_s=10**9, strict=True):
+            with pytest.raises(BusyError), run_lock(artifacts, "tables", timeout_s=10**9, strict=True):
                 pass
-            with pytest.raises(BusyError), lock_of_run(artifacts, "tables", timeout_s=10**9, strict=True):
+            with pytest.raises(BusyError), run_lock(artifacts, "tables", timeout_s=10**9, strict=True):
                 pass
-            with lock_of_run(artifacts, "artifacts", timeout_s=1, strict=True):
+            with run_lock(artifacts, "artifacts", timeout_s=1, strict=True):
                 pass

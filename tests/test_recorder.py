@@ -133,7 +133,7 @@ def test_a_loss_is_warned_of_once_and_reported_at_the_end(layout: Layout, caplog
         assert os.strerror(errno.ENOSPC) in caplog.text
         made.close(END)
     assert len(caplog.records) == 2
-    assert f"{made.lost} points" in caplog.records[1].getMessage()
+    assert f"{made.lost:,} points" in caplog.records[1].getMessage()
     assert made.lost > 0
 
 

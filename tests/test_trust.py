@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import mltrack
-from mltrack.disk.trust import Grant, Trust, stranger_of
+from mltrack.disk.trust import Grant, Trust, other_author
 from mltrack.errors import StoreError, UntrustedError, UsageError
 from mltrack.store import Store
 from mltrack_sync import Remotes, push
@@ -69,7 +69,7 @@ def mltrack_command(store: Store, *words: str, **environ: str) -> subprocess.Com
 
 def test_a_store_of_ours_is_no_strangers(store: Store) -> None:
     write_remotes(store)
-    assert stranger_of(store.path) == ""
+    assert other_author(store.path) == ""
     assert Remotes(store).get("origin").refusal is None
 
 
@@ -78,7 +78,7 @@ def test_a_store_of_ours_is_no_strangers(store: Store) -> None:
 def test_one_part_of_another_user_makes_it_a_strangers(part: str, store: Store) -> None:
     write_remotes(store)
     give_away(store.path / part)
-    assert "belongs to " in stranger_of(store.path)
+    assert "belongs to " in other_author(store.path)
     refusal = Remotes(store).get("origin").refusal
     assert refusal is not None
     assert "mltrack remote trust origin" in refusal.hint
@@ -91,21 +91,21 @@ def test_a_remotes_file_that_is_a_link_to_a_strangers_is_a_strangers(store: Stor
     shutil.move(store.path / "remotes.toml", elsewhere)
     give_away(elsewhere)
     (store.path / "remotes.toml").symlink_to(elsewhere)
-    assert stranger_of(store.path)
+    assert other_author(store.path)
 
 
 def test_a_remotes_file_that_anybody_may_write_is_a_strangers(store: Store) -> None:
     write_remotes(store)
     (store.path / "remotes.toml").chmod(0o666)
-    assert "anybody may write" in stranger_of(store.path)
+    assert "anybody may write" in other_author(store.path)
 
 
 @as_root
 def test_for_root_the_user_before_sudo_counts_as_ours_as_for_git(store: Store) -> None:
     give_away(store.path)
-    assert stranger_of(store.path, environ={"SUDO_UID": str(STRANGER)}) == ""
-    assert stranger_of(store.path, environ={"SUDO_UID": "1"})
-    assert stranger_of(store.path, environ={"SUDO_UID": "x"})
+    assert other_author(store.path, environ={"SUDO_UID": str(STRANGER)}) == ""
+    assert other_author(store.path, environ={"SUDO_UID": "1"})
+    assert other_author(store.path, environ={"SUDO_UID": "x"})
 
 
 @as_root

@@ -25,13 +25,13 @@ def test_a_folder_is_found_wherever_it_is_moved_to_on_its_disk(tmp_path: Path) -
     root = tmp_path / "a" / "store"
     root.mkdir(parents=True)
     anchor = Anchor(root)
-    assert anchor.where() == root
+    assert anchor.current_path() == root
     (tmp_path / "a").rename(tmp_path / "b")
-    assert anchor.where() == tmp_path / "b" / "store"
+    assert anchor.current_path() == tmp_path / "b" / "store"
     (tmp_path / "a" / "store").mkdir(parents=True)  # another one in its place is not it
-    assert anchor.where() == tmp_path / "b" / "store"
+    assert anchor.current_path() == tmp_path / "b" / "store"
     shutil.rmtree(tmp_path / "b")
-    assert anchor.where() is None
+    assert anchor.current_path() is None
 
 
 def test_a_folder_behind_a_link_is_found_when_the_link_is_turned_elsewhere(tmp_path: Path) -> None:
@@ -40,10 +40,10 @@ def test_a_folder_behind_a_link_is_found_when_the_link_is_turned_elsewhere(tmp_p
     link = tmp_path / "link"
     link.symlink_to("one")
     anchor = Anchor(link)
-    assert anchor.where() == link
+    assert anchor.current_path() == link
     link.unlink()
     link.symlink_to("two")
-    assert anchor.where() == tmp_path / "one"
+    assert anchor.current_path() == tmp_path / "one"
 
 
 def test_runs_of_one_store_share_a_hold_and_it_goes_with_the_last_of_them(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ class Changes(NamedTuple):
     """Runs that no longer exist, runs to read, and the marks found: writers by run."""
 
     gone: set[str]
-    look: set[str]
+    to_read: set[str]
     marks: dict[str, list[str]]
 
 
@@ -46,17 +46,17 @@ def find_changes(
     """
     marks = _marks(layout)  # before the folders: a mark is made after the run's folder
     names = set(_names(str(layout.runs)))
-    look = {name for name in names - watched.keys() if is_run_id(name)}
+    to_read = {name for name in names - watched.keys() if is_run_id(name)}
     held = names & watched.keys()
     if every:
-        look |= held
+        to_read |= held
     else:
-        look |= marks.keys() & held
-        look |= {name for name in held if watched[name]}
+        to_read |= marks.keys() & held
+        to_read |= {name for name in held if watched[name]}
         if times is not None:
             runs = str(layout.runs)
-            look |= {name for name in held - look if folder_times(f"{runs}/{name}") != times[name]}
-    return Changes(watched.keys() - names, look, marks)
+            to_read |= {name for name in held - to_read if folder_times(f"{runs}/{name}") != times[name]}
+    return Changes(watched.keys() - names, to_read, marks)
 
 
 def _names(path: str) -> list[str]:

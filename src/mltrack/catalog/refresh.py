@@ -15,10 +15,10 @@ from mltrack.catalog.run_rows import (
     KnownRun,
     KnownWriter,
     RunRows,
+    change_token,
     map_column,
     metric_column,
     read_run,
-    stamp_of,
     still_fits,
     text_column,
 )
@@ -90,7 +90,7 @@ class Refresher:
         watched = dict(con.execute("SELECT run_id, watched FROM base.folders").fetchall())
         # a catalog in memory must leave the marks to the one on disk
         sweep = not on_disk or self._clock() >= self._next_sweep
-        mended = _mended(con)
+        repaired = _repaired_runs(con)
         changes = find_changes(
             self._layout, watched, times=_folder_times(con) if sweep and not full else None, every=full
         )
@@ -98,16 +98,16 @@ class Refresher:
             with _Transaction(con):
                 _delete(con, RUN_TABLES, changes.gone)
         damaged = {row[0] for row in con.execute("SELECT DISTINCT run_id FROM base.damage").fetchall()}
-        look = sorted(changes.look | (mended & watched.keys() - changes.gone))
-        for start in range(0, len(look), BATCH_RUNS_MAX):
-            ids = look[start : start + BATCH_RUNS_MAX]
+        to_read = sorted(changes.to_read | (repaired & watched.keys() - changes.gone))
+        for start in range(0, len(to_read), BATCH_RUNS_MAX):
+            ids = to_read[start : start + BATCH_RUNS_MAX]
             known = {} if full else _known_runs(con, [run_id for run_id in ids if run_id not in damaged])
             rows = list(self._read(ids, known))
             self._put(con, rows, watched.keys())
             if on_disk:
                 remove_marks(self._layout, {i: changes.marks.get(i, []) for i in ids}, rows, self._now_ns())
-        if on_disk and changes.marks.keys() - changes.look:
-            strays = {run_id: changes.marks[run_id] for run_id in changes.marks.keys() - changes.look}
+        if on_disk and changes.marks.keys() - changes.to_read:
+            strays = {run_id: changes.marks[run_id] for run_id in changes.marks.keys() - changes.to_read}
             remove_marks(self._layout, strays, [], self._now_ns())
         if sweep:
             self._next_sweep = self._clock() + self._sweep_interval_s
@@ -142,9 +142,9 @@ class Refresher:
                     self.unreadable[row.run_id] = _not_taken(error)
 
     def _take_experiments(self, con: duckdb.DuckDBPyConnection) -> None:
-        stamp = self._experiments_stamp()
+        token = self._experiments_token()
         held = con.execute("SELECT value FROM base.meta WHERE key = 'experiments'").fetchone()
-        if held is not None and held[0] == stamp:
+        if held is not None and held[0] == token:
             return
         rows = [
             (e.experiment_id, e.name, e.lifecycle_stage, e.creation_time, e.last_update_time, list(e.tags.items()))
@@ -154,9 +154,9 @@ class Refresher:
             con.execute("DELETE FROM base.experiments")
             con.execute("DELETE FROM base.meta WHERE key = 'experiments'")
             _insert(con, "experiments", rows)
-            con.execute("INSERT INTO base.meta VALUES ('experiments', ?)", [stamp])
+            con.execute("INSERT INTO base.meta VALUES ('experiments', ?)", [token])
 
-    def _experiments_stamp(self) -> str:
+    def _experiments_token(self) -> str:
         try:
             found = os.stat(self._layout.workspace / "experiments.jsonl")
         except OSError:
@@ -173,10 +173,10 @@ def _not_taken(error: Exception) -> OSError:
     return OSError(errno.EILSEQ, f"its files have unknown content ({type(error).__name__}: {error})")
 
 
-def _mended(con: duckdb.DuckDBPyConnection) -> set[str]:
+def _repaired_runs(con: duckdb.DuckDBPyConnection) -> set[str]:
     """The runs whose damaged files have changed since."""
     rows = con.execute("SELECT run_id, path, stamp FROM base.damage").fetchall()
-    return {run_id for run_id, path, stamp in rows if stamp_of(path) != stamp}
+    return {run_id for run_id, path, token in rows if change_token(path) != token}
 
 
 def _folder_times(
@@ -227,9 +227,9 @@ def _store(con: duckdb.DuckDBPyConnection, seen: Iterable[RunRows], known: Itera
         _delete(
             con,
             _HELD_TABLES,
-            [rows.run_id for rows in changed if rows.anew and rows.run_id in held],
+            [rows.run_id for rows in changed if rows.replace and rows.run_id in held],
         )
-        kept = [rows for rows in changed if not rows.anew]
+        kept = [rows for rows in changed if not rows.replace]
         _delete(con, _STATE, [rows.run_id for rows in kept])
         _delete(con, _FACTS, [rows.run_id for rows in kept if rows.facts])
         tables: dict[str, list[tuple[Any, ...]]] = {name: [] for name in (*_STATE, *_FACTS)}
@@ -271,7 +271,7 @@ def _add_state(tables: dict[str, list[tuple[Any, ...]]], rows: RunRows) -> None:
     ]
     tables["segments"] += [(run_id, *segment) for segment in rows.segments]
     tables["damage"] += [
-        (run_id, error.path, error.offset, str(error), stamp_of(error.path)) for error in rows.damage[:DAMAGE_MAX]
+        (run_id, error.path, error.offset, str(error), change_token(error.path)) for error in rows.damage[:DAMAGE_MAX]
     ]
     if rows.facts:
         _add_facts(tables, run_id, state)
@@ -291,7 +291,7 @@ def _add_facts(tables: dict[str, list[tuple[Any, ...]]], run_id: str, state: Run
 
 def _store_latest(con: duckdb.DuckDBPyConnection, changed: Iterable[RunRows]) -> None:
     """Merge the summaries of new points with those in the catalog."""
-    grown = [rows for rows in changed if rows.summaries.by_key and not rows.anew]
+    grown = [rows for rows in changed if rows.summaries.by_key and not rows.replace]
     if grown:
         keys = pa.table(
             {

@@ -32,11 +32,11 @@ __all__ = [
     "KnownRun",
     "KnownWriter",
     "RunRows",
+    "change_token",
     "folder_times",
     "map_column",
     "metric_column",
     "read_run",
-    "stamp_of",
     "still_fits",
     "text_column",
 ]
@@ -110,7 +110,7 @@ class RunRows:
     run: StoredRun | None
     run_id: str
     times: FolderTimes
-    anew: bool = False
+    replace: bool = False
     changed: bool = False
     facts: bool = False
     writers: dict[str, KnownWriter] = field(default_factory=dict)
@@ -147,12 +147,12 @@ def read_run(folder: RunFolder, known: KnownRun | None, *, now_ns: int, run: Sto
             run.refresh()
     except NotFoundError:  # its start is not written yet
         return RunRows(
-            None, folder.run_id, times, anew=known is not None, changed=known is None or known.times != times
+            None, folder.run_id, times, replace=known is not None, changed=known is None or known.times != times
         )
     alive = {name: writer.alive for name, writer in run.state.writers.items()}
     if known is not None and _went_back(run, known, moved=times != known.times):
         known = None
-    rows = RunRows(run, folder.run_id, times, anew=known is None)
+    rows = RunRows(run, folder.run_id, times, replace=known is None)
     known = known or KnownRun()
     rows.last_point = known.last_point
     _take_points(run, known, alive, rows)
@@ -161,10 +161,10 @@ def read_run(folder: RunFolder, known: KnownRun | None, *, now_ns: int, run: Sto
     rows.settled = {name for name, lives in alive.items() if not lives and _is_settled(run.state.writers[name], now_ns)}
     rows.damage = _damage_of(run)
     before = known.writers
-    rows.facts = rows.anew or any(
+    rows.facts = rows.replace or any(
         name not in before or before[name].events != writer.events for name, writer in rows.writers.items()
     )
-    rows.changed = rows.anew or bool(rows.damage) or rows.times != known.times or rows.writers != before
+    rows.changed = rows.replace or bool(rows.damage) or rows.times != known.times or rows.writers != before
     return rows
 
 
@@ -173,7 +173,7 @@ def _damage_of(run: StoredRun) -> list[CorruptionError]:
     return list({str(error): error for error in [*run.state.damage, *run.damage]}.values())
 
 
-def stamp_of(path: str) -> str:
+def change_token(path: str) -> str:
     """A text that changes when the file is replaced or written to."""
     try:
         found = os.stat(path)

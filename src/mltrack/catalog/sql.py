@@ -68,7 +68,7 @@ def run_sql(
         cursor.execute("BEGIN TRANSACTION READ ONLY")
         return _answer(cursor, query, params)
     except duckdb.Error as error:
-        raise _said(error, layout) from error
+        raise _as_error(error, layout) from error
     finally:
         cursor.close()
 
@@ -91,7 +91,7 @@ def _check(con: duckdb.DuckDBPyConnection, query: str) -> None:
         raise UsageError("only one reading statement at a time is allowed", hint=f"SELECT from {VIEWS}")
 
 
-def _said(error: duckdb.Error, layout: Layout) -> Exception:
+def _as_error(error: duckdb.Error, layout: Layout) -> Exception:
     line = _line(error)
     if str(layout.runs) in line and not isinstance(error, duckdb.PermissionException):
         path = next(word.strip("\"',:") for word in line.split() if str(layout.runs) in word)

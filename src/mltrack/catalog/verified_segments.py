@@ -9,7 +9,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mltrack.catalog.run_rows import stamp_of
+from mltrack.catalog.run_rows import change_token
 from mltrack.disk.segment_reader import verify_segment
 from mltrack.errors import CorruptionError
 
@@ -34,25 +34,25 @@ class Verified(NamedTuple):
 def verified(con: duckdb.DuckDBPyConnection, files: Sequence[tuple[str, Path]]) -> Verified:
     """Verify segments, each given with its run, unless they were verified since their last change."""
     known = {
-        (run_id, name): (stamp, fault)
-        for run_id, name, stamp, fault in con.execute("SELECT run_id, name, stamp, fault FROM base.verified").fetchall()
+        (run_id, name): (token, fault)
+        for run_id, name, token, fault in con.execute("SELECT run_id, name, stamp, fault FROM base.verified").fetchall()
     }
     found = Verified([], [])
     new: list[tuple[str, str, str, str]] = []
     todo: list[tuple[str, Path, str]] = []
     faults: dict[Path, str] = {}
     for run_id, path in files:
-        stamp = stamp_of(str(path))
+        token = change_token(str(path))
         held, fault = known.get((run_id, path.name), ("", ""))
-        if held == stamp:
+        if held == token:
             faults[path] = fault
         else:
-            todo.append((run_id, path, stamp))
+            todo.append((run_id, path, token))
     with ThreadPoolExecutor(THREADS) as pool:  # the checksum is computed without the interpreter's lock
-        for (run_id, path, stamp), fault in zip(todo, pool.map(_fault, (path for _, path, _ in todo)), strict=True):
+        for (run_id, path, token), fault in zip(todo, pool.map(_fault, (path for _, path, _ in todo)), strict=True):
             if fault is not None:
                 faults[path] = fault
-                new.append((run_id, path.name, stamp, fault))
+                new.append((run_id, path.name, token, fault))
     for _, path in files:
         fault = faults.get(path)
         if fault == "":

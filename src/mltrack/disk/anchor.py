@@ -39,14 +39,14 @@ class Anchor:
         """The anchor of a folder, opened if there is none yet; None if it can't be opened."""
         with _LOCK:
             held = _HELD.get(root)
-            if held is None or held.where() != root:  # another folder has taken its path
+            if held is None or held.current_path() != root:  # another folder has taken its path
                 try:
                     held = _HELD[root] = cls(root)
                 except OSError:
                     return None
             return held
 
-    def where(self) -> Path | None:
+    def current_path(self) -> Path | None:
         """The folder's path now; None if it was deleted or moved to another disk. A failing disk counts as unmoved."""
         try:
             status = os.stat(self.root)

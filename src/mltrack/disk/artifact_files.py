@@ -27,8 +27,8 @@ __all__ = [
     "files_below",
     "hash_file",
     "is_temporary",
-    "lock_of_run",
     "new_name",
+    "run_lock",
     "store_file",
     "store_stream",
 ]
@@ -206,14 +206,14 @@ def _publish(
         fs.rename(path, target)
         fs.sync_folder(target.parent)
         return
-    with lock_of_run(root, "artifacts", timeout_s=PUBLISH_WAIT_S):
+    with run_lock(root, "artifacts", timeout_s=PUBLISH_WAIT_S):
         fs.rename(path, target)
         fs.sync_folder(target.parent)
         note(stored)
 
 
 @contextlib.contextmanager
-def lock_of_run(artifacts: Path, name: str, *, timeout_s: float, strict: bool = False) -> Iterator[None]:
+def run_lock(artifacts: Path, name: str, *, timeout_s: float, strict: bool = False) -> Iterator[None]:
     """Hold a lock of the run of this artifact folder; if it can't be taken go on without it, unless ``strict``.
 
     A signal handler that interrupted the holder, in the same thread, does not wait: the lock could never be freed.

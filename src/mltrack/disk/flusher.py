@@ -14,7 +14,7 @@ FLUSH_INTERVAL_S = 0.5
 PULSE_EVERY = 30  # flushes between two pulses, which replace locks where locks don't work
 
 
-class Flushed(Protocol):
+class Syncable(Protocol):
     """What the flusher syncs."""
 
     def sync(self) -> None:
@@ -33,11 +33,11 @@ class Flusher:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._all: list[Flushed] = []
+        self._all: list[Syncable] = []
         self._thread: threading.Thread | None = None
         self._said = False
 
-    def add(self, one: Flushed) -> None:
+    def add(self, one: Syncable) -> None:
         """Sync ``one`` from now on."""
         with self._lock:
             self._all.append(one)
@@ -57,7 +57,7 @@ class Flusher:
             else:
                 self._thread = thread
 
-    def remove(self, one: Flushed) -> None:
+    def remove(self, one: Syncable) -> None:
         """Stop syncing ``one``; a sync that is running completes."""
         with self._lock:
             self._all = [other for other in self._all if other is not one]

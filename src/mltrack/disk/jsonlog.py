@@ -36,7 +36,7 @@ __all__ = [
 CHUNK_BYTES = 1 << 20
 
 BAD_LINES_MAX = 10_000
-"""A file with more bad lines is not read further: each takes memory and time, and little is left to find."""
+"""After so many bad lines reading stops: each takes memory and time, and little is left to find."""
 
 BYTE = "byte"
 """The field in which a line of a log without line numbers says where it begins."""

@@ -27,7 +27,7 @@ from mltrack.text.redaction import hide
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Grant", "Refusal", "Trust", "is_own_file", "offered_by", "refusal_of", "refuse_links", "stranger_of"]
+__all__ = ["Grant", "Refusal", "Trust", "is_own_file", "offered_by", "other_author", "refusal_of", "refuse_links"]
 
 TRUSTED_VARIABLE = "MLTRACK_TRUSTED_STORES"
 """Stores of other users whose remotes are all trusted, as a list of folders like PATH; ``*`` is all of them."""
@@ -191,7 +191,7 @@ def _is_same(one: Grant, other: Grant) -> bool:
 # --- who owns it -------------------------------------------------------------------------------------------------
 
 
-def stranger_of(root: Path, *, environ: Mapping[str, str] = os.environ) -> str:
+def other_author(root: Path, *, environ: Mapping[str, str] = os.environ) -> str:
     """Who else may have written the remotes of the store at ``root``; "" if only the user."""
     own = _own_ids(environ)
     for path in (root, root / "store.json", root / "remotes.toml"):
@@ -214,7 +214,7 @@ def refuse_links(root: Path, folder: Path) -> None:
     Raises:
         UntrustedError: the store is another user's and has a link there, so writes could go anywhere.
     """
-    stranger = stranger_of(root)
+    stranger = other_author(root)
     if not stranger:
         return
     inside: list[Path] = []
@@ -280,7 +280,7 @@ def refusal_of(
         table: The remote's table in ``remotes.toml``.
         environ: The environment variables.
     """
-    stranger, offered = stranger_of(root, environ=environ), offered_by(table)
+    stranger, offered = other_author(root, environ=environ), offered_by(table)
     foreign = (bool(stranger) or table.get("untrusted") is True) and not _is_named(root, environ)
     url = str(table.get("url", "")).rstrip("/")
     try:  # in another user's store only a grant for its own folder counts: its id may be copied from one of ours

@@ -23,6 +23,7 @@ from mltrack.journal.written_points import open_points
 from mltrack.process.ending import after_fork_of_child, finalize
 from mltrack.process.headroom import memory_shortage
 from mltrack.process.trouble import TROUBLE, say, words_of
+from mltrack.text.counting import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -153,7 +154,7 @@ class Recorder:
 
     def _follow(self) -> None:
         """Follow a store that was moved. Warns once that it was moved or no longer exists."""
-        where = self._layout.root if self._anchor is None else self._anchor.where()
+        where = self._layout.root if self._anchor is None else self._anchor.current_path()
         if where == self._layout.root:
             return
         with self._lock:
@@ -177,8 +178,8 @@ class Recorder:
 
     # --- events ---
 
-    def start(self, events: Iterable[Mapping[str, Any]], *, in_spite: bool = False) -> None:
-        """Open the writer and add its first events; ``in_spite`` of any disk error.
+    def start(self, events: Iterable[Mapping[str, Any]], *, tolerant: bool = False) -> None:
+        """Open the writer and add its first events; ``tolerant``: whatever the disk does.
 
         Raises:
             StoreError: the store can't be written to, for a lasting reason (no permission, no such folder).
@@ -186,7 +187,7 @@ class Recorder:
         try:
             self._add(list(events))
         except OSError as error:
-            if error.errno not in DISK_TROUBLE and not in_spite:
+            if error.errno not in DISK_TROUBLE and not tolerant:
                 raise StoreError(
                     f"the store at {self._layout.root} can't be written: {error.strerror}",
                     hint="check its permissions, or name another with MLTRACK_STORE",
@@ -402,10 +403,10 @@ class Recorder:
         lost_events = self._lost_events + len(self._pending)
         if self.lost or lost_events:
             say(
-                "run %s: %d points and %d other entries were lost to disk errors",
+                "run %s lost to disk errors: %s, %s",
                 self._folder.run_id,
-                self.lost,
-                lost_events,
+                plural(self.lost, "point"),
+                plural(lost_events, "other event"),
             )
 
     # --- forks ---

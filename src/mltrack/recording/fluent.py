@@ -181,7 +181,7 @@ def create_run(layout: Layout, experiment: Experiment, tags: dict[str, str]) -> 
     }
     recorder.start(
         [start, *({"type": "tag", "key": key, "value": value} for key, value in tags.items())],
-        in_spite=was_used(layout),
+        tolerant=was_used(layout),
     )
     note(layout, experiment)
     run = Run(layout, recorder, name=name)

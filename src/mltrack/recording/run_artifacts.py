@@ -15,7 +15,7 @@ from mltrack.disk.artifact_files import (
     adopt_file,
     check_place,
     files_below,
-    lock_of_run,
+    run_lock,
     store_file,
     store_stream,
 )
@@ -214,7 +214,7 @@ class RunFiles:
         try:
             root = self._recorder.require_folder().artifacts
             frame = replace_images(as_frame(data, name), name, lambda image, at: self.log_stream(io.BytesIO(image), at))
-            with lock_of_run(root, "tables", timeout_s=TABLE_WAIT_S, strict=True):
+            with run_lock(root, "tables", timeout_s=TABLE_WAIT_S, strict=True):
                 held = root / name
                 self.log_stream(io.BytesIO(table_bytes(frame, name, held if held.is_file() else None)), name)
                 self._tag_tables([name])

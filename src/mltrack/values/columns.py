@@ -35,10 +35,10 @@ def as_columns(
     if times is None:
         time = np.full(len(value), time_ns())
     else:
-        stamps = np.asarray(times)
-        if stamps.dtype.kind == "M":
-            stamps = stamps.astype("datetime64[ns]").astype(np.int64)
-        time = _numbers(name, "times", stamps, np.int64)
+        given = np.asarray(times)
+        if given.dtype.kind == "M":
+            given = given.astype("datetime64[ns]").astype(np.int64)
+        time = _numbers(name, "times", given, np.int64)
     for what, column in (("steps", step), ("times", time)):
         if len(column) != len(value):
             raise InvalidMetricError(

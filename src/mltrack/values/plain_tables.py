@@ -1,4 +1,4 @@
-"""Tables of plain values where pandas is not installed: a dict of columns or of one row, or rows; for JSON alone."""
+"""Tables of plain values where pandas is not installed: a dict of columns or of one row, or rows; for JSON only."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _NUMBERS = {int, float, type(None)}
 
 @dataclass(frozen=True, slots=True)
 class PlainTable:
-    """Names of columns, and the values of each."""
+    """The names of columns, and the values of each."""
 
     columns: list[Any]
     values: list[list[Any]]
 
 
 def is_column(value: Any) -> bool:
-    """Whether a value is a column's, not a cell's."""
+    """Whether a value is a column rather than a cell."""
     return hasattr(value, "__len__") and not isinstance(value, str | bytes | dict)
 
 
 def is_plain(data: Any) -> bool:
-    """Whether data is a dict of columns and cells. Of a dict of dicts pandas makes a table by rules of its own."""
+    """Whether data is a dict of columns and cells. For a dict of dicts pandas has other rules."""
     return isinstance(data, dict) and not any(isinstance(value, dict) for value in data.values())
 
 
 def table_of_columns(data: Mapping[Any, Any], name: str) -> PlainTable:
-    """A dict of columns, in which a cell stands for a column of it, or of cells alone, which are one row.
+    """A table from a dict of columns, in which a cell is repeated for all rows, or of cells only, which are one row.
 
     Raises:
-        UsageError: the columns are of several lengths.
+        UsageError: the columns differ in length.
     """
     columns = {label: _listed(value) for label, value in data.items() if is_column(value)}
     lengths = {len(values) for values in columns.values()} or {1}
@@ -48,13 +48,13 @@ def table_of_columns(data: Mapping[Any, Any], name: str) -> PlainTable:
 
 
 def table_of_rows(rows: Any, columns: Sequence[str] | None) -> PlainTable:
-    """Rows: dicts, or lists with ``columns`` for their names.
+    """A table from rows: dicts, or lists with ``columns`` for their names.
 
     Raises:
-        UsageError: they are no rows, or not as long as there are columns.
+        UsageError: they are not rows, or rows and columns differ in length.
     """
     if not isinstance(rows, list | tuple) and getattr(rows, "ndim", 0) != 2:
-        raise UsageError(f"{type(rows).__name__} holds no rows", hint="columns are given with a list of rows")
+        raise UsageError(f"{type(rows).__name__} does not hold rows", hint="columns are given with a list of rows")
     if all(isinstance(row, dict) for row in rows):
         labels = list(dict.fromkeys(label for row in rows for label in row)) if columns is None else list(columns)
         lists = [[row.get(label) for label in labels] for row in rows]
@@ -67,19 +67,19 @@ def table_of_rows(rows: Any, columns: Sequence[str] | None) -> PlainTable:
 
 
 def _listed(values: Any) -> list[Any]:
-    """A sequence or an array as a list; the times of an array stay its own."""
+    """A sequence or an array as a list; an array's times are kept as they are."""
     if hasattr(values, "tolist") and getattr(getattr(values, "dtype", None), "kind", "") not in ("M", "m"):
         return list(values.tolist())
     return list(values)
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value is a number of NumPy's."""
+    """Whether a value is one of NumPy's numbers."""
     return type(value).__module__ == "numpy" and value.dtype.kind in "iuf" and value.ndim == 0
 
 
 def _one_kind(values: list[Any]) -> list[Any]:
-    """Integers beside floats, or beside nothing, are floats, as pandas has them."""
+    """A column in which integers are floats if it has floats or missing values too, as in pandas."""
     values = [value.item() if _is_number(value) else value for value in values]
     kinds = set(map(type, values))
     if not kinds <= _NUMBERS or kinds in ({int}, {type(None)}):

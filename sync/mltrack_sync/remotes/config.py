@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import LOCAL, FileSystem, file_lock, read_small
 from mltrack.disk.remotes_file import remote_tables
-from mltrack.disk.trust import Grant, Refusal, Trust, is_own_file, offered_by, refusal_of, stranger_of
+from mltrack.disk.trust import Grant, Refusal, Trust, is_own_file, offered_by, other_author, refusal_of
 from mltrack.errors import NotFoundError, StoreError, UsageError
 from mltrack.text.redaction import remember_url
 from mltrack_sync.remotes.kind import MLFLOW, Remote, find_kind, kind_of
@@ -185,7 +185,7 @@ class Remotes:
         """Note down what is given with what is trusted already; ``table`` is what the store's file names by now."""
         root, store_id, trust = self._layout.root, self._layout.store_id, Trust()
         place = os.path.realpath(root)
-        known = trust.find(root, store_id, name, url, moved=not stranger_of(root))
+        known = trust.find(root, store_id, name, url, moved=not other_author(root))
         grant = replace(known or Grant(place, store_id, name, url), store=place, store_id=store_id)
         if token_file or token_command:
             grant = replace(grant, token_file=token_file, token_command=token_command)

@@ -40,7 +40,7 @@ def check_models(layout: Layout, report: CheckReport, *, now: Callable[[], float
             path = Path(error.filename or folder.path)
             report.error(path, f"can't be read: {error.strerror}", "check its permissions and the disk")
     for damage in models.damage:
-        if damage.offset is None:  # intact lines that lack fields; others were reported with their place
+        if damage.offset is None:  # intact lines without some fields; others were reported with their place
             report.damage(damage)
 
 

@@ -108,7 +108,7 @@ class _RunCheck:
                 self._error(
                     self._folder.points, f"all {plural(writer.closed_at, 'point')} of {writer.name} are missing"
                 )
-        self._strangers()
+        self._unknown_files()
         self._series()
         self._artifacts()
         if not self._state.live:
@@ -176,7 +176,7 @@ class _RunCheck:
             case "artifact":
                 self._lost.pop(str(fields.get("path")), None)
 
-    def _strangers(self) -> None:
+    def _unknown_files(self) -> None:
         """Files that no reader reads, as their names are not those of a writer's files."""
         kinds = (
             (self._folder.events, _EVENTS_NAME.fullmatch),

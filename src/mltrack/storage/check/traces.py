@@ -55,11 +55,11 @@ def _check_writer(folder: TraceFolder, name: str, report: CheckReport) -> None:
                 what = f"names spans at byte {at} of the spans file, but that trace has none there"
                 report.error(facts, what, offset=line.offset)
     closed = bool(lines) and lines[-1].fields["type"] == "close"
-    unnamed = len(placed.keys() - named)
-    if unnamed and (closed or not lines):
-        report.error(facts, f"does not name {plural(unnamed, 'line')} of spans that its writer stored")
-    elif unnamed:
-        what = f"has {plural(unnamed, 'line')} that no fact names: the process died first, or facts are lost"
+    orphans = len(placed.keys() - named)
+    if orphans and (closed or not lines):
+        report.error(facts, f"does not name {plural(orphans, 'line')} of spans that its writer stored")
+    elif orphans:
+        what = f"has {plural(orphans, 'line')} that no fact names: the process died first, or facts are lost"
         report.note(spans, what, "compare it with a copy, if there is one")
 
 

@@ -57,7 +57,7 @@ class RegistryState:
         """Apply one line.
 
         Raises:
-            KeyError, TypeError, ValueError: it lacks a field, or names something that does not exist; nothing changed.
+            KeyError, TypeError, ValueError: a field is missing, or what it names; nothing was changed.
         """
         at, name, kind = int(line["time"]) // 1_000_000, str(line["name"]), line["type"]
         if kind == "create":

@@ -104,11 +104,11 @@ def purge_run(layout: Layout, run_id: str, *, fs: FileSystem = LOCAL) -> None:
     _refuse_live(_existing(layout, run_id))
     set_stage(layout, run_id, DELETED, fs=fs)
     _refuse_live(_existing(layout, run_id))
-    doomed = folder.path.with_name(f".{run_id}.{os.getpid()}{TEMPORARY}")
+    removed = folder.path.with_name(f".{run_id}.{os.getpid()}{TEMPORARY}")
     try:
-        fs.rename(folder.path, doomed)
+        fs.rename(folder.path, removed)
         fs.sync_folder(layout.runs)
-        shutil.rmtree(doomed)
+        shutil.rmtree(removed)
     except OSError as error:
         raise StoreError(
             f"run {run_id} can't be removed: {error.strerror or error}", hint="check the store's permissions"
@@ -136,17 +136,17 @@ def remove_run(layout: Layout, run_id: str, head: RunHead, *, fs: FileSystem = L
     if unpublished_series(folder):
         words = f"run {run_id} has histograms, tables or texts that a crashed process left"
         raise RunStateError(words, hint=f"store them as artifacts: mltrack seal {run_id}; then sync")
-    doomed = RunFolder(folder.path.with_name(f".{run_id}.{os.getpid()}{TEMPORARY}"))
+    removed = RunFolder(folder.path.with_name(f".{run_id}.{os.getpid()}{TEMPORARY}"))
     try:
         _refuse_changed(StoredRun(folder), head)
-        fs.rename(folder.path, doomed.path)
+        fs.rename(folder.path, removed.path)
         try:
-            _refuse_changed(StoredRun(doomed), head)
+            _refuse_changed(StoredRun(removed), head)
         except BaseException:
-            fs.rename(doomed.path, folder.path)
+            fs.rename(removed.path, folder.path)
             raise
         fs.sync_folder(layout.runs)
-        shutil.rmtree(doomed.path)
+        shutil.rmtree(removed.path)
     except OSError as error:
         raise StoreError(
             f"run {run_id} can't be removed: {error.strerror or error}", hint="check the store's permissions"

@@ -14,7 +14,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mltrack.disk.artifact_files import Stored, adopt_file, hash_file, lock_of_run
+from mltrack.disk.artifact_files import Stored, adopt_file, hash_file, run_lock
 from mltrack.disk.codec import LINE_BYTES_MAX, BadLine, decode_line
 from mltrack.disk.filesystem import TEMPORARY, NotRegularError, file_lock, reading
 from mltrack.disk.line_types import SERIES
@@ -78,7 +78,7 @@ def publish_series(recorder: Recorder) -> None:
             finally:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(temporary)
-        with lock_of_run(folder.artifacts, "tables", timeout_s=LOCK_WAIT_S):
+        with run_lock(folder.artifacts, "tables", timeout_s=LOCK_WAIT_S):
             state.update()
             tag = tables_tag(state.tags.get(TABLES_TAG), sorted(made, key=lambda name: "/histograms/" in name))
             if tag != state.tags.get(TABLES_TAG):

@@ -142,11 +142,11 @@ class Traces:
             writer.close()
         root = self._layout.root
         for folder in (self._layout.trace_folder(experiment_id).path, root / "artifacts" / experiment_id):
-            doomed = root / f".{folder.parent.name}.{experiment_id}.{os.getpid()}{TEMPORARY}"
+            removed = root / f".{folder.parent.name}.{experiment_id}.{os.getpid()}{TEMPORARY}"
             try:
-                self._fs.rename(folder, doomed)
+                self._fs.rename(folder, removed)
                 self._fs.sync_folder(folder.parent)
-                shutil.rmtree(doomed)
+                shutil.rmtree(removed)
             except FileNotFoundError:
                 continue  # there are none of these
             except OSError as error:
