@@ -1,1 +1,0 @@
-"""Tests of search, the catalog and SQL."""

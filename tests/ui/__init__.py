@@ -1,1 +1,0 @@
-"""MLflow's user interface on the store, in a real browser."""
