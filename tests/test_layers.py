@@ -14,7 +14,7 @@ SOURCES = {"mltrack": ROOT / "src" / "mltrack", "mltrack_sync": ROOT / "sync" / 
 # modules of one folder may import one another, without a circle. ARCHITECTURE.md shows this list.
 LAYERS = [
     ["mltrack.moved", "mltrack.text"],
-    ["mltrack.errors"],
+    ["mltrack.environment", "mltrack.errors"],
     ["mltrack.extras"],
     ["mltrack.data", "mltrack.entities", "mltrack.exceptions", "mltrack.process"],
     ["mltrack.disk"],
@@ -38,7 +38,6 @@ LAYERS = [
         "mltrack_sync.limits",
         "mltrack_sync.progress",
         "mltrack_sync.selection",
-        "mltrack_sync.tags",
     ],
     ["mltrack_sync.report", "mltrack_sync.secret_values"],
     ["mltrack_sync.http"],

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from mltrack.cli.context import Session
 from mltrack.cli.exit_codes import BROKEN_PIPE, EXIT_CODES, FAILURE, exit_code, report
+from mltrack.environment import MLTRACK_STORE
 from mltrack.errors import MltrackError
 from mltrack.text.printing import mute, prepare_streams, say
 from mltrack.text.redaction import Redacting, hide
@@ -182,7 +183,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     "--store",
     type=click.Path(),
     metavar="PATH",
-    envvar="MLTRACK_STORE",
+    envvar=MLTRACK_STORE,
     show_envvar=True,
     help="The store's folder; by default the nearest .mltrack in this or a parent folder.",
 )

@@ -29,11 +29,11 @@ def init(session: Session, path: str | None, as_json: bool) -> None:
     Not needed before recording: the first run creates the store if it does not exist.
     """
     from mltrack.disk.layout import STORE_FOLDER, find_store
-    from mltrack.disk.store_path import STORE_VARIABLE
+    from mltrack.environment import MLTRACK_STORE
     from mltrack.store import Store
 
     named = path or session.store_path
-    place = find_store(named if named or os.environ.get(STORE_VARIABLE) else STORE_FOLDER)
+    place = find_store(named if named or os.environ.get(MLTRACK_STORE) else STORE_FOLDER)
     made = not (place / "store.json").exists()
     store = Store.create(place)
     if as_json:

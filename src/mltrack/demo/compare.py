@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from mltrack.environment import RUN_ID_TAG
 from mltrack.errors import RemoteError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ __all__ = ["Counts", "RemoteClient", "count_local", "count_remote"]
 
 RUNS_PAGE = 1000
 POINTS_PAGE = 25_000
-RUN_ID_TAG = "mltrack.run_id"
 
 
 @dataclass(slots=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 from mltrack.disk.codec import FORMAT_VERSION, BadLine, decode_line, encode_line
 from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem, read_small
 from mltrack.disk.line_types import STORE
-from mltrack.disk.store_path import STORE_VARIABLE, folder_of, working_folder
+from mltrack.disk.store_path import folder_of, working_folder
+from mltrack.environment import MLTRACK_STORE
 from mltrack.errors import InvalidPathError, NotFoundError, StoreError, StoreVersionError
 
 __all__ = [
@@ -66,8 +67,8 @@ def find_store(path: str | os.PathLike[str] | None = None) -> Path:
     """
     if path is not None:
         return folder_of(path)
-    if named := os.environ.get(STORE_VARIABLE):
-        return folder_of(named, STORE_VARIABLE)
+    if named := os.environ.get(MLTRACK_STORE):
+        return folder_of(named, MLTRACK_STORE)
     here = working_folder()
     for folder in (here, *here.parents):
         if os.path.isfile(folder / STORE_FOLDER / "store.json"):  # also False where permission is missing

@@ -11,12 +11,12 @@ import re
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
+from mltrack.environment import MLTRACK_STORE
 from mltrack.errors import StoreError, UsageError
 from mltrack.text.printable import printable
 
-__all__ = ["STORE_VARIABLE", "folder_of", "path_of_uri", "uri_of", "working_folder"]
+__all__ = ["folder_of", "path_of_uri", "uri_of", "working_folder"]
 
-STORE_VARIABLE = "MLTRACK_STORE"
 SCHEME = "mltrack"
 
 _URI = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?P<rest>.*)", re.DOTALL)
@@ -86,7 +86,7 @@ def working_folder() -> Path:
     except OSError as error:
         raise StoreError(
             f"the working folder is gone ({error.strerror})",
-            hint=f"cd to a folder that exists, or name the store by an absolute path in {STORE_VARIABLE}",
+            hint=f"cd to a folder that exists, or name the store by an absolute path in {MLTRACK_STORE}",
         ) from error
 
 

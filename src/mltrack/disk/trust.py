@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import LOCAL, FileSystem, file_lock
+from mltrack.environment import MLTRACK_TRUSTED_STORES
 from mltrack.errors import StoreError, UntrustedError
 from mltrack.text.redaction import hide
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Grant", "Refusal", "Trust", "is_own_file", "offered_by", "other_author", "refusal_of", "refuse_links"]
 
-TRUSTED_VARIABLE = "MLTRACK_TRUSTED_STORES"
-"""Stores of other users whose remotes are all trusted, as a list of folders like PATH; ``*`` is all of them."""
 
 _NEVER_FROM_A_STORE = ("token_file", "token_command", "shared_folder")
 
@@ -169,7 +168,7 @@ class Trust:
         except OSError as error:
             raise StoreError(
                 f"{path} can't be written: {error.strerror}",
-                hint=f"set XDG_CONFIG_HOME to a folder of yours; or set {TRUSTED_VARIABLE} for a store of others",
+                hint=f"set XDG_CONFIG_HOME to a folder of yours; or set {MLTRACK_TRUSTED_STORES} for a store of others",
             ) from error
 
     def _publish(self, path: Path, data: bytes) -> None:
@@ -254,7 +253,7 @@ def _user_name(uid: int) -> str:
 
 def _is_named(root: Path, environ: Mapping[str, str]) -> bool:
     """Whether the environment trusts this store."""
-    named = [part for part in environ.get(TRUSTED_VARIABLE, "").split(os.pathsep) if part]
+    named = [part for part in environ.get(MLTRACK_TRUSTED_STORES, "").split(os.pathsep) if part]
     here = os.path.realpath(root)
     return any(part == "*" or os.path.realpath(os.path.expanduser(part)) == here for part in named)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from mltrack.disk.codec import RECORD_SIZE, RecordError, record_bytes
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.mounts import Mount, is_network, maps_safely, mount_of
+from mltrack.environment import MLTRACK_JOURNAL
 from mltrack.journal.locked_points import LockedPointJournal
 from mltrack.journal.points import PointJournal
 from mltrack.values.scalars import as_float, integer
@@ -153,7 +154,7 @@ def open_points(
         mount = mount_of(folder)
     except OSError:
         mount = Mount("", frozenset())
-    mode = os.environ.get("MLTRACK_JOURNAL") or ("mmap" if maps_safely(mount) else "write")
+    mode = os.environ.get(MLTRACK_JOURNAL) or ("mmap" if maps_safely(mount) else "write")
     kind = PointJournal if getattr(sys, "_is_gil_enabled", lambda: True)() else LockedPointJournal
     if mode == "write":
         kind = NetworkPointJournal if is_network(mount) else WrittenPointJournal

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from mltrack.disk.store_path import uri_of
+from mltrack.environment import MLTRACK_EXPERIMENT_NAME, MLTRACK_RUN_ID, MLTRACK_RUN_NAME, MLTRACK_STORE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,12 +14,10 @@ if TYPE_CHECKING:
 
     from mltrack.entities import RunInfo
 
-__all__ = ["RUN_ID_VARIABLE", "child_environment"]
+__all__ = ["child_environment"]
 
-RUN_ID_VARIABLE = "MLTRACK_RUN_ID"
-RUN_NAME_VARIABLE = "MLTRACK_RUN_NAME"
 
-_NOT_FORWARDED = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", RUN_NAME_VARIABLE)
+_NOT_FORWARDED = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", MLTRACK_RUN_NAME)
 """They would name a run or experiment other than the one the program was launched for."""
 
 
@@ -39,13 +38,13 @@ def child_environment(
     """
     environment = {name: value for name, value in given.items() if name not in _NOT_FORWARDED}
     environment |= {
-        "MLTRACK_STORE": str(store),
-        RUN_ID_VARIABLE: run.run_id,
-        "MLTRACK_EXPERIMENT_NAME": run.experiment_name,
+        MLTRACK_STORE: str(store),
+        MLTRACK_RUN_ID: run.run_id,
+        MLTRACK_EXPERIMENT_NAME: run.experiment_name,
         "MLFLOW_TRACKING_URI": uri_of(store),
         "MLFLOW_EXPERIMENT_ID": run.experiment_id,
     }
     if named:
-        environment[RUN_NAME_VARIABLE] = run.run_name
+        environment[MLTRACK_RUN_NAME] = run.run_name
     environment.setdefault("PYTHONUNBUFFERED", "1")
     return environment

@@ -13,6 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mltrack.environment import (
+    COMMAND_TAG,
+    ERROR_TAG,
+    EXIT_CODE_TAG,
+    MLTRACK_RUN_ID,
+    PREEMPTED_TAG,
+    SIGNAL_TAG,
+    SOURCE_NAME_TAG,
+)
 from mltrack.errors import MltrackError, ParamConflictError, UsageError
 from mltrack.launch.capture import ChildExit, run_child
 from mltrack.launch.child_env import child_environment
@@ -32,10 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Launch", "Launched", "check_program", "launch", "publish_output"]
 
-EXIT_CODE_TAG = "mltrack.exit_code"
-SIGNAL_TAG = "mltrack.signal"
-PREEMPTED_TAG = "mltrack.preempted"
-ERROR_TAG = "mltrack.error"
 
 PREEMPTING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 """The signals that schedulers send before they preempt a job."""
@@ -134,14 +139,14 @@ def check_program(command: Sequence[str], folder: Path, path: str | None) -> Non
 
 def _begin(what: Launch) -> Run:
     tags = {
-        "mlflow.source.name": what.redactor.text(_source(what.command)),
-        "mltrack.command": shlex.join(what.redactor.command(what.command)),
+        SOURCE_NAME_TAG: what.redactor.text(_source(what.command)),
+        COMMAND_TAG: shlex.join(what.redactor.command(what.command)),
         **{key: what.redactor.value(key, value) for key, value in what.tags.items()},
     }
     params = {key: what.redactor.value(key, value) for key, value in what.params.items()}
     resumed = _run_of_that_name(what) if what.resume_if_exists else what.resume
     if resumed is not None:
-        tags.pop("mlflow.source.name")
+        tags.pop(SOURCE_NAME_TAG)
         _check_resumed(what, resumed, params)
         run = fluent.start_run(run_id=resumed, run_name=what.name, tags=tags, log_system_metrics=False, sync=what.sync)
         for tag in (EXIT_CODE_TAG, SIGNAL_TAG, PREEMPTED_TAG, ERROR_TAG):
@@ -202,12 +207,12 @@ def _check_resumed(what: Launch, name: str, params: Mapping[str, str]) -> None:
 @contextlib.contextmanager
 def _without_run_id() -> Iterator[None]:
     """A launch inside a launched program makes a new run."""
-    outer = os.environ.pop(fluent.RUN_ID_VARIABLE, None)
+    outer = os.environ.pop(MLTRACK_RUN_ID, None)
     try:
         yield
     finally:
         if outer is not None:
-            os.environ[fluent.RUN_ID_VARIABLE] = outer
+            os.environ[MLTRACK_RUN_ID] = outer
 
 
 def _source(command: Sequence[str]) -> str:

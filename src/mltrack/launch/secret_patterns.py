@@ -12,6 +12,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from mltrack.environment import MLTRACK_REDACT, MLTRACK_REDACT_NAMES
 from mltrack.text.redaction import REDACTED, base64_cores, forms_of, without
 
 if TYPE_CHECKING:
@@ -19,11 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["REDACTED", "Redactor"]
 
-SWITCH = "MLTRACK_REDACT"
-"""If it is 0, nothing is redacted."""
-
-NAMES_VARIABLE = "MLTRACK_REDACT_NAMES"
-"""More secret names, separated by commas, with ``*`` for any characters."""
 
 SECRET_CHARACTERS_MIN = 8
 """A shorter value of an environment variable is not searched for in other texts: it would be found everywhere."""
@@ -115,8 +111,8 @@ class Redactor:
     @classmethod
     def from_environment(cls, names: Iterable[str] = (), environment: Mapping[str, str] = os.environ) -> Redactor:
         """Configured by $MLTRACK_REDACT and $MLTRACK_REDACT_NAMES."""
-        on = environment.get(SWITCH, "1").lower() not in ("0", "false", "no", "off")
-        return cls([*names, *environment.get(NAMES_VARIABLE, "").split(",")], environment=environment, on=on)
+        on = environment.get(MLTRACK_REDACT, "1").lower() not in ("0", "false", "no", "off")
+        return cls([*names, *environment.get(MLTRACK_REDACT_NAMES, "").split(",")], environment=environment, on=on)
 
     def is_secret(self, name: str, value: str) -> bool:
         """Whether the value called ``name`` is a secret, judged by the name and by whether the value could be one."""

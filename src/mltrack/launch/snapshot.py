@@ -11,6 +11,7 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from mltrack.environment import GIT_DIRTY_TAG
 from mltrack.launch.host_info import machine_facts, variables
 from mltrack.launch.packages import environment_files, installed, interpreter_of
 from mltrack.launch.source_files import find_sources, git_state
@@ -80,7 +81,7 @@ def _snapshot_code(
     run.adopt_artifact(live / "files.json", FILES_NAME)
     if state is not None:
         run.set_tags({f"mlflow.source.git.{key}": value for key, value in _git_tags(state, redactor).items() if value})
-        run.set_tag("mltrack.git.dirty", str(state.dirty).lower())
+        run.set_tag(GIT_DIRTY_TAG, str(state.dirty).lower())
         if state.diff:
             run.log_text(redactor.text(state.diff), DIFF_NAME)
     return state

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mltrack.environment import ERROR_TAG, RUN_NAME_TAG, SOURCE_NAME_TAG
 from mltrack.errors import NotFoundError, RunStateError, UsageError
 from mltrack.launch.launcher import check_program
 from mltrack.launch.secret_patterns import Redactor
@@ -140,7 +141,7 @@ class SubmittedRun:
         run = self.stored()
         status = run.info.status
         if raise_on_error and status != "FINISHED":
-            why = run.tags.get("mltrack.error", "").strip() or errors
+            why = run.tags.get(ERROR_TAG, "").strip() or errors
             raise RunStateError(
                 f"run {self.run_id} {'did not start' if status in OPEN_STATUSES else status.lower()}: {why}",
                 hint=f"see: mltrack logs {self.run_id[:8]}",
@@ -240,8 +241,8 @@ def _schedule(
     """Create the run; returns its id."""
     layout = current_store.get_store().layout
     redactor = Redactor.from_environment(environment={**os.environ, **config.environment_variables})
-    named = {"mlflow.runName": run_name} if run_name else {}
-    source = {"mlflow.source.name": redactor.text(config.script or words[0])}
+    named = {RUN_NAME_TAG: run_name} if run_name else {}
+    source = {SOURCE_NAME_TAG: redactor.text(config.script or words[0])}
     if experiment_name is None:
         experiment = current_store.chosen_experiment(layout, None)
     else:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from mltrack.disk.layout import find_store
-from mltrack.disk.store_path import STORE_VARIABLE
+from mltrack.environment import MLTRACK_RUN_ID, MLTRACK_RUN_NAME, MLTRACK_STORE, PARENT_TAG, RUN_NAME_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,11 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["launched_run", "tags_to_set"]
 
-RUN_ID_VARIABLE = "MLTRACK_RUN_ID"
-RUN_NAME_VARIABLE = "MLTRACK_RUN_NAME"
 
-_NAME_TAG = "mlflow.runName"
-_PARENT_TAG = "mlflow.parentRunId"
 _taken_in = 0  # the process that has begun it: a fork of it may begin it too, as any other child may
 
 
@@ -29,10 +25,10 @@ def launched_run(store: Store, tags: Mapping[str, str | None]) -> str | None:
     None where this process was not launched for a run of this store, or has begun it already, or begins a child run.
     """
     global _taken_in
-    run_id = os.environ.get(RUN_ID_VARIABLE)
-    if _taken_in == os.getpid() or not run_id or _PARENT_TAG in tags:
+    run_id = os.environ.get(MLTRACK_RUN_ID)
+    if _taken_in == os.getpid() or not run_id or PARENT_TAG in tags:
         return None
-    if not os.environ.get(STORE_VARIABLE) or os.path.realpath(find_store()) != os.path.realpath(store.path):
+    if not os.environ.get(MLTRACK_STORE) or os.path.realpath(find_store()) != os.path.realpath(store.path):
         return None
     _taken_in = os.getpid()
     return run_id
@@ -43,11 +39,11 @@ def tags_to_set(given: Mapping[str, str | None], held: Mapping[str, str], *, nam
 
     What MLflow finds out by itself (user, source, commit), the launch knows better.
     """
-    keep_name = not named or bool(os.environ.get(RUN_NAME_VARIABLE))
+    keep_name = not named or bool(os.environ.get(MLTRACK_RUN_NAME))
     return {
         key: value
         for key, value in given.items()
         if value is not None
-        and not (key == _NAME_TAG and keep_name)
-        and not (key != _NAME_TAG and key.startswith("mlflow.") and key in held)
+        and not (key == RUN_NAME_TAG and keep_name)
+        and not (key != RUN_NAME_TAG and key.startswith("mlflow.") and key in held)
     }

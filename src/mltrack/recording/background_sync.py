@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mltrack.disk.liveness import holds_lock
 from mltrack.disk.remotes_file import remote_tables
 from mltrack.disk.trust import refusal_of
+from mltrack.environment import MLTRACK_SYNC
 from mltrack.errors import MltrackError, NotFoundError, UntrustedError, UsageError
 from mltrack.process.trouble import TROUBLE, say, words_of
 from mltrack.text.printable import printable
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
 
     from mltrack.disk.layout import Layout
 
-__all__ = ["LIVE_LOCK", "REQUESTED", "SYNC_VARIABLE", "SyncRequest", "is_served", "request_sync", "requested_sync"]
+__all__ = ["LIVE_LOCK", "REQUESTED", "SyncRequest", "is_served", "request_sync", "requested_sync"]
 
-SYNC_VARIABLE = "MLTRACK_SYNC"
 LIVE_LOCK = "live.lock"
 REQUESTED = "wanted"
 
@@ -54,7 +54,7 @@ def requested_sync(layout: Layout, remote: bool | str | None) -> SyncRequest | N
     Raises:
         NotFoundError, UsageError: no remote is meant by ``remote``. The environment variable causes only a warning.
     """
-    text = os.environ.get(SYNC_VARIABLE, "") if remote is None else str(remote)
+    text = os.environ.get(MLTRACK_SYNC, "") if remote is None else str(remote)
     if text.lower() in _OFF:
         return None
     text = "" if text.lower() in _ON else text
@@ -63,7 +63,7 @@ def requested_sync(layout: Layout, remote: bool | str | None) -> SyncRequest | N
     except MltrackError as error:
         if remote is not None and not isinstance(error, UntrustedError):  # an untrusted store still records the run
             raise
-        source = f"{SYNC_VARIABLE}: " if remote is None else ""
+        source = f"{MLTRACK_SYNC}: " if remote is None else ""
         _warn(f"{source}{error}{f' ({error.hint})' if isinstance(error, UntrustedError) else ''}")
         return None
 
@@ -133,7 +133,7 @@ def _start(layout: Layout, text: str) -> None:
 
     command = [sys.executable, "-P", "-m", _MODULE, str(layout.root)]
     settings = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # it does not compute
-    settings[SYNC_VARIABLE] = text  # not as an argument, which other users can read
+    settings[MLTRACK_SYNC] = text  # not as an argument, which other users can read
     if not sys.executable:
         raise FileNotFoundError(errno.ENOENT, "this interpreter does not know its executable")
     subprocess.run(

@@ -7,6 +7,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.layout import Layout, find_store
+from mltrack.environment import MLTRACK_EXPERIMENT_NAME
 from mltrack.errors import UsageError
 from mltrack.process.trouble import say
 from mltrack.storage.experiments import Workspace
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from mltrack.entities import Experiment
     from mltrack.store import Store
 
-EXPERIMENT_VARIABLES = ("MLTRACK_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_NAME")
+EXPERIMENT_VARIABLES = (MLTRACK_EXPERIMENT_NAME, "MLFLOW_EXPERIMENT_NAME")
 
 _store_path: os.PathLike[str] | None = None
 _experiment: Experiment | None = None

@@ -8,6 +8,17 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.layout import Layout, is_run_id, new_run_id
+from mltrack.environment import (
+    MLTRACK_RUN_ID,
+    MLTRACK_RUN_NAME,
+    MLTRACK_SYSTEM_METRICS,
+    NOTE_TAG,
+    PARENT_TAG,
+    RUN_NAME_TAG,
+    SOURCE_NAME_TAG,
+    SOURCE_TYPE_TAG,
+    USER_TAG,
+)
 from mltrack.errors import NotFoundError, RunStateError
 from mltrack.journal.recorder import Recorder
 from mltrack.process.trouble import TROUBLE, say, words_of
@@ -40,9 +51,7 @@ if TYPE_CHECKING:
     from mltrack.recording.operations import RunOperations
     from mltrack.values.rich import RichValue
 
-RUN_ID_VARIABLE = "MLTRACK_RUN_ID"
-RUN_NAME_VARIABLE = "MLTRACK_RUN_NAME"
-SYSTEM_METRICS_VARIABLES = {"MLTRACK_SYSTEM_METRICS", "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"}
+SYSTEM_METRICS_VARIABLES = {MLTRACK_SYSTEM_METRICS, "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"}
 
 _given_run_taken = False
 
@@ -97,17 +106,17 @@ def start_run(
     given = run_id or (_given_run() if outer is None else None)
     text = {key: str(value) for key, value in (tags or {}).items()}
     if description is not None:
-        text["mlflow.note.content"] = description
+        text[NOTE_TAG] = description
     if run_name is not None:
-        text["mlflow.runName"] = run_name
+        text[RUN_NAME_TAG] = run_name
     if given:
-        if run_id is None and os.environ.get(RUN_NAME_VARIABLE):
-            text.pop("mlflow.runName", None)  # the launcher has named it
+        if run_id is None and os.environ.get(MLTRACK_RUN_NAME):
+            text.pop(RUN_NAME_TAG, None)  # the launcher has named it
         run = _resume(layout, given, text)
     else:
         parent = parent_run_id or outer
         if parent is not None:
-            text["mlflow.parentRunId"] = parent
+            text[PARENT_TAG] = parent
         run = create_run(layout, _experiment_of_new(layout, experiment_id), text)
     enter(run)
     preload()
@@ -157,7 +166,7 @@ def _given_run() -> str | None:
     global _given_run_taken
     if _given_run_taken:
         return None
-    given = os.environ.get(RUN_ID_VARIABLE) or None
+    given = os.environ.get(MLTRACK_RUN_ID) or None
     _given_run_taken = given is not None
     return given
 
@@ -168,8 +177,8 @@ def create_run(layout: Layout, experiment: Experiment, tags: dict[str, str]) -> 
     Raises:
         StoreError: the store can't be written at all.
     """
-    name = tags.setdefault("mlflow.runName", random_name())
-    tags = {"mlflow.user": _user(), "mlflow.source.name": source_name(), "mlflow.source.type": "LOCAL", **tags}
+    name = tags.setdefault(RUN_NAME_TAG, random_name())
+    tags = {USER_TAG: _user(), SOURCE_NAME_TAG: source_name(), SOURCE_TYPE_TAG: "LOCAL", **tags}
     recorder = Recorder(layout, layout.run(new_run_id()), "create")
     begun = time_ns()
     start = {
@@ -189,9 +198,9 @@ def create_run(layout: Layout, experiment: Experiment, tags: dict[str, str]) -> 
         layout.run(run.run_id),
         name,
         experiment=experiment,
-        user=tags["mlflow.user"],
+        user=tags[USER_TAG],
         start_ns=begun,
-        parent=tags.get("mlflow.parentRunId"),
+        parent=tags.get(PARENT_TAG),
     )
     return run
 

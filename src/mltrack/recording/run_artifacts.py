@@ -20,6 +20,7 @@ from mltrack.disk.artifact_files import (
     store_stream,
 )
 from mltrack.disk.filesystem import relative_name
+from mltrack.environment import IMAGES_TAG
 from mltrack.errors import BusyError, MltrackError, NotFoundError, UsageError
 from mltrack.process.trouble import TROUBLE, say, words_of
 from mltrack.values.scalars import integer, time_from_ms
@@ -300,7 +301,7 @@ class RunFiles:
         """Set the tag by which MLflow's UI knows that the run has images to show."""
         if not self._images_tagged:
             self._images_tagged = True
-            self.set_tag("mlflow.loggedImages", True)
+            self.set_tag(IMAGES_TAG, True)
 
     def _record_found_files(self) -> None:
         """Record files that the program itself wrote into the artifact folder."""

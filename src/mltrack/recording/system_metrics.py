@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from mltrack.disk.filesystem import LOCAL, FileSystem, try_lock, unlock
+from mltrack.environment import MLTRACK_SYSTEM_METRICS, MLTRACK_SYSTEM_METRICS_INTERVAL
 from mltrack.errors import MltrackError, UsageError
 from mltrack.process.trouble import TROUBLE, say, words_of
 from mltrack.recording.samplers import host_samplers
@@ -41,8 +42,8 @@ INTERVAL_S = 10.0
 STOP_WAIT_S = 1.0
 """How long the end of a run waits for a sample in progress, as a driver may hang."""
 
-ENABLED_VARIABLES = ("MLTRACK_SYSTEM_METRICS", "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING")
-INTERVAL_VARIABLES = ("MLTRACK_SYSTEM_METRICS_INTERVAL", "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL")
+ENABLED_VARIABLES = (MLTRACK_SYSTEM_METRICS, "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING")
+INTERVAL_VARIABLES = (MLTRACK_SYSTEM_METRICS_INTERVAL, "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL")
 SAMPLES_VARIABLE = "MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING"
 NODE_VARIABLE = "MLFLOW_SYSTEM_METRICS_NODE_ID"
 NODE_RANK_VARIABLES = ("GROUP_RANK", "NODE_RANK", "SLURM_NODEID")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from mltrack.environment import MLTRACK_SYSTEM_METRICS, MLTRACK_SYSTEM_METRICS_INTERVAL
+
 __all__ = [
     "disable_system_metrics_logging",
     "enable_system_metrics_logging",
@@ -15,17 +17,17 @@ __all__ = [
 
 def enable_system_metrics_logging() -> None:
     """Log system metrics, except in runs started with ``log_system_metrics=False``."""
-    _set("MLTRACK_SYSTEM_METRICS", "true")
+    _set(MLTRACK_SYSTEM_METRICS, "true")
 
 
 def disable_system_metrics_logging() -> None:
     """Log no system metrics, except in runs started with ``log_system_metrics=True``."""
-    _set("MLTRACK_SYSTEM_METRICS", "false")
+    _set(MLTRACK_SYSTEM_METRICS, "false")
 
 
 def set_system_metrics_sampling_interval(interval: float | None) -> None:
     """Seconds between two samples; None: the default."""
-    _set("MLTRACK_SYSTEM_METRICS_INTERVAL", interval)
+    _set(MLTRACK_SYSTEM_METRICS_INTERVAL, interval)
 
 
 def set_system_metrics_samples_before_logging(samples: int | None) -> None:

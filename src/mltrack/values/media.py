@@ -9,6 +9,7 @@ import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mltrack.environment import TABLES_TAG
 from mltrack.errors import UsageError
 from mltrack.extras import need
 from mltrack.process.headroom import need_numpy
@@ -101,7 +102,6 @@ _SERIES_KEY = re.compile(r"[A-Za-z0-9 _\-/.]+")
 _SERIES_NAME = re.compile(r"images/([^/]+)([+%])step\2(-?\d+)\2timestamp\2(\d+)\2[^/+%]+\.png")
 THUMBNAIL_PIXELS = 256
 
-TABLES_TAG = "mlflow.loggedArtifacts"
 """By this tag MLflow's UI finds the tables of a run."""
 
 TAG_CHARACTERS_MAX = 5_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from mltrack.environment import RUN_ID_TAG
 from mltrack_sync.azureml.scope import SCHEME
 from mltrack_sync.mlflow.api.client import MlflowClient, RemoteExperiment, RemoteRun
-from mltrack_sync.tags import RUN_ID_TAG
 
 if TYPE_CHECKING:
     from mltrack_sync.mlflow.api.own_place import OwnPlace

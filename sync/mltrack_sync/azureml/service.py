@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
+from mltrack.environment import MLTRACK_AZURE_RESOURCE_MANAGER
 from mltrack.errors import UsageError
 from mltrack.text.redaction import hide_in
 from mltrack_sync.azureml.scope import Scope, TrackingUri
@@ -31,8 +32,6 @@ CLOUDS = {
 HISTORY = "history"
 """The run history, a service of a workspace other than MLflow's."""
 
-RESOURCE_MANAGER = "MLTRACK_AZURE_RESOURCE_MANAGER"
-
 
 def cloud_of(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
     """The resource manager's URL, and what tokens for it are asked for.
@@ -44,9 +43,10 @@ def cloud_of(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
     resource = CLOUDS.get(name.lower())
     if resource is None:
         raise UsageError(f"AZUREML_CURRENT_CLOUD={name!r} is not known", hint=f"one of {', '.join(CLOUDS)}")
-    url = environ.get(RESOURCE_MANAGER, "").rstrip("/") or resource
+    url = environ.get(MLTRACK_AZURE_RESOURCE_MANAGER, "").rstrip("/") or resource
     if not url.startswith("https://"):
-        raise UsageError(f"{RESOURCE_MANAGER}={url!r} is not https", hint="a token would go there unprotected")
+        hint = "a token would go there unprotected"
+        raise UsageError(f"{MLTRACK_AZURE_RESOURCE_MANAGER}={url!r} is not https", hint=hint)
     return url, resource
 
 

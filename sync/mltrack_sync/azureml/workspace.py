@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mltrack.environment import MLTRACK_AZURE_TOKEN_COMMAND, MLTRACK_AZURE_TOKEN_FILE
 from mltrack.errors import UsageError
 from mltrack_sync.azureml import service
 from mltrack_sync.azureml.limits import AZURE_LIMITS
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AzureWorkspace"]
 
-TOKEN_FILE = "MLTRACK_AZURE_TOKEN_FILE"
-TOKEN_COMMAND = "MLTRACK_AZURE_TOKEN_COMMAND"
 REFRESH_AHEAD_S = 300.0
 REFRESH_AHEAD_SHARE = 0.25
 
@@ -65,7 +64,7 @@ class AzureWorkspace:
         self._place: service.Place | None = service.Place(uri.host, "") if uri.host else None
         self._held: Token | None = None
         self._ahead_s = REFRESH_AHEAD_S
-        self._source = self._source_of(token_file or environ.get(TOKEN_FILE), token_command)
+        self._source = self._source_of(token_file or environ.get(MLTRACK_AZURE_TOKEN_FILE), token_command)
 
     @classmethod
     def from_config(
@@ -237,8 +236,8 @@ class AzureWorkspace:
     # --- credentials ---
 
     def _source_of(self, token_file: Path | str | None, token_command: str | None) -> TokenSource:
-        command = token_command or (None if token_file else self._environ.get(TOKEN_COMMAND))
-        if token_file and token_command and not self._environ.get(TOKEN_FILE):
+        command = token_command or (None if token_file else self._environ.get(MLTRACK_AZURE_TOKEN_COMMAND))
+        if token_file and token_command and not self._environ.get(MLTRACK_AZURE_TOKEN_FILE):
             raise UsageError("a token file and a token command were given", hint="give one of them")
         if command:
             return CommandTokens(command)

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 
 from mltrack.disk.filesystem import open_lock, try_lock, unlock
 from mltrack.disk.trust import refuse_links
+from mltrack.environment import MLTRACK_SYNC, MLTRACK_SYNC_INTERVAL, MLTRACK_SYNC_PATIENCE
 from mltrack.errors import BusyError, MltrackError
-from mltrack.recording.background_sync import LIVE_LOCK, REQUESTED, SYNC_VARIABLE
+from mltrack.recording.background_sync import LIVE_LOCK, REQUESTED
 from mltrack.store import Store
 from mltrack.text.redaction import Redacting, hide
 from mltrack_sync.daemon.heartbeat import LOG, Heartbeat, write_heartbeat
@@ -62,11 +63,11 @@ class PollConfig:
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> PollConfig:
         """As ``$MLTRACK_SYNC_INTERVAL`` and ``$MLTRACK_SYNC_PATIENCE`` say; what is not a number is ignored."""
         given: dict[str, float] = {}
-        for name in ("interval", "patience"):
+        for name, variable in (("interval_s", MLTRACK_SYNC_INTERVAL), ("patience_s", MLTRACK_SYNC_PATIENCE)):
             with contextlib.suppress(KeyError, ValueError):
-                value = float(environ[f"{SYNC_VARIABLE}_{name.upper()}"])
+                value = float(environ[variable])
                 if 0 < value < float("inf"):
-                    given[f"{name}_s"] = value
+                    given[name] = value
         return cls(**given)
 
 
@@ -325,7 +326,7 @@ def main(arguments: list[str]) -> int:
         store = Store.open(root)
         refuse_links(root, root / "remotes")
         _log_to(root / "remotes" / LOG)
-        remote = remote_for(store, os.environ.get(SYNC_VARIABLE) or None)
+        remote = remote_for(store, os.environ.get(MLTRACK_SYNC) or None)
         remote.require_trust()
         os.chdir("/")  # hold no mount
         folder = store.layout.remote(remote.name)

@@ -29,6 +29,7 @@ from mltrack.entities import (
     RunInfo,
     WriterInfo,
 )
+from mltrack.environment import PARENT_TAG, RUN_NAME_TAG, USER_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -253,15 +254,15 @@ class RunState:
         tags, start = self.tags, self.start
         return RunInfo(
             run_id=self.folder.run_id,
-            run_name=tags.get("mlflow.runName", str(start.get("run_name", ""))),
+            run_name=tags.get(RUN_NAME_TAG, str(start.get("run_name", ""))),
             experiment_id=str(start.get("experiment_id", DEFAULT_EXPERIMENT_ID)),
             experiment_name=str(start.get("experiment_name", DEFAULT_EXPERIMENT_NAME)),
             status=status,
             start_time=int(start.get("start_time", 0)) // 1_000_000,
             end_time=None if end_time is None else end_time // 1_000_000,
             lifecycle_stage=self.stage,
-            user_id=str(start.get("user_id", tags.get("mlflow.user", ""))),
-            parent_run_id=tags.get("mlflow.parentRunId"),
+            user_id=str(start.get("user_id", tags.get(USER_TAG, ""))),
+            parent_run_id=tags.get(PARENT_TAG),
             crashed=crashed,
             live=self.live,
             artifact_uri=str(self.folder.artifacts),

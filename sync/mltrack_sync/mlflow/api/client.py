@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from mltrack.environment import RUN_ID_TAG
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.http.shapes import (
     Fields,
@@ -23,7 +24,6 @@ from mltrack_sync.http.shapes import (
 )
 from mltrack_sync.http.transport import API, Call
 from mltrack_sync.mlflow.api.base import ApiClient, ignoring_missing, pairs_of
-from mltrack_sync.tags import RUN_ID_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

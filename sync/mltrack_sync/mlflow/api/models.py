@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mltrack.environment import MODEL_ID_TAG
 from mltrack_sync.http.shapes import identifier, mapping, pairs, rows, shaped, text
 from mltrack_sync.mlflow.api.base import ApiClient, ignoring_missing, in_path, pairs_of
-from mltrack_sync.tags import MODEL_ID_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mltrack.environment import MODEL_ID_TAG
 from mltrack.errors import NotFoundError
 from mltrack_sync.ledger.fallback import InRunEntry
 from mltrack_sync.ledger.models import PENDING, LoggedEntry
@@ -18,7 +19,6 @@ from mltrack_sync.mlflow.plan.kinds import (
     LOGGED_MODEL_PARAM,
     LOGGED_MODEL_TAG,
 )
-from mltrack_sync.tags import MODEL_ID_TAG
 
 if TYPE_CHECKING:
     from mltrack.entities import Artifact, LoggedModel, ModelMetric

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import ACTIVE, DELETED
+from mltrack.environment import PARENT_TAG, RUN_ID_TAG
 from mltrack_sync.mlflow.plan.batches import Facts, Refusal, facts_of
 from mltrack_sync.mlflow.plan.in_doubt import InDoubt
 from mltrack_sync.mlflow.plan.kinds import ARTIFACT, METRIC, MODEL_INPUT, MODEL_OUTPUT, PARAM, TAG, dataset_key
-from mltrack_sync.tags import PARENT_TAG, RUN_ID_TAG
 
 if TYPE_CHECKING:
     from mltrack.entities import Artifact, DatasetInput, Event, ModelOutput

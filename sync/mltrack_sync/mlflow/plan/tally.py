@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from mltrack.entities import DELETED
+from mltrack.environment import PARENT_TAG
 from mltrack.errors import NotFoundError
 from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.ledger.models import LoggedEntry
@@ -19,7 +20,6 @@ from mltrack_sync.mlflow.plan.pending_run import find_pending_links
 from mltrack_sync.mlflow.plan.pending_traces import attachments, split_tags
 from mltrack_sync.mlflow.plan.version_sources import Sources
 from mltrack_sync.report import Rejected
-from mltrack_sync.tags import PARENT_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -7,10 +7,10 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from mltrack.entities import DEFAULT_EXPERIMENT_ID
+from mltrack.environment import EXPERIMENT_TAG
 from mltrack_sync.errors import RemoteAuthError, RemoteRefusedError
 from mltrack_sync.ledger.experiments import EXPERIMENT_TAG_KIND, ExperimentEntry
 from mltrack_sync.mlflow.plan.batches import Refusal
-from mltrack_sync.tags import EXPERIMENT_TAG
 
 if TYPE_CHECKING:
     from mltrack_sync.mlflow.api.client import RemoteExperiment

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from mltrack.entities import DELETED
+from mltrack.environment import MODEL_ID_TAG
 from mltrack.errors import NotFoundError
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.ledger.models import made_line, state_line
@@ -15,7 +16,6 @@ from mltrack_sync.mlflow.api.capabilities import LOGGED_MODELS
 from mltrack_sync.mlflow.api.models import LoggedModelsClient
 from mltrack_sync.mlflow.plan.id_mapping import map_tags
 from mltrack_sync.mlflow.plan.pending_models import MODEL_VERSIONS
-from mltrack_sync.tags import MODEL_ID_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from mltrack.environment import VERSION_TAG
 from mltrack.errors import NotFoundError
 from mltrack_sync.errors import NotMlflowError, RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.ledger.registry import ModelEntry, VersionEntry
@@ -22,7 +23,6 @@ from mltrack_sync.mlflow.plan.fallback import where_in_run
 from mltrack_sync.mlflow.plan.kinds import ALIAS, MODEL, MODEL_TAG, MODEL_VERSION, MODEL_VERSION_TAG
 from mltrack_sync.mlflow.plan.pending_registry import IS_PROMPT, model_changes, rejected_of_registry, version_changes
 from mltrack_sync.mlflow.plan.version_sources import MODEL_SOURCE, RUN_SOURCE, Sources, model_of, run_of, version_of
-from mltrack_sync.tags import VERSION_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

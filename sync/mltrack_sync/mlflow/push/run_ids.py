@@ -7,12 +7,12 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from mltrack.entities import DELETED
+from mltrack.environment import PARENT_TAG, RUN_ID_TAG
 from mltrack.errors import NotFoundError
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.mlflow.plan.id_mapping import map_tags
 from mltrack_sync.mlflow.push.experiment_ids import ExperimentIdentities
 from mltrack_sync.mlflow.push.model_ids import LoggedIdentities
-from mltrack_sync.tags import PARENT_TAG, RUN_ID_TAG
 
 if TYPE_CHECKING:
     from mltrack.storage.runs.stored_run import StoredRun

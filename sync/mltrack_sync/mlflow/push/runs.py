@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import ACTIVE, DELETED
+from mltrack.environment import CRASHED_TAG
 from mltrack.errors import StoreError
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.ledger.ledger import EVERYTHING
@@ -14,7 +15,6 @@ from mltrack_sync.mlflow.plan.pending_run import find_pending_run, local_tags
 from mltrack_sync.mlflow.push.run_data import POINT_KINDS, RunData
 from mltrack_sync.mlflow.push.run_files import RunFiles
 from mltrack_sync.mlflow.push.run_links import InputsPush
-from mltrack_sync.tags import CRASHED_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mltrack.disk.filesystem import read_small
 from mltrack.entities import DELETED
+from mltrack.environment import MODEL_ID_TAG
 from mltrack.errors import NotFoundError
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.http.shapes import pairs
@@ -27,7 +28,6 @@ from mltrack_sync.mlflow.plan.kinds import (
 from mltrack_sync.mlflow.plan.mlmodel import MLMODEL, map_mlmodel
 from mltrack_sync.mlflow.plan.pending_models import MODEL_VERSIONS
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
-from mltrack_sync.tags import MODEL_ID_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

@@ -6,6 +6,7 @@ import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mltrack.environment import VERSION_TAG
 from mltrack_sync.http.shapes import pairs
 from mltrack_sync.ledger.registry import ModelEntry
 from mltrack_sync.mlflow.api.registry import READY
@@ -14,7 +15,6 @@ from mltrack_sync.mlflow.plan.kinds import ALIAS, MODEL, MODEL_VERSION
 from mltrack_sync.mlflow.plan.pending_registry import IS_PROMPT, is_prompt, model_changes
 from mltrack_sync.mlflow.plan.version_sources import MODEL_SOURCE, RUN_SOURCE
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
-from mltrack_sync.tags import VERSION_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mltrack.environment import CRASHED_TAG, PARENT_TAG, RUN_ID_TAG
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.mlflow.files.upload import artifact_digest, artifact_sizes
 from mltrack_sync.mlflow.plan.batches import NS_PER_MS
 from mltrack_sync.mlflow.plan.reconcile import point_rows
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
-from mltrack_sync.tags import CRASHED_TAG, PARENT_TAG, RUN_ID_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

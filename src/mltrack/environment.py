@@ -1,0 +1,195 @@
+"""The names by which mltrack is told things from outside, and marks what it records: environment variables and tags."""
+
+from __future__ import annotations
+
+__all__ = [
+    "COMMAND_TAG",
+    "CRASHED_TAG",
+    "ERROR_TAG",
+    "EXIT_CODE_TAG",
+    "EXPERIMENT_TAG",
+    "GIT_DIRTY_TAG",
+    "IMAGES_TAG",
+    "MLTRACK_AZURE_RESOURCE_MANAGER",
+    "MLTRACK_AZURE_TOKEN_COMMAND",
+    "MLTRACK_AZURE_TOKEN_FILE",
+    "MLTRACK_EXPERIMENT_NAME",
+    "MLTRACK_JOURNAL",
+    "MLTRACK_REDACT",
+    "MLTRACK_REDACT_NAMES",
+    "MLTRACK_RUN_ID",
+    "MLTRACK_RUN_NAME",
+    "MLTRACK_STORE",
+    "MLTRACK_SYNC",
+    "MLTRACK_SYNC_INTERVAL",
+    "MLTRACK_SYNC_PATIENCE",
+    "MLTRACK_SYSTEM_METRICS",
+    "MLTRACK_SYSTEM_METRICS_INTERVAL",
+    "MLTRACK_TRUSTED_STORES",
+    "MODEL_ID_TAG",
+    "NOTE_TAG",
+    "PARENT_TAG",
+    "PREEMPTED_TAG",
+    "RUN_ID_TAG",
+    "RUN_NAME_TAG",
+    "SIGNAL_TAG",
+    "SOURCE_NAME_TAG",
+    "SOURCE_TYPE_TAG",
+    "TABLES_TAG",
+    "TAGS",
+    "USER_TAG",
+    "VARIABLES",
+    "VERSION_TAG",
+]
+
+# --- environment variables ---
+
+MLTRACK_STORE = "MLTRACK_STORE"
+"""The store: a path, or ``mltrack:///absolute/folder``."""
+
+MLTRACK_EXPERIMENT_NAME = "MLTRACK_EXPERIMENT_NAME"
+"""The experiment of new runs; goes before ``MLFLOW_EXPERIMENT_NAME``."""
+
+MLTRACK_RUN_ID = "MLTRACK_RUN_ID"
+"""The run that the first ``start_run()`` of a process resumes or joins; ``mltrack run`` sets it."""
+
+MLTRACK_RUN_NAME = "MLTRACK_RUN_NAME"
+"""The run's name, given to ``mltrack run --name``: the program's own name does not replace it."""
+
+MLTRACK_JOURNAL = "MLTRACK_JOURNAL"
+"""``mmap`` or ``write``: how points are written; by default as is safe on the file system."""
+
+MLTRACK_SYSTEM_METRICS = "MLTRACK_SYSTEM_METRICS"
+"""``true`` or ``false``: whether runs record how the machine is used."""
+
+MLTRACK_SYSTEM_METRICS_INTERVAL = "MLTRACK_SYSTEM_METRICS_INTERVAL"
+"""Seconds between two samples of that."""
+
+MLTRACK_REDACT = "MLTRACK_REDACT"
+"""``0``: launched runs leave no secrets out of what they record."""
+
+MLTRACK_REDACT_NAMES = "MLTRACK_REDACT_NAMES"
+"""Further names whose values are secret, separated by commas, with ``*`` for any characters."""
+
+MLTRACK_SYNC = "MLTRACK_SYNC"
+"""The remote that runs are pushed to while they go on: a name or a URL."""
+
+MLTRACK_SYNC_INTERVAL = "MLTRACK_SYNC_INTERVAL"
+"""Seconds from one poll of the background syncer to the next."""
+
+MLTRACK_SYNC_PATIENCE = "MLTRACK_SYNC_PATIENCE"
+"""Seconds for which it keeps trying after the last run has ended."""
+
+MLTRACK_TRUSTED_STORES = "MLTRACK_TRUSTED_STORES"
+"""Stores that are trusted with all their remotes, separated by ``:``; ``*`` for every store."""
+
+MLTRACK_AZURE_TOKEN_FILE = "MLTRACK_AZURE_TOKEN_FILE"
+"""A file that holds a token for Azure."""
+
+MLTRACK_AZURE_TOKEN_COMMAND = "MLTRACK_AZURE_TOKEN_COMMAND"
+"""A command that prints a token for Azure."""
+
+MLTRACK_AZURE_RESOURCE_MANAGER = "MLTRACK_AZURE_RESOURCE_MANAGER"
+"""The https URL of another resource manager than the cloud's own."""
+
+VARIABLES = (
+    MLTRACK_STORE,
+    MLTRACK_EXPERIMENT_NAME,
+    MLTRACK_RUN_ID,
+    MLTRACK_RUN_NAME,
+    MLTRACK_JOURNAL,
+    MLTRACK_SYSTEM_METRICS,
+    MLTRACK_SYSTEM_METRICS_INTERVAL,
+    MLTRACK_REDACT,
+    MLTRACK_REDACT_NAMES,
+    MLTRACK_SYNC,
+    MLTRACK_SYNC_INTERVAL,
+    MLTRACK_SYNC_PATIENCE,
+    MLTRACK_TRUSTED_STORES,
+    MLTRACK_AZURE_TOKEN_FILE,
+    MLTRACK_AZURE_TOKEN_COMMAND,
+    MLTRACK_AZURE_RESOURCE_MANAGER,
+)
+"""All of them."""
+
+# --- tags ---
+
+RUN_NAME_TAG = "mlflow.runName"
+"""The run's name."""
+
+USER_TAG = "mlflow.user"
+"""Who started it."""
+
+NOTE_TAG = "mlflow.note.content"
+"""Its description."""
+
+PARENT_TAG = "mlflow.parentRunId"
+"""The run that it is nested in."""
+
+SOURCE_NAME_TAG = "mlflow.source.name"
+"""The program."""
+
+SOURCE_TYPE_TAG = "mlflow.source.type"
+"""How it was started."""
+
+TABLES_TAG = "mlflow.loggedArtifacts"
+"""Tables that MLflow's user interface shows."""
+
+IMAGES_TAG = "mlflow.loggedImages"
+"""That the run has images for it."""
+
+COMMAND_TAG = "mltrack.command"
+"""The command that ``mltrack run`` started."""
+
+EXIT_CODE_TAG = "mltrack.exit_code"
+"""With which code it ended."""
+
+SIGNAL_TAG = "mltrack.signal"
+"""By which signal it ended."""
+
+PREEMPTED_TAG = "mltrack.preempted"
+"""That the machine was taken away from it."""
+
+ERROR_TAG = "mltrack.error"
+"""Why it could not be started."""
+
+GIT_DIRTY_TAG = "mltrack.git.dirty"
+"""Whether its sources differ from the commit."""
+
+RUN_ID_TAG = "mltrack.run_id"
+"""On a remote: the run's id in the store, by which it is found again."""
+
+EXPERIMENT_TAG = "mltrack.experiment_id"
+"""On a remote: the experiment's, also where it was renamed on either side."""
+
+MODEL_ID_TAG = "mltrack.model_id"
+"""On a remote: the logged model's."""
+
+VERSION_TAG = "mltrack.model_version"
+"""On a remote: of which version of a registered model this one was made."""
+
+CRASHED_TAG = "mltrack.crashed"
+"""On a remote: that the run ended without saying so."""
+
+TAGS = (
+    RUN_NAME_TAG,
+    USER_TAG,
+    NOTE_TAG,
+    PARENT_TAG,
+    SOURCE_NAME_TAG,
+    SOURCE_TYPE_TAG,
+    TABLES_TAG,
+    IMAGES_TAG,
+    COMMAND_TAG,
+    EXIT_CODE_TAG,
+    SIGNAL_TAG,
+    PREEMPTED_TAG,
+    ERROR_TAG,
+    GIT_DIRTY_TAG,
+    RUN_ID_TAG,
+    EXPERIMENT_TAG,
+    MODEL_ID_TAG,
+    VERSION_TAG,
+    CRASHED_TAG,
+)
+"""All that mltrack itself sets or reads of runs, models and experiments."""

@@ -1,0 +1,51 @@
+"""Names of environment variables and tags stand in one module, and in the docs."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import mltrack.environment
+from mltrack.environment import TAGS, VARIABLES
+from tests.support import ROOT
+
+FOLDERS = ("src/mltrack", "sync/mltrack_sync")
+VARIABLE = re.compile(r"(?<![A-Z_])MLTRACK_[A-Z_]+")
+
+
+def spelled() -> Iterator[tuple[Path, int, str]]:
+    """All texts in the code but those of the module itself."""
+    for folder in FOLDERS:
+        for path in (ROOT / folder).rglob("*.py"):
+            if path.name in ("environment.py", "moved.py"):  # the latter holds paths of modules
+                continue
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield path, node.lineno, node.value
+
+
+def test_no_other_module_spells_a_variable_or_tag() -> None:
+    found = [
+        f"{path}:{line}: {text}" for path, line, text in spelled() if VARIABLE.fullmatch(text) or text in set(TAGS)
+    ]
+    assert found == []
+
+
+def test_every_variable_that_a_text_names_is_one() -> None:
+    named = {name.rstrip("_") for _, _, text in spelled() for name in VARIABLE.findall(text)}
+    assert named <= set(VARIABLES)
+
+
+def test_every_variable_is_in_the_docs() -> None:
+    page = (ROOT / "docs" / "environment.md").read_text(encoding="utf-8")
+    assert [name for name in VARIABLES if f"`{name}`" not in page] == []
+
+
+def test_each_name_is_listed_once_and_a_variable_is_called_as_it_is() -> None:
+    names = set(mltrack.environment.__all__) - {"TAGS", "VARIABLES"}
+    values = [getattr(mltrack.environment, name) for name in sorted(names)]
+    assert sorted(values) == sorted([*VARIABLES, *TAGS])
+    assert len(set(values)) == len(values)
+    assert {name for name in names if name.startswith("MLTRACK_")} == set(VARIABLES)
