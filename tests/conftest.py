@@ -15,7 +15,7 @@ from mltrack.text import redaction
 settings.register_profile(
     "mltrack",
     deadline=None,
-    max_examples=60,
+    max_examples=40,
     derandomize="MLTRACK_TEST_RANDOM" not in os.environ,  # the same examples each time; with it, new ones
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -391,7 +391,7 @@ filters = st.lists(comparisons, max_size=3).flatmap(
 orders = st.lists(st.builds(str.__add__, names, st.sampled_from(["", " ASC", " desc"])), max_size=3)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=filters, order=orders, view=st.sampled_from([1, 2, 3]), size=st.sampled_from([2, 5, 100]))
 @example(text="metrics.loss != 0 AND metrics.loss != 3", order=["metrics.loss DESC"], view=3, size=2)
 def test_any_filter_and_order_give_what_mlflow_gives(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mltrack.catalog.filter_parser import COMPARISONS_MAX, NESTED_MAX, And, Comparison, Or, parse_filter
@@ -133,7 +133,6 @@ def holds(tree: object, number: int) -> bool:
     raise AssertionError(tree)
 
 
-@settings(max_examples=60)
 @given(_TREES)
 def test_any_tree_of_comparisons_means_what_it_says(numbers: Store, tree: object) -> None:
     assert found(numbers, written(tree)) == [number for number in range(10) if holds(tree, number)]

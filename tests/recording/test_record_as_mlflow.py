@@ -262,7 +262,7 @@ def _own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("_own_store")
-@settings(max_examples=25, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(calls=st.lists(CALLS, min_size=1, max_size=8))
 @pytest.mark.slow
 def test_drawn_calls_store_what_mlflow_stores(sides: Sides, calls: list[Call]) -> None:

@@ -326,16 +326,16 @@ def test_threads_log_to_one_run_and_nothing_is_lost(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_metric_names(tmp_path: Path) -> None:
+def test_thirty_thousand_metric_names(tmp_path: Path) -> None:
     mltrack.set_store(tmp_path / "s")
     with mltrack.start_run() as run:
-        for n in range(100_000):
+        for n in range(30_000):
             run.log_metric(f"layer.{n}/größe", n, n)
         live = run.stored()
-        assert live.summaries["layer.77777/größe"].value == 77_777.0
+        assert live.summaries["layer.27777/größe"].value == 27_777.0
     found = run.stored()
-    assert len(found.summaries) == 100_000
-    assert found.metrics("layer.99999/größe").column("step").to_pylist() == [99_999]
+    assert len(found.summaries) == 30_000
+    assert found.metrics("layer.29999/größe").column("step").to_pylist() == [29_999]
 
 
 def test_text_that_is_no_unicode_is_kept_or_refused_but_harms_nothing(run: mltrack.Run) -> None:
