@@ -38,9 +38,10 @@ def test_every_variable_that_a_text_names_is_one() -> None:
     assert named <= set(VARIABLES)
 
 
-def test_every_variable_is_in_the_docs() -> None:
+def test_the_page_lists_every_variable_and_tag_and_no_other_variable() -> None:
     page = (ROOT / "docs" / "environment.md").read_text(encoding="utf-8")
-    assert [name for name in VARIABLES if f"`{name}`" not in page] == []
+    assert [name for name in (*VARIABLES, *TAGS) if f"`{name}`" not in page] == []
+    assert set(VARIABLE.findall(page)) == set(VARIABLES)
 
 
 def test_each_name_is_listed_once_and_a_variable_is_called_as_it_is() -> None:
