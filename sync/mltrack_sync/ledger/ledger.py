@@ -13,9 +13,9 @@ A line is on the disk before the next step that relies on it is taken:
 - ``settled``: the run's head when nothing was left to send.
 - ``entry``: all of these of one run at once. A ledger that has grown is written anew with one such line for each run.
 - ``linked``: which datasets and logged models the run is tied to there, and for want of what others are not.
-- ``model`` and ``model_version`` after the remote has them so (see model_entry.py); ``logged_model`` and its like, and
-  ``trace`` and ``traces``, in the same way (logged_entry.py, trace_entry.py).
-- ``in_run`` before the first file of a logged model goes to a run, with the folder there (in_run_entry.py).
+- ``model`` and ``model_version`` after the remote has them so (see registry.py); ``logged_model`` and its like, and
+  ``trace`` and ``traces``, in the same way (models.py, traces.py).
+- ``in_run`` before the first file of a logged model goes to a run, with the folder there (fallback.py).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from mltrack.disk.line_types import LEDGER
 from mltrack.text.redaction import hide
 from mltrack_sync.errors import LedgerError
 from mltrack_sync.http.responses import without_password
+from mltrack_sync.ledger import fallback, models, traces
 from mltrack_sync.ledger.experiments import ExperimentEntry
 from mltrack_sync.ledger.fallback import InRunEntry
 from mltrack_sync.ledger.models import LoggedEntry
@@ -138,10 +139,12 @@ class LedgerState:
     @property
     def is_long(self) -> bool:
         """Whether it was read from, or grew to, many more lines than it takes to say the same."""
-        models = sum(1 + len(model.versions) for model in self.models.values())
+        registered = sum(1 + len(model.versions) for model in self.models.values())
         logged = sum(2 + len(model.artifacts) for model in self.logged.values())
         logged += sum(2 + len(model.artifacts) for model in self.in_runs.values())
-        least = len(self.runs) + models + logged + len(self.rejected) + len(self.experiments) + len(self.traces.done)
+        least = (
+            len(self.runs) + registered + logged + len(self.rejected) + len(self.experiments) + len(self.traces.done)
+        )
         return self.lines > COMPACT_LINES_MIN + COMPACT_FACTOR * least
 
     def compacted(self) -> list[dict[str, Any]]:
@@ -306,13 +309,57 @@ class Ledger:
         """The run is tied to these datasets and models; others wait for features that the remote lacks."""
         self._write({"type": "linked", "run": run_id, "linked": links, "lacking": lacking})
 
-    def note(self, *lines: dict[str, Any]) -> None:
-        """What logged_entry.py, in_run_entry.py or trace_entry.py say of models and traces."""
-        self._write(*lines)
+    # --- logged models, and their files in runs ---
+
+    def logged_model_created(self, model_id: str, remote_id: str, experiment_id: str, uri: str) -> None:
+        """The logged model is that remote one, whose files go to ``uri``."""
+        self._write(models.made_line(model_id, remote_id, experiment_id, uri))
+
+    def logged_model_changed(self, model_id: str, entry: LoggedEntry) -> None:
+        """The logged model's params, tags, status and stage are there so."""
+        self._write(models.state_line(model_id, entry))
+
+    def logged_model_file_sent(self, model_id: str, path: str, sha256: str) -> None:
+        """That file of the logged model is there with this content."""
+        self._write(models.file_line(model_id, path, sha256))
+
+    def fallback_placed(self, model_id: str, run_id: str, remote_run: str, folder: str) -> None:
+        """The logged model's files go to this folder of a run: written before the first of them is sent."""
+        self._write(fallback.place_line(model_id, run_id, remote_run, folder))
+
+    def fallback_file_sent(self, model_id: str, path: str, sha256: str) -> None:
+        """That file of the logged model is in its run with this content."""
+        self._write(fallback.file_line(model_id, path, sha256))
+
+    def fallback_settled(self, model_id: str, size: int) -> None:
+        """No file of the logged model is left to send, by its log of ``size`` bytes."""
+        self._write(fallback.settled_line(model_id, size))
+
+    # --- traces ---
+
+    def trace_sent(self, trace_id: str, fingerprint: str) -> None:
+        """The trace is there as it was when it had this fingerprint."""
+        self._write(traces.trace_line(trace_id, fingerprint))
+
+    def traces_sent(self, positions: Mapping[str, int], sizes: Mapping[str, int]) -> None:
+        """All traces are there as these facts tell them: how far writers' logs were read, and their sizes."""
+        self._write(traces.traces_line(positions, sizes))
+
+    # --- what the remote does not take ---
 
     def rejected(self, item: Rejected) -> None:
         """Reject something."""
         self._write(_rejected_line(item))
+
+    def rejection(self, run_id: str, kind: str, key: str) -> Rejected | None:
+        """What is noted of a thing that was rejected; None where it was not."""
+        with self._lock:
+            return self.state.rejected.get((run_id, kind, key))
+
+    def rejections(self, run_id: str = "") -> list[Rejected]:
+        """What was rejected of a run; without one, of all that belongs to no run."""
+        with self._lock:
+            return [item for item in self.state.rejected.values() if item.run_id == run_id]
 
     def is_rejected(self, item: Rejected) -> bool:
         """Whether it is rejected."""

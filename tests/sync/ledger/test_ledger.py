@@ -213,3 +213,40 @@ def test_a_torn_last_line_never_happened(tmp_path: Path, cut: int) -> None:
     path.write_bytes(path.read_bytes()[: size + cut])
     state = LedgerState.read(path)
     assert (state.runs[A].points, state.runs[A].doubt, state.damage) == ({"w": 10}, {"w": 20}, [])
+
+
+def test_what_happened_to_models_and_traces_is_read_back_as_it_was_said(tmp_path: Path) -> None:
+    path = tmp_path / "remotes" / "lab" / "ledger.jsonl"
+    ledger = Ledger(path, "http://lab")
+    ledger.logged_model_created("m-1", "m-remote", "7", "mlflow-artifacts:/7")
+    ledger.logged_model_file_sent("m-1", "model.pkl", "ab")
+    ledger.fallback_placed("m-2", A, "run-remote", "model")
+    ledger.fallback_file_sent("m-2", "MLmodel", "cd")
+    ledger.fallback_settled("m-2", 12)
+    ledger.trace_sent("tr-1", "print")
+    ledger.close()
+    state = LedgerState.read(path)
+    assert state.logged["m-1"].remote_id == "m-remote"
+    assert state.logged["m-1"].artifacts == {"model.pkl": "ab"}
+    in_run = state.in_runs["m-2"]
+    assert (in_run.remote_run, in_run.place, in_run.artifacts, in_run.settled) == (
+        "run-remote",
+        "model",
+        {"MLmodel": "cd"},
+        12,
+    )
+    assert state.traces.done == {"tr-1": "print"}
+
+
+def test_rejections_are_found_by_their_thing_and_by_their_run(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "remotes" / "lab" / "ledger.jsonl", "http://lab")
+    of_run, of_none = Rejected(A, "param", "lr", "too long"), Rejected("", "model", "net", "no such name")
+    for item in (of_run, of_none):
+        ledger.rejected(item)
+    assert ledger.rejection(A, "param", "lr") == of_run
+    assert ledger.rejection(B, "param", "lr") is None
+    assert ledger.rejections(A) == [of_run]
+    assert ledger.rejections() == [of_none]
+    ledger.cleared(of_run)
+    assert ledger.rejections(A) == []
+    ledger.close()

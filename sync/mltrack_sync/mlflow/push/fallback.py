@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from mltrack.errors import NotFoundError
 from mltrack_sync.errors import RemoteRefusedError
-from mltrack_sync.ledger.fallback import InRunEntry, file_line, place_line, settled_line
+from mltrack_sync.ledger.fallback import InRunEntry
 from mltrack_sync.mlflow.files.content import FileChanged
 from mltrack_sync.mlflow.files.upload import artifact_digest, artifact_sizes
 from mltrack_sync.mlflow.plan.fallback import fallback_run, has_files_for_run
@@ -57,7 +57,7 @@ class Places:
             place = model.model_id
             if _CLEAN.fullmatch(model.name) and model.name.strip(". "):
                 place = model.name if self._may_have(model, run) else f"{model.name}-{model.model_id}"
-            self._session.ledger.note(place_line(model.model_id, run_id, run.remote_id, place))
+            self._session.ledger.fallback_placed(model.model_id, run_id, run.remote_id, place)
         return in_runs[model.model_id]
 
     def _may_have(self, model: LoggedModel, run: RunEntry) -> bool:
@@ -131,7 +131,7 @@ class ModelInRun:
         for words in troubles:
             session.problem(f"{LOGGED_MODEL} {self._model_id}: {words}")
         if not troubles:
-            session.ledger.note(settled_line(self._model_id, size))
+            session.ledger.fallback_settled(self._model_id, size)
 
     def _target(self, model: LoggedModel, run: RunEntry, entry: InRunEntry) -> Target:
         state = self._session.ledger.state
@@ -140,7 +140,7 @@ class ModelInRun:
             remote_id=run.remote_id,
             uri=run.artifact_uri,
             kind=LOGGED_MODEL_FILE_IN_RUN,
-            line=partial(file_line, model.model_id),
+            note_sent=partial(self._session.ledger.fallback_file_sent, model.model_id),
             mlmodel=partial(mlmodel_in_run, model=model, place=entry.place, uri=run.artifact_uri, state=state),
             place=entry.place,
         )

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mltrack.disk.filesystem import read_small
 from mltrack_sync.errors import FileNotTakenError, RemoteRefusedError
@@ -37,7 +37,7 @@ __all__ = ["LoggedFiles", "Target", "as_it_goes"]
 class Target:
     """Where files of a model go: into the folder ``place`` below ``uri``, which the thing ``remote_id`` has there.
 
-    ``kind`` names them in refusals, ``line`` is what the ledger notes of one that arrived, and ``mlmodel`` gives the
+    ``kind`` names them in refusals, ``note_sent`` has the ledger note one that arrived, and ``mlmodel`` gives the
     content that ``MLmodel`` is to have.
     ``local_id`` is what they belong to here, ``of_model`` whether ``remote_id`` is a logged model's.
     """
@@ -46,7 +46,7 @@ class Target:
     remote_id: str
     uri: str
     kind: str
-    line: Callable[[str, str], dict[str, Any]]
+    note_sent: Callable[[str, str], None]
     mlmodel: Callable[[bytes], bytes]
     place: str = ""
     of_model: bool = False
@@ -80,7 +80,7 @@ class LoggedFiles:
             except RemoteRefusedError as error:
                 ledger.rejected(self._session.rejection("", Refusal(self._target.kind, key, error.words)))
                 continue
-            known = ledger.state.rejected.get(("", self._target.kind, key))
+            known = ledger.rejection("", self._target.kind, key)
             if trouble:
                 troubles.append(f"file {artifact.path!r} {trouble}")
             elif known is not None:
@@ -109,7 +109,7 @@ class LoggedFiles:
             return f"can't be read: {error.strerror}"
         finally:
             meter.close(sent=sent)
-        self._session.ledger.note(target.line(artifact.path, artifact.sha256))
+        target.note_sent(artifact.path, artifact.sha256)
         self._session.count(artifacts=1, artifact_bytes=artifact.size)
         return ""
 

@@ -11,7 +11,6 @@ from mltrack.entities import DELETED
 from mltrack.environment import MODEL_ID_TAG
 from mltrack.errors import NotFoundError
 from mltrack_sync.errors import RemoteRefusedError
-from mltrack_sync.ledger.models import made_line, state_line
 from mltrack_sync.mlflow.api.capabilities import LOGGED_MODELS
 from mltrack_sync.mlflow.api.models import LoggedModelsClient
 from mltrack_sync.mlflow.plan.id_mapping import map_tags
@@ -98,10 +97,10 @@ class LoggedIdentities:
             return self._create(model, experiment_id, run_id)
 
         remote = session.policy.settle(once)
-        session.ledger.note(made_line(model.model_id, remote.model_id, experiment_id, remote.uri))
+        session.ledger.logged_model_created(model.model_id, remote.model_id, experiment_id, remote.uri)
         entry = session.ledger.state.logged[model.model_id]
         there = replace(entry, params=dict(remote.params), tags=dict(remote.tags))
-        session.ledger.note(state_line(model.model_id, there))
+        session.ledger.logged_model_changed(model.model_id, there)
         return entry
 
     def _create(self, model: LoggedModel, experiment_id: str, run_id: str | None) -> RemoteModel:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from mltrack.entities import DELETED
 from mltrack.errors import NotFoundError
 from mltrack_sync.errors import RemoteRefusedError
-from mltrack_sync.ledger.models import LoggedEntry, file_line, state_line
+from mltrack_sync.ledger.models import LoggedEntry
 from mltrack_sync.mlflow.api.capabilities import LOGGED_MODELS
 from mltrack_sync.mlflow.api.models import LoggedModelsClient
 from mltrack_sync.mlflow.plan.batches import Refusal, metric_value
@@ -81,7 +81,7 @@ class LoggedModelPush:
 
     def _outdated(self) -> list[Rejected]:
         """That the model, or files of it in its run, were refused: neither counts now that the model is there."""
-        rejected = [item for item in self._ledger.state.rejected.values() if not item.run_id]
+        rejected = self._ledger.rejections()
         mine, within = (LOGGED_MODEL, self._model_id), f"{self._model_id}/"
         return [
             item
@@ -122,8 +122,8 @@ class LoggedModelPush:
             named = map_mlmodel(content, model, uri=entry.uri, state=self._ledger.state)
             return named.replace(model.model_id.encode(), entry.remote_id.encode())
 
-        line = partial(file_line, model.model_id)
-        return Target(model.model_id, entry.remote_id, entry.uri, LOGGED_MODEL_FILE, line, mlmodel, of_model=True)
+        note_sent = partial(self._ledger.logged_model_file_sent, model.model_id)
+        return Target(model.model_id, entry.remote_id, entry.uri, LOGGED_MODEL_FILE, note_sent, mlmodel, of_model=True)
 
     @property
     def _entry(self) -> LoggedEntry:
@@ -131,13 +131,13 @@ class LoggedModelPush:
 
     def _note(self, entry: LoggedEntry) -> None:
         if entry != self._ledger.state.logged.get(self._model_id):
-            self._ledger.note(state_line(self._model_id, entry))
+            self._ledger.logged_model_changed(self._model_id, entry)
 
     def _put(
         self, kind: str, texts: Mapping[str, str], send: Callable[[Mapping[str, str]], None], most: int
     ) -> set[str]:
         """Send params or tags, ``most`` at a time; returns those that are there now. What is refused is noted."""
-        rejected, todo = self._ledger.state.rejected, list(texts)
+        todo = list(texts)
         sent: set[str] = set()
         while todo:
             self._session.check()
@@ -153,7 +153,7 @@ class LoggedModelPush:
                 continue
             sent |= set(batch)
             for key in batch:
-                known = rejected.get(("", kind, f"{self._model_id}/{key}"))
+                known = self._ledger.rejection("", kind, f"{self._model_id}/{key}")
                 if known is not None:
                     self._ledger.cleared(known)
         return sent
@@ -205,7 +205,7 @@ class LoggedModelPush:
 
     def _push_metrics(self, metrics: Iterable[ModelMetric]) -> None:
         if self._session.retry_rejected:  # those refused are among these, and counted once more
-            for item in list(self._ledger.state.rejected.values()):
+            for item in self._ledger.rejections():
                 if item.kind == LOGGED_MODEL_METRIC and item.key.startswith(f"{self._model_id}/"):
                     self._ledger.cleared(item)
         new = iter(metrics)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mltrack_sync.ledger.experiments import EXPERIMENT_TAG_KIND
-from mltrack_sync.ledger.traces import traces_line
 from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL, TRACE
 from mltrack_sync.mlflow.plan.pending import Again, Scope, find_pending, rejected_of, unsupported_lines
 from mltrack_sync.report import PushReport, Rejected
@@ -54,7 +53,7 @@ def push_pending(work: PushWork, limits: Limits, open_workspace: Callable[[], Wo
     else:
         report = replace(report, lacking=unsupported_lines(pending, state, unsupported))
         if pending.traces.whole and not pending.traces.traces:  # writers came to an end, or said nothing of a trace
-            ledger.note(traces_line(pending.traces.positions, pending.traces.sizes))
+            ledger.traces_sent(pending.traces.positions, pending.traces.sizes)
     return replace(report, rejected=rejected_of(list(state.rejected.values()), scope.heads))
 
 

@@ -104,7 +104,7 @@ class RegistryPush:
                 raise
             self._session.problem(f"{kind} {key}: {error}")
             return False
-        known = self._ledger.state.rejected.get(("", kind, key))
+        known = self._ledger.rejection("", kind, key)
         if known is not None:
             self._ledger.cleared(known)
         return done

@@ -57,7 +57,7 @@ class RunFiles:
                 words = error.words if isinstance(error, RemoteRefusedError) else str(error)
                 self._reject(Refusal(ARTIFACT, artifact.path, words))
                 continue
-            known = self._ledger.state.rejected.get((self._run.run_id, ARTIFACT, artifact.path))
+            known = self._ledger.rejection(self._run.run_id, ARTIFACT, artifact.path)
             if trouble:
                 self._trouble(f"artifact {artifact.path!r} {trouble}")
             elif known is not None:

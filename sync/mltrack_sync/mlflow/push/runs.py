@@ -40,7 +40,7 @@ class RunPush:
         self._run = run
         self._entry = session.ledger.run(run.run_id)
         again = session.retry_rejected
-        mine = [item for item in list(session.ledger.state.rejected.values()) if item.run_id == run.run_id]
+        mine = session.ledger.rejections(run.run_id)
         self._known_rejected = mine
         self._again: list[Rejected] = mine if again else []
         self._refused_now: set[tuple[str, str]] = set()

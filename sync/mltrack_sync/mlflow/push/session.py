@@ -120,22 +120,22 @@ class Session:
     def is_to_be_tried(self, item: Refusal, run_id: str = "") -> bool:
         """Whether it is not rejected, or is to be tried again in this pass."""
         key = (run_id, item.kind, item.key)
-        return self.retry_rejected or key in self.again or key not in self.ledger.state.rejected
+        return self.retry_rejected or key in self.again or self.ledger.rejection(*key) is None
 
     def reject(self, item: Refusal, run_id: str = "") -> None:
         """Note what the remote does not take, if that is not known already."""
         new = Rejected(run_id, item.kind, item.key, item.reason, item.points)
-        if self.ledger.state.rejected.get((run_id, item.kind, item.key)) != new:
+        if self.ledger.rejection(run_id, item.kind, item.key) != new:
             self.ledger.rejected(new)
 
     def got_through(self, item: Refusal, run_id: str = "") -> None:
         """It is there: where it was rejected, that is over."""
-        known = self.ledger.state.rejected.get((run_id, item.kind, item.key))
+        known = self.ledger.rejection(run_id, item.kind, item.key)
         if known is not None:
             self.ledger.cleared(known)
 
     def rejection(self, run_id: str, refusal: Refusal) -> Rejected:
         """The refusal as it is to stand in the ledger, with points refused before counted in."""
-        known = self.ledger.state.rejected.get((run_id, refusal.kind, refusal.key))
+        known = self.ledger.rejection(run_id, refusal.kind, refusal.key)
         points = refusal.points + (known.points if known is not None else 0)
         return Rejected(run_id, refusal.kind, refusal.key, refusal.reason, points)

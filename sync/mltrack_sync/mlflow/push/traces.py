@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from mltrack.disk.filesystem import reading
 from mltrack.entities import Artifact
 from mltrack_sync.errors import RemoteRefusedError
-from mltrack_sync.ledger.traces import trace_line, traces_line
 from mltrack_sync.mlflow.api.capabilities import TRACES, UnsupportedFeatureError
 from mltrack_sync.mlflow.api.traces import TracesClient
 from mltrack_sync.mlflow.files.content import FileChanged
@@ -69,9 +68,8 @@ class TracesPush:
         WorkerPool(self._session, TRACE, jobs).run(self._jobs(pending.traces))
         if self._session.stop.is_set() or not pending.whole:
             return
-        rejected = self._ledger.state.rejected
-        if all(t.trace_id in self._done or ("", TRACE, t.trace_id) in rejected for t in pending.traces):
-            self._ledger.note(traces_line(pending.positions, pending.sizes))
+        if all(t.trace_id in self._done or self._ledger.rejection("", TRACE, t.trace_id) for t in pending.traces):
+            self._ledger.traces_sent(pending.positions, pending.sizes)
 
     def _jobs(self, traces: Iterable[Trace]) -> Iterator[tuple[str, Callable[[], None]]]:
         for batch in batches_of(traces, self._session.limits().request_bytes_max):
@@ -92,8 +90,8 @@ class TracesPush:
         if not links.done(trace.trace_id):
             self._link(trace)
         self._link_prompts(trace)
-        self._ledger.note(trace_line(trace.trace_id, fingerprint(trace)))
-        refused = self._ledger.state.rejected.get(("", TRACE, trace.trace_id))
+        self._ledger.trace_sent(trace.trace_id, fingerprint(trace))
+        refused = self._ledger.rejection("", TRACE, trace.trace_id)
         if refused is not None:
             self._ledger.cleared(refused)
         with self._lock:
