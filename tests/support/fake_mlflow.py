@@ -1,0 +1,324 @@
+"""An MLflow server in memory, in place of the network: what pushes and comparisons ask of one, no sockets, no threads.
+
+``tests/sync/mlflow/api/test_fake_mlflow.py`` holds it against the real server.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+
+API = "/api/2.0/mlflow/"
+ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/"
+_TAG = re.compile(r"tags\.`([^`]*)` = '([^']*)'")
+
+Fields = dict[str, Any]
+Point = tuple[str, int, int, float]
+
+
+class Refused(Exception):
+    """An answer that is an error, as MLflow words it."""
+
+    def __init__(self, words: str, code: str = "INVALID_PARAMETER_VALUE", status: int = 400) -> None:
+        super().__init__(words)
+        self.code, self.status = code, status
+
+
+class AnswerLost(Exception):
+    """Raised by a fault: the server does what it was asked, and no answer comes."""
+
+
+@dataclass
+class FakeRun:
+    """A run as the server keeps it."""
+
+    info: Fields
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    points: list[Point] = field(default_factory=list)
+
+    def fields(self) -> Fields:
+        latest: dict[str, Point] = {}
+        for point in self.points:
+            known = latest.get(point[0])
+            if known is None or (point[1], point[2]) >= (known[1], known[2]):
+                latest[point[0]] = point
+        metrics = [_metric(point) for point in latest.values()]
+        return {
+            "info": self.info,
+            "data": {"params": _pairs(self.params), "tags": _pairs(self.tags), "metrics": metrics},
+        }
+
+
+class FakeMlflow(httpx.BaseTransport):
+    """Give it as ``http``. ``fault`` is asked with each call and its fields before it is done.
+
+    A fault raises Refused, AnswerLost or an error of httpx's, which is met before anything was done. ``calls`` are all
+    calls that came, with their fields.
+    """
+
+    def __init__(self) -> None:
+        self.experiments: dict[str, Fields] = {}
+        self.runs: dict[str, FakeRun] = {}
+        self.files: dict[str, bytes] = {}
+        self.models: dict[str, Fields] = {}
+        self.versions: dict[str, list[Fields]] = {}
+        self.calls: list[tuple[str, Fields]] = []
+        self.fault: Callable[[str, Fields], None] = lambda call, fields: None
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        body = request.read()
+        path = request.url.path
+        with self._lock:
+            if path.startswith(ARTIFACTS):
+                call, fields = f"artifacts {request.method}", {"path": unquote(path.removeprefix(ARTIFACTS))}
+            else:
+                call = path.removeprefix(API)
+                fields = json.loads(body) if body else dict(request.url.params)
+            self.calls.append((call, fields))
+            try:
+                is_lost = self._is_lost(call, fields)
+                answer = (
+                    self._file(request.method, fields["path"], body) if " " in call else self._do(call, fields, request)
+                )
+            except Refused as error:
+                return httpx.Response(error.status, json={"error_code": error.code, "message": str(error)})
+        if is_lost:
+            raise httpx.ReadError("connection reset")
+        return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
+
+    def points_of(self, run: FakeRun) -> list[Point]:
+        """Sorted, with those that came twice."""
+        return sorted(run.points)
+
+    def _is_lost(self, call: str, fields: Fields) -> bool:
+        try:
+            self.fault(call, fields)
+        except AnswerLost:
+            return True
+        return False
+
+    def _do(self, call: str, fields: Fields, request: httpx.Request) -> Fields:
+        name = f"_{call.replace('/', '_').replace('-', '_')}"
+        if call.endswith("/alias") and request.method == "DELETE":
+            name += "_delete"
+        method = getattr(self, name, None)
+        if method is None:
+            raise Refused(f"no such call: {call}", "ENDPOINT_NOT_FOUND", 404)
+        answer: Fields = method(fields)
+        return answer
+
+    def _file(self, method: str, path: str, body: bytes) -> httpx.Response:
+        if method == "PUT":
+            self.files[path] = body
+            return httpx.Response(200, json={})
+        if path not in self.files:
+            raise Refused("no such file", "RESOURCE_DOES_NOT_EXIST", 404)
+        return httpx.Response(200, content=self.files[path])
+
+    # --- experiments ---
+
+    def _experiments_search(self, fields: Fields) -> Fields:
+        found = [e for e in self.experiments.values() if _matches(e["tags"], fields)]
+        return {"experiments": [_with_pairs(e) for e in found]} if found else {}
+
+    def _experiments_get_by_name(self, fields: Fields) -> Fields:
+        for experiment in self.experiments.values():
+            if experiment["name"] == fields["experiment_name"]:
+                return {"experiment": _with_pairs(experiment)}
+        raise Refused("no such experiment", "RESOURCE_DOES_NOT_EXIST", 404)
+
+    def _experiments_get(self, fields: Fields) -> Fields:
+        if fields["experiment_id"] not in self.experiments:
+            raise Refused("no such experiment", "RESOURCE_DOES_NOT_EXIST", 404)
+        return {"experiment": _with_pairs(self.experiments[fields["experiment_id"]])}
+
+    def _experiments_create(self, fields: Fields) -> Fields:
+        if any(e["name"] == fields["name"] for e in self.experiments.values()):
+            raise Refused("an experiment of that name exists", "RESOURCE_ALREADY_EXISTS")
+        made = str(next(self._ids))
+        about = {"experiment_id": made, "name": fields["name"], "lifecycle_stage": "active", "creation_time": 1}
+        self.experiments[made] = {**about, "tags": _texts(fields.get("tags", []))}
+        return {"experiment_id": made}
+
+    def _experiments_set_experiment_tag(self, fields: Fields) -> Fields:
+        self.experiments[fields["experiment_id"]]["tags"][fields["key"]] = fields["value"]
+        return {}
+
+    # --- runs ---
+
+    def _runs_create(self, fields: Fields) -> Fields:
+        made = f"{next(self._ids):032x}"
+        uri = f"mlflow-artifacts:/{fields['experiment_id']}/{made}/artifacts"
+        info = {key: fields[key] for key in ("experiment_id", "run_name", "user_id", "start_time")}
+        info |= {"run_id": made, "status": "RUNNING", "lifecycle_stage": "active", "artifact_uri": uri}
+        self.runs[made] = FakeRun(info, tags={**_texts(fields.get("tags", [])), "mlflow.runName": fields["run_name"]})
+        return {"run": self.runs[made].fields()}
+
+    def _runs_search(self, fields: Fields) -> Fields:
+        is_all = fields.get("run_view_type") == "ALL"
+        mine = [r for r in self.runs.values() if r.info["experiment_id"] in fields["experiment_ids"]]
+        found = [r for r in mine if _matches(r.tags, fields) and (is_all or r.info["lifecycle_stage"] == "active")]
+        return {"runs": [run.fields() for run in found]} if found else {}
+
+    def _runs_get(self, fields: Fields) -> Fields:
+        return {"run": self._run(fields).fields()}
+
+    def _runs_update(self, fields: Fields) -> Fields:
+        run = self._active(fields)
+        run.info |= {key: fields[key] for key in ("status", "end_time", "run_name") if key in fields}
+        if "run_name" in fields:
+            run.tags["mlflow.runName"] = fields["run_name"]
+        return {"run_info": run.info}
+
+    def _runs_delete(self, fields: Fields) -> Fields:
+        self._run(fields).info["lifecycle_stage"] = "deleted"
+        return {}
+
+    def _runs_restore(self, fields: Fields) -> Fields:
+        self._run(fields).info["lifecycle_stage"] = "active"
+        return {}
+
+    def _runs_delete_tag(self, fields: Fields) -> Fields:
+        if self._active(fields).tags.pop(fields["key"], None) is None:
+            raise Refused("no such tag", "RESOURCE_DOES_NOT_EXIST", 404)
+        return {}
+
+    def _runs_log_batch(self, fields: Fields) -> Fields:
+        run = self._active(fields)
+        params = _texts(fields.get("params", []))
+        if any(run.params.get(key, value) != value for key, value in params.items()):
+            raise Refused("Changing param values is not allowed.")
+        run.params |= params
+        run.tags |= _texts(fields.get("tags", []))
+        for m in fields.get("metrics", []):
+            run.points.append((m["key"], int(m.get("step", 0)), int(m["timestamp"]), float(m["value"])))
+        return {}
+
+    def _metrics_get_history(self, fields: Fields) -> Fields:
+        found = [_metric(point) for point in self._run(fields).points if point[0] == fields["metric_key"]]
+        return {"metrics": found} if found else {}
+
+    def _artifacts_list(self, fields: Fields) -> Fields:
+        root = self._run(fields).info["artifact_uri"].removeprefix("mlflow-artifacts:/") + "/"
+        folder = fields.get("path", "")
+        start = f"{folder}/" if folder else ""
+        mine = {path.removeprefix(root): data for path, data in self.files.items() if path.startswith(root + start)}
+        found = {}
+        for path, data in mine.items():
+            first, _, more = path.removeprefix(start).partition("/")
+            found[start + first] = {"is_dir": True} if more else {"is_dir": False, "file_size": len(data)}
+        return {"files": [{"path": path, **about} for path, about in sorted(found.items())]}
+
+    def _run(self, fields: Fields) -> FakeRun:
+        if fields["run_id"] not in self.runs:
+            raise Refused(f"Run with id={fields['run_id']} not found", "RESOURCE_DOES_NOT_EXIST", 404)
+        return self.runs[fields["run_id"]]
+
+    def _active(self, fields: Fields) -> FakeRun:
+        run = self._run(fields)
+        if run.info["lifecycle_stage"] == "deleted":
+            raise Refused("The run must be in the 'active' state.")
+        return run
+
+    # --- the registry ---
+
+    def _registered_models_create(self, fields: Fields) -> Fields:
+        name = fields["name"]
+        if name in self.models:
+            raise Refused(f"Registered Model (name={name}) already exists.", "RESOURCE_ALREADY_EXISTS")
+        tags = _texts(fields.get("tags", []))
+        self.models[name] = {"name": name, "description": fields.get("description", ""), "tags": tags, "aliases": {}}
+        self.versions[name] = []
+        return {"registered_model": _with_pairs(self.models[name])}
+
+    def _registered_models_update(self, fields: Fields) -> Fields:
+        self.models[fields["name"]]["description"] = fields["description"]
+        return {}
+
+    def _registered_models_set_tag(self, fields: Fields) -> Fields:
+        self.models[fields["name"]]["tags"][fields["key"]] = fields["value"]
+        return {}
+
+    def _registered_models_delete_tag(self, fields: Fields) -> Fields:
+        self.models[fields["name"]]["tags"].pop(fields["key"], None)
+        return {}
+
+    def _registered_models_alias(self, fields: Fields) -> Fields:
+        self.models[fields["name"]]["aliases"][fields["alias"]] = fields["version"]
+        return {}
+
+    def _registered_models_alias_delete(self, fields: Fields) -> Fields:
+        self.models[fields["name"]]["aliases"].pop(fields["alias"], None)
+        return {}
+
+    def _model_versions_search(self, fields: Fields) -> Fields:
+        found = [v for name, vs in self.versions.items() if f"name='{name}'" in fields["filter"] for v in vs]
+        return {"model_versions": [_with_pairs(v) for v in found]} if found else {}
+
+    def _model_versions_create(self, fields: Fields) -> Fields:
+        versions = self.versions[fields["name"]]
+        made = {**fields, "version": str(len(versions) + 1), "status": "READY", "current_stage": "None"}
+        versions.append({**made, "tags": _texts(fields.get("tags", []))})
+        return {"model_version": _with_pairs(versions[-1])}
+
+    def _model_versions_get(self, fields: Fields) -> Fields:
+        return {"model_version": _with_pairs(self._version(fields))}
+
+    def _model_versions_update(self, fields: Fields) -> Fields:
+        self._version(fields)["description"] = fields["description"]
+        return {}
+
+    def _model_versions_set_tag(self, fields: Fields) -> Fields:
+        self._version(fields)["tags"][fields["key"]] = fields["value"]
+        return {}
+
+    def _model_versions_transition_stage(self, fields: Fields) -> Fields:
+        self._version(fields)["current_stage"] = fields["stage"]
+        return {}
+
+    def _version(self, fields: Fields) -> Fields:
+        for version in self.versions.get(fields["name"], []):
+            if version["version"] == fields["version"]:
+                return version
+        raise Refused("no such version", "RESOURCE_DOES_NOT_EXIST", 404)
+
+
+def _matches(tags: dict[str, str], fields: Fields) -> bool:
+    found = _TAG.search(fields.get("filter", ""))
+    return found is None or tags.get(found[1]) == found[2]
+
+
+def _texts(pairs: list[Fields]) -> dict[str, str]:
+    return {pair["key"]: pair["value"] for pair in pairs}
+
+
+def _pairs(texts: dict[str, str]) -> list[Fields]:
+    return [{"key": key, "value": value} for key, value in texts.items()]
+
+
+def _with_pairs(thing: Fields) -> Fields:
+    return {**{key: value for key, value in thing.items() if key != "aliases"}, "tags": _pairs(thing["tags"])}
+
+
+def _metric(point: Point) -> Fields:
+    key, step, time, value = point
+    return {"key": key, "step": step, "timestamp": time, "value": value if math.isfinite(value) else str(value)}
+
+
+def points_sent(calls: list[tuple[str, Fields]]) -> Iterator[int]:
+    """How many points each batch held."""
+    for call, fields in calls:
+        if call == "runs/log-batch" and "metrics" in fields:
+            yield len(fields["metrics"])
