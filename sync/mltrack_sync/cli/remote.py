@@ -34,7 +34,10 @@ SHARED_FOLDER = (
 @json_option
 @click.pass_context
 def status(ctx: click.Context, as_json: bool) -> None:
-    """Say for each remote what waits to be pushed and what it refused. Asks nobody."""
+    """Show what is pending for each remote.
+
+    Also shows what was rejected, and the last error. Makes no network request.
+    """
     from mltrack_sync.remotes.config import Remotes
     from mltrack_sync.status import status_of
 
@@ -52,7 +55,7 @@ def _print_status(found: list[RemoteStatus]) -> None:
     names = (
         "remote",
         "url",
-        "runs there",
+        "runs on remote",
         "runs",
         "points",
         "files",
@@ -119,7 +122,10 @@ def _when(time_ns: int) -> str:
 
 @click.group("remote", epilog="Example:  mltrack remote add lab http://127.0.0.1:5000")
 def remote() -> None:
-    """Name the places to push to. Credentials are never stored: they come from MLflow's environment variables."""
+    """Manage the places to push to.
+
+    Credentials are never stored: they come from MLflow's environment variables.
+    """
 
 
 @remote.command(
@@ -143,9 +149,9 @@ def remote_add(
     token_command: str,
     shared_folder: str,
 ) -> None:
-    """Remember the MLflow server or Azure ML workspace at URL as NAME.
+    """Add the MLflow server or Azure ML workspace at URL as NAME.
 
-    ``azureml:`` alone takes the workspace from Azure's config.json, searched for from here upward.
+    "azureml:" alone takes the workspace from Azure's config.json, searched for from this folder upward.
     """
     from mltrack_sync.remotes.config import Remotes
     from mltrack_sync.remotes.kind import kind_of
@@ -169,7 +175,7 @@ def remote_add(
 @click.option("--shared-folder", required=True, metavar="PATH", help=SHARED_FOLDER)
 @click.pass_context
 def remote_set(ctx: click.Context, name: str, shared_folder: str) -> None:
-    """Change what is kept of a remote."""
+    """Change the settings of a remote."""
     from mltrack_sync.remotes.config import Remotes
 
     changed = Remotes(open_store(ctx)).share_folder(name, shared_folder)
@@ -185,7 +191,7 @@ def remote_set(ctx: click.Context, name: str, shared_folder: str) -> None:
 @click.option("--token-file", default="", metavar="PATH", help="Azure: a file that holds a token, kept fresh by you.")
 @click.option("--token-command", default="", metavar="CMD", help="Azure: a command that prints a token.")
 @click.option("--list", "listing", is_flag=True, help="List what is trusted, in any store.")
-@click.option("--remove", is_flag=True, help="Trust NAME no more.")
+@click.option("--remove", is_flag=True, help="Stop trusting NAME.")
 @json_option
 @click.pass_context
 def remote_trust(
@@ -197,11 +203,11 @@ def remote_trust(
     remove: bool,
     as_json: bool,
 ) -> None:
-    """Trust the remote NAME as the store has it now: your credentials may go to its URL, its token command is run.
+    """Trust the remote NAME of this store.
 
-    Asked for where another user may have written the store, and for any token command or file that a store names.
-    What is trusted is kept in your own folder ($XDG_CONFIG_HOME/mltrack/trust.json), never in the store. When the URL
-    or the command changes, trust ends.
+    Your credentials may then be sent to its URL, and its token command is run. Needed if another user may have written
+    the store, and for any token command or file that a store names. Trust is kept in your own folder
+    ($XDG_CONFIG_HOME/mltrack/trust.json), never in the store. When the URL or the command changes, trust ends.
     """
     from mltrack.disk.trust import Trust
     from mltrack_sync.remotes.config import Remotes
@@ -261,7 +267,7 @@ def _remote_fields(one: Remote) -> dict[str, Any]:
 @click.argument("name")
 @click.pass_context
 def remote_rm(ctx: click.Context, name: str) -> None:
-    """Forget a remote. What is there stays there."""
+    """Remove a remote; nothing on the remote is deleted."""
     from mltrack_sync.remotes.config import Remotes
 
     Remotes(open_store(ctx)).remove(name)

@@ -39,12 +39,12 @@ __all__ = ["commands", "ended_by_signals", "sync"]
 @click.option("--run", "runs", multiple=True, metavar="RUN", help="Only this run (id, its first digits, or name).")
 @click.option("--experiment", "experiments", multiple=True, metavar="NAME", help="Only runs of this experiment.")
 @click.option("--filter", "filter_string", default="", metavar="EXPR", help="Only runs that meet a search filter.")
-@click.option("--dry-run", is_flag=True, help="Say what would be sent; ask nobody.")
-@click.option("--watch", "watching", is_flag=True, help="Go on pushing what comes in until stopped.")
-@click.option("--interval", default=5.0, show_default=True, metavar="S", help="With --watch: look every S seconds.")
+@click.option("--dry-run", is_flag=True, help="Show what would be sent; make no request.")
+@click.option("--watch", "watching", is_flag=True, help="Keep pushing what is new until stopped.")
+@click.option("--interval", default=5.0, show_default=True, metavar="S", help="With --watch: poll every S seconds.")
 @click.option("--jobs", default=4, show_default=True, metavar="N", help="How many runs to push at a time.")
-@click.option("--retry-rejected", is_flag=True, help="Try again what the remote refused.")
-@click.option("--limit-rate", metavar="RATE", help="Send at most so many bytes a second, in all: 2M, 500k.")
+@click.option("--retry-rejected", is_flag=True, help="Try again what the remote rejected.")
+@click.option("--limit-rate", metavar="RATE", help="Limit on bytes a second, in all: 2M, 500k.")
 @click.option("--all-remotes", is_flag=True, help="Push to every remote, one after the other.")
 @json_option
 @click.pass_context
@@ -63,11 +63,11 @@ def sync(
     all_remotes: bool,
     as_json: bool,
 ) -> None:
-    """Push what is new to a REMOTE: a name from ``mltrack remote ls``, or the URL of an MLflow server.
+    """Push what is new to a remote.
 
-    Everything arrives once, however often this is interrupted and run again. Ends with 3 when the remote refused
-    something, or has no place for it (an older server, for logged models or traces): that is listed, and the rest has
-    arrived.
+    REMOTE is a name from "mltrack remote ls", or the URL of an MLflow server. Everything arrives once, however often
+    the command is interrupted and run again. Exits with 3 when the remote rejected something or does not support it
+    (an older server, for logged models or traces): that is listed, and the rest has arrived.
     """
     from mltrack_sync.engine.push import push
     from mltrack_sync.http.rate_limit import RateLimiter, parse_rate

@@ -56,9 +56,10 @@ def verify(
     jobs: int,
     as_json: bool,
 ) -> None:
-    """Compare runs, models and traces with a REMOTE, every point, span and checksum, and say exactly what differs.
+    """Compare the store with a remote, and list what differs.
 
-    Changes nothing. Ends with 1 when something differs. What the remote has no place for is told, and no difference.
+    Compares runs, models and traces, with every point, span and checksum. Changes nothing. Exits with 1 when something
+    differs. What the remote does not support is reported and is not a difference.
     """
     from mltrack_sync.engine.verify import verify as compare
 
@@ -112,11 +113,11 @@ def _counted(counts: Iterable[tuple[int, str]]) -> str:
     "gc", cls=Command, examples=["mltrack gc --synced --older-than 30d --dry-run", "mltrack gc --synced lab --yes"]
 )
 @click.argument("remote", required=False)
-@click.option("--synced", is_flag=True, required=True, help="What is on the remote goes.")
+@click.option("--synced", is_flag=True, required=True, help="Remove what is complete on the remote.")
 @selection_options
-@click.option("--older-than", default="0s", metavar="AGE", help="Only runs that ended so long ago: 7d, 12h, 30m, 2w.")
-@click.option("--keep-metrics", is_flag=True, help="Only the files of artifacts go; everything else stays.")
-@click.option("--dry-run", is_flag=True, help="Compare, say what would go, and remove nothing.")
+@click.option("--older-than", default="0s", metavar="AGE", help="Only runs that ended this long ago: 7d, 12h, 30m, 2w.")
+@click.option("--keep-metrics", is_flag=True, help="Remove only the files of artifacts.")
+@click.option("--dry-run", is_flag=True, help="Compare, list what would be removed, and remove nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 @click.option("--jobs", default=4, show_default=True, metavar="N", help="How many runs to compare at a time.")
 @json_option
@@ -135,10 +136,11 @@ def gc(
     jobs: int,
     as_json: bool,
 ) -> None:
-    """Free space here: remove runs that are on a REMOTE whole, which is found out now, in full (see mltrack verify).
+    """Free space: remove runs that a remote has completely.
 
-    Never goes: a live run, one of which anything was rejected or is damaged, one that another remote still waits for,
-    one that a model version is made of. Those are listed with the reason.
+    Each run is first compared with the REMOTE in full (see mltrack verify). Never removed: a live run, a run with
+    anything rejected or damaged, a run that is pending for another remote, a run that a model version is made of.
+    Those are listed with the reason.
     """
     from mltrack_sync.gc import execute, parse_age, plan_gc
 
