@@ -73,6 +73,7 @@ class FakeMlflow(httpx.BaseTransport):
         self.models: dict[str, Fields] = {}
         self.versions: dict[str, list[Fields]] = {}
         self.calls: list[tuple[str, Fields]] = []
+        self.status_of_new_versions = "READY"
         self.fault: Callable[[str, Fields], None] = lambda call, fields: None
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
@@ -243,6 +244,13 @@ class FakeMlflow(httpx.BaseTransport):
         self.versions[name] = []
         return {"registered_model": _with_pairs(self.models[name])}
 
+    def _registered_models_get(self, fields: Fields) -> Fields:
+        if fields["name"] not in self.models:
+            raise Refused("no such model", "RESOURCE_DOES_NOT_EXIST", 404)
+        model = self.models[fields["name"]]
+        aliases = [{"alias": alias, "version": number} for alias, number in model["aliases"].items()]
+        return {"registered_model": {**_with_pairs(model), "aliases": aliases}}
+
     def _registered_models_update(self, fields: Fields) -> Fields:
         self.models[fields["name"]]["description"] = fields["description"]
         return {}
@@ -269,7 +277,8 @@ class FakeMlflow(httpx.BaseTransport):
 
     def _model_versions_create(self, fields: Fields) -> Fields:
         versions = self.versions[fields["name"]]
-        made = {**fields, "version": str(len(versions) + 1), "status": "READY", "current_stage": "None"}
+        made = {**fields, "version": str(len(versions) + 1), "current_stage": "None"}
+        made["status"] = self.status_of_new_versions
         versions.append({**made, "tags": _texts(fields.get("tags", []))})
         return {"model_version": _with_pairs(versions[-1])}
 

@@ -13,6 +13,7 @@ from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.http.transport import Transport
 from mltrack_sync.mlflow.api.client import MlflowClient
+from mltrack_sync.mlflow.api.readback import ComparedClient
 from mltrack_sync.mlflow.api.registry import RegistryClient
 from mltrack_sync.mlflow.provider import MlflowWorkspace
 from tests.support.fake_mlflow import FakeMlflow
@@ -97,6 +98,13 @@ def test_models_and_versions_are_made_once_and_changed(transport: Transport) -> 
     client.set_stage(name, made.number, "Staging")
     client.describe_version(name, made.number, "e")
     client.set_alias(name, "best", made.number)
+    compared = ComparedClient(transport)
+    model = compared.registered_model(name)
+    assert model is not None and (model["description"], model["tags"]) == ("first", [{"key": "a", "value": "1"}])
+    assert [(alias["alias"], str(alias["version"])) for alias in model["aliases"]] == [("best", made.number)]
+    (there,) = compared.versions(name, prompts=False)
+    assert (there["current_stage"], there["description"], there["source"]) == ("Staging", "e", "s3://somewhere/else")
+    assert compared.registered_model(f"no {name}") is None
     client.set_alias(name, "best", None)
     client.set_alias(name, "best", None)
     now = client.get_version(name, made.number)
