@@ -13,6 +13,8 @@ import threading
 import weakref
 from pathlib import Path
 
+from mltrack.process.forks import Stage, after_fork_in_child
+
 __all__ = ["Anchor"]
 
 _DELETED = " (deleted)"  # what Linux adds to the path of a deleted folder
@@ -84,4 +86,4 @@ def _after_fork() -> None:
     _LOCK = threading.Lock()  # another thread of the parent may have held it
 
 
-os.register_at_fork(after_in_child=_after_fork)
+after_fork_in_child(Stage.DISK, _after_fork)

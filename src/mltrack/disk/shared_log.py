@@ -11,6 +11,7 @@ from mltrack.disk.filesystem import LOCAL, FileSystem, NotRegularError, file_loc
 from mltrack.disk.flusher import FLUSHER
 from mltrack.disk.jsonlog import JsonLog, read_log
 from mltrack.errors import CorruptionError, StoreError, UsageError
+from mltrack.process.forks import Stage, after_fork_in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -183,4 +184,4 @@ class _Unsynced:
 
 
 _UNSYNCED = _Unsynced()
-os.register_at_fork(after_in_child=_UNSYNCED.after_fork)
+after_fork_in_child(Stage.DISK, _UNSYNCED.after_fork)

@@ -21,6 +21,7 @@ from mltrack.journal.events import EventJournal, new_writer_name
 from mltrack.journal.points import SEAL_POINTS_MIN, PointJournal
 from mltrack.journal.written_points import open_points
 from mltrack.process.ending import after_fork_of_child, finalize
+from mltrack.process.forks import Stage, after_fork_in_child
 from mltrack.process.headroom import memory_shortage
 from mltrack.process.trouble import TROUBLE, say, words_of
 from mltrack.text.counting import plural
@@ -435,4 +436,4 @@ def _after_fork_in_child() -> None:
         recorder._after_fork()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+after_fork_in_child(Stage.JOURNAL, _after_fork_in_child)

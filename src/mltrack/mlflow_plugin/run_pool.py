@@ -16,6 +16,7 @@ from mltrack.journal.recorder import Recorder
 from mltrack.mlflow_plugin import exit_hook  # lets go of what is open when the process ends
 from mltrack.mlflow_plugin.pooled_run import OpenRun
 from mltrack.process.ending import after_fork_of_child
+from mltrack.process.forks import Stage, after_fork_in_child
 from mltrack.storage.runs.state import RunState
 
 if TYPE_CHECKING:
@@ -346,4 +347,4 @@ def _after_fork_in_child() -> None:
         pool.after_fork()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+after_fork_in_child(Stage.PLUGIN, _after_fork_in_child)

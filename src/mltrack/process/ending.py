@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from mltrack.process import exit_code
+from mltrack.process.forks import Stage, after_fork_in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,7 +80,7 @@ class AtEnd:
         self._call = call
         self._held_by = 0
         self._finalizers: list[Any] = []
-        os.register_at_fork(after_in_child=self._after_fork)
+        after_fork_in_child(Stage.RECORDING, self._after_fork)
 
     def hold(self) -> None:
         """Register it; does nothing when it is registered already. The last registered is called first."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 import mltrack.journal.recorder  # noqa: F401  # its fork hook gives the child its own points, and must run before ours
 from mltrack.errors import RunStateError
 from mltrack.process.ending import AtEnd, is_child
+from mltrack.process.forks import Stage, after_fork_in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -243,4 +244,4 @@ def _after_fork() -> None:
     _remember()  # the child has its own journal of points
 
 
-os.register_at_fork(after_in_child=_after_fork)
+after_fork_in_child(Stage.RECORDING, _after_fork)

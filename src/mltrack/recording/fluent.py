@@ -21,6 +21,7 @@ from mltrack.environment import (
 )
 from mltrack.errors import NotFoundError, RunStateError
 from mltrack.journal.recorder import Recorder
+from mltrack.process.forks import Stage, after_fork_in_child
 from mltrack.process.trouble import TROUBLE, say, words_of
 from mltrack.recording.active import (
     active_run,
@@ -246,7 +247,7 @@ def _after_fork() -> None:
     _given_run_taken = False  # the child joins the run, as a spawned process does
 
 
-os.register_at_fork(after_in_child=_after_fork)
+after_fork_in_child(Stage.RECORDING, _after_fork)
 start_by(start_run)
 
 

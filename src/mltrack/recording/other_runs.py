@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from time import time_ns
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from mltrack.entities import DELETED, ModelMetric
 from mltrack.errors import BusyError, NotFoundError, RunStateError, StoreError
 from mltrack.journal.recorder import Recorder
 from mltrack.process.ending import AtEnd
+from mltrack.process.forks import Stage, after_fork_in_child
 from mltrack.process.trouble import TROUBLE
 from mltrack.recording import current_store
 from mltrack.recording.active import open_runs
@@ -82,7 +82,7 @@ def _after_fork() -> None:
     _lock = threading.RLock()  # another thread of the parent may have held it
 
 
-os.register_at_fork(after_in_child=_after_fork)
+after_fork_in_child(Stage.RECORDING, _after_fork)
 
 
 def log_linked(

@@ -7,12 +7,12 @@ the end of its process. Use ``start_run(run_id=)`` to decide how the run ends.
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from mltrack.process.ending import AtEnd
+from mltrack.process.forks import Stage, after_fork_in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,4 +75,4 @@ def _after_fork() -> None:
     _lock = threading.RLock()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+after_fork_in_child(Stage.RECORDING, _after_fork)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mltrack.disk.layout import is_run_id
 from mltrack.errors import NotFoundError
+from mltrack.process.forks import Stage, after_fork_in_child
 from mltrack.storage.runs.stored_run import StoredRun
 
 if TYPE_CHECKING:
@@ -94,4 +95,4 @@ def _after_fork_in_child() -> None:
         cache._forget()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+after_fork_in_child(Stage.PLUGIN, _after_fork_in_child)

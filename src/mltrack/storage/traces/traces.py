@@ -18,6 +18,7 @@ from mltrack.disk.codec import LINE_BYTES_MAX, BadLine, decode_line
 from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem, NotRegularError, open_regular
 from mltrack.disk.line_types import SPANS
 from mltrack.errors import CorruptionError, NotFoundError, StoreError
+from mltrack.process.forks import Stage, after_fork_in_child
 from mltrack.storage.traces.index import TraceChanges, TraceIndex
 from mltrack.storage.traces.trace import Assessment, SpanHead, SpanPlace, Trace
 from mltrack.storage.traces.writer import TraceWriter
@@ -260,4 +261,4 @@ def _after_fork_in_child() -> None:
         traces._after_fork()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+after_fork_in_child(Stage.STORAGE, _after_fork_in_child)

@@ -18,6 +18,7 @@ from mltrack.disk.flusher import FLUSHER
 from mltrack.disk.jsonlog import JsonLog
 from mltrack.errors import StoreError
 from mltrack.journal.events import EventJournal, new_writer_name
+from mltrack.process.forks import Stage, after_fork_in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -209,5 +210,5 @@ def _after_fork_in_child() -> None:
         writer._after_fork()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+after_fork_in_child(Stage.STORAGE, _after_fork_in_child)
 atexit.register(_close_all)
