@@ -153,8 +153,10 @@ class Daemon:
         if report.points or report.created or report.artifacts:
             self._stuck_since = None
         self._noted()
-        left = self._pushed is None
-        now = time.monotonic()
+        self._end_if_quiet(left=self._pushed is None, now=time.monotonic())
+
+    def _end_if_quiet(self, *, left: bool, now: float) -> None:
+        """End where no run is live: at once where nothing is left for a while, else when patience is used up."""
         if self._live or left:
             self._quiet_since = None
         if self._live or not left:

@@ -411,18 +411,23 @@ class Transport:
             if fields is None:
                 raise self._not_mlflow("answers with something else than JSON")
             return fields
+        raise self._error_of(call, response, fields)
+
+    def _error_of(self, call: Call, response: Answer, fields: Mapping[str, Any] | None) -> RemoteError:
+        """What an answer means that is not 200: do not come in, later, elsewhere, or no."""
+        status = response.status_code
         code, words = error_words(fields)
         if fields is not None and not words and status in _TOLD_IN_DETAIL:
             words = capped(str(fields.get("detail", ""))[:4000])
         if status in (401, 403):
-            raise RemoteAuthError(
+            return RemoteAuthError(
                 f"{self.url} says {status} {response.reason_phrase}{': ' + words if words else ''}",
                 hint=self._workspace.auth_hint,
                 forbidden=status == 403,
             )
         said = words or response.reason_phrase or "nothing more"
         if status in _LATER:
-            raise RemoteUnavailableError(
+            return RemoteUnavailableError(
                 f"{self.url} answered {status}: {said}",
                 hint="run mltrack sync again later; what is recorded stays safe",
                 in_doubt=status != 429,
@@ -430,18 +435,19 @@ class Transport:
                 retry_after_s=retry_after_s(response, self._now()),
             )
         if status == 407:
-            raise RemoteUnavailableError(
+            return RemoteUnavailableError(
                 f"the proxy to {self.url} wants user and password",
                 hint="give them in the variable that names it: http://user:password@host:port",
                 in_doubt=False,
             )
         if response.is_redirect:
-            raise self._not_mlflow(f"sends requests on to {shown_url(response.headers['Location'])}")
-        kind = TooLargeError if is_too_large(status, words) else RemoteRefusedError
-        if kind is RemoteRefusedError and (fields is None or not (code or words) or code == "ENDPOINT_NOT_FOUND"):
+            return self._not_mlflow(f"sends requests on to {shown_url(response.headers['Location'])}")
+        if is_too_large(status, words):
+            return TooLargeError(f"{self.url} refused {call.path}: {said}", status=status, code=code, words=said)
+        if fields is None or not (code or words) or code == "ENDPOINT_NOT_FOUND":
             unknown = status in (404, 405)
-            raise self._not_mlflow(f"answers {status} to {call.method} {call.path}", unknown_call=unknown)
-        raise kind(f"{self.url} refused {call.path}: {said}", status=status, code=code, words=said)
+            return self._not_mlflow(f"answers {status} to {call.method} {call.path}", unknown_call=unknown)
+        return RemoteRefusedError(f"{self.url} refused {call.path}: {said}", status=status, code=code, words=said)
 
     def _not_mlflow(self, what: str, *, unknown_call: bool = False) -> NotMlflowError:
         return NotMlflowError(
