@@ -1,7 +1,7 @@
-"""The artifacts of runs and models in a store, read as by ``mlflow.artifacts``: listed, copied, loaded.
+"""Lists, copies and loads the artifacts of runs and models in a store, as ``mlflow.artifacts`` does.
 
-A place is named by ``runs:/<run_id>/path``, ``models:/<name>/<version>``, ``models:/<name>@<alias>``,
-``models:/<model_id>``, or by a path or a ``file:`` or ``mltrack:`` URI such as ``get_artifact_uri`` gives.
+A place is given by ``runs:/<run_id>/path``, ``models:/<name>/<version>``, ``models:/<name>@<alias>``,
+``models:/<model_id>``, or by a path or a ``file:`` or ``mltrack:`` URI such as that of ``get_artifact_uri``.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["FileInfo", "download_artifacts", "list_artifacts", "load_dict", "load_image", "load_text"]
 
 MODEL_HOPS_MAX = 100
-"""How often a model version may be said to be made from another one."""
+"""How long a chain of model versions made from one another may be."""
 
 
 class FileInfo(NamedTuple):
-    """A file or folder among artifacts: its path there, and its size in bytes (None of a folder)."""
+    """An artifact file or folder: its path among the artifacts, and its size in bytes (None for a folder)."""
 
     path: str
     is_dir: bool
@@ -46,10 +46,10 @@ class _Place(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """Where it lies.
+        """The path on disk.
 
         Raises:
-            InvalidPathError, NotFoundError: it would leave the folder; it is not there.
+            InvalidPathError, NotFoundError: it would leave the folder; it does not exist.
         """
         path = safe_join(self.root, self.inside) if self.inside else self.root
         if not path.exists() and self.inside:
@@ -65,10 +65,16 @@ def list_artifacts(
     artifact_path: StrPath | None = None,
     tracking_uri: StrPath | None = None,
 ) -> list[FileInfo]:
-    """The files and folders directly below a place, by name; of a file none.
+    """The files and folders directly below a place, by name; empty for a file.
+
+    Args:
+        artifact_uri: the place.
+        run_id: instead of a URI, a run.
+        artifact_path: a path in the run's artifacts.
+        tracking_uri: the store; the current one when not given.
 
     Raises:
-        UsageError: neither or both of a URI and a run are given, or what is no place of artifacts.
+        UsageError: neither or both of a URI and a run are given, or the URI is not that of artifacts.
         NotFoundError: there is no such run, model or artifact.
     """
     place = _place(artifact_uri, run_id, artifact_path, tracking_uri)
@@ -91,7 +97,15 @@ def download_artifacts(
     tracking_uri: StrPath | None = None,
     registry_uri: StrPath | None = None,
 ) -> str:
-    """Where a file or folder lies; with ``dst_path`` it is copied into that folder, and where the copy lies is told.
+    """The path of a file or folder, or of a copy of it in ``dst_path``.
+
+    Args:
+        artifact_uri: the place.
+        run_id: instead of a URI, a run.
+        artifact_path: a path in the run's artifacts.
+        dst_path: a folder to copy to.
+        tracking_uri: the store; the current one when not given.
+        registry_uri: MLflow's, without effect.
 
     Raises:
         UsageError, NotFoundError: as list_artifacts.
@@ -116,21 +130,23 @@ def download_artifacts(
 
 
 def load_text(artifact_uri: StrPath) -> str:
-    """What a file holds, as text in UTF-8.
+    """The content of a file, as UTF-8 text.
 
     Raises:
-        UsageError, NotFoundError: as list_artifacts; or it is not such text.
+        UsageError, NotFoundError: as list_artifacts; or it is not UTF-8 text.
         OSError: it can't be read.
     """
     path = download_artifacts(artifact_uri)
     try:
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not text in UTF-8: {error.reason}", hint="open it yourself") from None
+        raise UsageError(
+            f"{path} is not text in UTF-8: {error.reason}", hint="use download_artifacts, and read the file"
+        ) from None
 
 
 def load_dict(artifact_uri: StrPath) -> Any:
-    """What a JSON file holds.
+    """The content of a JSON file.
 
     Raises:
         UsageError, NotFoundError, OSError: as load_text; or it is not JSON.
@@ -139,12 +155,12 @@ def load_dict(artifact_uri: StrPath) -> Any:
         return json.loads(load_text(artifact_uri))
     except json.JSONDecodeError as error:
         raise UsageError(
-            f"{os.fspath(artifact_uri)} is not JSON: {error}", hint="load_text gives it as it is"
+            f"{os.fspath(artifact_uri)} is not JSON: {error}", hint="load_text returns it as text"
         ) from None
 
 
 def load_image(artifact_uri: StrPath) -> Any:
-    """What an image file holds, as a PIL image.
+    """The content of an image file, as a PIL image.
 
     Raises:
         UsageError, NotFoundError: as list_artifacts; or it is not an image.
@@ -160,14 +176,16 @@ def load_image(artifact_uri: StrPath) -> Any:
             image.load()
             return image.copy()
     except PIL.UnidentifiedImageError:
-        raise UsageError(f"{path} is not an image", hint="open it yourself") from None
+        raise UsageError(f"{path} is not an image", hint="use download_artifacts, and read the file") from None
 
 
 def _place(
     artifact_uri: StrPath | None, run_id: str | None, artifact_path: StrPath | None, tracking_uri: StrPath | None
 ) -> _Place:
     if (artifact_uri is None) == (run_id is None) or (artifact_uri is not None and artifact_path is not None):
-        raise UsageError("give artifact_uri, or run_id with or without artifact_path", hint="see mltrack.artifacts")
+        raise UsageError(
+            "give artifact_uri, or run_id with or without artifact_path", hint="see: help(mltrack.artifacts)"
+        )
     if tracking_uri is None:
         store = get_store()
     else:
@@ -188,7 +206,7 @@ def _meant(store: Store, uri: str, hops: int) -> _Place:
         return _of_model(store, uri, rest.strip("/"), hops)
     file = (folder_of(uri) if colon else Path(uri)).absolute()
     if not file.exists():
-        raise NotFoundError(f"{file} is not there", hint="name it by runs:/<run_id>/path")
+        raise NotFoundError(f"{file} does not exist", hint="name it by runs:/<run_id>/path")
     return _Place(file.parent, file.name)
 
 
@@ -201,7 +219,9 @@ def _of_model(store: Store, uri: str, rest: str, hops: int) -> _Place:
     else:
         number, _, path = path.partition("/")
         if not number.isdigit():
-            raise UsageError(f"{uri!r} names no version of a model", hint="use models:/<name>/<version> or @<alias>")
+            raise UsageError(
+                f"{uri!r} is not the URI of a model version", hint="use models:/<name>/<version> or @<alias>"
+            )
         version = store.registry.get_version(name, number)
     if hops <= 0:
         raise UsageError(f"{uri!r} is made from itself", hint="name the files by runs:/<run_id>/path")

@@ -1,4 +1,4 @@
-"""MLflow's own client on the store that is recorded into. MLflow is imported with this module, which takes seconds."""
+"""MLflow's client on the current store. Importing this module imports MLflow, which takes seconds."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["MlflowClient"]
 
 
 class MlflowClient(_MlflowClient):
-    """``mlflow.MlflowClient`` with this store as its tracking store and model registry, unless it is given others.
+    """``mlflow.MlflowClient`` with this store as its tracking store and model registry, unless others are given.
 
-    What it writes to a run comes from a writer of its own, as from any other process. Its errors are MLflow's.
+    It writes to runs through a writer of its own, like another process. Its errors are MLflow's.
     """
 
     def __init__(self, tracking_uri: str | None = None, registry_uri: str | None = None) -> None:

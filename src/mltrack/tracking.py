@@ -1,4 +1,4 @@
-"""What scripts use of ``mlflow.tracking``: the client, and where is recorded."""
+"""The names of ``mlflow.tracking`` that scripts use: the client, and the tracking and registry URIs."""
 
 from __future__ import annotations
 

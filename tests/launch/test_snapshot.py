@@ -198,9 +198,9 @@ def test_installed_packages_are_told_pinned_and_asked_for_once(tmp_path: Path) -
     assert f"duckdb=={duckdb.__version__}" in lines
     (cached,) = (tmp_path / "cache").iterdir()
     marked = json.loads(cached.read_text())
-    marked["told"]["packages"] = []
+    marked["found"]["packages"] = []
     cached.write_text(json.dumps(marked))
-    assert installed(sys.executable, tmp_path / "cache") == marked["told"]
+    assert installed(sys.executable, tmp_path / "cache") == marked["found"]
 
 
 def test_packages_from_elsewhere_are_told_as_pip_takes_them() -> None:

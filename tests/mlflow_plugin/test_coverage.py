@@ -14,8 +14,8 @@ from mlflow.store.tracking.abstract_store import AbstractStore
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from mltrack.mlflow_plugin.tracking import TrackingStore
-from mltrack.mlflow_plugin.tracking.database import KEPT_IN_TABLES, LISTED
-from mltrack.mlflow_plugin.tracking.unsupported import LISTED_EMPTY, REFUSED
+from mltrack.mlflow_plugin.tracking.database import DATABASE_METHODS, LISTED
+from mltrack.mlflow_plugin.tracking.unsupported import EMPTY_LISTS, REFUSED
 from tests.support import ROOT
 
 PAGE = ROOT / "docs" / "mlflow-compatibility.md"
@@ -82,9 +82,7 @@ def test_a_method_of_the_interface_is_ours_or_said_to_be_left_out(name: str) -> 
         assert where(name).__module__.startswith("mltrack."), f"{name} is MLflow's empty one"
 
 
-@pytest.mark.parametrize(
-    "name", sorted(set(methods_of_the_interface()) - INHERITED - {*LISTED_EMPTY, *REFUSED_METHODS})
-)
+@pytest.mark.parametrize("name", sorted(set(methods_of_the_interface()) - INHERITED - {*EMPTY_LISTS, *REFUSED_METHODS}))
 def test_a_method_of_ours_takes_the_arguments_that_the_sql_store_takes(name: str) -> None:
     theirs = inspect.signature(getattr(SqlAlchemyStore, name)).parameters
     ours = inspect.signature(getattr(TrackingStore, name)).parameters
@@ -100,7 +98,7 @@ def test_what_is_left_out_says_so(store: TrackingStore, name: str) -> None:
     assert caught.value.error_code == "NOT_IMPLEMENTED"
 
 
-@pytest.mark.parametrize("name", LISTED_EMPTY)
+@pytest.mark.parametrize("name", EMPTY_LISTS)
 def test_what_there_is_none_of_is_an_empty_list(store: TrackingStore, name: str) -> None:
     found = getattr(store, name)("any", max_results=3)
     assert found == []
@@ -113,7 +111,7 @@ def test_the_page_lists_what_is_left_out_and_nothing_else() -> None:
     table, _, rest = left_out.partition("These return an empty list")
     rows = dict(re.findall(r"^\| ([^|`]+) \| (`.*`) \|$", table, re.MULTILINE))
     assert {feature: tuple(re.findall(r"`(\w+)`", names)) for feature, names in rows.items()} == REFUSED
-    assert tuple(re.findall(r"`(\w+)`", rest)) == LISTED_EMPTY
+    assert tuple(re.findall(r"`(\w+)`", rest)) == EMPTY_LISTS
 
 
 def test_scorers_across_experiments_are_none(store: TrackingStore) -> None:
@@ -128,10 +126,10 @@ def test_asking_for_what_is_kept_in_tables_makes_no_file(store: TrackingStore, t
 
 
 def test_what_is_kept_in_tables_is_not_left_out_too() -> None:
-    kept = {name for names in KEPT_IN_TABLES.values() for name in names}
+    kept = {name for names in DATABASE_METHODS.values() for name in names}
     assert set(LISTED) <= kept
-    assert not kept & {*LISTED_EMPTY, *REFUSED_METHODS}
-    assert all(where(name).__name__ == "InTables" for name in kept)
+    assert not kept & {*EMPTY_LISTS, *REFUSED_METHODS}
+    assert all(where(name).__name__ == "DatabaseMethods" for name in kept)
 
 
 def test_scorers_are_asked_for_in_the_store(store: TrackingStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from mltrack.errors import NotFoundError, RunStateError
 from mltrack.mlflow_plugin import run_pool
-from mltrack.mlflow_plugin.run_pool import Writers
+from mltrack.mlflow_plugin.run_pool import RunPool
 from mltrack.storage.runs.edit import purge_run, set_stage
 from mltrack.store import Store
 
@@ -32,9 +32,9 @@ def elsewhere(store: Store, *lines: str) -> str:
     """Run lines of Python in another process, with ``pool`` on the store; returns what it printed."""
     script = f"""
 import os, signal
-from mltrack.mlflow_plugin.run_pool import Writers
+from mltrack.mlflow_plugin.run_pool import RunPool
 from mltrack.store import Store
-pool = Writers(Store.open({str(store.path)!r}).layout)
+pool = RunPool(Store.open({str(store.path)!r}).layout)
 start = {START!r}
 tag = {{"type": "tag", "key": "a", "value": "other"}}
 die = lambda: os.kill(os.getpid(), signal.SIGKILL)
@@ -49,7 +49,7 @@ def tag(value: str) -> dict[str, str]:
 
 
 def test_one_writer_serves_many_calls(store: Store) -> None:
-    pool = Writers(store.layout)
+    pool = RunPool(store.layout)
     run_id = pool.create(START, tag("1"))
     pool.emit(run_id, tag("2"))
     pool.log(run_id, [("loss", 0.5, 1, 10), ("loss", 0.25, 2, 20)])
@@ -66,7 +66,7 @@ def test_a_store_has_one_pool_in_a_process_by_whatever_path(store: Store, tmp_pa
 
 
 def test_a_run_that_was_let_go_of_stays_running_and_is_gone_on_with(store: Store) -> None:
-    pool = Writers(store.layout)
+    pool = RunPool(store.layout)
     run_id = pool.create(START)
     pool.close(run_id)
     pool.close(run_id)
@@ -85,7 +85,7 @@ def test_a_run_that_another_runs_is_only_edited_so_its_death_shows(store: Store)
         "run_id = pool.create(start)",
         "print(run_id, flush=True)",
         "pool.log(run_id, [('a', 1.0, 1, 1)])",
-        "other = Writers(Store.open(pool._layout.root).layout)",
+        "other = RunPool(Store.open(pool._layout.root).layout)",
         "other.emit(run_id, tag)",
         "die()",
     )
@@ -97,7 +97,7 @@ def test_a_run_that_another_runs_is_only_edited_so_its_death_shows(store: Store)
 
 def test_an_edit_by_the_side_does_not_hide_that_a_run_died(store: Store) -> None:
     run_id = elsewhere(store, "print(pool.create(start), flush=True)", "die()")
-    pool = Writers(store.layout)
+    pool = RunPool(store.layout)
     pool.emit(run_id, tag("1"))
     assert store.run(run_id).info.crashed
     pool.close_all()
@@ -106,7 +106,7 @@ def test_an_edit_by_the_side_does_not_hide_that_a_run_died(store: Store) -> None
 
 
 def test_an_ended_run_is_edited_and_stays_ended(store: Store) -> None:
-    pool = Writers(store.layout)
+    pool = RunPool(store.layout)
     run_id = pool.create(START)
     pool.end(run_id, "FINISHED", 5_000_000)
     pool.log(run_id, [("late", 1.0, 0, 1)])
@@ -117,7 +117,7 @@ def test_an_ended_run_is_edited_and_stays_ended(store: Store) -> None:
 
 
 def test_whoever_resumes_an_ended_run_runs_it_until_it_dies(store: Store) -> None:
-    pool = Writers(store.layout)
+    pool = RunPool(store.layout)
     run_id = pool.create(START)
     pool.end(run_id, "FINISHED", 5_000_000)
     elsewhere(store, f"pool.resume({run_id!r}); pool.resume({run_id!r}); die()")
@@ -130,7 +130,7 @@ def test_whoever_resumes_an_ended_run_runs_it_until_it_dies(store: Store) -> Non
 
 
 def test_two_that_run_a_run_leave_it_running_in_whichever_order_they_let_go(store: Store) -> None:
-    one, two = Writers(store.layout), Writers(store.layout)
+    one, two = RunPool(store.layout), RunPool(store.layout)
     run_id = one.create(START)
     two.resume(run_id)
     one.close_all()
@@ -140,7 +140,7 @@ def test_two_that_run_a_run_leave_it_running_in_whichever_order_they_let_go(stor
 
 
 def test_what_another_process_ends_stays_ended_when_this_one_lets_go(store: Store) -> None:
-    one, two = Writers(store.layout), Writers(store.layout)
+    one, two = RunPool(store.layout), RunPool(store.layout)
     run_id = one.create(START)
     two.end(run_id, "KILLED", 5_000_000)
     assert store.run(run_id).info.status == "KILLED"
@@ -151,7 +151,7 @@ def test_what_another_process_ends_stays_ended_when_this_one_lets_go(store: Stor
 
 
 def test_a_deletion_by_another_is_seen_at_the_next_call(store: Store) -> None:
-    pool = Writers(store.layout)
+    pool = RunPool(store.layout)
     run_id = pool.create(START)
     pool.log(run_id, [("a", 1.0, 0, 1)])
     set_stage(store.layout, run_id, "deleted")
@@ -169,7 +169,7 @@ def test_a_deletion_by_another_is_seen_at_the_next_call(store: Store) -> None:
 
 
 def test_deleted_runs_are_let_go_of_by_the_way(store: Store) -> None:
-    pool = Writers(store.layout)
+    pool = RunPool(store.layout)
     run_id, kept = pool.create(START), pool.create(START)
     set_stage(store.layout, run_id, "deleted")
     pool.pulse()
@@ -181,7 +181,7 @@ def test_deleted_runs_are_let_go_of_by_the_way(store: Store) -> None:
 
 
 def test_a_run_that_was_just_deleted_is_let_go_of_before_the_next_pulse(store: Store) -> None:
-    pool = Writers(store.layout)
+    pool = RunPool(store.layout)
     run_id, kept = pool.create(START), pool.create(START)
     pool.sync()
     set_stage(store.layout, run_id, "deleted")
@@ -194,7 +194,7 @@ def test_a_run_that_was_just_deleted_is_let_go_of_before_the_next_pulse(store: S
 
 
 def test_a_run_that_is_gone_is_not_found(store: Store) -> None:
-    pool = Writers(store.layout)
+    pool = RunPool(store.layout)
     run_id = pool.create(START)
     os.rename(store.layout.run(run_id).path, store.path / "elsewhere")
     with pytest.raises(NotFoundError, match=run_id):
@@ -207,7 +207,7 @@ def test_a_run_that_is_gone_is_not_found(store: Store) -> None:
 
 
 def test_no_more_runs_are_kept_open_than_allowed(store: Store) -> None:
-    pool = Writers(store.layout, runs_max=2)
+    pool = RunPool(store.layout, runs_max=2)
     ids = [pool.create(START) for _ in range(3)]
     assert [store.run(run_id).info.live for run_id in ids] == [False, True, True]
     pool.log(ids[0], [("a", 1.0, 0, 1)])
@@ -217,7 +217,7 @@ def test_no_more_runs_are_kept_open_than_allowed(store: Store) -> None:
 
 
 def test_nothing_is_lost_when_runs_are_let_go_of_under_the_hands_of_threads(store: Store) -> None:
-    pool = Writers(store.layout, runs_max=1)
+    pool = RunPool(store.layout, runs_max=1)
     ids = [pool.create(START) for _ in range(2)]
 
     def work(number: int) -> None:

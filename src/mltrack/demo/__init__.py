@@ -1,1 +1,1 @@
-"""The demonstration's parts: a training to record, an MLflow server to push to, and a count of both sides."""
+"""The demo: a training to record, an MLflow server to push to, and a comparison of both sides."""

@@ -1,4 +1,4 @@
-"""What a store holds and what an MLflow server holds of it, counted alike, every point compared."""
+"""Counts what a store and an MLflow server have of an experiment, and compares every point."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ POINTS_PAGE = 25_000
 
 @dataclass(slots=True)
 class Counts:
-    """What one side holds. ``equal_points`` are those with the same metric, step, ms and value on the other side."""
+    """What one side has. ``equal_points`` have the same metric, step, ms and value on the other side."""
 
     runs: int = 0
     params: int = 0
@@ -38,12 +38,12 @@ class Counts:
     artifact_bytes: int = 0
 
     def rows(self) -> list[tuple[str, int]]:
-        """Names and numbers, in the order they are shown."""
+        """Names and numbers, in display order."""
         return [(field.name.replace("_", " "), getattr(self, field.name)) for field in fields(self)]
 
 
 def count_local(store: Store, experiment: str) -> Counts:
-    """What the store holds of an experiment."""
+    """Count what the store has of an experiment."""
     counts = Counts()
     for run in store.runs():
         if run.info.experiment_name != experiment:
@@ -84,7 +84,7 @@ class RemoteRun(Protocol):
 
     @property
     def latest(self) -> Mapping[str, object]:
-        """By metric."""
+        """An entry for each metric."""
 
 
 class Points(Protocol):
@@ -104,14 +104,14 @@ class Points(Protocol):
 
 
 class RemoteClient(Protocol):
-    """What reads the server: the syncer's own client is one."""
+    """A client that reads the server, such as the syncer's."""
 
     @property
     def url(self) -> str:
         """The server."""
 
     def experiment_by_name(self, name: str) -> RemoteExperiment | None:
-        """The experiment of that name."""
+        """The experiment with that name."""
 
     def runs(self, experiment_id: str, page_rows: int) -> Iterator[RemoteRun]:
         """Its runs."""
@@ -120,14 +120,14 @@ class RemoteClient(Protocol):
         """All points of one metric of a run, page by page."""
 
     def list_artifacts(self, remote_id: str, folder: str) -> Mapping[str, int]:
-        """Sizes of the files in one folder of a run (by path; -1 for a folder within)."""
+        """Sizes of the files in one folder of a run (by path; -1 for a subfolder)."""
 
 
 def count_remote(client: RemoteClient, store: Store, experiment: str) -> Counts:
-    """What the server holds of an experiment; tags that syncing adds are not counted.
+    """Count what the server has of an experiment, without the tags that syncing adds.
 
     Raises:
-        RemoteError: the server does not answer as it should.
+        RemoteError: the server's answer is not valid.
     """
     counts = Counts()
     found = client.experiment_by_name(experiment)
@@ -153,7 +153,7 @@ def _count_run(counts: Counts, client: RemoteClient, run: RemoteRun, local: Stor
 
 
 def _equal(local: StoredRun, key: str, remote: Points) -> int:
-    """How many points are the same on both sides, times in ms."""
+    """How many points are equal on both sides, with times in ms."""
     if key not in local.summaries:
         return 0
     table = local.metrics(key)
@@ -164,7 +164,7 @@ def _equal(local: StoredRun, key: str, remote: Points) -> int:
 
 
 def _files(client: RemoteClient, run_id: str, folder: str) -> Iterator[int]:
-    """Sizes in bytes of all files of a run, folders opened."""
+    """Sizes in bytes of all files of a run, in subfolders too."""
     for path, size in client.list_artifacts(run_id, folder).items():
         if size < 0:
             yield from _files(client, run_id, path)

@@ -1,4 +1,4 @@
-"""The demo's remote: a local MLflow server on loopback, for as long as a with statement lasts."""
+"""The demo's remote: an MLflow server on loopback, which runs during a with statement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["free_port", "mlflow_server", "server_command"]
 
 
 def server_command(folder: Path, port: int) -> list[str]:
-    """What follows the Python interpreter to serve what ``folder`` holds."""
+    """The arguments of the Python interpreter to serve ``folder``."""
     return [
         "-m",
         "mlflow",
@@ -37,11 +37,11 @@ def server_command(folder: Path, port: int) -> list[str]:
 
 @contextlib.contextmanager
 def mlflow_server(folder: Path, port: int | None = None, *, shutdown: ShutdownSignal | None = None) -> Iterator[str]:
-    """Serve ``folder`` (made when missing) for the body; yields the URL. Its output goes to ``folder/server.log``.
+    """Serve ``folder`` (created if missing) during the body; yields the URL. Its output goes to ``folder/server.log``.
 
     Raises:
-        RemoteError: it does not start, with the end of what it said.
-        ShutdownRequested, KeyboardInterrupt: as ``shutdown`` has it.
+        RemoteError: it does not start; the message has the end of its log.
+        ShutdownRequested, KeyboardInterrupt: as ``shutdown`` raises.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()

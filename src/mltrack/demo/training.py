@@ -1,4 +1,4 @@
-"""Something real and small to record: a sweep of little neural networks, in NumPy, that learn to tell spirals apart."""
+"""A small real training to record: a sweep of neural networks, in NumPy, that learn to distinguish spirals."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXPERIMENT = "spirals"
 CLASSES = 3
 EXAMPLES = 1_500
 NOISE = 0.17
-TURN = 6.5  # how far the arms wind, in radians
+TURN = 6.5  # how far the arms turn, in radians
 BATCH = 128
 EVALUATE_EVERY = 20
 POINTS_PER_STEP = 4
@@ -51,7 +51,7 @@ class Trial:
 
 @dataclass(slots=True)
 class Recording:
-    """What was recorded, and what that cost: time inside the logging calls of all of the training's time."""
+    """What was recorded, the time spent in logging calls, and that of the whole training."""
 
     points: int = 0
     logging_ns: int = 0
@@ -59,17 +59,17 @@ class Recording:
 
     @property
     def points_per_second(self) -> float:
-        """By the time spent inside the logging calls."""
+        """Points per second of the logging calls."""
         return self.points / (self.logging_ns / 1e9) if self.logging_ns else 0.0
 
     @property
     def share(self) -> float:
-        """Of the training's time, what went into logging, from 0 to 1."""
+        """The share of the training's time spent logging, from 0 to 1."""
         return self.logging_ns / self.training_ns if self.training_ns else 0.0
 
 
 def trials(points: int) -> list[Trial]:
-    """A grid of network sizes and learning rates that logs about so many points in all."""
+    """A grid of network sizes and learning rates that logs about that many points in all."""
     grid = [(hidden, rate) for hidden in (8, 32) for rate in (0.003, 0.01, 0.03)]
     steps = max(EVALUATE_EVERY, round(points / len(grid) / (POINTS_PER_STEP + 2 / EVALUATE_EVERY)))
     return [Trial(f"h{hidden}-lr{rate:g}", hidden, rate, steps) for hidden, rate in grid]
@@ -78,7 +78,7 @@ def trials(points: int) -> list[Trial]:
 def sweep(plan: list[Trial], *, done: Callable[[Trial, float], None], advanced: Callable[[int], None]) -> Recording:
     """Train every trial as a child of one run, recorded into the store that is set.
 
-    ``advanced(steps)`` is told now and then, ``done(trial, accuracy)`` after each trial.
+    ``advanced(steps)`` is called now and then, ``done(trial, accuracy)`` after each trial.
     """
     set_experiment(EXPERIMENT)
     recording = Recording()
@@ -98,7 +98,7 @@ def sweep(plan: list[Trial], *, done: Callable[[Trial, float], None], advanced: 
 
 
 NOTE = (
-    "Small networks learn to tell three noisy spirals apart: two sizes, three learning rates. Made by `mltrack demo`."
+    "Small networks learn to distinguish three noisy spirals: two sizes, three learning rates. Made by `mltrack demo`."
 )
 
 
@@ -155,7 +155,7 @@ def _keep_results(run: Run, net: Net, trial: Trial, x: Floats, y: Labels, accura
 
 
 def _spirals(rng: np.random.Generator, examples: int) -> tuple[Floats, Labels]:
-    """Points on three arms that wind around the middle, each of shape (2,), and which arm they are on."""
+    """Points on three spiral arms, each of shape (2,), and the arm of each."""
     y = rng.integers(0, CLASSES, examples)
     radius = np.sqrt(rng.uniform(0.02, 1, examples))
     angle = y * 2 * np.pi / CLASSES + radius * TURN + rng.normal(0, NOISE, examples)
@@ -184,7 +184,7 @@ class Net:
         return layers, odds / odds.sum(axis=1, keepdims=True)
 
     def probabilities(self, x: Floats) -> Floats:
-        """Of each class, for points of shape (n, 2)."""
+        """The probability of each class, for points of shape (n, 2)."""
         return self._forward(x)[1]
 
     def evaluate(self, x: Floats, y: Labels) -> tuple[float, float]:
@@ -224,7 +224,7 @@ def _loss(chances: Floats, y: Labels) -> float:
 
 
 def _picture(net: Net, x: Floats, y: Labels) -> Floats:
-    """What the network says of every place, in pale colours, and the points it was asked about: (height, width, 3)."""
+    """The network's answer for every place, in pale colors, and the data points: (height, width, 3)."""
     ticks = np.linspace(-1.15, 1.15, IMAGE_PIXELS)
     grid = np.stack(np.meshgrid(ticks, -ticks), axis=-1).reshape(-1, 2)
     image = 1 - 0.55 * (1 - net.probabilities(grid) @ COLORS)

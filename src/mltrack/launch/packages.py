@@ -124,8 +124,8 @@ def installed(
     path = cache / f"python-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
     try:
         held: dict[str, Any] = json.loads(path.read_bytes())
-        if held["times"] == _times(held["told"]["folders"]):
-            return dict(held["told"])
+        if held["times"] == _times(held["found"]["folders"]):
+            return dict(held["found"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
     try:
@@ -146,7 +146,7 @@ def installed(
         if origin is not None and "url" in origin:
             origin["url"] = redactor.text(str(origin["url"]))
     fs.make_folder(cache)
-    fs.publish_bytes(path, json.dumps({"told": found, "times": _times(found["folders"])}).encode())
+    fs.publish_bytes(path, json.dumps({"found": found, "times": _times(found["folders"])}).encode())
     return found
 
 

@@ -1,4 +1,4 @@
-"""mltrack's errors as MLflow's: each type has one code, the one MLflow's SQL store gives for the same mistake."""
+"""Converts mltrack's errors to MLflow's: each type has the code of MLflow's SQL store for the same error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["as_mlflow", "raises_mlflow"]
 
-_CODES: tuple[tuple[type[MltrackError], int], ...] = (  # the first that fits
+_CODES: tuple[tuple[type[MltrackError], int], ...] = (  # the first match counts
     (AlreadyExistsError, RESOURCE_ALREADY_EXISTS),
     (UsageError, INVALID_PARAMETER_VALUE),
     (RunStateError, INVALID_PARAMETER_VALUE),
@@ -34,13 +34,13 @@ _Class = TypeVar("_Class", bound=type)
 
 
 def as_mlflow(error: MltrackError) -> MlflowException:
-    """The same error as MLflow's clients know it; the hint is part of its message."""
+    """The same error as MLflow's exception, with the hint in its message."""
     code = next(code for kind, code in _CODES if isinstance(error, kind))
     return MlflowException(f"{error} ({error.hint})" if error.hint else str(error), error_code=code)
 
 
 def raises_mlflow(cls: _Class) -> _Class:
-    """A class decorator: what its public methods raise of ours comes out as MLflow's."""
+    """A class decorator: its public methods raise MLflow's exceptions instead of ours."""
     for name, method in list(vars(cls).items()):
         if not name.startswith("__") and callable(method) and not isinstance(method, type):
             setattr(cls, name, _translated(method))
@@ -59,7 +59,7 @@ def _translated(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _of_gone_store(args: tuple[Any, ...]) -> MlflowException | None:
-    """What to say instead where the store of ``args[0]`` is not where it was: nothing else then helps anybody."""
+    """The error to raise instead if the store of ``args[0]`` is gone, which explains any other error."""
     layout = getattr(getattr(args[0], "__dict__", {}).get("_store"), "layout", None) if args else None
     if layout is None or layout.exists():
         return None

@@ -1,4 +1,4 @@
-"""What is done when the process ends: the runs that it still has open for MLflow are let go, as running ones."""
+"""At the end of the process: closes the runs that it still has open for MLflow, which stay RUNNING."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import sys
 
 from mltrack.process.ending import finalize, status_of_child
 
-__all__ = ["let_go", "prepare_child"]
+__all__ = ["close_open_runs", "prepare_child"]
 
-_prepared = 0  # the process that was, by its id
+_prepared = 0  # the id of the process that was
 
 
-def let_go() -> None:
-    """Let go of all runs that this process has open; does nothing where it has none."""
-    writers = sys.modules.get("mltrack.mlflow_plugin.run_pool")
-    if writers is not None:
-        writers.close_all()
+def close_open_runs() -> None:
+    """Close all runs that this process has open, if any."""
+    pools = sys.modules.get("mltrack.mlflow_plugin.run_pool")
+    if pools is not None:
+        pools.close_all()
 
 
 def prepare_child(_: object = None) -> None:
-    """In a child of multiprocessing, which calls no handlers of ``atexit``, have its runs seen to before its end."""
+    """Have the runs of a multiprocessing child closed at its end, as it does not call ``atexit`` handlers."""
     global _prepared
     if _prepared != os.getpid():
         _prepared = os.getpid()
@@ -29,17 +29,17 @@ def prepare_child(_: object = None) -> None:
 
 
 def _end_in_child() -> None:
-    """End the runs that are active in MLflow's own stack, which its handler does elsewhere; let go of the others."""
+    """End the runs that are active in MLflow, as its handler does in other processes; close the rest."""
     status = status_of_child()
-    writers = sys.modules.get("mltrack.mlflow_plugin.run_pool")
+    pools = sys.modules.get("mltrack.mlflow_plugin.run_pool")
     fluent = sys.modules.get("mlflow.tracking.fluent")
     try:
-        while writers and fluent and (run := fluent.active_run()) and writers.are_open(run.info.run_id):
+        while pools and fluent and (run := fluent.active_run()) and pools.are_open(run.info.run_id):
             fluent.end_run(status)
     finally:
-        let_go()
+        close_open_runs()
 
 
 # Handlers run in the reverse order of their registration. MLflow loads the entry points before it registers its own
-# handler, which ends the active run; so this one comes after that, and finds only what nobody ended.
-atexit.register(let_go)
+# handler, which ends the active run; so this one comes after it, and finds only runs that were not ended.
+atexit.register(close_open_runs)

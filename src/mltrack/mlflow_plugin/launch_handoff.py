@@ -1,4 +1,4 @@
-"""The run this process was launched for (``mltrack run``): the first one that MLflow starts here is that one."""
+"""The run this process was launched for (``mltrack run``): it is the first one that MLflow starts here."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["launched_run", "tags_to_set"]
 
 
-_taken_in = 0  # the process that has begun it: a fork of it may begin it too, as any other child may
+_taken_in = 0  # the id of the process that has started it: a fork may start it too, like any other child
 
 
 def launched_run(store: Store, tags: Mapping[str, str | None]) -> str | None:
-    """The id of the run to go on with instead of making one; once in a process, as MLflow does with MLFLOW_RUN_ID.
+    """The id of the run to resume instead of making one; once in a process, as MLflow does with MLFLOW_RUN_ID.
 
-    None where this process was not launched for a run of this store, or has begun it already, or begins a child run.
+    None if this process was not launched for a run of this store, has started it already, or starts a child run.
     """
     global _taken_in
     run_id = os.environ.get(MLTRACK_RUN_ID)
@@ -35,9 +35,9 @@ def launched_run(store: Store, tags: Mapping[str, str | None]) -> str | None:
 
 
 def tags_to_set(given: Mapping[str, str | None], held: Mapping[str, str], *, named: bool) -> dict[str, str]:
-    """What of a new run's tags the launched run takes: not its name unless it was ``named`` here and nowhere before.
+    """Those of a new run's tags that the launched run gets: not its name, unless it was ``named`` only here.
 
-    What MLflow finds out by itself (user, source, commit), the launch knows better.
+    Tags that MLflow sets itself (user, source, commit) are better known to the launcher, so its values stay.
     """
     keep_name = not named or bool(os.environ.get(MLTRACK_RUN_NAME))
     return {

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenRun"]
 
 SETTLE_S = 0.05
-"""For how long after a folder changed its time is not yet trusted to tell of a further change: clocks tick coarsely."""
+"""How long a folder's time can't show another change after one: clocks tick coarsely."""
 
 
 class OpenRun:
@@ -51,31 +51,31 @@ class OpenRun:
         self._settled = False
         self._noticed = 0
 
-    def others_came(self) -> bool:
-        """Whether a writer has come since this was last asked, as whoever deletes or ends a run is one.
+    def has_new_writer(self) -> bool:
+        """Whether there is a new writer since the last call, as a process that deletes or ends a run is one.
 
         Raises:
-            FileNotFoundError: the run is gone.
+            FileNotFoundError: the run was removed.
         """
         before, self._noticed = self._noticed, os.stat(self._events).st_mtime_ns
         return self._noticed != before
 
-    def look(self, now: float) -> None:
-        """Read what was written meanwhile, if a writer has come since: whoever deletes a run is a new one.
+    def catch_up(self, now: float) -> None:
+        """Read what was written since, if there is a new writer: a process that deletes a run is one.
 
-        Where the disk fails or descriptors have run out, what is known of the run holds: its calls go on.
+        If the disk fails or descriptors have run out, the run is used as it was last read.
 
         Raises:
-            FileNotFoundError: the run is gone.
+            FileNotFoundError: the run was removed.
         """
         try:
-            self._look(now)
+            self._catch_up(now)
         except FileNotFoundError:
             raise
         except OSError:
             self._settled = False
 
-    def _look(self, now: float) -> None:
+    def _catch_up(self, now: float) -> None:
         changed = os.stat(self._events).st_mtime_ns
         if changed == self._seen and self._settled:
             return
@@ -87,12 +87,12 @@ class OpenRun:
             self.stage = self.state.stage if self.state.exists else ACTIVE  # none yet: the disk was full at its start
 
     def refresh(self) -> None:
-        """Read what was written meanwhile, as far as the disk lets us. The lock is held."""
+        """Read what was written since, if the disk allows it. The lock is held."""
         with contextlib.suppress(OSError):
             self.state.update()
 
     def emit(self, events: Iterable[Mapping[str, Any]]) -> bool:
-        """Add events; False where another thread has let go of the run meanwhile.
+        """Add events; False if another thread has closed the run meanwhile.
 
         Raises:
             StoreError: the store can't be written to.
@@ -103,7 +103,7 @@ class OpenRun:
             return not self.closed
 
     def close(self, *events: dict[str, Any]) -> bool:
-        """Add the last events and let go of the run; False where another thread has done so."""
+        """Add the last events and close the run; False if another thread has done so."""
         with self.lock:
             if self.closed:
                 return False

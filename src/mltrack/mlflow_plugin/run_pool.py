@@ -1,4 +1,4 @@
-"""The runs of one store that this process has open for writing: a recorder each, kept open between calls."""
+"""The runs of one store that this process has open for writing, each with a recorder kept open between calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mltrack.disk.layout import is_run_id, new_run_id
 from mltrack.entities import ACTIVE
 from mltrack.errors import MltrackError, NotFoundError, RunStateError
 from mltrack.journal.recorder import Recorder
-from mltrack.mlflow_plugin import exit_hook  # lets go of what is open when the process ends
+from mltrack.mlflow_plugin import exit_hook  # closes what is open when the process ends
 from mltrack.mlflow_plugin.pooled_run import OpenRun
 from mltrack.process.ending import after_fork_of_child
 from mltrack.process.forks import Stage, after_fork_in_child
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from mltrack.journal.points import PointJournal
     from mltrack.store import Store
 
-__all__ = ["OpenRun", "Writers", "are_open", "close_all", "exit_hook", "of"]
+__all__ = ["OpenRun", "RunPool", "are_open", "close_all", "exit_hook", "of"]
 
 OPEN_RUNS_MAX = 128
-"""How many runs are kept open; beyond that the one whose last call is the longest ago is let go."""
+"""How many runs are kept open; beyond that the least recently used one is closed."""
 
 Event = dict[str, Any]
 
 
-class Writers:
-    """All runs of one store that this process writes to. Any thread may call; a forked child has writers of its own.
+class RunPool:
+    """All runs of one store that this process writes to. Any thread may call; a forked child has its own writers.
 
-    What a call returned from survives ``kill -9``; power loss costs at most the last second.
+    What was written survives ``kill -9`` once the call has returned; power loss costs at most the last second.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Writers:
         monotonic: Callable[[], float] = time.monotonic,
         runs_max: int = OPEN_RUNS_MAX,
     ) -> None:
-        """Use ``of``. ``clock`` gives ns since the epoch, ``monotonic`` seconds."""
+        """Use ``of``. ``clock`` returns ns since the epoch, ``monotonic`` seconds."""
         self._layout = layout
         self._clock = clock
         self._monotonic = monotonic
@@ -60,7 +60,7 @@ class Writers:
     # --- writing ---
 
     def create(self, start: Event, *events: Event) -> str:
-        """Make a run and keep it open; ``start`` has the fields of its start event. Returns its id.
+        """Create a run and keep it open; ``start`` has the fields of its start event. Returns its id.
 
         Raises:
             StoreError: the store can't be written to.
@@ -75,7 +75,7 @@ class Writers:
         return folder.run_id
 
     def active(self, run_id: str) -> OpenRun:
-        """The run, opened where it is not.
+        """The run, which is opened if it is not.
 
         Raises:
             NotFoundError: there is no such run.
@@ -85,7 +85,7 @@ class Writers:
         held = self._runs.get(run_id) or self._open(run_id)
         held.used = now = self._monotonic()
         try:
-            held.look(now)
+            held.catch_up(now)
         except FileNotFoundError:
             self._drop(run_id, held)
             raise _no_run(run_id) from None
@@ -95,7 +95,7 @@ class Writers:
         return held
 
     def emit(self, run_id: str, *events: Event, deleted_too: bool = False) -> None:
-        """Add events to a run; ``deleted_too`` also to one that is deleted.
+        """Add events to a run; with ``deleted_too`` also to a deleted one.
 
         Raises:
             NotFoundError, RunStateError, StoreError: as active.
@@ -116,7 +116,7 @@ class Writers:
                 return
 
     def points(self, run_id: str) -> PointJournal:
-        """Where the run's points go to; good for this call only, as the run may be let go.
+        """The run's point journal; valid for this call only, as the run may be closed.
 
         Raises:
             NotFoundError, RunStateError, StoreError: as active.
@@ -127,7 +127,7 @@ class Writers:
         """Log points: key, value, step and time (ns) each.
 
         Raises:
-            InvalidMetricError: one of these is none; the points before it are logged.
+            InvalidMetricError: a point is invalid; the points before it are logged.
             NotFoundError, RunStateError, StoreError: as active.
         """
         done = 0
@@ -140,7 +140,7 @@ class Writers:
                     done += 1
             except RunStateError:
                 if not held.closed:
-                    raise  # else another thread has let go of the run: open it again
+                    raise  # else another thread has closed the run: open it again
 
     # --- the state of a run ---
 
@@ -162,7 +162,7 @@ class Writers:
             self._open(run_id, "resume")
 
     def end(self, run_id: str, status: str, end_time: int | None) -> None:
-        """Set a status that ends the run, with its time in ns, and let go of it: its points are sealed.
+        """Set a status that ends the run, with its time in ns, and close it: its points are sealed.
 
         Raises:
             NotFoundError, RunStateError, StoreError: as active.
@@ -174,13 +174,13 @@ class Writers:
                 return
 
     def close(self, run_id: str) -> None:
-        """Let go of a run; one that nobody ended stays RUNNING. Does nothing for one that is not open here."""
+        """Close a run; one that was not ended stays RUNNING. Does nothing for one that is not open here."""
         held = self._runs.get(run_id)
         if held is not None:
             self._drop(run_id, held)
 
     def close_all(self) -> None:
-        """Let go of all runs."""
+        """Close all runs."""
         for run_id in list(self._runs):
             self.close(run_id)
 
@@ -198,7 +198,7 @@ class Writers:
                 raise _no_run(run_id)
             if state.stage != ACTIVE:
                 raise _not_active(run_id, state.stage)
-            # whoever joins a run that another process runs must not hide it when that process dies
+            # a process that joins a run of another one must not hide its death
             runs_it = state.outcome()[0] == "RUNNING" and not state.live
             recorder = Recorder(
                 self._layout, folder, role or ("resume" if runs_it else "edit"), not_before=state.last_time
@@ -218,7 +218,7 @@ class Writers:
                 FLUSHER.add(self)
 
     def _make_room(self) -> None:
-        """Let go of what was not used for longest. Not under the lock: who has a run's may be waiting for it."""
+        """Close the least recently used runs; not under the lock, as the holder of a run's lock may wait for it."""
         with self._lock:
             by_use = sorted(self._runs.items(), key=lambda item: item[1].used)
             oldest = by_use[: max(0, len(by_use) - self._runs_max)]
@@ -231,7 +231,7 @@ class Writers:
                 del self._runs[run_id]
 
     def _drop(self, run_id: str, held: OpenRun) -> None:
-        """Let go of a run. One that only this process ran and nobody ended is said to be RUNNING: it did not crash."""
+        """Close a run. One that only this process ran, and that was not ended, is set to RUNNING: it did not crash."""
         self._forget(run_id, held)
         with held.lock:
             if held.closed:
@@ -239,7 +239,7 @@ class Writers:
             recorder, state = held.recorder, held.state
             try:
                 state.update()
-            except OSError:  # a disk that fails, no descriptors: nobody can be asked who else has the run
+            except OSError:  # a failing disk, no descriptors: the other writers of the run can't be found
                 held.close()
                 return
             mine = state.writers.get(recorder.writer)
@@ -251,10 +251,10 @@ class Writers:
                 held.close(status_event("RUNNING", None))
             else:
                 held.close()
-                self._outlived(run_id, state)
+                self._restate_running(run_id, state)
 
-    def _outlived(self, run_id: str, state: RunState) -> None:
-        """Where another process let go at the same moment, each thinking the other has the run: say it for both."""
+    def _restate_running(self, run_id: str, state: RunState) -> None:
+        """If two processes closed a run at once, each assuming the other has it: set it to RUNNING for both."""
         state.update()
         if not state.live and state.outcome()[2] and os.path.isdir(state.folder.events):
             recorder = Recorder(self._layout, self._layout.run(run_id), "edit", not_before=state.last_time)
@@ -264,22 +264,22 @@ class Writers:
     # --- watching: the flusher's calls ---
 
     def sync(self) -> None:
-        """Let go of runs that others have just deleted or ended, so that these can be removed; called twice a second.
+        """Close runs that others have just deleted or ended, so that they can be removed; called twice a second.
 
-        The recorders are synced by themselves.
+        The recorders sync themselves.
         """
         for run_id, held in list(self._runs.items()):
             with contextlib.suppress(MltrackError, OSError):
-                if held.others_came():
-                    self._let_go_of_ended(run_id, held)
+                if held.has_new_writer():
+                    self._drop_if_ended(run_id, held)
 
     def pulse(self) -> None:
-        """Let go of what `sync` missed, where a clock ticks coarsely; called several times a minute."""
+        """Close what `sync` missed because the clock ticks coarsely; called several times a minute."""
         for run_id, held in list(self._runs.items()):
             with contextlib.suppress(MltrackError, OSError):
-                self._let_go_of_ended(run_id, held)
+                self._drop_if_ended(run_id, held)
 
-    def _let_go_of_ended(self, run_id: str, held: OpenRun) -> None:
+    def _drop_if_ended(self, run_id: str, held: OpenRun) -> None:
         state = held.state
         with held.lock:
             state.update()
@@ -301,7 +301,7 @@ class Writers:
 
 
 def status_event(status: str, end_time: int | None) -> Event:
-    """The event that sets a run's status, with its end in ns where it has one."""
+    """The event that sets a run's status, and its end in ns if it has one."""
     return {"type": "status", "status": status} | ({} if end_time is None else {"end_time": end_time})
 
 
@@ -313,18 +313,18 @@ def _not_active(run_id: str, stage: str) -> RunStateError:
     return RunStateError(f"The run {run_id} must be in the 'active' state. Current state is {stage}.")
 
 
-# --- one pool a store and process ---
+# --- one pool per store and process ---
 
-_POOLS: dict[tuple[str, str], Writers] = {}  # by path and store id: another store may come to lie at a path
+_POOLS: dict[tuple[str, str], RunPool] = {}  # by path and store id: another store may be moved to a path
 _POOLS_LOCK = threading.Lock()
 
 
-def of(store: Store) -> Writers:
-    """This process's writers for a store: the same ones for each object that stands for it."""
+def of(store: Store) -> RunPool:
+    """This process's pool for a store, the same for every ``Store`` object of it."""
     place = (os.path.realpath(store.path), store.store_id)
     with _POOLS_LOCK:
         if place not in _POOLS:
-            _POOLS[place] = Writers(store.layout)
+            _POOLS[place] = RunPool(store.layout)
             exit_hook.prepare_child()
         return _POOLS[place]
 
@@ -335,7 +335,7 @@ def are_open(run_id: str) -> bool:
 
 
 def close_all() -> None:
-    """Let go of all runs of all stores; those that nobody ended stay RUNNING."""
+    """Close all runs of all stores; those that were not ended stay RUNNING."""
     for pool in list(_POOLS.values()):
         pool.close_all()
 

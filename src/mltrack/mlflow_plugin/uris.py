@@ -1,8 +1,8 @@
-"""URIs of the scheme ``mltrack``: which store they mean, and which place in it.
+"""URIs of the scheme ``mltrack``: the store they mean, and the place in it.
 
 Two kinds: of a store (``mltrack:`` the default one, ``mltrack:relative/.mltrack``, ``mltrack:///absolute/.mltrack``),
-and of artifacts in it (``mltrack:///absolute/.mltrack/runs/<run_id>/artifacts``). The second is made anew each time it
-is asked for and never kept in a store, so that it is right wherever the store has been moved to.
+and of artifacts in it (``mltrack:///absolute/.mltrack/runs/<run_id>/artifacts``). The second is computed each time it
+is needed and never stored, so that it is correct wherever the store has been moved to.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from pathlib import PurePath
 
 __all__ = [
-    "URI_LETTERS",
+    "URI_CHARACTERS",
     "ArtifactPlace",
     "artifact_place",
     "artifact_uri",
-    "is_around",
+    "is_enclosing",
     "local_uri",
     "open_store",
     "store_folder",
@@ -36,13 +36,13 @@ __all__ = [
 
 SERVED_SCHEME = "mlflow-artifacts"
 
-# what `mlflow server` tells its workers: --artifacts-destination, and whether they are to serve what is there
+# set by `mlflow server` for its workers: --artifacts-destination, and whether to serve it
 _DESTINATION = "_MLFLOW_SERVER_ARTIFACT_DESTINATION"
 _SERVING = "_MLFLOW_SERVER_SERVE_ARTIFACTS"
 _IN_SERVER = "_MLFLOW_SERVER_FILE_STORE"  # set in every process of a server
 
-URI_LETTERS = frozenset("%#?")
-"""What a path is not taken literally with, where it is taken for a URI."""
+URI_CHARACTERS = frozenset("%#?")
+"""Characters that have another meaning if a path is read as a URI."""
 
 _PLACE = re.compile(
     r"(?P<root>/.*?)/(?:runs/(?P<run_id>[0-9a-f]{32})|models/(?P<model_id>m-[0-9a-f]{32}))/artifacts(?P<path>(?:/.*)?)",
@@ -55,9 +55,9 @@ _opened: dict[Path, Layout] = {}  # by this process
 
 
 class ArtifactPlace(NamedTuple):
-    """What an artifact URI means: a store, one of its runs, logged models or experiments, and a path inside that.
+    """The meaning of an artifact URI: a store, one of its runs, logged models or experiments, and a path inside that.
 
-    The ids of the other two are "". Of an experiment are the files of its traces.
+    The ids of the other two are "". An experiment's files are those of its traces.
     """
 
     root: Path
@@ -71,19 +71,19 @@ def store_folder(uri: str) -> Path:
     """The folder of the store that ``uri`` means; it need not exist.
 
     Raises:
-        UsageError: it is no URI of a store.
+        UsageError: it is not the URI of a store.
     """
     path = _path(uri)
     return find_store(Path(path)) if path else find_store()
 
 
 def open_store(uri: str) -> Store:
-    """The store that ``uri`` means, made where there is none, but not again: one that was there may have been moved.
+    """The store that ``uri`` means; created if it does not exist, but not again, as it may have been moved.
 
     Raises:
-        UsageError: it is no URI of a store.
-        NotFoundError: this process has opened it before, and it is gone.
-        StoreError: the store can't be made or read.
+        UsageError: it is not the URI of a store.
+        NotFoundError: this process has opened it before, and it does not exist any more.
+        StoreError: the store can't be created or read.
     """
     root = store_folder(uri)
     if root in _opened and not _opened[root].exists():
@@ -100,20 +100,20 @@ def store_uri(folder: PurePath) -> str:
 def artifact_uri(folder: PurePath) -> str:
     """The URI of an artifact folder in a store, by its absolute path.
 
-    In a server that serves it, its clients' one; in any other server the store's own, as clients may be elsewhere. In
-    a program that uses the store itself it is the plain path, as on MLflow's own local stores: scripts list it and
-    write to it. A path that means something else where it is taken for a URI is given as the store's own URI too.
+    In a server that serves the files it is the URI for clients; in any other server the store's own, as clients may be
+    on other machines. In a program that uses the store directly it is the plain path, as in MLflow's local stores:
+    scripts list it and write to it. A path with special characters of URIs is given as the store's own URI too.
     """
     served = _served_root()
     if served is not None and folder.is_relative_to(served):
         return f"{SERVED_SCHEME}:/{quote(os.fsencode(folder.relative_to(served)))}"
-    if _IN_SERVER in os.environ or not URI_LETTERS.isdisjoint(str(folder)):
+    if _IN_SERVER in os.environ or not URI_CHARACTERS.isdisjoint(str(folder)):
         return store_uri(folder)
     return str(folder)
 
 
 def local_uri(uri: str) -> str:
-    """The store's own URI for a path, or for one that a client of this server gave; any other as it is."""
+    """The store's own URI for a path, or for the URI of a client of this server; any other unchanged."""
     served = _served_root()
     if uri.startswith(("/", "file:")):
         path = path_of_uri(uri) if uri.startswith("file:") else uri
@@ -125,7 +125,7 @@ def local_uri(uri: str) -> str:
 
 
 def _served_root() -> Path | None:
-    """The store whose files the MLflow server that this process is of hands out to its clients; None where none."""
+    """The store whose files this process's MLflow server serves to its clients; None if there is none."""
     destination = os.environ.get(_DESTINATION, "")
     if not destination.startswith(f"{SCHEME}:") or os.environ.get(_SERVING) != "true":
         return None
@@ -133,10 +133,10 @@ def _served_root() -> Path | None:
 
 
 def artifact_place(uri: str) -> ArtifactPlace:
-    """What an artifact URI means.
+    """The meaning of an artifact URI.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not an artifact URI.
     """
     path = _path(uri)
     match = _PLACE.fullmatch(path)
@@ -145,12 +145,12 @@ def artifact_place(uri: str) -> ArtifactPlace:
         if of_experiment is not None:
             inside = of_experiment["path"].strip("/")
             return ArtifactPlace(Path(of_experiment["root"]), "", "", inside, of_experiment["experiment_id"])
-        raise UsageError(f"{uri!r} is no place of artifacts", hint="give mltrack:///store/runs/<run_id>/artifacts")
+        raise UsageError(f"{uri!r} is not an artifact URI", hint="give mltrack:///store/runs/<run_id>/artifacts")
     return ArtifactPlace(Path(match["root"]), match["run_id"] or "", match["model_id"] or "", match["path"].strip("/"))
 
 
-def is_around(uri: str) -> bool:
-    """Whether a URI is of an absolute folder that is no place of artifacts itself: there may be some below it."""
+def is_enclosing(uri: str) -> bool:
+    """Whether a URI is of an absolute folder that is not an artifact folder, but may contain some."""
     try:
         path = _path(uri)
     except UsageError:
@@ -162,7 +162,7 @@ def _path(uri: str) -> str:
     path = path_of_uri(uri) if uri.partition(":")[0].lower() == SCHEME else None
     if path is None or any(ord(sign) < 32 for sign in path):
         raise UsageError(
-            f"{uri!r} is no place of an mltrack store",
+            f"{uri!r} is not a URI of an mltrack store",
             hint="write mltrack:, mltrack:folder or mltrack:///absolute/folder; ? and # in it as %3F and %23",
         )
     return path

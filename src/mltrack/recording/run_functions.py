@@ -122,7 +122,7 @@ def search_runs(
         FilterError: the filter or order does not parse.
         UsageError: an unknown ``output_format``.
         NotFoundError: no experiment has such a name.
-        MissingPackageError: a data frame is wanted, and pandas is not installed.
+        MissingPackageError: a data frame needs pandas, which is not installed.
     """
     if output_format not in ("pandas", "list"):
         raise UsageError(f"output_format {output_format!r} is unknown", hint="use 'pandas' or 'list'")

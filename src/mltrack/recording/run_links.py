@@ -44,7 +44,7 @@ class RunInputs:
         Args:
             dataset: one of ``mlflow.data``, or an ``mltrack.Dataset``.
             context: its use: "training", "validation", "test"; it becomes the tag ``mlflow.data.context``.
-            tags: further tags of this use, as text.
+            tags: more tags of this use, as text.
             model: a logged model that the run uses: MLflow's ``LoggedModelInput``, or a model's id.
 
         Raises:

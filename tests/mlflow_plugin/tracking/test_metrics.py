@@ -237,4 +237,4 @@ def test_a_live_run_that_is_asked_for_again_reads_only_what_is_new(tmp_path: Pat
         file.write(b"\0" * 32)
     log(store, run_id, (-1.0, 5_000, 5_000))
     assert store.get_run(run_id).data.metrics == {"a": -1.0}
-    store._writers.close_all()
+    store._pool.close_all()

@@ -27,7 +27,7 @@ from mlflow.models import Model
 
 import mltrack
 from mltrack.mlflow_plugin import run_pool
-from mltrack.mlflow_plugin.run_pool import Writers
+from mltrack.mlflow_plugin.run_pool import RunPool
 from mltrack.mlflow_plugin.tracking import TrackingStore
 from tests.support.plugin.codes import raises
 
@@ -477,7 +477,7 @@ def test_a_store_that_is_moved_goes_on(tmp_path: Path) -> None:
 
 def test_a_deleted_run_is_removed_once_other_processes_have_let_go_of_it(tmp_path: Path) -> None:
     store = TrackingStore(f"mltrack://{tmp_path}/.mltrack")
-    other = Writers(store._store.layout)  # as in a worker of a server
+    other = RunPool(store._store.layout)  # as in a worker of a server
     start = {"run_name": "one", "experiment_id": "0", "experiment_name": "Default", "start_time": 1}
     run_id = other.create(start)
     store.delete_run(run_id)
@@ -490,7 +490,7 @@ def test_a_deleted_run_is_removed_once_other_processes_have_let_go_of_it(tmp_pat
 
 def test_a_live_run_that_is_not_deleted_is_not_removed_and_stays_as_it_is(tmp_path: Path) -> None:
     store = TrackingStore(f"mltrack://{tmp_path}/.mltrack")
-    other = Writers(store._store.layout)
+    other = RunPool(store._store.layout)
     run_id = other.create({"run_name": "one", "experiment_id": "0", "experiment_name": "Default", "start_time": 1})
     with raises("INVALID_PARAMETER_VALUE"):
         store._hard_delete_run(run_id)

@@ -1,7 +1,7 @@
-"""The artifact repository of a folder around artifact folders: a whole store, or the folder of one run.
+"""The artifact repository of a folder that contains artifact folders: a whole store, or the folder of one run.
 
-MLflow asks for such in two cases: its server serves a whole store (``--artifacts-destination``), and where it is given
-the artifact URI of a run itself, it takes the last name off and asks for that below the rest.
+MLflow needs it in two cases: its server serves a whole store (``--artifacts-destination``), and for the artifact URI of
+a run itself it removes the last name and reads that below the rest.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from mltrack.mlflow_plugin.artifacts.repository import StoreArtifacts
 from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.uris import artifact_place
 
-__all__ = ["ArtifactsAround"]
+__all__ = ["EnclosingFolderArtifacts"]
 
 
 class Inside(NamedTuple):
-    """Where a path leads: to the artifacts of something, which lie at ``before``, and to ``path`` in there."""
+    """What a path means: the artifacts at ``before``, and ``path`` in them."""
 
     artifacts: StoreArtifacts
     before: str
@@ -31,10 +31,10 @@ class Inside(NamedTuple):
 
 
 @raises_mlflow
-class ArtifactsAround(ArtifactRepository):
-    """Artifacts by paths such as ``runs/<run_id>/artifacts/model``; nothing else of the folder is given or taken."""
+class EnclosingFolderArtifacts(ArtifactRepository):
+    """Artifacts by paths such as ``runs/<run_id>/artifacts/model``; nothing else in the folder is accessible."""
 
-    # --- looking ---
+    # --- reading ---
 
     def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
         """Files and folders directly below ``path``, as ``StoreArtifacts`` lists them."""
@@ -47,7 +47,7 @@ class ArtifactsAround(ArtifactRepository):
         return inside.artifacts._is_directory(inside.path)
 
     def download_artifacts(self, artifact_path: str | None, dst_path: str | None = None) -> str:
-        """Copy a file or folder to ``dst_path``; without that, say where it lies. Returns where it is then."""
+        """Copy a file or folder to ``dst_path`` if given. Returns the path of the copy, or of the original."""
         if dst_path:
             return str(ArtifactRepository.download_artifacts(self, artifact_path, dst_path))
         inside = self._inside(artifact_path)
@@ -70,14 +70,18 @@ class ArtifactsAround(ArtifactRepository):
         inside.artifacts.log_artifacts(local_dir, inside.path or None)
 
     def delete_artifacts(self, artifact_path: str | None = None) -> None:
-        """Remove a file, or a folder with all in it; what is not there is no error."""
+        """Remove a file, or a folder with its content; it need not exist."""
         inside = self._inside(artifact_path)
         inside.artifacts.delete_artifacts(inside.path)
 
     def _inside(self, path: str | None) -> Inside:
-        """Raises UsageError (or InvalidPathError) where the path leads to no artifacts."""
+        """What a path means.
+
+        Raises:
+            UsageError, InvalidPathError: it is not in an artifact folder.
+        """
         if not path:
-            raise UsageError(f"{self.artifact_uri} holds more than artifacts", hint="name a run's or a model's")
+            raise UsageError(f"{self.artifact_uri} contains more than artifacts", hint="name a run's or a model's")
         path = relative_name(os.path.normpath(path))
         root = self.artifact_uri.rstrip("/")
         inner = artifact_place(f"{root}/{quote(path)}").path

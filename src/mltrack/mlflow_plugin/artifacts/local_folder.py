@@ -1,7 +1,7 @@
-"""MLflow's repository of local folders, which knows the artifact folders of mltrack's stores by their paths.
+"""MLflow's repository of local folders, which recognizes the artifact folders of mltrack's stores by their paths.
 
-Runs of a store give plain paths, so that scripts can list them and write to them. What MLflow itself logs to such a
-path goes through the store's own repository all the same: whole under its name or not there, and recorded at once.
+Runs of a store have plain paths as artifact URIs, so that scripts can list them and write to them. What MLflow itself
+logs to such a path goes through the store's own repository anyway: complete or not at all, and recorded at once.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ __all__ = ["LocalArtifactRepository", "register_local_repository"]
 
 
 class LocalArtifactRepository(MlflowLocalRepository):
-    """A local folder; where it lies in a store, the store's repository comes in its place."""
+    """A local folder; for one in a store, the store's repository instead."""
 
     def __new__(cls, artifact_uri: str, *args: Any, **kwargs: Any) -> Any:
-        """The one or the other."""
+        """Choose the repository."""
         uri = local_uri(artifact_uri)
         try:
             place = artifact_place(uri)

@@ -1,7 +1,7 @@
 """MLflow's artifact repository over the files of a run, a logged model or an experiment's traces in a store.
 
-Files are copied in as everywhere in mltrack: streamed, hashed on the way, whole under their name or not there at all;
-then the run or the model says that it has them. They are read where they lie.
+Files are copied in as everywhere in mltrack: streamed and hashed, complete under their name or not at all; then the run
+or the model records that it has them. They are read in place.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mltrack.disk.layout import Layout
 from mltrack.errors import MltrackError, NotFoundError
 from mltrack.mlflow_plugin import run_pool
 from mltrack.mlflow_plugin.errors import as_mlflow, raises_mlflow
-from mltrack.mlflow_plugin.uris import URI_LETTERS, artifact_place
+from mltrack.mlflow_plugin.uris import URI_CHARACTERS, artifact_place
 from mltrack.storage.runs.unrecorded_files import LEFT_BEHIND, MODEL_FILE
 from mltrack.store import Store
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = ["StoreArtifacts"]
 
-NOTED_TOGETHER_MAX = 200
-"""After how many files of a folder the run says that it has them."""
+RECORDED_TOGETHER_MAX = 200
+"""How many files of a folder the run records at a time."""
 
 
 @raises_mlflow
 class StoreArtifacts(ArtifactRepository):
-    """The files below one artifact URI. What a call that logs or deletes returned from survives ``kill -9``."""
+    """The files below one artifact URI. A change survives ``kill -9`` once the call has returned."""
 
     def __init__(self, artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None) -> None:
         ArtifactRepository.__init__(self, artifact_uri, tracking_uri, registry_uri)
@@ -48,10 +48,10 @@ class StoreArtifacts(ArtifactRepository):
         except MltrackError as error:
             raise as_mlflow(error) from error
 
-    # --- looking ---
+    # --- reading ---
 
     def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
-        """Files, with their sizes in bytes, and folders directly below ``path``, by name; of a file none."""
+        """Files, with their sizes in bytes, and folders directly below ``path``, by name; empty for a file."""
         folder = self._inside(path)
         if not folder.is_dir():
             return []
@@ -70,7 +70,7 @@ class StoreArtifacts(ArtifactRepository):
         return self._inside(artifact_path).is_dir()
 
     def get_local_path(self, artifact_path: str | None) -> str:
-        """Where a file or folder lies.
+        """The path of a file or folder.
 
         Raises:
             MlflowException: there is no such artifact, or the path would leave the folder.
@@ -81,12 +81,12 @@ class StoreArtifacts(ArtifactRepository):
         return str(path)
 
     def download_artifacts(self, artifact_path: str | None, dst_path: str | None = None) -> str:
-        """Copy a file or folder to ``dst_path``; without that, say where it lies. Returns where it is then.
+        """Copy a file or folder to ``dst_path`` if given. Returns the path of the copy, or of the original.
 
-        A model in a store that can't be written to is copied all the same: MLflow notes its name beside it. So is
-        anything in a store below a folder whose name means something else in a URI: MLflow's command line reads so.
+        A model in a store that can't be written to is always copied, as MLflow writes its name into the folder. So is
+        anything in a store whose path has special characters of URIs, as MLflow's command line reads it as a URI.
         """
-        if not dst_path and URI_LETTERS.isdisjoint(str(self._place.root)):
+        if not dst_path and URI_CHARACTERS.isdisjoint(str(self._place.root)):
             path = self.get_local_path(artifact_path)
             if os.access(path, os.W_OK) or not Path(path, MODEL_FILE).exists():
                 return path
@@ -101,11 +101,11 @@ class StoreArtifacts(ArtifactRepository):
         """Copy a file into the folder ``artifact_path``; one of that name is replaced in one step.
 
         Raises:
-            OSError: it can't be read, or the disk did not take all of it; nothing was changed.
+            OSError: it can't be read, or not be stored completely; nothing was changed.
             MlflowException: the path would leave the folder; there is no such run or logged model.
         """
         verify_artifact_path(artifact_path)
-        self._note([self._copy(local_file, self._name(artifact_path, os.path.basename(local_file)))])
+        self._record([self._copy(local_file, self._name(artifact_path, os.path.basename(local_file)))])
 
     def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
         """Copy all files below a folder into the folder ``artifact_path``. Links to folders are not followed.
@@ -115,43 +115,43 @@ class StoreArtifacts(ArtifactRepository):
         """
         verify_artifact_path(artifact_path)
         if not os.path.isdir(local_dir):
-            raise NotADirectoryError(f"{local_dir} is no folder")
+            raise NotADirectoryError(f"{local_dir} is not a folder")
         files = [(path, self._name(artifact_path, name)) for path, name in files_below(Path(local_dir), self._root)]
         for _, name in files:  # all of them before the first is copied
             check_place(self._root, name)
-        while some := files[:NOTED_TOGETHER_MAX]:
-            del files[:NOTED_TOGETHER_MAX]
+        while some := files[:RECORDED_TOGETHER_MAX]:
+            del files[:RECORDED_TOGETHER_MAX]
             stored: list[Stored] = []
             try:
                 for path, name in some:
                     stored.append(self._copy(path, name))
             finally:
-                self._note(stored)
+                self._record(stored)
 
     def delete_artifacts(self, artifact_path: str | None = None) -> None:
-        """Remove a file, a folder with all in it, or everything; what is not there is no error."""
+        """Remove a file, a folder with its content, or everything; it need not exist."""
         target, name = self._inside(artifact_path), self._name(artifact_path)
-        self._note_gone(path for path in self._known() if not name or path == name or path.startswith(f"{name}/"))
+        self._record_removed(path for path in self._known() if not name or path == name or path.startswith(f"{name}/"))
         if target.is_dir():
             shutil.rmtree(target)
         else:
             target.unlink(missing_ok=True)
 
     def _copy(self, path: str | os.PathLike[str], name: str) -> Stored:
-        self._check_there()
+        self._check_owner()
         with reading(path) as file:
             return store_stream(file, self._root, name)
 
-    # --- what the run or the model says of it ---
+    # --- the records of the run or model ---
 
-    def _check_there(self) -> None:
+    def _check_owner(self) -> None:
         place, layout = self._place, self._store.layout
         if place.run_id and not layout.run(place.run_id).events.is_dir():
             raise NotFoundError(f"no run {place.run_id} in {place.root}", hint="see: mltrack ls")
         if place.model_id and not layout.model(place.model_id).path.is_dir():
             raise NotFoundError(f"no logged model {place.model_id} in {place.root}")
 
-    def _note(self, stored: Iterable[Stored]) -> None:
+    def _record(self, stored: Iterable[Stored]) -> None:
         files = [(one.path, one.size, one.sha256) for one in stored]
         if not files:
             return
@@ -162,7 +162,7 @@ class StoreArtifacts(ArtifactRepository):
             self._store.logged_models.add_artifacts(self._place.model_id, files)
 
     def _known(self) -> dict[str, str]:
-        """The files that the run or the model says it has; for each the remote that has it in its place, or ""."""
+        """The files that the run or the model has recorded, each with the remote that has it instead, or ""."""
         try:
             if self._place.run_id:
                 artifacts = self._store.run(self._place.run_id).artifacts
@@ -174,8 +174,8 @@ class StoreArtifacts(ArtifactRepository):
             artifacts = []
         return {artifact.path: artifact.remote for artifact in artifacts}
 
-    def _note_gone(self, paths: Iterable[str]) -> None:
-        """Say so before the files go: an artifact whose file is missing would be damage."""
+    def _record_removed(self, paths: Iterable[str]) -> None:
+        """Record it before the files are removed: an artifact whose file is missing would be damage."""
         gone = list(paths)
         if not gone:
             return
@@ -202,7 +202,7 @@ class StoreArtifacts(ArtifactRepository):
         return layout.root / "artifacts" / place.experiment_id
 
     def _name(self, *parts: str | None) -> str:
-        """The name inside the artifact folder of what has this path below the URI; "" for the folder itself.
+        """The name in the artifact folder of a path below the URI; "" for the folder itself.
 
         Raises:
             InvalidPathError: it would leave the URI's folder.
@@ -216,9 +216,9 @@ class StoreArtifacts(ArtifactRepository):
 
     def _missing(self, path: str | None) -> MlflowException:
         remote = self._known().get(self._name(path))
-        where = f"; it was removed here, the remote {remote!r} has it" if remote else ""
+        where = f"; it was removed from the store, the remote {remote!r} has it" if remote else ""
         return MlflowException(f"No such artifact: '{path or ''}'{where}", error_code=RESOURCE_DOES_NOT_EXIST)
 
 
-def _is_artifact(name: str, beside: Iterable[str]) -> bool:
-    return not is_temporary(name) and not (name == LEFT_BEHIND and MODEL_FILE in beside)
+def _is_artifact(name: str, siblings: Iterable[str]) -> bool:
+    return not is_temporary(name) and not (name == LEFT_BEHIND and MODEL_FILE in siblings)

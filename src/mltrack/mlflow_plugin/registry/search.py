@@ -1,4 +1,4 @@
-"""Searching the registry in MLflow's grammar: its parser, and the meaning its SQL store gives to what it parses."""
+"""Searches the registry by MLflow's parser, with the meaning that MLflow's SQL store gives it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["PROMPT_TAG", "find_models", "find_versions", "page"]
 
 PROMPT_TAG = "mlflow.prompt.is_prompt"
-"""What a registered model that is a prompt is marked with; prompts are found only by who asks for them."""
+"""The tag of a registered model that is a prompt; prompts are found only by filters that name it."""
 
 _VERSIONS_ORDER = ("last_updated_timestamp DESC", "name ASC", "version_number DESC")
 _VERSION_FIELDS = {
@@ -45,7 +45,7 @@ class _Clause(NamedTuple):
 def find_models(
     models: Iterable[RegisteredModel], filter_string: str | None, order_by: Sequence[str] | None
 ) -> list[RegisteredModel]:
-    """The models that pass, in order: by name unless ``order_by`` says otherwise.
+    """The models that match, in order: by name unless ``order_by`` is given.
 
     Raises:
         MlflowException: the filter or the order does not parse.
@@ -67,7 +67,7 @@ def find_versions(
     order_by: Sequence[str] | None,
     source_of: Callable[[ModelVersion], str],
 ) -> list[ModelVersion]:
-    """The versions that pass, in order: the last changed first unless ``order_by`` says otherwise.
+    """The versions that match, in order: the last changed first unless ``order_by`` is given.
 
     ``source_of`` gives a version's source as it is shown, which is what ``source_path`` is compared with.
 
@@ -103,10 +103,10 @@ def find_versions(
 def page(
     found: Sequence[_Row], max_results: int, page_token: str | None, shown: Callable[[_Row], _Found]
 ) -> PagedList[_Found]:
-    """One page of what was found, as MLflow's entities, with the token of the next one.
+    """One page of the results, as MLflow's entities, with the token of the next page.
 
     Raises:
-        MlflowException: the token is none.
+        MlflowException: the token is invalid.
     """
     offset = SearchUtils.parse_start_offset_from_page_token(page_token)
     more = len(found) > offset + max_results
@@ -155,7 +155,7 @@ def _without_prompt_tag(clauses: Iterable[_Clause]) -> list[_Clause]:
 
 
 def _test(clause: _Clause, field: Callable[[Any], Any]) -> Callable[[Any], bool]:
-    """Whether a model or version passes; what has no such value (a tag, a run) never does, as in SQL."""
+    """Whether a model or version matches; without the value (a tag, a run) it never does, as in SQL."""
     value = clause.value
     if clause.kind == "tag":
         field = _tag(clause.key)

@@ -1,4 +1,4 @@
-"""Where a model version's files are: as MLflow says it (addresses), and as the store keeps it (places in it).
+"""Where a model version's files are: as MLflow has it (addresses), and as the store keeps it (relative to the store).
 
 ``mltrack:///abs/.mltrack/runs/<run_id>/artifacts/model`` is kept as ``runs:/<run_id>/model``, and the artifacts of a
 logged model as ``models:/<model_id>``, so that a store may be moved. Any other source is kept as it was given.
@@ -23,7 +23,7 @@ _KEPT = re.compile(r"(?:runs:/(?P<run_id>[0-9a-f]{32})|models:/(?P<model_id>m-[0
 
 
 def kept_place(layout: Layout, uri: str) -> str | None:
-    """How the store keeps an address of files that it holds itself; None where it is no such address."""
+    """The stored form of an address of files in the store itself; None for another address."""
     uri = local_uri(uri)
     if not uri.startswith(f"{SCHEME}:"):
         return None
@@ -38,7 +38,7 @@ def kept_place(layout: Layout, uri: str) -> str | None:
 
 
 def shown_source(layout: Layout, version: ModelVersion) -> str:
-    """The source as MLflow gave it, in today's address."""
+    """The source as MLflow gave it, as a present address."""
     return _address(layout, version.source) if version.as_address else version.source
 
 

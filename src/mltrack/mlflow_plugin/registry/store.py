@@ -54,10 +54,10 @@ __all__ = ["RegistryStore"]
 
 @raises_mlflow
 class RegistryStore(Webhooks, AbstractStore):
-    """The registered models of one store. What a call that changes something returned from survives power loss."""
+    """The registered models of one store. A change survives power loss once the call has returned."""
 
     def __init__(self, store_uri: str, tracking_uri: str | None = None) -> None:
-        """``tracking_uri`` is asked for logged models that are not in the store itself."""
+        """``tracking_uri`` has the logged models that are not in the store itself."""
         AbstractStore.__init__(self, store_uri, tracking_uri)
         self._uri = store_uri
         self._tracking_uri = tracking_uri
@@ -95,7 +95,7 @@ class RegistryStore(Webhooks, AbstractStore):
         return self._model(self._registry.update_model(name, description or ""))
 
     def rename_registered_model(self, name: str, new_name: str) -> MlflowModel:
-        """Give a model another name; versions and aliases go with it."""
+        """Rename a model, with its versions and aliases."""
         _validate_model_renaming(new_name)
         _validate_model_name(name)
         return self._model(self._registry.rename_model(name, new_name))
@@ -117,7 +117,7 @@ class RegistryStore(Webhooks, AbstractStore):
         order_by: Sequence[str] | None = None,
         page_token: str | None = None,
     ) -> PagedList[MlflowModel]:
-        """Models that pass a filter on ``name`` and ``tags.<key>``; prompts only where the filter asks for them."""
+        """Models that match a filter on ``name`` and ``tags.<key>``; prompts only if the filter names them."""
         if max_results is None:
             max_results = SEARCH_REGISTERED_MODEL_MAX_RESULTS_DEFAULT
         _check_at_most(max_results, SEARCH_REGISTERED_MODEL_MAX_RESULTS_THRESHOLD)
@@ -125,7 +125,7 @@ class RegistryStore(Webhooks, AbstractStore):
         return page(found, max_results, page_token, self._model)
 
     def get_latest_versions(self, name: str, stages: Sequence[str] | None = None) -> list[MlflowVersion]:
-        """The highest version of each stage asked for, of all stages when none is."""
+        """The highest version of each given stage; of all stages if none is given."""
         _validate_model_name(name)
         wanted = {get_canonical_stage(stage) for stage in stages or ALL_STAGES}
         return [self._version(version) for version in self._latest(name) if version.stage in wanted]
@@ -137,7 +137,7 @@ class RegistryStore(Webhooks, AbstractStore):
         self._registry.set_model_tag(name, tag.key, _text(tag.value))
 
     def delete_registered_model_tag(self, name: str, key: str) -> None:
-        """Take a tag of a model away; one that is not there is no error."""
+        """Remove a tag of a model; it need not exist."""
         _validate_model_name(name)
         _validate_tag_name(key)
         self._registry.set_model_tag(name, key, None)
@@ -155,7 +155,7 @@ class RegistryStore(Webhooks, AbstractStore):
         local_model_path: str | None = None,
         model_id: str | None = None,
     ) -> MlflowVersion:
-        """Add the next version; the files stay where ``source`` says they are, and numbers are never given twice."""
+        """Add the next version; its files stay at ``source``, and numbers are never reused."""
         _validate_model_name(name)
         given = _texts(tags, _validate_model_version_tag)
         layout, location = self._store.layout, None
@@ -186,11 +186,11 @@ class RegistryStore(Webhooks, AbstractStore):
     def transition_model_version_stage(
         self, name: str, version: int | str, stage: str, archive_existing_versions: bool
     ) -> MlflowVersion:
-        """Move a version to a stage, and those that hold it to Archived where asked for."""
+        """Move a version to a stage, and on request the present ones of that stage to Archived."""
         known = get_canonical_stage(stage)
         if archive_existing_versions and known not in DEFAULT_STAGES_FOR_GET_LATEST_VERSIONS:
             active = ", ".join(DEFAULT_STAGES_FOR_GET_LATEST_VERSIONS)
-            raise MlflowException(f"existing versions can be archived from {active}, and {stage!r} is none of these")
+            raise MlflowException(f"existing versions can be archived from {active}, not from {stage!r}")
         _validate_model_name(name)
         number = _validate_model_version(version)
         return self._version(
@@ -198,7 +198,7 @@ class RegistryStore(Webhooks, AbstractStore):
         )
 
     def delete_model_version(self, name: str, version: int | str) -> None:
-        """Remove a version; its aliases go, its number is not given again."""
+        """Remove a version with its aliases; its number is not reused."""
         number = _validate_model_version(version)
         _validate_model_name(name)
         self._registry.delete_version(name, number)
@@ -208,7 +208,7 @@ class RegistryStore(Webhooks, AbstractStore):
         return self._version(self._find(name, version))
 
     def get_model_version_download_uri(self, name: str, version: int | str) -> str:
-        """Where a version's files can be read."""
+        """Where to read a version's files."""
         return download_uri(self._store.layout, self._find(name, version))
 
     def search_model_versions(
@@ -218,7 +218,7 @@ class RegistryStore(Webhooks, AbstractStore):
         order_by: Sequence[str] | None = None,
         page_token: str | None = None,
     ) -> PagedList[MlflowVersion]:
-        """Versions that pass a filter on ``name``, ``run_id``, ``source_path``, ``version_number``, ``tags.<key>``.
+        """Versions that match a filter on ``name``, ``run_id``, ``source_path``, ``version_number``, ``tags.<key>``.
 
         As in MLflow's SQL store, they come without their aliases.
         """
@@ -238,32 +238,32 @@ class RegistryStore(Webhooks, AbstractStore):
         self._registry.set_version_tag(name, number, tag.key, _text(tag.value))
 
     def delete_model_version_tag(self, name: str, version: int | str, key: str) -> None:
-        """Take a tag of a version away; one that is not there is no error."""
+        """Remove a tag of a version; it need not exist."""
         _validate_model_name(name)
         number = _validate_model_version(version)
         _validate_tag_name(key)
         self._registry.set_version_tag(name, number, key, None)
 
     def _await_model_version_creation(self, mv: MlflowVersion, await_creation_for: float) -> None:
-        """A version is ready at once."""
+        """Return: a version is ready at once."""
 
     # --- aliases ---
 
     def set_registered_model_alias(self, name: str, alias: str, version: int | str) -> None:
-        """Let an alias stand for a version; it moves when it stood for another."""
+        """Set the version of an alias, replacing any other."""
         _validate_model_name(name)
         _validate_model_alias_name(alias)
         _validate_model_alias_name_reserved(alias)
         self._registry.set_alias(name, alias, _validate_model_version(version))
 
     def delete_registered_model_alias(self, name: str, alias: str) -> None:
-        """Take an alias away; one that is not there is no error."""
+        """Remove an alias; it need not exist."""
         _validate_model_name(name)
         _validate_model_alias_name(alias)
         self._registry.delete_alias(name, alias)
 
     def get_model_version_by_alias(self, name: str, alias: str) -> MlflowVersion:
-        """The version an alias stands for; ``latest`` is the highest one."""
+        """The version of an alias; ``latest`` is the highest one."""
         _validate_model_name(name)
         _validate_model_alias_name(alias)
         if alias.lower() == "latest":
@@ -324,7 +324,7 @@ class RegistryStore(Webhooks, AbstractStore):
     # --- sources that are models themselves ---
 
     def _resolve(self, source: str) -> tuple[str, str | None]:
-        """Where the files of ``models:/...`` are, and the run that logged them where it is a logged model.
+        """Where the files of ``models:/...`` are, and the run that made them if it is a logged model.
 
         Raises:
             MlflowException: there is no such model.
@@ -340,7 +340,7 @@ class RegistryStore(Webhooks, AbstractStore):
             raise MlflowException(f"Unable to fetch model from model URI source '{source}': {error}") from error
 
     def _logged_model(self, model_id: str) -> tuple[str, str | None]:
-        """Where a logged model's files are, and its run; asked of the tracking server where it is not in this store."""
+        """Where a logged model's files are, and its run; from the tracking server if it is not in this store."""
         try:
             model = self._store.logged_models.get(model_id)
         except NotFoundError:
@@ -354,7 +354,7 @@ class RegistryStore(Webhooks, AbstractStore):
 
 
 def _texts(tags: Iterable[Any] | None, check: Callable[[str, str], None]) -> dict[str, str]:
-    """Tags by key, each checked; the last one of a key stands."""
+    """Tags by key, each checked; the last one of a key counts."""
     given: dict[str, str] = {}
     for tag in tags or ():
         check(tag.key, tag.value)

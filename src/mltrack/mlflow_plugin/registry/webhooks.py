@@ -1,4 +1,4 @@
-"""The registry's webhooks: there are none, as a store is a folder and no server would call them."""
+"""The registry's webhooks: not supported, as a store is a folder without a server to call them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ WEBHOOKS_PAGE_MAX = 1000
 
 
 class Webhooks:
-    """What MLflow asks a registry about webhooks."""
+    """A registry's methods for webhooks."""
 
     def create_webhook(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refused: nothing would ever call it."""
+        """Refused: no server would call it."""
         raise MlflowException(
             "an mltrack store keeps no webhooks: it is a folder, and no server would call them",
             error_code=NOT_IMPLEMENTED,
         )
 
     def list_webhooks(self, max_results: int | None = None, page_token: str | None = None) -> PagedList[Any]:
-        """None."""
+        """An empty list."""
         if max_results is not None and not 1 <= max_results <= WEBHOOKS_PAGE_MAX:
             raise MlflowException(
                 f"max_results must be between 1 and {WEBHOOKS_PAGE_MAX}.", error_code=INVALID_PARAMETER_VALUE
@@ -34,21 +34,21 @@ class Webhooks:
     def list_webhooks_by_event(
         self, event: Any, max_results: int | None = None, page_token: str | None = None
     ) -> PagedList[Any]:
-        """None; an MLflow server asks for them after each change."""
+        """An empty list; an MLflow server reads it after each change."""
         return self.list_webhooks(max_results, page_token)
 
     def get_webhook(self, webhook_id: str) -> NoReturn:
-        """There is none."""
+        """Not found: there are no webhooks."""
         raise MlflowException(f"Webhook with ID {webhook_id} not found.", RESOURCE_DOES_NOT_EXIST)
 
     def update_webhook(self, webhook_id: str, *args: Any, **kwargs: Any) -> NoReturn:
-        """There is none."""
+        """Not found: there are no webhooks."""
         self.get_webhook(webhook_id)
 
     def delete_webhook(self, webhook_id: str) -> NoReturn:
-        """There is none."""
+        """Not found: there are no webhooks."""
         self.get_webhook(webhook_id)
 
     def test_webhook(self, webhook_id: str, event: Any = None) -> NoReturn:
-        """There is none."""
+        """Not found: there are no webhooks."""
         self.get_webhook(webhook_id)

@@ -1,4 +1,4 @@
-"""The tracking store's part for assessments: feedback, expectations and issues on traces."""
+"""The tracking store's methods for assessments: feedback, expectations and issues on traces."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlflow.utils.time import get_current_time_millis
 
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
-from mltrack.mlflow_plugin.tracking.base import Part
+from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.trace_entities import assessment_fields, assessment_of, to_assessment
 from mltrack.storage.traces.traces import Assessment, Trace
 
@@ -19,11 +19,11 @@ __all__ = ["Assessments"]
 
 
 @raises_mlflow
-class Assessments(Part):
-    """Assessments: facts of the traces they are on."""
+class Assessments(BaseStore):
+    """Assessments, stored as facts of their traces."""
 
     def create_assessment(self, assessment: Any) -> Any:
-        """Store an assessment; one that it overrides is no longer valid. It is given an id when it has none."""
+        """Store an assessment, with a new id if it has none; one that it overrides becomes invalid."""
         trace = self._assessed(assessment.trace_id, "Trace with ID '{}' not found.")
         held = assessment_of(assessment)
         if held.overrides and held.overrides not in trace.assessments:
@@ -51,7 +51,7 @@ class Assessments(Part):
         rationale: str | None = None,
         metadata: dict[str, str] | None = None,
     ) -> Any:
-        """Change an assessment: what is given is set, metadata is merged; its source and span stay."""
+        """Change an assessment: given values are set, metadata is merged; its source and span stay."""
         trace, held = self._held(trace_id, assessment_id)
         if expectation is not None and feedback is not None:
             raise UsageError("Cannot specify both `expectation` and `feedback` parameters.")
@@ -75,7 +75,7 @@ class Assessments(Part):
         return self.get_assessment(trace_id, assessment_id)
 
     def delete_assessment(self, trace_id: str, assessment_id: str) -> None:
-        """Remove an assessment; one that it overrode is valid again. One that is not there is no error."""
+        """Remove an assessment; one that it overrode is valid again. It need not exist."""
         trace = self._store.traces.find(trace_id)
         if trace is not None and assessment_id in trace.assessments:
             self._assess(trace, {"type": "assessment_delete", "assessment_id": assessment_id})

@@ -1,4 +1,4 @@
-"""What all parts of the tracking store share: the store it stands on, and the runs it has open."""
+"""The base of the tracking store's classes: its store, and the runs it has open."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from mltrack.mlflow_plugin.uris import open_store
 from mltrack.storage.runs.edit import purge_run
 
 if TYPE_CHECKING:
-    from mltrack.mlflow_plugin.run_pool import Writers
+    from mltrack.mlflow_plugin.run_pool import RunPool
     from mltrack.store import Store
 
-__all__ = ["Part"]
+__all__ = ["BaseStore"]
 
-LET_GO_S = 20.0
-"""How long to wait for processes that had a deleted run open: they look twice a second, and again every 15 seconds."""
+CLOSE_WAIT_S = 20.0
+"""How long to wait for processes that have a deleted run open: they check twice a second, and every 15 seconds."""
 
 
-class Part:
-    """One part of the tracking store; the parts are mixed into one class."""
+class BaseStore:
+    """The base of the classes for each kind of entity, which are mixed into one."""
 
     _store: Store
-    _writers: Writers
+    _pool: RunPool
     _runs: RunCache
 
     def _open(self, store_uri: str) -> None:
@@ -38,27 +38,27 @@ class Part:
         except MltrackError as error:
             raise as_mlflow(error) from error
         register_local_repository()
-        self._writers = run_pool.of(self._store)
+        self._pool = run_pool.of(self._store)
         self._runs = RunCache(self._store.layout)
 
     def _purge(self, run_id: str) -> None:
-        """Remove a run's folder for good; of a deleted run, once other processes have let go of it, within seconds.
+        """Remove a run's folder permanently; wait some seconds for other processes to close a deleted run.
 
-        One that is live and not deleted is refused at once.
+        A live run that is not deleted is refused at once.
 
         Raises:
             NotFoundError: there is no such run.
             RunStateError: a process still records into it.
             StoreError: it can't be removed.
         """
-        until = time.monotonic() + LET_GO_S
+        until = time.monotonic() + CLOSE_WAIT_S
         while True:
             try:
                 purge_run(self._store.layout, run_id)
             except RunStateError:
                 if time.monotonic() >= until or not self._is_deleted(run_id):
                     raise
-                time.sleep(LET_GO_S / 100)
+                time.sleep(CLOSE_WAIT_S / 100)
             else:
                 return
 
@@ -68,4 +68,4 @@ class Part:
 
     @abstractmethod
     def _log_model_metrics(self, run_id: str, experiment_id: str, metrics: list[Any]) -> None:
-        """Log those metrics that name a logged model to it, too; the part for logged models does it."""
+        """Log those metrics that name a logged model to that model, too; LoggedModels implements it."""

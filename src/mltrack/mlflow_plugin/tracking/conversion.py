@@ -1,4 +1,4 @@
-"""mltrack's entities as MLflow's, and MLflow's as events of a run."""
+"""Converts mltrack's entities to MLflow's."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class RunPlaces:
 
 
 def to_experiment(experiment: entities.Experiment, layout: Layout) -> Any:
-    """MLflow's experiment; the default one, of which nothing is written, is as old as the store."""
+    """MLflow's experiment; the default one has no record, so it is as old as the store."""
     location = experiment.artifact_location or artifact_uri(
         layout.root.absolute() / "artifacts" / experiment.experiment_id
     )
@@ -70,7 +70,7 @@ def to_experiment(experiment: entities.Experiment, layout: Layout) -> Any:
 
 
 def _made(layout: Layout) -> int:
-    """When the store was made, in ms; 0 where it no longer says so."""
+    """When the store was created, in ms; 0 if that can't be read."""
     try:
         return int(decode_line(read_small(layout.root / "store.json").rstrip(b"\n"))["created"]) // 1_000_000
     except (OSError, BadLine, KeyError, TypeError, ValueError):

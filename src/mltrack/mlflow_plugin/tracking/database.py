@@ -1,4 +1,4 @@
-"""What MLflow keeps in tables alone, kept by MLflow's own SQL store in one SQLite file of the store.
+"""What MLflow keeps only in tables: kept by MLflow's own SQL store in one SQLite file of the store.
 
 Evaluation datasets, scorers, issues, label schemas and review queues have no form of their own here. ``mlflow.db`` in
 the store's workspace folder is made when the first of them is; experiments and runs stay the store's, and of them the
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
     from mltrack.store import Store
 
-__all__ = ["KEPT_IN_TABLES", "LISTED", "InTables"]
+__all__ = ["DATABASE_METHODS", "LISTED", "DatabaseMethods"]
 
 FILE = "mlflow.db"
 WAIT_S = 120.0
-"""How long to wait for another process that makes the file, or writes to it."""
+"""How long to wait for another process that creates the file, or writes to it."""
 
-KEPT_IN_TABLES: dict[str, tuple[str, ...]] = {
+DATABASE_METHODS: dict[str, tuple[str, ...]] = {
     "evaluation datasets": (
         "_load_dataset_records",
         "add_dataset_to_experiments",
@@ -85,17 +85,17 @@ LISTED: tuple[str, ...] = (
     "search_datasets",
     "search_issues",
 )
-"""What pages of MLflow's UI ask for in any case: as long as there is nothing, that makes no file."""
+"""Methods that pages of MLflow's UI call in any case; without a file they return an empty list."""
 
 
-class InTables:
-    """The methods for all that."""
+class DatabaseMethods:
+    """The methods that MLflow's SQL store answers."""
 
     _store: Store
     _tables: Any = None
     _tables_lock = threading.Lock()
 
-    if TYPE_CHECKING:  # what the other parts have
+    if TYPE_CHECKING:  # what the other classes have
 
         def get_experiment(self, experiment_id: str) -> Any:
             """An experiment."""
@@ -108,7 +108,7 @@ class InTables:
         return self._store.layout.workspace / FILE
 
     def _database(self) -> Any:
-        """MLflow's SQL store on the file, which is made where there is none.
+        """MLflow's SQL store on the file, which is created if it does not exist.
 
         Raises:
             StoreError: it can't be made.
@@ -117,10 +117,10 @@ class InTables:
             if self._tables is None or self._tables.path != self._tables_file:
                 path = self._tables_file
                 if "?" in str(path):
-                    raise StoreError(f"{path} can't be a database: its path holds a '?'", hint="move the store")
+                    raise StoreError(f"{path} can't be a database: its path contains a '?'", hint="move the store")
                 try:
                     with file_lock(path.with_name(f"{FILE}.lock"), timeout_s=WAIT_S):
-                        os.close(open_or_make(path, os.O_RDWR))  # SQLite would make it for its owner alone
+                        os.close(open_or_make(path, os.O_RDWR))  # SQLite would create it for its owner only
                         self._tables = _sql_store(path, self.get_experiment)
                 except OSError as error:
                     raise StoreError(
@@ -145,7 +145,7 @@ class InTables:
 
 
 def _those_there(get: Callable[[str], Any], ids: Iterable[Any]) -> list[Any]:
-    """Those that are there: what is not, the SQL store refuses by itself."""
+    """Those that exist: the SQL store refuses the others itself."""
     found = []
     for one in ids:
         if one:
@@ -157,12 +157,12 @@ def _those_there(get: Callable[[str], Any], ids: Iterable[Any]) -> list[Any]:
 
 
 def _sql_store(path: Path, experiment: Callable[[str], Any]) -> Any:
-    # imported at the first use: it takes MLflow's SQL tables, a second of a processor
+    # imported at the first use: MLflow's SQL tables take a second to import
     from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlRun
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     class Tables(SqlAlchemyStore):
-        """MLflow's SQL store, of whose experiments and runs only those are there that its other tables name."""
+        """MLflow's SQL store with rows only for those experiments and runs that its other tables refer to."""
 
         def __init__(self) -> None:
             self.path = path
@@ -173,11 +173,11 @@ def _sql_store(path: Path, experiment: Callable[[str], Any]) -> Any:
             return experiment(experiment_id)
 
         def refer_to(self, experiments: Iterable[Any], runs: Iterable[Any]) -> None:
-            """Have rows for these, so that others can name them."""
+            """Add rows for these, so that others can refer to them."""
             rows: list[Any] = [
                 SqlExperiment(
                     experiment_id=int(each.experiment_id),
-                    name=f"experiment {each.experiment_id}",  # its name is the store's matter, and may go to another
+                    name=f"experiment {each.experiment_id}",  # not its real name, which may be given to another one
                     lifecycle_stage=each.lifecycle_stage,
                     creation_time=each.creation_time,
                     last_update_time=each.last_update_time,
@@ -204,7 +204,7 @@ def _sql_store(path: Path, experiment: Callable[[str], Any]) -> Any:
 
 
 def _delegated(name: str) -> Callable[..., Any]:
-    def call(self: InTables, *args: Any, **kwargs: Any) -> Any:
+    def call(self: DatabaseMethods, *args: Any, **kwargs: Any) -> Any:
         return self._in_tables(name, *args, **kwargs)
 
     call.__name__ = name
@@ -212,8 +212,8 @@ def _delegated(name: str) -> Callable[..., Any]:
     return call
 
 
-for _names in KEPT_IN_TABLES.values():
+for _names in DATABASE_METHODS.values():
     for _name in _names:
-        setattr(InTables, _name, _delegated(_name))
+        setattr(DatabaseMethods, _name, _delegated(_name))
 
-raises_mlflow(InTables)
+raises_mlflow(DatabaseMethods)

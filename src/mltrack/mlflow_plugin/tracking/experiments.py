@@ -1,4 +1,4 @@
-"""The tracking store's part for experiments."""
+"""The tracking store's methods for experiments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mltrack.catalog.comparators import EQUALITY, LISTS, NULLS, NUMBERS, TEXTS, 
 from mltrack.entities import ACTIVE, DEFAULT_EXPERIMENT_ID
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
-from mltrack.mlflow_plugin.tracking.base import Part
+from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.conversion import to_experiment
 from mltrack.mlflow_plugin.tracking.paging import check_max_results, page_of
 
@@ -34,13 +34,13 @@ __all__ = ["Experiments", "decimal_id"]
 
 
 @raises_mlflow
-class Experiments(Part):
-    """Experiments: the store's own, in MLflow's terms."""
+class Experiments(BaseStore):
+    """The store's experiments, in MLflow's terms."""
 
     def create_experiment(
         self, name: str, artifact_location: str | None = None, tags: Sequence[Any] | None = None
     ) -> str:
-        """Make an experiment; returns its id. The files of its runs go below ``artifact_location`` if one is given."""
+        """Create an experiment; returns its id. The files of its runs go below ``artifact_location`` if given."""
         _validate_experiment_name(name)
         if artifact_location:
             artifact_location = resolve_uri_if_local(artifact_location)
@@ -51,7 +51,7 @@ class Experiments(Part):
         return self._store.workspace.create(name, texts, artifact_location=artifact_location or "").experiment_id
 
     def get_experiment(self, experiment_id: str | None) -> Any:
-        """The experiment with that id, deleted or not; without one the default one."""
+        """The experiment with that id, deleted or not; without an id, the default one."""
         return self._converted(self._experiment(experiment_id, ViewType.ALL))
 
     def get_experiment_by_name(self, experiment_name: str) -> Any:
@@ -73,12 +73,12 @@ class Experiments(Part):
     def delete_experiment(self, experiment_id: str) -> None:
         """Mark an experiment and all its runs as deleted."""
         experiment = self._experiment(experiment_id, ViewType.ACTIVE_ONLY)
-        self._store.delete_experiment(experiment.experiment_id, first=self._writers.close)
+        self._store.delete_experiment(experiment.experiment_id, first=self._pool.close)
 
     def restore_experiment(self, experiment_id: str) -> None:
-        """Bring a deleted experiment back, and all its runs."""
+        """Restore a deleted experiment and all its runs."""
         experiment = self._experiment(experiment_id, ViewType.DELETED_ONLY)
-        self._store.restore_experiment(experiment.experiment_id, first=self._writers.close)
+        self._store.restore_experiment(experiment.experiment_id, first=self._pool.close)
 
     def _run_ids(self, experiment_id: str, view: str) -> list[str]:
         found: list[str] = []
@@ -91,7 +91,7 @@ class Experiments(Part):
                 return found
 
     def rename_experiment(self, experiment_id: str, new_name: str) -> None:
-        """Give an active experiment another name."""
+        """Rename an active experiment."""
         _validate_experiment_name(new_name)
         experiment = self._experiment(experiment_id, ViewType.ALL)
         if experiment.lifecycle_stage != ACTIVE:
@@ -105,7 +105,7 @@ class Experiments(Part):
         self._store.workspace.set_tag(self._active(experiment_id), tag.key, tag.value)
 
     def delete_experiment_tag(self, experiment_id: str, key: str) -> None:
-        """Take a tag of an active experiment away."""
+        """Remove a tag of an active experiment."""
         active = self._active(experiment_id)
         if key not in self._store.workspace.get(active).tags:
             raise NotFoundError(f"No tag with name: {key} in experiment with id {experiment_id}")
@@ -121,10 +121,10 @@ class Experiments(Part):
         return experiment.experiment_id
 
     def _hard_delete_experiment(self, experiment_id: str) -> None:
-        """Remove a deleted experiment for good, with its runs, logged models, traces and their files."""
+        """Remove a deleted experiment permanently, with its runs, logged models, traces and their files."""
         experiment = self._experiment(experiment_id, ViewType.DELETED_ONLY)
         for run_id in self._run_ids(experiment.experiment_id, "ALL"):
-            self._writers.close(run_id)
+            self._pool.close(run_id)
             self._purge(run_id)
         for model in self._store.logged_models.models():
             if model.experiment_id == experiment.experiment_id:
@@ -142,7 +142,7 @@ class Experiments(Part):
         order_by: Sequence[str] | None = None,
         page_token: str | None = None,
     ) -> Any:
-        """A page of the experiments that pass a filter; without ``order_by`` the latest first."""
+        """A page of the experiments that match a filter; without ``order_by`` the latest first."""
         check_max_results(max_results)
         clauses = [_checked(clause) for clause in SearchExperimentsUtils.parse_search_filter(filter_string)]
         stages = LifecycleStage.view_type_to_stages(view_type)
@@ -156,7 +156,7 @@ class Experiments(Part):
             if experiment.lifecycle_stage in stages
         ]
         found = [experiment for experiment in found if all(_matches(experiment, clause) for clause in clauses)]
-        # sorts are stable, so the first of the orderings comes last; ties go to the greater id
+        # sorts are stable, so the first ordering is applied last; the greater id comes first among equals
         for kind, key, ascending in [*order, ("attribute", "experiment_id", False)][::-1]:
             if kind != "attribute":
                 raise UsageError(f"Invalid order_by entity: {kind}")
@@ -165,10 +165,10 @@ class Experiments(Part):
 
 
 def decimal_id(experiment_id: str | int | None) -> str:
-    """An experiment's id as it is kept: decimal digits; the default one's where none is given.
+    """An experiment's id in its stored form, decimal digits; the default one's if none is given.
 
     Raises:
-        UsageError: it is no number.
+        UsageError: it is not a number.
     """
     try:
         return str(int(experiment_id or DEFAULT_EXPERIMENT_ID))
@@ -182,7 +182,7 @@ def _attribute(key: str, experiment: Any) -> Any:
 
 
 def _checked(clause: dict[str, Any]) -> dict[str, Any]:
-    """A parsed comparison, refused where it can't be made; ids and times as integers."""
+    """A parsed comparison, checked; ids and times as integers."""
     kind, key, comparator, value = clause["type"], clause["key"], clause["comparator"].upper(), clause["value"]
     if kind == "tag":
         allowed: tuple[str, ...] = (*TEXTS, *NULLS)

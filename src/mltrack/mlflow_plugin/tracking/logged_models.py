@@ -1,4 +1,4 @@
-"""The tracking store's part for logged models."""
+"""The tracking store's methods for logged models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlflow.utils.validation import _validate_logged_model_name, _validate_metri
 from mltrack.entities import DELETED, ModelMetric
 from mltrack.errors import AlreadyExistsError, NotFoundError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
-from mltrack.mlflow_plugin.tracking.base import Part
+from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.model_search import find_models
 from mltrack.mlflow_plugin.uris import artifact_uri
 
@@ -33,8 +33,8 @@ __all__ = ["LoggedModels"]
 
 
 @raises_mlflow
-class LoggedModels(Part):
-    """Logged models. What MLflow's SQL store leaves to its tables' keys is BAD_REQUEST there, and so here."""
+class LoggedModels(BaseStore):
+    """Logged models. What violates a table's key in MLflow's SQL store is BAD_REQUEST, as in MLflow."""
 
     def create_logged_model(
         self,
@@ -45,7 +45,7 @@ class LoggedModels(Part):
         params: list[LoggedModelParameter] | None = None,
         model_type: str | None = None,
     ) -> LoggedModel:
-        """Make a model in an active experiment, pending; a name is made up where none is given."""
+        """Create a pending model in an active experiment; without a name, one is generated."""
         _validate_logged_model_name(name)
         if not str(experiment_id).isdecimal():
             raise UsageError(f"{experiment_id!r} is not an experiment id", hint="experiment ids are numbers")
@@ -68,21 +68,21 @@ class LoggedModels(Part):
         return self._as_mlflow(model)
 
     def finalize_logged_model(self, model_id: str, status: LoggedModelStatus) -> LoggedModel:
-        """Say that a model's files are whole, or that they could not be stored."""
+        """Set whether a model's files are complete, or could not be stored."""
         return self._as_mlflow(self._store.logged_models.set_status(model_id, str(status)))
 
     def set_logged_model_tags(self, model_id: str, tags: list[LoggedModelTag]) -> None:
-        """Set tags; of those with one key the last stands."""
+        """Set tags; of several with one key the last counts."""
         self._store.logged_models.set_tags(model_id, _entries("tag", tags, repeated=True))
 
     def delete_logged_model_tag(self, model_id: str, key: str) -> None:
-        """Take a tag away."""
+        """Remove a tag."""
         if key not in self._store.logged_models.get(model_id).tags:
             raise NotFoundError(f"model {model_id} has no tag {key!r}", hint="tags are case-sensitive")
         self._store.logged_models.set_tags(model_id, {key: None})
 
     def log_logged_model_params(self, model_id: str, params: list[LoggedModelParameter]) -> None:
-        """Add params, none of which may be there already."""
+        """Add params, none of which may exist already."""
         with _conflicts_are_bad_requests():
             self._store.logged_models.log_params(model_id, _entries("param", params, repeated=False))
 
@@ -95,7 +95,7 @@ class LoggedModels(Part):
         self._store.logged_models.purge(model_id)
 
     def _get_deleted_logged_models(self, older_than: int = 0) -> list[str]:
-        """The ids of models deleted ``older_than`` ms ago or before that."""
+        """The ids of models deleted at least ``older_than`` ms ago."""
         until = time.time_ns() // 1_000_000 - older_than
         return [
             model.model_id
@@ -112,7 +112,7 @@ class LoggedModels(Part):
         order_by: list[dict[str, Any]] | None = None,
         page_token: str | None = None,
     ) -> PagedList[LoggedModel]:
-        """Active models that pass a filter, in order, a page at a time."""
+        """Active models that match a filter, in order, a page at a time."""
         page = find_models(
             self._store.logged_models.models(),
             self._model_artifact_uri,
@@ -126,7 +126,7 @@ class LoggedModels(Part):
         return PagedList([self._as_mlflow(model) for model in page], token=page.token)
 
     def _log_model_metrics(self, run_id: str, experiment_id: str, metrics: Sequence[Metric]) -> None:
-        """Note those of a run's metrics that name a model at that model; metrics without one are passed over."""
+        """Log those of a run's metrics that name a model to that model; others are skipped."""
         by_model: dict[str, list[ModelMetric]] = {}
         for at, metric in enumerate(metrics):
             if metric.model_id is not None:

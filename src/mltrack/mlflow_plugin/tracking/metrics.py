@@ -1,4 +1,4 @@
-"""The tracking store's part for the history of metrics: whole, by pages, and sampled for charts."""
+"""The tracking store's methods for the history of metrics: complete, in pages, and sampled for charts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlflow.utils.search_utils import SearchUtils
 
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
-from mltrack.mlflow_plugin.tracking.base import Part
+from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.sampling import sample
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ class History(NamedTuple):
 
 
 @raises_mlflow
-class MetricHistories(Part):
-    """Histories; of points that are alike in step, time (ms) and value, one is given."""
+class MetricHistories(BaseStore):
+    """Histories; of points with equal step, time (ms) and value, one is returned."""
 
     def get_metric_history(
         self, run_id: str, metric_key: str, max_results: int | None = None, page_token: str | None = None
     ) -> Any:
-        """All points of a metric by time, step and value; empty for a run or a metric that is not there."""
+        """All points of a metric by time, step and value; empty for a run or a metric that does not exist."""
         history = self._history(run_id, metric_key, by_time=True)
         first = SearchUtils.parse_start_offset_from_page_token(page_token)
         end = len(history.steps) if max_results is None else first + max_results
@@ -70,7 +70,7 @@ class MetricHistories(Part):
         start_step: int | None,
         end_step: int | None,
     ) -> list[Any]:
-        """At most ``max_results`` points a run, by step: evenly spread, with the first, the last, and each peak."""
+        """At most ``max_results`` points per run, by step: evenly spread, with the first, the last, and each peak."""
         if (start_step is None) != (end_step is None):
             raise UsageError("Both start_step and end_step must be specified together, or neither may be specified.")
         found: list[Any] = []
@@ -91,7 +91,7 @@ class MetricHistories(Part):
         return _of_run(run_id, metric_key, history.take(chosen[:max_results]))
 
     def get_max_step_for_metric(self, run_id: str, metric_key: str) -> int:
-        """The greatest step of a metric; 0 where there is none."""
+        """The greatest step of a metric; 0 without any."""
         history = self._history(run_id, metric_key, by_time=False)
         return int(history.steps[-1]) if len(history.steps) else 0
 
@@ -109,13 +109,13 @@ class MetricHistories(Part):
 
 
 def _ordered(history: History, *, by_time: bool) -> History:
-    """In order, and each point once."""
+    """The points in order, each once."""
     first, second = (history.times, history.steps) if by_time else (history.steps, history.times)
     rises = (first[1:] > first[:-1]) | ((first[1:] == first[:-1]) & (second[1:] > second[:-1]))
     if rises.all():
         return history
     nan = np.isnan(history.values)
-    ranked = np.where(nan, 0.0, history.values)  # MLflow's SQL store keeps NaN as 0 and a mark
+    ranked = np.where(nan, 0.0, history.values)  # MLflow's SQL store stores NaN as 0 and a flag
     order = np.lexsort((nan, ranked, second, first))
     columns = [column[order] for column in (first, second, ranked, nan)]
     new = np.ones(len(order), dtype=bool)
@@ -123,12 +123,12 @@ def _ordered(history: History, *, by_time: bool) -> History:
     return history.take(order[new])
 
 
-# --- MLflow's objects, many at a time ---
+# --- many of MLflow's objects at a time ---
 
 
 @contextmanager
 def _without_collecting() -> Iterator[None]:
-    """Making a million objects that all stay would have the collector look at them again and again."""
+    """Pause the garbage collector, which would scan a million new objects repeatedly."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""Searching logged models: MLflow's filters, orders and pages for them, answered from what is in memory."""
+"""Searches logged models by MLflow's filters, orders and pages, in memory."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ def find_models(
     order_by: Sequence[Mapping[str, Any]] | None,
     page_token: str | None,
 ) -> PagedList[LoggedModel]:
-    """One page of those that are not deleted, are of these experiments and pass the filter, in order.
+    """One page of the models of these experiments that are not deleted and match the filter, in order.
 
-    ``location`` gives the artifact location of a model id. ``datasets``, each a ``dataset_name`` with or without a
-    ``dataset_digest``, say which metrics a filter looks at; without a filter on a metric, that there must be one.
+    ``location`` returns the artifact location of a model id. With ``datasets``, each a ``dataset_name`` with or without
+    a ``dataset_digest``, filters read only metrics on them; without a filter on a metric, a model must have one.
 
     Raises:
-        UsageError: a filter, order, dataset, page size, page token or experiment id that is none.
+        UsageError: a filter, order, dataset, page size, page token or experiment id is invalid.
     """
     for dataset in datasets or ():
         if not dataset.get("dataset_name"):
             raise UsageError("`dataset_name` in the `datasets` clause must be specified.", hint="name each dataset")
     size = max_results or SEARCH_LOGGED_MODEL_MAX_RESULTS_DEFAULT
     if size < 0:
-        raise UsageError(f"{max_results} is no page size", hint="give a positive max_results")
+        raise UsageError(f"{max_results} is not a page size", hint="give a positive max_results")
     ids = list(experiment_ids)
     filter_string, order = filter_string or None, [dict(clause) for clause in order_by or ()]
     offset = _offset(page_token, ids, filter_string, order or None) if page_token else 0
@@ -89,7 +89,7 @@ def _offset(page_token: str, ids: list[str], filter_string: str | None, order: l
         token = SearchLoggedModelsPaginationToken.decode(page_token)
         offset = operator.index(token.offset)
     except (ValueError, AttributeError, TypeError) as error:
-        raise UsageError(f"{page_token!r} is no page token", hint="give the token of the page before") from error
+        raise UsageError(f"{page_token!r} is not a page token", hint="give the token of the previous page") from error
     token.validate(ids, filter_string, order)
     return offset
 
@@ -109,12 +109,12 @@ def _matchers(
 ) -> list[Matcher]:
     if not filter_string:
         return [_on_datasets(datasets)] if datasets else []
-    # this module of MLflow's imports its SQL tables, so only who filters pays for it
+    # this module imports MLflow's SQL tables, so it is imported only for filters
     from mlflow.utils.search_logged_model_utils import EntityType, parse_filter_string
 
     try:
         comparisons = parse_filter_string(filter_string)
-    except (ValueError, SyntaxError) as error:  # a number or a list that is none
+    except (ValueError, SyntaxError) as error:  # an invalid number or list
         raise FilterError(
             f"filter {filter_string!r}: {error}", hint="write for example: metrics.loss < 0.5 and name IN ('a', 'b')"
         ) from error
@@ -145,7 +145,7 @@ def _on_attribute(key: str, op: str, value: Any, location: Callable[[str], str])
         return lambda model: test(number_of(model))
     test = _text_test(op, value)
     if name == "status":
-        # its name, or the number MLflow's tables hold; to differ means to differ from both
+        # its name, or its number in MLflow's tables; != means to differ from both
         every = all if op in ("!=", "NOT IN") else any
         return lambda model: every(test(text) for text in (model.status, str(_status_number(model))))
     text_of = _text_getter(name, location)
@@ -189,10 +189,10 @@ def _is_on(metric: ModelMetric, datasets: Sequence[Mapping[str, Any]]) -> bool:
 def _text_test(op: str, value: Any) -> Test:
     if op in LISTS:
         if not isinstance(value, (tuple, list)):
-            raise FilterError(f"{value!r} is no list of texts", hint="write for example: name IN ('a', 'b')")
+            raise FilterError(f"{value!r} is not a list of texts", hint="write for example: name IN ('a', 'b')")
         return comparator_test(op, {str(item) for item in value})
     if not isinstance(value, str):
-        raise FilterError(f"{value!r} is no text", hint="put the value between single quotes")
+        raise FilterError(f"{value!r} is not text", hint="put the value between single quotes")
     return comparator_test(op, value)
 
 
@@ -206,7 +206,7 @@ def _number(key: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise FilterError(f"{key} is compared with {value!r}, which is no number", hint="give a number") from None
+        raise FilterError(f"{key} is compared with {value!r}, which is not a number", hint="give a number") from None
 
 
 # --- orders ---
@@ -215,7 +215,7 @@ def _number(key: str, value: Any) -> float:
 def _ordered(
     models: list[LoggedModel], order: Sequence[Mapping[str, Any]], location: Callable[[str], str]
 ) -> list[LoggedModel]:
-    """In order of all clauses, then the latest first, then by id; those without a value come last either way."""
+    """Sorted by all clauses, then the latest first, then by id; models without a value come last."""
     clauses = [(_order_getter(clause, location), bool(clause.get("ascending", True))) for clause in order]
     clauses += [(operator.attrgetter("creation_time"), False), (operator.attrgetter("model_id"), True)]
     for value_of, ascending in reversed(clauses):
@@ -252,7 +252,7 @@ def _attribute_order(field: str, location: Callable[[str], str]) -> Getter:
 
 
 def _latest(model: LoggedModel, key: str, dataset: Mapping[str, str]) -> float | None:
-    """The value of a metric that was logged last, by time, then step, then run; NaN counts as none."""
+    """The last value of a metric, by time, then step, then run; NaN counts as no value."""
     metrics = [m for m in model.metrics if m.key == key and all(getattr(m, n) == v for n, v in dataset.items())]
     if not metrics:
         return None

@@ -1,4 +1,4 @@
-"""Pages of results, as MLflow's SQL store gives them: by how many there are before."""
+"""Pages of results, as in MLflow's SQL store: a token is the offset of the page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 
 
 def check_max_results(max_results: int | None, *, null: bool = False) -> None:
-    """Refuse a size of a page that is none; ``null`` allows for None.
+    """Check the size of a page; ``null`` allows None.
 
     Raises:
         UsageError: it is not from 1 to 50,000.
@@ -38,7 +38,7 @@ def check_max_results(max_results: int | None, *, null: bool = False) -> None:
 
 
 def page_of(items: Sequence[Item], max_results: int | None, page_token: str | None) -> Any:
-    """The page of ``items`` that the token asks for, as MLflow's PagedList."""
+    """The page of ``items`` at the token, as MLflow's PagedList."""
     first = SearchUtils.parse_start_offset_from_page_token(page_token)
     end = len(items) if max_results is None else first + max_results
     return PagedList(list(items[first:end]), SearchUtils.create_page_token(end) if end < len(items) else None)

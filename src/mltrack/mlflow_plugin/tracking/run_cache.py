@@ -1,4 +1,4 @@
-"""Runs as they were last read, so that who asks for a live run again and again reads only what is new."""
+"""A cache of runs as last read, so that repeated reads of a live run read only what is new."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RUNS_MAX = 256
 
 
 class _Held:
-    """A run, with the lock that whoever reads it holds, and the folder that it was read from."""
+    """A run, with the lock held while it is read, and the folder that it was read from."""
 
     __slots__ = ("folder", "lock", "run")
 
@@ -36,7 +36,7 @@ class _Held:
 
 
 class RunCache:
-    """The last runs that were asked for. Threads that ask for different runs don't wait for each other."""
+    """The most recently read runs. Threads that read different runs don't wait for each other."""
 
     def __init__(self, layout: Layout, *, runs_max: int = RUNS_MAX) -> None:
         self._layout = layout
@@ -50,7 +50,7 @@ class RunCache:
 
     @contextlib.contextmanager
     def reading(self, run_id: str) -> Iterator[StoredRun]:
-        """The run as it is now, for this thread alone while the body runs.
+        """The run as it is now, for this thread only while the body runs.
 
         Raises:
             NotFoundError: there is no such run.
@@ -90,7 +90,7 @@ _ALIVE: weakref.WeakSet[RunCache] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    """A thread that is not there any more may have held a lock, in the middle of reading."""
+    """Renew the locks: a thread that the child does not have may have held one."""
     for cache in list(_ALIVE):
         cache._forget()
 

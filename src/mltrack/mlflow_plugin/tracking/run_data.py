@@ -1,4 +1,4 @@
-"""The tracking store's part for what is logged to a run: metrics, params, tags, inputs and outputs."""
+"""The tracking store's methods for the data of a run: metrics, params, tags, inputs and outputs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mlflow.utils.validation import (
 
 from mltrack.errors import NotFoundError, ParamConflictError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
-from mltrack.mlflow_plugin.tracking.base import Part
+from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.experiments import decimal_id
 from mltrack.values.datasets import as_dataset, dataset_event, model_input_event, model_output_event
 
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
 
     Point = tuple[str, float, int, int]
 
-__all__ = ["RunEntries"]
+__all__ = ["RunData"]
 
 KEY_CHARACTERS_MAX = 250
 DATASETS_MAX = 1_000
 TIME_MS_MAX = (1 << 63) // 1_000_000 - 1
 KEYS_REMEMBERED_MAX = 100_000
 
-_good_keys: set[str] = set()  # metric names that were checked; checking one takes longer than logging a point
+_good_keys: set[str] = set()  # valid metric names: checking one takes longer than logging a point
 
 
 @raises_mlflow
-class RunEntries(Part):
-    """What is logged to runs. What a call returned from survives ``kill -9``."""
+class RunData(BaseStore):
+    """What is logged to runs. It survives ``kill -9`` once the call has returned."""
 
     # --- metrics ---
 
@@ -55,28 +55,28 @@ class RunEntries(Part):
         """Log one point."""
         point = _point(metric, "")
         if metric.model_id is not None:
-            self._log_model_metrics(run_id, self._experiment_of(self._writers.active(run_id)), [metric])
-        self._writers.log(run_id, (point,))
+            self._log_model_metrics(run_id, self._experiment_of(self._pool.active(run_id)), [metric])
+        self._pool.log(run_id, (point,))
 
     def log_batch(self, run_id: str, metrics: Sequence[Any], params: Sequence[Any], tags: Sequence[Any]) -> None:
-        """Log points, params and tags: all are checked, also that no param has another value, before any is stored."""
+        """Log points, params and tags: all are checked, also against the run's params, before any is stored."""
         _validate_run_id(run_id)
         points = [_point(metric, "metrics[{}]", index) for index, metric in enumerate(metrics)]
         params = [_validate_param(p.key, p.value, path=f"params[{index}]") for index, p in enumerate(params)]
         tags = [_validate_tag(tag.key, tag.value, path=f"tags[{index}]") for index, tag in enumerate(tags)]
         _validate_batch_log_limits(metrics, params, tags)
         _validate_param_keys_unique(params)
-        held = self._writers.active(run_id)
+        held = self._pool.active(run_id)
         self._log_params(run_id, {param.key: param.value for param in params})
         if any(metric.model_id is not None for metric in metrics):
             self._log_model_metrics(run_id, self._experiment_of(held), list(metrics))
-        self._writers.log(run_id, points)
+        self._pool.log(run_id, points)
         self._set_tags(run_id, {tag.key: tag.value for tag in tags})
 
     def log_batch_async(self, run_id: str, metrics: list[Any], params: list[Any], tags: list[Any]) -> Any:
-        """The same, done when this returns: it takes less than a queue would, and MLflow's loses entries at the exit.
+        """The same, finished when this returns: it is faster than a queue, and MLflow's queue loses entries at exit.
 
-        What goes wrong is raised by ``wait()`` of what is returned, as for any store.
+        Errors are raised by ``wait()`` of the result, as with any store.
         """
         done: Future[None] = Future()
         try:
@@ -101,54 +101,54 @@ class RunEntries(Part):
             return
         for key, value in params.items():
             if not isinstance(value, str):
-                raise UsageError(f"Invalid value {value!r} for param {key!r} supplied: it is no text")
-        held = self._writers.active(run_id)
+                raise UsageError(f"Invalid value {value!r} for param {key!r} supplied: it is not text")
+        held = self._pool.active(run_id)
         new = _without_conflict(run_id, held, params)
         if new:
-            self._writers.emit(run_id, *({"type": "param", "key": key, "value": params[key]} for key in new))
-            _without_conflict(run_id, held, params)  # another process may have been first
+            self._pool.emit(run_id, *({"type": "param", "key": key, "value": params[key]} for key in new))
+            _without_conflict(run_id, held, params)  # another process may have logged one meanwhile
 
     # --- tags ---
 
     def set_tag(self, run_id: str, tag: Any) -> None:
         """Set a tag; ``mlflow.runName`` renames the run."""
         tag = _validate_tag(tag.key, tag.value)
-        self._writers.active(run_id)
+        self._pool.active(run_id)
         self._set_tags(run_id, {tag.key: tag.value})
 
     def _set_tags(self, run_id: str, tags: Mapping[str, str | None]) -> None:
         events = [
             {"type": "tag", "key": key, "value": value}
             for key, value in tags.items()
-            if value or key != MLFLOW_RUN_NAME  # an empty name is none
+            if value or key != MLFLOW_RUN_NAME  # an empty name does not count
         ]
         if events:
-            self._writers.emit(run_id, *events)
+            self._pool.emit(run_id, *events)
 
     def delete_tag(self, run_id: str, key: str) -> None:
-        """Take a tag away."""
-        held = self._writers.active(run_id)
+        """Remove a tag."""
+        held = self._pool.active(run_id)
         with held.lock:
             held.state.update()
             if key not in held.state.tags:
                 raise NotFoundError(f"No tag with name: {key} in run with id {run_id}")
-        self._writers.emit(run_id, {"type": "tag", "key": key, "value": None})
+        self._pool.emit(run_id, {"type": "tag", "key": key, "value": None})
 
     def record_logged_model(self, run_id: str, mlflow_model: Any) -> None:
-        """Note a model in the run's tag ``mlflow.log-model.history``, as MLflow 2 did."""
+        """Record a model in the run's tag ``mlflow.log-model.history``, as MLflow 2 did."""
         if not isinstance(mlflow_model, Model):
             raise TypeError(f"Argument 'mlflow_model' should be mlflow.models.Model, got '{type(mlflow_model)}'")
-        held = self._writers.active(run_id)
+        held = self._pool.active(run_id)
         with held.lock:
             held.state.update()
             known = json.loads(held.state.tags.get(MLFLOW_LOGGED_MODELS, "[]"))
             tag = _validate_tag(MLFLOW_LOGGED_MODELS, json.dumps([*known, mlflow_model.get_tags_dict()]))
-            self._writers.emit(run_id, {"type": "tag", "key": tag.key, "value": tag.value})
+            self._pool.emit(run_id, {"type": "tag", "key": tag.key, "value": tag.value})
 
     # --- inputs and outputs ---
 
     def log_inputs(self, run_id: str, datasets: list[Any] | None = None, models: list[Any] | None = None) -> None:
-        """Note the datasets and the logged models that a run used; of one name and digest the first stands."""
+        """Record the datasets and logged models that a run used; a name and digest counts once, as first logged."""
         _validate_run_id(run_id)
         if datasets is not None:
             if not isinstance(datasets, list):
@@ -162,11 +162,11 @@ class RunEntries(Part):
         self._emit_all(run_id, events)
 
     def log_outputs(self, run_id: str, models: list[Any]) -> None:
-        """Note the logged models that a run made, each with its step; of one model the first stands."""
+        """Record the logged models that a run made, each with its step; a model counts once, as first logged."""
         self._emit_all(run_id, [model_output_event(model.model_id, model.step) for model in models])
 
     def _search_datasets(self, experiment_ids: Sequence[str]) -> list[Any]:
-        """Which datasets the runs of these experiments used, and what for: at most 1,000."""
+        """The datasets that the runs of these experiments used, with their contexts: at most 1,000."""
         if not experiment_ids:
             return []
         ids = [decimal_id(experiment_id) for experiment_id in experiment_ids]
@@ -179,17 +179,17 @@ class RunEntries(Part):
 
     def _emit_all(self, run_id: str, events: list[dict[str, Any]]) -> None:
         if events:
-            self._writers.emit(run_id, *events)
+            self._pool.emit(run_id, *events)
         else:
-            self._writers.active(run_id)
+            self._pool.active(run_id)
 
 
 def _point(metric: Any, path: str, index: int = 0) -> Point:
     """A checked point: key, value, step, time in ns.
 
     Raises:
-        MlflowException: one of these is none, said as MLflow says it; ``path`` is where the metric stands in a batch.
-        UsageError: a step or a time that the store has no room for.
+        MlflowException: one of these is invalid; ``path`` is the metric's place in the batch, for MLflow's message.
+        UsageError: a step or a time is out of the store's range.
     """
     key, value, time, step = metric.key, metric.value, metric.timestamp, metric.step
     if not (type(value) is float and type(time) is int and time >= 0 and type(step) is int and key in _good_keys):
@@ -205,10 +205,10 @@ def _point(metric: Any, path: str, index: int = 0) -> Point:
 
 
 def _without_conflict(run_id: str, held: OpenRun, params: Mapping[str, str]) -> list[str]:
-    """Which of the params the run does not have yet.
+    """Those of the params that the run does not have yet.
 
     Raises:
-        ParamConflictError: it has one with another value.
+        ParamConflictError: it has one of them with another value.
     """
     with held.lock:
         held.refresh()

@@ -1,4 +1,4 @@
-"""The tracking store's part for runs: made, read, changed, searched and deleted."""
+"""The tracking store's methods for runs: create, read, change, search and delete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mltrack.errors import NotFoundError, StoreError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.launch_handoff import launched_run, tags_to_set
 from mltrack.mlflow_plugin.run_pool import status_event
-from mltrack.mlflow_plugin.tracking.base import Part
+from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.conversion import (
     RunPlaces,
     as_inputs,
@@ -41,10 +41,10 @@ _MS = 1_000_000
 
 
 @raises_mlflow
-class Runs(Part):
-    """Runs as a whole; what is logged to them is in the parts beside this one."""
+class Runs(BaseStore):
+    """Runs as a whole; RunData has what is logged to them."""
 
-    # --- making and reading ---
+    # --- creating and reading ---
 
     def create_run(
         self,
@@ -54,7 +54,7 @@ class Runs(Part):
         tags: list[Any] | None,
         run_name: str | None,
     ) -> Any:
-        """A new run, RUNNING; it is named by ``run_name``, else by its tag, else at random."""
+        """Create a RUNNING run, named by ``run_name``, else by its tag, else at random."""
         experiment = self._store.workspace.get(decimal_id(experiment_id))
         if experiment.lifecycle_stage != ACTIVE:
             raise UsageError(
@@ -70,7 +70,7 @@ class Runs(Part):
             )
         launched = launched_run(self._store, texts)
         if launched is not None:
-            return self._go_on(launched, texts | ({MLFLOW_RUN_NAME: run_name} if run_name else {}))
+            return self._resume_launched(launched, texts | ({MLFLOW_RUN_NAME: run_name} if run_name else {}))
         name = texts[MLFLOW_RUN_NAME] = str(run_name or named or _generate_random_name())
         start = {
             "run_name": name,
@@ -81,14 +81,14 @@ class Runs(Part):
         if user_id:
             start["user_id"] = user_id
         events = ({"type": "tag", "key": key, "value": value} for key, value in texts.items())
-        return self.get_run(self._writers.create(start, *events))
+        return self.get_run(self._pool.create(start, *events))
 
-    def _go_on(self, run_id: str, tags: dict[str, Any]) -> Any:
-        """The run that this process was launched for, with what a new one would have been given."""
+    def _resume_launched(self, run_id: str, tags: dict[str, Any]) -> Any:
+        """The run that this process was launched for, with the tags of a new one."""
         with self._runs.reading(run_id) as run:
             held = run.tags
         added = tags_to_set(tags, held, named=MLFLOW_RUN_NAME in tags)
-        self._writers.emit(run_id, *({"type": "tag", "key": key, "value": value} for key, value in added.items()))
+        self._pool.emit(run_id, *({"type": "tag", "key": key, "value": value} for key, value in added.items()))
         return self.get_run(run_id)
 
     def get_run(self, run_id: str) -> Any:
@@ -101,18 +101,18 @@ class Runs(Part):
 
     @property
     def _artifact_root(self) -> str:
-        """What the artifact URIs of runs begin with: where the store lies now."""
+        """The start of the runs' artifact URIs: where the store is now."""
         return artifact_uri(self._store.layout.runs.absolute())
 
     # --- changing ---
 
     def update_run_info(self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None) -> Any:
-        """Change status, end time (ms) and name, each where given; a status that ends the run seals its points."""
+        """Change status, end time (ms) and name, each if given; a status that ends the run seals its points."""
         if run_status == RunStatus.RUNNING and end_time is None:
-            self._writers.resume(run_id)
-        held = self._writers.active(run_id)
+            self._pool.resume(run_id)
+        held = self._pool.active(run_id)
         if run_name:
-            self._writers.emit(run_id, {"type": "tag", "key": MLFLOW_RUN_NAME, "value": str(run_name)})
+            self._pool.emit(run_id, {"type": "tag", "key": MLFLOW_RUN_NAME, "value": str(run_name)})
         if run_status is not None or end_time is not None:
             with held.lock:
                 held.refresh()
@@ -121,17 +121,17 @@ class Runs(Part):
             end = (None if crashed else ended) if end_time is None else end_time * _MS
             if run_status is not None and RunStatus.is_terminated(run_status):
                 self._record_found_files(run_id, held)
-                self._writers.end(run_id, status, end)
+                self._pool.end(run_id, status, end)
             elif status != "RUNNING" or end_time is not None:
-                self._writers.emit(run_id, status_event(status, end))
+                self._pool.emit(run_id, status_event(status, end))
         try:
             with self._runs.reading(run_id) as run:
                 return as_run_info(run.info, self._places())
-        except OSError:  # it is done, and what is known of the run will do
+        except OSError:  # the change is made; return the run as it was last read
             return as_run_info(held.state.info(), self._places())
 
     def _record_found_files(self, run_id: str, held: OpenRun) -> None:
-        """Record what the program wrote by itself into the artifact folder that it was given."""
+        """Record files that the program itself wrote into the artifact folder."""
         with held.lock:
             folder, known = held.state.folder, held.state.artifacts
         try:
@@ -141,14 +141,14 @@ class Runs(Part):
                 f"{error.filename} can't be read: {error.strerror}", hint="check its permissions"
             ) from error
         if events:
-            self._writers.emit(run_id, *events)
+            self._pool.emit(run_id, *events)
 
     def delete_run(self, run_id: str) -> None:
-        """Mark a run as deleted; its metrics, params and tags stay, to be restored."""
+        """Mark a run as deleted; its metrics, params and tags stay, so it can be restored."""
         self._set_stage(run_id, DELETED)
 
     def restore_run(self, run_id: str) -> None:
-        """Bring a deleted run back."""
+        """Restore a deleted run."""
         self._set_stage(run_id, ACTIVE)
 
     def _set_stage(self, run_id: str, stage: str) -> None:
@@ -156,13 +156,13 @@ class Runs(Part):
             if run.state.stage == stage:
                 return
         if stage == DELETED:
-            self._writers.close(run_id)
+            self._pool.close(run_id)
         set_stage(self._store.layout, run_id, stage)
 
     def _hard_delete_run(self, run_id: str) -> None:
-        """Remove a run for good, with its files."""
+        """Remove a run permanently, with its files."""
         with self._runs.reading(run_id):
-            self._writers.close(run_id)
+            self._pool.close(run_id)
         self._purge(run_id)
 
     def _get_deleted_runs(self, older_than: int = 0) -> list[str]:
@@ -195,7 +195,7 @@ class Runs(Part):
         order_by: Sequence[str] | None,
         page_token: str | None,
     ) -> tuple[list[Any], str | None]:
-        """A page of runs that pass a filter, and the token of the next page."""
+        """A page of runs that match a filter, and the token of the next page."""
         check_max_results(max_results, null=True)
         LifecycleStage.view_type_to_stages(run_view_type)
         found = self._store.search_runs(

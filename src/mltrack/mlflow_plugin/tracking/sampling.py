@@ -1,4 +1,4 @@
-"""Which points of a long history a chart is given: some evenly spread, and the peaks between them."""
+"""Samples a long history for a chart: points evenly spread, and the peaks between them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["sample"]
 
 
 def sample(values: npt.NDArray[np.float64], points_max: int) -> npt.NDArray[np.int64]:
-    """Indices, rising, of at most ``points_max`` (at least 1) of the values; all where there are no more.
+    """Ascending indices of at most ``points_max`` (at least 1) of the values; all if there are no more.
 
-    Of a longer row: the first and the last one; half of the room for others evenly spread; the other half for the
-    least and the greatest value of each of as many equal parts as have room, so that no peak is lost between two
-    points. Of one point, the last.
+    Of a longer history: the first and the last value; half of the rest evenly spread; the other half for the least
+    and the greatest value of each of as many equal parts as fit, so that no peak is lost. With ``points_max`` 1, the
+    last value.
     """
     count = len(values)
     if count <= points_max:

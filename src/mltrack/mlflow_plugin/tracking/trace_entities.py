@@ -1,4 +1,4 @@
-"""Traces between MLflow's entities and the store's facts: what is kept of each call, and what is handed out again."""
+"""Converts between MLflow's entities of traces and the store's facts."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _PROMOTED = (TraceMetadataKey.TRACE_SESSION, TraceMetadataKey.TOKEN_USAGE, Trace
 
 
 class TracePlaces:
-    """Where the files of traces lie (attachments, and contents of old clients), by the store's place just now."""
+    """Where the files of traces are (attachments, and contents of old clients), in the store's present place."""
 
     def __init__(self, store: Store) -> None:
         self._layout = store.layout
@@ -86,7 +86,7 @@ def to_info(trace: Trace, places: TracePlaces) -> Any:
 
 
 def info_fields(metadata: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, Any]:
-    """The fields of a fact for metadata and tags; session, tokens and cost are kept apart from the metadata.
+    """The fields of a fact for metadata and tags; session, tokens and cost are stored separately.
 
     Raises:
         MlflowException: the session's id is too long.
@@ -110,7 +110,7 @@ def _text(value: Any) -> Any:
 
 
 def json_object(value: Any) -> dict[str, Any] | None:
-    """``value`` as a JSON object, given as one or as its text; None when it is neither."""
+    """``value`` as a JSON object, given as one or as text; None if it is neither."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -120,13 +120,13 @@ def json_object(value: Any) -> dict[str, Any] | None:
 
 
 def token_usage_of(values: Mapping[str, Any], *, unusable: bool = False) -> dict[str, int | None]:
-    """Counts of tokens by kind; those that are no whole number are left out, or None where ``unusable`` asks so."""
+    """Counts of tokens by kind; those that are not whole numbers are omitted, or None with ``unusable``."""
     counts = {key: _whole(values[key]) for key in TOKEN_KEYS if key in values}
     return {key: count for key, count in counts.items() if unusable or count is not None}
 
 
 def cost_of(values: Mapping[str, Any], *, unusable: bool = False) -> dict[str, float | None]:
-    """Costs in USD by kind; those that are no finite number are left out, or None where ``unusable`` asks so."""
+    """Costs in USD by kind; those that are not finite numbers are omitted, or None with ``unusable``."""
     costs = {key: _finite(values[key]) for key in COST_KEYS if key in values}
     return {key: cost for key, cost in costs.items() if unusable or cost is not None}
 
@@ -157,7 +157,7 @@ def _finite(value: Any) -> float | None:
 
 
 def assessment_of(entity: Any) -> Assessment:
-    """What is kept of one of MLflow's assessments, which is given an id when it has none.
+    """The stored form of one of MLflow's assessments, with a new id if it has none.
 
     Raises:
         UsageError: it has neither feedback nor expectation nor issue.
@@ -194,7 +194,7 @@ def assessment_of(entity: Any) -> Assessment:
 
 
 def to_assessment(trace_id: str, held: Assessment) -> Any:
-    """MLflow's assessment of what is kept of it."""
+    """MLflow's assessment from its stored form."""
     common: dict[str, Any] = {
         "source": AssessmentSource(source_type=held.source_type, source_id=held.source_id),
         "trace_id": trace_id,
@@ -220,12 +220,12 @@ def to_assessment(trace_id: str, held: Assessment) -> Any:
 
 
 def assessment_fields(held: Assessment) -> dict[str, Any]:
-    """An assessment as it stands in a fact: what it does not have is left out."""
+    """An assessment in a fact: fields without a value are omitted."""
     return {key: value for key, value in asdict(held).items() if value is not None and key != "valid"}
 
 
 def value_number(held: Assessment) -> tuple[float | None, bool]:
-    """An assessment's value as a number for aggregation (yes and true are 1), and whether it is one by itself."""
+    """An assessment's value as a number for aggregation (yes and true are 1), and whether it is a number itself."""
     value = json.loads(held.value)
     if isinstance(value, bool):
         return float(value), False

@@ -1,6 +1,6 @@
-"""A filter of traces, parsed by MLflow's own grammar, and what it means: the same as on MLflow's SQL store.
+"""Filters traces: parsed by MLflow's own parser, with the meaning that MLflow's SQL store gives it.
 
-What can be told from the facts is asked first; the contents of spans are read only of traces that passed so far.
+Tests of the facts come first; the contents of spans are read only for traces that passed them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TraceFilter", "attribute"]
 
-SPAN_CLOCK_TOLERANCE_NS = 10_000_000_000  # a span may begin so much before its trace, by another clock
+SPAN_CLOCK_TOLERANCE_NS = 10_000_000_000  # how much earlier than its trace a span may begin, by another clock
 
 Test = Callable[["Trace"], bool]
 
@@ -38,17 +38,17 @@ class _Clause(NamedTuple):
 
 
 class TraceFilter:
-    """A parsed filter: ``select`` gives those of some traces that pass all its clauses."""
+    """A parsed filter: ``select`` returns the traces that pass all its clauses."""
 
     def __init__(self, filter_string: str | None) -> None:
         """Parse it.
 
         Raises:
-            MlflowException: it does not parse, or compares what can't be compared.
+            MlflowException: it does not parse, or a comparison is invalid.
         """
         self._tests: list[Test] = []
-        self._scoped: list[Callable[[Sequence[Trace]], Test]] = []  # that have to look at all traces first
-        self._earliest_ns = -math.inf  # of spans that are asked for
+        self._scoped: list[Callable[[Sequence[Trace]], Test]] = []  # tests that need all traces first
+        self._earliest_ns = -math.inf  # of the spans that are tested
         self._heads: list[Callable[[SpanHead], bool]] = []
         self._contents: list[Callable[[str], bool]] = []
         for clause in parsed(filter_string or ""):
@@ -57,7 +57,7 @@ class TraceFilter:
             self._heads.append(lambda head: head.start >= self._earliest_ns)
 
     def select(self, scope: Sequence[Trace], store: Traces) -> list[Trace]:
-        """Those of ``scope``, which are all traces of the experiments asked for, that pass."""
+        """Those of ``scope``, which is all traces of the searched experiments, that pass."""
         tests = [*self._tests, *(make(scope) for make in self._scoped)]
         found = [trace for trace in scope if all(test(trace) for test in tests)] if tests else list(scope)
         if self._contents:
@@ -148,7 +148,7 @@ class TraceFilter:
 
 
 def _attribute_pattern(name: str, value: str) -> str:
-    """The regular expression for an attribute within a span's JSON, where its value is JSON again."""
+    """The regular expression for an attribute in a span's JSON, where its value is JSON in a string."""
     before = '"\\\\"' if value.startswith("^") else '"\\\\".*'
     after = '\\\\"' if value.endswith("$") else ""
     return f'"{name}": {before}{value.removeprefix("^").removesuffix("$")}{after}'
@@ -166,7 +166,7 @@ def parsed(filter_string: str) -> tuple[_Clause, ...]:
 
 
 def attribute(trace: Trace, key: str) -> Any:
-    """One of a trace's attributes by the name searches have for it."""
+    """One of a trace's attributes, by its name in searches."""
     match key:
         case "request_id":
             return trace.trace_id
@@ -196,7 +196,7 @@ def _as_number(key: str, value: Any) -> float:
 
 
 def _keyed(clause: _Clause, values: Callable[[Trace], Any]) -> Test:
-    """A test of one key of a trace's tags or metadata; without the key only IS NULL passes."""
+    """A test of one key of a trace's tags or metadata; a trace without the key passes only IS NULL."""
     key, comparator = clause.key, clause.comparator
     if comparator in NULLS:
         return lambda trace: (key in values(trace)) == (comparator == "IS NOT NULL")
@@ -212,7 +212,7 @@ def _all(trace: Trace) -> Iterable[Assessment]:
 
 
 def _assessed(clause: _Clause, scope: Sequence[Trace]) -> Test:
-    """A test of valid assessments of one kind and name. One that is on a whole session counts for all its traces."""
+    """A test of valid assessments of one kind and name. One on a session counts for all its traces."""
     null = clause.comparator in NULLS
     fits = _value_test(clause) if not null else (lambda held: True)
 

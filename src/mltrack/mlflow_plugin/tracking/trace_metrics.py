@@ -1,4 +1,4 @@
-"""The tracking store's part for figures over traces: counts, times, tokens and costs, as the overview charts ask."""
+"""The tracking store's methods for statistics of traces: counts, times, tokens and costs, for the overview charts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlflow.utils.validation import _parse_experiment_ids
 
 from mltrack.errors import UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
-from mltrack.mlflow_plugin.tracking.base import Part
+from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.trace_entities import value_number
 from mltrack.storage.traces.trace import COST_KEYS
 from mltrack.storage.traces.traces import Assessment, SpanHead, Trace
@@ -27,7 +27,7 @@ TIME_BUCKET = "time_bucket"
 
 
 class _Row(NamedTuple):
-    """What is counted: a trace, one of its spans, or one of its assessments."""
+    """A row to aggregate: a trace, one of its spans, or one of its assessments."""
 
     trace: Trace
     span: SpanHead | None
@@ -35,8 +35,8 @@ class _Row(NamedTuple):
 
 
 @raises_mlflow
-class TraceMetrics(Part):
-    """Figures over traces, spans and assessments."""
+class TraceMetrics(BaseStore):
+    """Statistics of traces, spans and assessments."""
 
     def query_trace_metrics(
         self,
@@ -206,7 +206,7 @@ def _aggregated(aggregation: Any, values: list[Any]) -> Any:
 
 
 def _percentile(values: list[Any], percent: float) -> float:
-    """The value below which ``percent`` of them lie, between two of them in proportion."""
+    """The percentile of the values, with linear interpolation."""
     place = percent / 100 * (len(values) - 1)
     below = int(place)
     above = min(below + 1, len(values) - 1)

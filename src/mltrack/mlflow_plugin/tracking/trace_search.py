@@ -1,4 +1,4 @@
-"""The tracking store's part for searching traces, and what rests on it: sessions, correlations."""
+"""The tracking store's methods for searching traces, sessions and correlations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mlflow.utils.validation import (
 
 from mltrack.errors import UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
-from mltrack.mlflow_plugin.tracking.base import Part
+from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.paging import check_max_results
 from mltrack.mlflow_plugin.tracking.trace_entities import TracePlaces, to_info
 from mltrack.mlflow_plugin.tracking.trace_filter import TraceFilter, attribute
@@ -32,7 +32,7 @@ Value = Callable[[Trace], Any]
 
 
 @raises_mlflow
-class TraceSearch(Part):
+class TraceSearch(BaseStore):
     """Searching traces."""
 
     def search_traces(
@@ -45,7 +45,7 @@ class TraceSearch(Part):
         model_id: str | None = None,
         locations: Sequence[str] | None = None,
     ) -> tuple[list[TraceInfo], str | None]:
-        """Traces that pass a filter, in order, without spans; and the token of the next page where this one is full.
+        """Traces that match a filter, in order, without spans; and the token of the next page if this one is full.
 
         ``locations`` (or the older ``experiment_ids``) are experiments; all without them.
         """
@@ -105,7 +105,7 @@ class TraceSearch(Part):
     def calculate_trace_filter_correlation(
         self, experiment_ids: Sequence[str], filter_string1: str, filter_string2: str, base_filter: str | None = None
     ) -> Any:
-        """How much two filters go together (normalised pointwise mutual information), among all or those of a third."""
+        """The correlation of two filters (normalized pointwise mutual information), on all traces or a third's."""
         scope = _ids(experiment_ids)
         base, one, two = (
             {trace.trace_id for trace in self._selected(scope, filter_string)}
@@ -133,7 +133,7 @@ def _both(base: str | None, filter_string: str) -> str:
 
 
 def _sort_keys(order_by: Sequence[str]) -> list[tuple[Value, bool]]:
-    """What to sort by, the first foremost, and whether upward; the latest first where nothing else decides."""
+    """The keys to sort by, and whether ascending; finally by time, the latest first."""
     keys: list[tuple[Value, bool]] = []
     seen = set()
     for clause in order_by:
@@ -165,7 +165,7 @@ def _value_of(kind: str, key: str) -> Value:
 
 
 def _in_order(traces: list[Trace], keys: Sequence[tuple[Value, bool]]) -> list[Trace]:
-    """Sorted by all keys; traces that lack one come last, upward or downward."""
+    """Sorted by all keys; traces without a value come last, ascending or descending."""
     for value, ascending in reversed(keys):
         having: list[Trace] = []
         lacking: list[Trace] = []

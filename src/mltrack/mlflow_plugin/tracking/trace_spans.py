@@ -1,4 +1,4 @@
-"""Spans as they are logged: their contents, and the fact that says of each trace what its new spans tell of it."""
+"""Logged spans: their contents, and the fact about each trace that its new spans imply."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 def described(trace_id: str, spans: Sequence[Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The fact that tells of new spans of one trace, and their contents.
+    """The fact about a trace from its new spans, and their contents.
 
     Raises:
         MlflowException: the session's id or the trace's name is too long.
@@ -64,7 +64,7 @@ def described(trace_id: str, spans: Sequence[Any]) -> tuple[dict[str, Any], list
 
 
 def as_texts(contents: Sequence[dict[str, Any]]) -> list[str]:
-    """Contents that JSON proper can't express (NaN, objects of any class), as the text MLflow makes of them."""
+    """Contents that JSON can't express (NaN, objects of any class), as MLflow's text."""
     return [json.dumps(content, cls=TraceJSONEncoder, ensure_ascii=False) for content in contents]
 
 
@@ -103,7 +103,7 @@ def _model(value: Any) -> str | None:
 
 
 def _unquoted(value: Any) -> Any:
-    """The text that a JSON string stands for; anything else as it is."""
+    """The text of a JSON string; anything else unchanged."""
     if isinstance(value, str):
         try:
             parsed = json.loads(value)
@@ -133,7 +133,7 @@ def _previews(attributes: dict[str, Any]) -> dict[str, str]:
         if attributes.get(key):
             try:
                 preview = _get_truncated_preview(attributes[key], role=role)
-            except (AttributeError, KeyError, IndexError, TypeError, ValueError):  # messages of no known shape
+            except (AttributeError, KeyError, IndexError, TypeError, ValueError):  # messages of unknown form
                 _log.debug("no preview of %s", key, exc_info=True)
                 continue
             if preview is not None:
@@ -142,7 +142,7 @@ def _previews(attributes: dict[str, Any]) -> dict[str, str]:
 
 
 def _trace_tags(attributes: dict[str, Any]) -> dict[str, str]:
-    """Tags of the trace that its root carries, from a client that speaks OpenTelemetry."""
+    """The trace's tags in its root span, from an OpenTelemetry client."""
     prefix = SpanAttributeKey.TRACE_TAG_PREFIX
     found = _usable_tags(
         (name.removeprefix(prefix), str(_unquoted(value)))
@@ -155,7 +155,7 @@ def _trace_tags(attributes: dict[str, Any]) -> dict[str, str]:
 
 
 def _resource_tags(spans: Sequence[Any]) -> dict[str, str]:
-    """What the first span that has any says of the program it comes from, such as service.name."""
+    """The resource attributes of the first span that has any, such as service.name."""
     resources = (getattr(span._span, "resource", None) for span in spans)
     resource = next((one for one in resources if one is not None and one.attributes), None)
     if resource is None:

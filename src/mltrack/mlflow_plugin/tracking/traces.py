@@ -1,4 +1,4 @@
-"""The tracking store's part for traces: starting, spans, reading, tags, links, deletion."""
+"""The tracking store's methods for traces: starting, spans, reading, tags, links, deletion."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mlflow.utils.validation import _parse_experiment_id, _parse_experiment_ids,
 from mltrack.entities import ACTIVE, Experiment
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
-from mltrack.mlflow_plugin.tracking.base import Part
+from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.trace_entities import (
     TracePlaces,
     assessment_fields,
@@ -40,18 +40,18 @@ from mltrack.storage.traces.traces import SpanReader, Trace
 __all__ = ["Traces"]
 
 LINKED_TRACES_MAX = 100
-_ATTEMPTS = 3  # to get a trace whose last spans are still on their way
+_ATTEMPTS = 3  # to read a trace whose last spans have not arrived yet
 _log = logging.getLogger(__name__)
 
 
 @raises_mlflow
-class Traces(Part):
-    """Traces: facts of the store, in MLflow's terms."""
+class Traces(BaseStore):
+    """The store's traces, in MLflow's terms."""
 
     # --- writing ---
 
     def start_trace(self, trace_info: Any) -> Any:
-        """Store a trace's info, which stands over what its spans told before; returns it as it is then."""
+        """Store a trace's info, which replaces what its spans implied; returns the resulting info."""
         experiment = self._active_experiment(trace_info.experiment_id)
         check_name(trace_info.tags.get(TraceTagKey.TRACE_NAME))
         fact: dict[str, Any] = {
@@ -74,26 +74,26 @@ class Traces(Part):
         return self.get_trace_info(trace_info.trace_id)
 
     def log_spans(self, location: str, spans: Sequence[Any], tracking_uri: str | None = None) -> list[Any]:
-        """Store spans, of one or several traces, in the experiment ``location``; a trace is made by its first ones."""
+        """Store spans, of one or several traces, in the experiment ``location``; first spans create their trace."""
         if not spans:
             return []
         experiment = self._traced_experiment(location)
         by_trace: dict[str, list[Any]] = {}
         for span in spans:
             by_trace.setdefault(span.trace_id, []).append(span)
-        told = [described(trace_id, some) for trace_id, some in by_trace.items()]
-        facts = [fact for fact, _ in told]
+        new = [described(trace_id, some) for trace_id, some in by_trace.items()]
+        facts = [fact for fact, _ in new]
         try:
-            self._store.traces.add_spans(experiment.experiment_id, facts, [contents for _, contents in told])
+            self._store.traces.add_spans(experiment.experiment_id, facts, [contents for _, contents in new])
         except (TypeError, ValueError):
-            texts = [as_texts(contents) for _, contents in told]
+            texts = [as_texts(contents) for _, contents in new]
             self._store.traces.add_spans(experiment.experiment_id, facts, texts)
         return list(spans)
 
     def deprecated_start_trace_v2(
         self, experiment_id: str, timestamp_ms: int, request_metadata: dict[str, str], tags: dict[str, str]
     ) -> Any:
-        """Start a trace the way MLflow 2 does; its spans are files then."""
+        """Start a trace as MLflow 2 does; its spans are then files."""
         experiment = self._active_experiment(experiment_id)
         check_name(tags.get(TraceTagKey.TRACE_NAME))
         trace_id = generate_request_id_v2()
@@ -104,7 +104,7 @@ class Traces(Part):
     def deprecated_end_trace_v2(
         self, request_id: str, timestamp_ms: int, status: Any, request_metadata: dict[str, str], tags: dict[str, str]
     ) -> Any:
-        """End a trace the way MLflow 2 does."""
+        """End a trace as MLflow 2 does."""
         trace = self._trace(request_id)
         check_name(tags.get(TraceTagKey.TRACE_NAME))
         fact = {
@@ -145,7 +145,7 @@ class Traces(Part):
         return found
 
     def get_trace(self, trace_id: str, *, allow_partial: bool = False) -> Any:
-        """A trace with its spans; where not all have arrived yet, it is asked for again for a few seconds.
+        """A trace with its spans; if not all have arrived, it is read again for a few seconds.
 
         With ``allow_partial``, those that are there are handed out at once.
         """
@@ -165,7 +165,7 @@ class Traces(Part):
     def batch_get_traces(
         self, trace_ids: Sequence[str], location: str | None = None, experiment_ids: Sequence[str] | None = None
     ) -> list[Any]:
-        """Those of the traces that are there with all their spans, in the order asked for."""
+        """Those of the traces that exist with all their spans, in the given order."""
         with self._store.traces.spans() as reader:
             found = [self._with_spans(trace, reader) for trace in self._some(trace_ids, experiment_ids)]
         return [whole for whole in found if whole is not None and whole.data.spans]
@@ -173,7 +173,7 @@ class Traces(Part):
     def batch_get_trace_infos(
         self, trace_ids: Sequence[str], location: str | None = None, experiment_ids: Sequence[str] | None = None
     ) -> list[Any]:
-        """Those of the traces that are there, without spans, in the order asked for."""
+        """Those of the traces that exist, without spans, in the given order."""
         places = TracePlaces(self._store)
         return [to_info(trace, places) for trace in self._some(trace_ids, experiment_ids)]
 
@@ -185,14 +185,14 @@ class Traces(Part):
         return [trace for trace in found if scope is None or trace.experiment_id in scope]
 
     def _with_spans(self, trace: Trace, reader: SpanReader, *, allow_partial: bool = False) -> Any:
-        """MLflow's trace; None where spans are missing that its info counts."""
+        """MLflow's trace; None if spans that its info counts are missing."""
         if trace.tags.get(TraceTagKey.SPANS_LOCATION) != SpansLocation.TRACKING_STORE.value:
             raise MlflowTracingException("Trace data not stored in tracking store")
         stats = trace.metadata.get(TraceMetadataKey.SIZE_STATS)
         if stats and not allow_partial:
             expected = json.loads(stats).get(TraceSizeStatsKey.NUM_SPANS, 0)
             if len(trace.spans) < expected:
-                _log.debug("%d of %d spans of trace %s are there", len(trace.spans), expected, trace.trace_id)
+                _log.debug("%d of %d spans of trace %s have arrived", len(trace.spans), expected, trace.trace_id)
                 return None
         texts = reader.read(trace.ordered_spans())
         for damage in reader.damage:
@@ -211,18 +211,18 @@ class Traces(Part):
         self._say(trace_id, {"type": "tag", "key": key, "value": str(value)})
 
     def delete_trace_tag(self, trace_id: str, key: str) -> None:
-        """Take a tag away."""
+        """Remove a tag."""
         found = self._store.traces.find(trace_id)
         if found is None or key not in found.tags:
             raise NotFoundError(f"No trace tag with key '{key}' for trace with ID '{trace_id}'")
         self._say(trace_id, {"type": "tag", "key": key, "value": None})
 
     def link_traces_to_run(self, trace_ids: Sequence[str], run_id: str) -> None:
-        """Link traces to a run; also such that are still on their way to the store."""
+        """Link traces to a run, even if they have not arrived yet."""
         self._link(trace_ids, run_id, linked=True)
 
     def unlink_traces_from_run(self, trace_ids: Sequence[str], run_id: str) -> None:
-        """Take links to a run away."""
+        """Remove links to a run."""
         self._link(trace_ids, run_id, linked=False)
 
     def _link(self, trace_ids: Sequence[str], run_id: str, *, linked: bool) -> None:
@@ -245,7 +245,7 @@ class Traces(Part):
             self._say(trace_id, *({"type": "prompt", "prompt": name} for name in names))
 
     def _say(self, trace_id: str, *facts: dict[str, Any]) -> None:
-        """Store facts of a trace that is there."""
+        """Store facts of an existing trace."""
         trace = self._trace(trace_id)
         self._store.traces.add(trace.experiment_id, *({"trace_id": trace_id, **fact} for fact in facts))
 
@@ -256,7 +256,7 @@ class Traces(Part):
         max_traces: int | None = None,
         trace_ids: Sequence[str] | None = None,
     ) -> int:
-        """Delete an experiment's traces: by id, or the oldest up to a time, at most so many; returns how many."""
+        """Delete an experiment's traces: by id, or the oldest up to a time, at most that many; returns the number."""
         experiment_id = str(_parse_experiment_id(experiment_id))
         ids = set(trace_ids) if trace_ids else None
         chosen = [

@@ -1,4 +1,4 @@
-"""What of MLflow's tracking store this one leaves out: each method says so clearly, or has nothing to list."""
+"""The methods of MLflow's tracking store that are not supported: each raises an error, or returns an empty list."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlflow.store.entities.paged_list import PagedList
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["LISTED_EMPTY", "REFUSED", "LeftOut"]
+__all__ = ["EMPTY_LISTS", "REFUSED", "Unsupported"]
 
 REFUSED: dict[str, tuple[str, ...]] = {
     "online scoring": ("get_online_trace_details", "upsert_online_scoring_config"),
@@ -70,9 +70,9 @@ REFUSED: dict[str, tuple[str, ...]] = {
     ),
     "archiving of traces": ("archive_traces",),
 }
-"""By feature, what raises ``NOT_IMPLEMENTED``."""
+"""The methods that raise ``NOT_IMPLEMENTED``, by feature."""
 
-LISTED_EMPTY: tuple[str, ...] = (
+EMPTY_LISTS: tuple[str, ...] = (
     "get_active_online_scorers",
     "get_mcp_server_versions_for_trace",
     "get_online_scoring_configs",
@@ -87,30 +87,30 @@ LISTED_EMPTY: tuple[str, ...] = (
     "search_mcp_server_versions",
     "search_mcp_servers",
 )
-"""What gives an empty list, as the pages of MLflow's UI ask for it whether there is any or not."""
+"""The methods that return an empty list, as pages of MLflow's UI call them in any case."""
 
 
-class LeftOut:
-    """The methods for what is left out."""
+class Unsupported:
+    """The methods that are not supported."""
 
 
 def _refusal(feature: str, name: str) -> Callable[..., Any]:
-    def refuse(self: LeftOut, *args: Any, **kwargs: Any) -> Any:
+    def refuse(self: Unsupported, *args: Any, **kwargs: Any) -> Any:
         raise MlflowNotImplementedException(
-            f"{name}: an mltrack store does not keep {feature} (see docs/mlflow-compatibility.md). "
+            f"{name}: an mltrack store does not support {feature} (see docs/mlflow-compatibility.md). "
             "A server with a database does."
         )
 
     return refuse
 
 
-def _nothing(self: LeftOut, *args: Any, **kwargs: Any) -> Any:
-    """Nothing to list."""
+def _nothing(self: Unsupported, *args: Any, **kwargs: Any) -> Any:
+    """Return an empty list."""
     return PagedList([], None)
 
 
 for _feature, _names in REFUSED.items():
     for _name in _names:
-        setattr(LeftOut, _name, _refusal(_feature, _name))
-for _name in LISTED_EMPTY:
-    setattr(LeftOut, _name, _nothing)
+        setattr(Unsupported, _name, _refusal(_feature, _name))
+for _name in EMPTY_LISTS:
+    setattr(Unsupported, _name, _nothing)
