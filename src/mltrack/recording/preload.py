@@ -7,6 +7,7 @@ replaced or unmounted since. NumPy and Arrow are not loaded here, as they take t
 from __future__ import annotations
 
 import importlib
+import sys
 
 from mltrack.process.trouble import TROUBLE
 
@@ -37,3 +38,18 @@ def preload() -> None:
             importlib.import_module(name)
         except TROUBLE:
             continue
+    if sys.platform == "linux":
+        _load_unwinder()
+
+
+def _load_unwinder() -> None:
+    """Open what the C library needs to end a thread: it would be opened at the first such end, which aborts without it.
+
+    Daemon threads are ended so when the process ends, and by then there may be no descriptor left to open it with.
+    """
+    try:
+        import ctypes
+
+        ctypes.CDLL("libgcc_s.so.1")
+    except TROUBLE:
+        return  # musl has no such library, and needs none
