@@ -88,7 +88,7 @@ def test_on_a_full_disk_training_goes_on_and_points_are_stored_again_when_there_
             run.log_metric("a", 0.5, step)
         run.end()
     assert len(caplog.records) == 2
-    assert f"{run.lost} points" in caplog.records[1].getMessage()
+    assert f"{run.lost:,} points" in caplog.records[1].getMessage()
     stored = mltrack.get_run(run.run_id)
     after = all_points(stored)
     assert after[: len(before)] == before
