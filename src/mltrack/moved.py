@@ -24,7 +24,7 @@ PATHS = {
     "mltrack.cli.exits": "mltrack.cli.exit_codes",
     "mltrack.cli.finding": "mltrack.cli.select",
     "mltrack.cli.launching": "mltrack.cli.launch",
-    "mltrack.cli.listing": "mltrack.cli.runs",
+    "mltrack.cli.listing": "mltrack.cli.runs mltrack.cli.show",
     "mltrack.cli.points": "mltrack.cli.metrics",
     "mltrack.cli.serving": "mltrack.cli.serve",
     "mltrack.cli.session": "mltrack.cli.context",

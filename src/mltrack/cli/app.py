@@ -32,7 +32,7 @@ _SECTIONS = {
     "Show": {"ui": "serve", "serve": "serve"},
     "Query": {
         "ls": "runs",
-        "show": "runs",
+        "show": "show",
         "tail": "metrics",
         "metrics": "metrics",
         "compare": "compare",

@@ -1,0 +1,159 @@
+"""`mltrack show`: everything about a run."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mltrack.cli.context import RUN, Session, command, json_option, pass_session
+from mltrack.text.printing import Column, heading, is_terminal, note, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack.text.printing import Cell
+
+__all__ = ["show"]
+
+
+@command("show", "Show everything about a run.", "mltrack show spirals-1", "mltrack show spirals-1 --json")
+@click.argument("run", type=RUN)
+@json_option
+@pass_session
+def show(session: Session, run: str, as_json: bool) -> None:
+    """Show everything about RUN (an id, its first digits, or a name)."""
+    stored = session.store().run(run)
+    if as_json:
+        print_json(_everything(stored))
+        return
+    _print_head(stored)
+    _print_pairs("Params", stored.params)
+    _print_pairs("Tags", stored.tags)
+    _print_metrics(stored)
+    _print_datasets(stored)
+    _print_models(stored)
+    _print_artifacts(stored)
+    _print_writers(stored)
+
+
+def _everything(run: StoredRun) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from mltrack.cli.select import run_facts
+
+    return {
+        **run_facts(run, run.head().points),
+        "metrics": {key: asdict(summary) for key, summary in sorted(run.summaries.items())},
+        "datasets": [
+            {**asdict(used.dataset), "context": used.context, "tags": dict(used.tags)} for used in run.datasets
+        ],
+        "model_inputs": run.model_inputs,
+        "model_outputs": [asdict(made) for made in run.model_outputs],
+        "artifacts": [asdict(artifact) for artifact in run.artifacts],
+        "writers": [{**asdict(w), "position": w.position._asdict()} for w in run.writers()],
+        "lost": run.lost,
+        "damage": [str(error) for error in [*run.state.damage, *run.damage]],
+    }
+
+
+def _print_head(run: StoredRun) -> None:
+    from mltrack.cli.formatting import ago, count, duration, moment, plural, state
+
+    info, now_ms = run.info, time.time_ns() // 1_000_000
+    lasted = duration((info.end_time if info.end_time is not None else now_ms) - info.start_time)
+    rows: list[tuple[str, Cell]] = [
+        ("run", info.run_name),
+        ("id", info.run_id),
+        ("experiment", f"{info.experiment_name} ({info.experiment_id})"),
+        ("status", state(info)),
+        ("started", f"{moment(info.start_time)} ({ago(info.start_time, now_ms)})"),
+        ("duration", lasted),
+        ("points", count(run.head().points)),
+        ("artifacts", info.artifact_uri),
+    ]
+    if info.parent_run_id:
+        rows.append(("parent", info.parent_run_id))
+    if info.user_id:
+        rows.append(("user", info.user_id))
+    if run.lost:
+        rows.append(("lost", f"{plural(run.lost, 'point')}, as the disk was full or failing"))
+    print_table([Column("", style="dim"), Column("", wrap=True)], rows, headings=False)
+    damage = [*run.state.damage, *run.damage]
+    if damage:
+        note(f"{plural(len(damage), 'damaged place')}: see mltrack check {run.run_id}", style="red")
+
+
+def _print_pairs(title: str, pairs: dict[str, str]) -> None:
+    if pairs:
+        say()
+        heading(title)
+        columns = [Column("", style="cyan"), Column("", wrap=True)]
+        print_table(columns, sorted(pairs.items()), headings=False)
+
+
+def _print_metrics(run: StoredRun) -> None:
+    from mltrack.cli.metrics import print_summaries
+
+    if run.summaries:
+        say()
+        heading("Metrics")
+        print_summaries(run, sorted(run.summaries))
+
+
+def _print_datasets(run: StoredRun) -> None:
+    if run.datasets:
+        say()
+        heading("Datasets")
+        rows = [(u.dataset.name, u.dataset.digest, u.context or "", u.dataset.source_type) for u in run.datasets]
+        columns = [Column("name", style="cyan", cut=True), *(Column(name) for name in ("digest", "context", "source"))]
+        print_table(columns, rows)
+
+
+def _print_models(run: StoredRun) -> None:
+    rows = [(model_id, "used", "") for model_id in run.model_inputs]
+    rows += [(made.model_id, "made", str(made.step)) for made in run.model_outputs]
+    if rows:
+        say()
+        heading("Models")
+        print_table([Column("model", style="cyan"), Column("use"), Column("step", right=True)], rows)
+
+
+def _print_artifacts(run: StoredRun) -> None:
+    from mltrack.cli.formatting import size
+
+    if run.artifacts:
+        say()
+        heading("Artifacts")
+        pretty = is_terminal()
+        rows = [
+            (
+                f"{a.path} (on remote {a.remote})" if a.remote else a.path,
+                size(a.size) if pretty else str(a.size),
+                a.sha256[:12] if pretty else a.sha256,
+            )
+            for a in run.artifacts
+        ]
+        print_table([Column("path", style="cyan"), Column("size", right=True), Column("sha256", style="dim")], rows)
+
+
+def _print_writers(run: StoredRun) -> None:
+    from mltrack.cli.formatting import count, moment
+
+    say()
+    heading("Writers")
+    rows = [
+        (
+            w.writer,
+            w.role,
+            f"{w.host}:{w.pid}",
+            moment(w.opened // 1_000_000),
+            "live" if w.alive and not w.ended else "closed" if w.ended else "gone",
+            count(w.position.events),
+            count(w.position.points),
+        )
+        for w in run.writers()
+    ]
+    names = ["writer", "role", "process", "opened", "state"]
+    columns = [*(Column(name) for name in names), Column("events", right=True), Column("points", right=True)]
+    print_table(columns, rows)
