@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mltrack_sync.remotes.kind import Remote
     from mltrack_sync.report import PushReport
 
-__all__ = ["Daemon", "PollConfig", "ShutdownSignal", "follow", "main", "serve"]
+__all__ = ["Daemon", "PollConfig", "StopSignal", "follow", "main", "serve"]
 
 LOG_BYTES_MAX = 256 * 1024
 PROCESSOR_SHARE = 0.05
@@ -220,7 +220,7 @@ def _slice(stop: threading.Event) -> Iterator[None]:
 # --- the process -------------------------------------------------------------------------------------------------
 
 
-class ShutdownSignal:
+class StopSignal:
     """Whether a signal asked this process to end; the second signal ends it at once."""
 
     def __init__(self) -> None:
@@ -249,7 +249,7 @@ class ShutdownSignal:
             trigger.end()
 
 
-def follow(store: Store, remote: Remote, shutdown: ShutdownSignal, config: PollConfig) -> bool:
+def follow(store: Store, remote: Remote, shutdown: StopSignal, config: PollConfig) -> bool:
     """Push what is recorded until all is pushed; returns whether it could take requests."""
     from mltrack_sync.daemon.loop import Trigger, watch
 
@@ -272,10 +272,10 @@ def follow(store: Store, remote: Remote, shutdown: ShutdownSignal, config: PollC
 def serve(
     store: Store,
     remote: Remote,
-    shutdown: ShutdownSignal,
+    shutdown: StopSignal,
     config: PollConfig,
     *,
-    follow: Callable[[Store, Remote, ShutdownSignal, PollConfig], bool] = follow,
+    follow: Callable[[Store, Remote, StopSignal, PollConfig], bool] = follow,
 ) -> None:
     """Follow the store, once more for each request left meanwhile; return at once if another process follows it.
 
@@ -320,7 +320,7 @@ def main(arguments: list[str]) -> int:
     _LOG.setLevel(logging.INFO)
     _LOG.propagate = False
     _yield_to_others()
-    shutdown = ShutdownSignal()
+    shutdown = StopSignal()
     shutdown.listen()
     try:
         from mltrack_sync.remotes.resolver import remote_for

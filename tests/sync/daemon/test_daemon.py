@@ -23,7 +23,7 @@ from mltrack.errors import NotFoundError, UsageError
 from mltrack.recording.background_sync import SyncRequest, is_served, request_sync, requested_sync
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
-from mltrack_sync.daemon.daemon import PollConfig, ShutdownSignal, serve
+from mltrack_sync.daemon.daemon import PollConfig, StopSignal, serve
 from mltrack_sync.daemon.heartbeat import read_heartbeat
 from tests.support import ROOT
 from tests.support.both_sides import assert_equal, remote_points
@@ -249,7 +249,7 @@ def test_a_run_started_while_the_syncer_is_about_to_end_is_not_missed(store: Sto
     folder = store.layout.remote(remote.name)
     followed = []
 
-    def follow(store: Store, remote: Remote, ending: ShutdownSignal, pace: PollConfig) -> bool:
+    def follow(store: Store, remote: Remote, ending: StopSignal, pace: PollConfig) -> bool:
         assert is_served(folder)
         (folder / "wanted").unlink()
         followed.append(remote.name)
@@ -259,7 +259,7 @@ def test_a_run_started_while_the_syncer_is_about_to_end_is_not_missed(store: Sto
             serve(store, remote, ending, pace, follow=follow)  # as one that was started all the same: it ends at once
         return True
 
-    serve(store, remote, ShutdownSignal(), PollConfig(), follow=follow)
+    serve(store, remote, StopSignal(), PollConfig(), follow=follow)
     assert (followed, is_served(folder)) == (["there"] * 2, False)
 
 
