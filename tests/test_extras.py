@@ -45,17 +45,18 @@ def base_python(tmp_path_factory: pytest.TempPathFactory) -> Python:
     folder = tmp_path_factory.mktemp("base")
     packages = folder / "packages"
     packages.mkdir()
-    for name in dependencies():
+    for module in (mltrack, mltrack_sync):
+        (packages / module.__name__).symlink_to(module.__path__[0])
+    for name in {*dependencies(), "mltrack"}:
         one = distribution(name)
         for top in {file.parts[0] for file in one.files or [] if file.parts[0] not in ("..", "__pycache__")}:
-            (packages / top).symlink_to(str(one.locate_file(top)))
+            if not (packages / top).exists() and not top.endswith(".pth"):
+                (packages / top).symlink_to(str(one.locate_file(top)))
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
-    ours = [Path(module.__path__[0]).parent for module in (mltrack, mltrack_sync)]
-    path = os.pathsep.join(map(str, [*ours, packages]))
 
     def run(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         command = [str(folder / "venv" / "bin" / "python"), *words]
-        given = {**os.environ, "PYTHONPATH": path, **environment}
+        given = {**os.environ, "PYTHONPATH": str(packages), **environment}
         return subprocess.run(command, cwd=cwd, env=given, capture_output=True, text=True, timeout=200)
 
     return run
@@ -169,7 +170,10 @@ def test_a_command_that_needs_an_extra_names_it_in_one_line(
 
 
 def test_without_any_dependency_the_command_line_says_what_it_needs(base_python: Python, tmp_path: Path) -> None:
-    ours = os.pathsep.join(str(Path(module.__path__[0]).parent) for module in (mltrack, mltrack_sync))
-    done = base_python("-m", "mltrack", "ls", cwd=tmp_path, PYTHONPATH=ours)
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for module in (mltrack, mltrack_sync):
+        (bare / module.__name__).symlink_to(module.__path__[0])
+    done = base_python("-m", "mltrack", "ls", cwd=tmp_path, PYTHONPATH=str(bare))
     assert done.returncode == 1
     assert done.stderr == ("error: the command line needs click, which is not installed\nhint: pip install mltrack\n")

@@ -289,15 +289,16 @@ def test_the_tables_hold_all_that_was_logged_in_mlflows_layout(run: mltrack.Run)
 def test_mlflow_loads_the_tables_from_the_store(run: mltrack.Run, tmp_path: Path) -> None:
     import mlflow
 
+    from tests.support.mlflow_recording import forget_where
+
     run.log({"n": Text("hello")})
     run.end()
-    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"mltrack://{tmp_path / 's'}")
     try:
         experiment_id = run.stored().info.experiment_id  # else it would be one that another test has set
         loaded = mlflow.MlflowClient().load_table(experiment_id, "series/texts/n.json", run_ids=[run.run_id])
     finally:
-        mlflow.set_tracking_uri(before)
+        forget_where()
     assert loaded["text"].tolist() == ["hello"]
 
 

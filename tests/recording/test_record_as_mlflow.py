@@ -50,17 +50,18 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
+    from tests.support.mlflow_recording import forget_where
+
     folder = tmp_path_factory.mktemp("sides")
     files = folder / "files"
     (files / "sub").mkdir(parents=True)
     (files / "a.txt").write_text("a")
     (files / "sub" / "b.bin").write_bytes(bytes(range(256)))
     event.listen(Engine, "connect", _do_not_wait_for_the_disk)
-    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("e", (folder / "artifacts").as_uri()))
     yield Sides(mltrack, mlflow, files)
-    mlflow.set_tracking_uri(before)
+    forget_where()
     event.remove(Engine, "connect", _do_not_wait_for_the_disk)
 
 

@@ -44,15 +44,18 @@ def mlflow_on(uri: str, experiment: str | None = None) -> Iterator[MlflowClient]
     finally:
         while mlflow.active_run() is not None:
             mlflow.end_run()
-        mlflow.set_tracking_uri("")
-        mlflow.set_registry_uri("")
-        for name in (
-            AT_ONCE,
-            "MLFLOW_EXPERIMENT_ID",
-            "MLFLOW_REGISTRY_URI",
-            "MLFLOW_TRACKING_URI",
-        ):  # MLflow sets these for its children
-            os.environ.pop(name, None)
+        forget_where(experiment_too=False)  # which MLflow keeps from call to call
+        os.environ.pop(AT_ONCE, None)
+
+
+def forget_where(*, experiment_too: bool = True) -> None:
+    """Let MLflow's functions forget which server, registry and experiment they were told to use."""
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # which resets it
+    mlflow.set_registry_uri(None)  # type: ignore[arg-type]
+    if experiment_too:
+        mlflow.tracking.fluent._active_experiment_id = None  # which nothing public resets
+    for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI"):  # set for its children
+        os.environ.pop(name, None)
 
 
 def uri_of(store: Store) -> str:

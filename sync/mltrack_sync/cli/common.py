@@ -34,16 +34,16 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; what it could not read or verify here is said at its end, and makes the exit code PARTIAL."""
-        say_damage = getattr(ctx.obj, "say_damage", lambda: False)
+        report_damage = getattr(ctx.obj, "report_damage", lambda: False)
         code = 0
         try:
             result = super().invoke(ctx)
         except click.exceptions.Exit as exiting:
             result, code = None, exiting.exit_code
         except BaseException:
-            say_damage()
+            report_damage()
             raise
-        if say_damage() and not code:
+        if report_damage() and not code:
             code = PARTIAL
         if code:
             raise click.exceptions.Exit(code)

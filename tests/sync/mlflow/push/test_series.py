@@ -13,6 +13,7 @@ import mltrack
 from mltrack.store import Store
 from mltrack_sync import Remote, push
 from tests.support.both_sides import assert_equal
+from tests.support.mlflow_recording import forget_where
 from tests.support.server import MlflowServer
 
 
@@ -41,14 +42,13 @@ def test_series_arrive_where_mlflow_shows_them(
     assert len(images) == 4
     for path in images:
         assert path.startswith("images/val~sample+step+")
-    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(server.url)  # load_table asks by it, whatever its client is of
     try:
         for entry in json.loads(tags["mlflow.loggedArtifacts"]):
             loaded = client.load_table(there["info"]["experiment_id"], entry["path"], run_ids=[run_id])
             assert sorted(set(loaded["step"])) == [0, 1]
     finally:
-        mlflow.set_tracking_uri(before)
+        forget_where()
 
 
 def test_what_a_crashed_process_left_of_a_series_arrives_too(
