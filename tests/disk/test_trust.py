@@ -411,6 +411,7 @@ import mltrack, mltrack.recording.fluent, mltrack.cli.app, mltrack.catalog.catal
 import mltrack.catalog.sql, mltrack.cli.runs
 import mltrack.cli.formatting, mltrack.cli.select, mltrack.recording.run
 import mltrack.journal.recorder, mltrack.disk.trust, rich.table, rich.cells
+import mltrack_sync.mlflow.kind, mltrack_sync.mlflow.provider, mltrack_sync.azureml.kind, tomlkit, configparser
 import mltrack_sync.cli.sync, mltrack_sync.cli.remote, mltrack_sync.engine.push
 import mltrack_sync.remotes.config, pyarrow.parquet
 import mltrack_sync.status, mltrack_sync.http.transport, mltrack_sync.mlflow.push.sending

@@ -163,9 +163,9 @@ def test_the_environment_is_the_one_asked_for(config: dict[str, Any], declared: 
 
 
 def test_a_key_that_says_neither_true_nor_false_is_refused_before_there_is_a_run(project: Project) -> None:
-    with pytest.raises(MlflowException, match="USE_CONDA in the backend's config is 'perhaps': say true or false"):
+    with pytest.raises(MlflowException, match="USE_CONDA in the backend's config is 'perhaps': use true or false"):
         _env_manager({"USE_CONDA": "perhaps"}, Declared(None))
     done = project("-c", CALL.replace('"STREAM_OUTPUT": False', '"STREAM_OUTPUT": "maybe"'))
     assert done.returncode == 1
-    assert "STREAM_OUTPUT in the backend's config is 'maybe': say true or false" in done.stderr
+    assert "STREAM_OUTPUT in the backend's config is 'maybe': use true or false" in done.stderr
     assert project.runs() == []
