@@ -49,6 +49,11 @@ def test_an_old_path_warns_where_it_is_imported_and_names_the_new_one() -> None:
     assert "<string>:1: DeprecationWarning: mltrack.values has moved to mltrack.values.scalars" in done.stderr
 
 
+def test_what_an_old_path_stands_for_is_imported_with_it() -> None:
+    code = "import sys, mltrack.query.search; print('mltrack.catalog.search' in sys.modules)"
+    assert run(code, "-W", "ignore").stdout == "True\n"
+
+
 def test_a_name_or_path_that_never_was_is_missing() -> None:
     with pytest.raises(ModuleNotFoundError, match=r"No module named 'mltrack\.nothing'"):
         importlib.import_module("mltrack.nothing")

@@ -238,11 +238,13 @@ PACKAGES = {"mltrack.query", "mltrack_sync.azure"}
 
 
 class _Alias(Loader):
-    """Makes a module whose names are those of the modules it stands for, looked up when they are asked for."""
+    """Makes a module whose names are those of the modules it stands for, which are imported with it."""
 
     def exec_module(self, module: ModuleType) -> None:
         old = module.__name__
         _warn(old, stacklevel=3)
+        for new in PATHS[old].split():
+            import_module(new)  # now: who imports early has reasons to, such as another user's process after this one
         module.__dict__["__getattr__"] = lambda name: _look_up(old, name)
 
 
