@@ -43,6 +43,7 @@ LAYERS = [
     ["mltrack_sync.http"],
     ["mltrack_sync.ledger"],
     ["mltrack_sync.remotes"],
+    ["mltrack_sync.stores"],
     ["mltrack_sync.mlflow.api"],
     ["mltrack_sync.mlflow.provider"],
     ["mltrack_sync.mlflow.plan"],

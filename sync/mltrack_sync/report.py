@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Difference", "PushReport", "Rejected", "VerifyReport"]
+__all__ = ["Difference", "PullReport", "PushReport", "Rejected", "VerifyReport"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,42 @@ class PushReport:
     def points_per_second(self) -> float:
         """Points sent, by the whole time of the pass."""
         return self.points / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PullReport:
+    """One pull from a remote.
+
+    ``runs`` had something new; ``created`` of them are new in the store. ``points``, ``artifacts`` and
+    ``artifact_bytes`` count what came. ``skipped_artifacts`` were too large or not wanted, and can be fetched later.
+    ``notes`` are conflicts and how they were resolved; ``problems`` will be tried again next time; ``unsupported`` says
+    what the remote can't hand out.
+    """
+
+    remote: str
+    url: str
+    dry_run: bool = False
+    runs: int = 0
+    created: int = 0
+    points: int = 0
+    artifacts: int = 0
+    artifact_bytes: int = 0
+    skipped_artifacts: int = 0
+    experiments: int = 0
+    models: int = 0
+    model_versions: int = 0
+    logged_models: int = 0
+    traces: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    unsupported: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything selected is in the store now."""
+        return not self.problems
 
 
 @dataclass(frozen=True, slots=True)

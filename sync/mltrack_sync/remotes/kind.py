@@ -24,10 +24,22 @@ if TYPE_CHECKING:
     from mltrack.store import Store
     from mltrack_sync.http.endpoint import EndpointSource
     from mltrack_sync.ledger.ledger import Ledger, LedgerState
-    from mltrack_sync.remotes.options import PushOptions, VerifyOptions
-    from mltrack_sync.report import PushReport, VerifyReport
+    from mltrack_sync.remotes.options import PullOptions, PushOptions, VerifyOptions
+    from mltrack_sync.report import PullReport, PushReport, VerifyReport
 
-__all__ = ["GROUP", "MLFLOW", "HttpKind", "Kind", "PushWork", "Remote", "find_kind", "is_remote_url", "kind_of"]
+__all__ = [
+    "GROUP",
+    "MLFLOW",
+    "HttpKind",
+    "Kind",
+    "PullKind",
+    "PullWork",
+    "PushWork",
+    "Remote",
+    "find_kind",
+    "is_remote_url",
+    "kind_of",
+]
 
 GROUP = "mltrack.remotes"
 """The group of entry points by which other packages add kinds."""
@@ -95,6 +107,16 @@ class PushWork:
     """Of the selected runs."""
     ledger: Ledger
     options: PushOptions
+
+
+@dataclass(frozen=True, slots=True)
+class PullWork:
+    """What one pull has to do: bring what is selected on the remote into the store. The ledger is the remote's."""
+
+    store: Store
+    remote: Remote
+    ledger: Ledger
+    options: PullOptions
 
 
 class Kind(Protocol):
@@ -180,6 +202,22 @@ class HttpKind(Protocol):
 
         Raises:
             UsageError: its URL is not a valid one.
+        """
+
+
+@runtime_checkable
+class PullKind(Protocol):
+    """A kind whose remotes can be pulled from."""
+
+    def pull(self, work: PullWork) -> PullReport:
+        """Bring what is selected and new on the remote into the store; a second pull of the same brings nothing.
+
+        Whatever happens at whatever moment, the store is valid, and a later pull brings the rest once. What is in the
+        store and newer is never overwritten.
+
+        Raises:
+            RemoteError: the remote can't be reached, or does not let us in.
+            NotFoundError, FilterError: the selection names what the remote does not have, or is not valid.
         """
 
 

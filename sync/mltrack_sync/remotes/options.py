@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mltrack_sync.http.rate_limit import RateLimiter
     from mltrack_sync.http.retry import RetryPolicy
 
-__all__ = ["JOBS", "PushOptions", "VerifyOptions"]
+__all__ = ["JOBS", "PullOptions", "PushOptions", "VerifyOptions"]
 
 JOBS = 4
 
@@ -74,6 +74,38 @@ class PushOptions:
     def stoppable_pace(self) -> RateLimiter | None:
         """The pace, whose waits end with PushStopped when ``stop`` is set."""
         return self.pace.until(self.stop) if self.pace is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class PullOptions:
+    """What of a remote is pulled, and how.
+
+    Attributes:
+        selection: The runs as the remote knows them, and what goes with them.
+        artifact_bytes_max: Larger files of artifacts are not brought (0: none at all); None is no limit.
+        dry_run: Say what would be brought; nothing is written.
+        jobs: So many things are pulled at a time.
+        progress: Is told how far the pull is.
+        policy: How often what is tried again; None is the usual.
+        http: Replaces the network.
+        pace: Bounds the bytes received per second.
+        stop: Ends the pull early when set.
+        clock: Gives ns since the epoch.
+    """
+
+    selection: Selection = field(default_factory=Selection)
+    artifact_bytes_max: int | None = None
+    dry_run: bool = False
+    jobs: int = JOBS
+    progress: Progress = field(default_factory=NoProgress)
+    policy: RetryPolicy | None = None
+    http: httpx.BaseTransport | None = None
+    pace: RateLimiter | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    clock: Callable[[], int] = time.time_ns
+
+    def __post_init__(self) -> None:
+        _check_jobs(self.jobs)
 
 
 @dataclass(frozen=True, slots=True)

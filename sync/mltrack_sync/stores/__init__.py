@@ -1,0 +1,1 @@
+"""Runs, models and traces copied between stores as the files they are."""

@@ -1,0 +1,215 @@
+"""What moves between two stores, whatever lies between them: a folder, ssh, one file, or a server that keeps the files.
+
+A store is copied **unit** by unit. A source says how a unit looks (its *snapshot*), a target says what it lacks of that
+(its *needs*), the source yields exactly these bytes as *pieces* in the order in which they may be written, and the
+target applies them. The order is the format's own (docs/format.md, "What is true at every moment"), so the target is a
+valid store after every piece, and what a broken copy left behind is continued at its byte.
+
+Units, by their names:
+
+- ``runs/<run_id>``, ``models/<model_id>``, ``traces/<experiment_id>``, ``sources``, ``artifacts/<experiment_id>``:
+  files by paths below the unit.
+- ``workspace``: experiments and registered models. Both sides append to the same files, so these are merged fact by
+  fact (``FACTS``); so are the facts of ``models/<model_id>``.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from mltrack.errors import MltrackError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from mltrack_sync.selection import Selection
+
+__all__ = [
+    "PIECE_BYTES_MAX",
+    "Applied",
+    "FileKind",
+    "FileState",
+    "Need",
+    "Piece",
+    "Source",
+    "StoreInfo",
+    "Target",
+    "TransferError",
+    "UnitSnapshot",
+    "UnitToken",
+]
+
+PIECE_BYTES_MAX = 1 << 20
+"""The most bytes of one piece."""
+
+
+class TransferError(MltrackError):
+    """The other side sent what it must not, or a unit can't be copied as it is; the message names the unit."""
+
+
+class FileKind(enum.StrEnum):
+    """How a file changes, and therefore how it is copied."""
+
+    LOG = "log"
+    """Lines of one writer, appended only; copied from the byte where the target's copy ends, by whole lines."""
+    POINTS = "points"
+    """A header and records of one writer, appended only; copied by whole records up to the last logged one."""
+    WHOLE = "whole"
+    """Never changed, or replaced as a whole (segments, artifacts, source packs): copied under a temporary name, checked
+    by its SHA-256, then published."""
+    FACTS = "facts"
+    """A log that several processes of several stores append to: merged line by line."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """One file of a unit as it was when the snapshot was taken.
+
+    Attributes:
+        path: Below the unit, with "/"; checked by whoever gets it from outside.
+        kind: How it is copied.
+        size: Bytes that count: up to the last whole line or logged record; of WHOLE all.
+        sha256: Of WHOLE where the store's facts name it (artifacts, source packs); "" where it is found by reading.
+        mark: Of LOG and POINTS the CRC-32, as 8 hex digits, of the last 4,096 bytes before ``size`` (fewer where there
+            are fewer): a target whose file is as long and has another mark holds something else.
+    """
+
+    path: str
+    kind: FileKind
+    size: int
+    sha256: str = ""
+    mark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitSnapshot:
+    """A unit at one moment: everything that its facts name is among its files.
+
+    Attributes:
+        unit: Its name.
+        token: Changes whenever anything of the unit may have changed.
+        files: In the order in which they are to be written.
+        live: Of a run, the writers that a process records into now: their copies show as running elsewhere.
+        taken_at: ns since the epoch, by the clock of the source's machine.
+        origin: The source's store id and its machine's name, for what is shown of a copy.
+    """
+
+    unit: str
+    token: str
+    files: tuple[FileState, ...]
+    live: tuple[str, ...] = ()
+    taken_at: int = 0
+    origin: tuple[str, str] = ("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class UnitToken:
+    """A unit that exists, and its token."""
+
+    unit: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes of a file that a target lacks: from ``start`` to the size in the snapshot."""
+
+    path: str
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes of a file of a unit. ``last`` marks the file's last piece; ``sha256`` then says what a WHOLE file holds."""
+
+    path: str
+    kind: FileKind
+    start: int
+    data: bytes
+    last: bool = False
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What came of applying one unit.
+
+    ``token`` is the snapshot's where everything in it is in the target now, else "". ``notes`` are said to the user:
+    conflicts and how they were resolved, files that were skipped or differ.
+    """
+
+    unit: str
+    token: str
+    bytes: int = 0
+    files: int = 0
+    events: dict[str, int] = field(default_factory=dict)
+    points: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """Which store, of which format, where, and what program speaks for it."""
+
+    store_id: str
+    format: int
+    host: str
+    version: str
+    writable: bool = True
+    free_bytes: int = 0
+
+
+class Source(Protocol):
+    """A store that is copied from."""
+
+    def info(self) -> StoreInfo:
+        """Which store it is."""
+
+    def units(self, selection: Selection) -> Iterable[UnitToken]:
+        """The units that a selection takes with it, runs last; tokens are cheap and not taken from memory.
+
+        Raises:
+            NotFoundError, FilterError: the selection is not valid.
+        """
+
+    def snapshot(self, unit: str, *, artifact_bytes_max: int | None = None) -> UnitSnapshot:
+        """How a unit looks now. Larger artifacts than ``artifact_bytes_max`` are not among its files (0: none at all).
+
+        Raises:
+            NotFoundError: there is none of that name (any more).
+        """
+
+    def pieces(self, snapshot: UnitSnapshot, needs: Iterable[Need]) -> Iterator[Piece]:
+        """The bytes that are needed, in the snapshot's order.
+
+        Raises:
+            TransferError: a file changed in a way that it must not.
+        """
+
+
+class Target(Protocol):
+    """A store that is copied into."""
+
+    def info(self) -> StoreInfo:
+        """Which store it is."""
+
+    def tokens(self) -> dict[str, str]:
+        """The tokens of snapshots that it holds whole and unchanged since, of units that came from elsewhere."""
+
+    def needs(self, snapshot: UnitSnapshot) -> list[Need]:
+        """What it lacks of a unit, in the snapshot's order.
+
+        Raises:
+            TransferError: it holds something else under the same names.
+        """
+
+    def apply(self, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Applied:
+        """Write the pieces; it is a valid store after each, and everything is on the disk when this returns.
+
+        Raises:
+            TransferError: a piece is not one of the snapshot, or a file's content is not what its SHA-256 says.
+            StoreError, OSError: it can't be written.
+        """
