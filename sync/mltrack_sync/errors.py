@@ -6,9 +6,9 @@ RemoteError (mltrack.errors)
 ├── RemoteAuthError           401/403 after a refresh: stop, nothing else would go through either (403: see workers.py)
 ├── NotMlflowError            whatever is at that URL, it does not speak MLflow's REST API
 └── RemoteRefusedError        a permanent refusal of one thing, with the server's words: rejected, go on
-    └── TooLargeError         refused for its size: halve it
+    └── TooLargeError         refused for its size: send less at once
 LedgerError (also StoreError)  what was acknowledged can't be written down: stop
-PushStopped                   internal: another worker met an error that stops the pass
+PushStopped                   internal: another worker met an error that stops the sync cycle
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ __all__ = [
 class RemoteUnavailableError(RemoteError):
     """The remote can't be reached, or can't answer now.
 
-    ``in_doubt`` tells that it may have done what was asked though no answer came. ``status`` is None when there was no
-    answer at all; ``retry_after_s`` is what it asked for. ``timed_out`` tells that it was waited for in vain, for long;
-    ``not_sent`` that nothing was sent, where in_doubt is not to end the pass.
+    ``in_doubt`` says that it may have done what was asked, although no answer came. ``status`` is None when there was
+    no answer at all; ``retry_after_s`` is what it asked for. ``timed_out`` says that no answer came for a long time;
+    ``not_sent`` that nothing was sent, where in_doubt is not to end the sync cycle.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class RemoteUnavailableError(RemoteError):
 
 
 class FileNotTakenError(RemoteUnavailableError):
-    """A file was sent as often as is sensible for now, and is not there."""
+    """A file was sent as often as is sensible for now, and the remote does not have it."""
 
 
 class RemoteAuthError(RemoteError):
     """The remote does not let us in, also with a fresh endpoint.
 
-    ``forbidden`` tells that it knows who we are (403): another thing it may let us do.
+    ``forbidden`` says that it knows who we are (403): it may allow other things.
     """
 
     def __init__(self, message: str, *, hint: str = "", forbidden: bool = False) -> None:
@@ -76,9 +76,9 @@ class RemoteAuthError(RemoteError):
 
 
 class NotMlflowError(RemoteError):
-    """The answer is none that an MLflow server gives.
+    """The answer is not one that an MLflow server gives.
 
-    ``unknown_call`` tells that nothing answers to this call: where others are answered, the server is an older one.
+    ``unknown_call`` says that the server does not know this call: where it answers others, it is an older one.
     """
 
     def __init__(self, message: str, *, hint: str = "", unknown_call: bool = False) -> None:
@@ -97,7 +97,7 @@ class RemoteRefusedError(RemoteError):
 
     @property
     def is_missing(self) -> bool:
-        """Whether what was asked for is not there."""
+        """Whether the remote does not have what was asked for."""
         return self.status == 404 or self.says_missing
 
     @property
@@ -107,7 +107,7 @@ class RemoteRefusedError(RemoteError):
 
     @property
     def unknown_call(self) -> bool:
-        """Whether nothing answers to this call: where others are answered, the server is an older one."""
+        """Whether the server does not know this call: where it answers others, it is an older one."""
         return self.status in (404, 405, 501) and not self.says_missing
 
 
@@ -120,4 +120,4 @@ class LedgerError(RemoteError, StoreError):
 
 
 class PushStopped(Exception):
-    """Raised in a worker when the pass is being stopped; never leaves the package."""
+    """Raised in a worker when the sync cycle is being stopped; never leaves the package."""

@@ -11,7 +11,7 @@ __all__ = ["MLFLOW_LIMITS", "Limits"]
 
 Fact = tuple[str, str]
 RUN_TAGS_RESERVED = 2
-"""Tags that a run may get over there beside its own: that it crashed, and one by the remote itself."""
+"""Tags that a run may get on the remote in addition to its own: that it crashed, and one by the remote itself."""
 
 _KEY = re.compile(r"[/\w.\- :]*")
 _HALF = re.compile("[\ud800-\udfff]")
@@ -61,7 +61,7 @@ class Limits:
             return f"name holds {odd!r}: the remote takes letters, digits and / _ - . : and space"
         path = posixpath.normpath(key)
         if path != key or path == "." or path.startswith(("..", "/")):
-            return "name is no clean path: the remote takes no '//', '..', nor a '/' at either end"
+            return "name is not a clean path: the remote takes no '//', '..', nor a '/' at either end"
         return None
 
     def refuse_param(self, key: str, value: str) -> str | None:
@@ -132,4 +132,4 @@ def _refuse_half(what: str, value: str) -> str | None:
 
 
 MLFLOW_LIMITS = Limits()
-"""The open-source MLflow server's, and those documented for servers beside it."""
+"""The open-source MLflow server's, and those documented for other servers."""

@@ -1,4 +1,4 @@
-"""How far a pass is, shown as it goes: runs, points, the bytes of files; how fast they go, and the time left."""
+"""How far a sync cycle is, shown as it goes: runs, points, the bytes of files; how fast they go, and the time left."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["BarProgress", "FileMeter", "NoProgress", "Progress"]
 
 
 class Progress(Protocol):
-    """What a pass tells as it goes; called from many threads."""
+    """What a sync cycle reports as it goes; called from many threads."""
 
     def started(self, *, runs: int, points: int) -> None:
-        """There is this much to do."""
+        """This much is to be done."""
 
     def advanced(self, *, points: int, body: int) -> None:
-        """So many points more are there; ``body`` bytes were sent for them."""
+        """So many more points were acknowledged; ``body`` bytes were sent for them."""
 
     def files(self, *, total: int = 0, sent: int = 0) -> None:
-        """So many bytes of files more are to be sent, and were; less than none where that turns out to be wrong."""
+        """So many more bytes of files are to be sent, and were sent; negative to correct a former count."""
 
     def run_done(self) -> None:
-        """One run more is up to date."""
+        """One more run is up to date."""
 
 
 class NoProgress:
@@ -47,7 +47,7 @@ class NoProgress:
 
 
 class FileMeter:
-    """Tells a Progress of one file's bytes as they go. Its parts may be told of by many threads."""
+    """Reports one file's bytes to a Progress as they go. Many threads may report its parts."""
 
     def __init__(self, progress: Progress, size: int) -> None:
         """The file is to be sent; it has ``size`` bytes."""
@@ -66,12 +66,12 @@ class FileMeter:
             self._count(part, len(chunk))
 
     def skip(self, count: int) -> None:
-        """So many bytes in all need not be sent: they are there."""
+        """So many bytes in all need not be sent: the remote has them."""
         self._progress.files(total=self._skipped - count)
         self._skipped = count
 
     def close(self, *, sent: bool) -> None:
-        """The file is there; or it is not, and no byte of it counts."""
+        """The file was sent; or it was not, and no byte of it counts."""
         with self._lock:
             counted = sum(self._sent.values())
         rest = self._size - self._skipped
@@ -114,7 +114,7 @@ class BarProgress:
         self._bar.stop()
 
     def started(self, *, runs: int, points: int) -> None:
-        """Draw the bars, anew for each pass; the one of files comes with the first of them."""
+        """Draw the bars, once more for each cycle; the bar of files appears with the first of them."""
         with self._lock:
             for task in (self._points, self._runs, self._files):
                 if task is not None:

@@ -43,7 +43,7 @@ def checked_password(value: str, origin: str) -> str:
 
 
 def checked_user(value: str, origin: str) -> str:
-    """A user's name, which is no secret by itself.
+    """A user's name, which is not a secret by itself.
 
     Raises:
         RemoteAuthError: it can't be one.

@@ -62,7 +62,7 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
     """Compare the store with what the ledger says the remote has; ``clock`` gives ns since the epoch.
 
     Raises:
-        OSError: the ledger is there and can't be read.
+        OSError: the ledger exists and can't be read.
     """
     state = read_ledger(store, remote)
     scope = Scope(store, Selection(), store.heads())
@@ -101,11 +101,11 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
 
 
 def _recorded(run: StoredRun, one: PendingRun, entry: RunEntry) -> list[int]:
-    """When what waits of a run was recorded, at the earliest. A point with a time of before its writer is no older."""
+    """When what waits of a run was recorded, at the earliest; points count as recorded after their writer's start."""
     opened = {writer.writer: writer.opened for writer in run.writers()}
     times = [one.first_event] if one.first_event else [event.time for event in run.read_events(entry.events)[:1]]
     for writer, since in opened.items():
-        only = {other: ALL for other in opened if other != writer}  # of each writer the first piece is enough
+        only = {other: ALL for other in opened if other != writer}  # the first piece of each writer is enough
         first = next(run.read_points({**only, writer: entry.points.get(writer, 0)}), None)
         if first is not None:
             times.append(max(int(first[1].times[0]), since))

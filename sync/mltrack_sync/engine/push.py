@@ -63,7 +63,7 @@ def push(store: Store, remote: Remote, options: PushOptions | None = None, **cha
 
 
 def _note_end(ledger: Ledger, report: PushReport, now: int) -> None:
-    """That a cycle came to its end is noted where it did something, or where the last one did not."""
+    """Note that a cycle was completed, where it did something or the last one was not completed."""
     did = report.runs or report.models or report.model_versions or report.logged_models or report.traces
     if did or report.artifacts or not ledger.state.last_pass or ledger.state.last_error:
         ledger.finished(now, {"runs": report.runs, "points": report.points})

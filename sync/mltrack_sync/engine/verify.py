@@ -23,7 +23,7 @@ def verify(store: Store, remote: Remote, options: VerifyOptions | None = None, *
 
     What belongs to a selection is what sync takes with it: runs with their datasets and links, the logged models and
     traces of these runs or of whole experiments, versions made of these runs. In full every point and span is read back
-    and every file downloaded and hashed. Of what is being recorded, what is not pushed yet differs.
+    and every file downloaded and hashed. In a run that is still being recorded, what is not pushed yet differs.
 
     Args:
         store: The store.

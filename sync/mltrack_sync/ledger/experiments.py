@@ -1,4 +1,4 @@
-"""Which experiment over there an experiment is, as the ledger keeps it."""
+"""Which remote experiment a local one is, as the ledger keeps it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ EXPERIMENT_TAG_KIND = "experiment tag"
 
 
 class ExperimentEntry(NamedTuple):
-    """The remote experiment's id, the tags it has of ours, and when it was made there (ms; 0 where it does not say).
+    """The remote experiment's id, its tags set by us, and when the remote created it (ms; 0 where it does not say).
 
-    Ids may be numbers that the next server, or the next experiment, gets again; with the time they are no other's.
+    Ids may be numbers that the next server, or the next experiment, gets again; together with the time they are unique.
     """
 
     remote: str

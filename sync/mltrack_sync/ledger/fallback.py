@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["InRunEntry", "file_line", "place_line", "settled_line"]
+__all__ = ["FallbackEntry", "file_line", "place_line", "settled_line"]
 
 
 @dataclass(slots=True)
-class InRunEntry:
+class FallbackEntry:
     """The files lie in the folder ``place`` of the remote run ``remote_run``, which is ``of`` here.
 
-    ``artifacts`` gives the SHA-256, as recorded here, of each file that is there; ``settled`` is how long the model's
-    log was, in bytes, when no file was left to send.
+    ``artifacts`` gives the SHA-256, as recorded here, of each file that the remote has; ``settled`` is how long the
+    model's log was, in bytes, when no file was left to send.
     """
 
     of: str = ""
@@ -27,10 +27,10 @@ class InRunEntry:
         """Take in a line of the ledger."""
         match line["type"]:
             case "in_run":
-                there = (line["of"], line["remote"], line["place"])
-                if there != (self.of, self.remote_run, self.place):
+                target = (line["of"], line["remote"], line["place"])
+                if target != (self.of, self.remote_run, self.place):
                     self.artifacts, self.settled = {}, 0
-                self.of, self.remote_run, self.place = there
+                self.of, self.remote_run, self.place = target
             case "in_run_file":
                 self.artifacts[line["path"]] = line["sha256"]
             case "in_run_settled":
@@ -49,7 +49,7 @@ def place_line(model_id: str, run_id: str, remote_run: str, place: str) -> dict[
 
 
 def file_line(model_id: str, path: str, sha256: str) -> dict[str, Any]:
-    """The line that says that a file is there."""
+    """The line that says that the remote has a file."""
     return {"type": "in_run_file", "model": model_id, "path": path, "sha256": sha256}
 
 

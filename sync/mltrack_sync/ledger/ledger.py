@@ -1,21 +1,22 @@
-"""The ledger: what a remote acknowledged, run by run, as an append-only log; and what was on its way when it ends.
+"""The ledger: what a remote acknowledged, run by run, as an append-only log; and what was on its way when the log ends.
 
 A line is on the disk before the next step that relies on it is taken:
 
 - ``create`` before runs/create is sent, ``run`` after it was answered: a create without a run may have happened.
-- ``ack`` after each log-batch: how far each writer's events and points are there, and in ``next`` how far the request
-  that follows goes. Points between the two are in doubt if the log ends here; ``next`` "*" puts all later ones in
-  doubt.
+- ``ack`` after each log-batch: how far the remote has each writer's events and points, and in ``next`` how far the
+  request that follows goes. Points between the two are in doubt if the log ends here; ``next`` "*" puts all later ones
+  in doubt.
 - ``artifact``, ``ended``, ``stage``: these can be repeated, so a lost line costs a request and nothing else.
 - ``rejected`` before the ack that goes past the item; ``cleared`` when it got through after all. What is tried again
-  stays rejected until then, and moves no positions: of it everything is compared with the remote before it is sent.
+  stays rejected until then, and moves no positions: all of it is compared with the remote before it is sent.
 - ``forgotten``: the remote has no such run any more; what was known of it counts no longer.
 - ``settled``: the run's head when nothing was left to send.
-- ``entry``: all of these of one run at once. A ledger that has grown is written anew with one such line for each run.
-- ``linked``: which datasets and logged models the run is tied to there, and for want of what others are not.
-- ``model`` and ``model_version`` after the remote has them so (see registry.py); ``logged_model`` and its like, and
-  ``trace`` and ``traces``, in the same way (models.py, traces.py).
-- ``in_run`` before the first file of a logged model goes to a run, with the folder there (fallback.py).
+- ``entry``: all of these of one run at once. A ledger that has grown is rewritten with one such line for each run.
+- ``linked``: which datasets and logged models the run is linked to on the remote, and which features
+  it lacks for the others.
+- ``model`` and ``model_version`` once the remote has them like this (see registry.py); ``logged_model`` and its like,
+  and ``trace`` and ``traces``, in the same way (models.py, traces.py).
+- ``in_run`` before the first file of a logged model goes to a run, with that run's folder (fallback.py).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from mltrack_sync.errors import LedgerError
 from mltrack_sync.http.responses import without_password
 from mltrack_sync.ledger import fallback, models, traces
 from mltrack_sync.ledger.experiments import ExperimentEntry
-from mltrack_sync.ledger.fallback import InRunEntry
+from mltrack_sync.ledger.fallback import FallbackEntry
 from mltrack_sync.ledger.models import LoggedEntry
 from mltrack_sync.ledger.registry import ModelEntry, VersionEntry, model_line, version_line
 from mltrack_sync.ledger.runs import EVERYTHING, RunEntry
@@ -66,7 +67,7 @@ class LedgerState:
     experiments: dict[str, ExperimentEntry] = field(default_factory=dict)
     models: dict[str, ModelEntry] = field(default_factory=dict)
     logged: dict[str, LoggedEntry] = field(default_factory=dict)
-    in_runs: dict[str, InRunEntry] = field(default_factory=dict)
+    fallbacks: dict[str, FallbackEntry] = field(default_factory=dict)
     traces: TraceEntry = field(default_factory=TraceEntry)
     rejected: dict[tuple[str, str, str], Rejected] = field(default_factory=dict)
     last_pass: dict[str, Any] = field(default_factory=dict)
@@ -78,7 +79,7 @@ class LedgerState:
     def read(cls, path: Path, url: str = "") -> LedgerState:
         """What the file says; after damage, everything not surely acknowledged is in doubt.
 
-        One that was kept of another server than the one at ``url`` says nothing of that one.
+        The ledger of another server than the one at ``url`` counts as empty.
         """
         state = cls()
         read = read_log(path, records=LEDGER)
@@ -94,8 +95,8 @@ class LedgerState:
                 entry.settled = []
             for logged in state.logged.values():
                 logged.settled = 0
-            for in_run in state.in_runs.values():
-                in_run.settled = 0
+            for fallback in state.fallbacks.values():
+                fallback.settled = 0
         return state
 
     def apply(self, line: Mapping[str, Any]) -> None:
@@ -120,7 +121,7 @@ class LedgerState:
             case "logged_model" | "logged_model_state" | "logged_model_file":
                 self.logged.setdefault(line["model"], LoggedEntry()).apply(line)
             case "in_run" | "in_run_file" | "in_run_settled":
-                self.in_runs.setdefault(line["model"], InRunEntry()).apply(line)
+                self.fallbacks.setdefault(line["model"], FallbackEntry()).apply(line)
             case "forgotten":
                 self.runs.pop(line["run"], None)
             case "trace" | "traces":
@@ -129,11 +130,11 @@ class LedgerState:
                 self.runs.setdefault(line["run"], RunEntry()).apply(line)
 
     def damage_words(self) -> Iterator[str]:
-        """What of the ledger can't be read, in words, with what becomes of it."""
+        """The damage of the ledger, in words, with what is done about it."""
         for damage in self.damage:
             yield (
                 f"{damage}; the other lines count, and sync compares with the remote what this one may have said,"
-                " then writes the ledger anew: nothing is lost, and nothing is to be done"
+                " then rewrites the ledger: nothing is lost, and you need not do anything"
             )
 
     @property
@@ -141,7 +142,7 @@ class LedgerState:
         """Whether it was read from, or grew to, many more lines than it takes to say the same."""
         registered = sum(1 + len(model.versions) for model in self.models.values())
         logged = sum(2 + len(model.artifacts) for model in self.logged.values())
-        logged += sum(2 + len(model.artifacts) for model in self.in_runs.values())
+        logged += sum(2 + len(model.artifacts) for model in self.fallbacks.values())
         least = (
             len(self.runs) + registered + logged + len(self.rejected) + len(self.experiments) + len(self.traces.done)
         )
@@ -154,7 +155,7 @@ class LedgerState:
         lines += [line for run_id, entry in self.runs.items() for line in entry.lines(run_id)]
         lines += [line for name, model in self.models.items() for line in model.lines(name)]
         lines += [line for model_id, logged in self.logged.items() for line in logged.lines(model_id)]
-        lines += [line for model_id, in_run in self.in_runs.items() for line in in_run.lines(model_id)]
+        lines += [line for model_id, fallback in self.fallbacks.items() for line in fallback.lines(model_id)]
         lines += self.traces.lines()
         lines += [_rejected_line(item) for item in self.rejected.values()]
         return lines + [line for line in (self.last_pass, self.last_error) if line]
@@ -186,7 +187,7 @@ class Ledger:
         """
         fs.make_folder(path.parent)
         self.state = LedgerState.read(path)
-        if self.state.url not in ("", url):  # the name means another server now: what this one has is to be found out
+        if self.state.url not in ("", url):  # the name means another server now: what that one has is unknown
             fs.rename(path, path.with_name(f"{path.name}.old"))
             fs.unlink(path.with_name(UPLOADS))
             self.state = LedgerState()
@@ -201,18 +202,18 @@ class Ledger:
         self._log = JsonLog(path, fs=fs, placed=True)
         if not state.url:
             self._write({"type": "ledger", "version": VERSION, "url": url})
-            for folder in path.parents[1:3]:  # whoever made them: a ledger that is lost costs comparing everything
+            for folder in path.parents[1:3]:  # whoever made them: without its ledger, everything must be compared
                 fs.sync_folder(folder)
 
     def close(self) -> None:
-        """Close the file; one that has grown long is written anew, so that the next pass reads it sooner."""
+        """Close the file; one that has grown long is rewritten, so that the next sync cycle reads it sooner."""
         self._log.close()
         if self.state.is_long:
             with contextlib.suppress(OSError):  # it stays as it is
                 _rewrite(self._log.path, self.state.compacted(), self._fs)
 
     def uploads(self) -> UploadLog:
-        """The uploads in parts that are on their way, kept beside it.
+        """The uploads in parts that are on their way, kept next to the ledger.
 
         Raises:
             LedgerError: they can't be read.
@@ -242,15 +243,15 @@ class Ledger:
             ) from error
 
     def experiment(self, local: str, entry: ExperimentEntry) -> None:
-        """The local experiment is that remote one."""
+        """Note which remote experiment the local one is."""
         self._write(entry.line(local))
 
     def creating(self, run_id: str) -> None:
-        """runs/create is about to be sent."""
+        """Note that runs/create is about to be sent."""
         self._write({"type": "create", "run": run_id})
 
     def created(self, run_id: str, remote_id: str, experiment_id: str, uri: str, *, adopted: bool) -> None:
-        """The run is that remote one; ``adopted``: found there, so that all it may hold is in doubt."""
+        """Note which remote run it is; ``adopted``: it was found on the remote, so all that it may hold is in doubt."""
         line = {
             "type": "run",
             "run": run_id,
@@ -261,7 +262,7 @@ class Ledger:
         self._write({**line, "adopted": adopted})
 
     def forgotten(self, run_id: str) -> None:
-        """The run is not there any more, and is to be made anew."""
+        """Note that the remote no longer has the run: it is to be created again."""
         self._write({"type": "forgotten", "run": run_id})
 
     def ack(
@@ -273,7 +274,7 @@ class Ledger:
         following: Mapping[str, int] | str,
         refused: list[Rejected] | None = None,
     ) -> None:
-        """These writers' events and points are there (or were refused); ``following`` is what is sent next."""
+        """Note how far the remote has (or refused) each writer's events and points; ``following`` is sent next."""
         entry = self.run(run_id)
         merged = RunEntry(events={**entry.events, **events}, points={**entry.points, **points})
         line: dict[str, Any] = {"type": "ack", "run": run_id, "at": merged.positions()}
@@ -282,67 +283,67 @@ class Ledger:
         self._write(*[_rejected_line(item) for item in refused or ()], line)
 
     def artifact(self, run_id: str, path: str, sha256: str) -> None:
-        """That file is there with this content."""
+        """Note that the remote has that file with this content."""
         self._write({"type": "artifact", "run": run_id, "path": path, "sha256": sha256})
 
     def ended(self, run_id: str, ending: list[Any]) -> None:
-        """Status, end time and name are there."""
+        """Note that the remote has this status, end time and name."""
         self._write({"type": "ended", "run": run_id, "as": ending})
 
     def staged(self, run_id: str, stage: str) -> None:
-        """The run is deleted, or active again, there."""
+        """Note that the remote has deleted the run, or restored it."""
         self._write({"type": "stage", "run": run_id, "stage": stage})
 
     def settled(self, head: RunHead) -> None:
-        """All up to this head is there, or rejected."""
+        """Note that the remote has, or rejected, all up to this head."""
         self._write({"type": "settled", "run": head.run_id, "head": [head.events, head.points, head.live]})
 
     def model(self, name: str, description: str, tags: Mapping[str, str], aliases: Mapping[str, int]) -> None:
-        """The registered model is there so."""
+        """Note what the remote has of a registered model."""
         self._write(model_line(name, description, tags, aliases))
 
     def model_version(self, entry: VersionEntry, name: str, number: int) -> None:
-        """The version is there so."""
+        """Note what the remote has of a model version."""
         self._write(version_line(name, number, entry))
 
     def linked(self, run_id: str, links: list[str], lacking: list[str]) -> None:
-        """The run is tied to these datasets and models; others wait for features that the remote lacks."""
+        """Note the datasets and models that the run is linked to; others wait for features that the remote lacks."""
         self._write({"type": "linked", "run": run_id, "linked": links, "lacking": lacking})
 
     # --- logged models, and their files in runs ---
 
     def logged_model_created(self, model_id: str, remote_id: str, experiment_id: str, uri: str) -> None:
-        """The logged model is that remote one, whose files go to ``uri``."""
+        """Note which remote logged model it is; its files go to ``uri``."""
         self._write(models.made_line(model_id, remote_id, experiment_id, uri))
 
     def logged_model_changed(self, model_id: str, entry: LoggedEntry) -> None:
-        """The logged model's params, tags, status and stage are there so."""
+        """Note the params, tags, status and stage that the remote has of the logged model."""
         self._write(models.state_line(model_id, entry))
 
     def logged_model_file_sent(self, model_id: str, path: str, sha256: str) -> None:
-        """That file of the logged model is there with this content."""
+        """Note that the remote has that file of the logged model with this content."""
         self._write(models.file_line(model_id, path, sha256))
 
     def fallback_placed(self, model_id: str, run_id: str, remote_run: str, folder: str) -> None:
-        """The logged model's files go to this folder of a run: written before the first of them is sent."""
+        """Note, before the first of the logged model's files is sent, the folder of a run that they go to."""
         self._write(fallback.place_line(model_id, run_id, remote_run, folder))
 
     def fallback_file_sent(self, model_id: str, path: str, sha256: str) -> None:
-        """That file of the logged model is in its run with this content."""
+        """Note that the run has that file of the logged model with this content."""
         self._write(fallback.file_line(model_id, path, sha256))
 
     def fallback_settled(self, model_id: str, size: int) -> None:
-        """No file of the logged model is left to send, by its log of ``size`` bytes."""
+        """Note that no file of the logged model is left to send, by its log of ``size`` bytes."""
         self._write(fallback.settled_line(model_id, size))
 
     # --- traces ---
 
     def trace_sent(self, trace_id: str, fingerprint: str) -> None:
-        """The trace is there as it was when it had this fingerprint."""
+        """Note that the remote has the trace as it was when it had this fingerprint."""
         self._write(traces.trace_line(trace_id, fingerprint))
 
     def traces_sent(self, positions: Mapping[str, int], sizes: Mapping[str, int]) -> None:
-        """All traces are there as these facts tell them: how far writers' logs were read, and their sizes."""
+        """Note that the remote has all traces up to these positions in the writers' logs; ``sizes`` are the logs'."""
         self._write(traces.traces_line(positions, sizes))
 
     # --- what the remote does not take ---
@@ -352,12 +353,12 @@ class Ledger:
         self._write(_rejected_line(item))
 
     def rejection(self, run_id: str, kind: str, key: str) -> Rejected | None:
-        """What is noted of a thing that was rejected; None where it was not."""
+        """The entry of a rejected item; None where it was not rejected."""
         with self._lock:
             return self.state.rejected.get((run_id, kind, key))
 
     def rejections(self, run_id: str = "") -> list[Rejected]:
-        """What was rejected of a run; without one, of all that belongs to no run."""
+        """What was rejected of a run; by default, what was rejected and belongs to no run."""
         with self._lock:
             return [item for item in self.state.rejected.values() if item.run_id == run_id]
 
@@ -367,11 +368,11 @@ class Ledger:
             return (item.run_id, item.kind, item.key) in self.state.rejected
 
     def cleared(self, item: Rejected) -> None:
-        """What was rejected got through, or is no more."""
+        """Note that a rejected item got through, or was deleted."""
         self._write(_cleared_line(item))
 
     def tried_again(self, run_id: str, kinds: Collection[str], keys: Collection[str], refused: list[Rejected]) -> None:
-        """Of these kinds and keys of a run no more is rejected than was ``refused`` this time."""
+        """Note that, of these kinds and keys of a run, only what was ``refused`` this time is still rejected."""
         still = {(item.kind, item.key) for item in refused}
         with self._lock:
             mine = [item for item in self.state.rejected.values() if item.run_id == run_id and item.key in keys]
@@ -379,11 +380,11 @@ class Ledger:
         self._write(*[_rejected_line(item) for item in refused], *[_cleared_line(item) for item in got])
 
     def finished(self, time_ns: int, counts: Mapping[str, Any]) -> None:
-        """A pass came to its end."""
+        """Note that a sync cycle was completed."""
         self._write({"type": "pass", "time": time_ns, **counts})
 
     def failed(self, time_ns: int, message: str) -> None:
-        """A pass was broken off."""
+        """Note that a sync cycle failed."""
         self._write({"type": "error", "time": time_ns, "message": hide(message)})
 
 

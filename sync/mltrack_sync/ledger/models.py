@@ -17,10 +17,10 @@ PENDING = "PENDING"
 
 @dataclass(slots=True)
 class LoggedEntry:
-    """One logged model. ``metrics`` is the seq up to which its metrics are there.
+    """One logged model. ``metrics`` is the seq up to which the remote has its metrics.
 
-    ``artifacts`` gives the SHA-256, as recorded here, of each file that is there; ``settled`` is how long its log was,
-    in bytes, when nothing was left to send.
+    ``artifacts`` gives the SHA-256, as recorded here, of each file that the remote has; ``settled`` is how long its log
+    was, in bytes, when nothing was left to send.
     """
 
     remote_id: str = ""
@@ -54,13 +54,13 @@ class LoggedEntry:
 
 
 def made_line(model_id: str, remote_id: str, experiment_id: str, uri: str) -> dict[str, Any]:
-    """The line that says which model it is over there, and where its files go."""
+    """The line that says which remote model it is, and where its files go."""
     line = {"type": "logged_model", "model": model_id, "remote": remote_id}
     return {**line, "experiment": experiment_id, "uri": without_password(uri)}
 
 
 def state_line(model_id: str, entry: LoggedEntry) -> dict[str, Any]:
-    """The line that says what of it is there beside its files."""
+    """The line that says what the remote has of it, its files aside."""
     return {
         "type": "logged_model_state",
         "model": model_id,
@@ -74,5 +74,5 @@ def state_line(model_id: str, entry: LoggedEntry) -> dict[str, Any]:
 
 
 def file_line(model_id: str, path: str, sha256: str) -> dict[str, Any]:
-    """The line that says that a file is there."""
+    """The line that says that the remote has a file."""
     return {"type": "logged_model_file", "model": model_id, "path": path, "sha256": sha256}

@@ -14,9 +14,9 @@ __all__ = ["ModelEntry", "VersionEntry", "model_line", "version_line"]
 
 @dataclass(frozen=True, slots=True)
 class VersionEntry:
-    """One version: when it was made here (ms), its number there, whether it is ready, and what else is there.
+    """One version: when it was created locally (ms), its number on the remote, whether it is ready, and its data.
 
-    A model that is deleted and made again gives its numbers out again; the time tells such versions apart.
+    A model that is deleted and made again reuses its numbers; the time distinguishes such versions.
     """
 
     made: int
@@ -29,18 +29,18 @@ class VersionEntry:
 
     @classmethod
     def of(cls, version: ModelVersion, remote: str, *, ready: bool) -> VersionEntry:
-        """All of this version is there under that number."""
+        """The entry of a version that the remote has in full, under that number."""
         return cls(version.creation_time, remote, ready, version.description, dict(version.tags), version.stage)
 
     def has(self, version: ModelVersion) -> bool:
         """Whether the remote has it as it is now."""
-        there = (self.description, self.tags, self.stage)
-        return there == (version.description, dict(version.tags), version.stage)
+        sent = (self.description, self.tags, self.stage)
+        return sent == (version.description, dict(version.tags), version.stage)
 
 
 @dataclass(slots=True)
 class ModelEntry:
-    """One registered model; ``aliases`` and ``versions`` are by the numbers they have here."""
+    """One registered model; ``aliases`` and ``versions`` are by local numbers."""
 
     made: bool = False
     description: str = ""
@@ -49,7 +49,7 @@ class ModelEntry:
     versions: dict[int, VersionEntry] = field(default_factory=dict)
 
     def version(self, version: ModelVersion) -> VersionEntry | None:
-        """What is known of this version; None when it is not there."""
+        """The entry of this version; None when the remote does not have it."""
         known = self.versions.get(version.version)
         return known if known is not None and known.made == version.creation_time else None
 

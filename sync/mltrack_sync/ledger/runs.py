@@ -45,7 +45,7 @@ class RunEntry:
                 self.remote_id, self.experiment_id = line["remote"], line["experiment"]
                 self.artifact_uri = line["uri"]
                 self.doubt_all = bool(line.get("adopted"))
-                if not self.doubt_all:  # a new run has nothing, whatever was known of one that is gone
+                if not self.doubt_all:  # a new run is empty, whatever was known of a former one
                     self.events, self.points, self.artifacts = {}, {}, {}
             case "ack":
                 self._acknowledged(line)
@@ -69,7 +69,7 @@ class RunEntry:
                 self.settled = line["head"]
 
     def _acknowledged(self, line: Mapping[str, Any]) -> None:
-        """Take in how far events and points are there, and what is in doubt."""
+        """Take in how far the remote has events and points, and what is in doubt."""
         for writer, (events, points) in line["at"].items():
             self.events[writer], self.points[writer] = events, points
         following = line.get("next", {})
@@ -81,7 +81,7 @@ class RunEntry:
         return self.settled == [head.events, head.points, head.live]
 
     def positions(self) -> dict[str, list[int]]:
-        """How far events and points are there, by writer."""
+        """How far the remote has events and points, by writer."""
         writers = {**self.events, **self.points}
         return {writer: [self.events.get(writer, 0), self.points.get(writer, 0)] for writer in writers}
 

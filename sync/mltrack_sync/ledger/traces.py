@@ -1,4 +1,4 @@
-"""What a remote has of traces, as the ledger keeps it: how far the facts are there, and single traces beyond."""
+"""What a remote has of traces, as the ledger keeps it: how far it has the facts, and single traces beyond."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["TraceEntry", "trace_line", "traces_line"]
 
 @dataclass(slots=True)
 class TraceEntry:
-    """All facts before ``positions`` (by writer) are there; of traces with later ones, ``done`` says which are.
+    """The remote has all facts before ``positions`` (by writer); of traces with later ones, ``done`` says which it has.
 
-    ``sizes`` is how long the files of facts were then, in bytes: while they stay so, none was added. ``done`` holds a
-    print of each such trace as it was when it was sent.
+    ``sizes`` is how long the files of facts were then, in bytes: while they keep that size, none was added. ``done``
+    holds a fingerprint of each such trace as it was when it was sent.
     """
 
     positions: dict[str, int] = field(default_factory=dict)
@@ -37,10 +37,10 @@ class TraceEntry:
 
 
 def traces_line(positions: Mapping[str, int], sizes: Mapping[str, int]) -> dict[str, Any]:
-    """The line that says that all traces are there as these facts tell them."""
+    """The line that says that the remote has all traces, as of these positions."""
     return {"type": "traces", "at": dict(positions), "sizes": dict(sizes)}
 
 
 def trace_line(trace_id: str, mark: str) -> dict[str, Any]:
-    """The line that says that one trace is there, as it was."""
+    """The line that says that the remote has one trace, as it was."""
     return {"type": "trace", "trace": trace_id, "print": mark}

@@ -1,9 +1,9 @@
-"""Uploads in parts that are on their way to one remote: what a later pass needs to go on with them, or to end them.
+"""Uploads in parts that are on their way to one remote: what a later sync cycle needs to resume or abort them.
 
-``uploads.jsonl`` lies beside the ledger and is there only while something is on its way. A line is on the disk before
+``uploads.jsonl`` lies next to the ledger and exists only while something is on its way. A line is on the disk before
 the next step that relies on it: ``upload`` before the first part goes, ``part`` when the object store acknowledged one,
-``done`` when the file is there or the upload was given up. Signed URLs are secrets and never in it. ``tried`` says how
-many passes sent a file whole in vain, and when the last one did.
+``done`` when the remote has the file or the upload was given up. Signed URLs are secrets and never in it. ``tried``
+says how many sync cycles failed to send a file as a whole, and when the last one did.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Tries:
-    """A file that was sent whole and is not there, as far as is known."""
+    """A file that was sent as a whole and that the remote, as far as is known, does not have."""
 
     sha256: str
     passes: int
@@ -68,10 +68,10 @@ class UploadLog:
     """The uploads of one remote. Its methods may be called from many threads of the one syncer that holds the lock."""
 
     def __init__(self, path: Path, *, fs: FileSystem = LOCAL) -> None:
-        """Read it; nothing is made on disk before there is something to write down.
+        """Read it; the file is created with the first line.
 
         Raises:
-            OSError: it is there and can't be read.
+            OSError: the file exists and can't be read.
         """
         self._path = path
         self._fs = fs
@@ -79,7 +79,7 @@ class UploadLog:
         self._log: JsonLog | None = None
         self._uploads: dict[tuple[str, str], Upload] = {}
         self._tries: dict[tuple[str, str], Tries] = {}
-        for line in read_log(path, records=UPLOADS).lines:  # a bad line costs a part sent again, or an upload made anew
+        for line in read_log(path, records=UPLOADS).lines:  # a bad line costs a part sent again, or a new upload
             self._apply(line)
 
     def close(self) -> None:
@@ -90,12 +90,12 @@ class UploadLog:
                 self._log = None
 
     def find(self, run_id: str, path: str) -> Upload | None:
-        """The upload of that file that is on its way."""
+        """The upload of that file, if one is on its way."""
         with self._lock:
             return self._uploads.get((run_id, path))
 
     def begin(self, upload: Upload) -> None:
-        """Parts of it are about to be sent; it takes the place of any other of that file.
+        """Note that parts of it are about to be sent; it replaces any other upload of that file.
 
         Raises:
             LedgerError: it can't be written down.
@@ -106,7 +106,7 @@ class UploadLog:
             self._uploads[upload.run_id, upload.path] = upload
 
     def acknowledge(self, upload: Upload, number: int, etag: str) -> None:
-        """That part is there.
+        """Note that the server has that part.
 
         Raises:
             LedgerError: it can't be written down.
@@ -116,7 +116,7 @@ class UploadLog:
             upload.parts[number] = etag
 
     def end(self, upload: Upload) -> None:
-        """The file is there, or the upload is given up. The log goes with the last of them.
+        """Note that the remote has the file, or the upload is given up. With the last upload the log is removed.
 
         Raises:
             LedgerError: it can't be written down.
@@ -136,13 +136,13 @@ class UploadLog:
     # --- files sent whole ---
 
     def tries(self, of: tuple[str, str], sha256: str) -> tuple[int, float]:
-        """How many passes sent that file with this content in vain, and when the last one did (s since the epoch)."""
+        """How many sync cycles failed to send that file with this content, and when the last one did (s)."""
         with self._lock:
             known = self._tries.get(of)
         return (known.passes, known.last_s) if known is not None and known.sha256 == sha256 else (0, 0.0)
 
     def tried(self, of: tuple[str, str], sha256: str, passes: int, now_s: float) -> None:
-        """One more pass did.
+        """Note that one more sync cycle failed to send it.
 
         Raises:
             LedgerError: it can't be written down.
@@ -152,7 +152,7 @@ class UploadLog:
             self._tries[of] = Tries(sha256, passes, now_s)
 
     def taken(self, of: tuple[str, str]) -> None:
-        """It is there now.
+        """Note that the remote has it now.
 
         Raises:
             LedgerError: it can't be written down.

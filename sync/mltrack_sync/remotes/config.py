@@ -1,7 +1,7 @@
 """Named remotes, kept in the store's remotes.toml like git's; never with a secret in them.
 
-Where tokens come from (a file, a command), and which folder is shared with a server, is not kept there but by the
-user, see mltrack.disk.trust.
+Where tokens come from (a file, a command), and which folder is shared with a server, is not kept in that file but
+in the user's own settings, see mltrack.disk.trust.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def name_for(url: str) -> str:
 
 
 def without_token(uri: str) -> str:
-    """The URI of a remote, without what follows a "?" where its kind may have a token there."""
+    """The URI of a remote, without the query, where its kind may have a token in it."""
     return uri.partition("?")[0] if kind_of(uri).takes_tokens else uri
 
 
@@ -86,7 +86,7 @@ class Remotes:
         """The remote of that name.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: no remote has that name.
         """
         for remote in self.all():
             if remote.name == name:
@@ -102,12 +102,12 @@ class Remotes:
         """The remote at a URL, and whether it is a known one; a new one is named after its host, and not remembered.
 
         Raises:
-            UsageError: the URL is no good, or what would be its name belongs to another URL.
+            UsageError: the URL is not valid, or what would be its name belongs to another URL.
         """
         url = check_url(url)
         remotes = self.all()
         known = next((remote for remote in remotes if remote.url == url), None)
-        if known is not None:  # the user has named the URL, so what the store says of it is not asked
+        if known is not None:  # the user has given the URL, so what the store says of it does not matter
             return replace(known, refusal=None) if known.refusal is not None and known.refusal.for_url else known, True
         new = Remote(name_for(url), url, kind_of(url).name)
         taken = next((remote for remote in remotes if remote.name == new.name), None)
@@ -119,7 +119,7 @@ class Remotes:
         """Remember a remote; adding it again with the same URL changes nothing.
 
         Raises:
-            UsageError: the name belongs to another URL, or the URL is no good.
+            UsageError: the name belongs to another URL, or the URL is not valid.
             InvalidPathError: the name can't be a folder's.
             StoreError: the store can't be written.
         """
@@ -150,8 +150,8 @@ class Remotes:
         Its tokens come from what is given, else from what the store's file names, which is run from then on.
 
         Raises:
-            NotFoundError: there is none of that name.
-            UsageError: its URL is no good, or it is not of a kind that takes tokens so.
+            NotFoundError: no remote has that name.
+            UsageError: its URL is not valid, or its kind takes no tokens from files and commands.
             StoreError: it can't be written down.
         """
         self.get(name)
@@ -165,7 +165,7 @@ class Remotes:
         return self.get(name)
 
     def distrust(self, name: str) -> bool:
-        """Trust a remote no more; returns whether it was trusted.
+        """Stop trusting a remote; returns whether it was trusted.
 
         Raises:
             StoreError: it can't be written down.
@@ -182,7 +182,7 @@ class Remotes:
         token_command: str = "",
         shared_folder: str | None = None,
     ) -> None:
-        """Note down what is given with what is trusted already; ``table`` is what the store's file names by now."""
+        """Note what is given in addition to what is trusted already; ``table`` is what the store's file says now."""
         root, store_id, trust = self._layout.root, self._layout.store_id, Trust()
         place = os.path.realpath(root)
         known = trust.find(root, store_id, name, url, moved=not other_author(root))
@@ -194,7 +194,7 @@ class Remotes:
         trust.add(replace(grant, offered=offered_by(table)) if table is not None else grant)
 
     def _own_text(self) -> str:
-        """The file as it may be written in our name: where others wrote it, their remotes stay theirs."""
+        """The file as this user may write it: where others wrote it, their remotes stay untrusted."""
         if is_own_file(self._path):
             return self._text()
         tables: dict[str, dict[str, Any]] = {}
@@ -207,8 +207,8 @@ class Remotes:
         """Say that the server keeps artifacts in this folder of this machine; "" says that it does not.
 
         Raises:
-            NotFoundError: there is no such remote.
-            UsageError: it is no folder, or the remote is none that keeps artifacts so.
+            NotFoundError: no remote has that name.
+            UsageError: it is not a folder, or the remote does not keep artifacts in folders.
         """
         if folder:
             folder = os.path.abspath(os.path.expanduser(folder))
@@ -223,10 +223,10 @@ class Remotes:
         return self.get(name)
 
     def remove(self, name: str) -> None:
-        """Forget a remote. Its ledger stays; should the name be added again with the same URL, it goes on from there.
+        """Forget a remote. Its ledger stays, and is used again if the name is added again with the same URL.
 
         Raises:
-            NotFoundError: there is none of that name.
+            NotFoundError: no remote has that name.
             StoreError: the store can't be written.
         """
         with self._changing():
@@ -255,7 +255,7 @@ class Remotes:
 
     def _write(self, text: str) -> None:
         self._fs.publish_bytes(self._path, text.encode("utf-8"))
-        # in a group's folder too: whoever changes it has to put another in its place, which is theirs then
+        # in a group's folder too: others can only replace the file, and then they own it
         with contextlib.suppress(OSError):
             self._path.chmod(stat.S_IMODE(self._path.stat().st_mode) & ~0o022)
 

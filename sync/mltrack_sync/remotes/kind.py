@@ -1,4 +1,4 @@
-"""A remote, and what a kind of remote is: how its URLs look, what it takes, and how it is pushed to and compared with.
+"""A remote, and what a kind of remote is: its URLs, its limits, and how to push to it and compare with it.
 
 The kinds that come with mltrack are in folders of their own; another package adds one by an entry point of the group
 ``mltrack.remotes``, whose name is the kind's name in remotes.toml and whose value is a class without arguments or an
@@ -45,17 +45,17 @@ GROUP = "mltrack.remotes"
 """The group of entry points by which other packages add kinds."""
 
 MLFLOW = "mlflow"
-"""The kind of a remote that remotes.toml names none for."""
+"""The kind of a remote where remotes.toml names none."""
 
 _OURS = {MLFLOW: "mltrack_sync.mlflow.kind:MlflowKind", "azure": "mltrack_sync.azureml.kind:AzureKind"}
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A place to push to. ``kind`` tells how it is spoken to; a token's file or command, where Azure tokens come from.
+    """A place to push to. ``kind`` names its protocol; a token's file or command, where Azure tokens come from.
 
-    ``shared_folder`` is a folder of this machine that the server keeps artifacts in, by the user's word.
-    ``refusal`` tells why it is not used, where the user does not trust what the store says of it.
+    ``shared_folder`` is a folder of this machine in which the server keeps artifacts; the user named it.
+    ``refusal`` says why it is not used, where the user does not trust what the store says of it.
     """
 
     name: str
@@ -71,11 +71,11 @@ class Remote:
         """What it takes at once."""
         try:
             return find_kind(self.kind).limits
-        except UsageError:  # how far a remote of a kind not known here is behind can be said nevertheless
+        except UsageError:  # of a remote of an unknown kind, status can still say how far it is behind
             return MLFLOW_LIMITS
 
     def require_trust(self) -> None:
-        """Come here before anything of it is used.
+        """Check that the remote may be used; call this before any of its settings is.
 
         Raises:
             UntrustedError: the user does not trust what the store says of it.
@@ -149,24 +149,24 @@ class Kind(Protocol):
         """
 
     def full_url(self, url: str, config: str | None) -> str:
-        """The whole URL where the user gave a short form of it; ``config`` is a file that tells more.
+        """The whole URL where the user gave a short form of it; ``config`` is a file with the rest.
 
         Raises:
-            UsageError, NotFoundError: a file was given and is of no use here, or there is none.
+            UsageError, NotFoundError: a file was given and can't be used here, or it does not exist.
         """
 
     def name_for(self, url: str) -> str:
-        """What a remote is called that was only given as a URL."""
+        """The name of a remote that was only given as a URL."""
 
     def check_tokens(self, token_file: str, token_command: str) -> None:
-        """See to it that tokens can come from these, each "" where it is not given.
+        """Check that tokens can come from these; each is "" where it is not given.
 
         Raises:
             UsageError: they can't.
         """
 
     def check_connection(self, remote: Remote) -> None:
-        """Find out whether a remote of this kind answers there, and lets us in.
+        """Find out whether the remote answers as one of this kind, and lets us in.
 
         Raises:
             RemoteError: it does not.
@@ -176,7 +176,7 @@ class Kind(Protocol):
         """Send what is pending; what was acknowledged is in the ledger when this returns or raises.
 
         Whatever happens at whatever moment, a later push sends everything else once: what may have arrived without an
-        acknowledgement is looked for on the remote, or sent in a way that makes no second one.
+        acknowledgement is looked for on the remote, or sent in a way that creates no duplicate.
 
         Raises:
             RemoteError: the remote can't be reached or does not let us in, or the ledger can't be written.
@@ -225,7 +225,7 @@ def find_kind(name: str) -> Kind:
     """The kind of that name.
 
     Raises:
-        UsageError: there is none here.
+        UsageError: no installed package adds one.
     """
     if name in _OURS:
         return _our(name)

@@ -22,10 +22,10 @@ def ledger_path(store: Store, remote: Remote) -> Path:
 
 
 def read_ledger(store: Store, remote: Remote) -> LedgerState:
-    """What the ledger of a remote says, as it is on disk; nothing where it was kept of a server with another URL.
+    """What the ledger of a remote says, as it is on disk; nothing where it belongs to a server with another URL.
 
     Raises:
-        OSError: it is there and can't be read.
+        OSError: it exists and can't be read.
     """
     return LedgerState.read(ledger_path(store, remote), remote.url)
 

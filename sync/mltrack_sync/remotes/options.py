@@ -24,7 +24,7 @@ JOBS = 4
 
 
 def _ignore(run_id: str) -> None:
-    """Nobody wants to know."""
+    """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,13 @@ class PushOptions:
 
     Attributes:
         selection: The runs, and what goes with them.
-        jobs: So many things are pushed at a time.
-        dry_run: Say what would be sent; make no request and write nothing.
-        retry_rejected: Try all again that was rejected.
-        retry_cured: Look, at a bounded cost, whether the reason is gone why whole runs were rejected: an experiment or
-            a run that was restored on the remote, a permission that was given.
-        progress: Is told how far the push is.
-        policy: How often what is tried again; None is the usual.
+        jobs: How many things are pushed at a time.
+        dry_run: Report what would be sent; make no request and write nothing.
+        retry_rejected: Try again all that was rejected.
+        retry_cured: Check, at a bounded cost, whether the reason for which whole runs were rejected is gone: an
+            experiment or a run was restored on the remote, a permission was given.
+        progress: Receives how far the push is.
+        policy: What is retried, and how often; None is the default.
         http: Replaces the network.
         pace: Bounds the bytes sent per second.
         stop: Ends the push early when set.
@@ -115,9 +115,9 @@ class VerifyOptions:
     Attributes:
         selection: The runs, and what goes with them.
         quick: Compare the latest point of each metric and sizes of files, and no spans.
-        runs_only: Leave out all but runs.
-        jobs: So many things are compared at a time.
-        policy: How often what is tried again; None is the usual.
+        runs_only: Compare runs and nothing else.
+        jobs: How many things are compared at a time.
+        policy: What is retried, and how often; None is the default.
         http: Replaces the network.
         on_run: Is called with the id of each run when it has been compared.
     """
@@ -136,4 +136,4 @@ class VerifyOptions:
 
 def _check_jobs(jobs: int) -> None:
     if jobs < 1:
-        raise UsageError(f"{jobs} jobs can do nothing", hint="give --jobs 1 or more")
+        raise UsageError(f"--jobs {jobs}: at least one job is needed", hint="give --jobs 1 or more")

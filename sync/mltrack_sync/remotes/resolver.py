@@ -20,11 +20,11 @@ __all__ = ["introduced", "remote_for"]
 def remote_for(store: Store, text: str | None, *, remember: bool = True) -> Remote:
     """The remote that ``text`` names, by name or URL; without it the only one, else ``MLFLOW_TRACKING_URI``.
 
-    A URL goes by a name made from its host; whether or not anything answers there it is remembered, if that is asked
-    for (else see introduced).
+    A remote that is given by its URL gets a name made from its host. With ``remember`` it is added to the store's
+    remotes, whether or not it answers; otherwise see introduced.
 
     Raises:
-        NotFoundError, UsageError: there is no such remote, or several to choose from.
+        NotFoundError, UsageError: no remote has that name or URL, or several could be meant.
     """
     remotes = Remotes(store)
     known = remotes.all()
@@ -49,10 +49,10 @@ def remote_for(store: Store, text: str | None, *, remember: bool = True) -> Remo
 
 
 def introduced(store: Store, remote: Remote) -> Remote:
-    """The remote, remembered by now: a new one first has to answer, so that no mistyped URL becomes the only remote.
+    """The remote, added to the store's if it is new. It must answer first: a mistyped URL must not become the only one.
 
     Raises:
-        RemoteError: it does not answer, is no MLflow server, or does not let us in.
+        RemoteError: it does not answer, is not an MLflow server, or does not let us in.
     """
     remotes = Remotes(store)
     if remote not in remotes.all():

@@ -1,4 +1,4 @@
-"""The text of remotes.toml with a remote more or less: comments and the order of what is there stay as they were."""
+"""The text of remotes.toml with a remote added or removed: comments and the order of the others are kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REMOTES = "remotes"
 
 
 def with_remote(text: str, name: str, fields: Mapping[str, str]) -> str:
-    """The text with one remote more, after the others.
+    """The text with one remote added after the others.
 
     Raises:
         StoreError: the text is written in a way that can't be added to.
@@ -96,7 +96,7 @@ def _tables(text: str) -> dict[str, Any]:
 
 
 def _checked(document: TOMLDocument, tables: Mapping[str, Any]) -> str:
-    """The document's text, surely read back as these remotes: nothing is published that is not."""
+    """The document's text, which is only returned if it reads back as these remotes."""
     text = tomlkit.dumps(document)
     try:
         written = _tables(text)

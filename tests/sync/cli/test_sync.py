@@ -190,7 +190,7 @@ REFUSED = {
     ("tag", "half"): "tag value holds half a character",
     ("metric", f"m{ODD}"): "name holds '😀'",
     ("metric", "k" * 251): "name of 251 characters: the remote takes 250",
-    ("metric", "../up"): "name is no clean path",
+    ("metric", "../up"): "name is not a clean path",
     ("point", "early"): "time before 1970",
 }
 

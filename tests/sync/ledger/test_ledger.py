@@ -228,7 +228,7 @@ def test_what_happened_to_models_and_traces_is_read_back_as_it_was_said(tmp_path
     state = LedgerState.read(path)
     assert state.logged["m-1"].remote_id == "m-remote"
     assert state.logged["m-1"].artifacts == {"model.pkl": "ab"}
-    in_run = state.in_runs["m-2"]
+    in_run = state.fallbacks["m-2"]
     assert (in_run.remote_run, in_run.place, in_run.artifacts, in_run.settled) == (
         "run-remote",
         "model",

@@ -63,5 +63,5 @@ def test_written_again_in_the_fewest_lines_it_says_the_same(store: Store, remote
     again = LedgerState()
     for line in state.compacted():
         again.apply(line)
-    for name in ("url", "runs", "experiments", "models", "logged", "in_runs", "traces", "rejected", "last_pass"):
+    for name in ("url", "runs", "experiments", "models", "logged", "fallbacks", "traces", "rejected", "last_pass"):
         assert getattr(again, name) == getattr(state, name), name

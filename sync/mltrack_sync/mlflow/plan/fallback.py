@@ -36,7 +36,7 @@ def where_in_run(store: Store, state: LedgerState, model_id: str) -> tuple[str, 
         return f"logged model {model_id} is not in this store"
     if not model.source_run_id:
         return f"the server has no logged models, and {model_id} has no run to put its files into"
-    run, entry = _run_there(model, state), state.in_runs.get(model_id)
+    run, entry = _run_there(model, state), state.fallbacks.get(model_id)
     if run is None or entry is None or entry.remote_run != run.remote_id:
         return f"files of logged model {model_id} are not in its run {model.source_run_id} there yet"
     if any(entry.artifacts.get(artifact.path) != artifact.sha256 for artifact in model.artifacts):

@@ -208,7 +208,7 @@ def unsupported_lines(pending: Pending, state: LedgerState, lacking: frozenset[s
 def _where_files_are(models: PendingLoggedModels, state: LedgerState) -> str:
     """Where the files of logged models that wait are."""
     left = {*models.with_files, *models.without_run}
-    in_runs = sum(model_id not in left and model_id in state.in_runs for model_id in models.ids)
-    parts = [f"files in their runs: {in_runs:,}"] if in_runs else []
+    fallbacks = sum(model_id not in left and model_id in state.fallbacks for model_id in models.ids)
+    parts = [f"files in their runs: {fallbacks:,}"] if fallbacks else []
     parts += [f"without a run to hold files: {len(models.without_run):,}"] if models.without_run else []
     return f" ({', '.join(parts)})" if parts else ""

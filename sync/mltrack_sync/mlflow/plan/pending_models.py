@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mltrack.environment import MODEL_ID_TAG
 from mltrack.errors import NotFoundError
-from mltrack_sync.ledger.fallback import InRunEntry
+from mltrack_sync.ledger.fallback import FallbackEntry
 from mltrack_sync.ledger.models import PENDING, LoggedEntry
 from mltrack_sync.mlflow.plan.fallback import fallback_run, has_files_for_run
 from mltrack_sync.mlflow.plan.kinds import (
@@ -145,7 +145,7 @@ def files_for_run(model: LoggedModel, state: LedgerState, *, retry: bool = False
     """The model's files that its run lacks on a remote without logged models."""
     if not has_files_for_run(model):
         return ()
-    entry, run = state.in_runs.get(model.model_id) or InRunEntry(), state.runs.get(str(model.source_run_id))
+    entry, run = state.fallbacks.get(model.model_id) or FallbackEntry(), state.runs.get(str(model.source_run_id))
     is_there = run is not None and entry.remote_run == run.remote_id  # else they were in a run that is gone
     refused = set() if retry else _rejected_of(state, model.model_id)
     return _files(model, entry.artifacts if is_there else {}, refused, LOGGED_MODEL_FILE_IN_RUN)
@@ -190,7 +190,7 @@ def _in_runs(
     """Of these models, those with files that can go to their runs, and those that no run made."""
     files, without_run = [], []
     for model_id, size in sizes.items():
-        in_run = state.in_runs.get(model_id) or InRunEntry()
+        in_run = state.fallbacks.get(model_id) or FallbackEntry()
         run = state.runs.get(in_run.of)
         settled = run is not None and (in_run.remote_run, in_run.settled) == (run.remote_id, size)
         if settled and model_id not in tried:

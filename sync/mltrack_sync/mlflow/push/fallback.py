@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from mltrack.errors import NotFoundError
 from mltrack_sync.errors import RemoteRefusedError
-from mltrack_sync.ledger.fallback import InRunEntry
+from mltrack_sync.ledger.fallback import FallbackEntry
 from mltrack_sync.mlflow.files.content import FileChanged
 from mltrack_sync.mlflow.files.upload import artifact_digest, artifact_sizes
 from mltrack_sync.mlflow.plan.fallback import fallback_run, has_files_for_run
@@ -44,26 +44,26 @@ class Places:
             if has_files_for_run(model):
                 self._first.setdefault((str(model.source_run_id), model.name), model.model_id)
 
-    def of(self, model: LoggedModel, run: RunEntry) -> InRunEntry:
+    def of(self, model: LoggedModel, run: RunEntry) -> FallbackEntry:
         """What the ledger knows of the model in ``run``, which is its own; chosen and noted if it knows nothing.
 
         Raises:
             FileChanged: a file has another content than was recorded.
             RemoteError, LedgerError, OSError: see mltrack_sync.errors.
         """
-        in_runs, run_id = self._session.ledger.state.in_runs, str(model.source_run_id)
-        known = in_runs.get(model.model_id)
+        fallbacks, run_id = self._session.ledger.state.fallbacks, str(model.source_run_id)
+        known = fallbacks.get(model.model_id)
         if known is None or (known.of, known.remote_run) != (run_id, run.remote_id):
             place = model.model_id
             if _CLEAN.fullmatch(model.name) and model.name.strip(". "):
                 place = model.name if self._may_have(model, run) else f"{model.name}-{model.model_id}"
             self._session.ledger.fallback_placed(model.model_id, run_id, run.remote_id, place)
-        return in_runs[model.model_id]
+        return fallbacks[model.model_id]
 
     def _may_have(self, model: LoggedModel, run: RunEntry) -> bool:
         """Whether the folder of its name is the model's: it is there already with its files, or nobody else's."""
-        in_runs = dict(self._session.ledger.state.in_runs)
-        others = [entry for model_id, entry in in_runs.items() if model_id != model.model_id]
+        fallbacks = dict(self._session.ledger.state.fallbacks)
+        others = [entry for model_id, entry in fallbacks.items() if model_id != model.model_id]
         if any((other.remote_run, other.place) == (run.remote_id, model.name) for other in others):
             return False
         is_there = self._is_there(model, run)
@@ -133,7 +133,7 @@ class ModelInRun:
         if not troubles:
             session.ledger.fallback_settled(self._model_id, size)
 
-    def _target(self, model: LoggedModel, run: RunEntry, entry: InRunEntry) -> Target:
+    def _target(self, model: LoggedModel, run: RunEntry, entry: FallbackEntry) -> Target:
         state = self._session.ledger.state
         return Target(
             local_id=entry.of,
