@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from mltrack.entities import Artifact
 
-__all__ = ["CHUNK_BYTES", "Digest", "FileChanged", "TooLong", "check_content", "read_checked"]
+__all__ = ["CHUNK_BYTES", "Digest", "FileChanged", "TooLong", "check_content", "part_digests", "read_checked"]
 
 CHUNK_BYTES = 256 << 10
 
@@ -36,6 +36,31 @@ def check_content(artifact: Artifact, path: Path) -> None:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != artifact.sha256:
         raise FileChanged(f"has SHA-256 {digest[:12]}..., {artifact.sha256[:12]}... was recorded")
+
+
+def part_digests(artifact: Artifact, path: Path, part_bytes: int) -> list[bytes]:
+    """SHA-256 of each part of the file, read whole and found to be what the run recorded.
+
+    Raises:
+        FileChanged: it is not.
+        OSError: it can't be read.
+    """
+    size = path.stat().st_size
+    if size != artifact.size:
+        raise FileChanged(f"has {size} bytes, {artifact.size} were recorded")
+    whole, digests = hashlib.sha256(), []
+    with reading(path) as file:
+        for start in range(0, size, part_bytes):
+            part, left = hashlib.sha256(), min(part_bytes, size - start)
+            while left > 0 and (chunk := file.read(min(CHUNK_BYTES, left))):
+                part.update(chunk)
+                whole.update(chunk)
+                left -= len(chunk)
+            digests.append(part.digest())
+    digest = whole.hexdigest()
+    if digest != artifact.sha256:
+        raise FileChanged(f"has SHA-256 {digest[:12]}..., {artifact.sha256[:12]}... was recorded")
+    return digests
 
 
 def read_checked(path: Path, start: int, size: int, sha256: bytes) -> Iterator[bytes]:

@@ -19,6 +19,7 @@ from mltrack.text.redaction import hide_in
 from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.http.responses import capped, shown_url
 from mltrack_sync.mlflow.files.content import Digest, TooLong, check_content, read_checked
+from mltrack_sync.mlflow.files.file_upload import LargeFile
 from mltrack_sync.mlflow.files.places import InCloud, InFolder, OnWeb, Place, Proxied, place_of
 from mltrack_sync.mlflow.files.shared_folder import digest_in_folder, put_in_folder
 
@@ -84,9 +85,8 @@ def send_artifact(client: MlflowClient, uploads: Uploads, file: Outgoing) -> Non
     place = place_of(client.transport, file.uri)
     if isinstance(place, Proxied):
         name = place.name(artifact.path)
-        if uploads.parts.takes(artifact.size) and uploads.parts.send(
-            file.run_id, name, artifact, path, file.meter, lambda: _is_there(client, file, place)
-        ):
+        large = LargeFile(file.run_id, name, artifact, path, file.meter, lambda: _is_there(client, file, place))
+        if uploads.parts.send(large):
             return
     check_content(artifact, path)
     if isinstance(place, InFolder):

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -26,7 +27,10 @@ from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.http.transport import Transport
 from mltrack_sync.ledger.uploads import Upload, UploadLog
 from mltrack_sync.mlflow.api.client import MlflowClient
-from mltrack_sync.mlflow.files.multipart import Multipart, PartSizes, Signatures
+from mltrack_sync.mlflow.files.file_upload import LargeFile
+from mltrack_sync.mlflow.files.multipart import Multipart
+from mltrack_sync.mlflow.files.part_sizes import PartSizes
+from mltrack_sync.mlflow.files.signatures import Signatures
 from mltrack_sync.progress import FileMeter, NoProgress
 from tests.support.proxy import Answer, Fault, FaultyProxy, LoseAnswer, Seen
 from tests.support.server import MlflowServer, free_port
@@ -139,13 +143,18 @@ class Blobs:
     def __init__(self, server: FaultyProxy, blobs: FaultyProxy) -> None:
         self.completed: list[dict[str, Any]] = []
         self.put: list[str] = []
-        self.down = ""
+        self.faults: dict[str, int] = {}
+        self.creates_max = 1000
+        self._created = 0
         server.fault, blobs.fault = self._server, self._blob
         self._url = blobs.url
 
     def _server(self, seen: Seen) -> Fault:
         fields = json.loads(seen.body or b"{}")
         if "/mpu/create" in seen.path:
+            self._created += 1
+            if self._created > self.creates_max:
+                return Answer(501)
             urls = [f"{self._url}/b?blockid={n}&sig={len(self.put)}" for n in range(1, fields["num_parts"] + 1)]
             rows = [{"part_number": n, "url": url, "headers": {}} for n, url in enumerate(urls, 1)]
             return Answer(200, json.dumps({"credentials": rows}).encode())
@@ -155,53 +164,79 @@ class Blobs:
 
     def _blob(self, seen: Seen) -> Fault:
         block = seen.query.partition("&")[0]
-        if block == self.down:
-            return Answer(503)
+        if block in self.faults:
+            return Answer(self.faults[block])
         self.put.append(block)
         return Answer(201)
 
 
-def test_where_parts_belong_to_the_name_another_process_goes_on_with_those_that_are_missing(
-    server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, tmp_path: Path, hasty: RetryPolicy
-) -> None:
-    content = bytes(range(250)) * 10
-    path = tmp_path / "file"
-    path.write_bytes(content)
-    artifact = Artifact("a/file", len(content), hashlib.sha256(content).hexdigest(), 0)
-    behind = FaultyProxy(server.url)
-    blobs = Blobs(proxy, behind)
+class BlobFile:
+    """A file of three parts that goes to such a store; each sending knows only what is on the disk, as a process."""
 
-    def send() -> bool:
-        """As a process that knows only what is on the disk."""
-        with ThreadPoolExecutor(4) as pool, closing(Transport(spoiled.workspace(), policy=hasty)) as transport:
+    def __init__(self, folder: Path, remote: Remote, policy: RetryPolicy) -> None:
+        content = bytes(range(250)) * 10
+        self.path = folder / "file"
+        self.path.write_bytes(content)
+        self.log = folder / "uploads.jsonl"
+        self._artifact = Artifact("a/file", len(content), hashlib.sha256(content).hexdigest(), 0)
+        self._remote = remote
+        self._policy = policy
+
+    def send(self) -> bool:
+        policy = self._policy
+        with ThreadPoolExecutor(4) as pool, closing(Transport(self._remote.workspace(), policy=policy)) as transport:
             parts = Multipart(
                 MlflowClient(transport),
-                UploadLog(tmp_path / "uploads.jsonl"),
-                policy=hasty,
+                UploadLog(self.log),
+                policy=policy,
                 pool=pool,
                 check=lambda: None,
                 sizes=PartSizes(1, 1000),
                 signatures=Signatures(),
             )
             with closing(parts):
-                meter = FileMeter(NoProgress(), artifact.size)
-                return parts.send("run", "1/artifacts/a/file", artifact, path, meter, lambda: False)
+                meter = FileMeter(NoProgress(), self._artifact.size)
+                file = LargeFile("run", "1/artifacts/a/file", self._artifact, self.path, meter, lambda: False)
+                return parts.send(file)
 
+
+@pytest.fixture
+def blob_file(spoiled: Remote, tmp_path: Path, hasty: RetryPolicy) -> BlobFile:
+    return BlobFile(tmp_path, spoiled, hasty)
+
+
+@pytest.fixture
+def blobs(server: MlflowServer, proxy: FaultyProxy) -> Iterator[Blobs]:
+    behind = FaultyProxy(server.url)
     try:
-        blobs.down = "blockid=3"
-        with pytest.raises(RemoteUnavailableError):
-            send()
-        assert sorted(blobs.put) == ["blockid=1", "blockid=2"]
-        blobs.down = ""
-        assert send()
+        yield Blobs(proxy, behind)
     finally:
         behind.close()
+
+
+def test_where_parts_belong_to_the_name_another_process_goes_on_with_those_that_are_missing(
+    blobs: Blobs, blob_file: BlobFile
+) -> None:
+    blobs.faults["blockid=3"] = 503
+    with pytest.raises(RemoteUnavailableError):
+        blob_file.send()
+    assert sorted(blobs.put) == ["blockid=1", "blockid=2"]
+    blobs.faults.clear()
+    assert blob_file.send()
     assert sorted(blobs.put) == ["blockid=1", "blockid=2", "blockid=3"]
     (completed,) = blobs.completed
     assert completed["path"] == "file"
     assert [part["part_number"] for part in completed["parts"]] == [1, 2, 3]
     assert all(f"blockid={n}" in part["url"] for n, part in enumerate(completed["parts"], 1))
-    assert not (tmp_path / "uploads.jsonl").exists()
+    assert not blob_file.log.exists()
+
+
+def test_an_upload_that_gets_no_further_urls_leaves_nothing_in_the_log(blobs: Blobs, blob_file: BlobFile) -> None:
+    blobs.faults["blockid=2"] = 403
+    blobs.creates_max = 1
+    assert not blob_file.send()
+    assert "blockid=1" in blobs.put
+    assert not blob_file.log.exists()
 
 
 def test_an_upload_log_cut_at_any_byte_tells_of_no_part_too_many(tmp_path: Path) -> None:
