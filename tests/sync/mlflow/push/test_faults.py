@@ -14,13 +14,13 @@ from mltrack.disk.filesystem import file_lock
 from mltrack.errors import BusyError, RemoteError
 from mltrack.storage.runs.edit import set_tag
 from mltrack.store import Store
-from mltrack_sync import Remote, Remotes, push
+from mltrack_sync import Remotes, push
 from mltrack_sync.errors import NotMlflowError, RemoteAuthError, RemoteUnavailableError
 from mltrack_sync.http.retry import RetryPolicy
-from mltrack_sync.remotes.ledgers import ledger_path
 from tests.support.both_sides import assert_equal
-from tests.support.proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
-from tests.support.server import MlflowServer, free_port, params_of
+from tests.support.pair import Pair
+from tests.support.proxy import Answer, Cut, Fault, LoseAnswer, Seen
+from tests.support.server import free_port, params_of
 
 
 def record(points: int = 3500, name: str = "run") -> str:
@@ -39,31 +39,21 @@ def points_here(store: Store) -> int:
 
 
 @pytest.mark.parametrize("path", ["experiments/create", "runs/create", "log-batch", "runs/update", "f.txt", "runs/get"])
-def test_a_lost_answer_leads_to_no_second_of_anything(
-    path: str,
-    store: Store,
-    server: MlflowServer,
-    proxy: FaultyProxy,
-    spoiled: Remote,
-    experiment: str,
-    hasty: RetryPolicy,
-) -> None:
+def test_a_lost_answer_leads_to_no_second_of_anything(pair: Pair, path: str) -> None:
     record(2500)
 
     def fault(seen: Seen) -> Fault:
         return LoseAnswer() if seen.path.endswith(path) and seen.number == 1 else None
 
-    proxy.fault = fault
-    report = push(store, spoiled, policy=hasty)
-    assert_equal(store, server, experiment)
+    pair.proxy.fault = fault
+    report = pair.push()
+    pair.assert_equal()
     assert report.complete
-    assert report.points + report.found == points_here(store)
-    assert proxy.points_taken == points_here(store)
+    assert report.points + report.found == points_here(pair.store)
+    assert pair.proxy.points_taken == points_here(pair.store)
 
 
-def test_any_request_may_lose_its_answer_or_never_arrive(
-    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, hasty: RetryPolicy
-) -> None:
+def test_any_request_may_lose_its_answer_or_never_arrive(pair: Pair) -> None:
     for n in range(3):
         record(2500, f"run {n}")
     chance = random.Random(7)
@@ -71,89 +61,76 @@ def test_any_request_may_lose_its_answer_or_never_arrive(
     def fault(seen: Seen) -> Fault:
         return chance.choice([LoseAnswer(), Cut(), Answer(503), None, None, None, None])
 
-    proxy.fault = fault
-    report = push(store, spoiled, policy=hasty)
-    proxy.fault = lambda seen: None
-    push(store, spoiled)
-    assert_equal(store, server, experiment)
-    assert report.points <= points_here(store) == proxy.points_taken
+    pair.proxy.fault = fault
+    report = pair.push()
+    pair.heal()
+    pair.push()
+    pair.assert_equal()
+    assert report.points <= points_here(pair.store) == pair.proxy.points_taken
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_server_that_says_later_is_given_the_time_it_asks_for(
-    status: int,
-    store: Store,
-    server: MlflowServer,
-    proxy: FaultyProxy,
-    spoiled: Remote,
-    experiment: str,
-    hasty: RetryPolicy,
-    waits: list[float],
-) -> None:
+def test_a_server_that_says_later_is_given_the_time_it_asks_for(pair: Pair, status: int) -> None:
     record(1500)
-    proxy.fault = lambda seen: (
+    pair.proxy.fault = lambda seen: (
         Answer(status, headers={"Retry-After": "77"}) if seen.path.endswith("log-batch") and seen.number == 2 else None
     )
-    push(store, spoiled, policy=hasty)
-    assert waits == [77.0]
-    assert_equal(store, server, experiment)
+    pair.push()
+    assert pair.waits == [77.0]
+    pair.assert_equal()
 
 
-def test_a_server_that_never_gets_better_ends_the_pass_and_the_next_goes_on(
-    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, hasty: RetryPolicy
-) -> None:
+def test_a_server_that_never_gets_better_ends_the_pass_and_the_next_goes_on(pair: Pair) -> None:
     for n in range(4):
         record(1500, f"run {n}")
-    proxy.fault = lambda seen: Answer(500, b'{"message":"out of order"}') if seen.number > 3 else None
+    pair.proxy.fault = lambda seen: Answer(500, b'{"message":"out of order"}') if seen.number > 3 else None
     with pytest.raises(RemoteUnavailableError, match="out of order"):
-        push(store, spoiled, policy=hasty)
-    proxy.fault = lambda seen: None
-    assert push(store, spoiled).complete
-    assert_equal(store, server, experiment)
+        pair.push()
+    pair.heal()
+    assert pair.push().complete
+    pair.assert_equal()
 
 
-def test_one_run_the_server_fails_at_does_not_keep_the_others_back(
-    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, hasty: RetryPolicy
-) -> None:
+def test_one_run_the_server_fails_at_does_not_keep_the_others_back(pair: Pair) -> None:
     bad, good = record(10, "bad"), record(10, "good")
-    proxy.fault = lambda seen: Answer(500) if b'"run_name":"bad"' in seen.body else None
-    report = push(store, spoiled, policy=hasty)
-    assert server.runs(experiment).keys() == {good}
+    pair.proxy.fault = lambda seen: Answer(500) if b'"run_name":"bad"' in seen.body else None
+    report = pair.push()
+    assert pair.server.runs(pair.experiment).keys() == {good}
     assert bad in report.problems[0]
-    proxy.fault = lambda seen: None
-    push(store, spoiled)
-    assert_equal(store, server, experiment)
+    pair.heal()
+    pair.push()
+    pair.assert_equal()
 
 
 def test_no_entry_is_one_clear_error_and_secrets_are_in_neither_it_nor_the_store(
-    store: Store, proxy: FaultyProxy, spoiled: Remote, monkeypatch: pytest.MonkeyPatch
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record(10)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cret-word")
-    proxy.fault = lambda seen: Answer(401, b"You are not authenticated", {"Content-Type": "text/plain"})
+    pair.proxy.fault = lambda seen: Answer(401, b"You are not authenticated", {"Content-Type": "text/plain"})
     with pytest.raises(RemoteAuthError, match="401") as caught:
-        push(store, spoiled)
+        pair.push()
     assert "MLFLOW_TRACKING_USERNAME" in caught.value.hint
     assert "s3cret" not in str(caught.value) + repr(caught.value)
-    assert not [path for path in store.path.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
-    assert proxy.seen[0].headers["Authorization"] == "Basic bWU6czNjcmV0LXdvcmQ="
+    assert not [path for path in pair.store.path.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
+    assert pair.proxy.seen[0].headers["Authorization"] == "Basic bWU6czNjcmV0LXdvcmQ="
 
 
 def test_a_token_goes_as_bearer_unless_there_are_user_and_password(
-    store: Store, proxy: FaultyProxy, spoiled: Remote, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     record(10)
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "tok")
-    push(store, spoiled)
-    assert {seen.headers["Authorization"] for seen in proxy.seen} == {"Bearer tok"}
-    proxy.seen.clear()
+    pair.push()
+    assert {seen.headers["Authorization"] for seen in pair.proxy.seen} == {"Bearer tok"}
+    pair.proxy.seen.clear()
     (tmp_path / ".mlflow").mkdir()
     kept = "[mlflow]\nmlflow_tracking_username = me\nmlflow_tracking_password = p%w\n"
     (tmp_path / ".mlflow" / "credentials").write_text(kept)
     record(10)
-    push(store, spoiled)
-    assert {seen.headers["Authorization"] for seen in proxy.seen} == {"Basic bWU6cCV3"}
+    pair.push()
+    assert {seen.headers["Authorization"] for seen in pair.proxy.seen} == {"Basic bWU6cCV3"}
 
 
 def test_a_refused_connection_is_told_at_once(store: Store, waits: list[float], hasty: RetryPolicy) -> None:
@@ -192,55 +169,49 @@ def test_a_server_that_is_not_mlflow_is_told_by_name(status: int, store: Store) 
         thread.join()
 
 
-def test_too_large_batches_are_halved_and_stay_small(
-    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
-) -> None:
+def test_too_large_batches_are_halved_and_stay_small(pair: Pair) -> None:
     record(1400)
 
     def fault(seen: Seen) -> Fault:
         return Answer(413, b"<html>too large</html>") if len(seen.body) > 15_000 else None
 
-    proxy.fault = fault
-    assert push(store, spoiled).complete
-    assert_equal(store, server, experiment)
-    refused = sum(len(seen.body) > 15_000 for seen in proxy.seen)
+    pair.proxy.fault = fault
+    assert pair.push().complete
+    pair.assert_equal()
+    refused = sum(len(seen.body) > 15_000 for seen in pair.proxy.seen)
     assert refused == 3  # at 1000, 500 and 250 points
-    assert proxy.points_taken == points_here(store)
+    assert pair.proxy.points_taken == points_here(pair.store)
 
 
-def test_a_param_the_server_refuses_is_rejected_and_all_else_arrives(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str
-) -> None:
+def test_a_param_the_server_refuses_is_rejected_and_all_else_arrives(pair: Pair) -> None:
     with mltrack.start_run() as run:
         mltrack.log_metric("m", 1.0)
-    push(store, remote)
-    there = server.runs(experiment)[run.run_id]["info"]["run_id"]
-    server.post("runs/log-batch", run_id=there, params=[{"key": "p7", "value": "somebody else's"}])
+    pair.push()
+    there = pair.server.runs(pair.experiment)[run.run_id]["info"]["run_id"]
+    pair.server.post("runs/log-batch", run_id=there, params=[{"key": "p7", "value": "somebody else's"}])
     with mltrack.start_run(run_id=run.run_id):
         mltrack.log_params({f"p{n}": n for n in range(20)})
         for step in range(500):
             mltrack.log_metric("m", 2.0, step=step)
-    report = push(store, remote)
+    report = pair.push()
     (item,) = report.rejected
     assert (item.kind, item.key) == ("param", "p7")
     assert "Changing param values is not allowed" in item.reason
-    params = params_of(server.runs(experiment)[run.run_id])
+    params = params_of(pair.server.runs(pair.experiment)[run.run_id])
     assert params == {**{f"p{n}": str(n) for n in range(20)}, "p7": "somebody else's"}
-    assert push(store, remote).requests == 0
-    again = push(store, remote, retry_rejected=True)
+    assert pair.push().requests == 0
+    again = pair.push(retry_rejected=True)
     assert [item.key for item in again.rejected] == ["p7"]
 
 
-def test_what_the_server_would_cut_or_refuse_is_told_and_not_sent(
-    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
-) -> None:
+def test_what_the_server_would_cut_or_refuse_is_told_and_not_sent(pair: Pair) -> None:
     with mltrack.start_run() as run:
         mltrack.log_param("long", "x" * 6001)
         mltrack.set_tag("long", "x" * 8001)
         mltrack.log_params({"fine": 1, "100%": 1})
         for step in range(1500):
             mltrack.log_metrics({"fine": step, "loss 😀": step}, step=step)
-    report = push(store, spoiled)
+    report = pair.push()
     assert {(r.kind, r.key, r.points) for r in report.rejected} == {
         ("param", "long", 0),
         ("tag", "long", 0),
@@ -248,18 +219,16 @@ def test_what_the_server_would_cut_or_refuse_is_told_and_not_sent(
         ("metric", "loss 😀", 1500),
     }
     assert report.points == 1500
-    there = server.runs(experiment)[run.run_id]
+    there = pair.server.runs(pair.experiment)[run.run_id]
     assert params_of(there) == {"fine": "1"}
     assert [m["key"] for m in there["data"]["metrics"]] == ["fine"]
     with mltrack.start_run(run_id=run.run_id):
         mltrack.log_metrics({"fine": 1, "loss 😀": 1}, step=9999)
-    report = push(store, spoiled)
+    report = pair.push()
     assert [r.points for r in report.rejected if r.kind == "metric"] == [1501]
 
 
-def test_a_metric_refused_by_the_server_is_found_rejected_and_sent_when_it_is_taken(
-    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
-) -> None:
+def test_a_metric_refused_by_the_server_is_found_rejected_and_sent_when_it_is_taken(pair: Pair) -> None:
     with mltrack.start_run() as run:
         for step in range(1200):
             mltrack.log_metrics({"good": step, "odd": step}, step=step)
@@ -268,106 +237,96 @@ def test_a_metric_refused_by_the_server_is_found_rejected_and_sent_when_it_is_ta
         words = b'{"error_code":"INVALID_PARAMETER_VALUE","message":"no odd ones"}'
         return Answer(400, words) if b'"key":"odd"' in seen.body else None
 
-    proxy.fault = fault
-    report = push(store, spoiled)
+    pair.proxy.fault = fault
+    report = pair.push()
     assert [(r.kind, r.key, r.points, r.reason) for r in report.rejected] == [("metric", "odd", 1200, "no odd ones")]
     assert report.points == 1200
-    assert [m["key"] for m in server.runs(experiment)[run.run_id]["data"]["metrics"]] == ["good"]
-    proxy.fault = lambda seen: None
-    again = push(store, spoiled, retry_rejected=True)
+    assert [m["key"] for m in pair.server.runs(pair.experiment)[run.run_id]["data"]["metrics"]] == ["good"]
+    pair.heal()
+    again = pair.push(retry_rejected=True)
     assert (again.points, again.rejected) == (1200, ())
-    assert_equal(store, server, experiment)
+    pair.assert_equal()
 
 
-def test_a_deleted_experiment_there_keeps_only_its_own_runs_back(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str
-) -> None:
-    mltrack.set_experiment(f"{experiment} gone")
+def test_a_deleted_experiment_there_keeps_only_its_own_runs_back(pair: Pair) -> None:
+    mltrack.set_experiment(f"{pair.experiment} gone")
     gone = record(10)
-    deleted = server.post("experiments/create", name=f"{experiment} gone")["experiment_id"]
-    server.post("experiments/delete", experiment_id=deleted)
-    mltrack.set_experiment(experiment)
+    deleted = pair.server.post("experiments/create", name=f"{pair.experiment} gone")["experiment_id"]
+    pair.server.post("experiments/delete", experiment_id=deleted)
+    mltrack.set_experiment(pair.experiment)
     record(10)
-    report = push(store, remote)
+    report = pair.push()
     assert [(r.run_id, r.kind) for r in report.rejected] == [(gone, "run")]
     assert "is deleted there" in report.rejected[0].reason
-    assert_equal(store, server, experiment)
-    server.post("experiments/restore", experiment_id=deleted)
-    assert push(store, remote, retry_rejected=True).complete
-    assert_equal(store, server, f"{experiment} gone")
+    pair.assert_equal()
+    pair.server.post("experiments/restore", experiment_id=deleted)
+    assert pair.push(retry_rejected=True).complete
+    assert_equal(pair.store, pair.server, f"{pair.experiment} gone")
 
 
-def test_a_run_deleted_there_by_somebody_is_rejected_with_few_requests(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str
-) -> None:
+def test_a_run_deleted_there_by_somebody_is_rejected_with_few_requests(pair: Pair) -> None:
     run_id = record(10)
-    push(store, remote)
-    server.post("runs/delete", run_id=server.runs(experiment)[run_id]["info"]["run_id"])
+    pair.push()
+    pair.server.post("runs/delete", run_id=pair.server.runs(pair.experiment)[run_id]["info"]["run_id"])
     with mltrack.start_run(run_id=run_id):
         for step in range(1000):
             mltrack.log_metric("more", 1.0, step=step)
-    report = push(store, remote)
+    report = pair.push()
     assert [r.kind for r in report.rejected] == ["run"]
     assert "deleted there" in report.rejected[0].reason
     assert report.requests < 10
 
 
-def test_two_syncers_at_once_one_works_and_the_other_says_who_does(
-    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
-) -> None:
+def test_two_syncers_at_once_one_works_and_the_other_says_who_does(pair: Pair) -> None:
     record(1500)
     caught: list[BusyError] = []
 
     def fault(seen: Seen) -> Fault:
         if seen.path.endswith("log-batch") and seen.number == 1:
             try:
-                push(store, spoiled)
+                pair.push()
             except BusyError as error:
                 caught.append(error)
         return None
 
-    proxy.fault = fault
-    push(store, spoiled)
+    pair.proxy.fault = fault
+    pair.push()
     assert "process" in str(caught[0])
-    assert_equal(store, server, experiment)
+    pair.assert_equal()
 
 
-def test_a_lock_left_by_a_dead_syncer_is_none(store: Store, remote: Remote) -> None:
-    folder = ledger_path(store, remote).parent
+def test_a_lock_left_by_a_dead_syncer_is_none(pair: Pair) -> None:
+    folder = pair.ledger_path.parent
     folder.mkdir(parents=True)
     with file_lock(folder / "lock", timeout_s=0):
         (folder / "holder.json").write_text("{")
         with pytest.raises(BusyError):
-            push(store, remote)
-    push(store, remote)
+            pair.push()
+    pair.push()
 
 
-def test_a_disk_that_takes_no_ledger_stops_the_push_before_anything_is_sent(
-    store: Store, proxy: FaultyProxy, spoiled: Remote
-) -> None:
+def test_a_disk_that_takes_no_ledger_stops_the_push_before_anything_is_sent(pair: Pair) -> None:
     record(10)
-    path = ledger_path(store, spoiled)
+    path = pair.ledger_path
     path.mkdir(parents=True)  # a folder where the ledger should be
     with pytest.raises(RemoteError, match="ledger"):
-        push(store, spoiled)
-    assert proxy.seen == []
+        pair.push()
+    assert pair.proxy.seen == []
 
 
-def test_what_was_rejected_and_is_set_to_something_fit_is_no_longer_listed(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str
-) -> None:
+def test_what_was_rejected_and_is_set_to_something_fit_is_no_longer_listed(pair: Pair) -> None:
     with mltrack.start_run() as run:
         mltrack.set_tag("note", "x" * 9000)
         mltrack.set_tag("half", "\ud800")
-    assert {item.key for item in push(store, remote).rejected} == {"note", "half"}
-    set_tag(store.layout, run.run_id, "note", "short")
-    set_tag(store.layout, run.run_id, "half", None)
-    assert push(store, remote).complete
-    assert_equal(store, server, experiment)
+    assert {item.key for item in pair.push().rejected} == {"note", "half"}
+    set_tag(pair.store.layout, run.run_id, "note", "short")
+    set_tag(pair.store.layout, run.run_id, "half", None)
+    assert pair.push().complete
+    pair.assert_equal()
 
 
-def test_a_redirect_is_told_with_where_it_leads(store: Store, proxy: FaultyProxy, spoiled: Remote) -> None:
+def test_a_redirect_is_told_with_where_it_leads(pair: Pair) -> None:
     record(10)
-    proxy.fault = lambda seen: Answer(301, headers={"Location": "https://me:pw@other.example/x?token=1"})
+    pair.proxy.fault = lambda seen: Answer(301, headers={"Location": "https://me:pw@other.example/x?token=1"})
     with pytest.raises(NotMlflowError, match=r"sends requests on to https://other\.example/x$"):
-        push(store, spoiled)
+        pair.push()

@@ -12,14 +12,11 @@ import pytest
 import mltrack
 from mltrack.entities import DELETED, ModelMetric
 from mltrack.store import Store
-from mltrack_sync import Remote, Selection, push
-from mltrack_sync.http.retry import RetryPolicy
-from mltrack_sync.remotes.ledgers import ledger_path
-from mltrack_sync.status import status_of
-from tests.support.killing import killed_at_requests
+from mltrack_sync import Selection
 from tests.support.mlflow_recording import log_adder, mlflow_on, uri_of
 from tests.support.model_recording import put_file
-from tests.support.proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
+from tests.support.pair import Pair
+from tests.support.proxy import Answer, Cut, Fault, LoseAnswer, Seen
 from tests.support.server import MlflowServer
 from tests.support.syncers import Syncers
 
@@ -69,11 +66,11 @@ def texts(fields: dict[str, Any], name: str) -> dict[str, str]:
     return {pair["key"]: pair.get("value", "") for pair in pairs}
 
 
-def assert_models_equal(store: Store, server: MlflowServer, experiment: str) -> None:
+def assert_models_equal(pair: Pair) -> None:
     """Every model that is not deleted is there once, with equal contents."""
-    there, runs = models_there(server, experiment), server.runs(experiment)
-    names = {each.experiment_id: each.name for each in store.experiments()}
-    here = {m.model_id: m for m in store.logged_models.models() if names[m.experiment_id] == experiment}
+    there, runs = models_there(pair.server, pair.experiment), pair.server.runs(pair.experiment)
+    names = {each.experiment_id: each.name for each in pair.store.experiments()}
+    here = {m.model_id: m for m in pair.store.logged_models.models() if names[m.experiment_id] == pair.experiment}
     here = {model_id: model for model_id, model in here.items() if model.lifecycle_stage != DELETED}
     assert there.keys() == here.keys()
     for model_id, model in here.items():
@@ -95,55 +92,45 @@ def assert_models_equal(store: Store, server: MlflowServer, experiment: str) -> 
             (m.key, m.value, m.step, m.time, runs[m.run_id]["info"]["run_id"], m.dataset_name) for m in model.metrics
         )
         for artifact in model.artifacts:
-            content = (store.logged_models.folder(model_id).artifacts / artifact.path).read_bytes()
-            assert file_there(server, info, artifact.path) == content
+            content = (pair.store.logged_models.folder(model_id).artifacts / artifact.path).read_bytes()
+            assert file_there(pair.server, info, artifact.path) == content
 
 
 def file_there(server: MlflowServer, info: dict[str, Any], path: str) -> bytes:
     return server.artifact({"info": {"artifact_uri": info["artifact_uri"]}}, path)
 
 
-def test_a_model_arrives_with_all_it_has_and_follows_changes(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str
-) -> None:
-    run_id, model_id = record(store)
-    foreseen = push(store, remote, dry_run=True)
-    assert foreseen.logged_models == status_of(store, remote).pending_logged_models == 1
-    report = push(store, remote)
+def test_a_model_arrives_with_all_it_has_and_follows_changes(pair: Pair) -> None:
+    run_id, model_id = record(pair.store)
+    foreseen = pair.push(dry_run=True)
+    assert foreseen.logged_models == pair.status().pending_logged_models == 1
+    report = pair.push()
     assert (report.complete, report.logged_models, report.artifacts) == (True, 1, 2), report
-    assert_models_equal(store, server, experiment)
-    again = push(store, remote)
-    assert (again.requests, again.logged_models, status_of(store, remote).pending_logged_models) == (0, 0, 0)
-    models = store.logged_models
+    assert_models_equal(pair)
+    again = pair.push()
+    assert (again.requests, again.logged_models, pair.status().pending_logged_models) == (0, 0, 0)
+    models = pair.store.logged_models
     models.log_params(model_id, {"new": "1"})
     models.set_tags(model_id, {"team": None, "checked": "ja — 好"})
     models.log_metrics(model_id, [ModelMetric("loss", 0.5, 1, 1_700_000_000_009, run_id)])
-    put_file(store, model_id, "notes.txt", b"other words")
+    put_file(pair.store, model_id, "notes.txt", b"other words")
     models.set_status(model_id, "FAILED")
-    assert push(store, remote).complete
-    assert_models_equal(store, server, experiment)
+    assert pair.push().complete
+    assert_models_equal(pair)
     models.set_stage(model_id, DELETED)
-    assert push(store, remote).complete
-    assert models_there(server, experiment) == {}
-    assert push(store, remote).requests == 0
+    assert pair.push().complete
+    assert models_there(pair.server, pair.experiment) == {}
+    assert pair.push().requests == 0
 
 
 @pytest.mark.parametrize("path", ["/logged-models", "/params", "/tags", "/log-batch", "/w.bin", "/finalize", "/search"])
-def test_a_lost_answer_makes_nothing_twice(
-    path: str,
-    store: Store,
-    server: MlflowServer,
-    proxy: FaultyProxy,
-    spoiled: Remote,
-    experiment: str,
-    hasty: RetryPolicy,
-) -> None:
-    _, model_id = record(store)
+def test_a_lost_answer_makes_nothing_twice(pair: Pair, path: str) -> None:
+    _, model_id = record(pair.store)
     if path in ("/params", "/tags", "/finalize"):
-        push(store, spoiled)
-        store.logged_models.log_params(model_id, {"a": "1", "b": "2"})
-        store.logged_models.set_tags(model_id, {"a": "1"})
-        store.logged_models.set_status(model_id, "FAILED")
+        pair.push()
+        pair.store.logged_models.log_params(model_id, {"a": "1", "b": "2"})
+        pair.store.logged_models.set_tags(model_id, {"a": "1"})
+        pair.store.logged_models.set_status(model_id, "FAILED")
     lost: list[str] = []
 
     def fault(seen: Seen) -> Fault:
@@ -153,139 +140,123 @@ def test_a_lost_answer_makes_nothing_twice(
         lost.append(seen.path)
         return LoseAnswer()
 
-    proxy.fault = fault
-    assert push(store, spoiled, policy=hasty).complete
+    pair.proxy.fault = fault
+    assert pair.push().complete
     assert len(lost) == 1
-    assert_models_equal(store, server, experiment)
+    assert_models_equal(pair)
 
 
-def test_any_request_may_be_lost(
-    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, hasty: RetryPolicy
-) -> None:
+def test_any_request_may_be_lost(pair: Pair) -> None:
     for n in range(2):
-        record(store, name=f"net {n}", metrics=2)
+        record(pair.store, name=f"net {n}", metrics=2)
 
     def fault(seen: Seen) -> Fault:
-        return (LoseAnswer(), Cut(), Answer(503))[seen.number % 3] if len(proxy.seen) % 2 else None
+        return (LoseAnswer(), Cut(), Answer(503))[seen.number % 3] if len(pair.proxy.seen) % 2 else None
 
-    proxy.fault = fault
-    push(store, spoiled, policy=hasty)
-    proxy.fault = lambda seen: None
-    assert push(store, spoiled).complete
-    assert_models_equal(store, server, experiment)
+    pair.proxy.fault = fault
+    pair.push()
+    pair.heal()
+    assert pair.push().complete
+    assert_models_equal(pair)
 
 
-def test_a_syncer_killed_among_models_makes_each_once(
-    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, syncers: Syncers
-) -> None:
-    push_first, _ = record(store)
-    push(store, spoiled, selection=Selection(runs=(push_first,)))
+def test_a_syncer_killed_among_models_makes_each_once(pair: Pair, syncers: Syncers) -> None:
+    push_first, _ = record(pair.store)
+    pair.push(selection=Selection(runs=(push_first,)))
     for n in range(3):
-        record(store, name=f"net {n}", source=push_first)
+        record(pair.store, name=f"net {n}", source=push_first)
     moments = [(5, False), (4, True), (6, False), (5, True), (6, False), (5, True)]
-    assert killed_at_requests(syncers, store, spoiled, proxy, moments) >= 4
-    assert push(store, spoiled).complete
-    assert_models_equal(store, server, experiment)
-    assert push(store, spoiled).requests == 0
+    assert pair.killed_at(syncers, moments) >= 4
+    assert pair.push().complete
+    assert_models_equal(pair)
+    assert pair.push().requests == 0
 
 
-def test_a_lost_ledger_makes_nothing_twice(store: Store, server: MlflowServer, remote: Remote, experiment: str) -> None:
-    record(store)
-    push(store, remote)
-    ledger_path(store, remote).unlink()
-    assert push(store, remote).complete
-    assert_models_equal(store, server, experiment)
+def test_a_lost_ledger_makes_nothing_twice(pair: Pair) -> None:
+    record(pair.store)
+    pair.push()
+    pair.ledger_path.unlink()
+    assert pair.push().complete
+    assert_models_equal(pair)
 
 
-def test_what_the_server_refuses_of_a_model_is_rejected_and_the_rest_arrives(
-    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
-) -> None:
-    _, model_id = record(store)
+def test_what_the_server_refuses_of_a_model_is_rejected_and_the_rest_arrives(pair: Pair) -> None:
+    _, model_id = record(pair.store)
     no = Answer(400, b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "not that"}')
 
     def fault(seen: Seen) -> Fault:
         return no if "logged-models" in seen.path and b'"depth"' in seen.body else None
 
-    proxy.fault = fault
-    report = push(store, spoiled)
+    pair.proxy.fault = fault
+    report = pair.push()
     assert [(item.kind, item.key, item.reason) for item in report.rejected] == [
         ("logged model param", f"{model_id}/depth", "not that")
     ]
-    assert texts(models_there(server, experiment)[model_id]["data"], "params") == {"width": "4"}
-    assert push(store, spoiled).requests == 0
-    proxy.fault = lambda seen: None
-    assert push(store, spoiled, retry_rejected=True).complete
-    assert_models_equal(store, server, experiment)
+    assert texts(models_there(pair.server, pair.experiment)[model_id]["data"], "params") == {"width": "4"}
+    assert pair.push().requests == 0
+    pair.heal()
+    assert pair.push(retry_rejected=True).complete
+    assert_models_equal(pair)
 
 
-def test_metrics_that_are_no_numbers_arrive_as_the_server_keeps_them(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str
-) -> None:
-    run_id, model_id = record(store, metrics=0)
+def test_metrics_that_are_no_numbers_arrive_as_the_server_keeps_them(pair: Pair) -> None:
+    run_id, model_id = record(pair.store, metrics=0)
     odd = [math.nan, math.inf, -math.inf]
-    store.logged_models.log_metrics(model_id, [ModelMetric("m", v, i, i, run_id) for i, v in enumerate(odd)])
-    assert push(store, remote).complete
-    there = models_there(server, experiment)[model_id]["data"]["metrics"]
+    pair.store.logged_models.log_metrics(model_id, [ModelMetric("m", v, i, i, run_id) for i, v in enumerate(odd)])
+    assert pair.push().complete
+    there = models_there(pair.server, pair.experiment)[model_id]["data"]["metrics"]
     values = {int(metric.get("step", 0)): float(metric["value"]) for metric in there}
     assert values.keys() == {0, 1, 2}
     assert (values[1], values[2]) == (1.7976931348623157e308, -1.7976931348623157e308)
 
 
-def test_metrics_of_deleted_runs_are_left_out(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str
-) -> None:
-    _, model_id = record(store, metrics=1)
+def test_metrics_of_deleted_runs_are_left_out(pair: Pair) -> None:
+    _, model_id = record(pair.store, metrics=1)
     with mltrack.start_run() as other:
         pass
-    store.logged_models.log_metrics(model_id, [ModelMetric("m", 1.0, 0, 1, other.run_id)])
-    store.delete_run(other.run_id)
-    assert push(store, remote).complete
-    assert [m["key"] for m in models_there(server, experiment)[model_id]["data"]["metrics"]] == ["acc"]
-    assert push(store, remote).requests == 0
+    pair.store.logged_models.log_metrics(model_id, [ModelMetric("m", 1.0, 0, 1, other.run_id)])
+    pair.store.delete_run(other.run_id)
+    assert pair.push().complete
+    assert [m["key"] for m in models_there(pair.server, pair.experiment)[model_id]["data"]["metrics"]] == ["acc"]
+    assert pair.push().requests == 0
 
 
-def test_with_a_selection_only_models_of_its_runs_and_experiments_go(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str
-) -> None:
-    first, model = record(store)
-    record(store, name="other")
-    assert push(store, remote, selection=Selection(runs=(first,))).logged_models == 1
-    assert models_there(server, experiment).keys() == {model}
-    assert push(store, remote, selection=Selection(experiments=(experiment,))).logged_models == 1
-    assert_models_equal(store, server, experiment)
+def test_with_a_selection_only_models_of_its_runs_and_experiments_go(pair: Pair) -> None:
+    first, model = record(pair.store)
+    record(pair.store, name="other")
+    assert pair.push(selection=Selection(runs=(first,))).logged_models == 1
+    assert models_there(pair.server, pair.experiment).keys() == {model}
+    assert pair.push(selection=Selection(experiments=(pair.experiment,))).logged_models == 1
+    assert_models_equal(pair)
 
 
-def test_a_model_restored_after_it_was_deleted_there_is_told_of(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str
-) -> None:
-    _, model_id = record(store)
-    push(store, remote)
-    store.logged_models.set_stage(model_id, DELETED)
-    push(store, remote)
-    store.logged_models.set_stage(model_id, "active")
-    report = push(store, remote)
+def test_a_model_restored_after_it_was_deleted_there_is_told_of(pair: Pair) -> None:
+    _, model_id = record(pair.store)
+    pair.push()
+    pair.store.logged_models.set_stage(model_id, DELETED)
+    pair.push()
+    pair.store.logged_models.set_stage(model_id, "active")
+    report = pair.push()
     assert [(item.kind, item.key) for item in report.rejected] == [("logged model", model_id)]
     assert "no call that restores" in report.rejected[0].reason
 
 
-def test_versions_made_from_models_and_from_versions_load_from_the_server(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str, tmp_path: Path
-) -> None:
-    name = f"adder {experiment[-12:]}"
-    with mlflow_on(uri_of(store), experiment) as client:
+def test_versions_made_from_models_and_from_versions_load_from_the_server(pair: Pair, tmp_path: Path) -> None:
+    name = f"adder {pair.experiment[-12:]}"
+    with mlflow_on(uri_of(pair.store), pair.experiment) as client:
         with mlflow.start_run():
             info = log_adder(tmp_path, params={"by": 1})
         mlflow.register_model(info.model_uri, f"z {name}")
         client.copy_model_version(f"models:/z {name}/1", f"a {name}")  # comes before the one it is made from
         client.set_registered_model_alias(f"a {name}", "champion", "1")
-    report = push(store, remote)
+    report = pair.push()
     assert (report.complete, report.model_versions) == (True, 2), report
-    there = models_there(server, experiment)[info.model_id]["info"]
-    with mlflow_on(server.url):
+    there = models_there(pair.server, pair.experiment)[info.model_id]["info"]
+    with mlflow_on(pair.server.url):
         for uri in (f"models:/{there['model_id']}", f"models:/a {name}@champion", f"models:/z {name}/1"):
             model = mlflow.pyfunc.load_model(uri)
             assert model.predict([1.0, 2.0]) == [2.0, 3.0]
             assert (model.metadata.model_id, model.metadata.run_id) == (there["model_id"], there["source_run_id"])
-    mlmodel = file_there(server, there, "MLmodel")
-    assert str(store.path).encode() not in mlmodel
-    assert push(store, remote).requests == 0
+    mlmodel = file_there(pair.server, there, "MLmodel")
+    assert str(pair.store.path).encode() not in mlmodel
+    assert pair.push().requests == 0

@@ -8,14 +8,10 @@ from typing import Any
 import pytest
 
 import mltrack
-from mltrack.store import Store
-from mltrack_sync import Remote, Selection, push
-from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync import Selection
 from mltrack_sync.ledger.ledger import LedgerState
-from mltrack_sync.remotes.ledgers import ledger_path
-from mltrack_sync.status import status_of
-from tests.support.killing import killed_at_requests
-from tests.support.proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
+from tests.support.pair import Pair
+from tests.support.proxy import Answer, Cut, Fault, LoseAnswer, Seen
 from tests.support.server import MlflowServer
 from tests.support.syncers import Syncers
 
@@ -46,9 +42,9 @@ def tags(thing: dict[str, Any]) -> dict[str, str]:
     return {tag["key"]: tag["value"] for tag in thing.get("tags", [])}
 
 
-def assert_registered_once(store: Store, server: MlflowServer, experiment: str, model: str) -> None:
-    runs = server.runs(experiment)
-    here, there = store.registry.versions(model), versions_there(server, model)
+def assert_registered_once(pair: Pair, model: str) -> None:
+    runs = pair.server.runs(pair.experiment)
+    here, there = pair.store.registry.versions(model), versions_there(pair.server, model)
     marks = [tags(version).pop("mltrack.model_version") for version in there]
     assert len(set(marks)) == len(there) == len(here)
     by_mark = {mark.split("/")[2]: version for mark, version in zip(marks, there, strict=True)}
@@ -60,31 +56,29 @@ def assert_registered_once(store: Store, server: MlflowServer, experiment: str, 
         assert remote["status"] == "READY"
         assert (remote["current_stage"], remote.get("description", "")) == (version.stage, version.description)
         assert {k: v for k, v in tags(remote).items() if k != "mltrack.model_version"} == version.tags
-    whole = server.get("registered-models/get", name=model)["registered_model"]
+    whole = pair.server.get("registered-models/get", name=model)["registered_model"]
     numbers = {version.version: by_mark[str(version.version)]["version"] for version in here}
     aliases = {alias["alias"]: alias["version"] for alias in whole.get("aliases", [])}
-    assert aliases == {a: numbers[n] for a, n in store.registry.get_model(model).aliases.items()}
-    assert tags(whole) == store.registry.get_model(model).tags
-    assert whole.get("description", "") == store.registry.get_model(model).description
+    assert aliases == {a: numbers[n] for a, n in pair.store.registry.get_model(model).aliases.items()}
+    assert tags(whole) == pair.store.registry.get_model(model).tags
+    assert whole.get("description", "") == pair.store.registry.get_model(model).description
 
 
-def test_models_arrive_with_versions_aliases_stages_and_tags_and_follow_changes(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str, model: str
-) -> None:
+def test_models_arrive_with_versions_aliases_stages_and_tags_and_follow_changes(pair: Pair, model: str) -> None:
     register(model, versions=2)
-    registry = store.registry
+    registry = pair.store.registry
     registry.update_model(model, "two spirals")
     registry.set_model_tag(model, "team", "vision")
     registry.set_alias(model, "champion", 1)
     registry.set_stage(model, 1, "Production")
-    foreseen = push(store, remote, dry_run=True)
+    foreseen = pair.push(dry_run=True)
     assert (foreseen.models, foreseen.model_versions) == (1, 2)
-    assert status_of(store, remote).pending_model_versions == 2
-    report = push(store, remote)
+    assert pair.status().pending_model_versions == 2
+    report = pair.push()
     assert report.complete, report
     assert (report.models, report.model_versions) == (1, 2)
-    assert_registered_once(store, server, experiment, model)
-    assert (status_of(store, remote).pending_models, push(store, remote).requests) == (0, 0)
+    assert_registered_once(pair, model)
+    assert (pair.status().pending_models, pair.push().requests) == (0, 0)
     registry.set_alias(model, "champion", 2)
     registry.set_alias(model, "old", 1)
     registry.set_stage(model, 2, "Production", archive_existing=True)
@@ -93,61 +87,48 @@ def test_models_arrive_with_versions_aliases_stages_and_tags_and_follow_changes(
     registry.update_version(model, 2, "better")
     registry.update_model(model, "")
     registry.set_model_tag(model, "team", None)
-    assert push(store, remote).complete
-    assert_registered_once(store, server, experiment, model)
+    assert pair.push().complete
+    assert_registered_once(pair, model)
     registry.delete_alias(model, "old")
-    push(store, remote)
-    assert_registered_once(store, server, experiment, model)
-    assert push(store, remote).requests == 0
+    pair.push()
+    assert_registered_once(pair, model)
+    assert pair.push().requests == 0
 
 
 @pytest.mark.parametrize("path", ["registered-models/create", "model-versions/create", "registered-models/alias"])
-def test_a_lost_answer_makes_no_second_version(
-    path: str,
-    store: Store,
-    server: MlflowServer,
-    proxy: FaultyProxy,
-    spoiled: Remote,
-    experiment: str,
-    model: str,
-    hasty: RetryPolicy,
-) -> None:
+def test_a_lost_answer_makes_no_second_version(pair: Pair, path: str, model: str) -> None:
     register(model, versions=2)
-    store.registry.set_alias(model, "champion", 2)
-    proxy.fault = lambda seen: LoseAnswer() if seen.path.endswith(path) and seen.number == 1 else None
-    assert push(store, spoiled, policy=hasty).complete
-    assert_registered_once(store, server, experiment, model)
+    pair.store.registry.set_alias(model, "champion", 2)
+    pair.lose_first(path)
+    assert pair.push().complete
+    assert_registered_once(pair, model)
 
 
-def test_versions_are_found_again_without_a_ledger(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str, model: str
-) -> None:
+def test_versions_are_found_again_without_a_ledger(pair: Pair, model: str) -> None:
     register(model, versions=2)
-    push(store, remote)
-    ledger_path(store, remote).unlink()
-    store.registry.set_version_tag(model, 1, "quality", "poor")
-    store.registry.set_stage(model, 2, "Staging")
-    report = push(store, remote)
+    pair.push()
+    pair.ledger_path.unlink()
+    pair.store.registry.set_version_tag(model, 1, "quality", "poor")
+    pair.store.registry.set_stage(model, 2, "Staging")
+    report = pair.push()
     assert (report.models, report.model_versions) == (0, 0)
-    assert_registered_once(store, server, experiment, model)
+    assert_registered_once(pair, model)
 
 
-def test_numbers_may_differ_where_the_model_was_there_before(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str, model: str
-) -> None:
-    server.post("registered-models/create", name=model)
-    run = push_of_another(server, experiment)
-    server.post(
+def test_numbers_may_differ_where_the_model_was_there_before(pair: Pair, model: str) -> None:
+    pair.server.post("registered-models/create", name=model)
+    run = push_of_another(pair.server, pair.experiment)
+    pair.server.post(
         "model-versions/create", name=model, source=f"{run['info']['artifact_uri']}/m", run_id=run["info"]["run_id"]
     )
     register(model)
-    store.registry.set_alias(model, "champion", 1)
-    report = push(store, remote)
+    pair.store.registry.set_alias(model, "champion", 1)
+    report = pair.push()
     assert (report.models, report.model_versions, report.complete) == (0, 1, True)
-    found = versions_there(server, model)
+    found = versions_there(pair.server, model)
     assert [tags(version).get("mltrack.model_version", "").split("/")[2:3] for version in found] == [[], ["1"]]
-    assert server.get("registered-models/alias", name=model, alias="champion")["model_version"]["version"] == "2"
-    assert LedgerState.read(ledger_path(store, remote)).models[model].versions[1].remote == "2"
+    assert pair.server.get("registered-models/alias", name=model, alias="champion")["model_version"]["version"] == "2"
+    assert LedgerState.read(pair.ledger_path).models[model].versions[1].remote == "2"
 
 
 def push_of_another(server: MlflowServer, experiment: str) -> dict[str, Any]:
@@ -156,95 +137,71 @@ def push_of_another(server: MlflowServer, experiment: str) -> dict[str, Any]:
     return run
 
 
-def test_a_version_waits_for_its_run(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str, model: str
-) -> None:
+def test_a_version_waits_for_its_run(pair: Pair, model: str) -> None:
     first, second = register(model, versions=2)
-    report = push(store, remote, selection=Selection(runs=(second,)))
+    report = pair.push(selection=Selection(runs=(second,)))
     assert (report.model_versions, report.complete) == (1, True)
-    assert [version["run_id"] for version in versions_there(server, model)] == [
-        server.runs(experiment)[second]["info"]["run_id"]
+    assert [version["run_id"] for version in versions_there(pair.server, model)] == [
+        pair.server.runs(pair.experiment)[second]["info"]["run_id"]
     ]
-    assert push(store, remote).model_versions == 1
-    assert_registered_once(store, server, experiment, model)
-    assert first in server.runs(experiment)
+    assert pair.push().model_versions == 1
+    assert_registered_once(pair, model)
+    assert first in pair.server.runs(pair.experiment)
 
 
-def test_what_the_registry_refuses_is_rejected_with_its_words_and_tried_again(
-    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, model: str
-) -> None:
+def test_what_the_registry_refuses_is_rejected_with_its_words_and_tried_again(pair: Pair, model: str) -> None:
     register(model, versions=2)
     no = Answer(400, b'{"error_code":"INVALID_PARAMETER_VALUE","message":"no more versions"}')
-    proxy.fault = lambda seen: no if seen.path.endswith("model-versions/create") else None
-    report = push(store, spoiled)
+    pair.proxy.fault = lambda seen: no if seen.path.endswith("model-versions/create") else None
+    report = pair.push()
     assert [(r.run_id, r.kind, r.key, r.reason) for r in report.rejected] == [
         ("", "model version", f"{model}/{number}", "no more versions") for number in (1, 2)
     ]
-    assert push(store, spoiled).requests == 0
-    proxy.fault = lambda seen: None
-    assert push(store, spoiled, retry_rejected=True).complete
-    assert_registered_once(store, server, experiment, model)
+    assert pair.push().requests == 0
+    pair.heal()
+    assert pair.push(retry_rejected=True).complete
+    assert_registered_once(pair, model)
 
 
-def test_a_version_of_a_file_nobody_has_is_refused_and_the_rest_goes_on(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str, model: str, tmp_path: Path
-) -> None:
+def test_a_version_of_a_file_nobody_has_is_refused_and_the_rest_goes_on(pair: Pair, model: str, tmp_path: Path) -> None:
     register(model)
-    store.registry.create_version(model, str(tmp_path))
-    report = push(store, remote)
+    pair.store.registry.create_version(model, str(tmp_path))
+    report = pair.push()
     assert [(r.kind, r.key) for r in report.rejected] == [("model version", f"{model}/2")]
-    assert len(versions_there(server, model)) == 1
+    assert len(versions_there(pair.server, model)) == 1
 
 
-def test_any_request_may_be_lost(
-    store: Store,
-    server: MlflowServer,
-    proxy: FaultyProxy,
-    spoiled: Remote,
-    experiment: str,
-    model: str,
-    hasty: RetryPolicy,
-) -> None:
+def test_any_request_may_be_lost(pair: Pair, model: str) -> None:
     register(model, versions=3)
-    store.registry.set_alias(model, "champion", 3)
-    store.registry.set_stage(model, 1, "Staging")
+    pair.store.registry.set_alias(model, "champion", 3)
+    pair.store.registry.set_stage(model, 1, "Staging")
 
     def fault(seen: Seen) -> Fault:
         about = "model" in seen.path.rpartition("mlflow/")[2]
-        return (LoseAnswer(), Cut(), Answer(503))[seen.number % 3] if about and len(proxy.seen) % 2 else None
+        return (LoseAnswer(), Cut(), Answer(503))[seen.number % 3] if about and len(pair.proxy.seen) % 2 else None
 
-    proxy.fault = fault
-    push(store, spoiled, policy=hasty)
-    proxy.fault = lambda seen: None
-    assert push(store, spoiled).complete
-    assert_registered_once(store, server, experiment, model)
+    pair.proxy.fault = fault
+    pair.push()
+    pair.heal()
+    assert pair.push().complete
+    assert_registered_once(pair, model)
 
 
-def test_a_syncer_killed_among_models_makes_each_version_once(
-    store: Store,
-    server: MlflowServer,
-    proxy: FaultyProxy,
-    spoiled: Remote,
-    experiment: str,
-    model: str,
-    syncers: Syncers,
-) -> None:
+def test_a_syncer_killed_among_models_makes_each_version_once(pair: Pair, model: str, syncers: Syncers) -> None:
     register(model, versions=3)
-    store.registry.set_alias(model, "champion", 2)
-    push(store, spoiled, selection=Selection(experiments=(experiment,), filter="attributes.run_name = 'run 0'"))
+    pair.store.registry.set_alias(model, "champion", 2)
+    pair.push(selection=Selection(experiments=(pair.experiment,), filter="attributes.run_name = 'run 0'"))
     moments = [(9, False), (7, True), (4, False), (5, True)]
-    assert killed_at_requests(syncers, store, spoiled, proxy, moments) >= 2
-    push(store, spoiled)
-    assert_registered_once(store, server, experiment, model)
+    assert pair.killed_at(syncers, moments) >= 2
+    pair.push()
+    assert_registered_once(pair, model)
 
 
-def test_a_model_made_anew_under_its_old_name_is_another(
-    store: Store, server: MlflowServer, remote: Remote, model: str
-) -> None:
+def test_a_model_made_anew_under_its_old_name_is_another(pair: Pair, model: str) -> None:
     register(model)
-    push(store, remote)
-    store.registry.delete_model(model)
-    assert push(store, remote).requests == 0  # what was deleted here stays there
+    pair.push()
+    pair.store.registry.delete_model(model)
+    assert pair.push().requests == 0  # what was deleted here stays there
     register(model)
-    assert push(store, remote).model_versions == 1
-    assert len(versions_there(server, model)) == 2
+    assert pair.push().model_versions == 1
+    assert len(versions_there(pair.server, model)) == 2

@@ -17,20 +17,14 @@ from mlflow.entities import LoggedModelInput
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from mltrack.storage.traces.trace import SpanHead, SpanPlace, Trace
-from mltrack.store import Store
-from mltrack_sync import Remote, Selection, push
+from mltrack_sync import Selection
 from mltrack_sync.daemon.daemon import Daemon, PollConfig
 from mltrack_sync.daemon.loop import Trigger
-from mltrack_sync.engine.verify import verify
-from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.mlflow.plan.otlp import UnsendableSpanError, span_bodies
 from mltrack_sync.mlflow.push.batching import TRACES_MAX, batches_of
-from mltrack_sync.remotes.ledgers import ledger_path
-from mltrack_sync.status import status_of
-from tests.support.killing import killed_at_requests
 from tests.support.mlflow_recording import log_adder, mlflow_on, trace_once, uri_of
-from tests.support.proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
-from tests.support.server import MlflowServer
+from tests.support.pair import Pair
+from tests.support.proxy import Answer, Cut, Fault, LoseAnswer, Seen
 from tests.support.syncers import Syncers
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and its libraries', not ours
@@ -72,10 +66,10 @@ def traces_of(uri: str, experiment: str) -> dict[str, dict[str, Any]]:
     return {each["trace_id"]: each for each in fields}
 
 
-def assert_traces_equal(store: Store, server: MlflowServer, experiment: str) -> dict[str, dict[str, Any]]:
-    """Each trace is there with equal contents; returns those of the store."""
-    here, there = traces_of(uri_of(store), experiment), traces_of(server.url, experiment)
-    runs = {run_id: run["info"]["run_id"] for run_id, run in server.runs(experiment).items()}
+def assert_traces_equal(pair: Pair) -> dict[str, dict[str, Any]]:
+    """Each trace is there with equal contents; returns those of the pair.store."""
+    here, there = traces_of(uri_of(pair.store), pair.experiment), traces_of(pair.server.url, pair.experiment)
+    runs = {run_id: run["info"]["run_id"] for run_id, run in pair.server.runs(pair.experiment).items()}
     for trace in here.values():
         source = trace["metadata"].get("mlflow.sourceRun")
         if source is not None:
@@ -84,61 +78,51 @@ def assert_traces_equal(store: Store, server: MlflowServer, experiment: str) -> 
     return here
 
 
-def test_traces_arrive_whole_and_follow_changes(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str
-) -> None:
-    with mlflow_on(uri_of(store), experiment):
+def test_traces_arrive_whole_and_follow_changes(pair: Pair) -> None:
+    with mlflow_on(uri_of(pair.store), pair.experiment):
         with mlflow.start_run():
             first = trace_once("first", kind="a")
         second = trace_once("second")
         kept = mlflow.log_feedback(trace_id=first, name="good", value=0.5, rationale="why", metadata={"n": "1"})
         mlflow.log_expectation(trace_id=first, name="wanted", value={"words": ["a", 1]})
-    foreseen = push(store, remote, dry_run=True)
-    assert foreseen.traces == status_of(store, remote).pending_traces == 2
-    report = push(store, remote)
+    foreseen = pair.push(dry_run=True)
+    assert foreseen.traces == pair.status().pending_traces == 2
+    report = pair.push()
     assert (report.complete, report.traces) == (True, 2), report
-    here = assert_traces_equal(store, server, experiment)
+    here = assert_traces_equal(pair)
     assert len(here[first]["spans"]) == 2
-    again = push(store, remote)
-    assert (again.requests, again.traces, status_of(store, remote).pending_traces) == (0, 0, 0)
-    with mlflow_on(uri_of(store), experiment) as client:
+    again = pair.push()
+    assert (again.requests, again.traces, pair.status().pending_traces) == (0, 0, 0)
+    with mlflow_on(uri_of(pair.store), pair.experiment) as client:
         assert kept.assessment_id is not None
         over = mlflow.override_feedback(trace_id=first, assessment_id=kept.assessment_id, value=0.25)
         gone = mlflow.log_feedback(trace_id=second, name="gone", value=True)
         client.set_trace_tag(first, "late", "1")
         client.delete_trace_tag(first, "kind")
-    assert push(store, remote).traces == 2
-    assert_traces_equal(store, server, experiment)
-    with mlflow_on(uri_of(store), experiment) as client:
+    assert pair.push().traces == 2
+    assert_traces_equal(pair)
+    with mlflow_on(uri_of(pair.store), pair.experiment) as client:
         client.set_trace_tag(first, "late", "2")
         mlflow.delete_assessment(trace_id=first, assessment_id=str(over.assessment_id))
         mlflow.delete_assessment(trace_id=second, assessment_id=str(gone.assessment_id))
-    assert push(store, remote).traces == 2
-    assert_traces_equal(store, server, experiment)
-    assert push(store, remote).requests == 0
+    assert pair.push().traces == 2
+    assert_traces_equal(pair)
+    assert pair.push().requests == 0
 
 
 @pytest.mark.parametrize("path", ["/v1/traces", "/mlflow/traces", "/assessments", "/tags", "/link-to-run"])
-def test_a_lost_answer_makes_nothing_twice(
-    path: str,
-    store: Store,
-    server: MlflowServer,
-    proxy: FaultyProxy,
-    spoiled: Remote,
-    experiment: str,
-    hasty: RetryPolicy,
-) -> None:
-    with mlflow_on(uri_of(store), experiment) as client:
+def test_a_lost_answer_makes_nothing_twice(pair: Pair, path: str) -> None:
+    with mlflow_on(uri_of(pair.store), pair.experiment) as client:
         trace_id = trace_once()
         kept = mlflow.log_feedback(trace_id=trace_id, name="good", value=1.0)
         mlflow.override_feedback(trace_id=trace_id, assessment_id=str(kept.assessment_id), value=2.0)
         with mlflow.start_run() as run:
             client.link_traces_to_run([trace_id], run.info.run_id)
     if path == "/tags":
-        push(store, spoiled)
-        with mlflow_on(uri_of(store), experiment) as client:
+        pair.push()
+        with mlflow_on(uri_of(pair.store), pair.experiment) as client:
             client.set_trace_tag(trace_id, "kind", "a")
-            push(store, spoiled)
+            pair.push()
             client.delete_trace_tag(trace_id, "kind")
     lost: list[str] = []
 
@@ -148,54 +132,49 @@ def test_a_lost_answer_makes_nothing_twice(
         lost.append(seen.path)
         return LoseAnswer()
 
-    proxy.fault = fault
-    report = push(store, spoiled, policy=hasty)
+    pair.proxy.fault = fault
+    report = pair.push()
     assert (report.complete, len(lost)) == (True, 1), report
-    assert_traces_equal(store, server, experiment)
+    assert_traces_equal(pair)
 
 
-def test_any_request_may_be_lost_and_a_killed_syncer_sends_nothing_twice(
-    store: Store,
-    server: MlflowServer,
-    proxy: FaultyProxy,
-    spoiled: Remote,
-    experiment: str,
-    hasty: RetryPolicy,
-    syncers: Syncers,
-) -> None:
-    with mlflow_on(uri_of(store), experiment):
+def test_any_request_may_be_lost_and_a_killed_syncer_sends_nothing_twice(pair: Pair, syncers: Syncers) -> None:
+    with mlflow_on(uri_of(pair.store), pair.experiment):
         kept = [mlflow.log_feedback(trace_id=trace_once(f"trace {n}"), name="good", value=n) for n in range(4)]
         for each in kept:
             mlflow.override_feedback(trace_id=str(each.trace_id), assessment_id=str(each.assessment_id), value=9)
     moments = [(4, False), (5, True), (6, False), (3, True), (4, False)]
-    assert killed_at_requests(syncers, store, spoiled, proxy, moments) >= 3
+    assert pair.killed_at(syncers, moments) >= 3
     spoils = (LoseAnswer(), Cut(), Answer(503))
-    proxy.fault = lambda seen: spoils[seen.number % 3] if len(proxy.seen) % 2 else None
-    push(store, spoiled, policy=hasty)
-    proxy.fault = lambda seen: None
-    assert push(store, spoiled).complete
-    assert_traces_equal(store, server, experiment)
-    ledger_path(store, spoiled).unlink()
-    assert push(store, spoiled).complete
-    assert_traces_equal(store, server, experiment)
+    pair.proxy.fault = lambda seen: spoils[seen.number % 3] if len(pair.proxy.seen) % 2 else None
+    pair.push()
+    pair.heal()
+    assert pair.push().complete
+    assert_traces_equal(pair)
+    pair.ledger_path.unlink()
+    assert pair.push().complete
+    assert_traces_equal(pair)
 
 
-def test_spans_of_many_traces_and_their_ties_to_a_run_go_in_one_request(
-    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
-) -> None:
-    with mlflow_on(uri_of(store), experiment) as client:
+def test_spans_of_many_traces_and_their_ties_to_a_run_go_in_one_request(pair: Pair) -> None:
+    with mlflow_on(uri_of(pair.store), pair.experiment) as client:
         made = [trace_once(f"trace {n}") for n in range(5)]
         with mlflow.start_run() as run:
             client.link_traces_to_run(made[:4], run.info.run_id)
-    report = push(store, spoiled)
+    report = pair.push()
     assert (report.complete, report.traces) == (True, 5), report
-    assert [proxy.count(path) for path in ("/v1/traces", "/link-to-run", "/mlflow/traces", "/tags")] == [1, 1, 5, 0]
-    assert_traces_equal(store, server, experiment)
-    (there,) = server.runs(experiment)
-    with mlflow_on(server.url) as client:
-        run_id = server.runs(experiment)[there]["info"]["run_id"]
+    assert [pair.proxy.count(path) for path in ("/v1/traces", "/link-to-run", "/mlflow/traces", "/tags")] == [
+        1,
+        1,
+        5,
+        0,
+    ]
+    assert_traces_equal(pair)
+    (there,) = pair.server.runs(pair.experiment)
+    with mlflow_on(pair.server.url) as client:
+        run_id = pair.server.runs(pair.experiment)[there]["info"]["run_id"]
         linked = mlflow.search_traces(
-            locations=[server.runs(experiment)[there]["info"]["experiment_id"]],
+            locations=[pair.server.runs(pair.experiment)[there]["info"]["experiment_id"]],
             filter_string=f"attributes.run_id = '{run_id}'",
             return_type="list",
         )
@@ -203,28 +182,19 @@ def test_spans_of_many_traces_and_their_ties_to_a_run_go_in_one_request(
 
 
 @pytest.mark.parametrize(("status", "refused"), [(422, True), (400, True), (500, False)])
-def test_a_trace_that_the_server_stumbles_over_holds_up_no_other(
-    status: int,
-    refused: bool,
-    store: Store,
-    server: MlflowServer,
-    proxy: FaultyProxy,
-    spoiled: Remote,
-    experiment: str,
-    hasty: RetryPolicy,
-) -> None:
-    with mlflow_on(uri_of(store), experiment):
+def test_a_trace_that_the_server_stumbles_over_holds_up_no_other(pair: Pair, status: int, refused: bool) -> None:
+    with mlflow_on(uri_of(pair.store), pair.experiment):
         first, bad, last = [trace_once(f"trace {n}") for n in range(3)]
     words = b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "no"}'
     poison = bytes.fromhex(bad.removeprefix("tr-"))
-    proxy.fault = lambda seen: Answer(status, words) if poison in seen.body else None
-    report = push(store, spoiled, policy=hasty)
+    pair.proxy.fault = lambda seen: Answer(status, words) if poison in seen.body else None
+    report = pair.push()
     assert (report.traces, [item.key for item in report.rejected]) == (2, [bad] if refused else [])
     assert len(report.problems) == (not refused)
-    assert traces_of(server.url, experiment).keys() == {first, last}
-    proxy.fault = lambda seen: None
-    assert push(store, spoiled, retry_rejected=True).traces == 1
-    assert_traces_equal(store, server, experiment)
+    assert traces_of(pair.server.url, pair.experiment).keys() == {first, last}
+    pair.heal()
+    assert pair.push(retry_rejected=True).traces == 1
+    assert_traces_equal(pair)
 
 
 def test_traces_are_grouped_by_experiment_number_and_size() -> None:
@@ -246,110 +216,99 @@ def test_traces_are_grouped_by_experiment_number_and_size() -> None:
     assert [len(group) for group in batches_of(map(trace, range(250)), 1_000_000)] == [TRACES_MAX, TRACES_MAX, 50]
 
 
-def test_a_server_without_traces_is_asked_once_and_gets_them_once_it_has(
-    store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
-) -> None:
-    with mlflow_on(uri_of(store), experiment):
+def test_a_server_without_traces_is_asked_once_and_gets_them_once_it_has(pair: Pair) -> None:
+    with mlflow_on(uri_of(pair.store), pair.experiment):
         for n in range(3):
             trace_once(f"trace {n}")
-    proxy.fault = lambda seen: NOT_KNOWN if "traces" in seen.path else None
-    report = push(store, spoiled)
+    pair.proxy.fault = lambda seen: NOT_KNOWN if "traces" in seen.path else None
+    report = pair.push()
     assert report.lacking == ("traces: this server does not take them; 3 wait",)
     assert (report.complete, report.problems, report.rejected) == (False, (), ())
-    assert proxy.count("traces") == 1
-    proxy.fault = lambda seen: None
-    assert push(store, spoiled).traces == 3
-    assert_traces_equal(store, server, experiment)
+    assert pair.proxy.count("traces") == 1
+    pair.heal()
+    assert pair.push().traces == 3
+    assert_traces_equal(pair)
 
 
-def test_a_trace_that_goes_on_is_pushed_as_far_as_it_is(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str
-) -> None:
+def test_a_trace_that_goes_on_is_pushed_as_far_as_it_is(pair: Pair) -> None:
+    store, experiment = pair.store, pair.experiment
     with mlflow_on(uri_of(store), experiment) as client:
         whole = client.get_trace(trace_once())
-    made = {experiment.name: experiment.experiment_id for experiment in store.experiments()}
+    made = {each.name: each.experiment_id for each in store.experiments()}
     store.traces.add(made[experiment], {"type": "delete", "trace_id": whole.info.trace_id})
     root, child = whole.data.spans
     with mlflow_on(uri_of(store), experiment) as client:
         tracking = client._tracking_client.store
         tracking.log_spans(made[experiment], [child])
-    assert push(store, remote).traces == 1
-    there = traces_of(server.url, experiment)[whole.info.trace_id]
+    assert pair.push().traces == 1
+    there = traces_of(pair.server.url, experiment)[whole.info.trace_id]
     assert [span["name"] for span in there["spans"]] == ["asking"]
     with mlflow_on(uri_of(store), experiment) as client:
         client._tracking_client.store.log_spans(made[experiment], [root])
         client._tracking_client.store.start_trace(whole.info)
-    assert push(store, remote).complete
-    assert_traces_equal(store, server, experiment)
+    assert pair.push().complete
+    assert_traces_equal(pair)
 
 
-def test_a_trace_that_is_deleted_here_stays_there(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str
-) -> None:
-    with mlflow_on(uri_of(store), experiment) as client:
+def test_a_trace_that_is_deleted_here_stays_there(pair: Pair) -> None:
+    with mlflow_on(uri_of(pair.store), pair.experiment) as client:
         trace_id = trace_once()
-        push(store, remote)
-        made = client.get_experiment_by_name(experiment)
+        pair.push()
+        made = client.get_experiment_by_name(pair.experiment)
         assert made is not None
         client.delete_traces(made.experiment_id, trace_ids=[trace_id])
-    report = push(store, remote)
+    report = pair.push()
     assert (report.complete, report.traces) == (True, 0)
-    assert traces_of(server.url, experiment).keys() == {trace_id}
+    assert traces_of(pair.server.url, pair.experiment).keys() == {trace_id}
 
 
-def test_a_background_syncer_sees_traces_and_models_though_no_run_changes(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str
-) -> None:
-    daemon = Daemon(store, remote, Trigger(), PollConfig())
-    with mlflow_on(uri_of(store), experiment) as client:
+def test_a_background_syncer_sees_traces_and_models_though_no_run_changes(pair: Pair) -> None:
+    daemon = Daemon(pair.store, pair.remote, Trigger(), PollConfig())
+    with mlflow_on(uri_of(pair.store), pair.experiment) as client:
         trace_once()
         assert daemon.poll(threading.Event()).traces == 1
         assert daemon.poll(threading.Event()).requests == 0
         trace_once()
-        made = client.get_experiment_by_name(experiment)
+        made = client.get_experiment_by_name(pair.experiment)
         assert made is not None
-        store.logged_models.create(made.experiment_id, "net")
+        pair.store.logged_models.create(made.experiment_id, "net")
     report = daemon.poll(threading.Event())
     assert (report.traces, report.logged_models) == (1, 1)
-    assert_traces_equal(store, server, experiment)
+    assert_traces_equal(pair)
 
 
-def test_with_a_selection_only_traces_of_its_runs_and_experiments_go(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str
-) -> None:
-    with mlflow_on(uri_of(store), experiment):
+def test_with_a_selection_only_traces_of_its_runs_and_experiments_go(pair: Pair) -> None:
+    with mlflow_on(uri_of(pair.store), pair.experiment):
         with mlflow.start_run() as run:
             mine = trace_once()
         other = trace_once()
-    with mlflow_on(uri_of(store), f"{experiment} too"):
+    with mlflow_on(uri_of(pair.store), f"{pair.experiment} too"):
         elsewhere = trace_once()
-    push(store, remote, selection=Selection(runs=(run.info.run_id,)))
-    assert traces_of(server.url, experiment).keys() == {mine}
-    assert push(store, remote, selection=Selection(experiments=(experiment,))).traces == 1
-    assert traces_of(server.url, experiment).keys() == {mine, other}
-    assert push(store, remote).traces == 1
-    assert traces_of(server.url, f"{experiment} too").keys() == {elsewhere}
-    assert_traces_equal(store, server, experiment)
-    assert push(store, remote).requests == 0
+    pair.push(selection=Selection(runs=(run.info.run_id,)))
+    assert traces_of(pair.server.url, pair.experiment).keys() == {mine}
+    assert pair.push(selection=Selection(experiments=(pair.experiment,))).traces == 1
+    assert traces_of(pair.server.url, pair.experiment).keys() == {mine, other}
+    assert pair.push().traces == 1
+    assert traces_of(pair.server.url, f"{pair.experiment} too").keys() == {elsewhere}
+    assert_traces_equal(pair)
+    assert pair.push().requests == 0
 
 
-def test_a_trace_that_can_not_keep_its_id_is_rejected(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str
-) -> None:
-    with mlflow_on(uri_of(store), experiment) as client:
+def test_a_trace_that_can_not_keep_its_id_is_rejected(pair: Pair) -> None:
+    with mlflow_on(uri_of(pair.store), pair.experiment) as client:
         fine = trace_once()
-        made = client.get_experiment_by_name(experiment)
+        made = client.get_experiment_by_name(pair.experiment)
         assert made is not None
-    (trace,) = store.traces.all()
-    with store.traces.spans() as reader:
+    (trace,) = pair.store.traces.all()
+    with pair.store.traces.spans() as reader:
         contents = [json.loads(text) for text in reader.read(trace.ordered_spans())]
     heads = [{"id": "a", "name": "a", "status": "OK", "start": 1}]
     fact = {"type": "spans", "trace_id": "tr-" + "0" * 31 + "1", "start": 1, "end": 2, "heads": heads}
-    store.traces.add_spans(made.experiment_id, [fact], [contents[:1]])
-    report = push(store, remote)
+    pair.store.traces.add_spans(made.experiment_id, [fact], [contents[:1]])
+    report = pair.push()
     assert [(item.kind, item.key) for item in report.rejected] == [("trace", fact["trace_id"])]
-    assert traces_of(server.url, experiment).keys() == {fine}
-    assert push(store, remote).requests == 0
+    assert traces_of(pair.server.url, pair.experiment).keys() == {fine}
+    assert pair.push().requests == 0
 
 
 def test_spans_are_cut_into_requests_and_odd_values_keep_their_meaning() -> None:
@@ -402,13 +361,11 @@ def test_an_id_of_a_span_is_sent_as_it_is_however_it_is_written(text: str, sent:
     assert (read.trace_id.hex(), read.span_id.hex()) == ("d31" + "0" * 29, sent)
 
 
-def test_all_that_mlflow_records_through_the_plugin_is_the_same_on_the_server(
-    store: Store, server: MlflowServer, remote: Remote, experiment: str, tmp_path: Path
-) -> None:
-    prompt_name = f"greet-{experiment[-8:]}"
-    with mlflow_on(server.url):  # so that versions have other numbers there
+def test_all_that_mlflow_records_through_the_plugin_is_the_same_on_the_server(pair: Pair, tmp_path: Path) -> None:
+    prompt_name = f"greet-{pair.experiment[-8:]}"
+    with mlflow_on(pair.server.url):  # so that versions have other numbers there
         mlflow.genai.register_prompt(name=prompt_name, template="of another")
-    with mlflow_on(uri_of(store), experiment) as client:
+    with mlflow_on(uri_of(pair.store), pair.experiment) as client:
         prompt = mlflow.genai.register_prompt(name=prompt_name, template="Grüß {{name}}", commit_message="first")
         mlflow.genai.set_prompt_alias(prompt_name, "live", prompt.version)
         with mlflow.start_run(run_name="training") as run:
@@ -424,13 +381,13 @@ def test_all_that_mlflow_records_through_the_plugin_is_the_same_on_the_server(
         mlflow.clear_active_model()
         with mlflow.start_run(run_name="evaluation") as evaluation:
             client.log_inputs(evaluation.info.run_id, models=[LoggedModelInput(info.model_id)])
-        version = mlflow.register_model(info.model_uri, f"adder {experiment[-8:]}", tags={"checked": "yes"})
+        version = mlflow.register_model(info.model_uri, f"adder {pair.experiment[-8:]}", tags={"checked": "yes"})
         client.set_registered_model_alias(version.name, "champion", version.version)
         trace = client.get_trace(span.trace_id)
-    report = push(store, remote)
+    report = pair.push()
     assert (report.complete, report.logged_models, report.traces, report.datasets) == (True, 1, 1, 1), report
-    with mlflow_on(server.url) as there:
-        made = there.get_experiment_by_name(experiment)
+    with mlflow_on(pair.server.url) as there:
+        made = there.get_experiment_by_name(pair.experiment)
         assert made is not None
         runs = {each.info.run_name: there.get_run(each.info.run_id) for each in there.search_runs([made.experiment_id])}
         assert len(there.search_runs([made.experiment_id], "dataset.name = 'table'")) == 1
@@ -461,5 +418,5 @@ def test_all_that_mlflow_records_through_the_plugin_is_the_same_on_the_server(
         assert [span.to_dict() for span in found.data.spans] == [span.to_dict() for span in trace.data.spans]
         assert [each.value for each in found.info.assessments] == [True]
     assert run.info.run_id != runs["training"].info.run_id
-    assert verify(store, remote).differences == ()
-    assert push(store, remote).requests == 0
+    assert pair.verify().differences == ()
+    assert pair.push().requests == 0
