@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mltrack.environment import VERSION_TAG
 from mltrack.errors import NotFoundError
-from mltrack_sync.errors import NotMlflowError, RemoteRefusedError, RemoteUnavailableError
+from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.ledger.registry import ModelEntry, VersionEntry
 from mltrack_sync.mlflow.api.registry import PENDING, READY, RegistryClient, RemoteVersion
 from mltrack_sync.mlflow.plan.batches import Refusal
@@ -23,6 +23,7 @@ from mltrack_sync.mlflow.plan.fallback import where_in_run
 from mltrack_sync.mlflow.plan.kinds import ALIAS, MODEL, MODEL_TAG, MODEL_VERSION, MODEL_VERSION_TAG
 from mltrack_sync.mlflow.plan.pending_registry import IS_PROMPT, model_changes, rejected_of_registry, version_changes
 from mltrack_sync.mlflow.plan.version_sources import MODEL_SOURCE, RUN_SOURCE, Sources, model_of, run_of, version_of
+from mltrack_sync.mlflow.push.workers import FailureStreak, JobRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,6 +62,11 @@ class RegistryPush:
         self._ledger = session.ledger
         self._client = RegistryClient(session.client.transport)
         self._limits = session.limits()
+        streak = FailureStreak()
+        self._runners = {
+            kind: JobRunner(session, kind, reject_not_mlflow=True, failures=streak)
+            for kind in (MODEL, MODEL_VERSION, ALIAS)
+        }
 
     def push(self, pending: list[PendingModel]) -> None:
         """All of them.
@@ -70,13 +76,13 @@ class RegistryPush:
         """
         for one in pending:
             self._session.check()
-            with_model = self._guard(MODEL, one.model.name, partial(self._push_model, one.model))
+            with_model = self._run(MODEL, one.model.name, partial(self._push_model, one.model))
             if not with_model:
                 continue
             for version in one.versions:
                 self._session.check()
                 key = f"{version.name}/{version.version}"
-                self._guard(MODEL_VERSION, key, partial(self._push_version, version))
+                self._run(MODEL_VERSION, key, partial(self._push_version, version))
             self._push_aliases(one.model)
         self._push_waiting({one.model.name: one.model for one in pending})
 
@@ -86,28 +92,20 @@ class RegistryPush:
             self._session.check()
             self._waiting = [(other, why) for other, why in self._waiting if other is not version]
             key = f"{version.name}/{version.version}"
-            if self._guard(MODEL_VERSION, key, partial(self._push_version, version)):
+            if self._run(MODEL_VERSION, key, partial(self._push_version, version)):
                 self._push_aliases(models[version.name])
         for version, why in self._waiting:
             self._session.problem(f"model {version.name!r} version {version.version} waits: {why}")
 
-    def _guard(self, kind: str, key: str, work: Callable[[], bool]) -> bool:
-        """Do it; what the remote refuses for good is rejected, what it can't do now is left for the next pass."""
-        try:
+    def _run(self, kind: str, key: str, work: Callable[[], bool]) -> bool:
+        """Do it and see that it is not listed as rejected; whether it is done, and did not fail or wait."""
+
+        def work_once() -> bool:
             done = work()
-        except (RemoteRefusedError, NotMlflowError) as error:
-            words = error.words if isinstance(error, RemoteRefusedError) else str(error)
-            self._ledger.rejected(self._session.rejection("", Refusal(kind, key, words)))
-            return False
-        except RemoteUnavailableError as error:
-            if error.is_unreached:
-                raise
-            self._session.problem(f"{kind} {key}: {error}")
-            return False
-        known = self._ledger.rejection("", kind, key)
-        if known is not None:
-            self._ledger.cleared(known)
-        return done
+            self._session.got_through(Refusal(kind, key, ""))
+            return done
+
+        return self._runners[kind].run(key, work_once) or False
 
     # --- models ---
 
@@ -188,7 +186,7 @@ class RegistryPush:
         for alias, local in model_changes(model, entry, self._rejected()).aliases.items():
             number = entry.versions[local].remote if local is not None else None
             key = f"{model.name}@{alias}"
-            if self._guard(ALIAS, key, partial(self._set_alias, model.name, alias, number)):
+            if self._run(ALIAS, key, partial(self._set_alias, model.name, alias, number)):
                 known = self._ledger.state.models[model.name]
                 now = {**known.aliases, alias: local}
                 kept = {one: at for one, at in now.items() if at is not None}

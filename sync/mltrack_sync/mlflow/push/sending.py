@@ -32,7 +32,7 @@ from mltrack_sync.mlflow.push.run_links import InputsPush
 from mltrack_sync.mlflow.push.runs import RunPush
 from mltrack_sync.mlflow.push.session import FILES_AT_ONCE, Session
 from mltrack_sync.mlflow.push.traces import TracesPush
-from mltrack_sync.mlflow.push.workers import WorkerPool
+from mltrack_sync.mlflow.push.workers import JobRunner, WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -108,7 +108,7 @@ def _push_all(session: Session, scope: Scope, jobs: int) -> None:
     session.progress.started(runs=len(runs), points=_points_to_send(state, scope.heads, runs))
     identities = Identities(session)
     _push_registry(session, identities, [model for model in scope.registry(state) if is_prompt(model.model)])
-    WorkerPool(session, "experiment", jobs).run(
+    WorkerPool(JobRunner(session, "experiment"), jobs).run(
         (key, partial(_settle_experiment, identities, key)) for key in scope.experiments(state)
     )
     _push_runs(session, identities, runs, jobs)
@@ -139,7 +139,9 @@ def _push_links(session: Session, identities: Identities, scope: Scope, jobs: in
     lacking = session.features.lacking
     links = scope.links(session.ledger.state).items()
     waited = [run_id for run_id, needs in links if not lacking.issuperset(needs)]
-    WorkerPool(session, "run", jobs).run((run_id, partial(_link_run, session, identities, run_id)) for run_id in waited)
+    WorkerPool(JobRunner(session, "run"), jobs).run(
+        (run_id, partial(_link_run, session, identities, run_id)) for run_id in waited
+    )
 
 
 def _push_models(session: Session, identities: Identities, scope: Scope, jobs: int) -> None:
@@ -147,12 +149,12 @@ def _push_models(session: Session, identities: Identities, scope: Scope, jobs: i
     pending = scope.logged_models(session.ledger.state)
     ids = () if LOGGED_MODELS in session.features.lacking else pending.ids
     pieces = ((model_id, LoggedModelPush(session, identities, model_id).push) for model_id in ids)
-    WorkerPool(session, LOGGED_MODEL, jobs).run(pieces)
+    WorkerPool(JobRunner(session, LOGGED_MODEL), jobs).run(pieces)
     files = pending.with_files if LOGGED_MODELS in session.features.lacking else ()
     if files and not session.stop.is_set():
         places = Places(session)
         pieces = ((model_id, ModelInRun(session, places, model_id).push) for model_id in files)
-        WorkerPool(session, LOGGED_MODEL, jobs).run(pieces)
+        WorkerPool(JobRunner(session, LOGGED_MODEL), jobs).run(pieces)
 
 
 def _settle_experiment(identities: Identities, experiment_id: str) -> None:
@@ -214,5 +216,6 @@ def _push_runs(session: Session, identities: Identities, run_ids: Collection[str
         if not session.ledger.run(run_id).is_settled_at(head):
             session.ledger.settled(head)
 
-    pool = WorkerPool(session, "run", jobs, reject=reject, reject_forbidden=True, on_end=session.progress.run_done)
-    pool.run((run_id, partial(push_run, run_id)) for run_id in run_ids)
+    done = session.progress.run_done
+    runner = JobRunner(session, "run", reject=reject, reject_forbidden=True, on_end=done)
+    WorkerPool(runner, jobs).run((run_id, partial(push_run, run_id)) for run_id in run_ids)

@@ -38,7 +38,7 @@ from mltrack_sync.mlflow.plan.pending_traces import (
     split_tags,
 )
 from mltrack_sync.mlflow.push.batching import Batch, batches_of
-from mltrack_sync.mlflow.push.workers import WorkerPool
+from mltrack_sync.mlflow.push.workers import JobRunner, WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -65,7 +65,7 @@ class TracesPush:
 
     def push(self, pending: PendingTraces, jobs: int) -> None:
         """All of them; the ledger notes when none is left."""
-        WorkerPool(self._session, TRACE, jobs).run(self._jobs(pending.traces))
+        WorkerPool(JobRunner(self._session, TRACE), jobs).run(self._jobs(pending.traces))
         if self._session.stop.is_set() or not pending.whole:
             return
         if all(t.trace_id in self._done or self._ledger.rejection("", TRACE, t.trace_id) for t in pending.traces):

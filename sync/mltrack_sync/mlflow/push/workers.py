@@ -1,4 +1,4 @@
-"""The worker pool: jobs of one kind, several at a time, each error handled where it belongs.
+"""Jobs of one kind, one by one or several at a time, and the one ladder of what becomes of their errors.
 
 An error ends the whole sync cycle (the remote is away, the ledger can't be written), or costs one job: what the remote
 refuses for good is rejected, what it can't do now is left for the next cycle.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from mltrack.errors import MltrackError, NotFoundError
+from mltrack.errors import MltrackError, NotFoundError, RemoteError
 from mltrack_sync.errors import (
     LedgerError,
     NotMlflowError,
@@ -25,7 +25,9 @@ from mltrack_sync.mlflow.plan.batches import Refusal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Cycle", "FailureStreak", "WorkerPool"]
+__all__ = ["Cycle", "FailureStreak", "JobRunner", "WorkerPool"]
+
+T = TypeVar("T")
 
 FAILURES_MAX = 3
 """So many jobs that the remote did not answer for, one after the other, end the cycle."""
@@ -67,63 +69,52 @@ class FailureStreak:
             self._length = 0
 
 
-class WorkerPool:
-    """Runs jobs of one kind, which rejections and problems name."""
+class JobRunner:
+    """Runs jobs of one kind, each by itself: the one place that says what becomes of a job's error."""
 
     def __init__(
         self,
         cycle: Cycle,
         kind: str,
-        jobs: int,
         *,
         reject: Callable[[str, str], None] | None = None,
         reject_forbidden: bool = False,
+        reject_not_mlflow: bool = False,
         on_end: Callable[[], None] | None = None,
+        failures: FailureStreak | None = None,
     ) -> None:
-        """How jobs are run, and what becomes of those that fail.
+        """What becomes of jobs that fail.
 
         Args:
             cycle: The cycle that they belong to.
             kind: What they are, in rejections and problems.
-            jobs: So many run at a time.
             reject: Notes by key and reason what the remote refuses for good; by default as a rejection of ``kind``.
             reject_forbidden: What is forbidden (403) is rejected, too, and not left for the next cycle.
+            reject_not_mlflow: So is what is answered as no MLflow server does; it does not end the cycle then.
             on_end: Called after each job that came to an end, whatever became of it; not where the cycle stopped.
+            failures: Counts those without an answer; shared with other kinds where given.
         """
-        self._cycle = cycle
+        self.cycle = cycle
         self._kind = kind
-        self._jobs = jobs
         self._reject = reject or self._reject_thing
         self._reject_forbidden = reject_forbidden
+        self._reject_not_mlflow = reject_not_mlflow
         self._on_end = on_end
-        self._failures = FailureStreak()
+        self._failures = failures or FailureStreak()
 
-    def run(self, jobs: Iterable[tuple[str, Callable[[], None]]]) -> None:
-        """Each job, by its key, until the cycle is to stop."""
-        jobs = list(jobs)
-        if not jobs or self._cycle.stop.is_set():
-            return
-        with ThreadPoolExecutor(min(self._jobs, len(jobs)), thread_name_prefix="mltrack-sync") as pool:
-            try:
-                for future in [pool.submit(self._run_one, key, work) for key, work in jobs]:
-                    future.result()
-            except BaseException:  # an interrupt: let the workers finish what they have in hand, and no more
-                self._cycle.stop.set()
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
-
-    def _run_one(self, key: str, work: Callable[[], None]) -> None:
-        cycle = self._cycle
+    def run(self, key: str, work: Callable[[], T]) -> T | None:
+        """The job of that key, unless the cycle is to stop; returns what it does, None where it failed."""
+        cycle, done = self.cycle, None
         if cycle.stop.is_set():
-            return
+            return None
         try:
-            work()
+            done = work()
             self._failures.clear()
         except (PushStopped, UnsupportedFeatureError, NotFoundError):  # the last: gone since it was looked for
-            return
-        except (RemoteRefusedError, RemoteUnavailableError, RemoteAuthError) as error:
+            return None
+        except (RemoteRefusedError, RemoteUnavailableError, RemoteAuthError, NotMlflowError) as error:
             self._not_done(key, error)
-        except (NotMlflowError, LedgerError) as error:
+        except LedgerError as error:
             cycle.fail(error)
         except MltrackError as error:
             self._problem(key, str(error))
@@ -134,31 +125,57 @@ class WorkerPool:
             raise
         if self._on_end is not None:
             self._on_end()
+        return done
 
-    def _not_done(self, key: str, error: RemoteRefusedError | RemoteUnavailableError | RemoteAuthError) -> None:
+    def _not_done(self, key: str, error: RemoteError) -> None:
         """The remote refused it, was away, or forbade it: this one's error, or the end of the cycle."""
-        if isinstance(error, RemoteRefusedError):
-            self._rejected(key, error.words)
-        elif isinstance(error, RemoteUnavailableError):
-            if error.is_unreached or self._failures.add():
-                self._cycle.fail(error)
-            else:
+        match error:
+            case RemoteRefusedError():
+                self._rejected(key, error.words)
+            case NotMlflowError() if self._reject_not_mlflow:
+                self._rejected(key, str(error))
+            case RemoteUnavailableError() if not (error.is_unreached or self._failures.add()):
                 self._problem(key, str(error))
-        elif not error.forbidden or self._failures.add():  # what is forbidden may be this alone, if others get through
-            self._cycle.fail(error)
-        elif self._reject_forbidden:
-            self._rejected(key, str(error))
-        else:
-            self._problem(key, str(error))
+            # what is forbidden may be this alone, if others get through
+            case RemoteAuthError() if error.forbidden and not self._failures.add():
+                if self._reject_forbidden:
+                    self._rejected(key, str(error))
+                else:
+                    self._problem(key, str(error))
+            case _:
+                self.cycle.fail(error)
 
     def _problem(self, key: str, words: str) -> None:
-        self._cycle.problem(f"{self._kind} {key}: {words}")
+        self.cycle.problem(f"{self._kind} {key}: {words}")
 
     def _rejected(self, key: str, words: str) -> None:
         try:
             self._reject(key, words)
         except LedgerError as worse:
-            self._cycle.fail(worse)
+            self.cycle.fail(worse)
 
     def _reject_thing(self, key: str, words: str) -> None:
-        self._cycle.reject(Refusal(self._kind, key, words))
+        self.cycle.reject(Refusal(self._kind, key, words))
+
+
+class WorkerPool:
+    """Runs the jobs of one kind, several at a time."""
+
+    def __init__(self, runner: JobRunner, jobs: int) -> None:
+        """``runner`` has each of them run and judges it; ``jobs`` are run at a time."""
+        self._runner = runner
+        self._jobs = jobs
+
+    def run(self, jobs: Iterable[tuple[str, Callable[[], object]]]) -> None:
+        """Each job, by its key, until the cycle is to stop."""
+        jobs, stop = list(jobs), self._runner.cycle.stop
+        if not jobs or stop.is_set():
+            return
+        with ThreadPoolExecutor(min(self._jobs, len(jobs)), thread_name_prefix="mltrack-sync") as pool:
+            try:
+                for future in [pool.submit(self._runner.run, key, work) for key, work in jobs]:
+                    future.result()
+            except BaseException:  # an interrupt: let the workers finish what they have in hand, and no more
+                stop.set()
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise

@@ -17,7 +17,7 @@ from mltrack_sync.errors import (
 )
 from mltrack_sync.mlflow.api.capabilities import TRACES, UnsupportedFeatureError
 from mltrack_sync.mlflow.plan.batches import Refusal
-from mltrack_sync.mlflow.push.workers import FailureStreak, WorkerPool
+from mltrack_sync.mlflow.push.workers import FailureStreak, JobRunner, WorkerPool
 
 
 class Cycle:
@@ -59,7 +59,7 @@ def raising(error: BaseException) -> Callable[[], None]:
 
 
 def run(cycle: Cycle, *works: Callable[[], None], **options: object) -> None:
-    pool = WorkerPool(cycle, "thing", 1, **options)  # type: ignore[arg-type]
+    pool = WorkerPool(JobRunner(cycle, "thing", **options), 1)  # type: ignore[arg-type]
     pool.run((str(number), work) for number, work in enumerate(works))
 
 
@@ -76,7 +76,7 @@ def test_several_jobs_run_at_a_time() -> None:
     def meet() -> None:
         together.wait()
 
-    WorkerPool(cycle, "thing", 3).run((str(number), meet) for number in range(3))
+    WorkerPool(JobRunner(cycle, "thing"), 3).run((str(number), meet) for number in range(3))
     assert not cycle.failures
 
 
@@ -126,6 +126,29 @@ def test_one_that_gets_through_ends_a_streak() -> None:
     cycle = Cycle()
     run(cycle, raising(away()), raising(away()), lambda: None, raising(away()), raising(away()))
     assert len(cycle.problems) == 4
+    assert not cycle.failures
+
+
+def test_kinds_that_share_a_streak_end_the_cycle_together() -> None:
+    cycle, streak = Cycle(), FailureStreak()
+    runners = [JobRunner(cycle, kind, failures=streak) for kind in ("model", "version", "alias")]
+    for runner in runners:
+        assert runner.run("one", raising(away())) is None
+    assert cycle.problems == ["model one: away", "version one: away"]
+    assert len(cycle.failures) == 1
+
+
+def test_a_job_run_alone_hands_back_what_it_returned_unless_the_cycle_stops() -> None:
+    cycle = Cycle()
+    assert JobRunner(cycle, "thing").run("one", lambda: 7) == 7
+    cycle.stop.set()
+    assert JobRunner(cycle, "thing").run("one", lambda: 7) is None
+
+
+def test_an_answer_of_no_mlflow_server_is_rejected_where_its_kind_says_so() -> None:
+    cycle = Cycle()
+    run(cycle, raising(NotMlflowError("a printer")), reject_not_mlflow=True)
+    assert cycle.rejected == [Refusal("thing", "0", "a printer")]
     assert not cycle.failures
 
 
