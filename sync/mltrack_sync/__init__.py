@@ -1,4 +1,4 @@
-"""Push a store's runs to a remote, exactly once: ``push(store, remote)``."""
+"""Push a store's runs to a remote, exactly once: ``push(store, remote)``; and bring others here: ``pull``."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from typing import TYPE_CHECKING
 import mltrack as _mltrack  # noqa: F401  # finds our modules by their old paths, too
 
 _MODULE_OF = {
+    "PullReport": "report",
     "PushReport": "report",
     "Rejected": "report",
     "Remote": "remotes.kind",
     "Remotes": "remotes.config",
     "Selection": "selection",
+    "pull": "engine.pull",
     "push": "engine.push",
 }
 
-__all__ = ["PushReport", "Rejected", "Remote", "Remotes", "Selection", "push"]
+__all__ = ["PullReport", "PushReport", "Rejected", "Remote", "Remotes", "Selection", "pull", "push"]
 
 if TYPE_CHECKING:
+    from mltrack_sync.engine.pull import pull
     from mltrack_sync.engine.push import push
     from mltrack_sync.remotes.config import Remotes
     from mltrack_sync.remotes.kind import Remote
-    from mltrack_sync.report import PushReport, Rejected
+    from mltrack_sync.report import PullReport, PushReport, Rejected
     from mltrack_sync.selection import Selection
 
 

@@ -46,3 +46,14 @@ def test_commands_run_names_and_run_ids_are_completed(small_store: Store) -> Non
 def test_without_a_store_nothing_is_completed_and_nothing_complains(small_store: Store) -> None:
     (small_store.path / "store.json").unlink()
     assert completed(small_store, "mltrack show spi") == set()
+
+
+def test_names_of_remotes_are_completed(small_store: Store) -> None:
+    remotes = small_store.path / "remotes.toml"
+    before = remotes.read_bytes() if remotes.exists() else None
+    try:
+        remotes.write_text('[remotes.lab]\nurl = "http://127.0.0.1:1"\n[remotes.other]\nurl = "http://127.0.0.1:2"\n')
+        assert completed(small_store, "mltrack pull la") == {"lab"}
+        assert completed(small_store, "mltrack verify ") == {"lab", "other"}
+    finally:
+        remotes.unlink() if before is None else remotes.write_bytes(before)

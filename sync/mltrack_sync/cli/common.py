@@ -7,15 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mltrack.errors import MltrackError
 from mltrack.text.printing import say, styled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from click.shell_completion import CompletionItem
 
     from mltrack.store import Store
     from mltrack_sync.report import Rejected
 
-__all__ = ["PARTIAL", "Command", "json_option", "open_store", "print_rejected"]
+__all__ = [
+    "PARTIAL",
+    "Command",
+    "json_option",
+    "open_store",
+    "print_rejected",
+    "remote_argument",
+    "selection_options",
+]
 
 PARTIAL = 3
 SHOWN_REJECTED_MAX = 20
@@ -58,6 +69,40 @@ class Command(click.Command):
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--run, --experiment and --filter, as sync has them."""
+    for option in (
+        click.option("--filter", "filter_string", default="", metavar="EXPR", help="Only runs that meet a filter."),
+        click.option(
+            "--experiment", "experiments", multiple=True, metavar="NAME", help="Only runs of this experiment."
+        ),
+        click.option("--run", "runs", multiple=True, metavar="RUN", help="Only this run (id, first digits, or name)."),
+    ):
+        command = option(command)
+    return command
+
+
+class _RemoteName(click.ParamType[str]):
+    """A remote by name, URL or path; names are completed."""
+
+    name = "remote"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The names that the store knows; nothing where it can't be read."""
+        from click.shell_completion import CompletionItem
+
+        from mltrack.disk.remotes_file import remote_tables
+
+        try:
+            names = remote_tables(open_store(ctx).path / "remotes.toml")
+        except (MltrackError, OSError):
+            return []
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+remote_argument = click.argument("remote", required=False, type=_RemoteName())
 
 
 def open_store(ctx: click.Context) -> Store:

@@ -16,7 +16,15 @@ import click
 
 from mltrack.errors import UsageError
 from mltrack.text.printing import Column, console, heading, print_json, print_table, say, styled
-from mltrack_sync.cli.common import PARTIAL, Command, json_option, open_store, print_rejected
+from mltrack_sync.cli.common import (
+    PARTIAL,
+    Command,
+    json_option,
+    open_store,
+    print_rejected,
+    remote_argument,
+    selection_options,
+)
 from mltrack_sync.remotes.resolver import introduced, remote_for
 
 if TYPE_CHECKING:
@@ -35,10 +43,8 @@ __all__ = ["commands", "ended_by_signals", "sync"]
     cls=Command,
     examples=["mltrack sync http://127.0.0.1:5000 --dry-run", "mltrack sync --experiment digits --watch"],
 )
-@click.argument("remote", required=False)
-@click.option("--run", "runs", multiple=True, metavar="RUN", help="Only this run (id, its first digits, or name).")
-@click.option("--experiment", "experiments", multiple=True, metavar="NAME", help="Only runs of this experiment.")
-@click.option("--filter", "filter_string", default="", metavar="EXPR", help="Only runs that meet a search filter.")
+@remote_argument
+@selection_options
 @click.option("--dry-run", is_flag=True, help="Show what would be sent; make no request.")
 @click.option("--watch", "watching", is_flag=True, help="Keep pushing what is new until stopped.")
 @click.option("--interval", default=5.0, show_default=True, metavar="S", help="With --watch: poll every S seconds.")

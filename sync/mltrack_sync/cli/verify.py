@@ -9,12 +9,12 @@ import click
 
 from mltrack.errors import UsageError
 from mltrack.text.printing import Column, confirm, is_terminal, print_json, print_table, say, say_fields
-from mltrack_sync.cli.common import Command, json_option, open_store
+from mltrack_sync.cli.common import Command, json_option, open_store, remote_argument, selection_options
 from mltrack_sync.remotes.resolver import introduced, remote_for
 from mltrack_sync.selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from mltrack_sync.gc import Deletable, GcPlan, Retained
     from mltrack_sync.report import VerifyReport
@@ -24,23 +24,10 @@ __all__ = ["commands"]
 DIFFERENT = 1
 
 
-def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--run, --experiment and --filter, as sync has them."""
-    for option in (
-        click.option("--filter", "filter_string", default="", metavar="EXPR", help="Only runs that meet a filter."),
-        click.option(
-            "--experiment", "experiments", multiple=True, metavar="NAME", help="Only runs of this experiment."
-        ),
-        click.option("--run", "runs", multiple=True, metavar="RUN", help="Only this run (id, first digits, or name)."),
-    ):
-        command = option(command)
-    return command
-
-
 @click.command(
     "verify", cls=Command, examples=["mltrack verify", "mltrack verify lab --experiment digits --quick --json"]
 )
-@click.argument("remote", required=False)
+@remote_argument
 @selection_options
 @click.option("--quick", is_flag=True, help="Latest points and sizes of files only, no spans; downloads nothing.")
 @click.option("--jobs", default=4, show_default=True, metavar="N", help="How many things to compare at a time.")
@@ -112,7 +99,7 @@ def _counted(counts: Iterable[tuple[int, str]]) -> str:
 @click.command(
     "gc", cls=Command, examples=["mltrack gc --synced --older-than 30d --dry-run", "mltrack gc --synced lab --yes"]
 )
-@click.argument("remote", required=False)
+@remote_argument
 @click.option("--synced", is_flag=True, required=True, help="Remove what is complete on the remote.")
 @selection_options
 @click.option("--older-than", default="0s", metavar="AGE", help="Only runs that ended this long ago: 7d, 12h, 30m, 2w.")

@@ -1,0 +1,137 @@
+"""The command ``pull``, found by mltrack's CLI by entry point."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from mltrack.errors import UsageError
+from mltrack.text.printing import Column, console, heading, print_json, print_table, say, styled
+from mltrack_sync.cli.common import PARTIAL, Command, json_option, open_store, remote_argument, selection_options
+from mltrack_sync.remotes.resolver import introduced, remote_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mltrack_sync.report import PullReport
+
+__all__ = ["artifact_bytes_max", "commands", "pull"]
+
+
+@click.command(
+    "pull",
+    cls=Command,
+    examples=["mltrack pull lab --experiment digits", "mltrack pull lab --max-artifact-size 10M --dry-run"],
+)
+@remote_argument
+@selection_options
+@click.option("--no-artifacts", is_flag=True, help="Bring no files of artifacts.")
+@click.option("--max-artifact-size", metavar="SIZE", help="Leave out larger files of artifacts: 10M, 500k.")
+@click.option("--dry-run", is_flag=True, help="Show what would be brought; change nothing here.")
+@click.option("--jobs", default=4, show_default=True, metavar="N", help="How many things to pull at a time.")
+@click.option("--limit-rate", metavar="RATE", help="Limit on bytes a second, in all: 2M, 500k.")
+@json_option
+@click.pass_context
+def pull(
+    ctx: click.Context,
+    remote: str | None,
+    runs: tuple[str, ...],
+    experiments: tuple[str, ...],
+    filter_string: str,
+    no_artifacts: bool,
+    max_artifact_size: str | None,
+    dry_run: bool,
+    jobs: int,
+    limit_rate: str | None,
+    as_json: bool,
+) -> None:
+    """Bring what is new on a remote into the store.
+
+    REMOTE is a name from "mltrack remote ls", or a URL. Everything is brought once, however often the command is
+    interrupted and run again, and what is newer here is never overwritten. Exits with 3 when something could not be
+    brought: that is listed, and the next pull tries it again.
+    """
+    from mltrack_sync.engine.pull import pull as pull_once
+    from mltrack_sync.http.rate_limit import RateLimiter, parse_rate
+    from mltrack_sync.selection import Selection
+
+    size_max = artifact_bytes_max(no_artifacts, max_artifact_size)
+    pace = RateLimiter(parse_rate(limit_rate)) if limit_rate is not None else None
+    store = open_store(ctx)
+    target = remote_for(store, remote, remember=False)
+    one_pull = functools.partial(
+        pull_once,
+        store,
+        target if dry_run else introduced(store, target),
+        selection=Selection(runs, experiments, filter_string),
+        artifact_bytes_max=size_max,
+        dry_run=dry_run,
+        jobs=jobs,
+        pace=pace,
+    )
+    report = _with_progress(one_pull, as_json)
+    if as_json:
+        print_json({**asdict(report), "complete": report.complete})
+    else:
+        _print(report)
+    if not report.complete and not dry_run:
+        ctx.exit(PARTIAL)
+
+
+def artifact_bytes_max(no_artifacts: bool, size: str | None) -> int | None:
+    """The largest artifact that is wanted, by the two options; None is no limit.
+
+    Raises:
+        UsageError: both were given, or the size is not one.
+    """
+    from mltrack_sync.remotes.sizes import parse_size
+
+    if no_artifacts and size is not None:
+        raise UsageError("--no-artifacts and --max-artifact-size exclude each other", hint="leave one of them out")
+    if no_artifacts:
+        return 0
+    return None if size is None else parse_size(size)
+
+
+def _with_progress(one_pull: Callable[..., PullReport], as_json: bool) -> PullReport:
+    from mltrack_sync.progress import BarProgress
+
+    if as_json or not sys.stderr.isatty():
+        return one_pull()
+    with BarProgress(console(err=True)) as progress:
+        return one_pull(progress=progress)
+
+
+def _print(report: PullReport) -> None:
+    title = f"{report.remote} ({report.url})"
+    others = {
+        "experiments": report.experiments,
+        "models": report.models,
+        "model versions": report.model_versions,
+        "logged models": report.logged_models,
+        "traces": report.traces,
+    }
+    if report.runs or report.artifacts or any(others.values()):
+        heading(f"{'Would come from' if report.dry_run else 'Came from'} {title}")
+        rows = {"runs": f"{report.runs:,} ({report.created:,} new)", "points": f"{report.points:,}"}
+        rows |= {"artifacts": f"{report.artifacts:,} ({report.artifact_bytes:,} bytes)"}
+        if report.skipped_artifacts:
+            rows["artifacts left out"] = f"{report.skipped_artifacts:,}"
+        rows |= {what: f"{count:,}" for what, count in others.items() if count}
+        if not report.dry_run:
+            rows |= {"bytes": f"{report.bytes:,}", "seconds": f"{report.seconds:.1f}"}
+        print_table([Column("what"), Column("count", right=True)], list(rows.items()))
+    elif report.complete:
+        say(f"{title}: nothing new")
+    for words in (*report.notes, *report.unsupported):
+        say(words)
+    for problem in report.problems:
+        say(styled(f"to be tried again: {problem}", fg="yellow"))
+
+
+commands: list[click.Command] = [pull]
+"""What mltrack's CLI adds to its own."""
