@@ -163,3 +163,13 @@ def test_text_that_would_break_a_line_or_drive_the_terminal_is_made_harmless(cli
     assert "odd\\nname" in cli("ls").out
     assert "\x1b[31m" not in cli("show", run.run_id).out
     assert "[bold]x[/bold]" in in_terminal(small_store.path, "show", run.run_id)
+
+
+def test_values_are_rounded_in_a_terminal_and_exact_in_a_pipe_and_in_json(cli: Cli, small_store: Store) -> None:
+    current_store.set_store(small_store.path)
+    with fluent.start_run(run_name="fine") as run:
+        run.log_metric("rate", 8.228650119817602e-05)
+    shown = in_terminal(small_store.path, "ls", "--columns", "rate")
+    assert "8.229e-05" in shown and "8.22865" not in shown
+    assert "8.228650119817602e-05" in cli("ls", "--columns", "rate").out
+    assert cli("ls", "--json").json[0]["metrics"]["rate"] == 8.228650119817602e-05

@@ -22,7 +22,6 @@ from tests.support import ROOT
 
 LOADED = (
     "numpy",
-    "pandas",  # by pyarrow, when it makes an array of a list
     "httpx",
     "pyarrow",
     "tenacity",

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from mltrack.disk.arrow_columns import repeated_text, value_column
 from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem
 from mltrack.errors import StoreError, UsageError
 
@@ -253,7 +254,7 @@ def _write_run(run: StoredRun, writers: dict[str, _Writer], report: ExportReport
     for name, found in rows.items():
         if found:
             columns = [
-                pa.array(_clean(column), kind)
+                value_column(_clean(column), kind)
                 for column, kind in zip(zip(*found, strict=True), SCHEMAS[name].types, strict=True)
             ]
             writers[name].write_table(pa.Table.from_arrays(columns, schema=SCHEMAS[name]))
@@ -273,7 +274,7 @@ def _write_run_points(run: StoredRun, writer: _Writer, report: ExportReport) -> 
     damaged = len(run.damage)
     for _, piece in run.read_points():
         table = piece.to_table()
-        ids = pa.DictionaryArray.from_arrays(pa.nulls(len(table), pa.int32()).fill_null(0), pa.array([run.run_id]))
+        ids = repeated_text(run.run_id, len(table))
         columns = [ids, *(table.column(name) for name in SCHEMAS["metrics"].names[1:])]
         writer.write_table(pa.Table.from_arrays(columns, schema=SCHEMAS["metrics"]))
         report.points += len(table)

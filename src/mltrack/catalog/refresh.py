@@ -23,6 +23,7 @@ from mltrack.catalog.run_rows import (
     text_column,
 )
 from mltrack.catalog.schema import COLUMNS, RUN_TABLES
+from mltrack.disk.arrow_columns import array_column, repeated_text, value_column
 from mltrack.entities import MetricSummary
 
 if TYPE_CHECKING:
@@ -332,11 +333,11 @@ def _store_points(con: duckdb.DuckDBPyConnection, changed: Iterable[RunRows]) ->
 def _points_table(run_id: str, points: PointColumns) -> pa.Table:
     return pa.table(
         {
-            "run_id": pa.repeat(run_id, len(points)),
+            "run_id": repeated_text(run_id, len(points)).dictionary_decode(),
             "metric": metric_column(points).cast(pa.string()),
-            "step": pa.array(points.steps),
-            "time": pa.array(points.times),
-            "value": pa.array(points.values),
+            "step": array_column(points.steps, pa.int64()),
+            "time": array_column(points.times, pa.int64()),
+            "value": array_column(points.values, pa.float64()),
         }
     )
 
@@ -358,7 +359,7 @@ def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[tuple[Any
 def _column(kind: str, values: Sequence[Any]) -> pa.Array:
     if kind == "VARCHAR":
         return text_column(values)
-    return map_column(values) if kind == "MAP(VARCHAR, VARCHAR)" else pa.array(values, _ARROW[kind])
+    return map_column(values) if kind == "MAP(VARCHAR, VARCHAR)" else value_column(values, _ARROW[kind])
 
 
 def _insert_table(con: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from mltrack.catalog.filter_sql import database_text
+from mltrack.disk import arrow_columns
 from mltrack.errors import NotFoundError
 from mltrack.journal.points import SEAL_POINTS_MIN
 from mltrack.journal.reader import segments_of
@@ -249,25 +250,22 @@ def still_fits(run: StoredRun) -> bool:
 def metric_column(points: PointColumns) -> pa.DictionaryArray:
     """The points' metrics as Arrow, with only the names that occur: a run may have many more."""
     used, codes = np.unique(points.codes, return_inverse=True)
-    return pa.DictionaryArray.from_arrays(codes.astype(np.int32), text_column([points.keys[code] for code in used]))
+    names = text_column([points.keys[code] for code in used])
+    return pa.DictionaryArray.from_arrays(arrow_columns.array_column(codes, pa.int32()), names)
 
 
 def text_column(values: Sequence[str | None]) -> pa.Array:
     """Text as Arrow; lone surrogates, which a database can't store, as escapes."""
     try:
-        return pa.array(values, pa.string())
+        return arrow_columns.text_column(values)
     except UnicodeEncodeError:
-        return pa.array([v if v is None else database_text(v) for v in values], pa.string())
+        return arrow_columns.text_column([v if v is None else database_text(v) for v in values])
 
 
 def map_column(values: Sequence[Sequence[tuple[str, str]]]) -> pa.Array:
     """Keys and their values, all text, as Arrow; lone surrogates as in ``text_column``."""
     try:
-        return pa.array(values, _MAP)
+        return arrow_columns.map_column(values)
     except UnicodeEncodeError:
-        return pa.array(
-            [[(database_text(key), database_text(value)) for key, value in pairs] for pairs in values], _MAP
-        )
-
-
-_MAP = pa.map_(pa.string(), pa.string())
+        rows = [[(database_text(key), database_text(value)) for key, value in pairs] for pairs in values]
+        return arrow_columns.map_column(rows)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from mltrack.catalog.filter_sql import database_text
 from mltrack.catalog.run_rows import PAST_ALL, metric_column
 from mltrack.catalog.verified_segments import verified
+from mltrack.disk.arrow_columns import array_column, repeated_text
 from mltrack.disk.damage import unreadable
 from mltrack.disk.layout import Layout
 from mltrack.errors import CorruptionError, UsageError
@@ -147,7 +148,7 @@ def _unsealed(
     after: dict[str, dict[str, int]] = {}
     for run_id, writer, _, sealed in rows:
         after.setdefault(run_id, {})[writer] = 0 if all_points else sealed
-    pieces = [_UNSEALED.empty_table()]
+    pieces = [pa.Table.from_batches([], _UNSEALED)]
     for run_id, positions in after.items():
         try:
             run = StoredRun(layout.run(run_id), report=report)
@@ -156,9 +157,10 @@ def _unsealed(
             continue
         others = {name: PAST_ALL for name in run.state.writers if name not in positions}
         for _, points in run.read_points({**others, **positions}):
-            whose = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), len(points)), pa.array([run_id]))
-            columns = [whose, metric_column(points), points.steps, points.times, points.values]
-            pieces.append(pa.Table.from_arrays([pa.array(column) for column in columns], schema=_UNSEALED))
+            numbers = zip((points.steps, points.times, points.values), _UNSEALED.types[2:], strict=True)
+            columns = [array_column(array, kind) for array, kind in numbers]
+            names = [repeated_text(run_id, len(points)), metric_column(points)]
+            pieces.append(pa.Table.from_arrays([*names, *columns], schema=_UNSEALED))
     return pa.concat_tables(pieces).unify_dictionaries()
 
 

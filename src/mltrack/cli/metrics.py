@@ -190,17 +190,19 @@ def _when(time_ns: int) -> str:
 
 
 def _print_chart(run: StoredRun, key: str) -> None:
+    import numpy as np
     from rich.text import Text
 
     from mltrack.cli.chart import line_chart
     from mltrack.cli.formatting import count, number
+    from mltrack.disk.arrow_columns import column_array
 
     table = run.metrics(key)
     summary = run.summaries[key]
     heading(key)
-    steps = table.column("step").to_numpy().astype(float)
+    steps, values = column_array(table.column("step"), np.int64), column_array(table.column("value"), np.float64)
     screen = console()
-    for line in line_chart(steps, table.column("value").to_numpy(), width=min(screen.width, 100)):
+    for line in line_chart(steps.astype(float), values, width=min(screen.width, 100)):
         axis, sign, rest = line.partition("┤" if "┤" in line else "│")
         screen.print(Text.assemble((axis + sign, "dim"), (rest, "cyan")) if sign else Text(line, style="dim"))
     facts = {"latest": number(summary.value), "min": number(summary.min), "max": number(summary.max)}
@@ -236,6 +238,9 @@ def print_summaries(run: StoredRun, keys: Sequence[str], *, sparks: bool = False
 
 
 def _spark(run: StoredRun, key: str) -> str:
-    from mltrack.cli.chart import sparkline
+    import numpy as np
 
-    return sparkline(run.metrics(key).column("value").to_numpy(), SPARK_WIDTH)
+    from mltrack.cli.chart import sparkline
+    from mltrack.disk.arrow_columns import column_array
+
+    return sparkline(column_array(run.metrics(key).column("value"), np.float64), SPARK_WIDTH)

@@ -14,12 +14,13 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mltrack.disk.arrow_columns import array_column, text_column
 from mltrack.disk.codec import (
     SEGMENT_TAIL_SIZE,
     BadLine,
@@ -44,7 +45,6 @@ __all__ = [
     "POINTS_SCHEMA",
     "PointColumns",
     "SegmentName",
-    "column",
     "crc_up_to",
     "read_footer",
     "segment_name",
@@ -96,23 +96,11 @@ class PointColumns:
 
     def to_table(self) -> pa.Table:
         """The points as an Arrow table of POINTS_SCHEMA."""
-        metric = pa.DictionaryArray.from_arrays(column(self.codes, pa.int32()), _strings(self.keys))
+        names = text_column(self.keys, errors="replace")
+        metric = pa.DictionaryArray.from_arrays(array_column(self.codes, pa.int32()), names)
         rest = zip((self.seqs, self.steps, self.times, self.values), POINTS_SCHEMA.types[1:], strict=True)
-        return pa.Table.from_arrays([metric, *(column(array, kind) for array, kind in rest)], schema=POINTS_SCHEMA)
-
-
-def column(array: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
-    """An array as an Arrow column of a fixed-width type. (``pa.array`` would import pandas: too slow for a close.)"""
-    width: type = {pa.int32(): np.int32, pa.float64(): np.float64}.get(kind, np.int64)
-    held: npt.NDArray[Any] = np.ascontiguousarray(array, dtype=width)
-    return pa.Array.from_buffers(kind, len(held), [None, pa.py_buffer(held)])
-
-
-def _strings(texts: Sequence[str]) -> pa.StringArray:
-    encoded = [text.encode("utf-8", "replace") for text in texts]
-    offsets = np.zeros(len(encoded) + 1, np.int32)
-    np.cumsum([len(text) for text in encoded], out=offsets[1:])
-    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
+        numbers = [array_column(array, kind) for array, kind in rest]
+        return pa.Table.from_arrays([metric, *numbers], schema=POINTS_SCHEMA)
 
 
 class SegmentName(NamedTuple):

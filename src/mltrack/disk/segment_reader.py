@@ -6,13 +6,14 @@ import contextlib
 import os
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mltrack.disk.arrow_columns import array_column, column_array
 from mltrack.disk.codec import SEGMENT_MARK_SIZE, SEGMENT_TAIL_SIZE, BadLine, decode_segment_mark
 from mltrack.disk.fields import COUNT_MAX, KEY_CHARACTERS_MAX
 from mltrack.disk.filesystem import EXHAUSTED, NotRegularError, reading
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["read_blocks", "read_metric", "verify_segment"]
 
-Number = TypeVar("Number", np.int32, np.int64, np.float64)
 
 _UNREADABLE = (pa.ArrowException, OSError, LookupError, TypeError, ValueError, OverflowError)
 """What damaged pages raise: Arrow's own errors; LookupError where codes exceed a dictionary that was cut short, or a
@@ -69,12 +69,12 @@ def _check_values(segment: _Segment, group: int) -> None:
     keys, codes = _metric_codes(table.column("metric"))
     times = table.column("time").cast(pa.int64())
     whole = (table.column("seq"), table.column("step"), times)
-    numbers = [_numbers(column, np.int64) for column in whole]
+    numbers = [column_array(column, np.int64) for column in whole]
     segment.check_seqs(numbers[0])
     check_statistics(
         segment.parquet.metadata.row_group(group),
         [keys[code] for code in np.flatnonzero(np.bincount(codes)).tolist()],
-        [*numbers, _numbers(table.column("value"), np.float64)],
+        [*numbers, column_array(table.column("value"), np.float64)],
     )
 
 
@@ -169,26 +169,14 @@ def _metric_codes(column: pa.ChunkedArray) -> tuple[list[str], npt.NDArray[np.in
         column = pc.dictionary_encode(column)
     whole = pa.chunked_array(column.unify_dictionaries().chunks, column.type).combine_chunks()
     if isinstance(whole, pa.ChunkedArray):
-        whole = whole.chunk(0) if whole.num_chunks else pa.array([], column.type)
-    codes = _numbers(whole.indices, np.int32).astype(np.int64)
+        whole = whole.chunk(0) if whole.num_chunks else pa.nulls(0, column.type)
+    codes = column_array(whole.indices, np.int32).astype(np.int64)
     if len(codes) and codes.max() >= len(whole.dictionary):
         raise IndexError("a metric that is not in the dictionary")
     keys = whole.dictionary.to_pylist()
     if not all(keys) or max(map(len, keys), default=0) > KEY_CHARACTERS_MAX:
         raise pa.ArrowInvalid("a metric has no name, or one that is too long")
     return keys, codes
-
-
-def _numbers(column: pa.Array | pa.ChunkedArray, width: type[Number]) -> npt.NDArray[Number]:
-    """A fixed-width column as an array, not to be written to. (``to_numpy`` would import pandas: 35 MB and 0.2 s.)"""
-    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if whole.null_count:
-        raise pa.ArrowInvalid("a value is missing")
-    if not len(whole):
-        return np.empty(0, width)
-    if whole.type.bit_width != np.dtype(width).itemsize * 8:
-        raise pa.ArrowInvalid(f"a column of type {whole.type}")
-    return np.frombuffer(whole.buffers()[1], width, len(whole), whole.offset * np.dtype(width).itemsize)
 
 
 def read_blocks(path: Path, first: int = 0, rows_max: int = BLOCK_ROWS) -> Iterator[PointColumns]:
@@ -227,13 +215,13 @@ def _in_order(segment: _Segment, groups: list[int], first: int, rows_max: int) -
         return PointColumns(
             keys,
             codes[rows],
-            _numbers(read("seq"), np.int64)[rows],
-            _numbers(read("step"), np.int64)[rows],
-            _numbers(read("time").cast(pa.int64()), np.int64)[rows],
-            _numbers(read("value"), np.float64)[rows],
+            column_array(read("seq"), np.int64)[rows],
+            column_array(read("step"), np.int64)[rows],
+            column_array(read("time").cast(pa.int64()), np.int64)[rows],
+            column_array(read("value"), np.float64)[rows],
         )
 
-    seqs = _numbers(read("seq"), np.int64)
+    seqs = column_array(read("seq"), np.int64)
     segment.check_seqs(seqs)
     order = np.argsort(seqs, kind="stable").astype(np.int32)
     ordered = seqs[order]
@@ -300,4 +288,4 @@ def read_metric(path: Path, key: str) -> pa.Table:
         return table.select(columns).slice(0, 0)
     if rows[-1] - rows[0] + 1 == len(rows):  # sorted by metric: one range within one block
         return table.select(columns).slice(int(rows[0]), len(rows))
-    return table.select(columns).take(rows)
+    return table.select(columns).take(array_column(rows, pa.int64()))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from mltrack.disk.arrow_columns import array_column, column_array
 from mltrack.disk.codec import (
     HEADER_SIZE,
     POINTS_BYTES_MAX,
@@ -23,7 +24,7 @@ from mltrack.disk.codec import (
     placeholder_name,
 )
 from mltrack.disk.filesystem import EXHAUSTED, NotRegularError, open_regular
-from mltrack.disk.segment import BLOCK_ROWS, POINTS_SCHEMA, PointColumns, SegmentName, column, segment_name
+from mltrack.disk.segment import BLOCK_ROWS, POINTS_SCHEMA, PointColumns, SegmentName, segment_name
 from mltrack.disk.segment_reader import read_blocks, read_metric
 from mltrack.errors import CorruptionError
 
@@ -262,6 +263,8 @@ def _sealed_tables(
     folder: RunFolder, writer: str, key: str, damage: list[CorruptionError]
 ) -> tuple[list[pa.Table], int]:
     """The metric's points in the writer's segments, and the seq after the last readable segment."""
+    import pyarrow as pa
+
     tables: list[pa.Table] = []
     end = 0
     for name, path in segments_of(folder, writer):
@@ -271,7 +274,8 @@ def _sealed_tables(
             damage.append(error)
             continue
         if name.first < end:
-            table = table.filter(table.column("seq").to_numpy() >= end)
+            new = column_array(table.column("seq"), np.int64) >= end
+            table = table.filter(array_column(new, pa.bool_()))
         end = max(end, name.last + 1)
         tables.append(table)
     return tables, end
@@ -292,7 +296,7 @@ def _joined(parts: Sequence[tuple[npt.NDArray[Any], ...]]) -> Iterator[pa.Table]
     import pyarrow as pa
 
     columns = zip(map(np.concatenate, zip(*parts, strict=True)), POINTS_SCHEMA.types[1:], strict=True)
-    yield pa.Table.from_arrays([column(*pair) for pair in columns], names=["seq", "step", "time", "value"])
+    yield pa.Table.from_arrays([array_column(*pair) for pair in columns], names=["seq", "step", "time", "value"])
 
 
 def count_points(folder: RunFolder, writer: str, *, whole: bool, damage: list[CorruptionError]) -> int:

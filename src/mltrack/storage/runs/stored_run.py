@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mltrack.disk.arrow_columns import array_column, column_array
 from mltrack.disk.damage import Damage
 from mltrack.disk.filesystem import safe_join
 from mltrack.disk.segment import BLOCK_ROWS
@@ -184,7 +185,7 @@ class StoredRun:
             if key is None:
                 from mltrack.disk.segment import POINTS_SCHEMA
 
-                return POINTS_SCHEMA.empty_table().select(columns)
+                return pa.Table.from_batches([], POINTS_SCHEMA).select(columns)
             known = ", ".join(sorted(self.summaries)[:5]) or "none"
             raise NotFoundError(f"run {self.run_id} has no metric {key!r}", hint=f"its metrics: {known}")
         whole = pa.concat_tables(tables).unify_dictionaries()
@@ -303,7 +304,9 @@ class StoredRun:
         return keys
 
 
-def _time_order(table: pa.Table) -> Any:
+def _time_order(table: pa.Table) -> pa.Array:
     import numpy as np
+    import pyarrow as pa
 
-    return np.argsort(table.column("time").to_numpy(), kind="stable")
+    order = np.argsort(column_array(table.column("time"), np.int64), kind="stable")
+    return array_column(order, pa.int64())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mltrack.disk.arrow_columns import column_array
 from mltrack.environment import CRASHED_TAG, PARENT_TAG, RUN_ID_TAG
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.mlflow.files.upload import artifact_digest, artifact_sizes
@@ -161,9 +162,8 @@ class RunVerify(Findings):
     def _rows_here(self, key: str) -> Rows:
         """The metric's distinct points, sorted, as the server keeps them."""
         table = self._run.metrics(key)
-        times = table.column("time").cast("int64").to_numpy()
-        values = table.column("value").to_numpy()
-        return np.unique(point_rows(table.column("step").to_numpy(), times // NS_PER_MS, values))
+        steps, times = (column_array(table.column(name), np.int64) for name in ("step", "time"))
+        return np.unique(point_rows(steps, times // NS_PER_MS, column_array(table.column("value"), np.float64)))
 
     # --- files ---
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import httpx
 import pytest
 
@@ -12,6 +16,7 @@ from mltrack_sync.engine.verify import verify
 from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.report import Rejected
+from tests.support import ROOT
 from tests.support.fake_mlflow import AnswerLost, FakeMlflow, FakeRun, Fields, Refused, points_sent
 
 POINTS = 40
@@ -188,3 +193,33 @@ def test_what_differs_from_the_store_is_named(store: Store, there: Remote, fake:
     words = [str(difference) for difference in verify(store, there, http=fake, runs_only=True).differences]
     assert len(words) == 2
     assert all(run_id in word for word in words)
+
+
+SMALL_PUSH = """
+import sys
+import mltrack
+from mltrack.store import Store
+from mltrack_sync import Remotes, push
+from mltrack_sync.engine.verify import verify
+from mltrack_sync.status import status_of
+from tests.support.fake_mlflow import FakeMlflow
+
+mltrack.set_store(sys.argv[1])
+for name in ("one", "two"):
+    with mltrack.start_run(run_name=name, tags={"t": "v"}):
+        mltrack.log_param("a", 1)
+        mltrack.log_metrics({"m": 0.5, "n": 2.0}, step=3)
+        mltrack.log_text("words", "folder/file.txt")
+store, fake = Store.open(sys.argv[1]), FakeMlflow()
+remote = Remotes(store).add("fake", "http://fake")
+print(push(store, remote, http=fake).points)
+print(status_of(store, remote).pending_runs, verify(store, remote, http=fake).differences)
+print(len(store.search_runs(filter_string="metrics.m > 0.1")), store.sql("SELECT * FROM metrics").num_rows)
+print({"pandas", "mlflow"} & sys.modules.keys())
+"""
+
+
+def test_neither_pandas_nor_mlflow_is_imported_by_a_push_a_comparison_or_a_query(tmp_path: Path) -> None:
+    args = [sys.executable, "-c", SMALL_PUSH, str(tmp_path / "store")]
+    done = subprocess.run(args, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["4", "0 ()", "2 4", "set()"], done.stderr
