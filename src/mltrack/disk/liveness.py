@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["PULSE_INTERVAL_S", "PULSE_LOST_S", "holds_lock", "is_alive", "own_lock"]
+__all__ = ["PULSE_INTERVAL_S", "PULSE_LOST_S", "holds_lock", "is_alive", "is_locked", "own_lock"]
 
 PULSE_INTERVAL_S = 15.0
 """How often a writer without a lock touches its events file."""
@@ -30,13 +30,19 @@ def holds_lock(events_file: Path) -> bool:
     except OSError:
         return False
     try:
+        return is_locked(fd)
+    finally:
+        os.close(fd)
+
+
+def is_locked(fd: int) -> bool:
+    """The same of an open events file, whose descriptor is of no further use than to read and to close it."""
+    try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:
-        return False
-    finally:
-        os.close(fd)
+        pass
     return False
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from mltrack.errors import MltrackError
+from mltrack.text.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,11 +35,15 @@ __all__ = [
     "Need",
     "Piece",
     "Source",
+    "SourceChangedError",
     "StoreInfo",
     "Target",
     "TransferError",
     "UnitSnapshot",
     "UnitToken",
+    "entries_of",
+    "is_held",
+    "thin_token",
 ]
 
 PIECE_BYTES_MAX = 1 << 20
@@ -47,6 +52,14 @@ PIECE_BYTES_MAX = 1 << 20
 
 class TransferError(MltrackError):
     """The other side sent what it must not, or a unit can't be copied as it is; the message names the unit."""
+
+
+class SourceChangedError(TransferError):
+    """A file was replaced, or sealed, since the snapshot was taken: take another one."""
+
+    def __init__(self, message: str, *, path: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
 
 
 class FileKind(enum.StrEnum):
@@ -74,6 +87,8 @@ class FileState:
         sha256: Of WHOLE where the store's facts name it (artifacts, source packs); "" where it is found by reading.
         mark: Of LOG and POINTS the CRC-32, as 8 hex digits, of the last 4,096 bytes before ``size`` (fewer where there
             are fewer): a target whose file is as long and has another mark holds something else.
+        first_seq: Of POINTS the number of the first record, so that a target that sealed them knows that it has them.
+        at: Of an artifact when the event that names it was written, in ns: a later one of that name replaces it.
     """
 
     path: str
@@ -81,6 +96,8 @@ class FileState:
     size: int
     sha256: str = ""
     mark: str = ""
+    first_seq: int = 0
+    at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +107,8 @@ class UnitSnapshot:
     Attributes:
         unit: Its name.
         token: Changes whenever anything of the unit may have changed.
-        files: In the order in which they are to be written.
+        files: In the order in which they are to be written. A log may be in it several times, each time with a greater
+            size: a part of it must be written before other files, and a part after them.
         live: Of a run, the writers that a process records into now: their copies show as running elsewhere.
         taken_at: ns since the epoch, by the clock of the source's machine.
         origin: The source's store id and its machine's name, for what is shown of a copy.
@@ -114,7 +132,11 @@ class UnitToken:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Bytes of a file that a target lacks: from ``start`` to the size in the snapshot."""
+    """Bytes of a file that a target lacks: from ``start`` to the size in the snapshot.
+
+    Needs are in the snapshot's order. Where a file is several times in it, the first such entry after that of the need
+    before, and with a size greater than ``start`` (or an empty file), is meant.
+    """
 
     path: str
     start: int
@@ -136,8 +158,9 @@ class Piece:
 class Applied:
     """What came of applying one unit.
 
-    ``token`` is the snapshot's where everything in it is in the target now, else "". ``notes`` are said to the user:
-    conflicts and how they were resolved, files that were skipped or differ.
+    ``token`` is the snapshot's where everything in it is in the target now, else "". ``events`` and ``points`` are by
+    writer the number after the last one that was copied. ``notes`` are said to the user: conflicts and how they were
+    resolved, files that were skipped or differ.
     """
 
     unit: str
@@ -160,6 +183,38 @@ class StoreInfo:
     version: str
     writable: bool = True
     free_bytes: int = 0
+
+
+def entries_of(snapshot: UnitSnapshot, needs: Iterable[Need]) -> Iterator[tuple[FileState, Need]]:
+    """Each need with the file of the snapshot that it means.
+
+    Raises:
+        TransferError: it means none.
+    """
+    files = iter(snapshot.files)
+    for need in needs:
+        for state in files:
+            if state.path == need.path and need.start >= 0 and (need.start < state.size or state.size == 0):
+                yield state, need
+                break
+        else:
+            raise TransferError(f"{snapshot.unit} has no {printable(need.path)!r} from byte {need.start:,} on")
+
+
+_THIN = "<"
+
+
+def thin_token(token: str, artifact_bytes_max: int) -> str:
+    """The token of a snapshot that leaves out larger artifacts than that."""
+    return f"{token}{_THIN}{artifact_bytes_max}"
+
+
+def is_held(held: str, token: str, artifact_bytes_max: int | None) -> bool:
+    """Whether a copy with the token ``held`` has all that is to be copied of a unit that has ``token`` now."""
+    whole, _, bound = held.partition(_THIN)
+    if whole != token:
+        return False
+    return not bound or (artifact_bytes_max is not None and bound.isdecimal() and int(bound) >= artifact_bytes_max)
 
 
 class Source(Protocol):
@@ -186,6 +241,7 @@ class Source(Protocol):
         """The bytes that are needed, in the snapshot's order.
 
         Raises:
+            SourceChangedError: a file was replaced or sealed since; another snapshot shows how it is now.
             TransferError: a file changed in a way that it must not.
         """
 

@@ -1,0 +1,152 @@
+"""A store in a folder of this machine, copied from. It is only read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from typing import TYPE_CHECKING
+
+import mltrack
+from mltrack.disk.codec import FORMAT_VERSION
+from mltrack.disk.filesystem import NotRegularError, open_regular
+from mltrack.errors import NotFoundError
+from mltrack_sync.stores.run_snapshot import live_writers, run_files
+from mltrack_sync.stores.run_token import run_token
+from mltrack_sync.stores.transfer import (
+    PIECE_BYTES_MAX,
+    FileKind,
+    Need,
+    Piece,
+    SourceChangedError,
+    StoreInfo,
+    TransferError,
+    UnitSnapshot,
+    UnitToken,
+    entries_of,
+    thin_token,
+)
+from mltrack_sync.stores.unit_files import unit_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from mltrack.store import Store
+    from mltrack_sync.selection import Selection
+    from mltrack_sync.stores.transfer import FileState
+
+__all__ = ["LocalSource", "store_info"]
+
+RUNS = "runs/"
+
+
+def store_info(store: Store) -> StoreInfo:
+    """Which store this is, as seen from this machine."""
+    try:
+        space = os.statvfs(store.path)
+        free = space.f_bavail * space.f_frsize
+    except OSError:
+        free = 0
+    return StoreInfo(
+        store.store_id,
+        FORMAT_VERSION,
+        os.uname().nodename,
+        mltrack.__version__,
+        writable=os.access(store.path, os.W_OK),
+        free_bytes=free,
+    )
+
+
+class LocalSource:
+    """A store that is copied from; many threads may use it."""
+
+    def __init__(self, store: Store, *, hashing: bool = True, clock: Callable[[], int] = time.time_ns) -> None:
+        """Copy from a store.
+
+        Args:
+            store: The store.
+            hashing: Whether the last piece of each WHOLE file has the SHA-256 of what was read. A target in the same
+                process gets the very bytes, and does not need it.
+            clock: The time now, in ns since the epoch.
+        """
+        self._store = store
+        self._hashing = hashing
+        self._clock = clock
+
+    def info(self) -> StoreInfo:
+        """Which store it is."""
+        return store_info(self._store)
+
+    def units(self, selection: Selection) -> Iterable[UnitToken]:
+        """The units that a selection takes with it, runs last; see ``Source.units``."""
+        run_ids = self._store.run_ids() if selection.everything else sorted(selection.heads(self._store))
+        runs = str(self._store.layout.runs)
+        for run_id in run_ids:
+            token = run_token(f"{runs}/{run_id}")
+            if token:
+                yield UnitToken(f"{RUNS}{run_id}", token)
+
+    def snapshot(self, unit: str, *, artifact_bytes_max: int | None = None) -> UnitSnapshot:
+        """How a unit looks now; see ``Source.snapshot``."""
+        folder = unit_folder(self._store.layout, unit)
+        if not unit.startswith(RUNS):
+            raise NotFoundError(f"{unit} is not copied yet")
+        token = run_token(str(folder))
+        run = self._store.layout.run(folder.name)
+        taken_at = self._clock()
+        live = live_writers(run)
+        files, is_thin = run_files(run, live, artifact_bytes_max=artifact_bytes_max)
+        if is_thin and artifact_bytes_max is not None:
+            token = thin_token(token, artifact_bytes_max)
+        origin = (self._store.store_id, os.uname().nodename)
+        return UnitSnapshot(unit, token, files, live=live, taken_at=taken_at, origin=origin)
+
+    def pieces(self, snapshot: UnitSnapshot, needs: Iterable[Need]) -> Iterator[Piece]:
+        """The bytes that are needed; see ``Source.pieces``."""
+        folder = unit_folder(self._store.layout, snapshot.unit)
+        for state, need in entries_of(snapshot, needs):
+            yield from self._file(folder / state.path, state, need.start, snapshot.unit)
+
+    def _file(self, path: Path, state: FileState, start: int, unit: str) -> Iterator[Piece]:
+        try:
+            fd = open_regular(path, follow=False)
+        except FileNotFoundError:
+            raise _changed(state, unit, "was removed") from None
+        except NotRegularError as error:
+            raise TransferError(f"{state.path} of {unit} {error.strerror}") from None
+        try:
+            size = os.fstat(fd).st_size
+            if size < state.size or (state.kind is FileKind.WHOLE and size != state.size):
+                raise _changed(state, unit, "has another size")
+            yield from self._pieces(fd, state, start, unit)
+        finally:
+            os.close(fd)
+
+    def _pieces(self, fd: int, state: FileState, start: int, unit: str) -> Iterator[Piece]:
+        digest = hashlib.sha256() if self._hashing and state.kind is FileKind.WHOLE else None
+        at = start if digest is None else 0
+        while True:
+            data = os.pread(fd, min(PIECE_BYTES_MAX, (state.size if at >= start else start) - at), at)
+            if not data and at < state.size:
+                raise _changed(state, unit, "was cut")
+            if digest is not None:
+                digest.update(data)
+            end = at + len(data)
+            if end <= start < state.size:  # read only for the checksum
+                at = end
+                continue
+            last = end == state.size
+            sha256 = digest.hexdigest() if last and digest is not None else ""
+            if sha256 and state.sha256 and sha256 != state.sha256:
+                raise _changed(state, unit, "has another content")
+            yield Piece(state.path, state.kind, at, data, last=last, sha256=sha256)
+            if last:
+                return
+            at = end
+
+
+def _changed(state: FileState, unit: str, how: str) -> SourceChangedError:
+    return SourceChangedError(
+        f"{state.path} of {unit} {how} while it was copied", path=state.path, hint="copy it again"
+    )
