@@ -1,8 +1,8 @@
-"""A run's files to Azure: a name is made in run history, then its content is put to the blob store, once for ever.
+"""A run's files to Azure: a name is created in run history, then its content is put to the blob store, for good.
 
-The blob store is reached by a URL that is itself the secret: it is held in memory for as long as one file takes, and
-no bearer token goes there. Names are made one at a time, so that a syncer that dies leaves one without content at most.
-Blocks carry a digest of their content in their names: what an earlier syncer put of a file is not put again.
+The blob store is reached by a URL that is itself the secret: it is kept in memory while one file is sent, and gets
+no bearer token. Names are created one at a time, so that a syncer that dies leaves at most one without content.
+Blocks have a digest of their content in their names: those that an earlier syncer has put are not put again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ BLOCKS_MAX = 50_000
 BLOCK_ATTEMPTS_MAX = 4
 BLOB_BYTES_MAX = 1 << 50
 SIGNATURES_MAX = 4
-"""So many signed URLs are asked for at most while one file is sent."""
+"""How many signed URLs are asked for at most while one file is sent."""
 
 _RUN = re.compile(r"/experiments/([^/]+)/runs/([^/]+)/artifacts/?$")
 _BLOCK_NAME = re.compile(r"<Name>([A-Za-z0-9+/=]+)</Name>")
@@ -51,7 +51,7 @@ _CONFLICT = re.compile(r"already exists|resource conflict", re.IGNORECASE)
 
 
 class AzurePlace:
-    """The artifacts of one run, as MLflow's way of files takes them (see OwnPlace)."""
+    """The artifacts of one run, as an OwnPlace."""
 
     def __init__(self, transport: Transport, uri: str) -> None:
         self._transport = transport
@@ -78,15 +78,15 @@ def send_to_azure(
     put_bytes_max: int = PUT_BYTES_MAX,
     block_bytes: int = BLOCK_BYTES,
 ) -> None:
-    """Send one file, whole and with the content that was recorded, or not at all.
+    """Send one file as a whole, with the content that was recorded, or not at all.
 
-    What is there already counts as sent when its size and hash are the same. ``attempts`` bounds how often a file of
-    ``of`` (a run, a model) goes when answers are lost.
+    A file that is on the remote already counts as sent when its size and hash are the same. ``attempts`` limits how
+    often a file of ``of`` (a run, a model) is sent when answers are lost.
 
     Raises:
-        FileChanged: it has another content here.
-        RemoteRefusedError: the remote does not take it, or has another content for it.
-        RemoteUnavailableError: not now.
+        FileChanged: its content here is no longer what was recorded.
+        RemoteRefusedError: the remote does not take it, or has it with another content.
+        RemoteUnavailableError: it can't be sent now.
         OSError: it can't be read.
     """
     refusal = AZURE_LIMITS.refuse_artifact(artifact.path)
@@ -98,49 +98,49 @@ def send_to_azure(
     is_new = url is not None
     if url is None:
         url = history.locate(artifact.path)
-        there = _content(transport, url, artifact.size)
-        if there is not None:
-            _compare(artifact, there)
+        stored = _content(transport, url, artifact.size)
+        if stored is not None:
+            _compare(artifact, stored)
             return
     meter = meter or FileMeter(NoProgress(), artifact.size)
     upload = Upload(transport, history, artifact, path, meter, block_bytes)
 
-    def is_there() -> bool:
+    def arrived() -> bool:
         return _content(transport, history.locate(artifact.path), artifact.size) == (artifact.size, artifact.sha256)
 
     if artifact.size > put_bytes_max:
-        url = upload.put_blocks(url, there=set() if is_new else _blocks(transport, url))
+        url = upload.put_blocks(url, stored=set() if is_new else _blocks(transport, url))
     finish = partial(upload.put_list if artifact.size > put_bytes_max else upload.put, url)
     if attempts is not None:
-        attempts.send((of, artifact.path), artifact.sha256, finish, is_there)
+        attempts.send((of, artifact.path), artifact.sha256, finish, arrived)
     else:
-        transport.policy.settle(lambda again: None if again and is_there() else finish())
+        transport.policy.settle(lambda again: None if again and arrived() else finish())
 
 
 def azure_digest(transport: Transport, uri: str, path: str, bytes_max: int = BLOB_BYTES_MAX) -> tuple[int, str]:
-    """Size and SHA-256 of a file as it is over there; of one larger than ``bytes_max`` only so much is read.
+    """Size and SHA-256 of a file on the remote; of one larger than ``bytes_max`` no more than that is read.
 
     Raises:
-        RemoteRefusedError, RemoteUnavailableError: it is not there, or not to be had now.
+        RemoteRefusedError, RemoteUnavailableError: the remote does not have it, or it can't be had now.
     """
-    there = _content(transport, RunHistory(transport, uri).locate(path), bytes_max)
-    if there is None:
-        raise _refused("NOT_FOUND", f"{path!r} has a name there and no content")
-    return there
+    stored = _content(transport, RunHistory(transport, uri).locate(path), bytes_max)
+    if stored is None:
+        raise _refused("NOT_FOUND", f"{path!r} has a name on the remote, but no content")
+    return stored
 
 
 class RunHistory:
-    """The artifacts of one run, as Azure's run history knows them."""
+    """The artifacts of one run in Azure's run history."""
 
     def __init__(self, transport: Transport, uri: str) -> None:
         found = _RUN.search(uri.partition("?")[0])
         if found is None:
-            raise _refused("INVALID_URI", f"{uri.partition('?')[0]} names no artifacts of a run")
+            raise _refused("INVALID_URI", f"{uri.partition('?')[0]} is not the URI of a run's artifacts")
         self._transport = transport
         self._path = f"/experimentids/{found[1]}/runs/{found[2]}/artifacts"
 
     def make(self, path: str) -> str | None:
-        """Make the name; returns the signed URL for its content, or None when the name is there already."""
+        """Create the name; returns the signed URL for its content, or None when the name exists already."""
         body = json.dumps({"paths": [{"path": path}]}).encode("ascii")
         call = Call("POST", f"{self._path}/batch/metadata", True, body=body, body_bytes=len(body), service=HISTORY)
         answer = self._transport.send(call)
@@ -155,7 +155,7 @@ class RunHistory:
         return _uri_in(place, path)
 
     def locate(self, path: str) -> str:
-        """A signed URL for a name that is there."""
+        """A signed URL for a name that exists."""
         call = Call("GET", f"{self._path}/contentinfo", True, {"path": path}, service=HISTORY)
         return _uri_in(self._transport.send(call), path)
 
@@ -187,8 +187,8 @@ class Upload:
         size, sha256 = self._artifact.size, bytes.fromhex(self._artifact.sha256)
         self._finish(url, headers, lambda: self._meter.attempt(0, read_checked(self._path, 0, size, sha256)), size)
 
-    def put_blocks(self, url: str, *, there: Collection[str]) -> str:
-        """Block by block, without those ``there``; nothing of it shows before the list is put, at the URL returned."""
+    def put_blocks(self, url: str, *, stored: Collection[str]) -> str:
+        """Put all blocks but those ``stored`` already; they become visible once the list is put."""
         digest = hashlib.sha256()
         names = self._names
         skipped = 0
@@ -197,7 +197,7 @@ class Upload:
                 digest.update(block)
                 name = f"{len(names):08d}{hashlib.sha256(block).hexdigest()[:40]}"
                 names.append(base64.b64encode(name.encode()).decode("ascii"))
-                if names[-1] in there:
+                if names[-1] in stored:
                     skipped += len(block)
                     self._meter.skip(skipped)
                 else:
@@ -219,10 +219,10 @@ class Upload:
             response = self._settle_block(url, target, name, number, block)
             if response is None or response.status_code == 201:
                 return url
-            url = self._signed_anew(response)
+            url = self._new_signed_url(response)
 
     def _settle_block(self, url: str, target: str, name: str, number: int, block: bytes) -> Answer | None:
-        """The answer to a block that is put; None where an answer was lost, and the block is there."""
+        """The answer to a block that is put; None where an answer was lost, but the block was stored."""
 
         def attempt(again: bool) -> Answer | None:
             if again and name in _blocks(self._transport, url):
@@ -252,19 +252,19 @@ class Upload:
             if response.status_code == 201:
                 return
             if response.status_code in (409, 412):  # an answer that was lost, or another syncer
-                there = _content(self._transport, self._history.locate(self._artifact.path), self._artifact.size)
-                if there is not None:
-                    _compare(self._artifact, there)
+                stored = _content(self._transport, self._history.locate(self._artifact.path), self._artifact.size)
+                if stored is not None:
+                    _compare(self._artifact, stored)
                     return
-            url = self._signed_anew(response)
+            url = self._new_signed_url(response)
 
-    def _signed_anew(self, response: Answer) -> str:
+    def _new_signed_url(self, response: Answer) -> str:
         """Another signed URL, when the last one expired; any other refusal is final."""
         code = response.headers.get("x-ms-error-code", "")
         if response.status_code in (401, 403) and self._signatures < SIGNATURES_MAX:
             self._signatures += 1
             return self._history.locate(self._artifact.path)
-        words = f"the blob store answers {response.status_code} {code}; the file has a name there and no content"
+        words = f"the blob store answers {response.status_code} {code}: the file has a name there, but no content"
         raise _refused(code or "BLOB_REFUSED", words)
 
 
@@ -274,13 +274,13 @@ def _pieces(block: bytes) -> Iterator[bytes]:
 
 
 def _blocks(transport: Transport, url: str) -> set[str]:
-    """The names of the blocks there that are no part of any content yet; none where it does not tell."""
+    """The names of the blocks that are stored and not yet part of any content; empty where it does not say."""
     response = transport.send_signed("GET", f"{url}&comp=blocklist&blocklisttype=uncommitted", {})
     return set(_BLOCK_NAME.findall(response.text)) if response.status_code == 200 else set()
 
 
 def _content(transport: Transport, url: str, bytes_max: int) -> tuple[int, str] | None:
-    """Size and SHA-256 of what is there, of more than ``bytes_max`` only so much; None when nothing is."""
+    """Size and SHA-256 of the stored content, of which at most ``bytes_max`` is read; None without content."""
     digest = Digest(bytes_max)
     try:
         response = transport.send_signed("GET", url, {}, begin=digest.begin)
@@ -289,14 +289,14 @@ def _content(transport: Transport, url: str, bytes_max: int) -> tuple[int, str] 
     if response.status_code == 404:
         return None
     if response.status_code != 200:
-        words = f"the blob store of {transport.url} answers {response.status_code} when asked what is there"
+        words = f"the blob store of {transport.url} answers {response.status_code} when asked what it has"
         raise RemoteUnavailableError(words, in_doubt=False, status=response.status_code)
     return digest.found
 
 
-def _compare(artifact: Artifact, there: tuple[int, str]) -> None:
-    if there != (artifact.size, artifact.sha256):
-        raise _refused("CONFLICT", f"is there already with another content ({there[0]} bytes), and can't be changed")
+def _compare(artifact: Artifact, stored: tuple[int, str]) -> None:
+    if stored != (artifact.size, artifact.sha256):
+        raise _refused("CONFLICT", f"exists already with another content ({stored[0]} bytes), and can't be changed")
 
 
 def _uri_in(fields: Any, path: str) -> str:

@@ -18,7 +18,7 @@ PAGE_ROWS = 200
 
 
 class AzureClient(MlflowClient):
-    """What differs: names with "/" are not found by name, filters know less."""
+    """What differs: names with "/" are not found by name, and filters can do less."""
 
     run_filter = "tags." + RUN_ID_TAG + " = '{}'"
 
@@ -38,7 +38,7 @@ class AzureClient(MlflowClient):
         return found
 
     def experiment_by_tag(self, key: str, value: str) -> RemoteExperiment | None:
-        """None: there is no such search; nor are experiments renamed there."""
+        """None: Azure has no such search; nor can experiments be renamed."""
         return None
 
     def find_runs(self, experiment_id: str, run_id: str) -> list[RemoteRun]:

@@ -43,7 +43,7 @@ class AzureKind(MlflowKind):
         return False
 
     def workspace(self, remote: Remote) -> Workspace:
-        """What hands out the endpoints of a workspace, and what speaks to it.
+        """The source of a workspace's endpoints, and of the client for it.
 
         Raises:
             UsageError: its URI is not a valid one.
@@ -64,7 +64,7 @@ class AzureKind(MlflowKind):
         """The URI in the form it is kept in.
 
         Raises:
-            UsageError: it names no workspace, or holds a token.
+            UsageError: it is not a workspace's, or holds a token.
         """
         remember_url(url)
         uri = TrackingUri.parse(url)
@@ -76,10 +76,10 @@ class AzureKind(MlflowKind):
         return str(uri)
 
     def full_url(self, url: str, config: str | None) -> str:
-        """The URI; of the scheme alone, that of the workspace which Azure's ``config.json`` names.
+        """The URI; for the scheme alone, that of the workspace that Azure's ``config.json`` names.
 
         Raises:
-            UsageError, NotFoundError: there is no such file, or one was given with a whole URI.
+            UsageError, NotFoundError: the file does not exist, or was given with a whole URI.
         """
         if url not in (f"{SCHEME}:", f"{SCHEME}://"):
             return super().full_url(url, config)
@@ -92,10 +92,10 @@ class AzureKind(MlflowKind):
         return re.sub(r"[^A-Za-z0-9._-]+", "-", TrackingUri.parse(url).scope.workspace_name)[:64]
 
     def check_tokens(self, token_file: str, token_command: str) -> None:
-        """Take a file or a command.
+        """Check a token file or a token command.
 
         Raises:
-            UsageError: both were given, or the command can't be one.
+            UsageError: both were given, or the command does not parse.
         """
         if token_file and token_command:
             raise UsageError("a token file and a token command were given", hint="give one of them")

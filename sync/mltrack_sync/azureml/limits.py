@@ -19,4 +19,4 @@ AZURE_LIMITS = Limits(
     model_name_pattern=r"[a-zA-Z0-9][a-zA-Z0-9\-._]{0,254}",
     unsupported=frozenset({"logged models", "traces"}),
 )
-"""An Azure ML workspace's, as documented or observed. What more it refuses is rejected with its words."""
+"""An Azure ML workspace's, as documented or observed. Anything else that it refuses is rejected with its message."""

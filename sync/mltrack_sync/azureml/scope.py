@@ -43,11 +43,11 @@ class Scope:
         """Read ``/subscriptions/.../workspaces/NAME``, percent-encoded or not.
 
         Raises:
-            UsageError: it is none.
+            UsageError: it is not valid.
         """
         found = _PATH.fullmatch(path.rstrip("/"))
         if found is None:
-            raise UsageError(f"{path!r} names no Azure ML workspace", hint=_HINT)
+            raise UsageError(f"{path!r} is not an Azure ML workspace", hint=_HINT)
         return cls(*(unquote(part) for part in found.groups()))
 
     @property
@@ -61,7 +61,7 @@ class Scope:
         )
 
     def is_same(self, other: Scope) -> bool:
-        """Whether both name one workspace; Azure does not tell letters' cases apart."""
+        """Whether both name one workspace; Azure's names are case-insensitive."""
         return self.path.lower() == other.path.lower()
 
 
@@ -72,7 +72,7 @@ def find_config(start: Path) -> Path:
     """The config file that Azure's own tools would find from a folder: in it, in ``.azureml``, or further up.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: no such file was found.
     """
     folder = Path(os.path.abspath(start))
     for level in [folder, *folder.parents][:LEVELS_MAX]:
@@ -91,8 +91,8 @@ def read_config(path: Path | str | None = None) -> Scope:
     """The workspace that a config file names; ``path`` is a file, or a folder to search from (default: here).
 
     Raises:
-        NotFoundError: there is no such file.
-        UsageError: it names no workspace.
+        NotFoundError: the file does not exist.
+        UsageError: it does not name a workspace.
     """
     found = Path(path) if path is not None else Path.cwd()
     if not found.is_file():
@@ -114,7 +114,7 @@ def _scope_in(fields: Any, path: Path) -> Scope:
             return Scope.of_path(str(whole))
         if all(isinstance(fields.get(name), str) and fields[name] for name in wanted):
             return Scope(*(fields[name] for name in wanted))
-    raise UsageError(f"{path} names no workspace", hint=f"it needs {', '.join(wanted)}, or Scope")
+    raise UsageError(f"{path} does not name a workspace", hint=f"it needs {', '.join(wanted)}, or Scope")
 
 
 # --- tracking URIs -----------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def _scope_in(fields: Any, path: Path) -> Scope:
 
 @dataclass(frozen=True, slots=True)
 class TrackingUri:
-    """``azureml://HOST/mlflow/v1.0/SCOPE``; without a host (``azureml:/SCOPE``) the resource manager knows it.
+    """``azureml://HOST/mlflow/v1.0/SCOPE``; without a host (``azureml:/SCOPE``), the resource manager is asked for it.
 
     ``token`` is what an old-style URI carries; it is never shown, and ``str()`` leaves it out.
     """
@@ -136,19 +136,19 @@ class TrackingUri:
         """Take it apart.
 
         Raises:
-            UsageError: it is none.
+            UsageError: it is not valid.
         """
         shown = uri.partition("?")[0].rpartition("@")[2]
         try:
             parts = urlsplit(uri)
             host, _ = parts.hostname, parts.port
         except ValueError as error:
-            raise UsageError(f"{shown!r} is no URI", hint=_HINT) from error
+            raise UsageError(f"{shown!r} is not a URI", hint=_HINT) from error
         found = _PATH.search(parts.path)
         before = parts.path[: found.start()] if found else ""
         good = bool(re.fullmatch(r"/mlflow/v[\d.]+", before)) if host else before == ""
         if parts.scheme != SCHEME or found is None or not good or parts.username is not None:
-            raise UsageError(f"{shown!r} is no tracking URI of Azure ML", hint=_HINT)
+            raise UsageError(f"{shown!r} is not a tracking URI of Azure ML", hint=_HINT)
         token = parse_qs(parts.query).get("auth", [""])[0]
         return cls(parts.netloc if host else "", Scope.of_path(found[0]), token)
 

@@ -1,4 +1,4 @@
-"""Azure's own services beside MLflow's: the resource manager, and the renewal of a run's token. Plain GETs."""
+"""Azure's services other than MLflow's: the resource manager, and the renewal of a run's token. Plain GETs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def cloud_of(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
     """The resource manager's URL, and what tokens for it are asked for.
 
     Raises:
-        UsageError: ``AZUREML_CURRENT_CLOUD`` names none that is known, or the URL is not https.
+        UsageError: ``AZUREML_CURRENT_CLOUD`` is not a known cloud, or the URL is not https.
     """
     name = environ.get("AZUREML_CURRENT_CLOUD", "") or "AzureCloud"
     resource = CLOUDS.get(name.lower())
@@ -45,13 +45,13 @@ def cloud_of(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
         raise UsageError(f"AZUREML_CURRENT_CLOUD={name!r} is not known", hint=f"one of {', '.join(CLOUDS)}")
     url = environ.get(MLTRACK_AZURE_RESOURCE_MANAGER, "").rstrip("/") or resource
     if not url.startswith("https://"):
-        hint = "a token would go there unprotected"
+        hint = "a token would be sent unprotected"
         raise UsageError(f"{MLTRACK_AZURE_RESOURCE_MANAGER}={url!r} is not https", hint=hint)
     return url, resource
 
 
 class Place:
-    """Where a workspace is, as the resource manager says: ``host`` of its MLflow front, and ``location``."""
+    """Where a workspace is, according to the resource manager: ``host`` of its MLflow API, and ``location``."""
 
     __slots__ = ("host", "location")
 
@@ -75,8 +75,8 @@ def locate(manager: str, scope: Scope, token: str, tls: Callable[[], ssl.SSLCont
     if uri:
         return Place(TrackingUri.parse(uri).host, location)
     if not location:
-        raise NotMlflowError(f"{manager} tells neither a tracking URI nor a location of {scope.workspace_name}")
-    return Place(f"{location}.api.azureml.ms", location)  # where it is unless it has a private link
+        raise NotMlflowError(f"{manager} gives neither a tracking URI nor a location for {scope.workspace_name}")
+    return Place(f"{location}.api.azureml.ms", location)  # its address unless it has a private link
 
 
 def renew_run_token(
@@ -85,7 +85,7 @@ def renew_run_token(
     """A new token for the run whose token this is.
 
     Raises:
-        RemoteError: there is none to be had.
+        RemoteError: none could be had.
     """
     run = f"experimentids/{quote(experiment_id, safe='')}/runs/{quote(run_id, safe='')}"
     return _get(f"https://{host}/history/v1.0{scope.path}/{run}/token", {}, token, tls, "the run's token")

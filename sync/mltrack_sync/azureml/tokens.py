@@ -1,4 +1,4 @@
-"""Bearer tokens and where they come from. A token is held in memory alone, and shown nowhere."""
+"""Bearer tokens and where they come from. A token is kept in memory only, and never shown."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = [
 
 COMMAND_TIMEOUT_S = 120.0
 TOKEN_CHARACTERS_MAX = 1 << 20
-"""A file or a command that gives more than this gives no token."""
+"""What a file or a command gives beyond this size is not a token."""
 
 IDENTITY_SECRETS = (
     *(
@@ -56,18 +56,18 @@ INSTALL = "pip install 'mltrack[azure]'"
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """``expires_at`` is in seconds since the epoch; None when nobody knows."""
+    """``expires_at`` is in seconds since the epoch; None when unknown."""
 
     text: str = field(repr=False)
     expires_at: float | None = None
 
     def __post_init__(self) -> None:
-        """Have it kept out of every message from now on."""
+        """From now on, remove it from every message."""
         remember(self.text)
 
 
 class NoToken(RemoteAuthError):
-    """This source has no token to give; another may."""
+    """This source has no token; another may have one."""
 
 
 class TokenSource(Protocol):
@@ -78,18 +78,18 @@ class TokenSource(Protocol):
         """Whether its tokens also open Azure's resource manager."""
 
     def token(self, refused: str) -> Token:
-        """A token, another than ``refused`` if there is one.
+        """A token, other than ``refused`` if possible.
 
         Raises:
-            RemoteAuthError: there is none to be had.
+            RemoteAuthError: no token can be had.
         """
 
     def newer(self) -> Token | None:
-        """A token that has come to lie there since the last one was given; asked before each request."""
+        """A token that has appeared since the last one was given; asked for before each request."""
 
 
 def expiry_of(text: str) -> float | None:
-    """When a JWT expires (seconds since the epoch, in UTC as it is written); None for what is no JWT."""
+    """When a JWT expires (seconds since the epoch, in UTC as it is written); None if it is not a JWT."""
     parts = text.split(".")
     if len(parts) != 3:
         return None
@@ -141,7 +141,7 @@ class FileTokens:
             return _read_token(text, f"token file {self._path}")
         except (OSError, UnicodeDecodeError) as error:
             raise RemoteAuthError(
-                f"token file {self._path} can't be read: {getattr(error, 'strerror', None) or 'it is no text'}",
+                f"token file {self._path} can't be read: {getattr(error, 'strerror', None) or 'it is not text'}",
                 hint="see --token-file and MLTRACK_AZURE_TOKEN_FILE",
             ) from error
 
@@ -250,19 +250,19 @@ class IdentityTokens:
         self._credential: Any = None
 
     def token(self, refused: str) -> Token:
-        """What the credential gives; a cached token that was refused is dropped first."""
+        """What the credential gives; a cached token that was refused is discarded first."""
         try:
             from azure.core.exceptions import AzureError
             from azure.identity import DefaultAzureCredential
         except ImportError as error:
-            raise NoToken("azure-identity is not installed, and no other token is at hand", hint=INSTALL) from error
+            raise NoToken("azure-identity is not installed, and no other token was found", hint=INSTALL) from error
         hint = "run az login, or give --token-file, --token-command or MLTRACK_AZURE_TOKEN_FILE"
         _check_identity(os.environ)
         try:
             if self._credential is None:
                 self._credential = DefaultAzureCredential()
             given = self._credential.get_token(f"{self._resource}/.default")
-            if refused and given.token == refused:  # from its cache: only a new credential asks again
+            if refused and given.token == refused:  # from its cache: only a new credential object asks again
                 self._credential = DefaultAzureCredential()
                 given = self._credential.get_token(f"{self._resource}/.default")
         except (AzureError, ValueError) as error:
@@ -276,7 +276,7 @@ class IdentityTokens:
 
 
 def _check_identity(environ: MutableMapping[str, str]) -> None:
-    """Check what azure-identity reads itself, and take off the line break that a mounted secret file ends with.
+    """Check what azure-identity reads itself, and strip the line break that a mounted secret file ends with.
 
     Raises:
         RemoteAuthError: it can't be used.
@@ -290,7 +290,7 @@ def _check_identity(environ: MutableMapping[str, str]) -> None:
 
 
 class EnvironmentTokens:
-    """A token that was handed to this process: by an old-style tracking URI or a job's ``MLFLOW_TRACKING_TOKEN``."""
+    """A token that was given to this process: by an old-style tracking URI or a job's ``MLFLOW_TRACKING_TOKEN``."""
 
     for_resources = False
 
@@ -316,12 +316,13 @@ class EnvironmentTokens:
             self._dead.add(refused)
         given = self._given()
         text = checked_token(given, self._what) if given else ""
-        held = [token for token in (self._renewed, Token(text, expiry_of(text)) if text else None) if token is not None]
-        alive = [token for token in held if token.text not in self._dead]
-        if not alive and not (held and self._renew):
+        ours = Token(text, expiry_of(text)) if text else None
+        tokens = [token for token in (self._renewed, ours) if token is not None]
+        alive = [token for token in tokens if token.text not in self._dead]
+        if not alive and not (tokens and self._renew):
             words = "has expired or was refused" if text else "is not set"
-            raise NoToken(f"{self._what} {words}", hint="set it anew, or use another kind of credential")
-        known = (alive or held)[0]
+            raise NoToken(f"{self._what} {words}", hint="set it to a valid token, or use another kind of credential")
+        known = (alive or tokens)[0]
         if self._renew is None:
             return known
         due = known.expires_at is not None and known.expires_at - self._now() < RENEW_AHEAD_S
@@ -353,7 +354,7 @@ def _renewed(fields: Mapping[str, Any], what: str) -> Token:
 
 
 class FirstTokens:
-    """Several sources: the first that has a token is used, then the next when it has none any more."""
+    """Several sources: the first that has a token is used, and the next one when it has none any more."""
 
     def __init__(self, sources: Sequence[TokenSource], *, now: Callable[[], float] = time.time) -> None:
         self._sources = sources
@@ -366,7 +367,7 @@ class FirstTokens:
         return self._used.for_resources
 
     def token(self, refused: str) -> Token:
-        """A token that still lives by this machine's clock; else one that may: clocks are wrong at times."""
+        """A token that is valid by this machine's clock; otherwise one that may be valid, as clocks can be wrong."""
         missing: list[NoToken] = []
         late: list[tuple[TokenSource, Token]] = []
         for source in self._sources:
@@ -387,8 +388,8 @@ class FirstTokens:
         if late:
             self._used, token = late[0]
             return token
-        told = [str(error) for error in missing if not str(error).endswith("is not set")] or [str(missing[-1])]
-        raise RemoteAuthError("; ".join(told), hint=missing[-1].hint)
+        reasons = [str(error) for error in missing if not str(error).endswith("is not set")] or [str(missing[-1])]
+        raise RemoteAuthError("; ".join(reasons), hint=missing[-1].hint)
 
     def newer(self) -> Token | None:
         """That of the source used last."""

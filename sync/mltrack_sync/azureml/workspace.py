@@ -40,7 +40,7 @@ REFRESH_AHEAD_SHARE = 0.25
 
 
 class AzureWorkspace:
-    """One workspace. Its credentials come from the first of these that is there:
+    """One workspace. Its credentials come from the first of these that is set:
 
     a token file, a token command, the token in an old-style ``MLFLOW_TRACKING_URI`` of this workspace, a job's
     ``MLFLOW_TRACKING_TOKEN``, and azure-identity. None of them is ever stored or shown.
@@ -55,7 +55,7 @@ class AzureWorkspace:
         environ: Mapping[str, str] = os.environ,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Asks nobody yet. ``now`` gives seconds since the epoch."""
+        """Makes no request yet. ``now`` gives seconds since the epoch."""
         self.shared_folder = ""
         self._uri = uri
         self._environ = environ
@@ -73,7 +73,7 @@ class AzureWorkspace:
         """The workspace that a ``config.json`` names: the file ``path``, or the one found from a folder (here).
 
         Raises:
-            NotFoundError, UsageError: there is no such file, or it names no workspace.
+            NotFoundError, UsageError: the file does not exist, or does not name a workspace.
         """
         return cls(TrackingUri("", read_config(path)), token_file=token_file, token_command=token_command)
 
@@ -118,7 +118,7 @@ class AzureWorkspace:
         with self._lock:
             return str(TrackingUri(self._host("", self._token("")), self._uri.scope))
 
-    # --- what a remote has to offer ---
+    # --- what every remote's workspace provides ---
 
     @property
     def url(self) -> str:
@@ -132,11 +132,11 @@ class AzureWorkspace:
 
     @property
     def auth_hint(self) -> str:
-        """What to do when it does not let us in."""
+        """What to do when the workspace refuses our credentials."""
         return "run az login, or give a fresh token: --token-file, --token-command, MLTRACK_AZURE_TOKEN_FILE"
 
     def client(self, transport: Transport) -> MlflowClient:
-        """One that knows Azure's ways."""
+        """A client for Azure's variant of the API."""
         from mltrack_sync.azureml.client import AzureClient
 
         return AzureClient(transport)
@@ -145,7 +145,7 @@ class AzureWorkspace:
         """As MLflow's and its libraries' variables say, see certificates.py.
 
         Raises:
-            UsageError: a certificate named there can't be used.
+            UsageError: a certificate that they name can't be used.
         """
         return server_context(self._environ)
 
@@ -157,7 +157,7 @@ class AzureWorkspace:
         """The endpoint to use now.
 
         Raises:
-            RemoteError: there is no token to be had, or the workspace can't be found.
+            RemoteError: no token can be had, or the workspace can't be found.
         """
         return self._fresh("")
 
@@ -165,7 +165,7 @@ class AzureWorkspace:
         """A fresh endpoint; its base URL may be another one.
 
         Raises:
-            RemoteError: there is none to be had.
+            RemoteError: no fresh endpoint can be had.
         """
         return self._fresh(self._held.text if refused and self._held is not None else "")
 
@@ -196,7 +196,7 @@ class AzureWorkspace:
 
     def _token(self, refused: str) -> Token:
         token = self._source.token(refused)
-        if self._held is None or token.text != self._held.text:  # its life is counted from when it came
+        if self._held is None or token.text != self._held.text:  # its age is counted from when it came
             left = REFRESH_AHEAD_S if token.expires_at is None else token.expires_at - self._now()
             self._ahead_s = min(REFRESH_AHEAD_S, max(0.0, left * REFRESH_AHEAD_SHARE))
         self._held = token
@@ -205,7 +205,7 @@ class AzureWorkspace:
     # --- where it is ---
 
     def _host(self, refused: str, token: Token) -> str:
-        """The given one; else the resource manager's word, or what the environment says in its place."""
+        """The given host; otherwise the one from the resource manager, or from the environment in its place."""
         if self._uri.host:
             return self._uri.host
         given = self._given_uri()

@@ -1,4 +1,4 @@
-"""What the commands that talk to remotes share: their form, the store and the remote that are meant."""
+"""What the commands that talk to remotes share: their base class, and the options that name store and remote."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Command(click.Command):
         self.examples = tuple(examples)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it; what it could not read or verify here is said at its end, and makes the exit code PARTIAL."""
+        """Run it; what it could not read or verify is reported at the end, and makes the exit code PARTIAL."""
         report_damage = getattr(ctx.obj, "report_damage", lambda: False)
         code = 0
         try:
@@ -118,7 +118,7 @@ def open_store(ctx: click.Context) -> Store:
 
 
 def print_rejected(rejected: tuple[Rejected, ...]) -> None:
-    """Say what a remote does not take, in its words, as far as it is not too much."""
+    """Print what a remote rejected, with its reasons, up to a number of lines."""
     for item in rejected[:SHOWN_REJECTED_MAX]:
         many = f" ({item.points:,} points)" if item.points else ""
         what = f"{item.kind} {item.key!r}" if item.key else item.kind

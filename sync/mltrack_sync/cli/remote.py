@@ -98,7 +98,7 @@ def _waiting(one: RemoteStatus) -> Iterator[str]:
 def _background_line(remote: str, background: Heartbeat) -> str:
     text = (
         f"{remote}: pushed in the background by process {background.pid} on {background.host} since"
-        f" {_when(background.since)}, last look {_when(background.last_pass)}"
+        f" {_when(background.since)}, last poll {_when(background.last_pass)}"
     )
     return f"{text}; {background.trouble}" if background.trouble else text
 

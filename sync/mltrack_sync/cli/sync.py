@@ -81,7 +81,7 @@ def sync(
 
     store = open_store(ctx)
     if interval <= 0:
-        raise UsageError(f"an interval of {interval} seconds is none", hint="give --interval 1 or more")
+        raise UsageError(f"--interval {interval} is too short", hint="give --interval 1 or more")
     to_remote = functools.partial(
         push,
         store,
@@ -93,7 +93,7 @@ def sync(
     )
     if all_remotes:
         if remote is not None or watching:
-            raise UsageError("--all-remotes goes with neither a remote nor --watch", hint="leave one of them out")
+            raise UsageError("--all-remotes can't be combined with a remote or --watch", hint="leave one of them out")
         if not _to_all(store, to_remote, as_json) and not dry_run:
             ctx.exit(PARTIAL)
         return
@@ -102,8 +102,8 @@ def sync(
         to_target = functools.partial(_to_introduced, store, target, to_remote)
         _watch(store, to_target, interval, retry_rejected, as_json)
         return
-    one_pass = functools.partial(to_remote, target if dry_run else introduced(store, target))
-    report = _with_progress(one_pass, as_json)
+    one_cycle = functools.partial(to_remote, target if dry_run else introduced(store, target))
+    report = _with_progress(one_cycle, as_json)
     _print_report(report, as_json)
     if not report.complete and not dry_run:
         ctx.exit(PARTIAL)
@@ -114,7 +114,7 @@ def _to_introduced(store: Store, target: Remote, to_remote: Callable[..., PushRe
 
 
 def _to_all(store: Store, to_remote: Callable[..., PushReport], as_json: bool) -> bool:
-    """Each remote in turn; one that fails keeps no other from being reached, and its error is the command's."""
+    """Each remote in turn; one that fails does not stop the others, and its error becomes the command's."""
     from mltrack.errors import BusyError, RemoteError, UntrustedError
     from mltrack_sync.remotes.config import Remotes
 
@@ -136,57 +136,57 @@ def _to_all(store: Store, to_remote: Callable[..., PushReport], as_json: bool) -
     return all(report.complete for report in reports)
 
 
-def _with_progress(one_pass: Callable[..., PushReport], as_json: bool) -> PushReport:
+def _with_progress(one_cycle: Callable[..., PushReport], as_json: bool) -> PushReport:
     from mltrack_sync.progress import BarProgress
 
     if as_json or not sys.stderr.isatty():
-        return one_pass()
+        return one_cycle()
     with BarProgress(console(err=True)) as progress:
-        return one_pass(progress=progress)
+        return one_cycle(progress=progress)
 
 
 def _watch(
-    store: Store, one_pass: Callable[..., PushReport], interval: float, retry_rejected: bool, as_json: bool
+    store: Store, one_cycle: Callable[..., PushReport], interval: float, retry_rejected: bool, as_json: bool
 ) -> None:
     from mltrack_sync.daemon.loop import CURED_EVERY_S, Trigger, watch
 
-    told: list[str] = []
-    retry = [retry_rejected]  # at the first pass, not at each
+    reported: list[str] = []
+    retry = [retry_rejected]  # only in the first cycle
     cured_at = [0.0]
 
-    def on_pass(report: PushReport) -> None:
-        told.clear()
+    def on_cycle(report: PushReport) -> None:
+        reported.clear()
         if report.runs or report.logged_models or report.traces or report.problems:
             if as_json:
                 print_json(_fields(report), line=True)
             else:
                 say(_line(report))
 
-    def pass_once(stop: threading.Event) -> PushReport:
+    def cycle_once(stop: threading.Event) -> PushReport:
         cured = time.monotonic() >= cured_at[0]
         if cured:
             cured_at[0] = time.monotonic() + CURED_EVERY_S
-        return one_pass(stop=stop, retry_rejected=bool(retry and retry.pop()), retry_cured=cured)
+        return one_cycle(stop=stop, retry_rejected=bool(retry and retry.pop()), retry_cured=cured)
 
     def on_trouble(error: Exception) -> None:
-        if str(error) not in told:  # once, not at every try
-            told.append(str(error))
+        if str(error) not in reported:  # once, not at each attempt
+            reported.append(str(error))
             say(f"waiting: {error}", err=True)
 
     trigger = Trigger()
     with ended_by_signals(trigger):
-        watch(store, pass_once, on_pass=on_pass, on_trouble=on_trouble, interval_s=interval, trigger=trigger)
-    say("stopped; what is left goes with the next sync", err=True)
+        watch(store, cycle_once, on_cycle=on_cycle, on_trouble=on_trouble, interval_s=interval, trigger=trigger)
+    say("stopped; the next sync sends what is left", err=True)
 
 
 @contextlib.contextmanager
 def ended_by_signals(trigger: Trigger) -> Iterator[None]:
-    """Let the first interrupt or termination end the loop after what is in hand; the second one acts as ever."""
+    """Let the first interrupt or termination end the loop after what is in hand; the second one acts as usual."""
 
     requests: queue.SimpleQueue[bool] = queue.SimpleQueue()
 
     def end() -> None:
-        """In a thread: a handler may come while the loop holds the very locks that ending it takes."""
+        """In a thread: a signal may come while the loop holds the locks that ending it needs."""
         if requests.get():
             trigger.end()
 
@@ -241,7 +241,7 @@ def _print_report(report: PushReport, as_json: bool) -> None:
     if report.in_doubt:
         rows["in doubt"] = f"{report.in_doubt:,} of the points (their answer was lost: compared before they are sent)"
     if report.found:
-        rows["found there"] = f"{report.found:,} points"
+        rows["found on remote"] = f"{report.found:,} points"
     if report.collapsed:
         rows["equal points"] = f"{report.collapsed:,} (same metric, step, ms and value: MLflow keeps one)"
     print_table([Column("what"), Column("count", right=True)], list(rows.items()))
@@ -249,7 +249,7 @@ def _print_report(report: PushReport, as_json: bool) -> None:
     for words in report.lacking:
         say(styled(words, fg="yellow"))
     for problem in report.problems:
-        say(styled(f"to be tried again: {problem}", fg="yellow"))
+        say(styled(f"to be retried: {problem}", fg="yellow"))
 
 
 commands: list[click.Command] = [sync]

@@ -1,4 +1,4 @@
-"""The commands ``verify`` and ``gc``: what the remote has is compared, and what is surely there may go here."""
+"""The commands ``verify`` and ``gc``: compare the store with a remote, and remove locally what the remote has."""
 
 from __future__ import annotations
 
@@ -73,23 +73,23 @@ def _print(report: VerifyReport) -> None:
         say(line)
     what = f"{report.metrics:,} metrics (latest point)" if report.quick else f"{report.points:,} points"
     files = f"{report.artifacts:,} artifacts{' (size)' if report.quick else f' ({report.artifact_bytes:,} bytes)'}"
-    told = f"{report.params:,} params, {report.tags:,} tags, {what}, {files}"
+    equal = f"{report.params:,} params, {report.tags:,} tags, {what}, {files}"
     same = (
         (report.datasets, "datasets"),
-        (report.model_ties, "ties to models"),
+        (report.model_ties, "links to models"),
         (report.spans, "spans"),
         (report.assessments, "assessments"),
     )
-    told += _counted(same)
-    told += f" are the same in {report.runs:,} runs"
+    equal += _counted(same)
+    equal += f" are the same in {report.runs:,} runs"
     compared = (
         (report.models, "registered models"),
         (report.model_versions, "versions"),
         (report.logged_models, "logged models"),
         (report.traces, "traces"),
     )
-    told += _counted(compared)
-    say(f"{report.remote}: {told}; {len(report.differences):,} differences in {report.seconds:.1f} s")
+    equal += _counted(compared)
+    say(f"{report.remote}: {equal}; {len(report.differences):,} differences in {report.seconds:.1f} s")
 
 
 def _counted(counts: Iterable[tuple[int, str]]) -> str:

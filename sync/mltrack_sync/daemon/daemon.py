@@ -73,7 +73,7 @@ class PollConfig:
 
 @dataclass(frozen=True, slots=True)
 class Polled(Selection):
-    """All runs, as they were found a moment ago."""
+    """All runs, as found a moment ago."""
 
     found: dict[str, RunHead] = field(default_factory=dict)
 
@@ -96,10 +96,10 @@ class Daemon:
         self._trigger = trigger
         self._config = config
         self._folder = store.layout.remote(remote.name)
-        self._pushed: object = None  # how the store stood when all of it was pushed
+        self._pushed: object = None  # the store's state when all of it was pushed
         self._live = True
-        self._quiet_since: float | None = None  # no run live and nothing left
-        self._stuck_since: float | None = None  # no run live, something left that can't be pushed
+        self._quiet_since: float | None = None  # no run is live and nothing is left
+        self._stuck_since: float | None = None  # no run is live, and something can't be pushed
         self._logged = ""
         self._cured_at = 0.0
         self.takes_requests = True  # False: a request can't be removed, so it is not a reason to continue
@@ -259,7 +259,7 @@ def follow(store: Store, remote: Remote, shutdown: StopSignal, config: PollConfi
     watch(
         store,
         daemon.poll,
-        on_pass=daemon.passed,
+        on_cycle=daemon.passed,
         on_trouble=daemon.troubled,
         interval_s=config.interval_s,
         patient=True,
@@ -313,9 +313,9 @@ def _lock(path: Path) -> Iterator[bool]:
 
 
 def main(arguments: list[str]) -> int:
-    """The process; all it has to say goes to the log."""
+    """The process; all its messages go to the log."""
     root = Path(arguments[0])
-    if sys.stderr is not None:  # where Python itself and other libraries write
+    if sys.stderr is not None:  # Python itself and other libraries write to it
         sys.stderr = Redacting(sys.stderr)
     _LOG.setLevel(logging.INFO)
     _LOG.propagate = False
@@ -353,7 +353,7 @@ def _yield_to_others() -> None:
 
 
 class _WithoutSecrets(logging.Formatter):
-    """What is logged, also the words of errors that other libraries raise, without secrets."""
+    """Removes secrets from what is logged, the messages of other libraries' errors included."""
 
     def format(self, record: logging.LogRecord) -> str:
         """As the base does."""
@@ -361,7 +361,7 @@ class _WithoutSecrets(logging.Formatter):
 
 
 def _log_to(path: Path) -> None:
-    """Log to this file from now on; a disk that takes no log is nothing to stop for."""
+    """Log to this file from now on; if the disk does not take it, go on without a log."""
     logging.raiseExceptions = False
     handler = RotatingFileHandler(path, maxBytes=LOG_BYTES_MAX, backupCount=1, encoding="utf-8", delay=True)
     handler.setFormatter(_WithoutSecrets("%(asctime)s %(levelname)s %(message)s"))

@@ -1,4 +1,4 @@
-"""Who pushes in the background: a note in the remote's folder, for ``mltrack status``, and where the log lies."""
+"""Which process pushes in the background, as a file in the remote's folder for ``mltrack status``; where its log is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NOTE = "live.json"
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A background syncer: its process, since when it runs and when it last looked (ns), what it waits for if so."""
+    """A background syncer: its process, when it started and last polled (ns), and what it waits for, if anything."""
 
     pid: int
     host: str
@@ -33,7 +33,7 @@ class Heartbeat:
 
 
 def read_heartbeat(folder: Path) -> Heartbeat | None:
-    """The background syncer that lives now, of the remote whose ledger is in ``folder``."""
+    """The background syncer that is alive now, of the remote whose ledger is in ``folder``."""
     if not is_served(folder):
         return None
     try:
@@ -50,7 +50,7 @@ def read_heartbeat(folder: Path) -> Heartbeat | None:
 
 
 def write_heartbeat(folder: Path, heartbeat: Heartbeat) -> None:
-    """Leave the note; a disk that does not take it is nothing to stop for."""
+    """Write the file; if the disk does not take it, go on without."""
     with contextlib.suppress(OSError):
         fields = {**asdict(heartbeat), "trouble": hide(heartbeat.trouble)}
         note = folder / _NOTE

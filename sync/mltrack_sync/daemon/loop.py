@@ -1,4 +1,4 @@
-"""Passes in a loop: woken by watchdog when a run begins, and by the clock in any case.
+"""Sync cycles in a loop: woken by watchdog when a run begins, and by the clock in any case.
 
 Points reach the disk through mapped memory, and file events do not cross network file systems: polling is the floor.
 """
@@ -25,20 +25,20 @@ __all__ = ["Trigger", "watch"]
 INTERVAL_S = 5.0
 WAIT_MAX_S = 30.0
 WAIT_MAX_INTERVALS = 20
-"""The longest wait for a remote that is away: whichever of the two is shorter."""
+"""The longest wait for an unreachable remote: the shorter of the two."""
 
 WOKEN_S = 0.2
-"""How long after a pass the next may follow: what happens meanwhile goes with it."""
+"""How soon after a cycle the next may follow: it takes along what happens meanwhile."""
 
 BREATHER_MAX_S = 10.0
 
 
 CURED_EVERY_S = 300.0
-"""How often a loop looks whether what was refused is taken by now."""
+"""How often a loop checks whether the remote now takes what it refused."""
 
 
 class Trigger:
-    """Waits between passes, for a time or until something happens in the store; and knows when to stop."""
+    """Waits between cycles, for a time or until something happens in the store; and knows when to stop."""
 
     def __init__(self) -> None:
         self._woken = threading.Event()
@@ -50,13 +50,13 @@ class Trigger:
         self._woken.set()
 
     def end(self) -> None:
-        """Stop the loop, and the pass that runs."""
+        """Stop the loop, and the cycle that runs."""
         self.stop.set()
         self._pass.set()
         self._woken.set()
 
-    def new_pass(self) -> threading.Event:
-        """What stops the pass that now begins. A pass that fails sets it too, and that must not end the loop."""
+    def new_cycle(self) -> threading.Event:
+        """What stops the cycle that now begins. A cycle that fails sets it too, and that must not end the loop."""
         self._pass = threading.Event()
         if self.stop.is_set():
             self._pass.set()
@@ -71,22 +71,22 @@ class Trigger:
 
 def watch(
     store: Store,
-    one_pass: Callable[[threading.Event], PushReport],
+    one_cycle: Callable[[threading.Event], PushReport],
     *,
-    on_pass: Callable[[PushReport], None],
+    on_cycle: Callable[[PushReport], None],
     on_trouble: Callable[[Exception], None],
     interval_s: float = INTERVAL_S,
     patient: bool = False,
     share: float = 1.0,
     trigger: Trigger | None = None,
 ) -> None:
-    """Run ``one_pass(stop)`` again and again until the trigger is ended. A remote that is away is waited for.
+    """Run ``one_cycle(stop)`` again and again until the trigger is ended; an unreachable remote is waited for.
 
-    Once a pass got through, or from the beginning where ``patient``, no error ends the loop: each is told to
-    ``on_trouble``, and waits grow. ``share`` is how much of one processor the passes may take.
+    Once a cycle has succeeded, or from the beginning where ``patient``, no error ends the loop: each is passed to
+    ``on_trouble``, and waits grow. ``share`` is how much of one processor the cycles may take.
 
     Raises:
-        MltrackError: what waiting does not mend: no MLflow server there, no entry, a bad selection.
+        MltrackError: an error that waiting does not cure: not an MLflow server, no access, a bad selection.
     """
     trigger = trigger or Trigger()
     observer = _observe(store, trigger)
@@ -96,7 +96,7 @@ def watch(
         while not trigger.stop.is_set():
             used = time.process_time()
             try:
-                on_pass(one_pass(trigger.new_pass()))
+                on_cycle(one_cycle(trigger.new_cycle()))
                 pause, patient = interval_s, True
             except (MltrackError, OSError) as error:
                 if not patient and not isinstance(error, (RemoteUnavailableError, BusyError)):

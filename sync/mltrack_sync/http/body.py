@@ -1,7 +1,7 @@
-"""An answer, read no further than it may go: while it streams, and after it was unpacked.
+"""An answer, read up to its limit: while it streams, and again while it is decompressed.
 
-Unpacking is done here and not by httpx, which unpacks each piece whole: a few kilobytes may be gigabytes. We ask for
-gzip and deflate; an answer in anything else is refused.
+Decompression is done here and not by httpx, which decompresses each chunk as a whole: a few kilobytes may become
+gigabytes. We ask for gzip and deflate; an answer in any other encoding is refused.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ __all__ = ["ACCEPT_ENCODING", "JSON_BYTES_MAX", "Answer", "AnswerTooLargeError",
 ACCEPT_ENCODING = "gzip, deflate"
 JSON_BYTES_MAX = 64 << 20
 JSON_ITEMS_MAX = 4_000_000
-"""So many values at most in one answer: each takes much more memory than the few bytes it has in JSON."""
+"""The most values in one answer: each takes much more memory than the few bytes it has in JSON."""
 
 DEPTH_MAX = 100
 WALKED_MAX = 10_000
-"""Where more lists and objects are, as in a page of rows, none is walked through: the parser's own bound has to do."""
+"""With more lists and objects, as in a page of rows, depth is not checked: the parser's own limit must do."""
 
 ERROR_BYTES_MAX = 1 << 20
 UNPACKED_BYTES_MAX = 256 << 10
-"""So much is unpacked at a time."""
+"""How much is decompressed at a time."""
 
 _HALF_SIGN = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
-"""How half of a sign may be written, which no text is that is sent, stored or shown."""
+"""A lone surrogate, as JSON may write it; such text can't be sent, stored or shown."""
 
 REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class AnswerTooLargeError(Exception):
-    """An answer that is larger than any good one; the message says how."""
+    """An answer that is larger than any valid one; the message says how."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server said. ``content`` is empty where it was handed on piece by piece."""
+    """What a server said. ``content`` is empty where it was passed on chunk by chunk."""
 
     status_code: int
     headers: httpx.Headers
@@ -60,18 +60,18 @@ class Answer:
 
     @property
     def is_redirect(self) -> bool:
-        """Whether it sends the request on to another place."""
+        """Whether it redirects the request."""
         return self.status_code in REDIRECTS and "Location" in self.headers
 
 
 def read_answer(
     response: httpx.Response, *, take: Callable[[bytes], object] | None = None, bytes_max: int | None = JSON_BYTES_MAX
 ) -> Answer:
-    """Read it whole, or hand a good one on piece by piece; ``bytes_max`` None is no bound, for those.
+    """Read it whole, or pass a good one on chunk by chunk; only then may ``bytes_max`` be None, for no limit.
 
     Raises:
         AnswerTooLargeError: it is larger.
-        httpx.HTTPError: it broke off, or can't be unpacked.
+        httpx.HTTPError: it broke off, or can't be decompressed.
     """
     status, handed_on = response.status_code, take is not None and response.status_code == 200
     most = bytes_max if status < 400 else min(bytes_max or ERROR_BYTES_MAX, ERROR_BYTES_MAX)
@@ -97,7 +97,7 @@ def _unpacked(response: httpx.Response, most: int | None) -> Iterator[bytes]:
     elif encoding in ("gzip", "x-gzip", "deflate"):
         yield from _inflated(response.stream, encoding == "deflate", most)
     else:
-        raise httpx.DecodingError(f"the answer is packed as {encoding[:40]!r}, which was not asked for")
+        raise httpx.DecodingError(f"the answer is encoded as {encoding[:40]!r}, which was not asked for")
 
 
 def _inflated(pieces: httpx.SyncByteStream, is_deflate: bool, most: int | None) -> Iterator[bytes]:
@@ -113,7 +113,7 @@ def _inflated(pieces: httpx.SyncByteStream, is_deflate: bool, most: int | None) 
                 out = inflate.decompress(left, UNPACKED_BYTES_MAX)
             except zlib.error as error:
                 if not (is_deflate and is_first):
-                    raise httpx.DecodingError(f"the answer can't be unpacked: {error}") from error
+                    raise httpx.DecodingError(f"the answer can't be decompressed: {error}") from error
                 inflate = zlib.decompressobj(-zlib.MAX_WBITS)  # some servers mean this by deflate
                 continue
             finally:
@@ -128,7 +128,7 @@ def _rest(inflate: Any) -> Iterator[bytes]:
     while not inflate.eof:
         out = inflate.decompress(b"", UNPACKED_BYTES_MAX)
         if not out:
-            raise httpx.DecodingError("the answer ends in the middle of what it packed")
+            raise httpx.DecodingError("the answer ends in the middle of its compressed content")
         yield out
 
 
@@ -136,7 +136,7 @@ def json_object(answer: Answer) -> dict[str, Any] | None:
     """Its fields; None when it is not a JSON object.
 
     Raises:
-        AnswerTooLargeError: it holds more values, or is nested more deeply, than any good one.
+        AnswerTooLargeError: it holds more values, or is nested more deeply, than any valid one.
     """
     content = answer.content
     opened = content.count(b"[") + content.count(b"{")
@@ -156,7 +156,7 @@ def json_object(answer: Answer) -> dict[str, Any] | None:
 
 
 def _check_depth(value: Any) -> None:
-    """See that it can be walked through by functions that call themselves."""
+    """Check that recursive functions can walk through it."""
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(DEPTH_MAX):
         inner = [child for each in level for child in (each.values() if type(each) is dict else each)]

@@ -1,7 +1,7 @@
-"""How a server's certificate is checked: by the variables that MLflow's own client heeds, checked where they are read.
+"""How a server's certificate is checked: by the variables that MLflow's own client reads, checked when they are read.
 
-Trusted is what the system trusts and what each of these names, a file or a folder: ``REQUESTS_CA_BUNDLE``,
-``CURL_CA_BUNDLE``, ``SSL_CERT_FILE``, ``SSL_CERT_DIR``, ``MLFLOW_TRACKING_SERVER_CERT_PATH``. MLflow's client takes
+Trusted are the system's certificates, and the files and folders that these name: ``REQUESTS_CA_BUNDLE``,
+``CURL_CA_BUNDLE``, ``SSL_CERT_FILE``, ``SSL_CERT_DIR``, ``MLFLOW_TRACKING_SERVER_CERT_PATH``. MLflow's client uses
 only one of them; here they add up, so that a server and an object store may each have an authority of its own.
 """
 
@@ -32,14 +32,14 @@ FOLDERS = "SSL_CERT_DIR"
 BUNDLE_BYTES_MAX = 64 << 20
 FOLDER_FILES_MAX = 2_000
 _HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
-"""What OpenSSL calls the files of a folder in which it finds them by itself."""
+"""How OpenSSL names the files of a folder in which it looks certificates up itself."""
 
 
 def server_context(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
     """For the tracking server itself: with its own bundle and our client certificate, where they are named.
 
     Raises:
-        UsageError: a variable names what is no certificate, or has no meaning.
+        UsageError: a variable names something that is not a certificate, or has a value without a meaning.
     """
     insecure = _is_true(environ, INSECURE)
     context = _unverified() if insecure else _trusting(environ)
@@ -55,10 +55,10 @@ def server_context(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
 
 
 def others_context(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
-    """For any other host that a server names, such as an object store: always checked, and nothing of ours is shown.
+    """For any other host that a server names, such as an object store: always checked, without our client certificate.
 
     Raises:
-        UsageError: a variable names what is no certificate.
+        UsageError: a variable names something that is not a certificate.
     """
     return _trusting(environ)
 
@@ -81,7 +81,7 @@ def _trusting(environ: Mapping[str, str]) -> ssl.SSLContext:
             if path and os.path.realpath(path) not in loaded:
                 _load(context, variable, path)
                 loaded.add(os.path.realpath(path))
-    if not (known.cafile or known.capath or loaded):  # a bare container; what comes with httpx is MLflow's own choice
+    if not (known.cafile or known.capath or loaded):  # a bare container; MLflow's client uses certifi, too
         import certifi
 
         context.load_verify_locations(cafile=certifi.where())
@@ -120,7 +120,7 @@ def _load_folder(context: ssl.SSLContext, variable: str, path: str) -> None:
 
 
 def _check_file(variable: str, path: str) -> None:
-    """See that it is a regular file of a plausible size: a pipe would never end, a device neither."""
+    """Check that it is a regular file of a plausible size: a pipe or a device might never end."""
     try:
         found = Path(path).stat()
     except (OSError, ValueError) as error:

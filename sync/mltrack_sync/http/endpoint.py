@@ -1,4 +1,4 @@
-"""An endpoint: where requests go, how each is authorised, and until when that holds; and what hands out such."""
+"""An endpoint: where requests go, how each is authorised, and until when that is valid; and the source of endpoints."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ REFRESH_AHEAD_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What a workspace hands out.
+    """What a workspace provides.
 
     Requests go to ``base_url`` + ``/api/2.0/mlflow/...``. ``authorize()`` is asked for headers before each request,
-    so that secrets are held nowhere else. ``expires_at`` is in seconds since the epoch; None means it stays.
-    ``services`` are base URLs of what else is there, by name.
+    so that secrets are held nowhere else. ``expires_at`` is in seconds since the epoch; None means never.
+    ``services`` are the base URLs of the remote's other services, by name.
     """
 
     base_url: str
@@ -30,24 +30,24 @@ class Endpoint:
     services: Mapping[str, str] = field(default_factory=dict)
 
     def is_due(self, now: float) -> bool:
-        """Whether it is worth asking for a fresh one."""
+        """Whether a fresh one should be asked for."""
         return self.expires_at is not None and self.expires_at - now < self.refresh_ahead_s
 
 
 class EndpointSource(Protocol):
-    """What hands out the endpoints of one remote."""
+    """The source of one remote's endpoints."""
 
     @property
     def url(self) -> str:
-        """What the user calls it; fit to be shown and stored."""
+        """The URL as the user knows it; without secrets, so it may be shown and stored."""
 
     @property
     def shared_folder(self) -> str:
-        """The folder that this machine shares with the server, by the user's word; "" without one."""
+        """The folder that this machine shares with the server, as the user configured it; "" without one."""
 
     @property
     def auth_hint(self) -> str:
-        """What to do when it does not let us in."""
+        """What to do when the remote refuses our credentials."""
 
     def endpoint(self) -> Endpoint:
         """The endpoint to use now.
@@ -60,11 +60,11 @@ class EndpointSource(Protocol):
         """A fresh endpoint, before the last one expires or after it was ``refused``.
 
         Raises:
-            RemoteAuthError: there is none to be had.
+            RemoteAuthError: no fresh endpoint can be had.
         """
 
     def tls(self) -> ssl.SSLContext:
-        """How its certificate is checked, and with which certificate of ours."""
+        """How its certificate is checked, and which client certificate is used."""
 
     def others_tls(self) -> ssl.SSLContext:
-        """How the certificates of other hosts are checked that it names, such as an object store."""
+        """How the certificates of other hosts that it names are checked, such as an object store's."""

@@ -1,4 +1,4 @@
-"""User and password for a host from a ``.netrc``, found as MLflow's own client finds them: asked last of all."""
+"""User and password for a host from a ``.netrc``, found as MLflow's own client finds them; the last source asked."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ BYTES_MAX = 1 << 20
 
 
 def netrc_login(host: str, environ: Mapping[str, str], home: Path) -> tuple[str, str, str]:
-    """User, password and the file they are in; empty where no file says anything of that host.
+    """User, password and the file they are in; empty where no file has an entry for that host.
 
-    The file is ``$NETRC``, else ``.netrc`` or ``_netrc`` in ``home``. One that can't be read says nothing, as in
+    The file is ``$NETRC``, else ``.netrc`` or ``_netrc`` in ``home``. One that can't be read is ignored, as in
     MLflow's client.
     """
     named = environ.get("NETRC")
@@ -39,9 +39,9 @@ def netrc_login(host: str, environ: Mapping[str, str], home: Path) -> tuple[str,
 
 @functools.lru_cache(maxsize=8)
 def _login(path: str, host: str, signature: tuple[int, ...]) -> tuple[str, str]:
-    """Read again when ``signature`` changes: it is asked for with each request."""
+    """Cached until ``signature`` changes: it is needed for each request."""
     try:
         found = netrc.netrc(os.fspath(path)).authenticators(host)
-    except (netrc.NetrcParseError, OSError, ValueError):  # its words may quote a password
+    except (netrc.NetrcParseError, OSError, ValueError):  # the error's message may quote a password
         return "", ""
     return (found[0] or found[1] or "", found[2] or "") if found is not None else ("", "")

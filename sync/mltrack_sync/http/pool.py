@@ -1,4 +1,4 @@
-"""Warm connections, each in the hands of one request at a time.
+"""Warm connections, each used by one request at a time.
 
 httpcore's pool looks, for each request, whether the idle connections are still good. One that another thread was just
 given, and that has its answer already, looks to it like one that the server closed: it closes it, and that answer is
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Connections", "OneConnection", "connections_to"]
 
 WORDS_MAX = 300
-"""So many characters of what a library says of an answer: it may quote the answer."""
+"""How many characters of a library's message about an answer are kept: it may quote the answer."""
 
 IDLE_MAX_S = 1.5
 """Shorter than servers keep an idle connection (2 s, 5 s and more): a request never meets one that is being closed."""
@@ -64,27 +64,27 @@ class Connections(httpx.BaseTransport):
 class _Held(httpx.SyncByteStream):
     """An answer that holds its connection until it is closed."""
 
-    def __init__(self, stream: httpx.SyncByteStream, let_go: Callable[[], None]) -> None:
+    def __init__(self, stream: httpx.SyncByteStream, release: Callable[[], None]) -> None:
         self._stream = stream
-        self._let_go: Callable[[], None] | None = let_go
+        self._release: Callable[[], None] | None = release
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._stream)
 
     def close(self) -> None:
-        let_go, self._let_go = self._let_go, None
+        release, self._release = self._release, None
         try:
             self._stream.close()
         finally:
-            if let_go is not None:
-                let_go()
+            if release is not None:
+                release()
 
 
 class OneConnection(httpx.BaseTransport):
     """One connection, opened when it is first used, and again when it was closed. Serves one request at a time.
 
-    A request's extension ``patience`` says in seconds how long its answer may take (see wire.py): to begin, beyond its
-    bytes, and in any case.
+    A request's extension ``patience`` says in seconds how long its answer may take (see sockets.py): to begin, in
+    addition to the time that its bytes take, and in total.
     """
 
     def __init__(self, tls: ssl.SSLContext | None, proxy: Proxy | None) -> None:
@@ -96,13 +96,13 @@ class OneConnection(httpx.BaseTransport):
         assert isinstance(request.stream, httpx.SyncByteStream)
         self._patience.begin(*request.extensions.get("patience", (FIRST_BYTE_S, REST_S)))
         url = request.url
-        there = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         asked = httpcore.Request(
-            request.method, there, headers=request.headers.raw, content=request.stream, extensions=request.extensions
+            request.method, target, headers=request.headers.raw, content=request.stream, extensions=request.extensions
         )
         with _as_httpx():
             answer = self._pool.handle_request(asked)
-        self._patience.head_is_there()
+        self._patience.head_received()
         return httpx.Response(
             answer.status, headers=answer.headers, stream=_Content(answer), extensions=answer.extensions
         )
@@ -157,7 +157,7 @@ _ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
     (httpcore.RemoteProtocolError, httpx.RemoteProtocolError),
     (httpcore.ConnectionNotAvailable, httpx.ConnectError),
 )
-"""httpcore's errors and the ones of httpx that mean the same, as its own transport has them."""
+"""httpcore's errors and their counterparts in httpx, as in its own transport."""
 
 
 @contextlib.contextmanager
@@ -172,10 +172,10 @@ def _as_httpx() -> Iterator[None]:
 def connections_to(
     base_url: str, tls: Callable[[], ssl.SSLContext], count: int, *, environ: Mapping[str, str] = os.environ
 ) -> Connections:
-    """Connections to a server, through the proxy that the environment names for it; ``tls`` is asked where needed.
+    """Connections to a server, through the proxy that the environment names for it; ``tls`` is called where needed.
 
     Raises:
-        UsageError: a variable of the environment names what is no proxy, or no certificate.
+        UsageError: an environment variable names something that is not a proxy, or not a certificate.
     """
     proxy = proxy_for(base_url, environ)
     encrypted = urlsplit(base_url).scheme == "https" or (proxy is not None and proxy.scheme == "https")

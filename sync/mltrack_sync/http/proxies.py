@@ -1,7 +1,8 @@
 """Which proxy a URL goes through, as the environment says: every form that MLflow's own client takes.
 
-``http_proxy``, ``https_proxy``, ``all_proxy``, in small letters before capitals; with a scheme or without. What
-``no_proxy`` lists goes directly: a host with all below it, an address, a network, each with a port or without; ``*``.
+``http_proxy``, ``https_proxy``, ``all_proxy``, in lower case before upper case; with a scheme or without. What
+``no_proxy`` lists is reached directly: a host with all below it, an address, a network, each with a port or without;
+``*``.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy: ``http`` or ``https``, ``socks5`` (names are looked up here) or ``socks5h`` (it looks them up).
+    """A proxy: ``http`` or ``https``, ``socks5`` (names are resolved here) or ``socks5h`` (it resolves them).
 
     ``login`` is user and password; they are never shown.
     """
@@ -51,7 +52,7 @@ def proxy_for(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None
     """The proxy for this URL; None where it is reached directly.
 
     Raises:
-        UsageError: a variable names what is no proxy; what it holds is not shown, as a password may be in it.
+        UsageError: a variable's value is not a proxy; the value is not shown, as it may contain a password.
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
@@ -64,7 +65,7 @@ def proxy_for(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None
 
 
 def _named(scheme: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    """The variable that counts for a scheme, and its value; an empty one in small letters says: none."""
+    """The variable that counts for a scheme, and its value; an empty one in lower case means no proxy."""
     for name in (f"{scheme}_proxy", "all_proxy"):
         if name in environ:
             text = environ[name].strip()
@@ -73,7 +74,7 @@ def _named(scheme: str, environ: Mapping[str, str]) -> tuple[str, str]:
             continue
         capitals = name.upper()
         if capitals == "HTTP_PROXY" and "REQUEST_METHOD" in environ:
-            continue  # under CGI whoever sends a header sets it
+            continue  # under CGI a request header sets this variable
         text = environ.get(capitals, "").strip()
         if text:
             return capitals, text
@@ -81,7 +82,7 @@ def _named(scheme: str, environ: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _of_the_system(scheme: str, host: str) -> Proxy | None:
-    """What macOS and Windows have in their settings."""
+    """The proxy in the settings of macOS and Windows."""
     if sys.platform not in ("darwin", "win32") or not host or urllib.request.proxy_bypass(host):
         return None
     text = urllib.request.getproxies().get(scheme, "")

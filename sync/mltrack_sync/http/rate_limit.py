@@ -1,4 +1,4 @@
-"""A cap on bytes per second for all connections together: a bucket that fills at that rate; debt is slept off."""
+"""A cap on bytes per second for all connections together: a bucket that fills at that rate; for debt, it sleeps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["RateLimiter", "interruptible", "parse_rate"]
 
 PIECE_BYTES = 16 << 10
 BURST_S = 0.25
-"""So much of a second's bytes may go at once after a pause."""
+"""How large a share of a second's bytes may go at once after a pause."""
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmMgG]?)(?:i?[bB])?(?:/s)?")
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
@@ -49,13 +49,13 @@ class RateLimiter:
         self._bucket = _Bucket(bytes_per_s * BURST_S, clock())
 
     def until(self, stop: threading.Event) -> RateLimiter:
-        """This same cap, shared, for work that ends when ``stop`` is set: its waits then end with PushStopped."""
+        """This same limit, shared, for work that ends when ``stop`` is set: its waits then end with PushStopped."""
         shared = RateLimiter(self.bytes_per_s, clock=self._clock, sleep=interruptible(self._sleep, stop))
         shared._bucket = self._bucket
         return shared
 
     def take(self, count: int) -> None:
-        """Return when ``count`` bytes more may go."""
+        """Return when ``count`` more bytes may go."""
         bucket = self._bucket
         with bucket.lock:
             now = self._clock()
@@ -76,7 +76,7 @@ class RateLimiter:
 
 
 def interruptible(sleep: Callable[[float], None], stop: threading.Event) -> Callable[[float], None]:
-    """A sleep that ends as soon as ``stop`` is set, with PushStopped; a sleep of a test's own is called as it is."""
+    """A sleep that ends as soon as ``stop`` is set, with PushStopped; a sleep other than time's is left as it is."""
 
     def pause(seconds: float) -> None:
         if sleep is time.sleep:
@@ -93,10 +93,10 @@ def parse_rate(text: str) -> float:
     """Bytes per second in a text such as ``2M``, ``500k`` or ``1.5MB/s`` (k, M, G are thousands).
 
     Raises:
-        UsageError: it is none, or nothing at all.
+        UsageError: it is not a rate, or zero.
     """
     match = _RATE.fullmatch(text.strip())
     rate = float(match[1]) * _UNITS[match[2].lower()] if match is not None else 0.0
     if rate <= 0:
-        raise UsageError(f"{text!r} is no rate", hint="give bytes per second, such as --limit-rate 2M or 500k")
+        raise UsageError(f"{text!r} is not a rate", hint="give bytes per second, such as --limit-rate 2M or 500k")
     return rate

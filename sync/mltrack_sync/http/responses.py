@@ -1,4 +1,4 @@
-"""What an answer says: its error in words, whether it was a matter of size, when to come again."""
+"""What an answer says: its error message, whether the request was too large, when to retry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["capped", "error_words", "is_too_large", "retry_after_s", "shown_url", "without_password"]
 
 WORDS_MAX = 1000
-"""So many characters of what a server says are kept: they go to ledgers, logs and screens."""
+"""How many characters of a server's message are kept: they go to ledgers, logs and screens."""
 
 RETRY_AFTER_MAX_S = 86_400.0
 
@@ -24,7 +24,7 @@ _TOO_MUCH = re.compile(
     r"|(?:request|payload|body|batch|content)(?: entity| length| size)?(?: is| was)? too (?:large|long)",
     re.IGNORECASE,
 )
-"""A request that holds too much, in the words of MLflow, Azure ML and proxies. A single value that is too long is not:
+"""A request that holds too much, in the words of MLflow, Azure ML and proxies. Not one value that is too long:
 Azure's "A field of the entity is over the size limit. FieldName=.../Length", "Metric Document is too large"."""
 
 
@@ -33,7 +33,7 @@ def error_words(fields: Mapping[str, Any] | None) -> tuple[str, str]:
     if not fields:
         return "", ""
     nested = fields.get("error", fields.get("Error"))
-    if isinstance(nested, dict):  # Azure's own codes say less than MLflow's, where both are there
+    if isinstance(nested, dict):  # where both are given, MLflow's codes say more than Azure's
         code = fields.get("error_code") or nested.get("code", nested.get("Code", ""))
         return hide(_word(code))[:100], capped(_word(nested.get("message", nested.get("Message", ""))))
     return hide(_word(fields.get("error_code", "")))[:100], capped(_word(fields.get("message", "")))
@@ -44,18 +44,18 @@ def _word(value: Any) -> str:
 
 
 def capped(words: str) -> str:
-    """Words of others, no more than is of use to anybody; without secrets, which are not found once they are cut."""
+    """A foreign message, shortened; secrets are removed first, as a part of one can't be recognised."""
     words = hide(words)
     return words if len(words) <= WORDS_MAX else f"{words[:WORDS_MAX]}... ({len(words):,} characters)"
 
 
 def is_too_large(status: int, words: str) -> bool:
-    """Whether it says that the request holds more than is taken at once."""
+    """Whether it says that the request was too large."""
     return status == 413 or (status == 400 and _TOO_MUCH.search(words) is not None)
 
 
 def retry_after_s(response: Answer, now: float) -> float | None:
-    """The seconds after which it wants to be asked again, if it says so; ``now`` in seconds since the epoch."""
+    """The seconds after which to retry, if it says so; ``now`` in seconds since the epoch."""
     text = response.headers.get("Retry-After", "").strip()[:100]
     if re.fullmatch(r"[0-9]{1,18}(\.[0-9]*)?", text, re.ASCII):
         return min(float(text), RETRY_AFTER_MAX_S)
@@ -69,7 +69,7 @@ def retry_after_s(response: Answer, now: float) -> float | None:
 
 
 def without_password(uri: str) -> str:
-    """Where a server says that files go, as it may be kept: a password in it is the server's affair."""
+    """An artifact URI of a server without its password, so that it may be stored."""
     try:
         parts = urlsplit(uri)
         if parts.password is None:
@@ -81,7 +81,7 @@ def without_password(uri: str) -> str:
 
 
 def shown_url(location: str) -> str:
-    """Where a redirect leads, without what may be secret in it."""
+    """Where a redirect leads, without the parts that may be secret."""
     try:
         parts = urlsplit(location[: 4 * WORDS_MAX])
     except ValueError:

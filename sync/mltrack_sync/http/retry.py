@@ -1,4 +1,4 @@
-"""All policy on trying again: what is worth it, how often, and how long to wait in between."""
+"""The retry policy: which errors are retried, how often, and how long to wait in between."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential backoff with jitter, never less than the remote's Retry-After (up to a bound).
+    """Exponential backoff with jitter, never less than the remote's Retry-After (up to a limit).
 
-    ``timeouts_max``: a remote that was waited for in vain, for a minute or more each time, is not asked more often.
+    ``timeouts_max``: how often a request is retried after a time-out, each of which takes a minute or more.
     """
 
     attempts_max: int = 8
@@ -33,14 +33,14 @@ class RetryPolicy:
     def send(self, call: Callable[[], T], *, repeatable: bool) -> T:
         """``call()`` until it succeeds, its error is final, or the attempts are used up (then its last error).
 
-        A call that is not ``repeatable`` is made again only if the remote has surely not done it.
+        A call that is not ``repeatable`` is retried only if it certainly had no effect on the remote.
         """
         return self._retrying(lambda error: repeatable or not error.in_doubt)(call)
 
     def settle(self, call: Callable[[bool], T]) -> T:
-        """``call(again)`` until it succeeds or its error is final; for work that looks at the remote before repeating.
+        """``call(again)`` until it succeeds or its error is final; for work that checks the remote before repeating.
 
-        ``again`` is True from the second time on: what was sent before is in doubt.
+        ``again`` is True from the second time on: whether the first request arrived is in doubt.
         """
         attempt = 0
 

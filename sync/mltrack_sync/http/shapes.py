@@ -1,6 +1,6 @@
-"""The one place where answers are held against what they should look like: types, ranges, pages that come to an end.
+"""The one place where answers are validated: types, ranges, and that pages come to an end.
 
-Whatever is read of an answer is read by these; what has another shape is a NotMlflowError that names the call.
+All that is read from an answer is read by these; anything else than expected is a NotMlflowError naming the call.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ T = TypeVar("T")
 Fields = Mapping[str, Any]
 
 WRONG_SHAPE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError, RecursionError)
-"""What reading an answer of another shape raises."""
+"""What reading an answer of an unexpected shape raises."""
 
 INT64_MAX = 2**63 - 1
 IDENTIFIER_CHARS_MAX = 1000
 PAGES_MAX = 1_000_000
 SPARSE_PAGES_MAX = 1000
-"""So many pages may hold less than half of what was asked for, and yet say that more follows."""
+"""How many pages may hold less than half of what was asked for and yet announce more."""
 
 
 class WrongShapeError(ValueError):
@@ -52,10 +52,10 @@ class WrongShapeError(ValueError):
 
 @contextlib.contextmanager
 def shaped(url: str, call: str, answer: object) -> Iterator[None]:
-    """For the body, which reads this answer to that call of the remote.
+    """Wrap code that reads this answer to that call.
 
     Raises:
-        NotMlflowError: it has another shape.
+        NotMlflowError: it has an unexpected shape.
     """
     try:
         yield
@@ -68,7 +68,7 @@ def shaped(url: str, call: str, answer: object) -> Iterator[None]:
 
 
 class _Excerpt(reprlib.Repr):
-    """Without secrets, which are not found once they are shortened."""
+    """Shortens values, after secrets were removed: a part of a secret can't be recognised."""
 
     def repr_str(self, x: str, level: int) -> str:
         """As the base does."""
@@ -83,21 +83,21 @@ _EXCERPT.maxlong = 40
 
 
 def text(value: object) -> str:
-    """A text; a number, as ids may be, as text. None is an empty one."""
+    """A text; a number, as ids may be, becomes text, and None the empty text."""
     if isinstance(value, str):
         return value
     if value is None:
         return ""
     if type(value) in (int, float):
         return str(value)
-    raise WrongShapeError("a text is something else")
+    raise WrongShapeError("not a text")
 
 
 def identifier(value: object) -> str:
     """An id: one that can stand in a URL, a file and a message."""
     found = text(value)
     if not 0 < len(found) <= IDENTIFIER_CHARS_MAX or not found.isprintable():
-        raise WrongShapeError("an id is none")
+        raise WrongShapeError("not an id")
     return found
 
 
@@ -108,24 +108,24 @@ def integer(value: object) -> int:
     ):
         value = int(value)
     if type(value) is not int or not -INT64_MAX - 1 <= value <= INT64_MAX:
-        raise WrongShapeError("a whole number is none of 64 bits")
+        raise WrongShapeError("not a whole number of 64 bits")
     return value
 
 
 def flag(value: object) -> bool:
-    """True or false; nothing is false."""
+    """True or false; a missing value is false."""
     if value is None or isinstance(value, bool):
         return bool(value)
-    raise WrongShapeError("true or false is something else")
+    raise WrongShapeError("neither true nor false")
 
 
 def mapping(value: object) -> Fields:
-    """An object; nothing is an empty one."""
+    """An object; a missing value is an empty one."""
     if value is None:
         return {}
     if isinstance(value, dict):
         return value
-    raise WrongShapeError("an object is something else")
+    raise WrongShapeError("not an object")
 
 
 def texts(value: object) -> dict[str, str]:
@@ -134,12 +134,12 @@ def texts(value: object) -> dict[str, str]:
 
 
 def rows(fields: Fields, name: str) -> list[Fields]:
-    """A list of objects; nothing is an empty one."""
+    """A list of objects; a missing one is empty."""
     value = fields.get(name)
     if value is None:
         return []
     if not isinstance(value, list) or not {dict}.issuperset(map(type, value)):
-        raise WrongShapeError(f"{name} is no list of objects")
+        raise WrongShapeError(f"{name} is not a list of objects")
     return value
 
 
@@ -156,7 +156,7 @@ def integers(values: Sequence[object]) -> npt.NDArray[np.int64]:
 
 
 def numbers(values: Sequence[object]) -> npt.NDArray[np.float64]:
-    """Many numbers; NaN and infinities as words too, as MLflow writes them."""
+    """Many numbers; NaN and infinities as strings too, as MLflow writes them."""
     if {float}.issuperset(map(type, values)):
         return np.array(values, np.float64)
     return np.array([_number(value) for value in values], np.float64)
@@ -165,7 +165,7 @@ def numbers(values: Sequence[object]) -> npt.NDArray[np.float64]:
 def _number(value: object) -> float:
     if type(value) in (int, float) or (isinstance(value, str) and len(value) <= 100):
         return float(value)  # type: ignore[arg-type]
-    raise WrongShapeError("a number is something else")
+    raise WrongShapeError("not a number")
 
 
 # --- pages -------------------------------------------------------------------------------------------------------
@@ -174,10 +174,11 @@ def _number(value: object) -> float:
 def pages(
     ask: Callable[[str], dict[str, Any]], name: str, *, url: str, call: str, page_rows: int
 ) -> Iterator[list[Fields]]:
-    """The rows ``name`` of each page; ``ask(token)`` gets the page that a token names, the first one by "".
+    """The rows ``name`` of each page; ``ask(token)`` requests the page of a token, "" the first one.
 
     Raises:
-        NotMlflowError: they have another shape, or come to no end: a token comes again, or too many pages hold little.
+        NotMlflowError: their shape is unexpected, or they don't end: a token is repeated, or too many pages hold
+            little.
     """
     token, seen, sparse = "", set[str](), 0
     while True:
@@ -191,7 +192,7 @@ def pages(
         sparse += len(found) < page_rows / 2
         if token in seen or sparse > SPARSE_PAGES_MAX or len(seen) > PAGES_MAX:
             raise NotMlflowError(
-                f"{url} gives pages to {call} that come to no end",
+                f"{url} answers {call} with pages that don't end",
                 hint="is there something between here and the server that changes answers?",
             )
         seen.add(token if len(token) <= 64 else str(hash(token)))

@@ -1,8 +1,8 @@
-"""Sockets that don't wait for ever: how long one request may wait in all follows from how much it moves.
+"""Sockets that don't wait for ever: how long one request may take depends on how much it transfers.
 
-A time-out for each read is no bound: at a byte a second none is ever reached. So each connection keeps an account
-(``Patience``): a request may wait so long for the first byte of its answer, then so long for the rest beyond the time
-that its bytes take at a slow pace; the same for what it sends. Here too is how a connection goes through a SOCKS proxy.
+A time-out for each read is not enough: at a byte a second it is never reached. So each connection keeps an account
+(``Patience``): a limit for the first byte of the answer, and one for the rest, in addition to the time that its bytes
+take on a slow network; the same for what is sent. Connecting through a SOCKS proxy is also done here.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ FIRST_BYTE_S = 120.0
 REST_S = 30.0
 WRITE_S = 120.0
 BYTES_PER_S_MIN = 1024
-"""A network that moves less is as good as none."""
+"""A slower network counts as down."""
 
 HEAD_BYTES_MAX = 1 << 20
-"""So much may come before an answer's content begins: headers, and answers that only announce others."""
+"""How much may come before an answer's content begins: headers, and interim responses."""
 
 WRITE_BYTES_MAX = 64 << 10
 SOCKS_S = 30.0
@@ -46,9 +46,9 @@ class Patience:
         self.begin(FIRST_BYTE_S, REST_S)
 
     def begin(self, first_byte_s: float, rest_s: float, most_s: float = math.inf) -> None:
-        """A request begins. ``rest_s``: how long all of the answer may take beyond what its bytes take.
+        """A request begins. ``rest_s``: how long the whole answer may take in addition to the time of its bytes.
 
-        ``most_s``: how long in any case.
+        ``most_s``: how long it may take in total.
         """
         self._first_byte_s = first_byte_s
         self._rest_s = rest_s
@@ -61,7 +61,7 @@ class Patience:
         self._read, self._reading_s = 0, 0.0
         self._in_head = True
 
-    def head_is_there(self) -> None:
+    def head_received(self) -> None:
         """The headers have come; what follows is content."""
         self._in_head = False
 
@@ -80,7 +80,7 @@ class Patience:
         """So many bytes came, after so long.
 
         Raises:
-            httpcore.RemoteProtocolError: more headers than any answer has.
+            httpcore.RemoteProtocolError: the headers are longer than any valid answer's.
         """
         first = not self._read
         self._read += count
@@ -99,7 +99,7 @@ def _positive(left: float, timeout: float | None) -> float:
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection's bytes, on its account."""
+    """A connection's bytes, counted in its account."""
 
     def __init__(self, stream: httpcore.NetworkStream, patience: Patience) -> None:
         self._stream = stream
@@ -135,7 +135,7 @@ class _Stream(httpcore.NetworkStream):
 
 
 class Wire(httpcore.NetworkBackend):
-    """Opens connections on one account, through ``socks`` where that is given."""
+    """Opens connections that share one account, through ``socks`` where that is given."""
 
     def __init__(self, patience: Patience, socks: Proxy | None = None) -> None:
         self._patience = patience
@@ -153,13 +153,13 @@ class Wire(httpcore.NetworkBackend):
         """Open a connection to the host, whatever is in between.
 
         Raises:
-            httpcore.ConnectError, ConnectTimeout, ProxyError: there is none to be had.
+            httpcore.ConnectError, ConnectTimeout, ProxyError: it can't be opened.
         """
-        there = (host, port) if self._socks is None else (self._socks.host, self._socks.port)
+        target = (host, port) if self._socks is None else (self._socks.host, self._socks.port)
         try:
-            stream = self._plain.connect_tcp(*there, timeout, local_address, socket_options)
+            stream = self._plain.connect_tcp(*target, timeout, local_address, socket_options)
         except UnicodeError as error:  # a label of no or too many characters
-            raise httpcore.ConnectError(f"{there[0]!r} is not the name of a host") from error
+            raise httpcore.ConnectError(f"{target[0]!r} is not the name of a host") from error
         if self._socks is not None:
             try:
                 _through_socks(stream, self._socks, host, port, SOCKS_S, self._patience.clock)
@@ -191,7 +191,7 @@ _REFUSALS = (
 def _through_socks(
     stream: httpcore.NetworkStream, proxy: Proxy, host: str, port: int, seconds: float, clock: Callable[[], float]
 ) -> None:
-    """Have the proxy connect to the host; what the stream carries afterwards is the host's."""
+    """Have the proxy connect to the host; from then on the stream leads to the host."""
     until = clock() + seconds
 
     def take(count: int) -> bytes:
@@ -210,7 +210,7 @@ def _through_socks(
     stream.write(bytes([5, 1, method]), seconds)
     version, chosen = take(2)
     if version != 5:
-        raise httpcore.ProxyError("what is there does not speak SOCKS 5")
+        raise httpcore.ProxyError("the proxy does not speak SOCKS 5")
     if chosen != method:
         raise httpcore.ProxyError("the SOCKS proxy wants another kind of login")
     if proxy.login is not None:
@@ -228,13 +228,13 @@ def _through_socks(
 
 
 def _socks_address(proxy: Proxy, host: str) -> bytes:
-    """The host as an address where it is one, or where the name is to be looked up here; else its name."""
+    """The host as an address, where it is one or its name is to be resolved here; otherwise its name."""
     literal = host.strip("[]")
     found: str | None = None
     with contextlib.suppress(ValueError):
         found = str(ipaddress.ip_address(literal))
     if found is None and proxy.scheme == "socks5":
-        with contextlib.suppress(OSError, UnicodeError):  # unknown here: the proxy may know it
+        with contextlib.suppress(OSError, UnicodeError):  # it can't be resolved here: the proxy may know it
             found = str(socket.getaddrinfo(literal, None, type=socket.SOCK_STREAM)[0][4][0])
     if found is not None:
         address = ipaddress.ip_address(found.partition("%")[0])

@@ -1,4 +1,4 @@
-"""The one seam to the network: sends a request to the present endpoint and turns whatever happens into our errors."""
+"""The one seam to the network: sends a request to the current endpoint and maps every failure to one of our errors."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ T = TypeVar("T")
 API = "/api/2.0/mlflow/"
 TIMEOUT = httpx.Timeout(connect=10, read=120, write=120, pool=None)
 STREAM_REST_S = 120.0
-"""A file may stop for so long in all while it comes, beyond what its bytes take."""
+"""How long a download may stall in total, in addition to the time that its bytes take."""
 
 ANSWER_S = 60.0
-"""An answer that is no file comes within that time at the most, or within twice that of its first byte."""
+"""How long an answer that is not a file may take, or twice the time allowed for its first byte."""
 
 CONNECTION_CHECK_S = 30.0
-"""So long the first call of all is waited for: it asks for little."""
+"""How long the very first call may take: it asks for little."""
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _ANSWER_LOST = (
@@ -64,20 +64,20 @@ _ANSWER_LOST = (
 )
 _TIMEOUT = TIMEOUT.as_dict()
 OTHERS_MAX = 100
-"""So many hosts beside the server have connections of their own: the buckets of an object store may each be one."""
+"""How many hosts other than the server get connections of their own: each bucket of an object store may be one."""
 
 _LATER = (408, 429, 500, 502, 503, 504)
-_TOLD_IN_DETAIL = (400, 422, 501)
-"""Where MLflow's OpenTelemetry endpoint says in a field of its own what it refuses."""
+_HAVE_DETAIL = (400, 422, 501)
+"""The statuses with which MLflow's OpenTelemetry endpoint gives its reason in the field ``detail``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request: ``body`` gives the bytes anew for each attempt; ``repeatable`` tells that twice is as once.
+    """One request: ``body`` gives the bytes for each attempt; ``repeatable`` says that twice has the effect of once.
 
-    ``begin`` gives, for each attempt, who takes the pieces of the answer; without it the answer is JSON, of at most
-    ``answer_bytes_max``. ``service`` names one of the endpoint's other base URLs that the path belongs to. ``headers``
-    go beside those that each has; ``first_byte_s`` is how long the answer may take to begin.
+    ``begin`` gives, for each attempt, the function that takes the answer's chunks; without it the answer is JSON of at
+    most ``answer_bytes_max``. ``service`` names one of the endpoint's other base URLs that the path belongs to.
+    ``headers`` are sent in addition to the usual ones; ``first_byte_s`` is how long the answer may take to begin.
     """
 
     method: str
@@ -115,7 +115,7 @@ class Transport:
         now: Callable[[], float] = time.time,
         pace: RateLimiter | None = None,
     ) -> None:
-        """``http`` replaces the network; ``pace`` bounds the bytes of request bodies per second.
+        """``http`` replaces the network; ``pace`` limits the bytes of request bodies per second.
 
         Raises:
             RemoteError: the workspace has no endpoint.
@@ -140,22 +140,22 @@ class Transport:
 
     @property
     def url(self) -> str:
-        """The remote as the user calls it."""
+        """The remote's URL as the user knows it."""
         return self._workspace.url
 
     @property
     def base_url(self) -> str:
-        """Where requests go now: credentials go to this origin and to no other."""
+        """Where requests go now: credentials are sent to this origin only."""
         return self._endpoint.base_url
 
     @property
     def shared_folder(self) -> str:
-        """The folder that this machine shares with the server, by the user's word; "" without one."""
+        """The folder that this machine shares with the server, as the user configured it; "" without one."""
         return self._workspace.shared_folder
 
     @property
     def policy(self) -> RetryPolicy:
-        """How often what is tried again."""
+        """What is retried, and how often."""
         return self._policy
 
     def get(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
@@ -176,7 +176,7 @@ class Transport:
         return self._policy.send(lambda: self._send_authorised(call), repeatable=call.repeatable)
 
     def download(self, path: str, begin: Callable[[], Callable[[bytes], object]], *, repeatable: bool = True) -> None:
-        """A GET whose answer is handed on piece by piece; ``begin`` gives a taker for each attempt.
+        """A GET whose answer is passed on in chunks; for each attempt, ``begin`` gives the function that takes them.
 
         Raises:
             RemoteUnavailableError, RemoteAuthError, NotMlflowError, RemoteRefusedError: see mltrack_sync.errors.
@@ -184,10 +184,10 @@ class Transport:
         self.send(Call("GET", path, repeatable, begin=begin))
 
     def check_connection(self) -> None:
-        """Find out at once whether an MLflow server is there: a refused connection is not tried again.
+        """Find out at once whether an MLflow server answers: a refused connection is not retried.
 
         Raises:
-            RemoteError: none is there, or it does not let us in.
+            RemoteError: none answers, or it does not let us in.
         """
         body = b'{"max_results":1}'
         call = Call(
@@ -197,7 +197,7 @@ class Transport:
         self._at_once(lambda: self._send_authorised(call))
 
     def _at_once(self, call: Callable[[], T]) -> T:
-        """By the policy, but a refused connection is not tried again."""
+        """By the policy, but a refused connection is not retried."""
 
         def once() -> T:
             try:
@@ -225,10 +225,10 @@ class Transport:
         repeatable: bool = True,
         attempts_max: int | None = None,
     ) -> Answer:
-        """A request to a URL that is itself the secret, or another server's: no credentials go with it.
+        """A request to a URL that is itself a secret, or another server's: no credentials are sent with it.
 
-        The answer may be any but "later"; ``begin`` and ``repeatable`` are as in Call.
-        ``at_once``: a host that can't be reached is not tried again.
+        Any answer is returned except those that ask to retry later; ``begin`` and ``repeatable`` are as in Call.
+        ``at_once``: a host that can't be reached is not retried.
 
         Raises:
             RemoteUnavailableError: there was no answer.
@@ -260,10 +260,10 @@ class Transport:
         return self._answer(call, response)
 
     def _elsewhere(self, known: Endpoint, error: RemoteUnavailableError) -> Endpoint:
-        """Where the workspace is by now, when nobody takes connections where it was; else the error stands."""
+        """The workspace's new endpoint, when nothing listens at the former one; without one the error is raised."""
         try:
             fresh = self._refresh(known)
-        except RemoteError:  # nobody knows
+        except RemoteError:  # a fresh endpoint can't be had
             raise error from error.__cause__
         if fresh.base_url == known.base_url:
             raise error
@@ -300,7 +300,7 @@ class Transport:
         content: bytes | Iterator[bytes] | None,
         body_bytes: int,
     ) -> httpx.Request:
-        """Made here and not by httpx's client, which keeps cookies and logs URLs."""
+        """Created here and not by httpx's client, which keeps cookies and logs URLs."""
         if content and self._pace is not None:
             content = self._pace.spread(content)
         common = {"User-Agent": "mltrack", "Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING}
@@ -338,7 +338,7 @@ class Transport:
         begin: Callable[[], Callable[[bytes], object]] | None,
         at_once: bool,
     ) -> Answer:
-        remember_url(url)  # it is handed out once, and may come back in the words of an error
+        remember_url(url)  # it may come back in the message of an error
         content = body() if body is not None else b""
         try:
             request = self._request(method, url, headers, content, body_bytes)
@@ -369,14 +369,14 @@ class Transport:
         return response
 
     def _others_to(self, url: httpx.URL) -> httpx.BaseTransport:
-        """Connections to another host than the server: with the proxy that counts for it, no certificate of ours."""
+        """Connections to another host than the server: through its proxy, without our client certificate."""
         if self._replaced is not None:
             return self._replaced
         origin = f"{url.scheme}://{url.netloc.decode('ascii')}"
         with self._lock:
             if origin not in self._others:
                 if len(self._others) >= OTHERS_MAX:
-                    raise httpx.UnsupportedProtocol("more hosts are named than any server names")
+                    raise httpx.UnsupportedProtocol("the server names too many hosts")
                 self._others[origin] = connections_to(origin, self._workspace.others_tls, self._connections_max)
             return self._others[origin]
 
@@ -399,25 +399,25 @@ class Transport:
 
     def _answer(self, call: Call, response: Answer) -> dict[str, Any]:
         status = response.status_code
-        if status == 200 and call.begin is not None:  # taken already
+        if status == 200 and call.begin is not None:  # the chunks were passed on already
             return {}
         try:
             fields = json_object(response)
         except AnswerTooLargeError as error:
             raise self._not_mlflow(f"{error} to {call.method} {call.path}") from None
         if status == 200:
-            if not response.content:  # an artifact was taken
+            if not response.content:  # an artifact was accepted
                 return {}
             if fields is None:
-                raise self._not_mlflow("answers with something else than JSON")
+                raise self._not_mlflow("answers with something other than JSON")
             return fields
         raise self._error_of(call, response, fields)
 
     def _error_of(self, call: Call, response: Answer, fields: Mapping[str, Any] | None) -> RemoteError:
-        """What an answer means that is not 200: do not come in, later, elsewhere, or no."""
+        """The error for an answer that is not 200: unauthorised, retry later, redirected, or refused."""
         status = response.status_code
         code, words = error_words(fields)
-        if fields is not None and not words and status in _TOLD_IN_DETAIL:
+        if fields is not None and not words and status in _HAVE_DETAIL:
             words = capped(str(fields.get("detail", ""))[:4000])
         if status in (401, 403):
             return RemoteAuthError(
@@ -441,7 +441,7 @@ class Transport:
                 in_doubt=False,
             )
         if response.is_redirect:
-            return self._not_mlflow(f"sends requests on to {shown_url(response.headers['Location'])}")
+            return self._not_mlflow(f"redirects requests to {shown_url(response.headers['Location'])}")
         if is_too_large(status, words):
             return TooLargeError(f"{self.url} refused {call.path}: {said}", status=status, code=code, words=said)
         if fields is None or not (code or words) or code == "ENDPOINT_NOT_FOUND":
@@ -451,7 +451,7 @@ class Transport:
 
     def _not_mlflow(self, what: str, *, unknown_call: bool = False) -> NotMlflowError:
         return NotMlflowError(
-            f"{self.url} is no MLflow server: it {what}",
+            f"{self.url} is not an MLflow server: it {what}",
             hint="give the URL that MLFLOW_TRACKING_URI would have, such as http://host:5000",
             unknown_call=unknown_call,
         )
@@ -466,7 +466,7 @@ class NotReached(Exception):
 
 
 def _is_timeout(error: Exception) -> bool:
-    """Whether an answer was waited for in vain; a connection is another matter, and known sooner."""
+    """Whether no answer came in time; a connection that can't be made is something else, and known sooner."""
     return isinstance(error, (httpx.ReadTimeout, httpx.WriteTimeout))
 
 

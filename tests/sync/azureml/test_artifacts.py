@@ -102,7 +102,7 @@ def test_a_file_that_is_there_is_done_when_it_is_the_same_and_told_when_not(
     send_to_azure(transport, uri(run), artifact, path)
     send_to_azure(transport, uri(run), artifact, path)
     other, path = file_of(tmp_path, b"other")
-    with pytest.raises(RemoteRefusedError, match=r"is there already with another content \(3 bytes\)"):
+    with pytest.raises(RemoteRefusedError, match=r"exists already with another content \(3 bytes\)"):
         send_to_azure(transport, uri(run), other, path)
 
 
@@ -120,7 +120,7 @@ def test_a_name_that_can_get_no_content_is_told(
 ) -> None:
     azure.faults.on("blob/put", Answer(403, "AuthorizationPermissionMismatch"), times=None)
     artifact, path = file_of(tmp_path, b"one")
-    with pytest.raises(RemoteRefusedError, match="the file has a name there and no content") as caught:
+    with pytest.raises(RemoteRefusedError, match="the file has a name there, but no content") as caught:
         send_to_azure(transport, uri(run), artifact, path)
     assert azure.secrets_in(str(caught.value), repr(caught.value.__context__)) == []
 

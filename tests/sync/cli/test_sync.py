@@ -129,7 +129,7 @@ def test_all_remotes_are_pushed_to_and_one_that_is_away_keeps_no_other_from_it(
     nowhere = f"http://127.0.0.1:{free_port()}"
     for name, url in (("one", server.url), ("away", nowhere), ("two", proxy.url)):
         Remotes(store).add(name, url)
-    with pytest.raises(UsageError, match="neither a remote nor --watch"):
+    with pytest.raises(UsageError, match="can't be combined with a remote or --watch"):
         run(store, "sync", "one", "--all-remotes")
     foreseen = json.loads(run(store, "sync", "--all-remotes", "--dry-run", "--json").output)
     assert [(report["remote"], report["points"]) for report in foreseen] == [("one", 20), ("away", 20), ("two", 20)]
@@ -154,7 +154,7 @@ def test_all_remotes_are_pushed_to_and_one_that_is_away_keeps_no_other_from_it(
 def test_a_rate_holds_for_what_is_sent(store: Store, server: MlflowServer, remote: Remote, experiment: str) -> None:
     with mltrack.start_run():
         mltrack.log_text("x" * 60_000, "f.txt")
-    with pytest.raises(UsageError, match="'fast' is no rate"):
+    with pytest.raises(UsageError, match="'fast' is not a rate"):
         run(store, "sync", "--limit-rate", "fast")
     report = json.loads(run(store, "sync", "--limit-rate", "100k", "--json").output)
     assert report["complete"]
@@ -348,19 +348,19 @@ def test_watching_waits_for_a_remote_that_is_away_and_says_so(store: Store, tmp_
     told: list[str] = []
     passes: list[PushReport] = []
 
-    def one_pass(stop: threading.Event) -> PushReport:
+    def one_cycle(stop: threading.Event) -> PushReport:
         if len(told) < 3:
             raise RemoteUnavailableError("away", in_doubt=False)
         return PushReport("r", "http://h")
 
-    def on_pass(report: PushReport) -> None:
+    def on_cycle(report: PushReport) -> None:
         passes.append(report)
         trigger.end()
 
     watch(
         store,
-        one_pass,
-        on_pass=on_pass,
+        one_cycle,
+        on_cycle=on_cycle,
         on_trouble=lambda error: told.append(str(error)),
         interval_s=0.01,
         trigger=trigger,
@@ -372,7 +372,7 @@ def test_watching_is_woken_by_a_run_that_begins(store: Store) -> None:
     trigger = Trigger()
     counts: list[int] = []
 
-    def one_pass(stop: threading.Event) -> PushReport:
+    def one_cycle(stop: threading.Event) -> PushReport:
         counts.append(len(store.run_ids()))
         if counts == [0]:
             record()  # from here on only a file event ends the hour's wait
@@ -380,5 +380,5 @@ def test_watching_is_woken_by_a_run_that_begins(store: Store) -> None:
             trigger.end()
         return PushReport("r", "http://h")
 
-    watch(store, one_pass, on_pass=lambda r: None, on_trouble=lambda e: None, interval_s=3600, trigger=trigger)
+    watch(store, one_cycle, on_cycle=lambda r: None, on_trouble=lambda e: None, interval_s=3600, trigger=trigger)
     assert counts == [0, 1]

@@ -105,8 +105,8 @@ def test_an_answer_packed_as_nobody_asked_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     "content", [b"no gzip", gzip.compress(b"{}" * 1000, mtime=0)[:-9], b""], ids=["other", "cut", "empty"]
 )
-def test_an_answer_that_can_t_be_unpacked_is_an_error_in_words(content: bytes) -> None:
-    with pytest.raises(RemoteError, match=r"unpacked|middle"):
+def test_an_answer_that_can_not_be_decompressed_is_an_error_in_words(content: bytes) -> None:
+    with pytest.raises(RemoteError, match=r"decompressed|middle"):
         asked(answer(content, "200 OK", "Content-Encoding: gzip"))
 
 
@@ -134,7 +134,7 @@ def test_what_is_no_object_is_no_answer_of_mlflow(content: bytes) -> None:
     if not content:
         assert asked(answer(content)) == {}
     else:
-        with pytest.raises(NotMlflowError, match="else than JSON"):
+        with pytest.raises(NotMlflowError, match="other than JSON"):
             asked(answer(content))
 
 
@@ -231,7 +231,7 @@ def test_the_time_for_an_answer_grows_with_what_comes_and_with_nothing_else() ->
     for _ in range(40):
         patience.read(1, 1)
     assert patience.left_for_read(None) == 0.001
-    patience.head_is_there()
+    patience.head_received()
     patience.read(1 << 20, 1)
     assert patience.left_for_read(None) > 900
     patience.begin(7, 8)
@@ -271,7 +271,7 @@ def test_a_remote_that_was_waited_for_in_vain_is_not_asked_often() -> None:
 def test_an_answer_that_is_no_file_has_an_end_however_much_it_holds() -> None:
     patience = Patience()
     patience.begin(120, 30, 240)
-    patience.head_is_there()
+    patience.head_received()
     patience.read(1, 0)
     patience.read(1 << 26, 200)
     assert patience.left_for_read(None) == 40

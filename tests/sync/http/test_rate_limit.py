@@ -81,5 +81,5 @@ def test_rates(text: str, rate: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "fast", "-1", "0", "2T"])
 def test_what_is_no_rate_is_told(text: str) -> None:
-    with pytest.raises(UsageError, match="is no rate"):
+    with pytest.raises(UsageError, match="is not a rate"):
         parse_rate(text)

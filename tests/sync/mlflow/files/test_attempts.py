@@ -138,26 +138,26 @@ def attempts(path: Path, now: Callable[[], float] = lambda: 1e9, *, force: bool 
     return UploadAttempts(UploadLog(path), policy=policy, check=lambda: None, force=force, clock=now)
 
 
-def one_pass(path: Path, remote: Remote504, now: float, *, force: bool = False) -> None:
+def one_cycle(path: Path, remote: Remote504, now: float, *, force: bool = False) -> None:
     with pytest.raises(FileNotTakenError):
         attempts(path, lambda: now, force=force).send(OF, "ab", remote.send, remote.is_there)
 
 
 def test_between_passes_the_gaps_grow_and_each_pass_looks(path: Path) -> None:
     remote, now = Remote504(), 1e9
-    one_pass(path, remote, now)
-    one_pass(path, remote, now)
+    one_cycle(path, remote, now)
+    one_cycle(path, remote, now)
     assert (remote.sent, remote.looked) == (4, 5)
     for _ in range(3):
-        one_pass(path, remote, now + GAP_FIRST_S - 1)
+        one_cycle(path, remote, now + GAP_FIRST_S - 1)
     assert (remote.sent, remote.looked) == (4, 8)
-    one_pass(path, remote, now + GAP_FIRST_S)
+    one_cycle(path, remote, now + GAP_FIRST_S)
     assert remote.sent == 6
-    one_pass(path, remote, now + 3 * GAP_FIRST_S)
+    one_cycle(path, remote, now + 3 * GAP_FIRST_S)
     assert remote.sent == 6
-    one_pass(path, remote, now + 3 * GAP_FIRST_S, force=True)
+    one_cycle(path, remote, now + 3 * GAP_FIRST_S, force=True)
     assert remote.sent == 8
-    one_pass(path, remote, now - 1e8)  # a clock that was put back keeps nothing from going
+    one_cycle(path, remote, now - 1e8)  # a clock that was put back keeps nothing from going
     assert remote.sent == 10
     remote.holds = True
     attempts(path).send(OF, "ab", remote.send, remote.is_there)
@@ -168,7 +168,7 @@ def test_between_passes_the_gaps_grow_and_each_pass_looks(path: Path) -> None:
 def test_a_file_with_another_content_begins_anew(path: Path) -> None:
     remote = Remote504()
     for _ in range(3):
-        one_pass(path, remote, 1e9)
+        one_cycle(path, remote, 1e9)
     with pytest.raises(FileNotTakenError):
         attempts(path).send(OF, "cd", remote.send, remote.is_there)
     assert remote.sent == 6

@@ -161,7 +161,7 @@ def test_a_server_that_is_not_mlflow_is_told_by_name(status: int, store: Store) 
     thread.start()
     try:
         remote = Remotes(store).add("page", f"http://127.0.0.1:{page.server_address[1]}")
-        with pytest.raises(NotMlflowError, match="is no MLflow server"):
+        with pytest.raises(NotMlflowError, match="is not an MLflow server"):
             push(store, remote)
     finally:
         page.shutdown()
