@@ -45,7 +45,7 @@ def passes(folder: str, url: str) -> None:
     remote = Remotes(store).get("sink")
     trigger = Trigger()
     daemon = Daemon(store, remote, trigger, PollConfig())
-    print(*timed(lambda: push(store, remote)), *timed(lambda: daemon.poll(trigger.new_pass())))
+    print(*timed(lambda: push(store, remote)), *timed(lambda: daemon.poll(trigger.new_cycle())))
 
 
 def timed(one: Callable[[], object]) -> tuple[float, float]:
