@@ -19,10 +19,10 @@ from mltrack.storage.runs.edit import release_artifacts, remove_run
 from mltrack.storage.runs.state import RunState
 from mltrack_sync.engine.lock import sync_lock
 from mltrack_sync.engine.verify import verify
-from mltrack_sync.mlflow.plan.pending import is_run_pending
 from mltrack_sync.remotes.config import Remotes
 from mltrack_sync.remotes.ledgers import read_ledger
 from mltrack_sync.remotes.options import JOBS
+from mltrack_sync.remotes.pending import is_run_pending
 from mltrack_sync.selection import Selection
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Difference", "PullReport", "PushReport", "Rejected", "VerifyReport"]
+__all__ = ["Difference", "PendingCounts", "PullReport", "PushReport", "Rejected", "VerifyReport"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,27 @@ class PushReport:
     def points_per_second(self) -> float:
         """Points sent, by the whole time of the pass."""
         return self.points / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCounts:
+    """What waits for a remote, by its ledger.
+
+    ``links`` counts runs whose datasets or logged models the remote does not support. ``oldest`` is when the oldest of
+    what waits was recorded, in ns since the epoch; 0 where nothing does. ``unreadable`` names what can't be read here.
+    """
+
+    runs: int = 0
+    points: int = 0
+    artifacts: int = 0
+    artifact_bytes: int = 0
+    models: int = 0
+    model_versions: int = 0
+    logged_models: int = 0
+    traces: int = 0
+    links: int = 0
+    oldest: int = 0
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

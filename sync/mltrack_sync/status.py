@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mltrack.errors import UsageError
 from mltrack_sync.daemon.heartbeat import Heartbeat, read_heartbeat
-from mltrack_sync.ledger.ledger import RunEntry
-from mltrack_sync.mlflow.plan.pending import Scope, find_pending
-from mltrack_sync.mlflow.plan.tally import Tally
+from mltrack_sync.remotes.kind import MLFLOW, CountingKind, find_kind
 from mltrack_sync.remotes.ledgers import read_ledger
-from mltrack_sync.selection import Selection
+from mltrack_sync.remotes.options import PushOptions
+from mltrack_sync.remotes.pending import is_run_pending, pending_since
+from mltrack_sync.report import PendingCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.store import Store
-    from mltrack_sync.mlflow.plan.pending_run import PendingRun
+    from mltrack_sync.ledger.ledger import LedgerState
     from mltrack_sync.remotes.kind import Remote
     from mltrack_sync.report import Rejected
 
 __all__ = ["RemoteStatus", "status_of"]
 
 
-ALL = 1 << 40
+_COUNTED = frozenset(
+    ("runs", "points", "artifacts", "artifact_bytes", "models", "model_versions", "logged_models", "traces")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,48 +67,40 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
         OSError: the ledger exists and can't be read.
     """
     state = read_ledger(store, remote)
-    scope = Scope(store, Selection(), store.heads())
-    pending = find_pending(scope, state)
-    recorded: list[int] = []
-
-    def note_times(run: StoredRun, one: PendingRun) -> None:
-        recorded.extend(_recorded(run, one, state.runs.get(one.run_id) or RunEntry()))
-
-    tally = Tally(scope, pending, state, remote.limits)
-    tally.count(note_times)
-    counts = tally.counts
-    oldest = min(recorded, default=0)
+    counts = _count_pending(store, remote, state)
     return RemoteStatus(
         remote=remote.name,
         url=remote.url,
         runs_there=sum(1 for entry in state.runs.values() if entry.remote_id),
-        pending_runs=counts["runs"] + len(tally.unreadable),
-        pending_points=counts["points"],
-        pending_artifacts=counts["artifacts"],
-        pending_bytes=counts["artifact_bytes"],
+        pending_runs=counts.runs,
+        pending_points=counts.points,
+        pending_artifacts=counts.artifacts,
+        pending_bytes=counts.artifact_bytes,
         last_sync=int(state.last_pass.get("time", 0)),
         last_error=str(state.last_error.get("message", "")),
         last_error_time=int(state.last_error.get("time", 0)),
         rejected=tuple(state.rejected.values()),
-        damage=(*state.damage_words(), *tally.unreadable),
-        pending_models=len(pending.registry),
-        pending_model_versions=sum(len(model.versions) for model in pending.registry),
-        pending_logged_models=len(pending.logged_models.ids),
-        pending_traces=len(pending.traces.traces),
-        pending_ties=len(pending.links),
+        damage=(*state.damage_words(), *counts.unreadable),
+        pending_models=counts.models,
+        pending_model_versions=counts.model_versions,
+        pending_logged_models=counts.logged_models,
+        pending_traces=counts.traces,
+        pending_ties=counts.links,
         background=read_heartbeat(store.layout.remote(remote.name)),
-        oldest_pending=oldest,
-        lag_s=max(0, clock() - oldest) / 1e9 if oldest else 0.0,
+        oldest_pending=counts.oldest,
+        lag_s=max(0, clock() - counts.oldest) / 1e9 if counts.oldest else 0.0,
     )
 
 
-def _recorded(run: StoredRun, one: PendingRun, entry: RunEntry) -> list[int]:
-    """When what waits of a run was recorded, at the earliest; points count as recorded after their writer's start."""
-    opened = {writer.writer: writer.opened for writer in run.writers()}
-    times = [one.first_event] if one.first_event else [event.time for event in run.read_events(entry.events)[:1]]
-    for writer, since in opened.items():
-        only = {other: ALL for other in opened if other != writer}  # the first piece of each writer is enough
-        first = next(run.read_points({**only, writer: entry.points.get(writer, 0)}), None)
-        if first is not None:
-            times.append(max(int(first[1].times[0]), since))
-    return times
+def _count_pending(store: Store, remote: Remote, state: LedgerState) -> PendingCounts:
+    try:
+        kind = find_kind(remote.kind)
+    except UsageError:  # of a remote of an unknown kind, status can still say how far it is behind
+        kind = find_kind(MLFLOW)
+    if isinstance(kind, CountingKind):
+        return kind.count_pending(store, remote, state)
+    report = kind.dry_run(store, remote, state, PushOptions(dry_run=True))
+    waiting = [run_id for run_id, head in store.heads().items() if is_run_pending(head, state)]
+    times = [time for run_id in waiting for time in pending_since(store.run(run_id), state)]
+    counts: dict[str, Any] = {name: getattr(report, name) for name in _COUNTED}
+    return PendingCounts(oldest=min(times, default=0), **counts)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mltrack_sync.mlflow.provider import Workspace
     from mltrack_sync.remotes.kind import PushWork, Remote
     from mltrack_sync.remotes.options import PushOptions, VerifyOptions
-    from mltrack_sync.report import PushReport, VerifyReport
+    from mltrack_sync.report import PendingCounts, PushReport, VerifyReport
 
 __all__ = ["MlflowKind"]
 
@@ -149,6 +149,12 @@ class MlflowKind:
 
         scope = Scope(store, options.selection, options.selection.heads(store), options.retry_rejected)
         return dry_run(scope, remote, state)
+
+    def count_pending(self, store: Store, remote: Remote, state: LedgerState) -> PendingCounts:
+        """What waits for the server, by the ledger."""
+        from mltrack_sync.mlflow.plan.counts import count_pending
+
+        return count_pending(store, state, remote.limits)
 
     def verify(self, store: Store, remote: Remote, state: LedgerState, options: VerifyOptions) -> VerifyReport:
         """Compare what is selected with the server, point by point and file by file.

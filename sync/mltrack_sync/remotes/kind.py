@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from mltrack_sync.http.endpoint import EndpointSource
     from mltrack_sync.ledger.ledger import Ledger, LedgerState
     from mltrack_sync.remotes.options import PullOptions, PushOptions, VerifyOptions
-    from mltrack_sync.report import PullReport, PushReport, VerifyReport
+    from mltrack_sync.report import PendingCounts, PullReport, PushReport, VerifyReport
 
 __all__ = [
     "GROUP",
     "MLFLOW",
+    "CountingKind",
     "HttpKind",
     "Kind",
     "PullKind",
@@ -203,6 +204,14 @@ class HttpKind(Protocol):
         Raises:
             UsageError: its URL is not a valid one.
         """
+
+
+@runtime_checkable
+class CountingKind(Protocol):
+    """A kind that counts what waits itself; of others, ``status`` counts what a dry run says."""
+
+    def count_pending(self, store: Store, remote: Remote, state: LedgerState) -> PendingCounts:
+        """What of the store waits for the remote, by the ledger alone: no request is made."""
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.engine.verify import verify
 from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.remotes.kind import GROUP, find_kind, is_remote_url, kind_of
+from mltrack_sync.status import status_of
 from tests.support.json_kind import JsonKind, points_on
 from tests.support.killed_push import KilledPushes
 
@@ -187,3 +188,17 @@ def test_a_remote_that_is_away_is_an_error_and_what_is_recorded_waits(installed:
     folder.mkdir()
     assert push(store, remote).points == 2 * POINTS
     assert len([point for run_id in store.run_ids() for point in points_on(remote, run_id)]) == 2 * POINTS
+
+
+# --- status ---
+
+
+def test_status_counts_for_a_kind_that_does_not_count_itself(installed: None, tmp_path: Path) -> None:
+    (tmp_path / "remote").mkdir()
+    store, remote = record(tmp_path / "store", f"jsonfolder:{tmp_path / 'remote'}")
+    before = status_of(store, remote)
+    assert (before.pending_runs, before.pending_points) == (2, 2 * POINTS)
+    assert before.oldest_pending > 0
+    push(store, remote)
+    after = status_of(store, remote)
+    assert (after.pending_runs, after.pending_points, after.oldest_pending) == (0, 0, 0)

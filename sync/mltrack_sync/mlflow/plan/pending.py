@@ -21,6 +21,7 @@ from mltrack_sync.mlflow.plan.pending_models import PendingLoggedModels, find_pe
 from mltrack_sync.mlflow.plan.pending_registry import PendingModel, find_pending_registry
 from mltrack_sync.mlflow.plan.pending_run import PendingRun, find_pending_run
 from mltrack_sync.mlflow.plan.pending_traces import PendingTraces, fact_sizes, find_pending_traces
+from mltrack_sync.remotes.pending import is_run_pending
 
 if TYPE_CHECKING:
     from mltrack.entities import RunHead
@@ -37,7 +38,6 @@ __all__ = [
     "Scope",
     "change_token",
     "find_pending",
-    "is_run_pending",
     "rejected_by_run",
     "rejected_of",
     "unsupported_lines",
@@ -162,12 +162,6 @@ def find_pending(scope: Scope, state: LedgerState) -> Pending:
         scope.logged_models(state),
         scope.traces(state),
     )
-
-
-def is_run_pending(head: RunHead, state: LedgerState) -> bool:
-    """Whether something was written to a run, up to this head, since all of it was sent."""
-    entry = state.runs.get(head.run_id)
-    return entry is None or not entry.is_settled_at(head)
 
 
 def rejected_by_run(state: LedgerState) -> Mapping[str, list[Rejected]]:
