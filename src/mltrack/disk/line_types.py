@@ -31,6 +31,7 @@ from mltrack.disk.fields import (
 from mltrack.entities import ACTIVE, DELETED, LOGGED_MODEL_STATUSES, MODEL_STAGES, RUN_STATUSES
 
 __all__ = [
+    "COPIED",
     "EVENTS",
     "EXPERIMENTS",
     "FACTS",
@@ -325,6 +326,11 @@ SPANS = Records(
     {},
 )
 """traces/<experiment_id>/spans/<writer>.jsonl."""
+
+# --- copies from other stores ---------------------------------------------------------------------------------
+
+COPIED = Records({"unit": TEXT, "token": TEXT}, {})
+"""copied/<store_id>.jsonl: which units of another store are whole here."""
 
 # --- what remotes acknowledged ---------------------------------------------------------------------------------
 

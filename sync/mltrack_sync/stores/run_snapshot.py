@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mltrack.disk.codec import HEADER_SIZE, BadLine, decode_header
-from mltrack.disk.filesystem import NotRegularError, open_regular, relative_name
-from mltrack.disk.jsonlog import each_line
-from mltrack.disk.line_types import EVENTS
+from mltrack.disk.filesystem import NotRegularError, open_regular
 from mltrack.disk.segment import segment_name
-from mltrack.errors import InvalidPathError, NotFoundError
+from mltrack.errors import NotFoundError
+from mltrack_sync.stores.artifact_facts import ArtifactFacts
 from mltrack_sync.stores.file_marks import committed_end, line_end, mark_of
 from mltrack_sync.stores.point_ranges import has_points
 from mltrack_sync.stores.run_token import writer_is_live
-from mltrack_sync.stores.transfer import FileKind, FileState
+from mltrack_sync.stores.transfer import FileKind, FileState, TransferError
 from mltrack_sync.stores.unit_files import file_kind, is_writer
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ __all__ = ["live_writers", "run_files"]
 
 _ENDINGS = (b'"type":"end"', b'"type":"close"')
 _TAIL_BYTES = 1 << 16
-_DELETED = -1  # the size of an artifact whose last event says that it was deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +71,18 @@ def run_files(
     points = list(_points(folder, live))
     segments = list(_segments(folder))
     series = [_log(folder.path / "series" / name, f"series/{name}") for name in _logs(folder.path / "series")]
-    artifacts: dict[str, FileState] = {}
+    artifacts = ArtifactFacts()
     logs = [_events(folder, name, artifacts) for name in _logs(folder.events)]
     if not any(log.start_end for log in logs):
         raise NotFoundError(f"no run {folder.run_id}: its start was never written", hint="see: mltrack ls")
     logs.sort(key=lambda log: not log.start_end)  # the writers that have the start come first
     files = [_part(folder, log, log.start_end) for log in logs if log.start_end]
     files += series
-    wanted = [state for _, state in sorted(artifacts.items()) if state.size != _DELETED]
-    wanted = [state for state in wanted if _is_there(folder.path / state.path)]
+    wanted = [
+        FileState(path, FileKind.WHOLE, fact.size, sha256=fact.sha256, at=fact.at)
+        for path, fact in sorted(artifacts.by_path.items())
+        if not fact.deleted and _is_there(folder.path / path)
+    ]
     kept = [state for state in wanted if artifact_bytes_max is None or state.size <= artifact_bytes_max > 0]
     files += kept
     files += [_part(folder, log, log.ending) for log in logs if log.start_end < log.ending]
@@ -122,7 +123,7 @@ def _part(folder: RunFolder, log: _Log, size: int) -> FileState:
         os.close(fd)
 
 
-def _events(folder: RunFolder, name: str, artifacts: dict[str, FileState]) -> _Log:
+def _events(folder: RunFolder, name: str, artifacts: ArtifactFacts) -> _Log:
     """How far an events file goes; the artifacts that it names go to ``artifacts``."""
     path = folder.events / name
     fd = open_regular(path, follow=False)
@@ -133,29 +134,8 @@ def _events(folder: RunFolder, name: str, artifacts: dict[str, FileState]) -> _L
         start_end = _start_end(fd, size)
     finally:
         os.close(fd)
-    for line in each_line(path, records=EVENTS, holding=b'"type":"artifact"'):
-        if line.offset + line.size > size:
-            break
-        if not line.fault and line.fields["type"] == "artifact":
-            _take_artifact(line.fields, artifacts)
+    artifacts.read(path, size)
     return _Log(f"events/{name}", size, mark, start_end, ending)
-
-
-def _take_artifact(fields: dict[str, object], artifacts: dict[str, FileState]) -> None:
-    name, at = str(fields["path"]), int(str(fields["time"]))
-    try:
-        path = f"artifacts/{relative_name(name)}"
-        file_kind("runs", path)
-    except InvalidPathError:
-        return
-    held = artifacts.get(path)
-    if held is not None and held.at > at:
-        return
-    if fields.get("deleted", False):
-        artifacts[path] = FileState(path, FileKind.WHOLE, _DELETED, at=at)
-    else:
-        size, sha256 = int(str(fields["size"])), str(fields["sha256"])
-        artifacts[path] = FileState(path, FileKind.WHOLE, size, sha256=sha256, at=at)
 
 
 def _start_end(fd: int, size: int) -> int:
@@ -194,7 +174,7 @@ def _points(folder: RunFolder, live: tuple[str, ...]) -> Iterator[FileState]:
         try:
             file_kind(f"runs/{folder.run_id}", f"points/{name}")
             fd = open_regular(folder.points / name, follow=False)
-        except (FileNotFoundError, NotRegularError, InvalidPathError):
+        except (FileNotFoundError, NotRegularError, TransferError):
             continue  # sealed meanwhile, or not one that readers read
         try:
             state = _journal(fd, name, live=writer in live)

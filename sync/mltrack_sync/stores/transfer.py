@@ -252,8 +252,8 @@ class Target(Protocol):
     def info(self) -> StoreInfo:
         """Which store it is."""
 
-    def tokens(self) -> dict[str, str]:
-        """The tokens of snapshots that it holds whole and unchanged since, of units that came from elsewhere."""
+    def tokens(self, origin: str) -> dict[str, str]:
+        """The tokens of snapshots that it holds whole, by unit, of what came from the store with the id ``origin``."""
 
     def needs(self, snapshot: UnitSnapshot) -> list[Need]:
         """What it lacks of a unit, in the snapshot's order.

@@ -1,0 +1,72 @@
+"""What a run's events say of its artifacts: the last event of each name, which describes the file that has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mltrack.disk.filesystem import relative_name
+from mltrack.disk.jsonlog import each_line
+from mltrack.disk.line_types import EVENTS
+from mltrack.errors import InvalidPathError
+from mltrack_sync.stores.transfer import TransferError
+from mltrack_sync.stores.unit_files import file_kind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["ArtifactFact", "ArtifactFacts"]
+
+ARTIFACTS = "artifacts/"
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactFact:
+    """The last event of an artifact. ``remote`` says that the file may have been removed here."""
+
+    order: tuple[int, str, int]
+    size: int
+    sha256: str
+    deleted: bool = False
+    remote: str = ""
+
+    @property
+    def at(self) -> int:
+        """When it was written, in ns."""
+        return self.order[0]
+
+
+class ArtifactFacts:
+    """These facts by path below the run ("artifacts/..."), taken from one events file after another."""
+
+    def __init__(self) -> None:
+        self.by_path: dict[str, ArtifactFact] = {}
+
+    def read(self, path: Path, size: int | None = None) -> None:
+        """Take those of an events file, up to byte ``size``; names that no artifact can have are skipped.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        writer = path.name.partition(".")[0]
+        for line in each_line(path, records=EVENTS, holding=b'"type":"artifact"'):
+            if size is not None and line.offset + line.size > size:
+                break
+            if not line.fault and line.fields["type"] == "artifact":
+                self._take(writer, line.fields)
+
+    def _take(self, writer: str, fields: dict[str, Any]) -> None:
+        try:
+            path = f"{ARTIFACTS}{relative_name(fields['path'])}"
+            file_kind("runs", path)
+        except (InvalidPathError, TransferError):
+            return
+        order = (fields["time"], writer, fields["seq"])
+        held = self.by_path.get(path)
+        if held is not None and held.order > order:
+            return
+        if fields.get("deleted", False):
+            self.by_path[path] = ArtifactFact(order, 0, "", deleted=True)
+        else:
+            remote = str(fields.get("remote", ""))
+            self.by_path[path] = ArtifactFact(order, fields["size"], fields["sha256"], remote=remote)

@@ -1,0 +1,211 @@
+"""Copying units from a source to a target: the loop of every push to a store and every pull from one."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from mltrack.errors import NotFoundError
+from mltrack_sync.errors import PushStopped
+from mltrack_sync.progress import NoProgress
+from mltrack_sync.stores.transfer import Applied, SourceChangedError, TransferError, entries_of, is_held
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from mltrack_sync.http.rate_limit import RateLimiter
+    from mltrack_sync.progress import Progress
+    from mltrack_sync.stores.transfer import Need, Piece, Source, Target, UnitSnapshot, UnitToken
+
+__all__ = ["CopyOptions", "CopyReport", "copy_units"]
+
+ATTEMPTS = 4
+"""How often a unit is looked at again because a file of it was replaced while it was copied."""
+
+WORKERS = 4
+RUNS = "runs/"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOptions:
+    """How to copy.
+
+    Attributes:
+        artifact_bytes_max: Larger artifacts are not copied (0: none at all).
+        workers: How many runs are copied at a time; 1 where the source or the target takes one thread only.
+        pace: The cap on bytes per second.
+        progress: Shows how far it is.
+        stop: Ends the copying soon when it is set; what was copied by then stays, and a later copy goes on from there.
+        applied: Called with each unit that was looked at, by one thread at a time.
+    """
+
+    artifact_bytes_max: int | None = None
+    workers: int = WORKERS
+    pace: RateLimiter | None = None
+    progress: Progress = field(default_factory=NoProgress)
+    stop: threading.Event = field(default_factory=threading.Event)
+    applied: Callable[[Applied], None] = lambda applied: None
+
+
+@dataclass(slots=True)
+class CopyReport:
+    """What came of copying: of each unit that was not unchanged, and how many were."""
+
+    units: list[Applied] = field(default_factory=list)
+    unchanged: int = 0
+    stopped: bool = False
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes were copied."""
+        return sum(applied.bytes for applied in self.units)
+
+    @property
+    def problems(self) -> list[str]:
+        """What was not copied, and why."""
+        return [problem for applied in self.units for problem in applied.problems]
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know."""
+        return [note for applied in self.units for note in applied.notes]
+
+
+def copy_units(
+    source: Source, target: Target, units: Iterable[UnitToken], options: CopyOptions | None = None
+) -> CopyReport:
+    """Copy units that have changed since they were last copied; a unit that can't be copied keeps no other from it.
+
+    Args:
+        source: The store that has them.
+        target: The store that gets them.
+        units: What is to be copied, with its present tokens: runs after all others.
+        options: How to copy.
+
+    Raises:
+        StoreError, RemoteError, OSError: the source or the target can't be used any more.
+    """
+    copying = _Copying(source, target, options or CopyOptions())
+    return copying.all(units)
+
+
+class _Copying:
+    """One copy_units."""
+
+    def __init__(self, source: Source, target: Target, options: CopyOptions) -> None:
+        self._source = source
+        self._target = target
+        self._options = options
+        self._pace = options.pace.until(options.stop) if options.pace is not None else None
+        self._report = CopyReport()
+        self._lock = threading.Lock()
+
+    def all(self, units: Iterable[UnitToken]) -> CopyReport:
+        held = self._target.tokens(self._source.info().store_id)
+        first: list[str] = []
+        runs: list[str] = []
+        for unit in units:
+            if is_held(held.get(unit.unit, ""), unit.token, self._options.artifact_bytes_max):
+                self._report.unchanged += 1
+            else:
+                (runs if unit.unit.startswith(RUNS) else first).append(unit.unit)
+        self._options.progress.started(runs=len(runs), points=0)
+        for name in first:
+            self._one(name)
+        self._runs(runs)
+        self._report.stopped = self._options.stop.is_set()
+        return self._report
+
+    def _runs(self, runs: list[str]) -> None:
+        if self._options.workers <= 1 or len(runs) <= 1:
+            for name in runs:
+                self._one(name)
+            return
+        failed = threading.Event()
+
+        def work(name: str) -> None:
+            if not failed.is_set():
+                self._one(name)
+
+        with ThreadPoolExecutor(self._options.workers, thread_name_prefix="mltrack-copy") as pool:
+            jobs = [pool.submit(work, name) for name in runs]
+            done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
+            if any(job.exception() is not None for job in done):
+                failed.set()
+        for job in jobs:
+            job.result()
+
+    def _one(self, unit: str) -> None:
+        """Copy one unit, again where it changed meanwhile."""
+        if self._options.stop.is_set():
+            return
+        left_out: dict[str, str] = {}
+        applied = Applied(unit, "")
+        for attempt in range(ATTEMPTS + 1):
+            try:
+                snapshot = self._source.snapshot(unit, artifact_bytes_max=self._options.artifact_bytes_max)
+                applied = self._copy(_without(snapshot, left_out))
+                break
+            except NotFoundError:
+                return  # removed meanwhile
+            except SourceChangedError as error:
+                applied = Applied(unit, "", problems=(str(error),))
+                if attempt == ATTEMPTS - 1 and "artifacts/" in error.path:
+                    left_out[error.path] = str(error)
+            except TransferError as error:
+                applied = Applied(unit, "", problems=(str(error),))
+                break
+        if left_out and applied.bytes + applied.files:
+            applied = replace(applied, token="", problems=(*applied.problems, *left_out.values()))
+        with self._lock:
+            self._report.units.append(applied)
+            self._options.applied(applied)
+        if unit.startswith(RUNS):
+            self._options.progress.run_done()
+
+    def _copy(self, snapshot: UnitSnapshot) -> Applied:
+        needs = self._target.needs(snapshot)
+        total = sum(state.size - need.start for state, need in entries_of(snapshot, needs))
+        self._options.progress.files(total=total)
+        meter = _Meter(self._options.progress)
+        try:
+            return self._target.apply(snapshot, meter.over(self._pieces(snapshot, needs)))
+        finally:
+            self._options.progress.files(total=meter.sent - total)
+
+    def _pieces(self, snapshot: UnitSnapshot, needs: list[Need]) -> Iterator[Piece]:
+        """The pieces, as fast as they may go, until all is to stop."""
+        if not needs:
+            return
+        for piece in self._source.pieces(snapshot, needs):
+            if self._options.stop.is_set():
+                return
+            if self._pace is not None:
+                try:
+                    self._pace.take(len(piece.data))
+                except PushStopped:
+                    return
+            yield piece
+
+
+class _Meter:
+    """Counts the bytes of pieces as they go."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.sent = 0
+        self._progress = progress
+
+    def over(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        """The same pieces, each counted when the next is asked for."""
+        for piece in pieces:
+            yield piece
+            self.sent += len(piece.data)
+            self._progress.files(sent=len(piece.data))
+
+
+def _without(snapshot: UnitSnapshot, left_out: dict[str, str]) -> UnitSnapshot:
+    if not left_out:
+        return snapshot
+    return replace(snapshot, token="", files=tuple(state for state in snapshot.files if state.path not in left_out))

@@ -1,0 +1,175 @@
+"""A store in a folder of this machine, copied into."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import zlib
+from typing import TYPE_CHECKING
+
+from mltrack.disk.codec import HEADER_SIZE, RECORD_SIZE
+from mltrack.disk.filesystem import LOCAL, FileSystem, file_lock
+from mltrack.disk.layout import is_run_id
+from mltrack.disk.segment import segment_name
+from mltrack_sync.stores.held_tokens import HeldTokens
+from mltrack_sync.stores.local_source import RUNS, store_info
+from mltrack_sync.stores.point_ranges import writer_of
+from mltrack_sync.stores.run_cleanup import remove_deleted_artifacts, remove_replaced_journals
+from mltrack_sync.stores.run_needs import UnitNeeds
+from mltrack_sync.stores.transfer import Applied, FileKind, Need, Piece, StoreInfo, TransferError, UnitSnapshot
+from mltrack_sync.stores.unit_files import check_snapshot, unit_folder
+from mltrack_sync.stores.unit_writer import UnitWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from mltrack.disk.layout import RunFolder
+    from mltrack.store import Store
+    from mltrack_sync.stores.transfer import FileState
+
+__all__ = ["LocalTarget"]
+
+LOCK_TIMEOUT_S = 600.0
+"""How long a copy waits for another one that writes the same unit."""
+
+LOCKS_MAX = 1024
+
+
+class LocalTarget:
+    """A store that is copied into; many threads may use it, each for another unit."""
+
+    def __init__(self, store: Store, *, hashing: bool = True, fs: FileSystem = LOCAL) -> None:
+        """Copy into a store.
+
+        Args:
+            store: The store.
+            hashing: Whether whole files are hashed whose SHA-256 is not in the snapshot: where there is more than this
+                process between the two stores.
+            fs: The file system to write with.
+        """
+        self._store = store
+        self._layout = store.layout
+        self._hashing = hashing
+        self._fs = fs
+        self._held_from: dict[str, HeldTokens] = {}
+        self._lock = threading.Lock()
+
+    def info(self) -> StoreInfo:
+        """Which store it is."""
+        return store_info(self._store)
+
+    def _held(self, origin: str) -> HeldTokens:
+        if not is_run_id(origin):
+            raise TransferError(f"{origin!a} is not the id of a store", hint="the other side is broken")
+        with self._lock:
+            if origin not in self._held_from:
+                self._held_from[origin] = HeldTokens(self._store.path, origin, fs=self._fs)
+            return self._held_from[origin]
+
+    def tokens(self, origin: str) -> dict[str, str]:
+        """The tokens of what it holds whole; see ``Target.tokens``."""
+        runs = set(self._store.run_ids())
+        return {
+            unit: token
+            for unit, token in self._held(origin).by_unit.items()
+            if not unit.startswith(RUNS) or unit.removeprefix(RUNS) in runs
+        }
+
+    def needs(self, snapshot: UnitSnapshot) -> list[Need]:
+        """What it lacks of a unit; see ``Target.needs``."""
+        check_snapshot(snapshot)
+        return [need for _, need in self._needs(unit_folder(self._layout, snapshot.unit), snapshot)]
+
+    def _needs(self, folder: Path, snapshot: UnitSnapshot) -> list[tuple[int, Need]]:
+        trusted = snapshot.unit in self._held(snapshot.origin[0]).by_unit and folder.is_dir()
+        return UnitNeeds(folder, snapshot, trusted=trusted).find()
+
+    def apply(self, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Applied:
+        """Write the pieces; see ``Target.apply``."""
+        check_snapshot(snapshot)
+        folder = unit_folder(self._layout, snapshot.unit)
+        if not snapshot.unit.startswith(RUNS):
+            raise TransferError(f"{snapshot.unit} is not copied yet")
+        return self._apply_run(self._layout.run(folder.name), snapshot, pieces)
+
+    def _apply_run(self, run: RunFolder, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Applied:
+        with self._alone(snapshot.unit):
+            return self._write_run(run, snapshot, pieces)
+
+    @contextlib.contextmanager
+    def _alone(self, unit: str) -> Iterator[None]:
+        """Keep other copies from the unit, by a lock in ``copied/``; the number of these is bounded."""
+        folder = self._layout.root / "copied"
+        if not folder.is_dir():
+            self._fs.require(self._layout.root)
+            self._fs.make_folder(folder)
+        with file_lock(folder / f"{zlib.crc32(unit.encode()) % LOCKS_MAX}.lock", timeout_s=LOCK_TIMEOUT_S):
+            yield
+
+    def _write_run(self, run: RunFolder, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Applied:
+        starts = {index: need.start for index, need in self._needs(run.path, snapshot)}
+        writer = UnitWriter(self._store.path, run.path, snapshot, starts, hashing=self._hashing, fs=self._fs)
+        if starts:
+            self._mark(run, snapshot)
+        try:
+            for piece in pieces:
+                writer.write(piece)
+            writer.settle()
+        finally:
+            writer.close()
+        if starts:
+            remove_replaced_journals(run, fs=self._fs)
+            remove_deleted_artifacts(run, fs=self._fs)
+            self._mark(run, snapshot)
+        whole = writer.done == starts.keys()
+        if whole:
+            self._held(snapshot.origin[0]).put(snapshot.unit, snapshot.token)
+        events, points = _positions(run.path, [snapshot.files[index] for index in sorted(writer.done)])
+        return Applied(
+            snapshot.unit,
+            snapshot.token if whole else "",
+            bytes=writer.bytes,
+            files=len({snapshot.files[index].path for index in writer.done}),
+            events=events,
+            points=points,
+        )
+
+    def _mark(self, run: RunFolder, snapshot: UnitSnapshot) -> None:
+        """Tell catalogs that the run has changed."""
+        logs = [state.path for state in snapshot.files if state.path.startswith("events/")]
+        if logs and self._layout.changed.is_dir():
+            os.close(self._fs.open_append(self._layout.changed / f"{run.run_id}.{writer_of(logs[0])}"))
+
+
+def _positions(folder: Path, written: list[FileState]) -> tuple[dict[str, int], dict[str, int]]:
+    """Of the files that were written the numbers after the last event and the last point, by writer."""
+    events: dict[str, int] = {}
+    points: dict[str, int] = {}
+    for state in written:
+        writer = writer_of(state.path)
+        if state.kind is FileKind.POINTS:
+            after = state.first_seq + (state.size - HEADER_SIZE) // RECORD_SIZE
+            points[writer] = max(points.get(writer, 0), after)
+        elif state.path.startswith("segments/"):
+            name = segment_name(state.path.partition("/")[2])
+            points[writer] = max(points.get(writer, 0), name.last + 1 if name is not None else 0)
+        elif state.path.startswith("events/"):
+            events[writer] = _events_up_to(folder / state.path, state.size)
+    return events, points
+
+
+def _events_up_to(path: Path, size: int) -> int:
+    """The number after that of the last line before byte ``size``."""
+    from mltrack.disk.codec import BadLine, decode_line
+
+    with contextlib.suppress(OSError, BadLine), open(path, "rb") as file:
+        start = size
+        tail = b""
+        while start > 0 and tail.count(b"\n") < 2:
+            step = min(start, max(1 << 12, len(tail)))
+            start -= step
+            tail = os.pread(file.fileno(), size - start, start)
+        return int(decode_line(tail.rstrip(b"\n").rpartition(b"\n")[2]).get("seq", -1)) + 1
+    return 0

@@ -1,0 +1,97 @@
+"""Copying runs between two stores in folders: everything arrives, once, and what arrives is a valid store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mltrack.recording import current_store, fluent
+from mltrack.storage.check.check import check_store
+from mltrack.store import Store
+from mltrack.values.rich import Histogram
+from mltrack_sync.selection import Selection
+from mltrack_sync.stores.copying import CopyOptions, CopyReport, copy_units
+from mltrack_sync.stores.local_source import LocalSource
+from mltrack_sync.stores.local_target import LocalTarget
+
+
+def copy(source: Store, target: Store, options: CopyOptions | None = None) -> CopyReport:
+    """One pass, as each is now."""
+    here = LocalSource(source)
+    return copy_units(here, LocalTarget(target), here.units(Selection()), options)
+
+
+def record(root: Path, name: str, points: int) -> str:
+    """A run with points, an artifact and a histogram."""
+    current_store.set_store(root)
+    with fluent.start_run(run_name=name) as run:
+        run.log_param("lr", 0.1)
+        for step in range(points):
+            run.log_metric("loss" if step % 2 else "accuracy", step / 7, step)
+        run.log_text(f"the text of {name}", "notes/text.txt")
+        run.log({"weights": Histogram([1.0, 2.0, 3.0])}, step=1)
+        run_id: str = run.run_id
+    current_store.set_store(None)
+    return run_id
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> tuple[Store, Store]:
+    """Two empty stores."""
+    return Store.create(tmp_path / "a"), Store.create(tmp_path / "b")
+
+
+def assert_same_runs(first: Store, second: Store) -> None:
+    """Both have the same runs with the same content, and nothing is wrong with them."""
+    assert first.run_ids() == second.run_ids()
+    for run_id in first.run_ids():
+        one, other = first.run(run_id), second.run(run_id)
+        assert one.state.info().status == other.state.info().status
+        assert one.params == other.params
+        assert one.tags == other.tags
+        assert one.metrics().equals(other.metrics())
+        assert one.artifacts == other.artifacts
+        for artifact in one.artifacts:
+            assert one.artifact_path(artifact.path).read_bytes() == other.artifact_path(artifact.path).read_bytes()
+    for store in (first, second):
+        assert [str(finding) for finding in check_store(store.path).findings] == []
+
+
+def test_runs_arrive_whole_and_a_second_pass_moves_nothing(stores: tuple[Store, Store]) -> None:
+    here, there = stores
+    record(here.path, "short", 20)
+    record(here.path, "sealed", 5_000)
+    first = copy(here, there)
+    assert first.problems == []
+    assert len(first.units) == 2
+    assert first.bytes > 0
+    assert_same_runs(here, there)
+    second = copy(here, there)
+    assert (second.unchanged, second.units) == (2, [])
+
+
+def test_a_store_that_forgot_its_copies_compares_them_and_copies_nothing(stores: tuple[Store, Store]) -> None:
+    here, there = stores
+    record(here.path, "short", 20)
+    copy(here, there)
+    for path in (there.path / "copied").glob("*.jsonl"):
+        path.unlink()
+    again = copy(here, there)
+    assert (len(again.units), again.bytes, again.problems) == (1, 0, [])
+    assert copy(here, there).unchanged == 1
+
+
+def test_what_is_logged_later_is_all_that_is_copied_later(stores: tuple[Store, Store]) -> None:
+    here, there = stores
+    run_id = record(here.path, "first", 5_000)
+    copy(here, there)
+    current_store.set_store(here.path)
+    with fluent.start_run(run_id=run_id) as run:
+        run.log_metric("loss", 3.0, 9_999)
+    current_store.set_store(None)
+    more = copy(here, there)
+    assert more.problems == []
+    assert 0 < more.bytes < 20_000
+    assert_same_runs(here, there)
+    assert [found.info.run_id for found in there.search_runs(filter_string="metrics.loss = 3.0")] == [run_id]
