@@ -20,7 +20,7 @@ from mltrack.errors import NotFoundError, StoreError
 from mltrack.journal.events import EventJournal, new_writer_name
 from mltrack.journal.points import SEAL_POINTS_MIN, PointJournal
 from mltrack.journal.written_points import open_points
-from mltrack.process.ending import after_fork_of_child, finalize
+from mltrack.process import exits
 from mltrack.process.forks import Stage, after_fork_in_child
 from mltrack.process.headroom import memory_shortage
 from mltrack.process.trouble import TROUBLE, say, words_of
@@ -422,12 +422,12 @@ class Recorder:
         if self._closed:
             self.points.close()
             return
-        after_fork_of_child(self, _close_at_exit)
+        exits.after_fork_of_child(self, _close_at_exit)
 
 
 def _close_at_exit(recorder: Recorder) -> None:
     """In a child of multiprocessing, which exits by os._exit and skips atexit."""
-    finalize(recorder.close)
+    exits.on_end_of_child(exits.Stage.JOURNAL, recorder.close)
 
 
 def _after_fork_in_child() -> None:

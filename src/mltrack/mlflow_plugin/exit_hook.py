@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 
-from mltrack.process.ending import finalize, status_of_child
+from mltrack.process.ending import status_of_child
+from mltrack.process.exits import Stage, at_exit, on_end_of_child
 
 __all__ = ["close_open_runs", "prepare_child"]
 
@@ -25,7 +25,7 @@ def prepare_child(_: object = None) -> None:
     global _prepared
     if _prepared != os.getpid():
         _prepared = os.getpid()
-        finalize(_end_in_child, priority=200)  # before the recorders are closed
+        on_end_of_child(Stage.PLUGIN, _end_in_child)
 
 
 def _end_in_child() -> None:
@@ -40,6 +40,5 @@ def _end_in_child() -> None:
         close_open_runs()
 
 
-# Handlers run in the reverse order of their registration. MLflow loads the entry points before it registers its own
-# handler, which ends the active run; so this one comes after it, and finds only runs that were not ended.
-atexit.register(close_open_runs)
+# MLflow loads the entry points before it registers its own handler, which ends the active run; so this one comes after.
+at_exit(Stage.PLUGIN, close_open_runs)

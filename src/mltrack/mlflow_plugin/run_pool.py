@@ -15,7 +15,7 @@ from mltrack.errors import MltrackError, NotFoundError, RunStateError
 from mltrack.journal.recorder import Recorder
 from mltrack.mlflow_plugin import exit_hook  # closes what is open when the process ends
 from mltrack.mlflow_plugin.pooled_run import OpenRun
-from mltrack.process.ending import after_fork_of_child
+from mltrack.process.exits import after_fork_of_child
 from mltrack.process.forks import Stage, after_fork_in_child
 from mltrack.storage.runs.state import RunState
 

@@ -1,27 +1,20 @@
-"""The end of a process: calls a function before it, however it exits, with the status that its runs end with.
-
-An ordinary process calls the handlers of ``atexit``. A child of multiprocessing leaves by ``os._exit`` and calls its
-finalizers only, while the exception of its work is handled. One that is killed, or calls ``os._exit``, calls nothing.
-"""
+"""The end of a process: calls a function before it, however it exits (see exits.py), with the status of its runs."""
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from mltrack.process import exit_code
-from mltrack.process.forks import Stage, after_fork_in_child
+from mltrack.process import exit_code, exits, forks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import FrameType
 
-__all__ = ["AtEnd", "after_fork_of_child", "finalize", "is_child", "status_at_exit", "status_of", "status_of_child"]
+__all__ = ["AtEnd", "status_at_exit", "status_of", "status_of_child"]
 
 _LAUNCHERS = ("popen_fork", "forkserver")  # their modules whose functions end a child with the local ``code``
-_PACKAGES = ("multiprocessing", "multiprocess")  # the latter is a copy of the former that pickles by dill
 
 
 def status_of(error: BaseException | None) -> str:
@@ -63,9 +56,9 @@ def status_of_child() -> str:
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         module, _, name = str(frame.f_globals.get("__name__", "")).rpartition(".")
-        if module in _PACKAGES and name == "process":
+        if module in exits.PACKAGES and name == "process":
             return "FINISHED"  # up to 3.12: its work is done, and raised nothing
-        if module in _PACKAGES and name in _LAUNCHERS:
+        if module in exits.PACKAGES and name in _LAUNCHERS:
             code = frame.f_locals.get("code")
             if isinstance(code, int):
                 return "FINISHED" if exit_code.as_number(code) == 0 else "FAILED"
@@ -80,21 +73,21 @@ class AtEnd:
         self._call = call
         self._held_by = 0
         self._finalizers: list[Any] = []
-        after_fork_in_child(Stage.RECORDING, self._after_fork)
+        forks.after_fork_in_child(forks.Stage.RECORDING, self._after_fork)
 
     def hold(self) -> None:
         """Register it; does nothing when it is registered already. The last registered is called first."""
         if self._held_by == 0:
             exit_code.watch()
-            atexit.register(self._at_exit)
+            exits.at_exit(exits.Stage.RECORDING, self._at_exit)
         if self._held_by != os.getpid():
             self._held_by = os.getpid()
-            self._finalizers = finalize(self._in_child)
+            self._finalizers = exits.on_end_of_child(exits.Stage.RECORDING, self._in_child)
 
     def release(self) -> None:
         """Unregister it."""
         self._held_by = 0
-        atexit.unregister(self._at_exit)
+        exits.not_at_exit(self._at_exit)
         for finalizer in self._finalizers:
             finalizer.cancel()
         self._finalizers = []
@@ -102,36 +95,10 @@ class AtEnd:
     def _after_fork(self) -> None:
         self._finalizers = []
         if self._held_by:
-            after_fork_of_child(self, AtEnd.hold)
+            exits.after_fork_of_child(self, AtEnd.hold)
 
     def _at_exit(self) -> None:
-        self._call(status_of_child() if is_child() else status_at_exit())
+        self._call(status_of_child() if exits.is_child() else status_at_exit())
 
     def _in_child(self) -> None:
         self._call(status_of_child())
-
-
-def _utils_of_children() -> Iterator[Any]:
-    """The modules with finalizers of the packages that this process is a child of."""
-    for package in _PACKAGES:
-        process, util = sys.modules.get(f"{package}.process"), sys.modules.get(f"{package}.util")
-        if process is not None and util is not None and process.parent_process() is not None:
-            yield util
-
-
-def is_child() -> bool:
-    """Whether multiprocessing started this process, so that it does not call ``atexit``."""
-    return any(True for _ in _utils_of_children())
-
-
-def finalize(call: Callable[[], None], priority: int = 100) -> list[Any]:
-    """In a child of multiprocessing: call it at the end, before finalizers of lower priority."""
-    return [util.Finalize(None, call, exitpriority=priority) for util in _utils_of_children()]
-
-
-def after_fork_of_child(held: Any, prepare: Callable[[Any], None]) -> None:
-    """In a forked child: call ``prepare(held)`` once multiprocessing has forgotten its parent's finalizers."""
-    for package in _PACKAGES:
-        util = sys.modules.get(f"{package}.util")
-        if util is not None:
-            util.register_after_fork(held, prepare)

@@ -3,7 +3,7 @@
 A child of ``os.fork`` has only the thread that forked: others may have held a lock in mid-work, and files, threads and
 finalizers of the parent are not the child's. Each module that holds such things registers one hook, at its import, with
 the stage that it belongs to. The order of stages is the order of layers, so that a hook may use what is below it. What
-is done at a process's end, by whatever way it goes, is in ending.py.
+is done at a process's end is in exits.py.
 """
 
 from __future__ import annotations

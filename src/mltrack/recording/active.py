@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import mltrack.journal.recorder  # noqa: F401  # its fork hook gives the child its own points, and must run before ours
 from mltrack.errors import RunStateError
-from mltrack.process.ending import AtEnd, is_child
+from mltrack.process.ending import AtEnd
+from mltrack.process.exits import is_child
 from mltrack.process.forks import Stage, after_fork_in_child
 
 if TYPE_CHECKING:

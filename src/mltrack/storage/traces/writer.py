@@ -6,9 +6,7 @@ written last: spans that no fact names count as never logged.
 
 from __future__ import annotations
 
-import atexit
 import os
-import sys
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from mltrack.disk.flusher import FLUSHER
 from mltrack.disk.jsonlog import JsonLog
 from mltrack.errors import StoreError
 from mltrack.journal.events import EventJournal, new_writer_name
+from mltrack.process import exits
 from mltrack.process.forks import Stage, after_fork_in_child
 
 if TYPE_CHECKING:
@@ -184,16 +183,12 @@ class TraceWriter:
         """In a forked child: drop the parent's files, and be a separate writer from the first call on."""
         self._drop()
         self._reset()
-        util = sys.modules.get("multiprocessing.util")
-        if util is not None:
-            util.register_after_fork(self, _close_at_exit)
+        exits.after_fork_of_child(self, _close_at_exit)
 
 
 def _close_at_exit(writer: TraceWriter) -> None:
     """In a child of multiprocessing, which exits by os._exit and skips atexit."""
-    from multiprocessing.util import Finalize
-
-    Finalize(writer, writer.close, exitpriority=100)
+    exits.on_end_of_child(exits.Stage.STORAGE, writer.close)
 
 
 def _close_all() -> None:
@@ -211,4 +206,4 @@ def _after_fork_in_child() -> None:
 
 
 after_fork_in_child(Stage.STORAGE, _after_fork_in_child)
-atexit.register(_close_all)
+exits.at_exit(exits.Stage.STORAGE, _close_all)
