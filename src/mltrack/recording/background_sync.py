@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from mltrack.disk.liveness import holds_lock
@@ -31,6 +32,8 @@ LIVE_LOCK = "live.lock"
 REQUESTED = "wanted"
 
 _MODULE = "mltrack_sync.daemon.daemon"
+_KINDS = "mltrack_sync.remotes.kind"
+"""Both by name alone: what talks to remotes is not loaded with what records."""
 _DETACH = 'if command -v nice; then nice -n 10 "$@" & else "$@" & fi'
 """Run by a shell that exits at once: the syncer has no parent of ours, so it leaves no zombie when it ends.
 
@@ -118,9 +121,19 @@ def _known_name(layout: Layout, text: str) -> str | None:
         return name
     if names:
         raise UsageError(f"{layout.root} has {len(names)} remotes", hint=f"say which: {', '.join(names)}")
-    if os.environ.get("MLFLOW_TRACKING_URI", "").strip().lower().startswith(("http://", "https://", "azureml://")):
+    if _is_remote_url(os.environ.get("MLFLOW_TRACKING_URI", "").strip()):
         return None
     raise UsageError(f"{layout.root} has no remote yet", hint="give its URL, or: mltrack remote add NAME URL")
+
+
+def _is_remote_url(text: str) -> bool:
+    """Whether a kind of remote claims it; where the kinds can't be asked, the syncer finds that out."""
+    if ":" not in text:
+        return False
+    try:
+        return bool(import_module(_KINDS).is_remote_url(text))
+    except TROUBLE:
+        return True
 
 
 def _start(layout: Layout, text: str) -> None:

@@ -60,6 +60,10 @@ class AzureKind(MlflowKind):
         """Any URI with Azure's scheme."""
         return url.lower().startswith(f"{SCHEME}:")
 
+    def keeps_artifacts(self, uri: str) -> bool:
+        """At URIs with Azure's scheme."""
+        return self.claims(uri)
+
     def check_url(self, url: str) -> str:
         """The URI in the form it is kept in.
 
@@ -82,7 +86,9 @@ class AzureKind(MlflowKind):
             UsageError, NotFoundError: the file does not exist, or was given with a whole URI.
         """
         if url not in (f"{SCHEME}:", f"{SCHEME}://"):
-            return super().full_url(url, config)
+            if config is not None:
+                raise UsageError("--config goes with azureml: alone", hint="leave one of them out")
+            return url
         from mltrack_sync.azureml.workspace import AzureWorkspace
 
         return AzureWorkspace.from_config(config).url

@@ -99,7 +99,7 @@ class MlflowKind:
             UsageError: a file was given.
         """
         if config is not None:
-            raise UsageError("--config goes with azureml: alone", hint="leave one of them out")
+            raise UsageError("an MLflow server has no --config file", hint="leave one of them out")
         return url
 
     def name_for(self, url: str) -> str:
@@ -115,7 +115,9 @@ class MlflowKind:
             UsageError: a file or a command was given.
         """
         if token_file or token_command:
-            raise UsageError("token files and commands are for Azure ML", hint="set MLFLOW_TRACKING_TOKEN instead")
+            raise UsageError(
+                "an MLflow server takes no token file or command", hint="set MLFLOW_TRACKING_TOKEN instead"
+            )
 
     # --- what is done with it ---
 

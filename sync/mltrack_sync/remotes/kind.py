@@ -33,11 +33,13 @@ __all__ = [
     "CountingKind",
     "HttpKind",
     "Kind",
+    "PlaceKind",
     "PullKind",
     "PullWork",
     "PushWork",
     "Remote",
     "find_kind",
+    "is_place_of_a_kind",
     "is_remote_url",
     "kind_of",
 ]
@@ -230,6 +232,14 @@ class PullKind(Protocol):
         """
 
 
+@runtime_checkable
+class PlaceKind(Protocol):
+    """A kind that keeps artifacts at addresses of its own, which nobody else can use."""
+
+    def keeps_artifacts(self, uri: str) -> bool:
+        """Whether this is such an address."""
+
+
 def find_kind(name: str) -> Kind:
     """The kind of that name.
 
@@ -252,6 +262,11 @@ def kind_of(url: str) -> Kind:
 def is_remote_url(text: str) -> bool:
     """Whether a text is the URL of a remote of any kind."""
     return ":" in text and any(kind.claims(text) for kind in _all())
+
+
+def is_place_of_a_kind(uri: str) -> bool:
+    """Whether a kind keeps artifacts at this address in a way of its own, so that a remote of another kind can't."""
+    return any(isinstance(kind, PlaceKind) and kind.keeps_artifacts(uri) for kind in _all())
 
 
 def _all() -> Iterator[Kind]:

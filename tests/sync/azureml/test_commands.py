@@ -35,8 +35,9 @@ def test_a_workspace_is_added_from_its_config(azure: AzureEmulator, azure_store:
     )
     assert (done.exit_code, done.output) == (0, f"prod: {scope_url(azure)}\n")
     assert Remotes(azure_store).get("prod") == Remote("prod", scope_url(azure), "azure")
-    with pytest.raises(UsageError, match="goes with azureml: alone"):
-        CliRunner().invoke(remote_command, ["add", "x", "http://h", "--config", "c"], obj=store, catch_exceptions=False)
+    for url, words in (("http://h", "no --config file"), (scope_url(azure), "goes with azureml: alone")):
+        with pytest.raises(UsageError, match=words):
+            CliRunner().invoke(remote_command, ["add", "x", url, "--config", "c"], obj=store, catch_exceptions=False)
 
 
 def test_a_uri_with_a_token_is_refused_and_stored_nowhere(azure: AzureEmulator, azure_store: Store) -> None:
@@ -62,7 +63,7 @@ def test_a_uri_with_a_token_in_the_environment_is_used_and_remembered_without_it
 
 @pytest.mark.parametrize("options", [{"token_file": "/t"}, {"token_command": "x"}])
 def test_token_options_are_for_azure_alone(options: dict[str, str], azure_store: Store) -> None:
-    with pytest.raises(UsageError, match="are for Azure ML"):
+    with pytest.raises(UsageError, match="takes no token file or command"):
         Remotes(azure_store).add("lab", "http://127.0.0.1:1", **options)
 
 

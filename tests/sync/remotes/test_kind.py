@@ -11,11 +11,12 @@ import pytest
 
 import mltrack
 from mltrack.errors import NotFoundError, UsageError
+from mltrack.recording.background_sync import SyncRequest, requested_sync
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, push
 from mltrack_sync.engine.verify import verify
 from mltrack_sync.errors import RemoteUnavailableError
-from mltrack_sync.remotes.kind import GROUP, find_kind, is_remote_url, kind_of
+from mltrack_sync.remotes.kind import GROUP, find_kind, is_place_of_a_kind, is_remote_url, kind_of
 from mltrack_sync.status import status_of
 from tests.support.json_kind import JsonKind, points_on
 from tests.support.killed_push import KilledPushes
@@ -155,6 +156,28 @@ def test_the_kinds_of_mltrack_are_asked_first() -> None:
     assert kind_of("azureml://eastus.api.azureml.ms/mlflow").name == "azure"
     assert kind_of("ftp://somewhere").name == "mlflow"  # which says what is wrong with it
     assert not is_remote_url("lab")
+
+
+def test_only_addresses_that_a_kind_keeps_artifacts_at_are_its_own(installed: None, tmp_path: Path) -> None:
+    assert is_place_of_a_kind("azureml://h/experiments/1/runs/2/artifacts")
+    assert not is_place_of_a_kind("s3://bucket/x")
+    assert not is_place_of_a_kind("http://127.0.0.1:5000")
+    assert not is_place_of_a_kind(f"jsonfolder:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("url", "claimed"), [("http://127.0.0.1:5000", True), ("jsonfolder:/x", True), ("mltrack:", False), ("/x", False)]
+)
+def test_live_push_goes_where_the_environment_names_a_remote_of_any_kind(
+    installed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, claimed: bool
+) -> None:
+    store = Store.create(tmp_path / "store")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+    if claimed:
+        assert requested_sync(store.layout, True) == SyncRequest("", None)
+    else:
+        with pytest.raises(UsageError, match="no remote yet"):
+            requested_sync(store.layout, True)
 
 
 def test_a_kind_that_is_not_known_is_named(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from mltrack.errors import InvalidPathError
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.http.responses import capped, shown_url
 from mltrack_sync.mlflow.api.client import ARTIFACTS
+from mltrack_sync.remotes.kind import is_place_of_a_kind
 
 if TYPE_CHECKING:
     from mltrack_sync.http.transport import Transport
@@ -30,8 +31,8 @@ __all__ = ["PROXY_SCHEME", "InCloud", "InFolder", "OnWeb", "Place", "Proxied", "
 PROXY_SCHEME = "mlflow-artifacts"
 WEB = ("http", "https")
 PORTS = {"http": 80, "https": 443}
-NAMES_OTHERS = ("azureml", "databricks", "databricks-uc", "dbfs", "models", "mltrack", "runs", "uc")
-"""Schemes that stand for a place elsewhere, which nobody would look at; or that only a kind of their own knows."""
+NAMES_OTHERS = ("databricks", "databricks-uc", "dbfs", "models", "mltrack", "runs", "uc")
+"""Schemes that stand for a place elsewhere, which nobody would look at."""
 
 _AZURE_HOSTS = r"core\.(?:windows\.net|usgovcloudapi\.net|chinacloudapi\.cn)"
 _HOSTS = {
@@ -119,7 +120,7 @@ def place_of(transport: Transport, uri: str) -> Place:
         return _on_web(transport, scheme, str(host or ""), port or PORTS[scheme], path)
     if scheme in ("", "file") or len(scheme) == 1:
         return _in_folder(transport, uri)
-    if scheme in NAMES_OTHERS:
+    if scheme in NAMES_OTHERS or is_place_of_a_kind(uri):
         raise refused(f"the server says that artifacts go to {shown_url(uri)}: such an address stands for another one")
     if scheme in _HOSTS and not _HOSTS[scheme].fullmatch(target.netloc.lower()):
         words = (
