@@ -30,6 +30,12 @@ SHARED_FOLDER = (
 )
 
 
+HISTORY = (
+    "Send about N to 2N points of each metric, and the complete run as files (default: all points). At least 100; 2000"
+    " draws charts as the whole history would."
+)
+
+
 @click.command("status", cls=Command, examples=["mltrack status"])
 @json_option
 @click.pass_context
@@ -139,6 +145,7 @@ def remote() -> None:
 @click.option("--token-file", default="", metavar="PATH", help="Azure: a file that holds a token, kept fresh by you.")
 @click.option("--token-command", default="", metavar="CMD", help="Azure: a command that prints a token.")
 @click.option("--shared-folder", default="", metavar="PATH", help=SHARED_FOLDER)
+@click.option("--history", metavar="N", help=HISTORY)
 @click.pass_context
 def remote_add(
     ctx: click.Context,
@@ -148,6 +155,7 @@ def remote_add(
     token_file: str,
     token_command: str,
     shared_folder: str,
+    history: str | None,
 ) -> None:
     """Add the MLflow server or Azure ML workspace at URL as NAME.
 
@@ -163,23 +171,49 @@ def remote_add(
     added = remotes.add(name, url, token_file=token_file, token_command=token_command)
     if shared_folder:
         added = remotes.share_folder(name, shared_folder)
+    if history is not None:
+        added = remotes.configure(name, [f"history={history}"])
     say(f"{added.name}: {added.url}")
 
 
 @remote.command(
     "set",
     cls=Command,
-    examples=["mltrack remote set lab --shared-folder /mnt/mlruns", 'mltrack remote set lab --shared-folder ""'],
+    examples=[
+        "mltrack remote set lab history=2000",
+        "mltrack remote set lab history=",
+        "mltrack remote set lab --shared-folder /mnt/mlruns",
+        'mltrack remote set lab --shared-folder ""',
+    ],
 )
 @click.argument("name")
-@click.option("--shared-folder", required=True, metavar="PATH", help=SHARED_FOLDER)
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--shared-folder", metavar="PATH", help=SHARED_FOLDER)
 @click.pass_context
-def remote_set(ctx: click.Context, name: str, shared_folder: str) -> None:
-    """Change the settings of a remote."""
+def remote_set(ctx: click.Context, name: str, settings: tuple[str, ...], shared_folder: str | None) -> None:
+    """Change the settings of a remote.
+
+    "history=2000" sends about 2,000 to 4,000 points of each metric, chosen so that no spike is lost, and the complete
+    run as files; "history=whole" sends all points. "KEY=" removes a setting.
+    """
     from mltrack_sync.remotes.config import Remotes
 
-    changed = Remotes(open_store(ctx)).share_folder(name, shared_folder)
-    say(f"{changed.name}: {changed.url}, shared folder {changed.shared_folder or 'none'}")
+    if not settings and shared_folder is None:
+        raise UsageError("nothing to set", hint=f"such as: mltrack remote set {name} history=2000")
+    remotes = Remotes(open_store(ctx))
+    changed = remotes.configure(name, settings)
+    if shared_folder is not None:
+        changed = remotes.share_folder(name, shared_folder)
+        say(f"{changed.name}: {changed.url}, shared folder {changed.shared_folder or 'none'}")
+    if settings:
+        say(", ".join(_described(changed)))
+
+
+def _described(one: Remote) -> list[str]:
+    """Its name, URL and settings."""
+    settings = {"history": one.history}
+    shown = [f"{key}={value or 'whole'}" for key, value in settings.items() if value is not None]
+    return [one.name, one.url, *shown]
 
 
 @remote.command(
@@ -253,7 +287,7 @@ def remote_ls(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         print_json([_remote_fields(one) for one in found])
     for one in () if as_json else found:
-        say_fields(one.name, one.url)
+        say_fields(*_described(one))
         if one.refusal is not None:
             note(f"{one.name}: {one.refusal.message} ({one.refusal.hint})", style="yellow")
 

@@ -40,6 +40,11 @@ class MlflowKind:
         return MLFLOW_LIMITS
 
     @property
+    def settings(self) -> frozenset[str]:
+        """``history``: how many points of a metric go."""
+        return frozenset({"history"})
+
+    @property
     def takes_tokens(self) -> bool:
         """No: they come from MLflow's own variables."""
         return False

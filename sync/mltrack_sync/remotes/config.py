@@ -19,10 +19,11 @@ from mltrack.disk.trust import Grant, Refusal, Trust, is_own_file, offered_by, o
 from mltrack.errors import NotFoundError, StoreError, UsageError
 from mltrack.text.redaction import remember_url
 from mltrack_sync.remotes.kind import MLFLOW, Remote, find_kind, kind_of
-from mltrack_sync.remotes.toml_text import with_remote, with_tables, without_remote
+from mltrack_sync.remotes.settings import parse_settings, read_settings
+from mltrack_sync.remotes.toml_text import with_fields, with_remote, with_tables, without_remote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from mltrack.store import Store
 
@@ -75,9 +76,10 @@ class Remotes:
         if bare != url:
             remember_url(url)
             refusal = Refusal(f"{self._path}: the URL of {name!r} holds credentials", "take them out: edit the file")
+        settings = read_settings(name, table)
         if grant is None or refusal is not None:
-            return Remote(name, bare, kind, refusal=refusal)
-        return Remote(name, bare, kind, grant.token_file, grant.token_command, grant.shared_folder)
+            return Remote(name, bare, kind, refusal=refusal, **settings)
+        return Remote(name, bare, kind, grant.token_file, grant.token_command, grant.shared_folder, **settings)
 
     def _tables(self) -> dict[str, dict[str, Any]]:
         return remote_tables(self._path)
@@ -144,6 +146,24 @@ class Remotes:
         fields = {"url": url, "kind": kind_of(url).name, "token": token}
         self._write(with_remote(self._own_text(), name, {key: value for key, value in fields.items() if value}))
 
+    def configure(self, name: str, settings: Iterable[str]) -> Remote:
+        """Change settings of a remote, given as ``KEY=VALUE``; ``KEY=`` removes one.
+
+        Raises:
+            NotFoundError: no remote has that name.
+            UsageError: it has no such setting, or a value is not valid.
+            StoreError: the store can't be written.
+        """
+        with self._changing():
+            table = self._tables().get(name)
+            if table is None:
+                return self.get(name)  # which says what is known
+            parsed = parse_settings(find_kind(str(table.get("kind", MLFLOW))), settings)
+            changed = {key: value for key, value in parsed.items() if value != table.get(key)}
+            if changed:
+                self._write(with_fields(self._own_text(), name, changed))
+        return self.get(name)
+
     def trust(self, name: str, *, token_file: str = "", token_command: str = "") -> Remote:
         """Trust a remote as the store has it now: credentials may go to its URL.
 
@@ -199,7 +219,7 @@ class Remotes:
             return self._text()
         tables: dict[str, dict[str, Any]] = {}
         for name, table in self._tables().items():
-            fields = {key: value for key, value in table.items() if isinstance(value, str)}
+            fields = {key: value for key, value in table.items() if type(value) in (str, int)}
             tables[name] = {**fields, "untrusted": True}
         return with_tables(tables)
 

@@ -58,7 +58,8 @@ class Remote:
     """A place to push to. ``kind`` names its protocol; a token's file or command, where Azure tokens come from.
 
     ``shared_folder`` is a folder of this machine in which the server keeps artifacts; the user named it.
-    ``refusal`` says why it is not used, where the user does not trust what the store says of it.
+    ``refusal`` says why it is not used, where the user does not trust what the store says of it. ``history`` is how
+    many points of a metric it gets, in the sense of docs/sync.md; WHOLE (0) for all, None where nothing was said.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Remote:
     token_file: str = ""
     token_command: str = ""
     shared_folder: str = ""
+    history: int | None = None
     refusal: Refusal | None = field(default=None, compare=False)
 
     @property

@@ -1,4 +1,4 @@
-"""The text of remotes.toml with a remote added or removed: comments and the order of the others are kept."""
+"""The text of remotes.toml with a remote added, changed or removed: comments and the order of the others are kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tomlkit import TOMLDocument
 
-__all__ = ["with_remote", "with_tables", "without_remote"]
+__all__ = ["with_fields", "with_remote", "with_tables", "without_remote"]
 
 REMOTES = "remotes"
 
@@ -33,6 +33,25 @@ def with_remote(text: str, name: str, fields: Mapping[str, str]) -> str:
     table.update(fields)
     remotes[name] = table
     return _checked(document, {**_tables(text), name: dict(fields)})
+
+
+def with_fields(text: str, name: str, fields: Mapping[str, int | str | None]) -> str:
+    """The text with these fields of one remote set; None removes one.
+
+    Raises:
+        StoreError: the text is written in a way that can't be changed.
+    """
+    document, tables = _parsed(text), _tables(text)
+    table: Any = document[REMOTES]
+    table = table[name]
+    wanted = dict(tables[name])
+    for key, value in fields.items():
+        if value is None:
+            table.pop(key, None)
+            wanted.pop(key, None)
+        else:
+            table[key] = wanted[key] = value
+    return _checked(document, {**tables, name: wanted})
 
 
 def without_remote(text: str, name: str) -> str:

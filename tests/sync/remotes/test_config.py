@@ -177,3 +177,55 @@ def test_a_remote_given_as_a_url_gets_a_name() -> None:
     assert name_for("http://127.0.0.1:5000") == "127.0.0.1-5000"
     assert name_for("https://mlflow.example/x") == "mlflow.example"
     assert name_for("http://[::1]:80")
+
+
+def test_a_setting_is_kept_in_the_file_and_removed_again_and_comments_stay(store: Store) -> None:
+    remotes, path = Remotes(store), store.path / "remotes.toml"
+    remotes.add("lab", "http://lab:5000")
+    path.write_text(path.read_text() + "note = 'kept'  # with the lab\n")
+    assert remotes.configure("lab", ["history=2000"]).history == 2000
+    assert tomllib.loads(path.read_text())["remotes"]["lab"]["history"] == 2000
+    assert remotes.configure("lab", ["history=whole"]).history == 0
+    assert remotes.configure("lab", ["history="]).history is None
+    assert "note = 'kept'  # with the lab" in path.read_text()
+    assert remotes.all() == [Remote("lab", "http://lab:5000")]
+
+
+@pytest.mark.parametrize("text", ["history=99", "history=-1", "history=2k", "history=1.5", "history=1000001"])
+def test_a_history_that_is_not_a_number_of_points_is_refused(store: Store, text: str) -> None:
+    remotes = Remotes(store)
+    remotes.add("lab", "http://lab:5000")
+    with pytest.raises(UsageError, match="is not a number of points"):
+        remotes.configure("lab", [text])
+    assert remotes.get("lab").history is None
+
+
+@pytest.mark.parametrize("text", ["histroy=2000", "history", "=3"])
+def test_what_is_not_a_setting_is_refused(store: Store, text: str) -> None:
+    remotes = Remotes(store)
+    remotes.add("lab", "http://lab:5000")
+    with pytest.raises(UsageError, match="setting"):
+        remotes.configure("lab", [text])
+
+
+def test_a_setting_of_an_unknown_remote_is_refused(store: Store) -> None:
+    with pytest.raises(NotFoundError, match="no remote 'lab'"):
+        Remotes(store).configure("lab", ["history=2000"])
+
+
+@pytest.mark.parametrize("value", ['"2000"', "true", "99", "-1", "[1]", "1" + "0" * 30])
+def test_a_history_in_the_file_that_is_not_valid_is_an_error_that_names_it(store: Store, value: str) -> None:
+    remotes = Remotes(store)
+    remotes.add("lab", "http://lab:5000")
+    path = store.path / "remotes.toml"
+    path.write_text(path.read_text() + f"history = {value}\n")
+    with pytest.raises(StoreError, match="history of remote 'lab' is not valid"):
+        remotes.all()
+
+
+def test_settings_are_given_on_the_command_line(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--store", str(store.path), "remote", "add", "lab", "http://lab:5000", "--history", "500"])
+    assert Remotes(store).get("lab").history == 500
+    main(["--store", str(store.path), "remote", "set", "lab", "history=2_000"])
+    main(["--store", str(store.path), "remote", "ls"])
+    assert "history=2000" in capsys.readouterr().out

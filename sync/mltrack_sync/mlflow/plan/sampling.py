@@ -42,10 +42,7 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int64]
     Mask = npt.NDArray[np.bool_]
 
-__all__ = ["HISTORY_MIN", "Chosen", "Sampler", "bucket_size", "points_max", "windows_of"]
-
-HISTORY_MIN = 100
-"""Fewer points would not draw a chart."""
+__all__ = ["Chosen", "Sampler", "bucket_size", "points_max", "windows_of"]
 
 WINDOW_SHARE = 90
 """A window is as long as this many N-ths of the points before it."""
@@ -174,7 +171,8 @@ class _Groups:
 
     def firsts(self, rows: Ints) -> Ints:
         """The first of these rows in each group."""
-        return rows[np.diff(self._of(rows), prepend=-1) != 0]
+        found: Ints = rows[np.diff(self._of(rows), prepend=-1) != 0]
+        return found
 
     def ends_of(self, rows: Ints) -> Ints:
         """The first and the last of these rows in each group."""
@@ -222,7 +220,7 @@ class Sampler:
     """Chooses of one writer's points, which are given in the order of logging, in pieces of any size."""
 
     def __init__(self, history: int) -> None:
-        """``history`` is N, HISTORY_MIN at least."""
+        """``history`` is N, at least 90."""
         self.history = history
         self.end = 0
         """The seq after the last point that was looked at."""

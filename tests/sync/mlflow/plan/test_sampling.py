@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mltrack.disk.segment import PointColumns
-from mltrack_sync.mlflow.plan.sampling import HISTORY_MIN, Chosen, Sampler, bucket_size, points_max, windows_of
+from mltrack_sync.mlflow.plan.sampling import Chosen, Sampler, bucket_size, points_max, windows_of
+from mltrack_sync.remotes.settings import HISTORY_MIN
 
 N = HISTORY_MIN
 ODD = (math.nan, math.inf, -math.inf)
