@@ -55,10 +55,10 @@ class MlflowKind:
         return True
 
     def workspace(self, remote: Remote) -> Workspace:
-        """What hands out the endpoints of a remote, and what speaks to it.
+        """The source of a remote's endpoints, and of the client for it.
 
         Raises:
-            UsageError: its URL is not a valid one: a file that was edited by hand may hold anything.
+            UsageError: its URL is not valid, as in a file that was edited by hand.
         """
         from mltrack_sync.mlflow.provider import MlflowWorkspace
 
@@ -81,7 +81,7 @@ class MlflowKind:
         try:
             parts = urlsplit(url)
             host, _ = parts.hostname, parts.port
-        except ValueError:  # its words may quote a part of a password
+        except ValueError:  # its message may quote a part of a password
             raise UsageError(f"{url!r} is not a URL", hint="give one such as http://host:5000") from None
         if parts.username is not None or parts.password is not None:
             shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
@@ -93,7 +93,7 @@ class MlflowKind:
             raise UsageError(f"{url!r} is not an http(s) URL", hint="give one such as http://host:5000")
         if parts.query or parts.fragment:
             secret = any(word in parts.query.lower() for word in _SECRET_QUERY)
-            why = "may hold credentials, and they are never written to disk" if secret else "has no use here"
+            why = "may hold credentials, and they are never written to disk" if secret else "is not supported"
             raise UsageError(f"what follows '?' or '#' in the URL of {parts.netloc} {why}", hint="leave it out")
         return parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
 
@@ -114,7 +114,7 @@ class MlflowKind:
         return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:64] or "remote"
 
     def check_tokens(self, token_file: str, token_command: str) -> None:
-        """Take none.
+        """Refuse both: only Azure ML takes them.
 
         Raises:
             UsageError: a file or a command was given.
@@ -124,7 +124,7 @@ class MlflowKind:
                 "an MLflow server takes no token file or command", hint="set MLFLOW_TRACKING_TOKEN instead"
             )
 
-    # --- what is done with it ---
+    # --- operations ---
 
     def check_connection(self, remote: Remote) -> None:
         """Find out whether an MLflow server answers, and lets us in.

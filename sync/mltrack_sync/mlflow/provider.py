@@ -29,20 +29,20 @@ TOKEN, USER, PASSWORD = "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "ML
 
 
 class Workspace(EndpointSource, Protocol):
-    """Where to push: a server that speaks MLflow's REST API, in its own way."""
+    """Where to push: a server that speaks MLflow's REST API, or a variant of it."""
 
     @property
     def limits(self) -> Limits:
         """What it takes at once."""
 
     def client(self, transport: Transport) -> MlflowClient:
-        """What speaks to it."""
+        """The client for it."""
 
 
 class MlflowWorkspace:
     """An MLflow server over http(s): basic or bearer auth, read from the environment for each request.
 
-    User and password come from MLflow's variables and its file, then the token; a ``.netrc`` is asked last.
+    User and password come from MLflow's variables and its file, then the token; ``.netrc`` is the last source.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class MlflowWorkspace:
         environ: Mapping[str, str] = os.environ,
         home: Path | None = None,
     ) -> None:
-        """``home`` is where ``.mlflow/credentials`` is looked for."""
+        """``home`` is the folder of ``.mlflow/credentials``."""
         self.shared_folder = shared_folder
         self._url = url.rstrip("/")
         self._environ = environ
@@ -72,10 +72,10 @@ class MlflowWorkspace:
     @property
     def auth_hint(self) -> str:
         """MLflow's variables."""
-        return "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, or have a .netrc"
+        return "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN, or use ~/.netrc"
 
     def client(self, transport: Transport) -> MlflowClient:
-        """The usual one."""
+        """The client for an MLflow server."""
         from mltrack_sync.mlflow.api.client import MlflowClient
 
         return MlflowClient(transport)
@@ -84,25 +84,25 @@ class MlflowWorkspace:
         """The URL itself; it does not expire.
 
         Raises:
-            RemoteAuthError: what the environment holds can be no user, password or token.
+            RemoteAuthError: user, password or token in the environment are not valid.
         """
         self._headers()  # now, not with the first request
         return Endpoint(self._url, self._headers)
 
     def refresh(self, *, refused: bool = False) -> Endpoint:
-        """The same again: the environment is read for each request anyway."""
+        """The same endpoint: the environment is read for each request anyway."""
         return self.endpoint()
 
     def tls(self) -> ssl.SSLContext:
         """As MLflow's and its libraries' variables say, see certificates.py.
 
         Raises:
-            UsageError: a certificate named there can't be used.
+            UsageError: a certificate that they name can't be used.
         """
         return server_context(self._environ)
 
     def others_tls(self) -> ssl.SSLContext:
-        """The same, without what is for the server alone."""
+        """The same, without what is for the tracking server only."""
         return others_context(self._environ)
 
     def _headers(self) -> Mapping[str, str]:
@@ -115,7 +115,7 @@ class MlflowWorkspace:
         return {"Authorization": f"Bearer {checked_token(token, TOKEN)}"} if token else self._from_netrc()
 
     def _from_netrc(self) -> Mapping[str, str]:
-        """What a ``.netrc`` says of this very host, where nobody says anything else."""
+        """The ``.netrc`` entry of this host, where no other source has credentials."""
         try:
             home = self._home or Path.home()
         except RuntimeError:
@@ -130,7 +130,7 @@ class MlflowWorkspace:
         return {"Authorization": f"Basic {pair}"}
 
     def _credentials(self) -> tuple[str, str]:
-        """User and password, each from its variable, else from MLflow's file; "" where there is none."""
+        """User and password, each from its variable, else from MLflow's file; "" where neither has it."""
         user, password = self._environ.get(USER, ""), self._environ.get(PASSWORD, "")
         user = checked_user(user, USER) if user else ""
         password = checked_password(password, PASSWORD) if password else ""

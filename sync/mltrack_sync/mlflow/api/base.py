@@ -1,4 +1,4 @@
-"""What the clients of all parts of MLflow's API share: lists of pairs, loops over pages, and what is missing."""
+"""What the clients of all parts of MLflow's API share: lists of pairs, loops over pages, and missing things."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ class ApiClient:
 
     @property
     def transport(self) -> Transport:
-        """What carries its calls."""
+        """The transport of its calls."""
         return self._transport
 
     @property
     def url(self) -> str:
-        """The remote as the user calls it."""
+        """The remote's URL as the user knows it."""
         return self._transport.url
 
     def _read(self, call: str, answer: Fields, read: Callable[[Fields], T]) -> T:
         """What ``read`` makes of the answer to a call.
 
         Raises:
-            NotMlflowError: the answer has another shape.
+            NotMlflowError: the answer has an unexpected shape.
         """
         with shaped(self.url, call, answer):
             return read(answer)
@@ -56,9 +56,9 @@ class ApiClient:
 
         Args:
             call: The path.
-            asked: What is asked for, with the most rows of a page.
+            asked: The parameters, with the limit of rows a page.
             name: The field of the answer that holds the rows.
-            page_rows: About so many rows make a page.
+            page_rows: About how many rows make a page.
             method: GET, or POST for a search, which may be repeated as well.
         """
 
@@ -91,7 +91,7 @@ def in_path(text: str) -> str:
 
 @contextlib.contextmanager
 def ignoring_missing() -> Iterator[None]:
-    """For the body, which takes something away: that the server has no such thing is no error."""
+    """Wrap a removal: if the server does not have what is to be removed, that is not an error."""
     try:
         yield
     except RemoteRefusedError as error:

@@ -1,4 +1,4 @@
-"""What not every server has: datasets, logged models, traces. Each is asked for once in a pass; else they wait."""
+"""What not every server supports: datasets, logged models, traces. A sync cycle tries each once; else they wait."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRACES = "traces"
 
 
 class UnsupportedFeatureError(Exception):
-    """The remote does not have it; never leaves the package."""
+    """The remote does not support it; never leaves the package."""
 
     def __init__(self, feature: str) -> None:
         super().__init__(feature)
@@ -27,37 +27,37 @@ class UnsupportedFeatureError(Exception):
 
 
 class Features:
-    """What the remote is found to lack in one pass. Safe to use from many threads."""
+    """What the remote is found not to support, in one sync cycle. Safe to use from many threads."""
 
-    def __init__(self, known_lacking: frozenset[str] = frozenset()) -> None:
+    def __init__(self, known_unsupported: frozenset[str] = frozenset()) -> None:
         self._lock = threading.Lock()
-        self._lacking = set(known_lacking)
-        self._there: set[str] = set()
+        self._unsupported = set(known_unsupported)
+        self._supported: set[str] = set()
         self._asking = {feature: threading.RLock() for feature in (DATASETS, LOGGED_MODELS, TRACES)}
 
     @property
-    def lacking(self) -> frozenset[str]:
-        """What it lacks, as far as is known by now."""
+    def unsupported(self) -> frozenset[str]:
+        """What it does not support, as far as is known by now."""
         with self._lock:
-            return frozenset(self._lacking)
+            return frozenset(self._unsupported)
 
     @contextlib.contextmanager
     def needing(self, feature: str) -> Iterator[None]:
-        """For the body, which asks the remote for it: an answer that nobody knows such a call is remembered.
+        """Wrap calls that need the feature; if the server does not know such a call, that is remembered.
 
         Until the first answer, others wait for it.
 
         Raises:
-            UnsupportedFeatureError: the remote does not have it; nothing is sent where that is known.
+            UnsupportedFeatureError: the remote does not support it; nothing is sent where that is known.
         """
         with contextlib.ExitStack() as first:
-            if feature not in self._there:
+            if feature not in self._supported:
                 first.enter_context(self._asking[feature])
-            if feature in self.lacking:
+            if feature in self.unsupported:
                 raise UnsupportedFeatureError(feature)
             with self._asked(feature):
                 yield
-            self._there.add(feature)
+            self._supported.add(feature)
 
     @contextlib.contextmanager
     def _asked(self, feature: str) -> Iterator[None]:
@@ -67,5 +67,5 @@ class Features:
             if not error.unknown_call:
                 raise
             with self._lock:
-                self._lacking.add(feature)
+                self._unsupported.add(feature)
             raise UnsupportedFeatureError(feature) from error

@@ -1,4 +1,4 @@
-"""MLflow's REST calls, each a method; which may be repeated when an answer was lost is said here, call by call."""
+"""MLflow's REST calls, each a method; each method says whether it may be repeated when an answer was lost."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ __all__ = ["History", "MlflowClient", "RemoteExperiment", "RemoteRun", "SignedPa
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/"
 UPLOADS = "/api/2.0/mlflow-artifacts/mpu/"
 LISTED_ROWS = 100
-"""About so many files a server lists at a time."""
+"""About how many files a server lists at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteExperiment:
-    """An experiment over there; ``created`` in ms, 0 where the server does not say."""
+    """A remote experiment; ``created`` in ms, 0 where the server does not say."""
 
     experiment_id: str
     name: str
@@ -54,9 +54,9 @@ class RemoteExperiment:
 
 @dataclass(frozen=True, slots=True)
 class RemoteRun:
-    """A run over there; ``latest`` is (step, time in ms) of each metric's latest point, ``values`` its value.
+    """A remote run; ``latest`` is (step, time in ms) of each metric's latest point, ``values`` its value.
 
-    ``inputs`` and ``outputs`` are the datasets and models it is tied to, as MLflow writes them.
+    ``inputs`` and ``outputs`` are the datasets and models it is linked to, as MLflow writes them.
     """
 
     run_id: str
@@ -85,7 +85,7 @@ class SignedPart:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class History:
-    """Points of one metric over there: steps, times in ms, values."""
+    """Points of one metric on the remote: steps, times in ms, values."""
 
     steps: npt.NDArray[np.int64]
     times: npt.NDArray[np.int64]
@@ -98,7 +98,7 @@ class MlflowClient(ApiClient):
     run_filter = f"tags.`{RUN_ID_TAG}` = '{{}}'"
 
     def own_place(self, uri: str) -> OwnPlace | None:
-        """Where artifacts at this URI are, for a server that keeps them in a way of its own."""
+        """Where artifacts at this URI are, for a server with an artifact API of its own."""
         return None
 
     # --- experiments ---
@@ -114,12 +114,12 @@ class MlflowClient(ApiClient):
         return self._read("experiments/get-by-name", answer, lambda a: _experiment(a["experiment"]))
 
     def experiment_by_id(self, experiment_id: str) -> RemoteExperiment:
-        """The experiment with that id over there."""
+        """The remote experiment with that id."""
         answer = self._transport.get("experiments/get", {"experiment_id": experiment_id})
         return self._read("experiments/get", answer, lambda a: _experiment(a["experiment"]))
 
     def experiment_by_tag(self, key: str, value: str) -> RemoteExperiment | None:
-        """An experiment, deleted or not, with this tag. The value is to be without quotes."""
+        """An experiment, deleted or not, with this tag. The value must not contain quotes."""
         asked = {"max_results": 1, "view_type": "ALL", "filter": f"tags.`{key}` = '{value}'"}
         answer = self._transport.post("experiments/search", asked, repeatable=True)
         found = self._read("experiments/search", answer, lambda a: [_experiment(row) for row in rows(a, "experiments")])
@@ -151,7 +151,7 @@ class MlflowClient(ApiClient):
     def create_run(
         self, experiment_id: str, *, name: str, user: str, start_time: int, tags: Mapping[str, str]
     ) -> RemoteRun:
-        """A new run. Repeated, it would make a second one: look for its tag first."""
+        """Create a run. Repeating it would create a second one: search for its tag first."""
         fields = {
             "experiment_id": experiment_id,
             "run_name": name,
@@ -196,7 +196,7 @@ class MlflowClient(ApiClient):
         self._transport.post("runs/update", fields, repeatable=True)
 
     def delete_run(self, remote_id: str) -> None:
-        """Move the run to the deleted ones; one that is not there at all is no error."""
+        """Move the run to the deleted ones; a missing run is not an error."""
         try:
             self._transport.post("runs/delete", {"run_id": remote_id}, repeatable=True)
         except RemoteRefusedError as error:
@@ -204,11 +204,11 @@ class MlflowClient(ApiClient):
                 raise
 
     def restore_run(self, remote_id: str) -> None:
-        """Take the run back from the deleted ones."""
+        """Restore the run from the deleted ones."""
         self._transport.post("runs/restore", {"run_id": remote_id}, repeatable=True)
 
     def delete_tag(self, remote_id: str, key: str) -> None:
-        """Take a tag away; one that is not there is no error."""
+        """Remove a tag; a missing one is not an error."""
         with ignoring_missing():
             self._transport.post("runs/delete-tag", {"run_id": remote_id, "key": key}, repeatable=True)
 
@@ -230,7 +230,7 @@ class MlflowClient(ApiClient):
     def put_artifact(self, path: str, body: Callable[[], Iterator[bytes]], size: int) -> None:
         """Send a file through the server's artifact proxy; a second time overwrites the first.
 
-        It is sent again by itself only where it surely did not arrive: else look whether it is there.
+        It is only retried if it certainly did not arrive; otherwise, check whether the server has it.
         """
         self._transport.send(
             Call(
@@ -246,7 +246,7 @@ class MlflowClient(ApiClient):
     def create_upload(self, path: str, parts: int) -> tuple[str, dict[int, SignedPart]]:
         """Begin an upload in parts: its id, which may be empty, and where each part goes, from 1.
 
-        Made again, it begins a second one. A server without such uploads answers 501, an old one 404.
+        Repeating it begins a second one. A server without such uploads answers 501, an old one 404.
         """
         answer = self._upload("create", path, {"num_parts": parts})
         return self._read("mpu/create", answer, lambda a: (text(a.get("upload_id")), _signed_parts(a)))
@@ -256,7 +256,7 @@ class MlflowClient(ApiClient):
         self._upload("complete", path, {"upload_id": upload_id, "parts": list(parts)})
 
     def abort_upload(self, path: str, upload_id: str) -> None:
-        """Throw away what was sent of it."""
+        """Discard what was sent of it."""
         self._upload("abort", path, {"upload_id": upload_id})
 
     def _upload(self, what: str, path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,7 +269,7 @@ class MlflowClient(ApiClient):
     def get_artifact(
         self, path: str, begin: Callable[[], Callable[[bytes], object]], *, repeatable: bool = True
     ) -> None:
-        """Read a file through the server's artifact proxy, piece by piece; ``begin`` gives a taker for each attempt."""
+        """Read a file through the server's artifact proxy; for each attempt, ``begin`` gives what takes its chunks."""
         self._transport.download(ARTIFACTS + quote(path), begin, repeatable=repeatable)
 
     def list_artifacts(self, remote_id: str, folder: str) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""MLflow's calls on logged models, and on what ties runs to them and to datasets."""
+"""MLflow's calls on logged models, and on links of runs to them and to datasets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class RemoteModel:
-    """A logged model over there; ``uri`` is where its files go."""
+    """A remote logged model; ``uri`` is where its files go."""
 
     model_id: str
     uri: str
@@ -66,7 +66,7 @@ class LoggedModelsClient(ApiClient):
         params: Mapping[str, str],
         tags: Mapping[str, str],
     ) -> RemoteModel:
-        """A new model. Repeated, it would make a second one: look for its tag first."""
+        """Create a model. Repeating it would create a second one: search for its tag first."""
         fields: dict[str, Any] = {"experiment_id": experiment_id, "name": model.name}
         given = {"model_type": model.model_type, "source_run_id": source_run_id}
         fields |= {key: value for key, value in given.items() if value}
@@ -74,7 +74,7 @@ class LoggedModelsClient(ApiClient):
         return self._model(self._transport.post("logged-models", fields, repeatable=False), "logged-models/create")
 
     def log_params(self, remote_id: str, params: Mapping[str, str]) -> None:
-        """Add params. One that is there already is refused, and all of the request with it."""
+        """Add params. If one exists already, the whole request is refused."""
         fields = {"model_id": remote_id, "params": pairs_of(params)}
         self._transport.post(f"logged-models/{in_path(remote_id)}/params", fields, repeatable=False)
 
@@ -84,13 +84,13 @@ class LoggedModelsClient(ApiClient):
         self._transport.post(f"logged-models/{in_path(remote_id)}/tags", fields, repeatable=True, method="PATCH")
 
     def delete_tag(self, remote_id: str, key: str) -> None:
-        """Take a tag away; one that is not there is no error."""
+        """Remove a tag; a missing one is not an error."""
         with ignoring_missing():
             path = f"logged-models/{in_path(remote_id)}/tags/{in_path(key)}"
             self._transport.post(path, {}, repeatable=True, method="DELETE")
 
     def set_status(self, remote_id: str, status: str) -> None:
-        """Say how far the model is."""
+        """Set the model's status."""
         fields = {"model_id": remote_id, "status": _STATUS[status]}
         self._transport.post(f"logged-models/{in_path(remote_id)}", fields, repeatable=True, method="PATCH")
 
@@ -98,25 +98,25 @@ class LoggedModelsClient(ApiClient):
         """Move the model to the deleted ones."""
         self._transport.post(f"logged-models/{in_path(remote_id)}", {}, repeatable=True, method="DELETE")
 
-    # --- what ties runs to them ---
+    # --- links of runs ---
 
     def log_datasets(self, remote_run: str, datasets: Sequence[DatasetInput]) -> None:
-        """The run used these datasets; the first of a name and digest stands."""
+        """Link the run to datasets that it used; of equal name and digest, the first counts."""
         fields = {"run_id": remote_run, "datasets": [_dataset(each) for each in datasets]}
         self._transport.post("runs/log-inputs", fields, repeatable=True)
 
     def log_model_inputs(self, remote_run: str, remote_models: Sequence[str]) -> None:
-        """The run used these models."""
+        """Link the run to models that it used."""
         fields = {"run_id": remote_run, "models": [{"model_id": each} for each in remote_models]}
         self._transport.post("runs/log-inputs", fields, repeatable=True)
 
     def log_model_outputs(self, remote_run: str, outputs: Sequence[ModelOutput]) -> None:
-        """The run made these models. One that is known already is refused, and all of the request with it."""
+        """Link the run to models that it made. If one is linked already, the whole request is refused."""
         models = [{"model_id": each.model_id, "step": each.step} for each in outputs]
         self._transport.post("runs/outputs", {"run_id": remote_run, "models": models}, repeatable=False)
 
     def model_outputs(self, remote_run: str) -> set[str]:
-        """The models that the run is known to have made."""
+        """The models that the run is linked to as their maker."""
         answer = self._transport.get("runs/get", {"run_id": remote_run})
         with shaped(self.url, "runs/get", answer):
             outputs = mapping(mapping(answer.get("run")).get("outputs"))

@@ -1,4 +1,4 @@
-"""Where servers of another kind keep artifacts in a way of their own, beside the places MLflow knows."""
+"""Artifact stores that are specific to a kind of server, in addition to those that MLflow knows."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ __all__ = ["Attempts", "OwnPlace"]
 
 
 class Attempts(Protocol):
-    """How often a file may go when answers are lost; see files/attempts.py."""
+    """How often a file may be sent when answers are lost; see files/attempts.py."""
 
-    def send(self, of: tuple[str, str], sha256: str, send: Callable[[], None], is_there: Callable[[], bool]) -> None:
-        """Send it, unless it was tried often enough; ``is_there`` finds out whether it arrived."""
+    def send(self, of: tuple[str, str], sha256: str, send: Callable[[], None], arrived: Callable[[], bool]) -> None:
+        """Send it, unless it was tried often enough; ``arrived`` finds out whether it arrived."""
 
 
 class OwnPlace(Protocol):
-    """The artifacts of one run in such a place; it says clearly of a file that it is not there."""
+    """The artifacts of one run in such a store, which answers clearly when a file is missing."""
 
     def send(self, artifact: Artifact, path: Path, *, meter: FileMeter, of: str, attempts: Attempts) -> None:
-        """Send one file, whole and with the content that was recorded, or not at all.
+        """Send one file as a whole, with the content that was recorded, or not at all.
 
         Args:
             artifact: The file as it was recorded.
-            path: Where it is here.
-            meter: Is told how far it is.
+            path: The local file.
+            meter: Receives the progress.
             of: The run or model that it belongs to.
-            attempts: Bounds how often it goes when answers are lost.
+            attempts: Limits how often it is sent when answers are lost.
 
         Raises:
-            FileChanged: it has another content here.
-            RemoteRefusedError, RemoteUnavailableError: the remote does not take it, or not now.
+            FileChanged: its content here is no longer what was recorded.
+            RemoteRefusedError, RemoteUnavailableError: the remote does not take it, or can't now.
             OSError: it can't be read.
         """
 
     def digest(self, path: str, bytes_max: int) -> tuple[int, str]:
-        """Size and SHA-256 of a file as it is on the remote; of a larger one only so much is read.
+        """Size and SHA-256 of a file as it is on the remote; of a larger one no more than ``bytes_max`` is read.
 
         Raises:
-            RemoteRefusedError, RemoteUnavailableError: it is not there, or not to be had now.
+            RemoteRefusedError, RemoteUnavailableError: the remote does not have it, or it can't be had now.
         """

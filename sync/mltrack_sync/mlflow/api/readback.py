@@ -1,4 +1,4 @@
-"""What is read of a remote to compare models and traces with; nothing is changed there."""
+"""Reading models and traces back from a remote to compare them; nothing is changed on it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["ComparedClient"]
 
 LISTED_ROWS = 100
 TRACE_BYTES_MAX = 256 << 20
-"""A trace comes with all its spans, and what they hold, in one answer."""
+"""A trace comes with all its spans and their contents in one answer."""
 
 Fields = dict[str, Any]
 
 
 class ComparedClient(ApiClient):
-    """Answers as MLflow writes them, each a dictionary; None for what is not there."""
+    """Answers as MLflow writes them, each a dictionary; None for what the remote does not have."""
 
     # --- registered models ---
 
@@ -59,7 +59,7 @@ class ComparedClient(ApiClient):
     # --- traces ---
 
     def trace(self, trace_id: str) -> Fields | None:
-        """A trace with its spans; without the field ``spans`` where the server gives none back."""
+        """A trace with its spans; without the field ``spans`` where the server returns none."""
         try:
             found = self._found_3("traces/get", {"trace_id": trace_id, "allow_partial": "true"})
         except (RemoteRefusedError, NotMlflowError) as error:
@@ -68,11 +68,11 @@ class ComparedClient(ApiClient):
             found = None
         if found is not None:
             return {"spans": [], **found}
-        # an older server takes the last word of that path for a trace's id
+        # an older server takes the last part of that path for a trace's id
         return self._found_3(f"traces/{in_path(trace_id)}")
 
     def trace_infos(self, trace_ids: Sequence[str]) -> dict[str, Fields]:
-        """What is told of traces beside their spans, by id; those that are not there are left out."""
+        """What traces have in addition to their spans, by id; without those that the remote does not have."""
         try:
             answer = self._send_3("POST", "traces/batchGetInfos", {"trace_ids": list(trace_ids)})
         except (RemoteRefusedError, NotMlflowError) as error:
@@ -107,5 +107,5 @@ class ComparedClient(ApiClient):
     def _dictionary(self, answer: Mapping[str, Any], name: str) -> Fields:
         found = answer.get(name)
         if not isinstance(found, dict):
-            raise NotMlflowError(f"{self.url} gave no {name} in its answer")
+            raise NotMlflowError(f"{self.url} answered without a {name}")
         return found

@@ -1,4 +1,4 @@
-"""MLflow's calls on registered models. All may be repeated but the making of a version, which makes another."""
+"""MLflow's calls on registered models. All may be repeated, except creating a version, which creates another one."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["RegistryClient", "RemoteVersion"]
 
 PAGE_ROWS = 200
 SEARCH = "model-versions/search"
-ALREADY_THERE = "RESOURCE_ALREADY_EXISTS"
+ALREADY_EXISTS = "RESOURCE_ALREADY_EXISTS"
 READY = "READY"
 PENDING = "PENDING_REGISTRATION"
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteVersion:
-    """A version over there: its number, whether its files are ready, what it said if not, and its tags."""
+    """A remote version: its number, whether its files are ready, the server's message if not, and its tags."""
 
     number: str
     status: str
@@ -35,15 +35,15 @@ class RemoteVersion:
 
 
 class RegistryClient(ApiClient):
-    """What the syncer asks of a remote's registry, by calls that Azure has too."""
+    """What the syncer asks of a remote's registry, by calls that Azure has, too."""
 
     def create_model(self, name: str, description: str, tags: Mapping[str, str]) -> bool:
-        """Whether it was made; False when one of that name is there."""
+        """Whether it was created; False when one of that name exists."""
         fields = {"name": name, "description": description, "tags": pairs_of(tags)}
         try:
             self._transport.post("registered-models/create", fields, repeatable=False)
         except RemoteRefusedError as error:
-            if error.code == ALREADY_THERE or error.status == 409:
+            if error.code == ALREADY_EXISTS or error.status == 409:
                 return False
             raise
         return True
@@ -54,11 +54,11 @@ class RegistryClient(ApiClient):
         self._transport.post("registered-models/update", fields, repeatable=True, method="PATCH")
 
     def tag_model(self, name: str, key: str, value: str | None) -> None:
-        """Set a tag, or take it away."""
+        """Set a tag, or remove it."""
         self._tag("registered-models", {"name": name}, key, value)
 
     def set_alias(self, name: str, alias: str, number: str | None) -> None:
-        """Let an alias stand for a version, or take it away."""
+        """Point an alias to a version, or remove it."""
         if number is not None:
             fields = {"name": name, "alias": alias, "version": number}
             self._transport.post("registered-models/alias", fields, repeatable=True)
@@ -90,7 +90,7 @@ class RegistryClient(ApiClient):
         tags: Mapping[str, str],
         model_id: str | None = None,
     ) -> RemoteVersion:
-        """A new version. Repeated, it would make a second one: look for its tag first."""
+        """Create a version. Repeating it would create a second one: search for its tag first."""
         fields: dict[str, Any] = {"name": name, "source": source, "description": description, "tags": pairs_of(tags)}
         if run_id:
             fields["run_id"] = run_id
@@ -110,7 +110,7 @@ class RegistryClient(ApiClient):
         self._transport.post("model-versions/update", fields, repeatable=True, method="PATCH")
 
     def tag_version(self, name: str, number: str, key: str, value: str | None) -> None:
-        """Set a tag, or take it away."""
+        """Set a tag, or remove it."""
         self._tag("model-versions", {"name": name, "version": number}, key, value)
 
     def set_stage(self, name: str, number: str, stage: str) -> None:

@@ -1,6 +1,6 @@
-"""MLflow's calls on traces. Traces, spans and assessments keep their ids over there, so nearly all may be repeated.
+"""MLflow's calls on traces. Traces, spans and assessments have the same ids on the remote: nearly all may be repeated.
 
-Only to make an assessment that is there already is an error.
+Only creating an assessment that exists already is an error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EXPERIMENT_HEADER = "x-mlflow-experiment-id"
 
 @dataclass(frozen=True, slots=True)
 class RemoteTrace:
-    """A trace over there, as far as its info tells: its tags, and the ids of its assessments."""
+    """A remote trace as in its info: its tags, and the ids of its assessments."""
 
     experiment_id: str
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class TracesClient(ApiClient):
         )
 
     def put(self, info: Mapping[str, Any]) -> RemoteTrace:
-        """Have a trace's info, which stands over what its spans told; the answer is how it is then."""
+        """Set a trace's info, which overrides what its spans said; returns the trace as it is then."""
         return self._trace(self._send_3("POST", "traces", {"trace": {"trace_info": info}}))
 
     def get(self, trace_id: str) -> RemoteTrace:
@@ -61,26 +61,26 @@ class TracesClient(ApiClient):
         self._send_3("PATCH", f"traces/{in_path(trace_id)}/tags", {"key": key, "value": value})
 
     def delete_tag(self, trace_id: str, key: str) -> None:
-        """Take a tag away; one that is not there is no error."""
+        """Remove a tag; a missing one is not an error."""
         with ignoring_missing():
             self._send_3("DELETE", f"traces/{in_path(trace_id)}/tags", {"key": key})
 
     def create_assessment(self, trace_id: str, assessment: Mapping[str, Any]) -> None:
-        """A new assessment, with its id. Made a second time it is refused as if the server had failed."""
+        """Create an assessment with its id. The second time, the server answers as if it had failed."""
         path = f"traces/{in_path(trace_id)}/assessments"
         self._send_3("POST", path, {"assessment": assessment}, repeatable=False)
 
     def delete_assessment(self, trace_id: str, assessment_id: str) -> None:
-        """Take an assessment away."""
+        """Remove an assessment."""
         self._send_3("DELETE", f"traces/{in_path(trace_id)}/assessments/{in_path(assessment_id)}", {})
 
     def link_to_run(self, remote_run: str, trace_ids: Sequence[str]) -> None:
-        """Tie traces to a run."""
+        """Link traces to a run."""
         fields = {"run_id": remote_run, "trace_ids": list(trace_ids)}
         self._transport.post("traces/link-to-run", fields, repeatable=True)
 
     def link_prompts(self, trace_id: str, prompts: Sequence[tuple[str, str]]) -> None:
-        """Tie versions of prompts (name and number there) to a trace."""
+        """Link versions of prompts (name and remote number) to a trace."""
         versions = [{"name": name, "version": version} for name, version in prompts]
         fields = {"trace_id": trace_id, "prompt_versions": versions}
         self._transport.post("traces/link-prompts", fields, repeatable=True)

@@ -1,9 +1,9 @@
-"""How often a file is sent whole when answers are lost: after each loss the remote is looked at before it goes again.
+"""How often a file is sent as a whole when answers are lost: after each loss the remote is checked before the next try.
 
-A gateway that gives up (504) while the server goes on, a connection that is cut, a time-out: the file may be there, or
-come to be there. In one pass it is sent ``SENDS_MAX`` times at most; the log of uploads keeps how many passes failed,
-and from the second on the next one waits longer and longer, though each pass looks whether the file has come to be
-there. Where files of one pass fail one after the other, the others are left for the next.
+A gateway that gives up (504) while the server goes on, a connection that is cut, a time-out: the file may have
+arrived, or arrive later. In one sync cycle it is sent ``SENDS_MAX`` times at most; the log of uploads keeps how many
+cycles failed, and from the second on the next one waits longer and longer, though each cycle checks whether the file
+has arrived. Where files of one cycle fail one after the other, the others are left for the next.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["UploadAttempts"]
 
 SENDS_MAX = 2
 PASSES_AT_ONCE = 2
-"""So many passes may fail before the next one has to wait."""
+"""How many cycles may fail before the next one has to wait."""
 
 GAP_FIRST_S = 60.0
 GAP_MAX_S = 6 * 3600.0
@@ -32,7 +32,7 @@ FAILED_IN_A_ROW_MAX = 5
 
 
 class _Stop(Exception):
-    """Past the retry policy: it was sent as often as it may be; or it is not to be sent now, as ``error`` says."""
+    """Ends the retries: the file was sent as often as it may be, or it must not be sent now, as ``error`` says."""
 
     def __init__(self, error: FileNotTakenError | None = None) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class _Stop(Exception):
 
 
 class UploadAttempts:
-    """Counts attempts of one pass and of those before. Safe to use from many threads."""
+    """Counts attempts of one sync cycle and of those before. Safe to use from many threads."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class UploadAttempts:
         force: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``check`` raises PushStopped when the pass is to stop; ``force``: no wait from earlier passes counts."""
+        """``check`` raises PushStopped when the cycle is to stop; ``force``: ignore waits from earlier cycles."""
         self._log = log
         self._policy = policy
         self._check = check
@@ -60,11 +60,11 @@ class UploadAttempts:
         self._lock = threading.Lock()
         self._in_a_row = 0
 
-    def send(self, of: tuple[str, str], sha256: str, send: Callable[[], None], is_there: Callable[[], bool]) -> None:
-        """Have the file there: ``of`` is what it belongs to and its path; ``is_there`` compares size and content.
+    def send(self, of: tuple[str, str], sha256: str, send: Callable[[], None], arrived: Callable[[], bool]) -> None:
+        """Send the file: ``of`` is what it belongs to and its path; ``arrived`` compares size and content.
 
         Raises:
-            FileNotTakenError: it is not there, and is not sent again for now.
+            FileNotTakenError: it has not arrived, and is not sent again for now.
             RemoteRefusedError, RemoteUnavailableError, LedgerError, PushStopped: see mltrack_sync.errors.
         """
         failed, last_s = self._log.tries(of, sha256)
@@ -75,7 +75,7 @@ class UploadAttempts:
         def attempt(again: bool) -> None:
             nonlocal sends, last, looked
             self._check()
-            if (again or failed) and is_there():
+            if (again or failed) and arrived():
                 return
             looked = True
             if sends >= SENDS_MAX:
@@ -105,7 +105,7 @@ class UploadAttempts:
         self._log.tried(of, sha256, failed + 1, self._clock())
         with self._lock:
             self._in_a_row += 1
-        words = f"was sent, {last}; {'it is not there' if looked else 'whether it is there is not known'}"
+        words = f"was sent, {last}; {'it has not arrived' if looked else 'whether it has arrived is not known'}"
         raise FileNotTakenError(words, hint=last.hint, in_doubt=True, status=last.status) from last
 
     def _taken(self, of: tuple[str, str], failed: int) -> None:
@@ -125,5 +125,5 @@ class UploadAttempts:
         gap = min(GAP_FIRST_S * 4 ** min(failed - PASSES_AT_ONCE, 10), GAP_MAX_S)
         left = last_s + gap - self._clock()
         if 0 < left <= gap:
-            words = f"waits for {left:.0f} s: {failed} syncs sent it in vain (mltrack sync --retry-rejected: now)"
+            words = f"waits for {left:.0f} s: {failed} syncs failed to send it (mltrack sync --retry-rejected: now)"
             raise _Stop(FileNotTakenError(words, in_doubt=True))

@@ -1,4 +1,4 @@
-"""A file's bytes on their way: checked against what the run recorded, before they go and while they do."""
+"""A file's bytes on their way: checked against what the run recorded, before and while they are sent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FileChanged(Exception):
 
 
 def check_content(artifact: Artifact, path: Path) -> None:
-    """See that the file is what the run recorded.
+    """Check that the file is what the run recorded.
 
     Raises:
         FileChanged: it is not.
@@ -66,10 +66,10 @@ def part_digests(artifact: Artifact, path: Path, part_bytes: int) -> list[bytes]
 def read_checked(path: Path, start: int, size: int, sha256: bytes) -> Iterator[bytes]:
     """``size`` bytes from byte ``start`` on, the last of them only if all have that SHA-256.
 
-    A file that changed breaks the request off, so that what arrived counts for nothing.
+    A file that changed aborts the request, so that the remote discards it.
 
     Raises:
-        FileChanged: they do not.
+        FileChanged: they have another SHA-256.
         OSError: they can't be read.
     """
     left, digest = size, hashlib.sha256()
@@ -87,11 +87,11 @@ def read_checked(path: Path, start: int, size: int, sha256: bytes) -> Iterator[b
 
 
 class TooLong(Exception):
-    """More came than what is compared holds: the rest need not be read."""
+    """More came than the file to compare with has: the rest need not be read."""
 
 
 class Digest:
-    """Size and SHA-256 of content that comes in; ``begin`` is for each attempt, and gives what takes its pieces."""
+    """Size and SHA-256 of a download; ``begin`` starts each attempt and returns the function that takes its chunks."""
 
     def __init__(self, bytes_max: int) -> None:
         """More than ``bytes_max`` ends it with TooLong."""
@@ -99,7 +99,7 @@ class Digest:
         self.begin()
 
     def begin(self) -> Callable[[bytes], None]:
-        """Forget what came so far."""
+        """Forget what has come so far."""
         self._size, self._hash = 0, hashlib.sha256()
         return self._take
 
@@ -111,5 +111,5 @@ class Digest:
 
     @property
     def found(self) -> tuple[int, str]:
-        """Both, of what has come since ``begin``."""
+        """Size and SHA-256 of what has come since ``begin``."""
         return self._size, self._hash.hexdigest()

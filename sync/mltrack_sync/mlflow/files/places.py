@@ -1,4 +1,4 @@
-"""Where a server says that artifacts go, and whether they may: nothing of ours follows to a place it merely names.
+"""Where a server says that artifacts go, and whether they may: our credentials are not sent to a place it merely names.
 
 - Its own artifact proxy, whatever way it is written: with our credentials.
 - Another server over http(s): without any credentials, and never unencrypted where the remote itself is encrypted.
@@ -32,7 +32,7 @@ PROXY_SCHEME = "mlflow-artifacts"
 WEB = ("http", "https")
 PORTS = {"http": 80, "https": 443}
 NAMES_OTHERS = ("databricks", "databricks-uc", "dbfs", "models", "mltrack", "runs", "uc")
-"""Schemes that stand for a place elsewhere, which nobody would look at."""
+"""Schemes that refer to another place, which would not be checked."""
 
 _AZURE_HOSTS = r"core\.(?:windows\.net|usgovcloudapi\.net|chinacloudapi\.cn)"
 _HOSTS = {
@@ -41,7 +41,7 @@ _HOSTS = {
     "r2": re.compile(r"[^@]+@[a-z0-9-]+(?:\.(?:eu|fedramp))?\.r2\.cloudflarestorage\.com", re.ASCII),
     "b2": re.compile(r"[^@]+@s3\.[a-z0-9-]+\.backblazeb2\.com", re.ASCII),
 }
-"""Of stores whose address names a host: the hosts that may see the credentials for such a store."""
+"""For stores whose address names a host: the hosts that may get the credentials of such a store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Proxied:
     path: str
 
     def name(self, path: str) -> str:
-        """What a file is called there."""
+        """The file's path in the proxy."""
         return posixpath.join(self.path, path)
 
 
@@ -62,7 +62,7 @@ class OnWeb:
     url: str
 
     def file_url(self, path: str) -> str:
-        """Where a file goes."""
+        """The URL of a file."""
         return f"{self.url.rstrip('/')}/{quote(path)}"
 
 
@@ -74,7 +74,7 @@ class InFolder:
     within: str
 
     def file(self, path: str) -> Path:
-        """Where a file is.
+        """The path of a file.
 
         Raises:
             RemoteRefusedError: it would lead out of the shared folder.
@@ -87,7 +87,7 @@ class InFolder:
 
 @dataclass(frozen=True, slots=True)
 class InCloud:
-    """Wherever MLflow's own repositories go."""
+    """In a store that MLflow's own repositories handle."""
 
     uri: str
 
@@ -99,13 +99,13 @@ def place_of(transport: Transport, uri: str) -> Place:
     """Where artifacts at this URI are.
 
     Raises:
-        RemoteRefusedError: nowhere that they may go; the words say what can be done.
+        RemoteRefusedError: they may not go to that place; the message says what can be done.
     """
     try:
         target = urlsplit(uri)
         host, port = target.hostname, target.port
     except ValueError:
-        raise refused(f"the server says that artifacts go to {capped(uri)!r}, which is no address") from None
+        raise refused(f"the server says that artifacts go to {capped(uri)!r}, which is not an address") from None
     scheme = target.scheme
     if target.password is not None or ((scheme == PROXY_SCHEME or scheme in WEB) and "@" in target.netloc):
         raise refused(f"the server says that artifacts go to {shown_url(uri)}, with credentials of its own in it")
@@ -121,7 +121,7 @@ def place_of(transport: Transport, uri: str) -> Place:
     if scheme in ("", "file") or len(scheme) == 1:
         return _in_folder(transport, uri)
     if scheme in NAMES_OTHERS or is_place_of_a_kind(uri):
-        raise refused(f"the server says that artifacts go to {shown_url(uri)}: such an address stands for another one")
+        raise refused(f"the server says that artifacts go to {shown_url(uri)}: such an address refers to another one")
     if scheme in _HOSTS and not _HOSTS[scheme].fullmatch(target.netloc.lower()):
         words = (
             f"the server says that artifacts go to {shown_url(uri)}: credentials for {scheme} go to its own hosts only"
@@ -147,7 +147,7 @@ def _on_web(transport: Transport, scheme: str, host: str, port: int, path: str) 
 
 
 def _in_folder(transport: Transport, uri: str) -> InFolder:
-    """Below the folder that the user said is shared with the server, and surely nowhere else."""
+    """Below the folder that the user said is shared with the server, and nowhere else."""
     target = urlsplit(uri)
     path = unquote(target.path) if target.scheme == "file" else uri
     shared = transport.shared_folder
@@ -176,5 +176,5 @@ def _in_folder(transport: Transport, uri: str) -> InFolder:
 
 
 def refused(words: str, code: str = "INVALID_URI") -> RemoteRefusedError:
-    """That a file can't go where it is to go."""
+    """The error for a file that can't be sent to its place."""
     return RemoteRefusedError(words, status=400, code=code, words=words)

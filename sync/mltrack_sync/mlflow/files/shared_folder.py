@@ -23,7 +23,7 @@ __all__ = ["digest_in_folder", "put_in_folder"]
 
 
 def put_in_folder(place: InFolder, artifact: Artifact, path: Path, meter: FileMeter, fs: FileSystem = LOCAL) -> None:
-    """Write one file there, over what is there.
+    """Write one file to the folder, replacing any former one.
 
     Raises:
         RemoteRefusedError: it would lead out of the shared folder.
@@ -38,9 +38,9 @@ def put_in_folder(place: InFolder, artifact: Artifact, path: Path, meter: FileMe
     try:
         try:
             if not place.root.is_dir():
-                raise FileNotFoundError(2, "it is not there", str(place.root))
+                raise FileNotFoundError(2, "it does not exist", str(place.root))
             target.parent.mkdir(parents=True, exist_ok=True)
-            target = place.file(artifact.path)  # once more: the folders on the way are there now
+            target = place.file(artifact.path)  # checked again, now that its parent folders exist
             fd = fs.create(temporary)
             made = True
         except OSError as error:
@@ -68,10 +68,10 @@ def _write(fs: FileSystem, fd: int, chunk: bytes, place: InFolder) -> None:
 
 
 def digest_in_folder(place: InFolder, path: str, bytes_max: int) -> tuple[int, str]:
-    """Size and SHA-256 of a file there; of one that is larger than ``bytes_max``, only so much is read.
+    """Size and SHA-256 of a file in the folder; of one larger than ``bytes_max``, no more than that is read.
 
     Raises:
-        RemoteRefusedError: there is no such file.
+        RemoteRefusedError: the file does not exist.
         RemoteUnavailableError: it can't be read now.
     """
     file = place.file(path)
@@ -94,7 +94,7 @@ def digest_in_folder(place: InFolder, path: str, bytes_max: int) -> tuple[int, s
 
 
 def _unavailable(place: InFolder, error: OSError) -> RemoteUnavailableError:
-    hint = "is it mounted, and may you write there? See mltrack remote set NAME --shared-folder"
+    hint = "is it mounted, and may you write to it? See mltrack remote set NAME --shared-folder"
     return RemoteUnavailableError(
         f"the shared folder {place.root} can't be used: {error.strerror}", hint=hint, in_doubt=True
     )

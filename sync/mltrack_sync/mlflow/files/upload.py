@@ -42,7 +42,7 @@ NOT_FOR_OTHERS = {
     "RunsArtifactRepository",
     "StoreArtifacts",
 }
-"""MLflow's repositories, and ours, that lead to this machine, or send the remote's credentials where they are told."""
+"""MLflow's repositories, and ours, that write to this machine, or send the remote's credentials wherever a URI says."""
 
 _IMPORTING = threading.Lock()
 
@@ -62,18 +62,18 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """How files go in one pass: the large ones in ``parts``, the others ``whole``."""
+    """How files are sent in one sync cycle: the large ones in ``parts``, the others ``whole``."""
 
     parts: Multipart
     whole: UploadAttempts
 
 
 def send_artifact(client: MlflowClient, uploads: Uploads, file: Outgoing) -> None:
-    """Send one file, whole and with the content that was recorded, or not at all.
+    """Send one file as a whole, with the content that was recorded, or not at all.
 
     Raises:
-        FileChanged: it has another content.
-        RemoteRefusedError, RemoteUnavailableError: the remote does not take it, or not now.
+        FileChanged: its content is no longer what was recorded.
+        RemoteRefusedError, RemoteUnavailableError: the remote does not take it, or can't now.
         LedgerError, PushStopped: see mltrack_sync.errors.
         OSError: it can't be read.
     """
@@ -85,7 +85,7 @@ def send_artifact(client: MlflowClient, uploads: Uploads, file: Outgoing) -> Non
     place = place_of(client.transport, file.uri)
     if isinstance(place, Proxied):
         name = place.name(artifact.path)
-        large = LargeFile(file.run_id, name, artifact, path, file.meter, lambda: _is_there(client, file, place))
+        large = LargeFile(file.run_id, name, artifact, path, file.meter, lambda: _has_arrived(client, file, place))
         if uploads.parts.send(large):
             return
     check_content(artifact, path)
@@ -93,10 +93,12 @@ def send_artifact(client: MlflowClient, uploads: Uploads, file: Outgoing) -> Non
         put_in_folder(place, artifact, path, file.meter)
     elif isinstance(place, InCloud):
         _send_by_mlflow(file.uri, artifact, path)
-        check_content(artifact, path)  # it may have changed while it was read; then what arrived is not it
+        check_content(artifact, path)  # it may have changed while it was read
     else:
         send = partial(_put, client, place, file)
-        uploads.whole.send((file.run_id, artifact.path), artifact.sha256, send, lambda: _is_there(client, file, place))
+        uploads.whole.send(
+            (file.run_id, artifact.path), artifact.sha256, send, lambda: _has_arrived(client, file, place)
+        )
 
 
 def _put(client: MlflowClient, place: Proxied | OnWeb, file: Outgoing) -> None:
@@ -123,11 +125,11 @@ def _refused_by(place: OnWeb, status: int) -> RemoteRefusedError:
     return RemoteRefusedError(words, status=status, code=code, words=words)
 
 
-def _is_there(client: MlflowClient, file: Outgoing, place: Place) -> bool:
-    """Whether the remote has the file with its content; what has another size is not read."""
+def _has_arrived(client: MlflowClient, file: Outgoing, place: Place) -> bool:
+    """Whether the remote has the file with its content; one of another size is not read."""
     wanted = (file.artifact.size, file.artifact.sha256)
     try:
-        if not file.of_model and isinstance(place, Proxied):  # models and traces are listed in other ways
+        if not file.of_model and isinstance(place, Proxied):  # models and traces are listed by other calls
             sizes = artifact_sizes(client, file.remote_id, [file.artifact])
             if sizes.get(file.artifact.path) != wanted[0]:
                 return False
@@ -135,18 +137,19 @@ def _is_there(client: MlflowClient, file: Outgoing, place: Place) -> bool:
     except RemoteRefusedError:
         return False
     except RemoteUnavailableError as error:
-        if error.status == 500:  # what a server answers that lacks the file
+        if error.status == 500:  # a server's answer for a missing file
             return False
         raise
 
 
 def artifact_digest(client: MlflowClient, uri: str, artifact: Artifact) -> tuple[int, str]:
-    """Size and SHA-256 of a file as it is over there: all of it is read, none of it kept.
+    """Size and SHA-256 of a file on the remote: all of it is read, and none of it kept.
 
-    Of a file that is larger than the artifact only so much is read; then both are of that part, or without a hash.
+    Of a file that is larger than the artifact, no more than the artifact's size is read; then both are of that part, or
+    without a hash.
 
     Raises:
-        RemoteRefusedError, RemoteUnavailableError: it is not there, or not to be had now.
+        RemoteRefusedError, RemoteUnavailableError: the remote does not have it, or it can't be had now.
     """
     own = client.own_place(uri)
     if own is not None:
@@ -200,22 +203,22 @@ def _digest_by_mlflow(uri: str, artifact: Artifact) -> tuple[int, str]:
 
 
 def _repository(uri: str) -> Any:
-    """MLflow's, for an object store: what it takes for a place on this machine, or another name, is refused."""
+    """MLflow's repository for an object store; one that it would find on this machine, or elsewhere, is refused."""
     make, mlflow_error = _mlflow()
     try:
         found = make(uri)
-    except mlflow_error as error:  # an address that it can't read, a scheme that it does not know
+    except mlflow_error as error:  # an invalid address, an unknown scheme
         words = f"the server says that artifacts go to {shown_url(uri)}: {capped(str(error))}"
         raise RemoteRefusedError(words, status=400, code="INVALID_URI", words=words) from error
     names = {kind.__name__ for kind in type(found).__mro__}
     if names & NOT_FOR_OTHERS:
-        words = f"the server says that artifacts go to {shown_url(uri)}, which is no object store"
+        words = f"the server says that artifacts go to {shown_url(uri)}, which is not an object store"
         raise RemoteRefusedError(words, status=400, code="INVALID_URI", words=words)
     return found
 
 
 def _mlflow() -> tuple[Any, Any]:
-    """What makes its repositories, and its error. Two threads that import MLflow at once find halves of its modules.
+    """Its factory of repositories, and its error. Two threads must not import MLflow at the same time.
 
     Raises:
         RemoteRefusedError: it is not installed.
@@ -248,7 +251,7 @@ def _mlflow_errors(uri: str) -> Iterator[None]:
     except ImportError as error:
         words = f"{uri} needs a package that is not installed: {error}"
         raise RemoteRefusedError(words, status=400, code="MISSING_PACKAGE", words=words) from error
-    except Exception as error:  # each store's library has errors of its own, and MLflow lets them all through
+    except Exception as error:  # each store's library has its own errors, which MLflow passes on
         hide_in(error)
         words = f"{uri}: {capped(str(error)) or type(error).__name__}"
         raise RemoteUnavailableError(words, hint="run mltrack sync again later", in_doubt=True) from error

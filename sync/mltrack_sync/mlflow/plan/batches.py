@@ -1,4 +1,4 @@
-"""The plan: what is new in a run becomes bounded requests, in order. Pure: no disk, no network, no clock."""
+"""The plan: what is new in a run becomes requests of limited size, in order. Pure: no disk, no network, no clock."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Params and tags to set, tags to remove, those refused, and how far the events then are (seq by writer)."""
+    """Params and tags to set, tags to remove, those refused, and the events' positions after that (seq by writer)."""
 
     params: tuple[Pair, ...] = ()
     tags: tuple[Pair, ...] = ()
@@ -72,10 +72,10 @@ def facts_of(
     again: Iterable[tuple[str, str]] = (),
     first: tuple[str, ...] = (),
 ) -> Facts:
-    """What the new events ask to be set, with the run's present values; ``known_tags`` are there already.
+    """What the new events set, with the run's current values; the remote has ``known_tags`` already.
 
-    ``again`` names (kind, key) of params and tags to send though no event is new; ``first`` names tags that are there
-    before all others where a run may have only so many.
+    ``again`` names (kind, key) of params and tags to send though no event is new; ``first`` names tags that take
+    precedence where the number of a run's tags is limited.
     """
     beyond = limits.beyond(params, tags, first)
     touched: dict[tuple[str, str], None] = dict.fromkeys(again)
@@ -106,7 +106,7 @@ def facts_of(
 
 
 class Piece(NamedTuple):
-    """Some of one writer's points, in order; once they are there the writer is at seq ``end``."""
+    """Some of one writer's points, in order; once they are acknowledged the writer is at seq ``end``."""
 
     writer: str
     points: PointColumns
@@ -114,7 +114,7 @@ class Piece(NamedTuple):
 
 
 class RefusedPoints(NamedTuple):
-    """Points of one metric that the remote does not take, as in Refusal; ``seqs`` tells which, in order."""
+    """Points of one metric that the remote does not take, as in Refusal; ``seqs`` says which, in order."""
 
     kind: str
     key: str
@@ -123,7 +123,7 @@ class RefusedPoints(NamedTuple):
 
 
 class Sifted(NamedTuple):
-    """What is left to send, what was refused, and how many points said the same as another (see sift)."""
+    """What is left to send, what was refused, and how many points equal another one (see sift)."""
 
     points: PointColumns
     refused: list[RefusedPoints]
@@ -203,7 +203,7 @@ def metric_items(points: PointColumns) -> list[str]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Request:
-    """One log-batch. Once it is acknowledged, the ledger stands at ``events`` and ``ends`` (points), by writer."""
+    """One log-batch. After its acknowledgement the ledger is at ``events`` and ``ends`` (of points), by writer."""
 
     params: tuple[Pair, ...] = ()
     tags: tuple[Pair, ...] = ()
@@ -241,7 +241,7 @@ class Request:
         return ("".join(parts) + "}").encode("ascii")
 
     def split(self) -> list[Request]:
-        """Two requests that together say the same: facts and points apart, else halves. A single item stays whole."""
+        """Two requests equal to this one: facts and points apart, else either in two parts. One item stays whole."""
         if self.items <= 1:
             return [self]
         if self.points is not None and self.points_count and (self.params or self.tags):
@@ -255,12 +255,12 @@ class Request:
                 replace(self, points=self.points.take(slice(half, None))),
             ]
         pairs = self.params or self.tags
-        halves = pairs[: len(pairs) // 2], pairs[len(pairs) // 2 :]
-        return [replace(self, params=h) if self.params else replace(self, tags=h) for h in halves]
+        parts = pairs[: len(pairs) // 2], pairs[len(pairs) // 2 :]
+        return [replace(self, params=part) if self.params else replace(self, tags=part) for part in parts]
 
 
 def requests_of(facts: Facts, pieces: Iterable[Piece], limits: Callable[[], Limits]) -> Iterator[Request]:
-    """The requests, each within the limits of the moment: params and tags first, then the points in their order."""
+    """The requests, each within the current limits: params and tags first, then the points in their order."""
     pending: Request | None = None
     for chunk in _fact_chunks(facts, limits()):
         if pending is not None:
@@ -281,7 +281,7 @@ def _requests_of_piece(piece: Piece, facts: Request | None, limits: Callable[[],
     at, count = 0, len(piece.points)
     while True:
         taken = _room(piece.points, at, limits(), facts)
-        if facts is not None and count and not taken:  # they fill a request by themselves
+        if facts is not None and count and not taken:  # the facts alone fill a request
             yield facts
             facts = None
             continue

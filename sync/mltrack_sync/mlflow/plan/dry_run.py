@@ -1,4 +1,4 @@
-"""What a push would do, as its report would say it: counted over what is pending, with no request made."""
+"""What a push would do, as a report: it counts what is pending and makes no request."""
 
 from __future__ import annotations
 

@@ -19,12 +19,12 @@ __all__ = ["fallback_run", "has_files_for_run", "where_in_run"]
 
 
 def fallback_run(model: LoggedModel, state: LedgerState) -> RunEntry | None:
-    """The run on the remote whose artifacts can hold the model's files; None while that is missing or being made."""
-    return _run_there(model, state) if has_files_for_run(model) else None
+    """The remote run that can hold the model's files; None without such a run, or while the model is unfinished."""
+    return _remote_run(model, state) if has_files_for_run(model) else None
 
 
 def has_files_for_run(model: LoggedModel) -> bool:
-    """Whether the model's files are whole and to be kept, and a run made them."""
+    """Whether the model is finished and not deleted, and a run made it."""
     return bool(model.source_run_id) and model.lifecycle_stage == ACTIVE and model.status != PENDING
 
 
@@ -36,14 +36,14 @@ def where_in_run(store: Store, state: LedgerState, model_id: str) -> tuple[str, 
         return f"logged model {model_id} is not in this store"
     if not model.source_run_id:
         return f"the server has no logged models, and {model_id} has no run to put its files into"
-    run, entry = _run_there(model, state), state.fallbacks.get(model_id)
+    run, entry = _remote_run(model, state), state.fallbacks.get(model_id)
     if run is None or entry is None or entry.remote_run != run.remote_id:
-        return f"files of logged model {model_id} are not in its run {model.source_run_id} there yet"
+        return f"files of logged model {model_id} are not in its run {model.source_run_id} on the remote yet"
     if any(entry.artifacts.get(artifact.path) != artifact.sha256 for artifact in model.artifacts):
-        return f"files of logged model {model_id} are not all in its run {model.source_run_id} there yet"
+        return f"files of logged model {model_id} are not all in its run {model.source_run_id} on the remote yet"
     return posixpath.join(run.artifact_uri, entry.place), run.remote_id
 
 
-def _run_there(model: LoggedModel, state: LedgerState) -> RunEntry | None:
+def _remote_run(model: LoggedModel, state: LedgerState) -> RunEntry | None:
     run = state.runs.get(model.source_run_id or "")
     return run if run is not None and run.remote_id and run.stage != DELETED else None

@@ -1,4 +1,4 @@
-"""Ids of this store inside texts, and what they have to be on the remote: of versions of prompts, runs, models."""
+"""Ids of this store inside texts, mapped to those of the remote: of prompt versions, runs and models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MODEL_HISTORY = "mlflow.log-model.history"
 
 
 def map_tags(state: LedgerState, tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags with what they list by the ids and numbers it has on the remote, as far as the ledger knows them."""
+    """The tags, with the ids and numbers in them mapped to those of the remote, as far as the ledger knows them."""
     found = dict(tags)
     for key, renew in ((LINKED_PROMPTS, _prompt_renewed), (MODEL_HISTORY, _model_renewed)):
         if key in found:
@@ -40,7 +40,7 @@ def _renewed(state: LedgerState, text: str, renew: Any) -> str:
         items = json.loads(text)
         changed = [renew(state, item) for item in items]
     except (ValueError, TypeError, KeyError, AttributeError):
-        return text  # nothing that MLflow writes
+        return text  # not written by MLflow
     return text if changed == items else json.dumps(changed)
 
 

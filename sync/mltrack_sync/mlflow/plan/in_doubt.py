@@ -1,4 +1,4 @@
-"""Which points of a run may be on the remote though no answer said so: they are compared with it before they go."""
+"""Which points of a run may be on the remote although no answer said so: they are compared before they are sent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class InDoubt:
 
     @classmethod
     def of(cls, entry: RunEntry) -> InDoubt:
-        """As the ledger says."""
+        """As in the ledger."""
         return cls(entry.doubt_all, dict(entry.doubt))
 
     def __bool__(self) -> bool:
@@ -47,7 +47,7 @@ class InDoubt:
         return InDoubt(self.everything, left)
 
     def and_next(self, request: Request | None) -> dict[str, int] | str:
-        """What the ledger is to say while ``request`` is on its way; None where nothing follows."""
+        """What the ledger must say while ``request`` is on its way; with None, no request follows."""
         if request is None:
             return {}
         if self.everything:

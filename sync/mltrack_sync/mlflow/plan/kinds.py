@@ -1,4 +1,4 @@
-"""How the ledger names things that a remote may refuse: the kinds that stand in rejections, and keys of some."""
+"""How the ledger names things that a remote may refuse: the kinds in rejections, and the keys of some."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file ``MLmodel`` of a logged model names it, its run and the place of its files: what it says on a remote."""
+"""The file ``MLmodel`` names its logged model, run and location: these are mapped to those on the remote."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MLMODEL = "MLmodel"
 
 
 def map_mlmodel(content: bytes, model: LoggedModel, *, uri: str, state: LedgerState) -> bytes:
-    """``MLmodel`` with the run's id on the remote, and ``uri`` for the place of the files."""
+    """``MLmodel`` with the run's id on the remote, and ``uri`` as the files' location."""
     below = rb"/models/" + model.model_id.encode() + rb"/artifacts"
     place = rb"(?:mltrack:[^\s'\"]*|(?<![^\s'\"])/[^\n'\"]*?)" + below  # as a URI, or as a plain path
     content = re.sub(place, lambda _: uri.encode(), content)
@@ -27,9 +27,9 @@ def map_mlmodel(content: bytes, model: LoggedModel, *, uri: str, state: LedgerSt
 
 
 def mlmodel_in_run(content: bytes, *, model: LoggedModel, place: str, uri: str, state: LedgerState) -> bytes:
-    """``MLmodel`` as MLflow 2 writes it: its path in the run, the run's id there, and no id of a logged model.
+    """``MLmodel`` as MLflow 2 writes it: its path in the run, the run's id on the remote, and no id of a logged model.
 
-    With ``model_id`` in it, MLflow 3 asks the server for that model when the file is looked at, and fails.
+    With ``model_id`` in it, MLflow 3 asks the server for that model when the file is viewed, and fails.
     """
     content = _set(content, "artifact_path", place)
     content = _set(content, "model_uuid", model.model_id.removeprefix("m-"))
@@ -38,7 +38,7 @@ def mlmodel_in_run(content: bytes, *, model: LoggedModel, place: str, uri: str, 
 
 
 def _set(content: bytes, key: str, value: str | None) -> bytes:
-    """Another value for a key of the YAML's top level, if it is there; None takes it away."""
+    """Change the value of a top-level YAML key, if it exists; None removes the key."""
     line = b"" if value is None else f"{key}: {json.dumps(value, ensure_ascii=False)}\n".encode()
     lines = re.compile(rb"^" + key.encode() + rb":[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)", re.MULTILINE)
     return lines.sub(lambda _: line, content, count=1)

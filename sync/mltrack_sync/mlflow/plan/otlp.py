@@ -1,4 +1,4 @@
-"""Spans as OpenTelemetry's protocol has them, made of what a store keeps of them: MLflow's JSON of a span."""
+"""Spans in OpenTelemetry's protocol, converted from MLflow's JSON of a span, which a store keeps."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _STATUS = {"STATUS_CODE_OK": 1, "OK": 1, "STATUS_CODE_ERROR": 2, "ERROR": 2}
 
 
 class UnsendableSpanError(MltrackError):
-    """A span that can't go by this protocol; the message says why."""
+    """A span that can't be sent by this protocol; the message says why."""
 
 
 def span_bodies(trace_id: str, texts: Sequence[str], bytes_max: int) -> Iterator[bytes]:
     """Requests that hold these spans (JSON texts) of one trace, each of about ``bytes_max`` at most or of one span.
 
     Raises:
-        UnsendableSpanError: one of them is no such span, or of a trace that would have another id on the remote.
+        UnsendableSpanError: one of them is not such a span, or its trace would have another id on the remote.
     """
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -42,7 +42,7 @@ def span_bodies(trace_id: str, texts: Sequence[str], bytes_max: int) -> Iterator
         try:
             _fill(spans.add(), json.loads(text), trace_id)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UnsendableSpanError(f"a span of it is none that MLflow writes ({error})") from error
+            raise UnsendableSpanError(f"a span of it is not one that MLflow writes ({error})") from error
     if spans:
         yield request.SerializeToString()
 
@@ -63,31 +63,31 @@ def _fill(span: Any, content: Mapping[str, Any], trace_id: str) -> None:
     for key, value in (content.get("attributes") or {}).items():
         _set(span.attributes, key, _decoded(value))
     for event in content.get("events") or []:
-        there = span.events.add()
-        there.name, there.time_unix_nano = _text(event["name"]), int(event["time_unix_nano"])
+        added = span.events.add()
+        added.name, added.time_unix_nano = _text(event["name"]), int(event["time_unix_nano"])
         for key, value in (event.get("attributes") or {}).items():
-            _set(there.attributes, key, value)
+            _set(added.attributes, key, value)
     for link in content.get("links") or []:
-        there = span.links.add()
-        there.trace_id = _identifier(str(link["trace_id"]).rpartition("/")[2].removeprefix(TRACE_ID_PREFIX), 16)
-        there.span_id = _identifier(link["span_id"], 8)
+        added = span.links.add()
+        added.trace_id = _identifier(str(link["trace_id"]).rpartition("/")[2].removeprefix(TRACE_ID_PREFIX), 16)
+        added.span_id = _identifier(link["span_id"], 8)
         for key, value in (link.get("attributes") or {}).items():
-            _set(there.attributes, key, value)
+            _set(added.attributes, key, value)
 
 
 def _identifier(text: str, size: int) -> bytes:
     """An id given in hex or base64."""
-    if text.endswith("="):  # base64 of so many bytes always does; it may begin like a prefix of hex
+    if text.endswith("="):  # base64 of this size always does; it may look like hex at its beginning
         found = base64.b64decode(text, validate=True)
     else:
         found = bytes.fromhex(text.removeprefix(TRACE_ID_PREFIX).removeprefix("0x").rjust(2 * size, "0"))
     if len(found) != size:
-        raise ValueError(f"{text!r} is no id of {size} bytes")
+        raise ValueError(f"{text!r} is not an id of {size} bytes")
     return found
 
 
 def _decoded(value: Any) -> Any:
-    """An attribute's value: MLflow keeps each as JSON, and what is no JSON as it is."""
+    """An attribute's value: MLflow keeps each as JSON, and text that is not JSON as it is."""
     if not isinstance(value, str) or not value:
         return value
     try:
@@ -102,28 +102,28 @@ def _set(attributes: Any, key: str, value: Any) -> None:
     _set_value(pair.value, value)
 
 
-def _set_value(there: Any, value: Any) -> None:
+def _set_value(target: Any, value: Any) -> None:
     match value:
         case None:
             return
         case bool():
-            there.bool_value = value
+            target.bool_value = value
         case int() if -INT64_MAX - 1 <= value <= INT64_MAX:
-            there.int_value = value
+            target.int_value = value
         case float():
-            there.double_value = value
+            target.double_value = value
         case list() | tuple():
-            there.array_value.SetInParent()
+            target.array_value.SetInParent()
             for item in value:
-                _set_value(there.array_value.values.add(), item)
+                _set_value(target.array_value.values.add(), item)
         case dict():
-            there.kvlist_value.SetInParent()
+            target.kvlist_value.SetInParent()
             for name, item in value.items():
-                _set(there.kvlist_value.values, name, item)
+                _set(target.kvlist_value.values, name, item)
         case _:
-            there.string_value = _text(str(value))
+            target.string_value = _text(str(value))
 
 
 def _text(text: str) -> str:
-    """Without half characters, which this protocol has no place for."""
+    """Without lone surrogates, which this protocol can't carry."""
     return text.encode("utf-8", "replace").decode("utf-8")

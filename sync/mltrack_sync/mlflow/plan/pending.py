@@ -1,8 +1,8 @@
-"""What a remote lacks of a store: the one place where that is found, stage by stage.
+"""What a remote lacks of a store: the one place where it is determined, stage by stage.
 
 A dry run prints it, ``status`` counts it, push executes it stage by stage, and ``verify`` takes as its scope what a
 remote with an empty ledger would lack. Only the store and the ledger are read. What only the remote can say (whether a
-request whose answer was lost has arrived) push finds out afterwards, and what it lacks is found once more from then on.
+request whose answer was lost has arrived) push finds out later, and then determines again what it lacks.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ __all__ = [
 ]
 
 Again = frozenset[tuple[str, str, str]]
-"""Things rejected that are tried again: run, kind, key."""
+"""Rejected things that are retried: run, kind, key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
     """The selected part of a store; each method says what of it a ledger lacks at that moment, for one stage of a push.
 
-    ``heads`` are those of the selected runs. ``retry`` asks for all that was rejected, too, ``again`` for these of it.
+    ``heads`` are those of the selected runs. ``retry`` includes all that was rejected, ``again`` some of it.
     """
 
     store: Store
@@ -66,12 +66,12 @@ class Scope:
         return tuple(i for i, head in self.heads.items() if i in tried or is_run_pending(head, state))
 
     def experiments(self, state: LedgerState) -> tuple[str, ...]:
-        """Experiments of which tags are tried again."""
+        """Experiments of which tags are retried."""
         tried = list(state.rejected) if self.retry else self.again
         return tuple(dict.fromkeys(key.partition("/")[0] for _, kind, key in tried if kind == EXPERIMENT_TAG_KIND))
 
     def links(self, state: LedgerState) -> dict[str, tuple[str, ...]]:
-        """Runs whose datasets or models wait for features that the remote lacked, and for which."""
+        """Runs whose datasets or models wait for features that the remote lacked, with these features."""
         entries = ((run_id, state.runs.get(run_id)) for run_id in self.heads)
         return {run_id: tuple(entry.lacking) for run_id, entry in entries if entry is not None and entry.lacking}
 
@@ -96,7 +96,7 @@ class Scope:
         run_ids: Collection[str],
         on_unreadable: Callable[[str, CorruptionError], None],
     ) -> Iterator[tuple[StoredRun, PendingRun | None]]:
-        """Each of these runs, and what is pending of it; None for one that is deleted here and is not there.
+        """Each of these runs, and what is pending of it; None if it is deleted here and not active on the remote.
 
         Args:
             state: The ledger.
@@ -109,7 +109,7 @@ class Scope:
             try:
                 run = self.store.run(run_id)
             except NotFoundError:
-                continue  # gone since the heads were read
+                continue  # removed since the heads were read
             except CorruptionError as error:
                 on_unreadable(run_id, error)
                 continue
@@ -140,11 +140,11 @@ class Pending:
             or self.traces.traces
         )
 
-    def without(self, lacking: frozenset[str]) -> Pending:
-        """What is left on a remote that lacks these features: of logged models the files that can go to runs."""
-        links = {run_id: waits_for for run_id, waits_for in self.links.items() if not lacking.issuperset(waits_for)}
-        models = replace(self.logged_models, **({"ids": ()} if LOGGED_MODELS in lacking else {"with_files": ()}))
-        traces = PendingTraces() if TRACES in lacking else self.traces
+    def without(self, unsupported: frozenset[str]) -> Pending:
+        """What is left for a remote without these features: of logged models, the files that can go to runs."""
+        links = {run_id: waits_for for run_id, waits_for in self.links.items() if not unsupported.issuperset(waits_for)}
+        models = replace(self.logged_models, **({"ids": ()} if LOGGED_MODELS in unsupported else {"with_files": ()}))
+        traces = PendingTraces() if TRACES in unsupported else self.traces
         return replace(self, links=links, logged_models=models, traces=traces)
 
 
@@ -173,17 +173,17 @@ def rejected_by_run(state: LedgerState) -> Mapping[str, list[Rejected]]:
 
 
 def rejected_of(rejected: Iterable[Rejected], chosen: Container[str]) -> tuple[Rejected, ...]:
-    """What of these concerns the chosen runs or no run, in order."""
+    """Those of the chosen runs or of no run, in order."""
     mine = (item for item in rejected if item.run_id in chosen or not item.run_id)
     return tuple(sorted(mine, key=lambda item: (item.run_id, item.kind)))
 
 
 def change_token(store: Store) -> tuple[object, ...]:
-    """What tells that logged models or traces changed: how long their logs are."""
+    """A value that changes with logged models or traces: the sizes of their logs."""
     return tuple(log_sizes(store).items()), tuple(fact_sizes(store).items())
 
 
-def unsupported_lines(pending: Pending, state: LedgerState, lacking: frozenset[str]) -> tuple[str, ...]:
+def unsupported_lines(pending: Pending, state: LedgerState, unsupported: frozenset[str]) -> tuple[str, ...]:
     """In plain words, what the remote does not take and how much waits for it."""
     waiting = Counter(feature for waits_for in pending.links.values() for feature in waits_for)
     counts = {
@@ -195,7 +195,7 @@ def unsupported_lines(pending: Pending, state: LedgerState, lacking: frozenset[s
     return tuple(
         f"{feature}: this server does not take them; {count:,} {one if count == 1 else many}{more.get(feature, '')}"
         for feature, (count, one, many) in counts.items()
-        if feature in lacking and count
+        if feature in unsupported and count
     )
 
 

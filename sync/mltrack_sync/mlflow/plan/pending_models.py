@@ -1,4 +1,4 @@
-"""What a remote lacks of logged models: which, what of each, and files for their runs where it has no such models."""
+"""What a remote lacks of logged models: which, what of each, and their files for runs where it takes no models."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ __all__ = [
 ]
 
 MODEL_VERSIONS = "mlflow.modelVersions"
-"""The tag in which a server notes the versions made of a model: its own numbers."""
+"""The tag in which a server notes the versions made of a model, by its own numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class PendingLoggedModels:
-    """Ids of logged models that are not as they should be on the remote.
+    """Ids of logged models that are missing or different on the remote.
 
-    Of these, ``with_files`` have files that can go to their runs where the remote has no logged models, and
-    ``without_run`` were made by no run: their files can't.
+    Of these, ``with_files`` have files that can go to their runs where the remote does not support logged models;
+    ``without_run`` were not made by a run: their files can't.
     """
 
     ids: tuple[str, ...] = ()
@@ -74,15 +74,15 @@ def find_pending_logged_models(
     retry: bool = False,
     again: Collection[str] = (),
 ) -> PendingLoggedModels:
-    """The logged models of which the store has something that the ledger lacks.
+    """The logged models of which the ledger does not have all.
 
     Args:
         store: The store.
         state: The ledger.
         selection: What is selected: models of selected runs, and of whole experiments.
         chosen: The selected runs.
-        retry: Whether what was rejected is to be tried again.
-        again: Models, rejected as a whole, that are tried again in any case.
+        retry: Whether to retry what was rejected.
+        again: Models, rejected as a whole, that are retried in any case.
     """
     rejected = [item for item in list(state.rejected.values()) if not item.run_id]
     whole = {item.key for item in rejected if item.kind == LOGGED_MODEL}
@@ -114,8 +114,8 @@ def find_pending_logged_model(
         model: The model.
         entry: What the ledger says that the remote has of it.
         state: The ledger, for what was rejected.
-        retry: Whether what was rejected is to be tried again; its metrics are all sent again if one was.
-        map_tags: Gives the model's tags as they are to stand on the remote.
+        retry: Whether to retry what was rejected; if one metric was, all its metrics are sent again.
+        map_tags: Maps the model's tags to those of the remote.
     """
     refused = _rejected_of(state, model.model_id)
     has_refused_metrics = any(kind == LOGGED_MODEL_METRIC for kind, _ in refused)
@@ -146,9 +146,9 @@ def files_for_run(model: LoggedModel, state: LedgerState, *, retry: bool = False
     if not has_files_for_run(model):
         return ()
     entry, run = state.fallbacks.get(model.model_id) or FallbackEntry(), state.runs.get(str(model.source_run_id))
-    is_there = run is not None and entry.remote_run == run.remote_id  # else they were in a run that is gone
+    is_current = run is not None and entry.remote_run == run.remote_id  # else they were in a former run
     refused = set() if retry else _rejected_of(state, model.model_id)
-    return _files(model, entry.artifacts if is_there else {}, refused, LOGGED_MODEL_FILE_IN_RUN)
+    return _files(model, entry.artifacts if is_current else {}, refused, LOGGED_MODEL_FILE_IN_RUN)
 
 
 def is_whole_experiment(store: Store, experiment_id: str, selection: Selection) -> bool:
@@ -166,7 +166,7 @@ def log_sizes(store: Store) -> dict[str, int]:
         try:
             found[model_id] = store.logged_models.folder(model_id).log.stat().st_size
         except FileNotFoundError:
-            continue  # it is being made, or gone
+            continue  # it is being created, or was removed
     return found
 
 
@@ -180,19 +180,19 @@ def _rejected_of(state: LedgerState, model_id: str) -> set[tuple[str, str]]:
 def _files(
     model: LoggedModel, sent: Mapping[str, str], refused: Collection[tuple[str, str]], kind: str
 ) -> tuple[Artifact, ...]:
-    lacking = (file for file in model.artifacts if sent.get(file.path) != file.sha256)
-    return tuple(file for file in lacking if (kind, file.path) not in refused)
+    missing = (file for file in model.artifacts if sent.get(file.path) != file.sha256)
+    return tuple(file for file in missing if (kind, file.path) not in refused)
 
 
 def _in_runs(
     store: Store, state: LedgerState, sizes: Mapping[str, int], tried: Collection[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Of these models, those with files that can go to their runs, and those that no run made."""
+    """Of these models, those with files that can go to their runs, and those that were not made by a run."""
     files, without_run = [], []
     for model_id, size in sizes.items():
-        in_run = state.fallbacks.get(model_id) or FallbackEntry()
-        run = state.runs.get(in_run.of)
-        settled = run is not None and (in_run.remote_run, in_run.settled) == (run.remote_id, size)
+        entry = state.fallbacks.get(model_id) or FallbackEntry()
+        run = state.runs.get(entry.of)
+        settled = run is not None and (entry.remote_run, entry.settled) == (run.remote_id, size)
         if settled and model_id not in tried:
             continue
         try:

@@ -38,9 +38,9 @@ KindsAndKeys = Collection[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class PendingModel:
-    """A registered model that is not as it should be on the remote, with its versions that are not.
+    """A registered model that is missing or different on the remote, with the versions that are.
 
-    Of the ``versions``, those that are ``new`` are to be made there.
+    Of the ``versions``, those that are ``new`` are to be created on the remote.
     """
 
     model: RegisteredModel
@@ -81,14 +81,14 @@ def find_pending_registry(
     *,
     retry: bool = False,
 ) -> list[PendingModel]:
-    """What the registry has that the ledger lacks.
+    """What of the registry the ledger does not have.
 
     Args:
         store: The store.
         state: The ledger.
         selection: What is selected: unless everything is, only versions of selected runs count.
         chosen: The selected runs.
-        retry: Whether what was rejected is to be tried again.
+        retry: Whether to retry what was rejected.
     """
     rejected = set() if retry else rejected_of_registry(state)
     found: list[PendingModel] = []
@@ -114,30 +114,30 @@ def rejected_of_registry(state: LedgerState) -> set[tuple[str, str]]:
 def model_changes(
     model: RegisteredModel, entry: ModelEntry, rejected: KindsAndKeys, *, coming: Collection[int] = ()
 ) -> ModelChanges:
-    """What the remote has otherwise of a model.
+    """What differs on the remote of a model.
 
     Args:
-        model: The model as it is to be.
+        model: The model as it should be.
         entry: What the remote has of it.
         rejected: What is not sent.
-        coming: Versions that will be there; an alias of one that is neither there nor comes has to wait.
+        coming: Versions about to be sent; an alias of any other that the remote does not have must wait.
     """
 
-    def is_there(number: int | None) -> bool:
+    def will_exist(number: int | None) -> bool:
         known = entry.versions.get(number) if number is not None else None
         return number is None or number in coming or (known is not None and known.ready)
 
     aliases = {
         alias: number
         for alias, number in _changes(entry.aliases, model.aliases)
-        if is_there(number) and (ALIAS, f"{model.name}@{alias}") not in rejected
+        if will_exist(number) and (ALIAS, f"{model.name}@{alias}") not in rejected
     }
     description = model.description if model.description != entry.description else None
     return ModelChanges(description, _tags(entry.tags, model.tags, MODEL_TAG, model.name, rejected), aliases)
 
 
 def version_changes(version: ModelVersion, known: VersionEntry, rejected: KindsAndKeys) -> VersionChanges:
-    """What the remote has otherwise of a version that is there."""
+    """What differs on the remote of a version that it has."""
     of = f"{version.name}/{version.version}"
     return VersionChanges(
         version.description if version.description != known.description else None,
@@ -147,7 +147,7 @@ def version_changes(version: ModelVersion, known: VersionEntry, rejected: KindsA
 
 
 def is_prompt(model: RegisteredModel) -> bool:
-    """Whether it is a prompt, in MLflow's manner."""
+    """Whether it is a prompt, as MLflow marks them."""
     return model.tags.get(IS_PROMPT, "").lower() == "true"
 
 

@@ -1,7 +1,7 @@
 """What a remote lacks of one run: params, tags, points, files, links, its ending, or that it was deleted or restored.
 
-It is found from the run and the ledger. How a run's ids and an answer that was lost stand on the remote, only the
-remote can say: ``points_in_doubt`` says how many points a push compares with it before it sends them.
+It is determined from the run and the ledger. Whether a request whose answer was lost has arrived, only the remote can
+say: ``points_in_doubt`` says how many points a push compares with it before it sends them.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class PendingLinks:
 class PendingRun:
     """What the remote lacks of one run.
 
-    ``stage`` is DELETED or ACTIVE where the run is to be deleted or restored there, else "". ``points`` are those after
-    the ledger's positions. ``ending`` is what status, end time, name and the mark of a crash are to be, if they differ.
-    ``first_event`` is when the first new event was recorded, in ns; 0 where there is none.
+    ``stage`` is DELETED or ACTIVE where the run is to be deleted or restored on the remote, else "". ``points`` are
+    those after the ledger's positions. ``ending`` is what status, end time, name and the mark of a crash are to be, if
+    they differ. ``first_event`` is when the first new event was recorded, in ns; 0 where there is none.
     """
 
     run_id: str
@@ -64,7 +64,7 @@ class PendingRun:
 
 
 def local_tags(run: StoredRun) -> dict[str, str]:
-    """The run's tags and our own, with ids as they are here."""
+    """The run's tags and our own, with local ids."""
     return {**run.tags, RUN_ID_TAG: run.run_id}
 
 
@@ -78,23 +78,23 @@ def find_pending_run(
     made_with: Mapping[str, str] | None = None,
     map_tags: Callable[[StoredRun], Mapping[str, str]] = local_tags,
 ) -> PendingRun | None:
-    """What the remote lacks of a run; None for one that is deleted here and is not there.
+    """What the remote lacks of a run; None for one that is deleted here and missing or deleted on the remote.
 
     Args:
-        run: The run; what was recorded since it was read is read, too.
+        run: The run; it is refreshed.
         entry: What the ledger says that the remote has of it.
         rejected: What was rejected of this run.
         limits: What the remote takes.
-        retry: Whether what was rejected is to be tried again.
-        made_with: The tags that the run was just made with.
-        map_tags: Gives the run's tags as they are to stand on the remote.
+        retry: Whether to retry what was rejected.
+        made_with: The tags that the run was just created with.
+        map_tags: Maps the run's tags to those of the remote.
     """
     if run.info.lifecycle_stage == DELETED:
-        is_there = entry.remote_id and entry.stage != DELETED
-        return PendingRun(run.run_id, stage=DELETED) if is_there else None
-    restored = entry.stage == DELETED  # what was rejected of it is forgotten since: all of it is looked at again
+        is_on_remote = entry.remote_id and entry.stage != DELETED
+        return PendingRun(run.run_id, stage=DELETED) if is_on_remote else None
+    restored = entry.stage == DELETED  # its rejections were forgotten: all of it is checked again
     events = run.read_events({} if restored else entry.events)
-    run.refresh()  # after the events were read: the values are no older than what the events say
+    run.refresh()  # after the events were read: so the values are at least as new
     retried = [item for item in rejected if retry]
     facts = facts_of(
         events,
@@ -133,11 +133,11 @@ def find_pending_links(run: StoredRun, entry: RunEntry, rejected: Iterable[Rejec
 def _files(
     run: StoredRun, entry: RunEntry, rejected: Iterable[Rejected], events: Iterable[Event]
 ) -> tuple[Artifact, ...]:
-    """Files that are not there with their content, nor rejected. One that was logged once more is tried again."""
+    """Files that the remote lacks or has with another content, if not rejected. One logged again is retried."""
     fresh = {str(event.fields["path"]) for event in events if event.type == "artifact"}
     refused = {item.key for item in rejected if item.kind == ARTIFACT} - fresh
-    lacking = (file for file in run.artifacts if entry.artifacts.get(file.path) != file.sha256)
-    return tuple(file for file in lacking if file.path not in refused)
+    missing = (file for file in run.artifacts if entry.artifacts.get(file.path) != file.sha256)
+    return tuple(file for file in missing if file.path not in refused)
 
 
 def refused_metrics(run: StoredRun, rejected: Iterable[Rejected], limits: Limits) -> Iterator[Refusal]:
@@ -150,8 +150,8 @@ def refused_metrics(run: StoredRun, rejected: Iterable[Rejected], limits: Limits
 
 
 def _in_doubt(entry: RunEntry, points: int) -> int:
-    """How many of the points that are not acknowledged may be there."""
-    if entry.creating:  # the answer to its making was lost: if it is there, all of it may be
+    """How many of the points that are not acknowledged may be on the remote."""
+    if entry.creating:  # the answer to its creation was lost: if it exists, so may all its points
         return points
     doubt = InDoubt.of(entry).after(entry.points)
     beyond = sum(end - entry.points.get(writer, 0) for writer, end in doubt.ends.items())

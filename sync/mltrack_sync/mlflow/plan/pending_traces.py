@@ -1,6 +1,6 @@
 """What a remote lacks of traces: which of them are new or changed, and which tags of one the remote takes.
 
-A trace that changed goes again as a whole, as its ids are the same on both sides and all its calls may be repeated.
+A trace that changed is sent again as a whole, as its ids are the same on both sides and all its calls may be repeated.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 ARTIFACT_LOCATION = "mlflow.artifactLocation"
-"""The tag in which a server says where attachments of a trace go."""
+"""The tag in which a server gives the location of a trace's attachments."""
 
 SERVERS_OWN = (ARTIFACT_LOCATION, "mlflow.trace.spansLocation")
 """Tags that a server sets itself."""
@@ -50,9 +50,9 @@ ASSESSMENT_RUN = "mlflow.assessment.sourceRunId"
 
 @dataclass(frozen=True, slots=True)
 class PendingTraces:
-    """Traces that are to be sent; ``positions`` and ``sizes`` go to the ledger when all are there (see trace_entry.py).
+    """Traces to send; ``positions`` and ``sizes`` go to the ledger when all were sent (see ledger/traces.py).
 
-    ``whole`` says that these are all, so that the ledger may say so.
+    ``whole`` says that these are all, so that the ledger may note it.
     """
 
     traces: tuple[Trace, ...] = ()
@@ -70,15 +70,15 @@ def find_pending_traces(
     retry: bool = False,
     again: Collection[str] = (),
 ) -> PendingTraces:
-    """The traces of which the store has something that the ledger lacks.
+    """The traces of which the ledger does not have all.
 
     Args:
         store: The store.
         state: The ledger.
         selection: What is selected: traces of selected runs, and of whole experiments.
         chosen: The selected runs.
-        retry: Whether what was rejected is to be tried again.
-        again: Traces, rejected as a whole, that are tried again in any case.
+        retry: Whether to retry what was rejected.
+        again: Traces, rejected as a whole, that are retried in any case.
     """
     sizes = fact_sizes(store)  # before the facts are read: what is added meanwhile is seen next time
     rejected = [item for item in list(state.rejected.values()) if not item.run_id]
@@ -99,7 +99,7 @@ def find_pending_traces(
 
 
 def fingerprint(trace: Trace) -> str:
-    """What tells one state of a trace from another."""
+    """A hash of a trace's state."""
     return hashlib.blake2b(repr(trace).encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 

@@ -1,9 +1,9 @@
-"""What is in doubt is compared with what the remote has: only points that are not there are sent again.
+"""What is in doubt is compared with what the remote has: only points that it does not have are sent again.
 
 MLflow keeps the points of a metric as a set of (step, ms, value). Its latest point is the one with the greatest step,
 then time; points in doubt that are later than that did not arrive, and the history need not be read for them. For the
-others it is read until all of them are found: in what order the pages come is not promised anywhere (an MLflow server
-gives the oldest first), so that one of them is missing is known at the end only.
+others it is read until all of them are found: the order of the pages is not specified (an MLflow server gives the
+oldest first), so only at the end is it known that one is missing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RemotePoints:
         self._left: dict[str, Iterator[History]] = {}
 
     def has(self, key: str, rows: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
-        """Which of these points of a metric are there. Pages are asked for until all were found, in whatever order."""
+        """Which of these points of a metric the remote has. Pages are read until all were found, in whatever order."""
         found = np.isin(rows, self._known.get(key, rows[:0]))
         while not found.all():
             more = self._read_on(key, len(rows))
@@ -48,7 +48,7 @@ class RemotePoints:
         return found
 
     def _read_on(self, key: str, count: int) -> npt.NDArray[np.void]:
-        """So many points more, if there are; a page at least."""
+        """Read so many more points, if there are any; at least a page."""
         left = self._left.setdefault(key, iter(self._history(key)))
         pages: list[npt.NDArray[np.void]] = []
         for page in left:
@@ -64,7 +64,7 @@ class RemotePoints:
 def point_rows(
     steps: npt.NDArray[np.int64], times_ms: npt.NDArray[np.int64], values: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.void]:
-    """Points in a form that compares: equal just when MLflow keeps them as one."""
+    """Points in a comparable form: equal exactly when MLflow keeps them as one."""
     rows = np.empty(len(values), _ROW)
     rows["step"], rows["time"], rows["value"] = steps, times_ms, comparable(values)
     return rows

@@ -1,6 +1,6 @@
 """Points that were refused, until the ledger takes them together with the ack that goes past them.
 
-So a kill neither forgets one nor counts it twice: the positions say which are known, and the others are met again.
+So a kill neither forgets one nor counts it twice: the positions say which are known, and the others are found again.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ class RejectionBuffer:
 
     def __init__(self) -> None:
         self._ahead: list[tuple[str, RefusedPoints]] = []
-        self._here: list[Refusal] = []
+        self._current: list[Refusal] = []
 
     def ahead(self, writer: str, refused: Sequence[RefusedPoints]) -> None:
-        """Found while a writer's points were read, ahead of what is sent."""
+        """Add points found while reading ahead of what is sent."""
         self._ahead += [(writer, one) for one in refused]
 
-    def here(self, refusal: Refusal) -> None:
-        """Points of the request in hand."""
-        self._here.append(refusal)
+    def current(self, refusal: Refusal) -> None:
+        """Add points of the current request."""
+        self._current.append(refusal)
 
     def take(self, ends: Mapping[str, int] | None = None) -> list[Refusal]:
-        """Those of the request in hand, and those before ``ends`` (seq by writer; without it all), by kind and key."""
-        due, self._here = self._here, []
+        """Those of the current request, and those before ``ends`` (seq by writer; without it all), by kind and key."""
+        due, self._current = self._current, []
         ahead, self._ahead = self._ahead, []
         for writer, refused in ahead:
             count = len(refused.seqs) if ends is None else int(np.searchsorted(refused.seqs, ends.get(writer, 0)))

@@ -38,9 +38,9 @@ __all__ = ["Tally"]
 class Tally:
     """Goes through the stages of a push of what is pending, and counts.
 
-    ``counts`` has the names of a report's numbers; ``points`` are all that the ledger lacks: the push tells those apart
-    that are there already or equal others. ``rejected`` is what would be rejected then, by run, kind and key,
-    ``problems`` what would have to wait, ``unreadable`` says what is wrong with runs that can't be read.
+    ``counts`` has the names of a report's numbers; ``points`` are all that the ledger lacks: only a push finds out
+    which of them the remote has already or which equal others. ``rejected`` is what would be rejected then, by run,
+    kind and key, ``problems`` what would have to wait, ``unreadable`` says what is wrong with runs that can't be read.
     """
 
     def __init__(self, scope: Scope, pending: Pending, state: LedgerState, limits: Limits) -> None:
@@ -53,10 +53,10 @@ class Tally:
         self._store = scope.store
         self._state = state
         self._limits = limits
-        self._lacking = limits.unsupported
+        self._unsupported = limits.unsupported
         self._everything = pending
         self._pending = pending.without(limits.unsupported)
-        self._runs: dict[str, tuple[Artifact, ...]] = {}  # that will be there, with the files that come
+        self._runs: dict[str, tuple[Artifact, ...]] = {}  # runs that the push creates or has, with their files
         self._models: dict[str, tuple[Artifact, ...]] = {}
         self._models_in_runs: list[str] = []
 
@@ -69,7 +69,7 @@ class Tally:
         self._count_runs(on_run)
         self._count_links()
         self._count_logged_models()
-        if LOGGED_MODELS in self._lacking:
+        if LOGGED_MODELS in self._unsupported:
             self._count_models_in_runs()
         self._count_registry()
         self._count_traces()
@@ -87,7 +87,7 @@ class Tally:
             if one is not None:
                 on_run(run, one)
                 self._count_run(one)
-            if one is None or one.stage == DELETED:  # what was rejected of it does not count any more
+            if one is None or one.stage == DELETED:  # its rejections no longer count
                 self.rejected = {key: item for key, item in self.rejected.items() if item.run_id != run.run_id}
             elif PARENT_TAG in run.tags:
                 parents[run.tags[PARENT_TAG]] = None
@@ -109,12 +109,12 @@ class Tally:
             tags=len(one.facts.tags),
             points=one.points,
             in_doubt=one.points_in_doubt,
-            datasets=len(one.links.datasets) if DATASETS not in self._lacking else 0,
+            datasets=len(one.links.datasets) if DATASETS not in self._unsupported else 0,
         )
         self._count_files(one.files)
 
     def _count_named(self, run_id: str) -> None:
-        """A run that is made because another thing names it, though it is not selected itself."""
+        """Count a run that is not selected but created because something else refers to it."""
         entry = self._state.runs.get(run_id) or RunEntry()
         if run_id in self._runs or entry.remote_id:
             return
@@ -134,7 +134,7 @@ class Tally:
         self.problems.append(f"run {run_id}: {error}")
 
     def _count_links(self) -> None:
-        """Datasets of runs that waited for the remote to take some, and of which nothing else is self._pending."""
+        """Datasets of runs that waited for the remote to take some, and of which nothing else is pending."""
         for run_id in self._pending.links.keys() - self._runs.keys():
             try:
                 run = self._store.run(run_id)
@@ -142,7 +142,7 @@ class Tally:
                 continue
             rejected = [item for item in self._state.rejected.values() if item.run_id == run_id]
             links = find_pending_links(run, self._state.runs[run_id], () if self._scope.retry else rejected)
-            self.counts["datasets"] += len(links.datasets) if DATASETS not in self._lacking else 0
+            self.counts["datasets"] += len(links.datasets) if DATASETS not in self._unsupported else 0
 
     # --- models ---
 
@@ -170,8 +170,8 @@ class Tally:
             except NotFoundError:
                 continue
             run = self._state.runs.get(str(model.source_run_id))
-            is_there = run is not None and run.remote_id and run.stage != DELETED
-            if has_files_for_run(model) and (is_there or model.source_run_id in self._runs):
+            is_on_remote = run is not None and run.remote_id and run.stage != DELETED
+            if has_files_for_run(model) and (is_on_remote or model.source_run_id in self._runs):
                 files = files_for_run(model, self._state, retry=self._scope.retry)
                 self._count_files(files)
                 if len(files) == len(files_for_run(model, self._state, retry=True)):
@@ -191,14 +191,14 @@ class Tally:
         self.counts["model_versions"] += len(new) - len(waiting)
 
     def _waiting(self, new: list[ModelVersion]) -> dict[tuple[str, int], str]:
-        """The versions, by model and number, that wait for something that does not come, and for what."""
+        """The versions, by model and number, that wait for something that is not sent either, and for what."""
         waiting: dict[tuple[str, int], str] = {}
-        while True:  # one that waits lets those made of it wait
+        while True:  # versions made of one that waits must wait, too
             versions = {(version.name, version.version) for version in new} - waiting.keys()
             sources = Sources(
                 self._store,
                 self._state,
-                self._lacking,
+                self._unsupported,
                 runs=self._runs,
                 models=self._models,
                 models_in_runs=self._models_in_runs,

@@ -24,15 +24,15 @@ MODEL_SOURCE = "models:/"
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What the remote has by the ledger, and what of this push comes before the registry (in a dry run).
+    """What the remote has by the ledger, and what this push would send before the registry (in a dry run).
 
-    ``runs`` and ``models`` are runs and logged models that come, with their files; ``models_in_runs`` those that come
-    as files of their runs; ``versions`` (name, number) other versions.
+    ``runs`` and ``models`` are runs and logged models to be sent, with their files; ``models_in_runs`` those that are
+    sent as files of their runs; ``versions`` (name, number) other versions.
     """
 
     store: Store
     state: LedgerState
-    lacking: frozenset[str]
+    unsupported: frozenset[str]
     runs: Mapping[str, Collection[Artifact]] = field(default_factory=dict)
     models: Mapping[str, Collection[Artifact]] = field(default_factory=dict)
     models_in_runs: Collection[str] = ()
@@ -41,7 +41,7 @@ class Sources:
     def why_it_waits(self, version: ModelVersion) -> str:
         """What the version waits for, in words; "" where nothing is in the way."""
         if version.run_id and not self._has_run(version.run_id):
-            return f"its run {version.run_id} is not there yet"
+            return f"its run {version.run_id} is not on the remote yet"
         source = version.source
         if source.startswith(f"{MODEL_SOURCE}m-"):
             return self._why_model_waits(model_of(source)[0])
@@ -51,8 +51,8 @@ class Sources:
             return ""
         run_id, path = run_of(source)
         if not self._has_run(run_id):
-            return f"run {run_id}, where its files are, is not there yet"
-        return "" if self._has_run_files(run_id, path) else f"files of run {run_id} are not there yet"
+            return f"run {run_id}, where its files are, is not on the remote yet"
+        return "" if self._has_run_files(run_id, path) else f"files of run {run_id} are not on the remote yet"
 
     def _has_run(self, run_id: str) -> bool:
         entry = self.state.runs.get(run_id)
@@ -70,7 +70,7 @@ class Sources:
 
     @staticmethod
     def _no_version(name: str, number: str) -> str:
-        return f"the version it was made from, {name}/{number}, is not there yet"
+        return f"the version it was made from, {name}/{number}, is not on the remote yet"
 
     def _has_version(self, name: str, number: str) -> bool:
         entry = self.state.models.get(name)
@@ -85,9 +85,9 @@ class Sources:
         entry = self.state.logged.get(model_id)
         sent = dict(entry.artifacts) if entry is not None and entry.remote_id else None
         if sent is None and model_id not in self.models:
-            if LOGGED_MODELS in self.lacking:
+            if LOGGED_MODELS in self.unsupported:
                 return self._why_model_in_run_waits(model_id)
-            return f"logged model {model_id} is not there yet"
+            return f"logged model {model_id} is not on the remote yet"
         try:
             model = self.store.logged_models.get(model_id)
         except NotFoundError:
@@ -97,10 +97,10 @@ class Sources:
         coming = self.models.get(model_id, ())
         if all((sent or {}).get(file.path) == file.sha256 or file in coming for file in model.artifacts):
             return ""
-        return f"files of logged model {model_id} are not there yet"
+        return f"files of logged model {model_id} are not on the remote yet"
 
     def _why_model_in_run_waits(self, model_id: str) -> str:
-        """The same where the remote has no logged models: its files lie among those of its run."""
+        """The same where the remote has no logged models: its files are among those of its run."""
         if model_id in self.models_in_runs:
             return ""
         place = where_in_run(self.store, self.state, model_id)

@@ -250,10 +250,10 @@ class RunData:
             key = request.points.keys[int(request.points.codes[0])]
             self._points_refused[key] += 1
             if key in taken and self._points_refused[key] <= POINTS_REFUSED_MAX:
-                self._buffer.here(Refusal(POINT, key, error.words, 1))
+                self._buffer.current(Refusal(POINT, key, error.words, 1))
                 return
             self._rejected_metrics[key] = error.words
-            self._buffer.here(Refusal(METRIC, key, error.words, 1))
+            self._buffer.current(Refusal(METRIC, key, error.words, 1))
         elif request.params:
             self._reject(Refusal(PARAM, request.params[0][0], error.words))
         else:
@@ -270,6 +270,6 @@ class RunData:
             if key not in self._rejected_metrics:
                 continue
             mine = points.codes == code
-            self._buffer.here(Refusal(METRIC, key, self._rejected_metrics[key], int(np.count_nonzero(mine))))
+            self._buffer.current(Refusal(METRIC, key, self._rejected_metrics[key], int(np.count_nonzero(mine))))
             keep &= ~mine
         return Request(request.params, request.tags, points.take(keep), request.events, request.ends)

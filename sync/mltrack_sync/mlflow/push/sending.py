@@ -127,7 +127,7 @@ def _reported(report: PushReport, session: Session, scope: Scope) -> PushReport:
     return replace(
         report,
         **fields,
-        lacking=unsupported_lines(_waiting(scope, state), state, session.features.lacking),
+        lacking=unsupported_lines(_waiting(scope, state), state, session.features.unsupported),
         bytes=traffic.body_bytes,
         requests=traffic.requests,
         problems=(*report.problems, *session.problems),
@@ -136,7 +136,7 @@ def _reported(report: PushReport, session: Session, scope: Scope) -> PushReport:
 
 def _push_links(session: Session, identities: Identities, scope: Scope, jobs: int) -> None:
     """Links of runs that waited for what the remote lacked: before logged models, which are so made for their runs."""
-    lacking = session.features.lacking
+    lacking = session.features.unsupported
     links = scope.links(session.ledger.state).items()
     waited = [run_id for run_id, needs in links if not lacking.issuperset(needs)]
     WorkerPool(JobRunner(session, "run"), jobs).run(
@@ -147,10 +147,10 @@ def _push_links(session: Session, identities: Identities, scope: Scope, jobs: in
 def _push_models(session: Session, identities: Identities, scope: Scope, jobs: int) -> None:
     """Logged models. Where the remote has none, their files go to the runs that made them."""
     pending = scope.logged_models(session.ledger.state)
-    ids = () if LOGGED_MODELS in session.features.lacking else pending.ids
+    ids = () if LOGGED_MODELS in session.features.unsupported else pending.ids
     pieces = ((model_id, LoggedModelPush(session, identities, model_id).push) for model_id in ids)
     WorkerPool(JobRunner(session, LOGGED_MODEL), jobs).run(pieces)
-    files = pending.with_files if LOGGED_MODELS in session.features.lacking else ()
+    files = pending.with_files if LOGGED_MODELS in session.features.unsupported else ()
     if files and not session.stop.is_set():
         places = Places(session)
         pieces = ((model_id, ModelInRun(session, places, model_id).push) for model_id in files)
@@ -174,7 +174,7 @@ def _link_run(session: Session, identities: Identities, run_id: str) -> None:
 
 
 def _push_traces(session: Session, identities: Identities, scope: Scope, jobs: int) -> None:
-    if session.stop.is_set() or TRACES in session.features.lacking:
+    if session.stop.is_set() or TRACES in session.features.unsupported:
         return
     traces = scope.traces(session.ledger.state)
     if not (traces.traces or traces.whole):

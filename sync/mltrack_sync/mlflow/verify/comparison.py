@@ -102,7 +102,7 @@ class Comparison:
 
     def _registry_jobs(self, scope: Pending, pending: Pending) -> Iterator[Job]:
         waiting = {one.model.name: one for one in pending.registry}
-        lacks = LOGGED_MODELS in self._features.lacking or self._lacks_models()
+        lacks = LOGGED_MODELS in self._features.unsupported or self._lacks_models()
         verify = RegistryVerify(self._store, self._reading, self._ids, waiting, lacks)
         for one in scope.registry:
             yield Job("", partial(self._registered, verify, one))

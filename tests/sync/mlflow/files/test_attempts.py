@@ -122,9 +122,9 @@ def test_a_server_that_is_gone_after_a_file_was_sent_may_have_it(path: Path) -> 
     def is_there() -> bool:
         raise RemoteUnavailableError("it can't be reached", in_doubt=False)
 
-    with pytest.raises(FileNotTakenError, match="it can't be reached; whether it is there is not known"):
+    with pytest.raises(FileNotTakenError, match="it can't be reached; whether it has arrived is not known"):
         attempts(path).send(OF, "ab", remote.send, is_there)
-    with pytest.raises(FileNotTakenError, match="504; it is not there"):
+    with pytest.raises(FileNotTakenError, match="504; it has not arrived"):
         attempts(path).send(OF, "ab", remote.send, remote.is_there)
 
 

@@ -159,7 +159,8 @@ def test_a_file_refused_in_the_run_is_rejected_until_the_server_has_models(
         ("logged model file in run", f"{model_id}/data/weights.bin", "not that")
     ]
     assert report.problems == (
-        f"model {name!r} version 1 waits: files of logged model {model_id} are not all in its run {run_id} there yet",
+        f"model {name!r} version 1 waits: files of logged model {model_id}"
+        f" are not all in its run {run_id} on the remote yet",
     )
     assert (push(store, spoiled).artifacts, versions(server, name)) == (0, [])
     proxy.fault = lambda seen: None

@@ -328,5 +328,5 @@ def test_what_was_rejected_and_is_set_to_something_fit_is_no_longer_listed(pair:
 def test_a_redirect_is_told_with_where_it_leads(pair: Pair) -> None:
     record(10)
     pair.proxy.fault = lambda seen: Answer(301, headers={"Location": "https://me:pw@other.example/x?token=1"})
-    with pytest.raises(NotMlflowError, match=r"sends requests on to https://other\.example/x$"):
+    with pytest.raises(NotMlflowError, match=r"redirects requests to https://other\.example/x$"):
         pair.push()
