@@ -65,7 +65,7 @@ class RunInfo:
     """A run's identity, status and times, in ms since the epoch as in MLflow.
 
     ``crashed``: the process that wrote the run died without ending it; the status is then FAILED and the end time that
-    of the last thing it wrote. ``live``: a process is writing to it now.
+    of the last thing it wrote. ``live``: a process is writing to it now, or was in the store that this is a copy from.
     """
 
     run_id: str
@@ -161,6 +161,15 @@ class Position(NamedTuple):
 
     events: int = 0
     points: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Where a run is recorded of which this store has a copy: host and store id, and the time of the copy in ns."""
+
+    host: str
+    store_id: str
+    time: int
 
 
 @dataclass(frozen=True, slots=True)

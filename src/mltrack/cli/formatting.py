@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mltrack.text.counting import plural
+from mltrack.text.printable import printable
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from mltrack.entities import RunInfo
+    from mltrack.entities import Elsewhere, RunInfo
 
 __all__ = ["ago", "clock_time", "count", "duration", "moment", "number", "plural", "size", "state", "status"]
 
@@ -94,12 +95,17 @@ _STYLES = {
 }
 
 
-def state(info: RunInfo) -> Text:
-    """The status in color, and whether the run is deleted."""
+def state(info: RunInfo, elsewhere: Elsewhere | None = None, now_ms: int = 0) -> Text:
+    """The status in color, and whether the run is deleted.
+
+    ``elsewhere`` is where it is recorded if that is in another store: its host and the age of the copy are added.
+    """
     from rich.text import Text
 
     word = status(info)
-    text = Text(("● " if info.live else "") + word, style=_STYLES.get(word, ""))
+    text = Text(("● " if info.live and elsewhere is None else "") + word, style=_STYLES.get(word, ""))
+    if elsewhere is not None:
+        text.append(f" on {printable(elsewhere.host)}, {ago(elsewhere.time // 1_000_000, now_ms)}", style="dim")
     if info.lifecycle_stage == "deleted":
         text.append(" deleted", style="dim")
     return text

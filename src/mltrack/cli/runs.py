@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mltrack.cli.context import Session, command, json_option, pass_session
+from mltrack.disk.layout import RunFolder
 from mltrack.entities import DELETED
 from mltrack.text.printing import Column, console, is_terminal, note, print_json, print_table
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mltrack.cli.select import Found
+    from mltrack.entities import Elsewhere, RunInfo
     from mltrack.store import Store
     from mltrack.text.printing import Cell
 
@@ -148,7 +151,7 @@ def print_runs(
                 info.run_id[:SHORT_ID] if pretty else info.run_id,
                 "  " * (depth - 1) + "└ " * (depth > 0) + info.run_name,
                 *([] if one_experiment else [info.experiment_name]),
-                state(info) if pretty else status(info),
+                state(info, _elsewhere(info), now_ms) if pretty else status(info),
                 ago(info.start_time, now_ms) if pretty else moment(info.start_time),
                 lasted,
                 count(points[info.run_id]) if pretty else str(points[info.run_id]),
@@ -156,6 +159,13 @@ def print_runs(
             ]
         )
     print_table(head, rows)
+
+
+def _elsewhere(info: RunInfo) -> Elsewhere | None:
+    """Where a run is recorded, if that is in another store, which the catalog does not know."""
+    from mltrack.storage.runs.state import running_elsewhere
+
+    return running_elsewhere(RunFolder(Path(info.artifact_uri).parent)) if info.live else None
 
 
 def _metric_room() -> int:

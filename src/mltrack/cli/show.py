@@ -11,6 +11,7 @@ from mltrack.cli.context import RUN, Session, command, json_option, pass_session
 from mltrack.text.printing import Column, heading, is_terminal, note, print_json, print_table, say
 
 if TYPE_CHECKING:
+    from mltrack.entities import WriterInfo
     from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.text.printing import Cell
 
@@ -66,7 +67,7 @@ def _print_head(run: StoredRun) -> None:
         ("run", info.run_name),
         ("id", info.run_id),
         ("experiment", f"{info.experiment_name} ({info.experiment_id})"),
-        ("status", state(info)),
+        ("status", state(info, run.state.elsewhere, now_ms)),
         ("started", f"{moment(info.start_time)} ({ago(info.start_time, now_ms)})"),
         ("duration", lasted),
         ("points", count(run.head().points)),
@@ -137,6 +138,12 @@ def _print_artifacts(run: StoredRun) -> None:
         print_table([Column("path", style="cyan"), Column("size", right=True), Column("sha256", style="dim")], rows)
 
 
+def _writer_state(run: StoredRun, writer: WriterInfo) -> str:
+    if writer.ended or not writer.alive:
+        return "closed" if writer.ended else "gone"
+    return "live" if run.state.writers[writer.writer].elsewhere is None else "elsewhere"
+
+
 def _print_writers(run: StoredRun) -> None:
     from mltrack.cli.formatting import count, moment
 
@@ -148,7 +155,7 @@ def _print_writers(run: StoredRun) -> None:
             w.role,
             f"{w.host}:{w.pid}",
             moment(w.opened // 1_000_000),
-            "live" if w.alive and not w.ended else "closed" if w.ended else "gone",
+            _writer_state(run, w),
             count(w.position.events),
             count(w.position.points),
         )

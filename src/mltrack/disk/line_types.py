@@ -31,7 +31,9 @@ from mltrack.disk.fields import (
 from mltrack.entities import ACTIVE, DELETED, LOGGED_MODEL_STATUSES, MODEL_STAGES, RUN_STATUSES
 
 __all__ = [
+    "ABSENT",
     "COPIED",
+    "ELSEWHERE",
     "EVENTS",
     "EXPERIMENTS",
     "FACTS",
@@ -331,6 +333,12 @@ SPANS = Records(
 
 COPIED = Records({"unit": TEXT, "token": TEXT}, {})
 """copied/<store_id>.jsonl: which units of another store are whole here."""
+
+ABSENT = Records({"path": PATH, "size": _COUNT, "sha256": _SHA256, "store": TEXT}, {})
+"""absent.jsonl of a run: artifacts that a copy does not have."""
+
+ELSEWHERE = Records({"host": TEXT, "store": TEXT, "time": TIME}, {})
+"""live/<writer>.elsewhere of a run."""
 
 # --- what remotes acknowledged ---------------------------------------------------------------------------------
 

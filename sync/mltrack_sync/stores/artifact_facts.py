@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from mltrack_sync.stores.unit_files import file_kind
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["ArtifactFact", "ArtifactFacts"]
+__all__ = ["ARTIFACTS", "ArtifactFact", "ArtifactFacts"]
 
 ARTIFACTS = "artifacts/"
 
@@ -70,3 +72,15 @@ class ArtifactFacts:
         else:
             remote = str(fields.get("remote", ""))
             self.by_path[path] = ArtifactFact(order, fields["size"], fields["sha256"], remote=remote)
+
+    def read_all(self, events: Path) -> ArtifactFacts:
+        """Take those of all events files of a run; returns itself.
+
+        Raises:
+            OSError: one can't be read.
+        """
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            for name in sorted(os.listdir(events)):
+                if name.endswith(".jsonl"):
+                    self.read(events / name)
+        return self

@@ -12,17 +12,20 @@ from mltrack.disk.codec import HEADER_SIZE, RECORD_SIZE
 from mltrack.disk.filesystem import LOCAL, FileSystem, file_lock
 from mltrack.disk.layout import is_run_id
 from mltrack.disk.segment import segment_name
+from mltrack_sync.stores.artifact_facts import ArtifactFacts
+from mltrack_sync.stores.copied_markers import CopiedMarkers
 from mltrack_sync.stores.held_tokens import HeldTokens
 from mltrack_sync.stores.local_source import RUNS, store_info
 from mltrack_sync.stores.point_ranges import writer_of
-from mltrack_sync.stores.run_cleanup import remove_deleted_artifacts, remove_replaced_journals
+from mltrack_sync.stores.run_cleanup import remove_replaced_journals, settle_artifacts
 from mltrack_sync.stores.run_needs import UnitNeeds
+from mltrack_sync.stores.run_token import writer_is_live
 from mltrack_sync.stores.transfer import Applied, FileKind, Need, Piece, StoreInfo, TransferError, UnitSnapshot
 from mltrack_sync.stores.unit_files import check_snapshot, unit_folder
 from mltrack_sync.stores.unit_writer import UnitWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from mltrack.disk.layout import RunFolder
@@ -110,9 +113,13 @@ class LocalTarget:
 
     def _write_run(self, run: RunFolder, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Applied:
         starts = {index: need.start for index, need in self._needs(run.path, snapshot)}
+        before = ArtifactFacts().read_all(run.events)
         writer = UnitWriter(self._store.path, run.path, snapshot, starts, hashing=self._hashing, fs=self._fs)
+        markers = CopiedMarkers(run, snapshot, self._store.store_id, fs=self._fs)
         if starts:
             self._mark(run, snapshot)
+            writer.prepare("live")
+            markers.begin(_unfinished(run, snapshot, starts))
         try:
             for piece in pieces:
                 writer.write(piece)
@@ -121,9 +128,11 @@ class LocalTarget:
             writer.close()
         if starts:
             remove_replaced_journals(run, fs=self._fs)
-            remove_deleted_artifacts(run, fs=self._fs)
-            self._mark(run, snapshot)
+            settle_artifacts(run, before, snapshot, fs=self._fs)
         whole = writer.done == starts.keys()
+        markers.finish(whole=whole)
+        if starts:
+            self._mark(run, snapshot)
         if whole:
             self._held(snapshot.origin[0]).put(snapshot.unit, snapshot.token)
         events, points = _positions(run.path, [snapshot.files[index] for index in sorted(writer.done)])
@@ -141,6 +150,12 @@ class LocalTarget:
         logs = [state.path for state in snapshot.files if state.path.startswith("events/")]
         if logs and self._layout.changed.is_dir():
             os.close(self._fs.open_append(self._layout.changed / f"{run.run_id}.{writer_of(logs[0])}"))
+
+
+def _unfinished(run: RunFolder, snapshot: UnitSnapshot, starts: Mapping[int, int]) -> set[str]:
+    """The writers of which events are about to be written, and that don't record here."""
+    logs = {writer_of(path) for index in starts if (path := snapshot.files[index].path).startswith("events/")}
+    return {writer for writer in logs if not writer_is_live(run.events / f"{writer}.jsonl")}
 
 
 def _positions(folder: Path, written: list[FileState]) -> tuple[dict[str, int], dict[str, int]]:

@@ -1,4 +1,4 @@
-"""What is left to do at a target when a run's pieces are written: journals that a segment replaced, deleted files."""
+"""What is left to do at a target when a run's pieces are written: replaced journals, deleted and missing artifacts."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from mltrack.disk.artifact_files import run_lock
+from mltrack.disk.absent import AbsentFile, read_absent, write_absent
+from mltrack.disk.artifact_files import hash_file, run_lock
 from mltrack.disk.codec import HEADER_SIZE, BadLine, decode_header
 from mltrack.disk.filesystem import LOCAL, FileSystem, open_regular
 from mltrack.disk.liveness import own_lock
 from mltrack.disk.segment import segment_name
-from mltrack_sync.stores.artifact_facts import ArtifactFacts
+from mltrack_sync.stores.artifact_facts import ARTIFACTS, ArtifactFacts
 from mltrack_sync.stores.file_marks import committed_end
 from mltrack_sync.stores.point_ranges import has_points
 from mltrack_sync.stores.transfer import FileKind, FileState, TransferError
@@ -20,8 +21,10 @@ from mltrack_sync.stores.unit_files import file_kind
 if TYPE_CHECKING:
     from mltrack.disk.layout import RunFolder
     from mltrack.disk.segment import SegmentName
+    from mltrack_sync.stores.artifact_facts import ArtifactFact
+    from mltrack_sync.stores.transfer import UnitSnapshot
 
-__all__ = ["remove_deleted_artifacts", "remove_replaced_journals"]
+__all__ = ["remove_replaced_journals", "settle_artifacts"]
 
 LOCK_TIMEOUT_S = 5.0
 
@@ -66,22 +69,50 @@ def _is_replaced(folder: RunFolder, name: str, segments: list[SegmentName]) -> b
     return has_points(segments, state)
 
 
-def remove_deleted_artifacts(folder: RunFolder, *, fs: FileSystem = LOCAL) -> None:
-    """Remove the files of artifacts whose last event says that they were deleted.
+def settle_artifacts(
+    run: RunFolder, before: ArtifactFacts, snapshot: UnitSnapshot, *, fs: FileSystem = LOCAL
+) -> list[str]:
+    """Remove the files of artifacts that were deleted, and write down which are named by events and are not there.
+
+    Args:
+        run: The run's folder.
+        before: What the events said of the artifacts before they were copied.
+        snapshot: What was copied.
+        fs: The file system to write with.
+
+    Returns:
+        The artifacts that are not there.
 
     Raises:
-        OSError: one can't be removed.
+        OSError: a file can't be removed or read, or the list not written.
     """
-    facts = ArtifactFacts()
-    for name in _names(folder.events):
-        if name.endswith(".jsonl"):
-            facts.read(folder.events / name)
-    deleted = [path for path, fact in facts.by_path.items() if fact.deleted and os.path.lexists(folder.path / path)]
+    facts = ArtifactFacts().read_all(run.events).by_path
+    deleted = [path for path, fact in facts.items() if fact.deleted and os.path.lexists(run.path / path)]
     if deleted:
-        with run_lock(folder.artifacts, "artifacts", timeout_s=LOCK_TIMEOUT_S):
+        with run_lock(run.artifacts, "artifacts", timeout_s=LOCK_TIMEOUT_S):
             for path in deleted:
                 with contextlib.suppress(IsADirectoryError):
-                    fs.unlink(folder.path / path)
+                    fs.unlink(run.path / path)
+    known = read_absent(run.path)
+    copied = {state.path: state.sha256 for state in snapshot.files if state.path.startswith(ARTIFACTS)}
+    absent = []
+    for path, fact in facts.items():
+        name, held = path.removeprefix(ARTIFACTS), before.by_path.get(path)
+        was_absent = name in known and known[name].sha256 == fact.sha256
+        is_new = held is None or held.sha256 != fact.sha256
+        if fact.deleted or fact.remote or copied.get(path) == fact.sha256 or not (was_absent or is_new):
+            continue
+        if not _is_stored(run, path, fact):
+            absent.append(AbsentFile(name, fact.size, fact.sha256, snapshot.origin[0]))
+    write_absent(run.path, absent, known, fs=fs)
+    return [file.path for file in absent]
+
+
+def _is_stored(run: RunFolder, path: str, fact: ArtifactFact) -> bool:
+    try:
+        return os.lstat(run.path / path).st_size == fact.size and hash_file(run.path / path)[1] == fact.sha256
+    except FileNotFoundError:
+        return False
 
 
 def _names(folder: os.PathLike[str]) -> list[str]:

@@ -7,6 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from mltrack.disk.absent import read_absent
 from mltrack.disk.artifact_files import hash_file
 from mltrack.disk.codec import HEADER_SIZE, RECORD_SIZE, BadLine, decode_header
 from mltrack.disk.filesystem import NotRegularError, open_regular
@@ -39,6 +40,7 @@ class UnitNeeds:
         self._trusted = trusted
         self._ends: dict[str, int] = {}  # of LOG and POINTS files: how far the copy goes, with what comes before
         self._facts: ArtifactFacts | None = None
+        self._absent = read_absent(folder)
         names = _names(folder / "segments")
         self._segments = [name for text in names if (name := segment_name(text)) is not None]
 
@@ -118,6 +120,9 @@ class UnitNeeds:
     def _lacks_artifact(self, state: FileState, path: Path, size: int) -> bool:
         fact = self._own_facts().by_path.get(state.path)
         if fact is not None and fact.sha256 == state.sha256 and not fact.deleted:
+            absent = self._absent.get(state.path.removeprefix(ARTIFACTS))
+            if absent is not None and absent.sha256 == fact.sha256:
+                return True  # an older one may have its name
             return size != state.size and not fact.remote
         if fact is not None and fact.at > state.at:
             return False  # this store has a later one of that name
@@ -125,10 +130,7 @@ class UnitNeeds:
 
     def _own_facts(self) -> ArtifactFacts:
         if self._facts is None:
-            self._facts = ArtifactFacts()
-            for name in _names(self._folder / "events"):
-                if name.endswith(".jsonl"):
-                    self._facts.read(self._folder / "events" / name)
+            self._facts = ArtifactFacts().read_all(self._folder / "events")
         return self._facts
 
     def _resumed_at(self, state: FileState) -> int:

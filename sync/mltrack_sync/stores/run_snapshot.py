@@ -11,11 +11,14 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mltrack.disk.absent import read_absent
+from mltrack.disk.artifact_files import hash_file
 from mltrack.disk.codec import HEADER_SIZE, BadLine, decode_header
+from mltrack.disk.elsewhere import marker_path
 from mltrack.disk.filesystem import NotRegularError, open_regular
 from mltrack.disk.segment import segment_name
 from mltrack.errors import NotFoundError
-from mltrack_sync.stores.artifact_facts import ArtifactFacts
+from mltrack_sync.stores.artifact_facts import ARTIFACTS, ArtifactFacts
 from mltrack_sync.stores.file_marks import committed_end, line_end, mark_of
 from mltrack_sync.stores.point_ranges import has_points
 from mltrack_sync.stores.run_token import writer_is_live
@@ -30,19 +33,24 @@ if TYPE_CHECKING:
 
 __all__ = ["live_writers", "run_files"]
 
-_ENDINGS = (b'"type":"end"', b'"type":"close"')
+_CLOSE = b'"type":"close"'
+_ENDINGS = (b'"type":"end"', _CLOSE)
 _TAIL_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class _Log:
-    """An events file: how far it goes, where its start ends (0: it has none), and where its ending begins."""
+    """An events file: how far it goes, where its start ends (0: it has none), and where its ending begins.
+
+    ``closed``: its writer has written its last line.
+    """
 
     path: str
     size: int
     mark: str
     start_end: int
     ending: int
+    closed: bool
 
 
 def live_writers(folder: RunFolder) -> tuple[str, ...]:
@@ -76,12 +84,16 @@ def run_files(
     if not any(log.start_end for log in logs):
         raise NotFoundError(f"no run {folder.run_id}: its start was never written", hint="see: mltrack ls")
     logs.sort(key=lambda log: not log.start_end)  # the writers that have the start come first
-    files = [_part(folder, log, log.start_end) for log in logs if log.start_end]
+    files = list(_markers(folder, logs))
+    files += [_part(folder, log, log.start_end) for log in logs if log.start_end]
     files += series
+    absent = {file.path: file.sha256 for file in read_absent(folder.path).values()}
     wanted = [
         FileState(path, FileKind.WHOLE, fact.size, sha256=fact.sha256, at=fact.at)
         for path, fact in sorted(artifacts.by_path.items())
-        if not fact.deleted and _is_there(folder.path / path)
+        if not fact.deleted
+        and absent.get(path.removeprefix(ARTIFACTS)) != fact.sha256
+        and _is_there(folder.path / path)
     ]
     kept = [state for state in wanted if artifact_bytes_max is None or state.size <= artifact_bytes_max > 0]
     files += kept
@@ -91,6 +103,16 @@ def run_files(
     files += [state for state in points if not has_points(ranges, state)]
     files += [_part(folder, log, log.size) for log in logs if max(log.start_end, log.ending) < log.size]
     return tuple(files), len(kept) < len(wanted)
+
+
+def _markers(folder: RunFolder, logs: list[_Log]) -> Iterator[FileState]:
+    """The markers of writers that this store has only a copy of, and that were live where it came from."""
+    for log in logs:
+        writer = log.path.removeprefix("events/").removesuffix(".jsonl")
+        path = marker_path(folder.path, writer)
+        if not log.closed and path.is_file():
+            size, sha256 = hash_file(path)
+            yield FileState(f"live/{path.name}", FileKind.WHOLE, size, sha256=sha256)
 
 
 def _names(folder: Path) -> list[str]:
@@ -130,12 +152,12 @@ def _events(folder: RunFolder, name: str, artifacts: ArtifactFacts) -> _Log:
     try:
         size = line_end(fd)
         mark = mark_of(fd, size)
-        ending = _ending(fd, size)
+        ending, closed = _ending(fd, size)
         start_end = _start_end(fd, size)
     finally:
         os.close(fd)
     artifacts.read(path, size)
-    return _Log(f"events/{name}", size, mark, start_end, ending)
+    return _Log(f"events/{name}", size, mark, start_end, ending, closed)
 
 
 def _start_end(fd: int, size: int) -> int:
@@ -149,16 +171,17 @@ def _start_end(fd: int, size: int) -> int:
     return 0
 
 
-def _ending(fd: int, size: int) -> int:
-    """The byte at which the lines begin that say that the writer has ended; ``size`` where there are none."""
+def _ending(fd: int, size: int) -> tuple[int, bool]:
+    """The byte at which the lines begin that say that the writer has ended, and whether the last of them is there."""
     start = max(0, size - _TAIL_BYTES)
     lines = os.pread(fd, size - start, start).split(b"\n")[:-1]
     end = size
+    closed = bool(lines) and _CLOSE in lines[-1]
     for line in reversed(lines[1:] if start else lines):
         if not any(ending in line for ending in _ENDINGS):
             break
         end -= len(line) + 1
-    return end
+    return end, closed
 
 
 def _is_there(path: Path) -> bool:

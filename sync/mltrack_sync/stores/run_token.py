@@ -8,6 +8,7 @@ import time
 import zlib
 from typing import TYPE_CHECKING
 
+from mltrack.disk.elsewhere import MARKER_SUFFIX
 from mltrack.disk.liveness import is_alive, is_locked
 
 if TYPE_CHECKING:
@@ -33,11 +34,11 @@ def run_token(folder: str) -> str:
     It is made of the names, sizes, times and numbers of the run's files, and changes for ever while it is recorded.
     """
     seen: list[str] = []
-    for name in ("events", "points", "segments", "series"):
+    for name in ("events", "points", "segments", "series", "live"):
         try:
             with os.scandir(f"{folder}/{name}") as entries:
                 for entry in sorted(entries, key=_name):
-                    if entry.name[0] == ".":
+                    if entry.name[0] == "." or (name == "live" and not entry.name.endswith(MARKER_SUFFIX)):
                         continue
                     found = entry.stat(follow_symlinks=False)
                     if name == "events" and writer_is_live(entry.path):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mltrack.disk.artifact_files import is_temporary
 from mltrack.disk.codec import HEADER_SIZE, POINTS_BYTES_MAX, RECORD_SIZE
+from mltrack.disk.elsewhere import MARKER_BYTES_MAX
 from mltrack.disk.filesystem import relative_name
 from mltrack.disk.segment import segment_name
 from mltrack.errors import InvalidPathError
@@ -28,6 +29,7 @@ FILES_MAX = 5_000_000
 
 SIZE_MAX = 1 << 48
 _WRITER = re.compile(r"[0-9a-f]{16}")
+_MARKER_NAME = re.compile(r"[0-9a-f]{16}\.elsewhere")
 _LOG_NAME = re.compile(r"[0-9a-f]{16}\.jsonl")
 _POINTS_NAME = re.compile(r"[0-9a-f]{16}\.[0-9]{1,12}\.points")
 _SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\.zip|[0-9a-f]{64}\.json")
@@ -100,6 +102,8 @@ def _kind(area: str, path: str) -> FileKind | None:
         return FileKind.LOG if _LOG_NAME.fullmatch(name) else None
     if folder == "points":
         return FileKind.POINTS if _POINTS_NAME.fullmatch(name) else None
+    if folder == "live":
+        return FileKind.WHOLE if _MARKER_NAME.fullmatch(name) else None
     return FileKind.WHOLE if folder == "segments" and segment_name(name) is not None else None
 
 
@@ -133,6 +137,8 @@ def check_snapshot(snapshot: UnitSnapshot) -> None:
 
 
 def _size_fits(state: FileState) -> bool:
+    if state.path.startswith("live/"):
+        return state.size <= MARKER_BYTES_MAX
     if state.kind is not FileKind.POINTS:
         return True
     return HEADER_SIZE <= state.size <= POINTS_BYTES_MAX and (state.size - HEADER_SIZE) % RECORD_SIZE == 0

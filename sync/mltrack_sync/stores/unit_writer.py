@@ -209,6 +209,15 @@ class UnitWriter:
             self._fs.sync_folder(folder)
             del self._folders[folder]
 
+    def prepare(self, name: str) -> None:
+        """Make a folder of the unit, where no part of its path is a link.
+
+        Raises:
+            TransferError: one is.
+            OSError: it can't be made.
+        """
+        self._place(f"{name}/_")
+
     def close(self) -> None:
         """Close what is open, after an error."""
         if self._open is not None:

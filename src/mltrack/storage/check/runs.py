@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mltrack.disk.absent import read_absent
 from mltrack.disk.artifact_files import hash_file
 from mltrack.disk.codec import HEADER_SIZE, RECORD_SIZE, decode_records
 from mltrack.disk.filesystem import TEMPORARY, reading, safe_join
@@ -312,6 +313,7 @@ class _RunCheck:
 
     def _artifacts(self) -> None:
         known = set()
+        absent = read_absent(self._folder.path)
         for artifact in self._state.artifacts:
             known.add(artifact.path)
             self._report.artifacts += 1
@@ -320,7 +322,8 @@ class _RunCheck:
                 self._state.update()  # it may just have been replaced
                 newer = next((a for a in self._state.artifacts if a.path == artifact.path), None)
                 what = artifact_fault(self._folder.artifacts, newer, self._report) if newer is not None else None
-            if what is not None:
+            held = absent.get(artifact.path)
+            if what is not None and not (held is not None and held.sha256 == artifact.sha256):
                 self._error(self._folder.artifacts / artifact.path, what)
         if not self._state.live:
             for path, name in files_of(self._folder.artifacts):

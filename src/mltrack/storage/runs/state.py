@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mltrack.disk.codec import placeholder_name
 from mltrack.disk.damage import Damage
+from mltrack.disk.elsewhere import MARKER_SUFFIX, latest, read_marker
 from mltrack.disk.fields import COUNT_MAX
 from mltrack.disk.jsonlog import read_log
 from mltrack.disk.line_types import EVENTS
@@ -23,6 +24,7 @@ from mltrack.entities import (
     Artifact,
     Dataset,
     DatasetInput,
+    Elsewhere,
     Event,
     ModelOutput,
     Position,
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from mltrack.disk.layout import RunFolder
     from mltrack.errors import CorruptionError
 
-__all__ = ["RunState", "WriterState"]
+__all__ = ["RunState", "WriterState", "running_elsewhere"]
 
 _SUFFIX = ".jsonl"
 
@@ -62,6 +64,7 @@ class WriterState:
     last_time: int = 0
     keys: list[str] = field(default_factory=list)  # metric names by number
     damaged: bool = False  # a line can't be read: it may have named a metric
+    elsewhere: Elsewhere | None = None  # it records in another store, where it was alive when this was copied
 
     def info(self, points: int) -> WriterInfo:
         """The public view, with the writer's points counted by the caller."""
@@ -129,7 +132,15 @@ class RunState:
             writer.events = max(writer.events, seq + 1)
             writer.last_time = max(writer.last_time, time)
             self._apply_to(writer, time, kind, line)
+        self._look_elsewhere(writer)
         return events
+
+    def _look_elsewhere(self, writer: WriterState) -> None:
+        """A writer that is alive where this run was copied from counts as alive."""
+        writer.elsewhere = None
+        if not writer.alive and not writer.ended:
+            writer.elsewhere = read_marker(self.folder.path, writer.writer)
+            writer.alive = writer.elsewhere is not None
 
     def _apply_to(self, writer: WriterState, time: int, kind: str, line: Mapping[str, Any]) -> None:
         if kind == "writer" and not writer.opened:
@@ -227,6 +238,14 @@ class RunState:
         return any(w.alive and not w.ended and w.role != "edit" for w in self.writers.values())
 
     @property
+    def elsewhere(self) -> Elsewhere | None:
+        """Where it is recorded, if that is in another store only."""
+        alive = [w for w in self.writers.values() if w.alive and not w.ended and w.role != "edit"]
+        if any(w.elsewhere is None for w in alive):
+            return None
+        return latest(w.elsewhere for w in alive if w.elsewhere is not None)
+
+    @property
     def last_time(self) -> int:
         """When its last event was written, in ns."""
         return max((w.last_time for w in self.writers.values()), default=0)
@@ -267,6 +286,19 @@ class RunState:
             live=self.live,
             artifact_uri=str(self.folder.artifacts),
         )
+
+
+def running_elsewhere(folder: RunFolder) -> Elsewhere | None:
+    """Where a run is recorded, if that is in another store only."""
+    try:
+        marked = any(name.endswith(MARKER_SUFFIX) for name in os.listdir(folder.path / "live"))
+    except OSError:
+        marked = False
+    if not marked:
+        return None
+    state = RunState(folder)
+    state.update()
+    return state.elsewhere
 
 
 def _tag_value(event: Event) -> str | None:

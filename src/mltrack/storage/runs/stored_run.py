@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mltrack.disk.absent import read_absent
 from mltrack.disk.arrow_columns import array_column, column_array
 from mltrack.disk.damage import Damage
 from mltrack.disk.filesystem import safe_join
@@ -271,6 +272,9 @@ class StoredRun:
         path = safe_join(self.folder.artifacts, name)
         if not path.exists():
             elsewhere = next((a.remote for a in self.artifacts if a.path == name), "")
+            if not elsewhere and name in read_absent(self.folder.path):
+                message = f"artifact {name!r} of run {self.run_id} was not copied to this store"
+                raise NotFoundError(message, hint=f"mltrack fetch {self.run_id} {name}")
             if elsewhere:
                 message = f"artifact {name!r} of run {self.run_id} was removed here: remote {elsewhere!r} has it"
                 raise NotFoundError(message, hint="download it from there")
