@@ -19,6 +19,7 @@ __all__ = [
     "MLTRACK_REDACT_NAMES",
     "MLTRACK_RUN_ID",
     "MLTRACK_RUN_NAME",
+    "MLTRACK_SSH",
     "MLTRACK_STORE",
     "MLTRACK_SYNC",
     "MLTRACK_SYNC_INTERVAL",
@@ -28,8 +29,6 @@ __all__ = [
     "MLTRACK_TRUSTED_STORES",
     "MODEL_ID_TAG",
     "NOTE_TAG",
-    "ORIGIN_RUN_TAG",
-    "ORIGIN_TAG",
     "PARENT_TAG",
     "PREEMPTED_TAG",
     "RUN_ID_TAG",
@@ -85,6 +84,9 @@ MLTRACK_SYNC_PATIENCE = "MLTRACK_SYNC_PATIENCE"
 MLTRACK_TRUSTED_STORES = "MLTRACK_TRUSTED_STORES"
 """Stores that are trusted with all their remotes, separated by ``:``; ``*`` for every store."""
 
+MLTRACK_SSH = "MLTRACK_SSH"
+"""The program that is run in place of ``ssh``, with arguments as a shell takes them."""
+
 MLTRACK_AZURE_TOKEN_FILE = "MLTRACK_AZURE_TOKEN_FILE"
 """A file that holds a token for Azure."""
 
@@ -108,6 +110,7 @@ VARIABLES = (
     MLTRACK_SYNC_INTERVAL,
     MLTRACK_SYNC_PATIENCE,
     MLTRACK_TRUSTED_STORES,
+    MLTRACK_SSH,
     MLTRACK_AZURE_TOKEN_FILE,
     MLTRACK_AZURE_TOKEN_COMMAND,
     MLTRACK_AZURE_RESOURCE_MANAGER,
@@ -173,12 +176,6 @@ VERSION_TAG = "mltrack.model_version"
 CRASHED_TAG = "mltrack.crashed"
 """On a remote: that the run ended without saying so."""
 
-ORIGIN_TAG = "mltrack.origin"
-"""The server that a run was pulled from."""
-
-ORIGIN_RUN_TAG = "mltrack.origin.run_id"
-"""The run's id on that server."""
-
 TAGS = (
     RUN_NAME_TAG,
     USER_TAG,
@@ -199,7 +196,5 @@ TAGS = (
     MODEL_ID_TAG,
     VERSION_TAG,
     CRASHED_TAG,
-    ORIGIN_TAG,
-    ORIGIN_RUN_TAG,
 )
 """All that mltrack itself sets or reads of runs, models and experiments."""

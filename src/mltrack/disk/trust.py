@@ -42,6 +42,8 @@ SHOWN_MAX = 200
 class Grant:
     """One remote of one store that is trusted, with where its tokens come from and the folder shared with it.
 
+    ``command`` is how mltrack is started on the remote's machine, where it is reached by ssh.
+
     ``offered`` is a digest of the commands and files that the store named when it was trusted.
     """
 
@@ -53,6 +55,7 @@ class Grant:
     token_command: str = ""
     shared_folder: str = ""
     offered: str = ""
+    command: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +166,7 @@ class Trust:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with file_lock(path.with_suffix(".lock"), timeout_s=LOCK_TIMEOUT_S):
-                fields = {"trusted": [asdict(grant) for grant in change(self.all())]}
+                fields = {"trusted": [_fields(grant) for grant in change(self.all())]}
                 self._publish(path, json.dumps(fields, indent=2).encode("ascii") + b"\n")
         except OSError as error:
             raise StoreError(
@@ -181,6 +184,14 @@ class Trust:
         finally:
             os.close(fd)
         self._fs.publish(temporary, path)
+
+
+def _fields(grant: Grant) -> dict[str, str]:
+    """A grant as it is kept; what versions before did not know is left out where it is not set."""
+    fields: dict[str, str] = asdict(grant)
+    if not grant.command:
+        del fields["command"]
+    return fields
 
 
 def _is_same(one: Grant, other: Grant) -> bool:

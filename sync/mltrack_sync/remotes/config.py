@@ -19,7 +19,7 @@ from mltrack.disk.trust import Grant, Refusal, Trust, is_own_file, offered_by, o
 from mltrack.errors import NotFoundError, StoreError, UsageError
 from mltrack.text.redaction import remember_url
 from mltrack_sync.remotes.kind import MLFLOW, Remote, find_kind, kind_of
-from mltrack_sync.remotes.settings import parse_settings, read_settings
+from mltrack_sync.remotes.settings import PRIVATE, parse_settings, read_settings
 from mltrack_sync.remotes.toml_text import with_fields, with_remote, with_tables, without_remote
 
 if TYPE_CHECKING:
@@ -79,7 +79,16 @@ class Remotes:
         settings = read_settings(name, table)
         if grant is None or refusal is not None:
             return Remote(name, bare, kind, refusal=refusal, **settings)
-        return Remote(name, bare, kind, grant.token_file, grant.token_command, grant.shared_folder, **settings)
+        return Remote(
+            name,
+            bare,
+            kind,
+            grant.token_file,
+            grant.token_command,
+            grant.shared_folder,
+            command=grant.command,
+            **settings,
+        )
 
     def _tables(self) -> dict[str, dict[str, Any]]:
         return remote_tables(self._path)
@@ -159,7 +168,10 @@ class Remotes:
             if table is None:
                 return self.get(name)  # which says what is known
             parsed = parse_settings(find_kind(str(table.get("kind", MLFLOW))), settings)
-            changed = {key: value for key, value in parsed.items() if value != table.get(key)}
+            if "command" in parsed:
+                self._grant(name, self.get(name).url, command=str(parsed["command"] or ""))
+            public = {key: value for key, value in parsed.items() if key not in PRIVATE}
+            changed = {key: value for key, value in public.items() if value != table.get(key)}
             if changed:
                 self._write(with_fields(self._own_text(), name, changed))
         return self.get(name)
@@ -201,6 +213,7 @@ class Remotes:
         token_file: str = "",
         token_command: str = "",
         shared_folder: str | None = None,
+        command: str | None = None,
     ) -> None:
         """Note what is given in addition to what is trusted already; ``table`` is what the store's file says now."""
         root, store_id, trust = self._layout.root, self._layout.store_id, Trust()
@@ -211,6 +224,8 @@ class Remotes:
             grant = replace(grant, token_file=token_file, token_command=token_command)
         if shared_folder is not None:
             grant = replace(grant, shared_folder=shared_folder)
+        if command is not None:
+            grant = replace(grant, command=command)
         trust.add(replace(grant, offered=offered_by(table)) if table is not None else grant)
 
     def _own_text(self) -> str:

@@ -60,6 +60,7 @@ class Remote:
     ``shared_folder`` is a folder of this machine in which the server keeps artifacts; the user named it.
     ``refusal`` says why it is not used, where the user does not trust what the store says of it. ``history`` is how
     many points of a metric it gets, in the sense of docs/sync.md; WHOLE (0) for all, None where nothing was said.
+    ``command`` starts mltrack on the remote's machine, where it is reached by ssh; "" for ``mltrack``.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Remote:
     token_command: str = ""
     shared_folder: str = ""
     history: int | None = None
+    command: str = ""
     refusal: Refusal | None = field(default=None, compare=False)
 
     @property

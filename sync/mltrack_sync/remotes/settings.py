@@ -15,7 +15,16 @@ from mltrack.errors import StoreError, UsageError
 if TYPE_CHECKING:
     from mltrack_sync.remotes.kind import Kind
 
-__all__ = ["HISTORY_MIN", "WHOLE", "ConfigurableKind", "Value", "parse_history", "parse_settings", "read_settings"]
+__all__ = [
+    "HISTORY_MIN",
+    "PRIVATE",
+    "WHOLE",
+    "ConfigurableKind",
+    "Value",
+    "parse_history",
+    "parse_settings",
+    "read_settings",
+]
 
 Value = int | str
 
@@ -69,7 +78,20 @@ def _is_history(value: Any) -> bool:
     return type(value) is int and (value == WHOLE or HISTORY_MIN <= value <= HISTORY_MAX)
 
 
-_SETTINGS: Mapping[str, _Setting] = {"history": _Setting(parse_history, _is_history)}
+def _parse_command(text: str) -> str:
+    """A command for the shell of another machine."""
+    if not text.isprintable():
+        raise UsageError("the command is not one line of text", hint="give one such as command=~/venv/bin/mltrack")
+    return text
+
+
+PRIVATE = frozenset({"command"})
+"""Settings that are kept in the user's own folder and never taken from a store, which anybody may have written."""
+
+_SETTINGS: Mapping[str, _Setting] = {
+    "history": _Setting(parse_history, _is_history),
+    "command": _Setting(_parse_command, lambda value: isinstance(value, str)),
+}
 
 
 def parse_settings(kind: Kind, pairs: Iterable[str]) -> dict[str, Value | None]:
@@ -97,7 +119,7 @@ def read_settings(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         StoreError: the value of one is not valid.
     """
-    found = {key: table[key] for key in _SETTINGS if key in table}
+    found = {key: table[key] for key in _SETTINGS.keys() - PRIVATE if key in table}
     for key, value in found.items():
         if not _SETTINGS[key].is_valid(value):
             raise StoreError(

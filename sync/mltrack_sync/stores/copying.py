@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 from mltrack.errors import NotFoundError
 from mltrack_sync.errors import PushStopped
 from mltrack_sync.progress import NoProgress
-from mltrack_sync.stores.transfer import Applied, SourceChangedError, TransferError, entries_of, is_held
+from mltrack_sync.stores.transfer import (
+    Applied,
+    InterruptedCopyError,
+    SourceChangedError,
+    TransferError,
+    entries_of,
+    is_held,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +27,9 @@ if TYPE_CHECKING:
     from mltrack_sync.stores.transfer import Need, Piece, Source, Target, UnitSnapshot, UnitToken
 
 __all__ = ["CopyOptions", "CopyReport", "copy_units"]
+
+INTERRUPTED_MAX = 20
+"""How often a unit is continued after the connection was cut; each time what had arrived by then stays."""
 
 ATTEMPTS = 4
 """How often a unit is looked at again because a file of it was replaced while it was copied."""
@@ -143,17 +153,23 @@ class _Copying:
             return
         left_out: dict[str, str] = {}
         applied = Applied(unit, "")
-        for attempt in range(ATTEMPTS + 1):
+        attempt = interrupted = 0
+        while attempt <= ATTEMPTS:
             try:
                 snapshot = self._source.snapshot(unit, artifact_bytes_max=self._options.artifact_bytes_max)
                 applied = self._copy(_without(snapshot, left_out))
                 break
             except NotFoundError:
                 return  # removed meanwhile
+            except InterruptedCopyError:
+                interrupted += 1
+                if interrupted == INTERRUPTED_MAX:
+                    raise
             except SourceChangedError as error:
                 applied = Applied(unit, "", problems=(str(error),))
                 if attempt == ATTEMPTS - 1 and "artifacts/" in error.path:
                     left_out[error.path] = str(error)
+                attempt += 1
             except TransferError as error:
                 applied = Applied(unit, "", problems=(str(error),))
                 break

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mltrack.errors import MltrackError
 from mltrack.text.printable import printable
+from mltrack_sync.errors import RemoteUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,6 +33,7 @@ __all__ = [
     "Applied",
     "FileKind",
     "FileState",
+    "InterruptedCopyError",
     "Need",
     "Piece",
     "Source",
@@ -52,6 +54,11 @@ PIECE_BYTES_MAX = 1 << 20
 
 class TransferError(MltrackError):
     """The other side sent what it must not, or a unit can't be copied as it is; the message names the unit."""
+
+
+class InterruptedCopyError(RemoteUnavailableError):
+    """The connection was cut while a unit was being copied: what arrived is valid, and its needs have to be asked for
+    again."""
 
 
 class SourceChangedError(TransferError):

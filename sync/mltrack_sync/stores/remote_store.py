@@ -1,0 +1,315 @@
+"""A store elsewhere as a Source and a Target: each call is a request, and many go at a time over one connection.
+
+What the other side sends is checked when it is decoded, and again by whoever applies it. A cut connection is made again
+(see Session): reading goes on at the byte where it stood; a unit that was being written is raised as
+ConnectionLostError, because its pieces can't be had twice, and has to be asked for again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+from mltrack.errors import MltrackError
+from mltrack_sync.stores.failures import decode_failure
+from mltrack_sync.stores.frames import ConnectionLostError, FrameKind
+from mltrack_sync.stores.messages import (
+    PieceDecoder,
+    PieceEncoder,
+    decode_applied,
+    decode_info,
+    decode_needs,
+    decode_snapshot,
+    decode_tokens,
+    encode_needs,
+    encode_selection,
+    encode_snapshot,
+    only_needed,
+)
+from mltrack_sync.stores.transfer import Need, TransferError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Any
+
+    from mltrack_sync.selection import Selection
+    from mltrack_sync.stores.channel import Channel
+    from mltrack_sync.stores.frames import Frame
+    from mltrack_sync.stores.session import Session
+    from mltrack_sync.stores.streams import Stream
+    from mltrack_sync.stores.transfer import Applied, Piece, StoreInfo, UnitSnapshot, UnitToken
+
+__all__ = ["RemoteSource", "RemoteTarget"]
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+UNITS_AT_ONCE = 64
+"""Units per request where many are asked for."""
+
+FILES_AT_ONCE = 20_000
+"""Files per request: its answer has to fit into the window of its stream while the request is still being sent."""
+
+REQUESTS_AHEAD = 3
+
+
+class RemoteSource:
+    """A store elsewhere that is copied from."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def info(self) -> StoreInfo:
+        """Which store it is."""
+        return self._session.call(lambda channel: _info(channel, self._session.where))
+
+    def units(self, selection: Selection) -> Iterator[UnitToken]:
+        """The units that a selection takes with it, runs last."""
+        request = {"op": "units", **encode_selection(selection)}
+        yield from self._session.call(lambda channel: _tokens(channel, request, self._session.where))
+
+    def snapshot(self, unit: str, *, artifact_bytes_max: int | None = None) -> UnitSnapshot:
+        """How a unit looks now.
+
+        Raises:
+            NotFoundError: there is none of that name (any more).
+        """
+        found = self._snapshots([unit], artifact_bytes_max)[0]
+        if isinstance(found, MltrackError):
+            raise found
+        return found
+
+    def snapshots(
+        self, units: Iterable[str], *, artifact_bytes_max: int | None = None
+    ) -> Iterator[UnitSnapshot | MltrackError]:
+        """How many units look, in their order; several requests go ahead of what is taken."""
+        return _ahead(lambda group: self._snapshots(group, artifact_bytes_max), _groups(units))
+
+    def _snapshots(self, units: Sequence[str], artifact_bytes_max: int | None) -> list[UnitSnapshot | MltrackError]:
+        request: dict[str, Any] = {"op": "snapshots", "units": units}
+        if artifact_bytes_max is not None:
+            request["artifact_bytes_max"] = artifact_bytes_max
+        where = self._session.where
+
+        def ask(channel: Channel) -> list[UnitSnapshot | MltrackError]:
+            found: list[UnitSnapshot | MltrackError] = []
+            with _asking(channel, request) as stream:
+                stream.end()
+                for unit in units:
+                    frame = _message(stream, where)
+                    if "error" in frame.head:
+                        found.append(decode_failure(frame.head, where))
+                        continue
+                    snapshot = decode_snapshot(lambda: _message(stream, where), frame.head)
+                    if snapshot.unit != unit:
+                        raise TransferError(f"{where} sent {snapshot.unit!r} where {unit!r} was asked for")
+                    found.append(snapshot)
+                _end(stream, where)
+            return found
+
+        return self._session.call(ask)
+
+    def pieces(self, snapshot: UnitSnapshot, needs: Iterable[Need]) -> Iterator[Piece]:
+        """The bytes that are needed, in the snapshot's order; after a cut it goes on where it was.
+
+        Raises:
+            TransferError: a file changed in a way that it must not, or something else was sent.
+            ConnectionLostError: the connection was cut again and again, and nothing came in between.
+        """
+        left = deque(needs)
+        while left:
+            try:
+                for piece in self._pieces(only_needed(snapshot, left), left):
+                    yield piece
+                    if piece.last:
+                        left.popleft()
+                    else:
+                        left[0] = Need(piece.path, piece.start + len(piece.data))
+                if left:
+                    raise TransferError(f"{self._session.where} sent less of {snapshot.unit} than was asked for")
+            except ConnectionLostError:  # something has come, else it would have been tried again below
+                continue
+
+    def _pieces(self, snapshot: UnitSnapshot, needs: Sequence[Need]) -> Iterator[Piece]:
+        where = self._session.where
+        decoder = PieceDecoder(snapshot, [need.start for need in needs])
+
+        def ask(channel: Channel) -> tuple[Stream, Frame]:
+            stream = channel.open({"op": "pieces"})
+            for message in itertools.chain(encode_snapshot(snapshot), encode_needs(snapshot, needs)):
+                stream.send(message)
+            stream.end()
+            return stream, stream.receive()
+
+        stream, frame = self._session.call(ask)
+        with _closing(stream):
+            while frame.kind is FrameKind.DATA:
+                yield decoder.decode(frame)
+                frame = stream.receive()
+            if frame.kind is FrameKind.ERROR:
+                raise decode_failure(frame.head, where)
+
+
+class RemoteTarget:
+    """A store elsewhere that is copied into."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def info(self) -> StoreInfo:
+        """Which store it is."""
+        return self._session.call(lambda channel: _info(channel, self._session.where))
+
+    def tokens(self, origin: str) -> dict[str, str]:
+        """The tokens of snapshots that it holds whole, by unit, of what came from the store with the id ``origin``."""
+        request = {"op": "tokens", "origin": origin}
+        found = self._session.call(lambda channel: _tokens(channel, request, self._session.where))
+        return {one.unit: one.token for one in found}
+
+    def needs(self, snapshot: UnitSnapshot) -> list[Need]:
+        """What it lacks of a unit, in the snapshot's order.
+
+        Raises:
+            TransferError: it holds something else under the same names.
+        """
+        found = self._needs([snapshot])[0]
+        if isinstance(found, MltrackError):
+            raise found
+        return found
+
+    def needs_of_many(self, snapshots: Iterable[UnitSnapshot]) -> Iterator[list[Need] | MltrackError]:
+        """What it lacks of many units, in their order; several requests go ahead of what is taken."""
+        return _ahead(self._needs, _groups(snapshots, lambda snapshot: len(snapshot.files)))
+
+    def _needs(self, snapshots: Sequence[UnitSnapshot]) -> list[list[Need] | MltrackError]:
+        where = self._session.where
+
+        def ask(channel: Channel) -> list[list[Need] | MltrackError]:
+            found: list[list[Need] | MltrackError] = []
+            with _asking(channel, {"op": "needs"}) as stream:
+                for message in itertools.chain.from_iterable(map(encode_snapshot, snapshots)):
+                    stream.send(message)
+                stream.end()
+                for snapshot in snapshots:
+                    frame = _message(stream, where)
+                    if "error" in frame.head:
+                        found.append(decode_failure(frame.head, where))
+                    else:
+                        found.append(decode_needs(snapshot, lambda: _message(stream, where), frame.head))
+                _end(stream, where)
+            return found
+
+        return self._session.call(ask)
+
+    def apply(self, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Applied:
+        """Write the pieces; everything is on the other side's disk when this returns.
+
+        Raises:
+            ConnectionLostError: the connection was cut; ask for its needs again.
+            TransferError: a piece is not one of the snapshot, or a file's content is not what its SHA-256 says.
+            StoreError: it can't be written.
+        """
+        where = self._session.where
+        encoder = PieceEncoder(snapshot)
+        with _asking(self._session.call(lambda channel: channel), {"op": "apply"}) as stream:
+            for message in encode_snapshot(snapshot):
+                stream.send(message)
+            for piece in pieces:
+                if stream.peek() is not None:  # it has failed there
+                    break
+                stream.send(*encoder.encode(piece))
+            stream.end()
+            applied = decode_applied(_end(stream, where).head)
+        if applied.unit != snapshot.unit or applied.token not in ("", snapshot.token):
+            raise TransferError(f"{where} answered about {applied.unit!r} instead of {snapshot.unit!r}")
+        return applied
+
+
+# --- requests ------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _asking(channel: Channel, request: dict[str, Any]) -> Iterator[Stream]:
+    """A request's stream."""
+    with _closing(channel.open(request)) as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _closing(stream: Stream) -> Iterator[Stream]:
+    """A stream that both sides know to have ended, however it is left."""
+    try:
+        yield stream
+    finally:
+        with contextlib.suppress(ConnectionLostError, TransferError):
+            if not stream.send_ended:
+                stream.fail({})
+            stream.cancel()
+
+
+def _message(stream: Stream, where: str) -> Frame:
+    frame = stream.receive()
+    if frame.kind is FrameKind.ERROR:
+        raise decode_failure(frame.head, where)
+    if frame.kind is not FrameKind.DATA:
+        raise TransferError(f"{where} ended its answer where more was to come")
+    return frame
+
+
+def _end(stream: Stream, where: str) -> Frame:
+    frame = stream.receive()
+    if frame.kind is FrameKind.ERROR:
+        raise decode_failure(frame.head, where)
+    if frame.kind is not FrameKind.END:
+        raise TransferError(f"{where} sent more than was asked for")
+    return frame
+
+
+def _info(channel: Channel, where: str) -> StoreInfo:
+    with _asking(channel, {"op": "info"}) as stream:
+        stream.end()
+        return decode_info(_end(stream, where).head)
+
+
+def _tokens(channel: Channel, request: dict[str, Any], where: str) -> list[UnitToken]:
+    found: list[UnitToken] = []
+    with _asking(channel, request) as stream:
+        stream.end()
+        while (frame := stream.receive()).kind is FrameKind.DATA:
+            found += decode_tokens(frame.head)
+        if frame.kind is FrameKind.ERROR:
+            raise decode_failure(frame.head, where)
+    return found
+
+
+def _groups(items: Iterable[A], weight: Callable[[A], int] = lambda item: 1) -> Iterator[list[A]]:
+    """Items in groups for one request each; ``weight`` is how many files there are in one."""
+    group: list[A] = []
+    files = 0
+    for item in items:
+        group.append(item)
+        files += weight(item)
+        if len(group) == UNITS_AT_ONCE or files >= FILES_AT_ONCE:
+            yield group
+            group, files = [], 0
+    if group:
+        yield group
+
+
+def _ahead(ask: Callable[[Sequence[A]], list[B]], groups: Iterator[list[A]]) -> Iterator[B]:
+    """The answers to items, asked for in groups, a few of them before they are taken."""
+    waiting: deque[Any] = deque()
+    with ThreadPoolExecutor(REQUESTS_AHEAD, "mltrack-ahead") as pool:
+        try:
+            while True:
+                while len(waiting) < REQUESTS_AHEAD and (group := next(groups, None)):
+                    waiting.append(pool.submit(ask, group))
+                if not waiting:
+                    return
+                yield from waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

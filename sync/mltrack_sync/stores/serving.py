@@ -1,0 +1,197 @@
+"""The side that has the store: it answers what the other side asks over one connection, and opens nothing else."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mltrack.errors import MltrackError, StoreError
+from mltrack_sync.stores.channel import Channel
+from mltrack_sync.stores.failures import FAILURES, encode_failure
+from mltrack_sync.stores.fields import Fields, bad
+from mltrack_sync.stores.frames import ConnectionLostError, Frame, FrameKind
+from mltrack_sync.stores.hello import Opening, answer, greet, read_opening
+from mltrack_sync.stores.messages import (
+    PieceDecoder,
+    PieceEncoder,
+    decode_names,
+    decode_needs,
+    decode_origin,
+    decode_selection,
+    decode_snapshot,
+    encode_applied,
+    encode_info,
+    encode_needs,
+    encode_snapshot,
+    encode_tokens,
+)
+from mltrack_sync.stores.streams import Cancelled, Stream
+from mltrack_sync.stores.transfer import TransferError, UnitToken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, BinaryIO
+
+    from mltrack_sync.stores.transfer import Piece, Source, Target, UnitSnapshot
+
+__all__ = ["Ends", "serve"]
+
+FINISH_S = 30.0
+"""So long what is being written may still take after the other side is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """A store that was opened: to be copied from, and into, where that is wanted and allowed."""
+
+    source: Source
+    target: Target | None = None
+
+
+def serve(reader: BinaryIO, write_fd: int, open_ends: Callable[[Opening], Ends]) -> bool:
+    """Answer one client until it leaves; whether it left in good order.
+
+    Args:
+        reader: What the client sends.
+        write_fd: Where answers go.
+        open_ends: Opens the store as the client wishes; what it raises is told to the client.
+    """
+    try:
+        greet(write_fd)
+        opening = read_opening(reader)
+        if opening is None:
+            return False
+        try:
+            ends = open_ends(opening)
+            info = (ends.target or ends.source).info()
+        except FAILURES as error:
+            answer(write_fd, error)
+            return False
+        answer(write_fd, info)
+    except (ConnectionLostError, TransferError, OSError):
+        return False
+    return _Server(ends).run(reader, write_fd)
+
+
+class _Server:
+    """Answers requests, each in a thread of its own; the channel bounds how many there are at a time."""
+
+    def __init__(self, ends: Ends) -> None:
+        self._ends = ends
+        self._threads: set[threading.Thread] = set()
+        self._operations: dict[str, Callable[[Stream, dict[str, Any]], None]] = {
+            "info": self._info,
+            "units": self._units,
+            "tokens": self._tokens,
+            "snapshots": self._snapshots,
+            "needs": self._needs,
+            "pieces": self._pieces,
+            "apply": self._apply,
+        }
+
+    def run(self, reader: BinaryIO, write_fd: int) -> bool:
+        channel = Channel(reader, write_fd, on_request=self._begin)
+        channel.start()
+        channel.wait()
+        deadline = time.monotonic() + FINISH_S
+        for thread in list(self._threads):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return channel.ended_well
+
+    def _begin(self, stream: Stream, frame: Frame) -> None:
+        self._threads = {thread for thread in self._threads if thread.is_alive()}
+        thread = threading.Thread(target=self._answer, args=(stream, frame), name="mltrack-serve", daemon=True)
+        self._threads.add(thread)
+        thread.start()
+
+    def _answer(self, stream: Stream, frame: Frame) -> None:
+        try:
+            try:
+                self._operation(frame.head)(stream, frame.head)
+            except Cancelled:
+                stream.end()
+            except ConnectionLostError:
+                raise
+            except FAILURES as error:
+                stream.fail(encode_failure(error))
+            finally:
+                if not stream.send_ended:  # an error of this program, which is printed as any other
+                    stream.fail(encode_failure(StoreError("mltrack failed there")))
+            stream.finish()
+        except (ConnectionLostError, TransferError):
+            pass  # nobody is there any more to be told
+
+    def _operation(self, head: dict[str, Any]) -> Callable[[Stream, dict[str, Any]], None]:
+        name = Fields(head).text("op", 40)
+        if name not in self._operations:
+            raise bad(f"a request {name!r}")
+        return self._operations[name]
+
+    def _target(self) -> Target:
+        if self._ends.target is None:
+            raise StoreError("the store was opened for reading only")
+        return self._ends.target
+
+    # --- requests ---
+
+    def _info(self, stream: Stream, head: dict[str, Any]) -> None:
+        stream.end(encode_info((self._ends.target or self._ends.source).info()))
+
+    def _units(self, stream: Stream, head: dict[str, Any]) -> None:
+        for message in encode_tokens(self._ends.source.units(decode_selection(head))):
+            stream.send(message)
+        stream.end()
+
+    def _tokens(self, stream: Stream, head: dict[str, Any]) -> None:
+        held = self._target().tokens(decode_origin(head))
+        for message in encode_tokens(UnitToken(unit, token) for unit, token in held.items()):
+            stream.send(message)
+        stream.end()
+
+    def _snapshots(self, stream: Stream, head: dict[str, Any]) -> None:
+        most = Fields(head).number("artifact_bytes_max", 0, 1 << 60) if "artifact_bytes_max" in head else None
+        for unit in decode_names(head):
+            try:
+                snapshot = self._ends.source.snapshot(unit, artifact_bytes_max=most)
+            except FAILURES as error:
+                stream.send(encode_failure(error))
+                continue
+            for message in encode_snapshot(snapshot):
+                stream.send(message)
+        stream.end()
+
+    def _needs(self, stream: Stream, head: dict[str, Any]) -> None:
+        while (frame := stream.receive()).kind is FrameKind.DATA:
+            snapshot = decode_snapshot(stream.receive_data, frame.head)
+            try:
+                needs = self._target().needs(snapshot)
+            except MltrackError as error:
+                stream.send(encode_failure(error))
+                continue
+            for message in encode_needs(snapshot, needs):
+                stream.send(message)
+        stream.end()
+
+    def _pieces(self, stream: Stream, head: dict[str, Any]) -> None:
+        snapshot = decode_snapshot(stream.receive_data)
+        needs = decode_needs(snapshot, stream.receive_data)
+        encoder = PieceEncoder(snapshot)
+        for piece in self._ends.source.pieces(snapshot, needs):
+            stream.send(*encoder.encode(piece))
+        stream.end()
+
+    def _apply(self, stream: Stream, head: dict[str, Any]) -> None:
+        target = self._target()
+        snapshot = decode_snapshot(stream.receive_data)
+        applied = target.apply(snapshot, _incoming(stream, snapshot))
+        stream.end(encode_applied(applied))
+
+
+def _incoming(stream: Stream, snapshot: UnitSnapshot) -> Iterator[Piece]:
+    pieces = PieceDecoder(snapshot)
+    while (frame := stream.receive()).kind is FrameKind.DATA:
+        yield pieces.decode(frame)
+    if frame.kind is FrameKind.ERROR:
+        raise TransferError(f"{snapshot.unit}: the other side could not read on")
