@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import relative_name
 from mltrack.disk.jsonlog import each_line
-from mltrack.disk.line_types import EVENTS
+from mltrack.disk.line_types import EVENTS, MODEL
 from mltrack.errors import InvalidPathError
 from mltrack_sync.stores.transfer import TransferError
 from mltrack_sync.stores.unit_files import file_kind
@@ -72,6 +72,17 @@ class ArtifactFacts:
         else:
             remote = str(fields.get("remote", ""))
             self.by_path[path] = ArtifactFact(order, fields["size"], fields["sha256"], remote=remote)
+
+    def read_model(self, path: Path) -> ArtifactFacts:
+        """Take those of a logged model's log; returns itself.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        for line in each_line(path, records=MODEL, holding=b'"type":"artifact"'):
+            if not line.fault and line.fields["type"] == "artifact":
+                self._take("", line.fields)
+        return self
 
     def read_all(self, events: Path) -> ArtifactFacts:
         """Take those of all events files of a run; returns itself.

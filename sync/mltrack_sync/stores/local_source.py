@@ -13,6 +13,7 @@ from mltrack.disk.filesystem import NotRegularError, open_regular
 from mltrack.errors import NotFoundError
 from mltrack_sync.stores.run_snapshot import live_writers, run_files
 from mltrack_sync.stores.run_token import run_token
+from mltrack_sync.stores.selected_units import other_units
 from mltrack_sync.stores.transfer import (
     PIECE_BYTES_MAX,
     FileKind,
@@ -27,6 +28,7 @@ from mltrack_sync.stores.transfer import (
     thin_token,
 )
 from mltrack_sync.stores.unit_files import unit_folder
+from mltrack_sync.stores.unit_snapshots import unit_files, unit_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -81,7 +83,12 @@ class LocalSource:
     def units(self, selection: Selection) -> Iterable[UnitToken]:
         """The units that a selection takes with it, runs last; see ``Source.units``."""
         run_ids = self._store.run_ids() if selection.everything else sorted(selection.heads(self._store))
-        runs = str(self._store.layout.runs)
+        layout = self._store.layout
+        for unit in other_units(self._store, selection, run_ids):
+            token = unit_token(unit_folder(layout, unit))
+            if token:
+                yield UnitToken(unit, token)
+        runs = str(layout.runs)
         for run_id in run_ids:
             token = run_token(f"{runs}/{run_id}")
             if token:
@@ -90,13 +97,18 @@ class LocalSource:
     def snapshot(self, unit: str, *, artifact_bytes_max: int | None = None) -> UnitSnapshot:
         """How a unit looks now; see ``Source.snapshot``."""
         folder = unit_folder(self._store.layout, unit)
-        if not unit.startswith(RUNS):
-            raise NotFoundError(f"{unit} is not copied yet")
-        token = run_token(str(folder))
-        run = self._store.layout.run(folder.name)
         taken_at = self._clock()
-        live = live_writers(run)
-        files, is_thin = run_files(run, live, artifact_bytes_max=artifact_bytes_max)
+        live: tuple[str, ...] = ()
+        if unit.startswith(RUNS):
+            token = run_token(str(folder))
+            run = self._store.layout.run(folder.name)
+            live = live_writers(run)
+            files, is_thin = run_files(run, live, artifact_bytes_max=artifact_bytes_max)
+        else:
+            token = unit_token(folder)
+            files, is_thin = unit_files(folder, artifact_bytes_max=artifact_bytes_max)
+        if not token:
+            raise NotFoundError(f"no {unit} in {self._store.path}")
         if is_thin and artifact_bytes_max is not None:
             token = thin_token(token, artifact_bytes_max)
         origin = (self._store.store_id, os.uname().nodename)

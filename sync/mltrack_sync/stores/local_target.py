@@ -16,6 +16,7 @@ from mltrack_sync.stores.artifact_facts import ArtifactFacts
 from mltrack_sync.stores.copied_markers import CopiedMarkers
 from mltrack_sync.stores.held_tokens import HeldTokens
 from mltrack_sync.stores.local_source import RUNS, store_info
+from mltrack_sync.stores.merged_facts import merge_facts
 from mltrack_sync.stores.point_ranges import writer_of
 from mltrack_sync.stores.run_cleanup import remove_replaced_journals, settle_artifacts
 from mltrack_sync.stores.run_needs import UnitNeeds
@@ -93,13 +94,36 @@ class LocalTarget:
         """Write the pieces; see ``Target.apply``."""
         check_snapshot(snapshot)
         folder = unit_folder(self._layout, snapshot.unit)
-        if not snapshot.unit.startswith(RUNS):
-            raise TransferError(f"{snapshot.unit} is not copied yet")
-        return self._apply_run(self._layout.run(folder.name), snapshot, pieces)
-
-    def _apply_run(self, run: RunFolder, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Applied:
         with self._alone(snapshot.unit):
-            return self._write_run(run, snapshot, pieces)
+            if snapshot.unit.startswith(RUNS):
+                return self._write_run(self._layout.run(folder.name), snapshot, pieces)
+            return self._write_files(folder, snapshot, pieces)
+
+    def _write_files(self, folder: Path, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Applied:
+        """Write a unit that is not a run: its files, then what its logs of facts add to ours."""
+        starts = {index: need.start for index, need in self._needs(folder, snapshot)}
+        facts = _CollectedFacts()
+        files = {index: at for index, at in starts.items() if snapshot.files[index].kind is not FileKind.FACTS}
+        writer = UnitWriter(self._store.path, folder, snapshot, files, hashing=self._hashing, fs=self._fs)
+        try:
+            for piece in facts.taken_from(snapshot, pieces):
+                writer.write(piece)
+            writer.settle()
+        finally:
+            writer.close()
+        whole = writer.done == files.keys() and len(files) + len(facts.whole) >= len(starts)
+        notes: list[str] = []
+        for path, data in facts.whole.items() if whole else ():
+            notes += merge_facts(writer.place(path), data, fs=self._fs)[1]
+        if whole:
+            self._held(snapshot.origin[0]).put(snapshot.unit, snapshot.token)
+        return Applied(
+            snapshot.unit,
+            snapshot.token if whole else "",
+            bytes=writer.bytes + sum(map(len, facts.whole.values())),
+            files=len(writer.done) + len(facts.whole),
+            notes=tuple(notes),
+        )
 
     @contextlib.contextmanager
     def _alone(self, unit: str) -> Iterator[None]:
@@ -118,7 +142,7 @@ class LocalTarget:
         markers = CopiedMarkers(run, snapshot, self._store.store_id, fs=self._fs)
         if starts:
             self._mark(run, snapshot)
-            writer.prepare("live")
+            writer.place("live/_")
             markers.begin(_unfinished(run, snapshot, starts))
         try:
             for piece in pieces:
@@ -150,6 +174,34 @@ class LocalTarget:
         logs = [state.path for state in snapshot.files if state.path.startswith("events/")]
         if logs and self._layout.changed.is_dir():
             os.close(self._fs.open_append(self._layout.changed / f"{run.run_id}.{writer_of(logs[0])}"))
+
+
+class _CollectedFacts:
+    """The logs of facts among pieces, each whole."""
+
+    def __init__(self) -> None:
+        self.whole: dict[str, bytes] = {}
+        self._parts: dict[str, list[bytes]] = {}
+
+    def taken_from(self, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """The other pieces.
+
+        Raises:
+            TransferError: one is not of the snapshot.
+        """
+        sizes = {state.path: state.size for state in snapshot.files if state.kind is FileKind.FACTS}
+        for piece in pieces:
+            if piece.kind is not FileKind.FACTS:
+                yield piece
+                continue
+            parts = self._parts.setdefault(piece.path, [])
+            end = sum(map(len, parts)) + len(piece.data)
+            fits = piece.path in sizes and piece.start + len(piece.data) == end <= sizes[piece.path]
+            if not fits or piece.last != (end == sizes[piece.path]):
+                raise TransferError(f"a piece of {piece.path!a} is not one of {snapshot.unit}")
+            parts.append(piece.data)
+            if piece.last:
+                self.whole[piece.path] = b"".join(parts)
 
 
 def _unfinished(run: RunFolder, snapshot: UnitSnapshot, starts: Mapping[int, int]) -> set[str]:

@@ -53,10 +53,29 @@ class UnitNeeds:
         """
         needs: list[tuple[int, Need]] = []
         for index, state in enumerate(self._snapshot.files):
-            start = self._whole(state) if state.kind is FileKind.WHOLE else self._appended(state)
+            start = self._start(state)
             if start is not None:
                 needs.append((index, Need(state.path, start)))
         return needs
+
+    def _start(self, state: FileState) -> int | None:
+        """The byte from which a file is lacking; None if it is not."""
+        if state.kind is FileKind.WHOLE:
+            return self._whole(state)
+        if state.kind is FileKind.FACTS:
+            return None if self._is_same_log(state) else 0
+        return self._appended(state)
+
+    def _is_same_log(self, state: FileState) -> bool:
+        """Whether both stores have the same lines of a log that both append to, as far as its end shows."""
+        try:
+            fd = open_regular(self._folder / state.path, follow=False)
+        except (FileNotFoundError, NotRegularError):
+            return False
+        try:
+            return os.fstat(fd).st_size == state.size and mark_of(fd, state.size) == state.mark
+        finally:
+            os.close(fd)
 
     def _appended(self, state: FileState) -> int | None:
         if state.kind is FileKind.POINTS and has_points(self._segments, state):
@@ -110,7 +129,7 @@ class UnitNeeds:
             name = segment_name(state.path.partition("/")[2])
             if name is not None and covers(self._segments, name.writer, name.first, name.last):
                 return None
-        elif state.path.startswith(ARTIFACTS) and self._snapshot.unit.startswith("runs/"):
+        elif state.path.startswith(ARTIFACTS) and self._snapshot.unit.startswith(("runs/", "models/")):
             if not self._lacks_artifact(state, path, size):
                 return None
         elif size == state.size and (not state.sha256 or self._trusted or hash_file(path)[1] == state.sha256):
@@ -130,7 +149,10 @@ class UnitNeeds:
 
     def _own_facts(self) -> ArtifactFacts:
         if self._facts is None:
-            self._facts = ArtifactFacts().read_all(self._folder / "events")
+            if self._snapshot.unit.startswith("models/"):
+                self._facts = ArtifactFacts().read_model(self._folder / "model.jsonl")
+            else:
+                self._facts = ArtifactFacts().read_all(self._folder / "events")
         return self._facts
 
     def _resumed_at(self, state: FileState) -> int:

@@ -28,6 +28,9 @@ FILES_MAX = 5_000_000
 """More files than a unit is taken with."""
 
 SIZE_MAX = 1 << 48
+FACTS_BYTES_MAX = 256 << 20
+"""A log of facts is merged in memory."""
+
 _WRITER = re.compile(r"[0-9a-f]{16}")
 _MARKER_NAME = re.compile(r"[0-9a-f]{16}\.elsewhere")
 _LOG_NAME = re.compile(r"[0-9a-f]{16}\.jsonl")
@@ -137,6 +140,8 @@ def check_snapshot(snapshot: UnitSnapshot) -> None:
 
 
 def _size_fits(state: FileState) -> bool:
+    if state.kind is FileKind.FACTS:
+        return state.size <= FACTS_BYTES_MAX
     if state.path.startswith("live/"):
         return state.size <= MARKER_BYTES_MAX
     if state.kind is not FileKind.POINTS:

@@ -142,7 +142,7 @@ class UnitWriter:
             raise
 
     def _begin(self, state: FileState, start: int) -> _OpenFile:
-        path = self._place(state.path if state.kind is not FileKind.WHOLE else temporary_of(state))
+        path = self.place(state.path if state.kind is not FileKind.WHOLE else temporary_of(state))
         fd = self._fs.open_append(path)
         try:
             found = os.fstat(fd).st_size
@@ -173,7 +173,7 @@ class UnitWriter:
                     hint="copy it again; if it stays so, the file is damaged where it comes from: mltrack check",
                 )
             self._fs.sync(held.fd)
-            self._fs.rename(held.path, self._place(state.path))
+            self._fs.rename(held.path, self.place(state.path))
             self._folders[held.path.parent] = None
         else:
             if state.mark and mark_of(held.fd, state.size) != state.mark:
@@ -209,22 +209,13 @@ class UnitWriter:
             self._fs.sync_folder(folder)
             del self._folders[folder]
 
-    def prepare(self, name: str) -> None:
-        """Make a folder of the unit, where no part of its path is a link.
-
-        Raises:
-            TransferError: one is.
-            OSError: it can't be made.
-        """
-        self._place(f"{name}/_")
-
     def close(self) -> None:
         """Close what is open, after an error."""
         if self._open is not None:
             self._open.close()
             self._open = None
 
-    def _place(self, name: str) -> Path:
+    def place(self, name: str) -> Path:
         """Where a file goes; its folder is made. No part of the path below the store may be a link.
 
         Raises:
