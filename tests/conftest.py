@@ -26,6 +26,10 @@ pytest_plugins = [
     f"tests.support.fixtures.{part}" for part in ("stores", "command_line", "remotes", "azure", "plugin", "ui")
 ]
 
+MEMORY = "/dev/shm"
+MEMORY_BYTES_MIN = 4 << 30
+"""The tests need less than one; where there is not much memory, it is better used otherwise."""
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell that starts the tests in the background has Ctrl-C ignored, and with it each program that a test starts
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -47,6 +51,19 @@ def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
         for run in open_runs():
             run.end("KILLED")
         current_store.set_store(None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the files of quick tests in memory, where there is room: they sync to disk some 100,000 times.
+
+    The slow ones and the soak stay on the disk, and so does all with ``--basetemp FOLDER``.
+    """
+    option = config.option
+    if option.basetemp or "not slow" not in (option.markexpr or "") or not os.path.isdir(MEMORY):
+        return
+    held = os.statvfs(MEMORY)
+    if held.f_bavail * held.f_frsize >= MEMORY_BYTES_MIN and os.access(MEMORY, os.W_OK):
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -131,29 +131,38 @@ def small(tmp_path: Path) -> tuple[Path, bytes]:
     return path, path.read_bytes()
 
 
-def test_a_changed_bit_anywhere_is_told_and_never_read_as_another_value(small: tuple[Path, bytes]) -> None:
+EACH_BYTE = pytest.mark.parametrize("first, every", [(3, 8), pytest.param(0, 1, marks=pytest.mark.slow)])
+"""Some of the bytes, or all: a file is read again for each."""
+
+
+@EACH_BYTE
+def test_a_changed_bit_anywhere_is_told_and_never_read_as_another_value(
+    small: tuple[Path, bytes], first: int, every: int
+) -> None:
     path, data = small
     wanted = outcome(path)
     chance = random.Random(5)
     told = 0
-    for at in range(len(data)):
+    changed = range(first, len(data), every)
+    for number, at in enumerate(changed):
         path.write_bytes(data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :])
         with pytest.raises(CorruptionError):
             verify_segment(path)
-        if at % 2:
+        if number % 2:
             found = outcome(path)
             told += found == "damaged"
             assert found in (wanted, "damaged")
-    assert told > len(data) // 4
+    assert told > len(changed) // 4
 
 
-def test_a_file_cut_anywhere_is_told(small: tuple[Path, bytes]) -> None:
+@EACH_BYTE
+def test_a_file_cut_anywhere_is_told(small: tuple[Path, bytes], first: int, every: int) -> None:
     path, data = small
-    for end in range(len(data)):
+    for number, end in enumerate(range(first, len(data), every)):
         path.write_bytes(data[:end])
         with pytest.raises(CorruptionError):
             next(iter(read_blocks(path)))
-        if end % 50 == 0:
+        if number % 50 == 0:
             for call in (verify_segment, lambda held: read_metric(held, "m0")):
                 with pytest.raises(CorruptionError):
                     call(path)

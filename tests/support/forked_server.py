@@ -69,6 +69,7 @@ def fork_for_each_line(folder: str, port: int) -> None:
     from mlflow.store.artifact import local_artifact_repo  # noqa: F401
     from mlflow.store.tracking import sqlalchemy_store  # noqa: F401
 
+    _make_tables(folder)
     pid = 0
     for _ in sys.stdin:
         if pid:
@@ -80,6 +81,18 @@ def fork_for_each_line(folder: str, port: int) -> None:
         print(pid, flush=True)
     if pid:  # whoever had it started is gone
         os.kill(pid, signal.SIGKILL)
+    os._exit(0)  # without taking all that was imported down piece by piece
+
+
+def _make_tables(folder: str) -> None:
+    """Here, and not with the first request; in a process of its own, as no connection may go through a fork."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    pid = os.fork()
+    if not pid:
+        SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", f"{folder}/artifacts")
+        os._exit(0)
+    os.waitpid(pid, 0)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def shared_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-ALWAYS = (0, 3, 6, 12, 17)
+ALWAYS = (3, 12)
 """Steps that every run of the tests tries; each takes a process for each limit."""
 
 

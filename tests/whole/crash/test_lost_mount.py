@@ -32,7 +32,7 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
         yield disk
 
 
-@pytest.mark.parametrize("when", [0, 3, 5, 8, 12, 17])
+@pytest.mark.parametrize("when", [0, 5, 12, *(pytest.param(when, marks=pytest.mark.slow) for when in (3, 8, 17))])
 def test_a_mount_that_is_lost_stops_no_training(disk: Disk, when: int) -> None:
     assert "training done" in run_python(LIFE, disk.path, "disk", when)
 

@@ -220,7 +220,7 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
         yield disk
 
 
-@pytest.mark.parametrize("calls", [1, 2, 3, 7, 20])
+@pytest.mark.parametrize("calls", [2, 20, *(pytest.param(calls, marks=pytest.mark.slow) for calls in (1, 3, 7))])
 def test_after_a_real_power_cut_all_that_was_promised_is_there_under_its_name(disk: Disk, calls: int) -> None:
     process = start_python(UNTIL_THE_CUT, disk.path / "store")
     assert process.stdout is not None

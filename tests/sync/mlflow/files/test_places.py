@@ -171,6 +171,7 @@ def sharing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MlflowSe
         server.close()
 
 
+@pytest.mark.slow
 def test_files_arrive_in_a_shared_folder_once_it_is_shared(
     store: Store, sharing: tuple[MlflowServer, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
