@@ -173,7 +173,7 @@ def _why_they_differ(differences: Iterable[Difference]) -> dict[str, str]:
     """In words, what differs of each run: the first difference, and how many more there are."""
     by_run: dict[str, list[str]] = defaultdict(list)
     for each in differences:
-        by_run[each.run_id].append(f"{each.thing}: here {each.here}, there {each.there}")
+        by_run[each.run_id].append(f"{each.thing}: local {each.local}, remote {each.remote}")
     return {
         run_id: words[0] + (f" (and {len(words) - 1} more)" if len(words) > 1 else "")
         for run_id, words in by_run.items()

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Difference", "PendingCounts", "PullReport", "PushReport", "Rejected", "VerifyReport"]
+    from _typeshed import DataclassInstance
+
+__all__ = ["Difference", "PendingCounts", "PullReport", "PushReport", "Rejected", "VerifyReport", "json_fields"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """Something rejected: its run, kind (param, tag, metric, point, artifact, run), key, why, and how many points.
 
-    A metric is rejected with what is logged to it later, until it is tried again; of kind point are single points of
+    A metric is rejected with what is logged to it later, until it is retried; of kind point are single points of
     the metric ``key``.
 
     Of the registry it is a kind of model, model version or alias, and no run; likewise of logged models and traces.
@@ -30,13 +32,13 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class PushReport:
-    """One pass over a store.
+    """The result of one sync cycle.
 
-    ``runs`` had something new; ``created`` of them are new on the remote. ``points`` counts those sent by this pass;
+    ``runs`` had something new; ``created`` of them are new on the remote. ``points`` counts those that were sent;
     ``collapsed`` those that the remote would keep as one with an equal point (same metric, step, ms and value);
-    ``found`` those that proved to be there already; ``in_doubt``, of a dry run, how many of ``points`` may be there.
-    ``bytes`` is what request bodies held. ``rejected`` is all that is rejected in the selected runs, also by earlier
-    passes; ``problems`` says what will be tried again next time, ``lacking`` what the remote has no place for and how
+    ``found`` those that the remote turned out to have; ``in_doubt``, in a dry run, how many of ``points`` it may have.
+    ``bytes`` is the size of request bodies. ``rejected`` is all that is rejected in the selected runs, also by earlier
+    cycles; ``problems`` says what will be retried next time, ``unsupported`` what the remote does not support and how
     much waits for that. ``datasets`` counts those that runs were linked to; ``logged_models`` and ``traces`` those that
     had something new.
     """
@@ -64,16 +66,21 @@ class PushReport:
     seconds: float = 0.0
     rejected: tuple[Rejected, ...] = ()
     problems: tuple[str, ...] = ()
-    lacking: tuple[str, ...] = ()
+    unsupported: tuple[str, ...] = ()
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """The former name of ``unsupported``."""
+        return self.unsupported
 
     @property
     def complete(self) -> bool:
         """Whether everything selected is on the remote."""
-        return not (self.rejected or self.problems or self.lacking)
+        return not (self.rejected or self.problems or self.unsupported)
 
     @property
     def points_per_second(self) -> float:
-        """Points sent, by the whole time of the pass."""
+        """Points sent, by the duration of the cycle."""
         return self.points / self.seconds if self.seconds else 0.0
 
 
@@ -104,7 +111,7 @@ class PullReport:
 
     ``runs`` had something new; ``created`` of them are new in the store. ``points``, ``artifacts`` and
     ``artifact_bytes`` count what came. ``skipped_artifacts`` were too large or not wanted, and can be fetched later.
-    ``notes`` are conflicts and how they were resolved; ``problems`` will be tried again next time; ``unsupported`` says
+    ``notes`` are conflicts and how they were resolved; ``problems`` will be retried next time; ``unsupported`` says
     what the remote can't hand out.
     """
 
@@ -136,19 +143,29 @@ class PullReport:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not the same: of which run, what, and how it is here and there.
+    """One thing that is not the same: of which run, what, and how it is locally and on the remote.
 
     ``run_id`` is empty for what belongs to no run: then ``subject`` names the model, version or trace. ``kind`` and
-    ``key`` are how the ledger calls what differs.
+    ``key`` are the names in the ledger of what differs.
     """
 
     run_id: str
     thing: str
-    here: str
-    there: str
+    local: str
+    remote: str
     kind: str = ""
     key: str = ""
     subject: str = ""
+
+    @property
+    def here(self) -> str:
+        """The former name of ``local``."""
+        return self.local
+
+    @property
+    def there(self) -> str:
+        """The former name of ``remote``."""
+        return self.remote
 
     def explained(self, reasons: Mapping[tuple[str, str], str]) -> Difference:
         """The same, with the reason for which it was rejected, if it was."""
@@ -156,8 +173,8 @@ class Difference:
         return self if reason is None else self.noted(f"rejected: {reason}")
 
     def noted(self, words: str) -> Difference:
-        """The same, with something to say about the other side."""
-        return replace(self, there=f"{self.there} ({words})")
+        """The same, with a note on the remote side."""
+        return replace(self, remote=f"{self.remote} ({words})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +183,8 @@ class VerifyReport:
 
     ``runs``, ``models``, ``model_versions``, ``logged_models`` and ``traces`` count those compared; the others what was
     found equal: ``points`` of those read back (0 with ``quick``), ``artifact_bytes`` of those downloaded and hashed,
-    ``model_ties`` of runs to models they used or made. ``lacking`` says, a line for each, what the remote
-    has no place for and was therefore not compared. What has no entry in ``differences`` is there whole.
+    ``model_links`` of runs to models they used or made. ``unsupported`` says, a line for each, what the remote does not
+    support, so that it was not compared. What has no entry in ``differences`` is the same on both sides.
     """
 
     remote: str
@@ -181,7 +198,7 @@ class VerifyReport:
     artifacts: int = 0
     artifact_bytes: int = 0
     datasets: int = 0
-    model_ties: int = 0
+    model_links: int = 0
     models: int = 0
     model_versions: int = 0
     logged_models: int = 0
@@ -190,7 +207,17 @@ class VerifyReport:
     assessments: int = 0
     seconds: float = 0.0
     differences: tuple[Difference, ...] = ()
-    lacking: tuple[str, ...] = ()
+    unsupported: tuple[str, ...] = ()
+
+    @property
+    def model_ties(self) -> int:
+        """The former name of ``model_links``."""
+        return self.model_links
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """The former name of ``unsupported``."""
+        return self.unsupported
 
     @property
     def same(self) -> bool:
@@ -200,3 +227,19 @@ class VerifyReport:
     def differing(self) -> set[str]:
         """The ids of runs in which something differs."""
         return {difference.run_id for difference in self.differences if difference.run_id}
+
+
+_FORMER_NAMES = {
+    "unsupported": "lacking",
+    "model_links": "model_ties",
+    "pending_links": "pending_ties",
+    "runs_on_remote": "runs_there",
+}
+
+
+def json_fields(report: DataclassInstance) -> dict[str, Any]:
+    """A report's fields as JSON output has them: with former names, too, as scripts may read those."""
+    fields = asdict(report)
+    for each in fields.get("differences", ()):
+        each.update(here=each["local"], there=each["remote"])
+    return fields | {former: fields[name] for name, former in _FORMER_NAMES.items() if name in fields}

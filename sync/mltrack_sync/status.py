@@ -34,13 +34,13 @@ _COUNTED = frozenset(
 class RemoteStatus:
     """What waits for one remote. Times are ns since the epoch, 0 for never.
 
-    ``pending_ties`` counts runs whose datasets or logged models the remote had no place for. ``oldest_pending`` is when
-    the oldest of what waits was recorded, and ``lag_s`` its age in seconds.
+    ``pending_links`` counts runs whose datasets or logged models the remote does not support. ``oldest_pending`` is
+    when the oldest of what waits was recorded, and ``lag_s`` its age in seconds.
     """
 
     remote: str
     url: str
-    runs_there: int
+    runs_on_remote: int
     pending_runs: int
     pending_points: int
     pending_artifacts: int
@@ -54,10 +54,20 @@ class RemoteStatus:
     pending_model_versions: int = 0
     pending_logged_models: int = 0
     pending_traces: int = 0
-    pending_ties: int = 0
+    pending_links: int = 0
     background: Heartbeat | None = None
     oldest_pending: int = 0
     lag_s: float = 0.0
+
+    @property
+    def runs_there(self) -> int:
+        """The former name of ``runs_on_remote``."""
+        return self.runs_on_remote
+
+    @property
+    def pending_ties(self) -> int:
+        """The former name of ``pending_links``."""
+        return self.pending_links
 
 
 def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.time_ns) -> RemoteStatus:
@@ -71,7 +81,7 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
     return RemoteStatus(
         remote=remote.name,
         url=remote.url,
-        runs_there=sum(1 for entry in state.runs.values() if entry.remote_id),
+        runs_on_remote=sum(1 for entry in state.runs.values() if entry.remote_id),
         pending_runs=counts.runs,
         pending_points=counts.points,
         pending_artifacts=counts.artifacts,
@@ -85,7 +95,7 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
         pending_model_versions=counts.model_versions,
         pending_logged_models=counts.logged_models,
         pending_traces=counts.traces,
-        pending_ties=counts.links,
+        pending_links=counts.links,
         background=read_heartbeat(store.layout.remote(remote.name)),
         oldest_pending=counts.oldest,
         lag_s=max(0, clock() - counts.oldest) / 1e9 if counts.oldest else 0.0,

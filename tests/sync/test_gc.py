@@ -61,7 +61,7 @@ def test_what_is_on_the_remote_goes_and_stays_there(
     stays = record("stays")
     plan = plan_gc(store, remote)
     assert [run.run_id for run in plan.deletable] == [gone]
-    assert reasons(plan)[stays] == "differs from the remote: run: here is here, there nothing"
+    assert reasons(plan)[stays] == "differs from the remote: run: local present, remote nothing"
     assert plan.bytes > 10_000
     freed, kept = execute(store, plan)
     assert ([run.run_id for run in freed], kept) == ([gone], [])
@@ -216,7 +216,7 @@ def test_the_command_verify_ends_with_1_when_something_differs(
 ) -> None:
     run_id = record()
     result = command(store, "verify")
-    assert (result.exit_code, result.output.splitlines()[0]) == (1, f"{run_id}\trun\tis here\tnothing")
+    assert (result.exit_code, result.output.splitlines()[0]) == (1, f"{run_id}\trun\tpresent\tnothing")
     push(store, remote)
     assert command(store, "verify", "there").exit_code == 0
     fields = json.loads(command(store, "verify", "--json", "--quick").output)

@@ -12,6 +12,7 @@ from mltrack.errors import UsageError
 from mltrack.text.printing import Column, note, print_json, print_table, say, say_fields, styled
 from mltrack.text.redaction import hide
 from mltrack_sync.cli.common import Command, json_option, open_store, print_rejected
+from mltrack_sync.report import json_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     store = open_store(ctx)
     found = [status_of(store, remote) for remote in Remotes(store).all()]
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json([json_fields(one) for one in found])
     elif not found:
         say(f"{store.path} has no remote yet. Add one: mltrack remote add NAME URL")
     else:
@@ -74,7 +75,7 @@ def _print_status(found: list[RemoteStatus]) -> None:
     rows = []
     for one in found:
         counts = (one.pending_runs, one.pending_points, one.pending_artifacts, one.pending_bytes)
-        cells = [f"{count:,}" for count in (one.runs_there, *counts)]
+        cells = [f"{count:,}" for count in (one.runs_on_remote, *counts)]
         rows.append((one.remote, one.url, *cells, _age(one.lag_s), _when(one.last_sync), str(len(one.rejected))))
     print_table(columns, rows)
     for one in found:
@@ -97,8 +98,8 @@ def _waiting(one: RemoteStatus) -> Iterator[str]:
         yield f"{one.pending_logged_models:,} logged models wait"
     if one.pending_traces:
         yield f"{one.pending_traces:,} traces wait"
-    if one.pending_ties:
-        yield f"{one.pending_ties:,} runs have datasets or logged models that it had no place for"
+    if one.pending_links:
+        yield f"{one.pending_links:,} runs have datasets or logged models that it does not support"
 
 
 def _background_line(remote: str, background: Heartbeat) -> str:

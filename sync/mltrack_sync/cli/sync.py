@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,6 +25,7 @@ from mltrack_sync.cli.common import (
     selection_options,
 )
 from mltrack_sync.remotes.resolver import introduced, remote_for
+from mltrack_sync.report import json_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -209,7 +209,7 @@ def ended_by_signals(trigger: Trigger) -> Iterator[None]:
 
 
 def _fields(report: PushReport) -> dict[str, Any]:
-    return {**asdict(report), "complete": report.complete}
+    return {**json_fields(report), "complete": report.complete}
 
 
 def _line(report: PushReport) -> str:
@@ -226,7 +226,7 @@ def _print_report(report: PushReport, as_json: bool) -> None:
     title = f"{report.remote} ({report.url})"
     others = {"datasets": report.datasets, "logged models": report.logged_models, "traces": report.traces}
     sent = report.runs or report.models or report.model_versions or any(others.values())
-    if not (sent or report.rejected or report.problems or report.lacking):
+    if not (sent or report.rejected or report.problems or report.unsupported):
         say(f"{title}: nothing to send")
         return
     heading(f"{'Would go to' if report.dry_run else 'Sent to'} {title}")
@@ -246,7 +246,7 @@ def _print_report(report: PushReport, as_json: bool) -> None:
         rows["equal points"] = f"{report.collapsed:,} (same metric, step, ms and value: MLflow keeps one)"
     print_table([Column("what"), Column("count", right=True)], list(rows.items()))
     print_rejected(report.rejected)
-    for words in report.lacking:
+    for words in report.unsupported:
         say(styled(words, fg="yellow"))
     for problem in report.problems:
         say(styled(f"to be retried: {problem}", fg="yellow"))

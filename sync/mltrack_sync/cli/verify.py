@@ -11,6 +11,7 @@ from mltrack.errors import UsageError
 from mltrack.text.printing import Column, confirm, is_terminal, print_json, print_table, say, say_fields
 from mltrack_sync.cli.common import Command, json_option, open_store, remote_argument, selection_options
 from mltrack_sync.remotes.resolver import introduced, remote_for
+from mltrack_sync.report import json_fields
 from mltrack_sync.selection import Selection
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def verify(
     target = introduced(store, remote_for(store, remote, remember=False))
     report = compare(store, target, selection=selection, quick=quick, jobs=jobs)
     if as_json:
-        print_json({**asdict(report), "same": report.same})
+        print_json({**json_fields(report), "same": report.same})
     else:
         _print(report)
     if not report.same:
@@ -64,19 +65,19 @@ def verify(
 
 def _print(report: VerifyReport) -> None:
     if report.differences and is_terminal():
-        rows = [(each.subject or each.run_id[:8], each.thing, each.here, each.there) for each in report.differences]
-        print_table([Column(name, wrap=True) for name in ("of", "what", "here", "there")], rows)
+        rows = [(each.subject or each.run_id[:8], each.thing, each.local, each.remote) for each in report.differences]
+        print_table([Column(name, wrap=True) for name in ("of", "what", "local", "remote")], rows)
     else:
         for each in report.differences:
-            say_fields(each.subject or each.run_id, each.thing, each.here, each.there)
-    for line in report.lacking:
+            say_fields(each.subject or each.run_id, each.thing, each.local, each.remote)
+    for line in report.unsupported:
         say(line)
     what = f"{report.metrics:,} metrics (latest point)" if report.quick else f"{report.points:,} points"
     files = f"{report.artifacts:,} artifacts{' (size)' if report.quick else f' ({report.artifact_bytes:,} bytes)'}"
     equal = f"{report.params:,} params, {report.tags:,} tags, {what}, {files}"
     same = (
         (report.datasets, "datasets"),
-        (report.model_ties, "links to models"),
+        (report.model_links, "links to models"),
         (report.spans, "spans"),
         (report.assessments, "assessments"),
     )

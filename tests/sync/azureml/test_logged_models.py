@@ -52,7 +52,7 @@ def test_a_model_registered_offline_arrives_with_its_files_among_those_of_its_ru
     report = push(azure_store, azure_remote)
     assert (report.problems, report.rejected, report.models, report.model_versions) == ((), (), 1, 1)
     assert foreseen.artifacts == report.artifacts == len(files)
-    assert report.lacking == (LACKING.format("1 waits", 1),)
+    assert report.unsupported == (LACKING.format("1 waits", 1),)
     run, content = there(azure_contents, experiment, run_id)
     (version,) = azure_contents.models()["spiral"]
     assert (version["source"], version["run_id"]) == (f"{run['info']['artifact_uri']}/adder", run["info"]["run_id"])
@@ -154,7 +154,8 @@ def test_a_model_without_a_run_waits_and_is_told_and_one_that_is_being_made_wait
     azure_store.logged_models.set_status(making, "PENDING")
     azure_store.registry.create_version("net", f"models:/{alone}", model_id=alone, create_model=True)
     report = push(azure_store, azure_remote)
-    assert report.lacking == ("logged models: this server does not take them; 2 wait (without a run to hold files: 1)",)
+    words = "logged models: this server does not take them; 2 wait (without a run to hold files: 1)"
+    assert report.unsupported == (words,)
     assert report.problems == (
         f"model 'net' version 1 waits: the server has no logged models, and {alone} has no run to put its files into",
     )

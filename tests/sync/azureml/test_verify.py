@@ -63,7 +63,7 @@ def test_what_differs_in_a_workspace_is_named(
     point = {"key": "loss", "step": 7, "timestamp": 5, "value": 7.0}
     azure_client.post("runs/log-batch", run_id=there, metrics=[point], tags=[{"key": "stage", "value": "x"}])
     report = verify(azure_store, azure_remote)
-    assert {(d.run_id, d.thing, d.here, d.there) for d in report.differences} == {
+    assert {(d.run_id, d.thing, d.local, d.remote) for d in report.differences} == {
         (run_id, "artifact 'notes/hello.txt'", "SHA-256 2cf24dba5fb0...", "SHA-256 3733cd977ff8..."),
         (run_id, "artifact 'empty.txt'", "0 bytes", "'empty.txt' has a name on the remote, but no content"),
         (run_id, "metric 'loss'", "missing", "1 point, the first step 7, 7.0 at 5 ms"),

@@ -68,7 +68,7 @@ def said(store: Store, remote: Remote) -> dict[str, Any]:
     rejected = sorted([item.run_id, item.kind, item.key, item.points] for item in report.rejected)
     counts = {name: getattr(report, name) for name in (*NAMES, "logged_models", "traces")}
     counts |= {"pending_points": status.pending_points, "pending_traces": status.pending_traces}
-    return {"url": remote.url, **counts, "rejected": rejected, "runs_there": status.runs_there}
+    return {"url": remote.url, **counts, "rejected": rejected, "runs_there": status.runs_on_remote}
 
 
 def break_off(proxy: FaultyProxy, store: Store, remote: Remote) -> None:

@@ -48,7 +48,7 @@ def test_the_dry_run_says_what_it_said_when_the_ledger_was_written(store: Store,
 
 def test_status_counts_what_it_counted_then(store: Store, remote: Remote) -> None:
     status = status_of(store, remote)
-    assert (status.runs_there, status.pending_points) == (EXPECTED["runs_there"], EXPECTED["pending_points"])
+    assert (status.runs_on_remote, status.pending_points) == (EXPECTED["runs_there"], EXPECTED["pending_points"])
     assert (status.pending_traces, status.damage) == (EXPECTED["pending_traces"], ())
 
 

@@ -40,6 +40,6 @@ def dry_run(scope: Scope, remote: Remote, state: LedgerState) -> PushReport:
         dry_run=True,
         rejected=rejected_of(tally.rejected.values(), scope.heads),
         problems=tuple(tally.problems),
-        lacking=unsupported_lines(pending, state, limits.unsupported),
+        unsupported=unsupported_lines(pending, state, limits.unsupported),
         **fields,
     )

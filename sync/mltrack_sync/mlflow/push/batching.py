@@ -1,7 +1,7 @@
-"""Traces that share requests: a server takes the spans of many in one, and links many to a run at once.
+"""Traces that share requests: a server takes the spans of many in one request, and links many to a run at once.
 
-It takes such a request whole or not at all. Where it does not, each of its traces is sent on its own, so that what is
-refused is one trace, and not others with it.
+It takes such a request as a whole or not at all. If it refuses, each of the traces is sent on its own, so that only
+the one at fault is refused.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 __all__ = ["TRACES_MAX", "Batch", "batches_of"]
 
 TRACES_MAX = 100
-"""So many traces share a request; MLflow links no more at once."""
+"""How many traces share a request; MLflow links no more at once."""
 
 _ITS_OWN_FAULT = (500, 504)
-"""What a server answers that stumbles over one of the traces, or does not finish them all in time."""
+"""A server's answers when it fails on one of the traces, or does not finish all in time."""
 
 
 class Batch:
-    """Traces for which one piece of work is done once, by the first that needs it; the others wait. For any thread."""
+    """Traces for which a request is made once, by the first that needs it; others wait. Thread-safe."""
 
     def __init__(self, traces: Sequence[Trace], work: Callable[[Sequence[Trace]], frozenset[str]]) -> None:
-        """``work`` returns the ids of the traces it was done for."""
+        """``work`` returns the ids of the traces for which it succeeded."""
         self._traces = traces
         self._work = work
         self._lock = threading.Lock()
         self._done: frozenset[str] | None = None if len(traces) > 1 else frozenset()
 
     def done(self, trace_id: str) -> bool:
-        """Whether it is done for that trace; where not, that is left to the caller.
+        """Whether it was done for that trace; if not, the caller must do it.
 
         Raises:
-            RemoteError: the remote can't be asked now. The next that calls tries again.
+            RemoteError: the remote can't be asked now. The next call tries again.
         """
         with self._lock:
             if self._done is None:
@@ -60,7 +60,7 @@ class Batch:
 def batches_of(traces: Iterable[Trace], bytes_max: int) -> Iterator[tuple[Trace, ...]]:
     """The traces in batches of one experiment whose spans have about ``bytes_max`` together, or of one trace.
 
-    One without spans is alone: it is not there before its info is.
+    One without spans is alone: it does not exist on the remote before its info is sent.
     """
     open_batches: dict[str, list[Trace]] = {}
     sizes: dict[str, int] = {}

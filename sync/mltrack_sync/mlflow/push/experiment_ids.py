@@ -1,4 +1,4 @@
-"""Which remote experiment an experiment is: found there, or made there, once; and still the same in later passes."""
+"""The ids of experiments on the remote: found or created once, and the same in later sync cycles."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ExperimentIdentities"]
 
-ALREADY_THERE = "RESOURCE_ALREADY_EXISTS"
+ALREADY_EXISTS = "RESOURCE_ALREADY_EXISTS"
 
 
 class ExperimentIdentities:
-    """Gives experiments their remote ids, each asked for once in a pass. Safe to use from many threads."""
+    """Gives experiments their remote ids, each determined once in a sync cycle. Safe to use from many threads."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -30,20 +30,20 @@ class ExperimentIdentities:
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._seen: set[str] = set()
-        self._refused: dict[str, RemoteRefusedError] = {}  # in this pass: asked for once, however many runs there are
+        self._refused: dict[str, RemoteRefusedError] = {}  # asked for once in this cycle, however many runs it has
 
     def remote_id(self, experiment_id: str, name: str = "") -> str:
-        """The id there, of an experiment that is made where it is missing; ``name``: where the store does not know it.
+        """The remote id of an experiment, which is created if missing; ``name``: for one that the store does not know.
 
         Raises:
-            RemoteRefusedError: it is deleted there, or can't be made; nobody knows its name.
+            RemoteRefusedError: it is deleted on the remote, or can't be created; or its name is unknown.
         """
-        if experiment_id not in self._experiments:  # made since the pass began, perhaps
+        if experiment_id not in self._experiments:  # perhaps created since the cycle began
             self._experiments = self._session.store.workspace.experiments()
         local = self._experiments.get(experiment_id)
         name = local.name if local is not None else name
         if not name:
-            words = f"its experiment {experiment_id} is gone"
+            words = f"its experiment {experiment_id} does not exist any more"
             raise RemoteRefusedError(words, status=404, code="RESOURCE_DOES_NOT_EXIST", words=words)
         tags = dict(local.tags) if local is not None else {}
         with self._lock:
@@ -53,33 +53,33 @@ class ExperimentIdentities:
             if refused is not None:
                 raise refused
             try:
-                there = self._found(experiment_id, name, tags)
+                remote_id = self._found(experiment_id, name, tags)
             except RemoteRefusedError as error:
                 self._refused[experiment_id] = error
                 raise
             except RemoteAuthError as error:
                 if not error.forbidden:
                     raise
-                words = f"experiment {name!r} is not ours to write to: {error}"
+                words = f"experiment {name!r} may not be written to: {error}"
                 refused = RemoteRefusedError(words, status=403, code="PERMISSION_DENIED", words=words, hint=error.hint)
                 self._refused[experiment_id] = refused
                 raise refused from error
             self._seen.add(experiment_id)
-            return there
+            return remote_id
 
     def _found(self, experiment_id: str, name: str, tags: dict[str, str]) -> str:
         known = self._known(experiment_id)
-        there = known or self._session.policy.settle(lambda again: self._find_or_make(experiment_id, name, tags))
-        if known is None and experiment_id != DEFAULT_EXPERIMENT_ID and EXPERIMENT_TAG not in there.tags:
+        remote = known or self._session.policy.settle(lambda again: self._find_or_make(experiment_id, name, tags))
+        if known is None and experiment_id != DEFAULT_EXPERIMENT_ID and EXPERIMENT_TAG not in remote.tags:
             tags = {**tags, EXPERIMENT_TAG: experiment_id}
-        changed = {key: value for key, value in tags.items() if there.tags.get(key) != value}
-        sent = self._set_tags(experiment_id, there.remote, changed)
+        changed = {key: value for key, value in tags.items() if remote.tags.get(key) != value}
+        sent = self._set_tags(experiment_id, remote.remote, changed)
         if known is None or sent:
-            self._session.ledger.experiment(experiment_id, there._replace(tags={**there.tags, **sent}))
-        return there.remote
+            self._session.ledger.experiment(experiment_id, remote._replace(tags={**remote.tags, **sent}))
+        return remote.remote
 
     def _set_tags(self, experiment_id: str, remote: str, tags: dict[str, str]) -> dict[str, str]:
-        """Set them; each that the remote does not take is rejected alone. Returns those that are there."""
+        """Set them; those that the remote refuses are rejected one by one. Returns those that were set."""
         session, sent = self._session, dict[str, str]()
         for key, value in tags.items():
             item = Refusal(EXPERIMENT_TAG_KIND, f"{experiment_id}/{key}", "")
@@ -99,19 +99,19 @@ class ExperimentIdentities:
         return sent
 
     def _known(self, experiment_id: str) -> ExperimentEntry | None:
-        """What the ledger says of it, if that still holds: looked up once in a pass."""
+        """The ledger's entry, if it is still valid: that is checked once in a sync cycle."""
         known = self._session.ledger.state.experiments.get(experiment_id)
         if known is None or experiment_id in self._seen:
             return known
         try:
-            there = self._session.client.experiment_by_id(known.remote)
+            found = self._session.client.experiment_by_id(known.remote)
         except RemoteRefusedError as error:
             if not error.is_missing:
                 raise
             return None
-        if known.created and there.created not in (0, known.created):
-            return None  # another one got its id
-        _check_usable(there)
+        if known.created and found.created not in (0, known.created):
+            return None  # another experiment got its id
+        _check_usable(found)
         return known
 
     def _find_or_make(self, experiment_id: str, name: str, tags: dict[str, str]) -> ExperimentEntry:
@@ -130,7 +130,7 @@ class ExperimentIdentities:
             try:
                 found = client.experiment_by_id(self._create(name, tags))
             except RemoteRefusedError as error:
-                found = client.experiment_by_name(name) if error.code == ALREADY_THERE else None
+                found = client.experiment_by_name(name) if error.code == ALREADY_EXISTS else None
                 if found is None:
                     raise
         _check_usable(found)
@@ -141,9 +141,9 @@ class ExperimentIdentities:
         try:
             return client.create_experiment(name, tags)
         except RemoteRefusedError as error:
-            if error.code == ALREADY_THERE or not tags:
+            if error.code == ALREADY_EXISTS or not tags:
                 raise
-            try:  # one of the tags may be what it does not take: each goes by itself then
+            try:  # the remote may refuse one of the tags: then each is sent by itself
                 return client.create_experiment(name, {})
             except RemoteRefusedError:
                 raise error from None
@@ -151,6 +151,8 @@ class ExperimentIdentities:
 
 def _check_usable(found: RemoteExperiment) -> None:
     if found.deleted:
-        words = f"experiment {found.name!r} is deleted there: restore it there, or rename it here, and sync again"
-        hint = "restore it there, or rename it here"
+        words = (
+            f"experiment {found.name!r} is deleted on the remote: restore it there, or rename it here, and sync again"
+        )
+        hint = "restore it on the remote, or rename it here"
         raise RemoteRefusedError(words, status=400, code="INVALID_STATE", words=words, hint=hint)

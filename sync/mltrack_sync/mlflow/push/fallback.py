@@ -1,8 +1,8 @@
-"""Where a remote has no logged models: the files of one go to the run that made it, laid out as MLflow 2 did.
+"""Where a remote has no logged models: a model's files go to the run that made it, in MLflow 2's layout.
 
-They lie in a folder that is named as the model. Where the run has files of that name, or another model of the run has
-the folder, the model's id is in the name, too. The ledger knows the folder before the first file goes; where it was
-lost, the folder is known again by what its ``MLmodel`` holds on the remote.
+They are in a folder with the model's name. Where the run has files of that name, or another model of the run has the
+folder, the name also includes the model's id. The ledger has the folder before the first file is sent; if the ledger
+was lost, the folder is recognised by its ``MLmodel`` on the remote.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CLEAN = re.compile("[^/\\\\:%?#\"'\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 
 
 class Places:
-    """Finds the folder of each model in its run. Used in one pass, by many threads."""
+    """Finds the folder of each model in its run. Used in one sync cycle, by many threads."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -45,10 +45,10 @@ class Places:
                 self._first.setdefault((str(model.source_run_id), model.name), model.model_id)
 
     def of(self, model: LoggedModel, run: RunEntry) -> FallbackEntry:
-        """What the ledger knows of the model in ``run``, which is its own; chosen and noted if it knows nothing.
+        """The ledger's entry of the model in ``run``, which made it; without one, a folder is chosen and noted.
 
         Raises:
-            FileChanged: a file has another content than was recorded.
+            FileChanged: a file's content is no longer what was recorded.
             RemoteError, LedgerError, OSError: see mltrack_sync.errors.
         """
         fallbacks, run_id = self._session.ledger.state.fallbacks, str(model.source_run_id)
@@ -61,28 +61,28 @@ class Places:
         return fallbacks[model.model_id]
 
     def _may_have(self, model: LoggedModel, run: RunEntry) -> bool:
-        """Whether the folder of its name is the model's: it is there already with its files, or nobody else's."""
+        """Whether the model may have the folder of its name: it has its files already, or nobody else uses it."""
         fallbacks = dict(self._session.ledger.state.fallbacks)
         others = [entry for model_id, entry in fallbacks.items() if model_id != model.model_id]
         if any((other.remote_run, other.place) == (run.remote_id, model.name) for other in others):
             return False
-        is_there = self._is_there(model, run)
-        if is_there is not None:
-            return is_there
+        is_own = self._holds_model(model, run)
+        if is_own is not None:
+            return is_own
         is_first = self._first.get((str(model.source_run_id), model.name)) == model.model_id
         return is_first and not self._is_taken(str(model.source_run_id), run, model.name)
 
     def _is_taken(self, run_id: str, run: RunEntry, place: str) -> bool:
-        """Whether files of the run are there, or are to be."""
+        """Whether files of the run are in that folder, or will be."""
         paths = set(run.artifacts)
         try:
             paths |= {artifact.path for artifact in self._session.store.run(run_id).artifacts}
         except NotFoundError:
-            pass  # its space was freed: the ledger knows what is there
+            pass  # the run's space was freed: the ledger knows what was sent
         return any(path == place or path.startswith(f"{place}/") for path in paths)
 
-    def _is_there(self, model: LoggedModel, run: RunEntry) -> bool | None:
-        """Whether the folder of its name on the remote holds this model; None where it holds none."""
+    def _holds_model(self, model: LoggedModel, run: RunEntry) -> bool | None:
+        """Whether the folder of its name on the remote holds this model; None where it holds no model."""
         files = sorted(model.artifacts, key=lambda artifact: (artifact.path != MLMODEL, artifact.path))
         if not files:
             return None
@@ -94,7 +94,7 @@ class Places:
         try:
             own = client.own_place(run.artifact_uri)
             if own is None and asked.path not in artifact_sizes(client, run.remote_id, [asked]):
-                return None  # older servers answer 500 when asked for a file that they lack
+                return None  # older servers answer 500 for a missing file
             return artifact_digest(client, run.artifact_uri, asked) == (asked.size, asked.sha256)
         except RemoteRefusedError as error:
             return None if error.status == 404 or error.code == "NOT_FOUND" else False
@@ -109,7 +109,7 @@ class ModelInRun:
         self._model_id = model_id
 
     def push(self) -> None:
-        """All files that are not there yet. A model that is being made waits, as does one whose run is not there.
+        """Send all files that the remote lacks. An unfinished model waits; so does one without a remote run.
 
         Raises:
             RemoteError, LedgerError, PushStopped, NotFoundError, OSError: see mltrack_sync.errors.

@@ -1,7 +1,7 @@
-"""The files of one logged model on their way: to a logged model on the remote, or to a run's artifacts.
+"""Sending the files of one logged model: to a logged model on the remote, or to a run's artifacts.
 
-Its file ``MLmodel`` names the model, its run and the place of its files: it arrives with what these are on the remote.
-All others arrive as they are.
+Its file ``MLmodel`` names the model, its run and its location: these are mapped to those on the remote. All other files
+are sent unchanged.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ __all__ = ["LoggedFiles", "Target", "as_it_goes"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where files of a model go: into the folder ``place`` below ``uri``, which the thing ``remote_id`` has there.
+    """Where files of a model go: into the folder ``place`` below ``uri``, of the run or model ``remote_id``.
 
-    ``kind`` names them in refusals, ``note_sent`` has the ledger note one that arrived, and ``mlmodel`` gives the
+    ``kind`` names them in refusals, ``note_sent`` notes one that arrived in the ledger, and ``mlmodel`` gives the
     content that ``MLmodel`` is to have.
-    ``local_id`` is what they belong to here, ``of_model`` whether ``remote_id`` is a logged model's.
+    ``local_id`` is the local run or model that they belong to, ``of_model`` whether ``remote_id`` is a logged model's.
     """
 
     local_id: str
@@ -53,7 +53,7 @@ class Target:
 
 
 class LoggedFiles:
-    """Sends files of a model, a few at a time, from when it is made."""
+    """Sends files of a model, a few at a time, from its construction on."""
 
     def __init__(self, session: Session, model: LoggedModel, target: Target, files: Iterable[Artifact]) -> None:
         self._session = session
@@ -66,7 +66,7 @@ class LoggedFiles:
             self._sent.append((artifact, session.files.submit(self._send, artifact, meter)))
 
     def end(self) -> list[str]:
-        """Wait for them. What the remote refuses is rejected; returned is what will be tried again.
+        """Wait for them. What the remote refuses is rejected; returns what will be retried.
 
         Raises:
             RemoteError, LedgerError, PushStopped: see mltrack_sync.errors.
@@ -91,7 +91,7 @@ class LoggedFiles:
         return f"{self._model.model_id}/{artifact.path}"
 
     def _send(self, artifact: Artifact, meter: FileMeter) -> str:
-        """Have a file there, in a thread of its own; returns what is in the way, if that may pass."""
+        """Send a file, in a thread of its own; returns the reason of a failure that may be temporary."""
         self._session.check()
         sent = False
         target = self._target
@@ -116,10 +116,10 @@ class LoggedFiles:
 
 @contextlib.contextmanager
 def as_it_goes(artifact: Artifact, path: Path, mlmodel: Callable[[bytes], bytes]) -> Iterator[tuple[Artifact, Path]]:
-    """The file, and where to read it; ``MLmodel`` with other names in it, in a folder that is gone afterwards.
+    """The file, and where to read it; a mapped ``MLmodel`` is in a temporary folder.
 
     Raises:
-        FileChanged: ``MLmodel`` has another content than was recorded.
+        FileChanged: the content of ``MLmodel`` is no longer what was recorded.
         OSError: it can't be read.
     """
     if artifact.path != MLMODEL:
@@ -128,6 +128,6 @@ def as_it_goes(artifact: Artifact, path: Path, mlmodel: Callable[[bytes], bytes]
     check_content(artifact, path)
     content = mlmodel(read_small(path))
     with tempfile.TemporaryDirectory(prefix="mltrack-") as folder:
-        there = Path(folder) / MLMODEL
-        there.write_bytes(content)
-        yield replace(artifact, size=len(content), sha256=hashlib.sha256(content).hexdigest()), there
+        mapped = Path(folder) / MLMODEL
+        mapped.write_bytes(content)
+        yield replace(artifact, size=len(content), sha256=hashlib.sha256(content).hexdigest()), mapped

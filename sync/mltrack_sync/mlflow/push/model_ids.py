@@ -1,4 +1,4 @@
-"""Which remote logged model a logged model is: found there by its tag, or made there, once."""
+"""The ids of logged models on the remote: found by their tag, or created once."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 __all__ = ["LoggedIdentities", "map_tags_of"]
 
 FIRST_BYTES_MAX = 100_000
-"""So much of params and tags at most goes with the making of a model; the rest follows."""
+"""How many bytes of params and tags are sent when a model is created; the rest follows."""
 
 
 def map_tags_of(session: Session, tags: Mapping[str, str]) -> dict[str, str]:
-    """A logged model's tags as they are to stand on the remote."""
+    """A logged model's tags, mapped to those of the remote."""
     found = map_tags(session.ledger.state, tags)
     found.pop(MODEL_VERSIONS, None)
     return found
 
 
 class RunIds(Protocol):
-    """What gives runs and experiments their remote ids; see Identities."""
+    """The source of runs' and experiments' remote ids; see Identities."""
 
     def experiment_by_id(self, experiment_id: str) -> str:
         """The id of an experiment on the remote."""
@@ -48,7 +48,7 @@ class RunIds(Protocol):
 
 
 class LoggedIdentities:
-    """Gives logged models their remote ids, each asked for once however many workers need it."""
+    """Gives logged models their remote ids, each determined once however many workers need it."""
 
     def __init__(self, session: Session, identities: RunIds) -> None:
         self._session = session
@@ -58,16 +58,16 @@ class LoggedIdentities:
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def find(self, model_id: str) -> LoggedEntry | None:
-        """What the ledger knows of it; None when it is not there."""
+        """The ledger's entry; None when the remote does not have it."""
         entry = self._session.ledger.state.logged.get(model_id)
         return entry if entry is not None and entry.remote_id else None
 
     def model(self, model_id: str) -> LoggedEntry | None:
-        """See to it that the model is there and in the ledger; None for one that is deleted here, or not of this store.
+        """Ensure that the remote and the ledger have the model; None if it is deleted here, or not of this store.
 
         Raises:
             UnsupportedFeatureError: the remote has no logged models.
-            RemoteRefusedError: it takes no such model.
+            RemoteRefusedError: the remote does not take this model.
         """
         known = self.find(model_id)
         if known is not None:
@@ -92,15 +92,15 @@ class LoggedIdentities:
         def once(again: bool) -> RemoteModel:
             session.check()
             found = self._client.find(experiment_id, model.model_id)
-            if found:  # made by a request whose answer was lost
+            if found:  # created by a request whose answer was lost
                 return min(found, key=lambda each: each.model_id)
             return self._create(model, experiment_id, run_id)
 
         remote = session.policy.settle(once)
         session.ledger.logged_model_created(model.model_id, remote.model_id, experiment_id, remote.uri)
         entry = session.ledger.state.logged[model.model_id]
-        there = replace(entry, params=dict(remote.params), tags=dict(remote.tags))
-        session.ledger.logged_model_changed(model.model_id, there)
+        known = replace(entry, params=dict(remote.params), tags=dict(remote.tags))
+        session.ledger.logged_model_changed(model.model_id, known)
         return entry
 
     def _create(self, model: LoggedModel, experiment_id: str, run_id: str | None) -> RemoteModel:
@@ -110,11 +110,11 @@ class LoggedIdentities:
         except RemoteRefusedError as error:
             if error.status == 404 or len(params) + len(tags) == 1:
                 raise
-            bare = {MODEL_ID_TAG: model.model_id}  # one of them may be what it does not take: each goes by itself then
+            bare = {MODEL_ID_TAG: model.model_id}  # the remote may refuse one of them: then each is sent by itself
             return self._client.create(experiment_id, model, run_id, params={}, tags=bare)
 
     def _first(self, model: LoggedModel) -> tuple[dict[str, str], dict[str, str]]:
-        """The params and tags that go with the making."""
+        """The params and tags that are sent when the model is created."""
         limits = self._session.limits()
         size = 0
         params: dict[str, str] = {}

@@ -1,7 +1,7 @@
-"""One logged model pushed: made there, then its params, tags, files, metrics, and at last its status.
+"""Pushing one logged model: it is created, then its params, tags, files, metrics, and at last its status.
 
-A metric goes with the run that logged it; the server keeps it once, however often it is
-sent, so what is in doubt is sent again.
+A metric is sent with the run that logged it; the server keeps it once, however often it is sent, so what is in doubt
+is sent again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["LoggedModelPush"]
 
 METRICS_AT_ONCE = 5000
-"""So many metrics, of any runs, are put in order by run at a time."""
+"""How many metrics, of any runs, are sorted by run at a time."""
 
 
 class LoggedModelPush:
@@ -59,7 +59,7 @@ class LoggedModelPush:
         self._whole = True
 
     def push(self) -> None:
-        """All of it.
+        """Push all that is pending.
 
         Raises:
             UnsupportedFeatureError: the remote has no logged models.
@@ -80,7 +80,7 @@ class LoggedModelPush:
                 self._ledger.cleared(refused)
 
     def _outdated(self) -> list[Rejected]:
-        """That the model, or files of it in its run, were refused: neither counts now that the model is there."""
+        """Rejections of the model, or of its files in its run: they no longer count once the remote has the model."""
         rejected = self._ledger.rejections()
         mine, within = (LOGGED_MODEL, self._model_id), f"{self._model_id}/"
         return [
@@ -101,7 +101,7 @@ class LoggedModelPush:
         if entry is None:
             return
         if entry.stage == DELETED:
-            words = f"model {entry.remote_id} was deleted there, and MLflow has no call that restores one"
+            words = f"model {entry.remote_id} was deleted on the remote, and MLflow has no call that restores one"
             raise RemoteRefusedError(words, status=400, code="INVALID_STATE", words=words)
         retry = self._session.retry_rejected
         map_tags = partial(map_tags_of, self._session)
@@ -136,7 +136,7 @@ class LoggedModelPush:
     def _put(
         self, kind: str, texts: Mapping[str, str], send: Callable[[Mapping[str, str]], None], most: int
     ) -> set[str]:
-        """Send params or tags, ``most`` at a time; returns those that are there now. What is refused is noted."""
+        """Send params or tags, ``most`` at a time; returns those that the remote has now. What is refused is noted."""
         todo = list(texts)
         sent: set[str] = set()
         while todo:
@@ -145,7 +145,7 @@ class LoggedModelPush:
             try:
                 send({key: texts[key] for key in batch})
             except RemoteRefusedError as error:
-                if len(batch) > 1:  # each by itself then
+                if len(batch) > 1:  # then each by itself
                     most, todo = 1, batch + todo
                 else:
                     name = f"{self._model_id}/{batch[0]}"
@@ -166,13 +166,13 @@ class LoggedModelPush:
             self._note(replace(self._entry, params={**self._entry.params, **{key: new[key] for key in sent}}))
 
     def _send_params(self, params: Mapping[str, str]) -> None:
-        """Have them there: one that is already would be refused, so in doubt the model is looked at before."""
+        """Send them. One that exists already would be refused, so after a lost answer the model is read first."""
         remote_id, todo = self._entry.remote_id, dict(params)
 
         def once(again: bool) -> None:
             self._session.check()
             if again:
-                self._leave_out_known(todo)
+                self._remove_known(todo)
             if todo:
                 self._client.log_params(remote_id, todo)
 
@@ -180,12 +180,12 @@ class LoggedModelPush:
             self._session.policy.settle(once)
         except RemoteRefusedError:
             left = len(todo)
-            self._leave_out_known(todo)
+            self._remove_known(todo)
             if len(todo) == left:
                 raise
             once(False)
 
-    def _leave_out_known(self, params: dict[str, str]) -> None:
+    def _remove_known(self, params: dict[str, str]) -> None:
         for key in self._client.get(self._entry.remote_id).params:
             params.pop(key, None)
 
@@ -204,7 +204,7 @@ class LoggedModelPush:
     # --- metrics ---
 
     def _push_metrics(self, metrics: Iterable[ModelMetric]) -> None:
-        if self._session.retry_rejected:  # those refused are among these, and counted once more
+        if self._session.retry_rejected:  # these include those refused, which are counted once more
             for item in self._ledger.rejections():
                 if item.kind == LOGGED_MODEL_METRIC and item.key.startswith(f"{self._model_id}/"):
                     self._ledger.cleared(item)
@@ -227,7 +227,7 @@ class LoggedModelPush:
             self._send_batch(remote_run, good[at : at + limits.batch_metrics_max])
 
     def _remote_run(self, run_id: str) -> str:
-        """The run that logged them; "" where it is not there or deleted: the remote takes nothing of such a run."""
+        """The run that logged them; "" where the remote does not have it or it is deleted: then metrics are refused."""
         entry = self._ledger.state.runs.get(run_id)
         if entry is not None and entry.remote_id:
             return entry.remote_id if entry.stage != DELETED else ""

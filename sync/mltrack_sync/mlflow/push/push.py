@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["push_pending"]
 
 CURED_MAX = 200
-"""So many things that were refused are looked at again in one cycle; where there are more, others the next time."""
+"""How many refused things are checked again in one cycle; if there are more, the next cycle takes others."""
 
 IN_EXPERIMENT_KINDS = (LOGGED_MODEL, TRACE)
 """Things that are refused where their experiment is: looked at again as the runs in it are, at no further cost."""
@@ -51,7 +51,7 @@ def push_pending(work: PushWork, limits: Limits, open_workspace: Callable[[], Wo
 
         report = send(work, scope, open_workspace(), report)
     else:
-        report = replace(report, lacking=unsupported_lines(pending, state, unsupported))
+        report = replace(report, unsupported=unsupported_lines(pending, state, unsupported))
         if pending.traces.whole and not pending.traces.traces:  # writers came to an end, or said nothing of a trace
             ledger.traces_sent(pending.traces.positions, pending.traces.sizes)
     return replace(report, rejected=rejected_of(list(state.rejected.values()), scope.heads))

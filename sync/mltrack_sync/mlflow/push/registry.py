@@ -201,8 +201,8 @@ class RegistryPush:
     def _push_version(self, version: ModelVersion) -> bool:
         known = self._ledger.state.models[version.name].version(version)
         if known is None:
-            state, lacking = self._ledger.state, self._session.features.unsupported
-            why = Sources(self._session.store, state, lacking).why_it_waits(version)
+            state, unsupported = self._ledger.state, self._session.features.unsupported
+            why = Sources(self._session.store, state, unsupported).why_it_waits(version)
             if why:
                 self._waiting.append((version, why))
                 return False

@@ -1,7 +1,7 @@
-"""The params, tags and points of one run on their way: in order, in requests of what the remote takes.
+"""Sending the params, tags and points of one run: in order, in requests within the remote's limits.
 
-Before a request goes, the ledger has in one line what was acknowledged and how far the next request reaches; so at most
-one request is in doubt. Points in doubt are compared with the remote before they go.
+Before a request is sent, one line of the ledger says what was acknowledged and how far the next request reaches; so at
+most one request is in doubt. Points in doubt are compared with the remote before they are sent.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ __all__ = ["POINT_KINDS", "RunData"]
 
 POINT_KINDS = (METRIC, POINT)
 POINTS_REFUSED_MAX = 10
-"""So many points of a metric are refused one by one; then it is taken to be the metric that is not wanted."""
+"""How many points of a metric may be refused one by one before the metric itself is taken to be refused."""
 READ_POINTS_MAX = 1 << 16
-"""So many points of a run are in memory at a time: as many runs as there are jobs are read at once."""
+"""How many points of a run are in memory at a time: as many runs are read at once as there are jobs."""
 PIECE_POINTS_MAX = 1 << 15
-"""So many points at a time are looked through for what the remote does not take: it costs copies of them."""
+"""How many points are checked at a time for those that the remote does not take: checking copies them."""
 
 
 class RunData:
     """Sends params, tags and points of a run that is on the remote. Used once, by one worker.
 
-    ``sent`` are the params and tags (kind, key) that went, ``refused`` the metrics and points that were refused.
+    ``sent`` are the params and tags (kind, key) that were sent, ``refused`` the metrics and points that were refused.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class RunData:
         reject: Callable[[Refusal], None],
         rejected_metrics: Mapping[str, str],
     ) -> None:
-        """Take what is needed; nothing is sent yet.
+        """Prepare; nothing is sent yet.
 
         Args:
             session: The push.
@@ -74,10 +74,10 @@ class RunData:
         self._points_refused: Counter[str] = Counter()
 
     def send(self, facts: Facts) -> None:
-        """Send these, and all points that the ledger lacks.
+        """Send these facts, and all points that the ledger lacks.
 
         Raises:
-            RemoteRefusedError: the run is not there any more.
+            RemoteRefusedError: the remote no longer has the run.
             RemoteError, LedgerError, PushStopped: see mltrack_sync.errors.
         """
         for refusal in facts.refused:
@@ -88,13 +88,13 @@ class RunData:
         self._send_in_order(requests_of(facts, self._new_pieces(), self._session.limits))
 
     def send_again(self, keys: Collection[str]) -> None:
-        """Send what the remote lacks of points that were rejected by earlier pushes, of the metrics ``keys``.
+        """Send those points of the metrics ``keys`` that earlier pushes rejected and the remote lacks.
 
-        Meanwhile they stay rejected, and the ledger's positions where they are: after a kill the next try compares them
-        with the remote again, so that none is lost nor sent twice.
+        Until then they stay rejected, and the ledger's positions unchanged: after a kill the next try compares them
+        with the remote again, so that none is lost or sent twice.
 
         Raises:
-            RemoteError, LedgerError, PushStopped: as send.
+            RemoteError, LedgerError, PushStopped: as ``send``.
         """
         self._points_refused.clear()
         for request in requests_of(Facts(), self._old_pieces(keys), self._session.limits):
@@ -109,13 +109,13 @@ class RunData:
             self._client.delete_tag(self._entry.remote_id, key)
         except RemoteRefusedError as error:
             if error.is_missing:
-                raise  # the run itself
+                raise  # the run itself is missing
             self._reject(Refusal(TAG, key, error.words))
         else:
             self.sent.add((TAG, key))
 
     def _send_in_order(self, requests: Iterator[Request]) -> None:
-        """Send each. The next is taken when one was answered, with the limits that hold by then."""
+        """Send each. The next one is built after an answer, with the limits known by then."""
         doubt = InDoubt.of(self._entry)
         ahead = next(requests, None)
         if ahead is not None and ahead.ends and not doubt.everything:
@@ -133,7 +133,7 @@ class RunData:
     def _acknowledge(
         self, events: Mapping[str, int], points: Mapping[str, int], following: Mapping[str, int] | str
     ) -> None:
-        """Have in the ledger that all before these positions is there or was refused, and what follows."""
+        """Note in the ledger that the remote has, or refused, all before these positions, and what follows."""
         refused = self._buffer.take(points)
         self.refused |= {refusal[:2] for refusal in refused}
         items = [self._session.rejection(self._run.run_id, refusal) for refusal in refused]
@@ -142,15 +142,15 @@ class RunData:
     # --- points ---
 
     def _new_pieces(self) -> Iterator[Piece]:
-        """The run's new points, without those the remote refuses, nor those in doubt that are there."""
+        """The run's new points, without those that the remote refuses, or that were in doubt and have arrived."""
         doubt, remote = InDoubt.of(self._entry), functools.cache(self._remote_points)
         for writer, points in self._read(dict(self._entry.points)):
             taken = self._sifted(writer, points)
-            lacking = self._without_found(taken, doubt.mask(writer, taken), remote)
-            yield Piece(writer, lacking, int(points.seqs[-1]) + 1)
+            missing = self._without_found(taken, doubt.mask(writer, taken), remote)
+            yield Piece(writer, missing, int(points.seqs[-1]) + 1)
 
     def _old_pieces(self, keys: Collection[str]) -> Iterator[Piece]:
-        """Points of these metrics before the ledger's positions, without those that are there."""
+        """Points of these metrics before the ledger's positions, without those that the remote has."""
         remote = self._remote_points()
         positions = dict(self._entry.points)
         for writer, points in self._read({}):
@@ -180,7 +180,7 @@ class RunData:
     def _without_found(
         self, points: PointColumns, in_doubt: npt.NDArray[np.bool_], remote: Callable[[], RemotePoints]
     ) -> PointColumns:
-        """The points without those in doubt that prove to be there."""
+        """The points without those in doubt that the remote turns out to have."""
         if not in_doubt.any():
             return points
         absent = ~in_doubt
@@ -196,12 +196,12 @@ class RunData:
     # --- one request ---
 
     def _send(self, request: Request, *, in_doubt: bool = False) -> None:
-        """Have it on the remote, whatever it takes: in halves where too large, without what is refused."""
+        """Send it: in smaller requests where it is too large, and without what is refused."""
         request = self._without_rejected(request)
         if not request.items:
             return
         tried = self._session.limits()
-        if request.exceeds(tried):  # planned before the remote was found to take less
+        if request.exceeds(tried):  # planned before the remote was found to have lower limits
             self._send_parts(request, in_doubt=in_doubt)
             return
         try:
@@ -215,7 +215,7 @@ class RunData:
         except RemoteRefusedError as error:
             remote = self._client.get_run(self._entry.remote_id)
             if remote.deleted:
-                words = f"the run {self._entry.remote_id} is deleted there"
+                words = f"the run {self._entry.remote_id} is deleted on the remote"
                 raise RemoteRefusedError(words, status=400, code=error.code, words=words) from error
             if request.items == 1:
                 self._refuse_single(request, error, remote.latest)
@@ -245,7 +245,7 @@ class RunData:
         self._session.count(params=len(todo.params), tags=len(todo.tags), points=todo.points_count, body=size)
 
     def _refuse_single(self, request: Request, error: RemoteRefusedError, taken: Container[str] = ()) -> None:
-        """Reject it: of a metric that the remote has ``taken`` points of, this point; else the metric."""
+        """Reject the point, if the remote has ``taken`` others of its metric; else the metric."""
         if request.points is not None and request.points_count:
             key = request.points.keys[int(request.points.codes[0])]
             self._points_refused[key] += 1
@@ -260,7 +260,7 @@ class RunData:
             self._reject(Refusal(TAG, request.tags[0][0], error.words))
 
     def _without_rejected(self, request: Request) -> Request:
-        """The request without points of metrics that were found refused since it was planned."""
+        """The request without points of metrics that were refused since it was planned."""
         points = request.points
         if not self._rejected_metrics or points is None:
             return request

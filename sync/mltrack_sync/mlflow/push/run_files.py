@@ -1,4 +1,4 @@
-"""The files of one run on their way to its artifacts on the remote, while its points are sent."""
+"""Sending the files of one run to its artifacts on the remote, while its points are sent."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ __all__ = ["RunFiles"]
 
 
 class RunFiles:
-    """Sends files of a run that is there, a few at a time. Used once."""
+    """Sends files of a run that the remote has, a few at a time. Used once."""
 
     def __init__(
         self, session: Session, run: StoredRun, reject: Callable[[Refusal], None], trouble: Callable[[str], None]
     ) -> None:
-        """``reject`` is called with what the remote refuses, ``trouble`` with words for what will be tried again."""
+        """``reject`` is called with what the remote refuses, ``trouble`` with a message on what will be retried."""
         self._session = session
         self._ledger = session.ledger
         self._run = run
@@ -39,7 +39,7 @@ class RunFiles:
         self._sent: list[tuple[Artifact, Future[str]]] = []
 
     def begin(self, files: Iterable[Artifact]) -> None:
-        """Let these files go; each is in the ledger as soon as it is there."""
+        """Start sending these files; each is in the ledger as soon as it was sent."""
         for artifact in files:
             meter = self._session.meter(artifact.size)
             self._sent.append((artifact, self._session.files.submit(self._send, artifact, meter)))
@@ -64,7 +64,7 @@ class RunFiles:
                 self._ledger.cleared(known)
 
     def _send(self, artifact: Artifact, meter: FileMeter) -> str:
-        """Have a file there, in a thread of its own; returns what is in the way, if that may pass."""
+        """Send a file, in a thread of its own; returns the reason of a failure that may be temporary."""
         self._session.check()
         sent = False
         try:
@@ -78,7 +78,7 @@ class RunFiles:
         try:
             path = self._run.artifact_path(artifact.path)
         except NotFoundError:
-            if artifact.remote and self._is_there(artifact):
+            if artifact.remote and self._is_on_remote(artifact):
                 return ""
             raise
         entry, uploads = self._entry, self._session.uploads
@@ -86,7 +86,7 @@ class RunFiles:
         try:
             try:
                 send_artifact(self._session.client, uploads, file)
-            except FileChanged:  # put back by now, perhaps
+            except FileChanged:  # it may have been restored by now
                 send_artifact(self._session.client, uploads, file)
         except (FileChanged, FileNotTakenError) as error:
             return str(error)
@@ -96,15 +96,15 @@ class RunFiles:
         self._session.count(artifacts=1, artifact_bytes=artifact.size)
         return ""
 
-    def _is_there(self, artifact: Artifact) -> bool:
+    def _is_on_remote(self, artifact: Artifact) -> bool:
         """Whether the remote has a file that was removed here; then the ledger notes it."""
         try:
-            there = artifact_digest(self._session.client, self._entry.artifact_uri, artifact) == (
+            found = artifact_digest(self._session.client, self._entry.artifact_uri, artifact) == (
                 artifact.size,
                 artifact.sha256,
             )
         except RemoteRefusedError:
             return False
-        if there:
+        if found:
             self._ledger.artifact(self._run.run_id, artifact.path, artifact.sha256)
-        return there
+        return found

@@ -1,4 +1,4 @@
-"""Which remote run a run is, and which remote experiment its experiment: found there, or made there, once."""
+"""The ids of runs and experiments on the remote: found, or created once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Identities"]
 
 
 class Identities:
-    """Gives runs and experiments their remote ids, each asked for once however many workers need it.
+    """Gives runs and experiments their remote ids, each determined once however many workers need it.
 
     ``logged`` does so for logged models.
     """
@@ -34,7 +34,7 @@ class Identities:
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self.logged = LoggedIdentities(session, self)
-        self._made: dict[str, dict[str, str]] = {}  # runs made in this pass, with these tags
+        self._made: dict[str, dict[str, str]] = {}  # runs created in this sync cycle, with these tags
 
     def _lock_of(self, what: str) -> threading.Lock:
         with self._lock:
@@ -43,37 +43,37 @@ class Identities:
     # --- experiments ---
 
     def experiment(self, run: StoredRun) -> str:
-        """The id of the run's experiment there, which is made where it is missing.
+        """The id of the run's experiment on the remote, which is created if missing.
 
         Raises:
-            RemoteRefusedError: it is deleted there, or can't be made.
+            RemoteRefusedError: it is deleted on the remote, or can't be created.
         """
         return self.experiment_by_id(run.info.experiment_id, run.info.experiment_name)
 
     def experiment_by_id(self, experiment_id: str, name: str = "") -> str:
-        """The same for an experiment; ``name`` is taken where the store does not know it.
+        """The same for an experiment; ``name`` is for one that the store does not know.
 
         Raises:
-            RemoteRefusedError: as experiment; nobody knows its name.
+            RemoteRefusedError: as ``experiment``; or its name is unknown.
         """
         return self._experiments.remote_id(experiment_id, name)
 
     def datasets_of(self, remote_experiment: str) -> threading.Lock:
-        """To be held while datasets of a remote experiment are sent: a server fails when it gets a new one twice."""
+        """The lock for sending datasets of a remote experiment: a server fails when it gets a new one twice at once."""
         return self._lock_of(f"datasets {remote_experiment}")
 
     # --- runs ---
 
     def run(self, run: StoredRun, waiting: tuple[str, ...] = ()) -> dict[str, str]:
-        """See to it that the run is there and in the ledger; returns the tags it was made with, if in this pass.
+        """Ensure that the remote and the ledger have the run; returns the tags of its creation, if in this cycle.
 
         Raises:
-            RemoteRefusedError: the remote takes no such run.
+            RemoteRefusedError: the remote does not take this run.
         """
         entry = self._session.ledger.run(run.run_id)
         if entry.remote_id:
             return self._made.get(run.run_id, {})
-        wanted = self.tags(run, waiting)  # makes its parent: never with the lock of this run held
+        wanted = self.tags(run, waiting)  # creates its parent: never while holding the lock of this run
         with self._lock_of(run.run_id):
             if entry.remote_id:
                 return self._made.get(run.run_id, {})
@@ -100,10 +100,10 @@ class Identities:
     def _make(
         self, run: StoredRun, experiment_id: str, tags: dict[str, str], again: bool
     ) -> tuple[RemoteRun, dict[str, str]]:
-        """The run that was made, and the tags that went with it."""
+        """The run that was created, and the tags that it was created with."""
         client, info = self._session.client, run.info
         found = client.find_runs(experiment_id, run.run_id) if again else []
-        if found:  # made by the request whose answer was lost
+        if found:  # created by the request whose answer was lost
             best = _best(found)
             return best, {key: value for key, value in tags.items() if best.tags.get(key) == value}
         start = info.start_time
@@ -111,7 +111,7 @@ class Identities:
             made = client.create_run(experiment_id, name=info.run_name, user=info.user_id, start_time=start, tags=tags)
         except RemoteRefusedError as error:
             bare = {RUN_ID_TAG: run.run_id}
-            try:  # its name, its user or a tag may be what it does not take: these go by themselves then
+            try:  # the remote may refuse its name, its user or a tag: then these are sent by themselves
                 made = client.create_run(experiment_id, name="", user="", start_time=start, tags=bare)
             except RemoteRefusedError:
                 raise error from None
@@ -119,7 +119,7 @@ class Identities:
         return made, tags
 
     def _first_tags(self, run: StoredRun, tags: dict[str, str]) -> dict[str, str]:
-        """As many tags as a create surely takes; ours first."""
+        """As many tags as a create request certainly takes; ours first."""
         limits = self._session.limits()
         size, first = 1000, {RUN_ID_TAG: run.run_id}
         beyond = limits.beyond({}, tags, (RUN_ID_TAG, PARENT_TAG))
@@ -131,7 +131,7 @@ class Identities:
         return first
 
     def tags(self, run: StoredRun, waiting: tuple[str, ...] = ()) -> dict[str, str]:
-        """The run's tags as they are to stand there: with the remote id of its parent, and our own."""
+        """The run's tags for the remote: with the remote id of its parent, and our own."""
         tags = {**map_tags(self._session.ledger.state, run.tags), RUN_ID_TAG: run.run_id}
         parent = tags.get(PARENT_TAG)
         if parent is not None:
@@ -139,16 +139,16 @@ class Identities:
         return tags
 
     def remote_run(self, run_id: str, waiting: tuple[str, ...] = ()) -> str:
-        """The id on the remote of a run that something names: made if need be; kept where this store has no such run.
+        """The remote id of a run that something refers to, created if need be; unchanged if the store has no such run.
 
         Raises:
-            RemoteRefusedError: the remote takes no such run.
+            RemoteRefusedError: the remote does not take this run.
         """
         entry = self._session.ledger.state.runs.get(run_id)
         if entry is not None and entry.remote_id:
             return entry.remote_id
         if run_id in waiting:
-            return run_id  # a circle of parents: nonsense, kept as it is
+            return run_id  # a circle of parents: invalid, kept as it is
         try:
             parent = self._session.store.run(run_id)
         except NotFoundError:

@@ -1,4 +1,4 @@
-"""What one run is linked to, pushed: the datasets and logged models it used, and the logged models it made."""
+"""Pushing what one run is linked to: the datasets and logged models it used, and the logged models it made."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["InputsPush"]
 
 DATASET_BYTES_MIN = 200
-"""What a dataset takes in a request on top of its texts."""
+"""How many bytes a dataset takes in a request in addition to its texts."""
 
 
 class InputsPush:
-    """Links one run that is there to what it used and made. The models are made there where they are not."""
+    """Links one run that the remote has to what it used and made. Missing models are created on the remote."""
 
     def __init__(
         self, session: Session, identities: Identities, run: StoredRun, refuse: Callable[[Refusal], None]
@@ -41,10 +41,10 @@ class InputsPush:
         self._entry = session.ledger.run(run.run_id)
         self._refuse = refuse
         self._linked = list(self._entry.linked)
-        self._lacking: set[str] = set()
+        self._unsupported: set[str] = set()
 
     def push(self, pending: PendingLinks) -> None:
-        """All that is ``pending``. What waits for a feature that the remote lacks is noted in the ledger.
+        """Push all that is ``pending``. What waits for a feature that the remote lacks is noted in the ledger.
 
         Raises:
             RemoteError, LedgerError, PushStopped: see mltrack_sync.errors.
@@ -52,7 +52,7 @@ class InputsPush:
         self._datasets(pending.datasets)
         self._inputs(pending.model_inputs)
         self._outputs(pending.model_outputs)
-        now = (self._linked, sorted(self._lacking))
+        now = (self._linked, sorted(self._unsupported))
         if now != (self._entry.linked, self._entry.lacking):
             self._session.ledger.linked(self._run.run_id, *now)
 
@@ -78,8 +78,8 @@ class InputsPush:
                 self._identities.datasets_of(self._entry.experiment_id),
             ):
                 self._client.log_datasets(self._entry.remote_id, batch)
-        except UnsupportedFeatureError as lacking:
-            self._lacking.add(lacking.feature)
+        except UnsupportedFeatureError as error:
+            self._unsupported.add(error.feature)
         except RemoteRefusedError as error:
             if len(batch) > 1:
                 for used in batch:
@@ -91,11 +91,11 @@ class InputsPush:
             self._session.count(datasets=len(batch))
 
     def _remote_model(self, kind: str, model_id: str) -> str:
-        """The model's remote id; "" where the run is not to be linked to it, now or ever."""
+        """The model's remote id; "" where the run can't be linked to it."""
         try:
             entry = self._identities.logged.model(model_id)
-        except UnsupportedFeatureError as lacking:
-            self._lacking.add(lacking.feature)
+        except UnsupportedFeatureError as error:
+            self._unsupported.add(error.feature)
             return ""
         except RemoteRefusedError as error:
             self._refuse(Refusal(kind, model_id, error.words))
@@ -121,7 +121,7 @@ class InputsPush:
                 self._link(MODEL_OUTPUT, output.model_id, partial(self._send_output, sent))
 
     def _send_output(self, output: ModelOutput) -> None:
-        """One that is there already would be refused: so the run is looked at before."""
+        """Link one model. One that is linked already would be refused: so the run is read first."""
         remote_run = self._entry.remote_id
 
         def once(again: bool) -> None:
@@ -134,8 +134,8 @@ class InputsPush:
         try:
             with self._session.features.needing(LOGGED_MODELS):
                 call()
-        except UnsupportedFeatureError as lacking:
-            self._lacking.add(lacking.feature)
+        except UnsupportedFeatureError as error:
+            self._unsupported.add(error.feature)
         except RemoteRefusedError as error:
             self._refuse(Refusal(kind, model_id, error.words))
         else:

@@ -1,4 +1,4 @@
-"""One run pushed: made there, its doubts settled, what is new sent in order, its files, and its ending."""
+"""Pushing one run: it is created, what is in doubt is settled, then new data in order, its files, and its ending."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class RunPush:
         self._known_rejected = mine
         self._again: list[Rejected] = mine if again else []
         self._refused_now: set[tuple[str, str]] = set()
-        self._sent: set[tuple[str, str]] = {(RUN, "")}  # what got through, of kinds run, param and tag
+        self._sent: set[tuple[str, str]] = {(RUN, "")}  # what was sent, of kinds run, param and tag
         self._whole = True
 
     def push(self) -> None:
-        """All of it.
+        """Push all that is pending.
 
         Raises:
             RemoteRefusedError: the remote does not take this run.
@@ -63,7 +63,7 @@ class RunPush:
             self._delete()
             self._session.count(runs=1)
         else:
-            self._again = self._known_rejected  # nothing of it is to be there any more
+            self._again = self._known_rejected  # the remote need not have any of it
         for item in self._known_rejected:
             through = item in self._again or (item.kind, item.key) in self._sent
             if through and (item.kind, item.key) not in self._refused_now and self._ledger.is_rejected(item):
@@ -74,7 +74,7 @@ class RunPush:
             self._ledger.settled(head)
 
     def _push_active(self) -> None:
-        """First what only the remote can say is settled: which run it is there. Then what it lacks of that run goes."""
+        """First find out from the remote which run it is, then send what the remote lacks of it."""
         if any(item.kind == RUN for item in self._again):
             self._forget_if_gone()
         made_with = self._identities.run(self._run)
@@ -82,7 +82,7 @@ class RunPush:
             self._restore()
         pending = self._find_pending(made_with)
         if pending is None or pending.stage == DELETED:
-            return  # deleted here a moment ago: the next pass sees to that
+            return  # deleted here a moment ago: the next cycle handles that
         InputsPush(self._session, self._identities, self._run, self._reject).push(pending.links)
         files = RunFiles(self._session, self._run, self._reject, self._trouble)
         files.begin(pending.files)
@@ -92,7 +92,7 @@ class RunPush:
             self._send_ending(pending.ending)
 
     def _push_data(self, facts: Facts) -> None:
-        """Params, tags and points; at last the points that were rejected, where they are tried again."""
+        """Send params, tags and points; at last points that were rejected, if they are to be retried."""
         tried = {item.key for item in self._again if item.kind in POINT_KINDS}
         given_up = [item for item in self._known_rejected if item.kind == METRIC and not self._again]
         data = RunData(self._session, self._run, self._reject, {item.key: item.reason for item in given_up})
@@ -103,7 +103,7 @@ class RunPush:
         self._refused_now |= data.refused
 
     def _find_pending(self, made_with: Mapping[str, str] | None = None) -> PendingRun | None:
-        """What the remote lacks of the run, as the ledger stands; ``made_with`` are the tags it was just made with."""
+        """What the remote lacks of the run, by the ledger; ``made_with`` are the tags it was just created with."""
         return find_pending_run(
             self._run,
             self._entry,
@@ -115,21 +115,21 @@ class RunPush:
         )
 
     def _finish_series(self) -> None:
-        """Have what a crashed process left of histograms, tables and texts among the artifacts: only files go there.
+        """Store histograms, tables and texts that a crashed process left as artifacts: only files can be sent.
 
-        And have those recorded that a program wrote there by itself.
+        Also record files that a program wrote to the artifact folder itself.
         """
         store, run_id = self._session.store, self._run.run_id
         try:
             if store.finish_series(run_id):
                 self._run.refresh()
         except (StoreError, OSError) as error:
-            self._trouble(f"its histograms, tables and texts stay here: {error}")
+            self._trouble(f"its histograms, tables and texts can't be sent: {error}")
         try:
             if store.record_found_files(run_id):
                 self._run.refresh()
         except (StoreError, OSError) as error:
-            self._trouble(f"files that are not recorded stay here: {error}")
+            self._trouble(f"files that are not recorded can't be sent: {error}")
 
     def _trouble(self, words: str) -> None:
         self._whole = False
@@ -138,10 +138,10 @@ class RunPush:
     def _delete(self) -> None:
         self._client.delete_run(self._entry.remote_id)
         self._ledger.staged(self._run.run_id, DELETED)
-        self._again = self._known_rejected  # nothing of it is to be there any more
+        self._again = self._known_rejected  # the remote need not have any of it
 
     def _restore(self) -> None:
-        """Back from the deleted ones. What was rejected of it is forgotten since: so all of it is looked at again."""
+        """Restore it from the deleted ones. Its rejections were forgotten: so all of it is checked again."""
         entry = self._entry
         events, points = dict.fromkeys(entry.events, 0), dict.fromkeys(entry.points, 0)
         self._ledger.ack(self._run.run_id, events=events, points=points, following=EVERYTHING)
@@ -149,7 +149,7 @@ class RunPush:
         self._ledger.staged(self._run.run_id, ACTIVE)
 
     def _forget_if_gone(self) -> None:
-        """A run that was refused, and is not even among the deleted ones on the remote, is made again."""
+        """If the run was refused and the remote does not have it, not even deleted, let it be created again."""
         if not self._entry.remote_id:
             return
         try:
@@ -177,7 +177,7 @@ class RunPush:
         self._ledger.ended(self._run.run_id, ending)
 
     def _update_run(self, status: str, end_time: int | None, name: str) -> None:
-        """Its ending; where the name is what the remote does not take, without it."""
+        """Send its ending; without the name if the remote refuses that."""
         remote_id = self._entry.remote_id
         try:
             self._client.update_run(remote_id, status=status, end_time=end_time, name=name)

@@ -1,6 +1,6 @@
-"""What a sync cycle does where there is something to send: connects, has workers push the runs, then the registry.
+"""What a sync cycle does if something is pending: it connects, has workers push the runs, then the registry.
 
-Apart from push.py, so that a cycle with nothing to do does not pay for importing what speaks to remotes.
+It is separate from push.py, so that a cycle with nothing to do need not import the clients of remotes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def send(work: PushWork, scope: Scope, workspace: Workspace, report: PushReport)
         work: The cycle that this is part of.
         scope: The part of the store whose pending things are sent.
         workspace: The server.
-        report: What is said of the cycle so far.
+        report: The cycle's report so far.
 
     Raises:
         RemoteError: see mltrack_sync.errors.
@@ -102,7 +102,7 @@ def _session(work: PushWork, scope: Scope, workspace: Workspace, transport: Tran
 
 
 def _push_all(session: Session, scope: Scope, jobs: int) -> None:
-    """Each kind of thing after those that it names; what is pending is looked up anew for each."""
+    """Each kind of thing after those that it refers to; what is pending is determined again for each."""
     state = session.ledger.state
     runs = scope.runs(state)
     session.progress.started(runs=len(runs), points=_points_to_send(state, scope.heads, runs))
@@ -127,7 +127,7 @@ def _reported(report: PushReport, session: Session, scope: Scope) -> PushReport:
     return replace(
         report,
         **fields,
-        lacking=unsupported_lines(_waiting(scope, state), state, session.features.unsupported),
+        unsupported=unsupported_lines(_waiting(scope, state), state, session.features.unsupported),
         bytes=traffic.body_bytes,
         requests=traffic.requests,
         problems=(*report.problems, *session.problems),
@@ -135,17 +135,17 @@ def _reported(report: PushReport, session: Session, scope: Scope) -> PushReport:
 
 
 def _push_links(session: Session, identities: Identities, scope: Scope, jobs: int) -> None:
-    """Links of runs that waited for what the remote lacked: before logged models, which are so made for their runs."""
-    lacking = session.features.unsupported
+    """Links of runs that waited for a feature: pushed before logged models, which they create for their runs."""
+    unsupported = session.features.unsupported
     links = scope.links(session.ledger.state).items()
-    waited = [run_id for run_id, needs in links if not lacking.issuperset(needs)]
+    waited = [run_id for run_id, needs in links if not unsupported.issuperset(needs)]
     WorkerPool(JobRunner(session, "run"), jobs).run(
         (run_id, partial(_link_run, session, identities, run_id)) for run_id in waited
     )
 
 
 def _push_models(session: Session, identities: Identities, scope: Scope, jobs: int) -> None:
-    """Logged models. Where the remote has none, their files go to the runs that made them."""
+    """Logged models. Where the remote does not support them, their files go to the runs that made them."""
     pending = scope.logged_models(session.ledger.state)
     ids = () if LOGGED_MODELS in session.features.unsupported else pending.ids
     pieces = ((model_id, LoggedModelPush(session, identities, model_id).push) for model_id in ids)
@@ -158,7 +158,7 @@ def _push_models(session: Session, identities: Identities, scope: Scope, jobs: i
 
 
 def _settle_experiment(identities: Identities, experiment_id: str) -> None:
-    """Have its tags there; that it is refused is told with the runs in it."""
+    """Send its tags; if the experiment is refused, that is reported with the runs in it."""
     with contextlib.suppress(RemoteRefusedError):
         identities.experiment_by_id(experiment_id)
 

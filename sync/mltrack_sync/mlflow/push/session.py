@@ -1,4 +1,4 @@
-"""What the workers of one pass share: client, ledger, the limits of the moment, counts, the wish to stop."""
+"""What the workers of one sync cycle share: client, ledger, current limits, counts, the stop event."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 __all__ = ["FILES_AT_ONCE", "Session"]
 
 FILES_AT_ONCE = 4
-"""So many files are on their way at a time, beside the points."""
+"""How many files are sent at a time, in parallel with the points."""
 
 
 class Session:
-    """One pass in progress. Safe to use from many threads."""
+    """One sync cycle in progress. Safe to use from many threads."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Session:
         retry_rejected: bool,
         again: frozenset[tuple[str, str, str]] = frozenset(),
     ) -> None:
-        """``again`` are things rejected (run, kind, key) that are looked at once more; ``retry_rejected``: all."""
+        """``again`` are rejected things (run, kind, key) to retry; ``retry_rejected``: retry all."""
         self.store = store
         self.client = client
         self.ledger = ledger
@@ -69,56 +69,56 @@ class Session:
             UploadAttempts(log, policy=policy, check=self.check, force=retry_rejected),
         )
         self.reader = ThreadPoolExecutor(1, thread_name_prefix="mltrack-reader")
-        """Reads points for all workers: a block takes much memory meanwhile, of which each thread would keep some."""
+        """Reads points for all workers: a block needs much memory while it is read, and each thread would keep some."""
 
     def close(self) -> None:
-        """End the sending of files: those in hand are finished."""
+        """Stop sending files, after finishing those that have begun."""
         self.files.shutdown(wait=True, cancel_futures=True)
         self.reader.shutdown(wait=True, cancel_futures=True)
         self.uploads.parts.close()
 
     def meter(self, size: int) -> FileMeter:
-        """Tells the progress of a file of ``size`` bytes that is to be sent."""
+        """A meter for the progress of a file of ``size`` bytes."""
         return FileMeter(self.progress, size)
 
     def limits(self) -> Limits:
-        """What the remote takes at once, as far as is known by now."""
+        """The remote's limits, as far as they are known by now."""
         return self._limits
 
     def shrink_limits(self, tried: Limits) -> None:
-        """A request made within ``tried`` was too large; many workers may find that out at once."""
+        """Lower the limits after a request within ``tried`` was too large; many workers may find that out at once."""
         with self._lock:
             if self._limits is tried:
                 self._limits = tried.shrunk()
 
     def count(self, **counts: int) -> None:
-        """Add to the counts of the report, and to what the progress shows."""
+        """Add to the counts of the report, and to the progress."""
         with self._lock:
             self.counts.update(counts)
         self.progress.advanced(points=counts.get("points", 0) + counts.get("found", 0), body=counts.get("body", 0))
 
     def check(self) -> None:
-        """Come here between requests.
+        """Check, between requests, whether to go on.
 
         Raises:
-            PushStopped: the pass is to stop.
+            PushStopped: the cycle is to stop.
         """
         if self.stop.is_set():
             raise PushStopped
 
     def fail(self, error: BaseException) -> None:
-        """End the pass with this error; the first one counts."""
+        """End the cycle with this error; the first one counts."""
         with self._lock:
             self.fatal = self.fatal or error
         self.stop.set()
 
     def problem(self, words: str) -> None:
-        """Something that will be tried again with the next pass."""
+        """Note something that will be retried in the next cycle."""
         with self._lock:
             self.problems.append(hide(words))
 
     def is_to_be_tried(self, item: Refusal, run_id: str = "") -> bool:
-        """Whether it is not rejected, or is to be tried again in this pass."""
+        """Whether it is not rejected, or is to be retried in this cycle."""
         key = (run_id, item.kind, item.key)
         return self.retry_rejected or key in self.again or self.ledger.rejection(*key) is None
 
@@ -129,13 +129,13 @@ class Session:
             self.ledger.rejected(new)
 
     def got_through(self, item: Refusal, run_id: str = "") -> None:
-        """It is there: where it was rejected, that is over."""
+        """Note that the remote has it: a former rejection no longer counts."""
         known = self.ledger.rejection(run_id, item.kind, item.key)
         if known is not None:
             self.ledger.cleared(known)
 
     def rejection(self, run_id: str, refusal: Refusal) -> Rejected:
-        """The refusal as it is to stand in the ledger, with points refused before counted in."""
+        """The refusal as it goes to the ledger, including points refused before."""
         known = self.ledger.rejection(run_id, refusal.kind, refusal.key)
         points = refusal.points + (known.points if known is not None else 0)
         return Rejected(run_id, refusal.kind, refusal.key, refusal.reason, points)

@@ -1,9 +1,9 @@
-"""Traces pushed: each with its spans, info, assessments and links, under the ids that they have here.
+"""Pushing traces: each with its spans, info, assessments and links, under their local ids.
 
-All calls may be repeated, as the remote keeps these ids; so what is in doubt is sent again. Spans of many traces go in
-one request, and so do links to a run; the rest is a request for each. A trace that changed goes again as a whole; a tag
-or assessment that is gone here is taken away there. A trace that is deleted here stays there: MLflow removes them for
-good.
+All calls may be repeated, as the remote keeps these ids; so what is in doubt is sent again. Spans of many traces are
+sent in one request, and so are links to a run; the rest is a request for each. A trace that changed is sent again as a
+whole; tags and assessments that were removed here are removed on the remote. A trace that is deleted here stays on the
+remote: MLflow removes traces for good.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ __all__ = ["TracesPush"]
 
 
 class TracesPush:
-    """Brings traces up to date on the remote, after the runs, models and prompts that they name."""
+    """Brings traces up to date on the remote, after the runs, models and prompts that they refer to."""
 
     def __init__(self, session: Session, identities: Identities) -> None:
         self._session = session
@@ -64,7 +64,7 @@ class TracesPush:
         self._done: set[str] = set()
 
     def push(self, pending: PendingTraces, jobs: int) -> None:
-        """All of them; the ledger notes when none is left."""
+        """Push all of them; the ledger notes when none is left."""
         WorkerPool(JobRunner(self._session, TRACE), jobs).run(self._jobs(pending.traces))
         if self._session.stop.is_set() or not pending.whole:
             return
@@ -83,10 +83,10 @@ class TracesPush:
             experiment_id = self._identities.experiment_by_id(trace.experiment_id)
             if not spans.done(trace.trace_id):
                 self._send_spans(trace, experiment_id)
-            there = self._put_info(trace, experiment_id)
-        self._put_tags(trace, there)
-        self._put_overriding(trace, there)
-        self._put_files(trace, there)
+            remote = self._put_info(trace, experiment_id)
+        self._put_tags(trace, remote)
+        self._put_overriding(trace, remote)
+        self._put_files(trace, remote)
         if not links.done(trace.trace_id):
             self._link(trace)
         self._link_prompts(trace)
@@ -101,11 +101,11 @@ class TracesPush:
     # --- spans and info ---
 
     def _send_spans_of(self, traces: Sequence[Trace]) -> frozenset[str]:
-        """The spans of traces of one experiment, in one request; those that can't be sent are left out."""
+        """The spans of traces of one experiment, in one request, without those that can't be sent."""
         bodies: dict[str, bytes] = {}
         for trace in traces:
             with contextlib.suppress(RemoteRefusedError):  # rejected when it is sent on its own
-                bodies[trace.trace_id] = b"".join(self._bodies(trace))  # one after the other they are one request
+                bodies[trace.trace_id] = b"".join(self._bodies(trace))  # requests that are joined are one request
         if bodies:
             self._send_body(self._identities.experiment_by_id(traces[0].experiment_id), b"".join(bodies.values()))
         return frozenset(bodies)
@@ -132,7 +132,7 @@ class TracesPush:
         self._session.count(body=len(body))
 
     def _put_info(self, trace: Trace, experiment_id: str) -> RemoteTrace:
-        """Send what is not in spans. It ends a trace on the remote, so one that goes on is left to its spans."""
+        """Send what is not in spans. It ends a trace on the remote, so an unfinished one gets its spans only."""
         self._session.check()
         if not (trace.final or trace.assessments or not trace.spans):
             return self._client.get(trace.trace_id)
@@ -142,7 +142,7 @@ class TracesPush:
         except RemoteRefusedError as error:
             if not info["tags"]:
                 raise
-            try:  # a tag may be what it does not take: each goes by itself then
+            try:  # the remote may refuse a tag: then each is sent by itself
                 return self._client.put({**info, "tags": {}})
             except RemoteRefusedError:
                 raise error from None
@@ -175,7 +175,7 @@ class TracesPush:
         return taken
 
     def _named(self, texts: Mapping[str, str]) -> dict[str, str]:
-        """Metadata or tags, with runs, models and prompts named as they are on the remote."""
+        """Metadata or tags, with ids of runs, models and prompts mapped to those of the remote."""
         found = map_tags(self._ledger.state, texts)
         for key in (SOURCE_RUN, ASSESSMENT_RUN):
             if found.get(key):
@@ -211,20 +211,20 @@ class TracesPush:
             fields["expectation"] = {"value": value}
         metadata = json.loads(held.metadata) if held.metadata else {}
         if held.run_id and ASSESSMENT_RUN not in metadata:
-            metadata[ASSESSMENT_RUN] = held.run_id  # how MLflow knows the run
+            metadata[ASSESSMENT_RUN] = held.run_id  # where MLflow looks for the run
         metadata = self._named({str(key): str(value) for key, value in metadata.items()})
         given: dict[str, Any] = {"span_id": held.span_id, "rationale": held.rationale, "overrides": held.overrides}
         given["metadata"] = metadata
         return fields | {key: value for key, value in given.items() if value}
 
-    def _put_overriding(self, trace: Trace, there: RemoteTrace) -> None:
-        """Assessments that override others: which it is only when such a one is made, so each is made again.
+    def _put_overriding(self, trace: Trace, remote: RemoteTrace) -> None:
+        """Assessments that override others. MLflow applies an override only on creation, so each is created again.
 
-        Those that are gone here are taken away.
+        Those that were removed here are removed.
         """
         overriding = [each for each in trace.assessments.values() if _overrides(trace, each)]
         again = {each.assessment_id for each in overriding}
-        for assessment_id in reversed(there.assessments):
+        for assessment_id in reversed(remote.assessments):
             if assessment_id not in trace.assessments or assessment_id in again:
                 self._client.delete_assessment(trace.trace_id, assessment_id)
         for each in overriding:
@@ -234,10 +234,10 @@ class TracesPush:
         if not again or held.assessment_id not in self._client.get(trace.trace_id).assessments:
             self._client.create_assessment(trace.trace_id, self._assessment(trace, held))
 
-    def _put_tags(self, trace: Trace, there: RemoteTrace) -> None:
+    def _put_tags(self, trace: Trace, remote: RemoteTrace) -> None:
         wanted = self._tags(trace)
         for key, value in wanted.items():
-            if there.tags.get(key) != value and key not in SERVERS_OWN:
+            if remote.tags.get(key) != value and key not in SERVERS_OWN:
                 item = Refusal(TRACE_TAG, f"{trace.trace_id}/{key}", "")
                 try:
                     self._client.set_tag(trace.trace_id, key, value)
@@ -245,15 +245,15 @@ class TracesPush:
                     self._session.reject(item._replace(reason=error.words))
                 else:
                     self._session.got_through(item)
-        for key in there.tags:
+        for key in remote.tags:
             if key not in wanted and key not in SERVERS_OWN:
                 self._client.delete_tag(trace.trace_id, key)
 
     # --- files and links ---
 
-    def _put_files(self, trace: Trace, there: RemoteTrace) -> None:
-        """Attachments of its spans."""
-        uri = there.tags.get(ARTIFACT_LOCATION, "")
+    def _put_files(self, trace: Trace, remote: RemoteTrace) -> None:
+        """Send attachments of its spans."""
+        uri = remote.tags.get(ARTIFACT_LOCATION, "")
         for name, path in attachments(self._session.store, trace) if uri else ():
             artifact = _as_artifact(name, path)
             meter = self._session.meter(artifact.size)
@@ -269,12 +269,12 @@ class TracesPush:
             self._session.count(artifacts=1, artifact_bytes=artifact.size)
 
     def _link_all(self, spans: Batch, traces: Sequence[Trace]) -> frozenset[str]:
-        """Ties to runs, one request for each run."""
-        there = [trace for trace in traces if spans.done(trace.trace_id)]
-        for run_id in dict.fromkeys(run_id for trace in there for run_id in trace.run_ids):
-            linked = [trace.trace_id for trace in there if run_id in trace.run_ids]
+        """Link traces to runs, with one request for each run."""
+        remote = [trace for trace in traces if spans.done(trace.trace_id)]
+        for run_id in dict.fromkeys(run_id for trace in remote for run_id in trace.run_ids):
+            linked = [trace.trace_id for trace in remote if run_id in trace.run_ids]
             self._client.link_to_run(self._identities.remote_run(run_id), linked)
-        return frozenset(trace.trace_id for trace in there)
+        return frozenset(trace.trace_id for trace in remote)
 
     def _link(self, trace: Trace) -> None:
         for run_id in trace.run_ids:
@@ -290,7 +290,7 @@ class TracesPush:
 
 
 def _overrides(trace: Trace, held: Assessment) -> bool:
-    """Whether it stands over another one that there is."""
+    """Whether it overrides another one of the trace."""
     return held.overrides is not None and held.overrides in trace.assessments
 
 
@@ -302,7 +302,7 @@ def _as_artifact(name: str, path: Path) -> Artifact:
 
 
 def _timestamp(ms: int) -> str:
-    """A time as protobuf's JSON has it."""
+    """A time in protobuf's JSON format."""
     from datetime import UTC, datetime, timedelta
 
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)

@@ -1,4 +1,4 @@
-"""Jobs of one kind, one by one or several at a time, and the one ladder of what becomes of their errors.
+"""Jobs of one kind, one by one or several at a time, and the one place that handles their errors.
 
 An error ends the whole sync cycle (the remote is away, the ledger can't be written), or costs one job: what the remote
 refuses for good is rejected, what it can't do now is left for the next cycle.
@@ -30,7 +30,7 @@ __all__ = ["Cycle", "FailureStreak", "JobRunner", "WorkerPool"]
 T = TypeVar("T")
 
 FAILURES_MAX = 3
-"""So many jobs that the remote did not answer for, one after the other, end the cycle."""
+"""How many jobs in a row without an answer from the remote end the cycle."""
 
 
 class Cycle(Protocol):
@@ -44,33 +44,33 @@ class Cycle(Protocol):
         """End the cycle with this error."""
 
     def problem(self, words: str) -> None:
-        """Note what is tried again with the next cycle."""
+        """Note what is retried in the next cycle."""
 
     def reject(self, item: Refusal) -> None:
         """Note what the remote does not take."""
 
 
 class FailureStreak:
-    """Counts jobs, one after the other, that the remote gave no answer for."""
+    """Counts jobs in a row for which the remote gave no answer."""
 
     def __init__(self) -> None:
         self._length = 0
         self._lock = threading.Lock()
 
     def add(self) -> bool:
-        """One more; whether that is enough."""
+        """Count one more; returns whether that is too many."""
         with self._lock:
             self._length += 1
             return self._length >= FAILURES_MAX
 
     def clear(self) -> None:
-        """One got through."""
+        """Start again: a job got an answer."""
         with self._lock:
             self._length = 0
 
 
 class JobRunner:
-    """Runs jobs of one kind, each by itself: the one place that says what becomes of a job's error."""
+    """Runs jobs of one kind, each by itself: the one place that handles a job's error."""
 
     def __init__(
         self,
@@ -83,16 +83,16 @@ class JobRunner:
         on_end: Callable[[], None] | None = None,
         failures: FailureStreak | None = None,
     ) -> None:
-        """What becomes of jobs that fail.
+        """Set what is done about jobs that fail.
 
         Args:
             cycle: The cycle that they belong to.
             kind: What they are, in rejections and problems.
-            reject: Notes by key and reason what the remote refuses for good; by default as a rejection of ``kind``.
-            reject_forbidden: What is forbidden (403) is rejected, too, and not left for the next cycle.
-            reject_not_mlflow: So is what is answered as no MLflow server does; it does not end the cycle then.
-            on_end: Called after each job that came to an end, whatever became of it; not where the cycle stopped.
-            failures: Counts those without an answer; shared with other kinds where given.
+            reject: Notes key and reason of what the remote refuses for good; by default as a rejection of ``kind``.
+            reject_forbidden: Also reject what is forbidden (403), instead of leaving it for the next cycle.
+            reject_not_mlflow: Also reject what has an answer unlike MLflow's, instead of ending the cycle.
+            on_end: Called after each job that ended, whether or not it succeeded; not if the cycle was stopped.
+            failures: Counts jobs without an answer; other kinds may share it.
         """
         self.cycle = cycle
         self._kind = kind
@@ -103,14 +103,14 @@ class JobRunner:
         self._failures = failures or FailureStreak()
 
     def run(self, key: str, work: Callable[[], T]) -> T | None:
-        """The job of that key, unless the cycle is to stop; returns what it does, None where it failed."""
+        """Run the job of that key, unless the cycle is to stop; returns its result, None if it failed."""
         cycle, done = self.cycle, None
         if cycle.stop.is_set():
             return None
         try:
             done = work()
             self._failures.clear()
-        except (PushStopped, UnsupportedFeatureError, NotFoundError):  # the last: gone since it was looked for
+        except (PushStopped, UnsupportedFeatureError, NotFoundError):  # the last: removed since it was found
             return None
         except (RemoteRefusedError, RemoteUnavailableError, RemoteAuthError, NotMlflowError) as error:
             self._not_done(key, error)
@@ -128,7 +128,7 @@ class JobRunner:
         return done
 
     def _not_done(self, key: str, error: RemoteError) -> None:
-        """The remote refused it, was away, or forbade it: this one's error, or the end of the cycle."""
+        """The remote refused it, was unreachable, or forbade it: this job fails, or the cycle ends."""
         match error:
             case RemoteRefusedError():
                 self._rejected(key, error.words)
@@ -136,7 +136,7 @@ class JobRunner:
                 self._rejected(key, str(error))
             case RemoteUnavailableError() if not (error.is_unreached or self._failures.add()):
                 self._problem(key, str(error))
-            # what is forbidden may be this alone, if others get through
+            # perhaps only this is forbidden, if others succeed
             case RemoteAuthError() if error.forbidden and not self._failures.add():
                 if self._reject_forbidden:
                     self._rejected(key, str(error))
@@ -162,12 +162,12 @@ class WorkerPool:
     """Runs the jobs of one kind, several at a time."""
 
     def __init__(self, runner: JobRunner, jobs: int) -> None:
-        """``runner`` has each of them run and judges it; ``jobs`` are run at a time."""
+        """``runner`` runs each of them; ``jobs`` are run at a time."""
         self._runner = runner
         self._jobs = jobs
 
     def run(self, jobs: Iterable[tuple[str, Callable[[], object]]]) -> None:
-        """Each job, by its key, until the cycle is to stop."""
+        """Run each job, with its key, until the cycle is to stop."""
         jobs, stop = list(jobs), self._runner.cycle.stop
         if not jobs or stop.is_set():
             return
@@ -175,7 +175,7 @@ class WorkerPool:
             try:
                 for future in [pool.submit(self._runner.run, key, work) for key, work in jobs]:
                     future.result()
-            except BaseException:  # an interrupt: let the workers finish what they have in hand, and no more
+            except BaseException:  # an interrupt: let the workers finish their current jobs, and no more
                 stop.set()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise

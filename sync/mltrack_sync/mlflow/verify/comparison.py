@@ -43,7 +43,7 @@ SPANS = "spans"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What came of one job."""
+    """The result of one job."""
 
     counts: Counter[str] = field(default_factory=Counter)
     differences: tuple[Difference, ...] = ()
@@ -51,14 +51,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One thing to compare: a run, by its id, or what belongs to no run ("")."""
+    """One thing to compare: a run, by its id, or something that belongs to no run ("")."""
 
     run_id: str
     compare: Callable[[], Found]
 
 
 class Comparison:
-    """What the workers of one comparison share. When ``stop`` is set, what is left is skipped."""
+    """What the workers of one comparison share. When ``stop`` is set, the rest is skipped."""
 
     def __init__(
         self,
@@ -79,9 +79,9 @@ class Comparison:
         self._quick = quick
         self._histories = histories
         self._ids = RemoteIds(client, state)
-        self._links = LinksVerify(store, self._ids, self._lacks)
+        self._links = LinksVerify(store, self._ids, self._is_unsupported)
         self._lock = threading.Lock()
-        self._left_out: dict[str, set[str]] = defaultdict(set)  # by feature, what is not compared for want of it
+        self._skipped: dict[str, set[str]] = defaultdict(set)  # by feature, what is not compared without it
         self._asked = threading.Event()
         rejected = [item for item in state.rejected.values() if not item.run_id]
         self._reasons = {(item.kind, item.key): item.reason for item in rejected}
@@ -91,7 +91,7 @@ class Comparison:
 
         Args:
             scope: What is to be compared.
-            pending: What the remote lacks of it by the ledger: where that differs, it waits to be pushed.
+            pending: What the remote lacks of it by the ledger: a difference in it waits to be pushed.
         """
         return [
             *(Job(run_id, partial(self._compared_run, run_id)) for run_id in sorted(scope.runs)),
@@ -102,8 +102,8 @@ class Comparison:
 
     def _registry_jobs(self, scope: Pending, pending: Pending) -> Iterator[Job]:
         waiting = {one.model.name: one for one in pending.registry}
-        lacks = LOGGED_MODELS in self._features.unsupported or self._lacks_models()
-        verify = RegistryVerify(self._store, self._reading, self._ids, waiting, lacks)
+        no_models = LOGGED_MODELS in self._features.unsupported or self._has_no_models()
+        verify = RegistryVerify(self._store, self._reading, self._ids, waiting, no_models)
         for one in scope.registry:
             yield Job("", partial(self._registered, verify, one))
 
@@ -120,34 +120,34 @@ class Comparison:
         for at in range(0, len(traces), most):
             yield Job("", partial(self._traces, verify, traces[at : at + most]))
 
-    # --- what the remote has no place for ---
+    # --- what the remote does not support ---
 
-    def lacking(self) -> tuple[str, ...]:
-        """In plain words, what the remote has no place for, and how much was not compared for it."""
+    def unsupported(self) -> tuple[str, ...]:
+        """In plain words, what the remote does not support, and how much was therefore not compared."""
         words = {SPANS: "this server does not give them back; traces compared without:"}
         usual = "this server does not take them; not compared:"
-        return tuple(f"{name}: {words.get(name, usual)} {len(left):,}" for name, left in self._left_out.items() if left)
+        return tuple(f"{name}: {words.get(name, usual)} {len(left):,}" for name, left in self._skipped.items() if left)
 
-    def _leave_out(self, feature: str, names: Iterable[str]) -> None:
+    def _skip(self, feature: str, names: Iterable[str]) -> None:
         with self._lock:
-            self._left_out[feature].update(names)
+            self._skipped[feature].update(names)
 
     def _without_spans(self, trace_id: str) -> None:
-        self._leave_out(SPANS, [trace_id])
+        self._skip(SPANS, [trace_id])
 
-    def _lacks(self, feature: str, run_id: str, names: list[str]) -> bool:
+    def _is_unsupported(self, feature: str, run_id: str, names: list[str]) -> bool:
         """Whether the remote lacks the feature, so that these things of the run are not compared."""
         entry = self._state.runs.get(run_id)
         if feature == DATASETS:
-            lacks = entry is not None and DATASETS in entry.lacking
+            unsupported = entry is not None and DATASETS in entry.lacking
         else:
-            lacks = self._lacks_models()
-        if lacks:
-            self._leave_out(feature, names)
-        return lacks
+            unsupported = self._has_no_models()
+        if unsupported:
+            self._skip(feature, names)
+        return unsupported
 
-    def _lacks_models(self) -> bool:
-        """Whether the remote has no logged models, which it is asked once."""
+    def _has_no_models(self) -> bool:
+        """Whether the remote has no logged models; it is asked once."""
         try:
             with self._features.needing(LOGGED_MODELS):
                 if not self._asked.is_set():
@@ -160,7 +160,7 @@ class Comparison:
     # --- jobs ---
 
     def _compared_run(self, run_id: str) -> Found:
-        """One run; what keeps it from being compared is a difference too."""
+        """One run; what prevents its comparison is a difference, too."""
         try:
             return Found() if self.stop.is_set() else self._compared(run_id)
         finally:
@@ -183,10 +183,10 @@ class Comparison:
     def _compare_run(self, check: RunVerify, run_id: str) -> None:
         run = self._store.run(run_id)
         entry = self._state.runs.get(run_id) or RunEntry()
-        here = run.info
-        places = self._ids.experiment_ids(here.experiment_id, here.experiment_name, entry)
-        found = [there for place in places for there in self._client.find_runs(place, run_id)]
-        remote = check.one_of(found, prefer=entry.remote_id, deleted=here.lifecycle_stage == DELETED)
+        info = run.info
+        places = self._ids.experiment_ids(info.experiment_id, info.experiment_name, entry)
+        found = [one for place in places for one in self._client.find_runs(place, run_id)]
+        remote = check.one_of(found, prefer=entry.remote_id, deleted=info.lifecycle_stage == DELETED)
         if remote is not None:
             check.compare(run, self._client.get_run(remote.run_id))
 
@@ -202,7 +202,7 @@ class Comparison:
         except NotMlflowError as error:
             if not error.unknown_call:
                 raise
-            check.differs("model", "is here", f"the remote has no registry: {error}")
+            check.differs("model", "present", f"the remote has no registry: {error}")
         return self._result([*found, check])
 
     def _logged(self, logged: LoggedVerify, model_id: str) -> Found:
@@ -214,7 +214,7 @@ class Comparison:
             with _troubles(check, "logged model"), self._features.needing(LOGGED_MODELS):
                 found = logged.compare(model_id)
         except UnsupportedFeatureError:
-            self._leave_out(LOGGED_MODELS, [model_id])
+            self._skip(LOGGED_MODELS, [model_id])
         except NotFoundError:
             return Found()
         return self._result([check] if found is None else [found, check])
@@ -229,7 +229,7 @@ class Comparison:
             with _troubles(check, "trace"), self._features.needing(TRACES):
                 found += traces.compare(some)
         except UnsupportedFeatureError:
-            self._leave_out(TRACES, names)
+            self._skip(TRACES, names)
         return self._result([*found, check])
 
     def _result(self, findings: list[Findings]) -> Found:
@@ -239,16 +239,16 @@ class Comparison:
 
 @contextlib.contextmanager
 def _troubles(check: Findings, what: str) -> Iterator[None]:
-    """What keeps a thing from being compared is a difference too; what would keep all others, an error."""
+    """Note what prevents a comparison as a difference; what would prevent all others is an error."""
     try:
         yield
     except RemoteRefusedError as error:
-        check.differs(what, "is there", f"the remote says: {error.words}")
+        check.differs(what, "present", f"the remote says: {error.words}")
     except (NotFoundError, NotMlflowError, RemoteAuthError, RemoteUnavailableError):
         raise
     except MltrackError as error:
         check.differs(what, f"can't be read: {error}", "not compared")
     except OSError as error:
         check.differs(what, f"can't be read: {error.strerror or error}", "not compared")
-    except WRONG_SHAPE as error:  # what is compared is read where it is compared
-        check.differs(what, "is there", f"the remote's answer is none of MLflow's ({type(error).__name__})")
+    except WRONG_SHAPE as error:  # answers are read where they are compared
+        check.differs(what, "present", f"the remote's answer is not one that MLflow gives ({type(error).__name__})")

@@ -1,4 +1,4 @@
-"""What comes of comparing one thing with the remote's: how much is the same, and what differs, in words."""
+"""The result of comparing one thing with the remote's: how much is the same, and what differs, in words."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ WAITS = "waits to be pushed"
 
 @dataclass(slots=True)
 class Findings:
-    """Collects what comes of one thing: a run, or what ``subject`` names.
+    """Collects the result for one thing: a run, or what ``subject`` names.
 
-    ``kind`` and ``key`` are how the ledger calls it, unless a difference says something else. ``waits`` tells that
+    ``kind`` and ``key`` are its names in the ledger, unless a difference says something else. ``waits`` says that
     something of it is still to be pushed. ``counts`` has the names of a report's numbers (see VerifyReport).
     """
 
@@ -35,54 +35,54 @@ class Findings:
     counts: Counter[str] = field(default_factory=Counter)
 
     def differs(
-        self, thing: str, here: object, there: object, *, kind: str | None = None, key: str | None = None
+        self, thing: str, local: object, remote: object, *, kind: str | None = None, key: str | None = None
     ) -> None:
         """Note a difference."""
         kind, key = self.kind if kind is None else kind, self.key if key is None else key
-        self.differences.append(Difference(self.run_id, thing, _shown(here), _shown(there), kind, key, self.subject))
+        self.differences.append(Difference(self.run_id, thing, _shown(local), _shown(remote), kind, key, self.subject))
 
-    def equal(self, thing: str, here: object, there: object) -> None:
-        """Note a difference, if there is one."""
-        if here != there:
-            self.differs(thing, here, there)
+    def equal(self, thing: str, local: object, remote: object) -> None:
+        """Note a difference, unless both are equal."""
+        if local != remote:
+            self.differs(thing, local, remote)
 
     def texts(
         self,
         what: str,
-        here: Mapping[str, str],
-        there: Mapping[str, str],
+        local: Mapping[str, str],
+        remote: Mapping[str, str],
         keys: Iterable[str],
         *,
         kind: str | None = None,
         prefix: str = "",
     ) -> int:
-        """Compare texts by these keys; returns how many are the same. The ledger's keys of them begin with a prefix."""
+        """Compare texts by these keys; returns how many are the same. In the ledger, keys begin with ``prefix``."""
         same = 0
         for key in sorted(keys):
-            if here.get(key) == there.get(key):
+            if local.get(key) == remote.get(key):
                 same += 1
             else:
                 named = self.key if kind is None else prefix + key
-                self.text_differs(f"{what} {key!r}", here.get(key), there.get(key), kind=kind, key=named)
+                self.text_differs(f"{what} {key!r}", local.get(key), remote.get(key), kind=kind, key=named)
         return same
 
     def text_differs(
-        self, thing: str, here: str | None, there: str | None, *, kind: str | None = None, key: str | None = None
+        self, thing: str, local: str | None, remote: str | None, *, kind: str | None = None, key: str | None = None
     ) -> None:
-        """Note that a text differs; one that was cut on the remote is said to be."""
-        if here is not None and there is not None and here.startswith(there) and there:
-            shown = f"its first {len(there):,} characters"
-            self.differs(thing, f"{len(here):,} characters", shown, kind=kind, key=key)
+        """Note that a text differs, and whether the remote has shortened it."""
+        if local is not None and remote is not None and local.startswith(remote) and remote:
+            shown = f"its first {len(remote):,} characters"
+            self.differs(thing, f"{len(local):,} characters", shown, kind=kind, key=key)
             return
-        sides = [NOTHING if text is None else repr(_cut(text)) for text in (here, there)]
+        sides = [NOTHING if text is None else repr(_cut(text)) for text in (local, remote)]
         if sides[0] == sides[1]:
             sides = [
-                f"{side} ({len(text or ''):,} characters)" for side, text in zip(sides, (here, there), strict=True)
+                f"{side} ({len(text or ''):,} characters)" for side, text in zip(sides, (local, remote), strict=True)
             ]
         self.differs(thing, *sides, kind=kind, key=key)
 
     def explained(self, reasons: Mapping[tuple[str, str], str]) -> tuple[Difference, ...]:
-        """The differences, each with why: it was rejected, or waits."""
+        """The differences, each with its reason: it was rejected, or waits."""
         found = []
         for difference in self.differences:
             explained = difference.explained(reasons)

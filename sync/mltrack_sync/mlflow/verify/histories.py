@@ -1,4 +1,4 @@
-"""Histories of metrics on the remote, read ahead for the runs that are being compared, so many at a time in all."""
+"""Histories of metrics on the remote, read ahead for the runs that are being compared, a limited number at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Histories"]
 
 
 class Histories:
-    """A run reads one history at a time; connections that no run needs serve to read ahead. Close it when done.
+    """A run reads one history at a time; connections that no run needs are used to read ahead. Close it when done.
 
     No more than ``connections`` histories are being read, or held before they are taken. Safe to use from many threads.
     """
@@ -38,11 +38,11 @@ class Histories:
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        """Read no more; those in hand are finished."""
+        """Stop reading, after finishing those that have begun."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def run_done(self) -> None:
-        """One run is compared: its connection goes to the next one, or to those that are left."""
+        """Note that one run was compared: its connection goes to the next one, or to those that are left."""
         with self._lock:
             if self._waiting:
                 self._waiting -= 1
@@ -50,13 +50,13 @@ class Histories:
                 self._spare.release()
 
     def of(self, remote_id: str, keys: Sequence[str]) -> Generator[npt.NDArray[np.void]]:
-        """The points of each of these metrics in turn, sorted, in the form that compares.
+        """The points of each of these metrics in turn, sorted, in the form of ``point_rows``.
 
         Raises:
             RemoteError: see mltrack_sync.errors.
         """
         left = deque(keys)
-        ahead: deque[Future[npt.NDArray[np.void]]] = deque()  # each with a connection of those left over
+        ahead: deque[Future[npt.NDArray[np.void]]] = deque()  # each with a connection that no run needs
         try:
             while left or ahead:
                 mine = None if ahead else left.popleft()

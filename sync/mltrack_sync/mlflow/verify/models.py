@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["LoggedVerify"]
 
 Point = tuple[str, int, int, str, str, str]
-"""Of a metric: key, step, time (ms), run there, dataset's name and digest. The server keeps one value of each."""
+"""Of a metric: key, step, time (ms), remote run, dataset's name and digest. The server keeps one value of each."""
 
 _STATUS = {"LOGGED_MODEL_UPLOAD_FAILED": "FAILED"}
 LARGEST = 1.7976931348623157e308
@@ -49,7 +49,7 @@ LARGEST = 1.7976931348623157e308
 
 @dataclass(frozen=True, slots=True)
 class LoggedVerify:
-    """Compares logged models; ``waiting`` holds the ids of those that the ledger lacks something of."""
+    """Compares logged models; ``waiting`` holds the ids of those that are not all in the ledger."""
 
     store: Store
     client: MlflowClient
@@ -59,7 +59,7 @@ class LoggedVerify:
     quick: bool
 
     def compare(self, model_id: str) -> Findings | None:
-        """One model; None for one that is gone here.
+        """One model; None if it was removed here.
 
         Raises:
             RemoteError, StoreError, OSError: see mltrack_sync.errors.
@@ -77,11 +77,11 @@ class LoggedVerify:
         found = self.reading.logged_models(places, model_id) if places else []
         if model.lifecycle_stage == DELETED:
             if found:
-                findings.differs("logged model", "deleted", f"there as {_ids(found)}")
+                findings.differs("logged model", "deleted", f"exists as {_ids(found)}")
             return findings
         findings.counts["logged_models"] += 1
         if not found:
-            findings.differs("logged model", "is here", self._lost(model_id))
+            findings.differs("logged model", "present", self._lost(model_id))
             return findings
         if len(found) > 1:
             findings.differs("logged model", "one", f"{len(found)} times: {_ids(found)}")
@@ -93,7 +93,7 @@ class LoggedVerify:
         return experiment.name if experiment is not None else ""
 
     def _lost(self, model_id: str) -> str:
-        """What is there of a model that is not found: nothing, or a deleted one."""
+        """What the remote has of a model that is not found: nothing, or a deleted one."""
         entry = self.ids.state.logged.get(model_id)
         gone = self.reading.logged_model(entry.remote_id) if entry is not None and entry.remote_id else None
         return f"deleted ({_id(gone)})" if gone is not None else NOTHING
@@ -116,41 +116,41 @@ class LoggedVerify:
         self._metrics(model, data, findings)
         self._files(model, _id(found), str(info.get("artifact_uri") or ""), findings)
 
-    def _tags(self, model: LoggedModel, there: dict[str, str], findings: Findings) -> None:
-        here = {**self.ids.map_tags(model.tags), MODEL_ID_TAG: model.model_id}
+    def _tags(self, model: LoggedModel, remote: dict[str, str], findings: Findings) -> None:
+        local = {**self.ids.map_tags(model.tags), MODEL_ID_TAG: model.model_id}
         entry = self.ids.state.logged.get(model.model_id)
-        gone = entry.tags.keys() & there.keys() if entry is not None else set()
-        keys = (here.keys() | gone) - {MODEL_VERSIONS}
-        same = findings.texts("tag", here, there, keys, kind=LOGGED_MODEL_TAG, prefix=f"{model.model_id}/")
+        gone = entry.tags.keys() & remote.keys() if entry is not None else set()
+        keys = (local.keys() | gone) - {MODEL_VERSIONS}
+        same = findings.texts("tag", local, remote, keys, kind=LOGGED_MODEL_TAG, prefix=f"{model.model_id}/")
         findings.counts["tags"] += same
 
     # --- metrics ---
 
     def _metrics(self, model: LoggedModel, data: Fields, findings: Findings) -> None:
-        here: dict[Point, set[float]] = {}
+        local: dict[Point, set[float]] = {}
         prefix = f"{model.model_id}/"
         for metric in model.metrics:
             if self._counts(metric):
                 point = (metric.key, metric.step, metric.time, self.ids.run(metric.run_id))
                 texts = (metric.dataset_name or "", metric.dataset_digest or "")
-                here.setdefault((*point, *texts), set()).add(_kept(metric.value))
-        there = {_point(row): _kept(float(row["value"])) for row in data.get("metrics") or []}
-        both = here.keys() & there.keys()
-        other = {point for point in both if there[point] not in here[point]}
-        for key, points in _by_key(here.keys() - there.keys()):
+                local.setdefault((*point, *texts), set()).add(_kept(metric.value))
+        remote = {_point(row): _kept(float(row["value"])) for row in data.get("metrics") or []}
+        both = local.keys() & remote.keys()
+        other = {point for point in both if remote[point] not in local[point]}
+        for key, points in _by_key(local.keys() - remote.keys()):
             words = f"{_points(len(points))}, the first {_at(points[0])}"
             findings.differs(f"metric {key!r}", words, "missing", kind=LOGGED_MODEL_METRIC, key=prefix + key)
-        for key, points in _by_key(there.keys() - here.keys()):
+        for key, points in _by_key(remote.keys() - local.keys()):
             words = f"{_points(len(points))}, the first {_at(points[0])}"
             findings.differs(f"metric {key!r}", "missing", words, kind=LOGGED_MODEL_METRIC, key=prefix + key)
         for key, points in _by_key(other):
-            sides = (f"{min(here[points[0]])!r} at {_at(points[0])}", repr(there[points[0]]))
+            sides = (f"{min(local[points[0]])!r} at {_at(points[0])}", repr(remote[points[0]]))
             findings.differs(f"metric {key!r}", *sides, kind=LOGGED_MODEL_METRIC, key=prefix + key)
         if not self.quick:
             findings.counts["points"] += len(both) - len(other)
 
     def _counts(self, metric: ModelMetric) -> bool:
-        """Whether it is to be there: not where the run was deleted, or was refused such a metric."""
+        """Whether the remote should have it: not where the run was deleted, or the metric was rejected."""
         if metric.time < 0 or (metric.run_id, "metric", metric.key) in self.ids.state.rejected:
             return False
         entry = self.ids.state.runs.get(metric.run_id)
@@ -171,14 +171,14 @@ class LoggedVerify:
         for recorded in model.artifacts:
             key = f"{model.model_id}/{recorded.path}"
             try:
-                artifact = self._as_there(model, recorded, remote_id, uri)
-                here, there = self._sides(artifact, uri, sizes, findings)
+                artifact = self._as_sent(model, recorded, remote_id, uri)
+                local, remote = self._sides(artifact, uri, sizes, findings)
             except (FileChanged, FileNotFoundError) as error:
-                here, there = f"can't be read: {error}", "not compared"
-            if here == there:
+                local, remote = f"can't be read: {error}", "not compared"
+            if local == remote:
                 findings.counts["artifacts"] += 1
             else:
-                findings.differs(f"file {recorded.path!r}", here, there, kind=LOGGED_MODEL_FILE, key=key)
+                findings.differs(f"file {recorded.path!r}", local, remote, kind=LOGGED_MODEL_FILE, key=key)
 
     def _sides(self, artifact: Artifact, uri: str, sizes: dict[str, int], findings: Findings) -> tuple[str, str]:
         if self.quick:
@@ -193,8 +193,8 @@ class LoggedVerify:
             return f"{artifact.size:,} bytes", f"{size:,} bytes"
         return f"SHA-256 {artifact.sha256[:12]}...", f"SHA-256 {sha256[:12]}..."
 
-    def _as_there(self, model: LoggedModel, artifact: Artifact, remote_id: str, uri: str) -> Artifact:
-        """The file as it is to be there: ``MLmodel`` with other names in it (see logged_files.py)."""
+    def _as_sent(self, model: LoggedModel, artifact: Artifact, remote_id: str, uri: str) -> Artifact:
+        """The file as it was sent: ``MLmodel`` with mapped ids (see push/model_files.py)."""
         if artifact.path != MLMODEL:
             return artifact
         path = self.store.logged_models.folder(model.model_id).artifacts / artifact.path
@@ -213,7 +213,7 @@ def _ids(found: list[Fields]) -> str:
 
 
 def _kept(value: float) -> float:
-    """A value as a server keeps it of a logged model: it has no place for what is no number."""
+    """A value as a server keeps it for a logged model: it has no NaN."""
     return 0.0 if math.isnan(value) else max(-LARGEST, min(LARGEST, value)) + 0.0
 
 

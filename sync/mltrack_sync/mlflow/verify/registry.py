@@ -30,10 +30,10 @@ __all__ = ["RegistryVerify"]
 
 @dataclass(frozen=True, slots=True)
 class RegistryVerify:
-    """Compares registered models, each with the versions that are asked for.
+    """Compares registered models, each with the given versions.
 
-    ``waiting`` holds what the ledger lacks, by name. ``lacks_models`` tells that the remote has no logged models:
-    versions made of such, that were never there, are left out.
+    ``waiting`` holds what the ledger lacks, by name. ``lacks_models`` says that the remote has no logged models:
+    versions that were made of these and never sent are skipped.
     """
 
     store: Store
@@ -43,7 +43,7 @@ class RegistryVerify:
     lacks_models: bool
 
     def compare(self, todo: PendingModel) -> Iterator[Findings]:
-        """One model: what comes of it, and of each version.
+        """Compare one model, and each version.
 
         Raises:
             RemoteError: see mltrack_sync.errors.
@@ -54,7 +54,7 @@ class RegistryVerify:
         found = self.client.registered_model(model.name)
         if found is None:
             findings.waits = waits is not None
-            findings.differs(what, f"is here with {_versions(len(todo.versions))}", NOTHING)
+            findings.differs(what, f"present with {_versions(len(todo.versions))}", NOTHING)
             yield findings
             return
         rows = self.client.versions(model.name, prompts=is_prompt(model))
@@ -71,7 +71,7 @@ class RegistryVerify:
                 yield compared
 
     def _is_behind(self, model: RegisteredModel) -> bool:
-        """Whether the remote has the model, apart from its versions and aliases, otherwise than it is now."""
+        """Whether the ledger's entry of the model, versions and aliases apart, is not up to date."""
         entry = self._entry(model.name)
         changes = model_changes(model, entry, ())
         return not entry.made or changes.description is not None or bool(changes.tags)
@@ -90,19 +90,19 @@ class RegistryVerify:
     def _model(self, model: RegisteredModel, found: Fields, findings: Findings) -> None:
         if model.description != (found.get("description") or ""):
             findings.text_differs("description", model.description, found.get("description") or "")
-        there = pairs(found, "tags")
-        keys = model.tags.keys() | (self._entry(model.name).tags.keys() & there.keys())  # those taken away here, too
-        findings.counts["tags"] += findings.texts("tag", model.tags, there, keys)
+        remote = pairs(found, "tags")
+        keys = model.tags.keys() | (self._entry(model.name).tags.keys() & remote.keys())  # those removed here, too
+        findings.counts["tags"] += findings.texts("tag", model.tags, remote, keys)
 
     def _aliases(
         self, model: RegisteredModel, found: Fields, marked: Mapping[int, list[Fields]], subject: str
     ) -> Iterator[Findings]:
         known = self._entry(model.name).aliases
-        there = {str(row["alias"]): str(row["version"]) for row in found.get("aliases") or []}
-        for alias in sorted(model.aliases.keys() | (known.keys() & there.keys())):
-            number, seen = model.aliases.get(alias), there.get(alias)
+        remote = {str(row["alias"]): str(row["version"]) for row in found.get("aliases") or []}
+        for alias in sorted(model.aliases.keys() | (known.keys() & remote.keys())):
+            number, seen = model.aliases.get(alias), remote.get(alias)
             if number is not None and number not in marked:
-                continue  # of a version that is not asked for
+                continue  # of a version that is not selected
             numbers = [str(row["version"]) for row in marked[number]] if number is not None else [None]
             if seen in numbers:
                 continue
@@ -114,9 +114,9 @@ class RegistryVerify:
 
     @staticmethod
     def _called(number: str, marked: Mapping[int, list[Fields]]) -> str:
-        """A version on the remote, by its number there and here."""
-        mine = [here for here, rows in marked.items() if any(str(row["version"]) == number for row in rows)]
-        return f"version {number} there" + (f", {mine[0]} here" if mine else "")
+        """A version on the remote, by its remote and local numbers."""
+        mine = [local for local, rows in marked.items() if any(str(row["version"]) == number for row in rows)]
+        return f"version {number} on the remote" + (f" (locally {mine[0]})" if mine else "")
 
     # --- versions ---
 
@@ -128,7 +128,7 @@ class RegistryVerify:
             never = self._entry(version.name).version(version) is None
             if never and self.lacks_models and version.source.startswith(f"{MODEL_SOURCE}m-"):
                 return None
-            findings.differs(what, "is here", NOTHING)
+            findings.differs(what, "present", NOTHING)
             return findings
         findings.counts["model_versions"] += 1
         if len(rows) > 1:
@@ -142,10 +142,10 @@ class RegistryVerify:
         if version.description != (row.get("description") or ""):
             findings.text_differs("description", version.description, row.get("description") or "")
         findings.equal("stage", version.stage, row.get("current_stage") or "None")
-        there = pairs(row, "tags")
-        gone = known.tags.keys() & there.keys() if known is not None else set()
+        remote = pairs(row, "tags")
+        gone = known.tags.keys() & remote.keys() if known is not None else set()
         keys = (version.tags.keys() | gone) - {VERSION_TAG}
-        findings.counts["tags"] += findings.texts("tag", version.tags, there, keys)
+        findings.counts["tags"] += findings.texts("tag", version.tags, remote, keys)
         source, seen = self._source(version), row.get("source") or ""
         if source is not None and seen not in (source, self._in_run(version)):
             findings.differs("source", source, seen)
@@ -154,7 +154,7 @@ class RegistryVerify:
             findings.equal("run", run_id, row.get("run_id") or "")
 
     def _source(self, version: ModelVersion) -> str | None:
-        """Where its files have to be on the remote; None where a remote without logged models has them elsewhere."""
+        """Where its files must be on the remote; None where a remote without logged models has them elsewhere."""
         state, source = self.ids.state, version.source
         if source.startswith(f"{MODEL_SOURCE}m-"):
             model_id, _, path = source.removeprefix(MODEL_SOURCE).partition("/")
@@ -175,7 +175,7 @@ class RegistryVerify:
         return source
 
     def _in_run(self, version: ModelVersion) -> str | None:
-        """Where its files are if it came there before the remote had logged models."""
+        """Where its files are if it was sent before the remote had logged models."""
         if not version.source.startswith(f"{MODEL_SOURCE}m-"):
             return None
         model_id, _, path = version.source.removeprefix(MODEL_SOURCE).partition("/")
@@ -185,7 +185,7 @@ class RegistryVerify:
         return posixpath.join(where[0], path) if path else where[0]
 
     def _run(self, version: ModelVersion) -> str | None:
-        """The run it has to belong to; None where the server finds that out itself."""
+        """The run it must belong to; None where the server determines that itself."""
         if version.run_id:
             return self.ids.run(version.run_id)
         if version.source.startswith(RUN_SOURCE):

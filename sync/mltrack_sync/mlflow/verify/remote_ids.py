@@ -18,23 +18,23 @@ __all__ = ["RemoteIds"]
 
 
 class RemoteIds:
-    """What has no id on the remote, as far as the ledger knows, keeps its own. For many threads."""
+    """Maps local ids; what has no remote id in the ledger keeps its own. Safe to use from many threads."""
 
     def __init__(self, client: MlflowClient, state: LedgerState) -> None:
         self._client = client
         self.state = state
         self._names: dict[str, str] = {}  # of experiments on the remote, by id
-        self._ids: dict[str, str | None] = {}  # and the other way round
+        self._ids: dict[str, str | None] = {}  # the reverse
         self._lock = threading.Lock()
 
     def experiment_ids(self, local_id: str, name: str, entry: RunEntry | None = None) -> list[str]:
-        """The ids of experiments on the remote in which something of this one may be."""
+        """The ids of remote experiments that may hold something of this one."""
         known = self.state.experiments.get(local_id)
         ids = [entry.experiment_id if entry else "", known[0] if known is not None else "", self._id_of(name) or ""]
         return list(dict.fromkeys(place for place in ids if place))
 
     def experiment_name(self, experiment_id: str) -> str:
-        """How an experiment is called there, by its id there.
+        """The name of a remote experiment, by its remote id.
 
         Raises:
             RemoteError: see mltrack_sync.errors.
@@ -45,17 +45,17 @@ class RemoteIds:
             return self._names[experiment_id]
 
     def run(self, run_id: str) -> str:
-        """The id that a run has there."""
+        """The remote id of a run."""
         entry = self.state.runs.get(run_id)
         return entry.remote_id if entry is not None and entry.remote_id else run_id
 
     def logged_model(self, model_id: str) -> str:
-        """The id that a logged model has there."""
+        """The remote id of a logged model."""
         entry = self.state.logged.get(model_id)
         return entry.remote_id if entry is not None and entry.remote_id else model_id
 
     def map_tags(self, tags: Mapping[str, str]) -> dict[str, str]:
-        """Tags as they are to stand there."""
+        """Tags, mapped to those of the remote."""
         return map_tags(self.state, tags)
 
     def _id_of(self, name: str) -> str | None:

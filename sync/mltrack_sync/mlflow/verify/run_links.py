@@ -29,7 +29,7 @@ __all__ = ["LinksVerify"]
 class LinksVerify:
     """Compares links of runs.
 
-    ``lacks`` is asked with a feature, a run and what of it needs the feature: whether the remote does not have it.
+    ``lacks`` is called with a feature, a run and what of it needs the feature, and says whether the remote lacks it.
     """
 
     store: Store
@@ -48,11 +48,11 @@ class LinksVerify:
     # --- datasets ---
 
     def _datasets(self, run: StoredRun, remote: RemoteRun, findings: Findings) -> None:
-        here = {(used.dataset.name, used.dataset.digest): used for used in run.datasets}
+        local = {(used.dataset.name, used.dataset.digest): used for used in run.datasets}
         rows = remote.inputs.get("dataset_inputs") or []
-        there = {(str(row["dataset"]["name"]), str(row["dataset"]["digest"])): row for row in rows}
-        for name, digest in sorted(here.keys() | there.keys()):
-            used, row = here.get((name, digest)), there.get((name, digest))
+        theirs = {(str(row["dataset"]["name"]), str(row["dataset"]["digest"])): row for row in rows}
+        for name, digest in sorted(local.keys() | theirs.keys()):
+            used, row = local.get((name, digest)), theirs.get((name, digest))
             thing, key = f"dataset {name!r} ({digest})", f"{name} ({digest})"
             if used is None or row is None:
                 sides = ("is used", self._absent(run, f"{DATASET} {key}")) if row is None else ("not used", "is used")
@@ -63,9 +63,9 @@ class LinksVerify:
     @staticmethod
     def _differing(used: DatasetInput, row: Mapping[str, Any], findings: Findings, thing: str, key: str) -> bool:
         before = len(findings.differences)
-        here, there = _fields(used.dataset), row["dataset"]
-        for name, text in here.items():
-            other = str(there.get(name) or "")
+        local, theirs = _fields(used.dataset), row["dataset"]
+        for name, text in local.items():
+            other = str(theirs.get(name) or "")
             if text != other:
                 findings.text_differs(f"{thing}: {name.replace('_', ' ')}", text, other, kind=DATASET, key=key)
         mine, tags = dict(used.tags), pairs(row, "tags")
@@ -79,20 +79,20 @@ class LinksVerify:
     def _models(self, run: StoredRun, remote: RemoteRun, findings: Findings) -> None:
         used = dict.fromkeys(run.model_inputs, "is used")
         made = {each.model_id: f"made at step {each.step}" for each in run.model_outputs}
-        used_there = {_id(row): "is used" for row in remote.inputs.get("model_inputs") or []}
+        used_remotely = {_id(row): "is used" for row in remote.inputs.get("model_inputs") or []}
         rows = remote.outputs.get("model_outputs") or []
-        made_there = {_id(row): f"made at step {int(row.get('step') or 0)}" for row in rows}
-        self._side(run, MODEL_INPUT, used, used_there, findings)
-        self._side(run, MODEL_OUTPUT, made, made_there, findings)
+        made_remotely = {_id(row): f"made at step {int(row.get('step') or 0)}" for row in rows}
+        self._side(run, MODEL_INPUT, used, used_remotely, findings)
+        self._side(run, MODEL_OUTPUT, made, made_remotely, findings)
 
     def _side(
-        self, run: StoredRun, kind: str, here: Mapping[str, str], there: dict[str, str], findings: Findings
+        self, run: StoredRun, kind: str, local: Mapping[str, str], theirs: dict[str, str], findings: Findings
     ) -> None:
-        left = dict(there)
-        for model_id, words in here.items():
+        left = dict(theirs)
+        for model_id, words in local.items():
             seen = left.pop(self.ids.logged_model(model_id), None)
             if seen == words:
-                findings.counts["model_ties"] += 1
+                findings.counts["model_links"] += 1
             elif seen is not None or self._is_active(model_id):
                 shown = self._absent(run, f"{kind} {model_id}") if seen is None else seen
                 findings.differs(f"{kind} {model_id}", words, shown, kind=kind, key=model_id)
@@ -100,7 +100,7 @@ class LinksVerify:
             findings.differs(f"{kind} {remote_id}", NOTHING, words, kind=kind, key=remote_id)
 
     def _is_active(self, model_id: str) -> bool:
-        """Whether the store has the model: with one that is deleted or gone no run is linked on the remote."""
+        """Whether the store has the model: runs are not linked to models that are deleted or removed."""
         try:
             return self.store.logged_models.get(model_id).lifecycle_stage != DELETED
         except NotFoundError:

@@ -1,4 +1,4 @@
-"""One run compared with the remote's: what differs is listed in words, here and there."""
+"""One run compared with the remote's: what differs is listed in words, for both sides."""
 
 from __future__ import annotations
 
@@ -55,83 +55,83 @@ class RunVerify(Findings):
         self._run: StoredRun
 
     def one_of(self, found: list[RemoteRun], *, prefer: str, deleted: bool) -> RemoteRun | None:
-        """The one to compare with; that there is none, or more than one, or a deleted one, differs."""
+        """The run to compare with; none, several, or a deleted one is a difference."""
         active = [run for run in found if not run.deleted]
         if deleted:
             if active:
-                self.differs("run", "deleted", f"there as {_ids(active)}")
+                self.differs("run", "deleted", f"exists as {_ids(active)}")
             return None
         if len(active) > 1:
             self.differs("run", "one", f"{len(active)} times: {_ids(active)}")
         if not active:
-            self.differs("run", "is here", f"deleted ({_ids(found)})" if found else NOTHING)
+            self.differs("run", "present", f"deleted ({_ids(found)})" if found else NOTHING)
             return None
         return min(active, key=lambda run: (run.run_id != prefer, run.run_id))
 
-    def compare(self, run: StoredRun, there: RemoteRun) -> None:
-        """Everything of the run.
+    def compare(self, run: StoredRun, remote: RemoteRun) -> None:
+        """Compare everything of the run.
 
         Raises:
             RemoteError, OSError: see mltrack_sync.errors.
         """
         self._run = run
-        here = run.info
-        self.equal("name", here.run_name, there.name)
-        self.equal("experiment", here.experiment_name, self._ids.experiment_name(there.experiment_id))
-        self.equal("status", here.status, there.status)
-        self.equal("start time", here.start_time, there.start_time)
-        self.equal("end time", here.end_time, there.end_time)
-        self._params(there.params)
-        self._tags(there.tags)
-        self._links.compare(run, there, self)
-        self._metrics(there)
-        self._artifacts(there)
+        local = run.info
+        self.equal("name", local.run_name, remote.name)
+        self.equal("experiment", local.experiment_name, self._ids.experiment_name(remote.experiment_id))
+        self.equal("status", local.status, remote.status)
+        self.equal("start time", local.start_time, remote.start_time)
+        self.equal("end time", local.end_time, remote.end_time)
+        self._params(remote.params)
+        self._tags(remote.tags)
+        self._links.compare(run, remote, self)
+        self._metrics(remote)
+        self._artifacts(remote)
         for damage in (*self._run.state.damage, *self._run.damage):
             self.differs("damage", damage, "not compared")
 
     # --- params and tags ---
 
-    def _params(self, there: Mapping[str, str]) -> None:
-        here = self._run.params
-        self.counts["params"] += self.texts("param", here, there, here.keys() | there.keys(), kind="param")
+    def _params(self, remote: Mapping[str, str]) -> None:
+        local = self._run.params
+        self.counts["params"] += self.texts("param", local, remote, local.keys() | remote.keys(), kind="param")
 
-    def _tags(self, there: Mapping[str, str]) -> None:
-        """Tags of ours. Others that are there were set by people or the server on the remote, and are none of ours."""
+    def _tags(self, remote: Mapping[str, str]) -> None:
+        """The store's tags. Others on the remote were set by people or by the server, and are not compared."""
         info = self._run.info
-        here = {**self._ids.map_tags(self._run.tags), RUN_ID_TAG: self.run_id}
+        local = {**self._ids.map_tags(self._run.tags), RUN_ID_TAG: self.run_id}
         if info.parent_run_id is not None:
-            here[PARENT_TAG] = self._ids.run(info.parent_run_id)
+            local[PARENT_TAG] = self._ids.run(info.parent_run_id)
         if info.crashed:
-            here[CRASHED_TAG] = "true"
-        removed = {str(event.fields["key"]) for event in self._run.read_events() if event.type == "tag"} - here.keys()
-        self.counts["tags"] += self.texts("tag", here, there, here.keys() | (removed & there.keys()), kind="tag")
+            local[CRASHED_TAG] = "true"
+        removed = {str(event.fields["key"]) for event in self._run.read_events() if event.type == "tag"} - local.keys()
+        self.counts["tags"] += self.texts("tag", local, remote, local.keys() | (removed & remote.keys()), kind="tag")
 
     # --- metrics ---
 
-    def _metrics(self, there: RemoteRun) -> None:
+    def _metrics(self, remote: RemoteRun) -> None:
         summaries = self._run.summaries
-        both = [] if self._quick else sorted(summaries.keys() & there.latest.keys())
-        with contextlib.closing(self._histories.of(there.run_id, both)) as histories:
-            for key in sorted(summaries.keys() | there.latest.keys()):
+        both = [] if self._quick else sorted(summaries.keys() & remote.latest.keys())
+        with contextlib.closing(self._histories.of(remote.run_id, both)) as histories:
+            for key in sorted(summaries.keys() | remote.latest.keys()):
                 if key not in summaries:
-                    self._metric_differs(key, NOTHING, "is there")
-                elif key not in there.latest:
-                    self._metric_differs(key, _points(len(self._rows_here(key))), NOTHING)
+                    self._metric_differs(key, NOTHING, "present")
+                elif key not in remote.latest:
+                    self._metric_differs(key, _points(len(self._local_rows(key))), NOTHING)
                 elif self._quick:
-                    self._latest(key, there)
+                    self._latest(key, remote)
                 else:
                     self._points(key, next(histories))
 
-    def _latest(self, key: str, there: RemoteRun) -> None:
-        """The latest point there is to be one of those that are latest here: of one step and millisecond."""
-        step, time = there.latest[key]
-        seen = point_rows(np.array([step]), np.array([time]), np.array([there.values[key]]))
+    def _latest(self, key: str, remote: RemoteRun) -> None:
+        """The remote's latest point must be one of the local points with the latest step and millisecond."""
+        step, time = remote.latest[key]
+        seen = point_rows(np.array([step]), np.array([time]), np.array([remote.values[key]]))
         mine = self._run.summaries[key]
         quick = point_rows(np.array([mine.step]), np.array([mine.time // NS_PER_MS]), np.array([mine.value]))
         if quick[0] == seen[0]:
             self.counts["metrics"] += 1
             return
-        rows = self._rows_here(key)
+        rows = self._local_rows(key)
         at_end = rows[rows["step"] == rows["step"].max()]
         at_end = at_end[at_end["time"] == at_end["time"].max()]
         if np.isin(seen, at_end).all():
@@ -140,8 +140,8 @@ class RunVerify(Findings):
             self._metric_differs(key, f"latest {_row(quick[0])}", f"latest {_row(seen[0])}")
 
     def _points(self, key: str, theirs: Rows) -> None:
-        """All points: each one of ours is to be there, once, and no other. Equal ones here are one there."""
-        mine = self._rows_here(key)
+        """All points: the remote must have each of ours, once, and no others. It keeps equal points as one."""
+        mine = self._local_rows(key)
         once = np.unique(theirs)
         same = len(mine) == len(theirs) == len(once) and bool((mine == theirs).all())
         if same:
@@ -156,10 +156,10 @@ class RunVerify(Findings):
         if len(theirs) != len(once):
             self._metric_differs(key, _points(len(mine)), f"{_points(len(theirs) - len(once))} more than once")
 
-    def _metric_differs(self, key: str, here: str, there: str) -> None:
-        self.differs(f"metric {key!r}", here, there, kind="metric", key=key)
+    def _metric_differs(self, key: str, local: str, remote: str) -> None:
+        self.differs(f"metric {key!r}", local, remote, kind="metric", key=key)
 
-    def _rows_here(self, key: str) -> Rows:
+    def _local_rows(self, key: str) -> Rows:
         """The metric's distinct points, sorted, as the server keeps them."""
         table = self._run.metrics(key)
         steps, times = (column_array(table.column(name), np.int64) for name in ("step", "time"))
@@ -167,16 +167,16 @@ class RunVerify(Findings):
 
     # --- files ---
 
-    def _artifacts(self, there: RemoteRun) -> None:
+    def _artifacts(self, remote: RemoteRun) -> None:
         artifacts = self._run.artifacts
         if self._quick and artifacts:
-            sizes = artifact_sizes(self._client, there.run_id, artifacts)
+            sizes = artifact_sizes(self._client, remote.run_id, artifacts)
             for artifact in artifacts:
                 self._file(artifact, f"{artifact.size:,} bytes", _bytes(sizes.get(artifact.path)))
             return
         for artifact in artifacts:
             try:
-                size, sha256 = artifact_digest(self._client, there.artifact_uri, artifact)
+                size, sha256 = artifact_digest(self._client, remote.artifact_uri, artifact)
             except RemoteRefusedError as error:
                 self._file(artifact, f"{artifact.size:,} bytes", NOTHING if error.status == 404 else error.words)
                 continue
@@ -186,11 +186,11 @@ class RunVerify(Findings):
             else:
                 self._file(artifact, f"SHA-256 {artifact.sha256[:12]}...", f"SHA-256 {sha256[:12]}...")
 
-    def _file(self, artifact: Artifact, here: str, there: str) -> None:
-        if here == there:
+    def _file(self, artifact: Artifact, local: str, remote: str) -> None:
+        if local == remote:
             self.counts["artifacts"] += 1
         else:
-            self.differs(f"artifact {artifact.path!r}", here, there, kind="artifact", key=artifact.path)
+            self.differs(f"artifact {artifact.path!r}", local, remote, kind="artifact", key=artifact.path)
 
 
 def _ids(runs: Iterable[RemoteRun]) -> str:

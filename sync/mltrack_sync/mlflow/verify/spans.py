@@ -1,4 +1,4 @@
-"""Spans in a form that compares: those of the store as they were sent, and those that a server gives back."""
+"""Spans in a comparable form: those of the store as they were sent, and those that a server returns."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from mltrack_sync.mlflow.plan.otlp import span_bodies
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Span", "shown", "spans_here", "spans_there"]
+__all__ = ["Span", "local_spans", "remote_spans", "shown"]
 
 Span = dict[str, Any]
-"""What a span holds, by the words that differences use."""
+"""A span's contents, by the words that differences use."""
 
 REQUEST_BYTES_MAX = 64 << 20
 _STATUS = {"STATUS_CODE_UNSET": 0, "STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}
 _OWN_ATTRIBUTES = frozenset({"mlflow.traceRequestId"})  # the id of the trace, which MLflow adds to each span
 
 
-def spans_here(trace_id: str, texts: Sequence[str]) -> dict[str, Span]:
-    """The spans (JSON texts) by id, as what goes to a remote says them.
+def local_spans(trace_id: str, texts: Sequence[str]) -> dict[str, Span]:
+    """The spans (JSON texts) by id, as they are sent to a remote.
 
     Raises:
-        UnsendableSpanError: one of them is no such span.
+        UnsendableSpanError: one of them is not a valid span.
     """
     from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -33,11 +33,11 @@ def spans_here(trace_id: str, texts: Sequence[str]) -> dict[str, Span]:
     found: dict[str, Span] = {}
     for body in span_bodies(trace_id, texts, REQUEST_BYTES_MAX):
         for span in ExportTraceServiceRequest.FromString(body).resource_spans[0].scope_spans[0].spans:
-            found |= spans_there([MessageToDict(span, preserving_proto_field_name=True)])
+            found |= remote_spans([MessageToDict(span, preserving_proto_field_name=True)])
     return found
 
 
-def spans_there(rows: Iterable[Mapping[str, Any]]) -> dict[str, Span]:
+def remote_spans(rows: Iterable[Mapping[str, Any]]) -> dict[str, Span]:
     """The spans by id, of protobuf's JSON."""
     return {_hex(row["span_id"]): _span(row) for row in rows}
 
@@ -91,7 +91,7 @@ def _value(value: Mapping[str, Any]) -> Any:
 
 
 def _double(held: Any) -> Any:
-    """A number; what is none stays its name, which is equal to itself."""
+    """A number; NaN and infinities stay text, which is equal to itself."""
     return held if held in ("NaN", "Infinity", "-Infinity") else float(held)
 
 

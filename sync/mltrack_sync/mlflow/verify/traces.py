@@ -1,4 +1,4 @@
-"""Traces compared with those on the remote: times, state, tags, metadata, spans with what they hold, assessments."""
+"""Traces compared with those on the remote: times, state, tags, metadata, spans with their contents, assessments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mltrack_sync.mlflow.plan.kinds import TRACE
 from mltrack_sync.mlflow.plan.otlp import UnsendableSpanError
 from mltrack_sync.mlflow.plan.pending_traces import ASSESSMENT_RUN, MODEL_ID, SERVERS_OWN, SOURCE_RUN
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
-from mltrack_sync.mlflow.verify.spans import shown, spans_here, spans_there
+from mltrack_sync.mlflow.verify.spans import local_spans, remote_spans, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 __all__ = ["INFOS_AT_ONCE", "TracesVerify"]
 
 INFOS_AT_ONCE = 50
-"""So many traces are asked for in one request where their spans are not wanted."""
+"""How many traces are asked for in one request where their spans are not needed."""
 
 DIFFERENCES_MAX = 20
-"""So many differences of one trace's spans are listed, and the others counted."""
+"""How many differences of one trace's spans are listed; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class TracesVerify:
-    """Compares traces; ``waiting`` holds the ids of those that the ledger lacks something of.
+    """Compares traces; ``waiting`` holds the ids of those that are not all in the ledger.
 
-    ``on_no_spans`` is called with the id of a trace that the server gave back without spans.
+    ``on_no_spans`` is called with the id of a trace that the server returned without spans.
     """
 
     store: Store
@@ -46,7 +46,7 @@ class TracesVerify:
     on_no_spans: Callable[[str], None]
 
     def compare(self, traces: Sequence[Trace]) -> Iterator[Findings]:
-        """A few traces; ``quick`` leaves out their spans.
+        """Compare a few traces; ``quick`` skips their spans.
 
         Raises:
             RemoteError, StoreError: see mltrack_sync.errors.
@@ -59,7 +59,7 @@ class TracesVerify:
             found = None if self.quick else self.reading.trace(trace.trace_id)
             info = infos.get(trace.trace_id) if found is None else found["trace_info"]
             if info is None:
-                findings.differs("trace", "is here", NOTHING)
+                findings.differs("trace", "present", NOTHING)
             else:
                 self._info(trace, info, findings)
                 self._assessments(trace, info.get("assessments") or [], findings)
@@ -79,19 +79,19 @@ class TracesVerify:
             findings.equal("duration in ms", trace.duration, _duration(info.get("execution_duration")))
             findings.equal("state", trace.state, info.get("state"))
             for thing in ("client_request_id", "request_preview", "response_preview"):
-                here, there = getattr(trace, thing), info.get(thing)
-                if (here or "") != (there or ""):
-                    findings.text_differs(thing.replace("_", " "), here, there)
+                local, remote = getattr(trace, thing), info.get(thing)
+                if (local or "") != (remote or ""):
+                    findings.text_differs(thing.replace("_", " "), local, remote)
             mine = self._named(trace.full_metadata)
             findings.texts("metadata", mine, dict(info.get("trace_metadata") or {}), mine.keys())
-        tags, tags_there = self._named(trace.tags), dict(info.get("tags") or {})
-        if LINKED_PROMPTS in tags and _listed(tags[LINKED_PROMPTS]) == _listed(tags_there.get(LINKED_PROMPTS)):
-            tags_there[LINKED_PROMPTS] = tags[LINKED_PROMPTS]
-        keys = tags.keys() | (tags_there.keys() if findings.waits else set())  # those taken away here, too
-        findings.counts["tags"] += findings.texts("tag", tags, tags_there, keys - set(SERVERS_OWN))
+        tags, remote_tags = self._named(trace.tags), dict(info.get("tags") or {})
+        if LINKED_PROMPTS in tags and _listed(tags[LINKED_PROMPTS]) == _listed(remote_tags.get(LINKED_PROMPTS)):
+            remote_tags[LINKED_PROMPTS] = tags[LINKED_PROMPTS]
+        keys = tags.keys() | (remote_tags.keys() if findings.waits else set())  # those removed here, too
+        findings.counts["tags"] += findings.texts("tag", tags, remote_tags, keys - set(SERVERS_OWN))
 
     def _named(self, texts: Mapping[str, str]) -> dict[str, str]:
-        """Metadata or tags, with runs, models and prompts named as they are on the remote."""
+        """Metadata or tags, with ids of runs, models and prompts mapped to those of the remote."""
         found = self.ids.map_tags(texts)
         for key in (SOURCE_RUN, ASSESSMENT_RUN):
             if found.get(key):
@@ -103,21 +103,21 @@ class TracesVerify:
     # --- assessments ---
 
     def _assessments(self, trace: Trace, rows: Sequence[Fields], findings: Findings) -> None:
-        there = {str(row["assessment_id"]): row for row in rows}
+        remote = {str(row["assessment_id"]): row for row in rows}
         for assessment_id, held in trace.assessments.items():
             thing = f"assessment {held.name!r} ({assessment_id})"
-            row = there.get(assessment_id)
+            row = remote.get(assessment_id)
             if row is None:
-                findings.differs(thing, "is here", NOTHING)
+                findings.differs(thing, "present", NOTHING)
                 continue
-            mine, theirs = self._assessment(held), _assessment_there(row)
+            mine, theirs = self._assessment(held), _remote_assessment(row)
             differing = [name for name in mine if mine[name] != theirs[name]]
             for name in differing:
                 findings.differs(f"{thing}: {name}", _cut(mine[name]), _cut(theirs[name]))
             findings.counts["assessments"] += not differing
-        if findings.waits:  # one that is gone here will go there, too
-            for assessment_id in there.keys() - trace.assessments.keys():
-                findings.differs(f"assessment {assessment_id}", NOTHING, "is there")
+        if findings.waits:  # one that was removed here will be removed on the remote, too
+            for assessment_id in remote.keys() - trace.assessments.keys():
+                findings.differs(f"assessment {assessment_id}", NOTHING, "present")
 
     def _assessment(self, held: Assessment) -> dict[str, Any]:
         metadata = json.loads(held.metadata) if held.metadata else {}
@@ -148,16 +148,16 @@ class TracesVerify:
             for damage in reader.damage:
                 findings.differs("damage", damage, "not compared")
         try:
-            here = spans_here(trace.trace_id, texts)
+            local = local_spans(trace.trace_id, texts)
         except UnsendableSpanError as error:
             findings.differs("spans", f"can't be sent: {error}", "not compared")
             return
-        there = spans_there(found.get("spans") or [])
-        if len(here) != len(there):
-            findings.differs("number of spans", f"{len(here):,}", f"{len(there):,}")
+        remote = remote_spans(found.get("spans") or [])
+        if len(local) != len(remote):
+            findings.differs("number of spans", f"{len(local):,}", f"{len(remote):,}")
         before = len(findings.differences)
-        for span_id in sorted(here.keys() | there.keys()):
-            self._span(span_id, here.get(span_id), there.get(span_id), findings)
+        for span_id in sorted(local.keys() | remote.keys()):
+            self._span(span_id, local.get(span_id), remote.get(span_id), findings)
         more = len(findings.differences) - before - DIFFERENCES_MAX
         if more > 0:
             del findings.differences[before + DIFFERENCES_MAX :]
@@ -165,20 +165,20 @@ class TracesVerify:
 
     @staticmethod
     def _span(
-        span_id: str, here: Mapping[str, Any] | None, there: Mapping[str, Any] | None, findings: Findings
+        span_id: str, local: Mapping[str, Any] | None, remote: Mapping[str, Any] | None, findings: Findings
     ) -> None:
-        name = (here or there or {})["name"]
+        name = (local or remote or {})["name"]
         thing = f"span {name!r} ({span_id})"
-        if here is None or there is None:
-            findings.differs(thing, *(("is here", NOTHING) if there is None else (NOTHING, "is there")))
+        if local is None or remote is None:
+            findings.differs(thing, *(("present", NOTHING) if remote is None else (NOTHING, "present")))
             return
-        differing = [field for field in here.keys() | there.keys() if here.get(field) != there.get(field)]
+        differing = [field for field in local.keys() | remote.keys() if local.get(field) != remote.get(field)]
         for field in sorted(differing):
-            findings.differs(f"{thing}: {field}", _cut(here.get(field)), _cut(there.get(field)))
+            findings.differs(f"{thing}: {field}", _cut(local.get(field)), _cut(remote.get(field)))
         findings.counts["spans"] += not differing
 
 
-def _assessment_there(row: Fields) -> dict[str, Any]:
+def _remote_assessment(row: Fields) -> dict[str, Any]:
     feedback, expectation = row.get("feedback") or {}, row.get("expectation") or {}
     value: Any = feedback.get("value", expectation.get("value"))
     if "serialized_value" in expectation:
@@ -205,14 +205,14 @@ def _filled(error: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ms(timestamp: str) -> int:
-    """Milliseconds since the epoch of a time as protobuf's JSON has it."""
+    """Milliseconds since the epoch of a time in protobuf's JSON format."""
     whole, _, fraction = timestamp.removesuffix("Z").partition(".")
     seconds = int(datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp())
     return seconds * 1000 + int(fraction.ljust(3, "0")[:3])
 
 
 def _duration(text: str | None) -> int | None:
-    """Milliseconds of a duration as protobuf's JSON has it."""
+    """Milliseconds of a duration in protobuf's JSON format."""
     if not text:
         return None
     whole, _, fraction = text.removesuffix("s").partition(".")
@@ -220,7 +220,7 @@ def _duration(text: str | None) -> int | None:
 
 
 def _listed(text: str | None) -> Any:
-    """What a JSON text says, in an order that compares."""
+    """The value of a JSON text, in a canonical order."""
     try:
         return sorted(json.loads(text or "[]"), key=json.dumps)
     except (ValueError, TypeError):

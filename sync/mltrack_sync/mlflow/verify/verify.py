@@ -63,11 +63,11 @@ def compare(
         work = comparison.jobs(compared, Pending() if options.runs_only else find_pending(scope, state))
         counts, differences = _sum(_results(comparison, work, jobs), options.on_run)
     fields: dict[str, Any] = dict(counts)
-    return replace(report, **fields, differences=tuple(differences), lacking=comparison.lacking())
+    return replace(report, **fields, differences=tuple(differences), unsupported=comparison.unsupported())
 
 
 def _results(comparison: Comparison, work: Sequence[Job], workers: int) -> Iterator[tuple[str, Found]]:
-    """What comes of each job, with the id of its run, in order; an error or an interrupt ends all."""
+    """The result of each job, with the id of its run, in order; an error or an interrupt ends all."""
     with ThreadPoolExecutor(min(workers, len(work)), thread_name_prefix="mltrack-verify") as pool:
         try:
             for job, found in zip(work, pool.map(lambda job: job.compare(), work), strict=True):

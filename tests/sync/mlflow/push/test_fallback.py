@@ -73,7 +73,7 @@ def test_files_and_version_arrive_and_the_model_once_the_server_has_models(
     run_id, model_id = record(store, name)
     proxy.fault = old()
     report = push(store, spoiled)
-    assert report.lacking == ("logged models: this server does not take them; 1 waits (files in their runs: 1)",)
+    assert report.unsupported == ("logged models: this server does not take them; 1 waits (files in their runs: 1)",)
     assert (report.problems, report.rejected, report.model_versions, report.artifacts) == ((), (), 1, 2)
     assert_there_once(server, experiment, run_id, model_id, name)
     again = push(store, spoiled)

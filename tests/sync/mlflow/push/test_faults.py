@@ -257,7 +257,7 @@ def test_a_deleted_experiment_there_keeps_only_its_own_runs_back(pair: Pair) -> 
     record(10)
     report = pair.push()
     assert [(r.run_id, r.kind) for r in report.rejected] == [(gone, "run")]
-    assert "is deleted there" in report.rejected[0].reason
+    assert "is deleted on the remote" in report.rejected[0].reason
     pair.assert_equal()
     pair.server.post("experiments/restore", experiment_id=deleted)
     assert pair.push(retry_rejected=True).complete
@@ -273,7 +273,7 @@ def test_a_run_deleted_there_by_somebody_is_rejected_with_few_requests(pair: Pai
             mltrack.log_metric("more", 1.0, step=step)
     report = pair.push()
     assert [r.kind for r in report.rejected] == ["run"]
-    assert "deleted there" in report.rejected[0].reason
+    assert "deleted on the remote" in report.rejected[0].reason
     assert report.requests < 10
 
 

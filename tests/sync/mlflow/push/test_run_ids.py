@@ -156,10 +156,10 @@ def test_a_remote_whose_url_was_changed_by_hand_is_another_one_for_all_who_read_
     file.write_text(file.read_text().replace(server.url, f"{proxy.url}/"))
     (changed,) = Remotes(store).all()
     status = status_of(store, changed)
-    assert (status.url, status.runs_there, status.pending_points) == (proxy.url, 0, 10)
+    assert (status.url, status.runs_on_remote, status.pending_points) == (proxy.url, 0, 10)
     assert push(store, changed, dry_run=True).points == 10
     assert push(store, changed).found == 10
-    assert status_of(store, changed).runs_there == 1
+    assert status_of(store, changed).runs_on_remote == 1
     assert_equal(store, server, experiment)
 
 

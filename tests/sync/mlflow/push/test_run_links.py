@@ -133,7 +133,7 @@ def test_a_server_without_them_is_asked_once_and_gets_the_rest_and_them_too_once
 
     proxy.fault = old
     report = push(store, spoiled, jobs=1)
-    assert report.lacking == (
+    assert report.unsupported == (
         "datasets: this server does not take them; 2 runs have some that wait",
         "logged models: this server does not take them; 1 waits",
     )
@@ -141,9 +141,9 @@ def test_a_server_without_them_is_asked_once_and_gets_the_rest_and_them_too_once
     assert (proxy.count("runs/log-inputs"), proxy.count("logged-models/search")) == (1, 1)
     assert server.runs(experiment).keys() == {first, second}
     status = status_of(store, spoiled)
-    assert (status.pending_runs, status.pending_ties, status.pending_logged_models) == (0, 2, 1)
+    assert (status.pending_runs, status.pending_links, status.pending_logged_models) == (0, 2, 1)
     again = push(store, spoiled)
-    assert (again.runs, len(again.lacking), proxy.count("logged-models/search")) == (0, 2, 2)
+    assert (again.runs, len(again.unsupported), proxy.count("logged-models/search")) == (0, 2, 2)
     proxy.fault = lambda seen: None
     report = push(store, spoiled)
     assert (report.complete, report.datasets, report.logged_models) == (True, 3, 1)

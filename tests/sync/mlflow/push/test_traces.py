@@ -222,7 +222,7 @@ def test_a_server_without_traces_is_asked_once_and_gets_them_once_it_has(pair: P
             trace_once(f"trace {n}")
     pair.proxy.fault = lambda seen: NOT_KNOWN if "traces" in seen.path else None
     report = pair.push()
-    assert report.lacking == ("traces: this server does not take them; 3 wait",)
+    assert report.unsupported == ("traces: this server does not take them; 3 wait",)
     assert (report.complete, report.problems, report.rejected) == (False, (), ())
     assert pair.proxy.count("traces") == 1
     pair.heal()

@@ -63,7 +63,7 @@ def recorded(store: Store, experiment: str, server: MlflowServer, tmp_path: Path
 
 def told(report: VerifyReport) -> list[tuple[str, str, str, str]]:
     """Each difference: of what (a run by "run"), what, here and there."""
-    return [(d.subject.split()[0] if d.subject else "run", d.thing, d.here, d.there) for d in report.differences]
+    return [(d.subject.split()[0] if d.subject else "run", d.thing, d.local, d.remote) for d in report.differences]
 
 
 def model_there(server: MlflowServer, experiment: str) -> dict[str, Any]:
@@ -78,8 +78,8 @@ def test_all_of_models_datasets_and_prompts_is_the_same_after_a_sync(
 ) -> None:
     push(store, remote)
     report = verify(store, remote, quick=quick)
-    assert (report.differences, report.lacking) == ((), ())
-    assert (report.runs, report.datasets, report.model_ties) == (2, 1, 2)
+    assert (report.differences, report.unsupported) == ((), ())
+    assert (report.runs, report.datasets, report.model_links) == (2, 1, 2)
     assert (report.logged_models, report.models, report.model_versions) == (1, 3, 3)
     assert report.artifacts == len(store.logged_models.get(recorded.model_id).artifacts) > 0
     assert report.points == (0 if quick else 6)
@@ -90,11 +90,11 @@ def test_what_was_not_pushed_is_told_to_wait(store: Store, remote: Remote, recor
     found = [line for line in told(verify(store, remote)) if line[1] not in ("run", "tag '_mlflow_experiment_ids'")]
     waits = "nothing (waits to be pushed)"
     assert found == [
-        ("model", "model", "is here with 1 version", waits),
-        ("model", "model", "is here with 1 version", waits),
+        ("model", "model", "present with 1 version", waits),
+        ("model", "model", "present with 1 version", waits),
         ("prompt", "description", "'first'", "'' (waits to be pushed)"),
-        ("prompt", "prompt version", "is here", waits),
-        ("logged", "logged model", "is here", waits),
+        ("prompt", "prompt version", "present", waits),
+        ("logged", "logged model", "present", waits),
     ]
     push(store, remote)
     with mlflow_on(uri_of(store)) as client:
@@ -106,7 +106,7 @@ def test_what_was_not_pushed_is_told_to_wait(store: Store, remote: Remote, recor
     put_file(store, recorded.model_id, "late.txt", b"late")
     assert [line for line in told(verify(store, remote)) if line[1] not in ("end time", "run")] == [
         ("run", "dataset 'more' (abc)", "is used", waits),
-        ("model", "alias 'champion'", "nothing", "version 1 there, 1 here (waits to be pushed)"),
+        ("model", "alias 'champion'", "nothing", "version 1 on the remote (locally 1) (waits to be pushed)"),
         ("model", "tag 'checked'", "'twice'", "'yes' (waits to be pushed)"),
         ("logged", "tag 'team'", "nothing", "'v' (waits to be pushed)"),
         ("logged", "file 'late.txt'", "4 bytes", waits),
@@ -139,7 +139,7 @@ def test_each_change_over_there_is_named(
         ("model", "description", "''", "'changed'"),
         ("model", "stage", "Staging", "Production"),
         ("model", "tag 'checked'", "'yes'", "'no'"),
-        ("model", "model version", "is here", "nothing"),
+        ("model", "model version", "present", "nothing"),
         ("prompt", "tag 'mlflow.prompt.text'", "'Grüß {{name}}'", "'Hi'"),
         ("logged", "status", "READY", "FAILED"),
         ("logged", "tag 'team'", "'v'", "'other'"),
@@ -168,7 +168,7 @@ def test_ties_that_differ_are_named(
             "UPDATE datasets SET dataset_profile='{}' WHERE experiment_id=?", [server.experiment_id(experiment)]
         )
     report = verify(store, remote)
-    found = {(d.run_id, d.thing.split(" (")[0], d.here, d.there) for d in report.differences}
+    found = {(d.run_id, d.thing.split(" (")[0], d.local, d.remote) for d in report.differences}
     model = recorded.model_id
     profile = json.dumps({"num_rows": 2, "num_elements": 2})
     assert found == {
@@ -177,7 +177,7 @@ def test_ties_that_differ_are_named(
         (recorded.run_id, f"model output {model}", "made at step 0", "made at step 3"),
         (recorded.run_id, "dataset 'table'", repr(profile), "'{}'"),
     }
-    assert (report.datasets, report.model_ties) == (0, 0)
+    assert (report.datasets, report.model_links) == (0, 0)
 
 
 def test_a_logged_model_deleted_on_one_side_differs(
@@ -185,7 +185,7 @@ def test_a_logged_model_deleted_on_one_side_differs(
 ) -> None:
     push(store, remote)
     there = model_there(server, experiment)["model_id"]
-    logged = [("logged", "logged model", "deleted", f"there as {there}")]
+    logged = [("logged", "logged model", "deleted", f"exists as {there}")]
     store.logged_models.set_stage(recorded.model_id, DELETED)
     assert told(verify(store, remote)) == [(*logged[0][:3], f"{logged[0][3]} (waits to be pushed)")]
     push(store, remote)
@@ -193,8 +193,8 @@ def test_a_logged_model_deleted_on_one_side_differs(
     store.logged_models.set_stage(recorded.model_id, "active")
     push(store, remote)
     ((_, thing, here, beyond),) = told(verify(store, remote))
-    assert (thing, here) == ("logged model", "is here")
-    assert beyond.startswith(f"deleted ({there}) (rejected: model {there} was deleted there")
+    assert (thing, here) == ("logged model", "present")
+    assert beyond.startswith(f"deleted ({there}) (rejected: model {there} was deleted on the remote")
 
 
 def test_what_was_rejected_of_a_model_differs_with_the_reason(
@@ -239,11 +239,12 @@ def test_a_remote_without_logged_models_is_told_in_a_line_and_is_no_difference(
     push(store, spoiled)
     report = verify(store, spoiled)
     assert (report.differences, report.logged_models) == ((), 0)
-    assert report.lacking == ("logged models: this server does not take them; not compared: 1",)
+    assert report.unsupported == ("logged models: this server does not take them; not compared: 1",)
     done = command(store, "verify", spoiled.name)
-    assert (done.exit_code, done.output.count(report.lacking[0])) == (0, 1)
+    assert (done.exit_code, done.output.count(report.unsupported[0])) == (0, 1)
     fields = json.loads(command(store, "verify", spoiled.name, "--json").output)
-    assert (fields["same"], fields["lacking"]) == (True, list(report.lacking))
+    assert (fields["same"], fields["unsupported"]) == (True, list(report.unsupported))
+    assert (fields["lacking"], fields["model_ties"]) == (fields["unsupported"], fields["model_links"])
 
 
 def test_the_command_names_what_differs_and_ends_with_1(store: Store, remote: Remote, recorded: Recorded) -> None:
@@ -258,6 +259,7 @@ def test_the_command_names_what_differs_and_ends_with_1(store: Store, remote: Re
     fields = json.loads(command(store, "verify", "there", "--json").output)
     (difference,) = fields["differences"]
     assert (difference["run_id"], difference["subject"]) == ("", f"model version {recorded.name}/1")
+    assert (difference["here"], difference["there"]) == (difference["local"], difference["remote"])
     assert (fields["logged_models"], fields["models"], fields["model_versions"]) == (1, 3, 3)
 
 

@@ -41,7 +41,7 @@ def record(store: Store, experiment: str) -> tuple[str, str, str]:
 
 def told(report: VerifyReport) -> list[tuple[str, str, str, str]]:
     """Each difference: of which trace, what, here and there; without ids."""
-    return [(d.subject.removeprefix("trace "), d.thing.split(" (")[0], d.here, d.there) for d in report.differences]
+    return [(d.subject.removeprefix("trace "), d.thing.split(" (")[0], d.local, d.remote) for d in report.differences]
 
 
 @pytest.mark.parametrize("quick", [False, True])
@@ -49,7 +49,7 @@ def test_traces_are_the_same_after_a_sync(quick: bool, store: Store, remote: Rem
     record(store, experiment)
     push(store, remote)
     report = verify(store, remote, quick=quick)
-    assert (report.differences, report.lacking) == ((), ())
+    assert (report.differences, report.unsupported) == ((), ())
     assert (report.traces, report.assessments, report.spans) == (2, 4, 0 if quick else 3)
 
 
@@ -57,7 +57,7 @@ def test_a_trace_that_was_not_pushed_or_changed_since_is_told_to_wait(
     store: Store, remote: Remote, experiment: str
 ) -> None:
     _, first, second = record(store, experiment)
-    missing = ("trace", "is here", f"nothing {WAITS}")
+    missing = ("trace", "present", f"nothing {WAITS}")
     assert {line for line in told(verify(store, remote)) if line[0]} == {(first, *missing), (second, *missing)}
     push(store, remote)
     with mlflow_on(uri_of(store), experiment) as client:
@@ -69,7 +69,7 @@ def test_a_trace_that_was_not_pushed_or_changed_since_is_told_to_wait(
             [
                 (first, "tag 'kind'", "nothing", f"'a' {WAITS}"),
                 (first, "tag 'late'", "'1'", f"nothing {WAITS}"),
-                (second, "assessment 'new'", "is here", f"nothing {WAITS}"),
+                (second, "assessment 'new'", "present", f"nothing {WAITS}"),
             ]
         )
     push(store, remote)
@@ -101,7 +101,7 @@ def test_each_change_over_there_is_named(store: Store, server: MlflowServer, rem
         (first, "metadata 'mlflow.user'", full[2][2], "'x'"),
         (first, "tag 'kind'", "'a'", "'b'"),
         (first, "assessment 'good'", "why", "because"),
-        (first, "assessment 'wanted'", "is here", "nothing"),
+        (first, "assessment 'wanted'", "present", "nothing"),
     ]
     spans = [line for line in full if line not in quick]
     assert [line for line in full if line in quick] == quick
@@ -111,7 +111,7 @@ def test_each_change_over_there_is_named(store: Store, server: MlflowServer, rem
         (second, "number of spans"),
         (second, "span 'odd'"),
     ]
-    assert (spans[0][2:], spans[2][2:], spans[3][2:]) == (("tiny", "huge"), ("1", "0"), ("is here", "nothing"))
+    assert (spans[0][2:], spans[2][2:], spans[3][2:]) == (("tiny", "huge"), ("1", "0"), ("present", "nothing"))
     assert sorted(told(verify(store, remote, quick=True))) == sorted(quick)
 
 
@@ -126,7 +126,7 @@ def test_a_trace_lost_over_there_is_missed(store: Store, server: MlflowServer, r
     with mlflow_on(server.url) as client:
         client.delete_traces(server.experiment_id(experiment), trace_ids=[first])
     for quick in (False, True):
-        assert told(verify(store, remote, quick=quick)) == [(first, "trace", "is here", "nothing")]
+        assert told(verify(store, remote, quick=quick)) == [(first, "trace", "present", "nothing")]
 
 
 def test_a_trace_that_was_rejected_differs_with_the_reason(store: Store, remote: Remote, experiment: str) -> None:
@@ -142,7 +142,7 @@ def test_a_trace_that_was_rejected_differs_with_the_reason(store: Store, remote:
     store.traces.add_spans(made.experiment_id, [fact], [contents[:1]])
     push(store, remote)
     ((trace_id, thing, here, there),) = told(verify(store, remote))
-    assert (trace_id, thing, here) == (fact["trace_id"], "trace", "is here")
+    assert (trace_id, thing, here) == (fact["trace_id"], "trace", "present")
     assert there.startswith("nothing (rejected: its id is not that of its spans")
 
 
@@ -178,9 +178,9 @@ def test_a_remote_without_traces_is_asked_once_and_told_in_a_line(
     for quick in (False, True):
         report = verify(store, spoiled, quick=quick)
         assert (report.differences, report.traces) == ((), 0)
-        assert report.lacking == ("traces: this server does not take them; not compared: 2",)
+        assert report.unsupported == ("traces: this server does not take them; not compared: 2",)
     done = command(store, "verify", spoiled.name)
-    assert (done.exit_code, report.lacking[0] in done.output) == (0, True)
+    assert (done.exit_code, report.unsupported[0] in done.output) == (0, True)
 
 
 def test_a_server_that_gives_no_spans_back_has_the_rest_compared_and_that_is_told(
@@ -191,8 +191,8 @@ def test_a_server_that_gives_no_spans_back_has_the_rest_compared_and_that_is_tol
     proxy.fault = lambda seen: NOT_KNOWN if seen.path.endswith(("traces/get", "batchGetInfos")) else None
     report = verify(store, spoiled)
     assert (report.differences, report.traces, report.spans, report.assessments) == ((), 2, 0, 4)
-    assert report.lacking == ("spans: this server does not give them back; traces compared without: 2",)
-    assert verify(store, spoiled, quick=True).lacking == ()
+    assert report.unsupported == ("spans: this server does not give them back; traces compared without: 2",)
+    assert verify(store, spoiled, quick=True).unsupported == ()
 
 
 def test_quick_asks_for_many_traces_at_a_time(

@@ -83,7 +83,7 @@ def test_what_was_pushed_is_the_same_on_both_sides(
 def test_a_run_that_was_never_pushed_is_told(store: Store, server: MlflowServer, remote: Remote) -> None:
     record()
     (difference,) = verify(store, remote).differences
-    assert (difference.thing, difference.here, difference.there) == ("run", "is here", "nothing")
+    assert (difference.thing, difference.local, difference.remote) == ("run", "present", "nothing")
 
 
 def test_what_is_new_here_and_what_was_changed_there_is_named(
@@ -100,7 +100,7 @@ def test_what_is_new_here_and_what_was_changed_there_is_named(
     with mltrack.start_run(run_id=run_id):
         mltrack.log_metric("loss", 0.25, step=300, timestamp=1_800_000_000_000)
         mltrack.log_metric("late", 1.0)
-    found = {(d.thing, d.here, d.there) for d in verify(store, remote).differences if d.thing != "end time"}
+    found = {(d.thing, d.local, d.remote) for d in verify(store, remote).differences if d.thing != "end time"}
     assert found == {
         ("name", "größe", "another"),
         ("status", "FINISHED", "FAILED"),
@@ -123,7 +123,7 @@ def test_files_lost_or_changed_there_are_named(
     folder = Path(server.folder, "artifacts", root)
     (folder / "notes" / "a b.txt").write_text("HELLO")
     (folder / "empty.txt").unlink()
-    assert {d.thing: d.there[:7] for d in verify(store, remote).differences} == {
+    assert {d.thing: d.remote[:7] for d in verify(store, remote).differences} == {
         "artifact 'notes/a b.txt'": "SHA-256",
         "artifact 'empty.txt'": "nothing",
     }
@@ -138,7 +138,7 @@ def test_a_run_that_is_there_twice_is_told(store: Store, server: MlflowServer, r
     tags = [{"key": "mltrack.run_id", "value": run_id}]
     server.post("runs/create", experiment_id=server.experiment_id(experiment), tags=tags)
     (difference,) = verify(store, remote).differences
-    assert (difference.here, difference.there[:8]) == ("one", "2 times:")
+    assert (difference.local, difference.remote[:8]) == ("one", "2 times:")
 
 
 def test_what_was_rejected_differs_with_the_reason(store: Store, server: MlflowServer, remote: Remote) -> None:
@@ -146,7 +146,7 @@ def test_what_was_rejected_differs_with_the_reason(store: Store, server: MlflowS
         mltrack.log_param("long", "x" * 6001)
         mltrack.log_metric("loss 😀", 1.0)
     push(store, remote)
-    found = {d.thing: d.there for d in verify(store, remote).differences}
+    found = {d.thing: d.remote for d in verify(store, remote).differences}
     assert found["param 'long'"].startswith("nothing (rejected: param value of 6001 characters")
     assert found["metric 'loss 😀'"].startswith("nothing (rejected: name holds")
 
@@ -157,12 +157,12 @@ def test_a_run_deleted_here_is_not_to_be_there(
     run_id = record(1)
     push(store, remote)
     store.delete_run(run_id)
-    assert [d.here for d in verify(store, remote).differences] == ["deleted"]
+    assert [d.local for d in verify(store, remote).differences] == ["deleted"]
     push(store, remote)
     assert verify(store, remote).same
     store.restore_run(run_id)
     (difference,) = verify(store, remote).differences
-    assert difference.there.startswith("deleted")
+    assert difference.remote.startswith("deleted")
 
 
 def test_only_what_is_selected_is_compared(store: Store, server: MlflowServer, remote: Remote) -> None:
@@ -223,5 +223,5 @@ def test_a_history_that_is_refused_differs_and_the_others_are_compared(
     proxy.fault = lambda seen: refused if seen.path.endswith("get-history") and seen.number == 2 else None
     report = verify(store, spoiled)
     (difference,) = report.differences
-    assert (difference.here, difference.there) == ("is there", "the remote says: not this one")
+    assert (difference.local, difference.remote) == ("present", "the remote says: not this one")
     assert report.points >= 6
