@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from mltrack.errors import CorruptionError
     from mltrack.store import Store
 
+    TextParam = click.ParamType[str]
+else:
+    TextParam = click.ParamType  # generic since click 8.4 only
+
 __all__ = ["RUN", "Command", "Session", "command", "json_option", "pass_session"]
 
 DAMAGE_SHOWN_MAX = 20
@@ -99,7 +103,7 @@ def command(name: str, summary: str, *examples: str) -> Callable[[Callable[..., 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-class RunParam(click.ParamType[str]):
+class RunParam(TextParam):
     """A run by its id, the id's first digits, or its name; completed from the store."""
 
     name = "run"

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from mltrack.store import Store
     from mltrack_sync.report import Rejected
 
+    TextParam = click.ParamType[str]
+else:
+    TextParam = click.ParamType  # generic since click 8.4 only
+
 __all__ = [
     "PARTIAL",
     "Command",
@@ -84,7 +88,7 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-class _RemoteName(click.ParamType[str]):
+class _RemoteName(TextParam):
     """A remote by name, URL or path; names are completed."""
 
     name = "remote"

@@ -264,6 +264,19 @@ def test_no_more_than_some_experiments_are_held_open(traces: Traces) -> None:
     assert len(traces.all()) == 80
 
 
+def test_writers_of_two_experiments_may_have_one_name(traces: Traces, layout: Layout) -> None:
+    traces.add("1", info("tr-1"))
+    traces.add("2", info("tr-2"))
+    traces.close()
+    (first,), (second,) = (tuple(layout.trace_folder(name).facts.iterdir()) for name in "12")
+    second.rename(second.with_name(first.name))
+    reader = other(layout)
+    assert {trace.trace_id for trace in reader.all()} == {"tr-1", "tr-2"}
+    assert sorted(reader.changes().positions) == [f"1/{first.stem}", f"2/{first.stem}"]
+    assert reader.changes(reader.changes().positions).trace_ids == ()
+    assert reader.changes({first.stem: 3}).trace_ids == ()  # as ledgers of earlier versions have it
+
+
 def test_threads_write_and_read_at_once(traces: Traces) -> None:
     def work(number: int) -> None:
         for count in range(30):

@@ -34,7 +34,7 @@ JSONL = ".jsonl"
 
 @dataclass(frozen=True, slots=True)
 class TraceChanges:
-    """Changes after given positions: all writers' positions now, and the traces that later facts concern."""
+    """Changes after given positions: those of all files of facts now, and the traces that later facts concern."""
 
     positions: Mapping[str, int]
     trace_ids: tuple[str, ...]
@@ -51,13 +51,18 @@ class _File:
     seq: int = 0
     closed: bool = False
 
+    @property
+    def key(self) -> str:
+        """Its name among all of the store: two processes may have given their writers of two experiments one name."""
+        return f"{self.experiment_id}/{self.writer}"
+
 
 @dataclass(slots=True)
 class _Entry:
     trace: Trace | None = None
     last: tuple[int, str, int] = (0, "", -1)
     pending: list[TraceFact] = field(default_factory=list)
-    files: dict[str, int] = field(default_factory=dict)  # writer -> seq of its last fact of this trace
+    files: dict[str, int] = field(default_factory=dict)  # key of the file -> seq of its last fact of this trace
 
 
 class TraceIndex:
@@ -102,14 +107,16 @@ class TraceIndex:
         return entry.last[0] if entry is not None else 0
 
     def changes(self, after: Mapping[str, int]) -> TraceChanges:
-        """The changes by facts with a seq of at least ``after[writer]`` (0 without one); deleted traces too."""
+        """The changes by facts with a seq of at least ``after["<experiment_id>/<writer>"]`` (0 without one); deleted
+        traces too. Ledgers of earlier versions name the writer alone."""
         with self._lock:
             self.refresh()
-            positions = {writer: file.seq for writer, file in self._files.items()}
+            positions = {key: file.seq for key, file in self._files.items()}
+            start = {key: after.get(key, after.get(file.writer, 0)) for key, file in self._files.items()}
             ids = [
                 trace_id
                 for trace_id, entry in self._entries.items()
-                if any(seq >= after.get(writer, 0) for writer, seq in entry.files.items())
+                if any(seq >= start[key] for key, seq in entry.files.items())
             ]
             return TraceChanges(positions, tuple(ids))
 
@@ -137,12 +144,15 @@ class TraceIndex:
         """Files whose size is not what was read of them."""
         found = []
         present = list(_facts_files(self._layout.traces))
-        if self._files and not self._files.keys() <= {writer for _, _, writer in present}:
+        if self._files and not self._files.keys() <= {
+            f"{experiment_id}/{writer}" for _, experiment_id, writer in present
+        }:
             self._reset_files()  # one was removed from outside
         for path, experiment_id, writer in present:
-            file = self._files.get(writer)
+            key = f"{experiment_id}/{writer}"
+            file = self._files.get(key)
             if file is None:
-                file = self._files[writer] = _File(Path(path), experiment_id, writer)
+                file = self._files[key] = _File(Path(path), experiment_id, writer)
             if not file.closed:
                 with contextlib.suppress(FileNotFoundError):
                     size = os.stat(path).st_size
@@ -165,7 +175,7 @@ class TraceIndex:
                 if entry is None:
                     entry = self._entries[trace_id] = _Entry()
                 entry.pending.append(fact)
-                entry.files[file.writer] = fact.seq
+                entry.files[file.key] = fact.seq
                 touched[trace_id] = entry
 
     def _fold(self, trace_id: str, entry: _Entry) -> None:
@@ -179,13 +189,13 @@ class TraceIndex:
         entry.last = entry.pending[-1][:3]
         entry.pending = []
         for fact in bad:
-            self._is_bad(self._files[fact.writer].path, fact.line.get("type"))
+            self._is_bad(self._files[f"{fact.experiment_id}/{fact.writer}"].path, fact.line.get("type"))
 
     def _facts_of(self, trace_id: str, entry: _Entry) -> Iterator[TraceFact]:
         """All facts of one trace, from the files that have some."""
         needle = trace_id.encode("utf-8", "replace")
-        for writer in entry.files:
-            file = self._files[writer]
+        for key in entry.files:
+            file = self._files[key]
             with reading(file.path) as opened:
                 for raw in opened.read(file.offset).split(b"\n"):
                     if needle in raw:

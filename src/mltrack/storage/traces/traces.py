@@ -92,7 +92,8 @@ class Traces:
     def changes(self, after: Mapping[str, int] | None = None) -> TraceChanges:
         """The traces with facts after these positions (all, without), deleted ones too, and the positions now.
 
-        A writer's position is the number of facts it has stored. ``changes(c.positions)`` continues after ``c``.
+        The position of a file (``<experiment_id>/<writer>``) is the number of facts in it.
+        ``changes(c.positions)`` continues after ``c``.
 
         Raises:
             StoreError: the store can't be read.
