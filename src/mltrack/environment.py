@@ -29,6 +29,8 @@ __all__ = [
     "MLTRACK_TRUSTED_STORES",
     "MODEL_ID_TAG",
     "NOTE_TAG",
+    "ORIGIN_RUN_TAG",
+    "ORIGIN_TAG",
     "PARENT_TAG",
     "PREEMPTED_TAG",
     "RUN_ID_TAG",
@@ -176,6 +178,12 @@ VERSION_TAG = "mltrack.model_version"
 CRASHED_TAG = "mltrack.crashed"
 """On a remote: that the run ended without saying so."""
 
+ORIGIN_TAG = "mltrack.origin"
+"""The server that a run was pulled from."""
+
+ORIGIN_RUN_TAG = "mltrack.origin.run_id"
+"""The run's id on that server."""
+
 TAGS = (
     RUN_NAME_TAG,
     USER_TAG,
@@ -196,5 +204,7 @@ TAGS = (
     MODEL_ID_TAG,
     VERSION_TAG,
     CRASHED_TAG,
+    ORIGIN_TAG,
+    ORIGIN_RUN_TAG,
 )
 """All that mltrack itself sets or reads of runs, models and experiments."""

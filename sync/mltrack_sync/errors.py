@@ -1,4 +1,4 @@
-"""What can go wrong with a remote, as types; what to do about each is decided in retry.py and mlflow/push/workers.py.
+"""What can go wrong with a remote, as types; what to do about each is decided in retry.py and mlflow/workers.py.
 
 RemoteError (mltrack.errors)
 ├── RemoteUnavailableError    it can't be reached or answers "not now": worth trying again later

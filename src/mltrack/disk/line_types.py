@@ -79,6 +79,7 @@ EVENTS = Records(
             "host": Optional(TEXT),
             "pid": Optional(count(1 << 31)),
             "locked": Optional(FLAG),
+            "origin": Optional(TEXT),
         },
         "start": {
             "run_name": Optional(TEXT),
@@ -371,6 +372,10 @@ _ENDING = Kind(
 )
 _LINKS = listing(TEXT)
 
+_PAGE = Kind(
+    lambda value: type(value) is list and [type(each) for each in value] == [int, str] and value[0] >= 0,
+    "a count and a token",
+)
 LEDGER = Records(
     {"type": NAME},
     {
@@ -399,6 +404,13 @@ LEDGER = Records(
         "settled": {"run": TEXT, "head": _HEADS},
         "linked": {"run": TEXT, "linked": _LINKS, "lacking": _LINKS},
         "forgotten": {"run": TEXT},
+        "pulled": {
+            "run": TEXT,
+            "remote": TEXT,
+            "print": Optional(TEXT),
+            "ended": Optional(FLAG),
+            "pages": Optional(dictionary(_PAGE)),
+        },
         "rejected": {"run": TEXT, "kind": TEXT, "key": TEXT, "reason": TEXT, "points": Optional(_COUNT)},
         "cleared": {"run": TEXT, "kind": TEXT, "key": TEXT},
         "model": {"model": TEXT, "description": TEXT, "tags": _TEXTS, "aliases": dictionary(_VERSION)},

@@ -89,7 +89,14 @@ class Workspace:
         return experiment
 
     def create(
-        self, name: str, tags: dict[str, str] | None = None, *, exist_ok: bool = False, artifact_location: str = ""
+        self,
+        name: str,
+        tags: dict[str, str] | None = None,
+        *,
+        exist_ok: bool = False,
+        artifact_location: str = "",
+        experiment_id: str = "",
+        created: int = 0,
     ) -> Experiment:
         """Make an experiment.
 
@@ -98,9 +105,11 @@ class Workspace:
             tags: Its tags.
             exist_ok: Return an active experiment of that name instead.
             artifact_location: Kept for MLflow, see Experiment.
+            experiment_id: Its id, of digits; by default a new one.
+            created: When it was made, in ns since the epoch; by default now.
 
         Raises:
-            UsageError: the name is empty or taken (with ``exist_ok``: taken by a deleted one).
+            UsageError: the name is empty or taken (with ``exist_ok``: taken by a deleted one), or the id is.
         """
         if not isinstance(name, str) or not name.strip():
             raise UsageError(f"{name!r} is not an experiment name", hint="give a non-empty text")
@@ -110,8 +119,10 @@ class Workspace:
                 if exist_ok:
                     return self.usable(taken)
                 raise AlreadyExistsError(f"experiment {name!r} exists already", hint="choose another name")
+            if experiment_id in self.experiments():
+                raise AlreadyExistsError(f"experiment {experiment_id} exists already", hint="choose another id")
             # 18 digits, as MLflow's ids are decimal; random, so that stores can be merged
-            experiment_id = str(10**17 + int.from_bytes(os.urandom(8), "big") % (9 * 10**17))
+            experiment_id = experiment_id or str(10**17 + int.from_bytes(os.urandom(8), "big") % (9 * 10**17))
             line: dict[str, Any] = {
                 "type": "create",
                 "name": name,
@@ -119,6 +130,8 @@ class Workspace:
             }
             if artifact_location:
                 line["artifact_location"] = artifact_location
+            if created:
+                line["time"] = created
             return self._append(line, experiment_id)
 
     def rename(self, experiment_id: str, name: str) -> Experiment:

@@ -16,6 +16,7 @@ A line is on the disk before the next step that relies on it is taken:
   it lacks for the others.
 - ``model`` and ``model_version`` once the remote has them like this (see registry.py); ``logged_model`` and its like,
   and ``trace`` and ``traces``, in the same way (models.py, traces.py).
+- ``pulled``: how a run of the remote looked when it was pulled, and where its histories go on (pulled.py).
 - ``in_run`` before the first file of a logged model goes to a run, with that run's folder (fallback.py).
 """
 
@@ -37,6 +38,7 @@ from mltrack_sync.ledger import fallback, models, traces
 from mltrack_sync.ledger.experiments import ExperimentEntry
 from mltrack_sync.ledger.fallback import FallbackEntry
 from mltrack_sync.ledger.models import LoggedEntry
+from mltrack_sync.ledger.pulled import Page, PulledEntry, page_lines
 from mltrack_sync.ledger.registry import ModelEntry, VersionEntry, model_line, version_line
 from mltrack_sync.ledger.runs import EVERYTHING, RunEntry
 from mltrack_sync.ledger.traces import TraceEntry
@@ -69,6 +71,9 @@ class LedgerState:
     logged: dict[str, LoggedEntry] = field(default_factory=dict)
     fallbacks: dict[str, FallbackEntry] = field(default_factory=dict)
     traces: TraceEntry = field(default_factory=TraceEntry)
+    pulled: dict[str, PulledEntry] = field(default_factory=dict)
+    """By the run's id on the remote."""
+
     rejected: dict[tuple[str, str, str], Rejected] = field(default_factory=dict)
     last_pass: dict[str, Any] = field(default_factory=dict)
     last_error: dict[str, Any] = field(default_factory=dict)
@@ -126,6 +131,8 @@ class LedgerState:
                 self.runs.pop(line["run"], None)
             case "trace" | "traces":
                 self.traces.apply(line)
+            case "pulled":
+                self.pulled.setdefault(line["remote"], PulledEntry()).apply(line)
             case _ if "run" in line:
                 self.runs.setdefault(line["run"], RunEntry()).apply(line)
 
@@ -144,7 +151,13 @@ class LedgerState:
         logged = sum(2 + len(model.artifacts) for model in self.logged.values())
         logged += sum(2 + len(model.artifacts) for model in self.fallbacks.values())
         least = (
-            len(self.runs) + registered + logged + len(self.rejected) + len(self.experiments) + len(self.traces.done)
+            len(self.runs)
+            + registered
+            + logged
+            + len(self.rejected)
+            + len(self.experiments)
+            + len(self.traces.done)
+            + len(self.pulled)
         )
         return self.lines > COMPACT_LINES_MIN + COMPACT_FACTOR * least
 
@@ -157,6 +170,7 @@ class LedgerState:
         lines += [line for model_id, logged in self.logged.items() for line in logged.lines(model_id)]
         lines += [line for model_id, fallback in self.fallbacks.items() for line in fallback.lines(model_id)]
         lines += self.traces.lines()
+        lines += [pulled.line(remote) for remote, pulled in self.pulled.items()]
         lines += [_rejected_line(item) for item in self.rejected.values()]
         return lines + [line for line in (self.last_pass, self.last_error) if line]
 
@@ -345,6 +359,22 @@ class Ledger:
     def traces_sent(self, positions: Mapping[str, int], sizes: Mapping[str, int]) -> None:
         """Note that the remote has all traces up to these positions in the writers' logs; ``sizes`` are the logs'."""
         self._write(traces.traces_line(positions, sizes))
+
+    # --- what was pulled ---
+
+    def pulled(self, remote: str) -> PulledEntry:
+        """What was pulled of a run of the remote; an empty entry when nothing."""
+        with self._lock:
+            return self.state.pulled.setdefault(remote, PulledEntry())
+
+    def pages_pulled(self, remote: str, run_id: str, pages: Mapping[str, Page]) -> None:
+        """Note where histories go on of which everything before is in the store."""
+        self._write(page_lines(remote, run_id, pages))
+
+    def run_pulled(self, remote: str, entry: PulledEntry, sent: RunEntry | None = None) -> None:
+        """Note that all of a run is in the store; ``sent``: and that nothing of it needs to be sent back."""
+        lines = sent.lines(entry.run_id) if sent is not None else []
+        self._write(*lines, entry.line(remote))
 
     # --- what the remote does not take ---
 

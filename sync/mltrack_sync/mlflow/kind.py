@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from mltrack.store import Store
     from mltrack_sync.ledger.ledger import LedgerState
     from mltrack_sync.mlflow.provider import Workspace
-    from mltrack_sync.remotes.kind import PushWork, Remote
+    from mltrack_sync.remotes.kind import PullWork, PushWork, Remote
     from mltrack_sync.remotes.options import PushOptions, VerifyOptions
-    from mltrack_sync.report import PendingCounts, PushReport, VerifyReport
+    from mltrack_sync.report import PendingCounts, PullReport, PushReport, VerifyReport
 
 __all__ = ["MlflowKind"]
 
@@ -172,3 +172,14 @@ class MlflowKind:
         from mltrack_sync.mlflow.verify.verify import compare
 
         return compare(store, remote, state, self.workspace(remote), options)
+
+    def pull(self, work: PullWork) -> PullReport:
+        """Bring what is selected and new on the server into the store.
+
+        Raises:
+            RemoteError: see mltrack_sync.errors.
+            NotFoundError, FilterError: the selection names what the server does not have, or is not valid.
+        """
+        from mltrack_sync.mlflow.pull.pull import pull_selected
+
+        return pull_selected(work, self.limits, partial(self.workspace, work.remote))

@@ -64,11 +64,7 @@ class PushOptions:
     @property
     def stoppable_policy(self) -> RetryPolicy:
         """The policy, whose waits end with PushStopped when ``stop`` is set."""
-        from mltrack_sync.http.rate_limit import interruptible
-        from mltrack_sync.http.retry import RetryPolicy
-
-        policy = self.policy or RetryPolicy()
-        return replace(policy, sleep=interruptible(policy.sleep, self.stop))
+        return _stoppable(self.policy, self.stop)
 
     @property
     def stoppable_pace(self) -> RateLimiter | None:
@@ -107,6 +103,11 @@ class PullOptions:
     def __post_init__(self) -> None:
         _check_jobs(self.jobs)
 
+    @property
+    def stoppable_policy(self) -> RetryPolicy:
+        """The policy, whose waits end with PushStopped when ``stop`` is set."""
+        return _stoppable(self.policy, self.stop)
+
 
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
@@ -132,6 +133,14 @@ class VerifyOptions:
 
     def __post_init__(self) -> None:
         _check_jobs(self.jobs)
+
+
+def _stoppable(policy: RetryPolicy | None, stop: threading.Event) -> RetryPolicy:
+    from mltrack_sync.http.rate_limit import interruptible
+    from mltrack_sync.http.retry import RetryPolicy
+
+    policy = policy or RetryPolicy()
+    return replace(policy, sleep=interruptible(policy.sleep, stop))
 
 
 def _check_jobs(jobs: int) -> None:

@@ -73,6 +73,7 @@ class RemoteRun:
     tags: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, Any] = field(default_factory=dict)
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +176,30 @@ class MlflowClient(ApiClient):
 
     def runs(self, experiment_id: str, page_rows: int) -> Iterator[RemoteRun]:
         """All runs of an experiment that are not deleted, page by page."""
-        call, asked = "runs/search", {"experiment_ids": [experiment_id], "max_results": page_rows}
+        for page in self.search_runs([experiment_id], page_rows):
+            yield from page
+
+    def search_runs(
+        self, experiment_ids: Sequence[str], page_rows: int, filter_string: str = "", *, deleted: bool = False
+    ) -> Iterator[list[RemoteRun]]:
+        """Runs of these experiments that pass a filter, page by page; with ``deleted`` also those that are."""
+        call = "runs/search"
+        asked: dict[str, Any] = {"experiment_ids": list(experiment_ids), "max_results": page_rows}
+        if filter_string:
+            asked["filter"] = filter_string
+        if deleted:
+            asked["run_view_type"] = "ALL"
         for page in self._pages(call, asked, "runs", page_rows, method="POST"):
             with shaped(self.url, call, page):
                 found = [_run(fields) for fields in page]
-            yield from found
+            yield found
+
+    def history_page(self, remote_id: str, key: str, page_rows: int, token: str) -> tuple[History, str]:
+        """One page of the points of a metric, the first one by "", and the token of the next one; "" after the last."""
+        call = "metrics/get-history"
+        asked = {"run_id": remote_id, "metric_key": key, "max_results": str(page_rows)}
+        answer = self._transport.get(call, {**asked, "page_token": token} if token else asked)
+        return self._read(call, answer, lambda a: (_history(rows(a, "metrics")), text(a.get("next_page_token"))))
 
     def get_run(self, remote_id: str) -> RemoteRun:
         """The run as it is now."""
@@ -307,6 +327,7 @@ def _run(fields: Fields) -> RemoteRun:
         tags=pairs(data, "tags"),
         inputs=mapping(fields.get("inputs")),
         outputs=mapping(fields.get("outputs")),
+        user=text(info.get("user_id")),
     )
 
 

@@ -23,7 +23,7 @@ from mltrack_sync.mlflow.plan.fallback import where_in_run
 from mltrack_sync.mlflow.plan.kinds import ALIAS, MODEL, MODEL_TAG, MODEL_VERSION, MODEL_VERSION_TAG
 from mltrack_sync.mlflow.plan.pending_registry import IS_PROMPT, model_changes, rejected_of_registry, version_changes
 from mltrack_sync.mlflow.plan.version_sources import MODEL_SOURCE, RUN_SOURCE, Sources, model_of, run_of, version_of
-from mltrack_sync.mlflow.push.workers import FailureStreak, JobRunner
+from mltrack_sync.mlflow.workers import FailureStreak, JobRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -32,7 +32,7 @@ from mltrack_sync.mlflow.push.run_links import InputsPush
 from mltrack_sync.mlflow.push.runs import RunPush
 from mltrack_sync.mlflow.push.session import FILES_AT_ONCE, Session
 from mltrack_sync.mlflow.push.traces import TracesPush
-from mltrack_sync.mlflow.push.workers import JobRunner, WorkerPool
+from mltrack_sync.mlflow.workers import JobRunner, WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

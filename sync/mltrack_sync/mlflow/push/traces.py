@@ -38,7 +38,7 @@ from mltrack_sync.mlflow.plan.pending_traces import (
     split_tags,
 )
 from mltrack_sync.mlflow.push.batching import Batch, batches_of
-from mltrack_sync.mlflow.push.workers import JobRunner, WorkerPool
+from mltrack_sync.mlflow.workers import JobRunner, WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

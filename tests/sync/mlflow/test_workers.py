@@ -17,7 +17,7 @@ from mltrack_sync.errors import (
 )
 from mltrack_sync.mlflow.api.capabilities import TRACES, UnsupportedFeatureError
 from mltrack_sync.mlflow.plan.batches import Refusal
-from mltrack_sync.mlflow.push.workers import FailureStreak, JobRunner, WorkerPool
+from mltrack_sync.mlflow.workers import FailureStreak, JobRunner, WorkerPool
 
 
 class Cycle:

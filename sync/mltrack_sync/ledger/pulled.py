@@ -1,0 +1,50 @@
+"""What was pulled of a remote's runs, as the ledger keeps it: how each looked, and where its long histories go on.
+
+It only saves requests: without it a pull compares with the store, and brings nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Page", "PulledEntry", "page_lines"]
+
+
+Page = tuple[int, str]
+"""How many points of a metric are before the last page that was read, and the server's token for that page."""
+
+
+@dataclass(slots=True)
+class PulledEntry:
+    """One run of the remote. ``run_id`` is what it is called here; ``fingerprint`` is "" until all of it was brought.
+
+    ``ended``: it had come to its end when all of it was brought.
+    """
+
+    run_id: str = ""
+    fingerprint: str = ""
+    ended: bool = False
+    pages: dict[str, Page] = field(default_factory=dict)
+
+    def apply(self, line: Mapping[str, Any]) -> None:
+        """Take in a line of the ledger."""
+        self.run_id = line["run"]
+        self.pages |= {key: (int(rows), str(token)) for key, (rows, token) in line.get("pages", {}).items()}
+        if "print" in line:
+            self.fingerprint, self.ended = line["print"], bool(line.get("ended"))
+
+    def line(self, remote: str) -> dict[str, Any]:
+        """The line that says all of it."""
+        line: dict[str, Any] = {"type": "pulled", "run": self.run_id, "remote": remote}
+        if self.pages:
+            line["pages"] = {key: list(page) for key, page in self.pages.items()}
+        if self.fingerprint:
+            line |= {"print": self.fingerprint, "ended": self.ended}
+        return line
+
+
+def page_lines(remote: str, run_id: str, pages: Mapping[str, Page]) -> dict[str, Any]:
+    """The line that says where histories of a run go on."""
+    return PulledEntry(run_id, pages=dict(pages)).line(remote)

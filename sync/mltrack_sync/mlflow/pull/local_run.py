@@ -1,0 +1,192 @@
+"""What the store has of a run, and which of it was pulled: what was recorded or edited here is never overwritten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from mltrack.errors import NotFoundError
+from mltrack.journal.reader import read_key
+from mltrack_sync.mlflow.plan.batches import NS_PER_MS
+from mltrack_sync.mlflow.plan.reconcile import point_rows
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from mltrack.entities import Event
+    from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack.store import Store
+
+    Rows = npt.NDArray[np.void]
+    Columns = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]
+
+__all__ = ["Latest", "LocalMetric", "LocalRun"]
+
+
+class Latest(NamedTuple):
+    """A metric's latest point: step, ms, and the value as MLflow compares it."""
+
+    step: int
+    time: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class LocalMetric:
+    """A metric as the store has it. ``own``: some of its points were not pulled but recorded here."""
+
+    latest: Latest
+    count: int
+    own: bool
+
+
+@dataclass(slots=True)
+class _Set:
+    """By key, what the last event says, and whether it was pulled."""
+
+    values: dict[str, str | None] = field(default_factory=dict)
+    own: set[str] = field(default_factory=set)
+
+    def put(self, key: str, value: str | None, *, own: bool) -> None:
+        self.values[key] = value
+        (self.own.add if own else self.own.discard)(key)
+
+
+class LocalRun:
+    """A run of the store, or one that it does not have yet; as of when this was made."""
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        """Read it.
+
+        Raises:
+            StoreError, CorruptionError: it exists and can't be read.
+        """
+        self.run_id = run_id
+        self.run: StoredRun | None = None
+        self.params: set[str] = set()
+        self.tags = _Set()
+        self.ending: tuple[str, int | None] | None = None
+        self.stage = "active"
+        self.artifacts: dict[str, str] = {}
+        self.last_time = 0
+        self.origins: dict[str, str] = {}
+        """Of writers that pulled: from where."""
+        self._own_ending = self._own_stage = False
+        try:
+            self.run = store.run(run_id)
+        except NotFoundError:
+            return
+        events = self.run.read_events()
+        for event in events:
+            if event.type == "writer" and event.fields.get("origin"):
+                self.origins[event.writer] = str(event.fields["origin"])
+        self.last_time = self.run.state.last_time
+        for event in events:
+            self._apply(event, own=event.writer not in self.origins)
+        self.artifacts = {artifact.path: artifact.sha256 for artifact in self.run.artifacts}
+
+    @property
+    def exists(self) -> bool:
+        """Whether the store has it."""
+        return self.run is not None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether a process recorded it here, or in a store that this one was copied from."""
+        if self.run is None:
+            return False
+        return any(writer.role in ("create", "resume") for writer in self.run.state.writers.values())
+
+    @property
+    def own_ending(self) -> bool:
+        """Whether its status was set here."""
+        return self._own_ending or self.is_own
+
+    @property
+    def own_stage(self) -> bool:
+        """Whether it was deleted or restored here, last."""
+        return self._own_stage
+
+    def _apply(self, event: Event, *, own: bool) -> None:
+        fields = event.fields
+        match event.type:
+            case "param":
+                self.params.add(fields["key"])
+            case "tag":
+                self.tags.put(fields["key"], fields["value"], own=own)
+            case "end" | "status":
+                self.ending, self._own_ending = (fields["status"], fields.get("end_time")), own
+            case "lifecycle":
+                self.stage, self._own_stage = fields["stage"], own
+
+    # --- points ---
+
+    def metrics(self) -> dict[str, LocalMetric]:
+        """Each metric; all points are read."""
+        if self.run is None:
+            return {}
+        found: dict[str, LocalMetric] = {}
+        for writer, points in self.run.read_points():
+            own = writer not in self.origins
+            order = np.argsort(points.codes, kind="stable")
+            starts = np.flatnonzero(np.diff(points.codes[order], prepend=-1))
+            for index in np.split(order, starts[1:]):
+                key = points.keys[int(points.codes[index[0]])]
+                latest = _latest(rows_of(points.steps[index], points.times[index], points.values[index]))
+                known = found.get(key)
+                if known is not None:
+                    latest = max(latest, known.latest)
+                    own = own or known.own
+                found[key] = LocalMetric(latest, len(index) + (known.count if known is not None else 0), own)
+        return found
+
+    def rows(self, key: str) -> Rows:
+        """All points of a metric in the form that compares; those pulled in the order in which they came."""
+        if self.run is None:
+            return rows_of(*_NOTHING)
+        pieces = [rows_of(*columns) for columns in self._columns(key)]
+        return np.concatenate(pieces) if pieces else rows_of(*_NOTHING)
+
+    def _columns(
+        self, key: str
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
+
+        assert self.run is not None
+        for writer in sorted(self.run.state.writers.values(), key=lambda each: (each.opened, each.writer)):
+            tables = read_key(
+                self.run.folder,
+                writer.writer,
+                key,
+                partial(_keys_of, writer.keys),
+                whole=not writer.alive,
+                damage=self.run.damage,
+                named_only=not writer.damaged,
+            )
+            for table in tables:
+                times = table.column("time").cast("int64").to_numpy()
+                yield table.column("step").to_numpy(), times, table.column("value").to_numpy()
+
+
+_NOTHING = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
+
+
+def _keys_of(keys: list[str], number: int) -> list[str]:
+    return keys
+
+
+def rows_of(steps: npt.NDArray[np.int64], times: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> Rows:
+    """Points of the store in the form that compares."""
+    return point_rows(steps, times // NS_PER_MS, values)
+
+
+def _latest(rows: Rows) -> Latest:
+    """The one with the greatest step, then time, then value."""
+    rows = rows[rows["step"] == rows["step"].max()]
+    rows = rows[rows["time"] == rows["time"].max()]
+    values = np.sort(np.ascontiguousarray(rows["value"]).view(np.float64))  # NaN comes last
+    last = max(0, int(np.count_nonzero(~np.isnan(values))) - 1)
+    return Latest(int(rows["step"][0]), int(rows["time"][0]), int(values[last : last + 1].view(np.int64)[0]))

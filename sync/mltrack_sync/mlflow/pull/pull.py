@@ -1,0 +1,103 @@
+"""One pull from a server: what is selected there and new is brought into the store."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from mltrack_sync.errors import PushStopped
+from mltrack_sync.http.transport import Transport
+from mltrack_sync.mlflow.plan.kinds import RUN
+from mltrack_sync.mlflow.pull.experiments import Experiments
+from mltrack_sync.mlflow.pull.run_ids import RunIds
+from mltrack_sync.mlflow.pull.runs import RunPull, is_unchanged
+from mltrack_sync.mlflow.pull.selection import RemoteSelection
+from mltrack_sync.mlflow.pull.session import PullSession
+from mltrack_sync.mlflow.workers import JobRunner, WorkerPool
+from mltrack_sync.report import PullReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mltrack_sync.limits import Limits
+    from mltrack_sync.mlflow.api.client import RemoteRun
+    from mltrack_sync.mlflow.provider import Workspace
+    from mltrack_sync.remotes.kind import PullWork
+
+__all__ = ["pull_selected"]
+
+COUNTS = (
+    "runs",
+    "created",
+    "points",
+    "artifacts",
+    "artifact_bytes",
+    "skipped_artifacts",
+    "experiments",
+    "models",
+    "model_versions",
+    "logged_models",
+    "traces",
+)
+
+
+def pull_selected(work: PullWork, limits: Limits, open_workspace: Callable[[], Workspace]) -> PullReport:
+    """Bring what is selected and new into the store.
+
+    Args:
+        work: The pull.
+        limits: What the server gives at once.
+        open_workspace: Gives the server.
+
+    Raises:
+        RemoteError: see mltrack_sync.errors.
+        NotFoundError, FilterError: the selection names what the server does not have, or is not valid.
+    """
+    options, remote = work.options, work.remote
+    report = PullReport(remote.name, remote.url, dry_run=options.dry_run)
+    workspace = open_workspace()
+    transport = Transport(
+        workspace, policy=options.stoppable_policy, connections_max=2 * options.jobs, http=options.http
+    )
+    with contextlib.closing(transport):
+        session = PullSession(work, workspace.client(transport), limits)
+        with contextlib.closing(session), contextlib.suppress(PushStopped):
+            transport.check_connection()
+            _pull_all(session)
+        if session.fatal is not None:
+            raise session.fatal
+    fields: dict[str, Any] = {name: session.counts[name] for name in COUNTS}
+    problems = (*work.ledger.state.damage_words(), *session.problems)
+    return replace(report, **fields, notes=tuple(session.notes), problems=problems)
+
+
+def _pull_all(session: PullSession) -> None:
+    selection = RemoteSelection(session)
+    ids, experiments = RunIds(session), Experiments(session, selection.experiments.values())
+    for page in selection.pages():
+        new = [run for run in page if _is_new(session, ids, run)]
+        if session.options.dry_run:
+            session.count(runs=len(new), created=sum(not _is_here(session, ids.local(run)) for run in new))
+            continue
+        session.options.progress.started(runs=len(new), points=0)
+        runner = JobRunner(session, RUN, on_end=session.options.progress.run_done)
+        pool = WorkerPool(runner, session.options.jobs)
+        pool.run((run.run_id, partial(_pull_run, session, ids, experiments, run)) for run in new)
+        session.check()
+
+
+def _pull_run(session: PullSession, ids: RunIds, experiments: Experiments, run: RemoteRun) -> None:
+    RunPull(session, ids, experiments, run).pull()
+
+
+def _is_new(session: PullSession, ids: RunIds, run: RemoteRun) -> bool:
+    if not ids.claim(run):
+        session.note(f"run {run.run_id} is left out: another run of the server is the same run here, {ids.local(run)}")
+        return False
+    return not is_unchanged(session, run, ids.local(run))
+
+
+def _is_here(session: PullSession, run_id: str) -> bool:
+    return session.store.layout.run(run_id).events.is_dir()

@@ -1,0 +1,79 @@
+"""What runs of the server are called here, also those that others name: parents, and runs in tags."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+from mltrack.environment import PARENT_TAG
+from mltrack_sync.errors import NotMlflowError, RemoteRefusedError
+from mltrack_sync.http.shapes import WRONG_SHAPE
+from mltrack_sync.mlflow.plan.id_mapping import MODEL_HISTORY
+
+if TYPE_CHECKING:
+    from mltrack_sync.mlflow.api.client import RemoteRun
+    from mltrack_sync.mlflow.pull.session import PullSession
+
+__all__ = ["RunIds"]
+
+
+class RunIds:
+    """Ids here of runs of the server, by theirs. Safe to use from many threads."""
+
+    def __init__(self, session: PullSession) -> None:
+        self._session = session
+        self._lock = threading.Lock()
+        self._known: dict[str, str] = {}
+        self._claimed: dict[str, str] = {}
+        for run_id, entry in list(session.ledger.state.runs.items()):
+            if entry.remote_id:
+                self._known[entry.remote_id] = run_id
+                self._claimed[run_id] = entry.remote_id
+
+    def local(self, run: RemoteRun) -> str:
+        """What a run of the server is called here."""
+        found = self._session.origin.run_id(run.run_id, run.tags)
+        with self._lock:
+            return self._known.setdefault(run.run_id, found)
+
+    def claim(self, run: RemoteRun) -> bool:
+        """Whether this is the one run of the server that is that run here; a copy there may say the same."""
+        run_id = self.local(run)
+        with self._lock:
+            return self._claimed.setdefault(run_id, run.run_id) == run.run_id
+
+    def of(self, remote_id: str) -> str:
+        """What a run is called here that something on the server names; by its id alone where it is gone there."""
+        with self._lock:
+            known = self._known.get(remote_id)
+        if known is not None:
+            return known
+        try:
+            return self.local(self._session.client.get_run(remote_id))
+        except (RemoteRefusedError, NotMlflowError) as error:
+            if not (isinstance(error, RemoteRefusedError) or error.unknown_call):
+                raise
+        found = self._session.origin.run_id(remote_id, {})
+        with self._lock:
+            return self._known.setdefault(remote_id, found)
+
+    def mapped_tags(self, run: RemoteRun) -> dict[str, str]:
+        """The run's tags, with the runs that they name as they are called here."""
+        tags = dict(run.tags)
+        if tags.get(PARENT_TAG):
+            tags[PARENT_TAG] = self.of(tags[PARENT_TAG])
+        if MODEL_HISTORY in tags:
+            tags[MODEL_HISTORY] = self._history(tags[MODEL_HISTORY])
+        return tags
+
+    def _history(self, text: str) -> str:
+        """The list of models that a run logged."""
+        try:
+            items = json.loads(text)
+            changed: list[Any] = [
+                {**item, "run_id": self.of(item["run_id"])} if item.get("run_id") else item for item in items
+            ]
+        except WRONG_SHAPE:
+            return text  # nothing that MLflow writes
+        return text if changed == items else json.dumps(changed)

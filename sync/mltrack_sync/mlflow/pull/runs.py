@@ -1,0 +1,161 @@
+"""One run of the server brought into the store: facts, histories, files, then its end."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mltrack.entities import ACTIVE, DELETED
+from mltrack.errors import StoreError
+from mltrack.storage.runs.imported import RunImport
+from mltrack_sync.mlflow.plan.reconcile import point_rows
+from mltrack_sync.mlflow.pull.facts import (
+    ENDED,
+    fingerprint,
+    new_ending,
+    new_facts,
+    new_stage,
+    start_event,
+    wanted_tags,
+)
+from mltrack_sync.mlflow.pull.histories import Histories, Wanted
+from mltrack_sync.mlflow.pull.local_run import Latest, LocalRun
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mltrack_sync.ledger.runs import RunEntry
+    from mltrack_sync.mlflow.api.client import RemoteRun
+    from mltrack_sync.mlflow.pull.experiments import Experiments
+    from mltrack_sync.mlflow.pull.local_run import LocalMetric
+    from mltrack_sync.mlflow.pull.run_ids import RunIds
+    from mltrack_sync.mlflow.pull.session import PullSession
+
+__all__ = ["RunPull", "is_unchanged"]
+
+
+def is_unchanged(session: PullSession, there: RemoteRun, run_id: str) -> bool:
+    """Whether all of the run was brought, it looks the same since, and the store still has it."""
+    entry = session.ledger.state.pulled.get(there.run_id)
+    if entry is None or entry.run_id != run_id or entry.fingerprint != fingerprint(there):
+        return False
+    return session.store.layout.run(run_id).events.is_dir()
+
+
+class RunPull:
+    """Brings one run. Used once, by one thread.
+
+    The ledger says which run of the server it is before the store has anything of it, so that a sync with that server
+    never makes it a second time; and that nothing of it is to be sent back once all is here.
+    """
+
+    def __init__(self, session: PullSession, ids: RunIds, experiments: Experiments, there: RemoteRun) -> None:
+        self._session = session
+        self._ids = ids
+        self._experiments = experiments
+        self._there = there
+        self._local = LocalRun(session.store, ids.local(there))
+        self._head = self._local.run.head() if self._local.run is not None else None
+        self._entry = session.ledger.pulled(there.run_id)
+
+    def pull(self) -> None:
+        """Bring what is new.
+
+        Raises:
+            RemoteError: see mltrack_sync.errors.
+            StoreError, UsageError, CorruptionError: it can't be stored, or what is stored of it can't be read.
+        """
+        session, there, local = self._session, self._there, self._local
+        self._know_remote()
+        origin, store = session.origin, session.store
+        writer = RunImport(store.layout, local.run_id, origin.url, not_before=local.last_time)
+        histories = Histories(session, there.run_id, writer)
+        whole = False
+        try:
+            self._add_facts(writer)
+            histories.pull(self._wanted(local.metrics()))
+            last = [event for event in (new_ending(there, local), new_stage(there, local)) if event is not None]
+            writer.add(*last)
+            whole = True
+        finally:
+            writer.close(whole=whole)
+        if writer.began:
+            session.count(runs=1, created=int(not local.exists))
+        self._settle(writer.writer if writer.began else "", histories)
+
+    def _know_remote(self) -> None:
+        """Have the ledger say which run of the server it is; whatever else it may hold is in doubt."""
+        ledger, there = self._session.ledger, self._there
+        if ledger.run(self._local.run_id).remote_id != there.run_id:
+            ledger.created(self._local.run_id, there.run_id, there.experiment_id, there.artifact_uri, adopted=True)
+
+    def _add_facts(self, writer: RunImport) -> None:
+        there, local = self._there, self._local
+        events: list[dict[str, Any]] = []
+        if not local.exists:
+            events = [start_event(there, self._experiments.local(there.experiment_id))]
+            events.append({"type": "status", "status": "RUNNING"})  # until all of it is here
+        tags = wanted_tags(there, local, self._session.origin.url, self._ids.mapped_tags(there))
+        writer.add(*events, *new_facts(there, local, tags))
+        if not local.exists:
+            writer.sync_start()
+
+    def _wanted(self, stored: dict[str, LocalMetric]) -> Iterator[Wanted]:
+        """The metrics that have something new on the server."""
+        local, there, entry = self._local, self._there, self._entry
+        damage = local.run.damage if local.run is not None else []
+        if damage:
+            raise StoreError(f"run {local.run_id} is damaged here: {damage[0]}", hint="see: mltrack check")
+        all_of_them = there.status in ENDED and not entry.ended
+        for key in sorted(there.latest):
+            mine, latest = stored.get(key), self._latest(key)
+            if mine is None:
+                yield Wanted(key, partial(self._rows, key))
+            elif mine.own:
+                if latest[:2] > mine.latest[:2]:
+                    yield Wanted(key, partial(self._rows, key), compare=True)
+            elif latest != mine.latest or all_of_them:
+                yield Wanted(key, partial(self._rows, key), entry.pages.get(key, (0, "")))
+
+    def _latest(self, key: str) -> Latest:
+        step, time = self._there.latest[key]
+        value = np.array([self._there.values[key]], np.float64)
+        row = point_rows(np.array([step], np.int64), np.array([time], np.int64), value)[0]
+        return Latest(step, time, int(row["value"]))
+
+    def _rows(self, key: str) -> Any:
+        return LocalRun(self._session.store, self._local.run_id).rows(key)
+
+    # --- the ledger ---
+
+    def _settle(self, writer: str, histories: Histories) -> None:
+        """Have the ledger say that all of it is here, and that nothing that came is to be sent back."""
+        there, entry = self._there, self._entry
+        entry.run_id = self._local.run_id
+        entry.pages |= histories.pages
+        entry.fingerprint, entry.ended = fingerprint(there), there.status in ENDED
+        self._session.ledger.run_pulled(there.run_id, entry, self._sent(writer))
+
+    def _sent(self, writer: str) -> RunEntry:
+        """What the server has of the run: what came from there, and what the ledger knew before."""
+        local = LocalRun(self._session.store, self._local.run_id)
+        assert local.run is not None
+        there, info, head = self._there, local.run.info, local.run.head()
+        known = self._session.ledger.run(local.run_id)
+        sent = copy.deepcopy(known)
+        sent.remote_id, sent.experiment_id, sent.artifact_uri = there.run_id, there.experiment_id, there.artifact_uri
+        sent.stage = DELETED if there.deleted else ACTIVE
+        if not local.own_ending:
+            sent.ended = [info.status, info.end_time, info.run_name, info.crashed]
+        mine = {name for name, origin in local.origins.items() if origin == self._session.origin.url}
+        positions = {each.writer: each.position for each in local.run.writers()}
+        for name in ({writer} & positions.keys()) if local.is_own else mine:
+            sent.events[name], sent.points[name] = positions[name]
+        if not local.is_own:
+            sent.doubt, sent.doubt_all = {}, False
+        if positions.keys() == mine or (self._head is not None and known.is_settled_at(self._head)):
+            sent.settled = [head.events, head.points, head.live]
+        return sent

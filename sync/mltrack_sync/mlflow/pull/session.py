@@ -1,0 +1,83 @@
+"""What the workers of one pull share: client, store, ledger, counts, and the wish to stop."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from mltrack.text.redaction import hide
+from mltrack_sync.errors import PushStopped
+from mltrack_sync.mlflow.api.capabilities import Features
+from mltrack_sync.mlflow.pull.identity import Origin
+
+if TYPE_CHECKING:
+    from mltrack_sync.limits import Limits
+    from mltrack_sync.mlflow.api.client import MlflowClient
+    from mltrack_sync.mlflow.plan.batches import Refusal
+    from mltrack_sync.remotes.kind import PullWork
+
+__all__ = ["PullSession"]
+
+
+class PullSession:
+    """One pull in progress. Safe to use from many threads. Close it when done."""
+
+    def __init__(self, work: PullWork, client: MlflowClient, limits: Limits) -> None:
+        """``client`` speaks to the server, which gives as much at once as ``limits`` say."""
+        self.work = work
+        self.store = work.store
+        self.ledger = work.ledger
+        self.options = work.options
+        self.client = client
+        self.limits = limits
+        self.origin = Origin(work.remote.url)
+        self.features = Features(limits.unsupported)
+        self.stop = work.options.stop
+        self.fatal: BaseException | None = None
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self.reader = ThreadPoolExecutor(work.options.jobs, thread_name_prefix="mltrack-history")
+        """Reads pages of histories for all workers."""
+
+    def close(self) -> None:
+        """End the reading; pages in hand are finished."""
+        self.reader.shutdown(wait=True, cancel_futures=True)
+
+    def count(self, **counts: int) -> None:
+        """Add to the counts of the report, and to what the progress shows."""
+        with self._lock:
+            self.counts.update(counts)
+        self.options.progress.advanced(points=counts.get("points", 0), body=0)
+
+    def check(self) -> None:
+        """Come here between requests.
+
+        Raises:
+            PushStopped: the pull is to stop.
+        """
+        if self.stop.is_set():
+            raise PushStopped
+
+    def fail(self, error: BaseException) -> None:
+        """End the pull with this error; the first one counts."""
+        with self._lock:
+            self.fatal = self.fatal or error
+        self.stop.set()
+
+    def problem(self, words: str) -> None:
+        """Something that will be tried again with the next pull."""
+        with self._lock:
+            self.problems.append(hide(words))
+
+    def note(self, words: str) -> None:
+        """A conflict, and how it was resolved."""
+        with self._lock:
+            self.notes.append(hide(words))
+
+    def reject(self, item: Refusal) -> None:
+        """What the server refuses to hand out is asked for again with the next pull."""
+        self.problem(f"{item.kind} {item.key}: {item.reason}")

@@ -1,0 +1,62 @@
+"""What a server has that mltrack did not push: made by its REST API, as other clients do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+_WORDS: dict[str, Any] = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+
+Point = tuple[str, int, int, float]
+
+
+class Server(Protocol):
+    """A server, or the proxy's client of one."""
+
+    def get(self, path: str, **params: Any) -> dict[str, Any]: ...
+
+    def post(self, path: str, **fields: Any) -> dict[str, Any]: ...
+
+
+def pairs(texts: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in texts.items()]
+
+
+def make_experiment(server: Server, name: str, tags: Mapping[str, str] | None = None) -> str:
+    made = server.post("experiments/create", name=name, tags=pairs(tags or {}))
+    return str(made["experiment_id"])
+
+
+def make_run(
+    server: Server,
+    experiment_id: str,
+    *,
+    name: str = "theirs",
+    points: Sequence[Point] = (),
+    params: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
+    status: str = "FINISHED",
+) -> str:
+    """A run of 1,000 to 2,000 ms; ``points`` are (key, step, ms, value). Its id."""
+    info = {"experiment_id": experiment_id, "run_name": name, "start_time": 1000, "user_id": "ada"}
+    run_id = str(server.post("runs/create", **info, tags=pairs(tags or {}))["run"]["info"]["run_id"])
+    server.post("runs/log-batch", run_id=run_id, params=pairs(params or {}))
+    log_points(server, run_id, points)
+    if status != "RUNNING":
+        server.post("runs/update", run_id=run_id, status=status, end_time=2000)
+    return run_id
+
+
+def log_points(server: Server, run_id: str, points: Sequence[Point]) -> None:
+    for start in range(0, len(points), 1000):
+        rows = [
+            {"key": key, "step": step, "timestamp": time, "value": _WORDS.get(repr(value), value)}
+            for key, step, time, value in points[start : start + 1000]
+        ]
+        server.post("runs/log-batch", run_id=run_id, metrics=rows)
+
+
+def series(key: str, count: int, *, first: int = 0) -> list[Point]:
+    """Points of one metric, one for each step and ms."""
+    return [(key, n, 1000 + n, math.sin(n)) for n in range(first, first + count)]
