@@ -67,6 +67,7 @@ class PushReport:
     rejected: tuple[Rejected, ...] = ()
     problems: tuple[str, ...] = ()
     unsupported: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def lacking(self) -> tuple[str, ...]:

@@ -6,16 +6,21 @@ when the remote got the request or before. It answers with the exit code: DIED, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 
+from mltrack.disk.filesystem import FileSystem
 from mltrack.store import Store
 from mltrack_sync import Remotes, push
-from mltrack_sync.remotes.kind import find_kind
+from mltrack_sync.remotes.kind import MLFLOW, find_kind
+from mltrack_sync.stores.kind import StoreKind
 from tests.support import ROOT
 from tests.support.json_kind import JsonKind
 
@@ -54,6 +59,51 @@ class Network(httpx.HTTPTransport):
         return httpx.Response(response.status_code, headers=response.headers, stream=stream)
 
 
+class Disk(FileSystem):
+    """The disk of a store elsewhere, on which a process dies at a write, a sync or a change of a name."""
+
+    def __init__(self, death: Death) -> None:
+        self._death = death
+
+    @contextlib.contextmanager
+    def _step(self) -> Iterator[None]:
+        self._death.at(False)
+        yield
+        self._death.at(True)
+
+    def create(self, path: Path) -> int:
+        with self._step():
+            return super().create(path)
+
+    def write(self, fd: int, data: bytes) -> int:
+        with self._step():
+            return super().write(fd, data)
+
+    def write_at(self, fd: int, data: bytes | memoryview, offset: int) -> int:
+        with self._step():
+            return super().write_at(fd, data, offset)
+
+    def truncate(self, fd: int, size: int) -> None:
+        with self._step():
+            super().truncate(fd, size)
+
+    def sync(self, fd: int) -> None:
+        with self._step():
+            super().sync(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        with self._step():
+            super().rename(source, target)
+
+    def unlink(self, path: Path) -> None:
+        with self._step():
+            super().unlink(path)
+
+    def make_folder(self, path: Path) -> list[Path]:
+        with self._step():
+            return super().make_folder(path)
+
+
 class KilledPushes:
     """Starts such pushes one after the other. Close it when done."""
 
@@ -90,7 +140,9 @@ def push_once(line: str) -> None:
     kind = find_kind(remote.kind)
     if isinstance(kind, JsonKind):
         kind.on_request = death.at
-    push(store, remote, jobs=1, http=None if isinstance(kind, JsonKind) else Network(death))
+    if isinstance(kind, StoreKind):
+        kind.fs = Disk(death)
+    push(store, remote, jobs=1, http=Network(death) if remote.kind == MLFLOW else None)
 
 
 def fork_for_each_line() -> None:

@@ -440,6 +440,8 @@ LEDGER = Records(
         "in_run_settled": {"model": TEXT, "size": _COUNT},
         "trace": {"trace": TEXT, "print": TEXT},
         "traces": {"at": _COUNTS, "sizes": _COUNTS},
+        "store": {"store": TEXT},
+        "unit": {"unit": TEXT, "token": TEXT},
         "pass": {"time": INT64, "runs": Optional(_COUNT), "points": Optional(_COUNT)},
         "error": {"time": INT64, "message": TEXT},
     },

@@ -183,6 +183,7 @@ def remote_add(
     examples=[
         "mltrack remote set lab history=2000",
         "mltrack remote set lab history=",
+        "mltrack remote set usb max_artifact_size=10M",
         "mltrack remote set lab --shared-folder /mnt/mlruns",
         'mltrack remote set lab --shared-folder ""',
     ],
@@ -195,7 +196,8 @@ def remote_set(ctx: click.Context, name: str, settings: tuple[str, ...], shared_
     """Change the settings of a remote.
 
     "history=2000" sends about 2,000 to 4,000 points of each metric, chosen so that no spike is lost, and the complete
-    run as files; "history=whole" sends all points. "KEY=" removes a setting.
+    run as files; "history=whole" sends all points. "max_artifact_size=10M" leaves larger files out of a store, 0 all of
+    them. "KEY=" removes a setting.
     """
     from mltrack_sync.remotes.config import Remotes
 
@@ -212,8 +214,9 @@ def remote_set(ctx: click.Context, name: str, settings: tuple[str, ...], shared_
 
 def _described(one: Remote) -> list[str]:
     """Its name, URL and settings."""
-    settings = {"history": one.history}
-    shown = [f"{key}={value or 'whole'}" for key, value in settings.items() if value is not None]
+    shown = [f"history={one.history or 'whole'}"] if one.history is not None else []
+    if one.max_artifact_size is not None:
+        shown.append(f"max_artifact_size={one.max_artifact_size}")
     return [one.name, one.url, *shown]
 
 

@@ -17,6 +17,7 @@ A line is on the disk before the next step that relies on it is taken:
 - ``model`` and ``model_version`` once the remote has them like this (see registry.py); ``logged_model`` and its like,
   and ``trace`` and ``traces``, in the same way (models.py, traces.py).
 - ``pulled``: how a run of the remote looked when it was pulled, and where its histories go on (pulled.py).
+- ``store``: which store the remote is, and ``unit``: what else than runs it has of this one (stores.py).
 - ``in_run`` before the first file of a logged model goes to a run, with that run's folder (fallback.py).
 """
 
@@ -41,12 +42,13 @@ from mltrack_sync.ledger.models import LoggedEntry
 from mltrack_sync.ledger.pulled import Page, PulledEntry, page_lines
 from mltrack_sync.ledger.registry import ModelEntry, VersionEntry, model_line, version_line
 from mltrack_sync.ledger.runs import EVERYTHING, RunEntry
+from mltrack_sync.ledger.stores import StoreEntry
 from mltrack_sync.ledger.traces import TraceEntry
 from mltrack_sync.ledger.uploads import UploadLog
 from mltrack_sync.report import Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from mltrack.entities import RunHead
@@ -74,6 +76,7 @@ class LedgerState:
     pulled: dict[str, PulledEntry] = field(default_factory=dict)
     """By the run's id on the remote."""
 
+    copied: StoreEntry = field(default_factory=StoreEntry)
     rejected: dict[tuple[str, str, str], Rejected] = field(default_factory=dict)
     last_pass: dict[str, Any] = field(default_factory=dict)
     last_error: dict[str, Any] = field(default_factory=dict)
@@ -133,6 +136,10 @@ class LedgerState:
                 self.traces.apply(line)
             case "pulled":
                 self.pulled.setdefault(line["remote"], PulledEntry()).apply(line)
+            case "store" | "unit":
+                if line["type"] == "store" and self.copied.is_other(line["store"]):
+                    self.runs.clear()
+                self.copied.apply(line)
             case _ if "run" in line:
                 self.runs.setdefault(line["run"], RunEntry()).apply(line)
 
@@ -158,12 +165,14 @@ class LedgerState:
             + len(self.experiments)
             + len(self.traces.done)
             + len(self.pulled)
+            + len(self.copied.units)
         )
         return self.lines > COMPACT_LINES_MIN + COMPACT_FACTOR * least
 
     def compacted(self) -> list[dict[str, Any]]:
         """The fewest lines that say the same."""
         lines: list[dict[str, Any]] = [{"type": "ledger", "version": VERSION, "url": self.url}]
+        lines += self.copied.lines()  # before the runs: another store's line forgets them
         lines += [experiment.line(local) for local, experiment in self.experiments.items()]
         lines += [line for run_id, entry in self.runs.items() for line in entry.lines(run_id)]
         lines += [line for name, model in self.models.items() for line in model.lines(name)]
@@ -375,6 +384,10 @@ class Ledger:
         """Note that all of a run is in the store; ``sent``: and that nothing of it needs to be sent back."""
         lines = sent.lines(entry.run_id) if sent is not None else []
         self._write(*lines, entry.line(remote))
+
+    def copied(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Note what was copied to a remote that is a store (see stores.py)."""
+        self._write(*lines)
 
     # --- what the remote does not take ---
 

@@ -50,7 +50,11 @@ GROUP = "mltrack.remotes"
 MLFLOW = "mlflow"
 """The kind of a remote where remotes.toml names none."""
 
-_OURS = {MLFLOW: "mltrack_sync.mlflow.kind:MlflowKind", "azure": "mltrack_sync.azureml.kind:AzureKind"}
+_OURS = {
+    MLFLOW: "mltrack_sync.mlflow.kind:MlflowKind",
+    "azure": "mltrack_sync.azureml.kind:AzureKind",
+    "store": "mltrack_sync.stores.kind:StoreKind",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Remote:
     ``refusal`` says why it is not used, where the user does not trust what the store says of it. ``history`` is how
     many points of a metric it gets, in the sense of docs/sync.md; WHOLE (0) for all, None where nothing was said.
     ``command`` starts mltrack on the remote's machine, where it is reached by ssh; "" for ``mltrack``.
+    ``max_artifact_size`` is in bytes: larger artifacts are not copied there, with 0 none at all; None is no limit.
     """
 
     name: str
@@ -71,6 +76,7 @@ class Remote:
     shared_folder: str = ""
     history: int | None = None
     command: str = ""
+    max_artifact_size: int | None = None
     refusal: Refusal | None = field(default=None, compare=False)
 
     @property
@@ -265,7 +271,7 @@ def kind_of(url: str) -> Kind:
 
 def is_remote_url(text: str) -> bool:
     """Whether a text is the URL of a remote of any kind."""
-    return ":" in text and any(kind.claims(text) for kind in _all())
+    return (":" in text or "/" in text) and any(kind.claims(text) for kind in _all())
 
 
 def is_place_of_a_kind(uri: str) -> bool:

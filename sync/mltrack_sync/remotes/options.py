@@ -44,6 +44,8 @@ class PushOptions:
         pace: Bounds the bytes sent per second.
         stop: Ends the push early when set.
         clock: Gives ns since the epoch.
+        artifact_bytes_max: Larger files of artifacts are not sent (0: none at all); None is no limit. Only kinds whose
+            remotes have the setting ``max_artifact_size`` can leave files out.
     """
 
     selection: Selection = field(default_factory=Selection)
@@ -57,6 +59,7 @@ class PushOptions:
     pace: RateLimiter | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     clock: Callable[[], int] = time.time_ns
+    artifact_bytes_max: int | None = None
 
     def __post_init__(self) -> None:
         _check_jobs(self.jobs)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mltrack.errors import UsageError
 from mltrack.text.redaction import remember_url
 from mltrack_sync.remotes.config import Remotes, without_token
-from mltrack_sync.remotes.kind import find_kind, is_remote_url
+from mltrack_sync.remotes.kind import HttpKind, find_kind, is_remote_url, kind_of
 
 if TYPE_CHECKING:
     from mltrack.store import Store
@@ -29,7 +29,7 @@ def remote_for(store: Store, text: str | None, *, remember: bool = True) -> Remo
     remotes = Remotes(store)
     known = remotes.all()
     from_environment = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
-    if text is None and not known and is_remote_url(from_environment):
+    if text is None and not known and _is_server(from_environment):
         text = without_token(from_environment)
     if text is None:
         if len(known) == 1:
@@ -46,6 +46,11 @@ def remote_for(store: Store, text: str | None, *, remember: bool = True) -> Remo
         return remotes.get(text)
     found, is_known = remotes.for_url(text)
     return found if is_known or not remember else remotes.add(found.name, found.url)
+
+
+def _is_server(url: str) -> bool:
+    """Whether a URL is a server's: MLflow's own variable may also name a folder of MLflow's, which is no remote."""
+    return is_remote_url(url) and isinstance(kind_of(url), HttpKind)
 
 
 def introduced(store: Store, remote: Remote) -> Remote:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mltrack.errors import StoreError, UsageError
+from mltrack_sync.remotes.sizes import parse_size
 
 if TYPE_CHECKING:
     from mltrack_sync.remotes.kind import Kind
@@ -78,6 +79,10 @@ def _is_history(value: Any) -> bool:
     return type(value) is int and (value == WHOLE or HISTORY_MIN <= value <= HISTORY_MAX)
 
 
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 60
+
+
 def _parse_command(text: str) -> str:
     """A command for the shell of another machine."""
     if not text.isprintable():
@@ -91,6 +96,7 @@ PRIVATE = frozenset({"command"})
 _SETTINGS: Mapping[str, _Setting] = {
     "history": _Setting(parse_history, _is_history),
     "command": _Setting(_parse_command, lambda value: isinstance(value, str)),
+    "max_artifact_size": _Setting(parse_size, _is_size),
 }
 
 

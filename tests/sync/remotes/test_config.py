@@ -116,7 +116,7 @@ def test_a_url_with_credentials_is_refused_and_neither_stored_nor_repeated(url: 
     assert not (store.path / "remotes.toml").exists()
 
 
-@pytest.mark.parametrize("url", ["", "h:5000", "ftp://h", "http://", "http://h:x", "file:///x", "http://[1"])
+@pytest.mark.parametrize("url", ["", "h:5000", "ftp://h", "http://", "http://h:x", "file://h/x", "http://[1"])
 def test_a_url_that_is_none_is_refused(url: str, store: Store) -> None:
     with pytest.raises(UsageError):
         Remotes(store).add("lab", url)

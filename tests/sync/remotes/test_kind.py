@@ -46,13 +46,19 @@ def killed(installed: None) -> Iterator[KilledPushes]:
         killed.close()
 
 
-@pytest.fixture(params=["jsonfolder", pytest.param("mlflow", marks=pytest.mark.slow)])
+@pytest.fixture(params=["jsonfolder", "store", pytest.param("mlflow", marks=pytest.mark.slow)])
 def new_url(request: pytest.FixtureRequest, installed: None, tmp_path: Path) -> Callable[[], str]:
     """The URL of a remote of each kind that has nothing of a new store."""
     if request.param == "mlflow":
         server = request.getfixturevalue("server")
         return lambda: str(server.url)
     numbers = itertools.count()
+
+    def new_store() -> str:
+        return str(Store.create(tmp_path / f"remote {next(numbers)}" / ".mltrack").path)
+
+    if request.param == "store":
+        return new_store
 
     def new_folder() -> str:
         folder = tmp_path / f"remote {next(numbers)}"

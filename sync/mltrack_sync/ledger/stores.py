@@ -1,0 +1,75 @@
+"""What a remote that is a store has of others than runs, as the ledger keeps it, and which store it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mltrack.entities import RunHead
+    from mltrack_sync.ledger.runs import RunEntry
+
+__all__ = ["StoreEntry", "run_lines", "store_line", "unit_line"]
+
+
+@dataclass(slots=True)
+class StoreEntry:
+    """The remote's store id ("" before the first copy), and the token of each unit as it was last copied whole."""
+
+    store_id: str = ""
+    units: dict[str, str] = field(default_factory=dict)
+
+    def is_other(self, store_id: str) -> bool:
+        """Whether what was known is about another store than this one."""
+        return self.store_id not in ("", store_id)
+
+    def apply(self, line: Mapping[str, Any]) -> None:
+        """Take in a line of the ledger."""
+        if line["type"] == "store":
+            if self.is_other(line["store"]):
+                self.units.clear()
+            self.store_id = line["store"]
+        else:
+            self.units[line["unit"]] = line["token"]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The fewest lines that say the same."""
+        first = [store_line(self.store_id)] if self.store_id else []
+        return first + [unit_line(unit, token) for unit, token in self.units.items()]
+
+
+def store_line(store_id: str) -> dict[str, Any]:
+    """The remote is this store. What was known of another one counts no longer."""
+    return {"type": "store", "store": store_id}
+
+
+def unit_line(unit: str, token: str) -> dict[str, Any]:
+    """The remote has a unit as it was when it had this token."""
+    return {"type": "unit", "unit": unit, "token": token}
+
+
+def run_lines(head: RunHead, known: RunEntry, copied: RunEntry, *, settled: bool) -> list[dict[str, Any]]:
+    """What was copied of a run: its positions and its files.
+
+    Args:
+        head: How far the run went before it was copied.
+        known: What the ledger says already.
+        copied: The positions and artifacts that the remote has now; others stay as they were known.
+        settled: Whether nothing of the run, up to the head, is left to copy.
+    """
+    run_id = head.run_id
+    lines: list[dict[str, Any]] = []
+    if not known.remote_id:
+        lines.append({"type": "run", "run": run_id, "remote": run_id, "experiment": "", "uri": ""})
+    merged = type(known)(events={**known.events, **copied.events}, points={**known.points, **copied.points})
+    if merged.positions() != known.positions():
+        lines.append({"type": "ack", "run": run_id, "at": merged.positions()})
+    lines += [
+        {"type": "artifact", "run": run_id, "path": path, "sha256": sha256}
+        for path, sha256 in copied.artifacts.items()
+        if known.artifacts.get(path) != sha256
+    ]
+    if settled and not known.is_settled_at(head):
+        lines.append({"type": "settled", "run": run_id, "head": [head.events, head.points, head.live]})
+    return lines

@@ -1,0 +1,113 @@
+"""Stores in folders of this machine as remotes: a disk, a shared folder, a colleague's store."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mltrack.disk.layout import STORE_FOLDER
+from mltrack.disk.store_path import path_of_uri, working_folder
+from mltrack.errors import NotFoundError, UsageError
+from mltrack.store import Store
+from mltrack_sync.errors import RemoteUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["disk_errors", "folder_of_url", "is_folder_url", "open_folder", "store_folder"]
+
+_SCHEME = "file:"
+_WANTED = "give the path of a store's folder, such as /media/usb/.mltrack"
+
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def is_folder_url(text: str) -> bool:
+    """Whether a text is meant as a folder: an absolute path, one that begins with a dot or ~, or a ``file:`` URL."""
+    return text.startswith(("/", "./", "../", "~/")) or text in (".", "..") or text.lower().startswith(_SCHEME)
+
+
+def folder_of_url(text: str) -> str:
+    """The absolute path that a text stands for; it need not exist.
+
+    Raises:
+        UsageError: it is not one of this machine.
+    """
+    path: str | None = text
+    if text.lower().startswith(_SCHEME):
+        path = path_of_uri(text)
+    if not path or path.strip("/") == "" or re.search(r"[\x00-\x1f\x7f?#]", path):
+        raise UsageError(f"{text!r} is not the folder of a store", hint=_WANTED)
+    expanded = Path(path).expanduser()
+    return os.path.normpath(expanded if expanded.is_absolute() else working_folder() / expanded)
+
+
+def store_folder(path: str) -> Path:
+    """The folder of the store at a path: the path itself, or the ``.mltrack`` in it. It need not exist."""
+    folder = Path(path)
+    if folder.name == STORE_FOLDER or os.path.isfile(folder / "store.json") or not folder.is_dir():
+        return folder
+    return folder / STORE_FOLDER
+
+
+def open_folder(path: str, *, create: bool, known: bool) -> Store:
+    """The store at a path.
+
+    Args:
+        path: The path, as folder_of_url gives it.
+        create: Whether it is created where the folder that it lies in exists.
+        known: Whether there was a store before: then it is not created again, since a disk is probably not connected.
+
+    Raises:
+        RemoteUnavailableError: there is no store, and none is to be created.
+        StoreError: it can't be used as it is.
+    """
+    folder = store_folder(path)
+    with disk_errors(path):
+        with contextlib.suppress(NotFoundError):
+            return Store.open(folder)
+        if create and not known and folder.parent.is_dir():
+            return Store.create(folder)
+    hint = "connect the disk, or check the path"
+    if known:
+        hint = "connect the disk; where the store was removed on purpose: mltrack remote rm NAME, then add it again"
+    raise RemoteUnavailableError(f"no mltrack store at {folder}", hint=hint, in_doubt=False, not_sent=True)
+
+
+@contextlib.contextmanager
+def disk_errors(place: str) -> Iterator[None]:
+    """Make errors of the disk with a store those of a remote, in words that say what to do.
+
+    Raises:
+        RemoteUnavailableError: the disk refused something, or is gone.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _explained(place, error) from error
+
+
+def _explained(place: str, error: OSError) -> RemoteUnavailableError:
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    where = name or place
+    if error.errno in _FULL:
+        words, hint = (
+            f"no space is left at {where}",
+            "make room; the next sync or pull continues where this one stopped",
+        )
+    elif error.errno in _READ_ONLY:
+        words, hint = (
+            f"{where} can't be written or read: {error.strerror}",
+            "check the permissions, and how it is mounted",
+        )
+    elif error.errno in _GONE:
+        words, hint = f"{where} is gone: {error.strerror}", "connect the disk again; what was copied is whole"
+    else:
+        words, hint = f"{where}: {error.strerror or error}", "check the disk, then try again"
+    return RemoteUnavailableError(words, hint=hint, in_doubt=False, not_sent=True)

@@ -1,0 +1,134 @@
+"""What waits for a remote that is a store: by the ledger alone, the remote is not looked at."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from mltrack.errors import CorruptionError, NotFoundError
+from mltrack_sync.ledger.ledger import RunEntry
+from mltrack_sync.remotes.pending import is_run_pending, pending_since
+from mltrack_sync.report import PendingCounts, PushReport
+from mltrack_sync.stores.local_source import RUNS, LocalSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from mltrack.entities import Artifact, RunHead
+    from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack.store import Store
+    from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.remotes.kind import Remote
+    from mltrack_sync.selection import Selection
+
+__all__ = ["count_pending", "dry_run", "least_bound"]
+
+
+def least_bound(asked: int | None, remote: Remote) -> int | None:
+    """The largest artifact that is copied, by what is asked for and by the remote's own setting; None is no limit."""
+    bounds = [bound for bound in (asked, remote.max_artifact_size) if bound is not None]
+    return min(bounds, default=None)
+
+
+def count_pending(
+    store: Store,
+    state: LedgerState,
+    selection: Selection,
+    heads: Mapping[str, RunHead],
+    artifact_bytes_max: int | None,
+) -> tuple[PendingCounts, int]:
+    """What waits, and how many of the runs are new on the remote.
+
+    Args:
+        store: The store here.
+        state: The ledger.
+        selection: What of the store is meant.
+        heads: The selected runs.
+        artifact_bytes_max: Larger artifacts are not copied.
+
+    Raises:
+        StoreError: the store can't be read.
+    """
+    runs = points = created = artifacts = artifact_bytes = 0
+    recorded: list[int] = []
+    unreadable: list[str] = []
+    for run_id, head in heads.items():
+        if not is_run_pending(head, state):
+            continue
+        entry = state.runs.get(run_id) or RunEntry()
+        runs += 1
+        created += not entry.remote_id
+        points += max(0, head.points - sum(entry.points.values()))
+        try:
+            run = store.run(run_id)
+            recorded += pending_since(run, state)
+            waiting = list(_artifacts(run, entry, artifact_bytes_max))
+        except NotFoundError:
+            continue
+        except CorruptionError as error:
+            unreadable.append(str(error))
+            continue
+        artifacts += len(waiting)
+        artifact_bytes += sum(artifact.size for artifact in waiting)
+    counts = PendingCounts(
+        runs=runs,
+        points=points,
+        artifacts=artifacts,
+        artifact_bytes=artifact_bytes,
+        **_others(_waiting_units(store, state, selection)),
+        oldest=min(recorded, default=0),
+        unreadable=tuple(unreadable),
+    )
+    return counts, created
+
+
+def _artifacts(run: StoredRun, entry: RunEntry, artifact_bytes_max: int | None) -> Iterator[Artifact]:
+    """Artifacts of a run that are here and that the remote does not have, by the ledger."""
+    for artifact in run.artifacts:
+        if entry.artifacts.get(artifact.path) == artifact.sha256 or artifact.remote:
+            continue
+        if artifact_bytes_max is not None and (artifact.size > artifact_bytes_max or not artifact_bytes_max):
+            continue
+        if os.path.isfile(run.folder.artifacts / artifact.path):
+            yield artifact
+
+
+def _waiting_units(store: Store, state: LedgerState, selection: Selection) -> Iterator[str]:
+    """Units other than runs that changed since they were copied."""
+    for unit in LocalSource(store).units(selection):
+        if not unit.unit.startswith(RUNS) and state.copied.units.get(unit.unit) != unit.token:
+            yield unit.unit
+
+
+def _others(units: Iterable[str]) -> dict[str, int]:
+    """How many of these units are logged models, and how many are experiments with traces."""
+    areas = [unit.partition("/")[0] for unit in units]
+    return {"logged_models": areas.count("models"), "traces": areas.count("traces")}
+
+
+def dry_run(
+    store: Store, remote: Remote, state: LedgerState, selection: Selection, artifact_bytes_max: int | None
+) -> PushReport:
+    """What a push would copy, by the ledger.
+
+    Args:
+        store: The store here.
+        remote: The other one.
+        state: The ledger.
+        selection: What of the store is meant.
+        artifact_bytes_max: Larger artifacts are not copied.
+    """
+    counts, created = count_pending(store, state, selection, selection.heads(store), artifact_bytes_max)
+    return PushReport(
+        remote.name,
+        remote.url,
+        dry_run=True,
+        runs=counts.runs,
+        created=created,
+        points=counts.points,
+        artifacts=counts.artifacts,
+        artifact_bytes=counts.artifact_bytes,
+        logged_models=counts.logged_models,
+        traces=counts.traces,
+        problems=counts.unreadable,
+    )

@@ -1,0 +1,144 @@
+"""A push to a store: what it lacks is copied, and the ledger notes what it has then."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from mltrack.errors import NotFoundError
+from mltrack_sync.ledger.ledger import RunEntry
+from mltrack_sync.ledger.stores import run_lines, store_line, unit_line
+from mltrack_sync.remotes.pending import is_run_pending
+from mltrack_sync.report import PushReport
+from mltrack_sync.stores.copying import CopyOptions, copy_units
+from mltrack_sync.stores.local_source import RUNS, LocalSource
+from mltrack_sync.stores.pending import least_bound
+from mltrack_sync.stores.transfer import is_held
+from mltrack_sync.stores.watched import ARTIFACTS, WatchedCopy, artifacts_in
+
+if TYPE_CHECKING:
+    from mltrack_sync.remotes.kind import PushWork
+    from mltrack_sync.stores.far_store import FarStore
+    from mltrack_sync.stores.transfer import Applied
+
+__all__ = ["push_to_store"]
+
+LINES_AT_ONCE = 200
+"""The ledger is written after so many lines: what it does not have yet is looked at again by the next push."""
+
+
+def push_to_store(work: PushWork, far: FarStore) -> PushReport:
+    """Copy what is selected and new.
+
+    Raises:
+        RemoteError, StoreError, OSError: the other store can't be used any more.
+    """
+    options = work.options
+    bound = least_bound(options.artifact_bytes_max, work.remote)
+    source = LocalSource(work.store, hashing=not far.in_process, clock=options.clock)
+    watched = WatchedCopy(source, far.target, look_again=options.retry_rejected)
+    noting = _Noting(work, watched)
+    if far.info.store_id != work.ledger.state.copied.store_id:
+        work.ledger.copied([store_line(far.info.store_id)])
+    copying = CopyOptions(
+        artifact_bytes_max=bound,
+        workers=min(options.jobs, far.workers),
+        pace=options.pace,
+        progress=options.progress,
+        stop=options.stop,
+        applied=noting.note,
+    )
+    try:
+        report = copy_units(watched.source, watched.target, watched.source.units(options.selection), copying)
+        if not report.stopped:
+            noting.note_held()
+    finally:
+        noting.flush()
+    return PushReport(
+        work.remote.name,
+        work.remote.url,
+        problems=tuple(report.problems),
+        notes=tuple(report.notes),
+        bytes=report.bytes,
+        **noting.counts,
+    )
+
+
+class _Noting:
+    """Counts what was copied, and writes it down in the ledger."""
+
+    def __init__(self, work: PushWork, watched: WatchedCopy) -> None:
+        self.counts: dict[str, Any] = Counter()
+        self._work = work
+        self._watched = watched
+        self._lines: list[dict[str, Any]] = []
+        self._seen: set[str] = set()
+        self._lock = threading.Lock()
+
+    def note(self, applied: Applied) -> None:
+        """Take in what came of one unit."""
+        snapshot, lacking = self._watched.take(applied.unit)
+        self._seen.add(applied.unit)
+        if snapshot is None or (applied.problems and not applied.files):
+            return
+        if applied.unit.startswith(RUNS):
+            artifacts = {name: state.sha256 for name, state in artifacts_in(snapshot).items()} if applied.token else {}
+            self._note_run(applied, artifacts, sum(state.path.startswith(ARTIFACTS) for state in lacking))
+            self.counts["artifact_bytes"] += sum(state.size for state in lacking if state.path.startswith(ARTIFACTS))
+        else:
+            self._note_other(applied)
+        if len(self._lines) >= LINES_AT_ONCE:
+            self.flush()
+
+    def _note_run(self, applied: Applied, artifacts: dict[str, str], sent: int) -> None:
+        run_id = applied.unit.removeprefix(RUNS)
+        head = self._work.heads.get(run_id)
+        if head is None:  # it was started since
+            return
+        entry = self._work.ledger.run(run_id)
+        if applied.bytes or applied.files or is_run_pending(head, self._work.ledger.state):
+            self.counts["runs"] += 1
+            self.counts["created"] += not entry.remote_id
+        self.counts["points"] += sum(max(0, end - entry.points.get(w, 0)) for w, end in applied.points.items())
+        self.counts["artifacts"] += sent
+        copied = RunEntry(events=applied.events, points=applied.points, artifacts=artifacts)
+        self._lines += run_lines(head, entry, copied, settled=self._is_settled(applied))
+
+    def _is_settled(self, applied: Applied) -> bool:
+        """Whether the remote has all that it is to have of the unit; a copy thinner than the remote's own is not."""
+        whole = applied.token.partition("<")[0]
+        return bool(applied.token) and is_held(applied.token, whole, self._work.remote.max_artifact_size)
+
+    def _note_other(self, applied: Applied) -> None:
+        area = applied.unit.partition("/")[0]
+        if applied.bytes or applied.files:
+            self.counts["logged_models"] += area == "models"
+            self.counts["traces"] += area == "traces"
+        if applied.token:
+            self._lines.append(unit_line(applied.unit, applied.token))
+
+    def note_held(self) -> None:
+        """Note runs that the remote said it holds whole, and of which the ledger did not know that."""
+        for run_id, head in self._work.heads.items():
+            if f"{RUNS}{run_id}" in self._seen or not is_run_pending(head, self._work.ledger.state):
+                continue
+            try:
+                run = self._work.store.run(run_id)
+                positions = {writer.writer: writer.position for writer in run.writers()}
+                artifacts = {artifact.path: artifact.sha256 for artifact in run.artifacts}
+            except NotFoundError:
+                continue
+            copied = RunEntry(
+                events={writer: position.events for writer, position in positions.items()},
+                points={writer: position.points for writer, position in positions.items()},
+                artifacts=artifacts,
+            )
+            self._lines += run_lines(head, self._work.ledger.run(run_id), copied, settled=True)
+
+    def flush(self) -> None:
+        """Write the ledger."""
+        with self._lock:
+            lines, self._lines = self._lines, []
+            if lines:
+                self._work.ledger.copied(lines)

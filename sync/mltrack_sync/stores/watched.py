@@ -1,0 +1,88 @@
+"""A source and a target that remember, of each unit, the snapshot and the needs that were seen last."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mltrack_sync.stores.transfer import entries_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from mltrack_sync.selection import Selection
+    from mltrack_sync.stores.transfer import (
+        Applied,
+        FileState,
+        Need,
+        Piece,
+        Source,
+        StoreInfo,
+        Target,
+        UnitSnapshot,
+        UnitToken,
+    )
+
+__all__ = ["ARTIFACTS", "WatchedCopy", "artifacts_in"]
+
+ARTIFACTS = "artifacts/"
+
+
+def artifacts_in(snapshot: UnitSnapshot) -> dict[str, FileState]:
+    """The artifacts of a run's snapshot, by their names in the run."""
+    return {state.path.removeprefix(ARTIFACTS): state for state in snapshot.files if state.path.startswith(ARTIFACTS)}
+
+
+class WatchedCopy:
+    """Both ends of a copy, as the source and the target that ``copy_units`` takes. Many threads may use it."""
+
+    def __init__(self, source: Source, target: Target, *, look_again: bool = False) -> None:
+        """Watch a copy; ``look_again``: also at units that the target says it holds whole."""
+        self.source = _WatchedSource(source)
+        self.target = _WatchedTarget(target, look_again=look_again)
+
+    def take(self, unit: str) -> tuple[UnitSnapshot | None, list[FileState]]:
+        """The snapshot of a unit, and the files of it that the target lacked; both are forgotten here."""
+        snapshot = self.source.snapshots.pop(unit, None)
+        needs = self.target.lacking.pop(unit, [])
+        return snapshot, needs
+
+
+class _WatchedSource:
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.snapshots: dict[str, UnitSnapshot] = {}
+
+    def info(self) -> StoreInfo:
+        return self._source.info()
+
+    def units(self, selection: Selection) -> Iterable[UnitToken]:
+        return self._source.units(selection)
+
+    def snapshot(self, unit: str, *, artifact_bytes_max: int | None = None) -> UnitSnapshot:
+        snapshot = self._source.snapshot(unit, artifact_bytes_max=artifact_bytes_max)
+        self.snapshots[unit] = snapshot
+        return snapshot
+
+    def pieces(self, snapshot: UnitSnapshot, needs: Iterable[Need]) -> Iterator[Piece]:
+        return self._source.pieces(snapshot, needs)
+
+
+class _WatchedTarget:
+    def __init__(self, target: Target, *, look_again: bool) -> None:
+        self._target = target
+        self._look_again = look_again
+        self.lacking: dict[str, list[FileState]] = {}
+
+    def info(self) -> StoreInfo:
+        return self._target.info()
+
+    def tokens(self, origin: str) -> dict[str, str]:
+        return {} if self._look_again else self._target.tokens(origin)
+
+    def needs(self, snapshot: UnitSnapshot) -> list[Need]:
+        needs = self._target.needs(snapshot)
+        self.lacking[snapshot.unit] = [state for state, _ in entries_of(snapshot, needs)]
+        return needs
+
+    def apply(self, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Applied:
+        return self._target.apply(snapshot, pieces)

@@ -1,0 +1,221 @@
+"""Stores as remotes: sync, pull, status, verify and gc on a folder, and what is said where it can't be used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import mltrack
+from mltrack.errors import StoreVersionError, UsageError
+from mltrack.store import Store
+from mltrack_sync import Remotes, pull, push
+from mltrack_sync.engine.verify import verify
+from mltrack_sync.errors import RemoteUnavailableError
+from mltrack_sync.gc import plan_gc
+from mltrack_sync.remotes.kind import is_remote_url, kind_of
+from mltrack_sync.remotes.resolver import remote_for
+from mltrack_sync.status import status_of
+from tests.support.command_line import run
+
+POINTS = 15
+
+
+def record(path: Path, name: str = "run", points: int = POINTS) -> str:
+    """A run in a store."""
+    mltrack.set_store(path)
+    with mltrack.start_run(run_name=name) as made:
+        mltrack.log_param("lr", 0.1)
+        for step in range(points):
+            mltrack.log_metric("loss", 1 / (step + 1), step=step)
+        mltrack.log_text(f"notes of {name}", "notes.txt")
+        mltrack.log_text("x" * 5_000, "large.txt")
+        run_id: str = made.run_id
+    mltrack.set_store(None)
+    return run_id
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Store:
+    """A store with a run."""
+    record(tmp_path / "here")
+    return Store.open(tmp_path / "here")
+
+
+# --- addresses ---
+
+
+@pytest.mark.parametrize("text", ["/media/usb/.mltrack", "./far", "../far", "~/far", "file:///media/usb", "."])
+def test_paths_and_file_urls_are_stores(text: str) -> None:
+    assert is_remote_url(text) or text == "."
+    assert kind_of(text).name == "store"
+    assert kind_of(text).check_url(text).startswith("/")
+
+
+@pytest.mark.parametrize("text", ["/", "file://host/path", "/media/us?b", "file:"])
+def test_what_is_not_a_folder_of_a_store_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not the folder of a store"):
+        kind_of(text).check_url(text)
+
+
+def test_the_folder_that_a_store_is_in_stands_for_it(here: Store, tmp_path: Path) -> None:
+    Store.create(tmp_path / "usb" / ".mltrack")
+    added = Remotes(here).add("usb", str(tmp_path / "usb"))
+    assert added.url == str(tmp_path / "usb" / ".mltrack")
+    assert kind_of(added.url).name_for(added.url) == "usb"
+    assert remote_for(here, f"file://{tmp_path}/usb") == added
+
+
+def test_a_folder_of_mlflows_in_the_environment_is_not_a_remote(here: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:///somewhere/mlruns")
+    with pytest.raises(UsageError, match="no remote yet"):
+        remote_for(here, None)
+
+
+# --- both ways ---
+
+
+def test_a_sync_creates_the_store_and_runs_stay_themselves(here: Store, tmp_path: Path) -> None:
+    (tmp_path / "usb").mkdir()
+    said = run(here, "sync", str(tmp_path / "usb"))
+    assert said.exit_code == 0
+    assert "Sent to usb" in said.output
+    far = Store.open(tmp_path / "usb" / ".mltrack")
+    assert far.run_ids() == here.run_ids()
+    (run_id,) = far.run_ids()
+    assert far.run(run_id).metrics().equals(here.run(run_id).metrics())
+    assert run(here, "sync").output.endswith("nothing to send\n")
+    assert run(here, "verify").exit_code == 0
+
+
+def test_what_was_pulled_is_not_pending_and_arrives_once(here: Store, tmp_path: Path) -> None:
+    there = record(tmp_path / "far", "other")
+    far = Remotes(here).add("far", str(tmp_path / "far"))
+    said = pull(here, far, dry_run=True)
+    assert (said.runs, said.created, said.artifacts) == (1, 1, 2)
+    assert there not in here.run_ids()
+    got = pull(here, far)
+    assert (got.runs, got.created, got.points, got.artifacts, got.complete) == (1, 1, POINTS, 2, True)
+    assert here.run(there).params == {"lr": "0.1"}
+    again = pull(here, far)
+    assert (again.runs, again.points, again.bytes) == (0, 0, 0)
+    status = status_of(here, far)
+    assert (status.pending_runs, status.runs_there) == (1, 1)  # the run that was here before
+    push(here, far)
+    assert status_of(here, far).pending_runs == 0
+    assert Store.open(tmp_path / "far").run_ids() == here.run_ids()
+
+
+def test_a_run_that_both_recorded_into_merges(here: Store, tmp_path: Path) -> None:
+    (run_id,) = here.run_ids()
+    far = Remotes(here).add("far", str(tmp_path / "far"))
+    push(here, far)
+    for path, value in ((tmp_path / "here", 7.0), (tmp_path / "far", 8.0)):
+        mltrack.set_store(path)
+        with mltrack.start_run(run_id=run_id):
+            mltrack.log_metric("loss", value, step=100)
+        mltrack.set_store(None)
+    assert pull(here, far).points == 1
+    assert push(here, far).points == 1
+    assert verify(here, far).same
+    one, other = here.run(run_id), Store.open(tmp_path / "far").run(run_id)
+    assert sorted(one.metrics("loss")["value"].to_pylist()) == sorted(other.metrics("loss")["value"].to_pylist())
+    assert len(one.metrics("loss")) == POINTS + 2
+
+
+def test_the_selection_chooses_what_is_pulled(here: Store, tmp_path: Path) -> None:
+    wanted = record(tmp_path / "far", "wanted")
+    record(tmp_path / "far", "other")
+    Remotes(here).add("far", str(tmp_path / "far"))
+    said = run(here, "pull", "far", "--run", "wanted", "--json")
+    assert json.loads(said.output)["runs"] == 1
+    assert wanted in here.run_ids()
+    assert len(here.run_ids()) == 2
+
+
+# --- status, verify, gc ---
+
+
+def test_status_counts_by_the_ledger_with_the_disk_away(here: Store, tmp_path: Path) -> None:
+    usb = Remotes(here).add("usb", str(tmp_path / "usb" / ".mltrack"))
+    before = status_of(here, usb)
+    assert (before.pending_runs, before.pending_points, before.pending_artifacts) == (1, POINTS, 2)
+    (tmp_path / "usb").mkdir()
+    push(here, usb)
+    (tmp_path / "usb").rename(tmp_path / "away")
+    after = status_of(here, usb)
+    assert (after.pending_runs, after.pending_points, after.pending_artifacts) == (0, 0, 0)
+    record(here.path, "next")
+    assert status_of(here, usb).pending_points == POINTS
+    assert push(here, usb, dry_run=True).points == POINTS
+    with pytest.raises(RemoteUnavailableError, match="no mltrack store at"):
+        push(here, usb)
+    (tmp_path / "usb").mkdir()  # the empty folder that a disk is mounted on gets no new store
+    with pytest.raises(RemoteUnavailableError, match="no mltrack store at"):
+        push(here, usb)
+
+
+def test_another_disk_at_the_same_path_gets_everything(here: Store, tmp_path: Path) -> None:
+    usb = Remotes(here).add("usb", str(tmp_path / "usb" / ".mltrack"))
+    (tmp_path / "usb").mkdir()
+    push(here, usb)
+    (tmp_path / "usb").rename(tmp_path / "first")
+    Store.create(tmp_path / "usb" / ".mltrack")
+    report = push(here, usb)
+    assert (report.runs, report.points) == (1, POINTS)
+    assert verify(here, usb).same
+
+
+def test_verify_names_the_run_and_the_file_that_differ(here: Store, tmp_path: Path) -> None:
+    (run_id,) = here.run_ids()
+    usb = Remotes(here).add("usb", str(tmp_path / "usb"))
+    push(here, usb)
+    large = Store.open(tmp_path / "usb").run(run_id).artifact_path("large.txt")
+    large.write_bytes(b"y" + large.read_bytes()[1:])
+    (difference,) = verify(here, usb).differences
+    assert (difference.run_id, difference.thing) == (run_id, "file artifacts/large.txt")
+    large.unlink()
+    (difference,) = verify(here, usb, quick=True).differences
+    assert (difference.thing, difference.there) == ("file artifacts/large.txt", "missing")
+    assert push(here, usb).runs == 0  # it takes the other store's word for what it holds
+    assert push(here, usb, retry_rejected=True).problems == ()
+    assert verify(here, usb).same
+
+
+def test_gc_lets_go_what_the_other_store_has_whole(here: Store, tmp_path: Path) -> None:
+    (run_id,) = here.run_ids()
+    usb = Remotes(here).add("usb", str(tmp_path / "usb"))
+    push(here, usb)
+    assert [run.run_id for run in plan_gc(here, usb).deletable] == [run_id]
+    Store.open(tmp_path / "usb").run(run_id).artifact_path("notes.txt").unlink()
+    (kept,) = plan_gc(here, usb).retained
+    assert "notes.txt" in kept.reason
+
+
+# --- what can't be used ---
+
+
+def test_a_store_is_not_copied_onto_itself(here: Store, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(here.path)
+    for path in (here.path, tmp_path / "link"):
+        with pytest.raises(UsageError, match="this very store"):
+            run(here, "sync", str(path))
+        Remotes(here).remove(Remotes(here).all()[0].name)
+
+
+def test_a_path_without_a_store_is_named(here: Store, tmp_path: Path) -> None:
+    with pytest.raises(RemoteUnavailableError, match=r"no mltrack store at .*/missing/store"):
+        run(here, "sync", str(tmp_path / "missing" / "store"))
+    assert Remotes(here).all() == []
+    with pytest.raises(RemoteUnavailableError, match="no mltrack store at"):
+        run(here, "pull", str(tmp_path / "missing" / "store"))
+
+
+def test_a_newer_format_is_named(here: Store, tmp_path: Path) -> None:
+    from mltrack.disk.codec import encode_line
+
+    far = Store.create(tmp_path / "far")
+    (far.path / "store.json").write_bytes(encode_line({"format": 99, "store_id": far.store_id, "created": 0}))
+    with pytest.raises(StoreVersionError, match="format 99"):
+        push(here, Remotes(here).add("far", str(far.path)))
