@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mltrack.errors import MltrackError
+from mltrack.errors import MltrackError, UsageError
 from mltrack.text.printing import say, styled
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ else:
 __all__ = [
     "PARTIAL",
     "Command",
+    "artifact_bytes_max",
+    "artifact_options",
     "json_option",
     "open_store",
     "print_rejected",
@@ -86,6 +88,31 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def artifact_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--no-artifacts and --max-artifact-size, for thin copies."""
+    for option in (
+        click.option("--max-artifact-size", metavar="SIZE", help="Leave out larger files of artifacts: 10M, 500k."),
+        click.option("--no-artifacts", is_flag=True, help="Leave out all files of artifacts."),
+    ):
+        command = option(command)
+    return command
+
+
+def artifact_bytes_max(no_artifacts: bool, size: str | None) -> int | None:
+    """The largest artifact that is wanted, by these options; None is no limit.
+
+    Raises:
+        UsageError: both were given, or the size is not one.
+    """
+    from mltrack_sync.remotes.sizes import parse_size
+
+    if no_artifacts and size is not None:
+        raise UsageError("--no-artifacts and --max-artifact-size exclude each other", hint="leave one of them out")
+    if no_artifacts:
+        return 0
+    return None if size is None else parse_size(size)
 
 
 class _RemoteName(TextParam):

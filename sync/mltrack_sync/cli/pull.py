@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mltrack.errors import UsageError
 from mltrack.text.printing import Column, console, heading, print_json, print_table, say, styled
-from mltrack_sync.cli.common import PARTIAL, Command, json_option, open_store, remote_argument, selection_options
+from mltrack_sync.cli.common import (
+    PARTIAL,
+    Command,
+    artifact_bytes_max,
+    artifact_options,
+    json_option,
+    open_store,
+    remote_argument,
+    selection_options,
+)
 from mltrack_sync.remotes.resolver import introduced, remote_for
 
 if TYPE_CHECKING:
@@ -19,7 +27,7 @@ if TYPE_CHECKING:
 
     from mltrack_sync.report import PullReport
 
-__all__ = ["artifact_bytes_max", "commands", "pull"]
+__all__ = ["commands", "pull"]
 
 
 @click.command(
@@ -29,8 +37,7 @@ __all__ = ["artifact_bytes_max", "commands", "pull"]
 )
 @remote_argument
 @selection_options
-@click.option("--no-artifacts", is_flag=True, help="Bring no files of artifacts.")
-@click.option("--max-artifact-size", metavar="SIZE", help="Leave out larger files of artifacts: 10M, 500k.")
+@artifact_options
 @click.option("--dry-run", is_flag=True, help="Show what would be brought; change nothing here.")
 @click.option("--jobs", default=4, show_default=True, metavar="N", help="How many things to pull at a time.")
 @click.option("--limit-rate", metavar="RATE", help="Limit on bytes a second, in all: 2M, 500k.")
@@ -80,21 +87,6 @@ def pull(
         _print(report)
     if not report.complete and not dry_run:
         ctx.exit(PARTIAL)
-
-
-def artifact_bytes_max(no_artifacts: bool, size: str | None) -> int | None:
-    """The largest artifact that is wanted, by the two options; None is no limit.
-
-    Raises:
-        UsageError: both were given, or the size is not one.
-    """
-    from mltrack_sync.remotes.sizes import parse_size
-
-    if no_artifacts and size is not None:
-        raise UsageError("--no-artifacts and --max-artifact-size exclude each other", hint="leave one of them out")
-    if no_artifacts:
-        return 0
-    return None if size is None else parse_size(size)
 
 
 def _with_progress(one_pull: Callable[..., PullReport], as_json: bool) -> PullReport:

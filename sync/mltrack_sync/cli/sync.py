@@ -18,6 +18,8 @@ from mltrack.text.printing import Column, console, heading, print_json, print_ta
 from mltrack_sync.cli.common import (
     PARTIAL,
     Command,
+    artifact_bytes_max,
+    artifact_options,
     json_option,
     open_store,
     print_rejected,
@@ -45,6 +47,7 @@ __all__ = ["commands", "ended_by_signals", "sync"]
 )
 @remote_argument
 @selection_options
+@artifact_options
 @click.option("--dry-run", is_flag=True, help="Show what would be sent; make no request.")
 @click.option("--watch", "watching", is_flag=True, help="Keep pushing what is new until stopped.")
 @click.option("--interval", default=5.0, show_default=True, metavar="S", help="With --watch: poll every S seconds.")
@@ -60,6 +63,8 @@ def sync(
     runs: tuple[str, ...],
     experiments: tuple[str, ...],
     filter_string: str,
+    no_artifacts: bool,
+    max_artifact_size: str | None,
     dry_run: bool,
     watching: bool,
     interval: float,
@@ -71,9 +76,10 @@ def sync(
 ) -> None:
     """Push what is new to a remote.
 
-    REMOTE is a name from "mltrack remote ls", or the URL of an MLflow server. Everything arrives once, however often
-    the command is interrupted and run again. Exits with 3 when the remote rejected something or does not support it
-    (an older server, for logged models or traces): that is listed, and the rest has arrived.
+    REMOTE is a name from "mltrack remote ls", the URL of an MLflow server, or the path of another store. Everything
+    arrives once, however often the command is interrupted and run again. Exits with 3 when the remote rejected
+    something or does not support it (an older server, for logged models or traces): that is listed, and the rest has
+    arrived.
     """
     from mltrack_sync.engine.push import push
     from mltrack_sync.http.rate_limit import RateLimiter, parse_rate
@@ -90,6 +96,7 @@ def sync(
         dry_run=dry_run,
         retry_rejected=retry_rejected,
         pace=RateLimiter(parse_rate(limit_rate)) if limit_rate is not None else None,
+        artifact_bytes_max=artifact_bytes_max(no_artifacts, max_artifact_size),
     )
     if all_remotes:
         if remote is not None or watching:

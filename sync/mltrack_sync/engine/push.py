@@ -8,17 +8,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.trust import refuse_links
-from mltrack.errors import RemoteError
+from mltrack.errors import RemoteError, UsageError
 from mltrack_sync.engine.lock import sync_lock
 from mltrack_sync.errors import LedgerError
 from mltrack_sync.remotes.kind import PushWork, find_kind
 from mltrack_sync.remotes.ledgers import ledger_path, open_ledger, read_ledger
 from mltrack_sync.remotes.options import PushOptions
+from mltrack_sync.remotes.settings import ConfigurableKind
 
 if TYPE_CHECKING:
     from mltrack.store import Store
     from mltrack_sync.ledger.ledger import Ledger
-    from mltrack_sync.remotes.kind import Remote
+    from mltrack_sync.remotes.kind import Kind, Remote
     from mltrack_sync.report import PushReport
 
 __all__ = ["push"]
@@ -43,6 +44,8 @@ def push(store: Store, remote: Remote, options: PushOptions | None = None, **cha
     options = replace(options or PushOptions(), **given)
     started = time.monotonic()
     kind = find_kind(remote.kind)
+    if options.artifact_bytes_max is not None and not _leaves_files_out(kind):
+        raise UsageError(f"remote {remote.name!r} only takes runs with all files", hint="leave the limit on files out")
     if options.dry_run:
         report = kind.dry_run(store, remote, read_ledger(store, remote), options)
         return replace(report, seconds=time.monotonic() - started)
@@ -60,6 +63,10 @@ def push(store: Store, remote: Remote, options: PushOptions | None = None, **cha
             raise
         _note_end(ledger, report, options.clock())
     return replace(report, seconds=time.monotonic() - started)
+
+
+def _leaves_files_out(kind: Kind) -> bool:
+    return isinstance(kind, ConfigurableKind) and "max_artifact_size" in kind.settings
 
 
 def _note_end(ledger: Ledger, report: PushReport, now: int) -> None:

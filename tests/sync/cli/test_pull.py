@@ -9,7 +9,7 @@ import pytest
 import mltrack
 from mltrack.errors import UsageError
 from mltrack.store import Store
-from mltrack_sync.cli.pull import artifact_bytes_max
+from mltrack_sync.cli.common import artifact_bytes_max
 from mltrack_sync.remotes.sizes import parse_size
 from tests.support.command_line import run
 

@@ -193,6 +193,52 @@ def test_gc_lets_go_what_the_other_store_has_whole(here: Store, tmp_path: Path) 
     assert "notes.txt" in kept.reason
 
 
+# --- thin copies ---
+
+
+def test_a_thin_copy_lacks_files_and_the_next_whole_one_brings_only_these(here: Store, tmp_path: Path) -> None:
+    (run_id,) = here.run_ids()
+    usb = Remotes(here).add("usb", str(tmp_path / "usb"))
+    assert push(here, usb, artifact_bytes_max=0).artifacts == 0
+    far = Store.open(tmp_path / "usb")
+    assert far.run(run_id).metrics().equals(here.run(run_id).metrics())
+    assert status_of(here, usb).pending_artifacts == 2
+    assert push(here, usb, artifact_bytes_max=100).artifacts == 1
+    assert status_of(here, usb).pending_artifacts == 1
+    whole = push(here, usb)
+    assert (whole.artifacts, whole.points) == (1, 0)
+    assert status_of(here, usb).pending_runs == 0
+    assert verify(here, usb).same
+
+
+def test_a_remotes_own_limit_on_files_is_what_status_and_verify_go_by(here: Store, tmp_path: Path) -> None:
+    usb = Remotes(here).add("usb", str(tmp_path / "usb"))
+    assert run(here, "remote", "set", "usb", "max_artifact_size=1k").exit_code == 0
+    usb = Remotes(here).get("usb")
+    assert usb.max_artifact_size == 1000
+    assert status_of(here, usb).pending_artifacts == 1
+    assert push(here, usb).artifacts == 1
+    assert status_of(here, usb).pending_runs == 0
+    assert verify(here, usb).same
+    assert push(here, usb).runs == 0
+
+
+def test_a_remote_that_takes_whole_runs_only_says_so(here: Store) -> None:
+    Remotes(here).add("lab", "http://127.0.0.1:1")
+    with pytest.raises(UsageError, match="all files"):
+        run(here, "sync", "lab", "--no-artifacts")
+
+
+def test_a_thin_pull_leaves_files_where_they_are(here: Store, tmp_path: Path) -> None:
+    there = record(tmp_path / "far", "other")
+    far = Remotes(here).add("far", str(tmp_path / "far"))
+    thin = pull(here, far, artifact_bytes_max=100)
+    assert (thin.artifacts, thin.skipped_artifacts) == (1, 1)
+    whole = pull(here, far)
+    assert (whole.artifacts, whole.runs, whole.created, whole.points) == (1, 1, 0, 0)
+    assert here.run(there).artifact_path("large.txt").stat().st_size == 5_000
+
+
 # --- what can't be used ---
 
 
