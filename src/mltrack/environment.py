@@ -163,6 +163,9 @@ ERROR_TAG = "mltrack.error"
 GIT_DIRTY_TAG = "mltrack.git.dirty"
 """Whether its sources differ from the commit."""
 
+HISTORY_TAG = "mltrack.history"
+"""How many points of a metric go to remotes that keep sampled histories: ``start_run(history=)``."""
+
 RUN_ID_TAG = "mltrack.run_id"
 """On a remote: the run's id in the store, by which it is found again."""
 
@@ -199,6 +202,7 @@ TAGS = (
     PREEMPTED_TAG,
     ERROR_TAG,
     GIT_DIRTY_TAG,
+    HISTORY_TAG,
     RUN_ID_TAG,
     EXPERIMENT_TAG,
     MODEL_ID_TAG,

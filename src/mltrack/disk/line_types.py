@@ -371,6 +371,13 @@ _ENDING = Kind(
     "an ending: status, end time, name, whether it crashed",
 )
 _LINKS = listing(TEXT)
+_SAMPLED: dict[str, Kind | Optional] = {
+    "history": _COUNT,
+    "whole": Optional(_COUNTS),
+    "ended": Optional(_COUNTS),
+    "mixed": Optional(FLAG),
+    "pinned": Optional(FLAG),
+}
 
 _PAGE = Kind(
     lambda value: type(value) is list and [type(each) for each in value] == [int, str] and value[0] >= 0,
@@ -383,7 +390,7 @@ LEDGER = Records(
         "experiment": {"local": TEXT, "remote": TEXT, "tags": _TEXTS, "created": Optional(INT64)},
         "create": {"run": TEXT},
         "run": {"run": TEXT, "remote": TEXT, "experiment": TEXT, "uri": TEXT, "adopted": Optional(FLAG)},
-        "ack": {"run": TEXT, "at": _POSITIONS, "next": Optional(_DOUBT)},
+        "ack": {"run": TEXT, "at": _POSITIONS, "next": Optional(_DOUBT), "history": Optional(_COUNT)},
         "entry": {
             "run": TEXT,
             "remote": TEXT,
@@ -397,7 +404,9 @@ LEDGER = Records(
             "settled": Optional(_HEADS),
             "linked": Optional(_LINKS),
             "lacking": Optional(_LINKS),
+            "sampled": Optional(record(_SAMPLED)),
         },
+        "sampled": {"run": TEXT, **_SAMPLED},
         "artifact": {"run": TEXT, "path": TEXT, "sha256": TEXT},
         "ended": {"run": TEXT, "as": _ENDING},
         "stage": {"run": TEXT, "stage": TEXT},
@@ -442,7 +451,7 @@ LEDGER = Records(
         "traces": {"at": _COUNTS, "sizes": _COUNTS},
         "store": {"store": TEXT},
         "unit": {"unit": TEXT, "token": TEXT},
-        "pass": {"time": INT64, "runs": Optional(_COUNT), "points": Optional(_COUNT)},
+        "pass": {"time": INT64, "runs": Optional(_COUNT), "points": Optional(_COUNT), "seconds": Optional(_FINITE)},
         "error": {"time": INT64, "message": TEXT},
     },
 )

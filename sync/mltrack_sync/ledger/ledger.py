@@ -10,6 +10,8 @@ A line is on the disk before the next step that relies on it is taken:
 - ``rejected`` before the ack that goes past the item; ``cleared`` when it got through after all. What is tried again
   stays rejected until then, and moves no positions: all of it is compared with the remote before it is sent.
 - ``forgotten``: the remote has no such run any more; what was known of it counts no longer.
+- ``sampled``: that only a sample of the run's points goes, and which (see runs.py). Where that changes so that points
+  before the positions are to go, an ``ack`` before it takes the positions back and puts these points in doubt.
 - ``settled``: the run's head when nothing was left to send.
 - ``entry``: all of these of one run at once. A ledger that has grown is rewritten with one such line for each run.
 - ``linked``: which datasets and logged models the run is linked to on the remote, and which features
@@ -41,7 +43,7 @@ from mltrack_sync.ledger.fallback import FallbackEntry
 from mltrack_sync.ledger.models import LoggedEntry
 from mltrack_sync.ledger.pulled import Page, PulledEntry, page_lines
 from mltrack_sync.ledger.registry import ModelEntry, VersionEntry, model_line, version_line
-from mltrack_sync.ledger.runs import EVERYTHING, RunEntry
+from mltrack_sync.ledger.runs import EVERYTHING, RunEntry, Sampled
 from mltrack_sync.ledger.stores import StoreEntry
 from mltrack_sync.ledger.traces import TraceEntry
 from mltrack_sync.ledger.uploads import UploadLog
@@ -298,12 +300,29 @@ class Ledger:
         refused: list[Rejected] | None = None,
     ) -> None:
         """Note how far the remote has (or refused) each writer's events and points; ``following`` is sent next."""
+        line = self._ack_line(run_id, events, points, following)
+        self._write(*[_rejected_line(item) for item in refused or ()], line)
+
+    def sampled(
+        self, run_id: str, sampled: Sampled, *, points: Mapping[str, int], following: Mapping[str, int] | str
+    ) -> None:
+        """Note which of a run's points go from now on; ``points`` and ``following`` as in ``ack``, if they change."""
+        entry = self.run(run_id)
+        changed = (points, following) != (entry.points, EVERYTHING if entry.doubt_all else entry.doubt)
+        lines = [self._ack_line(run_id, {}, points, following)] if changed else []
+        self._write(*lines, {"type": "sampled", "run": run_id, **sampled.fields()})
+
+    def _ack_line(
+        self, run_id: str, events: Mapping[str, int], points: Mapping[str, int], following: Mapping[str, int] | str
+    ) -> dict[str, Any]:
         entry = self.run(run_id)
         merged = RunEntry(events={**entry.events, **events}, points={**entry.points, **points})
         line: dict[str, Any] = {"type": "ack", "run": run_id, "at": merged.positions()}
         if following:
             line["next"] = following if isinstance(following, str) else dict(following)
-        self._write(*[_rejected_line(item) for item in refused or ()], line)
+        if entry.sampled.history:
+            line["history"] = entry.sampled.history
+        return line
 
     def artifact(self, run_id: str, path: str, sha256: str) -> None:
         """Note that the remote has that file with this content."""

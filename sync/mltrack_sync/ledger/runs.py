@@ -11,9 +11,45 @@ from mltrack.entities import ACTIVE
 if TYPE_CHECKING:
     from mltrack.entities import RunHead
 
-__all__ = ["EVERYTHING", "RunEntry"]
+__all__ = ["EVERYTHING", "RunEntry", "Sampled"]
 
 EVERYTHING = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """How a run's points go, where not all of them do.
+
+    Attributes:
+        history: How many points of a metric go (see mlflow/plan/sampling.py); 0 for all.
+        whole: By writer, the seq before which all points had gone when a sample was asked for.
+        ended: By writer, how many points it had when what goes at its end was chosen; its position is then one more.
+        mixed: More may be on the remote than the choice: it was made in another way before, or a writer that seemed to
+            have ended went on.
+        pinned: The run itself says its history, whatever the remote's setting is.
+    """
+
+    history: int = 0
+    whole: Mapping[str, int] = field(default_factory=dict)
+    ended: Mapping[str, int] = field(default_factory=dict)
+    mixed: bool = False
+    pinned: bool = False
+
+    @classmethod
+    def of(cls, line: Mapping[str, Any]) -> Sampled:
+        """From a line of the ledger."""
+        return cls(
+            line["history"],
+            dict(line.get("whole", {})),
+            dict(line.get("ended", {})),
+            line.get("mixed", False),
+            line.get("pinned", False),
+        )
+
+    def fields(self) -> dict[str, Any]:
+        """As it is in a line of the ledger."""
+        more = {"whole": self.whole, "ended": self.ended, "mixed": self.mixed, "pinned": self.pinned}
+        return {"history": self.history, **{key: value for key, value in more.items() if value}}
 
 
 @dataclass(slots=True)
@@ -34,6 +70,7 @@ class RunEntry:
     settled: list[Any] = field(default_factory=list)
     linked: list[str] = field(default_factory=list)
     lacking: list[str] = field(default_factory=list)
+    sampled: Sampled = field(default_factory=Sampled)
 
     def apply(self, line: Mapping[str, Any]) -> None:
         """Take in a line of the ledger."""
@@ -46,7 +83,7 @@ class RunEntry:
                 self.artifact_uri = line["uri"]
                 self.doubt_all = bool(line.get("adopted"))
                 if not self.doubt_all:  # a new run is empty, whatever was known of a former one
-                    self.events, self.points, self.artifacts = {}, {}, {}
+                    self.events, self.points, self.artifacts, self.sampled = {}, {}, {}, Sampled()
             case "ack":
                 self._acknowledged(line)
             case "entry":
@@ -57,6 +94,9 @@ class RunEntry:
                 self.ended, self.settled = line.get("ended", []), line.get("settled", [])
                 self.stage = line.get("stage", ACTIVE)
                 self.linked, self.lacking = line.get("linked", []), line.get("lacking", [])
+                self.sampled = Sampled.of(line["sampled"]) if "sampled" in line else Sampled()
+            case "sampled":
+                self.sampled = Sampled.of(line)
             case "linked":
                 self.linked, self.lacking = line["linked"], line["lacking"]
             case "artifact":
@@ -72,6 +112,8 @@ class RunEntry:
         """Take in how far the remote has events and points, and what is in doubt."""
         for writer, (events, points) in line["at"].items():
             self.events[writer], self.points[writer] = events, points
+        if line["type"] == "ack" and line.get("history", 0) != self.sampled.history:  # the line that said so is damaged
+            self.sampled = Sampled(line.get("history", 0), mixed=True)
         following = line.get("next", {})
         self.doubt_all = following == EVERYTHING
         self.doubt = {} if self.doubt_all else dict(following)
@@ -103,5 +145,6 @@ class RunEntry:
             "settled": self.settled,
             "linked": self.linked,
             "lacking": self.lacking,
+            "sampled": self.sampled.fields() if self.sampled != Sampled() else None,
         }
         return [{key: value for key, value in line.items() if value or key in ("uri", "at")}]

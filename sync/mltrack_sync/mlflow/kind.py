@@ -152,16 +152,18 @@ class MlflowKind:
     def dry_run(self, store: Store, remote: Remote, state: LedgerState, options: PushOptions) -> PushReport:
         """What push would send."""
         from mltrack_sync.mlflow.plan.dry_run import dry_run
+        from mltrack_sync.mlflow.plan.history import HistorySetting
         from mltrack_sync.mlflow.plan.pending import Scope
 
-        scope = Scope(store, options.selection, options.selection.heads(store), options.retry_rejected)
+        heads, history = options.selection.heads(store), HistorySetting(options.history, remote.history)
+        scope = Scope(store, options.selection, heads, options.retry_rejected, history=history)
         return dry_run(scope, remote, state)
 
     def count_pending(self, store: Store, remote: Remote, state: LedgerState) -> PendingCounts:
         """What waits for the server, by the ledger."""
         from mltrack_sync.mlflow.plan.counts import count_pending
 
-        return count_pending(store, state, remote.limits)
+        return count_pending(store, state, remote)
 
     def verify(self, store: Store, remote: Remote, state: LedgerState, options: VerifyOptions) -> VerifyReport:
         """Compare what is selected with the server, point by point and file by file.

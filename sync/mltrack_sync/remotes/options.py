@@ -36,6 +36,8 @@ class PushOptions:
         jobs: How many things are pushed at a time.
         dry_run: Report what would be sent; make no request and write nothing.
         retry_rejected: Try again all that was rejected.
+        history: How many points of a metric go, by a choice that loses no spike, with the complete run as files; 0 for
+            all, None as the remote is set.
         retry_cured: Check, at a bounded cost, whether the reason for which whole runs were rejected is gone: an
             experiment or a run was restored on the remote, a permission was given.
         progress: Receives how far the push is.
@@ -53,6 +55,7 @@ class PushOptions:
     dry_run: bool = False
     retry_rejected: bool = False
     retry_cured: bool = True
+    history: int | None = None
     progress: Progress = field(default_factory=NoProgress)
     policy: RetryPolicy | None = None
     http: httpx.BaseTransport | None = None

@@ -251,16 +251,22 @@ class StoredRun:
         return [event for event in events if event.seq >= (after or {}).get(event.writer, 0)]
 
     def read_points(
-        self, after: Mapping[str, int] | None = None, *, rows_max: int = BLOCK_ROWS
+        self, after: Mapping[str, int] | None = None, *, rows_max: int = BLOCK_ROWS, writer: str | None = None
     ) -> Iterator[tuple[str, PointColumns]]:
         """Points whose seq is at least ``after[writer]`` (0 for others), as (writer, piece) in the order of logging.
 
-        Pieces hold up to ``rows_max`` points: fewer take less memory and more time. Damaged files are skipped and added
-        to ``self.damage``.
+        Damaged files are skipped and added to ``self.damage``.
+
+        Args:
+            after: Positions by writer.
+            rows_max: Pieces hold up to so many points: fewer take less memory and more time.
+            writer: Only the points of this writer.
         """
-        for writer in list(self.state.writers.values()):
-            for points in self._points_of(writer, (after or {}).get(writer.writer, 0), rows_max=rows_max):
-                yield writer.writer, points
+        for one in list(self.state.writers.values()):
+            if writer is not None and one.writer != writer:
+                continue
+            for points in self._points_of(one, (after or {}).get(one.writer, 0), rows_max=rows_max):
+                yield one.writer, points
 
     def artifact_path(self, name: str) -> Path:
         """The path of a file of the run on disk.

@@ -106,7 +106,10 @@ def facts_of(
 
 
 class Piece(NamedTuple):
-    """Some of one writer's points, in order; once they are acknowledged the writer is at seq ``end``."""
+    """Some of one writer's points, in order; once they are acknowledged the writer is at seq ``end``.
+
+    Points of a sampled history have as their seq when they were due: several may have the same.
+    """
 
     writer: str
     points: PointColumns
@@ -203,13 +206,18 @@ def metric_items(points: PointColumns) -> list[str]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Request:
-    """One log-batch. After its acknowledgement the ledger is at ``events`` and ``ends`` (of points), by writer."""
+    """One log-batch. After its acknowledgement the ledger is at ``events`` and ``ends`` (of points), by writer.
+
+    ``reach`` is the seq, by writer, before which its points are: greater than ``ends`` where the next request has
+    points of the same seq as its last.
+    """
 
     params: tuple[Pair, ...] = ()
     tags: tuple[Pair, ...] = ()
     points: PointColumns | None = None
     events: Mapping[str, int] = field(default_factory=dict)
     ends: Mapping[str, int] = field(default_factory=dict)
+    reach: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def items(self) -> int:
@@ -245,7 +253,7 @@ class Request:
         if self.items <= 1:
             return [self]
         if self.points is not None and self.points_count and (self.params or self.tags):
-            return [replace(self, points=None, ends={}), replace(self, params=(), tags=(), events={})]
+            return [replace(self, points=None, ends={}, reach={}), replace(self, params=(), tags=(), events={})]
         if self.params and self.tags:
             return [replace(self, tags=()), replace(self, params=())]
         if self.points is not None and self.points_count:
@@ -288,9 +296,10 @@ def _requests_of_piece(piece: Piece, facts: Request | None, limits: Callable[[],
         part = piece.points.take(slice(at, at + taken))
         at += taken
         is_last = at >= count
-        yield replace(
-            facts or Request(), points=part, ends={piece.writer: piece.end if is_last else int(part.seqs[-1]) + 1}
-        )
+        reach = piece.end if is_last else int(part.seqs[-1]) + 1
+        same = not is_last and int(piece.points.seqs[at]) == int(part.seqs[-1])
+        ends = {piece.writer: reach - 1 if same else reach}
+        yield replace(facts or Request(), points=part, ends=ends, reach={piece.writer: reach})
         if is_last:
             return
         facts = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mltrack_sync.mlflow.plan.history import HistorySetting
 from mltrack_sync.mlflow.plan.pending import Scope, find_pending
 from mltrack_sync.mlflow.plan.tally import Tally
 from mltrack_sync.remotes.pending import pending_since
@@ -14,26 +15,26 @@ if TYPE_CHECKING:
     from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.store import Store
     from mltrack_sync.ledger.ledger import LedgerState
-    from mltrack_sync.limits import Limits
     from mltrack_sync.mlflow.plan.pending_run import PendingRun
+    from mltrack_sync.remotes.kind import Remote
 
 __all__ = ["count_pending"]
 
 
-def count_pending(store: Store, state: LedgerState, limits: Limits) -> PendingCounts:
+def count_pending(store: Store, state: LedgerState, remote: Remote) -> PendingCounts:
     """Count what the ledger lacks of the whole store.
 
     Raises:
         StoreError: the store can't be read.
     """
-    scope = Scope(store, Selection(), store.heads())
+    scope = Scope(store, Selection(), store.heads(), history=HistorySetting(remote=remote.history))
     pending = find_pending(scope, state)
     recorded: list[int] = []
 
     def note_times(run: StoredRun, one: PendingRun) -> None:
         recorded.extend(pending_since(run, state, one.first_event))
 
-    tally = Tally(scope, pending, state, limits)
+    tally = Tally(scope, pending, state, remote.limits)
     tally.count(note_times)
     return PendingCounts(
         runs=tally.counts["runs"] + len(tally.unreadable),

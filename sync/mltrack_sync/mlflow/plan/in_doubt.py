@@ -32,6 +32,11 @@ class InDoubt:
         """As in the ledger."""
         return cls(entry.doubt_all, dict(entry.doubt))
 
+    @classmethod
+    def of_line(cls, following: Mapping[str, int] | str) -> InDoubt:
+        """As ``next`` in a line of the ledger says."""
+        return cls(True) if isinstance(following, str) else cls(ends=dict(following))
+
     def __bool__(self) -> bool:
         return self.everything or bool(self.ends)
 
@@ -52,5 +57,5 @@ class InDoubt:
             return {}
         if self.everything:
             return EVERYTHING
-        later = {writer: max(end, self.ends.get(writer, 0)) for writer, end in request.ends.items()}
+        later = {writer: max(end, self.ends.get(writer, 0)) for writer, end in (request.reach or request.ends).items()}
         return {**self.ends, **later}

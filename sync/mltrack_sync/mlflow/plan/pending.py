@@ -16,6 +16,7 @@ from mltrack.errors import CorruptionError, NotFoundError
 from mltrack_sync.ledger.experiments import EXPERIMENT_TAG_KIND
 from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.mlflow.api.capabilities import DATASETS, LOGGED_MODELS, TRACES
+from mltrack_sync.mlflow.plan.history import HistorySetting
 from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL, TRACE
 from mltrack_sync.mlflow.plan.pending_models import PendingLoggedModels, find_pending_logged_models, log_sizes
 from mltrack_sync.mlflow.plan.pending_registry import PendingModel, find_pending_registry
@@ -52,6 +53,7 @@ class Scope:
     """The selected part of a store; each method says what of it a ledger lacks at that moment, for one stage of a push.
 
     ``heads`` are those of the selected runs. ``retry`` includes all that was rejected, ``again`` some of it.
+    ``history`` says how many points of a metric go.
     """
 
     store: Store
@@ -59,11 +61,16 @@ class Scope:
     heads: Mapping[str, RunHead]
     retry: bool = False
     again: Again = frozenset()
+    history: HistorySetting = field(default_factory=HistorySetting)
 
     def runs(self, state: LedgerState) -> tuple[str, ...]:
         """Runs to which something was written since all of them was sent."""
         tried = {run_id for run_id, _, _ in (list(state.rejected) if self.retry else self.again)}
-        return tuple(i for i, head in self.heads.items() if i in tried or is_run_pending(head, state))
+        return tuple(
+            i
+            for i, head in self.heads.items()
+            if i in tried or is_run_pending(head, state) or self.history.may_differ(state.runs[i])
+        )
 
     def experiments(self, state: LedgerState) -> tuple[str, ...]:
         """Experiments of which tags are retried."""
@@ -114,7 +121,7 @@ class Scope:
                 on_unreadable(run_id, error)
                 continue
             entry = state.runs.get(run_id) or RunEntry()
-            yield run, find_pending_run(run, entry, rejected[run_id], limits, retry=self.retry)
+            yield run, find_pending_run(run, entry, rejected[run_id], limits, retry=self.retry, history=self.history)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 from mltrack.entities import ACTIVE, DELETED
 from mltrack.environment import PARENT_TAG, RUN_ID_TAG
 from mltrack_sync.mlflow.plan.batches import Facts, Refusal, facts_of
+from mltrack_sync.mlflow.plan.history import find_positions
 from mltrack_sync.mlflow.plan.in_doubt import InDoubt
 from mltrack_sync.mlflow.plan.kinds import ARTIFACT, METRIC, MODEL_INPUT, MODEL_OUTPUT, PARAM, TAG, dataset_key
+from mltrack_sync.mlflow.plan.sampled_points import count_due
 
 if TYPE_CHECKING:
     from mltrack.entities import Artifact, DatasetInput, Event, ModelOutput
     from mltrack.storage.runs.stored_run import StoredRun
     from mltrack_sync.ledger.runs import RunEntry
     from mltrack_sync.limits import Limits
+    from mltrack_sync.mlflow.plan.history import HistorySetting
     from mltrack_sync.report import Rejected
 
 __all__ = [
@@ -77,6 +80,7 @@ def find_pending_run(
     retry: bool = False,
     made_with: Mapping[str, str] | None = None,
     map_tags: Callable[[StoredRun], Mapping[str, str]] = local_tags,
+    history: HistorySetting | None = None,
 ) -> PendingRun | None:
     """What the remote lacks of a run; None for one that is deleted here and missing or deleted on the remote.
 
@@ -88,6 +92,7 @@ def find_pending_run(
         retry: Whether to retry what was rejected.
         made_with: The tags that the run was just created with.
         map_tags: Maps the run's tags to those of the remote.
+        history: How many points of a metric go. Without it points are not counted.
     """
     if run.info.lifecycle_stage == DELETED:
         is_on_remote = entry.remote_id and entry.stage != DELETED
@@ -105,14 +110,14 @@ def find_pending_run(
         again=[(item.kind, item.key) for item in retried if item.kind in (PARAM, TAG)],
         first=(RUN_ID_TAG, PARENT_TAG),
     )
-    points = max(0, run.head().points - (0 if restored else sum(entry.points.values())))
+    points, in_doubt = _points(run, entry, history, restored=restored) if history is not None else (0, 0)
     return PendingRun(
         run.run_id,
         is_new=not entry.remote_id,
         stage=ACTIVE if restored else "",
         facts=facts,
         points=points,
-        points_in_doubt=points if restored else _in_doubt(entry, points),
+        points_in_doubt=in_doubt,
         links=find_pending_links(run, entry, () if retry else rejected),
         files=_files(run, entry, () if retry else rejected, events),
         ending=_ending(run, entry),
@@ -149,13 +154,18 @@ def refused_metrics(run: StoredRun, rejected: Iterable[Rejected], limits: Limits
             yield Refusal(METRIC, key, reason)
 
 
-def _in_doubt(entry: RunEntry, points: int) -> int:
-    """How many of the points that are not acknowledged may be on the remote."""
-    if entry.creating:  # the answer to its creation was lost: if it exists, so may all its points
-        return points
-    doubt = InDoubt.of(entry).after(entry.points)
-    beyond = sum(end - entry.points.get(writer, 0) for writer, end in doubt.ends.items())
-    return points if doubt.everything else beyond
+def _points(run: StoredRun, entry: RunEntry, history: HistorySetting, *, restored: bool) -> tuple[int, int]:
+    """How many points are to go, and how many of them may be on the remote."""
+    found = find_positions(run, entry, history)
+    positions = {} if restored else found.points
+    doubt = InDoubt.of_line(found.following).after(positions)
+    if found.sampled.history:
+        points, beyond = count_due(run, found.sampled, positions, doubt.ends)
+    else:
+        points = max(0, run.head().points - sum(positions.values()))
+        beyond = sum(end - positions.get(writer, 0) for writer, end in doubt.ends.items())
+    # if the answer to its creation was lost and it exists, so may all its points
+    return points, points if restored or entry.creating or doubt.everything else min(beyond, points)
 
 
 def _ending(run: StoredRun, entry: RunEntry) -> list[Any] | None:

@@ -32,12 +32,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mltrack.disk.segment import PointColumns
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
+
+    from mltrack.disk.segment import PointColumns
 
     Ints = npt.NDArray[np.int64]
     Mask = npt.NDArray[np.bool_]
@@ -259,6 +259,11 @@ class Sampler:
         left = left.take(np.argsort(left.seqs))
         return self._chosen(left, np.full(len(left), self.end, np.int64))
 
+    @property
+    def rows(self) -> int:
+        """How many points are kept."""
+        return sum(map(len, self._past)) + len(self._open)
+
     # --- steps ---
 
     def _numbered(self, points: PointColumns) -> _Rows:
@@ -343,6 +348,8 @@ class Sampler:
         return _Rows.of(tables) if tables else _Rows.none()
 
     def _chosen(self, rows: _Rows, due: Ints) -> Chosen:
+        from mltrack.disk.segment import PointColumns  # here: it imports Arrow
+
         order = np.lexsort((rows.seqs, due))
         rows = rows.take(order)
         points = PointColumns(self._keys, rows.codes, rows.seqs, rows.steps, rows.times, rows.values)

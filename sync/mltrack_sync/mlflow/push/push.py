@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mltrack_sync.ledger.experiments import EXPERIMENT_TAG_KIND
+from mltrack_sync.mlflow.plan.history import HistorySetting
 from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL, TRACE
 from mltrack_sync.mlflow.plan.pending import Again, Scope, find_pending, rejected_of, unsupported_lines
 from mltrack_sync.report import PushReport, Rejected
@@ -41,7 +42,8 @@ def push_pending(work: PushWork, limits: Limits, open_workspace: Callable[[], Wo
     """
     options, ledger, remote = work.options, work.ledger, work.remote
     state, unsupported = ledger.state, limits.unsupported
-    scope = Scope(work.store, options.selection, work.heads, options.retry_rejected)
+    history = HistorySetting(options.history, remote.history)
+    scope = Scope(work.store, options.selection, work.heads, options.retry_rejected, history=history)
     if options.retry_cured and not options.retry_rejected:
         scope = replace(scope, again=perhaps_cured(state, work.heads, limits))
     report = PushReport(remote.name, remote.url, problems=tuple(state.damage_words()))

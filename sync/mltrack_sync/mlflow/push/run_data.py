@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mltrack_sync.errors import RemoteRefusedError, TooLargeError
 from mltrack_sync.mlflow.plan.batches import Facts, Piece, Refusal, Request, requests_of, sift
+from mltrack_sync.mlflow.plan.history import Positions, find_positions
 from mltrack_sync.mlflow.plan.in_doubt import InDoubt
 from mltrack_sync.mlflow.plan.kinds import METRIC, PARAM, POINT, TAG
 from mltrack_sync.mlflow.plan.reconcile import RemotePoints, missing
 from mltrack_sync.mlflow.plan.rejections import RejectionBuffer
+from mltrack_sync.mlflow.plan.sampled_points import Due, due_points
 from mltrack_sync.report import Rejected
 
 if TYPE_CHECKING:
@@ -85,6 +88,7 @@ class RunData:
         for key in facts.removed:
             self._remove_tag(key)
         self.sent |= {(PARAM, key) for key, _ in facts.params} | {(TAG, key) for key, _ in facts.tags}
+        self._settle_history()
         self._send_in_order(requests_of(facts, self._new_pieces(), self._session.limits))
 
     def send_again(self, keys: Collection[str]) -> None:
@@ -103,6 +107,12 @@ class RunData:
         refused = [Rejected(self._run.run_id, *refusal) for refusal in self._buffer.take()]
         self.refused |= {(item.kind, item.key) for item in refused}
         self._ledger.tried_again(self._run.run_id, POINT_KINDS, keys, refused)
+
+    def _settle_history(self) -> None:
+        """Have in the ledger how much of the run's history goes, before the first point goes by that."""
+        found = find_positions(self._run, self._entry, self._session.history)
+        if found != Positions.of(self._entry):
+            self._ledger.sampled(self._run.run_id, found.sampled, points=found.points, following=found.following)
 
     def _remove_tag(self, key: str) -> None:
         try:
@@ -144,30 +154,46 @@ class RunData:
     def _new_pieces(self) -> Iterator[Piece]:
         """The run's new points, without those that the remote refuses, or that were in doubt and have arrived."""
         doubt, remote = InDoubt.of(self._entry), functools.cache(self._remote_points)
-        for writer, points in self._read(dict(self._entry.points)):
+        for writer, points, end in self._read(dict(self._entry.points)):
             taken = self._sifted(writer, points)
             missing = self._without_found(taken, doubt.mask(writer, taken), remote)
-            yield Piece(writer, missing, int(points.seqs[-1]) + 1)
+            yield Piece(writer, missing, end)
 
     def _old_pieces(self, keys: Collection[str]) -> Iterator[Piece]:
         """Points of these metrics before the ledger's positions, without those that the remote has."""
         remote = self._remote_points()
         positions = dict(self._entry.points)
-        for writer, points in self._read({}):
+        for writer, points, _ in chain(self._read({}), self._before_the_sample()):
             wanted = [code for code in np.unique(points.codes).tolist() if points.keys[code] in keys]
             points = points.take(np.isin(points.codes, wanted) & (points.seqs < positions.get(writer, 0)))
             points = self._sifted(writer, points)
             yield Piece(writer, points.take(missing(points, remote)), 0)
 
-    def _read(self, after: Mapping[str, int]) -> Iterator[tuple[str, PointColumns]]:
-        """The run's points by writer, few at a time."""
-        blocks = self._run.read_points(after, rows_max=READ_POINTS_MAX)
+    def _before_the_sample(self) -> Iterator[Due]:
+        """The points that had gone when a sample was asked for."""
+        whole = self._entry.sampled.whole
+        for due in self._whole({}) if whole else ():
+            before = due.points.seqs < whole.get(due.writer, 0)
+            yield due._replace(points=due.points.take(before))
+
+    def _read(self, after: Mapping[str, int]) -> Iterator[Due]:
+        """The run's points that go, by writer, few at a time."""
+        sampled = self._entry.sampled
+        if sampled.history:
+            blocks = due_points(self._run, sampled, after, self._session.check)
+        else:
+            blocks = self._whole(after)
         while True:
-            writer, points = self._session.reader.submit(next, blocks, ("", None)).result()
-            if points is None:
+            due = self._session.reader.submit(next, blocks, None).result()
+            if due is None:
                 return
+            yield due
+
+    def _whole(self, after: Mapping[str, int]) -> Iterator[Due]:
+        for writer, points in self._run.read_points(after, rows_max=READ_POINTS_MAX):
             for at in range(0, len(points), PIECE_POINTS_MAX):
-                yield writer, points.take(slice(at, at + PIECE_POINTS_MAX))
+                piece = points.take(slice(at, at + PIECE_POINTS_MAX))
+                yield Due(writer, piece, int(piece.seqs[-1]) + 1)
 
     def _sifted(self, writer: str, points: PointColumns) -> PointColumns:
         """Those that the remote takes, each once."""

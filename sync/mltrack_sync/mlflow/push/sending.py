@@ -24,6 +24,7 @@ from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL
 from mltrack_sync.mlflow.plan.pending import Pending, rejected_by_run, unsupported_lines
 from mltrack_sync.mlflow.plan.pending_registry import is_prompt
 from mltrack_sync.mlflow.plan.pending_run import find_pending_links
+from mltrack_sync.mlflow.plan.sampling import points_max
 from mltrack_sync.mlflow.push.fallback import ModelInRun, Places
 from mltrack_sync.mlflow.push.models import LoggedModelPush
 from mltrack_sync.mlflow.push.registry import RegistryPush
@@ -35,9 +36,8 @@ from mltrack_sync.mlflow.push.traces import TracesPush
 from mltrack_sync.mlflow.workers import JobRunner, WorkerPool
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
-    from mltrack.entities import RunHead
     from mltrack_sync.ledger.ledger import LedgerState
     from mltrack_sync.mlflow.plan.pending import Scope
     from mltrack_sync.mlflow.plan.pending_registry import PendingModel
@@ -97,6 +97,7 @@ def _session(work: PushWork, scope: Scope, workspace: Workspace, transport: Tran
         progress=options.progress,
         stop=options.stop,
         retry_rejected=scope.retry,
+        history=scope.history,
         again=scope.again,
     )
 
@@ -105,7 +106,7 @@ def _push_all(session: Session, scope: Scope, jobs: int) -> None:
     """Each kind of thing after those that it refers to; what is pending is determined again for each."""
     state = session.ledger.state
     runs = scope.runs(state)
-    session.progress.started(runs=len(runs), points=_points_to_send(state, scope.heads, runs))
+    session.progress.started(runs=len(runs), points=_points_to_send(state, scope, runs))
     identities = Identities(session)
     _push_registry(session, identities, [model for model in scope.registry(state) if is_prompt(model.model)])
     WorkerPool(JobRunner(session, "experiment"), jobs).run(
@@ -201,9 +202,15 @@ def _waiting(scope: Scope, state: LedgerState) -> Pending:
     return Pending(links=scope.links(state), logged_models=scope.logged_models(state), traces=scope.traces(state))
 
 
-def _points_to_send(state: LedgerState, heads: Mapping[str, RunHead], todo: Collection[str]) -> int:
-    fresh = RunEntry()
-    return sum(max(0, heads[i].points - sum(state.runs.get(i, fresh).points.values())) for i in todo)
+def _points_to_send(state: LedgerState, scope: Scope, todo: Collection[str]) -> int:
+    """About how many: of a sample, only what a single metric would give is known without reading the points."""
+    found, fresh = 0, RunEntry()
+    for run_id in todo:
+        entry = state.runs.get(run_id, fresh)
+        history, _ = scope.history.of({}, entry)
+        left = max(0, scope.heads[run_id].points - sum(entry.points.values()))
+        found += min(left, points_max(history, left)) if history else left
+    return found
 
 
 def _push_runs(session: Session, identities: Identities, run_ids: Collection[str], jobs: int) -> None:

@@ -13,6 +13,7 @@ from mltrack_sync.mlflow.api.capabilities import Features
 from mltrack_sync.mlflow.files.attempts import UploadAttempts
 from mltrack_sync.mlflow.files.multipart import Multipart
 from mltrack_sync.mlflow.files.upload import Uploads
+from mltrack_sync.mlflow.plan.history import HistorySetting
 from mltrack_sync.progress import FileMeter
 from mltrack_sync.report import Rejected
 
@@ -45,6 +46,7 @@ class Session:
         progress: Progress,
         stop: threading.Event,
         retry_rejected: bool,
+        history: HistorySetting | None = None,
         again: frozenset[tuple[str, str, str]] = frozenset(),
     ) -> None:
         """``again`` are rejected things (run, kind, key) to retry; ``retry_rejected``: retry all."""
@@ -54,6 +56,7 @@ class Session:
         self.policy = policy
         self.progress = progress
         self.retry_rejected = retry_rejected
+        self.history = history or HistorySetting()
         self.again = again
         self.stop = stop
         self.fatal: BaseException | None = None

@@ -17,6 +17,7 @@ from mltrack_sync.http.shapes import WRONG_SHAPE
 from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.mlflow.api.capabilities import DATASETS, LOGGED_MODELS, TRACES, Features, UnsupportedFeatureError
 from mltrack_sync.mlflow.api.readback import ComparedClient
+from mltrack_sync.mlflow.plan.history import HistorySetting, find_positions
 from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL, MODEL, TRACE
 from mltrack_sync.mlflow.verify.findings import Findings
 from mltrack_sync.mlflow.verify.models import LoggedVerify
@@ -28,9 +29,11 @@ from mltrack_sync.mlflow.verify.traces import INFOS_AT_ONCE, TracesVerify
 from mltrack_sync.report import Difference
 
 if TYPE_CHECKING:
+    from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.storage.traces.traces import Trace
     from mltrack.store import Store
     from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.ledger.runs import Sampled
     from mltrack_sync.mlflow.api.client import MlflowClient
     from mltrack_sync.mlflow.plan.pending import Pending
     from mltrack_sync.mlflow.plan.pending_registry import PendingModel
@@ -69,7 +72,20 @@ class Comparison:
         features: Features,
         *,
         quick: bool,
+        history: int | None = None,
     ) -> None:
+        """Take what is shared; nothing is compared yet.
+
+        Args:
+            store: The store.
+            client: The server.
+            state: What the ledger says.
+            histories: Reads the server's histories.
+            features: What the server lacks.
+            quick: Compare the latest point of each metric and sizes of files, and no spans.
+            history: The remote's setting, for runs that the ledger does not know.
+        """
+        self._history = history
         self.stop = threading.Event()
         self._store = store
         self._client = client
@@ -180,6 +196,12 @@ class Comparison:
         check.counts["runs"] += 1
         return Found(check.counts, check.explained(reasons))
 
+    def _sampled(self, run: StoredRun) -> Sampled:
+        """Which of a run's points are to be there: as the ledger says that they were sent, else by the setting."""
+        entry = self._state.runs.get(run.run_id)
+        setting = HistorySetting(remote=self._history) if entry is None else HistorySetting(entry.sampled.history)
+        return find_positions(run, entry or RunEntry(), setting).sampled
+
     def _compare_run(self, check: RunVerify, run_id: str) -> None:
         run = self._store.run(run_id)
         entry = self._state.runs.get(run_id) or RunEntry()
@@ -188,7 +210,7 @@ class Comparison:
         found = [one for place in places for one in self._client.find_runs(place, run_id)]
         remote = check.one_of(found, prefer=entry.remote_id, deleted=info.lifecycle_stage == DELETED)
         if remote is not None:
-            check.compare(run, self._client.get_run(remote.run_id))
+            check.compare(run, self._client.get_run(remote.run_id), self._sampled(run))
 
     def _registered(self, registry: RegistryVerify, pending: PendingModel) -> Found:
         found: list[Findings] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.mlflow.files.upload import artifact_digest, artifact_sizes
 from mltrack_sync.mlflow.plan.batches import NS_PER_MS
 from mltrack_sync.mlflow.plan.reconcile import point_rows
+from mltrack_sync.mlflow.plan.sampled_points import sampled_points
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from mltrack.entities import Artifact
     from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack_sync.ledger.runs import Sampled
     from mltrack_sync.mlflow.api.client import MlflowClient, RemoteRun
     from mltrack_sync.mlflow.verify.histories import Histories
     from mltrack_sync.mlflow.verify.remote_ids import RemoteIds
@@ -47,6 +50,8 @@ class RunVerify(Findings):
         links: LinksVerify,
     ) -> None:
         super().__init__(run_id)
+        self._sampled: Sampled
+        self._chosen: dict[str, Rows] | None = None
         self._client = client
         self._quick = quick
         self._histories = histories
@@ -68,13 +73,13 @@ class RunVerify(Findings):
             return None
         return min(active, key=lambda run: (run.run_id != prefer, run.run_id))
 
-    def compare(self, run: StoredRun, remote: RemoteRun) -> None:
-        """Compare everything of the run.
+    def compare(self, run: StoredRun, remote: RemoteRun, sampled: Sampled) -> None:
+        """Compare everything of the run; ``sampled`` says which of its points must be on the remote.
 
         Raises:
             RemoteError, OSError: see mltrack_sync.errors.
         """
-        self._run = run
+        self._run, self._sampled = run, sampled
         local = run.info
         self.equal("name", local.run_name, remote.name)
         self.equal("experiment", local.experiment_name, self._ids.experiment_name(remote.experiment_id))
@@ -126,6 +131,9 @@ class RunVerify(Findings):
         """The remote's latest point must be one of the local points with the latest step and millisecond."""
         step, time = remote.latest[key]
         seen = point_rows(np.array([step]), np.array([time]), np.array([remote.values[key]]))
+        if self._sampled.history:
+            self._latest_chosen(key, seen)
+            return
         mine = self._run.summaries[key]
         quick = point_rows(np.array([mine.step]), np.array([mine.time // NS_PER_MS]), np.array([mine.value]))
         if quick[0] == seen[0]:
@@ -139,6 +147,15 @@ class RunVerify(Findings):
         else:
             self._metric_differs(key, f"latest {_row(quick[0])}", f"latest {_row(seen[0])}")
 
+    def _latest_chosen(self, key: str, seen: Rows) -> None:
+        """The remote's latest point must be one of the chosen points with the latest step and millisecond."""
+        rows = self._local_rows(key)
+        last = rows[np.lexsort((rows["time"], rows["step"]))[-1:]]
+        if last[["step", "time"]] == seen[["step", "time"]] and np.isin(seen, rows).all():
+            self.counts["metrics"] += 1
+        else:
+            self._metric_differs(key, f"latest {_row(last[0])}", f"latest {_row(seen[0])}")
+
     def _points(self, key: str, theirs: Rows) -> None:
         """All points: the remote must have each of ours, once, and no others. It keeps equal points as one."""
         mine = self._local_rows(key)
@@ -149,6 +166,13 @@ class RunVerify(Findings):
             self.counts["points"] += len(mine)
             return
         absent, strange = np.setdiff1d(mine, once), np.setdiff1d(once, mine)
+        if self._sampled.mixed and len(strange):
+            strange = np.setdiff1d(strange, self._all_rows(key))
+            same = not len(absent) and not len(strange) and len(theirs) == len(once)
+        if same:
+            self.counts["metrics"] += 1
+            self.counts["points"] += len(once)
+            return
         if len(absent):
             self._metric_differs(key, f"{_points(len(absent))}, the first {_row(absent[0])}", "missing")
         if len(strange):
@@ -160,7 +184,14 @@ class RunVerify(Findings):
         self.differs(f"metric {key!r}", local, remote, kind="metric", key=key)
 
     def _local_rows(self, key: str) -> Rows:
-        """The metric's distinct points, sorted, as the server keeps them."""
+        """The metric's distinct points that must be on the remote, sorted, as the server keeps them."""
+        if not self._sampled.history:
+            return self._all_rows(key)
+        if self._chosen is None:
+            self._chosen = chosen_rows(self._run, self._sampled)
+        return self._chosen[key]
+
+    def _all_rows(self, key: str) -> Rows:
         table = self._run.metrics(key)
         steps, times = (column_array(table.column(name), np.int64) for name in ("step", "time"))
         return np.unique(point_rows(steps, times // NS_PER_MS, column_array(table.column("value"), np.float64)))
@@ -191,6 +222,16 @@ class RunVerify(Findings):
             self.counts["artifacts"] += 1
         else:
             self.differs(f"artifact {artifact.path!r}", local, remote, kind="artifact", key=artifact.path)
+
+
+def chosen_rows(run: StoredRun, sampled: Sampled) -> dict[str, Rows]:
+    """By metric, the distinct points of a run that are to be there, sorted, as the server keeps them."""
+    found: dict[str, list[Rows]] = defaultdict(list)
+    for points in sampled_points(run, sampled):
+        for code in np.unique(points.codes).tolist():
+            mine = points.take(points.codes == code)
+            found[points.keys[code]].append(point_rows(mine.steps, mine.times // NS_PER_MS, mine.values))
+    return {key: np.unique(np.concatenate(rows)) for key, rows in found.items()}
 
 
 def _ids(runs: Iterable[RemoteRun]) -> str:

@@ -59,7 +59,8 @@ def compare(
         histories = Histories(client, page_rows=limits.history_page_rows, connections=jobs, runs=len(compared.runs))
         opened.callback(histories.close)
         transport.check_connection()
-        comparison = Comparison(store, client, state, histories, Features(limits.unsupported), quick=options.quick)
+        features, quick = Features(limits.unsupported), options.quick
+        comparison = Comparison(store, client, state, histories, features, quick=quick, history=remote.history)
         work = comparison.jobs(compared, Pending() if options.runs_only else find_pending(scope, state))
         counts, differences = _sum(_results(comparison, work, jobs), options.on_run)
     fields: dict[str, Any] = dict(counts)
