@@ -72,9 +72,9 @@ class _Places:
     """Patterns of what is secret by its place; compiled when first needed, as few programs have anything to hide."""
 
     def __init__(self) -> None:
-        # user and password; or a password with characters that should have been encoded
+        # user and password (of ssh a user alone is not a secret); or a password with characters that should have been encoded
         self.in_url = re.compile(
-            r"""(?P<scheme>\b[a-z][a-z0-9+.-]*:/{1,2}(?!/))
+            r"""(?P<scheme>\b(?!ssh://[^\s/?\#'"<>:@]*@)[a-z][a-z0-9+.-]*:/{1,2}(?!/))
                 (?: [^\s/?\#'"<>]*@
                   | [^\s/?\#'"<>:@]+:(?!\d*(?:[/?\#'"<>\s]|$))[^\s'"<>]*@ )
             """,
@@ -163,7 +163,7 @@ def forget() -> None:
 
 
 def remember_url(url: str) -> None:
-    """Remember the password in a URL; or the user, where the URL has no password."""
+    """Remember the password in a URL; or the user, where the URL has no password and is not one of ssh."""
     remember(*_secrets_of_url(url))
 
 
@@ -277,7 +277,8 @@ def _secrets_of_url(url: str) -> list[str]:
     pair, at, _ = before.rpartition("@")
     if at:
         user, colon, password = pair.partition(":")
-        found += [password, pair] if colon else [user]
+        is_name = url[:6].lower() == "ssh://"
+        found += [password, pair] if colon else [] if is_name else [user]
     return [form for value in found for form in dict.fromkeys((value, unquote(value))) if form]
 
 

@@ -301,6 +301,8 @@ def _without_credentials(url: str) -> str:
     if not found:
         return url.partition("?")[0]
     host, slash, path = rest.partition("/")
+    if scheme.lower() == "ssh" and ":" not in host.rpartition("@")[0]:
+        return url  # its user is not a secret
     if "@" not in host and "@" in rest and ":" in host and not host.rpartition(":")[2].isdigit():
         host, slash, path = rest.rpartition("@")[2].partition("/")  # a password with a slash
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}".partition("?")[0]

@@ -126,7 +126,7 @@ def _agree(hello: dict[str, Any], where: str) -> int:
     fields = Fields(hello)
     version = fields.text("version", 100)
     bounds = fields.items("protocol", 10)
-    if len(bounds) < 2 or not all(type(bound) is int and 0 < bound <= NUMBER_MAX for bound in bounds):
+    if len(bounds) < 2 or not all(type(bound) is int and 0 <= bound <= NUMBER_MAX for bound in bounds):
         raise TransferError(f"{where}: it does not say which protocol it speaks")
     known = fields.number("format", 1, NUMBER_MAX)
     least, most = bounds[0], bounds[1]
