@@ -28,201 +28,58 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import LOCAL, FileSystem
-from mltrack.disk.jsonlog import BYTE, JsonLog, read_log
-from mltrack.disk.line_types import LEDGER
+from mltrack.disk.jsonlog import JsonLog
 from mltrack.text.redaction import hide
 from mltrack_sync.errors import LedgerError
 from mltrack_sync.http.responses import without_password
 from mltrack_sync.ledger import fallback, models, traces
 from mltrack_sync.ledger.experiments import ExperimentEntry
-from mltrack_sync.ledger.fallback import FallbackEntry
 from mltrack_sync.ledger.models import LoggedEntry
 from mltrack_sync.ledger.pulled import Page, PulledEntry, page_lines
-from mltrack_sync.ledger.registry import ModelEntry, VersionEntry, model_line, version_line
+from mltrack_sync.ledger.registry import VersionEntry, model_line, version_line
 from mltrack_sync.ledger.runs import EVERYTHING, RunEntry, Sampled
-from mltrack_sync.ledger.stores import StoreEntry
-from mltrack_sync.ledger.traces import TraceEntry
+from mltrack_sync.ledger.state import VERSION, LedgerState, cleared_line, rejected_line
 from mltrack_sync.ledger.uploads import UploadLog
+from mltrack_sync.ledger.view import LedgerView, LockedView
 from mltrack_sync.report import Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from mltrack.entities import RunHead
-    from mltrack.errors import CorruptionError
 
 __all__ = ["EVERYTHING", "Ledger", "LedgerState", "RunEntry"]
 
-VERSION = 1
 UPLOADS = "uploads.jsonl"
-COMPACT_LINES_MIN = 1000
-COMPACT_FACTOR = 2
-
-
-@dataclass(slots=True)
-class LedgerState:
-    """The ledger, read."""
-
-    url: str = ""
-    runs: dict[str, RunEntry] = field(default_factory=dict)
-    experiments: dict[str, ExperimentEntry] = field(default_factory=dict)
-    models: dict[str, ModelEntry] = field(default_factory=dict)
-    logged: dict[str, LoggedEntry] = field(default_factory=dict)
-    fallbacks: dict[str, FallbackEntry] = field(default_factory=dict)
-    traces: TraceEntry = field(default_factory=TraceEntry)
-    pulled: dict[str, PulledEntry] = field(default_factory=dict)
-    """By the run's id on the remote."""
-
-    copied: StoreEntry = field(default_factory=StoreEntry)
-    rejected: dict[tuple[str, str, str], Rejected] = field(default_factory=dict)
-    last_pass: dict[str, Any] = field(default_factory=dict)
-    last_error: dict[str, Any] = field(default_factory=dict)
-    damage: list[CorruptionError] = field(default_factory=list)
-    lines: int = 0
-
-    @classmethod
-    def read(cls, path: Path, url: str = "") -> LedgerState:
-        """What the file says; after damage, everything not surely acknowledged is in doubt.
-
-        The ledger of another server than the one at ``url`` counts as empty.
-        """
-        state = cls()
-        read = read_log(path, records=LEDGER)
-        for line in read.lines:
-            line.pop(BYTE, None)
-            state.apply(line)
-        if url and state.url not in ("", url):
-            return cls()
-        state.damage = read.damage
-        if read.damage:
-            for entry in state.runs.values():
-                entry.doubt_all = True
-                entry.settled = []
-            for logged in state.logged.values():
-                logged.settled = 0
-            for fallback in state.fallbacks.values():
-                fallback.settled = 0
-        return state
-
-    def apply(self, line: Mapping[str, Any]) -> None:
-        """Take in one line. Lines of a kind not known here change nothing."""
-        self.lines += 1
-        match line.get("type"):
-            case "ledger":
-                self.url = str(line.get("url", ""))
-            case "experiment":
-                self.experiments[line["local"]] = ExperimentEntry.of(line)
-            case "pass":
-                self.last_pass, self.last_error = dict(line), {}
-            case "error":
-                self.last_error = {**line, "message": hide(str(line.get("message", "")))}
-            case "rejected":
-                item = Rejected(line["run"], line["kind"], line["key"], hide(line["reason"]), line.get("points", 0))
-                self.rejected[(item.run_id, item.kind, item.key)] = item
-            case "cleared":
-                self.rejected.pop((line["run"], line["kind"], line["key"]), None)
-            case "model" | "model_version":
-                self.models.setdefault(line["model"], ModelEntry()).apply(line)
-            case "logged_model" | "logged_model_state" | "logged_model_file":
-                self.logged.setdefault(line["model"], LoggedEntry()).apply(line)
-            case "in_run" | "in_run_file" | "in_run_settled":
-                self.fallbacks.setdefault(line["model"], FallbackEntry()).apply(line)
-            case "forgotten":
-                self.runs.pop(line["run"], None)
-            case "trace" | "traces":
-                self.traces.apply(line)
-            case "pulled":
-                self.pulled.setdefault(line["remote"], PulledEntry()).apply(line)
-            case "store" | "unit":
-                if line["type"] == "store" and self.copied.is_other(line["store"]):
-                    self.runs.clear()
-                self.copied.apply(line)
-            case _ if "run" in line:
-                self.runs.setdefault(line["run"], RunEntry()).apply(line)
-
-    def damage_words(self) -> Iterator[str]:
-        """The damage of the ledger, in words, with what is done about it."""
-        for damage in self.damage:
-            yield (
-                f"{damage}; the other lines count, and sync compares with the remote what this one may have said,"
-                " then rewrites the ledger: nothing is lost, and you need not do anything"
-            )
-
-    @property
-    def is_long(self) -> bool:
-        """Whether it was read from, or grew to, many more lines than it takes to say the same."""
-        registered = sum(1 + len(model.versions) for model in self.models.values())
-        logged = sum(2 + len(model.artifacts) for model in self.logged.values())
-        logged += sum(2 + len(model.artifacts) for model in self.fallbacks.values())
-        least = (
-            len(self.runs)
-            + registered
-            + logged
-            + len(self.rejected)
-            + len(self.experiments)
-            + len(self.traces.done)
-            + len(self.pulled)
-            + len(self.copied.units)
-        )
-        return self.lines > COMPACT_LINES_MIN + COMPACT_FACTOR * least
-
-    def compacted(self) -> list[dict[str, Any]]:
-        """The fewest lines that say the same."""
-        lines: list[dict[str, Any]] = [{"type": "ledger", "version": VERSION, "url": self.url}]
-        lines += self.copied.lines()  # before the runs: another store's line forgets them
-        lines += [experiment.line(local) for local, experiment in self.experiments.items()]
-        lines += [line for run_id, entry in self.runs.items() for line in entry.lines(run_id)]
-        lines += [line for name, model in self.models.items() for line in model.lines(name)]
-        lines += [line for model_id, logged in self.logged.items() for line in logged.lines(model_id)]
-        lines += [line for model_id, fallback in self.fallbacks.items() for line in fallback.lines(model_id)]
-        lines += self.traces.lines()
-        lines += [pulled.line(remote) for remote, pulled in self.pulled.items()]
-        lines += [_rejected_line(item) for item in self.rejected.values()]
-        return lines + [line for line in (self.last_pass, self.last_error) if line]
-
-
-def _rejected_line(item: Rejected) -> dict[str, Any]:
-    return {
-        "type": "rejected",
-        "run": item.run_id,
-        "kind": item.kind,
-        "key": item.key,
-        "reason": hide(item.reason),
-        "points": item.points,
-    }
-
-
-def _cleared_line(item: Rejected) -> dict[str, Any]:
-    return {"type": "cleared", "run": item.run_id, "kind": item.kind, "key": item.key}
 
 
 class Ledger:
     """A ledger open for writing by the one syncer that holds its lock. Its methods may be called from many threads."""
 
     def __init__(self, path: Path, url: str, *, fs: FileSystem = LOCAL) -> None:
-        """Open it, made when missing; damage is in ``state.damage``.
+        """Open it, made when missing; ``state`` shows what is in it, damage too.
 
         Raises:
             OSError: it can't be read or written.
         """
         fs.make_folder(path.parent)
-        self.state = LedgerState.read(path)
-        if self.state.url not in ("", url):  # the name means another server now: what that one has is unknown
+        self._state = LedgerState.read(path)
+        if self._state.url not in ("", url):  # the name means another server now: what that one has is unknown
             fs.rename(path, path.with_name(f"{path.name}.old"))
             fs.unlink(path.with_name(UPLOADS))
-            self.state = LedgerState()
-        state = self.state
+            self._state = LedgerState()
+        state = self._state
         if state.damage or state.is_long:
             state.url = url
             lines = state.compacted()
             _rewrite(path, lines, fs)
             state.lines = len(lines)
         self._lock = threading.Lock()
+        self.state: LedgerView = LockedView(state, self._lock)
         self._fs = fs
         self._log = JsonLog(path, fs=fs, placed=True)
         if not state.url:
@@ -233,9 +90,9 @@ class Ledger:
     def close(self) -> None:
         """Close the file; one that has grown long is rewritten, so that the next sync cycle reads it sooner."""
         self._log.close()
-        if self.state.is_long:
+        if self._state.is_long:
             with contextlib.suppress(OSError):  # it stays as it is
-                _rewrite(self._log.path, self.state.compacted(), self._fs)
+                _rewrite(self._log.path, self._state.compacted(), self._fs)
 
     def uploads(self) -> UploadLog:
         """The uploads in parts that are on their way, kept next to the ledger.
@@ -252,14 +109,14 @@ class Ledger:
     def run(self, run_id: str) -> RunEntry:
         """What the remote has of a run; an empty entry when nothing."""
         with self._lock:
-            return self.state.runs.setdefault(run_id, RunEntry())
+            return self._state.runs.setdefault(run_id, RunEntry())
 
     def _write(self, *lines: dict[str, Any]) -> None:
         try:
             with self._lock:
                 self._log.append(lines)
                 for line in lines:
-                    self.state.apply(line)
+                    self._state.apply(line)
             self._log.sync()
         except OSError as error:
             raise LedgerError(
@@ -301,7 +158,7 @@ class Ledger:
     ) -> None:
         """Note how far the remote has (or refused) each writer's events and points; ``following`` is sent next."""
         line = self._ack_line(run_id, events, points, following)
-        self._write(*[_rejected_line(item) for item in refused or ()], line)
+        self._write(*[rejected_line(item) for item in refused or ()], line)
 
     def sampled(
         self, run_id: str, sampled: Sampled, *, points: Mapping[str, int], following: Mapping[str, int] | str
@@ -393,7 +250,7 @@ class Ledger:
     def pulled(self, remote: str) -> PulledEntry:
         """What was pulled of a run of the remote; an empty entry when nothing."""
         with self._lock:
-            return self.state.pulled.setdefault(remote, PulledEntry())
+            return self._state.pulled.setdefault(remote, PulledEntry())
 
     def pages_pulled(self, remote: str, run_id: str, pages: Mapping[str, Page]) -> None:
         """Note where histories go on of which everything before is in the store."""
@@ -412,34 +269,34 @@ class Ledger:
 
     def rejected(self, item: Rejected) -> None:
         """Reject something."""
-        self._write(_rejected_line(item))
+        self._write(rejected_line(item))
 
     def rejection(self, run_id: str, kind: str, key: str) -> Rejected | None:
         """The entry of a rejected item; None where it was not rejected."""
         with self._lock:
-            return self.state.rejected.get((run_id, kind, key))
+            return self._state.rejected.get((run_id, kind, key))
 
     def rejections(self, run_id: str = "") -> list[Rejected]:
         """What was rejected of a run; by default, what was rejected and belongs to no run."""
         with self._lock:
-            return [item for item in self.state.rejected.values() if item.run_id == run_id]
+            return [item for item in self._state.rejected.values() if item.run_id == run_id]
 
     def is_rejected(self, item: Rejected) -> bool:
         """Whether it is rejected."""
         with self._lock:
-            return (item.run_id, item.kind, item.key) in self.state.rejected
+            return (item.run_id, item.kind, item.key) in self._state.rejected
 
     def cleared(self, item: Rejected) -> None:
         """Note that a rejected item got through, or was deleted."""
-        self._write(_cleared_line(item))
+        self._write(cleared_line(item))
 
     def tried_again(self, run_id: str, kinds: Collection[str], keys: Collection[str], refused: list[Rejected]) -> None:
         """Note that, of these kinds and keys of a run, only what was ``refused`` this time is still rejected."""
         still = {(item.kind, item.key) for item in refused}
         with self._lock:
-            mine = [item for item in self.state.rejected.values() if item.run_id == run_id and item.key in keys]
+            mine = [item for item in self._state.rejected.values() if item.run_id == run_id and item.key in keys]
         got = [item for item in mine if item.kind in kinds and (item.kind, item.key) not in still]
-        self._write(*[_rejected_line(item) for item in refused], *[_cleared_line(item) for item in got])
+        self._write(*[rejected_line(item) for item in refused], *[cleared_line(item) for item in got])
 
     def finished(self, time_ns: int, counts: Mapping[str, Any]) -> None:
         """Note that a sync cycle was completed."""

@@ -9,20 +9,20 @@ from mltrack_sync.ledger.ledger import RunEntry
 if TYPE_CHECKING:
     from mltrack.entities import RunHead
     from mltrack.storage.runs.stored_run import StoredRun
-    from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.ledger.view import LedgerView
 
 __all__ = ["is_run_pending", "pending_since"]
 
 _ALL = 1 << 40
 
 
-def is_run_pending(head: RunHead, state: LedgerState) -> bool:
+def is_run_pending(head: RunHead, state: LedgerView) -> bool:
     """Whether something was written to a run, up to this head, since all of it was sent."""
     entry = state.runs.get(head.run_id)
     return entry is None or not entry.is_settled_at(head)
 
 
-def pending_since(run: StoredRun, state: LedgerState, first_event: int = 0) -> list[int]:
+def pending_since(run: StoredRun, state: LedgerView, first_event: int = 0) -> list[int]:
     """When what waits of a run was recorded, at the earliest, in ns: each writer's first, nothing where nothing waits.
 
     Points count as recorded after their writer's start. ``first_event`` is when the first event that waits was

@@ -14,14 +14,14 @@ from mltrack_sync.selection import Selection
 if TYPE_CHECKING:
     from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.store import Store
-    from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.ledger.view import LedgerView
     from mltrack_sync.mlflow.plan.pending_run import PendingRun
     from mltrack_sync.remotes.kind import Remote
 
 __all__ = ["count_pending"]
 
 
-def count_pending(store: Store, state: LedgerState, remote: Remote) -> PendingCounts:
+def count_pending(store: Store, state: LedgerView, remote: Remote) -> PendingCounts:
     """Count what the ledger lacks of the whole store.
 
     Raises:

@@ -11,7 +11,7 @@ from mltrack_sync.report import PushReport
 
 if TYPE_CHECKING:
     from mltrack.storage.runs.stored_run import StoredRun
-    from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.ledger.view import LedgerView
     from mltrack_sync.mlflow.plan.pending import Scope
     from mltrack_sync.mlflow.plan.pending_run import PendingRun
     from mltrack_sync.remotes.kind import Remote
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["dry_run"]
 
 
-def dry_run(scope: Scope, remote: Remote, state: LedgerState) -> PushReport:
+def dry_run(scope: Scope, remote: Remote, state: LedgerView) -> PushReport:
     """The report of a push of this scope, by the ledger.
 
     Raises:

@@ -12,13 +12,13 @@ from mltrack_sync.ledger.models import PENDING
 if TYPE_CHECKING:
     from mltrack.entities import LoggedModel
     from mltrack.store import Store
-    from mltrack_sync.ledger.ledger import LedgerState
     from mltrack_sync.ledger.runs import RunEntry
+    from mltrack_sync.ledger.view import LedgerView
 
 __all__ = ["fallback_run", "has_files_for_run", "where_in_run"]
 
 
-def fallback_run(model: LoggedModel, state: LedgerState) -> RunEntry | None:
+def fallback_run(model: LoggedModel, state: LedgerView) -> RunEntry | None:
     """The remote run that can hold the model's files; None without such a run, or while the model is unfinished."""
     return _remote_run(model, state) if has_files_for_run(model) else None
 
@@ -28,7 +28,7 @@ def has_files_for_run(model: LoggedModel) -> bool:
     return bool(model.source_run_id) and model.lifecycle_stage == ACTIVE and model.status != PENDING
 
 
-def where_in_run(store: Store, state: LedgerState, model_id: str) -> tuple[str, str] | str:
+def where_in_run(store: Store, state: LedgerView, model_id: str) -> tuple[str, str] | str:
     """The URI of a model's folder in its run on the remote, and that run's id; or why it can't be named yet."""
     try:
         model = store.logged_models.get(model_id)
@@ -44,6 +44,6 @@ def where_in_run(store: Store, state: LedgerState, model_id: str) -> tuple[str, 
     return posixpath.join(run.artifact_uri, entry.place), run.remote_id
 
 
-def _remote_run(model: LoggedModel, state: LedgerState) -> RunEntry | None:
+def _remote_run(model: LoggedModel, state: LedgerView) -> RunEntry | None:
     run = state.runs.get(model.source_run_id or "")
     return run if run is not None and run.remote_id and run.stage != DELETED else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.ledger.view import LedgerView
 
 __all__ = ["map_prompt_version", "map_tags"]
 
@@ -19,7 +19,7 @@ MODEL_HISTORY = "mlflow.log-model.history"
 """The tag of a run that lists the models it logged, as JSON."""
 
 
-def map_tags(state: LedgerState, tags: Mapping[str, str]) -> dict[str, str]:
+def map_tags(state: LedgerView, tags: Mapping[str, str]) -> dict[str, str]:
     """The tags, with the ids and numbers in them mapped to those of the remote, as far as the ledger knows them."""
     found = dict(tags)
     for key, renew in ((LINKED_PROMPTS, _prompt_renewed), (MODEL_HISTORY, _model_renewed)):
@@ -28,14 +28,14 @@ def map_tags(state: LedgerState, tags: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def map_prompt_version(state: LedgerState, name: str, number: str) -> str:
+def map_prompt_version(state: LedgerView, name: str, number: str) -> str:
     """The number of a version of a prompt, or model, on the remote; the same where the ledger does not know it."""
     entry = state.models.get(name)
     known = entry.versions.get(int(number)) if entry is not None and number.isdecimal() else None
     return known.remote if known is not None else number
 
 
-def _renewed(state: LedgerState, text: str, renew: Any) -> str:
+def _renewed(state: LedgerView, text: str, renew: Any) -> str:
     try:
         items = json.loads(text)
         changed = [renew(state, item) for item in items]
@@ -44,11 +44,11 @@ def _renewed(state: LedgerState, text: str, renew: Any) -> str:
     return text if changed == items else json.dumps(changed)
 
 
-def _prompt_renewed(state: LedgerState, item: dict[str, Any]) -> dict[str, Any]:
+def _prompt_renewed(state: LedgerView, item: dict[str, Any]) -> dict[str, Any]:
     return {**item, "version": map_prompt_version(state, item["name"], str(item["version"]))}
 
 
-def _model_renewed(state: LedgerState, item: dict[str, Any]) -> dict[str, Any]:
+def _model_renewed(state: LedgerView, item: dict[str, Any]) -> dict[str, Any]:
     found = dict(item)
     run = state.runs.get(item.get("run_id", ""))
     if run is not None and run.remote_id:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mltrack.entities import LoggedModel
-    from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.ledger.view import LedgerView
 
 __all__ = ["MLMODEL", "map_mlmodel", "mlmodel_in_run"]
 
 MLMODEL = "MLmodel"
 
 
-def map_mlmodel(content: bytes, model: LoggedModel, *, uri: str, state: LedgerState) -> bytes:
+def map_mlmodel(content: bytes, model: LoggedModel, *, uri: str, state: LedgerView) -> bytes:
     """``MLmodel`` with the run's id on the remote, and ``uri`` as the files' location."""
     below = rb"/models/" + model.model_id.encode() + rb"/artifacts"
     place = rb"(?:mltrack:[^\s'\"]*|(?<![^\s'\"])/[^\n'\"]*?)" + below  # as a URI, or as a plain path
@@ -26,7 +26,7 @@ def map_mlmodel(content: bytes, model: LoggedModel, *, uri: str, state: LedgerSt
     return content.replace(run_id.encode(), run.remote_id.encode()) if run is not None and run.remote_id else content
 
 
-def mlmodel_in_run(content: bytes, *, model: LoggedModel, place: str, uri: str, state: LedgerState) -> bytes:
+def mlmodel_in_run(content: bytes, *, model: LoggedModel, place: str, uri: str, state: LedgerView) -> bytes:
     """``MLmodel`` as MLflow 2 writes it: its path in the run, the run's id on the remote, and no id of a logged model.
 
     With ``model_id`` in it, MLflow 3 asks the server for that model when the file is viewed, and fails.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mltrack.entities import RunHead
     from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.store import Store
-    from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.ledger.view import LedgerView
     from mltrack_sync.limits import Limits
     from mltrack_sync.report import Rejected
     from mltrack_sync.selection import Selection
@@ -63,42 +63,42 @@ class Scope:
     again: Again = frozenset()
     history: HistorySetting = field(default_factory=HistorySetting)
 
-    def runs(self, state: LedgerState) -> tuple[str, ...]:
+    def runs(self, state: LedgerView) -> tuple[str, ...]:
         """Runs to which something was written since all of them was sent."""
-        tried = {run_id for run_id, _, _ in (list(state.rejected) if self.retry else self.again)}
+        tried = {run_id for run_id, _, _ in (state.rejected if self.retry else self.again)}
         return tuple(
             i
             for i, head in self.heads.items()
             if i in tried or is_run_pending(head, state) or self.history.may_differ(state.runs[i])
         )
 
-    def experiments(self, state: LedgerState) -> tuple[str, ...]:
+    def experiments(self, state: LedgerView) -> tuple[str, ...]:
         """Experiments of which tags are retried."""
-        tried = list(state.rejected) if self.retry else self.again
+        tried = state.rejected if self.retry else self.again
         return tuple(dict.fromkeys(key.partition("/")[0] for _, kind, key in tried if kind == EXPERIMENT_TAG_KIND))
 
-    def links(self, state: LedgerState) -> dict[str, tuple[str, ...]]:
+    def links(self, state: LedgerView) -> dict[str, tuple[str, ...]]:
         """Runs whose datasets or models wait for features that the remote lacked, with these features."""
         entries = ((run_id, state.runs.get(run_id)) for run_id in self.heads)
         return {run_id: tuple(entry.lacking) for run_id, entry in entries if entry is not None and entry.lacking}
 
-    def registry(self, state: LedgerState) -> list[PendingModel]:
+    def registry(self, state: LedgerView) -> list[PendingModel]:
         """Registered models, and which of their versions."""
         return find_pending_registry(self.store, state, self.selection, self.heads, retry=self.retry)
 
-    def logged_models(self, state: LedgerState) -> PendingLoggedModels:
+    def logged_models(self, state: LedgerView) -> PendingLoggedModels:
         """Logged models."""
         again = {key for _, kind, key in self.again if kind == LOGGED_MODEL}
         return find_pending_logged_models(self.store, state, self.selection, self.heads, retry=self.retry, again=again)
 
-    def traces(self, state: LedgerState) -> PendingTraces:
+    def traces(self, state: LedgerView) -> PendingTraces:
         """Traces."""
         again = {key for _, kind, key in self.again if kind == TRACE}
         return find_pending_traces(self.store, state, self.selection, self.heads, retry=self.retry, again=again)
 
     def each_run(
         self,
-        state: LedgerState,
+        state: LedgerView,
         limits: Limits,
         run_ids: Collection[str],
         on_unreadable: Callable[[str, CorruptionError], None],
@@ -155,7 +155,7 @@ class Pending:
         return replace(self, links=links, logged_models=models, traces=traces)
 
 
-def find_pending(scope: Scope, state: LedgerState) -> Pending:
+def find_pending(scope: Scope, state: LedgerView) -> Pending:
     """What the ledger lacks of the scope.
 
     Raises:
@@ -171,10 +171,10 @@ def find_pending(scope: Scope, state: LedgerState) -> Pending:
     )
 
 
-def rejected_by_run(state: LedgerState) -> Mapping[str, list[Rejected]]:
+def rejected_by_run(state: LedgerView) -> Mapping[str, list[Rejected]]:
     """What was rejected of each run."""
     found: dict[str, list[Rejected]] = defaultdict(list)
-    for item in list(state.rejected.values()):
+    for item in state.rejected.values():
         found[item.run_id].append(item)
     return found
 
@@ -190,7 +190,7 @@ def change_token(store: Store) -> tuple[object, ...]:
     return tuple(log_sizes(store).items()), tuple(fact_sizes(store).items())
 
 
-def unsupported_lines(pending: Pending, state: LedgerState, unsupported: frozenset[str]) -> tuple[str, ...]:
+def unsupported_lines(pending: Pending, state: LedgerView, unsupported: frozenset[str]) -> tuple[str, ...]:
     """In plain words, what the remote does not take and how much waits for it."""
     waiting = Counter(feature for waits_for in pending.links.values() for feature in waits_for)
     counts = {
@@ -206,7 +206,7 @@ def unsupported_lines(pending: Pending, state: LedgerState, unsupported: frozens
     )
 
 
-def _where_files_are(models: PendingLoggedModels, state: LedgerState) -> str:
+def _where_files_are(models: PendingLoggedModels, state: LedgerView) -> str:
     """Where the files of logged models that wait are."""
     left = {*models.with_files, *models.without_run}
     fallbacks = sum(model_id not in left and model_id in state.fallbacks for model_id in models.ids)

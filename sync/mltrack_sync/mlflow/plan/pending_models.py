@@ -23,7 +23,7 @@ from mltrack_sync.mlflow.plan.kinds import (
 if TYPE_CHECKING:
     from mltrack.entities import Artifact, LoggedModel, ModelMetric
     from mltrack.store import Store
-    from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.ledger.view import LedgerView
     from mltrack_sync.selection import Selection
 
 __all__ = [
@@ -67,7 +67,7 @@ class PendingLoggedModel:
 
 def find_pending_logged_models(
     store: Store,
-    state: LedgerState,
+    state: LedgerView,
     selection: Selection,
     chosen: Mapping[str, object],
     *,
@@ -84,7 +84,7 @@ def find_pending_logged_models(
         retry: Whether to retry what was rejected.
         again: Models, rejected as a whole, that are retried in any case.
     """
-    rejected = [item for item in list(state.rejected.values()) if not item.run_id]
+    rejected = [item for item in state.rejected.values() if not item.run_id]
     whole = {item.key for item in rejected if item.kind == LOGGED_MODEL}
     tried = {item.key.partition("/")[0] for item in rejected if retry and item.kind.startswith(LOGGED_MODEL)}
     sizes, fresh = log_sizes(store), LoggedEntry()
@@ -103,7 +103,7 @@ def find_pending_logged_models(
 def find_pending_logged_model(
     model: LoggedModel,
     entry: LoggedEntry,
-    state: LedgerState,
+    state: LedgerView,
     *,
     retry: bool = False,
     map_tags: Callable[[Mapping[str, str]], dict[str, str]] = dict,
@@ -141,7 +141,7 @@ def find_pending_logged_model(
     )
 
 
-def files_for_run(model: LoggedModel, state: LedgerState, *, retry: bool = False) -> tuple[Artifact, ...]:
+def files_for_run(model: LoggedModel, state: LedgerView, *, retry: bool = False) -> tuple[Artifact, ...]:
     """The model's files that its run lacks on a remote without logged models."""
     if not has_files_for_run(model):
         return ()
@@ -170,9 +170,9 @@ def log_sizes(store: Store) -> dict[str, int]:
     return found
 
 
-def _rejected_of(state: LedgerState, model_id: str) -> set[tuple[str, str]]:
+def _rejected_of(state: LedgerView, model_id: str) -> set[tuple[str, str]]:
     """Kind and key, below the model, of what was rejected of it."""
-    items = [item for item in list(state.rejected.values()) if not item.run_id and item.kind.startswith(LOGGED_MODEL)]
+    items = [item for item in state.rejected.values() if not item.run_id and item.kind.startswith(LOGGED_MODEL)]
     split = [(item.kind, item.key.partition("/")) for item in items]
     return {(kind, key) for kind, (mine, _, key) in split if mine == model_id}
 
@@ -185,7 +185,7 @@ def _files(
 
 
 def _in_runs(
-    store: Store, state: LedgerState, sizes: Mapping[str, int], tried: Collection[str]
+    store: Store, state: LedgerView, sizes: Mapping[str, int], tried: Collection[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Of these models, those with files that can go to their runs, and those that were not made by a run."""
     files, without_run = [], []

@@ -12,8 +12,8 @@ from mltrack_sync.mlflow.plan.kinds import ALIAS, MODEL, MODEL_TAG, MODEL_VERSIO
 if TYPE_CHECKING:
     from mltrack.entities import ModelVersion, RegisteredModel
     from mltrack.store import Store
-    from mltrack_sync.ledger.ledger import LedgerState
     from mltrack_sync.ledger.registry import VersionEntry
+    from mltrack_sync.ledger.view import LedgerView
     from mltrack_sync.selection import Selection
 
 __all__ = [
@@ -75,7 +75,7 @@ class VersionChanges:
 
 def find_pending_registry(
     store: Store,
-    state: LedgerState,
+    state: LedgerView,
     selection: Selection,
     chosen: Mapping[str, object],
     *,
@@ -106,9 +106,9 @@ def find_pending_registry(
     return found
 
 
-def rejected_of_registry(state: LedgerState) -> set[tuple[str, str]]:
+def rejected_of_registry(state: LedgerView) -> set[tuple[str, str]]:
     """Kind and key of what was rejected of the registry."""
-    return {(item.kind, item.key) for item in list(state.rejected.values()) if not item.run_id}
+    return {(item.kind, item.key) for item in state.rejected.values() if not item.run_id}
 
 
 def model_changes(

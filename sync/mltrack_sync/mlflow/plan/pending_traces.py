@@ -19,7 +19,8 @@ from mltrack_sync.mlflow.plan.pending_models import is_whole_experiment
 if TYPE_CHECKING:
     from mltrack.storage.traces.traces import Trace
     from mltrack.store import Store
-    from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.ledger.traces import TraceEntry
+    from mltrack_sync.ledger.view import LedgerView
     from mltrack_sync.limits import Limits
     from mltrack_sync.selection import Selection
 
@@ -63,7 +64,7 @@ class PendingTraces:
 
 def find_pending_traces(
     store: Store,
-    state: LedgerState,
+    state: LedgerView,
     selection: Selection,
     chosen: Mapping[str, object],
     *,
@@ -81,16 +82,17 @@ def find_pending_traces(
         again: Traces, rejected as a whole, that are retried in any case.
     """
     sizes = fact_sizes(store)  # before the facts are read: what is added meanwhile is seen next time
-    rejected = [item for item in list(state.rejected.values()) if not item.run_id]
+    rejected = [item for item in state.rejected.values() if not item.run_id]
     whole = {item.key for item in rejected if item.kind == TRACE}
     of_tags = {item.key.partition("/")[0] for item in rejected if item.kind == TRACE_TAG}
     tried = whole | of_tags if retry else whole.intersection(again)
-    if sizes == state.traces.sizes and not tried:
+    known = state.traces
+    if sizes == known.sizes and not tried:
         return PendingTraces()
-    changes = store.traces.changes(state.traces.positions)
+    changes = store.traces.changes(known.positions)
     found = []
     for trace in store.traces.find_some(dict.fromkeys((*changes.trace_ids, *tried))):
-        if trace.trace_id not in tried and (trace.trace_id in whole or _is_sent(trace, state)):
+        if trace.trace_id not in tried and (trace.trace_id in whole or _is_sent(trace, known)):
             continue
         if selection.everything or _is_selected(store, trace, selection, chosen):
             found.append(trace)
@@ -143,8 +145,8 @@ def attachments(store: Store, trace: Trace) -> list[tuple[str, Path]]:
     return found
 
 
-def _is_sent(trace: Trace, state: LedgerState) -> bool:
-    done = state.traces.done.get(trace.trace_id)
+def _is_sent(trace: Trace, known: TraceEntry) -> bool:
+    done = known.done.get(trace.trace_id)
     return done is not None and done == fingerprint(trace)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mltrack.entities import Artifact, ModelVersion
     from mltrack.errors import CorruptionError
     from mltrack.storage.runs.stored_run import StoredRun
-    from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.ledger.view import LedgerView
     from mltrack_sync.limits import Limits
     from mltrack_sync.mlflow.plan.pending import Pending, Scope
     from mltrack_sync.mlflow.plan.pending_run import PendingRun
@@ -43,7 +43,7 @@ class Tally:
     kind and key, ``problems`` what would have to wait, ``unreadable`` says what is wrong with runs that can't be read.
     """
 
-    def __init__(self, scope: Scope, pending: Pending, state: LedgerState, limits: Limits) -> None:
+    def __init__(self, scope: Scope, pending: Pending, state: LedgerView, limits: Limits) -> None:
         """``pending`` is all that is pending of the scope."""
         self.counts: Counter[str] = Counter()
         self.problems: list[str] = []

@@ -14,7 +14,7 @@ from mltrack_sync.mlflow.plan.fallback import where_in_run
 if TYPE_CHECKING:
     from mltrack.entities import Artifact, ModelVersion
     from mltrack.store import Store
-    from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.ledger.view import LedgerView
 
 __all__ = ["MODEL_SOURCE", "RUN_SOURCE", "Sources", "model_of", "run_of", "version_of"]
 
@@ -31,7 +31,7 @@ class Sources:
     """
 
     store: Store
-    state: LedgerState
+    state: LedgerView
     unsupported: frozenset[str]
     runs: Mapping[str, Collection[Artifact]] = field(default_factory=dict)
     models: Mapping[str, Collection[Artifact]] = field(default_factory=dict)

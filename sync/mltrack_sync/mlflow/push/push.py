@@ -15,7 +15,7 @@ from mltrack_sync.report import PushReport, Rejected
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-    from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.ledger.view import LedgerView
     from mltrack_sync.limits import Limits
     from mltrack_sync.mlflow.provider import Workspace
     from mltrack_sync.remotes.kind import PushWork
@@ -56,10 +56,10 @@ def push_pending(work: PushWork, limits: Limits, open_workspace: Callable[[], Wo
         report = replace(report, unsupported=unsupported_lines(pending, state, unsupported))
         if pending.traces.whole and not pending.traces.traces:  # writers came to an end, or said nothing of a trace
             ledger.traces_sent(pending.traces.positions, pending.traces.sizes)
-    return replace(report, rejected=rejected_of(list(state.rejected.values()), scope.heads))
+    return replace(report, rejected=rejected_of(state.rejected.values(), scope.heads))
 
 
-def perhaps_cured(state: LedgerState, chosen: Container[str], limits: Limits) -> Again:
+def perhaps_cured(state: LedgerView, chosen: Container[str], limits: Limits) -> Again:
     """Things rejected as a whole, whose reason may be gone: each costs a request or two, so not all where many are."""
     whole = [
         (item.run_id, item.kind, item.key)

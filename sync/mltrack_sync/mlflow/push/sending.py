@@ -38,7 +38,7 @@ from mltrack_sync.mlflow.workers import JobRunner, WorkerPool
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.ledger.view import LedgerView
     from mltrack_sync.mlflow.plan.pending import Scope
     from mltrack_sync.mlflow.plan.pending_registry import PendingModel
     from mltrack_sync.mlflow.provider import Workspace
@@ -197,12 +197,12 @@ def _push_registry(session: Session, identities: Identities, todo: list[PendingM
         session.fail(error)
 
 
-def _waiting(scope: Scope, state: LedgerState) -> Pending:
+def _waiting(scope: Scope, state: LedgerView) -> Pending:
     """What may wait for features that the remote lacks."""
     return Pending(links=scope.links(state), logged_models=scope.logged_models(state), traces=scope.traces(state))
 
 
-def _points_to_send(state: LedgerState, scope: Scope, todo: Collection[str]) -> int:
+def _points_to_send(state: LedgerView, scope: Scope, todo: Collection[str]) -> int:
     """About how many: of a sample, only what a single metric would give is known without reading the points."""
     found, fresh = 0, RunEntry()
     for run_id in todo:

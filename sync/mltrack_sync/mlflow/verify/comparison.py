@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.storage.traces.traces import Trace
     from mltrack.store import Store
-    from mltrack_sync.ledger.ledger import LedgerState
     from mltrack_sync.ledger.runs import Sampled
+    from mltrack_sync.ledger.view import LedgerView
     from mltrack_sync.mlflow.api.client import MlflowClient
     from mltrack_sync.mlflow.plan.pending import Pending
     from mltrack_sync.mlflow.plan.pending_registry import PendingModel
@@ -67,7 +67,7 @@ class Comparison:
         self,
         store: Store,
         client: MlflowClient,
-        state: LedgerState,
+        state: LedgerView,
         histories: Histories,
         features: Features,
         *,

@@ -11,7 +11,7 @@ from mltrack_sync.mlflow.plan.id_mapping import map_tags
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mltrack_sync.ledger.ledger import LedgerState
+    from mltrack_sync.ledger.view import LedgerView
     from mltrack_sync.mlflow.api.client import MlflowClient
 
 __all__ = ["RemoteIds"]
@@ -20,7 +20,7 @@ __all__ = ["RemoteIds"]
 class RemoteIds:
     """Maps local ids; what has no remote id in the ledger keeps its own. Safe to use from many threads."""
 
-    def __init__(self, client: MlflowClient, state: LedgerState) -> None:
+    def __init__(self, client: MlflowClient, state: LedgerView) -> None:
         self._client = client
         self.state = state
         self._names: dict[str, str] = {}  # of experiments on the remote, by id

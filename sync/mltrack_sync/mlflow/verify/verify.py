@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.http.transport import Transport
 from mltrack_sync.ledger.ledger import LedgerState
+from mltrack_sync.ledger.view import LedgerView
 from mltrack_sync.mlflow.api.capabilities import Features
 from mltrack_sync.mlflow.plan.pending import Pending, Scope, find_pending
 from mltrack_sync.mlflow.verify.comparison import Comparison
@@ -30,7 +31,7 @@ __all__ = ["compare"]
 
 
 def compare(
-    store: Store, remote: Remote, state: LedgerState, workspace: Workspace, options: VerifyOptions
+    store: Store, remote: Remote, state: LedgerView, workspace: Workspace, options: VerifyOptions
 ) -> VerifyReport:
     """Compare what is selected with a server; nothing is changed on either side.
 

@@ -1,0 +1,171 @@
+"""The ledger, read: what a remote acknowledged, by kinds of things; and the fewest lines that say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mltrack.disk.jsonlog import BYTE, read_log
+from mltrack.disk.line_types import LEDGER
+from mltrack.text.redaction import hide
+from mltrack_sync.ledger.experiments import ExperimentEntry
+from mltrack_sync.ledger.fallback import FallbackEntry
+from mltrack_sync.ledger.models import LoggedEntry
+from mltrack_sync.ledger.pulled import PulledEntry
+from mltrack_sync.ledger.registry import ModelEntry
+from mltrack_sync.ledger.runs import RunEntry
+from mltrack_sync.ledger.stores import StoreEntry
+from mltrack_sync.ledger.traces import TraceEntry
+from mltrack_sync.report import Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mltrack.errors import CorruptionError
+
+__all__ = ["VERSION", "LedgerState", "cleared_line", "rejected_line"]
+
+VERSION = 1
+COMPACT_LINES_MIN = 1000
+COMPACT_FACTOR = 2
+
+
+@dataclass(slots=True)
+class LedgerState:
+    """The ledger, read."""
+
+    url: str = ""
+    runs: dict[str, RunEntry] = field(default_factory=dict)
+    experiments: dict[str, ExperimentEntry] = field(default_factory=dict)
+    models: dict[str, ModelEntry] = field(default_factory=dict)
+    logged: dict[str, LoggedEntry] = field(default_factory=dict)
+    fallbacks: dict[str, FallbackEntry] = field(default_factory=dict)
+    traces: TraceEntry = field(default_factory=TraceEntry)
+    pulled: dict[str, PulledEntry] = field(default_factory=dict)
+    """By the run's id on the remote."""
+
+    copied: StoreEntry = field(default_factory=StoreEntry)
+    rejected: dict[tuple[str, str, str], Rejected] = field(default_factory=dict)
+    last_pass: dict[str, Any] = field(default_factory=dict)
+    last_error: dict[str, Any] = field(default_factory=dict)
+    damage: list[CorruptionError] = field(default_factory=list)
+    lines: int = 0
+
+    @classmethod
+    def read(cls, path: Path, url: str = "") -> LedgerState:
+        """What the file says; after damage, everything not surely acknowledged is in doubt.
+
+        The ledger of another server than the one at ``url`` counts as empty.
+        """
+        state = cls()
+        read = read_log(path, records=LEDGER)
+        for line in read.lines:
+            line.pop(BYTE, None)
+            state.apply(line)
+        if url and state.url not in ("", url):
+            return cls()
+        state.damage = read.damage
+        if read.damage:
+            for entry in state.runs.values():
+                entry.doubt_all = True
+                entry.settled = []
+            for logged in state.logged.values():
+                logged.settled = 0
+            for fallback in state.fallbacks.values():
+                fallback.settled = 0
+        return state
+
+    def apply(self, line: Mapping[str, Any]) -> None:
+        """Take in one line. Lines of a kind not known here change nothing."""
+        self.lines += 1
+        match line.get("type"):
+            case "ledger":
+                self.url = str(line.get("url", ""))
+            case "experiment":
+                self.experiments[line["local"]] = ExperimentEntry.of(line)
+            case "pass":
+                self.last_pass, self.last_error = dict(line), {}
+            case "error":
+                self.last_error = {**line, "message": hide(str(line.get("message", "")))}
+            case "rejected":
+                item = Rejected(line["run"], line["kind"], line["key"], hide(line["reason"]), line.get("points", 0))
+                self.rejected[(item.run_id, item.kind, item.key)] = item
+            case "cleared":
+                self.rejected.pop((line["run"], line["kind"], line["key"]), None)
+            case "model" | "model_version":
+                self.models.setdefault(line["model"], ModelEntry()).apply(line)
+            case "logged_model" | "logged_model_state" | "logged_model_file":
+                self.logged.setdefault(line["model"], LoggedEntry()).apply(line)
+            case "in_run" | "in_run_file" | "in_run_settled":
+                self.fallbacks.setdefault(line["model"], FallbackEntry()).apply(line)
+            case "forgotten":
+                self.runs.pop(line["run"], None)
+            case "trace" | "traces":
+                self.traces.apply(line)
+            case "pulled":
+                self.pulled.setdefault(line["remote"], PulledEntry()).apply(line)
+            case "store" | "unit":
+                if line["type"] == "store" and self.copied.is_other(line["store"]):
+                    self.runs.clear()
+                self.copied.apply(line)
+            case _ if "run" in line:
+                self.runs.setdefault(line["run"], RunEntry()).apply(line)
+
+    def damage_words(self) -> Iterator[str]:
+        """The damage of the ledger, in words, with what is done about it."""
+        for damage in self.damage:
+            yield (
+                f"{damage}; the other lines count, and sync compares with the remote what this one may have said,"
+                " then rewrites the ledger: nothing is lost, and you need not do anything"
+            )
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it was read from, or grew to, many more lines than it takes to say the same."""
+        registered = sum(1 + len(model.versions) for model in self.models.values())
+        logged = sum(2 + len(model.artifacts) for model in self.logged.values())
+        logged += sum(2 + len(model.artifacts) for model in self.fallbacks.values())
+        least = (
+            len(self.runs)
+            + registered
+            + logged
+            + len(self.rejected)
+            + len(self.experiments)
+            + len(self.traces.done)
+            + len(self.pulled)
+            + len(self.copied.units)
+        )
+        return self.lines > COMPACT_LINES_MIN + COMPACT_FACTOR * least
+
+    def compacted(self) -> list[dict[str, Any]]:
+        """The fewest lines that say the same."""
+        lines: list[dict[str, Any]] = [{"type": "ledger", "version": VERSION, "url": self.url}]
+        lines += self.copied.lines()  # before the runs: another store's line forgets them
+        lines += [experiment.line(local) for local, experiment in self.experiments.items()]
+        lines += [line for run_id, entry in self.runs.items() for line in entry.lines(run_id)]
+        lines += [line for name, model in self.models.items() for line in model.lines(name)]
+        lines += [line for model_id, logged in self.logged.items() for line in logged.lines(model_id)]
+        lines += [line for model_id, fallback in self.fallbacks.items() for line in fallback.lines(model_id)]
+        lines += self.traces.lines()
+        lines += [pulled.line(remote) for remote, pulled in self.pulled.items()]
+        lines += [rejected_line(item) for item in self.rejected.values()]
+        return lines + [line for line in (self.last_pass, self.last_error) if line]
+
+
+def rejected_line(item: Rejected) -> dict[str, Any]:
+    """The line that says that something is rejected."""
+    return {
+        "type": "rejected",
+        "run": item.run_id,
+        "kind": item.kind,
+        "key": item.key,
+        "reason": hide(item.reason),
+        "points": item.points,
+    }
+
+
+def cleared_line(item: Rejected) -> dict[str, Any]:
+    """The line that says that it is so no longer."""
+    return {"type": "cleared", "run": item.run_id, "kind": item.kind, "key": item.key}
