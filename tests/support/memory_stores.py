@@ -126,7 +126,7 @@ class PipeWire:
 
     def _serve(self, store: MemoryStore, far_in: int, far_out: int, noise: bytes) -> None:
         def open_ends(opening: Opening) -> Ends:
-            return Ends(store, store if opening.write else None)
+            return Ends(store, store, opening.write)
 
         with contextlib.suppress(OSError):
             os.write(far_out, noise)

@@ -63,17 +63,26 @@ def _open(path: str, opening: Opening, read_only: bool) -> Ends:
     Raises:
         MltrackError: there is none, or it may not be used so.
     """
-    from mltrack.errors import StoreError
+    from mltrack.errors import NotFoundError, StoreError
     from mltrack.store import Store
+    from mltrack_sync.errors import RemoteUnavailableError
+    from mltrack_sync.stores.folders import store_folder
     from mltrack_sync.stores.local_source import LocalSource
     from mltrack_sync.stores.local_target import LocalTarget
     from mltrack_sync.stores.serving import Ends
 
     if opening.write and read_only:
         raise StoreError("that store is served for reading only", hint="pull from it instead")
-    folder = os.path.expanduser(path)
-    store = Store.create(folder) if opening.create else Store.open(folder)
-    return Ends(LocalSource(store), LocalTarget(store) if opening.write else None)
+    folder = store_folder(os.path.expanduser(path))
+    try:
+        store = Store.create(folder) if opening.create and folder.parent.is_dir() else Store.open(folder)
+    except NotFoundError as error:
+        hint = "check the path; to create a store there, make the folder that it is to be in, and sync"
+        raise RemoteUnavailableError(str(error), hint=hint, in_doubt=False, not_sent=True) from error
+    target = LocalTarget(store)
+    if opening.write and not target.info().writable:
+        raise StoreError(f"{folder} can't be written", hint="check the permissions there")
+    return Ends(LocalSource(store), target, write=opening.write)
 
 
 commands: list[click.Command] = [serve_store]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from typing import Any
 
 from mltrack.errors import (
@@ -15,13 +14,16 @@ from mltrack.errors import (
     UntrustedError,
     UsageError,
 )
+from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.stores.fields import Fields
+from mltrack_sync.stores.folders import explain_disk_error
 from mltrack_sync.stores.transfer import SourceChangedError, TransferError
 
 __all__ = ["FAILURES", "decode_failure", "encode_failure"]
 
 TEXT_CHARS_MAX = 2000
 _CHANGED = "changed"
+_UNAVAILABLE = "unavailable"
 
 _TYPES: dict[str, type[MltrackError]] = {
     "not found": NotFoundError,
@@ -39,15 +41,13 @@ _TYPES: dict[str, type[MltrackError]] = {
 FAILURES = (MltrackError, OSError)
 """What a store may raise while it answers."""
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-
 
 def encode_failure(error: MltrackError | OSError) -> dict[str, Any]:
     """An error as a message."""
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        hint = "free some space there, and run it again: it continues" if error.errno in _FULL else ""
-        return _fields("store", f"{where}{error.strerror or error}", hint)
+        error = explain_disk_error("the store", error)
+    if isinstance(error, RemoteUnavailableError):
+        return _fields(_UNAVAILABLE, str(error), error.hint)
     if isinstance(error, SourceChangedError):
         return {**_fields(_CHANGED, str(error), error.hint), "path": error.path}
     name = next((name for name, kind in _TYPES.items() if isinstance(error, kind)), "transfer")
@@ -68,5 +68,8 @@ def decode_failure(head: dict[str, Any], where: str) -> MltrackError:
     if head.get("error") == _CHANGED:
         message, hint = fields.text("message", TEXT_CHARS_MAX), fields.text("hint", TEXT_CHARS_MAX)
         return SourceChangedError(f"{where}: {message}", path=fields.text("path", 4096), hint=hint)
+    if head.get("error") == _UNAVAILABLE:
+        message, hint = fields.text("message", TEXT_CHARS_MAX), fields.text("hint", TEXT_CHARS_MAX)
+        return RemoteUnavailableError(f"{where}: {message}", hint=hint, in_doubt=False, not_sent=True)
     kind = _TYPES.get(fields.text("error", 40), TransferError)
     return kind(f"{where}: {fields.text('message', TEXT_CHARS_MAX)}", hint=fields.text("hint", TEXT_CHARS_MAX))

@@ -65,7 +65,7 @@ def open_far(
         UsageError: it is the store here.
     """
     if is_ssh_url(remote.url):
-        opening = Opening(write=True, create=write and not known)
+        opening = Opening(write=write, create=write and not known)
         with contextlib.closing(ssh_session(remote.url, opening, command=remote.command, name=remote.name)) as session:
             yield FarStore(session.info(), RemoteSource(session), RemoteTarget(session))
         return

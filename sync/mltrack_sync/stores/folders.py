@@ -90,10 +90,11 @@ def disk_errors(place: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _explained(place, error) from error
+        raise explain_disk_error(place, error) from error
 
 
-def _explained(place: str, error: OSError) -> RemoteUnavailableError:
+def explain_disk_error(place: str, error: OSError) -> RemoteUnavailableError:
+    """The error of a disk as one of a remote, in words that say what to do."""
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     where = name or place
     if error.errno in _FULL:

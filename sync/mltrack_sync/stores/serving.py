@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mltrack.errors import MltrackError, StoreError
+from mltrack.errors import StoreError
 from mltrack_sync.stores.channel import Channel
 from mltrack_sync.stores.failures import FAILURES, encode_failure
 from mltrack_sync.stores.fields import Fields, bad
@@ -44,10 +44,11 @@ FINISH_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """A store that was opened: to be copied from, and into, where that is wanted and allowed."""
+    """A store that was opened: to be copied from and compared; and into, where that is wanted and allowed."""
 
     source: Source
-    target: Target | None = None
+    target: Target
+    write: bool = False
 
 
 def serve(reader: BinaryIO, write_fd: int, open_ends: Callable[[Opening], Ends]) -> bool:
@@ -65,7 +66,7 @@ def serve(reader: BinaryIO, write_fd: int, open_ends: Callable[[Opening], Ends])
             return False
         try:
             ends = open_ends(opening)
-            info = (ends.target or ends.source).info()
+            info = ends.target.info()
         except FAILURES as error:
             answer(write_fd, error)
             return False
@@ -129,15 +130,10 @@ class _Server:
             raise bad(f"a request {name!r}")
         return self._operations[name]
 
-    def _target(self) -> Target:
-        if self._ends.target is None:
-            raise StoreError("the store was opened for reading only")
-        return self._ends.target
-
     # --- requests ---
 
     def _info(self, stream: Stream, head: dict[str, Any]) -> None:
-        stream.end(encode_info((self._ends.target or self._ends.source).info()))
+        stream.end(encode_info(self._ends.target.info()))
 
     def _units(self, stream: Stream, head: dict[str, Any]) -> None:
         for message in encode_tokens(self._ends.source.units(decode_selection(head))):
@@ -145,7 +141,7 @@ class _Server:
         stream.end()
 
     def _tokens(self, stream: Stream, head: dict[str, Any]) -> None:
-        held = self._target().tokens(decode_origin(head))
+        held = self._ends.target.tokens(decode_origin(head))
         for message in encode_tokens(UnitToken(unit, token) for unit, token in held.items()):
             stream.send(message)
         stream.end()
@@ -166,8 +162,10 @@ class _Server:
         while (frame := stream.receive()).kind is FrameKind.DATA:
             snapshot = decode_snapshot(stream.receive_data, frame.head)
             try:
-                needs = self._target().needs(snapshot)
-            except MltrackError as error:
+                needs = self._ends.target.needs(snapshot)
+            except ConnectionLostError:
+                raise
+            except FAILURES as error:
                 stream.send(encode_failure(error))
                 continue
             for message in encode_needs(snapshot, needs):
@@ -183,9 +181,10 @@ class _Server:
         stream.end()
 
     def _apply(self, stream: Stream, head: dict[str, Any]) -> None:
-        target = self._target()
+        if not self._ends.write:
+            raise StoreError("the store was opened for reading only")
         snapshot = decode_snapshot(stream.receive_data)
-        applied = target.apply(snapshot, _incoming(stream, snapshot))
+        applied = self._ends.target.apply(snapshot, _incoming(stream, snapshot))
         stream.end(encode_applied(applied))
 
 

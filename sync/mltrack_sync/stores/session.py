@@ -100,8 +100,7 @@ class Session:
         """Do something that may be done twice; where the connection is cut, it is made again and tried again.
 
         Raises:
-            ConnectionLostError: it was cut each time.
-            RemoteError: the other side can't be reached.
+            RemoteError: the other side can't be reached, or the connection was cut each time.
             MltrackError: what ``work`` raises.
         """
         import tenacity
@@ -113,13 +112,14 @@ class Session:
             sleep=self._sleep,
             reraise=True,
         )
-        return retrying(lambda: work(self.channel()))
+        try:
+            return retrying(lambda: work(self.channel()))
+        except ConnectionLostError as error:
+            raise RemoteUnavailableError(f"{self.where}: {error}", hint=error.hint, in_doubt=False) from error
 
     def _passes(self, error: BaseException) -> bool:
-        """Whether another attempt may go through: a store that was reached once may be reached again."""
-        if self._closed:
-            return False
-        return isinstance(error, ConnectionLostError if self._info is None else RemoteUnavailableError)
+        """Whether another attempt may go through."""
+        return isinstance(error, ConnectionLostError) and not self._closed
 
     def channel(self) -> Channel:
         """The connection, made if it is not there.
@@ -154,6 +154,8 @@ class Session:
             wire.reader.close()
             if isinstance(error, OSError):
                 raise ConnectionLostError("the connection ended") from error
+            if isinstance(error, RemoteUnavailableError) and self._info is not None:  # it was reached before
+                raise ConnectionLostError(str(error), hint=error.hint) from error
             raise
         self._info = info
         self._channel = Channel(wire.reader, wire.write_fd, close_write=wire.close_write, on_end=wire.close)

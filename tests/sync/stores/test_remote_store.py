@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from mltrack.errors import MltrackError, NotFoundError, StoreError
+from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.selection import Selection
 from mltrack_sync.stores.frames import ConnectionLostError
 from mltrack_sync.stores.remote_store import RemoteSource, RemoteTarget
@@ -103,9 +104,9 @@ def test_what_goes_wrong_while_a_unit_is_written_there_is_raised_here() -> None:
     with far(there, write=True) as session:
         target = RemoteTarget(session)
         for _ in range(20):
-            with pytest.raises(StoreError, match="elsewhere: /data/x: No space left on device") as caught:
+            with pytest.raises(RemoteUnavailableError, match="elsewhere: no space is left at /data/x") as caught:
                 copy_one(here, target, here.snapshot("runs/big"))
-            assert "free some space" in caught.value.hint
+            assert "make room" in caught.value.hint
         there.fail = None
         copy_one(here, target, here.snapshot("runs/big"))
     assert there.contents["runs/big"] == here.contents["runs/big"]
@@ -138,7 +139,7 @@ def test_too_much_of_that_is_an_error_that_shows_its_beginning() -> None:
     noise = b"SSH-2.0-chatter" + b"-" * 66_000
     with (
         far(MemoryStore("s"), noise=noise) as session,
-        pytest.raises(ConnectionLostError, match=r"something else answered.*SSH-2.0-chatter"),
+        pytest.raises(RemoteUnavailableError, match=r"something else answered.*SSH-2.0-chatter"),
     ):
         RemoteSource(session).info()
 

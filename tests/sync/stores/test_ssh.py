@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mltrack.errors import MltrackError, NotFoundError, RemoteError, StoreError, UsageError
+from mltrack.errors import MltrackError, RemoteError, StoreError, UsageError
 from mltrack.store import Store
 from mltrack_sync.errors import RemoteAuthError, RemoteUnavailableError
 from mltrack_sync.selection import Selection
@@ -134,6 +134,7 @@ def test_runs_are_pushed_and_pulled_over_ssh_and_a_second_pass_moves_nothing(ssh
     here, back = full_store(tmp_path / "here"), Store.create(tmp_path / "back")
     there = tmp_path / "th ere's" / ".mltrack"
     source = LocalSource(here)
+    there.parent.mkdir()
     session = open_store(ssh, str(there).replace(" ", "%20"), write=True, create=True)
     try:
         target = RemoteTarget(session)
@@ -164,8 +165,8 @@ def failure(session: Session) -> MltrackError:
 
 def test_a_path_that_is_no_store_is_said(ssh: str, tmp_path: Path) -> None:
     error = failure(open_store(ssh, tmp_path))
-    assert isinstance(error, NotFoundError)
-    assert str(error) == f"cluster: no mltrack store at {tmp_path}"
+    assert isinstance(error, RemoteUnavailableError)
+    assert str(error) == f"cluster: no mltrack store at {tmp_path}/.mltrack"
 
 
 def test_a_far_side_without_mltrack_is_said_with_what_to_do(ssh: str, tmp_path: Path) -> None:
