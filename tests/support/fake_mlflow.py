@@ -12,25 +12,22 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import unquote
 
 import httpx
 
+from tests.support.fake_models import FakeModels
+from tests.support.fake_parts import Fields, Refused, pairs_of, texts_of, unknown_call
+from tests.support.fake_traces import FakeTraces
+
+__all__ = ["AnswerLost", "FakeMlflow", "FakeRun", "Fields", "Refused", "points_sent"]
+
 API = "/api/2.0/mlflow/"
+API_3 = "/api/3.0/mlflow/"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/"
 _TAG = re.compile(r"tags\.`([^`]*)` = '([^']*)'")
 
-Fields = dict[str, Any]
 Point = tuple[str, int, int, float]
-
-
-class Refused(Exception):
-    """An answer that is an error, as MLflow words it."""
-
-    def __init__(self, words: str, code: str = "INVALID_PARAMETER_VALUE", status: int = 400) -> None:
-        super().__init__(words)
-        self.code, self.status = code, status
 
 
 class AnswerLost(Exception):
@@ -55,7 +52,7 @@ class FakeRun:
         metrics = [_metric(point) for point in latest.values()]
         return {
             "info": self.info,
-            "data": {"params": _pairs(self.params), "tags": _pairs(self.tags), "metrics": metrics},
+            "data": {"params": pairs_of(self.params), "tags": pairs_of(self.tags), "metrics": metrics},
         }
 
 
@@ -76,22 +73,21 @@ class FakeMlflow(httpx.BaseTransport):
         self.status_of_new_versions = "READY"
         self.fault: Callable[[str, Fields], None] = lambda call, fields: None
         self._ids = itertools.count(1)
+        self.logged = FakeModels(self._ids, self.files)
+        self.traces = FakeTraces()
         self._lock = threading.Lock()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         body = request.read()
-        path = request.url.path
         with self._lock:
-            if path.startswith(ARTIFACTS):
-                call, fields = f"artifacts {request.method}", {"path": unquote(path.removeprefix(ARTIFACTS))}
-            else:
-                call = path.removeprefix(API)
-                fields = json.loads(body) if body else dict(request.url.params)
+            call, fields = _call_of(request, body)
             self.calls.append((call, fields))
             try:
                 is_lost = self._is_lost(call, fields)
                 answer = (
-                    self._file(request.method, fields["path"], body) if " " in call else self._do(call, fields, request)
+                    self._file(request.method, fields["path"], body)
+                    if call.startswith("artifacts ")
+                    else self._do(call, fields, request)
                 )
             except Refused as error:
                 return httpx.Response(error.status, json={"error_code": error.code, "message": str(error)})
@@ -111,12 +107,17 @@ class FakeMlflow(httpx.BaseTransport):
         return False
 
     def _do(self, call: str, fields: Fields, request: httpx.Request) -> Fields:
+        kind = call.rpartition(" ")[2].partition("/")[0]
+        if kind == "logged-models":
+            return self.logged.answer(call, fields)
+        if kind in ("traces", "v1"):
+            return self.traces.answer(call, fields)
         name = f"_{call.replace('/', '_').replace('-', '_')}"
         if call.endswith("/alias") and request.method == "DELETE":
             name += "_delete"
         method = getattr(self, name, None)
         if method is None:
-            raise Refused(f"no such call: {call}", "ENDPOINT_NOT_FOUND", 404)
+            raise unknown_call(call)
         answer: Fields = method(fields)
         return answer
 
@@ -150,7 +151,7 @@ class FakeMlflow(httpx.BaseTransport):
             raise Refused("an experiment of that name exists", "RESOURCE_ALREADY_EXISTS")
         made = str(next(self._ids))
         about = {"experiment_id": made, "name": fields["name"], "lifecycle_stage": "active", "creation_time": 1}
-        self.experiments[made] = {**about, "tags": _texts(fields.get("tags", []))}
+        self.experiments[made] = {**about, "tags": texts_of(fields.get("tags", []))}
         return {"experiment_id": made}
 
     def _experiments_set_experiment_tag(self, fields: Fields) -> Fields:
@@ -164,7 +165,7 @@ class FakeMlflow(httpx.BaseTransport):
         uri = f"mlflow-artifacts:/{fields['experiment_id']}/{made}/artifacts"
         info = {key: fields[key] for key in ("experiment_id", "run_name", "user_id", "start_time")}
         info |= {"run_id": made, "status": "RUNNING", "lifecycle_stage": "active", "artifact_uri": uri}
-        self.runs[made] = FakeRun(info, tags={**_texts(fields.get("tags", [])), "mlflow.runName": fields["run_name"]})
+        self.runs[made] = FakeRun(info, tags={**texts_of(fields.get("tags", [])), "mlflow.runName": fields["run_name"]})
         return {"run": self.runs[made].fields()}
 
     def _runs_search(self, fields: Fields) -> Fields:
@@ -198,13 +199,17 @@ class FakeMlflow(httpx.BaseTransport):
 
     def _runs_log_batch(self, fields: Fields) -> Fields:
         run = self._active(fields)
-        params = _texts(fields.get("params", []))
+        params = texts_of(fields.get("params", []))
         if any(run.params.get(key, value) != value for key, value in params.items()):
             raise Refused("Changing param values is not allowed.")
         run.params |= params
-        run.tags |= _texts(fields.get("tags", []))
+        run.tags |= texts_of(fields.get("tags", []))
         for m in fields.get("metrics", []):
-            run.points.append((m["key"], int(m.get("step", 0)), int(m["timestamp"]), float(m["value"])))
+            point = (m["key"], int(m.get("step", 0)), int(m["timestamp"]), float(m["value"]))
+            if "model_id" in m:
+                self.logged.add_metric(fields["run_id"], m)
+            if "model_id" not in m or point not in run.points:  # one that comes with a model was sent before
+                run.points.append(point)
         return {}
 
     def _metrics_get_history(self, fields: Fields) -> Fields:
@@ -239,7 +244,7 @@ class FakeMlflow(httpx.BaseTransport):
         name = fields["name"]
         if name in self.models:
             raise Refused(f"Registered Model (name={name}) already exists.", "RESOURCE_ALREADY_EXISTS")
-        tags = _texts(fields.get("tags", []))
+        tags = texts_of(fields.get("tags", []))
         self.models[name] = {"name": name, "description": fields.get("description", ""), "tags": tags, "aliases": {}}
         self.versions[name] = []
         return {"registered_model": _with_pairs(self.models[name])}
@@ -279,7 +284,7 @@ class FakeMlflow(httpx.BaseTransport):
         versions = self.versions[fields["name"]]
         made = {**fields, "version": str(len(versions) + 1), "current_stage": "None"}
         made["status"] = self.status_of_new_versions
-        versions.append({**made, "tags": _texts(fields.get("tags", []))})
+        versions.append({**made, "tags": texts_of(fields.get("tags", []))})
         return {"model_version": _with_pairs(versions[-1])}
 
     def _model_versions_get(self, fields: Fields) -> Fields:
@@ -304,21 +309,40 @@ class FakeMlflow(httpx.BaseTransport):
         raise Refused("no such version", "RESOURCE_DOES_NOT_EXIST", 404)
 
 
+def _call_of(request: httpx.Request, body: bytes) -> tuple[str, Fields]:
+    """The call and its fields, with the ids that its path names; where it names one, the method is part of the call."""
+    path, method = request.url.path, request.method
+    if path.startswith(ARTIFACTS):
+        return f"artifacts {method}", {"path": unquote(path.removeprefix(ARTIFACTS))}
+    if path == "/v1/traces":
+        return "v1/traces", {"experiment_id": request.headers["x-mlflow-experiment-id"], "body": body}
+    fields = {**request.url.params, **(json.loads(body) if body else {})}
+    call = path.removeprefix(API)
+    if path.startswith(API_3) or (call.startswith("logged-models") and not call.endswith("/search")):
+        kind, *ids = [unquote(piece) for piece in request.url.raw_path.decode().partition("?")[0].split("/")[4:]]
+        return _call_on(f"{method} {kind}", ids, fields)
+    return call, fields
+
+
+def _call_on(call: str, ids: list[str], fields: Fields) -> tuple[str, Fields]:
+    if ids and ids[0] in ("get", "batchGetInfos"):
+        return f"{call}/{ids[0]}", fields
+    if ids:
+        fields["model_id" if call.endswith("logged-models") else "trace_id"] = ids[0]
+    if len(ids) > 1:
+        call = f"{call}/{ids[1]}"
+    if len(ids) > 2:
+        fields["assessment_id" if ids[1] == "assessments" else "key"] = ids[2]
+    return call, fields
+
+
 def _matches(tags: dict[str, str], fields: Fields) -> bool:
     found = _TAG.search(fields.get("filter", ""))
     return found is None or tags.get(found[1]) == found[2]
 
 
-def _texts(pairs: list[Fields]) -> dict[str, str]:
-    return {pair["key"]: pair["value"] for pair in pairs}
-
-
-def _pairs(texts: dict[str, str]) -> list[Fields]:
-    return [{"key": key, "value": value} for key, value in texts.items()]
-
-
 def _with_pairs(thing: Fields) -> Fields:
-    return {**{key: value for key, value in thing.items() if key != "aliases"}, "tags": _pairs(thing["tags"])}
+    return {**{key: value for key, value in thing.items() if key != "aliases"}, "tags": pairs_of(thing["tags"])}
 
 
 def _metric(point: Point) -> Fields:

@@ -179,7 +179,7 @@ def scene(tmp_path: Path, echo: str, monkeypatch: pytest.MonkeyPatch) -> Scene:
     return made
 
 
-QUICK = ("password",)
+QUICK = ("token with a line break at its end", "password")
 """Those that every run of the tests tries; each takes seconds."""
 
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 
-from mltrack.environment import RUN_ID_TAG
-from mltrack_sync.errors import RemoteRefusedError
+from mltrack.entities import LoggedModel
+from mltrack.environment import MODEL_ID_TAG, RUN_ID_TAG
+from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.http.transport import Transport
 from mltrack_sync.mlflow.api.client import MlflowClient
+from mltrack_sync.mlflow.api.models import LoggedModelsClient
 from mltrack_sync.mlflow.api.readback import ComparedClient
 from mltrack_sync.mlflow.api.registry import RegistryClient
+from mltrack_sync.mlflow.api.traces import TracesClient
+from mltrack_sync.mlflow.plan.otlp import span_bodies
 from mltrack_sync.mlflow.provider import MlflowWorkspace
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.server import MlflowServer
+from tests.support.small_records import span_content
 
 
 @pytest.fixture(params=["fake", "server"])
@@ -30,7 +37,7 @@ def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
     else:
         server: MlflowServer = request.getfixturevalue("server")
         url = server.url
-    made = Transport(MlflowWorkspace(url, environ={}), policy=RetryPolicy(), http=http)
+    made = Transport(MlflowWorkspace(url, environ={}), policy=RetryPolicy(sleep=lambda seconds: None), http=http)
     yield made
     made.close()
 
@@ -109,3 +116,84 @@ def test_models_and_versions_are_made_once_and_changed(transport: Transport) -> 
     client.set_alias(name, "best", None)
     now = client.get_version(name, made.number)
     assert (now.status, now.tags) == ("READY", {"mark": "x", "k": "v"})
+
+
+def test_logged_models_are_made_filled_changed_and_deleted(transport: Transport, experiment: str) -> None:
+    plain, client, compared = MlflowClient(transport), LoggedModelsClient(transport), ComparedClient(transport)
+    where = plain.create_experiment(experiment, {})
+    run = plain.create_run(where, name="one", user="u", start_time=5, tags={})
+    assert client.find(where, "mine") == []
+    tags = {MODEL_ID_TAG: "mine", "a": "1"}
+    model = LoggedModel("mine", "0", "net", 5, 5, model_type="agent")
+    made = client.create(where, model, run.run_id, params={"p": "1"}, tags=tags)
+    assert [(each.model_id, each.uri) for each in client.find(where, "mine")] == [(made.model_id, made.uri)]
+    assert (made.params, made.tags) == ({"p": "1"}, tags)
+    client.log_params(made.model_id, {"q": "2"})
+    with pytest.raises(RemoteRefusedError):
+        client.log_params(made.model_id, {"q": "3"})
+    client.set_tags(made.model_id, {"a": "2"})
+    client.delete_tag(made.model_id, "no such")
+    point = f'{{"key":"m","value":0.5,"timestamp":10,"step":1,"model_id":"{made.model_id}"}}'
+    for _ in range(2):
+        plain.log_batch(f'{{"run_id":"{run.run_id}","metrics":[{point}]}}'.encode(), repeatable=True)
+    client.set_status(made.model_id, "READY")
+    root = made.uri.removeprefix("mlflow-artifacts:/")
+    plain.put_artifact(f"{root}/folder/w.bin", lambda: iter([b"hello"]), 5)
+    assert compared.logged_model_files(made.model_id, "folder") == {"folder/w.bin": 5}
+    (there,) = compared.logged_models([where], "mine")
+    info, metrics = there["info"], there["data"]["metrics"]
+    assert (info["name"], info["model_type"], info["source_run_id"]) == ("net", "agent", run.run_id)
+    assert info["status"] == "LOGGED_MODEL_READY"
+    assert [(row["key"], row["value"], row["run_id"]) for row in metrics] == [("m", 0.5, run.run_id)]
+    assert [step for page in plain.history(run.run_id, "m", 10) for step in page.steps.tolist()] == [1]
+    now = client.get(made.model_id)
+    assert (now.params, now.tags["a"]) == ({"p": "1", "q": "2"}, "2")
+    client.delete(made.model_id)
+    assert client.find(where, "mine") == []
+    assert compared.logged_model(made.model_id) is not None
+    assert compared.logged_model("m-" + "0" * 32) is None
+
+
+def test_traces_are_made_of_spans_and_info_and_changed(transport: Transport, experiment: str) -> None:
+    plain, client, compared = MlflowClient(transport), TracesClient(transport), ComparedClient(transport)
+    where = plain.create_experiment(experiment, {})
+    run = plain.create_run(where, name="one", user="u", start_time=5, tags={})
+    number = uuid.uuid4().int
+    trace_id = f"tr-{number:032x}"
+    assert compared.trace(trace_id) is None
+    texts = [json.dumps(span_content(number, each, 1 if each > 1 else None)) for each in (1, 2)]
+    client.send_spans(where, b"".join(span_bodies(trace_id, texts, 1 << 20)))
+    feedback: dict[str, Any] = {"assessment_id": f"a-{number:x}", "assessment_name": "good", "trace_id": trace_id}
+    feedback |= {"source": {"source_type": "HUMAN", "source_id": "me"}, "feedback": {"value": 0.5}, "valid": True}
+    feedback |= dict.fromkeys(("create_time", "last_update_time"), "2023-11-14T22:13:20.000Z")
+    info = {
+        "trace_id": trace_id,
+        "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": where}},
+        "request_time": "2023-11-14T22:13:20.000Z",
+        "execution_duration": "0.007s",
+        "state": "OK",
+        "trace_metadata": {"m": "1"},
+        "tags": {"kind": "a"},
+        "assessments": [feedback],
+    }
+    for _ in range(2):
+        put = client.put(info)
+    assert (put.experiment_id, put.tags["kind"], put.assessments) == (where, "a", (feedback["assessment_id"],))
+    assert put.tags["mlflow.artifactLocation"].endswith(f"/traces/{trace_id}/artifacts")
+    over = {**feedback, "assessment_id": f"b-{number:x}", "overrides": feedback["assessment_id"]}
+    client.create_assessment(trace_id, over)
+    with pytest.raises(RemoteUnavailableError):
+        client.create_assessment(trace_id, over)
+    client.set_tag(trace_id, "late", "1")
+    client.delete_tag(trace_id, "kind")
+    client.delete_tag(trace_id, "kind")
+    client.link_to_run(run.run_id, [trace_id])
+    found = compared.trace(trace_id)
+    assert found is not None and len(found["spans"]) == 2
+    about = found["trace_info"]
+    assert (about["state"], about["execution_duration"], about["trace_metadata"]["m"]) == ("OK", "0.007s", "1")
+    assert about["tags"].get("late") == "1" and "kind" not in about["tags"]
+    assert {each["assessment_id"][0]: each["valid"] for each in about["assessments"]} == {"a": False, "b": True}
+    client.delete_assessment(trace_id, over["assessment_id"])
+    assert list(compared.trace_infos([trace_id, "tr-" + "0" * 32])) == [trace_id]
+    assert client.get(trace_id).assessments == (feedback["assessment_id"],)

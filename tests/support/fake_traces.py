@@ -1,0 +1,123 @@
+"""Traces of the MLflow server in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tests.support.fake_parts import Fields, Refused, missing, unknown_call
+
+PLACE = "mlflow.artifactLocation"
+
+
+@dataclass
+class FakeTrace:
+    """A trace as the server keeps it: ``spans`` by id, as protobuf's JSON; ``assessments`` by id."""
+
+    info: Fields
+    tags: dict[str, str]
+    metadata: dict[str, str] = field(default_factory=dict)
+    spans: dict[str, Fields] = field(default_factory=dict)
+    assessments: dict[str, Fields] = field(default_factory=dict)
+    runs: set[str] = field(default_factory=set)
+    prompts: list[Fields] = field(default_factory=list)
+
+    def fields(self) -> Fields:
+        held = {"tags": self.tags, "trace_metadata": self.metadata, "assessments": list(self.assessments.values())}
+        return {"trace_info": {**self.info, **held}, "spans": list(self.spans.values())}
+
+
+class FakeTraces:
+    """Calls of the API's third version begin with their method; a trace's id is the field ``trace_id``."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, FakeTrace] = {}
+
+    def answer(self, call: str, fields: Fields) -> Fields:
+        """What the server answers."""
+        known = {
+            "v1/traces": self._spans,
+            "POST traces": self._put,
+            "GET traces": self._get,
+            "GET traces/get": self._get,
+            "POST traces/batchGetInfos": self._infos,
+            "PATCH traces/tags": self._set_tag,
+            "DELETE traces/tags": self._delete_tag,
+            "POST traces/assessments": self._create_assessment,
+            "DELETE traces/assessments": self._delete_assessment,
+            "traces/link-to-run": self._link_to_run,
+            "traces/link-prompts": self._link_prompts,
+        }
+        if call not in known:
+            raise unknown_call(call)
+        return known[call](fields)
+
+    def _trace(self, fields: Fields) -> FakeTrace:
+        if fields["trace_id"] not in self.held:
+            raise missing(f"Trace with ID '{fields['trace_id']}' not found.")
+        return self.held[fields["trace_id"]]
+
+    def _made(self, trace_id: str, experiment_id: str) -> FakeTrace:
+        if trace_id not in self.held:
+            place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment_id}}
+            info = {"trace_id": trace_id, "trace_location": place, "state": "IN_PROGRESS"}
+            uri = f"mlflow-artifacts:/{experiment_id}/traces/{trace_id}/artifacts"
+            self.held[trace_id] = FakeTrace(info, {PLACE: uri})
+        return self.held[trace_id]
+
+    def _spans(self, fields: Fields) -> Fields:
+        from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+        for resource in ExportTraceServiceRequest.FromString(fields["body"]).resource_spans:
+            for span in resource.scope_spans[0].spans:
+                trace = self._made(f"tr-{span.trace_id.hex()}", fields["experiment_id"])
+                trace.spans[span.span_id.hex()] = MessageToDict(span, preserving_proto_field_name=True)
+        return {}
+
+    def _put(self, fields: Fields) -> Fields:
+        info = dict(fields["trace"]["trace_info"])
+        place = info["trace_location"]["mlflow_experiment"]["experiment_id"]
+        trace = self._made(info["trace_id"], place)
+        trace.tags |= info.pop("tags")
+        trace.metadata |= info.pop("trace_metadata")
+        trace.assessments |= {each["assessment_id"]: each for each in info.pop("assessments")}
+        trace.info |= info
+        return {"trace": trace.fields()}
+
+    def _get(self, fields: Fields) -> Fields:
+        return {"trace": self._trace(fields).fields()}
+
+    def _infos(self, fields: Fields) -> Fields:
+        found = [self.held[trace_id] for trace_id in fields["trace_ids"] if trace_id in self.held]
+        return {"trace_infos": [trace.fields()["trace_info"] for trace in found]}
+
+    def _set_tag(self, fields: Fields) -> Fields:
+        self._trace(fields).tags[fields["key"]] = fields["value"]
+        return {}
+
+    def _delete_tag(self, fields: Fields) -> Fields:
+        if self._trace(fields).tags.pop(fields["key"], None) is None:
+            raise missing("no such tag")
+        return {}
+
+    def _create_assessment(self, fields: Fields) -> Fields:
+        trace, made = self._trace(fields), dict(fields["assessment"])
+        if made["assessment_id"] in trace.assessments:
+            raise Refused("UNIQUE constraint failed", "INTERNAL_ERROR", 500)
+        if made.get("overrides") in trace.assessments:
+            trace.assessments[made["overrides"]]["valid"] = False
+        trace.assessments[made["assessment_id"]] = made
+        return {"assessment": made}
+
+    def _delete_assessment(self, fields: Fields) -> Fields:
+        self._trace(fields).assessments.pop(fields["assessment_id"], None)
+        return {}
+
+    def _link_to_run(self, fields: Fields) -> Fields:
+        for trace_id in fields["trace_ids"]:
+            self._trace({"trace_id": trace_id}).runs.add(fields["run_id"])
+        return {}
+
+    def _link_prompts(self, fields: Fields) -> Fields:
+        self._trace(fields).prompts += fields["prompt_versions"]
+        return {}

@@ -1,0 +1,203 @@
+"""Traces compared with a server in memory: each difference is named alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+import mltrack
+from mltrack.store import Store
+from mltrack_sync import Remote, Remotes, push
+from mltrack_sync.engine.verify import VerifyReport, verify
+from mltrack_sync.http.retry import RetryPolicy
+from tests.support.fake_mlflow import FakeMlflow, Fields, Refused
+from tests.support.fake_traces import FakeTrace
+from tests.support.small_records import record_trace, tag_trace
+
+POLICY = RetryPolicy(sleep=lambda seconds: None)
+WAITS = "(waits to be pushed)"
+
+
+@pytest.fixture
+def fake() -> FakeMlflow:
+    return FakeMlflow()
+
+
+@pytest.fixture
+def there(store: Store) -> Remote:
+    return Remotes(store).add("fake", "http://fake")
+
+
+@pytest.fixture
+def home(store: Store) -> str:
+    """The id of the experiment that traces are recorded into."""
+    with mltrack.start_run() as run:
+        pass
+    return store.run(run.run_id).info.experiment_id
+
+
+@pytest.fixture
+def trace_id(store: Store, there: Remote, fake: FakeMlflow, home: str) -> str:
+    """A trace that was pushed."""
+    made = record_trace(store, home, 1, store.run_ids()[0])
+    push(store, there, http=fake, policy=POLICY)
+    return made
+
+
+def compared(store: Store, remote: Remote, fake: FakeMlflow, *, quick: bool = False) -> VerifyReport:
+    return verify(store, remote, http=fake, policy=POLICY, quick=quick)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_trace_that_was_pushed_is_the_same(
+    quick: bool, store: Store, there: Remote, fake: FakeMlflow, trace_id: str
+) -> None:
+    report = compared(store, there, fake, quick=quick)
+    assert (report.differences, report.lacking) == ((), ())
+    assert (report.traces, report.assessments, report.spans) == (1, 1, 0 if quick else 2)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_trace_that_waits_is_said_to_wait(
+    quick: bool, store: Store, there: Remote, fake: FakeMlflow, home: str, trace_id: str
+) -> None:
+    tag_trace(store, home, trace_id, "late", "1")
+    tag_trace(store, home, trace_id, "kind", None)
+    other = record_trace(store, home, 2)
+    found = [(d.subject, d.thing, d.here, d.there) for d in compared(store, there, fake, quick=quick).differences]
+    assert sorted(found) == sorted(
+        [
+            (f"trace {trace_id}", "tag 'kind'", "nothing", f"'a' {WAITS}"),
+            (f"trace {trace_id}", "tag 'late'", "'1'", f"nothing {WAITS}"),
+            (f"trace {other}", "trace", "is here", f"nothing {WAITS}"),
+        ]
+    )
+
+
+def set_state(trace: FakeTrace) -> None:
+    trace.info["state"] = "ERROR"
+
+
+def set_time(trace: FakeTrace) -> None:
+    trace.info["request_time"] = "2023-11-14T22:13:21Z"
+
+
+def set_duration(trace: FakeTrace) -> None:
+    trace.info["execution_duration"] = "1.007s"
+
+
+def set_preview(trace: FakeTrace) -> None:
+    trace.info["request_preview"] = "other words"
+
+
+def set_tag(trace: FakeTrace) -> None:
+    trace.tags["kind"] = "b"
+
+
+def set_metadata(trace: FakeTrace) -> None:
+    trace.metadata["m"] = "2"
+
+
+def lose_assessment(trace: FakeTrace) -> None:
+    trace.assessments.clear()
+
+
+def set_feedback(trace: FakeTrace) -> None:
+    trace.assessments["a-1"]["feedback"] = {"value": 0.75}
+
+
+def lose_span(trace: FakeTrace) -> None:
+    del trace.spans[f"{2:016x}"]
+
+
+def rename_span(trace: FakeTrace) -> None:
+    trace.spans[f"{2:016x}"]["name"] = "other"
+
+
+def set_attribute(trace: FakeTrace) -> None:
+    trace.spans[f"{2:016x}"]["attributes"] = [{"key": "n", "value": {"int_value": "3"}}]
+
+
+OF_INFO = [
+    (set_state, "state"),
+    (set_time, "time"),
+    (set_duration, "duration in ms"),
+    (set_preview, "request preview"),
+    (set_tag, "tag 'kind'"),
+    (set_metadata, "metadata 'm'"),
+    (lose_assessment, "assessment 'good' (a-1)"),
+    (set_feedback, "assessment 'good' (a-1): value"),
+]
+OF_SPANS = [
+    (rename_span, "span 'step 2' (0000000000000002): name"),
+    (set_attribute, "span 'step 2' (0000000000000002): attribute 'n'"),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "thing", "quick"),
+    [*((*each, quick) for each in OF_INFO for quick in (False, True)), *((*each, False) for each in OF_SPANS)],
+)
+def test_what_was_changed_over_there_is_named_alone(
+    store: Store,
+    there: Remote,
+    fake: FakeMlflow,
+    trace_id: str,
+    change: Callable[[FakeTrace], None],
+    thing: str,
+    quick: bool,
+) -> None:
+    change(fake.traces.held[trace_id])
+    report = compared(store, there, fake, quick=quick)
+    assert [(each.subject, each.thing) for each in report.differences] == [(f"trace {trace_id}", thing)]
+
+
+def test_a_span_that_is_missing_is_named_and_counted(
+    store: Store, there: Remote, fake: FakeMlflow, trace_id: str
+) -> None:
+    lose_span(fake.traces.held[trace_id])
+    found = [(each.thing, each.here, each.there) for each in compared(store, there, fake).differences]
+    assert found == [("number of spans", "2", "1"), ("span 'step 2' (0000000000000002)", "is here", "nothing")]
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_an_older_server_that_lacks_a_call_is_asked_by_another(
+    quick: bool, store: Store, there: Remote, fake: FakeMlflow, trace_id: str
+) -> None:
+    def fault(call: str, fields: Fields) -> None:
+        if call in ("GET traces/get", "POST traces/batchGetInfos"):
+            raise Refused("Not Found", "ENDPOINT_NOT_FOUND", 404)
+
+    fake.fault = fault
+    fake.calls.clear()
+    assert compared(store, there, fake, quick=quick).same
+    assert [call for call, _ in fake.calls].count("GET traces") == 1
+
+
+def test_a_server_without_traces_is_said_to_have_none(
+    store: Store, there: Remote, fake: FakeMlflow, trace_id: str
+) -> None:
+    def fault(call: str, fields: Fields) -> None:
+        if "traces" in call:
+            raise Refused("Not Found", "ENDPOINT_NOT_FOUND", 404)
+
+    fake.fault = fault
+    report = compared(store, there, fake)
+    assert report.differences == ()
+    assert len(report.lacking) == 1 and "trace" in report.lacking[0]
+    assert report.runs == 1
+
+
+def test_a_server_that_is_busy_is_asked_again(store: Store, there: Remote, fake: FakeMlflow, trace_id: str) -> None:
+    asked: list[str] = []
+
+    def fault(call: str, fields: Fields) -> None:
+        if call == "GET traces/get":
+            asked.append(call)
+            if len(asked) < 3:
+                raise Refused("busy", "TEMPORARILY_UNAVAILABLE", 503)
+
+    fake.fault = fault
+    assert compared(store, there, fake).same
+    assert len(asked) == 3
