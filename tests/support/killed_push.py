@@ -1,7 +1,8 @@
-"""Pushes that die at a request: ``python -m tests.support.killed_push`` forks one for each line of its input.
+"""Pushes, or pulls, that die at a request: ``python -m tests.support.killed_push`` forks one for each line of input.
 
-A line is ``["STORE", "REMOTE", NUMBER, ARRIVES]``: at its request of that number, from 1, the process ends at once,
-when the remote got the request or before. It answers with the exit code: DIED, or 0 for one that came to its end.
+A line is ``["STORE", "REMOTE", NUMBER, ARRIVES, EXPERIMENT]``: at its request of that number, from 1, the process ends
+at once, when the remote got the request or before. It answers with the exit code: DIED, or 0 for one that came to its
+end.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import httpx
 
 from mltrack.disk.filesystem import FileSystem
 from mltrack.store import Store
-from mltrack_sync import Remotes, push
+from mltrack_sync import Remotes, Selection, push
+from mltrack_sync.engine.pull import pull
 from mltrack_sync.remotes.kind import MLFLOW, find_kind
 from mltrack_sync.stores.kind import StoreKind
 from tests.support import ROOT
@@ -117,11 +119,11 @@ class KilledPushes:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
 
-    def push(self, store: Store, remote: str, number: int, *, arrives: bool) -> bool:
-        """Whether it died at a request, and did not come to its end."""
+    def push(self, store: Store, remote: str, number: int, *, arrives: bool, pulled: str = "") -> bool:
+        """Whether it died at a request, and did not come to its end; a pull of the experiment ``pulled`` if given."""
         assert self._forker.stdin is not None
         assert self._forker.stdout is not None
-        self._forker.stdin.write(json.dumps([str(store.path), remote, number, arrives]) + "\n")
+        self._forker.stdin.write(json.dumps([str(store.path), remote, number, arrives, pulled]) + "\n")
         self._forker.stdin.flush()
         code = int(self._forker.stdout.readline())
         assert code in (0, DIED)
@@ -133,7 +135,7 @@ class KilledPushes:
 
 
 def push_once(line: str) -> None:
-    path, name, number, arrives = json.loads(line)
+    path, name, number, arrives, pulled = json.loads(line)
     store = Store.open(path)
     remote = Remotes(store).get(name)
     death = Death(number, arrives=arrives)
@@ -142,7 +144,11 @@ def push_once(line: str) -> None:
         kind.on_request = death.at
     if isinstance(kind, StoreKind):
         kind.fs = Disk(death)
-    push(store, remote, jobs=1, http=Network(death) if remote.kind == MLFLOW else None)
+    network = Network(death) if remote.kind == MLFLOW else None
+    if pulled:
+        pull(store, remote, jobs=2, selection=Selection(experiments=(pulled,)), http=network)
+    else:
+        push(store, remote, jobs=1, http=network)
 
 
 def fork_for_each_line() -> None:

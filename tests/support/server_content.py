@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+from urllib.parse import quote
+
+import httpx
+
+from tests.support.server import MlflowServer
 
 _WORDS: dict[str, Any] = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
@@ -55,6 +62,24 @@ def log_points(server: Server, run_id: str, points: Sequence[Point]) -> None:
             for key, step, time, value in points[start : start + 1000]
         ]
         server.post("runs/log-batch", run_id=run_id, metrics=rows)
+
+
+def insert_points(server: MlflowServer, run_id: str, key: str, count: int) -> None:
+    """Many points of one metric, written into the server's database."""
+    with contextlib.closing(sqlite3.connect(server.folder / "mlflow.db", timeout=60)) as connection, connection:
+        rows = ((key, math.sin(n), 1000 + n, run_id, n, False) for n in range(count))
+        columns = "key, value, timestamp, run_uuid, step, is_nan"
+        connection.executemany(f"INSERT INTO metrics ({columns}) VALUES (?, ?, ?, ?, ?, ?)", rows)
+        last = (key, math.sin(count - 1), 999 + count, count - 1, False, run_id)
+        columns = "key, value, timestamp, step, is_nan, run_uuid"
+        connection.execute(f"INSERT INTO latest_metrics ({columns}) VALUES (?, ?, ?, ?, ?, ?)", last)
+
+
+def put_file(server: MlflowServer, run_id: str, path: str, content: bytes) -> None:
+    """A file of a run."""
+    root = server.get("runs/get", run_id=run_id)["run"]["info"]["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    url = f"{server.url}/api/2.0/mlflow-artifacts/artifacts/{root}/{quote(path)}"
+    httpx.put(url, content=content, trust_env=False).raise_for_status()
 
 
 def series(key: str, count: int, *, first: int = 0) -> list[Point]:

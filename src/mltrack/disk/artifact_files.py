@@ -28,6 +28,8 @@ __all__ = [
     "hash_file",
     "is_temporary",
     "new_name",
+    "prepare",
+    "publish",
     "run_lock",
     "store_file",
     "store_stream",
@@ -139,8 +141,13 @@ def _shortened(name: str) -> str:
     return repr(name if len(name) <= 80 else f"{name[:60]}...{name[-17:]}")
 
 
-def _prepare(root: Path, name: StrPath, fs: FileSystem) -> tuple[str, Path]:
-    """The clean name of a new artifact and its path, whose folder is created if needed."""
+def prepare(root: Path, name: StrPath, fs: FileSystem) -> tuple[str, Path]:
+    """The clean name of a new artifact and its path, whose folder is created if needed.
+
+    Raises:
+        InvalidPathError: see check_place.
+        OSError: the folder can't be made.
+    """
     name = check_place(root, name)
     target = root / name
     try:
@@ -173,7 +180,7 @@ def store_stream(
         InvalidPathError: see check_place.
         OSError: it could not be written in full; nothing was changed.
     """
-    name, target = _prepare(root, name, fs)
+    name, target = prepare(root, name, fs)
     temporary = target.with_name(f".{time_ns():x}-{os.urandom(4).hex()}{TEMPORARY}")  # short: names have 255 bytes
     digest, size = hashlib.sha256(), 0
     try:
@@ -191,17 +198,29 @@ def store_stream(
         finally:
             os.close(fd)
         stored = Stored(name, size, digest.hexdigest())
-        _publish(temporary, target, stored, root, fs, note)
+        publish(temporary, target, stored, root, fs, note)
     except BaseException:
         fs.unlink(temporary)
         raise
     return stored
 
 
-def _publish(
+def publish(
     path: Path, target: Path, stored: Stored, root: Path, fs: FileSystem, note: Callable[[Stored], None] | None
 ) -> None:
-    """Give a synced file its name, and call ``note``."""
+    """Give a synced file its name, and call ``note``.
+
+    Args:
+        path: The file, under a temporary name.
+        target: Its path in the artifact folder.
+        stored: What it holds.
+        root: The artifact folder.
+        fs: The file system to write with.
+        note: As in store_stream.
+
+    Raises:
+        OSError: it can't be renamed.
+    """
     if note is None:
         fs.rename(path, target)
         fs.sync_folder(target.parent)
@@ -290,14 +309,14 @@ def adopt_file(
         InvalidPathError: as store_stream.
         OSError: it can't be moved; it stays where it was.
     """
-    name, target = _prepare(root, name, fs)
+    name, target = prepare(root, name, fs)
     stored = Stored(name, *hash_file(path))
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fs.sync(fd)
     finally:
         os.close(fd)
-    _publish(path, target, stored, root, fs, note)
+    publish(path, target, stored, root, fs, note)
     fs.unlink(path)  # renaming one link of a file over another of the same file does nothing
     return stored
 

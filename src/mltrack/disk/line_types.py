@@ -418,6 +418,7 @@ LEDGER = Records(
             "remote": TEXT,
             "print": Optional(TEXT),
             "ended": Optional(FLAG),
+            "files": Optional(INT64),
             "pages": Optional(dictionary(_PAGE)),
         },
         "rejected": {"run": TEXT, "kind": TEXT, "key": TEXT, "reason": TEXT, "points": Optional(_COUNT)},

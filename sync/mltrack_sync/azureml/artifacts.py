@@ -65,6 +65,11 @@ class AzurePlace:
         """Size and SHA-256 of a file; see azure_digest."""
         return azure_digest(self._transport, self._uri, path, bytes_max)
 
+    def read(self, path: str, begin: Callable[[], Callable[[bytes], object]]) -> None:
+        """Hand on a file; see OwnPlace."""
+        if not _read(self._transport, RunHistory(self._transport, self._uri).locate(path), begin):
+            raise _refused("NOT_FOUND", f"{path!r} has a name on the remote, but no content")
+
 
 def send_to_azure(
     transport: Transport,
@@ -283,15 +288,21 @@ def _content(transport: Transport, url: str, bytes_max: int) -> tuple[int, str] 
     """Size and SHA-256 of the stored content, of which at most ``bytes_max`` is read; None without content."""
     digest = Digest(bytes_max)
     try:
-        response = transport.send_signed("GET", url, {}, begin=digest.begin)
+        has_content = _read(transport, url, digest.begin)
     except TooLong:
         return digest.found[0], ""
+    return digest.found if has_content else None
+
+
+def _read(transport: Transport, url: str, begin: Callable[[], Callable[[bytes], object]]) -> bool:
+    """Hand on the stored content; False where there is none."""
+    response = transport.send_signed("GET", url, {}, begin=begin)
     if response.status_code == 404:
-        return None
+        return False
     if response.status_code != 200:
         words = f"the blob store of {transport.url} answers {response.status_code} when asked what it has"
         raise RemoteUnavailableError(words, in_doubt=False, status=response.status_code)
-    return digest.found
+    return True
 
 
 def _compare(artifact: Artifact, stored: tuple[int, str]) -> None:

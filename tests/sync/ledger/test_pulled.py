@@ -30,7 +30,9 @@ def test_a_pulled_run_and_its_pages_are_remembered(tmp_path: Path) -> None:
     ledger.run_pulled(THERE, entry, sent)
     ledger.close()
     state = reopened(path)
-    assert state.pulled == {THERE: PulledEntry(RUN, "print", True, {"m": (25_000, "token"), "n": (50_000, "other")})}
+    assert state.pulled == {
+        THERE: PulledEntry(RUN, "print", True, None, {"m": (25_000, "token"), "n": (50_000, "other")})
+    }
     assert (state.runs[RUN].points, state.runs[RUN].doubt_all) == ({"w": 7}, False)
 
 

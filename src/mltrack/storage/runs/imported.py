@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ __all__ = ["RunImport"]
 class RunImport:
     """Appends to one run, which it makes if the first event is a ``start``. Close it, also after an error.
 
-    Its writer has the role edit, so that it makes no run live, and says where its facts came from. Used by one thread.
+    Its writer has the role edit, so that it makes no run live, and says where its facts came from. Any thread may add.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class RunImport:
         self._events: EventJournal | None = None
         self._folders_dirty = False
         self._error: Exception | None = None
+        self._lock = threading.RLock()  # over the events
         self.writer = new_writer_name(time_ns())
         self._points = open_points(
             self._folder.points,
@@ -68,6 +70,11 @@ class RunImport:
             on_loss=self._note,
             sync_names=self._sync_events,
         )
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run's folder."""
+        return self._folder
 
     @property
     def position(self) -> Position:
@@ -160,9 +167,10 @@ class RunImport:
     # --- the writer's files ---
 
     def _append(self, events: list[Mapping[str, Any]]) -> None:
-        journal = self._events or self._open()
-        if events:
-            journal.append(events, time_ns())
+        with self._lock:
+            journal = self._events or self._open()
+            if events:
+                journal.append(events, time_ns())
 
     def _open(self) -> EventJournal:
         """Make the writer's file, take its lock, mark the run as changed, and record who writes, in this order."""
@@ -192,6 +200,10 @@ class RunImport:
 
     def _sync_events(self) -> None:
         """Make the run's start and all events so far survive power loss, with the folder entries that lead to them."""
+        with self._lock:
+            self._sync_journal()
+
+    def _sync_journal(self) -> None:
         journal = self._events
         if journal is not None and journal.dirty:
             journal.sync()

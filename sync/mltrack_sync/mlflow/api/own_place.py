@@ -46,3 +46,10 @@ class OwnPlace(Protocol):
         Raises:
             RemoteRefusedError, RemoteUnavailableError: the remote does not have it, or it can't be had now.
         """
+
+    def read(self, path: str, begin: Callable[[], Callable[[bytes], object]]) -> None:
+        """Hand on a file piece by piece; ``begin`` gives, for each attempt, what takes the pieces.
+
+        Raises:
+            RemoteRefusedError, RemoteUnavailableError: the remote does not have it, or it can't be had now.
+        """

@@ -6,20 +6,21 @@ import hashlib
 import os
 import stat
 import uuid
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem
 from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.mlflow.files.content import CHUNK_BYTES, read_checked
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from mltrack.entities import Artifact
     from mltrack_sync.mlflow.files.places import InFolder
     from mltrack_sync.progress import FileMeter
 
-__all__ = ["digest_in_folder", "put_in_folder"]
+__all__ = ["digest_in_folder", "put_in_folder", "read_in_folder"]
 
 
 def put_in_folder(place: InFolder, artifact: Artifact, path: Path, meter: FileMeter, fs: FileSystem = LOCAL) -> None:
@@ -74,23 +75,52 @@ def digest_in_folder(place: InFolder, path: str, bytes_max: int) -> tuple[int, s
         RemoteRefusedError: the file does not exist.
         RemoteUnavailableError: it can't be read now.
     """
+    digest = hashlib.sha256()
+    return read_in_folder(place, path, digest.update, bytes_max + 1), digest.hexdigest()
+
+
+def read_in_folder(place: InFolder, path: str, take: Callable[[bytes], object], bytes_max: int | None = None) -> int:
+    """Hand on a file of the folder, no more than ``bytes_max`` of it; returns its size.
+
+    Args:
+        place: The folder.
+        path: The file in it.
+        take: Gets its bytes, in pieces.
+        bytes_max: So much is read; by default all.
+
+    Raises:
+        RemoteRefusedError: the file does not exist.
+        RemoteUnavailableError: it can't be read now.
+    """
+    with open(_opened(place, path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        left = size + 1 if bytes_max is None else bytes_max
+        while left > 0 and (chunk := _read(file, min(CHUNK_BYTES, left), place)):
+            take(chunk)
+            left -= len(chunk)
+    return size
+
+
+def _opened(place: InFolder, path: str) -> int:
     file = place.file(path)
     try:
         fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-        with open(fd, "rb") as opened:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode):
-                raise FileNotFoundError(2, "no file", str(file))
-            digest, left = hashlib.sha256(), bytes_max + 1
-            while left > 0 and (chunk := opened.read(min(CHUNK_BYTES, left))):
-                digest.update(chunk)
-                left -= len(chunk)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise FileNotFoundError(2, "no file", str(file))
     except (FileNotFoundError, NotADirectoryError) as error:
         words = f"{path!r} is not in the shared folder"
         raise RemoteRefusedError(words, status=404, code="NOT_FOUND", words=words) from error
     except OSError as error:
         raise _unavailable(place, error) from error
-    return found.st_size, digest.hexdigest()
+    return fd
+
+
+def _read(file: IO[bytes], size: int, place: InFolder) -> bytes:
+    try:
+        return file.read(size)
+    except OSError as error:
+        raise _unavailable(place, error) from error
 
 
 def _unavailable(place: InFolder, error: OSError) -> RemoteUnavailableError:

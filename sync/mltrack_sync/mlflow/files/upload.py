@@ -32,7 +32,16 @@ if TYPE_CHECKING:
     from mltrack_sync.mlflow.files.multipart import Multipart
     from mltrack_sync.progress import FileMeter
 
-__all__ = ["Outgoing", "Uploads", "artifact_digest", "artifact_sizes", "send_artifact"]
+__all__ = [
+    "Outgoing",
+    "Uploads",
+    "artifact_digest",
+    "artifact_sizes",
+    "mlflow_errors",
+    "refused_by",
+    "repository",
+    "send_artifact",
+]
 
 NOT_FOR_OTHERS = {
     "ArtifactsAround",
@@ -114,10 +123,11 @@ def _put(client: MlflowClient, place: Proxied | OnWeb, file: Outgoing) -> None:
     url, headers = place.file_url(artifact.path), {"Content-Type": "application/octet-stream"}
     answer = client.transport.send_signed("PUT", url, headers, body, artifact.size, repeatable=False)
     if answer.status_code not in (200, 201, 204):
-        raise _refused_by(place, answer.status_code)
+        raise refused_by(place, answer.status_code)
 
 
-def _refused_by(place: OnWeb, status: int) -> RemoteRefusedError:
+def refused_by(place: OnWeb, status: int) -> RemoteRefusedError:
+    """That another server refuses a file, with this status."""
     words = f"{shown_url(place.url)}, where the server says that artifacts go, answers {status}"
     if status in (401, 403):
         words += "; credentials go to the remote itself only"
@@ -171,7 +181,7 @@ def _digest(client: MlflowClient, place: Place, artifact: Artifact, *, repeatabl
             url = place.file_url(artifact.path)
             answer = client.transport.send_signed("GET", url, {}, begin=digest.begin, repeatable=repeatable)
             if answer.status_code != 200:
-                raise _refused_by(place, answer.status_code)
+                raise refused_by(place, answer.status_code)
     except TooLong:
         return digest.found[0], ""
     return digest.found
@@ -187,14 +197,14 @@ def artifact_sizes(client: MlflowClient, remote_id: str, artifacts: Sequence[Art
 
 
 def _send_by_mlflow(uri: str, artifact: Artifact, path: Path) -> None:
-    with _mlflow_errors(uri):
-        _repository(uri).log_artifact(str(path), posixpath.dirname(artifact.path) or None)
+    with mlflow_errors(uri):
+        repository(uri).log_artifact(str(path), posixpath.dirname(artifact.path) or None)
 
 
 def _digest_by_mlflow(uri: str, artifact: Artifact) -> tuple[int, str]:
-    with _mlflow_errors(uri), tempfile.TemporaryDirectory(prefix="mltrack-verify-") as folder:
+    with mlflow_errors(uri), tempfile.TemporaryDirectory(prefix="mltrack-verify-") as folder:
         try:
-            path = Path(_repository(uri).download_artifacts(artifact.path, folder))
+            path = Path(repository(uri).download_artifacts(artifact.path, folder))
             with reading(path) as file:
                 return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
@@ -202,8 +212,12 @@ def _digest_by_mlflow(uri: str, artifact: Artifact) -> tuple[int, str]:
             raise RemoteRefusedError(words, status=404, code="NOT_FOUND", words=words) from error
 
 
-def _repository(uri: str) -> Any:
-    """MLflow's repository for an object store; one that it would find on this machine, or elsewhere, is refused."""
+def repository(uri: str) -> Any:
+    """MLflow's repository for an object store; one that it would find on this machine, or elsewhere, is refused.
+
+    Raises:
+        RemoteRefusedError: there is none for this address.
+    """
     make, mlflow_error = _mlflow()
     try:
         found = make(uri)
@@ -236,7 +250,12 @@ def _mlflow() -> tuple[Any, Any]:
 
 
 @contextlib.contextmanager
-def _mlflow_errors(uri: str) -> Iterator[None]:
+def mlflow_errors(uri: str) -> Iterator[None]:
+    """For the body, which has MLflow, and the libraries of object stores, do something there: their errors as ours.
+
+    Raises:
+        RemoteRefusedError, RemoteUnavailableError: the store refuses it, or can't do it now.
+    """
     _, mlflow_error = _mlflow()
     uri = shown_url(uri)
     try:

@@ -197,9 +197,9 @@ class Histories:
 def _continues(reading: _Reading, page: History) -> bool:
     """Whether a page begins with what is stored at its place, and follows the page before."""
     rows = point_rows(page.steps, page.times, page.values)
-    before, reading.last = reading.last, rows[-1:]
-    if before is not None and len(before) and len(rows) and before[0] == rows[0]:
-        return False  # a point came in between and moved this one here, or it is there twice
+    before, reading.last = reading.last, rows
+    if before is not None and len(rows) and bool((before == rows[0]).any()):
+        return False  # points came in between and moved this one here, or it is there twice
     stored = reading.stored[reading.at : reading.at + len(rows)]
     return bool(np.array_equal(rows[: len(stored)], stored))
 

@@ -44,6 +44,16 @@ class LocalMetric:
     own: bool
 
 
+class LocalFile(NamedTuple):
+    """A file as the last event says. ``own``: it was not pulled; ``removed``: it was removed here."""
+
+    writer: str
+    size: int
+    sha256: str
+    own: bool
+    removed: bool
+
+
 @dataclass(slots=True)
 class _Set:
     """By key, what the last event says, and whether it was pulled."""
@@ -71,7 +81,7 @@ class LocalRun:
         self.tags = _Set()
         self.ending: tuple[str, int | None] | None = None
         self.stage = "active"
-        self.artifacts: dict[str, str] = {}
+        self.files: dict[str, LocalFile] = {}
         self.last_time = 0
         self.origins: dict[str, str] = {}
         """Of writers that pulled: from where."""
@@ -87,7 +97,6 @@ class LocalRun:
         self.last_time = self.run.state.last_time
         for event in events:
             self._apply(event, own=event.writer not in self.origins)
-        self.artifacts = {artifact.path: artifact.sha256 for artifact in self.run.artifacts}
 
     @property
     def exists(self) -> bool:
@@ -120,6 +129,9 @@ class LocalRun:
                 self.tags.put(fields["key"], fields["value"], own=own)
             case "end" | "status":
                 self.ending, self._own_ending = (fields["status"], fields.get("end_time")), own
+            case "artifact":
+                removed, size = bool(fields.get("deleted")), fields.get("size", 0)
+                self.files[fields["path"]] = LocalFile(event.writer, size, fields.get("sha256", ""), own, removed)
             case "lifecycle":
                 self.stage, self._own_stage = fields["stage"], own
 

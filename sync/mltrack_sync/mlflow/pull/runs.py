@@ -11,6 +11,7 @@ import numpy as np
 from mltrack.entities import ACTIVE, DELETED
 from mltrack.errors import StoreError
 from mltrack.storage.runs.imported import RunImport
+from mltrack_sync.ledger.pulled import FAILED
 from mltrack_sync.mlflow.plan.reconcile import point_rows
 from mltrack_sync.mlflow.pull.facts import (
     ENDED,
@@ -21,12 +22,14 @@ from mltrack_sync.mlflow.pull.facts import (
     start_event,
     wanted_tags,
 )
+from mltrack_sync.mlflow.pull.files import FilesPull, Place
 from mltrack_sync.mlflow.pull.histories import Histories, Wanted
 from mltrack_sync.mlflow.pull.local_run import Latest, LocalRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mltrack.disk.artifact_files import Stored
     from mltrack_sync.ledger.runs import RunEntry
     from mltrack_sync.mlflow.api.client import RemoteRun
     from mltrack_sync.mlflow.pull.experiments import Experiments
@@ -41,6 +44,9 @@ def is_unchanged(session: PullSession, there: RemoteRun, run_id: str) -> bool:
     """Whether all of the run was brought, it looks the same since, and the store still has it."""
     entry = session.ledger.state.pulled.get(there.run_id)
     if entry is None or entry.run_id != run_id or entry.fingerprint != fingerprint(there):
+        return False
+    most = session.options.artifact_bytes_max
+    if entry.files is not None and (most is None or most > entry.files):
         return False
     return session.store.layout.run(run_id).events.is_dir()
 
@@ -73,10 +79,12 @@ class RunPull:
         origin, store = session.origin, session.store
         writer = RunImport(store.layout, local.run_id, origin.url, not_before=local.last_time)
         histories = Histories(session, there.run_id, writer)
+        files = FilesPull(session, self._place(writer))
         whole = False
         try:
             self._add_facts(writer)
             histories.pull(self._wanted(local.metrics()))
+            files.pull({path: None if file.own else file.size for path, file in local.files.items()})
             last = [event for event in (new_ending(there, local), new_stage(there, local)) if event is not None]
             writer.add(*last)
             whole = True
@@ -84,7 +92,16 @@ class RunPull:
             writer.close(whole=whole)
         if writer.began:
             session.count(runs=1, created=int(not local.exists))
-        self._settle(writer.writer if writer.began else "", histories)
+        self._settle(writer.writer if writer.began else "", histories, files)
+
+    def _place(self, writer: RunImport) -> Place:
+        there, client = self._there, self._session.client
+
+        def note(stored: Stored) -> None:
+            writer.add({"type": "artifact", "path": stored.path, "size": stored.size, "sha256": stored.sha256})
+
+        listed = partial(client.list_artifacts, there.run_id)
+        return Place(f"run {there.run_id}", there.artifact_uri, listed, writer.folder.artifacts, note)
 
     def _know_remote(self) -> None:
         """Have the ledger say which run of the server it is; whatever else it may hold is in doubt."""
@@ -131,12 +148,13 @@ class RunPull:
 
     # --- the ledger ---
 
-    def _settle(self, writer: str, histories: Histories) -> None:
+    def _settle(self, writer: str, histories: Histories, files: FilesPull) -> None:
         """Have the ledger say that all of it is here, and that nothing that came is to be sent back."""
         there, entry = self._there, self._entry
         entry.run_id = self._local.run_id
         entry.pages |= histories.pages
         entry.fingerprint, entry.ended = fingerprint(there), there.status in ENDED
+        entry.files = FAILED if files.failed else self._session.options.artifact_bytes_max if files.left_out else None
         self._session.ledger.run_pulled(there.run_id, entry, self._sent(writer))
 
     def _sent(self, writer: str) -> RunEntry:
@@ -156,6 +174,7 @@ class RunPull:
             sent.events[name], sent.points[name] = positions[name]
         if not local.is_own:
             sent.doubt, sent.doubt_all = {}, False
+        sent.artifacts |= {path: file.sha256 for path, file in local.files.items() if file.writer in mine}
         if positions.keys() == mine or (self._head is not None and known.is_settled_at(self._head)):
             sent.settled = [head.events, head.points, head.live]
         return sent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 import pytest
@@ -18,7 +19,7 @@ from tests.support.both_sides import local_points, remote_points
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.proxy import FaultyProxy
 from tests.support.server import MlflowServer
-from tests.support.server_content import log_points, make_run, series
+from tests.support.server_content import log_points, make_run, put_file, series
 
 ODD = [
     ("odd", -5, 0, math.nan),
@@ -245,3 +246,39 @@ def test_a_dry_run_says_what_would_come_and_writes_nothing(
     report = pull(store, remote, selection=mine, dry_run=True)
     assert (report.dry_run, report.runs, report.created) == (True, 1, 1)
     assert store.run_ids() == []
+
+
+def test_files_arrive_with_their_content_and_only_new_ones_come_again(
+    store: Store, server: MlflowServer, remote: Remote, experiment_id: str, mine: Selection
+) -> None:
+    there = make_run(server, experiment_id, status="RUNNING")
+    files = {"a.txt": b"a" * 1000, "größe/b c.bin": bytes(range(256)) * 5000, "größe/deep/er/empty": b""}
+    for path, content in files.items():
+        put_file(server, there, path, content)
+    report = pull(store, remote, selection=mine)
+    assert (report.artifacts, report.artifact_bytes, report.complete) == (3, 1_281_000, True)
+    run_id = only_run(store)
+    run = store.run(run_id)
+    assert {a.path: run.artifact_path(a.path).read_bytes() for a in run.artifacts} == files
+    assert {a.path: a.sha256 for a in run.artifacts} == {p: hashlib.sha256(c).hexdigest() for p, c in files.items()}
+    put_file(server, there, "a.txt", b"longer" * 1000)
+    put_file(server, there, "new.txt", b"new")
+    server.post("runs/update", run_id=there, status="FINISHED", end_time=7000)
+    assert pull(store, remote, selection=mine).artifacts == 2
+    assert store.run(run_id).artifact_path("a.txt").read_bytes() == b"longer" * 1000
+    assert check_store(store.path).findings == []
+    assert push(store, remote).artifacts == 0
+
+
+def test_large_files_are_left_out_where_asked_and_come_when_they_are_wanted(
+    store: Store, server: MlflowServer, remote: Remote, experiment_id: str, mine: Selection
+) -> None:
+    there = make_run(server, experiment_id)
+    put_file(server, there, "small", b"x" * 10)
+    put_file(server, there, "large", b"x" * 1000)
+    assert pull(store, remote, selection=mine, artifact_bytes_max=0).artifacts == 0
+    report = pull(store, remote, selection=mine, artifact_bytes_max=100)
+    assert (report.artifacts, report.skipped_artifacts) == (1, 1)
+    assert pull(store, remote, selection=mine, artifact_bytes_max=100).skipped_artifacts == 0
+    assert pull(store, remote, selection=mine).artifacts == 1
+    assert pull(store, remote, selection=mine).artifacts == 0
