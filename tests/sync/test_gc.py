@@ -19,6 +19,7 @@ from mltrack_sync.cli.verify import commands
 from mltrack_sync.engine.verify import verify
 from mltrack_sync.gc import GcPlan, execute, parse_age, plan_gc
 from tests.support.both_sides import assert_equal
+from tests.support.fake_mlflow import FakeMlflow
 from tests.support.filesystems import Stopped, failing, stopping_at
 from tests.support.server import MlflowServer
 
@@ -169,12 +170,12 @@ def test_a_plan_is_not_carried_out_late(store: Store, server: MlflowServer, remo
 
 @pytest.mark.parametrize("step", range(1, 9))
 @pytest.mark.parametrize("keep_metrics", [False, True])
-def test_interrupted_at_any_step_each_run_is_whole_or_gone(
-    step: int, keep_metrics: bool, store: Store, server: MlflowServer, remote: Remote, experiment: str
-) -> None:
+def test_interrupted_at_any_step_each_run_is_whole_or_gone(step: int, keep_metrics: bool, store: Store) -> None:
+    fake = FakeMlflow()
+    remote = Remotes(store).add("fake", "http://fake")
     first, second = record("first"), record("second")
-    push(store, remote)
-    plan = plan_gc(store, remote, keep_metrics=keep_metrics)
+    push(store, remote, http=fake)
+    plan = plan_gc(store, remote, keep_metrics=keep_metrics, http=fake)
     for fs in (failing(step), stopping_at(step)):
         with contextlib.suppress(StoreError, Stopped):
             execute(store, plan, fs=fs)
@@ -183,10 +184,10 @@ def test_interrupted_at_any_step_each_run_is_whole_or_gone(
             assert (run.info.lifecycle_stage, run.head().points) == ("active", 50)
             for artifact in run.artifacts:
                 assert artifact.remote or run.artifact_path(artifact.path).stat().st_size == artifact.size
-    assert push(store, remote).complete
-    assert server.runs(experiment).keys() == {first, second}
-    assert all(run["info"]["lifecycle_stage"] == "active" for run in server.runs(experiment).values())
-    execute(store, plan_gc(store, remote))
+    assert push(store, remote, http=fake).complete
+    assert {run.tags["mltrack.run_id"] for run in fake.runs.values()} == {first, second}
+    assert [run.info["lifecycle_stage"] for run in fake.runs.values()] == ["active", "active"]
+    execute(store, plan_gc(store, remote, http=fake))
     assert [path.name for path in store.layout.runs.iterdir() if not path.name.startswith(".")] == []
 
 
