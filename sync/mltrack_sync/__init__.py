@@ -13,11 +13,24 @@ _MODULE_OF = {
     "Remote": "remotes.kind",
     "Remotes": "remotes.config",
     "Selection": "selection",
+    "bundle": "stores.bundles",
     "pull": "engine.pull",
+    "pull_bundle": "stores.bundles",
     "push": "engine.push",
 }
 
-__all__ = ["PullReport", "PushReport", "Rejected", "Remote", "Remotes", "Selection", "pull", "push"]
+__all__ = [
+    "PullReport",
+    "PushReport",
+    "Rejected",
+    "Remote",
+    "Remotes",
+    "Selection",
+    "bundle",
+    "pull",
+    "pull_bundle",
+    "push",
+]
 
 if TYPE_CHECKING:
     from mltrack_sync.engine.pull import pull
@@ -26,6 +39,7 @@ if TYPE_CHECKING:
     from mltrack_sync.remotes.kind import Remote
     from mltrack_sync.report import PullReport, PushReport, Rejected
     from mltrack_sync.selection import Selection
+    from mltrack_sync.stores.bundles import bundle, pull_bundle
 
 
 def __getattr__(name: str) -> object:

@@ -10,6 +10,7 @@ import click
 from click.testing import CliRunner, Result
 
 from mltrack.store import Store
+from mltrack_sync.cli.bundle import commands as bundle_commands
 from mltrack_sync.cli.pull import commands as pull_commands
 from mltrack_sync.cli.remote import commands as remote_commands
 from mltrack_sync.cli.sync import commands as sync_commands
@@ -38,7 +39,7 @@ def _sync_cli(ctx: click.Context) -> None:
     pass
 
 
-for each in (*sync_commands, *pull_commands, *remote_commands, *trust_commands):
+for each in (*sync_commands, *pull_commands, *bundle_commands, *remote_commands, *trust_commands):
     _sync_cli.add_command(each)
 
 

@@ -32,6 +32,9 @@ from mltrack.entities import ACTIVE, DELETED, LOGGED_MODEL_STATUSES, MODEL_STAGE
 
 __all__ = [
     "ABSENT",
+    "BUNDLE",
+    "BUNDLES_PULLED",
+    "BUNDLE_UNIT",
     "COPIED",
     "ELSEWHERE",
     "EVENTS",
@@ -40,6 +43,7 @@ __all__ = [
     "LAUNCH",
     "LEDGER",
     "MODEL",
+    "RECEIPT",
     "REGISTRY",
     "SERIES",
     "SOURCE_FILES",
@@ -335,6 +339,56 @@ SPANS = Records(
 COPIED = Records({"unit": TEXT, "token": TEXT}, {})
 """copied/<store_id>.jsonl: which units of another store are whole here."""
 
+_ROW = Kind(lambda value: type(value) is list and len(value) == 7, "a file")
+_TWO = listing(_COUNT, 2)
+_ORIGIN = listing(TEXT, 2)
+
+BUNDLE = Records(
+    {
+        "format": TEXT,
+        "version": _COUNT,
+        "bundle": TEXT,
+        "store": TEXT,
+        "store_format": _COUNT,
+        "host": TEXT,
+        "for": TEXT,
+        "number": _COUNT,
+        "after": _COUNT,
+        "after_id": TEXT,
+        "units": _COUNT,
+        "index": _TWO,
+        "index_sha256": _SHA256,
+    },
+    {},
+)
+"""manifest.json of a bundle."""
+
+BUNDLE_UNIT = Records(
+    {
+        "unit": TEXT,
+        "token": TEXT,
+        "live": listing(TEXT),
+        "taken_at": TIME,
+        "origin": _ORIGIN,
+        "files": listing(_ROW),
+        "needs": listing(_TWO),
+        "size": _COUNT,
+        "sha256": _SHA256,
+        "zip_crc": count(1 << 32),
+    },
+    {},
+)
+"""index.jsonl of a bundle."""
+
+BUNDLES_PULLED = Records({"bundle": TEXT, "store": TEXT, "for": TEXT, "number": _COUNT, "time": TIME}, {})
+"""copied/bundles.jsonl: the bundles that were pulled whole."""
+
+RECEIPT = Records(
+    {"receipt": _COUNT, "bundle": TEXT, "store": TEXT, "for": TEXT, "number": _COUNT, "receiver": TEXT, "host": TEXT},
+    {},
+)
+"""What a receiver of a bundle sends back."""
+
 ABSENT = Records({"path": PATH, "size": _COUNT, "sha256": _SHA256, "store": TEXT}, {})
 """absent.jsonl of a run: artifacts that a copy does not have."""
 
@@ -452,6 +506,7 @@ LEDGER = Records(
         "traces": {"at": _COUNTS, "sizes": _COUNTS},
         "store": {"store": TEXT},
         "unit": {"unit": TEXT, "token": TEXT},
+        "bundle": {"bundle": TEXT, "number": _COUNT, "confirmed": FLAG},
         "pass": {"time": INT64, "runs": Optional(_COUNT), "points": Optional(_COUNT), "seconds": Optional(_FINITE)},
         "error": {"time": INT64, "message": TEXT},
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -25,15 +26,18 @@ from mltrack_sync.remotes.resolver import introduced, remote_for
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mltrack.store import Store
     from mltrack_sync.report import PullReport
 
 __all__ = ["commands", "pull"]
+
+BUNDLE_SUFFIX = ".mltb"
 
 
 @click.command(
     "pull",
     cls=Command,
-    examples=["mltrack pull lab --experiment digits", "mltrack pull lab --max-artifact-size 10M --dry-run"],
+    examples=["mltrack pull lab --experiment digits", "mltrack pull monday.mltb --dry-run"],
 )
 @remote_argument
 @selection_options
@@ -58,22 +62,19 @@ def pull(
 ) -> None:
     """Bring what is new on a remote into the store.
 
-    REMOTE is a name from "mltrack remote ls", or a URL. Everything is brought once, however often the command is
-    interrupted and run again, and what is newer here is never overwritten. Exits with 3 when something could not be
+    REMOTE is a name from "mltrack remote ls", a URL, the path of another store, or a bundle (FILE.mltb). Everything is
+    brought once, however often the command is interrupted and run again, and what is newer here is never overwritten.
+    Exits with 3 when something could not be
     brought: that is listed, and the next pull tries it again.
     """
-    from mltrack_sync.engine.pull import pull as pull_once
     from mltrack_sync.http.rate_limit import RateLimiter, parse_rate
     from mltrack_sync.selection import Selection
 
     size_max = artifact_bytes_max(no_artifacts, max_artifact_size)
     pace = RateLimiter(parse_rate(limit_rate)) if limit_rate is not None else None
     store = open_store(ctx)
-    target = remote_for(store, remote, remember=False)
     one_pull = functools.partial(
-        pull_once,
-        store,
-        target if dry_run else introduced(store, target),
+        _puller(store, remote, dry_run),
         selection=Selection(runs, experiments, filter_string),
         artifact_bytes_max=size_max,
         dry_run=dry_run,
@@ -87,6 +88,18 @@ def pull(
         _print(report)
     if not report.complete and not dry_run:
         ctx.exit(PARTIAL)
+
+
+def _puller(store: Store, remote: str | None, dry_run: bool) -> Callable[..., PullReport]:
+    """What pulls into a store: from a bundle that is a file, or from a remote."""
+    if remote is not None and (remote.endswith(BUNDLE_SUFFIX) or os.path.isfile(remote)):
+        from mltrack_sync.stores.bundles import pull_bundle
+
+        return functools.partial(pull_bundle, store, remote)
+    from mltrack_sync.engine.pull import pull as pull_once
+
+    target = remote_for(store, remote, remember=False)
+    return functools.partial(pull_once, store, target if dry_run else introduced(store, target))
 
 
 def _with_progress(one_pull: Callable[..., PullReport], as_json: bool) -> PullReport:

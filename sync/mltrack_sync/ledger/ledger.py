@@ -20,6 +20,7 @@ A line is on the disk before the next step that relies on it is taken:
   and ``trace`` and ``traces``, in the same way (models.py, traces.py).
 - ``pulled``: how a run of the remote looked when it was pulled, and where its histories go on (pulled.py).
 - ``store``: which store the remote is, and ``unit``: what else than runs it has of this one (stores.py).
+- ``bundle`` when one was written for the remote, and again when its receipt came (bundles.py).
 - ``in_run`` before the first file of a logged model goes to a run, with that run's folder (fallback.py).
 """
 
@@ -262,7 +263,7 @@ class Ledger:
         self._write(*lines, entry.line(remote))
 
     def copied(self, lines: Sequence[dict[str, Any]]) -> None:
-        """Note what was copied to a remote that is a store (see stores.py)."""
+        """Note what was copied to a remote that is a store (see stores.py, bundles.py)."""
         self._write(*lines)
 
     # --- what the remote does not take ---

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack.disk.jsonlog import BYTE, read_log
 from mltrack.disk.line_types import LEDGER
 from mltrack.text.redaction import hide
+from mltrack_sync.ledger.bundles import BundleEntries
 from mltrack_sync.ledger.experiments import ExperimentEntry
 from mltrack_sync.ledger.fallback import FallbackEntry
 from mltrack_sync.ledger.models import LoggedEntry
@@ -47,6 +48,7 @@ class LedgerState:
     """By the run's id on the remote."""
 
     copied: StoreEntry = field(default_factory=StoreEntry)
+    bundles: BundleEntries = field(default_factory=BundleEntries)
     rejected: dict[tuple[str, str, str], Rejected] = field(default_factory=dict)
     last_pass: dict[str, Any] = field(default_factory=dict)
     last_error: dict[str, Any] = field(default_factory=dict)
@@ -110,6 +112,8 @@ class LedgerState:
                 if line["type"] == "store" and self.copied.is_other(line["store"]):
                     self.runs.clear()
                 self.copied.apply(line)
+            case "bundle":
+                self.bundles.apply(line)
             case _ if "run" in line:
                 self.runs.setdefault(line["run"], RunEntry()).apply(line)
 
@@ -136,12 +140,14 @@ class LedgerState:
             + len(self.traces.done)
             + len(self.pulled)
             + len(self.copied.units)
+            + len(self.bundles.by_number)
         )
         return self.lines > COMPACT_LINES_MIN + COMPACT_FACTOR * least
 
     def compacted(self) -> list[dict[str, Any]]:
         """The fewest lines that say the same."""
         lines: list[dict[str, Any]] = [{"type": "ledger", "version": VERSION, "url": self.url}]
+        lines += self.bundles.lines()
         lines += self.copied.lines()  # before the runs: another store's line forgets them
         lines += [experiment.line(local) for local, experiment in self.experiments.items()]
         lines += [line for run_id, entry in self.runs.items() for line in entry.lines(run_id)]

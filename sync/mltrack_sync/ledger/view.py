@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from mltrack_sync.ledger.bundles import BundleEntries
 from mltrack_sync.ledger.stores import StoreEntry
 from mltrack_sync.ledger.traces import TraceEntry
 
@@ -66,6 +67,10 @@ class LedgerView(Protocol):
     @property
     def pulled(self) -> Mapping[str, PulledEntry]:
         """Runs that were brought from the remote, by their ids there."""
+
+    @property
+    def bundles(self) -> BundleEntries:
+        """The bundles that were written for it."""
 
     @property
     def copied(self) -> StoreEntry:
@@ -153,6 +158,12 @@ class LockedView:
         with self._lock:
             held = self._state.traces
             return TraceEntry(dict(held.positions), dict(held.sizes), dict(held.done))
+
+    @property
+    def bundles(self) -> BundleEntries:
+        """The bundles that were written for it."""
+        with self._lock:
+            return BundleEntries(dict(self._state.bundles.by_number))
 
     @property
     def copied(self) -> StoreEntry:

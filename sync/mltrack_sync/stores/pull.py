@@ -13,7 +13,7 @@ from mltrack_sync.report import PullReport
 from mltrack_sync.stores.copying import CopyOptions, copy_units
 from mltrack_sync.stores.local_source import RUNS
 from mltrack_sync.stores.local_target import LocalTarget
-from mltrack_sync.stores.transfer import TransferError, entries_of, is_held
+from mltrack_sync.stores.transfer import TransferError, entries_of, is_held, is_thin
 from mltrack_sync.stores.watched import ARTIFACTS, WatchedCopy, artifacts_in
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class _Counting:
             return
         head = run.head()
         self.counts["points"] += max(0, head.points - (before.points if before is not None else 0))
-        if "<" in applied.token:
+        if is_thin(applied.token):
             missing = (not os.path.lexists(run.folder.artifacts / each.path) for each in run.artifacts)
             self.counts["skipped_artifacts"] += sum(missing)
         if self._ledger is None:

@@ -45,6 +45,7 @@ __all__ = [
     "UnitToken",
     "entries_of",
     "is_held",
+    "is_thin",
     "thin_token",
 ]
 
@@ -214,6 +215,11 @@ _THIN = "<"
 def thin_token(token: str, artifact_bytes_max: int) -> str:
     """The token of a snapshot that leaves out larger artifacts than that."""
     return f"{token}{_THIN}{artifact_bytes_max}"
+
+
+def is_thin(token: str) -> bool:
+    """Whether the token is one of a snapshot that leaves out larger artifacts."""
+    return _THIN in token
 
 
 def is_held(held: str, token: str, artifact_bytes_max: int | None) -> bool:

@@ -1,0 +1,362 @@
+"""Bundles: the same file for the same content, only what is new for a receiver, and whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import mltrack
+from mltrack.disk.codec import decode_line, encode_line
+from mltrack.disk.filesystem import FileSystem
+from mltrack.errors import MltrackError, NotFoundError, UsageError
+from mltrack.storage.check.check import check_store
+from mltrack.store import Store
+from mltrack_sync.errors import RemoteUnavailableError
+from mltrack_sync.selection import Selection
+from mltrack_sync.stores.bundle_format import MANIFEST_BYTES, BundleError, Manifest
+from mltrack_sync.stores.bundle_writer import write_bundle
+from mltrack_sync.stores.bundle_zip import crc_of, local_header
+from mltrack_sync.stores.bundles import BundleOptions, bundle, pull_bundle
+from mltrack_sync.stores.local_source import LocalSource
+from mltrack_sync.stores.transfer import Need, Piece, UnitSnapshot
+from tests.support.command_line import run
+
+POINTS = 15
+
+
+def record(path: Path, name: str, points: int = POINTS, run_id: str | None = None) -> str:
+    """A run in a store, or more of one."""
+    mltrack.set_store(path)
+    with mltrack.start_run(run_id=run_id, run_name=None if run_id else name) as made:
+        if run_id is None:
+            mltrack.log_param("lr", 0.1)
+        for step in range(points):
+            mltrack.log_metric("loss", 1 / (step + 1), step=step)
+        mltrack.log_text(f"notes of {name}", f"{name}.txt")
+        found: str = made.run_id
+    mltrack.set_store(None)
+    return found
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Store:
+    """A store with two runs."""
+    record(tmp_path / "here", "first")
+    record(tmp_path / "here", "second")
+    return Store.open(tmp_path / "here")
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Store:
+    """An empty store."""
+    return Store.create(tmp_path / "there")
+
+
+def assert_same(here: Store, there: Store) -> None:
+    """All runs of the one are in the other, and nothing is wrong there."""
+    assert set(here.run_ids()) <= set(there.run_ids())
+    for run_id in here.run_ids():
+        one, other = here.run(run_id), there.run(run_id)
+        assert one.metrics().equals(other.metrics())
+        assert (one.params, one.tags, one.artifacts) == (other.params, other.tags, other.artifacts)
+        for artifact in one.artifacts:
+            assert one.artifact_path(artifact.path).read_bytes() == other.artifact_path(artifact.path).read_bytes()
+    assert check_store(there.path).findings == []
+
+
+def test_a_bundle_brings_runs_as_they_are_and_again_nothing(here: Store, there: Store, tmp_path: Path) -> None:
+    written = bundle(here, tmp_path / "a.mltb")
+    assert written is not None
+    report = pull_bundle(there, tmp_path / "a.mltb")
+    assert (report.runs, report.created, report.points, report.artifacts) == (2, 2, 2 * POINTS, 2)
+    assert_same(here, there)
+    again = pull_bundle(there, tmp_path / "a.mltb")
+    assert (again.runs, again.bytes) == (0, 0)
+
+
+def test_the_same_content_makes_the_same_file(here: Store, tmp_path: Path) -> None:
+    bundle(here, tmp_path / "a.mltb")
+    for path in here.path.rglob("*"):
+        if path.is_file():
+            os.utime(path, (1, 1))
+    bundle(here, tmp_path / "b.mltb")
+    shutil.copytree(here.path, tmp_path / "copy", symlinks=True)
+    bundle(Store.open(tmp_path / "copy"), tmp_path / "c.mltb")
+    first = (tmp_path / "a.mltb").read_bytes()
+    assert (tmp_path / "b.mltb").read_bytes() == first
+    assert (tmp_path / "c.mltb").read_bytes() == first
+
+
+def test_any_zip_program_reads_one(here: Store, tmp_path: Path) -> None:
+    bundle(here, tmp_path / "a.mltb")
+    with zipfile.ZipFile(tmp_path / "a.mltb") as file:
+        assert file.testzip() is None
+        assert file.namelist()[0] == "manifest.json"
+        assert file.namelist()[-1] == "index.jsonl"
+        assert json.loads(file.read("manifest.json"))["store"] == here.store_id
+        assert {info.compress_type for info in file.infolist()} == {zipfile.ZIP_STORED}
+    if shutil.which("unzip"):
+        subprocess.run(["unzip", "-tq", str(tmp_path / "a.mltb")], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_run_is_chosen_when_writing_and_when_pulling(here: Store, there: Store, tmp_path: Path) -> None:
+    first, second = here.run("first").run_id, here.run("second").run_id
+    assert run(here, "bundle", str(tmp_path / "one.mltb"), "--run", "first").exit_code == 0
+    assert run(here, "bundle", str(tmp_path / "both.mltb")).exit_code == 0
+    assert "1 (1 new)" in run(there, "pull", str(tmp_path / "one.mltb")).output
+    assert there.run_ids() == [first]
+    run(there, "pull", str(tmp_path / "both.mltb"), "--run", second[:12])
+    assert there.run_ids() == here.run_ids()
+    with pytest.raises(NotFoundError, match="no run has an id"):
+        pull_bundle(there, tmp_path / "one.mltb", selection=Selection(runs=(second,)))
+    with pytest.raises(UsageError, match="only runs can be chosen"):
+        run(there, "pull", str(tmp_path / "one.mltb"), "--experiment", "Default")
+
+
+# --- what is new for a receiver ---
+
+
+def bundle_for(store: Store, path: Path, *, assume_arrived: bool = False) -> int:
+    """A bundle for "hq"; its size, 0 where nothing was new."""
+    written = bundle(store, path, BundleOptions(receiver="hq", assume_arrived=assume_arrived))
+    return written.bytes if written is not None else 0
+
+
+def test_the_next_bundle_holds_what_is_new_since_the_receipt(here: Store, there: Store, tmp_path: Path) -> None:
+    first = bundle_for(here, tmp_path / "1.mltb")
+    record(here.path, "more", 5, run_id=here.run("first").run_id)
+    assert bundle_for(here, tmp_path / "2.mltb") > first  # nothing is confirmed: everything again
+    pull_bundle(there, tmp_path / "1.mltb")
+    said = run(there, "receipt", str(tmp_path / "1.mltb"), "--out", str(tmp_path / "1.receipt"))
+    assert said.exit_code == 0
+    assert (tmp_path / "1.receipt").stat().st_size < 500
+    assert "bundle 1 has arrived" in run(here, "receipt", "--accept", str(tmp_path / "1.receipt")).output
+    third = bundle_for(here, tmp_path / "3.mltb")
+    assert 0 < third < first * 0.8
+    report = pull_bundle(there, tmp_path / "3.mltb")
+    assert (report.runs, report.created, report.points, report.artifacts) == (1, 0, 5, 1)
+    assert_same(here, there)
+
+
+def test_nothing_new_writes_no_file(here: Store, tmp_path: Path) -> None:
+    bundle_for(here, tmp_path / "1.mltb")
+    assert bundle_for(here, tmp_path / "2.mltb", assume_arrived=True) == 0
+    assert not (tmp_path / "2.mltb").exists()
+    assert (
+        "nothing new for hq" in run(here, "bundle", str(tmp_path / "2.mltb"), "--for", "hq", "--assume-arrived").output
+    )
+
+
+def test_a_bundle_that_continues_a_missing_one_is_refused_and_names_it(
+    here: Store, there: Store, tmp_path: Path
+) -> None:
+    bundle_for(here, tmp_path / "1.mltb")
+    record(here.path, "more", 5, run_id=here.run("first").run_id)
+    bundle_for(here, tmp_path / "2.mltb", assume_arrived=True)
+    with pytest.raises(BundleError, match="continues bundle 1"):
+        pull_bundle(there, tmp_path / "2.mltb")
+    assert there.run_ids() == []
+    pull_bundle(there, tmp_path / "1.mltb")
+    pull_bundle(there, tmp_path / "2.mltb")
+    assert_same(here, there)
+    assert pull_bundle(there, tmp_path / "1.mltb").bytes == 0  # an older one changes nothing
+    assert_same(here, there)
+
+
+def test_a_thin_bundle_is_followed_by_what_it_left_out(here: Store, there: Store, tmp_path: Path) -> None:
+    thin = BundleOptions(receiver="hq", artifact_bytes_max=0)
+    bundle(here, tmp_path / "1.mltb", thin)
+    assert pull_bundle(there, tmp_path / "1.mltb").artifacts == 0
+    assert bundle_for(here, tmp_path / "2.mltb", assume_arrived=True) > 0
+    assert pull_bundle(there, tmp_path / "2.mltb").artifacts == 2
+    assert_same(here, there)
+
+
+def test_a_receipt_is_only_given_for_what_was_pulled_and_only_taken_by_its_sender(
+    here: Store, there: Store, tmp_path: Path
+) -> None:
+    bundle_for(here, tmp_path / "1.mltb")
+    with pytest.raises(UsageError, match="was not pulled"):
+        run(there, "receipt", str(tmp_path / "1.mltb"))
+    pull_bundle(there, tmp_path / "1.mltb")
+    receipt = tmp_path / "1.receipt"
+    run(there, "receipt", str(tmp_path / "1.mltb"), "--out", str(receipt))
+    with pytest.raises(UsageError, match="another store"):
+        run(there, "receipt", "--accept", str(receipt))
+    data = receipt.read_bytes()
+    receipt.write_bytes(data.replace(b'"number":1', b'"number":2'))
+    with pytest.raises(BundleError, match="not a receipt, or is damaged"):
+        run(here, "receipt", "--accept", str(receipt))
+
+
+# --- damaged, hostile and unfinished ones ---
+
+
+def refused(there: Store, path: Path) -> None:
+    """It is refused in one line, and nothing of it is in the store."""
+    with pytest.raises(MltrackError) as caught:
+        pull_bundle(there, path)
+    assert "\n" not in str(caught.value)
+    assert there.run_ids() == []
+
+
+def test_damage_at_any_byte_of_the_beginning_and_the_end_is_refused(here: Store, there: Store, tmp_path: Path) -> None:
+    bundle(here, tmp_path / "a.mltb", BundleOptions(artifact_bytes_max=0))
+    data = bytearray((tmp_path / "a.mltb").read_bytes())
+    index = json.loads(data[63 : 63 + MANIFEST_BYTES])["index"][0] - 61
+    path = tmp_path / "damaged.mltb"
+    places = [*range(600), *range(600, MANIFEST_BYTES, 97), *range(index, len(data), 7)]
+    for at in places:
+        damaged = bytearray(data)
+        damaged[at] ^= 1 << at % 8
+        path.write_bytes(damaged)
+        refused(there, path)
+
+
+def test_damage_anywhere_else_is_refused(here: Store, there: Store, tmp_path: Path) -> None:
+    bundle(here, tmp_path / "a.mltb")
+    data = (tmp_path / "a.mltb").read_bytes()
+    chance = random.Random(7)
+    path = tmp_path / "damaged.mltb"
+    for _ in range(150):
+        at = chance.randrange(len(data))
+        path.write_bytes(data[:at] + bytes([data[at] ^ chance.randrange(1, 256)]) + data[at + 1 :])
+        refused(there, path)
+    for _ in range(40):
+        path.write_bytes(data[: chance.randrange(len(data))])
+        refused(there, path)
+    path.write_bytes(data + b"\0")
+    refused(there, path)
+
+
+def rezipped(source: Path, target: Path, change: Callable[[zipfile.ZipFile, zipfile.ZipInfo, bytes], None]) -> None:
+    """The members of a bundle in a zip file of another program, each as ``change`` writes it."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for info in old.infolist():
+            change(new, info, old.read(info))
+
+
+def test_zip_files_of_others_are_refused(here: Store, there: Store, tmp_path: Path) -> None:
+    good = tmp_path / "a.mltb"
+    bundle(here, good)
+    path = tmp_path / "hostile.mltb"
+
+    def compressed(new: zipfile.ZipFile, info: zipfile.ZipInfo, data: bytes) -> None:
+        new.writestr(info.filename, data, zipfile.ZIP_DEFLATED)
+
+    def link(new: zipfile.ZipFile, info: zipfile.ZipInfo, data: bytes) -> None:
+        info.external_attr = 0o120777 << 16
+        new.writestr(info, b"/etc/passwd")
+
+    def elsewhere(new: zipfile.ZipFile, info: zipfile.ZipInfo, data: bytes) -> None:
+        new.writestr("../../" + info.filename, data)
+
+    for change in (compressed, link, elsewhere):
+        rezipped(good, path, change)
+        refused(there, path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb:
+        bomb.writestr("manifest.json", b"0" * 50_000_000)
+    refused(there, path)
+    for content in (b"", b"PK", b"not a zip", b"\0" * 10_000):
+        path.write_bytes(content)
+        refused(there, path)
+    with pytest.raises(NotFoundError):
+        pull_bundle(there, tmp_path / "missing.mltb")
+    (tmp_path / "folder.mltb").mkdir()
+    refused(there, tmp_path / "folder.mltb")
+
+
+def test_paths_out_of_a_unit_are_refused_although_every_checksum_fits(
+    here: Store, there: Store, tmp_path: Path
+) -> None:
+    class Hostile(LocalSource):
+        def snapshot(self, unit: str, *, artifact_bytes_max: int | None = None) -> UnitSnapshot:
+            found = super().snapshot(unit, artifact_bytes_max=artifact_bytes_max)
+            files = tuple(replace(state, path=f"../../{state.path}") for state in found.files)
+            return replace(found, files=files)
+
+        def pieces(self, snapshot: UnitSnapshot, needs: Iterable[Need]) -> Iterator[Piece]:
+            for state in snapshot.files:
+                yield Piece(state.path, state.kind, 0, b"x" * state.size, last=True)
+
+    source = Hostile(here)
+    manifest = Manifest("", here.store_id, 1, "host")
+    write_bundle(source, source.units(Selection()), tmp_path / "a.mltb", manifest)
+    refused(there, tmp_path / "a.mltb")
+
+
+def test_a_bundle_of_a_later_version_says_to_upgrade(here: Store, there: Store, tmp_path: Path) -> None:
+    path = tmp_path / "a.mltb"
+    bundle(here, path)
+    data = path.read_bytes()
+    head = len(local_header("manifest.json", 0, 0))
+    fields = {**decode_line(data[head : head + MANIFEST_BYTES].strip()), "version": 2}
+    fields.pop("crc", None)
+    manifest = encode_line(fields)[:-1].ljust(MANIFEST_BYTES - 1) + b"\n"
+    header = local_header("manifest.json", MANIFEST_BYTES, crc_of(manifest))
+    path.write_bytes(header + manifest + data[head + MANIFEST_BYTES :])
+    with pytest.raises(BundleError, match="has version 2"):
+        pull_bundle(there, path)
+
+
+class FullDisk(FileSystem):
+    """A disk that is full when a file is to be published."""
+
+    def sync(self, fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_leaves_no_file_and_notes_nothing(here: Store, tmp_path: Path) -> None:
+    with pytest.raises(RemoteUnavailableError, match="no space is left"):
+        bundle(here, tmp_path / "a.mltb", BundleOptions(receiver="hq"), fs=FullDisk())
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+    first = bundle(here, tmp_path / "a.mltb", BundleOptions(receiver="hq"))
+    assert first is not None
+    assert first.manifest.number == 1
+
+
+KILLED = """
+import os, sys
+from mltrack.disk.codec import decode_line, encode_line
+from mltrack.disk.filesystem import FileSystem
+from mltrack.store import Store
+from mltrack_sync.stores.bundles import BundleOptions, bundle
+
+class Dying(FileSystem):
+    def rename(self, source, target):
+        os._exit(9)
+
+bundle(Store.open(sys.argv[1]), sys.argv[2], BundleOptions(receiver="hq"), fs=Dying())
+"""
+
+
+def test_killed_while_writing_it_leaves_no_bundle_and_the_next_one_is_whole(
+    here: Store, there: Store, tmp_path: Path
+) -> None:
+    out = tmp_path / "a.mltb"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(here.path), str(out)], check=False, timeout=120)
+    assert done.returncode == 9
+    assert not out.exists()
+    bundle_for(here, out)
+    pull_bundle(there, out)
+    assert_same(here, there)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_file_that_exists_is_not_replaced(here: Store, tmp_path: Path) -> None:
+    (tmp_path / "a.mltb").write_text("mine")
+    with pytest.raises(UsageError, match="exists already"):
+        bundle(here, tmp_path / "a.mltb")
+    with pytest.raises(UsageError, match="is not a folder"):
+        bundle(here, tmp_path / "missing" / "a.mltb")
+    assert (tmp_path / "a.mltb").read_text() == "mine"
