@@ -197,10 +197,13 @@ def _start_for_all() -> Run:
 
 def current() -> Run:
     """The active run; one is started if there is none, but not once the program has ended."""
-    run = active_run()
-    if run is None and _exiting and _last is not None:
-        return _last  # logging to it raises: it has ended
-    return run or _start_for_all()
+    return active_run() or (_ended_at_exit() if _exiting else None) or _start_for_all()
+
+
+def _ended_at_exit() -> Run | None:
+    """The run that the end of the program has ended, or is about to: logging to it raises once it has ended."""
+    with _lock:
+        return _open[-1].run if _open else _last
 
 
 def on_active(call: Callable[[Run], T]) -> T:
