@@ -6,9 +6,10 @@ import contextlib
 import fcntl
 import os
 import subprocess
-import sys
 import threading
 from typing import TYPE_CHECKING, BinaryIO, cast
+
+from mltrack.text.printing import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -138,8 +139,8 @@ class ProgramWire:
             text = bytes(self._said[self._shown :]).decode("utf-8", "replace")
             self._shown = len(self._said)
         with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(text)
-            sys.stderr.flush()
+            for line in text.splitlines():
+                say(line, err=True)
 
 
 def _widen(fd: int) -> None:

@@ -7,19 +7,9 @@ from pathlib import Path
 import pytest
 
 from mltrack.recording import current_store, fluent
-from mltrack.storage.check.check import check_store
 from mltrack.store import Store
 from mltrack.values.rich import Histogram
-from mltrack_sync.selection import Selection
-from mltrack_sync.stores.copying import CopyOptions, CopyReport, copy_units
-from mltrack_sync.stores.local_source import LocalSource
-from mltrack_sync.stores.local_target import LocalTarget
-
-
-def copy(source: Store, target: Store, options: CopyOptions | None = None) -> CopyReport:
-    """One pass, as each is now."""
-    here = LocalSource(source)
-    return copy_units(here, LocalTarget(target), here.units(Selection()), options)
+from tests.support.store_copies import assert_same_runs, copy
 
 
 def record(root: Path, name: str, points: int) -> str:
@@ -40,22 +30,6 @@ def record(root: Path, name: str, points: int) -> str:
 def stores(tmp_path: Path) -> tuple[Store, Store]:
     """Two empty stores."""
     return Store.create(tmp_path / "a"), Store.create(tmp_path / "b")
-
-
-def assert_same_runs(first: Store, second: Store) -> None:
-    """Both have the same runs with the same content, and nothing is wrong with them."""
-    assert first.run_ids() == second.run_ids()
-    for run_id in first.run_ids():
-        one, other = first.run(run_id), second.run(run_id)
-        assert one.state.info().status == other.state.info().status
-        assert one.params == other.params
-        assert one.tags == other.tags
-        assert one.metrics().equals(other.metrics())
-        assert one.artifacts == other.artifacts
-        for artifact in one.artifacts:
-            assert one.artifact_path(artifact.path).read_bytes() == other.artifact_path(artifact.path).read_bytes()
-    for store in (first, second):
-        assert [str(finding) for finding in check_store(store.path).findings] == []
 
 
 def test_runs_arrive_whole_and_a_second_pass_moves_nothing(stores: tuple[Store, Store]) -> None:

@@ -15,7 +15,7 @@ from mltrack.storage.runs.edit import purge_run
 from mltrack.storage.runs.sealing import seal_dead_writers
 from mltrack.store import Store
 from tests.support.recording import start_python
-from tests.sync.stores.test_copying import assert_same_runs, copy
+from tests.support.store_copies import assert_same_runs, copy
 
 RECORDER = """
 import sys, mltrack

@@ -10,7 +10,7 @@ from mltrack.recording import current_store
 from mltrack.storage.check.check import check_store
 from mltrack.store import Store
 from tests.support.full_store import make_full_store
-from tests.sync.stores.test_copying import assert_same_runs, copy
+from tests.support.store_copies import assert_same_runs, copy
 
 
 @pytest.fixture

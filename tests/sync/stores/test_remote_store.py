@@ -191,10 +191,9 @@ def test_a_unit_whose_writing_was_cut_goes_on_where_it_stood(seed: int) -> None:
 
 
 def test_a_session_leaves_no_thread_behind() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with far(full_store()) as session:
         list(RemoteSource(session).snapshots(["workspace", "runs/big"]))
-    for thread in threading.enumerate():
-        if thread.name.startswith("mltrack-") or "_serve" in thread.name:
-            thread.join(60)
-    assert threading.active_count() <= before
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60)
+    assert set(threading.enumerate()) <= before

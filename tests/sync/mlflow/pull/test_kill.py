@@ -76,7 +76,7 @@ def test_a_pull_killed_at_any_request_and_started_again_brings_each_point_once(
         assert pull(store, remote, selection=mine).runs == 0
         sent = push(store, remote)
         assert (sent.created, sent.points, sent.artifacts) == (0, 0, 0)
-    assert deaths >= 3
+    assert deaths
 
 
 def test_answers_that_are_cut_or_come_late_cost_nothing(

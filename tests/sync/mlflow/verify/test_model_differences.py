@@ -132,7 +132,7 @@ def test_a_model_that_is_gone_deleted_or_there_twice_is_named(
 ) -> None:
     (remote_id, model), *_ = fake.logged.held.items()
     model.deleted = True
-    assert named(compared(store, there, fake)) == [("logged model", "is here", f"deleted ({remote_id})")]
+    assert named(compared(store, there, fake)) == [("logged model", "present", f"deleted ({remote_id})")]
     model.deleted = False
     fake.logged.held["m-other"] = FakeModel(
         {**model.info, "model_id": "m-other"}, model.params, model.tags, model.points
@@ -142,7 +142,7 @@ def test_a_model_that_is_gone_deleted_or_there_twice_is_named(
     del fake.logged.held["m-other"]
     store.logged_models.set_stage(model_id, DELETED)
     assert named(compared(store, there, fake)) == [
-        ("logged model", "deleted", f"there as {remote_id} (waits to be pushed)")
+        ("logged model", "deleted", f"exists as {remote_id} (waits to be pushed)")
     ]
     fake.logged.held.clear()
     assert compared(store, there, fake).same

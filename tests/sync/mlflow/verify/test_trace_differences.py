@@ -70,7 +70,7 @@ def test_a_trace_that_waits_is_said_to_wait(
         [
             (f"trace {trace_id}", "tag 'kind'", "nothing", f"'a' {WAITS}"),
             (f"trace {trace_id}", "tag 'late'", "'1'", f"nothing {WAITS}"),
-            (f"trace {other}", "trace", "is here", f"nothing {WAITS}"),
+            (f"trace {other}", "trace", "present", f"nothing {WAITS}"),
         ]
     )
 
@@ -158,7 +158,7 @@ def test_a_span_that_is_missing_is_named_and_counted(
 ) -> None:
     lose_span(fake.traces.held[trace_id])
     found = [(each.thing, each.here, each.there) for each in compared(store, there, fake).differences]
-    assert found == [("number of spans", "2", "1"), ("span 'step 2' (0000000000000002)", "is here", "nothing")]
+    assert found == [("number of spans", "2", "1"), ("span 'step 2' (0000000000000002)", "present", "nothing")]
 
 
 @pytest.mark.parametrize("quick", [False, True])
