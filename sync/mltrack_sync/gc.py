@@ -236,9 +236,7 @@ class RetentionPolicy:
         self._older_than = older_than_s
         self._keep_metrics = keep_metrics
         self._rejected: dict[str, int] = defaultdict(int)
-        state = read_ledger(store, remote)
-        self._sampled = {run_id for run_id, entry in state.runs.items() if entry.sampled.history}
-        for item in state.rejected.values():
+        for item in read_ledger(store, remote).rejected.values():
             self._rejected[item.run_id] += 1
         others = [other for other in Remotes(store).all() if other.name != remote.name]
         self._others = [(other.name, read_ledger(store, other)) for other in others]
@@ -259,8 +257,6 @@ class RetentionPolicy:
             return "has no files here"
         if self._rejected[run_id]:
             return f"{self._rejected[run_id]} of its items were rejected (see mltrack status)"
-        if run_id in self._sampled:
-            return "only a sample of its points is on the remote"
         if model is not None:
             return f"version {model.version} of model {model.name!r} is made of it"
         for name, state in self._others:

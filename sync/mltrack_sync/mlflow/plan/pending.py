@@ -17,11 +17,12 @@ from mltrack_sync.ledger.experiments import EXPERIMENT_TAG_KIND
 from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.mlflow.api.capabilities import DATASETS, LOGGED_MODELS, TRACES
 from mltrack_sync.mlflow.plan.history import HistorySetting
-from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL, TRACE
+from mltrack_sync.mlflow.plan.kinds import ARTIFACT, LOGGED_MODEL, TRACE
 from mltrack_sync.mlflow.plan.pending_models import PendingLoggedModels, find_pending_logged_models, log_sizes
 from mltrack_sync.mlflow.plan.pending_registry import PendingModel, find_pending_registry
 from mltrack_sync.mlflow.plan.pending_run import PendingRun, find_pending_run
 from mltrack_sync.mlflow.plan.pending_traces import PendingTraces, fact_sizes, find_pending_traces
+from mltrack_sync.mlflow.plan.whole_run import unsent_segments
 from mltrack_sync.remotes.pending import is_run_pending
 
 if TYPE_CHECKING:
@@ -66,11 +67,19 @@ class Scope:
     def runs(self, state: LedgerView) -> tuple[str, ...]:
         """Runs to which something was written since all of them was sent."""
         tried = {run_id for run_id, _, _ in (state.rejected if self.retry else self.again)}
-        return tuple(
-            i
-            for i, head in self.heads.items()
-            if i in tried or is_run_pending(head, state) or self.history.may_differ(state.runs[i])
-        )
+        return tuple(i for i, head in self.heads.items() if i in tried or self._is_pending(head, state))
+
+    def _is_pending(self, head: RunHead, state: LedgerView) -> bool:
+        if is_run_pending(head, state):
+            return True
+        entry = state.runs[head.run_id]
+        if not entry.sampled.history:
+            return False
+        unsent = unsent_segments(self.store.layout.run(head.run_id), entry)
+        if unsent:
+            mine = [key for run_id, kind, key in state.rejected if (run_id, kind) == (head.run_id, ARTIFACT)]
+            unsent = [name for name in unsent if not any(key.endswith(f"/{name}") for key in mine)]
+        return bool(unsent) or self.history.may_differ(entry)
 
     def experiments(self, state: LedgerView) -> tuple[str, ...]:
         """Experiments of which tags are retried."""

@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any
 from mltrack.entities import ACTIVE, DELETED
 from mltrack.environment import PARENT_TAG, RUN_ID_TAG
 from mltrack_sync.mlflow.plan.batches import Facts, Refusal, facts_of
-from mltrack_sync.mlflow.plan.history import find_positions
+from mltrack_sync.mlflow.plan.history import HistorySetting, find_positions
 from mltrack_sync.mlflow.plan.in_doubt import InDoubt
 from mltrack_sync.mlflow.plan.kinds import ARTIFACT, METRIC, MODEL_INPUT, MODEL_OUTPUT, PARAM, TAG, dataset_key
 from mltrack_sync.mlflow.plan.sampled_points import count_due
+from mltrack_sync.mlflow.plan.whole_run import find_pending_copy
 
 if TYPE_CHECKING:
     from mltrack.entities import Artifact, DatasetInput, Event, ModelOutput
     from mltrack.storage.runs.stored_run import StoredRun
     from mltrack_sync.ledger.runs import RunEntry
     from mltrack_sync.limits import Limits
-    from mltrack_sync.mlflow.plan.history import HistorySetting
+    from mltrack_sync.mlflow.plan.history import Positions
+    from mltrack_sync.mlflow.plan.whole_run import PendingCopy
     from mltrack_sync.report import Rejected
 
 __all__ = [
@@ -62,6 +64,7 @@ class PendingRun:
     points_in_doubt: int = 0
     links: PendingLinks = field(default_factory=PendingLinks)
     files: tuple[Artifact, ...] = ()
+    copy: PendingCopy | None = None
     ending: list[Any] | None = None
     first_event: int = 0
 
@@ -81,6 +84,7 @@ def find_pending_run(
     made_with: Mapping[str, str] | None = None,
     map_tags: Callable[[StoredRun], Mapping[str, str]] = local_tags,
     history: HistorySetting | None = None,
+    counting: bool = True,
 ) -> PendingRun | None:
     """What the remote lacks of a run; None for one that is deleted here and missing or deleted on the remote.
 
@@ -92,7 +96,8 @@ def find_pending_run(
         retry: Whether to retry what was rejected.
         made_with: The tags that the run was just created with.
         map_tags: Maps the run's tags to those of the remote.
-        history: How many points of a metric go. Without it points are not counted.
+        history: How many points of a metric go, by what was asked for.
+        counting: Whether to count points: of a sample all points are read for that.
     """
     if run.info.lifecycle_stage == DELETED:
         is_on_remote = entry.remote_id and entry.stage != DELETED
@@ -110,7 +115,9 @@ def find_pending_run(
         again=[(item.kind, item.key) for item in retried if item.kind in (PARAM, TAG)],
         first=(RUN_ID_TAG, PARENT_TAG),
     )
-    points, in_doubt = _points(run, entry, history, restored=restored) if history is not None else (0, 0)
+    positions = find_positions(run, entry, history or HistorySetting())
+    points, in_doubt = _points(run, entry, positions, restored=restored) if counting else (0, 0)
+    is_sampled = bool(positions.sampled.history)
     return PendingRun(
         run.run_id,
         is_new=not entry.remote_id,
@@ -120,6 +127,7 @@ def find_pending_run(
         points_in_doubt=in_doubt,
         links=find_pending_links(run, entry, () if retry else rejected),
         files=_files(run, entry, () if retry else rejected, events),
+        copy=find_pending_copy(run, entry, () if retry else rejected) if is_sampled else None,
         ending=_ending(run, entry),
         first_event=events[0].time if events else 0,
     )
@@ -154,9 +162,8 @@ def refused_metrics(run: StoredRun, rejected: Iterable[Rejected], limits: Limits
             yield Refusal(METRIC, key, reason)
 
 
-def _points(run: StoredRun, entry: RunEntry, history: HistorySetting, *, restored: bool) -> tuple[int, int]:
+def _points(run: StoredRun, entry: RunEntry, found: Positions, *, restored: bool) -> tuple[int, int]:
     """How many points are to go, and how many of them may be on the remote."""
-    found = find_positions(run, entry, history)
     positions = {} if restored else found.points
     doubt = InDoubt.of_line(found.following).after(positions)
     if found.sampled.history:

@@ -112,6 +112,8 @@ class Tally:
             datasets=len(one.links.datasets) if DATASETS not in self._unsupported else 0,
         )
         self._count_files(one.files)
+        if one.copy is not None:
+            self.counts.update(artifacts=len(one.copy.parts) + 1, artifact_bytes=one.copy.size)
 
     def _count_named(self, run_id: str) -> None:
         """Count a run that is not selected but created because something else refers to it."""

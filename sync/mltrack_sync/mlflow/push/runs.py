@@ -15,6 +15,7 @@ from mltrack_sync.mlflow.plan.pending_run import find_pending_run, local_tags
 from mltrack_sync.mlflow.push.run_data import POINT_KINDS, RunData
 from mltrack_sync.mlflow.push.run_files import RunFiles
 from mltrack_sync.mlflow.push.run_links import InputsPush
+from mltrack_sync.mlflow.push.whole_run import WholeRunFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,8 +87,13 @@ class RunPush:
         InputsPush(self._session, self._identities, self._run, self._reject).push(pending.links)
         files = RunFiles(self._session, self._run, self._reject, self._trouble)
         files.begin(pending.files)
+        copy = pending.copy and WholeRunFiles(self._session, self._run, pending.copy, self._reject, self._trouble)
+        if copy:
+            copy.begin()
         self._push_data(pending.facts)
         files.end()
+        if copy:
+            copy.end()
         if pending.ending is not None:
             self._send_ending(pending.ending)
 
@@ -112,6 +118,8 @@ class RunPush:
             retry=self._session.retry_rejected,
             made_with=made_with,
             map_tags=self._identities.tags if made_with is not None else local_tags,
+            history=self._session.history,
+            counting=False,
         )
 
     def _finish_series(self) -> None:

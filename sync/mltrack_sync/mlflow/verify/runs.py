@@ -17,6 +17,7 @@ from mltrack_sync.mlflow.plan.batches import NS_PER_MS
 from mltrack_sync.mlflow.plan.reconcile import point_rows
 from mltrack_sync.mlflow.plan.sampled_points import sampled_points
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
+from mltrack_sync.mlflow.verify.whole_run import WholeRunVerify
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -91,6 +92,8 @@ class RunVerify(Findings):
         self._links.compare(run, remote, self)
         self._metrics(remote)
         self._artifacts(remote)
+        if sampled.history:
+            WholeRunVerify(self, self._client, run, remote).compare(quick=self._quick)
         for damage in (*self._run.state.damage, *self._run.damage):
             self.differs("damage", damage, "not compared")
 
