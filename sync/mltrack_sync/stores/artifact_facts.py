@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mltrack.disk.codec import BadLine, decode_line
 from mltrack.disk.filesystem import relative_name
 from mltrack.disk.jsonlog import each_line
 from mltrack.disk.line_types import EVENTS, MODEL
@@ -15,11 +16,13 @@ from mltrack_sync.stores.transfer import TransferError
 from mltrack_sync.stores.unit_files import file_kind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 __all__ = ["ARTIFACTS", "ArtifactFact", "ArtifactFacts"]
 
 ARTIFACTS = "artifacts/"
+_TYPE = b'"type":"artifact"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,20 @@ class ArtifactFacts:
             OSError: it can't be read.
         """
         writer = path.name.partition(".")[0]
-        for line in each_line(path, records=EVENTS, holding=b'"type":"artifact"'):
+        for line in each_line(path, records=EVENTS, holding=_TYPE):
             if size is not None and line.offset + line.size > size:
                 break
             if not line.fault and line.fields["type"] == "artifact":
                 self._take(writer, line.fields)
+
+    def read_lines(self, writer: str, lines: Iterable[bytes]) -> None:
+        """Take those of some lines of a writer's events, given without line breaks."""
+        for line in lines:
+            if _TYPE in line:
+                with contextlib.suppress(BadLine):
+                    fields = decode_line(line, EVENTS)
+                    if fields["type"] == "artifact":
+                        self._take(writer, fields)
 
     def _take(self, writer: str, fields: dict[str, Any]) -> None:
         try:
@@ -79,7 +91,7 @@ class ArtifactFacts:
         Raises:
             OSError: it can't be read.
         """
-        for line in each_line(path, records=MODEL, holding=b'"type":"artifact"'):
+        for line in each_line(path, records=MODEL, holding=_TYPE):
             if not line.fault and line.fields["type"] == "artifact":
                 self._take("", line.fields)
         return self

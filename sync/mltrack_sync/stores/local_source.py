@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import mltrack
 from mltrack.disk.codec import FORMAT_VERSION
 from mltrack.disk.filesystem import NotRegularError, open_regular
 from mltrack.errors import NotFoundError
-from mltrack_sync.stores.run_snapshot import live_writers, run_files
-from mltrack_sync.stores.run_token import run_token
+from mltrack_sync.stores.run_snapshot import RunReading
+from mltrack_sync.stores.run_token import live_token, run_token
 from mltrack_sync.stores.selected_units import other_units
 from mltrack_sync.stores.transfer import (
     PIECE_BYTES_MAX,
@@ -31,7 +32,7 @@ from mltrack_sync.stores.unit_files import unit_folder
 from mltrack_sync.stores.unit_snapshots import unit_files, unit_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from mltrack.store import Store
@@ -58,6 +59,13 @@ def store_info(store: Store) -> StoreInfo:
         writable=os.access(store.path, os.W_OK),
         free_bytes=free,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _LocalSnapshot(UnitSnapshot):
+    """A snapshot with the contents of small files that only grow: they need not be opened again."""
+
+    small: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class LocalSource:
@@ -98,26 +106,34 @@ class LocalSource:
         """How a unit looks now; see ``Source.snapshot``."""
         folder = unit_folder(self._store.layout, unit)
         taken_at = self._clock()
-        live: tuple[str, ...] = ()
+        origin = (self._store.store_id, os.uname().nodename)
         if unit.startswith(RUNS):
             token = run_token(str(folder))
-            run = self._store.layout.run(folder.name)
-            live = live_writers(run)
-            files, is_thin = run_files(run, live, artifact_bytes_max=artifact_bytes_max)
-        else:
-            token = unit_token(folder)
-            files, is_thin = unit_files(folder, artifact_bytes_max=artifact_bytes_max)
+            run = RunReading.take(self._store.layout.run(folder.name), artifact_bytes_max=artifact_bytes_max)
+            if run.live:
+                token = live_token(taken_at)
+            if run.is_thin and artifact_bytes_max is not None:
+                token = thin_token(token, artifact_bytes_max)
+            return _LocalSnapshot(
+                unit, token, run.files, live=run.live, taken_at=taken_at, origin=origin, small=run.small
+            )
+        token = unit_token(folder)
+        files, is_thin = unit_files(folder, artifact_bytes_max=artifact_bytes_max)
         if not token:
             raise NotFoundError(f"no {unit} in {self._store.path}")
         if is_thin and artifact_bytes_max is not None:
             token = thin_token(token, artifact_bytes_max)
-        origin = (self._store.store_id, os.uname().nodename)
-        return UnitSnapshot(unit, token, files, live=live, taken_at=taken_at, origin=origin)
+        return UnitSnapshot(unit, token, files, taken_at=taken_at, origin=origin)
 
     def pieces(self, snapshot: UnitSnapshot, needs: Iterable[Need]) -> Iterator[Piece]:
         """The bytes that are needed; see ``Source.pieces``."""
         folder = unit_folder(self._store.layout, snapshot.unit)
+        small = snapshot.small if isinstance(snapshot, _LocalSnapshot) else {}
         for state, need in entries_of(snapshot, needs):
+            if state.path in small:
+                data = small[state.path][need.start : state.size]
+                yield Piece(state.path, state.kind, need.start, data, last=True)
+                continue
             yield from self._file(folder / state.path, state, need.start, snapshot.unit)
 
     def _file(self, path: Path, state: FileState, start: int, unit: str) -> Iterator[Piece]:

@@ -6,227 +6,215 @@ So the names of all points in it, and the facts about them, are in the events in
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mltrack.disk.absent import read_absent
 from mltrack.disk.artifact_files import hash_file
 from mltrack.disk.codec import HEADER_SIZE, BadLine, decode_header
-from mltrack.disk.elsewhere import marker_path
+from mltrack.disk.elsewhere import MARKER_SUFFIX
 from mltrack.disk.filesystem import NotRegularError, open_regular
 from mltrack.disk.segment import segment_name
 from mltrack.errors import NotFoundError
 from mltrack_sync.stores.artifact_facts import ARTIFACTS, ArtifactFacts
+from mltrack_sync.stores.events_file import EventsFile
 from mltrack_sync.stores.file_marks import committed_end, line_end, mark_of
 from mltrack_sync.stores.point_ranges import has_points
-from mltrack_sync.stores.run_token import writer_is_live
 from mltrack_sync.stores.transfer import FileKind, FileState, TransferError
 from mltrack_sync.stores.unit_files import file_kind, is_writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from mltrack.disk.layout import RunFolder
 
-__all__ = ["live_writers", "run_files"]
+__all__ = ["RunReading"]
 
-_CLOSE = b'"type":"close"'
-_ENDINGS = (b'"type":"end"', _CLOSE)
-_TAIL_BYTES = 1 << 16
+SMALL_BYTES_MAX = 1 << 16
+"""Logs and journals up to this size are kept from the snapshot for the pieces: each file is opened once."""
+
+OPEN_MAX = 64
 
 
-@dataclass(frozen=True, slots=True)
-class _Log:
-    """An events file: how far it goes, where its start ends (0: it has none), and where its ending begins.
+@dataclass(slots=True)
+class RunReading:
+    """One reading of a run: its files in the order in which they are to be written, and what was found besides.
 
-    ``closed``: its writer has written its last line.
+    Attributes:
+        files: The files.
+        live: The writers that a process records into now.
+        is_thin: Whether artifacts were left out as too large.
+        small: The contents of small files that only grow, by path.
     """
 
-    path: str
-    size: int
-    mark: str
-    start_end: int
-    ending: int
-    closed: bool
+    folder: RunFolder
+    files: tuple[FileState, ...] = ()
+    live: tuple[str, ...] = ()
+    is_thin: bool = False
+    small: dict[str, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def take(cls, folder: RunFolder, *, artifact_bytes_max: int | None = None) -> RunReading:
+        """Read a run.
+
+        Args:
+            folder: The run's folder.
+            artifact_bytes_max: Larger artifacts are left out.
+
+        Raises:
+            NotFoundError: there is no run: its start was never written.
+            OSError: a file can't be read.
+        """
+        found = cls(folder)
+        path = str(folder.path)
+        logs: list[EventsFile] = []
+        try:
+            for name in _names(f"{path}/events"):
+                if name.endswith(".jsonl") and is_writer(name[:-6]):
+                    logs.append(EventsFile(f"{path}/events/{name}", f"events/{name}", keep=len(logs) < OPEN_MAX))
+            found.live = tuple(log.writer for log in logs if log.live)
+            points = found._points({log.writer for log in logs})
+            segments = found._segments()
+            series = found._series()
+            for log in logs:
+                log.read()
+        finally:
+            for log in logs:
+                log.close()
+        if not any(log.start_end for log in logs):
+            raise NotFoundError(f"no run {folder.run_id}: its start was never written", hint="see: mltrack ls")
+        found._arrange(logs, series, segments, points, artifact_bytes_max)
+        return found
+
+    def _arrange(
+        self,
+        logs: list[EventsFile],
+        series: list[FileState],
+        segments: list[FileState],
+        points: list[FileState],
+        artifact_bytes_max: int | None,
+    ) -> None:
+        """Put the files into their order; logs are cut where others must come between."""
+        logs.sort(key=lambda log: not log.start_end)  # the writers that have the start come first
+        for log in logs:
+            if log.data is not None:
+                self.small[log.name] = log.data
+        files = self._markers(logs)
+        files += [log.up_to(log.start_end) for log in logs if log.start_end]
+        files += series
+        files += self._artifacts(logs, artifact_bytes_max)
+        files += [log.up_to(log.ending) for log in logs if log.start_end < log.ending]
+        files += segments
+        ranges = [name for segment in segments if (name := segment_name(segment.path.partition("/")[2])) is not None]
+        files += [state for state in points if not has_points(ranges, state)] if ranges else points
+        files += [log.up_to(log.size) for log in logs if max(log.start_end, log.ending) < log.size]
+        self.files = tuple(files)
+
+    def _artifacts(self, logs: list[EventsFile], bytes_max: int | None) -> list[FileState]:
+        facts = ArtifactFacts()
+        for log in logs:
+            log.give_artifacts(facts)
+        if not facts.by_path:
+            return []
+        absent = {file.path: file.sha256 for file in read_absent(self.folder.path).values()}
+        root = str(self.folder.path)
+        wanted = [
+            FileState(path, FileKind.WHOLE, fact.size, sha256=fact.sha256, at=fact.at)
+            for path, fact in sorted(facts.by_path.items())
+            if not fact.deleted and absent.get(path.removeprefix(ARTIFACTS)) != fact.sha256
+            if _is_file(f"{root}/{path}")
+        ]
+        kept = [state for state in wanted if bytes_max is None or state.size <= bytes_max > 0]
+        self.is_thin = len(kept) < len(wanted)
+        return kept
+
+    def _markers(self, logs: list[EventsFile]) -> list[FileState]:
+        """The markers of writers that this store has only a copy of, and that were live where it came from."""
+        closed = {log.writer for log in logs if log.closed}
+        found = []
+        for name in _names(f"{self.folder.path}/live"):
+            if name.endswith(MARKER_SUFFIX) and is_writer(name.removesuffix(MARKER_SUFFIX)):
+                path = self.folder.path / "live" / name
+                if name.removesuffix(MARKER_SUFFIX) not in closed and _is_file(str(path)):
+                    size, sha256 = hash_file(path)
+                    found.append(FileState(f"live/{name}", FileKind.WHOLE, size, sha256=sha256))
+        return found
+
+    def _series(self) -> list[FileState]:
+        found = []
+        for name in _names(f"{self.folder.path}/series"):
+            if name.endswith(".jsonl") and is_writer(name[:-6]):
+                fd = open_regular(f"{self.folder.path}/series/{name}", follow=False)
+                try:
+                    size = line_end(fd)
+                    if size:
+                        found.append(FileState(f"series/{name}", FileKind.LOG, size, mark=mark_of(fd, size)))
+                finally:
+                    os.close(fd)
+        return found
+
+    def _points(self, writers: set[str]) -> list[FileState]:
+        found = []
+        for name in _names(f"{self.folder.path}/points"):
+            writer = name.partition(".")[0]
+            if writer not in writers or not _is_known("points", name):
+                continue  # of a writer that has just begun, or not one that readers read
+            try:
+                fd = open_regular(f"{self.folder.path}/points/{name}", follow=False)
+            except (FileNotFoundError, NotRegularError):
+                continue  # sealed meanwhile
+            try:
+                state = self._journal(fd, f"points/{name}", writer, live=writer in self.live)
+            finally:
+                os.close(fd)
+            if state is not None:
+                found.append(state)
+        return found
+
+    def _journal(self, fd: int, path: str, writer: str, *, live: bool) -> FileState | None:
+        head = os.pread(fd, SMALL_BYTES_MAX, 0)
+        try:
+            header = decode_header(head[:HEADER_SIZE])
+        except BadLine:
+            return None  # check reports it in the store that has it
+        if header is None or header.writer != writer:
+            return None
+        size = committed_end(fd, live=live)
+        if size == HEADER_SIZE:
+            return None
+        if size <= len(head):
+            self.small[path] = os.pread(fd, size, 0) if live else head[:size]
+        return FileState(path, FileKind.POINTS, size, mark=mark_of(fd, size), first_seq=header.first_seq)
+
+    def _segments(self) -> list[FileState]:
+        found = []
+        for name in _names(f"{self.folder.path}/segments"):
+            if segment_name(name) is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    status = os.lstat(f"{self.folder.path}/segments/{name}")
+                    if stat.S_ISREG(status.st_mode):
+                        found.append(FileState(f"segments/{name}", FileKind.WHOLE, status.st_size))
+        return found
 
 
-def live_writers(folder: RunFolder) -> tuple[str, ...]:
-    """The writers that a process records into now; call it before anything else is read."""
-    return tuple(
-        name.removesuffix(".jsonl")
-        for name in _names(folder.events)
-        if is_writer(name.removesuffix(".jsonl")) and writer_is_live(folder.events / name)
-    )
-
-
-def run_files(
-    folder: RunFolder, live: tuple[str, ...], *, artifact_bytes_max: int | None = None
-) -> tuple[tuple[FileState, ...], bool]:
-    """The files of a run in the order in which they are to be written, and whether any was left out as too large.
-
-    Args:
-        folder: The run's folder.
-        live: Its live writers, found before.
-        artifact_bytes_max: Larger artifacts are left out.
-
-    Raises:
-        NotFoundError: there is no run: its start was never written.
-        OSError: a file can't be read.
-    """
-    points = list(_points(folder, live))
-    segments = list(_segments(folder))
-    series = [_log(folder.path / "series" / name, f"series/{name}") for name in _logs(folder.path / "series")]
-    artifacts = ArtifactFacts()
-    logs = [_events(folder, name, artifacts) for name in _logs(folder.events)]
-    if not any(log.start_end for log in logs):
-        raise NotFoundError(f"no run {folder.run_id}: its start was never written", hint="see: mltrack ls")
-    logs.sort(key=lambda log: not log.start_end)  # the writers that have the start come first
-    files = list(_markers(folder, logs))
-    files += [_part(folder, log, log.start_end) for log in logs if log.start_end]
-    files += series
-    absent = {file.path: file.sha256 for file in read_absent(folder.path).values()}
-    wanted = [
-        FileState(path, FileKind.WHOLE, fact.size, sha256=fact.sha256, at=fact.at)
-        for path, fact in sorted(artifacts.by_path.items())
-        if not fact.deleted
-        and absent.get(path.removeprefix(ARTIFACTS)) != fact.sha256
-        and _is_there(folder.path / path)
-    ]
-    kept = [state for state in wanted if artifact_bytes_max is None or state.size <= artifact_bytes_max > 0]
-    files += kept
-    files += [_part(folder, log, log.ending) for log in logs if log.start_end < log.ending]
-    files += segments
-    ranges = [name for segment in segments if (name := segment_name(segment.path.partition("/")[2])) is not None]
-    files += [state for state in points if not has_points(ranges, state)]
-    files += [_part(folder, log, log.size) for log in logs if max(log.start_end, log.ending) < log.size]
-    return tuple(files), len(kept) < len(wanted)
-
-
-def _markers(folder: RunFolder, logs: list[_Log]) -> Iterator[FileState]:
-    """The markers of writers that this store has only a copy of, and that were live where it came from."""
-    for log in logs:
-        writer = log.path.removeprefix("events/").removesuffix(".jsonl")
-        path = marker_path(folder.path, writer)
-        if not log.closed and path.is_file():
-            size, sha256 = hash_file(path)
-            yield FileState(f"live/{path.name}", FileKind.WHOLE, size, sha256=sha256)
-
-
-def _names(folder: Path) -> list[str]:
+def _is_known(area: str, name: str) -> bool:
     try:
-        return sorted(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+        file_kind("runs", f"{area}/{name}")
+    except TransferError:
+        return False
+    return True
 
 
-def _logs(folder: Path) -> list[str]:
-    return [name for name in _names(folder) if name.endswith(".jsonl") and is_writer(name.removesuffix(".jsonl"))]
-
-
-def _log(path: Path, name: str) -> FileState:
-    fd = open_regular(path, follow=False)
-    try:
-        size = line_end(fd)
-        return FileState(name, FileKind.LOG, size, mark=mark_of(fd, size))
-    finally:
-        os.close(fd)
-
-
-def _part(folder: RunFolder, log: _Log, size: int) -> FileState:
-    if size == log.size:
-        return FileState(log.path, FileKind.LOG, size, mark=log.mark)
-    fd = open_regular(folder.path / log.path, follow=False)
-    try:
-        return FileState(log.path, FileKind.LOG, size, mark=mark_of(fd, size))
-    finally:
-        os.close(fd)
-
-
-def _events(folder: RunFolder, name: str, artifacts: ArtifactFacts) -> _Log:
-    """How far an events file goes; the artifacts that it names go to ``artifacts``."""
-    path = folder.events / name
-    fd = open_regular(path, follow=False)
-    try:
-        size = line_end(fd)
-        mark = mark_of(fd, size)
-        ending, closed = _ending(fd, size)
-        start_end = _start_end(fd, size)
-    finally:
-        os.close(fd)
-    artifacts.read(path, size)
-    return _Log(f"events/{name}", size, mark, start_end, ending, closed)
-
-
-def _start_end(fd: int, size: int) -> int:
-    """The byte after the line of the run's start; 0 where there is none among the first lines."""
-    head = os.pread(fd, min(size, _TAIL_BYTES), 0)
-    at = 0
-    for line in head.split(b"\n")[:-1]:
-        at += len(line) + 1
-        if b'"type":"start"' in line:
-            return at
-    return 0
-
-
-def _ending(fd: int, size: int) -> tuple[int, bool]:
-    """The byte at which the lines begin that say that the writer has ended, and whether the last of them is there."""
-    start = max(0, size - _TAIL_BYTES)
-    lines = os.pread(fd, size - start, start).split(b"\n")[:-1]
-    end = size
-    closed = bool(lines) and _CLOSE in lines[-1]
-    for line in reversed(lines[1:] if start else lines):
-        if not any(ending in line for ending in _ENDINGS):
-            break
-        end -= len(line) + 1
-    return end, closed
-
-
-def _is_there(path: Path) -> bool:
+def _is_file(path: str) -> bool:
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except OSError:
         return False
 
 
-def _points(folder: RunFolder, live: tuple[str, ...]) -> Iterator[FileState]:
-    for name in _names(folder.points):
-        writer = name.partition(".")[0]
-        try:
-            file_kind(f"runs/{folder.run_id}", f"points/{name}")
-            fd = open_regular(folder.points / name, follow=False)
-        except (FileNotFoundError, NotRegularError, TransferError):
-            continue  # sealed meanwhile, or not one that readers read
-        try:
-            state = _journal(fd, name, live=writer in live)
-        finally:
-            os.close(fd)
-        if state is not None:
-            yield state
-
-
-def _journal(fd: int, name: str, *, live: bool) -> FileState | None:
+def _names(folder: str) -> list[str]:
     try:
-        header = decode_header(os.pread(fd, HEADER_SIZE, 0))
-    except BadLine:
-        return None  # check reports it in the store that has it
-    if header is None or header.writer != name.partition(".")[0]:
-        return None
-    size = committed_end(fd, live=live)
-    if size == HEADER_SIZE:
-        return None
-    return FileState(f"points/{name}", FileKind.POINTS, size, mark=mark_of(fd, size), first_seq=header.first_seq)
-
-
-def _segments(folder: RunFolder) -> Iterator[FileState]:
-    for name in _names(folder.segments):
-        if segment_name(name) is None:
-            continue
-        try:
-            found = os.lstat(folder.segments / name)
-        except FileNotFoundError:
-            continue
-        if stat.S_ISREG(found.st_mode):
-            yield FileState(f"segments/{name}", FileKind.WHOLE, found.st_size)
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []

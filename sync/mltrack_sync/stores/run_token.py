@@ -1,24 +1,17 @@
-"""A token of a run: it differs whenever anything of the run's files may have changed, found without reading them."""
+"""A token of a run: it differs whenever a run that is not recorded any more may have changed, from a few stats."""
 
 from __future__ import annotations
 
 import os
 import re
-import time
 import zlib
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from mltrack.disk.elsewhere import MARKER_SUFFIX
 from mltrack.disk.liveness import is_alive, is_locked
 
-if TYPE_CHECKING:
-    from pathlib import Path
+__all__ = ["fd_is_live", "live_token", "run_token", "writer_is_live"]
 
-__all__ = ["LIVE", "run_token", "writer_is_live"]
-
-LIVE = "live"
-"""Begins the token of a run that is being recorded: its points change without a trace in the file system."""
-
+_FOLDERS = ("", "/points", "/segments", "/series", "/live")
 _TAIL_BYTES = 192
 _HEAD_BYTES = 1024
 _CLOSE = b'"type":"close"'
@@ -31,30 +24,32 @@ _TIME = re.compile(rb'"time":(\d+)')
 def run_token(folder: str) -> str:
     """The token of the run in a folder; "" where there is none.
 
-    It is made of the names, sizes, times and numbers of the run's files, and changes for ever while it is recorded.
+    It is made of the sizes and times of the events files and of the times of the folders: writers that have ended change
+    nothing else. A run that is recorded now gets a live_token instead, which no other one equals.
     """
-    seen: list[str] = []
-    for name in ("events", "points", "segments", "series", "live"):
-        try:
-            with os.scandir(f"{folder}/{name}") as entries:
-                for entry in sorted(entries, key=_name):
-                    if entry.name[0] == "." or (name == "live" and not entry.name.endswith(MARKER_SUFFIX)):
-                        continue
+    seen: list[object] = []
+    try:
+        with os.scandir(f"{folder}/events") as entries:
+            for entry in entries:
+                if entry.name[0] != ".":
                     found = entry.stat(follow_symlinks=False)
-                    if name == "events" and writer_is_live(entry.path):
-                        return f"{LIVE}:{time.time_ns():x}:{os.urandom(4).hex()}"
-                    seen.append(f"{entry.name} {found.st_size} {found.st_mtime_ns} {found.st_ino}")
+                    seen.append((entry.name, found.st_size, found.st_mtime_ns, found.st_ino))
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    if len(seen) > 1:
+        seen.sort(key=str)
+    for name in _FOLDERS:
+        try:
+            seen.append(os.stat(folder + name, follow_symlinks=False).st_mtime_ns)
         except FileNotFoundError:
-            if name == "events":
-                return ""
-        except NotADirectoryError:
-            seen.append(name)
-    text = "\n".join(seen).encode("utf-8", "surrogateescape")
+            seen.append(0)
+    text = repr(seen).encode("utf-8", "surrogateescape")
     return f"{len(seen)}:{zlib.crc32(text):08x}{zlib.adler32(text):08x}"
 
 
-def _name(entry: os.DirEntry[str]) -> str:
-    return entry.name
+def live_token(taken_at: int) -> str:
+    """The token of a run that is recorded while the snapshot is taken: the next one differs."""
+    return f"live:{taken_at:x}:{os.urandom(4).hex()}"
 
 
 def writer_is_live(path: str | Path) -> bool:
@@ -64,21 +59,24 @@ def writer_is_live(path: str | Path) -> bool:
     except OSError:
         return False
     try:
-        size = os.fstat(fd).st_size
-        if _CLOSE in os.pread(fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES)).rstrip(b"\n").rpartition(b"\n")[2]:
-            return False
-        if is_locked(fd):
-            return True
-        head = os.pread(fd, _HEAD_BYTES, 0).partition(b"\n")[0]
-        return _UNLOCKED in head and _pulses(path, head)
+        return fd_is_live(fd, path)
     finally:
         os.close(fd)
 
 
+def fd_is_live(fd: int, path: str | Path) -> bool:
+    """The same of an open events file."""
+    size = os.fstat(fd).st_size
+    if _CLOSE in os.pread(fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES)).rstrip(b"\n").rpartition(b"\n")[2]:
+        return False
+    if is_locked(fd):
+        return True
+    head = os.pread(fd, _HEAD_BYTES, 0).partition(b"\n")[0]
+    return _UNLOCKED in head and _pulses(path, head)
+
+
 def _pulses(path: str | Path, head: bytes) -> bool:
     """Whether a writer without a lock lives."""
-    from pathlib import Path
-
     host, pid, opened = _HOST.search(head), _PID.search(head), _TIME.search(head)
     if host is None or pid is None or opened is None:
         return False

@@ -1,0 +1,127 @@
+"""How fast a store is copied into another one in a folder, beside ``cp -r`` of the same folder.
+
+    python benchmarks/bench_store_copy.py [--points N] [--files MB] [--runs N]
+
+Promise: at least half the rate of ``cp -r``, for a store of large runs and for one of many small ones; a second pass over
+10,000 unchanged runs takes less than 2 s; less than 300 MB of memory. ``cp -r`` leaves what it copied in memory, a copy
+between stores has it on the disk when it returns: so ``cp -r`` followed by ``sync`` is timed too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from measure import fresh_folder, heading, row
+
+import mltrack
+from mltrack.disk.layout import new_run_id
+from mltrack_sync.selection import Selection
+from mltrack_sync.stores.copying import CopyReport, copy_units
+from mltrack_sync.stores.local_source import LocalSource
+from mltrack_sync.stores.local_target import LocalTarget
+
+SHARE_MIN = 0.5
+PASS_S_MAX = 2.0
+MEMORY_MB_MAX = 300
+
+
+def large_runs(folder: Path, points: int, megabytes: int) -> None:
+    """Four runs with points, and artifacts of 64 MB."""
+    mltrack.set_store(folder)
+    for number in range(4):
+        with mltrack.start_run(run_name=f"large-{number}") as run:
+            for step in range(points // 4):
+                run.log_metric("loss", step * 0.37, step)
+            for at in range(megabytes // 256):
+                path = folder.parent / "artifact.bin"
+                path.write_bytes(os.urandom(64 << 20))
+                run.log_artifact(path, f"weights/{at}")
+    mltrack.set_store(None)
+
+
+def small_runs(folder: Path, count: int) -> None:
+    """Copies of one small run under other ids, with the lines that name it corrected."""
+    mltrack.set_store(folder)
+    with mltrack.start_run(run_name="small") as run:
+        run.log_params({f"param_{k}": k for k in range(5)})
+        for step in range(100):
+            run.log_metric("loss", step * 0.37, step)
+        run.log_text("a few words", "notes.txt")
+        run_id = run.run_id
+    mltrack.set_store(None)
+    from mltrack.disk.codec import decode_line, encode_line
+
+    model = folder / "runs" / run_id
+    for _ in range(count - 1):
+        other = new_run_id()
+        shutil.copytree(model, folder / "runs" / other)
+        for path in (folder / "runs" / other / "events").iterdir():
+            lines = [decode_line(line) for line in path.read_bytes().splitlines()]
+            lines[0]["run_id"] = other
+            path.write_bytes(b"".join(map(encode_line, lines)))
+
+
+def copied(source: Path, target: Path) -> tuple[float, CopyReport]:
+    """One pass, and how long it takes."""
+    here, there = mltrack.Store.open(source), mltrack.Store.create(target)
+    began = time.perf_counter()
+    origin = LocalSource(here, hashing=False)
+    report = copy_units(origin, LocalTarget(there, hashing=False), origin.units(Selection()))
+    return time.perf_counter() - began, report
+
+
+def timed(command: str) -> float:
+    """How long a command takes."""
+    began = time.perf_counter()
+    subprocess.run(command, shell=True, check=True)
+    return time.perf_counter() - began
+
+
+def compare(name: str, source: Path) -> bool:
+    """Copy a store in three ways; whether ours keeps the promise."""
+    os.sync()
+    size = sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
+    ours, report = copied(source, source.parent / "ours")
+    assert not report.problems, report.problems
+    os.sync()
+    plain = timed(f"cp -r {source} {source.parent / 'plain'}")
+    os.sync()
+    synced = timed(f"cp -r {source} {source.parent / 'synced'} && sync -f {source.parent}")
+    again, second = copied(source, source.parent / "ours")
+    assert not second.units
+    row(f"{name}: mltrack", f"{ours:.2f} s", f"{size / ours / 1e6:,.0f} MB/s")
+    row(f"{name}: cp -r", f"{plain:.2f} s", f"{size / plain / 1e6:,.0f} MB/s", f"ratio {plain / ours:.2f}")
+    row(f"{name}: cp -r, sync", f"{synced:.2f} s", f"{size / synced / 1e6:,.0f} MB/s", f"ratio {synced / ours:.2f}")
+    row(f"{name}: second pass", f"{again:.2f} s", f"{second.unchanged:,} units unchanged")
+    return synced / ours >= SHARE_MIN and again < PASS_S_MAX
+
+
+def main() -> int:
+    """Measure and print; 1 where a promise is not kept."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--points", type=int, default=2_000_000)
+    parser.add_argument("--files", type=int, default=1_024, help="MB of artifacts")
+    parser.add_argument("--runs", type=int, default=10_000)
+    args = parser.parse_args()
+    heading("a store copied into another one")
+    kept = []
+    with fresh_folder() as folder:
+        large_runs(folder / "a", args.points, args.files)
+        kept.append(compare("large runs", folder / "a"))
+    with fresh_folder() as folder:
+        small_runs(folder / "a", args.runs)
+        kept.append(compare(f"{args.runs:,} small runs", folder / "a"))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    row("memory", f"{memory:,.0f} MB")
+    return 0 if all(kept) and memory < MEMORY_MB_MAX else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
