@@ -2,9 +2,9 @@
 
     python benchmarks/bench_store_copy.py [--points N] [--files MB] [--runs N]
 
-Promise: at least half the rate of ``cp -r``, for a store of large runs and for one of many small ones; a second pass over
-10,000 unchanged runs takes less than 2 s; less than 300 MB of memory. ``cp -r`` leaves what it copied in memory, a copy
-between stores has it on the disk when it returns: so ``cp -r`` followed by ``sync`` is timed too.
+Promise: at least half the rate of ``cp -r``, for a store of large runs and for one of many small ones; a second pass
+over 10,000 unchanged runs takes less than 2 s; less than 300 MB of memory. ``cp -r`` leaves what it copied in memory,
+a copy between stores has it on the disk when it returns: so ``cp -r`` followed by ``sync`` is timed too.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ _TIME = re.compile(rb'"time":(\d+)')
 def run_token(folder: str) -> str:
     """The token of the run in a folder; "" where there is none.
 
-    It is made of the sizes and times of the events files and of the times of the folders: writers that have ended change
-    nothing else. A run that is recorded now gets a live_token instead, which no other one equals.
+    It is made of the sizes and times of the events files and of the times of the folders: writers that have ended
+    change nothing else. A run that is recorded now gets a live_token instead, which no other one equals.
     """
     seen: list[object] = []
     try:

@@ -104,8 +104,8 @@ class _Server:
     def _begin(self, stream: Stream, frame: Frame) -> None:
         self._threads = {thread for thread in self._threads if thread.is_alive()}
         thread = threading.Thread(target=self._answer, args=(stream, frame), name="mltrack-serve", daemon=True)
-        self._threads.add(thread)
         thread.start()
+        self._threads.add(thread)  # only now: when the connection is lost, another thread joins them at any moment
 
     def _answer(self, stream: Stream, frame: Frame) -> None:
         try:

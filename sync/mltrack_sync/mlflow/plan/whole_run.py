@@ -107,12 +107,11 @@ def find_whole_run(folder: RunFolder) -> WholeRun:
     Raises:
         NotFoundError, OSError: they can't be read.
     """
-    from mltrack_sync.stores.run_snapshot import live_writers, run_files  # here: it imports Arrow
+    from mltrack_sync.stores.run_snapshot import RunReading  # here: it imports Arrow
 
-    live = live_writers(folder)
-    states, _ = run_files(folder, live, artifact_bytes_max=0)
-    left = (state for state in states if not (state.kind == FileKind.POINTS and _writer(state.path) in live))
-    return WholeRun(tuple(left), live)
+    read = RunReading.take(folder, artifact_bytes_max=0)
+    left = (state for state in read.files if not (state.kind == FileKind.POINTS and _writer(state.path) in read.live))
+    return WholeRun(tuple(left), read.live)
 
 
 def find_pending_copy(run: StoredRun, entry: RunEntry, rejected: Iterable[Rejected]) -> PendingCopy | None:
