@@ -266,7 +266,7 @@ class LoggedModel:
     """A model as MLflow 3 logs it: files of its own, params, tags, and the metrics of the runs that tried it.
 
     Times are ms since the epoch; ``status`` is one of LOGGED_MODEL_STATUSES. ``position`` is how many lines the model's
-    file has: it grows with each change, and a syncer that has sent all up to it continues there.
+    file has: it grows with each change, and a syncer that has sent all up to it continues from it.
     """
 
     model_id: str

@@ -1,4 +1,4 @@
-"""The names by which mltrack is told things from outside, and marks what it records: environment variables and tags."""
+"""The names of the environment variables that configure mltrack, and of the tags that it sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Local space freed: runs just found whole on the remote are deleted here. First a plan, then its execution."""
+"""Freeing local space: runs that the remote was found to have completely are deleted. First a plan, then execution."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _INTERRUPTED = re.compile(r"\.[0-9a-f]{32}\.\d+" + re.escape(TEMPORARY))
 
 @dataclass(frozen=True, slots=True)
 class Deletable:
-    """A run that is on the remote whole; ``bytes`` is the space that goes free."""
+    """A run that the remote has completely; ``bytes`` is the space that its deletion frees."""
 
     run_id: str
     run_name: str
@@ -71,7 +71,7 @@ class Retained:
 
 @dataclass(frozen=True, slots=True)
 class GcPlan:
-    """What may go and what stays. ``keep_metrics``: only the files of artifacts go. ``made_at`` in s of the clock."""
+    """What may be deleted and what stays. ``keep_metrics``: only delete artifacts. ``made_at`` is in seconds."""
 
     remote: str
     url: str
@@ -82,7 +82,7 @@ class GcPlan:
 
     @property
     def bytes(self) -> int:
-        """The space that would go free."""
+        """The space that would be freed."""
         return sum(run.bytes for run in self.deletable)
 
 
@@ -98,21 +98,21 @@ def plan_gc(
     http: httpx.BaseTransport | None = None,
     clock: Callable[[], float] = time.time,
 ) -> GcPlan:
-    """Find the runs that ended ``older_than_s`` seconds ago or earlier and are on the remote whole. Removes nothing.
+    """Find runs that ended ``older_than_s`` seconds ago or earlier and that the remote has completely. Removes nothing.
 
-    Each is compared in full (see verify). Retained are live runs, those of which anything was rejected, those that are
-    damaged or hold what is not compared, those another remote still waits for, those deleted here, and those a model
-    version is made of.
+    Each is compared in full (see verify). Retained are live runs, those with rejected items, those that are damaged or
+    hold something that is not compared, those that are pending for another remote, those deleted here, and those that a
+    model version is made of.
 
     Args:
         store: The store.
-        remote: The remote that is to have them.
-        selection: Which runs are looked at; without it all.
-        older_than_s: How long ago a run has to have ended.
-        keep_metrics: Whether only the files of artifacts are to go.
+        remote: The remote that must have them.
+        selection: Which runs are considered; all by default.
+        older_than_s: How long ago a run must have ended.
+        keep_metrics: Delete only the files of artifacts.
         jobs: How many runs are compared at a time.
-        policy: When and how often requests are repeated.
-        http: Takes the place of the network.
+        policy: What is retried, and how often.
+        http: Replaces the network.
         clock: Gives s since the epoch.
 
     Raises:
@@ -139,7 +139,7 @@ def plan_gc(
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A run that nothing here speaks against deleting; ``head`` is how far it went when that was seen."""
+    """A run that may be deleted as far as the store is concerned; ``head`` is its head when that was checked."""
 
     run_id: str
     stored: StoredRun
@@ -149,7 +149,7 @@ class _Candidate:
 def _candidates(
     store: Store, run_ids: Iterable[str], policy: RetentionPolicy
 ) -> tuple[list[_Candidate], list[Retained]]:
-    """The runs that may go if the remote has them whole, and those that stay in any case."""
+    """The runs that may be deleted if the remote has them completely, and those that stay in any case."""
     candidates: list[_Candidate] = []
     retained: list[Retained] = []
     for run_id in run_ids:
@@ -188,9 +188,9 @@ def execute(
     clock: Callable[[], float] = time.time,
     fs: FileSystem = LOCAL,
 ) -> tuple[list[Deletable], list[Retained]]:
-    """Remove what the plan names; returns what went, and what stayed because it changed meanwhile.
+    """Remove what the plan names; returns what was removed, and what stayed because it changed meanwhile.
 
-    Each run goes at once: an interruption leaves every run whole or gone.
+    Each run is removed at once: an interruption leaves every run complete or removed.
 
     Raises:
         UsageError: the plan is too old.
@@ -198,7 +198,7 @@ def execute(
         StoreError: something can't be removed.
     """
     if not 0 <= clock() - plan.made_at <= PLAN_AGE_MAX_S:
-        raise UsageError("the comparison with the remote is too old to go by", hint="run mltrack gc again")
+        raise UsageError("the comparison with the remote is too old", hint="run mltrack gc again")
     with sync_lock(store.layout.remote(plan.remote), plan.remote, "mltrack gc"):
         return _remove(store, plan, on_deleted, fs)
 
@@ -228,7 +228,7 @@ def _remove(
 
 
 class RetentionPolicy:
-    """Says why a run stays, as far as that can be seen here."""
+    """Says why a run stays, as far as the store can tell."""
 
     def __init__(self, store: Store, remote: Remote, *, now_s: float, older_than_s: float, keep_metrics: bool) -> None:
         self._store = store
@@ -243,7 +243,7 @@ class RetentionPolicy:
         self._models = {version.run_id: version for version in store.registry.versions() if version.run_id}
 
     def reason_to_keep(self, run: StoredRun, head: RunHead) -> str:
-        """Empty when there is none. The cheapest questions come first."""
+        """The reason, or "". The cheapest checks come first."""
         info, run_id = run.info, run.run_id
         ended_s = max((info.end_time or 0) / 1e3, run.state.last_time / 1e9)
         model = self._models.get(run_id)
@@ -261,10 +261,10 @@ class RetentionPolicy:
             return f"version {model.version} of model {model.name!r} is made of it"
         for name, state in self._others:
             if is_run_pending(head, state):
-                return f"is not on remote {name!r} yet (mltrack remote rm {name}, if it never shall be)"
+                return f"is not on remote {name!r} yet (mltrack remote rm {name}, if it never will be)"
         strange = {event.type for event in run.read_events()} - _COMPARED
         if strange:
-            return f"holds what is not compared with a remote: {', '.join(sorted(strange))}"
+            return f"holds what can't be compared with a remote: {', '.join(sorted(strange))}"
         findings = check_store(self._store.path, [run_id]).findings
         return f"{findings[0].path} {findings[0].what} (see mltrack check)" if findings else ""
 
@@ -273,21 +273,21 @@ def parse_age(text: str) -> float:
     """Seconds in a text such as ``7d``, ``12h``, ``30m``, ``90s`` or ``2w``.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not an age.
     """
     match = _AGE.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{text!r} is no age", hint="give one such as --older-than 7d or 12h")
+        raise UsageError(f"{text!r} is not an age", hint="give one such as --older-than 7d or 12h")
     return float(match[1]) * _SECONDS[match[2]]
 
 
 def _bytes_below(folder: Path) -> int:
-    """The space that the files take on the disk."""
+    """The disk space that the files take."""
     return sum(os.lstat(os.path.join(at, name)).st_blocks * 512 for at, _, names in os.walk(folder) for name in names)
 
 
 def _interrupted_deletes(store: Store) -> Iterator[Path]:
-    """Runs that an earlier gc or purge was about to delete when it was broken off."""
+    """Runs that an earlier gc or purge was deleting when it was interrupted."""
     for name in os.listdir(store.layout.runs):
         if _INTERRUPTED.fullmatch(name):
             state = RunState(RunFolder(store.layout.runs / name))

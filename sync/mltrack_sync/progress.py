@@ -21,10 +21,10 @@ class Progress(Protocol):
         """This much is to be done."""
 
     def advanced(self, *, points: int, body: int) -> None:
-        """So many more points were acknowledged; ``body`` bytes were sent for them."""
+        """``points`` more were acknowledged; ``body`` bytes were sent for them."""
 
     def files(self, *, total: int = 0, sent: int = 0) -> None:
-        """So many more bytes of files are to be sent, and were sent; negative to correct a former count."""
+        """More bytes of files are to be sent, or were sent; negative to correct a former count."""
 
     def run_done(self) -> None:
         """One more run is up to date."""
@@ -66,7 +66,7 @@ class FileMeter:
             self._count(part, len(chunk))
 
     def skip(self, count: int) -> None:
-        """So many bytes in all need not be sent: the remote has them."""
+        """Count bytes, as a total, that need not be sent: the remote has them."""
         self._progress.files(total=self._skipped - count)
         self._skipped = count
 

@@ -195,7 +195,7 @@ def test_the_command_says_what_goes_asks_and_says_what_went(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     run_id = record("größe")
-    with pytest.raises(UsageError, match="no age"):
+    with pytest.raises(UsageError, match="not an age"):
         command(store, "gc", "--synced", "--older-than", "soon")
     push(store, remote)
     told = command(store, "gc", "--synced", "--dry-run").output

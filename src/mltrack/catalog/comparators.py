@@ -33,7 +33,7 @@ LISTS = ("IN", "NOT IN")
 NULLS = ("IS NULL", "IS NOT NULL")
 
 Test = Callable[[Any], bool]
-"""Whether a value passes; None, what is not there, passes none but IS NULL, as in SQL."""
+"""Whether a value passes; a missing one (None) passes only IS NULL, as in SQL."""
 
 _COMPARED: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,

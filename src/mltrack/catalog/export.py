@@ -217,9 +217,9 @@ def _temporary(path: Path) -> Path:
 
 
 def _refuse_existing(paths: Iterable[Path], force: bool) -> None:
-    there = [path for path in paths if path.exists()]
-    if there and not force:
-        raise UsageError(f"{there[0]} exists already", hint="use --force, or write elsewhere with -o")
+    existing = [path for path in paths if path.exists()]
+    if existing and not force:
+        raise UsageError(f"{existing[0]} exists already", hint="use --force, or write elsewhere with -o")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ A filter means the same as to MLflow's SQL store, so it gives the same runs. The
 - A name is quoted as a whole or not at all. A filter of blanks only is an empty one.
 - Infinities are compared as they are; MLflow's store keeps them as +-1.797e308.
 - ILIKE ignores the case of all letters; on SQLite, MLflow ignores that of ASCII letters only.
-- A backslash is a plain character in lists too; MLflow reads it as Python does there.
+- A backslash is a plain character in lists too; in MLflow's it is one as in Python.
 
 As in MLflow, quotes can't be escaped: a value with one kind of quote in it is put between the other kind.
 """
@@ -119,7 +119,7 @@ class Reader(TokenReader):
         """A name: ``entity.key``, or an attribute alone.
 
         Raises:
-            FilterError: there is none, or runs can't be searched by it.
+            FilterError: it does not exist, or runs can't be searched by it.
         """
         at = self.peek.at
         first = self._name_part()

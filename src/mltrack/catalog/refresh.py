@@ -53,7 +53,7 @@ _HELD_TABLES = tuple(name for name in RUN_TABLES if name != "verified")  # that 
 
 
 class Refresher:
-    """Brings catalogs of one store up to date. It keeps the state of open runs, to continue reading from there."""
+    """Brings catalogs of one store up to date. It keeps the state of open runs, and continues where it stopped."""
 
     def __init__(
         self,

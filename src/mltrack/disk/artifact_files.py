@@ -53,14 +53,14 @@ CALLERS_FAULT = {
 
 _HELD = threading.local()  # .paths: the locks this thread holds
 PUBLISH_WAIT_S = 2.0
-"""How long publishing waits for another process that publishes; one that is stopped there blocks nobody for longer."""
+"""How long publishing waits for another process that publishes; one that is stopped blocks nobody for longer."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UNUSABLE_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 
 
 class Stored:
-    """A file now in the artifact folder: its name there, size in bytes, SHA-256 in hex."""
+    """A file now in the artifact folder: its name in it, size in bytes, SHA-256 in hex."""
 
     __slots__ = ("path", "sha256", "size")
 
@@ -108,7 +108,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def check_place(root: Path, name: StrPath) -> str:
-    """The name of a new artifact in ``root``, checked for a place there.
+    """The name of a new artifact in ``root``, checked for a place in it.
 
     Raises:
         InvalidPathError: see new_name; or it leads out of ``root``, a folder has that name, it would lie below a file,

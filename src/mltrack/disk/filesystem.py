@@ -1,7 +1,7 @@
 """The only place that allocates, syncs, renames and locks files; a FileSystem is passed in so that tests can break it.
 
 A file is *published* when its bytes are synced, then renamed into place, then the folder is synced: after a crash
-it is there whole or not at all.
+it exists as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class FileSystem:
     """The calls that change what is on disk. Tests subclass it to fail or to stop at any of them."""
 
     def create(self, path: Path) -> int:
-        """A new file open for reading and writing; FileExistsError when it is there already."""
+        """A new file open for reading and writing; FileExistsError when it exists already."""
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
 
     def open_append(self, path: Path) -> int:
@@ -373,7 +373,7 @@ def resolved(path: Path) -> Path:
 
 
 def safe_join(root: Path, name: str | os.PathLike[str]) -> Path:
-    """``root / name``, refused when it would leave ``root``, also by way of a symbolic link already there.
+    """``root / name``, refused when it would leave ``root``, also by way of an existing symbolic link.
 
     Raises:
         InvalidPathError: see relative_name.

@@ -55,7 +55,7 @@ def is_alive(
         events_file: The file.
         locked: Whether the writer could take its lock.
         host: The host it ran on.
-        pid: Its process id there.
+        pid: Its process id on that host.
         opened_ns: When it started, in ns since the epoch.
         now: The time now, in seconds since the epoch.
     """

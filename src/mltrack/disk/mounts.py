@@ -1,4 +1,4 @@
-"""The kind of file system that a path lies on, which decides how points are written there."""
+"""The kind of file system that a path lies on, which decides how points are written to it."""
 
 from __future__ import annotations
 

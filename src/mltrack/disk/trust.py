@@ -3,7 +3,7 @@
 A store is found upward from the working directory, so it may be anybody's. Reading it and recording into it need no
 trust. But its ``remotes.toml`` is obeyed only where the user wrote it or trusts it: the user's credentials are sent to
 a URL of another user's store only once that remote is trusted, and a command or a file that gives tokens is never
-taken from a store at all, not even the user's own: an archive belongs to whoever unpacked it.
+taken from a store at all, not even the user's own: an archive belongs to the user who unpacked it.
 
 The owners of the store's folder, its ``store.json`` and its ``remotes.toml`` decide who owns it, as with git's
 ``safe.directory``; for root under sudo the user who called sudo counts as well.
@@ -222,7 +222,7 @@ def refuse_links(root: Path, folder: Path) -> None:
     """Check a remote's folder of the store at ``root`` for links before anything is written into it.
 
     Raises:
-        UntrustedError: the store is another user's and has a link there, so writes could go anywhere.
+        UntrustedError: the store is another user's and has a link in that place, so writes could go anywhere.
     """
     stranger = other_author(root)
     if not stranger:

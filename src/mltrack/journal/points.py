@@ -370,7 +370,7 @@ class PointJournal:
         self._file_bytes = min(self._file_bytes * POINTS_FILE_GROWTH, POINTS_FILE_MAX_BYTES)
 
     def _start_file(self, size: int, *, mapped: bool = True) -> None:
-        """Make a file and put points there. Removing the old buffer first fixes its first seq."""
+        """Create a file and put points into it. Removing the old buffer first fixes its first seq."""
         if self.before_file is not None:
             self.before_file()
         if not self._begun:  # the kernel may write points back at any time: the run's start must be on the disk before

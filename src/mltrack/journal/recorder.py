@@ -175,7 +175,11 @@ class Recorder:
                 if self._events is not None:
                     self._events.move_to(self._folder.events)
                 self._anchor, self._gone = Anchor.of(where), False
-                say("run %s: its store was moved to %s; recording goes on there", self._folder.run_id, str(where))
+                say(
+                    "run %s: its store was moved to %s; recording goes on there",
+                    self._folder.run_id,
+                    str(where),
+                )
 
     # --- events ---
 

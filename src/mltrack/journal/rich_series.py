@@ -49,7 +49,7 @@ class RichPoint(NamedTuple):
 
 
 class SeriesLine(NamedTuple):
-    """One line of a journal: its writer, its file and its place there."""
+    """One line of a journal: its writer, its file and its place in that file."""
 
     time: int
     writer: str

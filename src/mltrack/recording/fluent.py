@@ -316,7 +316,17 @@ def log_metrics(
     model_id: str | None = None,
     dataset: Any = None,
 ) -> RunOperations | None:
-    """``Run.log_metrics``, with the arguments of ``log_metric``."""
+    """``Run.log_metrics`` on the active run, or on the run ``run_id``.
+
+    Args:
+        metrics: values by metric.
+        step: the step of all, 0 when not given.
+        synchronous: MLflow's; everything is stored when a call returns.
+        run_id: the run to log to, even if another process records it.
+        timestamp: ms since the epoch; now when not given.
+        model_id: a logged model of the store that the metrics are about.
+        dataset: the dataset that the metrics are about.
+    """
     return _log_with(metrics, step, synchronous, run_id, timestamp, model_id, dataset)
 
 
@@ -348,5 +358,12 @@ def log(metrics: Mapping[str, float | RichValue], step: int | None = None) -> No
 
 
 def log_series(name: str, values: Any, steps: Any = None, times: Any = None) -> None:
-    """``Run.log_series`` on the active run."""
+    """``Run.log_series`` on the active run.
+
+    Args:
+        name: the metric's name.
+        values: n numbers: an array, a sequence, a pandas or Arrow column.
+        steps: n integers; 0 to n-1 when not given.
+        times: n times in ns since the epoch, or datetime64 values; now, for all, when not given.
+    """
     on_active(lambda run: run.log_series(name, values, steps, times))

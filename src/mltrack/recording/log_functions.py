@@ -98,7 +98,14 @@ def log_input(
     tags: Mapping[str, Any] | None = None,
     model: Any = None,
 ) -> None:
-    """``Run.log_input`` on the active run."""
+    """``Run.log_input`` on the active run.
+
+    Args:
+        dataset: one of ``mlflow.data``, or an ``mltrack.Dataset``.
+        context: its use: "training", "validation", "test".
+        tags: more tags of this use, as text.
+        model: a logged model that the run uses, or its id.
+    """
     on_active(lambda run: run.log_input(dataset, context, tags, model))
 
 
@@ -108,7 +115,14 @@ def log_inputs(
     tags_list: Sequence[Mapping[str, Any] | None] | None = None,
     models: Sequence[Any] | None = None,
 ) -> None:
-    """``Run.log_inputs`` on the active run."""
+    """``Run.log_inputs`` on the active run.
+
+    Args:
+        datasets: datasets; None for none, as in the other lists.
+        contexts: the context of each.
+        tags_list: the tags of each.
+        models: logged models, or their ids.
+    """
     on_active(lambda run: run.log_inputs(datasets, contexts, tags_list, models))
 
 
@@ -158,7 +172,16 @@ def log_image(
     timestamp: int | None = None,
     synchronous: bool | None = False,
 ) -> None:
-    """``Run.log_image`` on the active run."""
+    """``Run.log_image`` on the active run.
+
+    Args:
+        image: a PIL image, an array, ``mlflow.Image`` or ``mltrack.Image``.
+        artifact_file: the artifact's name; its suffix names the format.
+        key: the name of the series, instead of ``artifact_file``.
+        step: the image's step in the series, 0 when not given.
+        timestamp: ms since the epoch; now when not given.
+        synchronous: MLflow's; the image is stored when the call returns.
+    """
     on_active(lambda run: run.log_image(image, artifact_file, key=key, step=step, timestamp=timestamp))
 
 
@@ -205,7 +228,11 @@ def register_model(
 ) -> ModelVersion:
     """Make an artifact of a run (``runs:/<run_id>/<path>``) the next version of a registered model, offline.
 
-    ``await_registration_for`` is MLflow's and without effect: the version exists when this returns.
+    Args:
+        model_uri: the artifact, as ``runs:/<run_id>/<path>``.
+        name: the registered model; it is created if it does not exist.
+        await_registration_for: MLflow's, without effect: the version exists when this returns.
+        tags: tags of the version.
 
     Raises:
         UsageError: the URI is not of that form; the name is not a model name.

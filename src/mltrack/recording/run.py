@@ -167,15 +167,15 @@ class Run(RunFiles, RunInputs):
             self._check_open()
             self._auto_step = 0
             try:
-                lacking = memory_shortage()
-                if lacking is None:
+                why = memory_shortage()
+                if why is None:
                     from mltrack.storage.runs.step_counters import next_step
 
                     self._auto_step = next_step(self._recorder.folder)
             except Exception as error:  # noqa: BLE001  # a NumPy or Arrow that is broken raises anything
-                lacking = words_of(error)
-            if lacking is not None:
-                say("run %s: steps are counted from 0: %s", self.run_id, lacking)
+                why = words_of(error)
+            if why is not None:
+                say("run %s: steps are counted from 0: %s", self.run_id, why)
         return self._auto_step
 
     def log_series(self, name: str, values: Any, steps: Any = None, times: Any = None) -> None:

@@ -116,7 +116,15 @@ def search_runs(
 ) -> Any:
     """Search runs by MLflow's grammar; a data frame with ``output_format="pandas"``, else ("list") a list of runs.
 
-    Without experiments given, that of new runs is searched, as in MLflow.
+    Args:
+        experiment_ids: the experiments to search; without any, the one of new runs, as in MLflow.
+        filter_string: such as ``metrics.loss < 0.1 and params.lr = '0.01'``.
+        run_view_type: active runs, deleted ones, or all: one of MLflow's ``ViewType``.
+        max_results: the most runs to return.
+        order_by: such as ``["metrics.loss ASC"]``.
+        output_format: "pandas" or "list".
+        search_all_experiments: search every experiment if none is given.
+        experiment_names: more experiments, by name.
 
     Raises:
         FilterError: the filter or order does not parse.

@@ -110,9 +110,9 @@ class _Forms:
         self.values = values
         self.plain = sorted(long, key=len, reverse=True)
         self.long = sorted({form for value in long for form in forms_of(value)}, key=len, reverse=True)
-        halves = [form for form in self.long if len(form) >= HALF_OF_MIN]
-        self.heads = list({form[:HALF_MIN]: form for form in halves}.items())
-        self.tails = list({form[-HALF_MIN:]: form for form in halves}.items())
+        longer = [form for form in self.long if len(form) >= HALF_OF_MIN]
+        self.heads = list({form[:HALF_MIN]: form for form in longer}.items())
+        self.tails = list({form[-HALF_MIN:]: form for form in longer}.items())
         self.base64 = {core for value in values for core in base64_cores(value)}
         any_of = "|".join(map(re.escape, sorted(short, key=len, reverse=True)))
         self.short = re.compile(rf"(?<![^\W_])(?:{any_of})(?![^\W_])") if short else None
@@ -179,7 +179,7 @@ def hide(text: str) -> str:
     text = places.by_place.sub(rf"\g<before>{REDACTED}", text)
     if "eyJ" in text:
         text = places.jwt.sub(REDACTED, text)
-    return _without_cut(_without_halves(text, known.heads, known.tails), known.plain)
+    return _without_cut(_without_parts(text, known.heads, known.tails), known.plain)
 
 
 def without(text: str, forms: Iterable[str], base64: Iterable[str]) -> str:
@@ -351,7 +351,7 @@ def _without_base64(text: str, core: str) -> str:
     return "".join([*parts, text[at:]])
 
 
-def _without_halves(text: str, heads: Iterable[tuple[str, str]], tails: Iterable[tuple[str, str]]) -> str:
+def _without_parts(text: str, heads: Iterable[tuple[str, str]], tails: Iterable[tuple[str, str]]) -> str:
     """Take out the longest text that begins or ends as a secret does; given as (beginning, form)."""
     for head, form in heads:
         at = text.find(head)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
-    """Loaded when asked for: whether a URL is Azure's can be told without what speaks to it."""
+    """Loads names on first use: recognising Azure's URLs needs no client."""
     from importlib import import_module
 
     if name not in _MODULE_OF:

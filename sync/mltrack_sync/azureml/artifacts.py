@@ -269,7 +269,7 @@ class Upload:
         if response.status_code in (401, 403) and self._signatures < SIGNATURES_MAX:
             self._signatures += 1
             return self._history.locate(self._artifact.path)
-        words = f"the blob store answers {response.status_code} {code}: the file has a name there, but no content"
+        words = f"the blob store answers {response.status_code} {code}: the file has a name, but no content"
         raise _refused(code or "BLOB_REFUSED", words)
 
 

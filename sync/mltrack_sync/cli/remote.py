@@ -26,8 +26,8 @@ __all__ = ["commands", "remote", "status"]
 
 
 SHARED_FOLDER = (
-    "The folder in which the server keeps artifacts, where this machine sees the same one: files are written there"
-    " where the server says so. Without it a server can't have anything written on this machine."
+    "The folder in which the server keeps artifacts, if this machine has the same one: files are then written to it"
+    " where the server says so. Without this, a server can't have anything written on this machine."
 )
 
 

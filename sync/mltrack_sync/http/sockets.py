@@ -77,7 +77,7 @@ class Patience:
         return _positive(WRITE_S + self._written / BYTES_PER_S_MIN - self._writing_s, timeout)
 
     def read(self, count: int, seconds: float) -> None:
-        """So many bytes came, after so long.
+        """Count bytes that came, and the time that took.
 
         Raises:
             httpcore.RemoteProtocolError: the headers are longer than any valid answer's.
@@ -89,7 +89,7 @@ class Patience:
             raise httpcore.RemoteProtocolError("its headers do not end")
 
     def written(self, count: int, seconds: float) -> None:
-        """So many bytes were taken, after so long."""
+        """Count bytes that were sent, and the time that took."""
         self._written += count
         self._writing_s += seconds
 

@@ -85,7 +85,7 @@ class Ledger:
         self._log = JsonLog(path, fs=fs, placed=True)
         if not state.url:
             self._write({"type": "ledger", "version": VERSION, "url": url})
-            for folder in path.parents[1:3]:  # whoever made them: without its ledger, everything must be compared
+            for folder in path.parents[1:3]:  # even if they existed: without its ledger, everything must be compared
                 fs.sync_folder(folder)
 
     def close(self) -> None:

@@ -129,6 +129,12 @@ class Remotes:
     def add(self, name: str, url: str, *, token_file: str = "", token_command: str = "") -> Remote:
         """Remember a remote; adding it again with the same URL changes nothing.
 
+        Args:
+            name: The remote's name.
+            url: Its URL.
+            token_file: A file with a token, for kinds that take one.
+            token_command: A command that prints a token.
+
         Raises:
             UsageError: the name belongs to another URL, or the URL is not valid.
             InvalidPathError: the name can't be a folder's.

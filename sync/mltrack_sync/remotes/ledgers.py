@@ -31,7 +31,7 @@ def read_ledger(store: Store, remote: Remote) -> LedgerState:
 
 
 def open_ledger(store: Store, remote: Remote) -> Ledger:
-    """The ledger of a remote, open for writing by whoever holds its lock.
+    """The ledger of a remote, open for writing; the caller holds its lock.
 
     Raises:
         LedgerError: it can't be read or written.

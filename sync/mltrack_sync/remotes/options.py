@@ -86,8 +86,8 @@ class PullOptions:
         selection: The runs as the remote knows them, and what goes with them.
         artifact_bytes_max: Larger files of artifacts are not brought (0: none at all); None is no limit.
         dry_run: Say what would be brought; nothing is written.
-        jobs: So many things are pulled at a time.
-        progress: Is told how far the pull is.
+        jobs: How many things are pulled at a time.
+        progress: Receives how far the pull is.
         policy: How often what is tried again; None is the usual.
         http: Replaces the network.
         pace: Bounds the bytes received per second.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["PING_EVERY_S", "SILENCE_MAX_S", "STREAMS_MAX", "Channel"]
 
 STREAMS_MAX = 16
-"""So many streams may be open at a time."""
+"""How many streams may be open at a time."""
 
 PING_EVERY_S = 15.0
 WRITE_END_S = 5.0
@@ -111,7 +111,7 @@ class Channel:
             self._write_lock.release()
 
     def check(self) -> None:
-        """Check that the connection is there.
+        """Check that the connection is open.
 
         Raises:
             ConnectionLostError, TransferError: it is gone, and why.
@@ -212,7 +212,7 @@ class Channel:
         if self._on_request is None or frame.stream != self._opened + 1:
             raise TransferError("the other side asks for something")
         with self._lock:
-            if len(self._streams) >= 2 * STREAMS_MAX:  # some may just be ending here that have ended there
+            if len(self._streams) >= 2 * STREAMS_MAX:  # some may have ended on the other side only
                 raise TransferError("the other side asks for too much at a time")
             self._opened = frame.stream
             stream = self._streams[frame.stream] = Stream(self, frame.stream)

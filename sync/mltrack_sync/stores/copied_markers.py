@@ -43,7 +43,7 @@ class CopiedMarkers:
         self._line = encode_marker(Elsewhere(host, snapshot.origin[0], max(0, snapshot.taken_at)))
 
     def begin(self, writers: Iterable[str]) -> None:
-        """Mark writers whose files are about to be written: until all is there, they are neither dead nor to be sealed.
+        """Mark writers whose files are about to be written: until all was copied, they are not dead, nor sealed.
 
         Raises:
             OSError: a marker can't be written.

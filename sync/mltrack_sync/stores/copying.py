@@ -47,7 +47,7 @@ class CopyOptions:
         workers: How many runs are copied at a time; 1 where the source or the target takes one thread only.
         pace: The cap on bytes per second.
         progress: Shows how far it is.
-        stop: Ends the copying soon when it is set; what was copied by then stays, and a later copy goes on from there.
+        stop: Ends the copying soon when it is set; what was copied by then stays, and a later copy continues from it.
         applied: Called with each unit that was looked at, by one thread at a time.
     """
 

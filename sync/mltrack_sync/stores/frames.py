@@ -80,7 +80,7 @@ class FrameKind(enum.IntEnum):
     ERROR = 5
     """As END, with what went wrong."""
     CREDIT = 6
-    """So many more bytes may be sent in this stream."""
+    """Let the other side send so many more bytes in this stream."""
     CANCEL = 7
     """The rest of this stream's messages is not wanted."""
     PING = 8

@@ -63,7 +63,7 @@ def greet(write_fd: int) -> None:
     """Say hello, before anything is read.
 
     Raises:
-        OSError: nobody is there.
+        OSError: the other side is gone.
     """
     head = {"protocol": [PROTOCOL_MIN, PROTOCOL_MAX], "format": FORMAT_VERSION, "version": own_version()}
     write_all(write_fd, [MAGIC, *encode_frame(FrameKind.HELLO, 0, head)])
@@ -87,7 +87,7 @@ def answer(write_fd: int, opened: StoreInfo | MltrackError | OSError) -> None:
     """Say which store was opened, or why none was.
 
     Raises:
-        OSError: nobody is there.
+        OSError: the other side is gone.
     """
     if isinstance(opened, StoreInfo):
         write_all(write_fd, encode_frame(FrameKind.HELLO, 0, encode_info(opened)))

@@ -47,21 +47,21 @@ def merge_experiments(ours: Iterable[Line], theirs: Iterable[Line]) -> tuple[lis
         ours: The lines of this store, in order.
         theirs: The lines of the other store, in order.
     """
-    here, there = _read(ours), _read(theirs)
-    names = {experiment.name: id_ for id_, experiment in here.experiments.items()}
+    own, other = _read(ours), _read(theirs)
+    names = {experiment.name: id_ for id_, experiment in own.experiments.items()}
     lines: list[Line] = []
     notes: list[str] = []
-    for id_, experiment in there.experiments.items():
-        mine = here.experiments.get(id_)
-        if mine is None and here.removed.get(id_, -1) >= experiment.registers.latest:
+    for id_, experiment in other.experiments.items():
+        mine = own.experiments.get(id_)
+        if mine is None and own.removed.get(id_, -1) >= experiment.registers.latest:
             continue
         if mine is None:
             lines += _created(id_, experiment, names, notes)
         else:
             lines += _changed(id_, mine, experiment, names, notes)
-    for id_, at in there.removed.items():
-        mine = here.experiments.get(id_)
-        if mine is not None and id_ not in there.experiments and at > mine.registers.latest:
+    for id_, at in other.removed.items():
+        mine = own.experiments.get(id_)
+        if mine is not None and id_ not in other.experiments and at > mine.registers.latest:
             lines.append({"experiment_id": id_, "time": at, "type": "remove"})
             notes.append(f"experiment {printable(mine.name)!r} was removed for good in the other store, and now here")
     return lines, notes

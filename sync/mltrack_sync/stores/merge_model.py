@@ -26,20 +26,20 @@ def merge_model(ours: Iterable[Line], theirs: Iterable[Line]) -> tuple[list[Line
         ours: The lines of this store, in order.
         theirs: The lines of the other store, in order.
     """
-    here, there = _read(ours), _read(theirs)
-    made = there.held.get("create")
+    own, other = _read(ours), _read(theirs)
+    made = other.held.get("create")
     lines: list[Line] = []
     notes: list[str] = []
-    for key, register in there.held.items():
-        held = here.get(key)
+    for key, register in other.held.items():
+        held = own.get(key)
         kind = key.partition(":")[0]
-        if key not in here.held:
-            if made is None or "create" in here.held or not _is_in(made, key, register):
+        if key not in own.held:
+            if made is None or "create" in own.held or not _is_in(made, key, register):
                 lines.append(_line(register))
             continue
         if held.value == register.value:
             continue
-        conflict = not (there.had(key, held) or here.had(key, register))
+        conflict = not (other.had(key, held) or own.had(key, register))
         wins = kind not in _FIRST and held.loses_to(register)
         if conflict:
             stands = "the other store's" if wins else "this store's"

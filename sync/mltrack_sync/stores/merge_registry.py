@@ -39,10 +39,10 @@ def merge_registry(ours: Iterable[Line], theirs: Iterable[Line]) -> tuple[list[L
         theirs: The lines of the other store, in order.
     """
     merge = _Merge(read_registry(ours))
-    there = read_registry(theirs)
-    for model in there.models.values():
+    other = read_registry(theirs)
+    for model in other.models.values():
         merge.model(model)
-    for identity, at in there.deleted.items():
+    for identity, at in other.deleted.items():
         merge.deletion(identity, at)
     return merge.lines, merge.notes
 
@@ -108,7 +108,7 @@ class _Merge:
         self.notes.append(f"{printable(key)} of {about} was set in both stores: {stands} stands, as the later one")
 
     def _versions(self, mine: ModelFacts, theirs: ModelFacts) -> dict[int, int]:
-        """Merge the versions; returns the number here of each number there."""
+        """Merge the versions; returns this store's number for each number of the other store."""
         known = {version.identity: number for number, version in mine.versions.items()}
         numbers = {n: known[v.identity] for n, v in theirs.versions.items() if v.identity in known}
         fresh = {n: v for n, v in theirs.versions.items() if n not in numbers and v.deleted < 0}
@@ -155,7 +155,7 @@ class _Merge:
 
     def _aliases(self, mine: ModelFacts, theirs: ModelFacts, numbers: dict[int, int]) -> None:
         """Merge the aliases, which point to the same versions here, whatever their numbers are."""
-        there = {here: number for number, here in numbers.items()}
+        others = {own: number for number, own in numbers.items()}
         for key, register in list(theirs.registers.held.items()):
             if not key.startswith(ALIAS) or (register.value is not None and register.value not in numbers):
                 continue
@@ -166,7 +166,7 @@ class _Merge:
             if held.value == wanted.value:
                 continue
             # both as they are in the other store, so that both stores decide alike between two of the same time
-            seen = Register(held.time, there.get(held.value, held.value))
+            seen = Register(held.time, others.get(held.value, held.value))
             wins = held.time < register.time or (held.time == register.time and seen.loses_to(register))
             if not (theirs.registers.had(key, seen) or mine.registers.had(key, wanted) or held == UNSET):
                 self._conflict(key, f"model {printable(mine.name)!r}", wins)

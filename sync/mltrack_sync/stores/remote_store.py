@@ -75,7 +75,7 @@ class RemoteSource:
         """How a unit looks now.
 
         Raises:
-            NotFoundError: there is none of that name (any more).
+            NotFoundError: no unit has that name (any more).
         """
         found = self._snapshots([unit], artifact_bytes_max)[0]
         if isinstance(found, MltrackError):
@@ -218,7 +218,7 @@ class RemoteTarget:
             for message in encode_snapshot(snapshot):
                 stream.send(message)
             for piece in pieces:
-                if stream.peek() is not None:  # it has failed there
+                if stream.peek() is not None:  # it has failed on the other side
                     break
                 stream.send(*encoder.encode(piece))
             stream.end()

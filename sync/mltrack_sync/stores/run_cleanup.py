@@ -72,7 +72,7 @@ def _is_replaced(folder: RunFolder, name: str, segments: list[SegmentName]) -> b
 def settle_artifacts(
     run: RunFolder, before: ArtifactFacts, snapshot: UnitSnapshot, *, fs: FileSystem = LOCAL
 ) -> list[str]:
-    """Remove the files of artifacts that were deleted, and write down which are named by events and are not there.
+    """Remove the files of artifacts that were deleted, and write down which are named by events and are missing.
 
     Args:
         run: The run's folder.
@@ -81,7 +81,7 @@ def settle_artifacts(
         fs: The file system to write with.
 
     Returns:
-        The artifacts that are not there.
+        The missing artifacts.
 
     Raises:
         OSError: a file can't be removed or read, or the list not written.

@@ -156,7 +156,7 @@ class UnitNeeds:
         return self._facts
 
     def _resumed_at(self, state: FileState) -> int:
-        """How much of a broken copy of a file is there; its last byte is always copied again."""
+        """How much of a broken copy of a file exists; its last byte is always copied again."""
         try:
             size = os.lstat(self._folder / temporary_of(state)).st_size
         except FileNotFoundError:

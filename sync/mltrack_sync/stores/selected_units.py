@@ -1,4 +1,4 @@
-"""Which units beside the runs a selection takes with it."""
+"""Which units a selection takes in addition to its runs."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def serve(reader: BinaryIO, write_fd: int, open_ends: Callable[[Opening], Ends])
     Args:
         reader: What the client sends.
         write_fd: Where answers go.
-        open_ends: Opens the store as the client wishes; what it raises is told to the client.
+        open_ends: Opens the store as the client wishes; what it raises is sent to the client.
     """
     try:
         greet(write_fd)
@@ -122,7 +122,7 @@ class _Server:
                     stream.fail(encode_failure(StoreError("mltrack failed there")))
             stream.finish()
         except (ConnectionLostError, TransferError):
-            pass  # nobody is there any more to be told
+            pass  # the client is gone
 
     def _operation(self, head: dict[str, Any]) -> Callable[[Stream, dict[str, Any]], None]:
         name = Fields(head).text("op", 40)

@@ -60,7 +60,7 @@ class Session:
 
     Args:
         dial: Starts what the bytes go through.
-        opening: What is wanted there.
+        opening: What is wanted of the other side.
         where: What the other side is called in messages.
         attempts: How often something is tried when the connection is cut.
         sleep: Waits between two of these.
@@ -122,7 +122,7 @@ class Session:
         return isinstance(error, ConnectionLostError) and not self._closed
 
     def channel(self) -> Channel:
-        """The connection, made if it is not there.
+        """The connection, opened if it is not yet.
 
         Raises:
             RemoteError: the other side can't be reached.

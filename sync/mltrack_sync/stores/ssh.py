@@ -40,7 +40,7 @@ def is_ssh_url(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class SshAddress:
-    """A store on another machine. A ``path`` that begins with ``~`` is in the home folder there."""
+    """A store on another machine. A ``path`` that begins with ``~`` is in that machine's home folder."""
 
     host: str
     path: str
@@ -83,11 +83,11 @@ class SshAddress:
         return f"{SCHEME}://{user}{host}{port}{quote(path, safe='/~')}"
 
     def argv(self, program: str, command: str, *, interactive: bool) -> list[str]:
-        """What is run here to run mltrack there.
+        """The local command that runs mltrack on the other machine.
 
         Args:
             program: ssh, or what is run in its place, with arguments as a shell takes them.
-            command: mltrack there, as the shell there takes it.
+            command: mltrack on the other machine, as its shell takes it.
             interactive: ssh may ask for a password.
         """
         options = ["-T"]
@@ -97,8 +97,8 @@ class SshAddress:
             options += ["-p", str(self.port)]
         if self.user:
             options += ["-l", self.user]
-        there = f"{command} serve-store --stdio -- {_quoted(self.path)}"
-        return [*shlex.split(program), *options, "--", self.host, there]
+        remote = f"{command} serve-store --stdio -- {_quoted(self.path)}"
+        return [*shlex.split(program), *options, "--", self.host, remote]
 
 
 def _host_of(netloc: str) -> str:
@@ -110,7 +110,7 @@ def _host_of(netloc: str) -> str:
 
 
 def _quoted(path: str) -> str:
-    """A path for the shell there; ``~`` is replaced by mltrack itself, not by the shell."""
+    """A path for the other machine's shell; ``~`` is replaced by mltrack itself, not by the shell."""
     return "'" + path.replace("'", "'\\''") + "'"
 
 
@@ -126,8 +126,8 @@ def ssh_session(
 
     Args:
         url: The store's.
-        opening: What is wanted there.
-        command: mltrack there, as the shell there takes it; "" for ``mltrack``.
+        opening: What is wanted of the other side.
+        command: mltrack on the other machine, as its shell takes it; "" for ``mltrack``.
         name: The remote's name, for hints.
         environ: The environment, in which MLTRACK_SSH may name another program than ssh.
 

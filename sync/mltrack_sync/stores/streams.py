@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["WINDOW_BYTES", "Cancelled", "Stream"]
 
 WINDOW_BYTES = 4 << 20
-"""So much of one stream may be under way or wait to be taken."""
+"""How much of one stream may be under way or wait to be taken."""
 
 _FRAME_BYTES_MAX = HEAD_BYTES_MAX + DATA_BYTES_MAX
 _GATHERED_BYTES = 256 << 10
@@ -28,7 +28,7 @@ class Connection(Protocol):
     fault: ConnectionLostError | TransferError | None
 
     def check(self) -> None:
-        """Check that it is there."""
+        """Check that it is open."""
 
     def write(self, parts: list[bytes]) -> None:
         """Write whole frames."""

@@ -247,7 +247,7 @@ class Source(Protocol):
         """How a unit looks now. Larger artifacts than ``artifact_bytes_max`` are not among its files (0: none at all).
 
         Raises:
-            NotFoundError: there is none of that name (any more).
+            NotFoundError: no unit has that name (any more).
         """
 
     def pieces(self, snapshot: UnitSnapshot, needs: Iterable[Need]) -> Iterator[Piece]:

@@ -140,11 +140,11 @@ class DatabaseMethods:
         ids = given.get("experiment_ids") or []
         experiments = [*([ids] if isinstance(ids, str) else ids), given.get("experiment_id")]
         runs = [given.get("source_run_id")]
-        database.refer_to(_those_there(self.get_experiment, experiments), _those_there(self.get_run, runs))
+        database.refer_to(_existing(self.get_experiment, experiments), _existing(self.get_run, runs))
         return method(*args, **kwargs)
 
 
-def _those_there(get: Callable[[str], Any], ids: Iterable[Any]) -> list[Any]:
+def _existing(get: Callable[[str], Any], ids: Iterable[Any]) -> list[Any]:
     """Those that exist: the SQL store refuses the others itself."""
     found = []
     for one in ids:

@@ -168,9 +168,9 @@ def _in_order(traces: list[Trace], keys: Sequence[tuple[Value, bool]]) -> list[T
     """Sorted by all keys; traces without a value come last, ascending or descending."""
     for value, ascending in reversed(keys):
         having: list[Trace] = []
-        lacking: list[Trace] = []
+        without: list[Trace] = []
         for trace in traces:
-            (lacking if value(trace) is None else having).append(trace)
+            (without if value(trace) is None else having).append(trace)
         having.sort(key=value, reverse=not ascending)
-        traces = having + lacking
+        traces = having + without
     return traces

@@ -147,7 +147,7 @@ class Traces(BaseStore):
     def get_trace(self, trace_id: str, *, allow_partial: bool = False) -> Any:
         """A trace with its spans; if not all have arrived, it is read again for a few seconds.
 
-        With ``allow_partial``, those that are there are handed out at once.
+        With ``allow_partial``, those that were found are returned at once.
         """
         for attempt in range(_ATTEMPTS):
             trace = self._trace(trace_id)

@@ -52,7 +52,7 @@ def _check_writer(folder: TraceFolder, name: str, report: CheckReport) -> None:
             at, size = fields["at"]
             named.add((at, size))
             if placed.get((at, size)) != fields["trace_id"]:
-                what = f"names spans at byte {at} of the spans file, but that trace has none there"
+                what = f"names spans at byte {at} of the spans file, but the trace has no spans at that byte"
                 report.error(facts, what, offset=line.offset)
     closed = bool(lines) and lines[-1].fields["type"] == "close"
     orphans = len(placed.keys() - named)

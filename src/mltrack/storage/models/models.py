@@ -101,7 +101,7 @@ class LoggedModels:
         Raises:
             NotFoundError: there is no such model.
         """
-        self._check_there(model_id)
+        self._check_exists(model_id)
         found: list[Event] = []
         self._log(self.folder(model_id)).replay(lambda line: found.append(as_event(line)))
         return [event for event in found if event.seq >= after]
@@ -311,20 +311,20 @@ class LoggedModels:
             return None
         return stored
 
-    def _check_there(self, model_id: str) -> None:
+    def _check_exists(self, model_id: str) -> None:
         if not self.has(model_id):
             raise _unknown(model_id)
 
     @contextlib.contextmanager
     def _changing(self, model_id: str) -> Iterator[ModelState]:
         """Hold the lock of an existing model, for the body; yields its state under the lock."""
-        self._check_there(model_id)
+        self._check_exists(model_id)
         log = self._log(self.folder(model_id))
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(log.changing())
             except StoreError:
-                self._check_there(model_id)  # it may have been removed meanwhile
+                self._check_exists(model_id)  # it may have been removed meanwhile
                 raise
             with self._guard:
                 stored = self._refreshed(model_id)

@@ -132,7 +132,7 @@ def checked(metric: ModelMetric) -> ModelMetric:
 
 
 def metric_line(metric: ModelMetric) -> dict[str, Any]:
-    """A metric's line; NaN and infinities, which JSON does not have, are text there."""
+    """A metric's line; NaN and infinities, which JSON does not have, are written as text."""
     value = metric.value if math.isfinite(metric.value) else _NOT_FINITE[str(metric.value)]
     return {
         "type": "metric",

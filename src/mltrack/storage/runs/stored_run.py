@@ -283,7 +283,7 @@ class StoredRun:
                 raise NotFoundError(message, hint=f"mltrack fetch {self.run_id} {name}")
             if elsewhere:
                 message = f"artifact {name!r} of run {self.run_id} was removed here: remote {elsewhere!r} has it"
-                raise NotFoundError(message, hint="download it from there")
+                raise NotFoundError(message, hint="download it from the remote")
             raise NotFoundError(f"run {self.run_id} has no artifact {name!r}", hint=f"see: mltrack show {self.run_id}")
         return path
 

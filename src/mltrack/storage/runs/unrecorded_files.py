@@ -1,7 +1,7 @@
 """Files among a run's artifacts that its events don't mention: they are recorded when the run ends.
 
 Programs that ask for a run's artifact folder (``mlflow.get_artifact_uri()``) write to it directly. The process that
-ends the run records the new and the overwritten files there. Sealing and syncing later record only new ones: a
+ends the run records the new and the overwritten files in it. Sealing and syncing later record only new ones: a
 recorded file that changed after its run has ended is damage, which ``check`` reports.
 """
 

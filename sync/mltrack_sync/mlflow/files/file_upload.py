@@ -1,8 +1,8 @@
-"""One large file's way up in parts: the only place that touches its lines in the upload log and its signed URLs.
+"""The upload of one large file in parts: the only code that changes its lines in the upload log and its signed URLs.
 
-What is acknowledged is in the log before the next step relies on it, so that a later cycle goes on from there: a
-process with its own uploads; another process with those whose parts are all there, and where parts belong to the
-file's name (Azure Blob Storage). Any other upload left behind is aborted, and its file sent from the start.
+What is acknowledged is in the log before the next step relies on it, so that a later cycle continues: a process its own
+uploads; another process those of which all parts were sent, or whose parts belong to the file's name (Azure Blob
+Storage). Any other upload that was left is aborted, and its file sent from the start.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 __all__ = ["FileUpload", "LargeFile", "UploadContext"]
 
 UPLOADS_MAX = 2
-"""So many uploads are begun at most for one file in one cycle; then it goes through the server."""
+"""How many uploads are begun at most for one file in one cycle; after that it is sent through the server."""
 COMPLETE_ATTEMPTS_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
 class LargeFile:
-    """A file that may go in parts.
+    """A file that may be sent in parts.
 
-    ``name`` is where it goes among the server's artifacts; ``run_id`` and the artifact's path are its key in the upload
-    log. ``is_there`` compares what the server has with the artifact; it is asked when an answer was lost.
+    ``name`` is its path in the server's artifact proxy; ``run_id`` and the artifact's path are its key in the upload
+    log. ``has_arrived`` compares what the server has with the artifact; it is asked when an answer was lost.
     """
 
     run_id: str
@@ -50,7 +50,7 @@ class LargeFile:
     artifact: Artifact
     path: Path
     meter: FileMeter
-    is_there: Callable[[], bool]
+    has_arrived: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +78,11 @@ class FileUpload:
         self._upload: Upload | None = None  # as it stands in the log
 
     def send(self) -> bool:
-        """Have the file there, whole and with the content that was recorded; False when it can't go this way.
+        """Send the file as a whole, with the content that was recorded; False when it can't be sent in parts.
 
         Raises:
-            FileChanged: it has another content.
-            RemoteUnavailableError: not now; what is there already counts with the next cycle.
+            FileChanged: its content is no longer what was recorded.
+            RemoteUnavailableError: it can't be sent now; the next cycle continues.
             LedgerError, PushStopped: see mltrack_sync.errors.
             OSError: it can't be read.
         """
@@ -150,7 +150,7 @@ class FileUpload:
         self._end()
 
     def _end(self) -> None:
-        """The file is there, or the upload was given up: nothing is known of it any more."""
+        """The file was sent, or the upload was given up: forget it."""
         upload = self._known()
         self._context.signatures.drop(self._context.client.url, upload)
         self._context.log.end(upload)
@@ -178,7 +178,7 @@ class FileUpload:
         return Upload(file.run_id, artifact.path, file.name, artifact.sha256, artifact.size, self._part_bytes, "")
 
     def _send_parts(self) -> None:
-        """Those that are not there."""
+        """Send the parts that are missing."""
         file, upload = self._file, self._known()
 
         def acknowledge(number: int, etag: str) -> None:
@@ -188,7 +188,7 @@ class FileUpload:
         self._context.parts.send(missing)
 
     def _complete_earlier(self) -> bool:
-        """Have the parts of an earlier cycle made one file, if all were there; that cycle may have done it."""
+        """Complete the upload of an earlier cycle, if all parts were sent; that cycle may have completed it."""
         if self._upload is None or self._upload.missing():
             return False
         if self._complete(attempts=1, look_first=True):
@@ -197,15 +197,15 @@ class FileUpload:
         return False
 
     def _complete(self, *, attempts: int, look_first: bool = False) -> bool:
-        """Have the parts made one file; False when the server can't do it, now or ever, and the file is not there.
+        """Complete the upload; False when the server can't, and does not have the file.
 
-        The server answers 500 to anything the object store refuses, also to an upload that is gone.
+        The server answers 500 to anything that the object store refuses, such as an upload that no longer exists.
         """
         upload, parts = self._known(), self._acknowledged()
 
         def attempt(again: bool) -> None:
             self._context.check()
-            if not ((again or look_first) and self._file.is_there()):
+            if not ((again or look_first) and self._file.has_arrived()):
                 self._context.client.complete_upload(upload.name, upload.upload_id, parts)
 
         try:
@@ -213,7 +213,7 @@ class FileUpload:
         except (RemoteRefusedError, RemoteUnavailableError) as error:
             if isinstance(error, RemoteUnavailableError) and error.status != 500:
                 raise
-            if not self._file.is_there():
+            if not self._file.has_arrived():
                 return False
         self._end()
         return True

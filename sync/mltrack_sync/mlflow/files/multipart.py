@@ -1,4 +1,4 @@
-"""Large files by MLflow's multipart upload: parts go straight to the object store, several at once, each by itself.
+"""Large files by MLflow's multipart upload: parts go straight to the object store, several at once.
 
 The server hands out an upload and a signed URL for each part; no credentials of ours go to those URLs, and they are
 kept in memory only. The protocol gives no further URLs for an upload that was begun: see FileUpload for what a later
@@ -40,12 +40,12 @@ class Multipart:
         sizes: PartSizes | None = None,
         signatures: Signatures = OF_THIS_PROCESS,
     ) -> None:
-        """Take what the uploads share; nothing is asked yet.
+        """Take what the uploads share; no request is made yet.
 
         Args:
             client: The remote.
-            log: Has what is on its way.
-            policy: How often a request is tried.
+            log: The uploads that have begun.
+            policy: What is retried, and how often.
             pool: Runs ``send``, and helps with the parts of a file.
             check: Raises PushStopped when the cycle is to stop.
             sizes: Which files go in parts; as the environment says by default.
@@ -62,9 +62,9 @@ class Multipart:
         self._log.close()
 
     def send(self, file: LargeFile) -> bool:
-        """Send one file, whole and with the content that was recorded, or not at all.
+        """Send one file as a whole, with the content that was recorded, or not at all.
 
-        False when it can't go this way: it is too small for it, or the remote has no such uploads.
+        False when it can't be sent in parts: it is too small, or the remote does not offer that.
 
         Raises:
             FileChanged, RemoteUnavailableError, LedgerError, PushStopped, OSError: as FileUpload.send.

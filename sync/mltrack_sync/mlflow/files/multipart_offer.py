@@ -26,7 +26,7 @@ class CreatedUpload(NamedTuple):
 
 
 class MultipartOffer:
-    """What is known in one sync cycle of the remote's uploads in parts. Safe to use from many threads."""
+    """What one sync cycle knows of the remote's multipart uploads. Safe to use from many threads."""
 
     def __init__(self, client: MlflowClient, policy: RetryPolicy) -> None:
         self._client = client
@@ -36,18 +36,18 @@ class MultipartOffer:
 
     @property
     def is_withdrawn(self) -> bool:
-        """Whether it is known that files don't go this way."""
+        """Whether it is known that files can't be sent in parts."""
         return self._stands is False
 
     def withdraw(self) -> None:
-        """A file could not go this way: the others of this cycle need not try."""
+        """Note that a file could not be sent in parts: the others of this cycle need not try."""
         self._stands = False
 
     def create(self, name: str, parts: int) -> CreatedUpload | None:
         """Begin an upload with a signed URL for each part; None when the server has none.
 
         Raises:
-            RemoteUnavailableError: not now.
+            RemoteUnavailableError: the server can't answer now.
         """
         with self._asking if self._stands is None else nullcontext():
             if self._stands is False:
@@ -57,7 +57,7 @@ class MultipartOffer:
             return created if self._stands else None
 
     def _create_once(self, name: str, parts: int) -> CreatedUpload:
-        """An upload; no parts when there is none to be had: plain PUT then finds out what is wrong, if anything."""
+        """An upload, without parts if the server offers none; then a plain PUT finds out what is wrong, if anything."""
         try:
             return CreatedUpload(*self._client.create_upload(name, parts))
         except (RemoteRefusedError, RemoteAuthError, NotMlflowError):

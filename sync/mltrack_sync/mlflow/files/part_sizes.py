@@ -25,7 +25,7 @@ class PartSizes:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> PartSizes:
-        """As MLflow's own variables say; its clients send in parts only when asked to, ours unless told not to."""
+        """As MLflow's own variables say; MLflow's clients send parts only if that is set, ours unless it is off."""
         if environ.get("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "").lower() in ("false", "0"):
             return cls(file_bytes_min=None)
         least = _whole_number(environ.get("MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE"), 64 * MIB)

@@ -5,7 +5,7 @@ The points of one metric by one writer are numbered k = 0, 1, 2... in the order 
 - the first N points, each as soon as it was logged: a metric of up to N points goes whole;
 - of the points after these, cut into *windows*, the minimum, the maximum and the last point of each window, as soon as
   the window's last point was logged. A window begins after the last point of the one before, which is its first point
-  for whoever draws it, and is as long as 90/N of the points before it. So what has become due is never taken back,
+  for the one who draws it, and is as long as 90/N of the points before it. So what has become due is never taken back,
   however long the run goes on, and the server is behind by 90/N of the points so far at most (4.5% for N = 2000);
 - when the writer has ended, and the number of points L is known: of *buckets* of equal length (the least power of two
   that makes N/6 of them at most) the minimum, the maximum and the last point, and the latest point of all (the greatest

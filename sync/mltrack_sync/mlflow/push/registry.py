@@ -1,9 +1,9 @@
-"""Registered models pushed: each version once, under the number the remote gives it; then aliases, stages and tags.
+"""Pushing registered models: each version once, under the number the remote gives it; then aliases, stages and tags.
 
-A version carries the tag ``mltrack.model_version``, which is looked for before one is made: so an answer that was lost
-makes no second version. It waits until its run, logged model or other version, and the files it stands for are there.
-Prompts are registered models that others name; they wait for nothing and go before all else. What is deleted or renamed
-here stays there as it is: a renamed model arrives as another one.
+A version carries the tag ``mltrack.model_version``, which is searched for before one is created: so an answer that was
+lost creates no second version. It waits until the remote has its run, logged model or other version, and its files.
+Prompts are registered models that others refer to; they wait for nothing and are sent before all else. What is deleted
+or renamed here stays on the remote as it is: a renamed model arrives as another one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = ["RegistryPush"]
 
 NO_STAGE = "None"
 PROMPT_TAGS = "mlflow.prompt."
-"""Tags that make a version one of a prompt: they go with it or not at all."""
+"""Tags that make a version one of a prompt: they are sent with it or not at all."""
 
 POLLS_MAX = 60
 POLL_FIRST_S = 0.1
@@ -69,7 +69,7 @@ class RegistryPush:
         }
 
     def push(self, pending: list[PendingModel]) -> None:
-        """All of them.
+        """Push all of them.
 
         Raises:
             RemoteError, LedgerError, PushStopped: see mltrack_sync.errors.
@@ -87,7 +87,7 @@ class RegistryPush:
         self._push_waiting({one.model.name: one.model for one in pending})
 
     def _push_waiting(self, models: Mapping[str, RegisteredModel]) -> None:
-        """What waited for a version that may have come by now, once more; what still waits is a problem."""
+        """Try again what waited for a version that may exist by now; what still waits is a problem."""
         for version in [version for version, _ in self._waiting if version.source.startswith(MODEL_SOURCE)]:
             self._session.check()
             self._waiting = [(other, why) for other, why in self._waiting if other is not version]
@@ -98,7 +98,7 @@ class RegistryPush:
             self._session.problem(f"model {version.name!r} version {version.version} waits: {why}")
 
     def _run(self, kind: str, key: str, work: Callable[[], bool]) -> bool:
-        """Do it and see that it is not listed as rejected; whether it is done, and did not fail or wait."""
+        """Do it and clear a former rejection; returns whether it succeeded, and did not fail or wait."""
 
         def work_once() -> bool:
             done = work()
@@ -131,17 +131,17 @@ class RegistryPush:
         return self._ledger.state.models.get(name) or ModelEntry()
 
     def _rejected(self) -> set[tuple[str, str]]:
-        """Kind and key of what is not sent in this pass, as it was rejected."""
+        """Kind and key of what was rejected and is not sent in this cycle."""
         return set() if self._session.retry_rejected else rejected_of_registry(self._ledger.state)
 
     def _create_model(self, model: RegisteredModel) -> tuple[str, dict[str, str], bool]:
-        """Description and tags that it was made with, and whether it was made."""
+        """Description and tags that it was created with, and whether it was created."""
         name, description, tags = model.name, model.description, dict(model.tags)
         try:
             made = self._client.create_model(name, description, tags)
         except RemoteRefusedError as error:
             is_needed = {key: value for key, value in tags.items() if key == IS_PROMPT}
-            try:  # a tag may be what it does not take: each goes by itself then
+            try:  # the remote may refuse a tag: then each is sent by itself
                 made = self._client.create_model(name, "", is_needed)
             except RemoteRefusedError:
                 raise error from None
@@ -156,12 +156,12 @@ class RegistryPush:
         changes: Mapping[str, str | None],
         send: Callable[[str, str | None], None],
     ) -> dict[str, str]:
-        """Set and remove tags, each that is refused noted alone; returns those that are on the remote then.
+        """Set and remove tags; each that is refused is noted by itself. Returns those that the remote has then.
 
         Args:
-            kind: How the ledger names such a tag.
+            kind: The kind of such a tag in the ledger.
             of: What the tags are of, in the ledger's keys.
-            known: The tags that are there.
+            known: The tags that the remote has.
             changes: What to set, and what to remove (None).
             send: Sends one of these.
         """
@@ -181,7 +181,7 @@ class RegistryPush:
         return now
 
     def _push_aliases(self, model: RegisteredModel) -> None:
-        """Set and remove aliases; one of a version that waits waits with it."""
+        """Set and remove aliases; an alias of a version that waits must wait, too."""
         entry = self._ledger.state.models[model.name]
         for alias, local in model_changes(model, entry, self._rejected()).aliases.items():
             number = entry.versions[local].remote if local is not None else None
@@ -223,12 +223,12 @@ class RegistryPush:
         return True
 
     def _place(self, version: ModelVersion) -> Place:
-        """Where it is on the remote: all that it needs is there."""
+        """Where it is on the remote, which has all that it needs."""
         runs, source = self._ledger.state.runs, version.source
         remote_run = runs[version.run_id].remote_id if version.run_id else None
         if source.startswith(f"{MODEL_SOURCE}m-"):
             return self._place_of_model(version, remote_run)
-        if source.startswith(MODEL_SOURCE):  # a copy: the server finds out itself what run and model that is of
+        if source.startswith(MODEL_SOURCE):  # a copy: the server determines its run and model itself
             name, number = version_of(source)
             return Place(f"{MODEL_SOURCE}{name}/{self._entry(name).versions[int(number)].remote}", None)
         if not source.startswith(RUN_SOURCE):
@@ -238,7 +238,7 @@ class RegistryPush:
         return Place(_join(entry.artifact_uri, path), remote_run or entry.remote_id)
 
     def _place_of_model(self, version: ModelVersion, remote_run: str | None) -> Place:
-        """The same, of a version made from a logged model, whose files may lie among those of its run."""
+        """The same for a version made from a logged model, whose files may be among those of its run."""
         model_id, path = model_of(version.source)
         entry = self._logged.find(model_id)
         if entry is None:
@@ -263,7 +263,7 @@ class RegistryPush:
             return self._create_version(version, place, mark), True
 
         remote, made = self._session.policy.settle(once)
-        stage = NO_STAGE if made else ""  # one that was found may be in any
+        stage = NO_STAGE if made else ""  # one that was found may be in any stage
         tags = {key: value for key, value in remote.tags.items() if key != VERSION_TAG}
         description = version.description if made else "\0"
         entry = VersionEntry(
@@ -292,16 +292,16 @@ class RegistryPush:
             needed = {key: value for key, value in tags.items() if key.startswith(PROMPT_TAGS)}
             if needed == tags:
                 raise
-            try:  # a tag may be what it does not take: each goes by itself then
+            try:  # the remote may refuse a tag: then each is sent by itself
                 return create(needed)
             except RemoteRefusedError:
                 raise error from None
 
     def _wait_until_ready(self, version: ModelVersion, known: VersionEntry) -> None:
-        """Poll until its files are taken over.
+        """Poll until the server has taken over its files.
 
         Raises:
-            RemoteRefusedError, RemoteUnavailableError: it failed; it takes too long.
+            RemoteRefusedError, RemoteUnavailableError: that failed, or takes too long.
         """
         if known.status == READY:
             return
@@ -313,10 +313,10 @@ class RegistryPush:
             self._session.policy.sleep(pause)
             pause = min(POLL_MAX_S, pause * 2)
         if now.status == PENDING:
-            words = f"version {known.remote} there is still pending"
+            words = f"remote version {known.remote} is still pending"
             raise RemoteUnavailableError(words, in_doubt=True)
         if now.status != READY:
-            words = f"version {known.remote} there is {now.status}{': ' + now.message if now.message else ''}"
+            words = f"remote version {known.remote} is {now.status}{': ' + now.message if now.message else ''}"
             raise RemoteRefusedError(words, status=400, code=now.status, words=words)
 
 
