@@ -49,7 +49,7 @@ def remote_for(store: Store, text: str | None, *, remember: bool = True) -> Remo
 
 
 def _is_server(url: str) -> bool:
-    """Whether a URL is a server's: MLflow's own variable may also name a folder of MLflow's, which is no remote."""
+    """Whether a URL is a server's: MLflow's own variable may also name a folder of MLflow's, which is not a remote."""
     return is_remote_url(url) and isinstance(kind_of(url), HttpKind)
 
 

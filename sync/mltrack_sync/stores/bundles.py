@@ -54,7 +54,7 @@ class BundleOptions:
         receiver: Whom it is for: then it holds only what is new since the bundles that this receiver confirmed.
         assume_arrived: Take it that every bundle written for the receiver has arrived: for a road without a way back.
         artifact_bytes_max: Larger files of artifacts are left out (0: all of them); None is no limit.
-        progress: Is told how far it is.
+        progress: Shows how far it is.
     """
 
     selection: Selection = field(default_factory=Selection)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["disk_errors", "folder_of_url", "is_folder_url", "open_folder", "store_folder"]
 
 _SCHEME = "file:"
-_WANTED = "give the path of a store's folder, such as /media/usb/.mltrack"
+_PATH_HINT = "give the path of a store's folder, such as /media/usb/.mltrack"
 
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -43,7 +43,7 @@ def folder_of_url(text: str) -> str:
     if text.lower().startswith(_SCHEME):
         path = path_of_uri(text)
     if not path or path.strip("/") == "" or re.search(r"[\x00-\x1f\x7f?#]", path):
-        raise UsageError(f"{text!r} is not the folder of a store", hint=_WANTED)
+        raise UsageError(f"{text!r} is not the folder of a store", hint=_PATH_HINT)
     expanded = Path(path).expanduser()
     return os.path.normpath(expanded if expanded.is_absolute() else working_folder() / expanded)
 

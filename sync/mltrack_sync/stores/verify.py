@@ -31,8 +31,8 @@ _CHUNK_BYTES = 1 << 20
 def compare_with_store(store: Store, far: FarStore, remote: Remote, options: VerifyOptions) -> VerifyReport:
     """Compare what is selected with the other store.
 
-    What it does not lack by its own files' sizes and marks is there; in full, each file that both have is read on both
-    sides. Files may be in another form there: points that are sealed on one side only are compared by their numbers.
+    What it does not lack by its own files' sizes and marks is the same; in full, each file that both have is read on both
+    sides. Files may be in another form: points that are sealed on one side only are compared by their numbers.
 
     Raises:
         RemoteError, StoreError, OSError: a store can't be read.
@@ -90,30 +90,30 @@ class _Comparison:
         lacking = {need.path: need.start for need in self._far.target.needs(snapshot)}
         sizes = {state.path: state.size for state in snapshot.files}
         for path, start in lacking.items():
-            there = f"{start:,} bytes" if start else "missing"
-            yield self._difference(snapshot.unit, f"file {path}", f"{sizes[path]:,} bytes", there, path)
+            far = f"{start:,} bytes" if start else "missing"
+            yield self._difference(snapshot.unit, f"file {path}", f"{sizes[path]:,} bytes", far, path)
         if self._quick or not snapshot.files:
             return
-        there_now = self._far.source.snapshot(snapshot.unit)
-        for path, here, there in self._unequal(snapshot, there_now, lacking):
-            yield self._difference(snapshot.unit, f"file {path}", f"SHA-256 {here}", f"SHA-256 {there}", path)
+        far_now = self._far.source.snapshot(snapshot.unit)
+        for path, here, far in self._unequal(snapshot, far_now, lacking):
+            yield self._difference(snapshot.unit, f"file {path}", f"SHA-256 {here}", f"SHA-256 {far}", path)
 
     def _unequal(
-        self, here: UnitSnapshot, there: UnitSnapshot, lacking: Mapping[str, int]
+        self, here: UnitSnapshot, far: UnitSnapshot, lacking: Mapping[str, int]
     ) -> Iterator[tuple[str, str, str]]:
         """Files that both have, and whose bytes up to the size here differ, with both checksums."""
         sizes = {state.path: state.size for state in here.files}
-        theirs: dict[str, FileState] = {state.path: state for state in there.files if state.path in sizes}
+        theirs: dict[str, FileState] = {state.path: state for state in far.files if state.path in sizes}
         needs, asked = [], set()
-        for state in there.files:  # a log may be several times in a snapshot: its first part is asked for from 0
+        for state in far.files:  # a log may be several times in a snapshot: its first part is asked for from 0
             if state.path in theirs and state.path not in lacking and state.size and state.path not in asked:
                 asked.add(state.path)
                 needs.append(Need(state.path, 0))
-                needs += self._rest(there, state)
+                needs += self._rest(far, state)
         folder = unit_folder(self._store.layout, here.unit)
         digests = {path: hashlib.sha256() for path in asked}
         left = {path: sizes[path] for path in asked}
-        for piece in self._far.source.pieces(there, sorted_needs(there, needs)):
+        for piece in self._far.source.pieces(far, sorted_needs(far, needs)):
             part = piece.data[: left[piece.path]]
             digests[piece.path].update(part)
             left[piece.path] -= len(part)
@@ -129,12 +129,12 @@ class _Comparison:
                 yield Need(state.path, at)
                 at = state.size
 
-    def _difference(self, unit: str, thing: str, here: str, there: str, key: str = "") -> Difference:
+    def _difference(self, unit: str, thing: str, here: str, far: str, key: str = "") -> Difference:
         if unit.startswith(RUNS):
             kind = "artifact" if key.startswith("artifacts/") else "run"
             name = key.removeprefix("artifacts/") if kind == "artifact" else ""
-            return Difference(unit.removeprefix(RUNS), thing, here, there, kind, name)
-        return Difference("", thing, here, there, subject=unit.replace("/", " "))
+            return Difference(unit.removeprefix(RUNS), thing, here, far, kind, name)
+        return Difference("", thing, here, far, subject=unit.replace("/", " "))
 
     def _count_run(self, snapshot: UnitSnapshot, *, equal: bool) -> None:
         self.counts["runs"] += 1

@@ -1,4 +1,4 @@
-"""The complete run beside a sampled history: its files as artifacts, and which of them a remote lacks.
+"""The complete run next to a sampled history: its files as artifacts, and which of them a remote lacks.
 
 They are in the run's artifacts in the folder ``mltrack`` (``mltrack-1`` and so on where the run itself has a file of
 that name), by their paths in the run's folder:

@@ -50,41 +50,41 @@ class Experiments:
             found = self._remote[remote_id] = self._session.client.experiment_by_id(remote_id)
         return found
 
-    def _settle(self, there: RemoteExperiment) -> Experiment:
+    def _settle(self, remote: RemoteExperiment) -> Experiment:
         ledger, workspace = self._session.ledger, self._session.store.workspace
-        tags = {key: value for key, value in there.tags.items() if key != EXPERIMENT_TAG}
-        local = self._find(there)
+        tags = {key: value for key, value in remote.tags.items() if key != EXPERIMENT_TAG}
+        local = self._find(remote)
         if local is None:
-            local = self._make(there, tags)
+            local = self._make(remote, tags)
             self._session.count(experiments=1)
         for key in tags.keys() - local.tags.keys():
             local = workspace.set_tag(local.experiment_id, key, tags[key])
         known = ledger.state.experiments.get(local.experiment_id)
-        if known is None or known.remote != there.experiment_id:
-            entry = ExperimentEntry(there.experiment_id, dict(there.tags), there.created)
+        if known is None or known.remote != remote.experiment_id:
+            entry = ExperimentEntry(remote.experiment_id, dict(remote.tags), remote.created)
             ledger.experiment(local.experiment_id, entry)
         return local
 
-    def _find(self, there: RemoteExperiment) -> Experiment | None:
+    def _find(self, remote: RemoteExperiment) -> Experiment | None:
         workspace = self._session.store.workspace
-        if there.name == DEFAULT_EXPERIMENT_NAME and there.experiment_id == DEFAULT_EXPERIMENT_ID:
+        if remote.name == DEFAULT_EXPERIMENT_NAME and remote.experiment_id == DEFAULT_EXPERIMENT_ID:
             return workspace.get(DEFAULT_EXPERIMENT_ID)
         for local_id, entry in list(self._session.ledger.state.experiments.items()):
-            same_one = entry.remote == there.experiment_id and entry.created in (0, there.created)
+            same_one = entry.remote == remote.experiment_id and entry.created in (0, remote.created)
             if same_one and local_id in workspace.experiments():
                 return workspace.get(local_id)
-        own = workspace.experiments().get(there.tags.get(EXPERIMENT_TAG, ""))
-        return own or workspace.by_name(there.name)
+        own = workspace.experiments().get(remote.tags.get(EXPERIMENT_TAG, ""))
+        return own or workspace.by_name(remote.name)
 
-    def _make(self, there: RemoteExperiment, tags: dict[str, str]) -> Experiment:
+    def _make(self, remote: RemoteExperiment, tags: dict[str, str]) -> Experiment:
         session = self._session
-        created = there.created * NS_PER_MS if 0 < there.created < TIME_MS_MAX else 0
-        experiment_id = session.origin.experiment_id(there.name, there.tags)
+        created = remote.created * NS_PER_MS if 0 < remote.created < TIME_MS_MAX else 0
+        experiment_id = session.origin.experiment_id(remote.name, remote.tags)
         workspace = session.store.workspace
         try:
-            made = workspace.create(there.name, tags, experiment_id=experiment_id, created=created)
+            made = workspace.create(remote.name, tags, experiment_id=experiment_id, created=created)
         except AlreadyExistsError:
-            if workspace.by_name(there.name) is not None:  # another process was faster
-                return workspace.get_or_create(there.name)
-            made = workspace.create(there.name, tags, created=created)  # another one has that id
-        return workspace.set_stage(made.experiment_id, DELETED) if there.deleted else made
+            if workspace.by_name(remote.name) is not None:  # another process was faster
+                return workspace.get_or_create(remote.name)
+            made = workspace.create(remote.name, tags, created=created)  # another one has that id
+        return workspace.set_stage(made.experiment_id, DELETED) if remote.deleted else made

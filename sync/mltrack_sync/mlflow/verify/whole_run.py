@@ -1,4 +1,4 @@
-"""The complete run beside a sampled history, compared with the files here: by size, or read back and hashed."""
+"""The complete run next to a sampled history, compared with the files here: by size, or read back and hashed."""
 
 from __future__ import annotations
 
