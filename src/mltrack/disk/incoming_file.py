@@ -54,6 +54,10 @@ class IncomingFile:
         self._fs.write_all(self._fd, piece)
         self.size += len(piece)
 
+    def content(self, bytes_max: int) -> bytes:
+        """What has come, no more than ``bytes_max`` of it."""
+        return os.pread(self._fd, min(self.size, bytes_max), 0) if self._fd >= 0 else b""
+
     def publish(self, note: Callable[[Stored], None]) -> Stored:
         """Give it its name, durably; then ``note`` is called, before another process can replace the file.
 

@@ -31,8 +31,8 @@ _CHUNK_BYTES = 1 << 20
 def compare_with_store(store: Store, far: FarStore, remote: Remote, options: VerifyOptions) -> VerifyReport:
     """Compare what is selected with the other store.
 
-    What it does not lack by its own files' sizes and marks is the same; in full, each file that both have is read on both
-    sides. Files may be in another form: points that are sealed on one side only are compared by their numbers.
+    What it does not lack by its own files' sizes and marks is the same; in full, each file that both have is read on
+    both sides. Files may be in another form: points that are sealed on one side only are compared by their numbers.
 
     Raises:
         RemoteError, StoreError, OSError: a store can't be read.

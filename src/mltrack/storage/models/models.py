@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem, relative_name
 from mltrack.disk.layout import is_model_id, new_model_id
@@ -123,6 +123,8 @@ class LoggedModels:
         source_run_id: str | None = None,
         tags: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
+        model_id: str = "",
+        created: int = 0,
     ) -> LoggedModel:
         """Make a model; its status is PENDING.
 
@@ -133,12 +135,14 @@ class LoggedModels:
             source_run_id: The run that made it.
             tags: Its tags.
             params: Its params.
+            model_id: Its id, which no other model has; by default a new one.
+            created: When it was made, in ns since the epoch; by default now.
 
         Raises:
             UsageError: the key of a param or tag is not a non-empty text.
             StoreError: it can't be written.
         """
-        line = {
+        line: dict[str, Any] = {
             "type": "create",
             "experiment_id": experiment_id,
             "name": name if name is not None else random_name(),
@@ -147,7 +151,9 @@ class LoggedModels:
             "tags": texts(tags or {}),
             "params": texts(params or {}),
         }
-        folder = self._layout.model(new_model_id())
+        if created:
+            line["time"] = created
+        folder = self._layout.model(model_id or new_model_id())
         log = self._log(folder)
         try:
             self._fs.require(self._layout.root)

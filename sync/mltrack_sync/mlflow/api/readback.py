@@ -11,11 +11,12 @@ from mltrack_sync.mlflow.api.models import LoggedModelsClient
 from mltrack_sync.mlflow.api.registry import RegistryClient
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = ["ComparedClient"]
 
 LISTED_ROWS = 100
+MODELS_ROWS = 50
 TRACE_BYTES_MAX = 256 << 20
 """A trace comes with all its spans and their contents in one answer."""
 
@@ -41,19 +42,30 @@ class ComparedClient(ApiClient):
         """The logged models in these experiments that carry our model's tag; a deleted one is not found."""
         return [dict(row) for row in LoggedModelsClient(self._transport).find_fields(experiment_ids, model_id)]
 
+    def search_logged_models(self, experiment_ids: Sequence[str]) -> Iterator[list[Fields]]:
+        """The logged models of these experiments, page by page; deleted ones are not found."""
+        call, asked = "logged-models/search", {"experiment_ids": list(experiment_ids), "max_results": MODELS_ROWS}
+        for page in self._pages(call, asked, "models", MODELS_ROWS, method="POST"):
+            yield [dict(row) for row in page]
+
     def logged_model(self, remote_id: str) -> Fields | None:
         """A logged model, deleted or not."""
         return self._found(f"logged-models/{in_path(remote_id)}", {"allow_deleted": "true"}, "model")
 
     def logged_model_files(self, remote_id: str, folder: str) -> dict[str, int]:
         """Sizes of the files in one folder of a logged model, by their paths."""
+        found = self.logged_model_entries(remote_id, folder)
+        return {path: size for path, size in found.items() if size >= 0}
+
+    def logged_model_entries(self, remote_id: str, folder: str) -> dict[str, int]:
+        """The same with the folders in it, whose size is -1."""
         asked = {"artifact_directory_path": folder} if folder else {}
         call = f"logged-models/{in_path(remote_id)}/artifacts/directories"
         found: dict[str, int] = {}
         for page in self._pages(call, asked, "files", LISTED_ROWS):
             with shaped(self.url, call, page):
-                files = [row for row in page if not row.get("is_dir")]
-                found |= {text(row["path"]): integer(row.get("file_size") or 0) for row in files}
+                for row in page:
+                    found[text(row["path"])] = -1 if row.get("is_dir") else integer(row.get("file_size") or 0)
         return found
 
     # --- traces ---

@@ -25,6 +25,7 @@ __all__ = ["FilesPull", "Place"]
 
 FILES_MAX = 1_000_000
 DEPTH_MAX = 64
+CHANGED_BYTES_MAX = 16 << 20
 NAMED_MAX = 3
 """So many files that could not be had are named, of each run."""
 
@@ -41,6 +42,7 @@ class Place:
         listed: Gives sizes by path of what is in a folder; -1 for a folder in it.
         root: The folder that they go to.
         note: Notes a file that has its name.
+        changed: By path, what makes the content that a small file is to have here.
     """
 
     what: str
@@ -48,6 +50,7 @@ class Place:
     listed: Listed
     root: Path
     note: Callable[[Stored], None]
+    changed: Mapping[str, Callable[[bytes], bytes]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -61,6 +64,7 @@ class FilesPull:
     place: Place
     left_out: bool = False
     failed: int = 0
+    brought: set[str] = field(default_factory=set)
     _folders: set[str] = field(default_factory=set)
 
     def pull(self, stored: Mapping[str, int | None]) -> None:
@@ -95,6 +99,7 @@ class FilesPull:
     def _result(self, path: str, future: Future[None]) -> None:
         try:
             future.result()
+            self.brought.add(path)
         except (RemoteRefusedError, InvalidPathError, TooLong) as error:
             self.failed += 1
             if self.failed <= NAMED_MAX:
@@ -148,5 +153,8 @@ class FilesPull:
             if file.size < size:
                 words = f"{file.size:,} bytes came of {size:,}"
                 raise RemoteRefusedError(words, status=404, code="NOT_FOUND", words=words)
+            if path in place.changed:
+                content = place.changed[path](file.content(CHANGED_BYTES_MAX))
+                file.begin()(content)
             file.publish(place.note)
         self.session.count(artifacts=1, artifact_bytes=file.size)

@@ -11,6 +11,7 @@ from mltrack_sync.errors import PushStopped
 from mltrack_sync.http.transport import Transport
 from mltrack_sync.mlflow.plan.kinds import RUN
 from mltrack_sync.mlflow.pull.experiments import Experiments
+from mltrack_sync.mlflow.pull.others import OthersPull
 from mltrack_sync.mlflow.pull.run_ids import RunIds
 from mltrack_sync.mlflow.pull.runs import RunPull, is_unchanged
 from mltrack_sync.mlflow.pull.selection import RemoteSelection
@@ -68,9 +69,11 @@ def pull_selected(work: PullWork, limits: Limits, open_workspace: Callable[[], W
             _pull_all(session)
         if session.fatal is not None:
             raise session.fatal
+    missing = sorted(session.features.unsupported)
+    unsupported = tuple(f"{feature}: this server does not have them" for feature in missing)
     fields: dict[str, Any] = {name: session.counts[name] for name in COUNTS}
     problems = (*work.ledger.state.damage_words(), *session.problems)
-    return replace(report, **fields, notes=tuple(session.notes), problems=problems)
+    return replace(report, **fields, notes=tuple(session.notes), problems=problems, unsupported=unsupported)
 
 
 def _pull_all(session: PullSession) -> None:
@@ -86,6 +89,10 @@ def _pull_all(session: PullSession) -> None:
         pool = WorkerPool(runner, session.options.jobs)
         pool.run((run.run_id, partial(_pull_run, session, ids, experiments, run)) for run in new)
         session.check()
+    if session.options.selection.runs or session.options.selection.filter:
+        return
+    others = OthersPull(session, ids, experiments, list(selection.experiments))
+    others.pull()
 
 
 def _pull_run(session: PullSession, ids: RunIds, experiments: Experiments, run: RemoteRun) -> None:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.environment import PARENT_TAG
 from mltrack_sync.errors import NotMlflowError, RemoteRefusedError
-from mltrack_sync.http.shapes import WRONG_SHAPE
+from mltrack_sync.http.shapes import WRONG_SHAPE, mapping, pairs, shaped
+from mltrack_sync.mlflow.api.capabilities import LOGGED_MODELS
 from mltrack_sync.mlflow.plan.id_mapping import MODEL_HISTORY
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mltrack_sync.mlflow.api.client import RemoteRun
     from mltrack_sync.mlflow.pull.session import PullSession
 
@@ -26,6 +29,11 @@ class RunIds:
         self._lock = threading.Lock()
         self._known: dict[str, str] = {}
         self._claimed: dict[str, str] = {}
+        self._models = {
+            entry.remote_id: model_id
+            for model_id, entry in list(session.ledger.state.logged.items())
+            if entry.remote_id
+        }
         for run_id, entry in list(session.ledger.state.runs.items()):
             if entry.remote_id:
                 self._known[entry.remote_id] = run_id
@@ -58,6 +66,23 @@ class RunIds:
         with self._lock:
             return self._known.setdefault(remote_id, found)
 
+    def model_of(self, remote_id: str, tags: Mapping[str, str] | None = None) -> str:
+        """What a logged model of the server is called here; ``tags`` are its own, else the server is asked for them."""
+        with self._lock:
+            known = self._models.get(remote_id)
+        if known is None:
+            known = self._session.origin.model_id(remote_id, self._tags_of(remote_id) if tags is None else tags)
+            with self._lock:
+                known = self._models.setdefault(remote_id, known)
+        return known
+
+    def _tags_of(self, remote_id: str) -> dict[str, str]:
+        """The tags of a logged model; none where it is gone."""
+        with self._session.features.needing(LOGGED_MODELS):
+            fields = self._session.read.logged_model(remote_id)
+        with shaped(self._session.client.url, "logged-models", fields):
+            return pairs(mapping((fields or {}).get("info")), "tags")
+
     def mapped_tags(self, run: RemoteRun) -> dict[str, str]:
         """The run's tags, with the runs that they name as they are called here."""
         tags = dict(run.tags)
@@ -67,13 +92,17 @@ class RunIds:
             tags[MODEL_HISTORY] = self._history(tags[MODEL_HISTORY])
         return tags
 
+    def _entry(self, item: dict[str, Any]) -> dict[str, Any]:
+        found = {**item, "run_id": self.of(item["run_id"])} if item.get("run_id") else dict(item)
+        with self._lock:
+            model = self._models.get(str(item.get("model_uuid", "")))
+        return found if model is None else {**found, "model_uuid": model}
+
     def _history(self, text: str) -> str:
         """The list of models that a run logged."""
         try:
             items = json.loads(text)
-            changed: list[Any] = [
-                {**item, "run_id": self.of(item["run_id"])} if item.get("run_id") else item for item in items
-            ]
+            changed: list[Any] = [self._entry(item) for item in items]
         except WRONG_SHAPE:
             return text  # nothing that MLflow writes
         return text if changed == items else json.dumps(changed)

@@ -25,6 +25,7 @@ from mltrack_sync.mlflow.pull.facts import (
 from mltrack_sync.mlflow.pull.files import FilesPull, Place
 from mltrack_sync.mlflow.pull.histories import Histories, Wanted
 from mltrack_sync.mlflow.pull.local_run import Latest, LocalRun
+from mltrack_sync.mlflow.pull.run_links import links_of, new_links
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,10 +41,10 @@ if TYPE_CHECKING:
 __all__ = ["RunPull", "is_unchanged"]
 
 
-def is_unchanged(session: PullSession, there: RemoteRun, run_id: str) -> bool:
+def is_unchanged(session: PullSession, remote: RemoteRun, run_id: str) -> bool:
     """Whether all of the run was brought, it looks the same since, and the store still has it."""
-    entry = session.ledger.state.pulled.get(there.run_id)
-    if entry is None or entry.run_id != run_id or entry.fingerprint != fingerprint(there):
+    entry = session.ledger.state.pulled.get(remote.run_id)
+    if entry is None or entry.run_id != run_id or entry.fingerprint != fingerprint(remote):
         return False
     most = session.options.artifact_bytes_max
     if entry.files is not None and (most is None or most > entry.files):
@@ -58,14 +59,15 @@ class RunPull:
     never makes it a second time; and that nothing of it is to be sent back once all is here.
     """
 
-    def __init__(self, session: PullSession, ids: RunIds, experiments: Experiments, there: RemoteRun) -> None:
+    def __init__(self, session: PullSession, ids: RunIds, experiments: Experiments, remote: RemoteRun) -> None:
         self._session = session
         self._ids = ids
         self._experiments = experiments
-        self._there = there
-        self._local = LocalRun(session.store, ids.local(there))
+        self._remote = remote
+        self._local = LocalRun(session.store, ids.local(remote))
         self._head = self._local.run.head() if self._local.run is not None else None
-        self._entry = session.ledger.pulled(there.run_id)
+        self._entry = session.ledger.pulled(remote.run_id)
+        self._links = links_of(session.client.url, remote, ids)
 
     def pull(self) -> None:
         """Bring what is new.
@@ -74,18 +76,18 @@ class RunPull:
             RemoteError: see mltrack_sync.errors.
             StoreError, UsageError, CorruptionError: it can't be stored, or what is stored of it can't be read.
         """
-        session, there, local = self._session, self._there, self._local
+        session, remote, local = self._session, self._remote, self._local
         self._know_remote()
         origin, store = session.origin, session.store
         writer = RunImport(store.layout, local.run_id, origin.url, not_before=local.last_time)
-        histories = Histories(session, there.run_id, writer)
+        histories = Histories(session, remote.run_id, writer)
         files = FilesPull(session, self._place(writer))
         whole = False
         try:
             self._add_facts(writer)
             histories.pull(self._wanted(local.metrics()))
             files.pull({path: None if file.own else file.size for path, file in local.files.items()})
-            last = [event for event in (new_ending(there, local), new_stage(there, local)) if event is not None]
+            last = [event for event in (new_ending(remote, local), new_stage(remote, local)) if event is not None]
             writer.add(*last)
             whole = True
         finally:
@@ -95,39 +97,39 @@ class RunPull:
         self._settle(writer.writer if writer.began else "", histories, files)
 
     def _place(self, writer: RunImport) -> Place:
-        there, client = self._there, self._session.client
+        remote, client = self._remote, self._session.client
 
         def note(stored: Stored) -> None:
             writer.add({"type": "artifact", "path": stored.path, "size": stored.size, "sha256": stored.sha256})
 
-        listed = partial(client.list_artifacts, there.run_id)
-        return Place(f"run {there.run_id}", there.artifact_uri, listed, writer.folder.artifacts, note)
+        listed = partial(client.list_artifacts, remote.run_id)
+        return Place(f"run {remote.run_id}", remote.artifact_uri, listed, writer.folder.artifacts, note)
 
     def _know_remote(self) -> None:
         """Have the ledger say which run of the server it is; whatever else it may hold is in doubt."""
-        ledger, there = self._session.ledger, self._there
-        if ledger.run(self._local.run_id).remote_id != there.run_id:
-            ledger.created(self._local.run_id, there.run_id, there.experiment_id, there.artifact_uri, adopted=True)
+        ledger, remote = self._session.ledger, self._remote
+        if ledger.run(self._local.run_id).remote_id != remote.run_id:
+            ledger.created(self._local.run_id, remote.run_id, remote.experiment_id, remote.artifact_uri, adopted=True)
 
     def _add_facts(self, writer: RunImport) -> None:
-        there, local = self._there, self._local
+        remote, local = self._remote, self._local
         events: list[dict[str, Any]] = []
         if not local.exists:
-            events = [start_event(there, self._experiments.local(there.experiment_id))]
+            events = [start_event(remote, self._experiments.local(remote.experiment_id))]
             events.append({"type": "status", "status": "RUNNING"})  # until all of it is here
-        tags = wanted_tags(there, local, self._session.origin.url, self._ids.mapped_tags(there))
-        writer.add(*events, *new_facts(there, local, tags))
+        tags = wanted_tags(remote, local, self._session.origin.url, self._ids.mapped_tags(remote))
+        writer.add(*events, *new_facts(remote, local, tags), *new_links(self._links, local))
         if not local.exists:
             writer.sync_start()
 
     def _wanted(self, stored: dict[str, LocalMetric]) -> Iterator[Wanted]:
         """The metrics that have something new on the server."""
-        local, there, entry = self._local, self._there, self._entry
+        local, remote, entry = self._local, self._remote, self._entry
         damage = local.run.damage if local.run is not None else []
         if damage:
             raise StoreError(f"run {local.run_id} is damaged here: {damage[0]}", hint="see: mltrack check")
-        all_of_them = there.status in ENDED and not entry.ended
-        for key in sorted(there.latest):
+        all_of_them = remote.status in ENDED and not entry.ended
+        for key in sorted(remote.latest):
             mine, latest = stored.get(key), self._latest(key)
             if mine is None:
                 yield Wanted(key, partial(self._rows, key))
@@ -138,8 +140,8 @@ class RunPull:
                 yield Wanted(key, partial(self._rows, key), entry.pages.get(key, (0, "")))
 
     def _latest(self, key: str) -> Latest:
-        step, time = self._there.latest[key]
-        value = np.array([self._there.values[key]], np.float64)
+        step, time = self._remote.latest[key]
+        value = np.array([self._remote.values[key]], np.float64)
         row = point_rows(np.array([step], np.int64), np.array([time], np.int64), value)[0]
         return Latest(step, time, int(row["value"]))
 
@@ -150,24 +152,25 @@ class RunPull:
 
     def _settle(self, writer: str, histories: Histories, files: FilesPull) -> None:
         """Have the ledger say that all of it is here, and that nothing that came is to be sent back."""
-        there, entry = self._there, self._entry
+        remote, entry = self._remote, self._entry
         entry.run_id = self._local.run_id
         entry.pages |= histories.pages
-        entry.fingerprint, entry.ended = fingerprint(there), there.status in ENDED
+        entry.fingerprint, entry.ended = fingerprint(remote), remote.status in ENDED
         entry.files = FAILED if files.failed else self._session.options.artifact_bytes_max if files.left_out else None
-        self._session.ledger.run_pulled(there.run_id, entry, self._sent(writer))
+        self._session.ledger.run_pulled(remote.run_id, entry, self._sent(writer))
 
     def _sent(self, writer: str) -> RunEntry:
-        """What the server has of the run: what came from there, and what the ledger knew before."""
+        """What the server has of the run: what came from remote, and what the ledger knew before."""
         local = LocalRun(self._session.store, self._local.run_id)
         assert local.run is not None
-        there, info, head = self._there, local.run.info, local.run.head()
+        remote, info, head = self._remote, local.run.info, local.run.head()
         known = self._session.ledger.run(local.run_id)
         sent = copy.deepcopy(known)
-        sent.remote_id, sent.experiment_id, sent.artifact_uri = there.run_id, there.experiment_id, there.artifact_uri
-        sent.stage = DELETED if there.deleted else ACTIVE
+        sent.remote_id, sent.experiment_id, sent.artifact_uri = remote.run_id, remote.experiment_id, remote.artifact_uri
+        sent.stage = DELETED if remote.deleted else ACTIVE
         if not local.own_ending:
             sent.ended = [info.status, info.end_time, info.run_name, info.crashed]
+        sent.linked = list(dict.fromkeys([*sent.linked, *(link.name for link in self._links)]))
         mine = {name for name, origin in local.origins.items() if origin == self._session.origin.url}
         positions = {each.writer: each.position for each in local.run.writers()}
         for name in ({writer} & positions.keys()) if local.is_own else mine:

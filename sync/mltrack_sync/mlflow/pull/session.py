@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mltrack.text.redaction import hide
 from mltrack_sync.errors import PushStopped
 from mltrack_sync.mlflow.api.capabilities import Features
+from mltrack_sync.mlflow.api.readback import ComparedClient
 from mltrack_sync.mlflow.pull.identity import Origin
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class PullSession:
         self.ledger = work.ledger
         self.options = work.options
         self.client = client
+        self.read = ComparedClient(client.transport)
         self.limits = limits
         self.origin = Origin(work.remote.url)
         self.features = Features(limits.unsupported)

@@ -77,7 +77,7 @@ def test_a_second_pull_of_unchanged_runs_asks_for_one_page(
     again = pull(store, spoiled, selection=mine)
     assert (again.runs, again.points) == (0, 0)
     calls = [seen.path.rpartition("/mlflow/")[2] for seen in proxy.seen[before:]]
-    assert calls == ["experiments/search", "experiments/search", "runs/search"]
+    assert calls == ["experiments/search", "experiments/search", "runs/search", "logged-models/search"]
 
 
 def test_what_came_from_a_server_is_not_sent_back_to_it(
