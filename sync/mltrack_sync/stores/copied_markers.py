@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mltrack.disk.elsewhere import encode_marker, marker_path, read_marker
+from mltrack.disk.elsewhere import MARKER_SUFFIX, encode_marker, marker_path, read_marker
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.entities import Elsewhere
 from mltrack.text.printable import printable
@@ -14,13 +14,22 @@ from mltrack_sync.stores.run_token import writer_is_live
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from mltrack.disk.layout import RunFolder
     from mltrack_sync.stores.transfer import UnitSnapshot
 
-__all__ = ["CopiedMarkers"]
+__all__ = ["CopiedMarkers", "has_markers"]
 
 HOST_CHARACTERS_MAX = 255
+
+
+def has_markers(run: Path) -> bool:
+    """Whether a copy of the run is not finished, or was live when it was made."""
+    try:
+        return any(name.endswith(MARKER_SUFFIX) for name in os.listdir(run / "live"))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 class CopiedMarkers:

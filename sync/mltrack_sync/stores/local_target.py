@@ -13,7 +13,7 @@ from mltrack.disk.filesystem import LOCAL, FileSystem, file_lock
 from mltrack.disk.layout import is_run_id
 from mltrack.disk.segment import segment_name
 from mltrack_sync.stores.artifact_facts import ArtifactFacts
-from mltrack_sync.stores.copied_markers import CopiedMarkers
+from mltrack_sync.stores.copied_markers import CopiedMarkers, has_markers
 from mltrack_sync.stores.held_tokens import HeldTokens
 from mltrack_sync.stores.local_source import RUNS, store_info
 from mltrack_sync.stores.merged_facts import merge_facts
@@ -137,7 +137,9 @@ class LocalTarget:
 
     def _write_run(self, run: RunFolder, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Applied:
         starts = {index: need.start for index, need in self._needs(run.path, snapshot)}
-        before = ArtifactFacts().read_all(run.events)
+        before = ArtifactFacts()
+        if not has_markers(run.path):  # else an earlier copy may have been broken off: what is missing has not come yet
+            before.read_all(run.events)
         writer = UnitWriter(self._store.path, run.path, snapshot, starts, hashing=self._hashing, fs=self._fs)
         markers = CopiedMarkers(run, snapshot, self._store.store_id, fs=self._fs)
         if starts:

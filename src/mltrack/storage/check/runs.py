@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack.disk.absent import read_absent
 from mltrack.disk.artifact_files import hash_file
 from mltrack.disk.codec import HEADER_SIZE, RECORD_SIZE, decode_records
+from mltrack.disk.elsewhere import MARKER_SUFFIX
 from mltrack.disk.filesystem import TEMPORARY, reading, safe_join
 from mltrack.disk.jsonlog import each_line
 from mltrack.disk.line_types import EVENTS, SERIES
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from mltrack.storage.check.report import CheckReport
 
 __all__ = ["artifact_fault", "check_run", "files_of"]
+
+MISSING = "is missing"
 
 _EVENTS_NAME = re.compile(r"[0-9a-f]{16}\.jsonl")
 _POINTS_NAME = re.compile(r"[0-9a-f]{16}\.[0-9]+\.points")
@@ -314,6 +317,7 @@ class _RunCheck:
     def _artifacts(self) -> None:
         known = set()
         absent = read_absent(self._folder.path)
+        being_copied = any(name.endswith(MARKER_SUFFIX) for _, name in files_of(self._folder.path / "live"))
         for artifact in self._state.artifacts:
             known.add(artifact.path)
             self._report.artifacts += 1
@@ -323,7 +327,11 @@ class _RunCheck:
                 newer = next((a for a in self._state.artifacts if a.path == artifact.path), None)
                 what = artifact_fault(self._folder.artifacts, newer, self._report) if newer is not None else None
             held = absent.get(artifact.path)
-            if what is not None and not (held is not None and held.sha256 == artifact.sha256):
+            if what is None or (held is not None and held.sha256 == artifact.sha256):
+                continue
+            if what == MISSING and being_copied:
+                self._note(self._folder.artifacts / artifact.path, "has not come yet", "copy or pull the run again")
+            else:
                 self._error(self._folder.artifacts / artifact.path, what)
         if not self._state.live:
             for path, name in files_of(self._folder.artifacts):
@@ -355,7 +363,7 @@ def artifact_fault(root: Path, artifact: Artifact, report: CheckReport) -> str |
             return f"has {size:,} bytes, but {artifact.size:,} were recorded"
         size, sha256 = hash_file(path)
     except FileNotFoundError:
-        return None if artifact.remote else "is missing"
+        return None if artifact.remote else MISSING
     except OSError as error:
         return f"can't be read: {error.strerror}"
     report.read(path)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mltrack.disk.absent import read_absent, write_absent
+from mltrack.disk.filesystem import LOCAL
 from mltrack.entities import ACTIVE, DELETED
 from mltrack.errors import StoreError
 from mltrack.storage.runs.imported import RunImport
@@ -26,6 +28,7 @@ from mltrack_sync.mlflow.pull.files import FilesPull, Place
 from mltrack_sync.mlflow.pull.histories import Histories, Wanted
 from mltrack_sync.mlflow.pull.local_run import Latest, LocalRun
 from mltrack_sync.mlflow.pull.run_links import links_of, new_links
+from mltrack_sync.mlflow.pull.whole_run import bring_whole_run, find_whole_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +67,8 @@ class RunPull:
         self._ids = ids
         self._experiments = experiments
         self._remote = remote
+        self._whole = find_whole_run(session, remote, ids.local(remote))
+        self._rebuilt = self._whole is not None and bring_whole_run(session, remote, self._whole)
         self._local = LocalRun(session.store, ids.local(remote))
         self._head = self._local.run.head() if self._local.run is not None else None
         self._entry = session.ledger.pulled(remote.run_id)
@@ -85,24 +90,36 @@ class RunPull:
         whole = False
         try:
             self._add_facts(writer)
-            histories.pull(self._wanted(local.metrics()))
-            files.pull({path: None if file.own else file.size for path, file in local.files.items()})
+            if self._whole is None:
+                histories.pull(self._wanted(local.metrics()))
+            absent = {} if local.run is None else read_absent(local.run.folder.path)
+            stored = {path: None if file.own else file.size for path, file in local.files.items() if path not in absent}
+            files.pull(stored)
+            if absent and local.run is not None:
+                left = [file for path, file in absent.items() if path not in files.brought]
+                write_absent(local.run.folder.path, left, absent, fs=LOCAL)
             last = [event for event in (new_ending(remote, local), new_stage(remote, local)) if event is not None]
             writer.add(*last)
             whole = True
         finally:
             writer.close(whole=whole)
-        if writer.began:
+        if writer.began and not self._rebuilt:
             session.count(runs=1, created=int(not local.exists))
         self._settle(writer.writer if writer.began else "", histories, files)
 
     def _place(self, writer: RunImport) -> Place:
         remote, client = self._remote, self._session.client
+        hidden = self._whole.folder if self._whole is not None else ""
 
         def note(stored: Stored) -> None:
-            writer.add({"type": "artifact", "path": stored.path, "size": stored.size, "sha256": stored.sha256})
+            known = self._local.files.get(stored.path)
+            if known is None or known.sha256 != stored.sha256:
+                writer.add({"type": "artifact", "path": stored.path, "size": stored.size, "sha256": stored.sha256})
 
-        listed = partial(client.list_artifacts, remote.run_id)
+        def listed(folder: str) -> dict[str, int]:
+            found = client.list_artifacts(remote.run_id, folder)
+            return {path: size for path, size in found.items() if not hidden or path != hidden}
+
         return Place(f"run {remote.run_id}", remote.artifact_uri, listed, writer.folder.artifacts, note)
 
     def _know_remote(self) -> None:
@@ -172,8 +189,10 @@ class RunPull:
             sent.ended = [info.status, info.end_time, info.run_name, info.crashed]
         sent.linked = list(dict.fromkeys([*sent.linked, *(link.name for link in self._links)]))
         mine = {name for name, origin in local.origins.items() if origin == self._session.origin.url}
+        if self._whole is not None:  # the server has all that its manifest names, though not as points
+            mine |= self._whole.writers
         positions = {each.writer: each.position for each in local.run.writers()}
-        for name in ({writer} & positions.keys()) if local.is_own else mine:
+        for name in ({writer} & positions.keys()) if local.is_own and self._whole is None else mine & positions.keys():
             sent.events[name], sent.points[name] = positions[name]
         if not local.is_own:
             sent.doubt, sent.doubt_all = {}, False

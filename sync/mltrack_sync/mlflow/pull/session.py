@@ -12,6 +12,7 @@ from mltrack_sync.errors import PushStopped
 from mltrack_sync.mlflow.api.capabilities import Features
 from mltrack_sync.mlflow.api.readback import ComparedClient
 from mltrack_sync.mlflow.pull.identity import Origin
+from mltrack_sync.stores.local_target import LocalTarget
 
 if TYPE_CHECKING:
     from mltrack_sync.limits import Limits
@@ -35,6 +36,7 @@ class PullSession:
         self.read = ComparedClient(client.transport)
         self.limits = limits
         self.origin = Origin(work.remote.url)
+        self.target = LocalTarget(work.store)
         self.features = Features(limits.unsupported)
         self.stop = work.options.stop
         self.fatal: BaseException | None = None
