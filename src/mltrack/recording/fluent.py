@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.layout import Layout, is_run_id, new_run_id
 from mltrack.environment import (
+    HISTORY_TAG,
     MLTRACK_RUN_ID,
     MLTRACK_RUN_NAME,
     MLTRACK_SYSTEM_METRICS,
@@ -19,7 +20,7 @@ from mltrack.environment import (
     SOURCE_TYPE_TAG,
     USER_TAG,
 )
-from mltrack.errors import NotFoundError, RunStateError
+from mltrack.errors import NotFoundError, RunStateError, UsageError
 from mltrack.journal.recorder import Recorder
 from mltrack.process.forks import Stage, after_fork_in_child
 from mltrack.process.trouble import TROUBLE, say, words_of
@@ -54,10 +55,20 @@ if TYPE_CHECKING:
 
 SYSTEM_METRICS_VARIABLES = {MLTRACK_SYSTEM_METRICS, "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"}
 
+HISTORY_MIN, HISTORY_MAX = 100, 1_000_000
+"""Bounds of ``history``; mltrack_sync.remotes.settings has the same."""
+
 _given_run_taken = False
 
 
 # --- runs ---
+
+
+def _history(history: int) -> str:
+    if history != 0 and not HISTORY_MIN <= history <= HISTORY_MAX:
+        hint = f"give {HISTORY_MIN} to {HISTORY_MAX:,}, such as 2000; or 0, for all points"
+        raise UsageError(f"history={history!r} is not a number of points", hint=hint)
+    return str(int(history))
 
 
 def start_run(
@@ -70,6 +81,7 @@ def start_run(
     description: str | None = None,
     log_system_metrics: bool | None = None,
     sync: bool | str | None = None,
+    history: int | None = None,
 ) -> Run:
     """Start a run, or resume one, and make it active in this thread.
 
@@ -87,12 +99,14 @@ def start_run(
             ``$MLTRACK_SYSTEM_METRICS`` or MLflow's variable says; of several processes on a host, one measures.
         sync: push the store during the run, from another process that continues until everything is pushed: a
             remote's name or URL, or True for the only remote. Without it, as ``$MLTRACK_SYNC`` says; False: don't.
+        history: how many points of a metric go to MLflow servers, chosen so that no spike is lost, with the complete
+            run as files: 100 to 1,000,000; 0 for all points. Without it, as the remote's setting says.
 
     Raises:
         RunStateError: a run is active and ``nested`` is not set; the run to resume, or its experiment, is deleted.
         NotFoundError: there is no such run, experiment or remote.
         StoreError: the store can't be written at all.
-        UsageError: the experiment is deleted; an environment variable has an invalid value.
+        UsageError: the experiment is deleted; an environment variable, or ``history``, has an invalid value.
     """
     outer_run = top()
     if outer_run is not None and outer_run.is_own and not nested:
@@ -108,6 +122,8 @@ def start_run(
     text = {key: str(value) for key, value in (tags or {}).items()}
     if description is not None:
         text[NOTE_TAG] = description
+    if history is not None:
+        text[HISTORY_TAG] = _history(history)
     if run_name is not None:
         text[RUN_NAME_TAG] = run_name
     if given:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
-from mltrack.text.printing import Column, console, heading, print_json, print_table, say, styled
+from mltrack.text.printing import Column, heading, print_json, print_table, say, styled
 from mltrack_sync.cli.common import (
     PARTIAL,
     Command,
@@ -21,6 +20,7 @@ from mltrack_sync.cli.common import (
     remote_argument,
     selection_options,
 )
+from mltrack_sync.cli.progress import with_progress
 from mltrack_sync.remotes.resolver import introduced, remote_for
 
 if TYPE_CHECKING:
@@ -64,8 +64,7 @@ def pull(
 
     REMOTE is a name from "mltrack remote ls", a URL, the path of another store, or a bundle (FILE.mltb). Everything is
     brought once, however often the command is interrupted and run again, and what is newer here is never overwritten.
-    Exits with 3 when something could not be
-    brought: that is listed, and the next pull tries it again.
+    Exits with 3 when something could not be brought: that is listed, and the next pull tries it again.
     """
     from mltrack_sync.http.rate_limit import RateLimiter, parse_rate
     from mltrack_sync.selection import Selection
@@ -81,7 +80,7 @@ def pull(
         jobs=jobs,
         pace=pace,
     )
-    report = _with_progress(one_pull, as_json)
+    report = with_progress(one_pull, as_json)
     if as_json:
         print_json({**asdict(report), "complete": report.complete})
     else:
@@ -100,15 +99,6 @@ def _puller(store: Store, remote: str | None, dry_run: bool) -> Callable[..., Pu
 
     target = remote_for(store, remote, remember=False)
     return functools.partial(pull_once, store, target if dry_run else introduced(store, target))
-
-
-def _with_progress(one_pull: Callable[..., PullReport], as_json: bool) -> PullReport:
-    from mltrack_sync.progress import BarProgress
-
-    if as_json or not sys.stderr.isatty():
-        return one_pull()
-    with BarProgress(console(err=True)) as progress:
-        return one_pull(progress=progress)
 
 
 def _print(report: PullReport) -> None:

@@ -127,7 +127,11 @@ def _when(time_ns: int) -> str:
 # --- remote ------------------------------------------------------------------------------------------------------
 
 
-@click.group("remote", epilog="Example:  mltrack remote add lab http://127.0.0.1:5000")
+@click.group(
+    "remote",
+    epilog="Example:  mltrack remote add lab http://127.0.0.1:5000",
+    context_settings={"help_option_names": ["-h", "--help"]},  # also where it is the whole program
+)
 def remote() -> None:
     """Manage the places to push to.
 

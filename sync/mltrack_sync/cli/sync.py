@@ -34,10 +34,17 @@ if TYPE_CHECKING:
 
     from mltrack.store import Store
     from mltrack_sync.daemon.loop import Trigger
+    from mltrack_sync.engine.estimate import PushEstimate
     from mltrack_sync.remotes.kind import Remote
     from mltrack_sync.report import PushReport
 
 __all__ = ["commands", "ended_by_signals", "sync"]
+
+LONG_S = 10.0
+"""A push that may take longer than this says so before it starts."""
+
+SAID_IN_SECONDS_S = 90.0
+SAID_IN_MINUTES = 120
 
 
 @click.command(
@@ -48,6 +55,9 @@ __all__ = ["commands", "ended_by_signals", "sync"]
 @remote_argument
 @selection_options
 @artifact_options
+@click.option(
+    "--history", metavar="N", help="Send about N to 2N points of each metric, and the complete run as files; or whole."
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be sent; make no request.")
 @click.option("--watch", "watching", is_flag=True, help="Keep pushing what is new until stopped.")
 @click.option("--interval", default=5.0, show_default=True, metavar="S", help="With --watch: poll every S seconds.")
@@ -65,6 +75,7 @@ def sync(
     filter_string: str,
     no_artifacts: bool,
     max_artifact_size: str | None,
+    history: str | None,
     dry_run: bool,
     watching: bool,
     interval: float,
@@ -81,17 +92,22 @@ def sync(
     something or does not support it (an older server, for logged models or traces): that is listed, and the rest has
     arrived.
     """
+    from mltrack_sync.engine.estimate import estimate_push
     from mltrack_sync.engine.push import push
     from mltrack_sync.http.rate_limit import RateLimiter, parse_rate
+    from mltrack_sync.remotes.settings import parse_history
     from mltrack_sync.selection import Selection
 
+    points_of_metric = parse_history(history) if history is not None else None
     store = open_store(ctx)
     if interval <= 0:
         raise UsageError(f"--interval {interval} is too short", hint="give --interval 1 or more")
+    selection = Selection(runs, experiments, filter_string)
     to_remote = functools.partial(
         push,
         store,
-        selection=Selection(runs, experiments, filter_string),
+        selection=selection,
+        history=points_of_metric,
         jobs=jobs,
         dry_run=dry_run,
         retry_rejected=retry_rejected,
@@ -109,11 +125,34 @@ def sync(
         to_target = functools.partial(_to_introduced, store, target, to_remote)
         _watch(store, to_target, interval, retry_rejected, as_json)
         return
+    if not as_json:
+        _say_how_long(estimate_push(store, target, selection, points_of_metric))
     one_cycle = functools.partial(to_remote, target if dry_run else introduced(store, target))
     report = _with_progress(one_cycle, as_json)
     _print_report(report, as_json)
     if not report.complete and not dry_run:
         ctx.exit(PARTIAL)
+
+
+def _say_how_long(estimate: PushEstimate) -> None:
+    """Say how long the push may take, if that is long, and what would make it short."""
+    from mltrack_sync.engine.estimate import SAMPLE
+
+    if estimate.seconds < LONG_S:
+        return
+    by = "as fast as the last time" if estimate.measured else "at the usual rate of an MLflow server"
+    say(f"{estimate.points:,} points to send: about {_duration(estimate.seconds)}, {by}", err=True)
+    sampled = estimate.sampled_seconds
+    if sampled is not None and sampled < estimate.seconds / 2:
+        less = f"a sampled history would take about {_duration(sampled)}, with the complete runs as files"
+        say(f"{less}: mltrack sync --history {SAMPLE}", err=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if seconds < SAID_IN_SECONDS_S:
+        return f"{max(1, round(seconds))} s"
+    return f"{minutes} min" if minutes < SAID_IN_MINUTES else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _to_introduced(store: Store, target: Remote, to_remote: Callable[..., PushReport], **options: Any) -> PushReport:

@@ -61,8 +61,9 @@ def push(store: Store, remote: Remote, options: PushOptions | None = None, **cha
             with contextlib.suppress(LedgerError):
                 ledger.failed(options.clock(), str(error))
             raise
+        report = replace(report, seconds=time.monotonic() - started)
         _note_end(ledger, report, options.clock())
-    return replace(report, seconds=time.monotonic() - started)
+    return report
 
 
 def _leaves_files_out(kind: Kind) -> bool:
@@ -73,4 +74,4 @@ def _note_end(ledger: Ledger, report: PushReport, now: int) -> None:
     """Note that a cycle was completed, where it did something or the last one was not completed."""
     did = report.runs or report.models or report.model_versions or report.logged_models or report.traces
     if did or report.artifacts or not ledger.state.last_pass or ledger.state.last_error:
-        ledger.finished(now, {"runs": report.runs, "points": report.points})
+        ledger.finished(now, {"runs": report.runs, "points": report.points, "seconds": round(report.seconds, 3)})

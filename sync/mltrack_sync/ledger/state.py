@@ -33,6 +33,9 @@ COMPACT_LINES_MIN = 1000
 COMPACT_FACTOR = 2
 
 
+MEASURED_POINTS_MIN = 1_000
+
+
 @dataclass(slots=True)
 class LedgerState:
     """The ledger, read."""
@@ -51,9 +54,17 @@ class LedgerState:
     bundles: BundleEntries = field(default_factory=BundleEntries)
     rejected: dict[tuple[str, str, str], Rejected] = field(default_factory=dict)
     last_pass: dict[str, Any] = field(default_factory=dict)
+    measured_pass: dict[str, Any] = field(default_factory=dict)
+    """The last one that sent enough points to tell the remote's rate by it."""
+
     last_error: dict[str, Any] = field(default_factory=dict)
     damage: list[CorruptionError] = field(default_factory=list)
     lines: int = 0
+
+    @property
+    def points_per_s(self) -> float:
+        """The rate that the remote took points at when it was measured last; 0 where it was not."""
+        return self.measured_pass["points"] / self.measured_pass["seconds"] if self.measured_pass else 0.0
 
     @classmethod
     def read(cls, path: Path, url: str = "") -> LedgerState:
@@ -89,6 +100,8 @@ class LedgerState:
                 self.experiments[line["local"]] = ExperimentEntry.of(line)
             case "pass":
                 self.last_pass, self.last_error = dict(line), {}
+                if line.get("points", 0) >= MEASURED_POINTS_MIN and line.get("seconds", 0) > 0:
+                    self.measured_pass = self.last_pass
             case "error":
                 self.last_error = {**line, "message": hide(str(line.get("message", "")))}
             case "rejected":
@@ -157,7 +170,8 @@ class LedgerState:
         lines += self.traces.lines()
         lines += [pulled.line(remote) for remote, pulled in self.pulled.items()]
         lines += [rejected_line(item) for item in self.rejected.values()]
-        return lines + [line for line in (self.last_pass, self.last_error) if line]
+        measured = {} if self.measured_pass == self.last_pass else self.measured_pass
+        return lines + [line for line in (measured, self.last_pass, self.last_error) if line]
 
 
 def rejected_line(item: Rejected) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def test_a_name_that_can_get_no_content_is_told(
 ) -> None:
     azure.faults.on("blob/put", Answer(403, "AuthorizationPermissionMismatch"), times=None)
     artifact, path = file_of(tmp_path, b"one")
-    with pytest.raises(RemoteRefusedError, match="the file has a name there, but no content") as caught:
+    with pytest.raises(RemoteRefusedError, match="the file has a name, but no content") as caught:
         send_to_azure(transport, uri(run), artifact, path)
     assert azure.secrets_in(str(caught.value), repr(caught.value.__context__)) == []
 
