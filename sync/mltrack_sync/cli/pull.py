@@ -118,7 +118,8 @@ def _print(report: PullReport) -> None:
             rows["artifacts left out"] = f"{report.skipped_artifacts:,}"
         rows |= {what: f"{count:,}" for what, count in others.items() if count}
         if not report.dry_run:
-            rows |= {"bytes": f"{report.bytes:,}", "seconds": f"{report.seconds:.1f}"}
+            rows |= {"bytes": f"{report.bytes:,}"} if report.bytes else {}
+            rows["seconds"] = f"{report.seconds:.1f}"
         print_table([Column("what"), Column("count", right=True)], list(rows.items()))
     elif report.complete:
         say(f"{title}: nothing new")

@@ -29,8 +29,13 @@ _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def is_folder_url(text: str) -> bool:
-    """Whether a text is meant as a folder: an absolute path, one that begins with a dot or ~, or a ``file:`` URL."""
-    return text.startswith(("/", "./", "../", "~/")) or text in (".", "..") or text.lower().startswith(_SCHEME)
+    """Whether a text is meant as a folder: an absolute path, one that begins with a dot or ~, or a ``file:`` URL.
+
+    Other relative paths are names of remotes or of servers, unless there is such a folder or they end in ``.mltrack``.
+    """
+    if text.startswith(("/", "./", "../", "~/")) or text in (".", "..") or text.lower().startswith(_SCHEME):
+        return True
+    return "/" in text and ":" not in text and (text.rstrip("/").endswith(f"/{STORE_FOLDER}") or os.path.isdir(text))
 
 
 def folder_of_url(text: str) -> str:

@@ -53,6 +53,17 @@ def test_paths_and_file_urls_are_stores(text: str) -> None:
     assert kind_of(text).check_url(text).startswith("/")
 
 
+def test_a_relative_path_is_a_store_where_it_can_be_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "usb" / "runs").mkdir(parents=True)
+    assert is_remote_url("usb/.mltrack")
+    assert is_remote_url("usb/runs")
+    assert not is_remote_url("mlflow.example.org/lab")
+    assert not is_remote_url("lab")
+
+
 @pytest.mark.parametrize("text", ["/", "file://host/path", "/media/us?b", "file:"])
 def test_what_is_not_a_folder_of_a_store_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not the folder of a store"):
