@@ -23,7 +23,7 @@ settings.load_profile("mltrack")
 
 pytest.register_assert_rewrite("tests.support")
 pytest_plugins = [
-    f"tests.support.fixtures.{part}" for part in ("stores", "command_line", "remotes", "azure", "plugin", "ui")
+    f"tests.support.fixtures.{part}" for part in ("stores", "command_line", "remotes", "azure", "plugin", "ssh", "ui")
 ]
 
 MEMORY = "/dev/shm"

@@ -6,7 +6,6 @@ import getpass
 import os
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,11 +21,8 @@ from mltrack_sync.stores.local_target import LocalTarget
 from mltrack_sync.stores.remote_store import RemoteSource, RemoteTarget
 from mltrack_sync.stores.session import Session
 from mltrack_sync.stores.ssh import SshAddress, ssh_session
-from tests.support.ssh_server import NO_SSHD, SshServer, has_ssh, stand_in
+from tests.support.ssh_server import SshServer
 from tests.support.written_runs import write_run
-
-needs_ssh = pytest.mark.skipif(not has_ssh(), reason=NO_SSHD)
-
 
 # --- addresses -----------------------------------------------------------------------------------------------------
 
@@ -95,26 +91,6 @@ def test_without_a_terminal_ssh_is_told_not_to_ask() -> None:
 
 
 # --- copies --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
-    """A real sshd."""
-    if not has_ssh():
-        pytest.skip(NO_SSHD)
-    server = SshServer(tmp_path_factory.mktemp("ssh") / "server")
-    yield server
-    server.close()
-
-
-@pytest.fixture(params=["sshd", "stand-in"])
-def ssh(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """What MLTRACK_SSH is: a real ssh that reaches a real sshd, or what stands in for it."""
-    if request.param == "sshd":
-        found: SshServer = request.getfixturevalue("server")
-        found.write_settings()
-        return found.ssh
-    return stand_in(tmp_path / "stand-in")
 
 
 def open_store(ssh: str, path: Path | str, *, write: bool = False, create: bool = False, command: str = "") -> Session:
@@ -227,58 +203,52 @@ def test_a_missing_ssh_is_said(tmp_path: Path) -> None:
     assert "MLTRACK_SSH" in error.hint
 
 
-@needs_ssh
-def test_a_host_that_nobody_knows_is_said(server: SshServer) -> None:
-    session = ssh_session("ssh://nowhere.invalid/a", Opening(False), environ={"MLTRACK_SSH": server.ssh})
+def test_a_host_that_nobody_knows_is_said(ssh_server: SshServer) -> None:
+    session = ssh_session("ssh://nowhere.invalid/a", Opening(False), environ={"MLTRACK_SSH": ssh_server.ssh})
     error = failure(session)
     assert isinstance(error, RemoteUnavailableError)
     assert "nowhere.invalid is unknown" in str(error)
 
 
-@needs_ssh
-def test_a_port_on_which_nobody_listens_is_said(server: SshServer) -> None:
-    session = ssh_session("ssh://127.0.0.1:1/a", Opening(False), environ={"MLTRACK_SSH": server.ssh})
+def test_a_port_on_which_nobody_listens_is_said(ssh_server: SshServer) -> None:
+    session = ssh_session("ssh://127.0.0.1:1/a", Opening(False), environ={"MLTRACK_SSH": ssh_server.ssh})
     error = failure(session)
     assert isinstance(error, RemoteUnavailableError)
     assert "Connection refused" in str(error)
 
 
-@needs_ssh
-def test_a_key_that_is_not_let_in_is_said(server: SshServer) -> None:
-    if not (server.folder / "other_key").exists():
-        server.make_key("other_key")
-    server.write_settings(key="other_key")
-    error = failure(open_store(server.ssh, "/a"))
+def test_a_key_that_is_not_let_in_is_said(ssh_server: SshServer) -> None:
+    if not (ssh_server.folder / "other_key").exists():
+        ssh_server.make_key("other_key")
+    ssh_server.write_settings(key="other_key")
+    error = failure(open_store(ssh_server.ssh, "/a"))
     assert isinstance(error, RemoteAuthError)
     assert "cluster does not let us in" in str(error)
     assert "Permission denied" in str(error)
 
 
-@needs_ssh
-def test_a_host_whose_key_is_another_one_is_said(server: SshServer) -> None:
-    if not (server.folder / "another_host").exists():
-        server.make_key("another_host")
-    server.write_settings(host_key="another_host")
-    error = failure(open_store(server.ssh, "/a"))
+def test_a_host_whose_key_is_another_one_is_said(ssh_server: SshServer) -> None:
+    if not (ssh_server.folder / "another_host").exists():
+        ssh_server.make_key("another_host")
+    ssh_server.write_settings(host_key="another_host")
+    error = failure(open_store(ssh_server.ssh, "/a"))
     assert isinstance(error, RemoteAuthError)
     assert "its key is not the known one" in str(error)
 
 
-@needs_ssh
-def test_what_a_login_prints_does_no_harm(server: SshServer, tmp_path: Path) -> None:
+def test_what_a_login_prints_does_no_harm(ssh_server: SshServer, tmp_path: Path) -> None:
     store = full_store(tmp_path / "s", 1)
-    server.write_settings()
-    session = open_store(server.ssh, store.path, command="echo Welcome to the cluster; echo quota: 3% >&2; mltrack")
+    ssh_server.write_settings()
+    session = open_store(ssh_server.ssh, store.path, command="echo Welcome to the cluster; echo quota: 3% >&2; mltrack")
     assert session.info().store_id == store.store_id
     session.close()
 
 
-@needs_ssh
-def test_the_user_and_the_port_of_a_url_are_used(server: SshServer, tmp_path: Path) -> None:
+def test_the_user_and_the_port_of_a_url_are_used(ssh_server: SshServer, tmp_path: Path) -> None:
     store = full_store(tmp_path / "s", 1)
-    server.write_settings(more=f"Host 127.0.0.1\n  IdentityFile {server.folder}/user_key\n")
-    config = f"{server.ssh} -o UserKnownHostsFile={server.folder}/known_hosts -o IdentitiesOnly=yes"
-    url = f"ssh://{getpass.getuser()}@127.0.0.1:{server.port}{store.path}"
+    ssh_server.write_settings(more=f"Host 127.0.0.1\n  IdentityFile {ssh_server.folder}/user_key\n")
+    config = f"{ssh_server.ssh} -o UserKnownHostsFile={ssh_server.folder}/known_hosts -o IdentitiesOnly=yes"
+    url = f"ssh://{getpass.getuser()}@127.0.0.1:{ssh_server.port}{store.path}"
     session = ssh_session(url, Opening(False), environ={"MLTRACK_SSH": config})
     assert session.info().store_id == store.store_id
     session.close()
