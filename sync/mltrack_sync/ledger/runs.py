@@ -147,4 +147,4 @@ class RunEntry:
             "lacking": self.lacking,
             "sampled": self.sampled.fields() if self.sampled != Sampled() else None,
         }
-        return [{key: value for key, value in line.items() if value or key in ("uri", "at")}]
+        return [{key: value for key, value in line.items() if value or key in ("experiment", "uri", "at")}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mltrack_sync.engine.verify import verify
 from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.gc import plan_gc
 from mltrack_sync.remotes.kind import is_remote_url, kind_of
+from mltrack_sync.remotes.ledgers import open_ledger, read_ledger
 from mltrack_sync.remotes.resolver import remote_for
 from mltrack_sync.status import status_of
 from tests.support.command_line import run
@@ -276,3 +278,16 @@ def test_a_newer_format_is_named(here: Store, tmp_path: Path) -> None:
     (far.path / "store.json").write_bytes(encode_line({"format": 99, "store_id": far.store_id, "created": 0}))
     with pytest.raises(StoreVersionError, match="format 99"):
         push(here, Remotes(here).add("far", str(far.path)))
+
+
+def test_a_ledger_that_has_grown_is_compacted_and_still_says_what_the_store_has(here: Store, tmp_path: Path) -> None:
+    remote = Remotes(here).add("usb", str(tmp_path / "usb"))
+    assert push(here, remote).runs == 1
+    with contextlib.closing(open_ledger(here, remote)) as ledger:
+        (entry,) = ledger.state.runs.values()
+        for _ in range(2_000):
+            ledger.finished(1, {"runs": 0, "points": 0})
+    state = read_ledger(here, remote)
+    assert (state.lines < 100, list(state.damage)) == (True, [])
+    assert dict(state.runs) == {entry.remote_id: entry}
+    assert push(here, remote).runs == 0
