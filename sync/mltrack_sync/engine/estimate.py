@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mltrack.environment import HISTORY_TAG
 from mltrack.errors import MltrackError
 from mltrack_sync.ledger.runs import RunEntry
 from mltrack_sync.remotes.kind import find_kind
@@ -70,12 +71,25 @@ def estimate_push(
     waiting: dict[str, int] = {}
     for run_id, head in selection.heads(store).items():
         entry = state.runs.get(run_id) or RunEntry()
-        if not entry.is_settled_at(head):
+        is_sampled = history is None and bool(entry.sampled.history)
+        if not entry.is_settled_at(head) and not is_sampled:
             waiting[run_id] = max(0, head.points - sum(entry.points.values()))
+    if history is None:
+        waiting = {run_id: points for run_id, points in waiting.items() if not _asks_for_sample(store, run_id, points)}
     points, rate = sum(waiting.values()), state.points_per_s or POINTS_PER_S
     seconds = points / rate
     sampled = _sampled_points(store, waiting) / rate if seconds >= worth_s else None
     return PushEstimate(points, seconds, bool(state.points_per_s), sampled)
+
+
+def _asks_for_sample(store: Store, run_id: str, points: int) -> bool:
+    """Whether a run of many points says itself that a choice of them goes: ``start_run(history=)``."""
+    if points <= MANY_POINTS:
+        return False
+    try:
+        return store.run(run_id).tags.get(HISTORY_TAG, "0") not in ("0", "whole")
+    except (MltrackError, OSError):  # the push says what is wrong with it
+        return False
 
 
 def _sampled_points(store: Store, waiting: dict[str, int]) -> int:

@@ -19,9 +19,9 @@ def there(store: Store) -> Remote:
     return Remotes(store).add("fake", "http://fake")
 
 
-def record(store: Store, points: int) -> None:
+def record(store: Store, points: int, history: int | None = None) -> None:
     current_store.set_store(store.path)
-    with fluent.start_run() as run:
+    with fluent.start_run(history=history) as run:
         run.log_series("m", range(points))
     current_store.set_store(None)
 
@@ -42,6 +42,13 @@ def test_a_sampled_history_needs_no_estimate(store: Store, there: Remote) -> Non
     sampled = Remotes(store).configure("fake", ["history=500"])
     assert estimate_push(store, sampled, EVERYTHING).seconds == 0
     assert estimate_push(store, sampled, EVERYTHING, history=0).points == 20_000
+
+
+def test_a_run_that_asks_for_a_sample_itself_does_not_count(store: Store, there: Remote) -> None:
+    record(store, 20_000, history=500)
+    record(store, 30_000, history=0)
+    assert estimate_push(store, there, EVERYTHING).points == 30_000
+    assert estimate_push(store, there, EVERYTHING, history=0).points == 50_000
 
 
 def test_the_rate_of_the_last_push_that_sent_enough_counts(store: Store, there: Remote) -> None:
