@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mltrack.errors import UsageError
+from mltrack.text.counting import plural
 from mltrack.text.printing import console, print_json, say
 from mltrack_sync.cli.common import (
     Command,
@@ -75,7 +76,7 @@ def bundle(
     else:
         runs_in = sum(unit.snapshot.unit.startswith("runs/") for unit in written.units)
         which = f", bundle {written.manifest.number} for {receiver}" if receiver else ""
-        say(f"{written.path}: {runs_in:,} runs, {written.bytes:,} bytes{which}")
+        say(f"{written.path}: {plural(runs_in, 'run')}, {written.bytes:,} bytes{which}")
 
 
 def _write(store: Store, out: str, options: BundleOptions, as_json: bool) -> WrittenBundle | None:

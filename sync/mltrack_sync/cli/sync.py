@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mltrack.errors import UsageError
+from mltrack.text.counting import plural
 from mltrack.text.printing import Column, console, heading, print_json, print_table, say, styled
 from mltrack_sync.cli.common import (
     PARTIAL,
@@ -260,7 +261,7 @@ def _fields(report: PushReport) -> dict[str, Any]:
 
 def _line(report: PushReport) -> str:
     return (
-        f"{report.remote}: {report.runs} runs, {report.points:,} points, {report.artifacts} artifacts"
+        f"{report.remote}: {plural(report.runs, 'run')}, {report.points:,} points, {report.artifacts} artifacts"
         f" in {report.seconds:.1f} s{'' if report.complete else ', some of it rejected (see mltrack status)'}"
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mltrack.errors import UsageError
+from mltrack.text.counting import plural
 from mltrack.text.printing import Column, confirm, is_terminal, print_json, print_table, say, say_fields
 from mltrack_sync.cli.common import Command, json_option, open_store, remote_argument, selection_options
 from mltrack_sync.remotes.resolver import introduced, remote_for
@@ -82,7 +83,7 @@ def _print(report: VerifyReport) -> None:
         (report.assessments, "assessments"),
     )
     equal += _counted(same)
-    equal += f" are the same in {report.runs:,} runs"
+    equal += f" are the same in {plural(report.runs, 'run')}"
     compared = (
         (report.models, "registered models"),
         (report.model_versions, "versions"),
@@ -155,7 +156,9 @@ def gc(
     if as_json:
         print_json(_gc_fields(plan, freed, kept, dry_run))
     elif not dry_run:
-        say(f"{sum(run.bytes for run in freed):,} bytes of {len(freed):,} runs are free; {plan.remote} has them")
+        say(
+            f"{sum(run.bytes for run in freed):,} bytes of {plural(len(freed), 'run')} are free; {plan.remote} has them"
+        )
 
 
 def _print_plan(plan: GcPlan) -> None:
@@ -164,7 +167,7 @@ def _print_plan(plan: GcPlan) -> None:
     what = "files of" if plan.keep_metrics else "run"
     for run in plan.deletable:
         say(f"goes: {what} {run.run_id} {run.run_name}, {run.bytes:,} bytes")
-    say(f"{len(plan.deletable):,} runs with {plan.bytes:,} bytes can go, {len(plan.retained):,} stay")
+    say(f"{plural(len(plan.deletable), 'run')} with {plan.bytes:,} bytes can go, {len(plan.retained):,} stay")
 
 
 def _kept(run: Retained) -> str:
