@@ -54,7 +54,7 @@ def reasons(plan: GcPlan) -> dict[str, str]:
     return {kept.run_id: kept.reason for kept in plan.retained}
 
 
-def test_what_is_on_the_remote_goes_and_stays_there(
+def test_what_is_on_the_remote_is_removed_locally_and_stays_on_the_remote(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     gone = record("gone")
@@ -74,7 +74,7 @@ def test_what_is_on_the_remote_goes_and_stays_there(
     assert check_store(store.path).findings == []
 
 
-def test_only_files_go_with_keep_metrics_and_the_run_says_where_they_are(
+def test_with_keep_metrics_only_files_are_removed_and_the_run_says_where_they_are(
     store: Store, server: MlflowServer, remote: Remote
 ) -> None:
     run_id = record()
@@ -97,7 +97,7 @@ def test_only_files_go_with_keep_metrics_and_the_run_says_where_they_are(
     assert store.run(run_id).artifacts[0].remote == ""
 
 
-def test_files_that_went_are_known_to_be_there_also_when_the_ledger_is_lost(
+def test_removed_files_are_known_to_be_on_the_remote_even_if_the_ledger_is_lost(
     store: Store, server: MlflowServer, remote: Remote
 ) -> None:
     record()
@@ -108,7 +108,9 @@ def test_files_that_went_are_known_to_be_there_also_when_the_ledger_is_lost(
     assert verify(store, remote).same
 
 
-def test_live_young_deleted_damaged_and_refused_runs_stay(store: Store, server: MlflowServer, remote: Remote) -> None:
+def test_live_young_deleted_damaged_and_refused_runs_are_kept(
+    store: Store, server: MlflowServer, remote: Remote
+) -> None:
     deleted, damaged, stray = record(), record(), record()
     with mltrack.start_run() as run:
         refused = run.run_id
@@ -129,14 +131,14 @@ def test_live_young_deleted_damaged_and_refused_runs_stay(store: Store, server: 
     assert set(reasons(plan_gc(store, remote, older_than_s=3600)).values()) > {"is too young"}
 
 
-def test_a_run_that_another_remote_waits_for_stays(store: Store, server: MlflowServer, remote: Remote) -> None:
+def test_a_run_that_is_pending_for_another_remote_is_kept(store: Store, server: MlflowServer, remote: Remote) -> None:
     run_id = record()
     push(store, remote)
     Remotes(store).add("second", "http://127.0.0.1:1")
     assert "not on remote 'second' yet" in reasons(plan_gc(store, remote))[run_id]
 
 
-def test_a_run_a_model_version_is_made_of_stays(store: Store, server: MlflowServer, remote: Remote) -> None:
+def test_a_run_that_a_model_version_was_made_from_is_kept(store: Store, server: MlflowServer, remote: Remote) -> None:
     run_id = record()
     push(store, remote)
     store.registry.create_model("spirals")
@@ -144,7 +146,7 @@ def test_a_run_a_model_version_is_made_of_stays(store: Store, server: MlflowServ
     assert reasons(plan_gc(store, remote))[run_id] == "version 1 of model 'spirals' is made of it"
 
 
-def test_what_changed_between_plan_and_deed_stays(store: Store, server: MlflowServer, remote: Remote) -> None:
+def test_what_changed_between_plan_and_deletion_is_kept(store: Store, server: MlflowServer, remote: Remote) -> None:
     resumed, live = record(), record()
     push(store, remote)
     plan = plan_gc(store, remote)
@@ -158,7 +160,7 @@ def test_what_changed_between_plan_and_deed_stays(store: Store, server: MlflowSe
     assert check_store(store.path).sound
 
 
-def test_a_plan_is_not_carried_out_late(store: Store, server: MlflowServer, remote: Remote) -> None:
+def test_a_plan_that_is_too_old_is_not_executed(store: Store, server: MlflowServer, remote: Remote) -> None:
     record()
     push(store, remote)
     plan = plan_gc(store, remote, clock=lambda: 2e9)
@@ -191,7 +193,7 @@ def test_interrupted_at_any_step_each_run_is_whole_or_gone(step: int, keep_metri
     assert [path.name for path in store.layout.runs.iterdir() if not path.name.startswith(".")] == []
 
 
-def test_the_command_says_what_goes_asks_and_says_what_went(
+def test_the_command_lists_what_it_removes_asks_and_reports_what_was_removed(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     run_id = record("größe")
@@ -227,5 +229,5 @@ def test_the_command_verify_ends_with_1_when_something_differs(
 @pytest.mark.parametrize(
     ("text", "seconds"), [("7d", 604800), ("12h", 43200), ("1.5m", 90), ("2w", 1209600), ("9s", 9)]
 )
-def test_ages(text: str, seconds: float) -> None:
+def test_ages_are_parsed(text: str, seconds: float) -> None:
     assert parse_age(text) == seconds

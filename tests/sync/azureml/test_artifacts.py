@@ -78,7 +78,7 @@ def test_a_file_arrives_in_one_put_or_in_blocks(
 @pytest.mark.parametrize(
     "fault", [LoseAnswer(), Cut(), unavailable(503), unavailable(500)], ids=lambda f: type(f).__name__
 )
-def test_a_fault_on_the_way_leaves_one_whole_file(
+def test_a_network_fault_leaves_one_whole_file(
     azure: AzureEmulator,
     azure_contents: Contents,
     transport: Transport,
@@ -95,7 +95,7 @@ def test_a_fault_on_the_way_leaves_one_whole_file(
     assert azure_contents.artifacts(run).keys() == {artifact.path}
 
 
-def test_a_file_that_is_there_is_done_when_it_is_the_same_and_told_when_not(
+def test_an_existing_file_is_accepted_if_equal_and_reported_if_not(
     transport: Transport, run: dict[str, Any], tmp_path: Path
 ) -> None:
     artifact, path = file_of(tmp_path, b"one")
@@ -115,7 +115,7 @@ def test_a_name_without_content_gets_its_content(
     assert azure_contents.artifact(run, artifact.path) == b"one"
 
 
-def test_a_name_that_can_get_no_content_is_told(
+def test_a_name_that_cannot_get_its_content_is_reported(
     azure: AzureEmulator, transport: Transport, run: dict[str, Any], tmp_path: Path
 ) -> None:
     azure.faults.on("blob/put", Answer(403, "AuthorizationPermissionMismatch"), times=None)
@@ -160,7 +160,7 @@ def test_a_file_that_changes_while_it_is_sent_is_not_sent(
     assert azure_contents.artifacts(run) == {artifact.path: None}
 
 
-def test_blocks_that_an_earlier_syncer_put_are_not_put_again(
+def test_blocks_that_an_earlier_syncer_uploaded_are_not_uploaded_again(
     azure: AzureEmulator, azure_contents: Contents, transport: Transport, run: dict[str, Any], tmp_path: Path
 ) -> None:
     content = bytes([1]) * MIB + bytes([2]) * MIB + bytes([3]) * MIB

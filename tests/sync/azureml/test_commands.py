@@ -71,7 +71,7 @@ def everything_on_disk(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
 
 
-def test_nothing_secret_is_written_or_shown_whatever_goes_wrong(
+def test_no_secret_is_written_or_shown_whatever_fails(
     azure: AzureEmulator,
     azure_store: Store,
     azure_remote: Remote,

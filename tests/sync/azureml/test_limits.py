@@ -46,7 +46,7 @@ def test_params_and_tags_beyond_the_limits_are_rejected_before_they_are_sent(
     assert push(azure_store, azure_remote).requests == 0
 
 
-def test_metrics_beyond_the_remotes_own_limit_are_rejected_with_its_words_and_the_rest_arrives(
+def test_metrics_beyond_the_remotes_own_limit_are_rejected_with_its_message_and_the_rest_arrives(
     azure: AzureEmulator, azure_store: Store, azure_remote: Remote, azure_contents: Contents, experiment: str
 ) -> None:
     with mltrack.start_run() as run:
@@ -63,7 +63,7 @@ def test_metrics_beyond_the_remotes_own_limit_are_rejected_with_its_words_and_th
     assert azure.points_twice() == []
 
 
-def test_a_limit_that_is_lower_than_known_is_found_by_halving(
+def test_a_limit_lower_than_documented_is_found_by_splitting_requests(
     azure: AzureEmulator, azure_store: Store, azure_remote: Remote, azure_contents: Contents, experiment: str
 ) -> None:
     azure.limits = dataclasses.replace(azure.limits, batch_metrics_max=60)
@@ -77,7 +77,7 @@ def test_a_limit_that_is_lower_than_known_is_found_by_halving(
     assert azure.points_twice() == []
 
 
-def test_an_experiment_name_that_is_too_long_sets_the_run_aside(azure_store: Store, azure_remote: Remote) -> None:
+def test_an_experiment_name_that_is_too_long_rejects_its_runs(azure_store: Store, azure_remote: Remote) -> None:
     mltrack.set_experiment("e" * 257)
     with mltrack.start_run():
         mltrack.log_metric("loss", 0.5)

@@ -83,7 +83,7 @@ def test_a_model_registered_offline_arrives_with_its_files_among_those_of_its_ru
 
 @pytest.mark.parametrize("kind", ["artifacts/batch-metadata", "blob/put", "mlflow/model-versions/create"])
 @pytest.mark.parametrize("fault", [LoseAnswer(), Cut(), unavailable(503)], ids=lambda f: type(f).__name__)
-def test_faults_on_the_way_make_nothing_twice(
+def test_network_faults_duplicate_nothing(
     azure: AzureEmulator,
     azure_store: Store,
     azure_remote: Remote,
@@ -125,7 +125,7 @@ def test_a_lost_ledger_finds_the_files_where_they_are(
     assert after == {**before, f"net-{second}/words.txt": b"of the run"}
 
 
-def test_models_of_one_name_and_files_of_the_run_have_folders_of_their_own(
+def test_models_of_one_name_and_files_of_the_run_get_separate_folders(
     azure_store: Store, azure_remote: Remote, azure_contents: Contents, experiment: str
 ) -> None:
     run_id = record_run(taken="by the run")
@@ -146,7 +146,7 @@ def test_models_of_one_name_and_files_of_the_run_have_folders_of_their_own(
     assert sources == [f"{run['info']['artifact_uri']}/{place}" for place in places]
 
 
-def test_a_model_without_a_run_waits_and_is_told_and_one_that_is_being_made_waits(
+def test_a_model_without_a_run_waits_and_is_reported_and_an_unfinished_one_waits(
     azure_store: Store, azure_remote: Remote, azure_contents: Contents, experiment: str
 ) -> None:
     run_id = record_run()
@@ -166,7 +166,7 @@ def test_a_model_without_a_run_waits_and_is_told_and_one_that_is_being_made_wait
     assert there(azure_contents, experiment, run_id)[1].keys() == {"net/MLmodel", "net/data/weights.bin"}
 
 
-def test_a_file_that_changed_is_rejected_and_told(
+def test_a_file_that_changed_is_rejected_and_reported(
     azure_store: Store, azure_remote: Remote, azure_contents: Contents, experiment: str
 ) -> None:
     run_id = record_run()

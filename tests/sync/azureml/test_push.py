@@ -59,7 +59,7 @@ def test_a_store_is_pushed_and_both_sides_are_equal(
     assert_all_there_once(azure_store, azure, azure_contents, experiment)
 
 
-def test_an_experiment_with_a_slash_is_made_once(
+def test_an_experiment_with_a_slash_is_created_once(
     azure: AzureEmulator, azure_store: Store, azure_remote: Remote, azure_contents: Contents, experiment: str
 ) -> None:
     name = f"team/{experiment}"
@@ -76,7 +76,7 @@ def test_an_experiment_with_a_slash_is_made_once(
 
 
 @pytest.mark.slow
-def test_tokens_that_live_two_seconds_last_for_a_long_push(
+def test_tokens_with_a_lifetime_of_two_seconds_suffice_for_a_long_push(
     azure: AzureEmulator,
     azure_store: Store,
     azure_contents: Contents,
@@ -118,7 +118,7 @@ def test_a_token_that_is_revoked_in_the_middle_is_replaced_once(
     assert azure.traffic.count(LOG_BATCH, 401) == 2
 
 
-def test_a_token_that_is_no_good_ends_the_push_and_says_what_to_do(
+def test_an_invalid_token_ends_the_push_and_says_what_to_do(
     azure: AzureEmulator, azure_store: Store, azure_remote: Remote
 ) -> None:
     record(5)
@@ -130,7 +130,7 @@ def test_a_token_that_is_no_good_ends_the_push_and_says_what_to_do(
 
 
 @pytest.mark.parametrize("old", [401, 403])
-def test_a_refresh_that_hands_out_another_base_url_is_followed(
+def test_a_refresh_that_returns_another_base_url_is_followed(
     azure: AzureEmulator,
     azure_store: Store,
     azure_remote: Remote,
@@ -144,7 +144,7 @@ def test_a_refresh_that_hands_out_another_base_url_is_followed(
     assert_all_there_once(azure_store, azure, azure_contents, experiment)
 
 
-def test_an_endpoint_that_is_gone_is_found_where_it_is_now(
+def test_an_endpoint_that_moved_is_found(
     azure: AzureEmulator,
     azure_store: Store,
     azure_remote: Remote,
@@ -161,7 +161,7 @@ def test_an_endpoint_that_is_gone_is_found_where_it_is_now(
     assert_all_there_once(azure_store, azure, azure_contents, experiment)
 
 
-def test_lost_answers_throttling_and_errors_lead_to_no_second_of_anything(
+def test_lost_answers_throttling_and_errors_duplicate_nothing(
     azure: AzureEmulator, azure_store: Store, azure_remote: Remote, azure_contents: Contents, experiment: str
 ) -> None:
     record(1000)
@@ -175,7 +175,7 @@ def test_lost_answers_throttling_and_errors_lead_to_no_second_of_anything(
     assert_all_there_once(azure_store, azure, azure_contents, experiment)
 
 
-def test_the_resource_manager_may_be_busy_and_may_not_tell_the_uri(
+def test_the_resource_manager_may_be_busy_or_omit_the_uri(
     azure: AzureEmulator, azure_store: Store, azure_remote: Remote, azure_contents: Contents, experiment: str
 ) -> None:
     record(10)
@@ -190,7 +190,7 @@ def test_the_resource_manager_may_be_busy_and_may_not_tell_the_uri(
     assert workspace.location == "westeurope"
 
 
-def test_the_public_workspace_tells_name_place_and_uri(
+def test_the_public_workspace_gives_name_location_and_uri(
     azure: AzureEmulator, azure_store: Store, tmp_path: Path, token_file: Path
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(azure.config))

@@ -53,7 +53,7 @@ def test_a_scope_in_a_config_wins(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"Scope": "/subscriptions/x"}', '{"subscription_id": "s"}'])
-def test_a_config_without_a_workspace_is_told_by_name(text: str, tmp_path: Path) -> None:
+def test_a_config_without_a_workspace_is_named(text: str, tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(text)
     with pytest.raises(UsageError):
@@ -62,7 +62,7 @@ def test_a_config_without_a_workspace_is_told_by_name(text: str, tmp_path: Path)
         read_config(tmp_path / "missing.json")
 
 
-def test_a_tracking_uri_is_taken_apart_and_shown_without_its_token() -> None:
+def test_a_tracking_uri_is_parsed_and_shown_without_its_token() -> None:
     plain = TrackingUri.parse(f"azureml://h.api.azureml.ms/mlflow/v1.0{PATH}?")
     assert (plain.host, plain.scope, plain.token) == ("h.api.azureml.ms", SCOPE, "")
     old = TrackingUri.parse(f"azureml://h:1/mlflow/v1.0{PATH}?auth-type=ServicePrincipal&auth=se%2Bcret")
@@ -76,7 +76,7 @@ def test_a_tracking_uri_is_taken_apart_and_shown_without_its_token() -> None:
 @pytest.mark.parametrize(
     "uri", ["http://h/", "azureml:", "azureml://h/x", f"azureml://secret@h/mlflow/v1.0{PATH}", f"azureml://h{PATH}"]
 )
-def test_what_is_no_tracking_uri_is_refused_without_its_secrets(uri: str) -> None:
+def test_what_is_not_a_tracking_uri_is_refused_without_its_secrets(uri: str) -> None:
     with pytest.raises(UsageError) as caught:
         TrackingUri.parse(f"{uri}?auth=secret")
     assert "secret" not in str(caught.value)

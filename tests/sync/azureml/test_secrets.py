@@ -76,7 +76,7 @@ SOURCES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
-def test_no_secret_is_written_or_shown_whatever_goes_wrong(
+def test_no_secret_is_written_or_shown_whatever_fails(
     source: str,
     echo: str,
     tmp_path: Path,

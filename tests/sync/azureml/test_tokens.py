@@ -31,7 +31,7 @@ def jwt(expires_at: float) -> str:
     return f"eyJhbGciOiJub25lIn0.{payload}.c2ln"
 
 
-def test_the_expiry_of_a_jwt_is_read_in_utc_wherever_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_expiry_of_a_jwt_is_read_as_utc_in_any_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     text = jwt(1_700_000_000)
     for zone in ("UTC", "Asia/Tokyo", "America/Los_Angeles"):
         monkeypatch.setenv("TZ", zone)
@@ -43,7 +43,7 @@ def test_the_expiry_of_a_jwt_is_read_in_utc_wherever_the_machine_is(monkeypatch:
     assert expiry_of("a.b.c") is None
 
 
-def test_a_renewed_tokens_time_is_utc_though_it_does_not_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_expiry_of_a_renewed_token_is_utc_although_it_has_no_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     try:
@@ -104,20 +104,20 @@ def test_a_command_prints_a_token_bare_or_as_json(printed: str, expected: Token,
         ("echo two words", "holds no token"),
     ],
 )
-def test_a_command_that_gives_none_is_told_without_what_it_said(command: str, words: str) -> None:
+def test_a_command_that_gives_no_token_is_reported_without_its_output(command: str, words: str) -> None:
     with pytest.raises(RemoteAuthError) as caught:
         CommandTokens(command).token("")
     assert words in str(caught.value)
     assert "secret in" not in str(caught.value)
 
 
-def test_a_command_has_only_so_much_time() -> None:
+def test_a_token_command_has_a_time_limit() -> None:
     with pytest.raises(RemoteAuthError, match=r"took over 0\.05 s"):
         CommandTokens("sleep 10", timeout_s=0.05).token("")
 
 
 @pytest.mark.parametrize("command", ["", "'open"])
-def test_a_command_that_is_none_is_misuse(command: str) -> None:
+def test_an_invalid_token_command_is_misuse(command: str) -> None:
     with pytest.raises(UsageError):
         CommandTokens(command)
 
@@ -154,7 +154,7 @@ def test_azure_identity_is_asked_by_its_environment(azure: AzureEmulator, monkey
     assert source.token(token.text).text != token.text
 
 
-def test_a_missing_azure_identity_is_told_with_the_command_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_azure_identity_is_reported_with_the_command_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "azure.identity", None)
     with pytest.raises(NoToken) as caught:
         IdentityTokens("https://management.azure.com").token("")

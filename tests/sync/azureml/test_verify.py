@@ -16,7 +16,7 @@ from tests.support.azure.stores import record
 HASTY = RetryPolicy(sleep=lambda seconds: None)
 
 
-def test_what_was_pushed_is_found_the_same_and_nothing_is_changed_there(
+def test_what_was_pushed_is_found_equal_and_verify_changes_nothing(
     azure: AzureEmulator, azure_store: Store, azure_remote: Remote
 ) -> None:
     record()
@@ -74,7 +74,7 @@ def test_what_differs_in_a_workspace_is_named(
     assert [kept.run_id for kept in plan.retained] == [run_id]
 
 
-def test_faults_on_the_way_make_no_difference(azure: AzureEmulator, azure_store: Store, azure_remote: Remote) -> None:
+def test_network_faults_change_no_result(azure: AzureEmulator, azure_store: Store, azure_remote: Remote) -> None:
     record(30)
     push(azure_store, azure_remote)
     for kind in ("mlflow/runs/get", "mlflow/metrics/get-history", "artifacts/contentinfo", "blob/get"):

@@ -25,7 +25,7 @@ def run_id(store: Store) -> str:
     return str(run.run_id)
 
 
-def test_what_was_left_out_is_fetched_from_the_remote_that_has_it(
+def test_skipped_files_are_fetched_from_the_remote_that_has_them(
     store: Store, run_id: str, tmp_path: Path, cli: Cli
 ) -> None:
     thin = Store.create(tmp_path / "thin")

@@ -71,7 +71,7 @@ def test_the_tracking_uri_of_the_environment_serves_when_there_is_no_remote(
         run(store, "sync", "unknown")
 
 
-def test_status_says_what_waits_what_was_refused_and_what_went_wrong(store: Store, remote: Remote) -> None:
+def test_status_says_what_is_pending_what_was_refused_and_what_failed(store: Store, remote: Remote) -> None:
     run_id = record()
     (waiting,) = json.loads(run(store, "status", "--json").output)
     assert (waiting["pending_runs"], waiting["pending_points"], waiting["pending_artifacts"]) == (1, 20, 1)
@@ -94,7 +94,7 @@ def test_status_says_what_waits_what_was_refused_and_what_went_wrong(store: Stor
 
 
 @pytest.mark.parametrize("command", [["sync"], ["verify"], ["gc", "--synced"]])
-def test_a_url_where_nothing_answers_is_not_remembered(store: Store, remote: Remote, command: list[str]) -> None:
+def test_a_url_that_does_not_answer_is_not_remembered(store: Store, remote: Remote, command: list[str]) -> None:
     record()
     with pytest.raises(RemoteUnavailableError):
         run(store, *command, f"http://127.0.0.1:{free_port()}")
@@ -116,13 +116,13 @@ def test_a_dry_run_remembers_no_url(store: Store) -> None:
     assert Remotes(store).all() == []
 
 
-def test_a_url_whose_name_is_taken_is_told(store: Store) -> None:
+def test_a_url_whose_name_is_taken_is_reported(store: Store) -> None:
     Remotes(store).add("127.0.0.1-1", "http://other")
     with pytest.raises(UsageError, match=r"'127\.0\.0\.1-1' is http://other already"):
         run(store, "sync", "--dry-run", "http://127.0.0.1:1")
 
 
-def test_all_remotes_are_pushed_to_and_one_that_is_away_keeps_no_other_from_it(
+def test_all_remotes_are_pushed_to_even_if_one_is_unreachable(
     store: Store, server: MlflowServer, proxy: FaultyProxy, experiment: str
 ) -> None:
     record()
@@ -151,7 +151,9 @@ def test_all_remotes_are_pushed_to_and_one_that_is_away_keeps_no_other_from_it(
     ]
 
 
-def test_a_rate_holds_for_what_is_sent(store: Store, server: MlflowServer, remote: Remote, experiment: str) -> None:
+def test_the_rate_limit_applies_to_what_is_sent(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
     with mltrack.start_run():
         mltrack.log_text("x" * 60_000, "f.txt")
     with pytest.raises(UsageError, match="'fast' is not a rate"):
@@ -195,7 +197,7 @@ REFUSED = {
 }
 
 
-def test_what_a_server_would_refuse_or_cut_is_told_before_and_rejected_and_the_rest_arrives(
+def test_what_a_server_would_refuse_or_truncate_is_announced_and_rejected_and_the_rest_arrives(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
     run_id = record_what_no_server_takes()
@@ -224,7 +226,7 @@ def test_what_a_server_would_refuse_or_cut_is_told_before_and_rejected_and_the_r
     assert [value for _, _, value in server.history(remote_id, "early")] == [2.0]
 
 
-def test_what_was_rejected_is_tried_again_when_asked_and_the_rest_goes_on_meanwhile(
+def test_what_was_rejected_is_retried_on_request_and_the_rest_is_sent_meanwhile(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
     with mltrack.start_run() as made:
@@ -258,7 +260,7 @@ def test_what_was_rejected_is_tried_again_when_asked_and_the_rest_goes_on_meanwh
     assert run(store, "sync").exit_code == 0
 
 
-def test_a_refused_point_keeps_no_other_of_its_metric_from_arriving(
+def test_a_refused_point_holds_back_no_other_of_its_metric(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
     with mltrack.start_run() as made:
@@ -343,7 +345,7 @@ def test_an_interrupt_that_comes_while_the_loop_holds_a_lock_ends_it() -> None:
     assert signal.getsignal(signal.SIGINT) == before
 
 
-def test_watching_waits_for_a_remote_that_is_away_and_says_so(store: Store, tmp_path: Path) -> None:
+def test_watching_waits_for_an_unreachable_remote_and_says_so(store: Store, tmp_path: Path) -> None:
     trigger = Trigger()
     told: list[str] = []
     passes: list[PushReport] = []
@@ -368,7 +370,7 @@ def test_watching_waits_for_a_remote_that_is_away_and_says_so(store: Store, tmp_
     assert (told, len(passes)) == (["away"] * 3, 1)
 
 
-def test_watching_is_woken_by_a_run_that_begins(store: Store) -> None:
+def test_a_starting_run_wakes_the_watcher(store: Store) -> None:
     trigger = Trigger()
     counts: list[int] = []
 

@@ -130,7 +130,7 @@ def log_of(store: Store, remote: Remote) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def test_points_show_while_training_runs_and_a_resumed_run_goes_on_as_the_same(
+def test_points_appear_while_training_runs_and_a_resumed_run_stays_the_same_run(
     store: Store, server: MlflowServer, remote: Remote, experiment: str, training: Training
 ) -> None:
     run_id = training.tell("start", {"sync": "there"})
@@ -160,7 +160,7 @@ def test_points_show_while_training_runs_and_a_resumed_run_goes_on_as_the_same(
     assert SECRET not in "".join(path.read_text() for path in store.layout.remote("there").iterdir())
 
 
-def test_a_training_ends_at_once_though_the_server_is_stuck(
+def test_a_training_ends_at_once_although_the_server_hangs(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
     go_on, asked = threading.Event(), threading.Event()
@@ -189,7 +189,7 @@ def test_a_training_ends_at_once_though_the_server_is_stuck(
     assert_equal(store, server, experiment)
 
 
-def test_a_training_that_is_killed_shows_as_failed_and_a_killed_syncer_is_followed_by_another(
+def test_a_killed_training_shows_as_failed_and_a_killed_syncer_is_replaced(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, training: Training
 ) -> None:
     killed, sent = threading.Event(), threading.Event()
@@ -224,7 +224,7 @@ def test_a_training_that_is_killed_shows_as_failed_and_a_killed_syncer_is_follow
     assert proxy.points_taken == 810
 
 
-def test_four_ranks_have_one_syncer(store: Store, server: MlflowServer, remote: Remote, experiment: str) -> None:
+def test_four_ranks_share_one_syncer(store: Store, server: MlflowServer, remote: Remote, experiment: str) -> None:
     run_id = mltrack.start_run().run_id
     environ = {"MLTRACK_RUN_ID": run_id, "MLTRACK_SYNC": "1"}
     ranks = [Training(store, experiment, RANK=str(rank), **environ) for rank in range(4)]
@@ -263,7 +263,7 @@ def test_a_run_started_while_the_syncer_is_about_to_end_is_not_missed(store: Sto
     assert (followed, is_served(folder)) == (["there"] * 2, False)
 
 
-def test_a_syncer_gives_up_on_a_remote_that_stays_away_and_the_next_sync_carries_on(
+def test_a_syncer_gives_up_on_an_unreachable_remote_and_the_next_sync_continues(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, training: Training
 ) -> None:
     training.kill()
@@ -280,7 +280,7 @@ def test_a_syncer_gives_up_on_a_remote_that_stays_away_and_the_next_sync_carries
     assert_equal(store, server, experiment)
 
 
-def test_only_what_the_caller_names_can_fail_a_start(
+def test_only_the_callers_own_mistakes_make_a_start_fail(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for given, error in (("nowhere", NotFoundError), (True, UsageError), ("http://u:geheim@h", UsageError)):
@@ -319,7 +319,7 @@ def watching(store: Store, tmp_path: Path) -> Iterator[Callable[[Path, str], sub
         process.wait()
 
 
-def test_watching_goes_on_over_a_server_that_is_started_again(
+def test_watching_survives_a_restart_of_the_server(
     store: Store,
     server: MlflowServer,
     experiment: str,

@@ -26,7 +26,7 @@ def record(store: Store, points: int, history: int | None = None) -> None:
     current_store.set_store(None)
 
 
-def test_points_that_wait_are_counted_and_take_as_long_as_at_the_usual_rate(store: Store, there: Remote) -> None:
+def test_pending_points_are_counted_and_timed_at_the_usual_rate(store: Store, there: Remote) -> None:
     record(store, 60_000)
     estimate = estimate_push(store, there, EVERYTHING)
     assert (estimate.points, estimate.measured) == (60_000, False)
@@ -44,7 +44,7 @@ def test_a_sampled_history_needs_no_estimate(store: Store, there: Remote) -> Non
     assert estimate_push(store, sampled, EVERYTHING, history=0).points == 20_000
 
 
-def test_a_run_that_asks_for_a_sample_itself_does_not_count(store: Store, there: Remote) -> None:
+def test_a_run_that_asks_for_a_sample_itself_is_left_out_of_the_estimate(store: Store, there: Remote) -> None:
     record(store, 20_000, history=500)
     record(store, 30_000, history=0)
     assert estimate_push(store, there, EVERYTHING).points == 30_000

@@ -63,13 +63,13 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 
 @pytest.mark.parametrize("kind", [zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS])
-def test_packed_answers_are_unpacked(kind: int) -> None:
+def test_compressed_answers_are_decompressed(kind: int) -> None:
     content = packed(iter([b'{"a": "', b"x" * MIB, b'"}']), kind)
     name = "gzip" if kind > 15 else "deflate"
     assert asked(answer(content, "200 OK", f"Content-Encoding: {name}")) == {"a": "x" * MIB}
 
 
-def test_an_answer_without_an_end_is_read_no_further_than_it_may_go() -> None:
+def test_an_endless_answer_is_read_up_to_the_limit() -> None:
     with pytest.raises(NotMlflowError, match="more than 67,108,864 bytes"):
         asked(endless(OK + b"Content-Length: 8000000000000\r\n\r\n", b"x" * MIB))
     with pytest.raises(NotMlflowError, match="more than 67,108,864 bytes"):
@@ -77,14 +77,14 @@ def test_an_answer_without_an_end_is_read_no_further_than_it_may_go() -> None:
 
 
 @pytest.mark.parametrize(("kind", "name"), [(zlib.MAX_WBITS | 16, "gzip"), (zlib.MAX_WBITS, "deflate")])
-def test_a_bomb_is_unpacked_no_further_than_it_may_go(kind: int, name: str) -> None:
+def test_a_decompression_bomb_is_decompressed_up_to_the_limit(kind: int, name: str) -> None:
     bomb = packed(itertools.repeat(bytes(MIB), 2 * JSON_BYTES_MAX // MIB), kind)
     assert len(bomb) < MIB
     with pytest.raises(NotMlflowError, match="more than 67,108,864 bytes"):
         asked(answer(bomb, "200 OK", f"Content-Encoding: {name}"))
 
 
-def test_a_bomb_in_an_error_or_a_file_is_no_different() -> None:
+def test_a_decompression_bomb_in_an_error_or_a_file_is_stopped_too() -> None:
     bomb = gzip.compress(bytes(2 * MIB))
     with pytest.raises(NotMlflowError, match="more than 1,048,576 bytes"):
         asked(answer(bomb, "400 Bad", "Content-Encoding: gzip"))
@@ -96,7 +96,7 @@ def test_a_bomb_in_an_error_or_a_file_is_no_different() -> None:
 
 
 @pytest.mark.parametrize("name", ["br", "zstd", "gzip, gzip", "x" * 5000])
-def test_an_answer_packed_as_nobody_asked_is_refused(name: str) -> None:
+def test_an_answer_in_an_unrequested_compression_is_refused(name: str) -> None:
     with pytest.raises(NotMlflowError, match="not asked for") as caught:
         asked(answer(b"x", "200 OK", f"Content-Encoding: {name}"))
     assert len(str(caught.value)) < 300
@@ -105,7 +105,7 @@ def test_an_answer_packed_as_nobody_asked_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     "content", [b"no gzip", gzip.compress(b"{}" * 1000, mtime=0)[:-9], b""], ids=["other", "cut", "empty"]
 )
-def test_an_answer_that_can_not_be_decompressed_is_an_error_in_words(content: bytes) -> None:
+def test_an_answer_that_cannot_be_decompressed_is_an_error_in_words(content: bytes) -> None:
     with pytest.raises(RemoteError, match=r"decompressed|middle"):
         asked(answer(content, "200 OK", "Content-Encoding: gzip"))
 
@@ -130,7 +130,7 @@ def test_an_answer_of_too_many_values_is_refused() -> None:
 
 
 @pytest.mark.parametrize("content", [b"[" + b"9" * 5000 + b"]", b"\xff\xfe", b"", b"nul", b'"text"', b"7", b"null"])
-def test_what_is_no_object_is_no_answer_of_mlflow(content: bytes) -> None:
+def test_a_json_value_that_is_not_an_object_is_not_an_mlflow_answer(content: bytes) -> None:
     if not content:
         assert asked(answer(content)) == {}
     else:
@@ -142,7 +142,7 @@ def test_what_is_no_object_is_no_answer_of_mlflow(content: bytes) -> None:
     "head",
     [b"rubbish\r\n\r\n", b"\xff" * 200_000, b"HTTP/1.1 999999 x\r\n\r\n", b"SSH-2.0-OpenSSH_9\r\n", b"\r\n\r\n", b"\0"],
 )
-def test_what_does_not_speak_http_is_told_in_few_words(head: bytes) -> None:
+def test_a_server_that_does_not_speak_http_is_reported_briefly(head: bytes) -> None:
     def handle(connection: socket.socket, request: bytes) -> None:
         connection.sendall(head)
         connection.shutdown(socket.SHUT_WR)
@@ -153,19 +153,19 @@ def test_what_does_not_speak_http_is_told_in_few_words(head: bytes) -> None:
 
 
 @pytest.mark.parametrize("piece", [b"X-More: " + b"x" * 1000 + b"\r\n", b"x" * 1000, b"HTTP/1.1 100 Continue\r\n\r\n"])
-def test_headers_without_an_end_are_an_end(piece: bytes) -> None:
+def test_endless_headers_end_the_request(piece: bytes) -> None:
     with pytest.raises(RemoteUnavailableError, match="did not answer"):
         asked(endless(b"" if piece.startswith(b"HTTP") else OK, piece))
 
 
 @pytest.mark.parametrize("text", ["\xb2", "-5", "1e9", "inf", "nan", "9" * 200, "soon", "Sun, 99 Foo 2001", "", "\x01"])
-def test_a_retry_after_that_says_nothing_is_passed_over(text: str) -> None:
+def test_an_invalid_retry_after_is_ignored(text: str) -> None:
     with pytest.raises(RemoteUnavailableError) as caught:
         asked(answer(b"{}", "429 Slow down", f"Retry-After: {text}"))
     assert caught.value.status == 429
 
 
-def test_what_a_server_says_is_kept_no_further_than_it_is_of_use() -> None:
+def test_messages_of_a_server_are_kept_up_to_a_limit() -> None:
     words = b'{"error_code":"' + b"C" * 50_000 + b'","message":"' + b"m" * 50_000 + b'"}'
     with pytest.raises(RemoteRefusedError, match=r"\(50,000 characters\)") as caught:
         asked(answer(words, "400 " + "r" * 50_000))
@@ -177,7 +177,7 @@ def test_what_a_server_says_is_kept_no_further_than_it_is_of_use() -> None:
 
 
 @pytest.mark.parametrize("place", ["http://[", "x" * 60_000, "http://u:SECRET@h/?token=SECRET#SECRET", ""])
-def test_a_redirect_is_not_followed_and_told_in_few_words(place: str) -> None:
+def test_a_redirect_is_not_followed_and_reported_briefly(place: str) -> None:
     with pytest.raises(NotMlflowError) as caught:
         asked(answer(b"", "307 Elsewhere", f"Location: {place}"))
     assert len(str(caught.value)) < 1500
@@ -187,7 +187,7 @@ def test_a_redirect_is_not_followed_and_told_in_few_words(place: str) -> None:
 # --- time --------------------------------------------------------------------------------------------------------
 
 
-def test_an_answer_at_a_byte_a_second_comes_to_an_end() -> None:
+def test_an_answer_at_a_byte_a_second_is_given_up() -> None:
     stop = threading.Event()
 
     def trickle(connection: socket.socket, request: bytes) -> None:
@@ -203,7 +203,7 @@ def test_an_answer_at_a_byte_a_second_comes_to_an_end() -> None:
     stop.set()
 
 
-def test_headers_at_a_byte_a_second_come_to_an_end() -> None:
+def test_headers_at_a_byte_a_second_are_given_up() -> None:
     stop = threading.Event()
 
     def trickle(connection: socket.socket, request: bytes) -> None:
@@ -221,7 +221,7 @@ def test_headers_at_a_byte_a_second_come_to_an_end() -> None:
     stop.set()
 
 
-def test_the_time_for_an_answer_grows_with_what_comes_and_with_nothing_else() -> None:
+def test_the_time_limit_of_an_answer_grows_only_with_the_bytes_received() -> None:
     now = [0.0]
     patience = Patience(lambda: now[0])
     assert patience.left_for_read(None) == FIRST_BYTE_S
@@ -249,14 +249,14 @@ def test_a_server_that_takes_a_request_at_a_byte_a_second_is_given_up() -> None:
     assert patience.left_for_write(None) == 0.001
 
 
-def test_so_many_headers_as_no_answer_has_are_an_error() -> None:
+def test_an_absurd_number_of_headers_is_an_error() -> None:
     patience = Patience()
     patience.read(1 << 20, 0)
     with pytest.raises(httpcore.RemoteProtocolError):
         patience.read(1, 0)
 
 
-def test_a_remote_that_was_waited_for_in_vain_is_not_asked_often() -> None:
+def test_a_remote_that_timed_out_is_not_asked_often() -> None:
     calls: list[int] = []
 
     def silent() -> None:
@@ -268,7 +268,7 @@ def test_a_remote_that_was_waited_for_in_vain_is_not_asked_often() -> None:
     assert len(calls) == 2
 
 
-def test_an_answer_that_is_no_file_has_an_end_however_much_it_holds() -> None:
+def test_an_answer_that_is_not_a_file_is_limited_in_size() -> None:
     patience = Patience()
     patience.begin(120, 30, 240)
     patience.head_received()
@@ -281,7 +281,7 @@ def test_an_answer_that_is_no_file_has_an_end_however_much_it_holds() -> None:
     "level",
     [b'{"a":%s}', b'{"a": %s}', b'{"a":  %s}', b'{"a":\n%s}', b'{"a":\t%s}', b"[%s]", b'[{"a":%s}]', b"[ 1, %s ]"],
 )
-def test_depth_is_found_however_it_is_written(level: bytes) -> None:
+def test_depth_of_nesting_is_measured_however_it_is_written(level: bytes) -> None:
     content, deep = b"1", 120 if level.count(b"[") + level.count(b"{") == 1 else 60
     for _ in range(deep):
         content = level % content
@@ -290,14 +290,14 @@ def test_depth_is_found_however_it_is_written(level: bytes) -> None:
     assert asked(answer(b'{"rows":' + level % (level % b"1") + b"}"))
 
 
-def test_a_long_page_of_rows_is_no_depth() -> None:
+def test_a_long_page_of_rows_is_not_deep() -> None:
     rows = b",".join([b'{"key":"m","value":1.5,"step":3}'] * 5000)
     assert asked(answer(b'{"metrics":[' + rows + b"]}"))
     assert asked(answer(b'{"metrics": [\n' + rows.replace(b",{", b",\n  {") + b"\n]\n}"))
 
 
 @pytest.mark.parametrize("half", [b"\\ud800", b"\\uDC00", b"\xed\xa0\x80"])
-def test_half_of_a_unicode_sign_is_not_handed_on(half: bytes) -> None:
+def test_a_lone_surrogate_is_not_passed_on(half: bytes) -> None:
     content = b'{"uri": "mlflow-artifacts:/' + half + b'/x", "name": "\\ud83d\\ude00"}'
     fields = json_object(Answer(200, httpx.Headers(), "OK", content))
     assert fields is not None

@@ -115,12 +115,12 @@ def test_each_variable_may_name_a_file_or_a_folder(folder: Path, server: RawServ
     assert "REQUESTS_CA_BUNDLE" in caught.value.hint
 
 
-def test_all_that_is_named_is_trusted(folder: Path, server: RawServer) -> None:
+def test_every_named_certificate_is_trusted(folder: Path, server: RawServer) -> None:
     knock(server.url, {"REQUESTS_CA_BUNDLE": str(folder / "other.pem"), "CURL_CA_BUNDLE": str(folder / "ca.pem")})
     knock(server.url, {"SSL_CERT_FILE": str(folder / "ca.pem"), "REQUESTS_CA_BUNDLE": str(folder / "other")})
 
 
-def test_a_folder_whose_names_are_hashes_is_left_to_openssl(folder: Path, server: RawServer, tmp_path: Path) -> None:
+def test_a_folder_of_hashed_names_is_left_to_openssl(folder: Path, server: RawServer, tmp_path: Path) -> None:
     for number in range(2):  # as c_rehash calls them; ours is not the one of that hash
         tmp_path.joinpath(f"0123abcd.{number}").write_text("not read")
     with pytest.raises(RemoteError, match="CERTIFICATE_VERIFY_FAILED"):
@@ -131,19 +131,19 @@ def test_a_folder_whose_names_are_hashes_is_left_to_openssl(folder: Path, server
 @pytest.mark.parametrize(
     "variable", ["MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"]
 )
-def test_what_is_no_certificate_is_told_by_the_name_of_its_variable(folder: Path, variable: str, name: str) -> None:
+def test_what_is_not_a_certificate_is_reported_by_its_variable(folder: Path, variable: str, name: str) -> None:
     with pytest.raises(UsageError, match=variable) as caught:
         server_context({variable: str(folder / name)})
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["none.pem", "ca.pem", "text.pem", "locked.pem", "pipe"])
-def test_a_client_certificate_without_a_key_that_opens_is_told(folder: Path, name: str) -> None:
+def test_a_client_certificate_without_a_usable_key_is_reported(folder: Path, name: str) -> None:
     with pytest.raises(UsageError, match="MLFLOW_TRACKING_CLIENT_CERT_PATH"):
         server_context({"MLFLOW_TRACKING_CLIENT_CERT_PATH": str(folder / name)})
 
 
-def test_the_client_certificate_is_shown_to_the_server_and_to_no_other_host(folder: Path) -> None:
+def test_the_client_certificate_is_sent_to_the_server_and_to_no_other_host(folder: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.pem")
     context.load_verify_locations(folder / "ca.pem")

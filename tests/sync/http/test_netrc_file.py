@@ -39,7 +39,7 @@ def test_a_variable_names_another_file(tmp_path: Path) -> None:
     assert authorization(tmp_path, NETRC=str(tmp_path / "none")) == ""
 
 
-def test_what_is_said_elsewhere_comes_first(tmp_path: Path) -> None:
+def test_credentials_given_elsewhere_take_precedence(tmp_path: Path) -> None:
     (tmp_path / ".netrc").write_text(FILE)
     assert authorization(tmp_path, MLFLOW_TRACKING_TOKEN="token-secret") == "token-secret"
     login = {"MLFLOW_TRACKING_USERNAME": "you", "MLFLOW_TRACKING_PASSWORD": "other-secret"}
@@ -59,18 +59,18 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["machine", "rubbish SECRET", "machine h SECRET", "\udcff"])
-def test_a_file_that_can_t_be_read_says_nothing(tmp_path: Path, text: str) -> None:
+def test_an_unreadable_netrc_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / ".netrc").write_bytes(os.fsencode(text))
     assert authorization(tmp_path, "http://h") == ""
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_netrc_that_is_not_a_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / ".netrc")
     assert authorization(tmp_path) == ""
     assert authorization(tmp_path, NETRC="/dev/zero") == ""
 
 
-def test_a_password_that_can_be_none_is_refused_without_being_shown(tmp_path: Path) -> None:
+def test_an_impossible_password_is_refused_without_being_shown(tmp_path: Path) -> None:
     (tmp_path / ".netrc").write_text('machine h login a password "SEC\x07RET"')
     with pytest.raises(RemoteError, match=r"\.netrc") as caught:
         authorization(tmp_path, "http://h")

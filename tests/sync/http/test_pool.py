@@ -74,15 +74,13 @@ def test_many_threads_never_share_a_connection(client: httpx.Client, made: list[
     assert len(made) == 3
 
 
-def test_one_request_after_the_other_goes_over_the_same_warm_connection(
-    client: httpx.Client, made: list[Connection]
-) -> None:
+def test_consecutive_requests_use_the_same_connection(client: httpx.Client, made: list[Connection]) -> None:
     for _ in range(5):
         client.get("/")
     assert [connection.served for connection in made] == [5, 0, 0]
 
 
-def test_a_connection_is_free_again_after_an_error_and_after_an_answer_nobody_read(
+def test_a_connection_is_free_again_after_an_error_and_after_an_unread_answer(
     client: httpx.Client, made: list[Connection]
 ) -> None:
     for _ in range(4):

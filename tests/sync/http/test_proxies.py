@@ -53,7 +53,7 @@ def at(environ: dict[str, str], url: str = URL) -> str:
         ({}, ""),
     ],
 )
-def test_each_form_of_a_proxy_is_understood(environ: dict[str, str], expected: str) -> None:
+def test_each_form_of_proxy_setting_is_understood(environ: dict[str, str], expected: str) -> None:
     assert at(environ) == expected
 
 
@@ -85,7 +85,7 @@ def test_each_form_of_a_proxy_is_understood(environ: dict[str, str], expected: s
     ],
 )
 @pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
-def test_what_no_proxy_lists_goes_directly(no_proxy: str, url: str, directly: bool, name: str) -> None:
+def test_hosts_listed_in_no_proxy_are_contacted_directly(no_proxy: str, url: str, directly: bool, name: str) -> None:
     assert (proxy_for(url, {"http_proxy": "http://p:1", name: no_proxy}) is None) == directly
 
 
@@ -104,13 +104,13 @@ def test_what_no_proxy_lists_goes_directly(no_proxy: str, url: str, directly: bo
         "http://me:SECRET@p\x1b[2J:1",
     ],
 )
-def test_what_is_no_proxy_is_told_by_the_name_of_its_variable_and_without_its_password(text: str) -> None:
+def test_an_invalid_proxy_is_reported_by_its_variable_and_without_its_password(text: str) -> None:
     with pytest.raises(UsageError, match="HTTPS_PROXY") as caught:
         proxy_for("https://h", {"HTTPS_PROXY": text})
     assert "SECRET" not in f"{caught.value!r} {caught.value.hint} {caught.value.__cause__!r}"
 
 
-def test_the_password_of_a_proxy_goes_to_the_proxy_and_nowhere_else() -> None:
+def test_the_password_of_a_proxy_is_sent_only_to_the_proxy() -> None:
     proxy = proxy_for(URL, {"http_proxy": "http://me:p%40ss@p:1"})
     assert proxy is not None
     assert proxy.login == (b"me", b"p@ss")
@@ -123,7 +123,7 @@ def test_the_password_of_a_proxy_goes_to_the_proxy_and_nowhere_else() -> None:
     assert b"Proxy-Authorization: Basic bWU6cEBzcw==" in server.seen[0]
 
 
-def test_a_proxy_that_wants_a_login_is_no_strange_mlflow_server(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_wants_a_login_is_not_taken_for_an_mlflow_server(monkeypatch: pytest.MonkeyPatch) -> None:
     refusal = answer(b"who are you?", "407 Proxy Authentication Required")
     with raw_server(lambda connection, _: connection.sendall(refusal)) as server:
         monkeypatch.setenv("http_proxy", f"http://me:SECRET@127.0.0.1:{server.port}")
@@ -194,7 +194,7 @@ def through(proxy: SocksServer, url: str, scheme: str = "socks5h", login: tuple[
             return response.read()
 
 
-def test_a_socks_proxy_gets_the_name_or_with_socks5_the_address() -> None:
+def test_a_socks_proxy_gets_the_host_name_or_with_socks5_the_address() -> None:
     with contextlib.closing(SocksServer()) as proxy:
         assert through(proxy, "http://mlflow.invalid:81/") == b"by socks"
         assert through(proxy, "http://127.0.0.9/") == b"by socks"
@@ -228,7 +228,7 @@ def test_a_socks_proxy_takes_user_and_password() -> None:
         ({"code": 200}, "can't connect: code 200"),
     ],
 )
-def test_a_socks_proxy_that_does_not_connect_is_told(options: dict[str, object], words: str) -> None:
+def test_a_socks_proxy_that_does_not_connect_is_reported(options: dict[str, object], words: str) -> None:
     with (
         contextlib.closing(SocksServer(**options)) as proxy,  # type: ignore[arg-type]
         pytest.raises(httpx.ProxyError, match=words),

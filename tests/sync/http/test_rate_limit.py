@@ -22,7 +22,7 @@ class Clock:
         self.now += seconds
 
 
-def test_bytes_go_no_faster_than_allowed_and_are_the_same() -> None:
+def test_bytes_are_sent_no_faster_than_allowed_and_unchanged() -> None:
     clock = Clock()
     pace = RateLimiter(1_000_000, clock=clock, sleep=clock.sleep)
     body = bytes(range(256)) * 20_000
@@ -40,7 +40,7 @@ def test_a_pause_saves_up_no_more_than_a_quarter_second() -> None:
     assert clock.now == 3701
 
 
-def test_a_clock_that_goes_back_holds_nobody_up() -> None:
+def test_a_clock_set_back_delays_nothing() -> None:
     clock = Clock()
     pace = RateLimiter(1000, clock=clock, sleep=clock.sleep)
     pace.take(250)
@@ -66,7 +66,7 @@ def test_a_stop_ends_a_wait_at_once() -> None:
     assert len(waiting) == 1
 
 
-def test_work_that_may_be_stopped_shares_the_cap() -> None:
+def test_stoppable_work_shares_the_limit() -> None:
     clock = Clock()
     pace = RateLimiter(1000, clock=clock, sleep=clock.sleep)
     pace.until(threading.Event()).take(250)
@@ -75,11 +75,11 @@ def test_work_that_may_be_stopped_shares_the_cap() -> None:
 
 
 @pytest.mark.parametrize(("text", "rate"), [("2M", 2e6), ("500k", 5e5), ("1.5MB/s", 1.5e6), ("7", 7), ("1 G", 1e9)])
-def test_rates(text: str, rate: float) -> None:
+def test_rates_are_parsed(text: str, rate: float) -> None:
     assert parse_rate(text) == rate
 
 
 @pytest.mark.parametrize("text", ["", "fast", "-1", "0", "2T"])
-def test_what_is_no_rate_is_told(text: str) -> None:
+def test_what_is_not_a_rate_is_reported(text: str) -> None:
     with pytest.raises(UsageError, match="is not a rate"):
         parse_rate(text)

@@ -83,7 +83,7 @@ def test_every_error_httpx_raises_becomes_one_of_ours(kind: type[Exception]) -> 
         (httpx.RemoteProtocolError, True),
     ],
 )
-def test_a_batch_is_sent_again_only_when_it_surely_did_not_arrive(kind: type[Exception], in_doubt: bool) -> None:
+def test_a_batch_is_resent_only_if_it_certainly_did_not_arrive(kind: type[Exception], in_doubt: bool) -> None:
     waits: list[float] = []
     with pytest.raises(RemoteUnavailableError) as caught:
         transport(raising(kind("x")), waits).send(BATCH)
@@ -92,14 +92,14 @@ def test_a_batch_is_sent_again_only_when_it_surely_did_not_arrive(kind: type[Exc
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_later_is_tried_again_where_twice_is_as_once(status: int) -> None:
+def test_a_deferred_idempotent_request_is_retried(status: int) -> None:
     http, seen = answering(httpx.Response(status), httpx.Response(200, json={"ok": 1}))
     assert transport(http).send(GET) == {"ok": 1}
     assert len(seen) == 2
 
 
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
-def test_a_batch_is_not_sent_again_when_the_server_may_have_taken_it(status: int) -> None:
+def test_a_batch_is_not_resent_if_the_server_may_have_accepted_it(status: int) -> None:
     http, seen = answering(httpx.Response(status, json={"message": "hm"}))
     with pytest.raises(RemoteUnavailableError, match="hm"):
         transport(http).send(BATCH)
@@ -133,9 +133,7 @@ def test_a_batch_is_not_sent_again_when_the_server_may_have_taken_it(status: int
         (httpx.Response(501, json={"message": "bad"}), RemoteRefusedError),
     ],
 )
-def test_each_final_answer_has_its_error_and_is_not_asked_for_again(
-    answer: httpx.Response, kind: type[Exception]
-) -> None:
+def test_each_final_answer_has_its_error_and_is_not_retried(answer: httpx.Response, kind: type[Exception]) -> None:
     waits: list[float] = []
     with pytest.raises(RemoteError) as caught:
         transport(answering(answer)[0], waits).send(GET)
@@ -143,7 +141,7 @@ def test_each_final_answer_has_its_error_and_is_not_asked_for_again(
     assert waits == []
 
 
-def test_waits_grow_have_jitter_are_bounded_and_heed_retry_after() -> None:
+def test_waits_grow_with_jitter_are_bounded_and_honour_retry_after() -> None:
     waits: list[float] = []
     http, _ = answering(
         httpx.Response(503),
@@ -189,7 +187,7 @@ def test_an_endpoint_is_refreshed_before_it_expires_and_once_after_a_401() -> No
     assert seen == [("h1", "Bearer 1"), ("h2", "Bearer 2"), ("h2", "Bearer 2"), ("h3", "Bearer 3")]
 
 
-def test_where_nobody_takes_connections_the_workspace_is_asked_where_it_is_now() -> None:
+def test_if_no_connection_can_be_made_the_workspace_is_asked_for_a_new_endpoint() -> None:
     seen: list[str] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -206,7 +204,7 @@ def test_where_nobody_takes_connections_the_workspace_is_asked_where_it_is_now()
     assert (seen, waits) == (["h1", "h2", "h2"], [])
 
 
-def test_a_workspace_that_knows_of_no_other_place_leaves_the_error_as_it_is() -> None:
+def test_if_the_workspace_has_no_new_endpoint_the_error_is_unchanged() -> None:
     class Lost(Moving):
         def refresh(self, *, refused: bool = False) -> Endpoint:
             raise RemoteUnavailableError("the resource manager is away too", in_doubt=False)
@@ -216,14 +214,14 @@ def test_a_workspace_that_knows_of_no_other_place_leaves_the_error_as_it_is() ->
         sent.check_connection()
 
 
-def test_error_words_are_found_in_every_shape() -> None:
+def test_the_error_message_is_found_in_every_shape_of_body() -> None:
     assert error_words({"error_code": "A", "message": "m"}) == ("A", "m")
     assert error_words({"error": {"code": "A", "message": "m"}}) == ("A", "m")
     assert error_words({"Error": {"Code": "A", "Message": "m"}, "statusCode": 4}) == ("A", "m")
     assert error_words(None) == error_words({}) == ("", "")
 
 
-def test_a_certificate_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_certificate_is_reported(tmp_path: Path) -> None:
     environ = {"MLFLOW_TRACKING_SERVER_CERT_PATH": str(tmp_path / "none.pem")}
     with pytest.raises(UsageError, match=r"none\.pem"):
         MlflowWorkspace("https://h", environ=environ).tls()
@@ -231,7 +229,7 @@ def test_a_certificate_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert not insecure.check_hostname
 
 
-def test_a_policy_settles_only_what_is_in_doubt() -> None:
+def test_the_retry_policy_only_resolves_what_is_in_doubt() -> None:
     policy = RetryPolicy(sleep=lambda seconds: None)
     told: list[bool] = []
 

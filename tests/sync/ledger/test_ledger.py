@@ -34,7 +34,7 @@ def record(points: int = 2500, name: str = "run") -> str:
         return run.run_id
 
 
-def test_a_deleted_ledger_costs_a_look_and_no_point_is_sent_twice(
+def test_a_deleted_ledger_costs_a_lookup_and_no_point_is_sent_twice(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
     run_id = record()
@@ -85,7 +85,7 @@ def test_a_ledger_cut_at_any_line_leads_to_equal_contents(
     assert_equal(store, server, experiment)
 
 
-def test_a_remote_name_that_means_another_server_begins_a_new_ledger(
+def test_a_remote_name_that_now_means_another_server_starts_a_new_ledger(
     store: Store, server: MlflowServer, remote: Remote, proxy: FaultyProxy, experiment: str
 ) -> None:
     record(10)
@@ -136,7 +136,7 @@ def test_a_ledger_reads_back_as_it_was_written_and_compacts_to_the_same(tmp_path
     assert short.lines < state.lines / 3
 
 
-def test_a_run_that_is_made_anew_has_nothing_whatever_the_ledger_knew_of_it_before(tmp_path: Path) -> None:
+def test_a_recreated_run_has_nothing_whatever_the_ledger_knew_before(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.jsonl", "http://h")
     ledger.ack(A, events={"w": 3}, points={"w": 10}, following={})  # the line that told its remote id was damaged
     ledger.artifact(A, "f", "sha")
@@ -146,7 +146,7 @@ def test_a_run_that_is_made_anew_has_nothing_whatever_the_ledger_knew_of_it_befo
     assert (entry.remote_id, entry.events, entry.points, entry.artifacts) == ("remote-a", {}, {}, {})
 
 
-def test_uploads_to_a_server_are_not_taken_for_those_to_another(tmp_path: Path) -> None:
+def test_uploads_to_one_server_do_not_count_for_another(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     Ledger(path, "http://h").close()
     (tmp_path / "uploads.jsonl").write_text("parts\n")
@@ -156,7 +156,7 @@ def test_uploads_to_a_server_are_not_taken_for_those_to_another(tmp_path: Path) 
     assert not (tmp_path / "uploads.jsonl").exists()
 
 
-def test_a_ledger_that_grew_is_written_anew_and_says_the_same(tmp_path: Path) -> None:
+def test_a_large_ledger_is_rewritten_with_the_same_content(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     ledger = Ledger(path, "http://h")
     ledger._log.append({"type": "ack", "run": A, "at": {"w": [n, n]}} for n in range(3000))
@@ -170,7 +170,7 @@ def test_a_ledger_that_grew_is_written_anew_and_says_the_same(tmp_path: Path) ->
     assert LedgerState.read(path).lines == after.lines
 
 
-def test_a_ledger_that_grew_in_a_pass_is_written_anew_at_its_end_and_says_the_same(tmp_path: Path) -> None:
+def test_a_ledger_that_grew_during_a_cycle_is_rewritten_at_its_end_with_the_same_content(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     ledger = Ledger(path, "http://h")
     fill(ledger)
@@ -186,7 +186,7 @@ def test_a_ledger_that_grew_in_a_pass_is_written_anew_at_its_end_and_says_the_sa
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_ledger_that_can_not_be_written_anew_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_ledger_that_cannot_be_rewritten_stays_unchanged(tmp_path: Path) -> None:
     class Full(FileSystem):
         def create(self, path: Path) -> int:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
@@ -201,7 +201,7 @@ def test_a_ledger_that_can_not_be_written_anew_stays_as_it_is(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
-def test_a_torn_last_line_never_happened(tmp_path: Path, cut: int) -> None:
+def test_a_torn_last_line_is_ignored(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "ledger.jsonl"
     ledger = Ledger(path, "http://h")
     ledger.created(A, "remote-a", "e1", "uri", adopted=False)
@@ -216,7 +216,7 @@ def test_a_torn_last_line_never_happened(tmp_path: Path, cut: int) -> None:
     assert (state.runs[A].points, state.runs[A].doubt, state.damage) == ({"w": 10}, {"w": 20}, [])
 
 
-def test_what_happened_to_models_and_traces_is_read_back_as_it_was_said(tmp_path: Path) -> None:
+def test_records_of_models_and_traces_are_read_back_as_written(tmp_path: Path) -> None:
     path = tmp_path / "remotes" / "lab" / "ledger.jsonl"
     ledger = Ledger(path, "http://lab")
     ledger.logged_model_created("m-1", "m-remote", "7", "mlflow-artifacts:/7")
@@ -239,7 +239,7 @@ def test_what_happened_to_models_and_traces_is_read_back_as_it_was_said(tmp_path
     assert state.traces.done == {"tr-1": "print"}
 
 
-def test_rejections_are_found_by_their_thing_and_by_their_run(tmp_path: Path) -> None:
+def test_rejections_are_found_by_object_and_by_run(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "remotes" / "lab" / "ledger.jsonl", "http://lab")
     of_run, of_none = Rejected(A, "param", "lr", "too long"), Rejected("", "model", "net", "no such name")
     for item in (of_run, of_none):

@@ -36,7 +36,7 @@ def test_a_pulled_run_and_its_pages_are_remembered(tmp_path: Path) -> None:
     assert (state.runs[RUN].points, state.runs[RUN].doubt_all) == ({"w": 7}, False)
 
 
-def test_a_ledger_that_is_rewritten_says_the_same(tmp_path: Path) -> None:
+def test_a_rewritten_ledger_has_the_same_content(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     ledger = Ledger(path, URL)
     for n in range(600):

@@ -29,7 +29,7 @@ def fill(ledger: Ledger, numbers: range) -> None:
         ledger.trace_sent(f"trace {number}", "f")
 
 
-def test_what_is_gone_over_while_others_write_is_what_there_was(ledger: Ledger) -> None:
+def test_iterating_while_others_write_gives_a_consistent_snapshot(ledger: Ledger) -> None:
     fill(ledger, range(1000, 3000))
     failures: list[BaseException] = []
 
@@ -55,7 +55,7 @@ def test_what_is_gone_over_while_others_write_is_what_there_was(ledger: Ledger) 
     assert len(view.rejected) == len(view.runs) == 2000 + WRITTEN
 
 
-def test_a_ledger_that_is_open_can_only_be_changed_by_saying_what_happened(ledger: Ledger) -> None:
+def test_an_open_ledger_can_only_be_changed_by_its_methods(ledger: Ledger) -> None:
     fill(ledger, range(2))
     view: Any = ledger.state
     for held in (view.runs, view.models, view.rejected, view.logged, view.fallbacks, view.experiments):
@@ -68,7 +68,7 @@ def test_a_ledger_that_is_open_can_only_be_changed_by_saying_what_happened(ledge
     assert not view.last_pass
 
 
-def test_an_open_ledger_shows_what_its_file_says(tmp_path: Path, ledger: Ledger) -> None:
+def test_an_open_ledger_shows_the_content_of_its_file(tmp_path: Path, ledger: Ledger) -> None:
     fill(ledger, range(3))
     ledger.forgotten("run 1")
     ledger.model_version(VersionEntry(1, "7", ready=True), "model 0", 1)

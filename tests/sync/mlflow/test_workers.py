@@ -88,14 +88,14 @@ def test_a_refused_job_is_rejected_and_the_others_go_on() -> None:
     assert not cycle.failures
 
 
-def test_a_kind_says_itself_how_its_things_are_rejected() -> None:
+def test_a_kind_decides_how_its_things_are_rejected() -> None:
     cycle, noted = Cycle(), []
     run(cycle, raising(refused()), reject=lambda key, words: noted.append((key, words)))
     assert noted == [("0", "too long")]
     assert not cycle.rejected
 
 
-def test_a_rejection_that_cant_be_written_down_ends_the_cycle() -> None:
+def test_a_rejection_that_cannot_be_recorded_ends_the_cycle() -> None:
     cycle = Cycle(broken_ledger=True)
     run(cycle, raising(refused()))
     assert isinstance(cycle.failures[0], LedgerError)
@@ -122,7 +122,7 @@ def test_three_jobs_in_a_row_without_an_answer_end_the_cycle() -> None:
     assert len(cycle.failures) == 1
 
 
-def test_one_that_gets_through_ends_a_streak() -> None:
+def test_one_success_ends_a_failure_streak() -> None:
     cycle = Cycle()
     run(cycle, raising(away()), raising(away()), lambda: None, raising(away()), raising(away()))
     assert len(cycle.problems) == 4
@@ -138,21 +138,21 @@ def test_kinds_that_share_a_streak_end_the_cycle_together() -> None:
     assert len(cycle.failures) == 1
 
 
-def test_a_job_run_alone_hands_back_what_it_returned_unless_the_cycle_stops() -> None:
+def test_a_job_run_alone_returns_its_result_unless_the_cycle_stops() -> None:
     cycle = Cycle()
     assert JobRunner(cycle, "thing").run("one", lambda: 7) == 7
     cycle.stop.set()
     assert JobRunner(cycle, "thing").run("one", lambda: 7) is None
 
 
-def test_an_answer_of_no_mlflow_server_is_rejected_where_its_kind_says_so() -> None:
+def test_an_answer_that_is_not_from_mlflow_is_rejected_if_the_kind_says_so() -> None:
     cycle = Cycle()
     run(cycle, raising(NotMlflowError("a printer")), reject_not_mlflow=True)
     assert cycle.rejected == [Refusal("thing", "0", "a printer")]
     assert not cycle.failures
 
 
-def test_what_is_forbidden_is_left_for_the_next_cycle_or_rejected_where_its_kind_says_so() -> None:
+def test_what_is_forbidden_is_left_for_the_next_cycle_or_rejected_if_the_kind_says_so() -> None:
     forbidden = RemoteAuthError("not yours", forbidden=True)
     cycle = Cycle()
     run(cycle, raising(forbidden))
@@ -167,7 +167,7 @@ def test_what_is_forbidden_is_left_for_the_next_cycle_or_rejected_where_its_kind
 @pytest.mark.parametrize(
     "error", [RemoteAuthError("who are you?"), NotMlflowError("a printer"), LedgerError("full")], ids=repr
 )
-def test_what_no_job_would_survive_ends_the_cycle(error: Exception) -> None:
+def test_an_error_that_would_fail_every_job_ends_the_cycle(error: Exception) -> None:
     cycle, done = Cycle(), []
     run(cycle, raising(error), lambda: done.append(1))
     assert cycle.failures == [error]
@@ -183,7 +183,7 @@ def test_what_no_job_would_survive_ends_the_cycle(error: Exception) -> None:
     ],
     ids=repr,
 )
-def test_what_cant_be_read_here_is_that_jobs_problem(error: Exception, words: str) -> None:
+def test_what_cannot_be_read_locally_fails_only_that_job(error: Exception, words: str) -> None:
     cycle = Cycle()
     run(cycle, raising(error))
     assert cycle.problems == [f"thing 0: {words}"]
@@ -191,26 +191,26 @@ def test_what_cant_be_read_here_is_that_jobs_problem(error: Exception, words: st
 
 
 @pytest.mark.parametrize("error", [PushStopped(), UnsupportedFeatureError(TRACES), NotFoundError("gone")], ids=repr)
-def test_what_is_gone_or_not_supported_is_passed_over_in_silence(error: Exception) -> None:
+def test_what_is_gone_or_not_supported_is_skipped_silently(error: Exception) -> None:
     cycle, ended = Cycle(), []
     run(cycle, raising(error), on_end=lambda: ended.append(1))
     assert not (cycle.failures or cycle.problems or cycle.rejected or ended)
 
 
-def test_a_bug_is_raised_and_stops_the_rest() -> None:
+def test_an_unexpected_exception_is_raised_and_stops_the_rest() -> None:
     cycle = Cycle()
     with pytest.raises(ZeroDivisionError):
         run(cycle, raising(ZeroDivisionError()))
     assert cycle.stop.is_set()
 
 
-def test_each_job_that_came_to_an_end_is_counted() -> None:
+def test_each_finished_job_is_counted() -> None:
     ended: list[int] = []
     run(Cycle(), lambda: None, raising(refused()), raising(away()), on_end=lambda: ended.append(1))
     assert len(ended) == 3
 
 
-def test_nothing_begins_in_a_cycle_that_stops() -> None:
+def test_no_job_starts_in_a_cycle_that_stops() -> None:
     cycle, done = Cycle(), []
     cycle.stop.set()
     run(cycle, lambda: done.append(1))

@@ -73,7 +73,7 @@ def test_comments_and_order_survive_what_is_added_set_and_removed(store: Store, 
 
 
 @pytest.mark.parametrize("text", ["remotes = {a = {url = 'http://a'}}\n", "remotes.a.url = 'http://a'\n"])
-def test_remotes_that_are_written_in_another_way_are_added_to_or_left_as_they_are(text: str, store: Store) -> None:
+def test_remotes_written_in_another_toml_style_are_extended_or_left_unchanged(text: str, store: Store) -> None:
     path = store.path / "remotes.toml"
     path.write_text(text)
     try:
@@ -117,7 +117,7 @@ def test_a_url_with_credentials_is_refused_and_neither_stored_nor_repeated(url: 
 
 
 @pytest.mark.parametrize("url", ["", "h:5000", "ftp://h", "http://", "http://h:x", "file://h/x", "http://[1"])
-def test_a_url_that_is_none_is_refused(url: str, store: Store) -> None:
+def test_what_is_not_a_url_is_refused(url: str, store: Store) -> None:
     with pytest.raises(UsageError):
         Remotes(store).add("lab", url)
 
@@ -127,7 +127,7 @@ UNREADABLE = ["not toml", "[remotes.x]\n", "remotes = 3\n", f"x = {'[' * 5000}",
 
 
 @pytest.mark.parametrize("text", UNREADABLE, ids=lambda text: text[:12])
-def test_a_file_that_can_not_be_read_is_told_and_not_overwritten(text: str, store: Store) -> None:
+def test_a_file_that_cannot_be_read_is_reported_and_not_overwritten(text: str, store: Store) -> None:
     path = store.path / "remotes.toml"
     path.write_text(text)
     with pytest.raises(StoreError, match=r"remotes\.toml"):
@@ -136,7 +136,7 @@ def test_a_file_that_can_not_be_read_is_told_and_not_overwritten(text: str, stor
 
 
 @pytest.mark.parametrize("text", UNREADABLE, ids=lambda text: text[:12])
-def test_a_file_that_can_not_be_read_ends_no_command_and_no_training_but_with_words(
+def test_a_file_that_cannot_be_read_ends_commands_with_an_error_and_no_training(
     text: str,
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
@@ -158,7 +158,7 @@ def test_a_file_that_can_not_be_read_ends_no_command_and_no_training_but_with_wo
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "5", "-oProxyCommand=x", "http://h:99999999"])
-def test_a_url_in_the_file_that_is_none_is_said(
+def test_an_invalid_url_in_the_file_is_reported(
     url: str, store: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (store.path / "remotes.toml").write_text(f"[remotes.lab]\nurl = '{url}'\n")

@@ -130,7 +130,7 @@ def test_a_difference_is_found(tmp_path: Path, new_url: Callable[[], str]) -> No
 
 
 @pytest.mark.parametrize("arrives", [False, True], ids=["before it arrives", "when it arrived"])
-def test_killed_at_each_request_it_goes_on_and_nothing_is_there_twice(
+def test_killed_at_each_request_a_push_continues_and_duplicates_nothing(
     tmp_path: Path, new_url: Callable[[], str], killed: KilledPushes, arrives: bool
 ) -> None:
     for number in itertools.count(1):
@@ -164,7 +164,7 @@ def test_the_kinds_of_mltrack_are_asked_first() -> None:
     assert not is_remote_url("lab")
 
 
-def test_only_addresses_that_a_kind_keeps_artifacts_at_are_its_own(installed: None, tmp_path: Path) -> None:
+def test_only_addresses_where_a_kind_keeps_artifacts_belong_to_it(installed: None, tmp_path: Path) -> None:
     assert is_place_of_a_kind("azureml://h/experiments/1/runs/2/artifacts")
     assert not is_place_of_a_kind("s3://bucket/x")
     assert not is_place_of_a_kind("http://127.0.0.1:5000")
@@ -174,7 +174,7 @@ def test_only_addresses_that_a_kind_keeps_artifacts_at_are_its_own(installed: No
 @pytest.mark.parametrize(
     ("url", "claimed"), [("http://127.0.0.1:5000", True), ("jsonfolder:/x", True), ("mltrack:", False), ("/x", False)]
 )
-def test_live_push_goes_where_the_environment_names_a_remote_of_any_kind(
+def test_live_push_goes_to_the_remote_of_any_kind_named_in_the_environment(
     installed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, claimed: bool
 ) -> None:
     store = Store.create(tmp_path / "store")
@@ -186,12 +186,12 @@ def test_live_push_goes_where_the_environment_names_a_remote_of_any_kind(
             requested_sync(store.layout, True)
 
 
-def test_a_kind_that_is_not_known_is_named(tmp_path: Path) -> None:
+def test_an_unknown_kind_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'carrier pigeon'"):
         find_kind("carrier pigeon")
 
 
-def test_a_remote_is_kept_with_its_kind_and_without_what_the_kind_refuses(installed: None, tmp_path: Path) -> None:
+def test_a_remote_is_stored_with_its_kind_and_without_what_the_kind_refuses(installed: None, tmp_path: Path) -> None:
     mltrack.set_store(tmp_path / "store")
     mltrack.set_experiment("any")
     mltrack.set_store(None)
@@ -209,7 +209,7 @@ def test_a_remote_is_kept_with_its_kind_and_without_what_the_kind_refuses(instal
         remotes.get("other")
 
 
-def test_a_remote_that_is_away_is_an_error_and_what_is_recorded_waits(installed: None, tmp_path: Path) -> None:
+def test_an_unreachable_remote_is_an_error_and_what_is_recorded_stays_pending(installed: None, tmp_path: Path) -> None:
     folder = tmp_path / "later"
     store, remote = record(tmp_path / "store", f"jsonfolder:{folder}")
     with pytest.raises(RemoteUnavailableError):

@@ -74,7 +74,9 @@ def assert_same(here: Store, there: Store) -> None:
     assert check_store(there.path).findings == []
 
 
-def test_a_bundle_brings_runs_as_they_are_and_again_nothing(here: Store, there: Store, tmp_path: Path) -> None:
+def test_pulling_a_bundle_brings_runs_unchanged_and_pulling_again_brings_nothing(
+    here: Store, there: Store, tmp_path: Path
+) -> None:
     written = bundle(here, tmp_path / "a.mltb")
     assert written is not None
     report = pull_bundle(there, tmp_path / "a.mltb")
@@ -84,7 +86,7 @@ def test_a_bundle_brings_runs_as_they_are_and_again_nothing(here: Store, there: 
     assert (again.runs, again.bytes) == (0, 0)
 
 
-def test_the_same_content_makes_the_same_file(here: Store, tmp_path: Path) -> None:
+def test_the_same_content_gives_the_same_file(here: Store, tmp_path: Path) -> None:
     bundle(here, tmp_path / "a.mltb")
     for path in here.path.rglob("*"):
         if path.is_file():
@@ -97,7 +99,7 @@ def test_the_same_content_makes_the_same_file(here: Store, tmp_path: Path) -> No
     assert (tmp_path / "c.mltb").read_bytes() == first
 
 
-def test_any_zip_program_reads_one(here: Store, tmp_path: Path) -> None:
+def test_any_zip_program_can_read_a_bundle(here: Store, tmp_path: Path) -> None:
     bundle(here, tmp_path / "a.mltb")
     with zipfile.ZipFile(tmp_path / "a.mltb") as file:
         assert file.testzip() is None
@@ -109,7 +111,7 @@ def test_any_zip_program_reads_one(here: Store, tmp_path: Path) -> None:
         subprocess.run(["unzip", "-tq", str(tmp_path / "a.mltb")], check=True, stdout=subprocess.DEVNULL)
 
 
-def test_a_run_is_chosen_when_writing_and_when_pulling(here: Store, there: Store, tmp_path: Path) -> None:
+def test_runs_can_be_selected_when_writing_and_when_pulling(here: Store, there: Store, tmp_path: Path) -> None:
     first, second = here.run("first").run_id, here.run("second").run_id
     assert run(here, "bundle", str(tmp_path / "one.mltb"), "--run", "first").exit_code == 0
     assert run(here, "bundle", str(tmp_path / "both.mltb")).exit_code == 0
@@ -173,7 +175,7 @@ def test_a_bundle_that_continues_a_missing_one_is_refused_and_names_it(
     assert_same(here, there)
 
 
-def test_a_thin_bundle_is_followed_by_what_it_left_out(here: Store, there: Store, tmp_path: Path) -> None:
+def test_the_next_bundle_brings_what_a_thin_one_left_out(here: Store, there: Store, tmp_path: Path) -> None:
     thin = BundleOptions(receiver="hq", artifact_bytes_max=0)
     bundle(here, tmp_path / "1.mltb", thin)
     assert pull_bundle(there, tmp_path / "1.mltb").artifacts == 0
@@ -246,7 +248,7 @@ def rezipped(source: Path, target: Path, change: Callable[[zipfile.ZipFile, zipf
             change(new, info, old.read(info))
 
 
-def test_zip_files_of_others_are_refused(here: Store, there: Store, tmp_path: Path) -> None:
+def test_other_zip_files_are_refused(here: Store, there: Store, tmp_path: Path) -> None:
     good = tmp_path / "a.mltb"
     bundle(here, good)
     path = tmp_path / "hostile.mltb"
@@ -276,7 +278,7 @@ def test_zip_files_of_others_are_refused(here: Store, there: Store, tmp_path: Pa
     refused(there, tmp_path / "folder.mltb")
 
 
-def test_paths_out_of_a_unit_are_refused_although_every_checksum_fits(
+def test_paths_out_of_a_unit_are_refused_although_every_checksum_matches(
     here: Store, there: Store, tmp_path: Path
 ) -> None:
     class Hostile(LocalSource):
@@ -340,9 +342,7 @@ bundle(Store.open(sys.argv[1]), sys.argv[2], BundleOptions(receiver="hq"), fs=Dy
 """
 
 
-def test_killed_while_writing_it_leaves_no_bundle_and_the_next_one_is_whole(
-    here: Store, there: Store, tmp_path: Path
-) -> None:
+def test_a_killed_writer_leaves_no_bundle_and_the_next_one_is_whole(here: Store, there: Store, tmp_path: Path) -> None:
     out = tmp_path / "a.mltb"
     done = subprocess.run([sys.executable, "-c", KILLED, str(here.path), str(out)], check=False, timeout=120)
     assert done.returncode == 9

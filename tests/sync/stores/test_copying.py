@@ -32,7 +32,7 @@ def stores(tmp_path: Path) -> tuple[Store, Store]:
     return Store.create(tmp_path / "a"), Store.create(tmp_path / "b")
 
 
-def test_runs_arrive_whole_and_a_second_pass_moves_nothing(stores: tuple[Store, Store]) -> None:
+def test_runs_arrive_whole_and_a_second_sync_moves_nothing(stores: tuple[Store, Store]) -> None:
     here, there = stores
     record(here.path, "short", 20)
     record(here.path, "sealed", 5_000)
@@ -45,7 +45,7 @@ def test_runs_arrive_whole_and_a_second_pass_moves_nothing(stores: tuple[Store, 
     assert (second.unchanged, second.units) == (2, [])
 
 
-def test_a_store_that_forgot_its_copies_compares_them_and_copies_nothing(stores: tuple[Store, Store]) -> None:
+def test_a_store_without_its_ledger_compares_copies_and_copies_nothing(stores: tuple[Store, Store]) -> None:
     here, there = stores
     record(here.path, "short", 20)
     copy(here, there)
@@ -56,7 +56,7 @@ def test_a_store_that_forgot_its_copies_compares_them_and_copies_nothing(stores:
     assert copy(here, there).unchanged == 1
 
 
-def test_what_is_logged_later_is_all_that_is_copied_later(stores: tuple[Store, Store]) -> None:
+def test_only_what_was_logged_since_is_copied_later(stores: tuple[Store, Store]) -> None:
     here, there = stores
     run_id = record(here.path, "first", 5_000)
     copy(here, there)

@@ -72,7 +72,7 @@ def test_what_is_not_a_folder_of_a_store_is_refused(text: str) -> None:
         kind_of(text).check_url(text)
 
 
-def test_the_folder_that_a_store_is_in_stands_for_it(here: Store, tmp_path: Path) -> None:
+def test_the_parent_folder_of_a_store_names_the_store(here: Store, tmp_path: Path) -> None:
     Store.create(tmp_path / "usb" / ".mltrack")
     added = Remotes(here).add("usb", str(tmp_path / "usb"))
     assert added.url == str(tmp_path / "usb" / ".mltrack")
@@ -80,7 +80,7 @@ def test_the_folder_that_a_store_is_in_stands_for_it(here: Store, tmp_path: Path
     assert remote_for(here, f"file://{tmp_path}/usb") == added
 
 
-def test_a_folder_of_mlflows_in_the_environment_is_not_a_remote(here: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_mlflow_file_store_in_the_environment_is_not_a_remote(here: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:///somewhere/mlruns")
     with pytest.raises(UsageError, match="no remote yet"):
         remote_for(here, None)
@@ -89,7 +89,7 @@ def test_a_folder_of_mlflows_in_the_environment_is_not_a_remote(here: Store, mon
 # --- both ways ---
 
 
-def test_a_sync_creates_the_store_and_runs_stay_themselves(here: Store, tmp_path: Path) -> None:
+def test_a_sync_creates_the_store_and_runs_keep_their_identity(here: Store, tmp_path: Path) -> None:
     (tmp_path / "usb").mkdir()
     said = run(here, "sync", str(tmp_path / "usb"))
     assert said.exit_code == 0
@@ -120,7 +120,7 @@ def test_what_was_pulled_is_not_pending_and_arrives_once(here: Store, tmp_path: 
     assert Store.open(tmp_path / "far").run_ids() == here.run_ids()
 
 
-def test_a_run_that_both_recorded_into_merges(here: Store, tmp_path: Path) -> None:
+def test_a_run_that_both_stores_recorded_into_is_merged(here: Store, tmp_path: Path) -> None:
     (run_id,) = here.run_ids()
     far = Remotes(here).add("far", str(tmp_path / "far"))
     push(here, far)
@@ -150,7 +150,7 @@ def test_the_selection_chooses_what_is_pulled(here: Store, tmp_path: Path) -> No
 # --- status, verify, gc ---
 
 
-def test_status_counts_by_the_ledger_with_the_disk_away(here: Store, tmp_path: Path) -> None:
+def test_status_counts_by_the_ledger_while_the_disk_is_not_mounted(here: Store, tmp_path: Path) -> None:
     usb = Remotes(here).add("usb", str(tmp_path / "usb" / ".mltrack"))
     before = status_of(here, usb)
     assert (before.pending_runs, before.pending_points, before.pending_artifacts) == (1, POINTS, 2)
@@ -180,7 +180,7 @@ def test_another_disk_at_the_same_path_gets_everything(here: Store, tmp_path: Pa
     assert verify(here, usb).same
 
 
-def test_verify_names_the_run_and_the_file_that_differ(here: Store, tmp_path: Path) -> None:
+def test_verify_names_the_run_and_file_that_differ(here: Store, tmp_path: Path) -> None:
     (run_id,) = here.run_ids()
     usb = Remotes(here).add("usb", str(tmp_path / "usb"))
     push(here, usb)
@@ -196,7 +196,7 @@ def test_verify_names_the_run_and_the_file_that_differ(here: Store, tmp_path: Pa
     assert verify(here, usb).same
 
 
-def test_gc_lets_go_what_the_other_store_has_whole(here: Store, tmp_path: Path) -> None:
+def test_gc_removes_what_the_other_store_has_whole(here: Store, tmp_path: Path) -> None:
     (run_id,) = here.run_ids()
     usb = Remotes(here).add("usb", str(tmp_path / "usb"))
     push(here, usb)
@@ -209,7 +209,7 @@ def test_gc_lets_go_what_the_other_store_has_whole(here: Store, tmp_path: Path) 
 # --- thin copies ---
 
 
-def test_a_thin_copy_lacks_files_and_the_next_whole_one_brings_only_these(here: Store, tmp_path: Path) -> None:
+def test_a_thin_copy_has_no_large_files_and_the_next_whole_copy_brings_only_these(here: Store, tmp_path: Path) -> None:
     (run_id,) = here.run_ids()
     usb = Remotes(here).add("usb", str(tmp_path / "usb"))
     assert push(here, usb, artifact_bytes_max=0).artifacts == 0
@@ -224,7 +224,7 @@ def test_a_thin_copy_lacks_files_and_the_next_whole_one_brings_only_these(here: 
     assert verify(here, usb).same
 
 
-def test_a_remotes_own_limit_on_files_is_what_status_and_verify_go_by(here: Store, tmp_path: Path) -> None:
+def test_status_and_verify_use_the_remotes_own_limit_on_files(here: Store, tmp_path: Path) -> None:
     usb = Remotes(here).add("usb", str(tmp_path / "usb"))
     assert run(here, "remote", "set", "usb", "max_artifact_size=1k").exit_code == 0
     usb = Remotes(here).get("usb")
@@ -236,13 +236,13 @@ def test_a_remotes_own_limit_on_files_is_what_status_and_verify_go_by(here: Stor
     assert push(here, usb).runs == 0
 
 
-def test_a_remote_that_takes_whole_runs_only_says_so(here: Store) -> None:
+def test_a_remote_that_accepts_only_whole_runs_says_so(here: Store) -> None:
     Remotes(here).add("lab", "http://127.0.0.1:1")
     with pytest.raises(UsageError, match="all files"):
         run(here, "sync", "lab", "--no-artifacts")
 
 
-def test_a_thin_pull_leaves_files_where_they_are(here: Store, tmp_path: Path) -> None:
+def test_a_thin_pull_leaves_large_files_on_the_remote(here: Store, tmp_path: Path) -> None:
     there = record(tmp_path / "far", "other")
     far = Remotes(here).add("far", str(tmp_path / "far"))
     thin = pull(here, far, artifact_bytes_max=100)
@@ -280,7 +280,7 @@ def test_a_newer_format_is_named(here: Store, tmp_path: Path) -> None:
         push(here, Remotes(here).add("far", str(far.path)))
 
 
-def test_a_ledger_that_has_grown_is_compacted_and_still_says_what_the_store_has(here: Store, tmp_path: Path) -> None:
+def test_a_large_ledger_is_compacted_and_still_lists_what_the_store_has(here: Store, tmp_path: Path) -> None:
     remote = Remotes(here).add("usb", str(tmp_path / "usb"))
     assert push(here, remote).runs == 1
     with contextlib.closing(open_ledger(here, remote)) as ledger:

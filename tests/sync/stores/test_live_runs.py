@@ -70,7 +70,7 @@ def test_a_live_run_shows_as_running_elsewhere_until_a_copy_sees_its_end(tmp_pat
     assert copy(here, there).unchanged == 1
 
 
-def test_a_run_whose_process_was_killed_has_crashed_in_the_next_copy(tmp_path: Path) -> None:
+def test_a_killed_run_shows_as_crashed_in_the_next_copy(tmp_path: Path) -> None:
     here, there, third = (Store.create(tmp_path / name) for name in "abc")
     process = start_python(RECORDER, here.path)
     assert process.stdout is not None
@@ -88,7 +88,7 @@ def test_a_run_whose_process_was_killed_has_crashed_in_the_next_copy(tmp_path: P
     assert_same_runs(here, third)
 
 
-def test_every_copy_of_a_run_that_goes_on_is_valid(tmp_path: Path) -> None:
+def test_every_copy_of_a_live_run_is_valid(tmp_path: Path) -> None:
     here, there = Store.create(tmp_path / "a"), Store.create(tmp_path / "b")
     started, enough = threading.Event(), threading.Event()
 

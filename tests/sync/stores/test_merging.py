@@ -53,7 +53,7 @@ def test_everything_of_a_store_arrives(tmp_path: Path) -> None:
     assert again.units == []
 
 
-def test_an_experiment_with_a_taken_name_gets_a_name_of_its_own_and_keeps_it(stores: tuple[Store, Store]) -> None:
+def test_an_experiment_whose_name_is_taken_gets_another_name_and_keeps_it(stores: tuple[Store, Store]) -> None:
     here, there = stores
     mine, other = here.workspace.create("speech"), there.workspace.create("speech")
     notes = both_ways(here, there)
@@ -64,7 +64,7 @@ def test_an_experiment_with_a_taken_name_gets_a_name_of_its_own_and_keeps_it(sto
     assert_settled(here, there)
 
 
-def test_of_two_settings_the_later_stands_in_both_stores_and_it_is_said(stores: tuple[Store, Store]) -> None:
+def test_of_two_conflicting_settings_the_later_wins_in_both_stores_and_is_reported(stores: tuple[Store, Store]) -> None:
     here, there = stores
     made = here.workspace.create("speech")
     both_ways(here, there)
@@ -79,7 +79,7 @@ def test_of_two_settings_the_later_stands_in_both_stores_and_it_is_said(stores: 
     assert_settled(here, there)
 
 
-def test_a_later_change_of_one_side_is_not_a_conflict(stores: tuple[Store, Store]) -> None:
+def test_a_later_change_on_one_side_is_not_a_conflict(stores: tuple[Store, Store]) -> None:
     here, there = stores
     made = here.workspace.create("speech", {"team": "a"})
     here.registry.create_version("net", "runs:/a/model", create_model=True, description="first")
@@ -94,7 +94,7 @@ def test_a_later_change_of_one_side_is_not_a_conflict(stores: tuple[Store, Store
     assert_settled(here, there)
 
 
-def test_versions_made_on_both_sides_are_in_both_stores_under_numbers_of_their_own(
+def test_versions_made_on_both_sides_are_in_both_stores_under_different_numbers(
     stores: tuple[Store, Store],
 ) -> None:
     here, there = stores
@@ -112,7 +112,7 @@ def test_versions_made_on_both_sides_are_in_both_stores_under_numbers_of_their_o
     assert_settled(here, there)
 
 
-def test_what_was_deleted_later_is_deleted_in_both(stores: tuple[Store, Store]) -> None:
+def test_a_later_deletion_is_applied_in_both_stores(stores: tuple[Store, Store]) -> None:
     here, there = stores
     for name in ("net", "old"):
         here.registry.create_version(name, "runs:/a/model", create_model=True)
@@ -128,7 +128,7 @@ def test_what_was_deleted_later_is_deleted_in_both(stores: tuple[Store, Store]) 
     assert_settled(here, there)
 
 
-def test_a_renamed_model_is_renamed_in_both(stores: tuple[Store, Store]) -> None:
+def test_a_renamed_model_is_renamed_in_both_stores(stores: tuple[Store, Store]) -> None:
     here, there = stores
     here.registry.create_version("net", "runs:/a/model", create_model=True)
     both_ways(here, there)

@@ -33,13 +33,13 @@ def copy_one(source: Source, target: Target, snapshot: UnitSnapshot) -> None:
         assert (applied.events, applied.points, applied.notes) == ({"w": 3}, {"w": 4}, ("noted",))
 
 
-def test_which_store_it_is_is_said() -> None:
+def test_the_far_store_is_identified() -> None:
     store = MemoryStore("b" * 32)
     with far(store) as session:
         assert RemoteSource(session).info() == store.info()
 
 
-def test_everything_can_be_pulled_from_a_store_elsewhere() -> None:
+def test_everything_can_be_pulled_from_a_remote_store() -> None:
     there, here = full_store(), MemoryStore("a" * 32)
     with far(there) as session:
         source = RemoteSource(session)
@@ -52,7 +52,7 @@ def test_everything_can_be_pulled_from_a_store_elsewhere() -> None:
     assert here.contents == there.contents
 
 
-def test_everything_can_be_pushed_to_a_store_elsewhere_by_many_threads() -> None:
+def test_everything_can_be_pushed_to_a_remote_store_by_many_threads() -> None:
     here, there = full_store(), MemoryStore("a" * 32)
     with far(there, write=True) as session:
         target = RemoteTarget(session)
@@ -66,7 +66,7 @@ def test_everything_can_be_pushed_to_a_store_elsewhere_by_many_threads() -> None
     assert there.contents == here.contents
 
 
-def test_a_unit_that_is_gone_is_said_and_the_others_come() -> None:
+def test_a_unit_that_is_gone_is_reported_and_the_others_arrive() -> None:
     there = full_store()
     with far(there) as session:
         source = RemoteSource(session)
@@ -79,14 +79,14 @@ def test_a_unit_that_is_gone_is_said_and_the_others_come() -> None:
             list(source.units(Selection(("none",))))
 
 
-def test_larger_artifacts_are_left_out_where_that_is_asked_for() -> None:
+def test_larger_artifacts_are_skipped_on_request() -> None:
     there = full_store()
     with far(there) as session:
         snapshot = RemoteSource(session).snapshot("runs/big", artifact_bytes_max=1000)
     assert [state.path for state in snapshot.files] == ["g"]
 
 
-def test_pieces_that_are_no_longer_wanted_stop_coming_and_the_connection_is_used_on() -> None:
+def test_a_cancelled_transfer_stops_and_its_connection_is_reused() -> None:
     there = full_store()
     with far(there) as session:
         source = RemoteSource(session)
@@ -98,7 +98,7 @@ def test_pieces_that_are_no_longer_wanted_stop_coming_and_the_connection_is_used
         assert sum(len(piece.data) for piece in source.pieces(snapshot, [Need("f", 0)])) == BIG
 
 
-def test_what_goes_wrong_while_a_unit_is_written_there_is_raised_here() -> None:
+def test_an_error_while_writing_a_unit_on_the_far_side_is_raised_locally() -> None:
     here, there = full_store(), MemoryStore("a" * 32)
     there.fail = OSError(28, "No space left on device", "/data/x")
     with far(there, write=True) as session:
@@ -112,7 +112,7 @@ def test_what_goes_wrong_while_a_unit_is_written_there_is_raised_here() -> None:
     assert there.contents["runs/big"] == here.contents["runs/big"]
 
 
-def test_what_goes_wrong_while_a_unit_is_read_here_leaves_the_other_side_without_its_rest() -> None:
+def test_an_error_while_reading_a_unit_locally_leaves_the_far_side_without_its_rest() -> None:
     here, there = full_store(), MemoryStore("a" * 32)
     here.fail = TransferError("the file changed")
     with far(there, write=True) as session:
@@ -122,7 +122,7 @@ def test_what_goes_wrong_while_a_unit_is_read_here_leaves_the_other_side_without
         assert target.tokens(here.store_id) == {}
 
 
-def test_a_store_that_is_opened_for_reading_takes_nothing() -> None:
+def test_a_store_opened_for_reading_accepts_no_writes() -> None:
     here, there = full_store(), MemoryStore("a" * 32)
     with far(there) as session, pytest.raises(StoreError, match="reading only"):
         copy_one(here, RemoteTarget(session), here.snapshot("runs/big"))
@@ -135,7 +135,7 @@ def test_what_a_login_prints_before_the_hello_is_skipped() -> None:
         assert RemoteSource(session).info() == there.info()
 
 
-def test_too_much_of_that_is_an_error_that_shows_its_beginning() -> None:
+def test_too_much_login_output_is_an_error_that_shows_its_beginning() -> None:
     noise = b"SSH-2.0-chatter" + b"-" * 66_000
     with (
         far(MemoryStore("s"), noise=noise) as session,
@@ -145,7 +145,7 @@ def test_too_much_of_that_is_an_error_that_shows_its_beginning() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_connection_that_is_cut_or_damaged_anywhere_is_made_again_and_everything_arrives(seed: int) -> None:
+def test_a_connection_cut_or_damaged_anywhere_is_reopened_and_everything_arrives(seed: int) -> None:
     there, here = full_store(), MemoryStore("a" * 32)
     chance = random.Random(seed)
     reads = [0]
@@ -169,7 +169,7 @@ def test_a_connection_that_is_cut_or_damaged_anywhere_is_made_again_and_everythi
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_unit_whose_writing_was_cut_goes_on_where_it_stood(seed: int) -> None:
+def test_an_interrupted_unit_continues_where_it_stopped(seed: int) -> None:
     here, there = full_store(), MemoryStore("a" * 32)
     chance = random.Random(seed)
 

@@ -39,7 +39,7 @@ from tests.support.written_runs import write_run
         ("ssh://ann%40corp@h/a", SshAddress("h", "/a", "ann@corp"), None),
     ],
 )
-def test_a_url_is_read_and_kept_in_one_form(url: str, address: SshAddress, kept: str | None) -> None:
+def test_a_url_is_read_and_kept_in_a_canonical_form(url: str, address: SshAddress, kept: str | None) -> None:
     assert SshAddress.parse(url) == address
     assert address.url == (kept or url)
     assert SshAddress.parse(address.url) == address
@@ -65,7 +65,7 @@ def test_a_url_is_read_and_kept_in_one_form(url: str, address: SshAddress, kept:
         "ssh://%2Doption@h/a",
     ],
 )
-def test_what_ssh_or_a_shell_could_take_for_something_else_is_refused(url: str) -> None:
+def test_what_ssh_or_a_shell_could_misread_is_refused(url: str) -> None:
     with pytest.raises(UsageError):
         SshAddress.parse(url)
 
@@ -77,7 +77,7 @@ def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
 
 
 @pytest.mark.parametrize("path", ["/a'b; touch pwned", "/$(touch pwned)", "/`touch pwned`", "~/x y", "/--help", "/\\"])
-def test_a_path_reaches_the_other_side_as_it_is_whatever_shell_is_there(path: str, tmp_path: Path) -> None:
+def test_a_path_reaches_the_far_side_unchanged_whatever_its_shell_is(path: str, tmp_path: Path) -> None:
     argv = SshAddress("h", path).argv("ssh -F 'my config'", "printf '%s|'", interactive=True)
     assert argv[:3] == ["ssh", "-F", "my config"]
     assert argv[-3:-1] == ["--", "h"]
@@ -85,7 +85,7 @@ def test_a_path_reaches_the_other_side_as_it_is_whatever_shell_is_there(path: st
     assert "BatchMode=yes" not in argv
 
 
-def test_without_a_terminal_ssh_is_told_not_to_ask() -> None:
+def test_without_a_terminal_ssh_is_run_in_batch_mode() -> None:
     argv = SshAddress("h", "/a", "ann", 7).argv("ssh", "mltrack", interactive=False)
     assert argv[:-2] == ["ssh", "-T", "-o", "BatchMode=yes", "-p", "7", "-l", "ann", "--"]
 
@@ -106,7 +106,7 @@ def full_store(path: Path, runs: int = 5) -> Store:
     return store
 
 
-def test_runs_are_pushed_and_pulled_over_ssh_and_a_second_pass_moves_nothing(ssh: str, tmp_path: Path) -> None:
+def test_runs_are_pushed_and_pulled_over_ssh_and_a_second_sync_moves_nothing(ssh: str, tmp_path: Path) -> None:
     here, back = full_store(tmp_path / "here"), Store.create(tmp_path / "back")
     there = tmp_path / "th ere's" / ".mltrack"
     source = LocalSource(here)
@@ -139,20 +139,20 @@ def failure(session: Session) -> MltrackError:
     return caught.value
 
 
-def test_a_path_that_is_no_store_is_said(ssh: str, tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_store_is_reported(ssh: str, tmp_path: Path) -> None:
     error = failure(open_store(ssh, tmp_path))
     assert isinstance(error, RemoteUnavailableError)
     assert str(error) == f"cluster: no mltrack store at {tmp_path}/.mltrack"
 
 
-def test_a_far_side_without_mltrack_is_said_with_what_to_do(ssh: str, tmp_path: Path) -> None:
+def test_a_far_side_without_mltrack_is_reported_with_what_to_do(ssh: str, tmp_path: Path) -> None:
     error = failure(open_store(ssh, tmp_path, command="mltrack-is-not-here"))
     assert isinstance(error, RemoteError)
     assert "cluster has no mltrack where it was looked for" in str(error)
     assert "mltrack remote set cluster command=~/venv/bin/mltrack" in error.hint
 
 
-def test_a_far_side_whose_mltrack_is_older_is_said(ssh: str, tmp_path: Path) -> None:
+def test_a_far_side_with_an_older_mltrack_is_reported(ssh: str, tmp_path: Path) -> None:
     old = tmp_path / "mltrack"
     old.write_text("#!/bin/sh\necho \"Error: No such command 'serve-store'.\" >&2\nexit 2\n")
     old.chmod(0o755)
@@ -179,12 +179,12 @@ def test_versions_without_one_in_common_say_which_side_to_upgrade(
     assert f"upgrade it {which}" in error.hint
 
 
-def test_a_far_side_that_says_something_else_is_shown(ssh: str, tmp_path: Path) -> None:
+def test_an_unexpected_reply_of_the_far_side_is_shown(ssh: str, tmp_path: Path) -> None:
     error = failure(open_store(ssh, tmp_path, command="echo This account is not available.; exit 1; :"))
     assert "no mltrack answered (exit code 1): This account is not available." in str(error)
 
 
-def test_a_store_that_is_served_for_reading_only_takes_no_push(ssh: str, tmp_path: Path) -> None:
+def test_a_store_served_read_only_refuses_a_push(ssh: str, tmp_path: Path) -> None:
     full_store(tmp_path / "s", 1)
     wrapper = tmp_path / "mltrack"
     wrapper.write_text(f"#!/bin/sh\nexec mltrack serve-store --stdio --read-only -- {tmp_path}/s\n")
@@ -197,27 +197,27 @@ def test_a_store_that_is_served_for_reading_only_takes_no_push(ssh: str, tmp_pat
     session.close()
 
 
-def test_a_missing_ssh_is_said(tmp_path: Path) -> None:
+def test_a_missing_ssh_is_reported(tmp_path: Path) -> None:
     error = failure(open_store(str(tmp_path / "no-ssh"), "/a"))
     assert "no-ssh can't be started" in str(error)
     assert "MLTRACK_SSH" in error.hint
 
 
-def test_a_host_that_nobody_knows_is_said(ssh_server: SshServer) -> None:
+def test_an_unknown_host_is_reported(ssh_server: SshServer) -> None:
     session = ssh_session("ssh://nowhere.invalid/a", Opening(False), environ={"MLTRACK_SSH": ssh_server.ssh})
     error = failure(session)
     assert isinstance(error, RemoteUnavailableError)
     assert "nowhere.invalid is unknown" in str(error)
 
 
-def test_a_port_on_which_nobody_listens_is_said(ssh_server: SshServer) -> None:
+def test_a_port_without_a_listener_is_reported(ssh_server: SshServer) -> None:
     session = ssh_session("ssh://127.0.0.1:1/a", Opening(False), environ={"MLTRACK_SSH": ssh_server.ssh})
     error = failure(session)
     assert isinstance(error, RemoteUnavailableError)
     assert "Connection refused" in str(error)
 
 
-def test_a_key_that_is_not_let_in_is_said(ssh_server: SshServer) -> None:
+def test_a_refused_key_is_reported(ssh_server: SshServer) -> None:
     if not (ssh_server.folder / "other_key").exists():
         ssh_server.make_key("other_key")
     ssh_server.write_settings(key="other_key")
@@ -227,7 +227,7 @@ def test_a_key_that_is_not_let_in_is_said(ssh_server: SshServer) -> None:
     assert "Permission denied" in str(error)
 
 
-def test_a_host_whose_key_is_another_one_is_said(ssh_server: SshServer) -> None:
+def test_a_changed_host_key_is_reported(ssh_server: SshServer) -> None:
     if not (ssh_server.folder / "another_host").exists():
         ssh_server.make_key("another_host")
     ssh_server.write_settings(host_key="another_host")
@@ -236,7 +236,7 @@ def test_a_host_whose_key_is_another_one_is_said(ssh_server: SshServer) -> None:
     assert "its key is not the known one" in str(error)
 
 
-def test_what_a_login_prints_does_no_harm(ssh_server: SshServer, tmp_path: Path) -> None:
+def test_login_output_is_harmless(ssh_server: SshServer, tmp_path: Path) -> None:
     store = full_store(tmp_path / "s", 1)
     ssh_server.write_settings()
     session = open_store(ssh_server.ssh, store.path, command="echo Welcome to the cluster; echo quota: 3% >&2; mltrack")

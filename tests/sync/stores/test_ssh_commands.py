@@ -74,7 +74,7 @@ def test_a_cluster_is_added_pulled_from_and_synced_to(mltrack: Mltrack, laptop: 
     assert (status[0]["pending_runs"], status[0]["last_error"]) == (0, "")
 
 
-def test_a_sync_creates_a_store_where_its_folder_exists_and_says_where_not(
+def test_a_sync_creates_a_store_if_its_parent_folder_exists_and_otherwise_says_so(
     mltrack: Mltrack, laptop: Store, tmp_path: Path
 ) -> None:
     url = f"ssh://cluster{tmp_path}/project/.mltrack"
@@ -90,7 +90,7 @@ def test_a_sync_creates_a_store_where_its_folder_exists_and_says_where_not(
     assert_same(laptop, Store.open(tmp_path / "project" / ".mltrack"))
 
 
-def test_a_store_that_was_there_is_not_created_again(mltrack: Mltrack, tmp_path: Path) -> None:
+def test_an_existing_store_is_not_created_again(mltrack: Mltrack, tmp_path: Path) -> None:
     (tmp_path / "project").mkdir()
     mltrack("remote", "add", "cluster", f"ssh://cluster{tmp_path}/project/.mltrack")
     assert mltrack("sync", "cluster").returncode == 0
@@ -99,7 +99,7 @@ def test_a_store_that_was_there_is_not_created_again(mltrack: Mltrack, tmp_path:
     assert not (tmp_path / "project" / ".mltrack").exists()
 
 
-def test_where_mltrack_is_on_the_other_side_is_set_once_and_never_taken_from_a_store(
+def test_the_path_of_the_remote_mltrack_is_set_once_and_never_taken_from_a_store(
     mltrack: Mltrack, laptop: Store, tmp_path: Path
 ) -> None:
     cluster = store_with_runs(tmp_path / "cluster" / ".mltrack", 1)
@@ -118,7 +118,7 @@ def test_where_mltrack_is_on_the_other_side_is_set_once_and_never_taken_from_a_s
     assert not (tmp_path / "wanted").exists()
 
 
-def test_a_missing_mltrack_is_one_line_with_what_to_do(mltrack: Mltrack, tmp_path: Path) -> None:
+def test_a_missing_mltrack_is_reported_in_one_line_with_what_to_do(mltrack: Mltrack, tmp_path: Path) -> None:
     mltrack("remote", "add", "cluster", f"ssh://cluster{tmp_path}/s")
     mltrack("remote", "set", "cluster", "command=/nowhere/mltrack")
     failed = mltrack("pull", "cluster")
@@ -144,7 +144,7 @@ def test_with_a_bandwidth_limit_everything_arrives(mltrack: Mltrack, laptop: Sto
     assert_same(laptop, cluster)
 
 
-def test_a_live_run_is_copied_as_far_as_it_is_and_shows_as_running_elsewhere(
+def test_a_live_run_is_copied_as_far_as_it_is_recorded_and_shows_as_running_elsewhere(
     mltrack: Mltrack, laptop: Store, tmp_path: Path
 ) -> None:
     cluster = Store.create(tmp_path / "cluster" / ".mltrack")

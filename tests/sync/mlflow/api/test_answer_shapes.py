@@ -150,14 +150,14 @@ def changed(value: Any, at: tuple[Any, ...], new: object) -> Any:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_good_answer_is_read(name: str, served: Served) -> None:
+def test_a_valid_response_is_read(name: str, served: Served) -> None:
     ask, good = CALLS[name]
     served.answers = itertools.repeat(answer(json.dumps(good).encode()))
     assert ask(served.transport)
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_any_value_in_any_field_is_read_or_is_a_remote_s_error(name: str, served: Served) -> None:
+def test_any_value_in_any_field_is_read_or_raises_a_remote_error(name: str, served: Served) -> None:
     ask, good = CALLS[name]
     refused = 0
     for at in places(good):
@@ -172,7 +172,7 @@ def test_any_value_in_any_field_is_read_or_is_a_remote_s_error(name: str, served
     assert refused > 0
 
 
-def test_the_call_that_was_answered_strangely_is_named(served: Served) -> None:
+def test_the_call_with_the_unexpected_response_is_named(served: Served) -> None:
     served.answers = itertools.repeat(
         answer(json.dumps({"experiment": {**EXPERIMENT, "creation_time": 1e999}}).encode())
     )
@@ -180,7 +180,7 @@ def test_the_call_that_was_answered_strangely_is_named(served: Served) -> None:
         MlflowClient(served.transport).experiment_by_id("1")
 
 
-def test_values_that_are_no_numbers_are_kept_as_mlflow_writes_them(served: Served) -> None:
+def test_non_finite_values_are_read_as_mlflow_writes_them(served: Served) -> None:
     rows = [{**METRIC, "value": value} for value in ("NaN", "Infinity", "-Infinity", 7, "1.5", float("inf"))]
     served.answers = itertools.repeat(answer(json.dumps({"metrics": rows}).encode()))
     (page,) = MlflowClient(served.transport).history("r", "m", 10)
@@ -196,7 +196,7 @@ PAGED: dict[str, tuple[Ask, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", PAGED)
 @pytest.mark.parametrize("rows", [True, False])
-def test_pages_without_an_end_are_an_error(name: str, rows: bool, served: Served) -> None:
+def test_endless_pages_are_an_error(name: str, rows: bool, served: Served) -> None:
     ask, good = PAGED[name]
     page = good if rows else {key: [] for key in good}
 
@@ -210,7 +210,7 @@ def test_pages_without_an_end_are_an_error(name: str, rows: bool, served: Served
 
 
 @pytest.mark.parametrize("name", PAGED)
-def test_a_page_that_names_itself_is_an_error(name: str, served: Served) -> None:
+def test_a_page_token_that_repeats_is_an_error(name: str, served: Served) -> None:
     ask, good = PAGED[name]
     served.answers = itertools.repeat(answer(json.dumps({**good, "next_page_token": "x"}).encode()))
     with pytest.raises(NotMlflowError, match="pages that don't end"):
@@ -218,7 +218,7 @@ def test_a_page_that_names_itself_is_an_error(name: str, served: Served) -> None
 
 
 @pytest.mark.parametrize("name", PAGED)
-def test_pages_are_read_to_their_end(name: str, served: Served) -> None:
+def test_all_pages_are_read(name: str, served: Served) -> None:
     ask, good = PAGED[name]
     pages = [{**good, "next_page_token": token} for token in ("a", "b", "")]
     left = iter([answer(json.dumps(page).encode()) for page in pages])

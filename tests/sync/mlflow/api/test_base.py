@@ -39,7 +39,7 @@ def test_every_client_shares_one_base() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_pages_are_asked_for_until_no_token_comes(method: str) -> None:
+def test_pages_are_requested_until_there_is_no_token(method: str) -> None:
     asked: list[dict[str, str]] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -56,27 +56,27 @@ def test_pages_are_asked_for_until_no_token_comes(method: str) -> None:
     assert asked == [{"of": "mine"}, {"of": "mine", "page_token": "1"}, {"of": "mine", "page_token": "2"}]
 
 
-def test_an_answer_of_another_shape_names_the_call() -> None:
+def test_a_response_of_an_unexpected_shape_names_the_call() -> None:
     answering = transport_to(lambda request: httpx.Response(200, json={}))
     with answering as transport, pytest.raises(NotMlflowError, match="things/get"):
         ApiClient(transport)._read("things/get", {}, lambda answer: answer["thing"])
 
 
-def test_taking_away_what_is_missing_is_no_error_but_an_unknown_call_is() -> None:
+def test_removing_what_is_missing_is_not_an_error_but_an_unknown_call_is() -> None:
     with ignoring_missing():
         raise refusal(404, "RESOURCE_DOES_NOT_EXIST")
     with pytest.raises(RemoteRefusedError), ignoring_missing():
         raise refusal(404, "NOT_IMPLEMENTED")
 
 
-def test_what_is_missing_and_what_is_an_unknown_call_are_told_apart() -> None:
+def test_a_missing_thing_is_distinguished_from_an_unknown_call() -> None:
     missing, unknown, bad = refusal(404, "RESOURCE_DOES_NOT_EXIST"), refusal(404, "OTHER"), refusal(400, "OTHER")
     assert [error.says_missing for error in (missing, unknown, bad)] == [True, False, False]
     assert [error.is_missing for error in (missing, unknown, bad)] == [True, True, False]
     assert [error.unknown_call for error in (missing, unknown, bad)] == [False, True, False]
 
 
-def test_texts_are_written_as_pairs_and_ids_as_one_piece_of_a_path() -> None:
+def test_tags_are_encoded_as_pairs_and_ids_as_one_path_segment() -> None:
     assert pairs_of({"a": "1"}) == [{"key": "a", "value": "1"}]
     assert in_path("a/b ä") == "a%2Fb%20%C3%A4"
 

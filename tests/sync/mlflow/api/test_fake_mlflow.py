@@ -42,7 +42,7 @@ def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
     made.close()
 
 
-def test_runs_are_made_found_filled_and_deleted(transport: Transport, experiment: str) -> None:
+def test_runs_are_created_found_filled_and_deleted(transport: Transport, experiment: str) -> None:
     client = MlflowClient(transport)
     transport.check_connection()
     assert client.experiment_by_name(experiment) is None
@@ -85,7 +85,7 @@ def test_runs_are_made_found_filled_and_deleted(transport: Transport, experiment
     assert caught.value.is_missing
 
 
-def test_files_are_put_and_listed(transport: Transport, experiment: str) -> None:
+def test_files_are_uploaded_and_listed(transport: Transport, experiment: str) -> None:
     client = MlflowClient(transport)
     run = client.create_run(client.create_experiment(experiment, {}), name="one", user="u", start_time=5, tags={})
     root = run.artifact_uri.removeprefix("mlflow-artifacts:/")
@@ -94,7 +94,7 @@ def test_files_are_put_and_listed(transport: Transport, experiment: str) -> None
     assert client.list_artifacts(run.run_id, "folder") == {"folder/file.txt": 5}
 
 
-def test_models_and_versions_are_made_once_and_changed(transport: Transport) -> None:
+def test_models_and_versions_are_created_once_and_changed(transport: Transport) -> None:
     client, name = RegistryClient(transport), f"model {uuid.uuid4().hex}"
     assert client.create_model(name, "first", {"a": "1"})
     assert not client.create_model(name, "second", {})
@@ -118,7 +118,7 @@ def test_models_and_versions_are_made_once_and_changed(transport: Transport) -> 
     assert (now.status, now.tags) == ("READY", {"mark": "x", "k": "v"})
 
 
-def test_logged_models_are_made_filled_changed_and_deleted(transport: Transport, experiment: str) -> None:
+def test_logged_models_are_created_filled_changed_and_deleted(transport: Transport, experiment: str) -> None:
     plain, client, compared = MlflowClient(transport), LoggedModelsClient(transport), ComparedClient(transport)
     where = plain.create_experiment(experiment, {})
     run = plain.create_run(where, name="one", user="u", start_time=5, tags={})
@@ -154,7 +154,7 @@ def test_logged_models_are_made_filled_changed_and_deleted(transport: Transport,
     assert compared.logged_model("m-" + "0" * 32) is None
 
 
-def test_traces_are_made_of_spans_and_info_and_changed(transport: Transport, experiment: str) -> None:
+def test_traces_are_created_from_spans_and_info_and_changed(transport: Transport, experiment: str) -> None:
     plain, client, compared = MlflowClient(transport), TracesClient(transport), ComparedClient(transport)
     where = plain.create_experiment(experiment, {})
     run = plain.create_run(where, name="one", user="u", start_time=5, tags={})

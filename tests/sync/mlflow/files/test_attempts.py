@@ -53,7 +53,7 @@ def test_a_file_that_the_server_took_is_not_sent_again(
 
 
 @pytest.mark.parametrize("fault", [Cut(), GATEWAY])
-def test_a_file_that_never_arrives_is_sent_a_few_times_and_the_run_goes_on(
+def test_a_file_that_never_arrives_is_sent_a_few_times_and_does_not_hold_back_its_run(
     store: Store, proxy: FaultyProxy, spoiled: Remote, hasty: RetryPolicy, fault: Fault
 ) -> None:
     record()
@@ -77,7 +77,7 @@ def test_a_file_that_never_arrives_is_sent_a_few_times_and_the_run_goes_on(
     assert verify(store, spoiled).same
 
 
-def test_a_file_that_came_to_be_there_meanwhile_is_found_by_the_next_pass(
+def test_a_file_that_arrived_after_all_is_found_by_the_next_cycle(
     store: Store, proxy: FaultyProxy, spoiled: Remote, hasty: RetryPolicy
 ) -> None:
     record()
@@ -116,7 +116,7 @@ class Remote504:
         return self.holds
 
 
-def test_a_server_that_is_gone_after_a_file_was_sent_may_have_it(path: Path) -> None:
+def test_a_server_that_disappears_after_a_file_was_sent_may_have_the_file(path: Path) -> None:
     remote = Remote504()
 
     def is_there() -> bool:
@@ -143,7 +143,7 @@ def one_cycle(path: Path, remote: Remote504, now: float, *, force: bool = False)
         attempts(path, lambda: now, force=force).send(OF, "ab", remote.send, remote.is_there)
 
 
-def test_between_passes_the_gaps_grow_and_each_pass_looks(path: Path) -> None:
+def test_pauses_between_cycles_grow_and_each_cycle_asks_the_remote(path: Path) -> None:
     remote, now = Remote504(), 1e9
     one_cycle(path, remote, now)
     one_cycle(path, remote, now)
@@ -165,7 +165,7 @@ def test_between_passes_the_gaps_grow_and_each_pass_looks(path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_file_with_another_content_begins_anew(path: Path) -> None:
+def test_a_file_with_other_content_starts_again(path: Path) -> None:
     remote = Remote504()
     for _ in range(3):
         one_cycle(path, remote, 1e9)
@@ -174,7 +174,7 @@ def test_a_file_with_another_content_begins_anew(path: Path) -> None:
     assert remote.sent == 6
 
 
-def test_files_that_fail_one_after_the_other_leave_the_rest_for_the_next_pass(path: Path) -> None:
+def test_consecutive_failing_files_leave_the_rest_for_the_next_cycle(path: Path) -> None:
     remote, one = Remote504(), attempts(path)
     for number in range(20):
         with pytest.raises(FileNotTakenError):
@@ -182,7 +182,7 @@ def test_files_that_fail_one_after_the_other_leave_the_rest_for_the_next_pass(pa
     assert remote.sent == 5 * SENDS_MAX
 
 
-def test_what_surely_did_not_arrive_is_no_attempt(path: Path) -> None:
+def test_what_certainly_did_not_arrive_is_not_counted_as_an_attempt(path: Path) -> None:
     remote = Remote504()
     remote.error = RemoteUnavailableError("refused", in_doubt=True, not_sent=True)
     with pytest.raises(RemoteUnavailableError) as caught:

@@ -70,7 +70,7 @@ def simple(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Large
     return LargeFiles(pair, tmp_path)
 
 
-def test_a_large_file_goes_in_parts_past_the_server_and_a_small_one_through_it(
+def test_large_files_are_uploaded_in_parts_directly_and_small_ones_through_the_server(
     large: LargeFiles, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "our-secret")
@@ -88,7 +88,7 @@ def test_a_large_file_goes_in_parts_past_the_server_and_a_small_one_through_it(
 
 
 @pytest.mark.parametrize("fault", [Cut(), LoseAnswer(), Answer(503)], ids=["cut", "lost answer", "503"])
-def test_a_part_is_tried_again_by_itself(large: LargeFiles, objects: ObjectStore, fault: Fault) -> None:
+def test_a_failed_part_is_retried_alone(large: LargeFiles, objects: ObjectStore, fault: Fault) -> None:
     run_id = large.record()
     objects.fault = fail_part(2, fault)
     assert large.pair.push().complete
@@ -98,9 +98,7 @@ def test_a_part_is_tried_again_by_itself(large: LargeFiles, objects: ObjectStore
     assert len(objects.parts) == len(PARTS) + twice
 
 
-def test_the_next_pass_of_a_process_goes_on_with_the_parts_that_are_missing(
-    large: LargeFiles, objects: ObjectStore
-) -> None:
+def test_the_next_cycle_of_a_process_sends_only_the_missing_parts(large: LargeFiles, objects: ObjectStore) -> None:
     run_id = large.record()
     objects.fault = fail_part(3, Answer(503), times=1000)
     report = large.pair.push()
@@ -114,7 +112,7 @@ def test_the_next_pass_of_a_process_goes_on_with_the_parts_that_are_missing(
     assert large.asked("create") == 1
 
 
-def test_a_syncer_killed_before_the_parts_were_put_together_sends_none_again(
+def test_a_syncer_killed_before_completing_an_upload_sends_no_part_again(
     large: LargeFiles, objects: ObjectStore
 ) -> None:
     run_id = large.record()
@@ -163,7 +161,7 @@ def test_a_syncer_killed_between_parts_leaves_no_secret_and_no_upload_behind(
     assert not large.log.exists()
 
 
-def test_a_put_together_whose_answer_was_lost_is_looked_for_and_not_done_again(
+def test_a_completed_upload_whose_answer_was_lost_is_found_and_not_repeated(
     large: LargeFiles, objects: ObjectStore
 ) -> None:
     run_id = large.record()
@@ -173,7 +171,7 @@ def test_a_put_together_whose_answer_was_lost_is_looked_for_and_not_done_again(
     assert large.asked("complete") == 1
 
 
-def test_an_upload_that_is_gone_is_begun_anew(large: LargeFiles, objects: ObjectStore) -> None:
+def test_an_upload_that_is_gone_is_started_again(large: LargeFiles, objects: ObjectStore) -> None:
     run_id = large.record()
     objects.fault = fail_part(3, Answer(503), times=1000)
     large.pair.push()
@@ -187,7 +185,7 @@ def test_an_upload_that_is_gone_is_begun_anew(large: LargeFiles, objects: Object
     large.assert_arrived_in_parts(run_id, objects)
 
 
-def test_urls_that_expire_are_asked_for_anew_once_and_then_the_file_goes_through_the_server(
+def test_expired_urls_are_requested_again_once_and_then_the_file_is_sent_through_the_server(
     large: LargeFiles, objects: ObjectStore
 ) -> None:
     run_id = large.record()
@@ -228,7 +226,7 @@ def test_a_file_that_changes_between_its_parts_is_not_sent_and_its_upload_is_abo
     assert objects.uploads() == []
 
 
-def test_a_server_that_has_no_parts_to_offer_is_asked_once(simple: LargeFiles) -> None:
+def test_a_server_without_multipart_uploads_is_asked_once(simple: LargeFiles) -> None:
     runs = {simple.record(bytes([n]) * 5000): bytes([n]) * 5000 for n in range(5)}
     assert simple.pair.push().complete
     assert {run_id: simple.arrived(run_id) for run_id in runs} == runs
@@ -236,7 +234,7 @@ def test_a_server_that_has_no_parts_to_offer_is_asked_once(simple: LargeFiles) -
     assert simple.puts == len(runs)
 
 
-def test_a_server_older_than_uploads_in_parts_gets_the_file_whole(simple: LargeFiles) -> None:
+def test_a_server_that_predates_multipart_uploads_gets_the_file_whole(simple: LargeFiles) -> None:
     simple.pair.proxy.fault = lambda seen: Answer(404, b"<html>not found</html>") if "/mpu/" in seen.path else None
     run_id = simple.record(b"x" * 5000)
     assert simple.pair.push().complete

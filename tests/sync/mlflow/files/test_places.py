@@ -74,7 +74,7 @@ def place(uri: str, url: str = "http://h:5000", shared: str = "") -> Place:
         ("b2://other.example/x", None),
     ],
 )
-def test_each_uri_leads_where_it_may(uri: str, expected: Place | None) -> None:
+def test_each_artifact_uri_resolves_to_a_permitted_place(uri: str, expected: Place | None) -> None:
     if expected is not None:
         assert place(uri) == expected
     else:
@@ -110,7 +110,7 @@ def shared(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "uri", ["{}/1/a/artifacts", "file://{}/1/a/artifacts", "file:{}/1/a", "FILE://localhost{}/in/x"]
 )
-def test_a_folder_is_the_server_s_only_where_the_user_said_so(uri: str, shared: Path) -> None:
+def test_a_local_folder_is_the_servers_only_if_the_user_said_so(uri: str, shared: Path) -> None:
     with pytest.raises(RemoteRefusedError, match="mltrack remote set NAME --shared-folder"):
         place(uri.format(shared))
     found = place(uri.format(shared), shared=str(shared))
@@ -268,7 +268,7 @@ def test_no_credentials_go_to_another_server(
 @pytest.mark.parametrize(
     "uri", ["azureml://h/experiments/1/runs/2/artifacts", "file:///tmp/x", "bad://[", "x" * 5000, "unknown:/x"]
 )
-def test_a_place_that_is_none_sets_the_file_aside_and_nothing_else(store: Store, uri: str) -> None:
+def test_an_artifact_uri_that_is_not_valid_rejects_only_the_file(store: Store, uri: str) -> None:
     with mltrack.start_run():
         mltrack.log_text("words", "a.txt")
     with raw_server(Fake(uri)) as server:
@@ -279,7 +279,7 @@ def test_a_place_that_is_none_sets_the_file_aside_and_nothing_else(store: Store,
 
 @pytest.mark.parametrize("words", [b"", b"what?\r\n", b"500 no\r\n"], ids=["nothing", "odd", "no"])
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # ftplib leaves its socket open
-def test_whatever_the_library_of_a_store_raises_is_said_and_tried_again(words: bytes, store: Store) -> None:
+def test_any_error_of_a_storage_library_is_reported_and_retried(words: bytes, store: Store) -> None:
     with mltrack.start_run():
         mltrack.log_metric("loss", 1)
         mltrack.log_text("words", "a.txt")
@@ -302,7 +302,7 @@ def test_whatever_the_library_of_a_store_raises_is_said_and_tried_again(words: b
     assert uri in report.problems[0]
 
 
-def test_what_is_compared_with_a_remote_is_read_no_further_than_it_is_long(store: Store, tmp_path: Path) -> None:
+def test_a_file_compared_with_the_remote_is_read_up_to_its_length_only(store: Store, tmp_path: Path) -> None:
     with mltrack.start_run() as run:
         mltrack.log_text("words", "a.txt")
     sent: list[int] = []

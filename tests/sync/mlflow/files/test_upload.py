@@ -67,7 +67,7 @@ def test_a_terminal_shows_the_bytes_of_files_their_rate_and_the_time_left(
     assert "Sent to" in shown
 
 
-def test_a_pipe_gets_the_summary_alone_and_json_is_json(store: Store, remote: Remote, tmp_path: Path) -> None:
+def test_a_pipe_gets_only_the_summary_and_json_stays_json(store: Store, remote: Remote, tmp_path: Path) -> None:
     record(tmp_path, 100_000)
     command = [sys.executable, "-m", "mltrack", "--store", str(store.path), "sync", remote.name]
     result = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
@@ -77,12 +77,12 @@ def test_a_pipe_gets_the_summary_alone_and_json_is_json(store: Store, remote: Re
     assert "files" not in again.stdout + again.stderr
 
 
-def test_json_on_a_terminal_is_json_alone(store: Store, remote: Remote, tmp_path: Path) -> None:
+def test_json_on_a_terminal_is_nothing_but_json(store: Store, remote: Remote, tmp_path: Path) -> None:
     record(tmp_path, 100_000)
     assert json.loads(in_terminal(store.path, "sync", remote.name, "--json"))["artifacts"] == 1
 
 
-def test_bytes_sent_add_up_to_the_total_also_after_an_attempt_that_failed(
+def test_bytes_sent_add_up_to_the_total_even_after_a_failed_attempt(
     store: Store, proxy: FaultyProxy, spoiled: Remote, tmp_path: Path, hasty: RetryPolicy
 ) -> None:
     record(tmp_path, 300_000)
@@ -100,7 +100,7 @@ def test_a_file_that_is_not_sent_counts_for_nothing(store: Store, remote: Remote
     assert (told.sent, told.total) == (0, 0)
 
 
-def test_parts_that_are_there_leave_the_total() -> None:
+def test_parts_already_uploaded_are_subtracted_from_the_total() -> None:
     told = Told()
     meter = FileMeter(told, 100)
     meter.skip(30)
@@ -214,7 +214,7 @@ def blobs(server: MlflowServer, proxy: FaultyProxy) -> Iterator[Blobs]:
         behind.close()
 
 
-def test_where_parts_belong_to_the_name_another_process_goes_on_with_those_that_are_missing(
+def test_if_parts_belong_to_the_blob_name_another_process_sends_the_missing_ones(
     blobs: Blobs, blob_file: BlobFile
 ) -> None:
     blobs.faults["blockid=3"] = 503
@@ -231,7 +231,7 @@ def test_where_parts_belong_to_the_name_another_process_goes_on_with_those_that_
     assert not blob_file.log.exists()
 
 
-def test_an_upload_that_gets_no_further_urls_leaves_nothing_in_the_log(blobs: Blobs, blob_file: BlobFile) -> None:
+def test_an_upload_that_gets_no_more_urls_leaves_nothing_in_the_log(blobs: Blobs, blob_file: BlobFile) -> None:
     blobs.faults["blockid=2"] = 403
     blobs.creates_max = 1
     assert not blob_file.send()
@@ -239,7 +239,7 @@ def test_an_upload_that_gets_no_further_urls_leaves_nothing_in_the_log(blobs: Bl
     assert not blob_file.log.exists()
 
 
-def test_an_upload_log_cut_at_any_byte_tells_of_no_part_too_many(tmp_path: Path) -> None:
+def test_an_upload_log_cut_at_any_byte_never_claims_a_part_too_many(tmp_path: Path) -> None:
     whole = tmp_path / "whole.jsonl"
     with closing(UploadLog(whole)) as log:
         upload = Upload("run", "a", "n", "00", 2500, 1000, "id")
@@ -257,7 +257,7 @@ def test_an_upload_log_cut_at_any_byte_tells_of_no_part_too_many(tmp_path: Path)
         assert (found.parts if found is not None else None) == expected
 
 
-def test_a_disk_that_takes_no_upload_log_is_a_ledger_error(tmp_path: Path) -> None:
+def test_an_upload_log_that_cannot_be_written_is_a_ledger_error(tmp_path: Path) -> None:
     (tmp_path / "uploads.jsonl").touch()
     log = UploadLog(tmp_path / "uploads.jsonl", fs=FullDisk())
     with pytest.raises(LedgerError, match="can't be written"):

@@ -87,7 +87,7 @@ def test_the_bodies_one_after_the_other_are_the_input_in_order_each_within_the_l
 
 @settings(max_examples=80, deadline=None)
 @given(pieces=st.lists(columns(), min_size=1, max_size=4), limits=limits)
-def test_where_the_ledger_stands_after_each_request_is_behind_its_last_point(
+def test_after_each_request_the_ledger_position_is_just_after_its_last_point(
     pieces: list[PointColumns], limits: Limits
 ) -> None:
     ends: dict[str, int] = {}
@@ -104,7 +104,7 @@ def test_where_the_ledger_stands_after_each_request_is_behind_its_last_point(
 
 @settings(max_examples=80, deadline=None)
 @given(points=columns(), params=pairs, tags=pairs)
-def test_the_parts_of_a_split_request_together_say_the_same(
+def test_the_parts_of_a_split_request_equal_the_whole(
     points: PointColumns, params: list[tuple[str, str]], tags: list[tuple[str, str]]
 ) -> None:
     def leaves(request: Request) -> list[Request]:
@@ -121,7 +121,7 @@ def test_the_parts_of_a_split_request_together_say_the_same(
 
 @settings(max_examples=100, deadline=None)
 @given(points=columns())
-def test_sifting_keeps_the_first_of_points_that_are_equal_there(points: PointColumns) -> None:
+def test_of_points_that_are_equal_on_the_remote_the_first_is_kept(points: PointColumns) -> None:
     def there(row: tuple[str, str, int, int]) -> tuple[str, str, int, int]:
         value = float(row[1])
         kept = (
@@ -138,7 +138,7 @@ def test_sifting_keeps_the_first_of_points_that_are_equal_there(points: PointCol
     assert sifted.refused == []
 
 
-def test_sifting_sets_aside_refused_names_and_times_before_1970() -> None:
+def test_refused_names_and_times_before_1970_are_rejected() -> None:
     points = PointColumns(
         ["good", "bad"],
         np.array([0, 1, 0, 1]),
@@ -152,7 +152,7 @@ def test_sifting_sets_aside_refused_names_and_times_before_1970() -> None:
     assert [(r.kind, r.key, len(r.seqs)) for r in sifted.refused] == [("metric", "bad", 2), ("point", "good", 1)]
 
 
-def test_facts_are_the_present_values_of_what_the_events_touch() -> None:
+def test_run_data_has_the_current_values_of_what_the_events_changed() -> None:
     events = [
         Event("w", 3, 1, "param", {"key": "p", "value": "1"}),
         Event("w", 4, 1, "tag", {"key": "t", "value": "old"}),
@@ -175,7 +175,7 @@ def test_facts_are_the_present_values_of_what_the_events_touch() -> None:
     assert "6001" in facts.refused[0].reason
 
 
-def test_names_the_server_refuses_are_known() -> None:
+def test_names_that_the_server_refuses_are_recognised() -> None:
     for name in ("a", "a/b c-d_e.f:g", "größe", "視覚", "a" * 250):
         assert MLFLOW_LIMITS.refuse_key(name) is None
     for name in ("😀", "a%", "a@b", "a\\b", "/a", "a/", "a//b", "../a", "a/..", ".", "a" * 251):

@@ -22,7 +22,7 @@ def test_points_before_the_end_of_a_lost_request_are_in_doubt_and_later_ones_are
     assert doubt.mask("other", points(0, 2)).tolist() == [False, False]
 
 
-def test_of_a_run_that_was_found_there_every_point_is_in_doubt() -> None:
+def test_every_point_of_a_run_that_was_found_on_the_remote_is_in_doubt() -> None:
     doubt = InDoubt.of(RunEntry(doubt_all=True))
     assert doubt.mask("w", points(0, 3)).all()
     assert doubt.after({"w": 10**9})
@@ -36,10 +36,10 @@ def test_what_is_acknowledged_is_not_in_doubt_any_more() -> None:
 
 
 @pytest.mark.parametrize("everything", [True, False])
-def test_where_nothing_follows_nothing_is_in_doubt(everything: bool) -> None:
+def test_if_no_later_request_follows_nothing_is_in_doubt(everything: bool) -> None:
     assert InDoubt(everything, {"a": 5}).and_next(None) == {}
 
 
-def test_the_ledger_has_what_was_in_doubt_together_with_what_goes_next() -> None:
+def test_the_ledger_records_what_was_in_doubt_together_with_the_next_request() -> None:
     doubt = InDoubt(ends={"a": 5, "b": 3})
     assert doubt.and_next(Request(ends={"b": 2, "c": 7})) == {"a": 5, "b": 3, "c": 7}

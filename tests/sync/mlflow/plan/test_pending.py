@@ -265,7 +265,7 @@ def test_a_push_sends_what_the_dry_run_said_and_status_counts_the_same(
     assert not any(again.values()), again
 
 
-def test_finding_what_is_pending_does_not_import_what_speaks_to_remotes() -> None:
+def test_finding_what_is_pending_does_not_import_the_http_client() -> None:
     code = "import sys, mltrack_sync.status, mltrack_sync.mlflow.plan.dry_run, mltrack_sync.mlflow.push.push; "
     code += "print(sorted({'httpx', 'httpcore', 'tenacity', 'pyarrow', 'duckdb'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

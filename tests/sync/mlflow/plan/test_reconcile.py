@@ -49,16 +49,14 @@ class Far:
         (list(range(100)), list(range(30)), 3),
     ],
 )
-def test_history_is_read_until_all_that_may_be_there_is_found(
-    there: list[int], doubtful: list[int], pages: int
-) -> None:
+def test_history_is_read_until_every_point_in_doubt_is_found(there: list[int], doubtful: list[int], pages: int) -> None:
     far = Far(there)
     absent = missing(points(doubtful), far.points())
     assert absent.tolist() == [step not in there for step in doubtful]
     assert far.pages == pages
 
 
-def test_what_was_read_is_not_read_again_and_reading_goes_on_from_there() -> None:
+def test_reading_a_history_continues_after_what_was_already_read() -> None:
     far = Far(list(range(100)))
     remote = far.points()
     for doubtful, pages in (([12], 2), ([3, 14], 2), ([35], 4), ([98, 7], 10), ([50], 10)):
@@ -67,7 +65,7 @@ def test_what_was_read_is_not_read_again_and_reading_goes_on_from_there() -> Non
     assert missing(points([7, 200]), remote).tolist() == [False, True]
 
 
-def test_random_remotes_answer_as_if_read_whole() -> None:
+def test_random_remotes_give_the_same_answer_as_reading_everything() -> None:
     chance = np.random.default_rng(4)
     for _ in range(200):
         there = chance.permutation(120)[: int(chance.integers(1, 60))].tolist()

@@ -93,7 +93,7 @@ def histories(draw: st.DrawFn) -> list[float]:
 
 @settings(max_examples=60, deadline=None)
 @given(values=histories(), cuts=st.lists(st.integers(0, 40 * N), max_size=6))
-def test_each_window_and_bucket_gives_its_extremes_and_what_is_not_finite(values: list[float], cuts: list[int]) -> None:
+def test_each_window_and_bucket_keeps_its_extremes_and_non_finite_values(values: list[float], cuts: list[int]) -> None:
     live, last = in_pieces(column(values), [min(cut, len(values)) for cut in cuts])
     windows, buckets = spans(len(values))
     expected = {k: k for k in range(min(N, len(values)))}
@@ -109,14 +109,16 @@ def test_each_window_and_bucket_gives_its_extremes_and_what_is_not_finite(values
 
 @settings(max_examples=40, deadline=None)
 @given(values=histories(), data=st.data())
-def test_the_choice_does_not_depend_on_the_pieces(values: list[float], data: st.DataObject) -> None:
+def test_the_sample_does_not_depend_on_how_the_points_are_chunked(values: list[float], data: st.DataObject) -> None:
     cuts = st.lists(st.integers(0, len(values)), max_size=30)
     assert in_pieces(column(values), data.draw(cuts)) == in_pieces(column(values), data.draw(cuts))
 
 
 @settings(max_examples=40, deadline=None)
 @given(values=histories(), at=st.integers(0, 40 * N))
-def test_what_goes_while_a_writer_lives_goes_of_every_longer_history_too(values: list[float], at: int) -> None:
+def test_what_is_sent_of_a_live_writer_is_part_of_the_sample_of_every_longer_history(
+    values: list[float], at: int
+) -> None:
     shorter, _ = in_pieces(column(values[:at]), [])
     longer, _ = in_pieces(column(values), [])
     assert shorter.items() <= longer.items()
@@ -124,7 +126,7 @@ def test_what_goes_while_a_writer_lives_goes_of_every_longer_history_too(values:
 
 @settings(max_examples=40, deadline=None)
 @given(steps=st.lists(st.integers(-5, 5), min_size=N + 1, max_size=6 * N), seed=st.integers(0, 1 << 16))
-def test_the_latest_point_goes_whatever_the_order_of_steps(steps: list[int], seed: int) -> None:
+def test_the_latest_point_is_always_in_the_sample_whatever_the_order_of_steps(steps: list[int], seed: int) -> None:
     values = np.random.default_rng(seed).integers(0, 9, len(steps)).astype(float).tolist()
     live, last = in_pieces(column(values, steps), [len(steps) // 2])
     assert max(range(len(steps)), key=lambda k: (steps[k], k)) in live.keys() | last.keys()
@@ -132,7 +134,7 @@ def test_the_latest_point_goes_whatever_the_order_of_steps(steps: list[int], see
 
 @pytest.mark.parametrize("history", [100, 500, 1000, 2000, 20_000])
 @pytest.mark.parametrize("count", [1, 100, 2001, 50_000, 600_000])
-def test_no_more_points_go_than_was_said(history: int, count: int) -> None:
+def test_the_sample_has_no_more_points_than_its_stated_bound(history: int, count: int) -> None:
     values = np.random.default_rng(count).normal(size=count).tolist()
     live, last = in_pieces(column(values), list(range(0, count, 1 << 15)), history)
     assert min(count, history) <= len(live) + len(last) <= points_max(history, count)
@@ -140,12 +142,12 @@ def test_no_more_points_go_than_was_said(history: int, count: int) -> None:
 
 @pytest.mark.parametrize("history", [1000, 2000, 5000, 100_000])
 @pytest.mark.parametrize("count", [10**3, 10**5, 10**7, 10**9])
-def test_twice_the_wanted_number_goes_at_most_for_up_to_a_billion_points(history: int, count: int) -> None:
+def test_a_sample_has_at_most_twice_the_requested_points_up_to_a_billion_points(history: int, count: int) -> None:
     assert points_max(history, count) <= 2 * history
 
 
 @pytest.mark.parametrize("history", [100, 1000, 2000])
-def test_however_long_a_history_is_its_number_of_points_stays_near_twice_the_wanted(history: int) -> None:
+def test_a_sample_of_any_length_of_history_stays_near_twice_the_requested_points(history: int) -> None:
     assert points_max(history, 1 << 61) <= 3.5 * history
 
 
@@ -161,9 +163,7 @@ def test_a_server_is_behind_by_one_window_at_most(history: int, count: int) -> N
     cuts=st.lists(st.integers(0, 30 * N), max_size=5),
     seed=st.integers(0, 1 << 16),
 )
-def test_metrics_that_are_logged_in_turn_are_chosen_each_by_itself(
-    counts: list[int], cuts: list[int], seed: int
-) -> None:
+def test_interleaved_metrics_are_sampled_independently(counts: list[int], cuts: list[int], seed: int) -> None:
     random = np.random.default_rng(seed)
     codes = random.permutation(np.repeat(np.arange(len(counts)), counts)).astype(np.int64)
     at = np.arange(len(codes), dtype=np.int64)
@@ -179,7 +179,7 @@ def test_metrics_that_are_logged_in_turn_are_chosen_each_by_itself(
     assert live.keys() | last.keys() == expected
 
 
-def test_a_writer_that_proves_to_live_is_chosen_of_as_if_it_had_never_seemed_to_end() -> None:
+def test_a_writer_that_turns_out_to_be_alive_is_sampled_as_if_it_had_never_seemed_ended() -> None:
     values = np.random.default_rng(1).normal(size=9 * N).tolist()
     points, sampler = column(values), Sampler(N)
     sampler.add(points.take(slice(0, 5 * N)))

@@ -53,7 +53,7 @@ def assert_all_is_here(store: Store, server: MlflowServer, there: list[str]) -> 
     assert sum(len(run.artifacts) for run in found.values()) == 3
 
 
-def test_a_pull_killed_at_any_request_and_started_again_brings_each_point_once(
+def test_a_pull_killed_at_any_request_and_restarted_brings_each_point_once(
     tmp_path: Path,
     server: MlflowServer,
     experiment_id: str,
@@ -79,7 +79,7 @@ def test_a_pull_killed_at_any_request_and_started_again_brings_each_point_once(
     assert deaths
 
 
-def test_answers_that_are_cut_or_come_late_cost_nothing(
+def test_truncated_and_late_responses_lose_nothing(
     store: Store,
     server: MlflowServer,
     proxy: FaultyProxy,
@@ -101,7 +101,7 @@ def test_answers_that_are_cut_or_come_late_cost_nothing(
 
 
 @pytest.mark.slow
-def test_a_server_killed_while_it_is_pulled_from_and_started_again_gives_all(
+def test_a_pull_is_complete_although_the_server_was_killed_and_restarted_during_it(
     store: Store,
     server: MlflowServer,
     remote: Remote,
@@ -127,7 +127,7 @@ def test_a_server_killed_while_it_is_pulled_from_and_started_again_gives_all(
     assert_all_is_here(store, server, there)
 
 
-def test_points_logged_while_they_are_pulled_arrive_once(
+def test_points_logged_during_a_pull_arrive_once(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment_id: str, mine: Selection
 ) -> None:
     there = make_run(server, experiment_id, status="RUNNING")

@@ -34,7 +34,7 @@ def recorded(store: Store, experiment: str) -> tuple[str, str]:
     return run_id, model_id
 
 
-def test_a_model_and_a_dataset_come_back_as_they_were(
+def test_a_pushed_model_and_dataset_are_pulled_unchanged(
     tmp_path: Path, store: Store, server: MlflowServer, remote: Remote, experiment: str, mine: Selection
 ) -> None:
     run_id, model_id = recorded(store, experiment)

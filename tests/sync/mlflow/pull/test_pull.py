@@ -80,7 +80,7 @@ def test_a_second_pull_of_unchanged_runs_asks_for_one_page(
     assert calls == ["experiments/search", "experiments/search", "runs/search", "logged-models/search"]
 
 
-def test_what_came_from_a_server_is_not_sent_back_to_it(
+def test_what_was_pulled_from_a_server_is_not_sent_back_to_it(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment_id: str, mine: Selection
 ) -> None:
     make_run(server, experiment_id, points=series("m", 50), params={"a": "1"})
@@ -93,7 +93,7 @@ def test_what_came_from_a_server_is_not_sent_back_to_it(
     assert (report.runs, report.created, report.tags, report.points) == (1, 0, 1, 0)
 
 
-def test_a_live_run_goes_on_from_its_last_point(
+def test_a_live_run_continues_after_its_last_pulled_point(
     store: Store, server: MlflowServer, remote: Remote, experiment_id: str, mine: Selection
 ) -> None:
     there = make_run(server, experiment_id, points=series("m", 700), status="RUNNING")
@@ -108,7 +108,7 @@ def test_a_live_run_goes_on_from_its_last_point(
     assert_points(store, server, run_id, there)
 
 
-def test_a_point_that_came_late_with_an_earlier_time_is_found_when_the_run_has_ended(
+def test_a_late_point_with_an_earlier_time_is_pulled_once_the_run_has_ended(
     store: Store, server: MlflowServer, remote: Remote, experiment_id: str, mine: Selection
 ) -> None:
     there = make_run(server, experiment_id, points=series("m", 100), status="RUNNING")
@@ -140,7 +140,7 @@ def test_a_run_that_mltrack_pushed_comes_back_as_itself_in_another_store(
     assert verify(other, elsewhere).same
 
 
-def test_what_was_recorded_here_is_complete_and_others_additions_on_the_server_come(
+def test_a_run_recorded_here_stays_complete_and_gets_what_others_added_on_the_server(
     store: Store, server: MlflowServer, remote: Remote, experiment: str, mine: Selection
 ) -> None:
     with mltrack.start_run(tags={"team": "a"}) as run:
@@ -164,7 +164,7 @@ def test_what_was_recorded_here_is_complete_and_others_additions_on_the_server_c
     assert (sent.tags, sent.points) == (1, 0)
 
 
-def test_tags_changed_and_removed_on_the_server_change_here_unless_they_were_set_here(
+def test_tags_changed_or_removed_on_the_server_change_locally_unless_they_were_set_locally(
     store: Store, server: MlflowServer, remote: Remote, experiment_id: str, mine: Selection
 ) -> None:
     there = make_run(server, experiment_id, tags={"a": "1", "b": "1", "c": "1"})
@@ -179,7 +179,7 @@ def test_tags_changed_and_removed_on_the_server_change_here_unless_they_were_set
     assert (tags["a"], tags["b"], "c" in tags) == ("mine", "2", False)
 
 
-def test_a_run_deleted_on_the_server_is_deleted_here_and_comes_back_with_it(
+def test_a_run_deleted_and_restored_on_the_server_is_deleted_and_restored_locally(
     store: Store, server: MlflowServer, remote: Remote, experiment_id: str, mine: Selection
 ) -> None:
     there = make_run(server, experiment_id, points=series("m", 5))
@@ -191,7 +191,7 @@ def test_a_run_deleted_on_the_server_is_deleted_here_and_comes_back_with_it(
     assert store.run(only_run(store)).info.lifecycle_stage == "active"
 
 
-def test_without_its_ledger_a_pull_brings_nothing_twice_and_a_sync_makes_no_second_run(
+def test_without_its_ledger_a_pull_duplicates_nothing_and_a_sync_creates_no_second_run(
     store: Store, server: MlflowServer, remote: Remote, experiment_id: str, mine: Selection
 ) -> None:
     make_run(server, experiment_id, points=series("m", 60), params={"a": "1"})
@@ -203,7 +203,7 @@ def test_without_its_ledger_a_pull_brings_nothing_twice_and_a_sync_makes_no_seco
     assert push(store, remote).created == 0
 
 
-def test_a_server_moves_to_another_one(
+def test_all_runs_of_a_server_can_be_moved_to_another_server(
     store: Store, server: MlflowServer, remote: Remote, experiment_id: str, mine: Selection
 ) -> None:
     parent = make_run(server, experiment_id, name="parent", points=series("m", 1200))
@@ -239,7 +239,7 @@ def only_id_of(store: Store, name: str) -> str:
     return found.run_id
 
 
-def test_a_dry_run_says_what_would_come_and_writes_nothing(
+def test_a_dry_run_lists_what_a_pull_would_bring_and_writes_nothing(
     store: Store, server: MlflowServer, remote: Remote, experiment_id: str, mine: Selection
 ) -> None:
     make_run(server, experiment_id, points=series("m", 5))
@@ -248,7 +248,7 @@ def test_a_dry_run_says_what_would_come_and_writes_nothing(
     assert store.run_ids() == []
 
 
-def test_files_arrive_with_their_content_and_only_new_ones_come_again(
+def test_files_are_pulled_with_their_content_and_later_only_new_ones(
     store: Store, server: MlflowServer, remote: Remote, experiment_id: str, mine: Selection
 ) -> None:
     there = make_run(server, experiment_id, status="RUNNING")
@@ -270,7 +270,7 @@ def test_files_arrive_with_their_content_and_only_new_ones_come_again(
     assert push(store, remote).artifacts == 0
 
 
-def test_large_files_are_left_out_where_asked_and_come_when_they_are_wanted(
+def test_large_files_are_skipped_if_requested_and_pulled_later(
     store: Store, server: MlflowServer, remote: Remote, experiment_id: str, mine: Selection
 ) -> None:
     there = make_run(server, experiment_id)

@@ -60,7 +60,7 @@ def test_a_sampled_run_is_rebuilt_whole_and_is_the_same_run(
     assert other.run(run_id).metrics().equals(store.run(run_id).metrics())
 
 
-def test_a_damaged_file_of_a_sampled_run_is_named_and_nothing_of_it_is_taken(
+def test_a_damaged_file_of_a_sampled_run_is_named_and_not_used(
     tmp_path: Path, store: Store, server: MlflowServer, remote: Remote, experiment: str, mine: Selection
 ) -> None:
     run_id = record(store, experiment, SEALED)

@@ -52,7 +52,7 @@ def survive(store: Store, server: MlflowServer, remote: Remote, experiment: str,
     assert_settled(store, server, remote, experiment)
 
 
-def test_a_ledger_with_any_line_spoiled_leads_to_no_second_of_anything(
+def test_a_ledger_with_any_line_damaged_duplicates_nothing(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     record()
@@ -61,7 +61,7 @@ def test_a_ledger_with_any_line_spoiled_leads_to_no_second_of_anything(
         survive(store, server, remote, experiment, spoiled)
 
 
-def test_a_ledger_cut_anywhere_leads_to_no_second_of_anything(
+def test_a_ledger_cut_anywhere_duplicates_nothing(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     record()
@@ -73,7 +73,7 @@ def test_a_ledger_cut_anywhere_leads_to_no_second_of_anything(
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_a_ledger_cut_at_every_byte_leads_to_no_second_of_anything(
+def test_a_ledger_cut_at_every_byte_duplicates_nothing(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     record(5, files=1)
@@ -88,7 +88,7 @@ def test_a_ledger_cut_at_every_byte_leads_to_no_second_of_anything(
     assert verify(store, remote).differences == ()
 
 
-def test_a_network_that_goes_away_for_a_while_costs_only_time(
+def test_a_network_outage_costs_only_time(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, hasty: RetryPolicy
 ) -> None:
     for n in range(3):
@@ -123,7 +123,7 @@ def small_disk(store: Store) -> Iterator[Path]:
         subprocess.run(["umount", folder], check=True)
 
 
-def test_a_disk_full_under_the_ledger_stops_the_push_and_the_next_goes_on(
+def test_a_full_disk_under_the_ledger_stops_the_push_and_the_next_push_continues(
     small_disk: Path, store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
     for n in range(4):
@@ -164,7 +164,7 @@ def test_a_clock_that_jumps_changes_nothing(
 
 
 @pytest.mark.slow
-def test_remotes_have_ledgers_of_their_own(
+def test_each_remote_has_its_own_ledger(
     store: Store, server: MlflowServer, remote: Remote, experiment: str, tmp_path: Path
 ) -> None:
     (tmp_path / "second").mkdir()
@@ -188,7 +188,7 @@ def test_remotes_have_ledgers_of_their_own(
         second.close()
 
 
-def test_the_lag_is_the_age_of_the_oldest_point_that_waits(store: Store, remote: Remote) -> None:
+def test_the_lag_is_the_age_of_the_oldest_pending_point(store: Store, remote: Remote) -> None:
     with mltrack.start_run() as run:
         mltrack.log_metric("m", 1.0)
     first = next(points for _, points in store.run(run.run_id).read_points())
@@ -198,7 +198,7 @@ def test_the_lag_is_the_age_of_the_oldest_point_that_waits(store: Store, remote:
     assert 89 < status.lag_s <= 90
 
 
-def test_a_file_changed_while_it_is_sent_is_not_taken_for_sent(
+def test_a_file_changed_while_it_is_sent_does_not_count_as_sent(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     with mltrack.start_run() as run:
@@ -219,7 +219,7 @@ def test_a_file_changed_while_it_is_sent_is_not_taken_for_sent(
     assert_settled(store, server, remote, experiment)
 
 
-def test_gc_and_sync_keep_out_of_each_others_way_and_say_who_is_at_work(
+def test_gc_and_sync_exclude_each_other_and_name_the_process_that_runs(
     store: Store, server: MlflowServer, remote: Remote
 ) -> None:
     run_id = record(5)
@@ -241,7 +241,7 @@ def test_gc_and_sync_keep_out_of_each_others_way_and_say_who_is_at_work(
     assert push(store, remote).complete
 
 
-def test_a_stop_ends_the_wait_for_a_rate_in_the_middle_of_a_file(
+def test_a_stop_ends_the_wait_for_the_rate_limit_in_the_middle_of_a_file(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     with mltrack.start_run():

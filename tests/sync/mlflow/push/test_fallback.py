@@ -119,7 +119,7 @@ def test_any_request_may_be_lost(
     assert_there_once(server, experiment, run_id, model_id, name)
 
 
-def test_a_syncer_killed_at_any_request_and_a_lost_ledger_make_nothing_twice(
+def test_a_syncer_killed_at_any_request_and_a_lost_ledger_duplicate_nothing(
     store: Store,
     server: MlflowServer,
     proxy: FaultyProxy,
@@ -148,7 +148,7 @@ def test_a_syncer_killed_at_any_request_and_a_lost_ledger_make_nothing_twice(
     assert_there_once(server, experiment, run_id, model_id, name)
 
 
-def test_a_file_refused_in_the_run_is_rejected_until_the_server_has_models(
+def test_a_file_refused_in_the_run_stays_rejected_until_the_server_has_models(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, name: str
 ) -> None:
     run_id, model_id = record(store, name)
@@ -169,7 +169,7 @@ def test_a_file_refused_in_the_run_is_rejected_until_the_server_has_models(
     assert versions(server, name)[0]["source"].startswith("models:/m-")
 
 
-def test_what_is_freed_or_deleted_here_stays_there(
+def test_what_gc_removes_or_is_deleted_locally_stays_on_the_remote(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, name: str
 ) -> None:
     with mltrack.start_run() as run:

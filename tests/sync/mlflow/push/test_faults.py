@@ -39,7 +39,7 @@ def points_here(store: Store) -> int:
 
 
 @pytest.mark.parametrize("path", ["experiments/create", "runs/create", "log-batch", "runs/update", "f.txt", "runs/get"])
-def test_a_lost_answer_leads_to_no_second_of_anything(pair: Pair, path: str) -> None:
+def test_a_lost_answer_duplicates_nothing(pair: Pair, path: str) -> None:
     record(2500)
 
     def fault(seen: Seen) -> Fault:
@@ -70,7 +70,7 @@ def test_any_request_may_lose_its_answer_or_never_arrive(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_server_that_says_later_is_given_the_time_it_asks_for(pair: Pair, status: int) -> None:
+def test_a_server_that_asks_for_a_pause_gets_it(pair: Pair, status: int) -> None:
     record(1500)
     pair.proxy.fault = lambda seen: (
         Answer(status, headers={"Retry-After": "77"}) if seen.path.endswith("log-batch") and seen.number == 2 else None
@@ -80,7 +80,7 @@ def test_a_server_that_says_later_is_given_the_time_it_asks_for(pair: Pair, stat
     pair.assert_equal()
 
 
-def test_a_server_that_never_gets_better_ends_the_pass_and_the_next_goes_on(pair: Pair) -> None:
+def test_a_server_that_never_recovers_ends_the_cycle_and_the_next_cycle_continues(pair: Pair) -> None:
     for n in range(4):
         record(1500, f"run {n}")
     pair.proxy.fault = lambda seen: Answer(500, b'{"message":"out of order"}') if seen.number > 3 else None
@@ -91,7 +91,7 @@ def test_a_server_that_never_gets_better_ends_the_pass_and_the_next_goes_on(pair
     pair.assert_equal()
 
 
-def test_one_run_the_server_fails_at_does_not_keep_the_others_back(pair: Pair) -> None:
+def test_one_run_that_the_server_fails_on_does_not_hold_the_others_back(pair: Pair) -> None:
     bad, good = record(10, "bad"), record(10, "good")
     pair.proxy.fault = lambda seen: Answer(500) if b'"run_name":"bad"' in seen.body else None
     report = pair.push()
@@ -102,7 +102,7 @@ def test_one_run_the_server_fails_at_does_not_keep_the_others_back(pair: Pair) -
     pair.assert_equal()
 
 
-def test_no_entry_is_one_clear_error_and_secrets_are_in_neither_it_nor_the_store(
+def test_a_refused_login_is_one_clear_error_and_no_secret_is_in_it_or_in_the_store(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record(10)
@@ -117,7 +117,7 @@ def test_no_entry_is_one_clear_error_and_secrets_are_in_neither_it_nor_the_store
     assert pair.proxy.seen[0].headers["Authorization"] == "Basic bWU6czNjcmV0LXdvcmQ="
 
 
-def test_a_token_goes_as_bearer_unless_there_are_user_and_password(
+def test_a_token_is_sent_as_bearer_unless_there_are_user_and_password(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     record(10)
@@ -133,7 +133,7 @@ def test_a_token_goes_as_bearer_unless_there_are_user_and_password(
     assert {seen.headers["Authorization"] for seen in pair.proxy.seen} == {"Basic bWU6cCV3"}
 
 
-def test_a_refused_connection_is_told_at_once(store: Store, waits: list[float], hasty: RetryPolicy) -> None:
+def test_a_refused_connection_is_reported_at_once(store: Store, waits: list[float], hasty: RetryPolicy) -> None:
     record(10)
     nowhere = Remotes(store).add("nowhere", f"http://127.0.0.1:{free_port()}")
     with pytest.raises(RemoteUnavailableError, match="can't be reached") as caught:
@@ -143,7 +143,7 @@ def test_a_refused_connection_is_told_at_once(store: Store, waits: list[float], 
 
 
 @pytest.mark.parametrize("status", [200, 404])
-def test_a_server_that_is_not_mlflow_is_told_by_name(status: int, store: Store) -> None:
+def test_a_server_that_is_not_mlflow_is_named(status: int, store: Store) -> None:
     class Page(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
@@ -169,7 +169,7 @@ def test_a_server_that_is_not_mlflow_is_told_by_name(status: int, store: Store) 
         thread.join()
 
 
-def test_too_large_batches_are_halved_and_stay_small(pair: Pair) -> None:
+def test_batches_that_are_too_large_are_split_and_stay_small(pair: Pair) -> None:
     record(1400)
 
     def fault(seen: Seen) -> Fault:
@@ -183,7 +183,7 @@ def test_too_large_batches_are_halved_and_stay_small(pair: Pair) -> None:
     assert pair.proxy.points_taken == points_here(pair.store)
 
 
-def test_a_param_the_server_refuses_is_rejected_and_all_else_arrives(pair: Pair) -> None:
+def test_a_param_that_the_server_refuses_is_rejected_and_everything_else_arrives(pair: Pair) -> None:
     with mltrack.start_run() as run:
         mltrack.log_metric("m", 1.0)
     pair.push()
@@ -204,7 +204,7 @@ def test_a_param_the_server_refuses_is_rejected_and_all_else_arrives(pair: Pair)
     assert [item.key for item in again.rejected] == ["p7"]
 
 
-def test_what_the_server_would_cut_or_refuse_is_told_and_not_sent(pair: Pair) -> None:
+def test_what_the_server_would_truncate_or_refuse_is_reported_and_not_sent(pair: Pair) -> None:
     with mltrack.start_run() as run:
         mltrack.log_param("long", "x" * 6001)
         mltrack.set_tag("long", "x" * 8001)
@@ -228,7 +228,7 @@ def test_what_the_server_would_cut_or_refuse_is_told_and_not_sent(pair: Pair) ->
     assert [r.points for r in report.rejected if r.kind == "metric"] == [1501]
 
 
-def test_a_metric_refused_by_the_server_is_found_rejected_and_sent_when_it_is_taken(pair: Pair) -> None:
+def test_a_refused_metric_is_found_rejected_and_sent_once_the_server_accepts_it(pair: Pair) -> None:
     with mltrack.start_run() as run:
         for step in range(1200):
             mltrack.log_metrics({"good": step, "odd": step}, step=step)
@@ -248,7 +248,7 @@ def test_a_metric_refused_by_the_server_is_found_rejected_and_sent_when_it_is_ta
     pair.assert_equal()
 
 
-def test_a_deleted_experiment_there_keeps_only_its_own_runs_back(pair: Pair) -> None:
+def test_an_experiment_deleted_on_the_remote_holds_back_only_its_own_runs(pair: Pair) -> None:
     mltrack.set_experiment(f"{pair.experiment} gone")
     gone = record(10)
     deleted = pair.server.post("experiments/create", name=f"{pair.experiment} gone")["experiment_id"]
@@ -264,7 +264,7 @@ def test_a_deleted_experiment_there_keeps_only_its_own_runs_back(pair: Pair) -> 
     assert_equal(pair.store, pair.server, f"{pair.experiment} gone")
 
 
-def test_a_run_deleted_there_by_somebody_is_rejected_with_few_requests(pair: Pair) -> None:
+def test_a_run_deleted_on_the_remote_is_rejected_with_few_requests(pair: Pair) -> None:
     run_id = record(10)
     pair.push()
     pair.server.post("runs/delete", run_id=pair.server.runs(pair.experiment)[run_id]["info"]["run_id"])
@@ -277,7 +277,7 @@ def test_a_run_deleted_there_by_somebody_is_rejected_with_few_requests(pair: Pai
     assert report.requests < 10
 
 
-def test_two_syncers_at_once_one_works_and_the_other_says_who_does(pair: Pair) -> None:
+def test_of_two_syncers_at_once_one_works_and_the_other_names_it(pair: Pair) -> None:
     record(1500)
     caught: list[BusyError] = []
 
@@ -295,7 +295,7 @@ def test_two_syncers_at_once_one_works_and_the_other_says_who_does(pair: Pair) -
     pair.assert_equal()
 
 
-def test_a_lock_left_by_a_dead_syncer_is_none(pair: Pair) -> None:
+def test_the_lock_of_a_dead_syncer_is_ignored(pair: Pair) -> None:
     folder = pair.ledger_path.parent
     folder.mkdir(parents=True)
     with file_lock(folder / "lock", timeout_s=0):
@@ -305,7 +305,7 @@ def test_a_lock_left_by_a_dead_syncer_is_none(pair: Pair) -> None:
     pair.push()
 
 
-def test_a_disk_that_takes_no_ledger_stops_the_push_before_anything_is_sent(pair: Pair) -> None:
+def test_a_ledger_that_cannot_be_written_stops_the_push_before_anything_is_sent(pair: Pair) -> None:
     record(10)
     path = pair.ledger_path
     path.mkdir(parents=True)  # a folder where the ledger should be
@@ -314,7 +314,7 @@ def test_a_disk_that_takes_no_ledger_stops_the_push_before_anything_is_sent(pair
     assert pair.proxy.seen == []
 
 
-def test_what_was_rejected_and_is_set_to_something_fit_is_no_longer_listed(pair: Pair) -> None:
+def test_a_rejected_value_that_is_corrected_is_no_longer_listed(pair: Pair) -> None:
     with mltrack.start_run() as run:
         mltrack.set_tag("note", "x" * 9000)
         mltrack.set_tag("half", "\ud800")
@@ -325,7 +325,7 @@ def test_what_was_rejected_and_is_set_to_something_fit_is_no_longer_listed(pair:
     pair.assert_equal()
 
 
-def test_a_redirect_is_told_with_where_it_leads(pair: Pair) -> None:
+def test_a_redirect_is_reported_with_its_target(pair: Pair) -> None:
     record(10)
     pair.proxy.fault = lambda seen: Answer(301, headers={"Location": "https://me:pw@other.example/x?token=1"})
     with pytest.raises(NotMlflowError, match=r"redirects requests to https://other\.example/x$"):

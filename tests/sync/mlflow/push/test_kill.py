@@ -44,7 +44,7 @@ def test_a_syncer_killed_at_random_requests_and_resumed_sends_each_point_once(
     assert len(proxy.seen) == before
 
 
-def test_a_request_cut_in_its_body_does_not_reach_the_server_nor_keep_the_proxy_busy(proxy: FaultyProxy) -> None:
+def test_a_request_cut_in_its_body_neither_reaches_the_server_nor_blocks_the_proxy(proxy: FaultyProxy) -> None:
     with socket.create_connection(("127.0.0.1", int(proxy.url.rpartition(":")[2]))) as connection:
         connection.sendall(b"POST /api/2.0/mlflow/runs/log-batch HTTP/1.1\r\nContent-Length: 1000\r\n\r\n{")
         proxy.wait_begun()
@@ -67,7 +67,7 @@ def test_a_syncer_killed_a_hundred_times_sends_each_point_once(
 
 
 @pytest.mark.slow
-def test_a_server_killed_while_it_is_pushed_to_and_started_again_has_all(
+def test_a_server_killed_during_a_push_and_restarted_has_everything(
     store: Store, server: MlflowServer, remote: Remote, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
     record(2, 1500)

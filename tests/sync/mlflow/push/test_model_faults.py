@@ -63,7 +63,7 @@ def once(call: str, error: Exception) -> Callable[[str, Fields], None]:
     return fault
 
 
-def test_a_model_arrives_whole_follows_changes_and_goes(store: Store, there: Remote, fake: FakeMlflow) -> None:
+def test_a_model_arrives_whole_follows_changes_and_is_deleted(store: Store, there: Remote, fake: FakeMlflow) -> None:
     _, model_id = record_model(store)
     report = pushed(store, there, fake)
     assert (report.complete, report.logged_models, report.artifacts) == (True, 1, 2)
@@ -97,7 +97,7 @@ def test_a_model_arrives_whole_follows_changes_and_goes(store: Store, there: Rem
     ],
     ids=["answer lost", "503", "429"],
 )
-def test_what_was_not_answered_or_put_off_is_tried_again_and_nothing_is_there_twice(
+def test_unanswered_and_deferred_requests_are_retried_and_nothing_is_duplicated(
     store: Store, there: Remote, fake: FakeMlflow, call: str, error: Exception
 ) -> None:
     _, model_id = record_model(store)
@@ -108,9 +108,7 @@ def test_what_was_not_answered_or_put_off_is_tried_again_and_nothing_is_there_tw
     assert pushed(store, there, fake).requests == 0
 
 
-def test_params_that_came_late_and_were_not_answered_for_are_looked_for(
-    store: Store, there: Remote, fake: FakeMlflow
-) -> None:
+def test_late_params_whose_answer_was_lost_are_looked_up(store: Store, there: Remote, fake: FakeMlflow) -> None:
     _, model_id = record_model(store)
     pushed(store, there, fake)
     store.logged_models.log_params(model_id, {"late": "1", "later": "2"})
@@ -130,7 +128,7 @@ def test_params_that_came_late_and_were_not_answered_for_are_looked_for(
         ("artifacts PUT", "logged model file", "late"),
     ],
 )
-def test_what_is_refused_is_rejected_alone_and_arrives_when_it_is_asked_for_again(
+def test_what_is_refused_is_rejected_alone_and_arrives_when_retried(
     store: Store, there: Remote, fake: FakeMlflow, call: str, kind: str, key: str
 ) -> None:
     _, model_id = record_model(store)
@@ -160,7 +158,7 @@ def test_what_is_refused_is_rejected_alone_and_arrives_when_it_is_asked_for_agai
     assert b"1" in fake.files.values()
 
 
-def test_a_model_that_is_refused_holds_up_no_other(store: Store, there: Remote, fake: FakeMlflow) -> None:
+def test_a_refused_model_holds_no_other_back(store: Store, there: Remote, fake: FakeMlflow) -> None:
     _, refused = record_model(store, "bad")
     record_model(store, "good")
 
@@ -178,7 +176,7 @@ def test_a_model_that_is_refused_holds_up_no_other(store: Store, there: Remote, 
     assert pushed(store, there, fake).requests == 0
 
 
-def test_a_server_that_fails_on_and_on_ends_the_push_and_the_next_goes_on(
+def test_a_server_that_keeps_failing_ends_the_push_and_the_next_push_continues(
     store: Store, there: Remote, fake: FakeMlflow
 ) -> None:
     for number in range(4):
@@ -197,7 +195,7 @@ def test_a_server_that_fails_on_and_on_ends_the_push_and_the_next_goes_on(
     assert sorted(model.info["name"] for model in fake.logged.held.values()) == [f"net {n}" for n in range(4)]
 
 
-def test_a_server_without_logged_models_is_asked_once_and_all_else_arrives(
+def test_a_server_without_logged_models_is_asked_once_and_everything_else_arrives(
     store: Store, there: Remote, fake: FakeMlflow
 ) -> None:
     for number in range(3):
@@ -218,7 +216,7 @@ def test_a_server_without_logged_models_is_asked_once_and_all_else_arrives(
     assert pushed(store, there, fake).requests == 0
 
 
-def test_a_model_that_was_deleted_over_there_is_rejected_where_it_changes_here(
+def test_a_model_deleted_on_the_remote_is_rejected_when_it_changes_locally(
     store: Store, there: Remote, fake: FakeMlflow
 ) -> None:
     _, model_id = record_model(store)

@@ -100,7 +100,7 @@ def file_there(server: MlflowServer, info: dict[str, Any], path: str) -> bytes:
     return server.artifact({"info": {"artifact_uri": info["artifact_uri"]}}, path)
 
 
-def test_a_model_arrives_with_all_it_has_and_follows_changes(pair: Pair) -> None:
+def test_a_model_arrives_with_all_its_data_and_follows_changes(pair: Pair) -> None:
     run_id, model_id = record(pair.store)
     foreseen = pair.push(dry_run=True)
     assert foreseen.logged_models == pair.status().pending_logged_models == 1
@@ -124,7 +124,7 @@ def test_a_model_arrives_with_all_it_has_and_follows_changes(pair: Pair) -> None
 
 
 @pytest.mark.parametrize("path", ["/logged-models", "/params", "/tags", "/log-batch", "/w.bin", "/finalize", "/search"])
-def test_a_lost_answer_makes_nothing_twice(pair: Pair, path: str) -> None:
+def test_a_lost_answer_duplicates_nothing(pair: Pair, path: str) -> None:
     _, model_id = record(pair.store)
     if path in ("/params", "/tags", "/finalize"):
         pair.push()
@@ -160,7 +160,7 @@ def test_any_request_may_be_lost(pair: Pair) -> None:
     assert_models_equal(pair)
 
 
-def test_a_syncer_killed_among_models_makes_each_once(pair: Pair, syncers: Syncers) -> None:
+def test_a_syncer_killed_while_it_sends_models_creates_each_once(pair: Pair, syncers: Syncers) -> None:
     push_first, _ = record(pair.store)
     pair.push(selection=Selection(runs=(push_first,)))
     for n in range(3):
@@ -172,7 +172,7 @@ def test_a_syncer_killed_among_models_makes_each_once(pair: Pair, syncers: Synce
     assert pair.push().requests == 0
 
 
-def test_a_lost_ledger_makes_nothing_twice(pair: Pair) -> None:
+def test_a_lost_ledger_duplicates_nothing(pair: Pair) -> None:
     record(pair.store)
     pair.push()
     pair.ledger_path.unlink()
@@ -180,7 +180,7 @@ def test_a_lost_ledger_makes_nothing_twice(pair: Pair) -> None:
     assert_models_equal(pair)
 
 
-def test_what_the_server_refuses_of_a_model_is_rejected_and_the_rest_arrives(pair: Pair) -> None:
+def test_what_the_server_refuses_in_a_model_is_rejected_and_the_rest_arrives(pair: Pair) -> None:
     _, model_id = record(pair.store)
     no = Answer(400, b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "not that"}')
 
@@ -199,7 +199,7 @@ def test_what_the_server_refuses_of_a_model_is_rejected_and_the_rest_arrives(pai
     assert_models_equal(pair)
 
 
-def test_metrics_that_are_no_numbers_arrive_as_the_server_keeps_them(pair: Pair) -> None:
+def test_non_finite_metrics_arrive_as_the_server_keeps_them(pair: Pair) -> None:
     run_id, model_id = record(pair.store, metrics=0)
     odd = [math.nan, math.inf, -math.inf]
     pair.store.logged_models.log_metrics(model_id, [ModelMetric("m", v, i, i, run_id) for i, v in enumerate(odd)])
@@ -221,7 +221,7 @@ def test_metrics_of_deleted_runs_are_left_out(pair: Pair) -> None:
     assert pair.push().requests == 0
 
 
-def test_with_a_selection_only_models_of_its_runs_and_experiments_go(pair: Pair) -> None:
+def test_with_a_selection_only_models_of_its_runs_and_experiments_are_sent(pair: Pair) -> None:
     first, model = record(pair.store)
     record(pair.store, name="other")
     assert pair.push(selection=Selection(runs=(first,))).logged_models == 1
@@ -230,7 +230,7 @@ def test_with_a_selection_only_models_of_its_runs_and_experiments_go(pair: Pair)
     assert_models_equal(pair)
 
 
-def test_a_model_restored_after_it_was_deleted_there_is_told_of(pair: Pair) -> None:
+def test_a_restored_model_that_was_deleted_on_the_remote_is_reported(pair: Pair) -> None:
     _, model_id = record(pair.store)
     pair.push()
     pair.store.logged_models.set_stage(model_id, DELETED)

@@ -35,7 +35,7 @@ def record_one(points: int = 2500) -> str:
         return run.run_id
 
 
-def test_a_run_arrives_with_all_it_has(store: Store, server: MlflowServer, remote: Remote, experiment: str) -> None:
+def test_a_run_arrives_with_all_its_data(store: Store, server: MlflowServer, remote: Remote, experiment: str) -> None:
     record_one()
     with mltrack.start_run(run_name="series") as run:
         run.log_series("many", np.random.default_rng(1).normal(size=3000).astype(np.float64))
@@ -74,7 +74,7 @@ def test_a_small_run_takes_few_requests(store: Store, proxy: FaultyProxy, spoile
     ]
 
 
-def test_nested_runs_keep_their_parent_also_when_only_the_child_is_chosen(
+def test_nested_runs_keep_their_parent_even_if_only_the_child_is_selected(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     with mltrack.start_run(run_name="parent") as parent:
@@ -92,7 +92,7 @@ def test_nested_runs_keep_their_parent_also_when_only_the_child_is_chosen(
     assert_equal(store, server, experiment)
 
 
-def test_a_live_run_grows_there_and_is_finished_there_when_it_ends(
+def test_a_live_run_grows_on_the_remote_and_finishes_when_it_ends(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     run = mltrack.start_run(run_name="live")
@@ -119,7 +119,7 @@ def test_a_live_run_grows_there_and_is_finished_there_when_it_ends(
     assert_equal(store, server, experiment)
 
 
-def test_a_crashed_run_arrives_as_failed_and_says_why(
+def test_a_crashed_run_arrives_as_failed_with_the_reason(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     script = (
@@ -136,7 +136,7 @@ def test_a_crashed_run_arrives_as_failed_and_says_why(
     assert_equal(store, server, experiment)
 
 
-def test_deleted_runs_are_deleted_there_and_restored_and_never_sent_anew(
+def test_runs_are_deleted_and_restored_on_the_remote_and_deleted_ones_never_sent(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     with mltrack.start_run() as kept:
@@ -155,7 +155,7 @@ def test_deleted_runs_are_deleted_there_and_restored_and_never_sent_anew(
     assert_equal(store, server, experiment)
 
 
-def test_tags_change_and_go(store: Store, server: MlflowServer, remote: Remote, experiment: str) -> None:
+def test_tags_are_changed_and_deleted(store: Store, server: MlflowServer, remote: Remote, experiment: str) -> None:
     with mltrack.start_run() as run:
         mltrack.set_tags({"a": "1", "b": "1", "c": "1"})
     push(store, remote)
@@ -178,7 +178,7 @@ def test_equal_points_within_a_millisecond_are_sent_once_and_counted(
     assert_equal(store, server, experiment)
 
 
-def test_many_params_and_metric_names_go_in_several_requests(
+def test_many_params_and_metric_names_are_split_into_several_requests(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
     with mltrack.start_run():
@@ -193,7 +193,7 @@ def test_many_params_and_metric_names_go_in_several_requests(
     assert proxy.count("log-batch") == 4
 
 
-def test_a_changed_artifact_goes_again_and_an_unchanged_one_does_not(
+def test_a_changed_artifact_is_sent_again_and_an_unchanged_one_is_not(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, tmp_path: Path
 ) -> None:
     with mltrack.start_run():
@@ -207,7 +207,7 @@ def test_a_changed_artifact_goes_again_and_an_unchanged_one_does_not(
     assert_equal(store, server, experiment)
 
 
-def test_a_file_that_is_not_what_was_recorded_is_reported_and_not_sent(
+def test_a_file_that_differs_from_its_record_is_reported_and_not_sent(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
     with mltrack.start_run() as run:
@@ -223,7 +223,7 @@ def test_a_file_that_is_not_what_was_recorded_is_reported_and_not_sent(
     assert_equal(store, server, experiment)
 
 
-def test_dry_run_counts_what_a_push_then_sends_and_asks_nobody(
+def test_a_dry_run_counts_what_a_push_then_sends_and_makes_no_request(
     store: Store, proxy: FaultyProxy, spoiled: Remote
 ) -> None:
     record_one(100)
@@ -275,7 +275,7 @@ def test_params_of_several_writers_of_one_run_arrive_as_the_fold_has_them(
     assert params_of(server.runs(experiment)[run.run_id]) == {"second": "1"}
 
 
-def test_files_go_straight_to_where_the_experiment_keeps_them_when_the_server_has_no_hand_in_it(
+def test_files_are_written_straight_to_the_artifact_root_if_the_server_does_not_proxy_them(
     store: Store, server: MlflowServer, remote: Remote, experiment: str, tmp_path: Path
 ) -> None:
     root = tmp_path / "shared folder"

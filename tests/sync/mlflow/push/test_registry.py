@@ -96,7 +96,7 @@ def test_models_arrive_with_versions_aliases_stages_and_tags_and_follow_changes(
 
 
 @pytest.mark.parametrize("path", ["registered-models/create", "model-versions/create", "registered-models/alias"])
-def test_a_lost_answer_makes_no_second_version(pair: Pair, path: str, model: str) -> None:
+def test_a_lost_answer_creates_no_second_version(pair: Pair, path: str, model: str) -> None:
     register(model, versions=2)
     pair.store.registry.set_alias(model, "champion", 2)
     pair.lose_first(path)
@@ -115,7 +115,7 @@ def test_versions_are_found_again_without_a_ledger(pair: Pair, model: str) -> No
     assert_registered_once(pair, model)
 
 
-def test_numbers_may_differ_where_the_model_was_there_before(pair: Pair, model: str) -> None:
+def test_version_numbers_may_differ_if_the_model_already_existed(pair: Pair, model: str) -> None:
     pair.server.post("registered-models/create", name=model)
     run = push_of_another(pair.server, pair.experiment)
     pair.server.post(
@@ -149,7 +149,7 @@ def test_a_version_waits_for_its_run(pair: Pair, model: str) -> None:
     assert first in pair.server.runs(pair.experiment)
 
 
-def test_what_the_registry_refuses_is_rejected_with_its_words_and_tried_again(pair: Pair, model: str) -> None:
+def test_what_the_registry_refuses_is_rejected_with_its_message_and_retried(pair: Pair, model: str) -> None:
     register(model, versions=2)
     no = Answer(400, b'{"error_code":"INVALID_PARAMETER_VALUE","message":"no more versions"}')
     pair.proxy.fault = lambda seen: no if seen.path.endswith("model-versions/create") else None
@@ -163,7 +163,7 @@ def test_what_the_registry_refuses_is_rejected_with_its_words_and_tried_again(pa
     assert_registered_once(pair, model)
 
 
-def test_a_version_of_a_file_nobody_has_is_refused_and_the_rest_goes_on(pair: Pair, model: str, tmp_path: Path) -> None:
+def test_a_version_of_a_missing_file_is_refused_and_the_rest_is_sent(pair: Pair, model: str, tmp_path: Path) -> None:
     register(model)
     pair.store.registry.create_version(model, str(tmp_path))
     report = pair.push()
@@ -187,7 +187,9 @@ def test_any_request_may_be_lost(pair: Pair, model: str) -> None:
     assert_registered_once(pair, model)
 
 
-def test_a_syncer_killed_among_models_makes_each_version_once(pair: Pair, model: str, syncers: Syncers) -> None:
+def test_a_syncer_killed_while_it_sends_models_creates_each_version_once(
+    pair: Pair, model: str, syncers: Syncers
+) -> None:
     register(model, versions=3)
     pair.store.registry.set_alias(model, "champion", 2)
     pair.push(selection=Selection(experiments=(pair.experiment,), filter="attributes.run_name = 'run 0'"))
@@ -197,7 +199,7 @@ def test_a_syncer_killed_among_models_makes_each_version_once(pair: Pair, model:
     assert_registered_once(pair, model)
 
 
-def test_a_model_made_anew_under_its_old_name_is_another(pair: Pair, model: str) -> None:
+def test_a_model_recreated_under_its_old_name_is_another_model(pair: Pair, model: str) -> None:
     register(model)
     pair.push()
     pair.store.registry.delete_model(model)

@@ -47,7 +47,7 @@ def assert_whole(fake: FakeMlflow) -> None:
     assert all(version["tags"]["quality"] == "good" for version in fake.versions["net"])
 
 
-def test_models_arrive_with_all_that_is_said_of_them_and_once(store: Store, there: Remote, fake: FakeMlflow) -> None:
+def test_models_arrive_once_with_all_their_data(store: Store, there: Remote, fake: FakeMlflow) -> None:
     register(store)
     report = pushed(store, there, fake)
     assert (report.models, report.model_versions) == (1, 2)
@@ -56,7 +56,7 @@ def test_models_arrive_with_all_that_is_said_of_them_and_once(store: Store, ther
 
 
 @pytest.mark.parametrize("call", ["registered-models/create", "model-versions/create", "registered-models/alias"])
-def test_what_was_made_though_no_answer_came_is_not_made_again(
+def test_what_was_created_although_the_answer_was_lost_is_not_created_again(
     store: Store, there: Remote, fake: FakeMlflow, call: str
 ) -> None:
     register(store)
@@ -82,7 +82,7 @@ def test_what_was_made_though_no_answer_came_is_not_made_again(
         ("model-versions/transition-stage", "model version", "net/1"),
     ],
 )
-def test_what_is_refused_is_rejected_alone_and_tried_again_when_asked(
+def test_what_is_refused_is_rejected_alone_and_retried_on_request(
     store: Store, there: Remote, fake: FakeMlflow, call: str, kind: str, key: str
 ) -> None:
     register(store)
@@ -106,9 +106,7 @@ def test_what_is_refused_is_rejected_alone_and_tried_again_when_asked(
     assert first["current_stage"] == "Archived"
 
 
-def test_a_version_whose_files_are_still_taken_over_is_waited_for(
-    store: Store, there: Remote, fake: FakeMlflow
-) -> None:
+def test_a_version_that_is_still_being_copied_is_waited_for(store: Store, there: Remote, fake: FakeMlflow) -> None:
     register(store)
     asked = 0
 

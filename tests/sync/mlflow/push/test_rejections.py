@@ -43,7 +43,7 @@ def rejected(report: PushReport) -> list[tuple[str, str]]:
     return sorted((item.kind, item.key) for item in report.rejected)
 
 
-def test_a_tag_of_an_experiment_that_is_not_taken_goes_aside_alone(
+def test_a_refused_experiment_tag_is_rejected_alone(
     store: Store, remote: Remote, server: MlflowServer, experiment: str
 ) -> None:
     mltrack.set_experiment_tag("owner@team", "me")
@@ -61,7 +61,7 @@ def test_a_tag_of_an_experiment_that_is_not_taken_goes_aside_alone(
     assert rejected(push(store, remote)) == [("experiment tag", f"{experiment_id}/owner@team")]
 
 
-def test_a_tag_that_only_the_server_knows_to_be_bad_is_found_out(
+def test_a_tag_that_only_the_server_refuses_is_found_and_rejected(
     store: Store, proxy: FaultyProxy, spoiled: Remote, hasty: RetryPolicy
 ) -> None:
     mltrack.set_experiment_tag("bad", "SPOILED")
@@ -77,7 +77,7 @@ def test_a_tag_that_only_the_server_knows_to_be_bad_is_found_out(
 
 
 @pytest.mark.parametrize("word", [b"named", b"vision", b"mltrack.source"])
-def test_what_goes_with_a_new_run_does_not_keep_it_from_being_made(
+def test_refused_tags_of_a_new_run_do_not_prevent_its_creation(
     store: Store, proxy: FaultyProxy, spoiled: Remote, hasty: RetryPolicy, word: bytes
 ) -> None:
     record(2)
@@ -91,7 +91,7 @@ def test_what_goes_with_a_new_run_does_not_keep_it_from_being_made(
     assert push(store, spoiled, policy=hasty, retry_rejected=True).complete
 
 
-def test_a_tag_that_can_t_be_taken_away_keeps_nothing_back(
+def test_a_tag_that_cannot_be_deleted_holds_nothing_back(
     store: Store, proxy: FaultyProxy, spoiled: Remote, hasty: RetryPolicy
 ) -> None:
     (run_id,) = record()
@@ -106,7 +106,7 @@ def test_a_tag_that_can_t_be_taken_away_keeps_nothing_back(
     assert push(store, spoiled, policy=hasty, retry_rejected=True).complete
 
 
-def test_tags_of_registered_models_and_versions_go_aside_alone(
+def test_refused_tags_of_registered_models_and_versions_are_rejected_alone(
     store: Store, remote: Remote, server: MlflowServer
 ) -> None:
     with mltrack.start_run() as run:
@@ -130,7 +130,7 @@ def test_tags_of_registered_models_and_versions_go_aside_alone(
 # --- cured -------------------------------------------------------------------------------------------------------
 
 
-def test_runs_of_an_experiment_that_is_restored_there_arrive_by_themselves(
+def test_runs_arrive_once_their_experiment_is_restored_on_the_remote(
     store: Store, remote: Remote, server: MlflowServer, experiment: str
 ) -> None:
     made = server.post("experiments/create", name=experiment)["experiment_id"]
@@ -150,7 +150,7 @@ def test_runs_of_an_experiment_that_is_restored_there_arrive_by_themselves(
     assert (third.runs, third.complete) == (20, True)
 
 
-def test_a_run_that_is_restored_there_takes_the_rest_by_itself(
+def test_a_run_that_is_restored_on_the_remote_gets_the_rest_without_being_asked(
     store: Store, remote: Remote, server: MlflowServer, experiment: str
 ) -> None:
     (run_id,) = record()
@@ -166,7 +166,7 @@ def test_a_run_that_is_restored_there_takes_the_rest_by_itself(
 
 
 @pytest.mark.parametrize("name", ["x" * 600, "half \ud800"])
-def test_a_name_that_no_server_takes_is_told_and_cured_by_a_new_one(
+def test_a_name_that_no_server_accepts_is_reported_and_fixed_by_renaming(
     store: Store, remote: Remote, experiment: str, name: str
 ) -> None:
     record()
@@ -180,7 +180,7 @@ def test_a_name_that_no_server_takes_is_told_and_cured_by_a_new_one(
     assert push(store, remote).complete
 
 
-def test_an_experiment_that_is_forbidden_keeps_no_other_back_and_arrives_once_it_is_allowed(
+def test_a_forbidden_experiment_holds_no_other_back_and_arrives_once_it_is_allowed(
     store: Store, proxy: FaultyProxy, spoiled: Remote, hasty: RetryPolicy, experiment: str
 ) -> None:
     record(5)
@@ -201,7 +201,7 @@ def test_an_experiment_that_is_forbidden_keeps_no_other_back_and_arrives_once_it
     assert push(store, spoiled, policy=hasty).complete
 
 
-def test_who_may_do_nothing_is_told_so_at_once(
+def test_a_user_without_any_permission_gets_an_error_at_once(
     store: Store, proxy: FaultyProxy, spoiled: Remote, hasty: RetryPolicy
 ) -> None:
     record(10)
@@ -226,7 +226,9 @@ def test_who_may_do_nothing_is_told_so_at_once(
         {"type": "logged_model_state", "model": "m"},
     ],
 )
-def test_a_ledger_of_another_shape_is_told_in_one_line_and_nothing_is_lost(store: Store, line: dict[str, Any]) -> None:
+def test_a_ledger_of_an_unexpected_shape_is_reported_in_one_line_and_nothing_is_lost(
+    store: Store, line: dict[str, Any]
+) -> None:
     fake = FakeMlflow()
     remote = Remotes(store).add("fake", "http://fake")
     record()

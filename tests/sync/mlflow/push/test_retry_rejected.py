@@ -71,7 +71,7 @@ def killed_retry(
     return killed
 
 
-def test_a_retry_killed_at_any_request_neither_forgets_what_is_left_nor_sends_anything_twice(
+def test_a_retry_killed_at_any_request_forgets_nothing_and_duplicates_nothing(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, syncers: Syncers
 ) -> None:
     record(2400)
@@ -91,7 +91,7 @@ def test_a_retry_killed_at_any_request_neither_forgets_what_is_left_nor_sends_an
     assert push(store, spoiled).requests == 0
 
 
-def test_a_retry_killed_while_some_is_still_refused_counts_each_point_once(
+def test_a_retry_killed_while_some_points_are_still_refused_counts_each_point_once(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str, syncers: Syncers
 ) -> None:
     record(40)
@@ -110,7 +110,7 @@ def test_a_retry_killed_while_some_is_still_refused_counts_each_point_once(
     assert proxy.points_taken == 80
 
 
-def test_a_metric_that_was_to_be_rejected_when_the_syncer_died_is_rejected_by_the_next(
+def test_a_metric_about_to_be_rejected_when_the_syncer_died_is_rejected_by_the_next(
     store: Store, proxy: FaultyProxy, spoiled: Remote, syncers: Syncers
 ) -> None:
     with mltrack.start_run():

@@ -51,7 +51,7 @@ def forget_ledger(store: Store) -> None:
 # --- experiments ---
 
 
-def test_an_experiment_renamed_here_is_found_there_without_a_ledger(
+def test_an_experiment_renamed_locally_is_found_on_the_remote_without_a_ledger(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     run_id = record()
@@ -64,7 +64,7 @@ def test_an_experiment_renamed_here_is_found_there_without_a_ledger(
     assert server.runs(experiment).keys() == {run_id}
 
 
-def test_an_experiment_renamed_there_is_found_by_another_store_with_the_same_run(
+def test_an_experiment_renamed_on_the_remote_is_found_by_another_store_with_the_same_run(
     store: Store, server: MlflowServer, remote: Remote, experiment: str, tmp_path: Path
 ) -> None:
     run_id = record()
@@ -81,7 +81,7 @@ def test_an_experiment_renamed_there_is_found_by_another_store_with_the_same_run
     assert remote_points(server, run, {"m", "more"}) == local_points(store, run_id)
 
 
-def test_an_experiment_whose_id_another_one_has_got_by_now_is_made_anew(
+def test_an_experiment_whose_remote_id_now_belongs_to_another_is_created_again(
     store: Store, server: MlflowServer, administrator: SqlAlchemyStore, remote: Remote, experiment: str
 ) -> None:
     record()
@@ -100,7 +100,7 @@ def test_an_experiment_whose_id_another_one_has_got_by_now_is_made_anew(
 # --- runs ---
 
 
-def test_what_was_rejected_of_a_run_is_rejected_again_when_the_run_is_back_from_the_deleted_ones(
+def test_what_was_rejected_in_a_run_is_rejected_again_when_the_run_is_restored(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     with mltrack.start_run() as run:
@@ -117,7 +117,7 @@ def test_what_was_rejected_of_a_run_is_rejected_again_when_the_run_is_back_from_
     assert server.runs(experiment)[run.run_id]["info"]["lifecycle_stage"] == "active"
 
 
-def test_a_run_that_was_purged_there_is_made_anew_when_it_is_asked_for_again(
+def test_a_run_that_was_purged_on_the_remote_is_created_again_by_a_retry(
     store: Store, server: MlflowServer, administrator: SqlAlchemyStore, remote: Remote, experiment: str
 ) -> None:
     run_id = record()
@@ -134,7 +134,7 @@ def test_a_run_that_was_purged_there_is_made_anew_when_it_is_asked_for_again(
     assert_equal(store, server, experiment)
 
 
-def test_a_run_deleted_on_both_sides_is_no_trouble(
+def test_a_run_deleted_on_both_sides_is_not_a_problem(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     run_id = record()
@@ -147,7 +147,7 @@ def test_a_run_deleted_on_both_sides_is_no_trouble(
 # --- remotes ---
 
 
-def test_a_remote_whose_url_was_changed_by_hand_is_another_one_for_all_who_read_its_ledger(
+def test_a_remote_whose_url_was_changed_by_hand_is_another_remote_for_every_reader_of_its_ledger(
     store: Store, server: MlflowServer, proxy: FaultyProxy, remote: Remote, experiment: str
 ) -> None:
     record()
@@ -163,7 +163,7 @@ def test_a_remote_whose_url_was_changed_by_hand_is_another_one_for_all_who_read_
     assert_equal(store, server, experiment)
 
 
-def test_a_run_whose_folder_goes_away_while_it_is_pushed_keeps_no_other_back(
+def test_a_run_whose_folder_disappears_during_the_push_holds_no_other_back(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
     gone, good = record(2500, "gone"), record(20, "good")

@@ -78,7 +78,7 @@ def assert_tied_once(server: MlflowServer, experiment: str, first: str, second: 
     assert ties(user)["datasets"]["training"]["tags"] == [{"key": "mlflow.data.context", "value": "validation"}]
 
 
-def test_datasets_and_models_arrive_with_the_runs_and_are_found_by(
+def test_datasets_and_models_arrive_with_their_runs_and_can_be_searched_for(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     first, second = record(store)
@@ -99,7 +99,7 @@ def test_datasets_and_models_arrive_with_the_runs_and_are_found_by(
 
 
 @pytest.mark.parametrize("path", ["runs/log-inputs", "runs/outputs", "logged-models"])
-def test_a_lost_answer_ties_nothing_twice(
+def test_a_lost_answer_links_nothing_twice(
     path: str,
     store: Store,
     server: MlflowServer,
@@ -114,7 +114,7 @@ def test_a_lost_answer_ties_nothing_twice(
     assert_tied_once(server, experiment, first, second)
 
 
-def test_a_lost_ledger_ties_nothing_twice(store: Store, server: MlflowServer, remote: Remote, experiment: str) -> None:
+def test_a_lost_ledger_links_nothing_twice(store: Store, server: MlflowServer, remote: Remote, experiment: str) -> None:
     first, second = record(store)
     push(store, remote)
     ledger_path(store, remote).unlink()
@@ -123,7 +123,7 @@ def test_a_lost_ledger_ties_nothing_twice(store: Store, server: MlflowServer, re
     assert_tied_once(server, experiment, first, second)
 
 
-def test_a_server_without_them_is_asked_once_and_gets_the_rest_and_them_too_once_it_has(
+def test_a_server_that_supports_neither_is_asked_once_and_gets_both_once_it_supports_them(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
     first, second = record(store)
@@ -151,7 +151,7 @@ def test_a_server_without_them_is_asked_once_and_gets_the_rest_and_them_too_once
     assert push(store, spoiled).requests == 0
 
 
-def test_the_command_says_in_a_line_what_the_server_has_no_place_for_and_ends_with_3(
+def test_the_command_says_in_one_line_what_the_server_does_not_support_and_exits_with_3(
     store: Store, proxy: FaultyProxy, spoiled: Remote
 ) -> None:
     record(store)
@@ -166,7 +166,7 @@ def test_the_command_says_in_a_line_what_the_server_has_no_place_for_and_ends_wi
     assert run(store, "sync", spoiled.name).output.endswith("nothing to send\n")
 
 
-def test_the_ledger_says_the_same_when_it_is_written_anew(store: Store, remote: Remote) -> None:
+def test_a_rewritten_ledger_has_the_same_content(store: Store, remote: Remote) -> None:
     record(store)
     push(store, remote)
     state, again = LedgerState.read(ledger_path(store, remote)), LedgerState()

@@ -68,7 +68,7 @@ def test_a_run_arrives_whole_and_a_second_push_makes_no_request(store: Store, th
     assert len(fake.calls) == before
 
 
-def test_a_request_that_is_too_large_goes_in_halves_and_later_ones_are_as_small(
+def test_a_request_that_is_too_large_is_split_and_later_ones_are_as_small(
     store: Store, there: Remote, fake: FakeMlflow
 ) -> None:
     record()
@@ -86,7 +86,7 @@ def test_a_request_that_is_too_large_goes_in_halves_and_later_ones_are_as_small(
 
 
 @pytest.mark.parametrize("when", [1, 2, 3])
-def test_points_whose_answer_was_lost_are_looked_for_and_not_sent_twice(
+def test_points_whose_answer_was_lost_are_looked_up_and_not_sent_twice(
     store: Store, there: Remote, fake: FakeMlflow, when: int
 ) -> None:
     record()
@@ -106,7 +106,7 @@ def test_points_whose_answer_was_lost_are_looked_for_and_not_sent_twice(
     whole(fake)
 
 
-def test_a_run_whose_making_was_not_answered_is_found_and_not_made_twice(
+def test_a_run_whose_creation_was_not_answered_is_found_and_not_created_twice(
     store: Store, there: Remote, fake: FakeMlflow
 ) -> None:
     record()
@@ -123,7 +123,7 @@ def test_a_run_whose_making_was_not_answered_is_found_and_not_made_twice(
     whole(fake)
 
 
-def test_a_param_that_is_refused_is_rejected_alone_and_all_else_arrives(
+def test_a_refused_param_is_rejected_alone_and_everything_else_arrives(
     store: Store, there: Remote, fake: FakeMlflow
 ) -> None:
     run_id = record()
@@ -139,7 +139,7 @@ def test_a_param_that_is_refused_is_rejected_alone_and_all_else_arrives(
     assert pushed(store, there, fake).requests == 0
 
 
-def test_a_metric_that_is_refused_costs_its_points_alone(store: Store, there: Remote, fake: FakeMlflow) -> None:
+def test_a_refused_metric_costs_only_its_own_points(store: Store, there: Remote, fake: FakeMlflow) -> None:
     record()
 
     def fault(call: str, fields: Fields) -> None:
@@ -151,9 +151,7 @@ def test_a_metric_that_is_refused_costs_its_points_alone(store: Store, there: Re
     whole(fake, without=("n",))
 
 
-def test_one_point_that_is_refused_is_rejected_and_its_metric_goes_on(
-    store: Store, there: Remote, fake: FakeMlflow
-) -> None:
+def test_one_refused_point_is_rejected_and_its_metric_continues(store: Store, there: Remote, fake: FakeMlflow) -> None:
     record()
 
     def fault(call: str, fields: Fields) -> None:
@@ -166,7 +164,7 @@ def test_one_point_that_is_refused_is_rejected_and_its_metric_goes_on(
     assert len(run.points) == len(set(run.points)) == 2 * POINTS - 1
 
 
-def test_a_server_that_is_away_ends_the_push_and_the_next_one_goes_on(
+def test_an_unreachable_server_ends_the_push_and_the_next_push_continues(
     store: Store, there: Remote, fake: FakeMlflow
 ) -> None:
     record()

@@ -75,9 +75,7 @@ def same(store: Store, remote: Remote, fake: FakeMlflow) -> bool:
     return report.same
 
 
-def test_the_choice_arrives_and_verify_says_that_it_is_there_and_no_other(
-    store: Store, there: Remote, fake: FakeMlflow
-) -> None:
+def test_exactly_the_sample_arrives_and_verify_confirms_it(store: Store, there: Remote, fake: FakeMlflow) -> None:
     run_id = record()
     report = pushed(store, there, fake)
     assert on(fake) == choice(store, run_id)
@@ -93,7 +91,7 @@ def test_the_choice_arrives_and_verify_says_that_it_is_there_and_no_other(
     assert not verify(store, there, http=fake).same
 
 
-def test_the_latest_value_the_least_and_the_greatest_are_those_of_the_whole_history(
+def test_the_latest_smallest_and_largest_values_are_those_of_the_whole_history(
     store: Store, there: Remote, fake: FakeMlflow
 ) -> None:
     run_id = record()
@@ -106,7 +104,7 @@ def test_the_latest_value_the_least_and_the_greatest_are_those_of_the_whole_hist
 
 
 @pytest.mark.parametrize("pushes", [(1, 2, 3, 50, 99, 100, 101, 103, 1500, 2999), (150, 1501), (2999,)])
-def test_a_run_that_was_pushed_while_it_went_on_arrives_as_one_that_was_pushed_at_its_end(
+def test_a_run_pushed_while_live_arrives_like_one_pushed_after_its_end(
     store: Store, there: Remote, fake: FakeMlflow, pushes: tuple[int, ...]
 ) -> None:
     with mltrack.start_run() as run:
@@ -130,7 +128,7 @@ def test_a_live_run_with_few_points_shows_each_at_once(store: Store, there: Remo
 
 
 @pytest.mark.parametrize("lost", [False, True])
-def test_pushes_that_break_off_at_any_request_send_each_point_of_the_choice_once(
+def test_pushes_interrupted_at_any_request_send_each_point_of_the_sample_once(
     store: Store, there: Remote, fake: FakeMlflow, *, lost: bool
 ) -> None:
     finer = Remotes(store).configure("fake", ["history=1000"])
@@ -162,7 +160,7 @@ def test_pushes_that_break_off_at_any_request_send_each_point_of_the_choice_once
     assert same(store, finer, fake)
 
 
-def test_a_crashed_writer_ends_and_a_resumed_run_is_chosen_of_writer_by_writer(
+def test_a_crashed_writer_counts_as_ended_and_a_resumed_run_is_sampled_by_writer(
     store: Store, there: Remote, fake: FakeMlflow
 ) -> None:
     code = "import os, mltrack\nrun = mltrack.start_run()\nprint(run.run_id, flush=True)\n"
@@ -192,7 +190,7 @@ def every(points: int) -> Points:
     return sorted((key, step) for key in ("line", "noise", "rare") for step in range(points))
 
 
-def test_from_a_sample_to_whole_the_rest_is_sent(store: Store, there: Remote, fake: FakeMlflow) -> None:
+def test_changing_from_a_sample_to_all_points_sends_the_rest(store: Store, there: Remote, fake: FakeMlflow) -> None:
     record()
     sampled = pushed(store, there, fake).points
     whole = Remotes(store).configure("fake", ["history=whole"])
@@ -203,7 +201,7 @@ def test_from_a_sample_to_whole_the_rest_is_sent(store: Store, there: Remote, fa
     assert pushed(store, whole, fake).runs == 0
 
 
-def test_from_whole_to_a_sample_nothing_is_sent_twice_and_more_of_the_run_is_sampled(
+def test_changing_from_all_points_to_a_sample_sends_nothing_twice_and_samples_later_points(
     store: Store, there: Remote, fake: FakeMlflow
 ) -> None:
     with mltrack.start_run() as run:
@@ -218,7 +216,7 @@ def test_from_whole_to_a_sample_nothing_is_sent_twice_and_more_of_the_run_is_sam
     assert same(store, there, fake)
 
 
-def test_a_run_that_is_there_whole_stays_so(store: Store, there: Remote, fake: FakeMlflow) -> None:
+def test_a_run_that_arrived_whole_stays_whole(store: Store, there: Remote, fake: FakeMlflow) -> None:
     record()
     pushed(store, there, fake, history=0)
     calls = len(fake.calls)
@@ -227,7 +225,7 @@ def test_a_run_that_is_there_whole_stays_so(store: Store, there: Remote, fake: F
     assert same(store, there, fake)
 
 
-def test_from_one_sample_to_another_what_is_missing_is_sent(store: Store, there: Remote, fake: FakeMlflow) -> None:
+def test_changing_the_size_of_the_sample_sends_what_is_missing(store: Store, there: Remote, fake: FakeMlflow) -> None:
     run_id = record()
     pushed(store, there, fake)
     finer = Remotes(store).configure("fake", ["history=500"])
@@ -239,7 +237,7 @@ def test_from_one_sample_to_another_what_is_missing_is_sent(store: Store, there:
     assert not verify(store, finer, http=fake).same
 
 
-def test_what_one_sync_asked_for_stays_until_something_else_is_asked_for(store: Store, fake: FakeMlflow) -> None:
+def test_the_history_requested_by_a_sync_holds_until_another_is_requested(store: Store, fake: FakeMlflow) -> None:
     plain = Remotes(store).add("fake", "http://fake")
     run_id = record()
     pushed(store, plain, fake, history=N)
@@ -248,7 +246,7 @@ def test_what_one_sync_asked_for_stays_until_something_else_is_asked_for(store: 
     assert same(store, plain, fake)
 
 
-def test_a_run_says_itself_how_much_goes(store: Store, there: Remote, fake: FakeMlflow) -> None:
+def test_a_run_can_set_its_own_history(store: Store, there: Remote, fake: FakeMlflow) -> None:
     with mltrack.start_run(tags={"mltrack.history": "500"}) as run:
         log(run, 0, POINTS)
     pushed(store, there, fake)
@@ -261,7 +259,7 @@ def test_a_run_says_itself_how_much_goes(store: Store, there: Remote, fake: Fake
 
 
 @pytest.mark.parametrize("before", [0, 50, 700])
-def test_a_dry_run_says_what_is_then_sent(store: Store, there: Remote, fake: FakeMlflow, before: int) -> None:
+def test_a_dry_run_says_what_the_push_then_sends(store: Store, there: Remote, fake: FakeMlflow, before: int) -> None:
     with mltrack.start_run() as run:
         log(run, 0, before)
         if before:

@@ -51,7 +51,7 @@ def test_series_arrive_where_mlflow_shows_them(
         forget_where()
 
 
-def test_what_a_crashed_process_left_of_a_series_arrives_too(
+def test_series_of_a_crashed_process_arrive_as_far_as_they_were_logged(
     store: Store, remote: Remote, server: MlflowServer, experiment: str
 ) -> None:
     code = """

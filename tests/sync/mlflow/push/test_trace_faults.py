@@ -72,7 +72,7 @@ def once(call: str, error: Exception) -> Callable[[str, Fields], None]:
     return fault
 
 
-def test_traces_arrive_whole_together_and_follow_changes(
+def test_traces_arrive_whole_in_one_batch_and_follow_changes(
     store: Store, there: Remote, fake: FakeMlflow, home: str, run_id: str
 ) -> None:
     traces = [record_trace(store, home, number, run_id) for number in (1, 2, 3)]
@@ -107,7 +107,7 @@ def test_traces_arrive_whole_together_and_follow_changes(
     ],
     ids=["answer lost", "no connection", "503", "429"],
 )
-def test_what_was_not_answered_or_put_off_is_sent_again(
+def test_unanswered_and_deferred_requests_are_sent_again(
     store: Store, there: Remote, fake: FakeMlflow, home: str, run_id: str, call: str, error: Exception
 ) -> None:
     trace_id = record_trace(store, home, 1, run_id)
@@ -118,7 +118,7 @@ def test_what_was_not_answered_or_put_off_is_sent_again(
     assert pushed(store, there, fake).requests == 0
 
 
-def test_an_assessment_that_was_made_though_no_answer_came_is_not_made_again(
+def test_an_assessment_created_although_the_answer_was_lost_is_not_created_again(
     store: Store, there: Remote, fake: FakeMlflow, home: str, run_id: str
 ) -> None:
     trace_id = record_trace(store, home, 1, run_id)
@@ -129,7 +129,7 @@ def test_an_assessment_that_was_made_though_no_answer_came_is_not_made_again(
     assert set(fake.traces.held[trace_id].assessments) == {"a-1", "a-over"}
 
 
-def test_a_trace_that_is_refused_holds_up_no_other_and_is_tried_again_when_asked(
+def test_a_refused_trace_holds_no_other_back_and_is_retried_on_request(
     store: Store, there: Remote, fake: FakeMlflow, home: str, run_id: str
 ) -> None:
     bad, good = (record_trace(store, home, number, run_id) for number in (1, 2))
@@ -149,7 +149,7 @@ def test_a_trace_that_is_refused_holds_up_no_other_and_is_tried_again_when_asked
     assert_whole(fake, bad, 1)
 
 
-def test_spans_that_are_refused_with_others_go_alone(
+def test_spans_that_are_refused_together_are_sent_one_by_one(
     store: Store, there: Remote, fake: FakeMlflow, home: str, run_id: str
 ) -> None:
     bad, good = (record_trace(store, home, number, run_id) for number in (1, 2))
@@ -185,7 +185,7 @@ def test_a_tag_that_is_refused_is_rejected_alone(
     assert pushed(store, there, fake).requests == 0
 
 
-def test_a_server_that_fails_on_and_on_ends_the_push_and_the_next_goes_on(
+def test_a_server_that_keeps_failing_ends_the_push_and_the_next_push_continues(
     store: Store, there: Remote, fake: FakeMlflow, home: str, run_id: str
 ) -> None:
     traces = [record_trace(store, home, number, run_id) for number in range(1, 6)]
@@ -203,7 +203,7 @@ def test_a_server_that_fails_on_and_on_ends_the_push_and_the_next_goes_on(
         assert_whole(fake, trace_id, number)
 
 
-def test_a_server_without_traces_is_asked_once_and_all_else_arrives(
+def test_a_server_without_traces_is_asked_once_and_everything_else_arrives(
     store: Store, there: Remote, fake: FakeMlflow, home: str, run_id: str
 ) -> None:
     for number in (1, 2, 3):

@@ -111,7 +111,7 @@ def test_traces_arrive_whole_and_follow_changes(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/traces", "/mlflow/traces", "/assessments", "/tags", "/link-to-run"])
-def test_a_lost_answer_makes_nothing_twice(pair: Pair, path: str) -> None:
+def test_a_lost_answer_duplicates_nothing(pair: Pair, path: str) -> None:
     with mlflow_on(uri_of(pair.store), pair.experiment) as client:
         trace_id = trace_once()
         kept = mlflow.log_feedback(trace_id=trace_id, name="good", value=1.0)
@@ -138,7 +138,7 @@ def test_a_lost_answer_makes_nothing_twice(pair: Pair, path: str) -> None:
     assert_traces_equal(pair)
 
 
-def test_any_request_may_be_lost_and_a_killed_syncer_sends_nothing_twice(pair: Pair, syncers: Syncers) -> None:
+def test_any_request_may_be_lost_and_a_killed_syncer_duplicates_nothing(pair: Pair, syncers: Syncers) -> None:
     with mlflow_on(uri_of(pair.store), pair.experiment):
         kept = [mlflow.log_feedback(trace_id=trace_once(f"trace {n}"), name="good", value=n) for n in range(4)]
         for each in kept:
@@ -156,7 +156,7 @@ def test_any_request_may_be_lost_and_a_killed_syncer_sends_nothing_twice(pair: P
     assert_traces_equal(pair)
 
 
-def test_spans_of_many_traces_and_their_ties_to_a_run_go_in_one_request(pair: Pair) -> None:
+def test_spans_of_many_traces_and_their_links_to_a_run_are_sent_in_one_request(pair: Pair) -> None:
     with mlflow_on(uri_of(pair.store), pair.experiment) as client:
         made = [trace_once(f"trace {n}") for n in range(5)]
         with mlflow.start_run() as run:
@@ -182,7 +182,7 @@ def test_spans_of_many_traces_and_their_ties_to_a_run_go_in_one_request(pair: Pa
 
 
 @pytest.mark.parametrize(("status", "refused"), [(422, True), (400, True), (500, False)])
-def test_a_trace_that_the_server_stumbles_over_holds_up_no_other(pair: Pair, status: int, refused: bool) -> None:
+def test_a_trace_that_the_server_fails_on_holds_no_other_back(pair: Pair, status: int, refused: bool) -> None:
     with mlflow_on(uri_of(pair.store), pair.experiment):
         first, bad, last = [trace_once(f"trace {n}") for n in range(3)]
     words = b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "no"}'
@@ -230,7 +230,7 @@ def test_a_server_without_traces_is_asked_once_and_gets_them_once_it_has(pair: P
     assert_traces_equal(pair)
 
 
-def test_a_trace_that_goes_on_is_pushed_as_far_as_it_is(pair: Pair) -> None:
+def test_an_unfinished_trace_is_pushed_as_far_as_it_is_recorded(pair: Pair) -> None:
     store, experiment = pair.store, pair.experiment
     with mlflow_on(uri_of(store), experiment) as client:
         whole = client.get_trace(trace_once())
@@ -250,7 +250,7 @@ def test_a_trace_that_goes_on_is_pushed_as_far_as_it_is(pair: Pair) -> None:
     assert_traces_equal(pair)
 
 
-def test_a_trace_that_is_deleted_here_stays_there(pair: Pair) -> None:
+def test_a_trace_that_is_deleted_locally_stays_on_the_remote(pair: Pair) -> None:
     with mlflow_on(uri_of(pair.store), pair.experiment) as client:
         trace_id = trace_once()
         pair.push()
@@ -262,7 +262,7 @@ def test_a_trace_that_is_deleted_here_stays_there(pair: Pair) -> None:
     assert traces_of(pair.server.url, pair.experiment).keys() == {trace_id}
 
 
-def test_a_background_syncer_sees_traces_and_models_though_no_run_changes(pair: Pair) -> None:
+def test_a_background_syncer_sees_traces_and_models_although_no_run_changes(pair: Pair) -> None:
     daemon = Daemon(pair.store, pair.remote, Trigger(), PollConfig())
     with mlflow_on(uri_of(pair.store), pair.experiment) as client:
         trace_once()
@@ -277,7 +277,7 @@ def test_a_background_syncer_sees_traces_and_models_though_no_run_changes(pair: 
     assert_traces_equal(pair)
 
 
-def test_with_a_selection_only_traces_of_its_runs_and_experiments_go(pair: Pair) -> None:
+def test_with_a_selection_only_traces_of_its_runs_and_experiments_are_sent(pair: Pair) -> None:
     with mlflow_on(uri_of(pair.store), pair.experiment):
         with mlflow.start_run() as run:
             mine = trace_once()
@@ -294,7 +294,7 @@ def test_with_a_selection_only_traces_of_its_runs_and_experiments_go(pair: Pair)
     assert pair.push().requests == 0
 
 
-def test_a_trace_that_can_not_keep_its_id_is_rejected(pair: Pair) -> None:
+def test_a_trace_that_cannot_keep_its_id_is_rejected(pair: Pair) -> None:
     with mlflow_on(uri_of(pair.store), pair.experiment) as client:
         fine = trace_once()
         made = client.get_experiment_by_name(pair.experiment)
@@ -311,7 +311,7 @@ def test_a_trace_that_can_not_keep_its_id_is_rejected(pair: Pair) -> None:
     assert pair.push().requests == 0
 
 
-def test_spans_are_cut_into_requests_and_odd_values_keep_their_meaning() -> None:
+def test_spans_are_split_into_requests_and_unusual_values_keep_their_meaning() -> None:
     span = {
         "trace_id": "AAAAAAAAAAAAAAAAAAAAAQ==",
         "span_id": "AAAAAAAAAAE=",
@@ -352,7 +352,7 @@ def test_spans_are_cut_into_requests_and_odd_values_keep_their_meaning() -> None
         ("00000000000000ff", "00000000000000ff"),
     ],
 )
-def test_an_id_of_a_span_is_sent_as_it_is_however_it_is_written(text: str, sent: str) -> None:
+def test_a_span_id_is_sent_unchanged_however_it_is_written(text: str, sent: str) -> None:
     trace_id = base64.b64encode(bytes.fromhex("d31" + "0" * 29)).decode()
     assert trace_id.startswith("0x")
     span = {"trace_id": trace_id, "span_id": text, "name": "n", "start_time_unix_nano": 1}
@@ -361,7 +361,7 @@ def test_an_id_of_a_span_is_sent_as_it_is_however_it_is_written(text: str, sent:
     assert (read.trace_id.hex(), read.span_id.hex()) == ("d31" + "0" * 29, sent)
 
 
-def test_all_that_mlflow_records_through_the_plugin_is_the_same_on_the_server(pair: Pair, tmp_path: Path) -> None:
+def test_everything_that_mlflow_records_through_the_plugin_is_equal_on_the_server(pair: Pair, tmp_path: Path) -> None:
     prompt_name = f"greet-{pair.experiment[-8:]}"
     with mlflow_on(pair.server.url):  # so that versions have other numbers there
         mlflow.genai.register_prompt(name=prompt_name, template="of another")

@@ -104,7 +104,7 @@ def points_of(store: Store, run_id: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("points", [3, SEALED])
-def test_the_run_can_be_rebuilt_from_its_files_and_a_second_push_sends_none(
+def test_a_run_can_be_rebuilt_from_its_files_and_a_second_push_sends_none(
     store: Store, there: Remote, fake: FakeMlflow, second: Store, points: int
 ) -> None:
     run_id = record(points)
@@ -123,7 +123,7 @@ def test_the_run_can_be_rebuilt_from_its_files_and_a_second_push_sends_none(
     assert len(fake.calls) == calls
 
 
-def test_a_crashed_run_can_be_rebuilt_and_its_segment_goes_too_once_it_is_sealed(
+def test_a_crashed_run_can_be_rebuilt_and_its_segment_is_sent_once_it_is_sealed(
     store: Store, there: Remote, fake: FakeMlflow, second: Store
 ) -> None:
     run_id = crashed(store, SEALED)
@@ -138,7 +138,7 @@ def test_a_crashed_run_can_be_rebuilt_and_its_segment_goes_too_once_it_is_sealed
     assert compared(store, there, fake).same
 
 
-def test_of_a_live_run_the_events_go_and_what_they_grow_by_later(
+def test_the_events_of_a_live_run_are_sent_and_later_what_was_added(
     store: Store, there: Remote, fake: FakeMlflow, second: Store
 ) -> None:
     with mltrack.start_run() as run:
@@ -162,7 +162,7 @@ def test_of_a_live_run_the_events_go_and_what_they_grow_by_later(
     assert compared(store, there, fake).same
 
 
-def test_what_is_edited_after_the_end_goes_as_one_more_part(store: Store, there: Remote, fake: FakeMlflow) -> None:
+def test_edits_after_the_end_are_sent_as_one_more_part(store: Store, there: Remote, fake: FakeMlflow) -> None:
     run_id = record(3)
     pushed(store, there, fake)
     with mltrack.start_run(run_id) as run:
@@ -172,7 +172,7 @@ def test_what_is_edited_after_the_end_goes_as_one_more_part(store: Store, there:
     assert compared(store, there, fake).same
 
 
-def test_a_file_that_differs_or_is_missing_on_the_server_is_found_and_keeps_the_run_here(
+def test_a_file_that_differs_or_is_missing_on_the_server_is_found_and_gc_keeps_the_run(
     store: Store, there: Remote, fake: FakeMlflow
 ) -> None:
     run_id = record()
@@ -191,7 +191,7 @@ def test_a_file_that_differs_or_is_missing_on_the_server_is_found_and_keeps_the_
     assert compared(store, there, fake).same
 
 
-def test_files_of_the_run_itself_with_that_name_stay_what_they_are(
+def test_a_runs_own_files_under_that_name_stay_unchanged(
     store: Store, there: Remote, fake: FakeMlflow, second: Store
 ) -> None:
     with mltrack.start_run() as run:
@@ -204,7 +204,9 @@ def test_files_of_the_run_itself_with_that_name_stay_what_they_are(
     assert compared(store, there, fake).same
 
 
-def test_pushes_that_break_off_at_any_file_send_the_rest_later(store: Store, there: Remote, fake: FakeMlflow) -> None:
+def test_pushes_that_are_interrupted_at_any_file_send_the_rest_later(
+    store: Store, there: Remote, fake: FakeMlflow
+) -> None:
     record()
     for number in range(1, 9):
         left = [number]

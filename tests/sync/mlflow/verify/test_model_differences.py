@@ -54,7 +54,7 @@ def test_a_model_that_was_pushed_is_the_same(
     assert (report.logged_models, report.params, report.artifacts) == (1, 2, 2)
 
 
-def test_a_model_that_waits_is_said_to_wait(store: Store, there: Remote, fake: FakeMlflow, model_id: str) -> None:
+def test_a_pending_model_is_reported_as_pending(store: Store, there: Remote, fake: FakeMlflow, model_id: str) -> None:
     store.logged_models.log_params(model_id, {"new": "1"})
     assert named(compared(store, there, fake)) == [("param 'new'", "'1'", "nothing (waits to be pushed)")]
 
@@ -101,7 +101,7 @@ def change_point(model: FakeModel) -> None:
         (change_point, "metric 'acc'"),
     ],
 )
-def test_what_was_changed_over_there_is_named_alone(
+def test_only_what_was_changed_on_the_remote_is_named(
     store: Store, there: Remote, fake: FakeMlflow, model_id: str, change: Callable[[FakeModel], None], thing: str
 ) -> None:
     change(next(iter(fake.logged.held.values())))
@@ -127,7 +127,7 @@ def test_files_are_compared_by_their_content_or_quickly_by_their_size(
     assert found[2] == "nothing"
 
 
-def test_a_model_that_is_gone_deleted_or_there_twice_is_named(
+def test_a_model_that_is_missing_deleted_or_duplicated_is_named(
     store: Store, there: Remote, fake: FakeMlflow, model_id: str
 ) -> None:
     (remote_id, model), *_ = fake.logged.held.items()
@@ -148,7 +148,7 @@ def test_a_model_that_is_gone_deleted_or_there_twice_is_named(
     assert compared(store, there, fake).same
 
 
-def test_a_server_without_logged_models_is_said_to_have_none(
+def test_a_server_without_logged_models_is_reported_as_such(
     store: Store, there: Remote, fake: FakeMlflow, model_id: str
 ) -> None:
     def fault(call: str, fields: Fields) -> None:
@@ -162,7 +162,7 @@ def test_a_server_without_logged_models_is_said_to_have_none(
     assert report.runs == 1
 
 
-def test_a_server_that_is_busy_is_asked_again(store: Store, there: Remote, fake: FakeMlflow, model_id: str) -> None:
+def test_a_busy_server_is_asked_again(store: Store, there: Remote, fake: FakeMlflow, model_id: str) -> None:
     asked: list[str] = []
 
     def fault(call: str, fields: Fields) -> None:

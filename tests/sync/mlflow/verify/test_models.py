@@ -73,7 +73,7 @@ def model_there(server: MlflowServer, experiment: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("quick", [False, True])
-def test_all_of_models_datasets_and_prompts_is_the_same_after_a_sync(
+def test_models_datasets_and_prompts_are_equal_after_a_sync(
     quick: bool, store: Store, remote: Remote, recorded: Recorded
 ) -> None:
     push(store, remote)
@@ -86,7 +86,7 @@ def test_all_of_models_datasets_and_prompts_is_the_same_after_a_sync(
     assert (report.artifact_bytes == 0) == quick
 
 
-def test_what_was_not_pushed_is_told_to_wait(store: Store, remote: Remote, recorded: Recorded) -> None:
+def test_what_was_not_pushed_is_reported_as_pending(store: Store, remote: Remote, recorded: Recorded) -> None:
     found = [line for line in told(verify(store, remote)) if line[1] not in ("run", "tag '_mlflow_experiment_ids'")]
     waits = "nothing (waits to be pushed)"
     assert found == [
@@ -113,7 +113,7 @@ def test_what_was_not_pushed_is_told_to_wait(store: Store, remote: Remote, recor
     ]
 
 
-def test_each_change_over_there_is_named(
+def test_each_change_on_the_remote_is_named(
     store: Store, server: MlflowServer, remote: Remote, experiment: str, recorded: Recorded
 ) -> None:
     push(store, remote)
@@ -153,7 +153,7 @@ def test_each_change_over_there_is_named(
     assert [line for line in told(verify(store, remote, quick=True)) if line[0] != "run"] == expected
 
 
-def test_ties_that_differ_are_named(
+def test_links_that_differ_are_named(
     store: Store, server: MlflowServer, remote: Remote, experiment: str, recorded: Recorded
 ) -> None:
     push(store, remote)
@@ -197,7 +197,7 @@ def test_a_logged_model_deleted_on_one_side_differs(
     assert beyond.startswith(f"deleted ({there}) (rejected: model {there} was deleted on the remote")
 
 
-def test_what_was_rejected_of_a_model_differs_with_the_reason(
+def test_what_was_rejected_in_a_model_differs_with_the_reason(
     store: Store, proxy: FaultyProxy, spoiled: Remote, recorded: Recorded
 ) -> None:
     no = Answer(400, b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "not that"}')
@@ -213,7 +213,7 @@ def test_what_was_rejected_of_a_model_differs_with_the_reason(
     ]
 
 
-def test_with_a_selection_only_what_sync_would_take_with_it_is_compared(
+def test_with_a_selection_only_what_sync_would_send_is_compared(
     store: Store, remote: Remote, experiment: str, recorded: Recorded
 ) -> None:
     push(store, remote, selection=Selection(runs=(recorded.run_id,)))
@@ -226,7 +226,7 @@ def test_with_a_selection_only_what_sync_would_take_with_it_is_compared(
     assert verify(store, remote, selection=Selection(experiments=(experiment,))).logged_models == 1
 
 
-def test_a_remote_without_logged_models_is_told_in_a_line_and_is_no_difference(
+def test_a_remote_without_logged_models_is_reported_in_one_line_and_is_not_a_difference(
     store: Store, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
     with mltrack.start_run() as run:
@@ -247,7 +247,7 @@ def test_a_remote_without_logged_models_is_told_in_a_line_and_is_no_difference(
     assert (fields["lacking"], fields["model_ties"]) == (fields["unsupported"], fields["model_links"])
 
 
-def test_the_command_names_what_differs_and_ends_with_1(store: Store, remote: Remote, recorded: Recorded) -> None:
+def test_the_command_names_what_differs_and_exits_with_1(store: Store, remote: Remote, recorded: Recorded) -> None:
     push(store, remote)
     done = command(store, "verify", "there")
     assert done.exit_code == 0
@@ -263,7 +263,7 @@ def test_the_command_names_what_differs_and_ends_with_1(store: Store, remote: Re
     assert (fields["logged_models"], fields["models"], fields["model_versions"]) == (1, 3, 3)
 
 
-def test_gc_asks_for_nothing_but_the_runs(store: Store, proxy: FaultyProxy, spoiled: Remote, experiment: str) -> None:
+def test_gc_requests_nothing_but_the_runs(store: Store, proxy: FaultyProxy, spoiled: Remote, experiment: str) -> None:
     with mltrack.start_run() as run:
         mltrack.log_metric("acc", 1.0)
     store.logged_models.create(store.run(run.run_id).info.experiment_id, "net", source_run_id=run.run_id)

@@ -59,7 +59,7 @@ def test_a_trace_that_was_pushed_is_the_same(
 
 
 @pytest.mark.parametrize("quick", [False, True])
-def test_a_trace_that_waits_is_said_to_wait(
+def test_a_pending_trace_is_reported_as_pending(
     quick: bool, store: Store, there: Remote, fake: FakeMlflow, home: str, trace_id: str
 ) -> None:
     tag_trace(store, home, trace_id, "late", "1")
@@ -139,7 +139,7 @@ OF_SPANS = [
     ("change", "thing", "quick"),
     [*((*each, quick) for each in OF_INFO for quick in (False, True)), *((*each, False) for each in OF_SPANS)],
 )
-def test_what_was_changed_over_there_is_named_alone(
+def test_only_what_was_changed_on_the_remote_is_named(
     store: Store,
     there: Remote,
     fake: FakeMlflow,
@@ -162,7 +162,7 @@ def test_a_span_that_is_missing_is_named_and_counted(
 
 
 @pytest.mark.parametrize("quick", [False, True])
-def test_an_older_server_that_lacks_a_call_is_asked_by_another(
+def test_an_older_server_without_a_call_is_asked_by_another_call(
     quick: bool, store: Store, there: Remote, fake: FakeMlflow, trace_id: str
 ) -> None:
     def fault(call: str, fields: Fields) -> None:
@@ -175,7 +175,7 @@ def test_an_older_server_that_lacks_a_call_is_asked_by_another(
     assert [call for call, _ in fake.calls].count("GET traces") == 1
 
 
-def test_a_server_without_traces_is_said_to_have_none(
+def test_a_server_without_traces_is_reported_as_such(
     store: Store, there: Remote, fake: FakeMlflow, trace_id: str
 ) -> None:
     def fault(call: str, fields: Fields) -> None:
@@ -189,7 +189,7 @@ def test_a_server_without_traces_is_said_to_have_none(
     assert report.runs == 1
 
 
-def test_a_server_that_is_busy_is_asked_again(store: Store, there: Remote, fake: FakeMlflow, trace_id: str) -> None:
+def test_a_busy_server_is_asked_again(store: Store, there: Remote, fake: FakeMlflow, trace_id: str) -> None:
     asked: list[str] = []
 
     def fault(call: str, fields: Fields) -> None:

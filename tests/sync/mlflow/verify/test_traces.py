@@ -53,7 +53,7 @@ def test_traces_are_the_same_after_a_sync(quick: bool, store: Store, remote: Rem
     assert (report.traces, report.assessments, report.spans) == (2, 4, 0 if quick else 3)
 
 
-def test_a_trace_that_was_not_pushed_or_changed_since_is_told_to_wait(
+def test_a_trace_not_pushed_or_changed_since_is_reported_as_pending(
     store: Store, remote: Remote, experiment: str
 ) -> None:
     _, first, second = record(store, experiment)
@@ -76,7 +76,9 @@ def test_a_trace_that_was_not_pushed_or_changed_since_is_told_to_wait(
     assert verify(store, remote).same
 
 
-def test_each_change_over_there_is_named(store: Store, server: MlflowServer, remote: Remote, experiment: str) -> None:
+def test_each_change_on_the_remote_is_named(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
     _, first, second = record(store, experiment)
     push(store, remote)
     with mlflow_on(server.url) as client:
@@ -120,7 +122,9 @@ def change(database: sqlite3.Connection, table: str, what: str, where: str, trac
     assert done.rowcount == 1
 
 
-def test_a_trace_lost_over_there_is_missed(store: Store, server: MlflowServer, remote: Remote, experiment: str) -> None:
+def test_a_trace_missing_on_the_remote_is_reported(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
     _, first, _ = record(store, experiment)
     push(store, remote)
     with mlflow_on(server.url) as client:
@@ -146,7 +150,9 @@ def test_a_trace_that_was_rejected_differs_with_the_reason(store: Store, remote:
     assert there.startswith("nothing (rejected: its id is not that of its spans")
 
 
-def test_a_trace_that_goes_on_is_compared_as_far_as_it_is(store: Store, remote: Remote, experiment: str) -> None:
+def test_an_unfinished_trace_is_compared_as_far_as_it_is_recorded(
+    store: Store, remote: Remote, experiment: str
+) -> None:
     with mlflow_on(uri_of(store), experiment) as client:
         whole = client.get_trace(trace_once())
         made = client.get_experiment_by_name(experiment)
@@ -169,7 +175,7 @@ def test_with_a_selection_only_traces_of_its_runs_and_experiments_are_compared(
     assert difference.key == second
 
 
-def test_a_remote_without_traces_is_asked_once_and_told_in_a_line(
+def test_a_remote_without_traces_is_asked_once_and_reported_in_one_line(
     store: Store, proxy: FaultyProxy, spoiled: Remote, experiment: str, hasty: RetryPolicy
 ) -> None:
     record(store, experiment)
@@ -183,7 +189,7 @@ def test_a_remote_without_traces_is_asked_once_and_told_in_a_line(
     assert (done.exit_code, report.unsupported[0] in done.output) == (0, True)
 
 
-def test_a_server_that_gives_no_spans_back_has_the_rest_compared_and_that_is_told(
+def test_if_a_server_returns_no_spans_the_rest_is_compared_and_this_is_reported(
     store: Store, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
     record(store, experiment)
@@ -195,7 +201,7 @@ def test_a_server_that_gives_no_spans_back_has_the_rest_compared_and_that_is_tol
     assert verify(store, spoiled, quick=True).unsupported == ()
 
 
-def test_quick_asks_for_many_traces_at_a_time(
+def test_quick_requests_many_traces_at_a_time(
     store: Store, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:
     record(store, experiment)
@@ -205,7 +211,7 @@ def test_quick_asks_for_many_traces_at_a_time(
     assert [Path(seen.path).name for seen in proxy.seen[before:] if "traces" in seen.path] == ["batchGetInfos"]
 
 
-def test_a_damaged_span_here_is_told(store: Store, remote: Remote, experiment: str) -> None:
+def test_a_damaged_local_span_is_reported(store: Store, remote: Remote, experiment: str) -> None:
     record(store, experiment)
     push(store, remote)
     for file in store.layout.traces.glob("*/spans/*.jsonl"):

@@ -65,7 +65,7 @@ def test_files_in_a_shared_folder_are_read_and_written_by_many_threads_at_once(
 
 
 @pytest.mark.parametrize("quick", [False, True])
-def test_what_was_pushed_is_the_same_on_both_sides(
+def test_what_was_pushed_is_equal_on_both_sides(
     quick: bool, store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     record()
@@ -80,13 +80,13 @@ def test_what_was_pushed_is_the_same_on_both_sides(
     assert report.artifact_bytes == (0 if quick else 5)
 
 
-def test_a_run_that_was_never_pushed_is_told(store: Store, server: MlflowServer, remote: Remote) -> None:
+def test_a_run_that_was_never_pushed_is_reported(store: Store, server: MlflowServer, remote: Remote) -> None:
     record()
     (difference,) = verify(store, remote).differences
     assert (difference.thing, difference.local, difference.remote) == ("run", "present", "nothing")
 
 
-def test_what_is_new_here_and_what_was_changed_there_is_named(
+def test_what_is_new_locally_and_what_was_changed_on_the_remote_is_named(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     run_id = record()
@@ -114,7 +114,7 @@ def test_what_is_new_here_and_what_was_changed_there_is_named(
     assert "metric 'loss'" in things(verify(store, remote, quick=True))
 
 
-def test_files_lost_or_changed_there_are_named(
+def test_files_missing_or_changed_on_the_remote_are_named(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     run_id = record()
@@ -132,7 +132,9 @@ def test_files_lost_or_changed_there_are_named(
     assert "artifact 'notes/a b.txt'" in things(verify(store, remote, quick=True))
 
 
-def test_a_run_that_is_there_twice_is_told(store: Store, server: MlflowServer, remote: Remote, experiment: str) -> None:
+def test_a_run_that_is_on_the_remote_twice_is_reported(
+    store: Store, server: MlflowServer, remote: Remote, experiment: str
+) -> None:
     run_id = record(1)
     push(store, remote)
     tags = [{"key": "mltrack.run_id", "value": run_id}]
@@ -151,7 +153,7 @@ def test_what_was_rejected_differs_with_the_reason(store: Store, server: MlflowS
     assert found["metric 'loss 😀'"].startswith("nothing (rejected: name holds")
 
 
-def test_a_run_deleted_here_is_not_to_be_there(
+def test_a_run_deleted_locally_must_not_be_on_the_remote(
     store: Store, server: MlflowServer, remote: Remote, experiment: str
 ) -> None:
     run_id = record(1)
@@ -173,7 +175,7 @@ def test_only_what_is_selected_is_compared(store: Store, server: MlflowServer, r
     assert not verify(store, remote).same
 
 
-def test_a_remote_that_goes_away_is_an_error_and_no_difference(
+def test_a_remote_that_disappears_is_an_error_and_not_a_difference(
     store: Store, proxy: FaultyProxy, spoiled: Remote
 ) -> None:
     record(1)
@@ -186,7 +188,7 @@ def test_a_remote_that_goes_away_is_an_error_and_no_difference(
 
 
 @pytest.mark.parametrize("runs", [1, 2])
-def test_histories_of_few_runs_are_read_several_at_once_and_no_more_than_asked_for(
+def test_histories_of_few_runs_are_read_in_parallel_up_to_the_requested_number(
     runs: int, store: Store, proxy: FaultyProxy, spoiled: Remote
 ) -> None:
     for _ in range(runs):
