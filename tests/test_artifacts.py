@@ -48,7 +48,7 @@ def places(run: mltrack.Run, path: str) -> list[Any]:
     ]
 
 
-def test_files_are_loaded_by_every_name_of_their_place(run: mltrack.Run) -> None:
+def test_files_are_loaded_by_every_form_of_their_uri(run: mltrack.Run) -> None:
     for place in places(run, "d/t.txt"):
         assert artifacts.load_text(place) == "größe"
     for place in places(run, "d/j.json"):
@@ -63,7 +63,7 @@ def test_files_are_loaded_by_every_name_of_their_place(run: mltrack.Run) -> None
         artifacts.load_text(f"runs:/{run.run_id}/i.png")
 
 
-def test_files_are_copied_or_told_where_they_lie(run: mltrack.Run, tmp_path: Path) -> None:
+def test_files_are_copied_or_their_path_is_returned(run: mltrack.Run, tmp_path: Path) -> None:
     assert artifacts.download_artifacts(run_id=run.run_id) == str(run.folder.artifacts)
     assert artifacts.download_artifacts(f"runs:/{run.run_id}/d/t.txt") == str(run.folder.artifacts / "d" / "t.txt")
     copied = Path(artifacts.download_artifacts(f"runs:/{run.run_id}/d/t.txt", dst_path=tmp_path / "to"))
@@ -80,7 +80,7 @@ def test_files_are_copied_or_told_where_they_lie(run: mltrack.Run, tmp_path: Pat
     assert (whole / "d" / "j.json").is_file()
 
 
-def test_versions_of_models_and_logged_models_are_places_too(run: mltrack.Run) -> None:
+def test_versions_of_models_and_logged_models_have_uris_too(run: mltrack.Run) -> None:
     version = mltrack.register_model(f"runs:/{run.run_id}/d", "m")
     store = mltrack.get_store()
     store.registry.set_alias("m", "best", version.version)
@@ -95,7 +95,7 @@ def test_versions_of_models_and_logged_models_are_places_too(run: mltrack.Run) -
         artifacts.load_text("models:/m/Production")
 
 
-def test_what_is_no_place_is_refused(run: mltrack.Run) -> None:
+def test_what_is_not_an_artifact_uri_is_refused(run: mltrack.Run) -> None:
     wrong: list[tuple[type[Exception], dict[str, Any]]] = [
         (UsageError, {}),
         (UsageError, {"artifact_uri": "runs:/x", "run_id": run.run_id}),
@@ -114,7 +114,7 @@ def test_what_is_no_place_is_refused(run: mltrack.Run) -> None:
 # --- tables of several runs ---
 
 
-def test_a_table_is_loaded_from_all_runs_or_some_with_what_the_runs_say(run: mltrack.Run) -> None:
+def test_a_table_is_loaded_from_all_or_some_runs_with_columns_from_the_runs(run: mltrack.Run) -> None:
     ids = []
     for n in range(3):
         with mltrack.start_run() as each:

@@ -33,7 +33,7 @@ def test_no_other_module_spells_a_variable_or_tag() -> None:
     assert found == []
 
 
-def test_every_variable_that_a_text_names_is_one() -> None:
+def test_every_variable_named_in_a_text_exists() -> None:
     named = {name.rstrip("_") for _, _, text in spelled() for name in VARIABLE.findall(text)}
     assert named <= set(VARIABLES)
 
@@ -44,7 +44,7 @@ def test_the_page_lists_every_variable_and_tag_and_no_other_variable() -> None:
     assert set(VARIABLE.findall(page)) == set(VARIABLES)
 
 
-def test_each_name_is_listed_once_and_a_variable_is_called_as_it_is() -> None:
+def test_each_name_is_listed_once_and_its_constant_matches_it() -> None:
     names = set(mltrack.environment.__all__) - {"TAGS", "VARIABLES"}
     values = [getattr(mltrack.environment, name) for name in sorted(names)]
     assert sorted(values) == sorted([*VARIABLES, *TAGS])

@@ -62,12 +62,12 @@ def base_python(tmp_path_factory: pytest.TempPathFactory) -> Python:
     return run
 
 
-def test_a_package_that_is_installed_is_not_said_to_be_missing() -> None:
+def test_an_installed_package_is_not_reported_missing() -> None:
     need("pytest", "this test")
     need("wsgiref.util", "this test")
 
 
-def test_a_package_that_is_missing_is_named_with_what_to_do() -> None:
+def test_a_missing_package_is_named_with_what_to_do() -> None:
     with pytest.raises(MissingPackageError) as caught:
         need("no_such_package", "a chart", instead="or read on")
     assert str(caught.value) == "a chart needs no_such_package, which is not installed"
@@ -89,7 +89,7 @@ NEEDS = {
 }
 
 
-def test_a_call_that_needs_an_extra_names_it_and_the_run_goes_on(base_python: Python, tmp_path: Path) -> None:
+def test_a_call_that_needs_an_extra_names_it_and_the_run_continues(base_python: Python, tmp_path: Path) -> None:
     program = f"""
 import mltrack
 with mltrack.start_run():

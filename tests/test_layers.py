@@ -144,7 +144,7 @@ def test_imports_go_down_only_and_in_no_circle() -> None:
     assert violations(SOURCES, LAYERS) == []
 
 
-def test_every_layer_of_the_list_is_there() -> None:
+def test_every_layer_of_the_list_exists() -> None:
     known = modules(SOURCES)
     assert [layer for row in LAYERS for layer in row if layer not in known] == []
 

@@ -20,7 +20,7 @@ def run(code: str, *options: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.filterwarnings("ignore:.* has moved to:DeprecationWarning")
 @pytest.mark.parametrize("path", sorted(PATHS))
-def test_an_old_path_has_the_objects_of_the_modules_it_stands_for(path: str) -> None:
+def test_an_old_path_has_the_objects_of_its_new_modules(path: str) -> None:
     old = importlib.import_module(path)
     for new in PATHS[path].split():
         module = importlib.import_module(new)
@@ -38,7 +38,7 @@ def test_an_old_path_has_the_objects_of_the_modules_it_stands_for(path: str) -> 
         ("mltrack.store.trace_fold", "Trace", "mltrack.storage.traces.trace"),
     ],
 )
-def test_a_name_that_went_to_another_module_is_found_by_its_old_path(path: str, name: str, new: str) -> None:
+def test_a_name_that_moved_to_another_module_is_found_by_its_old_path(path: str, name: str, new: str) -> None:
     assert getattr(importlib.import_module(path), name) is getattr(importlib.import_module(new), name)
 
 
@@ -49,19 +49,19 @@ def test_an_old_path_warns_where_it_is_imported_and_names_the_new_one() -> None:
     assert "<string>:1: DeprecationWarning: mltrack.values has moved to mltrack.values.scalars" in done.stderr
 
 
-def test_what_an_old_path_stands_for_is_imported_with_it() -> None:
+def test_an_old_path_imports_its_new_modules() -> None:
     code = "import sys, mltrack.query.search; print('mltrack.catalog.search' in sys.modules)"
     assert run(code, "-W", "ignore").stdout == "True\n"
 
 
-def test_a_name_or_path_that_never_was_is_missing() -> None:
+def test_a_name_or_path_that_never_existed_is_missing() -> None:
     with pytest.raises(ModuleNotFoundError, match=r"No module named 'mltrack\.nothing'"):
         importlib.import_module("mltrack.nothing")
     with pytest.raises(AttributeError, match=r"module 'mltrack\.journal' has no attribute 'nothing'"):
         importlib.import_module("mltrack.journal").nothing  # noqa: B018  # the look-up is what is tested
 
 
-def test_a_module_of_sync_is_found_by_its_old_path_though_nothing_else_was_imported() -> None:
+def test_a_module_of_sync_is_found_by_its_old_path_before_any_other_import() -> None:
     assert run(SYNC_FIRST, "-W", "ignore").returncode == 0
 
 
@@ -69,6 +69,6 @@ def test_importing_mltrack_loads_no_other_module() -> None:
     assert run(BARE).stdout.split() == ["mltrack"]
 
 
-def test_recording_and_reading_by_todays_paths_loads_no_table_of_old_ones() -> None:
+def test_recording_and_reading_by_current_paths_does_not_load_the_table_of_old_ones() -> None:
     code = "import mltrack, sys; mltrack.start_run, mltrack.Store, mltrack.Table; print('mltrack.moved' in sys.modules)"
     assert run(code).stdout == "False\n"

@@ -42,7 +42,7 @@ def faults_of(text: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_of_the_tests_imports_no_test_file_and_leaves_the_path_alone(name: str) -> None:
+def test_a_test_file_imports_no_other_test_file_and_does_not_change_sys_path(name: str) -> None:
     assert list(faults_of((TESTS / name).read_text(encoding="utf-8"))) == []
 
 
@@ -74,5 +74,5 @@ def source_of(folder: str) -> Path:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_a_folder_of_tests_is_one_of_the_source(folder: str) -> None:
+def test_each_folder_of_tests_mirrors_one_of_the_source(folder: str) -> None:
     assert source_of(folder).is_dir()

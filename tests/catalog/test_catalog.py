@@ -52,7 +52,7 @@ def python(code: str, *args: object) -> Iterator[subprocess.Popen[str]]:
 # --- the file --------------------------------------------------------------------------------------------------
 
 
-def test_a_deleted_catalog_is_built_anew(empty_store: Store) -> None:
+def test_a_deleted_catalog_is_rebuilt(empty_store: Store) -> None:
     write_run(empty_store, name="one")
     assert names(empty_store) == ["one"]
     catalog_file(empty_store).unlink()
@@ -125,7 +125,7 @@ SPOILT += [view_that_never_ends, view_of_a_file, other_types]
 
 
 @pytest.mark.parametrize("spoil", SPOILT)
-def test_a_spoiled_catalog_is_replaced_unnoticed(empty_store: Store, spoil: Callable[[Path], None]) -> None:
+def test_a_damaged_catalog_is_replaced_silently(empty_store: Store, spoil: Callable[[Path], None]) -> None:
     for number in range(8):
         write_run(empty_store, name=f"run {number:02}", params={"p": str(number)}, metrics={"loss": [(0, number)]})
     before = names(empty_store)
@@ -136,7 +136,7 @@ def test_a_spoiled_catalog_is_replaced_unnoticed(empty_store: Store, spoil: Call
     assert empty_store._index()._memory is None
 
 
-def test_a_spoiled_catalog_is_replaced_when_sql_is_the_first_to_ask(empty_store: Store) -> None:
+def test_a_damaged_catalog_is_replaced_when_sql_is_the_first_reader(empty_store: Store) -> None:
     write_run(empty_store, name="one", metrics={"loss": [(0, 1.0)]})
     empty_store.refresh()
     scribbled_over(catalog_file(empty_store))
@@ -172,7 +172,7 @@ def test_a_catalog_that_this_process_holds_open_is_answered_from_memory(empty_st
         assert names(empty_store) == ["one"]
 
 
-def test_a_lock_that_is_not_given_in_time_is_answered_from_memory(empty_store: Store) -> None:
+def test_if_the_lock_is_not_free_in_time_the_answer_comes_from_memory(empty_store: Store) -> None:
     write_run(empty_store, name="one")
     catalog = Catalog(empty_store.layout, empty_store.workspace.experiments, lock_timeout_s=0.01)
     query = RunQuery.parse()
@@ -220,7 +220,7 @@ def read_only(empty_store: Store, tmp_path: Path) -> Iterator[Callable[[], Store
 
 
 @pytest.mark.parametrize("has_catalog", [True, False])
-def test_a_read_only_store_is_searched_all_the_same(
+def test_a_read_only_store_can_be_searched(
     empty_store: Store, read_only: Callable[[], Store], has_catalog: bool
 ) -> None:
     write_run(empty_store, name="one", metrics={"loss": [(0, 1.0)]})
@@ -247,7 +247,7 @@ def fill(path: Path) -> None:
         os.close(fd)
 
 
-def test_a_full_disk_is_searched_all_the_same(tmp_path: Path) -> None:
+def test_a_store_on_a_full_disk_can_be_searched(tmp_path: Path) -> None:
     place = tmp_path / "small"
     place.mkdir()
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place)], capture_output=True)
@@ -292,14 +292,14 @@ def test_new_runs_and_removed_runs_are_noticed(empty_store: Store) -> None:
     assert list(empty_store.heads()) != [one]
 
 
-def test_a_mark_is_removed_once_its_writer_is_taken_in_to_the_end(empty_store: Store) -> None:
+def test_a_mark_is_removed_once_its_writer_is_read_to_the_end(empty_store: Store) -> None:
     write_run(empty_store)
     assert len(os.listdir(empty_store.layout.changed)) == 1
     empty_store.refresh()
     assert os.listdir(empty_store.layout.changed) == []
 
 
-def test_a_mark_that_belongs_to_nobody_is_removed_after_a_day(empty_store: Store) -> None:
+def test_an_orphaned_mark_is_removed_after_a_day(empty_store: Store) -> None:
     run_id = write_run(empty_store)
     fresh, old = (empty_store.layout.changed / f"{run_id}.{digit * 16}" for digit in "ab")
     gone = empty_store.layout.changed / f"{'0' * 32}.{'c' * 16}"
@@ -341,7 +341,7 @@ def test_additions_that_a_copying_tool_made_without_a_mark_are_noticed(empty_sto
     assert found.data.metrics == {"loss": 0.5}
 
 
-def test_another_copy_put_in_the_place_of_a_run_is_noticed(empty_store: Store, tmp_path: Path) -> None:
+def test_replacing_a_run_by_another_copy_is_noticed(empty_store: Store, tmp_path: Path) -> None:
     run_id = write_run(empty_store, metrics={"loss": [(0, 1.0)]})
     old = shutil.copytree(empty_store.layout.run(run_id).path, tmp_path / "old")
     write_run(empty_store, run_id=run_id, role="resume", tags={"t": "1"}, metrics={"loss": [(9, 9.0)]})
@@ -364,7 +364,7 @@ def test_points_overwritten_in_place_are_noticed_by_a_full_refresh(empty_store: 
     assert empty_store.search_runs()[0].data.metrics == {"loss": 0.0}
 
 
-def test_a_folder_without_a_start_is_no_run_until_it_has_one(empty_store: Store) -> None:
+def test_a_folder_without_a_start_is_not_a_run_until_it_has_one(empty_store: Store) -> None:
     run_id = write_run(empty_store, name="whole", mark=False)
     events = next(empty_store.layout.run(run_id).events.iterdir())
     text = events.read_bytes()
@@ -375,7 +375,7 @@ def test_a_folder_without_a_start_is_no_run_until_it_has_one(empty_store: Store)
     assert names(Store(empty_store.layout)) == ["whole"]
 
 
-def test_a_run_that_can_not_be_read_leaves_the_others_usable(empty_store: Store) -> None:
+def test_an_unreadable_run_leaves_the_others_usable(empty_store: Store) -> None:
     write_run(empty_store, name="good")
     bad = write_run(empty_store, name="bad", mark=False)
     shutil.rmtree(empty_store.layout.run(bad).events)
@@ -443,7 +443,7 @@ def test_a_live_run_is_seen_up_to_the_last_call_that_returned(empty_store: Store
             assert len(os.listdir(empty_store.layout.changed)) == 1
 
 
-def test_a_killed_run_is_shown_as_crashed_with_all_it_logged(empty_store: Store) -> None:
+def test_a_killed_run_shows_as_crashed_with_everything_it_logged(empty_store: Store) -> None:
     with python(RECORD, empty_store.path) as process:
         log(process, 10)
         assert empty_store.search_runs()[0].info.status == "RUNNING"
@@ -469,7 +469,7 @@ print(json.dumps(seen), flush=True)
 """
 
 
-def test_processes_that_refresh_at_once_all_see_every_run(empty_store: Store) -> None:
+def test_processes_that_refresh_concurrently_all_see_every_run(empty_store: Store) -> None:
     for number in range(60):
         write_run(empty_store, name=f"run {number}", metrics={"loss": [(0, number)]})
     with (
@@ -488,7 +488,7 @@ def test_processes_that_refresh_at_once_all_see_every_run(empty_store: Store) ->
     assert empty_store.sql("SELECT count(*) AS n FROM metrics").to_pydict() == {"n": [60]}
 
 
-def test_a_forked_child_answers_for_itself(empty_store: Store) -> None:
+def test_a_forked_child_opens_its_own_catalog(empty_store: Store) -> None:
     write_run(empty_store, name="one")
     with python(HOLD, catalog_file(empty_store)):
         assert names(empty_store) == ["one"]  # so that the parent has a catalog in memory
@@ -506,7 +506,7 @@ def test_a_forked_child_answers_for_itself(empty_store: Store) -> None:
 # --- the same as reading every folder --------------------------------------------------------------------------
 
 
-def test_two_hundred_random_runs_are_as_their_folders_say(empty_store: Store) -> None:
+def test_two_hundred_random_runs_equal_what_their_folders_hold(empty_store: Store) -> None:
     draw = random.Random(11)
     ids: list[str] = []
     for number in range(200):

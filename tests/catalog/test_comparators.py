@@ -56,12 +56,12 @@ def test_lists_are_searched_as_in_sql(
 
 
 @pytest.mark.parametrize("comparator", [*NUMBERS, *TEXTS, "RLIKE"])
-def test_what_is_not_there_passes_no_comparison(comparator: str) -> None:
+def test_a_missing_value_passes_no_comparison(comparator: str) -> None:
     assert not comparator_test(comparator, "%")(None)
 
 
 @pytest.mark.parametrize("comparator", NULLS)
-def test_only_the_tests_for_null_look_at_what_is_not_there(database: sqlite3.Connection, comparator: str) -> None:
+def test_only_tests_for_null_match_missing_values(database: sqlite3.Connection, comparator: str) -> None:
     for held in (None, "", "a"):
         assert comparator_test(comparator, None)(held) == in_sql(database, held, comparator, None)
 

@@ -27,7 +27,7 @@ def bad(empty_store: Store) -> Path:
     return segment
 
 
-def test_a_search_says_what_of_its_runs_it_could_not_verify(
+def test_a_search_says_which_parts_of_its_runs_it_could_not_verify(
     empty_store: Store, bad: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "mltrack"):
@@ -40,7 +40,7 @@ def test_a_search_says_what_of_its_runs_it_could_not_verify(
     assert not other.damage
 
 
-def test_a_file_that_is_mended_is_read_anew(empty_store: Store, bad: Path) -> None:
+def test_a_repaired_file_is_read_again(empty_store: Store, bad: Path) -> None:
     assert [len(run.data.metrics) for run in empty_store.search_runs()].count(0) == 1
     data = bytearray(bad.read_bytes())
     data[200] ^= 1
@@ -55,7 +55,7 @@ def test_a_file_that_is_mended_is_read_anew(empty_store: Store, bad: Path) -> No
     [["ls"], ["show", "{run}"], ["metrics", "{run}"], ["compare", "{run}", "good"], ["sql", "select 1 from metrics"]],
     ids=lambda words: words[0],
 )
-def test_commands_say_it_on_stderr_and_end_with_3(
+def test_commands_report_damage_on_stderr_and_exit_with_3(
     empty_store: Store, bad: Path, command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [word.format(run=bad.parents[1].name) for word in command]
@@ -65,7 +65,7 @@ def test_commands_say_it_on_stderr_and_end_with_3(
     assert "warning" not in said.out
 
 
-def test_a_run_that_can_not_be_read_is_said_and_the_others_are_there(
+def test_an_unreadable_run_is_reported_and_the_others_are_found(
     empty_store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = write_run(empty_store, name="good", metrics={"loss": [(0, 0.5)]})
@@ -92,7 +92,7 @@ def test_a_run_that_can_not_be_read_is_said_and_the_others_are_there(
     assert bad in capsys.readouterr().out
 
 
-def test_what_the_folds_did_not_foresee_takes_one_run_and_not_the_others(empty_store: Store) -> None:
+def test_an_unexpected_error_in_a_fold_costs_one_run_and_not_the_others(empty_store: Store) -> None:
     good = write_run(empty_store, name="good")
     odd = write_run(empty_store, name="odd")
     path = next(empty_store.layout.run(odd).events.iterdir())

@@ -68,7 +68,7 @@ def test_csv_can_be_read_whatever_the_names_hold(store: Store, tmp_path: Path) -
     assert [row["step"] for row in tables["metrics"]][:6] == ["0", "1", "2", "3", "-4", "5"]
 
 
-def test_json_is_strict_one_object_a_line(store: Store, tmp_path: Path) -> None:
+def test_json_is_strict_with_one_object_per_line(store: Store, tmp_path: Path) -> None:
     export_points(runs(store)[:1], tmp_path / "points.json")
     text = (tmp_path / "points.json").read_text(encoding="utf-8")
     lines = [json.loads(line, parse_constant=pytest.fail) for line in text.splitlines()]
@@ -79,26 +79,26 @@ def test_json_is_strict_one_object_a_line(store: Store, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["points.parquet", "points.csv", "points.jsonl"])
-def test_the_end_of_the_name_chooses_the_format(name: str, store: Store, tmp_path: Path) -> None:
+def test_the_file_extension_chooses_the_format(name: str, store: Store, tmp_path: Path) -> None:
     assert export_points(runs(store), tmp_path / "deep" / name).points == 12
     head = (tmp_path / "deep" / name).read_bytes()[:4]
     assert head == {"points.parquet": b"PAR1", "points.csv": b'"run', "points.jsonl": b'{"ru'}[name]
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv", "json"])
-def test_no_runs_make_empty_tables(form: str, tmp_path: Path) -> None:
+def test_no_runs_give_empty_tables(form: str, tmp_path: Path) -> None:
     report = export_folder([], tmp_path / "out", form)
     assert (report.runs, report.points) == (0, 0)
     assert all(path.exists() for path in report.files)
 
 
-def test_a_stream_gets_the_points(store: Store) -> None:
+def test_points_can_be_written_to_a_stream(store: Store) -> None:
     sink = io.BytesIO()
     export_points(runs(store), sink, "json")
     assert len(sink.getvalue().splitlines()) == 12
 
 
-def test_an_unknown_format_and_a_file_that_is_there_are_refused(store: Store, tmp_path: Path) -> None:
+def test_an_unknown_format_and_an_existing_file_are_refused(store: Store, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         export_folder(runs(store), tmp_path / "out", "xml")
     with pytest.raises(UsageError):
@@ -132,7 +132,7 @@ class Full(FileSystem):
         raise OSError(28, "No space left on device")
 
 
-def test_a_disk_that_refuses_is_an_error_that_names_the_place(store: Store, tmp_path: Path) -> None:
+def test_a_disk_that_refuses_writes_is_an_error_that_names_the_path(store: Store, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="out"):
         export_folder(runs(store), tmp_path / "out", fs=Full())
     assert list((tmp_path / "out").iterdir()) == []

@@ -45,7 +45,7 @@ def found(store: Store, text: str) -> list[int]:
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )
-def test_what_programs_write_is_answered(text: str, numbers_found: list[int], numbers: Store) -> None:
+def test_long_filters_that_programs_write_are_answered(text: str, numbers_found: list[int], numbers: Store) -> None:
     if text.count(" and ") == 150:  # alternates too often
         with pytest.raises(FilterError, match="nested more than 100 deep"):
             numbers.search_runs(filter_string=text)
@@ -68,7 +68,9 @@ def test_what_programs_write_is_answered(text: str, numbers_found: list[int], nu
     ],
     ids=lambda text: text[:30],
 )
-def test_what_is_too_much_is_refused_in_a_line(text: str, numbers: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_filters_beyond_the_limits_are_refused_in_one_line(
+    text: str, numbers: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(FilterError):
         numbers.search_runs(filter_string=text)
     assert main(["--store", str(numbers.path), "ls", "--filter", text]) == 2
@@ -85,7 +87,7 @@ def test_orderings_are_bounded_too(numbers: Store) -> None:
         numbers.search_runs(order_by=["(" * 5000 + "metrics.m" + ")" * 5000])
 
 
-def test_parentheses_around_one_thing_and_things_said_twice_count_for_nothing() -> None:
+def test_redundant_parentheses_and_repeated_terms_do_not_count() -> None:
     one = parse_filter("metrics.a = 1")
     assert parse_filter("((metrics.a = 1)) and (metrics.a = 1 or metrics.a = 1)") == one
     flat = parse_filter("(metrics.a = 1 and (metrics.b = 1 and metrics.c = 1)) and metrics.d = 1")
@@ -134,5 +136,5 @@ def holds(tree: object, number: int) -> bool:
 
 
 @given(_TREES)
-def test_any_tree_of_comparisons_means_what_it_says(numbers: Store, tree: object) -> None:
+def test_any_tree_of_comparisons_is_evaluated_correctly(numbers: Store, tree: object) -> None:
     assert found(numbers, written(tree)) == [number for number in range(10) if holds(tree, number)]

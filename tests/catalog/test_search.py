@@ -32,7 +32,7 @@ def found(store: Store, text: str = "", **more: object) -> list[str]:
     return [run.info.run_name for run in store.search_runs(filter_string=text, **more)]  # type: ignore[arg-type]
 
 
-def test_a_record_has_what_mlflows_run_has(empty_store: Store) -> None:
+def test_a_record_has_everything_an_mlflow_run_has(empty_store: Store) -> None:
     run_id = write_run(
         empty_store, name="one", params={"p": "1"}, tags={"mlflow.user": "ann"}, metrics={"loss": [(0, 2.0), (1, 1.0)]}
     )
@@ -63,7 +63,7 @@ def test_a_record_has_the_datasets_and_the_models_of_its_run(empty_store: Store)
     assert (records[other].datasets, records[other].model_inputs, records[other].model_outputs) == ((), (), ())
 
 
-def test_datasets_are_searched_while_the_run_goes_on(empty_store: Store) -> None:
+def test_datasets_are_searched_while_the_run_is_live(empty_store: Store) -> None:
     run_id = write_run(
         empty_store, datasets=[DatasetInput(Dataset("a", "1", "local", ""), {"mlflow.data.context": "train"})]
     )
@@ -75,7 +75,7 @@ def test_datasets_are_searched_while_the_run_goes_on(empty_store: Store) -> None
         assert found(empty_store, "dataset.context != 'train'") == []
 
 
-def test_artifact_uris_begin_as_asked_for_in_records_and_in_filters(empty_store: Store) -> None:
+def test_artifact_uris_have_the_requested_prefix_in_records_and_filters(empty_store: Store) -> None:
     run_id = write_run(empty_store)
     assert empty_store.search_runs()[0].info.artifact_uri == f"{empty_store.layout.runs}/{run_id}/artifacts"
     there = f"scheme:///a/runs/{run_id}/artifacts"
@@ -84,7 +84,7 @@ def test_artifact_uris_begin_as_asked_for_in_records_and_in_filters(empty_store:
     assert empty_store.search_runs(filter_string=f"artifact_uri = '{there}'") == []
 
 
-def test_or_and_parentheses_are_understood(empty_store: Store) -> None:
+def test_or_and_parentheses_are_supported(empty_store: Store) -> None:
     for number in range(6):
         write_run(empty_store, name=str(number), metrics={"a": [(0, number)]}, tags={"t": str(number % 2)})
     assert sorted(found(empty_store, "metrics.a < 1 or metrics.a > 4")) == ["0", "5"]
@@ -92,7 +92,7 @@ def test_or_and_parentheses_are_understood(empty_store: Store) -> None:
     assert sorted(found(empty_store, "metrics.a < 1 or metrics.a > 3 and tags.t = '1'")) == ["0", "5"]
 
 
-def test_pages_neither_repeat_nor_skip_a_run_while_others_come_and_go(empty_store: Store) -> None:
+def test_pages_neither_repeat_nor_skip_a_run_while_others_are_added_and_deleted(empty_store: Store) -> None:
     for number in range(10):
         value = math.nan if number == 3 else number // 2
         write_run(
@@ -127,7 +127,7 @@ def test_a_token_of_another_search_is_refused(empty_store: Store, token: str) ->
         empty_store.search_runs(page_token=token)
 
 
-def test_deleted_runs_are_found_only_when_asked_for(empty_store: Store) -> None:
+def test_deleted_runs_are_found_only_on_request(empty_store: Store) -> None:
     write_run(empty_store, name="active")
     write_run(empty_store, name="deleted", stage="deleted")
     assert found(empty_store) == ["active"]
@@ -226,7 +226,7 @@ def test_a_run_is_resolved_by_id_by_its_first_digits_and_by_name(empty_store: St
         ("status", 7, "a comparison was expected, not the end"),
     ],
 )
-def test_a_bad_filter_is_told_with_its_place_and_the_fix(empty_store: Store, text: str, at: int, what: str) -> None:
+def test_a_bad_filter_is_reported_with_its_place_and_the_fix(empty_store: Store, text: str, at: int, what: str) -> None:
     with pytest.raises(FilterError, match=re.escape(what)) as error:
         empty_store.search_runs(filter_string=text)
     assert f"at character {at}:" in str(error.value)

@@ -99,7 +99,9 @@ def test_values_can_be_bound_by_place_and_by_name(empty_store: Store) -> None:
         "SELECT CAST('x' AS INTEGER)",
     ],
 )
-def test_what_is_no_reading_statement_over_the_store_is_refused(empty_store: Store, tmp_path: Path, query: str) -> None:
+def test_anything_but_a_reading_statement_over_the_store_is_refused(
+    empty_store: Store, tmp_path: Path, query: str
+) -> None:
     write_run(empty_store, params={"p": "1"}, metrics={"loss": [(0, 1.0)]})
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
@@ -146,7 +148,7 @@ def test_a_segment_is_verified_once_for_each_change(empty_store: Store) -> None:
     assert again.sql(kept).to_pylist() != first
 
 
-def test_the_store_may_lie_at_a_path_with_odd_characters(tmp_path: Path) -> None:
+def test_the_path_of_the_store_may_have_unusual_characters(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "it's a 'store' [x]* größe")
     run_id = long_run(store)
     assert store.sql("SELECT DISTINCT run_id FROM metrics").to_pydict() == {"run_id": [run_id]}

@@ -21,7 +21,7 @@ from mltrack.storage.check.check import check_store
 from mltrack.store import Store
 
 
-def test_a_folder_is_found_wherever_it_is_moved_to_on_its_disk(tmp_path: Path) -> None:
+def test_a_folder_is_found_wherever_it_is_moved_on_its_disk(tmp_path: Path) -> None:
     root = tmp_path / "a" / "store"
     root.mkdir(parents=True)
     anchor = Anchor(root)
@@ -46,7 +46,7 @@ def test_a_folder_behind_a_link_is_found_when_the_link_is_turned_elsewhere(tmp_p
     assert anchor.current_path() == tmp_path / "one"
 
 
-def test_runs_of_one_store_share_a_hold_and_it_goes_with_the_last_of_them(tmp_path: Path) -> None:
+def test_runs_of_one_store_share_an_open_folder_which_the_last_one_closes(tmp_path: Path) -> None:
     first = Anchor.of(tmp_path)
     assert first is not None and Anchor.of(tmp_path) is first
     before = len(os.listdir("/proc/self/fd"))
@@ -65,7 +65,7 @@ def log_everything(run: mltrack.Run) -> None:
     run.set_tag("late", "yes")
 
 
-def test_a_store_that_is_moved_before_anything_was_synced_is_synced_where_it_is(
+def test_a_store_moved_before_anything_was_synced_is_synced_at_its_new_place(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root, moved = tmp_path / "a", tmp_path / "b"
@@ -84,7 +84,7 @@ def test_a_store_that_is_moved_before_anything_was_synced_is_synced_where_it_is(
 
 
 @pytest.mark.parametrize("another", [False, True], ids=["moved", "and another made in its place"])
-def test_recording_goes_on_where_a_store_was_moved_to_and_nothing_is_lost(
+def test_recording_continues_where_a_store_was_moved_to_and_nothing_is_lost(
     another: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root, moved = tmp_path / "project" / ".mltrack", tmp_path / "project-2" / ".mltrack"
@@ -111,7 +111,7 @@ def test_recording_goes_on_where_a_store_was_moved_to_and_nothing_is_lost(
     assert left == (["store.json"] if another else [])
 
 
-def test_a_store_that_is_removed_is_said_at_once_and_at_the_end_and_never_made_again(
+def test_a_removed_store_is_reported_at_once_and_at_the_end_and_never_recreated(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = tmp_path / ".mltrack"
@@ -129,7 +129,7 @@ def test_a_store_that_is_removed_is_said_at_once_and_at_the_end_and_never_made_a
         Store.open(root).run(run.run_id)
 
 
-def test_the_chosen_experiment_is_made_in_a_store_that_takes_the_place_of_a_moved_one(tmp_path: Path) -> None:
+def test_the_chosen_experiment_is_created_in_a_store_that_replaces_a_moved_one(tmp_path: Path) -> None:
     current_store.set_store(tmp_path / "s")
     current_store.set_experiment("spirals")
     (tmp_path / "s").rename(tmp_path / "old")
@@ -138,7 +138,7 @@ def test_the_chosen_experiment_is_made_in_a_store_that_takes_the_place_of_a_move
     assert Store.open(tmp_path / "s").run(run.run_id).info.experiment_name == "spirals"
 
 
-def test_a_store_that_is_gone_is_said_to_who_reads_it(tmp_path: Path) -> None:
+def test_reading_a_store_that_is_gone_is_an_error_that_says_so(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "s")
     shutil.rmtree(store.path)
     for ask in (store.search_runs, store.heads, lambda: store.sql("from runs")):
@@ -146,7 +146,7 @@ def test_a_store_that_is_gone_is_said_to_who_reads_it(tmp_path: Path) -> None:
             ask()
 
 
-def test_a_launched_program_may_move_the_store_of_its_own_run(tmp_path: Path) -> None:
+def test_a_launched_program_may_move_the_store_of_its_run(tmp_path: Path) -> None:
     program = "mv .mltrack moved; echo printed; mkdir outputs; echo y > outputs/f.txt; exit 3"
     line = [sys.executable, "-m", "mltrack", "run", "--no-snapshot", "-n", "one", "--", "sh", "-c", program]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
@@ -157,7 +157,7 @@ def test_a_launched_program_may_move_the_store_of_its_own_run(tmp_path: Path) ->
     assert not (tmp_path / ".mltrack").exists()
 
 
-def test_a_launched_program_may_remove_it_too(tmp_path: Path) -> None:
+def test_a_launched_program_may_remove_the_store_of_its_run(tmp_path: Path) -> None:
     program = "rm -r .mltrack; echo printed; exit 3"
     line = [sys.executable, "-m", "mltrack", "run", "--no-snapshot", "-n", "one", "--", "sh", "-c", program]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)

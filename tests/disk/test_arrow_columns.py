@@ -27,7 +27,7 @@ OF_EACH_KIND = st.one_of(
 
 
 @given(OF_EACH_KIND)
-def test_columns_of_values_are_those_that_pyarrow_makes(kind_and_values: tuple[pa.DataType, list[Any]]) -> None:
+def test_columns_of_values_equal_those_of_pyarrow(kind_and_values: tuple[pa.DataType, list[Any]]) -> None:
     kind, values = kind_and_values
     column = value_column(values, kind)
     column.validate(full=True)
@@ -40,7 +40,7 @@ def test_nan_is_a_value_and_none_is_null() -> None:
 
 
 @given(st.lists(st.lists(st.tuples(TEXT, TEXT))))
-def test_columns_of_maps_are_those_that_pyarrow_makes(rows: list[list[tuple[str, str]]]) -> None:
+def test_columns_of_maps_equal_those_of_pyarrow(rows: list[list[tuple[str, str]]]) -> None:
     column = map_column(rows)
     column.validate(full=True)
     assert column.equals(pa.array(rows, pa.map_(pa.string(), pa.string())))
@@ -56,7 +56,7 @@ def test_columns_of_maps_are_those_that_pyarrow_makes(rows: list[list[tuple[str,
         (np.empty(0), pa.float64()),
     ],
 )
-def test_columns_of_arrays_are_those_that_pyarrow_makes(array: np.ndarray[Any, Any], kind: pa.DataType) -> None:
+def test_columns_of_arrays_equal_those_of_pyarrow(array: np.ndarray[Any, Any], kind: pa.DataType) -> None:
     assert array_column(array, kind).equals(pa.array(array.tolist(), kind))
 
 
@@ -65,7 +65,7 @@ def test_a_text_is_repeated() -> None:
     assert len(repeated_text("a", 0)) == 0
 
 
-def test_half_characters_are_refused_or_replaced() -> None:
+def test_lone_surrogates_are_refused_or_replaced() -> None:
     with pytest.raises(UnicodeEncodeError):
         text_column(["a", "\ud800"])
     with pytest.raises(UnicodeEncodeError):
@@ -73,7 +73,7 @@ def test_half_characters_are_refused_or_replaced() -> None:
     assert text_column(["a\ud800", None], errors="replace").to_pylist() == ["a?", None]
 
 
-def test_text_that_is_too_long_for_short_offsets_has_long_ones() -> None:
+def test_text_that_is_too_long_for_32_bit_offsets_gets_64_bit_ones() -> None:
     texts = ["abc", None, "é"]
     assert text_column(texts, bytes_max=5).type == pa.string()
     long = text_column(texts, bytes_max=4)

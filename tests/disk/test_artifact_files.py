@@ -40,7 +40,7 @@ def test_a_stream_is_stored_with_its_size_and_sha256(tmp_path: Path) -> None:
     assert hash_file(tmp_path / "a" / "b.bin") == (len(DATA), stored.sha256)
 
 
-def test_storing_may_stop_at_any_step_and_leaves_the_old_file_or_the_new(tmp_path: Path) -> None:
+def test_storing_interrupted_at_any_step_leaves_the_old_or_the_new_file(tmp_path: Path) -> None:
     counter = CountingFileSystem()
     store_stream(io.BytesIO(DATA), tmp_path, "counted", fs=counter)
     for step in range(1, counter.steps + 1):
@@ -104,7 +104,7 @@ def calls_with(run: mltrack.Run, name: Any) -> list[Callable[[], object]]:
 
 
 @pytest.mark.parametrize("name", [*UNUSABLE, *AS_A_FILE_ONLY], ids=lambda name: ascii(name[:30]))
-def test_names_that_can_not_be_are_refused_at_once_and_nothing_is_written(
+def test_impossible_names_are_refused_at_once_and_nothing_is_written(
     tmp_path: Path, run: mltrack.Run, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     run.log_text("x", "held")
@@ -134,7 +134,7 @@ def test_names_that_are_not_text_are_refused(run: mltrack.Run, name: Any) -> Non
 
 
 @pytest.mark.parametrize("odd", ["new\nline", os.fsdecode(b"caf\xe9"), "back\\slash", ".x.tmp"], ids=ascii)
-def test_a_folder_with_a_name_that_can_not_be_is_refused_before_a_file_is_copied(
+def test_a_folder_with_an_impossible_name_in_it_is_refused_before_any_copying(
     tmp_path: Path, run: mltrack.Run, odd: str
 ) -> None:
     folder = tmp_path / "folder_to_log"
@@ -152,7 +152,7 @@ def test_a_folder_with_a_name_that_can_not_be_is_refused_before_a_file_is_copied
     assert listed(run) == []
 
 
-def test_names_may_be_paths_and_odd_but_readable(run: mltrack.Run, tmp_path: Path) -> None:
+def test_names_may_be_paths_and_unusual_but_readable(run: mltrack.Run, tmp_path: Path) -> None:
     source = tmp_path / "source.txt"
     source.write_text("x")
     names: list[Any] = [
@@ -179,7 +179,7 @@ def test_names_may_be_paths_and_odd_but_readable(run: mltrack.Run, tmp_path: Pat
     assert sorted(listed(run)) == sorted(wanted)
 
 
-def test_a_watched_folder_passes_over_names_that_can_not_be_and_says_so(
+def test_a_watched_folder_skips_impossible_names_and_says_so(
     tmp_path: Path, run: mltrack.Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "watched"
@@ -238,7 +238,7 @@ def test_the_store_itself_is_copied_without_the_copy(tmp_path: Path, run: mltrac
     assert not [name for name in listed(run) if "/artifacts/" in name]
 
 
-def test_pipes_and_sockets_are_left_out_of_a_folder(tmp_path: Path) -> None:
+def test_pipes_and_sockets_in_a_folder_are_skipped(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").write_text("x")
     (tmp_path / "link").symlink_to(tmp_path / "file")
@@ -265,7 +265,7 @@ def test_a_missing_source_is_named(tmp_path: Path, run: mltrack.Run) -> None:
             call()
 
 
-def test_a_disk_that_takes_no_artifact_is_noted_and_training_goes_on(tmp_path: Path, run: mltrack.Run) -> None:
+def test_a_disk_that_refuses_an_artifact_is_noted_and_training_continues(tmp_path: Path, run: mltrack.Run) -> None:
     run.stored().folder.artifacts.write_text("in the way")  # not a folder: no file can be made there
     run.log_text("x", "a.txt")
     run.log_metric("a", 1.0)
@@ -274,7 +274,7 @@ def test_a_disk_that_takes_no_artifact_is_noted_and_training_goes_on(tmp_path: P
     assert [event.fields["artifact"] for event in lost] == ["a.txt"]
 
 
-def test_an_ended_run_takes_no_artifact(tmp_path: Path, run: mltrack.Run) -> None:
+def test_an_ended_run_refuses_artifacts(tmp_path: Path, run: mltrack.Run) -> None:
     run.end()
     calls: list[Callable[[], object]] = [
         lambda: run.log_text("x", "a"),
@@ -286,7 +286,7 @@ def test_an_ended_run_takes_no_artifact(tmp_path: Path, run: mltrack.Run) -> Non
             call()
 
 
-def test_who_interrupted_the_holder_of_a_lock_does_not_wait_for_it(tmp_path: Path) -> None:
+def test_a_signal_handler_that_interrupted_the_lock_holder_does_not_wait_for_it(tmp_path: Path) -> None:
     artifacts = tmp_path / "run" / "artifacts"
     artifacts.mkdir(parents=True)
     for _ in range(2):

@@ -45,7 +45,7 @@ LINE = encode_line({"seq": 3, "time": 1, "type": "param", "key": "größe", "val
 
 
 @given(st.dictionaries(ANY_TEXT.filter(lambda key: key != "crc"), JSON, min_size=1, max_size=5))
-def test_a_line_gives_back_any_json(fields: dict[str, Any]) -> None:
+def test_any_json_survives_a_line(fields: dict[str, Any]) -> None:
     line = encode_line(fields)
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")
@@ -73,7 +73,7 @@ def test_a_line_cut_anywhere_is_noticed() -> None:
 
 
 @given(st.binary(max_size=60))
-def test_any_bytes_are_a_bad_line_and_nothing_worse(data: bytes) -> None:
+def test_arbitrary_bytes_are_a_bad_line_and_nothing_worse(data: bytes) -> None:
     with pytest.raises(BadLine):
         decode_line(data)
 
@@ -87,7 +87,7 @@ def test_a_nan_is_refused_in_a_line() -> None:
 
 
 @given(st.text("0123456789abcdef", min_size=16, max_size=16), st.integers(0, 1 << 48))
-def test_a_header_gives_back_writer_and_seq(writer: str, first_seq: int) -> None:
+def test_writer_and_seq_survive_a_header(writer: str, first_seq: int) -> None:
     header = decode_header(encode_header(writer, first_seq))
     assert header is not None
     assert (header.writer, header.first_seq) == (writer, first_seq)
@@ -101,7 +101,7 @@ def test_any_changed_bit_of_a_header_is_noticed() -> None:
                 decode_header(header[:at] + bytes([header[at] ^ 1 << bit]) + header[at + 1 :])
 
 
-def test_a_header_that_was_never_completed_is_none() -> None:
+def test_an_incomplete_header_is_ignored() -> None:
     header = encode_header(WRITER, 0)
     assert all(decode_header(header[:end]) is None for end in range(HEADER_SIZE))
     assert decode_header(bytes(4096)) is None
@@ -121,7 +121,7 @@ def test_a_header_of_a_newer_version_is_refused_by_name() -> None:
 
 
 @given(st.lists(st.tuples(INT64, INT64, st.floats(), st.integers(0, (1 << 32) - 1)), max_size=20))
-def test_records_give_back_any_numbers(points: list[tuple[int, int, float, int]]) -> None:
+def test_any_numbers_survive_a_record(points: list[tuple[int, int, float, int]]) -> None:
     buffer = bytearray(HEADER_SIZE + RECORD_SIZE * (len(points) + 1))
     for slot, (step, time, value, number) in enumerate(points):
         offset = HEADER_SIZE + RECORD_SIZE * slot
@@ -134,7 +134,7 @@ def test_records_give_back_any_numbers(points: list[tuple[int, int, float, int]]
 
 
 @given(st.lists(st.tuples(INT64, INT64, st.floats()), min_size=1, max_size=20), st.integers(0, 1000))
-def test_a_series_is_the_same_records(points: list[tuple[int, int, float]], slot: int) -> None:
+def test_a_series_is_encoded_as_the_same_records(points: list[tuple[int, int, float]], slot: int) -> None:
     steps, times, values = (np.array(c) for c in zip(*points, strict=True))
     offset = HEADER_SIZE + RECORD_SIZE * slot
     packed = encode_records(offset, steps, times, values, 9).tobytes()
@@ -155,7 +155,7 @@ def test_a_record_without_its_mark_was_never_logged() -> None:
         assert decode_records(bytes(data[:end]))[1].tolist() == [0]
 
 
-def test_a_record_is_refused_rather_than_cut_to_size() -> None:
+def test_a_number_that_does_not_fit_a_record_is_refused_and_not_truncated() -> None:
     buffer = bytearray(RECORD_SIZE)
     for step, time in ((1 << 63, 0), (0, 1 << 63), (-(1 << 63) - 1, 0)):
         with pytest.raises(RecordError):

@@ -13,7 +13,7 @@ from tests.support.filesystems import CountingFileSystem, LossyFileSystem, Stopp
 from tests.support.recording import run_python
 
 
-def test_a_published_file_is_there_whole_or_as_it_was_at_every_step(tmp_path: Path) -> None:
+def test_at_every_step_a_published_file_is_either_the_old_or_the_new_one(tmp_path: Path) -> None:
     target = tmp_path / "file"
     for step in range(1, 20):
         LOCAL.publish_bytes(target, b"old")
@@ -29,7 +29,7 @@ def test_a_published_file_is_there_whole_or_as_it_was_at_every_step(tmp_path: Pa
     raise AssertionError("publishing never ended")
 
 
-def test_a_failed_publish_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+def test_a_failed_publish_leaves_only_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "file"
     LOCAL.publish_bytes(target, b"old")
     counter = CountingFileSystem()
@@ -49,7 +49,7 @@ def test_what_was_published_survives_power_loss(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"data"
 
 
-def test_allocated_space_is_there_and_zero(tmp_path: Path) -> None:
+def test_allocated_space_exists_and_is_zero(tmp_path: Path) -> None:
     fd = LOCAL.create(tmp_path / "file")
     LOCAL.allocate(fd, 100_000)
     assert os.fstat(fd).st_size == 100_000
@@ -57,14 +57,14 @@ def test_allocated_space_is_there_and_zero(tmp_path: Path) -> None:
     os.close(fd)
 
 
-def test_removing_what_is_not_there_is_no_error(tmp_path: Path) -> None:
+def test_removing_a_missing_file_is_not_an_error(tmp_path: Path) -> None:
     LOCAL.unlink(tmp_path / "none")
 
 
 # --- locks ---
 
 
-def test_a_lock_is_held_once_and_waiting_for_it_ends(tmp_path: Path) -> None:
+def test_a_lock_is_held_once_and_waiting_for_it_times_out(tmp_path: Path) -> None:
     now = [0.0]
 
     def sleep(seconds: float) -> None:
@@ -81,14 +81,14 @@ def test_a_lock_is_held_once_and_waiting_for_it_ends(tmp_path: Path) -> None:
         pass
 
 
-def test_a_lock_is_free_when_its_process_is_gone(tmp_path: Path) -> None:
+def test_a_lock_is_released_when_its_process_dies(tmp_path: Path) -> None:
     code = "import sys, os, fcntl\nfd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)\nfcntl.flock(fd, fcntl.LOCK_EX)"
     run_python(code, tmp_path / "lock")
     with file_lock(tmp_path / "lock", timeout_s=0.0):
         pass
 
 
-def test_a_lock_is_given_back_though_a_forked_child_has_a_copy(tmp_path: Path) -> None:
+def test_a_lock_is_released_although_a_forked_child_has_a_copy(tmp_path: Path) -> None:
     read, write = os.pipe()
     with file_lock(tmp_path / "lock", timeout_s=0.0):
         child = os.fork()

@@ -24,7 +24,7 @@ def test_a_missing_file_is_an_empty_one(tmp_path: Path) -> None:
     assert read_log(tmp_path / "none.jsonl") == ([], 0, [])
 
 
-def test_a_torn_tail_never_happened_and_the_next_append_starts_a_line(tmp_path: Path) -> None:
+def test_a_torn_tail_is_ignored_and_the_next_append_starts_a_line(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     data = write_lines(path)
     for end in range(len(data)):
@@ -56,7 +56,7 @@ def test_a_bad_line_is_reported_with_path_and_offset_and_the_others_are_read(tmp
         assert str(path) in str(read.damage[0])
 
 
-def test_reading_goes_on_from_where_it_was(tmp_path: Path) -> None:
+def test_reading_continues_where_it_stopped(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     log = JsonLog(path, create=True)
     at, seen = 0, []
@@ -74,7 +74,7 @@ def test_create_insists_on_a_new_file(tmp_path: Path) -> None:
         JsonLog(tmp_path / "log.jsonl", create=True)
 
 
-def test_a_failed_append_keeps_whole_lines_and_says_how_many(tmp_path: Path) -> None:
+def test_a_failed_append_keeps_whole_lines_and_reports_how_many(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     log = JsonLog(path, fs=failing(2), create=True)
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
@@ -86,7 +86,7 @@ def test_a_failed_append_keeps_whole_lines_and_says_how_many(tmp_path: Path) -> 
     log.close()
 
 
-def test_a_line_that_readers_may_have_seen_is_never_taken_back(tmp_path: Path) -> None:
+def test_a_line_that_readers_may_have_seen_is_never_removed(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     log = JsonLog(path, fs=failing_from(2), create=True)  # the cut after it fails as well
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
@@ -99,7 +99,7 @@ def test_a_line_that_readers_may_have_seen_is_never_taken_back(tmp_path: Path) -
     log.close()
 
 
-def test_an_interrupt_during_an_append_leaves_the_log_in_step_with_its_file(tmp_path: Path) -> None:
+def test_an_interrupt_during_an_append_leaves_the_log_consistent_with_its_file(tmp_path: Path) -> None:
     def interrupt(step: int) -> None:
         if step == 2:
             raise KeyboardInterrupt
@@ -128,7 +128,7 @@ def test_power_loss_takes_only_what_was_not_synced(tmp_path: Path) -> None:
     assert read_log(folder / "log.jsonl").lines == LINES[:2]
 
 
-def test_a_file_of_nothing_but_bad_lines_is_given_up_with_one_word_about_the_rest(tmp_path: Path) -> None:
+def test_a_file_of_nothing_but_bad_lines_is_abandoned_with_one_report_about_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_bytes(encode_line({"a": 1}) + b"\n" * 3_000_000)
     found = read_log(path)

@@ -14,7 +14,7 @@ from mltrack.store import Store
 from tests.support.filesystems import CountingFileSystem, Stopped, failing, stopping_at
 
 
-def test_a_store_is_named_or_found_upward_or_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_is_given_or_found_in_parent_folders_or_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deep = tmp_path / "a" / "b"
     deep.mkdir(parents=True)
     monkeypatch.chdir(deep)
@@ -33,7 +33,7 @@ def test_a_store_keeps_its_id(tmp_path: Path) -> None:
     assert Layout.open(tmp_path / "moved").store_id == first.store_id
 
 
-def test_threads_that_make_a_store_at_once_agree_on_one(tmp_path: Path) -> None:
+def test_threads_that_create_a_store_concurrently_agree_on_one(tmp_path: Path) -> None:
     gate, ids = threading.Barrier(8), []
 
     def make() -> None:
@@ -83,7 +83,7 @@ def test_a_file_in_place_of_a_store_is_one_clear_error(tmp_path: Path) -> None:
         Layout.open(tmp_path / "folder")
 
 
-def test_making_a_store_may_stop_or_fail_at_any_step_and_be_tried_again(tmp_path: Path) -> None:
+def test_creating_a_store_may_be_interrupted_at_any_step_and_retried(tmp_path: Path) -> None:
     counter = CountingFileSystem()
     Layout.open_or_create(tmp_path / "counted", now_ns=1, fs=counter)
     assert counter.steps >= 5

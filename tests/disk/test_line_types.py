@@ -55,12 +55,12 @@ BAD: list[tuple[Records, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("records", "line"), GOOD)
-def test_what_is_written_fits_and_what_is_not_known_is_passed_over(records: Records, line: dict[str, Any]) -> None:
+def test_what_is_written_is_valid_and_unknown_fields_are_skipped(records: Records, line: dict[str, Any]) -> None:
     assert records.fault({**ENVELOPE, **line, "of a later version": {"nested": []}}) is None
 
 
 @pytest.mark.parametrize(("records", "line", "words"), BAD)
-def test_a_field_that_is_not_what_it_should_be_is_named(records: Records, line: dict[str, Any], words: str) -> None:
+def test_an_invalid_field_is_named(records: Records, line: dict[str, Any], words: str) -> None:
     fault = records.fault({**ENVELOPE, **line})
     assert fault is not None
     with pytest.raises(BadLine, match=words):
@@ -87,18 +87,18 @@ def signed(text: str) -> bytes:
     ],
     ids=["infinite", "nan", "5000 digits", "5000 lists", "500 objects", "2 million lists", "two objects", "half"],
 )
-def test_a_right_checksum_does_not_make_a_line_good(text: str) -> None:
+def test_a_correct_checksum_does_not_make_a_line_valid(text: str) -> None:
     with pytest.raises(BadLine):
         decode_line(signed(text), line_types.EVENTS)
 
 
-def test_brackets_in_texts_are_no_lists() -> None:
+def test_brackets_in_texts_are_not_lists() -> None:
     line: dict[str, Any] = {"type": "text", "text": '\\"[[[{{{' * 300_000, "data": [["x"]] * 150}
     assert decode_line(encode_line(line)[:-1]) == line
     decode_line(encode_line({"type": "text", "data": [["\\"], ['"']] * 100})[:-1])
 
 
-def test_what_a_reader_would_refuse_is_not_written(tmp_path: Path) -> None:
+def test_what_a_reader_would_refuse_is_never_written(tmp_path: Path) -> None:
     log = JsonLog(tmp_path / "log.jsonl", create=True)
     deep: Any = 1
     for _ in range(300):
@@ -110,7 +110,7 @@ def test_what_a_reader_would_refuse_is_not_written(tmp_path: Path) -> None:
     assert read_log(tmp_path / "log.jsonl").lines == [{"n": 2}]
 
 
-def test_a_number_that_no_file_of_this_length_can_reach_is_damage(tmp_path: Path) -> None:
+def test_a_number_too_large_for_the_length_of_its_file_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     lines = [{"seq": seq, "time": 1, "type": "x"} for seq in (0, 1, 2**30, 2, 3)]
     path.write_bytes(b"".join(map(encode_line, lines)))
@@ -119,7 +119,7 @@ def test_a_number_that_no_file_of_this_length_can_reach_is_damage(tmp_path: Path
     assert "more than the lines that fit" in str(read.damage[0])
 
 
-def test_a_file_without_line_breaks_is_given_up(tmp_path: Path) -> None:
+def test_a_file_without_line_breaks_is_not_read_to_the_end(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_bytes(encode_line({"n": 1}))
     os.truncate(path, 1 << 40)

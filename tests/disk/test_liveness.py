@@ -31,14 +31,14 @@ def test_a_writer_is_alive_while_it_holds_its_lock(tmp_path: Path) -> None:
     assert not holds_lock(path)
 
 
-def test_a_missing_file_has_no_living_writer(tmp_path: Path) -> None:
+def test_a_missing_file_has_no_live_writer(tmp_path: Path) -> None:
     assert not holds_lock(tmp_path / "none")
     assert not is_alive(tmp_path / "none", locked=False, host="elsewhere", pid=1, opened_ns=0)
     with own_lock(tmp_path / "none") as mine:
         assert not mine
 
 
-def test_looking_does_not_disturb_others_that_look(tmp_path: Path) -> None:
+def test_checking_liveness_does_not_disturb_other_checks(tmp_path: Path) -> None:
     import fcntl
 
     path = tmp_path / "file"
@@ -48,7 +48,7 @@ def test_looking_does_not_disturb_others_that_look(tmp_path: Path) -> None:
         assert not holds_lock(path)
 
 
-def test_without_a_lock_the_pid_tells_on_the_same_host(tmp_path: Path) -> None:
+def test_without_a_lock_the_pid_decides_on_the_same_host(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
     now = time.time_ns()
@@ -60,7 +60,7 @@ def test_without_a_lock_the_pid_tells_on_the_same_host(tmp_path: Path) -> None:
     assert not is_alive(path, locked=False, host=HERE, pid=gone.pid, opened_ns=now)
 
 
-def test_without_a_lock_the_pulse_tells_on_another_host(tmp_path: Path) -> None:
+def test_without_a_lock_the_pulse_decides_on_another_host(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
     touched = path.stat().st_mtime

@@ -13,7 +13,7 @@ from mltrack.journal.written_points import NetworkPointJournal, WrittenPointJour
 from tests.support.disks import Disk, loop_disk
 
 
-def test_a_path_that_is_not_there_yet_lies_where_its_parents_lie(tmp_path: Path) -> None:
+def test_a_path_that_does_not_exist_yet_is_on_the_mount_of_its_parents(tmp_path: Path) -> None:
     assert mount_of(tmp_path / "not" / "there" / "yet") == mount_of(tmp_path)
     assert not is_network(mount_of(tmp_path))
 
@@ -37,12 +37,12 @@ def test_a_path_that_is_not_there_yet_lies_where_its_parents_lie(tmp_path: Path)
         ("", "", False),
     ],
 )
-def test_points_are_mapped_only_where_no_write_to_a_mapping_can_fail(kind: str, options: str, safe: bool) -> None:
+def test_points_are_mapped_only_if_writes_to_a_mapping_cannot_fail(kind: str, options: str, safe: bool) -> None:
     assert maps_safely(Mount(kind, frozenset(options.split(",")))) is safe
 
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "lustre", "fuse.glusterfs", "ceph", "9p"])
-def test_space_is_not_allocated_ahead_on_a_network(kind: str) -> None:
+def test_space_is_not_preallocated_on_network_file_systems(kind: str) -> None:
     assert is_network(Mount(kind, frozenset()))
     assert not is_network(Mount("xfs", frozenset()))
 
@@ -57,7 +57,7 @@ def journalled(tmp_path: Path) -> Iterator[Disk]:
         yield disk
 
 
-def test_what_the_superblock_says_counts_too(journalled: Disk) -> None:
+def test_options_of_the_superblock_count_too(journalled: Disk) -> None:
     assert not maps_safely(mount_of(journalled.path))
     points = open_points(journalled.path, "0" * 16, on_new_metric=lambda n, k: None, on_loss=lambda e: None)
     assert isinstance(points, WrittenPointJournal)

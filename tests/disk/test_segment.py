@@ -84,7 +84,7 @@ def test_blocks_are_read_in_the_order_of_logging(tmp_path: Path) -> None:
     assert table.column("seq").to_pylist() == list(range(3, 250_000, 5))
 
 
-def test_a_metric_of_many_row_groups_hides_none_that_comes_after_it(tmp_path: Path) -> None:
+def test_a_metric_of_many_row_groups_hides_none_after_it(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     at = np.arange(BLOCK_ROWS + 100_000)
     codes = (at % 5 == 0).astype(int)  # four of "a" to one of "b": several row groups of "a" alone come first
@@ -136,7 +136,7 @@ EACH_BYTE = pytest.mark.parametrize("first, every", [(3, 8), pytest.param(0, 1, 
 
 
 @EACH_BYTE
-def test_a_changed_bit_anywhere_is_told_and_never_read_as_another_value(
+def test_a_changed_bit_anywhere_is_reported_and_never_read_as_another_value(
     small: tuple[Path, bytes], first: int, every: int
 ) -> None:
     path, data = small
@@ -156,7 +156,7 @@ def test_a_changed_bit_anywhere_is_told_and_never_read_as_another_value(
 
 
 @EACH_BYTE
-def test_a_file_cut_anywhere_is_told(small: tuple[Path, bytes], first: int, every: int) -> None:
+def test_a_file_cut_anywhere_is_reported(small: tuple[Path, bytes], first: int, every: int) -> None:
     path, data = small
     for number, end in enumerate(range(first, len(data), every)):
         path.write_bytes(data[:end])
@@ -174,7 +174,7 @@ def test_a_segment_that_is_gone_is_a_missing_file(tmp_path: Path) -> None:
             call(tmp_path / "none.parquet")
 
 
-def test_names_say_writer_and_seqs() -> None:
+def test_file_names_hold_writer_and_seqs() -> None:
     assert segment_name("0123456789abcdef.0-41.parquet") == ("0123456789abcdef", 0, 41)
     for other in (".0123456789abcdef.5.parquet.tmp", "0123456789abcdef.0-1.parquet.tmp", "x.0-1.parquet", ""):
         assert segment_name(other) is None

@@ -88,7 +88,7 @@ def test_other_columns_and_values_are_refused(tmp_path: Path, said: str) -> None
         list(read_blocks(path))
 
 
-def test_the_same_file_with_what_a_segment_holds_is_read(tmp_path: Path) -> None:
+def test_the_same_file_with_valid_content_is_read(tmp_path: Path) -> None:
     path = written(tmp_path, table(more=pa.array([[{"a": [1]}]] * ROWS)))
     mark(path)
     verify_segment(path)
@@ -96,7 +96,7 @@ def test_the_same_file_with_what_a_segment_holds_is_read(tmp_path: Path) -> None
     assert len(read_metric(path, "loss")) == ROWS // 2
 
 
-def test_names_of_many_kilobytes_are_written_so_that_they_are_read(tmp_path: Path) -> None:
+def test_names_of_many_kilobytes_are_written_and_read(tmp_path: Path) -> None:
     rows = 1 << 15
     keys = [f"{number}{'x' * 20_000}" for number in range(100)]
     at = np.arange(rows)
@@ -106,7 +106,7 @@ def test_names_of_many_kilobytes_are_written_so_that_they_are_read(tmp_path: Pat
     assert sum(map(len, read_blocks(path))) == rows
 
 
-def test_a_point_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+def test_a_duplicated_point_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, table(seq=pa.array(numbers // 2)))
     mark(path)
     with pytest.raises(CorruptionError, match="a point twice"):
@@ -123,7 +123,7 @@ def test_a_point_that_is_there_twice_is_refused(tmp_path: Path) -> None:
         (struct.pack("<d", (ROWS - 1) / 7), struct.pack("<d", float("nan"))),
     ],
 )
-def test_statistics_that_would_have_readers_leave_points_out_are_refused(
+def test_statistics_that_would_make_readers_skip_points_are_refused(
     tmp_path: Path, there: bytes, instead: bytes
 ) -> None:
     path = written(tmp_path, table())
@@ -146,7 +146,7 @@ def test_statistics_that_would_have_readers_leave_points_out_are_refused(
         ({"store_schema": True}, "fields that a segment's does not"),
     ],
 )
-def test_what_parquet_can_and_segments_do_not_is_refused(tmp_path: Path, how: dict[str, Any], said: str) -> None:
+def test_parquet_features_that_segments_do_not_use_are_refused(tmp_path: Path, how: dict[str, Any], said: str) -> None:
     path = written(tmp_path, table(), **how)
     mark(path)
     assert said in refused(path)
@@ -179,7 +179,7 @@ def _in_little_memory(path: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_names_that_unpack_to_gigabytes_take_no_memory(tmp_path: Path) -> None:
+def test_names_that_decompress_to_gigabytes_take_no_memory(tmp_path: Path) -> None:
     names = pa.DictionaryArray.from_arrays(
         pa.array(numbers % 10, pa.int32()), pa.array([f"{number}{'x' * 50_000_000}" for number in range(10)])
     )
@@ -190,7 +190,7 @@ def test_names_that_unpack_to_gigabytes_take_no_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_row_groups_in_no_order_are_not_held_in_memory_at_once(tmp_path: Path) -> None:
+def test_unordered_row_groups_are_not_held_in_memory_at_once(tmp_path: Path) -> None:
     rows, groups = 1 << 18, 200
     path = tmp_path / f"18bcfe568000a1b2.0-{rows * groups - 1}.parquet"
     zeros = np.zeros(rows, np.int64)

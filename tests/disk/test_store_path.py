@@ -68,7 +68,7 @@ def test_paths_and_uris_are_understood(text: str, folder: str, here: Path, monke
         "~nobodyofthatname/x",
     ],
 )  # fmt: skip
-def test_what_is_no_folder_is_refused_by_the_name_of_what_holds_it(
+def test_what_is_not_a_folder_is_refused_by_the_name_of_the_setting(
     text: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(UsageError, match="the store"):
@@ -86,12 +86,12 @@ def test_what_is_no_folder_is_refused_by_the_name_of_what_holds_it(
     assert not list(here.iterdir()), "nothing is made"
 
 
-def test_a_variable_that_is_empty_names_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_is_ignored(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLTRACK_STORE", "")
     assert find_store() == here / ".mltrack"
 
 
-def test_a_store_that_is_called_oddly_is_found_by_its_exact_name(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_with_an_unusual_name_is_found_by_its_exact_name(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("'quoted'", "space ", "line\n", "file:x"):
         made = Store.create(here / name)
         assert find_store(str(here / name)) == made.path
@@ -115,7 +115,7 @@ def test_a_file_in_the_place_of_a_store_is_named(here: Path, capsys: pytest.Capt
     assert main(["--store", "file", "ls"]) == 4
 
 
-def test_a_folder_above_that_nobody_may_look_into_is_passed_over(here: Path) -> None:
+def test_an_unreadable_parent_folder_is_skipped(here: Path) -> None:
     (here / ".mltrack").mkdir()
     (here / "below").mkdir()
     code = """
@@ -156,7 +156,7 @@ def gone(code: str, *args: str) -> subprocess.CompletedProcess[str]:
 
 
 @broken_313
-def test_in_a_folder_that_is_gone_a_store_named_absolutely_serves_as_ever(tmp_path: Path) -> None:
+def test_in_a_deleted_working_folder_a_store_given_absolutely_works(tmp_path: Path) -> None:
     root = str(tmp_path / ".mltrack")
     done = gone(
         """
@@ -175,7 +175,7 @@ sys.exit(main(["--store", sys.argv[1], "show", "one"]) or main(["--store", sys.a
 
 
 @broken_313
-def test_in_a_folder_that_is_gone_a_store_to_be_looked_for_is_an_error_that_says_so() -> None:
+def test_in_a_deleted_working_folder_a_search_for_a_store_is_a_clear_error() -> None:
     done = gone("import mltrack; mltrack.start_run()")
     assert "StoreError: the working folder is gone" in done.stderr
     for line in (["ls"], ["init"], ["run", "--", "true"], ["check"], ["--store", "x", "ls"], ["demo", "--no-sync"]):
@@ -185,7 +185,7 @@ def test_in_a_folder_that_is_gone_a_store_to_be_looked_for_is_an_error_that_says
         assert done.returncode == (2 if line[0] == "run" else 5)
 
 
-def test_a_relative_store_stays_where_it_was_when_it_was_chosen(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_store_is_resolved_when_it_is_chosen(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mltrack.recording import current_store, fluent
 
     current_store.set_store("chosen")

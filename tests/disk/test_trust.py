@@ -67,7 +67,7 @@ def mltrack_command(store: Store, *words: str, **environ: str) -> subprocess.Com
 # --- whose it is -------------------------------------------------------------------------------------------------
 
 
-def test_a_store_of_ours_is_no_strangers(store: Store) -> None:
+def test_our_own_store_is_trusted(store: Store) -> None:
     write_remotes(store)
     assert other_author(store.path) == ""
     assert Remotes(store).get("origin").refusal is None
@@ -75,7 +75,7 @@ def test_a_store_of_ours_is_no_strangers(store: Store) -> None:
 
 @as_root
 @pytest.mark.parametrize("part", ["", "store.json", "remotes.toml"])
-def test_one_part_of_another_user_makes_it_a_strangers(part: str, store: Store) -> None:
+def test_one_part_owned_by_another_user_makes_a_store_untrusted(part: str, store: Store) -> None:
     write_remotes(store)
     give_away(store.path / part)
     assert "belongs to " in other_author(store.path)
@@ -85,7 +85,7 @@ def test_one_part_of_another_user_makes_it_a_strangers(part: str, store: Store) 
 
 
 @as_root
-def test_a_remotes_file_that_is_a_link_to_a_strangers_is_a_strangers(store: Store, tmp_path: Path) -> None:
+def test_a_remotes_file_that_links_to_another_users_is_untrusted(store: Store, tmp_path: Path) -> None:
     write_remotes(store)
     elsewhere = tmp_path / "elsewhere.toml"
     shutil.move(store.path / "remotes.toml", elsewhere)
@@ -94,7 +94,7 @@ def test_a_remotes_file_that_is_a_link_to_a_strangers_is_a_strangers(store: Stor
     assert other_author(store.path)
 
 
-def test_a_remotes_file_that_anybody_may_write_is_a_strangers(store: Store) -> None:
+def test_a_world_writable_remotes_file_is_untrusted(store: Store) -> None:
     write_remotes(store)
     (store.path / "remotes.toml").chmod(0o666)
     assert "anybody may write" in other_author(store.path)
@@ -136,7 +136,7 @@ def test_the_environment_never_trusts_a_command_in_the_store(
 
 
 @as_root
-def test_a_strangers_store_is_read_and_recorded_into_and_nothing_is_sent(store: Store, tmp_path: Path) -> None:
+def test_another_users_store_is_read_and_recorded_into_and_nothing_is_sent(store: Store, tmp_path: Path) -> None:
     text, was_run = command(tmp_path)
     write_remotes(store, f'kind = "azure"\ntoken_command = "{text}"', url=AZURE)
     give_away(store.path, store.path / "store.json", store.path / "remotes.toml")
@@ -154,7 +154,7 @@ def test_a_strangers_store_is_read_and_recorded_into_and_nothing_is_sent(store: 
 
 @as_root
 @pytest.mark.parametrize("asked", ["MLTRACK_SYNC=1", "sync=True", "sync='origin'"])
-def test_a_training_in_a_strangers_store_records_and_says_why_nothing_is_pushed(
+def test_a_training_in_another_users_store_records_and_says_why_nothing_is_pushed(
     asked: str, store: Store, tmp_path: Path
 ) -> None:
     text, was_run = command(tmp_path)
@@ -193,7 +193,7 @@ def test_a_remote_that_is_trusted_is_used_until_its_url_changes(store: Store) ->
 
 
 @as_root
-def test_trust_does_not_go_with_the_id_of_a_store_that_a_stranger_copied(store: Store, tmp_path: Path) -> None:
+def test_trust_does_not_extend_to_another_users_copy_with_the_same_store_id(store: Store, tmp_path: Path) -> None:
     write_remotes(store)
     give_away(store.path)
     Remotes(store).trust("origin")
@@ -217,7 +217,7 @@ def test_adding_a_remote_by_name_and_url_trusts_it_and_no_other(store: Store) ->
     ['[remotes.origin]\nurl = "http://evil"\n', '[remotes]\norigin = { url = "http://evil" }\n'],
     ids=["table", "inline"],
 )
-def test_what_a_stranger_wrote_into_our_store_stays_theirs_when_we_add_to_it(text: str, store: Store) -> None:
+def test_what_another_user_wrote_into_our_store_stays_untrusted_when_we_add_to_it(text: str, store: Store) -> None:
     path = store.path / "remotes.toml"
     path.write_text(text)
     give_away(path)
@@ -240,7 +240,7 @@ def test_the_remotes_file_is_never_writable_by_the_group(store: Store) -> None:
 
 @as_root
 @pytest.mark.parametrize("link", ["remotes", "remotes/mine", "remotes/mine/ledger.jsonl"])
-def test_nothing_is_written_through_a_link_in_a_stranger_s_store(link: str, store: Store, tmp_path: Path) -> None:
+def test_nothing_is_written_through_a_link_in_another_users_store(link: str, store: Store, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     if link.endswith("jsonl"):
         elsewhere.write_text("mine\n")
@@ -260,7 +260,7 @@ def test_nothing_is_written_through_a_link_in_a_stranger_s_store(link: str, stor
 
 
 @pytest.mark.parametrize("option", ["token_command", "token_file"])
-def test_what_gives_tokens_is_never_taken_from_a_store_not_even_our_own(
+def test_token_commands_are_never_taken_from_a_store_not_even_our_own(
     option: str, store: Store, tmp_path: Path
 ) -> None:
     text, was_run = command(tmp_path)
@@ -273,7 +273,7 @@ def test_what_gives_tokens_is_never_taken_from_a_store_not_even_our_own(
 
 
 @pytest.mark.slow
-def test_one_step_trusts_the_command_that_a_store_of_ours_names(store: Store, tmp_path: Path) -> None:
+def test_one_step_trusts_the_command_that_our_own_store_names(store: Store, tmp_path: Path) -> None:
     text, was_run = command(tmp_path)
     write_remotes(store, f'kind = "azure"\ntoken_command = "{text}"', url=AZURE)
     done = mltrack_command(store, "remote", "trust", "origin")
@@ -306,7 +306,7 @@ def test_a_command_given_to_remote_add_is_kept_outside_of_the_store(option: str,
     assert Trust().path.stat().st_mode & 0o077 == 0
 
 
-def test_a_store_that_is_moved_keeps_its_command_and_another_user_hears_that_there_is_one(
+def test_a_moved_store_keeps_its_command_and_another_user_is_informed_of_it(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Remotes(store).add("prod", AZURE, token_command="get-token")
@@ -338,7 +338,7 @@ def test_what_is_trusted_is_listed_and_removed_by_a_command(store: Store) -> Non
     assert Remotes(store).get("origin").refusal is not None
 
 
-def test_a_file_of_trust_that_others_may_write_says_nothing(store: Store) -> None:
+def test_a_trust_file_that_others_may_write_is_ignored(store: Store) -> None:
     Trust().add(Grant(str(store.path), "id", "origin", "http://h"))
     Trust().path.chmod(0o666)
     with pytest.raises(StoreError, match="can be written by other users"):
@@ -346,14 +346,14 @@ def test_a_file_of_trust_that_others_may_write_says_nothing(store: Store) -> Non
 
 
 @as_root
-def test_a_file_of_trust_of_another_user_says_nothing(store: Store) -> None:
+def test_a_trust_file_of_another_user_is_ignored(store: Store) -> None:
     Trust().add(Grant(str(store.path), "id", "origin", "http://h"))
     give_away(Trust().path)
     with pytest.raises(StoreError, match="can be written by other users"):
         Trust().all()
 
 
-def test_a_pipe_in_place_of_the_file_of_trust_is_not_waited_for(store: Store) -> None:
+def test_a_pipe_in_place_of_the_trust_file_is_not_waited_for(store: Store) -> None:
     path = Trust().path
     path.parent.mkdir(parents=True)
     os.mkfifo(path, 0o600)
@@ -362,7 +362,7 @@ def test_a_pipe_in_place_of_the_file_of_trust_is_not_waited_for(store: Store) ->
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"trusted": [{"x": 1}]}', '{"trusted": 3}', "[" * 100_000])
-def test_a_damaged_file_of_trust_is_told_and_trusts_nothing(text: str, store: Store) -> None:
+def test_a_damaged_trust_file_is_reported_and_trusts_nothing(text: str, store: Store) -> None:
     write_remotes(store, 'kind = "azure"\ntoken_command = "get-token"', url=AZURE)
     path = Trust().path
     path.parent.mkdir(parents=True)
@@ -450,7 +450,7 @@ def test_colleagues_record_into_a_group_s_store_and_each_trusts_its_remote_once(
 
 @as_root
 @pytest.mark.slow
-def test_who_added_a_remote_goes_on_using_it_when_a_colleague_adds_another(lab: Path) -> None:
+def test_a_user_can_still_use_their_remote_after_a_colleague_added_another(lab: Path) -> None:
     as_user(30_001, lab, RECORD)
     assert as_user(30_001, lab, "sys.exit(main(['remote', 'add', 'lab', 'http://127.0.0.1:9']))").returncode == 0
     assert as_user(30_002, lab, "sys.exit(main(['remote', 'add', 'other', 'http://127.0.0.1:8']))").returncode == 0

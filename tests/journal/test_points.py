@@ -110,7 +110,7 @@ def test_any_points_are_read_back_bit_for_bit(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_points_go_on_from_file_to_file_and_a_closed_journal_has_no_spare_space(
+def test_points_continue_from_file_to_file_and_a_closed_journal_has_no_spare_space(
     tmp_path: Path, kind: type[PointJournal]
 ) -> None:
     recorded = Recorded(tmp_path, kind)
@@ -129,7 +129,7 @@ def test_points_go_on_from_file_to_file_and_a_closed_journal_has_no_spare_space(
     assert recorded.read() == wanted
 
 
-def test_a_journal_without_points_makes_no_file(tmp_path: Path) -> None:
+def test_a_journal_without_points_creates_no_file(tmp_path: Path) -> None:
     recorded = Recorded(tmp_path)
     recorded.points.log_many({})
     recorded.points.sync()
@@ -146,7 +146,7 @@ class Seven:
 
 
 @pytest.mark.parametrize("value", [True, 7, np.float32(0.1), np.int8(-3), np.array(2.5), Seven()], ids=repr)
-def test_whatever_float_takes_is_a_value(tmp_path: Path, value: Any) -> None:
+def test_anything_that_float_accepts_is_a_value(tmp_path: Path, value: Any) -> None:
     recorded = Recorded(tmp_path)
     for _ in range(2):  # the first goes the slow way
         recorded.points.log("a", value, 0, 0)
@@ -188,7 +188,7 @@ def test_bad_keys_values_steps_and_times_are_refused_and_nothing_is_stored(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_closed_journal_takes_nothing(tmp_path: Path, kind: type[PointJournal]) -> None:
+def test_a_closed_journal_refuses_points(tmp_path: Path, kind: type[PointJournal]) -> None:
     recorded = Recorded(tmp_path, kind)
     recorded.points.log("a", 1.0)
     recorded.points.close()
@@ -262,7 +262,7 @@ def test_a_signal_handler_may_log_at_any_moment(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_interrupts_leave_no_gap_and_lose_no_call_that_returned(tmp_path: Path, kind: type[PointJournal]) -> None:
+def test_interrupts_leave_no_gap_and_lose_no_completed_call(tmp_path: Path, kind: type[PointJournal]) -> None:
     recorded = Recorded(tmp_path, kind)
     points = recorded.points
     step, times = 0, 150
@@ -287,7 +287,7 @@ def test_interrupts_leave_no_gap_and_lose_no_call_that_returned(tmp_path: Path, 
     assert not recorded.losses
 
 
-def test_a_metric_number_is_given_once_though_an_interrupt_comes_as_it_is_stored(tmp_path: Path) -> None:
+def test_a_metric_number_is_used_once_although_an_interrupt_comes_while_it_is_stored(tmp_path: Path) -> None:
     recorded = Recorded(tmp_path)
     recorded.interrupt_name = "a"
     with pytest.raises(KeyboardInterrupt):
@@ -335,7 +335,7 @@ def test_threads_lose_nothing(tmp_path: Path, kind: type[PointJournal]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_on_a_failing_disk_calls_return_losses_are_counted_and_what_was_stored_stays(
+def test_on_a_failing_disk_calls_return_losses_are_counted_and_stored_points_stay(
     tmp_path: Path, kind: type[PointJournal]
 ) -> None:
     for step in range(1, 40):
@@ -352,7 +352,7 @@ def test_on_a_failing_disk_calls_return_losses_are_counted_and_what_was_stored_s
         assert recorded.losses or not recorded.points.lost
 
 
-def test_points_are_stored_again_once_the_disk_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_points_are_stored_again_once_the_disk_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = [True]
 
     def check(step: int) -> None:
@@ -374,7 +374,7 @@ def test_points_are_stored_again_once_the_disk_takes_them(tmp_path: Path, monkey
     assert len(recorded.losses) >= 2
 
 
-def test_a_metric_whose_name_can_not_be_stored_is_counted_as_lost(tmp_path: Path) -> None:
+def test_a_metric_whose_name_cannot_be_stored_is_counted_as_lost(tmp_path: Path) -> None:
     recorded = Recorded(tmp_path)
     recorded.refuse_names = True
     recorded.points.log("a", 1.0)
@@ -403,7 +403,7 @@ def test_events_are_numbered_and_their_times_never_fall(tmp_path: Path) -> None:
     ]
 
 
-def test_a_seq_is_given_once_though_appends_fail_half_way(tmp_path: Path) -> None:
+def test_a_seq_is_used_once_although_appends_fail_halfway(tmp_path: Path) -> None:
     for step in range(2, 12):
 
         def check(number: int, at: int = step) -> None:
@@ -427,7 +427,7 @@ def test_writer_names_sort_by_age() -> None:
     assert all(len(name) == 16 and int(name, 16) >= 0 for name in names)
 
 
-def test_the_environment_says_how_points_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_decides_how_points_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def kind() -> type[PointJournal]:
         return type(open_points(tmp_path, "0" * 16, on_new_metric=lambda n, k: None, on_loss=lambda e: None))
 
@@ -437,7 +437,7 @@ def test_the_environment_says_how_points_are_written(tmp_path: Path, monkeypatch
     assert kind() is WrittenPointJournal
 
 
-def test_a_fork_that_lets_go_leaves_the_parent_as_it_was(tmp_path: Path) -> None:
+def test_a_fork_that_releases_the_journal_leaves_the_parents_unchanged(tmp_path: Path) -> None:
     recorded = Recorded(tmp_path)
     recorded.points.log("a", 1.0, 0, 0)
     child = os.fork()

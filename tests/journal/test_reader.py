@@ -55,7 +55,7 @@ def seqs(
     return found
 
 
-def test_a_file_cut_anywhere_gives_every_record_that_is_whole(folder: RunFolder) -> None:
+def test_a_file_cut_anywhere_gives_every_whole_record(folder: RunFolder) -> None:
     data = journal(6)
     for end in range(len(data) + 1):
         place(folder, 0, data[:end])
@@ -65,14 +65,14 @@ def test_a_file_cut_anywhere_gives_every_record_that_is_whole(folder: RunFolder)
             assert count_points(folder, WRITER, whole=dead, damage=[]) == whole
 
 
-def test_reading_goes_on_from_any_seq(folder: RunFolder) -> None:
+def test_reading_can_start_at_any_seq(folder: RunFolder) -> None:
     place(folder, 0, journal(5))
     place(folder, 1, journal(4, 5))
     for first in range(11):
         assert seqs(folder, first=first) == list(range(first, 9))
 
 
-def test_a_missing_mark_ends_a_live_file_and_is_a_hole_in_a_dead_one(folder: RunFolder) -> None:
+def test_a_missing_mark_ends_a_live_file_and_is_a_gap_in_a_dead_one(folder: RunFolder) -> None:
     data = bytearray(journal(6))
     data[HEADER_SIZE + RECORD_SIZE * 3 - 4 :][:4] = bytes(4)
     at = HEADER_SIZE + RECORD_SIZE * 2
@@ -82,7 +82,7 @@ def test_a_missing_mark_ends_a_live_file_and_is_a_hole_in_a_dead_one(folder: Run
     assert seqs(folder, whole=True) == [0, 1, 3, 4, 5]
 
 
-def test_a_damaged_header_is_told_with_path_and_offset_and_other_files_are_read(folder: RunFolder) -> None:
+def test_a_damaged_header_is_reported_with_path_and_offset_and_other_files_are_read(folder: RunFolder) -> None:
     place(folder, 0, journal(5))
     data = journal(5, 5)
     place(folder, 2, journal(5, 10))
@@ -111,7 +111,7 @@ def test_files_of_other_writers_and_other_names_are_not_read(folder: RunFolder) 
     assert seqs(folder) == [0, 1]
 
 
-def test_points_whose_metric_has_no_name_are_read_under_another(folder: RunFolder) -> None:
+def test_points_whose_metric_has_no_name_get_a_placeholder_name(folder: RunFolder) -> None:
     marks = [HEADER_SIZE + RECORD_SIZE * slot for slot in range(4)]
     numbers = [0, 7, 4_000_000_000, 1]  # a damaged number must not make the reader ask for that many names
     records = [
@@ -128,7 +128,7 @@ def test_points_whose_metric_has_no_name_are_read_under_another(folder: RunFolde
     assert table.column("step").to_pylist() == [1]
 
 
-def test_each_seq_is_taken_once_where_segment_and_journals_overlap(folder: RunFolder) -> None:
+def test_each_seq_is_read_once_if_segment_and_journals_overlap(folder: RunFolder) -> None:
     files = {index: journal(500, 500 * index) for index in range(4)}
     for index, data in files.items():
         place(folder, index, data)
@@ -146,7 +146,7 @@ def test_each_seq_is_taken_once_where_segment_and_journals_overlap(folder: RunFo
     assert list(folder.points.iterdir()) == []
 
 
-def test_where_the_segment_is_damaged_the_journals_that_are_still_there_are_read(folder: RunFolder) -> None:
+def test_if_the_segment_is_damaged_the_remaining_journals_are_read(folder: RunFolder) -> None:
     data = journal(100)
     place(folder, 0, data)
     seal_writer(folder, WRITER, NAMES, points_min=0)

@@ -53,7 +53,7 @@ def steps_of_a_run(layout: Layout) -> int:
     return counter.steps
 
 
-def test_a_process_that_stops_at_any_step_leaves_all_that_had_returned(layout: Layout) -> None:
+def test_a_process_that_stops_at_any_step_keeps_every_completed_call(layout: Layout) -> None:
     for step in range(1, steps_of_a_run(layout) + 1):
         made, returned = recorder(layout, stopping_at(step)), list[str]()
         with suppress(Stopped):
@@ -81,7 +81,7 @@ def test_a_process_that_stops_at_any_step_leaves_all_that_had_returned(layout: L
 
 
 @pytest.mark.parametrize("error", [MemoryError, OSError, RuntimeError])
-def test_a_flusher_that_could_not_do_its_work_does_it_in_the_next_round(error: type[Exception]) -> None:
+def test_a_flusher_that_fails_once_catches_up_in_the_next_round(error: type[Exception]) -> None:
     class Asked:
         def __init__(self, failures: int) -> None:
             self.done = threading.Event()
@@ -106,7 +106,7 @@ def test_a_flusher_that_could_not_do_its_work_does_it_in_the_next_round(error: t
 
 
 @pytest.mark.parametrize("faulty", [failing, failing_from])
-def test_a_disk_that_fails_at_any_step_stops_no_call_and_all_that_is_lost_is_counted(
+def test_a_disk_that_fails_at_any_step_stops_no_call_and_every_loss_is_counted(
     layout: Layout, faulty: Callable[[int], FileSystem]
 ) -> None:
     for step in range(1, steps_of_a_run(layout) + 1):
@@ -122,7 +122,7 @@ def test_a_disk_that_fails_at_any_step_stops_no_call_and_all_that_is_lost_is_cou
                 assert run.lost == made.lost
 
 
-def test_a_loss_is_warned_of_once_and_reported_at_the_end(layout: Layout, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_loss_gives_one_warning_and_is_reported_at_the_end(layout: Layout, caplog: pytest.LogCaptureFixture) -> None:
     made = recorder(layout, failing_from(12))
     with caplog.at_level(logging.WARNING, "mltrack"):
         made.start([START])
@@ -137,7 +137,7 @@ def test_a_loss_is_warned_of_once_and_reported_at_the_end(layout: Layout, caplog
     assert made.lost > 0
 
 
-def test_events_kept_while_the_disk_was_full_are_stored_when_it_is_not(layout: Layout) -> None:
+def test_events_kept_while_the_disk_was_full_are_stored_later(layout: Layout) -> None:
     full = [False]
 
     def check(step: int) -> None:
@@ -164,7 +164,7 @@ def test_events_kept_while_the_disk_was_full_are_stored_when_it_is_not(layout: L
     assert StoredRun(made.folder).info.status == "FINISHED"
 
 
-def test_a_store_that_can_not_be_written_for_good_is_told_at_the_start(layout: Layout) -> None:
+def test_a_store_that_cannot_be_written_is_reported_at_the_start(layout: Layout) -> None:
     for code in (errno.EACCES, errno.EROFS, errno.ENOTDIR):
 
         def check(step: int, code: int = code) -> None:
@@ -196,7 +196,7 @@ def test_a_signal_handler_may_set_tags_at_any_moment(layout: Layout) -> None:
     assert len(tags) >= 3000 + calls[0] - 5  # a handler interrupted by the next may name the same number
 
 
-def test_interrupts_give_no_position_twice(layout: Layout) -> None:
+def test_interrupts_never_give_a_position_twice(layout: Layout) -> None:
     made = recorder(layout)
     made.start([START])
     returned: list[str] = []
@@ -225,7 +225,7 @@ def test_closing_again_does_nothing(layout: Layout) -> None:
     assert sum(path.stat().st_size for path in made.folder.path.rglob("*")) == size
 
 
-def test_a_run_that_changes_leaves_a_mark_for_the_catalog(layout: Layout) -> None:
+def test_a_changed_run_leaves_a_mark_for_the_catalog(layout: Layout) -> None:
     made = recorder(layout)
     made.start([START])
     assert [path.name for path in layout.changed.iterdir()] == [f"{made.folder.run_id}.{made.writer}"]

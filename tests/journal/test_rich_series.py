@@ -104,7 +104,7 @@ def test_a_tensor_is_read_by_its_methods() -> None:
     assert Histogram(Tensor(), bins=3).counts.tolist() == [1, 1, 1]
 
 
-def test_counts_from_elsewhere_need_edges_that_fit() -> None:
+def test_given_counts_need_matching_edges() -> None:
     made = Histogram.from_counts([1, 2.5], [0, 1, 10])
     assert made.counts.tolist() == [1, 2.5]
     for counts, edges in (([1], [0]), ([1], [1, 1]), ([1], [0, math.inf]), ([-1], [0, 1]), ([], [0]), (["a"], [0, 1])):
@@ -121,13 +121,13 @@ def through_a_line(value: Any) -> Any:
 
 @example(np.array([-np.finfo(float).max, np.finfo(float).max]), 3)
 @given(arrays.arrays(np.float64, st.integers(0, 30), elements=st.floats(width=64)), st.integers(1, 9))
-def test_a_histogram_comes_back_from_a_line_as_it_was(values: Any, bins: int) -> None:
+def test_a_histogram_survives_a_line(values: Any, bins: int) -> None:
     made = Histogram(values, bins)
     assert through_a_line(made) == made
 
 
 @given(st.lists(st.integers(0, 2**63), min_size=1, max_size=9) | st.lists(st.floats(0, 1e300), min_size=1, max_size=9))
-def test_given_counts_and_edges_come_back_as_they_were(counts: list[Any]) -> None:
+def test_given_counts_and_edges_are_read_back_unchanged(counts: list[Any]) -> None:
     made = Histogram.from_counts(
         np.array(counts, None if isinstance(counts[0], float) else np.uint64), np.arange(len(counts) + 1) ** 1.5
     )
@@ -135,11 +135,11 @@ def test_given_counts_and_edges_come_back_as_they_were(counts: list[Any]) -> Non
 
 
 @given(st.text(st.characters(codec=None)))
-def test_any_text_comes_back_as_it_was(text: str) -> None:
+def test_any_text_is_read_back_unchanged(text: str) -> None:
     assert through_a_line(Text(text)) == Text(text)
 
 
-def test_a_table_is_kept_as_it_was_when_it_was_made() -> None:
+def test_a_table_is_a_copy_of_its_data_at_creation() -> None:
     data: dict[str, list[Any]] = {"id": ["001", None], "n": [1, 2]}
     made = Table(data)
     data["n"].append(3)
@@ -151,7 +151,7 @@ def test_a_table_is_kept_as_it_was_when_it_was_made() -> None:
         Table([1])
 
 
-def test_a_table_is_made_of_rows_too() -> None:
+def test_a_table_can_be_created_from_rows() -> None:
     whole = Table({"a": [1, 2], "b": ["x", "y"]})
     assert Table([[1, "x"], [2, "y"]], columns=["a", "b"]) == whole
     assert Table(columns=["a", "b"], data=[(1, "x"), (2, "y")]) == whole
@@ -161,7 +161,7 @@ def test_a_table_is_made_of_rows_too() -> None:
             Table(rows, columns=["a", "b"])  # type: ignore[arg-type]
 
 
-def test_a_text_is_text() -> None:
+def test_a_text_must_be_a_string() -> None:
     with pytest.raises(UsageError):
         Text(1)  # type: ignore[arg-type]
 
@@ -256,7 +256,7 @@ def test_a_closed_run_has_one_journal_and_one_table_a_series(run: mltrack.Run) -
     assert [path.name for path in run.folder.path.rglob("*.tmp")] == []
 
 
-def test_the_tables_hold_all_that_was_logged_in_mlflows_layout(run: mltrack.Run) -> None:
+def test_the_tables_hold_everything_logged_in_mlflows_layout(run: mltrack.Run) -> None:
     histogram, given = Histogram([1.0, 1.0, 3.0, math.nan], bins=2), Histogram.from_counts([1, 2], [0, 1, 5])
     run.log({"h": histogram, "t": Table({"step": [7, 8], "x": ["a", "b"]}), "n": Text('"q"\nü')})
     run.log({"h": given, "t": Table({"x": ["c"], "y": [None]})})
@@ -312,7 +312,7 @@ def test_the_tag_that_names_tables_stays_short_enough_for_a_server(run: mltrack.
     assert len(run.stored().artifacts) == 201
 
 
-def test_keys_of_any_kind_have_artifacts_of_their_own() -> None:
+def test_any_key_gets_its_own_artifact() -> None:
     keys = ["a", "a/b", "a~b", "..", "/", "a.json", "模型", "x" * 300, "x" * 301, "a\nb", "a%b", "\ud800"]
     names = [table_name("text", key) for key in keys]
     assert len(set(names)) == len(keys)
@@ -387,7 +387,7 @@ os.kill(os.getpid(), 9)
     assert not layout.run(run_id).path.exists()
 
 
-def test_a_journal_cut_anywhere_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:
+def test_a_truncated_journal_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:
     journal = SeriesJournal(tmp_path / "series", "18bcfe568000a1b2", on_loss=lambda error: None)
     for n in range(3):
         journal.append([{"time": n, "key": "t", "step": n, **encode_value(Text("x" * n))}])
@@ -400,7 +400,7 @@ def test_a_journal_cut_anywhere_is_read_up_to_its_last_whole_line(tmp_path: Path
         assert len(list(read_lines(path))) == sum(end <= size for end in ends)
 
 
-def test_a_damaged_line_is_told_and_the_others_are_read(run: mltrack.Run) -> None:
+def test_a_damaged_line_is_reported_and_the_others_are_read(run: mltrack.Run) -> None:
     for n in range(3):
         run.log({"t": Text(f"text {n}")})
     (path,) = journals(run.folder.path)
@@ -428,7 +428,7 @@ class FullDisk(FileSystem):
         return super().write(fd, data)
 
 
-def test_a_full_disk_loses_lines_counts_them_and_goes_on(tmp_path: Path) -> None:
+def test_a_full_disk_loses_lines_counts_them_and_recording_continues(tmp_path: Path) -> None:
     disk = FullDisk()
     told: list[Exception] = []
     journal = SeriesJournal(tmp_path / "series", "18bcfe568000a1b2", on_loss=told.append, fs=disk)
@@ -451,7 +451,7 @@ def test_a_full_disk_loses_lines_counts_them_and_goes_on(tmp_path: Path) -> None
 # --- several writers ---
 
 
-def test_writers_of_one_run_make_one_table_together(tmp_path: Path, run: mltrack.Run) -> None:
+def test_writers_of_one_run_share_one_table(tmp_path: Path, run: mltrack.Run) -> None:
     code = """
 import sys, mltrack
 mltrack.set_store(sys.argv[1])
@@ -469,7 +469,7 @@ with mltrack.start_run(run_id=sys.argv[2]) as run:
     assert len(journals(run.folder.path)) == 3
 
 
-def test_what_a_forked_child_logged_is_there_even_if_it_alone_logged(tmp_path: Path) -> None:
+def test_what_only_a_forked_child_logged_is_kept(tmp_path: Path) -> None:
     code = """
 import os, sys, mltrack
 mltrack.set_store(sys.argv[1])

@@ -65,7 +65,7 @@ def test_a_thread_without_a_run_logs_to_the_main_thread_s_innermost_one_and_neve
     assert child.data.params == {"p": "1"}
 
 
-def test_threads_that_log_without_any_run_share_one_that_is_in_nobody_s_way(store: mltrack.Store) -> None:
+def test_threads_that_log_without_any_run_share_one_that_blocks_no_other(store: mltrack.Store) -> None:
     def work() -> None:
         mltrack.log_metric("shared", 1.0)
         with mltrack.start_run(run_name="own"):
@@ -79,7 +79,7 @@ def test_threads_that_log_without_any_run_share_one_that_is_in_nobody_s_way(stor
     assert sorted(found.values(), key=str) == [(False, {"shared": 2.0}), *[(True, {"own": 1.0})] * 3]
 
 
-def test_a_run_that_is_ended_between_look_up_and_call_is_passed_over() -> None:
+def test_a_run_that_is_ended_between_lookup_and_call_is_skipped() -> None:
     stop = threading.Event()
     raised: list[Exception] = []
 
@@ -105,7 +105,7 @@ def test_a_run_that_is_ended_between_look_up_and_call_is_passed_over() -> None:
     assert raised == []
 
 
-def test_a_run_that_another_thread_has_ended_is_passed_over_by_its_own() -> None:
+def test_a_run_that_another_thread_ended_is_skipped_by_its_own() -> None:
     with mltrack.start_run() as outer:
         inner = mltrack.start_run(nested=True)
         mltrack.log_metric("a", 1.0)
@@ -115,7 +115,7 @@ def test_a_run_that_another_thread_has_ended_is_passed_over_by_its_own() -> None
     assert (keys(inner), keys(outer)) == ({"a"}, {"b"})
 
 
-def test_tasks_have_nested_runs_of_their_own() -> None:
+def test_tasks_have_their_own_nested_runs() -> None:
     runs: dict[str, mltrack.Run] = {}
 
     async def trial(name: str) -> None:
@@ -199,7 +199,7 @@ def test_the_run_that_ended_last_is_the_last_active_one() -> None:
     assert mltrack.last_active_run() is parent
 
 
-def test_a_thread_that_ended_leaves_its_run_in_nobody_s_way() -> None:
+def test_the_run_of_a_thread_that_ended_blocks_no_other() -> None:
     in_thread(lambda: mltrack.start_run(run_name="left"))
     with mltrack.start_run() as own:
         mltrack.log_metric("a", 1.0)

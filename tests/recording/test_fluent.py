@@ -81,7 +81,7 @@ def test_a_run_ended_by_its_own_method_or_another_thread_is_no_longer_active(sto
     mltrack.start_run().end()
 
 
-def test_threads_have_runs_of_their_own(store: Path) -> None:
+def test_threads_have_their_own_runs(store: Path) -> None:
     main = mltrack.start_run()
     found: dict[str, str] = {}
 
@@ -135,7 +135,7 @@ def test_experiments_by_name_by_id_and_by_the_environment(store: Path, monkeypat
     assert run.info.experiment_name == "from outside"
 
 
-def test_a_deleted_experiment_takes_no_run_and_comes_back_with_those_it_has(
+def test_a_deleted_experiment_refuses_runs_and_is_restored_with_its_own(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = mltrack.set_experiment("gone's")
@@ -190,7 +190,7 @@ def test_the_environment_names_store_and_run(tmp_path: Path) -> None:
     assert mltrack.get_run(run_id).summaries["a"].count == 2
 
 
-def test_a_wrong_status_is_refused_and_the_run_goes_on(store: Path) -> None:
+def test_a_wrong_status_is_refused_and_the_run_continues(store: Path) -> None:
     run = mltrack.start_run()
     with pytest.raises(UsageError, match="'DONE'"):
         mltrack.end_run("DONE")
@@ -200,7 +200,7 @@ def test_a_wrong_status_is_refused_and_the_run_goes_on(store: Path) -> None:
     assert run.info.status == "KILLED"
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_exists() -> None:
     pytest.importorskip("mlflow", reason="MlflowClient is made of MLflow's")
     for name in mltrack.__all__:
         assert getattr(mltrack, name) is not None

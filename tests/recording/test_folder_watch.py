@@ -80,7 +80,7 @@ def test_a_file_becomes_an_artifact_when_it_has_settled(run: mltrack.Run, output
     wait_until(lambda: names(run) == ["outputs/deep/er/model.bin"])
 
 
-def test_watchdog_tells_of_changes_long_before_the_clock_would(run: mltrack.Run, outputs: Path) -> None:
+def test_watchdog_reports_changes_long_before_the_next_poll(run: mltrack.Run, outputs: Path) -> None:
     asked = []
 
     def events(wake: Callable[[], None]) -> object:
@@ -106,14 +106,14 @@ def test_watchdog_tells_of_changes_long_before_the_clock_would(run: mltrack.Run,
     wait_until(lambda: held(run, "sub/late.txt") == b"later")
 
 
-def test_the_folder_need_not_be_there_yet(run: mltrack.Run, tmp_path: Path) -> None:
+def test_the_folder_need_not_exist_yet(run: mltrack.Run, tmp_path: Path) -> None:
     watch(run, tmp_path / "outputs")
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "a.txt").write_text("a")
     wait_until(lambda: held(run, "outputs/a.txt") == b"a")
 
 
-def test_a_file_that_grows_is_not_taken_until_it_is_done(run: mltrack.Run, outputs: Path) -> None:
+def test_a_growing_file_is_not_copied_until_it_is_complete(run: mltrack.Run, outputs: Path) -> None:
     now = 0.0
     watching = FolderWatch(
         run, [Watched(outputs, "")], polling=QUICK._replace(settle_s=10), clock=lambda: now, events=no_events
@@ -128,7 +128,7 @@ def test_a_file_that_grows_is_not_taken_until_it_is_done(run: mltrack.Run, outpu
     wait_until(lambda: held(run, "model.bin") == b"x" * 3_000)
 
 
-def test_a_copy_of_a_file_that_changed_meanwhile_counts_for_nothing(run: mltrack.Run, outputs: Path) -> None:
+def test_a_copy_of_a_file_that_changed_meanwhile_is_discarded(run: mltrack.Run, outputs: Path) -> None:
     path = outputs / "model.bin"
     path.write_bytes(b"1" * 100)
     with open(path, "rb") as file:
@@ -142,7 +142,7 @@ def test_a_copy_of_a_file_that_changed_meanwhile_counts_for_nothing(run: mltrack
     assert os.listdir(run.folder.artifacts) == []
 
 
-def test_a_file_that_changes_while_it_is_copied_is_copied_anew(run: mltrack.Run, outputs: Path) -> None:
+def test_a_file_that_changes_while_it_is_copied_is_copied_again(run: mltrack.Run, outputs: Path) -> None:
     """The file is rewritten as soon as the run's folder shows that a copy of it is under way."""
     path = outputs / "model.bin"
     first, second = b"1" * (8 << 20), b"2" * (8 << 20)
@@ -179,7 +179,7 @@ def test_each_content_is_copied_once_and_a_changed_file_replaces_its_artifact(ru
     assert times_stored(run, "outputs/later.txt") == 1
 
 
-def test_what_is_there_at_the_end_is_taken_without_having_settled(run: mltrack.Run, outputs: Path) -> None:
+def test_files_at_the_end_are_copied_without_having_settled(run: mltrack.Run, outputs: Path) -> None:
     watch(run, outputs, polling=PollConfig(settle_s=3600, poll_s=3600, last_wait_s=1, last_pause_s=0.01))
     (outputs / "late.txt").write_text("just now")
     run.end()
@@ -187,7 +187,7 @@ def test_what_is_there_at_the_end_is_taken_without_having_settled(run: mltrack.R
     assert names(run) == ["outputs/late.txt"]
 
 
-def test_a_file_still_being_written_does_not_hold_the_end_up_for_long(run: mltrack.Run, outputs: Path) -> None:
+def test_a_file_still_being_written_does_not_delay_the_end_for_long(run: mltrack.Run, outputs: Path) -> None:
     watching = watch(run, outputs, polling=PollConfig(settle_s=3600, poll_s=3600, last_wait_s=0.2, last_pause_s=0.1))
     over = threading.Event()
 
@@ -222,7 +222,7 @@ def test_old_files_are_left_alone_until_they_change(run: mltrack.Run, outputs: P
     assert names(run) == ["outputs/new.txt", "outputs/old.txt"]
 
 
-def test_temporary_and_hidden_names_are_waited_out(run: mltrack.Run, outputs: Path) -> None:
+def test_temporary_and_hidden_names_are_skipped_until_renamed(run: mltrack.Run, outputs: Path) -> None:
     watching = watch(run, outputs)
     for name in ("a.tmp", "b~", "c.part", ".hidden", "d.swp"):
         (outputs / name).write_text("not yet")
@@ -233,9 +233,7 @@ def test_temporary_and_hidden_names_are_waited_out(run: mltrack.Run, outputs: Pa
     assert names(run) == ["outputs/a.txt"]
 
 
-def test_links_that_lead_outside_and_what_is_no_file_are_left_out(
-    run: mltrack.Run, outputs: Path, tmp_path: Path
-) -> None:
+def test_links_that_lead_outside_and_special_files_are_skipped(run: mltrack.Run, outputs: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("not ours")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "f").write_text("not ours")
@@ -265,7 +263,7 @@ def test_the_store_is_not_watched_into_itself(tmp_path: Path) -> None:
             run.watch(tmp_path / "circle")
 
 
-def test_names_that_can_be_no_artifacts_and_files_that_cannot_be_read_harm_nothing(
+def test_impossible_names_and_unreadable_files_harm_nothing(
     run: mltrack.Run, outputs: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (outputs / "two\nlines").write_text("x")
@@ -275,7 +273,7 @@ def test_names_that_can_be_no_artifacts_and_files_that_cannot_be_read_harm_nothi
     assert "two\\nlines" in caplog.text
 
 
-def test_run_watch_takes_existing_files_unless_told_otherwise(run: mltrack.Run, outputs: Path, tmp_path: Path) -> None:
+def test_run_watch_copies_existing_files_unless_disabled(run: mltrack.Run, outputs: Path, tmp_path: Path) -> None:
     (outputs / "a.txt").write_text("a")
     old = tmp_path / "old"
     old.mkdir()
@@ -292,7 +290,7 @@ def test_run_watch_takes_existing_files_unless_told_otherwise(run: mltrack.Run, 
     assert names(run) == ["elsewhere/c.txt", "outputs/a.txt"]
 
 
-def test_run_watch_refuses_what_it_can_not_do(run: mltrack.Run, outputs: Path) -> None:
+def test_run_watch_refuses_bad_paths_and_ended_runs(run: mltrack.Run, outputs: Path) -> None:
     with pytest.raises(InvalidPathError):
         run.watch(outputs, "../up")
     run.end()

@@ -45,13 +45,13 @@ def not_taken() -> set[tuple[str, str]]:
     return set(re.findall(r"`(\w+)\((\w+)=\)`", section))
 
 
-def test_every_name_of_mlflow_is_there_or_listed_with_a_reason() -> None:
+def test_every_name_of_mlflow_exists_or_is_listed_with_a_reason() -> None:
     assert mlflow_s_names() - set(mltrack.__all__) == listed_as_missing() & mlflow_s_names()
     assert listed_as_missing() == ELSEWHERE
     assert ELSEWHERE.isdisjoint(mltrack.__all__)
 
 
-def test_a_name_that_is_missing_says_how_to_get_it() -> None:
+def test_a_missing_name_says_how_to_get_it() -> None:
     code = f"""
 import mltrack
 for name in {sorted(ELSEWHERE)!r}:
@@ -99,7 +99,7 @@ def test_a_function_takes_the_parameters_of_mlflow_s_in_their_order(name: str) -
         assert more.default is not inspect.Parameter.empty, f"{name}({parameter}=) must be given, in ours alone"
 
 
-def test_what_is_listed_as_not_taken_is_mlflow_s() -> None:
+def test_parameters_listed_as_unsupported_are_mlflows() -> None:
     import mlflow
 
     for name, parameter in not_taken():
@@ -134,7 +134,7 @@ def test_an_image_has_the_methods_of_mlflow_s() -> None:
     assert hasattr(mltrack.Image([[1]]), "size")
 
 
-def test_what_is_mlflow_s_own_is_imported_at_its_first_use() -> None:
+def test_mlflows_own_objects_are_imported_at_first_use() -> None:
     code = """
 import sys
 import mltrack, mltrack.tracking, mltrack.exceptions, mltrack.data, mltrack.artifacts
@@ -149,7 +149,7 @@ assert "mlflow" in sys.modules
     run_python(code)
 
 
-def test_the_client_is_mlflow_s_on_the_store_that_is_recorded_into(tmp_path: Path) -> None:
+def test_the_client_is_mlflows_on_the_current_store(tmp_path: Path) -> None:
     mltrack.set_store(tmp_path / "a store")
     client: Any = mltrack.MlflowClient()
     assert client.tracking_uri == mltrack.get_tracking_uri() == f"mltrack://{tmp_path}/a%20store"

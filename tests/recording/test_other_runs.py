@@ -25,7 +25,7 @@ def ended(tmp_path: Path) -> str:
     return run.run_id
 
 
-def test_all_that_takes_a_run_id_logs_to_that_run_and_leaves_its_status(ended: str, tmp_path: Path) -> None:
+def test_everything_that_accepts_a_run_id_logs_to_that_run_and_keeps_its_status(ended: str, tmp_path: Path) -> None:
     end = mltrack.get_run(ended).info.end_time
     active = mltrack.start_run()
     (tmp_path / "f.txt").write_text("f")
@@ -51,7 +51,7 @@ def test_all_that_takes_a_run_id_logs_to_that_run_and_leaves_its_status(ended: s
     assert not active.stored().artifacts
 
 
-def test_the_id_of_a_run_of_this_process_is_that_run(ended: str) -> None:
+def test_the_id_of_a_run_of_this_process_refers_to_that_run(ended: str) -> None:
     run = mltrack.start_run()
     mltrack.log_metric("a", 1.0, run_id=run.run_id)
     seen = []
@@ -62,7 +62,7 @@ def test_the_id_of_a_run_of_this_process_is_that_run(ended: str) -> None:
     assert len(run.stored().writers()) == 1
 
 
-def test_params_that_others_logged_meanwhile_count(ended: str) -> None:
+def test_params_that_others_logged_meanwhile_are_respected(ended: str) -> None:
     mltrack.log_params({"mine": 1}, run_id=ended)
     with mltrack.start_run(ended, nested=True):
         mltrack.log_param("theirs", 1)
@@ -71,7 +71,7 @@ def test_params_that_others_logged_meanwhile_count(ended: str) -> None:
         mltrack.log_params({"theirs": 2}, run_id=ended)
 
 
-def test_a_run_that_is_deleted_or_not_there_is_refused(ended: str) -> None:
+def test_a_deleted_or_missing_run_is_refused(ended: str) -> None:
     mltrack.log_metric("a", 1.0, run_id=ended)
     mltrack.delete_run(ended)
     with pytest.raises(RunStateError, match="is deleted"):
@@ -106,7 +106,7 @@ with mltrack.start_run() as run:
     assert dict(mltrack.get_run(run_id).data.metrics) == {"mine": 2.0, "theirs": 1.0}
 
 
-def test_few_are_kept_open_and_a_process_that_ends_lets_go_of_them(tmp_path: Path) -> None:
+def test_few_runs_are_kept_open_and_a_process_releases_them_at_exit(tmp_path: Path) -> None:
     code = """
 import sys, mltrack
 from mltrack.recording import other_runs
@@ -133,7 +133,7 @@ print(" ".join(ids))
 # --- models and datasets ---
 
 
-def test_a_metric_with_a_model_and_a_dataset_is_the_model_s_too(ended: str) -> None:
+def test_a_metric_with_a_model_and_a_dataset_belongs_to_the_model_too(ended: str) -> None:
     store = mltrack.get_store()
     model = store.logged_models.create("0", "m")
     with mltrack.start_run() as run:
@@ -154,7 +154,7 @@ def test_a_metric_with_a_model_and_a_dataset_is_the_model_s_too(ended: str) -> N
     assert metrics["loss"].dataset_name is None
 
 
-def test_inputs_and_outputs_are_noted_together_or_not_at_all(ended: str) -> None:
+def test_inputs_and_outputs_are_recorded_together_or_not_at_all(ended: str) -> None:
     from mlflow.entities import LoggedModelInput, LoggedModelOutput
 
     other = mltrack.Dataset("e", "1", "local", "/e")
@@ -184,7 +184,7 @@ def test_inputs_and_outputs_are_noted_together_or_not_at_all(ended: str) -> None
     assert [(made.model_id, made.step) for made in found.model_outputs] == [("m-3", 7), ("m-4", 0)]
 
 
-def test_what_is_not_synchronous_is_done_and_can_be_waited_for(ended: str) -> None:
+def test_asynchronous_calls_complete_and_can_be_waited_for(ended: str) -> None:
     made: list[Any] = [
         mltrack.log_metric("a", 1.0, synchronous=False),
         mltrack.log_metrics({"a": 1.0}, synchronous=False),

@@ -27,7 +27,7 @@ except ProcessLookupError:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="of Linux's C library")
-def test_a_thread_can_end_where_no_file_can_be_opened_any_more(tmp_path: Path) -> None:
+def test_a_thread_can_end_when_no_more_files_can_be_opened(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", ENDED_WITHOUT_DESCRIPTORS], cwd=tmp_path, capture_output=True, text=True
     )

@@ -266,7 +266,7 @@ def _own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 @settings(max_examples=15, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(calls=st.lists(CALLS, min_size=1, max_size=8))
 @pytest.mark.slow
-def test_drawn_calls_store_what_mlflow_stores(sides: Sides, calls: list[Call]) -> None:
+def test_random_calls_store_what_mlflow_stores(sides: Sides, calls: list[Call]) -> None:
     compare(sides, calls)
 
 
@@ -299,5 +299,5 @@ EACH: dict[str, Callable[[], list[Call]]] = {
 
 @pytest.mark.usefixtures("_own_store")
 @pytest.mark.parametrize("kind", EACH)
-def test_each_kind_of_argument_is_taken_as_by_mlflow(sides: Sides, kind: str) -> None:
+def test_each_kind_of_argument_is_accepted_as_by_mlflow(sides: Sides, kind: str) -> None:
     compare(sides, EACH[kind]())

@@ -90,7 +90,7 @@ class EagerTensor:
     ],
     ids=lambda value: f"{type(value).__name__}-{value!r}"[:40],
 )
-def test_a_metric_s_value_is_anything_that_stands_for_one_number(run: mltrack.Run, value: Any) -> None:
+def test_a_metric_value_is_anything_that_represents_one_number(run: mltrack.Run, value: Any) -> None:
     run.log_metric("a", value)
     run.log_metrics({"a": value, "b": True})
     run.log({"a": value})
@@ -169,7 +169,7 @@ def test_misuse_raises_at_once_and_stores_nothing(run: mltrack.Run) -> None:
     assert "ok" not in found.tags
 
 
-def test_a_param_can_not_change_and_a_tag_can(run: mltrack.Run) -> None:
+def test_a_param_cannot_change_and_a_tag_can(run: mltrack.Run) -> None:
     assert run.log_param("lr", 0.1) == 0.1
     run.log_params({"lr": "0.1", "größe": [1, 2]})
     with pytest.raises(ParamConflictError, match=r"'lr' is '0\.1' and can't become '0\.2'"):
@@ -196,7 +196,7 @@ def test_datasets_are_kept_in_order_with_their_context_and_tags(run: mltrack.Run
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
-def test_a_dataset_of_mlflow_is_kept_as_mlflow_would(run: mltrack.Run) -> None:
+def test_an_mlflow_dataset_is_stored_as_by_mlflow(run: mltrack.Run) -> None:
     numpy_dataset = pytest.importorskip("mlflow.data.numpy_dataset")
     dataset = numpy_dataset.from_numpy(np.zeros((2, 3)), source="https://x/y.npy", name="zeros")
     run.log_input(dataset, context="test")
@@ -209,7 +209,7 @@ def test_a_dataset_of_mlflow_is_kept_as_mlflow_would(run: mltrack.Run) -> None:
     assert used.context == "test"
 
 
-def test_what_is_no_dataset_is_refused_and_nothing_is_stored(run: mltrack.Run) -> None:
+def test_what_is_not_a_dataset_is_refused_and_nothing_is_stored(run: mltrack.Run) -> None:
     wrong: list[Any] = [None, "data.csv", np.zeros(3), mltrack.Dataset("d", "1", "local", {"a": 1})]  # type: ignore[arg-type]
     for value in wrong:
         with pytest.raises(UsageError, match=r"not a dataset|no dataset is given") as error:
@@ -221,7 +221,7 @@ def test_what_is_no_dataset_is_refused_and_nothing_is_stored(run: mltrack.Run) -
     assert run.stored().datasets == []
 
 
-def test_an_ended_run_takes_nothing_more(run: mltrack.Run) -> None:
+def test_an_ended_run_refuses_everything(run: mltrack.Run) -> None:
     run.log_metric("a", 1.0)
     run.end()
     run.end()
@@ -269,7 +269,7 @@ def test_the_with_block_ends_the_run(run: mltrack.Run, error: BaseException | No
     assert info.end_time >= info.start_time
 
 
-def test_a_run_is_resumed_with_what_it_held(run: mltrack.Run) -> None:
+def test_a_resumed_run_keeps_its_data(run: mltrack.Run) -> None:
     run.log_param("p", 1)
     run.log_metric("a", 1.0, 1)
     run.set_tag("t", "first")
@@ -338,7 +338,7 @@ def test_thirty_thousand_metric_names(tmp_path: Path) -> None:
     assert found.metrics("layer.29999/größe").column("step").to_pylist() == [29_999]
 
 
-def test_text_that_is_no_unicode_is_kept_or_refused_but_harms_nothing(run: mltrack.Run) -> None:
+def test_text_that_is_not_unicode_is_kept_or_refused_but_harms_nothing(run: mltrack.Run) -> None:
     odd = os.fsdecode(b"caf\xe9")  # as a file name on the command line may come
     run.log_param("path", odd)
     run.set_tag("path", odd)
@@ -351,7 +351,7 @@ def test_text_that_is_no_unicode_is_kept_or_refused_but_harms_nothing(run: mltra
         path.read_text(encoding="utf-8")
 
 
-def test_flush_makes_all_of_it_durable(run: mltrack.Run) -> None:
+def test_flush_makes_everything_durable(run: mltrack.Run) -> None:
     run.log_metric("a", 1.0)
     run.flush()
     assert run.lost == 0

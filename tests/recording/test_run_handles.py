@@ -33,7 +33,7 @@ def elsewhere(run: mltrack.Run, code: str, status: int = 0) -> str:
     return run_python(ELSEWHERE + code, pickle.dumps(run).hex(), status=status)
 
 
-def test_a_copy_in_the_process_of_a_run_is_the_run_itself() -> None:
+def test_unpickling_a_run_in_its_own_process_gives_the_run_itself() -> None:
     with mltrack.start_run() as run:
         for other in (copy.copy(run), copy.deepcopy(run), copy.deepcopy({"run": [run]})["run"][0]):
             assert other is run
@@ -41,7 +41,7 @@ def test_a_copy_in_the_process_of_a_run_is_the_run_itself() -> None:
     assert pickle.loads(pickle.dumps(run)) is run
 
 
-def test_a_run_that_arrives_elsewhere_joins_it_and_does_not_end_it() -> None:
+def test_a_run_unpickled_in_another_process_joins_it_and_does_not_end_it() -> None:
     with mltrack.start_run(run_name="r") as run:
         run.log_param("p", 1)
         out = elsewhere(
@@ -75,13 +75,13 @@ sys.exit(3)
     assert not run.info.crashed
 
 
-def test_a_handle_that_is_not_used_leaves_nothing() -> None:
+def test_an_unused_handle_leaves_nothing_behind() -> None:
     with mltrack.start_run() as run:
         elsewhere(run, "assert run.info.run_id == run.run_id")
         assert [writer.role for writer in run.stored().writers()] == ["create"]
 
 
-def test_a_run_that_has_ended_arrives_as_one_that_has() -> None:
+def test_an_ended_run_is_unpickled_as_ended() -> None:
     with mltrack.start_run() as run:
         run.log_metric("a", 1.0)
     out = elsewhere(
@@ -97,7 +97,7 @@ except MltrackError as error: print(type(error).__name__)
     assert out.split() == ["1.0", "True", RunStateError.__name__, RunStateError.__name__]
 
 
-def test_a_handle_whose_store_can_not_be_seen_says_so_at_its_first_call_and_makes_nothing(tmp_path: Path) -> None:
+def test_a_handle_without_access_to_its_store_fails_at_its_first_call_and_creates_nothing(tmp_path: Path) -> None:
     with mltrack.start_run() as run:
         sent = pickle.dumps(run)
         # the same bytes on a machine where the folder is another one
@@ -118,7 +118,7 @@ def log_in_worker(run: mltrack.Run, number: int) -> int:
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_run_is_handed_to_forked_workers() -> None:
+def test_a_run_is_passed_to_forked_workers() -> None:
     with mltrack.start_run() as run:
         with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
             assert list(pool.map(log_in_worker, [run] * 20, range(20))) == list(range(20))
@@ -128,7 +128,7 @@ def test_a_run_is_handed_to_forked_workers() -> None:
     assert all(writer.ended for writer in run.stored().writers())
 
 
-def test_a_run_is_handed_to_workers_of_joblib(tmp_path: Path) -> None:
+def test_a_run_is_passed_to_joblib_workers(tmp_path: Path) -> None:
     (tmp_path / "work.py").write_text(
         "import mltrack\n"
         "def log(run, number): run.log_metric('worker', number, number); return run.run_id\n"
@@ -162,7 +162,7 @@ def test_stores_and_stored_runs_are_pickled(store: mltrack.Store) -> None:
     assert (stored.info.status, stored.data.metrics) == ("FINISHED", {"a": 1.0})
 
 
-def test_log_without_a_step_goes_on_where_the_run_is_gone_on_with() -> None:
+def test_log_without_a_step_continues_in_a_joined_run() -> None:
     with mltrack.start_run() as run:
         for _ in range(3):
             run.log({"loss": 1.0})

@@ -139,7 +139,7 @@ def test_the_machine_is_measured_under_mlflows_names() -> None:
     assert sample["network_receive_megabytes"] >= 0
 
 
-def test_the_processors_share_is_left_out_until_there_is_a_time_it_is_of() -> None:
+def test_processor_usage_is_omitted_until_there_is_an_interval_to_measure() -> None:
     now = 0.0
     sampler = MachineSampler(lambda: now)
     assert set(sampler.sample()) == MACHINE - {"cpu_utilization_percentage"}
@@ -160,7 +160,7 @@ def test_each_gpu_is_measured_under_mlflows_names() -> None:
     assert sample == {f"gpu_{index}_{name}": value for index in (0, 1) for name, value in one.items()}
 
 
-def test_what_a_gpu_does_not_answer_is_left_out() -> None:
+def test_what_a_gpu_does_not_report_is_omitted() -> None:
     nvml = Nvml(3, {0: {"power", "temperature"}, 1: {"handle"}, 2: {"limit", "use", "memory"}})
     assert set(GpuSampler(nvml).sample()) == {
         "gpu_0_utilization_percentage",
@@ -171,7 +171,7 @@ def test_what_a_gpu_does_not_answer_is_left_out() -> None:
     }
 
 
-def test_one_sample_comes_at_once_then_one_an_interval_and_one_at_the_end(run: mltrack.Run) -> None:
+def test_there_is_one_sample_at_once_one_per_interval_and_one_at_the_end(run: mltrack.Run) -> None:
     turns = Turns()
     measuring = SystemMetrics(run, interval_s=7.0, make_samplers=lambda: [Counting()], wait=turns)
     run.attach(measuring)
@@ -187,7 +187,7 @@ def test_one_sample_comes_at_once_then_one_an_interval_and_one_at_the_end(run: m
     assert set(turns.waits) == {7.0}
 
 
-def test_several_samples_make_one_mean_but_of_totals_the_last(run: mltrack.Run) -> None:
+def test_several_samples_are_averaged_but_of_totals_the_last_is_kept(run: mltrack.Run) -> None:
     turns = Turns()
     run.attach(SystemMetrics(run, samples=3, make_samplers=lambda: [Counting()], wait=turns))
     turns.turn.release(3)
@@ -198,7 +198,7 @@ def test_several_samples_make_one_mean_but_of_totals_the_last(run: mltrack.Run) 
     run.end()
 
 
-def test_a_machine_that_can_not_be_measured_harms_nothing(run: mltrack.Run) -> None:
+def test_a_machine_that_cannot_be_measured_harms_nothing(run: mltrack.Run) -> None:
     def broken() -> list[Counting]:
         raise OSError("no /proc here")
 
@@ -210,7 +210,7 @@ def test_a_machine_that_can_not_be_measured_harms_nothing(run: mltrack.Run) -> N
     assert run.stored().data.metrics == {"loss": 1.0}
 
 
-def test_a_run_that_is_measured_in_code_has_a_sample_however_short_it_is(tmp_path: Path) -> None:
+def test_a_run_measured_in_code_has_a_sample_however_short_it_is(tmp_path: Path) -> None:
     mltrack.set_store(tmp_path / "s")
     with mltrack.start_run(log_system_metrics=True) as run:
         mltrack.log_metric("loss", 1.0)
@@ -222,7 +222,7 @@ def test_a_run_that_is_measured_in_code_has_a_sample_however_short_it_is(tmp_pat
 
 
 @pytest.mark.parametrize("variable", ["MLTRACK_SYSTEM_METRICS", "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"])
-def test_the_environment_can_ask_for_it(variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_can_turn_measuring_on(variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mltrack.set_store(tmp_path / "s")
     monkeypatch.setenv(variable, "true")
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_NODE_ID", "n7")
@@ -238,7 +238,7 @@ def test_the_environment_can_ask_for_it(variable: str, tmp_path: Path, monkeypat
     assert mltrack.active_run() is None
 
 
-def test_ours_wins_over_mlflows_variable_and_both_over_the_default() -> None:
+def test_our_variable_overrides_mlflows_and_both_override_the_default() -> None:
     both = {"MLTRACK_SYSTEM_METRICS": "0", "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true"}
     assert not is_enabled(None, both, default=True)
     assert is_enabled(True, both)
@@ -246,7 +246,7 @@ def test_ours_wins_over_mlflows_variable_and_both_over_the_default() -> None:
     assert not is_enabled(None, {})
 
 
-def test_the_interval_is_mlflows_unless_told_otherwise() -> None:
+def test_the_interval_is_mlflows_unless_configured() -> None:
     assert interval_from({}) == (10.0, 1)
     theirs = {
         "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "2.5",
@@ -259,7 +259,7 @@ def test_the_interval_is_mlflows_unless_told_otherwise() -> None:
             interval_from({"MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": bad})
 
 
-def test_hosts_beside_the_first_have_a_prefix_of_their_own() -> None:
+def test_hosts_after_the_first_have_their_own_prefix() -> None:
     assert node_prefix({}, host="a", first_host="a") == "system/"
     assert node_prefix({}, host="b", first_host="a") == "system/b/"
     assert node_prefix({"SLURM_NODEID": "3"}, host="b", first_host="a") == "system/node_3/"
@@ -267,7 +267,7 @@ def test_hosts_beside_the_first_have_a_prefix_of_their_own() -> None:
     assert node_prefix({"MLFLOW_SYSTEM_METRICS_NODE_ID": "x"}, host="a", first_host="a") == "system/x/"
 
 
-def test_of_several_processes_on_a_host_one_measures(run: mltrack.Run) -> None:
+def test_of_several_processes_on_a_host_only_one_measures(run: mltrack.Run) -> None:
     first = measure(run, {}, host="here", make_samplers=lambda: [Counting()])
     assert first is not None
     assert measure(run, {}, host="here", make_samplers=lambda: [Counting()]) is None
@@ -304,7 +304,7 @@ time.sleep(100)
     measuring.stop()
 
 
-def test_a_resumed_run_goes_on_with_later_steps(run: mltrack.Run) -> None:
+def test_a_resumed_run_continues_with_later_steps(run: mltrack.Run) -> None:
     first = measure(run, {"MLTRACK_SYSTEM_METRICS_INTERVAL": "0.01"}, make_samplers=lambda: [Counting()])
     assert first is not None
     wait_until(lambda: "system/cpu_utilization_percentage" in run.stored().data.metrics)
@@ -345,7 +345,7 @@ def test_importing_mltrack_and_starting_a_run_imports_no_psutil(tmp_path: Path) 
     assert run_python(code, tmp_path / "s").strip() == "False"
 
 
-def test_a_launched_program_is_measured_unless_told_otherwise(tmp_path: Path) -> None:
+def test_a_launched_program_is_measured_unless_disabled(tmp_path: Path) -> None:
     def launched(*options: str) -> set[str]:
         command = [sys.executable, "-m", "mltrack", "--store", str(tmp_path / "s"), "run", *options, "--", "true"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

@@ -28,7 +28,7 @@ def test_a_store_is_named_by_a_uri_or_a_path(tmp_path: Path, form: str) -> None:
 
 
 @pytest.mark.parametrize("uri", ["", "mltrack:", "mltrack://"])
-def test_without_a_folder_it_is_the_store_of_this_place(
+def test_a_uri_without_a_folder_means_the_store_of_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str
 ) -> None:
     monkeypatch.setenv("MLTRACK_STORE", str(tmp_path / "usual"))
@@ -49,7 +49,7 @@ def test_without_a_folder_it_is_the_store_of_this_place(
         "s3://bucket/x",
     ],
 )
-def test_a_server_or_a_database_is_refused_with_words_on_how_to_get_there(tmp_path: Path, uri: str) -> None:
+def test_a_server_or_a_database_is_refused_with_a_hint_to_sync(tmp_path: Path, uri: str) -> None:
     mltrack.set_store(tmp_path / "s")
     for call in (mltrack.set_tracking_uri, mltrack.set_registry_uri):
         with pytest.raises(UsageError) as caught:
@@ -59,7 +59,7 @@ def test_a_server_or_a_database_is_refused_with_words_on_how_to_get_there(tmp_pa
     assert mltrack.get_store().path == tmp_path / "s"
 
 
-def test_a_folder_of_other_things_is_no_store_and_the_registry_is_where_runs_are(tmp_path: Path) -> None:
+def test_another_folder_is_not_a_store_and_the_registry_uri_is_that_of_runs(tmp_path: Path) -> None:
     (tmp_path / "mlruns" / "0").mkdir(parents=True)
     with pytest.raises(UsageError, match="is not an mltrack store"):
         mltrack.set_tracking_uri(tmp_path / "mlruns")
@@ -69,7 +69,7 @@ def test_a_folder_of_other_things_is_no_store_and_the_registry_is_where_runs_are
         mltrack.set_registry_uri(tmp_path / "t")
 
 
-def test_an_artifact_location_is_said_to_be_without_effect(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_artifact_location_has_no_effect_and_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     mltrack.set_store(tmp_path / "s")
     made = mltrack.create_experiment("e", tmp_path / "elsewhere", {"k": 1})
     assert "artifact_location is not used" in caplog.text

@@ -35,18 +35,18 @@ NO_FOLDER = "import shutil; shutil.rmtree(sys.argv[1] + '/runs'); open(sys.argv[
 
 
 @pytest.mark.parametrize("limit", [DESCRIPTORS, FILE_SIZE], ids=["descriptors", "file size"])
-def test_runs_inside_a_training_start_whatever_runs_out(tmp_path: Path, limit: str) -> None:
+def test_runs_inside_a_training_start_whatever_resource_runs_out(tmp_path: Path, limit: str) -> None:
     run_python(SCRIPT.format(limit=limit, relief=""), tmp_path / "s")
 
 
-def test_runs_that_started_without_descriptors_are_stored_once_there_are_some(tmp_path: Path) -> None:
+def test_runs_started_without_file_descriptors_are_stored_once_there_are_some(tmp_path: Path) -> None:
     relief = f"{MORE}; run = mltrack.start_run(run_name='last', nested=True); run.end()"
     run_python(SCRIPT.format(limit=DESCRIPTORS, relief=relief), tmp_path / "s")
     named = {run.info.run_name: run.info.status for run in Store.open(tmp_path / "s").search_runs()}
     assert named["outer"] == named["last"] == "FINISHED"
 
 
-def test_a_store_that_turns_unusable_ends_no_training_and_is_refused_to_the_next(tmp_path: Path) -> None:
+def test_a_store_that_becomes_unusable_ends_no_training_and_is_refused_to_the_next(tmp_path: Path) -> None:
     script = f"""
 import sys, mltrack
 mltrack.set_store(sys.argv[1])
@@ -58,7 +58,7 @@ with mltrack.start_run(): mltrack.log_metric("loss", 1.0)
     run_python("import sys, mltrack\nmltrack.set_store(sys.argv[1])\nmltrack.start_run()", tmp_path / "s", status=1)
 
 
-def test_a_run_says_what_it_is_where_arrow_cannot_be_had(tmp_path: Path) -> None:
+def test_a_run_can_be_shown_without_arrow(tmp_path: Path) -> None:
     script = """
 import sys
 sys.modules["pyarrow"] = sys.modules["numpy"] = None

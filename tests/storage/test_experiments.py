@@ -75,7 +75,7 @@ def test_a_log_cut_anywhere_keeps_what_is_whole_and_takes_the_next_change(layout
         assert not held.damage
 
 
-def test_a_damaged_line_is_told_and_the_others_hold(layout: Layout) -> None:
+def test_a_damaged_line_is_reported_and_the_others_hold(layout: Layout) -> None:
     path = layout.workspace / "experiments.jsonl"
     ids = [workspace(layout).create(name).experiment_id for name in "abc"]
     data = bytearray(path.read_bytes())
@@ -86,7 +86,7 @@ def test_a_damaged_line_is_told_and_the_others_hold(layout: Layout) -> None:
     assert held.damage[0].offset == data.index(b"\n") + 1
 
 
-def test_lines_of_a_later_format_are_passed_over(layout: Layout) -> None:
+def test_lines_of_a_later_format_are_skipped(layout: Layout) -> None:
     lines = [
         {"type": "create", "experiment_id": "7", "time": 5, "name": "a", "colour": "red"},
         {"type": "paint", "experiment_id": "7", "time": 6},
@@ -136,7 +136,7 @@ def test_eight_processes_that_make_one_experiment_get_one(tmp_path: Path) -> Non
     assert len(workspace(Layout.open(tmp_path / "s")).experiments()) == 2
 
 
-def test_a_process_killed_with_the_lock_frees_it(layout: Layout) -> None:
+def test_killing_the_process_that_holds_the_lock_releases_it(layout: Layout) -> None:
     code = """
 import sys, os, signal
 from mltrack.disk.filesystem import file_lock

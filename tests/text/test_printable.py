@@ -30,11 +30,11 @@ STEERS = ("\x1b", "\x07", "\x9b", "\x9d", "\x7f", "\r", "\x08", "\u202e", "\u206
         ("模型 é नमस्\u200dते 👩\u200d💻 می\u200cخواهم a\u00a0b", "模型 é नमस्\u200dते 👩\u200d💻 می\u200cخواهم a\u00a0b"),
     ],
 )
-def test_what_steers_is_shown_escaped_and_all_other_text_as_it_is(text: str, shown: str) -> None:
+def test_control_characters_are_escaped_and_other_text_is_unchanged(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
-def test_every_control_sign_surrogate_line_separator_and_sign_of_direction_is_escaped() -> None:
+def test_every_control_surrogate_separator_and_direction_character_is_escaped() -> None:
     for code in range(sys.maxunicode + 1):
         sign = chr(code)
         steers = unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(sign) in (
@@ -45,7 +45,7 @@ def test_every_control_sign_surrogate_line_separator_and_sign_of_direction_is_es
 
 
 @given(ANY_TEXT)
-def test_a_second_time_changes_nothing_and_every_encoding_of_unicode_takes_it(text: str) -> None:
+def test_escaping_twice_changes_nothing_and_every_unicode_encoding_accepts_the_result(text: str) -> None:
     once = printable(text)
     assert printable(once) == once
     assert once.encode("utf-8").decode() == once

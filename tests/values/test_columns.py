@@ -63,6 +63,6 @@ def test_times_are_ns_or_datetimes() -> None:
     ],
     ids=repr,
 )
-def test_what_holds_no_numbers_is_refused_by_name(values: Any, steps: Any, times: Any) -> None:
+def test_what_is_not_numeric_is_refused_by_name(values: Any, steps: Any, times: Any) -> None:
     with pytest.raises(InvalidMetricError, match="series 'a'"):
         as_columns("a", values, steps, times)

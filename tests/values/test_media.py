@@ -66,7 +66,7 @@ VALUES = {
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_values_that_a_dict_of_settings_holds_are_written_as_mlflow_writes_them(name: str) -> None:
+def test_values_in_a_dict_of_settings_are_written_as_mlflow_writes_them(name: str) -> None:
     value = {"b": VALUES[name], "a": [VALUES[name]]}
     assert dict_text(value, "a.json") == json.dumps(value, indent=2, default=str)
     if name != "np.float64":
@@ -81,7 +81,7 @@ def test_values_that_a_dict_of_settings_holds_are_written_as_mlflow_writes_them(
     ids=repr,
 )
 @pytest.mark.parametrize("name", ["a.json", "a.yaml"])
-def test_numbers_of_numpy_are_numbers_in_a_dict(value: Any, plain: Any, name: str) -> None:
+def test_numpy_numbers_are_numbers_in_a_dict(value: Any, plain: Any, name: str) -> None:
     assert yaml.safe_load(dict_text({"a": value, "b": [value]}, name)) == {"a": plain, "b": [plain]}
 
 
@@ -98,7 +98,7 @@ def test_figures_are_stored_in_the_format_of_the_name() -> None:
         figure_bytes("text", "a.png", {})
 
 
-def test_figures_of_plotly_are_pages_that_load_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_plotly_figures_are_html_pages_that_load_plotly(caplog: pytest.LogCaptureFixture) -> None:
     figure = pytest.importorskip("plotly.graph_objects").Figure()
     page = figure_bytes(figure, "a.html", {"auto_open": False}).decode()
     assert "plotly" in page
@@ -133,7 +133,7 @@ def test_arrays_are_images(image: Any) -> None:
     [np.zeros(5), np.zeros((2, 2, 2)), np.full((2, 2), -1), np.full((2, 2), 256), "x", [[]]],
     ids=repr,
 )
-def test_what_is_no_image_is_refused(image: Any) -> None:
+def test_what_is_not_an_image_is_refused(image: Any) -> None:
     with pytest.raises(UsageError, match=r"a\.png"):
         image_bytes(image, "a.png")
     with pytest.raises(UsageError, match="not an image format"):
@@ -154,7 +154,7 @@ def test_what_is_no_image_is_refused(image: Any) -> None:
     ],
     ids=str,
 )
-def test_floats_beyond_0_to_1_are_scaled_and_that_is_said(
+def test_floats_outside_0_to_1_are_scaled_with_a_warning(
     pixels: Any, stored: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "mltrack"):
@@ -164,7 +164,7 @@ def test_floats_beyond_0_to_1_are_scaled_and_that_is_said(
     assert bool(caplog.records) == any(not 0 <= pixel <= 1 for pixel in finite)
 
 
-def test_images_of_mlflow_and_of_ours_are_images() -> None:
+def test_images_of_mlflow_and_of_mltrack_are_images() -> None:
     from mlflow import Image
 
     array = np.arange(12, dtype=np.uint8).reshape(3, 4)
@@ -191,7 +191,7 @@ def test_image_series_are_named_as_mlflow_looks_for_them() -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK"])
-def test_a_series_has_small_pictures_for_the_page(mode: str) -> None:
+def test_a_series_of_images_has_thumbnails(mode: str) -> None:
     buffer = io.BytesIO()
     image = PIL.new(mode, (600, 300))
     image.save(buffer, "png" if mode != "CMYK" else "tiff")
@@ -200,7 +200,7 @@ def test_a_series_has_small_pictures_for_the_page(mode: str) -> None:
     assert PIL.open(io.BytesIO(data)).size == (256, 128)
 
 
-def test_a_run_stores_them_all(tmp_path: Path) -> None:
+def test_a_run_stores_every_kind_of_media(tmp_path: Path) -> None:
     mltrack.set_store(tmp_path / "s")
     with mltrack.start_run() as run:
         run.log_dict({"a": 1}, "d.json")

@@ -32,7 +32,7 @@ def test_a_table_is_json_in_the_split_layout() -> None:
 
 
 @pytest.mark.parametrize("name", ["t.json", "t.parquet"])
-def test_rows_are_added_and_those_that_are_there_stay_as_they_are(tmp_path: Path, name: str) -> None:
+def test_rows_are_added_and_existing_rows_stay_unchanged(tmp_path: Path, name: str) -> None:
     held = tmp_path / name
     first: dict[str, list[Any]] = {
         "id": ["001", "1e3"],
@@ -50,7 +50,7 @@ def test_rows_are_added_and_those_that_are_there_stay_as_they_are(tmp_path: Path
     assert table.to_dict("list") == {key: [*values, values[0]] for key, values in first.items()}
 
 
-def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
+def test_what_is_not_a_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\.json or \.parquet"):
         table_bytes({"a": [1]}, "t.csv", None)
     with pytest.raises(UsageError, match="is not a table"):
@@ -67,7 +67,7 @@ FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 
 
 @given(floats=st.lists(FLOATS, min_size=1), name=st.sampled_from(["t.json", "t.parquet"]))
-def test_every_float_comes_back_bit_by_bit(floats: list[float], name: str, tmp_path_factory: Any) -> None:
+def test_every_float_is_read_back_bit_for_bit(floats: list[float], name: str, tmp_path_factory: Any) -> None:
     path = tmp_path_factory.getbasetemp() / name
     path.write_bytes(table_bytes({"a": floats, "n": range(len(floats))}, name, None))
     assert list(map(float.hex, read_table(path)["a"].astype(float))) == list(map(float.hex, floats))
@@ -129,7 +129,7 @@ class Mode(enum.Enum):
     ],
     ids=repr,
 )
-def test_a_cell_is_kept_as_json_can_hold_it(value: Any, stored: Any) -> None:
+def test_a_cell_is_stored_as_json_allows(value: Any, stored: Any) -> None:
     column = pd.Series([value, None], dtype=object)
     [[found], [nothing]] = json.loads(table_bytes(pd.DataFrame({"a": column}), "t.json", None))["data"]
     assert (found, nothing) == (stored, None)
@@ -152,7 +152,7 @@ def test_columns_that_are_not_numbers_alone_are_written_as_pandas_writes_them() 
     assert json.loads(table_bytes(frame, "t.json", None)) == theirs
 
 
-def test_rows_of_other_columns_are_added_by_name_and_stay_exact(tmp_path: Path) -> None:
+def test_rows_with_other_columns_are_added_by_name_and_stay_exact(tmp_path: Path) -> None:
     for name in ("t.json", "t.parquet"):
         held = tmp_path / name
         held.write_bytes(table_bytes({"a": [2**53 + 1], "b": ["x"]}, name, None))
@@ -225,7 +225,7 @@ with mltrack.start_run(run_id=sys.argv[2]) as run:
 
 
 @pytest.mark.parametrize("name", ["t.json", "t.parquet"])
-def test_rows_of_threads_and_processes_are_all_kept(tmp_path: Path, name: str) -> None:
+def test_rows_added_by_threads_and_processes_are_all_kept(tmp_path: Path, name: str) -> None:
     mltrack.set_store(tmp_path / "s")
     run = mltrack.start_run()
     children = [start_python(CHILD, tmp_path / "s", run.run_id, who, name) for who in ("a", "bb")]

@@ -105,14 +105,14 @@ def test_a_crashed_run_is_sound(store: Store) -> None:
     assert report.points == SEALED + SHORT + 3_000
 
 
-def test_a_torn_last_line_never_happened(store: Store) -> None:
+def test_a_torn_last_line_is_ignored(store: Store) -> None:
     path = one_file(store.run("short").folder.events)
     with open(path, "ab") as file:
         file.write(encode_line({"seq": 99, "time": 1, "type": "tag"})[:-5])
     assert check_store(store.path).findings == []
 
 
-def test_a_bad_event_line_is_told_with_its_offset(store: Store) -> None:
+def test_a_bad_event_line_is_reported_with_its_offset(store: Store) -> None:
     path = one_file(store.run("short").folder.events)
     offset = path.read_bytes().index(b'{"crc":"', path.read_bytes().index(b'"type":"start"'))
     flip(path, offset + 30)
@@ -121,7 +121,7 @@ def test_a_bad_event_line_is_told_with_its_offset(store: Store) -> None:
     assert found.run_id == store.run("short").run_id
 
 
-def test_event_lines_that_are_missing_are_told(store: Store) -> None:
+def test_missing_event_lines_are_reported(store: Store) -> None:
     path = one_file(store.run("short").folder.events)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:3], *lines[5:]]))
@@ -138,14 +138,14 @@ def test_every_flipped_byte_of_a_segment_is_found(store: Store) -> None:
         path.write_bytes(sound)
 
 
-def test_a_segment_that_holds_other_points_than_its_name_says_is_found(store: Store) -> None:
+def test_a_segment_whose_points_do_not_match_its_name_is_found(store: Store) -> None:
     path = one_file(store.run("sealed").folder.segments)
     writer = path.name.split(".")[0]
     path.rename(path.with_name(f"{writer}.0-{SEALED}.parquet"))
     assert f"its name says {SEALED + 1:,}" in only_error(check_store(store.path)).what
 
 
-def test_a_point_that_lost_its_commit_mark_is_told_with_its_offset(store: Store) -> None:
+def test_a_point_without_its_commit_mark_is_reported_with_its_offset(store: Store) -> None:
     path = one_file(store.run("short").folder.points)
     offset = HEADER_SIZE + RECORD_SIZE * 40
     flip(path, offset + RECORD_SIZE - 1)
@@ -153,7 +153,7 @@ def test_a_point_that_lost_its_commit_mark_is_told_with_its_offset(store: Store)
     assert (found.path, found.offset) == (str(path.relative_to(store.path)), offset)
 
 
-def test_points_cut_off_the_end_of_a_closed_journal_are_missed(store: Store) -> None:
+def test_points_missing_at_the_end_of_a_closed_journal_are_reported(store: Store) -> None:
     path = one_file(store.run("short").folder.points)
     os.truncate(path, HEADER_SIZE + RECORD_SIZE * (SHORT - 7))
     assert f"points {SHORT - 7} to {SHORT - 1} " in only_error(check_store(store.path)).what
@@ -168,13 +168,13 @@ def test_a_damaged_points_header_is_found(store: Store) -> None:
 
 
 @pytest.mark.parametrize("which", ["points", "segments"])
-def test_a_file_of_points_that_is_gone_is_missed(which: str, store: Store) -> None:
+def test_a_missing_points_file_is_reported(which: str, store: Store) -> None:
     run = store.run("short" if which == "points" else "sealed")
     one_file(getattr(run.folder, which)).unlink()
     assert "points" in only_error(check_store(store.path)).what
 
 
-def test_an_events_file_that_is_gone_is_missed(store: Store) -> None:
+def test_a_missing_events_file_is_reported(store: Store) -> None:
     one_file(store.run("short").folder.events).unlink()
     assert not check_store(store.path).sound
 
@@ -196,7 +196,7 @@ def test_a_changed_artifact_is_found(damage: Callable[[Path], object], told: str
     assert told in found.what
 
 
-def test_what_was_left_behind_is_noted_and_is_no_error(store: Store) -> None:
+def test_leftovers_are_noted_and_are_not_errors(store: Store) -> None:
     folder: RunFolder = store.run("short").folder
     leftovers = [folder.segments / ".x.1.parquet.tmp", store.path / ".store.json.1.tmp", store.layout.runs / ".y.tmp"]
     fresh = store.path / ".fresh.tmp"
@@ -211,7 +211,7 @@ def test_what_was_left_behind_is_noted_and_is_no_error(store: Store) -> None:
     assert told == {str(path.relative_to(store.path)) for path in [*leftovers, folder.artifacts / "stray.txt"]}
 
 
-def test_a_folder_whose_run_never_began_is_noted(store: Store) -> None:
+def test_the_folder_of_a_run_that_never_started_is_noted(store: Store) -> None:
     store.layout.run("a" * 32).events.mkdir(parents=True)
     report = check_store(store.path)
     assert report.sound
@@ -243,7 +243,7 @@ def test_an_unreadable_folder_is_named_and_the_rest_is_checked(store: Store) -> 
     assert report["runs"] == 2
 
 
-def test_a_file_where_a_folder_should_be_is_named_and_the_rest_is_checked(store: Store) -> None:
+def test_a_file_in_place_of_a_folder_is_named_and_the_rest_is_checked(store: Store) -> None:
     folder = store.run("short").folder.events
     shutil.rmtree(folder)
     folder.write_text("x")
@@ -252,7 +252,7 @@ def test_a_file_where_a_folder_should_be_is_named_and_the_rest_is_checked(store:
     assert report.points >= SEALED
 
 
-def test_a_store_that_can_not_be_checked_is_an_error(store: Store, tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_checked_is_an_error(store: Store, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
         check_store(tmp_path / "none")
     with pytest.raises(NotFoundError):
@@ -262,7 +262,7 @@ def test_a_store_that_can_not_be_checked_is_an_error(store: Store, tmp_path: Pat
         check_store(store.path)
 
 
-def test_progress_is_told_run_by_run(store: Store) -> None:
+def test_progress_is_reported_run_by_run(store: Store) -> None:
     told: list[tuple[int, int]] = []
     check_store(store.path, advanced=lambda done, of: told.append((done, of)))
     assert told == [(0, 2), (1, 2), (2, 2)]

@@ -41,7 +41,7 @@ def test_a_store_with_a_file_of_every_kind_is_sound(root: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", LOGS)
-def test_a_doubled_line_is_told_wherever_it_stands(root: Path, kind: str) -> None:
+def test_a_duplicated_line_is_reported_anywhere(root: Path, kind: str) -> None:
     path = of(root, kind)
     lines = path.read_bytes().splitlines(keepends=True)
     for at in range(len(lines)):
@@ -52,7 +52,7 @@ def test_a_doubled_line_is_told_wherever_it_stands(root: Path, kind: str) -> Non
 
 
 @pytest.mark.parametrize("kind", LOGS)
-def test_a_line_that_is_missing_before_others_is_told(root: Path, kind: str) -> None:
+def test_a_missing_line_before_others_is_reported(root: Path, kind: str) -> None:
     path = of(root, kind)
     lines = path.read_bytes().splitlines(keepends=True)
     for at in range(len(lines) - 1):
@@ -61,7 +61,7 @@ def test_a_line_that_is_missing_before_others_is_told(root: Path, kind: str) -> 
 
 
 @pytest.mark.parametrize("kind", ["events", "facts", "points", "segment", "artifact", "store", "model"])
-def test_a_file_cut_to_nothing_is_told(root: Path, kind: str) -> None:
+def test_a_file_cut_to_nothing_is_reported(root: Path, kind: str) -> None:
     if kind == "model":
         kept = of(root, kind).parent / "artifacts" / "weights.bin"
         kept.parent.mkdir()
@@ -78,7 +78,7 @@ def test_a_log_that_may_have_been_empty_from_the_start_is_noted(root: Path, kind
 
 @pytest.mark.parametrize("kind", [kind for kind in PATTERNS if kind != "store"])
 @pytest.mark.parametrize("sort", ["pipe", "folder", "device"])
-def test_what_lies_there_instead_of_a_file_is_told_and_waited_for_by_nobody(root: Path, kind: str, sort: str) -> None:
+def test_anything_else_in_place_of_a_file_is_reported_without_waiting(root: Path, kind: str, sort: str) -> None:
     path = of(root, kind)
     path.unlink()
     if sort == "pipe":
@@ -90,18 +90,18 @@ def test_what_lies_there_instead_of_a_file_is_told_and_waited_for_by_nobody(root
     assert any(path.name in error for error in errors(root))
 
 
-def test_spans_whose_facts_are_gone_are_told(root: Path) -> None:
+def test_spans_whose_facts_are_gone_are_reported(root: Path) -> None:
     of(root, "facts").unlink()
     assert any("is missing, but this writer has spans" in error for error in errors(root))
 
 
-def test_spans_that_no_fact_of_a_closed_writer_names_are_told(root: Path) -> None:
+def test_spans_that_no_fact_of_a_closed_writer_names_are_reported(root: Path) -> None:
     path = of(root, "spans")
     path.write_bytes(path.read_bytes() + encode_line({"seq": 1, "trace_id": "tr-1", "spans": ["{}"]}))
     assert any("does not name 1 line of spans" in error for error in errors(root))
 
 
-def test_segments_that_overlap_and_names_that_nobody_reads_are_told(root: Path) -> None:
+def test_overlapping_segments_and_unread_names_are_reported(root: Path) -> None:
     segment = of(root, "segment")
     writer, _, rest = segment.name.partition(".")
     shutil.copy(segment, segment.with_name(f"{writer}.5-{rest.split('-')[1]}"))
@@ -111,7 +111,7 @@ def test_segments_that_overlap_and_names_that_nobody_reads_are_told(root: Path) 
     assert any("files there have other names" in error for error in found)
 
 
-def test_a_sparse_file_of_a_terabyte_is_told_in_no_time(root: Path) -> None:
+def test_a_sparse_file_of_a_terabyte_is_reported_quickly(root: Path) -> None:
     for kind in ("events", "points", "segment", "facts", "ledger", "artifact", "remotes"):
         path = of(root, kind)
         kept = path.read_bytes()
@@ -120,12 +120,12 @@ def test_a_sparse_file_of_a_terabyte_is_told_in_no_time(root: Path) -> None:
         path.write_bytes(kept)
 
 
-def test_a_remote_without_a_url_is_told(root: Path) -> None:
+def test_a_remote_without_a_url_is_reported(root: Path) -> None:
     of(root, "remotes").write_text("[remotes.lab]\nkind = 'mlflow'\n")
     assert any("without a url" in error for error in errors(root))
 
 
-def test_lines_of_the_registry_about_what_is_not_there_are_told(root: Path) -> None:
+def test_registry_lines_about_missing_things_are_reported(root: Path) -> None:
     Store.open(root)
     path = of(root, "registry")
     at = path.stat().st_size
@@ -134,14 +134,14 @@ def test_lines_of_the_registry_about_what_is_not_there_are_told(root: Path) -> N
     assert any("alias" in error for error in errors(root))
 
 
-def test_metrics_in_a_segment_that_its_writer_never_named_are_told(root: Path) -> None:
+def test_metrics_in_a_segment_that_its_writer_never_named_are_reported(root: Path) -> None:
     path = of(root, "segment")
     whole = next(read_blocks(path))
     write_segment(path, [replace(whole, keys=["loss", "stranger"])])
     assert any("1 metric that its writer did not name: 'stranger'" in error for error in errors(root))
 
 
-def test_an_artifact_of_a_terabyte_of_nothing_is_told_though_its_size_was_recorded(root: Path) -> None:
+def test_a_sparse_artifact_of_a_terabyte_is_reported_although_its_size_was_recorded(root: Path) -> None:
     path = of(root, "artifact")
     os.truncate(path, 1 << 40)
     path = next((path.parents[2] / "events").iterdir())

@@ -41,13 +41,13 @@ def pack(store: Path) -> Path:
     return path
 
 
-def test_sources_as_they_were_written_are_sound(store: Path) -> None:
+def test_unchanged_sources_are_sound(store: Path) -> None:
     report = check_store(store)
     assert report.findings == []
     assert report.bytes > pack(store).stat().st_size
 
 
-def test_a_content_that_is_another_than_its_name_says_is_found(store: Path) -> None:
+def test_a_source_that_does_not_match_its_name_is_found(store: Path) -> None:
     name = hashlib.sha256(b"a.py" * 100).hexdigest()
     other = hashlib.sha256(b"b.py" * 100).hexdigest()
     with zipfile.ZipFile(pack(store), "w") as written:
@@ -59,7 +59,7 @@ def test_a_content_that_is_another_than_its_name_says_is_found(store: Path) -> N
     ]
 
 
-def test_a_flipped_byte_in_a_content_is_found(store: Path) -> None:
+def test_a_flipped_byte_in_a_source_is_found(store: Path) -> None:
     data = bytearray(pack(store).read_bytes())
     data[30 + 64 + 3] ^= 0xFF  # behind the header of the first entry and its name
     pack(store).write_bytes(data)
@@ -67,14 +67,14 @@ def test_a_flipped_byte_in_a_content_is_found(store: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 10, 200])
-def test_a_pack_that_was_cut_is_found(store: Path, size: int) -> None:
+def test_a_truncated_pack_is_found(store: Path, size: int) -> None:
     os.truncate(pack(store), size)
     first, second = found(store)
     assert first.startswith("is not a whole zip file")
     assert second == "names 2 contents that no intact pack has"
 
 
-def test_a_pack_that_is_gone_and_a_list_that_differs_are_found(store: Path) -> None:
+def test_a_missing_pack_and_a_changed_list_are_found(store: Path) -> None:
     pack(store).unlink()
     assert found(store) == ["names 2 contents that no intact pack has"]
     (path,) = (store / "sources").glob("*.json")

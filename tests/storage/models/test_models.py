@@ -39,7 +39,7 @@ def metric(key: str, value: float, step: int = 0, time: int = 1) -> ModelMetric:
 # --- what is kept ---
 
 
-def test_a_model_is_read_back_as_it_was_changed(layout: Layout) -> None:
+def test_a_model_is_read_back_with_its_changes(layout: Layout) -> None:
     held = models(layout)
     made = held.create(
         "7", "größe", model_type="agent", source_run_id=RUN, tags={"a": "1", "b": "2"}, params={"p": "1"}
@@ -112,7 +112,7 @@ def test_misuse_is_refused_and_changes_nothing(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("model_id", [UNKNOWN, "", "m-x", "../runs", f"{UNKNOWN}/artifacts"])
-def test_what_is_no_model_is_not_found(layout: Layout, model_id: str) -> None:
+def test_what_is_not_a_model_is_not_found(layout: Layout, model_id: str) -> None:
     held = models(layout)
     for call in (
         lambda: held.get(model_id),
@@ -128,7 +128,7 @@ def test_what_is_no_model_is_not_found(layout: Layout, model_id: str) -> None:
 # --- for syncers ---
 
 
-def test_a_syncer_goes_on_from_the_position_it_took(layout: Layout) -> None:
+def test_a_syncer_continues_from_its_position(layout: Layout) -> None:
     held = models(layout)
     model_id = held.create("0", "m").model_id
     held.log_metrics(model_id, [metric("acc", 0.5)])
@@ -222,7 +222,7 @@ def test_a_log_cut_anywhere_keeps_what_is_whole_and_takes_the_next_change(layout
         assert not reader.damage
 
 
-def test_a_damaged_line_is_told_and_its_seq_is_not_given_again(layout: Layout) -> None:
+def test_a_damaged_line_is_reported_and_its_seq_is_not_reused(layout: Layout) -> None:
     held = models(layout)
     model_id = held.create("0", "m").model_id
     held.set_tags(model_id, {"a": "1"})
@@ -238,7 +238,7 @@ def test_a_damaged_line_is_told_and_its_seq_is_not_given_again(layout: Layout) -
     assert [event.seq for event in reader.events(model_id)] == [0, 1, 3]
 
 
-def test_a_line_that_says_too_little_is_damage_and_others_hold(layout: Layout) -> None:
+def test_a_line_without_required_fields_is_damage_and_others_hold(layout: Layout) -> None:
     held = models(layout)
     model_id = held.create("0", "m").model_id
     with open(layout.model(model_id).log, "ab") as file:
@@ -249,7 +249,7 @@ def test_a_line_that_says_too_little_is_damage_and_others_hold(layout: Layout) -
     assert ["has no 'key'" in str(damage) for damage in held.damage] == [True]
 
 
-def test_making_a_model_stopped_anywhere_leaves_it_whole_or_absent(layout: Layout) -> None:
+def test_creating_a_model_interrupted_anywhere_leaves_it_whole_or_absent(layout: Layout) -> None:
     step = 1
     while True:
         try:
@@ -263,7 +263,7 @@ def test_making_a_model_stopped_anywhere_leaves_it_whole_or_absent(layout: Layou
     assert report.sound, report.findings
 
 
-def test_a_disk_that_takes_nothing_is_an_error_that_names_the_model(layout: Layout) -> None:
+def test_a_disk_that_refuses_writes_is_an_error_that_names_the_model(layout: Layout) -> None:
     with pytest.raises(StoreError, match="can't make a model"):
         models(layout, failing_from(1)).create("0")
     model_id = models(layout).create("0").model_id
@@ -292,7 +292,7 @@ def test_a_purged_model_is_gone_with_its_files(layout: Layout) -> None:
     assert os.listdir(layout.models) == []
 
 
-def test_a_removal_stopped_anywhere_leaves_the_model_whole_or_gone(layout: Layout) -> None:
+def test_a_removal_interrupted_anywhere_leaves_the_model_whole_or_gone(layout: Layout) -> None:
     for step in (1, 2):
         model_id = models(layout).create("0").model_id
         with pytest.raises(Stopped):
@@ -326,7 +326,7 @@ def errors(layout: Layout) -> list[tuple[str, str]]:
     return [(f.path, f.what) for f in check_store(layout.root).findings if f.severity == "error"]
 
 
-def test_a_sound_model_is_counted_and_not_complained_of(layout: Layout, checked: str) -> None:
+def test_a_sound_model_is_counted_without_findings(layout: Layout, checked: str) -> None:
     report = check_store(layout.root)
     assert (report.findings, report.models, report.artifacts) == ([], 1, 1)
 
@@ -363,7 +363,7 @@ def test_a_changed_or_missing_file_of_a_model_is_found(layout: Layout, checked: 
     assert errors(layout) == [(f"models/{checked}/artifacts/MLmodel", "is missing")]
 
 
-def test_what_is_left_beside_models_is_noted_once_it_is_old(layout: Layout, checked: str) -> None:
+def test_leftovers_next_to_models_are_noted_once_they_are_old(layout: Layout, checked: str) -> None:
     artifacts = layout.model(checked).artifacts
     (artifacts / "strange").write_text("x")
     (artifacts / ".half.tmp").write_text("x")
@@ -386,7 +386,7 @@ class CountingDisk(FileSystem):
         super().sync(fd)
 
 
-def test_logging_a_metric_waits_for_no_disk_which_has_it_soon_after(layout: Layout) -> None:
+def test_logging_a_metric_does_not_wait_for_the_disk_and_is_synced_soon_after(layout: Layout) -> None:
     disk = CountingDisk()
     held = models(layout, disk)
     model_id = held.create("0", "spiral").model_id

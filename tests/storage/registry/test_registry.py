@@ -28,14 +28,14 @@ def test_a_new_registry_is_empty(registry: Registry) -> None:
     assert registry.models() == [] and registry.versions() == []
 
 
-def test_a_model_is_there_for_others_with_its_description_and_tags(registry: Registry, layout: Layout) -> None:
+def test_a_model_is_visible_to_others_with_its_description_and_tags(registry: Registry, layout: Layout) -> None:
     registry.create_model("spirals", "two arms", {"team": "a"})
     found = Registry(layout, clock=lambda: 0).get_model("spirals")
     assert (found.description, found.tags, found.aliases) == ("two arms", {"team": "a"}, {})
     assert found.creation_time == 1_700_000_000_000
 
 
-def test_a_model_name_is_taken_once(registry: Registry) -> None:
+def test_a_model_name_can_be_used_only_once(registry: Registry) -> None:
     registry.create_model("m")
     with pytest.raises(UsageError, match="'m' exists already"):
         registry.create_model("m")
@@ -47,7 +47,7 @@ def test_names_that_no_model_uri_could_hold_are_refused(registry: Registry, name
         registry.create_model(name)
 
 
-def test_versions_count_up_and_a_deleted_number_is_not_given_out_again(registry: Registry) -> None:
+def test_version_numbers_increase_and_are_never_reused(registry: Registry) -> None:
     registry.create_model("m")
     assert [registry.create_version("m", f"runs:/r/{k}").version for k in range(3)] == [1, 2, 3]
     registry.delete_version("m", 3)
@@ -55,13 +55,13 @@ def test_versions_count_up_and_a_deleted_number_is_not_given_out_again(registry:
     assert [v.version for v in registry.versions("m")] == [1, 2, 4]
 
 
-def test_a_version_of_no_model_is_refused_unless_the_model_is_to_be_made(registry: Registry) -> None:
+def test_a_version_of_a_missing_model_is_refused_unless_the_model_may_be_created(registry: Registry) -> None:
     with pytest.raises(NotFoundError, match="no registered model 'm'"):
         registry.create_version("m", "runs:/r/a")
     assert registry.create_version("m", "runs:/r/a", create_model=True).version == 1
 
 
-def test_an_alias_moves_and_goes_with_its_version(registry: Registry) -> None:
+def test_an_alias_can_move_and_is_deleted_with_its_version(registry: Registry) -> None:
     registry.create_model("m")
     for _ in range(2):
         registry.create_version("m", "runs:/r/a")
@@ -82,7 +82,7 @@ def test_reserved_and_odd_aliases_are_refused(registry: Registry, alias: str) ->
         registry.set_alias("m", alias, 1)
 
 
-def test_a_stage_can_push_out_those_that_hold_it(registry: Registry) -> None:
+def test_a_stage_can_archive_the_versions_that_hold_it(registry: Registry) -> None:
     registry.create_model("m")
     for _ in range(3):
         registry.create_version("m", "runs:/r/a")
@@ -101,7 +101,7 @@ def test_a_stage_can_push_out_those_that_hold_it(registry: Registry) -> None:
         registry.set_stage("m", 1, "None", archive_existing=True)
 
 
-def test_tags_and_descriptions_change_and_go(registry: Registry) -> None:
+def test_tags_and_descriptions_are_changed_and_deleted(registry: Registry) -> None:
     registry.create_version("m", "runs:/r/a", create_model=True, tags={"a": "1"})
     registry.set_version_tag("m", 1, "b", "2")
     registry.set_version_tag("m", 1, "a", None)
@@ -134,7 +134,7 @@ def test_a_deleted_model_is_gone_and_its_name_is_free(registry: Registry) -> Non
     assert registry.create_version("m", "runs:/r/a").version == 1
 
 
-def test_a_torn_last_line_never_happened_and_a_bad_one_is_told(registry: Registry, layout: Layout) -> None:
+def test_a_torn_last_line_is_ignored_and_a_bad_one_is_reported(registry: Registry, layout: Layout) -> None:
     registry.create_version("m", "runs:/r/a", create_model=True)
     registry.create_version("m", "runs:/r/b")
     path = layout.workspace / "models.jsonl"
@@ -150,7 +150,7 @@ def _add(root: Path, times: int) -> None:
         registry.create_version("m", "runs:/r/a", create_model=True)
 
 
-def test_processes_that_add_versions_at_once_get_each_number_once(layout: Layout) -> None:
+def test_processes_that_add_versions_concurrently_get_distinct_numbers(layout: Layout) -> None:
     workers = [multiprocessing.get_context("spawn").Process(target=_add, args=(layout.root, 10)) for _ in range(3)]
     for worker in workers:
         worker.start()
@@ -160,9 +160,7 @@ def test_processes_that_add_versions_at_once_get_each_number_once(layout: Layout
     assert [v.version for v in versions] == list(range(1, 31))
 
 
-def test_what_another_process_added_is_seen_and_what_was_read_is_not_read_again(
-    registry: Registry, layout: Layout
-) -> None:
+def test_additions_of_another_process_are_seen_and_nothing_is_read_twice(registry: Registry, layout: Layout) -> None:
     registry.create_version("m", "runs:/r/a", create_model=True)
     other = Registry(layout, clock=lambda: 0)
     assert [v.version for v in other.versions("m")] == [1]
@@ -181,7 +179,7 @@ def test_what_another_process_added_is_seen_and_what_was_read_is_not_read_again(
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_a_log_that_was_restored_from_a_copy_is_read_anew(registry: Registry, layout: Layout, replaced: bool) -> None:
+def test_a_log_that_was_restored_from_a_copy_is_read_again(registry: Registry, layout: Layout, replaced: bool) -> None:
     registry.create_version("m", "runs:/r/a", create_model=True)
     path = layout.workspace / "models.jsonl"
     copy = path.read_bytes()
@@ -204,7 +202,7 @@ def test_threads_may_share_a_registry(registry: Registry) -> None:
     assert sorted(numbers) == list(range(1, 41)) == [v.version for v in registry.versions("m")]
 
 
-def test_a_tag_or_an_alias_does_not_make_a_model_younger_but_a_version_does(registry: Registry) -> None:
+def test_a_version_updates_the_time_of_a_model_but_a_tag_or_alias_does_not(registry: Registry) -> None:
     made = registry.create_model("m").last_update_time
     registry.set_model_tag("m", "a", "1")
     assert registry.get_model("m").last_update_time == made
@@ -215,7 +213,7 @@ def test_a_tag_or_an_alias_does_not_make_a_model_younger_but_a_version_does(regi
     assert registry.get_version("m", 1).last_update_time == version.last_update_time
 
 
-def test_a_run_registers_what_it_stored(layout: Layout) -> None:
+def test_a_run_registers_a_model_it_stored(layout: Layout) -> None:
     mltrack.set_store(layout.root)
     with mltrack.start_run() as run:
         run.log_text("weights", "model/weights.txt")

@@ -22,14 +22,14 @@ def store(tmp_path: Path) -> Store:
     return Store.open(tmp_path / "store")
 
 
-def test_the_last_of_many_stages_stands(store: Store) -> None:
+def test_of_many_stages_the_last_wins(store: Store) -> None:
     run_id = store.run("one").run_id
     for stage in ("deleted", "active", "deleted", "active", "deleted"):
         set_stage(store.layout, run_id, stage)
         assert store.run(run_id).info.lifecycle_stage == stage
 
 
-def test_an_edit_neither_opens_the_run_again_nor_changes_its_outcome(store: Store) -> None:
+def test_an_edit_neither_reopens_a_run_nor_changes_its_outcome(store: Store) -> None:
     before = store.run("one").info
     set_tag(store.layout, before.run_id, "b", "2")
     set_stage(store.layout, before.run_id, "deleted")
@@ -37,7 +37,7 @@ def test_an_edit_neither_opens_the_run_again_nor_changes_its_outcome(store: Stor
     assert store.run(before.run_id).info == before
 
 
-def test_tags_are_set_and_taken_away(store: Store) -> None:
+def test_tags_are_set_and_deleted(store: Store) -> None:
     run_id = store.run("one").run_id
     set_tag(store.layout, run_id, "a", "changed")
     assert store.run(run_id).tags["a"] == "changed"
@@ -58,7 +58,7 @@ def test_an_edit_wins_over_an_event_that_a_fast_clock_dated_ahead(store: Store) 
     assert store.run(run_id).info.lifecycle_stage == "active"
 
 
-def test_what_does_not_exist_can_not_be_edited(store: Store) -> None:
+def test_what_does_not_exist_cannot_be_edited(store: Store) -> None:
     with pytest.raises(NotFoundError):
         set_stage(store.layout, "0" * 32, "deleted")
     with pytest.raises(NotFoundError):
@@ -113,7 +113,7 @@ class Full(FileSystem):
         raise OSError(28, "No space left on device")
 
 
-def test_a_purge_that_the_disk_refuses_leaves_the_run_deleted_and_whole(store: Store) -> None:
+def test_a_failed_purge_leaves_the_run_deleted_and_whole(store: Store) -> None:
     run_id = store.run("one").run_id
     with pytest.raises(StoreError):
         purge_run(store.layout, run_id, fs=Broken())
@@ -122,7 +122,7 @@ def test_a_purge_that_the_disk_refuses_leaves_the_run_deleted_and_whole(store: S
     assert store.run(run_id).summaries["loss"].count == 1
 
 
-def test_an_edit_that_the_disk_does_not_take_is_an_error(store: Store) -> None:
+def test_an_edit_that_cannot_be_written_is_an_error(store: Store) -> None:
     run_id = store.run("one").run_id
     with pytest.raises(StoreError):
         set_stage(store.layout, run_id, "deleted", fs=Full())

@@ -45,7 +45,7 @@ class Full(FileSystem):
 
 
 @pytest.mark.parametrize("count", [0, 3, 5000])
-def test_what_was_imported_is_a_run_like_any_other(layout: Layout, count: int) -> None:
+def test_an_imported_run_is_like_any_other(layout: Layout, count: int) -> None:
     writer = RunImport(layout, RUN, "http://there")
     writer.add(START, {"type": "param", "key": "a", "value": "1"})
     log(writer, "m", count)
@@ -72,7 +72,7 @@ def test_a_run_is_not_live_while_it_is_imported_and_what_is_there_can_be_read(la
     writer.close()
 
 
-def test_nothing_is_made_where_nothing_is_added(layout: Layout) -> None:
+def test_nothing_is_created_if_nothing_is_added(layout: Layout) -> None:
     RunImport(layout, RUN, "there").close()
     assert os.listdir(layout.runs) == []
 
@@ -86,7 +86,7 @@ def test_nothing_is_made_where_nothing_is_added(layout: Layout) -> None:
         {"type": "tag", "key": "a", "value": 1},
     ],
 )
-def test_what_readers_would_refuse_is_not_written(layout: Layout, event: dict[str, object]) -> None:
+def test_what_readers_would_refuse_is_never_written(layout: Layout, event: dict[str, object]) -> None:
     writer = RunImport(layout, RUN, "there")
     with pytest.raises(UsageError, match=r"a line of a run that"):
         writer.add(START, event)

@@ -66,7 +66,7 @@ def test_a_live_writer_is_never_sealed_by_another(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("faulty", [stopping_at, failing, failing_from])
-def test_a_seal_that_stops_or_fails_at_any_step_loses_and_doubles_nothing(
+def test_a_seal_interrupted_or_failing_at_any_step_loses_and_duplicates_nothing(
     layout: Layout, faulty: Callable[[int], FileSystem]
 ) -> None:
     counter = CountingFileSystem()
@@ -84,7 +84,7 @@ def test_a_seal_that_stops_or_fails_at_any_step_loses_and_doubles_nothing(
         assert len(list(run.folder.points.iterdir())) == 0
 
 
-def test_a_damaged_journal_is_left_as_it_is(layout: Layout) -> None:
+def test_a_damaged_journal_is_left_unchanged(layout: Layout) -> None:
     run = dead_run(layout)
     [first, *_] = sorted(run.folder.points.iterdir())
     data = first.read_bytes()
@@ -114,7 +114,7 @@ def test_the_journals_are_deleted_only_once_the_segment_survives_power_loss(layo
     assert all_points(StoredRun(run.folder)) == before
 
 
-def test_a_segment_that_can_not_be_written_leaves_the_journals(layout: Layout) -> None:
+def test_a_segment_that_cannot_be_written_leaves_the_journals(layout: Layout) -> None:
     run = dead_run(layout)
     run.folder.segments.rmdir()
     run.folder.segments.write_text("in the way")

@@ -74,7 +74,7 @@ def shown(state: RunState) -> Any:
 
 
 @given(SCRIPT, st.data())
-def test_events_read_at_once_or_bit_by_bit_give_the_same_state(
+def test_events_read_at_once_or_piece_by_piece_give_the_same_state(
     tmp_path_factory: pytest.TempPathFactory, script: list[Any], data: st.DataObject
 ) -> None:
     folder = run_folder(tmp_path_factory.mktemp("any"))
@@ -107,7 +107,7 @@ def state_of(folder: RunFolder) -> RunState:
     return state
 
 
-def test_the_first_param_stands_and_the_last_tag_does(tmp_path: Path) -> None:
+def test_the_first_value_of_a_param_and_the_last_value_of_a_tag_win(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
     for writer, opened, value in (("b" * 16, 10, "early"), ("a" * 16, 20, "late")):
         events = ({"type": "param", "key": "p", "value": value}, {"type": "tag", "key": "t", "value": value})
@@ -128,7 +128,7 @@ def dataset(digest: str, source: str, **more: Any) -> dict[str, Any]:
     return {"type": "dataset", "name": "d", "digest": digest, "source_type": "local", "source": source, **more}
 
 
-def test_the_first_dataset_of_a_name_and_digest_and_the_first_output_of_a_model_stand(tmp_path: Path) -> None:
+def test_repeated_datasets_and_model_outputs_keep_their_first_record(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
     for writer, opened, source in (("b" * 16, 10, "early"), ("a" * 16, 20, "late")):
         models = ({"type": "model_input", "model_id": m} for m in ("m-2", "m-1"))
@@ -146,7 +146,7 @@ def test_the_first_dataset_of_a_name_and_digest_and_the_first_output_of_a_model_
     assert state.model_outputs == [ModelOutput("m-3", 10)]
 
 
-def test_a_writer_that_is_read_late_still_has_its_place_in_time(tmp_path: Path) -> None:
+def test_a_writer_that_is_read_late_is_still_ordered_by_time(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
     state = RunState(folder)
     for writer, opened, value, status, stage in (
@@ -172,7 +172,7 @@ END = {"type": "end", "status": "FINISHED", "end_time": 99}
 CLOSE = {"type": "close", "points": 0}
 
 
-def test_a_run_whose_writer_is_gone_without_an_end_has_crashed(tmp_path: Path) -> None:
+def test_a_run_whose_writer_died_without_an_end_has_crashed(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
     write(folder, "a" * 16, START)
     assert state_of(folder).outcome() == ("FAILED", None, True)
@@ -180,7 +180,7 @@ def test_a_run_whose_writer_is_gone_without_an_end_has_crashed(tmp_path: Path) -
     assert (info.status, info.crashed, info.live, info.end_time) == ("FAILED", True, False, 7)
 
 
-def test_a_run_that_a_process_has_open_is_running_and_then_crashed_or_ended(tmp_path: Path) -> None:
+def test_an_open_run_is_running_and_later_crashed_or_ended(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
     journal = EventJournal(folder.events, "a" * 16)
     journal.append([{"type": "writer", "role": "create", "locked": True}, START], 1)
@@ -194,7 +194,7 @@ def test_a_run_that_a_process_has_open_is_running_and_then_crashed_or_ended(tmp_
     assert state.outcome() == ("FINISHED", 99, False)
 
 
-def test_the_last_ending_stands_and_an_edit_or_a_fork_ends_nothing(tmp_path: Path) -> None:
+def test_the_last_end_wins_and_edits_and_forks_end_nothing(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
     write(folder, "a" * 16, START, END, CLOSE)
     write(folder, "b" * 16, {"type": "tag", "key": "t", "value": "x"}, opened=50, role="edit")
@@ -206,7 +206,7 @@ def test_the_last_ending_stands_and_an_edit_or_a_fork_ends_nothing(tmp_path: Pat
     assert state_of(folder).outcome() == ("FAILED", None, True)
 
 
-def test_a_file_cut_anywhere_gives_what_is_whole_before(tmp_path: Path) -> None:
+def test_a_file_cut_anywhere_gives_the_whole_lines_before_the_cut(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
     params = [{"type": "param", "key": f"k{n}", "value": "ü"} for n in range(3)]
     write(folder, "a" * 16, START, *params, END, CLOSE)
@@ -222,7 +222,7 @@ def test_a_file_cut_anywhere_gives_what_is_whole_before(tmp_path: Path) -> None:
         assert state.outcome()[2] == (whole <= 5)
 
 
-def test_a_damaged_line_is_told_and_the_rest_holds(tmp_path: Path) -> None:
+def test_a_damaged_line_is_reported_and_the_rest_holds(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
     write(
         folder,
@@ -241,7 +241,7 @@ def test_a_damaged_line_is_told_and_the_rest_holds(tmp_path: Path) -> None:
     assert state.damage[0].offset == data.rindex(b"\n", 0, at) + 1
 
 
-def test_lines_that_lack_what_their_type_needs_are_told_and_passed_over(tmp_path: Path) -> None:
+def test_lines_without_required_fields_are_reported_and_skipped(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
     odd: list[dict[str, Any]] = [
         {"type": "tag", "value": "x"},
@@ -278,7 +278,7 @@ def test_lines_without_a_position_are_damage_and_the_others_hold(tmp_path: Path)
     assert len(state.damage) == 3
 
 
-def test_a_folder_without_events_is_no_run(tmp_path: Path) -> None:
+def test_a_folder_without_events_is_not_a_run(tmp_path: Path) -> None:
     state = RunState(RunFolder(tmp_path / "none"))
     assert state.update() == []
     assert not state.exists

@@ -37,7 +37,7 @@ def test_a_live_run_is_read_up_to_the_last_call_that_returned(run: mltrack.Run) 
     assert (stored.info.status, stored.info.live) == ("RUNNING", True)
 
 
-def test_a_reader_that_was_open_during_the_seal_goes_on(run: mltrack.Run) -> None:
+def test_a_reader_that_was_open_during_the_seal_continues(run: mltrack.Run) -> None:
     stored = run.stored()
     for step in range(6000):
         run.log_metric("a", step, step)
@@ -102,7 +102,7 @@ def test_points_of_several_writers_are_put_in_order_of_time(run: mltrack.Run) ->
     assert len(points_by_writer(stored)) == 2
 
 
-def test_positions_let_a_reader_take_up_where_it_was(run: mltrack.Run) -> None:
+def test_positions_let_a_reader_continue_where_it_was(run: mltrack.Run) -> None:
     run.log_series("a", np.arange(100.0))
     run.set_tag("t", "1")
     [writer] = run.stored().writers()
@@ -120,7 +120,7 @@ def test_positions_let_a_reader_take_up_where_it_was(run: mltrack.Run) -> None:
     assert sealed == later
 
 
-def test_damage_of_one_file_is_told_and_the_rest_is_read(run: mltrack.Run) -> None:
+def test_damage_in_one_file_is_reported_and_the_rest_is_read(run: mltrack.Run) -> None:
     for step in range(6000):
         run.log_metric("a", 1.0, step)
     run.end()
@@ -147,7 +147,7 @@ def test_artifacts_are_found_by_name_inside_the_run(run: mltrack.Run) -> None:
         stored.artifact_path("../events")
 
 
-def test_there_is_no_run_without_its_start(tmp_path: Path, run: mltrack.Run) -> None:
+def test_a_run_without_a_start_event_does_not_exist(tmp_path: Path, run: mltrack.Run) -> None:
     run.end()
     for path in run.stored().folder.events.iterdir():
         path.unlink()

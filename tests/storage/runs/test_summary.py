@@ -46,7 +46,7 @@ def found(summary: MetricSummary) -> tuple[Any, ...]:
 
 
 @given(POINTS, st.lists(st.integers(0, 30), max_size=4), st.randoms())
-def test_any_pieces_in_any_order_give_the_same_summary(points: list[Any], cuts: list[int], chance: Any) -> None:
+def test_any_chunks_in_any_order_give_the_same_summary(points: list[Any], cuts: list[int], chance: Any) -> None:
     edges = sorted({0, len(points), *(cut for cut in cuts if cut < len(points))})
     pieces = [points[a:b] for a, b in itertools.pairwise(edges)]
     chance.shuffle(pieces)
@@ -60,7 +60,7 @@ def test_any_pieces_in_any_order_give_the_same_summary(points: list[Any], cuts: 
 
 
 @given(POINTS, POINTS)
-def test_summaries_go_on_from_known_ones(first: list[Any], second: list[Any]) -> None:
+def test_summaries_continue_from_known_ones(first: list[Any], second: list[Any]) -> None:
     begun = Summaries()
     begun.add(columns(first))
     later = Summaries(begun.by_key.values())

@@ -91,7 +91,7 @@ def test_a_trace_is_read_as_it_was_written(traces: Traces, layout: Layout) -> No
             assert not read.damage
 
 
-def test_what_two_processes_write_is_merged_by_time(layout: Layout) -> None:
+def test_writes_of_two_processes_are_merged_by_time(layout: Layout) -> None:
     one, two = other(layout, ticking(1_000)), other(layout, ticking(500_000))
     two.add("0", tag("never"))  # its trace does not exist yet: by time it does
     one.add("0", info())
@@ -102,7 +102,7 @@ def test_what_two_processes_write_is_merged_by_time(layout: Layout) -> None:
     one.close()
 
 
-def test_a_fact_that_comes_late_but_is_older_takes_its_place_in_the_order(layout: Layout) -> None:
+def test_a_late_but_older_fact_takes_its_place_in_the_order(layout: Layout) -> None:
     early, late = other(layout, ticking(1_000)), other(layout, ticking(500_000))
     reader = other(layout)
     late.add("0", info(), tag("late"))
@@ -111,7 +111,7 @@ def test_a_fact_that_comes_late_but_is_older_takes_its_place_in_the_order(layout
     assert reader.get("tr-1").tags == {"k": "late", "early": "kept"}
 
 
-def test_what_was_seen_comes_before_what_is_said_of_it_also_when_the_clock_was_set_back(layout: Layout) -> None:
+def test_a_change_follows_what_its_author_had_read_even_if_the_clock_was_set_back(layout: Layout) -> None:
     ahead, behind = other(layout, ticking(10**9)), other(layout, ticking(1_000))
     ahead.add("0", info(), tag("first"))
     assert behind.get("tr-1").tags == {"k": "first"}
@@ -130,7 +130,7 @@ def test_spans_alone_make_a_trace_that_is_in_progress_until_its_root_comes(trace
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
-def test_figures_of_a_parent_stand_for_all_below_it_in_whatever_order_they_come(
+def test_usage_of_a_parent_span_replaces_that_of_its_children_in_any_order(
     traces: Traces, order: tuple[int, ...]
 ) -> None:
     usage = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
@@ -147,7 +147,7 @@ def test_figures_of_a_parent_stand_for_all_below_it_in_whatever_order_they_come(
     assert trace.cost == {"input_cost": 0.0, "output_cost": 0.0, "total_cost": 0.5}
 
 
-def test_figures_stand_where_the_last_span_that_told_them_is_replaced(traces: Traces, layout: Layout) -> None:
+def test_usage_is_kept_when_the_last_span_that_reported_it_is_replaced(traces: Traces, layout: Layout) -> None:
     told = spans("tr-1", head("a", usage={"input_tokens": 2}))
     late = spans("tr-1", head("b", usage={"input_tokens": 3}))
     for fact in (told, spans("tr-1", head("a", cost={"total_cost": 0.5}))):
@@ -161,7 +161,7 @@ def test_figures_stand_where_the_last_span_that_told_them_is_replaced(traces: Tr
 
 
 @pytest.mark.parametrize("read_after_each", [True, False])
-def test_a_trace_is_the_same_whether_it_is_read_while_its_spans_come_or_after(
+def test_a_trace_is_the_same_whether_read_during_or_after_its_spans_arrive(
     traces: Traces, layout: Layout, read_after_each: bool
 ) -> None:
     for number in range(50):
@@ -174,7 +174,7 @@ def test_a_trace_is_the_same_whether_it_is_read_while_its_spans_come_or_after(
     assert (trace.request_time, trace.tokens["input_tokens"]) == (START - 49, sum(range(0, 50, 3)))
 
 
-def test_figures_that_can_not_be_summed_are_told_and_the_spans_around_them_are_kept(traces: Traces) -> None:
+def test_usage_that_cannot_be_summed_is_reported_and_other_spans_are_kept(traces: Traces) -> None:
     for usage in ({"input_tokens": 1}, {"input_tokens": "many"}, {"input_tokens": 2}):
         traces.add_spans("0", [spans("tr-1", head(f"s-{usage}", usage=usage))], [[{}]])
     trace = traces.get("tr-1")
@@ -210,7 +210,7 @@ def test_links_to_runs_and_prompts_are_kept_once(traces: Traces) -> None:
     assert traces.get("tr-1").run_ids == ()
 
 
-def test_a_deleted_trace_is_gone_and_one_of_the_same_id_begins_anew(traces: Traces) -> None:
+def test_a_deleted_trace_is_gone_and_its_id_can_be_used_again(traces: Traces) -> None:
     traces.add("0", info(), tag("old"), {"type": "delete", "trace_id": "tr-1"})
     with pytest.raises(NotFoundError, match="tr-1"):
         traces.get("tr-1")
@@ -219,7 +219,7 @@ def test_a_deleted_trace_is_gone_and_one_of_the_same_id_begins_anew(traces: Trac
     assert traces.get("tr-1").tags == {}
 
 
-def test_a_trace_that_is_handed_out_never_changes(traces: Traces) -> None:
+def test_a_trace_that_was_returned_never_changes(traces: Traces) -> None:
     traces.add("0", info(), tag("before"))
     trace = traces.get("tr-1")
     traces.add("0", tag("after"))
@@ -227,7 +227,7 @@ def test_a_trace_that_is_handed_out_never_changes(traces: Traces) -> None:
     assert traces.get("tr-1").tags == {"k": "after"}
 
 
-def test_the_positions_tell_what_is_new(traces: Traces, layout: Layout) -> None:
+def test_positions_show_what_is_new(traces: Traces, layout: Layout) -> None:
     traces.add("0", info("tr-1"), info("tr-2"))
     reader = other(layout)
     first = reader.changes()
@@ -242,12 +242,12 @@ def test_the_positions_tell_what_is_new(traces: Traces, layout: Layout) -> None:
 # --- files, processes, faults --------------------------------------------------------------------------------------
 
 
-def test_an_experiment_id_can_not_lead_out_of_the_store(traces: Traces) -> None:
+def test_an_experiment_id_cannot_lead_out_of_the_store(traces: Traces) -> None:
     with pytest.raises(InvalidPathError):
         traces.add("../0", info())
 
 
-def test_after_a_close_the_next_call_goes_to_files_of_its_own(traces: Traces, layout: Layout) -> None:
+def test_after_a_close_the_next_call_writes_to_new_files(traces: Traces, layout: Layout) -> None:
     traces.add("0", info("tr-1"))
     traces.close()
     traces.close()
@@ -256,7 +256,7 @@ def test_after_a_close_the_next_call_goes_to_files_of_its_own(traces: Traces, la
     assert {trace.trace_id for trace in other(layout).all()} == {"tr-1", "tr-2"}
 
 
-def test_no_more_than_some_experiments_are_held_open(traces: Traces) -> None:
+def test_the_number_of_open_experiments_is_limited(traces: Traces) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for number in range(80):
         traces.add(str(number), info(f"tr-{number}"))
@@ -264,7 +264,7 @@ def test_no_more_than_some_experiments_are_held_open(traces: Traces) -> None:
     assert len(traces.all()) == 80
 
 
-def test_writers_of_two_experiments_may_have_one_name(traces: Traces, layout: Layout) -> None:
+def test_writers_of_two_experiments_may_have_the_same_name(traces: Traces, layout: Layout) -> None:
     traces.add("1", info("tr-1"))
     traces.add("2", info("tr-2"))
     traces.close()
@@ -309,7 +309,7 @@ assert os.waitpid(pid, 0)[1] == 0
 """
 
 
-def test_a_forked_child_writes_to_files_of_its_own(layout: Layout) -> None:
+def test_a_forked_child_writes_to_its_own_files(layout: Layout) -> None:
     run_python(FORKING, layout.root)
     assert {trace.trace_id for trace in Store.open(layout.root).traces.all()} == {"parent", "child", "after"}
     assert len(list(layout.trace_folder("0").facts.iterdir())) == 2
@@ -349,7 +349,7 @@ def test_what_a_call_returned_from_survives_kill_9(layout: Layout) -> None:
     assert check_store(layout.root).sound
 
 
-def test_a_line_that_is_not_whole_never_happened_and_is_read_once_it_is(traces: Traces, layout: Layout) -> None:
+def test_an_incomplete_line_is_ignored_until_it_is_complete(traces: Traces, layout: Layout) -> None:
     traces.add("0", info())
     path = only_file(layout.trace_folder("0").facts)
     copy = layout.trace_folder("1")
@@ -365,7 +365,7 @@ def test_a_line_that_is_not_whole_never_happened_and_is_read_once_it_is(traces: 
     assert not reader.damage
 
 
-def test_a_damaged_line_is_told_and_those_around_it_are_read(traces: Traces, layout: Layout) -> None:
+def test_a_damaged_line_is_reported_and_those_around_it_are_read(traces: Traces, layout: Layout) -> None:
     for number in range(3):
         traces.add("0", info(f"tr-{number}"))
     path = only_file(layout.trace_folder("0").facts)
@@ -390,22 +390,20 @@ def test_a_damaged_line_is_told_and_those_around_it_are_read(traces: Traces, lay
         {"type": "assessment", "trace_id": "tr-1", "assessment": {"no": "such"}},
     ],
 )
-def test_a_fact_without_what_it_needs_is_told_and_passed_over(traces: Traces, fact: dict[str, Any]) -> None:
+def test_a_fact_without_required_fields_is_reported_and_skipped(traces: Traces, fact: dict[str, Any]) -> None:
     traces.add("0", info(), fact, tag("v"))
     assert [(trace.trace_id, trace.tags) for trace in traces.all()] == [("tr-1", {"k": "v"})]
     assert len(traces.damage) == 1
 
 
-def test_facts_of_a_type_not_known_are_passed_over(traces: Traces) -> None:
+def test_facts_of_an_unknown_type_are_skipped(traces: Traces) -> None:
     traces.add("0", info(), {"type": "of the future", "trace_id": "tr-1"})
     assert traces.get("tr-1").state == "OK"
     assert not traces.damage
 
 
 @pytest.mark.parametrize("damage", ["missing", "short", "flipped"])
-def test_spans_that_are_damaged_are_told_by_the_reader_and_by_the_check(
-    traces: Traces, layout: Layout, damage: str
-) -> None:
+def test_damaged_spans_are_reported_by_the_reader_and_by_the_check(traces: Traces, layout: Layout, damage: str) -> None:
     traces.add_spans("0", [spans("tr-1", head("a"))], [[{"v": 1}]])
     path = only_file(layout.trace_folder("0").spans)
     data = bytearray(path.read_bytes())
@@ -420,7 +418,7 @@ def test_spans_that_are_damaged_are_told_by_the_reader_and_by_the_check(
     assert not check_store(layout.root).sound
 
 
-def test_a_full_disk_is_the_callers_to_know_and_the_next_call_goes_on(layout: Layout) -> None:
+def test_a_full_disk_raises_to_the_caller_and_later_calls_succeed(layout: Layout) -> None:
     fs = failing(*range(8, 10))
     traces = other(layout, fs=fs)
     outcomes = []
@@ -453,7 +451,7 @@ def test_the_folder_of_an_experiment_may_be_removed_or_copied_under_a_reader(tra
     assert len(reader.all()) == 2
 
 
-def test_a_reader_reads_no_line_twice(traces: Traces, layout: Layout) -> None:
+def test_a_reader_never_reads_a_line_twice(traces: Traces, layout: Layout) -> None:
     traces.add("0", info())
     reader = other(layout)
     reader.all()
@@ -463,6 +461,6 @@ def test_a_reader_reads_no_line_twice(traces: Traces, layout: Layout) -> None:
     assert reader.get("tr-1").tags == {"k": "new"}
 
 
-def test_the_store_can_be_read_where_it_has_no_traces(layout: Layout) -> None:
+def test_a_store_without_traces_can_be_read(layout: Layout) -> None:
     assert Store.open(layout.root).traces.all() == []
     assert Store.open(layout.root).traces.changes().positions == {}

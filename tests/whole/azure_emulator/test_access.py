@@ -27,7 +27,7 @@ def ask_token(azure: AzureEmulator, **headers: str) -> httpx.Response:
     return httpx.get(environ["IDENTITY_ENDPOINT"], params=query, headers=headers, trust_env=False)
 
 
-def test_the_resource_manager_tells_where_the_front_is(azure: AzureEmulator, azure_client: AzureClient) -> None:
+def test_the_resource_manager_gives_the_url_of_the_front(azure: AzureEmulator, azure_client: AzureClient) -> None:
     properties = ask_manager(azure, azure_client)
     assert properties["mlFlowTrackingUri"] == azure.tracking_uri
     assert properties["discoveryUrl"] == f"{azure.url}/discovery"
@@ -57,7 +57,7 @@ def test_the_identity_endpoint_wants_its_header(azure: AzureEmulator) -> None:
     assert "." not in ask_token(azure, **{"X-IDENTITY-HEADER": azure.identity.header}).json()["access_token"]
 
 
-def test_a_token_dies_by_time_by_use_and_by_revocation(azure: AzureEmulator, azure_client: AzureClient) -> None:
+def test_a_token_ends_by_time_by_use_and_by_revocation(azure: AzureEmulator, azure_client: AzureClient) -> None:
     assert azure_client.post("experiments/search", max_results=1).status_code == 200
     azure_client.token = azure.tokens.issue(life_s=0).text
     refused = azure_client.post("experiments/search", max_results=1)
@@ -74,7 +74,7 @@ def test_a_token_dies_by_time_by_use_and_by_revocation(azure: AzureEmulator, azu
 
 
 @pytest.mark.parametrize("by", ["experiments", "experimentids"])
-def test_the_token_of_a_run_is_renewed_but_no_use_for_the_resource_manager(
+def test_the_token_of_a_run_is_renewed_but_not_valid_for_the_resource_manager(
     azure: AzureEmulator, azure_client: AzureClient, by: str
 ) -> None:
     job = azure.job_environ("e", "r")
@@ -95,7 +95,7 @@ def test_an_old_uri_carries_its_own_token(azure: AzureEmulator, azure_client: Az
     assert azure_client.post("experiments/search", max_results=1).status_code == 200
 
 
-def test_secrets_are_found_where_they_should_not_be(azure: AzureEmulator, azure_client: AzureClient) -> None:
+def test_secrets_in_wrong_places_are_found(azure: AzureEmulator, azure_client: AzureClient) -> None:
     info = azure_client.create_run("spirals")
     url = azure_client.make_artifacts(info, "a")["artifactContentInformation"]["a"]["contentUri"]
     assert azure.secrets_in("nothing", b"here") == []

@@ -17,7 +17,9 @@ def content_uri(client: AzureClient, info: dict[str, str], path: str) -> str:
     return str(client.make_artifacts(info, path)["artifactContentInformation"][path]["contentUri"])
 
 
-def test_an_artifact_is_named_put_listed_and_read(azure_client: AzureClient, azure_contents: Contents) -> None:
+def test_an_artifact_is_registered_uploaded_listed_and_read(
+    azure_client: AzureClient, azure_contents: Contents
+) -> None:
     info = azure_client.create_run("spirals")
     url = content_uri(azure_client, info, "a/ü b.txt")
     assert azure_contents.artifacts({"info": info}) == {"a/ü b.txt": None}
@@ -44,7 +46,7 @@ def test_a_run_is_found_by_experiment_name_and_id(azure_client: AzureClient) -> 
     assert [artifact["path"] for artifact in listed] == ["a", "b"]
 
 
-def test_a_path_that_exists_is_a_conflict_and_the_others_are_made(azure_client: AzureClient) -> None:
+def test_a_path_that_exists_is_a_conflict_and_the_others_are_created(azure_client: AzureClient) -> None:
     info = azure_client.create_run("spirals")
     azure_client.make_artifacts(info, "a")
     answer = azure_client.make_artifacts(info, "a", "b", "../c")
@@ -55,7 +57,7 @@ def test_a_path_that_exists_is_a_conflict_and_the_others_are_made(azure_client: 
     assert answer["errors"]["../c"]["error"]["code"] == "UserError"
 
 
-def test_long_listings_come_in_pages(azure: AzureEmulator, azure_client: AzureClient) -> None:
+def test_long_listings_are_paged(azure: AzureEmulator, azure_client: AzureClient) -> None:
     info = azure_client.create_run("spirals")
     azure.artifacts.page_rows = 2
     azure_client.make_artifacts(info, "a", "b", "c")
@@ -85,12 +87,12 @@ def test_a_blob_is_written_once(azure_client: AzureClient, azure_contents: Conte
 
 
 @pytest.mark.parametrize(("header", "value"), [("x-ms-blob-type", "PageBlob"), ("Content-MD5", "AAAA")])
-def test_a_put_with_wrong_headers_is_turned_down(azure_client: AzureClient, header: str, value: str) -> None:
+def test_a_put_with_wrong_headers_is_refused(azure_client: AzureClient, header: str, value: str) -> None:
     url = content_uri(azure_client, azure_client.create_run("spirals"), "a")
     assert azure_client.put(url, b"x", **{header: value}).status_code == 400
 
 
-def test_large_content_must_come_in_blocks(
+def test_large_content_must_be_sent_in_blocks(
     azure: AzureEmulator, azure_client: AzureClient, azure_contents: Contents
 ) -> None:
     info = azure_client.create_run("spirals")
@@ -122,7 +124,7 @@ def test_a_bearer_token_at_the_blob_store_is_refused_and_noted(azure: AzureEmula
     azure.blobs.bearers_seen.clear()
 
 
-def test_a_signature_expires_and_is_good_for_one_blob(azure: AzureEmulator, azure_client: AzureClient) -> None:
+def test_a_signature_expires_and_is_valid_for_one_blob(azure: AzureEmulator, azure_client: AzureClient) -> None:
     info = azure_client.create_run("spirals")
     url = content_uri(azure_client, info, "a")
     assert azure_client.put(url.replace("/a?", "/b?"), b"x").status_code == 403
@@ -131,7 +133,7 @@ def test_a_signature_expires_and_is_good_for_one_blob(azure: AzureEmulator, azur
     assert (refused.status_code, refused.headers["x-ms-error-code"]) == (403, "AuthenticationFailed")
 
 
-def test_a_local_upload_has_a_container_of_its_own(azure: AzureEmulator, azure_client: AzureClient) -> None:
+def test_a_local_upload_has_its_own_container(azure: AzureEmulator, azure_client: AzureClient) -> None:
     url = f"{azure.url}/artifact/v2.0{azure.scope.path}/artifacts/LocalUpload/day-1/batch/metadata"
     made = azure_client.http.post(
         url, json={"paths": [{"path": "m/MLmodel"}]}, headers=azure_client.authorization

@@ -30,7 +30,7 @@ def search(client: AzureClient) -> int:
     return client.post("experiments/search", max_results=1).status_code
 
 
-def test_a_rule_strikes_where_it_is_told(azure: AzureEmulator, azure_client: AzureClient) -> None:
+def test_a_rule_applies_to_its_requests(azure: AzureEmulator, azure_client: AzureClient) -> None:
     rule = azure.faults.on("mlflow/experiments/*", unavailable(), skip=1, times=2, every=2)
     assert [search(azure_client) for _ in range(6)] == [200, 503, 200, 503, 200, 200]
     assert (rule.matched, rule.fired) == (6, 2)
@@ -46,7 +46,7 @@ def test_a_rule_strikes_where_it_is_told(azure: AzureEmulator, azure_client: Azu
     assert search(azure_client) == 200
 
 
-def test_throttling_comes_with_and_without_a_time_to_wait(azure: AzureEmulator, azure_client: AzureClient) -> None:
+def test_throttling_comes_with_and_without_a_retry_after(azure: AzureEmulator, azure_client: AzureClient) -> None:
     azure.faults.on(SEARCH, throttled())
     azure.faults.on(SEARCH, throttled(retry_after=2))
     answers = [azure_client.post("experiments/search", max_results=1) for _ in "12"]
@@ -56,7 +56,7 @@ def test_throttling_comes_with_and_without_a_time_to_wait(azure: AzureEmulator, 
 
 
 @pytest.mark.parametrize(("fault", "status"), [(unauthorized(), 401), (conflict(), 409), (Answer(418, body=b"?"), 418)])
-def test_an_answer_is_given_once_and_the_work_is_not_done(
+def test_a_canned_answer_is_given_once_without_doing_the_work(
     azure: AzureEmulator, azure_client: AzureClient, fault: Answer, status: int
 ) -> None:
     azure.faults.on("mlflow/experiments/create", fault)
@@ -97,12 +97,14 @@ def test_a_slow_answer_can_be_waited_for_or_not(azure: AzureEmulator, azure_clie
     assert azure_client.post("experiments/create", name="spirals").json()["error_code"] == "RESOURCE_ALREADY_EXISTS"
 
 
-def test_something_can_be_done_in_the_middle(azure: AzureEmulator, azure_client: AzureClient) -> None:
+def test_a_function_can_be_called_during_a_request(azure: AzureEmulator, azure_client: AzureClient) -> None:
     azure.faults.on(SEARCH, Do(azure.tokens.revoke), skip=1)
     assert [search(azure_client) for _ in "123"] == [200, 401, 401]
 
 
-def test_an_endpoint_moves_and_the_resource_manager_knows(azure: AzureEmulator, azure_client: AzureClient) -> None:
+def test_an_endpoint_moves_and_the_resource_manager_knows_where(
+    azure: AzureEmulator, azure_client: AzureClient
+) -> None:
     manager, old = azure.url, azure.tracking_uri
     azure_client.post("experiments/create", name="spirals").raise_for_status()
     front = azure_client._mlflow("experiments/search")
@@ -119,7 +121,7 @@ def test_an_endpoint_moves_and_the_resource_manager_knows(azure: AzureEmulator, 
         azure_client.http.post(front, json={}, headers=azure_client.authorization)
 
 
-def test_the_network_goes_and_comes_back(azure: AzureEmulator, azure_client: AzureClient) -> None:
+def test_the_network_disappears_and_returns(azure: AzureEmulator, azure_client: AzureClient) -> None:
     assert search(azure_client) == 200
     azure.unplug()
     with pytest.raises(httpx.TransportError):
@@ -130,7 +132,7 @@ def test_the_network_goes_and_comes_back(azure: AzureEmulator, azure_client: Azu
     assert search(azure_client) == 200
 
 
-def test_the_network_goes_in_the_middle_of_a_request(azure: AzureEmulator, azure_client: AzureClient) -> None:
+def test_the_network_disappears_during_a_request(azure: AzureEmulator, azure_client: AzureClient) -> None:
     azure.faults.on("mlflow/experiments/create", Do(azure.unplug))
     with pytest.raises(httpx.TransportError):
         azure_client.post("experiments/create", name="spirals")
@@ -138,7 +140,7 @@ def test_the_network_goes_in_the_middle_of_a_request(azure: AzureEmulator, azure
     assert search(azure_client) == 200
 
 
-def test_a_server_behind_that_is_down_is_unavailable(azure: AzureEmulator) -> None:
+def test_a_stopped_backend_gives_unavailable(azure: AzureEmulator) -> None:
     other = AzureEmulator("http://127.0.0.1:9", azure.certificate)
     stranger = AzureClient(other)
     try:
@@ -148,7 +150,7 @@ def test_a_server_behind_that_is_down_is_unavailable(azure: AzureEmulator) -> No
         other.close()
 
 
-def test_a_client_that_goes_away_in_its_request_leaves_nothing_done(
+def test_a_client_that_disconnects_in_its_request_changes_nothing(
     azure: AzureEmulator, azure_client: AzureClient
 ) -> None:
     def half() -> bytes:
@@ -171,7 +173,9 @@ def test_a_client_that_goes_away_in_its_request_leaves_nothing_done(
     assert azure_client.post("experiments/create", name="spirals").status_code == 200
 
 
-def test_many_clients_at_once_are_served_over_kept_connections(azure: AzureEmulator, azure_client: AzureClient) -> None:
+def test_many_concurrent_clients_are_served_over_persistent_connections(
+    azure: AzureEmulator, azure_client: AzureClient
+) -> None:
     azure.faults.on(SEARCH, unavailable(), times=None, every=5)
     statuses: list[int] = []
     threads = [

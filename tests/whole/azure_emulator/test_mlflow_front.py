@@ -67,7 +67,7 @@ def test_workspaces_on_one_server_do_not_see_each_other(
         other.close()
 
 
-def test_a_batch_over_a_limit_is_turned_down_whole(azure: AzureEmulator, azure_client: AzureClient) -> None:
+def test_a_batch_over_a_limit_is_refused_whole(azure: AzureEmulator, azure_client: AzureClient) -> None:
     run_id = azure_client.create_run("spirals")["run_id"]
     many = [{"key": f"k{number}", "value": "v"} for number in range(101)]
     for refused in (
@@ -87,7 +87,7 @@ def test_a_batch_over_a_limit_is_turned_down_whole(azure: AzureEmulator, azure_c
     azure_client.post("runs/log-batch", run_id=run_id, metrics=metrics(200)).raise_for_status()
 
 
-def test_limits_of_a_run_count_what_it_holds_already(azure: AzureEmulator, azure_client: AzureClient) -> None:
+def test_limits_of_a_run_count_what_it_already_has(azure: AzureEmulator, azure_client: AzureClient) -> None:
     run_id = azure_client.create_run("spirals")["run_id"]
     azure.limits = replace(azure.limits, run_params_max=2, metric_rows_max=3)
     azure_client.post("runs/log-batch", run_id=run_id, params=[{"key": "a", "value": "1"}]).raise_for_status()
@@ -110,7 +110,7 @@ def test_limits_of_a_run_count_what_it_holds_already(azure: AzureEmulator, azure
         ("registered-models/create", {"name": "a b"}),
     ],
 )
-def test_what_azure_does_not_do_is_turned_down(azure_client: AzureClient, call: str, fields: dict[str, Any]) -> None:
+def test_what_azure_does_not_support_is_refused(azure_client: AzureClient, call: str, fields: dict[str, Any]) -> None:
     assert azure_client.post(call, **fields).status_code == 400
 
 
@@ -120,14 +120,14 @@ def test_a_tag_of_ours_can_be_searched(azure_client: AzureClient) -> None:
     assert azure_client.post("runs/search", **asked).json()["runs"][0]["info"]["run_id"] == info["run_id"]
 
 
-def test_logged_models_and_the_third_api_are_not_there(azure: AzureEmulator, azure_client: AzureClient) -> None:
+def test_logged_models_and_the_third_api_do_not_exist(azure: AzureEmulator, azure_client: AzureClient) -> None:
     absent = azure_client.post("logged-models", experiment_id="1")
     assert (absent.status_code, absent.content) == (404, b"")
     base = f"{azure.url}/mlflow/v2.0{azure.scope.path}/api/3.0/mlflow/traces"
     assert azure_client.http.post(base, json={}, headers=azure_client.authorization).status_code == 404
 
 
-def test_an_experiment_with_a_slash_is_made_but_not_found_by_name(azure_client: AzureClient) -> None:
+def test_an_experiment_with_a_slash_is_created_but_not_found_by_name(azure_client: AzureClient) -> None:
     azure_client.create_run("team/spirals")
     assert azure_client.get("experiments/get-by-name", experiment_name="team/spirals").status_code == 404
     again = azure_client.post("experiments/create", name="team/spirals")
@@ -135,7 +135,7 @@ def test_an_experiment_with_a_slash_is_made_but_not_found_by_name(azure_client: 
     assert azure_client.post("experiments/search", max_results=5).json()["experiments"][0]["name"] == "team/spirals"
 
 
-def test_a_model_version_is_pending_for_as_long_as_it_is_told(
+def test_a_model_version_is_pending_for_the_configured_time(
     azure: AzureEmulator, azure_client: AzureClient, azure_contents: Contents
 ) -> None:
     info = azure_client.create_run("spirals")
@@ -156,7 +156,7 @@ def test_a_model_version_is_pending_for_as_long_as_it_is_told(
     assert [version["run_id"] for version in azure_contents.models()["net"]] == [info["run_id"]]
 
 
-def test_points_taken_twice_are_told(azure: AzureEmulator, azure_client: AzureClient) -> None:
+def test_duplicated_points_are_reported(azure: AzureEmulator, azure_client: AzureClient) -> None:
     run_id = azure_client.create_run("spirals")["run_id"]
     azure_client.post("runs/log-batch", run_id=run_id, metrics=metrics(2)).raise_for_status()
     assert azure.points_twice() == []
@@ -164,7 +164,7 @@ def test_points_taken_twice_are_told(azure: AzureEmulator, azure_client: AzureCl
     assert azure.points_twice() == [(run_id, "loss", 0, 1000, "0.0")]
 
 
-def test_a_bare_nan_is_no_json(azure_client: AzureClient) -> None:
+def test_a_bare_nan_is_not_json(azure_client: AzureClient) -> None:
     run_id = azure_client.create_run("spirals")["run_id"]
     body = f'{{"run_id": "{run_id}", "metrics": [{{"key": "a", "value": NaN, "timestamp": 1}}]}}'
     refused = azure_client.http.post(

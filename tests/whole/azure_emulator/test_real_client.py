@@ -92,7 +92,7 @@ def test_an_unmodified_script_logs_reads_back_and_registers(
     assert azure_contents.model("net")["aliases"] == [{"alias": "champion", "version": "1"}]
 
 
-def test_what_the_real_client_sends_is_what_we_think_it_sends(azure: AzureEmulator, script: Script) -> None:
+def test_the_real_client_sends_what_we_expect(azure: AzureEmulator, script: Script) -> None:
     azure.limits = replace(azure.limits, history_rows_max=25_000)
     script("whole", WORKSPACE_URL=f"{azure.url}{azure.scope.path}", **azure.environ())
     kinds = azure.traffic.kinds()
@@ -110,7 +110,7 @@ def test_what_the_real_client_sends_is_what_we_think_it_sends(azure: AzureEmulat
     assert asked.query_string == "api-version=2019-08-01&resource=https://management.azure.com"
 
 
-def test_the_real_client_lives_through_short_tokens_and_throttling(
+def test_the_real_client_survives_short_tokens_and_throttling(
     azure: AzureEmulator, azure_contents: Contents, script: Script
 ) -> None:
     azure.limits = replace(azure.limits, history_rows_max=25_000)

@@ -59,7 +59,7 @@ def retry_now(run: mltrack.Run) -> None:
 
 
 @pytest.mark.parametrize("mode", ["mmap", "write"])
-def test_on_a_full_disk_training_goes_on_and_points_are_stored_again_when_there_is_room(
+def test_on_a_full_disk_training_continues_and_points_are_stored_again_once_there_is_room(
     small_disk: Path, mode: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("MLTRACK_JOURNAL", mode)
@@ -133,7 +133,7 @@ def test_a_run_starts_on_a_full_disk_and_is_stored_once_there_is_room(small_disk
     assert stored.metrics("a").column("value").to_pylist() == [2.0]
 
 
-def test_where_not_even_a_store_can_be_made_the_start_says_so(small_disk: Path) -> None:
+def test_if_no_store_can_be_created_the_start_says_so(small_disk: Path) -> None:
     fill(small_disk)
     mltrack.set_store(small_disk / "s")
     with pytest.raises(StoreError, match="no store can be made"):
@@ -141,7 +141,7 @@ def test_where_not_even_a_store_can_be_made_the_start_says_so(small_disk: Path) 
     mltrack.set_store(None)
 
 
-def test_an_experiment_that_can_not_be_made_says_so(small_disk: Path) -> None:
+def test_an_experiment_that_cannot_be_created_is_reported(small_disk: Path) -> None:
     mltrack.set_store(small_disk / "s")
     mltrack.get_store()
     fill(small_disk)
@@ -149,7 +149,7 @@ def test_an_experiment_that_can_not_be_made_says_so(small_disk: Path) -> None:
         mltrack.set_experiment("new")
 
 
-def test_a_store_that_is_read_only_is_read_and_refuses_runs(small_disk: Path) -> None:
+def test_a_read_only_store_can_be_read_and_refuses_runs(small_disk: Path) -> None:
     mltrack.set_store(small_disk / "s")
     with mltrack.start_run() as run:
         run.log_metric("a", 1.0)

@@ -56,7 +56,7 @@ WITH_TOO = ("sys.exit(0)", "sys.exit(3)", "raise SystemExit(3)", "asyncio.run(ma
         for slow in [name == "with" and code not in WITH_TOO]
     ],
 )
-def test_the_exit_code_is_what_the_runs_end_with(tmp_path: Path, code: str, opening: str) -> None:
+def test_runs_end_with_the_exit_code_of_the_process(tmp_path: Path, code: str, opening: str) -> None:
     status, number = ENDINGS[code]
     other = tmp_path / "other.py"
     other.write_text("raise SystemExit(7)")
@@ -73,7 +73,7 @@ with mltrack.start_run(run_name="first"): pass
     assert {(run.info.status, run.info.crashed) for run in found} == {(status, False)}
 
 
-def test_an_exit_code_that_was_caught_says_nothing_of_the_end(tmp_path: Path) -> None:
+def test_a_caught_system_exit_does_not_decide_the_end(tmp_path: Path) -> None:
     code = f"import sys, mltrack\nmltrack.set_store(sys.argv[1])\nmltrack.start_run()\n{CAUGHT}"
     run_python(code, tmp_path / "s")
     assert [run.info.status for run in Store.open(tmp_path / "s").search_runs()] == ["FINISHED"]

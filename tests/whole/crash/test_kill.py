@@ -107,14 +107,14 @@ def kill_again_and_again(store: Path, times: int, mode: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("mode", ["mmap", "write"])
-def test_every_call_that_returned_before_a_kill_is_there(tmp_path: Path, mode: str) -> None:
+def test_every_call_that_returned_before_a_kill_is_kept(tmp_path: Path, mode: str) -> None:
     kill_again_and_again(tmp_path / "s", 5, mode, seed=1)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("mode", ["mmap", "write"])
 @pytest.mark.parametrize("seed", range(10))
-def test_every_call_that_returned_before_any_of_many_kills_is_there(tmp_path: Path, mode: str, seed: int) -> None:
+def test_every_call_that_returned_before_any_of_many_kills_is_kept(tmp_path: Path, mode: str, seed: int) -> None:
     kill_again_and_again(tmp_path / "s", 20, mode, seed)
 
 
@@ -143,10 +143,10 @@ def kill_while_sealing(store: Path, times: int, seed: int) -> None:
         assert run.info.status in ("FINISHED", "FAILED")
 
 
-def test_a_kill_during_the_seal_loses_and_doubles_nothing(tmp_path: Path) -> None:
+def test_a_kill_during_the_seal_loses_and_duplicates_nothing(tmp_path: Path) -> None:
     kill_while_sealing(tmp_path / "s", 4, seed=2)
 
 
 @pytest.mark.soak
-def test_many_kills_during_the_seal_lose_and_double_nothing(tmp_path: Path) -> None:
+def test_many_kills_during_the_seal_lose_and_duplicate_nothing(tmp_path: Path) -> None:
     kill_while_sealing(tmp_path / "s", 60, seed=3)

@@ -39,7 +39,7 @@ ALWAYS = (3, 12)
     [pytest.param(when, marks=[] if when in ALWAYS else pytest.mark.slow) for when in (0, 1, 3, 5, 6, 8, 11, 12, 17)],
 )
 @pytest.mark.parametrize("limit", ["descriptors", "threads", "8", "64"])
-def test_whatever_runs_out_no_call_raises_and_what_was_stored_before_is_whole(
+def test_when_any_resource_runs_out_no_call_raises_and_stored_data_stays_whole(
     shared_folder: Path, limit: str, when: int
 ) -> None:
     if limit == "threads" and (os.geteuid() or shutil.which("setpriv") is None):

@@ -33,7 +33,7 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
 
 
 @pytest.mark.parametrize("when", [0, 5, 12, *(pytest.param(when, marks=pytest.mark.slow) for when in (3, 8, 17))])
-def test_a_mount_that_is_lost_stops_no_training(disk: Disk, when: int) -> None:
+def test_a_lost_mount_stops_no_training(disk: Disk, when: int) -> None:
     assert "training done" in run_python(LIFE, disk.path, "disk", when)
 
 
@@ -62,7 +62,7 @@ print(count, run.lost)
 
 
 @pytest.mark.slow
-def test_a_mount_that_is_lost_between_two_points_stops_no_training(disk: Disk) -> None:
+def test_a_mount_lost_between_two_points_stops_no_training(disk: Disk) -> None:
     count, lost = map(int, run_python(FAST, disk.path).split())
     assert 0 < lost < count
     disk.remount()

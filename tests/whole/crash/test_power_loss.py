@@ -169,7 +169,7 @@ CUTS: dict[str, Choose | None] = {
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_whatever_of_what_was_not_synced_is_there_all_is_readable_and_nothing_wrong(
+def test_any_subset_of_the_unsynced_writes_is_readable_and_correct(
     recorded: RecordingFileSystem, tmp_path: Path, cut: str
 ) -> None:
     platter, promised, logged = Platter(recorded), dict[str, Any](), dict[str, Any]()
@@ -221,7 +221,7 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
 
 
 @pytest.mark.parametrize("calls", [2, 20, *(pytest.param(calls, marks=pytest.mark.slow) for calls in (1, 3, 7))])
-def test_after_a_real_power_cut_all_that_was_promised_is_there_under_its_name(disk: Disk, calls: int) -> None:
+def test_after_a_real_power_cut_everything_promised_is_kept_under_its_name(disk: Disk, calls: int) -> None:
     process = start_python(UNTIL_THE_CUT, disk.path / "store")
     assert process.stdout is not None
     said = [process.stdout.readline().split() for _ in range(calls)]

@@ -133,7 +133,7 @@ print(run.run_id, status)
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_children_forked_while_threads_log_take_nothing_away(tmp_path: Path) -> None:
+def test_children_forked_while_threads_log_lose_nothing(tmp_path: Path) -> None:
     code = """
 import os, sys, threading, mltrack
 mltrack.set_store(sys.argv[1])
@@ -197,7 +197,7 @@ for step in range(5000):
     assert len(os.listdir(found.folder.segments)) == (not crashed)
 
 
-def test_a_process_that_ends_in_a_thread_s_log_call_loses_nothing_that_returned(tmp_path: Path) -> None:
+def test_a_process_that_exits_during_a_threads_log_call_loses_no_completed_call(tmp_path: Path) -> None:
     code = """
 import sys, threading, time, mltrack
 mltrack.set_store(sys.argv[1])

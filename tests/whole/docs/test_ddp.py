@@ -28,7 +28,7 @@ def test_four_ranks_record_into_one_run(tmp_path: Path) -> None:
     assert page.run(page.commands("read.py")) == "".join(f"{rank} 100 {(1 + rank) / 100}\n" for rank in RANKS)
 
 
-def test_a_rank_that_dies_makes_the_run_a_failed_one(tmp_path: Path) -> None:
+def test_a_rank_that_dies_fails_the_run(tmp_path: Path) -> None:
     page = Page("ddp.md", tmp_path)
     train = tmp_path / "train.py"
     train.write_text(train.read_text() + "    if rank == 2:\n        raise ValueError('no such rank')\n")

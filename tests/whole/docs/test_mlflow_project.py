@@ -42,7 +42,7 @@ def test_a_project_runs_from_the_command_line_and_from_python(tmp_path: Path) ->
     assert sum(line.startswith("the last loss") for line in lines) == 2  # from Python it was not streamed
 
 
-def test_on_the_command_line_it_is_waited_for_unless_the_config_says_otherwise(tmp_path: Path) -> None:
+def test_the_command_line_waits_for_a_project_unless_the_config_says_otherwise(tmp_path: Path) -> None:
     page = Page("mlflow-project.md", tmp_path, {"MLFLOW_TRACKING_URI": "mltrack:"})
     assert "the last loss is" in page.run(page.commands("start-only"))
     run = run_of(page, "started")

@@ -75,7 +75,7 @@ def notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notebo
         yield notebook
 
 
-def test_the_notebook_runs_and_its_runs_are_read_while_it_goes_on(notebook: Notebook) -> None:
+def test_the_notebook_runs_and_its_runs_are_read_meanwhile(notebook: Notebook) -> None:
     for at in notebook.code:
         if "log_figure" in notebook.book.cells[at].source:
             (run,) = notebook.runs()["open"]
@@ -99,7 +99,7 @@ def test_the_notebook_runs_and_its_runs_are_read_while_it_goes_on(notebook: Note
     assert notebook.process.children(recursive=True) == []
 
 
-def test_cells_run_again_go_on_with_the_run_or_begin_anew_as_they_say(notebook: Notebook) -> None:
+def test_cells_run_again_continue_the_run_or_start_another_as_they_say(notebook: Notebook) -> None:
     notebook.run("set_experiment")
     notebook.run("start_run(run_name=")
     for _ in range(3):
@@ -116,7 +116,7 @@ def test_cells_run_again_go_on_with_the_run_or_begin_anew_as_they_say(notebook: 
 
 
 @pytest.mark.parametrize(("last", "status"), [("1 + 1", "FINISHED"), ("1 / 0", "FAILED")])
-def test_a_run_left_open_ends_with_the_kernel_as_its_last_cell_did(notebook: Notebook, last: str, status: str) -> None:
+def test_a_run_left_open_ends_with_the_kernel_like_its_last_cell(notebook: Notebook, last: str, status: str) -> None:
     notebook.run("set_experiment")
     notebook.run("start_run(run_name=")
     notebook.run("run.log(")

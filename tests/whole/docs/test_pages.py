@@ -27,7 +27,7 @@ def test_every_example_is_in_the_index() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_block_is_a_file_or_typed_by_the_pages_test_or_said_not_to_be(page: str) -> None:
+def test_every_code_block_is_a_file_or_tested_or_marked_as_untested(page: str) -> None:
     typed = re.findall(r'commands\("([^"]+)"\)', source_of_tests(page))
     for block in blocks(FOLDER / page):
         if block.language == "sh":
@@ -38,7 +38,7 @@ def test_every_block_is_a_file_or_typed_by_the_pages_test_or_said_not_to_be(page
 
 
 @pytest.mark.parametrize("page", [*PAGES, "../examples.md"])
-def test_links_between_pages_lead_somewhere(page: str) -> None:
+def test_links_between_pages_have_targets(page: str) -> None:
     text = (FOLDER / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (FOLDER / page).parent.joinpath(target).exists(), target
@@ -56,7 +56,7 @@ def _joined(block: Block) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_commands_that_are_shown_exist_with_their_options(page: str) -> None:
+def test_commands_in_the_pages_exist_with_their_options(page: str) -> None:
     for line in commands_of(page):
         words = shlex.split(line)[1:]
         command: click.Command = cli

@@ -22,7 +22,9 @@ def page(tmp_path: Path, server: MlflowServer) -> Page:
     return Page("seed-workflow.md", tmp_path, {"LAB": server.url, "MPLBACKEND": "agg"})
 
 
-def test_what_is_recorded_offline_is_on_the_server_and_in_the_user_interface(page: Page, server: MlflowServer) -> None:
+def test_what_is_recorded_offline_appears_on_the_server_and_in_the_user_interface(
+    page: Page, server: MlflowServer
+) -> None:
     said = page.run(page.commands("python train.py"))
     (run,) = Store.open(page.store).runs()
     accuracy = run.metrics("test/accuracy").column("value").to_pylist()

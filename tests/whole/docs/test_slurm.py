@@ -125,7 +125,7 @@ def until(what: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def test_a_job_stopped_by_each_signal_and_requeued_is_one_whole_run_here_and_on_the_server(
+def test_a_job_stopped_by_each_signal_and_requeued_is_one_whole_run_locally_and_on_the_server(
     page: Page, job: Job, server: MlflowServer
 ) -> None:
     page.run(f"mltrack init && mltrack remote add lab {server.url}")
@@ -202,7 +202,7 @@ def check_points(run: StoredRun, again: range) -> None:
     assert max(times.values()) <= 2
 
 
-def test_a_job_that_was_stopped_before_it_made_its_run_makes_it_when_it_is_requeued(tmp_path: Path) -> None:
+def test_a_job_stopped_before_it_created_its_run_creates_it_when_requeued(tmp_path: Path) -> None:
     page = Page("slurm.md", tmp_path)
     page.run("mltrack init")
     job = Job(page, "4712", "3")

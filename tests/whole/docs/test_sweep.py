@@ -13,7 +13,7 @@ from tests.support.pages import Page
 pytestmark = pytest.mark.slow
 
 
-def test_two_hundred_jobs_at_once_are_two_hundred_runs_and_the_best_is_found_in_each_way(tmp_path: Path) -> None:
+def test_two_hundred_concurrent_jobs_are_two_hundred_runs_and_each_query_finds_the_best(tmp_path: Path) -> None:
     page = Page("sweep.md", tmp_path)
     page.run(page.commands("xargs"))
     runs = {run.info.run_name: run for run in Store.open(page.store).runs()}

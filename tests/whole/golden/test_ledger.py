@@ -37,7 +37,7 @@ def remote(store: Store) -> Remote:
     return remote
 
 
-def test_the_dry_run_says_what_it_said_when_the_ledger_was_written(store: Store, remote: Remote) -> None:
+def test_a_dry_run_gives_what_it_gave_when_the_ledger_was_written(store: Store, remote: Remote) -> None:
     report = push(store, remote, dry_run=True)
     assert {name: getattr(report, name) for name in COUNTS} == {name: EXPECTED[name] for name in COUNTS}
     assert report.in_doubt == 1000  # one request was on its way
@@ -52,13 +52,13 @@ def test_status_counts_what_it_counted_then(store: Store, remote: Remote) -> Non
     assert (status.pending_traces, status.damage) == (EXPECTED["pending_traces"], ())
 
 
-def test_what_was_on_its_way_when_it_broke_off_is_in_doubt(store: Store, remote: Remote) -> None:
+def test_requests_in_flight_at_the_interruption_are_in_doubt(store: Store, remote: Remote) -> None:
     doubts = [entry.doubt for entry in read_ledger(store, remote).runs.values() if entry.doubt]
     assert len(doubts) == 1
     assert [end > 0 for end in doubts[0].values()] == [True]
 
 
-def test_written_again_in_the_fewest_lines_it_says_the_same(store: Store, remote: Remote) -> None:
+def test_a_compacted_ledger_has_the_same_content(store: Store, remote: Remote) -> None:
     state = LedgerState.read(ledger_path(store, remote))
     again = LedgerState()
     for line in state.compacted():

@@ -186,7 +186,7 @@ QUICK = ("token with a line break at its end", "password")
 @pytest.mark.parametrize(
     "source", [pytest.param(source, marks=[] if source in QUICK else pytest.mark.slow) for source in SOURCES]
 )
-def test_no_secret_is_written_or_shown_whatever_goes_wrong(
+def test_no_secret_is_written_or_shown_whatever_fails(
     source: str, scene: Scene, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     SOURCES[source](scene)
@@ -207,7 +207,7 @@ def test_no_secret_is_written_or_shown_whatever_goes_wrong(
 
 
 @pytest.mark.parametrize("mode", ["503", "hang up"])
-def test_a_server_that_is_unwell_gets_no_secret_out_either(
+def test_a_faulty_server_makes_no_secret_leak(
     mode: str, scene: Scene, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     Echo.mode, Echo.secret = mode, SECRET
@@ -296,7 +296,7 @@ def test_the_background_syncer_keeps_secrets_out_of_its_log_and_its_note(source:
     search(scene.folder, scene.planted, scene.secret)
 
 
-def test_a_fault_of_ours_is_shown_whole_but_for_secrets(scene: Scene) -> None:
+def test_an_internal_error_is_shown_whole_except_for_secrets(scene: Scene) -> None:
     program = """
 import click, sys
 from mltrack.cli import app

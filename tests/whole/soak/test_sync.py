@@ -56,7 +56,7 @@ def forked(tmp_path: Path) -> Iterator[ForkedServer]:
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-def test_a_server_killed_a_hundred_times_while_it_is_pushed_to_has_all_once(
+def test_a_server_killed_a_hundred_times_during_a_push_has_everything_once(
     store: Store, forked: ForkedServer, experiment: str
 ) -> None:
     remote = Remotes(store).add("mortal", forked.url)

@@ -59,7 +59,7 @@ def test_a_registered_model_is_described_tagged_and_given_an_alias(look: Look) -
     look.shot("registered-model-edited")
 
 
-def test_prompts_are_listed_shown_and_made(look: Look) -> None:
+def test_prompts_are_listed_shown_and_created(look: Look) -> None:
     look.open("/prompts")
     look.shows("greeter", "Version 2")
     look.shot("prompts")
@@ -75,7 +75,7 @@ def test_prompts_are_listed_shown_and_made(look: Look) -> None:
     look.shot("prompt-made")
 
 
-def test_prompts_are_no_models(look: Look) -> None:
+def test_prompts_are_not_listed_as_models(look: Look) -> None:
     look.open("/models")
     look.shows("doubler")
     look.lacks("greeter")

@@ -17,7 +17,7 @@ def test_the_list_of_experiments_holds_each(look: Look, ui_experiments: dict[str
     look.shot("experiments")
 
 
-def test_an_experiment_is_made_in_the_browser(look: Look, ui_store: Store) -> None:
+def test_an_experiment_is_created_in_the_browser(look: Look, ui_store: Store) -> None:
     look.open("/experiments")
     look.click("Create", exact=True)
     look.dialog().get_by_role("textbox").first.fill("made-here")
@@ -52,7 +52,9 @@ def test_thousands_of_runs_are_paged_sorted_and_filtered(look: Look, ui_experime
     look.shot("runs-filtered")
 
 
-def test_a_filter_that_is_none_is_told_and_not_an_empty_list(look: Look, ui_experiments: dict[str, str]) -> None:
+def test_an_invalid_filter_is_reported_and_does_not_give_an_empty_list(
+    look: Look, ui_experiments: dict[str, str]
+) -> None:
     look.open(f"/experiments/{ui_experiments['sweep']}/runs")
     look.page.get_by_placeholder("metrics.rmse").first.fill("metrics.loss ~ 3")
     look.page.keyboard.press("Enter")
@@ -96,7 +98,7 @@ def test_runs_are_compared(look: Look, ui_store: Store) -> None:
     look.shot("compare")
 
 
-def test_a_run_says_all_that_is_known_of_it(look: Look, ui_store: Store) -> None:
+def test_the_page_of_a_run_shows_all_its_data(look: Look, ui_store: Store) -> None:
     run = ui_store.run("full-run")
     look.open(f"/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
     look.shows("full-run", "Finished", run.info.run_id, "everything", "0.875", "depth", "trial", "doubler", "Training")
@@ -143,7 +145,7 @@ def test_images_texts_and_tables_among_artifacts_are_shown(look: Look, ui_store:
     look.shot("artifact-table")
 
 
-def test_a_run_that_goes_on_is_shown_as_it_grows(look: Look, ui_store: Store, ui_training: str) -> None:
+def test_a_live_run_is_shown_as_it_grows(look: Look, ui_store: Store, ui_training: str) -> None:
     run = ui_store.run(ui_training)
     look.open(f"/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
     look.shows("Running", "loss")

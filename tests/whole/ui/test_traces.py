@@ -15,7 +15,7 @@ def test_traces_are_listed_with_their_state(look: Look, ui_experiments: dict[str
     look.shot("traces")
 
 
-def test_a_trace_shows_its_spans_and_what_was_said_of_it(look: Look, ui_experiments: dict[str, str]) -> None:
+def test_a_trace_shows_its_spans_and_assessments(look: Look, ui_experiments: dict[str, str]) -> None:
     look.open(f"/experiments/{ui_experiments['traced']}/traces")
     look.choose('{"question": "question 9"}')
     look.shows("answer", "look_up", "it is in a page about question 9")

@@ -40,7 +40,7 @@ main(["--store", root, "sync", "lab"])
 
 
 @pytest.mark.parametrize("umask", [0o002, pytest.param(0o022, marks=pytest.mark.slow), 0o077])
-def test_the_mode_of_everything_that_is_made_is_what_the_umask_leaves(umask: int, tmp_path: Path) -> None:
+def test_the_mode_of_everything_created_follows_the_umask(umask: int, tmp_path: Path) -> None:
     root, secret, work = tmp_path / "store", tmp_path / "secret.txt", tmp_path / "work"
     work.mkdir()
     (work / "train.py").write_text("a = 1")
@@ -59,7 +59,7 @@ def test_the_mode_of_everything_that_is_made_is_what_the_umask_leaves(umask: int
     assert seen > 20
 
 
-def test_a_lock_file_that_may_only_be_read_is_locked_all_the_same(tmp_path: Path) -> None:
+def test_a_read_only_lock_file_can_be_locked(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     lock.touch()
     lock.chmod(0o444)
@@ -167,9 +167,7 @@ sys.exit(main(["--store", root, *line]))
     ],
 )  # fmt: skip
 @pytest.mark.slow
-def test_a_store_of_another_user_is_read_and_what_would_change_it_is_refused_in_a_line(
-    line: str, code: int, lab: Path
-) -> None:
+def test_another_users_store_is_read_and_changes_are_refused_in_one_line(line: str, code: int, lab: Path) -> None:
     lab.chmod(0o777)
     root = lab / ".mltrack"
     two = FIRST + "with mltrack.start_run(run_name='second') as run: run.log_metric('loss', 2)"
