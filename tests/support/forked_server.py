@@ -1,24 +1,31 @@
 """An MLflow server that is up again in a moment after it was killed: forked from a process that has all imported.
 
-``python -m tests.support.forked_server FOLDER PORT`` forks one for each line of its input and answers with the
-process id.
+``python -m tests.support.forked_server FOLDER PORT`` starts or kills one for each line of its input, ``start`` or
+``kill``, and answers with a line when that is done. As under ``mlflow server``, one that ends by itself is replaced;
+the log says how it ended.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.support import ROOT
 from tests.support.server import START_TIMEOUT_S, MlflowServer
 
+ENDED = "ended by itself"
+ended_by_themselves: list[str] = []
+"""Log lines of servers that nobody killed, for the summary of the tests."""
+
 
 class ForkedServer(MlflowServer):
-    """Killed by its id; the id stays taken until the next start."""
+    """Killed by the process that forked it."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -33,14 +40,10 @@ class ForkedServer(MlflowServer):
                 text=True,
                 env={**environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             )
-        self._pid = 0
 
     def start(self) -> None:
         """Return when it answers."""
-        assert self._forker.stdin is not None and self._forker.stdout is not None
-        self._forker.stdin.write("\n")
-        self._forker.stdin.flush()
-        self._pid = int(self._forker.stdout.readline())
+        self._tell("start")
         until = time.monotonic() + START_TIMEOUT_S
         while not self._answers():
             if time.monotonic() > until:
@@ -48,13 +51,55 @@ class ForkedServer(MlflowServer):
             time.sleep(0.02)
 
     def kill(self) -> None:
-        if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
-            self._pid = 0
+        if self._forker.poll() is None:
+            self._tell("kill")
 
     def close(self) -> None:
         super().close()
         self._forker.communicate()
+        log = (self.folder / "server.log").read_text(errors="replace")
+        if ENDED in log:
+            ended_by_themselves.append(log[-4000:])
+
+    def _tell(self, word: str) -> None:
+        assert self._forker.stdin is not None and self._forker.stdout is not None
+        self._forker.stdin.write(f"{word}\n")
+        self._forker.stdin.flush()
+        assert self._forker.stdout.readline() == f"{word}\n"
+
+
+class Forker:
+    """Forks ``serve``, again when that ends without having been killed."""
+
+    def __init__(self, serve: Callable[[], None]) -> None:
+        self._serve = serve
+        self._pid = 0
+        signal.signal(signal.SIGCHLD, self._replace)
+
+    def start(self) -> None:
+        pid = os.fork()
+        if not pid:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            faulthandler.enable()
+            self._serve()
+            os._exit(0)
+        self._pid = pid
+
+    def kill(self) -> None:
+        pid, self._pid = self._pid, 0
+        if pid:
+            os.kill(pid, signal.SIGKILL)  # dead or not, it was not waited for: the id is its own
+            os.waitpid(pid, 0)
+
+    def _replace(self, *_: object) -> None:
+        if not self._pid:
+            return
+        pid, status = os.waitpid(self._pid, os.WNOHANG)
+        if pid:
+            self._pid = 0
+            print(f"server {pid} {ENDED}: {os.waitstatus_to_exitcode(status)}", file=sys.stderr, flush=True)
+            time.sleep(0.1)  # where it always ends at once
+            self.start()
 
 
 def fork_for_each_line(folder: str, port: int) -> None:
@@ -70,17 +115,11 @@ def fork_for_each_line(folder: str, port: int) -> None:
     from mlflow.store.tracking import sqlalchemy_store  # noqa: F401
 
     _make_tables(folder)
-    pid = 0
-    for _ in sys.stdin:
-        if pid:
-            os.waitpid(pid, 0)
-        pid = os.fork()
-        if not pid:
-            uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
-            os._exit(0)
-        print(pid, flush=True)
-    if pid:  # whoever had it started is gone
-        os.kill(pid, signal.SIGKILL)
+    forker = Forker(lambda: uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning"))
+    for line in sys.stdin:
+        forker.start() if line == "start\n" else forker.kill()
+        print(line, end="", flush=True)
+    forker.kill()  # whoever had it started is gone
     os._exit(0)  # without taking all that was imported down piece by piece
 
 
