@@ -64,3 +64,58 @@ def loop_disk(folder: Path, kind: str, options: str = "rw") -> Iterator[Disk]:
         yield disk
     finally:
         subprocess.run(["umount", "-l", str(disk.path)], check=False, capture_output=True)
+
+
+class MemoryDisk:
+    """A disk in memory that can be pulled out while it is used, filled, or made read-only; what it holds stays."""
+
+    def __init__(self, folder: Path, size: str) -> None:
+        """Mount one at ``folder``/disk; ``size`` as mount takes it: "2m"."""
+        self._held, self.path = folder / "held", folder / "disk"
+        for path in (self._held, self.path):
+            path.mkdir(parents=True)
+        done = self._mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", self._held, check=False)
+        if done.returncode:
+            pytest.skip(f"nothing can be mounted here: {done.stderr.decode().strip()}")
+        self.connect()
+
+    @staticmethod
+    def _mount(*args: str | Path, check: bool = True) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(["mount", *map(str, args)], capture_output=True, check=check)
+
+    def connect(self) -> None:
+        """Plug it in."""
+        self._mount("--bind", self._held, self.path)
+
+    def pull_out(self) -> None:
+        """From now on its path is the empty folder that it was mounted on."""
+        subprocess.run(["umount", "-l", str(self.path)], check=True, capture_output=True)
+
+    def resize(self, size: str) -> None:
+        """Make it larger or smaller."""
+        self._mount("-o", f"remount,size={size}", self._held)
+
+    def protect(self) -> None:
+        """From now on nothing can be written to it."""
+        self._mount("-o", "remount,bind,ro", self.path)
+
+    def unprotect(self) -> None:
+        """It can be written to again."""
+        self._mount("-o", "remount,bind,rw", self.path)
+
+    def close(self) -> None:
+        """Unmount it, with all that it holds."""
+        for path in (self.path, self._held):
+            subprocess.run(["umount", "-l", str(path)], check=False, capture_output=True)
+
+
+@contextlib.contextmanager
+def memory_disk(folder: Path, size: str = "64m") -> Iterator[MemoryDisk]:
+    """Such a disk; skips the test where there can be none."""
+    if os.geteuid():
+        pytest.skip("only root can mount a disk")
+    disk = MemoryDisk(folder, size)
+    try:
+        yield disk
+    finally:
+        disk.close()

@@ -28,7 +28,7 @@ class StoreKind:
 
     def __init__(self) -> None:
         self.fs: FileSystem = LOCAL
-        """Writes to stores in folders of this machine."""
+        """Writes to stores in folders of this machine: to the one there when pushing, to the one here when pulling."""
 
     @property
     def name(self) -> str:
@@ -140,7 +140,8 @@ class StoreKind:
         from mltrack_sync.stores.pull import pull_from_store
 
         with open_far(work.store, work.remote, write=False) as far:
-            return pull_from_store(work.store, far, work.remote.name, work.remote.url, work.options, work.ledger)
+            remote = work.remote
+            return pull_from_store(work.store, far, remote.name, remote.url, work.options, work.ledger, fs=self.fs)
 
     def dry_run(self, store: Store, remote: Remote, state: LedgerState, options: PushOptions) -> PushReport:
         """What push would copy, by the ledger."""

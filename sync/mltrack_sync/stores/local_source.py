@@ -91,6 +91,7 @@ class LocalSource:
     def units(self, selection: Selection) -> Iterable[UnitToken]:
         """The units that a selection takes with it, runs last; see ``Source.units``."""
         run_ids = self._store.run_ids() if selection.everything else sorted(selection.heads(self._store))
+        self._require()
         layout = self._store.layout
         for unit in other_units(self._store, selection, run_ids):
             token = unit_token(unit_folder(layout, unit))
@@ -104,6 +105,21 @@ class LocalSource:
 
     def snapshot(self, unit: str, *, artifact_bytes_max: int | None = None) -> UnitSnapshot:
         """How a unit looks now; see ``Source.snapshot``."""
+        try:
+            return self._snapshot(unit, artifact_bytes_max)
+        except (NotFoundError, FileNotFoundError):
+            self._require()
+            raise
+
+    def _require(self) -> None:
+        """Check that the store is still there: what can't be found on a disk that was pulled out was not removed.
+
+        Raises:
+            FileNotFoundError: it is not.
+        """
+        os.lstat(self._store.layout.root / "store.json")
+
+    def _snapshot(self, unit: str, artifact_bytes_max: int | None) -> UnitSnapshot:
         folder = unit_folder(self._store.layout, unit)
         taken_at = self._clock()
         origin = (self._store.store_id, os.uname().nodename)

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.errors import NotFoundError
 from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.ledger.stores import run_lines, store_line
@@ -27,7 +28,14 @@ __all__ = ["pull_from_store"]
 
 
 def pull_from_store(
-    store: Store, far: FarStore, name: str, url: str, options: PullOptions, ledger: Ledger | None = None
+    store: Store,
+    far: FarStore,
+    name: str,
+    url: str,
+    options: PullOptions,
+    ledger: Ledger | None = None,
+    *,
+    fs: FileSystem = LOCAL,
 ) -> PullReport:
     """Copy what is selected there and new here.
 
@@ -38,12 +46,13 @@ def pull_from_store(
         url: Where it is.
         options: What is pulled, and how.
         ledger: Its ledger, in which is noted what need not be sent back.
+        fs: Writes to the store here.
 
     Raises:
         RemoteError, StoreError, OSError: a store can't be used any more.
         NotFoundError, FilterError: the selection names what is not there, or is not valid.
     """
-    target = LocalTarget(store, hashing=not far.in_process)
+    target = LocalTarget(store, hashing=not far.in_process, fs=fs)
     watched = WatchedCopy(far.source, target)
     counting = _Counting(store, watched, ledger)
     if options.dry_run:

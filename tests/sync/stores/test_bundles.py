@@ -24,6 +24,7 @@ from mltrack.store import Store
 from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.selection import Selection
 from mltrack_sync.stores.bundle_format import MANIFEST_BYTES, BundleError, Manifest
+from mltrack_sync.stores.bundle_reader import open_bundle
 from mltrack_sync.stores.bundle_writer import write_bundle
 from mltrack_sync.stores.bundle_zip import crc_of, local_header
 from mltrack_sync.stores.bundles import BundleOptions, bundle, pull_bundle
@@ -212,17 +213,34 @@ def refused(there: Store, path: Path) -> None:
     assert there.run_ids() == []
 
 
-def test_damage_at_any_byte_of_the_beginning_and_the_end_is_refused(here: Store, there: Store, tmp_path: Path) -> None:
+def refused_at_once(path: Path) -> None:
+    """It is refused in one line when it is opened, before a store is looked at."""
+    with pytest.raises(BundleError) as caught, open_bundle(path):
+        pass
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("how", ["changed", "cut"])
+def test_damage_at_every_byte_of_the_header_the_manifest_and_the_directory_is_refused(
+    here: Store, there: Store, tmp_path: Path, how: str
+) -> None:
     bundle(here, tmp_path / "a.mltb", BundleOptions(artifact_bytes_max=0))
-    data = bytearray((tmp_path / "a.mltb").read_bytes())
-    index = json.loads(data[63 : 63 + MANIFEST_BYTES])["index"][0] - 61
+    data = (tmp_path / "a.mltb").read_bytes()
+    head = len(local_header("manifest.json", 0, 0))
+    index = json.loads(data[head : head + MANIFEST_BYTES])["index"][0]
+    assert data.index(b"PK\1\2") > index  # the directory, behind the index
+    places = [*range(head + MANIFEST_BYTES), *range(index - 60, len(data))]
     path = tmp_path / "damaged.mltb"
-    places = [*range(600), *range(600, MANIFEST_BYTES, 97), *range(index, len(data), 7)]
-    for at in places:
-        damaged = bytearray(data)
-        damaged[at] ^= 1 << at % 8
-        path.write_bytes(damaged)
-        refused(there, path)
+    path.write_bytes(data)
+    with open(path, "r+b", buffering=0) as file:
+        for at in places if how == "changed" else reversed(places):
+            if how == "changed":
+                os.pwrite(file.fileno(), bytes([data[at] ^ 1 << at % 8]), at)
+            else:
+                file.truncate(at)
+            refused_at_once(path)
+            os.pwrite(file.fileno(), data[at : at + 1] if how == "changed" else b"", at)
+    refused(there, path) if how == "cut" else pull_bundle(there, path)
 
 
 def test_damage_anywhere_else_is_refused(here: Store, there: Store, tmp_path: Path) -> None:

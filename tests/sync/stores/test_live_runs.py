@@ -95,7 +95,7 @@ def test_every_copy_of_a_live_run_is_valid(tmp_path: Path) -> None:
     def record() -> None:
         with fluent.start_run(run_name="busy") as run:
             step = 0
-            while not enough.is_set() or step < 60_000:
+            while not enough.is_set() or step < 20_000:
                 for _ in range(500):
                     run.log_metric(f"m{step % 7}", step / 3, step)
                     step += 1
@@ -103,6 +103,7 @@ def test_every_copy_of_a_live_run_is_valid(tmp_path: Path) -> None:
                 run.log_text(f"at {step}", f"steps/{step}.txt")
                 run.set_tag("at", step)
                 started.set()
+                enough.wait(0.05)  # else there is more to copy the longer a copy takes
 
     current_store.set_store(here.path)
     recorder = threading.Thread(target=record)
@@ -121,3 +122,72 @@ def test_every_copy_of_a_live_run_is_valid(tmp_path: Path) -> None:
         current_store.set_store(None)
     assert copy(here, there).problems == []
     assert_same_runs(here, there)
+
+
+def age_mark(store: Store, run_id: str) -> tuple[str, int]:
+    """The store that a running copy says it is from, and when that was copied."""
+    elsewhere = store.run(run_id).state.elsewhere
+    assert elsewhere is not None
+    return elsewhere.store_id, elsewhere.time
+
+
+def test_copies_of_copies_say_how_old_they_are_and_an_older_one_takes_nothing_back(tmp_path: Path) -> None:
+    first, second, third = (Store.create(tmp_path / name) for name in "abc")
+    process = start_python(RECORDER, first.path)
+    assert process.stdin is not None and process.stdout is not None
+    run_id = process.stdout.readline().strip()
+    copy(first, second)
+    copy(second, third)
+    assert age_mark(third, run_id) == age_mark(second, run_id)
+    assert age_mark(third, run_id)[0] == first.store_id
+    old = age_mark(second, run_id)
+
+    print(file=process.stdin, flush=True)
+    assert process.stdout.readline() == "more\n"
+    copy(first, third)  # straight: newer than what the second store has
+    assert age_mark(third, run_id)[1] > old[1]
+    newer = age_mark(third, run_id)
+    copy(second, third)
+    assert (age_mark(third, run_id), third.run(run_id).head().points) == (newer, 40_000)
+    copy(third, second)  # round the other way
+    assert (age_mark(second, run_id), second.run(run_id).head().points) == (newer, 40_000)
+    for there in (first, second, third):
+        assert copy(second, first).problems == copy(third, first).problems == []
+        assert findings(there) == []
+    assert first.run(run_id).state.elsewhere is None  # it is being recorded here
+
+    process.communicate("\n")
+    copy(first, third)
+    copy(second, third)  # which still believes that it runs
+    assert third.run(run_id).state.info().status == "FINISHED"
+    copy(third, second)
+    copy(second, first)
+    for store in (first, second, third):
+        assert [found.info.status for found in store.search_runs()] == ["FINISHED"]
+        assert store.run(run_id).head().points == 40_000
+    assert_same_runs(first, second)
+    assert_same_runs(first, third)
+    assert [copy(*pair).bytes for pair in ((first, second), (second, third), (third, first))] == [0, 0, 0]
+
+
+def test_a_run_that_three_stores_recorded_into_has_each_point_once_however_it_goes_round(tmp_path: Path) -> None:
+    stores = [Store.create(tmp_path / name) for name in "abc"]
+    current_store.set_store(stores[0].path)
+    with fluent.start_run(run_name="shared") as run:
+        run.log_metric("loss", -1.0, 0)
+    run_id = run.run_id
+    for _ in range(2):
+        for here, there in ((0, 1), (1, 2), (2, 0), (2, 1), (0, 2)):
+            copy(stores[here], stores[there])
+            current_store.set_store(stores[there].path)
+            with fluent.start_run(run_id=run_id) as run:
+                for step in range(1200 if there == 2 else 10):
+                    run.log_metric("loss", there, step)
+                run.log_text(f"from {there}", f"notes {there}.txt")
+    current_store.set_store(None)
+    for here, there in ((0, 1), (1, 2), (2, 0), (0, 1)):
+        assert copy(stores[here], stores[there]).problems == []
+    values = stores[2].run(run_id).metrics("loss")["value"].to_pylist()
+    assert [values.count(value) for value in (-1.0, 0.0, 1.0, 2.0)] == [1, 20, 40, 4800]
+    assert_same_runs(stores[0], stores[1])
+    assert_same_runs(stores[0], stores[2])
