@@ -30,6 +30,8 @@ __all__ = [
     "MLTRACK_TRUSTED_STORES",
     "MODEL_ID_TAG",
     "NOTE_TAG",
+    "ORIGIN_EXPERIMENT_TAG",
+    "ORIGIN_MODEL_TAG",
     "ORIGIN_RUN_TAG",
     "ORIGIN_TAG",
     "PARENT_TAG",
@@ -183,10 +185,16 @@ CRASHED_TAG = "mltrack.crashed"
 """On a remote: that the run ended without saying so."""
 
 ORIGIN_TAG = "mltrack.origin"
-"""The server that a run was pulled from."""
+"""The server that a run, a logged model or an experiment was pulled from."""
 
 ORIGIN_RUN_TAG = "mltrack.origin.run_id"
 """The run's id on that server."""
+
+ORIGIN_MODEL_TAG = "mltrack.origin.model_id"
+"""The logged model's id on that server."""
+
+ORIGIN_EXPERIMENT_TAG = "mltrack.origin.experiment_id"
+"""The experiment's id on that server."""
 
 TAGS = (
     RUN_NAME_TAG,
@@ -211,5 +219,7 @@ TAGS = (
     CRASHED_TAG,
     ORIGIN_TAG,
     ORIGIN_RUN_TAG,
+    ORIGIN_MODEL_TAG,
+    ORIGIN_EXPERIMENT_TAG,
 )
 """All that mltrack itself sets or reads of runs, models and experiments."""

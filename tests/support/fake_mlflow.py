@@ -10,7 +10,7 @@ import json
 import math
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -42,6 +42,9 @@ class FakeRun:
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
+    datasets: list[Fields] = field(default_factory=list)
+    used: list[str] = field(default_factory=list)
+    made: dict[str, int] = field(default_factory=dict)
 
     def fields(self) -> Fields:
         latest: dict[str, Point] = {}
@@ -53,6 +56,8 @@ class FakeRun:
         return {
             "info": self.info,
             "data": {"params": pairs_of(self.params), "tags": pairs_of(self.tags), "metrics": metrics},
+            "inputs": {"dataset_inputs": self.datasets, "model_inputs": [{"model_id": each} for each in self.used]},
+            "outputs": {"model_outputs": [{"model_id": each, "step": step} for each, step in self.made.items()]},
         }
 
 
@@ -128,6 +133,30 @@ class FakeMlflow(httpx.BaseTransport):
         if path not in self.files:
             raise Refused("no such file", "RESOURCE_DOES_NOT_EXIST", 404)
         return httpx.Response(200, content=self.files[path])
+
+    # --- what other clients make ---
+
+    def make_experiment(self, name: str, tags: dict[str, str] | None = None) -> str:
+        """An experiment; its id."""
+        return str(self._experiments_create({"name": name, "tags": pairs_of(tags or {})})["experiment_id"])
+
+    def make_run(
+        self,
+        experiment_id: str,
+        *,
+        name: str = "theirs",
+        tags: dict[str, str] | None = None,
+        params: dict[str, str] | None = None,
+        points: Sequence[Point] = (),
+    ) -> str:
+        """A run that has ended; its id."""
+        info = {"experiment_id": experiment_id, "run_name": name, "user_id": "ada", "start_time": 1000}
+        made = self._runs_create({**info, "tags": pairs_of(tags or {})})
+        run = self.runs[made["run"]["info"]["run_id"]]
+        run.info |= {"status": "FINISHED", "end_time": 2000}
+        run.params |= params or {}
+        run.points += points
+        return str(run.info["run_id"])
 
     # --- experiments ---
 
@@ -210,6 +239,21 @@ class FakeMlflow(httpx.BaseTransport):
                 self.logged.add_metric(fields["run_id"], m)
             if "model_id" not in m or point not in run.points:  # one that comes with a model was sent before
                 run.points.append(point)
+        return {}
+
+    def _runs_log_inputs(self, fields: Fields) -> Fields:
+        run = self._active(fields)
+        names = {(each["dataset"]["name"], each["dataset"]["digest"]) for each in run.datasets}
+        new = (each for each in fields.get("datasets", []))
+        run.datasets += [e for e in new if (e["dataset"]["name"], e["dataset"]["digest"]) not in names]
+        run.used += [e["model_id"] for e in fields.get("models", []) if e["model_id"] not in run.used]
+        return {}
+
+    def _runs_outputs(self, fields: Fields) -> Fields:
+        run, models = self._active(fields), {each["model_id"]: each.get("step", 0) for each in fields["models"]}
+        if run.made.keys() & models.keys():
+            raise Refused("it is linked already", "BAD_REQUEST")
+        run.made |= models
         return {}
 
     def _metrics_get_history(self, fields: Fields) -> Fields:

@@ -69,10 +69,11 @@ class FakeModels:
         return found
 
     def _search(self, fields: Fields) -> Fields:
-        key, _, value = fields["filter"].removeprefix("tags.").partition(" = ")
-        tag = (key.strip("`"), value.strip("'"))
         mine = [model for model in self.held.values() if model.info["experiment_id"] in fields["experiment_ids"]]
-        found = [model.fields() for model in mine if not model.deleted and model.tags.get(tag[0]) == tag[1]]
+        if "filter" in fields:
+            key, _, value = fields["filter"].removeprefix("tags.").partition(" = ")
+            mine = [model for model in mine if model.tags.get(key.strip("`")) == value.strip("'")]
+        found = [model.fields() for model in mine if not model.deleted]
         return {"models": found} if found else {}
 
     def _create(self, fields: Fields) -> Fields:

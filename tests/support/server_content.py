@@ -55,6 +55,22 @@ def make_run(
     return run_id
 
 
+def make_model(
+    server: Server,
+    experiment_id: str,
+    run_id: str,
+    *,
+    params: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> str:
+    """A logged model without files that the run made, and its link to it. Its id."""
+    fields = {"experiment_id": experiment_id, "name": "theirs", "source_run_id": run_id}
+    made = server.post("logged-models", **fields, params=pairs(params or {}), tags=pairs(tags or {}))
+    model_id = str(made["model"]["info"]["model_id"])
+    server.post("runs/outputs", run_id=run_id, models=[{"model_id": model_id, "step": 0}])
+    return model_id
+
+
 def log_points(server: Server, run_id: str, points: Sequence[Point]) -> None:
     for start in range(0, len(points), 1000):
         rows = [

@@ -206,6 +206,18 @@ class MlflowClient(ApiClient):
         answer = self._transport.get("runs/get", {"run_id": remote_id})
         return self._read("runs/get", answer, lambda a: _run(a["run"]))
 
+    def run_of_origin(self, remote_id: str, run_id: str) -> list[RemoteRun]:
+        """The run of that id, which ours was pulled from; none where there is none, or it is another run's copy."""
+        if not remote_id:
+            return []
+        try:
+            found = self.get_run(remote_id)
+        except RemoteRefusedError as error:
+            if not error.is_missing:
+                raise
+            return []
+        return [found] if found.tags.get(RUN_ID_TAG, run_id) == run_id else []
+
     def update_run(self, remote_id: str, *, status: str, end_time: int | None, name: str) -> None:
         """Set status, end time and name."""
         fields: dict[str, Any] = {"run_id": remote_id, "status": status}

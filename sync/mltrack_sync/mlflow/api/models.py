@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mltrack.environment import MODEL_ID_TAG
+from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.http.shapes import identifier, mapping, pairs, rows, shaped, text
 from mltrack_sync.mlflow.api.base import ApiClient, ignoring_missing, in_path, pairs_of
 
@@ -56,6 +57,18 @@ class LoggedModelsClient(ApiClient):
         """The model as it is now, deleted or not."""
         answer = self._transport.get(f"logged-models/{in_path(remote_id)}", {"allow_deleted": "true"})
         return self._model(answer, "logged-models/get")
+
+    def of_origin(self, remote_id: str) -> list[RemoteModel]:
+        """The model of that id, which ours was pulled from; none where there is none, or it is deleted."""
+        if not remote_id:
+            return []
+        path = f"logged-models/{in_path(remote_id)}"
+        try:
+            return [self._model(self._transport.get(path, {}), "logged-models/get")]
+        except RemoteRefusedError as error:
+            if not error.says_missing:
+                raise
+            return []
 
     def create(
         self,

@@ -52,6 +52,11 @@ class ComparedClient(ApiClient):
         """A logged model, deleted or not."""
         return self._found(f"logged-models/{in_path(remote_id)}", {"allow_deleted": "true"}, "model")
 
+    def model_of_origin(self, remote_id: str) -> list[Fields]:
+        """The logged model of that id, which ours was pulled from; none where there is none, or it is deleted."""
+        found = self._found(f"logged-models/{in_path(remote_id)}", {}, "model") if remote_id else None
+        return [] if found is None else [found]
+
     def logged_model_files(self, remote_id: str, folder: str) -> dict[str, int]:
         """Sizes of the files in one folder of a logged model, by their paths."""
         found = self.logged_model_entries(remote_id, folder)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mltrack.environment import MODEL_ID_TAG
+from mltrack.environment import MODEL_ID_TAG, ORIGIN_MODEL_TAG
 from mltrack.errors import NotFoundError
 from mltrack_sync.ledger.fallback import FallbackEntry
 from mltrack_sync.ledger.models import PENDING, LoggedEntry
@@ -19,6 +19,7 @@ from mltrack_sync.mlflow.plan.kinds import (
     LOGGED_MODEL_PARAM,
     LOGGED_MODEL_TAG,
 )
+from mltrack_sync.mlflow.plan.origin import remote_tags
 
 if TYPE_CHECKING:
     from mltrack.entities import Artifact, LoggedModel, ModelMetric
@@ -121,7 +122,8 @@ def find_pending_logged_model(
     has_refused_metrics = any(kind == LOGGED_MODEL_METRIC for kind, _ in refused)
     since = 0 if retry and has_refused_metrics else entry.metrics
     refused = set() if retry else refused
-    wanted = {**map_tags(model.tags), MODEL_ID_TAG: model.model_id}
+    own = {MODEL_ID_TAG: model.model_id}
+    wanted = remote_tags(map_tags(model.tags), entry.remote_id, ORIGIN_MODEL_TAG, own)
     wanted.pop(MODEL_VERSIONS, None)
     changed = {key: value for key, value in wanted.items() if entry.tags.get(key) != value}
     gone = [key for key in entry.tags if key not in wanted and key != MODEL_VERSIONS]

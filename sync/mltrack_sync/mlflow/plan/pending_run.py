@@ -7,15 +7,16 @@ say: ``points_in_doubt`` says how many points a push compares with it before it 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import ACTIVE, DELETED
-from mltrack.environment import PARENT_TAG, RUN_ID_TAG
+from mltrack.environment import ORIGIN_RUN_TAG, PARENT_TAG, RUN_ID_TAG
 from mltrack_sync.mlflow.plan.batches import Facts, Refusal, facts_of
 from mltrack_sync.mlflow.plan.history import HistorySetting, find_positions
 from mltrack_sync.mlflow.plan.in_doubt import InDoubt
 from mltrack_sync.mlflow.plan.kinds import ARTIFACT, METRIC, MODEL_INPUT, MODEL_OUTPUT, PARAM, TAG, dataset_key
+from mltrack_sync.mlflow.plan.origin import ORIGIN_TAGS, remote_tags
 from mltrack_sync.mlflow.plan.sampled_points import count_due
 from mltrack_sync.mlflow.plan.whole_run import find_pending_copy
 
@@ -109,12 +110,13 @@ def find_pending_run(
     facts = facts_of(
         events,
         params=run.params,
-        tags=map_tags(run),
+        tags=remote_tags(map_tags(run), entry.remote_id, ORIGIN_RUN_TAG),
         limits=limits,
         known_tags=made_with,
         again=[(item.kind, item.key) for item in retried if item.kind in (PARAM, TAG)],
         first=(RUN_ID_TAG, PARENT_TAG),
     )
+    facts = replace(facts, removed=tuple(key for key in facts.removed if key not in ORIGIN_TAGS))
     positions = find_positions(run, entry, history or HistorySetting())
     points, in_doubt = _points(run, entry, positions, restored=restored) if counting else (0, 0)
     is_sampled = bool(positions.sampled.history)

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from mltrack.entities import DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME, DELETED
-from mltrack.environment import EXPERIMENT_TAG
+from mltrack.environment import EXPERIMENT_TAG, ORIGIN_EXPERIMENT_TAG, ORIGIN_TAG
 from mltrack.errors import AlreadyExistsError
 from mltrack_sync.ledger.experiments import ExperimentEntry
 
@@ -81,6 +81,8 @@ class Experiments:
         created = remote.created * NS_PER_MS if 0 < remote.created < TIME_MS_MAX else 0
         experiment_id = session.origin.experiment_id(remote.name, remote.tags)
         workspace = session.store.workspace
+        if EXPERIMENT_TAG not in remote.tags:
+            tags = {ORIGIN_TAG: session.origin.url, ORIGIN_EXPERIMENT_TAG: remote.experiment_id, **tags}
         try:
             made = workspace.create(remote.name, tags, experiment_id=experiment_id, created=created)
         except AlreadyExistsError:

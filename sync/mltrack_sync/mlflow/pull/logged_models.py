@@ -9,13 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import LOGGED_MODEL_STATUSES, ModelMetric
-from mltrack.environment import MODEL_ID_TAG
+from mltrack.environment import MODEL_ID_TAG, ORIGIN_MODEL_TAG, ORIGIN_TAG
 from mltrack.storage.models.state import identity
 from mltrack_sync.http.shapes import identifier, integer, mapping, numbers, pairs, rows, shaped, text
 from mltrack_sync.ledger.models import LoggedEntry
 from mltrack_sync.ledger.pulled import FAILED
 from mltrack_sync.mlflow.plan.batches import NS_PER_MS
 from mltrack_sync.mlflow.plan.mlmodel import MLMODEL
+from mltrack_sync.mlflow.plan.origin import remote_tags
 from mltrack_sync.mlflow.pull.files import FilesPull, Place
 
 if TYPE_CHECKING:
@@ -98,9 +99,16 @@ class LoggedModelPull:
             text(self._info.get("name")) or None,
             model_type=text(self._info.get("model_type")) or None,
             source_run_id=self._ids.of(self._source_run) if self._source_run else None,
+            tags=self._origin_tags(),
             model_id=self.model_id,
             created=created * NS_PER_MS if 0 < created < TIME_MS_MAX else 0,
         )
+
+    def _origin_tags(self) -> dict[str, str]:
+        """Where it came from, unless mltrack pushed it there."""
+        if self._tags.get(MODEL_ID_TAG) == self.model_id:
+            return {}
+        return {ORIGIN_TAG: self._session.origin.url, ORIGIN_MODEL_TAG: self._remote_id}
 
     def _add(self, local: LoggedModel, known: LoggedEntry) -> None:
         """Params, tags and metrics that it does not have; tags changed on the server and not here."""
@@ -172,7 +180,7 @@ class LoggedModelPull:
         tags = {key: value for key, value in self._tags.items() if key != MODEL_ID_TAG}
         metrics = {(self._ids.of(metric.run_id), metric.key, metric.step, metric.time) for metric in self._metrics}
         return (
-            dict(model.tags) == tags
+            remote_tags(model.tags, self._remote_id, ORIGIN_MODEL_TAG) == tags
             and model.params.keys() <= self._params.keys()
             and {identity(metric) for metric in model.metrics} <= metrics
             and model.status == self._status

@@ -11,7 +11,7 @@ from mltrack.text.redaction import hide
 from mltrack_sync.errors import PushStopped
 from mltrack_sync.mlflow.api.capabilities import Features
 from mltrack_sync.mlflow.api.readback import ComparedClient
-from mltrack_sync.mlflow.pull.identity import Origin
+from mltrack_sync.mlflow.plan.origin import Origin
 from mltrack_sync.stores.local_target import LocalTarget
 
 if TYPE_CHECKING:

@@ -7,12 +7,15 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from mltrack.entities import DEFAULT_EXPERIMENT_ID
-from mltrack.environment import EXPERIMENT_TAG
+from mltrack.environment import EXPERIMENT_TAG, ORIGIN_EXPERIMENT_TAG
 from mltrack_sync.errors import RemoteAuthError, RemoteRefusedError
 from mltrack_sync.ledger.experiments import EXPERIMENT_TAG_KIND, ExperimentEntry
 from mltrack_sync.mlflow.plan.batches import Refusal
+from mltrack_sync.mlflow.plan.origin import ORIGIN_TAGS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mltrack_sync.mlflow.api.client import RemoteExperiment
     from mltrack_sync.mlflow.push.session import Session
 
@@ -70,7 +73,9 @@ class ExperimentIdentities:
     def _found(self, experiment_id: str, name: str, tags: dict[str, str]) -> str:
         known = self._known(experiment_id)
         remote = known or self._session.policy.settle(lambda again: self._find_or_make(experiment_id, name, tags))
-        if known is None and experiment_id != DEFAULT_EXPERIMENT_ID and EXPERIMENT_TAG not in remote.tags:
+        if self._session.origin.own_id(tags, ORIGIN_EXPERIMENT_TAG) == remote.remote:
+            tags = {key: value for key, value in tags.items() if key not in ORIGIN_TAGS}
+        elif known is None and experiment_id != DEFAULT_EXPERIMENT_ID and EXPERIMENT_TAG not in remote.tags:
             tags = {**tags, EXPERIMENT_TAG: experiment_id}
         changed = {key: value for key, value in tags.items() if remote.tags.get(key) != value}
         sent = self._set_tags(experiment_id, remote.remote, changed)
@@ -119,8 +124,8 @@ class ExperimentIdentities:
         reason = self._session.limits().refuse_experiment(name)
         if reason is not None:
             raise RemoteRefusedError(reason, status=400, code="INVALID_PARAMETER_VALUE", words=reason)
-        found: RemoteExperiment | None = None
-        if experiment_id != DEFAULT_EXPERIMENT_ID:
+        found = self._of_origin(experiment_id, tags)
+        if found is None and experiment_id != DEFAULT_EXPERIMENT_ID:
             limits = self._session.limits()
             tags = {key: value for key, value in tags.items() if limits.refuse_experiment_tag(key, value) is None}
             tags[EXPERIMENT_TAG] = experiment_id
@@ -135,6 +140,20 @@ class ExperimentIdentities:
                     raise
         _check_usable(found)
         return ExperimentEntry(found.experiment_id, found.tags, found.created)
+
+    def _of_origin(self, experiment_id: str, tags: Mapping[str, str]) -> RemoteExperiment | None:
+        """The experiment that it was pulled from, if it came from this remote; ids are used again, times are not."""
+        remote_id = self._session.origin.own_id(tags, ORIGIN_EXPERIMENT_TAG)
+        local = self._experiments.get(experiment_id)
+        if not remote_id or local is None:
+            return None
+        try:
+            found = self._session.client.experiment_by_id(remote_id)
+        except RemoteRefusedError as error:
+            if not error.is_missing:
+                raise
+            return None
+        return found if found.created in (0, local.creation_time) else None
 
     def _create(self, name: str, tags: dict[str, str]) -> str:
         client = self._session.client

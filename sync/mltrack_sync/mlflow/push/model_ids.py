@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from mltrack.entities import DELETED
-from mltrack.environment import MODEL_ID_TAG
+from mltrack.environment import MODEL_ID_TAG, ORIGIN_MODEL_TAG
 from mltrack.errors import NotFoundError
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.mlflow.api.capabilities import LOGGED_MODELS
@@ -91,7 +91,8 @@ class LoggedIdentities:
 
         def once(again: bool) -> RemoteModel:
             session.check()
-            found = self._client.find(experiment_id, model.model_id)
+            origin = session.origin.own_id(model.tags, ORIGIN_MODEL_TAG)
+            found = self._client.find(experiment_id, model.model_id) or self._client.of_origin(origin)
             if found:  # created by a request whose answer was lost
                 return min(found, key=lambda each: each.model_id)
             return self._create(model, experiment_id, run_id)

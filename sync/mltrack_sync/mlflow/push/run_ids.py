@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from mltrack.entities import DELETED
-from mltrack.environment import PARENT_TAG, RUN_ID_TAG
+from mltrack.environment import ORIGIN_RUN_TAG, PARENT_TAG, RUN_ID_TAG
 from mltrack.errors import NotFoundError
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.mlflow.plan.id_mapping import map_tags
@@ -80,7 +80,7 @@ class Identities:
             self._session.check()
             experiment_id = self.experiment(run)
             tags = self._first_tags(run, wanted)
-            found = self._session.client.find_runs(experiment_id, run.run_id)
+            found = self._found(run, experiment_id)
             made = not found
             if made:
                 self._session.ledger.creating(run.run_id)
@@ -97,12 +97,18 @@ class Identities:
                 self._made[run.run_id] = tags
             return self._made.get(run.run_id, {})
 
+    def _found(self, run: StoredRun, experiment_id: str) -> list[RemoteRun]:
+        """The run on the remote: that which was made of it, or that which it was pulled from."""
+        client, origin = self._session.client, self._session.origin
+        found = client.find_runs(experiment_id, run.run_id)
+        return found or client.run_of_origin(origin.own_id(run.tags, ORIGIN_RUN_TAG), run.run_id)
+
     def _make(
         self, run: StoredRun, experiment_id: str, tags: dict[str, str], again: bool
     ) -> tuple[RemoteRun, dict[str, str]]:
         """The run that was created, and the tags that it was created with."""
         client, info = self._session.client, run.info
-        found = client.find_runs(experiment_id, run.run_id) if again else []
+        found = self._found(run, experiment_id) if again else []
         if found:  # created by the request whose answer was lost
             best = _best(found)
             return best, {key: value for key, value in tags.items() if best.tags.get(key) == value}

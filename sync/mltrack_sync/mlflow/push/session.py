@@ -14,6 +14,7 @@ from mltrack_sync.mlflow.files.attempts import UploadAttempts
 from mltrack_sync.mlflow.files.multipart import Multipart
 from mltrack_sync.mlflow.files.upload import Uploads
 from mltrack_sync.mlflow.plan.history import HistorySetting
+from mltrack_sync.mlflow.plan.origin import Origin
 from mltrack_sync.progress import FileMeter
 from mltrack_sync.report import Rejected
 
@@ -53,6 +54,7 @@ class Session:
         self.store = store
         self.client = client
         self.ledger = ledger
+        self.origin = Origin(client.url)
         self.policy = policy
         self.progress = progress
         self.retry_rejected = retry_rejected

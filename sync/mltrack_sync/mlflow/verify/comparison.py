@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mltrack.entities import DELETED
+from mltrack.environment import ORIGIN_RUN_TAG
 from mltrack.errors import MltrackError, NotFoundError
 from mltrack_sync.errors import NotMlflowError, RemoteAuthError, RemoteRefusedError, RemoteUnavailableError
 from mltrack_sync.http.shapes import WRONG_SHAPE
@@ -208,6 +209,7 @@ class Comparison:
         info = run.info
         places = self._ids.experiment_ids(info.experiment_id, info.experiment_name, entry)
         found = [one for place in places for one in self._client.find_runs(place, run_id)]
+        found = found or self._client.run_of_origin(self._ids.origin.own_id(run.tags, ORIGIN_RUN_TAG), run_id)
         remote = check.one_of(found, prefer=entry.remote_id, deleted=info.lifecycle_stage == DELETED)
         if remote is not None:
             check.compare(run, self._client.get_run(remote.run_id), self._sampled(run))

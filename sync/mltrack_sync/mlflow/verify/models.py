@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mltrack.disk.filesystem import read_small
 from mltrack.entities import DELETED
-from mltrack.environment import MODEL_ID_TAG
+from mltrack.environment import MODEL_ID_TAG, ORIGIN_MODEL_TAG
 from mltrack.errors import NotFoundError
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.http.shapes import pairs
@@ -26,6 +26,7 @@ from mltrack_sync.mlflow.plan.kinds import (
     LOGGED_MODEL_TAG,
 )
 from mltrack_sync.mlflow.plan.mlmodel import MLMODEL, map_mlmodel
+from mltrack_sync.mlflow.plan.origin import remote_tags
 from mltrack_sync.mlflow.plan.pending_models import MODEL_VERSIONS
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
 
@@ -75,6 +76,7 @@ class LoggedVerify:
         known = RunEntry(experiment_id=entry.experiment_id) if entry is not None else None
         places = self.ids.experiment_ids(model.experiment_id, name, known)
         found = self.reading.logged_models(places, model_id) if places else []
+        found = found or self.reading.model_of_origin(self.ids.origin.own_id(model.tags, ORIGIN_MODEL_TAG))
         if model.lifecycle_stage == DELETED:
             if found:
                 findings.differs("logged model", "deleted", f"exists as {_ids(found)}")
@@ -112,12 +114,13 @@ class LoggedVerify:
         findings.counts["params"] += findings.texts(
             "param", model.params, params, keys, kind=LOGGED_MODEL_PARAM, prefix=prefix
         )
-        self._tags(model, pairs(info, "tags"), findings)
+        self._tags(model, _id(found), pairs(info, "tags"), findings)
         self._metrics(model, data, findings)
         self._files(model, _id(found), str(info.get("artifact_uri") or ""), findings)
 
-    def _tags(self, model: LoggedModel, remote: dict[str, str], findings: Findings) -> None:
-        local = {**self.ids.map_tags(model.tags), MODEL_ID_TAG: model.model_id}
+    def _tags(self, model: LoggedModel, remote_id: str, remote: dict[str, str], findings: Findings) -> None:
+        tags = self.ids.map_tags(model.tags)
+        local = remote_tags(tags, remote_id, ORIGIN_MODEL_TAG, {MODEL_ID_TAG: model.model_id})
         entry = self.ids.state.logged.get(model.model_id)
         gone = entry.tags.keys() & remote.keys() if entry is not None else set()
         keys = (local.keys() | gone) - {MODEL_VERSIONS}

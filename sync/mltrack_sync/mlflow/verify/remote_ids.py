@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.mlflow.plan.id_mapping import map_tags
+from mltrack_sync.mlflow.plan.origin import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +24,7 @@ class RemoteIds:
     def __init__(self, client: MlflowClient, state: LedgerView) -> None:
         self._client = client
         self.state = state
+        self.origin = Origin(client.url)
         self._names: dict[str, str] = {}  # of experiments on the remote, by id
         self._ids: dict[str, str | None] = {}  # the reverse
         self._lock = threading.Lock()

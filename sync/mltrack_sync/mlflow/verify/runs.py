@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mltrack.disk.arrow_columns import column_array
-from mltrack.environment import CRASHED_TAG, PARENT_TAG, RUN_ID_TAG
+from mltrack.environment import CRASHED_TAG, ORIGIN_RUN_TAG, PARENT_TAG, RUN_ID_TAG
 from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.mlflow.files.upload import artifact_digest, artifact_sizes
 from mltrack_sync.mlflow.plan.batches import NS_PER_MS
+from mltrack_sync.mlflow.plan.origin import remote_tags
 from mltrack_sync.mlflow.plan.reconcile import point_rows
 from mltrack_sync.mlflow.plan.sampled_points import sampled_points
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
@@ -80,7 +81,7 @@ class RunVerify(Findings):
         Raises:
             RemoteError, OSError: see mltrack_sync.errors.
         """
-        self._run, self._sampled = run, sampled
+        self._run, self._sampled, self._remote_id = run, sampled, remote.run_id
         local = run.info
         self.equal("name", local.run_name, remote.name)
         self.equal("experiment", local.experiment_name, self._ids.experiment_name(remote.experiment_id))
@@ -106,7 +107,8 @@ class RunVerify(Findings):
     def _tags(self, remote: Mapping[str, str]) -> None:
         """The store's tags. Others on the remote were set by people or by the server, and are not compared."""
         info = self._run.info
-        local = {**self._ids.map_tags(self._run.tags), RUN_ID_TAG: self.run_id}
+        tags = self._ids.map_tags(self._run.tags)
+        local = remote_tags(tags, self._remote_id, ORIGIN_RUN_TAG, {RUN_ID_TAG: self.run_id})
         if info.parent_run_id is not None:
             local[PARENT_TAG] = self._ids.run(info.parent_run_id)
         if info.crashed:
