@@ -117,6 +117,14 @@ def test_plain_english_is_not_found(text: str) -> None:
     assert not list(words_of(text + "\n"))
 
 
+def test_names_of_tests_are_plain_english() -> None:
+    """A test's name is a sentence, in which "there is" is English."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py"))]
+    names = [name for text in texts for name in re.findall(r"^ *(?:async )?def (test_\w+)", text, re.MULTILINE)]
+    dialect = re.compile(rf"_(?:{'|'.join(NAMES)})(?:_|$)")
+    assert [name for name in names if dialect.search(re.sub(r"_there_(?:is|are)_", "_", name))] == []
+
+
 # --- arguments ---------------------------------------------------------------------------------------------------
 
 

@@ -95,7 +95,7 @@ def test_help_imports_neither_duckdb_nor_pyarrow_nor_mlflow() -> None:
     assert not {"duckdb", "pyarrow", "mlflow", "pandas"} & set(done.stdout.split())
 
 
-def test_the_store_may_be_named_before_and_after_the_command(
+def test_the_store_option_may_come_before_and_after_the_command(
     small_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir("/")
@@ -105,7 +105,7 @@ def test_the_store_may_be_named_before_and_after_the_command(
     assert main(["ls"]) == 0
 
 
-def test_without_a_store_named_the_nearest_one_upward_is_taken(
+def test_without_a_store_option_the_nearest_one_upward_is_used(
     small_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     below = small_store.path.parent / "a" / "b"
@@ -138,7 +138,7 @@ def test_each_kind_of_error_has_its_documented_exit_code(error: BaseException, c
 
 
 @pytest.mark.parametrize("line", [[], ["remote"]])
-def test_a_command_that_needs_another_shows_its_help_and_ends_as_misused(
+def test_a_command_that_needs_a_subcommand_shows_its_help_and_exits_as_misused(
     line: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(line) == 2
@@ -178,12 +178,12 @@ def test_a_mistake_gets_one_line_that_names_it_a_hint_and_no_traceback(
     assert "Traceback" not in said.err
 
 
-def test_a_place_without_a_store_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_path_without_a_store_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--store", str(tmp_path / "none"), "ls"]) == 4
     assert f"no mltrack store at {tmp_path / 'none'}" in capsys.readouterr().err
 
 
-def test_a_reader_that_goes_away_ends_the_command_quietly(small_store: Store) -> None:
+def test_a_closed_pipe_ends_the_command_quietly(small_store: Store) -> None:
     line = ["--store", str(small_store.path), "export", "--all", "-o", "-"]
     code = f"import sys; from mltrack.cli import main; sys.exit(main({line!r}))"
     reader, writer = os.pipe()
@@ -245,7 +245,7 @@ def test_an_interrupt_ends_a_long_query_quietly(small_store: Store) -> None:
     assert (out, said.strip()) == ("", "")
 
 
-def test_a_package_whose_commands_cannot_be_loaded_is_told_of_and_left_out(tmp_path: Path) -> None:
+def test_a_package_whose_commands_cannot_be_loaded_is_reported_and_skipped(tmp_path: Path) -> None:
     (tmp_path / "odd-1.dist-info").mkdir()
     (tmp_path / "odd-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1\n")
     (tmp_path / "odd-1.dist-info" / "entry_points.txt").write_text(
@@ -261,7 +261,7 @@ def test_a_package_whose_commands_cannot_be_loaded_is_told_of_and_left_out(tmp_p
 
 
 @pytest.mark.skipif(not list(distributions(name="mltrack")), reason="mltrack is not installed")
-def test_the_version_is_said(cli: Cli) -> None:
+def test_the_version_is_shown(cli: Cli) -> None:
     said = cli("--version")
     assert said.code == 0
     assert said.out.startswith("mltrack ")

@@ -12,7 +12,7 @@ def test_check_of_a_sound_store_says_so(cli: Cli) -> None:
     assert said.out.startswith("no errors: 3 runs, 63 points, 8 artifacts")
 
 
-def test_check_says_what_is_wrong_where_and_ends_with_1(cli: Cli, store_with_damage: str) -> None:
+def test_check_says_what_is_wrong_and_where_and_exits_with_1(cli: Cli, store_with_damage: str) -> None:
     said = cli("check")
     assert said.code == 1
     assert f"error: {store_with_damage}" in said.out
@@ -22,17 +22,17 @@ def test_check_says_what_is_wrong_where_and_ends_with_1(cli: Cli, store_with_dam
     assert found["findings"][0]["advice"]
 
 
-def test_check_of_some_runs_reads_only_these(cli: Cli, store_with_damage: str, small_store: Store) -> None:
+def test_check_of_given_runs_reads_only_these(cli: Cli, store_with_damage: str, small_store: Store) -> None:
     sound = next(run.info.run_name for run in small_store.runs() if run.run_id not in store_with_damage)
     assert cli("check", sound).code == 0
     assert cli("check", "nosuch").code == 4
 
 
-def test_check_of_no_store_says_so(cli: Cli, tmp_path: object) -> None:
+def test_check_without_a_store_says_so(cli: Cli, tmp_path: object) -> None:
     assert cli("check", "--store", f"{tmp_path}/none").code == 4
 
 
-def test_check_goes_on_where_store_json_is_damaged(cli: Cli, small_store: Store) -> None:
+def test_check_continues_although_store_json_is_damaged(cli: Cli, small_store: Store) -> None:
     path = small_store.path / "store.json"
     path.write_bytes(path.read_bytes()[:-10])
     said = cli("check")

@@ -23,12 +23,12 @@ def test_compare_shows_params_that_differ_and_marks_the_best_metric(cli: Cli, sm
     assert next(line for line in lines if line.startswith("accuracy")).endswith("0.75 *")
 
 
-def test_params_that_are_the_same_are_shown_with_all(cli: Cli) -> None:
+def test_params_that_are_equal_are_shown_with_all(cli: Cli) -> None:
     assert "lr" not in cli("compare", "spirals-1", "spirals-2", "--json").json["params"]
     assert cli("compare", "spirals-1", "spirals-2", "--all", "--json").json["params"]["lr"] == ["0.1", "0.1"]
 
 
-def test_metrics_of_the_machine_are_shown_when_asked_for(cli: Cli) -> None:
+def test_system_metrics_are_shown_on_request(cli: Cli) -> None:
     cpu, memory = "system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"
     runs = []
     for number in (1, 2):
@@ -58,7 +58,7 @@ def test_metrics_of_the_machine_are_shown_when_asked_for(cli: Cli) -> None:
         ("loss", [None, 1.0], [], [], []),
     ],
 )
-def test_the_best_value_is_found_where_its_direction_is_known(
+def test_the_best_value_is_found_if_its_direction_is_known(
     key: str, row: list[float | None], least: list[str], most: list[str], best: list[int]
 ) -> None:
     assert best_of(key, row, least, most) == best

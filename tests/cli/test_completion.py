@@ -43,7 +43,7 @@ def test_commands_run_names_and_run_ids_are_completed(small_store: Store) -> Non
     assert run_id in completed(small_store, f"mltrack show {run_id[:6]}")
 
 
-def test_without_a_store_nothing_is_completed_and_nothing_complains(small_store: Store) -> None:
+def test_without_a_store_nothing_is_completed_and_nothing_is_reported(small_store: Store) -> None:
     (small_store.path / "store.json").unlink()
     assert completed(small_store, "mltrack show spi") == set()
 

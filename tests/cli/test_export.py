@@ -22,13 +22,13 @@ def test_sql_prints_a_table_json_and_csv(cli: Cli) -> None:
     assert cli("sql", QUERY, "--json").json[2] == {"run_name": "spirals-3", "value": 0.75}
 
 
-def test_sql_csv_goes_to_the_standard_output(small_store: Store, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_sql_csv_is_written_to_standard_output(small_store: Store, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     assert main(["sql", QUERY, "--csv"]) == 0
     said = capfdbinary.readouterr().out.decode()
     assert list(csv.reader(io.StringIO(said)))[1] == ["spirals-1", "0.25"]
 
 
-def test_export_of_all_makes_a_folder_of_tables(cli: Cli, tmp_path: Path) -> None:
+def test_export_of_all_writes_a_folder_of_tables(cli: Cli, tmp_path: Path) -> None:
     said = cli("export", "--all", "-o", "out/", "--json").json
     assert (said["runs"], said["points"]) == (3, 63)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
@@ -62,12 +62,12 @@ def test_export_to_the_standard_output_streams_points(
     assert len(lines) == 21
 
 
-def test_export_with_a_name_that_is_wrong_writes_nothing(cli: Cli, tmp_path: Path) -> None:
+def test_export_with_a_wrong_name_writes_nothing(cli: Cli, tmp_path: Path) -> None:
     assert cli("export", "spirals-1", "nosuch", "-o", "out/").code == 4
     assert not (tmp_path / "out").exists()
 
 
-def test_export_leaves_out_what_is_damaged_says_so_and_ends_as_partial(cli: Cli, store_with_damage: str) -> None:
+def test_export_skips_and_reports_damage_and_exits_as_partial(cli: Cli, store_with_damage: str) -> None:
     said = cli("export", "--all", "-o", "out/")
     assert said.code == 3
     assert store_with_damage in said.err

@@ -43,7 +43,7 @@ def test_sizes_have_three_digits(bytes_: float, text: str) -> None:
         (200_000, "2 d ago"),
     ],
 )
-def test_how_long_ago_is_told_in_one_unit(seconds: int, text: str) -> None:
+def test_how_long_ago_is_shown_in_one_unit(seconds: int, text: str) -> None:
     assert ago(1_000_000_000_000 - seconds * 1000, 1_000_000_000_000) == text
 
 

@@ -17,7 +17,7 @@ def names(cli: Cli, *args: str) -> list[str]:
     return sorted(run["run_name"] for run in cli("ls", "--json", *args).json)
 
 
-def test_init_makes_a_store_and_leaves_one_that_is_there(cli: Cli, tmp_path: Path) -> None:
+def test_init_creates_a_store_and_leaves_an_existing_one(cli: Cli, tmp_path: Path) -> None:
     said = cli("init", str(tmp_path / "new"), "--json").json
     assert said["made"] is True
     again = cli("init", str(tmp_path / "new"), "--json").json
@@ -25,7 +25,9 @@ def test_init_makes_a_store_and_leaves_one_that_is_there(cli: Cli, tmp_path: Pat
     assert cli("init", "/proc/nowhere").code == 5
 
 
-def test_init_without_a_path_makes_one_here(tmp_path: Path, monkeypatch: object, small_store: Store) -> None:
+def test_init_without_a_path_creates_one_in_the_working_folder(
+    tmp_path: Path, monkeypatch: object, small_store: Store
+) -> None:
     here = tmp_path / "project"
     here.mkdir()
     monkeypatch.chdir(here)  # type: ignore[attr-defined]
@@ -33,7 +35,7 @@ def test_init_without_a_path_makes_one_here(tmp_path: Path, monkeypatch: object,
     assert (here / ".mltrack" / "store.json").is_file()
 
 
-def test_rm_marks_as_deleted_and_restore_brings_back(cli: Cli) -> None:
+def test_rm_marks_as_deleted_and_restore_undoes_it(cli: Cli) -> None:
     assert cli("rm", "spirals-1", "spirals-2").code == 0
     assert names(cli) == ["spirals-3"]
     assert names(cli, "--deleted") == ["spirals-1", "spirals-2"]
@@ -46,7 +48,7 @@ def test_rm_with_one_wrong_name_changes_nothing(cli: Cli) -> None:
     assert len(names(cli)) == 3
 
 
-def test_rm_purge_removes_the_folder_for_good(cli: Cli, small_store: Store) -> None:
+def test_rm_purge_removes_the_folder_permanently(cli: Cli, small_store: Store) -> None:
     run = small_store.run("spirals-1")
     assert cli("rm", "--purge", "--yes", "spirals-1").code == 0
     assert not run.folder.path.exists()
@@ -55,7 +57,7 @@ def test_rm_purge_removes_the_folder_for_good(cli: Cli, small_store: Store) -> N
     assert cli("check").code == 0
 
 
-def test_rm_purge_removes_nothing_unless_it_is_confirmed(cli: Cli, small_store: Store, monkeypatch: object) -> None:
+def test_rm_purge_removes_nothing_without_confirmation(cli: Cli, small_store: Store, monkeypatch: object) -> None:
     import io
 
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))  # type: ignore[attr-defined]
@@ -74,7 +76,7 @@ def test_rm_purge_refuses_a_live_run(cli: Cli, small_store: Store) -> None:
     assert "live" in names(cli)
 
 
-def test_seal_turns_what_a_crashed_process_left_into_a_segment(cli: Cli, small_store: Store) -> None:
+def test_seal_turns_the_journals_of_a_crashed_process_into_a_segment(cli: Cli, small_store: Store) -> None:
     code = f"""
         import os
         from mltrack.recording import current_store
@@ -94,7 +96,7 @@ def test_seal_turns_what_a_crashed_process_left_into_a_segment(cli: Cli, small_s
     assert cli("show", "dead", "--json").json["metrics"]["loss"]["count"] == 5000
 
 
-def test_an_experiment_comes_back_with_its_runs_and_ls_says_where_they_are(cli: Cli, small_store: Store) -> None:
+def test_ls_says_when_an_experiment_is_deleted_and_restore_brings_back_its_runs(cli: Cli, small_store: Store) -> None:
     gone = small_store.run("spirals-1").info.experiment_id
     small_store.delete_experiment(gone)
     for args in ((), ("-e", "spirals")):

@@ -27,7 +27,7 @@ def test_tail_prints_the_last_points_in_order(cli: Cli) -> None:
     ]
 
 
-def test_tail_of_some_metrics_prints_only_these(cli: Cli) -> None:
+def test_tail_of_given_metrics_prints_only_these(cli: Cli) -> None:
     points = [json.loads(line) for line in cli("tail", "spirals-1", "-m", "loss", "-n", "2", "--json").out.splitlines()]
     assert [(point["step"], point["metric"]) for point in points] == [(18, "loss"), (19, "loss")]
 
@@ -67,13 +67,13 @@ def _resume_elsewhere(store: Store, run_id: str) -> None:
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=60)
 
 
-def test_metrics_without_a_key_sums_up_each(cli: Cli) -> None:
+def test_metrics_without_a_key_summarises_each(cli: Cli) -> None:
     assert cli("metrics", "spirals-1", "--json").json["loss"]["min"] == 1 / 20
     assert [line.split()[0] for line in cli("metrics", "spirals-1").out.splitlines()] == ["metric", "accuracy", "loss"]
 
 
 @pytest.mark.parametrize(("args", "count"), [([], 20), (["--last", "5"], 5)])
-def test_metrics_with_a_key_gives_its_points(args: list[str], count: int, cli: Cli) -> None:
+def test_metrics_with_a_key_prints_its_points(args: list[str], count: int, cli: Cli) -> None:
     points = cli("metrics", "spirals-1", "loss", "--json", *args).json["loss"]
     assert len(points) == count
     assert points[-1]["step"] == 19

@@ -88,7 +88,7 @@ COMMANDS = (
 )  # fmt: skip
 
 
-def test_no_name_in_a_store_steers_a_terminal(evil_store: tuple[Path, list[str]]) -> None:
+def test_no_name_in_a_store_controls_a_terminal(evil_store: tuple[Path, list[str]]) -> None:
     root, ids = evil_store
     words = {"RUN": ids[0], "OTHER": ids[1], "METRIC": f"metric {EVIL}", "EVIL": EVIL, "QUERY": "from params"}
     said = list(each(bytes_in_terminal(["-c", ALL, lines_of(root, COMMANDS, words)])))
@@ -98,7 +98,7 @@ def test_no_name_in_a_store_steers_a_terminal(evil_store: tuple[Path, list[str]]
         assert b"Traceback" not in shown, (line, shown)
 
 
-def test_a_terminal_shows_the_colours_of_a_program_but_obeys_nothing_else(tmp_path: Path) -> None:
+def test_a_terminal_shows_the_colours_of_a_program_and_no_other_control_sequence(tmp_path: Path) -> None:
     printed = b"\x1b[31mred\x1b[0m \x1b]0;title\x07 \x1b[2J done\n"
     current_store.set_store(tmp_path / ".mltrack")
     with fluent.start_run(run_name="one") as run:
@@ -160,7 +160,7 @@ def test_no_encoding_of_the_output_ends_a_command(variables: dict[str, str], wid
             json.loads(printed)
 
 
-def test_a_sign_that_the_output_lacks_is_shown_escaped(wide_store: Path) -> None:
+def test_a_character_outside_of_the_output_encoding_is_shown_escaped(wide_store: Path) -> None:
     shown = mltrack(wide_store, "show", "plain", variables={"PYTHONIOENCODING": "latin-1"}).stdout.decode("latin-1")
     assert "\\u6a21\\u578b" in shown
     assert "two\\nlines" in shown
@@ -169,7 +169,7 @@ def test_a_sign_that_the_output_lacks_is_shown_escaped(wide_store: Path) -> None
     assert found["params"]["model"] == "模型"
 
 
-def test_a_terminal_without_our_signs_gets_plain_ones(wide_store: Path) -> None:
+def test_a_terminal_without_box_characters_gets_plain_ones(wide_store: Path) -> None:
     lines = lines_of(wide_store, ("ls", "metrics plain", "metrics plain KEY"), {"KEY": "loss 模"})
     shown = bytes_in_terminal(["-c", ALL, lines], PYTHONIOENCODING="ascii").decode("ascii")
     assert "` child" in shown
@@ -188,7 +188,7 @@ def test_a_broken_pipe_ends_a_command_quietly_with_its_code(line: str, small_sto
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_errors_that_nobody_can_read_keep_their_code(small_store: Store) -> None:
+def test_errors_that_cannot_be_printed_keep_their_exit_code(small_store: Store) -> None:
     for redirected in ("2>&-", "2>/dev/full", "2>&1 | true"):
         line = (
             f'"{sys.executable}" -m mltrack --store "{small_store.path}" show nosuchrun {redirected}; '
@@ -209,7 +209,7 @@ def test_a_full_disk_behind_the_output_is_one_line_and_a_failure(line: str, smal
     assert done.stderr.count(b"\n") == 1
 
 
-def test_a_command_without_standard_streams_does_its_work(small_store: Store) -> None:
+def test_a_command_without_standard_streams_works(small_store: Store) -> None:
     line = f'"{sys.executable}" -m mltrack --store "{small_store.path}" rm spirals-2 <&- >&- 2>&-'
     assert subprocess.run(["bash", "-c", line], timeout=60).returncode == 0
     assert small_store.run("spirals-2").info.lifecycle_stage == "deleted"

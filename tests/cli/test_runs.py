@@ -33,7 +33,7 @@ def test_ls_names_are_never_cut_in_a_pipe(cli: Cli, small_store: Store) -> None:
     assert name in cli("ls").out
 
 
-def test_ls_json_holds_facts_metrics_params_and_tags(cli: Cli, small_store: Store) -> None:
+def test_ls_json_has_run_data_metrics_params_and_tags(cli: Cli, small_store: Store) -> None:
     runs = cli("ls", "--json").json
     newest = runs[0]
     assert newest["run_name"] == "spirals-3"
@@ -57,18 +57,18 @@ def test_ls_selects_and_orders(args: list[str], names: list[str], cli: Cli) -> N
     assert [run["run_name"] for run in cli("ls", "--json", *args).json] == names
 
 
-def test_ls_tells_when_there_are_more_and_when_there_are_none(cli: Cli) -> None:
+def test_ls_says_when_there_are_more_and_when_there_are_none(cli: Cli) -> None:
     assert "there are more" in cli("ls", "--limit", "2").err
     assert "no runs that match" in cli("ls", "--filter", "metrics.loss > 9").err
 
 
-def test_ls_shows_the_columns_that_are_asked_for(cli: Cli) -> None:
+def test_ls_shows_the_requested_columns(cli: Cli) -> None:
     lines = cli("ls", "--columns", "accuracy,params.lr,tags.team,layers").out.splitlines()
     assert lines[0].split()[-4:] == ["accuracy", "params.lr", "tags.team", "layers"]
     assert lines[1].split()[-4:] == ["0.75", "0.2", "red", "3"]
 
 
-def test_ls_shows_what_the_machine_did_only_when_asked(cli: Cli, small_store: Store) -> None:
+def test_ls_shows_system_metrics_only_on_request(cli: Cli, small_store: Store) -> None:
     current_store.set_store(small_store.path)
     with fluent.start_run(run_id="spirals-3") as run:
         run.log_metric("system/cpu_utilization_percentage", 99.0)
@@ -109,14 +109,14 @@ def test_ls_in_a_terminal_has_short_ids_and_children_below_their_parent(small_st
     assert sorted(names[1:3]) == ["└ first", "└ second"]  # in the order of their ids where they began in one ms
 
 
-def test_no_line_in_a_terminal_is_wider_than_it(small_store: Store) -> None:
+def test_no_line_is_wider_than_the_terminal(small_store: Store) -> None:
     current_store.set_store(small_store.path)
     fluent.start_run(run_name="long-" * 40).end()
     for args in (["ls"], ["metrics", "spirals-1"], ["metrics", "spirals-1", "loss"], ["show", "spirals-1"]):
         assert max(map(len, in_terminal(small_store.path, *args, width=90).splitlines())) <= 90
 
 
-def test_show_tells_everything_of_a_run(cli: Cli) -> None:
+def test_show_prints_everything_about_a_run(cli: Cli) -> None:
     said = cli("show", "spirals-1")
     assert said.code == 0
     for part in ("FINISHED", "layers", "team", "notes/hello.txt", "accuracy", "create"):
@@ -141,7 +141,7 @@ def test_show_lists_the_datasets_and_the_models_of_a_run(cli: Cli, small_store: 
     assert (shown["model_inputs"], shown["model_outputs"]) == (["m-1"], [{"model_id": "m-2", "step": 7}])
 
 
-def test_show_json_holds_summaries_artifacts_and_writers(cli: Cli, small_store: Store) -> None:
+def test_show_json_has_summaries_artifacts_and_writers(cli: Cli, small_store: Store) -> None:
     run = cli("show", "spirals-1", "--json").json
     assert run["metrics"]["loss"]["count"] == 20
     assert run["metrics"]["loss"]["max"] == 1.0
@@ -156,7 +156,7 @@ def test_show_takes_an_id_and_its_first_digits(cli: Cli, small_store: Store) -> 
     assert cli("show", run_id[:12], "--json").json["run_name"] == "spirals-2"
 
 
-def test_text_that_would_break_a_line_or_drive_the_terminal_is_made_harmless(cli: Cli, small_store: Store) -> None:
+def test_text_that_would_break_a_line_or_control_the_terminal_is_escaped(cli: Cli, small_store: Store) -> None:
     current_store.set_store(small_store.path)
     run = fluent.start_run(run_name="odd\nname")
     run.set_tag("evil", "\x1b[31mred\x07 [bold]x[/bold]")

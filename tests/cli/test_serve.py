@@ -91,7 +91,7 @@ def processes_of(group: int) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_ui_that_is_asked_to_end_while_it_starts_leaves_nothing_behind(
+def test_a_ui_that_is_stopped_while_it_starts_leaves_nothing_behind(
     small_store: Store, tmp_path: Path, number: signal.Signals
 ) -> None:
     line = [sys.executable, "-m", "mltrack", "ui", "--no-browser"]
@@ -132,7 +132,7 @@ sys.exit(main(sys.argv[1:]))
     [(["ui", "--no-browser"], 0), (["demo", "--points", "500", "--discard"], 128 + signal.SIGTERM)],
     ids=["ui", "demo"],
 )
-def test_a_request_to_end_that_python_swallows_is_heard(
+def test_a_shutdown_request_that_python_swallows_still_takes_effect(
     small_store: Store, tmp_path: Path, words: list[str], code: int
 ) -> None:
     line = [sys.executable, "-c", SWALLOWING, *words]
@@ -143,7 +143,7 @@ def test_a_request_to_end_that_python_swallows_is_heard(
     assert list(tmp_path.glob("mltrack-*")) == []
 
 
-def test_the_ui_opens_a_browser_where_there_is_a_display(small_store: Store, tmp_path: Path) -> None:
+def test_the_ui_opens_a_browser_if_there_is_a_display(small_store: Store, tmp_path: Path) -> None:
     opened = tmp_path / "opened"
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$DISPLAY $1" >> {opened}\n')
@@ -176,7 +176,7 @@ def test_a_registered_model_answers_requests(tmp_path: Path) -> None:
     assert refuses_connections(url)
 
 
-def test_a_port_that_is_taken_is_told_before_anything_starts(
+def test_a_port_in_use_is_reported_before_anything_starts(
     small_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mltrack.cli import main
@@ -199,7 +199,7 @@ def test_a_port_that_is_taken_is_told_before_anything_starts(
         ("runs:/0123/model", "'0123'"),
     ],
 )
-def test_a_model_that_the_store_lacks_is_told_before_anything_starts(
+def test_a_missing_model_is_reported_before_anything_starts(
     small_store: Store, uri: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mltrack.cli import main
@@ -210,7 +210,7 @@ def test_a_model_that_the_store_lacks_is_told_before_anything_starts(
     assert "Traceback" not in printed
 
 
-def test_a_model_that_can_not_be_loaded_is_told_with_what_the_server_said(
+def test_a_model_that_cannot_be_loaded_is_reported_with_the_servers_message(
     small_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mltrack.cli import main

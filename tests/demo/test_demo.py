@@ -37,13 +37,13 @@ def recorded(tmp_path: Path) -> Store:
     return Store.open(tmp_path / "store")
 
 
-def test_about_so_many_points_are_recorded_as_were_asked_for() -> None:
+def test_about_as_many_points_as_requested_are_recorded() -> None:
     for points in (5_000, 100_000):
         planned = sum(trial.steps * 4.1 for trial in trials(points))
         assert planned == pytest.approx(points, rel=0.05)
 
 
-def test_the_sweep_is_a_parent_with_children_that_learn(recorded: Store) -> None:
+def test_the_sweep_is_a_parent_with_children_whose_loss_falls(recorded: Store) -> None:
     runs = {run.info.run_name: run for run in recorded.runs()}
     parent = runs.pop("sweep")
     assert len(runs) == 6
@@ -75,7 +75,7 @@ def test_a_demo_without_sync_needs_no_server_and_keeps_its_store(
         assert not (tmp_path / folder / "mlflow").exists()
 
 
-def test_a_folder_that_holds_something_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine").write_text("x")
     assert main(["demo", "--no-sync", "--keep", str(tmp_path)]) == 2
     assert "already exists" in capsys.readouterr().err
@@ -167,7 +167,7 @@ def test_a_difference_between_the_sides_is_counted(recorded: Store, server: str)
     assert remote.equal_points == local.points
 
 
-def test_a_server_that_does_not_start_is_told_with_what_it_said(
+def test_a_server_that_does_not_start_is_reported_with_its_output(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "mlflow.db").write_text("this is no database")

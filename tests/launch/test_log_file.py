@@ -31,12 +31,12 @@ def filtered(*pieces: bytes) -> bytes:
         (b"\r\n\r\n", b"\n\n"),
     ],
 )
-def test_of_an_overwritten_line_the_last_state_is_kept(printed: bytes, kept: bytes) -> None:
+def test_the_last_state_of_an_overwritten_line_is_kept(printed: bytes, kept: bytes) -> None:
     assert filtered(printed) == kept
 
 
 @given(st.lists(st.text("ab\r", max_size=6).map(str.encode), max_size=4), st.integers(0, 12))
-def test_where_the_output_of_progress_bars_is_cut_into_pieces_makes_no_difference(lines: list[bytes], at: int) -> None:
+def test_chunking_of_the_output_of_progress_bars_makes_no_difference(lines: list[bytes], at: int) -> None:
     text = b"\n".join(b"\r" + line for line in lines)
     assert filtered(text[:at], text[at:]) == filtered(text)
 
@@ -48,14 +48,14 @@ def test_output_without_carriage_returns_passes_at_once_and_unchanged(pieces: li
     assert lines.end() == b""
 
 
-def test_a_line_that_is_overwritten_for_hours_takes_no_more_than_a_bounded_memory() -> None:
+def test_a_line_overwritten_for_hours_takes_bounded_memory() -> None:
     lines = LineFilter()
     for _ in range(200):
         assert lines.feed(b"\r" + b"x" * 100_000) == b""
     assert len(lines.end()) <= (1 << 16) + 1
 
 
-def test_a_log_below_its_bound_is_whole(tmp_path: Path) -> None:
+def test_a_log_below_its_limit_is_whole(tmp_path: Path) -> None:
     log = OutputLog(tmp_path / "live", 1000)
     for _ in range(5):
         log.write(b"x" * 100)
@@ -65,7 +65,7 @@ def test_a_log_below_its_bound_is_whole(tmp_path: Path) -> None:
     assert path.read_bytes() == b"x" * 500
 
 
-def test_a_log_beyond_its_bound_keeps_its_first_half_and_its_end_with_a_mark_between(tmp_path: Path) -> None:
+def test_a_log_above_its_limit_keeps_its_first_half_and_its_end_with_a_mark_between(tmp_path: Path) -> None:
     text = b"".join(b"%05d\n" % number for number in range(1000))  # 6,000 bytes
     log = OutputLog(tmp_path / "live", 2000)
     for at in range(0, len(text), 70):
@@ -81,7 +81,7 @@ def test_a_log_beyond_its_bound_keeps_its_first_half_and_its_end_with_a_mark_bet
     assert int(number.replace(b",", b"")) == len(text) - len(head) - len(tail)
 
 
-def test_a_log_just_beyond_its_first_half_loses_nothing_and_has_no_mark(tmp_path: Path) -> None:
+def test_a_log_just_above_its_first_half_loses_nothing_and_has_no_mark(tmp_path: Path) -> None:
     log = OutputLog(tmp_path / "live", 1000)
     log.write(b"0123456789" * 90)
     path = log.finish()
@@ -89,7 +89,7 @@ def test_a_log_just_beyond_its_first_half_loses_nothing_and_has_no_mark(tmp_path
     assert path.read_bytes() == b"0123456789" * 90
 
 
-def test_a_log_goes_on_where_an_earlier_launch_was_killed(tmp_path: Path) -> None:
+def test_a_log_continues_where_an_earlier_launch_was_killed(tmp_path: Path) -> None:
     killed = OutputLog(tmp_path / "live")
     killed.write(b"first\n")
     killed.close()
@@ -105,7 +105,7 @@ def test_a_program_without_output_leaves_no_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("start", [0, 1, 499, 500, 501, 900, 2000])
-def test_output_is_read_from_any_byte_on_while_it_grows(tmp_path: Path, start: int) -> None:
+def test_output_can_be_read_from_any_byte_while_it_grows(tmp_path: Path, start: int) -> None:
     log = OutputLog(tmp_path / "live", 1000)
     text = b"0123456789" * 90
     log.write(text)
@@ -113,7 +113,7 @@ def test_output_is_read_from_any_byte_on_while_it_grows(tmp_path: Path, start: i
 
 
 @given(st.lists(st.text("ab\n").map(str.encode)), st.integers(0, 5))
-def test_the_last_lines_are_the_last_lines(pieces: list[bytes], count: int) -> None:
+def test_tailing_a_log_gives_its_last_lines(pieces: list[bytes], count: int) -> None:
     assert last_lines(pieces, count) == b"".join(b"".join(pieces).splitlines(keepends=True)[-count:] if count else [])
 
 
@@ -133,23 +133,23 @@ def test_the_last_lines_are_the_last_lines(pieces: list[bytes], count: int) -> N
         (b"a 1\nb 1\x1b[1A\rnews\na 2\nb 2\x1b[1A\ra 3\nb 3\n", b"a 1\nb 1\nnews\na 3\nb 3\n"),
     ],
 )
-def test_colours_go_and_of_rows_that_are_drawn_anew_the_last_state_is_kept(printed: bytes, kept: bytes) -> None:
+def test_colours_are_removed_and_of_redrawn_rows_the_last_state_is_kept(printed: bytes, kept: bytes) -> None:
     assert filtered(printed) == kept
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
-def test_an_escape_sequence_may_come_in_pieces(one: int, other: int) -> None:
+def test_an_escape_sequence_may_be_split(one: int, other: int) -> None:
     text = b"\x1b[1;31mred\x1b[0m\n\x1b]0;title\x07a 1\nb 1\x1b[1A\r\x1b[2Ka 2\nb 2\nend\n"
     first, last = sorted((one, other))
     assert filtered(text[:first], text[first:last], text[last:]) == filtered(text)
 
 
 @given(st.lists(st.sampled_from([b"\x1b", b"[", b"1", b"A", b"B", b"\r", b"\n", b"x", b"]", b"\x07", b"m"])))
-def test_whatever_comes_nothing_but_text_and_line_breaks_is_kept(pieces: list[bytes]) -> None:
+def test_from_any_output_only_text_and_line_breaks_are_kept(pieces: list[bytes]) -> None:
     assert set(filtered(*pieces)) <= set(b"[1AB]mx\n\x07\x1b")
 
 
-def test_bars_that_are_drawn_anew_for_hours_take_a_bounded_memory_and_plain_lines_pass_again_after_them() -> None:
+def test_bars_redrawn_for_hours_take_bounded_memory_and_plain_lines_pass_after_them() -> None:
     lines = LineFilter()
     kept = b"".join(lines.feed(b"a %d\nb %d\x1b[1A\r" % (n, n)) for n in range(2000))
     assert len(kept) < 100
@@ -161,7 +161,7 @@ def test_bars_that_are_drawn_anew_for_hours_take_a_bounded_memory_and_plain_line
 # --- several launches, killed ones, full disks ---
 
 
-def test_a_log_that_another_launch_writes_is_left_alone(tmp_path: Path) -> None:
+def test_the_log_of_another_live_launch_is_left_alone(tmp_path: Path) -> None:
     first = open_log(tmp_path / "live", tmp_path / "artifacts")
     second = open_log(tmp_path / "live", tmp_path / "artifacts")
     first.write(b"one\n")
@@ -175,7 +175,7 @@ def test_a_log_that_another_launch_writes_is_left_alone(tmp_path: Path) -> None:
     assert third.number == 0
 
 
-def test_a_log_is_gone_on_with_where_its_launcher_was_killed_beyond_the_bound(tmp_path: Path) -> None:
+def test_a_log_continues_where_its_launcher_was_killed_above_the_limit(tmp_path: Path) -> None:
     text = b"".join(b"%05d\n" % number for number in range(500))  # 3,000 bytes
     for first, last in ((0, 400), (400, 450), (450, 500)):
         log = OutputLog(tmp_path / "live", 2000)
@@ -191,7 +191,7 @@ def test_a_log_is_gone_on_with_where_its_launcher_was_killed_beyond_the_bound(tm
     assert len(tail) > 500
 
 
-def test_a_log_that_is_gone_on_with_again_and_again_stays_within_its_bound(tmp_path: Path) -> None:
+def test_a_log_that_is_continued_repeatedly_stays_within_its_limit(tmp_path: Path) -> None:
     before = tmp_path / "before.txt"
     for _ in range(20):
         log = OutputLog(tmp_path / "live", 1000, before=before)
@@ -203,7 +203,7 @@ def test_a_log_that_is_gone_on_with_again_and_again_stays_within_its_bound(tmp_p
     assert before.stat().st_size < 1200
 
 
-def test_output_that_the_disk_did_not_take_is_counted_and_marked(tmp_path: Path) -> None:
+def test_output_that_could_not_be_stored_is_counted_and_marked(tmp_path: Path) -> None:
     log = OutputLog(tmp_path / "live")
     log.write(b"one\n")
     real = log._fd

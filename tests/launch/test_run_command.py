@@ -79,7 +79,7 @@ def launching(tmp_path: Path) -> Iterator[Launching]:
         process.communicate()
 
 
-def test_output_is_passed_on_and_kept_and_the_run_is_finished(launching: Launching) -> None:
+def test_output_is_passed_on_and_stored_and_the_run_finishes(launching: Launching) -> None:
     done = launching("sh", "-c", "echo to out; echo to err >&2")
     assert done.returncode == 0
     assert done.stdout == "to out\n"
@@ -92,7 +92,7 @@ def test_output_is_passed_on_and_kept_and_the_run_is_finished(launching: Launchi
     assert not (run.folder.path / "live" / "std_log.txt").exists()
 
 
-def test_what_the_program_logs_lands_in_the_same_run(launching: Launching) -> None:
+def test_what_the_program_logs_is_stored_in_the_same_run(launching: Launching) -> None:
     program = """
 import mltrack
 with mltrack.start_run() as run:
@@ -127,7 +127,7 @@ with mlflow.start_run():
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_what_an_unmodified_mlflow_program_logs_lands_in_the_same_run(launching: Launching, named: bool) -> None:
+def test_what_an_unmodified_mlflow_program_logs_is_stored_in_the_same_run(launching: Launching, named: bool) -> None:
     done = launching.python(MLFLOW_PROGRAM, options=["-e", "spirals", *(["-n", "mine"] if named else [])])
     assert done.returncode == 0, done.stderr
     runs = {next(iter(run.data.metrics), ""): run for run in Store.open(launching.folder / ".mltrack").runs()}
@@ -142,7 +142,7 @@ def test_what_an_unmodified_mlflow_program_logs_lands_in_the_same_run(launching:
     assert len(runs) == 3
 
 
-def test_a_name_does_not_steer_the_terminal(launching: Launching) -> None:
+def test_a_name_cannot_control_the_terminal(launching: Launching) -> None:
     done = launching("true", options=["-n", "red\x1b[31m"])
     assert "red\\x1b[31m" in done.stderr
     assert launching.run().info.run_name == "red\x1b[31m"
@@ -157,7 +157,7 @@ def test_mlflow_in_the_program_does_not_measure_the_machine_a_second_time(launch
     assert done.stdout == "unset\n"
 
 
-def test_every_process_of_the_program_logs_into_it(launching: Launching) -> None:
+def test_every_process_of_the_program_logs_into_its_run(launching: Launching) -> None:
     program = """
 import subprocess, sys
 import mltrack
@@ -186,7 +186,7 @@ def test_a_program_that_raises_is_a_failed_run_with_its_traceback_and_its_exit_c
 
 
 @pytest.mark.parametrize("code", [3, 255])
-def test_the_exit_code_is_the_programs_own(launching: Launching, code: int) -> None:
+def test_the_exit_code_is_that_of_the_program(launching: Launching, code: int) -> None:
     assert launching("sh", "-c", f"exit {code}").returncode == code
     assert launching.run().tags["mltrack.exit_code"] == str(code)
 
@@ -221,7 +221,7 @@ time.sleep(60)
     assert run.tags.get("mltrack.preempted") == (None if number == signal.SIGINT else number.name)
 
 
-def test_a_run_that_was_preempted_is_gone_on_with(launching: Launching) -> None:
+def test_a_preempted_run_is_continued(launching: Launching) -> None:
     process = launching.start("sh", "-c", "echo one; exec sleep 60", options=["-n", "job-7"])
     assert process.stdout is not None
     assert process.stdout.readline() == "one\n"
@@ -236,14 +236,14 @@ def test_a_run_that_was_preempted_is_gone_on_with(launching: Launching) -> None:
     assert launching.output() == "one\ntwo\n"
 
 
-def test_the_old_spelling_of_resume_if_exists_is_refused_and_the_new_one_named(launching: Launching) -> None:
+def test_the_old_spelling_of_resume_if_exists_is_refused_naming_the_new_one(launching: Launching) -> None:
     refused = launching("true", options=["-n", "12345", "--go-on"])
     assert refused.returncode == 2
     assert "hint: use --resume-if-exists" in refused.stderr
     assert not (launching.folder / ".mltrack").exists()
 
 
-def test_a_job_that_starts_again_goes_on_with_the_run_of_its_name(launching: Launching) -> None:
+def test_a_restarted_job_continues_the_run_of_its_name(launching: Launching) -> None:
     again = ["-e", "spirals", "-n", "12345", "-p", "lr=1", "--resume-if-exists"]
     assert launching("sh", "-c", "echo one; exit 75", options=again).returncode == 75
     assert launching("echo", "two", options=again).returncode == 0
@@ -259,7 +259,7 @@ def test_a_job_that_starts_again_goes_on_with_the_run_of_its_name(launching: Lau
     assert "2 runs of the experiment 'spirals' are called '12345'" in refused.stderr
 
 
-def test_forked_processes_log_into_it_also_after_their_parent_did(launching: Launching) -> None:
+def test_forked_processes_log_into_the_run_even_after_their_parent_did(launching: Launching) -> None:
     program = """
 import os
 import mlflow
@@ -281,14 +281,14 @@ for tracker in (mltrack, mlflow):
     assert launching.run().data.metrics == {"before": 1, "before too": 1, "mltrack": 1, "mlflow": 1}
 
 
-def test_a_launcher_without_standard_streams_keeps_the_output_and_the_exit_code(launching: Launching) -> None:
+def test_a_launcher_without_standard_streams_stores_the_output_and_keeps_the_exit_code(launching: Launching) -> None:
     words = launching.command("sh", "-c", "cat; echo out; echo err >&2; exit 7")
     done = subprocess.run(["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *words], cwd=launching.folder, env=launching.env)
     assert done.returncode == 7
     assert launching.output() == "out\nerr\n"
 
 
-def test_in_a_folder_that_is_gone_it_says_so(launching: Launching) -> None:
+def test_a_launch_in_a_deleted_folder_says_so(launching: Launching) -> None:
     words = launching.command("true")
     script = 'mkdir gone && cd gone && rmdir ../gone && "$@"'
     env = launching.env | {"MLTRACK_STORE": str(launching.folder / ".mltrack")}
@@ -301,7 +301,7 @@ def test_in_a_folder_that_is_gone_it_says_so(launching: Launching) -> None:
     )
 
 
-def test_what_a_killed_launcher_had_taken_can_be_read_and_gone_on_with(launching: Launching) -> None:
+def test_what_a_killed_launcher_had_stored_can_be_read_and_continued(launching: Launching) -> None:
     program = "import os, sys, time\nprint('one', flush=True)\nprint(os.getpid(), flush=True)\ntime.sleep(60)"
     process = launching.start(sys.executable, launching.script(program), options=["-n", "job-7"])
     assert process.stdout is not None
@@ -320,7 +320,7 @@ def test_what_a_killed_launcher_had_taken_can_be_read_and_gone_on_with(launching
     assert launching.output() == f"one\n{child}\ntwo\n"
 
 
-def test_a_program_whose_launcher_is_killed_goes_on_and_so_does_its_log(launching: Launching) -> None:
+def test_a_program_whose_launcher_is_killed_continues_and_so_does_its_log(launching: Launching) -> None:
     program = """
 import os, sys, time
 print("one", flush=True)
@@ -354,14 +354,14 @@ def test_the_output_can_be_followed_while_the_program_runs(launching: Launching)
     assert followed.stdout == "".join(f"line {n}\n" for n in range(5))
 
 
-def test_a_process_left_behind_that_holds_the_output_open_does_not_keep_the_run(launching: Launching) -> None:
+def test_a_leftover_process_that_holds_the_output_open_does_not_keep_the_run_open(launching: Launching) -> None:
     done = launching("sh", "-c", "sleep 30 & echo $!")
     os.kill(int(done.stdout), signal.SIGKILL)
     assert done.returncode == 0
     assert launching.run().info.status == "FINISHED"
 
 
-def test_output_nobody_reads_any_more_is_kept_all_the_same(launching: Launching) -> None:
+def test_output_is_stored_even_if_its_reader_is_gone(launching: Launching) -> None:
     command = " ".join(map(repr, launching.command("sh", "-c", "yes line | head -100000")))
     subprocess.run(
         ["sh", "-c", f"{command} | head -1"], cwd=launching.folder, env=launching.env, stdout=subprocess.PIPE
@@ -370,7 +370,7 @@ def test_output_nobody_reads_any_more_is_kept_all_the_same(launching: Launching)
     assert launching.run().info.status == "FINISHED"
 
 
-def test_much_output_on_both_streams_is_kept_whole(launching: Launching) -> None:
+def test_much_output_on_both_streams_is_stored_whole(launching: Launching) -> None:
     program = """
 import os, threading
 def write(fd, letter):
@@ -396,14 +396,14 @@ def test_a_mistake_on_the_command_line_records_nothing(launching: Launching) -> 
     assert not (launching.folder / ".mltrack").exists()
 
 
-def test_a_file_that_is_no_program_is_told(launching: Launching) -> None:
+def test_a_file_that_is_not_a_program_is_reported(launching: Launching) -> None:
     (launching.folder / "data.txt").write_text("no program")
     done = launching("./data.txt")
     assert done.returncode == 2
     assert "can't be run: Permission denied" in done.stderr
 
 
-def test_options_behind_the_command_are_the_commands_own(launching: Launching) -> None:
+def test_options_after_the_command_belong_to_the_command(launching: Launching) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mltrack", "run", "echo", "-n", "--name", "x"],
         cwd=launching.folder,
@@ -414,7 +414,7 @@ def test_options_behind_the_command_are_the_commands_own(launching: Launching) -
 
 
 @pytest.mark.slow
-def test_two_launches_that_go_on_with_one_run_each_have_a_log(launching: Launching) -> None:
+def test_two_launches_that_continue_one_run_have_separate_logs(launching: Launching) -> None:
     assert launching("echo", "first", options=["-n", "job"]).returncode == 0
     os.mkfifo(launching.folder / "go")
     one = launching.start("sh", "-c", "echo one; read go < go; echo one again", options=["--resume", "job"])
@@ -433,7 +433,7 @@ def test_two_launches_that_go_on_with_one_run_each_have_a_log(launching: Launchi
     assert check_store(launching.folder / ".mltrack").findings == []
 
 
-def test_what_does_not_fit_the_run_to_go_on_with_is_refused_before_it_is_touched(launching: Launching) -> None:
+def test_options_that_conflict_with_the_continued_run_are_refused_before_it_is_changed(launching: Launching) -> None:
     launching("false", options=["-n", "job", "-e", "spirals", "-p", "lr=1"])
     before = launching.run().tags
     done = launching("true", options=["--resume", "job", "-p", "lr=2"])
@@ -447,7 +447,7 @@ def test_what_does_not_fit_the_run_to_go_on_with_is_refused_before_it_is_touched
     assert launching("true", options=["--resume", "job", "-p", "lr=1", "-e", "spirals"]).returncode == 0
 
 
-def test_what_a_killed_launcher_left_is_told_by_check_and_made_an_artifact_by_seal(launching: Launching) -> None:
+def test_what_a_killed_launcher_left_is_reported_by_check_and_made_an_artifact_by_seal(launching: Launching) -> None:
     program = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     process = launching.start(sys.executable, launching.script(program), options=["-n", "job"])
     assert process.stdout is not None
@@ -475,7 +475,7 @@ def test_the_log_of_a_live_launch_is_not_sealed(launching: Launching) -> None:
     assert (launching.run().folder.path / "live" / "std_log.txt").exists()
 
 
-def test_a_snapshot_that_can_not_be_taken_fails_nothing_and_is_counted_as_lost(launching: Launching) -> None:
+def test_a_failed_snapshot_does_not_fail_the_launch_and_is_counted_as_lost(launching: Launching) -> None:
     sources = launching.folder / ".mltrack" / "sources"
     assert launching("true").returncode == 0
     sources.write_text("no folder")
@@ -488,7 +488,7 @@ def test_a_snapshot_that_can_not_be_taken_fails_nothing_and_is_counted_as_lost(l
     assert note.what == "says that the artifact 'code/files.json', or part of it, was lost: File exists"
 
 
-def test_a_full_disk_costs_the_output_and_not_the_program(launching: Launching) -> None:
+def test_a_full_disk_loses_the_output_and_does_not_stop_the_program(launching: Launching) -> None:
     if os.geteuid():
         pytest.skip("only root can mount a small disk")
     disk = launching.folder / "disk"

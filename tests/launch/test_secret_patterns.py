@@ -30,7 +30,7 @@ def redactor() -> Redactor:
         *("CONNECTION_STRING", "private_key", "ssh_key", "Authorization", "MYSQL_PWD", "credentials"),
     ],
 )
-def test_values_of_secret_names_go(redactor: Redactor, name: str) -> None:
+def test_values_of_secret_names_are_redacted(redactor: Redactor, name: str) -> None:
     assert redactor.value(name, KEY) == REDACTED
     assert KEY not in redactor.text(f'{name} = "{KEY}"')
     assert KEY not in redactor.text(f"{name}: {KEY}1")
@@ -59,7 +59,7 @@ def test_values_of_secret_names_go(redactor: Redactor, name: str) -> None:
         ("secretary", "someone-at-a-desk"),
     ],
 )
-def test_what_only_sounds_like_a_secret_stays(redactor: Redactor, name: str, value: str) -> None:
+def test_what_only_resembles_a_secret_is_kept(redactor: Redactor, name: str, value: str) -> None:
     assert redactor.value(name, value) == value
     assert redactor.text(f"{name}={value}") == f"{name}={value}"
 
@@ -79,12 +79,12 @@ def test_what_only_sounds_like_a_secret_stays(redactor: Redactor, name: str, val
         "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIEow\n-----END RSA " + "PRIVATE KEY-----",
     ],
 )
-def test_known_shapes_go_wherever_they_stand(redactor: Redactor, secret: str) -> None:
+def test_known_token_formats_are_redacted_anywhere(redactor: Redactor, secret: str) -> None:
     said = redactor.text(f"before {secret} after")
     assert said == f"before {REDACTED} after"
 
 
-def test_credentials_in_urls_headers_and_connection_strings_go(redactor: Redactor) -> None:
+def test_credentials_in_urls_headers_and_connection_strings_are_redacted(redactor: Redactor) -> None:
     assert redactor.text("git clone https://me:s3cret@host/x.git") == f"git clone https://me:{REDACTED}@host/x.git"
     assert redactor.text("postgres://u:p@db/x") == f"postgres://u:{REDACTED}@db/x"
     assert (
@@ -95,14 +95,14 @@ def test_credentials_in_urls_headers_and_connection_strings_go(redactor: Redacto
     assert "c2VjcmV0" not in redactor.text("AccountName=x;AccountKey=c2VjcmV0c2VjcmV0==;EndpointSuffix=y")
 
 
-def test_the_value_of_a_secret_variable_goes_wherever_it_stands() -> None:
+def test_the_value_of_a_secret_variable_is_redacted_anywhere() -> None:
     redactor = Redactor(environment={"SERVICE_PASSWORD": "correct horse battery", "HOME": "/somewhere/else"})
     assert redactor.text("run --pin 'correct horse battery' in /somewhere/else") == (
         f"run --pin '{REDACTED}' in /somewhere/else"
     )
 
 
-def test_code_that_fetches_a_secret_stays(redactor: Redactor) -> None:
+def test_code_that_fetches_a_secret_is_kept(redactor: Redactor) -> None:
     for line in (
         'token = os.environ["HF_TOKEN"]',
         "password = getpass.getpass()",
@@ -129,21 +129,21 @@ def test_redacting_twice_changes_nothing_more(redactor: Redactor) -> None:
     assert redactor.text(once) == once
 
 
-def test_a_token_in_the_place_of_a_urls_user_goes_and_a_name_stays(redactor: Redactor) -> None:
+def test_a_token_as_the_user_of_a_url_is_redacted_and_a_name_is_kept(redactor: Redactor) -> None:
     assert redactor.text(f"https://{KEY}@host/x.git") == f"https://{REDACTED}@host/x.git"
     assert redactor.text(f"https://{KEY}:x-oauth-basic@host/x") == f"https://{REDACTED}:{REDACTED}@host/x"
     for address in ("ssh://git@host/x.git", "https://ada.lovelace2@host/x", "https://host/a@b", "git@host:a/b.git"):
         assert redactor.text(address) == address
 
 
-def test_a_shells_folders_are_no_passwords() -> None:
+def test_folders_in_shell_variables_are_not_passwords() -> None:
     redactor = Redactor(environment={"PWD": "/home/ada/project", "OLDPWD": "/home/ada/other"})
     assert redactor.text('File "/home/ada/project/train.py", line 3') == 'File "/home/ada/project/train.py", line 3'
     assert redactor.value("MYSQL_PWD", KEY) == REDACTED
 
 
 @pytest.mark.parametrize("text", ["x" * 300_000, "a." * 150_000, 'a="' * 20_000, "http:" * 60_000, "eyJ" * 60_000])
-def test_a_long_line_takes_no_longer_than_many_short_ones(redactor: Redactor, text: str) -> None:
+def test_redacting_a_long_line_takes_no_longer_than_many_short_ones(redactor: Redactor, text: str) -> None:
     assert redactor.text(text) == text  # in time squared, it would take hours
 
 
@@ -158,7 +158,7 @@ def test_a_long_line_takes_no_longer_than_many_short_ones(redactor: Redactor, te
         ["sh", "-c", "API_KEY=correcthorse2 python train.py"],
     ],
 )
-def test_letters_alone_are_a_secret_on_a_command_line(redactor: Redactor, words: list[str]) -> None:
+def test_a_secret_of_letters_only_is_redacted_on_a_command_line(redactor: Redactor, words: list[str]) -> None:
     shown = " ".join(redactor.command(words))
     assert "correcthorse" not in shown
     assert REDACTED in shown
@@ -168,5 +168,5 @@ def test_letters_alone_are_a_secret_on_a_command_line(redactor: Redactor, words:
     "word",
     ["--tokenizer=bert-base", "--api-key=$API_KEY", "use_cls_token=learned-embedding", "python x.py --max-tokens 4096"],
 )
-def test_other_words_of_a_command_line_stay(redactor: Redactor, word: str) -> None:
+def test_other_words_of_a_command_line_are_kept(redactor: Redactor, word: str) -> None:
     assert redactor.command(["train.py", word]) == ["train.py", word]

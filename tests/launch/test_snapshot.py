@@ -63,7 +63,7 @@ def artifact(store: Store, name: str) -> Any:
 # --- the files ---
 
 
-def test_git_tells_the_files_their_changes_and_where_they_are_from(repository: Path) -> None:
+def test_a_git_snapshot_has_the_files_their_changes_and_their_origin(repository: Path) -> None:
     found = git_state(repository / "pkg")
     assert found is not None
     state, names = found
@@ -75,7 +75,7 @@ def test_git_tells_the_files_their_changes_and_where_they_are_from(repository: P
     assert set(names) == {"train.py", "pkg/model.py", ".gitignore", "größe.txt", ".env"}
 
 
-def test_a_folder_without_git_is_walked_without_what_the_ignore_files_name(tmp_path: Path) -> None:
+def test_a_folder_without_git_is_walked_respecting_ignore_files(tmp_path: Path) -> None:
     files = {
         "train.py": "",
         "data/big.bin": "x",
@@ -110,7 +110,7 @@ def test_secret_and_large_files_are_left_out_and_named(tmp_path: Path) -> None:
     }
 
 
-def test_a_listed_file_that_is_gone_is_no_error(tmp_path: Path) -> None:
+def test_a_listed_file_that_is_gone_is_not_an_error(tmp_path: Path) -> None:
     assert find_sources(tmp_path, ["gone.py"]).files == []
 
 
@@ -126,7 +126,7 @@ def packs(store: Path) -> list[Path]:
     return sorted((store / "sources").glob("*.zip"))
 
 
-def test_each_content_is_kept_once_however_often_and_under_whatever_name_it_comes(tmp_path: Path) -> None:
+def test_each_content_is_stored_once_whatever_its_names(tmp_path: Path) -> None:
     write(tmp_path, {"a.py": "same", "b.py": "same", "c.py": "other"})
     store = tmp_path / "store"
     kept = Contents(store).keep(tmp_path, [source(tmp_path, name) for name in ("a.py", "b.py")])
@@ -151,7 +151,7 @@ def test_a_changed_file_is_read_again_and_an_old_one_is_not(tmp_path: Path) -> N
     assert Contents(store).read(second["a.py"].sha256) == b"two"
 
 
-def test_a_file_that_changed_just_now_is_never_taken_for_known(tmp_path: Path) -> None:
+def test_a_file_that_changed_just_now_is_always_read_again(tmp_path: Path) -> None:
     store = tmp_path / "store"
     write(tmp_path, {"a.py": "one"})
     about = source(tmp_path, "a.py")
@@ -162,7 +162,7 @@ def test_a_file_that_changed_just_now_is_never_taken_for_known(tmp_path: Path) -
     assert Contents(store).read(kept["a.py"].sha256) == b"two"
 
 
-def test_contents_whose_pack_is_gone_or_damaged_are_kept_anew(tmp_path: Path) -> None:
+def test_contents_whose_pack_is_gone_or_damaged_are_stored_again(tmp_path: Path) -> None:
     write(tmp_path, {"a.py": "one"})
     os.utime(tmp_path / "a.py", ns=(10**18, 10**18))
     store = tmp_path / "store"
@@ -175,7 +175,7 @@ def test_contents_whose_pack_is_gone_or_damaged_are_kept_anew(tmp_path: Path) ->
 # --- the environment ---
 
 
-def test_the_interpreter_is_found_behind_a_script_too(tmp_path: Path) -> None:
+def test_the_interpreter_of_a_script_is_found(tmp_path: Path) -> None:
     assert interpreter_of([sys.executable, "train.py"]) == sys.executable
     script = tmp_path / "torchrun"
     script.write_text(f"#!{sys.executable}\nprint()\n")
@@ -189,7 +189,7 @@ def test_the_interpreter_is_found_behind_a_script_too(tmp_path: Path) -> None:
     assert interpreter_of(["env", "X=1", sys.executable, "train.py"]) == sys.executable
 
 
-def test_installed_packages_are_told_pinned_and_asked_for_once(tmp_path: Path) -> None:
+def test_installed_packages_are_listed_with_versions_and_determined_once(tmp_path: Path) -> None:
     told = installed(sys.executable, tmp_path / "cache")
     assert told is not None
     lines = environment_files(told)["requirements.txt"].splitlines()
@@ -203,7 +203,7 @@ def test_installed_packages_are_told_pinned_and_asked_for_once(tmp_path: Path) -
     assert installed(sys.executable, tmp_path / "cache") == marked["found"]
 
 
-def test_packages_from_elsewhere_are_told_as_pip_takes_them() -> None:
+def test_packages_from_other_sources_are_listed_as_pip_accepts_them() -> None:
     vcs = {"url": "https://host.invalid/x.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}}
     told = {
         "python": "3.11.7",
@@ -225,7 +225,7 @@ def test_packages_from_elsewhere_are_told_as_pip_takes_them() -> None:
 # --- all of it ---
 
 
-def test_a_launched_run_holds_what_it_takes_to_run_it_again(repository: Path, tmp_path: Path) -> None:
+def test_a_launched_run_stores_everything_needed_to_run_it_again(repository: Path, tmp_path: Path) -> None:
     launch(repository / "pkg", sys.executable, "-c", "print(open('model.py').readline())", "--token", KEY, X_TOKEN=KEY)
     store = Store.open(repository / "pkg" / ".mltrack")
     (run,) = store.runs()
@@ -248,7 +248,7 @@ def test_a_launched_run_holds_what_it_takes_to_run_it_again(repository: Path, tm
     assert done.stdout == "layers = 3\n\n"
 
 
-def test_what_was_run_by_an_interpreter_with_its_path_is_run_by_the_rebuilt_one(
+def test_a_program_started_by_an_interpreters_path_is_reproduced_with_the_rebuilt_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "source"
@@ -268,7 +268,7 @@ def test_what_was_run_by_an_interpreter_with_its_path_is_run_by_the_rebuilt_one(
     assert script.endswith("\npython train.py 'a b'\n")
 
 
-def test_no_secret_is_in_any_file_of_the_store_but_the_sources_themselves(repository: Path) -> None:
+def test_no_secret_is_in_any_file_of_the_store_except_the_sources(repository: Path) -> None:
     launch(
         repository,
         "sh",
@@ -286,7 +286,7 @@ def test_no_secret_is_in_any_file_of_the_store_but_the_sources_themselves(reposi
             assert KEY.encode() not in path.read_bytes(), path
 
 
-def test_runs_of_the_same_code_share_the_list_of_its_files(repository: Path) -> None:
+def test_runs_of_the_same_code_share_the_list_of_files(repository: Path) -> None:
     for _ in range(2):
         launch(repository, "true")
     store = Store.open(repository / ".mltrack")
@@ -295,7 +295,7 @@ def test_runs_of_the_same_code_share_the_list_of_its_files(repository: Path) -> 
     assert len(packs(store.path)) == 1
 
 
-def test_a_run_that_is_gone_on_with_has_the_snapshot_of_its_last_launch(repository: Path) -> None:
+def test_a_continued_run_has_the_snapshot_of_its_last_launch(repository: Path) -> None:
     launch(repository, "true", options=("-n", "job"))
     (repository / "train.py").write_text("print('changed')\n")
     for _ in range(2):
@@ -305,7 +305,7 @@ def test_a_run_that_is_gone_on_with_has_the_snapshot_of_its_last_launch(reposito
     assert not list((next(store.runs()).folder.path / "live").glob("std_log*"))
 
 
-def test_a_snapshot_that_can_not_be_laid_out_is_told(repository: Path, tmp_path: Path, capsys: Any) -> None:
+def test_a_snapshot_that_cannot_be_extracted_is_reported(repository: Path, tmp_path: Path, capsys: Any) -> None:
     launch(repository, "true", options=("--no-snapshot", "-n", "bare"))
     store = str(repository / ".mltrack")
     assert main(["--store", store, "reproduce", "bare", "--to", str(tmp_path / "x")]) == 4
@@ -331,7 +331,9 @@ def test_a_snapshot_never_writes_outside_of_the_folder(repository: Path, tmp_pat
 # --- odd folders ---
 
 
-def test_of_a_home_folder_only_the_script_that_is_run_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_home_folder_only_the_script_that_is_run_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path, {"train.py": "", "letters/private.txt": "", "notes.md": ""})
     monkeypatch.setenv("HOME", str(tmp_path))
     found = find_sources(tmp_path, None, command=["python", "train.py", "--lr", "0.1"])
@@ -339,18 +341,18 @@ def test_of_a_home_folder_only_the_script_that_is_run_is_kept(tmp_path: Path, mo
     assert find_sources(Path("/"), None).files == []
 
 
-def test_the_script_that_is_run_is_kept_even_where_it_is_ignored(tmp_path: Path) -> None:
+def test_the_script_that_is_run_is_stored_even_if_it_is_ignored(tmp_path: Path) -> None:
     write(tmp_path, {"train.py": "", "other.py": "", ".gitignore": "*\n"})
     found = find_sources(tmp_path, None, command=["python", "./train.py", "../elsewhere.py"])
     assert [file.name for file in found.files] == ["train.py"]
 
 
-def test_a_pattern_that_is_none_is_passed_over(tmp_path: Path) -> None:
+def test_an_invalid_pattern_is_skipped(tmp_path: Path) -> None:
     write(tmp_path, {"train.py": "", "data.bin": "", ".gitignore": "!\n***/[\n*.bin\n"})
     assert {file.name for file in find_sources(tmp_path, None).files} == {"train.py", ".gitignore"}
 
 
-def test_odd_names_and_links_hurt_nothing(tmp_path: Path) -> None:
+def test_unusual_names_and_links_do_no_harm(tmp_path: Path) -> None:
     folder = tmp_path / "code"
     write(folder, {"train.py": "", "two\nlines.py": "", ".env": "K=1"})
     (tmp_path / "shared.py").write_text("shared")
@@ -369,7 +371,7 @@ def test_odd_names_and_links_hurt_nothing(tmp_path: Path) -> None:
     }
 
 
-def test_a_launch_with_words_and_names_that_are_no_text_is_laid_out_again(tmp_path: Path) -> None:
+def test_a_launch_with_words_and_names_that_are_not_text_is_extracted_again(tmp_path: Path) -> None:
     folder = tmp_path / "code"
     folder.mkdir()
     odd = os.fsdecode(b"\xff.py")
@@ -383,13 +385,13 @@ def test_a_launch_with_words_and_names_that_are_no_text_is_laid_out_again(tmp_pa
     assert done.stdout == "['\\udcff.py']\n"
 
 
-def test_an_interpreter_that_is_named_from_here_is_asked_all_the_same(tmp_path: Path) -> None:
+def test_an_interpreter_given_by_a_relative_path_is_inspected(tmp_path: Path) -> None:
     (tmp_path / "python3").symlink_to(sys.executable)
     (tmp_path / "work").mkdir()
     assert interpreter_of(["../python3", "x.py"], folder=tmp_path / "work") == str(tmp_path / "python3")
 
 
-def test_secrets_in_the_addresses_of_packages_are_kept_nowhere(tmp_path: Path) -> None:
+def test_secrets_in_the_urls_of_packages_are_stored_nowhere(tmp_path: Path) -> None:
     about = tmp_path / "site" / "mine-1.dist-info"
     write(about, {"METADATA": "Metadata-Version: 2.1\nName: mine\nVersion: 1\n"})
     origin = {"url": f"https://{KEY}@host.invalid/x.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}}
@@ -401,7 +403,7 @@ def test_secrets_in_the_addresses_of_packages_are_kept_nowhere(tmp_path: Path) -
         assert KEY not in path.read_text()
 
 
-def test_tags_given_at_a_launch_hold_no_secrets(tmp_path: Path) -> None:
+def test_secrets_in_tags_given_at_a_launch_are_redacted(tmp_path: Path) -> None:
     options = ("--no-snapshot", "-t", f"api_token={KEY}", "-t", f"from=https://{KEY}@host.invalid/x", "-t", "team=blue")
     launch(tmp_path, "true", options=options)
     (run,) = Store.open(tmp_path / ".mltrack").runs()

@@ -39,7 +39,7 @@ def config(source: Path, script: str = "train.py", **more: object) -> ScriptRunC
     return ScriptRunConfig(source, script, snapshot=False, system_metrics=False, **more)  # type: ignore[arg-type]
 
 
-def test_a_submitted_script_can_be_waited_for_read_and_registered(
+def test_a_submitted_script_can_be_awaited_read_and_registered(
     source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     what = config(source, arguments=[0.1], environment_variables={"GREETING": "hello"})
@@ -62,14 +62,14 @@ def test_a_submitted_script_can_be_waited_for_read_and_registered(
     assert mltrack.active_run() is None
 
 
-def test_a_submitted_run_is_in_the_store_before_it_runs(source: Path) -> None:
+def test_a_submitted_run_is_in_the_store_before_it_starts(source: Path) -> None:
     run = mltrack.submit(config(source, arguments=["x"]))
     assert run.get_status() in ("SCHEDULED", "RUNNING", "FINISHED")
     assert mltrack.get_run(run.run_id).info.run_id == run.run_id
     run.wait_for_completion()
 
 
-def test_a_script_that_fails_is_told_with_its_traceback(source: Path) -> None:
+def test_a_failing_script_is_reported_with_its_traceback(source: Path) -> None:
     run = mltrack.submit(config(source, "bad.py"))
     with pytest.raises(RunStateError, match="ValueError: no such spiral"):
         run.wait_for_completion()
@@ -86,7 +86,7 @@ def test_a_submitted_run_can_be_cancelled(source: Path) -> None:
     assert run.stored().tags["mltrack.preempted"] == "SIGTERM"
 
 
-def test_a_config_of_no_use_is_refused_before_anything_is_made(source: Path) -> None:
+def test_an_invalid_config_is_refused_before_anything_is_created(source: Path) -> None:
     for useless in (
         ScriptRunConfig(source),
         ScriptRunConfig(source, "train.py", command="x"),

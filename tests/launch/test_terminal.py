@@ -99,7 +99,7 @@ for fd in (1, 2):
 """
 
 
-def test_the_program_has_a_terminal_of_our_size_where_we_have_one(terminal: Terminal) -> None:
+def test_the_program_has_a_terminal_of_our_size_if_we_have_one(terminal: Terminal) -> None:
     terminal.launch(LOOK)
     assert terminal.wait() == 0
     assert b"1 True (77, 33)\r\n" in terminal.shown  # and not "\r\r\n": bytes pass as they are
@@ -107,7 +107,7 @@ def test_the_program_has_a_terminal_of_our_size_where_we_have_one(terminal: Term
     assert sorted(terminal.output().splitlines()) == ["1 True (77, 33)", "2 True (77, 33)"]
 
 
-def test_a_stream_that_goes_elsewhere_is_no_terminal_and_stays_apart(terminal: Terminal) -> None:
+def test_a_redirected_stream_is_not_a_terminal_and_stays_separate(terminal: Terminal) -> None:
     with open(terminal.folder / "out.txt", "wb") as file:
         terminal.launch(LOOK, stdout=file.fileno())
         assert terminal.wait() == 0
@@ -116,7 +116,7 @@ def test_a_stream_that_goes_elsewhere_is_no_terminal_and_stays_apart(terminal: T
     assert b"1 False" not in terminal.shown
 
 
-def test_the_program_reads_what_is_typed_and_its_prompt_is_shown_at_once(terminal: Terminal) -> None:
+def test_the_program_reads_typed_input_and_its_prompt_is_shown_at_once(terminal: Terminal) -> None:
     terminal.launch("print('hello', input('who? '))")
     terminal.show(b"who? ")
     terminal.press(b"ada\n")
@@ -162,7 +162,7 @@ def test_ctrl_c_ends_a_shell_loop_over_launches(terminal: Terminal) -> None:
     assert terminal.run().info.status == "KILLED"
 
 
-def test_a_terminal_that_is_made_larger_is_larger_for_the_program(terminal: Terminal) -> None:
+def test_resizing_the_terminal_resizes_it_for_the_program(terminal: Terminal) -> None:
     terminal.launch(
         "import os, signal, time\n"
         "signal.signal(signal.SIGWINCH, lambda *_: None)\n"
@@ -176,7 +176,7 @@ def test_a_terminal_that_is_made_larger_is_larger_for_the_program(terminal: Term
     assert terminal.wait() == 0
 
 
-def test_a_launch_goes_on_when_its_terminal_is_gone_where_nohup_says_so(terminal: Terminal) -> None:
+def test_under_nohup_a_launch_continues_when_its_terminal_is_gone(terminal: Terminal) -> None:
     launch = [sys.executable, "-m", "mltrack", "run", "--no-snapshot", "--no-system-metrics", "--no-watch", "--"]
     os.mkfifo(terminal.folder / "go")
     process = terminal.start("nohup", *launch, "sh", "-c", "echo ready; read go < go; echo still here")

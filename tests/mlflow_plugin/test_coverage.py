@@ -75,7 +75,7 @@ def store(tmp_path: Path) -> TrackingStore:
 
 
 @pytest.mark.parametrize("name", sorted({*methods_of_the_interface(), *CALLED}))
-def test_a_method_of_the_interface_is_ours_or_said_to_be_left_out(name: str) -> None:
+def test_each_method_of_the_interface_is_implemented_or_listed_as_unsupported(name: str) -> None:
     if name in INHERITED:
         assert not where(name).__module__.startswith("mltrack.")
     else:
@@ -83,7 +83,7 @@ def test_a_method_of_the_interface_is_ours_or_said_to_be_left_out(name: str) -> 
 
 
 @pytest.mark.parametrize("name", sorted(set(methods_of_the_interface()) - INHERITED - {*EMPTY_LISTS, *REFUSED_METHODS}))
-def test_a_method_of_ours_takes_the_arguments_that_the_sql_store_takes(name: str) -> None:
+def test_each_method_accepts_the_arguments_of_the_sql_store(name: str) -> None:
     theirs = inspect.signature(getattr(SqlAlchemyStore, name)).parameters
     ours = inspect.signature(getattr(TrackingStore, name)).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in ours.values()):
@@ -92,20 +92,20 @@ def test_a_method_of_ours_takes_the_arguments_that_the_sql_store_takes(name: str
 
 
 @pytest.mark.parametrize("name", REFUSED_METHODS)
-def test_what_is_left_out_says_so(store: TrackingStore, name: str) -> None:
+def test_unsupported_methods_say_so(store: TrackingStore, name: str) -> None:
     with pytest.raises(MlflowException, match=rf"{name}: .*docs/mlflow-compatibility\.md") as caught:
         getattr(store, name)("any", arguments="at all")
     assert caught.value.error_code == "NOT_IMPLEMENTED"
 
 
 @pytest.mark.parametrize("name", EMPTY_LISTS)
-def test_what_there_is_none_of_is_an_empty_list(store: TrackingStore, name: str) -> None:
+def test_listing_unsupported_things_gives_an_empty_list(store: TrackingStore, name: str) -> None:
     found = getattr(store, name)("any", max_results=3)
     assert found == []
     assert found.token is None
 
 
-def test_the_page_lists_what_is_left_out_and_nothing_else() -> None:
+def test_the_page_lists_exactly_what_is_unsupported() -> None:
     text = PAGE.read_text(encoding="utf-8")
     left_out = text[text.index("## Not supported") :]
     table, _, rest = left_out.partition("These return an empty list")
@@ -114,25 +114,25 @@ def test_the_page_lists_what_is_left_out_and_nothing_else() -> None:
     assert tuple(re.findall(r"`(\w+)`", rest)) == EMPTY_LISTS
 
 
-def test_scorers_across_experiments_are_none(store: TrackingStore) -> None:
+def test_there_are_no_scorers_across_experiments(store: TrackingStore) -> None:
     assert store.list_scorers_across_experiments(["0", "1"]) == []
 
 
-def test_asking_for_what_is_kept_in_tables_makes_no_file(store: TrackingStore, tmp_path: Path) -> None:
+def test_reading_what_is_kept_in_tables_creates_no_file(store: TrackingStore, tmp_path: Path) -> None:
     for name in LISTED:
         assert getattr(store, name)("0") == []
     assert store._load_dataset_records("d-1", max_results=10, page_token=None) == ([], None)
     assert sorted(path.name for path in (tmp_path / ".mltrack" / "workspace").iterdir()) == []
 
 
-def test_what_is_kept_in_tables_is_not_left_out_too() -> None:
+def test_what_is_kept_in_tables_is_not_listed_as_unsupported() -> None:
     kept = {name for names in DATABASE_METHODS.values() for name in names}
     assert set(LISTED) <= kept
     assert not kept & {*EMPTY_LISTS, *REFUSED_METHODS}
     assert all(where(name).__name__ == "DatabaseMethods" for name in kept)
 
 
-def test_scorers_are_asked_for_in_the_store(store: TrackingStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scorers_are_read_from_the_store(store: TrackingStore, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.absolute_uri)

@@ -66,7 +66,7 @@ def test_eight_processes_log_to_one_run_and_to_their_own_and_nothing_is_lost(
         assert len(client.get_metric_history(child.info.run_id, "b")) == POINTS
 
 
-def test_a_process_that_is_killed_leaves_all_it_logged(client: Any, tmp_path: Path, template: Template) -> None:
+def test_a_killed_process_keeps_everything_it_logged(client: Any, tmp_path: Path, template: Template) -> None:
     template.run(
         tmp_path,
         "run = mlflow.start_run(run_name='doomed')",
@@ -86,7 +86,7 @@ def test_a_process_that_is_killed_leaves_all_it_logged(client: Any, tmp_path: Pa
     assert len(client.get_metric_history(run.info.run_id, "loss")) == POINTS + 1
 
 
-def test_a_script_that_ends_is_ended_as_mlflow_does(client: Any, tmp_path: Path, template: Template) -> None:
+def test_a_script_that_ends_finishes_its_run_as_with_mlflow(client: Any, tmp_path: Path, template: Template) -> None:
     template.run(
         tmp_path,
         "mlflow.start_run(run_name='active')",
@@ -101,13 +101,15 @@ def test_a_script_that_ends_is_ended_as_mlflow_does(client: Any, tmp_path: Path,
     assert len(list(folder.iterdir())) == 1  # it was not let go of before MLflow ended it
 
 
-def test_a_script_that_fails_is_ended_as_failed(client: Any, tmp_path: Path, template: Template) -> None:
+def test_a_script_that_fails_ends_its_run_as_failed(client: Any, tmp_path: Path, template: Template) -> None:
     template.run(tmp_path, "with mlflow.start_run(): mlflow.log_metric('a', 1); sys.exit(3)", code=3)
     (run,) = client.search_runs(["0"])
     assert (run.info.status, run.data.metrics) == ("FAILED", {"a": 1.0})
 
 
-def test_children_of_multiprocessing_log_to_their_parents_run(client: Any, tmp_path: Path, template: Template) -> None:
+def test_children_of_multiprocessing_log_to_the_run_of_their_parent(
+    client: Any, tmp_path: Path, template: Template
+) -> None:
     template.run(
         tmp_path,
         "import multiprocessing, warnings; warnings.simplefilter('ignore')",
@@ -133,7 +135,7 @@ def test_children_of_multiprocessing_log_to_their_parents_run(client: Any, tmp_p
         assert (child.info.status, child.data.metrics) == ("RUNNING", {"a": float(number)})
 
 
-def test_threads_log_to_one_run_and_to_their_own(client: Any) -> None:
+def test_threads_log_to_a_shared_run_and_to_their_own(client: Any) -> None:
     shared = client.create_run("0").info.run_id
     failures: list[BaseException] = []
 
@@ -160,7 +162,7 @@ def test_threads_log_to_one_run_and_to_their_own(client: Any) -> None:
     assert {r.info.status for r in client.search_runs(["0"], "run_name LIKE 'own-%'")} == {"FINISHED"}
 
 
-def test_what_is_logged_without_waiting_is_all_there_after_a_flush(client: Any) -> None:
+def test_everything_logged_asynchronously_is_stored_after_a_flush(client: Any) -> None:
     with mlflow.start_run() as run:
         for n in range(300):
             mlflow.log_metric("a", n, step=n, synchronous=False)
@@ -176,7 +178,7 @@ def test_what_is_logged_without_waiting_is_all_there_after_a_flush(client: Any) 
     assert (data.params, data.tags["t"]) == ({"x": "1", "y": "2"}, "v")
 
 
-def test_what_is_logged_without_waiting_is_all_there_after_the_end(
+def test_everything_logged_asynchronously_is_stored_after_the_end(
     client: Any, tmp_path: Path, template: Template
 ) -> None:
     template.run(
@@ -189,7 +191,7 @@ def test_what_is_logged_without_waiting_is_all_there_after_the_end(
     assert len(client.get_metric_history(run.info.run_id, "a")) == 300
 
 
-def test_threads_may_be_the_first_to_use_the_registry_all_at_once(
+def test_threads_may_use_the_registry_for_the_first_time_concurrently(
     client: Any, tmp_path: Path, template: Template
 ) -> None:
     template.run(
@@ -247,7 +249,7 @@ def test_mlflow_gc_removes_deleted_runs_and_experiments(client: Any, tmp_path: P
     assert client.get_experiment_by_name("old") is None
 
 
-def test_a_store_that_was_moved_under_a_process_is_said_in_a_line(client: Any, tmp_path: Path) -> None:
+def test_a_store_moved_under_a_process_is_reported_in_one_line(client: Any, tmp_path: Path) -> None:
     run = mlflow.start_run()
     mlflow.log_metric("loss", 1.0)
     (tmp_path / ".mltrack").rename(tmp_path / "moved")
@@ -294,9 +296,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_child_of_multiprocessing_ends_what_it_left_open_and_nothing_of_its_parent(
-    client: Any, tmp_path: Path
-) -> None:
+def test_a_child_of_multiprocessing_ends_its_own_runs_and_none_of_its_parent(client: Any, tmp_path: Path) -> None:
     script = tmp_path / "children.py"
     script.write_text(CHILDREN)
     run_python("import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')", script)

@@ -82,7 +82,7 @@ print(done.run_id, done.get_status(), done.wait())
 """
 
 
-def test_a_project_is_one_run_with_all_that_a_launch_records(project: Project) -> None:
+def test_a_project_is_one_run_with_everything_a_launch_records(project: Project) -> None:
     done = project("-c", CALL)
     assert done.returncode == 0, done.stderr
     run = project.run()
@@ -121,7 +121,7 @@ print(run.get_status(), run.wait())
 """
 
 
-def test_a_project_can_be_run_beside_and_cancelled(project: Project) -> None:
+def test_a_project_can_run_in_the_background_and_be_cancelled(project: Project) -> None:
     with open(project.folder / "MLproject", "a", encoding="utf-8") as file:
         file.write('  long:\n    command: "sleep 60"\n')
     done = project("-c", CANCEL)
@@ -131,7 +131,7 @@ def test_a_project_can_be_run_beside_and_cancelled(project: Project) -> None:
     assert last == "KILLED False"
 
 
-def test_another_tracking_store_is_refused_with_what_to_do(project: Project, tmp_path: Path) -> None:
+def test_another_tracking_store_is_refused_with_a_hint(project: Project, tmp_path: Path) -> None:
     done = project("-m", "mlflow", "run", "project", "-b", "mltrack", MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/x.db")
     assert done.returncode != 0
     assert "set it to 'mltrack:'" in done.stderr
@@ -158,11 +158,13 @@ class Declared:
         ({"ENV_MANAGER": None}, None, "local"),
     ],
 )
-def test_the_environment_is_the_one_asked_for(config: dict[str, Any], declared: str | None, manager: str) -> None:
+def test_a_project_runs_in_the_requested_environment(
+    config: dict[str, Any], declared: str | None, manager: str
+) -> None:
     assert _env_manager(config, Declared(declared)) == manager
 
 
-def test_a_key_that_says_neither_true_nor_false_is_refused_before_there_is_a_run(project: Project) -> None:
+def test_a_setting_that_is_neither_true_nor_false_is_refused_before_a_run_is_created(project: Project) -> None:
     with pytest.raises(MlflowException, match="USE_CONDA in the backend's config is 'perhaps': use true or false"):
         _env_manager({"USE_CONDA": "perhaps"}, Declared(None))
     done = project("-c", CALL.replace('"STREAM_OUTPUT": False', '"STREAM_OUTPUT": "maybe"'))

@@ -60,12 +60,12 @@ def test_one_writer_serves_many_calls(store: Store) -> None:
     pool.close_all()
 
 
-def test_a_store_has_one_pool_in_a_process_by_whatever_path(store: Store, tmp_path: Path) -> None:
+def test_a_store_has_one_pool_in_a_process_whatever_path_is_used(store: Store, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(store.path)
     assert run_pool.of(store) is run_pool.of(Store.open(tmp_path / "link"))
 
 
-def test_a_run_that_was_let_go_of_stays_running_and_is_gone_on_with(store: Store) -> None:
+def test_a_released_run_stays_running_and_can_be_continued(store: Store) -> None:
     pool = RunPool(store.layout)
     run_id = pool.create(START)
     pool.close(run_id)
@@ -79,7 +79,7 @@ def test_a_run_that_was_let_go_of_stays_running_and_is_gone_on_with(store: Store
     assert roles(store, run_id) == ["create", "resume"]
 
 
-def test_a_run_that_another_runs_is_only_edited_so_its_death_shows(store: Store) -> None:
+def test_a_run_of_another_process_is_only_edited_so_a_crash_shows(store: Store) -> None:
     run_id = elsewhere(
         store,
         "run_id = pool.create(start)",
@@ -95,7 +95,7 @@ def test_a_run_that_another_runs_is_only_edited_so_its_death_shows(store: Store)
     assert (run.tags["a"], run.data.metrics) == ("other", {"a": 1.0})
 
 
-def test_an_edit_by_the_side_does_not_hide_that_a_run_died(store: Store) -> None:
+def test_an_edit_does_not_hide_that_a_run_crashed(store: Store) -> None:
     run_id = elsewhere(store, "print(pool.create(start), flush=True)", "die()")
     pool = RunPool(store.layout)
     pool.emit(run_id, tag("1"))
@@ -116,7 +116,7 @@ def test_an_ended_run_is_edited_and_stays_ended(store: Store) -> None:
     assert roles(store, run_id) == ["create", "edit"]
 
 
-def test_whoever_resumes_an_ended_run_runs_it_until_it_dies(store: Store) -> None:
+def test_a_process_that_resumes_an_ended_run_owns_it_until_it_exits(store: Store) -> None:
     pool = RunPool(store.layout)
     run_id = pool.create(START)
     pool.end(run_id, "FINISHED", 5_000_000)
@@ -129,7 +129,7 @@ def test_whoever_resumes_an_ended_run_runs_it_until_it_dies(store: Store) -> Non
     assert (store.run(run_id).info.status, store.run(run_id).info.crashed) == ("RUNNING", False)
 
 
-def test_two_that_run_a_run_leave_it_running_in_whichever_order_they_let_go(store: Store) -> None:
+def test_two_processes_of_a_run_leave_it_running_in_whichever_order_they_release_it(store: Store) -> None:
     one, two = RunPool(store.layout), RunPool(store.layout)
     run_id = one.create(START)
     two.resume(run_id)
@@ -139,7 +139,7 @@ def test_two_that_run_a_run_leave_it_running_in_whichever_order_they_let_go(stor
     assert (store.run(run_id).info.status, store.run(run_id).info.crashed) == ("RUNNING", False)
 
 
-def test_what_another_process_ends_stays_ended_when_this_one_lets_go(store: Store) -> None:
+def test_a_run_that_another_process_ended_stays_ended_when_this_one_releases_it(store: Store) -> None:
     one, two = RunPool(store.layout), RunPool(store.layout)
     run_id = one.create(START)
     two.end(run_id, "KILLED", 5_000_000)
@@ -168,7 +168,7 @@ def test_a_deletion_by_another_is_seen_at_the_next_call(store: Store) -> None:
     pool.close_all()
 
 
-def test_deleted_runs_are_let_go_of_by_the_way(store: Store) -> None:
+def test_deleted_runs_are_released_at_the_next_pulse(store: Store) -> None:
     pool = RunPool(store.layout)
     run_id, kept = pool.create(START), pool.create(START)
     set_stage(store.layout, run_id, "deleted")
@@ -180,7 +180,7 @@ def test_deleted_runs_are_let_go_of_by_the_way(store: Store) -> None:
     pool.close_all()
 
 
-def test_a_run_that_was_just_deleted_is_let_go_of_before_the_next_pulse(store: Store) -> None:
+def test_a_run_that_was_just_deleted_is_released_before_the_next_pulse(store: Store) -> None:
     pool = RunPool(store.layout)
     run_id, kept = pool.create(START), pool.create(START)
     pool.sync()
@@ -193,7 +193,7 @@ def test_a_run_that_was_just_deleted_is_let_go_of_before_the_next_pulse(store: S
     pool.close_all()
 
 
-def test_a_run_that_is_gone_is_not_found(store: Store) -> None:
+def test_a_missing_run_is_not_found(store: Store) -> None:
     pool = RunPool(store.layout)
     run_id = pool.create(START)
     os.rename(store.layout.run(run_id).path, store.path / "elsewhere")
@@ -216,7 +216,7 @@ def test_no_more_runs_are_kept_open_than_allowed(store: Store) -> None:
     pool.close_all()
 
 
-def test_nothing_is_lost_when_runs_are_let_go_of_under_the_hands_of_threads(store: Store) -> None:
+def test_nothing_is_lost_when_runs_are_released_while_threads_use_them(store: Store) -> None:
     pool = RunPool(store.layout, runs_max=1)
     ids = [pool.create(START) for _ in range(2)]
 
@@ -239,7 +239,7 @@ def test_nothing_is_lost_when_runs_are_let_go_of_under_the_hands_of_threads(stor
             assert sum(name.startswith(f"t{number}.") for name in run.tags) == 15
 
 
-def test_a_forked_child_writes_for_itself(store: Store) -> None:
+def test_a_forked_child_uses_its_own_writer(store: Store) -> None:
     run_id = elsewhere(
         store,
         "from mltrack.mlflow_plugin import run_pool",

@@ -117,7 +117,7 @@ def _wait_until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path)
     raise AssertionError(log.read_text())
 
 
-def test_serve_answers_for_the_model_by_its_alias(address: str) -> None:
+def test_serve_serves_the_model_by_its_alias(address: str) -> None:
     body = json.dumps({"inputs": [1.0, 2.5]}).encode()
     request = urllib.request.Request(f"{address}/invocations", data=body, headers={"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as answer:

@@ -65,7 +65,7 @@ def test_issues_label_schemas_and_review_queues_belong_to_experiments(tracking: 
     assert [item.item_id for item in tracking.list_review_queue_items(queue.queue_id)] == ["tr-1"]
 
 
-def test_the_file_goes_with_the_store_follows_the_umask_and_is_no_fault(tmp_path: Path) -> None:
+def test_the_tables_file_moves_with_the_store_follows_the_umask_and_is_not_a_finding(tmp_path: Path) -> None:
     made = TrackingStore(f"mltrack://{tmp_path}/a b/.mltrack").create_dataset("questions", experiment_ids=["0"])
     (tmp_path / "a b").rename(tmp_path / "moved")
     moved = TrackingStore(f"mltrack://{tmp_path}/moved/.mltrack")

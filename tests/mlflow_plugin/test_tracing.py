@@ -88,13 +88,13 @@ for n in range(20):
 
 
 @pytest.mark.parametrize("background", [pytest.param("false", marks=pytest.mark.slow), "true"])
-def test_a_program_of_mlflows_traces_to_the_store(tmp_path: Path, background: str) -> None:
+def test_a_program_that_uses_mlflow_traces_to_the_store(tmp_path: Path, background: str) -> None:
     environment = {"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": background}
     run_python(PROGRAM, f"mltrack://{tmp_path}/store", env=environment)
     assert check_store(tmp_path / "store").sound
 
 
-def test_what_is_on_its_way_when_a_program_ends_arrives(tmp_path: Path) -> None:
+def test_traces_in_flight_when_a_program_ends_arrive(tmp_path: Path) -> None:
     run_python(HURRIED, f"mltrack://{tmp_path}/store", env={"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "true"})
     traces = Store.open(tmp_path / "store").traces
     assert sorted(trace.request_preview or "" for trace in traces.all()) == sorted(f'{{"n": {n}}}' for n in range(20))
@@ -118,13 +118,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
 
 
 @pytest.mark.slow
-def test_a_program_of_mlflows_traces_to_a_server_on_the_store(server: MlflowServer) -> None:
+def test_a_program_that_uses_mlflow_traces_to_a_server_on_the_store(server: MlflowServer) -> None:
     run_python(PROGRAM, server.url, env={"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "true"})
     assert check_store(server.folder / "store").sound
 
 
 @pytest.mark.slow
-def test_opentelemetry_spans_are_taken_and_shown_by_a_server(server: MlflowServer) -> None:
+def test_opentelemetry_spans_are_accepted_and_shown_by_a_server(server: MlflowServer) -> None:
     spans = [
         {
             "traceId": f"{number:032x}",
@@ -161,7 +161,7 @@ def test_opentelemetry_spans_are_taken_and_shown_by_a_server(server: MlflowServe
 
 
 @pytest.mark.slow
-def test_files_pass_through_a_server_to_where_they_lie_in_the_store(server: MlflowServer, tmp_path: Path) -> None:
+def test_files_sent_through_a_server_are_stored_in_the_store(server: MlflowServer, tmp_path: Path) -> None:
     client = MlflowClient(server.url)
     run, model = client.create_run("0"), client.create_logged_model("0", name="m")
     uri = run.info.artifact_uri

@@ -23,7 +23,7 @@ os.wait()
 """
 
 
-def test_hooks_run_by_their_stages_and_one_that_fails_keeps_none_from_running() -> None:
+def test_hooks_run_by_their_stages_and_a_failing_one_stops_no_other() -> None:
     done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["fails", "disk", "recording", "plugin"]
     assert "the disk is full" in done.stderr

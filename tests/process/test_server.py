@@ -25,9 +25,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
 
-def test_a_server_that_takes_long_is_waited_for_and_that_is_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_slow_server_is_waited_for_with_a_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     port = free_port()
     url = f"http://{LOOPBACK}:{port}"
     log = tmp_path / "log"
@@ -60,7 +58,7 @@ time.sleep(3600)
 """
 
 
-def test_a_server_that_takes_connections_but_never_answers_is_ended_on_request(tmp_path: Path) -> None:
+def test_a_server_that_accepts_connections_but_never_answers_is_ended_on_request(tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "log"
 
     def request_twice() -> None:
@@ -86,7 +84,7 @@ def test_a_server_that_takes_connections_but_never_answers_is_ended_on_request(t
     check_port(LOOPBACK, port)  # nobody listens there
 
 
-def test_a_request_that_comes_while_the_process_is_made_counts(tmp_path: Path) -> None:
+def test_a_shutdown_request_while_the_process_is_created_counts(tmp_path: Path) -> None:
     """It would leave a server behind if it took effect there."""
     reaction = []
 

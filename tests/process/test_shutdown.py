@@ -20,7 +20,7 @@ class SignalsWhenFreed:
         signal.raise_signal(self.number)
 
 
-def test_a_request_is_remembered_and_seen_by_who_looks() -> None:
+def test_a_shutdown_request_is_remembered_for_whoever_checks() -> None:
     with ShutdownSignal() as shutdown:
         shutdown.check()
         signal.raise_signal(signal.SIGTERM)
@@ -35,7 +35,7 @@ def test_a_request_is_remembered_and_seen_by_who_looks() -> None:
     ("number", "error"),
     [(signal.SIGTERM, ShutdownRequested), (signal.SIGHUP, ShutdownRequested), (signal.SIGINT, KeyboardInterrupt)],
 )
-def test_what_a_handler_raises_in_a_destructor_is_not_lost(
+def test_a_shutdown_request_raised_in_a_destructor_is_not_lost(
     number: signal.Signals, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ignored: list[object] = []

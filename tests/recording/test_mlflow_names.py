@@ -81,7 +81,7 @@ VIEWS = {1: "ACTIVE_ONLY"}
 
 
 @pytest.mark.parametrize("name", shared_functions())
-def test_a_function_takes_the_parameters_of_mlflow_s_in_their_order(name: str) -> None:
+def test_a_function_has_the_parameters_of_mlflows_in_the_same_order(name: str) -> None:
     import mlflow
 
     ours = inspect.signature(getattr(mltrack, name)).parameters

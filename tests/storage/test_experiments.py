@@ -23,7 +23,7 @@ def workspace(layout: Layout, fs: FileSystem = LOCAL) -> Workspace:
     return Workspace(layout, clock=lambda: NOW, fs=fs)
 
 
-def test_the_default_experiment_is_always_there(layout: Layout) -> None:
+def test_the_default_experiment_always_exists(layout: Layout) -> None:
     default = workspace(layout).get(DEFAULT_EXPERIMENT_ID)
     assert (default.name, default.lifecycle_stage) == ("Default", "active")
     with pytest.raises(UsageError, match="can't be deleted"):
@@ -61,7 +61,7 @@ def test_misuse_is_refused(layout: Layout) -> None:
         held.get_or_create("a")
 
 
-def test_a_log_cut_anywhere_keeps_what_is_whole_and_takes_the_next_change(layout: Layout) -> None:
+def test_a_truncated_log_keeps_its_whole_lines_and_accepts_the_next_change(layout: Layout) -> None:
     path = layout.workspace / "experiments.jsonl"
     ids = [workspace(layout).create(name).experiment_id for name in "abc"]
     data = path.read_bytes()

@@ -59,17 +59,17 @@ def test_line_feeds_stay_where_they_are_wanted(lines: list[str]) -> None:
 
 
 @given(st.text())
-def test_json_made_safe_says_the_same(text: str) -> None:
+def test_json_made_safe_has_the_same_content(text: str) -> None:
     document = printable_json(json.dumps({"key": text, text: 1}, ensure_ascii=False, indent=2))
     assert json.loads(document) == {"key": text, text: 1}
     assert not set(STEERS) & set(document)
 
 
-def test_a_lone_surrogate_in_json_is_text_that_stands_for_it() -> None:
+def test_a_lone_surrogate_in_json_is_replaced_by_its_escape() -> None:
     assert json.loads(printable_json(json.dumps("a\udc80", ensure_ascii=False))) == "a\\udc80"
 
 
-def test_an_error_names_things_without_steering_the_terminal() -> None:
+def test_an_error_names_things_without_controlling_the_terminal() -> None:
     error = MltrackError("no run 'x\x1b[2J'\nsecond line", hint="see \x9b0m")
     assert str(error) == "no run 'x\\x1b[2J'\nsecond line"
     assert error.hint == "see \\x9b0m"
@@ -84,7 +84,7 @@ def test_of_what_a_program_printed_colours_pass_and_other_sequences_are_shown() 
     assert text == ("\x1b[32mgreen\x1b[0m\tä\r\n\\x1b]0;title\\x07\\x1b[2Jover\\rdrawn\n\\x1b[" + OutputFilter.RESET)
 
 
-def test_output_without_colours_ends_without_a_reset_and_bytes_that_are_no_text_are_shown() -> None:
+def test_output_without_colours_ends_without_a_reset_and_undecodable_bytes_are_shown() -> None:
     shown = OutputFilter()
     assert shown.feed(b"caf\xe9 \x9b2J\n") + shown.close() == "caf\\xe9 \\x9b2J\n"
 

@@ -90,7 +90,7 @@ def test_a_folder_is_listed_level_by_level_by_name_with_sizes(repository: Any, f
     assert _listed(repository, "sub/../z") == _listed(repository, "z")
 
 
-def test_files_go_where_they_are_told_to(repository: Any, folder: Path) -> None:
+def test_files_are_stored_at_the_given_path(repository: Any, folder: Path) -> None:
     repository.log_artifact(str(folder / "a.txt"))
     repository.log_artifact(str(folder / "a.txt"), "x/y")
     repository.log_artifacts(str(folder / "sub"), "x")
@@ -107,7 +107,7 @@ def test_a_file_is_replaced(repository: Any, tmp_path: Path) -> None:
     assert Path(repository.download_artifacts("file")).read_text() == "three"
 
 
-def test_what_is_not_there_can_not_be_logged(repository: Any, tmp_path: Path) -> None:
+def test_a_missing_file_cannot_be_logged(repository: Any, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         repository.log_artifact(str(tmp_path / "nothing"))
     assert _listed(repository) == []
@@ -141,7 +141,7 @@ def test_files_and_folders_are_downloaded(repository: Any, folder: Path, tmp_pat
     assert Path(repository.download_artifacts("sub"), "deep", "ü d.txt").read_text() == "dddd"
 
 
-def test_what_is_not_there_can_not_be_downloaded(repository: Any, folder: Path, tmp_path: Path) -> None:
+def test_a_missing_file_cannot_be_downloaded(repository: Any, folder: Path, tmp_path: Path) -> None:
     repository.log_artifacts(str(folder))
     _fails(MISSING, repository.download_artifacts, "nothing")
     _fails(MISSING, repository.download_artifacts, "nothing", str(tmp_path))
@@ -160,7 +160,7 @@ def test_files_folders_and_everything_are_deleted(repository: Any, folder: Path)
     assert len(_listed(repository)) == 4
 
 
-def test_a_uri_of_a_folder_is_a_repository_of_its_own(tracking: Any, folder: Path) -> None:
+def test_the_uri_of_a_folder_is_a_repository_itself(tracking: Any, folder: Path) -> None:
     root = _run(tracking).info.artifact_uri
     get_artifact_repository(root).log_artifacts(str(folder))
     inside = get_artifact_repository(f"{root}/sub")
@@ -270,7 +270,7 @@ def test_files_of_a_logged_model_are_recorded_by_the_model(tmp_path: Path, folde
     assert [artifact.path for artifact in models.artifacts(model.model_id)] == ["a.txt", "b.txt", "z/e"]
 
 
-def test_files_of_an_experiments_traces_have_a_place_too(tmp_path: Path, folder: Path) -> None:
+def test_files_of_an_experiments_traces_have_a_repository(tmp_path: Path, folder: Path) -> None:
     TrackingStore(f"mltrack://{tmp_path}/.mltrack")
     repository = get_artifact_repository(f"mltrack://{tmp_path}/.mltrack/artifacts/0/traces/tr-1/artifacts")
     repository.log_artifact(str(folder / "a.txt"), "attachments")
@@ -279,7 +279,7 @@ def test_files_of_an_experiments_traces_have_a_place_too(tmp_path: Path, folder:
     assert _listed(repository) == []
 
 
-def test_half_written_files_and_what_mlflow_leaves_beside_a_model_are_not_listed(ours: StoreArtifacts) -> None:
+def test_unfinished_files_and_mlflows_leftovers_next_to_a_model_are_not_listed(ours: StoreArtifacts) -> None:
     ours.log_artifacts(str(_model(Path(artifact_place(ours.artifact_uri).root).parent / "saved")), "model")
     where = Path(ours.get_local_path("model"))
     (where / ".1a2b-3c.tmp").write_text("half")
@@ -293,7 +293,7 @@ def _model(folder: Path) -> Path:
     return folder
 
 
-def test_a_model_that_can_not_be_written_beside_is_handed_out_as_a_copy(
+def test_a_model_in_a_read_only_folder_is_returned_as_a_copy(
     ours: StoreArtifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours.log_artifacts(str(_model(tmp_path / "saved")), "model")
@@ -312,7 +312,7 @@ def test_a_link_that_leads_out_is_not_followed(ours: StoreArtifacts, folder: Pat
     assert (folder / "a.txt").exists()
 
 
-def test_files_of_no_run_and_of_no_store_are_refused(tmp_path: Path, folder: Path) -> None:
+def test_files_outside_of_a_run_or_store_are_refused(tmp_path: Path, folder: Path) -> None:
     root = tmp_path / ".mltrack"
     uri = store_uri(root / "runs" / ("ab" * 16) / "artifacts")
     _fails(MISSING, get_artifact_repository(uri).log_artifact, str(folder / "a.txt"))
@@ -331,7 +331,7 @@ def test_files_of_no_run_and_of_no_store_are_refused(tmp_path: Path, folder: Pat
         _fails(INVALID, get_artifact_repository, uri)
 
 
-def test_a_run_gives_a_plain_path_that_scripts_list_and_write_to(client: Any, kind: str, tmp_path: Path) -> None:
+def test_a_run_gives_a_plain_path_that_scripts_can_list_and_write(client: Any, kind: str, tmp_path: Path) -> None:
     """As MLflow's SQLite store does; in ours, what a script wrote itself is recorded when the run ends."""
     with mlflow.start_run() as run:
         mlflow.log_text("logged", "a.txt")
@@ -360,20 +360,20 @@ def test_what_mlflow_logs_to_a_plain_path_is_recorded_at_once(tmp_path: Path) ->
     assert type(get_artifact_repository(str(tmp_path / "elsewhere"))).__name__ == "LocalArtifactRepository"
 
 
-def test_a_server_gives_no_paths_of_its_own_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_reveals_no_paths_of_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = TrackingStore(f"mltrack://{tmp_path}/.mltrack")
     monkeypatch.setenv("_MLFLOW_SERVER_FILE_STORE", f"mltrack://{tmp_path}/.mltrack")
     assert _run(store).info.artifact_uri.startswith(f"mltrack://{tmp_path}/.mltrack/runs/")
 
 
-def test_a_file_can_not_be_a_folder_too(ours: StoreArtifacts, folder: Path) -> None:
+def test_a_file_cannot_be_a_folder_too(ours: StoreArtifacts, folder: Path) -> None:
     ours.log_artifact(str(folder / "a.txt"))
     _fails(INVALID, ours.log_artifact, str(folder / "b.txt"), "a.txt")
     _fails(INVALID, ours.log_artifacts, str(folder), "a.txt/deep")
     assert _listed(ours) == [("a.txt", False, 1)]
 
 
-def test_a_deleted_run_lets_go_of_its_files(ours: StoreArtifacts, folder: Path) -> None:
+def test_a_deleted_run_releases_its_files(ours: StoreArtifacts, folder: Path) -> None:
     ours.log_artifacts(str(folder))
     place = artifact_place(ours.artifact_uri)
     Store.open(place.root).delete_run(place.run_id)
@@ -381,7 +381,7 @@ def test_a_deleted_run_lets_go_of_its_files(ours: StoreArtifacts, folder: Path) 
     assert _recorded(ours) == {} and _listed(ours) == []
 
 
-def test_a_store_that_was_moved_has_its_files_where_it_is(ours: StoreArtifacts, folder: Path, tmp_path: Path) -> None:
+def test_a_moved_store_has_its_files_at_its_new_place(ours: StoreArtifacts, folder: Path, tmp_path: Path) -> None:
     ours.log_artifacts(str(folder))
     run_id = artifact_place(ours.artifact_uri).run_id
     run_pool.of(Store.open(tmp_path / ".mltrack")).close(run_id)
@@ -391,7 +391,7 @@ def test_a_store_that_was_moved_has_its_files_where_it_is(ours: StoreArtifacts, 
     assert Path(get_artifact_repository(run.info.artifact_uri).download_artifacts("b.txt")).read_text() == "bb"
 
 
-def test_files_below_a_folder_that_reads_otherwise_in_a_uri_are_copied_for_who_takes_their_path_for_one(
+def test_files_in_a_folder_with_special_uri_characters_are_copied_for_callers_that_treat_a_path_as_a_uri(
     tmp_path: Path,
 ) -> None:
     """As `mlflow models predict` does."""

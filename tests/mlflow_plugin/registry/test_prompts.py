@@ -43,7 +43,7 @@ def test_a_chat_prompt_keeps_its_messages_and_its_response_format() -> None:
     assert (loaded.template, loaded.response_format) == (messages, form)
 
 
-def test_an_alias_of_a_prompt_moves_and_goes() -> None:
+def test_an_alias_of_a_prompt_is_moved_and_deleted() -> None:
     for text in ("one", "two"):
         mlflow.genai.register_prompt("p", text)
     mlflow.genai.set_prompt_alias("p", "production", 1)
@@ -55,7 +55,7 @@ def test_an_alias_of_a_prompt_moves_and_goes() -> None:
     _fails("INVALID_PARAMETER_VALUE", mlflow.genai.load_prompt, "prompts:/p@production", cache_ttl_seconds=0)
 
 
-def test_prompts_are_found_by_name_and_tag_and_apart_from_models() -> None:
+def test_prompts_are_found_by_name_and_tag_and_separately_from_models() -> None:
     client = MlflowClient()
     client.create_registered_model("a model")
     for name, tags in {"a": {"team": "x"}, "b": {"team": "y"}}.items():
@@ -70,7 +70,7 @@ def test_prompts_are_found_by_name_and_tag_and_apart_from_models() -> None:
     assert [version.version for version in client.search_prompt_versions("a")] == [1]
 
 
-def test_tags_of_prompts_and_of_their_versions_change() -> None:
+def test_tags_of_prompts_and_their_versions_can_change() -> None:
     mlflow.genai.register_prompt("p", "text")
     mlflow.genai.set_prompt_tag("p", "team", "x")
     mlflow.genai.set_prompt_version_tag("p", 1, "checked", "yes")
@@ -82,7 +82,7 @@ def test_tags_of_prompts_and_of_their_versions_change() -> None:
     assert MlflowClient().get_prompt_version("p", 1).tags == {}
 
 
-def test_a_prompt_and_a_model_can_not_share_a_name() -> None:
+def test_a_prompt_and_a_model_cannot_share_a_name() -> None:
     client = MlflowClient()
     client.create_registered_model("m")
     with pytest.raises(MlflowException, match="model"):
@@ -92,7 +92,7 @@ def test_a_prompt_and_a_model_can_not_share_a_name() -> None:
     _fails("RESOURCE_ALREADY_EXISTS", client.create_prompt, "p")
 
 
-def test_a_missing_prompt_is_missing() -> None:
+def test_a_missing_prompt_is_not_found() -> None:
     assert mlflow.genai.load_prompt("nothing", version=1, allow_missing=True) is None
     _fails("RESOURCE_DOES_NOT_EXIST", mlflow.genai.load_prompt, "prompts:/nothing/1")
     assert MlflowClient().get_prompt("nothing") is None

@@ -33,7 +33,7 @@ def _make(registry: Any, name: str, **tags: str) -> Any:
     return registry.create_registered_model(name, tags=[RegisteredModelTag(k, v) for k, v in tags.items()])
 
 
-def test_every_method_of_mlflows_registry_is_there() -> None:
+def test_every_method_of_mlflows_registry_exists() -> None:
     inherited = {  # written upon the others, and right for any store
         *("copy_model_version", "supports_workspaces", "_await_model_version_creation_impl"),
         *(name for name in vars(AbstractStore) if "prompt" in name),
@@ -46,7 +46,7 @@ def test_every_method_of_mlflows_registry_is_there() -> None:
 # --- registered models ---
 
 
-def test_a_model_is_as_it_was_made(registry: Any) -> None:
+def test_a_model_is_returned_as_created(registry: Any) -> None:
     made = registry.create_registered_model("m", [RegisteredModelTag("team", "a")], "two arms")
     for model in (made, registry.get_registered_model("m")):
         assert (model.name, model.description, model.tags, model.aliases) == ("m", "two arms", {"team": "a"}, {})
@@ -55,7 +55,7 @@ def test_a_model_is_as_it_was_made(registry: Any) -> None:
     assert _make(registry, "plain").description is None
 
 
-def test_names_are_checked_and_taken_once(registry: Any) -> None:
+def test_names_are_validated_and_unique(registry: Any) -> None:
     _make(registry, "m")
     _fails(TAKEN, _make, registry, "m")
     for name in ("", "  ", "a/b", "a:b", "."):
@@ -64,7 +64,7 @@ def test_names_are_checked_and_taken_once(registry: Any) -> None:
     _fails(INVALID, _make, registry, None)
 
 
-def test_a_missing_model_is_missing_everywhere(registry: Any) -> None:
+def test_a_missing_model_is_not_found_by_any_method(registry: Any) -> None:
     tag = RegisteredModelTag("k", "v")
     for call, args in [
         (registry.get_registered_model, ()),
@@ -90,14 +90,14 @@ def test_a_missing_model_is_missing_everywhere(registry: Any) -> None:
         _fails(MISSING, call, "missing", *args)
 
 
-def test_a_description_changes_and_goes(registry: Any) -> None:
+def test_a_description_is_changed_and_deleted(registry: Any) -> None:
     made = _make(registry, "m")
     assert registry.update_registered_model("m", "new").description == "new"
     assert registry.get_registered_model("m").last_updated_timestamp >= made.last_updated_timestamp
     assert registry.update_registered_model("m", None).description is None
 
 
-def test_tags_are_set_changed_and_taken_away_without_making_the_model_younger(registry: Any) -> None:
+def test_tags_are_set_changed_and_deleted_without_updating_the_models_time(registry: Any) -> None:
     made = _make(registry, "m", a="1")
     registry.set_registered_model_tag("m", RegisteredModelTag("b", "2"))
     registry.set_registered_model_tag("m", RegisteredModelTag("a", "3"))
@@ -109,7 +109,7 @@ def test_tags_are_set_changed_and_taken_away_without_making_the_model_younger(re
     _fails(INVALID, registry.set_registered_model_tag, "m", RegisteredModelTag("a//b", "v"))
 
 
-def test_renaming_takes_everything_along(registry: Any) -> None:
+def test_renaming_keeps_everything(registry: Any) -> None:
     _make(registry, "old", a="1")
     _make(registry, "taken")
     _add(registry, "old", tags={"k": "v"})
@@ -124,7 +124,7 @@ def test_renaming_takes_everything_along(registry: Any) -> None:
     assert registry.rename_registered_model("new", "new").name == "new"
 
 
-def test_a_deleted_model_is_gone_and_its_name_begins_anew(registry: Any) -> None:
+def test_a_deleted_model_is_gone_and_its_name_can_be_reused(registry: Any) -> None:
     _make(registry, "m", a="1")
     _add(registry)
     registry.set_registered_model_alias("m", "best", 1)
@@ -137,7 +137,7 @@ def test_a_deleted_model_is_gone_and_its_name_begins_anew(registry: Any) -> None
 # --- versions ---
 
 
-def test_a_version_is_as_it_was_made(registry: Any) -> None:
+def test_a_version_is_returned_as_created(registry: Any) -> None:
     _make(registry, "m")
     link = "http://server/run"
     made = _add(registry, run_id=RUN, tags={"k": "v"}, run_link=link, description="first")
@@ -154,7 +154,7 @@ def test_a_version_is_as_it_was_made(registry: Any) -> None:
     assert (plain.run_id, plain.description, plain.run_link, plain.tags) == (None, None, None, {})
 
 
-def test_numbers_are_not_given_again(registry: Any) -> None:
+def test_version_numbers_are_not_reused(registry: Any) -> None:
     _make(registry, "m")
     assert [_add(registry).version for _ in range(3)] == [1, 2, 3]
     registry.delete_model_version("m", "3")
@@ -165,7 +165,7 @@ def test_numbers_are_not_given_again(registry: Any) -> None:
     assert [v.version for v in registry.search_model_versions("name = 'm'")] == [4, 2, 1]
 
 
-def test_a_version_changes(registry: Any) -> None:
+def test_a_version_can_be_changed(registry: Any) -> None:
     _make(registry, "m")
     made = _add(registry)
     registry.set_model_version_tag("m", 1, ModelVersionTag("a", "1"))
@@ -180,7 +180,7 @@ def test_a_version_changes(registry: Any) -> None:
     _fails(MISSING, registry.set_model_version_tag, "m", 2, ModelVersionTag("a", "v"))
 
 
-def test_stages_push_out_those_that_hold_them(registry: Any) -> None:
+def test_stages_archive_the_versions_that_hold_them(registry: Any) -> None:
     _make(registry, "m")
     for _ in range(4):
         _add(registry)
@@ -198,7 +198,7 @@ def test_stages_push_out_those_that_hold_them(registry: Any) -> None:
     _fails(MISSING, registry.transition_model_version_stage, "m", 9, "Staging", False)
 
 
-def test_the_latest_version_of_each_stage(registry: Any) -> None:
+def test_the_latest_version_of_each_stage_is_found(registry: Any) -> None:
     _make(registry, "m")
     assert registry.get_latest_versions("m") == []
     for stage in ("None", "Staging", "None", "Staging", "Archived"):
@@ -218,7 +218,7 @@ def test_the_latest_version_of_each_stage(registry: Any) -> None:
 # --- aliases ---
 
 
-def test_an_alias_moves_and_goes_with_its_version(registry: Any) -> None:
+def test_an_alias_can_move_and_is_deleted_with_its_version(registry: Any) -> None:
     _make(registry, "m")
     _add(registry)
     _add(registry)
@@ -236,7 +236,7 @@ def test_an_alias_moves_and_goes_with_its_version(registry: Any) -> None:
     _fails(INVALID, registry.get_model_version_by_alias, "m", "champion")
 
 
-def test_aliases_are_checked_and_some_are_reserved(registry: Any) -> None:
+def test_aliases_are_validated_and_some_are_reserved(registry: Any) -> None:
     _make(registry, "m")
     _fails(MISSING, registry.get_model_version_by_alias, "m", "latest")
     _add(registry)
@@ -308,7 +308,7 @@ def test_a_filter_on_models_that_does_not_parse_is_refused(many: Any, filter_str
     _fails(INVALID, many.search_registered_models, filter_string)
 
 
-def test_models_come_in_the_order_asked_for(many: Any) -> None:
+def test_models_are_returned_in_the_requested_order(many: Any) -> None:
     assert _names(many, order_by=["name DESC"]) == ["c_1", "c%2", "a", "B"]
     many.update_registered_model("c%2", "later")
     times = {m.name: m.last_updated_timestamp for m in many.search_registered_models()}
@@ -323,7 +323,7 @@ def test_models_come_in_the_order_asked_for(many: Any) -> None:
     _fails("INTERNAL_ERROR", many.search_registered_models, order_by=["name", "name DESC"])
 
 
-def test_models_come_in_pages(many: Any) -> None:
+def test_models_are_paged(many: Any) -> None:
     first = many.search_registered_models(max_results=2)
     second = many.search_registered_models(max_results=2, page_token=first.token)
     assert ([m.name for m in first], [m.name for m in second]) == (["B", "a"], ["c%2", "c_1"])
@@ -407,7 +407,7 @@ def test_a_filter_on_versions_that_does_not_parse_is_refused(versions: Any, filt
     _fails(INVALID, versions.search_model_versions, filter_string)
 
 
-def test_versions_come_in_the_order_asked_for(versions: Any) -> None:
+def test_versions_are_returned_in_the_requested_order(versions: Any) -> None:
     def found(*order_by: str) -> list[tuple[str, int]]:
         return [(v.name, v.version) for v in versions.search_model_versions(order_by=list(order_by) or None)]
 
@@ -425,7 +425,7 @@ def test_versions_come_in_the_order_asked_for(versions: Any) -> None:
     _fails("INTERNAL_ERROR", versions.search_model_versions, order_by=["name", "name"])
 
 
-def test_versions_come_in_pages(versions: Any) -> None:
+def test_versions_are_paged(versions: Any) -> None:
     token, seen = None, []
     while True:
         rows = versions.search_model_versions(max_results=3, order_by=["name", "version_number"], page_token=token)
@@ -442,7 +442,7 @@ def test_versions_come_in_pages(versions: Any) -> None:
 # --- where the files are ---
 
 
-def test_a_source_that_is_a_version_is_read_where_that_ones_files_are(registry: Any) -> None:
+def test_a_version_made_from_a_version_uses_the_files_of_the_original(registry: Any) -> None:
     _make(registry, "m")
     made = _add(registry, source="s3://b/one", run_id=RUN, tags={"k": "v"}, description="d")
     copied = registry.copy_model_version(registry.get_model_version("m", made.version), "production")
@@ -467,7 +467,7 @@ def logged(registry: Any, tracking: Any, store_uri: str, tmp_path: Path, monkeyp
     return tracking.create_logged_model("0", name="logged", source_run_id=run.info.run_id)
 
 
-def test_a_version_of_a_logged_model_is_read_where_that_ones_files_are(registry: Any, logged: Any) -> None:
+def test_a_version_of_a_logged_model_uses_the_files_of_the_model(registry: Any, logged: Any) -> None:
     made = _add(registry, source=f"models:/{logged.model_id}", model_id=logged.model_id)
     assert (made.source, made.run_id) == (f"models:/{logged.model_id}", logged.source_run_id)
     assert registry.get_model_version_download_uri("m", 1) == logged.artifact_location
@@ -479,26 +479,26 @@ def test_a_version_of_a_logged_model_is_read_where_that_ones_files_are(registry:
     assert registry.get_model_version_download_uri("m", 3) == logged.artifact_location
 
 
-def test_a_version_of_a_logged_model_that_is_not_there_is_refused(registry: Any, logged: Any) -> None:
+def test_a_version_of_a_missing_logged_model_is_refused(registry: Any, logged: Any) -> None:
     missing = f"m-{'0' * 32}"
     _fails("INTERNAL_ERROR", _add, registry, source=f"models:/{missing}")
     _fails(MISSING, _add, registry, source="s3://b/m", model_id=missing)
     assert registry.search_model_versions("name = 'm'") == []
 
 
-def test_a_version_tells_its_logged_model_which_mlflows_sql_store_forgets(
+def test_a_version_is_noted_at_its_logged_model_unlike_in_mlflows_sql_store(
     registry: Any, logged: Any, store_uri: str
 ) -> None:
     made = _add(registry, source=f"models:/{logged.model_id}", model_id=logged.model_id)
     assert made.model_id == (logged.model_id if store_uri.startswith("mltrack:") else None)
 
 
-def test_an_empty_description_is_none_here(registry: Any, store_uri: str) -> None:
+def test_an_empty_description_is_none_in_mltrack(registry: Any, store_uri: str) -> None:
     made = registry.create_registered_model("m", description="")
     assert made.description == (None if store_uri.startswith("mltrack:") else "")
 
 
-def test_aliases_are_ascii_here(registry: Any, store_uri: str) -> None:
+def test_aliases_must_be_ascii_in_mltrack(registry: Any, store_uri: str) -> None:
     _make(registry, "m")
     _add(registry)
     if store_uri.startswith("mltrack:"):
@@ -508,13 +508,13 @@ def test_aliases_are_ascii_here(registry: Any, store_uri: str) -> None:
 
 
 @pytest.mark.parametrize("source", ["s3://b/m", f"runs:/{RUN}/model", "/tmp/model", "mlflow-artifacts:/1/m"])
-def test_other_sources_are_kept_as_they_are(registry: Any, source: str) -> None:
+def test_other_sources_are_kept_unchanged(registry: Any, source: str) -> None:
     _make(registry, "m")
     assert _add(registry, source=source).source == source
     assert registry.get_model_version_download_uri("m", 1) == source
 
 
-def test_files_in_the_store_are_found_where_the_store_was_moved_to(tmp_path: Path) -> None:
+def test_files_of_a_moved_store_are_found(tmp_path: Path) -> None:
     registry = RegistryStore(f"mltrack://{tmp_path}/.mltrack")
     folder = tmp_path / ".mltrack" / "runs" / RUN / "artifacts"
     folder.mkdir(parents=True)
@@ -533,7 +533,7 @@ def test_files_in_the_store_are_found_where_the_store_was_moved_to(tmp_path: Pat
     assert [v.version for v in found] == [1]
 
 
-def test_files_of_another_store_are_kept_with_its_address(tmp_path: Path) -> None:
+def test_files_of_another_store_are_recorded_with_its_address(tmp_path: Path) -> None:
     registry = RegistryStore(f"mltrack://{tmp_path}/.mltrack")
     _make(registry, "m")
     other = f"mltrack:///elsewhere/runs/{RUN}/artifacts/model"
@@ -549,7 +549,7 @@ def _add_some(uri: str, times: int) -> None:
         registry.create_model_version("m", "s3://b/m")
 
 
-def test_eight_processes_that_add_versions_at_once_get_each_number_once(tmp_path: Path) -> None:
+def test_eight_processes_that_add_versions_concurrently_get_distinct_numbers(tmp_path: Path) -> None:
     registry = RegistryStore(f"mltrack://{tmp_path}/.mltrack")
     _make(registry, "m")
     context = multiprocessing.get_context("forkserver")
@@ -564,7 +564,7 @@ def test_eight_processes_that_add_versions_at_once_get_each_number_once(tmp_path
     assert [v.version for v in found] == list(range(1, 81))
 
 
-def test_webhooks_are_none_and_making_one_is_refused_clearly(tmp_path: Path) -> None:
+def test_there_are_no_webhooks_and_creating_one_is_refused_clearly(tmp_path: Path) -> None:
     registry = RegistryStore(f"mltrack://{tmp_path}/.mltrack")
     assert registry.list_webhooks() == registry.list_webhooks_by_event(None) == []
     assert registry.list_webhooks().token is None

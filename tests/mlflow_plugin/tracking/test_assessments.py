@@ -43,7 +43,7 @@ def ids(store: Any) -> set[str]:
     ],
     ids=["feedback", "nested", "error", "infinite", "expectation", "issue"],
 )
-def test_an_assessment_is_what_it_was_made_as(traced: Any, made: Any) -> None:
+def test_an_assessment_is_returned_as_created(traced: Any, made: Any) -> None:
     made.assessment_id = None
     returned = traced.create_assessment(made)
     found = traced.get_assessment(ONE, returned.assessment_id)
@@ -57,7 +57,7 @@ def test_an_assessment_is_what_it_was_made_as(traced: Any, made: Any) -> None:
     assert found.assessment_id.startswith("a-")
 
 
-def test_an_assessment_needs_a_trace_and_an_id_of_its_own(traced: Any) -> None:
+def test_an_assessment_needs_a_trace_and_a_unique_id(traced: Any) -> None:
     made = traced.create_assessment(feedback())
     again = feedback()
     again.assessment_id = made.assessment_id
@@ -70,7 +70,7 @@ def test_an_assessment_needs_a_trace_and_an_id_of_its_own(traced: Any) -> None:
     assert ids(traced) == {made.assessment_id}
 
 
-def test_what_is_not_there_is_not_found(traced: Any) -> None:
+def test_what_does_not_exist_is_not_found(traced: Any) -> None:
     for trace_id in (ONE, "tr-none"):
         with raises("RESOURCE_DOES_NOT_EXIST"):
             traced.get_assessment(trace_id, "a-none")
@@ -79,7 +79,7 @@ def test_what_is_not_there_is_not_found(traced: Any) -> None:
         traced.delete_assessment(trace_id, "a-none")
 
 
-def test_an_assessment_that_is_overridden_is_valid_again_when_the_other_goes(traced: Any) -> None:
+def test_an_overridden_assessment_is_valid_again_when_the_other_is_deleted(traced: Any) -> None:
     old = traced.create_assessment(feedback())
     new = traced.create_assessment(feedback(value=False, overrides=old.assessment_id))
     assert (new.valid, new.overrides) == (True, old.assessment_id)
@@ -89,13 +89,13 @@ def test_an_assessment_that_is_overridden_is_valid_again_when_the_other_goes(tra
     assert ids(traced) == {old.assessment_id}
 
 
-def test_what_is_overridden_must_be_there(traced: Any) -> None:
+def test_an_overridden_assessment_must_exist(traced: Any) -> None:
     with raises("RESOURCE_DOES_NOT_EXIST"):
         traced.create_assessment(feedback(overrides="a-none"))
     assert ids(traced) == set()
 
 
-def test_a_feedback_is_changed_in_what_is_given(traced: Any) -> None:
+def test_only_the_given_fields_of_a_feedback_are_changed(traced: Any) -> None:
     made = traced.create_assessment(feedback(rationale="why", metadata={"a": "1", "b": "1"}, span_id="s", **TIMES))
     changed = traced.update_assessment(
         ONE,
@@ -114,7 +114,7 @@ def test_a_feedback_is_changed_in_what_is_given(traced: Any) -> None:
     assert (found.value, found.error, found.rationale) == (0.5, None, "since")
 
 
-def test_an_expectation_is_changed_and_stays_one(traced: Any) -> None:
+def test_a_changed_expectation_stays_an_expectation(traced: Any) -> None:
     made = traced.create_assessment(Expectation(name="answer", value=1, source=HUMAN, trace_id=ONE))
     changed = traced.update_assessment(ONE, made.assessment_id, expectation=ExpectationValue(value=[2]))
     assert (changed.value, changed.name, type(changed)) == ([2], "answer", Expectation)
@@ -126,20 +126,20 @@ def test_an_expectation_is_changed_and_stays_one(traced: Any) -> None:
         )
 
 
-def test_a_feedback_becomes_no_expectation(traced: Any) -> None:
+def test_a_feedback_cannot_become_an_expectation(traced: Any) -> None:
     made = traced.create_assessment(feedback())
     with raises("INVALID_PARAMETER_VALUE"):
         traced.update_assessment(ONE, made.assessment_id, expectation=ExpectationValue(value=1))
 
 
-def test_a_change_of_one_that_is_overridden_leaves_it_so(traced: Any) -> None:
+def test_changing_an_overridden_assessment_leaves_it_overridden(traced: Any) -> None:
     old = traced.create_assessment(feedback())
     traced.create_assessment(feedback(overrides=old.assessment_id))
     assert traced.update_assessment(ONE, old.assessment_id, rationale="x").valid is False
     assert traced.get_assessment(ONE, old.assessment_id).valid is False
 
 
-def test_a_trace_brings_its_assessments_along(tracking: Any) -> None:
+def test_a_trace_includes_its_assessments(tracking: Any) -> None:
     brought = feedback(**TIMES)
     brought.trace_id = None
     tracking.log_spans("0", [])

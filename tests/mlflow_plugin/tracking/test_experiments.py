@@ -16,7 +16,7 @@ def names(experiments: Any) -> list[str]:
     return [experiment.name for experiment in experiments]
 
 
-def test_an_experiment_is_what_it_was_made_as(tracking: Any) -> None:
+def test_an_experiment_is_returned_as_created(tracking: Any) -> None:
     experiment_id = tracking.create_experiment("segmentation", tags=[ExperimentTag("team", "vision")])
     found = tracking.get_experiment(experiment_id)
     assert isinstance(experiment_id, str)
@@ -27,14 +27,14 @@ def test_an_experiment_is_what_it_was_made_as(tracking: Any) -> None:
     assert tracking.get_experiment_by_name("segmentation").experiment_id == experiment_id
 
 
-def test_the_default_experiment_is_always_there(tracking: Any) -> None:
+def test_the_default_experiment_always_exists(tracking: Any) -> None:
     default = tracking.get_experiment("0")
     assert (default.name, default.lifecycle_stage) == ("Default", "active")
     assert default.creation_time > 1_600_000_000_000
     assert tracking.get_experiment(None).experiment_id == "0"
 
 
-def test_what_is_not_there_is_not_found(tracking: Any) -> None:
+def test_what_does_not_exist_is_not_found(tracking: Any) -> None:
     assert tracking.get_experiment_by_name("nothing") is None
     with raises("RESOURCE_DOES_NOT_EXIST"):
         tracking.get_experiment("123456")
@@ -48,12 +48,12 @@ def test_what_is_not_there_is_not_found(tracking: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["", None, 12, "x" * 501])
-def test_a_name_that_is_none_is_refused(tracking: Any, name: Any) -> None:
+def test_an_invalid_name_is_refused(tracking: Any, name: Any) -> None:
     with raises("INVALID_PARAMETER_VALUE"):
         tracking.create_experiment(name)
 
 
-def test_a_name_is_taken_also_by_a_deleted_experiment(tracking: Any) -> None:
+def test_the_name_of_a_deleted_experiment_is_still_taken(tracking: Any) -> None:
     experiment_id = tracking.create_experiment("one")
     with raises("RESOURCE_ALREADY_EXISTS"):
         tracking.create_experiment("one")
@@ -73,7 +73,7 @@ def test_an_experiment_is_renamed_while_it_is_active(tracking: Any) -> None:
         tracking.rename_experiment(experiment_id, "three")
 
 
-def test_a_name_can_not_be_given_twice(tracking: Any, kind: str) -> None:
+def test_a_name_cannot_be_used_twice(tracking: Any, kind: str) -> None:
     tracking.create_experiment("one")
     other = tracking.create_experiment("two")
     # the SQL store passes on what the database says: BAD_REQUEST
@@ -81,7 +81,7 @@ def test_a_name_can_not_be_given_twice(tracking: Any, kind: str) -> None:
         tracking.rename_experiment(other, "one")
 
 
-def test_deleting_an_experiment_deletes_its_runs_and_restoring_brings_them_back(tracking: Any) -> None:
+def test_deleting_and_restoring_an_experiment_deletes_and_restores_its_runs(tracking: Any) -> None:
     experiment_id = tracking.create_experiment("one")
     run_ids = {tracking.create_run(experiment_id, "me", 0, [], None).info.run_id for _ in range(3)}
     other = tracking.create_run("0", "me", 0, [], None).info.run_id
@@ -104,7 +104,7 @@ def test_deleting_an_experiment_deletes_its_runs_and_restoring_brings_them_back(
         tracking.restore_experiment(experiment_id)
 
 
-def test_tags_are_set_changed_and_taken_away(tracking: Any) -> None:
+def test_tags_are_set_changed_and_deleted(tracking: Any) -> None:
     experiment_id = tracking.create_experiment("one", tags=[ExperimentTag("a", "1")])
     tracking.set_experiment_tag(experiment_id, ExperimentTag("a", "2"))
     tracking.set_experiment_tag(experiment_id, ExperimentTag("b", "x" * 10_000))
@@ -118,7 +118,7 @@ def test_tags_are_set_changed_and_taken_away(tracking: Any) -> None:
             tracking.set_experiment_tag(experiment_id, tag)
 
 
-def test_runs_of_an_experiment_with_a_place_of_its_own_have_their_files_there(tracking: Any, tmp_path: Path) -> None:
+def test_runs_of_an_experiment_with_an_artifact_location_keep_their_files_in_it(tracking: Any, tmp_path: Path) -> None:
     experiment_id = tracking.create_experiment("one", artifact_location=str(tmp_path / "elsewhere"))
     location = tracking.get_experiment(experiment_id).artifact_location
     assert location == str(tmp_path / "elsewhere")
@@ -167,7 +167,7 @@ def several(tracking: Any) -> Any:
         ("experiment_id != '0'", ["Beta", "alpha", "gamma"]),
     ],
 )
-def test_a_filter_finds(several: Any, filter_string: str, expected: list[str]) -> None:
+def test_a_filter_finds_the_expected(several: Any, filter_string: str, expected: list[str]) -> None:
     found = several.search_experiments(filter_string=filter_string, order_by=["name"])
     assert names(found) == expected
 
@@ -186,7 +186,7 @@ def test_a_filter_finds(several: Any, filter_string: str, expected: list[str]) -
         "name = 'a' OR name = 'b'",
     ],
 )
-def test_a_filter_of_no_use_is_refused(several: Any, filter_string: str) -> None:
+def test_an_invalid_filter_is_refused(several: Any, filter_string: str) -> None:
     with raises("INVALID_PARAMETER_VALUE"):
         several.search_experiments(filter_string=filter_string)
 
@@ -200,7 +200,7 @@ def test_a_filter_of_no_use_is_refused(several: Any, filter_string: str) -> None
         (["experiment_id"], None),
     ],
 )
-def test_an_order_is_kept(several: Any, order_by: list[str], expected: list[str] | None) -> None:
+def test_an_order_is_applied(several: Any, order_by: list[str], expected: list[str] | None) -> None:
     found = several.search_experiments(order_by=order_by)
     if expected is None:
         keys = [
@@ -219,14 +219,14 @@ def test_the_latest_comes_first(several: Any) -> None:
         several.search_experiments(order_by=["tags.team"])
 
 
-def test_views_tell_active_from_deleted(several: Any) -> None:
+def test_views_distinguish_active_from_deleted(several: Any) -> None:
     several.delete_experiment(several.get_experiment_by_name("alpha").experiment_id)
     assert names(several.search_experiments(order_by=["name"])) == ["Beta", "Default", "gamma"]
     assert names(several.search_experiments(ViewType.DELETED_ONLY)) == ["alpha"]
     assert len(several.search_experiments(ViewType.ALL)) == 4
 
 
-def test_pages_follow_each_other(several: Any) -> None:
+def test_pages_are_consecutive(several: Any) -> None:
     found: list[str] = []
     token = None
     for size in (2, 2):
@@ -238,17 +238,17 @@ def test_pages_follow_each_other(several: Any) -> None:
 
 
 @pytest.mark.parametrize("max_results", [0, -1, 50_001, None])
-def test_a_page_has_from_one_to_fifty_thousand(tracking: Any, max_results: Any) -> None:
+def test_a_page_has_one_to_fifty_thousand_entries(tracking: Any, max_results: Any) -> None:
     with raises("INVALID_PARAMETER_VALUE"):
         tracking.search_experiments(max_results=max_results)
 
 
-def test_a_token_of_no_use_is_refused(tracking: Any) -> None:
+def test_an_invalid_page_token_is_refused(tracking: Any) -> None:
     with raises("INVALID_PARAMETER_VALUE"):
         tracking.search_experiments(page_token="nonsense")
 
 
-def test_active_ids_are_told_from_others(several: Any) -> None:
+def test_active_ids_are_distinguished_from_others(several: Any) -> None:
     gone = several.get_experiment_by_name("alpha").experiment_id
     there = several.get_experiment_by_name("Beta").experiment_id
     several.delete_experiment(gone)
@@ -258,7 +258,7 @@ def test_active_ids_are_told_from_others(several: Any) -> None:
 # --- for good ---
 
 
-def test_a_deleted_experiment_can_be_removed_for_good(tracking: Any) -> None:
+def test_a_deleted_experiment_can_be_removed_permanently(tracking: Any) -> None:
     experiment_id = tracking.create_experiment("one")
     run_id = tracking.create_run(experiment_id, "me", 0, [RunTag("a", "b")], None).info.run_id
     with raises("RESOURCE_DOES_NOT_EXIST"):

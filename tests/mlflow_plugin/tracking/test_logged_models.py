@@ -63,7 +63,7 @@ def contents(model: LoggedModel) -> list[tuple[Any, ...]]:
 # --- making and looking ---
 
 
-def test_a_model_is_given_back_as_it_was_made(tracking: Any, model: LoggedModel) -> None:
+def test_a_model_is_returned_as_created(tracking: Any, model: LoggedModel) -> None:
     assert (model.name, model.experiment_id, model.model_type) == ("spirals", "0", "agent")
     assert (model.status, model.status_message) == (LoggedModelStatus.PENDING, None)
     assert (model.tags, model.params, model.metrics) == ({"a": "1"}, {"p": "1"}, None)
@@ -82,7 +82,7 @@ def test_a_model_needs_only_an_experiment(tracking: Any, run_id: str) -> None:
     assert tracking.create_logged_model("0", "twice").model_id != tracking.create_logged_model("0", "twice").model_id
 
 
-def test_a_model_that_can_not_be_is_refused(tracking: Any) -> None:
+def test_an_invalid_model_is_refused(tracking: Any) -> None:
     create = tracking.create_logged_model
     for name in ("", "a/b", "a:b", "a.b", "a%b", 'a"b', "a'b"):
         refused("INVALID_PARAMETER_VALUE", create, "0", name)
@@ -97,7 +97,7 @@ def test_a_model_that_can_not_be_is_refused(tracking: Any) -> None:
     assert tracking.search_logged_models(["0", gone]) == []
 
 
-def test_a_model_that_is_not_there_is_refused_by_every_call(tracking: Any) -> None:
+def test_a_missing_model_is_refused_by_every_call(tracking: Any) -> None:
     for model_id in (NO_MODEL, "m-x", "../runs"):
         for call, *more in [
             (tracking.get_logged_model,),
@@ -114,7 +114,7 @@ def test_a_model_that_is_not_there_is_refused_by_every_call(tracking: Any) -> No
 # --- changing ---
 
 
-def test_a_model_is_finalized_again_and_again(tracking: Any, model: LoggedModel) -> None:
+def test_a_model_can_be_finalized_repeatedly(tracking: Any, model: LoggedModel) -> None:
     for status in (LoggedModelStatus.READY, LoggedModelStatus.FAILED, LoggedModelStatus.UNSPECIFIED):
         found = tracking.finalize_logged_model(model.model_id, status)
         assert found.status == tracking.get_logged_model(model.model_id).status == status
@@ -122,7 +122,7 @@ def test_a_model_is_finalized_again_and_again(tracking: Any, model: LoggedModel)
         assert found.creation_timestamp == model.creation_timestamp
 
 
-def test_tags_change_and_go(tracking: Any, model: LoggedModel) -> None:
+def test_tags_are_changed_and_deleted(tracking: Any, model: LoggedModel) -> None:
     tracking.set_logged_model_tags(model.model_id, tags(a="2", b="x") + tags(b="größe 模型"))
     tracking.set_logged_model_tags(model.model_id, [])
     tracking.set_logged_model_tags(model.model_id, [LoggedModelTag("n", 5)])  # type: ignore[arg-type]
@@ -133,7 +133,7 @@ def test_tags_change_and_go(tracking: Any, model: LoggedModel) -> None:
     refused("BAD_REQUEST", tracking.set_logged_model_tags, model.model_id, [LoggedModelTag("a", None)])  # type: ignore[arg-type]
 
 
-def test_params_are_added_once_all_or_none(tracking: Any, model: LoggedModel) -> None:
+def test_params_are_added_once_and_all_or_none(tracking: Any, model: LoggedModel) -> None:
     add = tracking.log_logged_model_params
     add(model.model_id, params(q="2", r="3"))
     add(model.model_id, [])
@@ -144,7 +144,7 @@ def test_params_are_added_once_all_or_none(tracking: Any, model: LoggedModel) ->
     assert tracking.get_logged_model(model.model_id).params == {"p": "1", "q": "2", "r": "3"}
 
 
-def test_a_model_version_is_noted_at_its_model(tracking: Any, model: LoggedModel) -> None:
+def test_a_model_version_is_recorded_at_its_model(tracking: Any, model: LoggedModel) -> None:
     tracking.set_model_versions_tags("registered", "1", model.model_id)
     tracking.set_model_versions_tags("registered", "2", model.model_id)
     found = json.loads(tracking.get_logged_model(model.model_id).tags["mlflow.modelVersions"])
@@ -167,7 +167,7 @@ def test_a_deleted_model_is_hidden_but_can_be_changed(tracking: Any, model: Logg
     assert (found.tags, len(found.metrics)) == ({"a": "1", "b": "2"}, 1)
 
 
-def test_deleted_models_are_listed_by_age_and_removed_for_good(tracking: Any, model: LoggedModel) -> None:
+def test_deleted_models_are_listed_by_age_and_removed_permanently(tracking: Any, model: LoggedModel) -> None:
     kept = tracking.create_logged_model("0", "kept").model_id
     assert tracking._get_deleted_logged_models() == []
     tracking.delete_logged_model(model.model_id)
@@ -180,7 +180,7 @@ def test_deleted_models_are_listed_by_age_and_removed_for_good(tracking: Any, mo
     refused("RESOURCE_DOES_NOT_EXIST", tracking.get_logged_model, kept, allow_deleted=True)
 
 
-def test_models_go_with_their_experiment_only_when_it_is_removed_for_good(tracking: Any) -> None:
+def test_models_are_removed_with_their_experiment_only_when_it_is_removed_permanently(tracking: Any) -> None:
     experiment_id = tracking.create_experiment("short-lived")
     model_id = tracking.create_logged_model(experiment_id, "m").model_id
     kept = tracking.create_logged_model("0", "kept").model_id
@@ -194,7 +194,7 @@ def test_models_go_with_their_experiment_only_when_it_is_removed_for_good(tracki
 # --- metrics ---
 
 
-def test_a_model_holds_all_metrics_that_name_it(tracking: Any, model: LoggedModel, run_id: str) -> None:
+def test_a_model_has_all_metrics_that_name_it(tracking: Any, model: LoggedModel, run_id: str) -> None:
     model_id = model.model_id
     other = tracking.create_logged_model("0", "other").model_id
     log(
@@ -217,7 +217,7 @@ def test_a_model_holds_all_metrics_that_name_it(tracking: Any, model: LoggedMode
     assert [metric[0] for metric in contents(tracking.get_logged_model(other))] == ["elsewhere"]
 
 
-def test_a_metric_logged_again_counts_once_and_can_not_change(tracking: Any, model: LoggedModel, run_id: str) -> None:
+def test_a_metric_logged_again_counts_once_and_cannot_change(tracking: Any, model: LoggedModel, run_id: str) -> None:
     model_id = model.model_id
     metric = Metric("acc", 0.5, 10, 0, model_id)
     log(tracking, run_id, metric, metric)
@@ -228,7 +228,7 @@ def test_a_metric_logged_again_counts_once_and_can_not_change(tracking: Any, mod
     assert [metric[:2] for metric in contents(tracking.get_logged_model(model_id))] == [("acc", 0.5), ("new", 1.0)]
 
 
-def test_a_metric_that_can_not_be_is_refused(tracking: Any, model: LoggedModel, run_id: str) -> None:
+def test_an_invalid_metric_is_refused(tracking: Any, model: LoggedModel, run_id: str) -> None:
     refused("BAD_REQUEST", log, tracking, run_id, Metric("acc", 1.0, 1, 0, NO_MODEL))
     for metric in (
         Metric("a@b", 1.0, 1, 0, model.model_id),
@@ -240,7 +240,7 @@ def test_a_metric_that_can_not_be_is_refused(tracking: Any, model: LoggedModel, 
     assert tracking.get_logged_model(model.model_id).metrics is None
 
 
-def test_metrics_of_a_run_reach_their_model_by_every_way(tracking: Any, model: LoggedModel, run_id: str) -> None:
+def test_metrics_of_a_run_reach_their_model_by_every_call(tracking: Any, model: LoggedModel, run_id: str) -> None:
     tracking.log_metric(run_id, Metric("one", 1.0, 10, 0, model.model_id))
     tracking.log_batch(run_id, [Metric("two", 2.0, 10, 0, model.model_id), Metric("three", 3.0, 10, 0)], [], [])
     found = contents(tracking.get_logged_model(model.model_id))
@@ -251,7 +251,7 @@ def test_metrics_of_a_run_reach_their_model_by_every_way(tracking: Any, model: L
 # --- where we differ on purpose ---
 
 
-def test_nan_and_infinities_stay_what_they_are(ours: Any) -> None:
+def test_nan_and_infinities_are_kept(ours: Any) -> None:
     """MLflow's SQL store makes them 0 and the greatest float."""
     model_id = ours.create_logged_model("0").model_id
     for step, value in enumerate((math.nan, math.inf, -math.inf, -0.0)):
@@ -261,7 +261,7 @@ def test_nan_and_infinities_stay_what_they_are(ours: Any) -> None:
     assert str(values) == "[nan, inf, -inf, -0.0]"
 
 
-def test_artifact_locations_go_with_the_store_when_it_is_moved(ours: Any, tmp_path: Path) -> None:
+def test_artifact_locations_follow_a_moved_store(ours: Any, tmp_path: Path) -> None:
     model = ours.create_logged_model("0", "spirals")
     shutil.move(tmp_path / ".mltrack", tmp_path / "moved")
     found = TrackingStore(f"mltrack://{tmp_path}/moved").get_logged_model(model.model_id)

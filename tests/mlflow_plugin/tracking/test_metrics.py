@@ -50,7 +50,7 @@ def test_a_history_is_ordered_by_time_then_step_then_value(tracking: Any, run_id
     assert all(type(m.value) is float and type(m.timestamp) is int and type(m.step) is int for m in found)
 
 
-def test_points_that_are_alike_are_one(tracking: Any, run_id: str) -> None:
+def test_equal_points_are_one(tracking: Any, run_id: str) -> None:
     for _ in range(2):
         log(tracking, run_id, (1.0, 5, 2), (1.0, 5, 2), (math.nan, 5, 2), (math.nan, 5, 2), (0.0, 5, 2))
     found = rows(tracking.get_metric_history(run_id, "a"))
@@ -69,7 +69,7 @@ def test_a_history_of_nothing_is_empty(tracking: Any, run_id: str) -> None:
     assert tracking.get_max_step_for_metric(NO_RUN, "a") == tracking.get_max_step_for_metric(run_id, "b") == 0
 
 
-def test_what_is_no_number_is_kept(tracking: Any, run_id: str, kind: str) -> None:
+def test_non_finite_values_are_kept(tracking: Any, run_id: str, kind: str) -> None:
     log(tracking, run_id, (math.nan, 1, 1), (math.inf, 2, 2), (-math.inf, 3, 3), (-0.0, 4, 4))
     values = [value for value, _, _ in rows(tracking.get_metric_history(run_id, "a"))]
     assert math.isnan(values[0])
@@ -78,7 +78,7 @@ def test_what_is_no_number_is_kept(tracking: Any, run_id: str, kind: str) -> Non
     assert values[1:] == [greatest, -greatest, 0.0]
 
 
-def test_a_history_outlives_the_end_of_its_run_and_its_deletion(tracking: Any, run_id: str) -> None:
+def test_a_history_remains_after_the_end_and_deletion_of_its_run(tracking: Any, run_id: str) -> None:
     log(tracking, run_id, *((n / 7, n, n) for n in range(5_000)))  # enough to be sealed
     tracking.update_run_info(run_id, 3, 9, None)
     log(tracking, run_id, (0.5, 6_000, 6_000))
@@ -87,7 +87,7 @@ def test_a_history_outlives_the_end_of_its_run_and_its_deletion(tracking: Any, r
     assert found == [*((n / 7, n, n) for n in range(5_000)), (0.5, 6_000, 6_000)]
 
 
-def test_pages_follow_each_other(tracking: Any, run_id: str) -> None:
+def test_pages_are_consecutive(tracking: Any, run_id: str) -> None:
     log(tracking, run_id, *((float(n), n, n) for n in range(25)))
     found, token, sizes = [], None, []
     while True:
@@ -107,7 +107,7 @@ def test_pages_follow_each_other(tracking: Any, run_id: str) -> None:
 # --- of several runs ---
 
 
-def test_histories_of_several_runs_come_by_run(tracking: Any) -> None:
+def test_histories_of_several_runs_are_grouped_by_run(tracking: Any) -> None:
     ids = sorted(new_run(tracking) for _ in range(3))
     for number, run_id in enumerate(ids):
         log(tracking, run_id, *((float(number), time, 10 - time) for time in range(3)))
@@ -118,7 +118,7 @@ def test_histories_of_several_runs_come_by_run(tracking: Any) -> None:
     assert [m.run_id for m in tracking.get_metric_history_bulk(ids, "a", 4)] == [*[ids[0]] * 3, ids[1]]
 
 
-def test_points_at_steps_come_by_step(tracking: Any, run_id: str) -> None:
+def test_points_at_given_steps_are_ordered_by_step(tracking: Any, run_id: str) -> None:
     log(tracking, run_id, (1.0, 9, 3), (2.0, 1, 3), (3.0, 5, -1), (4.0, 5, 7), (5.0, 5, 2))
     found = tracking.get_metric_history_bulk_interval_from_steps(run_id, "a", [3, -1, 99], 10)
     assert rows(found) == [(3.0, 5, -1), (2.0, 1, 3), (1.0, 9, 3)]
@@ -126,7 +126,7 @@ def test_points_at_steps_come_by_step(tracking: Any, run_id: str) -> None:
     assert len(tracking.get_metric_history_bulk_interval_from_steps(run_id, "a", [3, -1, 99], 2)) == 2
 
 
-def test_the_greatest_step_is_told(tracking: Any, run_id: str) -> None:
+def test_the_greatest_step_is_returned(tracking: Any, run_id: str) -> None:
     log(tracking, run_id, (1.0, 9, 3), (2.0, 1, 7), (3.0, 5, -1))
     assert tracking.get_max_step_for_metric(run_id, "a") == 7
 
@@ -134,7 +134,7 @@ def test_the_greatest_step_is_told(tracking: Any, run_id: str) -> None:
 # --- sampled ---
 
 
-def test_a_short_history_is_given_whole_by_step(tracking: Any, run_id: str) -> None:
+def test_a_short_history_is_returned_whole_by_step(tracking: Any, run_id: str) -> None:
     points = [(1.0, 5, 2), (2.0, 4, 1), (9.0, 1, -7), (3.0, 3, 1)]
     log(tracking, run_id, *points)
     found = tracking.get_metric_history_bulk_interval([run_id], "a", 10, None, None)
@@ -154,14 +154,14 @@ def test_a_long_history_is_sampled_evenly_with_its_ends(tracking: Any, run_id: s
     assert gaps.max() <= 2.5 * count / max(1, most - 2) + 2
 
 
-def test_of_one_point_the_last_is_given(tracking: Any, run_id: str) -> None:
+def test_a_sample_of_one_point_is_the_last(tracking: Any, run_id: str) -> None:
     log(tracking, run_id, *((float(n), n, n) for n in range(10)))
     for most in (1, 0, -5):
         found = tracking.get_metric_history_bulk_interval([run_id], "a", most, None, None)
         assert rows(found) == [(9.0, 9, 9)]
 
 
-def test_a_range_of_steps_is_sampled_by_itself(tracking: Any, run_id: str) -> None:
+def test_a_range_of_steps_is_sampled_separately(tracking: Any, run_id: str) -> None:
     log(tracking, run_id, *((float(n), n, n) for n in range(1_000)))
     found = tracking.get_metric_history_bulk_interval([run_id], "a", 20, 100, 299)
     assert (found[0].step, found[-1].step) == (100, 299)
@@ -173,14 +173,14 @@ def test_a_range_of_steps_is_sampled_by_itself(tracking: Any, run_id: str) -> No
             tracking.get_metric_history_bulk_interval([run_id], "a", 20, *bounds)
 
 
-def test_many_points_at_one_step_are_no_more_than_asked_for(tracking: Any, run_id: str) -> None:
+def test_many_points_at_one_step_do_not_exceed_the_requested_number(tracking: Any, run_id: str) -> None:
     log(tracking, run_id, *((float(n), n, 0) for n in range(2_000)))
     found = rows(tracking.get_metric_history_bulk_interval([run_id], "a", 50, None, None))
     assert 25 <= len(found) <= 50
     assert (found[0], found[-1]) == ((0.0, 0, 0), (1_999.0, 1_999, 0))
 
 
-def test_each_run_is_sampled_by_itself_in_the_order_asked_for(tracking: Any) -> None:
+def test_each_run_is_sampled_separately_in_the_requested_order(tracking: Any) -> None:
     ids = [new_run(tracking) for _ in range(2)]
     for run_id, length in zip(ids, (500, 5), strict=True):
         log(tracking, run_id, *((float(n), n, n) for n in range(length)))
@@ -207,7 +207,7 @@ def test_every_peak_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("most", range(1, 40))
-def test_a_sample_is_never_more_than_asked_for_and_has_both_ends_and_the_extremes(most: int) -> None:
+def test_a_sample_never_exceeds_the_requested_number_and_has_both_ends_and_the_extremes(most: int) -> None:
     values = np.random.default_rng(most).normal(size=1_003)
     chosen = sample(values, most)
     assert len(chosen) <= most
@@ -226,7 +226,7 @@ def test_a_sample_of_nothing_but_nan_is_a_sample() -> None:
 # --- a live run, polled ---
 
 
-def test_a_live_run_that_is_asked_for_again_reads_only_what_is_new(tmp_path: Path) -> None:
+def test_a_second_query_of_a_live_run_reads_only_what_is_new(tmp_path: Path) -> None:
     store = TrackingStore(f"mltrack://{tmp_path}/.mltrack")
     run_id = new_run(store)
     log(store, run_id, *((float(n), n, n) for n in range(3_000)))

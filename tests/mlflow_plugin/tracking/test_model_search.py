@@ -99,7 +99,7 @@ def searched(tracking: Any) -> Searched:
 ACTIVE = {"alpha", "Beta", "gamma", "delta"}
 
 
-def test_attributes_are_compared(searched: Searched) -> None:
+def test_models_are_found_by_attributes(searched: Searched) -> None:
     first = searched.tracking.get_logged_model(searched.ids["alpha"])
     wanted = {
         "name = 'alpha'": {"alpha"},
@@ -133,7 +133,7 @@ def test_attributes_are_compared(searched: Searched) -> None:
     assert searched.each(*wanted) == wanted
 
 
-def test_params_and_tags_are_compared_and_missing_ones_match_nothing(searched: Searched) -> None:
+def test_models_are_found_by_params_and_tags_and_missing_ones_match_nothing(searched: Searched) -> None:
     wanted = {
         "params.lr = '0.1'": {"alpha", "delta"},
         "params.lr = 0.1": {"alpha", "delta"},
@@ -168,7 +168,7 @@ def test_a_metric_matches_when_any_of_its_values_does(searched: Searched) -> Non
     assert searched.each(*wanted) == wanted
 
 
-def test_datasets_say_which_values_of_a_metric_count(searched: Searched) -> None:
+def test_a_dataset_restricts_which_values_of_a_metric_count(searched: Searched) -> None:
     train, test = {"dataset_name": "train"}, {"dataset_name": "test", "dataset_digest": "d2"}
     strange = {"dataset_name": "train", "dataset_digest": "d2"}
     assert searched.names("", datasets=[train]) == {"alpha", "Beta"}
@@ -183,7 +183,7 @@ def test_datasets_say_which_values_of_a_metric_count(searched: Searched) -> None
     assert searched.names("name = 'delta'", datasets=[train]) == set()
 
 
-def test_only_active_models_of_the_experiments_asked_for_are_found(searched: Searched) -> None:
+def test_only_active_models_of_the_requested_experiments_are_found(searched: Searched) -> None:
     def names(*ids: Any) -> set[str]:
         return {model.name for model in searched.tracking.search_logged_models(list(ids))}
 
@@ -193,12 +193,12 @@ def test_only_active_models_of_the_experiments_asked_for_are_found(searched: Sea
     assert names() == names("999") == set()
 
 
-def test_without_an_order_the_latest_comes_first_then_the_least_id(searched: Searched) -> None:
+def test_without_an_order_the_latest_is_first_then_the_smallest_id(searched: Searched) -> None:
     found = searched.tracking.search_logged_models(["0"])
     assert found == sorted(found, key=lambda model: (-model.creation_timestamp, model.model_id))
 
 
-def test_attributes_order_with_missing_values_last(searched: Searched) -> None:
+def test_attributes_are_ordered_with_missing_values_last(searched: Searched) -> None:
     def ordered(*clauses: tuple[str, bool]) -> list[str]:
         return searched.find(order_by=[{"field_name": name, "ascending": up} for name, up in clauses])
 
@@ -216,7 +216,7 @@ def test_attributes_order_with_missing_values_last(searched: Searched) -> None:
     assert times == sorted(times, key=lambda model: (model.creation_timestamp, model.model_id))
 
 
-def test_metrics_order_by_the_value_logged_last(searched: Searched) -> None:
+def test_metrics_are_ordered_by_the_last_value_logged(searched: Searched) -> None:
     def ordered(field: str, up: bool, **dataset: str) -> list[str]:
         clauses = [{"field_name": field, "ascending": up, **dataset}, {"field_name": "name"}]
         return searched.find(order_by=clauses)
@@ -232,7 +232,7 @@ def test_metrics_order_by_the_value_logged_last(searched: Searched) -> None:
     assert ordered("metrics.no.such", True) == ["Beta", "alpha", "delta", "gamma"]
 
 
-def test_pages_follow_one_another_to_the_end(searched: Searched) -> None:
+def test_pages_are_consecutive_to_the_end(searched: Searched) -> None:
     order = [{"field_name": "name", "ascending": True}]
     find = searched.tracking.search_logged_models
     first = find(["0"], "name != 'x'", max_results=2, order_by=order)
@@ -266,7 +266,7 @@ def test_pages_follow_one_another_to_the_end(searched: Searched) -> None:
         "   ",
     ],
 )
-def test_a_filter_that_is_none_is_refused(tracking: Any, filter_string: str) -> None:
+def test_an_invalid_filter_is_refused(tracking: Any, filter_string: str) -> None:
     with pytest.raises(MlflowException) as refused:
         tracking.search_logged_models(["0"], filter_string)
     assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
@@ -285,7 +285,7 @@ def test_a_filter_that_is_none_is_refused(tracking: Any, filter_string: str) -> 
     ],
     ids=str,
 )
-def test_an_option_that_is_none_is_refused(tracking: Any, options: dict[str, Any]) -> None:
+def test_an_invalid_option_is_refused(tracking: Any, options: dict[str, Any]) -> None:
     with pytest.raises(MlflowException) as refused:
         tracking.search_logged_models(**{"experiment_ids": ["0"], **options})
     assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
@@ -313,13 +313,13 @@ def test_an_option_that_is_none_is_refused(tracking: Any, options: dict[str, Any
     ],
     ids=str,
 )
-def test_what_the_sql_store_fails_on_is_a_bad_parameter_here(ours: Any, options: dict[str, Any]) -> None:
+def test_what_the_sql_store_fails_on_is_a_bad_parameter_in_mltrack(ours: Any, options: dict[str, Any]) -> None:
     with pytest.raises(MlflowException) as refused:
         ours.search_logged_models(["0"], **options)
     assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
 
 
-def test_a_status_is_compared_by_its_name_too(ours: Any) -> None:
+def test_a_status_can_be_compared_by_its_name(ours: Any) -> None:
     searched = Searched(ours)
     wanted = {
         "status = 'READY'": {"delta"},
@@ -334,14 +334,14 @@ def test_a_status_is_compared_by_its_name_too(ours: Any) -> None:
     assert searched.each(*wanted) == wanted
 
 
-def test_pages_of_an_empty_filter_follow_one_another_too(ours: Any) -> None:
+def test_pages_of_an_empty_filter_are_consecutive(ours: Any) -> None:
     searched = Searched(ours)
     first = ours.search_logged_models(["0"], "", max_results=3, order_by=[])
     second = ours.search_logged_models(["0"], "", max_results=3, order_by=[], page_token=first.token)
     assert {model.model_id for model in [*first, *second]} == {searched.ids[name] for name in ACTIVE}
 
 
-def test_nan_orders_after_all_numbers_and_is_kept(ours: Any) -> None:
+def test_nan_is_ordered_after_all_numbers_and_is_kept(ours: Any) -> None:
     searched = Searched(ours)
     searched.log("gamma", "acc", float("nan"), step=0, time=100)
     for up, first in ((True, ["alpha", "Beta", "delta"]), (False, ["delta", "Beta", "alpha"])):
@@ -349,7 +349,7 @@ def test_nan_orders_after_all_numbers_and_is_kept(ours: Any) -> None:
     assert searched.names("metrics.acc < 0 AND metrics.acc >= 0") == set()
 
 
-def test_ilike_knows_the_case_of_all_letters(ours: Any) -> None:
+def test_ilike_ignores_the_case_of_all_letters(ours: Any) -> None:
     """SQLite knows that of English ones only."""
     searched = Searched(ours)
     searched.add("größe", {}, {})

@@ -113,7 +113,7 @@ def search(
         ("datasets.name = 'nothing'", []),
     ],
 )
-def test_a_filter_finds(standing: Any, filter_string: str, expected: list[str]) -> None:
+def test_a_filter_finds_the_expected(standing: Any, filter_string: str, expected: list[str]) -> None:
     assert search(standing, filter_string) == expected
 
 
@@ -129,7 +129,7 @@ def test_a_filter_finds(standing: Any, filter_string: str, expected: list[str]) 
         "= 3",
     ],
 )
-def test_a_filter_of_no_use_is_refused(standing: Any, filter_string: str) -> None:
+def test_an_invalid_filter_is_refused(standing: Any, filter_string: str) -> None:
     with raises("INVALID_PARAMETER_VALUE"):
         search(standing, filter_string)
 
@@ -149,17 +149,17 @@ def test_a_filter_of_no_use_is_refused(standing: Any, filter_string: str) -> Non
         (["attributes.end_time DESC", "start_time"], ["five", "four", "two", "one", "Three"]),
     ],
 )
-def test_an_order_is_kept(standing: Any, order_by: list[str], expected: list[str]) -> None:
+def test_an_order_is_applied(standing: Any, order_by: list[str], expected: list[str]) -> None:
     assert search(standing, order_by=order_by) == expected
 
 
-def test_an_order_of_no_use_is_refused(standing: Any) -> None:
+def test_an_invalid_order_is_refused(standing: Any) -> None:
     for order_by in (["nothing.x"], ["metrics.loss SIDEWAYS"], ["attributes.nothing"]):
         with raises("INVALID_PARAMETER_VALUE"):
             search(standing, order_by=order_by)
 
 
-def test_a_run_that_was_found_is_the_run(several: Any) -> None:
+def test_a_found_run_equals_the_run(several: Any) -> None:
     run_id = several.search_runs(["0"], "attributes.run_name = 'two'", ViewType.ALL)[0].info.run_id
     several.log_outputs(run_id, [LoggedModelOutput("m-" + "1" * 32, 3)])
     (found,) = several.search_runs(["0"], "attributes.run_name = 'two'", ViewType.ALL)
@@ -173,14 +173,14 @@ def test_a_run_that_was_found_is_the_run(several: Any) -> None:
     assert [(model.model_id, model.step) for model in found.outputs.model_outputs] == [("m-" + "1" * 32, 3)]
 
 
-def test_views_tell_active_from_deleted(several: Any) -> None:
+def test_views_distinguish_active_from_deleted(several: Any) -> None:
     several.delete_run(several.search_runs(["0"], "run_name = 'two'", ViewType.ALL)[0].info.run_id)
     assert search(several) == ["five", "four", "Three", "one"]
     assert search(several, view=ViewType.DELETED_ONLY) == ["two"]
     assert len(search(several, view=ViewType.ALL)) == 5
 
 
-def test_only_the_experiments_asked_for_are_searched(several: Any) -> None:
+def test_only_the_requested_experiments_are_searched(several: Any) -> None:
     other = several.create_experiment("other")
     run_id = several.create_run(other, "me", 0, [], "elsewhere").info.run_id
     assert [run.info.run_id for run in several.search_runs([other], "", ViewType.ALL)] == [run_id]
@@ -192,7 +192,7 @@ def test_only_the_experiments_asked_for_are_searched(several: Any) -> None:
 
 
 @pytest.mark.parametrize("order_by", [None, ["metrics.loss"], ["params.opt DESC"]])
-def test_pages_follow_each_other(standing: Any, order_by: list[str] | None) -> None:
+def test_pages_are_consecutive(standing: Any, order_by: list[str] | None) -> None:
     found: list[str] = []
     token, sizes = None, []
     while True:
@@ -207,23 +207,23 @@ def test_pages_follow_each_other(standing: Any, order_by: list[str] | None) -> N
 
 
 @pytest.mark.parametrize("max_results", [0, -1, 50_001])
-def test_a_page_has_from_one_to_fifty_thousand(standing: Any, max_results: int) -> None:
+def test_a_page_has_one_to_fifty_thousand_entries(standing: Any, max_results: int) -> None:
     with raises("INVALID_PARAMETER_VALUE"):
         standing.search_runs(["0"], "", ViewType.ALL, max_results=max_results)
 
 
-def test_all_runs_come_without_a_size(standing: Any) -> None:
+def test_without_a_page_size_all_runs_are_returned(standing: Any) -> None:
     assert len(standing.search_runs(["0"], "", ViewType.ALL, max_results=None)) == 5
 
 
-def test_what_is_no_text_becomes_text_and_hinders_no_search(several: Any) -> None:
+def test_values_that_are_not_text_become_text_and_do_not_break_a_search(several: Any) -> None:
     made = several.create_run("0", "me", 5, [RunTag("number", 5)], 7)  # type: ignore[arg-type]
     several.update_run_info(made.info.run_id, None, None, 8)
     (found,) = several.search_runs(["0"], "tags.number = '5'", 1, 10, None, None)
     assert (found.info.run_name, found.data.tags["number"], found.data.tags["mlflow.runName"]) == ("8", "5", "8")
 
 
-def test_what_is_logged_is_found_at_once(several: Any) -> None:
+def test_what_is_logged_is_found_immediately(several: Any) -> None:
     run_id = several.search_runs(["0"], "run_name = 'Three'", ViewType.ALL)[0].info.run_id
     several.log_metric(run_id, Metric("loss", 77.0, 1_800_000_000_000, 99))
     assert search(several, "metrics.loss = 77") == ["Three"]

@@ -46,7 +46,7 @@ def metric(key: str, value: float, step: int = 0, time: int = 1_700_000_000_000)
 # --- making and reading ---
 
 
-def test_a_run_is_what_it_was_made_as(tracking: Any) -> None:
+def test_a_run_is_returned_as_created(tracking: Any) -> None:
     made = tracking.create_run("0", "ada", 1_700_000_000_123, [RunTag("team", "vision")], "brave")
     found = tracking.get_run(made.info.run_id)
     for run in (made, found):
@@ -61,13 +61,13 @@ def test_a_run_is_what_it_was_made_as(tracking: Any) -> None:
         assert run.inputs.dataset_inputs == []
 
 
-def test_a_run_without_a_name_is_given_one(tracking: Any) -> None:
+def test_a_run_without_a_name_gets_one(tracking: Any) -> None:
     run = tracking.create_run("0", "me", 0, [], None)
     assert re.fullmatch(r"[a-z]+-[a-z]+-\d+", run.info.run_name)
     assert run.data.tags == {"mlflow.runName": run.info.run_name}
 
 
-def test_a_tag_names_a_run(tracking: Any) -> None:
+def test_the_name_tag_names_a_run(tracking: Any) -> None:
     run = tracking.create_run("0", "me", 0, [RunTag("mlflow.runName", "brave")], None)
     assert run.info.run_name == "brave"
     with raises("INVALID_PARAMETER_VALUE"):
@@ -82,7 +82,7 @@ def test_a_run_needs_an_experiment(tracking: Any) -> None:
 
 
 @pytest.mark.parametrize("run_id", [NO_RUN, "abc"])
-def test_a_run_that_is_not_there_is_not_found(tracking: Any, run_id: str) -> None:
+def test_a_missing_run_is_not_found(tracking: Any, run_id: str) -> None:
     calls: list[Callable[[], Any]] = [
         lambda: tracking.get_run(run_id),
         lambda: tracking.delete_run(run_id),
@@ -114,7 +114,7 @@ def test_a_run_ends_with_a_status_and_a_time(tracking: Any, status: str) -> None
     assert (found.status, found.end_time) == (status, 1_700_000_001_000)
 
 
-def test_an_ended_run_still_takes_everything_and_stays_ended(tracking: Any) -> None:
+def test_an_ended_run_accepts_everything_and_stays_ended(tracking: Any) -> None:
     run_id = new_run(tracking)
     tracking.update_run_info(run_id, RunStatus.FINISHED, 1_700_000_001_000, None)
     tracking.log_metric(run_id, metric("late", 1.0))
@@ -145,7 +145,7 @@ def test_a_resumed_run_has_no_end(tracking: Any, kind: str) -> None:
     assert tracking.get_run(run_id).info.end_time == (None if kind == "mltrack" else 1_700_000_001_000)
 
 
-def test_a_scheduled_run_stays_so_until_it_runs(tracking: Any) -> None:
+def test_a_scheduled_run_stays_scheduled_until_it_runs(tracking: Any) -> None:
     run_id = new_run(tracking)
     tracking.update_run_info(run_id, RunStatus.SCHEDULED, None, None)
     tracking.log_metric(run_id, metric("a", 1.0))
@@ -154,7 +154,7 @@ def test_a_scheduled_run_stays_so_until_it_runs(tracking: Any) -> None:
     assert tracking.get_run(run_id).info.status == "RUNNING"
 
 
-def test_an_end_can_be_set_by_itself(tracking: Any) -> None:
+def test_the_end_time_can_be_set_alone(tracking: Any) -> None:
     run_id = new_run(tracking)
     tracking.update_run_info(run_id, RunStatus.FINISHED, 1_700_000_001_000, None)
     assert tracking.update_run_info(run_id, None, 1_700_000_009_000, None).status == "FINISHED"
@@ -176,7 +176,7 @@ def test_a_run_is_renamed_in_three_ways(tracking: Any) -> None:
     assert tracking.get_run(run_id).info.run_name == "three"
 
 
-def test_a_deleted_run_takes_nothing_until_it_is_restored(tracking: Any) -> None:
+def test_a_deleted_run_refuses_everything_until_it_is_restored(tracking: Any) -> None:
     run_id = new_run(tracking)
     tracking.log_metric(run_id, metric("a", 1.0))
     tracking.delete_run(run_id)
@@ -202,7 +202,7 @@ def test_a_deleted_run_takes_nothing_until_it_is_restored(tracking: Any) -> None
     assert (run.info.lifecycle_stage, run.info.status, run.data.metrics) == ("active", "RUNNING", {"a": 3.0})
 
 
-def test_deleted_runs_are_removed_for_good(tracking: Any) -> None:
+def test_deleted_runs_are_removed_permanently(tracking: Any) -> None:
     kept, gone = new_run(tracking), new_run(tracking)
     tracking.log_metric(gone, metric("a", 1.0))
     assert tracking._get_deleted_runs() == []
@@ -233,7 +233,7 @@ def test_a_param_keeps_its_first_value(tracking: Any) -> None:
 
 
 @pytest.mark.parametrize("key", [None, "", "a//b", "/a", "../a", "a%b", "a@b", "x" * 251, "."])
-def test_a_name_that_is_none_is_refused_everywhere(tracking: Any, key: Any) -> None:
+def test_an_invalid_name_is_refused_everywhere(tracking: Any, key: Any) -> None:
     run_id = new_run(tracking)
     calls: list[Callable[[], Any]] = [
         lambda: tracking.log_param(run_id, Param(key, "1")),
@@ -250,7 +250,7 @@ def test_a_name_that_is_none_is_refused_everywhere(tracking: Any, key: Any) -> N
 
 
 @pytest.mark.parametrize("key", ["größe", "模型/acc", "a b:c.d-e_f/g"])
-def test_names_of_any_letters_are_taken(tracking: Any, key: str) -> None:
+def test_names_of_any_letters_are_accepted(tracking: Any, key: str) -> None:
     run_id = new_run(tracking)
     tracking.log_batch(run_id, [metric(key, 1.0)], [Param(key, "größe\n模型")], [RunTag(key, "x\ty")])
     data = tracking.get_run(run_id).data
@@ -269,7 +269,7 @@ def test_long_values_are_cut_or_refused_as_mlflow_is_set(tracking: Any, monkeypa
         tracking.set_tag(run_id, RunTag("u", "x" * 8_001))
 
 
-def test_tags_change_and_go(tracking: Any) -> None:
+def test_tags_are_changed_and_deleted(tracking: Any) -> None:
     run_id = new_run(tracking, a="1")
     tracking.set_tag(run_id, RunTag("a", "2"))
     tracking.set_tag(run_id, RunTag("b", ""))
@@ -337,12 +337,12 @@ def test_a_batch_with_anything_wrong_in_it_logs_nothing(tracking: Any) -> None:
     assert (data.metrics, data.params, set(data.tags)) == ({}, {"lr": "0.1"}, {"mlflow.runName"})
 
 
-def test_a_run_id_of_no_use_is_refused_by_a_batch(tracking: Any) -> None:
+def test_an_invalid_run_id_is_refused_by_a_batch(tracking: Any) -> None:
     with raises("INVALID_PARAMETER_VALUE"):
         tracking.log_batch("/", [], [], [])
 
 
-def test_numbers_of_other_kinds_are_taken(tracking: Any) -> None:
+def test_numbers_of_other_types_are_accepted(tracking: Any) -> None:
     import numpy as np
 
     run_id = new_run(tracking)
@@ -363,7 +363,7 @@ def test_the_latest_point_is_the_greatest_by_step_then_time_then_value(tracking:
     assert {(m.key, m.step, m.timestamp) for m in data._metric_objs} == {("a", 2, 1), ("b", 1, 2), ("c", 1, 1)}
 
 
-def test_a_metric_that_is_no_number_is_kept(tracking: Any) -> None:
+def test_a_non_finite_metric_is_kept(tracking: Any) -> None:
     run_id = new_run(tracking)
     tracking.log_metric(run_id, metric("nan", math.nan))
     assert math.isnan(tracking.get_run(run_id).data.metrics["nan"])
@@ -372,7 +372,7 @@ def test_a_metric_that_is_no_number_is_kept(tracking: Any) -> None:
 # --- models, inputs and outputs ---
 
 
-def test_a_model_is_noted_in_a_tag(tracking: Any) -> None:
+def test_a_model_is_recorded_in_a_tag(tracking: Any) -> None:
     run_id = new_run(tracking)
     for path in ("one", "two"):
         tracking.record_logged_model(run_id, Model(artifact_path=path, run_id=run_id))
@@ -401,7 +401,7 @@ def test_datasets_are_inputs_of_a_run(tracking: Any) -> None:
     assert {d.dataset.name for d in found.inputs.dataset_inputs} == {"train", "test"}
 
 
-def test_a_dataset_that_is_none_is_refused(tracking: Any) -> None:
+def test_an_invalid_dataset_is_refused(tracking: Any) -> None:
     run_id = new_run(tracking)
     nothing: Any = None
     for bad in (
@@ -459,7 +459,7 @@ def test_the_same_output_twice_is_once(tracking: Any, kind: str) -> None:
 # --- what lies under it ---
 
 
-def test_a_store_that_is_moved_goes_on(tmp_path: Path) -> None:
+def test_a_moved_store_keeps_working(tmp_path: Path) -> None:
     store = TrackingStore(f"mltrack://{tmp_path}/one/.mltrack")
     run_id = new_run(store)
     store.log_metric(run_id, metric("a", 1.0))
@@ -475,7 +475,7 @@ def test_a_store_that_is_moved_goes_on(tmp_path: Path) -> None:
     run_pool.of(moved._store).close_all()
 
 
-def test_a_deleted_run_is_removed_once_other_processes_have_let_go_of_it(tmp_path: Path) -> None:
+def test_a_deleted_run_is_removed_once_other_processes_have_released_it(tmp_path: Path) -> None:
     store = TrackingStore(f"mltrack://{tmp_path}/.mltrack")
     other = RunPool(store._store.layout)  # as in a worker of a server
     start = {"run_name": "one", "experiment_id": "0", "experiment_name": "Default", "start_time": 1}
@@ -488,7 +488,7 @@ def test_a_deleted_run_is_removed_once_other_processes_have_let_go_of_it(tmp_pat
     assert not (tmp_path / ".mltrack" / "runs" / run_id).exists()
 
 
-def test_a_live_run_that_is_not_deleted_is_not_removed_and_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_live_run_that_is_not_deleted_is_not_removed_and_stays_unchanged(tmp_path: Path) -> None:
     store = TrackingStore(f"mltrack://{tmp_path}/.mltrack")
     other = RunPool(store._store.layout)
     run_id = other.create({"run_name": "one", "experiment_id": "0", "experiment_name": "Default", "start_time": 1})
@@ -498,7 +498,7 @@ def test_a_live_run_that_is_not_deleted_is_not_removed_and_stays_as_it_is(tmp_pa
     other.close_all()
 
 
-def test_what_native_code_records_shows_in_mlflow_and_the_other_way(tmp_path: Path) -> None:
+def test_what_mltrack_records_shows_in_mlflow_and_the_reverse(tmp_path: Path) -> None:
     store = TrackingStore(f"mltrack://{tmp_path}/.mltrack")
     mltrack.set_store(tmp_path / ".mltrack")
     with mltrack.start_run() as run:

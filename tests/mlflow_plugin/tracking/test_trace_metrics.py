@@ -158,14 +158,14 @@ def figures(store: Any, view: Any, metric: str, *aggregations: Any, **arguments:
         ),
     ],
 )
-def test_figures(
+def test_trace_metrics_are_aggregated(
     filled: Any, view: Any, metric: str, aggregations: list[Any], arguments: dict[str, Any], expected: list[Any]
 ) -> None:
     assert figures(filled, view, metric, *aggregations, **arguments) == expected
 
 
 @pytest.mark.parametrize(("view", "metric"), [(TRACES, "trace_count"), (SPANS, "span_count"), (SPANS, "total_cost")])
-def test_figures_by_time(filled: Any, view: Any, metric: str) -> None:
+def test_trace_metrics_are_aggregated_by_time(filled: Any, view: Any, metric: str) -> None:
     within = {"start_time_ms": START_MS, "end_time_ms": START_MS + 9 * HOUR_MS, "time_interval_seconds": 3600}
     aggregation = SUM if metric == "total_cost" else COUNT
     found = figures(filled, view, metric, aggregation, **within)
@@ -189,6 +189,6 @@ def test_figures_by_time(filled: Any, view: Any, metric: str) -> None:
         {"metric_name": "trace_count", "aggregations": [COUNT], "filters": ["nothing = 'x'"]},
     ],
 )
-def test_a_question_that_means_nothing_is_refused(filled: Any, arguments: dict[str, Any]) -> None:
+def test_an_invalid_query_is_refused(filled: Any, arguments: dict[str, Any]) -> None:
     with raises("INVALID_PARAMETER_VALUE"):
         filled.query_trace_metrics(["0"], TRACES, **arguments)

@@ -202,7 +202,7 @@ FILTERS: dict[str, list[int]] = {
 
 
 @pytest.mark.parametrize("filter_string", FILTERS)
-def test_a_filter_gives_these_traces(filled: Any, filter_string: str) -> None:
+def test_a_filter_finds_the_expected_traces(filled: Any, filter_string: str) -> None:
     assert numbers(filled, filter_string) == FILTERS[filter_string]
 
 
@@ -230,7 +230,7 @@ def test_a_filter_gives_these_traces(filled: Any, filter_string: str) -> None:
         "metadata.`mlflow.trace.cost` LIKE '%'",
     ],
 )
-def test_a_filter_that_means_nothing_is_refused(filled: Any, filter_string: str) -> None:
+def test_an_invalid_filter_is_refused(filled: Any, filter_string: str) -> None:
     with raises("INVALID_PARAMETER_VALUE"):
         filled.search_traces(["0"], filter_string)
 
@@ -254,24 +254,24 @@ def test_a_filter_that_means_nothing_is_refused(filled: Any, filter_string: str)
         (["request_id"], [1, 2, 3, 4]),
     ],
 )
-def test_traces_come_in_this_order(filled: Any, order_by: list[str], expected: list[int]) -> None:
+def test_traces_are_returned_in_the_expected_order(filled: Any, order_by: list[str], expected: list[int]) -> None:
     assert numbers(filled, order_by=order_by) == expected
 
 
 @pytest.mark.parametrize(
     "order_by", ["nothing", "status SIDEWAYS", "feedback.score", "span.name", "metadata.`mlflow.trace.cost`"]
 )
-def test_an_order_that_means_nothing_is_refused(filled: Any, order_by: str) -> None:
+def test_an_invalid_order_is_refused(filled: Any, order_by: str) -> None:
     with raises("INVALID_PARAMETER_VALUE"):
         filled.search_traces(["0"], order_by=[order_by])
 
 
-def test_the_same_order_twice_is_refused(filled: Any) -> None:
+def test_a_repeated_order_is_refused(filled: Any) -> None:
     with raises("INTERNAL_ERROR"):
         filled.search_traces(["0"], order_by=["status", "trace.status DESC"])
 
 
-def test_pages_follow_one_another(filled: Any) -> None:
+def test_pages_are_consecutive(filled: Any) -> None:
     pages, token = [], None
     for _ in range(3):
         found, token = filled.search_traces(["0"], max_results=2, page_token=token, order_by=["timestamp"])
@@ -284,12 +284,12 @@ def test_pages_follow_one_another(filled: Any) -> None:
 
 
 @pytest.mark.parametrize("max_results", [0, -1, 50_001])
-def test_pages_of_no_size_are_refused(filled: Any, max_results: int) -> None:
+def test_invalid_page_sizes_are_refused(filled: Any, max_results: int) -> None:
     with raises("INVALID_PARAMETER_VALUE"):
         filled.search_traces(["0"], max_results=max_results)
 
 
-def test_a_search_keeps_to_the_experiments_asked_for(filled: Any) -> None:
+def test_a_search_is_limited_to_the_requested_experiments(filled: Any) -> None:
     another = filled.get_experiment_by_name("another").experiment_id
     assert numbers(filled, experiment_ids=[another]) == [5]
     assert numbers(filled, experiment_ids=None, locations=[another, "0"]) == [5, 4, 3, 2, 1]
@@ -301,7 +301,7 @@ def test_a_search_keeps_to_the_experiments_asked_for(filled: Any) -> None:
         filled.search_traces(locations=["catalog.schema"])
 
 
-def test_what_is_found_is_told_as_it_is(filled: Any) -> None:
+def test_found_traces_are_returned_with_all_their_data(filled: Any) -> None:
     for found in filled.search_traces(["0"])[0]:
         alone = filled.get_trace_info(found.trace_id)
         assert (found.tags, found.trace_metadata) == (alone.tags, alone.trace_metadata)
@@ -322,7 +322,7 @@ def test_what_is_found_is_told_as_it_is(filled: Any) -> None:
         ((START_MS, START_MS + 20), "tags.team = 'vision'", []),
     ],
 )
-def test_sessions_are_complete_when_their_last_trace_lies_within(
+def test_sessions_are_complete_when_their_last_trace_is_in_the_interval(
     filled: Any, within: tuple[int, int], filter_string: str | None, expected: list[tuple[str, int, int]]
 ) -> None:
     found = filled.find_completed_sessions("0", *within, max_results=5, filter_string=filter_string)
@@ -330,7 +330,7 @@ def test_sessions_are_complete_when_their_last_trace_lies_within(
     assert filled.find_completed_sessions("4711", *within) == []
 
 
-def test_two_filters_go_together_by_what_they_have_in_common(filled: Any) -> None:
+def test_two_filters_find_their_intersection(filled: Any) -> None:
     found = filled.calculate_trace_filter_correlation(["0"], "status = 'OK'", "feedback.score IS NOT NULL")
     assert (found.filter1_count, found.filter2_count, found.joint_count, found.total_count) == (2, 3, 2, 4)
     assert found.npmi == pytest.approx(math.log(2 * 4 / (2 * 3)) / -math.log(2 / 4))

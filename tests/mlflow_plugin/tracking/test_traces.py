@@ -26,7 +26,7 @@ def names(trace: Any) -> list[str]:
 # --- starting ---
 
 
-def test_a_trace_is_what_it_was_started_as(tracking: Any) -> None:
+def test_a_trace_is_returned_as_started(tracking: Any) -> None:
     returned = tracking.start_trace(
         info(
             1,
@@ -57,7 +57,7 @@ def test_a_trace_is_what_it_was_started_as(tracking: Any) -> None:
     }
 
 
-def test_a_trace_is_not_started_where_there_is_no_experiment_or_a_deleted_one(tracking: Any) -> None:
+def test_a_trace_is_not_started_in_a_missing_or_deleted_experiment(tracking: Any) -> None:
     with raises("RESOURCE_DOES_NOT_EXIST"):
         tracking.start_trace(info(1, "123456"))
     experiment_id = tracking.create_experiment("gone")
@@ -120,7 +120,7 @@ def test_spans_make_a_trace(tracking: Any) -> None:
     }
 
 
-def test_spans_of_several_traces_go_in_one_call_and_without_waiting(tracking: Any) -> None:
+def test_spans_of_several_traces_are_logged_in_one_call_and_asynchronously(tracking: Any) -> None:
     spans = [span(number, 1, name=f"root {number}") for number in (1, 2, 3)]
     assert asyncio.run(tracking.log_spans_async("0", spans)) == spans
     assert tracking.log_spans("0", []) == []
@@ -128,12 +128,12 @@ def test_spans_of_several_traces_go_in_one_call_and_without_waiting(tracking: An
     assert [names(trace) for trace in found] == [["root 3"], ["root 1"]]
 
 
-def test_spans_are_not_logged_where_there_is_no_experiment(tracking: Any) -> None:
+def test_spans_are_not_logged_in_a_missing_experiment(tracking: Any) -> None:
     with raises("RESOURCE_DOES_NOT_EXIST"):
         tracking.log_spans("123456", [span(1, 1)])
 
 
-def test_a_trace_without_its_root_is_in_progress_and_stretches_with_its_spans(tracking: Any) -> None:
+def test_a_trace_without_its_root_is_in_progress_and_extends_with_its_spans(tracking: Any) -> None:
     tracking.log_spans("0", [span(1, 2, 1, start_ms=START_MS + 5, end_ms=None)])
     found = tracking.get_trace_info(ONE)
     assert (found.state, found.request_time, found.execution_duration) == (TraceState.IN_PROGRESS, START_MS + 5, None)
@@ -148,7 +148,7 @@ def test_a_trace_without_its_root_is_in_progress_and_stretches_with_its_spans(tr
 
 
 @pytest.mark.parametrize("first", ["spans", "info"])
-def test_the_info_of_a_trace_stands_over_what_its_spans_tell_in_either_order(tracking: Any, first: str) -> None:
+def test_the_info_of_a_trace_overrides_what_its_spans_say_in_either_order(tracking: Any, first: str) -> None:
     usage = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
     spans = [
         span(1, 1, end_ms=START_MS + 99, mlflow__spanInputs="seen", mlflow__chat__tokenUsage=usage, session__id="s-2")
@@ -167,7 +167,7 @@ def test_the_info_of_a_trace_stands_over_what_its_spans_tell_in_either_order(tra
     assert tokens == ({**usage, "input_tokens": 7} if first == "spans" else {"input_tokens": 7})
 
 
-def test_tokens_and_costs_are_summed_over_spans_and_a_parents_stand_for_all_below(tracking: Any) -> None:
+def test_tokens_and_costs_are_summed_over_spans_and_a_parents_replace_its_childrens(tracking: Any) -> None:
     usage = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
     cost = {"input_cost": 0.25, "output_cost": 0.5, "total_cost": 0.75}
     model: dict[str, Any] = {"mlflow__chat__tokenUsage": usage, "mlflow__llm__cost": cost}
@@ -184,7 +184,7 @@ def test_tokens_and_costs_are_summed_over_spans_and_a_parents_stand_for_all_belo
     assert json.loads(metadata["mlflow.trace.cost"]) == {"input_cost": 0.5, "output_cost": 1.0, "total_cost": 1.5}
 
 
-def test_what_spans_say_of_caller_resource_and_trace_becomes_metadata_and_tags(tracking: Any) -> None:
+def test_caller_resource_and_trace_attributes_of_spans_become_metadata_and_tags(tracking: Any) -> None:
     resource = {"service.name": "answers", "telemetry.sdk.name": "x", "mlflow.own": "x", "n": 3}
     root = span(1, 1, resource=resource, user__id="ann", session__id="s-1", mlflow__traceTag__team="nlp")
     tracking.log_spans("0", [root])
@@ -193,7 +193,7 @@ def test_what_spans_say_of_caller_resource_and_trace_becomes_metadata_and_tags(t
     assert found.trace_metadata == {"mlflow.trace.user": "ann", "mlflow.trace.session": "s-1"}
 
 
-def test_contents_that_json_has_no_words_for_are_kept(tracking: Any) -> None:
+def test_contents_that_json_cannot_express_are_kept(tracking: Any) -> None:
     from opentelemetry.sdk.trace import Event
 
     made = span(1, 1, events=[Event("odd", {"value": float("nan")}, 5)], x=float("inf"))
@@ -203,7 +203,7 @@ def test_contents_that_json_has_no_words_for_are_kept(tracking: Any) -> None:
     assert found.to_dict()["attributes"] == made.to_dict()["attributes"]
 
 
-def test_a_trace_that_is_not_whole_yet_is_handed_out_only_as_a_partial_one(tracking: Any) -> None:
+def test_an_incomplete_trace_is_returned_only_as_a_partial_one(tracking: Any) -> None:
     tracking.log_spans("0", [span(1, 1, name="root")])
     tracking.start_trace(info(1, trace_metadata={"mlflow.trace.sizeStats": '{"num_spans": 2}'}))
     assert names(tracking.get_trace(ONE, allow_partial=True)) == ["root"]
@@ -212,7 +212,7 @@ def test_a_trace_that_is_not_whole_yet_is_handed_out_only_as_a_partial_one(track
     assert names(tracking.get_trace(ONE)) == ["root", "child"]
 
 
-def test_a_trace_without_spans_in_the_store_has_none_to_hand_out(tracking: Any) -> None:
+def test_a_trace_without_spans_in_the_store_returns_none(tracking: Any) -> None:
     tracking.start_trace(info(1))
     with pytest.raises(MlflowTracingException, match="not stored in tracking store"):
         tracking.get_trace(ONE)
@@ -222,7 +222,7 @@ def test_a_trace_without_spans_in_the_store_has_none_to_hand_out(tracking: Any) 
         tracking.get_trace_info("tr-none")
 
 
-def test_infos_come_in_batches_within_the_experiments_asked_for(tracking: Any) -> None:
+def test_infos_are_returned_in_batches_within_the_requested_experiments(tracking: Any) -> None:
     experiment_id = tracking.create_experiment("another")
     for number in (1, 2, 3):
         tracking.log_spans(experiment_id if number == 2 else "0", [span(number, 1)])
@@ -236,7 +236,7 @@ def test_infos_come_in_batches_within_the_experiments_asked_for(tracking: Any) -
 # --- changing ---
 
 
-def test_tags_are_set_replaced_and_taken_away(tracking: Any) -> None:
+def test_tags_are_set_replaced_and_deleted(tracking: Any) -> None:
     tracking.start_trace(info(1, tags={"mlflow.traceName": "first"}))
     tracking.set_trace_tag(ONE, "team", "nlp")
     tracking.set_trace_tag(ONE, "team", "vision")
@@ -255,12 +255,12 @@ def test_tags_are_set_replaced_and_taken_away(tracking: Any) -> None:
         tracking.set_trace_tag(ONE, "no\nname", "x")
 
 
-def test_a_tag_on_no_trace_is_refused(tracking: Any) -> None:
+def test_a_tag_on_a_missing_trace_is_refused(tracking: Any) -> None:
     with pytest.raises(MlflowException):
         tracking.set_trace_tag("tr-none", "team", "nlp")
 
 
-def test_traces_are_linked_to_a_run_before_and_after_they_come(tracking: Any) -> None:
+def test_traces_are_linked_to_a_run_before_and_after_they_arrive(tracking: Any) -> None:
     tracking.log_spans("0", [span(1, 1)])
     ids = [trace_id_of(number) for number in (1, 2)]
     for _ in range(2):
@@ -328,12 +328,12 @@ def test_traces_are_deleted_by_time_the_oldest_first(tracking: Any) -> None:
         {"max_timestamp_millis": 5, "max_traces": 0},
     ],
 )
-def test_what_to_delete_is_said_in_one_way(tracking: Any, criteria: dict[str, Any]) -> None:
+def test_traces_to_delete_are_given_by_exactly_one_criterion(tracking: Any, criteria: dict[str, Any]) -> None:
     with raises("INVALID_PARAMETER_VALUE"):
         tracking.delete_traces("0", **criteria)
 
 
-def test_a_deleted_trace_may_come_again(tracking: Any) -> None:
+def test_a_deleted_trace_can_be_logged_again(tracking: Any) -> None:
     tracking.log_spans("0", [span(1, 1, name="old"), span(1, 2, 1)])
     tracking.set_trace_tag(ONE, "team", "nlp")
     tracking.delete_traces("0", trace_ids=[ONE])
@@ -348,7 +348,7 @@ def test_a_deleted_trace_may_come_again(tracking: Any) -> None:
 # --- ours alone ---
 
 
-def test_another_store_on_the_same_folder_sees_all_at_once(tmp_path: Path) -> None:
+def test_another_store_object_on_the_same_folder_sees_everything_immediately(tmp_path: Path) -> None:
     from mltrack.mlflow_plugin.tracking import TrackingStore
 
     tracking, other = (TrackingStore(f"mltrack://{tmp_path}/.mltrack") for _ in range(2))
@@ -359,7 +359,7 @@ def test_another_store_on_the_same_folder_sees_all_at_once(tmp_path: Path) -> No
     assert tracking.get_trace_info(ONE).tags["by"] == "other"
 
 
-def test_attachments_of_a_trace_are_files_of_the_store(tmp_path: Path) -> None:
+def test_attachments_of_a_trace_are_files_in_the_store(tmp_path: Path) -> None:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     from mltrack.mlflow_plugin.tracking import TrackingStore
@@ -372,7 +372,7 @@ def test_attachments_of_a_trace_are_files_of_the_store(tmp_path: Path) -> None:
     assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("picture.png", b"picture")]
 
 
-def test_half_a_character_in_a_span_is_kept(tmp_path: Path) -> None:
+def test_a_lone_surrogate_in_a_span_is_kept(tmp_path: Path) -> None:
     from mltrack.mlflow_plugin.tracking import TrackingStore
 
     store = TrackingStore(f"mltrack://{tmp_path}/store")
@@ -380,7 +380,7 @@ def test_half_a_character_in_a_span_is_kept(tmp_path: Path) -> None:
     assert names(store.get_trace(ONE)) == ["half \ud800"]
 
 
-def test_links_to_a_run_can_be_taken_away(store_uri: str, tracking: Any) -> None:
+def test_links_to_a_run_can_be_removed(store_uri: str, tracking: Any) -> None:
     tracking.start_trace(info(1))
     tracking.link_traces_to_run([ONE], "run-1")
     if not store_uri.startswith("mltrack:"):
@@ -391,7 +391,7 @@ def test_links_to_a_run_can_be_taken_away(store_uri: str, tracking: Any) -> None
     assert tracking.search_traces(["0"], "attributes.run_id = 'run-1'")[0] == []
 
 
-def test_a_moved_store_tells_its_own_place_for_attachments(tmp_path: Path) -> None:
+def test_a_moved_store_gives_its_new_place_for_attachments(tmp_path: Path) -> None:
     from mltrack.mlflow_plugin.tracking import TrackingStore
 
     before = TrackingStore(f"mltrack://{tmp_path}/one")

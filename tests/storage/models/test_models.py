@@ -202,7 +202,7 @@ def test_threads_share_one_view_of_the_models(layout: Layout) -> None:
 # --- crashes and damage ---
 
 
-def test_a_log_cut_anywhere_keeps_what_is_whole_and_takes_the_next_change(layout: Layout) -> None:
+def test_a_truncated_log_keeps_its_whole_lines_and_accepts_the_next_change(layout: Layout) -> None:
     held = models(layout)
     model_id = held.create("0", "m").model_id
     held.set_tags(model_id, {"a": "1", "b": "2"})

@@ -76,7 +76,7 @@ def test_an_alias_can_move_and_is_deleted_with_its_version(registry: Registry) -
 
 
 @pytest.mark.parametrize("alias", ["latest", "v12", "V1", "", "a b", "ä"])
-def test_reserved_and_odd_aliases_are_refused(registry: Registry, alias: str) -> None:
+def test_reserved_and_invalid_aliases_are_refused(registry: Registry, alias: str) -> None:
     registry.create_version("m", "runs:/r/a", create_model=True)
     with pytest.raises(UsageError, match="not an alias"):
         registry.set_alias("m", alias, 1)

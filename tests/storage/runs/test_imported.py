@@ -62,7 +62,7 @@ def test_an_imported_run_is_like_any_other(layout: Layout, count: int) -> None:
     assert [record.run_id for record in store.search_runs(filter_string="params.a = '1'")] == [RUN]
 
 
-def test_a_run_is_not_live_while_it_is_imported_and_what_is_there_can_be_read(layout: Layout) -> None:
+def test_a_run_is_not_live_while_it_is_imported_and_can_be_read_so_far(layout: Layout) -> None:
     writer = RunImport(layout, RUN, "there")
     writer.add(START, {"type": "status", "status": "RUNNING"})
     log(writer, "m", 10)

@@ -80,7 +80,7 @@ def test_several_jobs_run_at_a_time() -> None:
     assert not cycle.failures
 
 
-def test_a_refused_job_is_rejected_and_the_others_go_on() -> None:
+def test_a_refused_job_is_rejected_and_the_others_continue() -> None:
     cycle, done = Cycle(), []
     run(cycle, raising(refused()), lambda: done.append(1))
     assert cycle.rejected == [Refusal("thing", "0", "too long")]

@@ -199,7 +199,7 @@ def test_files_arrive_in_a_shared_folder_once_it_is_shared(
     assert not verify(store, remote).same
 
 
-def test_a_shared_folder_is_kept_with_its_remote_and_can_be_taken_back(store: Store, shared: Path) -> None:
+def test_a_shared_folder_is_stored_with_its_remote_and_can_be_revoked(store: Store, shared: Path) -> None:
     remotes = Remotes(store)
     remotes.add("a", "http://a")
     remotes.add("b", "http://b")

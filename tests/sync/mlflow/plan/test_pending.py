@@ -235,7 +235,7 @@ def assert_sent_as_told(
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_push_sends_what_the_dry_run_said_and_status_counts_the_same(
+def test_a_push_sends_what_the_dry_run_listed_and_status_counts_the_same(
     seed: int,
     store: Store,
     server: MlflowServer,

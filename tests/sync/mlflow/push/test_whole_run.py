@@ -228,7 +228,7 @@ def test_pushes_that_are_interrupted_at_any_file_send_the_rest_later(
     assert len(manifest(files(fake))["files"]) == 4
 
 
-def test_a_file_that_the_server_refuses_is_rejected_and_no_manifest_says_that_it_is_there(
+def test_a_file_that_the_server_refuses_is_rejected_and_named_in_no_manifest(
     store: Store, there: Remote, fake: FakeMlflow
 ) -> None:
     def fault(call: str, fields: Fields) -> None:
