@@ -215,7 +215,7 @@ def test_a_push_from_a_full_disk_keeps_no_ledger_and_says_so(tmp_path: Path) -> 
         assert_finished(here, far, push)
 
 
-def test_a_pull_from_a_full_disk_needs_no_space_there(tmp_path: Path) -> None:
+def test_a_pull_from_a_full_disk_needs_no_space_on_it(tmp_path: Path) -> None:
     with memory_disk(tmp_path / "usb") as disk:
         there = record(disk.path / ".mltrack")
         _fill(disk.path)
@@ -328,7 +328,7 @@ for _ in range(5):
 
 
 @pytest.mark.slow
-def test_two_stores_that_push_into_one_at_once_leave_each_point_there_once(tmp_path: Path) -> None:
+def test_two_stores_that_push_into_one_concurrently_leave_each_point_in_it_once(tmp_path: Path) -> None:
     far = Store.create(tmp_path / "far")
     one, other = record(tmp_path / "one", "abcdef"), Store.create(tmp_path / "other")
     pull(other, Remotes(other).add("one", str(one.path)))  # so both have the same runs, and nobody else has them

@@ -112,7 +112,7 @@ def test_the_next_cycle_of_a_process_sends_only_the_missing_parts(large: LargeFi
     assert large.asked("create") == 1
 
 
-def test_a_syncer_killed_before_completing_an_upload_sends_no_part_again(
+def test_a_syncer_killed_before_it_completed_an_upload_sends_no_part_again(
     large: LargeFiles, objects: ObjectStore
 ) -> None:
     run_id = large.record()
