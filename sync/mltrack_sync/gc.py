@@ -20,6 +20,7 @@ from mltrack.storage.runs.state import RunState
 from mltrack_sync.engine.lock import sync_lock
 from mltrack_sync.engine.verify import verify
 from mltrack_sync.remotes.config import Remotes
+from mltrack_sync.remotes.kind import BASIC_FACTS, ComparingKind, find_kind
 from mltrack_sync.remotes.ledgers import read_ledger
 from mltrack_sync.remotes.options import JOBS
 from mltrack_sync.remotes.pending import is_run_pending
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.store import Store
     from mltrack_sync.http.retry import RetryPolicy
-    from mltrack_sync.remotes.kind import Remote
+    from mltrack_sync.remotes.kind import Kind, Remote
     from mltrack_sync.report import Difference
 
 __all__ = ["Deletable", "GcPlan", "Retained", "RetentionPolicy", "execute", "parse_age", "plan_gc"]
@@ -42,9 +43,6 @@ __all__ = ["Deletable", "GcPlan", "Retained", "RetentionPolicy", "execute", "par
 PLAN_AGE_MAX_S = 600.0
 """A plan older than this is not executed: what is on the remote may have changed."""
 
-_COMPARED = frozenset(
-    ("writer", "start", "param", "tag", "metric", "artifact", "end", "status", "lifecycle", "lost", "close")
-)
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _INTERRUPTED = re.compile(r"\.[0-9a-f]{32}\.\d+" + re.escape(TEMPORARY))
@@ -122,15 +120,20 @@ def plan_gc(
     policy_of_runs = RetentionPolicy(store, remote, now_s=clock(), older_than_s=older_than_s, keep_metrics=keep_metrics)
     asked, retained = _candidates(store, sorted(chosen), policy_of_runs)
     differing: dict[str, str] = {}
+    partly: frozenset[str] = frozenset()
     if asked:
         found = Selection(runs=tuple(run.run_id for run in asked))
         report = verify(store, remote, selection=found, runs_only=True, jobs=jobs, policy=policy, http=http)
         differing = _why_they_differ(report.differences)
+        partly = frozenset(report.partly_compared)
     deletable = []
     for run in asked:
         name, reason = run.stored.info.run_name, differing.get(run.run_id)
         if reason is not None:
             retained.append(Retained(run.run_id, name, f"differs from the remote: {reason}"))
+        elif run.run_id in partly:
+            words = "has datasets or logged models, which the remote does not support"
+            retained.append(Retained(run.run_id, name, words))
         else:
             space = _bytes_below(run.stored.folder.artifacts if keep_metrics else run.stored.folder.path)
             deletable.append(Deletable(run.run_id, name, space, run.head))
@@ -238,6 +241,7 @@ class RetentionPolicy:
         self._rejected: dict[str, int] = defaultdict(int)
         for item in read_ledger(store, remote).rejected.values():
             self._rejected[item.run_id] += 1
+        self._kind = find_kind(remote.kind)
         others = [other for other in Remotes(store).all() if other.name != remote.name]
         self._others = [(other.name, read_ledger(store, other)) for other in others]
         self._models = {version.run_id: version for version in store.registry.versions() if version.run_id}
@@ -262,11 +266,15 @@ class RetentionPolicy:
         for name, state in self._others:
             if is_run_pending(head, state):
                 return f"is not on remote {name!r} yet (mltrack remote rm {name}, if it never will be)"
-        strange = {event.type for event in run.read_events()} - _COMPARED
+        strange = {event.type for event in run.read_events() if not _is_compared(self._kind, event.type)}
         if strange:
             return f"holds what can't be compared with a remote: {', '.join(sorted(strange))}"
         findings = check_store(self._store.path, [run_id]).findings
         return f"{findings[0].path} {findings[0].what} (see mltrack check)" if findings else ""
+
+
+def _is_compared(kind: Kind, fact: str) -> bool:
+    return kind.compares(fact) if isinstance(kind, ComparingKind) else fact in BASIC_FACTS
 
 
 def parse_age(text: str) -> float:

@@ -185,7 +185,8 @@ class VerifyReport:
     ``runs``, ``models``, ``model_versions``, ``logged_models`` and ``traces`` count those compared; the others what was
     found equal: ``points`` of those read back (0 with ``quick``), ``artifact_bytes`` of those downloaded and hashed,
     ``model_links`` of runs to models they used or made. ``unsupported`` says, a line for each, what the remote does not
-    support, so that it was not compared. What has no entry in ``differences`` is the same on both sides.
+    support, so that it was not compared; ``partly_compared`` has the ids of runs with such things. What has no entry in
+    ``differences`` is the same on both sides.
     """
 
     remote: str
@@ -209,6 +210,7 @@ class VerifyReport:
     seconds: float = 0.0
     differences: tuple[Difference, ...] = ()
     unsupported: tuple[str, ...] = ()
+    partly_compared: tuple[str, ...] = ()
 
     @property
     def model_ties(self) -> int:

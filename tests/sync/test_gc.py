@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from functools import partial
+from pathlib import Path
 
 import click
 import pytest
@@ -20,7 +21,9 @@ from mltrack_sync.engine.verify import verify
 from mltrack_sync.gc import GcPlan, execute, parse_age, plan_gc
 from tests.support.both_sides import assert_equal
 from tests.support.fake_mlflow import FakeMlflow
+from tests.support.fake_parts import unknown_call
 from tests.support.filesystems import Stopped, failing, stopping_at
+from tests.support.model_recording import record_model
 from tests.support.server import MlflowServer
 
 
@@ -158,6 +161,76 @@ def test_what_changed_between_plan_and_deletion_is_kept(store: Store, server: Ml
     assert (freed, {run.run_id for run in kept}) == ([], {resumed, live})
     assert set(store.run_ids()) == {resumed, live}
     assert check_store(store.path).sound
+
+
+# --- what a run holds besides metrics and files: whatever verify proves on that kind of remote may go ---
+
+
+def record_everything(store: Store) -> str:
+    """A run with a dataset, series, a file, and links to a model that it used and one that it made."""
+    with mltrack.start_run(run_name="everything") as run:
+        used, made = record_model(store, None, "used"), record_model(store, run.run_id, "made")
+        mltrack.log_metric("m", 1.0, step=1)
+        mltrack.log_text("x" * 10_000, "deep/file.txt")
+        mltrack.log({"weights": mltrack.Histogram([1.0, 2.0, 2.0])}, step=1)
+        run.log_input(mltrack.Dataset("digits", "d1", "local", "s3://bucket/digits"), context="training", model=used)
+        run.log_outputs([made])
+        return str(run.run_id)
+
+
+def test_a_run_with_datasets_series_and_models_goes_once_the_server_has_all_of_them(store: Store) -> None:
+    fake = FakeMlflow()
+    remote = Remotes(store).add("fake", "http://fake")
+    run_id = record_everything(store)
+    push(store, remote, http=fake)
+    (there,) = fake.runs.values()
+    for part, name in (("datasets", "dataset 'digits'"), ("used", "model input"), ("made", "model output")):
+        kept = getattr(there, part)
+        setattr(there, part, type(kept)())
+        assert name in reasons(plan_gc(store, remote, http=fake))[run_id]
+        setattr(there, part, kept)
+    for path in [path for path in fake.files if "/histograms/" in path]:
+        content = fake.files.pop(path)
+        assert "histograms" in reasons(plan_gc(store, remote, http=fake))[run_id]
+        fake.files[path] = content
+    freed, _ = execute(store, plan_gc(store, remote, http=fake))
+    assert [run.run_id for run in freed] == [run_id]
+
+
+def test_a_run_stays_whose_dataset_or_models_the_server_does_not_support(store: Store) -> None:
+    fake = FakeMlflow()
+
+    def fault(call: str, fields: dict[str, object]) -> None:
+        if "runs/log-inputs" in call or "logged-models" in call:
+            raise unknown_call(call)
+
+    fake.fault = fault
+    remote = Remotes(store).add("fake", "http://fake")
+    run_id, plain = record_everything(store), record("plain")
+    push(store, remote, http=fake)
+    plan = plan_gc(store, remote, http=fake)
+    assert reasons(plan) == {run_id: "has datasets or logged models, which the remote does not support"}
+    assert [run.run_id for run in plan.deletable] == [plain]
+
+
+@pytest.mark.parametrize("area", ["events", "segments", "points", "series", "artifacts"])
+def test_a_run_with_all_of_it_goes_once_another_store_has_each_file(store: Store, tmp_path: Path, area: str) -> None:
+    remote = Remotes(store).add("usb", str(Store.create(tmp_path / "usb").path))
+    run_id = record_everything(store)
+    with mltrack.start_run(run_id=run_id):
+        for step in range(5_000):
+            mltrack.log_metric("m", 1.0, step=step)
+    push(store, remote)
+    there = Store.open(tmp_path / "usb").run(run_id).folder.path
+    files = [path for path in (there / area).rglob("*") if path.is_file() and not path.name.startswith(".")]
+    file = max(files)  # of events those of the second writer: without the first one's it would be no run
+    content = file.read_bytes()
+    file.unlink()
+    assert reasons(plan_gc(store, remote))[run_id].startswith(f"differs from the remote: file {area}/")
+    file.write_bytes(content)
+    freed, _ = execute(store, plan_gc(store, remote))
+    assert [run.run_id for run in freed] == [run_id]
+    assert Store.open(tmp_path / "usb").run(run_id).datasets[0].dataset.name == "digits"
 
 
 def test_a_plan_that_is_too_old_is_not_executed(store: Store, server: MlflowServer, remote: Remote) -> None:

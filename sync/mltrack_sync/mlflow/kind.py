@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from mltrack.errors import UsageError
 from mltrack.text.redaction import remember_url
 from mltrack_sync.limits import MLFLOW_LIMITS, Limits
-from mltrack_sync.remotes.kind import MLFLOW
+from mltrack_sync.remotes.kind import BASIC_FACTS, MLFLOW
 
 if TYPE_CHECKING:
     from mltrack.store import Store
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MlflowKind"]
 
+_LINKS = frozenset(("dataset", "model_input", "model_output", "series"))
 _SECRET_QUERY = ("token", "password", "auth", "secret", "key", "sig")
 
 
@@ -174,6 +175,10 @@ class MlflowKind:
         from mltrack_sync.mlflow.verify.verify import compare
 
         return compare(store, remote, state, self.workspace(remote), options)
+
+    def compares(self, fact: str) -> bool:
+        """All that runs hold today: series are compared as the artifacts that are made of them."""
+        return fact in BASIC_FACTS or fact in _LINKS
 
     def pull(self, work: PullWork) -> PullReport:
         """Bring what is selected and new on the server into the store.

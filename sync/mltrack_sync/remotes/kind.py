@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from mltrack_sync.report import PendingCounts, PullReport, PushReport, VerifyReport
 
 __all__ = [
+    "BASIC_FACTS",
     "GROUP",
     "MLFLOW",
+    "ComparingKind",
     "CountingKind",
     "HttpKind",
     "Kind",
@@ -49,6 +51,11 @@ GROUP = "mltrack.remotes"
 
 MLFLOW = "mlflow"
 """The kind of a remote where remotes.toml names none."""
+
+BASIC_FACTS = frozenset(
+    ("writer", "start", "param", "tag", "metric", "artifact", "end", "status", "lifecycle", "lost", "close")
+)
+"""The events that every kind's verify compares, or that say nothing which a remote could lack."""
 
 _OURS = {
     MLFLOW: "mltrack_sync.mlflow.kind:MlflowKind",
@@ -224,6 +231,14 @@ class CountingKind(Protocol):
 
     def count_pending(self, store: Store, remote: Remote, state: LedgerState) -> PendingCounts:
         """What of the store waits for the remote, by the ledger alone: no request is made."""
+
+
+@runtime_checkable
+class ComparingKind(Protocol):
+    """A kind that says which facts of a run its ``verify`` compares; of others BASIC_FACTS are assumed."""
+
+    def compares(self, fact: str) -> bool:
+        """Whether verify finds every difference in events of this type (docs/format.md)."""
 
 
 @runtime_checkable

@@ -99,6 +99,7 @@ class Comparison:
         self._links = LinksVerify(store, self._ids, self._is_unsupported)
         self._lock = threading.Lock()
         self._skipped: dict[str, set[str]] = defaultdict(set)  # by feature, what is not compared without it
+        self._partly: set[str] = set()
         self._asked = threading.Event()
         rejected = [item for item in state.rejected.values() if not item.run_id]
         self._reasons = {(item.kind, item.key): item.reason for item in rejected}
@@ -145,6 +146,10 @@ class Comparison:
         usual = "this server does not take them; not compared:"
         return tuple(f"{name}: {words.get(name, usual)} {len(left):,}" for name, left in self._skipped.items() if left)
 
+    def partly_compared(self) -> tuple[str, ...]:
+        """The runs of which something was not compared, because the remote does not support it."""
+        return tuple(sorted(self._partly))
+
     def _skip(self, feature: str, names: Iterable[str]) -> None:
         with self._lock:
             self._skipped[feature].update(names)
@@ -161,6 +166,7 @@ class Comparison:
             unsupported = self._has_no_models()
         if unsupported:
             self._skip(feature, names)
+            self._partly.add(run_id)
         return unsupported
 
     def _has_no_models(self) -> bool:

@@ -65,7 +65,13 @@ def compare(
         work = comparison.jobs(compared, Pending() if options.runs_only else find_pending(scope, state))
         counts, differences = _sum(_results(comparison, work, jobs), options.on_run)
     fields: dict[str, Any] = dict(counts)
-    return replace(report, **fields, differences=tuple(differences), unsupported=comparison.unsupported())
+    return replace(
+        report,
+        **fields,
+        differences=tuple(differences),
+        unsupported=comparison.unsupported(),
+        partly_compared=comparison.partly_compared(),
+    )
 
 
 def _results(comparison: Comparison, work: Sequence[Job], workers: int) -> Iterator[tuple[str, Found]]:
