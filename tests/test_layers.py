@@ -30,7 +30,7 @@ LAYERS = [
     ["mltrack.storage.check"],
     ["mltrack.catalog"],
     ["mltrack.store"],
-    ["mltrack.mlflow_plugin", "mltrack.recording"],
+    ["mltrack.importers", "mltrack.mlflow_plugin", "mltrack.recording"],
     ["mltrack.artifacts", "mltrack.client", "mltrack.demo", "mltrack.launch"],
     ["mltrack.tracking"],
     [

@@ -6,6 +6,7 @@ import sys
 import traceback
 from contextlib import redirect_stderr
 from importlib import import_module
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -41,6 +42,7 @@ _SECTIONS = {
     },
     "Manage": {
         "init": "manage",
+        "import": "import_",
         "rm": "manage",
         "restore": "manage",
         "check": "check",
@@ -63,7 +65,8 @@ class Commands(click.Group):
         """One command, with --store added, so that it may also come after the command's name."""
         found: click.Command | None
         if cmd_name in _MODULE_OF:
-            found = getattr(import_module(f"mltrack.cli.{_MODULE_OF[cmd_name]}"), cmd_name)
+            module = import_module(f"mltrack.cli.{_MODULE_OF[cmd_name]}")
+            found = getattr(module, f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name)
         else:
             found = _found().get(cmd_name)
         if found is not None:

@@ -49,6 +49,18 @@ class Session:
         store.on_damage = self.damage.append
         return store
 
+    def create_store(self) -> Store:
+        """The same, created if it does not exist.
+
+        Raises:
+            StoreError: it can't be created, or can't be used as it is.
+        """
+        from mltrack.store import Store
+
+        store = Store.create(self.store_path)
+        store.on_damage = self.damage.append
+        return store
+
     def report_damage(self) -> bool:
         """List on stderr what could not be read or verified, so is not in the output; whether there is any."""
         from mltrack.text.printing import say

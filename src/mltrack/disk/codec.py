@@ -207,16 +207,16 @@ def encode_records(
     steps: npt.NDArray[np.int64],
     times: npt.NDArray[np.int64],
     values: npt.NDArray[np.float64],
-    number: int,
+    number: int | npt.NDArray[np.uint32],
 ) -> npt.NDArray[np.void]:
-    """Consecutive records of one metric.
+    """Consecutive records.
 
     Args:
         offset: The byte of their file where they will be written.
         steps: Shape (n,).
         times: In ns since the epoch, shape (n,).
         values: Shape (n,).
-        number: The metric's number.
+        number: The metric's number, or that of each record, shape (n,).
     """
     import numpy as np
 

@@ -25,7 +25,7 @@ from mltrack.process.trouble import TROUBLE
 from mltrack.values.scalars import as_float, check_key, integer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -237,6 +237,36 @@ class PointJournal:
         except OSError as error:
             self._on_loss(error)
 
+    def log_rows(
+        self,
+        keys: Sequence[str],
+        codes: npt.NDArray[np.int64],
+        values: npt.NDArray[np.float64],
+        steps: npt.NDArray[np.int64],
+        times: npt.NDArray[np.int64],
+    ) -> None:
+        """Many points of several metrics at once, in this order. They are not synced.
+
+        Args:
+            keys: Names of metrics.
+            codes: Of each point, the index of its metric in ``keys``; shape (n,).
+            values: Shape (n,).
+            steps: Shape (n,).
+            times: In ns since the epoch, shape (n,).
+        """
+        import numpy as np
+
+        with self.lock:
+            self._check_open()
+            numbers = np.zeros(len(keys), np.uint32)
+            for code in np.flatnonzero(np.bincount(codes, minlength=len(keys))).tolist():
+                number = self._metric_number(keys[code])
+                if number is None:
+                    self.lost += len(values) - 1  # the first is counted already
+                    return
+                numbers[code] = number
+            self._write_rows(numbers[codes], values, steps, times)
+
     def _write_series(
         self,
         key: str,
@@ -244,11 +274,21 @@ class PointJournal:
         steps: npt.NDArray[np.int64],
         times: npt.NDArray[np.int64],
     ) -> None:
-        """In separate files, written rather than mapped, each as large as needed."""
+        """In files of their own."""
         number = self._metric_number(key)
         if number is None:
             self.lost += len(values) - 1  # the first is counted already
             return
+        self._write_rows(number, values, steps, times)
+
+    def _write_rows(
+        self,
+        numbers: int | npt.NDArray[np.uint32],
+        values: npt.NDArray[np.float64],
+        steps: npt.NDArray[np.int64],
+        times: npt.NDArray[np.int64],
+    ) -> None:
+        """In separate files, written rather than mapped, each as large as needed. ``numbers``: of all, or of each."""
         done = 0
         while done < len(values):
             first, end = done, min(done + SERIES_FILE_POINTS_MAX, len(values))
@@ -257,6 +297,7 @@ class PointJournal:
                 try:
                     for at in range(first, end, SERIES_WRITE_POINTS):
                         part = slice(at, min(at + SERIES_WRITE_POINTS, end))
+                        number = numbers if isinstance(numbers, int) else numbers[part]
                         records = encode_records(self.offset, steps[part], times[part], values[part], number)
                         self._write_whole(records.view("u1").data)
                 finally:

@@ -10,6 +10,7 @@ import click
 from mltrack.errors import UsageError
 from mltrack.text.counting import plural
 from mltrack.text.printing import Column, confirm, is_terminal, print_json, print_table, say, say_fields
+from mltrack_sync.cli.against import compare_with_source
 from mltrack_sync.cli.common import Command, json_option, open_store, remote_argument, selection_options
 from mltrack_sync.remotes.resolver import introduced, remote_for
 from mltrack_sync.report import json_fields
@@ -27,12 +28,21 @@ DIFFERENT = 1
 
 
 @click.command(
-    "verify", cls=Command, examples=["mltrack verify", "mltrack verify lab --experiment digits --quick --json"]
+    "verify",
+    cls=Command,
+    examples=[
+        "mltrack verify",
+        "mltrack verify lab --experiment digits --quick --json",
+        "mltrack verify --against mlruns",
+    ],
 )
 @remote_argument
 @selection_options
 @click.option("--quick", is_flag=True, help="Latest points and sizes of files only, no spans; downloads nothing.")
 @click.option("--jobs", default=4, show_default=True, metavar="N", help="How many things to compare at a time.")
+@click.option("--against", metavar="SOURCE", help="Compare with what was imported: another tracker's file or folder.")
+@click.option("--from", "kind", default="", metavar="KIND", help="What SOURCE is; by default it is recognized.")
+@click.option("--no-artifacts", is_flag=True, help="With --against: compare no files.")
 @json_option
 @click.pass_context
 def verify(
@@ -43,9 +53,12 @@ def verify(
     filter_string: str,
     quick: bool,
     jobs: int,
+    against: str | None,
+    kind: str,
+    no_artifacts: bool,
     as_json: bool,
 ) -> None:
-    """Compare the store with a remote, and list what differs.
+    """Compare the store with a remote, or with a source of an import, and list what differs.
 
     Compares runs, models and traces, with every point, span and checksum. Changes nothing. Exits with 1 when something
     differs. What the remote does not support is reported and is not a difference.
@@ -53,6 +66,16 @@ def verify(
     from mltrack_sync.engine.verify import verify as compare
 
     store = open_store(ctx)
+    if against is not None:
+        if remote is not None or filter_string or quick:
+            raise UsageError(
+                "--against takes no remote, --filter or --quick", hint="mltrack verify --against SOURCE --run PATTERN"
+            )
+        if not compare_with_source(store, against, kind, runs, experiments, not no_artifacts, as_json):
+            ctx.exit(DIFFERENT)
+        return
+    if kind or no_artifacts:
+        raise UsageError("--from and --no-artifacts go with --against", hint="mltrack verify --against SOURCE")
     selection = Selection(runs, experiments, filter_string)
     target = introduced(store, remote_for(store, remote, remember=False))
     report = compare(store, target, selection=selection, quick=quick, jobs=jobs)

@@ -23,7 +23,7 @@ from mltrack.journal.written_points import open_points
 from mltrack.values.scalars import check_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from mltrack.disk.layout import Layout, RunFolder
 
 __all__ = ["RunImport"]
+
+SYNC_POINTS = 1 << 22
+"""After so many points their files are synced and closed."""
 
 
 class RunImport:
@@ -61,6 +64,7 @@ class RunImport:
         self._folders_dirty = False
         self._error: Exception | None = None
         self._lock = threading.RLock()  # over the events
+        self._unsynced = 0
         self.writer = new_writer_name(time_ns())
         self._points = open_points(
             self._folder.points,
@@ -85,6 +89,15 @@ class RunImport:
     def began(self) -> bool:
         """Whether anything was added."""
         return self._events is not None
+
+    def begin(self) -> None:
+        """Make the writer's file, where nothing was added yet.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        with self._raising():
+            self._append([])
 
     def add(self, *events: Mapping[str, Any]) -> None:
         """Add events, in order. On return they survive ``kill -9``.
@@ -130,6 +143,38 @@ class RunImport:
             log = self._points.log
             for value, step, time in zip(values.tolist(), steps.tolist(), times.tolist(), strict=True):
                 log(key, value, step, time)
+
+    def log_rows(
+        self,
+        keys: Sequence[str],
+        codes: npt.NDArray[np.int64],
+        values: npt.NDArray[np.float64],
+        steps: npt.NDArray[np.int64],
+        times: npt.NDArray[np.int64],
+    ) -> None:
+        """Add points of several metrics, in order. On return they survive ``kill -9``.
+
+        Args:
+            keys: Names of metrics.
+            codes: Of each point, the index of its metric in ``keys``; shape (n,).
+            values: Shape (n,).
+            steps: Shape (n,).
+            times: In ns since the epoch, shape (n,).
+
+        Raises:
+            InvalidMetricError: a name is not one that a metric can have; nothing was added.
+            StoreError: the disk refuses; some of them may have been added.
+        """
+        for key in keys:
+            check_key(key)
+        with self._raising():
+            if not self.began:
+                self._append([])
+            self._points.log_rows(keys, codes, values, steps, times)
+            self._unsynced += len(values)
+            if self._unsynced >= SYNC_POINTS:
+                self._points.sync()
+                self._unsynced = 0
 
     def close(self, *events: Mapping[str, Any], whole: bool = True) -> Position:
         """Add the last events, make everything durable, and seal the points. Returns how much was added in all.

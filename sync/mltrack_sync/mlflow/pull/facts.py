@@ -93,16 +93,8 @@ def wanted_tags(run: RemoteRun, local: LocalRun, url: str, mapped: Mapping[str, 
 
 def new_facts(run: RemoteRun, local: LocalRun, tags: Mapping[str, str]) -> Iterator[Event]:
     """Params and tags that the run does not have here, or that changed on the server and not here."""
-    for key, value in run.params.items():
-        if key not in local.params:
-            yield {"type": "param", "key": key, "value": value}
-    known = local.tags.values
-    for key, value in tags.items():
-        if key not in known or (known[key] != value and key not in local.tags.own and key not in _FIRST_STANDS):
-            yield {"type": "tag", "key": key, "value": value}
-    for key in known.keys() - tags.keys() - local.tags.own:
-        if known[key] is not None and key not in _FIRST_STANDS:
-            yield {"type": "tag", "key": key, "value": None}
+    yield from local.new_params(run.params)
+    yield from local.new_tags(tags, _FIRST_STANDS)
 
 
 _FIRST_STANDS = (ORIGIN_TAG, ORIGIN_RUN_TAG)
@@ -110,11 +102,10 @@ _FIRST_STANDS = (ORIGIN_TAG, ORIGIN_RUN_TAG)
 
 def new_stage(run: RemoteRun, local: LocalRun) -> Event | None:
     """That it was deleted or restored, unless somebody did so here."""
-    stage = DELETED if run.deleted else ACTIVE
-    return None if local.stage == stage or local.own_stage else {"type": "lifecycle", "stage": stage}
+    return local.new_stage(DELETED if run.deleted else ACTIVE)
 
 
 def new_ending(run: RemoteRun, local: LocalRun) -> Event | None:
     """Its status and end, unless that was set here."""
     event = ending_of(run)
-    return None if local.own_ending or local.ending == (event["status"], event.get("end_time")) else event
+    return local.new_ending(event["status"], event.get("end_time"))

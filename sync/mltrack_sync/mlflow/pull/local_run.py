@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,14 +11,13 @@ import numpy as np
 
 from mltrack.errors import NotFoundError
 from mltrack.journal.reader import read_key
+from mltrack.storage.runs.local_facts import LocalFacts
 from mltrack_sync.mlflow.plan.batches import NS_PER_MS
 from mltrack_sync.mlflow.plan.reconcile import point_rows
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from mltrack.entities import Event
-    from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.store import Store
 
     Rows = npt.NDArray[np.void]
@@ -44,29 +43,7 @@ class LocalMetric:
     own: bool
 
 
-class LocalFile(NamedTuple):
-    """A file as the last event says. ``own``: it was not pulled; ``removed``: it was removed here."""
-
-    writer: str
-    size: int
-    sha256: str
-    own: bool
-    removed: bool
-
-
-@dataclass(slots=True)
-class _Set:
-    """By key, what the last event says, and whether it was pulled."""
-
-    values: dict[str, str | None] = field(default_factory=dict)
-    own: set[str] = field(default_factory=set)
-
-    def put(self, key: str, value: str | None, *, own: bool) -> None:
-        self.values[key] = value
-        (self.own.add if own else self.own.discard)(key)
-
-
-class LocalRun:
+class LocalRun(LocalFacts):
     """A run of the store, or one that it does not have yet; as of when this was made."""
 
     def __init__(self, store: Store, run_id: str) -> None:
@@ -75,65 +52,12 @@ class LocalRun:
         Raises:
             StoreError, CorruptionError: it exists and can't be read.
         """
-        self.run_id = run_id
-        self.run: StoredRun | None = None
-        self.params: set[str] = set()
-        self.tags = _Set()
-        self.ending: tuple[str, int | None] | None = None
-        self.stage = "active"
-        self.files: dict[str, LocalFile] = {}
-        self.last_time = 0
-        self.origins: dict[str, str] = {}
-        """Of writers that pulled: from where."""
-        self._own_ending = self._own_stage = False
         try:
-            self.run = store.run(run_id)
+            run = store.run(run_id)
         except NotFoundError:
-            return
-        events = self.run.read_events()
-        for event in events:
-            if event.type == "writer" and event.fields.get("origin"):
-                self.origins[event.writer] = str(event.fields["origin"])
-        self.last_time = self.run.state.last_time
-        for event in events:
-            self._apply(event, own=event.writer not in self.origins)
-
-    @property
-    def exists(self) -> bool:
-        """Whether the store has it."""
-        return self.run is not None
-
-    @property
-    def is_own(self) -> bool:
-        """Whether a process recorded it here, or in a store that this one was copied from."""
-        if self.run is None:
-            return False
-        return any(writer.role in ("create", "resume") for writer in self.run.state.writers.values())
-
-    @property
-    def own_ending(self) -> bool:
-        """Whether its status was set here."""
-        return self._own_ending or self.is_own
-
-    @property
-    def own_stage(self) -> bool:
-        """Whether it was deleted or restored here, last."""
-        return self._own_stage
-
-    def _apply(self, event: Event, *, own: bool) -> None:
-        fields = event.fields
-        match event.type:
-            case "param":
-                self.params.add(fields["key"])
-            case "tag":
-                self.tags.put(fields["key"], fields["value"], own=own)
-            case "end" | "status":
-                self.ending, self._own_ending = (fields["status"], fields.get("end_time")), own
-            case "artifact":
-                removed, size = bool(fields.get("deleted")), fields.get("size", 0)
-                self.files[fields["path"]] = LocalFile(event.writer, size, fields.get("sha256", ""), own, removed)
-            case "lifecycle":
-                self.stage, self._own_stage = fields["stage"], own
+            super().__init__(run_id, None)
+        else:
+            super().__init__(run_id, run)
 
     # --- points ---
 

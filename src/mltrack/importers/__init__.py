@@ -1,0 +1,1 @@
+"""Importers: other trackers' files, read and written into a store."""

@@ -1,0 +1,77 @@
+"""``mltrack verify --against SOURCE``: the store compared with what was imported, without a remote."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mltrack.text.counting import plural
+from mltrack.text.printing import Column, is_terminal, print_json, print_table, say, say_fields, styled
+
+if TYPE_CHECKING:
+    from mltrack.importers.compare import Comparison
+    from mltrack.store import Store
+
+__all__ = ["compare_with_source"]
+
+
+def compare_with_source(
+    store: Store,
+    source: str,
+    kind: str,
+    runs: tuple[str, ...],
+    experiments: tuple[str, ...],
+    artifacts: bool,
+    as_json: bool,
+) -> bool:
+    """Compare and print; whether both are the same.
+
+    Args:
+        store: The store.
+        source: The source.
+        kind: Its kind, or "".
+        runs: As in ImportOptions.
+        experiments: As in ImportOptions.
+        artifacts: Whether files are compared.
+        as_json: Print JSON.
+
+    Raises:
+        NotFoundError, UsageError: as compare_source.
+    """
+    from dataclasses import asdict
+
+    from mltrack.importers.compare import compare_source
+
+    report = compare_source(store, source, kind, runs=runs, experiments=experiments, artifacts=artifacts)
+    if as_json:
+        print_json({**asdict(report), "same": report.same})
+    else:
+        _print(report)
+    return report.same
+
+
+def _print(report: Comparison) -> None:
+    if report.differences and is_terminal():
+        rows = [(each.of, each.what, each.local, each.source) for each in report.differences]
+        print_table([Column(name, wrap=True) for name in ("of", "what", "local", "source")], rows)
+    else:
+        for each in report.differences:
+            say_fields(each.of, each.what, each.local, each.source)
+    for words in report.left_out:
+        say(f"left out: {words}")
+    for problem in report.problems:
+        say(styled(f"not compared: {problem}", fg="yellow"))
+    compared = (
+        (report.params, "params"),
+        (report.tags, "tags"),
+        (report.points, "points"),
+        (report.values, "histograms, images, tables and texts"),
+        (report.artifacts, f"artifacts ({report.artifact_bytes:,} bytes)"),
+        (report.links, "datasets and links to models"),
+        (report.logged_models, "logged models"),
+        (report.models, "registered models"),
+        (report.model_versions, "versions"),
+        (report.traces, "traces"),
+    )
+    equal = ", ".join(f"{count:,} {what}" for count, what in compared if count) or "nothing"
+    found = f"{len(report.differences):,} differences in {report.seconds:.1f} s"
+    say(f"{report.source} ({report.kind}): {equal} are the same in {plural(report.runs, 'run')}; {found}")
