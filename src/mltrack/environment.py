@@ -185,10 +185,10 @@ CRASHED_TAG = "mltrack.crashed"
 """On a remote: that the run ended without saying so."""
 
 ORIGIN_TAG = "mltrack.origin"
-"""The server that a run, a logged model or an experiment was pulled from."""
+"""The server that a run, a logged model or an experiment was pulled from, or kind and name of an imported source."""
 
 ORIGIN_RUN_TAG = "mltrack.origin.run_id"
-"""The run's id on that server."""
+"""The run's id in it."""
 
 ORIGIN_MODEL_TAG = "mltrack.origin.model_id"
 """The logged model's id on that server."""

@@ -32,6 +32,7 @@ from mltrack.errors import (
 from mltrack.store import Store
 from tests.support import ROOT
 from tests.support.command_line import Cli
+from tests.support.import_cases import CASES
 
 CONTEXT = click.Context(group, info_name="mltrack")
 
@@ -85,7 +86,14 @@ def test_every_help_ends_with_an_example(command: click.Command) -> None:
 
 
 @pytest.mark.parametrize("line", own_examples())
-def test_every_example_runs(line: str, small_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_example_runs(
+    line: str, small_store: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if line.startswith("mltrack import "):
+        monkeypatch.setenv("MLTRACK_STORE", str(small_store.path))
+        monkeypatch.chdir(tmp_path)
+        for case in CASES:
+            case.make(tmp_path)
     assert main(shlex.split(line)[1:]) == 0, capsys.readouterr().err
 
 

@@ -24,9 +24,8 @@ __all__ = ["import_"]
 @command(
     "import",
     "Bring the runs of another tracker.",
-    "mltrack import mlruns --dry-run",
-    "mltrack import mlflow.db --experiment digits --no-artifacts",
-    "mltrack import lightning_logs --into spirals --json",
+    "mltrack import lightning_logs --dry-run",
+    "mltrack import lightning_logs --into spirals --no-artifacts --json",
 )
 @click.argument("source", type=click.Path())
 @click.option("--from", "kind", default="", metavar="KIND", help="What SOURCE is; by default it is recognized.")
@@ -81,11 +80,12 @@ def _store(session: Session, dry_run: bool) -> Iterator[Store]:
     if not dry_run:
         yield session.create_store()
         return
-    try:
-        yield session.store()
-    except NotFoundError:
-        with tempfile.TemporaryDirectory(prefix="mltrack-dry-run-") as folder:
-            yield Store.create(folder)
+    with contextlib.ExitStack() as stack:
+        try:
+            store = session.store()
+        except NotFoundError:
+            store = Store.create(stack.enter_context(tempfile.TemporaryDirectory(prefix="mltrack-dry-run-")))
+        yield store
 
 
 @contextlib.contextmanager

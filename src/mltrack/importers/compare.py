@@ -12,7 +12,7 @@ import numpy as np
 
 from mltrack.disk.filesystem import safe_join
 from mltrack.entities import ACTIVE, DELETED
-from mltrack.environment import ORIGIN_RUN_TAG, ORIGIN_TAG
+from mltrack.environment import ORIGIN_RUN_TAG, ORIGIN_TAG, RUN_NAME_TAG
 from mltrack.importers.digests import Digests, all_rows, missing_rows
 from mltrack.importers.engine import open_source, selected_runs
 from mltrack.importers.files import digest_of
@@ -194,12 +194,14 @@ class _RunComparison:
         run, local, sides, of = self._run, self._local, self._sides, self._of
         assert local.run is not None
         info = local.run.state.info()
-        sides.equal(of, "name", info.run_name, local.tags.values.get("mlflow.runName") or run.name)
+        sides.equal(of, "name", info.run_name, local.tags.values.get(RUN_NAME_TAG) or run.name)
         if not local.own_ending:
             ending = local.ending or ("", None)
             sides.equal(of, "status", ending[0], run.status)
-            sides.equal(of, "end time", ending[1], run.end_time)
-        sides.equal(of, "start time", info.start_time, run.start_time // 1_000_000)
+            if not run.guessed_times:
+                sides.equal(of, "end time", ending[1], run.end_time)
+        if not run.guessed_times:
+            sides.equal(of, "start time", info.start_time, run.start_time // 1_000_000)
         if not local.own_stage:
             sides.equal(of, "stage", local.stage, DELETED if run.deleted else ACTIVE)
         experiment = self._session.options.into or run.experiment

@@ -98,7 +98,7 @@ class RunBringer:
             finishes = ValueImport(session, local, self._writer).bring(run)
             self._bring_files()
             stage = local.new_stage(DELETED if run.deleted else ACTIVE)
-            ending = local.new_ending(run.status, run.end_time)
+            ending = local.new_ending(run.status, self._end_time())
             self._add(*(event for event in (ending, stage) if event is not None))
             whole = True
         finally:
@@ -107,6 +107,12 @@ class RunBringer:
             session.store.finish_series(local.run_id)
         session.counts["created"] += not local.exists
         session.counts["runs" if self._is_changed else "unchanged"] += 1
+
+    def _end_time(self) -> int | None:
+        """When it ended: as the store says, where the source can only guess."""
+        ending = self._local.ending
+        is_kept = self._run.guessed_times and ending is not None and ending[1] is not None
+        return ending[1] if is_kept and ending is not None else self._run.end_time
 
     def _add(self, *events: Event) -> None:
         self._is_changed |= bool(events)

@@ -98,6 +98,7 @@ class SourceRun:
         status: One of RUN_STATUSES.
         start_time: In ns since the epoch.
         end_time: The same; None where it is not known.
+        guessed_times: Both are guesses, such as a file's times: taken where the store has none, and not compared.
         user: Who ran it.
         deleted: Whether it is deleted in the source.
         params: By key.
@@ -119,6 +120,7 @@ class SourceRun:
     status: str = "FINISHED"
     start_time: int = 0
     end_time: int | None = None
+    guessed_times: bool = False
     user: str = ""
     deleted: bool = False
     params: Mapping[str, str] = field(default_factory=dict)

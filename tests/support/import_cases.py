@@ -1,0 +1,84 @@
+"""Sources for the suite that every importer passes: how one is made, extended, changed in one point, and torn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["CASES", "ImportCase"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportCase:
+    """A kind of source.
+
+    Attributes:
+        kind: The importer's name.
+        make: Makes a source in a folder that exists, and returns its path; always the same.
+        extend: Adds points to a run that the source has.
+        plant: Changes one number that was imported.
+        tear: Damages one record in the middle or at the end of a file; returns words that name the place.
+        points: How many points the source has.
+    """
+
+    kind: str
+    make: Callable[[Path], Path]
+    extend: Callable[[Path], None]
+    plant: Callable[[Path], None]
+    tear: Callable[[Path], str]
+    points: int
+
+    def __str__(self) -> str:
+        return self.kind
+
+
+def change(path: Path, old: str, new: str) -> None:
+    """Replace a text that is in a file once or more, at its first place."""
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def add(path: Path, text: str) -> None:
+    """Append to a file."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+# --- tables ---
+
+
+def _make_lightning(folder: Path) -> Path:
+    source = folder / "lightning_logs"
+    for version in range(3):
+        run = source / f"version_{version}"
+        (run / "checkpoints").mkdir(parents=True)
+        (run / "hparams.yaml").write_text("lr: 0.1\nmodel:\n  depth: 3\n")
+        (run / "checkpoints" / "last.ckpt").write_bytes(bytes(range(256)) * 40)
+        rows = [
+            f"{step // 100},{1 / (step + version + 1)!r},{step},{'nan' if step % 10 == 0 else ''}"
+            for step in range(2_000)
+        ]
+        (run / "metrics.csv").write_text("\n".join(["epoch,loss,step,val", *rows, ""]))
+    return source
+
+
+def _tear_lightning(source: Path) -> str:
+    path = source / "version_1" / "metrics.csv"
+    lines = path.read_text().splitlines()
+    lines[500] = lines[500][:3]
+    path.write_text("\n".join([*lines, ""]))
+    return "version_1/metrics.csv: line 501"
+
+
+LIGHTNING = ImportCase(
+    "csv",
+    _make_lightning,
+    lambda source: add(source / "version_0" / "metrics.csv", "20,0.25,2000,\n"),
+    lambda source: change(source / "version_2" / "metrics.csv", "0.25,1,", "0.75,1,"),
+    _tear_lightning,
+    3 * (2 * 2_000 + 200),
+)
+
+CASES = [LIGHTNING]
