@@ -9,10 +9,15 @@ from __future__ import annotations
 import hashlib
 import re
 
-__all__ = ["derived_experiment_id", "derived_model_id", "derived_run_id"]
+__all__ = ["derived_experiment_id", "derived_model_id", "derived_run_id", "is_random_id"]
 
 _RANDOM = re.compile(r"(m-|tr-)?[0-9a-f]{32}")
 RANDOM_SPACE = "mlflow"
+
+
+def is_random_id(text: str) -> bool:
+    """Whether it is an id as MLflow makes them at random."""
+    return _RANDOM.fullmatch(text) is not None
 
 
 def derived_run_id(space: str, source_id: str) -> str:
@@ -32,5 +37,5 @@ def derived_experiment_id(name: str) -> str:
 
 
 def _derived(kind: str, space: str, source_id: str) -> str:
-    where = RANDOM_SPACE if _RANDOM.fullmatch(source_id) else space
+    where = RANDOM_SPACE if is_random_id(source_id) else space
     return hashlib.sha256(f"{kind}\0{where}\0{source_id}".encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -9,12 +9,12 @@ also without a ledger, and does not create it a second time.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from mltrack.disk.derived_ids import derived_experiment_id, derived_model_id, derived_run_id, is_random_id
 from mltrack.disk.layout import is_model_id, is_run_id
 from mltrack.environment import (
     EXPERIMENT_TAG,
@@ -30,9 +30,7 @@ __all__ = ["ORIGIN_TAGS", "Origin", "remote_tags"]
 
 ORIGIN_TAGS = frozenset((ORIGIN_TAG, ORIGIN_RUN_TAG, ORIGIN_MODEL_TAG, ORIGIN_EXPERIMENT_TAG))
 
-_RANDOM = re.compile(r"(m-|tr-)?[0-9a-f]{32}")
 _EXPERIMENT_ID = re.compile(r"[0-9]{1,32}", re.ASCII)
-RANDOM_SPACE = "mlflow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,32 +51,25 @@ class Origin:
         A random id is given whatever the address: one server may have several. Who asks for it finds out.
         """
         remote_id = tags.get(key, "")
-        if _RANDOM.fullmatch(remote_id) or (remote_id and Origin(tags.get(ORIGIN_TAG, "")).space == self.space):
+        if is_random_id(remote_id) or (remote_id and Origin(tags.get(ORIGIN_TAG, "")).space == self.space):
             return remote_id
         return ""
 
     def run_id(self, remote_id: str, tags: Mapping[str, str]) -> str:
         """What a run of the server is called here."""
         own = tags.get(RUN_ID_TAG, "")
-        return own if is_run_id(own) else self._derived("run", remote_id)
+        return own if is_run_id(own) else derived_run_id(self.space, remote_id)
 
     def model_id(self, remote_id: str, tags: Mapping[str, str]) -> str:
         """What a logged model of the server is called here."""
         own = tags.get(MODEL_ID_TAG, "")
-        return own if is_model_id(own) else f"m-{self._derived('model', remote_id)}"
+        return own if is_model_id(own) else derived_model_id(self.space, remote_id)
 
     @staticmethod
     def experiment_id(name: str, tags: Mapping[str, str]) -> str:
         """The id of a new experiment: its own where mltrack pushed it, else one by its name."""
         own = tags.get(EXPERIMENT_TAG, "")
-        if _EXPERIMENT_ID.fullmatch(own):
-            return own
-        digest = hashlib.sha256(f"experiment\0{name}".encode("utf-8", "surrogatepass")).digest()
-        return str(10**17 + int.from_bytes(digest[:16], "big") % (9 * 10**17))
-
-    def _derived(self, kind: str, remote_id: str) -> str:
-        space = RANDOM_SPACE if _RANDOM.fullmatch(remote_id) else self.space
-        return hashlib.sha256(f"{kind}\0{space}\0{remote_id}".encode()).hexdigest()[:32]
+        return own if _EXPERIMENT_ID.fullmatch(own) else derived_experiment_id(name)
 
 
 def remote_tags(
