@@ -35,7 +35,8 @@ class RemoteStatus:
     """What waits for one remote. Times are ns since the epoch, 0 for never.
 
     ``pending_links`` counts runs whose datasets or logged models the remote does not support. ``oldest_pending`` is
-    when the oldest of what waits was recorded, and ``lag_s`` its age in seconds.
+    when the oldest of what waits was recorded, and ``lag_s`` its age in seconds. Of a receiver of bundles,
+    ``bundles_written`` counts these, and ``bundles_arrived`` is the number of the last one whose receipt came back.
     """
 
     remote: str
@@ -58,6 +59,8 @@ class RemoteStatus:
     background: Heartbeat | None = None
     oldest_pending: int = 0
     lag_s: float = 0.0
+    bundles_written: int = 0
+    bundles_arrived: int = 0
 
     @property
     def runs_there(self) -> int:
@@ -98,6 +101,8 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
         pending_links=counts.links,
         background=read_heartbeat(store.layout.remote(remote.name)),
         oldest_pending=counts.oldest,
+        bundles_written=len(state.bundles.by_number),
+        bundles_arrived=max((entry.number for entry in state.bundles.base(assume_arrived=False)), default=0),
         lag_s=max(0, clock() - counts.oldest) / 1e9 if counts.oldest else 0.0,
     )
 

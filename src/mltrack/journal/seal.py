@@ -66,6 +66,9 @@ def seal_writer(
             if len(held) < points_min and sealed == 0 and len(journals) == 1 and journals[0].first_seq == 0:
                 return 0
             first = int(held.seqs[0])
+            if not folder.segments.is_dir():  # in a copy of a run that had none
+                fs.make_folder(folder.segments)
+                fs.sync_folder(folder.path)
             watch = _Last()
             rows = write_segment(temporary, watch.over(_blocks(held, source)))
             last = watch.seq

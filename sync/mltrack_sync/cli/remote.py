@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mltrack.errors import UsageError
+from mltrack.text.counting import plural
 from mltrack.text.printing import Column, note, print_json, print_table, say, say_fields, styled
 from mltrack.text.redaction import hide
 from mltrack_sync.cli.common import Command, json_option, open_store, print_rejected
@@ -46,10 +47,11 @@ def status(ctx: click.Context, as_json: bool) -> None:
     Also shows what was rejected, and the last error. Makes no network request.
     """
     from mltrack_sync.remotes.config import Remotes
+    from mltrack_sync.remotes.receivers import receivers
     from mltrack_sync.status import status_of
 
     store = open_store(ctx)
-    found = [status_of(store, remote) for remote in Remotes(store).all()]
+    found = [status_of(store, remote) for remote in (*Remotes(store).all(), *receivers(store))]
     if as_json:
         print_json([json_fields(one) for one in found])
     elif not found:
@@ -84,6 +86,8 @@ def _print_status(found: list[RemoteStatus]) -> None:
         print_rejected(one.rejected)
         if one.pending_models:
             say(f"{one.remote}: {one.pending_models:,} models with {one.pending_model_versions:,} versions wait")
+        if one.bundles_written:
+            say(f"{one.remote}: {plural(one.bundles_written, 'bundle')} written, {_arrived(one)}")
         for what in _waiting(one):
             say(f"{one.remote}: {what}")
         for words in one.damage:
@@ -91,6 +95,12 @@ def _print_status(found: list[RemoteStatus]) -> None:
         if one.last_error:
             text = f"{one.remote}: last sync failed at {_when(one.last_error_time)}: {one.last_error}"
             say(styled(text, fg="red"))
+
+
+def _arrived(one: RemoteStatus) -> str:
+    if not one.bundles_arrived:
+        return "no receipt came back (mltrack receipt --accept PATH)"
+    return f"receipts came back up to bundle {one.bundles_arrived}"
 
 
 def _waiting(one: RemoteStatus) -> Iterator[str]:

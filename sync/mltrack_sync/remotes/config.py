@@ -19,6 +19,7 @@ from mltrack.disk.trust import Grant, Refusal, Trust, is_own_file, offered_by, o
 from mltrack.errors import NotFoundError, StoreError, UsageError
 from mltrack.text.redaction import remember_url
 from mltrack_sync.remotes.kind import MLFLOW, Remote, find_kind, kind_of
+from mltrack_sync.remotes.receivers import BUNDLES_FOLDER
 from mltrack_sync.remotes.settings import PRIVATE, parse_settings, read_settings
 from mltrack_sync.remotes.toml_text import with_fields, with_remote, with_tables, without_remote
 
@@ -145,6 +146,8 @@ class Remotes:
         kind_of(url).check_tokens(token_file, token_command)
         with self._changing():
             table = self._tables().get(name)
+            if table is None and (self._layout.remote(name) / BUNDLES_FOLDER).is_dir():
+                raise UsageError(f"bundles are written for {name!r}", hint="give the remote another name")
             if table is not None and str(table["url"]).rstrip("/") != url:
                 raise _taken(self.get(name))
             try:  # the user has typed the URL; so it stays trusted when others change the file later

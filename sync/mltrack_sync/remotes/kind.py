@@ -61,6 +61,7 @@ _OURS = {
     MLFLOW: "mltrack_sync.mlflow.kind:MlflowKind",
     "azure": "mltrack_sync.azureml.kind:AzureKind",
     "store": "mltrack_sync.stores.kind:StoreKind",
+    "bundle": "mltrack_sync.stores.bundle_kind:BundleKind",
 }
 
 

@@ -9,6 +9,7 @@ from mltrack.errors import UsageError
 from mltrack.text.redaction import remember_url
 from mltrack_sync.remotes.config import Remotes, without_token
 from mltrack_sync.remotes.kind import HttpKind, find_kind, is_remote_url, kind_of
+from mltrack_sync.remotes.receivers import receivers
 
 if TYPE_CHECKING:
     from mltrack.store import Store
@@ -43,7 +44,8 @@ def remote_for(store: Store, text: str | None, *, remember: bool = True) -> Remo
         if "@" in text:
             remember_url(text)
             raise UsageError("no remote has an @ in its name, and a URL begins with http://", hint="mltrack remote ls")
-        return remotes.get(text)
+        receiver = next((each for each in receivers(store) if each.name == text), None)
+        return receiver or remotes.get(text)
     found, is_known = remotes.for_url(text)
     return found if is_known or not remember else remotes.add(found.name, found.url)
 
@@ -60,7 +62,7 @@ def introduced(store: Store, remote: Remote) -> Remote:
         RemoteError: it does not answer, is not an MLflow server, or does not let us in.
     """
     remotes = Remotes(store)
-    if remote not in remotes.all():
+    if remote not in remotes.all() and remote not in receivers(store):
         remote.require_trust()
         find_kind(remote.kind).check_connection(remote)
         remotes.add(remote.name, remote.url)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.codec import BadLine, decode_line, encode_line
 from mltrack.disk.filesystem import LOCAL, FileSystem, read_small
@@ -11,8 +11,15 @@ from mltrack.disk.jsonlog import JsonLog, read_log
 from mltrack.disk.line_types import BUNDLES_PULLED, RECEIPT
 from mltrack.errors import NotFoundError, UsageError
 from mltrack_sync.ledger.bundles import BundleEntry, bundle_line
+from mltrack_sync.ledger.ledger import RunEntry
+from mltrack_sync.ledger.stores import run_lines, unit_line
+from mltrack_sync.remotes.receivers import BUNDLES_FOLDER
 from mltrack_sync.stores.bundle_format import BundledUnit, BundleError
 from mltrack_sync.stores.bundle_writer import Base
+from mltrack_sync.stores.local_source import RUNS
+from mltrack_sync.stores.local_target import positions_after
+from mltrack_sync.stores.run_token import run_token
+from mltrack_sync.stores.watched import ARTIFACTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +31,6 @@ if TYPE_CHECKING:
     from mltrack_sync.stores.bundle_writer import WrittenBundle
 
 __all__ = [
-    "SCHEME",
     "accept_receipt",
     "base_of",
     "has_pulled",
@@ -34,7 +40,6 @@ __all__ = [
     "receipt_of",
 ]
 
-SCHEME = "bundle:"
 RECEIPT_BYTES_MAX = 4096
 _RECEIPT_VERSION = 1
 
@@ -43,7 +48,7 @@ _RECEIPT_VERSION = 1
 
 
 def _record(folder: Path, entry: BundleEntry) -> Path:
-    return folder / "bundles" / f"{entry.number:08d}.{entry.bundle_id}.jsonl"
+    return folder / BUNDLES_FOLDER / f"{entry.number:08d}.{entry.bundle_id}.jsonl"
 
 
 def note_written(ledger: Ledger, folder: Path, written: WrittenBundle, *, fs: FileSystem = LOCAL) -> None:
@@ -88,12 +93,20 @@ def base_of(folder: Path, entries: Iterable[BundleEntry]) -> Base:
     return base
 
 
-def accept_receipt(ledger: Ledger, store: Store, fields: dict[str, object]) -> BundleEntry:
+def accept_receipt(ledger: Ledger, folder: Path, store: Store, fields: dict[str, object], now_ns: int) -> BundleEntry:
     """Note that a bundle has arrived, as a receipt says.
+
+    Args:
+        ledger: The receiver's ledger.
+        folder: Its folder.
+        store: The store that wrote the bundle.
+        fields: The receipt.
+        now_ns: The time now, in ns since the epoch.
 
     Raises:
         UsageError: the receipt is for a bundle of another store.
         NotFoundError: no such bundle was written.
+        BundleError, OSError: what was noted of a bundle can't be read.
         LedgerError: it can't be noted.
     """
     if fields["store"] != store.store_id:
@@ -107,7 +120,36 @@ def accept_receipt(ledger: Ledger, store: Store, fields: dict[str, object]) -> B
     confirmed = entry._replace(confirmed=True)
     if not entry.confirmed:
         ledger.copied([bundle_line(confirmed)])
+        ledger.copied(_arrived_lines(ledger, folder, store))
+        ledger.finished(now_ns, {"runs": 0, "points": 0})
     return confirmed
+
+
+def _arrived_lines(ledger: Ledger, folder: Path, store: Store) -> list[dict[str, Any]]:
+    """What the receiver has of the store's units, by all receipts, as a copy to another store would note it."""
+    base = base_of(folder, ledger.state.bundles.base(assume_arrived=False))
+    lines: list[dict[str, Any]] = []
+    for unit, files in base.files.items():
+        token = base.tokens.get(unit, "")
+        if not unit.startswith(RUNS):
+            lines += [unit_line(unit, token)] if token else []
+            continue
+        run_id = unit.removeprefix(RUNS)
+        path = store.layout.run(run_id).path
+        try:
+            head, is_same = store.run(run_id).head(), bool(token) and run_token(str(path)) == token
+        except NotFoundError:
+            continue  # removed meanwhile
+        events, points = positions_after(path, list(files.values()))
+        artifacts = {
+            state.path.removeprefix(ARTIFACTS): state.sha256
+            for state in files.values()
+            if state.path.startswith(ARTIFACTS)
+        }
+        lines += run_lines(
+            head, ledger.run(run_id), RunEntry(events=events, points=points, artifacts=artifacts), settled=is_same
+        )
+    return lines
 
 
 # --- the side that pulls them ---

@@ -229,14 +229,13 @@ class BundleSource:
             raise NotFoundError(f"no {unit} in {self._bundle.path}")
         return found.snapshot
 
-    def lacks(self, snapshot: UnitSnapshot, needs: Iterable[Need]) -> FileState | None:
-        """A file of which bytes are needed that are not in the bundle; None where all are."""
+    def lacks(self, snapshot: UnitSnapshot, needs: Iterable[Need]) -> Iterator[tuple[FileState, int]]:
+        """Files of which bytes are needed that are not in the bundle, each with the byte where it begins in it."""
         held = self._places(snapshot)
         for state, need in entries_of(snapshot, needs):
-            at = held.get(_place(snapshot, state))
-            if at is None or need.start < at[1]:
-                return state
-        return None
+            start = held.get(_place(snapshot, state), (0, state.size))[1]
+            if need.start < start:
+                yield state, start
 
     def pieces(self, snapshot: UnitSnapshot, needs: Iterable[Need]) -> Iterator[Piece]:
         """The bytes that are needed.

@@ -193,7 +193,9 @@ class _Writing:
                 needs = self._base.needs(snapshot)
                 if needs:
                     self._write(snapshot, needs)
-                    self._seen[unit.unit] = "" if is_thin(snapshot.token) else unit.token
+                    # a run that is recorded may grow without another token
+                    is_whole = not (is_thin(snapshot.token) or snapshot.live)
+                    self._seen[unit.unit] = unit.token if is_whole else ""
                 return
             except NotFoundError:
                 return  # removed meanwhile

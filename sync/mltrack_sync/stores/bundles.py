@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.codec import FORMAT_VERSION
 from mltrack.disk.filesystem import LOCAL, FileSystem
-from mltrack_sync.remotes.kind import Remote
+from mltrack.errors import UsageError
+from mltrack_sync.remotes.config import Remotes
 from mltrack_sync.remotes.ledgers import ledger_path, open_ledger
 from mltrack_sync.remotes.options import PullOptions
+from mltrack_sync.remotes.receivers import receiver_named
 from mltrack_sync.report import PullReport
 from mltrack_sync.selection import Selection
 from mltrack_sync.stores.bundle_format import BundleError, Manifest
 from mltrack_sync.stores.bundle_ledger import (
-    SCHEME,
     accept_receipt,
     base_of,
     has_pulled,
@@ -30,9 +31,11 @@ from mltrack_sync.stores.bundle_reader import BundleSource, open_bundle
 from mltrack_sync.stores.bundle_writer import Base, WrittenBundle, write_bundle
 from mltrack_sync.stores.far_store import FarStore
 from mltrack_sync.stores.folders import disk_errors
-from mltrack_sync.stores.local_source import LocalSource
+from mltrack_sync.stores.local_source import RUNS, LocalSource
 from mltrack_sync.stores.local_target import LocalTarget
 from mltrack_sync.stores.pull import pull_from_store
+from mltrack_sync.stores.restored_journals import can_restore, restore_journal
+from mltrack_sync.stores.transfer import FileKind
 
 if TYPE_CHECKING:
     import os
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from mltrack.store import Store
     from mltrack_sync.ledger.ledger import Ledger
     from mltrack_sync.progress import Progress
+    from mltrack_sync.stores.transfer import FileState
 
 __all__ = ["BundleOptions", "accept", "bundle", "make_receipt", "pull_bundle"]
 
@@ -117,7 +121,12 @@ def _ledger_of(store: Store, receiver: str) -> Iterator[tuple[Ledger, Path] | No
     from mltrack.disk.filesystem import file_lock
     from mltrack.disk.trust import refuse_links
 
-    remote = Remote(receiver, f"{SCHEME}{receiver}")
+    named = next((each for each in Remotes(store).all() if each.name == receiver), None)
+    if named is not None:
+        raise UsageError(
+            f"{receiver!r} is the remote {named.url}", hint="give the receiver of bundles another name with --for"
+        )
+    remote = receiver_named(receiver)
     folder = ledger_path(store, remote).parent
     refuse_links(store.layout.root, folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -145,7 +154,9 @@ def pull_bundle(
     started = time.monotonic()
     with disk_errors(str(path)), open_bundle(Path(path)) as opened:
         source, target = BundleSource(opened), LocalTarget(store, hashing=False)
-        _refuse_gaps(store, source, target, opened.manifest, options.selection)
+        restored = _find_gaps(store, source, target, opened.manifest, options.selection)
+        for run_id, state, start in restored if not options.dry_run else ():
+            restore_journal(store, run_id, state, start)
         far = FarStore(source.info(), source, target, in_process=True)
         report = pull_from_store(store, far, Path(path).name, str(path), options)
         everything = options.selection.everything and options.artifact_bytes_max is None
@@ -154,23 +165,39 @@ def pull_bundle(
     return replace(report, seconds=time.monotonic() - started)
 
 
-def _refuse_gaps(
+def _find_gaps(
     store: Store, source: BundleSource, target: LocalTarget, manifest: Manifest, selection: Selection
-) -> None:
-    """Check, before anything is written, that the bundle has all that the store lacks of its units."""
+) -> list[tuple[str, FileState, int]]:
+    """Check, before anything is written, that the bundle has all that the store lacks of its units.
+
+    Returns:
+        Journals that the bundle continues and that are sealed here, to be restored first: the run, the file, and the
+        byte up to which it is needed.
+
+    Raises:
+        BundleError: something is in neither.
+    """
+    restored: list[tuple[str, FileState, int]] = []
     for unit in source.units(selection):
         snapshot = source.snapshot(unit.unit)
-        state = source.lacks(snapshot, target.needs(snapshot))
-        if state is None:
-            continue
-        words = f"{manifest.words} holds only what is new in {state.path} of {unit.unit}"
-        hint = "ask for a bundle without --for, or for one with another name"
-        if manifest.after and not has_pulled(store, manifest.after_id):
-            words = (
-                f"{manifest.words} continues bundle {manifest.after} ({manifest.after_id[:8]}), which is missing here"
-            )
-            hint = f"pull bundle {manifest.after} first"
-        raise BundleError(words, hint=hint)
+        for state, start in source.lacks(snapshot, target.needs(snapshot)):
+            run_id = unit.unit.removeprefix(RUNS)
+            if state.kind is not FileKind.POINTS or not can_restore(store, run_id, state, start):
+                raise _gap(store, manifest, state, unit.unit)
+            restored.append((run_id, state, start))
+    return restored
+
+
+def _gap(store: Store, manifest: Manifest, state: FileState, unit: str) -> BundleError:
+    if manifest.after and not has_pulled(store, manifest.after_id):
+        return BundleError(
+            f"{manifest.words} continues bundle {manifest.after} ({manifest.after_id[:8]}), which is missing here",
+            hint=f"pull bundle {manifest.after} first",
+        )
+    return BundleError(
+        f"{manifest.words} holds only what is new in {state.path} of {unit}",
+        hint="ask for a bundle without --for, or for one with another name",
+    )
 
 
 def make_receipt(store: Store, path: str | os.PathLike[str]) -> bytes:
@@ -191,12 +218,10 @@ def accept(store: Store, path: str | os.PathLike[str]) -> tuple[str, int]:
         NotFoundError, BundleError: there is no such receipt, or no such bundle was written.
         UsageError: it is for another store's bundle, or for one without a receiver.
     """
-    from mltrack.errors import UsageError
-
     fields = read_receipt(Path(path))
     receiver = str(fields["for"])
     if not receiver:
         raise UsageError("the receipt is for a bundle that was written without --for", hint="nothing waits for it")
     with _ledger_of(store, receiver) as held:
         assert held is not None
-        return receiver, accept_receipt(held[0], store, fields).number
+        return receiver, accept_receipt(held[0], held[1], store, fields, time.time_ns()).number

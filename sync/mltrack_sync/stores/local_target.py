@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mltrack.store import Store
     from mltrack_sync.stores.transfer import FileState
 
-__all__ = ["LocalTarget"]
+__all__ = ["LocalTarget", "positions_after"]
 
 LOCK_TIMEOUT_S = 600.0
 """How long a copy waits for another one that writes the same unit."""
@@ -161,7 +161,7 @@ class LocalTarget:
             self._mark(run, snapshot)
         if whole:
             self._held(snapshot.origin[0]).put(snapshot.unit, snapshot.token)
-        events, points = _positions(run.path, [snapshot.files[index] for index in sorted(writer.done)])
+        events, points = positions_after(run.path, [snapshot.files[index] for index in sorted(writer.done)])
         return Applied(
             snapshot.unit,
             snapshot.token if whole else "",
@@ -212,7 +212,7 @@ def _unfinished(run: RunFolder, snapshot: UnitSnapshot, starts: Mapping[int, int
     return {writer for writer in logs if not writer_is_live(run.events / f"{writer}.jsonl")}
 
 
-def _positions(folder: Path, written: list[FileState]) -> tuple[dict[str, int], dict[str, int]]:
+def positions_after(folder: Path, written: list[FileState]) -> tuple[dict[str, int], dict[str, int]]:
     """Of the files that were written the numbers after the last event and the last point, by writer."""
     events: dict[str, int] = {}
     points: dict[str, int] = {}

@@ -12,6 +12,8 @@ from mltrack.disk.codec import HEADER_SIZE, BadLine, decode_header
 from mltrack.disk.filesystem import LOCAL, FileSystem, open_regular
 from mltrack.disk.liveness import own_lock
 from mltrack.disk.segment import segment_name
+from mltrack.disk.segment_reader import verify_segment
+from mltrack.errors import CorruptionError
 from mltrack_sync.stores.artifact_facts import ARTIFACTS, ArtifactFacts
 from mltrack_sync.stores.file_marks import committed_end
 from mltrack_sync.stores.point_ranges import has_points
@@ -32,10 +34,12 @@ LOCK_TIMEOUT_S = 5.0
 def remove_replaced_journals(folder: RunFolder, *, fs: FileSystem = LOCAL) -> None:
     """Delete the journals of writers that don't record here, whose points are all in segments that are on the disk.
 
+    So are segments of which all points are in a larger one: a journal was sealed here before all of it had come.
+
     Raises:
         OSError: one can't be removed.
     """
-    segments = [found for text in _names(folder.segments) if (found := segment_name(text)) is not None]
+    segments = _remove_smaller_segments(folder, fs)
     writers = {segment.writer for segment in segments}
     removed = False
     for name in _names(folder.points):
@@ -48,6 +52,23 @@ def remove_replaced_journals(folder: RunFolder, *, fs: FileSystem = LOCAL) -> No
                 removed = True
     if removed:
         fs.sync_folder(folder.points)
+
+
+def _remove_smaller_segments(folder: RunFolder, fs: FileSystem) -> list[SegmentName]:
+    """Remove such segments; returns those that stay."""
+    found = {name: text for text in _names(folder.segments) if (name := segment_name(text)) is not None}
+    kept: list[SegmentName] = []
+    for name in sorted(found, key=lambda name: (name.writer, name.first, -name.last)):
+        larger = kept[-1] if kept else None
+        if larger is not None and larger.writer == name.writer and larger.last >= name.last:
+            with contextlib.suppress(CorruptionError):
+                verify_segment(folder.segments / found[larger])
+                fs.unlink(folder.segments / found[name])
+        else:
+            kept.append(name)
+    if len(kept) < len(found):
+        fs.sync_folder(folder.segments)
+    return kept
 
 
 def _is_replaced(folder: RunFolder, name: str, segments: list[SegmentName]) -> bool:

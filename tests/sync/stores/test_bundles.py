@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,8 +21,12 @@ from mltrack.disk.codec import decode_line, encode_line
 from mltrack.disk.filesystem import FileSystem
 from mltrack.errors import MltrackError, NotFoundError, UsageError
 from mltrack.storage.check.check import check_store
+from mltrack.storage.runs.sealing import seal_dead_writers
 from mltrack.store import Store
+from mltrack_sync import Remotes
 from mltrack_sync.errors import RemoteUnavailableError
+from mltrack_sync.gc import plan_gc
+from mltrack_sync.remotes.resolver import remote_for
 from mltrack_sync.selection import Selection
 from mltrack_sync.stores.bundle_format import MANIFEST_BYTES, BundleError, Manifest
 from mltrack_sync.stores.bundle_reader import open_bundle
@@ -31,6 +36,7 @@ from mltrack_sync.stores.bundles import BundleOptions, bundle, pull_bundle
 from mltrack_sync.stores.local_source import LocalSource
 from mltrack_sync.stores.transfer import Need, Piece, UnitSnapshot
 from tests.support.command_line import run
+from tests.support.recording import start_python
 
 POINTS = 15
 
@@ -378,3 +384,140 @@ def test_a_file_that_exists_is_not_replaced(here: Store, tmp_path: Path) -> None
     with pytest.raises(UsageError, match="is not a folder"):
         bundle(here, tmp_path / "missing" / "a.mltb")
     assert (tmp_path / "a.mltb").read_text() == "mine"
+
+
+# --- receivers as remotes ---
+
+
+def send(here: Store, there: Store, path: Path, **options: Any) -> bool:
+    """Write a bundle for "hq", pull it, and accept its receipt; False where nothing was new."""
+    if bundle(here, path, BundleOptions(receiver="hq", **options)) is None:
+        return False
+    assert pull_bundle(there, path).complete
+    run(there, "receipt", str(path), "--out", f"{path}.receipt")
+    run(here, "receipt", "--accept", f"{path}.receipt")
+    return True
+
+
+def hq_status(store: Store) -> dict[str, Any]:
+    (status,) = json.loads(run(store, "status", "--json").output)
+    assert isinstance(status, dict)
+    return status
+
+
+def test_a_receiver_shows_in_status_and_what_waits_goes_by_the_receipts(
+    here: Store, there: Store, tmp_path: Path
+) -> None:
+    bundle_for(here, tmp_path / "1.mltb")
+    waits = hq_status(here)
+    assert (waits["remote"], waits["pending_runs"], waits["pending_points"]) == ("hq", 2, 2 * POINTS)
+    assert (waits["bundles_written"], waits["bundles_arrived"], waits["last_sync"]) == (1, 0, 0)
+    assert "hq: 1 bundle written, no receipt came back" in run(here, "status").output
+    send(here, there, tmp_path / "2.mltb")
+    arrived = hq_status(here)
+    assert (arrived["pending_runs"], arrived["pending_points"], arrived["pending_artifacts"]) == (0, 0, 0)
+    assert (arrived["bundles_arrived"], arrived["runs_on_remote"], arrived["last_sync"] > 0) == (2, 2, True)
+    record(here.path, "more", 5, run_id=here.run("first").run_id)
+    more = hq_status(here)
+    assert (more["pending_runs"], more["pending_points"], more["pending_artifacts"]) == (1, 5, 1)
+    send(here, there, tmp_path / "3.mltb")
+    assert hq_status(here)["pending_runs"] == 0
+    assert_same(here, there)
+
+
+def test_files_that_a_thin_bundle_left_out_wait(here: Store, there: Store, tmp_path: Path) -> None:
+    send(here, there, tmp_path / "1.mltb", artifact_bytes_max=0)
+    assert (hq_status(here)["pending_points"], hq_status(here)["pending_artifacts"]) == (0, 2)
+    send(here, there, tmp_path / "2.mltb")
+    assert hq_status(here)["pending_artifacts"] == 0
+
+
+def test_gc_removes_what_arrived_by_its_receipt_and_nothing_else(here: Store, there: Store, tmp_path: Path) -> None:
+    first, second = here.run("first").run_id, here.run("second").run_id
+    bundle_for(here, tmp_path / "0.mltb")
+    hq = remote_for(here, "hq")
+    assert plan_gc(here, hq).deletable == ()
+    send(here, there, tmp_path / "1.mltb")
+    record(here.path, "more", 5, run_id=second)
+    plan = plan_gc(here, hq)
+    assert [each.run_id for each in plan.deletable] == [first]
+    assert "more.txt" in plan.retained[0].reason or "events/" in plan.retained[0].reason
+    here.run(first).artifact_path("first.txt").write_text("CHANGED of first"[: len("notes of first")])
+    assert plan_gc(here, hq).deletable == ()
+    here.run(first).artifact_path("first.txt").write_text("notes of first")
+    assert run(here, "verify", "hq", "--run", first).exit_code == 0
+    said = run(here, "gc", "--synced", "hq", "--yes")
+    assert "1 run are free" in said.output or "of 1 run" in said.output
+    assert here.run_ids() == [second]
+    assert first in there.run_ids()
+
+
+def test_a_receiver_is_not_a_remote_that_can_be_synced_or_pulled(here: Store, tmp_path: Path) -> None:
+    bundle_for(here, tmp_path / "1.mltb")
+    with pytest.raises(UsageError, match="gets bundles") as caught:
+        run(here, "sync", "hq")
+    assert "mltrack bundle FILE.mltb --for hq" in caught.value.hint
+    with pytest.raises(UsageError, match="nothing can be pulled from 'hq'"):
+        run(here, "pull", "hq")
+    Remotes(here).add("lab", "http://127.0.0.1:9")
+    with pytest.raises(UsageError, match="'lab' is the remote http"):
+        run(here, "bundle", str(tmp_path / "2.mltb"), "--for", "lab")
+    with pytest.raises(UsageError, match="bundles are written for 'hq'"):
+        run(here, "remote", "add", "hq", "http://127.0.0.1:9")
+
+
+# --- runs that are recorded meanwhile ---
+
+RECORDER = """
+import sys, mltrack
+mltrack.set_store(sys.argv[1])
+run = mltrack.start_run(run_name="long")
+for step in range(6_000):
+    run.log_metric("loss" if step % 2 else "accuracy", step / 3, step)
+print(run.run_id, flush=True)
+sys.stdin.readline()
+for step in range(6_000, 9_000):
+    run.log_metric("loss" if step % 2 else "accuracy", step / 3, step)
+print("more", flush=True)
+sys.stdin.readline()
+run.end()
+"""
+
+
+def test_a_run_that_only_grew_by_points_is_in_the_next_bundle(tmp_path: Path) -> None:
+    here, there = Store.create(tmp_path / "here"), Store.create(tmp_path / "there")
+    process = start_python(RECORDER, here.path)
+    assert process.stdin is not None and process.stdout is not None
+    run_id = process.stdout.readline().strip()
+    send(here, there, tmp_path / "1.mltb")
+    print(file=process.stdin, flush=True)
+    assert process.stdout.readline() == "more\n"
+    assert send(here, there, tmp_path / "2.mltb")
+    assert there.run(run_id).head().points == 9_000
+    process.communicate("\n")
+    assert send(here, there, tmp_path / "3.mltb")
+    assert there.run(run_id).info.status == "FINISHED"
+    assert_same(here, there)
+    assert hq_status(here)["pending_runs"] == 0
+
+
+def test_a_bundle_that_continues_a_journal_which_was_sealed_is_taken(tmp_path: Path) -> None:
+    here, there = Store.create(tmp_path / "here"), Store.create(tmp_path / "there")
+    process = start_python(RECORDER, here.path)
+    assert process.stdin is not None and process.stdout is not None
+    run_id = process.stdout.readline().strip()
+    send(here, there, tmp_path / "1.mltb")
+    for marker in (there.run(run_id).folder.path / "live").glob("*.elsewhere"):
+        marker.unlink()  # as where the lock of the writer can't be seen
+    assert seal_dead_writers(there.run(run_id).folder, there.run(run_id).state) == 6_000
+    assert not list(there.run(run_id).folder.points.glob("*.points"))
+    print(file=process.stdin, flush=True)
+    assert process.stdout.readline() == "more\n"
+    assert run(there, "pull", str(tmp_path / "1.mltb")).exit_code == 0
+    assert send(here, there, tmp_path / "2.mltb")
+    assert there.run(run_id).metrics().equals(here.run(run_id).metrics())
+    assert [finding for finding in check_store(there.path).findings if finding.severity != "note"] == []
+    process.communicate("\n")
+    assert send(here, there, tmp_path / "3.mltb")
+    assert there.run(run_id).head().points == 9_000
+    assert_same(here, there)

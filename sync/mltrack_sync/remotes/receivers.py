@@ -1,0 +1,40 @@
+"""Receivers of bundles: remotes that nobody connects to, named by ``mltrack bundle --for NAME``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from mltrack.disk.remotes_file import remote_tables
+from mltrack_sync.remotes.kind import Remote
+
+if TYPE_CHECKING:
+    from mltrack.store import Store
+
+__all__ = ["BUNDLE", "BUNDLES_FOLDER", "receiver_named", "receivers"]
+
+BUNDLE = "bundle"
+"""The kind of remote that a receiver is."""
+
+BUNDLES_FOLDER = "bundles"
+"""In the folder of a receiver: what each bundle held."""
+
+
+def receiver_named(name: str) -> Remote:
+    """The receiver of that name, whether or not a bundle was ever written for it."""
+    return Remote(name, f"{BUNDLE}:{name}", BUNDLE)
+
+
+def receivers(store: Store) -> list[Remote]:
+    """Those for whom bundles were written, in alphabetical order.
+
+    Raises:
+        StoreError: the file with the remotes can't be read.
+    """
+    remotes = remote_tables(store.path / "remotes.toml")
+    folder = store.layout.root / "remotes"
+    try:
+        names = sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [receiver_named(name) for name in names if name not in remotes and (folder / name / BUNDLES_FOLDER).is_dir()]
