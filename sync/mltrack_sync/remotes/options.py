@@ -13,12 +13,14 @@ from mltrack_sync.progress import NoProgress, Progress
 from mltrack_sync.selection import Selection
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import httpx
 
     from mltrack_sync.http.rate_limit import RateLimiter
     from mltrack_sync.http.retry import RetryPolicy
 
-__all__ = ["JOBS", "PullOptions", "PushOptions", "VerifyOptions"]
+__all__ = ["JOBS", "PullOptions", "PushOptions", "VerifyOptions", "is_below"]
 
 JOBS = 4
 
@@ -85,6 +87,7 @@ class PullOptions:
     Attributes:
         selection: The runs as the remote knows them, and what goes with them.
         artifact_bytes_max: Larger files of artifacts are not brought (0: none at all); None is no limit.
+        artifact_paths: Only these files and folders of a run's artifacts are brought; none means all.
         dry_run: Say what would be brought; nothing is written.
         jobs: How many things are pulled at a time.
         progress: Receives how far the pull is.
@@ -97,6 +100,7 @@ class PullOptions:
 
     selection: Selection = field(default_factory=Selection)
     artifact_bytes_max: int | None = None
+    artifact_paths: tuple[str, ...] = ()
     dry_run: bool = False
     jobs: int = JOBS
     progress: Progress = field(default_factory=NoProgress)
@@ -109,10 +113,19 @@ class PullOptions:
     def __post_init__(self) -> None:
         _check_jobs(self.jobs)
 
+    def wants_artifact(self, path: str) -> bool:
+        """Whether a file of a run's artifacts is among ``artifact_paths``."""
+        return not self.artifact_paths or is_below(path, self.artifact_paths)
+
     @property
     def stoppable_policy(self) -> RetryPolicy:
         """The policy, whose waits end with PushStopped when ``stop`` is set."""
         return _stoppable(self.policy, self.stop)
+
+
+def is_below(path: str, places: Iterable[str]) -> bool:
+    """Whether a path is one of these, or in a folder that is."""
+    return any(path == place or path.startswith(f"{place}/") for place in places)
 
 
 @dataclass(frozen=True, slots=True)

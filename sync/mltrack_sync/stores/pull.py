@@ -11,6 +11,7 @@ from mltrack.errors import NotFoundError
 from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.ledger.stores import run_lines, store_line
 from mltrack_sync.report import PullReport
+from mltrack_sync.stores.chosen_files import ChosenFiles
 from mltrack_sync.stores.copying import CopyOptions, copy_units
 from mltrack_sync.stores.local_source import RUNS
 from mltrack_sync.stores.local_target import LocalTarget
@@ -53,7 +54,8 @@ def pull_from_store(
         NotFoundError, FilterError: the selection names what is not there, or is not valid.
     """
     target = LocalTarget(store, hashing=not far.in_process, fs=fs)
-    watched = WatchedCopy(far.source, target)
+    source = ChosenFiles(far.source, options.wants_artifact) if options.artifact_paths else far.source
+    watched = WatchedCopy(source, target)
     counting = _Counting(store, watched, ledger)
     if options.dry_run:
         _look(watched, counting, options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from mltrack.disk.absent import read_absent
@@ -280,7 +281,7 @@ class StoredRun:
             elsewhere = next((a.remote for a in self.artifacts if a.path == name), "")
             if not elsewhere and name in read_absent(self.folder.path):
                 message = f"artifact {name!r} of run {self.run_id} was not copied to this store"
-                raise NotFoundError(message, hint=f"mltrack fetch {self.run_id}")
+                raise NotFoundError(message, hint=f"mltrack fetch {self.run_id} {shlex.quote(name)}")
             if elsewhere:
                 message = f"artifact {name!r} of run {self.run_id} was removed here: remote {elsewhere!r} has it"
                 raise NotFoundError(message, hint="download it from the remote")

@@ -67,6 +67,14 @@ class FilesPull:
     brought: set[str] = field(default_factory=set)
     _folders: set[str] = field(default_factory=set)
 
+    @property
+    def bound(self) -> int | None:
+        """The size up to which all files were brought; None where no file was left out."""
+        if not self.left_out:
+            return None
+        options = self.session.options
+        return 0 if options.artifact_paths else options.artifact_bytes_max
+
     def pull(self, stored: Mapping[str, int | None]) -> None:
         """Bring the files that are not stored with their size; None for those that are as they should be.
 
@@ -82,7 +90,9 @@ class FilesPull:
         for path, size in self._files():
             if path in stored and (size == 0 or stored[path] in (None, size)):  # 0: not every server says how large
                 continue
-            if largest is not None and size > largest:
+            if not self.session.options.wants_artifact(path):
+                self.left_out = True
+            elif largest is not None and size > largest:
                 self.left_out = True
                 self.session.count(skipped_artifacts=1)
             else:

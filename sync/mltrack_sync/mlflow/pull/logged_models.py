@@ -172,7 +172,7 @@ class LoggedModelPull:
         session.ledger.logged_model_changed(self.model_id, sent)
         entry.run_id, entry.fingerprint = self.model_id, model_fingerprint(self._fields)
         entry.ended = self._status == READY
-        entry.files = FAILED if files.failed else session.options.artifact_bytes_max if files.left_out else None
+        entry.files = FAILED if files.failed else files.bound
         session.ledger.run_pulled(self._remote_id, entry)
 
     def _has_nothing_more(self, model: LoggedModel) -> bool:

@@ -173,7 +173,7 @@ class RunPull:
         entry.run_id = self._local.run_id
         entry.pages |= histories.pages
         entry.fingerprint, entry.ended = fingerprint(remote), remote.status in ENDED
-        entry.files = FAILED if files.failed else self._session.options.artifact_bytes_max if files.left_out else None
+        entry.files = FAILED if files.failed else files.bound
         self._session.ledger.run_pulled(remote.run_id, entry, self._sent(writer))
 
     def _sent(self, writer: str) -> RunEntry:
