@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -80,13 +80,15 @@ def log_points(server: Server, run_id: str, points: Sequence[Point]) -> None:
         server.post("runs/log-batch", run_id=run_id, metrics=rows)
 
 
-def insert_points(server: MlflowServer, run_id: str, key: str, count: int) -> None:
+def insert_points(
+    server: MlflowServer, run_id: str, key: str, count: int, value_at: Callable[[int], float] = math.sin
+) -> None:
     """Many points of one metric, written into the server's database."""
     with contextlib.closing(sqlite3.connect(server.folder / "mlflow.db", timeout=60)) as connection, connection:
-        rows = ((key, math.sin(n), 1000 + n, run_id, n, False) for n in range(count))
+        rows = ((key, value_at(n), 1000 + n, run_id, n, False) for n in range(count))
         columns = "key, value, timestamp, run_uuid, step, is_nan"
         connection.executemany(f"INSERT INTO metrics ({columns}) VALUES (?, ?, ?, ?, ?, ?)", rows)
-        last = (key, math.sin(count - 1), 999 + count, count - 1, False, run_id)
+        last = (key, value_at(count - 1), 999 + count, count - 1, False, run_id)
         columns = "key, value, timestamp, step, is_nan, run_uuid"
         connection.execute(f"INSERT INTO latest_metrics ({columns}) VALUES (?, ?, ?, ?, ?, ?)", last)
 

@@ -2,14 +2,18 @@
 
 The points of one metric by one writer are numbered k = 0, 1, 2... in the order of logging. With ``history`` = N go
 
-- the first N points, each as soon as it was logged: a metric of up to N points goes whole;
+- the first N/16 points, each as soon as it was logged;
 - of the points after these, cut into *windows*, the minimum, the maximum and the last point of each window, as soon as
   the window's last point was logged. A window begins after the last point of the one before, which is its first point
-  for the one who draws it, and is as long as 90/N of the points before it. So what has become due is never taken back,
-  however long the run goes on, and the server is behind by 90/N of the points so far at most (4.5% for N = 2000);
+  for the one who draws it, and is as long as 120/N of the points before it. So what has become due is never taken back,
+  however long the run goes on, and the server is behind by 120/N of the points so far at most (6% for N = 2000);
 - when the writer has ended, and the number of points L is known: of *buckets* of equal length (the least power of two
-  that makes N/6 of them at most) the minimum, the maximum and the last point, and the latest point of all (the greatest
-  step, then ms, then value). So the end of a chart is drawn as finely as its beginning.
+  that makes N/2 of them at most) the minimum, the maximum and the last point, and the latest point of all (the greatest
+  step, then ms, then value). Buckets of two points give both, so a metric of up to N points goes whole.
+
+The windows crowd at the beginning, as they must: the end is not known while they are decided. The buckets are most of
+the points in the end, for MLflow's charts take 320 of the points by their number, not by their step: where most of the
+points lie close together, a chart shows little else.
 
 Minimum and maximum are those of the finite values, the first where several are equal. NaN and both infinities go in
 addition: the first and the last of each in each window and bucket.
@@ -17,9 +21,9 @@ addition: the first and the last of each in each window and bucket.
 Nothing but the stored points decides, so it does not matter in how many pieces they were looked at, nor where a push
 was broken off; ``due`` is the seq of the point whose arrival decided it, which is the order in which chosen points go.
 
-**How many points.** N at first; three for each of the windows, of which there are ``windows_of(N, L)``, about
-N/90 ln(L/N); three for each of at most N/6 buckets; one latest. For N >= 1000 that is N + 3 (N/90) 14 + N/2 < 2N for
-L up to 10^9, and each further thousandfold of L adds N/4. Values that are not finite can add six points for each window
+**How many points.** N/16 at first; three for each of the windows, of which there are ``windows_of(N, L)``, about
+N/120 ln(16 L/N); three for each of at most N/2 buckets; one latest. For N >= 1000 that is less than 2N for L up to
+10^9, and each further thousandfold of L adds N/6. Values that are not finite can add six points for each window
 and bucket that has some.
 """
 
@@ -44,11 +48,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Chosen", "Sampler", "bucket_size", "points_max", "windows_of"]
 
-WINDOW_SHARE = 90
-"""A window is as long as this many N-ths of the points before it."""
+FIRST_SHARE = 16
+"""N divided by this is the number of points that go as soon as they were logged."""
 
-BUCKETS_SHARE = 6
-"""N divided by this is the most buckets."""
+WINDOW_SHARE = 120
+"""A window is as long as this many N-ths of the points before it."""
 
 COUNT_MAX = 1 << 62
 PAST_ROWS_MIN = 1 << 18
@@ -68,7 +72,7 @@ class Chosen(NamedTuple):
 @functools.lru_cache(maxsize=8)
 def _window_ends(history: int) -> Ints:
     """The last k of each window, ascending; the first entry is that of the last point that goes anyway."""
-    ends = [history - 1]
+    ends = [history // FIRST_SHARE - 1]
     while ends[-1] < COUNT_MAX:
         ends.append(ends[-1] + max(1, (ends[-1] + 1) * WINDOW_SHARE // history))
     return np.array(ends, np.int64)
@@ -81,15 +85,20 @@ def windows_of(history: int, count: int) -> int:
 
 def bucket_size(history: int, count: int) -> int:
     """How many points a bucket of a metric with so many points has: a power of two."""
-    most = max(1, history // BUCKETS_SHARE)
-    return 1 << max(0, (max(1, -(-count // most)) - 1).bit_length())
+    return 1 << max(0, (max(1, -(-count // buckets_max(history))) - 1).bit_length())
+
+
+def buckets_max(history: int) -> int:
+    """The most buckets of a metric."""
+    return -(-history // 2)
 
 
 def points_max(history: int, count: int) -> int:
     """The most points that go of a metric of one writer with so many finite points."""
     if count <= history:
         return count
-    return min(count, history + 3 * windows_of(history, count) + 3 * max(1, history // BUCKETS_SHARE) + 1)
+    in_buckets = 3 * -(-count // bucket_size(history, count))
+    return min(count, history // FIRST_SHARE + 3 * windows_of(history, count) + in_buckets + 1)
 
 
 # --- rows --------------------------------------------------------------------------------------------------------
@@ -220,7 +229,7 @@ class Sampler:
     """Chooses of one writer's points, which are given in the order of logging, in pieces of any size."""
 
     def __init__(self, history: int) -> None:
-        """``history`` is N, at least 90."""
+        """``history`` is N, at least 16."""
         self.history = history
         self.end = 0
         """The seq after the last point that was looked at."""
@@ -240,7 +249,7 @@ class Sampler:
         rows = _Rows.of([self._open, new]) if len(self._open) else new
         windows = np.searchsorted(_window_ends(self.history), rows.ks)  # 0: goes in any case
         closed = _window_ends(self.history)[windows] < self._counts[rows.codes]
-        closed |= rows.ks < self.history
+        closed |= windows == 0
         decided, due = self._decided(rows, windows, closed)
         rows.gone[decided] = True
         chosen = self._chosen(rows.take(decided), due)
@@ -254,7 +263,7 @@ class Sampler:
             return self._chosen(rows, np.empty(0, np.int64))
         kept = _Groups.by(rows.codes, self._buckets(rows)).extremes(rows.values)
         kept[_latest(rows)] = True
-        kept &= ~rows.gone & (self._counts[rows.codes] > self.history)
+        kept &= ~rows.gone
         left = rows.take(kept)
         left = left.take(np.argsort(left.seqs))
         return self._chosen(left, np.full(len(left), self.end, np.int64))
@@ -283,7 +292,7 @@ class Sampler:
         starts = self._starts(rows)
         kept = _Groups(starts, len(rows)).extremes(rows.values)
         kept[_latest(rows)] = True
-        kept |= rows.ks < self.history
+        kept |= rows.ks < self.history // FIRST_SHARE
         return rows.take(np.flatnonzero(kept))
 
     def _starts(self, rows: _Rows) -> Ints:
