@@ -7,13 +7,9 @@ from collections.abc import Iterator, Sequence
 from mltrack.catalog.comparators import NULLS
 from mltrack.catalog.filter_parser import ATTRIBUTE, DATASET, METRIC, PARAM, TAG, And, Comparison, Name, Node
 from mltrack.errors import FilterError
+from mltrack.text.encodable import encodable
 
-__all__ = ["TABLES", "Parameters", "compile_filter", "database_text"]
-
-
-def database_text(text: str) -> str:
-    """Text as the catalog has it: lone surrogates, which a database can't store, as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()
+__all__ = ["TABLES", "Parameters", "compile_filter"]
 
 
 class Parameters:
@@ -25,7 +21,7 @@ class Parameters:
     def add(self, value: object) -> str:
         """Bind a value; returns its placeholder in the statement."""
         name = f"p{len(self.values)}"
-        self.values[name] = database_text(value) if isinstance(value, str) else value
+        self.values[name] = encodable(value) if isinstance(value, str) else value
         return f"${name}"
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from mltrack.catalog.filter_sql import database_text
 from mltrack.disk import arrow_columns
 from mltrack.errors import NotFoundError
 from mltrack.journal.points import SEAL_POINTS_MIN
 from mltrack.journal.reader import segments_of
 from mltrack.storage.runs.stored_run import StoredRun
 from mltrack.storage.runs.summary import Summaries
+from mltrack.text.encodable import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -259,7 +259,7 @@ def text_column(values: Sequence[str | None]) -> pa.Array:
     try:
         return arrow_columns.text_column(values)
     except UnicodeEncodeError:
-        return arrow_columns.text_column([v if v is None else database_text(v) for v in values])
+        return arrow_columns.text_column([encodable(v) for v in values])
 
 
 def map_column(values: Sequence[Sequence[tuple[str, str]]]) -> pa.Array:
@@ -267,5 +267,5 @@ def map_column(values: Sequence[Sequence[tuple[str, str]]]) -> pa.Array:
     try:
         return arrow_columns.map_column(values)
     except UnicodeEncodeError:
-        rows = [[(database_text(key), database_text(value)) for key, value in pairs] for pairs in values]
+        rows = [[(encodable(key), encodable(value)) for key, value in pairs] for pairs in values]
         return arrow_columns.map_column(rows)

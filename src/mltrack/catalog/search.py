@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from mltrack.catalog.filter_parser import Node, parse_filter
-from mltrack.catalog.filter_sql import Parameters, compile_filter, database_text
+from mltrack.catalog.filter_sql import Parameters, compile_filter
 from mltrack.catalog.order_by import Order, after_token, compile_order, page_token, parse_order_by
 from mltrack.entities import (
     ACTIVE,
@@ -20,6 +20,7 @@ from mltrack.entities import (
     RunInfo,
 )
 from mltrack.errors import CorruptionError, NotFoundError, UsageError
+from mltrack.text.encodable import encodable
 
 if TYPE_CHECKING:
     import duckdb
@@ -334,6 +335,6 @@ def find_damage(con: duckdb.DuckDBPyConnection, run_ids: Sequence[str] | None = 
 def find_named(con: duckdb.DuckDBPyConnection, name: str) -> list[str]:
     """The ids of the runs with that name, latest start first."""
     rows = con.execute(
-        "SELECT run_id FROM base.runs WHERE run_name = ? ORDER BY start_time DESC, run_id", [database_text(name)]
+        "SELECT run_id FROM base.runs WHERE run_name = ? ORDER BY start_time DESC, run_id", [encodable(name)]
     ).fetchall()
     return [row[0] for row in rows]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
-from mltrack.catalog.filter_sql import database_text
 from mltrack.catalog.run_rows import PAST_ALL, metric_column
 from mltrack.catalog.verified_segments import verified
 from mltrack.disk.arrow_columns import array_column, repeated_text
@@ -16,6 +15,7 @@ from mltrack.disk.damage import unreadable
 from mltrack.disk.layout import Layout
 from mltrack.errors import CorruptionError, UsageError
 from mltrack.storage.runs.stored_run import StoredRun
+from mltrack.text.encodable import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -60,7 +60,7 @@ def run_sql(
         UsageError: it is not a single reading statement, or fails; the message is DuckDB's.
         CorruptionError: a segment it reads is damaged.
     """
-    query = database_text(query)
+    query = encodable(query)
     _check(con, query)
     cursor = con.cursor()
     try:

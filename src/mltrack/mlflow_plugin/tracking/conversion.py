@@ -26,6 +26,7 @@ from mlflow.utils.uri import append_to_uri_path
 from mltrack.disk.codec import BadLine, decode_line
 from mltrack.disk.filesystem import read_small
 from mltrack.mlflow_plugin.uris import artifact_uri
+from mltrack.text.encodable import encodable, encodable_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -60,10 +61,10 @@ def to_experiment(experiment: entities.Experiment, layout: Layout) -> Any:
     made = experiment.creation_time or _made(layout)
     return MlflowExperiment(
         experiment_id=experiment.experiment_id,
-        name=experiment.name,
+        name=encodable(experiment.name),
         artifact_location=location,
         lifecycle_stage=experiment.lifecycle_stage,
-        tags=[ExperimentTag(key, value) for key, value in experiment.tags.items()],
+        tags=[ExperimentTag(key, value) for key, value in encodable_pairs(experiment.tags).items()],
         creation_time=made,
         last_update_time=experiment.last_update_time or made,
     )
@@ -81,14 +82,14 @@ def as_run_info(info: entities.RunInfo, places: RunPlaces) -> Any:
     """MLflow's run info."""
     return RunInfo(
         run_id=info.run_id,
-        experiment_id=info.experiment_id,
-        user_id=info.user_id,
+        experiment_id=encodable(info.experiment_id),
+        user_id=encodable(info.user_id),
         status=info.status,
         start_time=info.start_time,
         end_time=info.end_time,
         lifecycle_stage=info.lifecycle_stage,
         artifact_uri=places.of(info.run_id, info.experiment_id),
-        run_name=info.run_name,
+        run_name=encodable(info.run_name),
     )
 
 
@@ -97,9 +98,9 @@ def as_run_data(
 ) -> Any:
     """MLflow's run data, with the latest point of each metric: (key, value, step, time in ns)."""
     return RunData(
-        [Metric(key, value, time // 1_000_000, step) for key, value, step, time in latest],
-        [Param(key, value) for key, value in params.items()],
-        [RunTag(key, value) for key, value in tags.items()],
+        [Metric(encodable(key), value, time // 1_000_000, step) for key, value, step, time in latest],
+        [Param(key, value) for key, value in encodable_pairs(params).items()],
+        [RunTag(key, value) for key, value in encodable_pairs(tags).items()],
     )
 
 
@@ -109,24 +110,24 @@ def as_inputs(datasets: Iterable[entities.DatasetInput], model_inputs: Iterable[
         [
             DatasetInput(
                 Dataset(
-                    d.dataset.name,
-                    d.dataset.digest,
-                    d.dataset.source_type,
-                    d.dataset.source,
-                    d.dataset.schema,
-                    d.dataset.profile,
+                    encodable(d.dataset.name),
+                    encodable(d.dataset.digest),
+                    encodable(d.dataset.source_type),
+                    encodable(d.dataset.source),
+                    encodable(d.dataset.schema),
+                    encodable(d.dataset.profile),
                 ),
-                [InputTag(key, value) for key, value in d.tags.items()],
+                [InputTag(key, value) for key, value in encodable_pairs(d.tags).items()],
             )
             for d in datasets
         ],
-        [LoggedModelInput(model_id) for model_id in model_inputs],
+        [LoggedModelInput(encodable(model_id)) for model_id in model_inputs],
     )
 
 
 def as_outputs(outputs: Iterable[entities.ModelOutput]) -> Any:
     """MLflow's run outputs."""
-    return RunOutputs([LoggedModelOutput(output.model_id, output.step) for output in outputs])
+    return RunOutputs([LoggedModelOutput(encodable(output.model_id), output.step) for output in outputs])
 
 
 def as_run(run: StoredRun, places: RunPlaces) -> Any:

@@ -20,6 +20,7 @@ from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.model_search import find_models
 from mltrack.mlflow_plugin.uris import artifact_uri
+from mltrack.text.encodable import encodable, encodable_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -147,16 +148,16 @@ class LoggedModels(BaseStore):
         return LoggedModel(
             experiment_id=model.experiment_id,
             model_id=model.model_id,
-            name=model.name,
+            name=encodable(model.name),
             artifact_location=self._model_artifact_uri(model.model_id),
             creation_timestamp=model.creation_time,
             last_updated_timestamp=model.last_update_time,
-            model_type=model.model_type,
-            source_run_id=model.source_run_id,
+            model_type=encodable(model.model_type),
+            source_run_id=encodable(model.source_run_id),
             status=LoggedModelStatus(model.status),
-            status_message=model.status_message,
-            tags=dict(model.tags),
-            params=dict(model.params),
+            status_message=encodable(model.status_message),
+            tags=encodable_pairs(model.tags),
+            params=encodable_pairs(model.params),
             metrics=[_as_metric(model.model_id, metric) for metric in model.metrics] or None,
         )
 
@@ -175,14 +176,14 @@ def _model_metric(run_id: str, metric: Metric) -> ModelMetric:
 
 def _as_metric(model_id: str, metric: ModelMetric) -> Metric:
     return Metric(
-        key=metric.key,
+        key=encodable(metric.key),
         value=metric.value,
         timestamp=metric.time,
         step=metric.step,
         model_id=model_id,
-        dataset_name=metric.dataset_name,
-        dataset_digest=metric.dataset_digest,
-        run_id=metric.run_id,
+        dataset_name=encodable(metric.dataset_name),
+        dataset_digest=encodable(metric.dataset_digest),
+        run_id=encodable(metric.run_id),
     )
 
 

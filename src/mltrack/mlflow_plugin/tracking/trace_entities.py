@@ -29,6 +29,7 @@ from mltrack.errors import UsageError
 from mltrack.mlflow_plugin.uris import artifact_uri
 from mltrack.storage.traces.trace import COST_KEYS, TOKEN_KEYS
 from mltrack.storage.traces.traces import Assessment
+from mltrack.text.encodable import encodable, encodable_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,11 +77,11 @@ def to_info(trace: Trace, places: TracePlaces) -> Any:
         request_time=trace.request_time,
         execution_duration=trace.duration,
         state=TraceState(trace.state),
-        tags={**trace.tags, MLFLOW_ARTIFACT_LOCATION: places.of(trace)},
-        trace_metadata=trace.full_metadata,
-        client_request_id=trace.client_request_id,
-        request_preview=trace.request_preview,
-        response_preview=trace.response_preview,
+        tags={**encodable_pairs(trace.tags), MLFLOW_ARTIFACT_LOCATION: places.of(trace)},
+        trace_metadata=encodable_pairs(trace.full_metadata),
+        client_request_id=encodable(trace.client_request_id),
+        request_preview=encodable(trace.request_preview),
+        response_preview=encodable(trace.response_preview),
         assessments=[to_assessment(trace.trace_id, one) for one in trace.assessments.values()],
     )
 
