@@ -186,7 +186,8 @@ class VerifyReport:
     found equal: ``points`` of those read back (0 with ``quick``), ``artifact_bytes`` of those downloaded and hashed,
     ``model_links`` of runs to models they used or made. ``unsupported`` says, a line for each, what the remote does not
     support, so that it was not compared; ``partly_compared`` has the ids of runs with such things. What has no entry in
-    ``differences`` is the same on both sides.
+    ``differences`` is the same on both sides. ``differing_units`` are those of a store (mltrack_sync.stores.transfer)
+    that the next push is to look at.
     """
 
     remote: str
@@ -211,6 +212,7 @@ class VerifyReport:
     differences: tuple[Difference, ...] = ()
     unsupported: tuple[str, ...] = ()
     partly_compared: tuple[str, ...] = ()
+    differing_units: tuple[str, ...] = ()
 
     @property
     def model_ties(self) -> int:

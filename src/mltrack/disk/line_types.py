@@ -505,6 +505,7 @@ LEDGER = Records(
         "trace": {"trace": TEXT, "print": TEXT},
         "traces": {"at": _COUNTS, "sizes": _COUNTS},
         "store": {"store": TEXT},
+        "differs": {"unit": TEXT, "differs": FLAG},
         "unit": {"unit": TEXT, "token": TEXT},
         "bundle": {"bundle": TEXT, "number": _COUNT, "confirmed": FLAG},
         "pass": {"time": INT64, "runs": Optional(_COUNT), "points": Optional(_COUNT), "seconds": Optional(_FINITE)},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -34,7 +35,7 @@ __all__ = ["commands", "fetch"]
 @json_option
 @click.pass_context
 def fetch(ctx: click.Context, run: str, paths: tuple[str, ...], remote: str | None, as_json: bool) -> None:
-    """Bring the files of a run that were left out when it was copied.
+    """Bring the files of a run that were left out when it was copied, or were removed since.
 
     RUN is an id, its first digits, or a name. PATHs are files or folders of the run, as "mltrack show" lists them; by
     default all are brought. Exits with 3 when some files are on no remote.
@@ -64,8 +65,11 @@ def fetch(ctx: click.Context, run: str, paths: tuple[str, ...], remote: str | No
 
 
 def _absent(store: Store, run_id: str, wanted: tuple[str, ...]) -> list[str]:
-    """The files that were left out, of those that are wanted; of all where none are named."""
-    absent = read_absent(store.layout.run(run_id).path)
+    """The files that were left out or removed, of those that are wanted; of all where none are named."""
+    run = store.run(run_id)
+    named = [each.path for each in run.artifacts if not each.remote]
+    gone = [path for path in named if not os.path.lexists(run.folder.artifacts / path)]
+    absent = dict.fromkeys([*read_absent(run.folder.path), *gone])
     return [path for path in absent if not wanted or is_below(path, wanted)]
 
 
@@ -80,9 +84,8 @@ def _left_out(store: Store, run_id: str) -> bool:
 
 def _held(store: Store, run_id: str) -> dict[str, int]:
     """The sizes of the run's files that are here, by path."""
-    run = store.run(run_id)
-    absent = read_absent(run.folder.path)
-    return {each.path: each.size for each in run.artifacts if each.path not in absent and not each.remote}
+    absent = _absent(store, run_id, ())
+    return {each.path: each.size for each in store.run(run_id).artifacts if each.path not in absent and not each.remote}
 
 
 def _print(run_id: str, fetched: dict[str, int], left: list[str], wanted: tuple[str, ...]) -> None:
@@ -103,7 +106,7 @@ def _ask(store: Store, run_id: str, wanted: tuple[str, ...], remote: str | None,
     for each in _remotes(store, remote, wanted):
         try:
             one_pull = functools.partial(
-                pull, store, each, selection=Selection((run_id,)), artifact_paths=wanted or None
+                pull, store, each, selection=Selection((run_id,)), artifact_paths=wanted or None, look_again=True
             )
             troubles += [f"{each.name}: {words}" for words in with_progress(one_pull, as_json).problems]
         except NotFoundError:

@@ -114,7 +114,9 @@ def _print(report: VerifyReport) -> None:
         (report.traces, "traces"),
     )
     equal += _counted(compared)
-    say(f"{report.remote}: {equal}; {len(report.differences):,} differences in {report.seconds:.1f} s")
+    say(f"{report.remote}: {equal}; {plural(len(report.differences), 'difference')} in {report.seconds:.1f} s")
+    if report.differing_units:
+        say(f"what is missing there goes with the next sync: mltrack sync {report.remote}")
 
 
 def _counted(counts: Iterable[tuple[int, str]]) -> str:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from mltrack.errors import BusyError
+from mltrack_sync.engine.lock import sync_lock
+from mltrack_sync.errors import LedgerError
+from mltrack_sync.ledger.stores import differs_line
 from mltrack_sync.remotes.kind import find_kind
-from mltrack_sync.remotes.ledgers import read_ledger
+from mltrack_sync.remotes.ledgers import ledger_path, open_ledger, read_ledger
 from mltrack_sync.remotes.options import VerifyOptions
 from mltrack_sync.report import Difference, VerifyReport
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mltrack.store import Store
     from mltrack_sync.remotes.kind import Remote
 
@@ -19,7 +26,9 @@ __all__ = ["Difference", "VerifyReport", "verify"]
 
 
 def verify(store: Store, remote: Remote, options: VerifyOptions | None = None, **changes: Any) -> VerifyReport:
-    """Compare what is selected with the remote; nothing is changed on either side.
+    """Compare what is selected with the remote; nothing is changed on either side, but what differs is noted.
+
+    The next push to a store copies what was found missing there, without being asked to look at everything again.
 
     What belongs to a selection is what sync takes with it: runs with their datasets and links, the logged models and
     traces of these runs or of whole experiments, versions made of these runs. In full every point and span is read back
@@ -42,4 +51,15 @@ def verify(store: Store, remote: Remote, options: VerifyOptions | None = None, *
     remote.require_trust()
     state = read_ledger(store, remote)
     report = find_kind(remote.kind).verify(store, remote, state, options)
+    if set(report.differing_units) - state.copied.differing:
+        _note(store, remote, report.differing_units)
     return replace(report, seconds=time.monotonic() - started)
+
+
+def _note(store: Store, remote: Remote, units: Iterable[str]) -> None:
+    """Note what differs for the next push, unless one is running, which is about to change it, or nothing can be."""
+    with contextlib.ExitStack() as held:
+        held.enter_context(contextlib.suppress(BusyError, LedgerError))
+        held.enter_context(sync_lock(ledger_path(store, remote).parent, remote.name, "mltrack verify"))
+        ledger = held.enter_context(contextlib.closing(open_ledger(store, remote)))
+        ledger.copied([differs_line(unit, differs=True) for unit in units])

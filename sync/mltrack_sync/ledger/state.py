@@ -121,7 +121,7 @@ class LedgerState:
                 self.traces.apply(line)
             case "pulled":
                 self.pulled.setdefault(line["remote"], PulledEntry()).apply(line)
-            case "store" | "unit":
+            case "store" | "unit" | "differs":
                 if line["type"] == "store" and self.copied.is_other(line["store"]):
                     self.runs.clear()
                 self.copied.apply(line)
@@ -153,6 +153,7 @@ class LedgerState:
             + len(self.traces.done)
             + len(self.pulled)
             + len(self.copied.units)
+            + len(self.copied.differing)
             + len(self.bundles.by_number)
         )
         return self.lines > COMPACT_LINES_MIN + COMPACT_FACTOR * least

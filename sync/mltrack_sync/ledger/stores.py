@@ -10,15 +10,20 @@ if TYPE_CHECKING:
     from mltrack.entities import RunHead
     from mltrack_sync.ledger.runs import RunEntry
 
-__all__ = ["StoreEntry", "run_lines", "store_line", "unit_line"]
+__all__ = ["StoreEntry", "differs_line", "run_lines", "store_line", "unit_line"]
 
 
 @dataclass(slots=True)
 class StoreEntry:
-    """The remote's store id ("" before the first copy), and the token of each unit as it was last copied whole."""
+    """The remote's store id ("" before the first copy), and the token of each unit as it was last copied whole.
+
+    ``differing`` has units that a comparison found different since they were copied: the next push looks at their
+    files, whatever the remote says it holds.
+    """
 
     store_id: str = ""
     units: dict[str, str] = field(default_factory=dict)
+    differing: set[str] = field(default_factory=set)
 
     def is_other(self, store_id: str) -> bool:
         """Whether what was known is about another store than this one."""
@@ -29,14 +34,18 @@ class StoreEntry:
         if line["type"] == "store":
             if self.is_other(line["store"]):
                 self.units.clear()
+                self.differing.clear()
             self.store_id = line["store"]
+        elif line["type"] == "differs":
+            (self.differing.add if line["differs"] else self.differing.discard)(line["unit"])
         else:
             self.units[line["unit"]] = line["token"]
 
     def lines(self) -> list[dict[str, Any]]:
         """The fewest lines that say the same."""
         first = [store_line(self.store_id)] if self.store_id else []
-        return first + [unit_line(unit, token) for unit, token in self.units.items()]
+        units = [unit_line(unit, token) for unit, token in self.units.items()]
+        return first + units + [differs_line(unit, differs=True) for unit in sorted(self.differing)]
 
 
 def store_line(store_id: str) -> dict[str, Any]:
@@ -47,6 +56,11 @@ def store_line(store_id: str) -> dict[str, Any]:
 def unit_line(unit: str, token: str) -> dict[str, Any]:
     """The remote has a unit as it was when it had this token."""
     return {"type": "unit", "unit": unit, "token": token}
+
+
+def differs_line(unit: str, *, differs: bool) -> dict[str, Any]:
+    """A comparison found that the remote has not all of a unit that it had; or it has it again."""
+    return {"type": "differs", "unit": unit, "differs": differs}
 
 
 def run_lines(head: RunHead, known: RunEntry, copied: RunEntry, *, settled: bool) -> list[dict[str, Any]]:

@@ -169,7 +169,8 @@ class LockedView:
     def copied(self) -> StoreEntry:
         """What a remote that is a store has of others than runs, as it is at the moment."""
         with self._lock:
-            return StoreEntry(self._state.copied.store_id, dict(self._state.copied.units))
+            copied = self._state.copied
+            return StoreEntry(copied.store_id, dict(copied.units), set(copied.differing))
 
     @property
     def last_pass(self) -> Mapping[str, Any]:

@@ -88,6 +88,7 @@ class PullOptions:
         selection: The runs as the remote knows them, and what goes with them.
         artifact_bytes_max: Larger files of artifacts are not brought (0: none at all); None is no limit.
         artifact_paths: Only these files and folders of a run's artifacts are brought; none means all.
+        look_again: Also compare what the store here says that it holds whole with its files.
         dry_run: Say what would be brought; nothing is written.
         jobs: How many things are pulled at a time.
         progress: Receives how far the pull is.
@@ -101,6 +102,7 @@ class PullOptions:
     selection: Selection = field(default_factory=Selection)
     artifact_bytes_max: int | None = None
     artifact_paths: tuple[str, ...] = ()
+    look_again: bool = False
     dry_run: bool = False
     jobs: int = JOBS
     progress: Progress = field(default_factory=NoProgress)

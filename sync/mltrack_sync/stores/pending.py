@@ -53,7 +53,7 @@ def count_pending(
     recorded: list[int] = []
     unreadable: list[str] = []
     for run_id, head in heads.items():
-        if not is_run_pending(head, state):
+        if not is_run_pending(head, state) and f"{RUNS}{run_id}" not in state.copied.differing:
             continue
         entry = state.runs.get(run_id) or RunEntry()
         runs += 1
@@ -96,7 +96,8 @@ def _artifacts(run: StoredRun, entry: RunEntry, artifact_bytes_max: int | None) 
 def _waiting_units(store: Store, state: LedgerState, selection: Selection) -> Iterator[str]:
     """Units other than runs that changed since they were copied."""
     for unit in LocalSource(store).units(selection):
-        if not unit.unit.startswith(RUNS) and state.copied.units.get(unit.unit) != unit.token:
+        is_held = state.copied.units.get(unit.unit) == unit.token and unit.unit not in state.copied.differing
+        if not unit.unit.startswith(RUNS) and not is_held:
             yield unit.unit
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import NotFoundError
 from mltrack_sync.ledger.ledger import RunEntry
-from mltrack_sync.ledger.stores import run_lines, store_line, unit_line
+from mltrack_sync.ledger.stores import differs_line, run_lines, store_line, unit_line
 from mltrack_sync.remotes.pending import is_run_pending
 from mltrack_sync.report import PushReport
 from mltrack_sync.stores.copying import CopyOptions, copy_units
@@ -37,8 +37,9 @@ def push_to_store(work: PushWork, far: FarStore) -> PushReport:
     options = work.options
     bound = least_bound(options.artifact_bytes_max, work.remote)
     source = LocalSource(work.store, hashing=not far.in_process, clock=options.clock)
-    watched = WatchedCopy(source, far.target, look_again=options.retry_rejected)
-    noting = _Noting(work, watched)
+    differing = work.ledger.state.copied.differing
+    watched = WatchedCopy(source, far.target, look_again=options.retry_rejected, differing=differing)
+    noting = _Noting(work, watched, differing)
     if far.info.store_id != work.ledger.state.copied.store_id:
         work.ledger.copied([store_line(far.info.store_id)])
     copying = CopyOptions(
@@ -68,7 +69,8 @@ def push_to_store(work: PushWork, far: FarStore) -> PushReport:
 class _Noting:
     """Counts what was copied, and writes it down in the ledger."""
 
-    def __init__(self, work: PushWork, watched: WatchedCopy) -> None:
+    def __init__(self, work: PushWork, watched: WatchedCopy, differing: set[str]) -> None:
+        self._differing = differing
         self.counts: dict[str, Any] = Counter()
         self._work = work
         self._watched = watched
@@ -82,6 +84,8 @@ class _Noting:
         self._seen.add(applied.unit)
         if snapshot is None or (applied.problems and not applied.files):
             return
+        if applied.unit in self._differing and applied.token:
+            self._lines.append(differs_line(applied.unit, differs=False))
         if applied.unit.startswith(RUNS):
             artifacts = {name: state.sha256 for name, state in artifacts_in(snapshot).items()} if applied.token else {}
             self._note_run(applied, artifacts, sum(state.path.startswith(ARTIFACTS) for state in lacking))

@@ -51,6 +51,7 @@ def compare_with_store(store: Store, far: FarStore, remote: Remote, options: Ver
         remote.url,
         quick=options.quick,
         differences=tuple(comparison.differences),
+        differing_units=tuple(comparison.differing),
         **comparison.counts,
     )
 
@@ -60,6 +61,7 @@ class _Comparison:
 
     def __init__(self, store: Store, far: FarStore, remote: Remote, *, quick: bool) -> None:
         self.differences: list[Difference] = []
+        self.differing: list[str] = []
         self.counts: dict[str, Any] = Counter()
         self._store = store
         self._far = far
@@ -78,6 +80,7 @@ class _Comparison:
         except (NotFoundError, TransferError) as error:
             found = [self._difference(unit, "files", "as recorded", str(error))]
         self.differences += found
+        self.differing += [unit] if found else []
         area = unit.partition("/")[0]
         if area == "runs":
             self._count_run(snapshot, equal=not found)

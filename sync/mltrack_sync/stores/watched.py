@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mltrack_sync.stores.transfer import entries_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from mltrack_sync.selection import Selection
     from mltrack_sync.stores.transfer import (
@@ -35,10 +35,19 @@ def artifacts_in(snapshot: UnitSnapshot) -> dict[str, FileState]:
 class WatchedCopy:
     """Both ends of a copy, as the source and the target that ``copy_units`` takes. Many threads may use it."""
 
-    def __init__(self, source: Source, target: Target, *, look_again: bool = False) -> None:
-        """Watch a copy; ``look_again``: also at units that the target says it holds whole."""
+    def __init__(
+        self, source: Source, target: Target, *, look_again: bool = False, differing: Collection[str] = ()
+    ) -> None:
+        """Watch a copy.
+
+        Args:
+            source: Where it comes from.
+            target: Where it goes.
+            look_again: Look at all units, even if the target says that it holds them whole.
+            differing: Look at these units in any case.
+        """
         self.source = _WatchedSource(source)
-        self.target = _WatchedTarget(target, look_again=look_again)
+        self.target = _WatchedTarget(target, look_again=look_again, differing=differing)
 
     def take(self, unit: str) -> tuple[UnitSnapshot | None, list[FileState]]:
         """The snapshot of a unit, and the files of it that the target lacked; both are forgotten here."""
@@ -68,8 +77,9 @@ class _WatchedSource:
 
 
 class _WatchedTarget:
-    def __init__(self, target: Target, *, look_again: bool) -> None:
+    def __init__(self, target: Target, *, look_again: bool, differing: Collection[str]) -> None:
         self._target = target
+        self._differing = differing
         self._look_again = look_again
         self.lacking: dict[str, list[FileState]] = {}
 
@@ -77,7 +87,9 @@ class _WatchedTarget:
         return self._target.info()
 
     def tokens(self, origin: str) -> dict[str, str]:
-        return {} if self._look_again else self._target.tokens(origin)
+        if self._look_again:
+            return {}
+        return {unit: token for unit, token in self._target.tokens(origin).items() if unit not in self._differing}
 
     def needs(self, snapshot: UnitSnapshot) -> list[Need]:
         needs = self._target.needs(snapshot)

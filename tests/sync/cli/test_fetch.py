@@ -103,6 +103,13 @@ def test_what_was_fetched_is_not_fetched_again_by_a_thin_pull_and_the_rest_comes
     assert len(here(thin, run_id)) == 5
 
 
+def test_files_that_were_removed_here_are_fetched_again(thin: Store, run_id: str, cli: Cli) -> None:
+    assert len(fetched(cli, thin, run_id)) == 5
+    thin.run(run_id).artifact_path("data/more/1.txt").unlink()
+    assert fetched(cli, thin, run_id, "data/more") == ["data/more/1.txt"]
+    assert len(here(thin, run_id)) == 5
+
+
 def test_a_path_that_the_run_does_not_have_is_named(thin: Store, run_id: str, cli: Cli) -> None:
     said = cli("--store", str(thin.path), "fetch", run_id, "data/mor")
     assert said.code != 0

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 import mltrack
 from mltrack.errors import StoreVersionError, UsageError
+from mltrack.storage.check.check import check_store
 from mltrack.store import Store
 from mltrack_sync import Remotes, pull, push
 from mltrack_sync.engine.verify import verify
@@ -191,8 +193,38 @@ def test_verify_names_the_run_and_file_that_differ(here: Store, tmp_path: Path) 
     large.unlink()
     (difference,) = verify(here, usb, quick=True).differences
     assert (difference.thing, difference.there) == ("file artifacts/large.txt", "missing")
-    assert push(here, usb).runs == 0  # it takes the other store's word for what it holds
-    assert push(here, usb, retry_rejected=True).problems == ()
+    assert status_of(here, usb).pending_runs == 1  # the comparison is remembered
+    assert (push(here, usb).artifacts, push(here, usb).runs, verify(here, usb).same) == (1, 0, True)
+
+
+def test_files_removed_on_the_remote_come_back_with_the_sync_after_a_comparison(here: Store, tmp_path: Path) -> None:
+    (run_id,) = here.run_ids()
+    record(here.path, "other")
+    here.logged_models.create("0", "net")
+    usb = Remotes(here).add("usb", str(tmp_path / "usb"))
+    push(here, usb)
+    there = Store.open(tmp_path / "usb")
+    folder = there.run(run_id).folder
+    for path in (folder.artifacts / "notes.txt", next(folder.points.glob("*.points"))):
+        path.unlink()
+    (model,) = there.path.glob("models/*/model.jsonl")
+    model.unlink()
+    assert push(here, usb).bytes == 0  # it takes the other store's word for what it holds
+    compared = verify(here, usb, quick=True)
+    assert (len(compared.differences), compared.differing()) == (3, {run_id})
+    report = push(here, usb)
+    assert (report.runs, report.artifacts, report.logged_models, report.problems) == (1, 1, 1, ())
+    assert verify(here, usb).same
+    assert push(here, usb).bytes == 0
+    assert check_store(there.path).findings == []
+
+
+def test_a_run_removed_on_the_remote_comes_back_with_the_next_sync(here: Store, tmp_path: Path) -> None:
+    (run_id,) = here.run_ids()
+    usb = Remotes(here).add("usb", str(tmp_path / "usb"))
+    push(here, usb)
+    shutil.rmtree(Store.open(tmp_path / "usb").run(run_id).folder.path)
+    assert push(here, usb).runs == 1
     assert verify(here, usb).same
 
 
