@@ -2,11 +2,11 @@
 
 The points of one metric by one writer are numbered k = 0, 1, 2... in the order of logging. With ``history`` = N go
 
-- the first N/16 points, each as soon as it was logged;
+- the first N/8 points, each as soon as it was logged;
 - of the points after these, cut into *windows*, the minimum, the maximum and the last point of each window, as soon as
   the window's last point was logged. A window begins after the last point of the one before, which is its first point
-  for the one who draws it, and is as long as 120/N of the points before it. So what has become due is never taken back,
-  however long the run goes on, and the server is behind by 120/N of the points so far at most (6% for N = 2000);
+  for the one who draws it, and is as long as 130/N of the points before it. So what has become due is never taken back,
+  however long the run goes on, and the server is behind by 130/N of the points so far at most (6.5% for N = 2000);
 - when the writer has ended, and the number of points L is known: of *buckets* of equal length (the least power of two
   that makes N/2 of them at most) the minimum, the maximum and the last point, and the latest point of all (the greatest
   step, then ms, then value). Buckets of two points give both, so a metric of up to N points goes whole.
@@ -21,8 +21,8 @@ addition: the first and the last of each in each window and bucket.
 Nothing but the stored points decides, so it does not matter in how many pieces they were looked at, nor where a push
 was broken off; ``due`` is the seq of the point whose arrival decided it, which is the order in which chosen points go.
 
-**How many points.** N/16 at first; three for each of the windows, of which there are ``windows_of(N, L)``, about
-N/120 ln(16 L/N); three for each of at most N/2 buckets; one latest. For N >= 1000 that is less than 2N for L up to
+**How many points.** N/8 at first; three for each of the windows, of which there are ``windows_of(N, L)``, about
+N/130 ln(8 L/N); three for each of at most N/2 buckets; one latest. For N >= 1000 that is less than 2N for L up to
 10^9, and each further thousandfold of L adds N/6. Values that are not finite can add six points for each window
 and bucket that has some.
 """
@@ -48,10 +48,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Chosen", "Sampler", "bucket_size", "points_max", "windows_of"]
 
-FIRST_SHARE = 16
+FIRST_SHARE = 8
 """N divided by this is the number of points that go as soon as they were logged."""
 
-WINDOW_SHARE = 120
+WINDOW_SHARE = 130
 """A window is as long as this many N-ths of the points before it."""
 
 COUNT_MAX = 1 << 62
@@ -229,7 +229,7 @@ class Sampler:
     """Chooses of one writer's points, which are given in the order of logging, in pieces of any size."""
 
     def __init__(self, history: int) -> None:
-        """``history`` is N, at least 16."""
+        """``history`` is N, at least 8."""
         self.history = history
         self.end = 0
         """The seq after the last point that was looked at."""

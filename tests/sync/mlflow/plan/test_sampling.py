@@ -48,9 +48,9 @@ def in_pieces(points: PointColumns, cuts: Sequence[int], history: int = N) -> tu
 
 def spans(count: int, history: int = N) -> tuple[list[range], list[range]]:
     """The windows that have closed, and the buckets, of a metric with so many points: said once more, in plain code."""
-    windows, at = [], history // 16
-    while at + max(1, at * 120 // history) <= count:
-        windows.append(range(at, at + max(1, at * 120 // history)))
+    windows, at = [], history // 8
+    while at + max(1, at * 130 // history) <= count:
+        windows.append(range(at, at + max(1, at * 130 // history)))
         at = windows[-1].stop
     size = bucket_size(history, count)
     return windows, [range(start, min(start + size, count)) for start in range(0, count, size)]
@@ -96,7 +96,7 @@ def histories(draw: st.DrawFn) -> list[float]:
 def test_each_window_and_bucket_keeps_its_extremes_and_non_finite_values(values: list[float], cuts: list[int]) -> None:
     live, last = in_pieces(column(values), [min(cut, len(values)) for cut in cuts])
     windows, buckets = spans(len(values))
-    expected = {k: k for k in range(min(N // 16, len(values)))}
+    expected = {k: k for k in range(min(N // 8, len(values)))}
     for window in windows:
         expected |= dict.fromkeys(of_span(values, window), window[-1])
     assert live == expected
@@ -165,7 +165,7 @@ def test_of_points_taken_evenly_by_number_most_are_spread_evenly_over_the_steps(
 @pytest.mark.parametrize("history", [1000, 2000, 100_000])
 @pytest.mark.parametrize("count", [10**5, 10**7, 10**9])
 def test_a_server_is_behind_by_one_window_at_most(history: int, count: int) -> None:
-    assert windows_of(history, count + count * 120 // history + 2) > windows_of(history, count)
+    assert windows_of(history, count + count * 130 // history + 2) > windows_of(history, count)
 
 
 @settings(max_examples=40, deadline=None)
