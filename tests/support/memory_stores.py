@@ -6,18 +6,20 @@ import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO, cast
 
 from mltrack.errors import MltrackError, NotFoundError
 from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.selection import Selection
+from mltrack_sync.stores.complete_runs import read_each
 from mltrack_sync.stores.hello import Opening
 from mltrack_sync.stores.serving import Ends, serve
 from mltrack_sync.stores.session import Session
 from mltrack_sync.stores.transfer import (
     PIECE_BYTES_MAX,
     Applied,
+    CompleteRun,
     FileKind,
     FileState,
     Need,
@@ -106,6 +108,30 @@ class MemoryStore:
                 raise TransferError(f"{snapshot.unit}: {piece.path} is not what it should be")
         self.held[snapshot.unit] = snapshot.token
         return Applied(snapshot.unit, snapshot.token, count, len(snapshot.files), {"w": 3}, {"w": 4}, ("noted",))
+
+    # --- many at a time ---
+
+    def complete_runs(
+        self, units: Sequence[str], *, artifact_bytes_max: int | None = None
+    ) -> Iterator[CompleteRun | None]:
+        return read_each(self, units, artifact_bytes_max=artifact_bytes_max)
+
+    def lacking_runs(self, units: Sequence[str]) -> set[str]:
+        return {unit for unit in units if unit.startswith("runs/") and unit not in self.contents}
+
+    def add_runs(self, runs: Iterable[CompleteRun]) -> list[Applied | MltrackError]:
+        found: list[Applied | MltrackError] = []
+        for run in runs:
+            if self.fail is not None:
+                raise self.fail
+            unit = run.snapshot.unit
+            if unit in self.contents:
+                found.append(TransferError(f"{unit} is there"))
+                continue
+            self.contents[unit] = dict(run.contents)
+            self.held[unit] = run.snapshot.token
+            found.append(Applied(unit, run.snapshot.token, run.size, len(run.contents), {"w": 3}, {"w": 4}))
+        return found
 
 
 class PipeWire:

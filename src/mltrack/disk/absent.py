@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from mltrack.disk.filesystem import FileSystem
 
-__all__ = ["AbsentFile", "read_absent", "write_absent"]
+__all__ = ["ABSENT_FILE", "AbsentFile", "encode_absent", "read_absent", "write_absent"]
 
-FILE = "absent.jsonl"
+ABSENT_FILE = "absent.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class AbsentFile:
 def read_absent(run: Path) -> dict[str, AbsentFile]:
     """Those of a run's folder, by path below ``artifacts``."""
     try:
-        lines = read_log(run / FILE, records=ABSENT).lines
+        lines = read_log(run / ABSENT_FILE, records=ABSENT).lines
     except OSError:
         return {}
     return {line["path"]: AbsentFile(line["path"], line["size"], line["sha256"], line["store"]) for line in lines}
@@ -53,10 +53,14 @@ def write_absent(run: Path, files: Iterable[AbsentFile], known: Mapping[str, Abs
     if found == known:
         return
     if not found:
-        fs.unlink(run / FILE)
+        fs.unlink(run / ABSENT_FILE)
         return
-    lines = [
+    fs.publish_bytes(run / ABSENT_FILE, encode_absent(found.values()))
+
+
+def encode_absent(files: Iterable[AbsentFile]) -> bytes:
+    """What is in the file."""
+    return b"".join(
         encode_line({"path": file.path, "size": file.size, "sha256": file.sha256, "store": file.store_id})
-        for _, file in sorted(found.items())
-    ]
-    fs.publish_bytes(run / FILE, b"".join(lines))
+        for file in sorted(files, key=lambda file: file.path)
+    )

@@ -10,16 +10,18 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import stat
 import sys
 import time
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from mltrack.disk.syncing import sync_at_once, syncs_at_once
 from mltrack.errors import BusyError, InvalidPathError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from io import BufferedReader
 
 __all__ = [
@@ -127,6 +129,18 @@ class FileSystem:
         os.makedirs(path, exist_ok=True)
         return named
 
+    def make_new_folder(self, path: Path) -> None:
+        """Make one folder in an existing one; FileExistsError where the name is taken."""
+        os.mkdir(path)
+
+    def remove_folder(self, path: Path) -> None:
+        """Remove an empty folder; a missing one, and one that is not empty, is not an error."""
+        try:
+            os.rmdir(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+                raise
+
     def require(self, folder: Path) -> None:
         """Check that a folder exists before others are made below it: a store that was moved is not started again.
 
@@ -143,6 +157,30 @@ class FileSystem:
         view = memoryview(data)
         while view:
             view = view[self.write(fd, bytes(view)) :]
+
+    def write_new(self, path: Path, data: bytes) -> None:
+        """Make a new file with these bytes; FileExistsError where the name is taken."""
+        fd = self.create(path)
+        try:
+            self.write_all(fd, data)
+        finally:
+            os.close(fd)
+
+    def sync_all(self, folder: Path, paths: Iterable[Path]) -> None:
+        """Return when all these files and folders, which are below ``folder``, are on the disk with their names.
+
+        Where the kernel can be relied on for that, its whole file system is synced at once: that takes as long as one
+        file does, and longer where others have written much.
+        """
+        if syncs_at_once(folder):
+            sync_at_once(folder)
+            return
+        for path in paths:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self.sync(fd)
+            finally:
+                os.close(fd)
 
     def make_durable_folder(self, path: Path) -> None:
         """As make_folder, and return when the new names are on the disk: for files that must not be lost with them."""
@@ -331,6 +369,8 @@ def unlock(fd: int) -> None:
 
 NAME_BYTES_MAX = 255
 _NOT_IN_NAMES = frozenset(b"\\\0\n\r")
+_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}(?:/[A-Za-z0-9_-][A-Za-z0-9._-]{0,254})*")
+"""Names that are clean as they are, told apart quickly."""
 
 
 def relative_name(name: str | os.PathLike[str]) -> str:
@@ -339,6 +379,8 @@ def relative_name(name: str | os.PathLike[str]) -> str:
     Raises:
         InvalidPathError: it is empty, absolute, not text, too long, or has ``..``, a backslash, a NUL or a line break.
     """
+    if type(name) is str and _PLAIN.fullmatch(name):
+        return name
     try:
         path = PurePosixPath(os.fspath(name))
         parts = [os.fsencode(part) for part in path.parts]

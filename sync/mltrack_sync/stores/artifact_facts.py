@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["ARTIFACTS", "ArtifactFact", "ArtifactFacts"]
+__all__ = ["ARTIFACTS", "ARTIFACT_TYPE", "ArtifactFact", "ArtifactFacts"]
 
 ARTIFACTS = "artifacts/"
-_TYPE = b'"type":"artifact"'
+ARTIFACT_TYPE = b'"type":"artifact"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class ArtifactFacts:
             OSError: it can't be read.
         """
         writer = path.name.partition(".")[0]
-        for line in each_line(path, records=EVENTS, holding=_TYPE):
+        for line in each_line(path, records=EVENTS, holding=ARTIFACT_TYPE):
             if size is not None and line.offset + line.size > size:
                 break
             if not line.fault and line.fields["type"] == "artifact":
@@ -63,7 +63,7 @@ class ArtifactFacts:
     def read_lines(self, writer: str, lines: Iterable[bytes]) -> None:
         """Take those of some lines of a writer's events, given without line breaks."""
         for line in lines:
-            if _TYPE in line:
+            if ARTIFACT_TYPE in line:
                 with contextlib.suppress(BadLine):
                     fields = decode_line(line, EVENTS)
                     if fields["type"] == "artifact":
@@ -91,7 +91,7 @@ class ArtifactFacts:
         Raises:
             OSError: it can't be read.
         """
-        for line in each_line(path, records=MODEL, holding=_TYPE):
+        for line in each_line(path, records=MODEL, holding=ARTIFACT_TYPE):
             if not line.fault and line.fields["type"] == "artifact":
                 self._take("", line.fields)
         return self

@@ -17,7 +17,7 @@ from mltrack_sync.remotes.receivers import BUNDLES_FOLDER
 from mltrack_sync.stores.bundle_format import BundledUnit, BundleError
 from mltrack_sync.stores.bundle_writer import Base
 from mltrack_sync.stores.local_source import RUNS
-from mltrack_sync.stores.local_target import positions_after
+from mltrack_sync.stores.run_positions import positions_after
 from mltrack_sync.stores.run_token import run_token
 from mltrack_sync.stores.watched import ARTIFACTS
 

@@ -20,6 +20,7 @@ from mltrack_sync.stores.bundle_format import (
     unit_member,
 )
 from mltrack_sync.stores.bundle_zip import Member, crc_of, directory, local_header
+from mltrack_sync.stores.complete_runs import read_each
 from mltrack_sync.stores.transfer import (
     PIECE_BYTES_MAX,
     Piece,
@@ -31,11 +32,11 @@ from mltrack_sync.stores.transfer import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from mltrack_sync.selection import Selection
-    from mltrack_sync.stores.transfer import FileState, Need
+    from mltrack_sync.stores.transfer import CompleteRun, FileState, Need
 
 __all__ = ["Bundle", "BundleSource", "open_bundle"]
 
@@ -249,6 +250,12 @@ class BundleSource:
             if need.start < start:
                 raise TransferError(f"{state.path} of {snapshot.unit} is not in the bundle from byte {need.start:,} on")
             yield from self._file(snapshot.unit, state, need.start, offset - start)
+
+    def complete_runs(
+        self, units: Sequence[str], *, artifact_bytes_max: int | None = None
+    ) -> Iterator[CompleteRun | None]:
+        """Small runs of which all is in the bundle."""
+        return read_each(self, units, artifact_bytes_max=artifact_bytes_max)
 
     def _file(self, unit: str, state: FileState, at: int, shift: int) -> Iterator[Piece]:
         while True:

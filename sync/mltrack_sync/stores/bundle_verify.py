@@ -12,7 +12,7 @@ from mltrack_sync.remotes.ledgers import ledger_path
 from mltrack_sync.report import Difference, VerifyReport
 from mltrack_sync.stores.bundle_ledger import base_of
 from mltrack_sync.stores.local_source import RUNS, LocalSource
-from mltrack_sync.stores.local_target import positions_after
+from mltrack_sync.stores.run_positions import positions_after
 from mltrack_sync.stores.transfer import FileKind, entries_of
 from mltrack_sync.stores.unit_files import unit_folder
 from mltrack_sync.stores.watched import ARTIFACTS, artifacts_in

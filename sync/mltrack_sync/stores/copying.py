@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mltrack.errors import NotFoundError
 from mltrack_sync.errors import PushStopped
@@ -20,11 +20,11 @@ from mltrack_sync.stores.transfer import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mltrack_sync.http.rate_limit import RateLimiter
     from mltrack_sync.progress import Progress
-    from mltrack_sync.stores.transfer import Need, Piece, Source, Target, UnitSnapshot, UnitToken
+    from mltrack_sync.stores.transfer import CompleteRun, Need, Piece, Source, Target, UnitSnapshot, UnitToken
 
 __all__ = ["CopyOptions", "CopyReport", "copy_units"]
 
@@ -36,6 +36,18 @@ ATTEMPTS = 4
 
 WORKERS = 4
 RUNS = "runs/"
+
+RUNS_TOGETHER = 128
+"""So many new runs are moved, and synced to the disk, together."""
+
+TOGETHER_MIN = 4
+"""Fewer runs than this are copied one by one."""
+
+BATCHES = 2
+"""How many batches of runs are moved at a time: while one waits for the disk, the next one is read and written."""
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,23 +141,68 @@ class _Copying:
         return self._report
 
     def _runs(self, runs: list[str]) -> None:
-        if self._options.workers <= 1 or len(runs) <= 1:
-            for name in runs:
-                self._one(name)
-            return
+        """Copy runs: small ones of which the target has nothing together, others by themselves."""
+        lacking = self._target.lacking_runs(runs) if len(runs) >= TOGETHER_MIN else set()
+        new = [name for name in runs if name in lacking]
+        batches = [new[at : at + RUNS_TOGETHER] for at in range(0, len(new), RUNS_TOGETHER)]
+        left = [name for name in runs if name not in lacking]
+        for names in self._each(self._together, batches, min(BATCHES, self._options.workers)):
+            left += names
+        for _ in self._each(self._one, left, self._options.workers):
+            pass
+
+    def _each(self, work: Callable[[A], B], items: Sequence[A], workers: int) -> Iterable[B]:
+        """Work on all items, several at a time; the first error ends it."""
+        if workers <= 1 or len(items) <= 1:
+            return [work(item) for item in items]
         failed = threading.Event()
+        found: list[B] = []
 
-        def work(name: str) -> None:
+        def guarded(item: A) -> None:
             if not failed.is_set():
-                self._one(name)
+                found.append(work(item))
 
-        with ThreadPoolExecutor(self._options.workers, thread_name_prefix="mltrack-copy") as pool:
-            jobs = [pool.submit(work, name) for name in runs]
+        with ThreadPoolExecutor(workers, thread_name_prefix="mltrack-copy") as pool:
+            jobs = [pool.submit(guarded, item) for item in items]
             done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
             if any(job.exception() is not None for job in done):
                 failed.set()
         for job in jobs:
             job.result()
+        return found
+
+    def _together(self, names: Sequence[str]) -> list[str]:
+        """Copy small runs that the target has nothing of; returns those that have to be copied by themselves."""
+        sent: list[str] = []
+        done: set[str] = set()
+        try:
+            found = self._source.complete_runs(names, artifact_bytes_max=self._options.artifact_bytes_max)
+            outcomes = self._target.add_runs(self._small(zip(names, found, strict=True), sent))
+        except (InterruptedCopyError, TransferError):
+            return list(names)
+        for name, outcome in zip(sent, outcomes, strict=True):
+            if isinstance(outcome, Applied):
+                self._note(outcome)
+                done.add(name)
+        return [name for name in names if name not in done]
+
+    def _small(self, found: Iterable[tuple[str, CompleteRun | None]], sent: list[str]) -> Iterator[CompleteRun]:
+        """Those of the runs that are small, as fast as they may go, until all is to stop; their names get ``sent``."""
+        progress = self._options.progress
+        for name, run in found:
+            if self._options.stop.is_set():
+                return
+            if run is None:
+                continue
+            progress.files(total=run.size)
+            if self._pace is not None:
+                try:
+                    self._pace.take(run.size)
+                except PushStopped:
+                    return
+            sent.append(name)
+            yield run
+            progress.files(sent=run.size)
 
     def _one(self, unit: str) -> None:
         """Copy one unit, again where it changed meanwhile."""
@@ -175,10 +232,13 @@ class _Copying:
                 break
         if left_out and applied.bytes + applied.files:
             applied = replace(applied, token="", problems=(*applied.problems, *left_out.values()))
+        self._note(applied)
+
+    def _note(self, applied: Applied) -> None:
         with self._lock:
             self._report.units.append(applied)
             self._options.applied(applied)
-        if unit.startswith(RUNS):
+        if applied.unit.startswith(RUNS):
             self._options.progress.run_done()
 
     def _copy(self, snapshot: UnitSnapshot) -> Applied:

@@ -13,6 +13,7 @@ from mltrack.disk.jsonlog import JsonLog, read_log
 from mltrack.disk.line_types import COPIED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 __all__ = ["HeldTokens"]
@@ -53,22 +54,30 @@ class HeldTokens:
         Raises:
             OSError: it can't be written.
         """
+        self.put_many({unit: token})
+
+    def put_many(self, tokens: Mapping[str, str]) -> None:
+        """Remember the tokens of many units, as ``put`` does.
+
+        Raises:
+            OSError: they can't be written.
+        """
         with self._lock:
-            if self.by_unit.get(unit, "") == token:
+            new = {unit: token for unit, token in tokens.items() if self.by_unit.get(unit, "") != token}
+            if not new:
                 return
             if not self._path.parent.is_dir():
                 self._fs.require(self._path.parent.parent)
                 self._fs.make_folder(self._path.parent)
             log = JsonLog(self._path, fs=self._fs)
             try:
-                log.append([{"unit": unit, "token": token}])
+                log.append([{"unit": unit, "token": token} for unit, token in new.items()])
             finally:
                 log.close()
-            if token:
-                self.by_unit[unit] = token
-            else:
+            self.by_unit.update(new)
+            for unit in [unit for unit, token in new.items() if not token]:
                 del self.by_unit[unit]
-            self._spare += 1
+            self._spare += len(new)
             if self._spare > LINES_SPARE_MAX + len(self.by_unit):
                 self._shorten()
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 __all__ = [
+    "MANY_RUNS_PROTOCOL",
     "PROTOCOL_MAX",
     "PROTOCOL_MIN",
     "Opening",
@@ -33,7 +34,10 @@ __all__ = [
 ]
 
 PROTOCOL_MIN = 1
-PROTOCOL_MAX = 1
+PROTOCOL_MAX = 2
+MANY_RUNS_PROTOCOL = 2
+"""From this version on, small runs are moved many at a time (run_messages.py)."""
+
 NUMBER_MAX = 1 << 16
 
 
@@ -98,8 +102,8 @@ def answer(write_fd: int, opened: StoreInfo | MltrackError | OSError) -> None:
 # --- the client ----------------------------------------------------------------------------------------------------
 
 
-def request_store(reader: BinaryIO, write_fd: int, opening: Opening, where: str) -> StoreInfo:
-    """Agree on a version and have the store opened, after the magic has come; which store it is.
+def request_store(reader: BinaryIO, write_fd: int, opening: Opening, where: str) -> tuple[StoreInfo, int]:
+    """Agree on a version and have the store opened, after the magic has come; which store it is, and the version.
 
     Raises:
         VersionError: one side is too old.
@@ -118,7 +122,7 @@ def request_store(reader: BinaryIO, write_fd: int, opening: Opening, where: str)
             f"{where}: that store has format {info.format}; this mltrack knows formats up to {FORMAT_VERSION}",
             hint="upgrade mltrack here: pip install -U mltrack",
         )
-    return info
+    return info, protocol
 
 
 def _agree(hello: dict[str, Any], where: str) -> int:

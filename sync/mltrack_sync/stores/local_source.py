@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING
 import mltrack
 from mltrack.disk.codec import FORMAT_VERSION
 from mltrack.disk.filesystem import NotRegularError, open_regular
-from mltrack.errors import NotFoundError
-from mltrack_sync.stores.run_snapshot import RunReading
+from mltrack.errors import MltrackError, NotFoundError
+from mltrack_sync.stores.complete_runs import file_sizes, is_small, with_checksums
+from mltrack_sync.stores.run_snapshot import RunReading, may_be_small
 from mltrack_sync.stores.run_token import live_token, run_token
 from mltrack_sync.stores.selected_units import other_units
 from mltrack_sync.stores.transfer import (
     PIECE_BYTES_MAX,
+    CompleteRun,
     FileKind,
     Need,
     Piece,
@@ -32,7 +35,7 @@ from mltrack_sync.stores.unit_files import unit_folder
 from mltrack_sync.stores.unit_snapshots import unit_files, unit_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from mltrack.store import Store
@@ -152,6 +155,30 @@ class LocalSource:
                 continue
             yield from self._file(folder / state.path, state, need.start, snapshot.unit)
 
+    def complete_runs(
+        self, units: Sequence[str], *, artifact_bytes_max: int | None = None
+    ) -> Iterator[CompleteRun | None]:
+        """Small runs with all that is in them; see ``Source.complete_runs``."""
+        for unit in units:
+            found = None
+            with contextlib.suppress(MltrackError, OSError):  # whoever copies it by itself meets the same, and says so
+                found = self._complete(unit, artifact_bytes_max)
+            yield found
+
+    def _complete(self, unit: str, artifact_bytes_max: int | None) -> CompleteRun | None:
+        folder = str(unit_folder(self._store.layout, unit))
+        if not may_be_small(folder):
+            return None
+        snapshot = self.snapshot(unit, artifact_bytes_max=artifact_bytes_max)
+        if not is_small(snapshot):
+            return None
+        small = snapshot.small if isinstance(snapshot, _LocalSnapshot) else {}
+        contents: dict[str, bytes] = {}
+        for path, size in file_sizes(snapshot).items():
+            contents[path] = small[path][:size] if path in small else _read(f"{folder}/{path}", size)
+        run = CompleteRun(snapshot, contents)
+        return with_checksums(run) if self._hashing else run
+
     def _file(self, path: Path, state: FileState, start: int, unit: str) -> Iterator[Piece]:
         try:
             fd = open_regular(path, follow=False)
@@ -188,6 +215,15 @@ class LocalSource:
             if last:
                 return
             at = end
+
+
+def _read(path: str, size: int) -> bytes:
+    """What is in a small file, of which the first ``size`` bytes count; fewer where it was cut."""
+    fd = open_regular(path, follow=False)
+    try:
+        return os.pread(fd, size, 0)
+    finally:
+        os.close(fd)
 
 
 def _changed(state: FileState, unit: str, how: str) -> SourceChangedError:

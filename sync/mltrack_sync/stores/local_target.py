@@ -5,40 +5,37 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import zlib
 from typing import TYPE_CHECKING
 
-from mltrack.disk.codec import HEADER_SIZE, RECORD_SIZE
-from mltrack.disk.filesystem import LOCAL, FileSystem, file_lock
+from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.layout import is_run_id
-from mltrack.disk.segment import segment_name
+from mltrack.errors import MltrackError
 from mltrack_sync.stores.artifact_facts import ArtifactFacts
 from mltrack_sync.stores.copied_markers import CopiedMarkers, has_markers
 from mltrack_sync.stores.held_tokens import HeldTokens
 from mltrack_sync.stores.local_source import RUNS, store_info
 from mltrack_sync.stores.merged_facts import merge_facts
+from mltrack_sync.stores.new_runs import remove_leftovers
 from mltrack_sync.stores.point_ranges import writer_of
+from mltrack_sync.stores.run_batch import RunBatch
 from mltrack_sync.stores.run_cleanup import remove_replaced_journals, settle_artifacts
 from mltrack_sync.stores.run_needs import UnitNeeds
+from mltrack_sync.stores.run_positions import positions_after
 from mltrack_sync.stores.run_token import writer_is_live
 from mltrack_sync.stores.transfer import Applied, FileKind, Need, Piece, StoreInfo, TransferError, UnitSnapshot
 from mltrack_sync.stores.unit_files import check_snapshot, unit_folder
+from mltrack_sync.stores.unit_locks import UnitLocks
 from mltrack_sync.stores.unit_writer import UnitWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from mltrack.disk.layout import RunFolder
     from mltrack.store import Store
-    from mltrack_sync.stores.transfer import FileState
+    from mltrack_sync.stores.transfer import CompleteRun
 
-__all__ = ["LocalTarget", "positions_after"]
-
-LOCK_TIMEOUT_S = 600.0
-"""How long a copy waits for another one that writes the same unit."""
-
-LOCKS_MAX = 1024
+__all__ = ["LocalTarget"]
 
 
 class LocalTarget:
@@ -59,6 +56,9 @@ class LocalTarget:
         self._fs = fs
         self._held_from: dict[str, HeldTokens] = {}
         self._lock = threading.Lock()
+        self._locks = UnitLocks(store.layout.root, fs=fs)
+        self._staging = threading.Lock()
+        self._is_clean = False
 
     def info(self) -> StoreInfo:
         """Which store it is."""
@@ -94,10 +94,28 @@ class LocalTarget:
         """Write the pieces; see ``Target.apply``."""
         check_snapshot(snapshot)
         folder = unit_folder(self._layout, snapshot.unit)
-        with self._alone(snapshot.unit):
+        with self._locks.alone(snapshot.unit):
             if snapshot.unit.startswith(RUNS):
                 return self._write_run(self._layout.run(folder.name), snapshot, pieces)
             return self._write_files(folder, snapshot, pieces)
+
+    def lacking_runs(self, units: Sequence[str]) -> set[str]:
+        """The runs that have no folder; see ``Target.lacking_runs``."""
+        held = set(self._store.run_ids())
+        return {unit for unit in units if unit.startswith(RUNS) and unit.removeprefix(RUNS) not in held}
+
+    def add_runs(self, runs: Iterable[CompleteRun]) -> list[Applied | MltrackError]:
+        """Take runs together; see ``Target.add_runs``."""
+        with self._lock:
+            is_first, self._is_clean = not self._is_clean, True
+        if is_first:
+            remove_leftovers(self._layout, fs=self._fs)
+        with self._staging:  # threads that read and write small files at a time only wait for each other
+            batch = RunBatch.written(self._layout, runs, fs=self._fs)
+        with contextlib.closing(batch):
+            for origin, tokens in batch.publish(self._locks).items():
+                self._held(origin).put_many(tokens)
+        return batch.outcomes
 
     def _write_files(self, folder: Path, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Applied:
         """Write a unit that is not a run: its files, then what its logs of facts add to ours."""
@@ -124,16 +142,6 @@ class LocalTarget:
             files=len(writer.done) + len(facts.whole),
             notes=tuple(notes),
         )
-
-    @contextlib.contextmanager
-    def _alone(self, unit: str) -> Iterator[None]:
-        """Keep other copies from the unit, by a lock in ``copied/``; the number of these is bounded."""
-        folder = self._layout.root / "copied"
-        if not folder.is_dir():
-            self._fs.require(self._layout.root)
-            self._fs.make_folder(folder)
-        with file_lock(folder / f"{zlib.crc32(unit.encode()) % LOCKS_MAX}.lock", timeout_s=LOCK_TIMEOUT_S):
-            yield
 
     def _write_run(self, run: RunFolder, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Applied:
         starts = {index: need.start for index, need in self._needs(run.path, snapshot)}
@@ -210,35 +218,3 @@ def _unfinished(run: RunFolder, snapshot: UnitSnapshot, starts: Mapping[int, int
     """The writers of which events are about to be written, and that don't record here."""
     logs = {writer_of(path) for index in starts if (path := snapshot.files[index].path).startswith("events/")}
     return {writer for writer in logs if not writer_is_live(run.events / f"{writer}.jsonl")}
-
-
-def positions_after(folder: Path, written: list[FileState]) -> tuple[dict[str, int], dict[str, int]]:
-    """Of the files that were written the numbers after the last event and the last point, by writer."""
-    events: dict[str, int] = {}
-    points: dict[str, int] = {}
-    for state in written:
-        writer = writer_of(state.path)
-        if state.kind is FileKind.POINTS:
-            after = state.first_seq + (state.size - HEADER_SIZE) // RECORD_SIZE
-            points[writer] = max(points.get(writer, 0), after)
-        elif state.path.startswith("segments/"):
-            name = segment_name(state.path.partition("/")[2])
-            points[writer] = max(points.get(writer, 0), name.last + 1 if name is not None else 0)
-        elif state.path.startswith("events/"):
-            events[writer] = _events_up_to(folder / state.path, state.size)
-    return events, points
-
-
-def _events_up_to(path: Path, size: int) -> int:
-    """The number after that of the last line before byte ``size``."""
-    from mltrack.disk.codec import BadLine, decode_line
-
-    with contextlib.suppress(OSError, BadLine), open(path, "rb") as file:
-        start = size
-        tail = b""
-        while start > 0 and tail.count(b"\n") < 2:
-            step = min(start, max(1 << 12, len(tail)))
-            start -= step
-            tail = os.pread(file.fileno(), size - start, start)
-        return int(decode_line(tail.rstrip(b"\n").rpartition(b"\n")[2]).get("seq", -1)) + 1
-    return 0

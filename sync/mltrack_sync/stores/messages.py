@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from mltrack_sync.stores.frames import Frame
 
 __all__ = [
+    "GROUP_CHARS",
+    "ITEMS_PER_MESSAGE",
     "UNITS_AT_ONCE_MAX",
     "PieceDecoder",
     "PieceEncoder",
@@ -43,12 +45,14 @@ __all__ = [
     "decode_origin",
     "decode_selection",
     "decode_snapshot",
+    "decode_snapshot_head",
     "decode_tokens",
     "encode_applied",
     "encode_info",
     "encode_needs",
     "encode_selection",
     "encode_snapshot",
+    "encode_snapshot_head",
     "encode_tokens",
     "only_needed",
 ]
@@ -215,18 +219,28 @@ def encode_snapshot(snapshot: UnitSnapshot) -> Iterator[dict[str, Any]]:
     """A snapshot as one message, or several where it has many files; all but the last say that there are more."""
     groups = list(_groups(snapshot.files, lambda one: len(one.path))) or [[]]
     for place, group in enumerate(groups):
-        head: dict[str, Any] = {
-            "files": [
-                [one.path, _KINDS.index(one.kind), one.size, one.sha256, one.mark, one.first_seq, one.at]
-                for one in group
-            ]
-        }
+        head: dict[str, Any] = {"files": list(map(_encode_file, group))}
         if place == 0:
-            head["unit"], head["token"] = snapshot.unit, snapshot.token
-            head["live"], head["taken_at"], head["origin"] = snapshot.live, snapshot.taken_at, snapshot.origin
+            head = encode_snapshot_head(snapshot, group)
         if place < len(groups) - 1:
             head["more"] = True
         yield head
+
+
+def encode_snapshot_head(snapshot: UnitSnapshot, files: Iterable[FileState] | None = None) -> dict[str, Any]:
+    """A snapshot as an object, with some of its files or all."""
+    return {
+        "unit": snapshot.unit,
+        "token": snapshot.token,
+        "live": snapshot.live,
+        "taken_at": snapshot.taken_at,
+        "origin": snapshot.origin,
+        "files": list(map(_encode_file, snapshot.files if files is None else files)),
+    }
+
+
+def _encode_file(one: FileState) -> list[Any]:
+    return [one.path, _KINDS.index(one.kind), one.size, one.sha256, one.mark, one.first_seq, one.at]
 
 
 def decode_snapshot(receive: Callable[[], Frame], first: dict[str, Any] | None = None) -> UnitSnapshot:
@@ -236,26 +250,34 @@ def decode_snapshot(receive: Callable[[], Frame], first: dict[str, Any] | None =
         TransferError: it is not one, or a path leaves the unit.
     """
     head = receive().head if first is None else first
+    snapshot = decode_snapshot_head(head)
+    files = list(snapshot.files)
+    while head.get("more") is True:
+        head = receive().head
+        files += map(_decode_file, Fields(head).items("files", ITEMS_PER_MESSAGE))
+        if len(files) > FILES_MAX:
+            raise bad("too many files")
+    return replace(snapshot, files=tuple(files))
+
+
+def decode_snapshot_head(head: dict[str, Any]) -> UnitSnapshot:
+    """A snapshot with those files that are in this object.
+
+    Raises:
+        TransferError: it is not one, or a path leaves the unit.
+    """
     fields = Fields(head)
     origin = fields.texts("origin", 2, 300)
     if len(origin) != 2:
         raise bad("an origin")
-    snapshot = UnitSnapshot(
+    return UnitSnapshot(
         check_unit(head.get("unit")),
         fields.text("token", TEXT_CHARS_MAX),
-        (),
+        tuple(map(_decode_file, fields.items("files", ITEMS_PER_MESSAGE))),
         fields.texts("live", WRITERS_MAX, NAME_BYTES_MAX),
         fields.number("taken_at", 0, SIZE_MAX * 8),
         (origin[0], origin[1]),
     )
-    files: list[FileState] = []
-    while True:
-        files += map(_decode_file, Fields(head).items("files", ITEMS_PER_MESSAGE))
-        if len(files) > FILES_MAX:
-            raise bad("too many files")
-        if head.get("more") is not True:
-            return replace(snapshot, files=tuple(files))
-        head = receive().head
 
 
 def _decode_file(item: object) -> FileState:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
@@ -17,10 +18,12 @@ from mltrack.errors import MltrackError
 from mltrack_sync.stores.failures import decode_failure
 from mltrack_sync.stores.frames import ConnectionLostError, FrameKind
 from mltrack_sync.stores.messages import (
+    UNITS_AT_ONCE_MAX,
     PieceDecoder,
     PieceEncoder,
     decode_applied,
     decode_info,
+    decode_names,
     decode_needs,
     decode_snapshot,
     decode_tokens,
@@ -29,6 +32,7 @@ from mltrack_sync.stores.messages import (
     encode_snapshot,
     only_needed,
 )
+from mltrack_sync.stores.run_messages import decode_outcomes, decode_runs, encode_runs
 from mltrack_sync.stores.transfer import Need, TransferError
 
 if TYPE_CHECKING:
@@ -40,7 +44,7 @@ if TYPE_CHECKING:
     from mltrack_sync.stores.frames import Frame
     from mltrack_sync.stores.session import Session
     from mltrack_sync.stores.streams import Stream
-    from mltrack_sync.stores.transfer import Applied, Piece, StoreInfo, UnitSnapshot, UnitToken
+    from mltrack_sync.stores.transfer import Applied, CompleteRun, Piece, StoreInfo, UnitSnapshot, UnitToken
 
 __all__ = ["RemoteSource", "RemoteTarget"]
 
@@ -152,12 +156,47 @@ class RemoteSource:
             if frame.kind is FrameKind.ERROR:
                 raise decode_failure(frame.head, where)
 
+    def complete_runs(
+        self, units: Sequence[str], *, artifact_bytes_max: int | None = None
+    ) -> Iterator[CompleteRun | None]:
+        """Small runs with all that is in them; they are asked for at once, before the first is taken.
+
+        Raises:
+            ConnectionLostError: the connection was cut; ask for them by themselves.
+            TransferError: something else was sent.
+        """
+        if not self._session.moves_many():
+            return iter([None] * len(units))
+        request: dict[str, Any] = {"op": "runs", "units": units}
+        if artifact_bytes_max is not None:
+            request["artifact_bytes_max"] = artifact_bytes_max
+        runs = self._incoming_runs(self._session.call(lambda channel: channel.open(request)), units)
+        next(runs)  # now it ends the stream however it is left
+        return runs
+
+    def _incoming_runs(self, stream: Stream, units: Sequence[str]) -> Iterator[CompleteRun | None]:
+        where = self._session.where
+        with _closing(stream):
+            stream.end()
+            yield None
+            wanted = iter(units)
+            while (frame := stream.receive()).kind is FrameKind.DATA:
+                for run in decode_runs(frame):
+                    if next(wanted, None) is None or (run is not None and run.snapshot.unit not in units):
+                        raise TransferError(f"{where} sent a run that was not asked for")
+                    yield run
+            if frame.kind is FrameKind.ERROR:
+                raise decode_failure(frame.head, where)
+            if next(wanted, None) is not None:
+                raise TransferError(f"{where} sent fewer runs than were asked for")
+
 
 class RemoteTarget:
     """A store elsewhere that is copied into."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._sending = threading.Lock()
 
     def info(self) -> StoreInfo:
         """Which store it is."""
@@ -226,6 +265,55 @@ class RemoteTarget:
         if applied.unit != snapshot.unit or applied.token not in ("", snapshot.token):
             raise TransferError(f"{where} answered about {applied.unit!r} instead of {snapshot.unit!r}")
         return applied
+
+    def lacking_runs(self, units: Sequence[str]) -> set[str]:
+        """Which of these runs it has nothing of, and takes by ``add_runs``."""
+        if not self._session.moves_many():
+            return set()
+        where = self._session.where
+        groups = [units[at : at + UNITS_AT_ONCE_MAX] for at in range(0, len(units), UNITS_AT_ONCE_MAX)]
+
+        def ask(channel: Channel) -> set[str]:
+            found: set[str] = set()
+            with _asking(channel, {"op": "lacking"}) as stream:
+                for group in groups:
+                    stream.send({"units": group})
+                stream.end()
+                for _ in groups:
+                    found.update(decode_names(_message(stream, where).head))
+                _end(stream, where)
+            return found
+
+        return self._session.call(ask)
+
+    def add_runs(self, runs: Iterable[CompleteRun]) -> list[Applied | MltrackError]:
+        """Send runs that it has nothing of; those that were taken are on the other side's disk when this returns.
+
+        Raises:
+            ConnectionLostError: the connection was cut; some of them may have been taken.
+            StoreError: they can't be written.
+        """
+        where = self._session.where
+        sent: list[tuple[str, str]] = []
+        outcomes: list[Applied | MltrackError] = []
+        with _asking(self._session.call(lambda channel: channel), {"op": "add"}) as stream:
+            with self._sending:  # threads that read and send small files at a time only wait for each other
+                for head, data in encode_runs(_noted(runs, sent)):
+                    if stream.peek() is not None:  # it has failed on the other side
+                        break
+                    stream.send(head, data)
+                stream.end()
+            while len(outcomes) < len(sent):
+                outcomes += decode_outcomes(_message(stream, where).head, sent[len(outcomes) :], where)
+            _end(stream, where)
+        return outcomes
+
+
+def _noted(runs: Iterable[CompleteRun], sent: list[tuple[str, str]]) -> Iterator[CompleteRun]:
+    """The same runs; their names and tokens are added to ``sent``."""
+    for run in runs:
+        sent.append((run.snapshot.unit, run.snapshot.token))
+        yield run
 
 
 # --- requests ------------------------------------------------------------------------------------------------------

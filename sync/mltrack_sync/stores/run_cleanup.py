@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from mltrack.disk.absent import AbsentFile, read_absent, write_absent
+from mltrack.disk.absent import ABSENT_FILE, AbsentFile, encode_absent, read_absent, write_absent
 from mltrack.disk.artifact_files import hash_file, run_lock
 from mltrack.disk.codec import HEADER_SIZE, BadLine, decode_header
 from mltrack.disk.filesystem import LOCAL, FileSystem, open_regular
@@ -14,9 +14,9 @@ from mltrack.disk.liveness import own_lock
 from mltrack.disk.segment import segment_name
 from mltrack.disk.segment_reader import verify_segment
 from mltrack.errors import CorruptionError
-from mltrack_sync.stores.artifact_facts import ARTIFACTS, ArtifactFacts
+from mltrack_sync.stores.artifact_facts import ARTIFACT_TYPE, ARTIFACTS, ArtifactFacts
 from mltrack_sync.stores.file_marks import committed_end
-from mltrack_sync.stores.point_ranges import has_points
+from mltrack_sync.stores.point_ranges import has_points, writer_of
 from mltrack_sync.stores.transfer import FileKind, FileState, TransferError
 from mltrack_sync.stores.unit_files import file_kind
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from mltrack.disk.layout import RunFolder
     from mltrack.disk.segment import SegmentName
     from mltrack_sync.stores.artifact_facts import ArtifactFact
-    from mltrack_sync.stores.transfer import UnitSnapshot
+    from mltrack_sync.stores.transfer import CompleteRun, UnitSnapshot
 
-__all__ = ["remove_replaced_journals", "settle_artifacts"]
+__all__ = ["missing_artifacts", "remove_replaced_journals", "settle_artifacts"]
 
 LOCK_TIMEOUT_S = 5.0
 
@@ -127,6 +127,23 @@ def settle_artifacts(
             absent.append(AbsentFile(name, fact.size, fact.sha256, snapshot.origin[0]))
     write_absent(run.path, absent, known, fs=fs)
     return [file.path for file in absent]
+
+
+def missing_artifacts(run: CompleteRun) -> dict[str, bytes]:
+    """The list of artifacts that a new run's events name and that don't come with it, as a file; {} where none is."""
+    logs = {path: data for path, data in run.contents.items() if path.startswith("events/")}
+    copied = {state.path: state.sha256 for state in run.snapshot.files if state.path.startswith(ARTIFACTS)}
+    if sum(data.count(ARTIFACT_TYPE) for data in logs.values()) == len(copied):
+        return {}  # one event for each of the files
+    facts = ArtifactFacts()
+    for path, data in logs.items():
+        facts.read_lines(writer_of(path), data.split(b"\n")[:-1])
+    absent = [
+        AbsentFile(path.removeprefix(ARTIFACTS), fact.size, fact.sha256, run.snapshot.origin[0])
+        for path, fact in facts.by_path.items()
+        if not fact.deleted and not fact.remote and copied.get(path) != fact.sha256
+    ]
+    return {ABSENT_FILE: encode_absent(absent)} if absent else {}
 
 
 def _is_stored(run: RunFolder, path: str, fact: ArtifactFact) -> bool:

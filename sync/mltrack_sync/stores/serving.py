@@ -14,6 +14,7 @@ from mltrack_sync.stores.fields import Fields, bad
 from mltrack_sync.stores.frames import ConnectionLostError, Frame, FrameKind
 from mltrack_sync.stores.hello import Opening, answer, greet, read_opening
 from mltrack_sync.stores.messages import (
+    UNITS_AT_ONCE_MAX,
     PieceDecoder,
     PieceEncoder,
     decode_names,
@@ -27,6 +28,7 @@ from mltrack_sync.stores.messages import (
     encode_snapshot,
     encode_tokens,
 )
+from mltrack_sync.stores.run_messages import decode_runs, encode_outcomes, encode_runs
 from mltrack_sync.stores.streams import Cancelled, Stream
 from mltrack_sync.stores.transfer import TransferError, UnitToken
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, BinaryIO
 
-    from mltrack_sync.stores.transfer import Piece, Source, Target, UnitSnapshot
+    from mltrack_sync.stores.transfer import CompleteRun, Piece, Source, Target, UnitSnapshot
 
 __all__ = ["Ends", "serve"]
 
@@ -90,6 +92,9 @@ class _Server:
             "needs": self._needs,
             "pieces": self._pieces,
             "apply": self._apply,
+            "lacking": self._lacking,
+            "runs": self._runs,
+            "add": self._add,
         }
 
     def run(self, reader: BinaryIO, write_fd: int) -> bool:
@@ -186,6 +191,38 @@ class _Server:
         snapshot = decode_snapshot(stream.receive_data)
         applied = self._ends.target.apply(snapshot, _incoming(stream, snapshot))
         stream.end(encode_applied(applied))
+
+    def _lacking(self, stream: Stream, head: dict[str, Any]) -> None:
+        while (frame := stream.receive()).kind is FrameKind.DATA:
+            lacking = self._ends.target.lacking_runs(decode_names(frame.head))
+            stream.send({"units": sorted(lacking)})
+        stream.end()
+
+    def _runs(self, stream: Stream, head: dict[str, Any]) -> None:
+        most = Fields(head).number("artifact_bytes_max", 0, 1 << 60) if "artifact_bytes_max" in head else None
+        runs = self._ends.source.complete_runs(decode_names(head), artifact_bytes_max=most)
+        for message, data in encode_runs(runs):
+            stream.send(message, data)
+        stream.end()
+
+    def _add(self, stream: Stream, head: dict[str, Any]) -> None:
+        if not self._ends.write:
+            raise StoreError("the store was opened for reading only")
+        for message in encode_outcomes(self._ends.target.add_runs(_incoming_runs(stream))):
+            stream.send(message)
+        stream.end()
+
+
+def _incoming_runs(stream: Stream) -> Iterator[CompleteRun]:
+    count = 0
+    while (frame := stream.receive()).kind is FrameKind.DATA:
+        for run in decode_runs(frame):
+            count += 1
+            if run is None or count > UNITS_AT_ONCE_MAX:
+                raise bad("runs")
+            yield run
+    if frame.kind is FrameKind.ERROR:
+        raise TransferError("the other side could not read on")
 
 
 def _incoming(stream: Stream, snapshot: UnitSnapshot) -> Iterator[Piece]:

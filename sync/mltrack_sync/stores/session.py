@@ -10,7 +10,7 @@ from mltrack.errors import MltrackError
 from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.stores.channel import Channel
 from mltrack_sync.stores.frames import ConnectionLostError, skip_noise
-from mltrack_sync.stores.hello import Opening, request_store
+from mltrack_sync.stores.hello import MANY_RUNS_PROTOCOL, Opening, request_store
 from mltrack_sync.stores.transfer import TransferError
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class Session:
         self._lock = threading.Lock()
         self._channel: Channel | None = None
         self._info: StoreInfo | None = None
+        self._protocol = 0
         self._closed = False
 
     def info(self) -> StoreInfo:
@@ -95,6 +96,15 @@ class Session:
         self.call(lambda channel: None)
         assert self._info is not None
         return self._info
+
+    def moves_many(self) -> bool:
+        """Whether the other side knows messages with many small runs each.
+
+        Raises:
+            MltrackError: as ``info``.
+        """
+        self.info()
+        return self._protocol >= MANY_RUNS_PROTOCOL
 
     def call(self, work: Callable[[Channel], T]) -> T:
         """Do something that may be done twice; where the connection is cut, it is made again and tried again.
@@ -145,7 +155,7 @@ class Session:
                 if not greeted:
                     raise wire.explain(noise)
                 wire.greeted()
-                info = request_store(wire.reader, wire.write_fd, self._opening, self.where)
+                info, protocol = request_store(wire.reader, wire.write_fd, self._opening, self.where)
             if self._info is not None and info.store_id != self._info.store_id:
                 raise TransferError(f"{self.where}: another store is there now", hint="run it again")
         except (MltrackError, OSError) as error:
@@ -157,7 +167,7 @@ class Session:
             if isinstance(error, RemoteUnavailableError) and self._info is not None:  # it was reached before
                 raise ConnectionLostError(str(error), hint=error.hint) from error
             raise
-        self._info = info
+        self._info, self._protocol = info, protocol
         self._channel = Channel(wire.reader, wire.write_fd, close_write=wire.close_write, on_end=wire.close)
         self._channel.start()
 

@@ -24,13 +24,14 @@ from mltrack.text.printable import printable
 from mltrack_sync.errors import RemoteUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from mltrack_sync.selection import Selection
 
 __all__ = [
     "PIECE_BYTES_MAX",
     "Applied",
+    "CompleteRun",
     "FileKind",
     "FileState",
     "InterruptedCopyError",
@@ -193,6 +194,19 @@ class StoreInfo:
     free_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class CompleteRun:
+    """A run's snapshot, and what is in each of its files, by path."""
+
+    snapshot: UnitSnapshot
+    contents: Mapping[str, bytes]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(map(len, self.contents.values()))
+
+
 def entries_of(snapshot: UnitSnapshot, needs: Iterable[Need]) -> Iterator[tuple[FileState, Need]]:
     """Each need with the file of the snapshot that it means.
 
@@ -258,6 +272,19 @@ class Source(Protocol):
             TransferError: a file changed in a way that it must not.
         """
 
+    def complete_runs(
+        self, units: Sequence[str], *, artifact_bytes_max: int | None = None
+    ) -> Iterator[CompleteRun | None]:
+        """Runs with all that is in them, in the order of their names; None where one is not small, or can't be read.
+
+        Args:
+            units: Their names.
+            artifact_bytes_max: As for ``snapshot``.
+
+        Raises:
+            InterruptedCopyError: the connection was cut.
+        """
+
 
 class Target(Protocol):
     """A store that is copied into."""
@@ -280,5 +307,19 @@ class Target(Protocol):
 
         Raises:
             TransferError: a piece is not one of the snapshot, or a file's content is not what its SHA-256 says.
+            StoreError, OSError: it can't be written.
+        """
+
+    def lacking_runs(self, units: Sequence[str]) -> set[str]:
+        """Which of these runs it has nothing of, and takes by ``add_runs``."""
+
+    def add_runs(self, runs: Iterable[CompleteRun]) -> list[Applied | MltrackError]:
+        """Take runs that it has nothing of: each appears whole. What came of each, in their order.
+
+        A run that was refused, or that has come to be meanwhile, is to be copied by itself. Everything that was taken
+        is on the disk when this returns; where it raises, some of the runs may be there.
+
+        Raises:
+            InterruptedCopyError: the connection was cut.
             StoreError, OSError: it can't be written.
         """

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from mltrack_sync.stores.transfer import entries_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
+    from mltrack.errors import MltrackError
     from mltrack_sync.selection import Selection
     from mltrack_sync.stores.transfer import (
         Applied,
+        CompleteRun,
         FileState,
         Need,
         Piece,
@@ -75,6 +77,16 @@ class _WatchedSource:
     def pieces(self, snapshot: UnitSnapshot, needs: Iterable[Need]) -> Iterator[Piece]:
         return self._source.pieces(snapshot, needs)
 
+    def complete_runs(
+        self, units: Sequence[str], *, artifact_bytes_max: int | None = None
+    ) -> Iterator[CompleteRun | None]:
+        return map(self._seen, self._source.complete_runs(units, artifact_bytes_max=artifact_bytes_max))
+
+    def _seen(self, run: CompleteRun | None) -> CompleteRun | None:
+        if run is not None:
+            self.snapshots[run.snapshot.unit] = run.snapshot
+        return run
+
 
 class _WatchedTarget:
     def __init__(self, target: Target, *, look_again: bool, differing: Collection[str]) -> None:
@@ -98,3 +110,13 @@ class _WatchedTarget:
 
     def apply(self, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Applied:
         return self._target.apply(snapshot, pieces)
+
+    def lacking_runs(self, units: Sequence[str]) -> set[str]:
+        return self._target.lacking_runs(units)
+
+    def add_runs(self, runs: Iterable[CompleteRun]) -> list[Applied | MltrackError]:
+        return self._target.add_runs(map(self._lacking, runs))
+
+    def _lacking(self, run: CompleteRun) -> CompleteRun:
+        self.lacking[run.snapshot.unit] = list(run.snapshot.files)
+        return run

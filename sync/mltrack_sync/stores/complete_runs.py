@@ -1,0 +1,117 @@
+"""Small runs of which another store has nothing yet: each with all its bytes, so that many are moved together."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mltrack.errors import MltrackError
+from mltrack_sync.stores.file_marks import MARK_BYTES
+from mltrack_sync.stores.transfer import CompleteRun, FileKind, Need, SourceChangedError, TransferError, UnitSnapshot
+from mltrack_sync.stores.unit_files import check_snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from mltrack_sync.stores.transfer import Source
+
+__all__ = [
+    "RUN_BYTES_MAX",
+    "RUN_FILES_MAX",
+    "check_complete",
+    "file_sizes",
+    "is_small",
+    "read_complete",
+    "read_each",
+    "with_checksums",
+]
+
+RUN_BYTES_MAX = 512 << 10
+"""The most bytes of a run that is moved together with others."""
+
+RUN_FILES_MAX = 200
+
+
+def file_sizes(snapshot: UnitSnapshot) -> dict[str, int]:
+    """The sizes of a snapshot's files; of a log that is in it several times, the last and greatest one."""
+    return {state.path: state.size for state in snapshot.files}
+
+
+def is_small(snapshot: UnitSnapshot) -> bool:
+    """Whether a run is moved together with others: no process records into it, here or elsewhere, and it is small."""
+    if snapshot.live or len(snapshot.files) > RUN_FILES_MAX:
+        return False
+    if any(state.path.startswith("live/") for state in snapshot.files):
+        return False
+    return sum(file_sizes(snapshot).values()) <= RUN_BYTES_MAX
+
+
+def read_each(
+    source: Source, units: Iterable[str], *, artifact_bytes_max: int | None = None
+) -> Iterator[CompleteRun | None]:
+    """Runs of any source, one after the other; see ``Source.complete_runs``."""
+    for unit in units:
+        found = None
+        try:
+            snapshot = source.snapshot(unit, artifact_bytes_max=artifact_bytes_max)
+            if is_small(snapshot):
+                found = read_complete(source, snapshot)
+        except (MltrackError, OSError):
+            pass  # whoever copies it by itself meets the same, and says so
+        yield found
+
+
+def read_complete(source: Source, snapshot: UnitSnapshot) -> CompleteRun:
+    """Read all of a small run.
+
+    Raises:
+        SourceChangedError, TransferError, OSError: see ``Source.pieces``.
+    """
+    needs, ends = [], dict.fromkeys(file_sizes(snapshot), 0)
+    for state in snapshot.files:
+        needs.append(Need(state.path, ends[state.path]))
+        ends[state.path] = state.size
+    parts: dict[str, list[bytes]] = {path: [] for path in ends}
+    for piece in source.pieces(snapshot, needs):
+        parts[piece.path].append(piece.data)
+    return CompleteRun(snapshot, {path: b"".join(found) for path, found in parts.items()})
+
+
+def with_checksums(run: CompleteRun) -> CompleteRun:
+    """The run with the SHA-256 of each WHOLE file in its snapshot, for a way on which bytes could change."""
+    if all(state.sha256 or state.kind is not FileKind.WHOLE for state in run.snapshot.files):
+        return run
+    files = tuple(
+        replace(state, sha256=hashlib.sha256(run.contents[state.path]).hexdigest())
+        if state.kind is FileKind.WHOLE and not state.sha256
+        else state
+        for state in run.snapshot.files
+    )
+    return CompleteRun(replace(run.snapshot, files=files), run.contents)
+
+
+def check_complete(run: CompleteRun) -> None:
+    """Check a run that comes from outside: its snapshot, and its contents against that.
+
+    Raises:
+        TransferError: something of it can't be.
+        SourceChangedError: a file's content is not what its checksum says.
+    """
+    snapshot, contents = run.snapshot, run.contents
+    check_snapshot(snapshot)
+    if not snapshot.unit.startswith("runs/") or not is_small(snapshot):
+        raise TransferError(f"{snapshot.unit} is not a small run", hint="the other side is broken")
+    for state in snapshot.files:
+        data = contents.get(state.path, b"")
+        if state.mark and f"{zlib.crc32(data[max(0, state.size - MARK_BYTES) : state.size]):08x}" != state.mark:
+            raise _changed(snapshot, state.path)
+        if state.sha256 and hashlib.sha256(data).hexdigest() != state.sha256:
+            raise _changed(snapshot, state.path)
+    if {path: len(data) for path, data in contents.items()} != file_sizes(snapshot):
+        raise TransferError(f"{snapshot.unit} did not come with the files of its snapshot")
+
+
+def _changed(snapshot: UnitSnapshot, path: str) -> SourceChangedError:
+    return SourceChangedError(f"{path} of {snapshot.unit} did not arrive as it was measured", path=path)
