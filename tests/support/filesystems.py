@@ -19,8 +19,11 @@ STEPS = [
     "truncate",
     "sync",
     "sync_folder",
+    "sync_all",
     "rename",
     "unlink",
+    "make_new_folder",
+    "remove_folder",
 ]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -184,18 +184,41 @@ class RecordingFileSystem(FileSystem):
     def rename(self, source: Path, target: Path) -> None:
         with self._lock:
             self.look()
-            fd = os.open(source, os.O_RDONLY)
-            self._known(fd)
-            os.close(fd)
-            self._hold(target)
             number = os.stat(source).st_ino
+            if source.is_file():
+                fd = os.open(source, os.O_RDONLY)
+                self._known(fd)
+                os.close(fd)
+                self._paths[number] = target
+            self._hold(target)
             super().rename(source, target)
-            self._paths[number] = target
             changes = [
                 (self._folder(source.parent), source.name, None),
                 (self._folder(target.parent), target.name, number),
             ]
             self.steps.append(Names(list(changes)))
+
+    def sync_all(self, folder: Path, paths: Iterable[Path]) -> None:
+        for path in paths:
+            if path.is_dir():
+                self.sync_folder(path)
+                continue
+            fd = os.open(path, os.O_RDONLY)
+            self.sync(fd)
+            os.close(fd)
+
+    def make_new_folder(self, path: Path) -> None:
+        with self._lock:
+            self.look()
+            super().make_new_folder(path)
+            self.steps.append(Names([(self._folder(path.parent), path.name, self._folder(path))]))
+
+    def remove_folder(self, path: Path) -> None:
+        with self._lock:
+            self.look()
+            super().remove_folder(path)
+            if not path.exists():
+                self.steps.append(Names([(self._folder(path.parent), path.name, None)]))
 
     def link(self, source: Path, target: Path) -> None:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.storage.check.check import check_store
 from mltrack.store import Store
 from mltrack_sync.selection import Selection
@@ -10,10 +11,10 @@ from mltrack_sync.stores.local_source import LocalSource
 from mltrack_sync.stores.local_target import LocalTarget
 
 
-def copy(source: Store, target: Store, options: CopyOptions | None = None) -> CopyReport:
+def copy(source: Store, target: Store, options: CopyOptions | None = None, *, fs: FileSystem = LOCAL) -> CopyReport:
     """One pass, as each is now."""
     here = LocalSource(source)
-    return copy_units(here, LocalTarget(target), here.units(Selection()), options)
+    return copy_units(here, LocalTarget(target, fs=fs), here.units(Selection()), options)
 
 
 def assert_same_runs(first: Store, second: Store) -> None:

@@ -94,6 +94,7 @@ class LocalTarget:
         """Write the pieces; see ``Target.apply``."""
         check_snapshot(snapshot)
         folder = unit_folder(self._layout, snapshot.unit)
+        self._clean()
         with self._locks.alone(snapshot.unit):
             if snapshot.unit.startswith(RUNS):
                 return self._write_run(self._layout.run(folder.name), snapshot, pieces)
@@ -106,16 +107,20 @@ class LocalTarget:
 
     def add_runs(self, runs: Iterable[CompleteRun]) -> list[Applied | MltrackError]:
         """Take runs together; see ``Target.add_runs``."""
-        with self._lock:
-            is_first, self._is_clean = not self._is_clean, True
-        if is_first:
-            remove_leftovers(self._layout, fs=self._fs)
+        self._clean()
         with self._staging:  # threads that read and write small files at a time only wait for each other
             batch = RunBatch.written(self._layout, runs, fs=self._fs)
         with contextlib.closing(batch):
             for origin, tokens in batch.publish(self._locks).items():
                 self._held(origin).put_many(tokens)
         return batch.outcomes
+
+    def _clean(self) -> None:
+        """Before the first unit is written, remove what copies left that were killed."""
+        with self._lock:
+            is_first, self._is_clean = not self._is_clean, True
+        if is_first:
+            remove_leftovers(self._layout, fs=self._fs)
 
     def _write_files(self, folder: Path, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Applied:
         """Write a unit that is not a run: its files, then what its logs of facts add to ours."""
