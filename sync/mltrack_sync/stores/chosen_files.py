@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mltrack_sync.stores.complete_runs import read_each
 from mltrack_sync.stores.transfer import is_thin, thin_token
 from mltrack_sync.stores.watched import ARTIFACTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mltrack_sync.selection import Selection
-    from mltrack_sync.stores.transfer import Need, Piece, Source, StoreInfo, UnitSnapshot, UnitToken
+    from mltrack_sync.stores.transfer import CompleteRun, Need, Piece, Source, StoreInfo, UnitSnapshot, UnitToken
 
 __all__ = ["ChosenFiles"]
 
@@ -48,3 +49,9 @@ class ChosenFiles:
     def pieces(self, snapshot: UnitSnapshot, needs: Iterable[Need]) -> Iterator[Piece]:
         """The bytes that are needed; see ``Source.pieces``."""
         return self._source.pieces(snapshot, needs)
+
+    def complete_runs(
+        self, units: Sequence[str], *, artifact_bytes_max: int | None = None
+    ) -> Iterator[CompleteRun | None]:
+        """Small runs, without other artifacts; see ``Source.complete_runs``."""
+        return read_each(self, units, artifact_bytes_max=artifact_bytes_max)
