@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import UsageError
+from mltrack.storage.runs.state import running_elsewhere
 from mltrack_sync.daemon.heartbeat import Heartbeat, read_heartbeat
 from mltrack_sync.remotes.kind import MLFLOW, CountingKind, find_kind
 from mltrack_sync.remotes.ledgers import read_ledger
@@ -37,6 +38,8 @@ class RemoteStatus:
     ``pending_links`` counts runs whose datasets or logged models the remote does not support. ``oldest_pending`` is
     when the oldest of what waits was recorded, and ``lag_s`` its age in seconds. Of a receiver of bundles,
     ``bundles_written`` counts these, and ``bundles_arrived`` is the number of the last one whose receipt came back.
+    ``running`` counts runs that were being recorded on the remote when they were pulled, the longest ago at
+    ``running_as_of``: what became of them since is not known here.
     """
 
     remote: str
@@ -61,6 +64,8 @@ class RemoteStatus:
     lag_s: float = 0.0
     bundles_written: int = 0
     bundles_arrived: int = 0
+    running: int = 0
+    running_as_of: int = 0
 
     @property
     def runs_there(self) -> int:
@@ -81,6 +86,7 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
     """
     state = read_ledger(store, remote)
     counts = _count_pending(store, remote, state)
+    running = _running_there(store, state)
     return RemoteStatus(
         remote=remote.name,
         url=remote.url,
@@ -103,8 +109,19 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
         oldest_pending=counts.oldest,
         bundles_written=len(state.bundles.by_number),
         bundles_arrived=max((entry.number for entry in state.bundles.base(assume_arrived=False)), default=0),
+        running=len(running),
+        running_as_of=min(running, default=0),
         lag_s=max(0, clock() - counts.oldest) / 1e9 if counts.oldest else 0.0,
     )
+
+
+def _running_there(store: Store, state: LedgerState) -> list[int]:
+    """When runs were pulled that the remote, which is a store, was recording then."""
+    if not state.copied.store_id:
+        return []
+    live = (run_id for run_id, head in store.heads().items() if head.live)
+    found = (running_elsewhere(store.layout.run(run_id)) for run_id in live)
+    return [each.time for each in found if each is not None and each.store_id == state.copied.store_id]
 
 
 def _count_pending(store: Store, remote: Remote, state: LedgerState) -> PendingCounts:

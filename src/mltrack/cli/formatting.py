@@ -95,17 +95,25 @@ _STYLES = {
 }
 
 
+def run_time(info: RunInfo, elsewhere: Elsewhere | None, now_ms: int) -> str:
+    """How long a run lasted, or has lasted: of a copy, up to the moment when it was made."""
+    now_ms = now_ms if elsewhere is None else elsewhere.time // 1_000_000
+    return duration(max(0, (info.end_time if info.end_time is not None else now_ms) - info.start_time))
+
+
 def state(info: RunInfo, elsewhere: Elsewhere | None = None, now_ms: int = 0) -> Text:
     """The status in color, and whether the run is deleted.
 
-    ``elsewhere`` is where it is recorded if that is in another store: its host and the age of the copy are added.
+    ``elsewhere`` is where it is recorded if that is in another store: its host and the age of the copy are added. What
+    became of it since is not known here, so that it is not shown as what goes on now.
     """
     from rich.text import Text
 
     word = status(info)
-    text = Text(("● " if info.live and elsewhere is None else "") + word, style=_STYLES.get(word, ""))
+    style = _STYLES.get(word, "") if elsewhere is None else "cyan"
+    text = Text(("● " if info.live and elsewhere is None else "") + word, style=style)
     if elsewhere is not None:
-        text.append(f" on {printable(elsewhere.host)}, {ago(elsewhere.time // 1_000_000, now_ms)}", style="dim")
+        text.append(f" on {printable(elsewhere.host)}, as of {ago(elsewhere.time // 1_000_000, now_ms)}", style="dim")
     if info.lifecycle_stage == "deleted":
         text.append(" deleted", style="dim")
     return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ def ls(
     shown = runs[:limit]
     points = points_of(store, shown)
     if as_json:
-        print_json([run_facts(run, points[run.info.run_id]) for run in shown])
+        print_json([{**run_facts(run, points[run.info.run_id]), **_copy_facts(run.info)} for run in shown])
         return
     if runs:
         print_runs(shown, points, columns.split(",") if columns else None, tree=not order_by)
@@ -122,7 +123,7 @@ def print_runs(
         columns: metrics, params and tags to show; the most common metrics when not given.
         tree: in a terminal, put the children of a run below it.
     """
-    from mltrack.cli.formatting import ago, count, duration, moment, number, state, status
+    from mltrack.cli.formatting import ago, count, moment, number, run_time, state, status
 
     pretty = is_terminal()
     chosen = (
@@ -145,15 +146,15 @@ def print_runs(
     rows: list[list[Cell]] = []
     for run, depth in _as_tree(runs) if tree and pretty else [(run, 0) for run in runs]:
         info = run.info
-        lasted = duration((info.end_time if info.end_time is not None else now_ms) - info.start_time)
+        elsewhere = _elsewhere(info)
         rows.append(
             [
                 info.run_id[:SHORT_ID] if pretty else info.run_id,
                 "  " * (depth - 1) + "└ " * (depth > 0) + info.run_name,
                 *([] if one_experiment else [info.experiment_name]),
-                state(info, _elsewhere(info), now_ms) if pretty else status(info),
+                state(info, elsewhere, now_ms) if pretty else status(info),
                 ago(info.start_time, now_ms) if pretty else moment(info.start_time),
-                lasted,
+                run_time(info, elsewhere, now_ms),
                 count(points[info.run_id]) if pretty else str(points[info.run_id]),
                 *(_value(run, name, number if pretty else repr) for name in chosen),
             ]
@@ -166,6 +167,12 @@ def _elsewhere(info: RunInfo) -> Elsewhere | None:
     from mltrack.storage.runs.state import running_elsewhere
 
     return running_elsewhere(RunFolder(Path(info.artifact_uri).parent)) if info.live else None
+
+
+def _copy_facts(info: RunInfo) -> dict[str, Any]:
+    """Of a run that is recorded in another store: where, and as of when this is known, in ns; else nothing."""
+    elsewhere = _elsewhere(info)
+    return {} if elsewhere is None else {"elsewhere": asdict(elsewhere)}
 
 
 def _metric_room() -> int:

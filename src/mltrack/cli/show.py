@@ -54,22 +54,23 @@ def _everything(run: StoredRun) -> dict[str, Any]:
         "artifacts": [asdict(artifact) for artifact in run.artifacts],
         "writers": [{**asdict(w), "position": w.position._asdict()} for w in run.writers()],
         "lost": run.lost,
+        **({} if run.state.elsewhere is None else {"elsewhere": asdict(run.state.elsewhere)}),
         "damage": [str(error) for error in [*run.state.damage, *run.damage]],
     }
 
 
 def _print_head(run: StoredRun) -> None:
-    from mltrack.cli.formatting import ago, count, duration, moment, plural, state
+    from mltrack.cli.formatting import ago, count, moment, plural, run_time, state
 
     info, now_ms = run.info, time.time_ns() // 1_000_000
-    lasted = duration((info.end_time if info.end_time is not None else now_ms) - info.start_time)
+    elsewhere = run.state.elsewhere
     rows: list[tuple[str, Cell]] = [
         ("run", info.run_name),
         ("id", info.run_id),
         ("experiment", f"{info.experiment_name} ({info.experiment_id})"),
-        ("status", state(info, run.state.elsewhere, now_ms)),
+        ("status", state(info, elsewhere, now_ms)),
         ("started", f"{moment(info.start_time)} ({ago(info.start_time, now_ms)})"),
-        ("duration", lasted),
+        ("duration", run_time(info, elsewhere, now_ms)),
         ("points", count(run.head().points)),
         ("artifacts", info.artifact_uri),
     ]
@@ -80,6 +81,8 @@ def _print_head(run: StoredRun) -> None:
     if run.lost:
         rows.append(("lost", f"{plural(run.lost, 'point')}, as the disk was full or failing"))
     print_table([Column("", style="dim"), Column("", wrap=True)], rows, headings=False)
+    if elsewhere is not None:
+        note("this is a copy, made while the run was recorded: pull or sync again to see how it went on")
     damage = [*run.state.damage, *run.damage]
     if damage:
         note(f"{plural(len(damage), 'damaged place')}: see mltrack check {run.run_id}", style="red")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,10 @@ def _print_status(found: list[RemoteStatus]) -> None:
             say(f"{one.remote}: {one.pending_models:,} models with {one.pending_model_versions:,} versions wait")
         if one.bundles_written:
             say(f"{one.remote}: {plural(one.bundles_written, 'bundle')} written, {_arrived(one)}")
+        if one.running:
+            since = _age(max(0.0, time.time() - one.running_as_of / 1e9))
+            words = f"{plural(one.running, 'run')} being recorded there, as of {since} ago"
+            say(f"{one.remote}: {words} (mltrack pull {one.remote})")
         for what in _waiting(one):
             say(f"{one.remote}: {what}")
         for words in one.damage:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mltrack.cli.formatting import run_time, state
 from mltrack.disk.elsewhere import marker_path
 from mltrack.errors import RunStateError
 from mltrack.recording import current_store, fluent
@@ -14,6 +15,9 @@ from mltrack.storage.check.check import check_store
 from mltrack.storage.runs.edit import purge_run
 from mltrack.storage.runs.sealing import seal_dead_writers
 from mltrack.store import Store
+from mltrack_sync import Remotes, pull
+from mltrack_sync.status import status_of
+from tests.support.command_line import Cli
 from tests.support.recording import start_python
 from tests.support.store_copies import assert_same_runs, copy
 
@@ -122,6 +126,31 @@ def test_every_copy_of_a_live_run_is_valid(tmp_path: Path) -> None:
         current_store.set_store(None)
     assert copy(here, there).problems == []
     assert_same_runs(here, there)
+
+
+def test_a_copy_of_a_run_whose_process_died_says_as_of_when_it_is_known(tmp_path: Path, cli: Cli) -> None:
+    here, there = Store.create(tmp_path / "a"), Store.create(tmp_path / "b")
+    process = start_python(RECORDER, here.path)
+    assert process.stdout is not None
+    run_id = process.stdout.readline().strip()
+    remote = Remotes(there).add("cluster", str(here.path))
+    pull(there, remote)
+    process.kill()
+    process.communicate()
+    (listed,) = cli("--store", str(there.path), "ls", "--json").json
+    assert (listed["status"], listed["elsewhere"]["store_id"]) == ("RUNNING", here.store_id)
+    elsewhere = there.run(run_id).state.elsewhere
+    assert elsewhere is not None
+    later = elsewhere.time + 7 * 3600 * 10**9
+    status = status_of(there, remote, clock=lambda: later)
+    assert (status.running, status.running_as_of) == (1, elsewhere.time)
+    assert "1 run being recorded there, as of" in cli("--store", str(there.path), "status").out
+    info = there.run(run_id).info
+    assert str(state(info, elsewhere, later // 10**6)) == f"RUNNING on {elsewhere.host}, as of 7 h ago"
+    assert run_time(info, elsewhere, later // 10**6) == run_time(info, elsewhere, elsewhere.time // 10**6)
+    pull(there, remote)
+    assert status_of(there, remote).running == 0
+    assert there.run(run_id).info.crashed
 
 
 def age_mark(store: Store, run_id: str) -> tuple[str, int]:
