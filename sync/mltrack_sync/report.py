@@ -113,7 +113,8 @@ class PullReport:
     ``runs`` had something new; ``created`` of them are new in the store. ``points``, ``artifacts`` and
     ``artifact_bytes`` count what came. ``skipped_artifacts`` were too large or not wanted, and can be fetched later.
     ``notes`` are conflicts and how they were resolved; ``problems`` will be retried next time; ``unsupported`` says
-    what the remote can't hand out.
+    what the remote can't hand out. ``left_behind`` says, a line for each kind, what else the remote has and the pull
+    did not bring, because the selection or mltrack leaves it out.
     """
 
     remote: str
@@ -135,6 +136,7 @@ class PullReport:
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     unsupported: tuple[str, ...] = ()
+    left_behind: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:

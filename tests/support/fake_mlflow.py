@@ -158,6 +158,23 @@ class FakeMlflow(httpx.BaseTransport):
         run.points += points
         return str(run.info["run_id"])
 
+    def make_version(
+        self,
+        name: str,
+        source: str,
+        *,
+        run_id: str = "",
+        description: str = "",
+        tags: dict[str, str] | None = None,
+        of_tags: dict[str, str] | None = None,
+    ) -> Fields:
+        """A version of a registered model, which is made with ``of_tags`` if there is none; as it is kept."""
+        if name not in self.models:
+            self._registered_models_create({"name": name, "tags": pairs_of(of_tags or {})})
+        fields = {"name": name, "source": source, "description": description, "tags": pairs_of(tags or {})}
+        self._model_versions_create(fields | ({"run_id": run_id} if run_id else {}))
+        return self.versions[name][-1]
+
     # --- experiments ---
 
     def _experiments_search(self, fields: Fields) -> Fields:
@@ -289,7 +306,8 @@ class FakeMlflow(httpx.BaseTransport):
         if name in self.models:
             raise Refused(f"Registered Model (name={name}) already exists.", "RESOURCE_ALREADY_EXISTS")
         tags = texts_of(fields.get("tags", []))
-        self.models[name] = {"name": name, "description": fields.get("description", ""), "tags": tags, "aliases": {}}
+        about = {"name": name, "description": fields.get("description", ""), "creation_timestamp": self._time()}
+        self.models[name] = {**about, "tags": tags, "aliases": {}}
         self.versions[name] = []
         return {"registered_model": _with_pairs(self.models[name])}
 
@@ -297,8 +315,7 @@ class FakeMlflow(httpx.BaseTransport):
         if fields["name"] not in self.models:
             raise Refused("no such model", "RESOURCE_DOES_NOT_EXIST", 404)
         model = self.models[fields["name"]]
-        aliases = [{"alias": alias, "version": number} for alias, number in model["aliases"].items()]
-        return {"registered_model": {**_with_pairs(model), "aliases": aliases}}
+        return {"registered_model": {**_with_pairs(model), "aliases": _aliases(model)}}
 
     def _registered_models_update(self, fields: Fields) -> Fields:
         self.models[fields["name"]]["description"] = fields["description"]
@@ -320,14 +337,20 @@ class FakeMlflow(httpx.BaseTransport):
         self.models[fields["name"]]["aliases"].pop(fields["alias"], None)
         return {}
 
+    def _registered_models_search(self, fields: Fields) -> Fields:
+        found = [{**_with_pairs(m), "aliases": _aliases(m)} for m in self.models.values() if _is_searched(m, fields)]
+        return {"registered_models": found} if found else {}
+
     def _model_versions_search(self, fields: Fields) -> Fields:
-        found = [v for name, vs in self.versions.items() if f"name='{name}'" in fields["filter"] for v in vs]
+        asked = fields.get("filter", "")
+        mine = [vs for name, vs in self.versions.items() if "name=" not in asked or f"name='{name}'" in asked]
+        found = [v for vs in mine for v in vs if "name=" in asked or _is_searched(v, fields)]
         return {"model_versions": [_with_pairs(v) for v in found]} if found else {}
 
     def _model_versions_create(self, fields: Fields) -> Fields:
         versions = self.versions[fields["name"]]
         made = {**fields, "version": str(len(versions) + 1), "current_stage": "None"}
-        made["status"] = self.status_of_new_versions
+        made |= {"status": self.status_of_new_versions, "creation_timestamp": self._time()}
         versions.append({**made, "tags": texts_of(fields.get("tags", []))})
         return {"model_version": _with_pairs(versions[-1])}
 
@@ -345,6 +368,10 @@ class FakeMlflow(httpx.BaseTransport):
     def _model_versions_transition_stage(self, fields: Fields) -> Fields:
         self._version(fields)["current_stage"] = fields["stage"]
         return {}
+
+    def _time(self) -> int:
+        """A time of its own, in ms, for each thing that is made."""
+        return 1_000_000 + next(self._ids)
 
     def _version(self, fields: Fields) -> Fields:
         for version in self.versions.get(fields["name"], []):
@@ -369,7 +396,7 @@ def _call_of(request: httpx.Request, body: bytes) -> tuple[str, Fields]:
 
 
 def _call_on(call: str, ids: list[str], fields: Fields) -> tuple[str, Fields]:
-    if ids and ids[0] in ("get", "batchGetInfos"):
+    if ids and ids[0] in ("get", "batchGetInfos", "search"):
         return f"{call}/{ids[0]}", fields
     if ids:
         fields["model_id" if call.endswith("logged-models") else "trace_id"] = ids[0]
@@ -383,6 +410,16 @@ def _call_on(call: str, ids: list[str], fields: Fields) -> tuple[str, Fields]:
 def _matches(tags: dict[str, str], fields: Fields) -> bool:
     found = _TAG.search(fields.get("filter", ""))
     return found is None or tags.get(found[1]) == found[2]
+
+
+def _is_searched(thing: Fields, fields: Fields) -> bool:
+    """Prompts are found only where they are asked for."""
+    is_prompt: bool = thing["tags"].get("mlflow.prompt.is_prompt") == "true"
+    return is_prompt == ("is_prompt" in fields.get("filter", ""))
+
+
+def _aliases(model: Fields) -> list[Fields]:
+    return [{"alias": alias, "version": number} for alias, number in model["aliases"].items()]
 
 
 def _with_pairs(thing: Fields) -> Fields:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
-from tests.support.fake_parts import Fields, Refused, missing, unknown_call
+from tests.support.fake_parts import Fields, Refused, missing, pairs_of, unknown_call
 
 PLACE = "mlflow.artifactLocation"
 
@@ -31,6 +32,8 @@ class FakeTraces:
 
     def __init__(self) -> None:
         self.held: dict[str, FakeTrace] = {}
+        self.version = 3
+        """Of the API: with 2 it knows only the call that lists infos of that version."""
 
     def answer(self, call: str, fields: Fields) -> Fields:
         """What the server answers."""
@@ -40,6 +43,7 @@ class FakeTraces:
             "GET traces": self._get,
             "GET traces/get": self._get,
             "POST traces/batchGetInfos": self._infos,
+            "POST traces/search": self._search,
             "PATCH traces/tags": self._set_tag,
             "DELETE traces/tags": self._delete_tag,
             "POST traces/assessments": self._create_assessment,
@@ -47,6 +51,8 @@ class FakeTraces:
             "traces/link-to-run": self._link_to_run,
             "traces/link-prompts": self._link_prompts,
         }
+        if self.version == 2:
+            known = {"traces": self._search_2}
         if call not in known:
             raise unknown_call(call)
         return known[call](fields)
@@ -90,6 +96,30 @@ class FakeTraces:
     def _infos(self, fields: Fields) -> Fields:
         found = [self.held[trace_id] for trace_id in fields["trace_ids"] if trace_id in self.held]
         return {"trace_infos": [trace.fields()["trace_info"] for trace in found]}
+
+    def _search(self, fields: Fields) -> Fields:
+        places = {place["mlflow_experiment"]["experiment_id"] for place in fields["locations"]}
+        found = [
+            t for t in self.held.values() if t.info["trace_location"]["mlflow_experiment"]["experiment_id"] in places
+        ]
+        run_id = fields.get("filter", "").partition("attributes.run_id = ")[2].strip("'")
+        if run_id:
+            found = [t for t in found if run_id in t.runs or t.metadata.get("mlflow.sourceRun") == run_id]
+        return {"traces": [trace.fields()["trace_info"] for trace in found]}
+
+    def _search_2(self, fields: Fields) -> Fields:
+        """As servers did before the third version."""
+        found = []
+        for held in self.held.values():
+            info = held.info
+            whole, _, fraction = info["request_time"].removesuffix("Z").partition(".")
+            time = int(datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp()) * 1000 + int(fraction)
+            made = {"request_id": info["trace_id"], "timestamp_ms": str(time), "status": info["state"]}
+            made["experiment_id"] = info["trace_location"]["mlflow_experiment"]["experiment_id"]
+            made["execution_time_ms"] = str(round(1000 * float(info["execution_duration"].removesuffix("s"))))
+            made |= {"tags": pairs_of(held.tags), "request_metadata": pairs_of(held.metadata)}
+            found += [made] if made["experiment_id"] == fields["experiment_ids"] else []
+        return {"traces": found}
 
     def _set_tag(self, fields: Fields) -> Fields:
         self._trace(fields).tags[fields["key"]] = fields["value"]

@@ -71,6 +71,16 @@ def make_model(
     return model_id
 
 
+def make_version(
+    server: Server, name: str, source: str, *, run_id: str, model_id: str = "", tags: Mapping[str, str] | None = None
+) -> None:
+    """A version of a registered model, which is made if there is none."""
+    with contextlib.suppress(httpx.HTTPStatusError):
+        server.post("registered-models/create", name=name)
+    fields = {"name": name, "source": source, "run_id": run_id, "tags": pairs(tags or {})}
+    server.post("model-versions/create", **fields, **({"model_id": model_id} if model_id else {}))
+
+
 def log_points(server: Server, run_id: str, points: Sequence[Point]) -> None:
     for start in range(0, len(points), 1000):
         rows = [

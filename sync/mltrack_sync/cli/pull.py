@@ -43,6 +43,7 @@ BUNDLE_SUFFIX = ".mltb"
 @selection_options
 @artifact_options
 @click.option("--dry-run", is_flag=True, help="Show what would be brought; change nothing here.")
+@click.option("--recheck", is_flag=True, help="Look again at runs that seem unchanged: for files added later.")
 @click.option("--jobs", default=4, show_default=True, metavar="N", help="How many things to pull at a time.")
 @click.option("--limit-rate", metavar="RATE", help="Limit on bytes a second, in all: 2M, 500k.")
 @json_option
@@ -56,6 +57,7 @@ def pull(
     no_artifacts: bool,
     max_artifact_size: str | None,
     dry_run: bool,
+    recheck: bool,
     jobs: int,
     limit_rate: str | None,
     as_json: bool,
@@ -77,6 +79,7 @@ def pull(
         selection=Selection(runs, experiments, filter_string),
         artifact_bytes_max=size_max,
         dry_run=dry_run,
+        recheck=recheck,
         jobs=jobs,
         pace=pace,
     )
@@ -127,6 +130,8 @@ def _print(report: PullReport) -> None:
         say(words)
     for problem in report.problems:
         say(styled(f"to be tried again: {problem}", fg="yellow"))
+    for words in report.left_behind:
+        say(f"left behind: {words}")
 
 
 commands: list[click.Command] = [pull]

@@ -90,6 +90,7 @@ class PullOptions:
         artifact_paths: Only these files and folders of a run's artifacts are brought; none means all.
         look_again: Also compare what the store here says that it holds whole with its files.
         dry_run: Say what would be brought; nothing is written.
+        recheck: Read also what looks unchanged where the remote lists it.
         jobs: How many things are pulled at a time.
         progress: Receives how far the pull is.
         policy: How often what is tried again; None is the usual.
@@ -104,6 +105,7 @@ class PullOptions:
     artifact_paths: tuple[str, ...] = ()
     look_again: bool = False
     dry_run: bool = False
+    recheck: bool = False
     jobs: int = JOBS
     progress: Progress = field(default_factory=NoProgress)
     policy: RetryPolicy | None = None

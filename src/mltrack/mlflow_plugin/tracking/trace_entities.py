@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from mlflow.entities import (
@@ -27,7 +25,7 @@ from mlflow.utils.validation import _validate_length_limit
 
 from mltrack.errors import UsageError
 from mltrack.mlflow_plugin.uris import artifact_uri
-from mltrack.storage.traces.trace import COST_KEYS, TOKEN_KEYS
+from mltrack.storage.traces.figures import cost_of, finite, json_object, token_usage_of
 from mltrack.storage.traces.traces import Assessment
 from mltrack.text.encodable import encodable, encodable_pairs
 
@@ -41,16 +39,12 @@ __all__ = [
     "TracePlaces",
     "assessment_fields",
     "assessment_of",
-    "cost_of",
     "info_fields",
-    "json_object",
     "to_assessment",
     "to_info",
-    "token_usage_of",
     "value_number",
 ]
 
-_BIGINT_MAX = 2**63 - 1
 _PROMOTED = (TraceMetadataKey.TRACE_SESSION, TraceMetadataKey.TOKEN_USAGE, TraceMetadataKey.COST)
 
 
@@ -108,50 +102,6 @@ def info_fields(metadata: Mapping[str, str], tags: Mapping[str, str]) -> dict[st
 
 def _text(value: Any) -> Any:
     return value if value is None or isinstance(value, str) else str(value)
-
-
-def json_object(value: Any) -> dict[str, Any] | None:
-    """``value`` as a JSON object, given as one or as text; None if it is neither."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return None
-    return value if isinstance(value, dict) else None
-
-
-def token_usage_of(values: Mapping[str, Any], *, unusable: bool = False) -> dict[str, int | None]:
-    """Counts of tokens by kind; those that are not whole numbers are omitted, or None with ``unusable``."""
-    counts = {key: _whole(values[key]) for key in TOKEN_KEYS if key in values}
-    return {key: count for key, count in counts.items() if unusable or count is not None}
-
-
-def cost_of(values: Mapping[str, Any], *, unusable: bool = False) -> dict[str, float | None]:
-    """Costs in USD by kind; those that are not finite numbers are omitted, or None with ``unusable``."""
-    costs = {key: _finite(values[key]) for key in COST_KEYS if key in values}
-    return {key: cost for key, cost in costs.items() if unusable or cost is not None}
-
-
-def _whole(value: Any) -> int | None:
-    if value is None or isinstance(value, bool):
-        return None
-    try:
-        number = Decimal(str(value))
-    except (InvalidOperation, ValueError):
-        return None
-    if not number.is_finite() or number != number.to_integral_value() or abs(number) > _BIGINT_MAX:
-        return None
-    return int(number)
-
-
-def _finite(value: Any) -> float | None:
-    if value is None or isinstance(value, bool):
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
 
 
 # --- assessments -----------------------------------------------------------------------------------------------
@@ -231,7 +181,7 @@ def value_number(held: Assessment) -> tuple[float | None, bool]:
     if isinstance(value, bool):
         return float(value), False
     if isinstance(value, (int, float)):
-        number = _finite(value)
+        number = finite(value)
         return number, number is not None
     answer = {"yes": 1.0, "no": 0.0}.get(value.strip().lower()) if isinstance(value, str) else None
     return answer, False

@@ -21,7 +21,7 @@ from mlflow.tracing.utils import TraceJSONEncoder
 from mlflow.tracing.utils.truncation import _get_truncated_preview
 from mlflow.utils.validation import _validate_length_limit, _validate_trace_tag
 
-from mltrack.mlflow_plugin.tracking.trace_entities import cost_of, json_object, token_usage_of
+from mltrack.storage.traces.figures import cost_of, json_object, token_usage_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -24,12 +24,14 @@ class RegistryState:
         self.models: dict[str, RegisteredModel] = {}
         self.versions: dict[str, dict[int, ModelVersion]] = {}  # each model's by number, ascending
         self.last_number: dict[str, int] = {}
+        self.deleted_numbers: dict[str, set[int]] = {}
 
     def clear(self) -> None:
         """Forget everything."""
         self.models.clear()
         self.versions.clear()
         self.last_number.clear()
+        self.deleted_numbers.clear()
 
     def model(self, name: str) -> RegisteredModel:
         """One model.
@@ -52,6 +54,11 @@ class RegistryState:
             known = _some(str(n) for n in self.versions[name])
             raise NotFoundError(f"model {name!r} has no version {number}", hint=f"its versions: {known}")
         return self.versions[name][number]
+
+    def free_number(self, name: str, wanted: int) -> int:
+        """The number for a version that has ``wanted`` elsewhere: that, unless it is or was another version's here."""
+        is_free = wanted not in self.versions.get(name, {}) and wanted not in self.deleted_numbers.get(name, set())
+        return wanted if is_free and wanted > 0 else self.last_number.get(name, 0) + 1
 
     def apply(self, line: dict[str, Any]) -> None:
         """Apply one line.
@@ -81,6 +88,7 @@ class RegistryState:
                 self._rename(model.name, str(line["new_name"]), at)
             case "delete":
                 del self.models[model.name], self.versions[model.name], self.last_number[model.name]
+                self.deleted_numbers.pop(model.name, None)
             case "update":
                 self.models[model.name] = replace(model, description=str(line["description"]), last_update_time=at)
             case "tag":
@@ -111,6 +119,8 @@ class RegistryState:
             location=line.get("location"),
             as_address=bool(line.get("as_address", False)),
         )
+        if number < self.last_number[name]:  # one that came from elsewhere, under the number that it had there
+            self.versions[name] = dict(sorted(self.versions[name].items()))
         self.last_number[name] = max(self.last_number[name], number)
         self._touch(name, at)
 
@@ -119,6 +129,7 @@ class RegistryState:
         match line["type"]:
             case "delete_version":
                 del versions[number]
+                self.deleted_numbers.setdefault(version.name, set()).add(number)
                 model = self.models[version.name]
                 left = {alias: n for alias, n in model.aliases.items() if n != number}
                 self.models[model.name] = replace(model, aliases=left, last_update_time=at)
@@ -143,6 +154,7 @@ class RegistryState:
     def _rename(self, name: str, new_name: str, at: int) -> None:
         self.models[new_name] = replace(self.models.pop(name), name=new_name, last_update_time=at)
         self.last_number[new_name] = self.last_number.pop(name)
+        self.deleted_numbers[new_name] = self.deleted_numbers.pop(name, set())
         self.versions[new_name] = {
             number: replace(version, name=new_name, last_update_time=at)
             for number, version in self.versions.pop(name).items()

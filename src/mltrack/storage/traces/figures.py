@@ -1,17 +1,22 @@
-"""Tokens and costs of a trace: sums over its spans, made once for many consecutive facts."""
+"""Tokens and costs of a trace: read from what clients give, and summed over its spans for many consecutive facts."""
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
+from decimal import Decimal, InvalidOperation
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
+
+from mltrack.storage.traces.trace import COST_KEYS, TOKEN_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from mltrack.storage.traces.trace import SpanHead, Trace
 
-__all__ = ["SpanSum"]
+__all__ = ["SpanSum", "cost_of", "finite", "json_object", "token_usage_of"]
 
 
 class SpanSum:
@@ -98,3 +103,53 @@ def _is_covered(
     for each in path:
         covered[each] = found
     return found
+
+
+# --- figures as they are given ---
+
+_BIGINT_MAX = 2**63 - 1
+
+
+def json_object(value: Any) -> dict[str, Any] | None:
+    """``value`` as a JSON object, given as one or as text; None if it is neither."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, dict) else None
+
+
+def token_usage_of(values: Mapping[str, Any], *, unusable: bool = False) -> dict[str, int | None]:
+    """Counts of tokens by kind; those that are not whole numbers are omitted, or None with ``unusable``."""
+    counts = {key: _whole(values[key]) for key in TOKEN_KEYS if key in values}
+    return {key: count for key, count in counts.items() if unusable or count is not None}
+
+
+def cost_of(values: Mapping[str, Any], *, unusable: bool = False) -> dict[str, float | None]:
+    """Costs in USD by kind; those that are not finite numbers are omitted, or None with ``unusable``."""
+    costs = {key: finite(values[key]) for key in COST_KEYS if key in values}
+    return {key: cost for key, cost in costs.items() if unusable or cost is not None}
+
+
+def _whole(value: Any) -> int | None:
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        number = Decimal(str(value))
+    except (InvalidOperation, ValueError):
+        return None
+    if not number.is_finite() or number != number.to_integral_value() or abs(number) > _BIGINT_MAX:
+        return None
+    return int(number)
+
+
+def finite(value: Any) -> float | None:
+    """A number, given as one or as text; None where it is none, or not finite."""
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

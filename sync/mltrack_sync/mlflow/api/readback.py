@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mltrack_sync.errors import NotMlflowError, RemoteRefusedError
-from mltrack_sync.http.shapes import integer, mapping, rows, shaped, text
+from mltrack_sync.http.shapes import identifier, integer, mapping, pages, pairs, rows, shaped, text
 from mltrack_sync.mlflow.api.base import ApiClient, in_path
 from mltrack_sync.mlflow.api.models import LoggedModelsClient
 from mltrack_sync.mlflow.api.registry import RegistryClient
@@ -13,7 +13,7 @@ from mltrack_sync.mlflow.api.registry import RegistryClient
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["ComparedClient"]
+__all__ = ["IS_PROMPT", "ComparedClient"]
 
 LISTED_ROWS = 100
 MODELS_ROWS = 50
@@ -21,6 +21,9 @@ TRACE_BYTES_MAX = 256 << 20
 """A trace comes with all its spans and their contents in one answer."""
 
 Fields = dict[str, Any]
+
+IS_PROMPT = "mlflow.prompt.is_prompt"
+"""The tag of registered models, and of their versions, that are prompts."""
 
 
 class ComparedClient(ApiClient):
@@ -35,6 +38,21 @@ class ComparedClient(ApiClient):
     def versions(self, name: str, *, prompts: bool) -> list[Fields]:
         """All versions of a registered model; those of prompts are found only where they are asked for."""
         return [dict(row) for row in RegistryClient(self._transport).version_fields(name, prompts=prompts)]
+
+    def registered_models(self, *, prompts: bool) -> Iterator[list[Fields]]:
+        """All registered models, or all prompts, page by page, with tags and aliases."""
+        yield from self._searched("registered-models/search", "registered_models", prompts=prompts)
+
+    def all_versions(self, *, prompts: bool) -> Iterator[list[Fields]]:
+        """The versions of all registered models, or of all prompts, page by page."""
+        yield from self._searched("model-versions/search", "model_versions", prompts=prompts)
+
+    def _searched(self, call: str, name: str, *, prompts: bool) -> Iterator[list[Fields]]:
+        asked = {"max_results": str(LISTED_ROWS)}
+        if prompts:
+            asked["filter"] = f"tags.`{IS_PROMPT}` = 'true'"
+        for page in self._pages(call, asked, name, LISTED_ROWS):
+            yield [dict(row) for row in page]
 
     # --- logged models ---
 
@@ -103,6 +121,46 @@ class ComparedClient(ApiClient):
         with shaped(self.url, "traces/batchGetInfos", infos):
             return {text(info["trace_id"]): info for info in infos}
 
+    def search_traces(self, experiment_id: str) -> Iterator[list[Fields]]:
+        """What the traces of an experiment have besides spans, page by page, the oldest first."""
+        place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment_id}}
+        yield from self._trace_pages({"locations": [place], "order_by": ["timestamp_ms ASC"]})
+
+    def traces_of_run(self, experiment_id: str, remote_run: str) -> Iterator[list[Fields]]:
+        """The traces of an experiment that are linked to a run, page by page."""
+        place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment_id}}
+        yield from self._trace_pages({"locations": [place], "filter": f"attributes.run_id = '{remote_run}'"})
+
+    # --- what is only counted ---
+
+    def evaluation_datasets(self, experiment_ids: Sequence[str], most: int) -> Fields:
+        """Evaluation datasets of experiments, as the server answers."""
+        asked = {"experiment_ids": list(experiment_ids), "max_results": most}
+        return self._send_3("POST", "datasets/search", asked)
+
+    def scorers(self, experiment_ids: Sequence[str]) -> Fields:
+        """Scorers of experiments, as the server answers."""
+        return self._send_3("GET", "scorers/list", params={"experiment_ids": list(experiment_ids)})
+
+    def gateway_endpoints(self) -> Fields:
+        """Endpoints of its gateway, as the server answers."""
+        return self._send_3("GET", "gateway/endpoints/list")
+
+    def _trace_pages(self, asked: Mapping[str, Any]) -> Iterator[list[Fields]]:
+        def ask(token: str) -> dict[str, Any]:
+            fields = {**asked, "max_results": LISTED_ROWS, **({"page_token": token} if token else {})}
+            return self._send_3("POST", "traces/search", fields)
+
+        for page in pages(ask, "traces", url=self.url, call="traces/search", page_rows=LISTED_ROWS):
+            yield [dict(row) for row in page]
+
+    def search_traces_2(self, experiment_id: str) -> Iterator[list[Fields]]:
+        """As ``search_traces``, of a server that knows only the second version of that call and of their infos."""
+        asked = {"experiment_ids": experiment_id, "order_by": "timestamp_ms ASC", "max_results": str(LISTED_ROWS)}
+        for page in self._pages("traces", asked, "traces", LISTED_ROWS):
+            with shaped(self.url, "traces", page):
+                yield [_info_3(row) for row in page]
+
     def _found(self, path: str, asked: Mapping[str, str], name: str) -> Fields | None:
         try:
             answer = self._transport.get(path, asked)
@@ -126,3 +184,19 @@ class ComparedClient(ApiClient):
         if not isinstance(found, dict):
             raise NotMlflowError(f"{self.url} answered without a {name}")
         return found
+
+
+def _info_3(row: Any) -> Fields:
+    """The info of a trace as the second version writes it, as the third does; times are ms, as numbers."""
+    return {
+        "trace_id": identifier(row.get("request_id")),
+        "trace_location": {"mlflow_experiment": {"experiment_id": identifier(row["experiment_id"])}},
+        "request_time": integer(row["timestamp_ms"]),
+        "execution_duration": None if row.get("execution_time_ms") is None else integer(row["execution_time_ms"]),
+        "state": _STATES.get(text(row.get("status")), "STATE_UNSPECIFIED"),
+        "trace_metadata": pairs(row, "request_metadata"),
+        "tags": pairs(row, "tags"),
+    }
+
+
+_STATES = {"OK": "OK", "ERROR": "ERROR", "IN_PROGRESS": "IN_PROGRESS"}

@@ -26,12 +26,16 @@ PENDING = "PENDING_REGISTRATION"
 
 @dataclass(frozen=True, slots=True)
 class RemoteVersion:
-    """A remote version: its number, whether its files are ready, the server's message if not, and its tags."""
+    """A remote version: its number, whether its files are ready, the server's message if not, and its tags.
+
+    ``created`` is when the server made it, in ms; 0 where it does not say.
+    """
 
     number: str
     status: str
     message: str
     tags: Mapping[str, str]
+    created: int = 0
 
 
 class RegistryClient(ApiClient):
@@ -129,4 +133,5 @@ class RegistryClient(ApiClient):
     def _version(self, fields: Any, call: str) -> RemoteVersion:
         with shaped(self.url, call, fields):
             status, said = text(fields.get("status")) or READY, capped(text(fields.get("status_message")))
-            return RemoteVersion(str(integer(fields["version"])), status, said, pairs(fields, "tags"))
+            number, created = integer(fields["version"]), integer(fields.get("creation_timestamp") or 0)
+            return RemoteVersion(str(number), status, said, pairs(fields, "tags"), created)

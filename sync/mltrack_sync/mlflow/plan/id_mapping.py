@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from mltrack_sync.ledger.view import LedgerView
 
-__all__ = ["map_prompt_version", "map_tags"]
+__all__ = ["LINKED_PROMPTS", "MODEL_HISTORY", "local_number", "map_prompt_version", "map_tags"]
 
 LINKED_PROMPTS = "mlflow.linkedPrompts"
 """The tag of a run, model or trace that lists versions of prompts, as JSON."""
@@ -33,6 +33,13 @@ def map_prompt_version(state: LedgerView, name: str, number: str) -> str:
     entry = state.models.get(name)
     known = entry.versions.get(int(number)) if entry is not None and number.isdecimal() else None
     return known.remote if known is not None else number
+
+
+def local_number(state: LedgerView, name: str, number: str) -> str:
+    """The number here of a version that the remote has under ``number``; the same where the ledger does not know it."""
+    entry = state.models.get(name)
+    known = {one.remote: str(local) for local, one in entry.versions.items()} if entry is not None else {}
+    return known.get(number, number)
 
 
 def _renewed(state: LedgerView, text: str, renew: Any) -> str:

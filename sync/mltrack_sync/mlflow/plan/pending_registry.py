@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from mltrack.environment import VERSION_TAG
 from mltrack_sync.ledger.registry import ModelEntry
+from mltrack_sync.mlflow.api.readback import IS_PROMPT
 from mltrack_sync.mlflow.plan.kinds import ALIAS, MODEL, MODEL_TAG, MODEL_VERSION, MODEL_VERSION_TAG
 
 if TYPE_CHECKING:
@@ -22,13 +24,15 @@ __all__ = [
     "PendingModel",
     "VersionChanges",
     "find_pending_registry",
+    "has_mark",
     "is_prompt",
     "model_changes",
+    "origin_mark",
     "rejected_of_registry",
     "version_changes",
+    "version_mark",
+    "without_mark",
 ]
-
-IS_PROMPT = "mlflow.prompt.is_prompt"
 
 Value = TypeVar("Value")
 
@@ -141,9 +145,35 @@ def version_changes(version: ModelVersion, known: VersionEntry, rejected: KindsA
     of = f"{version.name}/{version.version}"
     return VersionChanges(
         version.description if version.description != known.description else None,
-        _tags(known.tags, version.tags, MODEL_VERSION_TAG, of, rejected),
+        _tags(known.tags, without_mark(version.tags), MODEL_VERSION_TAG, of, rejected),
         version.stage if version.stage != known.stage else None,
     )
+
+
+def version_mark(store_id: str, version: ModelVersion) -> str:
+    """What a push marks a version with on a remote, to find it again; one that was pulled keeps what it came with."""
+    own = f"{store_id}/{version.name}/{version.version}/{version.creation_time}"
+    return version.tags.get(VERSION_TAG, own)
+
+
+def origin_mark(space: str, name: str, number: int, created: int) -> str:
+    """The mark of a version that has none on its server: the server, and the version there."""
+    return f"{space}/{name}/{number}/{created}"
+
+
+def has_mark(mark: str, number: int, created: int, tags: Mapping[str, str]) -> bool:
+    """Whether a version of a remote is the one with this mark; ``created`` is when the remote made it, in ms.
+
+    One that carries no mark of its own is the one that ours was pulled from, if number and time are the same.
+    """
+    if VERSION_TAG in tags:
+        return tags[VERSION_TAG] == mark
+    return created > 0 and mark.endswith(f"/{number}/{created}")
+
+
+def without_mark(tags: Mapping[str, str]) -> dict[str, str]:
+    """A version's tags without its mark, which is set only when it is created."""
+    return {key: value for key, value in tags.items() if key != VERSION_TAG}
 
 
 def is_prompt(model: RegisteredModel) -> bool:

@@ -44,6 +44,14 @@ class Experiments:
                 self._local[remote_id] = self._settle(self._remote_one(remote_id))
             return self._local[remote_id]
 
+    def is_known(self, remote: RemoteExperiment) -> bool:
+        """Whether it is here, or was looked for: something in it was pulled, now or before."""
+        with self._lock:
+            if remote.experiment_id in self._local:
+                return True
+        entries = list(self._session.ledger.state.experiments.values())
+        return any(entry.remote == remote.experiment_id for entry in entries)
+
     def _remote_one(self, remote_id: str) -> RemoteExperiment:
         found = self._remote.get(remote_id)
         if found is None:

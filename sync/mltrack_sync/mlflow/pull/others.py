@@ -1,4 +1,4 @@
-"""What a server has besides runs: logged models, the registry and traces of the selected experiments."""
+"""What a server has besides runs: logged models, registered models, prompts and traces."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mltrack_sync.http.shapes import identifier, mapping, shaped
-from mltrack_sync.mlflow.api.capabilities import LOGGED_MODELS, UnsupportedFeatureError
+from mltrack_sync.mlflow.api.capabilities import LOGGED_MODELS, TRACES, UnsupportedFeatureError
 from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL
 from mltrack_sync.mlflow.pull.logged_models import LoggedModelPull, model_fingerprint
+from mltrack_sync.mlflow.pull.registry import RegistryPull
+from mltrack_sync.mlflow.pull.trace_listing import TracesPull
 from mltrack_sync.mlflow.workers import JobRunner, WorkerPool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from mltrack_sync.http.shapes import Fields
     from mltrack_sync.mlflow.pull.experiments import Experiments
@@ -36,8 +38,17 @@ class OthersPull:
         self._experiments = experiments
         self._experiment_ids = experiment_ids
 
+    def pull_prompts(self) -> None:
+        """Bring prompts: runs and traces name their versions.
+
+        Raises:
+            RemoteError: see mltrack_sync.errors.
+        """
+        if self._session.options.selection.everything:
+            RegistryPull(self._session, self._ids, prompts=True).pull()
+
     def pull(self) -> None:
-        """Bring what is new of each kind that the server has.
+        """Bring what is new of each other kind that the server has.
 
         Raises:
             RemoteError: see mltrack_sync.errors.
@@ -47,8 +58,29 @@ class OthersPull:
                 self._pull_models(page)
         except UnsupportedFeatureError:
             pass
+        RegistryPull(self._session, self._ids, prompts=False).pull()
+        if TRACES not in self._session.features.unsupported:
+            TracesPull(self._session, self._ids, self._experiments, self._experiment_ids).pull()
 
     # --- logged models ---
+
+    def pull_named_models(self, remote_ids: Iterable[str]) -> None:
+        """Bring the logged models that selected runs made or used.
+
+        Raises:
+            RemoteError: see mltrack_sync.errors.
+        """
+        found = []
+        try:
+            for remote_id in remote_ids:
+                self._session.check()
+                with self._session.features.needing(LOGGED_MODELS):
+                    fields = self._session.read.logged_model(remote_id)
+                if fields is not None:
+                    found.append(fields)
+        except UnsupportedFeatureError:
+            return
+        self._pull_models(found)
 
     def _model_pages(self) -> Iterator[list[Fields]]:
         ids, session = self._experiment_ids, self._session
@@ -84,7 +116,7 @@ class OthersPull:
         remote_id = self._model_id(fields)
         entry = self._session.ledger.state.pulled.get(remote_id)
         most = self._session.options.artifact_bytes_max
-        if entry is None or entry.fingerprint != model_fingerprint(fields):
+        if entry is None or entry.fingerprint != model_fingerprint(fields) or self._session.options.recheck:
             return True
         if entry.files is not None and (most is None or most > entry.files):
             return True

@@ -11,8 +11,11 @@ from mltrack_sync.errors import PushStopped
 from mltrack_sync.http.transport import Transport
 from mltrack_sync.mlflow.plan.kinds import RUN
 from mltrack_sync.mlflow.pull.experiments import Experiments
+from mltrack_sync.mlflow.pull.facts import fingerprint
+from mltrack_sync.mlflow.pull.left_behind import count_left_behind, left_lines
 from mltrack_sync.mlflow.pull.others import OthersPull
 from mltrack_sync.mlflow.pull.run_ids import RunIds
+from mltrack_sync.mlflow.pull.run_links import named_models
 from mltrack_sync.mlflow.pull.runs import RunPull, is_unchanged
 from mltrack_sync.mlflow.pull.selection import RemoteSelection
 from mltrack_sync.mlflow.pull.session import PullSession
@@ -73,26 +76,39 @@ def pull_selected(work: PullWork, limits: Limits, open_workspace: Callable[[], W
     unsupported = tuple(f"{feature}: this server does not have them" for feature in missing)
     fields: dict[str, Any] = {name: session.counts[name] for name in COUNTS}
     problems = (*work.ledger.state.damage_words(), *session.problems)
-    return replace(report, **fields, notes=tuple(session.notes), problems=problems, unsupported=unsupported)
+    notes, left = tuple(session.notes), left_lines(session)
+    return replace(report, **fields, notes=notes, problems=problems, unsupported=unsupported, left_behind=left)
 
 
 def _pull_all(session: PullSession) -> None:
     selection = RemoteSelection(session)
     ids, experiments = RunIds(session), Experiments(session, selection.experiments.values())
-    for page in selection.pages():
-        new = [run for run in page if _is_new(session, ids, run)]
-        if session.options.dry_run:
-            session.count(runs=len(new), created=sum(not _is_here(session, ids.local(run)) for run in new))
-            continue
-        session.options.progress.started(runs=len(new), points=0)
-        runner = JobRunner(session, RUN, on_end=session.options.progress.run_done)
-        pool = WorkerPool(runner, session.options.jobs)
-        pool.run((run.run_id, partial(_pull_run, session, ids, experiments, run)) for run in new)
-        session.check()
-    if session.options.selection.runs or session.options.selection.filter:
-        return
     others = OthersPull(session, ids, experiments, list(selection.experiments))
-    others.pull()
+    others.pull_prompts()
+    named: dict[str, None] = {}
+    for page in selection.pages():
+        _pull_page(session, ids, experiments, page)
+        for run in page:
+            session.selected_runs[run.run_id] = fingerprint(run)
+            session.run_experiments[run.run_id] = run.experiment_id
+            named |= dict.fromkeys(named_models(run))
+    if session.options.selection.runs or session.options.selection.filter:
+        others.pull_named_models(named)
+    else:
+        others.pull()
+    count_left_behind(session, selection, experiments)
+
+
+def _pull_page(session: PullSession, ids: RunIds, experiments: Experiments, page: list[RemoteRun]) -> None:
+    new = [run for run in page if _is_new(session, ids, run)]
+    if session.options.dry_run:
+        session.count(runs=len(new), created=sum(not _is_here(session, ids.local(run)) for run in new))
+        return
+    session.options.progress.started(runs=len(new), points=0)
+    runner = JobRunner(session, RUN, on_end=session.options.progress.run_done)
+    pool = WorkerPool(runner, session.options.jobs)
+    pool.run((run.run_id, partial(_pull_run, session, ids, experiments, run)) for run in new)
+    session.check()
 
 
 def _pull_run(session: PullSession, ids: RunIds, experiments: Experiments, run: RemoteRun) -> None:

@@ -10,10 +10,10 @@ from mltrack.environment import PARENT_TAG
 from mltrack_sync.errors import NotMlflowError, RemoteRefusedError
 from mltrack_sync.http.shapes import WRONG_SHAPE, mapping, pairs, shaped
 from mltrack_sync.mlflow.api.capabilities import LOGGED_MODELS
-from mltrack_sync.mlflow.plan.id_mapping import MODEL_HISTORY
+from mltrack_sync.mlflow.plan.id_mapping import LINKED_PROMPTS, MODEL_HISTORY, local_number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from mltrack_sync.mlflow.api.client import RemoteRun
     from mltrack_sync.mlflow.pull.session import PullSession
@@ -88,9 +88,18 @@ class RunIds:
         tags = dict(run.tags)
         if tags.get(PARENT_TAG):
             tags[PARENT_TAG] = self.of(tags[PARENT_TAG])
-        if MODEL_HISTORY in tags:
-            tags[MODEL_HISTORY] = self._history(tags[MODEL_HISTORY])
-        return tags
+        return self.mapped_texts(tags)
+
+    def mapped_texts(self, texts: Mapping[str, str]) -> dict[str, str]:
+        """Tags or metadata, with the models and the versions of prompts that lists in them name as they are here."""
+        found = dict(texts)
+        for key, renewed in ((MODEL_HISTORY, self._entry), (LINKED_PROMPTS, self._prompt)):
+            if key in found:
+                found[key] = _renewed(found[key], renewed)
+        return found
+
+    def _prompt(self, item: dict[str, Any]) -> dict[str, Any]:
+        return {**item, "version": local_number(self._session.ledger.state, item["name"], str(item["version"]))}
 
     def _entry(self, item: dict[str, Any]) -> dict[str, Any]:
         found = {**item, "run_id": self.of(item["run_id"])} if item.get("run_id") else dict(item)
@@ -98,11 +107,12 @@ class RunIds:
             model = self._models.get(str(item.get("model_uuid", "")))
         return found if model is None else {**found, "model_uuid": model}
 
-    def _history(self, text: str) -> str:
-        """The list of models that a run logged."""
-        try:
-            items = json.loads(text)
-            changed: list[Any] = [self._entry(item) for item in items]
-        except WRONG_SHAPE:
-            return text  # nothing that MLflow writes
-        return text if changed == items else json.dumps(changed)
+
+def _renewed(text: str, renew: Callable[[dict[str, Any]], dict[str, Any]]) -> str:
+    """A list, as JSON, of which each item is renewed; as it is where it is nothing that MLflow writes."""
+    try:
+        items = json.loads(text)
+        changed: list[Any] = [renew(item) for item in items]
+    except WRONG_SHAPE:
+        return text
+    return text if changed == items else json.dumps(changed)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mltrack_sync.mlflow.pull.local_run import LocalRun
     from mltrack_sync.mlflow.pull.run_ids import RunIds
 
-__all__ = ["Link", "links_of", "new_links"]
+__all__ = ["Link", "links_of", "named_models", "new_links"]
 
 Event = dict[str, Any]
 
@@ -49,6 +49,12 @@ def links_of(url: str, run: RemoteRun, ids: RunIds) -> list[Link]:
         event = {"type": "model_output", "model_id": model_id, "step": step}
         found.append(Link(f"{MODEL_OUTPUT} {model_id}", (MODEL_OUTPUT, model_id), event))
     return found
+
+
+def named_models(run: RemoteRun) -> list[str]:
+    """The ids on the server of the logged models that a run used or made; none where its links can't be read."""
+    links = [*(run.inputs.get("model_inputs") or ()), *(run.outputs.get("model_outputs") or ())]
+    return [str(link["model_id"]) for link in links if isinstance(link, dict) and link.get("model_id")]
 
 
 def new_links(links: list[Link], local: LocalRun) -> Iterator[Event]:

@@ -47,7 +47,7 @@ __all__ = ["RunPull", "is_unchanged"]
 def is_unchanged(session: PullSession, remote: RemoteRun, run_id: str) -> bool:
     """Whether all of the run was brought, it looks the same since, and the store still has it."""
     entry = session.ledger.state.pulled.get(remote.run_id)
-    if entry is None or entry.run_id != run_id or entry.fingerprint != fingerprint(remote):
+    if entry is None or entry.run_id != run_id or entry.fingerprint != fingerprint(remote) or session.options.recheck:
         return False
     most = session.options.artifact_bytes_max
     if entry.files is not None and (most is None or most > entry.files):

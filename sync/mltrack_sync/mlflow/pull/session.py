@@ -43,6 +43,13 @@ class PullSession:
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.counts: Counter[str] = Counter()
+        self.left_behind: Counter[str] = Counter()
+        self.selected_runs: dict[str, str] = {}
+        """The selected runs of the server by their ids there, each with its fingerprint."""
+
+        self.run_experiments: dict[str, str] = {}
+        """By the same ids, the experiments there that they are in."""
+
         self._lock = threading.Lock()
         self.reader = ThreadPoolExecutor(work.options.jobs, thread_name_prefix="mltrack-history")
         """Reads pages of histories for all workers."""
@@ -81,6 +88,11 @@ class PullSession:
         """A conflict, and how it was resolved."""
         with self._lock:
             self.notes.append(hide(words))
+
+    def left(self, what: str, count: int = 1) -> None:
+        """Count something that the server has and that is not pulled."""
+        with self._lock:
+            self.left_behind[what] += count
 
     def reject(self, item: Refusal) -> None:
         """What the server refuses to hand out is asked for again with the next pull."""

@@ -21,7 +21,15 @@ from mltrack_sync.mlflow.api.registry import PENDING, READY, RegistryClient, Rem
 from mltrack_sync.mlflow.plan.batches import Refusal
 from mltrack_sync.mlflow.plan.fallback import where_in_run
 from mltrack_sync.mlflow.plan.kinds import ALIAS, MODEL, MODEL_TAG, MODEL_VERSION, MODEL_VERSION_TAG
-from mltrack_sync.mlflow.plan.pending_registry import IS_PROMPT, model_changes, rejected_of_registry, version_changes
+from mltrack_sync.mlflow.plan.pending_registry import (
+    IS_PROMPT,
+    has_mark,
+    model_changes,
+    rejected_of_registry,
+    version_changes,
+    version_mark,
+    without_mark,
+)
 from mltrack_sync.mlflow.plan.version_sources import MODEL_SOURCE, RUN_SOURCE, Sources, model_of, run_of, version_of
 from mltrack_sync.mlflow.workers import FailureStreak, JobRunner
 
@@ -252,22 +260,22 @@ class RegistryPush:
         return Place(f"{MODEL_SOURCE}{entry.remote_id}", remote_run, entry.remote_id)
 
     def _make(self, version: ModelVersion, place: Place) -> VersionEntry:
-        mark = f"{self._session.store.store_id}/{version.name}/{version.version}/{version.creation_time}"
+        mark = version_mark(self._session.store.store_id, version)
 
         def once(again: bool) -> tuple[RemoteVersion, bool]:
             self._session.check()
             versions = self._client.versions(version.name, prompts=version.tags.get(IS_PROMPT) == "true")
-            found = [v for v in versions if v.tags.get(VERSION_TAG) == mark]
+            found = [v for v in versions if has_mark(mark, int(v.number), v.created, v.tags)]
             if found:
                 return min(found, key=lambda v: int(v.number)), False
             return self._create_version(version, place, mark), True
 
         remote, made = self._session.policy.settle(once)
         stage = NO_STAGE if made else ""  # one that was found may be in any stage
-        tags = {key: value for key, value in remote.tags.items() if key != VERSION_TAG}
+        tags = without_mark(remote.tags)
         description = version.description if made else "\0"
         entry = VersionEntry(
-            version.creation_time, remote.number, False, description, dict(tags), stage, status=remote.status
+            version.creation_time, remote.number, False, description, tags, stage, status=remote.status
         )
         self._ledger.model_version(entry, version.name, version.version)
         self._session.count(model_versions=int(made))

@@ -12,7 +12,13 @@ from mltrack_sync.ledger.registry import ModelEntry
 from mltrack_sync.mlflow.api.registry import READY
 from mltrack_sync.mlflow.plan.fallback import where_in_run
 from mltrack_sync.mlflow.plan.kinds import ALIAS, MODEL, MODEL_VERSION
-from mltrack_sync.mlflow.plan.pending_registry import IS_PROMPT, is_prompt, model_changes
+from mltrack_sync.mlflow.plan.pending_registry import (
+    IS_PROMPT,
+    has_mark,
+    is_prompt,
+    model_changes,
+    version_mark,
+)
 from mltrack_sync.mlflow.plan.version_sources import MODEL_SOURCE, RUN_SOURCE
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
 
@@ -81,8 +87,8 @@ class RegistryVerify:
 
     def _of(self, version: ModelVersion, rows: Sequence[Fields]) -> list[Fields]:
         """Those on the remote that carry the version's tag, lowest number first."""
-        mark = f"{self.store.store_id}/{version.name}/{version.version}/{version.creation_time}"
-        found = [row for row in rows if pairs(row, "tags").get(VERSION_TAG) == mark]
+        mark = version_mark(self.store.store_id, version)
+        found = [row for row in rows if has_mark(mark, *_number_and_time(row), pairs(row, "tags"))]
         return sorted(found, key=lambda row: int(row["version"]))
 
     # --- models ---
@@ -191,6 +197,10 @@ class RegistryVerify:
         if version.source.startswith(RUN_SOURCE):
             return self.ids.run(version.source.removeprefix(RUN_SOURCE).partition("/")[0])
         return None if version.source.startswith(MODEL_SOURCE) else ""
+
+
+def _number_and_time(row: Fields) -> tuple[int, int]:
+    return int(row["version"]), int(row.get("creation_timestamp") or 0)
 
 
 def _versions(count: int) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import TYPE_CHECKING, Any
 
 from mltrack_sync.mlflow.plan.otlp import span_bodies
+from mltrack_sync.mlflow.plan.proto_json import STATUS_NAMES, attributes_of, hex_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ Span = dict[str, Any]
 """A span's contents, by the words that differences use."""
 
 REQUEST_BYTES_MAX = 64 << 20
-_STATUS = {"STATUS_CODE_UNSET": 0, "STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}
+_STATUS = {name: number for number, name in enumerate(STATUS_NAMES)}
 _OWN_ATTRIBUTES = frozenset({"mlflow.traceRequestId"})  # the id of the trace, which MLflow adds to each span
 
 
@@ -39,7 +39,7 @@ def local_spans(trace_id: str, texts: Sequence[str]) -> dict[str, Span]:
 
 def remote_spans(rows: Iterable[Mapping[str, Any]]) -> dict[str, Span]:
     """The spans by id, of protobuf's JSON."""
-    return {_hex(row["span_id"]): _span(row) for row in rows}
+    return {hex_of(row["span_id"]): _span(row) for row in rows}
 
 
 def _span(row: Mapping[str, Any]) -> Span:
@@ -47,52 +47,23 @@ def _span(row: Mapping[str, Any]) -> Span:
     code = status.get("code") or 0
     found = {
         "name": row.get("name") or "",
-        "parent": _hex(row.get("parent_span_id") or ""),
+        "parent": hex_of(row.get("parent_span_id") or ""),
         "start": int(row.get("start_time_unix_nano") or 0),
         "end": int(row.get("end_time_unix_nano") or 0),
         "status": _STATUS.get(str(code), code),
         "status message": status.get("message") or "",
     }
-    attributes = _attributes(row.get("attributes"))
+    attributes = attributes_of(row.get("attributes"))
     found |= {f"attribute {key!r}": value for key, value in attributes.items() if key not in _OWN_ATTRIBUTES}
     found["events"] = [
-        (each.get("name") or "", int(each.get("time_unix_nano") or 0), _attributes(each.get("attributes")))
+        (each.get("name") or "", int(each.get("time_unix_nano") or 0), attributes_of(each.get("attributes")))
         for each in row.get("events") or []
     ]
     found["links"] = [
-        (_hex(each["trace_id"]), _hex(each["span_id"]), _attributes(each.get("attributes")))
+        (hex_of(each["trace_id"]), hex_of(each["span_id"]), attributes_of(each.get("attributes")))
         for each in row.get("links") or []
     ]
     return found
-
-
-def _hex(text: str) -> str:
-    return base64.b64decode(text).hex()
-
-
-def _attributes(rows: Any) -> dict[str, Any]:
-    return {str(row.get("key") or ""): _value(row.get("value") or {}) for row in rows or []}
-
-
-def _value(value: Mapping[str, Any]) -> Any:
-    for kind, held in value.items():
-        match kind:
-            case "int_value":
-                return int(held)
-            case "double_value":
-                return _double(held)
-            case "array_value":
-                return [_value(each) for each in held.get("values") or []]
-            case "kvlist_value":
-                return _attributes(held.get("values"))
-            case _:
-                return held
-    return None
-
-
-def _double(held: Any) -> Any:
-    """A number; NaN and infinities stay text, which is equal to itself."""
-    return held if held in ("NaN", "Infinity", "-Infinity") else float(held)
 
 
 def shown(value: Any) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mltrack_sync.mlflow.plan.id_mapping import LINKED_PROMPTS
 from mltrack_sync.mlflow.plan.kinds import TRACE
 from mltrack_sync.mlflow.plan.otlp import UnsendableSpanError
 from mltrack_sync.mlflow.plan.pending_traces import ASSESSMENT_RUN, MODEL_ID, SERVERS_OWN, SOURCE_RUN
+from mltrack_sync.mlflow.plan.proto_json import duration_ms, millis
 from mltrack_sync.mlflow.verify.findings import NOTHING, Findings
 from mltrack_sync.mlflow.verify.spans import local_spans, remote_spans, shown
 
@@ -75,8 +75,8 @@ class TracesVerify:
         name = experiment.name if experiment is not None else ""
         findings.equal("experiment", name, self.ids.experiment_name(str(place)))
         if trace.final or trace.assessments or not trace.spans:  # else the server has it from spans alone
-            findings.equal("time", trace.request_time, _ms(info["request_time"]))
-            findings.equal("duration in ms", trace.duration, _duration(info.get("execution_duration")))
+            findings.equal("time", trace.request_time, millis(info["request_time"]))
+            findings.equal("duration in ms", trace.duration, duration_ms(info.get("execution_duration")))
             findings.equal("state", trace.state, info.get("state"))
             for thing in ("client_request_id", "request_preview", "response_preview"):
                 local, remote = getattr(trace, thing), info.get(thing)
@@ -189,7 +189,7 @@ def _remote_assessment(row: Fields) -> dict[str, Any]:
     return {
         "name": row.get("assessment_name"),
         "source": (source.get("source_type"), source.get("source_id") or ""),
-        "times": (_ms(row["create_time"]), _ms(row["last_update_time"])),
+        "times": (millis(row["create_time"]), millis(row["last_update_time"])),
         "validity": row.get("valid", True),
         "value": value,
         "error": _filled(feedback.get("error") or {}),
@@ -202,21 +202,6 @@ def _remote_assessment(row: Fields) -> dict[str, Any]:
 
 def _filled(error: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in error.items() if value}
-
-
-def _ms(timestamp: str) -> int:
-    """Milliseconds since the epoch of a time in protobuf's JSON format."""
-    whole, _, fraction = timestamp.removesuffix("Z").partition(".")
-    seconds = int(datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp())
-    return seconds * 1000 + int(fraction.ljust(3, "0")[:3])
-
-
-def _duration(text: str | None) -> int | None:
-    """Milliseconds of a duration in protobuf's JSON format."""
-    if not text:
-        return None
-    whole, _, fraction = text.removesuffix("s").partition(".")
-    return int(whole) * 1000 + int(fraction.ljust(3, "0")[:3])
 
 
 def _listed(text: str | None) -> Any:

@@ -1,0 +1,98 @@
+"""What a server has that a pull did not bring, counted, so that nobody takes it for moved."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from mltrack_sync.errors import NotMlflowError, RemoteAuthError, RemoteRefusedError
+from mltrack_sync.http.shapes import rows
+from mltrack_sync.mlflow.api.capabilities import TRACES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from mltrack_sync.mlflow.pull.experiments import Experiments
+    from mltrack_sync.mlflow.pull.selection import RemoteSelection
+    from mltrack_sync.mlflow.pull.session import PullSession
+
+__all__ = ["count_left_behind", "left_lines"]
+
+MANY = 1000
+"""So many are counted at most, of each kind."""
+
+EXPERIMENTS_MAX = 100
+"""Scorers and evaluation datasets of so many experiments are counted."""
+
+
+def count_left_behind(session: PullSession, selection: RemoteSelection, experiments: Experiments) -> None:
+    """Count what the selection leaves out, and what the server has of kinds that no pull brings.
+
+    Raises:
+        RemoteError: see mltrack_sync.errors.
+    """
+    survey = _Survey(session)
+    wanted = session.options.selection
+    ids = list(selection.experiments)
+    if wanted.runs or wanted.filter:
+        words = "not pulled with --run or --filter"
+        survey.search("registered models", words, "registered-models/search", "registered_models")
+        survey.prompts(words)
+        if TRACES not in session.features.unsupported:
+            survey.traces(ids, words)
+    elif wanted.experiments:
+        survey.prompts("pulled only when everything is")
+    if not (wanted.runs or wanted.filter):
+        empty = [one for one in selection.experiments.values() if not (one.deleted or experiments.is_known(one))]
+        session.left("experiments without runs", len(empty))
+    survey.unsupported(ids[:EXPERIMENTS_MAX])
+
+
+def left_lines(session: PullSession) -> tuple[str, ...]:
+    """What was left behind, a line for each kind."""
+    found = sorted(session.left_behind.items())
+    return tuple(f"{what}: {'at least ' if n >= MANY else ''}{n:,}" for what, n in found if n)
+
+
+class _Survey:
+    """Asks how many there are; a server that does not know a kind has none of it."""
+
+    def __init__(self, session: PullSession) -> None:
+        self._session = session
+        self._transport = session.client.transport
+
+    def search(self, what: str, why: str, call: str, name: str, asked: Mapping[str, Any] | None = None) -> None:
+        """Count the rows that a GET answers."""
+        fields = {"max_results": str(MANY), **(asked or {})}
+        self._count(f"{what} ({why})", lambda: self._transport.get(call, fields), name)
+
+    def prompts(self, why: str) -> None:
+        """Count prompts."""
+        asked = {"filter": "tags.`mlflow.prompt.is_prompt` = 'true'"}
+        self.search("prompts", why, "registered-models/search", "registered_models", asked)
+
+    def traces(self, experiment_ids: Iterable[str], why: str) -> None:
+        """Count the traces of experiments."""
+        for experiment_id in experiment_ids:
+            first = partial(next, self._session.read.search_traces(experiment_id), [])
+            self._count(f"traces ({why})", first, "")
+
+    def unsupported(self, experiment_ids: Sequence[str]) -> None:
+        """Count what no pull brings: only servers that have traces have any of it."""
+        if TRACES in self._session.features.unsupported:
+            return
+        why = "mltrack does not keep them"
+        self.search("webhooks", why, "webhooks", "webhooks")
+        read = self._session.read
+        self._count(f"evaluation datasets ({why})", lambda: read.evaluation_datasets(experiment_ids, MANY), "datasets")
+        self._count(f"scorers ({why})", lambda: read.scorers(experiment_ids), "scorers")
+        self._count(f"gateway endpoints ({why})", read.gateway_endpoints, "endpoints")
+
+    def _count(self, what: str, ask: Callable[[], Any], name: str) -> None:
+        self._session.check()
+        try:
+            answer = ask()
+            found = len(rows(answer, name) if name else answer)
+        except (RemoteRefusedError, NotMlflowError, RemoteAuthError, ValueError, TypeError, AttributeError):
+            return
+        self._session.left(what, found)
