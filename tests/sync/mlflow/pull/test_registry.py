@@ -91,7 +91,7 @@ def test_they_move_to_another_server_and_are_equal_on_both(store: Store) -> None
 
 
 @pytest.mark.parametrize("pulled_first", [True, False])
-def test_without_ledgers_no_version_is_made_twice_here_or_there(store: Store, pulled_first: bool) -> None:
+def test_without_ledgers_no_version_is_created_twice_on_either_side(store: Store, pulled_first: bool) -> None:
     old, new = filled(), FakeMlflow()
     pull_from(old, store)
     push(store, NEW, http=new)
