@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -62,6 +62,32 @@ def mltrack_command(store: Store, *words: str, **environ: str) -> subprocess.Com
         timeout=120,
         check=False,
     )
+
+
+IN_TURN = """
+import contextlib, io, json, sys
+from mltrack.cli import main
+for words in sys.argv[2:]:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
+        code = main(["--store", sys.argv[1], *words.split()])
+    print(json.dumps([words, code, said.getvalue()]))
+"""
+
+
+def mltrack_commands(store: Store, *lines: str, folder: Path, **environ: str) -> list[tuple[str, int, str]]:
+    """The exit code and the errors of several command lines, one after the other in one process."""
+    done = subprocess.run(
+        [sys.executable, "-c", IN_TURN, str(store.path), *lines],
+        env={**os.environ, **environ},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    outcomes = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(outcomes) == len(lines)
+    return [(words, code, said) for words, code, said in outcomes]
 
 
 # --- whose it is -------------------------------------------------------------------------------------------------
@@ -140,14 +166,14 @@ def test_another_users_store_is_read_and_recorded_into_and_nothing_is_sent(store
     text, was_run = command(tmp_path)
     write_remotes(store, f'kind = "azure"\ntoken_command = "{text}"', url=AZURE)
     give_away(store.path, store.path / "store.json", store.path / "remotes.toml")
-    for words in ("ls", "check", "status", "remote ls", "remote ls --json", "sync --dry-run", "export --all -o out"):
-        done = mltrack_command(store, *words.replace("out", str(tmp_path / "out")).split())
-        assert done.returncode == 0, done.stderr
-    for words in ("sync", "verify", "gc --synced --yes", "sync --all-remotes", "sync --watch"):
-        done = mltrack_command(store, *words.split(), MLFLOW_TRACKING_TOKEN="a-token-of-ours")
-        assert done.returncode == 5, words
-        assert "belongs to" in done.stderr
-        assert "mltrack remote trust origin" in done.stderr or words == "sync --all-remotes"
+    allowed = ("ls", "check", "status", "remote ls", "remote ls --json", "sync --dry-run", "export --all -o out")
+    for _, code, error in mltrack_commands(store, *allowed, folder=tmp_path):
+        assert code == 0, error
+    refused = ("sync", "verify", "gc --synced --yes", "sync --all-remotes", "sync --watch")
+    for words, code, error in mltrack_commands(store, *refused, folder=tmp_path, MLFLOW_TRACKING_TOKEN="our-token"):
+        assert code == 5, words
+        assert "belongs to" in error
+        assert "mltrack remote trust origin" in error or words == "sync --all-remotes"
     assert not was_run()
     assert not (store.path / "remotes" / "origin").exists()
 

@@ -296,6 +296,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_child_of_multiprocessing_ends_its_own_runs_and_none_of_its_parent(client: Any, tmp_path: Path) -> None:
     script = tmp_path / "children.py"
     script.write_text(CHILDREN)

@@ -180,6 +180,7 @@ def test_a_dict_is_a_table_as_in_mlflow() -> None:
         assert frame.equals(theirs)
 
 
+@pytest.mark.slow
 def test_mlflow_reads_the_tables(tmp_path: Path) -> None:
     mltrack.set_store(tmp_path / "s")
     with mltrack.start_run() as run:

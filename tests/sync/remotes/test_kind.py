@@ -129,7 +129,9 @@ def test_a_difference_is_found(tmp_path: Path, new_url: Callable[[], str]) -> No
     assert found.differing() == {run.info.run_id}
 
 
-@pytest.mark.parametrize("arrives", [False, True], ids=["before it arrives", "when it arrived"])
+@pytest.mark.parametrize(
+    "arrives", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["before it arrives", "when it arrived"]
+)
 def test_killed_at_each_request_a_push_continues_and_duplicates_nothing(
     tmp_path: Path, new_url: Callable[[], str], killed: KilledPushes, arrives: bool
 ) -> None:

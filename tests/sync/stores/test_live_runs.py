@@ -94,20 +94,21 @@ def test_a_killed_run_shows_as_crashed_in_the_next_copy(tmp_path: Path) -> None:
 
 def test_every_copy_of_a_live_run_is_valid(tmp_path: Path) -> None:
     here, there = Store.create(tmp_path / "a"), Store.create(tmp_path / "b")
-    started, enough = threading.Event(), threading.Event()
+    started, enough, more = threading.Event(), threading.Event(), threading.Semaphore(1)
 
     def record() -> None:
         with fluent.start_run(run_name="busy") as run:
             step = 0
-            while not enough.is_set() or step < 20_000:
-                for _ in range(500):
-                    run.log_metric(f"m{step % 7}", step / 3, step)
-                    step += 1
-                run.log_text(f"at {step}", "state.txt")
-                run.log_text(f"at {step}", f"steps/{step}.txt")
-                run.set_tag("at", step)
-                started.set()
-                enough.wait(0.05)  # else there is more to copy the longer a copy takes
+            while not enough.is_set():
+                more.acquire()  # one portion for each copy, else there is more to copy the longer a copy takes
+                for _ in range(5):
+                    for _ in range(500):
+                        run.log_metric(f"m{step % 7}", step / 3, step)
+                        step += 1
+                    run.log_text(f"at {step}", "state.txt")
+                    run.log_text(f"at {step}", f"steps/{step}.txt")
+                    run.set_tag("at", step)
+                    started.set()
 
     current_store.set_store(here.path)
     recorder = threading.Thread(target=record)
@@ -115,6 +116,7 @@ def test_every_copy_of_a_live_run_is_valid(tmp_path: Path) -> None:
     try:
         started.wait(60)
         for _ in range(8):
+            more.release()
             report = copy(here, there)
             assert all("state.txt" in problem for problem in report.problems)
             assert findings(there) == []
@@ -122,6 +124,7 @@ def test_every_copy_of_a_live_run_is_valid(tmp_path: Path) -> None:
             assert there.run(run_id).state.info().status == "RUNNING"
     finally:
         enough.set()
+        more.release()
         recorder.join()
         current_store.set_store(None)
     assert copy(here, there).problems == []

@@ -18,6 +18,12 @@ from tests.support.written_runs import write_run
 Mltrack = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(params=[pytest.param("sshd", marks=pytest.mark.slow), "stand-in"])
+def ssh(request: pytest.FixtureRequest, chosen_ssh: Callable[[str], str]) -> str:
+    """Both, of which test_ssh.py has the real one in the default run: here each command is a process of its own."""
+    return chosen_ssh(request.param)
+
+
 @pytest.fixture
 def laptop(tmp_path: Path) -> Store:
     """A store with runs."""

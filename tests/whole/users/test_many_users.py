@@ -135,7 +135,8 @@ def lab() -> Iterator[Path]:
 
 
 @needs_root
-@pytest.mark.parametrize("mode", [0o2775, pytest.param(0o3775, marks=pytest.mark.slow)], ids=oct)
+@pytest.mark.parametrize("mode", [0o2775, 0o3775], ids=oct)
+@pytest.mark.slow
 def test_a_setgid_folder_and_a_group_umask_make_a_store_for_the_group(mode: int, lab: Path) -> None:
     pytest.importorskip("mlflow", reason="each user imports all modules first")
     os.chown(lab, 0, GROUP)

@@ -127,6 +127,7 @@ def test_a_pull_is_complete_although_the_server_was_killed_and_restarted_during_
     assert_all_is_here(store, server, there)
 
 
+@pytest.mark.slow
 def test_points_logged_during_a_pull_arrive_once(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment_id: str, mine: Selection
 ) -> None:
