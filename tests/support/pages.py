@@ -116,4 +116,9 @@ def _commands(folder: Path) -> Path:
 
 def blocks(path: Path) -> list[Block]:
     """The fenced blocks of a page."""
-    return [Block(*found) for found in _BLOCK.findall(path.read_text(encoding="utf-8"))]
+    return blocks_in(path.read_text(encoding="utf-8"))
+
+
+def blocks_in(text: str) -> list[Block]:
+    """The fenced blocks of a text."""
+    return [Block(*found) for found in _BLOCK.findall(text)]
