@@ -25,6 +25,7 @@ GROUP = "mltrack.importers"
 """The group of entry points by which other packages add kinds."""
 
 _OURS = {
+    "mlruns": "mltrack.importers.mlflow.importer:MlrunsImporter",
     "csv": "mltrack.importers.tables.importer:TableImporter",
 }
 """In the order in which they are asked; each is imported when it is asked."""

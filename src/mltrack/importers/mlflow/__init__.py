@@ -1,0 +1,1 @@
+"""What MLflow keeps: its folder ``mlruns``, its database, and what both have in common."""

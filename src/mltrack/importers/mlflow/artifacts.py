@@ -1,0 +1,106 @@
+"""Where the files of a run or a model are: at the place that MLflow noted, or next to it where folders were moved.
+
+MLflow notes absolute URIs, of the machine and the time when a run was made. So the folder that comes with the source is
+looked at first, and the noted one only where that is a folder of this machine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from mltrack.importers.source import SourceFile
+
+if TYPE_CHECKING:
+    from mltrack.importers.findings import Findings
+
+__all__ = ["Artifacts", "local_place"]
+
+SERVED = "mlflow-artifacts"
+"""The scheme of files that a tracking server keeps in a folder of its own."""
+
+SERVED_FOLDERS = ("mlartifacts", "mlruns", "artifacts")
+"""What that folder is called by default, next to the server's database."""
+
+
+def local_place(uri: str) -> Path | None:
+    """The path of a URI of a local folder; None for any other."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(unquote(parts.path))
+    return Path(uri) if not parts.scheme and uri else None
+
+
+class Artifacts:
+    """Finds files. ``root`` is the folder that the source is, or lies in."""
+
+    def __init__(self, root: Path, findings: Findings) -> None:
+        self._root = root
+        self._findings = findings
+
+    def files(self, where: str, uri: str, nearby: Sequence[Path] = ()) -> Iterator[SourceFile]:
+        """The files of one thing.
+
+        Args:
+            where: The thing, for messages.
+            uri: Where MLflow says that they are.
+            nearby: Folders that may be that place, moved; the first that exists is taken.
+        """
+        folder = self.folder(uri, nearby)
+        if folder is not None:
+            yield from self._below(folder, where)
+        elif urlsplit(uri).scheme not in ("", "file", SERVED):
+            self._findings.left_out(f"the files of {where}: they are at {_shown(uri)}, not on this machine")
+
+    def folder(self, uri: str, nearby: Sequence[Path] = ()) -> Path | None:
+        """The folder where they are; None where it is not on this machine, or does not exist."""
+        noted = local_place(uri)
+        places = [*nearby, *self._served(uri), *([noted] if noted is not None else ())]
+        places = [place if place.is_absolute() else self._root / place for place in places]
+        found = [place for place in places if place.is_dir()]
+        full = next((place for place in found if any(place.iterdir())), None)
+        if full is None and noted is not None:
+            full = self._moved(noted)
+        return full
+
+    def _served(self, uri: str) -> Iterator[Path]:
+        parts = urlsplit(uri)
+        if parts.scheme == SERVED:
+            for name in SERVED_FOLDERS:
+                yield self._root / name / unquote(parts.path).lstrip("/")
+
+    def _moved(self, noted: Path) -> Path | None:
+        """The folder below the root that has the end of a noted path, the longest such end."""
+        names = [name for name in noted.parts if name not in ("/", "..", ".")]
+        for first in range(len(names) - 1):
+            place = self._root.joinpath(*names[first:])
+            if place.is_dir():
+                return place
+        return None
+
+    def _below(self, folder: Path, where: str) -> Iterator[SourceFile]:
+        def unreadable(error: OSError) -> None:
+            self._findings.problem(where, f"{error.filename}: {error.strerror}")
+
+        for here, folders, names in os.walk(folder, onerror=unreadable):
+            folders.sort()
+            for name in sorted(names):
+                path = Path(here, name)
+                shown = path.relative_to(folder).as_posix()
+                if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+                    self._findings.left_out(f"{where}: {shown}, a link that leads elsewhere")
+                elif path.is_file():
+                    yield SourceFile(shown, path.stat().st_size, partial(_open, path))
+
+
+def _open(path: Path) -> IO[bytes]:
+    return path.open("rb")
+
+
+def _shown(uri: str) -> str:
+    parts = urlsplit(uri)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

@@ -1,0 +1,59 @@
+"""MLflow's folder and database as sources. Nothing of MLflow's is imported."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from mltrack.importers.source import SourceError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mltrack.importers.findings import Findings
+    from mltrack.importers.source import Source
+
+__all__ = ["MlrunsImporter"]
+
+HEAD_BYTES = 4_096
+
+
+class MlrunsImporter:
+    """The folder ``mlruns`` of MLflow's FileStore."""
+
+    name = "mlruns"
+    title = "MLflow's folder mlruns"
+
+    def recognizes(self, path: Path) -> bool:
+        """Whether it is one, or has one."""
+        return _mlruns_of(path) is not None
+
+    def open(self, path: Path, findings: Findings) -> Source:
+        """Open it.
+
+        Raises:
+            SourceError: it is not one.
+        """
+        from mltrack.importers.mlflow.mlruns import MlrunsSource
+
+        root = _mlruns_of(path)
+        if root is None:
+            raise SourceError("no folder in it has the meta.yaml of an experiment")
+        return MlrunsSource(root, findings)
+
+
+def _mlruns_of(path: Path) -> Path | None:
+    return next((place for place in (path, path / "mlruns") if _has_experiment(place)), None)
+
+
+def _has_experiment(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        for parent in (path, path / ".trash"):
+            for folder in sorted(parent.iterdir()) if parent.is_dir() else ():
+                meta = folder / "meta.yaml"
+                if meta.is_file():
+                    with meta.open("rb") as file:
+                        head = file.read(HEAD_BYTES)
+                    if b"experiment_id:" in head and b"run_uuid:" not in head:
+                        return True
+    return False
