@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.sources import unpack
 
 __all__ = ["CASES", "ImportCase"]
 
@@ -81,4 +85,61 @@ LIGHTNING = ImportCase(
     3 * (2 * 2_000 + 200),
 )
 
-CASES = [LIGHTNING]
+# --- MLflow's folder and database ---
+
+
+def _loss(source: Path) -> Path:
+    """The metric ``loss`` of the run that has everything."""
+    return max(source.rglob("metrics/loss"), key=lambda path: path.stat().st_size)
+
+
+def _tear_mlruns(source: Path) -> str:
+    path = _loss(source)
+    lines = path.read_text().splitlines()
+    lines[20] = lines[20][:14]
+    path.write_text("\n".join([*lines, ""]))
+    return f"{path.relative_to(source).as_posix()}: line 21 is torn"
+
+
+MLRUNS = ImportCase(
+    "mlruns",
+    lambda folder: unpack("mlflow-3.12.0-mlruns", folder),
+    lambda source: add(_loss(source), "1700000040000 0.0125 40\n"),
+    lambda source: change(_loss(source), " 0.25 3\n", " 0.75 3\n"),
+    _tear_mlruns,
+    53,
+)
+
+
+def changed_rows(source: Path, statement: str) -> None:
+    """Change a database."""
+    with contextlib.closing(sqlite3.connect(source)) as con:
+        con.execute(statement)
+        con.commit()
+
+
+FIRST_RUN = "(SELECT run_uuid FROM params WHERE key = 'lr')"
+LOSS_OF_FIRST = f"key = 'loss' AND run_uuid = {FIRST_RUN}"
+
+
+def _tear_database(source: Path) -> str:
+    changed_rows(
+        source, f"UPDATE metrics SET value = 'torn' WHERE key = 'loss' AND step = 7 AND run_uuid = {FIRST_RUN}"
+    )
+    return "a point that is not one: ('loss', 'torn'"
+
+
+DATABASE = ImportCase(
+    "mlflow-db",
+    lambda folder: unpack("mlflow-3.17.2-sqlite", folder),
+    lambda source: changed_rows(
+        source, f"INSERT INTO metrics VALUES ('loss', 0.0125, 1700000040000, {FIRST_RUN}, 40, 0)"
+    ),
+    lambda source: changed_rows(
+        source, f"UPDATE metrics SET value = 0.75 WHERE {LOSS_OF_FIRST} AND step = 3"
+    ),
+    _tear_database,
+    53,
+)
+
+CASES = [LIGHTNING, MLRUNS, DATABASE]

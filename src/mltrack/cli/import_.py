@@ -24,8 +24,9 @@ __all__ = ["import_"]
 @command(
     "import",
     "Bring the runs of another tracker.",
-    "mltrack import lightning_logs --dry-run",
-    "mltrack import lightning_logs --into spirals --no-artifacts --json",
+    "mltrack import mlruns --dry-run",
+    "mltrack import mlflow.db --experiment digits --no-artifacts",
+    "mltrack import lightning_logs --into spirals --json",
 )
 @click.argument("source", type=click.Path())
 @click.option("--from", "kind", default="", metavar="KIND", help="What SOURCE is; by default it is recognized.")

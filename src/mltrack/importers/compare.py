@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from mltrack.disk.filesystem import safe_join
 from mltrack.entities import ACTIVE, DELETED
 from mltrack.environment import ORIGIN_RUN_TAG, ORIGIN_TAG, RUN_NAME_TAG
+from mltrack.importers.compare_others import compare_others
 from mltrack.importers.digests import Digests, all_rows, missing_rows
 from mltrack.importers.engine import open_source, selected_runs
 from mltrack.importers.files import digest_of
@@ -21,6 +22,7 @@ from mltrack.importers.options import ImportOptions
 from mltrack.importers.points import of_key, source_points, stored_digests, stored_points
 from mltrack.importers.runs import local_links, source_links, source_tags
 from mltrack.importers.session import Session
+from mltrack.importers.sides import Difference, Sides
 from mltrack.storage.runs.local_facts import LocalFacts
 
 if TYPE_CHECKING:
@@ -31,19 +33,6 @@ if TYPE_CHECKING:
     from mltrack.store import Store
 
 __all__ = ["Comparison", "Difference", "compare_source"]
-
-DIFFERENCES_MAX = 10_000
-SHOWN = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One thing that differs: of which run or model, what, and what it is on either side, as text."""
-
-    of: str
-    what: str
-    local: str
-    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,26 +125,6 @@ _COUNTS = (
 )
 
 
-@dataclass(slots=True)
-class Sides:
-    """Collects what is the same and what differs."""
-
-    session: Session
-    differences: list[Difference] = field(default_factory=list)
-
-    def differ(self, of: str, what: str, local: object, source: object) -> None:
-        """Note a difference; None is nothing on that side."""
-        if len(self.differences) < DIFFERENCES_MAX:
-            texts = ("nothing" if side is None else str(side)[:SHOWN] for side in (local, source))
-            self.differences.append(Difference(of, what, *texts))
-
-    def equal(self, of: str, what: str, local: object, source: object) -> bool:
-        """Note a difference, if there is one."""
-        if local != source:
-            self.differ(of, what, local, source)
-        return local == source
-
-
 def _compare(sides: Sides, source: Source) -> None:
     session = sides.session
     session.know({experiment.name: experiment for experiment in source.experiments()})
@@ -164,6 +133,7 @@ def _compare(sides: Sides, source: Source) -> None:
         with session.naming(run.where):
             _RunComparison(sides, run).compare()
         session.options.progress(session.counts["runs_read"], session.counts["points"])
+    compare_others(sides, source)
 
 
 class _RunComparison:

@@ -14,6 +14,7 @@ from mltrack.errors import BusyError, UsageError
 from mltrack.importers.findings import Findings
 from mltrack.importers.kinds import find_kind, kind_of, require
 from mltrack.importers.options import ImportOptions, ImportReport
+from mltrack.importers.others import bring_others
 from mltrack.importers.runs import RunBringer
 from mltrack.importers.session import Session
 from mltrack.importers.source import SourceError
@@ -142,3 +143,4 @@ def _import(session: Session, source: Source) -> None:
         with session.naming(run.where):
             RunBringer(session, run).bring()
         session.options.progress(session.counts["runs_read"], session.counts["points_read"])
+    bring_others(session, source)

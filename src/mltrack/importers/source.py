@@ -159,7 +159,10 @@ class SourceModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceVersion:
-    """A version of a registered model; ``source`` is its URI, run and model are named by the source's ids."""
+    """A version of a registered model; ``source`` is its URI, run and model are named by the source's ids.
+
+    A source of ``runs:/ID/PATH`` or ``models:/ID`` has the source's ids too. ``created`` is in ns, 0 where not known.
+    """
 
     version: int
     source: str
@@ -168,15 +171,17 @@ class SourceVersion:
     description: str = ""
     stage: str = "None"
     run_link: str = ""
+    created: int = 0
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRegisteredModel:
-    """A registered model with its versions, by rising number."""
+    """A registered model with its versions, by rising number; ``created`` is in ns, 0 where not known."""
 
     name: str
     where: str
+    created: int = 0
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, int] = field(default_factory=dict)

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from mltrack.importers.findings import Findings
     from mltrack.importers.source import Source
 
-__all__ = ["MlrunsImporter"]
+__all__ = ["DatabaseImporter", "MlrunsImporter"]
 
 HEAD_BYTES = 4_096
+SQLITE = b"SQLite format 3\0"
 
 
 class MlrunsImporter:
@@ -57,3 +58,35 @@ def _has_experiment(path: Path) -> bool:
                     if b"experiment_id:" in head and b"run_uuid:" not in head:
                         return True
     return False
+
+
+class DatabaseImporter:
+    """MLflow's SQLite database, such as ``mlflow.db``."""
+
+    name = "mlflow-db"
+    title = "MLflow's SQLite database"
+
+    def recognizes(self, path: Path) -> bool:
+        """Whether it is one."""
+        from mltrack.importers.mlflow.database import Database
+
+        try:
+            if not path.is_file():
+                return False
+            with path.open("rb") as file:
+                if file.read(len(SQLITE)) != SQLITE:
+                    return False
+            with contextlib.closing(Database(path)) as database:
+                return database.has("runs", "run_uuid") and database.has("experiments", "lifecycle_stage")
+        except (OSError, SourceError):
+            return False
+
+    def open(self, path: Path, findings: Findings) -> Source:
+        """Open it.
+
+        Raises:
+            SourceError: it is not one.
+        """
+        from mltrack.importers.mlflow.database_source import DatabaseSource
+
+        return DatabaseSource(path, findings)

@@ -108,6 +108,7 @@ class MlrunsModels:
                 name=as_text(meta.get("name")) or place.name,
                 where=where,
                 description=as_text(meta.get("description")),
+                created=ns_of(meta.get("creation_timestamp")),
                 tags=self._folders.texts(place / "tags"),
                 aliases=aliases,
                 versions=sorted(self._versions(place), key=lambda version: version.version),
@@ -128,5 +129,6 @@ class MlrunsModels:
                 description=as_text(meta.get("description")),
                 stage=model_stage(meta.get("current_stage")),
                 run_link=as_text(meta.get("run_link")),
+                created=ns_of(meta.get("creation_timestamp")),
                 tags=self._folders.texts(place / "tags"),
             )
