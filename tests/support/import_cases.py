@@ -135,9 +135,7 @@ DATABASE = ImportCase(
     lambda source: changed_rows(
         source, f"INSERT INTO metrics VALUES ('loss', 0.0125, 1700000040000, {FIRST_RUN}, 40, 0)"
     ),
-    lambda source: changed_rows(
-        source, f"UPDATE metrics SET value = 0.75 WHERE {LOSS_OF_FIRST} AND step = 3"
-    ),
+    lambda source: changed_rows(source, f"UPDATE metrics SET value = 0.75 WHERE {LOSS_OF_FIRST} AND step = 3"),
     _tear_database,
     53,
 )
