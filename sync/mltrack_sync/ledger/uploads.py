@@ -136,13 +136,13 @@ class UploadLog:
     # --- files sent whole ---
 
     def tries(self, of: tuple[str, str], sha256: str) -> tuple[int, float]:
-        """How many sync cycles failed to send that file with this content, and when the last one did (s)."""
+        """How many sync cycles failed to send that file with this content, and when one last did (s); 0 for never."""
         with self._lock:
             known = self._tries.get(of)
         return (known.passes, known.last_s) if known is not None and known.sha256 == sha256 else (0, 0.0)
 
     def tried(self, of: tuple[str, str], sha256: str, passes: int, now_s: float) -> None:
-        """Note that one more sync cycle failed to send it.
+        """Note that a sync cycle failed to send it, and how many did so for which the file itself may be the cause.
 
         Raises:
             LedgerError: it can't be written down.

@@ -4,6 +4,9 @@ A gateway that gives up (504) while the server goes on, a connection that is cut
 arrived, or arrive later. In one sync cycle it is sent ``SENDS_MAX`` times at most; the log of uploads keeps how many
 cycles failed, and from the second on the next one waits longer and longer, though each cycle checks whether the file
 has arrived. Where files of one cycle fail one after the other, the others are left for the next.
+
+A server that dies, or can't be reached, is not the file's fault: a cycle counts against a file only if the file failed
+again after the remote had answered something else, and the remote answers still.
 """
 
 from __future__ import annotations
@@ -70,12 +73,13 @@ class UploadAttempts:
         failed, last_s = self._log.tries(of, sha256)
         sends = 0
         last: RemoteUnavailableError | None = None
-        looked = True  # whether the remote was asked for it after the last time it was sent
+        looked = True  # whether the remote was asked for it, and answered, after the last time it was sent
+        was_sent, is_to_blame = last_s > 0, False
 
         def attempt(again: bool) -> None:
-            nonlocal sends, last, looked
+            nonlocal sends, last, looked, was_sent, is_to_blame
             self._check()
-            if (again or failed) and arrived():
+            if (again or was_sent) and arrived():
                 return
             looked = True
             if sends >= SENDS_MAX:
@@ -85,7 +89,9 @@ class UploadAttempts:
                 send()
             except RemoteUnavailableError as error:
                 last, looked = error, False
-                sends += error.in_doubt and not error.not_sent
+                if error.in_doubt and not error.not_sent:
+                    is_to_blame = is_to_blame or was_sent
+                    sends, was_sent = sends + 1, True
                 raise
 
         try:
@@ -100,18 +106,18 @@ class UploadAttempts:
         else:
             last = None
         if last is None:
-            self._taken(of, failed)
+            self._taken(of, was_before=last_s > 0)
             return
-        self._log.tried(of, sha256, failed + 1, self._clock())
+        self._log.tried(of, sha256, failed + (is_to_blame and looked), self._clock())
         with self._lock:
             self._in_a_row += 1
         words = f"was sent, {last}; {'it has not arrived' if looked else 'whether it has arrived is not known'}"
         raise FileNotTakenError(words, hint=last.hint, in_doubt=True, status=last.status) from last
 
-    def _taken(self, of: tuple[str, str], failed: int) -> None:
+    def _taken(self, of: tuple[str, str], *, was_before: bool) -> None:
         with self._lock:
             self._in_a_row = 0
-        if failed:
+        if was_before:
             self._log.taken(of)
 
     def _check_due(self, failed: int, last_s: float) -> None:

@@ -128,6 +128,36 @@ def test_a_server_that_disappears_after_a_file_was_sent_may_have_the_file(path: 
         attempts(path).send(OF, "ab", remote.send, remote.is_there)
 
 
+def test_a_server_that_dies_again_and_again_is_not_the_fault_of_the_file_that_was_sent(path: Path) -> None:
+    remote = Remote504()
+    remote.error = RemoteUnavailableError("connection reset", in_doubt=True)
+    alive = [False]
+
+    def is_there() -> bool:
+        if not alive[0]:
+            raise RemoteUnavailableError("it can't be reached", in_doubt=False)
+        return remote.is_there()
+
+    def dies() -> None:
+        alive[0] = False
+        remote.send()
+
+    for number in range(1, 6):
+        alive[0] = True  # it is started again, and answers what is asked before the file is sent again
+        with pytest.raises(FileNotTakenError, match="whether it has arrived is not known"):
+            attempts(path).send(OF, "ab", dies, is_there)
+        assert remote.sent == number  # at once: it does not have to wait
+    alive[0] = True
+    one_cycle(path, remote, 1e9)  # now other requests are answered, and the file alone fails
+    one_cycle(path, remote, 1e9)
+    before = remote.sent
+    one_cycle(path, remote, 1e9)
+    assert remote.sent == before
+    remote.holds = True
+    attempts(path).send(OF, "ab", remote.send, remote.is_there)
+    assert not path.exists()
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "uploads.jsonl"
