@@ -48,7 +48,7 @@ LAYERS = [
     ["mltrack_sync.mlflow.provider"],
     ["mltrack_sync.mlflow.plan"],
     ["mltrack_sync.mlflow.files"],
-    ["mltrack_sync.mlflow.workers"],
+    ["mltrack_sync.mlflow.cycle", "mltrack_sync.mlflow.workers"],
     ["mltrack_sync.mlflow.pull", "mltrack_sync.mlflow.push", "mltrack_sync.mlflow.verify"],
     ["mltrack_sync.mlflow.kind"],
     ["mltrack_sync.azureml"],

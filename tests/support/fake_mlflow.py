@@ -20,7 +20,17 @@ from tests.support.fake_models import FakeModels
 from tests.support.fake_parts import Fields, Refused, pairs_of, texts_of, unknown_call
 from tests.support.fake_traces import FakeTraces
 
-__all__ = ["AnswerLost", "FakeMlflow", "FakeRun", "Fields", "Refused", "points_sent"]
+__all__ = [
+    "AnswerLost",
+    "FakeMlflow",
+    "FakeRun",
+    "Fields",
+    "Refused",
+    "busy_twice",
+    "failing_once",
+    "points_sent",
+    "unsupported",
+]
 
 API = "/api/2.0/mlflow/"
 API_3 = "/api/3.0/mlflow/"
@@ -436,3 +446,38 @@ def points_sent(calls: list[tuple[str, Fields]]) -> Iterator[int]:
     for call, fields in calls:
         if call == "runs/log-batch" and "metrics" in fields:
             yield len(fields["metrics"])
+
+
+def failing_once(call: str, error: Exception) -> Callable[[str, Fields], None]:
+    """A fault of the first such call."""
+    seen: list[str] = []
+
+    def fault(asked: str, fields: Fields) -> None:
+        if asked == call and not seen:
+            seen.append(asked)
+            raise error
+
+    return fault
+
+
+def busy_twice(call: str) -> tuple[list[str], Callable[[str, Fields], None]]:
+    """The calls of that name so far, and a fault of the first two: the server is busy."""
+    asked: list[str] = []
+
+    def fault(made: str, fields: Fields) -> None:
+        if made == call:
+            asked.append(made)
+            if len(asked) < 3:
+                raise Refused("busy", "TEMPORARILY_UNAVAILABLE", 503)
+
+    return asked, fault
+
+
+def unsupported(words: str) -> Callable[[str, Fields], None]:
+    """A fault of all calls that have these words in their names: the server does not know them."""
+
+    def fault(call: str, fields: Fields) -> None:
+        if words in call:
+            raise Refused("no such call", "ENDPOINT_NOT_FOUND", 404)
+
+    return fault

@@ -7,6 +7,7 @@ its events file for as long as the process lives, is how others know that it is 
 from __future__ import annotations
 
 import os
+from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import LOCAL, FileSystem, try_lock
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["EventJournal", "new_writer_name"]
+    from mltrack.disk.layout import Layout, RunFolder
+
+__all__ = ["EventJournal", "begin_writer", "new_writer_name"]
 
 
 def new_writer_name(now_ns: int) -> str:
@@ -80,3 +83,49 @@ class EventJournal:
     def close(self) -> None:
         """Close the file, which frees the lock."""
         self._log.close()
+
+
+def begin_writer(
+    layout: Layout,
+    folder: RunFolder,
+    writer: str,
+    *,
+    role: str,
+    not_before: int,
+    fs: FileSystem = LOCAL,
+    **facts: str,
+) -> EventJournal:
+    """Make a writer's file, take its lock, mark the run as changed, and record who writes, in this order.
+
+    Args:
+        layout: The store.
+        folder: The run's folder, made if it does not exist.
+        writer: The writer's name.
+        role: What the writer is to the run: create, resume, fork or edit.
+        not_before: A time in ns that its events come after.
+        fs: The file system to write with.
+        facts: Further fields of the writer's first line.
+
+    Raises:
+        OSError: the disk refuses; nothing of the writer is left.
+    """
+    folder.make(fs)
+    journal = EventJournal(folder.events, writer, fs=fs)
+    try:
+        os.close(fs.open_append(layout.changed / f"{folder.run_id}.{writer}"))
+        journal.not_before(not_before)
+        first = {
+            "type": "writer",
+            "run_id": folder.run_id,
+            "role": role,
+            "host": os.uname().nodename,
+            "pid": os.getpid(),
+            "locked": journal.locked,
+            **facts,
+        }
+        journal.append([first], time_ns())
+    except OSError:
+        journal.close()
+        fs.unlink(folder.events / f"{writer}.jsonl")
+        raise
+    return journal

@@ -17,7 +17,7 @@ from mltrack.disk.anchor import Anchor
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.flusher import FLUSHER
 from mltrack.errors import NotFoundError, StoreError
-from mltrack.journal.events import EventJournal, new_writer_name
+from mltrack.journal.events import EventJournal, begin_writer, new_writer_name
 from mltrack.journal.points import SEAL_POINTS_MIN, PointJournal
 from mltrack.journal.written_points import open_points
 from mltrack.process import exits
@@ -239,27 +239,10 @@ class Recorder:
         self._warn(error)
 
     def _open(self) -> EventJournal:
-        """Make the writer's file, take its lock, mark the run as changed, and record who writes, in this order."""
         self.require_run()
-        fs, folder = self._fs, self.require_folder()
-        folder.make(fs)
-        journal = EventJournal(folder.events, self.writer, fs=fs)
-        try:
-            os.close(fs.open_append(self._layout.changed / f"{folder.run_id}.{self.writer}"))
-            journal.not_before(self._not_before)
-            said = {
-                "type": "writer",
-                "run_id": folder.run_id,
-                "role": self.role,
-                "host": os.uname().nodename,
-                "pid": os.getpid(),
-                "locked": journal.locked,
-            }
-            journal.append([said], time_ns())
-        except OSError:
-            journal.close()
-            fs.unlink(folder.events / f"{self.writer}.jsonl")
-            raise
+        journal = begin_writer(
+            self._layout, self.require_folder(), self.writer, role=self.role, not_before=self._not_before, fs=self._fs
+        )
         self._events = journal
         self._folders_dirty = True
         FLUSHER.add(self)

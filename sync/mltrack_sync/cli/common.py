@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from mltrack.store import Store
+    from mltrack_sync.http.rate_limit import RateLimiter
     from mltrack_sync.report import Rejected
 
     TextParam = click.ParamType[str]
@@ -30,6 +31,8 @@ __all__ = [
     "json_option",
     "open_store",
     "print_rejected",
+    "rate_limiter",
+    "rate_option",
     "remote_argument",
     "selection_options",
 ]
@@ -113,6 +116,20 @@ def artifact_bytes_max(no_artifacts: bool, size: str | None) -> int | None:
     if no_artifacts:
         return 0
     return None if size is None else parse_size(size)
+
+
+rate_option = click.option("--limit-rate", metavar="RATE", help="Limit on bytes a second, in all: 2M, 500k.")
+
+
+def rate_limiter(rate: str | None) -> RateLimiter | None:
+    """What keeps to the rate of ``--limit-rate``; None is no limit.
+
+    Raises:
+        UsageError: it is not a rate.
+    """
+    from mltrack_sync.http.rate_limit import RateLimiter, parse_rate
+
+    return None if rate is None else RateLimiter(parse_rate(rate))
 
 
 class _RemoteName(TextParam):

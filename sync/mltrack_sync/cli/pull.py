@@ -17,6 +17,8 @@ from mltrack_sync.cli.common import (
     artifact_options,
     json_option,
     open_store,
+    rate_limiter,
+    rate_option,
     remote_argument,
     selection_options,
 )
@@ -45,7 +47,7 @@ BUNDLE_SUFFIX = ".mltb"
 @click.option("--dry-run", is_flag=True, help="Show what would be brought; change nothing here.")
 @click.option("--recheck", is_flag=True, help="Look again at runs that seem unchanged: for files added later.")
 @click.option("--jobs", default=4, show_default=True, metavar="N", help="How many things to pull at a time.")
-@click.option("--limit-rate", metavar="RATE", help="Limit on bytes a second, in all: 2M, 500k.")
+@rate_option
 @json_option
 @click.pass_context
 def pull(
@@ -68,11 +70,9 @@ def pull(
     brought once, however often the command is interrupted and run again, and what is newer here is never overwritten.
     Exits with 3 when something could not be brought: that is listed, and the next pull tries it again.
     """
-    from mltrack_sync.http.rate_limit import RateLimiter, parse_rate
     from mltrack_sync.selection import Selection
 
     size_max = artifact_bytes_max(no_artifacts, max_artifact_size)
-    pace = RateLimiter(parse_rate(limit_rate)) if limit_rate is not None else None
     store = open_store(ctx)
     one_pull = functools.partial(
         _puller(store, remote, dry_run),
@@ -81,7 +81,7 @@ def pull(
         dry_run=dry_run,
         recheck=recheck,
         jobs=jobs,
-        pace=pace,
+        pace=rate_limiter(limit_rate),
     )
     report = with_progress(one_pull, as_json)
     if as_json:

@@ -24,6 +24,8 @@ from mltrack_sync.cli.common import (
     json_option,
     open_store,
     print_rejected,
+    rate_limiter,
+    rate_option,
     remote_argument,
     selection_options,
 )
@@ -64,7 +66,7 @@ SAID_IN_MINUTES = 120
 @click.option("--interval", default=5.0, show_default=True, metavar="S", help="With --watch: poll every S seconds.")
 @click.option("--jobs", default=4, show_default=True, metavar="N", help="How many runs to push at a time.")
 @click.option("--retry-rejected", is_flag=True, help="Try again what the remote rejected.")
-@click.option("--limit-rate", metavar="RATE", help="Limit on bytes a second, in all: 2M, 500k.")
+@rate_option
 @click.option("--all-remotes", is_flag=True, help="Push to every remote, one after the other.")
 @json_option
 @click.pass_context
@@ -95,7 +97,6 @@ def sync(
     """
     from mltrack_sync.engine.estimate import estimate_push
     from mltrack_sync.engine.push import push
-    from mltrack_sync.http.rate_limit import RateLimiter, parse_rate
     from mltrack_sync.remotes.settings import parse_history
     from mltrack_sync.selection import Selection
 
@@ -112,7 +113,7 @@ def sync(
         jobs=jobs,
         dry_run=dry_run,
         retry_rejected=retry_rejected,
-        pace=RateLimiter(parse_rate(limit_rate)) if limit_rate is not None else None,
+        pace=rate_limiter(limit_rate),
         artifact_bytes_max=artifact_bytes_max(no_artifacts, max_artifact_size),
     )
     if all_remotes:

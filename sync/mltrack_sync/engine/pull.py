@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mltrack.disk.trust import refuse_links
-from mltrack.errors import RemoteError, UsageError
-from mltrack_sync.engine.lock import sync_lock
-from mltrack_sync.errors import LedgerError
+from mltrack.errors import UsageError
+from mltrack_sync.engine.cycle import held_ledger
 from mltrack_sync.remotes.kind import PullKind, PullWork, find_kind
-from mltrack_sync.remotes.ledgers import ledger_path, open_ledger
 from mltrack_sync.remotes.options import PullOptions
 
 if TYPE_CHECKING:
@@ -45,14 +41,6 @@ def pull(store: Store, remote: Remote, options: PullOptions | None = None, **cha
     kind = find_kind(remote.kind)
     if not isinstance(kind, PullKind):
         raise UsageError(f"nothing can be pulled from {remote.name!r}", hint=f"{kind.name} remotes only take pushes")
-    remote.require_trust()
-    folder = ledger_path(store, remote).parent
-    refuse_links(store.layout.root, folder)
-    with sync_lock(folder, remote.name, "mltrack pull"), contextlib.closing(open_ledger(store, remote)) as ledger:
-        try:
-            report = kind.pull(PullWork(store, remote, ledger, options))
-        except RemoteError as error:
-            with contextlib.suppress(LedgerError):
-                ledger.failed(options.clock(), str(error))
-            raise
+    with held_ledger(store, remote, options.clock, "mltrack pull") as ledger:
+        report = kind.pull(PullWork(store, remote, ledger, options))
     return replace(report, seconds=time.monotonic() - started)

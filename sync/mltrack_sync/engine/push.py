@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mltrack.disk.trust import refuse_links
-from mltrack.errors import RemoteError, UsageError
-from mltrack_sync.engine.lock import sync_lock
-from mltrack_sync.errors import LedgerError
+from mltrack.errors import UsageError
+from mltrack_sync.engine.cycle import held_ledger
 from mltrack_sync.remotes.kind import PushWork, find_kind
-from mltrack_sync.remotes.ledgers import ledger_path, open_ledger, read_ledger
+from mltrack_sync.remotes.ledgers import read_ledger
 from mltrack_sync.remotes.options import PushOptions
 from mltrack_sync.remotes.settings import ConfigurableKind
 
@@ -50,17 +47,8 @@ def push(store: Store, remote: Remote, options: PushOptions | None = None, **cha
         report = kind.dry_run(store, remote, read_ledger(store, remote), options)
         return replace(report, seconds=time.monotonic() - started)
     heads = options.selection.heads(store)
-    remote.require_trust()  # before anything is written into the store
-    folder = ledger_path(store, remote).parent
-    refuse_links(store.layout.root, folder)
-    with sync_lock(folder, remote.name), contextlib.closing(open_ledger(store, remote)) as ledger:
-        work = PushWork(store, remote, heads, ledger, options)
-        try:
-            report = kind.push(work)
-        except RemoteError as error:
-            with contextlib.suppress(LedgerError):
-                ledger.failed(options.clock(), str(error))
-            raise
+    with held_ledger(store, remote, options.clock) as ledger:
+        report = kind.push(PushWork(store, remote, heads, ledger, options))
         report = replace(report, seconds=time.monotonic() - started)
         _note_end(ledger, report, options.clock())
     return report

@@ -7,7 +7,6 @@ original, and tries again later. Until then everything that was added is valid a
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from time import time_ns
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.line_types import EVENTS
 from mltrack.entities import Position
 from mltrack.errors import StoreError, UsageError
-from mltrack.journal.events import EventJournal, new_writer_name
+from mltrack.journal.events import EventJournal, begin_writer, new_writer_name
 from mltrack.journal.points import SEAL_POINTS_MIN, SERIES_POINTS_MIN
 from mltrack.journal.seal import seal_writer
 from mltrack.journal.written_points import open_points
@@ -218,27 +217,15 @@ class RunImport:
                 journal.append(events, time_ns())
 
     def _open(self) -> EventJournal:
-        """Make the writer's file, take its lock, mark the run as changed, and record who writes, in this order."""
-        fs, folder = self._fs, self._folder
-        folder.make(fs)
-        journal = EventJournal(folder.events, self.writer, fs=fs)
-        try:
-            os.close(fs.open_append(self._layout.changed / f"{folder.run_id}.{self.writer}"))
-            journal.not_before(self._not_before)
-            said = {
-                "type": "writer",
-                "run_id": folder.run_id,
-                "role": "edit",
-                "host": os.uname().nodename,
-                "pid": os.getpid(),
-                "locked": journal.locked,
-                "origin": self._origin,
-            }
-            journal.append([said], time_ns())
-        except OSError:
-            journal.close()
-            fs.unlink(folder.events / f"{self.writer}.jsonl")
-            raise
+        journal = begin_writer(
+            self._layout,
+            self._folder,
+            self.writer,
+            role="edit",
+            not_before=self._not_before,
+            fs=self._fs,
+            origin=self._origin,
+        )
         self._events = journal
         self._folders_dirty = True
         return journal

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from mltrack.text.redaction import hide
-from mltrack_sync.errors import PushStopped
 from mltrack_sync.mlflow.api.capabilities import Features
 from mltrack_sync.mlflow.api.readback import ComparedClient
+from mltrack_sync.mlflow.cycle import CycleState
 from mltrack_sync.mlflow.plan.origin import Origin
 from mltrack_sync.stores.local_target import LocalTarget
 
@@ -23,11 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["PullSession"]
 
 
-class PullSession:
+class PullSession(CycleState):
     """One pull in progress. Safe to use from many threads. Close it when done."""
 
     def __init__(self, work: PullWork, client: MlflowClient, limits: Limits) -> None:
         """``client`` speaks to the server, which gives as much at once as ``limits`` say."""
+        super().__init__(work.options.stop)
         self.work = work
         self.store = work.store
         self.ledger = work.ledger
@@ -38,11 +38,7 @@ class PullSession:
         self.origin = Origin(work.remote.url)
         self.target = LocalTarget(work.store)
         self.features = Features(limits.unsupported)
-        self.stop = work.options.stop
-        self.fatal: BaseException | None = None
-        self.problems: list[str] = []
         self.notes: list[str] = []
-        self.counts: Counter[str] = Counter()
         self.left_behind: Counter[str] = Counter()
         self.selected_runs: dict[str, str] = {}
         """The selected runs of the server by their ids there, each with its fingerprint."""
@@ -50,7 +46,6 @@ class PullSession:
         self.run_experiments: dict[str, str] = {}
         """By the same ids, the experiments there that they are in."""
 
-        self._lock = threading.Lock()
         self.reader = ThreadPoolExecutor(work.options.jobs, thread_name_prefix="mltrack-history")
         """Reads pages of histories for all workers."""
 
@@ -60,29 +55,8 @@ class PullSession:
 
     def count(self, **counts: int) -> None:
         """Add to the counts of the report, and to what the progress shows."""
-        with self._lock:
-            self.counts.update(counts)
+        self.add_counts(counts)
         self.options.progress.advanced(points=counts.get("points", 0), body=0)
-
-    def check(self) -> None:
-        """Come here between requests.
-
-        Raises:
-            PushStopped: the pull is to stop.
-        """
-        if self.stop.is_set():
-            raise PushStopped
-
-    def fail(self, error: BaseException) -> None:
-        """End the pull with this error; the first one counts."""
-        with self._lock:
-            self.fatal = self.fatal or error
-        self.stop.set()
-
-    def problem(self, words: str) -> None:
-        """Something that will be tried again with the next pull."""
-        with self._lock:
-            self.problems.append(hide(words))
 
     def note(self, words: str) -> None:
         """A conflict, and how it was resolved."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from mltrack.text.redaction import hide
-from mltrack_sync.errors import PushStopped
 from mltrack_sync.mlflow.api.capabilities import Features
+from mltrack_sync.mlflow.cycle import CycleState
 from mltrack_sync.mlflow.files.attempts import UploadAttempts
 from mltrack_sync.mlflow.files.multipart import Multipart
 from mltrack_sync.mlflow.files.upload import Uploads
@@ -19,6 +16,8 @@ from mltrack_sync.progress import FileMeter
 from mltrack_sync.report import Rejected
 
 if TYPE_CHECKING:
+    import threading
+
     from mltrack.store import Store
     from mltrack_sync.http.retry import RetryPolicy
     from mltrack_sync.ledger.ledger import Ledger
@@ -33,7 +32,7 @@ FILES_AT_ONCE = 4
 """How many files are sent at a time, in parallel with the points."""
 
 
-class Session:
+class Session(CycleState):
     """One sync cycle in progress. Safe to use from many threads."""
 
     def __init__(
@@ -51,6 +50,7 @@ class Session:
         again: frozenset[tuple[str, str, str]] = frozenset(),
     ) -> None:
         """``again`` are rejected things (run, kind, key) to retry; ``retry_rejected``: retry all."""
+        super().__init__(stop)
         self.store = store
         self.client = client
         self.ledger = ledger
@@ -60,13 +60,8 @@ class Session:
         self.retry_rejected = retry_rejected
         self.history = history or HistorySetting()
         self.again = again
-        self.stop = stop
-        self.fatal: BaseException | None = None
-        self.problems: list[str] = []
-        self.counts: Counter[str] = Counter()
         self.features = Features(limits.unsupported)
         self._limits = limits
-        self._lock = threading.Lock()
         self.files = ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="mltrack-files")
         log = ledger.uploads()
         self.uploads = Uploads(
@@ -98,29 +93,8 @@ class Session:
 
     def count(self, **counts: int) -> None:
         """Add to the counts of the report, and to the progress."""
-        with self._lock:
-            self.counts.update(counts)
+        self.add_counts(counts)
         self.progress.advanced(points=counts.get("points", 0) + counts.get("found", 0), body=counts.get("body", 0))
-
-    def check(self) -> None:
-        """Check, between requests, whether to go on.
-
-        Raises:
-            PushStopped: the cycle is to stop.
-        """
-        if self.stop.is_set():
-            raise PushStopped
-
-    def fail(self, error: BaseException) -> None:
-        """End the cycle with this error; the first one counts."""
-        with self._lock:
-            self.fatal = self.fatal or error
-        self.stop.set()
-
-    def problem(self, words: str) -> None:
-        """Note something that will be retried in the next cycle."""
-        with self._lock:
-            self.problems.append(hide(words))
 
     def is_to_be_tried(self, item: Refusal, run_id: str = "") -> bool:
         """Whether it is not rejected, or is to be retried in this cycle."""

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 import mltrack
 from mltrack.entities import DELETED
 from mltrack.store import Store
-from mltrack_sync import PushReport, Remote, Remotes, push
+from mltrack_sync import PushReport, Remote, push
 from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.status import status_of
-from tests.support.fake_mlflow import AnswerLost, FakeMlflow, Fields, Refused
+from tests.support.fake_mlflow import AnswerLost, FakeMlflow, Fields, Refused, failing_once
 from tests.support.fake_models import FakeModel
 from tests.support.model_recording import put_file
 from tests.support.small_records import record_model
-
-
-@pytest.fixture
-def fake() -> FakeMlflow:
-    return FakeMlflow()
-
-
-@pytest.fixture
-def there(store: Store) -> Remote:
-    return Remotes(store).add("fake", "http://fake")
 
 
 def pushed(store: Store, remote: Remote, fake: FakeMlflow, *, retry_rejected: bool = False) -> PushReport:
@@ -49,18 +37,6 @@ def whole(fake: FakeMlflow, model_id: str) -> FakeModel:
     root = info["artifact_uri"].removeprefix("mlflow-artifacts:/")
     assert fake.files == {f"{root}/weights/w.bin": b"\0" * 1000, f"{root}/notes.txt": b"words"}
     return model
-
-
-def once(call: str, error: Exception) -> Callable[[str, Fields], None]:
-    """A fault of the first such call."""
-    seen: list[str] = []
-
-    def fault(asked: str, fields: Fields) -> None:
-        if asked == call and not seen:
-            seen.append(asked)
-            raise error
-
-    return fault
 
 
 def test_a_model_arrives_whole_follows_changes_and_is_deleted(store: Store, there: Remote, fake: FakeMlflow) -> None:
@@ -101,7 +77,7 @@ def test_unanswered_and_deferred_requests_are_retried_and_nothing_is_duplicated(
     store: Store, there: Remote, fake: FakeMlflow, call: str, error: Exception
 ) -> None:
     _, model_id = record_model(store)
-    fake.fault = once(call, error)
+    fake.fault = failing_once(call, error)
     assert pushed(store, there, fake).complete
     assert call in [asked for asked, _ in fake.calls]
     whole(fake, model_id)
@@ -112,7 +88,7 @@ def test_late_params_whose_answer_was_lost_are_looked_up(store: Store, there: Re
     _, model_id = record_model(store)
     pushed(store, there, fake)
     store.logged_models.log_params(model_id, {"late": "1", "later": "2"})
-    fake.fault = once("POST logged-models/params", AnswerLost())
+    fake.fault = failing_once("POST logged-models/params", AnswerLost())
     assert pushed(store, there, fake).complete
     (model,) = fake.logged.held.values()
     assert model.params == {"depth": "3", "width": "4", "late": "1", "later": "2"}

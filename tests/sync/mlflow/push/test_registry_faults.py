@@ -6,20 +6,10 @@ import pytest
 
 import mltrack
 from mltrack.store import Store
-from mltrack_sync import PushReport, Remote, Remotes, push
+from mltrack_sync import PushReport, Remote, push
 from mltrack_sync.engine.verify import verify
 from mltrack_sync.http.retry import RetryPolicy
 from tests.support.fake_mlflow import AnswerLost, FakeMlflow, Fields, Refused
-
-
-@pytest.fixture
-def fake() -> FakeMlflow:
-    return FakeMlflow()
-
-
-@pytest.fixture
-def there(store: Store) -> Remote:
-    return Remotes(store).add("fake", "http://fake")
 
 
 def register(store: Store) -> None:

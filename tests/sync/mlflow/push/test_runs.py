@@ -11,7 +11,7 @@ import pytest
 
 import mltrack
 from mltrack.store import Store
-from mltrack_sync import PushReport, Remote, Remotes, push
+from mltrack_sync import PushReport, Remote, push
 from mltrack_sync.engine.verify import verify
 from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.http.retry import RetryPolicy
@@ -20,16 +20,6 @@ from tests.support import ROOT
 from tests.support.fake_mlflow import AnswerLost, FakeMlflow, FakeRun, Fields, Refused, points_sent
 
 POINTS = 40
-
-
-@pytest.fixture
-def fake() -> FakeMlflow:
-    return FakeMlflow()
-
-
-@pytest.fixture
-def there(store: Store) -> Remote:
-    return Remotes(store).add("fake", "http://fake")
 
 
 def record() -> str:

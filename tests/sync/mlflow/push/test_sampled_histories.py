@@ -26,15 +26,9 @@ POINTS = 3000
 
 
 @pytest.fixture
-def fake() -> FakeMlflow:
-    return FakeMlflow()
-
-
-@pytest.fixture
-def there(store: Store) -> Remote:
-    remotes = Remotes(store)
-    remotes.add("fake", "http://fake")
-    return remotes.configure("fake", [f"history={N}"])
+def there(there: Remote, store: Store) -> Remote:
+    """With sampled histories."""
+    return Remotes(store).configure(there.name, [f"history={N}"])
 
 
 def log(run: mltrack.Run, first: int, last: int) -> None:

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import httpx
 import pytest
 
 import mltrack
 from mltrack.store import Store
-from mltrack_sync import PushReport, Remote, Remotes, push
+from mltrack_sync import PushReport, Remote, push
 from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.http.retry import RetryPolicy
 from mltrack_sync.status import status_of
-from tests.support.fake_mlflow import AnswerLost, FakeMlflow, Fields, Refused
+from tests.support.fake_mlflow import AnswerLost, FakeMlflow, Fields, Refused, failing_once
 from tests.support.fake_traces import PLACE, FakeTrace
 from tests.support.small_records import assess, record_trace, tag_trace
-
-
-@pytest.fixture
-def fake() -> FakeMlflow:
-    return FakeMlflow()
-
-
-@pytest.fixture
-def there(store: Store) -> Remote:
-    return Remotes(store).add("fake", "http://fake")
 
 
 @pytest.fixture
@@ -58,18 +46,6 @@ def assert_whole(fake: FakeMlflow, trace_id: str, number: int) -> FakeTrace:
     assert trace.assessments[f"a-{number}"]["feedback"] == {"value": 0.5}
     assert trace.runs == {run_id}
     return trace
-
-
-def once(call: str, error: Exception) -> Callable[[str, Fields], None]:
-    """A fault of the first such call."""
-    seen: list[str] = []
-
-    def fault(asked: str, fields: Fields) -> None:
-        if asked == call and not seen:
-            seen.append(asked)
-            raise error
-
-    return fault
 
 
 def test_traces_arrive_whole_in_one_batch_and_follow_changes(
@@ -111,7 +87,7 @@ def test_unanswered_and_deferred_requests_are_sent_again(
     store: Store, there: Remote, fake: FakeMlflow, home: str, run_id: str, call: str, error: Exception
 ) -> None:
     trace_id = record_trace(store, home, 1, run_id)
-    fake.fault = once(call, error)
+    fake.fault = failing_once(call, error)
     assert pushed(store, there, fake).complete
     assert [asked for asked, _ in fake.calls].count(call) > 1
     assert_whole(fake, trace_id, 1)
@@ -123,7 +99,7 @@ def test_an_assessment_created_although_the_answer_was_lost_is_not_created_again
 ) -> None:
     trace_id = record_trace(store, home, 1, run_id)
     assess(store, home, trace_id, "a-over", overrides="a-1")
-    fake.fault = once("POST traces/assessments", AnswerLost())
+    fake.fault = failing_once("POST traces/assessments", AnswerLost())
     assert pushed(store, there, fake).complete
     assert [call for call, _ in fake.calls].count("POST traces/assessments") == 1
     assert set(fake.traces.held[trace_id].assessments) == {"a-1", "a-over"}

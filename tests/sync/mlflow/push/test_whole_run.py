@@ -30,15 +30,9 @@ SEALED = 6000
 
 
 @pytest.fixture
-def fake() -> FakeMlflow:
-    return FakeMlflow()
-
-
-@pytest.fixture
-def there(store: Store) -> Remote:
-    remotes = Remotes(store)
-    remotes.add("fake", "http://fake")
-    return remotes.configure("fake", [f"history={N}"])
+def there(there: Remote, store: Store) -> Remote:
+    """With sampled histories."""
+    return Remotes(store).configure(there.name, [f"history={N}"])
 
 
 def record(points: int = SEALED) -> str:

@@ -8,24 +8,14 @@ import pytest
 
 from mltrack.entities import DELETED
 from mltrack.store import Store
-from mltrack_sync import Remote, Remotes, push
+from mltrack_sync import Remote, push
 from mltrack_sync.engine.verify import VerifyReport, verify
 from mltrack_sync.http.retry import RetryPolicy
-from tests.support.fake_mlflow import FakeMlflow, Fields, Refused
+from tests.support.fake_mlflow import FakeMlflow, busy_twice, unsupported
 from tests.support.fake_models import FakeModel
 from tests.support.small_records import record_model
 
 POLICY = RetryPolicy(sleep=lambda seconds: None)
-
-
-@pytest.fixture
-def fake() -> FakeMlflow:
-    return FakeMlflow()
-
-
-@pytest.fixture
-def there(store: Store) -> Remote:
-    return Remotes(store).add("fake", "http://fake")
 
 
 @pytest.fixture
@@ -151,11 +141,7 @@ def test_a_model_that_is_missing_deleted_or_duplicated_is_named(
 def test_a_server_without_logged_models_is_reported_as_such(
     store: Store, there: Remote, fake: FakeMlflow, model_id: str
 ) -> None:
-    def fault(call: str, fields: Fields) -> None:
-        if "logged-models" in call:
-            raise Refused("no such call", "ENDPOINT_NOT_FOUND", 404)
-
-    fake.fault = fault
+    fake.fault = unsupported("logged-models")
     report = compared(store, there, fake)
     assert report.differences == ()
     assert len(report.lacking) == 1 and "logged model" in report.lacking[0]
@@ -163,14 +149,6 @@ def test_a_server_without_logged_models_is_reported_as_such(
 
 
 def test_a_busy_server_is_asked_again(store: Store, there: Remote, fake: FakeMlflow, model_id: str) -> None:
-    asked: list[str] = []
-
-    def fault(call: str, fields: Fields) -> None:
-        if call == "logged-models/search":
-            asked.append(call)
-            if len(asked) < 3:
-                raise Refused("busy", "TEMPORARILY_UNAVAILABLE", 503)
-
-    fake.fault = fault
+    asked, fake.fault = busy_twice("logged-models/search")
     assert compared(store, there, fake).same
     assert len(asked) == 3

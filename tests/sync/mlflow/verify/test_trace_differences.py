@@ -8,25 +8,15 @@ import pytest
 
 import mltrack
 from mltrack.store import Store
-from mltrack_sync import Remote, Remotes, push
+from mltrack_sync import Remote, push
 from mltrack_sync.engine.verify import VerifyReport, verify
 from mltrack_sync.http.retry import RetryPolicy
-from tests.support.fake_mlflow import FakeMlflow, Fields, Refused
+from tests.support.fake_mlflow import FakeMlflow, Fields, Refused, busy_twice, unsupported
 from tests.support.fake_traces import FakeTrace
 from tests.support.small_records import record_trace, tag_trace
 
 POLICY = RetryPolicy(sleep=lambda seconds: None)
 WAITS = "(waits to be pushed)"
-
-
-@pytest.fixture
-def fake() -> FakeMlflow:
-    return FakeMlflow()
-
-
-@pytest.fixture
-def there(store: Store) -> Remote:
-    return Remotes(store).add("fake", "http://fake")
 
 
 @pytest.fixture
@@ -178,11 +168,7 @@ def test_an_older_server_without_a_call_is_asked_by_another_call(
 def test_a_server_without_traces_is_reported_as_such(
     store: Store, there: Remote, fake: FakeMlflow, trace_id: str
 ) -> None:
-    def fault(call: str, fields: Fields) -> None:
-        if "traces" in call:
-            raise Refused("Not Found", "ENDPOINT_NOT_FOUND", 404)
-
-    fake.fault = fault
+    fake.fault = unsupported("traces")
     report = compared(store, there, fake)
     assert report.differences == ()
     assert len(report.lacking) == 1 and "trace" in report.lacking[0]
@@ -190,14 +176,6 @@ def test_a_server_without_traces_is_reported_as_such(
 
 
 def test_a_busy_server_is_asked_again(store: Store, there: Remote, fake: FakeMlflow, trace_id: str) -> None:
-    asked: list[str] = []
-
-    def fault(call: str, fields: Fields) -> None:
-        if call == "GET traces/get":
-            asked.append(call)
-            if len(asked) < 3:
-                raise Refused("busy", "TEMPORARILY_UNAVAILABLE", 503)
-
-    fake.fault = fault
+    asked, fake.fault = busy_twice("GET traces/get")
     assert compared(store, there, fake).same
     assert len(asked) == 3
