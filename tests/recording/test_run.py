@@ -197,7 +197,7 @@ def test_datasets_are_kept_in_order_with_their_context_and_tags(run: mltrack.Run
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
 def test_an_mlflow_dataset_is_stored_as_by_mlflow(run: mltrack.Run) -> None:
-    numpy_dataset = pytest.importorskip("mlflow.data.numpy_dataset")
+    numpy_dataset = pytest.importorskip("mlflow.data.numpy_dataset", reason="mlflow is not installed")
     dataset = numpy_dataset.from_numpy(np.zeros((2, 3)), source="https://x/y.npy", name="zeros")
     run.log_input(dataset, context="test")
     run.log_input(dataset._to_mlflow_entity(), context="the same")

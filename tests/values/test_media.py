@@ -24,7 +24,7 @@ import mltrack
 from mltrack.errors import UsageError
 from mltrack.values.media import dict_text, figure_bytes, image_bytes, image_name, image_place, thumbnail
 
-PIL = pytest.importorskip("PIL.Image")
+PIL = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 
 
 def test_dicts_are_json_or_yaml_by_the_name() -> None:
@@ -86,7 +86,7 @@ def test_numpy_numbers_are_numbers_in_a_dict(value: Any, plain: Any, name: str) 
 
 
 def test_figures_are_stored_in_the_format_of_the_name() -> None:
-    figure = pytest.importorskip("matplotlib.figure").Figure()
+    figure = pytest.importorskip("matplotlib.figure", reason="matplotlib is not installed").Figure()
     figure.subplots().plot([1, 2, 3])
     assert figure_bytes(figure, "a.png", {}).startswith(b"\x89PNG")
     assert figure_bytes(figure, "a", {}).startswith(b"\x89PNG")
@@ -99,7 +99,7 @@ def test_figures_are_stored_in_the_format_of_the_name() -> None:
 
 
 def test_plotly_figures_are_html_pages_that_load_plotly(caplog: pytest.LogCaptureFixture) -> None:
-    figure = pytest.importorskip("plotly.graph_objects").Figure()
+    figure = pytest.importorskip("plotly.graph_objects", reason="plotly is not installed").Figure()
     page = figure_bytes(figure, "a.html", {"auto_open": False}).decode()
     assert "plotly" in page
     assert len(page) < 100_000  # without the library itself

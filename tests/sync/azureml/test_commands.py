@@ -111,7 +111,7 @@ def test_no_secret_is_written_or_shown_whatever_fails(
 def test_nothing_secret_of_azure_identity_or_the_command_line_is_shown(
     azure: AzureEmulator, azure_store: Store, azure_contents: Contents, experiment: str
 ) -> None:
-    pytest.importorskip("azure.identity")
+    pytest.importorskip("azure.identity", reason="azure-identity is not installed")
     record(3)
     Remotes(azure_store).add("prod", scope_url(azure))
     azure.faults.on("mlflow/runs/log-batch", Do(azure.tokens.revoke))

@@ -83,7 +83,7 @@ def test_tokens_with_a_lifetime_of_two_seconds_suffice_for_a_long_push(
     experiment: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pytest.importorskip("azure.identity")
+    pytest.importorskip("azure.identity", reason="azure-identity is not installed")
     for name, value in azure.environ().items():
         monkeypatch.setenv(name, value)
     azure.tokens.life_s = 2

@@ -51,7 +51,7 @@ def a_variable(name: str, form: str = "{}") -> Callable[[Path, str], tuple[list[
 
 
 def a_client_secret(folder: Path, host: str) -> tuple[list[str], dict[str, str]]:
-    pytest.importorskip("azure.identity")
+    pytest.importorskip("azure.identity", reason="azure-identity is not installed")
     environ = {"AZURE_CLIENT_SECRET": f"{SECRET}\n", "AZURE_CLIENT_ID": "c", "AZURE_TENANT_ID": "t"}
     environ["AZURE_TOKEN_CREDENTIALS"] = "EnvironmentCredential"  # no waiting for the others
     return [], {**environ, "AZURE_AUTHORITY_HOST": f"https://{host}"}

@@ -144,7 +144,7 @@ def test_a_token_that_looks_expired_is_still_used_when_there_is_no_other() -> No
 
 
 def test_azure_identity_is_asked_by_its_environment(azure: AzureEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("azure.identity")
+    pytest.importorskip("azure.identity", reason="azure-identity is not installed")
     for name, value in azure.environ().items():
         monkeypatch.setenv(name, value)
     source = IdentityTokens("https://management.azure.com")
