@@ -31,7 +31,7 @@ LAYERS = [
     ["mltrack.catalog"],
     ["mltrack.store"],
     ["mltrack.importers", "mltrack.mlflow_plugin", "mltrack.recording"],
-    ["mltrack.artifacts", "mltrack.client", "mltrack.demo", "mltrack.launch"],
+    ["mltrack.artifacts", "mltrack.client", "mltrack.demo", "mltrack.integrations", "mltrack.launch"],
     ["mltrack.tracking"],
     [
         "mltrack_sync.errors",

@@ -49,6 +49,7 @@ __all__ = [
     "Workspace",
     "active_run",
     "artifacts",
+    "autolog",
     "client",
     "create_experiment",
     "data",
@@ -126,6 +127,7 @@ _WHERE = {
     "recording.active": "active_run",
     "client": "MlflowClient",
     "exceptions": "MlflowException",
+    "integrations.autolog": "autolog",
     "recording.experiment_functions": "delete_experiment_tag restore_experiment search_experiments set_experiment_tags",
     "recording.current_store": (
         "create_experiment delete_experiment get_experiment get_experiment_by_name get_store set_experiment "
@@ -195,6 +197,7 @@ if TYPE_CHECKING:
     from mltrack.exceptions import (
         MlflowException,
     )
+    from mltrack.integrations.autolog import autolog
     from mltrack.launch.submit import (
         ScriptRunConfig,
         SubmittedRun,

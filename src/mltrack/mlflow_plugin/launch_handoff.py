@@ -35,7 +35,7 @@ def launched_run(store: Store, tags: Mapping[str, str | None]) -> str | None:
 
 
 def tags_to_set(given: Mapping[str, str | None], held: Mapping[str, str], *, named: bool) -> dict[str, str]:
-    """Those of a new run's tags that the launched run gets: not its name, unless it was ``named`` only here.
+    """Those of a new run's tags that the run gets which it joins: not its name, unless it was ``named`` only here.
 
     Tags that MLflow sets itself (user, source, commit) are better known to the launcher, so its values stay.
     """

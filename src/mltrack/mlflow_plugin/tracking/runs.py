@@ -13,6 +13,7 @@ from mlflow.utils.name_utils import _generate_random_name
 from mltrack.entities import ACTIVE, DELETED
 from mltrack.errors import NotFoundError, StoreError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
+from mltrack.mlflow_plugin.joining import is_joined, run_to_join
 from mltrack.mlflow_plugin.launch_handoff import launched_run, tags_to_set
 from mltrack.mlflow_plugin.run_pool import status_event
 from mltrack.mlflow_plugin.tracking.base import BaseStore
@@ -68,9 +69,12 @@ class Runs(BaseStore):
                 "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with "
                 f"different values (run_name='{run_name}', mlflow.runName='{named}')."
             )
+        joined = run_to_join(self._store, texts)
+        if joined is not None:
+            return self._join(joined, {key: value for key, value in texts.items() if key != MLFLOW_RUN_NAME})
         launched = launched_run(self._store, texts)
         if launched is not None:
-            return self._resume_launched(launched, texts | ({MLFLOW_RUN_NAME: run_name} if run_name else {}))
+            return self._join(launched, texts | ({MLFLOW_RUN_NAME: run_name} if run_name else {}))
         name = texts[MLFLOW_RUN_NAME] = str(run_name or named or _generate_random_name())
         start = {
             "run_name": name,
@@ -83,8 +87,8 @@ class Runs(BaseStore):
         events = ({"type": "tag", "key": key, "value": value} for key, value in texts.items())
         return self.get_run(self._pool.create(start, *events))
 
-    def _resume_launched(self, run_id: str, tags: dict[str, Any]) -> Any:
-        """The run that this process was launched for, with the tags of a new one."""
+    def _join(self, run_id: str, tags: dict[str, Any]) -> Any:
+        """The run that the program records or was launched for, with the tags of a new one."""
         with self._runs.reading(run_id) as run:
             held = run.tags
         added = tags_to_set(tags, held, named=MLFLOW_RUN_NAME in tags)
@@ -108,6 +112,8 @@ class Runs(BaseStore):
 
     def update_run_info(self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None) -> Any:
         """Change status, end time (ms) and name, each if given; a status that ends the run seals its points."""
+        if is_joined(run_id):
+            run_status = end_time = None
         if run_status == RunStatus.RUNNING and end_time is None:
             self._pool.resume(run_id)
         held = self._pool.active(run_id)
