@@ -73,7 +73,7 @@ class Disk(FileSystem):
         yield
         self._death.at(True)
 
-    def create(self, path: Path) -> int:
+    def create(self, path: str | os.PathLike[str]) -> int:
         with self._step():
             return super().create(path)
 

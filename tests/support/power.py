@@ -111,11 +111,11 @@ class RecordingFileSystem(FileSystem):
                     self.steps.append(Data(number, at, now[at : at + PAGE]))
             self._pages[number] = now
 
-    def create(self, path: Path) -> int:
+    def create(self, path: str | os.PathLike[str]) -> int:
         with self._lock:
             self.look()
             fd = super().create(path)
-            self._named(path)
+            self._named(Path(path))
             return fd
 
     def open_append(self, path: Path) -> int:
@@ -198,8 +198,8 @@ class RecordingFileSystem(FileSystem):
             ]
             self.steps.append(Names(list(changes)))
 
-    def sync_all(self, folder: Path, paths: Iterable[Path]) -> None:
-        for path in paths:
+    def sync_all(self, folder: Path, paths: Iterable[str | os.PathLike[str]]) -> None:
+        for path in map(Path, paths):
             if path.is_dir():
                 self.sync_folder(path)
                 continue
@@ -207,11 +207,12 @@ class RecordingFileSystem(FileSystem):
             self.sync(fd)
             os.close(fd)
 
-    def make_new_folder(self, path: Path) -> None:
+    def make_new_folder(self, path: str | os.PathLike[str]) -> None:
         with self._lock:
             self.look()
             super().make_new_folder(path)
-            self.steps.append(Names([(self._folder(path.parent), path.name, self._folder(path))]))
+            made = Path(path)
+            self.steps.append(Names([(self._folder(made.parent), made.name, self._folder(made))]))
 
     def remove_folder(self, path: Path) -> None:
         with self._lock:

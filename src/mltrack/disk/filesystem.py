@@ -42,6 +42,8 @@ __all__ = [
     "unlock",
 ]
 
+StrPath = str | os.PathLike[str]
+
 TEMPORARY = ".tmp"
 """The end of the name of a file that is not published yet; readers never open it."""
 
@@ -66,7 +68,7 @@ def open_or_make(path: str | os.PathLike[str], flags: int) -> int:
 class FileSystem:
     """The calls that change what is on disk. Tests subclass it to fail or to stop at any of them."""
 
-    def create(self, path: Path) -> int:
+    def create(self, path: StrPath) -> int:
         """A new file open for reading and writing; FileExistsError when it exists already."""
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
 
@@ -129,7 +131,7 @@ class FileSystem:
         os.makedirs(path, exist_ok=True)
         return named
 
-    def make_new_folder(self, path: Path) -> None:
+    def make_new_folder(self, path: StrPath) -> None:
         """Make one folder in an existing one; FileExistsError where the name is taken."""
         os.mkdir(path)
 
@@ -158,7 +160,7 @@ class FileSystem:
         while view:
             view = view[self.write(fd, bytes(view)) :]
 
-    def write_new(self, path: Path, data: bytes) -> None:
+    def write_new(self, path: StrPath, data: bytes) -> None:
         """Make a new file with these bytes; FileExistsError where the name is taken."""
         fd = self.create(path)
         try:
@@ -166,7 +168,7 @@ class FileSystem:
         finally:
             os.close(fd)
 
-    def sync_all(self, folder: Path, paths: Iterable[Path]) -> None:
+    def sync_all(self, folder: Path, paths: Iterable[StrPath]) -> None:
         """Return when all these files and folders, which are below ``folder``, are on the disk with their names.
 
         Where the kernel can be relied on for that, its whole file system is synced at once: that takes as long as one

@@ -165,9 +165,17 @@ class Layout:
         Raises:
             InvalidPathError: it is not a run id.
         """
+        return RunFolder(self.run_path(run_id))
+
+    def run_path(self, run_id: str) -> Path:
+        """The path of a run's folder, which may not exist.
+
+        Raises:
+            InvalidPathError: it is not a run id.
+        """
         if not is_run_id(run_id):
             raise InvalidPathError(f"{run_id!r} is not a run id", hint="a run id is 32 lower-case hex digits")
-        return RunFolder(self.runs / run_id)
+        return self.runs / run_id
 
     def model(self, model_id: str) -> ModelFolder:
         """The folder of a logged model, which may not exist.

@@ -86,6 +86,7 @@ class LocalSource:
         self._store = store
         self._hashing = hashing
         self._clock = clock
+        self._origin = (store.store_id, os.uname().nodename)
 
     def info(self) -> StoreInfo:
         """Which store it is."""
@@ -124,25 +125,28 @@ class LocalSource:
 
     def _snapshot(self, unit: str, artifact_bytes_max: int | None) -> UnitSnapshot:
         folder = unit_folder(self._store.layout, unit)
-        taken_at = self._clock()
-        origin = (self._store.store_id, os.uname().nodename)
         if unit.startswith(RUNS):
-            token = run_token(str(folder))
-            run = RunReading.take(self._store.layout.run(folder.name), artifact_bytes_max=artifact_bytes_max)
-            if run.live:
-                token = live_token(taken_at)
-            if run.is_thin and artifact_bytes_max is not None:
-                token = thin_token(token, artifact_bytes_max)
-            return _LocalSnapshot(
-                unit, token, run.files, live=run.live, taken_at=taken_at, origin=origin, small=run.small
-            )
+            return self._run_snapshot(unit, str(folder), artifact_bytes_max)
+        taken_at = self._clock()
         token = unit_token(folder)
         files, is_thin = unit_files(folder, artifact_bytes_max=artifact_bytes_max)
         if not token:
             raise NotFoundError(f"no {unit} in {self._store.path}")
         if is_thin and artifact_bytes_max is not None:
             token = thin_token(token, artifact_bytes_max)
-        return UnitSnapshot(unit, token, files, taken_at=taken_at, origin=origin)
+        return UnitSnapshot(unit, token, files, taken_at=taken_at, origin=self._origin)
+
+    def _run_snapshot(self, unit: str, folder: str, artifact_bytes_max: int | None) -> _LocalSnapshot:
+        taken_at = self._clock()
+        token = run_token(folder)
+        run = RunReading.take(folder, artifact_bytes_max=artifact_bytes_max)
+        if run.live:
+            token = live_token(taken_at)
+        if run.is_thin and artifact_bytes_max is not None:
+            token = thin_token(token, artifact_bytes_max)
+        return _LocalSnapshot(
+            unit, token, run.files, live=run.live, taken_at=taken_at, origin=self._origin, small=run.small
+        )
 
     def pieces(self, snapshot: UnitSnapshot, needs: Iterable[Need]) -> Iterator[Piece]:
         """The bytes that are needed; see ``Source.pieces``."""
@@ -169,10 +173,10 @@ class LocalSource:
         folder = str(unit_folder(self._store.layout, unit))
         if not may_be_small(folder):
             return None
-        snapshot = self.snapshot(unit, artifact_bytes_max=artifact_bytes_max)
+        snapshot = self._run_snapshot(unit, folder, artifact_bytes_max)
         if not is_small(snapshot):
             return None
-        small = snapshot.small if isinstance(snapshot, _LocalSnapshot) else {}
+        small = snapshot.small
         contents: dict[str, bytes] = {}
         for path, size in file_sizes(snapshot).items():
             contents[path] = small[path][:size] if path in small else _read(f"{folder}/{path}", size)

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mltrack.disk.filesystem import FileSystem, file_lock, try_lock
@@ -19,7 +20,6 @@ from mltrack_sync.stores.transfer import TransferError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from mltrack.disk.layout import Layout
 
@@ -47,7 +47,7 @@ class NewRuns:
         """
         self._runs = layout.runs
         self._fs = fs
-        self._written: dict[str, list[Path]] = {}
+        self._written: dict[str, list[str]] = {}
         home = _incoming(layout)
         fs.require(layout.root)
         fs.make_durable_folder(home)
@@ -67,14 +67,14 @@ class NewRuns:
             TransferError: the file system does not take them under their names.
             OSError: they can't be written.
         """
-        folder = self._folder / run_id
+        folder = f"{self._folder}/{run_id}"
         written = self._written[run_id] = [folder]
         self._fs.make_new_folder(folder)
         made = {""}
         try:
             for name, data in contents.items():
                 self._make_parents(folder, name, made, written)
-                written.append(folder / name)
+                written.append(f"{folder}/{name}")
                 self._fs.write_new(written[-1], data)
         except OSError as error:
             self._remove(self._written.pop(run_id))
@@ -82,13 +82,13 @@ class NewRuns:
                 raise TransferError(f"a file of runs/{run_id} can't be written: {error.strerror}") from error
             raise
 
-    def _make_parents(self, folder: Path, name: str, made: set[str], written: list[Path]) -> None:
+    def _make_parents(self, folder: str, name: str, made: set[str], written: list[str]) -> None:
         at = name.find("/")
         while at >= 0:
             if (part := name[:at]) not in made:
-                self._fs.make_new_folder(folder / part)
+                self._fs.make_new_folder(f"{folder}/{part}")
                 made.add(part)
-                written.append(folder / part)
+                written.append(f"{folder}/{part}")
             at = name.find("/", at + 1)
 
     def sync(self) -> None:
@@ -129,8 +129,8 @@ class NewRuns:
         finally:
             os.close(self._fd)
 
-    def _remove(self, written: list[Path]) -> None:
-        for path in reversed(written):
+    def _remove(self, written: list[str]) -> None:
+        for path in map(Path, reversed(written)):
             with contextlib.suppress(OSError):
                 if path.is_dir():
                     self._fs.remove_folder(path)

@@ -10,7 +10,7 @@ import contextlib
 import os
 import stat
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from mltrack.disk.absent import read_absent
 from mltrack.disk.artifact_files import hash_file
@@ -25,9 +25,6 @@ from mltrack_sync.stores.file_marks import committed_end, line_end, mark_of
 from mltrack_sync.stores.point_ranges import has_points
 from mltrack_sync.stores.transfer import FileKind, FileState, TransferError
 from mltrack_sync.stores.unit_files import file_kind, is_writer
-
-if TYPE_CHECKING:
-    from mltrack.disk.layout import RunFolder
 
 __all__ = ["RunReading", "may_be_small"]
 
@@ -48,14 +45,14 @@ class RunReading:
         small: The contents of small files that only grow, by path.
     """
 
-    folder: RunFolder
+    folder: str
     files: tuple[FileState, ...] = ()
     live: tuple[str, ...] = ()
     is_thin: bool = False
     small: dict[str, bytes] = field(default_factory=dict)
 
     @classmethod
-    def take(cls, folder: RunFolder, *, artifact_bytes_max: int | None = None) -> RunReading:
+    def take(cls, folder: str, *, artifact_bytes_max: int | None = None) -> RunReading:
         """Read a run.
 
         Args:
@@ -67,12 +64,11 @@ class RunReading:
             OSError: a file can't be read.
         """
         found = cls(folder)
-        path = str(folder.path)
         logs: list[EventsFile] = []
         try:
-            for name in _names(f"{path}/events"):
+            for name in _names(f"{folder}/events"):
                 if name.endswith(".jsonl") and is_writer(name[:-6]):
-                    logs.append(EventsFile(f"{path}/events/{name}", f"events/{name}", keep=len(logs) < OPEN_MAX))
+                    logs.append(EventsFile(f"{folder}/events/{name}", f"events/{name}", keep=len(logs) < OPEN_MAX))
             found.live = tuple(log.writer for log in logs if log.live)
             points = found._points({log.writer for log in logs})
             segments = found._segments()
@@ -83,7 +79,9 @@ class RunReading:
             for log in logs:
                 log.close()
         if not any(log.start_end for log in logs):
-            raise NotFoundError(f"no run {folder.run_id}: its start was never written", hint="see: mltrack ls")
+            raise NotFoundError(
+                f"no run {os.path.basename(folder)}: its start was never written", hint="see: mltrack ls"
+            )
         found._arrange(logs, series, segments, points, artifact_bytes_max)
         return found
 
@@ -117,13 +115,12 @@ class RunReading:
             log.give_artifacts(facts)
         if not facts.by_path:
             return []
-        absent = {file.path: file.sha256 for file in read_absent(self.folder.path).values()}
-        root = str(self.folder.path)
+        absent = {file.path: file.sha256 for file in read_absent(Path(self.folder)).values()}
         wanted = [
             FileState(path, FileKind.WHOLE, fact.size, sha256=fact.sha256, at=fact.at)
             for path, fact in sorted(facts.by_path.items())
             if not fact.deleted and absent.get(path.removeprefix(ARTIFACTS)) != fact.sha256
-            if _is_file(f"{root}/{path}")
+            if _is_file(f"{self.folder}/{path}")
         ]
         kept = [state for state in wanted if bytes_max is None or state.size <= bytes_max > 0]
         self.is_thin = len(kept) < len(wanted)
@@ -133,9 +130,9 @@ class RunReading:
         """The markers of writers that this store has only a copy of, and that were live where it came from."""
         closed = {log.writer for log in logs if log.closed}
         found = []
-        for name in _names(f"{self.folder.path}/live"):
+        for name in _names(f"{self.folder}/live"):
             if name.endswith(MARKER_SUFFIX) and is_writer(name.removesuffix(MARKER_SUFFIX)):
-                path = self.folder.path / "live" / name
+                path = Path(self.folder, "live", name)
                 if name.removesuffix(MARKER_SUFFIX) not in closed and _is_file(str(path)):
                     size, sha256 = hash_file(path)
                     found.append(FileState(f"live/{name}", FileKind.WHOLE, size, sha256=sha256))
@@ -143,9 +140,9 @@ class RunReading:
 
     def _series(self) -> list[FileState]:
         found = []
-        for name in _names(f"{self.folder.path}/series"):
+        for name in _names(f"{self.folder}/series"):
             if name.endswith(".jsonl") and is_writer(name[:-6]):
-                fd = open_regular(f"{self.folder.path}/series/{name}", follow=False)
+                fd = open_regular(f"{self.folder}/series/{name}", follow=False)
                 try:
                     size = line_end(fd)
                     if size:
@@ -156,12 +153,12 @@ class RunReading:
 
     def _points(self, writers: set[str]) -> list[FileState]:
         found = []
-        for name in _names(f"{self.folder.path}/points"):
+        for name in _names(f"{self.folder}/points"):
             writer = name.partition(".")[0]
             if writer not in writers or not _is_known("points", name):
                 continue  # of a writer that has just begun, or not one that readers read
             try:
-                fd = open_regular(f"{self.folder.path}/points/{name}", follow=False)
+                fd = open_regular(f"{self.folder}/points/{name}", follow=False)
             except (FileNotFoundError, NotRegularError):
                 continue  # sealed meanwhile
             try:
@@ -189,10 +186,10 @@ class RunReading:
 
     def _segments(self) -> list[FileState]:
         found = []
-        for name in _names(f"{self.folder.path}/segments"):
+        for name in _names(f"{self.folder}/segments"):
             if segment_name(name) is not None:
                 with contextlib.suppress(FileNotFoundError):
-                    status = os.lstat(f"{self.folder.path}/segments/{name}")
+                    status = os.lstat(f"{self.folder}/segments/{name}")
                     if stat.S_ISREG(status.st_mode):
                         found.append(FileState(f"segments/{name}", FileKind.WHOLE, status.st_size))
         return found

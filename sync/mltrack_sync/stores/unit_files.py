@@ -55,7 +55,7 @@ def unit_folder(layout: Layout, unit: str) -> Path:
     area, _, name = unit.partition("/")
     try:
         if area == "runs":
-            return layout.run(name).path
+            return layout.run_path(name)
         if area == "models":
             return layout.model(name).path
         if area == "traces":

@@ -37,7 +37,7 @@ class Full(FileSystem):
     def __init__(self, files: int) -> None:
         self.left = files
 
-    def create(self, path: Path) -> int:
+    def create(self, path: str | os.PathLike[str]) -> int:
         self.left -= 1
         if self.left < 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -188,7 +188,7 @@ def test_a_ledger_that_grew_during_a_cycle_is_rewritten_at_its_end_with_the_same
 
 def test_a_ledger_that_cannot_be_rewritten_stays_unchanged(tmp_path: Path) -> None:
     class Full(FileSystem):
-        def create(self, path: Path) -> int:
+        def create(self, path: str | os.PathLike[str]) -> int:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     path = tmp_path / "ledger.jsonl"

@@ -109,7 +109,7 @@ def find_whole_run(folder: RunFolder) -> WholeRun:
     """
     from mltrack_sync.stores.run_snapshot import RunReading  # here: it imports Arrow
 
-    read = RunReading.take(folder, artifact_bytes_max=0)
+    read = RunReading.take(str(folder.path), artifact_bytes_max=0)
     left = (state for state in read.files if not (state.kind == FileKind.POINTS and _writer(state.path) in read.live))
     return WholeRun(tuple(left), read.live)
 
