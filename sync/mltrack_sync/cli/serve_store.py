@@ -74,6 +74,8 @@ def _open(path: str, opening: Opening, read_only: bool) -> Ends:
     if opening.write and read_only:
         raise StoreError("that store is served for reading only", hint="pull from it instead")
     folder = store_folder(os.path.expanduser(path))
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise StoreError(f"{folder} is a file, and not the folder of a store", hint="check the path")
     try:
         store = Store.create(folder) if opening.create and folder.parent.is_dir() else Store.open(folder)
     except NotFoundError as error:
@@ -81,7 +83,8 @@ def _open(path: str, opening: Opening, read_only: bool) -> Ends:
         raise RemoteUnavailableError(str(error), hint=hint, in_doubt=False, not_sent=True) from error
     target = LocalTarget(store)
     if opening.write and not target.info().writable:
-        raise StoreError(f"{folder} can't be written", hint="check the permissions there")
+        hint = "check how the disk is mounted there, and the folder's permissions"
+        raise StoreError(f"{folder} can't be written: it is read-only, or not permitted", hint=hint)
     return Ends(LocalSource(store), target, write=opening.write)
 
 

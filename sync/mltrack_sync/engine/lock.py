@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["sync_lock"]
 
+_HINT = "make room, or check its permissions and how its disk is mounted"
+
 
 @contextlib.contextmanager
 def sync_lock(folder: Path, name: str, what: str = "mltrack sync") -> Iterator[None]:
@@ -39,7 +41,7 @@ def sync_lock(folder: Path, name: str, what: str = "mltrack sync") -> Iterator[N
         except BusyError:
             raise BusyError(_in_the_way(holder, name), hint="wait for it to end, or stop it") from None
         except OSError as error:
-            raise LedgerError(f"{folder} can't be written: {error.strerror}", hint="check its permissions") from error
+            raise LedgerError(f"{folder} can't be written: {error.strerror}", hint=_HINT) from error
         try:
             yield
         finally:

@@ -7,6 +7,7 @@ in the user's own settings, see mltrack.disk.trust.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -285,9 +286,9 @@ class Remotes:
             with file_lock(self._lock, timeout_s=LOCK_TIMEOUT_S):
                 yield
         except OSError as error:
-            raise StoreError(
-                f"{self._path} can't be changed: {error.strerror or error}", hint="check the store's permissions"
-            ) from error
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            hint = "make room" if full else "check the store's permissions, and how its disk is mounted"
+            raise StoreError(f"{self._path} can't be changed: {error.strerror or error}", hint=hint) from error
 
     def _text(self) -> str:
         try:

@@ -40,4 +40,6 @@ def open_ledger(store: Store, remote: Remote) -> Ledger:
     try:
         return Ledger(path, remote.url)
     except OSError as error:
-        raise LedgerError(f"{path} can't be used: {error.strerror}", hint="check its permissions") from error
+        raise LedgerError(
+            f"{path} can't be used: {error.strerror}", hint="make room, or check its permissions"
+        ) from error

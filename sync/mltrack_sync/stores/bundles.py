@@ -30,7 +30,7 @@ from mltrack_sync.stores.bundle_ledger import (
 from mltrack_sync.stores.bundle_reader import BundleSource, open_bundle
 from mltrack_sync.stores.bundle_writer import Base, WrittenBundle, write_bundle
 from mltrack_sync.stores.far_store import FarStore
-from mltrack_sync.stores.folders import disk_errors
+from mltrack_sync.stores.folders import disk_errors, local_disk_errors
 from mltrack_sync.stores.local_source import RUNS, LocalSource
 from mltrack_sync.stores.local_target import LocalTarget
 from mltrack_sync.stores.pull import pull_from_store
@@ -86,7 +86,7 @@ def bundle(
     """
     options = options or BundleOptions()
     source = LocalSource(store, hashing=False)
-    with _ledger_of(store, options.receiver) as held, disk_errors(str(path)):
+    with _ledger_of(store, options.receiver) as held, disk_errors(str(path), is_file=True):
         base, number, after, after_id = Base(), 0, 0, ""
         if held is not None:
             ledger, folder = held
@@ -155,13 +155,15 @@ def pull_bundle(
     with disk_errors(str(path)), open_bundle(Path(path)) as opened:
         source, target = BundleSource(opened), LocalTarget(store, hashing=False)
         restored = _find_gaps(store, source, target, opened.manifest, options.selection)
-        for run_id, state, start in restored if not options.dry_run else ():
-            restore_journal(store, run_id, state, start)
+        with local_disk_errors(store.path):
+            for run_id, state, start in restored if not options.dry_run else ():
+                restore_journal(store, run_id, state, start)
         far = FarStore(source.info(), source, target, in_process=True)
         report = pull_from_store(store, far, Path(path).name, str(path), options)
         everything = options.selection.everything and options.artifact_bytes_max is None
         if report.complete and everything and not options.dry_run and not options.stop.is_set():
-            note_pulled(store, opened.manifest, options.clock())
+            with local_disk_errors(store.path):
+                note_pulled(store, opened.manifest, options.clock())
     return replace(report, seconds=time.monotonic() - started)
 
 

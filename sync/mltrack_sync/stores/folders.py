@@ -9,16 +9,25 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mltrack.disk.filesystem import TEMPORARY
 from mltrack.disk.layout import STORE_FOLDER
 from mltrack.disk.store_path import path_of_uri, working_folder
-from mltrack.errors import NotFoundError, UsageError
+from mltrack.errors import NotFoundError, StoreError, UsageError
 from mltrack.store import Store
 from mltrack_sync.errors import RemoteUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["disk_errors", "folder_of_url", "is_folder_url", "open_folder", "store_folder"]
+__all__ = [
+    "disk_errors",
+    "explain_disk_error",
+    "folder_of_url",
+    "is_folder_url",
+    "local_disk_errors",
+    "open_folder",
+    "store_folder",
+]
 
 _SCHEME = "file:"
 _PATH_HINT = "give the path of a store's folder, such as /media/usb/.mltrack"
@@ -77,17 +86,32 @@ def open_folder(path: str, *, create: bool, known: bool) -> Store:
     with disk_errors(path):
         with contextlib.suppress(NotFoundError):
             return Store.open(folder)
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise UsageError(f"{folder} is a file, and not the folder of a store", hint=_PATH_HINT)
         if create and not known and folder.parent.is_dir():
-            return Store.create(folder)
-    hint = "connect the disk, or check the path"
+            return _created(folder)
+    hint = "connect the disk, or check the path; a sync makes the store, where the folder that it is to be in exists"
     if known:
         hint = "connect the disk; where the store was removed on purpose: mltrack remote rm NAME, then add it again"
     raise RemoteUnavailableError(f"no mltrack store at {folder}", hint=hint, in_doubt=False, not_sent=True)
 
 
+def _created(folder: Path) -> Store:
+    try:
+        return Store.create(folder)
+    except StoreError as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None  # its words are for a store that programs record into
+        raise
+
+
 @contextlib.contextmanager
-def disk_errors(place: str) -> Iterator[None]:
-    """Make errors of the disk with a store those of a remote, in words that say what to do.
+def disk_errors(place: str, *, is_file: bool = False) -> Iterator[None]:
+    """Make errors of the disk with a store, or a bundle, those of a remote, in words that say what to do.
+
+    Args:
+        place: The path of the store or the bundle.
+        is_file: Whether a bundle is written: then there is nothing to be continued.
 
     Raises:
         RemoteUnavailableError: the disk refused something, or is gone.
@@ -95,18 +119,35 @@ def disk_errors(place: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise explain_disk_error(place, error) from error
+        raise explain_disk_error(place, error, is_file=is_file) from error
 
 
-def explain_disk_error(place: str, error: OSError) -> RemoteUnavailableError:
-    """The error of a disk as one of a remote, in words that say what to do."""
+@contextlib.contextmanager
+def local_disk_errors(place: Path) -> Iterator[None]:
+    """While a store is copied into: say that its disk is full, and not the other one's.
+
+    Raises:
+        RemoteUnavailableError: no space is left in the store at ``place``.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise explain_disk_error(str(place), OSError(error.errno, error.strerror)) from error
+
+
+def explain_disk_error(place: str, error: OSError, *, is_file: bool = False) -> RemoteUnavailableError:
+    """The error of a disk as one of a remote, in words that say what to do; arguments as for disk_errors."""
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
-    where = name or place
+    where = name if name and not name.endswith(TEMPORARY) else place
     if error.errno in _FULL:
         words, hint = (
             f"no space is left at {where}",
             "make room; the next sync or pull continues where this one stopped",
         )
+        if is_file:
+            hint = "make room, or give a path on another disk; no file was written"
     elif error.errno in _READ_ONLY:
         words, hint = (
             f"{where} can't be written or read: {error.strerror}",

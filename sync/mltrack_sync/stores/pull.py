@@ -7,12 +7,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import LOCAL, FileSystem
-from mltrack.errors import NotFoundError
+from mltrack.errors import NotFoundError, StoreError
 from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.ledger.stores import run_lines, store_line
 from mltrack_sync.report import PullReport
 from mltrack_sync.stores.chosen_files import ChosenFiles
 from mltrack_sync.stores.copying import CopyOptions, copy_units
+from mltrack_sync.stores.folders import local_disk_errors
 from mltrack_sync.stores.local_source import RUNS
 from mltrack_sync.stores.local_target import LocalTarget
 from mltrack_sync.stores.transfer import TransferError, entries_of, is_held, is_thin
@@ -60,6 +61,11 @@ def pull_from_store(
     if options.dry_run:
         _look(watched, counting, options)
         return PullReport(name, url, dry_run=True, problems=tuple(counting.problems), **counting.counts)
+    if not target.info().writable:
+        raise StoreError(
+            f"{store.path} can't be written: it is read-only, or not permitted",
+            hint="check how its disk is mounted, and the folder's permissions",
+        )
     if ledger is not None and far.info.store_id != ledger.state.copied.store_id:
         ledger.copied([store_line(far.info.store_id)])
     copying = CopyOptions(
@@ -71,7 +77,8 @@ def pull_from_store(
         applied=counting.note,
     )
     try:
-        report = copy_units(watched.source, watched.target, watched.source.units(options.selection), copying)
+        with local_disk_errors(store.path):
+            report = copy_units(watched.source, watched.target, watched.source.units(options.selection), copying)
     finally:
         counting.flush()
     return PullReport(
