@@ -45,9 +45,14 @@ __all__ = ["RunPull", "is_unchanged"]
 
 
 def is_unchanged(session: PullSession, remote: RemoteRun, run_id: str) -> bool:
-    """Whether all of the run was brought, it looks the same since, and the store still has it."""
-    entry = session.ledger.state.pulled.get(remote.run_id)
-    if entry is None or entry.run_id != run_id or entry.fingerprint != fingerprint(remote) or session.options.recheck:
+    """Whether all of the run was brought, it looks the same since, and the store still has it.
+
+    A run that goes on may have new files though it looks the same: it counts as changed, but for a dry run.
+    """
+    entry, options = session.ledger.state.pulled.get(remote.run_id), session.options
+    if entry is None or entry.run_id != run_id or entry.fingerprint != fingerprint(remote) or options.recheck:
+        return False
+    if not (entry.ended or options.dry_run):
         return False
     most = session.options.artifact_bytes_max
     if entry.files is not None and (most is None or most > entry.files):
@@ -90,7 +95,7 @@ class RunPull:
         whole = False
         try:
             self._add_facts(writer)
-            if self._whole is None:
+            if self._whole is None and not self._looks_the_same:
                 histories.pull(self._wanted(local.metrics()))
             absent = {} if local.run is None else read_absent(local.run.folder.path)
             stored = {path: None if file.own else file.size for path, file in local.files.items() if path not in absent}
@@ -106,6 +111,11 @@ class RunPull:
         if writer.began and not self._rebuilt:
             session.count(runs=1, created=int(not local.exists))
         self._settle(writer.writer if writer.began else "", histories, files)
+
+    @property
+    def _looks_the_same(self) -> bool:
+        """Whether the server lists it as it was when all of it was brought: then its histories are not read."""
+        return self._entry.fingerprint == fingerprint(self._remote) and not self._session.options.recheck
 
     def _place(self, writer: RunImport) -> Place:
         remote, client = self._remote, self._session.client
@@ -145,13 +155,13 @@ class RunPull:
         damage = local.run.damage if local.run is not None else []
         if damage:
             raise StoreError(f"run {local.run_id} is damaged here: {damage[0]}", hint="see: mltrack check")
-        all_of_them = remote.status in ENDED and not entry.ended
+        all_of_them = self._session.options.recheck or (remote.status in ENDED and not entry.ended)
         for key in sorted(remote.latest):
             mine, latest = stored.get(key), self._latest(key)
             if mine is None:
                 yield Wanted(key, partial(self._rows, key))
             elif mine.own:
-                if latest[:2] > mine.latest[:2]:
+                if latest[:2] > mine.latest[:2] or self._session.options.recheck:
                     yield Wanted(key, partial(self._rows, key), compare=True)
             elif latest != mine.latest or all_of_them:
                 yield Wanted(key, partial(self._rows, key), entry.pages.get(key, (0, "")))

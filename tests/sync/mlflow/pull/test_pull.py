@@ -291,3 +291,30 @@ def test_large_files_are_skipped_if_requested_and_pulled_later(
     assert pull(store, remote, selection=mine, artifact_bytes_max=100).skipped_artifacts == 0
     assert pull(store, remote, selection=mine).artifacts == 1
     assert pull(store, remote, selection=mine).artifacts == 0
+
+
+def test_new_files_of_a_run_that_goes_on_come_though_it_looks_the_same(
+    store: Store, server: MlflowServer, remote: Remote, experiment_id: str, mine: Selection
+) -> None:
+    run_id = make_run(server, experiment_id, points=series("m", 5), status="RUNNING")
+    pull(store, remote, selection=mine)
+    put_file(server, run_id, "late.txt", b"late")
+    report = pull(store, remote, selection=mine)
+    assert (report.runs, report.artifacts, report.points) == (1, 1, 0)
+    again = pull(store, remote, selection=mine)
+    assert (again.runs, again.artifacts) == (0, 0)
+
+
+def test_a_file_and_a_point_that_do_not_show_come_where_everything_is_looked_at_again(
+    store: Store, server: MlflowServer, remote: Remote, experiment_id: str, mine: Selection
+) -> None:
+    run_id = make_run(server, experiment_id, points=series("m", 5))
+    pull(store, remote, selection=mine)
+    put_file(server, run_id, "late.txt", b"late")
+    log_points(server, run_id, [("m", 2, 1001, 0.25)])
+    assert pull(store, remote, selection=mine).runs == 0
+    report = pull(store, remote, selection=mine, recheck=True)
+    assert (report.runs, report.artifacts, report.points) == (1, 1, 1)
+    assert_points(store, server, only_run(store), run_id)
+    again = pull(store, remote, selection=mine, recheck=True)
+    assert (again.runs, again.artifacts, again.points) == (0, 0, 0)
