@@ -39,7 +39,7 @@ class Death:
     def at(self, arrived: bool) -> None:
         """Come here before a request, and when it arrived."""
         self._left -= not arrived
-        if self._left == 0 and arrived == self._arrives:
+        if self._left <= 0 and arrived == self._arrives:  # less: others are on their way at the same time
             os._exit(DIED)
 
 

@@ -13,12 +13,23 @@ from mltrack.storage.check.check import check_store
 from mltrack.store import Store
 from mltrack_sync import Remote, Remotes, Selection, push
 from mltrack_sync.engine.pull import pull
+from mltrack_sync.engine.verify import verify
 from mltrack_sync.http.retry import RetryPolicy
 from tests.support.both_sides import local_points, remote_points
 from tests.support.killed_push import KilledPushes
 from tests.support.proxy import Answer, Cut, Fault, FaultyProxy, LoseAnswer, Seen
 from tests.support.server import MlflowServer
-from tests.support.server_content import insert_points, log_points, make_run, put_file, series
+from tests.support.server_content import (
+    insert_points,
+    log_points,
+    make_model,
+    make_run,
+    make_version,
+    pairs,
+    put_file,
+    series,
+)
+from tests.support.server_traces import record_traces
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +161,77 @@ def test_points_logged_during_a_pull_arrive_once(
     remote = server.get("runs/get", run_id=there)["run"]
     assert local_points(store, run_id) == remote_points(server, remote, {"m"})
     assert store.run(run_id).summaries["m"].count == 52_003
+
+
+def fill_with_models_and_traces(server: MlflowServer, experiment_id: str, experiment: str) -> str:
+    """Runs, a logged model, a registered model with two versions, an alias and tags, and traces; the model's name."""
+    run_id = make_run(server, experiment_id, points=series("m", 10))
+    put_file(server, run_id, "model/weights", b"1234")
+    model_id = make_model(server, experiment_id, run_id, params={"depth": "3"})
+    uri, name = server.get("runs/get", run_id=run_id)["run"]["info"]["artifact_uri"], f"tree of {experiment}"
+    make_version(server, name, f"{uri}/model", run_id=run_id, tags={"k": "v"})
+    make_version(server, name, f"models:/{model_id}", run_id=run_id, model_id=model_id)
+    server.post("registered-models/alias", name=name, alias="champion", version="2")
+    server.post("registered-models/set-tag", name=name, key="team", value="red")
+    server.post("model-versions/transition-stage", name=name, version="1", stage="Staging")
+    record_traces(server, experiment)
+    return name
+
+
+def assert_models_and_traces(store: Store, remote: Remote, server: MlflowServer, name: str) -> None:
+    """All of it is here once, equal to what the server has, and nothing is to be sent back."""
+    sent = push(store, remote)
+    assert (sent.created, sent.points, sent.model_versions, sent.logged_models, sent.traces) == (0, 0, 0, 0, 0)
+    compared = verify(store, remote)
+    assert compared.differences == ()
+    assert (compared.runs, compared.models, compared.model_versions, compared.logged_models) == (2, 1, 2, 1)
+    assert (compared.traces, compared.spans, compared.assessments) == (2, 3, 3)
+    assert [(v.version, v.stage) for v in store.registry.versions(name)] == [(1, "Staging"), (2, "None")]
+    assert pairs(store.registry.get_model(name).tags) == pairs({"team": "red"})
+    found = server.get("model-versions/search", filter=f"name='{name}'")["model_versions"]
+    assert len(found) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_a_pull_killed_at_each_request_brings_models_and_traces_once(
+    tmp_path: Path, server: MlflowServer, experiment_id: str, experiment: str, mine: Selection, killed: KilledPushes
+) -> None:
+    name = fill_with_models_and_traces(server, experiment_id, experiment)
+    number, died = 0, True
+    while died:
+        number += 1
+        store = Store.create(tmp_path / f"store {number}")
+        remote = Remotes(store).add("there", server.url)
+        died = killed.push(store, remote.name, number, arrives=number % 2 == 0, pulled=experiment)
+        assert check_store(store.path).sound
+        if died and number % 3 == 0:  # and once more, wherever that is
+            killed.push(store, remote.name, 6, arrives=True, pulled=experiment)
+        report = pull(store, remote, selection=mine)
+        assert report.complete, report.problems
+        assert_models_and_traces(store, remote, server, name)
+    assert number > 20
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_models_and_traces_come_once_though_answers_are_cut(
+    store: Store,
+    server: MlflowServer,
+    proxy: FaultyProxy,
+    spoiled: Remote,
+    experiment_id: str,
+    experiment: str,
+    mine: Selection,
+    hasty: RetryPolicy,
+) -> None:
+    name = fill_with_models_and_traces(server, experiment_id, experiment)
+    faults: list[Fault] = [Cut(), LoseAnswer(), Answer(503), Answer(429, headers={"Retry-After": "0"})]
+
+    def fault(seen: Seen) -> Fault:
+        return faults[len(seen.path) % 4] if seen.number <= 2 else None
+
+    proxy.fault = fault
+    report = pull(store, spoiled, selection=mine, policy=hasty)
+    assert report.complete, report.problems
+    proxy.fault = lambda seen: None
+    assert_models_and_traces(store, spoiled, server, name)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import mlflow
 import pytest
-from mlflow.entities import AssessmentSource, SpanEvent
 
 from mltrack.errors import RemoteError
 from mltrack.storage.check.check import check_store
@@ -20,46 +18,17 @@ from mltrack_sync.mlflow.pull.spans import read_spans
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.mlflow_recording import mlflow_on
 from tests.support.server import MlflowServer
+from tests.support.server_traces import record_traces
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's and its libraries', not ours
 
 OLD, NEW = Remote("old", "http://old.invalid"), Remote("new", "http://new.invalid")
-HUMAN = AssessmentSource("HUMAN", "ada")
-
-
-def ask(question: str) -> None:
-    """A trace of two spans, or of one that failed."""
-    with mlflow.start_span("asked") as root:
-        root.set_inputs({"q": question})
-        if not question:
-            raise ValueError("nothing was asked")
-        with mlflow.start_span("answer", span_type="LLM") as span:
-            span.set_attributes({"mlflow.llm.model": "small", "odd": [math.nan, 1, 2.5, None, True]})
-            span.set_attribute("mlflow.chat.tokenUsage", {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7})
-            span.add_event(SpanEvent("thought", attributes={"long": True}))  # type: ignore[abstract]
-        mlflow.update_current_trace(tags={"lang": "日本語"}, metadata={"mlflow.trace.session": "s1", "own": "1"})
-
-
-def record(server: MlflowServer, experiment: str) -> tuple[str, list[str]]:
-    """A run with a trace, a trace that failed, judgements, and a link to the run; its id, and the traces'."""
-
-    with mlflow_on(server.url, experiment):
-        with mlflow.start_run() as run:
-            ask("why?")
-        with pytest.raises(ValueError, match="nothing"):
-            ask("")
-        ids = [trace.info.trace_id for trace in mlflow.search_traces(return_type="list", order_by=["timestamp ASC"])]
-        good = mlflow.log_feedback(trace_id=ids[0], name="good", value=True, rationale="short", source=HUMAN)
-        mlflow.override_feedback(trace_id=ids[0], assessment_id=str(good.assessment_id), value=False)
-        mlflow.log_expectation(trace_id=ids[1], name="expected", value={"a": [1]})
-        server.post("traces/link-to-run", run_id=run.info.run_id, trace_ids=ids)
-    return run.info.run_id, ids
 
 
 def test_traces_arrive_with_all_that_belongs_to_them(
     store: Store, server: MlflowServer, remote: Remote, experiment_id: str, experiment: str, mine: Selection
 ) -> None:
-    _, ids = record(server, experiment)
+    _, ids = record_traces(server, experiment)
     report = pull(store, remote, selection=mine)
     assert (report.traces, report.problems) == (2, ())
     assert sorted(trace.trace_id for trace in store.traces.all()) == sorted(ids)
@@ -85,7 +54,7 @@ def test_traces_arrive_with_all_that_belongs_to_them(
 def test_a_second_pull_brings_only_what_changed_and_nothing_is_sent_back(
     store: Store, server: MlflowServer, remote: Remote, experiment_id: str, experiment: str, mine: Selection
 ) -> None:
-    _, ids = record(server, experiment)
+    _, ids = record_traces(server, experiment)
     pull(store, remote, selection=mine)
     assert push(store, remote).traces == 0
     assert pull(store, remote, selection=mine).traces == 0
@@ -107,7 +76,7 @@ def test_a_second_pull_brings_only_what_changed_and_nothing_is_sent_back(
 def test_without_its_ledger_nothing_comes_twice(
     store: Store, server: MlflowServer, remote: Remote, experiment_id: str, experiment: str, mine: Selection
 ) -> None:
-    record(server, experiment)
+    record_traces(server, experiment)
     pull(store, remote, selection=mine)
     sizes = [path.stat().st_size for path in sorted(store.layout.traces.rglob("*.jsonl"))]
     (store.layout.remote(remote.name) / "ledger.jsonl").unlink()
@@ -119,7 +88,7 @@ def test_without_its_ledger_nothing_comes_twice(
 def test_traces_move_to_another_server(
     store: Store, server: MlflowServer, remote: Remote, experiment_id: str, experiment: str, mine: Selection
 ) -> None:
-    _, ids = record(server, experiment)
+    _, ids = record_traces(server, experiment)
     pull(store, remote, selection=mine)
     new = FakeMlflow()
     assert push(store, NEW, http=new).complete
