@@ -131,6 +131,13 @@ class Traces:
         """
         self._append(experiment_id, facts, contents)
 
+    def sync(self, experiment_id: str) -> None:
+        """Make all that was added to an experiment's traces survive power loss, before something else counts on it."""
+        with self._lock:
+            writer = self._writers.get(experiment_id)
+        if writer is not None:
+            writer.sync()
+
     def remove(self, experiment_id: str) -> None:
         """Remove all traces of an experiment for good, with their files. They are gone for every reader at once.
 

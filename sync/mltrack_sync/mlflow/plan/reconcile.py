@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from mltrack.disk.segment import PointColumns
     from mltrack_sync.mlflow.api.client import History
 
-__all__ = ["RemotePoints", "missing", "point_rows"]
+__all__ = ["ROW", "RemotePoints", "missing", "point_rows"]
 
-_ROW = np.dtype([("step", "<i8"), ("time", "<i8"), ("value", "<i8")])
+ROW = np.dtype([("step", "<i8"), ("time", "<i8"), ("value", "<i8")])
+"""A point in a form that compares."""
 
 
 class RemotePoints:
@@ -56,7 +57,7 @@ class RemotePoints:
             count -= len(pages[-1])
             if count <= 0:
                 break
-        more = np.concatenate(pages) if pages else np.empty(0, _ROW)
+        more = np.concatenate(pages) if pages else np.empty(0, ROW)
         self._known[key] = np.concatenate([self._known.get(key, more[:0]), more])
         return more
 
@@ -65,7 +66,7 @@ def point_rows(
     steps: npt.NDArray[np.int64], times_ms: npt.NDArray[np.int64], values: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.void]:
     """Points in a comparable form: equal exactly when MLflow keeps them as one."""
-    rows = np.empty(len(values), _ROW)
+    rows = np.empty(len(values), ROW)
     rows["step"], rows["time"], rows["value"] = steps, times_ms, comparable(values)
     return rows
 

@@ -2,11 +2,13 @@
 
 A server gives the points of a metric in one order, and new ones at its end: so what is stored of it is the beginning,
 and a pull goes on with the last page that it knows. Where a page is not what is stored at its place (a point came late,
-with an earlier time; somebody deleted some), all of the history is compared with the store, as a multiset.
+with an earlier time; somebody deleted some), all of the history is compared with the store, as a multiset: bucket by
+bucket, so that it takes little memory however long it is.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -18,7 +20,8 @@ import numpy as np
 from mltrack_sync.errors import NotMlflowError
 from mltrack_sync.mlflow.api.client import History
 from mltrack_sync.mlflow.plan.batches import NS_PER_MS
-from mltrack_sync.mlflow.plan.reconcile import point_rows
+from mltrack_sync.mlflow.plan.reconcile import ROW, point_rows
+from mltrack_sync.mlflow.pull.spools import Buckets
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from mltrack.storage.runs.imported import RunImport
     from mltrack_sync.ledger.pulled import Page
     from mltrack_sync.mlflow.pull.session import PullSession
+    from mltrack_sync.mlflow.pull.spools import RowSpool
 
     Rows = npt.NDArray[np.void]
     Fetched = Future[tuple[History, str]]
@@ -34,6 +38,9 @@ __all__ = ["Histories", "Wanted", "new_rows"]
 
 TIME_MS_MAX = (2**63 - 1) // NS_PER_MS
 PAGES_MAX = 1_000_000
+_FETCHED = np.dtype([*ROW.descr, ("raw", "<f8")])
+"""A point in the form that compares, with the value as the server gave it."""
+
 NOTED_PAGES = 8
 """After so many pages the ledger says where to go on, should the pull be killed."""
 
@@ -50,7 +57,7 @@ class Wanted:
     """
 
     key: str
-    stored: Callable[[], Rows]
+    stored: Callable[[], RowSpool]
     start: Page = (0, "")
     compare: bool = False
 
@@ -60,13 +67,31 @@ class _Reading:
     """One metric on its way: ``at`` points are before the page that is awaited, ``token`` asks for it."""
 
     key: str
-    stored: Rows
+    stored: RowSpool
     at: int
     token: str
-    whole: list[History] | None = None  # all pages, where they are compared with all that is stored
+    whole: Buckets | None = None  # all pages, where they are compared with all that is stored
     once: bool = False  # of equal points one is enough
+    repeats: bool = False  # a page had equal points
     seen: set[str] = field(default_factory=set)
     last: Rows | None = None
+
+    def add(self, page: History) -> None:
+        """Keep a page, to be compared with all that is stored."""
+        assert self.whole is not None
+        rows = point_rows(page.steps, page.times, page.values)
+        self.repeats = self.repeats or len(np.unique(rows)) < len(rows)
+        fetched = np.empty(len(rows), _FETCHED)
+        for name in ("step", "time", "value"):
+            fetched[name] = rows[name]
+        fetched["raw"] = page.values
+        self.whole.append(fetched)
+
+    def close(self) -> None:
+        """Remove what is in temporary files."""
+        self.stored.close()
+        if self.whole is not None:
+            self.whole.close()
 
 
 class Histories:
@@ -77,7 +102,7 @@ class Histories:
         self._remote_id = remote_id
         self._writer = writer
         self._rows = session.limits.history_page_rows
-        self._reload: dict[str, Callable[[], Rows]] = {}
+        self._reload: dict[str, Callable[[], RowSpool]] = {}
         self._unnoted = 0
         self.pages: dict[str, Page] = {}
         """Where to go on with those metrics that have more than one page."""
@@ -99,21 +124,28 @@ class Histories:
                     fetching[self._fetch(reading)] = reading
                 done, _ = wait(fetching, return_when=FIRST_COMPLETED)
                 for future in done:
+                    following = self._taken(fetching[future], future)
                     reading = fetching.pop(future)
-                    page, token = future.result()
-                    following = self._take(reading, self._storable(reading.key, page), token)
                     if following is not None:
                         fetching[following] = reading
+                    else:
+                        reading.close()
         finally:
-            for future in fetching:
+            for future, reading in fetching.items():
                 future.cancel()
+                reading.close()
+
+    def _taken(self, reading: _Reading, future: Fetched) -> Fetched | None:
+        """As ``_take``, of a page that has come."""
+        page, token = future.result()
+        return self._take(reading, self._storable(reading.key, page), token)
 
     def _begin(self, wanted: Wanted) -> _Reading:
         stored = wanted.stored()
         self._reload[wanted.key] = wanted.stored
         at, token = wanted.start if wanted.start[0] <= len(stored) else (0, "")
         if wanted.compare:
-            return _Reading(wanted.key, np.unique(stored), 0, "", whole=[], once=True)
+            return _Reading(wanted.key, stored, 0, "", whole=Buckets(_FETCHED), once=True)
         return _Reading(wanted.key, stored, at, token)
 
     def _fetch(self, reading: _Reading) -> Fetched:
@@ -125,8 +157,9 @@ class Histories:
         self._check(reading, page, token)
         at, was = reading.at, reading.token
         if reading.whole is None and not _continues(reading, page):
-            reading.whole, reading.at, reading.token = [], 0, ""  # all of it, from its beginning
+            reading.whole, reading.at, reading.token = Buckets(_FETCHED), 0, ""  # all of it, from its beginning
             reading.seen.clear()
+            reading.stored.close()
             reading.stored = self._reload[reading.key]()
             return self._fetch(reading)
         following: Fetched | None = None
@@ -134,7 +167,7 @@ class Histories:
             reading.at, reading.token = at + len(page.values), token
             following = self._fetch(reading)
         if reading.whole is not None:
-            reading.whole.append(page)
+            reading.add(page)
             if not token:
                 self._write_missing(reading, reading.whole)
         else:
@@ -172,26 +205,35 @@ class Histories:
             self._writer.log(key, values, page.steps[which], page.times[which] * NS_PER_MS)
             self._session.count(points=len(values))
 
-    def _write_missing(self, reading: _Reading, pages: list[History]) -> None:
-        """Those of all points that are not stored.
+    def _write_missing(self, reading: _Reading, whole: Buckets) -> None:
+        """Those of all points that are not stored, in the server's order.
 
         Points that came in between may have moved others to the page that follows, where they were read once more. So
         on a server that keeps no point twice, as its pages show, none counts twice.
         """
-        whole = History(
-            np.concatenate([page.steps for page in pages]),
-            np.concatenate([page.times for page in pages]),
-            np.concatenate([page.values for page in pages]),
-        )
-        rows = point_rows(whole.steps, whole.times, whole.values)
-        ends = np.cumsum([len(page.values) for page in pages])
-        once = reading.once or all(len(np.unique(part)) == len(part) for part in np.split(rows, ends[:-1]))
-        missing = new_rows(rows, reading.stored)
-        if once:
-            first = np.zeros(len(rows), np.bool_)
-            first[np.unique(rows, return_index=True)[1]] = True
-            missing &= first
-        self._write(reading.key, whole, missing)
+        once = reading.once or not reading.repeats
+        buckets = Buckets(ROW)
+        with contextlib.closing(buckets):
+            for block in reading.stored.blocks():
+                buckets.append(block)
+            missing = [_missing(fetched, stored, once) for fetched, stored in zip(whole, buckets, strict=True)]
+        rows = np.concatenate(missing)
+        rows = rows[np.lexsort((rows["step"], rows["time"]))]
+        page = History(rows["step"].copy(), rows["time"].copy(), rows["raw"].copy())
+        self._write(reading.key, page, slice(None))
+
+
+def _missing(fetched: Rows, stored: Rows, once: bool) -> Rows:
+    """Those of a bucket that are not stored; ``once``: of equal ones, one is enough."""
+    rows = np.empty(len(fetched), ROW)
+    for name in ("step", "time", "value"):
+        rows[name] = fetched[name]
+    missing = new_rows(rows, np.unique(stored) if once else stored)
+    if once:
+        first = np.zeros(len(rows), np.bool_)
+        first[np.unique(rows, return_index=True)[1]] = True
+        missing &= first
+    return fetched[missing]
 
 
 def _continues(reading: _Reading, page: History) -> bool:
@@ -200,7 +242,7 @@ def _continues(reading: _Reading, page: History) -> bool:
     before, reading.last = reading.last, rows
     if before is not None and len(rows) and bool((before == rows[0]).any()):
         return False  # points came in between and moved this one here, or it is there twice
-    stored = reading.stored[reading.at : reading.at + len(rows)]
+    stored = reading.stored.read(reading.at, reading.at + len(rows))
     return bool(np.array_equal(rows[: len(stored)], stored))
 
 

@@ -13,7 +13,8 @@ from mltrack.errors import NotFoundError
 from mltrack.journal.reader import read_key
 from mltrack.storage.runs.local_facts import LocalFacts
 from mltrack_sync.mlflow.plan.batches import NS_PER_MS
-from mltrack_sync.mlflow.plan.reconcile import point_rows
+from mltrack_sync.mlflow.plan.reconcile import ROW, point_rows
+from mltrack_sync.mlflow.pull.spools import RowSpool
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     Columns = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]
 
 __all__ = ["Latest", "LocalMetric", "LocalRun"]
+
+LONG_POINTS = 500_000
+"""Histories of more points are read in pieces, which takes longer where a run has many of them."""
 
 
 class Latest(NamedTuple):
@@ -80,17 +84,31 @@ class LocalRun(LocalFacts):
                 found[key] = LocalMetric(latest, len(index) + (known.count if known is not None else 0), own)
         return found
 
-    def rows(self, key: str) -> Rows:
+    def rows(self, key: str) -> RowSpool:
         """All points of a metric in the form that compares; those pulled in the order in which they came."""
+        spool = RowSpool(ROW)
         if self.run is None:
-            return rows_of(*_NOTHING)
-        pieces = [rows_of(*columns) for columns in self._columns(key)]
-        return np.concatenate(pieces) if pieces else rows_of(*_NOTHING)
+            return spool
+        known = self.run.summaries.get(key)
+        is_long = known is not None and known.count > LONG_POINTS
+        try:
+            for columns in self._streamed(key) if is_long else self._columns(key):
+                spool.append(rows_of(*columns))
+        except BaseException:
+            spool.close()
+            raise
+        return spool
 
-    def _columns(
-        self, key: str
-    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
+    def _streamed(self, key: str) -> Iterator[Columns]:
+        """The same for a metric too long to be held at once: all points of the run are read, some at a time."""
+        assert self.run is not None
+        for writer in sorted(self.run.state.writers.values(), key=lambda each: (each.opened, each.writer)):
+            for _, points in self.run.read_points(writer=writer.writer):
+                codes = [code for code, name in enumerate(points.keys) if name == key]
+                mine = np.isin(points.codes, codes)
+                yield points.steps[mine], points.times[mine], points.values[mine]
 
+    def _columns(self, key: str) -> Iterator[Columns]:
         assert self.run is not None
         for writer in sorted(self.run.state.writers.values(), key=lambda each: (each.opened, each.writer)):
             tables = read_key(
@@ -105,9 +123,6 @@ class LocalRun(LocalFacts):
             for table in tables:
                 times = table.column("time").cast("int64").to_numpy()
                 yield table.column("step").to_numpy(), times, table.column("value").to_numpy()
-
-
-_NOTHING = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
 
 
 def _keys_of(keys: list[str], number: int) -> list[str]:

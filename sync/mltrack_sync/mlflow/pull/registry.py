@@ -6,7 +6,7 @@ from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.errors import NotMlflowError, RemoteRefusedError
 from mltrack_sync.mlflow.plan.kinds import MODEL
 from mltrack_sync.mlflow.pull.registered_models import ModelPull, TheirModel, TheirVersion
 from mltrack_sync.mlflow.pull.version_places import VersionPlaces
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from mltrack_sync.mlflow.pull.session import PullSession
 
 __all__ = ["RegistryPull"]
+
+LISTED_MAX = 1_000_000
+"""More models, or versions, no registry has."""
 
 
 class RegistryPull:
@@ -38,7 +41,10 @@ class RegistryPull:
             RemoteError: see mltrack_sync.errors.
         """
         session = self._session
-        models = {one.name: one for one in self._models()}
+        models: dict[str, TheirModel] = {}
+        for one in self._models():
+            models[one.name] = one
+            self._check_count(len(models))
         if not models:
             return
         versions = self._selected(self._versions(models))
@@ -59,6 +65,11 @@ class RegistryPull:
         known = {one.remote for one in entry.versions.values()} if entry is not None else set()
         new = sum(str(version.number) not in known for version in versions)
         self._session.count(models=int(entry is None or new > 0), model_versions=new)
+
+    def _check_count(self, count: int) -> None:
+        if count > LISTED_MAX:
+            what = f"{self._session.client.url} lists more than {LISTED_MAX:,} registered models, or versions of them"
+            raise NotMlflowError(what, hint="is there something between here and the server that changes answers?")
 
     # --- what the server has ---
 
@@ -98,7 +109,8 @@ class RegistryPull:
     def _selected(self, versions: Iterator[TheirVersion]) -> dict[str, list[TheirVersion]]:
         """By model, the versions that are to come, the oldest first."""
         session, found = self._session, defaultdict[str, dict[int, TheirVersion]](dict)
-        for version in versions:
+        for count, version in enumerate(versions):
+            self._check_count(count)
             if session.options.selection.everything or version.run_id in session.selected_runs:
                 found[version.name][version.number] = version
             else:

@@ -57,6 +57,8 @@ class TracesPull:
                 return
             if count and not self._session.options.dry_run:
                 self._pull_links(experiment_id)
+        if not self._session.options.dry_run:
+            self._session.store.traces.close()
 
     def _changed_here(self) -> frozenset[str]:
         """Traces that were changed here since the server had them as they were, as far as the ledger knows."""
@@ -145,9 +147,9 @@ class TracesPull:
         if trace is None or run_id in trace.run_ids or trace.metadata.get(SOURCE_RUN) == run_id:
             return
         known = session.ledger.state.traces.done.get(trace_id) == fingerprint(trace)
-        session.store.traces.add(
-            trace.experiment_id, {"type": "run", "trace_id": trace_id, "run_id": run_id, "linked": True}
-        )
+        fact = {"type": "run", "trace_id": trace_id, "run_id": run_id, "linked": True}
+        session.store.traces.add(trace.experiment_id, fact)
+        session.store.traces.sync(trace.experiment_id)
         linked = session.store.traces.find(trace_id)
         if known and linked is not None:
             session.ledger.trace_sent(trace_id, fingerprint(linked))

@@ -207,6 +207,7 @@ class TracePull:
     def _settle(self, files: FilesPull) -> None:
         """Have the ledger say that it is here, and that nothing of it is to be sent back, where that is so."""
         session = self._session
+        session.store.traces.sync(self._experiment)
         local = session.store.traces.find(self.trace_id)
         if local is not None and self._has_nothing_more(local):
             mark = fingerprint(local)
