@@ -20,8 +20,8 @@ from xml.sax.saxutils import escape
 from mltrack.disk.filesystem import reading
 from mltrack_sync.azureml.limits import AZURE_LIMITS
 from mltrack_sync.azureml.service import HISTORY
-from mltrack_sync.errors import RemoteRefusedError, RemoteUnavailableError
-from mltrack_sync.http.shapes import mapping, shaped
+from mltrack_sync.errors import NotMlflowError, RemoteRefusedError, RemoteUnavailableError
+from mltrack_sync.http.shapes import mapping, rows, shaped, text
 from mltrack_sync.http.transport import Call, error_words
 from mltrack_sync.mlflow.files.content import CHUNK_BYTES, Digest, FileChanged, TooLong, check_content, read_checked
 from mltrack_sync.progress import FileMeter, NoProgress
@@ -42,6 +42,7 @@ BLOCK_BYTES = 4 << 20
 BLOCKS_MAX = 50_000
 BLOCK_ATTEMPTS_MAX = 4
 BLOB_BYTES_MAX = 1 << 50
+PATHS_MAX = 1_000_000
 SIGNATURES_MAX = 4
 """How many signed URLs are asked for at most while one file is sent."""
 
@@ -158,6 +159,26 @@ class RunHistory:
                 return None
             raise _refused(code, words or "the remote gives no reason")
         return _uri_in(place, path)
+
+    def paths(self) -> tuple[str, ...]:
+        """All names, with or without content.
+
+        Raises:
+            NotMlflowError: the answer has another shape, or its pages do not end.
+        """
+        token, found, seen = "", list[str](), set[str]()
+        while True:
+            params = {"continuationToken": token} if token else {}
+            answer = self._transport.send(Call("GET", self._path, True, params, service=HISTORY))
+            with shaped(self._transport.url, "artifacts", answer):
+                page = [text(row["path"]) for row in rows(answer, "value")]
+                token = text(answer.get("continuationToken"))
+            found += page
+            if not token:
+                return tuple(found)
+            if token in seen or not page or len(found) > PATHS_MAX:
+                raise NotMlflowError(f"{self._transport.url} lists artifacts with pages that don't end")
+            seen.add(token)
 
     def locate(self, path: str) -> str:
         """A signed URL for a name that exists."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -10,17 +11,55 @@ from mltrack_sync.azureml.scope import SCHEME
 from mltrack_sync.mlflow.api.client import MlflowClient, RemoteExperiment, RemoteRun
 
 if TYPE_CHECKING:
+    from mltrack_sync.http.transport import Transport
     from mltrack_sync.mlflow.api.own_place import OwnPlace
 
 __all__ = ["AzureClient"]
 
 PAGE_ROWS = 200
+RUNS_KEPT = 64
+"""The files of so many runs are kept at most."""
 
 
 class AzureClient(MlflowClient):
     """What differs: names with "/" are not found by name, and filters can do less."""
 
     run_filter = "tags." + RUN_ID_TAG + " = '{}'"
+    searches_all_versions = False
+    lists_sizes = False
+
+    def __init__(self, transport: Transport) -> None:
+        super().__init__(transport)
+        self._lock = threading.Lock()
+        self._listed: dict[str, tuple[str, ...]] = {}
+
+    def list_artifacts(self, remote_id: str, folder: str) -> dict[str, int]:
+        """Files and folders in one folder of a run: -1 for a folder, 0 for a file, as run history knows no sizes.
+
+        Run history lists all files of a run at once. They are kept until the top folder is asked for again.
+        """
+        with self._lock:
+            paths = self._listed.get(remote_id) if folder else None
+        if paths is None:
+            paths = self._paths(remote_id)
+            with self._lock:
+                if len(self._listed) >= RUNS_KEPT:
+                    self._listed.clear()
+                self._listed[remote_id] = paths
+        start, found = f"{folder}/" if folder else "", dict[str, int]()
+        for path in paths:
+            if path.startswith(start) and path != start:
+                name, slash, _ = path.removeprefix(start).partition("/")
+                found[f"{start}{name}"] = -1 if slash else 0
+        return found
+
+    def _paths(self, remote_id: str) -> tuple[str, ...]:
+        from mltrack_sync.azureml.artifacts import RunHistory
+
+        uri = self.get_run(remote_id).artifact_uri
+        if urlsplit(uri).scheme != SCHEME:
+            return tuple(path for path, size in super().list_artifacts(remote_id, "").items() if size >= 0)
+        return RunHistory(self.transport, uri).paths()
 
     def own_place(self, uri: str) -> OwnPlace | None:
         """Run history's blob store, for what the workspace keeps itself."""

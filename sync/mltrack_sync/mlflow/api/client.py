@@ -98,6 +98,12 @@ class MlflowClient(ApiClient):
 
     run_filter = f"tags.`{RUN_ID_TAG}` = '{{}}'"
 
+    searches_all_versions = True
+    """Whether versions of registered models are found without naming the model."""
+
+    lists_sizes = True
+    """Whether the server says how large files are where it lists them; else all are 0."""
+
     def own_place(self, uri: str) -> OwnPlace | None:
         """Where artifacts at this URI are, for a server with an artifact API of its own."""
         return None

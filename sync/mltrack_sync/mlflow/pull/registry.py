@@ -96,15 +96,18 @@ class RegistryPull:
     def _versions(self, models: dict[str, TheirModel]) -> Iterator[TheirVersion]:
         """All of them; model by model where the server does not list those of all."""
         session = self._session
-        try:
-            for page in session.read.all_versions(prompts=self._prompts):
-                session.check()
-                yield from (TheirVersion.of(session.client.url, fields) for fields in page)
-        except RemoteRefusedError:
-            for name in models:
-                session.check()
-                found = session.read.versions(name, prompts=self._prompts)
-                yield from (TheirVersion.of(session.client.url, fields) for fields in found)
+        if session.client.searches_all_versions:
+            try:
+                for page in session.read.all_versions(prompts=self._prompts):
+                    session.check()
+                    yield from (TheirVersion.of(session.client.url, fields) for fields in page)
+                return
+            except RemoteRefusedError:
+                pass
+        for name in models:
+            session.check()
+            found = session.read.versions(name, prompts=self._prompts)
+            yield from (TheirVersion.of(session.client.url, fields) for fields in found)
 
     def _selected(self, versions: Iterator[TheirVersion]) -> dict[str, list[TheirVersion]]:
         """By model, the versions that are to come, the oldest first."""

@@ -208,7 +208,9 @@ class RunVerify(Findings):
         if self._quick and artifacts:
             sizes = artifact_sizes(self._client, remote.run_id, artifacts)
             for artifact in artifacts:
-                self._file(artifact, f"{artifact.size:,} bytes", _bytes(sizes.get(artifact.path)))
+                size = sizes.get(artifact.path)
+                size = artifact.size if size == 0 and not self._client.lists_sizes else size
+                self._file(artifact, f"{artifact.size:,} bytes", _bytes(size))
             return
         for artifact in artifacts:
             try:
