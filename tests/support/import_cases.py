@@ -126,7 +126,7 @@ def _tear_database(source: Path) -> str:
     changed_rows(
         source, f"UPDATE metrics SET value = 'torn' WHERE key = 'loss' AND step = 7 AND run_uuid = {FIRST_RUN}"
     )
-    return "a point that is not one: ('loss', 'torn'"
+    return "a point that is not one: 'loss', 'torn'"
 
 
 DATABASE = ImportCase(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mltrack.importers.batches import make_batch
-from mltrack.importers.mlflow.terms import NS_PER_MS, TIME_MS_MAX, as_text
+from mltrack.importers.mlflow.terms import NS_PER_MS, TIME_MS_MAX
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,17 +39,16 @@ class DatabasePoints:
         database = self._database
         if not database.has("metrics"):
             return
-        step = "step" if database.has("metrics", "step") else "0"
-        is_nan = "is_nan" if database.has("metrics", "is_nan") else "0"
-        columns = f"key, value, timestamp, {step}, {is_nan}"
+        step = "m.step" if database.has("metrics", "step") else "0"
+        value = "CASE WHEN m.is_nan THEN NULL ELSE m.value END" if database.has("metrics", "is_nan") else "m.value"
+        columns = f"m.key, {value}, m.timestamp, {step}"
         if database.is_indexed("metrics", "run_uuid"):
-            # the + keeps SQLite from another index, by which rows would come sorted by key
-            query = f"SELECT {columns} FROM metrics WHERE run_uuid = ? ORDER BY rowid"
+            query = f"SELECT {columns} FROM metrics m WHERE m.run_uuid = ? ORDER BY m.rowid"
         else:
             self._sort()
-            query = f"SELECT {columns} FROM metrics WHERE rowid IN (SELECT at FROM temp.points_of_runs WHERE run = ?)"
-            query += " ORDER BY rowid"
-        for rows in database.rows(query, (run_id,)):
+            query = f"SELECT {columns} FROM temp.points_of_runs p CROSS JOIN metrics m ON m.rowid = p.at"
+            query += " WHERE p.run = ? ORDER BY p.at"
+        for rows in database.rows(query, (run_id,), raw=True):
             yield from self._batch(rows, run_id)
 
     def _sort(self) -> None:
@@ -61,27 +60,40 @@ class DatabasePoints:
             self._sorted = True
 
     def _batch(self, rows: list[tuple[Any, ...]], run_id: str) -> Iterator[pa.RecordBatch]:
-        keys, values, times, steps, nans = zip(*rows, strict=True)
+        keys, values, times, steps = zip(*rows, strict=True)
+        numbers = _Numbers()
         try:
-            columns = (np.array(values, np.float64), np.array(times, np.int64), np.array(steps, np.int64))
-            if np.abs(columns[1]).max() > TIME_MS_MAX:
+            value, time = np.array(values, np.float64), np.array(times, np.int64)
+            step, codes = np.array(steps, np.int64), np.array(list(map(numbers.__getitem__, keys)), np.int64)
+            if np.abs(time).max() > TIME_MS_MAX or any(type(key) is not bytes for key in numbers):
                 raise ValueError
         except (TypeError, ValueError, OverflowError):
             good = [row for row in rows if self._is_point(row, run_id)]
             if good:
                 yield from self._batch(good, run_id)
             return
-        value, time, step = columns
-        numbers: dict[str, int] = {}
-        codes = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
         value = np.where(np.abs(value) == LARGEST, np.copysign(np.inf, value), value)
-        value = np.where(np.array(nans, np.bool_), np.nan, value)
-        yield make_batch(list(map(as_text, numbers)), codes, step, time * NS_PER_MS, value)
+        names = [key.decode("utf-8", "replace") for key in numbers]
+        yield make_batch(names, codes, step, time * NS_PER_MS, value)
 
     def _is_point(self, row: tuple[Any, ...], run_id: str) -> bool:
-        key, value, time, step, _ = row
+        key, value, time, step = row
         is_time = isinstance(time, int) and abs(time) <= TIME_MS_MAX
-        if isinstance(value, int | float) and is_time and isinstance(step, int) and isinstance(key, str):
+        is_value = value is None or isinstance(value, int | float)
+        if is_value and is_time and isinstance(step, int) and isinstance(key, bytes):
             return True
-        self._findings.problem(f"run {run_id}", f"a point that is not one: {row!r:.200}")
+        said = ", ".join(_shown(each) for each in row)
+        self._findings.problem(f"run {run_id}", f"a point that is not one: {said}")
         return False
+
+
+def _shown(value: Any) -> str:
+    return repr(value.decode("utf-8", "replace") if isinstance(value, bytes) else value)[:60]
+
+
+class _Numbers(dict[bytes, int]):
+    """Numbers names as they come."""
+
+    def __missing__(self, key: bytes) -> int:
+        self[key] = number = len(self)
+        return number

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mltrack.disk.layout import is_run_id
 from mltrack.entities import DELETED, Dataset, DatasetInput, ModelOutput
 from mltrack.importers.mlflow.artifacts import Artifacts
 from mltrack.importers.mlflow.folders import META, MlflowFolders
@@ -91,14 +92,16 @@ class MlrunsSource(BaseSource):
             for folder in self._folders.below(experiment):
                 where = self._folders.where(folder)
                 meta = self._folders.meta(folder)
-                if meta is not None and (meta.get("run_id") or meta.get("run_uuid")):
+                if meta is not None:
                     try:
                         yield self._run(folder, where, meta, experiment)
                     except SourceError as error:
                         self._findings.problem(where, str(error))
 
     def _run(self, folder: Path, where: str, meta: dict[str, Any], experiment: Path) -> SourceRun:
-        run_id = as_text(meta.get("run_id") or meta.get("run_uuid"))
+        run_id = folder.name if is_run_id(folder.name) else as_text(meta.get("run_id") or meta.get("run_uuid"))
+        if not run_id:
+            raise SourceError(f"its {META} names no run")
         tags = self._folders.texts(folder / "tags")
         end = meta.get("end_time")
         inputs, models = self._inputs(folder, experiment)
