@@ -97,19 +97,29 @@ def columns_of(batch: pa.RecordBatch) -> Columns:
 
 
 def rebatched(parts: Iterable[Columns], rows: int = BATCH_ROWS) -> Iterator[Columns]:
-    """The same points in the same order, in parts of about ``rows`` points."""
+    """The same points in the same order, in parts of about ``rows`` points.
+
+    Raises:
+        SourceError: they can't be read further; all before were given.
+    """
     held: list[Columns] = []
     count = 0
-    for part in parts:
-        if not len(part):
-            continue
-        held.append(part)
-        count += len(part)
-        if count >= rows:
-            yield _joined(held)
-            held, count = [], 0
+    fault: SourceError | None = None
+    try:
+        for part in parts:
+            if not len(part):
+                continue
+            held.append(part)
+            count += len(part)
+            if count >= rows:
+                yield _joined(held)
+                held, count = [], 0
+    except SourceError as error:
+        fault = error
     if held:
         yield _joined(held)
+    if fault is not None:
+        raise fault
 
 
 def _joined(parts: list[Columns]) -> Columns:

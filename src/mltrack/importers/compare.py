@@ -23,7 +23,9 @@ from mltrack.importers.points import of_key, source_points, stored_digests, stor
 from mltrack.importers.runs import local_links, source_links, source_tags
 from mltrack.importers.session import Session
 from mltrack.importers.sides import Difference, Sides
+from mltrack.importers.values import KnownValues, image_of, line_of
 from mltrack.storage.runs.local_facts import LocalFacts
+from mltrack.values.rich import Image
 
 if TYPE_CHECKING:
     import os
@@ -154,6 +156,7 @@ class _RunComparison:
         self._session.counts["runs"] += 1
         self._facts()
         self._points()
+        self._values()
         self._files()
         if local.run.damage:
             raise local.run.damage[0]
@@ -217,12 +220,26 @@ class _RunComparison:
         given = all_rows(of_key(lambda: source_points(self._run, self._session.findings), key), unit)
         missing = given[missing_rows(given, stored)]
         extra = stored[missing_rows(stored, given)]
-        if not len(missing) and not len(extra):
+        if not len(missing) and (not len(extra) or self._local.is_own):  # what was recorded here may be more
+            self._session.counts["metrics"] += 1
             self._session.counts["points"] += len(given)
             return
         self._sides.differ(self._of, f"metric {key}", _some(extra, len(stored)), _some(missing, len(given)))
 
-    # --- files ---
+    # --- values and files ---
+
+    def _values(self) -> None:
+        known = KnownValues(self._local)
+        with self._session.naming(self._run.where):
+            for value in self._run.values():
+                with self._session.naming(self._run.where):
+                    is_image = isinstance(value.value, Image)
+                    has_it = known.has_image(image_of(value)[0]) if is_image else known.has(line_of(value))
+                    if has_it:
+                        self._session.counts["values"] += 1
+                    else:
+                        what = f"{value.value.kind} {value.key} at step {value.step}"
+                        self._sides.differ(self._of, what, None, f"at {value.time} ns")
 
     def _files(self) -> None:
         local, session = self._local, self._session

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import ACTIVE, DELETED, RUN_STATUSES
-from mltrack.environment import ORIGIN_RUN_TAG, ORIGIN_TAG, PARENT_TAG, RUN_ID_TAG
+from mltrack.environment import IMAGES_TAG, ORIGIN_RUN_TAG, ORIGIN_TAG, PARENT_TAG, RUN_ID_TAG
 from mltrack.importers.batches import rebatched
 from mltrack.importers.files import FileImport
 from mltrack.importers.points import NewPoints
 from mltrack.importers.source import SourceError
 from mltrack.importers.values import ValueImport
+from mltrack.journal.rich_series import SERIES_FOLDER
 from mltrack.storage.runs.imported import RunImport
 from mltrack.storage.runs.local_facts import LocalFacts
 from mltrack.values.datasets import dataset_event, model_input_event, model_output_event
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RunBringer", "source_links", "source_tags"]
 
-FIRST_STANDS = (ORIGIN_TAG, ORIGIN_RUN_TAG)
-"""Tags that say where a run came from first."""
+FIRST_STANDS = (ORIGIN_TAG, ORIGIN_RUN_TAG, IMAGES_TAG)
+"""Tags that are set here and stay: where a run came from first, and that it has images."""
 
 Event = dict[str, Any]
 
@@ -80,7 +81,6 @@ class RunBringer:
         self._local = LocalFacts(run_id, session.stored(run_id))
         self._writer = RunImport(session.store.layout, run_id, session.origin, not_before=self._local.last_time)
         self._is_changed = False
-        self._failed = False
 
     def bring(self) -> None:
         """Bring what is new. What can't be read is named, and the rest is brought.
@@ -91,11 +91,13 @@ class RunBringer:
         session, run, local = self._session, self._run, self._local
         if run.status not in RUN_STATUSES:
             raise SourceError(f"its status is {run.status[:100]!r}, which no run can have")
-        whole = finishes = False
+        whole = False
         try:
             self._bring_facts()
             self._bring_points()
-            finishes = ValueImport(session, local, self._writer).bring(run)
+            before = session.counts["values"]
+            ValueImport(session, local, self._writer).bring(run)
+            self._is_changed |= session.counts["values"] > before
             self._bring_files()
             stage = local.new_stage(DELETED if run.deleted else ACTIVE)
             ending = local.new_ending(run.status, self._end_time())
@@ -103,7 +105,7 @@ class RunBringer:
             whole = True
         finally:
             self._writer.close(whole=whole)
-        if finishes and not session.options.dry_run:
+        if (self._writer.folder.path / SERIES_FOLDER).is_dir() and not session.options.dry_run:
             session.store.finish_series(local.run_id)
         session.counts["created"] += not local.exists
         session.counts["runs" if self._is_changed else "unchanged"] += 1

@@ -23,53 +23,86 @@ if TYPE_CHECKING:
     from mltrack.storage.runs.imported import RunImport
     from mltrack.storage.runs.local_facts import LocalFacts
 
-__all__ = ["ValueImport"]
+__all__ = ["KnownValues", "ValueImport", "image_of", "line_of"]
 
 _UNUSABLE = re.compile(r"[^A-Za-z0-9_\-./ ]")
 _RANDOM = re.compile(r"\+[0-9a-f]{32}\.png$")
 
 
+class KnownValues:
+    """The values of a run that the store has, known by name, step, time and content."""
+
+    def __init__(self, local: LocalFacts) -> None:
+        self._local = local
+        self._lines: set[bytes] | None = None
+
+    def has(self, line: Mapping[str, Any]) -> bool:
+        """Whether it has what a line of a series says."""
+        if self._lines is None:
+            run = self._local.run
+            paths = journals(run.folder.path) if run is not None else []
+            lines = (line for path in paths for line in read_lines(path))
+            self._lines = {_identity({**line.fields, "time": line.time}) for line in lines}
+        return _identity(line) in self._lines
+
+    def has_image(self, name: str) -> bool:
+        """Whether it has an image of that name, which is made of its content."""
+        return name in self._local.files
+
+
+def line_of(value: SourceValue) -> dict[str, Any]:
+    """A value that is not an image as a line of a series.
+
+    Raises:
+        UsageError: its name is none.
+    """
+    assert not isinstance(value.value, Image)
+    return {"time": value.time, "key": check_key(value.key), "step": value.step, **encode_value(value.value)}
+
+
+def image_of(value: SourceValue) -> tuple[str, bytes]:
+    """The name and the bytes of an image; the name is made of the content, so that it is the same each time.
+
+    Raises:
+        UsageError: it is not an image.
+    """
+    assert isinstance(value.value, Image)
+    data = value.value.encode(value.key)
+    name = image_name(None, _UNUSABLE.sub("_", value.key), value.step, value.time // 1_000_000)
+    return _RANDOM.sub(f"+{hashlib.sha256(data).hexdigest()[:32]}.png", name), data
+
+
 class ValueImport:
-    """Brings them; each is recognized by its name, step, time and content."""
+    """Brings them."""
 
     def __init__(self, session: Session, local: LocalFacts, writer: RunImport) -> None:
         self._session = session
         self._local = local
         self._writer = writer
+        self._known = KnownValues(local)
         self._journal: SeriesJournal | None = None
         self._errors: list[Exception] = []
 
-    def bring(self, run: SourceRun) -> bool:
-        """Bring what is new; whether anything of it goes to a journal, so that the run's series have to be finished.
+    def bring(self, run: SourceRun) -> None:
+        """Bring what is new.
 
         Raises:
             StoreError: it can't be stored.
         """
-        known: set[str] | None = None
         with_images = False
         try:
-            for value in run.values():
-                with self._session.naming(run.where):
-                    if isinstance(value.value, Image):
-                        with_images |= self._bring_image(value, value.value)
-                        continue
-                    line = {"time": value.time, "key": check_key(value.key), "step": value.step}
-                    line |= encode_value(value.value)
-                    known = self._known() if known is None else known
-                    if _identity(line) not in known:
-                        self._write(line)
+            with self._session.naming(run.where):
+                for value in run.values():
+                    with self._session.naming(run.where):
+                        if isinstance(value.value, Image):
+                            with_images |= self._bring_image(value)
+                        elif not self._known.has(line := line_of(value)):
+                            self._write(line)
         finally:
             if self._journal is not None:
                 self._journal.close()
         if with_images and self._local.tags.values.get(IMAGES_TAG) is None and not self._session.options.dry_run:
             self._writer.add({"type": "tag", "key": IMAGES_TAG, "value": "True"})
-        return self._journal is not None
-
-    def _known(self) -> set[str]:
-        if self._local.run is None:
-            return set()
-        paths = journals(self._local.run.folder.path)
-        return {_identity({**line.fields, "time": line.time}) for path in paths for line in read_lines(path)}
 
     def _write(self, line: dict[str, Any]) -> None:
         self._session.counts["values"] += 1
@@ -86,12 +119,9 @@ class ValueImport:
         if self._errors:
             raise StoreError(f"run {self._writer.run_id} can't be written: {self._errors[0]}", hint="make room")
 
-    def _bring_image(self, value: SourceValue, image: Image) -> bool:
-        key = _UNUSABLE.sub("_", value.key)
-        data = image.encode(value.key)
-        name = image_name(None, key, value.step, value.time // 1_000_000)
-        name = _RANDOM.sub(f"+{hashlib.sha256(data).hexdigest()[:32]}.png", name)
-        if name in self._local.files:
+    def _bring_image(self, value: SourceValue) -> bool:
+        name, data = image_of(value)
+        if self._known.has_image(name):
             return False
         self._session.counts["values"] += 1
         if not self._session.options.dry_run:
@@ -121,6 +151,6 @@ def store_bytes(writer: RunImport, name: str, data: bytes) -> None:
         incoming.close()
 
 
-def _identity(line: Mapping[str, Any]) -> str:
+def _identity(line: Mapping[str, Any]) -> bytes:
     fields = {key: value for key, value in line.items() if key not in ("seq", "crc")}
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode("utf-8", "surrogatepass")).digest()[:16]
