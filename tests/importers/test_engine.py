@@ -201,6 +201,6 @@ def test_batches_are_joined_with_the_names_of_all() -> None:
     assert [joined.keys[code] for code in joined.codes] == ["a", "b", "c", "b"]
 
 
-def test_reports_say_whether_all_is_there() -> None:
+def test_reports_say_whether_anything_is_missing() -> None:
     assert ImportReport(source="x", kind="y").complete
     assert not Comparison(source="x", kind="y", problems=("z",)).same
