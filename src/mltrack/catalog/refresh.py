@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Refresher"]
 
-BATCH_RUNS_MAX = 500
+BATCH_RUNS_MAX = 250
 DAMAGE_MAX = 100
 """How many places of damage of one run are kept: enough to report it."""
 
