@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import event_sources
 from tests.support.sources import unpack
 
 __all__ = ["CASES", "ImportCase"]
@@ -140,4 +142,35 @@ DATABASE = ImportCase(
     53,
 )
 
-CASES = [LIGHTNING, MLRUNS, DATABASE]
+# --- event files ---
+
+
+def _events_of(source: Path) -> Path:
+    return min((source / "torch").glob("events.*"))
+
+
+def _extend_events(source: Path) -> None:
+    last = max((source / "torch").glob("events.*"))
+    last.write_bytes(last.read_bytes() + event_sources.scalar("train/loss", 0.25, 99))
+
+
+def _plant_in_events(source: Path) -> None:
+    path = max((source / "x").glob("events.*"))
+    data = path.read_bytes()
+    start, end = next((start, end) for start, end in event_sources.frames(data) if b"train/loss" in data[start:end])
+    changed = data[start : end - 4] + struct.pack("<f", 0.75)
+    path.write_bytes(data[: start - 12] + event_sources.record(changed) + data[end + 4 :])
+
+
+def _tear_events(source: Path) -> str:
+    path = _events_of(source)
+    data = bytearray(path.read_bytes())
+    start, _ = event_sources.frames(data)[100]
+    data[start + 1] ^= 1
+    path.write_bytes(data)
+    return f"torch/{path.name}: byte {start - 12:,}"
+
+
+EVENTS = ImportCase("tfevents", event_sources.unpack, _extend_events, _plant_in_events, _tear_events, 1_409)
+
+CASES = [LIGHTNING, MLRUNS, DATABASE, EVENTS]

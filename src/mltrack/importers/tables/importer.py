@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from mltrack.importers.hparams_file import read_hparams
 from mltrack.importers.source import BaseSource, SourceError, SourceFile, SourceRun
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["TableImporter", "TableSource"]
 
 METRICS_FILE = "metrics.csv"
-HPARAMS_FILE = "hparams.yaml"
 SUFFIXES = (".csv", ".jsonl", ".ndjson")
 DEPTH_MAX = 5
 
@@ -102,7 +102,7 @@ class TableSource(BaseSource):
             name=names[-2] if is_folder else table.stem,
             experiment=names[-3] if is_folder and len(names) > 3 else names[-2],
             space=f"{place}\0{self._first_row(table, where)}",
-            params=self._params(table.parent / HPARAMS_FILE) if is_folder else {},
+            params=read_hparams(table.parent, self._findings) if is_folder else {},
             points=partial(self._points, table, where, roles, ""),
             files=partial(_files, table.parent) if is_folder else lambda: iter(()),
             **facts,
@@ -141,42 +141,6 @@ class TableSource(BaseSource):
             cells = batch.slice(0, 1).to_pylist()[0]
             return json.dumps(sorted((key, repr(cell)) for key, cell in cells.items() if cell is not None))
         return ""
-
-    def _params(self, path: Path) -> dict[str, str]:
-        """The hyperparameters that Lightning keeps next to its metrics."""
-        import yaml
-
-        class Loader(yaml.SafeLoader):
-            """Takes objects of any class as what they are made of."""
-
-        Loader.add_multi_constructor("", _plain)
-        try:
-            found = yaml.load(path.read_bytes(), Loader)  # a SafeLoader
-        except FileNotFoundError:
-            return {}
-        except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
-            self._findings.problem(path.name, f"can't be read: {' '.join(str(error).split())}")
-            return {}
-        return dict(_flat(found)) if isinstance(found, dict) else {}
-
-
-def _plain(loader: Any, suffix: str, node: Any) -> Any:
-    """An object of a class that is not known here."""
-    import yaml
-
-    if isinstance(node, yaml.MappingNode):
-        return loader.construct_mapping(node, deep=True)
-    if isinstance(node, yaml.SequenceNode):
-        return loader.construct_sequence(node, deep=True)
-    return loader.construct_scalar(node)
-
-
-def _flat(fields: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
-    for key, value in fields.items():
-        if isinstance(value, Mapping) and value and depth < DEPTH_MAX:
-            yield from _flat(value, f"{prefix}{key}/", depth + 1)
-        else:
-            yield f"{prefix}{key}", str(value)
 
 
 def _files(folder: Path) -> Iterator[SourceFile]:
