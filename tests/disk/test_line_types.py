@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mltrack.disk import line_types
+from mltrack.disk import line_types, sync_line_types
 from mltrack.disk.codec import BadLine, decode_line, encode_line
 from mltrack.disk.fields import Records
 from mltrack.disk.filesystem import NotRegularError, open_regular
@@ -49,8 +49,8 @@ BAD: list[tuple[Records, dict[str, Any], str]] = [
     (line_types.EVENTS, {"type": "end", "status": "FINISHED", "end_time": 10**40}, "'end_time' is"),
     (line_types.MODEL, {"type": "metric", "run_id": "", "key": "k", "value": 1, "step": 1e300, "ms": 1}, "'step' is"),
     (line_types.FACTS, {"type": "spans", "trace_id": "t", "at": [1], "heads": [], "start": 1}, "'at' is"),
-    (line_types.LEDGER, {"type": "rejected"}, "has no 'run'"),
-    (line_types.LEDGER, {"type": "ack", "run": "r", "at": {"w": [1, "2"]}}, "'at' is"),
+    (sync_line_types.LEDGER, {"type": "rejected"}, "has no 'run'"),
+    (sync_line_types.LEDGER, {"type": "ack", "run": "r", "at": {"w": [1, "2"]}}, "'at' is"),
 ]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mltrack.disk.codec import encode_line
 from mltrack.disk.jsonlog import read_log
-from mltrack.disk.line_types import ABSENT
+from mltrack.disk.sync_line_types import ABSENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

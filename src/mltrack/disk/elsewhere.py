@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mltrack.disk.codec import BadLine, decode_line, encode_line
 from mltrack.disk.filesystem import read_small
-from mltrack.disk.line_types import ELSEWHERE
+from mltrack.disk.sync_line_types import ELSEWHERE
 from mltrack.entities import Elsewhere
 
 if TYPE_CHECKING:

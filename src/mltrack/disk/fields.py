@@ -16,6 +16,7 @@ __all__ = [
     "COMPONENT",
     "COUNT_MAX",
     "EXPERIMENT_ID",
+    "FINITE",
     "FLAG",
     "INT64",
     "JSON_OBJECT_TEXT",
@@ -24,14 +25,18 @@ __all__ = [
     "KEY_CHARACTERS_MAX",
     "NAME",
     "PATH",
+    "SHA256",
     "TEXT",
+    "TEXTS",
     "TIME",
     "TIME_MAX",
+    "VERSION",
     "Kind",
     "Optional",
     "Records",
     "count",
     "dictionary",
+    "is_finite",
     "listing",
     "maybe",
     "one_of",
@@ -170,6 +175,11 @@ def _is_int64(value: Any) -> bool:
     return type(value) is int and INT64_MIN <= value < INT64_END
 
 
+def is_finite(value: object) -> bool:
+    """Whether it is a 64-bit integer or a finite float."""
+    return (type(value) is int and INT64_MIN <= value < INT64_END) or (type(value) is float and value - value == 0)
+
+
 def _is_time(value: Any) -> bool:
     return type(value) is int and 0 <= value <= TIME_MAX
 
@@ -211,6 +221,8 @@ FLAG = Kind(_is_flag, "true or false")
 INT64 = Kind(_is_int64, "a 64-bit integer")
 TIME = Kind(_is_time, "a time in ns since 1970")
 PATH = Kind(_is_path, "a relative path")
+FINITE = Kind(is_finite, "a finite number")
+SHA256 = Kind(lambda value: type(value) is str and len(value) <= 128, "a SHA-256 in hex")
 COMPONENT = Kind(_is_component, "a name that a folder can have")
 EXPERIMENT_ID = Kind(_is_experiment_id, f"an experiment's id, of 1 to {ID_DIGITS_MAX} digits")
 JSON_TEXT = Kind(_is_json, "JSON as a text")
@@ -259,3 +271,8 @@ def record(fields: Fields, *, closed: bool = False) -> Kind:
         lambda value: type(value) is dict and _fault(value, compiled) is None and not (closed and value.keys() - known),
         f"an object with {', '.join(fields)}",
     )
+
+
+TEXTS = dictionary(TEXT)
+VERSION = count(1 << 40)
+"""The number of a version of a registered model."""

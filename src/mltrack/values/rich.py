@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import math
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +11,7 @@ from mltrack.errors import UsageError
 from mltrack.extras import is_installed, need
 from mltrack.process.headroom import need_numpy
 from mltrack.process.trouble import TROUBLE
+from mltrack.values.arrays import counted, numbers, on_host, packed, spread, unpacked
 from mltrack.values.media import image_bytes
 from mltrack.values.plain_tables import PlainTable, table_of_rows
 from mltrack.values.tables import as_frame, as_split
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["RICH", "Histogram", "Image", "RichValue", "Table", "Text", "decode_value", "encode_value"]
 
 BINS_MAX = 65_536
-
-EXTREME = 2.0**1020
-"""Beyond this, the difference of two numbers may overflow."""
 
 
 class Histogram:
@@ -66,14 +62,14 @@ class Histogram:
             self.numpy_error = error
 
     def _count(self, values: Any, bins: int) -> None:
-        array = _numbers(values)
+        array = numbers(values)
         import numpy as np
 
         finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
         self.left_out = array.size - finite.size
-        self.counts, low, high = _counted(finite, bins)
+        self.counts, low, high = counted(finite, bins)
         self._uniform = True
-        self.edges = _spread(low, high, len(self.counts))
+        self.edges = spread(low, high, len(self.counts))
 
     @classmethod
     def from_counts(cls, counts: Any, edges: Any) -> Histogram:
@@ -84,7 +80,7 @@ class Histogram:
         """
         import numpy as np
 
-        found, limits = _numbers(counts), _numbers(edges).astype(np.float64)
+        found, limits = numbers(counts), numbers(edges).astype(np.float64)
         if not 1 <= len(found) <= BINS_MAX or len(limits) != len(found) + 1:
             raise UsageError(f"{len(found)} counts and {len(limits)} edges", hint="give n counts and n + 1 edges")
         if not (np.isfinite(limits).all() and (np.diff(limits) > 0).all()):
@@ -118,8 +114,8 @@ class Histogram:
         if self._uniform:
             said: dict[str, Any] = {"low": float(self.edges[0]), "high": float(self.edges[-1])}
         else:
-            said = {"edges": _packed(self.edges)}
-        said["counts"] = _packed(self.counts)
+            said = {"edges": packed(self.edges)}
+        said["counts"] = packed(self.counts)
         if self.left_out:
             said["left_out"] = self.left_out
         return said
@@ -132,12 +128,12 @@ class Histogram:
             ValueError: it has none.
         """
         made = cls.__new__(cls)
-        made.counts = _unpacked(fields["counts"])
+        made.counts = unpacked(fields["counts"])
         made._uniform = "edges" not in fields
         if made._uniform:
-            made.edges = _spread(float(fields["low"]), float(fields["high"]), len(made.counts))
+            made.edges = spread(float(fields["low"]), float(fields["high"]), len(made.counts))
         else:
-            made.edges = _unpacked(fields["edges"])
+            made.edges = unpacked(fields["edges"])
         if not len(made.counts) or len(made.edges) != len(made.counts) + 1:
             raise ValueError(f"{len(made.counts)} counts and {len(made.edges)} edges")
         made.left_out = int(fields.get("left_out", 0))
@@ -224,7 +220,7 @@ class Image:
     def __init__(self, image: Any) -> None:
         """From a PIL image, a file's path, or an array of (height, width) or (height, width, 1, 3 or 4 channels)."""
         self.path: Path | None = None
-        self._image = _on_host(image)
+        self._image = on_host(image)
         if isinstance(image, str | os.PathLike):
             need("PIL", "an image in a file")
             import PIL.Image
@@ -322,9 +318,6 @@ def decode_value(fields: Mapping[str, Any]) -> Histogram | Table | Text:
     return _IN_LINES[fields["type"]].read(fields)
 
 
-# --- arrays ---
-
-
 def _from_rows(rows: Any, columns: Sequence[str] | None) -> pd.DataFrame | PlainTable:
     if not is_installed("pandas"):
         return table_of_rows(rows, columns)
@@ -337,77 +330,3 @@ def _from_rows(rows: Any, columns: Sequence[str] | None) -> pd.DataFrame | Plain
         return pd.DataFrame(rows, columns=None if columns is None else list(columns))
     except (ValueError, TypeError) as error:
         raise UsageError(f"a table: {error}", hint="give rows as long as there are columns") from None
-
-
-def _on_host(values: Any) -> Any:
-    """A tensor (torch's, by its methods) moved to where NumPy can read it; anything else unchanged."""
-    if hasattr(values, "detach") and hasattr(values, "cpu"):
-        values = values.detach().cpu()
-        if "bfloat16" in str(getattr(values, "dtype", "")):  # NumPy has no such type
-            values = values.float()
-    return values
-
-
-def _numbers(values: Any) -> npt.NDArray[Any]:
-    need_numpy()
-    import numpy as np
-
-    try:
-        array = np.asarray(_on_host(values)).ravel()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"not an array of numbers: {error}", hint="give an array or a sequence of numbers") from None
-    if array.size == 0:
-        return array.astype(np.float64)
-    if array.dtype.kind == "b":
-        return array.astype(np.uint8)
-    if array.dtype.kind not in "iuf":
-        raise UsageError(f"an array of {array.dtype} does not hold numbers", hint="give integers or floats")
-    return array.astype(np.float32) if array.dtype == np.float16 else array
-
-
-def _counted(values: npt.NDArray[Any], bins: int) -> tuple[npt.NDArray[Any], float, float]:
-    """The count of values in each of ``bins`` bins of equal width, and the limits of all."""
-    import numpy as np
-
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-    extreme = max(-low, high) >= EXTREME
-    if extreme:
-        values = values.astype(np.float64) / 4  # by 2 the width is finite, but a sum of rounded steps may overflow
-    for attempt in (values, values.astype(np.float64)):
-        try:
-            counts, edges = np.histogram(attempt, bins)
-        except ValueError:  # the values are so close that not enough floats lie between them
-            continue
-        return (counts, low, high) if extreme and low < high else (counts, float(edges[0]), float(edges[-1]))
-    if high == low:
-        low, high = (math.nextafter(low, -math.inf), low) if low > 0 else (low, math.nextafter(low, math.inf))
-    return np.array([values.size]), low, high
-
-
-def _spread(low: float, high: float, bins: int) -> npt.NDArray[np.float64]:
-    """The edges of bins of equal width."""
-    import numpy as np
-
-    if max(-low, high) < EXTREME:
-        return np.linspace(low, high, bins + 1)
-    return np.linspace(low / 4, high / 4, bins + 1) * 4
-
-
-def _packed(array: npt.NDArray[Any]) -> str:
-    """An array as text: its type (little-endian u1, u2, u4, u8 or f8), a colon, its bytes in base64."""
-    import numpy as np
-
-    kind = "f8"
-    if array.dtype.kind in "iu":
-        most = int(array.max()) if array.size else 0
-        kind = next(name for name, bits in (("u1", 8), ("u2", 16), ("u4", 32), ("u8", 64)) if most < 1 << bits)
-    return f"{kind}:{base64.b64encode(array.astype(np.dtype('<' + kind)).tobytes()).decode()}"
-
-
-def _unpacked(text: str) -> npt.NDArray[Any]:
-    import numpy as np
-
-    kind, _, data = text.partition(":")
-    if kind not in ("u1", "u2", "u4", "u8", "f8"):
-        raise ValueError(f"an array of {kind!r}")
-    return np.frombuffer(base64.b64decode(data, validate=True), np.dtype("<" + kind))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.jsonlog import BYTE, read_log
-from mltrack.disk.line_types import LEDGER
+from mltrack.disk.sync_line_types import LEDGER
 from mltrack.text.redaction import hide
 from mltrack_sync.ledger.bundles import BundleEntries
 from mltrack_sync.ledger.experiments import ExperimentEntry

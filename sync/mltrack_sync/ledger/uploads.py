@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.jsonlog import JsonLog, read_log
-from mltrack.disk.line_types import UPLOADS
+from mltrack.disk.sync_line_types import UPLOADS
 from mltrack_sync.errors import LedgerError
 
 if TYPE_CHECKING:

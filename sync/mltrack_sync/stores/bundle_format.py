@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.codec import BadLine, decode_line, encode_line
-from mltrack.disk.line_types import BUNDLE, BUNDLE_UNIT
+from mltrack.disk.sync_line_types import BUNDLE, BUNDLE_UNIT
 from mltrack.errors import RemoteError
 from mltrack_sync.stores.transfer import FileKind, FileState, Need, TransferError, UnitSnapshot, entries_of
 from mltrack_sync.stores.unit_files import check_snapshot

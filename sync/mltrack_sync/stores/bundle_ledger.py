@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack.disk.codec import BadLine, decode_line, encode_line
 from mltrack.disk.filesystem import LOCAL, FileSystem, read_small
 from mltrack.disk.jsonlog import JsonLog, read_log
-from mltrack.disk.line_types import BUNDLES_PULLED, RECEIPT
+from mltrack.disk.sync_line_types import BUNDLES_PULLED, RECEIPT
 from mltrack.errors import NotFoundError, UsageError
 from mltrack_sync.ledger.bundles import BundleEntry, bundle_line
 from mltrack_sync.ledger.ledger import RunEntry

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.jsonlog import JsonLog, read_log
-from mltrack.disk.line_types import COPIED
+from mltrack.disk.sync_line_types import COPIED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

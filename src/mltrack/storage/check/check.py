@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from mltrack.disk.filesystem import TEMPORARY
 from mltrack.disk.layout import Layout, is_run_id
-from mltrack.disk.line_types import EXPERIMENTS, LEDGER, REGISTRY, UPLOADS
+from mltrack.disk.line_types import EXPERIMENTS, REGISTRY
 from mltrack.disk.remotes_file import remote_tables
+from mltrack.disk.sync_line_types import LEDGER, UPLOADS
 from mltrack.errors import NotFoundError, StoreError, StoreVersionError
 from mltrack.storage.check.models import check_models
 from mltrack.storage.check.report import CheckReport, check_log, is_old
