@@ -6,6 +6,7 @@ import getpass
 import os
 import shlex
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ import pytest
 from mltrack.errors import MltrackError, RemoteError, StoreError, UsageError
 from mltrack.store import Store
 from mltrack_sync.errors import RemoteAuthError, RemoteUnavailableError
+from mltrack_sync.http.rate_limit import RateLimiter
 from mltrack_sync.selection import Selection
-from mltrack_sync.stores.copying import copy_units
+from mltrack_sync.stores.copying import CopyOptions, copy_units
 from mltrack_sync.stores.hello import Opening, VersionError
 from mltrack_sync.stores.local_source import LocalSource
 from mltrack_sync.stores.local_target import LocalTarget
@@ -129,6 +131,52 @@ def test_runs_are_pushed_and_pulled_over_ssh_and_a_second_sync_moves_nothing(ssh
     assert back.run_ids() == here.run_ids()
     for run_id in here.run_ids():
         assert back.run(run_id).metrics().equals(here.run(run_id).metrics())
+
+
+class CountedClock:
+    """Time that passes only while the limiter sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._lock = threading.Lock()
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        with self._lock:
+            self.now += seconds
+
+
+@pytest.mark.parametrize("runs", [2, 12], ids=["one by one", "together"])
+@pytest.mark.parametrize("way", ["push", "pull"])
+def test_no_more_bytes_go_over_ssh_than_the_cap_allows(ssh: str, tmp_path: Path, way: str, runs: int) -> None:
+    full, empty = full_store(tmp_path / "full", runs), Store.create(tmp_path / "empty")
+    session = open_store(ssh, (empty if way == "push" else full).path, write=way == "push")
+    clock, rate = CountedClock(), 50_000
+    seen: list[tuple[float, int]] = []  # when so many bytes had arrived, by the limiter's clock
+    options = CopyOptions(
+        workers=1,
+        pace=RateLimiter(rate, clock=clock, sleep=clock.sleep),
+        applied=lambda applied: seen.append((clock.now, applied.bytes)),
+    )
+    try:
+        if way == "push":
+            here = LocalSource(full)
+            report = copy_units(here, RemoteTarget(session), here.units(Selection()), options)
+        else:
+            far = RemoteSource(session)
+            report = copy_units(far, LocalTarget(empty), far.units(Selection()), options)
+    finally:
+        session.close()
+    assert report.problems == []
+    assert empty.run_ids() == full.run_ids()
+    assert report.bytes > 60_000 * runs
+    assert clock.now >= report.bytes / rate - 0.3  # a quarter of a second's bytes may go at once
+    arrived = 0
+    for at, count in seen:
+        arrived += count
+        assert arrived <= rate * (at + 0.3)
 
 
 def failure(session: Session) -> MltrackError:

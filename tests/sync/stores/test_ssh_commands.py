@@ -13,6 +13,7 @@ import pytest
 
 from mltrack.storage.check.check import check_store
 from mltrack.store import Store
+from tests.support.disks import memory_disk
 from tests.support.written_runs import write_run
 
 Mltrack = Callable[..., subprocess.CompletedProcess[str]]
@@ -178,3 +179,39 @@ def test_a_live_run_is_copied_as_far_as_it_is_recorded_and_shows_as_running_else
     copy = Store.open(laptop.path).run(run_id)
     assert len(copy.metrics()) == 5001
     assert copy.info.status == "FINISHED"
+
+
+# --- a far store that may only be read ---
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["folder", "ssh", "ssh, served read-only"])
+def test_verify_of_a_store_on_a_read_only_disk_compares_all_and_writes_nothing(
+    mltrack: Mltrack, laptop: Store, tmp_path: Path, way: str
+) -> None:
+    with memory_disk(tmp_path) as disk:
+        url = str(disk.path / ".mltrack") if way == "folder" else f"ssh://cluster{disk.path}/.mltrack"
+        assert mltrack("remote", "add", "far", url).returncode == 0
+        assert mltrack("sync", "far").returncode == 0
+        before = sorted(str(path) for path in disk.path.rglob("*"))
+        if way == "ssh, served read-only":
+            wrapper = tmp_path / "read-only"
+            wrapper.write_text(f"#!/bin/sh\nexec mltrack serve-store --stdio --read-only -- {disk.path}/.mltrack\n")
+            wrapper.chmod(0o755)
+            assert mltrack("remote", "set", "far", f"command={wrapper}").returncode == 0
+        disk.protect()
+        for options in ([], ["--quick"]):
+            same = mltrack("verify", "far", *options)
+            assert same.returncode == 0, same.stdout + same.stderr
+        disk.unprotect()
+        assert sorted(str(path) for path in disk.path.rglob("*")) == before
+        events = next((disk.path / ".mltrack" / "runs").glob("*/events/*"))
+        events.write_bytes(events.read_bytes()[:-40])
+        disk.protect()
+        differs = mltrack("verify", "far")
+        assert differs.returncode != 0
+        assert events.parent.parent.name[:8] in differs.stdout + differs.stderr
+        refused = mltrack("sync", "far")
+        assert refused.returncode != 0
+        assert "can't be written" in refused.stderr or "for reading only" in refused.stderr
+        disk.unprotect()
