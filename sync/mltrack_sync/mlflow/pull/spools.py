@@ -30,9 +30,10 @@ _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(
 class RowSpool:
     """Rows in the order in which they were appended. For one thread; close it when done."""
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
+    def __init__(self, dtype: np.dtype[Any], memory_bytes: int = MEMORY_BYTES) -> None:
+        """``memory_bytes``: more go to a file."""
         self._dtype = dtype
-        self._file = tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES, prefix="mltrack-pull-")  # noqa: SIM115
+        self._file = tempfile.SpooledTemporaryFile(max_size=memory_bytes, prefix="mltrack-pull-")  # noqa: SIM115
         self._count = 0
 
     def __len__(self) -> int:
@@ -69,7 +70,7 @@ class Buckets:
     """Rows by buckets: those of equal step, time and value are in one. For one thread; close it when done."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
-        self._spools = [RowSpool(dtype) for _ in range(BUCKETS)]
+        self._spools = [RowSpool(dtype, MEMORY_BYTES // BUCKETS) for _ in range(BUCKETS)]
 
     def append(self, rows: Rows) -> None:
         """Add rows.
