@@ -72,6 +72,7 @@ EVENTS = Records(
             "pid": Optional(count(1 << 31)),
             "locked": Optional(FLAG),
             "origin": Optional(TEXT),
+            "stand_in": Optional(FLAG),
         },
         "start": {
             "run_name": Optional(TEXT),

@@ -93,7 +93,7 @@ def begin_writer(
     role: str,
     not_before: int,
     fs: FileSystem = LOCAL,
-    **facts: str,
+    **facts: str | bool,
 ) -> EventJournal:
     """Make a writer's file, take its lock, mark the run as changed, and record who writes, in this order.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.layout import is_run_id
 from mltrack.errors import MltrackError
+from mltrack.storage.runs.stand_ins import replace_stand_ins
 from mltrack_sync.stores.artifact_facts import ArtifactFacts
 from mltrack_sync.stores.copied_markers import CopiedMarkers, has_markers
 from mltrack_sync.stores.held_tokens import HeldTokens
@@ -169,6 +170,8 @@ class LocalTarget:
             remove_replaced_journals(run, fs=self._fs)
             settle_artifacts(run, before, snapshot, fs=self._fs)
         whole = writer.done == starts.keys()
+        if whole:
+            replace_stand_ins(self._layout, run.run_id, fs=self._fs)
         markers.finish(whole=whole)
         if starts:
             self._mark(run, snapshot)

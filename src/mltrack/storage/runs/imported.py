@@ -42,7 +42,14 @@ class RunImport:
     """
 
     def __init__(
-        self, layout: Layout, run_id: str, origin: str, *, not_before: int = 0, fs: FileSystem = LOCAL
+        self,
+        layout: Layout,
+        run_id: str,
+        origin: str,
+        *,
+        not_before: int = 0,
+        fs: FileSystem = LOCAL,
+        stand_in: bool = False,
     ) -> None:
         """Nothing is made on the disk until something is added.
 
@@ -52,11 +59,12 @@ class RunImport:
             origin: Where its facts come from, without secrets; it stands in the writer's first line.
             not_before: A time in ns that its events come after: that of the run's last event.
             fs: The file system to write with.
+            stand_in: Its points are those of the run's own writers, which may come later (see stand_ins.py).
         """
         self.run_id = run_id
         self._layout = layout
         self._folder: RunFolder = layout.run(run_id)
-        self._origin = origin
+        self._said: dict[str, str | bool] = {"origin": origin, **({"stand_in": True} if stand_in else {})}
         self._not_before = not_before
         self._fs = fs
         self._events: EventJournal | None = None
@@ -224,7 +232,7 @@ class RunImport:
             role="edit",
             not_before=self._not_before,
             fs=self._fs,
-            origin=self._origin,
+            **self._said,
         )
         self._events = journal
         self._folders_dirty = True

@@ -55,6 +55,10 @@ class LocalFacts:
         self.last_time = 0
         self.origins: dict[str, str] = {}
         """Of writers whose facts came from elsewhere: from where."""
+
+        self.has_stand_ins = False
+        """Whether a writer stands in for the run's own (see stand_ins.py)."""
+
         self._own_ending = self._own_stage = False
         if run is None:
             return
@@ -62,6 +66,7 @@ class LocalFacts:
         for event in events:
             if event.type == "writer" and event.fields.get("origin"):
                 self.origins[event.writer] = str(event.fields["origin"])
+                self.has_stand_ins = self.has_stand_ins or bool(event.fields.get("stand_in"))
         self.last_time = run.state.last_time
         for event in events:
             self._apply(event, own=event.writer not in self.origins)

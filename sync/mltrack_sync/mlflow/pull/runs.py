@@ -11,8 +11,10 @@ import numpy as np
 from mltrack.disk.absent import read_absent, write_absent
 from mltrack.disk.filesystem import LOCAL
 from mltrack.entities import ACTIVE, DELETED
+from mltrack.environment import RUN_ID_TAG
 from mltrack.errors import StoreError
 from mltrack.storage.runs.imported import RunImport
+from mltrack.storage.runs.stand_ins import replace_stand_ins
 from mltrack_sync.ledger.pulled import FAILED
 from mltrack_sync.mlflow.plan.reconcile import point_rows
 from mltrack_sync.mlflow.pull.facts import (
@@ -75,6 +77,9 @@ class RunPull:
         self._whole = find_whole_run(session, remote, ids.local(remote))
         self._rebuilt = self._whole is not None and bring_whole_run(session, remote, self._whole)
         self._local = LocalRun(session.store, ids.local(remote))
+        if self._local.has_stand_ins and self._local.is_own:
+            replace_stand_ins(session.store.layout, self._local.run_id)
+            self._local = LocalRun(session.store, ids.local(remote))
         self._head = self._local.run.head() if self._local.run is not None else None
         self._entry = session.ledger.pulled(remote.run_id)
         self._links = links_of(session.client.url, remote, ids)
@@ -89,7 +94,8 @@ class RunPull:
         session, remote, local = self._session, self._remote, self._local
         self._know_remote()
         origin, store = session.origin, session.store
-        writer = RunImport(store.layout, local.run_id, origin.url, not_before=local.last_time)
+        after, stand_in = local.last_time, self._stands_in
+        writer = RunImport(store.layout, local.run_id, origin.url, not_before=after, stand_in=stand_in)
         histories = Histories(session, remote.run_id, writer)
         files = FilesPull(session, self._place(writer))
         whole = False
@@ -110,7 +116,13 @@ class RunPull:
             writer.close(whole=whole)
         if writer.began and not self._rebuilt:
             session.count(runs=1, created=int(not local.exists))
-        self._settle(writer.writer if writer.began else "", histories, files)
+        self._settle(histories, files)
+
+    @property
+    def _stands_in(self) -> bool:
+        """Whether the run's own writers are elsewhere: mltrack pushed it, and nothing of them is here."""
+        pushed = self._remote.tags.get(RUN_ID_TAG) == self._local.run_id
+        return pushed and self._whole is None and not self._local.is_own
 
     @property
     def _looks_the_same(self) -> bool:
@@ -177,16 +189,16 @@ class RunPull:
 
     # --- the ledger ---
 
-    def _settle(self, writer: str, histories: Histories, files: FilesPull) -> None:
+    def _settle(self, histories: Histories, files: FilesPull) -> None:
         """Have the ledger say that all of it is here, and that nothing that came is to be sent back."""
         remote, entry = self._remote, self._entry
         entry.run_id = self._local.run_id
         entry.pages |= histories.pages
         entry.fingerprint, entry.ended = fingerprint(remote), remote.status in ENDED
         entry.files = FAILED if files.failed else files.bound
-        self._session.ledger.run_pulled(remote.run_id, entry, self._sent(writer))
+        self._session.ledger.run_pulled(remote.run_id, entry, self._sent())
 
-    def _sent(self, writer: str) -> RunEntry:
+    def _sent(self) -> RunEntry:
         """What the server has of the run: what came from remote, and what the ledger knew before."""
         local = LocalRun(self._session.store, self._local.run_id)
         assert local.run is not None
@@ -202,10 +214,10 @@ class RunPull:
         if self._whole is not None:  # the server has all that its manifest names, though not as points
             mine |= self._whole.writers
         positions = {each.writer: each.position for each in local.run.writers()}
-        for name in ({writer} & positions.keys()) if local.is_own and self._whole is None else mine & positions.keys():
+        for name in mine & positions.keys():
             sent.events[name], sent.points[name] = positions[name]
         if not local.is_own:
-            sent.doubt, sent.doubt_all = {}, False
+            sent.doubt, sent.doubt_all = {}, self._stands_in  # its own writers may come: the server has their points
         sent.artifacts |= {path: file.sha256 for path, file in local.files.items() if file.writer in mine}
         if positions.keys() == mine or (self._head is not None and known.is_settled_at(self._head)):
             sent.settled = [head.events, head.points, head.live]

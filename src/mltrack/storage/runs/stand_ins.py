@@ -1,0 +1,164 @@
+"""Points that stand in for a run's own writers, until these arrive: then they go, so that no point is there twice.
+
+A server gives the points of a run that mltrack pushed to it, but neither its writers nor their positions. What is
+pulled of such a run is a writer of its own, which says that it stands in. When the run's own writers come from another
+store, points that they have are taken out of it; what is only there (others added it on the server) stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mltrack.disk.filesystem import LOCAL, FileSystem
+from mltrack.errors import NotFoundError
+from mltrack.journal.reader import segments_of
+from mltrack.storage.runs.imported import RunImport
+from mltrack.storage.runs.stored_run import StoredRun
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import numpy.typing as npt
+
+    from mltrack.disk.layout import Layout
+    from mltrack.disk.segment import PointColumns
+    from mltrack.entities import Event
+
+    Hashes = npt.NDArray[np.uint64]
+
+__all__ = ["replace_stand_ins"]
+
+OWN_ROLES = ("create", "resume", "fork")
+NS_PER_MS = 1_000_000
+_KEYED = {"param": ("key",), "tag": ("key",), "artifact": ("path",), "dataset": ("name", "digest")}
+"""Facts that a stand-in may have and the run's own writers not, and what names each."""
+
+_MIX = tuple(map(np.uint64, (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)))
+
+
+def replace_stand_ins(layout: Layout, run_id: str, *, fs: FileSystem = LOCAL) -> int:
+    """Take out of stand-ins what the run's other writers have; returns how many points that were.
+
+    What is left goes to a new stand-in before the old one is removed: a kill in between leaves both, and the next time
+    the old one goes.
+
+    Args:
+        layout: The store.
+        run_id: The run.
+        fs: The file system to write with.
+
+    Raises:
+        StoreError, OSError: the disk refuses.
+    """
+    try:
+        run = StoredRun(layout.run(run_id))
+    except NotFoundError:
+        return 0
+    events = run.read_events()
+    found = {event.writer: event for event in events if event.type == "writer" and event.fields.get("stand_in")}
+    if not found or not any(writer.role in OWN_ROLES for writer in run.state.writers.values()):
+        return 0
+    return sum(_replace(layout, StoredRun(run.folder), found[writer], fs) for writer in sorted(found))
+
+
+def _replace(layout: Layout, run: StoredRun, opened: Event, fs: FileSystem) -> int:
+    writer = opened.writer
+    held = _hashes(points for name, points in run.read_points() if name != writer)
+    left, count, total = [], 0, 0
+    for _, points in run.read_points(writer=writer):
+        mine = _missing(points, held)
+        total += len(mine)
+        count += int(mine.sum())
+        left += [_columns(points, mine, key) for key in _keys(points, mine)]
+    if count == total and total:
+        return 0  # none of its points is here otherwise: the run's own come later
+    facts = _own_facts(run.read_events(), writer)
+    if left or facts:
+        origin = str(opened.fields.get("origin", ""))
+        new = RunImport(layout, run.run_id, origin, not_before=run.state.last_time, fs=fs, stand_in=True)
+        whole = False
+        try:
+            new.add(*facts)
+            for key, values, steps, times in left:
+                new.log(key, values, steps, times)
+            whole = True
+        finally:
+            new.close(whole=whole)
+    _remove(run, writer, fs)
+    return total - count
+
+
+def _remove(run: StoredRun, writer: str, fs: FileSystem) -> None:
+    """Its points first: as long as its events are there, what is left of it is removed the next time."""
+    folder = run.folder
+    names = [path for _, path in segments_of(folder, writer)]
+    names += sorted(folder.points.glob(f"{writer}.*.points"))
+    for path in names:
+        with contextlib.suppress(FileNotFoundError):
+            fs.unlink(path)
+    for parent in (folder.segments, folder.points):
+        if parent.is_dir():
+            fs.sync_folder(parent)
+    fs.unlink(folder.events / f"{writer}.jsonl")
+    fs.sync_folder(folder.events)
+
+
+def _own_facts(events: list[Event], writer: str) -> list[dict[str, Any]]:
+    """What only this writer says: what somebody added on the server."""
+    others = {_name(event) for event in events if event.writer != writer and event.type in _KEYED}
+    mine = [event for event in events if event.writer == writer and event.type in _KEYED]
+    return [{"type": event.type, **event.fields} for event in mine if _name(event) not in others]
+
+
+def _name(event: Event) -> tuple[Any, ...]:
+    return (event.type, *(event.fields.get(field) for field in _KEYED[event.type]))
+
+
+# --- points ---
+
+
+def _hashes(pieces: Iterator[PointColumns]) -> Mapping[str, Hashes]:
+    """By metric, the hashes of points as a server keeps them, in order."""
+    found: dict[str, list[Hashes]] = defaultdict(list)
+    for points in pieces:
+        hashes = _hash(points)
+        for code in np.unique(points.codes):
+            found[points.keys[int(code)]].append(hashes[points.codes == code])
+    return {key: np.sort(np.concatenate(parts)) for key, parts in found.items()}
+
+
+def _missing(points: PointColumns, held: Mapping[str, Hashes]) -> npt.NDArray[np.bool_]:
+    """Which of these points the other writers do not have."""
+    hashes, missing = _hash(points), np.ones(len(points.values), np.bool_)
+    for code in np.unique(points.codes):
+        known, mine = held.get(points.keys[int(code)]), points.codes == code
+        if known is not None:
+            at = np.minimum(np.searchsorted(known, hashes[mine]), len(known) - 1)
+            missing[mine] = known[at] != hashes[mine]
+    return missing
+
+
+def _keys(points: PointColumns, which: npt.NDArray[np.bool_]) -> list[str]:
+    return [points.keys[int(code)] for code in np.unique(points.codes[which])]
+
+
+def _columns(points: PointColumns, which: npt.NDArray[np.bool_], key: str) -> tuple[str, Any, Any, Any]:
+    codes = [code for code, name in enumerate(points.keys) if name == key]
+    mine = which & np.isin(points.codes, codes)
+    return key, points.values[mine].copy(), points.steps[mine].copy(), points.times[mine].copy()
+
+
+def _hash(points: PointColumns) -> Hashes:
+    """Equal for points that a server keeps as one: of one step, ms and value, infinities as its largest numbers."""
+    limit = np.finfo(np.float64).max
+    values = np.clip(points.values, -limit, limit) + 0.0
+    values = np.where(np.isnan(values), np.nan, values)
+    mixed = np.zeros(len(values), np.uint64)
+    for part, factor in zip((points.steps, points.times // NS_PER_MS, values), _MIX, strict=True):
+        mixed = (mixed ^ np.ascontiguousarray(part).view(np.uint64)) * factor
+        mixed ^= mixed >> np.uint64(29)
+    return mixed

@@ -1,0 +1,132 @@
+"""A run that was pulled from a server and whose own writers come from another store has each point once."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import mltrack
+from mltrack.disk.filesystem import LOCAL
+from mltrack.storage.check.check import check_store
+from mltrack.storage.runs.stand_ins import replace_stand_ins
+from mltrack.store import Store
+from mltrack_sync import Remote, push
+from mltrack_sync.engine.pull import pull
+from mltrack_sync.engine.verify import verify
+from tests.support.fake_mlflow import FakeMlflow
+from tests.support.filesystems import CountingFileSystem, Stopped
+from tests.support.store_copies import copy
+
+LAB = Remote("lab", "http://lab.invalid")
+
+
+def record(steps: range) -> str:
+    with mltrack.start_run(tags={"team": "red"}) as run:
+        mltrack.log_param("lr", 0.1)
+        for step in steps:
+            mltrack.log_metric("m", math.sin(step), step=step)
+        mltrack.log_metric("odd", math.inf, step=1)
+        mltrack.log_metric("odd", math.nan, step=2)
+        mltrack.log_text("words", "notes.txt")
+        return run.run_id
+
+
+def pushed(store: Store) -> tuple[FakeMlflow, str]:
+    """A server with a run of 200 points, to which somebody added a point, a metric and a tag."""
+    fake, run_id = FakeMlflow(), record(range(200))
+    assert push(store, LAB, http=fake).complete
+    (remote,) = fake.runs.values()
+    remote.points += [("m", 1000, 5, 0.5), ("theirs", 0, 6, 1.5)]
+    remote.tags["review"] = "good"
+    return fake, run_id
+
+
+def points(store: Store, run_id: str) -> Counter[tuple[str, int, int, str]]:
+    table = store.run(run_id).metrics()
+    columns = [table.column(name).to_pylist() for name in ("metric", "step", "time", "value")]
+    limit = 1.7976931348623157e308
+    rows = zip(*columns, strict=True)
+    return Counter((k, s, round(t.timestamp() * 1000), repr(max(-limit, min(limit, v)))) for k, s, t, v in rows)
+
+
+def assert_each_point_once(store: Store, run_id: str, fake: FakeMlflow) -> None:
+    found = points(store, run_id)
+    assert max(found.values()) == 1
+    assert len(found) == 204
+    run = store.run(run_id)
+    assert (run.summaries["m"].count, run.summaries["odd"].count, run.summaries["theirs"].count) == (201, 2, 1)
+    assert (run.params, run.tags["team"], run.tags["review"]) == ({"lr": "0.1"}, "red", "good")
+    assert [file.path for file in run.artifacts] == ["notes.txt"]
+    assert [record.run_id for record in store.search_runs(filter_string="metrics.theirs = 1.5")] == [run_id]
+    assert store.sql("SELECT count(*) AS n FROM metrics").column("n").to_pylist() == [204]
+    assert check_store(store.path).findings == []
+    again = pull(store, LAB, http=fake)
+    assert (again.points, again.artifacts) == (0, 0)
+    assert push(store, LAB, http=fake).complete
+    (remote,) = fake.runs.values()
+    assert len(remote.points) == len(set(map(repr, remote.points))) == 204
+    assert verify(store, LAB, http=fake).differences == ()
+
+
+def test_the_runs_own_writers_come_after_the_pull(store: Store, tmp_path: Path) -> None:
+    fake, run_id = pushed(store)
+    other = Store.create(tmp_path / "other")
+    assert pull(other, LAB, http=fake).points == 204
+    assert len(other.search_runs()) == 1
+    copy(store, other)
+    assert_each_point_once(other, run_id, fake)
+    copy(store, other)
+    assert_each_point_once(other, run_id, fake)
+
+
+def test_the_runs_own_writers_came_before_the_pull(store: Store, tmp_path: Path) -> None:
+    fake, run_id = pushed(store)
+    other = Store.create(tmp_path / "other")
+    copy(store, other)
+    assert pull(other, LAB, http=fake).points == 2
+    assert_each_point_once(other, run_id, fake)
+
+
+def test_the_pulled_run_is_copied_to_the_store_that_recorded_it(store: Store, tmp_path: Path) -> None:
+    fake, run_id = pushed(store)
+    other = Store.create(tmp_path / "other")
+    pull(other, LAB, http=fake)
+    copy(other, store)
+    assert_each_point_once(store, run_id, fake)
+    copy(other, store)
+    assert_each_point_once(store, run_id, fake)
+
+
+def test_a_stand_in_stays_until_the_runs_own_points_come(store: Store, tmp_path: Path) -> None:
+    fake, run_id = pushed(store)
+    other = Store.create(tmp_path / "other")
+    pull(other, LAB, http=fake)
+    assert replace_stand_ins(other.layout, run_id) == 0
+    assert other.run(run_id).summaries["m"].count == 201
+    assert replace_stand_ins(other.layout, "f" * 32) == 0
+
+
+@pytest.mark.parametrize("number", range(1, 40, 3))
+def test_a_kill_while_it_is_replaced_is_mended_by_the_next_copy(store: Store, tmp_path: Path, number: int) -> None:
+    fake, run_id = pushed(store)
+    other = Store.create(tmp_path / "other")
+    pull(other, LAB, http=fake)
+    for path in sorted(store.layout.run(run_id).path.rglob("*")):  # the run's own files, by hand
+        place = other.layout.run(run_id).path / path.relative_to(store.layout.run(run_id).path)
+        if path.is_file() and not place.exists():
+            place.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, place)
+
+    def stop(step: int) -> None:
+        if step >= number:
+            raise Stopped
+
+    with contextlib.suppress(Stopped):
+        replace_stand_ins(other.layout, run_id, fs=CountingFileSystem(stop))
+    replace_stand_ins(other.layout, run_id, fs=LOCAL)
+    assert_each_point_once(Store.open(other.path), run_id, fake)
