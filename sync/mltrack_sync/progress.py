@@ -121,7 +121,9 @@ class BarProgress:
                     self._bar.remove_task(task)
             self._bytes, self._files = 0, None
             self._runs = self._bar.add_task("runs", total=runs, done=f"0/{runs:,}", rate="")
-            self._points = self._bar.add_task("points", total=points, done=f"0/{points:,}", rate="")
+            self._points = None  # where runs are copied as files, no points are counted
+            if points:
+                self._points = self._bar.add_task("points", total=points, done=f"0/{points:,}", rate="")
 
     def advanced(self, *, points: int, body: int) -> None:
         """Move the bar of points; show their rate, and the bytes sent for them."""

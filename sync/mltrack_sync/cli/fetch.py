@@ -103,10 +103,11 @@ def _ask(store: Store, run_id: str, wanted: tuple[str, ...], remote: str | None,
     from mltrack_sync.selection import Selection
 
     troubles: list[str] = []
+    again = not _left_out(store, run_id)  # else it is looked at in any case
     for each in _remotes(store, remote, wanted):
         try:
             one_pull = functools.partial(
-                pull, store, each, selection=Selection((run_id,)), artifact_paths=wanted or None, look_again=True
+                pull, store, each, selection=Selection((run_id,)), artifact_paths=wanted or None, recheck=again
             )
             troubles += [f"{each.name}: {words}" for words in with_progress(one_pull, as_json).problems]
         except NotFoundError:

@@ -11,7 +11,7 @@ import click
 
 from mltrack.errors import UsageError
 from mltrack.text.counting import plural
-from mltrack.text.printing import Column, note, print_json, print_table, say, say_fields, styled
+from mltrack.text.printing import Column, console, is_terminal, note, print_json, print_table, say, say_fields, styled
 from mltrack.text.redaction import hide
 from mltrack_sync.cli.common import Command, json_option, open_store, print_rejected
 from mltrack_sync.report import json_fields
@@ -61,26 +61,29 @@ def status(ctx: click.Context, as_json: bool) -> None:
         _print_status(found)
 
 
+WIDE = 120
+"""Characters of a terminal that has room for URLs next to the counts of a remote."""
+
+
 def _print_status(found: list[RemoteStatus]) -> None:
-    names = (
-        "remote",
-        "url",
-        "runs on remote",
-        "runs",
-        "points",
-        "files",
-        "bytes",
-        "behind",
-        "last sync",
-        "rejected",
-    )
-    columns = [Column(name, right=name not in ("remote", "url"), cut=name == "url") for name in names]
+    is_narrow = is_terminal() and console().width < WIDE
+    counts = ("runs on remote", "runs", "points", "files", "bytes", "behind")
+    names = ("remote", "url", *counts, "last sync", "rejected")
     rows = []
     for one in found:
-        counts = (one.pending_runs, one.pending_points, one.pending_artifacts, one.pending_bytes)
-        cells = [f"{count:,}" for count in (one.runs_on_remote, *counts)]
-        rows.append((one.remote, one.url, *cells, _age(one.lag_s), _when(one.last_sync), str(len(one.rejected))))
-    print_table(columns, rows)
+        pending = (one.pending_runs, one.pending_points, one.pending_artifacts, one.pending_bytes)
+        cells = [f"{count:,}" for count in (one.runs_on_remote, *pending)]
+        last = _age(max(0.0, time.time() - one.last_sync / 1e9)) if one.last_sync else "never"
+        when = (last if one.last_sync == 0 else f"{last} ago") if is_narrow else _when(one.last_sync)
+        rows.append((one.remote, one.url, *cells, _age(one.lag_s), when, str(len(one.rejected))))
+    left_out = {"url", *(() if any(one.rejected for one in found) else ("rejected",))} if is_narrow else set()
+    columns = [
+        Column("on remote" if is_narrow and name == "runs on remote" else name, right=at > 1, cut=name == "url")
+        for at, name in enumerate(names)
+        if name not in left_out
+    ]
+    kept = [at for at, name in enumerate(names) if name not in left_out]
+    print_table(columns, [[row[at] for at in kept] for row in rows])
     for one in found:
         if one.background is not None:
             say(_background_line(one.remote, one.background))

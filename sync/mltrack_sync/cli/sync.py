@@ -278,14 +278,17 @@ def _print_report(report: PushReport, as_json: bool) -> None:
         say(f"{title}: nothing to send")
         return
     heading(f"{'Would go to' if report.dry_run else 'Sent to'} {title}")
-    rows = {"runs": f"{report.runs:,} ({report.created:,} new)", "params": f"{report.params:,}"}
-    rows |= {"tags": f"{report.tags:,}", "points": f"{report.points:,}", "artifacts": f"{report.artifacts:,}"}
+    rows = {"runs": f"{report.runs:,} ({report.created:,} new)"}
+    if report.params or report.tags:  # where runs are copied as files, nobody counts these
+        rows |= {"params": f"{report.params:,}", "tags": f"{report.tags:,}"}
+    rows |= {"points": f"{report.points:,}", "artifacts": f"{report.artifacts:,}"}
     if report.models or report.model_versions:
         rows |= {"models": f"{report.models:,}", "model versions": f"{report.model_versions:,}"}
     rows |= {what: f"{count:,}" for what, count in others.items() if count}
     if not report.dry_run:
         rows |= {"bytes": f"{report.bytes:,}", "seconds": f"{report.seconds:.1f}"}
-        rows |= {"points/s": f"{report.points_per_second:,.0f}"}
+        if report.points:
+            rows |= {"points/s": f"{report.points_per_second:,.0f}"}
     if report.in_doubt:
         rows["in doubt"] = f"{report.in_doubt:,} of the points (their answer was lost: compared before they are sent)"
     if report.found:

@@ -88,9 +88,9 @@ class PullOptions:
         selection: The runs as the remote knows them, and what goes with them.
         artifact_bytes_max: Larger files of artifacts are not brought (0: none at all); None is no limit.
         artifact_paths: Only these files and folders of a run's artifacts are brought; none means all.
-        look_again: Also compare what the store here says that it holds whole with its files.
         dry_run: Say what would be brought; nothing is written.
-        recheck: Read also what looks unchanged where the remote lists it.
+        recheck: Read also what looks unchanged where the remote lists it, and compare copies of another store's runs
+            with their files here.
         jobs: How many things are pulled at a time.
         progress: Receives how far the pull is.
         policy: How often what is tried again; None is the usual.
@@ -103,7 +103,6 @@ class PullOptions:
     selection: Selection = field(default_factory=Selection)
     artifact_bytes_max: int | None = None
     artifact_paths: tuple[str, ...] = ()
-    look_again: bool = False
     dry_run: bool = False
     recheck: bool = False
     jobs: int = JOBS

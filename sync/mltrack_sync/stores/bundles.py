@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -164,6 +165,9 @@ def pull_bundle(
         if report.complete and everything and not options.dry_run and not options.stop.is_set():
             with local_disk_errors(store.path):
                 note_pulled(store, opened.manifest, options.clock())
+            if opened.manifest.receiver:
+                words = f"tell its sender that it has arrived: mltrack receipt {shlex.quote(str(path))}"
+                report = replace(report, notes=(*report.notes, words))
     return replace(report, seconds=time.monotonic() - started)
 
 

@@ -56,7 +56,7 @@ def pull_from_store(
     """
     target = LocalTarget(store, hashing=not far.in_process, fs=fs)
     source = ChosenFiles(far.source, options.wants_artifact) if options.artifact_paths else far.source
-    watched = WatchedCopy(source, target, look_again=options.look_again)
+    watched = WatchedCopy(source, target, look_again=options.recheck)
     counting = _Counting(store, watched, ledger)
     if options.dry_run:
         _look(watched, counting, options)

@@ -145,7 +145,8 @@ def test_the_next_bundle_holds_what_is_new_since_the_receipt(here: Store, there:
     first = bundle_for(here, tmp_path / "1.mltb")
     record(here.path, "more", 5, run_id=here.run("first").run_id)
     assert bundle_for(here, tmp_path / "2.mltb") > first  # nothing is confirmed: everything again
-    pull_bundle(there, tmp_path / "1.mltb")
+    arrived = f"tell its sender that it has arrived: mltrack receipt {tmp_path}/1.mltb"
+    assert pull_bundle(there, tmp_path / "1.mltb").notes == (arrived,)
     said = run(there, "receipt", str(tmp_path / "1.mltb"), "--out", str(tmp_path / "1.receipt"))
     assert said.exit_code == 0
     assert (tmp_path / "1.receipt").stat().st_size < 500
