@@ -1,0 +1,36 @@
+"""Settings of a library as params: nested ones with dots in their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["as_params", "numbers"]
+
+PARAM_CHARACTERS_MAX = 6000
+"""What MLflow's servers take; longer texts are cut."""
+
+
+def as_params(settings: Mapping[Any, Any], prefix: str = "") -> dict[str, str]:
+    """Each setting as text, by the path of its names; names that are empty are left out."""
+    found: dict[str, str] = {}
+    for name, value in settings.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and value:
+            found |= as_params(value, f"{key}.")
+        elif key:
+            found[key] = str(value)[:PARAM_CHARACTERS_MAX]
+    return found
+
+
+def numbers(values: Mapping[Any, Any]) -> dict[str, float]:
+    """Those values that are one number each, tensors and arrays of one element included."""
+    found: dict[str, float] = {}
+    for name, value in values.items():
+        if isinstance(value, str | bytes) or value is None:
+            continue
+        try:
+            found[str(name)] = float(value)
+        except (TypeError, ValueError, RuntimeError):
+            continue
+    return found
