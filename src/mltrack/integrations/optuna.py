@@ -25,7 +25,7 @@ class MltrackTracker:
     """Records each trial as a run: its params, its value and intermediate values, its place in the study.
 
     The run is a child of the run that was active when the study began, if there was one. What the objective logs goes
-    to the trial's run. A pruned trial is FINISHED with the tag ``optuna.state`` PRUNED, as it is no failure; one whose
+    to the trial's run. A pruned trial is FINISHED with the tag ``optuna.state`` PRUNED, as it did not fail; one whose
     objective raises is FAILED.
     """
 
