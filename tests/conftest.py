@@ -31,6 +31,8 @@ pytest_plugins = [
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+gc.set_threshold(20_000, 20, 20)  # the modules and tests that are loaded are a million objects, and stay
+
 MEMORY = "/dev/shm"
 MEMORY_BYTES_MIN = 4 << 30
 """The tests need less than one; where there is not much memory, it is better used otherwise."""
@@ -72,8 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Spare each garbage collection the modules and tests, which stay: a million objects."""
-    gc.collect()
+    """Spare each garbage collection the modules and tests."""
     gc.freeze()
 
 

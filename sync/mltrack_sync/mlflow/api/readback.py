@@ -8,12 +8,13 @@ from mltrack_sync.errors import NotMlflowError, RemoteRefusedError
 from mltrack_sync.http.shapes import identifier, integer, mapping, pages, pairs, rows, shaped, text
 from mltrack_sync.mlflow.api.base import ApiClient, in_path
 from mltrack_sync.mlflow.api.models import LoggedModelsClient
+from mltrack_sync.mlflow.api.prompts import IS_PROMPT
 from mltrack_sync.mlflow.api.registry import RegistryClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["IS_PROMPT", "ComparedClient"]
+__all__ = ["ComparedClient"]
 
 LISTED_ROWS = 100
 MODELS_ROWS = 50
@@ -21,9 +22,6 @@ TRACE_BYTES_MAX = 256 << 20
 """A trace comes with all its spans and their contents in one answer."""
 
 Fields = dict[str, Any]
-
-IS_PROMPT = "mlflow.prompt.is_prompt"
-"""The tag of registered models, and of their versions, that are prompts."""
 
 
 class ComparedClient(ApiClient):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mltrack.environment import VERSION_TAG
 from mltrack_sync.ledger.registry import ModelEntry
-from mltrack_sync.mlflow.api.readback import IS_PROMPT
+from mltrack_sync.mlflow.api.prompts import IS_PROMPT
 from mltrack_sync.mlflow.plan.kinds import ALIAS, MODEL, MODEL_TAG, MODEL_VERSION, MODEL_VERSION_TAG
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from mltrack.errors import NotFoundError
 from mltrack.text.printable import printable
 from mltrack_sync.http.shapes import integer, pairs, rows, shaped, text
 from mltrack_sync.ledger.registry import ModelEntry, VersionEntry
-from mltrack_sync.mlflow.api.readback import IS_PROMPT
+from mltrack_sync.mlflow.api.prompts import IS_PROMPT
 from mltrack_sync.mlflow.api.registry import PENDING, READY
 from mltrack_sync.mlflow.plan.batches import NS_PER_MS
 from mltrack_sync.mlflow.plan.pending_registry import has_mark, origin_mark, version_mark, without_mark
