@@ -222,10 +222,14 @@ def remote_set(ctx: click.Context, name: str, settings: tuple[str, ...], shared_
     them. "KEY=" removes a setting.
     """
     from mltrack_sync.remotes.config import Remotes
+    from mltrack_sync.remotes.kind import find_kind
+    from mltrack_sync.remotes.settings import ConfigurableKind
 
-    if not settings and shared_folder is None:
-        raise UsageError("nothing to set", hint=f"such as: mltrack remote set {name} history=2000")
     remotes = Remotes(open_store(ctx))
+    if not settings and shared_folder is None:
+        kind = find_kind(remotes.get(name).kind)
+        known = ", ".join(sorted(kind.settings)) if isinstance(kind, ConfigurableKind) else "none"
+        raise UsageError("nothing to set", hint=f"mltrack remote set {name} KEY=VALUE; its settings: {known}")
     changed = remotes.configure(name, settings)
     if shared_folder is not None:
         changed = remotes.share_folder(name, shared_folder)
