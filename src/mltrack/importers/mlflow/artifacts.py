@@ -6,17 +6,16 @@ looked at first, and the noted one only where that is a folder of this machine.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from mltrack.importers.source import SourceFile
+from mltrack.importers.listing import list_files
 
 if TYPE_CHECKING:
     from mltrack.importers.findings import Findings
+    from mltrack.importers.source import SourceFile
 
 __all__ = ["Artifacts", "local_place"]
 
@@ -83,22 +82,11 @@ class Artifacts:
         return None
 
     def _below(self, folder: Path, where: str) -> Iterator[SourceFile]:
-        def unreadable(error: OSError) -> None:
-            self._findings.problem(where, f"{error.filename}: {error.strerror}")
-
-        for here, folders, names in os.walk(folder, onerror=unreadable):
-            folders.sort()
-            for name in sorted(names):
-                path = Path(here, name)
-                shown = path.relative_to(folder).as_posix()
-                if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-                    self._findings.left_out(f"{where}: {shown}, a link that leads elsewhere")
-                elif path.is_file():
-                    yield SourceFile(shown, path.stat().st_size, partial(_open, path))
-
-
-def _open(path: Path) -> IO[bytes]:
-    return path.open("rb")
+        return list_files(
+            folder,
+            lambda words: self._findings.problem(where, words),
+            lambda name: self._findings.left_out(f"{where}: {name}, a link that leads elsewhere"),
+        )
 
 
 def _shown(uri: str) -> str:

@@ -10,9 +10,10 @@ import os
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from mltrack.importers.hparams_file import read_hparams
+from mltrack.importers.hparams_file import HPARAMS_FILE, read_hparams
+from mltrack.importers.listing import is_store, list_files
 from mltrack.importers.source import BaseSource, SourceError, SourceFile, SourceRun
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ def _tables(path: Path) -> Iterator[Path]:
         return
     for here, folders, files in os.walk(path):
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        if is_store(folders, files):
+            folders.clear()
+            continue
         if METRICS_FILE in files:
             folders.clear()  # what is below belongs to that run
             yield Path(here, METRICS_FILE)
@@ -96,17 +100,27 @@ class TableSource(BaseSource):
                 yield SourceRun(source_id=name, name=name, experiment=experiment, space=place, points=points, **facts)
             return
         is_folder = table.name == METRICS_FILE
+        is_lightning = is_folder and (table.parent / HPARAMS_FILE).is_file()  # which it writes first of all
         names = table.resolve().parts
         yield SourceRun(
             source_id=names[-2] if is_folder else table.stem,
             name=names[-2] if is_folder else table.stem,
             experiment=names[-3] if is_folder and len(names) > 3 else names[-2],
             space=f"{place}\0{self._first_row(table, where)}",
-            params=read_hparams(table.parent, self._findings) if is_folder else {},
+            params=read_hparams(table.parent, self._findings) if is_lightning else {},
             points=partial(self._points, table, where, roles, ""),
-            files=partial(_files, table.parent) if is_folder else lambda: iter(()),
+            files=partial(self._files, table, where) if is_lightning else lambda: iter(()),
             **facts,
         )
+
+    def _files(self, table: Path, where: str) -> Iterator[SourceFile]:
+        """What is next to a table of Lightning's and below: hyperparameters, checkpoints."""
+        files = list_files(
+            table.parent,
+            lambda words: self._findings.problem(where, words),
+            lambda name: self._findings.left_out(f"{where}: {name}, a link that leads elsewhere"),
+        )
+        return (file for file in files if file.path != METRICS_FILE)
 
     def _columns(self, table: Path, where: str) -> list[str]:
         from mltrack.importers.tables.csv_file import csv_columns
@@ -141,16 +155,3 @@ class TableSource(BaseSource):
             cells = batch.slice(0, 1).to_pylist()[0]
             return json.dumps(sorted((key, repr(cell)) for key, cell in cells.items() if cell is not None))
         return ""
-
-
-def _files(folder: Path) -> Iterator[SourceFile]:
-    """What is next to a table of Lightning's and below: hyperparameters, checkpoints."""
-    from mltrack.disk.artifact_files import files_below
-
-    for path, name in files_below(folder):
-        if name != METRICS_FILE and path.is_file() and not path.is_symlink():
-            yield SourceFile(name, path.stat().st_size, partial(_open, path))
-
-
-def _open(path: Path) -> IO[bytes]:
-    return path.open("rb")

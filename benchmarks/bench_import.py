@@ -1,0 +1,184 @@
+"""How fast the points of other trackers' files are imported, checked again and compared, and in how much memory.
+
+    python benchmarks/bench_import.py [--points N]
+
+Next to each: a reader that only reads the same points into memory and writes nothing: MLflow's own client, metric by
+metric, where it still reads the format, and pandas. Promise: at least 300,000 points a second from text and from a
+database, a million from columns (CSV), in no more than 400 MB however many points there are. A rate in points a second
+of processor time does not depend on what else the machine does; the promise is about this one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sqlite3
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from measure import ROUNDS, fresh_folder, heading, in_fresh_process, peak_memory, row
+
+RUNS, METRICS = 5, 10
+START = 1_700_000_000_000
+RATE_MIN = {"mlruns": 300_000, "mlflow.db": 300_000, "metrics.csv": 1_000_000}
+MEMORY_MB_MAX = 400
+
+
+def write_mlruns(folder: Path, points: int) -> None:
+    """MLflow's folder, as its FileStore writes it."""
+    import numpy as np
+
+    experiment = folder / "mlruns" / "0"
+    experiment.mkdir(parents=True)
+    place = (folder / "mlruns").as_uri()
+    (experiment / "meta.yaml").write_text(
+        f"artifact_location: {place}/0\nexperiment_id: '0'\nlifecycle_stage: active\nname: Default\n"
+    )
+    random, count = np.random.default_rng(0), points // RUNS // METRICS
+    for number in range(RUNS):
+        run_id = f"{number + 0xABCDEF:032x}"
+        run = experiment / run_id
+        for name in ("metrics", "params", "tags", "artifacts"):
+            (run / name).mkdir(parents=True)
+        (run / "meta.yaml").write_text(
+            f"artifact_uri: {place}/0/{run_id}/artifacts\nend_time: {START + count}\nentry_point_name: ''\n"
+            f"experiment_id: '0'\nlifecycle_stage: active\nrun_id: {run_id}\nrun_name: run-{number}\nsource_name: ''\n"
+            f"source_type: 4\nsource_version: ''\nstart_time: {START}\nstatus: 3\ntags: []\nuser_id: ada\n"
+        )
+        for metric in range(METRICS):
+            values = random.normal(size=count).tolist()
+            lines = (f"{START + step} {value!r} {step}\n" for step, value in enumerate(values))
+            (run / "metrics" / f"metric{metric}").write_text("".join(lines))
+
+
+def write_database(folder: Path, points: int) -> None:
+    """MLflow's database: its own tables, with rows of runs that went on at the same time."""
+    import numpy as np
+    from mlflow import MlflowClient
+
+    path = folder / "mlflow.db"
+    client = MlflowClient(f"sqlite:///{path}")
+    runs = [client.create_run("0", start_time=START, run_name=f"run-{number}") for number in range(RUNS)]
+    ids = [run.info.run_id for run in runs]
+    for run_id in ids:
+        client.set_terminated(run_id, "FINISHED", START + 1)
+    random, count = np.random.default_rng(0), points // RUNS // METRICS
+    rows = (
+        (f"metric{metric}", value, START + step, run_id, step)
+        for step in range(count)
+        for run_id in ids
+        for metric, value in enumerate(random.normal(size=METRICS).tolist())
+    )
+    con = sqlite3.connect(path)
+    con.execute("PRAGMA synchronous = off")
+    con.executemany("INSERT INTO metrics (key, value, timestamp, run_uuid, step) VALUES (?, ?, ?, ?, ?)", rows)
+    con.execute(
+        "INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid)"
+        " SELECT key, value, timestamp, step, is_nan, run_uuid FROM metrics WHERE step = ?",
+        (count - 1,),
+    )
+    con.commit()
+    con.close()
+
+
+def write_table(folder: Path, points: int) -> None:
+    """A table with ten metrics in columns."""
+    import numpy as np
+
+    values = np.random.default_rng(0).normal(size=(points // METRICS, METRICS)).tolist()
+    with (folder / "metrics.csv").open("w") as file:
+        file.write(",".join(["step", *(f"metric{metric}" for metric in range(METRICS))]) + "\n")
+        for step, cells in enumerate(values):
+            file.write(f"{step},{','.join(map(repr, cells))}\n")
+
+
+def imported(source: str, store: str) -> None:
+    """Print seconds, seconds of processor time and MB of an import; then seconds of a second one and of comparing."""
+    from mltrack.importers.compare import compare_source
+    from mltrack.importers.engine import import_source
+    from mltrack.store import Store
+
+    opened = Store.create(store)
+    began, cpu = time.perf_counter(), time.process_time()
+    report = import_source(opened, source)
+    spent = [time.perf_counter() - began, time.process_time() - cpu, peak_memory() / 1e6, report.points]
+    assert report.complete, report.problems
+    began = time.perf_counter()
+    again = import_source(opened, source)
+    assert again.points == 0, again
+    spent.append(time.perf_counter() - began)
+    began = time.perf_counter()
+    compared = compare_source(opened, source)
+    assert compared.same, compared.differences[:3]
+    print(*spent, time.perf_counter() - began)
+
+
+def read_by_mlflow(source: str) -> None:
+    """Print points, seconds of processor time and MB: MLflow's client reads the history of each metric."""
+    os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"file://{source}" if source.endswith("mlruns") else f"sqlite:///{source}")
+    cpu, count = time.process_time(), 0
+    for run in client.search_runs(["0"]):
+        for key in run.data.metrics:
+            count += len(client.get_metric_history(run.info.run_id, key))
+    print(count, time.process_time() - cpu, peak_memory() / 1e6)
+
+
+def read_by_pandas(source: str) -> None:
+    """The same of pandas, all into one frame."""
+    import pandas as pd
+
+    path = Path(source)
+    cpu = time.process_time()
+    if path.suffix == ".csv":
+        count = pd.read_csv(path).size // (METRICS + 1) * METRICS
+    elif path.suffix == ".db":
+        con = sqlite3.connect(path)
+        count = len(pd.read_sql_query("SELECT key, value, timestamp, step, run_uuid FROM metrics", con))
+    else:
+        files = sorted(path.rglob("metrics/*"))
+        frames = [pd.read_csv(file, sep=" ", names=["time", "value", "step"]) for file in files]
+        count = len(pd.concat(frames))
+    print(count, time.process_time() - cpu, peak_memory() / 1e6)
+
+
+def main() -> int:
+    """Measure and print; 1 where a promise is not kept."""
+    parts = {"import": imported, "mlflow": read_by_mlflow, "pandas": read_by_pandas}
+    if len(sys.argv) > 1 and sys.argv[1] in parts:
+        parts[sys.argv[1]](*sys.argv[2:])
+        return 0
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--points", type=int, default=2_000_000)
+    points = parser.parse_args().points
+    kept = True
+    with fresh_folder() as folder:
+        for write in (write_mlruns, write_database, write_table):
+            write(folder, points)
+        heading(f"Import of {points:,} points ({RUNS} runs, {METRICS} metrics)")
+        row("", "points/s", "points/CPU s", "memory")
+        for name, least in RATE_MIN.items():
+            source = str(folder / name)
+            rounds = []
+            for _ in range(min(ROUNDS, 3)):
+                rounds.append(in_fresh_process(__file__, "import", source, str(folder / "store")))
+                shutil.rmtree(folder / "store")
+            wall, cpu, memory, count, again, compared = (statistics.median(each) for each in zip(*rounds, strict=True))
+            held = count / cpu >= least and memory <= MEMORY_MB_MAX
+            kept = kept and held
+            row(name, f"{count / wall:,.0f}", f"{count / cpu:,.0f}", f"{memory:,.0f} MB", verdict=held)
+            row("  a second import, nothing new", f"{count / again:,.0f}")
+            row("  verify --against", f"{count / compared:,.0f}")
+            for reader in ("mlflow", "pandas") if not name.endswith(".csv") else ("pandas",):
+                count, cpu, memory = in_fresh_process(__file__, reader, source)
+                row(f"  {reader}, which only reads", "", f"{count / cpu:,.0f}", f"{memory:,.0f} MB")
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

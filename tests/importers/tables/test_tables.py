@@ -1,0 +1,130 @@
+"""Tables as they may be found: wide, long, with several runs, torn, next to a store."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from mltrack.importers.engine import import_source
+from mltrack.importers.options import ImportReport
+from mltrack.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.create(tmp_path / "store")
+
+
+def points(store: Store, run: str = "") -> list[tuple[str, int, int, float]]:
+    """Name, step, time in ns and value of each point."""
+    found: list[tuple[str, int, int, float]] = []
+    for each in store.runs():
+        if not run or each.info.run_name == run:
+            for _, part in each.read_points():
+                keys = [part.keys[code] for code in part.codes]
+                found += zip(keys, part.steps.tolist(), part.times.tolist(), part.values.tolist(), strict=True)
+    return found
+
+
+def import_text(store: Store, folder: Path, text: str, name: str = "a.csv") -> ImportReport:
+    (folder / name).write_text(text)
+    return import_source(store, folder / name)
+
+
+def test_wide_rows_are_points_of_the_columns_that_have_numbers(tmp_path: Path, store: Store) -> None:
+    report = import_text(store, tmp_path, "step,loss,note,acc\n3,0.5,hello,\n4,,there,0.25\n")
+    assert points(store) == [("loss", 3, 0, 0.5), ("acc", 4, 0, 0.25)]
+    assert report.left_out == ("a.csv: column 'note', which is not numbers",)
+    assert report.complete
+
+
+def test_long_rows_name_their_metric_and_their_run(tmp_path: Path, store: Store) -> None:
+    text = (
+        "run,key,step,value,time\na,loss,0,1.5,2024-01-01T00:00:00\nb,loss,7,nan,2024-01-01T00:00:01\na,acc,1,-inf,\n"
+    )
+    assert import_text(store, tmp_path, text).created == 2
+    second = 1_704_067_200 * 10**9
+    assert points(store, "a") == [("loss", 0, second, 1.5), ("acc", 1, 0, -math.inf)]
+    ((key, step, time, value),) = points(store, "b")
+    assert (key, step, time, math.isnan(value)) == ("loss", 7, second + 10**9, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "time"), [("1700000000.5", 1_700_000_000_500_000_000), ("1700000000500", 1_700_000_000_500_000_000)]
+)
+def test_times_are_seconds_or_ms_by_their_size(tmp_path: Path, store: Store, text: str, time: int) -> None:
+    import_text(store, tmp_path, f"step,timestamp,loss\n1,{text},2\n")
+    assert points(store) == [("loss", 1, time, 2.0)]
+
+
+def test_without_a_column_of_steps_rows_are_counted(tmp_path: Path, store: Store) -> None:
+    import_text(store, tmp_path, "loss\n1\n2\n")
+    assert [(step, value) for _, step, _, value in points(store)] == [(0, 1.0), (1, 2.0)]
+
+
+def test_a_cell_that_is_no_number_far_down_costs_only_itself(tmp_path: Path, store: Store) -> None:
+    rows = [f"{step},{step / 2},{step * 2}" for step in range(400_000)]
+    rows[390_000] = "390000,oops,780000"
+    report = import_text(store, tmp_path, "\n".join(["step,a,b", *rows, ""]))
+    assert report.problems == ("a.csv: row 390,001: a is 'oops', not a number",)
+    assert report.points == 799_999
+    assert import_source(store, tmp_path / "a.csv").points == 0
+
+
+def test_a_row_without_a_step_is_named(tmp_path: Path, store: Store) -> None:
+    report = import_text(store, tmp_path, "step,loss\n0,1\n,2\n2,3\n")
+    assert report.problems == ("a.csv: row 2: no step (1 such rows from here on)",)
+    assert report.points == 2
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "step\n"])
+def test_a_table_without_points_is_nothing_or_named(tmp_path: Path, store: Store, text: str) -> None:
+    report = import_text(store, tmp_path, text)
+    assert report.points == 0
+
+
+def test_json_lines_are_flattened_and_torn_ones_named(tmp_path: Path, store: Store) -> None:
+    lines = ['{"step": 0, "train": {"loss": 1.5, "n": 2}}', "[1]", '{"step": 1, "train": {"loss": NaN}, "x": "y"}']
+    text = "\n".join([*lines, '{"step": 2, "tr'])
+    report = import_text(store, tmp_path, text, "log.jsonl")
+    assert [(key, step) for key, step, _, _ in points(store)] == [("train/loss", 0), ("train/n", 0), ("train/loss", 1)]
+    assert report.problems == ("log.jsonl: line 2 is not an object", "log.jsonl: line 4 is not JSON: torn")
+
+
+def test_a_table_that_was_rewritten_with_more_columns_is_the_same_run(tmp_path: Path, store: Store) -> None:
+    run = tmp_path / "lightning_logs" / "version_0"
+    run.mkdir(parents=True)
+    (run / "hparams.yaml").write_text("{}\n")
+    (run / "metrics.csv").write_text("epoch,step,loss\n0,0,1.0\n")
+    assert import_source(store, run.parent).created == 1
+    (run / "metrics.csv").write_text("epoch,step,loss,val\n0,0,1.0,\n0,1,0.5,0.75\n")
+    report = import_source(store, run)  # the run's own folder, this time
+    assert (report.created, report.points) == (0, 3)
+
+
+def test_hyperparameters_of_any_class_are_params(tmp_path: Path, store: Store) -> None:
+    run = tmp_path / "logs" / "version_0"
+    run.mkdir(parents=True)
+    text = "lr: 0.1\nopt: !!python/object:x.Adam\n  beta: 0.9\nsizes: [1, 2]\nempty: {}\n"
+    (run / "hparams.yaml").write_text(text)
+    (run / "metrics.csv").write_text("step,loss\n0,1.0\n")
+    import_source(store, tmp_path / "logs")
+    assert next(store.runs()).params == {"lr": "0.1", "opt/beta": "0.9", "sizes": "[1, 2]", "empty": "{}"}
+
+
+def test_a_store_next_to_a_table_is_not_part_of_it(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "hparams.yaml").write_text("lr: 1\n")
+    (tmp_path / "metrics.csv").write_text("step,loss\n0,1.0\n")
+    (tmp_path / "last.ckpt").write_bytes(b"x")
+    for _ in range(2):
+        import_source(store, tmp_path)
+    (run,) = store.runs()
+    assert [artifact.path for artifact in run.artifacts] == ["hparams.yaml", "last.ckpt"]
+
+
+def test_files_next_to_a_table_that_is_not_lightnings_stay(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "other.txt").write_text("x")
+    (tmp_path / "metrics.csv").write_text("step,loss\n0,1.0\n")
+    assert import_source(store, tmp_path / "metrics.csv").artifacts == 0
