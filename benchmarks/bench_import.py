@@ -17,6 +17,7 @@ import sqlite3
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from measure import ROUNDS, fresh_folder, heading, in_fresh_process, peak_memory, row
@@ -149,7 +150,7 @@ def read_by_pandas(source: str) -> None:
 
 def main() -> int:
     """Measure and print; 1 where a promise is not kept."""
-    parts = {"import": imported, "mlflow": read_by_mlflow, "pandas": read_by_pandas}
+    parts: dict[str, Callable[..., None]] = {"import": imported, "mlflow": read_by_mlflow, "pandas": read_by_pandas}
     if len(sys.argv) > 1 and sys.argv[1] in parts:
         parts[sys.argv[1]](*sys.argv[2:])
         return 0
