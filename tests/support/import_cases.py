@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import event_sources
+from tests.support import event_sources, wandb_sources
 from tests.support.sources import unpack
 
 __all__ = ["CASES", "ImportCase"]
@@ -173,4 +173,43 @@ def _tear_events(source: Path) -> str:
 
 EVENTS = ImportCase("tfevents", event_sources.unpack, _extend_events, _plant_in_events, _tear_events, 1_409)
 
-CASES = [LIGHTNING, MLRUNS, DATABASE, EVENTS]
+# --- wandb's folders ---
+
+
+def _wandb_log(source: Path, folder: str) -> Path:
+    """The file in the folder that ends so."""
+    return next(source.glob(f"*{folder}/*.wandb"))
+
+
+LOSS_OF_WANDB = b"loss\x82\x01\x030.5"
+
+
+def _extend_wandb(source: Path) -> None:
+    path = _wandb_log(source, "def67890-1")
+    record = wandb_sources.history(100, loss="0.25")
+    path.write_bytes(path.read_bytes() + wandb_sources.frame(1, record))
+
+
+def _plant_in_wandb(source: Path) -> None:
+    path = _wandb_log(source, "abc12345")
+    data = path.read_bytes()
+    for start, end, kind in wandb_sources.fragments(data):
+        content = data[start + 7 : end]
+        if kind == 1 and wandb_sources.is_history(content) and LOSS_OF_WANDB in content:
+            changed = content.replace(LOSS_OF_WANDB, LOSS_OF_WANDB[:-1] + b"7")
+            path.write_bytes(data[:start] + wandb_sources.frame(1, changed) + data[end:])
+            return
+
+
+def _tear_wandb(source: Path) -> str:
+    path = _wandb_log(source, "def67890")
+    data = bytearray(path.read_bytes())
+    start, end, _ = wandb_sources.fragments(data)[-10]
+    data[end - 1] ^= 1
+    path.write_bytes(data)
+    return f"{path.relative_to(source).as_posix()}: byte {start:,}"
+
+
+WANDB = ImportCase("wandb", wandb_sources.unpack, _extend_wandb, _plant_in_wandb, _tear_wandb, 1_029)
+
+CASES = [LIGHTNING, MLRUNS, DATABASE, EVENTS, WANDB]

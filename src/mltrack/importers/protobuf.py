@@ -25,6 +25,8 @@ def varint(data: Buffer, at: int, end: int) -> tuple[int, int]:
     Raises:
         WireError: it goes on after ``end``, or over ten bytes.
     """
+    if at < end and data[at] < 0x80:
+        return data[at], at + 1
     number = shift = 0
     for place in range(at, min(end, at + VARINT_BYTES_MAX)):
         byte = data[place]

@@ -1,0 +1,1 @@
+"""Offline folders of wandb as a source."""

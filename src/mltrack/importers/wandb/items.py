@@ -1,0 +1,69 @@
+"""Items of wandb's records: a key, plain or nested, and a value in JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from mltrack.importers.protobuf import Fields
+
+__all__ = ["JsonError", "item_name", "item_value", "json_value", "number_of", "set_nested", "split_item"]
+
+
+class JsonError(ValueError):
+    """A value that is not JSON."""
+
+
+def item_name(path: list[str]) -> str:
+    """How wandb shows a nested key."""
+    return ".".join(path)
+
+
+def split_item(item: Fields) -> tuple[list[str], bytes]:
+    """The key's parts, and the value's JSON."""
+    nested = [part.decode("utf-8", "replace") for part in item.contents(2)]
+    return nested or [item.text(1)], item.content(16)
+
+
+def json_value(text: bytes) -> Any:
+    """The value in JSON; NaN and infinities, as wandb writes them, included.
+
+    Raises:
+        JsonError: it is not JSON.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise JsonError(f"{text[:60]!r} is not JSON") from error
+
+
+def item_value(item: Fields) -> tuple[list[str], Any]:
+    """The key's parts, and the value.
+
+    Raises:
+        JsonError: it is not JSON.
+    """
+    path, text = split_item(item)
+    return path, json_value(text)
+
+
+def number_of(value: Any) -> float | None:
+    """A number or a truth value as a float; None if it is something else."""
+    if isinstance(value, bool | int | float):
+        try:
+            return float(value)
+        except OverflowError:
+            return float("inf") if value > 0 else float("-inf")
+    return {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.get(
+        value if isinstance(value, str) else ""
+    )
+
+
+def set_nested(fields: dict[str, Any], path: list[str], value: Any) -> None:
+    """Set a field of a field."""
+    for part in path[:-1]:
+        inner = fields.get(part)
+        if not isinstance(inner, dict):
+            inner = fields[part] = {}
+        fields = inner
+    fields[path[-1]] = value
