@@ -6,11 +6,11 @@ import contextlib
 import copy
 import itertools
 import json
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from mltrack.errors import RemoteError
@@ -26,7 +26,6 @@ from mltrack_sync.mlflow.api.readback import ComparedClient
 from mltrack_sync.mlflow.api.registry import RegistryClient
 from mltrack_sync.mlflow.api.traces import TracesClient
 from mltrack_sync.mlflow.provider import MlflowWorkspace
-from tests.support.raw_server import RawServer, answer, raw_server
 
 EXPERIMENT = {
     "experiment_id": "1",
@@ -102,32 +101,26 @@ ODD: list[Any] = [
 ]
 
 
-class Served:
-    """A server that answers with whatever is set, and a transport to it."""
+class Served(httpx.BaseTransport):
+    """A server that answers with whatever is set, in place of the network, and a transport to it."""
 
-    def __init__(self, server: RawServer) -> None:
-        self.answers: Iterator[bytes] = iter(())
-        workspace = MlflowWorkspace(server.url, environ={}, home=Path("/nonexistent"))
-        endpoint = Endpoint(server.url, dict, services={HISTORY: server.url})
+    def __init__(self) -> None:
+        self.answers: Iterator[object] = iter(())
+        url = "http://mlflow.test"
+        workspace = MlflowWorkspace(url, environ={}, home=Path("/nonexistent"))
+        endpoint = Endpoint(url, dict, services={HISTORY: url})
         workspace.endpoint = lambda: endpoint  # type: ignore[method-assign]
-        policy = RetryPolicy(attempts_max=1)
-        self.transport = Transport(workspace, policy=policy, connections_max=1)
+        self.transport = Transport(workspace, policy=RetryPolicy(attempts_max=1), http=self)
 
-    def __call__(self, connection: socket.socket, request: bytes) -> None:
-        connection.sendall(next(self.answers))
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=json.dumps(next(self.answers)).encode())
 
 
 @pytest.fixture
 def served() -> Iterator[Served]:
-    box: list[Served] = []
-
-    def handle(connection: socket.socket, request: bytes) -> None:
-        box[0](connection, request)
-
-    with raw_server(handle) as server:
-        box.append(Served(server))
-        with contextlib.closing(box[0].transport):
-            yield box[0]
+    served = Served()
+    with contextlib.closing(served.transport):
+        yield served
 
 
 def places(value: object, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -152,7 +145,7 @@ def changed(value: Any, at: tuple[Any, ...], new: object) -> Any:
 @pytest.mark.parametrize("name", CALLS)
 def test_a_valid_response_is_read(name: str, served: Served) -> None:
     ask, good = CALLS[name]
-    served.answers = itertools.repeat(answer(json.dumps(good).encode()))
+    served.answers = itertools.repeat(good)
     assert ask(served.transport)
 
 
@@ -162,7 +155,7 @@ def test_any_value_in_any_field_is_read_or_raises_a_remote_error(name: str, serv
     refused = 0
     for at in places(good):
         for odd in ODD:
-            served.answers = itertools.repeat(answer(json.dumps(changed(good, at, odd)).encode()))
+            served.answers = itertools.repeat(changed(good, at, odd))
             try:
                 ask(served.transport)
             except RemoteError as error:
@@ -173,16 +166,14 @@ def test_any_value_in_any_field_is_read_or_raises_a_remote_error(name: str, serv
 
 
 def test_the_call_with_the_unexpected_response_is_named(served: Served) -> None:
-    served.answers = itertools.repeat(
-        answer(json.dumps({"experiment": {**EXPERIMENT, "creation_time": 1e999}}).encode())
-    )
+    served.answers = itertools.repeat({"experiment": {**EXPERIMENT, "creation_time": 1e999}})
     with pytest.raises(NotMlflowError, match="experiments/get that MLflow does not give: not a whole number"):
         MlflowClient(served.transport).experiment_by_id("1")
 
 
 def test_non_finite_values_are_read_as_mlflow_writes_them(served: Served) -> None:
     rows = [{**METRIC, "value": value} for value in ("NaN", "Infinity", "-Infinity", 7, "1.5", float("inf"))]
-    served.answers = itertools.repeat(answer(json.dumps({"metrics": rows}).encode()))
+    served.answers = itertools.repeat({"metrics": rows})
     (page,) = MlflowClient(served.transport).history("r", "m", 10)
     assert [repr(value) for value in page.values.tolist()] == ["nan", "inf", "-inf", "7.0", "1.5", "inf"]
 
@@ -200,9 +191,9 @@ def test_endless_pages_are_an_error(name: str, rows: bool, served: Served) -> No
     ask, good = PAGED[name]
     page = good if rows else {key: [] for key in good}
 
-    def endless() -> Iterator[bytes]:
+    def endless() -> Iterator[object]:
         for number in itertools.count():
-            yield answer(json.dumps({**page, "next_page_token": f"page {number}"}).encode())
+            yield {**page, "next_page_token": f"page {number}"}
 
     served.answers = endless()
     with pytest.raises(NotMlflowError, match="pages that don't end"):
@@ -212,7 +203,7 @@ def test_endless_pages_are_an_error(name: str, rows: bool, served: Served) -> No
 @pytest.mark.parametrize("name", PAGED)
 def test_a_page_token_that_repeats_is_an_error(name: str, served: Served) -> None:
     ask, good = PAGED[name]
-    served.answers = itertools.repeat(answer(json.dumps({**good, "next_page_token": "x"}).encode()))
+    served.answers = itertools.repeat({**good, "next_page_token": "x"})
     with pytest.raises(NotMlflowError, match="pages that don't end"):
         ask(served.transport)
 
@@ -221,7 +212,7 @@ def test_a_page_token_that_repeats_is_an_error(name: str, served: Served) -> Non
 def test_all_pages_are_read(name: str, served: Served) -> None:
     ask, good = PAGED[name]
     pages = [{**good, "next_page_token": token} for token in ("a", "b", "")]
-    left = iter([answer(json.dumps(page).encode()) for page in pages])
+    left = iter(pages)
     served.answers = left
     ask(served.transport)
     assert next(left, None) is None
