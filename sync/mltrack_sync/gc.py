@@ -24,6 +24,7 @@ from mltrack_sync.remotes.kind import BASIC_FACTS, ComparingKind, find_kind
 from mltrack_sync.remotes.ledgers import read_ledger
 from mltrack_sync.remotes.options import JOBS
 from mltrack_sync.remotes.pending import is_run_pending
+from mltrack_sync.remotes.receivers import receivers
 from mltrack_sync.selection import Selection
 
 if TYPE_CHECKING:
@@ -244,6 +245,10 @@ class RetentionPolicy:
         self._kind = find_kind(remote.kind)
         others = [other for other in Remotes(store).all() if other.name != remote.name]
         self._others = [(other.name, read_ledger(store, other)) for other in others]
+        waiting = [each for each in receivers(store) if each.name != remote.name]
+        arrived = [(each.name, read_ledger(store, each)) for each in waiting]
+        # one that never sends receipts would hold back everything for ever
+        self._others += [(name, state) for name, state in arrived if state.bundles.base(assume_arrived=False)]
         self._models = {version.run_id: version for version in store.registry.versions() if version.run_id}
 
     def reason_to_keep(self, run: StoredRun, head: RunHead) -> str:

@@ -20,7 +20,7 @@ from mltrack.disk.trust import Grant, Refusal, Trust, is_own_file, offered_by, o
 from mltrack.errors import NotFoundError, StoreError, UsageError
 from mltrack.text.redaction import remember_url
 from mltrack_sync.remotes.kind import MLFLOW, Remote, find_kind, kind_of
-from mltrack_sync.remotes.receivers import BUNDLES_FOLDER
+from mltrack_sync.remotes.receivers import forget_receiver, is_receiver
 from mltrack_sync.remotes.settings import PRIVATE, parse_settings, read_settings
 from mltrack_sync.remotes.toml_text import with_fields, with_remote, with_tables, without_remote
 
@@ -147,7 +147,7 @@ class Remotes:
         kind_of(url).check_tokens(token_file, token_command)
         with self._changing():
             table = self._tables().get(name)
-            if table is None and (self._layout.remote(name) / BUNDLES_FOLDER).is_dir():
+            if table is None and is_receiver(self._layout, name):
                 raise UsageError(f"bundles are written for {name!r}", hint="give the remote another name")
             if table is not None and str(table["url"]).rstrip("/") != url:
                 raise _taken(self.get(name))
@@ -270,11 +270,16 @@ class Remotes:
     def remove(self, name: str) -> None:
         """Forget a remote. Its ledger stays, and is used again if the name is added again with the same URL.
 
+        Of a receiver of bundles, what it has by its receipts is forgotten: the next bundle for it holds everything.
+
         Raises:
             NotFoundError: no remote has that name.
             StoreError: the store can't be written.
         """
         with self._changing():
+            if name not in self._tables() and is_receiver(self._layout, name):
+                forget_receiver(self._layout, name)
+                return
             self.get(name)
             self._write(without_remote(self._own_text(), name))
         with contextlib.suppress(StoreError):

@@ -23,7 +23,7 @@ from mltrack.errors import MltrackError, NotFoundError, UsageError
 from mltrack.storage.check.check import check_store
 from mltrack.storage.runs.sealing import seal_dead_writers
 from mltrack.store import Store
-from mltrack_sync import Remotes
+from mltrack_sync import Remotes, push
 from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.gc import plan_gc
 from mltrack_sync.remotes.resolver import remote_for
@@ -451,6 +451,23 @@ def test_gc_removes_what_arrived_by_its_receipt_and_nothing_else(here: Store, th
     assert "1 run are free" in said.output or "of 1 run" in said.output
     assert here.run_ids() == [second]
     assert first in there.run_ids()
+
+
+def test_runs_that_wait_for_a_receiver_stay_until_it_is_forgotten(here: Store, there: Store, tmp_path: Path) -> None:
+    usb = Remotes(here).add("usb", str(Store.create(tmp_path / "usb").path))
+    send(here, there, tmp_path / "1.mltb")
+    record(here.path, "third")
+    push(here, usb)
+    plan = plan_gc(here, usb)
+    assert len(plan.deletable) == 2
+    (kept,) = plan.retained
+    assert (kept.run_name, "is not on remote 'hq' yet (mltrack remote rm hq" in kept.reason) == ("third", True)
+    assert run(here, "remote", "rm", "hq").exit_code == 0
+    assert len(plan_gc(here, usb).deletable) == 3
+    with pytest.raises(NotFoundError):
+        run(here, "remote", "rm", "hq")
+    assert send(here, there, tmp_path / "2.mltb")  # begins anew, with everything
+    assert_same(here, there)
 
 
 def test_a_receiver_is_not_a_remote_that_can_be_synced_or_pulled(here: Store, tmp_path: Path) -> None:
