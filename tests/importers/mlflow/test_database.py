@@ -137,3 +137,11 @@ def test_other_databases_and_files_are_not_recognized(tmp_path: Path, store: Sto
 def test_a_database_is_recognized_by_its_content_whatever_its_name(source: Path) -> None:
     renamed = source.rename(source.with_name("tracking"))
     assert kind_of(renamed).name == "mlflow-db"
+
+
+def test_a_folder_with_a_database_is_that_database(source: Path, store: Store) -> None:
+    assert kind_of(source.parent).name == "mlflow-db"
+    first = import_source(store, source)
+    again = import_source(store, source.parent)
+    assert first.created == 5
+    assert (again.created, again.points, again.problems) == (0, 0, ())

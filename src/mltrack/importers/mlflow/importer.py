@@ -61,15 +61,16 @@ def _has_experiment(path: Path) -> bool:
 
 
 class DatabaseImporter:
-    """MLflow's SQLite database, such as ``mlflow.db``."""
+    """MLflow's SQLite database, such as ``mlflow.db``, or a folder that has one of this name."""
 
     name = "mlflow-db"
     title = "MLflow's SQLite database"
 
     def recognizes(self, path: Path) -> bool:
-        """Whether it is one."""
+        """Whether it is one, or has one."""
         from mltrack.importers.mlflow.database import Database
 
+        path = _database_of(path)
         try:
             if not path.is_file():
                 return False
@@ -89,4 +90,8 @@ class DatabaseImporter:
         """
         from mltrack.importers.mlflow.database_source import DatabaseSource
 
-        return DatabaseSource(path, findings)
+        return DatabaseSource(_database_of(path), findings)
+
+
+def _database_of(path: Path) -> Path:
+    return path / "mlflow.db" if path.is_dir() else path
