@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from mltrack.entities import DEFAULT_EXPERIMENT_ID
 from mltrack_sync.errors import NotMlflowError, RemoteAuthError, RemoteRefusedError
 from mltrack_sync.http.shapes import rows
 from mltrack_sync.mlflow.api.capabilities import TRACES
@@ -43,7 +44,8 @@ def count_left_behind(session: PullSession, selection: RemoteSelection, experime
     elif wanted.experiments:
         survey.prompts("pulled only when everything is")
     if not (wanted.runs or wanted.filter):
-        empty = [one for one in selection.experiments.values() if not (one.deleted or experiments.is_known(one))]
+        others = (one for one in selection.experiments.values() if one.experiment_id != DEFAULT_EXPERIMENT_ID)
+        empty = [one for one in others if not (one.deleted or experiments.is_known(one))]
         session.left("experiments without runs", len(empty))
     survey.unsupported(ids[:EXPERIMENTS_MAX])
 

@@ -77,7 +77,8 @@ class LoggedModelPull:
         known = session.ledger.state.logged.get(self.model_id) or LoggedEntry()
         if known.remote_id != self._remote_id:
             session.ledger.logged_model_created(self.model_id, self._remote_id, self._experiment, self._uri)
-        if not models.has(self.model_id):
+        position = models.get(self.model_id).position if models.has(self.model_id) else 0
+        if not position:
             self._create()
         before = models.get(self.model_id)
         self._add(before, known)
@@ -90,7 +91,7 @@ class LoggedModelPull:
         if not files.failed and self._status != model.status and model.status in ("PENDING", known.status):
             models.set_status(self.model_id, self._status)
         self._settle(known, entry, files)
-        session.count(logged_models=1)
+        session.count(logged_models=int(models.get(self.model_id).position > position))
 
     def _create(self) -> None:
         created = integer(self._info.get("creation_timestamp_ms") or 0)

@@ -197,3 +197,50 @@ def test_traces_are_created_from_spans_and_info_and_changed(transport: Transport
     client.delete_assessment(trace_id, over["assessment_id"])
     assert list(compared.trace_infos([trace_id, "tr-" + "0" * 32])) == [trace_id]
     assert client.get(trace_id).assessments == (feedback["assessment_id"],)
+
+
+def test_models_prompts_and_their_versions_are_listed(transport: Transport) -> None:
+    registry, reading, name = RegistryClient(transport), ComparedClient(transport), uuid.uuid4().hex
+    is_prompt = {"mlflow.prompt.is_prompt": "true"}
+    registry.create_model(name, "words", {"team": "red"})
+    registry.create_version(name, "s3://x/model", run_id=None, description="first", tags={"k": "v"})
+    registry.set_alias(name, "champion", "1")
+    registry.create_model(f"{name} prompt", "", is_prompt)
+    text = {**is_prompt, "mlflow.prompt.text": "hi"}
+    registry.create_version(f"{name} prompt", "prompt-template", run_id=None, description="", tags=text)
+    found = {}
+    for prompts in (False, True):
+        models = [row for page in reading.registered_models(prompts=prompts) for row in page]
+        versions = [row for page in reading.all_versions(prompts=prompts) for row in page]
+        found[prompts] = (
+            [
+                (row["name"].removeprefix(name), row.get("aliases", []), row["creation_timestamp"] > 0)
+                for row in models
+                if row["name"].startswith(name)
+            ],
+            [
+                (row["name"].removeprefix(name), str(row["version"]), row["status"], row["creation_timestamp"] > 0)
+                for row in versions
+                if row["name"].startswith(name)
+            ],
+        )
+    alias = [{"alias": "champion", "version": "1"}]
+    assert found[False] == ([("", alias, True)], [("", "1", "READY", True)])
+    assert found[True] == ([(" prompt", [], True)], [(" prompt", "1", "READY", True)])
+
+
+def test_traces_are_listed_by_experiment_and_by_run(transport: Transport, experiment: str) -> None:
+    client, traces, reading = MlflowClient(transport), TracesClient(transport), ComparedClient(transport)
+    place = client.create_experiment(experiment, {})
+    run = client.create_run(place, name="one", user="u", start_time=5, tags={})
+    numbers = [uuid.uuid4().int for _ in range(2)]
+    ids = [f"tr-{number:032x}" for number in numbers]
+    for number, trace_id in zip(numbers, ids, strict=True):
+        for body in span_bodies(trace_id, [json.dumps(span_content(number, 1, None))], 10**6):
+            traces.send_spans(place, body)
+    traces.link_to_run(run.run_id, ids[1:])
+    listed = [row for page in reading.search_traces(place) for row in page]
+    assert sorted(row["trace_id"] for row in listed) == sorted(ids)
+    linked = [row for page in reading.traces_of_run(place, run.run_id) for row in page]
+    assert [row["trace_id"] for row in linked] == ids[1:]
+    assert list(reading.traces_of_run(place, "f" * 32)) == [[]]

@@ -235,3 +235,35 @@ def test_models_and_traces_come_once_though_answers_are_cut(
     assert report.complete, report.problems
     proxy.fault = lambda seen: None
     assert_models_and_traces(store, spoiled, server, name)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+@pytest.mark.parametrize("call", ["registered-models/search", "model-versions/search", "traces/search", "traces/get"])
+def test_a_server_killed_while_models_and_traces_are_pulled_and_started_again_gives_all(
+    store: Store,
+    server: MlflowServer,
+    proxy: FaultyProxy,
+    spoiled: Remote,
+    experiment_id: str,
+    experiment: str,
+    mine: Selection,
+    call: str,
+) -> None:
+    name = fill_with_models_and_traces(server, experiment_id, experiment)
+    killed = threading.Event()
+
+    def fault(seen: Seen) -> Fault:
+        if seen.path.partition("?")[0].endswith(call) and not killed.is_set():
+            killed.set()
+            server.kill()
+            server.start()
+            return LoseAnswer()
+        return None
+
+    proxy.fault = fault
+    pull(store, spoiled, selection=mine)
+    assert killed.is_set()
+    proxy.fault = lambda seen: None
+    assert pull(store, spoiled, selection=mine).complete
+    assert_models_and_traces(store, spoiled, server, name)
