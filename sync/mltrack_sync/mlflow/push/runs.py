@@ -11,6 +11,7 @@ from mltrack_sync.errors import RemoteRefusedError
 from mltrack_sync.ledger.ledger import EVERYTHING
 from mltrack_sync.mlflow.plan.batches import Refusal, Request
 from mltrack_sync.mlflow.plan.kinds import METRIC, RUN, RUN_NAME
+from mltrack_sync.mlflow.plan.origin import Origin
 from mltrack_sync.mlflow.plan.pending_run import find_pending_run, local_tags
 from mltrack_sync.mlflow.push.run_data import POINT_KINDS, RunData
 from mltrack_sync.mlflow.push.run_files import RunFiles
@@ -81,6 +82,8 @@ class RunPush:
         made_with = self._identities.run(self._run)
         if self._entry.stage == DELETED:
             self._restore()
+        if not made_with and self._has_unknown_of_this_remote():
+            self._ledger.ack(self._run.run_id, events={}, points={}, following=EVERYTHING)
         pending = self._find_pending(made_with)
         if pending is None or pending.stage == DELETED:
             return  # deleted here a moment ago: the next cycle handles that
@@ -96,6 +99,18 @@ class RunPush:
             copy.end()
         if pending.ending is not None:
             self._send_ending(pending.ending)
+
+    def _has_unknown_of_this_remote(self) -> bool:
+        """Whether another store pulled something of the run from this remote, and it came here with a copy.
+
+        The ledger does not know these writers, but the remote has what they wrote: so it is compared first.
+        """
+        known = self._entry.events.keys() | self._entry.points.keys()
+        if all(writer.role != "edit" or name in known for name, writer in self._run.state.writers.items()):
+            return False
+        opened = (event for event in self._run.read_events(self._entry.events) if event.type == "writer")
+        origins = {str(event.fields.get("origin", "")) for event in opened if event.writer not in known}
+        return any(Origin(origin).space == self._session.origin.space for origin in origins if origin)
 
     def _push_data(self, facts: Facts) -> None:
         """Send params, tags and points; at last points that were rejected, if they are to be retried."""

@@ -102,6 +102,17 @@ def test_the_pulled_run_is_copied_to_the_store_that_recorded_it(store: Store, tm
     assert_each_point_once(store, run_id, fake)
 
 
+def test_what_another_store_pulled_is_not_sent_back_by_the_store_that_gets_it(store: Store, tmp_path: Path) -> None:
+    fake, run_id = pushed(store)
+    other = Store.create(tmp_path / "other")
+    pull(other, LAB, http=fake)
+    copy(other, store)
+    assert push(store, LAB, http=fake).complete
+    (remote,) = fake.runs.values()
+    assert len(remote.points) == 204
+    assert_each_point_once(store, run_id, fake)
+
+
 def test_a_stand_in_stays_until_the_runs_own_points_come(store: Store, tmp_path: Path) -> None:
     fake, run_id = pushed(store)
     other = Store.create(tmp_path / "other")
