@@ -13,7 +13,9 @@ from mltrack.importers.findings import Findings
 from mltrack.importers.kinds import kind_of
 from mltrack.importers.png_image import PngImage
 from mltrack.importers.source import SourceRun
+from mltrack.importers.wandb.log_file import LogFile
 from mltrack.importers.wandb.system_names import system_name
+from mltrack.importers.wandb.wandb_run import WandbRun
 from mltrack.importers.wandb.wandb_source import WandbSource
 from mltrack.values.rich import Histogram, Table, Text
 from tests.support.wandb_sources import MAGIC, field, fragments, history, log, run, unpack
@@ -143,6 +145,30 @@ def test_the_folders_of_a_resumed_run_are_one_run(tmp_path: Path) -> None:
     assert (resumed.status, resumed.params) == ("FINISHED", {"part": "1"})
     alone, _ = runs_of(min(source.glob("*def67890")))
     assert (alone["def67890"].status, steps_of(alone["def67890"])) == ("FAILED", list(range(50)))
+
+
+def test_points_that_are_read_again_are_those_that_were_kept(tmp_path: Path) -> None:
+    (path,) = unpack(tmp_path).glob("*abc12345/*.wandb")
+    found = []
+    for points_max in (0, 1 << 20):
+        run = WandbRun([LogFile(path, path.name, Findings())], Findings(), points_max)
+        run.scan()
+        batches = [columns_of(batch) for batch in run.points()]
+        found.append(
+            sorted(
+                (points.keys[code], step, time, repr(value))
+                for points in batches
+                for code, step, time, value in zip(
+                    points.codes.tolist(),
+                    points.steps.tolist(),
+                    points.times.tolist(),
+                    points.values.tolist(),
+                    strict=True,
+                )
+            )
+        )
+    assert found[0] == found[1]
+    assert len(found[0]) == 929
 
 
 # --- torn, damaged, growing ---

@@ -161,8 +161,12 @@ class History:
         if not numeric.all():
             texts = [text for text, is_number in zip(texts, numeric.tolist(), strict=True) if is_number]
         columns = Columns(list(self.keys), codes[numeric], steps[numeric], ns_of(times[numeric]), _numbers(texts))
-        self._codes, self._texts, self._rows = [], [], []
+        self.forget()
         return columns, others
+
+    def forget(self) -> None:
+        """Forget what was collected."""
+        self._codes, self._texts, self._rows = [], [], []
 
 
 def _leaves(path: list[str], value: Any) -> Iterator[tuple[list[str], Any]]:

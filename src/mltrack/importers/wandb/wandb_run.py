@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mltrack.importers.batches import Columns, make_batch
-from mltrack.importers.protobuf import BYTES, Fields, WireError, message, varint
+from mltrack.importers.protobuf import Fields, WireError
 from mltrack.importers.source import SourceError, SourceValue
 from mltrack.importers.wandb.facts import RunFacts
 from mltrack.importers.wandb.history import BATCH_ITEMS, History, LoggedValue, ns_of
-from mltrack.importers.wandb.items import JsonError, item_name, json_value, number_of
+from mltrack.importers.wandb.items import JsonError, json_value, number_of
+from mltrack.importers.wandb.kept_points import POINTS_MAX, KeptPoints
+from mltrack.importers.wandb.records import (
+    ARTIFACT,
+    CONFIG,
+    EXIT,
+    HISTORY,
+    METRIC,
+    OTHER_SORTS,
+    OUTPUT,
+    OUTPUT_RAW,
+    RUN,
+    STATS,
+    SUMMARY,
+    Record,
+    record_of,
+)
 from mltrack.importers.wandb.rich_logged import media_of, rich_values
 from mltrack.importers.wandb.summary import Summary
+from mltrack.importers.wandb.summary_points import Point, leaves, summary_points
 from mltrack.importers.wandb.system_names import system_name
 
 if TYPE_CHECKING:
@@ -26,45 +43,19 @@ if TYPE_CHECKING:
     from mltrack.importers.wandb.log_file import LogFile
     from mltrack.importers.wandb.rich_logged import ReadFile
 
-__all__ = ["WandbRun", "record_of"]
-
-HISTORY, SUMMARY, OUTPUT, CONFIG, STATS, ARTIFACT, METRIC, OUTPUT_RAW, RUN, EXIT = 2, 3, 4, 5, 7, 8, 12, 13, 17, 18
-_SORTS = {HISTORY, SUMMARY, OUTPUT, CONFIG, STATS, ARTIFACT, METRIC, OUTPUT_RAW, RUN, EXIT}
-_OTHER_SORTS = {9: "links to TensorBoard folders", 10: "alerts", 25: "used artifacts"}
-
-Point = tuple[str, int, int, float]
-"""Metric, step, time in ns, value."""
-
-
-def record_of(data: bytes) -> tuple[int, int, int]:
-    """What sort of record it is, by its number, and where its content begins and ends; 0 for none that is known.
-
-    Raises:
-        WireError: it is damaged.
-    """
-    at, end = 0, len(data)
-    while at < end and data[at] == 8:
-        _, at = varint(data, at + 1, end)
-    if at < end and data[at] in (0x12, 0x1A):  # history and summary are nearly all
-        size, start = varint(data, at + 1, end)
-        if start + size <= end:
-            return data[at] >> 3, start, start + size
-    for number, wire, start, stop in message(data, at, end):
-        if wire == BYTES and (number in _SORTS or number in _OTHER_SORTS):
-            return number, start, stop
-    return 0, 0, 0
+__all__ = ["WandbRun"]
 
 
 class WandbRun:
     """The files of a run, in the order in which they were begun."""
 
-    def __init__(self, logs: list[LogFile], findings: Findings) -> None:
+    def __init__(self, logs: list[LogFile], findings: Findings, points_max: int = POINTS_MAX) -> None:
+        """``points_max`` points are kept in memory between the readings."""
         self.logs = logs
         self.facts = RunFacts()
         self._own: set[str] = set()
         """Names of numbers that only the summary has."""
-        self._own_parts: set[bytes] = set()
-        """The last part of each."""
+        self._kept = KeptPoints(points_max)
         self.has_values = self.has_output = False
         self.media: set[str] = set()
         """Files that come as values."""
@@ -78,25 +69,36 @@ class WandbRun:
         Raises:
             OSError, SourceError: it can't be read.
         """
-        history, summary = History(), Summary(self.facts)
+        history, summary, rounds, stats = History(), Summary(self.facts), count(), list[Point]()
         for log, number, data, start, end in self._records():
             try:
                 if number == SUMMARY:
                     summary.add(data, start, end)
+                elif number == STATS:
+                    stats += _system_points(Fields(data, start, end), next(rounds))
+                    stats = self._keep_stats(stats, BATCH_ITEMS)
                 else:
                     self._scan_record(history, number, data, start, end)
             except (WireError, JsonError) as error:
                 self._findings.problem(log.where, f"a record can't be read: {error}")
         self._scan_history(history)
+        self._keep_stats(stats, 1)
         self._settle(summary)
         logged = set(history.keys)
         self._own = {
             name
-            for name, value in _leaves([], self.facts.summary)
+            for name, value in leaves([], self.facts.summary)
             if number_of(value) is not None and not name.startswith("_") and name not in logged
         }
-        self._own_parts = {name.rpartition(".")[2].encode("utf-8", "replace") for name in self._own}
         self.last_time = max(self.last_time, int(ns_of(np.array([history.last_time]))[0]))
+
+    def _keep_stats(self, stats: list[Point], least: int) -> list[Point]:
+        """Keep them if they are that many; returns those that are still to be kept."""
+        if len(stats) < least:
+            return stats
+        self.last_time = max(self.last_time, *(point[2] for point in stats))
+        self._kept.add(_columns(stats))
+        return []
 
     def _settle(self, summary: Summary) -> None:
         while True:
@@ -114,8 +116,8 @@ class WandbRun:
                 self._scan_history(history)
         elif number in (OUTPUT, OUTPUT_RAW):
             self.has_output = True
-        elif number in _OTHER_SORTS:
-            self.left_out[_OTHER_SORTS[number]] = self.left_out.get(_OTHER_SORTS[number], 0) + 1
+        elif number in OTHER_SORTS:
+            self.left_out[OTHER_SORTS[number]] = self.left_out.get(OTHER_SORTS[number], 0) + 1
         else:
             self._scan_fact(number, Fields(data, start, end))
 
@@ -131,11 +133,11 @@ class WandbRun:
             facts.take_artifact(record)
         elif number == EXIT:
             facts.take_exit(record)
-        elif number == STATS:
-            self.last_time = max(self.last_time, _time_of(record.inner(2)))
 
     def _scan_history(self, history: History) -> None:
-        for value in history.take()[1]:
+        points, values = history.take()
+        self._kept.add(points)
+        for value in values:
             self.has_values = True
             if value.text.startswith(b"{"):
                 try:
@@ -143,7 +145,7 @@ class WandbRun:
                 except JsonError:
                     continue  # named when values are read
 
-    def _records(self) -> Iterator[tuple[LogFile, int, bytes, int, int]]:
+    def _records(self) -> Iterator[Record]:
         for log in self.logs:
             for data in log.records():
                 try:
@@ -162,44 +164,34 @@ class WandbRun:
         Raises:
             SourceError: they can't be read.
         """
-        history, others, rounds = History(), list[Point](), count()
         try:
-            for _, number, data, start, end in self._records():
-                self._read(history, others, rounds, (number, data, start, end))
-                if len(history) >= BATCH_ITEMS or len(others) >= BATCH_ITEMS:
-                    yield from self._batches(history, others)
-                    others.clear()
-            yield from self._batches(history, others)
+            for points in self._kept.parts if self._kept.complete else self._read_again():
+                yield _batch(points)
+            if self._own:
+                found = summary_points(self._records(), self._own, self.facts.start)
+                while part := list(islice(found, BATCH_ITEMS)):
+                    yield _batch(_columns(part))
         except OSError as error:
             raise SourceError(f"can't be read: {error.strerror or error}") from error
 
-    def _read(
-        self, history: History, others: list[Point], rounds: Iterator[int], record: tuple[int, bytes, int, int]
-    ) -> None:
-        number, data, start, end = record
-        try:
-            if number == HISTORY:
-                history.add(data, start, end)
-            elif number == STATS:
-                others += _system_points(Fields(data, start, end), next(rounds))
-            elif number in (SUMMARY, RUN) and any(data.find(part, start, end) >= 0 for part in self._own_parts):
-                inner = Fields(data, start, end)
-                others += self._summary_points(inner if number == SUMMARY else inner.inner(5), history)
-        except (WireError, JsonError):
-            return  # named by the scan
-
-    def _summary_points(self, record: Fields, history: History) -> Iterator[Point]:
-        time, names = int(ns_of(np.array([history.last_time]))[0]) or self.facts.start, self._own
-        for path, value in RunFacts().take_fields({}, record):
-            for name, inner in _leaves(path, value):
-                number = number_of(inner)
-                if number is not None and name in names:
-                    yield name, history.last_step, time, number
-
-    def _batches(self, history: History, others: list[Point]) -> Iterator[pa.RecordBatch]:
-        for points in (history.take()[0], _columns(others)):
-            if len(points):
-                yield make_batch(points.keys, points.codes, points.steps, points.times, points.values)
+    def _read_again(self) -> Iterator[Columns]:
+        """What was logged, and system metrics."""
+        history, stats, rounds = History(), list[Point](), count()
+        for _, number, data, start, end in self._records():
+            try:
+                if number == HISTORY:
+                    history.add(data, start, end)
+                elif number == STATS:
+                    stats += _system_points(Fields(data, start, end), next(rounds))
+            except (WireError, JsonError):
+                continue  # named by the scan
+            if len(history) >= BATCH_ITEMS:
+                yield history.take()[0]
+            if len(stats) >= BATCH_ITEMS:
+                yield _columns(stats)
+                stats = []
+        yield history.take()[0]
+        yield _columns(stats)
 
     # --- values and output ---
 
@@ -244,21 +236,13 @@ class WandbRun:
         )
 
 
-def _leaves(path: list[str], value: object) -> Iterator[tuple[str, object]]:
-    """The values in a value, with their names; media are none."""
-    if not isinstance(value, dict):
-        yield item_name(path), value
-    elif "_type" not in value:
-        for key, inner in value.items():
-            yield from _leaves([*path, str(key)], inner)
-
-
-def _time_of(timestamp: Fields) -> int:
-    return timestamp.integer(1) * 1_000_000_000 + timestamp.integer(2)
+def _batch(points: Columns) -> pa.RecordBatch:
+    return make_batch(points.keys, points.codes, points.steps, points.times, points.values)
 
 
 def _system_points(record: Fields, step: int) -> Iterator[Point]:
-    time = _time_of(record.inner(2))
+    at = record.inner(2)
+    time = at.integer(1) * 1_000_000_000 + at.integer(2)
     for item in record.each(3):
         number = number_of(json_value(item.content(16)))
         if number is not None:

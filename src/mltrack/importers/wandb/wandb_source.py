@@ -16,7 +16,8 @@ from mltrack.importers.protobuf import Fields, WireError
 from mltrack.importers.source import BaseSource, SourceError, SourceFile, SourceRun
 from mltrack.importers.wandb.folders import log_paths
 from mltrack.importers.wandb.log_file import LogFile
-from mltrack.importers.wandb.wandb_run import RUN, WandbRun, record_of
+from mltrack.importers.wandb.records import RUN, record_of
+from mltrack.importers.wandb.wandb_run import WandbRun
 
 if TYPE_CHECKING:
     from mltrack.importers.findings import Findings
