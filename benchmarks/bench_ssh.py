@@ -4,7 +4,7 @@
 
 Promise: no less than half the rate of rsync, and a second pass over 10,000 unchanged runs in under 2 s. An sshd with
 keys of its own is started on loopback; it and rsync have to be installed. A copy between stores is on the disk when it
-returns, so rsync is followed by ``sync``.
+returns, so rsync is followed by ``sync``. Each push is a process of its own, whose memory is measured.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import time
 from pathlib import Path
 
 from bench_store_copy import large_runs, small_runs
-from measure import ROUNDS, folder_bytes, fresh_folder, heading, peak_memory, row
+from measure import ROUNDS, folder_bytes, fresh_folder, heading, in_fresh_process, peak_memory, row
 
 from mltrack.store import Store
 from mltrack_sync import Remotes, push
+from mltrack_sync.remotes.resolver import remote_for
 
 SHARE_MIN = 0.5
 PASS_S_MAX = 2.0
@@ -91,22 +92,31 @@ def compare(name: str, source: Path, ssh: Sshd) -> bool:
         store = Store.open(source)
         remote = Remotes(store).add(f"far{number}", f"ssh://bench{far}")
         os.sync()
-        began = time.perf_counter()
-        report = push(store, remote)
-        ours = time.perf_counter() - began
-        assert report.complete, report
-        began = time.perf_counter()
-        assert push(store, remote).runs == 0
-        again = time.perf_counter() - began
+        ours, pushed, held = in_fresh_process(__file__, "push", str(source), remote.name)
+        again, more, held_again = in_fresh_process(__file__, "push", str(source), remote.name)
+        assert (pushed, more) == (len(store.run_ids()), 0)
         os.sync()
         theirs = timed(f"rsync -a -e '{ssh.command}' {source}/ bench:{plain}/ && sync -f {source.parent}")
-        rounds.append([ours, theirs, theirs / ours, again])
+        rounds.append([ours, theirs, theirs / ours, again, max(held, held_again) / 1e6])
         subprocess.run(["rm", "-rf", str(far), str(plain)], check=True)
-    ours, theirs, share, again = (statistics.median(column) for column in zip(*rounds, strict=True))
+    ours, theirs, share, again, _ = (statistics.median(column) for column in zip(*rounds, strict=True))
+    held = max(column[4] for column in rounds)  # in the first round, with the making of the store's catalog
+    kept = share >= SHARE_MIN and again < PASS_S_MAX and held < MEMORY_MB_MAX
     row(f"{name}: mltrack sync", f"{ours:.2f} s", f"{size / ours / 1e6:,.0f} MB/s", f"{share:.2f} of rsync")
     row(f"{name}: rsync -a, sync", f"{theirs:.2f} s", f"{size / theirs / 1e6:,.0f} MB/s")
-    row(f"{name}: second pass", f"{again:.2f} s")
-    return bool(share >= SHARE_MIN and again < PASS_S_MAX)
+    row(f"{name}: second pass", f"{again:.2f} s", f"{held:,.0f} MB held", verdict=bool(kept))
+    return bool(kept)
+
+
+def push_once(source: str, name: str) -> int:
+    """One push in this process; prints its seconds, how many runs went, and the most memory held."""
+    store = Store.open(source)
+    began = time.perf_counter()
+    report = push(store, remote_for(store, name))
+    seconds = time.perf_counter() - began
+    assert report.complete, report
+    print(seconds, report.runs, peak_memory())
+    return 0
 
 
 def main() -> int:
@@ -130,10 +140,8 @@ def main() -> int:
             kept.append(compare(f"{given.runs:,} runs", folder / "small" / "a", ssh))
         finally:
             ssh.close()
-    memory = peak_memory() / 1e6
-    row("memory", f"{memory:,.0f} MB", verdict=all(kept) and memory < MEMORY_MB_MAX)
-    return 0 if all(kept) and memory < MEMORY_MB_MAX else 1
+    return 0 if all(kept) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(push_once(*sys.argv[2:]) if sys.argv[1:2] == ["push"] else main())
