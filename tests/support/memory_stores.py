@@ -139,7 +139,9 @@ class PipeWire:
 
     hello_timeout_s: float | None = 60.0
 
-    def __init__(self, store: MemoryStore, noise: bytes = b"", damage: Callable[[bytes], bytes | None] | None = None):
+    def __init__(
+        self, store: MemoryStore | Ends, noise: bytes = b"", damage: Callable[[bytes], bytes | None] | None = None
+    ):
         here, far_out = os.pipe()
         far_in, self.write_fd = os.pipe()
         self._lock = threading.Lock()
@@ -150,9 +152,9 @@ class PipeWire:
         if damage is not None:
             self.reader = cast("BinaryIO", DamagedReader(self.reader, damage))
 
-    def _serve(self, store: MemoryStore, far_in: int, far_out: int, noise: bytes) -> None:
+    def _serve(self, store: MemoryStore | Ends, far_in: int, far_out: int, noise: bytes) -> None:
         def open_ends(opening: Opening) -> Ends:
-            return Ends(store, store, opening.write)
+            return store if isinstance(store, Ends) else Ends(store, store, opening.write)
 
         with contextlib.suppress(OSError):
             os.write(far_out, noise)
@@ -192,7 +194,7 @@ class DamagedReader:
 
 @contextlib.contextmanager
 def far(
-    store: MemoryStore,
+    store: MemoryStore | Ends,
     *,
     write: bool = False,
     noise: bytes = b"",

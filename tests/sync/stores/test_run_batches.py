@@ -9,24 +9,29 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from mltrack.disk.artifact_files import hash_file
 from mltrack.disk.filesystem import FileSystem
+from mltrack.errors import StoreError
 from mltrack.recording import current_store, fluent
 from mltrack.storage.check.check import check_store
 from mltrack.store import Store
+from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.selection import Selection
 from mltrack_sync.stores.complete_runs import check_complete
 from mltrack_sync.stores.copying import CopyOptions, copy_units
 from mltrack_sync.stores.local_source import LocalSource
 from mltrack_sync.stores.local_target import LocalTarget
+from mltrack_sync.stores.remote_store import RemoteSource, RemoteTarget
+from mltrack_sync.stores.serving import Ends
 from mltrack_sync.stores.transfer import Applied, CompleteRun, FileKind, SourceChangedError, TransferError
 from tests.support.disks import Disk, loop_disk
 from tests.support.filesystems import CountingFileSystem, Stopped, failing_from, stopping_at
+from tests.support.memory_stores import far
 from tests.support.power import Choose, Platter, RecordingFileSystem, at_random, everything, names_only, nothing
 from tests.support.recording import start_python
 from tests.support.store_copies import assert_same_runs, copy
@@ -380,6 +385,80 @@ def test_what_a_process_left_that_is_gone_is_removed_and_what_a_living_one_write
     assert incoming(there) == kept
     living.close()
     assert incoming(there) == []
+
+
+# --- over a connection ---
+
+
+def cutting(seed: int, chance: float) -> Callable[[bytes], bytes | None]:
+    """Cuts a connection, or flips a bit, now and then; never in what is read byte by byte."""
+    dice = random.Random(seed)
+
+    def damage(data: bytes) -> bytes | None:
+        if len(data) < 2 or dice.random() > chance:
+            return data
+        if dice.random() < 0.5:
+            return None
+        at = dice.randrange(len(data))
+        return data[:at] + bytes([data[at] ^ (1 << dice.randrange(8))]) + data[at + 1 :]
+
+    return damage
+
+
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 6))])
+@pytest.mark.parametrize("way", ["push", "pull"])
+def test_a_connection_that_is_cut_or_damaged_in_a_batch_leaves_a_valid_store_and_all_arrive(
+    stores: tuple[Store, Store], way: str, seed: int
+) -> None:
+    here, there = stores
+    fill(here, 60)
+    ends = Ends(LocalSource(here), LocalTarget(there), write=True)
+    # seed 0 is a connection that holds; else the answers (of a push few) or the runs themselves (of a pull) are hit
+    damage = cutting(seed, (0.15 if way == "push" else 0.1) if seed else 0.0)
+    with far(ends, write=True, damage=damage) as session:
+        source, target = (
+            (RemoteSource(session), LocalTarget(there)) if way == "pull" else (ends.source, RemoteTarget(session))
+        )
+        for _ in range(30):
+            try:
+                report = copy_units(source, target, source.units(Selection()))
+            except RemoteUnavailableError:
+                assert findings(there.path) == []
+                continue
+            assert report.problems == []
+            break
+    assert_same_runs(here, there)
+    assert incoming(there) == []
+
+
+def test_a_far_side_that_sends_other_runs_than_it_was_asked_for_is_refused(
+    stores: tuple[Store, Store], tmp_path: Path
+) -> None:
+    here, there = stores
+
+    class Mixed(LocalSource):
+        """Answers with a run that nobody asked for."""
+
+        def complete_runs(
+            self, units: Sequence[str], *, artifact_bytes_max: int | None = None
+        ) -> Iterator[CompleteRun | None]:
+            return super().complete_runs([units_of(here)[0]] * len(units))
+
+    with far(Ends(Mixed(here), LocalTarget(there))) as session:
+        with pytest.raises(TransferError, match="not asked for"):
+            list(RemoteSource(session).complete_runs(units_of(here)[1:]))
+        assert RemoteSource(session).info().store_id == there.store_id  # the connection is used on
+
+
+def test_a_far_side_that_takes_nothing_refuses_a_batch(stores: tuple[Store, Store]) -> None:
+    here, there = stores
+    runs = [run for run in LocalSource(here).complete_runs(units_of(here)) if run is not None]
+    with (
+        far(Ends(LocalSource(there), LocalTarget(there), write=False)) as session,
+        pytest.raises(StoreError, match="reading only"),
+    ):
+        RemoteTarget(session).add_runs(runs)
+    assert there.run_ids() == []
 
 
 # --- power loss ---
