@@ -145,7 +145,7 @@ class _RunComparison:
         self._sides = sides
         self._session = session
         self._run = run
-        self._local = LocalFacts(run_id, session.stored(run_id))
+        self._local = LocalFacts(run_id, session.stored(run_id), session.kind)
         self._of = f"run {run.source_id}"
 
     def compare(self) -> None:

@@ -78,7 +78,7 @@ class RunBringer:
         self._session = session
         self._run = run
         run_id = session.run_id(run)
-        self._local = LocalFacts(run_id, session.stored(run_id))
+        self._local = LocalFacts(run_id, session.stored(run_id), session.kind)
         self._writer = RunImport(session.store.layout, run_id, session.origin, not_before=self._local.last_time)
         self._is_changed = False
 

@@ -10,6 +10,7 @@ import pytest
 from mltrack.importers.compare import compare_source
 from mltrack.importers.engine import import_source
 from mltrack.importers.kinds import kind_of
+from mltrack.storage.runs.imported import RunImport
 from mltrack.store import Store
 from tests.support.sources import unpack
 
@@ -104,3 +105,20 @@ def test_what_changed_in_the_source_changes_and_what_was_edited_here_stays(sourc
     import_source(store, source)
     tags = store.run(run.run_id).tags
     assert (tags["note"], tags["data/source"]) == ("edited here", "other")
+
+
+def test_what_a_pull_brought_is_not_undone_by_an_older_copy(source: Path, store: Store) -> None:
+    import_source(store, source)
+    run = next(run for run in store.runs() if run.info.run_name == "first")
+    pulled = RunImport(store.layout, run.run_id, "https://server.example", not_before=run.state.last_time)
+    pulled.add(
+        {"type": "tag", "key": "reviewed", "value": "yes"},
+        {"type": "tag", "key": "note", "value": "newer"},
+        {"type": "status", "status": "FAILED", "end_time": 1_800_000_000_000_000_000},
+    )
+    pulled.close()
+    report = import_source(store, source)
+    assert (report.runs, report.unchanged) == (0, 5)
+    found = store.run(run.run_id)
+    assert (found.tags["reviewed"], found.tags["note"], found.info.status) == ("yes", "newer", "FAILED")
+    assert compare_source(store, source).same

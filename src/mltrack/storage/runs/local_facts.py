@@ -39,8 +39,14 @@ class _Set:
 class LocalFacts:
     """The facts of a run of the store, or of one that it does not have yet; as of when this was made."""
 
-    def __init__(self, run_id: str, run: StoredRun | None) -> None:
+    def __init__(self, run_id: str, run: StoredRun | None, kind: str = "") -> None:
         """Read them.
+
+        Args:
+            run_id: The run's id.
+            run: The run, or None.
+            kind: Only what came from origins that begin so, up to a colon, is not this store's own; by default, what
+                came from any.
 
         Raises:
             StoreError, CorruptionError: the run can't be read.
@@ -69,7 +75,8 @@ class LocalFacts:
                 self.has_stand_ins = self.has_stand_ins or bool(event.fields.get("stand_in"))
         self.last_time = run.state.last_time
         for event in events:
-            self._apply(event, own=event.writer not in self.origins)
+            origin = self.origins.get(event.writer)
+            self._apply(event, own=origin is None or kind not in ("", origin.partition(":")[0]))
 
     @property
     def exists(self) -> bool:
