@@ -516,6 +516,7 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
         yield disk
 
 
+@pytest.mark.slow
 def test_after_a_real_power_cut_every_run_that_was_named_is_whole(disk: Disk, tmp_path: Path) -> None:
     here = Store.create(tmp_path / "a")
     fill(here, 400)
