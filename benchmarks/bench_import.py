@@ -3,9 +3,10 @@
     python benchmarks/bench_import.py [--points N]
 
 Next to each: a reader that only reads the same points into memory and writes nothing: MLflow's own client, metric by
-metric, where it still reads the format, and pandas. Promise: at least 300,000 points a second from text and from a
-database, a million from columns (CSV), in no more than 400 MB however many points there are. A rate in points a second
-of processor time does not depend on what else the machine does; the promise is about this one.
+metric, where it still reads the format, and pandas; TensorBoard's EventAccumulator and its loader of events; wandb's
+own class of records. Promise: at least 300,000 points a second from text, event files, wandb's files and a database, a
+million from columns (CSV), in no more than 400 MB however many points there are. A rate in points a second of processor
+time does not depend on what else the machine does; the promise is about this one.
 """
 
 from __future__ import annotations
@@ -15,16 +16,20 @@ import os
 import shutil
 import sqlite3
 import statistics
+import struct
 import sys
 import time
+import zlib
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
-from measure import ROUNDS, fresh_folder, heading, in_fresh_process, peak_memory, row
+from measure import ROUNDS, fresh_folder, heading, in_fresh_process, peak_memory, require, row
 
 RUNS, METRICS = 5, 10
 START = 1_700_000_000_000
-RATE_MIN = {"mlruns": 300_000, "mlflow.db": 300_000, "metrics.csv": 1_000_000}
+RATE_MIN = {"mlruns": 300_000, "mlflow.db": 300_000, "metrics.csv": 1_000_000, "events": 300_000, "wandb": 300_000}
+READERS = {"metrics.csv": ("pandas",), "events": ("accumulator", "loader"), "wandb": ("records",)}
 MEMORY_MB_MAX = 400
 
 
@@ -96,6 +101,77 @@ def write_table(folder: Path, points: int) -> None:
             file.write(f"{step},{','.join(map(repr, cells))}\n")
 
 
+def _varint(number: int) -> bytes:
+    parts = bytearray()
+    while number > 0x7F:
+        parts.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*parts, number])
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def write_events(folder: Path, points: int) -> None:
+    """Event files as torch writes them: an event for each number."""
+    import numpy as np
+
+    from mltrack.importers.tfevents.crc32c import masked_crcs
+
+    values = np.random.default_rng(0).normal(size=(RUNS, points // RUNS // METRICS, METRICS)).astype(np.float32)
+    for number, steps in enumerate(values):
+        events = [struct.pack("<Bd", 9, START / 1000) + b"\x1a\x0dbrain.Event:2"]
+        for step, cells in enumerate(steps.tolist()):
+            head = struct.pack("<Bd", 9, START / 1000 + step) + b"\x10" + _varint(step)
+            for metric, value in enumerate(cells):
+                content = _field(1, b"train/metric%d" % metric) + struct.pack("<Bf", 0x15, value)
+                events.append(head + _field(5, _field(1, content)))
+        sizes = np.array([len(event) for event in events], np.int64)
+        heads = sizes.astype("<u8").view(np.uint8)
+        size_crcs = masked_crcs(heads, np.arange(0, len(heads), 8), np.full(len(sizes), 8))
+        crcs = masked_crcs(np.frombuffer(b"".join(events), np.uint8), np.cumsum(sizes) - sizes, sizes)
+        run = folder / "events" / f"run-{number}"
+        run.mkdir(parents=True)
+        with (run / f"events.out.tfevents.{START // 1000}.host.{number}.0").open("wb") as file:
+            for event, size_crc, crc in zip(events, size_crcs.tolist(), crcs.tolist(), strict=True):
+                file.write(struct.pack("<QI", len(event), size_crc) + event + struct.pack("<I", crc))
+
+
+def write_wandb(folder: Path, points: int) -> None:
+    """wandb's files as it writes them: nested keys, numbers in JSON, time, runtime and step in every record."""
+    import numpy as np
+
+    values = np.random.default_rng(0).normal(size=(RUNS, points // RUNS // METRICS, METRICS))
+    for number, steps in enumerate(values):
+        begun = b"\x08" + _varint(START // 1000)
+        records = [_field(17, _field(1, b"run%05d" % number) + _field(3, b"bench") + _field(17, begun))]
+        for step, cells in enumerate(steps.tolist()):
+            items = [(f"metric{metric}", repr(value)) for metric, value in enumerate(cells)]
+            items += [("_timestamp", repr(START / 1000 + step)), ("_runtime", repr(step * 0.1)), ("_step", str(step))]
+            content = b"".join(_field(1, _field(2, key.encode()) + _field(16, text.encode())) for key, text in items)
+            records.append(b"\x08" + _varint(step + 2) + _field(2, content + _field(2, b"\x08" + _varint(step))))
+        run = folder / "wandb" / f"offline-run-20240101_00000{number}-run{number:05d}"
+        run.mkdir(parents=True)
+        (run / f"run-run{number:05d}.wandb").write_bytes(_log(records))
+
+
+def _log(records: list[bytes]) -> bytes:
+    """LevelDB's log of blocks of 32 KiB."""
+    data = bytearray(b":W&B\xe1\xbe\x00")
+    for record in records:
+        rest, is_first = record, True
+        while rest or is_first:
+            if (left := 32_768 - len(data) % 32_768) < 7:
+                data += bytes(left)
+                left = 32_768
+            part, rest = rest[: left - 7], rest[left - 7 :]
+            kind = (2 if rest else 1) if is_first else (3 if rest else 4)
+            data += struct.pack("<IHB", zlib.crc32(part, zlib.crc32(bytes([kind]))), len(part), kind) + part
+            is_first = False
+    return bytes(data)
+
+
 def imported(source: str, store: str) -> None:
     """Print seconds, seconds of processor time and MB of an import; then seconds of a second one and of comparing."""
     from mltrack.importers.compare import compare_source
@@ -148,22 +224,78 @@ def read_by_pandas(source: str) -> None:
     print(count, time.process_time() - cpu, peak_memory() / 1e6)
 
 
+def read_by_accumulator(source: str) -> None:
+    """The same of TensorBoard's EventAccumulator, which is behind its pages."""
+    require("tensorboard")
+    accumulator = import_module("tensorboard.backend.event_processing.event_accumulator").EventAccumulator
+    cpu, count = time.process_time(), 0
+    for run in sorted(Path(source).iterdir()):
+        events = accumulator(str(run), size_guidance={"scalars": 0}).Reload()
+        count += sum(len(events.Scalars(tag)) for tag in events.Tags()["scalars"])
+    print(count, time.process_time() - cpu, peak_memory() / 1e6)
+
+
+def read_by_loader(source: str) -> None:
+    """The same of TensorBoard's loader of events, which keeps nothing."""
+    require("tensorboard")
+    loader = import_module("tensorboard.backend.event_processing.event_file_loader").LegacyEventFileLoader
+    cpu, count = time.process_time(), 0
+    for path in sorted(Path(source).rglob("events.*")):
+        count += sum(len(event.summary.value) for event in loader(str(path)).Load())
+    print(count, time.process_time() - cpu, peak_memory() / 1e6)
+
+
+def read_by_records(source: str) -> None:
+    """The same of wandb's own class of records and Python's JSON; wandb's reader itself is not in its package."""
+    require("wandb")
+    import json
+
+    from mltrack.importers.findings import Findings
+    from mltrack.importers.wandb.log_file import LogFile
+
+    record_class = import_module("wandb.proto.wandb_internal_pb2").Record
+    cpu, count = time.process_time(), 0
+    for path in sorted(Path(source).rglob("*.wandb")):
+        for data in LogFile(path, path.name, Findings()).records():
+            for item in record_class.FromString(data).history.item:
+                count += not item.nested_key[0].startswith("_") and isinstance(json.loads(item.value_json), float)
+    print(count, time.process_time() - cpu, peak_memory() / 1e6)
+
+
 def main() -> int:
     """Measure and print; 1 where a promise is not kept."""
-    parts: dict[str, Callable[..., None]] = {"import": imported, "mlflow": read_by_mlflow, "pandas": read_by_pandas}
+    parts: dict[str, Callable[..., None]] = {
+        "import": imported,
+        "mlflow": read_by_mlflow,
+        "pandas": read_by_pandas,
+        "accumulator": read_by_accumulator,
+        "loader": read_by_loader,
+        "records": read_by_records,
+    }
     if len(sys.argv) > 1 and sys.argv[1] in parts:
         parts[sys.argv[1]](*sys.argv[2:])
         return 0
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=2_000_000)
-    points = parser.parse_args().points
-    kept = True
+    parser.add_argument("--only", choices=sorted(RATE_MIN), help="one format")
+    options = parser.parse_args()
+    points, kept = options.points, True
+    writers = {
+        "mlruns": write_mlruns,
+        "mlflow.db": write_database,
+        "metrics.csv": write_table,
+        "events": write_events,
+        "wandb": write_wandb,
+    }
     with fresh_folder() as folder:
-        for write in (write_mlruns, write_database, write_table):
+        chosen = {name: write for name, write in writers.items() if options.only in (None, name)}
+        for write in chosen.values():
             write(folder, points)
         heading(f"Import of {points:,} points ({RUNS} runs, {METRICS} metrics)")
         row("", "points/s", "points/CPU s", "memory")
         for name, least in RATE_MIN.items():
+            if name not in chosen:
+                continue
             source = str(folder / name)
             rounds = []
             for _ in range(min(ROUNDS, 3)):
@@ -175,7 +307,7 @@ def main() -> int:
             row(name, f"{count / wall:,.0f}", f"{count / cpu:,.0f}", f"{memory:,.0f} MB", verdict=held)
             row("  a second import, nothing new", f"{count / again:,.0f}")
             row("  verify --against", f"{count / compared:,.0f}")
-            for reader in ("mlflow", "pandas") if not name.endswith(".csv") else ("pandas",):
+            for reader in READERS.get(name, ("mlflow", "pandas")):
                 count, cpu, memory = in_fresh_process(__file__, reader, source)
                 row(f"  {reader}, which only reads", "", f"{count / cpu:,.0f}", f"{memory:,.0f} MB")
     return 0 if kept else 1

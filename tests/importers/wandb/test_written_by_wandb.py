@@ -38,8 +38,12 @@ def test_written_again_the_folders_hold_the_same_and_are_imported_whole(tmp_path
 
 
 def logged(read: dict[str, dict[str, list[list[object]]]]) -> dict[str, dict[str, list[tuple[object, object]]]]:
-    """Steps and values without times; the names of files are random."""
+    """Steps and values without times, by rising step; the names of folders and some files have times."""
     return {
-        run: {key: [(row[0], row[2]) for row in rows] for key, rows in metrics.items() if not key.startswith("table.")}
+        run: {
+            key: sorted((row[0], row[2]) for row in rows)
+            for key, rows in metrics.items()
+            if not key.startswith("table.")
+        }
         for run, metrics in read.items()
     }
