@@ -84,15 +84,16 @@ class LocalRun(LocalFacts):
                 found[key] = LocalMetric(latest, len(index) + (known.count if known is not None else 0), own)
         return found
 
-    def rows(self, key: str) -> RowSpool:
-        """All points of a metric in the form that compares; those pulled in the order in which they came."""
+    def rows(self, key: str, count: int = 0) -> RowSpool:
+        """All points of a metric in the form that compares; those pulled in the order in which they came.
+
+        ``count`` is about how many there are: of many, not all are held at once.
+        """
         spool = RowSpool(ROW)
         if self.run is None:
             return spool
-        known = self.run.summaries.get(key)
-        is_long = known is not None and known.count > LONG_POINTS
         try:
-            for columns in self._streamed(key) if is_long else self._columns(key):
+            for columns in self._streamed(key) if count > LONG_POINTS else self._columns(key):
                 spool.append(rows_of(*columns))
         except BaseException:
             spool.close()

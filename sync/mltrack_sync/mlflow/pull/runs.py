@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from mltrack_sync.mlflow.pull.local_run import LocalMetric
     from mltrack_sync.mlflow.pull.run_ids import RunIds
     from mltrack_sync.mlflow.pull.session import PullSession
+    from mltrack_sync.mlflow.pull.spools import RowSpool
 
 __all__ = ["RunPull", "is_unchanged"]
 
@@ -170,13 +171,14 @@ class RunPull:
         all_of_them = self._session.options.recheck or (remote.status in ENDED and not entry.ended)
         for key in sorted(remote.latest):
             mine, latest = stored.get(key), self._latest(key)
+            rows = partial(self._rows, key, mine.count if mine is not None else 0)
             if mine is None:
-                yield Wanted(key, partial(self._rows, key))
+                yield Wanted(key, rows)
             elif mine.own:
                 if latest[:2] > mine.latest[:2] or self._session.options.recheck:
-                    yield Wanted(key, partial(self._rows, key), compare=True)
+                    yield Wanted(key, rows, compare=True)
             elif latest != mine.latest or all_of_them:
-                yield Wanted(key, partial(self._rows, key), entry.pages.get(key, (0, "")))
+                yield Wanted(key, rows, entry.pages.get(key, (0, "")))
 
     def _latest(self, key: str) -> Latest:
         step, time = self._remote.latest[key]
@@ -184,8 +186,8 @@ class RunPull:
         row = point_rows(np.array([step], np.int64), np.array([time], np.int64), value)[0]
         return Latest(step, time, int(row["value"]))
 
-    def _rows(self, key: str) -> Any:
-        return LocalRun(self._session.store, self._local.run_id).rows(key)
+    def _rows(self, key: str, count: int) -> RowSpool:
+        return LocalRun(self._session.store, self._local.run_id).rows(key, count)
 
     # --- the ledger ---
 
