@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import struct
 import tracemalloc
 from pathlib import Path
@@ -24,6 +25,7 @@ from mltrack.importers.tfevents.event_source import EventSource
 from mltrack.store import Store
 from mltrack.values.rich import Histogram, Table, Text
 from tests.support.event_sources import frames, record, scalar, unpack
+from tests.support.mutations import mutated, read_whole
 
 Points = dict[str, list[tuple[int, int, float]]]
 
@@ -190,6 +192,20 @@ def test_points_of_a_file_that_goes_on_are_those_that_were_whole_at_first(tmp_pa
     assert [step for _, step, _ in points_of(run)["loss"]] == [1]
     (run,) = runs_of(path)[0].values()
     assert [step for _, step, _ in points_of(run)["loss"]] == [1, 2, 3]
+
+
+def test_events_that_are_damaged_inside_cost_themselves_only(tmp_path: Path) -> None:
+    runs = unpack(tmp_path)
+    records = []
+    for path in sorted([*runs.glob("plugins/events*"), *runs.glob("torch/trial/events*"), *runs.glob("x/events*")]):
+        data = path.read_bytes()
+        found = [data[start:end] for start, end in frames(data)]
+        records += found[:30] + [event for event in found if b"weights" in event or b"pixels" in event]
+    chance, source = random.Random(3), tmp_path / "damaged"
+    source.mkdir()
+    for _ in range(60):
+        (source / NAME).write_bytes(b"".join(map(record, mutated(chance, records))))
+        assert read_whole(EventSource(source, Findings()))
 
 
 def test_zeros_after_a_power_loss_and_files_of_something_else_are_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from mltrack.importers.wandb.system_names import system_name
 from mltrack.importers.wandb.wandb_run import WandbRun
 from mltrack.importers.wandb.wandb_source import WandbSource
 from mltrack.values.rich import Histogram, Table, Text
+from tests.support.mutations import mutated, read_whole
 from tests.support.wandb_sources import MAGIC, field, fragments, history, log, run, unpack
 
 Points = dict[str, list[tuple[int, int, float]]]
@@ -222,6 +224,17 @@ def test_a_flipped_byte_costs_its_record_only_and_names_the_place(tmp_path: Path
             assert steps == [step for step in range(8) if step != hit - 1]
         assert findings.problems
         assert f"byte {places[hit][0]:,}:" in findings.problems[0]
+
+
+def test_records_that_are_damaged_inside_cost_themselves_only(tmp_path: Path) -> None:
+    (path,) = unpack(tmp_path).glob("*abc12345/*.wandb")
+    data = path.read_bytes()
+    whole = [data[start + 7 : end] for start, end, kind in fragments(data) if kind == 1]
+    chance, source = random.Random(3), tmp_path / "damaged"
+    source.mkdir()
+    for _ in range(60):
+        (source / "run-r.wandb").write_bytes(log(run("r"), *mutated(chance, whole[:20] + whole[-60:])))
+        assert read_whole(WandbSource(source, Findings()))
 
 
 def test_damage_costs_no_more_than_its_block_and_the_record_that_ends_in_the_next(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def _sounds(item: Item) -> list[bytes]:
 
 def _text(shape: tuple[int, ...], texts: tuple[bytes, ...]) -> Text | Table:
     words = [text.decode("utf-8", "replace") for text in texts]
-    if len(shape) != 2:
+    if len(shape) != 2 or shape[0] * shape[1] != len(words):
         return Text("\n".join(words))
     rows, width = shape
     return Table([words[row * width : (row + 1) * width] for row in range(rows)], [str(i) for i in range(width)])

@@ -8,7 +8,7 @@ from typing import Any
 
 from mltrack.environment import NOTE_TAG
 from mltrack.importers.protobuf import Fields
-from mltrack.importers.wandb.items import item_value, set_nested, split_item
+from mltrack.importers.wandb.items import item_value, set_nested, split_item, time_of
 
 __all__ = ["ArtifactFile", "RunFacts"]
 
@@ -48,8 +48,7 @@ class RunFacts:
         self.run_id = run.text(1) or self.run_id
         self.entity, self.project = run.text(2) or self.entity, run.text(3) or self.project
         self.name = run.text(8) or self.name
-        start = run.inner(17)
-        self.start = self.start or start.integer(1) * 1_000_000_000 + start.integer(2)
+        self.start = self.start or time_of(run.inner(17))
         for number, tag in _TAGS.items():
             if run.text(number):
                 self.tags[tag] = run.text(number)

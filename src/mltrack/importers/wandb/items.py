@@ -7,11 +7,17 @@ from typing import Any
 
 from mltrack.importers.protobuf import Fields
 
-__all__ = ["JsonError", "item_name", "item_value", "json_value", "number_of", "set_nested", "split_item"]
+__all__ = ["JsonError", "item_name", "item_value", "json_value", "number_of", "set_nested", "split_item", "time_of"]
 
 
 class JsonError(ValueError):
     """A value that is not JSON."""
+
+
+def time_of(timestamp: Fields) -> int:
+    """A Timestamp in ns since the epoch, 0 for what is not a time."""
+    seconds, rest = timestamp.integer(1), timestamp.integer(2)
+    return seconds * 1_000_000_000 + rest if abs(seconds) < 9_000_000_000 and abs(rest) < 1_000_000_000 else 0
 
 
 def item_name(path: list[str]) -> str:

@@ -14,7 +14,7 @@ from mltrack.importers.protobuf import Fields, WireError
 from mltrack.importers.source import SourceError, SourceValue
 from mltrack.importers.wandb.facts import RunFacts
 from mltrack.importers.wandb.history import BATCH_ITEMS, History, LoggedValue, ns_of
-from mltrack.importers.wandb.items import JsonError, json_value, number_of
+from mltrack.importers.wandb.items import JsonError, json_value, number_of, time_of
 from mltrack.importers.wandb.kept_points import POINTS_MAX, KeptPoints
 from mltrack.importers.wandb.records import (
     ARTIFACT,
@@ -241,8 +241,7 @@ def _batch(points: Columns) -> pa.RecordBatch:
 
 
 def _system_points(record: Fields, step: int) -> Iterator[Point]:
-    at = record.inner(2)
-    time = at.integer(1) * 1_000_000_000 + at.integer(2)
+    time = time_of(record.inner(2))
     for item in record.each(3):
         number = number_of(json_value(item.content(16)))
         if number is not None:

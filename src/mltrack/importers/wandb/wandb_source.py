@@ -15,6 +15,7 @@ from mltrack.errors import InvalidPathError
 from mltrack.importers.protobuf import Fields, WireError
 from mltrack.importers.source import BaseSource, SourceError, SourceFile, SourceRun
 from mltrack.importers.wandb.folders import log_paths
+from mltrack.importers.wandb.items import time_of
 from mltrack.importers.wandb.log_file import LogFile
 from mltrack.importers.wandb.records import RUN, record_of
 from mltrack.importers.wandb.wandb_run import WandbRun
@@ -123,8 +124,7 @@ def _head(log: LogFile) -> tuple[int, str, str, str]:
         sort, start, end = record_of(data)
         if sort == RUN:
             run = Fields(data, start, end)
-            begun = run.inner(17)
-            return begun.integer(1) * 1_000_000_000 + begun.integer(2), run.text(2), run.text(3), run.text(1)
+            return time_of(run.inner(17)), run.text(2), run.text(3), run.text(1)
         if number > HEAD_RECORDS:
             break
     raise SourceError("no record of the run yet")
