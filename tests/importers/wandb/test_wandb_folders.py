@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import random
 from pathlib import Path
@@ -288,6 +290,22 @@ def test_output_in_records_becomes_the_log_where_wandb_left_none(tmp_path: Path)
     lines = [field(13, field(3, text)) for text in (b"a", b"\n", b"b\n")]
     (tmp_path / "run-r.wandb").write_bytes(log(run("r"), *lines))
     assert contents(runs_of(tmp_path)[0]["r"]) == {"output.log": b"a\nb\n"}
+
+
+def test_files_of_artifacts_come_where_they_are_what_was_logged(tmp_path: Path) -> None:
+    local = tmp_path / "staged"
+    local.write_bytes(b"weights")
+    digest = base64.b64encode(hashlib.md5(b"weights").digest())
+    entry = field(1, b"a/w.bin") + field(2, digest) + field(4, 7) + field(6, str(local).encode())
+    artifact = field(8, field(4, b"model") + field(5, b"net") + field(12, field(4, entry)))
+    (tmp_path / "run-r.wandb").write_bytes(log(run("r"), artifact))
+    runs, findings = runs_of(tmp_path)
+    assert contents(runs["r"]) == {"artifacts/model/net/a/w.bin": b"weights"}
+    assert findings.omissions == ()
+    local.write_bytes(b"secrets")
+    runs, findings = runs_of(tmp_path)
+    assert contents(runs["r"]) == {}
+    assert findings.omissions == ("1 files of wandb's artifacts that are not on this machine",)
 
 
 def test_a_source_is_recognized(tmp_path: Path) -> None:

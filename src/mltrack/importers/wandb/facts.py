@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mltrack.environment import NOTE_TAG
@@ -20,11 +23,24 @@ GENERATED = "run_table"
 
 @dataclass(frozen=True, slots=True)
 class ArtifactFile:
-    """A file of an artifact, and where it was on the machine that wrote it."""
+    """A file of an artifact, where it was on the machine that wrote it, and its MD5 in base64."""
 
     name: str
     local: str
     size: int
+    digest: str
+
+    def here(self) -> Path | None:
+        """The file, if it is on this machine as it was: another file of that name is none of the run's business."""
+        path = Path(self.local)
+        try:
+            if not path.is_file() or path.stat().st_size != self.size:
+                return None
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).digest()
+        except (OSError, ValueError):
+            return None
+        return path if base64.b64encode(digest).decode() == self.digest else None
 
 
 @dataclass(slots=True)
@@ -119,7 +135,7 @@ class RunFacts:
         for entry in manifest.each(4):
             if entry.text(6):
                 name = f"{folder}/{entry.text(1)}"
-                self.artifacts[name] = ArtifactFile(name, entry.text(6), entry.integer(4))
+                self.artifacts[name] = ArtifactFile(name, entry.text(6), entry.integer(4), entry.text(2))
             else:
                 self.remote_files += 1
         self.remote_files += bool(manifest.text(5))

@@ -50,8 +50,8 @@ class WandbSource(BaseSource):
                 continue
             left_out.update(run.left_out)
             yield self._run(run)
-            absent = [file for file in run.facts.artifacts.values() if not Path(file.local).is_file()]
-            left_out["files of wandb's artifacts that are not on this machine"] += len(absent) + run.facts.remote_files
+            absent = sum(file.here() is None for file in run.facts.artifacts.values())
+            left_out["files of wandb's artifacts that are not on this machine"] += absent + run.facts.remote_files
         for what, count in left_out.items():
             if count:
                 self._findings.left_out(what, count)
@@ -109,9 +109,9 @@ class WandbSource(BaseSource):
         if run.facts.summary:
             yield _in_memory(SUMMARY_FILE, run.summary_file())
         for file in run.facts.artifacts.values():
-            local = Path(file.local)
-            if local.is_file():
-                yield SourceFile(file.name, local.stat().st_size, partial(_open, local))
+            local = file.here()
+            if local is not None:
+                yield SourceFile(file.name, file.size, partial(_open, local))
 
 
 def _head(log: LogFile) -> tuple[int, str, str, str]:
