@@ -60,18 +60,19 @@ def _print(report: Comparison) -> None:
         say(f"left out: {words}")
     for problem in report.problems:
         say(styled(f"not compared: {problem}", fg="yellow"))
+    files = f"{plural(report.artifacts, 'artifact')} ({plural(report.artifact_bytes, 'byte')})"
     compared = (
-        (report.params, "params"),
-        (report.tags, "tags"),
-        (report.points, "points"),
-        (report.values, "histograms, images, tables and texts"),
-        (report.artifacts, f"artifacts ({report.artifact_bytes:,} bytes)"),
-        (report.links, "datasets and links to models"),
-        (report.logged_models, "logged models"),
-        (report.models, "registered models"),
-        (report.model_versions, "versions"),
-        (report.traces, "traces"),
+        (report.params, plural(report.params, "param")),
+        (report.tags, plural(report.tags, "tag")),
+        (report.points, plural(report.points, "point")),
+        (report.values, f"{report.values:,} histograms, images, tables and texts"),
+        (report.artifacts, files),
+        (report.links, f"{report.links:,} datasets and model links"),
+        (report.logged_models, plural(report.logged_models, "logged model")),
+        (report.models, plural(report.models, "registered model")),
+        (report.model_versions, plural(report.model_versions, "version")),
+        (report.traces, plural(report.traces, "trace")),
     )
-    equal = ", ".join(f"{count:,} {what}" for count, what in compared if count) or "nothing"
-    found = f"{len(report.differences):,} differences in {report.seconds:.1f} s"
+    equal = ", ".join(words for count, words in compared if count) or "nothing"
+    found = f"{plural(len(report.differences), 'difference')} in {report.seconds:.1f} s"
     say(f"{report.source} ({report.kind}): {equal} are the same in {plural(report.runs, 'run')}; {found}")

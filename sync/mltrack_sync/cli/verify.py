@@ -96,22 +96,24 @@ def _print(report: VerifyReport) -> None:
             say_fields(each.subject or each.run_id, each.thing, each.local, each.remote)
     for line in report.unsupported:
         say(line)
-    what = f"{report.metrics:,} metrics (latest point)" if report.quick else f"{report.points:,} points"
-    files = f"{report.artifacts:,} artifacts{' (size)' if report.quick else f' ({report.artifact_bytes:,} bytes)'}"
-    equal = f"{report.params:,} params, {report.tags:,} tags, {what}, {files}"
+    what = f"{plural(report.metrics, 'metric')} (latest point)" if report.quick else plural(report.points, "point")
+    files = (
+        f"{plural(report.artifacts, 'artifact')} ({'size' if report.quick else plural(report.artifact_bytes, 'byte')})"
+    )
+    equal = f"{plural(report.params, 'param')}, {plural(report.tags, 'tag')}, {what}, {files}"
     same = (
-        (report.datasets, "datasets"),
-        (report.model_links, "links to models"),
-        (report.spans, "spans"),
-        (report.assessments, "assessments"),
+        (report.datasets, "dataset"),
+        (report.model_links, "model link"),
+        (report.spans, "span"),
+        (report.assessments, "assessment"),
     )
     equal += _counted(same)
     equal += f" are the same in {plural(report.runs, 'run')}"
     compared = (
-        (report.models, "registered models"),
-        (report.model_versions, "versions"),
-        (report.logged_models, "logged models"),
-        (report.traces, "traces"),
+        (report.models, "registered model"),
+        (report.model_versions, "version"),
+        (report.logged_models, "logged model"),
+        (report.traces, "trace"),
     )
     equal += _counted(compared)
     say(f"{report.remote}: {equal}; {plural(len(report.differences), 'difference')} in {report.seconds:.1f} s")
@@ -120,7 +122,7 @@ def _print(report: VerifyReport) -> None:
 
 
 def _counted(counts: Iterable[tuple[int, str]]) -> str:
-    return "".join(f", {count:,} {things}" for count, things in counts if count)
+    return "".join(f", {plural(count, thing)}" for count, thing in counts if count)
 
 
 @click.command(
