@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mltrack.extras import need
 from mltrack.recording import current_store
@@ -16,7 +16,19 @@ if TYPE_CHECKING:
 __all__ = ["autolog"]
 
 
-def autolog(*, disable: bool = False, **options: Any) -> None:
+def autolog(
+    log_input_examples: bool = False,
+    log_model_signatures: bool = True,
+    log_models: bool = True,
+    log_datasets: bool = True,
+    log_traces: bool = True,
+    disable: bool = False,
+    exclusive: bool = False,
+    disable_for_unsupported_versions: bool = False,
+    silent: bool = False,
+    extra_tags: dict[str, str] | None = None,
+    exclude_flavors: list[str] | None = None,
+) -> None:
     """Turn on MLflow's autologging of every library it knows, into this store and into the active run.
 
     From now on MLflow records into the store that is recorded into (its tracking and registry URI are set), and a run
@@ -28,8 +40,17 @@ def autolog(*, disable: bool = False, **options: Any) -> None:
     Call it once, before the training; ``set_store`` and ``set_experiment`` come before it.
 
     Args:
-        disable: Turn autologging off, and let MLflow make runs of its own again.
-        options: What ``mlflow.autolog`` takes: ``log_models=False``, ``silent=True`` ...
+        log_input_examples: log an example of the input with each model.
+        log_model_signatures: log what each model takes and gives.
+        log_models: log trained models.
+        log_datasets: log what was trained on.
+        log_traces: log traces of libraries that make some.
+        disable: turn autologging off, and let MLflow make runs of its own again.
+        exclusive: don't log to runs that were started by hand; as that is what this function is for, leave it False.
+        disable_for_unsupported_versions: skip libraries in versions that MLflow was not tested with.
+        silent: show none of MLflow's messages and warnings.
+        extra_tags: tags to set on each run.
+        exclude_flavors: libraries to leave out.
 
     Raises:
         MissingPackageError: mlflow is not installed.
@@ -39,18 +60,26 @@ def autolog(*, disable: bool = False, **options: Any) -> None:
 
     from mltrack.mlflow_plugin.joining import join_runs
 
-    if disable:
-        join_runs(None)
-        mlflow.autolog(disable=True, **options)
-        return
-    uri = get_tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
-    mlflow.set_experiment(
-        experiment_id=current_store.chosen_experiment(current_store.current_layout(), None).experiment_id
+    if not disable:
+        uri = get_tracking_uri()
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_registry_uri(uri)
+        experiment = current_store.chosen_experiment(current_store.current_layout(), None)
+        mlflow.set_experiment(experiment_id=experiment.experiment_id)
+    join_runs(None if disable else _active_in)
+    mlflow.autolog(
+        log_input_examples=log_input_examples,
+        log_model_signatures=log_model_signatures,
+        log_models=log_models,
+        log_datasets=log_datasets,
+        log_traces=log_traces,
+        disable=disable,
+        exclusive=exclusive,
+        disable_for_unsupported_versions=disable_for_unsupported_versions,
+        silent=silent,
+        extra_tags=extra_tags,
+        exclude_flavors=exclude_flavors,
     )
-    join_runs(_active_in)
-    mlflow.autolog(**options)
 
 
 def _active_in(store: Store) -> str | None:

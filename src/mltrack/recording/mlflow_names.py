@@ -6,7 +6,7 @@ __all__ = ["ELSEWHERE", "how_to_get"]
 
 ELSEWHERE = frozenset(
     """
-    autolog evaluate validate_evaluation_results models pyfunc genai metrics gateway agent ag2 agno anthropic
+    evaluate validate_evaluation_results models pyfunc genai metrics gateway agent ag2 agno anthropic
     autogen bedrock catboost crewai diffusers dspy gemini groq h2o haystack johnsnowlabs keras langchain
     lightgbm litellm llama_index mistral onnx openai otel paddle pmdarima prophet pydantic_ai pyspark pytorch
     rfunc semantic_kernel sentence_transformers shap sklearn smolagents spacy spark statsmodels strands
