@@ -130,6 +130,19 @@ class Look:
         """Click on the first visible button, or what else has that role, of that name."""
         self.page.get_by_role(role, name=name, exact=exact).filter(visible=True).first.click()
 
+    def open_list(self, name: str, item: str) -> None:
+        """Click on a button until the list it opens shows an item: a page that is drawn again closes its lists."""
+        from playwright.sync_api import TimeoutError as PageTimeoutError
+
+        for _ in range(5):
+            self.click(name)
+            try:
+                self.page.get_by_text(item, exact=True).filter(visible=True).first.wait_for(timeout=3_000)
+            except PageTimeoutError:
+                continue
+            return
+        raise AssertionError(f"{name} shows no {item}")
+
     def choose(self, text: str) -> None:
         """Click on the first visible place with that text and no other."""
         self.page.get_by_text(text, exact=True).filter(visible=True).first.click()

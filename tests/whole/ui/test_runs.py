@@ -64,7 +64,7 @@ def test_an_invalid_filter_is_reported_and_does_not_give_an_empty_list(
 
 def test_columns_of_metrics_params_and_tags_are_chosen(look: Look, ui_experiments: dict[str, str]) -> None:
     look.open(f"/experiments/{ui_experiments['many']}/runs")
-    look.click("Columns")
+    look.open_list("Columns", "loss")
     for name in ("loss", "seed", "team"):
         look.choose(name)
     look.page.keyboard.press("Escape")
