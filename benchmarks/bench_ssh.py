@@ -101,11 +101,12 @@ def compare(name: str, source: Path, ssh: Sshd) -> bool:
         subprocess.run(["rm", "-rf", str(far), str(plain)], check=True)
     ours, theirs, share, again, _ = (statistics.median(column) for column in zip(*rounds, strict=True))
     held = max(column[4] for column in rounds)  # in the first round, with the making of the store's catalog
-    kept = share >= SHARE_MIN and again < PASS_S_MAX and held < MEMORY_MB_MAX
-    row(f"{name}: mltrack sync", f"{ours:.2f} s", f"{size / ours / 1e6:,.0f} MB/s", f"{share:.2f} of rsync")
+    fast, quick = share >= SHARE_MIN, again < PASS_S_MAX and held < MEMORY_MB_MAX
+    figures = f"{ours:.2f} s", f"{size / ours / 1e6:,.0f} MB/s", f"{share:.2f} of rsync"
+    row(f"{name}: mltrack sync", *figures, verdict=bool(fast))
     row(f"{name}: rsync -a, sync", f"{theirs:.2f} s", f"{size / theirs / 1e6:,.0f} MB/s")
-    row(f"{name}: second pass", f"{again:.2f} s", f"{held:,.0f} MB held", verdict=bool(kept))
-    return bool(kept)
+    row(f"{name}: second pass", f"{again:.2f} s", f"{held:,.0f} MB held", verdict=bool(quick))
+    return bool(fast and quick)
 
 
 def push_once(source: str, name: str) -> int:

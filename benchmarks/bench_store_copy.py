@@ -108,12 +108,13 @@ def compare(name: str, source: Path) -> bool:
         for made in ("ours", "plain", "synced"):
             shutil.rmtree(folder / made)
     ours, plain, synced, share, again, held = (statistics.median(column) for column in zip(*rounds, strict=True))
-    kept = share >= SHARE_MIN and again < PASS_S_MAX and held < MEMORY_MB_MAX
-    row(f"{name}: mltrack", f"{ours:.2f} s", f"{size / ours / 1e6:,.0f} MB/s", f"{held:,.0f} MB held")
+    fast, quick, small = share >= SHARE_MIN, again < PASS_S_MAX, held < MEMORY_MB_MAX
+    figures = f"{ours:.2f} s", f"{size / ours / 1e6:,.0f} MB/s", f"{held:,.0f} MB held"
+    row(f"{name}: mltrack", *figures, verdict=bool(fast and small))
     row(f"{name}: cp -r", f"{plain:.2f} s", f"{size / plain / 1e6:,.0f} MB/s")
     row(f"{name}: cp -r, sync", f"{synced:.2f} s", f"{size / synced / 1e6:,.0f} MB/s", f"ratio {share:.2f}")
-    row(f"{name}: second pass", f"{again:.2f} s", f"{unchanged:,.0f} unchanged", verdict=bool(kept))
-    return bool(kept)
+    row(f"{name}: second pass", f"{again:.2f} s", f"{unchanged:,.0f} unchanged", verdict=bool(quick))
+    return bool(fast and quick and small)
 
 
 def main() -> int:
