@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from mltrack.catalog.catalog import Catalog
     from mltrack.catalog.search import PagedList, RunRecord
+    from mltrack.diff.run_diff import RunDiff
     from mltrack.entities import RunHead
 
 __all__ = ["Store"]
@@ -308,6 +309,22 @@ class Store:
 
                 self._catalog = Catalog(self.layout, self.workspace.experiments)
             return self._catalog
+
+    def diff(self, a: str, b: str, *, context: int = 3, new_files: bool = False) -> RunDiff:
+        """What differs from run ``a`` to run ``b``: code, packages, params, command, environment, host, data, metrics.
+
+        Args:
+            a: a run, as for run().
+            b: the run to compare with it.
+            context: how many equal lines are shown around lines of code that differ.
+            new_files: whether the lines of files are given that only one run has.
+
+        Raises:
+            NotFoundError, UsageError, CorruptionError: as run.
+        """
+        from mltrack.diff.run_diff import diff_runs
+
+        return diff_runs(self.path, self.run(a), self.run(b), context=context, new_files=new_files)
 
     # --- changing ---
 

@@ -82,7 +82,8 @@ def evil_store(tmp_path: Path) -> tuple[Path, list[str]]:
 
 COMMANDS = (
     "ls", "ls -c METRIC", "show RUN", "tail RUN", "tail RUN -m METRIC", "metrics RUN", "metrics RUN METRIC",
-    "metrics RUN none", "compare RUN OTHER", "check", "sql QUERY", "sql QUERY --csv", "sql QUERY --json", "ls --json",
+    "metrics RUN none", "compare RUN OTHER", "diff RUN OTHER",
+    "check", "sql QUERY", "sql QUERY --csv", "sql QUERY --json", "ls --json",
     "show RUN --json", "export RUN -o -", "export RUN --format json -o -", "remote ls", "remote ls --json", "status",
     "status --json", "sync lab --dry-run", "ls --filter EVIL", "logs RUN", "rm RUN", "restore RUN",
 )  # fmt: skip

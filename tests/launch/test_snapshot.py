@@ -16,7 +16,7 @@ from mltrack import Store
 from mltrack.cli import main
 from mltrack.launch.packages import environment_files, installed, interpreter_of
 from mltrack.launch.source_files import FILE_BYTES_MAX, find_sources, git_state
-from mltrack.launch.source_packs import Contents, SourceFile
+from mltrack.storage.source_contents import Contents, SourceFile
 
 KEY = "q7Xw9" + "Zr4Tn2Lk8Vb3Ym6"  # no real one
 

@@ -37,6 +37,7 @@ _SECTIONS = {
         "tail": "metrics",
         "metrics": "metrics",
         "compare": "compare",
+        "diff": "diff",
         "sql": "export",
         "export": "export",
     },

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import read_small, safe_join
-from mltrack.disk.line_types import LAUNCH, SOURCE_FILES
 from mltrack.errors import CorruptionError, NotFoundError, UsageError
 from mltrack.launch.packages import is_interpreter
 from mltrack.launch.secret_patterns import REDACTED
-from mltrack.launch.snapshot import FILES_NAME, LAUNCH_NAME
-from mltrack.launch.source_packs import Contents
+from mltrack.storage.runs.launch_files import DIFF_NAME, LIST_BYTES_MAX, read_launch, read_source_files
+from mltrack.storage.source_contents import Contents
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Reproduced", "reproduce"]
 
-LIST_BYTES_MAX = 256 << 20
 ABOUT_FOLDER = "mltrack-run"
 """The folder, in the new one, for all but the source files."""
 
@@ -50,10 +47,7 @@ def reproduce(store: Store, run: StoredRun, folder: Path) -> Reproduced:
     """
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty", hint="give a new folder")
-    listing, launch = _json(run, FILES_NAME), _json(run, LAUNCH_NAME)
-    for name, fault in ((FILES_NAME, SOURCE_FILES.fault(listing)), (LAUNCH_NAME, LAUNCH.fault(launch))):
-        if fault is not None:
-            raise CorruptionError(f"{name}: {fault}", path=name, hint="see: mltrack check")
+    listing, launch = read_source_files(run), read_launch(run)
     folder.mkdir(parents=True, exist_ok=True)
     missing = {name: str(reason) for name, reason in listing.get("left_out", {}).items()}
     contents, written = Contents(store.path), 0
@@ -72,28 +66,12 @@ def reproduce(store: Store, run: StoredRun, folder: Path) -> Reproduced:
     return Reproduced(written, missing, str(launch["command_line"]), _write_launch(run, folder, launch))
 
 
-def _json(run: StoredRun, name: str) -> dict[str, Any]:
-    try:
-        text = read_small(run.artifact_path(name), LIST_BYTES_MAX).decode("utf-8", "surrogateescape")
-    except NotFoundError:
-        raise NotFoundError(
-            f"run {run.run_id} has no snapshot", hint="launch programs with: mltrack run -- ..."
-        ) from None
-    try:
-        fields = json.loads(text)
-        if not isinstance(fields, dict):
-            raise ValueError("not an object")
-        return fields
-    except (ValueError, RecursionError) as error:
-        raise CorruptionError(f"{name}: {error}", path=name, hint="see: mltrack check") from error
-
-
 def _write_launch(run: StoredRun, folder: Path, launch: dict[str, Any]) -> tuple[str, ...]:
     """Write the environment's files and a script with the command; returns the next steps for the user."""
     about = folder / ABOUT_FOLDER
     about.mkdir(exist_ok=True)
     for artifact in run.artifacts:
-        if artifact.path.startswith("environment/") or artifact.path == "code/changes.diff":
+        if artifact.path.startswith("environment/") or artifact.path == DIFF_NAME:
             name = artifact.path.rpartition("/")[2]
             (about / name).write_bytes(read_small(run.artifact_path(artifact.path), LIST_BYTES_MAX))
     below = str(launch.get("folder") or ".")

@@ -15,7 +15,8 @@ from mltrack.environment import GIT_DIRTY_TAG
 from mltrack.launch.host_info import machine_facts, variables
 from mltrack.launch.packages import environment_files, installed, interpreter_of
 from mltrack.launch.source_files import find_sources, git_state
-from mltrack.launch.source_packs import Contents
+from mltrack.storage.runs.launch_files import DIFF_NAME, FILES_NAME, LAUNCH_NAME
+from mltrack.storage.source_contents import Contents
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,15 +24,10 @@ if TYPE_CHECKING:
 
     from mltrack.launch.secret_patterns import Redactor
     from mltrack.launch.source_files import GitState
-    from mltrack.launch.source_packs import Hashed
     from mltrack.recording.run import Run
+    from mltrack.storage.source_contents import Hashed
 
-__all__ = ["DIFF_NAME", "FILES_NAME", "LAUNCH_NAME", "REQUIREMENTS_NAME", "take_snapshot"]
-
-FILES_NAME = "code/files.json"
-DIFF_NAME = "code/changes.diff"
-LAUNCH_NAME = "environment/launch.json"
-REQUIREMENTS_NAME = "environment/requirements.txt"
+__all__ = ["take_snapshot"]
 
 
 def take_snapshot(

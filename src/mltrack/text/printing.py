@@ -40,6 +40,7 @@ __all__ = [
     "print_json",
     "print_table",
     "say",
+    "say_code",
     "say_fields",
     "show_output",
     "strict",
@@ -65,6 +66,13 @@ def say(*pieces: str | Styled, err: bool = False) -> None:
     pretty = stream.isatty()
     stream.write("".join(_drawn(piece, pretty) for piece in pieces) + "\n")
     stream.flush()
+
+
+def say_code(line: str, **looks: Any) -> None:
+    """Print a line of a source file in a style of click's: made safe, its tabs kept."""
+    pretty = sys.stdout.isatty()
+    parts = [_drawn(styled(part, **looks), pretty) if part else "" for part in line.split("\t")]
+    sys.stdout.write("\t".join(parts) + "\n")
 
 
 def say_fields(*fields: str) -> None:

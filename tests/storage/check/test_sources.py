@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mltrack.disk.layout import Layout
-from mltrack.launch.source_packs import Contents, SourceFile
 from mltrack.storage.check.check import check_store
+from mltrack.storage.source_contents import Contents, SourceFile
 
 
 @pytest.fixture
