@@ -1,6 +1,6 @@
 """The catalog: a derived DuckDB index over the run folders, on disk where that is possible, else in memory.
 
-``catalog.duckdb`` is opened for one refresh and query at a time, under a lock file in the same folder. If it can't be
+``catalog.duckdb`` is attached for one refresh and query at a time, under a lock file in the same folder. If it can't be
 opened (another process holds it, the store is read-only) the same code answers from memory; if it is damaged, or of
 another version or store, it is replaced. So a user never sees "database is locked", and may delete it at any time.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
 
+from mltrack.catalog.database import CatalogDatabase
 from mltrack.catalog.refresh import Refresher
 from mltrack.catalog.schema import COLUMNS, create_tables, is_ours
 from mltrack.disk.filesystem import file_lock
@@ -21,15 +22,12 @@ from mltrack.errors import BusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
-
     from mltrack.disk.layout import Layout
     from mltrack.entities import Experiment
 
 __all__ = ["Catalog"]
 
 LOCK_TIMEOUT_S = 2.0
-THREADS_MAX = 4
 
 Answer = TypeVar("Answer")
 
@@ -61,6 +59,7 @@ class Catalog:
         self._lock_timeout_s = lock_timeout_s
         self._refresher = refresher or Refresher(layout, experiments)
         self._lock = threading.RLock()
+        self._database = CatalogDatabase(self._file, layout.runs)
         self._memory: duckdb.DuckDBPyConnection | None = None
         self._pid = os.getpid()
 
@@ -93,18 +92,19 @@ class Catalog:
     def _opened(self, *, full: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
         self._leave_parent()
         with self._lock, contextlib.ExitStack() as stack:
-            yield self._from_disk(stack, full=full) or self._in_memory(full=full)
+            yield self._from_disk(stack, full=full) or self._in_memory(stack, full=full)
 
     def _leave_parent(self) -> None:
         """In a forked child: the parent's catalog in memory can't be used."""
         if self._pid != os.getpid():
             _LEFT_BEHIND.append(self._memory)  # closing it would wait for threads that the child does not have
+            self._database.leave_parent()
             self._lock, self._memory, self._pid = threading.RLock(), None, os.getpid()
 
     # --- on disk ---
 
     def _from_disk(self, stack: contextlib.ExitStack, *, full: bool) -> duckdb.DuckDBPyConnection | None:
-        """The file, up to date and open until ``stack`` closes; None if it can't be used now."""
+        """The file, up to date and attached until ``stack`` closes; None if it can't be used now."""
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(file_lock(self._lock_file, timeout_s=self._lock_timeout_s))
@@ -112,7 +112,7 @@ class Catalog:
             except (BusyError, OSError):
                 return None
             if con is not None:
-                held.callback(con.close)
+                held.callback(self._database.detach, con)
                 stack.enter_context(held.pop_all())
             return con
 
@@ -120,37 +120,23 @@ class Catalog:
         for attempt in range(2):
             con = None
             try:
-                con = self._connect(self._file)
+                con = self._database.attach()
                 self._prepare(con)
                 self._refresher.refresh(con, on_disk=True, full=full or attempt > 0)
             except duckdb.Error as error:
                 if con is not None:
-                    con.close()
+                    self._database.detach(con)
                 if _is_held(error):
                     return None
+                self._database.stop()  # damage may have made it useless
                 self._remove_files()
             except BaseException:
                 if con is not None:
-                    con.close()
+                    self._database.detach(con)
                 raise
             else:
                 return con
         return None
-
-    def _connect(self, path: Path | str, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
-        threads = min(THREADS_MAX, os.cpu_count() or 1)
-        con = duckdb.connect(str(path), read_only=read_only, config={"threads": threads})
-        # users' queries can't name Python variables, open files other than runs', or change settings
-        runs = str(self._layout.runs).replace("'", "''")
-        for setting in (
-            "TimeZone = 'UTC'",
-            "python_enable_replacements = false",
-            f"allowed_directories = ['{runs}']",
-            "enable_external_access = false",
-            "lock_configuration = true",
-        ):
-            con.execute(f"SET GLOBAL {setting}")
-        return con
 
     def _prepare(self, con: duckdb.DuckDBPyConnection) -> None:
         store_id = self._layout.store_id
@@ -170,36 +156,34 @@ class Catalog:
             if self._memory is not None:
                 self._memory.close()
                 self._memory = None
+            self._database.stop()
             with file_lock(self._lock_file, timeout_s=self._lock_timeout_s):
                 self._remove_files()
 
     # --- in memory ---
 
-    def _in_memory(self, *, full: bool) -> duckdb.DuckDBPyConnection:
+    def _in_memory(self, stack: contextlib.ExitStack, *, full: bool) -> duckdb.DuckDBPyConnection:
         if self._memory is None:
-            con = self._connect(":memory:")
+            con = self._database.in_memory()
             create_tables(con, self._layout.store_id)
             self._seed(con)
             self._memory = con
         self._refresher.refresh(self._memory, on_disk=False, full=full)
-        return self._memory
+        return stack.enter_context(self._memory.cursor())
 
     def _seed(self, con: duckdb.DuckDBPyConnection) -> None:
         """Start with the rows of a readable catalog on disk: they are then checked against the folders."""
-        with contextlib.suppress(duckdb.Error):
-            source = self._connect(self._file, read_only=True)
-            try:
-                if is_ours(source, self._layout.store_id):
-                    tables = {name: source.sql(f"SELECT * FROM base.{name}").to_arrow_table() for name in COLUMNS}
-                    con.execute("BEGIN")
-                    for name, table in tables.items():
-                        con.execute(f"DELETE FROM base.{name}")
-                        con.register("seed", table)
-                        con.execute(f"INSERT INTO base.{name} SELECT * FROM seed")
-                        con.unregister("seed")
-                    con.execute("COMMIT")
-            finally:
-                source.close()
+        with contextlib.suppress(duckdb.Error), self._database.attached(read_only=True) as source:
+            if not is_ours(source, self._layout.store_id):
+                return
+            tables = {name: source.sql(f"SELECT * FROM base.{name}").to_arrow_table() for name in COLUMNS}
+            con.execute("BEGIN")
+            for name, table in tables.items():
+                con.execute(f"DELETE FROM base.{name}")
+                con.register("seed", table)
+                con.execute(f"INSERT INTO base.{name} SELECT * FROM seed")
+                con.unregister("seed")
+            con.execute("COMMIT")
 
 
 def _is_held(error: duckdb.Error) -> bool:

@@ -50,7 +50,7 @@ def run_sql(
     """The result of one SELECT. It can change nothing, and reads no file outside the store.
 
     Args:
-        con: The catalog, up to date.
+        con: The catalog, up to date, for this query alone: it gets temporary views.
         layout: The store.
         query: The statement, in DuckDB's SQL.
         params: Values for ``?`` or ``$name`` in it.
@@ -62,16 +62,13 @@ def run_sql(
     """
     query = encodable(query)
     _check(con, query)
-    cursor = con.cursor()
     try:
         if _POINTS.search(query):
-            _make_metrics(cursor, layout, report)
-        cursor.execute("BEGIN TRANSACTION READ ONLY")
-        return _answer(cursor, query, params)
+            _make_metrics(con, layout, report)
+        con.execute("BEGIN TRANSACTION READ ONLY")
+        return _answer(con, query, params)
     except duckdb.Error as error:
         raise _as_error(error, layout) from error
-    finally:
-        cursor.close()
 
 
 def _answer(con: duckdb.DuckDBPyConnection, query: str, params: Sequence[Any] | Mapping[str, Any] | None) -> pa.Table:
