@@ -22,6 +22,7 @@ from mltrack.errors import BusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
     from mltrack.disk.layout import Layout
     from mltrack.entities import Experiment
 
