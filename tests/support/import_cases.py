@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import event_sources, wandb_sources
+from tests.support import event_sources, trackio_sources, wandb_sources
 from tests.support.sources import unpack
 
 __all__ = ["CASES", "ImportCase"]
@@ -212,4 +212,29 @@ def _tear_wandb(source: Path) -> str:
 
 WANDB = ImportCase("wandb", wandb_sources.unpack, _extend_wandb, _plant_in_wandb, _tear_wandb, 1_029)
 
-CASES = [LIGHTNING, MLRUNS, DATABASE, EVENTS, WANDB]
+# --- trackio's folder ---
+
+
+def _tear_trackio(source: Path) -> str:
+    path = max((source / "inbox").glob("*/*.jsonl"), key=lambda path: path.stat().st_size)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:20], lines[20][:60] + "\n", *lines[21:]]))
+    return f"{path.relative_to(source).as_posix()}: line 21: not JSON"
+
+
+TRACKIO = ImportCase(
+    "trackio",
+    trackio_sources.unpack,
+    lambda source: changed_rows(
+        source / "otherproject.db",
+        "INSERT INTO metrics (run_id, run_name, timestamp, step, metrics)"
+        " SELECT run_id, run_name, timestamp, 300, '{\"loss\": 0.25}' FROM metrics LIMIT 1",
+    ),
+    lambda source: changed_rows(
+        source / "otherproject.db", "UPDATE metrics SET metrics = '{\"loss\": 7}' WHERE step = 20"
+    ),
+    _tear_trackio,
+    581,
+)
+
+CASES = [LIGHTNING, MLRUNS, DATABASE, EVENTS, WANDB, TRACKIO]

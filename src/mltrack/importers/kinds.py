@@ -27,6 +27,7 @@ GROUP = "mltrack.importers"
 _OURS = {
     "mlruns": "mltrack.importers.mlflow.importer:MlrunsImporter",
     "mlflow-db": "mltrack.importers.mlflow.importer:DatabaseImporter",
+    "trackio": "mltrack.importers.trackio.importer:TrackioImporter",
     "wandb": "mltrack.importers.wandb.importer:WandbImporter",
     "tfevents": "mltrack.importers.tfevents.importer:EventsImporter",
     "csv": "mltrack.importers.tables.importer:TableImporter",

@@ -22,34 +22,13 @@ from mltrack.importers.wandb.wandb_run import WandbRun
 from mltrack.importers.wandb.wandb_source import WandbSource
 from mltrack.values.rich import Histogram, Table, Text
 from tests.support.mutations import mutated, read_whole
+from tests.support.source_reading import contents, points_of
 from tests.support.wandb_sources import MAGIC, field, fragments, history, log, run, unpack
-
-Points = dict[str, list[tuple[int, int, float]]]
-
-
-def points_of(run: SourceRun) -> Points:
-    """Step, time in ns and value by metric, in the order in which they are given."""
-    found: Points = {}
-    for batch in run.points():
-        columns = columns_of(batch)
-        for code, step, time, value in zip(
-            columns.codes.tolist(), columns.steps.tolist(), columns.times.tolist(), columns.values.tolist(), strict=True
-        ):
-            found.setdefault(columns.keys[code], []).append((step, time, value))
-    return found
 
 
 def runs_of(path: Path) -> tuple[dict[str, SourceRun], Findings]:
     findings = Findings()
     return {run.source_id: run for run in WandbSource(path, findings).runs()}, findings
-
-
-def contents(run: SourceRun) -> dict[str, bytes]:
-    found = {}
-    for file in run.files():
-        with file.open() as stream:
-            found[file.path] = stream.read()
-    return found
 
 
 def steps_of(run: SourceRun, key: str = "loss") -> list[int]:

@@ -13,8 +13,8 @@ from mltrack.importers.mlflow.terms import NS_PER_MS, TIME_MS_MAX
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from mltrack.importers.database import Database
     from mltrack.importers.findings import Findings
-    from mltrack.importers.mlflow.database import Database
 
 __all__ = ["DatabasePoints"]
 

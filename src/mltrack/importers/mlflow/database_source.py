@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mltrack.entities import DELETED, Dataset, DatasetInput, ModelMetric, ModelOutput
+from mltrack.importers.database import Database
 from mltrack.importers.mlflow.artifacts import Artifacts
-from mltrack.importers.mlflow.database import Database
 from mltrack.importers.mlflow.database_points import DatabasePoints
 from mltrack.importers.mlflow.mlruns_models import DELETED_STAGE, run_source
 from mltrack.importers.mlflow.terms import (

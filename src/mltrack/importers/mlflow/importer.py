@@ -68,7 +68,7 @@ class DatabaseImporter:
 
     def recognizes(self, path: Path) -> bool:
         """Whether it is one, or has one."""
-        from mltrack.importers.mlflow.database import Database
+        from mltrack.importers.database import Database
 
         path = _database_of(path)
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mltrack.environment import NOTE_TAG
+from mltrack.importers.json_fields import params_of
 from mltrack.importers.protobuf import Fields
 from mltrack.importers.wandb.items import item_value, set_nested, split_item, time_of
 
@@ -150,18 +151,4 @@ class RunFacts:
     @property
     def params(self) -> dict[str, str]:
         """The config, nested keys joined by dots."""
-        return dict(_flat({key: value for key, value in self.config.items() if key != "_wandb"}))
-
-
-def _flat(fields: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    found = []
-    for key, value in fields.items():
-        if isinstance(value, dict) and value:
-            found += _flat(value, f"{prefix}{key}.")
-        else:
-            found.append((f"{prefix}{key}", value if isinstance(value, str) else _text(value)))
-    return found
-
-
-def _text(value: Any) -> str:
-    return str(value) if value is None or isinstance(value, bool) else json.dumps(value, ensure_ascii=False)
+        return params_of({key: value for key, value in self.config.items() if key != "_wandb"})

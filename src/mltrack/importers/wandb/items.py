@@ -7,7 +7,7 @@ from typing import Any
 
 from mltrack.importers.protobuf import Fields
 
-__all__ = ["JsonError", "item_name", "item_value", "json_value", "number_of", "set_nested", "split_item", "time_of"]
+__all__ = ["JsonError", "item_name", "item_value", "json_value", "set_nested", "split_item", "time_of"]
 
 
 class JsonError(ValueError):
@@ -51,18 +51,6 @@ def item_value(item: Fields) -> tuple[list[str], Any]:
     """
     path, text = split_item(item)
     return path, json_value(text)
-
-
-def number_of(value: Any) -> float | None:
-    """A number or a truth value as a float; None if it is something else."""
-    if isinstance(value, bool | int | float):
-        try:
-            return float(value)
-        except OverflowError:
-            return float("inf") if value > 0 else float("-inf")
-    return {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.get(
-        value if isinstance(value, str) else ""
-    )
 
 
 def set_nested(fields: dict[str, Any], path: list[str], value: Any) -> None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mltrack.importers.json_fields import number_of
 from mltrack.importers.protobuf import Fields, WireError
 from mltrack.importers.wandb.facts import RunFacts
 from mltrack.importers.wandb.history import History, ns_of
-from mltrack.importers.wandb.items import JsonError, item_name, number_of
+from mltrack.importers.wandb.items import JsonError, item_name
 from mltrack.importers.wandb.records import HISTORY, RUN, SUMMARY
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""trackio's folder, databases, Parquet files and inbox as a source."""
