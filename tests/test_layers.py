@@ -45,6 +45,7 @@ LAYERS = [
     ["mltrack_sync.ledger"],
     ["mltrack_sync.remotes"],
     ["mltrack_sync.stores"],
+    ["mltrack_sync.lake"],
     ["mltrack_sync.mlflow.api"],
     ["mltrack_sync.mlflow.provider"],
     ["mltrack_sync.mlflow.plan"],

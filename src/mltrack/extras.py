@@ -10,7 +10,7 @@ from mltrack.errors import MissingPackageError
 
 __all__ = ["is_installed", "need"]
 
-_EXTRA_OF = {"mlflow": "mlflow", "pandas": "pandas", "PIL": "images"}
+_EXTRA_OF = {"PIL": "images", "deltalake": "lake", "mlflow": "mlflow", "pandas": "pandas"}
 """The extra that brings a module; any other is a dependency, which ``pip install --no-deps`` left out."""
 
 _PACKAGE_OF = {"PIL": "Pillow", "yaml": "PyYAML"}

@@ -21,6 +21,7 @@ from mltrack.disk.filesystem import FileSystem
 from mltrack.store import Store
 from mltrack_sync import Remotes, Selection, push
 from mltrack_sync.engine.pull import pull
+from mltrack_sync.lake.kind import LakeKind
 from mltrack_sync.remotes.kind import MLFLOW, find_kind
 from mltrack_sync.stores.kind import StoreKind
 from tests.support import ROOT
@@ -142,7 +143,7 @@ def push_once(line: str) -> None:
     kind = find_kind(remote.kind)
     if isinstance(kind, JsonKind):
         kind.on_request = death.at
-    if isinstance(kind, StoreKind):
+    if isinstance(kind, StoreKind | LakeKind):
         kind.fs = Disk(death)
     network = Network(death) if remote.kind == MLFLOW else None
     if pulled:

@@ -210,6 +210,7 @@ LEDGER = Records(
         "in_run_settled": {"model": TEXT, "size": _COUNT},
         "trace": {"trace": TEXT, "print": TEXT},
         "traces": {"at": _COUNTS, "sizes": _COUNTS},
+        "lake": {"numbers": _COUNTS},
         "store": {"store": TEXT},
         "differs": {"unit": TEXT, "differs": FLAG},
         "unit": {"unit": TEXT, "token": TEXT},

@@ -12,6 +12,7 @@ from mltrack.text.redaction import hide
 from mltrack_sync.ledger.bundles import BundleEntries
 from mltrack_sync.ledger.experiments import ExperimentEntry
 from mltrack_sync.ledger.fallback import FallbackEntry
+from mltrack_sync.ledger.lake import LakeEntry
 from mltrack_sync.ledger.models import LoggedEntry
 from mltrack_sync.ledger.pulled import PulledEntry
 from mltrack_sync.ledger.registry import ModelEntry
@@ -52,6 +53,7 @@ class LedgerState:
 
     copied: StoreEntry = field(default_factory=StoreEntry)
     bundles: BundleEntries = field(default_factory=BundleEntries)
+    lake: LakeEntry = field(default_factory=LakeEntry)
     rejected: dict[tuple[str, str, str], Rejected] = field(default_factory=dict)
     last_pass: dict[str, Any] = field(default_factory=dict)
     measured_pass: dict[str, Any] = field(default_factory=dict)
@@ -127,6 +129,8 @@ class LedgerState:
                 self.copied.apply(line)
             case "bundle":
                 self.bundles.apply(line)
+            case "lake":
+                self.lake.apply(line)
             case _ if "run" in line:
                 self.runs.setdefault(line["run"], RunEntry()).apply(line)
 
@@ -162,6 +166,7 @@ class LedgerState:
         """The fewest lines that say the same."""
         lines: list[dict[str, Any]] = [{"type": "ledger", "version": VERSION, "url": self.url}]
         lines += self.bundles.lines()
+        lines += self.lake.lines()
         lines += self.copied.lines()  # before the runs: another store's line forgets them
         lines += [experiment.line(local) for local, experiment in self.experiments.items()]
         lines += [line for run_id, entry in self.runs.items() for line in entry.lines(run_id)]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from mltrack_sync.ledger.bundles import BundleEntries
+from mltrack_sync.ledger.lake import LakeEntry
 from mltrack_sync.ledger.stores import StoreEntry
 from mltrack_sync.ledger.traces import TraceEntry
 
@@ -71,6 +72,10 @@ class LedgerView(Protocol):
     @property
     def bundles(self) -> BundleEntries:
         """The bundles that were written for it."""
+
+    @property
+    def lake(self) -> LakeEntry:
+        """Which batches a remote that is a lake has, as it is at the moment."""
 
     @property
     def copied(self) -> StoreEntry:
@@ -164,6 +169,12 @@ class LockedView:
         """The bundles that were written for it."""
         with self._lock:
             return BundleEntries(dict(self._state.bundles.by_number))
+
+    @property
+    def lake(self) -> LakeEntry:
+        """Which batches a remote that is a lake has, as it is at the moment."""
+        with self._lock:
+            return LakeEntry(dict(self._state.lake.numbers))
 
     @property
     def copied(self) -> StoreEntry:

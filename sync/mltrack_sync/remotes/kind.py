@@ -62,6 +62,7 @@ _OURS = {
     "azure": "mltrack_sync.azureml.kind:AzureKind",
     "store": "mltrack_sync.stores.kind:StoreKind",
     "bundle": "mltrack_sync.stores.bundle_kind:BundleKind",
+    "lake": "mltrack_sync.lake.kind:LakeKind",
 }
 
 

@@ -94,18 +94,28 @@ class LocalSource:
 
     def units(self, selection: Selection) -> Iterable[UnitToken]:
         """The units that a selection takes with it, runs last; see ``Source.units``."""
-        run_ids = self._store.run_ids() if selection.everything else sorted(selection.heads(self._store))
+        run_ids = self._run_ids(selection)
+        yield from self._others(selection, run_ids)
+        runs = str(self._store.layout.runs)
+        for run_id in run_ids:
+            token = run_token(f"{runs}/{run_id}")
+            if token:
+                yield UnitToken(f"{RUNS}{run_id}", token)
+
+    def other_units(self, selection: Selection) -> Iterator[UnitToken]:
+        """Those of them that are not runs."""
+        yield from self._others(selection, self._run_ids(selection))
+
+    def _run_ids(self, selection: Selection) -> list[str]:
+        return self._store.run_ids() if selection.everything else sorted(selection.heads(self._store))
+
+    def _others(self, selection: Selection, run_ids: list[str]) -> Iterator[UnitToken]:
         self._require()
         layout = self._store.layout
         for unit in other_units(self._store, selection, run_ids):
             token = unit_token(unit_folder(layout, unit))
             if token:
                 yield UnitToken(unit, token)
-        runs = str(layout.runs)
-        for run_id in run_ids:
-            token = run_token(f"{runs}/{run_id}")
-            if token:
-                yield UnitToken(f"{RUNS}{run_id}", token)
 
     def snapshot(self, unit: str, *, artifact_bytes_max: int | None = None) -> UnitSnapshot:
         """How a unit looks now; see ``Source.snapshot``."""

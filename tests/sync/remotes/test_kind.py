@@ -46,9 +46,24 @@ def killed(installed: None) -> Iterator[KilledPushes]:
         killed.close()
 
 
-@pytest.fixture(params=["jsonfolder", "store", pytest.param("mlflow", marks=pytest.mark.slow)])
+SLOW_MLFLOW = pytest.param("mlflow", marks=pytest.mark.slow)
+SLOW_LAKE = pytest.param("lake", marks=pytest.mark.slow)
+"""Killed at each request, its many steps take minutes."""
+
+
+@pytest.fixture(params=["jsonfolder", "store", "lake", SLOW_MLFLOW])
 def new_url(request: pytest.FixtureRequest, installed: None, tmp_path: Path) -> Callable[[], str]:
     """The URL of a remote of each kind that has nothing of a new store."""
+    return urls_of(request, tmp_path)
+
+
+@pytest.fixture(params=["jsonfolder", "store", SLOW_LAKE, SLOW_MLFLOW])
+def url_for_kills(request: pytest.FixtureRequest, installed: None, tmp_path: Path) -> Callable[[], str]:
+    """The same, where pushes are killed."""
+    return urls_of(request, tmp_path)
+
+
+def urls_of(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
     if request.param == "mlflow":
         server = request.getfixturevalue("server")
         return lambda: str(server.url)
@@ -59,6 +74,8 @@ def new_url(request: pytest.FixtureRequest, installed: None, tmp_path: Path) -> 
 
     if request.param == "store":
         return new_store
+    if request.param == "lake":
+        return lambda: f"delta:{tmp_path / f'lake {next(numbers)}'}"
 
     def new_folder() -> str:
         folder = tmp_path / f"remote {next(numbers)}"
@@ -133,10 +150,10 @@ def test_a_difference_is_found(tmp_path: Path, new_url: Callable[[], str]) -> No
     "arrives", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["before it arrives", "when it arrived"]
 )
 def test_killed_at_each_request_a_push_continues_and_duplicates_nothing(
-    tmp_path: Path, new_url: Callable[[], str], killed: KilledPushes, arrives: bool
+    tmp_path: Path, url_for_kills: Callable[[], str], killed: KilledPushes, arrives: bool
 ) -> None:
     for number in itertools.count(1):
-        store, remote = record(tmp_path / f"store {number}", new_url(), runs=1)
+        store, remote = record(tmp_path / f"store {number}", url_for_kills(), runs=1)
         died = killed.push(store, remote.name, number, arrives=arrives)
         push(store, remote)
         found = verify(store, remote)

@@ -1,0 +1,107 @@
+"""Batches of rows: noted, committed to their tables in order, acknowledged in the ledger; and resumed after a kill."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mltrack_sync.lake.failures import CopiedStoreError
+from mltrack_sync.lake.layout import TABLES
+from mltrack_sync.lake.notes import BatchNote
+from mltrack_sync.lake.tables import COPIED_HINT, TableBatch
+from mltrack_sync.ledger.lake import lake_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from deltalake import DeltaTable
+
+    from mltrack_sync.lake.notes import NoteFile
+    from mltrack_sync.lake.staging import StagedFile
+    from mltrack_sync.lake.tables import LakeTables
+    from mltrack_sync.ledger.ledger import Ledger
+
+__all__ = ["Batches"]
+
+
+@dataclass(slots=True)
+class Batches:
+    """Commits batches of one store to one lake, one after the other.
+
+    Attributes:
+        tables: The lake's tables.
+        ledger: What the lake has.
+        note: The note of the batch that is being committed.
+        store_id: The store.
+    """
+
+    tables: LakeTables
+    ledger: Ledger
+    note: NoteFile
+    store_id: str
+
+    def next_number(self, table: str) -> int:
+        """The number of the next batch in a table."""
+        return self.ledger.state.lake.numbers.get(table, 0) + 1
+
+    def resume(self) -> bool:
+        """Finish the batch that a killed push left; whether there was one.
+
+        Raises:
+            RemoteError: it can't be committed now, or the ledger can't be written.
+        """
+        note = self.note.read()
+        if note is None:
+            return False
+        if note.url != self.tables.place.url or note.store_id != self.store_id:
+            self.note.remove()  # the name meant another lake then: what that one lacks, its next push finds out
+            return False
+        numbers = self.ledger.state.lake.numbers
+        if all(numbers.get(batch.table, 0) >= batch.number for batch in note.tables):
+            self.note.remove()
+            return False
+        self._finish(note, {})
+        return True
+
+    def commit(self, staged: Sequence[StagedFile], lines: Sequence[dict[str, Any]]) -> None:
+        """Commit files to their tables, and write these lines to the ledger once all is in the lake.
+
+        Raises:
+            CopiedStoreError: a copy of this store pushes to the lake, too.
+            RemoteError: it can't be committed now; the next push does. Or the ledger can't be written.
+        """
+        by_table: dict[str, list[StagedFile]] = {name: [] for name in TABLES}
+        for file in staged:
+            by_table[file.table].append(file)
+        batches = [TableBatch(name, self.next_number(name), tuple(files)) for name, files in by_table.items() if files]
+        loaded = {batch.table: self._loaded(batch) for batch in batches}
+        note = BatchNote(self.tables.place.url, self.store_id, os.urandom(8).hex(), tuple(batches), tuple(lines))
+        if batches:
+            self.note.write(note)
+        self._finish(note, loaded)
+
+    def _loaded(self, batch: TableBatch) -> DeltaTable:
+        """A table, whose last batch of this store must be the one that the ledger knows."""
+        table = self.tables.created(batch.table)
+        last, known = self.tables.last_number(table, self.store_id, batch.table), batch.number - 1
+        if last > known:
+            raise CopiedStoreError(
+                f"{self.tables.place.uri} has batch {last} of {batch.table!r} from store {self.store_id},"
+                f" and this store's ledger knows {known}",
+                hint=COPIED_HINT,
+            )
+        if last < known:
+            raise CopiedStoreError(
+                f"{self.tables.place.uri} has batch {last} of {batch.table!r} from store {self.store_id}, and this"
+                f" store sent {known}: the lake was restored from a backup, or made again",
+                hint="mltrack remote rm NAME, then add it again: the next sync sends what the lake does not have",
+            )
+        return table
+
+    def _finish(self, note: BatchNote, loaded: dict[str, DeltaTable]) -> None:
+        for batch in note.tables:
+            self.tables.commit(self.store_id, batch, note.nonce, loaded.get(batch.table))
+        numbers = {batch.table: batch.number for batch in note.tables}
+        self.ledger.copied([*note.lines, *([lake_line(numbers)] if numbers else [])])
+        self.note.remove()

@@ -1,0 +1,124 @@
+"""The contents of artifacts in a lake: files named by their SHA-256, each once, whoever has it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from mltrack.disk.filesystem import open_regular
+from mltrack.errors import MltrackError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from mltrack_sync.http.rate_limit import RateLimiter
+    from mltrack_sync.lake.files import LakeFiles
+    from mltrack_sync.progress import Progress
+
+__all__ = ["BLOBS", "BlobChangedError", "Blobs", "blob_digest", "blob_path", "digest_of"]
+
+BLOBS = "blobs"
+"""The folder that has them, in folders by their first two digits."""
+
+CHUNK_BYTES = 1 << 20
+
+
+class BlobChangedError(MltrackError):
+    """A file is not what its SHA-256 says."""
+
+
+def blob_path(sha256: str) -> str:
+    """Where the content with that SHA-256 is."""
+    return f"{BLOBS}/{sha256[:2]}/{sha256}"
+
+
+class Blobs:
+    """The contents that a lake has. Many threads may use it."""
+
+    def __init__(self, files: LakeFiles, *, pace: RateLimiter | None = None, progress: Progress | None = None) -> None:
+        """``pace`` bounds the bytes sent per second; ``progress`` receives how many were."""
+        self._files = files
+        self._pace = pace
+        self._progress = progress
+        self._have: dict[str, int] = {}
+
+    def has(self, sha256: str, size: int) -> bool:
+        """Whether the lake has this content.
+
+        Raises:
+            RemoteError: that can't be found out.
+        """
+        if self._have.get(sha256) == size:
+            return True
+        found = self._files.size(blob_path(sha256))
+        if found == size:
+            self._have[sha256] = size
+        return found == size
+
+    def put(self, path: Path, sha256: str, size: int) -> bool:
+        """Send a file; False where the lake has its content.
+
+        Raises:
+            BlobChangedError: it has another content; nothing was sent.
+            OSError: it can't be read.
+            RemoteError: it can't be sent.
+        """
+        if self.has(sha256, size):
+            return False
+        if digest_of(path) != sha256:
+            raise BlobChangedError(f"{path} is not what was recorded: it was changed since", hint="see: mltrack check")
+        if self._progress is not None:
+            self._progress.files(total=size)
+        self._files.put_stream(blob_path(sha256), self._chunks(path, sha256))
+        self._have[sha256] = size
+        return True
+
+    def _chunks(self, path: Path, sha256: str) -> Iterator[bytes]:
+        digest = hashlib.sha256()
+        for chunk in _read(path):
+            digest.update(chunk)
+            if self._pace is not None:
+                self._pace.take(len(chunk))
+            yield chunk
+            if self._progress is not None:
+                self._progress.files(sent=len(chunk))
+        if digest.hexdigest() != sha256:
+            raise BlobChangedError(f"{path} was changed while it was sent", hint="the next sync tries again")
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    digest = hashlib.sha256()
+    for chunk in _read(path):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> Iterator[bytes]:
+    fd = open_regular(path, follow=False)
+    try:
+        while chunk := os.read(fd, CHUNK_BYTES):
+            yield chunk
+    finally:
+        os.close(fd)
+
+
+def blob_digest(files: LakeFiles, sha256: str, on_chunk: Callable[[int], None] | None = None) -> str:
+    """The SHA-256 of what the lake has under this one.
+
+    Raises:
+        RemoteError: it can't be read.
+    """
+    digest = hashlib.sha256()
+    with files.open(blob_path(sha256)) as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            digest.update(chunk)
+            if on_chunk is not None:
+                on_chunk(len(chunk))
+    return digest.hexdigest()

@@ -1,0 +1,244 @@
+"""The files of a lake: in a folder of this machine, or on object storage with credentials of the cloud's own chain."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem
+from mltrack_sync.lake.failures import lake_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from mltrack_sync.lake.places import LakePlace
+
+__all__ = ["LakeFiles", "files_of"]
+
+CHUNK_BYTES = 1 << 20
+
+
+class LakeFiles(Protocol):
+    """The files below the lake's place, by paths with "/". A file that was put is whole, and on the disk."""
+
+    def put(self, path: str, data: bytes | memoryview) -> None:
+        """Make a file of a new name.
+
+        Raises:
+            RemoteError: it can't be written.
+        """
+
+    def put_stream(self, path: str, chunks: Iterable[bytes]) -> None:
+        """Make a file that appears whole; where ``chunks`` raises, none appears.
+
+        Raises:
+            RemoteError: it can't be written.
+        """
+
+    def read(self, path: str) -> bytes | None:
+        """What is in a small file; None where it does not exist.
+
+        Raises:
+            RemoteError: it can't be read.
+        """
+
+    def open(self, path: str) -> IO[bytes]:
+        """A file for reading.
+
+        Raises:
+            RemoteError: it does not exist, or can't be read.
+        """
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """The files below a folder with their sizes in bytes; none where it does not exist.
+
+        Raises:
+            RemoteError: it can't be listed.
+        """
+
+    def size(self, path: str) -> int | None:
+        """The size of a file in bytes; None where it does not exist.
+
+        Raises:
+            RemoteError: that can't be found out.
+        """
+
+    def remove(self, path: str) -> None:
+        """Remove a file; a missing one is not an error.
+
+        Raises:
+            RemoteError: it can't be removed.
+        """
+
+    def names(self) -> list[str]:
+        """What is directly in the lake's place; nothing where that does not exist.
+
+        Raises:
+            RemoteError: it can't be listed.
+        """
+
+
+def files_of(place: LakePlace, fs: FileSystem = LOCAL) -> LakeFiles:
+    """The files of the lake at a place; ``fs`` writes to folders of this machine."""
+    if place.folder is not None:
+        return FolderFiles(place.folder, fs)
+    return ObjectFiles(place.uri)
+
+
+class FolderFiles:
+    """Files in a folder of this machine."""
+
+    def __init__(self, root: Path, fs: FileSystem = LOCAL) -> None:
+        """Nothing is made before the first file is."""
+        self.root = root
+        self.fs = fs
+
+    def put(self, path: str, data: bytes | memoryview) -> None:
+        """Make a file of a new name."""
+        target = self.root / path
+        with lake_errors(str(self.root)):
+            self.fs.make_durable_folder(target.parent)
+            fd = self.fs.create(target)
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[self.fs.write(fd, bytes(view[:CHUNK_BYTES])) :]
+                self.fs.sync(fd)
+            finally:
+                os.close(fd)
+            self.fs.sync_folder(target.parent)
+
+    def put_stream(self, path: str, chunks: Iterable[bytes]) -> None:
+        """Make a file that appears whole."""
+        target = self.root / path
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}{TEMPORARY}")
+        with lake_errors(str(self.root)):
+            self.fs.make_durable_folder(target.parent)
+            try:
+                fd = self.fs.create(temporary)
+                try:
+                    for chunk in chunks:
+                        self.fs.write_all(fd, chunk)
+                finally:
+                    os.close(fd)
+                self.fs.publish(temporary, target)
+            except BaseException:
+                self.fs.unlink(temporary)
+                raise
+
+    def read(self, path: str) -> bytes | None:
+        """What is in a small file."""
+        with lake_errors(str(self.root)):
+            try:
+                return (self.root / path).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def open(self, path: str) -> IO[bytes]:
+        """A file for reading."""
+        with lake_errors(str(self.root)):
+            return (self.root / path).open("rb")
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """The files below a folder."""
+        found: dict[str, int] = {}
+        with lake_errors(str(self.root)):
+            for at, _, names in os.walk(self.root / folder):
+                for name in names:
+                    if not name.endswith(TEMPORARY):
+                        path = os.path.join(at, name)
+                        with contextlib.suppress(FileNotFoundError):
+                            found[os.path.relpath(path, self.root)] = os.stat(path).st_size
+        return found
+
+    def size(self, path: str) -> int | None:
+        """The size of a file."""
+        with lake_errors(str(self.root)):
+            try:
+                return os.stat(self.root / path).st_size
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def remove(self, path: str) -> None:
+        """Remove a file."""
+        with lake_errors(str(self.root)):
+            self.fs.unlink(self.root / path)
+
+    def names(self) -> list[str]:
+        """What is directly in the folder."""
+        with lake_errors(str(self.root)):
+            try:
+                return sorted(os.listdir(self.root))
+            except FileNotFoundError:
+                return []
+
+
+class ObjectFiles:
+    """Files on object storage, by the same client that reads and writes the tables."""
+
+    def __init__(self, uri: str) -> None:
+        """Nothing is asked before the first call."""
+        from deltalake.fs import DeltaStorageHandler
+        from pyarrow.fs import PyFileSystem
+
+        self._uri = uri
+        with lake_errors(uri):
+            self._files: Any = PyFileSystem(DeltaStorageHandler(uri))
+
+    def put(self, path: str, data: bytes | memoryview) -> None:
+        """Make a file of a new name."""
+        view = memoryview(data)
+        self.put_stream(path, (bytes(view[at : at + CHUNK_BYTES]) for at in range(0, len(view), CHUNK_BYTES)))
+
+    def put_stream(self, path: str, chunks: Iterable[bytes]) -> None:
+        """Make a file that appears when all of it was sent."""
+        with lake_errors(self._uri):
+            stream = self._files.open_output_stream(path)
+            for chunk in chunks:
+                stream.write(chunk)
+            stream.close()
+
+    def read(self, path: str) -> bytes | None:
+        """What is in a small file."""
+        with lake_errors(self._uri):
+            if self.size(path) is None:
+                return None
+            with self._files.open_input_stream(path) as stream:
+                return bytes(stream.read())
+
+    def open(self, path: str) -> IO[bytes]:
+        """A file for reading."""
+        with lake_errors(self._uri):
+            stream: IO[bytes] = self._files.open_input_stream(path)
+            return stream
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """The files below a folder."""
+        from pyarrow.fs import FileSelector, FileType
+
+        with lake_errors(self._uri):
+            found = self._files.get_file_info(FileSelector(folder, allow_not_found=True, recursive=True))
+            return {each.path: each.size for each in found if each.type == FileType.File}
+
+    def size(self, path: str) -> int | None:
+        """The size of a file."""
+        from pyarrow.fs import FileType
+
+        with lake_errors(self._uri):
+            found = self._files.get_file_info(path)
+            return found.size if found.type == FileType.File else None
+
+    def remove(self, path: str) -> None:
+        """Remove a file."""
+        with lake_errors(self._uri), contextlib.suppress(FileNotFoundError):
+            self._files.delete_file(path)
+
+    def names(self) -> list[str]:
+        """What is directly below the prefix."""
+        from pyarrow.fs import FileSelector
+
+        with lake_errors(self._uri):
+            found = self._files.get_file_info(FileSelector("", allow_not_found=True, recursive=False))
+            return sorted({each.base_name for each in found})

@@ -1,0 +1,78 @@
+"""Rows of which the last one of a thing counts: those that a store wrote, and how rows of now differ from them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from mltrack_sync.lake.layout import TABLES
+from mltrack_sync.lake.scan import one_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mltrack_sync.lake.fact_rows import Row
+    from mltrack_sync.lake.scan import LakeScan
+
+__all__ = ["as_deleted", "changed_rows", "key_of", "latest_rows"]
+
+
+def key_of(table: str, row: Row) -> Row:
+    """What a row is about."""
+    return tuple(row[index] for index in _key_columns(table))
+
+
+def _key_columns(table: str) -> list[int]:
+    names = TABLES[table].schema.names
+    return [names.index(name) for name in TABLES[table].key]
+
+
+def latest_rows(
+    scan: LakeScan, table: str, store_id: str, column: str = "", values: Iterable[str] | None = None
+) -> dict[Row, Row]:
+    """The last row of each thing that a store wrote, by key, as ``fact_rows`` makes them; times are in us.
+
+    Args:
+        scan: The lake.
+        table: The table.
+        store_id: The store.
+        column: With ``values``: only rows that have one of these in the column.
+        values: See ``column``.
+
+    Raises:
+        RemoteError: the lake can't be read.
+    """
+    where = one_of("store_id", [store_id])
+    if values is not None:
+        where = where & one_of(column, values)
+    found = scan.rows(table, where=where)
+    latest: dict[Row, Row] = {}
+    for row in zip(*(_values(found.column(name)) for name in TABLES[table].schema.names), strict=True):
+        key = key_of(table, row)
+        if key not in latest or row[-1] > latest[key][-1]:
+            latest[key] = row
+    return latest
+
+
+def _values(column: pa.ChunkedArray) -> Sequence[Any]:
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    values: list[Any] = column.to_pylist()
+    if pa.types.is_map(column.type):
+        return [None if value is None else dict(value) for value in values]
+    return values
+
+
+def changed_rows(rows: Iterable[Row], latest: dict[Row, Row], table: str) -> list[Row]:
+    """Those of these rows that say something else than the last one in the lake does."""
+    return [row for row in rows if (held := latest.get(key_of(table, row))) is None or held[:-1] != row[:-1]]
+
+
+def as_deleted(row: Row, table: str, revision: int) -> Row:
+    """The row that says that a thing does not exist any more."""
+    names = TABLES[table].schema.names
+    if "deleted" in names:
+        at = names.index("deleted")
+        row = (*row[:at], True, *row[at + 1 :])
+    return (*row[:-1], revision)

@@ -1,0 +1,196 @@
+"""A push to a lake: what is new of the selected runs and other things goes there in a few batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from mltrack.errors import CorruptionError, NotFoundError, RemoteError, StoreError
+from mltrack_sync.errors import RemoteUnavailableError
+from mltrack_sync.lake.batches import Batches
+from mltrack_sync.lake.blobs import Blobs
+from mltrack_sync.lake.gathering import Gathering
+from mltrack_sync.lake.known import KnownRuns, find_known_runs, last_numbers
+from mltrack_sync.lake.notes import NoteFile
+from mltrack_sync.lake.other_rows import OtherRows
+from mltrack_sync.lake.pending import pending_units
+from mltrack_sync.lake.run_batches import RunSender
+from mltrack_sync.ledger.lake import lake_line
+from mltrack_sync.remotes.ledgers import ledger_path
+from mltrack_sync.remotes.pending import is_run_pending
+from mltrack_sync.report import PushReport
+
+if TYPE_CHECKING:
+    from mltrack.disk.filesystem import FileSystem
+    from mltrack_sync.lake.other_rows import UnitRows
+    from mltrack_sync.lake.tables import LakeTables
+    from mltrack_sync.remotes.kind import PushWork
+
+__all__ = ["push_to_lake"]
+
+
+def push_to_lake(work: PushWork, tables: LakeTables, fs: FileSystem) -> PushReport:
+    """Send what is selected and new.
+
+    Args:
+        work: What is selected, and the ledger.
+        tables: The lake.
+        fs: Writes the note of a batch.
+
+    Raises:
+        RemoteError: the lake can't be used, or the ledger can't be written.
+        StoreError, OSError: the store can't be read.
+    """
+    return _Push(work, tables, fs).run()
+
+
+class _Push:
+    """One push."""
+
+    def __init__(self, work: PushWork, tables: LakeTables, fs: FileSystem) -> None:
+        self._work = work
+        self._tables = tables
+        self._store_id = work.store.store_id
+        note = NoteFile(ledger_path(work.store, work.remote).parent, fs=fs)
+        self._batches = Batches(tables, work.ledger, note, self._store_id)
+        self._note = note
+        self._counts: dict[str, Any] = Counter()
+        self._problems: list[str] = []
+        self._sent_runs: set[str] = set()
+        self._blobs = Blobs(tables.files, pace=work.options.stoppable_pace, progress=work.options.progress)
+        self._gathering = Gathering(tables.files, self._store_id)
+
+    def run(self) -> PushReport:
+        state = self._work.ledger.state
+        units = pending_units(self._work.store, state, self._work.options.selection)
+        is_new = not state.lake.numbers or bool(state.damage)
+        pending = self._pending()
+        if pending or units or self._note.exists():
+            self._open(known=not is_new)
+            self._batches.resume()
+            known = self._take_known(everything=is_new)
+            self._send_runs(known)
+            self._send_others(units)
+            self._commit()
+        return self._report()
+
+    def _open(self, *, known: bool) -> None:
+        """Find the lake, or make it where nothing was sent yet."""
+        if not self._tables.check(create=not known) and known:
+            raise RemoteUnavailableError(
+                f"no lake at {self._tables.place.uri}",
+                hint="connect the disk; where it was removed on purpose: mltrack remote rm NAME, then add it again",
+                in_doubt=False,
+                not_sent=True,
+            )
+
+    def _pending(self) -> list[str]:
+        state = self._work.ledger.state
+        heads = self._work.heads
+        return [run_id for run_id in sorted(heads) if is_run_pending(heads[run_id], state)]
+
+    def _take_known(self, *, everything: bool) -> KnownRuns:
+        """Note what the lake has of runs that the ledger does not know: it was lost, or another store sent them."""
+        work = self._work
+        pending = self._pending()
+        asked = pending if everything else [run_id for run_id in pending if not work.ledger.run(run_id).remote_id]
+        known = find_known_runs(self._tables, work.store, self._store_id, asked, everything=everything)
+        lines = [line for run_id in asked for line in known.lines(run_id, work.ledger.run(run_id))]
+        numbers = last_numbers(self._tables, self._store_id) if everything else {}
+        if numbers:
+            lines.append(lake_line(numbers))
+        if lines:
+            work.ledger.copied(lines)
+        return known
+
+    # --- runs ---
+
+    def _send_runs(self, known: KnownRuns) -> None:
+        work = self._work
+        pending = self._pending()
+        work.options.progress.started(runs=len(pending), points=sum(self._points_waiting(run_id) for run_id in pending))
+        sender = RunSender(work, self._gathering, self._blobs, known)
+        for run_id in pending:
+            if work.options.stop.is_set():
+                break
+            self._send_run(sender, run_id)
+            work.options.progress.run_done()
+
+    def _points_waiting(self, run_id: str) -> int:
+        return max(0, self._work.heads[run_id].points - sum(self._work.ledger.run(run_id).points.values()))
+
+    def _send_run(self, sender: RunSender, run_id: str) -> None:
+        is_created = not self._work.ledger.run(run_id).remote_id
+        try:
+            sent = sender.send(run_id, on_full=self._commit)
+        except NotFoundError:
+            return  # removed meanwhile
+        except (CorruptionError, OSError) as error:
+            self._problems.append(f"run {run_id}: {error}")
+            return
+        self._problems += sent.problems
+        self._counts.update(sent.counts)
+        self._counts["runs"] += 1
+        self._counts["created"] += is_created
+        if self._gathering.is_full:
+            self._commit()
+
+    # --- others ---
+
+    def _send_others(self, units: dict[str, str]) -> None:
+        if not units or self._work.options.stop.is_set():
+            return
+        others = OtherRows(self._work.store, self._tables, self._batches, self._blobs, self._work.ledger.state)
+        for unit, token in units.items():
+            try:
+                for found in others.of_unit(unit, token):
+                    self._gather(found)
+            except NotFoundError:
+                continue
+            except RemoteError:
+                raise
+            except (StoreError, OSError) as error:
+                self._problems.append(f"{unit}: {error}")
+
+    def _gather(self, found: UnitRows) -> None:
+        for table, rows in found.rows.items():
+            self._gathering.add_rows(table, rows)
+        self._gathering.lines += found.lines
+        self._problems += found.problems
+        self._counts.update(found.counts)
+        if self._gathering.is_full:
+            self._commit()
+
+    # --- batches ---
+
+    def _commit(self) -> None:
+        """Commit what was gathered, and begin the next batch in the same object, since others have it."""
+        gathering = self._gathering
+        if gathering.is_empty:
+            return
+        staged = gathering.finish()
+        self._batches.commit(staged, gathering.lines)
+        size = sum(file.size for file in staged)
+        self._counts["bytes"] += size
+        self._counts["requests"] += len({file.table for file in staged})
+        self._work.options.progress.advanced(points=gathering.points, body=size)
+        gathering.clear()
+
+    def _report(self) -> PushReport:
+        work = self._work
+        rejected = tuple(item for item in work.ledger.state.rejected.values() if item.run_id in work.heads)
+        return PushReport(
+            work.remote.name,
+            work.remote.url,
+            problems=tuple(self._problems),
+            rejected=rejected,
+            notes=_notes(self._tables.collisions),
+            **self._counts,
+        )
+
+
+def _notes(collisions: int) -> tuple[str, ...]:
+    if not collisions:
+        return ()
+    words = "1 commit" if collisions == 1 else f"{collisions:,} commits"
+    return (f"{words} of other machines came in between; this one's were made after them",)

@@ -1,0 +1,111 @@
+"""Rows of a lake's tables, read as Arrow: files and row groups that can't have what is asked for are not opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from mltrack.disk.arrow_columns import text_column, value_column
+from mltrack_sync.lake.failures import ForeignLakeError, lake_errors
+from mltrack_sync.lake.layout import TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from deltalake import DeltaTable
+    from pyarrow import dataset as ds
+
+    from mltrack_sync.lake.tables import LakeTables
+
+__all__ = ["LakeScan", "one_of"]
+
+
+def one_of(column: str, values: Iterable[str]) -> ds.Expression:
+    """The filter for rows that have one of these texts in a column."""
+    import pyarrow.dataset as ds
+
+    return ds.field(column).isin(text_column(sorted(values)))
+
+
+@dataclass(slots=True)
+class LakeScan:
+    """The tables of a lake as they were when they were first read."""
+
+    tables: LakeTables
+    _datasets: dict[str, Any] = field(default_factory=dict)
+    _loaded: dict[str, DeltaTable | None] = field(default_factory=dict)
+
+    def table(self, name: str) -> DeltaTable | None:
+        """A table; None where it does not exist.
+
+        Raises:
+            RemoteError: it can't be read.
+        """
+        if name not in self._loaded:
+            self._loaded[name] = self.tables.load(name)
+        return self._loaded[name]
+
+    def dataset(self, name: str, partitions: Sequence[tuple[str, str, Any]] | None = None) -> ds.Dataset | None:
+        """All rows of a table, or of these partitions, as a dataset; None where it does not exist.
+
+        Raises:
+            RemoteError: it can't be read.
+        """
+        from deltalake.exceptions import DeltaProtocolError
+
+        key = f"{name} {partitions}"
+        if key not in self._datasets:
+            table = self.table(name)
+            try:
+                with lake_errors(self.tables.place.uri):
+                    self._datasets[key] = (
+                        None if table is None else table.to_pyarrow_dataset(partitions=list(partitions or ()) or None)
+                    )
+            except DeltaProtocolError as error:
+                raise ForeignLakeError(f"the table {name!r} can't be read: {error}", hint="upgrade mltrack") from error
+        return self._datasets[key]
+
+    def rows(self, name: str, columns: Sequence[str] | None = None, where: ds.Expression | None = None) -> pa.Table:
+        """Rows of a table.
+
+        Args:
+            name: The table.
+            columns: Only these columns.
+            where: Only rows that pass this filter.
+
+        Raises:
+            RemoteError: it can't be read.
+        """
+        found = self.dataset(name)
+        names = list(columns or TABLES[name].schema.names)
+        if found is None:
+            schema = pa.schema([TABLES[name].schema.field(each) for each in names])
+            return pa.Table.from_arrays([_empty(each.type) for each in schema], schema=schema)
+        with lake_errors(self.tables.place.uri):
+            return found.to_table(columns=names, filter=where)
+
+    def batches(
+        self, name: str, columns: Sequence[str], where: ds.Expression | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The same in pieces, so that many rows need little memory.
+
+        Raises:
+            RemoteError: it can't be read.
+        """
+        found = self.dataset(name)
+        if found is None:
+            return
+        with lake_errors(self.tables.place.uri):
+            yield from found.scanner(
+                columns=list(columns), filter=where, batch_size=1 << 16, batch_readahead=4, fragment_readahead=1
+            ).to_batches()
+
+
+def _empty(kind: pa.DataType) -> pa.Array:
+    if pa.types.is_map(kind):
+        return pa.array([], kind)
+    if pa.types.is_timestamp(kind):
+        return value_column([], pa.int64()).cast(kind)
+    return value_column([], kind)

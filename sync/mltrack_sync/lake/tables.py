@@ -1,0 +1,301 @@
+"""The Delta tables of a lake: opened, checked to be mltrack's, created, and committed to exactly once.
+
+A batch has a number for each table, and a commit says by Delta's application transaction which number of which store
+it is. A commit is made on the snapshot in which the number was found missing: if another one of this store came
+between, Delta refuses ours. So an outcome that is not known is found out by loading the table again.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mltrack_sync.errors import RemoteUnavailableError
+from mltrack_sync.lake.failures import CopiedStoreError, ForeignLakeError, explain, lake_errors
+from mltrack_sync.lake.layout import LAYOUT, MARKER, TABLES
+from mltrack_sync.lake.staging import StagedFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from deltalake import DeltaTable
+
+    from mltrack_sync.lake.files import LakeFiles
+    from mltrack_sync.lake.places import LakePlace
+
+__all__ = ["COPIED_HINT", "LakeTables", "TableBatch", "app_of"]
+
+ATTEMPTS = 8
+"""How often a commit is tried whose outcome is not known, or that others came before; Delta itself tries several times
+in each."""
+
+COPIED_HINT = (
+    "two copies of one store must not push to one lake. Make the copy a store of its own: in a new store, mltrack pull"
+    " PATH-OF-THE-COPY, then push from there. Where there is no copy and only the ledger is an old one (restored from a"
+    " backup): remove it, remotes/NAME/ledger.jsonl in the store, and the next sync reads the lake instead"
+)
+
+NONCE = "mltrack.batch"
+"""The key in a commit's metadata that says which attempt at a batch it is."""
+
+
+def app_of(store_id: str, table: str) -> str:
+    """The id of a store's transactions on a table."""
+    return f"mltrack/{store_id}/{table}"
+
+
+@dataclass(frozen=True, slots=True)
+class TableBatch:
+    """What one batch adds to one table."""
+
+    table: str
+    number: int
+    files: tuple[StagedFile, ...]
+
+
+@dataclass(slots=True)
+class LakeTables:
+    """The tables of one lake.
+
+    Attributes:
+        place: Where it is.
+        files: Its files.
+        collisions: How many commits of others came between the snapshot of one of ours and it.
+        sleep: Waits before another attempt.
+    """
+
+    place: LakePlace
+    files: LakeFiles
+    sleep: Callable[[float], None] = time.sleep
+    collisions: int = 0
+    _known: set[str] = field(default_factory=set)
+
+    # --- the lake itself ---
+
+    def check(self, *, create: bool) -> bool:
+        """Whether there is a lake, of a layout that is known here; with ``create`` it is made where nothing is.
+
+        Raises:
+            ForeignLakeError: it is of a newer layout, or something else is at the place.
+            RemoteError: it can't be reached.
+        """
+        marker = self.files.read(MARKER)
+        if marker is not None:
+            self._check_marker(marker)
+            return True
+        if create and self.place.folder is not None and not self.place.folder.parent.is_dir():
+            raise RemoteUnavailableError(
+                f"no folder {self.place.folder.parent}",
+                hint="connect the disk, or make the folder that the lake is to be in",
+                in_doubt=False,
+                not_sent=True,
+            )
+        found = [name for name in self.files.names() if name in TABLES or name == "_delta_log"]
+        if found:
+            raise ForeignLakeError(
+                f"{self.place.uri} has a table {found[0]!r} that is not of a lake of mltrack's",
+                hint="give a folder or prefix of its own",
+            )
+        if create:
+            self.files.put_stream(MARKER, [json.dumps({"mltrack_lake": LAYOUT}).encode() + b"\n"])
+        return False
+
+    def _check_marker(self, data: bytes) -> None:
+        try:
+            layout = json.loads(data)["mltrack_lake"]
+        except (ValueError, KeyError, TypeError):
+            layout = None
+        if type(layout) is not int or layout < 1:
+            raise ForeignLakeError(f"{self.place.uri}/{MARKER} is not mltrack's", hint="give another folder or prefix")
+        if layout > LAYOUT:
+            raise ForeignLakeError(
+                f"{self.place.uri} is a lake of layout {layout}, and this mltrack knows layout {LAYOUT}",
+                hint="upgrade mltrack",
+            )
+
+    # --- tables ---
+
+    def load(self, name: str) -> DeltaTable | None:
+        """A table as it is now; None where it does not exist.
+
+        Raises:
+            ForeignLakeError: it is not mltrack's.
+            RemoteError: it can't be read.
+        """
+        from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
+
+        with lake_errors(self.place.uri):
+            try:
+                table = DeltaTable(self.place.table(name))
+            except TableNotFoundError:
+                return None
+        if name not in self._known:
+            self._check_table(name, table)
+            self._known.add(name)
+        return table
+
+    def _check_table(self, name: str, table: DeltaTable) -> None:
+        from deltalake import Schema
+
+        wanted = _types(json.loads(Schema.from_arrow(TABLES[name].schema).to_json()))
+        found = _types(json.loads(table.schema().to_json()))
+        meta = table.metadata()
+        is_same = wanted.items() <= found.items() and tuple(meta.partition_columns) == TABLES[name].partition
+        if meta.name != f"mltrack {name}" or not is_same:
+            raise ForeignLakeError(
+                f"the table {name!r} in {self.place.uri} is not the one of a lake of mltrack's",
+                hint="its name or its columns differ; give another folder or prefix, or upgrade mltrack",
+            )
+
+    def created(self, name: str) -> DeltaTable:
+        """A table, made where it does not exist.
+
+        Raises:
+            ForeignLakeError: another table is there.
+            RemoteError: it can't be made.
+        """
+        from deltalake import DeltaTable, Schema
+        from deltalake.exceptions import DeltaError
+
+        for attempt in range(ATTEMPTS):
+            table = self.load(name)
+            if table is not None:
+                return table
+            try:
+                DeltaTable.create(
+                    self.place.table(name),
+                    schema=Schema.from_arrow(TABLES[name].schema),
+                    mode="ignore",
+                    partition_by=list(TABLES[name].partition),
+                    name=f"mltrack {name}",
+                    description=f"layout {LAYOUT}",
+                )
+            except (DeltaError, OSError) as error:  # another machine made it meanwhile, or it can't be made
+                if attempt + 1 == ATTEMPTS:
+                    raise explain(self.place.uri, error) from error
+                self._pause(attempt)
+        raise RemoteUnavailableError(f"{self.place.table(name)} can't be made", in_doubt=False)
+
+    def last_number(self, table: DeltaTable | None, store_id: str, name: str) -> int:
+        """The number of the last batch of a store in a table; 0 for none."""
+        if table is None:
+            return 0
+        with lake_errors(self.place.uri):
+            return table.transaction_version(app_of(store_id, name)) or 0
+
+    # --- commits ---
+
+    def commit(self, store_id: str, batch: TableBatch, nonce: str, table: DeltaTable | None = None) -> None:
+        """Add a batch to its table, once, however often this is called with the same batch.
+
+        Args:
+            store_id: The store.
+            batch: What is added.
+            nonce: Tells this batch from another one with its number, which only a copy of the store can have made.
+            table: The table as it was loaded before; by default it is loaded.
+
+        Raises:
+            CopiedStoreError: a copy of the store committed a batch with this number.
+            RemoteError: it can't be committed now; whether it was may not be known.
+        """
+        from deltalake.exceptions import DeltaError
+
+        error: Exception | None = None
+        for attempt in range(ATTEMPTS):
+            if table is None:
+                table = self.created(batch.table)
+            if self.last_number(table, store_id, batch.table) >= batch.number:
+                self._check_ours(table, store_id, batch, nonce)
+                return
+            before = table.version()
+            try:
+                self._write(table, store_id, batch, nonce)
+            except (DeltaError, OSError) as failed:
+                error, table = failed, None
+                self._pause(attempt)
+                continue
+            self._count_collisions(batch.table, before, store_id, nonce)
+            return
+        assert error is not None
+        raise explain(self.place.uri, error) from error
+
+    def _write(self, table: DeltaTable, store_id: str, batch: TableBatch, nonce: str) -> None:
+        from deltalake.transaction import AddAction, CommitProperties, Transaction
+
+        now = int(time.time() * 1000)
+        actions = [AddAction(each.path, each.size, dict(each.partition), now, True, each.stats) for each in batch.files]
+        table.create_write_transaction(
+            actions,
+            "append",
+            table.schema(),
+            list(TABLES[batch.table].partition) or None,
+            commit_properties=CommitProperties(
+                custom_metadata={NONCE: _stamp(store_id, batch, nonce)},
+                app_transactions=[Transaction(app_of(store_id, batch.table), batch.number)],
+            ),
+        )
+
+    def _check_ours(self, table: DeltaTable, store_id: str, batch: TableBatch, nonce: str) -> None:
+        """Check that the batch of this number in the table is this one; one that the log does not have any more is."""
+        start = _stamp(store_id, batch, "")
+        for limit in (20, 500, None):
+            commits = self._history(table, limit)
+            stamps = [str(commit.get(NONCE, "")) for commit in commits]
+            found = next((stamp for stamp in stamps if stamp.startswith(start)), None)
+            if found is not None:
+                if found != start + nonce:
+                    raise CopiedStoreError(
+                        f"another copy of store {store_id} pushed batch {batch.number} of {batch.table!r}"
+                        f" to {self.place.uri}",
+                        hint=COPIED_HINT,
+                    )
+                return
+            if limit is None or len(commits) < limit:
+                return
+
+    def _history(self, table: DeltaTable, limit: int | None) -> list[dict[str, Any]]:
+        with lake_errors(self.place.uri):
+            return list(table.history(limit))
+
+    def _count_collisions(self, name: str, before: int, store_id: str, nonce: str) -> None:
+        """Make the log's new entries survive power loss, and count those of others that came before ours."""
+        table = self.load(name)
+        if table is None:
+            return
+        latest = table.version()
+        self._sync_log(name, before, latest)
+        if latest > before + 1:
+            stamps = [str(commit.get(NONCE, "")) for commit in self._history(table, latest - before)]
+            ours = next((i for i, stamp in enumerate(stamps) if stamp.endswith(nonce)), len(stamps) - 1)
+            self.collisions += len(stamps) - 1 - ours
+
+    def _sync_log(self, name: str, before: int, latest: int) -> None:
+        """In a folder: what a commit wrote is on the disk when it is acknowledged."""
+        folder = self.place.folder
+        sync = getattr(self.files, "fs", None)
+        if folder is None or sync is None:
+            return
+        log = folder / name / "_delta_log"
+        with lake_errors(self.place.uri):
+            paths = [log / f"{version:020}.json" for version in range(before + 1, latest + 1)]
+            sync.sync_all(log, [*(path for path in paths if path.exists()), log])
+
+    def _pause(self, attempt: int) -> None:
+        self.sleep(random.uniform(0.5, 1.0) * min(10.0, 0.05 * 2**attempt))
+
+
+def _stamp(store_id: str, batch: TableBatch, nonce: str) -> str:
+    return f"{app_of(store_id, batch.table)}:{batch.number}:{nonce}"
+
+
+def _types(schema: dict[str, Any]) -> dict[str, str]:
+    return {each["name"]: json.dumps(each["type"], sort_keys=True) for each in schema["fields"]}
+
+
+def all_files(batches: Sequence[TableBatch]) -> list[StagedFile]:
+    """The files of these."""
+    return [file for batch in batches for file in batch.files]

@@ -1,0 +1,29 @@
+"""What a remote that is a lake has of this store, as the ledger keeps it: the number of each table's last batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["LakeEntry", "lake_line"]
+
+
+@dataclass(slots=True)
+class LakeEntry:
+    """By table, the number of the last batch that was committed to it. What was in it, the runs' own lines say."""
+
+    numbers: dict[str, int] = field(default_factory=dict)
+
+    def apply(self, line: Mapping[str, Any]) -> None:
+        """Take in a line of the ledger."""
+        self.numbers.update(line["numbers"])
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The fewest lines that say the same."""
+        return [lake_line(self.numbers)] if self.numbers else []
+
+
+def lake_line(numbers: Mapping[str, int]) -> dict[str, Any]:
+    """The line that says that the lake has these batches."""
+    return {"type": "lake", "numbers": dict(numbers)}

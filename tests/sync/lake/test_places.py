@@ -1,0 +1,53 @@
+"""Which URLs name lakes."""
+
+from __future__ import annotations
+
+import pytest
+
+from mltrack.errors import UsageError
+from mltrack_sync.lake.places import LakePlace, is_lake_url
+from mltrack_sync.remotes.kind import kind_of
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "uri"),
+    [
+        ("delta:/mnt/lake/", "delta:/mnt/lake", "/mnt/lake"),
+        ("delta:///mnt/lake", "delta:/mnt/lake", "/mnt/lake"),
+        ("s3://bucket/a/b/", "s3://bucket/a/b", "s3://bucket/a/b"),
+        ("s3a://bucket", "s3://bucket", "s3://bucket"),
+        ("gs://bucket//x", "gs://bucket/x", "gs://bucket/x"),
+        ("abfss://c@acc.dfs.core.windows.net/p", "abfss://c@acc.dfs.core.windows.net/p", None),
+    ],
+)
+def test_urls_of_lakes(text: str, url: str, uri: str | None) -> None:
+    assert is_lake_url(text)
+    assert kind_of(text).name == "lake"
+    place = LakePlace.parse(text)
+    assert place.url == url
+    assert place.uri == (uri or url)
+    assert LakePlace.parse(url) == place
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "delta:",
+        "delta://host/x",
+        "s3://",
+        "s3://key:secret@bucket/x",
+        "s3://bucket/x?token=1",
+        "s3://b/../c",
+        "gs:///x",
+    ],
+)
+def test_others_are_refused_and_no_secret_is_shown(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        LakePlace.parse(text)
+    assert "secret" not in str(caught.value)
+    assert "token" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["https://host/x", "azureml:w", "/path", "deltas", "http://s3/x"])
+def test_other_urls_are_of_other_kinds(text: str) -> None:
+    assert not is_lake_url(text)
