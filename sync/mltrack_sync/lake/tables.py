@@ -224,10 +224,12 @@ class LakeTables:
         raise explain(self.place.uri, error) from error
 
     def _write(self, table: DeltaTable, store_id: str, batch: TableBatch, nonce: str) -> None:
-        from deltalake.transaction import AddAction, CommitProperties, Transaction
+        from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
 
         now = int(time.time() * 1000)
-        actions = [AddAction(each.path, each.size, dict(each.partition), now, True, each.stats) for each in batch.files]
+        actions: list[AddAction | RemoveAction] = [
+            AddAction(each.path, each.size, dict(each.partition), now, True, each.stats) for each in batch.files
+        ]
         table.create_write_transaction(
             actions,
             "append",
