@@ -22,6 +22,7 @@ __all__ = [
     "Image",
     "InvalidMetricError",
     "InvalidPathError",
+    "Lake",
     "MetricSummary",
     "MissingPackageError",
     "MlflowClient",
@@ -152,7 +153,10 @@ _WHERE = {
     "recording.tracking_uri": "get_registry_uri get_tracking_uri is_tracking_uri_set set_registry_uri set_tracking_uri",
 }
 _MODULES = {"artifacts", "client", "data", "exceptions", "tracking"}  # imported where they are first named
-_ELSEWHERE = {"Workspace": ("mltrack_sync.azureml.workspace", "AzureWorkspace")}  # by name alone: what talks to remotes
+_ELSEWHERE = {  # by name alone: what talks to remotes
+    "Lake": ("mltrack_sync.lake.lake", "Lake"),
+    "Workspace": ("mltrack_sync.azureml.workspace", "AzureWorkspace"),
+}
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names.split()}
 
 
@@ -283,6 +287,7 @@ if TYPE_CHECKING:
         Text,
     )
     from mltrack_sync.azureml.workspace import AzureWorkspace as Workspace
+    from mltrack_sync.lake.lake import Lake
 
     __version__: str
 

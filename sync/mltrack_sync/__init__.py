@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import mltrack as _mltrack  # noqa: F401  # finds our modules by their old paths, too
 
 _MODULE_OF = {
+    "Lake": "lake.lake",
     "PullReport": "report",
     "PushReport": "report",
     "Rejected": "report",
@@ -20,6 +21,7 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "Lake",
     "PullReport",
     "PushReport",
     "Rejected",
@@ -35,6 +37,7 @@ __all__ = [
 if TYPE_CHECKING:
     from mltrack_sync.engine.pull import pull
     from mltrack_sync.engine.push import push
+    from mltrack_sync.lake.lake import Lake
     from mltrack_sync.remotes.config import Remotes
     from mltrack_sync.remotes.kind import Remote
     from mltrack_sync.report import PullReport, PushReport, Rejected

@@ -20,7 +20,7 @@ from mltrack.text.encodable import encodable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["run_sql"]
+__all__ = ["answer_query", "run_sql"]
 
 VIEWS = "runs, params, tags, metrics, latest_metrics, datasets, artifacts, experiments"
 
@@ -61,14 +61,46 @@ def run_sql(
         CorruptionError: a segment it reads is damaged.
     """
     query = encodable(query)
-    _check(con, query)
-    try:
+
+    def prepare() -> None:
         if _POINTS.search(query):
             _make_metrics(con, layout, report)
+
+    return answer_query(con, query, params, prepare=prepare, explain=lambda error: _as_error(error, layout))
+
+
+def answer_query(
+    con: duckdb.DuckDBPyConnection,
+    query: str,
+    params: Sequence[Any] | Mapping[str, Any] | None = None,
+    *,
+    prepare: Callable[[], None],
+    explain: Callable[[duckdb.Error], Exception] | None = None,
+) -> pa.Table:
+    """The result of one SELECT on a database with the views of a store.
+
+    Args:
+        con: The database, for this query alone.
+        query: The statement.
+        params: Values for ``?`` or ``$name`` in it.
+        prepare: Makes the view ``metrics``.
+        explain: The error to raise for one of DuckDB's.
+
+    Raises:
+        UsageError: it is not a single reading statement, or fails; the message is DuckDB's.
+    """
+    query = encodable(query)
+    _check(con, query)
+    try:
+        prepare()
         con.execute("BEGIN TRANSACTION READ ONLY")
         return _answer(con, query, params)
     except duckdb.Error as error:
-        raise _as_error(error, layout) from error
+        raise (explain or _as_usage)(error) from error
+
+
+def _as_usage(error: duckdb.Error) -> Exception:
+    return UsageError(_line(error), hint=f"views: {VIEWS}")
 
 
 def _answer(con: duckdb.DuckDBPyConnection, query: str, params: Sequence[Any] | Mapping[str, Any] | None) -> pa.Table:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from mltrack_sync.lake.lake import Lake
+
 __all__ = ["export", "sql"]
 
 SQL_ROWS_MAX = 200
@@ -31,18 +33,20 @@ SQL_ROWS_MAX = 200
     "Query the store in SQL.",
     "mltrack sql \"SELECT run_name, value FROM latest_metrics JOIN runs USING (run_id) WHERE key = 'loss'\"",
     'mltrack sql "SELECT count(*) AS points FROM metrics" --json',
+    'mltrack sql --remote lake "SELECT status, count(*) AS runs FROM runs GROUP BY status"',
 )
 @click.argument("query")
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option("--remote", metavar="LAKE", help="Query a lake, by its name as a remote or by its URL.")
 @pass_session
-def sql(session: Session, query: str, as_json: bool, as_csv: bool) -> None:
+def sql(session: Session, query: str, as_json: bool, as_csv: bool, remote: str | None) -> None:
     """Query in SQL (DuckDB's) over runs, params, tags, metrics, latest_metrics, datasets, artifacts, experiments."""
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other", hint="choose one")
-    store = session.store()
+    source = session.store() if remote is None else _open_lake(session, remote)
     with _interrupts_at_once():
-        table = store.sql(query)
+        table = source.sql(query)
     if as_json:
         print_json(table.to_pylist())
     elif as_csv:
@@ -51,6 +55,21 @@ def sql(session: Session, query: str, as_json: bool, as_csv: bool) -> None:
         pyarrow.csv.write_csv(table, data_stream())
     else:
         _print(table)
+
+
+def _open_lake(session: Session, text: str) -> Lake:
+    """The lake that is named; one that is given by its URL needs no store."""
+    from mltrack_sync.lake.lake import Lake
+    from mltrack_sync.lake.places import is_lake_url
+    from mltrack_sync.remotes.resolver import remote_for
+
+    if is_lake_url(text):
+        return Lake(text)
+    remote = remote_for(session.store(), text, remember=False)
+    remote.require_trust()
+    if not is_lake_url(remote.url):
+        raise UsageError(f"remote {remote.name!r} is not a lake", hint="SQL is answered by lakes and by the store here")
+    return Lake(remote.url)
 
 
 @contextlib.contextmanager

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from mltrack.store import Store
     from mltrack_sync.lake.tables import LakeTables
     from mltrack_sync.ledger.ledger import LedgerState
-    from mltrack_sync.remotes.kind import PushWork, Remote
+    from mltrack_sync.remotes.kind import PullWork, PushWork, Remote
     from mltrack_sync.remotes.options import PushOptions, VerifyOptions
-    from mltrack_sync.report import PendingCounts, PushReport, VerifyReport
+    from mltrack_sync.report import PendingCounts, PullReport, PushReport, VerifyReport
 
 __all__ = ["LakeKind"]
 
@@ -127,6 +127,20 @@ class LakeKind:
         from mltrack_sync.lake.push import push_to_lake
 
         return push_to_lake(work, tables, self.fs)
+
+    def pull(self, work: PullWork) -> PullReport:
+        """Bring runs back.
+
+        Raises:
+            RemoteError: the lake can't be read.
+            NotFoundError, FilterError: the selection names what the lake does not have, or is not valid.
+        """
+        need("deltalake", "a lake")
+        from mltrack_sync.lake.lake import Lake
+        from mltrack_sync.lake.pull import pull_from_lake
+
+        with Lake(work.remote.url) as lake:
+            return pull_from_lake(work, lake, fs=self.fs)
 
     def dry_run(self, store: Store, remote: Remote, state: LedgerState, options: PushOptions) -> PushReport:
         """What push would send, by the ledger."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mltrack_sync.lake.fact_rows import Row
     from mltrack_sync.lake.tables import LakeTables
 
-__all__ = ["KnownRuns", "find_known_runs", "last_numbers"]
+__all__ = ["KnownRuns", "find_known_runs", "last_numbers", "positions_in"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,9 @@ def find_known_runs(
     if not ids:
         return KnownRuns()
     entries: dict[str, RunEntry] = {run_id: RunEntry() for run_id in latest}
-    for run_id, writer, end in _positions(scan, "events", ids, None):
+    for run_id, writer, end in positions_in(scan, "events", ids, None):
         entries.setdefault(run_id, RunEntry()).events[writer] = end
-    for run_id, writer, end in _positions(scan, "points", ids, _partitions(store, ids)):
+    for run_id, writer, end in positions_in(scan, "points", ids, _partitions(store, ids)):
         entries.setdefault(run_id, RunEntry()).points[writer] = end
     for run_id, path, sha256 in _files(scan, ids):
         if run_id in entries:
@@ -121,7 +121,7 @@ def _partitions(store: Store, run_ids: Iterable[str]) -> set[tuple[str, str]]:
     return found
 
 
-def _positions(
+def positions_in(
     scan: LakeScan, table: str, run_ids: Sequence[str], partitions: set[tuple[str, str]] | None
 ) -> list[tuple[str, str, int]]:
     """How far the lake has each writer's events or points: the position before the first gap."""

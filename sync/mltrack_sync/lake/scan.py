@@ -47,21 +47,21 @@ class LakeScan:
             self._loaded[name] = self.tables.load(name)
         return self._loaded[name]
 
-    def dataset(self, name: str, partitions: Sequence[tuple[str, str, Any]] | None = None) -> ds.Dataset | None:
-        """All rows of a table, or of these partitions, as a dataset; None where it does not exist.
+    def dataset(self, name: str, only: str = "") -> ds.Dataset | None:
+        """All rows of a table as a dataset, or those of files that may pass ``only``; None where it does not exist.
 
         Raises:
             RemoteError: it can't be read.
         """
         from deltalake.exceptions import DeltaProtocolError
 
-        key = f"{name} {partitions}"
+        key = f"{name} {only}"
         if key not in self._datasets:
             table = self.table(name)
             try:
                 with lake_errors(self.tables.place.uri):
                     self._datasets[key] = (
-                        None if table is None else table.to_pyarrow_dataset(partitions=list(partitions or ()) or None)
+                        None if table is None else table.to_pyarrow_dataset(file_pruning_predicate=only or None)
                     )
             except DeltaProtocolError as error:
                 raise ForeignLakeError(f"the table {name!r} can't be read: {error}", hint="upgrade mltrack") from error

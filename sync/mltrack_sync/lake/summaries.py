@@ -28,10 +28,10 @@ FROM (
            coalesce(min(min) FILTER (NOT isnan(min)), 'nan'::DOUBLE) AS min,
            coalesce(max(max) FILTER (NOT isnan(max)), 'nan'::DOUBLE) AS max,
            sum(count)::BIGINT AS count, sum(sum) / sum(count) AS mean
-    FROM {source} GROUP BY run_id, metric
+    FROM source GROUP BY run_id, metric
 )
 """
-"""One row a metric of a run; ``{source}`` is the table; latest is the greatest (step, time, value), as in MLflow."""
+"""One row for each metric of a run, of the table ``source``; the latest is as in MLflow: greatest step, time, value."""
 
 _COLUMNS = ("run_id", "metric", "last", "last_step", "last_time_ns", "min", "max", "count")
 

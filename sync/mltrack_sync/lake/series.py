@@ -1,0 +1,57 @@
+"""The points of one run in a lake, or of one metric of it: only files and row groups that may have them are read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from mltrack.disk.arrow_columns import array_column, column_array
+from mltrack.errors import NotFoundError
+from mltrack_sync.lake.failures import lake_errors
+from mltrack_sync.lake.layout import month_of, shard_of
+from mltrack_sync.lake.scan import one_of
+
+if TYPE_CHECKING:
+    from mltrack.entities import RunInfo
+    from mltrack_sync.lake.scan import LakeScan
+
+__all__ = ["partition_of", "read_series"]
+
+
+def partition_of(info: RunInfo) -> str:
+    """Which files may have a run's points, as Delta's log is asked for them."""
+    return f"month = '{month_of(info.start_time)}' AND shard = '{shard_of(info.run_id)}' AND run_id = '{info.run_id}'"
+
+
+def read_series(scan: LakeScan, info: RunInfo, key: str | None) -> pa.Table:
+    """The points of a run, or of its metric ``key``; see ``LakeRun.metrics``.
+
+    Raises:
+        NotFoundError: the run has no such metric.
+        RemoteError: the lake can't be read.
+    """
+    found = scan.dataset("points", partition_of(info))
+    columns = ["metric", "step", "time_ns", "value", "writer", "seq"]
+    where = one_of("run_id", [info.run_id])
+    if key is not None:
+        where = where & one_of("metric", [key])
+    with lake_errors(scan.tables.place.uri):
+        table = scan.rows("points", columns) if found is None else found.to_table(columns=columns, filter=where)
+    if key is not None and not table.num_rows:
+        raise NotFoundError(f"run {info.run_id} has no metric {key!r}", hint="see its data.metrics")
+    table = table.combine_chunks()
+    table = table.take(array_column(_order(table), pa.int64()))
+    times = table.column("time_ns").cast(pa.timestamp("ns", tz="UTC"))
+    names = ["metric"] if key is None else []
+    kept = [*(table.column(name) for name in [*names, "step"]), times, table.column("value")]
+    return pa.table(kept, names=[*names, "step", "time", "value"])
+
+
+def _order(table: pa.Table) -> Any:
+    """By seq where there is one writer, else by time, and for equal times by seq."""
+    seqs = column_array(table.column("seq"), np.int64)
+    if table.num_rows and len(table.column("writer").unique()) > 1:
+        return np.lexsort((seqs, column_array(table.column("time_ns"), np.int64)))
+    return np.argsort(seqs, kind="stable")
