@@ -147,7 +147,14 @@ LEDGER = Records(
     {"type": NAME},
     {
         "ledger": {"version": Optional(_COUNT), "url": Optional(TEXT)},
-        "experiment": {"local": TEXT, "remote": TEXT, "tags": TEXTS, "created": Optional(INT64)},
+        "experiment": {
+            "local": TEXT,
+            "remote": TEXT,
+            "tags": TEXTS,
+            "created": Optional(INT64),
+            "name": Optional(TEXT),
+            "stage": Optional(TEXT),
+        },
         "create": {"run": TEXT},
         "run": {"run": TEXT, "remote": TEXT, "experiment": TEXT, "uri": TEXT, "adopted": Optional(FLAG)},
         "ack": {"run": TEXT, "at": _POSITIONS, "next": Optional(_DOUBT), "history": Optional(_COUNT)},
@@ -194,6 +201,8 @@ LEDGER = Records(
             "tags": TEXTS,
             "stage": TEXT,
         },
+        "model_renamed": {"model": TEXT, "to": TEXT},
+        "gone": {"kind": TEXT, "key": TEXT, "gone": FLAG},
         "logged_model": {"model": TEXT, "remote": TEXT, "experiment": TEXT, "uri": TEXT},
         "logged_model_state": {
             "model": TEXT,

@@ -46,7 +46,9 @@ BUNDLE_SUFFIX = ".mltb"
 @artifact_options
 @click.option("--dry-run", is_flag=True, help="Show what would be brought; change nothing here.")
 @click.option(
-    "--recheck", is_flag=True, help="Look again at runs that seem unchanged: for files added later, or removed here."
+    "--recheck",
+    is_flag=True,
+    help="Look again at runs that seem unchanged: for files added or replaced later, or removed here.",
 )
 @click.option("--jobs", default=4, show_default=True, metavar="N", help="How many things to pull at a time.")
 @rate_option

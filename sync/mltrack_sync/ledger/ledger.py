@@ -19,6 +19,7 @@ A line is on the disk before the next step that relies on it is taken:
 - ``model`` and ``model_version`` once the remote has them like this (see registry.py); ``logged_model`` and its like,
   and ``trace`` and ``traces``, in the same way (models.py, traces.py).
 - ``pulled``: how a run of the remote looked when it was pulled, and where its histories go on (pulled.py).
+- ``gone``: what was pulled is gone from the remote, or there again; ``model_renamed``: a model has another name there.
 - ``store``: which store the remote is, and ``unit``: what else than runs it has of this one (stores.py).
 - ``lake``: the number of the last batch in each of a lake's tables (lake.py).
 - ``bundle`` when one was written for the remote, and again when its receipt came (bundles.py).
@@ -43,7 +44,7 @@ from mltrack_sync.ledger.models import LoggedEntry
 from mltrack_sync.ledger.pulled import Page, PulledEntry, page_lines
 from mltrack_sync.ledger.registry import VersionEntry, model_line, version_line
 from mltrack_sync.ledger.runs import EVERYTHING, RunEntry, Sampled
-from mltrack_sync.ledger.state import VERSION, LedgerState, cleared_line, rejected_line
+from mltrack_sync.ledger.state import VERSION, LedgerState, cleared_line, gone_line, rejected_line
 from mltrack_sync.ledger.uploads import UploadLog
 from mltrack_sync.ledger.view import LedgerView, LockedView
 from mltrack_sync.report import Rejected
@@ -262,6 +263,15 @@ class Ledger:
         """Note that all of a run is in the store; ``sent``: and that nothing of it needs to be sent back."""
         lines = sent.lines(entry.run_id) if sent is not None else []
         self._write(*lines, entry.line(remote))
+
+    def gone(self, kind: str, keys: Sequence[str], *, gone: bool = True) -> None:
+        """Note that things that were pulled are gone from the remote, or that they are there again."""
+        if keys:
+            self._write(*[gone_line(kind, key, gone=gone) for key in keys])
+
+    def model_renamed(self, name: str, new_name: str) -> None:
+        """Note that a registered model has another name on the remote, and here."""
+        self._write({"type": "model_renamed", "model": name, "to": new_name})
 
     def copied(self, lines: Sequence[dict[str, Any]]) -> None:
         """Note what was copied to a remote that is a store (see stores.py, bundles.py)."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from mltrack.errors import CorruptionError
 
-__all__ = ["VERSION", "LedgerState", "cleared_line", "rejected_line"]
+__all__ = ["VERSION", "LedgerState", "cleared_line", "gone_line", "rejected_line"]
 
 VERSION = 1
 COMPACT_LINES_MIN = 1000
@@ -50,6 +50,9 @@ class LedgerState:
     traces: TraceEntry = field(default_factory=TraceEntry)
     pulled: dict[str, PulledEntry] = field(default_factory=dict)
     """By the run's id on the remote."""
+
+    gone: set[tuple[str, str]] = field(default_factory=set)
+    """Kind and key (an id there, or a name) of what was pulled, and was then found to be gone from the remote."""
 
     copied: StoreEntry = field(default_factory=StoreEntry)
     bundles: BundleEntries = field(default_factory=BundleEntries)
@@ -113,6 +116,11 @@ class LedgerState:
                 self.rejected.pop((line["run"], line["kind"], line["key"]), None)
             case "model" | "model_version":
                 self.models.setdefault(line["model"], ModelEntry()).apply(line)
+            case "model_renamed":
+                if line["model"] in self.models:
+                    self.models[line["to"]] = self.models.pop(line["model"])
+            case "gone":
+                (self.gone.add if line["gone"] else self.gone.discard)((line["kind"], line["key"]))
             case "logged_model" | "logged_model_state" | "logged_model_file":
                 self.logged.setdefault(line["model"], LoggedEntry()).apply(line)
             case "in_run" | "in_run_file" | "in_run_settled":
@@ -156,6 +164,7 @@ class LedgerState:
             + len(self.experiments)
             + len(self.traces.done)
             + len(self.pulled)
+            + len(self.gone)
             + len(self.copied.units)
             + len(self.copied.differing)
             + len(self.bundles.by_number)
@@ -175,6 +184,7 @@ class LedgerState:
         lines += [line for model_id, fallback in self.fallbacks.items() for line in fallback.lines(model_id)]
         lines += self.traces.lines()
         lines += [pulled.line(remote) for remote, pulled in self.pulled.items()]
+        lines += [gone_line(kind, key, gone=True) for kind, key in sorted(self.gone)]
         lines += [rejected_line(item) for item in self.rejected.values()]
         measured = {} if self.measured_pass == self.last_pass else self.measured_pass
         return lines + [line for line in (measured, self.last_pass, self.last_error) if line]
@@ -190,6 +200,11 @@ def rejected_line(item: Rejected) -> dict[str, Any]:
         "reason": hide(item.reason),
         "points": item.points,
     }
+
+
+def gone_line(kind: str, key: str, *, gone: bool) -> dict[str, Any]:
+    """The line that says that something is gone from the remote, or there again."""
+    return {"type": "gone", "kind": kind, "key": key, "gone": gone}
 
 
 def cleared_line(item: Rejected) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from mltrack_sync.ledger.bundles import BundleEntries
@@ -68,6 +68,10 @@ class LedgerView(Protocol):
     @property
     def pulled(self) -> Mapping[str, PulledEntry]:
         """Runs that were brought from the remote, by their ids there."""
+
+    @property
+    def gone(self) -> Set[tuple[str, str]]:
+        """What was pulled and is gone from the remote, by kind and key, as it is at the moment."""
 
     @property
     def bundles(self) -> BundleEntries:
@@ -163,6 +167,12 @@ class LockedView:
         with self._lock:
             held = self._state.traces
             return TraceEntry(dict(held.positions), dict(held.sizes), dict(held.done))
+
+    @property
+    def gone(self) -> Set[tuple[str, str]]:
+        """What was pulled and is gone from the remote, by kind and key, as it is at the moment."""
+        with self._lock:
+            return set(self._state.gone)
 
     @property
     def bundles(self) -> BundleEntries:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -57,11 +58,13 @@ class Place:
 class FilesPull:
     """Brings the files of one run. Used by one thread; files are downloaded by others.
 
+    Those in ``hashes`` are compared with the server's, of which only the hash is taken where they are the same.
     ``left_out`` says whether some were larger than wanted, ``failed`` whether some could not be had.
     """
 
     session: PullSession
     place: Place
+    hashes: Mapping[str, str] = field(default_factory=dict)
     left_out: bool = False
     failed: int = 0
     brought: set[str] = field(default_factory=set)
@@ -88,7 +91,8 @@ class FilesPull:
             return
         wanted: dict[str, int] = {}
         for path, size in self._files():
-            if path in stored and (size == 0 or stored[path] in (None, size)):  # 0: not every server says how large
+            is_stored = path in stored and (size == 0 or stored[path] in (None, size))  # 0: not all say how large
+            if is_stored and path not in self.hashes:
                 continue
             if not self.session.options.wants_artifact(path):
                 self.left_out = True
@@ -106,10 +110,10 @@ class FilesPull:
             for future in futures.values():
                 future.cancel()
 
-    def _result(self, path: str, future: Future[None]) -> None:
+    def _result(self, path: str, future: Future[bool]) -> None:
         try:
-            future.result()
-            self.brought.add(path)
+            if future.result():
+                self.brought.add(path)
         except (RemoteRefusedError, InvalidPathError, TooLong) as error:
             self.failed += 1
             if self.failed <= NAMED_MAX:
@@ -142,8 +146,27 @@ class FilesPull:
                     self._folders.add(path)
                     left.append(path)
 
-    def _bring(self, path: str, size: int) -> None:
+    def _is_same(self, path: str) -> bool:
+        """Whether the server's file has the content that is stored; it is read, and nothing of it is kept."""
+        hashed = [hashlib.sha256()]
+
+        def begin() -> Callable[[bytes], None]:
+            hashed[0] = hashlib.sha256()
+
+            def take(piece: bytes) -> None:
+                self.session.check()
+                hashed[0].update(piece)
+
+            return take
+
+        read_artifact(self.session.client, self.place.uri, path, begin)
+        return hashed[0].hexdigest() == self.hashes[path]
+
+    def _bring(self, path: str, size: int) -> bool:
+        """Bring it, unless what is stored is the same. Returns whether it came."""
         self.session.check()
+        if path in self.hashes and self._is_same(path):
+            return False
         place, progress, most = self.place, self.session.options.progress, self.session.options.artifact_bytes_max
         with contextlib.closing(IncomingFile(place.root, path)) as file:
 
@@ -168,3 +191,4 @@ class FilesPull:
                 file.begin()(content)
             file.publish(place.note)
         self.session.count(artifacts=1, artifact_bytes=file.size)
+        return True

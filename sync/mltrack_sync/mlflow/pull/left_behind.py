@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mltrack.entities import DEFAULT_EXPERIMENT_ID
 from mltrack_sync.errors import NotMlflowError, RemoteAuthError, RemoteRefusedError
 from mltrack_sync.http.shapes import rows
 from mltrack_sync.mlflow.api.capabilities import TRACES
@@ -13,7 +12,6 @@ from mltrack_sync.mlflow.api.capabilities import TRACES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from mltrack_sync.mlflow.pull.experiments import Experiments
     from mltrack_sync.mlflow.pull.selection import RemoteSelection
     from mltrack_sync.mlflow.pull.session import PullSession
 
@@ -26,7 +24,7 @@ EXPERIMENTS_MAX = 100
 """Scorers and evaluation datasets of so many experiments are counted."""
 
 
-def count_left_behind(session: PullSession, selection: RemoteSelection, experiments: Experiments) -> None:
+def count_left_behind(session: PullSession, selection: RemoteSelection) -> None:
     """Count what the selection leaves out, and what the server has of kinds that no pull brings.
 
     Raises:
@@ -43,10 +41,6 @@ def count_left_behind(session: PullSession, selection: RemoteSelection, experime
             survey.traces(ids, words)
     elif wanted.experiments:
         survey.prompts("pulled only when everything is")
-    if not (wanted.runs or wanted.filter):
-        others = (one for one in selection.experiments.values() if one.experiment_id != DEFAULT_EXPERIMENT_ID)
-        empty = [one for one in others if not (one.deleted or experiments.is_known(one))]
-        session.left("experiments without runs", len(empty))
     survey.unsupported(ids[:EXPERIMENTS_MAX])
 
 

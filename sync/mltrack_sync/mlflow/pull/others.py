@@ -55,6 +55,7 @@ class OthersPull:
         """
         try:
             for page in self._model_pages():
+                self._session.listed_models.update(self._model_id(fields) for fields in page)
                 self._pull_models(page)
         except UnsupportedFeatureError:
             pass

@@ -12,6 +12,7 @@ from mltrack_sync.http.transport import Transport
 from mltrack_sync.mlflow.plan.kinds import RUN
 from mltrack_sync.mlflow.pull.experiments import Experiments
 from mltrack_sync.mlflow.pull.facts import fingerprint
+from mltrack_sync.mlflow.pull.gone import GoneThings
 from mltrack_sync.mlflow.pull.left_behind import count_left_behind, left_lines
 from mltrack_sync.mlflow.pull.others import OthersPull
 from mltrack_sync.mlflow.pull.run_ids import RunIds
@@ -76,13 +77,17 @@ def pull_selected(work: PullWork, limits: Limits, open_workspace: Callable[[], W
     unsupported = tuple(f"{feature}: this server does not have them" for feature in missing)
     fields: dict[str, Any] = {name: session.counts[name] for name in COUNTS}
     problems = (*work.ledger.state.damage_words(), *session.problems)
-    notes, left = tuple(session.notes), left_lines(session)
+    notes, left = session.all_notes(), left_lines(session)
     return replace(report, **fields, notes=notes, problems=problems, unsupported=unsupported, left_behind=left)
 
 
 def _pull_all(session: PullSession) -> None:
     selection = RemoteSelection(session)
+    wanted, dry_run = session.options.selection, session.options.dry_run
+    whole_experiments = not (wanted.runs or wanted.filter)
     ids, experiments = RunIds(session), Experiments(session, selection.experiments.values())
+    if not dry_run:
+        experiments.rename()
     others = OthersPull(session, ids, experiments, list(selection.experiments))
     others.pull_prompts()
     named: dict[str, None] = {}
@@ -92,11 +97,15 @@ def _pull_all(session: PullSession) -> None:
             session.selected_runs[run.run_id] = fingerprint(run)
             session.run_experiments[run.run_id] = run.experiment_id
             named |= dict.fromkeys(named_models(run))
-    if session.options.selection.runs or session.options.selection.filter:
-        others.pull_named_models(named)
-    else:
+    if whole_experiments:
         others.pull()
-    count_left_behind(session, selection, experiments)
+        experiments.bring()
+    else:
+        others.pull_named_models(named)
+    if whole_experiments and not dry_run:
+        experiments.settle_stages()
+        GoneThings(session, selection.experiments).note()
+    count_left_behind(session, selection)
 
 
 def _pull_page(session: PullSession, ids: RunIds, experiments: Experiments, page: list[RemoteRun]) -> None:

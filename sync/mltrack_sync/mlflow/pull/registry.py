@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack_sync.errors import NotMlflowError, RemoteRefusedError
 from mltrack_sync.mlflow.plan.kinds import MODEL
 from mltrack_sync.mlflow.pull.registered_models import ModelPull, TheirModel, TheirVersion
+from mltrack_sync.mlflow.pull.renamed_models import RenamedModels
 from mltrack_sync.mlflow.pull.version_places import VersionPlaces
 from mltrack_sync.mlflow.workers import JobRunner
 
@@ -33,6 +34,7 @@ class RegistryPull:
         self._session = session
         self._ids = ids
         self._prompts = prompts
+        self._listed = True
 
     def pull(self) -> None:
         """Bring what is new, one model after the other: versions may be made of others'.
@@ -45,9 +47,11 @@ class RegistryPull:
         for one in self._models():
             models[one.name] = one
             self._check_count(len(models))
-        if not models:
+        if not (models or session.ledger.state.models):
             return
         versions = self._selected(self._versions(models))
+        if self._listed and session.options.selection.everything and not session.options.dry_run:
+            RenamedModels(session, prompts=self._prompts).settle(models, versions)
         places = VersionPlaces(self._ids, session.ledger.state)
         runner = JobRunner(session, MODEL, reject_not_mlflow=True)
         for name in sorted(models, key=partial(_first_made, versions)):
@@ -88,6 +92,7 @@ class RegistryPull:
             except RemoteRefusedError as error:
                 if not (self._prompts or error.unknown_call):
                     raise
+                self._listed = False
                 return
             if page is None:
                 return

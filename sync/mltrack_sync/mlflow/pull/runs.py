@@ -15,7 +15,9 @@ from mltrack.environment import RUN_ID_TAG
 from mltrack.errors import StoreError
 from mltrack.storage.runs.imported import RunImport
 from mltrack.storage.runs.stand_ins import replace_stand_ins
+from mltrack.text.printable import printable
 from mltrack_sync.ledger.pulled import FAILED
+from mltrack_sync.mlflow.plan.batches import NS_PER_MS
 from mltrack_sync.mlflow.plan.reconcile import point_rows
 from mltrack_sync.mlflow.pull.facts import (
     ENDED,
@@ -46,21 +48,31 @@ if TYPE_CHECKING:
 
 __all__ = ["RunPull", "is_unchanged"]
 
+LATELY_MS = 24 * 3600 * 1000
+
 
 def is_unchanged(session: PullSession, remote: RemoteRun, run_id: str) -> bool:
     """Whether all of the run was brought, it looks the same since, and the store still has it.
 
-    A run that goes on may have new files though it looks the same: it counts as changed, but for a dry run.
+    A run that goes on, or ended lately, may have new files though it looks the same: it counts as changed, but for a
+    dry run.
     """
     entry, options = session.ledger.state.pulled.get(remote.run_id), session.options
     if entry is None or entry.run_id != run_id or entry.fingerprint != fingerprint(remote) or options.recheck:
         return False
     if not (entry.ended or options.dry_run):
         return False
+    if not options.dry_run and _ended_lately(remote, options.clock()) and session.may_list_again():
+        return False
     most = session.options.artifact_bytes_max
     if entry.files is not None and (most is None or most > entry.files):
         return False
     return session.store.layout.run(run_id).events.is_dir()
+
+
+def _ended_lately(remote: RemoteRun, now: int) -> bool:
+    """Whether it ended so little ago that programs may still add files to it, which does not show in a listing."""
+    return remote.end_time is not None and abs(now // NS_PER_MS - remote.end_time) < LATELY_MS
 
 
 class RunPull:
@@ -83,6 +95,8 @@ class RunPull:
             self._local = LocalRun(session.store, ids.local(remote))
         self._head = self._local.run.head() if self._local.run is not None else None
         self._entry = session.ledger.pulled(remote.run_id)
+        known = session.ledger.run(self._local.run_id)
+        self._known_before = self._head is not None and known.is_settled_at(self._head)
         self._links = links_of(session.client.url, remote, ids)
 
     def pull(self) -> None:
@@ -98,7 +112,7 @@ class RunPull:
         after, stand_in = local.last_time, self._stands_in
         writer = RunImport(store.layout, local.run_id, origin.url, not_before=after, stand_in=stand_in)
         histories = Histories(session, remote.run_id, writer)
-        files = FilesPull(session, self._place(writer))
+        files = FilesPull(session, self._place(writer), self._compared())
         whole = False
         try:
             self._add_facts(writer)
@@ -110,7 +124,7 @@ class RunPull:
             if absent and local.run is not None:
                 left = [file for path, file in absent.items() if path not in files.brought]
                 write_absent(local.run.folder.path, left, absent, fs=LOCAL)
-            last = [event for event in (new_ending(remote, local), new_stage(remote, local)) if event is not None]
+            last = [event for event in (new_ending(remote, local), self._new_stage()) if event is not None]
             writer.add(*last)
             whole = True
         finally:
@@ -145,6 +159,12 @@ class RunPull:
 
         return Place(f"run {remote.run_id}", remote.artifact_uri, listed, writer.folder.artifacts, note)
 
+    def _compared(self) -> dict[str, str]:
+        """The files whose content is compared, with their SHA-256: those that came, where all is looked at again."""
+        if not self._session.options.recheck:
+            return {}
+        return {path: file.sha256 for path, file in self._local.files.items() if not file.own}
+
     def _know_remote(self) -> None:
         """Have the ledger say which run of the server it is; whatever else it may hold is in doubt."""
         ledger, remote = self._session.ledger, self._remote
@@ -161,6 +181,37 @@ class RunPull:
         writer.add(*events, *new_facts(remote, local, tags), *new_links(self._links, local))
         if not local.exists:
             writer.sync_start()
+
+    def _new_stage(self) -> dict[str, Any] | None:
+        """That it was deleted or restored there; what is newer here is not deleted, and the next sync restores it."""
+        remote, local, session = self._remote, self._local, self._session
+        event = new_stage(remote, local)
+        if event is None or not local.exists:
+            return event
+        shown = f"run {local.run_id} ({printable(remote.name)})"
+        if event["stage"] == ACTIVE:
+            what, words = (
+                "runs that were restored on the server",
+                "was restored on the server: it is restored here, too",
+            )
+        elif self._has_newer:
+            what = "runs that were deleted on the server and changed here since"
+            words = "was deleted on the server, and changed here since: it stays, and the next sync restores it there"
+            event = None
+        else:
+            what, undo = "runs that were deleted on the server", f"mltrack restore {local.run_id}"
+            words = f"was deleted on the server: it is marked as deleted here, too (undo: {undo})"
+        session.note_some(what, f"{shown} {words}")
+        return event
+
+    @property
+    def _has_newer(self) -> bool:
+        """Whether there is something here that the server did not have before this pull."""
+        local, head = self._local, self._head
+        if local.run is None or head is None:
+            return False
+        came = {name for name, origin in local.origins.items() if origin == self._session.origin.url}
+        return not (self._known_before or {writer.writer for writer in local.run.writers()} <= came)
 
     def _wanted(self, stored: dict[str, LocalMetric]) -> Iterator[Wanted]:
         """The metrics that have something new on the server."""
@@ -221,6 +272,6 @@ class RunPull:
         if not local.is_own:
             sent.doubt, sent.doubt_all = {}, self._stands_in  # its own writers may come: the server has their points
         sent.artifacts |= {path: file.sha256 for path, file in local.files.items() if file.writer in mine}
-        if positions.keys() == mine or (self._head is not None and known.is_settled_at(self._head)):
+        if positions.keys() == mine or self._known_before:
             sent.settled = [head.events, head.points, head.live]
         return sent

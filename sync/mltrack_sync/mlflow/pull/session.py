@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["PullSession"]
 
+LISTED_AGAIN_MAX = 200
+"""The files of so many runs that ended lately are listed again in one pull."""
+
+NOTED_MAX = 5
+"""So many things of one kind are named in notes; others are counted."""
+
 
 class PullSession(CycleState):
     """One pull in progress. Safe to use from many threads. Close it when done."""
@@ -39,9 +45,15 @@ class PullSession(CycleState):
         self.target = LocalTarget(work.store)
         self.features = Features(limits.unsupported)
         self.notes: list[str] = []
+        self._listed_again = 0
+        self._more_notes: Counter[str] = Counter()
+        self._noted: Counter[str] = Counter()
         self.left_behind: Counter[str] = Counter()
         self.selected_runs: dict[str, str] = {}
         """The selected runs of the server by their ids there, each with its fingerprint."""
+
+        self.listed_models: set[str] = set()
+        """Ids of the logged models that the server lists in the selected experiments."""
 
         self.run_experiments: dict[str, str] = {}
         """By the same ids, the experiments there that they are in."""
@@ -58,10 +70,30 @@ class PullSession(CycleState):
         self.add_counts(counts)
         self.options.progress.advanced(points=counts.get("points", 0), body=0)
 
+    def may_list_again(self) -> bool:
+        """Whether the files of one more run may be listed that looks as it did: so many in one pull at most."""
+        with self._lock:
+            self._listed_again += 1
+            return self._listed_again <= LISTED_AGAIN_MAX
+
     def note(self, words: str) -> None:
         """A conflict, and how it was resolved."""
         with self._lock:
             self.notes.append(hide(words))
+
+    def note_some(self, what: str, words: str) -> None:
+        """A note of a kind of which there may be many: after the first few, only how many there are is said."""
+        with self._lock:
+            self._noted[what] += 1
+            is_named = self._noted[what] <= NOTED_MAX
+            if is_named:
+                self.notes.append(hide(words))
+            else:
+                self._more_notes[what] += 1
+
+    def all_notes(self) -> tuple[str, ...]:
+        """All notes, with those that were only counted."""
+        return (*self.notes, *(f"{what}: {count:,} more" for what, count in sorted(self._more_notes.items())))
 
     def left(self, what: str, count: int = 1) -> None:
         """Count something that the server has and that is not pulled."""

@@ -6,7 +6,7 @@ import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from mltrack.entities import DEFAULT_EXPERIMENT_ID
+from mltrack.entities import ACTIVE, DEFAULT_EXPERIMENT_ID
 from mltrack.environment import EXPERIMENT_TAG, ORIGIN_EXPERIMENT_TAG
 from mltrack_sync.errors import RemoteAuthError, RemoteRefusedError
 from mltrack_sync.ledger.experiments import EXPERIMENT_TAG_KIND, ExperimentEntry
@@ -139,7 +139,8 @@ class ExperimentIdentities:
                 if found is None:
                     raise
         _check_usable(found)
-        return ExperimentEntry(found.experiment_id, found.tags, found.created)
+        same_name = found.name if found.name == name else ""
+        return ExperimentEntry(found.experiment_id, found.tags, found.created, same_name, ACTIVE)
 
     def _of_origin(self, experiment_id: str, tags: Mapping[str, str]) -> RemoteExperiment | None:
         """The experiment that it was pulled from, if it came from this remote; ids are used again, times are not."""
