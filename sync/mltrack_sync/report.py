@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -188,8 +188,9 @@ class VerifyReport:
     found equal: ``points`` of those read back (0 with ``quick``), ``artifact_bytes`` of those downloaded and hashed,
     ``model_links`` of runs to models they used or made. ``unsupported`` says, a line for each, what the remote does not
     support, so that it was not compared; ``partly_compared`` has the ids of runs with such things. What has no entry in
-    ``differences`` is the same on both sides. ``differing_units`` are those of a store (mltrack_sync.stores.transfer)
-    that the next push is to look at.
+    ``differences`` is the same on both sides. ``differing_units`` are those of a store (mltrack_sync.stores.transfer),
+    or runs of a server, that the next push is to look at; ``differing_files`` has by unit the files that both have and
+    whose content differs.
     """
 
     remote: str
@@ -215,6 +216,7 @@ class VerifyReport:
     unsupported: tuple[str, ...] = ()
     partly_compared: tuple[str, ...] = ()
     differing_units: tuple[str, ...] = ()
+    differing_files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def model_ties(self) -> int:

@@ -93,6 +93,11 @@ class MemoryStore:
                 found.append(Need(state.path, len(data)))
         return found
 
+    def discard(self, snapshot: UnitSnapshot, paths: Sequence[str]) -> None:
+        for path in paths:
+            del self.contents[snapshot.unit][path]
+        self.held.pop(snapshot.unit, None)
+
     def apply(self, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Applied:
         count = 0
         for piece in pieces:

@@ -221,7 +221,7 @@ LEDGER = Records(
         "traces": {"at": _COUNTS, "sizes": _COUNTS},
         "lake": {"numbers": _COUNTS},
         "store": {"store": TEXT},
-        "differs": {"unit": TEXT, "differs": FLAG},
+        "differs": {"unit": TEXT, "differs": FLAG, "files": Optional(_LINKS)},
         "unit": {"unit": TEXT, "token": TEXT},
         "bundle": {"bundle": TEXT, "number": _COUNT, "confirmed": FLAG},
         "pass": {"time": INT64, "runs": Optional(_COUNT), "points": Optional(_COUNT), "seconds": Optional(FINITE)},

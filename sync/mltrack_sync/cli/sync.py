@@ -66,6 +66,7 @@ SAID_IN_MINUTES = 120
 @click.option("--interval", default=5.0, show_default=True, metavar="S", help="With --watch: poll every S seconds.")
 @click.option("--jobs", default=4, show_default=True, metavar="N", help="How many runs to push at a time.")
 @click.option("--retry-rejected", is_flag=True, help="Try again what the remote rejected.")
+@click.option("--repair", is_flag=True, help='Repair on the remote what "mltrack verify" found missing or different.')
 @rate_option
 @click.option("--all-remotes", is_flag=True, help="Push to every remote, one after the other.")
 @json_option
@@ -84,6 +85,7 @@ def sync(
     interval: float,
     jobs: int,
     retry_rejected: bool,
+    repair: bool,
     limit_rate: str | None,
     all_remotes: bool,
     as_json: bool,
@@ -104,6 +106,9 @@ def sync(
     store = open_store(ctx)
     if interval <= 0:
         raise UsageError(f"--interval {interval} is too short", hint="give --interval 1 or more")
+    if repair and (watching or all_remotes or dry_run):
+        hint = "mltrack verify REMOTE lists what would be repaired; then mltrack sync REMOTE --repair"
+        raise UsageError("--repair can't be combined with --watch, --all-remotes or --dry-run", hint=hint)
     selection = Selection(runs, experiments, filter_string)
     to_remote = functools.partial(
         push,
@@ -113,6 +118,7 @@ def sync(
         jobs=jobs,
         dry_run=dry_run,
         retry_rejected=retry_rejected,
+        repair=repair,
         pace=rate_limiter(limit_rate),
         artifact_bytes_max=artifact_bytes_max(no_artifacts, max_artifact_size),
     )
@@ -132,6 +138,8 @@ def sync(
     one_cycle = functools.partial(to_remote, target if dry_run else introduced(store, target))
     report = _with_progress(one_cycle, as_json)
     _print_report(report, as_json)
+    if repair and not as_json:
+        say(f"to see whether all of it is repaired: mltrack verify {report.remote}")
     if not report.complete and not dry_run:
         ctx.exit(PARTIAL)
 
@@ -276,6 +284,8 @@ def _print_report(report: PushReport, as_json: bool) -> None:
     sent = report.runs or report.models or report.model_versions or any(others.values())
     if not (sent or report.rejected or report.problems or report.unsupported):
         say(f"{title}: nothing to send")
+        for words in report.notes:
+            say(words)
         return
     heading(f"{'Would go to' if report.dry_run else 'Sent to'} {title}")
     rows = {"runs": f"{report.runs:,} ({report.created:,} new)"}
@@ -297,6 +307,8 @@ def _print_report(report: PushReport, as_json: bool) -> None:
         rows["equal points"] = f"{report.collapsed:,} (same metric, step, ms and value: MLflow keeps one)"
     print_table([Column("what"), Column("count", right=True)], list(rows.items()))
     print_rejected(report.rejected)
+    for words in report.notes:
+        say(words)
     for words in report.unsupported:
         say(styled(words, fg="yellow"))
     for problem in report.problems:

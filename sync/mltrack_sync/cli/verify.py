@@ -118,7 +118,7 @@ def _print(report: VerifyReport) -> None:
     equal += _counted(compared)
     say(f"{report.remote}: {equal}; {plural(len(report.differences), 'difference')} in {report.seconds:.1f} s")
     if report.differing_units:
-        say(f"what is missing there goes with the next sync: mltrack sync {report.remote}")
+        say(f"to repair what can be repaired there: mltrack sync {report.remote} --repair")
 
 
 def _counted(counts: Iterable[tuple[int, str]]) -> str:

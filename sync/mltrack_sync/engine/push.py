@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import UsageError
 from mltrack_sync.engine.cycle import held_ledger
-from mltrack_sync.remotes.kind import PushWork, find_kind
+from mltrack_sync.remotes.kind import PushWork, RepairingKind, find_kind
 from mltrack_sync.remotes.ledgers import read_ledger
 from mltrack_sync.remotes.options import PushOptions
 from mltrack_sync.remotes.settings import ConfigurableKind
@@ -46,12 +46,27 @@ def push(store: Store, remote: Remote, options: PushOptions | None = None, **cha
     if options.dry_run:
         report = kind.dry_run(store, remote, read_ledger(store, remote), options)
         return replace(report, seconds=time.monotonic() - started)
+    if options.repair:
+        _check_repair(store, remote, kind)
     heads = options.selection.heads(store)
     with held_ledger(store, remote, options.clock) as ledger:
         report = kind.push(PushWork(store, remote, heads, ledger, options))
         report = replace(report, seconds=time.monotonic() - started)
         _note_end(ledger, report, options.clock())
     return report
+
+
+def _check_repair(store: Store, remote: Remote, kind: Kind) -> None:
+    """Check that there is something to repair.
+
+    Raises:
+        UsageError: the kind can't repair, or no comparison found a difference.
+    """
+    if not isinstance(kind, RepairingKind):
+        raise UsageError(f"remote {remote.name!r} can't be repaired", hint=f"{kind.name} remotes are only added to")
+    if not kind.find_repairable(read_ledger(store, remote)):
+        hint = f"look for differences first: mltrack verify {remote.name}"
+        raise UsageError(f"no verify has found anything to repair on {remote.name!r}", hint=hint)
 
 
 def _leaves_files_out(kind: Kind) -> bool:

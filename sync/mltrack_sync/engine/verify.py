@@ -17,7 +17,7 @@ from mltrack_sync.remotes.options import VerifyOptions
 from mltrack_sync.report import Difference, VerifyReport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mltrack.store import Store
     from mltrack_sync.remotes.kind import Remote
@@ -28,7 +28,9 @@ __all__ = ["Difference", "VerifyReport", "verify"]
 def verify(store: Store, remote: Remote, options: VerifyOptions | None = None, **changes: Any) -> VerifyReport:
     """Compare what is selected with the remote; nothing is changed on either side, but what differs is noted.
 
-    The next push to a store copies what was found missing there, without being asked to look at everything again.
+    The next push to a store copies what was found missing there, without being asked to look at everything again. One
+    that is asked to repair (``PushOptions.repair``) also replaces files of another content there, and compares runs
+    that differ on a server with it.
 
     What belongs to a selection is what sync takes with it: runs with their datasets and links, the logged models and
     traces of these runs or of whole experiments, versions made of these runs. In full every point and span is read back
@@ -51,15 +53,29 @@ def verify(store: Store, remote: Remote, options: VerifyOptions | None = None, *
     remote.require_trust()
     state = read_ledger(store, remote)
     report = find_kind(remote.kind).verify(store, remote, state, options)
-    if set(report.differing_units) - state.copied.differing:
-        _note(store, remote, report.differing_units)
+    lines = list(_news(report, state.copied.differing, options))
+    if lines:
+        _note(store, remote, lines)
     return replace(report, seconds=time.monotonic() - started)
 
 
-def _note(store: Store, remote: Remote, units: Iterable[str]) -> None:
+def _news(
+    report: VerifyReport, known: Mapping[str, tuple[str, ...]], options: VerifyOptions
+) -> Iterator[dict[str, Any]]:
+    """What the ledger does not know: what differs, and, where all was compared, what no longer does."""
+    for unit in report.differing_units:
+        files = tuple(report.differing_files.get(unit, ()))
+        if unit not in known or (not options.quick and known[unit] != files):
+            yield differs_line(unit, differs=True, files=files)
+    if options.selection.everything and not options.quick and not options.runs_only:
+        for unit in sorted(known.keys() - set(report.differing_units)):
+            yield differs_line(unit, differs=False)
+
+
+def _note(store: Store, remote: Remote, lines: Sequence[dict[str, Any]]) -> None:
     """Note what differs for the next push, unless one is running, which is about to change it, or nothing can be."""
     with contextlib.ExitStack() as held:
         held.enter_context(contextlib.suppress(BusyError, LedgerError))
         held.enter_context(sync_lock(ledger_path(store, remote).parent, remote.name, "mltrack verify"))
         ledger = held.enter_context(contextlib.closing(open_ledger(store, remote)))
-        ledger.copied([differs_line(unit, differs=True) for unit in units])
+        ledger.copied(lines)

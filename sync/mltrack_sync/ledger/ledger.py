@@ -29,6 +29,7 @@ A line is on the disk before the next step that relies on it is taken:
 from __future__ import annotations
 
 import contextlib
+import copy
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -145,6 +146,15 @@ class Ledger:
             "uri": without_password(uri),
         }
         self._write({**line, "adopted": adopted})
+
+    def in_doubt(self, run_id: str, files: Collection[str] = ()) -> None:
+        """Note that everything of a run is to be compared with the remote, and that it lacks these files."""
+        entry = copy.deepcopy(self.run(run_id))
+        entry.events, entry.points = dict.fromkeys(entry.events, 0), dict.fromkeys(entry.points, 0)
+        entry.doubt, entry.doubt_all = {}, True
+        entry.artifacts = {path: sha256 for path, sha256 in entry.artifacts.items() if path not in files}
+        entry.ended, entry.linked, entry.lacking, entry.settled = [], [], [], []
+        self._write(*entry.lines(run_id))
 
     def forgotten(self, run_id: str) -> None:
         """Note that the remote no longer has the run: it is to be created again."""

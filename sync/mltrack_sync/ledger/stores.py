@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mltrack.entities import RunHead
     from mltrack_sync.ledger.runs import RunEntry
 
@@ -17,13 +19,14 @@ __all__ = ["StoreEntry", "differs_line", "run_lines", "store_line", "unit_line"]
 class StoreEntry:
     """The remote's store id ("" before the first copy), and the token of each unit as it was last copied whole.
 
-    ``differing`` has units that a comparison found different since they were copied: the next push looks at their
-    files, whatever the remote says it holds.
+    ``differing`` has units that a comparison found different since they were copied, each with its files that have
+    another content there: the next push to a store looks at their files, whatever the remote says it holds. What has
+    another content is replaced only where that is asked for. Runs on a server may be among them, too.
     """
 
     store_id: str = ""
     units: dict[str, str] = field(default_factory=dict)
-    differing: set[str] = field(default_factory=set)
+    differing: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def is_other(self, store_id: str) -> bool:
         """Whether what was known is about another store than this one."""
@@ -37,7 +40,9 @@ class StoreEntry:
                 self.differing.clear()
             self.store_id = line["store"]
         elif line["type"] == "differs":
-            (self.differing.add if line["differs"] else self.differing.discard)(line["unit"])
+            self.differing.pop(line["unit"], None)
+            if line["differs"]:
+                self.differing[line["unit"]] = tuple(line.get("files", ()))
         else:
             self.units[line["unit"]] = line["token"]
 
@@ -45,7 +50,8 @@ class StoreEntry:
         """The fewest lines that say the same."""
         first = [store_line(self.store_id)] if self.store_id else []
         units = [unit_line(unit, token) for unit, token in self.units.items()]
-        return first + units + [differs_line(unit, differs=True) for unit in sorted(self.differing)]
+        differing = [differs_line(unit, differs=True, files=files) for unit, files in sorted(self.differing.items())]
+        return first + units + differing
 
 
 def store_line(store_id: str) -> dict[str, Any]:
@@ -58,9 +64,13 @@ def unit_line(unit: str, token: str) -> dict[str, Any]:
     return {"type": "unit", "unit": unit, "token": token}
 
 
-def differs_line(unit: str, *, differs: bool) -> dict[str, Any]:
-    """A comparison found that the remote has not all of a unit that it had; or it has it again."""
-    return {"type": "differs", "unit": unit, "differs": differs}
+def differs_line(unit: str, *, differs: bool, files: Sequence[str] = ()) -> dict[str, Any]:
+    """A comparison found that the remote has not all of a unit that it had; or it has it again.
+
+    ``files`` have another content there.
+    """
+    line = {"type": "differs", "unit": unit, "differs": differs}
+    return line | {"files": list(files)} if files else line
 
 
 def run_lines(head: RunHead, known: RunEntry, copied: RunEntry, *, settled: bool) -> list[dict[str, Any]]:

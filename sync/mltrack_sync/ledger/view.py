@@ -191,7 +191,7 @@ class LockedView:
         """What a remote that is a store has of others than runs, as it is at the moment."""
         with self._lock:
             copied = self._state.copied
-            return StoreEntry(copied.store_id, dict(copied.units), set(copied.differing))
+            return StoreEntry(copied.store_id, dict(copied.units), dict(copied.differing))
 
     @property
     def last_pass(self) -> Mapping[str, Any]:

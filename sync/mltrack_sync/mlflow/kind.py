@@ -150,6 +150,10 @@ class MlflowKind:
 
         return push_pending(work, self.limits, partial(self.workspace, work.remote))
 
+    def find_repairable(self, state: LedgerState) -> tuple[str, ...]:
+        """What a comparison found different, and no push has copied since."""
+        return tuple(sorted(state.copied.differing))
+
     def dry_run(self, store: Store, remote: Remote, state: LedgerState, options: PushOptions) -> PushReport:
         """What push would send."""
         from mltrack_sync.mlflow.plan.dry_run import dry_run

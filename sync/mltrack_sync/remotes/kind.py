@@ -236,6 +236,14 @@ class CountingKind(Protocol):
 
 
 @runtime_checkable
+class RepairingKind(Protocol):
+    """A kind whose push, where it is asked to, repairs what its ``verify`` noted in the ledger as different."""
+
+    def find_repairable(self, state: LedgerState) -> tuple[str, ...]:
+        """What a push would repair, by the ledger alone: runs/<id> and other units."""
+
+
+@runtime_checkable
 class ComparingKind(Protocol):
     """A kind that says which facts of a run its ``verify`` compares; of others BASIC_FACTS are assumed."""
 

@@ -50,6 +50,8 @@ class PushOptions:
         clock: Gives ns since the epoch.
         artifact_bytes_max: Larger files of artifacts are not sent (0: none at all); None is no limit. Only kinds whose
             remotes have the setting ``max_artifact_size`` can leave files out.
+        repair: Repair on the remote what ``verify`` found different there: what is missing is sent again, files of
+            another content are replaced. Only some kinds can (RepairingKind).
     """
 
     selection: Selection = field(default_factory=Selection)
@@ -65,6 +67,7 @@ class PushOptions:
     stop: threading.Event = field(default_factory=threading.Event)
     clock: Callable[[], int] = time.time_ns
     artifact_bytes_max: int | None = None
+    repair: bool = False
 
     def __post_init__(self) -> None:
         _check_jobs(self.jobs)

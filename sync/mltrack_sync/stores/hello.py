@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 __all__ = [
+    "DISCARD_PROTOCOL",
     "MANY_RUNS_PROTOCOL",
     "PROTOCOL_MAX",
     "PROTOCOL_MIN",
@@ -34,9 +35,12 @@ __all__ = [
 ]
 
 PROTOCOL_MIN = 1
-PROTOCOL_MAX = 2
+PROTOCOL_MAX = 3
 MANY_RUNS_PROTOCOL = 2
 """From this version on, small runs are moved many at a time (run_messages.py)."""
+
+DISCARD_PROTOCOL = 3
+"""From this version on, files of another content can be removed, to be copied again."""
 
 NUMBER_MAX = 1 << 16
 

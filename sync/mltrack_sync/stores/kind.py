@@ -157,6 +157,10 @@ class StoreKind:
 
         return count_pending(store, state, Selection(), store.heads(), remote.max_artifact_size)[0]
 
+    def find_repairable(self, state: LedgerState) -> tuple[str, ...]:
+        """What a comparison found different, and no push has copied since."""
+        return tuple(sorted(state.copied.differing))
+
     def compares(self, fact: str) -> bool:
         """Everything: files are compared by their bytes, whatever they say."""
         return True

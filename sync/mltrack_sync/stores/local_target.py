@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from mltrack.disk.layout import RunFolder
     from mltrack.store import Store
-    from mltrack_sync.stores.transfer import CompleteRun
+    from mltrack_sync.stores.transfer import CompleteRun, FileState
 
 __all__ = ["LocalTarget"]
 
@@ -100,6 +100,21 @@ class LocalTarget:
             if snapshot.unit.startswith(RUNS):
                 return self._write_run(self._layout.run(folder.name), snapshot, pieces)
             return self._write_files(folder, snapshot, pieces)
+
+    def discard(self, snapshot: UnitSnapshot, paths: Sequence[str]) -> None:
+        """Remove files whose content is another one; see ``Target.discard``."""
+        check_snapshot(snapshot)
+        folder = unit_folder(self._layout, snapshot.unit)
+        states = {state.path: state for state in snapshot.files if state.path in paths}
+        if states.keys() != set(paths) or any(state.kind is FileKind.FACTS for state in states.values()):
+            raise TransferError(f"{snapshot.unit} has no such files to remove")
+        with self._locks.alone(snapshot.unit):
+            for path, state in states.items():
+                _check_discardable(folder, path, state)
+            self._held(snapshot.origin[0]).put(snapshot.unit, "")  # first: what is removed is to be copied again
+            for path in states:
+                self._fs.unlink(folder / path)
+                self._fs.sync_folder((folder / path).parent)
 
     def lacking_runs(self, units: Sequence[str]) -> set[str]:
         """The runs that have no folder; see ``Target.lacking_runs``."""
@@ -192,6 +207,22 @@ class LocalTarget:
         logs = [state.path for state in snapshot.files if state.path.startswith("events/")]
         if logs and self._layout.changed.is_dir():
             os.close(self._fs.open_append(self._layout.changed / f"{run.run_id}.{writer_of(logs[0])}"))
+
+
+def _check_discardable(folder: Path, path: str, state: FileState) -> None:
+    """Check that nothing is lost with a file.
+
+    Raises:
+        TransferError: it is being written, or has more than the other store has.
+    """
+    if state.kind is FileKind.WHOLE:
+        return
+    writer = writer_of(path)
+    if writer_is_live(folder / "events" / f"{writer}.jsonl"):
+        raise TransferError(f"{path} of {folder.name} is not replaced: a process writes it there")
+    with contextlib.suppress(FileNotFoundError):
+        if os.lstat(folder / path).st_size > state.size:
+            raise TransferError(f"{path} of {folder.name} is not replaced: it has more there than here")
 
 
 class _CollectedFacts:

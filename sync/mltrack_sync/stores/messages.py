@@ -43,6 +43,7 @@ __all__ = [
     "decode_names",
     "decode_needs",
     "decode_origin",
+    "decode_paths",
     "decode_selection",
     "decode_snapshot",
     "decode_snapshot_head",
@@ -50,6 +51,7 @@ __all__ = [
     "encode_applied",
     "encode_info",
     "encode_needs",
+    "encode_paths",
     "encode_selection",
     "encode_snapshot",
     "encode_snapshot_head",
@@ -213,6 +215,21 @@ def decode_names(head: dict[str, Any]) -> list[str]:
         TransferError: it holds something else.
     """
     return [check_unit(name) for name in Fields(head).texts("units", UNITS_AT_ONCE_MAX, PATH_CHARS_MAX)]
+
+
+def encode_paths(paths: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Names of files of one unit, in messages of bounded size."""
+    for group in _groups(paths, len):
+        yield {"paths": group}
+
+
+def decode_paths(head: dict[str, Any]) -> list[str]:
+    """The files that are meant.
+
+    Raises:
+        TransferError: it holds something else.
+    """
+    return [_check_path(path) for path in Fields(head).texts("paths", ITEMS_PER_MESSAGE, PATH_CHARS_MAX)]
 
 
 def encode_snapshot(snapshot: UnitSnapshot) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import NotFoundError
+from mltrack.text.counting import plural
 from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.ledger.stores import differs_line, run_lines, store_line, unit_line
 from mltrack_sync.remotes.pending import is_run_pending
@@ -14,13 +15,16 @@ from mltrack_sync.report import PushReport
 from mltrack_sync.stores.copying import CopyOptions, copy_units
 from mltrack_sync.stores.local_source import RUNS, LocalSource
 from mltrack_sync.stores.pending import least_bound
+from mltrack_sync.stores.repair import discard_differing
 from mltrack_sync.stores.transfer import is_held
 from mltrack_sync.stores.watched import ARTIFACTS, WatchedCopy, artifacts_in
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Mapping, Sequence
+
     from mltrack_sync.remotes.kind import PushWork
     from mltrack_sync.stores.far_store import FarStore
-    from mltrack_sync.stores.transfer import Applied
+    from mltrack_sync.stores.transfer import Applied, UnitSnapshot
 
 __all__ = ["push_to_store"]
 
@@ -39,6 +43,10 @@ def push_to_store(work: PushWork, far: FarStore) -> PushReport:
     source = LocalSource(work.store, hashing=not far.in_process, clock=options.clock)
     differing = work.ledger.state.copied.differing
     watched = WatchedCopy(source, far.target, look_again=options.retry_rejected, differing=differing)
+    kept: list[str] = []
+    if options.repair:
+        units = {unit.unit for unit in source.units(options.selection)}
+        kept += discard_differing(work.store, source, far, differing, units)
     noting = _Noting(work, watched, differing)
     if far.info.store_id != work.ledger.state.copied.store_id:
         work.ledger.copied([store_line(far.info.store_id)])
@@ -59,18 +67,28 @@ def push_to_store(work: PushWork, far: FarStore) -> PushReport:
     return PushReport(
         work.remote.name,
         work.remote.url,
-        problems=tuple(report.problems),
-        notes=tuple(report.notes),
+        problems=(*kept, *report.problems),
+        notes=(*report.notes, *_unlike_words(noting.unlike, work.remote.name)),
         bytes=report.bytes,
         **noting.counts,
     )
 
 
+def _unlike_words(count: int, name: str) -> tuple[str, ...]:
+    if not count:
+        return ()
+    what = f"{plural(count, 'file')} {'has' if count == 1 else 'have'} another content on {name}"
+    return (f"{what}: mltrack sync {name} --repair replaces what is sound here",)
+
+
 class _Noting:
     """Counts what was copied, and writes it down in the ledger."""
 
-    def __init__(self, work: PushWork, watched: WatchedCopy, differing: set[str]) -> None:
+    def __init__(self, work: PushWork, watched: WatchedCopy, differing: Mapping[str, Sequence[str]]) -> None:
         self._differing = differing
+        self.unlike = 0
+        """How many files have another content on the remote, and were not replaced."""
+
         self.counts: dict[str, Any] = Counter()
         self._work = work
         self._watched = watched
@@ -85,7 +103,7 @@ class _Noting:
         if snapshot is None or (applied.problems and not applied.files):
             return
         if applied.unit in self._differing and applied.token:
-            self._lines.append(differs_line(applied.unit, differs=False))
+            self._note_same(applied.unit, snapshot, {state.path for state in lacking})
         if applied.unit.startswith(RUNS):
             artifacts = {name: state.sha256 for name, state in artifacts_in(snapshot).items()} if applied.token else {}
             self._note_run(applied, artifacts, sum(state.path.startswith(ARTIFACTS) for state in lacking))
@@ -94,6 +112,14 @@ class _Noting:
             self._note_other(applied)
         if len(self._lines) >= LINES_AT_ONCE:
             self.flush()
+
+    def _note_same(self, unit: str, snapshot: UnitSnapshot, copied: Container[str]) -> None:
+        """Note that a unit no longer differs, but for files that have another content there still."""
+        there = {state.path for state in snapshot.files}
+        left = [path for path in self._differing[unit] if path in there and path not in copied]
+        if list(self._differing[unit]) != left or not left:
+            self._lines.append(differs_line(unit, differs=bool(left), files=left))
+        self.unlike += len(left)
 
     def _note_run(self, applied: Applied, artifacts: dict[str, str], sent: int) -> None:
         run_id = applied.unit.removeprefix(RUNS)

@@ -28,6 +28,7 @@ from mltrack_sync.stores.messages import (
     decode_snapshot,
     decode_tokens,
     encode_needs,
+    encode_paths,
     encode_selection,
     encode_snapshot,
     only_needed,
@@ -265,6 +266,22 @@ class RemoteTarget:
         if applied.unit != snapshot.unit or applied.token not in ("", snapshot.token):
             raise TransferError(f"{where} answered about {applied.unit!r} instead of {snapshot.unit!r}")
         return applied
+
+    def discard(self, snapshot: UnitSnapshot, paths: Sequence[str]) -> None:
+        """Remove files whose content is another one; see ``Target.discard``."""
+        self._session.require_discard()
+        where = self._session.where
+
+        def ask(channel: Channel) -> None:
+            with _asking(channel, {"op": "discard"}) as stream:
+                for message in encode_snapshot(snapshot):
+                    stream.send(message)
+                for group in encode_paths(paths):
+                    stream.send(group)
+                stream.end()
+                _end(stream, where)
+
+        self._session.call(ask)
 
     def lacking_runs(self, units: Sequence[str]) -> set[str]:
         """Which of these runs it has nothing of, and takes by ``add_runs``."""

@@ -20,6 +20,7 @@ from mltrack_sync.stores.messages import (
     decode_names,
     decode_needs,
     decode_origin,
+    decode_paths,
     decode_selection,
     decode_snapshot,
     encode_applied,
@@ -95,6 +96,7 @@ class _Server:
             "lacking": self._lacking,
             "runs": self._runs,
             "add": self._add,
+            "discard": self._discard,
         }
 
     def run(self, reader: BinaryIO, write_fd: int) -> bool:
@@ -191,6 +193,18 @@ class _Server:
         snapshot = decode_snapshot(stream.receive_data)
         applied = self._ends.target.apply(snapshot, _incoming(stream, snapshot))
         stream.end(encode_applied(applied))
+
+    def _discard(self, stream: Stream, head: dict[str, Any]) -> None:
+        if not self._ends.write:
+            raise StoreError("the store was opened for reading only")
+        snapshot = decode_snapshot(stream.receive_data)
+        paths: list[str] = []
+        while (frame := stream.receive()).kind is FrameKind.DATA:
+            paths += decode_paths(frame.head)
+        if frame.kind is FrameKind.ERROR:
+            raise TransferError(f"{snapshot.unit}: the other side could not read on")
+        self._ends.target.discard(snapshot, paths)
+        stream.end()
 
     def _lacking(self, stream: Stream, head: dict[str, Any]) -> None:
         while (frame := stream.receive()).kind is FrameKind.DATA:

@@ -10,7 +10,7 @@ from mltrack.errors import MltrackError
 from mltrack_sync.errors import RemoteUnavailableError
 from mltrack_sync.stores.channel import Channel
 from mltrack_sync.stores.frames import ConnectionLostError, skip_noise
-from mltrack_sync.stores.hello import MANY_RUNS_PROTOCOL, Opening, request_store
+from mltrack_sync.stores.hello import DISCARD_PROTOCOL, MANY_RUNS_PROTOCOL, Opening, request_store
 from mltrack_sync.stores.transfer import TransferError
 
 if TYPE_CHECKING:
@@ -105,6 +105,22 @@ class Session:
         """
         self.info()
         return self._protocol >= MANY_RUNS_PROTOCOL
+
+    def require_discard(self) -> None:
+        """Check that the other side can remove files.
+
+        Raises:
+            RemoteUnavailableError: its mltrack is too old.
+            MltrackError: as ``info``.
+        """
+        self.info()
+        if self._protocol < DISCARD_PROTOCOL:
+            raise RemoteUnavailableError(
+                f"the mltrack of {self.where} is too old to replace files",
+                hint="upgrade it there: pip install -U mltrack; or remove the files by hand, then verify and sync",
+                in_doubt=False,
+                not_sent=True,
+            )
 
     def call(self, work: Callable[[Channel], T]) -> T:
         """Do something that may be done twice; where the connection is cut, it is made again and tried again.

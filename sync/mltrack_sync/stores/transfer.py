@@ -310,6 +310,15 @@ class Target(Protocol):
             StoreError, OSError: it can't be written.
         """
 
+    def discard(self, snapshot: UnitSnapshot, paths: Sequence[str]) -> None:
+        """Remove files of the snapshot whose content is another one here, so that they are lacking.
+
+        Raises:
+            TransferError: one is being written, or has more here than in the snapshot; nothing was removed.
+            RemoteUnavailableError: the other side's mltrack is too old for this.
+            StoreError, OSError: it can't be written.
+        """
+
     def lacking_runs(self, units: Sequence[str]) -> set[str]:
         """Which of these runs it has nothing of, and takes by ``add_runs``."""
 

@@ -52,6 +52,7 @@ def compare_with_store(store: Store, far: FarStore, remote: Remote, options: Ver
         quick=options.quick,
         differences=tuple(comparison.differences),
         differing_units=tuple(comparison.differing),
+        differing_files={unit: tuple(files) for unit, files in comparison.differing_files.items()},
         **comparison.counts,
     )
 
@@ -62,6 +63,7 @@ class _Comparison:
     def __init__(self, store: Store, far: FarStore, remote: Remote, *, quick: bool) -> None:
         self.differences: list[Difference] = []
         self.differing: list[str] = []
+        self.differing_files: dict[str, list[str]] = {}
         self.counts: dict[str, Any] = Counter()
         self._store = store
         self._far = far
@@ -78,7 +80,7 @@ class _Comparison:
         try:
             found = list(self._differences(snapshot))
         except (NotFoundError, TransferError) as error:
-            found = [self._difference(unit, "files", "as recorded", str(error))]
+            found = [self._difference(unit, "files", "as recorded", str(error)), *self._other_content(snapshot)]
         self.differences += found
         self.differing += [unit] if found else []
         area = unit.partition("/")[0]
@@ -99,7 +101,23 @@ class _Comparison:
             return
         far_now = self._far.source.snapshot(snapshot.unit)
         for path, here, far in self._unequal(snapshot, far_now, lacking):
+            self.differing_files.setdefault(snapshot.unit, []).append(path)
             yield self._difference(snapshot.unit, f"file {path}", f"SHA-256 {here}", f"SHA-256 {far}", path)
+
+    def _other_content(self, snapshot: UnitSnapshot) -> list[Difference]:
+        """The files that both have with another content, where it can't be said what is lacking."""
+        if self._quick:
+            return []
+        try:
+            far_now = self._far.source.snapshot(snapshot.unit)
+            unequal = list(self._unequal(snapshot, far_now, {}))
+        except (NotFoundError, TransferError):
+            return []
+        self.differing_files[snapshot.unit] = [path for path, _, _ in unequal]
+        return [
+            self._difference(snapshot.unit, f"file {path}", f"SHA-256 {here}", f"SHA-256 {far}", path)
+            for path, here, far in unequal
+        ]
 
     def _unequal(
         self, here: UnitSnapshot, far: UnitSnapshot, lacking: Mapping[str, int]

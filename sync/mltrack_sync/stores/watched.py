@@ -111,6 +111,9 @@ class _WatchedTarget:
     def apply(self, snapshot: UnitSnapshot, pieces: Iterable[Piece]) -> Applied:
         return self._target.apply(snapshot, pieces)
 
+    def discard(self, snapshot: UnitSnapshot, paths: Sequence[str]) -> None:
+        self._target.discard(snapshot, paths)
+
     def lacking_runs(self, units: Sequence[str]) -> set[str]:
         return self._target.lacking_runs(units)
 

@@ -10,6 +10,7 @@ from mltrack_sync.ledger.experiments import EXPERIMENT_TAG_KIND
 from mltrack_sync.mlflow.plan.history import HistorySetting
 from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL, TRACE
 from mltrack_sync.mlflow.plan.pending import Again, Scope, find_pending, rejected_of, unsupported_lines
+from mltrack_sync.mlflow.push.repair import note_repaired, put_in_doubt
 from mltrack_sync.report import PushReport, Rejected
 
 if TYPE_CHECKING:
@@ -47,15 +48,18 @@ def push_pending(work: PushWork, limits: Limits, open_workspace: Callable[[], Wo
     if options.retry_cured and not options.retry_rejected:
         scope = replace(scope, again=perhaps_cured(state, work.heads, limits))
     report = PushReport(remote.name, remote.url, problems=tuple(state.damage_words()))
+    repaired = put_in_doubt(ledger, work.heads) if options.repair else ()
     pending = find_pending(scope, state)
     if pending.without(unsupported):
         from mltrack_sync.mlflow.push.sending import send
 
-        report = send(work, scope, open_workspace(), report)
+        report = send(work, scope, open_workspace(), report, repaired)
     else:
         report = replace(report, unsupported=unsupported_lines(pending, state, unsupported))
         if pending.traces.whole and not pending.traces.traces:  # writers came to an end, or said nothing of a trace
             ledger.traces_sent(pending.traces.positions, pending.traces.sizes)
+    if repaired:
+        note_repaired(ledger, repaired, work.store.heads())
     return replace(report, rejected=rejected_of(state.rejected.values(), scope.heads))
 
 

@@ -77,7 +77,7 @@ class RunPush:
 
     def _push_active(self) -> None:
         """First find out from the remote which run it is, then send what the remote lacks of it."""
-        if any(item.kind == RUN for item in self._again):
+        if any(item.kind == RUN for item in self._again) or self._run.run_id in self._session.repaired:
             self._forget_if_gone()
         made_with = self._identities.run(self._run)
         if self._entry.stage == DELETED:
@@ -172,11 +172,13 @@ class RunPush:
         self._ledger.staged(self._run.run_id, ACTIVE)
 
     def _forget_if_gone(self) -> None:
-        """If the run was refused and the remote does not have it, not even deleted, let it be created again."""
+        """If the remote does not have the run, let it be created again; one that is deleted there is restored."""
         if not self._entry.remote_id:
             return
         try:
-            self._client.get_run(self._entry.remote_id)
+            found = self._client.get_run(self._entry.remote_id)
+            if found.deleted and self._entry.stage != DELETED:
+                self._ledger.staged(self._run.run_id, DELETED)
         except RemoteRefusedError as error:
             if not error.is_missing:
                 raise

@@ -49,7 +49,9 @@ if TYPE_CHECKING:
 __all__ = ["send"]
 
 
-def send(work: PushWork, scope: Scope, workspace: Workspace, report: PushReport) -> PushReport:
+def send(
+    work: PushWork, scope: Scope, workspace: Workspace, report: PushReport, repaired: Collection[str] = ()
+) -> PushReport:
     """Push runs, then logged models, the registry and traces; returns ``report`` with what was done.
 
     Args:
@@ -57,6 +59,7 @@ def send(work: PushWork, scope: Scope, workspace: Workspace, report: PushReport)
         scope: The part of the store whose pending things are sent.
         workspace: The server.
         report: The cycle's report so far.
+        repaired: Runs that are looked for on the server first: they may be gone, or deleted.
 
     Raises:
         RemoteError: see mltrack_sync.errors.
@@ -70,6 +73,7 @@ def send(work: PushWork, scope: Scope, workspace: Workspace, report: PushReport)
         except PushStopped:
             return report
         session = held.enter_context(contextlib.closing(_session(work, scope, workspace, transport)))
+        session.repaired = frozenset(repaired)
         _push_all(session, scope, options.jobs)
     if session.fatal is not None:
         raise session.fatal

@@ -60,6 +60,9 @@ class Session(CycleState):
         self.retry_rejected = retry_rejected
         self.history = history or HistorySetting()
         self.again = again
+        self.repaired: frozenset[str] = frozenset()
+        """Runs that a comparison found different: the server is asked whether it still has them."""
+
         self.features = Features(limits.unsupported)
         self._limits = limits
         self.files = ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="mltrack-files")

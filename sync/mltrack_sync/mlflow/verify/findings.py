@@ -11,7 +11,7 @@ from mltrack_sync.report import Difference
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["NOTHING", "WAITS", "Findings"]
+__all__ = ["NOTHING", "WAITS", "Findings", "is_repairable"]
 
 SHOWN_CHARS = 60
 NOTHING = "nothing"
@@ -88,6 +88,15 @@ class Findings:
             explained = difference.explained(reasons)
             found.append(explained.noted(WAITS) if explained is difference and self.waits else explained)
         return tuple(found)
+
+
+def is_repairable(difference: Difference) -> bool:
+    """Whether it is one of a run that neither waits nor was rejected: a repair may mend it."""
+    return (
+        bool(difference.run_id)
+        and not difference.remote.endswith(f"({WAITS})")
+        and "(rejected: " not in difference.remote
+    )
 
 
 def _shown(value: object) -> str:

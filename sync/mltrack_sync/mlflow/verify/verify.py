@@ -13,13 +13,15 @@ from mltrack_sync.http.transport import Transport
 from mltrack_sync.ledger.ledger import LedgerState
 from mltrack_sync.ledger.view import LedgerView
 from mltrack_sync.mlflow.api.capabilities import Features
+from mltrack_sync.mlflow.plan.kinds import ARTIFACT
 from mltrack_sync.mlflow.plan.pending import Pending, Scope, find_pending
 from mltrack_sync.mlflow.verify.comparison import Comparison
+from mltrack_sync.mlflow.verify.findings import is_repairable
 from mltrack_sync.mlflow.verify.histories import Histories
 from mltrack_sync.report import Difference, VerifyReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mltrack.store import Store
     from mltrack_sync.mlflow.provider import Workspace
@@ -69,9 +71,20 @@ def compare(
         report,
         **fields,
         differences=tuple(differences),
+        differing_units=tuple(dict.fromkeys(f"runs/{each.run_id}" for each in differences if is_repairable(each))),
+        differing_files=_files_of(differences),
         unsupported=comparison.unsupported(),
         partly_compared=comparison.partly_compared(),
     )
+
+
+def _files_of(differences: Iterable[Difference]) -> dict[str, tuple[str, ...]]:
+    """By run, the files that differ or are missing."""
+    found: dict[str, dict[str, None]] = {}
+    for each in differences:
+        if each.kind == ARTIFACT and is_repairable(each):
+            found.setdefault(f"runs/{each.run_id}", {})[each.key] = None
+    return {unit: tuple(files) for unit, files in found.items()}
 
 
 def _results(comparison: Comparison, work: Sequence[Job], workers: int) -> Iterator[tuple[str, Found]]:
