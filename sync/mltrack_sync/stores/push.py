@@ -115,8 +115,8 @@ class _Noting:
 
     def _note_same(self, unit: str, snapshot: UnitSnapshot, copied: Container[str]) -> None:
         """Note that a unit no longer differs, but for files that have another content there still."""
-        there = {state.path for state in snapshot.files}
-        left = [path for path in self._differing[unit] if path in there and path not in copied]
+        on_both = {state.path for state in snapshot.files}
+        left = [path for path in self._differing[unit] if path in on_both and path not in copied]
         if list(self._differing[unit]) != left or not left:
             self._lines.append(differs_line(unit, differs=bool(left), files=left))
         self.unlike += len(left)

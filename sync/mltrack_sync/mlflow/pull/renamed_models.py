@@ -103,7 +103,7 @@ class RenamedModels:
     def _note_gone_versions(
         self, models: Mapping[str, TheirModel], versions: Mapping[str, Sequence[TheirVersion]]
     ) -> None:
-        gone, there = [], []
+        gone, listed = [], []
         for name, entry in self._known().items():
             if name not in models or not self._is_here(name):
                 continue
@@ -112,7 +112,7 @@ class RenamedModels:
             for number, version in entry.versions.items():
                 key = f"{name}/{version.remote}"
                 if version.remote in numbers:
-                    there.append(key)
+                    listed.append(key)
                 elif version.remote and (number, version.made) in here:
                     gone.append(key)
-        note_gone(self._session, MODEL_VERSION, gone, there)
+        note_gone(self._session, MODEL_VERSION, gone, listed)
