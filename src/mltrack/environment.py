@@ -16,6 +16,7 @@ __all__ = [
     "MLTRACK_AZURE_TOKEN_FILE",
     "MLTRACK_EXPERIMENT_NAME",
     "MLTRACK_JOURNAL",
+    "MLTRACK_PARENT_RUN_ID",
     "MLTRACK_REDACT",
     "MLTRACK_REDACT_NAMES",
     "MLTRACK_RUN_ID",
@@ -62,6 +63,9 @@ MLTRACK_RUN_ID = "MLTRACK_RUN_ID"
 MLTRACK_RUN_NAME = "MLTRACK_RUN_NAME"
 """The run's name, given to ``mltrack run --name``: the program's own name does not replace it."""
 
+MLTRACK_PARENT_RUN_ID = "MLTRACK_PARENT_RUN_ID"
+"""The run that the runs of a Hydra multirun's jobs are children of; set by its callback."""
+
 MLTRACK_JOURNAL = "MLTRACK_JOURNAL"
 """``mmap`` or ``write``: how points are written; by default as is safe on the file system."""
 
@@ -106,6 +110,7 @@ VARIABLES = (
     MLTRACK_EXPERIMENT_NAME,
     MLTRACK_RUN_ID,
     MLTRACK_RUN_NAME,
+    MLTRACK_PARENT_RUN_ID,
     MLTRACK_JOURNAL,
     MLTRACK_SYSTEM_METRICS,
     MLTRACK_SYSTEM_METRICS_INTERVAL,

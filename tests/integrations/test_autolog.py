@@ -95,8 +95,32 @@ def test_what_mlflow_says_of_the_end_does_not_end_the_run(joined: Any) -> None:
         assert not run.ended
     ended = joined.get_run(run.run_id).info
     assert (ended.status, ended.run_name) == ("FINISHED", "mine")
-    joined.update_run_info(run.run_id, RunStatus.FINISHED, 5, None)
-    assert joined.get_run(run.run_id).info.end_time == ended.end_time
+    assert ended.end_time > 5
+
+
+def test_what_mlflow_says_once_the_run_and_all_that_joined_it_have_ended_counts(joined: Any) -> None:
+    from mlflow.entities import RunStatus
+
+    with mltrack.start_run() as run:
+        begin(joined)
+        begin(joined)
+        joined.update_run_info(run.run_id, RunStatus.FINISHED, 5, None)
+    ended = joined.get_run(run.run_id).info.end_time
+    joined.update_run_info(run.run_id, RunStatus.FAILED, 6, None)  # the second that had joined, late
+    assert (joined.get_run(run.run_id).info.status, joined.get_run(run.run_id).info.end_time) == ("FINISHED", ended)
+    joined.update_run_info(run.run_id, RunStatus.KILLED, 7, None)
+    assert (joined.get_run(run.run_id).info.status, joined.get_run(run.run_id).info.end_time) == ("KILLED", 7)
+    joined.update_run_info(run.run_id, RunStatus.FINISHED, 8, None)
+    assert joined.get_run(run.run_id).info.status == "FINISHED"
+
+
+def test_a_run_that_mlflow_starts_again_after_its_end_is_mlflows(joined: Any) -> None:
+    from mlflow.entities import RunStatus
+
+    with mltrack.start_run() as run:
+        begin(joined)
+    assert joined.update_run_info(run.run_id, RunStatus.RUNNING, None, None).status == "RUNNING"
+    assert joined.update_run_info(run.run_id, RunStatus.FAILED, 9, None).status == "FAILED"
 
 
 def test_a_run_of_another_store_is_not_joined(joined: Any, tmp_path: Path) -> None:

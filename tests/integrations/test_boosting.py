@@ -102,3 +102,49 @@ def test_each_trial_of_optuna_is_a_run_and_a_pruned_one_has_not_failed(store: St
     assert runs["1"].metrics("intermediate_value").column("step").to_pylist() == [3]
     assert runs["0"].summaries["inside"].count == 1
     assert runs["0"].tags["optuna.study"] == "squares"
+
+
+def test_lightgbm_keeps_the_round_that_stops_early_and_ends_its_own_run(store: Store) -> None:
+    lightgbm = pytest.importorskip("lightgbm", reason=HOW)
+    from mltrack.integrations.lightgbm import MltrackCallback
+
+    rows, labels = data()
+    training = lightgbm.Dataset(rows[:100], labels[:100])
+    noise = lightgbm.Dataset(rows[100:], -labels[100:], reference=training)  # gets worse from the first round on
+
+    def train(callback: MltrackCallback) -> Any:
+        stopping = lightgbm.early_stopping(3, verbose=False)
+        return lightgbm.train(
+            {"num_leaves": 4, "verbose": -1, "metric": "l2"},
+            training,
+            num_boost_round=50,
+            valid_sets=[noise],
+            valid_names=["valid"],
+            callbacks=[stopping, callback],
+        )
+
+    with MltrackCallback(run_name="first") as callback:
+        booster = train(callback)
+    again = MltrackCallback(run_name="again")
+    train(again)
+    train(again)
+    again.end()
+    runs = list(store.runs())
+    assert sorted(run.info.run_name for run in runs) == ["again", "again", "first"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    rounds = booster.best_iteration + 3
+    assert rounds < 50
+    assert {run.summaries["valid-l2"].count for run in runs} == {rounds}, "the last round is there"
+
+
+def test_a_callback_logs_to_the_run_that_is_active_when_it_trains_again(store: Store) -> None:
+    lightgbm = pytest.importorskip("lightgbm", reason=HOW)
+    from mltrack.integrations.lightgbm import MltrackCallback
+
+    rows, labels = data()
+    callback = MltrackCallback()
+    for name in ("one", "two"):
+        with mltrack.start_run(run_name=name):
+            training = lightgbm.Dataset(rows, labels)
+            lightgbm.train({"verbose": -1}, training, num_boost_round=2, valid_sets=[training], callbacks=[callback])
+    assert {run.info.run_name: run.summaries["training-l2"].count for run in store.runs()} == {"one": 2, "two": 2}

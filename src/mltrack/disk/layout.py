@@ -56,10 +56,11 @@ def is_model_id(text: str) -> bool:
     return _MODEL_ID.fullmatch(text) is not None
 
 
-def find_store(path: str | os.PathLike[str] | None = None) -> Path:
+def find_store(path: str | os.PathLike[str] | None = None, *, start: Path | None = None) -> Path:
     """The store's folder: ``path``, else ``$MLTRACK_STORE``, else the nearest .mltrack upward, else ./.mltrack.
 
-    It need not exist yet. Both may be a path or a URI, see ``store_path``.
+    It need not exist yet. Both may be a path or a URI, see ``store_path``. Upward is from ``start``, else from the
+    working folder.
 
     Raises:
         UsageError: the path or URI can't be a folder.
@@ -69,7 +70,7 @@ def find_store(path: str | os.PathLike[str] | None = None) -> Path:
         return folder_of(path)
     if named := os.environ.get(MLTRACK_STORE):
         return folder_of(named, MLTRACK_STORE)
-    here = working_folder()
+    here = working_folder() if start is None else start
     for folder in (here, *here.parents):
         if os.path.isfile(folder / STORE_FOLDER / "store.json"):  # also False where permission is missing
             return folder / STORE_FOLDER

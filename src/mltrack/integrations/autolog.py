@@ -11,6 +11,7 @@ from mltrack.recording.active import active_run
 from mltrack.recording.tracking_uri import get_tracking_uri
 
 if TYPE_CHECKING:
+    from mltrack.recording.run import Run
     from mltrack.store import Store
 
 __all__ = ["autolog"]
@@ -34,7 +35,8 @@ def autolog(
     From now on MLflow records into the store that is recorded into (its tracking and registry URI are set), and a run
     that MLflow starts while a run of ``mltrack.start_run`` is active is that run: what ``mlflow.autolog``, a Trainer's
     ``report_to="mlflow"``, Lightning's ``MLFlowLogger`` or ``mlflow.log_metric`` log goes there. The program that
-    started the run ends it; MLflow's end of it is ignored. Child runs (``nested=True``) become its children. While no
+    started the run ends it, with the status that the program gives it: MLflow's ends of it are ignored, until the run
+    has ended and MLflow has ended each of its own. Child runs (``nested=True``) become its children. While no
     run is active, MLflow makes runs of its own, in the same store and experiment.
 
     Call it once, before the training; ``set_store`` and ``set_experiment`` come before it.
@@ -82,9 +84,9 @@ def autolog(
     )
 
 
-def _active_in(store: Store) -> str | None:
-    """The id of the active run, if it is one of this store."""
+def _active_in(store: Store) -> Run | None:
+    """The active run, if it is one of this store."""
     run = active_run()
     if run is None or run.ended or os.path.realpath(run.store_folder) != os.path.realpath(store.path):
         return None
-    return run.run_id
+    return run

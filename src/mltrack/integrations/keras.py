@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras.callbacks import Callback
 
-from mltrack.integrations.run_holder import RunHolder
+from mltrack.integrations.run_holder import RunHolder, log_new_params
 from mltrack.integrations.texts import as_params, numbers
 
 if TYPE_CHECKING:
@@ -34,8 +34,7 @@ class MltrackCallback(Callback):  # type: ignore[misc]  # keras may not be insta
         optimizer = getattr(self.model, "optimizer", None)
         settings = as_params(optimizer.get_config(), "optimizer.") if optimizer is not None else {}
         wanted = settings | as_params({key: value for key, value in (self.params or {}).items() if key != "verbose"})
-        known = run.stored().params
-        run.log_params({key: value for key, value in wanted.items() if key not in known})
+        log_new_params(run, wanted)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Log a batch, if asked for."""

@@ -12,7 +12,7 @@ except ModuleNotFoundError:
     from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment
     from pytorch_lightning.utilities import rank_zero_only
 
-from mltrack.integrations.run_holder import RunHolder
+from mltrack.integrations.run_holder import RunHolder, log_new_params
 from mltrack.integrations.texts import as_params, numbers
 
 if TYPE_CHECKING:
@@ -57,10 +57,8 @@ class MltrackLogger(Logger):  # type: ignore[misc]  # lightning may not be insta
     @rank_zero_only  # type: ignore[untyped-decorator]
     def log_hyperparams(self, params: Mapping[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Log hyperparameters that are not logged yet."""
-        run = self._holder.get()
-        known = run.stored().params
         wanted = as_params(vars(params) if isinstance(params, Namespace) else params)
-        run.log_params({key: value for key, value in wanted.items() if key not in known})
+        log_new_params(self._holder.get(), wanted)
 
     @rank_zero_only  # type: ignore[untyped-decorator]
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

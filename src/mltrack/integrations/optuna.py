@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.exceptions import TrialPruned
 
+from mltrack.integrations.run_holder import log_new_params
 from mltrack.integrations.texts import as_params
 from mltrack.recording.active import active_run
 from mltrack.recording.fluent import start_run
@@ -59,8 +60,7 @@ class MltrackTracker:
 
     def _close(self, run: Run, trial: Any, state: str, values: Any) -> None:
         """Log what is known of a trial at its end."""
-        known = run.stored().params
-        run.log_params({key: value for key, value in as_params(trial.params).items() if key not in known})
+        log_new_params(run, as_params(trial.params))
         frozen = trial.study.get_trials(deepcopy=False)[trial.number]
         for step, value in sorted(frozen.intermediate_values.items()):
             run.log_metric("intermediate_value", value, step=step)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["as_params", "numbers"]
+from mltrack.values.rich import Text
+
+__all__ = ["as_params", "loggable", "numbers"]
 
 PARAM_CHARACTERS_MAX = 6000
 """What MLflow's servers take; longer texts are cut."""
@@ -33,4 +35,18 @@ def numbers(values: Mapping[Any, Any]) -> dict[str, float]:
             found[str(name)] = float(value)
         except (TypeError, ValueError, RuntimeError):
             continue
+    return found
+
+
+def loggable(values: Mapping[Any, Any], prefix: str = "") -> dict[str, float | Text]:
+    """Those values that are one number or a text; of mappings, those inside, as ``name/key``."""
+    found: dict[str, float | Text] = {}
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            found |= loggable(value, f"{key}/")
+        elif isinstance(value, str):
+            found[key] = Text(value)
+        else:
+            found |= numbers({key: value})
     return found

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
-from mltrack.integrations.run_holder import RunHolder
+from mltrack.integrations.run_holder import RunHolder, log_new_params
 from mltrack.integrations.texts import as_params, numbers
 
 if TYPE_CHECKING:
@@ -31,10 +31,7 @@ class MltrackCallback(TrainerCallback):  # type: ignore[misc]  # transformers ma
             return
         config: Any = getattr(model, "config", None)
         params = as_params(config.to_dict(), "model.") if hasattr(config, "to_dict") else {}
-        run = self._holder.get()
-        known = run.stored().params  # a training that is resumed
-        wanted = params | as_params(args.to_dict())
-        run.log_params({key: value for key, value in wanted.items() if key not in known})
+        log_new_params(self._holder.get(), params | as_params(args.to_dict()))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Log numbers as metrics, at the training's step."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from xgboost.callback import TrainingCallback
 
-from mltrack.integrations.run_holder import RunHolder
+from mltrack.integrations.run_holder import RunHolder, log_new_params
 from mltrack.integrations.texts import as_params
 
 if TYPE_CHECKING:
@@ -28,14 +28,12 @@ class MltrackCallback(TrainingCallback):  # type: ignore[misc]  # xgboost may no
 
     def before_training(self, model: Any) -> Any:
         """Log the settings that the booster has."""
-        run = self._holder.get()
-        known = run.stored().params
         learner = json.loads(model.save_config())["learner"]
         settings = as_params(
             {"objective": learner["objective"]["name"], "booster": learner["gradient_booster"]["name"]}
         )
         settings |= as_params(learner["gradient_booster"].get("tree_train_param", {}))
-        run.log_params({key: value for key, value in settings.items() if key not in known})
+        log_new_params(self._holder.get(), settings)
         return model
 
     def after_iteration(self, model: Any, epoch: int, evals_log: dict[str, dict[str, Any]]) -> bool:

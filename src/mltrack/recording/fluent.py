@@ -129,7 +129,7 @@ def start_run(
     if given:
         if run_id is None and os.environ.get(MLTRACK_RUN_NAME):
             text.pop(RUN_NAME_TAG, None)  # the launcher has named it
-        run = _resume(layout, given, text)
+        run = resume_run(layout, given, text)
     else:
         parent = parent_run_id or outer
         if parent is not None:
@@ -222,7 +222,14 @@ def create_run(layout: Layout, experiment: Experiment, tags: dict[str, str]) -> 
     return run
 
 
-def _resume(layout: Layout, run_id: str, tags: dict[str, str]) -> Run:
+def resume_run(layout: Layout, run_id: str, tags: dict[str, str]) -> Run:
+    """A run of the store, to go on with; it is not active.
+
+    Raises:
+        NotFoundError: there is no such run.
+        RunStateError: it, or its experiment, is deleted.
+        StoreError: the store can't be written at all.
+    """
     from mltrack.storage.runs.state import RunState
 
     if not is_run_id(run_id):

@@ -13,7 +13,7 @@ from mlflow.utils.name_utils import _generate_random_name
 from mltrack.entities import ACTIVE, DELETED
 from mltrack.errors import NotFoundError, StoreError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
-from mltrack.mlflow_plugin.joining import is_joined, run_to_join
+from mltrack.mlflow_plugin.joining import run_to_join, sets_status
 from mltrack.mlflow_plugin.launch_handoff import launched_run, tags_to_set
 from mltrack.mlflow_plugin.run_pool import status_event
 from mltrack.mlflow_plugin.tracking.base import BaseStore
@@ -112,7 +112,8 @@ class Runs(BaseStore):
 
     def update_run_info(self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None) -> Any:
         """Change status, end time (ms) and name, each if given; a status that ends the run seals its points."""
-        if is_joined(run_id):
+        ends = run_status is not None and RunStatus.is_terminated(run_status)
+        if (run_status is not None or end_time is not None) and not sets_status(run_id, ends=ends):
             run_status = end_time = None
         if run_status == RunStatus.RUNNING and end_time is None:
             self._pool.resume(run_id)
@@ -125,7 +126,7 @@ class Runs(BaseStore):
                 now, ended, crashed = held.state.outcome()
             status = now if run_status is None else RunStatus.to_string(run_status)
             end = (None if crashed else ended) if end_time is None else end_time * _MS
-            if run_status is not None and RunStatus.is_terminated(run_status):
+            if ends:
                 self._record_found_files(run_id, held)
                 self._pool.end(run_id, status, end)
             elif status != "RUNNING" or end_time is not None:
