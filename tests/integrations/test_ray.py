@@ -88,6 +88,7 @@ def recorded(folder: Path, script: str) -> list[StoredRun]:
         "HOME": str(folder),
         "RAY_AIR_NEW_OUTPUT": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_raylet_start_wait_time_s": "300",  # machines of tests are slow
     }
     command = [sys.executable, "-W", "ignore", "tune.py"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
