@@ -7,9 +7,10 @@ import sqlite3
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
-from tests.support import event_sources, trackio_sources, wandb_sources
+from tests.support import event_sources, neptune_sources, trackio_sources, wandb_sources
 from tests.support.sources import unpack
 
 __all__ = ["CASES", "ImportCase"]
@@ -237,4 +238,36 @@ TRACKIO = ImportCase(
     581,
 )
 
-CASES = [LIGHTNING, MLRUNS, DATABASE, EVENTS, WANDB, TRACKIO]
+# --- neptune-exporter's Parquet ---
+
+
+def _make_neptune(folder: Path) -> Path:
+    source = neptune_sources.unpack(folder)
+    for path in source.rglob("*.tmp"):
+        path.unlink()  # a run that was not exported to its end, which is always named
+    return source
+
+
+def _extend_neptune(source: Path) -> None:
+    table = neptune_sources.part(source, "parts", 3)
+    rows = neptune_sources.changed(table.slice(0, 1), "step", lambda step: Decimal("77.000000"))
+    neptune_sources.write_part(source, "parts", 4, rows)
+
+
+def _plant_in_neptune(source: Path) -> None:
+    table = neptune_sources.part(source, "parts", 2)
+    numbers = iter(range(1_000))
+    changed = neptune_sources.changed(table, "float_value", lambda value: 7.0 if next(numbers) == 3 else value)
+    neptune_sources.write_part(source, "parts", 2, changed)
+
+
+def _tear_neptune(source: Path) -> str:
+    table = neptune_sources.part(source, "parts", 1)
+    changed = neptune_sources.changed(table, "step", lambda step: None if step == 7 else step)
+    neptune_sources.write_part(source, "parts", 1, changed)
+    return "1 points have no step"
+
+
+NEPTUNE = ImportCase("neptune", _make_neptune, _extend_neptune, _plant_in_neptune, _tear_neptune, 354)
+
+CASES = [LIGHTNING, MLRUNS, DATABASE, EVENTS, WANDB, TRACKIO, NEPTUNE]

@@ -28,6 +28,7 @@ _OURS = {
     "mlruns": "mltrack.importers.mlflow.importer:MlrunsImporter",
     "mlflow-db": "mltrack.importers.mlflow.importer:DatabaseImporter",
     "trackio": "mltrack.importers.trackio.importer:TrackioImporter",
+    "neptune": "mltrack.importers.neptune.importer:NeptuneImporter",
     "wandb": "mltrack.importers.wandb.importer:WandbImporter",
     "tfevents": "mltrack.importers.tfevents.importer:EventsImporter",
     "csv": "mltrack.importers.tables.importer:TableImporter",

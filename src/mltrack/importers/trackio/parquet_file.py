@@ -62,9 +62,9 @@ class ParquetFile:
                     sum(file.metadata.row_group(at).total_byte_size for at in range(file.num_row_groups))
                     > KEPT_BYTES_MAX
                 ):
-                    yield from file.iter_batches(ROWS)
+                    yield from map(_checked, file.iter_batches(ROWS))
                     return
-                self._kept[table] = list(file.iter_batches(ROWS))
+                self._kept[table] = list(map(_checked, file.iter_batches(ROWS)))
         except (OSError, pa.ArrowException) as error:
             raise SourceError(f"{path.name} can't be read: {_words(error)}") from error
         yield from self._kept[table]
@@ -136,6 +136,12 @@ class ParquetFile:
                 self._findings.problem(self.where, f"{int((~valid).sum()):,} rows have no step")
             return np.asarray(pc.fill_null(column.cast(pa.int64()), 0)), valid
         raise SourceError(f"{self.where}: the column step has other things than steps")
+
+
+def _checked(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A batch that is whole: damaged pages may be read as offsets that lead anywhere."""
+    batch.validate(full=True)
+    return batch
 
 
 def _words(error: Exception) -> str:

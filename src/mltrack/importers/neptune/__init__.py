@@ -1,0 +1,1 @@
+"""What neptune-exporter wrote as a source."""
