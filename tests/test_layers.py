@@ -32,7 +32,7 @@ LAYERS = [
     ["mltrack.catalog", "mltrack.diff"],
     ["mltrack.store"],
     ["mltrack.importers", "mltrack.mlflow_plugin", "mltrack.recording"],
-    ["mltrack.artifacts", "mltrack.client", "mltrack.demo", "mltrack.integrations", "mltrack.launch"],
+    ["mltrack.artifacts", "mltrack.client", "mltrack.demo", "mltrack.integrations", "mltrack.launch", "mltrack.wandb"],
     ["mltrack.tracking"],
     [
         "mltrack_sync.errors",

@@ -11,7 +11,7 @@ from mltrack.disk.incoming_file import IncomingFile
 from mltrack.environment import IMAGES_TAG
 from mltrack.errors import StoreError
 from mltrack.journal.rich_series import SERIES_FOLDER, SeriesJournal, journals, read_lines
-from mltrack.values.media import image_name
+from mltrack.values.media import image_name, usable_image_key
 from mltrack.values.rich import Image, encode_value
 from mltrack.values.scalars import check_key
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["KnownValues", "ValueImport", "image_of", "line_of"]
 
-_UNUSABLE = re.compile(r"[^A-Za-z0-9_\-./ ]")
 _RANDOM = re.compile(r"\+[0-9a-f]{32}\.png$")
 
 
@@ -68,7 +67,7 @@ def image_of(value: SourceValue) -> tuple[str, bytes]:
     """
     assert isinstance(value.value, Image)
     data = value.value.encode(value.key)
-    name = image_name(None, _UNUSABLE.sub("_", value.key), value.step, value.time // 1_000_000)
+    name = image_name(None, usable_image_key(value.key), value.step, value.time // 1_000_000)
     return _RANDOM.sub(f"+{hashlib.sha256(data).hexdigest()[:32]}.png", name), data
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "tables_tag",
     "thumbnail",
     "thumbnail_name",
+    "usable_image_key",
 ]
 
 
@@ -99,6 +100,7 @@ def figure_bytes(figure: Any, name: str, options: Mapping[str, Any]) -> bytes:
 
 
 _SERIES_KEY = re.compile(r"[A-Za-z0-9 _\-/.]+")
+_UNUSABLE = re.compile(r"[^A-Za-z0-9_\-./ ]")
 _SERIES_NAME = re.compile(r"images/([^/]+)([+%])step\2(-?\d+)\2timestamp\2(\d+)\2[^/+%]+\.png")
 THUMBNAIL_PIXELS = 256
 
@@ -106,6 +108,11 @@ THUMBNAIL_PIXELS = 256
 
 TAG_CHARACTERS_MAX = 5_000
 """The longest tag that any server accepts; tables beyond that are shown as files."""
+
+
+def usable_image_key(key: str) -> str:
+    """The key with each character replaced by ``_`` that no image's name can have."""
+    return _UNUSABLE.sub("_", key)
 
 
 class ImagePlace(NamedTuple):

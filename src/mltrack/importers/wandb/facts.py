@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,17 @@ from mltrack.environment import NOTE_TAG
 from mltrack.importers.json_fields import params_of
 from mltrack.importers.protobuf import Fields
 from mltrack.importers.wandb.items import item_value, set_nested, split_item, time_of
+from mltrack.importers.wandb.names import (
+    GROUP_TAG,
+    JOB_TYPE_TAG,
+    TAGS_TAG,
+    step_metric_tag,
+    tags_text,
+)
 
 __all__ = ["ArtifactFile", "RunFacts"]
 
-_TAGS = {6: "wandb.group", 7: "wandb.job_type", 9: NOTE_TAG, 12: "wandb.sweep_id", 13: "wandb.host"}
+_TAGS = {6: GROUP_TAG, 7: JOB_TYPE_TAG, 9: NOTE_TAG, 12: "wandb.sweep_id", 13: "wandb.host"}
 _GIT_TAGS = {1: "mlflow.source.git.repoURL", 2: "mlflow.source.git.commit"}
 GENERATED = "run_table"
 """The type of artifacts that wandb makes of tables, which are among the files."""
@@ -74,7 +80,7 @@ class RunFacts:
                 self.tags[tag] = run.inner(21).text(number)
         labels = [label.decode("utf-8", "replace") for label in run.contents(10)]
         if labels:
-            self.tags["wandb.tags"] = json.dumps(labels, ensure_ascii=False)
+            self.tags[TAGS_TAG] = tags_text(labels)
         self._take_branch(run.inner(23))
         self.take_fields(self.config, run.inner(4))
         self.take_fields(self.summary, run.inner(5))
@@ -118,7 +124,7 @@ class RunFacts:
         """A MetricRecord: what its x axis is, and which value of it counts."""
         name = metric.text(1) or metric.text(2)
         if metric.text(4):
-            self.tags[f"wandb.step_metric.{name}"] = metric.text(4)
+            self.tags[step_metric_tag(name)] = metric.text(4)
         goal = {1: "minimize", 2: "maximize"}.get(metric.integer(8))
         if goal:
             self.tags[f"wandb.goal.{name}"] = goal

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from mltrack.importers.protobuf import Fields
+from mltrack.importers.wandb.names import join_key
 
 __all__ = ["JsonError", "item_name", "item_value", "json_value", "set_nested", "split_item", "time_of"]
 
@@ -22,7 +23,7 @@ def time_of(timestamp: Fields) -> int:
 
 def item_name(path: list[str]) -> str:
     """How wandb shows a nested key."""
-    return ".".join(path)
+    return join_key(path)
 
 
 def split_item(item: Fields) -> tuple[list[str], bytes]:

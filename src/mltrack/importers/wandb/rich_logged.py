@@ -13,8 +13,9 @@ import numpy as np
 from mltrack.errors import UsageError
 from mltrack.importers.png_image import PNG, PngImage
 from mltrack.importers.source import SourceError
+from mltrack.importers.wandb.histograms import histogram_of
 from mltrack.importers.wandb.items import JsonError, json_value
-from mltrack.values.rich import Histogram, RichValue, Table, Text
+from mltrack.values.rich import RichValue, Table, Text
 
 __all__ = ["media_of", "rich_values"]
 
@@ -32,7 +33,7 @@ def rich_values(text: bytes, read: ReadFile) -> Iterator[RichValue]:
         value = json_value(text)
         kind = value.get("_type", "") if isinstance(value, dict) else ""
         if kind == "histogram":
-            yield Histogram.from_counts(_counts(value), value["bins"] if "bins" in value else _edges(value))
+            yield histogram_of(_counts(value), value["bins"] if "bins" in value else _edges(value))
         elif kind in ("image-file", "images/separated"):
             for path in media_of(value):
                 data = read(path)
@@ -47,25 +48,25 @@ def rich_values(text: bytes, read: ReadFile) -> Iterator[RichValue]:
 
 
 def media_of(value: Any) -> list[str]:
-    """The files of images and tables, which come as values; other media come as files."""
+    """The files of PNG images and tables, which come as values; other media come as files."""
     kind = value.get("_type", "") if isinstance(value, dict) else ""
-    if kind in ("image-file", "table-file"):
+    if kind == "table-file":
         return [str(value.get("path", ""))]
-    if kind == "images/separated":
-        return [str(path) for path in value.get("filenames", ())]
-    return []
+    paths = [value.get("path", "")] if kind == "image-file" else ()
+    paths = value.get("filenames", ()) if kind == "images/separated" else paths
+    return [str(path) for path in paths if str(path).endswith(".png")]
 
 
 def _counts(value: dict[str, Any]) -> Any:
     if "values" in value:
         return value["values"]
     packed = value["packedValues"]
-    return np.frombuffer(zlib.decompress(base64.b64decode(packed)), np.float64)
+    return np.frombuffer(zlib.decompress(base64.b64decode(packed)), np.float64).tolist()
 
 
 def _edges(value: dict[str, Any]) -> Any:
     packed = value["packedBins"]
-    return packed["min"] + packed["size"] * np.arange(packed["count"] + 1)
+    return (packed["min"] + packed["size"] * np.arange(packed["count"] + 1)).tolist()
 
 
 def _tables(data: bytes | None) -> Iterator[Table]:

@@ -17,6 +17,7 @@ from mltrack.importers.source import BaseSource, SourceError, SourceFile, Source
 from mltrack.importers.wandb.folders import log_paths
 from mltrack.importers.wandb.items import time_of
 from mltrack.importers.wandb.log_file import LogFile
+from mltrack.importers.wandb.names import SUMMARY_FILE
 from mltrack.importers.wandb.records import RUN, record_of
 from mltrack.importers.wandb.wandb_run import WandbRun
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WandbSource"]
 
-FILES, OUTPUT_FILE, SUMMARY_FILE = "files", "output.log", "wandb-summary.json"
+FILES, OUTPUT_FILE = "files", "output.log"
 HEAD_RECORDS = 100
 """Among so many of the first records is the one that names the run."""
 
