@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 from mltrack.wandb.errors import Error
 
-if TYPE_CHECKING:
-    from mltrack.wandb.wandb_run import Run
-
 __all__ = ["current", "listeners", "need", "replace"]
 
-_run: Run | None = None
+_run: Any = None
 listeners: list[Callable[[], None]] = []
 """Called when another run becomes the current one."""
 
 
-def current() -> Run | None:
-    """The run, None before ``init`` and after ``finish``."""
+def current() -> Any:
+    """The run (``wandb_run.Run``), None before ``init`` and after ``finish``."""
     return _run
 
 
-def need(what: str) -> Run:
+def need(what: str) -> Any:
     """The run, for the function of that name.
 
     Raises:
@@ -33,7 +30,7 @@ def need(what: str) -> Run:
     return _run
 
 
-def replace(run: Run | None) -> None:
+def replace(run: Any) -> None:
     """Make another run the current one, or none."""
     global _run
     _run = run

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,11 @@ class DiscardingRun:
         self.ended = False
 
     @cached_property
-    def _folder(self) -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory(prefix="mltrack-disabled-")
-
-    @property
     def artifacts_folder(self) -> Path:
-        """A folder of its own, removed with the process."""
-        return Path(self._folder.name)
+        """A folder of its own, removed with the run's object, at the latest when the process ends."""
+        folder = tempfile.mkdtemp(prefix="mltrack-disabled-")
+        weakref.finalize(self, shutil.rmtree, folder, True)
+        return Path(folder)
 
     def end(self, status: str = "FINISHED") -> None:
         """End."""

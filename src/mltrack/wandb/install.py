@@ -23,6 +23,7 @@ CHILDREN = Path(__file__).parent / "children"
 
 _SAME = ("data_types", "errors", "plot", "util")
 _PARTS = {
+    "integration": (),
     "sdk": (),
     "sdk.wandb_run": ("Run",),
     "sdk.lib": (),

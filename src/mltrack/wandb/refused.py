@@ -6,7 +6,7 @@ from mltrack.wandb.errors import UnsupportedError, UnsupportedImportError
 
 __all__ = ["MODULES", "NAMES", "refuse", "refuse_module"]
 
-_SWEEPS = "use Optuna with mltrack.integrations.optuna, or a loop of mltrack run; see docs/sweep.md"
+_SWEEPS = "use Optuna with mltrack.integrations.optuna, or a loop of mltrack run; see docs/examples/sweep.md"
 _READ = "read runs with mltrack.Store.open(): search_runs, run, sql"
 _MASKS = "draw boxes and masks into the pixels, or log them as a wandb.Table"
 _REGISTRY = "use run.log_model for the files and mltrack.register_model for a name in the registry"

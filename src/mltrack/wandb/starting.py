@@ -33,7 +33,7 @@ _RESUME = ("allow", "must", "never", "auto")
 
 def generate_id(length: int = 8) -> str:
     """A new id of a run: small letters and digits."""
-    return "".join(random.choices(string.ascii_lowercase + string.digits, k=length))  # it is no secret
+    return "".join(random.choices(string.ascii_lowercase + string.digits, k=length))  # not a secret
 
 
 def init(
@@ -155,7 +155,7 @@ def _settings(settings: Settings | Mapping[str, Any] | None, given: Mapping[str,
 
 def _previous(settings: Settings) -> Run | None:
     """The run that goes on, if it is to be returned."""
-    run = current.current()
+    run: Run | None = current.current()
     if run is None or settings.reinit == "create_new":
         return None
     if settings.reinit in (True, "finish_previous"):
