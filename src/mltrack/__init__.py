@@ -65,6 +65,7 @@ __all__ = [
     "flush",
     "flush_artifact_async_logging",
     "flush_async_logging",
+    "fork_run",
     "get_artifact_uri",
     "get_experiment",
     "get_experiment_by_name",
@@ -134,7 +135,7 @@ _WHERE = {
         "create_experiment delete_experiment get_experiment get_experiment_by_name get_store set_experiment "
         "set_experiment_tag set_store"
     ),
-    "recording.fluent": "end_run last_active_run log log_metric log_metrics log_series start_run",
+    "recording.fluent": "end_run fork_run last_active_run log log_metric log_metrics log_series start_run",
     "launch.submit": "ScriptRunConfig SubmittedRun submit",
     "recording.log_functions": (
         "delete_tag flush flush_artifact_async_logging flush_async_logging get_artifact_uri log_artifact "
@@ -224,7 +225,16 @@ if TYPE_CHECKING:
         search_experiments,
         set_experiment_tags,
     )
-    from mltrack.recording.fluent import end_run, last_active_run, log, log_metric, log_metrics, log_series, start_run
+    from mltrack.recording.fluent import (
+        end_run,
+        fork_run,
+        last_active_run,
+        log,
+        log_metric,
+        log_metrics,
+        log_series,
+        start_run,
+    )
     from mltrack.recording.log_functions import (
         delete_tag,
         flush,

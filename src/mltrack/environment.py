@@ -8,6 +8,8 @@ __all__ = [
     "ERROR_TAG",
     "EXIT_CODE_TAG",
     "EXPERIMENT_TAG",
+    "FORKED_FROM_TAG",
+    "FORK_STEP_TAG",
     "GIT_DIRTY_TAG",
     "HISTORY_TAG",
     "IMAGES_TAG",
@@ -174,6 +176,12 @@ GIT_DIRTY_TAG = "mltrack.git.dirty"
 HISTORY_TAG = "mltrack.history"
 """How many points of a metric go to remotes that keep sampled histories: ``start_run(history=)``."""
 
+FORKED_FROM_TAG = "mltrack.forkedFrom"
+"""The id of the run that a run was forked from."""
+
+FORK_STEP_TAG = "mltrack.forkedAtStep"
+"""The last step of a fork that is its parent's."""
+
 RUN_ID_TAG = "mltrack.run_id"
 """On a remote: the run's id in the store, by which it is found again."""
 
@@ -217,6 +225,8 @@ TAGS = (
     ERROR_TAG,
     GIT_DIRTY_TAG,
     HISTORY_TAG,
+    FORKED_FROM_TAG,
+    FORK_STEP_TAG,
     RUN_ID_TAG,
     EXPERIMENT_TAG,
     MODEL_ID_TAG,

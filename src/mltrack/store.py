@@ -349,6 +349,63 @@ class Store:
 
         set_stage(self.layout, self.resolve(run_id), ACTIVE)
 
+    def rewind_run(self, run_id: str, step: int) -> None:
+        """Let all that a run has logged so far with a greater step no longer count; see ``Run.rewind``.
+
+        A process may be recording into it. On return it survives power loss.
+
+        Raises:
+            NotFoundError, UsageError, StoreError: as delete_run.
+            InvalidMetricError: the step is not a 64-bit integer.
+        """
+        from mltrack.storage.runs.rewinding import rewind_run
+
+        rewind_run(self.layout, self.resolve(run_id), step)
+
+    def undo_rewind(self, run_id: str) -> int:
+        """Undo the last rewind of a run that is in force. On return that survives power loss.
+
+        Returns:
+            The step that the run had been rewound to.
+
+        Raises:
+            NotFoundError, StoreError: as delete_run.
+            UsageError: no rewind of it is in force; several runs match.
+        """
+        from mltrack.storage.runs.rewinding import undo_rewind
+
+        return undo_rewind(self.layout, self.resolve(run_id)).step
+
+    def forks(self, run_id: str) -> list[str]:
+        """The ids of the runs that were forked from a run, or from forks of it: they need its files.
+
+        Raises:
+            NotFoundError, UsageError: as run.
+        """
+        from mltrack.catalog.search import find_forks
+
+        run_id = self.resolve(run_id)
+        return self._ask(lambda con: find_forks(con, run_id), lambda found: found)
+
+    def purge_run(self, run_id: str) -> None:
+        """Remove a run for good, with all its files.
+
+        Raises:
+            NotFoundError, UsageError: as run.
+            RunStateError: a process is recording into it, or another run was forked from it.
+            StoreError: it can't be removed.
+        """
+        from mltrack.storage.runs.edit import purge_run
+
+        run_id = self.resolve(run_id)
+        purge_run(self.layout, run_id, forks=lambda: self.forks(run_id))
+
+    def point_counts(self) -> dict[str, int]:
+        """How many points of each run count, by run id."""
+        from mltrack.catalog.search import find_point_counts
+
+        return self._ask(find_point_counts, list)
+
     def delete_experiment(self, experiment_id: str, *, first: Callable[[str], object] | None = None) -> None:
         """Mark an experiment and all its runs as deleted, as MLflow does: nothing more is recorded into it.
 

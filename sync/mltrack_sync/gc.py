@@ -8,6 +8,7 @@ import shutil
 import time
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem
@@ -218,7 +219,7 @@ def _remove(
                 run = store.run(each.run_id)
                 release_artifacts(store.layout, each.run_id, run.artifacts, plan.remote, head=each.head, fs=fs)
             else:
-                remove_run(store.layout, each.run_id, each.head, fs=fs)
+                remove_run(store.layout, each.run_id, each.head, forks=partial(store.forks, each.run_id), fs=fs)
         except NotFoundError:
             continue
         except RunStateError as error:
@@ -266,12 +267,19 @@ class RetentionPolicy:
             return "has no files here"
         if self._rejected[run_id]:
             return f"{self._rejected[run_id]} of its items were rejected (see mltrack status)"
+        forks = [] if self._keep_metrics else self._store.forks(run_id)
+        if forks:
+            return f"{forks[0]} was forked from it" if len(forks) == 1 else f"{len(forks)} runs were forked from it"
         if model is not None:
             return f"version {model.version} of model {model.name!r} is made of it"
         for name, state in self._others:
             if is_run_pending(head, state):
                 return f"is not on remote {name!r} yet (mltrack remote rm {name}, if it never will be)"
         strange = {event.type for event in run.read_events() if not _is_compared(self._kind, event.type)}
+        if "rewind" in strange:
+            if run.visibility is not None and run.visibility.in_force:
+                return "was rewound: the remote does not have what that hides"
+            strange.remove("rewind")
         if strange:
             return f"holds what can't be compared with a remote: {', '.join(sorted(strange))}"
         findings = check_store(self._store.path, [run_id]).findings

@@ -94,6 +94,8 @@ def test_every_example_runs(
         monkeypatch.chdir(tmp_path)
         for case in CASES:
             case.make(tmp_path)
+    if line.endswith(" --undo"):
+        assert main(["rewind", "spirals-1", "--to-step", "5"]) == 0
     assert main(shlex.split(line)[1:]) == 0, capsys.readouterr().err
 
 

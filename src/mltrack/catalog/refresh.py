@@ -47,7 +47,7 @@ SWEEP_INTERVAL_S = 5.0
 """How often, at most, a process looks at the times of all run folders: 10,000 of them take about 85 ms."""
 
 _ARROW = {"BIGINT": pa.int64(), "DOUBLE": pa.float64(), "BOOLEAN": pa.bool_()}
-_FACTS = ("params", "tags", "artifacts", "datasets", "models")
+_FACTS = ("params", "tags", "artifacts", "datasets", "models", "forks")
 _STATE = ("folders", "runs", "writers", "segments", "damage")
 _HELD_TABLES = tuple(name for name in RUN_TABLES if name != "verified")  # that one is valid while files don't change
 
@@ -193,13 +193,14 @@ def _known_runs(con: duckdb.DuckDBPyConnection, run_ids: Sequence[str]) -> dict[
     times = _folder_times(con, mine, [run_ids])
     if not times:
         return {}
+    counting = dict(con.execute(f"SELECT run_id, counting FROM base.folders {mine}", [run_ids]).fetchall())
     last = dict(con.execute(f"SELECT run_id, last_point FROM base.runs {mine}", [run_ids]).fetchall())
     writers: dict[str, dict[str, KnownWriter]] = {run_id: {} for run_id in times}
     for run_id, writer, *fields in con.execute(
         f"SELECT run_id, writer, role, alive, ended, events, points, kept FROM base.writers {mine}", [run_ids]
     ).fetchall():
         writers[run_id][writer] = KnownWriter(*fields)
-    return {run_id: KnownRun(times[run_id], writers[run_id], last.get(run_id, 0)) for run_id in times}
+    return {i: KnownRun(times[i], writers[i], last.get(i, 0), counting[i]) for i in times}
 
 
 # --- writing ---------------------------------------------------------------------------------------------------
@@ -244,7 +245,7 @@ def _store(con: duckdb.DuckDBPyConnection, seen: Iterable[RunRows], known: Itera
 
 def _add_state(tables: dict[str, list[tuple[Any, ...]]], rows: RunRows) -> None:
     run_id = rows.run_id
-    tables["folders"].append((run_id, *rows.times, rows.watched))
+    tables["folders"].append((run_id, *rows.times, rows.watched, rows.counting))
     if rows.run is None:
         return
     state = rows.run.state
@@ -286,6 +287,9 @@ def _add_facts(tables: dict[str, list[tuple[Any, ...]]], run_id: str, state: Run
         of = used.dataset
         about = (of.name, of.digest, used.context, of.source_type, of.source, of.schema, of.profile)
         tables["datasets"].append((run_id, number, *about, list(used.tags.items())))
+    visibility = state.visibility
+    if visibility is not None and visibility.fork is not None:
+        tables["forks"] += [(run_id, source) for source in visibility.fork.sources]
     tables["models"] += [(run_id, number, id_, False, None) for number, id_ in enumerate(state.model_inputs)]
     tables["models"] += [(run_id, number, m.model_id, True, m.step) for number, m in enumerate(state.model_outputs)]
 

@@ -15,6 +15,7 @@ from mltrack.disk import arrow_columns
 from mltrack.errors import NotFoundError
 from mltrack.journal.points import SEAL_POINTS_MIN
 from mltrack.journal.reader import segments_of
+from mltrack.storage.runs.point_sources import INHERITED
 from mltrack.storage.runs.stored_run import StoredRun
 from mltrack.storage.runs.summary import Summaries
 from mltrack.text.encodable import encodable
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from mltrack.storage.runs.state import WriterState
 
 __all__ = [
-    "PAST_ALL",
     "FolderTimes",
     "KnownRun",
     "KnownWriter",
@@ -47,9 +47,6 @@ RECENT_NS = 2_000_000_000
 
 FOREIGN_WRITER_SILENT_NS = 86_400_000_000_000
 """A writer without a lock, on another host and without an end, counts as dead when silent for a day."""
-
-PAST_ALL = 1 << 48
-"""A position after all points that a writer can have."""
 
 
 class FolderTimes(NamedTuple):
@@ -98,6 +95,7 @@ class KnownRun:
     times: FolderTimes = NO_TIMES
     writers: Mapping[str, KnownWriter] = field(default_factory=dict)
     last_point: int = 0
+    counting: str = ""
 
 
 @dataclass(slots=True)
@@ -105,7 +103,7 @@ class RunRows:
     """The new content of a run's catalog rows.
 
     ``replace``: all its rows in the catalog are outdated; ``facts``: its events changed; ``summaries`` cover the new
-    points only. ``settled`` are the writers that will write no more.
+    points only. ``settled`` are the writers that will write no more. ``counting`` says which of its points count.
     """
 
     run: StoredRun | None
@@ -121,6 +119,7 @@ class RunRows:
     damage: list[CorruptionError] = field(default_factory=list)
     segments: list[tuple[str, int, int]] = field(default_factory=list)
     settled: set[str] = field(default_factory=set)
+    counting: str = ""
 
     @property
     def watched(self) -> bool:
@@ -151,9 +150,11 @@ def read_run(folder: RunFolder, known: KnownRun | None, *, now_ns: int, run: Sto
             None, folder.run_id, times, replace=known is not None, changed=known is None or known.times != times
         )
     alive = {name: writer.alive for name, writer in run.state.writers.items()}
-    if known is not None and _went_back(run, known, moved=times != known.times):
+    visibility = run.visibility
+    counting = "" if visibility is None else visibility.token
+    if known is not None and (counting != known.counting or _went_back(run, known, moved=times != known.times)):
         known = None
-    rows = RunRows(run, folder.run_id, times, replace=known is None)
+    rows = RunRows(run, folder.run_id, times, replace=known is None, counting=counting)
     known = known or KnownRun()
     rows.last_point = known.last_point
     _take_points(run, known, alive, rows)
@@ -189,24 +190,32 @@ def _went_back(run: StoredRun, known: KnownRun, *, moved: bool) -> bool:
     ``moved``: files were made or removed since, so that points have to be counted.
     """
     states = run.state.writers
-    if any(name not in states or states[name].events < writer.events for name, writer in known.writers.items()):
+    own = {name: writer for name, writer in known.writers.items() if writer.role != INHERITED}
+    if any(name not in states or states[name].events < writer.events for name, writer in own.items()):
         return True
-    if not moved or not known.writers:
+    if not moved or not own:
         return False
     counted = {writer.writer: writer.position.points for writer in run.writers()}
-    return any(counted[name] < writer.points for name, writer in known.writers.items())
+    return any(counted[name] < writer.points for name, writer in own.items())
 
 
 def _take_points(run: StoredRun, known: KnownRun, alive: Mapping[str, bool], rows: RunRows) -> None:
     """Summarise the points that the catalog does not have."""
     positions = {name: writer.points for name, writer in known.writers.items()}
     ends = {name: positions.get(name, 0) for name in alive}
+    if run.visibility is not None:  # what does not count is passed over too
+        for writer in run.writers():
+            if writer.writer in alive or writer.role == INHERITED:
+                ends[writer.writer] = max(ends.get(writer.writer, 0), writer.position.points)
     for name, points in run.read_points(positions):
         if name in ends:
             rows.summaries.add(points)
             rows.last_point = max(rows.last_point, int(points.times.max()))
-            ends[name] = int(points.seqs[-1]) + 1
-    rows.writers = {name: KnownWriter("", alive[name], False, 0, end, False) for name, end in ends.items()}
+            ends[name] = max(ends[name], int(points.seqs[-1]) + 1)
+    rows.writers = {
+        name: KnownWriter("" if name in alive else INHERITED, alive.get(name, False), name not in alive, 0, end, False)
+        for name, end in ends.items()
+    }
 
 
 def _take_writer(
@@ -223,8 +232,7 @@ def _take_writer(
         rows.segments += [(name, found.first, found.last) for found, _ in segments]
         if not alive[name] and not segments and 0 < points < SEAL_POINTS_MIN:
             kept = True
-            after = dict.fromkeys(run.state.writers, PAST_ALL) | {name: 0}
-            rows.kept += [piece for _, piece in run.read_points(after)]
+            rows.kept += [piece for _, piece in run.read_points(writer=name)]
     rows.writers[name] = KnownWriter(state.role, alive[name], state.ended, state.events, points, kept)
 
 

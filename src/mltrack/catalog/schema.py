@@ -9,17 +9,19 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "RUN_TABLES", "SCHEMA_VERSION", "create_tables", "is_ours"]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised by every change below: a catalog of another version is removed and rebuilt."""
 
 COLUMNS: dict[str, dict[str, str]] = {
-    # the run folders that were read: when their subfolders last changed (ns), and whether a writer was alive
+    # the run folders that were read: when their subfolders last changed (ns), whether a writer was alive, and which of
+    # its points count (empty: all; see storage/runs/visibility.py)
     "folders": {
         "run_id": "VARCHAR",
         "events_ns": "BIGINT",
         "points_ns": "BIGINT",
         "segments_ns": "BIGINT",
         "watched": "BOOLEAN",
+        "counting": "VARCHAR",
     },
     "runs": {
         "run_id": "VARCHAR",
@@ -63,6 +65,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "profile": "VARCHAR",
         "tags": "MAP(VARCHAR, VARCHAR)",
     },
+    # the other runs whose files a fork needs
+    "forks": {"run_id": "VARCHAR", "source": "VARCHAR"},
     # the logged models that each run used (no step) and made
     "models": {"run_id": "VARCHAR", "number": "BIGINT", "model_id": "VARCHAR", "made": "BOOLEAN", "step": "BIGINT"},
     # how far each writer's files were read; ``kept``: its points, few and final, are in ``points``

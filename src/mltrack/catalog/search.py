@@ -325,6 +325,21 @@ def find_heads(con: duckdb.DuckDBPyConnection) -> dict[str, RunHead]:
     return {row[0]: RunHead(*row) for row in rows}
 
 
+def find_point_counts(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """How many points of each run count."""
+    rows = con.execute(
+        "SELECT run_id, least(coalesce(sum(m.count), 0), 1::HUGEINT << 62)::BIGINT FROM base.runs"
+        " LEFT JOIN base.latest_metrics m USING (run_id) GROUP BY run_id"
+    ).fetchall()
+    return dict(rows)
+
+
+def find_forks(con: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
+    """The runs that need the files of a run, as they were forked from it."""
+    rows = con.execute("SELECT run_id FROM base.forks WHERE source = ? ORDER BY run_id", [run_id]).fetchall()
+    return [row[0] for row in rows]
+
+
 def find_damage(con: duckdb.DuckDBPyConnection, run_ids: Sequence[str] | None = None) -> list[CorruptionError]:
     """What could not be read or verified of these runs, or of all."""
     where, values = ("", []) if run_ids is None else (" WHERE run_id IN (SELECT unnest(?))", [list(run_ids)])

@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
-from mltrack.catalog.run_rows import PAST_ALL, metric_column
+from mltrack.catalog.run_rows import metric_column
 from mltrack.catalog.verified_segments import verified
 from mltrack.disk.arrow_columns import array_column, repeated_text
 from mltrack.disk.damage import unreadable
 from mltrack.disk.layout import Layout
-from mltrack.errors import CorruptionError, UsageError
+from mltrack.errors import CorruptionError, NotFoundError, UsageError
+from mltrack.journal.reader import segments_of
 from mltrack.storage.runs.stored_run import StoredRun
+from mltrack.storage.runs.visibility import SYSTEM_METRICS
 from mltrack.text.encodable import encodable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from mltrack.disk.segment import PointColumns
+    from mltrack.storage.runs.visibility import PointRule
 
 __all__ = ["answer_query", "run_sql"]
 
@@ -141,17 +147,24 @@ def _line(error: duckdb.Error) -> str:
 def _make_metrics(con: duckdb.DuckDBPyConnection, layout: Layout, report: Callable[[CorruptionError], None]) -> None:
     """The view ``metrics``: points in the catalog, in segments, and still in journals, each once."""
     direct = not _PATTERN.search(str(layout.runs))
-    con.register("unsealed", _unsealed(con, layout, report, all_points=not direct))
+    partly = [row[0] for row in con.execute("SELECT run_id FROM base.folders WHERE counting <> ''").fetchall()]
+    chosen = _Chosen(con, layout, report)
+    unsealed = [*_unsealed(con, layout, report, all_points=not direct)]
+    if direct:
+        unsealed += [piece for run_id in partly for piece in chosen.take(run_id)]
+    con.register("unsealed", pa.concat_tables([pa.Table.from_batches([], _UNSEALED), *unsealed]).unify_dictionaries())
     parts = [
         "SELECT run_id, metric, step, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time, value FROM base.points",
         "SELECT run_id, metric, step, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time, value FROM unsealed",
     ]
-    rows = con.execute("SELECT * FROM base.segments ORDER BY ALL").fetchall() if direct else []
+    rows = con.execute(
+        "SELECT s.* FROM base.segments s JOIN base.folders f USING (run_id) WHERE f.counting = '' ORDER BY ALL"
+    ).fetchall()
     files, damage = verified(
         con,
         [
             (run_id, layout.run(run_id).segments / f"{writer}.{first}-{last}.parquet")
-            for run_id, writer, first, last in rows
+            for run_id, writer, first, last in (rows if direct else [])
         ],
     )
     for error in damage:
@@ -159,38 +172,94 @@ def _make_metrics(con: duckdb.DuckDBPyConnection, layout: Layout, report: Callab
     if files:
         parts.append(
             "SELECT regexp_extract(filename, '([0-9a-f]{32})/segments/[^/]*$', 1) AS run_id, metric, step, time, value"
-            f" FROM read_parquet([{', '.join(_literal(str(file)) for file in files)}], filename = true)"
+            f" FROM {_read(files)}"
         )
-    con.execute(f"CREATE OR REPLACE TEMP VIEW metrics AS {' UNION ALL '.join(parts)}")
+    con.execute(f"CREATE OR REPLACE TEMP VIEW metrics AS {' UNION ALL '.join([*parts, *chosen.parts])}")
+
+
+def _read(files: Sequence[Path]) -> str:
+    return f"read_parquet([{', '.join(_literal(str(file)) for file in files)}], filename = true)"
+
+
+class _Chosen:
+    """Runs of which not all points count, and forks: their segments by statements of their own."""
+
+    def __init__(
+        self, con: duckdb.DuckDBPyConnection, layout: Layout, report: Callable[[CorruptionError], None]
+    ) -> None:
+        self.parts: list[str] = []
+        self._con = con
+        self._layout = layout
+        self._report = report
+        kept = con.execute("SELECT run_id, writer FROM base.writers WHERE kept").fetchall()
+        self._kept = {(run_id, writer) for run_id, writer in kept}
+
+    def take(self, run_id: str) -> Iterator[pa.Table]:
+        """Add statements for what is sealed of a run; returns what is not, nor in the catalog."""
+        try:
+            run = StoredRun(self._layout.run(run_id), report=self._report)
+        except (NotFoundError, OSError) as error:
+            if isinstance(error, OSError):
+                self._report(unreadable(run_id, error))
+            return
+        for source in run.point_sources():
+            if (run_id, source.writer) in self._kept:
+                continue
+            segments = segments_of(source.folder, source.writer)
+            files, damage = verified(self._con, [(source.folder.run_id, path) for _, path in segments])
+            for fault in damage:
+                self._report(fault)
+            if files:
+                rule = "true" if source.rule is None else _condition(source.rule)
+                columns = f"{_literal(run_id)} AS run_id, metric, step, time, value"
+                self.parts.append(f"SELECT {columns} FROM {_read(files)} WHERE {rule}")
+            sealed = max((name.last + 1 for name, _ in segments), default=0)
+            for points in source.read(sealed, run.damage):
+                yield _unsealed_table(run_id, points)
+
+
+def _condition(rule: PointRule) -> str:
+    """Which rows of a writer's segments count."""
+    system = f"starts_with(metric, {_literal(SYSTEM_METRICS)})"
+    hidden = " OR ".join(f"(seq < {one.end} AND step > {one.step})" for one in rule.hidden) or "false"
+    if rule.end is None:
+        return f"({system} OR NOT ({hidden}))"
+    return f"(seq < {rule.end} AND NOT {system} AND NOT ({hidden}))"
 
 
 def _unsealed(
     con: duckdb.DuckDBPyConnection, layout: Layout, report: Callable[[CorruptionError], None], *, all_points: bool
-) -> pa.Table:
-    """The points that are neither in the catalog nor in its known segments; ``all_points`` adds those in segments."""
+) -> Iterator[pa.Table]:
+    """The points that are neither in the catalog nor in its known segments; ``all_points`` adds those in segments.
+
+    Without these, of runs of which all points count.
+    """
     rows = con.execute(
-        "SELECT run_id, writer, points, coalesce(max(last) + 1, 0) FROM base.writers"
-        " LEFT JOIN base.segments USING (run_id, writer) WHERE NOT kept GROUP BY ALL"
+        "SELECT run_id, writer, points, coalesce(max(last) + 1, 0) FROM base.writers JOIN base.folders USING (run_id)"
+        " LEFT JOIN base.segments USING (run_id, writer) WHERE NOT kept AND (? OR counting = '') GROUP BY ALL"
         " HAVING ? OR points > coalesce(max(last) + 1, 0) ORDER BY run_id",
-        [all_points],
+        [all_points, all_points],
     ).fetchall()
     after: dict[str, dict[str, int]] = {}
     for run_id, writer, _, sealed in rows:
         after.setdefault(run_id, {})[writer] = 0 if all_points else sealed
-    pieces = [pa.Table.from_batches([], _UNSEALED)]
     for run_id, positions in after.items():
         try:
             run = StoredRun(layout.run(run_id), report=report)
         except OSError as error:
             report(unreadable(run_id, error))
             continue
-        others = {name: PAST_ALL for name in run.state.writers if name not in positions}
-        for _, points in run.read_points({**others, **positions}):
-            numbers = zip((points.steps, points.times, points.values), _UNSEALED.types[2:], strict=True)
-            columns = [array_column(array, kind) for array, kind in numbers]
-            names = [repeated_text(run_id, len(points)), metric_column(points)]
-            pieces.append(pa.Table.from_arrays([*names, *columns], schema=_UNSEALED))
-    return pa.concat_tables(pieces).unify_dictionaries()
+        for source in run.point_sources():
+            if source.writer in positions:
+                for points in source.read(positions[source.writer], run.damage):
+                    yield _unsealed_table(run_id, points)
+
+
+def _unsealed_table(run_id: str, points: PointColumns) -> pa.Table:
+    numbers = zip((points.steps, points.times, points.values), _UNSEALED.types[2:], strict=True)
+    columns = [array_column(array, kind) for array, kind in numbers]
+    names = [repeated_text(run_id, len(points)), metric_column(points)]
+    return pa.Table.from_arrays([*names, *columns], schema=_UNSEALED)
 
 
 def _literal(text: str) -> str:

@@ -46,6 +46,8 @@ _SECTIONS = {
         "import": "import_",
         "rm": "manage",
         "restore": "manage",
+        "rewind": "rewind",
+        "fork": "rewind",
         "check": "check",
         "seal": "manage",
     },

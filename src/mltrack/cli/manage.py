@@ -53,13 +53,11 @@ def rm(session: Session, runs: tuple[str, ...], purge: bool, yes: bool, as_json:
     store = session.store()
     chosen = _chosen(store, runs)
     if purge:
-        from mltrack.storage.runs.edit import purge_run
-
         names = ", ".join(run.info.run_name for run in chosen)
         if not yes and not confirm(f"Remove {names} permanently, with all points and artifacts?"):
             raise UsageError("nothing was removed", hint="answer y, or use --yes")
         for run in chosen:
-            purge_run(store.layout, run.run_id)
+            store.purge_run(run.run_id)
     else:
         for run in chosen:
             store.delete_run(run.run_id)

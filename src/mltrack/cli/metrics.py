@@ -102,7 +102,7 @@ def _last_points(run: StoredRun, ends: dict[str, int], keys: Sequence[str], most
             for step, at, value in _rows(table.slice(max(0, len(table) - most)))
         ]
     else:
-        after = {writer: max(0, end - most) for writer, end in ends.items()}
+        after = {} if run.visibility else {writer: max(0, end - most) for writer, end in ends.items()}
         found = [
             point for writer, piece in run.read_points(after) for point in _points(piece, before=ends.get(writer, 0))
         ]

@@ -107,9 +107,9 @@ def _note_hidden(store: Store, experiment: str | None) -> None:
 
 
 def points_of(store: Store, runs: Sequence[Found]) -> dict[str, int]:
-    """The number of points of each run."""
-    heads = store.heads()
-    return {id_: heads[id_].points if id_ in heads else 0 for id_ in (run.info.run_id for run in runs)}
+    """The number of points of each run that count."""
+    counts = store.point_counts()
+    return {run.info.run_id: counts.get(run.info.run_id, 0) for run in runs}
 
 
 def print_runs(

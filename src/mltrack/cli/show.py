@@ -44,7 +44,7 @@ def _everything(run: StoredRun) -> dict[str, Any]:
     from mltrack.cli.select import run_facts
 
     return {
-        **run_facts(run, run.head().points),
+        **run_facts(run, run.point_count),
         "metrics": {key: asdict(summary) for key, summary in sorted(run.summaries.items())},
         "datasets": [
             {**asdict(used.dataset), "context": used.context, "tags": dict(used.tags)} for used in run.datasets
@@ -54,8 +54,21 @@ def _everything(run: StoredRun) -> dict[str, Any]:
         "artifacts": [asdict(artifact) for artifact in run.artifacts],
         "writers": [{**asdict(w), "position": w.position._asdict()} for w in run.writers()],
         "lost": run.lost,
+        **_history(run),
         **({} if run.state.elsewhere is None else {"elsewhere": asdict(run.state.elsewhere)}),
         "damage": [str(error) for error in [*run.state.damage, *run.damage]],
+    }
+
+
+def _history(run: StoredRun) -> dict[str, Any]:
+    """Its rewinds, and where it was forked from."""
+    visibility = run.visibility
+    if visibility is None:
+        return {"rewinds": [], "forked_from": None}
+    fork = visibility.fork
+    return {
+        "rewinds": [{"step": r.step, "time": r.time, "undone": r.undone} for r in visibility.rewinds],
+        "forked_from": None if fork is None else {"run_id": fork.run_id, "step": fork.step},
     }
 
 
@@ -71,9 +84,14 @@ def _print_head(run: StoredRun) -> None:
         ("status", state(info, elsewhere, now_ms)),
         ("started", f"{moment(info.start_time)} ({ago(info.start_time, now_ms)})"),
         ("duration", run_time(info, elsewhere, now_ms)),
-        ("points", count(run.head().points)),
+        ("points", count(run.point_count)),
         ("artifacts", info.artifact_uri),
     ]
+    visibility = run.visibility
+    if visibility is not None and visibility.fork is not None:
+        rows.append(("forked from", f"{visibility.fork.run_id} at step {visibility.fork.step}"))
+    for one in visibility.in_force if visibility is not None else []:
+        rows.append(("rewound", f"to step {one.step}, {ago(one.time // 1_000_000, now_ms)}"))
     if info.parent_run_id:
         rows.append(("parent", info.parent_run_id))
     if info.user_id:

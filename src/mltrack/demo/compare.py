@@ -52,7 +52,7 @@ def count_local(store: Store, experiment: str) -> Counts:
         counts.params += len(run.params)
         counts.tags += len(run.tags)
         counts.metrics += len(run.summaries)
-        counts.points += run.head().points
+        counts.points += run.point_count
         counts.artifacts += len(run.artifacts)
         counts.artifact_bytes += sum(artifact.size for artifact in run.artifacts)
     counts.equal_points = counts.points

@@ -9,6 +9,7 @@ ignored: a later mltrack may add some.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ __all__ = [
     "KEY_CHARACTERS_MAX",
     "NAME",
     "PATH",
+    "RUN_ID",
     "SHA256",
     "TEXT",
     "TEXTS",
@@ -56,6 +58,9 @@ NAME_CHARACTERS_MAX = 4_096
 COMPONENT_BYTES_MAX = 255
 ID_DIGITS_MAX = 40
 SHOWN_CHARACTERS = 40
+
+
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class Kind(NamedTuple):
@@ -221,6 +226,7 @@ FLAG = Kind(_is_flag, "true or false")
 INT64 = Kind(_is_int64, "a 64-bit integer")
 TIME = Kind(_is_time, "a time in ns since 1970")
 PATH = Kind(_is_path, "a relative path")
+RUN_ID = Kind(lambda value: type(value) is str and _RUN_ID.fullmatch(value) is not None, "a run's id")
 FINITE = Kind(is_finite, "a finite number")
 SHA256 = Kind(lambda value: type(value) is str and len(value) <= 128, "a SHA-256 in hex")
 COMPONENT = Kind(_is_component, "a name that a folder can have")

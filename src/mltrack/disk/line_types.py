@@ -5,6 +5,8 @@ docs/format.md says what the fields mean. Lines are checked against this when th
 
 from __future__ import annotations
 
+import re
+
 from mltrack.disk.fields import (
     COMPONENT,
     EXPERIMENT_ID,
@@ -16,6 +18,7 @@ from mltrack.disk.fields import (
     KEY,
     NAME,
     PATH,
+    RUN_ID,
     SHA256,
     TEXT,
     TEXTS,
@@ -48,6 +51,8 @@ __all__ = [
     "STORE",
 ]
 
+_WRITER_NAME = re.compile(r"[0-9a-f]{16}")
+
 _COUNT = count()
 _STAGE = one_of(ACTIVE, DELETED)
 _SPAN = 1 << 40  # numbers of metrics and versions, and process ids, are less
@@ -55,6 +60,14 @@ _SPAN = 1 << 40  # numbers of metrics and versions, and process ids, are less
 
 def _is_metric_value(value: object) -> bool:
     return is_finite(value) or (type(value) is str and value in ("NaN", "Infinity", "-Infinity"))
+
+
+_WRITER = Kind(lambda value: type(value) is str and _WRITER_NAME.fullmatch(value) is not None, "a writer's name")
+_HIDDEN = Kind(
+    lambda value: type(value) is list and len(value) == 2 and _COUNT.check(value[0]) and INT64.check(value[1]),
+    "a number of points and a step",
+)
+_INHERITED = record({"run_id": RUN_ID, "writer": _WRITER, "points": _COUNT, "hidden": listing(_HIDDEN)})
 
 
 STORE = Records({"format": count(first=1), "store_id": TEXT, "created": Optional(INT64)}, {})
@@ -111,6 +124,9 @@ EVENTS = Records(
         "status": {"status": one_of(*RUN_STATUSES), "end_time": Optional(maybe(INT64))},
         "lifecycle": {"stage": _STAGE},
         "lost": ({"points": _COUNT}, {"artifact": TEXT, "reason": Optional(maybe(TEXT))}),
+        "rewind": {"step": INT64, "at": dictionary(listing(_COUNT, 3), _WRITER)},
+        "undo_rewind": {"rewind": NAME},
+        "fork": {"run_id": RUN_ID, "step": INT64, "history": listing(_INHERITED)},
         "close": {"points": _COUNT},
     },
 )

@@ -23,7 +23,7 @@ from mltrack.recording.current_store import (
     set_store,
     workspace_of,
 )
-from mltrack.recording.fluent import create_run, resume_run
+from mltrack.recording.starting import create_run, resume_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -151,6 +151,7 @@ def read_points(
     damage: list[CorruptionError],
     rows_max: int = BLOCK_ROWS,
     named_only: bool = False,
+    end: int | None = None,
 ) -> Iterator[PointColumns]:
     """A writer's points in the order of logging, in pieces.
 
@@ -164,6 +165,7 @@ def read_points(
         rows_max: How many rows a piece from a segment has at most.
         named_only: No line of the writer's events is damaged, so points of a metric without a name were never logged:
             the power failed before their name was on the disk.
+        end: The seq to stop before.
     """
     names = _Names(keys)
     with ExitStack() as stack:
@@ -173,7 +175,9 @@ def read_points(
             [*sources, *((j.first_seq, j) for j in journals)], key=lambda s: (s[0], type(s[1]) is JournalFile)
         )
         cursor = first
-        for _, source in sources:
+        for begins, source in sources:
+            if end is not None and max(begins, cursor) >= end:
+                return
             try:
                 if isinstance(source, JournalFile):
                     pieces = _journal_columns(source, cursor, whole, names, named_only)
@@ -182,6 +186,11 @@ def read_points(
                 for columns in pieces:
                     if columns.seqs[0] < cursor:
                         columns = columns.take(columns.seqs >= cursor)
+                    if end is not None and len(columns) and columns.seqs[-1] >= end:
+                        columns = columns.take(columns.seqs < end)
+                        if len(columns):
+                            yield columns
+                        return
                     if len(columns):
                         cursor = int(columns.seqs[-1]) + 1
                         yield columns

@@ -191,7 +191,12 @@ def read_lines(
 
 
 def read_series(
-    run_folder: Path, key: str, images: Iterable[tuple[str, Path]], *, damage: list[CorruptionError] | None = None
+    run_folder: Path,
+    key: str,
+    images: Iterable[tuple[str, Path]],
+    *,
+    keep: Callable[[SeriesLine], bool] | None = None,
+    damage: list[CorruptionError] | None = None,
 ) -> list[RichPoint]:
     """Every value of a series in the order of time.
 
@@ -199,6 +204,7 @@ def read_series(
         run_folder: The run's folder.
         key: The name of the series.
         images: Name and file of each of the run's image artifacts.
+        keep: Which lines count; by default all.
         damage: Gets the damage found.
     """
     found: list[tuple[tuple[int, str, int], RichPoint]] = []
@@ -206,6 +212,8 @@ def read_series(
         for line in read_lines(path, key=key, damage=damage):
             if line.fields["type"] not in SERIES.types:
                 continue  # from a later format
+            if keep is not None and not keep(line):
+                continue
             try:
                 value = decode_value(line.fields)
             except (KeyError, TypeError, ValueError) as error:
@@ -226,11 +234,24 @@ def read_images(images: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, RichP
 
 
 def series_kinds(
-    run_folder: Path, images: Iterable[tuple[str, Path]], *, damage: list[CorruptionError] | None = None
+    run_folder: Path,
+    images: Iterable[tuple[str, Path]],
+    *,
+    keep: Callable[[SeriesLine], bool] | None = None,
+    damage: list[CorruptionError] | None = None,
 ) -> dict[str, str]:
-    """The kind of each series, by key: histogram, image, table or text; of several kinds the last."""
+    """The kind of each series, by key: histogram, image, table or text; of several kinds the last.
+
+    Args:
+        run_folder: The run's folder.
+        images: Name and file of each of the run's image artifacts.
+        keep: Which lines count; by default all.
+        damage: Gets the damage found.
+    """
     kinds: dict[str, str] = {key: point.value.kind for key, point in read_images(images)}
     for path in journals(run_folder):
         for line in read_lines(path, damage=damage):
+            if keep is not None and not keep(line):
+                continue
             kinds[line.fields["key"]] = line.fields["type"]
     return dict(sorted(kinds.items()))

@@ -17,8 +17,9 @@ from mltrack.environment import ERROR_TAG, RUN_NAME_TAG, SOURCE_NAME_TAG
 from mltrack.errors import NotFoundError, RunStateError, UsageError
 from mltrack.launch.launcher import check_program
 from mltrack.launch.secret_patterns import Redactor
-from mltrack.recording import current_store, fluent
+from mltrack.recording import current_store
 from mltrack.recording.background_sync import requested_sync
+from mltrack.recording.starting import create_run
 from mltrack.text.printable import OutputFilter
 
 if TYPE_CHECKING:
@@ -248,7 +249,7 @@ def _schedule(
     else:
         experiment = current_store.get_store().workspace.get_or_create(experiment_name)
     texts = {key: redactor.value(key, str(value)) for key, value in tags.items()}
-    run = fluent.create_run(layout, experiment, {**source, **named, **texts})
+    run = create_run(layout, experiment, {**source, **named, **texts})
     run.log_params({key: redactor.value(key, str(value)) for key, value in params.items()})
     run.detach()
     return run.run_id

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import os
-import shlex
-from time import time_ns
 from typing import TYPE_CHECKING, Any
 
-from mltrack.disk.layout import Layout, is_run_id, new_run_id
 from mltrack.environment import (
     HISTORY_TAG,
     MLTRACK_RUN_ID,
     MLTRACK_RUN_NAME,
-    MLTRACK_SYSTEM_METRICS,
     NOTE_TAG,
     PARENT_TAG,
     RUN_NAME_TAG,
-    SOURCE_NAME_TAG,
-    SOURCE_TYPE_TAG,
-    USER_TAG,
 )
-from mltrack.errors import NotFoundError, RunStateError, UsageError
-from mltrack.journal.recorder import Recorder
+from mltrack.errors import RunStateError, UsageError
 from mltrack.process.forks import Stage, after_fork_in_child
-from mltrack.process.trouble import TROUBLE, say, words_of
 from mltrack.recording.active import (
     active_run,
     current,
@@ -36,39 +27,35 @@ from mltrack.recording.active import (
     top,
 )
 from mltrack.recording.background_sync import request_sync, requested_sync
-from mltrack.recording.current_store import chosen_experiment, current_layout, store_folder, workspace_of
-from mltrack.recording.known_info import first_info
+from mltrack.recording.current_store import current_layout, store_folder
 from mltrack.recording.operations import DONE
 from mltrack.recording.preload import preload
-from mltrack.recording.run import Run, source_name
-from mltrack.recording.used_stores import experiment_or_last, layout_or_last, note, was_used
-from mltrack.storage.experiments import Workspace
-from mltrack.values.run_names import random_name
+from mltrack.recording.run import Run
+from mltrack.recording.starting import (
+    attach_system_metrics,
+    create_run,
+    experiment_of_new,
+    history_text,
+    is_measured,
+    resume_run,
+    start_fork,
+)
+from mltrack.recording.used_stores import layout_or_last
 from mltrack.values.scalars import check_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mltrack.entities import Experiment
+    from mltrack.disk.layout import Layout
+    from mltrack.recording.active import Active
+    from mltrack.recording.background_sync import SyncRequest
     from mltrack.recording.operations import RunOperations
     from mltrack.values.rich import RichValue
-
-SYSTEM_METRICS_VARIABLES = {MLTRACK_SYSTEM_METRICS, "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"}
-
-HISTORY_MIN, HISTORY_MAX = 100, 1_000_000
-"""Bounds of ``history``; mltrack_sync.remotes.settings has the same."""
 
 _given_run_taken = False
 
 
 # --- runs ---
-
-
-def _history(history: int) -> str:
-    if history != 0 and not HISTORY_MIN <= history <= HISTORY_MAX:
-        hint = f"give {HISTORY_MIN} to {HISTORY_MAX:,}, such as 2000; or 0, for all points"
-        raise UsageError(f"history={history!r} is not a number of points", hint=hint)
-    return str(int(history))
 
 
 def start_run(
@@ -82,6 +69,7 @@ def start_run(
     log_system_metrics: bool | None = None,
     sync: bool | str | None = None,
     history: int | None = None,
+    rewind_to: int | None = None,
 ) -> Run:
     """Start a run, or resume one, and make it active in this thread.
 
@@ -101,20 +89,19 @@ def start_run(
             remote's name or URL, or True for the only remote. Without it, as ``$MLTRACK_SYNC`` says; False: don't.
         history: how many points of a metric go to MLflow servers, chosen so that no spike is lost, with the complete
             run as files: 100 to 1,000,000; 0 for all points. Without it, as the remote's setting says.
+        rewind_to: resume from a checkpoint: what earlier processes logged with a greater step no longer counts (see
+            ``Run.rewind``). Of several processes that resume the run in one job, the first one rewinds it.
 
     Raises:
         RunStateError: a run is active and ``nested`` is not set; the run to resume, or its experiment, is deleted.
         NotFoundError: there is no such run, experiment or remote.
         StoreError: the store can't be written at all.
-        UsageError: the experiment is deleted; an environment variable, or ``history``, has an invalid value.
+        UsageError: the experiment is deleted; an environment variable, or ``history``, has an invalid value; there is
+            no run to rewind.
+        InvalidMetricError: ``rewind_to`` is not a 64-bit integer.
     """
-    outer_run = top()
-    if outer_run is not None and outer_run.is_own and not nested:
-        raise RunStateError(
-            f"run {outer_run.run.run_id} is active already",
-            hint="end it with end_run(), or start this one with nested=True",
-        )
-    measured = _measured(log_system_metrics)
+    outer_run = _outer(nested)
+    measured = is_measured(log_system_metrics)
     layout = layout_or_last(store_folder(), current_layout)
     request = requested_sync(layout, sync)
     outer = outer_run.run.run_id if outer_run is not None and nested else None
@@ -123,59 +110,103 @@ def start_run(
     if description is not None:
         text[NOTE_TAG] = description
     if history is not None:
-        text[HISTORY_TAG] = _history(history)
+        text[HISTORY_TAG] = history_text(history)
     if run_name is not None:
         text[RUN_NAME_TAG] = run_name
     if given:
         if run_id is None and os.environ.get(MLTRACK_RUN_NAME):
             text.pop(RUN_NAME_TAG, None)  # the launcher has named it
-        run = resume_run(layout, given, text)
+        run = resume_run(layout, given, text, rewind_to)
     else:
+        if rewind_to is not None:
+            raise UsageError("rewind_to is for a run that is resumed", hint="start_run(run_id=..., rewind_to=...)")
         parent = parent_run_id or outer
         if parent is not None:
             text[PARENT_TAG] = parent
-        run = create_run(layout, _experiment_of_new(layout, experiment_id), text)
+        run = create_run(layout, experiment_of_new(layout, experiment_id), text)
+    return _entered(run, layout, measured, request)
+
+
+def _outer(nested: bool) -> Active | None:
+    """The innermost active run.
+
+    Raises:
+        RunStateError: this process has started it, and what is started now is not nested in it.
+    """
+    outer_run = top()
+    if outer_run is not None and outer_run.is_own and not nested:
+        raise RunStateError(
+            f"run {outer_run.run.run_id} is active already",
+            hint="end it with end_run(), or start this one with nested=True",
+        )
+    return outer_run
+
+
+def _entered(run: Run, layout: Layout, measured: bool, request: SyncRequest | None) -> Run:
+    """The run, active now, and measured and synced as wanted."""
     enter(run)
     preload()
     if measured:
-        _measure(run)
+        attach_system_metrics(run)
     if request is not None:
         request_sync(layout, request)
     return run
 
 
-def _experiment_of_new(layout: Layout, experiment_id: str | None) -> Experiment:
-    def find() -> Experiment:
-        return Workspace.usable(chosen_experiment(layout, experiment_id))
+def fork_run(
+    run_id: str,
+    step: int,
+    *,
+    run_name: str | None = None,
+    experiment_id: str | None = None,
+    nested: bool = False,
+    tags: Mapping[str, Any] | None = None,
+    description: str | None = None,
+    log_system_metrics: bool | None = None,
+    sync: bool | str | None = None,
+    history: int | None = None,
+) -> Run:
+    """Start a run whose history up to a step is another run's, and make it active in this thread.
 
-    return experiment_or_last(layout, find, experiment_id)
+    The points are read where they are, so a fork takes no space. Params, tags that people set, and datasets are copied
+    from the parent; tags ``mltrack.forkedFrom`` and ``mltrack.forkedAtStep`` say where it comes from. System metrics,
+    files, models and series of histograms, images, tables and texts stay with the parent. What happens to the parent
+    later does not change the fork, but its files are needed: it can't be purged before the fork. ``log`` goes on with
+    the step after this one.
 
+    Args:
+        run_id: the parent: its id, the first digits of it, or a unique name. It may be live.
+        step: the last step that is the parent's, as that of a checkpoint.
+        run_name: the fork's name; the parent's with ``-fork`` when not given.
+        experiment_id: the fork's experiment; the parent's when not given.
+        nested: allow an active run. It does not become the fork's parent in MLflow's sense.
+        tags: tags to set, in place of the parent's of the same name.
+        description: a text for MLflow's description field.
+        log_system_metrics: as in ``start_run``.
+        sync: as in ``start_run``.
+        history: as in ``start_run``.
 
-def _measured(asked: bool | None) -> bool:
-    """Whether to log system metrics; the environment variables about it are checked before the run is made."""
-    if asked is None and SYSTEM_METRICS_VARIABLES.isdisjoint(os.environ):
-        return False
-    try:
-        from mltrack.recording.system_metrics import interval_from, is_enabled
-    except TROUBLE as error:
-        say("system metrics are not logged: %s", words_of(error))
-        return False
-    measured = is_enabled(asked, os.environ)
-    if measured:
-        interval_from(os.environ)
-    return measured
-
-
-def _measure(run: Run) -> None:
-    try:
-        from mltrack.recording.system_metrics import measure
-
-        measuring = measure(run)
-    except TROUBLE as error:
-        say("run %s: system metrics are not logged: %s", run.run_id, words_of(error))
-        return
-    if measuring is not None:
-        run.attach(measuring)
+    Raises:
+        RunStateError: a run is active and ``nested`` is not set; the parent is deleted.
+        NotFoundError: there is no such run, experiment or remote.
+        InvalidMetricError: the step is not a 64-bit integer.
+        CorruptionError: a file with the parent's points is damaged.
+        StoreError: the store can't be written at all.
+        UsageError: several runs match; the experiment is deleted; an environment variable, or ``history``, has an
+            invalid value.
+    """
+    _outer(nested)
+    measured = is_measured(log_system_metrics)
+    layout = current_layout()
+    request = requested_sync(layout, sync)
+    text = {key: str(value) for key, value in (tags or {}).items()}
+    if description is not None:
+        text[NOTE_TAG] = description
+    if history is not None:
+        text[HISTORY_TAG] = history_text(history)
+    if run_name is not None:
+        text[RUN_NAME_TAG] = run_name
+    return _entered(start_fork(layout, run_id, step, text, experiment_id), layout, measured, request)
 
 
 def _given_run() -> str | None:
@@ -186,83 +217,6 @@ def _given_run() -> str | None:
     given = os.environ.get(MLTRACK_RUN_ID) or None
     _given_run_taken = given is not None
     return given
-
-
-def create_run(layout: Layout, experiment: Experiment, tags: dict[str, str]) -> Run:
-    """A new run that is not active; ``tags`` may name it.
-
-    Raises:
-        StoreError: the store can't be written at all.
-    """
-    name = tags.setdefault(RUN_NAME_TAG, random_name())
-    tags = {USER_TAG: _user(), SOURCE_NAME_TAG: source_name(), SOURCE_TYPE_TAG: "LOCAL", **tags}
-    recorder = Recorder(layout, layout.run(new_run_id()), "create")
-    begun = time_ns()
-    start = {
-        "type": "start",
-        "run_name": name,
-        "experiment_id": experiment.experiment_id,
-        "experiment_name": experiment.name,
-        "start_time": begun,
-    }
-    recorder.start(
-        [start, *({"type": "tag", "key": key, "value": value} for key, value in tags.items())],
-        tolerant=was_used(layout),
-    )
-    note(layout, experiment)
-    run = Run(layout, recorder, name=name)
-    run.known_info = first_info(
-        layout.run(run.run_id),
-        name,
-        experiment=experiment,
-        user=tags[USER_TAG],
-        start_ns=begun,
-        parent=tags.get(PARENT_TAG),
-    )
-    return run
-
-
-def resume_run(layout: Layout, run_id: str, tags: dict[str, str]) -> Run:
-    """A run of the store, to go on with; it is not active.
-
-    Raises:
-        NotFoundError: there is no such run.
-        RunStateError: it, or its experiment, is deleted.
-        StoreError: the store can't be written at all.
-    """
-    from mltrack.storage.runs.state import RunState
-
-    if not is_run_id(run_id):
-        from mltrack.store import Store
-
-        run_id = Store(layout).resolve(run_id)
-    state = RunState(layout.run(run_id))
-    state.update()
-    if not state.exists:
-        raise NotFoundError(f"no run {run_id!r} in {layout.root}", hint="see: mltrack ls")
-    info = state.info()
-    if info.lifecycle_stage == "deleted":
-        raise RunStateError(f"run {run_id} is deleted", hint=f"restore it: mltrack restore {run_id}")
-    experiment = workspace_of(layout).experiments().get(info.experiment_id)  # a copied run's may be missing here
-    if experiment is not None and experiment.lifecycle_stage == "deleted":
-        raise RunStateError(
-            f"the experiment {experiment.name!r} of run {run_id} is deleted",
-            hint=f"restore it: mltrack restore --experiment {shlex.quote(experiment.name)}",
-        )
-    recorder = Recorder(layout, state.folder, "resume", not_before=state.last_time)
-    recorder.start([{"type": "tag", "key": key, "value": value} for key, value in tags.items()])
-    run = Run(layout, recorder, params=state.params, name=info.run_name)
-    run.known_info = info
-    return run
-
-
-def _user() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"
 
 
 def _after_fork() -> None:

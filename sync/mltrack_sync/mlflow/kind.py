@@ -181,8 +181,11 @@ class MlflowKind:
         return compare(store, remote, state, self.workspace(remote), options)
 
     def compares(self, fact: str) -> bool:
-        """All that runs hold today: series are compared as the artifacts that are made of them."""
-        return fact in BASIC_FACTS or fact in _LINKS
+        """All that runs hold today: series are compared as the artifacts that are made of them.
+
+        What a rewind hides is not sent, so it is not compared.
+        """
+        return fact in BASIC_FACTS or fact in _LINKS or fact in ("fork", "undo_rewind")
 
     def pull(self, work: PullWork) -> PullReport:
         """Bring what is selected and new on the server into the store.

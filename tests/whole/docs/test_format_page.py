@@ -116,7 +116,9 @@ def test_the_page_names_every_event_type_that_is_written() -> None:
         sources / name
         for name in (
             "recording/run.py",
-            "recording/fluent.py",
+            "recording/starting.py",
+            "recording/rewinds.py",
+            "storage/runs/rewinding.py",
             "journal/recorder.py",
             "storage/runs/edit.py",
             "storage/runs/state.py",

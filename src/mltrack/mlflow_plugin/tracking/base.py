@@ -13,7 +13,6 @@ from mltrack.mlflow_plugin.artifacts.local_folder import register_local_reposito
 from mltrack.mlflow_plugin.errors import as_mlflow
 from mltrack.mlflow_plugin.tracking.run_cache import RunCache
 from mltrack.mlflow_plugin.uris import open_store
-from mltrack.storage.runs.edit import purge_run
 
 if TYPE_CHECKING:
     from mltrack.mlflow_plugin.run_pool import RunPool
@@ -48,15 +47,15 @@ class BaseStore:
 
         Raises:
             NotFoundError: there is no such run.
-            RunStateError: a process still records into it.
+            RunStateError: a process still records into it, or another run was forked from it.
             StoreError: it can't be removed.
         """
         until = time.monotonic() + CLOSE_WAIT_S
         while True:
             try:
-                purge_run(self._store.layout, run_id)
+                self._store.purge_run(run_id)
             except RunStateError:
-                if time.monotonic() >= until or not self._is_deleted(run_id):
+                if time.monotonic() >= until or not self._is_deleted(run_id) or self._store.forks(run_id):
                     raise
                 time.sleep(CLOSE_WAIT_S / 100)
             else:

@@ -15,11 +15,12 @@ from mltrack.disk.codec import HEADER_SIZE, RECORD_SIZE, decode_records
 from mltrack.disk.elsewhere import MARKER_SUFFIX
 from mltrack.disk.filesystem import TEMPORARY, reading, safe_join
 from mltrack.disk.jsonlog import each_line
+from mltrack.disk.layout import RunFolder
 from mltrack.disk.line_types import EVENTS, SERIES
 from mltrack.disk.segment import segment_name
 from mltrack.disk.segment_reader import read_blocks, verify_segment
 from mltrack.errors import CorruptionError, InvalidPathError
-from mltrack.journal.reader import open_journals, segments_of
+from mltrack.journal.reader import count_points, open_journals, segments_of
 from mltrack.journal.rich_series import SERIES_FOLDER, journals
 from mltrack.storage.check.report import FROM_A_COPY, is_old
 from mltrack.storage.runs.series_artifacts import unpublished_series
@@ -30,7 +31,6 @@ from mltrack.values.rich import decode_value
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mltrack.disk.layout import RunFolder
     from mltrack.disk.segment import SegmentName
     from mltrack.entities import Artifact
     from mltrack.journal.reader import JournalFile
@@ -112,6 +112,7 @@ class _RunCheck:
                 self._error(
                     self._folder.points, f"all {plural(writer.closed_at, 'point')} of {writer.name} are missing"
                 )
+        self._fork()
         self._unknown_files()
         self._series()
         self._artifacts()
@@ -179,6 +180,24 @@ class _RunCheck:
                 self._lost[str(fields["artifact"])] = (path, str(fields.get("reason")))
             case "artifact":
                 self._lost.pop(str(fields.get("path")), None)
+
+    def _fork(self) -> None:
+        """What a fork needs of other runs."""
+        visibility = self._state.visibility
+        for one in () if visibility is None else visibility.inherited.values():
+            if not one.points:
+                continue
+            folder = RunFolder(self._folder.path.with_name(one.run_id))
+            path = folder.events / f"{one.writer}.jsonl"
+            advice = f"copy run {one.run_id} into this store"
+            damage: list[CorruptionError] = []  # that run's own check reports it
+            if not path.is_file():
+                self._error(path, f"is missing; run {self._run_id} was forked from it", advice)
+                continue
+            count = count_points(folder, one.writer, whole=True, damage=damage)
+            if count < one.points and not damage:
+                what = f"has {plural(count, 'point')}; run {self._run_id} was forked from {one.points:,}"
+                self._error(path, what, advice)
 
     def _unknown_files(self) -> None:
         """Files that no reader reads, as their names are not those of a writer's files."""

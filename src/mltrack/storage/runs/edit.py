@@ -17,12 +17,12 @@ from mltrack.storage.runs.stored_run import StoredRun
 from mltrack.values.scalars import check_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from mltrack.disk.layout import Layout
     from mltrack.entities import Artifact, RunHead
 
-__all__ = ["purge_run", "release_artifacts", "remove_run", "set_stage", "set_tag"]
+__all__ = ["append_events", "not_written", "purge_run", "release_artifacts", "remove_run", "set_stage", "set_tag"]
 
 
 def set_stage(layout: Layout, run_id: str, stage: str, *, fs: FileSystem = LOCAL) -> None:
@@ -41,8 +41,8 @@ def set_stage(layout: Layout, run_id: str, stage: str, *, fs: FileSystem = LOCAL
     """
     if stage not in (ACTIVE, DELETED):
         raise UsageError(f"{stage!r} is not a stage", hint=f"use {ACTIVE!r} or {DELETED!r}")
-    if _append(layout, run_id, {"type": "lifecycle", "stage": stage}, fs).info().lifecycle_stage != stage:
-        raise _not_written(layout, run_id)
+    if append_events(layout, run_id, {"type": "lifecycle", "stage": stage}, fs).info().lifecycle_stage != stage:
+        raise not_written(layout, run_id)
 
 
 def set_tag(layout: Layout, run_id: str, key: str, value: str | None, *, fs: FileSystem = LOCAL) -> None:
@@ -61,12 +61,26 @@ def set_tag(layout: Layout, run_id: str, key: str, value: str | None, *, fs: Fil
         StoreError: it can't be written.
     """
     text = None if value is None else str(value)
-    if _append(layout, run_id, {"type": "tag", "key": check_key(key), "value": text}, fs).tags.get(key) != text:
-        raise _not_written(layout, run_id)
+    if append_events(layout, run_id, {"type": "tag", "key": check_key(key), "value": text}, fs).tags.get(key) != text:
+        raise not_written(layout, run_id)
 
 
-def _append(layout: Layout, run_id: str, event: dict[str, Any], fs: FileSystem, *more: dict[str, Any]) -> RunState:
-    """Add events as a separate writer, later than all events of the run; returns the state after them."""
+def append_events(
+    layout: Layout, run_id: str, event: dict[str, Any], fs: FileSystem, *more: dict[str, Any]
+) -> RunState:
+    """Add events as a separate writer, later than all events of the run; returns the state after them.
+
+    Args:
+        layout: The store.
+        run_id: The run's id.
+        event: The event.
+        fs: The file system to write with.
+        more: Others that follow it.
+
+    Raises:
+        NotFoundError: there is no such run.
+        StoreError: the store can't be written to. If the disk fails the events may be missing in the state.
+    """
     folder = layout.run(run_id)
     state = _existing(layout, run_id)
     recorder = Recorder(layout, folder, "edit", fs=fs, not_before=state.last_time)
@@ -86,24 +100,35 @@ def _existing(layout: Layout, run_id: str) -> RunState:
     return state
 
 
-def _not_written(layout: Layout, run_id: str) -> StoreError:
+def not_written(layout: Layout, run_id: str) -> StoreError:
+    """The error for an edit that the disk did not take."""
     return StoreError(f"run {run_id} can't be changed: {layout.root} refuses writes", hint="check the disk")
 
 
-def purge_run(layout: Layout, run_id: str, *, fs: FileSystem = LOCAL) -> None:
+def purge_run(
+    layout: Layout, run_id: str, *, forks: Callable[[], Sequence[str]] = lambda: (), fs: FileSystem = LOCAL
+) -> None:
     """Remove a run's folder for good. It is gone for every reader at once, even if this is interrupted.
 
-    The run is marked as deleted first, so that no process resumes it meanwhile.
+    The run is marked as deleted first, so that no process resumes or forks it meanwhile.
+
+    Args:
+        layout: The store.
+        run_id: The run's id.
+        forks: Gives the ids of the runs that need its files now.
+        fs: The file system to write with.
 
     Raises:
         NotFoundError: there is no such run.
-        RunStateError: a process is recording into it.
+        RunStateError: a process is recording into it, or other runs were forked from it.
         StoreError: it can't be removed.
     """
     folder = layout.run(run_id)
     _refuse_live(_existing(layout, run_id))
+    _refuse_needed(run_id, forks())
     set_stage(layout, run_id, DELETED, fs=fs)
     _refuse_live(_existing(layout, run_id))
+    _refuse_needed(run_id, forks())
     removed = folder.path.with_name(f".{run_id}.{os.getpid()}{TEMPORARY}")
     try:
         fs.rename(folder.path, removed)
@@ -115,7 +140,21 @@ def purge_run(layout: Layout, run_id: str, *, fs: FileSystem = LOCAL) -> None:
         ) from error
 
 
-def remove_run(layout: Layout, run_id: str, head: RunHead, *, fs: FileSystem = LOCAL) -> None:
+def _refuse_needed(run_id: str, forks: Sequence[str]) -> None:
+    if forks:
+        more = f" and {len(forks) - 1} more" if len(forks) > 1 else ""
+        words = f"run {run_id} has points that {forks[0]}{more} was forked from"
+        raise RunStateError(words, hint="purge the forks first; mltrack rm without --purge marks it as deleted")
+
+
+def remove_run(
+    layout: Layout,
+    run_id: str,
+    head: RunHead,
+    *,
+    forks: Callable[[], Sequence[str]] = lambda: (),
+    fs: FileSystem = LOCAL,
+) -> None:
     """Remove the folder of a run that a remote has too.
 
     Nothing is written into it first, so that no syncer takes this for a deletion to be sent. One rename removes it for
@@ -125,11 +164,13 @@ def remove_run(layout: Layout, run_id: str, head: RunHead, *, fs: FileSystem = L
         layout: The store.
         run_id: The run's id.
         head: How far the run went when that was found out; it is kept if it has changed since.
+        forks: Gives the ids of the runs that need its files now.
         fs: The file system to write with.
 
     Raises:
         NotFoundError: there is no such run.
-        RunStateError: it is live, was written to since, or has series that are only in its journals.
+        RunStateError: it is live, was written to since, has series that are only in its journals, or other runs were
+            forked from it.
         StoreError: it can't be removed.
     """
     folder = layout.run(run_id)
@@ -139,9 +180,11 @@ def remove_run(layout: Layout, run_id: str, head: RunHead, *, fs: FileSystem = L
     removed = RunFolder(folder.path.with_name(f".{run_id}.{os.getpid()}{TEMPORARY}"))
     try:
         _refuse_changed(StoredRun(folder), head)
+        _refuse_needed(run_id, forks())
         fs.rename(folder.path, removed.path)
         try:
             _refuse_changed(StoredRun(removed), head)
+            _refuse_needed(run_id, forks())
         except BaseException:
             fs.rename(removed.path, folder.path)
             raise
@@ -201,11 +244,13 @@ def release_artifacts(
     ]
     if not events:
         return
-    noted = {a.path: a for a in _append(layout, run_id, events[0], fs, *events[1:]).artifacts if a.remote == remote}
+    noted = {
+        a.path: a for a in append_events(layout, run_id, events[0], fs, *events[1:]).artifacts if a.remote == remote
+    }
     try:
         for event in events:
             if event["path"] not in noted:
-                raise _not_written(layout, run_id)
+                raise not_written(layout, run_id)
             fs.unlink(safe_join(folder.artifacts, str(event["path"])))
     except OSError as error:
         raise StoreError(

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mltrack.disk.layout import Layout, RunFolder
+    from mltrack.entities import Event
+    from mltrack.storage.runs.visibility import Visibility
 
 __all__ = ["finish_series", "publish_series", "unpublished_series"]
 
@@ -42,11 +44,12 @@ _TROUBLE = re.compile(r"[^\w .()=/-]")
 
 
 class _Place(NamedTuple):
-    """The place of a line: its file, byte and length."""
+    """The place of a line: its file and byte, and its step."""
 
     order: tuple[int, str, int]
     path: Path
     offset: int
+    step: int
 
 
 def publish_series(recorder: Recorder) -> None:
@@ -63,13 +66,15 @@ def publish_series(recorder: Recorder) -> None:
         state.update()
         held = {artifact.path: artifact.sha256 for artifact in state.artifacts}
         series, ends = _index(folder)
+        visibility = state.visibility
         made: list[str] = []
         for (kind, key), places in sorted(series.items()):
             name = table_name(kind, key)
             made.append(name)
             temporary = folder.path / SERIES_FOLDER / f".{os.getpid()}{TEMPORARY}"
             try:
-                _write_table(temporary, sorted(places))
+                places.sort()
+                _write_table(temporary, places, places if visibility is None else _counting(places, visibility))
                 if held.get(name) == hash_file(temporary)[1]:
                     continue
                 adopt_file(
@@ -96,12 +101,19 @@ def unpublished_series(folder: RunFolder) -> bool:
     if not found:
         return False
     published: dict[str, int] = {}
+    rewound = False  # since then: the tables have lines that no longer count, or lack some that do again
     for event in RunState(folder).update():
         if event.type == "series":
             published |= event.fields.get("published", {})
-    return any(
+            rewound = False
+        rewound = rewound or event.type == "undo_rewind" or (event.type == "rewind" and _concerns_series(event))
+    return (rewound and bool(published)) or any(
         path.stat().st_size > published.get(path.stem, 0) and _end(path) > published.get(path.stem, 0) for path in found
     )
+
+
+def _concerns_series(event: Event) -> bool:
+    return any(lines for _, _, lines in event.fields["at"].values())
 
 
 def finish_series(layout: Layout, run_id: str) -> bool:
@@ -148,7 +160,7 @@ def _index(folder: RunFolder) -> tuple[dict[tuple[str, str], list[_Place]], dict
                 break  # written since: its writer publishes it at its own end
             kind, key = line.fields["type"], line.fields["key"]
             if kind in SERIES.types:
-                series.setdefault((kind, key), []).append(_Place(line.order, path, line.offset))
+                series.setdefault((kind, key), []).append(_Place(line.order, path, line.offset, line.fields["step"]))
     return series, ends
 
 
@@ -170,8 +182,13 @@ def _end(path: Path) -> int:
     return 0
 
 
-def _write_table(target: Path, places: Sequence[_Place]) -> None:
-    """Write a table in pandas' "split" layout, as MLflow's are, one line at a time."""
+def _counting(places: Sequence[_Place], visibility: Visibility) -> list[_Place]:
+    """The lines that no rewind hides."""
+    return [place for place in places if not visibility.hides_line(place.order[1], place.order[2], place.step)]
+
+
+def _write_table(target: Path, places: Sequence[_Place], counting: Sequence[_Place]) -> None:
+    """Write a table in pandas' "split" layout, as MLflow's are, one line at a time: of those ``counting``."""
     columns = ["step", "time"]
     own = _table_columns(places)
     while own is not None and not set(columns).isdisjoint(own):
@@ -180,7 +197,7 @@ def _write_table(target: Path, places: Sequence[_Place]) -> None:
         more = own if own is not None else _COLUMNS[_kind(places)]
         file.write(f'{{"columns":{_json([*columns, *more])},"data":[')
         comma = ""
-        for fields in _lines(places):
+        for fields in _lines(counting):
             head = [fields["step"], _iso(int(fields["time"]))]
             for row in _rows(fields, more):
                 file.write(f"{comma}{_json([*head, *row])}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mltrack.disk.codec import placeholder_name
@@ -32,6 +32,7 @@ from mltrack.entities import (
     WriterInfo,
 )
 from mltrack.environment import PARENT_TAG, RUN_NAME_TAG, USER_TAG
+from mltrack.storage.runs.visibility import Fork, Hidden, Inherited, Mark, Rewind, Visibility
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -233,6 +234,21 @@ class RunState:
         return [made for _, made in self._logged("model_outputs")]
 
     @property
+    def visibility(self) -> Visibility | None:
+        """What counts of its points; None: all that its writers logged."""
+        rewinds, fork = self._held["rewinds"], self._only("fork", None)[1]
+        if not rewinds and fork is None:
+            return None
+        undone = self._held["undone"]
+        found = (rewind for _, rewind in sorted(rewinds.values(), key=lambda held: held[0]))
+        return Visibility(tuple(replace(one, undone=one.rewind_id in undone) for one in found), fork)
+
+    def stored_by(self, path: str) -> tuple[str, int]:
+        """Which event says what an artifact is: its writer and seq."""
+        _, writer, seq = self._held["artifacts"][path][0]
+        return writer, seq
+
+    @property
     def live(self) -> bool:
         """Whether a process that runs this run (not one that merely edited it) still has it open."""
         return any(w.alive and not w.ended and w.role != "edit" for w in self.writers.values())
@@ -314,6 +330,23 @@ def _artifact(event: Event) -> Artifact | None:
     return Artifact(fields["path"], fields["size"], fields["sha256"], logged, remote)
 
 
+def _rewind_id(event: Event) -> str:
+    return f"{event.writer}.{event.seq}"
+
+
+def _rewind(event: Event) -> Rewind:
+    at = {str(writer): Mark(*counts) for writer, counts in event.fields["at"].items()}
+    return Rewind(_rewind_id(event), int(event.fields["step"]), event.time, at)
+
+
+def _fork(event: Event) -> Fork:
+    history = (
+        Inherited(one["run_id"], one["writer"], one["points"], tuple(Hidden(*hidden) for hidden in one["hidden"]))
+        for one in event.fields["history"]
+    )
+    return Fork(str(event.fields["run_id"]), int(event.fields["step"]), tuple(history))
+
+
 def _model_output(event: Event) -> ModelOutput:
     return ModelOutput(str(event.fields["model_id"]), int(event.fields.get("step", 0)))
 
@@ -373,6 +406,9 @@ _RULES = {
     "end": _Rule("ending", _LAST, _only, _ending),
     "status": _Rule("ending", _LAST, _only, _ending),
     "lifecycle": _Rule("stage", _LAST, _only, _field("stage")),
+    "rewind": _Rule("rewinds", _FIRST, _rewind_id, _rewind),
+    "undo_rewind": _Rule("undone", _FIRST, _field("rewind"), lambda event: True),
+    "fork": _Rule("fork", _FIRST, _only, _fork),
 }
 
 

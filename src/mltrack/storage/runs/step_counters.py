@@ -8,6 +8,7 @@ import numpy as np
 
 from mltrack.journal.rich_series import journals, read_lines
 from mltrack.storage.runs.stored_run import StoredRun
+from mltrack.storage.runs.visibility import SYSTEM_METRICS
 
 if TYPE_CHECKING:
     from mltrack.disk.layout import RunFolder
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["next_step"]
 
 STEP_MAX = 2**63 - 1
-MACHINE = "system/"
-"""The prefix of system metrics; their steps count samples."""
 
 
 def next_step(folder: RunFolder) -> int:
@@ -28,11 +27,13 @@ def next_step(folder: RunFolder) -> int:
     greatest = -1
     for _, piece in run.read_points():
         steps = piece.steps
-        measured = [number for number, key in enumerate(piece.keys) if key.startswith(MACHINE)]
+        measured = [number for number, key in enumerate(piece.keys) if key.startswith(SYSTEM_METRICS)]
         if measured:
             steps = steps[~np.isin(piece.codes, measured)]
         if len(steps):
             greatest = max(greatest, int(steps.max()))
+    counts = run.line_filter() or (lambda line: True)
     for path in journals(folder.path):
-        greatest = max([greatest, *(line.fields["step"] for line in read_lines(path, damage=run.damage))])
+        lines = (line for line in read_lines(path, damage=run.damage) if counts(line))
+        greatest = max([greatest, *(line.fields["step"] for line in lines)])
     return min(greatest + 1, STEP_MAX)

@@ -22,19 +22,22 @@ from mltrack.entities import (
     WriterInfo,
 )
 from mltrack.errors import CorruptionError, NotFoundError
-from mltrack.journal.reader import count_points, read_key, read_points
-from mltrack.storage.runs.state import RunState, WriterState
+from mltrack.journal.reader import count_points
+from mltrack.storage.runs.point_sources import PointSources
+from mltrack.storage.runs.state import RunState
 from mltrack.storage.runs.summary import Summaries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     import pyarrow as pa
 
     from mltrack.disk.layout import RunFolder
     from mltrack.disk.segment import PointColumns
-    from mltrack.journal.rich_series import RichPoint
+    from mltrack.journal.rich_series import RichPoint, SeriesLine
+    from mltrack.storage.runs.point_sources import PointSource
+    from mltrack.storage.runs.visibility import Visibility
 
 __all__ = ["StoredRun"]
 
@@ -65,7 +68,9 @@ class StoredRun:
         self._experiment_name = experiment_name
         self._summaries: Summaries | None = None
         self._summed: dict[str, int] = {}  # points taken into the summaries, by writer
+        self._summed_as = ""  # what counted then
         self.damage = Damage(report)
+        self._sources = PointSources(self.state, self.damage)
 
     def __repr__(self) -> str:
         return f"StoredRun({self.run_id!r}, {self.info.run_name!r}, {self.info.status})"
@@ -136,6 +141,18 @@ class StoredRun:
         """The number of points that its writers lost to a full or failing disk."""
         return self.state.lost
 
+    @property
+    def visibility(self) -> Visibility | None:
+        """What counts of its points where it was rewound or forked; None: all that its writers logged."""
+        return self.state.visibility
+
+    @property
+    def point_count(self) -> int:
+        """How many points count."""
+        if self.visibility is None:
+            return self.head().points
+        return sum(summary.count for summary in self.summaries.values())
+
     # --- metrics ---
 
     @property
@@ -144,12 +161,14 @@ class StoredRun:
         return dict(self._summed_up().by_key)
 
     def _summed_up(self) -> Summaries:
-        if self._summaries is None:
-            self._summaries = Summaries()
-        for writer in list(self.state.writers.values()):  # looking up a name may add a new writer
-            for points in self._points_of(writer, self._summed.get(writer.writer, 0)):
+        visibility = self.visibility
+        counts = "" if visibility is None else visibility.token
+        if self._summaries is None or counts != self._summed_as:
+            self._summaries, self._summed, self._summed_as = Summaries(), {}, counts
+        for source in self._sources.all():
+            for points in source.read(self._summed.get(source.writer, 0), self.damage):
                 self._summaries.add(points)
-                self._summed[writer.writer] = int(points.seqs[-1]) + 1
+                self._summed[source.writer] = int(points.seqs[-1]) + 1
         return self._summaries
 
     def metrics(self, key: str | None = None) -> pa.Table:
@@ -166,19 +185,12 @@ class StoredRun:
 
         damage: list[CorruptionError] = []
         tables: list[pa.Table] = []
-        for writer in list(self.state.writers.values()):
+        sources = self._sources.all(damage)
+        for source in sources:
             if key is None:
-                tables += [points.to_table() for points in self._points_of(writer, 0, damage)]
+                tables += [points.to_table() for points in source.read(0, damage)]
             else:
-                tables += read_key(
-                    self.folder,
-                    writer.writer,
-                    key,
-                    self._keys_of(writer),
-                    whole=not writer.alive,
-                    damage=damage,
-                    named_only=not writer.damaged,
-                )
+                tables += source.read_key(key, damage)
         if damage:
             raise damage[0]
         columns = ["step", "time", "value"] if key is not None else ["metric", "step", "time", "value"]
@@ -191,7 +203,7 @@ class StoredRun:
             known = ", ".join(sorted(self.summaries)[:5]) or "none"
             raise NotFoundError(f"run {self.run_id} has no metric {key!r}", hint=f"its metrics: {known}")
         whole = pa.concat_tables(tables).unify_dictionaries()
-        return whole if len(self.state.writers) == 1 else whole.take(_time_order(whole))
+        return whole if len(sources) == 1 else whole.take(_time_order(whole))
 
     def get_metrics(self, name: str | None = None) -> dict[str, float | list[float]]:
         """Values by metric: the number where a metric was logged once, else the list in the order of ``metrics``.
@@ -214,7 +226,7 @@ class StoredRun:
         """
         from mltrack.journal.rich_series import read_series
 
-        found = read_series(self.folder.path, key, self._images(), damage=self.damage)
+        found = read_series(self.folder.path, key, self._images(), keep=self.line_filter(), damage=self.damage)
         if not found:
             known = ", ".join(list(self.series_kinds())[:5]) or "none"
             raise NotFoundError(f"run {self.run_id} has no series {key!r}", hint=f"its series: {known}")
@@ -224,19 +236,42 @@ class StoredRun:
         """The kind of each series of the run, by key: "histogram", "image", "table" or "text"."""
         from mltrack.journal.rich_series import series_kinds
 
-        return series_kinds(self.folder.path, self._images(), damage=self.damage)
+        return series_kinds(self.folder.path, self._images(), keep=self.line_filter(), damage=self.damage)
 
     def _images(self) -> list[tuple[str, Path]]:
-        return [(a.path, self.folder.artifacts / a.path) for a in self.artifacts if a.path.startswith("images/")]
+        """The images that may be in a series, without those that a rewind hides."""
+        names = [a.path for a in self.artifacts if a.path.startswith("images/")]
+        visibility = self.visibility
+        if visibility is not None and names:
+            from mltrack.values.media import image_place
+
+            places = {name: image_place(name) for name in names}
+            names = [
+                name
+                for name, place in places.items()
+                if place is None or not visibility.hides_image(*self.state.stored_by(name), place.step)
+            ]
+        return [(name, self.folder.artifacts / name) for name in names]
+
+    def line_filter(self) -> Callable[[SeriesLine], bool] | None:
+        """Which lines of its series count; None: all."""
+        visibility = self.visibility
+        if visibility is None:
+            return None
+        return lambda line: not visibility.hides_line(line.writer, line.seq, int(line.fields["step"]))
 
     # --- for syncers and other tools that read incrementally ---
 
     def writers(self) -> list[WriterInfo]:
-        """The writers of the run, and how far each one's events and points go."""
-        return [
+        """The writers of the run, and how far each one's events and points go.
+
+        Of a fork also the writers of other runs that its history begins with, with the role "inherited".
+        """
+        own = [
             writer.info(count_points(self.folder, writer.writer, whole=not writer.alive, damage=self.damage))
             for writer in self.state.writers.values()
         ]
+        return own if self.visibility is None else [*self._sources.inherited_writers(), *own]
 
     def head(self) -> RunHead:
         """How far the run goes now."""
@@ -252,7 +287,12 @@ class StoredRun:
         return [event for event in events if event.seq >= (after or {}).get(event.writer, 0)]
 
     def read_points(
-        self, after: Mapping[str, int] | None = None, *, rows_max: int = BLOCK_ROWS, writer: str | None = None
+        self,
+        after: Mapping[str, int] | None = None,
+        *,
+        rows_max: int = BLOCK_ROWS,
+        writer: str | None = None,
+        all_logged: bool = False,
     ) -> Iterator[tuple[str, PointColumns]]:
         """Points whose seq is at least ``after[writer]`` (0 for others), as (writer, piece) in the order of logging.
 
@@ -262,12 +302,20 @@ class StoredRun:
             after: Positions by writer.
             rows_max: Pieces hold up to so many points: fewer take less memory and more time.
             writer: Only the points of this writer.
+            all_logged: Also points that a rewind hides.
         """
-        for one in list(self.state.writers.values()):
-            if writer is not None and one.writer != writer:
+        for source in self._sources.all(all_logged=all_logged):
+            if writer is not None and source.writer != writer:
                 continue
-            for points in self._points_of(one, (after or {}).get(one.writer, 0), rows_max=rows_max):
-                yield one.writer, points
+            for points in source.read((after or {}).get(source.writer, 0), self.damage, rows_max):
+                yield source.writer, points
+
+    def point_sources(self, *, all_logged: bool = False) -> list[PointSource]:
+        """Where its points are: one for each writer, those of other runs (of a fork) first.
+
+        ``all_logged``: with the points that a rewind hides.
+        """
+        return self._sources.all(all_logged=all_logged)
 
     def artifact_path(self, name: str) -> Path:
         """The path of a file of the run on disk.
@@ -287,32 +335,6 @@ class StoredRun:
                 raise NotFoundError(message, hint="download it from the remote")
             raise NotFoundError(f"run {self.run_id} has no artifact {name!r}", hint=f"see: mltrack show {self.run_id}")
         return path
-
-    def _points_of(
-        self,
-        writer: WriterState,
-        first: int,
-        damage: list[CorruptionError] | None = None,
-        rows_max: int = BLOCK_ROWS,
-    ) -> Iterator[PointColumns]:
-        return read_points(
-            self.folder,
-            writer.writer,
-            self._keys_of(writer),
-            first=first,
-            whole=not writer.alive,
-            damage=self.damage if damage is None else damage,
-            rows_max=rows_max,
-            named_only=not writer.damaged,
-        )
-
-    def _keys_of(self, writer: WriterState) -> Callable[[int], Sequence[str]]:
-        def keys(number: int) -> Sequence[str]:
-            if number >= len(writer.keys):
-                self.state.update()  # a name is stored before its first point
-            return writer.keys
-
-        return keys
 
 
 def _time_order(table: pa.Table) -> pa.Array:

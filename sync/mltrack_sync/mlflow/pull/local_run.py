@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from mltrack.errors import NotFoundError
-from mltrack.journal.reader import read_key
 from mltrack.storage.runs.local_facts import LocalFacts
 from mltrack_sync.mlflow.plan.batches import NS_PER_MS
 from mltrack_sync.mlflow.plan.reconcile import ROW, point_rows
@@ -19,6 +17,8 @@ from mltrack_sync.mlflow.pull.spools import RowSpool
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from mltrack.errors import CorruptionError
+    from mltrack.storage.runs.point_sources import PointSource
     from mltrack.store import Store
 
     Rows = npt.NDArray[np.void]
@@ -70,7 +70,7 @@ class LocalRun(LocalFacts):
         if self.run is None:
             return {}
         found: dict[str, LocalMetric] = {}
-        for writer, points in self.run.read_points():
+        for writer, points in self.run.read_points(all_logged=True):
             own = writer not in self.origins
             order = np.argsort(points.codes, kind="stable")
             starts = np.flatnonzero(np.diff(points.codes[order], prepend=-1))
@@ -102,32 +102,26 @@ class LocalRun(LocalFacts):
 
     def _streamed(self, key: str) -> Iterator[Columns]:
         """The same for a metric too long to be held at once: all points of the run are read, some at a time."""
-        assert self.run is not None
-        for writer in sorted(self.run.state.writers.values(), key=lambda each: (each.opened, each.writer)):
-            for _, points in self.run.read_points(writer=writer.writer):
+        for source in self._by_age():
+            for points in source.read(0, self._damage()):
                 codes = [code for code, name in enumerate(points.keys) if name == key]
                 mine = np.isin(points.codes, codes)
                 yield points.steps[mine], points.times[mine], points.values[mine]
 
     def _columns(self, key: str) -> Iterator[Columns]:
-        assert self.run is not None
-        for writer in sorted(self.run.state.writers.values(), key=lambda each: (each.opened, each.writer)):
-            tables = read_key(
-                self.run.folder,
-                writer.writer,
-                key,
-                partial(_keys_of, writer.keys),
-                whole=not writer.alive,
-                damage=self.run.damage,
-                named_only=not writer.damaged,
-            )
-            for table in tables:
+        for source in self._by_age():
+            for table in source.read_key(key, self._damage()):
                 times = table.column("time").cast("int64").to_numpy()
                 yield table.column("step").to_numpy(), times, table.column("value").to_numpy()
 
+    def _by_age(self) -> list[PointSource]:
+        """Where the run's points are, those that a rewind hides too: the remote may have them."""
+        assert self.run is not None
+        return sorted(self.run.point_sources(all_logged=True), key=lambda each: (each.of.opened, each.writer))
 
-def _keys_of(keys: list[str], number: int) -> list[str]:
-    return keys
+    def _damage(self) -> list[CorruptionError]:
+        assert self.run is not None
+        return self.run.damage
 
 
 def rows_of(steps: npt.NDArray[np.int64], times: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> Rows:

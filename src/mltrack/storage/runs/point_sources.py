@@ -1,0 +1,183 @@
+"""Where a run's points are: with its own writers and, of a fork, with writers of other runs; only those that count.
+
+This is the one place where points are read for an answer: what a rewind hides leaves no other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mltrack.disk.arrow_columns import array_column, column_array
+from mltrack.disk.layout import RunFolder
+from mltrack.disk.segment import BLOCK_ROWS
+from mltrack.entities import Position, WriterInfo
+from mltrack.errors import CorruptionError
+from mltrack.journal.reader import read_key, read_points
+from mltrack.storage.runs.state import RunState, WriterState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
+
+    from mltrack.disk.segment import PointColumns
+    from mltrack.storage.runs.visibility import Inherited, PointRule
+
+__all__ = ["INHERITED", "PointSource", "PointSources"]
+
+INHERITED = "inherited"
+"""The role of another run's writer in a fork."""
+
+
+@dataclass(frozen=True, slots=True)
+class PointSource:
+    """One writer's points: the run that has its files, the writer, and what of it counts (None: all)."""
+
+    state: RunState
+    of: WriterState
+    rule: PointRule | None = None
+
+    @property
+    def writer(self) -> str:
+        """The writer's name."""
+        return self.of.writer
+
+    @property
+    def folder(self) -> RunFolder:
+        """The folder of the run that has its files."""
+        return self.state.folder
+
+    def read(self, first: int, damage: list[CorruptionError], rows_max: int = BLOCK_ROWS) -> Iterator[PointColumns]:
+        """Its points that count, with a seq of at least ``first``, in the order of logging.
+
+        Args:
+            first: The seq to start from.
+            damage: Gets the damage found.
+            rows_max: Pieces hold up to so many points.
+        """
+        pieces = read_points(
+            self.folder,
+            self.writer,
+            self._keys,
+            first=first,
+            whole=not self.of.alive,
+            damage=damage,
+            rows_max=rows_max,
+            named_only=not self.of.damaged,
+            end=None if self.rule is None else self.rule.end,
+        )
+        return pieces if self.rule is None else _counting(pieces, self.rule)
+
+    def read_key(self, key: str, damage: list[CorruptionError]) -> list[pa.Table]:
+        """Its points of one metric that count: tables of ``seq, step, time, value``, in the order of logging."""
+        tables = read_key(
+            self.folder,
+            self.writer,
+            key,
+            self._keys,
+            whole=not self.of.alive,
+            damage=damage,
+            named_only=not self.of.damaged,
+        )
+        return tables if self.rule is None else [_counting_of(key, table, self.rule) for table in tables]
+
+    def _keys(self, number: int) -> Sequence[str]:
+        if number >= len(self.of.keys):
+            self.state.update()  # a name is stored before its first point
+        return self.of.keys
+
+
+class PointSources:
+    """The sources of one run, as its events say."""
+
+    def __init__(self, state: RunState, damage: list[CorruptionError]) -> None:
+        """``damage`` gets what is missing of other runs."""
+        self._state = state
+        self._damage = damage
+        self._others: dict[str, RunState] = {}
+        self._missing: set[tuple[str, str]] = set()
+
+    def all(self, damage: list[CorruptionError] | None = None, *, all_logged: bool = False) -> list[PointSource]:
+        """All sources, those of other runs first; ``damage`` gets what is missing, instead of the run's own list.
+
+        ``all_logged``: as if the run had not been rewound.
+        """
+        visibility = self._state.visibility
+        if visibility is None:
+            return [PointSource(self._state, writer) for writer in self._state.writers.values()]
+        own = list(self._state.writers.values())
+        others = (self._source(one, damage) for one in self._inherited())
+        return [
+            *(
+                PointSource(state, writer, visibility.points_of(writer.writer))
+                for state, writer in filter(None, others)
+            ),
+            *(PointSource(self._state, writer, visibility.points_of(writer.writer)) for writer in own),
+        ]
+
+    def inherited_writers(self) -> list[WriterInfo]:
+        """The writers of other runs, as far as they count for this one."""
+        found = []
+        for one in self._inherited():
+            source = self._source(one, None)
+            host, pid, opened = (source[1].host, source[1].pid, source[1].opened) if source else ("", 0, 0)
+            found.append(WriterInfo(one.writer, INHERITED, host, pid, opened, True, False, Position(0, one.points)))
+        return found
+
+    def _inherited(self) -> list[Inherited]:
+        visibility = self._state.visibility
+        if visibility is None:
+            return []
+        own = self._state.writers
+        return [one for one in visibility.inherited.values() if one.points and one.writer not in own]
+
+    def _source(self, one: Inherited, damage: list[CorruptionError] | None) -> tuple[RunState, WriterState] | None:
+        folder = RunFolder(self._state.folder.path.with_name(one.run_id))
+        state = self._others.get(one.run_id)
+        if state is None:
+            state = RunState(folder)
+            state.update()
+            if state.exists:
+                self._others[one.run_id] = state
+        writer = state.writers.get(one.writer)
+        if writer is not None:
+            return state, writer
+        error = _missing(self._state.folder.run_id, state, one)
+        if damage is not None:
+            damage.append(error)
+        elif (one.run_id, one.writer) not in self._missing:
+            self._missing.add((one.run_id, one.writer))
+            self._damage.append(error)
+        return None
+
+
+def _missing(run_id: str, state: RunState, one: Inherited) -> CorruptionError:
+    """The error for another run, or its writer, that a fork needs and the store does not have."""
+    path = state.folder.events / f"{one.writer}.jsonl" if state.exists else state.folder.path
+    return CorruptionError(
+        f"{path}: is missing; run {run_id} was forked from it",
+        path=str(path),
+        hint=f"copy run {one.run_id} into this store: what was logged before the fork is with it",
+    )
+
+
+def _counting(pieces: Iterator[PointColumns], rule: PointRule) -> Iterator[PointColumns]:
+    for points in pieces:
+        visible = rule.visible(points)
+        kept = points if visible is None else points.take(visible)
+        if len(kept):
+            yield kept
+
+
+def _counting_of(key: str, table: pa.Table, rule: PointRule) -> pa.Table:
+    """The rows of one metric that count."""
+    import numpy as np
+    import pyarrow as pa
+
+    seqs, steps = (column_array(table.column(name), np.int64) for name in ("seq", "step"))
+    if rule.end is not None and len(seqs) and int(seqs[-1]) >= rule.end:
+        table = table.slice(0, int(np.searchsorted(seqs, rule.end)))
+        seqs, steps = seqs[: len(table)], steps[: len(table)]
+    visible = rule.visible_of(key, seqs, steps)
+    return table if visible is None else table.filter(array_column(visible, pa.bool_()))
