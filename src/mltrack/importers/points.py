@@ -61,7 +61,7 @@ def stored_points(local: LocalFacts, *, whole: bool = False) -> Iterator[Columns
     """
     if local.run is None:
         return
-    for writer, points in local.run.read_points(all_logged=True):
+    for writer, points in local.run.read_points(rewinds=()):
         if whole or local.is_own or writer in local.origins:
             yield Columns(points.keys, points.codes, points.steps, points.times, points.values)
 

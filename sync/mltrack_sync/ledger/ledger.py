@@ -12,6 +12,10 @@ A line is on the disk before the next step that relies on it is taken:
 - ``forgotten``: the remote has no such run any more; what was known of it counts no longer.
 - ``sampled``: that only a sample of the run's points goes, and which (see runs.py). Where that changes so that points
   before the positions are to go, an ``ack`` before it takes the positions back and puts these points in doubt.
+- ``rewinds``: the rewinds of the run that were in force when the points that follow went. Where one that is undone
+  shows points before the positions again, an ``ack`` before it takes the positions back.
+- ``replace`` before the run is created again, as the remote has points that a rewind hides: what it has is to be
+  deleted; ``former_deleted`` once it is. The lines before it have the facts of the run's children sent again.
 - ``settled``: the run's head when nothing was left to send.
 - ``entry``: all of these of one run at once. A ledger that has grown is rewritten with one such line for each run.
 - ``linked``: which datasets and logged models the run is linked to on the remote, and which features
@@ -51,7 +55,7 @@ from mltrack_sync.ledger.view import LedgerView, LockedView
 from mltrack_sync.report import Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
     from mltrack.entities import RunHead
@@ -181,6 +185,50 @@ class Ledger:
         changed = (points, following) != (entry.points, EVERYTHING if entry.doubt_all else entry.doubt)
         lines = [self._ack_line(run_id, {}, points, following)] if changed else []
         self._write(*lines, {"type": "sampled", "run": run_id, **sampled.fields()})
+
+    def rewound(
+        self,
+        run_id: str,
+        rewinds: Sequence[str],
+        *,
+        points: Mapping[str, int] | None = None,
+        following: Mapping[str, int] | str | None = None,
+    ) -> None:
+        """Note which rewinds are in force from now on.
+
+        Args:
+            run_id: The run.
+            rewinds: The rewinds.
+            points: Positions from which the points go again, as in ``ack``, if they change.
+            following: What may be on the remote beyond them, as in ``ack``.
+        """
+        entry = self.run(run_id)
+        doubt = EVERYTHING if entry.doubt_all else entry.doubt
+        changed = points is not None and (points, following) != (entry.points, doubt)
+        lines = [self._ack_line(run_id, {}, points or {}, following or {})] if changed else []
+        self._write(*lines, {"type": "rewinds", "run": run_id, "rewinds": list(rewinds)})
+
+    def replacing(self, run_id: str, remote_id: str, children: Iterable[str] = ()) -> None:
+        """Note that the run is to be created again, and what the remote has of it now to be deleted.
+
+        Runs that name it as their parent, ``children``, have all their facts sent again.
+        """
+        entry = self.run(run_id)
+        lines = [line for child in children for line in self._again_lines(child)]
+        former = {"former": [*entry.former, remote_id], "replaced": entry.replaced}
+        self._write(*lines, {"type": "replace", "run": run_id, **former})
+
+    def _again_lines(self, run_id: str) -> list[dict[str, Any]]:
+        entry = self.run(run_id)
+        if not entry.remote_id:
+            return []
+        doubt = EVERYTHING if entry.doubt_all else dict(entry.doubt)
+        ack = self._ack_line(run_id, dict.fromkeys(entry.events, 0), {}, doubt)
+        return [ack, {"type": "settled", "run": run_id, "head": []}]
+
+    def former_deleted(self, run_id: str, remote_id: str) -> None:
+        """Note that a run that the remote had before is deleted there."""
+        self._write({"type": "former_deleted", "run": run_id, "remote": remote_id})
 
     def _ack_line(
         self, run_id: str, events: Mapping[str, int], points: Mapping[str, int], following: Mapping[str, int] | str

@@ -54,7 +54,11 @@ class Sampled:
 
 @dataclass(slots=True)
 class RunEntry:
-    """What the remote has of one run. ``doubt`` is how far a request went that may have arrived, by writer."""
+    """What the remote has of one run. ``doubt`` is how far a request went that may have arrived, by writer.
+
+    ``rewinds`` were in force when its points went. ``former`` are the ids of runs on the remote that it had before and
+    that are still to be deleted there, ``replaced`` those that were deleted.
+    """
 
     remote_id: str = ""
     experiment_id: str = ""
@@ -71,6 +75,9 @@ class RunEntry:
     linked: list[str] = field(default_factory=list)
     lacking: list[str] = field(default_factory=list)
     sampled: Sampled = field(default_factory=Sampled)
+    rewinds: list[str] = field(default_factory=list)
+    former: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
 
     def apply(self, line: Mapping[str, Any]) -> None:
         """Take in a line of the ledger."""
@@ -84,6 +91,7 @@ class RunEntry:
                 self.doubt_all = bool(line.get("adopted"))
                 if not self.doubt_all:  # a new run is empty, whatever was known of a former one
                     self.events, self.points, self.artifacts, self.sampled = {}, {}, {}, Sampled()
+                    self.rewinds = []
             case "ack":
                 self._acknowledged(line)
             case "entry":
@@ -95,6 +103,15 @@ class RunEntry:
                 self.stage = line.get("stage", ACTIVE)
                 self.linked, self.lacking = line.get("linked", []), line.get("lacking", [])
                 self.sampled = Sampled.of(line["sampled"]) if "sampled" in line else Sampled()
+                self.rewinds = line.get("rewinds", [])
+                self.former, self.replaced = line.get("former", []), line.get("replaced", [])
+            case "rewinds":
+                self.rewinds = line["rewinds"]
+            case "replace":
+                self._replace(line["former"], line["replaced"])
+            case "former_deleted":
+                self.former = [one for one in self.former if one != line["remote"]]
+                self.replaced = [*self.replaced, line["remote"]]
             case "sampled":
                 self.sampled = Sampled.of(line)
             case "linked":
@@ -107,6 +124,12 @@ class RunEntry:
                 self.stage = line["stage"]
             case "settled":
                 self.settled = line["head"]
+
+    def _replace(self, former: list[str], replaced: list[str]) -> None:
+        """Become an entry of which the remote has nothing."""
+        fresh = RunEntry(former=former, replaced=replaced)
+        for name in fresh.__slots__:
+            setattr(self, name, getattr(fresh, name))
 
     def _acknowledged(self, line: Mapping[str, Any]) -> None:
         """Take in how far the remote has events and points, and what is in doubt."""
@@ -130,7 +153,9 @@ class RunEntry:
     def lines(self, run_id: str) -> list[dict[str, Any]]:
         """The fewest lines that say the same."""
         if not self.remote_id:
-            return [{"type": "create", "run": run_id}] if self.creating else []
+            former = {"type": "replace", "run": run_id, "former": self.former, "replaced": self.replaced}
+            known = [former] if self.former or self.replaced else []
+            return [*known, {"type": "create", "run": run_id}] if self.creating else known
         line: dict[str, Any] = {
             "type": "entry",
             "run": run_id,
@@ -146,5 +171,8 @@ class RunEntry:
             "linked": self.linked,
             "lacking": self.lacking,
             "sampled": self.sampled.fields() if self.sampled != Sampled() else None,
+            "rewinds": self.rewinds,
+            "former": self.former,
+            "replaced": self.replaced,
         }
         return [{key: value for key, value in line.items() if value or key in ("experiment", "uri", "at")}]

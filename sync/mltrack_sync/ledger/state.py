@@ -127,6 +127,10 @@ class LedgerState:
                 self.fallbacks.setdefault(line["model"], FallbackEntry()).apply(line)
             case "forgotten":
                 self.runs.pop(line["run"], None)
+            case "replace":
+                self.runs.setdefault(line["run"], RunEntry()).apply(line)
+                for model_id in [one for one, fallback in self.fallbacks.items() if fallback.of == line["run"]]:
+                    del self.fallbacks[model_id]
             case "trace" | "traces":
                 self.traces.apply(line)
             case "pulled":

@@ -17,7 +17,7 @@ from mltrack.journal.reader import read_key, read_points
 from mltrack.storage.runs.state import RunState, WriterState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -98,23 +98,22 @@ class PointSources:
         self._others: dict[str, RunState] = {}
         self._missing: set[tuple[str, str]] = set()
 
-    def all(self, damage: list[CorruptionError] | None = None, *, all_logged: bool = False) -> list[PointSource]:
+    def all(
+        self, damage: list[CorruptionError] | None = None, *, rewinds: Collection[str] | None = None
+    ) -> list[PointSource]:
         """All sources, those of other runs first; ``damage`` gets what is missing, instead of the run's own list.
 
-        ``all_logged``: as if the run had not been rewound.
+        ``rewinds``: as if these were in force, and no others.
         """
         visibility = self._state.visibility
         if visibility is None:
             return [PointSource(self._state, writer) for writer in self._state.writers.values()]
-        own = list(self._state.writers.values())
-        others = (self._source(one, damage) for one in self._inherited())
-        return [
-            *(
-                PointSource(state, writer, visibility.points_of(writer.writer))
-                for state, writer in filter(None, others)
-            ),
-            *(PointSource(self._state, writer, visibility.points_of(writer.writer)) for writer in own),
-        ]
+        if rewinds is not None:
+            visibility = visibility.with_rewinds(rewinds)
+        found = [self._source(one, damage) for one in self._inherited()]
+        found += [(self._state, writer) for writer in self._state.writers.values()]
+        each = filter(None, found)
+        return [PointSource(state, writer, visibility.points_of(writer.writer)) for state, writer in each]
 
     def inherited_writers(self) -> list[WriterInfo]:
         """The writers of other runs, as far as they count for this one."""

@@ -67,7 +67,7 @@ def replace_stand_ins(layout: Layout, run_id: str, *, fs: FileSystem = LOCAL) ->
 
 def _replace(layout: Layout, run: StoredRun, opened: Event, fs: FileSystem) -> int:
     writer = opened.writer
-    held = _hashes(points for name, points in run.read_points(all_logged=True) if name != writer)
+    held = _hashes(points for name, points in run.read_points(rewinds=()) if name != writer)
     left, count, total = [], 0, 0
     for _, points in run.read_points(writer=writer):
         mine = _missing(points, held)

@@ -28,7 +28,7 @@ from mltrack.storage.runs.state import RunState
 from mltrack.storage.runs.summary import Summaries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
     import pyarrow as pa
@@ -292,7 +292,7 @@ class StoredRun:
         *,
         rows_max: int = BLOCK_ROWS,
         writer: str | None = None,
-        all_logged: bool = False,
+        rewinds: Collection[str] | None = None,
     ) -> Iterator[tuple[str, PointColumns]]:
         """Points whose seq is at least ``after[writer]`` (0 for others), as (writer, piece) in the order of logging.
 
@@ -302,20 +302,20 @@ class StoredRun:
             after: Positions by writer.
             rows_max: Pieces hold up to so many points: fewer take less memory and more time.
             writer: Only the points of this writer.
-            all_logged: Also points that a rewind hides.
+            rewinds: As if these rewinds were in force, and no others; with none, all that was logged.
         """
-        for source in self._sources.all(all_logged=all_logged):
+        for source in self._sources.all(rewinds=rewinds):
             if writer is not None and source.writer != writer:
                 continue
             for points in source.read((after or {}).get(source.writer, 0), self.damage, rows_max):
                 yield source.writer, points
 
-    def point_sources(self, *, all_logged: bool = False) -> list[PointSource]:
+    def point_sources(self, *, rewinds: Collection[str] | None = None) -> list[PointSource]:
         """Where its points are: one for each writer, those of other runs (of a fork) first.
 
-        ``all_logged``: with the points that a rewind hides.
+        ``rewinds``: as if these were in force, and no others.
         """
-        return self._sources.all(all_logged=all_logged)
+        return self._sources.all(rewinds=rewinds)
 
     def artifact_path(self, name: str) -> Path:
         """The path of a file of the run on disk.

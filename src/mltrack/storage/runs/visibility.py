@@ -108,10 +108,9 @@ class Visibility:
         history = [] if self.fork is None else [list(one) for one in map(_plain, self.fork.history)]
         return hashlib.sha256(json.dumps([rewinds, history]).encode()).hexdigest()[:32]
 
-    def points_of(self, writer: str, *, all_logged: bool = False) -> PointRule | None:
-        """What counts of a writer's points; None: all. ``all_logged``: as if the run had not been rewound."""
-        in_force = [] if all_logged else self.in_force
-        hidden = [Hidden(rewind.at[writer].points, rewind.step) for rewind in in_force if writer in rewind.at]
+    def points_of(self, writer: str) -> PointRule | None:
+        """What counts of a writer's points; None: all."""
+        hidden = [Hidden(rewind.at[writer].points, rewind.step) for rewind in self.in_force if writer in rewind.at]
         inherited = self.inherited.get(writer)
         if inherited is not None:
             return PointRule([*inherited.hidden, *hidden], end=inherited.points)

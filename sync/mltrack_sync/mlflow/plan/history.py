@@ -85,7 +85,7 @@ def find_positions(run: StoredRun, entry: RunEntry, setting: HistorySetting) -> 
             points[writer] = min(points.get(writer, 0), count)
             sampled = replace(sampled, mixed=True)
             del ended[writer]
-    dead = [writer.writer for writer in run.state.writers.values() if not writer.alive]
+    dead = [writer.writer for writer in run.writers() if not writer.alive]
     ended |= {writer: counts[writer] for writer in dead if counts.get(writer) and writer not in ended}
     return Positions(replace(sampled, ended=ended), points, found.following)
 

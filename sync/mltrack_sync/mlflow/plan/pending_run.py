@@ -17,6 +17,7 @@ from mltrack_sync.mlflow.plan.history import HistorySetting, find_positions
 from mltrack_sync.mlflow.plan.in_doubt import InDoubt
 from mltrack_sync.mlflow.plan.kinds import ARTIFACT, METRIC, MODEL_INPUT, MODEL_OUTPUT, PARAM, TAG, dataset_key
 from mltrack_sync.mlflow.plan.origin import ORIGIN_TAGS, remote_tags
+from mltrack_sync.mlflow.plan.rewinds import find_rewind_change
 from mltrack_sync.mlflow.plan.sampled_points import count_due
 from mltrack_sync.mlflow.plan.whole_run import find_pending_copy
 
@@ -166,15 +167,29 @@ def refused_metrics(run: StoredRun, rejected: Iterable[Rejected], limits: Limits
 
 def _points(run: StoredRun, entry: RunEntry, found: Positions, *, restored: bool) -> tuple[int, int]:
     """How many points are to go, and how many of them may be on the remote."""
-    positions = {} if restored else found.points
+    positions: Mapping[str, int] = {} if restored else found.points
+    change = find_rewind_change(run, entry)
+    if change is not None:  # where the remote has what is hidden now, the run is made again
+        positions = {} if change.hides else {**positions, **change.back}
     doubt = InDoubt.of_line(found.following).after(positions)
     if found.sampled.history:
         points, beyond = count_due(run, found.sampled, positions, doubt.ends)
+    elif run.visibility is not None:
+        points, beyond = _counting(run, positions, doubt)
     else:
         points = max(0, run.head().points - sum(positions.values()))
         beyond = sum(end - positions.get(writer, 0) for writer, end in doubt.ends.items())
     # if the answer to its creation was lost and it exists, so may all its points
     return points, points if restored or entry.creating or doubt.everything else min(beyond, points)
+
+
+def _counting(run: StoredRun, positions: Mapping[str, int], doubt: InDoubt) -> tuple[int, int]:
+    """How many points of a run that was rewound or forked count at or after these positions, and are in doubt."""
+    points = beyond = 0
+    for writer, piece in run.read_points(positions):
+        points += len(piece)
+        beyond += int(doubt.mask(writer, piece).sum())
+    return points, beyond
 
 
 def _ending(run: StoredRun, entry: RunEntry) -> list[Any] | None:

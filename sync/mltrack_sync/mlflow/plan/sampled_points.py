@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mltrack_sync.mlflow.plan.rewinds import rewinds_in_force
 from mltrack_sync.mlflow.plan.sampling import Chosen, Sampler
 
 if TYPE_CHECKING:
@@ -46,7 +47,11 @@ class Due(NamedTuple):
 
 
 def due_points(
-    run: StoredRun, sampled: Sampled, after: Mapping[str, int], check: Callable[[], None] = lambda: None
+    run: StoredRun,
+    sampled: Sampled,
+    after: Mapping[str, int],
+    check: Callable[[], None] = lambda: None,
+    rewinds: Collection[str] | None = None,
 ) -> Iterator[Due]:
     """What of a run's points goes, and is due at or after the positions ``after``.
 
@@ -55,16 +60,18 @@ def due_points(
         sampled: How its points go.
         after: The positions, by writer.
         check: Called every now and then; may raise what ends it.
+        rewinds: The rewinds that the points go by; by default those in force.
     """
     from mltrack.disk.segment import BLOCK_ROWS  # here: it imports Arrow
 
-    for writer in list(run.state.writers):
+    counting = rewinds_in_force(run) if rewinds is None else tuple(rewinds)
+    for writer in [source.writer for source in run.point_sources()]:
         start = after.get(writer, 0)
         if start > sampled.ended.get(writer, _ALL):
             continue  # all of it is there
-        key = (str(run.folder.path), writer, sampled.history)
+        key = (str(run.folder.path), writer, sampled.history, counting)
         sampler = _KEPT.take(key, start) or Sampler(sampled.history)
-        blocks = run.read_points({writer: sampler.end}, rows_max=BLOCK_ROWS, writer=writer)
+        blocks = run.read_points({writer: sampler.end}, rows_max=BLOCK_ROWS, writer=writer, rewinds=counting)
         held: list[Chosen] = []
         for block in _larger(blocks):
             check()
@@ -146,7 +153,7 @@ def _joined(writer: str, held: list[Chosen], end: int) -> Due:
 
 # --- what is kept from push to push ------------------------------------------------------------------------------
 
-_Key = tuple[str, str, int]
+_Key = tuple[str, str, int, tuple[str, ...]]
 
 
 class _Kept:

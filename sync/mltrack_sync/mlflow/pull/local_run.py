@@ -70,7 +70,7 @@ class LocalRun(LocalFacts):
         if self.run is None:
             return {}
         found: dict[str, LocalMetric] = {}
-        for writer, points in self.run.read_points(all_logged=True):
+        for writer, points in self.run.read_points(rewinds=()):
             own = writer not in self.origins
             order = np.argsort(points.codes, kind="stable")
             starts = np.flatnonzero(np.diff(points.codes[order], prepend=-1))
@@ -117,7 +117,7 @@ class LocalRun(LocalFacts):
     def _by_age(self) -> list[PointSource]:
         """Where the run's points are, those that a rewind hides too: the remote may have them."""
         assert self.run is not None
-        return sorted(self.run.point_sources(all_logged=True), key=lambda each: (each.of.opened, each.writer))
+        return sorted(self.run.point_sources(rewinds=()), key=lambda each: (each.of.opened, each.writer))
 
     def _damage(self) -> list[CorruptionError]:
         assert self.run is not None

@@ -180,7 +180,7 @@ class RunData:
         """The run's points that go, by writer, few at a time."""
         sampled = self._entry.sampled
         if sampled.history:
-            blocks = due_points(self._run, sampled, after, self._session.check)
+            blocks = due_points(self._run, sampled, after, self._session.check, self._entry.rewinds)
         else:
             blocks = self._whole(after)
         while True:
@@ -190,7 +190,7 @@ class RunData:
             yield due
 
     def _whole(self, after: Mapping[str, int]) -> Iterator[Due]:
-        for writer, points in self._run.read_points(after, rows_max=READ_POINTS_MAX):
+        for writer, points in self._run.read_points(after, rows_max=READ_POINTS_MAX, rewinds=self._entry.rewinds):
             for at in range(0, len(points), PIECE_POINTS_MAX):
                 piece = points.take(slice(at, at + PIECE_POINTS_MAX))
                 yield Due(writer, piece, int(piece.seqs[-1]) + 1)

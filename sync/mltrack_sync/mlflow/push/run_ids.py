@@ -100,8 +100,11 @@ class Identities:
     def _found(self, run: StoredRun, experiment_id: str) -> list[RemoteRun]:
         """The run on the remote: that which was made of it, or that which it was pulled from."""
         client, origin = self._session.client, self._session.origin
-        found = client.find_runs(experiment_id, run.run_id)
-        return found or client.run_of_origin(origin.own_id(run.tags, ORIGIN_RUN_TAG), run.run_id)
+        entry = self._session.ledger.run(run.run_id)
+        gone = {*entry.former, *entry.replaced}  # what it was before: see push/rewinds.py
+        found = [one for one in client.find_runs(experiment_id, run.run_id) if one.run_id not in gone]
+        own = origin.own_id(run.tags, ORIGIN_RUN_TAG)
+        return found or ([] if own in gone else client.run_of_origin(own, run.run_id))
 
     def _make(
         self, run: StoredRun, experiment_id: str, tags: dict[str, str], again: bool

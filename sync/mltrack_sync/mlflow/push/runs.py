@@ -13,6 +13,7 @@ from mltrack_sync.mlflow.plan.batches import Refusal, Request
 from mltrack_sync.mlflow.plan.kinds import METRIC, RUN, RUN_NAME
 from mltrack_sync.mlflow.plan.origin import Origin
 from mltrack_sync.mlflow.plan.pending_run import find_pending_run, local_tags
+from mltrack_sync.mlflow.push.rewinds import RewindPush
 from mltrack_sync.mlflow.push.run_data import POINT_KINDS, RunData
 from mltrack_sync.mlflow.push.run_files import RunFiles
 from mltrack_sync.mlflow.push.run_links import InputsPush
@@ -47,6 +48,7 @@ class RunPush:
         self._again: list[Rejected] = mine if again else []
         self._refused_now: set[tuple[str, str]] = set()
         self._sent: set[tuple[str, str]] = {(RUN, "")}  # what was sent, of kinds run, param and tag
+        self._rewinds = RewindPush(session, run)
         self._whole = True
 
     def push(self) -> None:
@@ -58,6 +60,7 @@ class RunPush:
         """
         self._finish_series()
         head = self._run.head()
+        self._rewinds.delete_former()
         if self._run.info.lifecycle_stage != DELETED:
             self._push_active()
             self._session.count(runs=1)
@@ -84,6 +87,9 @@ class RunPush:
             self._restore()
         if not made_with and self._has_unknown_of_this_remote():
             self._ledger.ack(self._run.run_id, events={}, points={}, following=EVERYTHING)
+        if self._rewinds.settle(is_new=bool(made_with)):
+            made_with = self._identities.run(self._run)
+            self._rewinds.settle(is_new=bool(made_with))
         pending = self._find_pending(made_with)
         if pending is None or pending.stage == DELETED:
             return  # deleted here a moment ago: the next cycle handles that

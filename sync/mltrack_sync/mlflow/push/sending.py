@@ -117,6 +117,7 @@ def _push_all(session: Session, scope: Scope, jobs: int) -> None:
         (key, partial(_settle_experiment, identities, key)) for key in scope.experiments(state)
     )
     _push_runs(session, identities, runs, jobs)
+    _push_runs(session, identities, sorted(session.reopened & scope.heads.keys()), jobs)
     _push_links(session, identities, scope, jobs)
     _push_models(session, identities, scope, jobs)
     _push_registry(session, identities, scope.registry(state))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from mltrack.environment import PARENT_TAG
 from mltrack_sync.mlflow.api.capabilities import Features
 from mltrack_sync.mlflow.cycle import CycleState
 from mltrack_sync.mlflow.files.attempts import UploadAttempts
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FILES_AT_ONCE", "Session"]
 
+CHILDREN_PAGE = 1_000
 FILES_AT_ONCE = 4
 """How many files are sent at a time, in parallel with the points."""
 
@@ -71,8 +73,24 @@ class Session(CycleState):
             Multipart(client, log, policy=policy, pool=self.files, check=self.check),
             UploadAttempts(log, policy=policy, check=self.check, force=retry_rejected),
         )
+        self.reopened: set[str] = set()
+        """Runs of which facts are to be sent again in this cycle."""
         self.reader = ThreadPoolExecutor(1, thread_name_prefix="mltrack-reader")
         """Reads points for all workers: a block needs much memory while it is read, and each thread would keep some."""
+
+    def children(self, run_id: str) -> list[str]:
+        """The runs that name a run as their parent; they are pushed once more in this cycle."""
+        found: list[str] = []
+        token = None
+        while True:
+            page = self.store.search_runs(None, f"tags.`{PARENT_TAG}` = '{run_id}'", "ALL", CHILDREN_PAGE, None, token)
+            found += [record.run_id for record in page]
+            token = page.token
+            if token is None:
+                break
+        with self._lock:
+            self.reopened.update(found)
+        return found
 
     def close(self) -> None:
         """Stop sending files, after finishing those that have begun."""

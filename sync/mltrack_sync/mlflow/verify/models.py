@@ -108,7 +108,7 @@ class LoggedVerify:
         status = str(info.get("status") or "")
         findings.equal("status", model.status, _STATUS.get(status, status.removeprefix("LOGGED_MODEL_")))
         source = self.ids.run(model.source_run_id) if model.source_run_id else ""
-        findings.equal("source run", source, info.get("source_run_id") or "")
+        findings.equal("source run", source, self.ids.current(info.get("source_run_id") or ""))
         params, prefix = pairs(data, "params"), f"{model.model_id}/"
         keys = model.params.keys() | params.keys()
         findings.counts["params"] += findings.texts(
@@ -137,7 +137,8 @@ class LoggedVerify:
                 point = (metric.key, metric.step, metric.time, self.ids.run(metric.run_id))
                 texts = (metric.dataset_name or "", metric.dataset_digest or "")
                 local.setdefault((*point, *texts), set()).add(_kept(metric.value))
-        remote = {_point(row): _kept(float(row["value"])) for row in data.get("metrics") or []}
+        rows = [{**row, "run_id": self.ids.current(str(row.get("run_id") or ""))} for row in data.get("metrics") or []]
+        remote = {_point(row): _kept(float(row["value"])) for row in rows}
         both = local.keys() & remote.keys()
         other = {point for point in both if remote[point] not in local[point]}
         for key, points in _by_key(local.keys() - remote.keys()):

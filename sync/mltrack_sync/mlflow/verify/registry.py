@@ -152,12 +152,12 @@ class RegistryVerify:
         gone = known.tags.keys() & remote.keys() if known is not None else set()
         keys = (version.tags.keys() | gone) - {VERSION_TAG}
         findings.counts["tags"] += findings.texts("tag", version.tags, remote, keys)
-        source, seen = self._source(version), row.get("source") or ""
+        source, seen = self._source(version), self.ids.current(row.get("source") or "")
         if source is not None and seen not in (source, self._in_run(version)):
             findings.differs("source", source, seen)
         run_id = self._run(version)
         if run_id is not None:
-            findings.equal("run", run_id, row.get("run_id") or "")
+            findings.equal("run", run_id, self.ids.current(row.get("run_id") or ""))
 
     def _source(self, version: ModelVersion) -> str | None:
         """Where its files must be on the remote; None where a remote without logged models has them elsewhere."""

@@ -51,6 +51,17 @@ class RemoteIds:
         entry = self.state.runs.get(run_id)
         return entry.remote_id if entry is not None and entry.remote_id else run_id
 
+    def current(self, remote: str) -> str:
+        """A text of the remote, with the ids of runs that were made again there replaced by the present ones.
+
+        What the remote links to a run for good, such as the source of a logged model, keeps the former id.
+        """
+        for entry in self.state.runs.values():
+            for former in entry.replaced:
+                if former in remote:
+                    remote = remote.replace(former, entry.remote_id)
+        return remote
+
     def logged_model(self, model_id: str) -> str:
         """The remote id of a logged model."""
         entry = self.state.logged.get(model_id)

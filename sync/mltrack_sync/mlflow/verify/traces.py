@@ -83,7 +83,8 @@ class TracesVerify:
                 if (local or "") != (remote or ""):
                     findings.text_differs(thing.replace("_", " "), local, remote)
             mine = self._named(trace.full_metadata)
-            findings.texts("metadata", mine, dict(info.get("trace_metadata") or {}), mine.keys())
+            theirs = {key: self.ids.current(text) for key, text in (info.get("trace_metadata") or {}).items()}
+            findings.texts("metadata", mine, theirs, mine.keys())
         tags, remote_tags = self._named(trace.tags), dict(info.get("tags") or {})
         if LINKED_PROMPTS in tags and _listed(tags[LINKED_PROMPTS]) == _listed(remote_tags.get(LINKED_PROMPTS)):
             remote_tags[LINKED_PROMPTS] = tags[LINKED_PROMPTS]
