@@ -101,8 +101,8 @@ class RewindPush:
         remote = RemotePoints(latest, lambda key: self._client.history(remote_id, key, rows))
         for points in hidden_points(self._run, self._entry):
             self._session.check()
-            there = points.take(~missing(points, remote))
-            if len(there) and self._has_other(there):
+            found = points.take(~missing(points, remote))
+            if len(found) and self._has_other(found):
                 return True
         return False
 
