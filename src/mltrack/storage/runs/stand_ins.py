@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mltrack.disk.filesystem import LOCAL, FileSystem
+from mltrack.disk.jsonlog import JsonLog
 from mltrack.errors import NotFoundError
 from mltrack.journal.reader import segments_of
 from mltrack.storage.runs.imported import RunImport
@@ -93,8 +94,18 @@ def _replace(layout: Layout, run: StoredRun, opened: Event, fs: FileSystem) -> i
 
 
 def _remove(run: StoredRun, writer: str, fs: FileSystem) -> None:
-    """Its points first: as long as its events are there, what is left of it is removed the next time."""
+    """Its points first: as long as its events are there, what is left of it is removed the next time.
+
+    Before them, its last line takes back how many points it has: a kill leaves nothing that seems to be lost.
+    """
     folder = run.folder
+    last = [event for event in run.read_events() if event.writer == writer][-1]
+    log = JsonLog(folder.events / f"{writer}.jsonl", fs=fs)
+    try:
+        log.append([{"seq": last.seq + 1, "time": last.time + 1, "type": "close", "points": 0}])
+        log.sync()
+    finally:
+        log.close()
     names = [path for _, path in segments_of(folder, writer)]
     names += sorted(folder.points.glob(f"{writer}.*.points"))
     for path in names:

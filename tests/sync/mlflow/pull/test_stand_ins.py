@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -73,6 +76,15 @@ def assert_each_point_once(store: Store, run_id: str, fake: FakeMlflow) -> None:
     assert verify(store, LAB, http=fake).differences == ()
 
 
+def bring_own_files(store: Store, other: Store, run_id: str) -> None:
+    """Copy the run's own files by hand, so that nothing replaces stand-ins."""
+    for path in sorted(store.layout.run(run_id).path.rglob("*")):
+        place = other.layout.run(run_id).path / path.relative_to(store.layout.run(run_id).path)
+        if path.is_file() and not place.exists():
+            place.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, place)
+
+
 def test_the_runs_own_writers_come_after_the_pull(store: Store, tmp_path: Path) -> None:
     fake, run_id = pushed(store)
     other = Store.create(tmp_path / "other")
@@ -127,11 +139,7 @@ def test_a_kill_while_it_is_replaced_is_mended_by_the_next_copy(store: Store, tm
     fake, run_id = pushed(store)
     other = Store.create(tmp_path / "other")
     pull(other, LAB, http=fake)
-    for path in sorted(store.layout.run(run_id).path.rglob("*")):  # the run's own files, by hand
-        place = other.layout.run(run_id).path / path.relative_to(store.layout.run(run_id).path)
-        if path.is_file() and not place.exists():
-            place.parent.mkdir(exist_ok=True)
-            shutil.copyfile(path, place)
+    bring_own_files(store, other, run_id)
 
     def stop(step: int) -> None:
         if step >= number:
@@ -140,4 +148,46 @@ def test_a_kill_while_it_is_replaced_is_mended_by_the_next_copy(store: Store, tm
     with contextlib.suppress(Stopped):
         replace_stand_ins(other.layout, run_id, fs=CountingFileSystem(stop))
     replace_stand_ins(other.layout, run_id, fs=LOCAL)
+    assert_each_point_once(Store.open(other.path), run_id, fake)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from mltrack.disk.layout import Layout
+from mltrack.storage.runs.stand_ins import replace_stand_ins
+from tests.support.filesystems import CountingFileSystem
+
+def stop(step):
+    if step >= int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+replace_stand_ins(Layout.open(Path(sys.argv[1])), sys.argv[2], fs=CountingFileSystem(stop))
+print("done")
+"""
+
+
+@pytest.mark.slow
+def test_after_a_kill_at_any_step_the_store_is_sound_before_anything_mends_it(store: Store, tmp_path: Path) -> None:
+    fake, run_id = pushed(store)
+    before = Store.create(tmp_path / "before")
+    pull(before, LAB, http=fake)
+    bring_own_files(store, before, run_id)
+    assert check_store(before.path).findings == []
+    kills = 0
+    for number in range(1, 100):
+        shutil.copytree(before.path, tmp_path / f"killed {number}")
+        other = Store.open(tmp_path / f"killed {number}")
+        command = [sys.executable, "-c", KILLED, str(other.path), run_id, str(number)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        report = check_store(other.path)
+        assert report.sound, (number, report.findings)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        kills += 1
+        replace_stand_ins(other.layout, run_id)
+        assert check_store(other.path).findings == []
+        assert Store.open(other.path).run(run_id).summaries["m"].count == 201
+    assert kills > 10
     assert_each_point_once(Store.open(other.path), run_id, fake)
