@@ -40,7 +40,7 @@ class PushReport:
     ``bytes`` is the size of request bodies. ``rejected`` is all that is rejected in the selected runs, also by earlier
     cycles; ``problems`` says what will be retried next time, ``unsupported`` what the remote does not support and how
     much waits for that. ``datasets`` counts those that runs were linked to; ``logged_models`` and ``traces`` those that
-    had something new.
+    had something new. ``run_names`` are the names of the first few runs that went.
     """
 
     remote: str
@@ -68,6 +68,7 @@ class PushReport:
     problems: tuple[str, ...] = ()
     unsupported: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    run_names: tuple[str, ...] = ()
 
     @property
     def lacking(self) -> tuple[str, ...]:
@@ -237,6 +238,9 @@ class VerifyReport:
         """The ids of runs in which something differs."""
         return {difference.run_id for difference in self.differences if difference.run_id}
 
+
+RUN_NAMES_MAX = 10
+"""So many names of runs are in a report."""
 
 _FORMER_NAMES = {
     "unsupported": "lacking",

@@ -23,6 +23,7 @@ from mltrack_sync.cli.common import (
     selection_options,
 )
 from mltrack_sync.cli.progress import with_progress
+from mltrack_sync.cli.waiting import saying_waits
 from mltrack_sync.remotes.resolver import introduced, remote_for
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
     from mltrack.store import Store
     from mltrack_sync.report import PullReport
+
+SAFE = "interrupted: the store is whole; what came is in it, and the next pull brings the rest"
 
 __all__ = ["commands", "pull"]
 
@@ -78,8 +81,10 @@ def pull(
 
     size_max = artifact_bytes_max(no_artifacts, max_artifact_size)
     store = open_store(ctx)
+    with saying_waits(SAFE):
+        puller = _puller(store, remote, dry_run)
     one_pull = functools.partial(
-        _puller(store, remote, dry_run),
+        puller,
         selection=Selection(runs, experiments, filter_string),
         artifact_bytes_max=size_max,
         dry_run=dry_run,
@@ -87,7 +92,8 @@ def pull(
         jobs=jobs,
         pace=rate_limiter(limit_rate),
     )
-    report = with_progress(one_pull, as_json)
+    with saying_waits(SAFE):
+        report = with_progress(one_pull, as_json)
     if as_json:
         print_json({**asdict(report), "complete": report.complete})
     else:

@@ -247,6 +247,42 @@ def _described(one: Remote) -> list[str]:
 
 
 @remote.command(
+    "set-url",
+    cls=Command,
+    examples=[
+        "mltrack remote set-url lab https://new.example.org",
+        "mltrack remote set-url usb /mnt/usb/.mltrack --moved",
+    ],
+)
+@click.argument("name")
+@click.argument("url")
+@click.option("--moved", is_flag=True, help="It is the same server or store, at another address.")
+@click.pass_context
+def remote_set_url(ctx: click.Context, name: str, url: str, moved: bool) -> None:
+    """Give the remote NAME another URL.
+
+    With --moved, what is known to have arrived still counts. Else the next sync compares all runs with what is at the
+    new address and sends what is missing there; nothing arrives twice.
+    """
+    from mltrack_sync.engine.rename import set_remote_url
+
+    changed = set_remote_url(open_store(ctx), name, url, moved=moved)
+    say(f"{changed.name}: {changed.url}")
+
+
+@remote.command("rename", cls=Command, examples=["mltrack remote rename 127.0.0.1-5000 lab"])
+@click.argument("name")
+@click.argument("new_name")
+@click.pass_context
+def remote_rename(ctx: click.Context, name: str, new_name: str) -> None:
+    """Rename a remote; its settings and what it has acknowledged stay."""
+    from mltrack_sync.engine.rename import rename_remote
+
+    changed = rename_remote(open_store(ctx), name, new_name)
+    say(f"{changed.name}: {changed.url}")
+
+
+@remote.command(
     "trust",
     cls=Command,
     examples=["mltrack remote trust lab", "mltrack remote trust --list", "mltrack remote trust lab --remove"],

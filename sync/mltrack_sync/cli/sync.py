@@ -15,6 +15,7 @@ import click
 
 from mltrack.errors import UsageError
 from mltrack.text.counting import plural
+from mltrack.text.printable import printable
 from mltrack.text.printing import Column, console, heading, print_json, print_table, say, styled
 from mltrack_sync.cli.common import (
     PARTIAL,
@@ -29,6 +30,7 @@ from mltrack_sync.cli.common import (
     remote_argument,
     selection_options,
 )
+from mltrack_sync.cli.waiting import saying_waits
 from mltrack_sync.remotes.resolver import introduced, remote_for
 from mltrack_sync.report import json_fields
 
@@ -43,8 +45,13 @@ if TYPE_CHECKING:
 
 __all__ = ["commands", "ended_by_signals", "sync"]
 
+SAFE = "interrupted: nothing is lost or sent twice; what arrived is noted, and the next sync sends the rest"
+
 LONG_S = 10.0
 """A push that may take longer than this says so before it starts."""
+
+NAMED_MAX = 3
+"""So many runs are named in a line of --watch."""
 
 SAID_IN_SECONDS_S = 90.0
 SAID_IN_MINUTES = 120
@@ -125,7 +132,9 @@ def sync(
     if all_remotes:
         if remote is not None or watching:
             raise UsageError("--all-remotes can't be combined with a remote or --watch", hint="leave one of them out")
-        if not _to_all(store, to_remote, as_json) and not dry_run:
+        with saying_waits(SAFE):
+            is_complete = _to_all(store, to_remote, as_json)
+        if not is_complete and not dry_run:
             ctx.exit(PARTIAL)
         return
     target = remote_for(store, remote, remember=False)
@@ -135,8 +144,11 @@ def sync(
         return
     if not as_json:
         _say_how_long(estimate_push(store, target, selection, points_of_metric))
-    one_cycle = functools.partial(to_remote, target if dry_run else introduced(store, target))
-    report = _with_progress(one_cycle, as_json)
+    one_cycle = functools.partial(to_remote, target)
+    if not dry_run:
+        one_cycle = functools.partial(_to_introduced, store, target, to_remote)
+    with saying_waits(SAFE):
+        report = _with_progress(one_cycle, as_json)
     _print_report(report, as_json)
     if repair and not as_json:
         say(f"to see whether all of it is repaired: mltrack verify {report.remote}")
@@ -210,13 +222,17 @@ def _watch(
     retry = [retry_rejected]  # only in the first cycle
     cured_at = [0.0]
 
+    shown: list[bool] = []
+
     def on_cycle(report: PushReport) -> None:
         reported.clear()
-        if report.runs or report.logged_models or report.traces or report.problems:
+        is_first = not shown
+        shown.append(True)
+        if is_first or report.runs or report.logged_models or report.traces or report.problems:
             if as_json:
                 print_json(_fields(report), line=True)
             else:
-                say(_line(report))
+                say(_line(report, is_first=is_first))
 
     def cycle_once(stop: threading.Event) -> PushReport:
         cured = time.monotonic() >= cured_at[0]
@@ -227,10 +243,10 @@ def _watch(
     def on_trouble(error: Exception) -> None:
         if str(error) not in reported:  # once, not at each attempt
             reported.append(str(error))
-            say(f"waiting: {error}", err=True)
+            say(f"{_now()} waiting: {error}", err=True)
 
     trigger = Trigger()
-    with ended_by_signals(trigger):
+    with ended_by_signals(trigger), saying_waits(SAFE):
         watch(store, cycle_once, on_cycle=on_cycle, on_trouble=on_trouble, interval_s=interval, trigger=trigger)
     say("stopped; the next sync sends what is left", err=True)
 
@@ -268,11 +284,28 @@ def _fields(report: PushReport) -> dict[str, Any]:
     return {**json_fields(report), "complete": report.complete}
 
 
-def _line(report: PushReport) -> str:
-    return (
-        f"{report.remote}: {plural(report.runs, 'run')}, {report.points:,} points, {report.artifacts} artifacts"
-        f" in {report.seconds:.1f} s{'' if report.complete else ', some of it rejected (see mltrack status)'}"
-    )
+def _now() -> str:
+    return time.strftime("%H:%M:%S")
+
+
+def _line(report: PushReport, *, is_first: bool) -> str:
+    """One cycle of --watch: when it ended, and what went."""
+    did = report.runs or report.logged_models or report.traces or report.models or report.artifacts
+    rejected = "" if report.complete else ", some of it rejected (see mltrack status)"
+    if is_first and not did:
+        return f"{_now()} {report.remote}: nothing to send{rejected}; watching for more"
+    counts = f"{plural(report.points, 'point')}, {plural(report.artifacts, 'artifact')} in {report.seconds:.1f} s"
+    return f"{_now()} {report.remote}: {_runs_in_words(report)}, {counts}{rejected}"
+
+
+def _runs_in_words(report: PushReport) -> str:
+    """The runs that went, the first of them by name."""
+    names = [repr(printable(name)) for name in report.run_names[:NAMED_MAX]]
+    more = report.runs - len(names)
+    if not names:
+        return plural(report.runs, "run")
+    named = f"{'run' if len(names) == 1 else 'runs'} {', '.join(names)}"
+    return f"{named} and {more:,} more" if more > 0 else named
 
 
 def _print_report(report: PushReport, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from mltrack.text.counting import plural
 from mltrack.text.printing import Column, confirm, is_terminal, print_json, print_table, say, say_fields
 from mltrack_sync.cli.against import compare_with_source
 from mltrack_sync.cli.common import Command, json_option, open_store, remote_argument, selection_options
+from mltrack_sync.cli.waiting import saying_waits
 from mltrack_sync.remotes.resolver import introduced, remote_for
 from mltrack_sync.report import json_fields
 from mltrack_sync.selection import Selection
@@ -77,8 +78,9 @@ def verify(
     if kind or no_artifacts:
         raise UsageError("--from and --no-artifacts go with --against", hint="mltrack verify --against SOURCE")
     selection = Selection(runs, experiments, filter_string)
-    target = introduced(store, remote_for(store, remote, remember=False))
-    report = compare(store, target, selection=selection, quick=quick, jobs=jobs)
+    with saying_waits("interrupted: nothing was changed; what differs was not noted"):
+        target = introduced(store, remote_for(store, remote, remember=False))
+        report = compare(store, target, selection=selection, quick=quick, jobs=jobs)
     if as_json:
         print_json({**json_fields(report), "same": report.same})
     else:

@@ -10,6 +10,7 @@ from typing import TypeVar
 import tenacity
 
 from mltrack_sync.errors import RemoteUnavailableError
+from mltrack_sync.http.under_way import UNDER_WAY
 
 __all__ = ["RetryPolicy"]
 
@@ -30,12 +31,14 @@ class RetryPolicy:
     retry_after_max_s: float = 120.0
     sleep: Callable[[float], None] = time.sleep
 
-    def send(self, call: Callable[[], T], *, repeatable: bool) -> T:
+    def send(self, call: Callable[[], T], *, repeatable: bool, what: str = "") -> T:
         """``call()`` until it succeeds, its error is final, or the attempts are used up (then its last error).
 
-        A call that is not ``repeatable`` is retried only if it certainly had no effect on the remote.
+        A call that is not ``repeatable`` is retried only if it certainly had no effect on the remote. ``what`` says to
+        people who wait what is waited for; "" where nobody is to be told.
         """
-        return self._retrying(lambda error: repeatable or not error.in_doubt)(call)
+        with UNDER_WAY.waiting(what):
+            return self._retrying(lambda error: repeatable or not error.in_doubt)(call)
 
     def settle(self, call: Callable[[bool], T]) -> T:
         """``call(again)`` until it succeeds or its error is final; for work that checks the remote before repeating.

@@ -173,7 +173,9 @@ class Transport:
         Raises:
             RemoteUnavailableError, RemoteAuthError, NotMlflowError, RemoteRefusedError: see mltrack_sync.errors.
         """
-        return self._policy.send(lambda: self._send_authorised(call), repeatable=call.repeatable)
+        moves = call.begin is not None or callable(call.body)  # a file's bytes: the progress shows them
+        what = "" if moves else f"{self.url}, for an answer to {call.method} {call.path.removeprefix(API)}"
+        return self._policy.send(lambda: self._send_authorised(call), repeatable=call.repeatable, what=what)
 
     def download(self, path: str, begin: Callable[[], Callable[[bytes], object]], *, repeatable: bool = True) -> None:
         """A GET whose answer is passed on in chunks; for each attempt, ``begin`` gives the function that takes them.
@@ -208,7 +210,7 @@ class Transport:
                 raise
 
         try:
-            return self._policy.send(once, repeatable=True)
+            return self._policy.send(once, repeatable=True, what=f"{self.url}, for its first answer")
         except NotReached as error:
             raise error.cause from None
 

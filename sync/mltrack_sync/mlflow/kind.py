@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["MlflowKind"]
 
 _LINKS = frozenset(("dataset", "model_input", "model_output", "series"))
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _SECRET_QUERY = ("token", "password", "auth", "secret", "key", "sig")
 
 
@@ -96,7 +97,8 @@ class MlflowKind:
             secret = any(word in parts.query.lower() for word in _SECRET_QUERY)
             why = "may hold credentials, and they are never written to disk" if secret else "is not supported"
             raise UsageError(f"what follows '?' or '#' in the URL of {parts.netloc} {why}", hint="leave it out")
-        return parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
+        netloc = parts.netloc.lower().removesuffix(_DEFAULT_PORTS[parts.scheme])
+        return parts._replace(netloc=netloc).geturl().rstrip("/")
 
     def full_url(self, url: str, config: str | None) -> str:
         """The URL itself.

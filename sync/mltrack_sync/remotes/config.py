@@ -25,7 +25,7 @@ from mltrack_sync.remotes.settings import PRIVATE, parse_settings, read_settings
 from mltrack_sync.remotes.toml_text import with_fields, with_remote, with_tables, without_remote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from mltrack.store import Store
 
@@ -119,7 +119,7 @@ class Remotes:
         """
         url = check_url(url)
         remotes = self.all()
-        known = next((remote for remote in remotes if remote.url == url), None)
+        known = next((remote for remote in remotes if url in (remote.url, _kept_form(remote.url))), None)
         if known is not None:  # the user has given the URL, so what the store says of it does not matter
             return replace(known, refusal=None) if known.refusal is not None and known.refusal.for_url else known, True
         new = Remote(name_for(url), url, kind_of(url).name)
@@ -149,7 +149,7 @@ class Remotes:
             table = self._tables().get(name)
             if table is None and is_receiver(self._layout, name):
                 raise UsageError(f"bundles are written for {name!r}", hint="give the remote another name")
-            if table is not None and str(table["url"]).rstrip("/") != url:
+            if table is not None and url not in (found := str(table["url"]).rstrip("/"), _kept_form(found)):
                 raise _taken(self.get(name))
             try:  # the user has typed the URL; so it stays trusted when others change the file later
                 seen = table if token_file or token_command else None
@@ -185,6 +185,49 @@ class Remotes:
             if changed:
                 self._write(with_fields(self._own_text(), name, changed))
         return self.get(name)
+
+    def set_url(self, name: str, url: str) -> Remote:
+        """Give a remote another URL. Tokens and a shared folder, which are bound to a URL, have to be named again.
+
+        Raises:
+            NotFoundError: no remote has that name.
+            UsageError: the URL is not valid, or one of another kind of remote.
+            StoreError: the store can't be written.
+        """
+        url = check_url(url)
+        with self._changing():
+            kind = self.get(name).kind
+            if kind_of(url).name != kind:
+                hint = f"add it as another remote: mltrack remote add NAME {url}"
+                raise UsageError(f"remote {name!r} is of the kind {kind}, and {url} is not", hint=hint)
+            self._write(with_fields(self._own_text(), name, {"url": url}))
+            self._grant(name, url)
+        return self.get(name)
+
+    def rename(self, name: str, new_name: str, move: Callable[[], None]) -> Remote:
+        """Give a remote another name, with its settings; ``move`` moves its folder, before the name is written.
+
+        Raises:
+            NotFoundError: no remote has that name.
+            UsageError: the new name is taken.
+            StoreError: the store can't be written.
+        """
+        with self._changing():
+            remote = self.get(name)
+            tables = self._tables()
+            if new_name in tables or is_receiver(self._layout, new_name):
+                raise UsageError(f"there is a remote {new_name!r} already", hint="choose another name")
+            root, trust = self._layout.root, Trust()
+            known = trust.find(root, self._layout.store_id, name, remote.url, moved=not other_author(root))
+            move()
+            fields = {key: value for key, value in tables[name].items() if type(value) in (str, int)}
+            text = with_remote(without_remote(self._own_text(), name), new_name, {})
+            self._write(with_fields(text, new_name, fields))
+            if known is not None:
+                trust.add(replace(known, remote=new_name))
+        with contextlib.suppress(StoreError):
+            self.distrust(name)
+        return self.get(new_name)
 
     def trust(self, name: str, *, token_file: str = "", token_command: str = "") -> Remote:
         """Trust a remote as the store has it now: credentials may go to its URL.
@@ -321,6 +364,14 @@ def _without_credentials(url: str) -> str:
     if "@" not in host and "@" in rest and ":" in host and not host.rpartition(":")[2].isdigit():
         host, slash, path = rest.rpartition("@")[2].partition("/")  # a password with a slash
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}".partition("?")[0]
+
+
+def _kept_form(url: str) -> str:
+    """A URL of the file in the form in which it would be kept today; as it is where it is not valid."""
+    try:
+        return check_url(url)
+    except UsageError:
+        return url
 
 
 def _taken(remote: Remote) -> UsageError:

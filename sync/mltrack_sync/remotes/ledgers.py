@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mltrack.disk.jsonlog import JsonLog
 from mltrack_sync.errors import LedgerError
 from mltrack_sync.ledger.ledger import Ledger, LedgerState
+from mltrack_sync.ledger.state import VERSION
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from mltrack.store import Store
     from mltrack_sync.remotes.kind import Remote
 
-__all__ = ["ledger_path", "open_ledger", "read_ledger"]
+__all__ = ["ledger_path", "move_ledger", "open_ledger", "read_ledger"]
 
 
 def ledger_path(store: Store, remote: Remote) -> Path:
@@ -43,3 +45,22 @@ def open_ledger(store: Store, remote: Remote) -> Ledger:
         raise LedgerError(
             f"{path} can't be used: {error.strerror}", hint="make room, or check its permissions"
         ) from error
+
+
+def move_ledger(path: Path, url: str) -> None:
+    """Have a ledger be that of the same remote at another URL; nothing where there is none. The caller holds its lock.
+
+    Raises:
+        LedgerError: it can't be written.
+    """
+    if not path.exists():
+        return
+    try:
+        log = JsonLog(path, placed=True)
+        try:
+            log.append([{"type": "ledger", "version": VERSION, "url": url}])
+            log.sync()
+        finally:
+            log.close()
+    except OSError as error:
+        raise LedgerError(f"{path} can't be written: {error.strerror}", hint="check its permissions") from error

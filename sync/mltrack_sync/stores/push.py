@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from mltrack.errors import NotFoundError
+from mltrack.errors import MltrackError, NotFoundError
 from mltrack.text.counting import plural
 from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.ledger.stores import differs_line, run_lines, store_line, unit_line
 from mltrack_sync.remotes.pending import is_run_pending
-from mltrack_sync.report import PushReport
+from mltrack_sync.report import RUN_NAMES_MAX, PushReport
 from mltrack_sync.stores.copying import CopyOptions, copy_units
 from mltrack_sync.stores.local_source import RUNS, LocalSource
 from mltrack_sync.stores.pending import least_bound
@@ -70,6 +71,7 @@ def push_to_store(work: PushWork, far: FarStore) -> PushReport:
         problems=(*kept, *report.problems),
         notes=(*report.notes, *_unlike_words(noting.unlike, work.remote.name)),
         bytes=report.bytes,
+        run_names=tuple(noting.run_names),
         **noting.counts,
     )
 
@@ -86,6 +88,7 @@ class _Noting:
 
     def __init__(self, work: PushWork, watched: WatchedCopy, differing: Mapping[str, Sequence[str]]) -> None:
         self._differing = differing
+        self.run_names: list[str] = []
         self.unlike = 0
         """How many files have another content on the remote, and were not replaced."""
 
@@ -129,11 +132,17 @@ class _Noting:
         entry = self._work.ledger.run(run_id)
         if applied.bytes or applied.files or is_run_pending(head, self._work.ledger.state):
             self.counts["runs"] += 1
+            if len(self.run_names) < RUN_NAMES_MAX:
+                self._name(run_id)
             self.counts["created"] += not entry.remote_id
         self.counts["points"] += sum(max(0, end - entry.points.get(w, 0)) for w, end in applied.points.items())
         self.counts["artifacts"] += sent
         copied = RunEntry(events=applied.events, points=applied.points, artifacts=artifacts)
         self._lines += run_lines(head, entry, copied, settled=self._is_settled(applied))
+
+    def _name(self, run_id: str) -> None:
+        with contextlib.suppress(MltrackError):  # it was removed meanwhile, or can't be read: then its name is not said
+            self.run_names.append(self._work.store.run(run_id).info.run_name)
 
     def _is_settled(self, applied: Applied) -> bool:
         """Whether the remote has all that it is to have of the unit; a copy thinner than the remote's own is not."""

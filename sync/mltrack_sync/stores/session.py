@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from mltrack.errors import MltrackError
 from mltrack_sync.errors import RemoteUnavailableError
+from mltrack_sync.http.under_way import UNDER_WAY
 from mltrack_sync.stores.channel import Channel
 from mltrack_sync.stores.frames import ConnectionLostError, skip_noise
 from mltrack_sync.stores.hello import DISCARD_PROTOCOL, MANY_RUNS_PROTOCOL, Opening, request_store
@@ -166,7 +167,8 @@ class Session:
     def _connect(self) -> None:
         wire = self._dial()
         try:
-            with _deadline(wire):
+            is_asked = wire.hello_timeout_s is None  # somebody may be typing a password
+            with _deadline(wire), UNDER_WAY.waiting("" if is_asked else f"{self.where} to answer"):
                 greeted, noise = skip_noise(wire.reader)
                 if not greeted:
                     raise wire.explain(noise)

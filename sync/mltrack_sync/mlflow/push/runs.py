@@ -18,6 +18,7 @@ from mltrack_sync.mlflow.push.run_data import POINT_KINDS, RunData
 from mltrack_sync.mlflow.push.run_files import RunFiles
 from mltrack_sync.mlflow.push.run_links import InputsPush
 from mltrack_sync.mlflow.push.whole_run import WholeRunFiles
+from mltrack_sync.report import RUN_NAMES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,6 +65,8 @@ class RunPush:
         if self._run.info.lifecycle_stage != DELETED:
             self._push_active()
             self._session.count(runs=1)
+            if len(self._session.run_names) < RUN_NAMES_MAX:
+                self._session.run_names.append(self._run.info.run_name)
         elif self._find_pending() is not None:
             self._delete()
             self._session.count(runs=1)

@@ -34,6 +34,7 @@ from mltrack_sync.mlflow.push.runs import RunPush
 from mltrack_sync.mlflow.push.session import FILES_AT_ONCE, Session
 from mltrack_sync.mlflow.push.traces import TracesPush
 from mltrack_sync.mlflow.workers import JobRunner, WorkerPool
+from mltrack_sync.report import RUN_NAMES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -137,6 +138,7 @@ def _reported(report: PushReport, session: Session, scope: Scope) -> PushReport:
         bytes=traffic.body_bytes,
         requests=traffic.requests,
         problems=(*report.problems, *session.problems),
+        run_names=tuple(session.run_names[:RUN_NAMES_MAX]),
     )
 
 

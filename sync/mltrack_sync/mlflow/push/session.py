@@ -62,6 +62,9 @@ class Session(CycleState):
         self.retry_rejected = retry_rejected
         self.history = history or HistorySetting()
         self.again = again
+        self.run_names: list[str] = []
+        """Of the first few runs that were pushed."""
+
         self.repaired: frozenset[str] = frozenset()
         """Runs that a comparison found different: the server is asked whether it still has them."""
 
