@@ -31,6 +31,7 @@ from mltrack_sync.cli.common import (
     selection_options,
 )
 from mltrack_sync.cli.waiting import saying_waits
+from mltrack_sync.remotes.kind import rest_after_push_s
 from mltrack_sync.remotes.resolver import introduced, remote_for
 from mltrack_sync.report import json_fields
 
@@ -140,7 +141,7 @@ def sync(
     target = remote_for(store, remote, remember=False)
     if watching and not dry_run:
         to_target = functools.partial(_to_introduced, store, target, to_remote)
-        _watch(store, to_target, interval, retry_rejected, as_json)
+        _watch(store, to_target, interval, retry_rejected, as_json, rest_after_push_s(target))
         return
     if not as_json:
         _say_how_long(estimate_push(store, target, selection, points_of_metric))
@@ -214,7 +215,12 @@ def _with_progress(one_cycle: Callable[..., PushReport], as_json: bool) -> PushR
 
 
 def _watch(
-    store: Store, one_cycle: Callable[..., PushReport], interval: float, retry_rejected: bool, as_json: bool
+    store: Store,
+    one_cycle: Callable[..., PushReport],
+    interval: float,
+    retry_rejected: bool,
+    as_json: bool,
+    rest_s: float,
 ) -> None:
     from mltrack_sync.daemon.loop import CURED_EVERY_S, Trigger, watch
 
@@ -247,7 +253,15 @@ def _watch(
 
     trigger = Trigger()
     with ended_by_signals(trigger), saying_waits(SAFE):
-        watch(store, cycle_once, on_cycle=on_cycle, on_trouble=on_trouble, interval_s=interval, trigger=trigger)
+        watch(
+            store,
+            cycle_once,
+            on_cycle=on_cycle,
+            on_trouble=on_trouble,
+            interval_s=interval,
+            rest_s=rest_s,
+            trigger=trigger,
+        )
     say("stopped; the next sync sends what is left", err=True)
 
 

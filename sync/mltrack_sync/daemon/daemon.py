@@ -252,6 +252,7 @@ class StopSignal:
 def follow(store: Store, remote: Remote, shutdown: StopSignal, config: PollConfig) -> bool:
     """Push what is recorded until all is pushed; returns whether it could take requests."""
     from mltrack_sync.daemon.loop import Trigger, watch
+    from mltrack_sync.remotes.kind import rest_after_push_s
 
     trigger = Trigger()
     shutdown.covers(trigger)
@@ -264,6 +265,7 @@ def follow(store: Store, remote: Remote, shutdown: StopSignal, config: PollConfi
         interval_s=config.interval_s,
         patient=True,
         share=PROCESSOR_SHARE,
+        rest_s=rest_after_push_s(remote),
         trigger=trigger,
     )
     return daemon.takes_requests

@@ -78,12 +78,14 @@ def watch(
     interval_s: float = INTERVAL_S,
     patient: bool = False,
     share: float = 1.0,
+    rest_s: float = 0.0,
     trigger: Trigger | None = None,
 ) -> None:
     """Run ``one_cycle(stop)`` again and again until the trigger is ended; an unreachable remote is waited for.
 
     Once a cycle has succeeded, or from the beginning where ``patient``, no error ends the loop: each is passed to
-    ``on_trouble``, and waits grow. ``share`` is how much of one processor the cycles may take.
+    ``on_trouble``, and waits grow. ``share`` is how much of one processor the cycles may take. After a cycle that sent
+    something, the next one begins ``rest_s`` later, whatever happens in the store.
 
     Raises:
         MltrackError: an error that waiting does not cure: not an MLflow server, no access, a bad selection.
@@ -94,9 +96,11 @@ def watch(
     wait_max_s = max(interval_s, min(WAIT_MAX_S, WAIT_MAX_INTERVALS * interval_s))
     try:
         while not trigger.stop.is_set():
-            used = time.process_time()
+            used, rest = time.process_time(), 0.0
             try:
-                on_cycle(one_cycle(trigger.new_cycle()))
+                report = one_cycle(trigger.new_cycle())
+                rest = rest_s if report.requests else 0.0
+                on_cycle(report)
                 pause, patient = interval_s, True
             except (MltrackError, OSError) as error:
                 if not patient and not isinstance(error, (RemoteUnavailableError, BusyError)):
@@ -104,7 +108,7 @@ def watch(
                 on_trouble(error)
                 pause = min(pause * 2, wait_max_s)
             used = time.process_time() - used
-            breather = max(min(used / share - used, BREATHER_MAX_S), min(WOKEN_S, interval_s))
+            breather = max(min(used / share - used, BREATHER_MAX_S), min(WOKEN_S, interval_s), rest)
             trigger.stop.wait(breather)
             trigger.wait(max(pause - breather, 0))
     finally:

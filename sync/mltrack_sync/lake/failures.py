@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 from typing import TYPE_CHECKING
 
 from mltrack.errors import MltrackError, RemoteError
@@ -29,6 +30,7 @@ _DENIED = (
 )
 _NO_CREDENTIALS = ("not loaded", "credential", "Credential", "169.254.169.254", "metadata.google.internal")
 _WORDS_MAX = 400
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class ForeignLakeError(RemoteError):
@@ -61,7 +63,7 @@ def explain(place: str, error: Exception) -> RemoteError:
     """The error of a remote that an error of the storage is."""
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL) and "://" not in place:
         return explain_disk_error(place, error)
-    words = hide(" ".join(str(error).split()))[:_WORDS_MAX]
+    words = hide(" ".join(_COLOURS.sub("", str(error)).split()))[:_WORDS_MAX]
     if any(word in words for word in _NO_CREDENTIALS):
         hint = "log in with the cloud's own tool, or set its environment variables (docs/lake/storage.md)"
         return RemoteAuthError(f"{place}: no credentials: {words}", hint=hint)

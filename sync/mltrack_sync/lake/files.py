@@ -180,12 +180,11 @@ class ObjectFiles:
 
     def __init__(self, uri: str) -> None:
         """Nothing is asked before the first call."""
-        from deltalake.fs import DeltaStorageHandler
-        from pyarrow.fs import PyFileSystem
+        from deltalake._internal import DeltaFileSystemHandler  # what its PyArrow file system is made of
 
         self._uri = uri
         with lake_errors(uri):
-            self._files: Any = PyFileSystem(DeltaStorageHandler(uri))
+            self._files = DeltaFileSystemHandler(uri)
 
     def put(self, path: str, data: bytes | memoryview) -> None:
         """Make a file of a new name."""
@@ -195,31 +194,33 @@ class ObjectFiles:
     def put_stream(self, path: str, chunks: Iterable[bytes]) -> None:
         """Make a file that appears when all of it was sent."""
         with lake_errors(self._uri):
-            stream = self._files.open_output_stream(path)
+            stream: Any = self._files.open_output_stream(path)
             for chunk in chunks:
                 stream.write(chunk)
             stream.close()
 
     def read(self, path: str) -> bytes | None:
         """What is in a small file."""
-        with lake_errors(self._uri):
-            if self.size(path) is None:
-                return None
-            with self._files.open_input_stream(path) as stream:
-                return bytes(stream.read())
+        size = self.size(path)
+        if size is None:
+            return None
+        with lake_errors(self._uri), self.open(path) as stream:
+            return stream.read(size)
 
     def open(self, path: str) -> IO[bytes]:
         """A file for reading."""
+        import pyarrow as pa
+
         with lake_errors(self._uri):
-            stream: IO[bytes] = self._files.open_input_stream(path)
+            stream: IO[bytes] = pa.PythonFile(self._files.open_input_file(path), mode="r")
             return stream
 
     def sizes(self, folder: str) -> dict[str, int]:
         """The files below a folder."""
-        from pyarrow.fs import FileSelector, FileType
+        from pyarrow.fs import FileType
 
         with lake_errors(self._uri):
-            found = self._files.get_file_info(FileSelector(folder, allow_not_found=True, recursive=True))
+            found = self._files.get_file_info_selector(folder, allow_not_found=True, recursive=True)
             return {each.path: each.size for each in found if each.type == FileType.File}
 
     def size(self, path: str) -> int | None:
@@ -227,7 +228,7 @@ class ObjectFiles:
         from pyarrow.fs import FileType
 
         with lake_errors(self._uri):
-            found = self._files.get_file_info(path)
+            (found,) = self._files.get_file_info([path])
             return found.size if found.type == FileType.File else None
 
     def remove(self, path: str) -> None:
@@ -237,8 +238,6 @@ class ObjectFiles:
 
     def names(self) -> list[str]:
         """What is directly below the prefix."""
-        from pyarrow.fs import FileSelector
-
         with lake_errors(self._uri):
-            found = self._files.get_file_info(FileSelector("", allow_not_found=True, recursive=False))
+            found = self._files.get_file_info_selector("", allow_not_found=True, recursive=False)
             return sorted({each.base_name for each in found})

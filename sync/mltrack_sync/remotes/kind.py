@@ -35,6 +35,7 @@ __all__ = [
     "CountingKind",
     "HttpKind",
     "Kind",
+    "PacedKind",
     "PlaceKind",
     "PullKind",
     "PullWork",
@@ -44,6 +45,7 @@ __all__ = [
     "is_place_of_a_kind",
     "is_remote_url",
     "kind_of",
+    "rest_after_push_s",
 ]
 
 GROUP = "mltrack.remotes"
@@ -244,6 +246,15 @@ class RepairingKind(Protocol):
 
 
 @runtime_checkable
+class PacedKind(Protocol):
+    """A kind for whose remotes many small pushes are worse than few: continuous pushes keep a distance."""
+
+    @property
+    def cycle_interval_s(self) -> float:
+        """How long after a cycle that sent something the next one begins, in seconds."""
+
+
+@runtime_checkable
 class ComparingKind(Protocol):
     """A kind that says which facts of a run its ``verify`` compares; of others BASIC_FACTS are assumed."""
 
@@ -287,6 +298,12 @@ def find_kind(name: str) -> Kind:
     if kind is None:
         raise UsageError(f"remotes of kind {name!r} are not known here", hint="upgrade, or install what adds them")
     return kind
+
+
+def rest_after_push_s(remote: Remote) -> float:
+    """How long a continuous push waits after a cycle that sent something, in seconds."""
+    kind = find_kind(remote.kind)
+    return kind.cycle_interval_s if isinstance(kind, PacedKind) else 0.0
 
 
 def kind_of(url: str) -> Kind:

@@ -1,0 +1,102 @@
+"""The upkeep of a lake: small files are joined, old ones removed, and nothing that is needed is lost."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+import mltrack
+from mltrack.errors import UsageError
+from mltrack.store import Store
+from mltrack_sync import Remote, Remotes, push
+from mltrack_sync.engine.verify import verify
+from mltrack_sync.lake.files import files_of
+from mltrack_sync.lake.places import LakePlace
+from mltrack_sync.lake.tables import LakeTables
+from mltrack_sync.lake.upkeep import compact, status, vacuum
+from tests.support.command_line import Cli
+
+WEEK_S = 8 * 86_400
+
+
+def log(store: Path, run_id: str | None, step: int) -> str:
+    """One more point of a run."""
+    mltrack.set_store(store)
+    with mltrack.start_run(run_id=run_id) as run:
+        mltrack.log_metric("loss", float(step), step=step)
+    mltrack.set_store(None)
+    return str(run.info.run_id)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Remote, LakeTables]:
+    """A lake into which one run was pushed six times."""
+    folder = tmp_path_factory.mktemp("many")
+    run_id = log(folder / "store", None, 0)
+    store = Store.open(folder / "store")
+    remote = Remotes(store).add("lake", f"delta:{folder / 'lake'}")
+    for step in range(1, 7):
+        push(store, remote)
+        log(store.path, run_id, step)
+    push(store, remote)
+    place = LakePlace.parse(remote.url)
+    return store, remote, LakeTables(place, files_of(place))
+
+
+def test_small_files_are_joined_and_nothing_else_changes(many: tuple[Store, Remote, LakeTables], cli: Cli) -> None:
+    store, remote, tables = many
+    lake = Path(tables.place.uri)
+    before = {each.table: each for each in status(tables)}
+    assert (before["points"].files, before["points"].files_after, before["points"].rows) == (7, 1, 7)
+    stale = DeltaTable(str(lake / "points"))
+    said = cli("lake", "compact", remote.url, "--json").json
+    assert {each["table"]: (each["before"], each["after"]) for each in said}["points"] == (7, 1)
+    after = {each["table"]: each for each in cli("lake", "status", remote.url, "--json").json}
+    assert after["points"]["files"] == 1
+    assert {name: each["rows"] for name, each in after.items()} == {name: each.rows for name, each in before.items()}
+    assert verify(store, remote).same
+    assert stale.to_pyarrow_table().num_rows == 7  # a reader of the version before
+    assert list(compact(tables)) == []
+    log(store.path, store.run_ids()[0], 9)
+    assert push(store, remote).points == 1
+    assert verify(store, remote).same
+
+
+def test_a_push_between_does_not_hinder_a_compaction(tmp_path: Path) -> None:
+    run_id = log(tmp_path / "store", None, 0)
+    store = Store.open(tmp_path / "store")
+    remote = Remotes(store).add("lake", f"delta:{tmp_path / 'lake'}")
+    for step in range(1, 5):
+        push(store, remote)
+        log(store.path, run_id, step)
+    place = LakePlace.parse(remote.url)
+    joining = compact(LakeTables(place, files_of(place)))
+    first = next(joining)
+    assert (first.table, first.before, first.after) == ("points", 4, 1)
+    push(store, remote)
+    assert not any(each.conflict for each in joining)
+    assert verify(store, remote).same
+
+
+def test_a_vacuum_removes_what_is_old_and_refuses_what_may_be_needed(
+    many: tuple[Store, Remote, LakeTables], cli: Cli
+) -> None:
+    store, remote, tables = many
+    lake = Path(tables.place.uri)
+    list(compact(tables))
+    left = lake / "points" / "month=2020-01" / "shard=a" / "part-left.parquet"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"by a push that was killed")
+    with pytest.raises(UsageError, match="may still be needed"):
+        vacuum(tables, older_than_hours=24)
+    assert vacuum(tables) == []
+    long_ago = time.time() - WEEK_S
+    os.utime(left, (long_ago, long_ago))
+    assert [path.rpartition("/")[2] for path in vacuum(tables, dry_run=True)] == ["part-left.parquet"]
+    assert cli("lake", "vacuum", remote.url).out == "1 file was removed\n"
+    assert not left.exists()
+    assert verify(store, remote).same
