@@ -16,7 +16,31 @@ BUCKET = "files"
 _PART = re.compile(r"[?&]partNumber=(\d+)")
 
 
-class ObjectStore(FaultyProxy):
+class S3Proxy(FaultyProxy):
+    """A proxy that passes on all headers, in which S3 says much."""
+
+    @staticmethod
+    def _forward(
+        handler: BaseHTTPRequestHandler, address: tuple[str, int], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        import http.client
+
+        connection = http.client.HTTPConnection(*address, timeout=60)
+        try:
+            headers = {k: v for k, v in handler.headers.items() if k.lower() != "connection"}
+            connection.request(handler.command, handler.path, body, headers)
+            response = connection.getresponse()
+            answer = response.read()
+            dropped = ("connection", "content-length", "transfer-encoding", "server", "date")
+            kept = {k: v for k, v in response.getheaders() if k.lower() not in dropped}
+            if handler.command == "HEAD":
+                kept["Content-Length"] = response.getheader("Content-Length") or "0"
+        finally:
+            connection.close()
+        return response.status, kept, answer
+
+
+class ObjectStore(S3Proxy):
     """moto's S3 behind a proxy: ``parts`` are the (upload id, part number) that it acknowledged."""
 
     def __init__(self) -> None:
@@ -60,26 +84,13 @@ class ObjectStore(FaultyProxy):
     def _forward(  # type: ignore[override]  # notes what passes
         self, handler: BaseHTTPRequestHandler, address: tuple[str, int], body: bytes
     ) -> tuple[int, dict[str, str], bytes]:
-        import http.client
-
-        connection = http.client.HTTPConnection(*address, timeout=60)
-        try:
-            headers = {k: v for k, v in handler.headers.items() if k.lower() != "connection"}
-            connection.request(handler.command, handler.path, body, headers)
-            response = connection.getresponse()
-            answer = response.read()
-            dropped = ("connection", "content-length", "transfer-encoding", "server", "date")
-            kept = {k: v for k, v in response.getheaders() if k.lower() not in dropped}
-            if handler.command == "HEAD":
-                kept["Content-Length"] = response.getheader("Content-Length") or "0"
-        finally:
-            connection.close()
+        status, kept, answer = super()._forward(handler, address, body)
         part = _PART.search(handler.path)
         if part is not None and handler.command == "PUT":
             with self._noting:
-                self.parts += [int(part[1])] if response.status == 200 else []
-                self.credentials_seen += [v for k, v in headers.items() if k.lower() == "authorization"]
-        return response.status, kept, answer
+                self.parts += [int(part[1])] if status == 200 else []
+                self.credentials_seen += [v for k, v in handler.headers.items() if k.lower() == "authorization"]
+        return status, kept, answer
 
 
 def s3_server(folder: Path, store: ObjectStore, environ: Mapping[str, str] | None = None) -> MlflowServer:

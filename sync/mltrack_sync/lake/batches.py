@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mltrack_sync.lake.failures import CopiedStoreError
+from mltrack_sync.lake.known import last_numbers
 from mltrack_sync.lake.layout import TABLES
 from mltrack_sync.lake.notes import BatchNote
 from mltrack_sync.lake.tables import COPIED_HINT, TableBatch
@@ -46,7 +47,11 @@ class Batches:
         return self.ledger.state.lake.numbers.get(table, 0) + 1
 
     def resume(self) -> bool:
-        """Finish the batch that a killed push left; whether there was one.
+        """Finish the batch that a killed push left.
+
+        Returns:
+            Whether its files are gone, as a vacuum removed them meanwhile. Then the ledger forgot the batch's runs:
+            what the lake has of them is to be looked up.
 
         Raises:
             RemoteError: it can't be committed now, or the ledger can't be written.
@@ -61,8 +66,28 @@ class Batches:
         if all(numbers.get(batch.table, 0) >= batch.number for batch in note.tables):
             self.note.remove()
             return False
+        if self._is_lost(note):
+            self._forget(note)
+            return True
         self._finish(note, {})
-        return True
+        return False
+
+    def _is_lost(self, note: BatchNote) -> bool:
+        """Whether files of the note that were not committed are gone."""
+        for batch in note.tables:
+            table = self.tables.load(batch.table)
+            if self.tables.last_number(table, self.store_id, batch.table) >= batch.number:
+                continue
+            if any(self.tables.files.size(f"{batch.table}/{file.path}") != file.size for file in batch.files):
+                return True
+        return False
+
+    def _forget(self, note: BatchNote) -> None:
+        runs = dict.fromkeys(line["run"] for line in note.lines if "run" in line)
+        numbers = last_numbers(self.tables, self.store_id)
+        lines: list[dict[str, Any]] = [{"type": "forgotten", "run": run_id} for run_id in runs]
+        self.ledger.copied([*lines, *([lake_line(numbers)] if numbers else [])])
+        self.note.remove()
 
     def commit(self, staged: Sequence[StagedFile], lines: Sequence[dict[str, Any]]) -> None:
         """Commit files to their tables, and write these lines to the ledger once all is in the lake.

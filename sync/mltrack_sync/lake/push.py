@@ -67,8 +67,8 @@ class _Push:
         pending = self._pending()
         if pending or units or self._note.exists():
             self._open(known=not is_new)
-            self._batches.resume()
-            known = self._take_known(everything=is_new)
+            is_lost = self._batches.resume()
+            known = self._take_known(everything=is_new or is_lost)
             self._send_runs(known)
             self._send_others(units)
             self._commit()

@@ -144,9 +144,9 @@ def _files(tables: LakeTables, table: Any) -> list[_File]:
     parts = [actions.column(name).to_pylist() for name in names]
     labels = [name.removeprefix("partition.") for name in names]
     keys = [tuple(zip(labels, values, strict=True)) for values in zip(*parts, strict=True)]
-    columns = (actions.column(name).to_pylist() for name in ("path", "size_bytes", "num_records"))
-    rows = list(zip(*columns, strict=True))
-    return [_File(*row, key) for row, key in zip(rows, keys or [()] * len(rows), strict=True)]
+    paths, sizes, rows = (actions.column(name).to_pylist() for name in ("path", "size_bytes", "num_records"))
+    found = zip(paths, sizes, rows, keys or [()] * len(paths), strict=True)
+    return [_File(path, size, count, key) for path, size, count, key in found]
 
 
 def _groups(files: list[_File]) -> Iterator[list[_File]]:
