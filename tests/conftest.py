@@ -48,6 +48,7 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith(("MLTRACK_", "MLFLOW_"))]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("MLTRACK_QUIET", "1")  # tests/recording/test_announcements.py unsets it
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "config" / os.urandom(4).hex()))
     yield
     redaction.forget()

@@ -19,6 +19,7 @@ __all__ = [
     "MLTRACK_EXPERIMENT_NAME",
     "MLTRACK_JOURNAL",
     "MLTRACK_PARENT_RUN_ID",
+    "MLTRACK_QUIET",
     "MLTRACK_REDACT",
     "MLTRACK_REDACT_NAMES",
     "MLTRACK_RUN_ID",
@@ -77,6 +78,9 @@ MLTRACK_SYSTEM_METRICS = "MLTRACK_SYSTEM_METRICS"
 MLTRACK_SYSTEM_METRICS_INTERVAL = "MLTRACK_SYSTEM_METRICS_INTERVAL"
 """Seconds between two samples of that."""
 
+MLTRACK_QUIET = "MLTRACK_QUIET"
+"""``1``: programs are not told where their first run is recorded, nor what it has recorded."""
+
 MLTRACK_REDACT = "MLTRACK_REDACT"
 """``0``: launched runs leave no secrets out of what they record."""
 
@@ -116,6 +120,7 @@ VARIABLES = (
     MLTRACK_JOURNAL,
     MLTRACK_SYSTEM_METRICS,
     MLTRACK_SYSTEM_METRICS_INTERVAL,
+    MLTRACK_QUIET,
     MLTRACK_REDACT,
     MLTRACK_REDACT_NAMES,
     MLTRACK_SYNC,

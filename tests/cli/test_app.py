@@ -147,6 +147,50 @@ def test_each_kind_of_error_has_its_documented_exit_code(error: BaseException, c
     assert code in EXIT_CODES
 
 
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("list", "did you mean ls?"),
+        ("sho", "did you mean show?"),
+        ("verfy", "did you mean verify?"),
+        ("PUSH", "did you mean sync?"),
+        ("restor", "did you mean restore?"),
+        ("xyzzy", "see: mltrack help"),
+    ],
+)
+def test_a_mistyped_command_gets_a_guess_at_what_was_meant(typed: str, hint: str, cli: Cli) -> None:
+    result = cli(typed)
+    assert result.code == 2
+    assert result.err.splitlines() == [f"error: there is no command {typed!r}", f"hint: {hint}"]
+
+
+def test_help_shows_what_the_option_shows(cli: Cli) -> None:
+    assert cli("help").out == cli("--help").out
+    assert cli("help", "ls").out == cli("ls", "--help").out
+    assert cli("help", "remote", "add").out == cli("remote", "add", "--help").out
+    assert cli("help", "lss").err.splitlines()[-1] == "hint: did you mean ls?"
+    assert "error: ls has no commands of its own" in cli("help", "ls", "x").err
+
+
+def test_no_line_in_the_list_of_commands_is_cut(cli: Cli) -> None:
+    assert "..." not in cli("help").out.split("Exit codes")[0].split("Options:")[1]
+
+
+def test_a_store_far_above_is_named_on_stderr(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Store.create(tmp_path / ".mltrack")
+    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b" / "c")
+    assert main(["ls", "--json"]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        f"note: the store {tmp_path / '.mltrack'} was found 3 folders up; for a store in this folder:"
+        " mltrack --store .mltrack init"
+    ]
+    assert main(["--store", str(tmp_path / ".mltrack"), "ls", "--json"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("line", [[], ["remote"]])
 def test_a_command_that_needs_a_subcommand_shows_its_help_and_exits_as_misused(
     line: list[str], capsys: pytest.CaptureFixture[str]

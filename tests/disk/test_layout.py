@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def test_threads_that_create_a_store_concurrently_agree_on_one(tmp_path: Path) -
         thread.join()
     assert len(ids) == 8
     assert len(set(ids)) == 1
-    assert [p.name for p in (tmp_path / "s").iterdir() if p.is_file()] == ["store.json"]
+    assert {p.name for p in (tmp_path / "s").iterdir() if p.is_file()} == {".gitignore", "store.json"}
 
 
 def test_a_store_of_a_newer_version_is_refused_by_name(layout: Layout) -> None:
@@ -105,3 +106,12 @@ def test_names_that_could_lead_elsewhere_are_refused(layout: Layout) -> None:
             layout.run(run_id)
     assert is_run_id(new_run_id())
     assert layout.remote("lab-1.x").parent.name == "remotes"
+
+
+def test_git_leaves_a_new_store_out(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    Layout.open_or_create(tmp_path / ".mltrack", now_ns=1)
+    seen = subprocess.run(
+        ["git", "-C", tmp_path, "status", "--porcelain", "--untracked-files=all"], capture_output=True, check=True
+    )
+    assert seen.stdout == b""

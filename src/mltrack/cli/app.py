@@ -6,12 +6,12 @@ import sys
 import traceback
 from contextlib import redirect_stderr
 from importlib import import_module
-from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from click.core import ParameterSource
 
+from mltrack.cli.command_names import NoSuchCommandError, similar_commands
 from mltrack.cli.context import Session
 from mltrack.cli.exit_codes import BROKEN_PIPE, EXIT_CODES, FAILURE, exit_code, report
 from mltrack.environment import MLTRACK_STORE
@@ -29,32 +29,39 @@ ENTRY_POINTS = "mltrack.commands"
 """Entry points of this group name a list of click commands."""
 
 _SECTIONS = {
-    "Run": {"run": "launch", "logs": "launch", "reproduce": "launch"},
-    "Show": {"ui": "serve", "serve": "serve"},
-    "Query": {
+    "Record and launch": {
+        "run": "launch",
+        "reproduce": "launch",
+        "init": "manage",
+        "import": "import_",
+        "demo": "demo",
+    },
+    "Inspect": {
         "ls": "runs",
         "show": "show",
         "tail": "metrics",
+        "logs": "launch",
         "metrics": "metrics",
         "compare": "compare",
         "diff": "diff",
         "sql": "export",
         "export": "export",
     },
-    "Manage": {
-        "init": "manage",
-        "import": "import_",
+    "Serve": {"ui": "serve", "serve": "serve"},
+    "Sync": {},  # added by entry points
+    "Maintain": {
         "rm": "manage",
         "restore": "manage",
         "rewind": "rewind",
         "fork": "rewind",
         "check": "check",
         "seal": "manage",
+        "completion": "completion",
+        "help": "help_command",
     },
-    "Sync": {},  # added by entry points
-    "More": {"demo": "demo", "completion": "completion"},
 }
 _MODULE_OF = {name: module for names in _SECTIONS.values() for name, module in names.items()}
+_FUNCTIONS = {"import": "import_", "help": "help_"}  # those whose name is a word of Python's
 
 
 class Commands(click.Group):
@@ -69,7 +76,7 @@ class Commands(click.Group):
         found: click.Command | None
         if cmd_name in _MODULE_OF:
             module = import_module(f"mltrack.cli.{_MODULE_OF[cmd_name]}")
-            found = getattr(module, f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name)
+            found = getattr(module, _FUNCTIONS.get(cmd_name, cmd_name))
         else:
             found = _found().get(cmd_name)
         if found is not None:
@@ -77,6 +84,16 @@ class Commands(click.Group):
                 if not any("--store" in param.opts for param in leaf.params):
                     leaf.params.append(_store_option())
         return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that was typed; where there is none of that name, the error says which ones are like it."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            close = similar_commands(args[0], self.list_commands(ctx))
+            raise NoSuchCommandError(args[0], close, ctx) from error
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the command line, which prints the help; a broken pipe ends it quietly."""
@@ -101,7 +118,7 @@ class Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands in sections."""
         names = self.list_commands(ctx)
-        others = [name for name in names if name not in _MODULE_OF]
+        others = sorted((name for name in names if name not in _MODULE_OF), key=_place_of)
         sections = {title: list(known) or others for title, known in _SECTIONS.items()}
         width = max(len(name) for name in names)
         for title, known in sections.items():
@@ -118,6 +135,13 @@ class Commands(click.Group):
             formatter.write_dl([(str(code), text) for code, text in EXIT_CODES.items()])
         with formatter.section("Start with"):
             formatter.write("  mltrack demo\n")
+
+
+def _place_of(name: str) -> tuple[int, str]:
+    """Commands of other packages: those used most often first, those that nobody types last."""
+    often = ("sync", "pull", "status", "verify", "remote", "fetch")
+    last = ("serve-store",)
+    return (often.index(name) if name in often else len(often) + (name in last), name)
 
 
 def _end_quietly() -> NoReturn:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mltrack.cli.exit_codes import PARTIAL
+from mltrack.environment import MLTRACK_STORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from click.shell_completion import CompletionItem
 
@@ -31,10 +34,11 @@ COMPLETED_MAX = 100
 class Session:
     """One call of the command line."""
 
-    __slots__ = ("damage", "store_path")
+    __slots__ = ("_said_where", "damage", "store_path")
 
     def __init__(self, store_path: str | None = None) -> None:
         self.store_path = store_path
+        self._said_where = False
         self.damage: list[CorruptionError] = []  # what the command could not read or verify
 
     def store(self) -> Store:
@@ -46,8 +50,20 @@ class Session:
         from mltrack.store import Store
 
         store = Store.open(self.store_path)
+        if self.store_path is None and not os.environ.get(MLTRACK_STORE):
+            self._say_where(store.path)
         store.on_damage = self.damage.append
         return store
+
+    def _say_where(self, folder: Path) -> None:
+        """Name a store that was found where its user may not think of it; once."""
+        from mltrack.disk.found_store import words_on_place
+        from mltrack.text.printing import say
+
+        place = None if self._said_where else words_on_place(folder)
+        self._said_where = True
+        if place is not None:
+            say(f"note: the store {folder} was {place}", err=True)
 
     def create_store(self) -> Store:
         """The same, created if it does not exist.

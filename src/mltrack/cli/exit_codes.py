@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mltrack.cli.command_names import NoSuchCommandError
 from mltrack.errors import BusyError, MltrackError, NotFoundError, RemoteError, StoreError, UsageError
 from mltrack.text.printing import mute, say, styled
 
@@ -87,6 +88,9 @@ def _lines_of(error: BaseException) -> Iterator[tuple[str, str]]:
             yield "error", str(error)
             if error.hint:
                 yield "hint", error.hint
+        case NoSuchCommandError():
+            yield "error", error.format_message()
+            yield "hint", error.hint
         case click.UsageError():
             if error.ctx is not None:
                 yield "", error.ctx.get_usage()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mltrack.recording.announcements import silence
 from mltrack.recording.current_store import set_experiment
 from mltrack.recording.fluent import start_run
 
@@ -80,6 +81,7 @@ def sweep(plan: list[Trial], *, done: Callable[[Trial, float], None], advanced: 
 
     ``advanced(steps)`` is called now and then, ``done(trial, accuracy)`` after each trial.
     """
+    silence()
     set_experiment(EXPERIMENT)
     recording = Recording()
     with start_run(run_name="sweep", tags={"demo": "parent"}, description=NOTE) as parent:

@@ -26,6 +26,9 @@ __all__ = [
     "new_run_id",
 ]
 
+GIT_IGNORES_ALL = b"# a store of mltrack: git leaves it out\n*\n"
+"""What a new store has as ``.gitignore``, as a virtual environment does."""
+
 STORE_FOLDER = ".mltrack"
 STORE_BYTES_MAX = 1 << 16
 
@@ -262,6 +265,7 @@ class Layout:
             fs.make_durable_folder(root)
             for folder in (layout.runs, layout.workspace, layout.changed):
                 fs.make_folder(folder)
+            _publish_once(root / ".gitignore", GIT_IGNORES_ALL, fs)
             _publish_once(root / "store.json", line, fs)
         except OSError as error:
             raise StoreError(

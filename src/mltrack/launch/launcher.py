@@ -31,6 +31,7 @@ from mltrack.launch.signals import Signals
 from mltrack.launch.takeover import start_standby
 from mltrack.process.trouble import TROUBLE
 from mltrack.recording import current_store, fluent
+from mltrack.recording.announcements import silence
 from mltrack.storage.runs.state import RunState
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ def check_program(command: Sequence[str], folder: Path, path: str | None) -> Non
 
 
 def _begin(what: Launch) -> Run:
+    silence()
     tags = {
         SOURCE_NAME_TAG: what.redactor.text(_source(what.command)),
         COMMAND_TAG: shlex.join(what.redactor.command(what.command)),

@@ -7,7 +7,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.layout import Layout, find_store
-from mltrack.environment import MLTRACK_EXPERIMENT_NAME
+from mltrack.environment import MLTRACK_EXPERIMENT_NAME, MLTRACK_STORE
 from mltrack.errors import UsageError
 from mltrack.process.trouble import say
 from mltrack.storage.experiments import Workspace
@@ -51,6 +51,11 @@ def store_folder() -> Path:
 def is_store_set() -> bool:
     """Whether ``set_store`` has chosen the store."""
     return _store_path is not None
+
+
+def was_searched() -> bool:
+    """Whether that folder was found by looking upward from the working folder."""
+    return not is_store_set() and not os.environ.get(MLTRACK_STORE)
 
 
 def current_layout() -> Layout:

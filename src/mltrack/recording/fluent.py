@@ -15,6 +15,7 @@ from mltrack.environment import (
 )
 from mltrack.errors import RunStateError, UsageError
 from mltrack.process.forks import Stage, after_fork_in_child
+from mltrack.process.trouble import TROUBLE
 from mltrack.recording.active import (
     active_run,
     current,
@@ -145,12 +146,21 @@ def _outer(nested: bool) -> Active | None:
 def _entered(run: Run, layout: Layout, measured: bool, request: SyncRequest | None) -> Run:
     """The run, active now, and measured and synced as wanted."""
     enter(run)
+    _announce(run, pushed=request is not None)
     preload()
     if measured:
         attach_system_metrics(run)
     if request is not None:
         request_sync(layout, request)
     return run
+
+
+def _announce(run: Run, *, pushed: bool) -> None:
+    try:
+        from mltrack.recording.announcements import announce
+    except TROUBLE:  # nothing but a word is lost
+        return
+    announce(run, pushed=pushed)
 
 
 def fork_run(

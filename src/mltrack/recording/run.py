@@ -73,7 +73,8 @@ class Run(RunFiles, RunInputs, RunRewinds):
         self._recorder = recorder
         self._params = dict(params or {})
         self._datasets: set[tuple[str, str]] = set()  # name and digest of those logged here
-        self._auto_step = 0 if recorder.role == "create" else None  # None: follows what the run holds, read when needed
+        self.is_new = recorder.role == "create"
+        self._auto_step = 0 if self.is_new else None  # None: follows what the run holds, read when needed
         self._owner = os.getpid() if key is None else None
         self._key = key or recorder.writer
         keep(self, self._key)
@@ -82,6 +83,7 @@ class Run(RunFiles, RunInputs, RunRewinds):
         self._rich = RichLog(recorder)
         self.known_info: RunInfo | None = None  # as of its start here
         self.on_end: Callable[[Run], None] | None = None  # called when it ends, for whatever reason
+        self.after_end: Callable[[Run, str], None] | None = None  # called when it has ended here, with its status
 
     def __repr__(self) -> str:
         return f"Run({self.run_id!r}, {self.name!r}{', ended' if self._ended else ''})"
@@ -312,6 +314,8 @@ class Run(RunFiles, RunInputs, RunRewinds):
             self._recorder.close({"type": "end", "status": status, "end_time": time_ns()})
         else:
             self._recorder.close()
+        if self.after_end is not None:
+            self.after_end(self, status)
 
     def detach(self, status: str = "SCHEDULED") -> None:
         """Close the run here without ending it, for another process to resume; it has ``status`` until then.

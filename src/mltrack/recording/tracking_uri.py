@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 from mltrack.disk.layout import find_store
 from mltrack.disk.store_path import folder_of, uri_of
-from mltrack.environment import MLTRACK_STORE
 from mltrack.errors import UsageError
 from mltrack.recording import current_store
 
@@ -44,7 +43,7 @@ def get_tracking_uri() -> str:
 
 def is_tracking_uri_set() -> bool:
     """Whether a store was chosen, by a call or by ``$MLTRACK_STORE``."""
-    return current_store.is_store_set() or bool(os.environ.get(MLTRACK_STORE))
+    return not current_store.was_searched()
 
 
 def set_registry_uri(uri: str | os.PathLike[str]) -> None:

@@ -30,6 +30,7 @@ __all__ = ["bundle", "commands", "receipt"]
 
 @click.command(
     "bundle",
+    short_help="Write runs to one file, for an air gap.",
     cls=Command,
     examples=["mltrack bundle all.mltb", "mltrack bundle monday.mltb --for headquarters"],
 )
@@ -108,6 +109,7 @@ def _fields(written: WrittenBundle | None) -> dict[str, Any]:
 
 @click.command(
     "receipt",
+    short_help="Say that a bundle has arrived.",
     cls=Command,
     examples=["mltrack receipt monday.mltb --out monday.receipt", "mltrack receipt --accept monday.receipt"],
 )

@@ -26,6 +26,7 @@ __all__ = ["commands", "fetch"]
 
 @click.command(
     "fetch",
+    short_help="Bring a run's files that a copy left out.",
     cls=Command,
     examples=["mltrack fetch brisk-heron-417", "mltrack fetch 3f2a checkpoints/last.pt --from usb"],
 )

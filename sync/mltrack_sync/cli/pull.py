@@ -41,6 +41,7 @@ BUNDLE_SUFFIX = ".mltb"
 
 @click.command(
     "pull",
+    short_help="Bring what is new on a remote into the store.",
     cls=Command,
     examples=["mltrack pull lab --experiment digits", "mltrack pull monday.mltb --dry-run"],
 )

@@ -39,7 +39,7 @@ HISTORY = (
 )
 
 
-@click.command("status", cls=Command, examples=["mltrack status"])
+@click.command("status", short_help="Show what is pending for each remote.", cls=Command, examples=["mltrack status"])
 @json_option
 @click.pass_context
 def status(ctx: click.Context, as_json: bool) -> None:
@@ -147,6 +147,7 @@ def _when(time_ns: int) -> str:
 
 @click.group(
     "remote",
+    short_help="Add, change and list remotes.",
     epilog="Example:  mltrack remote add lab http://127.0.0.1:5000",
     context_settings={"help_option_names": ["-h", "--help"]},  # also where it is the whole program
 )

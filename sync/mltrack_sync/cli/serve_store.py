@@ -20,6 +20,7 @@ __all__ = ["commands", "serve_store"]
 
 @click.command(
     "serve-store",
+    short_help="Let another mltrack copy from a store over ssh.",
     cls=Command,
     examples=["mltrack serve-store --stdio --read-only -- ~/project/.mltrack"],
 )

@@ -60,6 +60,7 @@ SAID_IN_MINUTES = 120
 
 @click.command(
     "sync",
+    short_help="Push what is new to a remote.",
     cls=Command,
     examples=["mltrack sync http://127.0.0.1:5000 --dry-run", "mltrack sync --experiment digits --watch"],
 )

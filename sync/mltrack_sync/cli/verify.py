@@ -30,6 +30,7 @@ DIFFERENT = 1
 
 @click.command(
     "verify",
+    short_help="Compare the store with a remote.",
     cls=Command,
     examples=[
         "mltrack verify",
@@ -128,7 +129,10 @@ def _counted(counts: Iterable[tuple[int, str]]) -> str:
 
 
 @click.command(
-    "gc", cls=Command, examples=["mltrack gc --synced --older-than 30d --dry-run", "mltrack gc --synced lab --yes"]
+    "gc",
+    short_help="Free space: remove runs that a remote has.",
+    cls=Command,
+    examples=["mltrack gc --synced --older-than 30d --dry-run", "mltrack gc --synced lab --yes"],
 )
 @remote_argument
 @click.option("--synced", is_flag=True, required=True, help="Remove what is complete on the remote.")

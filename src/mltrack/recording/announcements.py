@@ -1,0 +1,89 @@
+"""What a program says of its first run, on stderr: where it is recorded, and at its end what was recorded.
+
+Once a process, for a run that it made itself, outside ``mltrack run``; ``MLTRACK_QUIET`` silences it, and so do
+mltrack's own commands.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from mltrack.disk.found_store import words_on_place
+from mltrack.disk.remotes_file import remote_tables
+from mltrack.environment import MLTRACK_QUIET, MLTRACK_RUN_ID
+from mltrack.recording.current_store import was_searched
+from mltrack.text.counting import plural
+from mltrack.text.printable import printable
+
+if TYPE_CHECKING:
+    from mltrack.recording.run import Run
+
+__all__ = ["announce", "silence"]
+
+_OFF = ("", "0", "false", "no", "off")
+
+_said_in = 0  # the process that was told, or is not to be
+
+
+def silence() -> None:
+    """Say nothing in this process."""
+    global _said_in
+    _said_in = os.getpid()
+
+
+def announce(run: Run, *, pushed: bool) -> None:
+    """Say where a new run is recorded, if it is the first of this process; and more when it has ended.
+
+    Args:
+        run: The run, just made.
+        pushed: Whether it is pushed to a remote while it goes on.
+    """
+    global _said_in
+    if (
+        not run.is_new
+        or _said_in == os.getpid()
+        or MLTRACK_RUN_ID in os.environ
+        or os.environ.get(MLTRACK_QUIET, "").lower() not in _OFF
+    ):
+        return
+    _said_in = os.getpid()
+    place = words_on_place(run.store_folder) if was_searched() else None
+    _say(f"recording run {run.name} in {run.store_folder}; look at it with: mltrack show {run.run_id[:8]}")
+    if place:
+        _say(f"this store was {place}")
+    run.after_end = _Farewell(pushed)
+
+
+class _Farewell:
+    """Says what a run has recorded, when it has ended."""
+
+    def __init__(self, pushed: bool) -> None:
+        self._pushed = pushed
+        self._pid = os.getpid()
+
+    def __call__(self, run: Run, status: str) -> None:
+        if self._pid != os.getpid():
+            return
+        points = run.points
+        found = f"{plural(points.seq, 'point')} of {plural(len(points.names), 'metric')}"
+        push = "" if self._pushed else f"; push it with: {_push_command(run)}"
+        _say(f"run {run.name} {status}, {found}{push}")
+
+
+def _push_command(run: Run) -> str:
+    try:
+        named = list(remote_tables(run.store_folder / "remotes.toml"))
+    except Exception:  # noqa: BLE001  # a file of anybody's; a push says what is wrong with it
+        named = []
+    if len(named) == 1:
+        return "mltrack sync"
+    return f"mltrack sync {'NAME' if named else 'URL'}"
+
+
+def _say(text: str) -> None:
+    try:
+        sys.stderr.write(f"mltrack: {printable(text)}\n")
+    except Exception:  # noqa: BLE001, S110  # a closed or foreign stream ends no training
+        pass
