@@ -59,10 +59,11 @@ class Batches:
         note = self.note.read()
         if note is None:
             return False
-        if note.url != self.tables.place.url or note.store_id != self.store_id:
+        numbers = self.ledger.state.lake.numbers
+        is_moved = note.url != self.tables.place.url and bool(numbers)  # the same lake at another address
+        if note.store_id != self.store_id or (note.url != self.tables.place.url and not is_moved):
             self.note.remove()  # the name meant another lake then: what that one lacks, its next push finds out
             return False
-        numbers = self.ledger.state.lake.numbers
         if all(numbers.get(batch.table, 0) >= batch.number for batch in note.tables):
             self.note.remove()
             return False

@@ -41,8 +41,9 @@ def read_series(scan: LakeScan, info: RunInfo, key: str | None) -> pa.Table:
         table = scan.rows("points", columns) if found is None else found.to_table(columns=columns, filter=where)
     if key is not None and not table.num_rows:
         raise NotFoundError(f"run {info.run_id} has no metric {key!r}", hint="see its data.metrics")
-    table = table.combine_chunks()
-    table = table.take(array_column(_order(table), pa.int64()))
+    order = _order(table)
+    if order is not None:
+        table = table.combine_chunks().take(array_column(order, pa.int64()))
     times = table.column("time_ns").cast(pa.timestamp("ns", tz="UTC"))
     names = ["metric"] if key is None else []
     kept = [*(table.column(name) for name in [*names, "step"]), times, table.column("value")]
@@ -50,8 +51,8 @@ def read_series(scan: LakeScan, info: RunInfo, key: str | None) -> pa.Table:
 
 
 def _order(table: pa.Table) -> Any:
-    """By seq where there is one writer, else by time, and for equal times by seq."""
+    """By seq where there is one writer, else by time, and for equal times by seq; None where it is so already."""
     seqs = column_array(table.column("seq"), np.int64)
     if table.num_rows and len(table.column("writer").unique()) > 1:
         return np.lexsort((seqs, column_array(table.column("time_ns"), np.int64)))
-    return np.argsort(seqs, kind="stable")
+    return None if bool(np.all(seqs[1:] >= seqs[:-1])) else np.argsort(seqs, kind="stable")

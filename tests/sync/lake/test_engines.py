@@ -1,0 +1,63 @@
+"""The examples of docs/lake/engines.md are run on a lake, and find what is in it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mltrack
+from mltrack.store import Store
+from mltrack_sync import Remotes, push
+from tests.support import ROOT
+
+PAGE = ROOT / "docs" / "lake" / "engines.md"
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake with three runs of ten points each."""
+    folder = tmp_path_factory.mktemp("engines")
+    mltrack.set_store(folder / "store")
+    for number in range(3):
+        with mltrack.start_run(run_name=f"run {number}") as run:
+            for step in range(10):
+                run.log({"loss": 1 / (step + 1 + number), "acc": step / 10}, step)
+    mltrack.set_store(None)
+    store = Store.open(folder / "store")
+    push(store, Remotes(store).add("lake", f"delta:{folder / 'lake'}"))
+    return folder / "lake"
+
+
+def run_section(title: str, lake: str) -> dict[str, Any]:
+    """The names that the example of a section defines."""
+    section = PAGE.read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code.replace("LAKE", lake), names)
+    return names
+
+
+def test_mltrack(lake: Path) -> None:
+    found = run_section("mltrack", f"delta:{lake}")
+    assert [run.info.run_name for run in found["best"]] == ["run 2", "run 1", "run 0"]
+    assert found["curve"].num_rows == 10
+    assert found["table"].num_rows == 3
+
+
+def test_arrow(lake: Path) -> None:
+    curve = run_section("Arrow", str(lake))["curve"]
+    assert sorted(curve.column("step").to_pylist()) == list(range(10))
+
+
+def test_duckdb(lake: Path) -> None:
+    board = run_section("DuckDB", str(lake))["board"].to_pylist()
+    assert [(row["run_name"], int(row["points"])) for row in board] == [(f"run {n}", 10) for n in (2, 1, 0)]
+    assert board[0]["best"] == 1 / 12
+
+
+def test_polars(lake: Path) -> None:
+    means = run_section("Polars", str(lake))["means"]
+    assert sorted(means["points"].to_list()) == [10, 10, 10]
