@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from tests.support import event_sources, neptune_sources, trackio_sources, wandb_sources
+from tests.support import dvclive_sources, event_sources, neptune_sources, trackio_sources, wandb_sources
 from tests.support.sources import unpack
 
 __all__ = ["CASES", "ImportCase"]
@@ -270,4 +270,24 @@ def _tear_neptune(source: Path) -> str:
 
 NEPTUNE = ImportCase("neptune", _make_neptune, _extend_neptune, _plant_in_neptune, _tear_neptune, 354)
 
-CASES = [LIGHTNING, MLRUNS, DATABASE, EVENTS, WANDB, TRACKIO, NEPTUNE]
+# --- DVCLive's folder ---
+
+
+def _tear_dvclive(source: Path) -> str:
+    path = source / "plots" / "metrics" / "loss.tsv"
+    lines = path.read_text().splitlines()
+    lines[50] = lines[50][:1]
+    path.write_text("\n".join([*lines, ""]))
+    return "dvclive/plots/metrics/loss.tsv: line 51 is torn"
+
+
+DVCLIVE = ImportCase(
+    "dvclive",
+    dvclive_sources.unpack,
+    lambda source: add(source / "plots" / "metrics" / "loss.tsv", "100\t0.25\n"),
+    lambda source: change(source / "plots" / "metrics" / "loss.tsv", "3\t0.25", "3\t0.75"),
+    _tear_dvclive,
+    214,
+)
+
+CASES = [LIGHTNING, MLRUNS, DATABASE, EVENTS, WANDB, TRACKIO, NEPTUNE, DVCLIVE]

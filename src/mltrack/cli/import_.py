@@ -128,6 +128,9 @@ def _print(report: ImportReport) -> None:
         print_table([Column("what"), Column("count", right=True)], list(rows.items()))
     elif report.unchanged or report.complete:
         say(f"{title}: nothing new in {report.unchanged:,} runs")
+    for kind, names in report.other_kinds.items():
+        where = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+        say(f"not read: {where}, of another kind: mltrack import {report.source} --from {kind}")
     for words in report.left_out:
         say(f"left out: {words}")
     for problem in report.problems:

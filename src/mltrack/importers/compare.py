@@ -19,7 +19,7 @@ from mltrack.importers.engine import open_source, selected_runs
 from mltrack.importers.files import digest_of
 from mltrack.importers.findings import Findings
 from mltrack.importers.options import ImportOptions
-from mltrack.importers.points import of_key, source_points, stored_digests, stored_points
+from mltrack.importers.points import of_key, source_points, stored_digests, stored_points, timed
 from mltrack.importers.runs import local_links, source_links, source_tags
 from mltrack.importers.session import Session
 from mltrack.importers.sides import Difference, Sides
@@ -144,8 +144,8 @@ class _RunComparison:
         run_id = session.run_id(run)
         self._sides = sides
         self._session = session
-        self._run = run
         self._local = LocalFacts(run_id, session.stored(run_id), session.kind)
+        self._run = timed(run, self._local)
         self._of = f"run {run.source_id}"
 
     def compare(self) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mltrack.disk.filesystem import file_lock
 from mltrack.errors import BusyError, UsageError
 from mltrack.importers.findings import Findings
-from mltrack.importers.kinds import find_kind, kind_of, require
+from mltrack.importers.kinds import find_kind, kind_of, others_in, require
 from mltrack.importers.options import ImportOptions, ImportReport
 from mltrack.importers.others import bring_others
 from mltrack.importers.runs import RunBringer
@@ -81,6 +81,7 @@ def import_source(
         source=str(path),
         kind=importer.name,
         dry_run=options.dry_run,
+        other_kinds={} if kind else others_in(Path(path), importer.name),
         left_out=findings.omissions,
         problems=findings.problems,
         seconds=time.monotonic() - started,

@@ -19,16 +19,19 @@ if TYPE_CHECKING:
 
     from mltrack.importers.source import Importer
 
-__all__ = ["GROUP", "all_kinds", "find_kind", "kind_of", "require"]
+__all__ = ["GROUP", "all_kinds", "find_kind", "kind_of", "others_in", "require"]
 
 GROUP = "mltrack.importers"
 """The group of entry points by which other packages add kinds."""
+
+CHILDREN_MAX = 1_000
 
 _OURS = {
     "mlruns": "mltrack.importers.mlflow.importer:MlrunsImporter",
     "mlflow-db": "mltrack.importers.mlflow.importer:DatabaseImporter",
     "trackio": "mltrack.importers.trackio.importer:TrackioImporter",
     "neptune": "mltrack.importers.neptune.importer:NeptuneImporter",
+    "dvclive": "mltrack.importers.dvclive.importer:DvcliveImporter",
     "wandb": "mltrack.importers.wandb.importer:WandbImporter",
     "tfevents": "mltrack.importers.tfevents.importer:EventsImporter",
     "csv": "mltrack.importers.tables.importer:TableImporter",
@@ -73,6 +76,24 @@ def kind_of(path: Path) -> Importer:
         if kind.recognizes(path):
             return kind
     raise UsageError(f"{path} is not a source of any known kind", hint=f"name the kind with --from: {', '.join(_OURS)}")
+
+
+def others_in(path: Path, first: str) -> dict[str, list[str]]:
+    """What else is in a folder that was taken as a source of the kind ``first``: names in it, by their kinds.
+
+    None where the folder itself is that source, and not one that has it in it: then all in it belongs to it. Tables in
+    files are not told, as any folder may have some.
+    """
+    if not path.is_dir():
+        return {}
+    kinds = list(all_kinds())
+    found: dict[str, list[str]] = {}
+    for child in sorted(path.iterdir())[:CHILDREN_MAX]:
+        if not child.name.startswith("."):
+            kind = next((kind.name for kind in kinds if kind.recognizes(child)), "")
+            if kind and not (kind == "csv" and child.is_file()):
+                found.setdefault(kind, []).append(child.name)
+    return {kind: names for kind, names in found.items() if kind != first} if first in found else {}
 
 
 def all_kinds() -> Iterator[Importer]:

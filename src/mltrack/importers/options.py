@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -71,6 +71,7 @@ class ImportReport:
         model_versions: New versions of registered models.
         logged_models: New logged models.
         traces: New traces.
+        other_kinds: Sources of other kinds that are in the same folder: names in it, by kinds. They were not read.
         left_out: What was read and has no place in a store, with its number.
         problems: What could not be read or stored; the next import tries it again.
         seconds: How long it took.
@@ -92,6 +93,7 @@ class ImportReport:
     model_versions: int = 0
     logged_models: int = 0
     traces: int = 0
+    other_kinds: dict[str, list[str]] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     seconds: float = 0.0

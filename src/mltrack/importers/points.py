@@ -8,12 +8,14 @@ differ (a metric was changed in the source, or here) the points of that metric a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mltrack.errors import InvalidMetricError
-from mltrack.importers.batches import Columns, columns_of
+from mltrack.importers.batches import Columns, columns_of, make_batch
 from mltrack.importers.digests import Digest, Digests, added, all_rows, groups_of, missing_rows, point_hashes, rows_of
 from mltrack.values.scalars import check_key
 
@@ -21,12 +23,38 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy.typing as npt
+    import pyarrow as pa
 
     from mltrack.importers.findings import Findings
-    from mltrack.importers.source import SourceRun
+    from mltrack.importers.source import SourceRun, SourceValue
     from mltrack.storage.runs.local_facts import LocalFacts
 
-__all__ = ["NewPoints", "of_key", "source_points", "stored_digests", "stored_points"]
+__all__ = ["NewPoints", "of_key", "source_points", "stored_digests", "stored_points", "timed"]
+
+NS_PER_MS = 1_000_000
+
+
+def timed(run: SourceRun, local: LocalFacts) -> SourceRun:
+    """The run; where times of points are not known, they are when the run began, as the store says if it has the run.
+
+    A file's time changes when the file grows, and points must be the same each time.
+    """
+    if not run.untimed:
+        return run
+    start = run.start_time // NS_PER_MS if local.run is None else local.run.state.info().start_time
+    start *= NS_PER_MS
+    return replace(run, points=partial(_with_start, run, start), values=partial(_values_with_start, run, start))
+
+
+def _values_with_start(run: SourceRun, start: int) -> Iterator[SourceValue]:
+    return (replace(value, time=value.time or start) for value in run.values())
+
+
+def _with_start(run: SourceRun, start: int) -> Iterator[pa.RecordBatch]:
+    for batch in run.points():
+        points = columns_of(batch)
+        times = np.where(points.times == 0, start, points.times)
+        yield make_batch(points.keys, points.codes, points.steps, times, points.values)
 
 
 def source_points(run: SourceRun, findings: Findings) -> Iterator[Columns]:

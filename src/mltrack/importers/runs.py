@@ -9,7 +9,7 @@ from mltrack.entities import ACTIVE, DELETED, RUN_STATUSES
 from mltrack.environment import IMAGES_TAG, ORIGIN_RUN_TAG, ORIGIN_TAG, PARENT_TAG, RUN_ID_TAG
 from mltrack.importers.batches import rebatched
 from mltrack.importers.files import FileImport
-from mltrack.importers.points import NewPoints
+from mltrack.importers.points import NewPoints, timed
 from mltrack.importers.source import SourceError
 from mltrack.importers.values import ValueImport
 from mltrack.journal.rich_series import SERIES_FOLDER
@@ -76,9 +76,9 @@ class RunBringer:
             StoreError, CorruptionError: that can't be read.
         """
         self._session = session
-        self._run = run
         run_id = session.run_id(run)
         self._local = LocalFacts(run_id, session.stored(run_id), session.kind)
+        self._run = timed(run, self._local)
         self._writer = RunImport(session.store.layout, run_id, session.origin, not_before=self._local.last_time)
         self._is_changed = False
 

@@ -99,6 +99,7 @@ class SourceRun:
         start_time: In ns since the epoch.
         end_time: The same; None where it is not known.
         guessed_times: Both are guesses, such as a file's times: taken where the store has none, and not compared.
+        untimed: Times of points that are 0 are not known: they are stored as the time when the run began.
         user: Who ran it.
         deleted: Whether it is deleted in the source.
         params: By key.
@@ -121,6 +122,7 @@ class SourceRun:
     start_time: int = 0
     end_time: int | None = None
     guessed_times: bool = False
+    untimed: bool = False
     user: str = ""
     deleted: bool = False
     params: Mapping[str, str] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,25 @@ def import_text(store: Store, folder: Path, text: str, name: str = "a.csv") -> I
     return import_source(store, folder / name)
 
 
+def file_time(path: Path) -> int:
+    """When it was changed, in ns, to the millisecond."""
+    return path.stat().st_mtime_ns // 1_000_000 * 1_000_000
+
+
+def test_rows_without_times_keep_the_time_of_the_first_import(tmp_path: Path, store: Store) -> None:
+    import_text(store, tmp_path, "step,loss\n1,2\n")
+    modified = file_time(tmp_path / "a.csv")
+    os.utime(tmp_path / "a.csv", ns=(0, modified + 10**12))
+    with (tmp_path / "a.csv").open("a") as file:
+        file.write("2,3\n")
+    assert import_source(store, tmp_path / "a.csv").points == 1
+    assert points(store) == [("loss", 1, modified, 2.0), ("loss", 2, modified, 3.0)]
+
+
 def test_wide_rows_are_points_of_the_columns_that_have_numbers(tmp_path: Path, store: Store) -> None:
     report = import_text(store, tmp_path, "step,loss,note,acc\n3,0.5,hello,\n4,,there,0.25\n")
-    assert points(store) == [("loss", 3, 0, 0.5), ("acc", 4, 0, 0.25)]
+    modified = file_time(tmp_path / "a.csv")
+    assert points(store) == [("loss", 3, modified, 0.5), ("acc", 4, modified, 0.25)]
     assert report.left_out == ("a.csv: column 'note', which is not numbers",)
     assert report.complete
 
@@ -46,7 +63,7 @@ def test_long_rows_name_their_metric_and_their_run(tmp_path: Path, store: Store)
     )
     assert import_text(store, tmp_path, text).created == 2
     second = 1_704_067_200 * 10**9
-    assert points(store, "a") == [("loss", 0, second, 1.5), ("acc", 1, 0, -math.inf)]
+    assert points(store, "a") == [("loss", 0, second, 1.5), ("acc", 1, file_time(tmp_path / "a.csv"), -math.inf)]
     ((key, step, time, value),) = points(store, "b")
     assert (key, step, time, math.isnan(value)) == ("loss", 7, second + 10**9, True)
 

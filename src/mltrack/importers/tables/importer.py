@@ -92,7 +92,13 @@ class TableSource(BaseSource):
         roles = roles_of(self._columns(table, where))
         place = str(table.resolve())
         modified = table.stat().st_mtime_ns
-        facts: dict[str, Any] = {"where": where, "start_time": modified, "end_time": modified, "guessed_times": True}
+        facts: dict[str, Any] = {
+            "where": where,
+            "start_time": modified,
+            "end_time": modified,
+            "guessed_times": True,
+            "untimed": True,
+        }
         if roles.run:
             for name in self._run_names(table, where, roles):
                 points = partial(self._points, table, where, roles, name)

@@ -1,0 +1,1 @@
+"""Folders of DVCLive as a source."""
