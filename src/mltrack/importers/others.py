@@ -231,6 +231,7 @@ def _registry_lines(session: Session, model: SourceRegisteredModel, state: Regis
         if held is not None:
             numbers[version.version] = held.version
             taken.add(held.version)
+            yield from _later_lines(name, held, version)
             continue
         number = version.version if version.version > last else state.free_number(name, version.version)
         number = max(number, last + 1) if number in taken else number
@@ -241,6 +242,16 @@ def _registry_lines(session: Session, model: SourceRegisteredModel, state: Regis
     for alias, theirs in model.aliases.items():
         if theirs in numbers and (local is None or alias not in local.aliases):
             yield {"type": "alias", "name": name, "alias": alias, "version": numbers[theirs]}
+
+
+def _later_lines(name: str, held: ModelVersion, version: SourceVersion) -> Iterator[Line]:
+    """What the source says now of a version that is here, and nothing here says: tags, and a first stage."""
+    for key, value in version.tags.items():
+        if key not in held.tags:
+            yield {"type": "version_tag", "name": name, "version": held.version, "key": key, "value": value}
+    if held.stage == "None" != version.stage:
+        line = {"type": "stage", "name": name, "version": held.version, "stage": version.stage}
+        yield line | {"archive_existing": False}
 
 
 def _version_lines(session: Session, name: str, number: int, version: SourceVersion) -> Iterator[Line]:
