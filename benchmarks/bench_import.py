@@ -4,14 +4,16 @@
 
 Next to each: a reader that only reads the same points into memory and writes nothing: MLflow's own client, metric by
 metric, where it still reads the format, and pandas; TensorBoard's EventAccumulator and its loader of events; wandb's
-own class of records. Promise: at least 300,000 points a second from text, event files, wandb's files and a database, a
-million from columns (CSV), in no more than 400 MB however many points there are. A rate in points a second of processor
-time does not depend on what else the machine does; the promise is about this one.
+own class of records; sqlite3 and json for trackio's rows; pyarrow. Promise: at least 300,000 points a second from text,
+event files, wandb's files, rows of JSON and databases, a million from columns (CSV, Parquet), in no more than 400 MB
+however many points there are. A rate in points a second of processor time does not depend on what else the machine
+does; the promise is about this one.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sqlite3
@@ -20,7 +22,8 @@ import struct
 import sys
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 
@@ -28,8 +31,26 @@ from measure import ROUNDS, fresh_folder, heading, in_fresh_process, peak_memory
 
 RUNS, METRICS = 5, 10
 START = 1_700_000_000_000
-RATE_MIN = {"mlruns": 300_000, "mlflow.db": 300_000, "metrics.csv": 1_000_000, "events": 300_000, "wandb": 300_000}
-READERS = {"metrics.csv": ("pandas",), "events": ("accumulator", "loader"), "wandb": ("records",)}
+RATE_MIN = {
+    "mlruns": 300_000,
+    "mlflow.db": 300_000,
+    "metrics.csv": 1_000_000,
+    "events": 300_000,
+    "wandb": 300_000,
+    "trackio": 300_000,
+    "trackio-parquet": 1_000_000,
+    "exports": 1_000_000,
+    "dvclive": 300_000,
+}
+READERS = {
+    "metrics.csv": ("pandas",),
+    "events": ("accumulator", "loader"),
+    "wandb": ("records",),
+    "trackio": ("json",),
+    "trackio-parquet": ("parquet",),
+    "exports": ("parquet",),
+    "dvclive": ("pandas",),
+}
 MEMORY_MB_MAX = 400
 
 
@@ -172,6 +193,89 @@ def _log(records: list[bytes]) -> bytes:
     return bytes(data)
 
 
+def _trackio_rows(points: int) -> Iterator[tuple[str, int, dict[str, float]]]:
+    """Time, step and values of each row, the runs one after the other."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    for _ in range(RUNS):
+        for step, cells in enumerate(random.normal(size=(points // RUNS // METRICS, METRICS)).tolist()):
+            when = datetime.fromtimestamp(START / 1000 + step, UTC).isoformat()
+            yield when, step, {f"metric{metric}": value for metric, value in enumerate(cells)}
+
+
+def write_trackio(folder: Path, points: int) -> None:
+    """trackio's database: a row of JSON for each step."""
+    (folder / "trackio").mkdir()
+    con = sqlite3.connect(folder / "trackio" / "bench.db")
+    con.execute(
+        "CREATE TABLE metrics (id INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, timestamp TEXT NOT NULL,"
+        " run_name TEXT NOT NULL, step INTEGER NOT NULL, metrics TEXT NOT NULL, log_id TEXT, space_id TEXT)"
+    )
+    con.execute("CREATE INDEX idx_metrics_run_step ON metrics(run_id, step)")
+    each = points // RUNS // METRICS
+    rows = (
+        (f"{number // each:032x}", when, f"run-{number // each}", step, json.dumps(values).encode())
+        for number, (when, step, values) in enumerate(_trackio_rows(points))
+    )
+    con.executemany("INSERT INTO metrics (run_id, timestamp, run_name, step, metrics) VALUES (?, ?, ?, ?, ?)", rows)
+    con.commit()
+    con.close()
+
+
+def write_trackio_parquet(folder: Path, points: int) -> None:
+    """trackio's Parquet: a column for each metric."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    each = points // RUNS // METRICS
+    rows = [
+        {"id": n, "run_id": f"{n // each:032x}", "timestamp": when, "run_name": f"run-{n // each}", "step": step}
+        | values
+        for n, (when, step, values) in enumerate(_trackio_rows(points))
+    ]
+    (folder / "trackio-parquet").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), folder / "trackio-parquet" / "bench.parquet")
+
+
+def write_exports(folder: Path, points: int) -> None:
+    """neptune-exporter's Parquet: a row for each point, in its schema, with a batch of attributes as a row group."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    project = folder / "exports" / "data" / f"lab_bench-{0:016x}"
+    project.mkdir(parents=True)
+    each, random = points // RUNS // METRICS, np.random.default_rng(0)
+    steps = np.repeat(np.arange(each, dtype=np.int64), METRICS)
+    for number in range(RUNS):
+        names = pa.array([f"metrics/metric{metric}" for metric in range(METRICS)] * each)
+        columns = {
+            "project_id": pa.array(["lab/bench"] * len(steps)),
+            "run_id": pa.array([f"run-{number}"] * len(steps)),
+            "attribute_path": names,
+            "attribute_type": pa.array(["float_series"] * len(steps)),
+            "step": pa.array(steps).cast(pa.decimal128(25, 6)).cast(pa.decimal128(18, 6)),
+            "timestamp": pa.array(START + steps * 1000).cast(pa.timestamp("ms", tz="UTC")),
+            "float_value": pa.array(random.normal(size=len(steps))),
+            "string_value": pa.nulls(len(steps), pa.string()),
+        }
+        pq.write_table(pa.table(columns), project / f"run-{number}-{number:016x}_part_0.parquet", compression="snappy")
+
+
+def write_dvclive(folder: Path, points: int) -> None:
+    """DVCLive's folders: a table for each metric."""
+    import numpy as np
+
+    random, each = np.random.default_rng(0), points // RUNS // METRICS
+    for number in range(RUNS):
+        metrics = folder / "dvclive" / f"run-{number}" / "plots" / "metrics"
+        metrics.mkdir(parents=True)
+        for metric in range(METRICS):
+            lines = (f"{step}\t{value!r}\n" for step, value in enumerate(random.normal(size=each).tolist()))
+            (metrics / f"metric{metric}.tsv").write_text("step\tmetric\n" + "".join(lines))
+
+
 def imported(source: str, store: str) -> None:
     """Print seconds, seconds of processor time and MB of an import; then seconds of a second one and of comparing."""
     from mltrack.importers.compare import compare_source
@@ -217,10 +321,32 @@ def read_by_pandas(source: str) -> None:
     elif path.suffix == ".db":
         con = sqlite3.connect(path)
         count = len(pd.read_sql_query("SELECT key, value, timestamp, step, run_uuid FROM metrics", con))
+    elif path.name == "dvclive":
+        count = sum(len(pd.read_csv(file, sep="\t")) for file in sorted(path.rglob("*.tsv")))
     else:
         files = sorted(path.rglob("metrics/*"))
         frames = [pd.read_csv(file, sep=" ", names=["time", "value", "step"]) for file in files]
         count = len(pd.concat(frames))
+    print(count, time.process_time() - cpu, peak_memory() / 1e6)
+
+
+def read_by_json(source: str) -> None:
+    """The same of sqlite3 and Python's JSON."""
+    cpu, count = time.process_time(), 0
+    con = sqlite3.connect(Path(source) / "bench.db")
+    for (text,) in con.execute("SELECT metrics FROM metrics ORDER BY id"):
+        count += len(json.loads(text))
+    print(count, time.process_time() - cpu, peak_memory() / 1e6)
+
+
+def read_by_parquet(source: str) -> None:
+    """The same of pyarrow, all into one table of each file."""
+    import pyarrow.parquet as pq
+
+    cpu, count = time.process_time(), 0
+    for path in sorted(Path(source).rglob("*.parquet")):
+        table = pq.read_table(path)
+        count += len(table) * (METRICS if "metric0" in table.column_names else 1)
     print(count, time.process_time() - cpu, peak_memory() / 1e6)
 
 
@@ -248,8 +374,6 @@ def read_by_loader(source: str) -> None:
 def read_by_records(source: str) -> None:
     """The same of wandb's own class of records and Python's JSON; wandb's reader itself is not in its package."""
     require("wandb")
-    import json
-
     from mltrack.importers.findings import Findings
     from mltrack.importers.wandb.log_file import LogFile
 
@@ -271,6 +395,8 @@ def main() -> int:
         "accumulator": read_by_accumulator,
         "loader": read_by_loader,
         "records": read_by_records,
+        "json": read_by_json,
+        "parquet": read_by_parquet,
     }
     if len(sys.argv) > 1 and sys.argv[1] in parts:
         parts[sys.argv[1]](*sys.argv[2:])
@@ -286,6 +412,10 @@ def main() -> int:
         "metrics.csv": write_table,
         "events": write_events,
         "wandb": write_wandb,
+        "trackio": write_trackio,
+        "trackio-parquet": write_trackio_parquet,
+        "exports": write_exports,
+        "dvclive": write_dvclive,
     }
     with fresh_folder() as folder:
         chosen = {name: write for name, write in writers.items() if options.only in (None, name)}

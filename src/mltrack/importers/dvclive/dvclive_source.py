@@ -12,12 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mltrack.importers.batches import make_batch
-from mltrack.importers.dvclive.importer import METRICS
-from mltrack.importers.dvclive.metric_table import Row, read_rows
+from mltrack.importers.dvclive.folders import METRICS
+from mltrack.importers.dvclive.metric_table import MetricTable
 from mltrack.importers.json_fields import number_of, params_of, parse_json
 from mltrack.importers.listing import list_files
-from mltrack.importers.logged_rows import BATCH_ITEMS, LoggedRows
+from mltrack.importers.logged_rows import LoggedRows
 from mltrack.importers.source import BaseSource, SourceError, SourceFile, SourceRun, SourceValue
 from mltrack.values.rich import Text
 
@@ -68,22 +70,15 @@ class DvcliveSource(BaseSource):
             files=partial(self._files, folder, where),
         )
 
-    def _tables(self, folder: Path, where: str) -> Iterator[tuple[str, Iterator[Row]]]:
-        """Each metric with its rows."""
+    def _tables(self, folder: Path, where: str) -> list[MetricTable]:
+        """A table for each metric."""
         root = folder / METRICS
-        for path in sorted(root.rglob("*.tsv")):
-            name = path.relative_to(root).as_posix().removesuffix(".tsv")
-            yield name, self._rows(path, f"{where}/{METRICS}/{name}.tsv")
-
-    def _rows(self, path: Path, where: str) -> Iterator[Row]:
-        try:
-            yield from read_rows(path, where, self._findings)
-        except SourceError as error:
-            self._findings.problem(where, str(error))
+        found = [(path, path.relative_to(root).as_posix()) for path in sorted(root.rglob("*.tsv"))]
+        return [MetricTable(path, f"{where}/{METRICS}/{name}", self._findings) for path, name in found]
 
     def _first_row(self, folder: Path, where: str) -> str:
         """The first row of the metric that has the least step in it; of several, the first by name."""
-        firsts = ((name, next(rows, None)) for name, rows in self._tables(folder, where))
+        firsts = ((table.name, next(table.rows(), None)) for table in self._tables(folder, where))
         found = min(((row.step, name, row) for name, row in firsts if row is not None), default=None)
         return "" if found is None else repr(found)
 
@@ -103,26 +98,22 @@ class DvcliveSource(BaseSource):
 
     def _points(self, folder: Path, where: str) -> Iterator[pa.RecordBatch]:
         """Numbers of every metric; then those of the summary that no metric has, at its step."""
-        logged, names = LoggedRows(), set()
-        for name, rows in self._tables(folder, where):
-            names.add(name)
-            for row in rows:
-                if isinstance(row.value, float):
-                    logged.add(row.step, row.time, {name: row.value})
-                    if len(logged) >= BATCH_ITEMS:
-                        yield _batch(logged)
-        summary = self._summary(folder, where)
-        step = summary.get("step")
+        tables = self._tables(folder, where)
+        for table in tables:
+            for steps, times, values in table.numbers():
+                yield make_batch([table.name], np.zeros(len(steps), np.int64), steps, times, values)
+        summary, logged = self._summary(folder, where), LoggedRows()
+        step, names = summary.get("step"), {table.name for table in tables}
         own = {name: value for name, value in _leaves(summary, "", 0) if name not in names and name != "step"}
         logged.add(step if isinstance(step, int) else 0, 0, own)
-        yield _batch(logged)
+        points, _ = logged.take()
+        yield make_batch(points.keys, points.codes, points.steps, points.times, points.values)
 
     def _values(self, folder: Path, where: str) -> Iterator[SourceValue]:
         """Texts that were logged as metrics."""
-        for name, rows in self._tables(folder, where):
-            for row in rows:
-                if isinstance(row.value, str):
-                    yield SourceValue(name, row.step, row.time, Text(row.value))
+        for table in self._tables(folder, where):
+            for row in table.texts():
+                yield SourceValue(table.name, row.step, row.time, Text(str(row.value)))
 
     def _files(self, folder: Path, where: str) -> Iterator[SourceFile]:
         """Images, plots, reports and other files of the folder."""
@@ -144,11 +135,6 @@ class DvcliveSource(BaseSource):
             self._findings.problem(f"{where}/{SUMMARY}", f"can't be read: {error}")
             return {}
         return found if isinstance(found, dict) else {}
-
-
-def _batch(logged: LoggedRows) -> pa.RecordBatch:
-    points, _ = logged.take()
-    return make_batch(points.keys, points.codes, points.steps, points.times, points.values)
 
 
 def _leaves(fields: dict[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, float]]:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
+from mltrack.importers.dvclive.folders import METRICS, live_folders
 from mltrack.importers.source import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from mltrack.importers.findings import Findings
     from mltrack.importers.source import Source
 
-__all__ = ["METRICS", "DvcliveImporter"]
-
-METRICS = "plots/metrics"
-DEPTH_MAX = 5
+__all__ = ["DvcliveImporter"]
 
 
 class DvcliveImporter:
@@ -42,17 +38,3 @@ class DvcliveImporter:
         if not folders:
             raise SourceError(f"no folder in it has {METRICS} with files of DVCLive's")
         return DvcliveSource(path, folders, findings)
-
-
-def live_folders(path: Path) -> Iterator[Path]:
-    """DVCLive's folders, in order."""
-    if not path.is_dir():
-        return
-    for here, folders, _ in os.walk(path):
-        place = type(path)(here)
-        if any((place / METRICS).rglob("*.tsv")):
-            folders.clear()
-            yield place
-        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
-        if len(place.relative_to(path).parts) >= DEPTH_MAX:
-            folders.clear()

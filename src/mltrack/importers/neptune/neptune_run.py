@@ -76,11 +76,11 @@ class NeptuneRun:
                 self.consoles[path] = self.consoles.get(path, 0) + len(_line(row))
             else:
                 self._has_values = True
-        for batch in self._batches(["project_id", "run_id", "attribute_type", "step"], series=True):
-            if len(batch):
-                self.facts.project = self.facts.project or str(batch.column("project_id")[0])
-                self.facts.run_id = self.facts.run_id or str(batch.column("run_id")[0])
-            self._scale.see(millionths(batch.column("step"))[0])
+        for batch in () if self.facts.run_id else self._batches(["project_id", "run_id"], series=True):
+            self.facts.project, self.facts.run_id = (str(batch.column(at)[0]) for at in range(2))
+            break
+        for batch in self._batches(["step"], series=True):
+            self._scale.see(millionths(batch.column(0))[0])
         if not self.facts.run_id:
             raise SourceError("it names no run")
 
@@ -210,4 +210,6 @@ def _no_steps(count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]
 def _times(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
     """In ns since the epoch, 0 where they are not known."""
     times = np.asarray(pc.fill_null(_plain(batch.column("timestamp")).cast(pa.int64()), 0))
-    return np.where(np.abs(times) < TIME_MS_MAX, times, 0) * NS_PER_MS
+    if len(times) and (times.max() >= TIME_MS_MAX or times.min() <= -TIME_MS_MAX):
+        times = np.where(np.abs(times) < TIME_MS_MAX, times, 0)
+    return times * NS_PER_MS

@@ -20,7 +20,7 @@ SERIES = "float_series"
 
 ROWS = 1 << 17
 TYPE, PATH = "attribute_type", "attribute_path"
-NEEDED = {"project_id", "run_id", PATH, TYPE}
+NEEDED = {"project_id", "run_id", PATH, TYPE, "step"}
 
 
 class PartFile:
