@@ -51,10 +51,11 @@ class VersionError(RemoteError):
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a client wants: to read or to write, and whether the store may be created."""
+    """What a client wants: to read or to write, whether the store may be created; and the version that it chose."""
 
     write: bool
     create: bool = False
+    protocol: int = PROTOCOL_MAX
 
 
 def own_version() -> str:
@@ -67,17 +68,17 @@ def own_version() -> str:
 # --- the side that has the store -----------------------------------------------------------------------------------
 
 
-def greet(write_fd: int) -> None:
-    """Say hello, before anything is read.
+def greet(write_fd: int, protocol_max: int = PROTOCOL_MAX) -> None:
+    """Say hello, before anything is read; ``protocol_max`` is the highest version that is spoken.
 
     Raises:
         OSError: the other side is gone.
     """
-    head = {"protocol": [PROTOCOL_MIN, PROTOCOL_MAX], "format": FORMAT_VERSION, "version": own_version()}
+    head = {"protocol": [PROTOCOL_MIN, protocol_max], "format": FORMAT_VERSION, "version": own_version()}
     write_all(write_fd, [MAGIC, *encode_frame(FrameKind.HELLO, 0, head)])
 
 
-def read_opening(reader: BinaryIO) -> Opening | None:
+def read_opening(reader: BinaryIO, protocol_max: int = PROTOCOL_MAX) -> Opening | None:
     """What the client wants; None where it left because of our version.
 
     Raises:
@@ -87,8 +88,8 @@ def read_opening(reader: BinaryIO) -> Opening | None:
     if frame is None:
         return None
     fields = Fields(frame.head)
-    fields.number("protocol", PROTOCOL_MIN, PROTOCOL_MAX)
-    return Opening(fields.flag("write"), fields.flag("create"))
+    protocol = fields.number("protocol", PROTOCOL_MIN, protocol_max)
+    return Opening(fields.flag("write"), fields.flag("create"), protocol)
 
 
 def answer(write_fd: int, opened: StoreInfo | MltrackError | OSError) -> None:

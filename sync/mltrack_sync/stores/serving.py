@@ -12,7 +12,15 @@ from mltrack_sync.stores.channel import Channel
 from mltrack_sync.stores.failures import FAILURES, encode_failure
 from mltrack_sync.stores.fields import Fields, bad
 from mltrack_sync.stores.frames import ConnectionLostError, Frame, FrameKind
-from mltrack_sync.stores.hello import Opening, answer, greet, read_opening
+from mltrack_sync.stores.hello import (
+    DISCARD_PROTOCOL,
+    MANY_RUNS_PROTOCOL,
+    PROTOCOL_MAX,
+    Opening,
+    answer,
+    greet,
+    read_opening,
+)
 from mltrack_sync.stores.messages import (
     UNITS_AT_ONCE_MAX,
     PieceDecoder,
@@ -41,6 +49,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Ends", "serve"]
 
+_SINCE = {
+    "lacking": MANY_RUNS_PROTOCOL,
+    "runs": MANY_RUNS_PROTOCOL,
+    "add": MANY_RUNS_PROTOCOL,
+    "discard": DISCARD_PROTOCOL,
+}
+"""Requests that not every version of the protocol has."""
+
 FINISH_S = 30.0
 """So long what is being written may still take after the other side is gone."""
 
@@ -54,17 +70,20 @@ class Ends:
     write: bool = False
 
 
-def serve(reader: BinaryIO, write_fd: int, open_ends: Callable[[Opening], Ends]) -> bool:
+def serve(
+    reader: BinaryIO, write_fd: int, open_ends: Callable[[Opening], Ends], protocol_max: int = PROTOCOL_MAX
+) -> bool:
     """Answer one client until it leaves; whether it left in good order.
 
     Args:
         reader: What the client sends.
         write_fd: Where answers go.
         open_ends: Opens the store as the client wishes; what it raises is sent to the client.
+        protocol_max: The highest version of the protocol that is spoken; what came later is not answered.
     """
     try:
-        greet(write_fd)
-        opening = read_opening(reader)
+        greet(write_fd, protocol_max)
+        opening = read_opening(reader, protocol_max)
         if opening is None:
             return False
         try:
@@ -76,14 +95,15 @@ def serve(reader: BinaryIO, write_fd: int, open_ends: Callable[[Opening], Ends])
         answer(write_fd, info)
     except (ConnectionLostError, TransferError, OSError):
         return False
-    return _Server(ends).run(reader, write_fd)
+    return _Server(ends, opening.protocol).run(reader, write_fd)
 
 
 class _Server:
     """Answers requests, each in a thread of its own; the channel bounds how many there are at a time."""
 
-    def __init__(self, ends: Ends) -> None:
+    def __init__(self, ends: Ends, protocol: int) -> None:
         self._ends = ends
+        self._protocol = protocol
         self._threads: set[threading.Thread] = set()
         self._operations: dict[str, Callable[[Stream, dict[str, Any]], None]] = {
             "info": self._info,
@@ -133,7 +153,7 @@ class _Server:
 
     def _operation(self, head: dict[str, Any]) -> Callable[[Stream, dict[str, Any]], None]:
         name = Fields(head).text("op", 40)
-        if name not in self._operations:
+        if name not in self._operations or _SINCE.get(name, 0) > self._protocol:
             raise bad(f"a request {name!r}")
         return self._operations[name]
 

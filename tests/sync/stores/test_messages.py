@@ -288,7 +288,7 @@ def ask(reader: BinaryIO) -> tuple[StoreInfo, int]:
 HELLO: dict[str, Any] = {"protocol": [1, 2], "format": 1, "version": "1.0"}
 
 
-@pytest.mark.parametrize(("least", "most", "agreed"), [(1, 1, 1), (1, 2, 2), (1, 9, PROTOCOL_MAX), (2, 3, 2)])
+@pytest.mark.parametrize(("least", "most", "agreed"), [(1, 1, 1), (1, 2, 2), (1, 9, PROTOCOL_MAX), (2, 3, 3)])
 def test_the_highest_version_that_both_sides_know_is_chosen(least: int, most: int, agreed: int) -> None:
     hello = {**HELLO, "protocol": [least, most]}
     info, protocol = ask(answers((FrameKind.HELLO, hello), (FrameKind.HELLO, encode_info(INFO))))
@@ -323,7 +323,7 @@ def test_whatever_a_hello_says_wrongly_is_one_clear_error() -> None:
 @pytest.mark.parametrize("field", ["protocol", "write"])
 def test_an_opening_that_is_not_one_is_refused(field: str) -> None:
     head = {"protocol": 2, "version": "1.0", "write": False, "create": False}
-    assert read_opening(answers((FrameKind.HELLO, head))) == Opening(write=False, create=False)
+    assert read_opening(answers((FrameKind.HELLO, head))) == Opening(write=False, create=False, protocol=2)
     for value in WRONG:
         if (field, value) != ("write", True):
             with pytest.raises(TransferError):

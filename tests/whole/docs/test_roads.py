@@ -13,15 +13,18 @@ from pathlib import Path
 
 import pytest
 
+import mltrack
 from mltrack.storage.check.check import check_store
 from mltrack.store import Store
 from tests.support import ROOT
+from tests.support.forked_server import ForkedServer
 from tests.support.pages import Block, blocks_in
+from tests.support.server import MlflowServer
+from tests.support.server_content import make_experiment, make_run, make_version, put_file, series
 from tests.support.ssh_server import NO_SSHD, SshServer, has_ssh
 from tests.support.written_runs import write_run
 
 PAGE = ROOT / "docs" / "roads.md"
-NOT_RUN = {"Long histories", "Moving a server"}  # these need MLflow servers; tests/sync/mlflow has their commands
 
 
 def recipe(title: str) -> list[Block]:
@@ -83,8 +86,9 @@ def assert_same(one: Store, other: Store) -> None:
 
 def test_every_block_of_the_page_that_is_typed_is_run_here() -> None:
     titles = re.findall(r"^## (.*)$", PAGE.read_text(), re.MULTILINE)
-    run = {title for title in titles if title not in NOT_RUN and any(b.language == "sh" for b in recipe(title))}
-    assert run == {"A USB disk", "A data diode", "A cluster behind a login node"}
+    run = {title for title in titles if any(b.language == "sh" for b in recipe(title))}
+    own = {"A USB disk", "A data diode", "A cluster behind a login node"}
+    assert run == own | {"Long histories", "To repair a remote", "Moving a server"}
 
 
 @pytest.mark.slow
@@ -163,3 +167,71 @@ def test_the_recipe_for_a_cluster_behind_a_login_node(tmp_path: Path, servers: t
     for server in servers:  # each let us in: the way led through the login node
         assert "Accepted publickey" in (server.folder / "sshd.log").read_text()
     assert "nothing to send" in laptop.type(both_ways)
+
+
+# --- with MLflow servers ---
+
+
+@pytest.fixture
+def two_servers(tmp_path: Path) -> Iterator[tuple[MlflowServer, MlflowServer]]:
+    """Two real servers, each with a database of its own."""
+    found = []
+    try:
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            found.append(ForkedServer(tmp_path / name))
+            found[-1].start()
+        yield found[0], found[1]
+    finally:
+        for server in found:
+            server.close()
+
+
+@pytest.mark.slow
+def test_the_recipes_for_long_histories_and_for_repairs(
+    tmp_path: Path, two_servers: tuple[MlflowServer, MlflowServer]
+) -> None:
+    lab, _ = two_servers
+    here, there = Machine(tmp_path / "here", {}), Machine(tmp_path / "there", {})
+    mltrack.set_store(here.project / ".mltrack")
+    mltrack.set_experiment("mine")
+    with mltrack.start_run(run_name="long") as run:
+        for step in range(20_000):
+            mltrack.log_metric("loss", 1 / (step + 1), step=step)
+    mltrack.set_store(None)
+    run_id = run.run_id
+    add = Block("sh", "", f"mltrack remote add lab {lab.url}")
+    for machine in (here, there):
+        machine.type(add._replace(text=f"mltrack init || true; {add.text}"))
+    (send,) = recipe("Long histories")
+    assert "(1 new)" in here.type(send)
+    (row,) = lab.runs("mine").values()
+    sent = sum(1 for _ in lab.history(row["info"]["run_id"], "loss"))
+    assert 1_000 < sent <= 4_000  # about N to 2N, with N = 2,000
+    for command in ("verify", "pull"):  # as the text below the block says
+        (here if command == "verify" else there).type(add._replace(text=f"mltrack {command} lab"))
+    assert there.store.run(run_id).metrics().equals(here.store.run(run_id).metrics())
+    root = row["info"]["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    (spoiled, *_) = sorted((lab.folder).glob(f"**/{root}/mltrack/segments/*.parquet"))
+    spoiled.write_bytes(b"x" * spoiled.stat().st_size)
+    (repair,) = recipe("To repair a remote")
+    look, *rest = repair.text.splitlines()
+    assert "difference" in here.type(repair._replace(text=f"{look.partition('#')[0]} || true"))
+    here.type(repair._replace(text="\n".join(rest)))
+
+
+@pytest.mark.slow
+def test_the_recipe_for_moving_a_server(tmp_path: Path, two_servers: tuple[MlflowServer, MlflowServer]) -> None:
+    old, new = two_servers
+    experiment = make_experiment(old, "theirs")
+    run_id = make_run(old, experiment, points=series("m", 1500), params={"lr": "0.1"}, tags={"team": "red"})
+    put_file(old, run_id, "model/weights.bin", b"1234")
+    source = old.get("runs/get", run_id=run_id)["run"]["info"]["artifact_uri"]
+    make_version(old, "tree", f"{source}/model", run_id=run_id)
+    mover = Machine(tmp_path / "mover", {"https://old.example.org": old.url, "https://new.example.org": new.url})
+    (block,) = recipe("Moving a server")
+    said = mover.type(block._replace(text=f"mltrack init; {block.text}"))
+    assert "0 differences" in said
+    (row,) = new.runs("theirs").values()
+    assert sum(1 for _ in new.history(row["info"]["run_id"], "m")) == 1500
+    assert "nothing to send" in mover.type(block._replace(text="mltrack pull old && mltrack sync new"))
