@@ -387,6 +387,12 @@ class Store:
         run_id = self.resolve(run_id)
         return self._ask(lambda con: find_forks(con, run_id), lambda found: found)
 
+    def fork_sources(self, run_ids: Sequence[str]) -> list[str]:
+        """The ids of the runs whose files these runs need, as they were forked from them."""
+        from mltrack.catalog.search import find_fork_sources
+
+        return self._ask(lambda con: find_fork_sources(con, run_ids), lambda _: [])
+
     def purge_run(self, run_id: str) -> None:
         """Remove a run for good, with all its files.
 

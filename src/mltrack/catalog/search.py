@@ -340,6 +340,14 @@ def find_forks(con: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
     return [row[0] for row in rows]
 
 
+def find_fork_sources(con: duckdb.DuckDBPyConnection, run_ids: Sequence[str]) -> list[str]:
+    """The runs whose files these runs need."""
+    rows = con.execute(
+        "SELECT DISTINCT source FROM base.forks WHERE run_id IN (SELECT unnest(?)) ORDER BY source", [list(run_ids)]
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
 def find_damage(con: duckdb.DuckDBPyConnection, run_ids: Sequence[str] | None = None) -> list[CorruptionError]:
     """What could not be read or verified of these runs, or of all."""
     where, values = ("", []) if run_ids is None else (" WHERE run_id IN (SELECT unnest(?))", [list(run_ids)])

@@ -187,7 +187,7 @@ def read_points(
                     if columns.seqs[0] < cursor:
                         columns = columns.take(columns.seqs >= cursor)
                     if end is not None and len(columns) and columns.seqs[-1] >= end:
-                        columns = columns.take(columns.seqs < end)
+                        columns = columns.take(slice(0, int(np.searchsorted(columns.seqs, end))))
                         if len(columns):
                             yield columns
                         return

@@ -107,7 +107,11 @@ class LocalSource:
         yield from self._others(selection, self._run_ids(selection))
 
     def _run_ids(self, selection: Selection) -> list[str]:
-        return self._store.run_ids() if selection.everything else sorted(selection.heads(self._store))
+        if selection.everything:
+            return self._store.run_ids()
+        wanted = sorted(selection.heads(self._store))
+        needed = self._store.fork_sources(wanted)  # a fork has no points without these: they go first
+        return [*needed, *(run_id for run_id in wanted if run_id not in needed)]
 
     def _others(self, selection: Selection, run_ids: list[str]) -> Iterator[UnitToken]:
         self._require()

@@ -258,7 +258,7 @@ def killed_around_rewinds(
         if turn % 5 == 4 or killed >= kills:
             assert push(store, remote).complete
             assert verify(store, remote).differences == ()
-            on_server = server.runs(experiment)
+            on_server = server.runs(experiment, "ACTIVE_ONLY")
             for run_id in run_ids:
                 history = server.history(on_server[run_id]["info"]["run_id"], "loss")
                 assert Counter((step, value) for step, _, value in history) == points_of(store, run_id)
