@@ -54,9 +54,9 @@ def rewind(session: Session, run: str, step: int | None, undo: bool, as_json: bo
 
     name = stored.info.run_name
     if undo:
-        say(f"undid the rewind of {name} to step {step}: {plural(change, 'point')} more")
+        say(f"undid the rewind of {name} to step {step}: {plural(change, 'point')} shown again")
     else:
-        say(f"rewound {name} to step {step}: {plural(-change, 'point')} less (undo it with --undo)")
+        say(f"rewound {name} to step {step}: {plural(-change, 'point')} hidden; undo it with --undo")
 
 
 @command(

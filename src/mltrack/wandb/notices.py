@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mltrack.recording import announcements
 from mltrack.text.printing import say
 
 __all__ = ["inform", "say_once", "silence"]
@@ -14,6 +15,8 @@ def silence(silent: bool) -> None:
     """Whether information is kept back; what has no effect is said nevertheless."""
     global _silent
     _silent = silent
+    if silent:
+        announcements.silence()
 
 
 def inform(text: str) -> None:

@@ -199,7 +199,8 @@ def _start(settings: Settings) -> Run:
     info = started.info
     config = _config_of(started.stored().params) if held or info.experiment_id != experiment.experiment_id else {}
     first = next_step(started.folder) if config or held else 0
-    inform(f"run {info.run_id[:8]} {started.name}, in {layout.root}")
+    if started.after_end is None:  # else mltrack itself has said so
+        inform(f"run {info.run_id[:8]} {started.name}, in {layout.root}")
     return Run(started, settings, run_id=run_id, project=info.experiment_name, first_step=first, config=config)
 
 
