@@ -166,11 +166,13 @@ def test_text_that_would_break_a_line_or_control_the_terminal_is_escaped(cli: Cl
     assert "[bold]x[/bold]" in in_terminal(small_store.path, "show", run.run_id)
 
 
-def test_values_are_rounded_in_a_terminal_and_exact_in_a_pipe_and_in_json(cli: Cli, small_store: Store) -> None:
+def test_values_are_rounded_in_lists_and_exact_in_json_and_of_one_run(cli: Cli, small_store: Store) -> None:
     current_store.set_store(small_store.path)
     with fluent.start_run(run_name="fine") as run:
         run.log_metric("rate", 8.228650119817602e-05)
     shown = in_terminal(small_store.path, "ls", "--columns", "rate")
     assert "8.229e-05" in shown and "8.22865" not in shown
-    assert "8.228650119817602e-05" in cli("ls", "--columns", "rate").out
+    line = cli("ls", "--columns", "rate").out
+    assert "8.22865e-05" in line and "8.228650" not in line
+    assert "8.228650119817602e-05" in cli("metrics", run.run_id).out
     assert cli("ls", "--json").json[0]["metrics"]["rate"] == 8.228650119817602e-05

@@ -115,7 +115,8 @@ def _print(
             marked = best.get(key, []) if found is metrics else []
             cells = [Text(t, style="bold green") if t.endswith("*") else t for t in _padded(texts, marked)]
             rows.append((key, *cells))
-    print_table([Column("", style="cyan"), *(Column(run.info.run_name, right=True) for run in runs)], rows)
+    names = [Column(run.info.run_name, right=True, drop=1 if at else 0) for at, run in enumerate(runs)]
+    print_table([Column("", style="cyan", cut=True), *names], rows)
     if not params:
         note("all params are equal")
 

@@ -92,7 +92,8 @@ def _print(table: pa.Table) -> None:
 
     shown = table.slice(0, SQL_ROWS_MAX) if is_terminal() else table
     numeric = [pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in table.schema.types]
-    columns = [Column(name, right=right, cut=True) for name, right in zip(table.column_names, numeric, strict=True)]
+    headed = enumerate(zip(table.column_names, numeric, strict=True))
+    columns = [Column(name, right=right, cut=True, drop=at) for at, (name, right) in headed]
     print_table(columns, zip(*([_cell(v) for v in c.to_pylist()] for c in shown.columns), strict=True))
     if len(shown) < len(table):
         note(f"{plural(len(table) - len(shown), 'more row')}: use LIMIT, --csv or --json")

@@ -8,13 +8,26 @@ from typing import TYPE_CHECKING
 
 from mltrack.text.counting import plural
 from mltrack.text.printable import printable
+from mltrack.text.printing import is_terminal
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from mltrack.entities import Elsewhere, RunInfo
 
-__all__ = ["ago", "clock_time", "count", "duration", "moment", "number", "plural", "size", "state", "status"]
+__all__ = [
+    "ago",
+    "clock_time",
+    "count",
+    "duration",
+    "moment",
+    "number",
+    "plain_number",
+    "plural",
+    "size",
+    "state",
+    "status",
+]
 
 
 def number(value: float) -> str:
@@ -26,6 +39,11 @@ def number(value: float) -> str:
     if value == int(value) and abs(value) < 1e9:
         return str(int(value))
     return f"{value:.5g}" if 1e-4 <= abs(value) < 1e6 else f"{value:.4g}"
+
+
+def plain_number(value: float) -> str:
+    """A value for a pipe, in six digits; JSON has all of them."""
+    return str(int(value)) if math.isfinite(value) and value == int(value) and abs(value) < 1e15 else f"{value:.6g}"
 
 
 def count(value: int) -> str:
@@ -71,7 +89,9 @@ def ago(then_ms: int, now_ms: int) -> str:
 
 
 def moment(ms: int) -> str:
-    """A point in time, in UTC, as ISO 8601."""
+    """A point in time: on a screen in local time with its offset, else in UTC, as ISO 8601."""
+    if is_terminal():
+        return datetime.fromtimestamp(ms / 1000, UTC).astimezone().isoformat(" ", "seconds")
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -218,9 +218,9 @@ def print_summaries(run: StoredRun, keys: Sequence[str], *, sparks: bool = False
     shown: Callable[[float], str] = number if pretty else repr
     sparks = sparks and pretty
     columns = [
-        Column("metric", style="cyan"),
-        *(Column(name, right=True) for name in ("latest", "step", "min", "max", "points")),
-        *([Column("", style="green")] if sparks else []),
+        Column("metric", style="cyan", cut=True),
+        *(Column(name, right=True, drop=at) for at, name in enumerate(("latest", "step", "min", "max", "points"))),
+        *([Column("", style="green", drop=9)] if sparks else []),
     ]
     rows = []
     for key in keys:

@@ -123,7 +123,7 @@ def print_runs(
         columns: metrics, params and tags to show; the most common metrics when not given.
         tree: in a terminal, put the children of a run below it.
     """
-    from mltrack.cli.formatting import ago, count, moment, number, run_time, state, status
+    from mltrack.cli.formatting import ago, count, moment, number, plain_number, run_time, state, status
 
     pretty = is_terminal()
     chosen = (
@@ -135,12 +135,12 @@ def print_runs(
     head = [
         Column("id", style="cyan"),
         Column("name", cut=True),
-        *([] if one_experiment else [Column("experiment", cut=True)]),
-        Column("status"),
-        Column("started"),
-        Column("duration", right=True),
-        Column("points", right=True),
-        *(Column(name, right=True, cut=True) for name in chosen),
+        *([] if one_experiment else [Column("experiment", cut=True, drop=3)]),
+        Column("status", drop=2),
+        Column("started", drop=4),
+        Column("duration", right=True, drop=5),
+        Column("points", right=True, drop=6),
+        *(_value_column(runs, name, drop=1 if columns is not None else 3) for name in chosen),
     ]
     now_ms = time.time_ns() // 1_000_000
     rows: list[list[Cell]] = []
@@ -156,7 +156,7 @@ def print_runs(
                 ago(info.start_time, now_ms) if pretty else moment(info.start_time),
                 run_time(info, elsewhere, now_ms),
                 count(points[info.run_id]) if pretty else str(points[info.run_id]),
-                *(_value(run, name, number if pretty else repr) for name in chosen),
+                *(_value(run, name, number if pretty else plain_number) for name in chosen),
             ]
         )
     print_table(head, rows)
@@ -185,6 +185,20 @@ def _common_metrics(runs: Sequence[Found], most: int) -> list[str]:
     seen = Counter(key for run in runs for key in run.data.metrics if not key.startswith("system/"))
     ranked = sorted(seen, key=lambda key: (-seen[key], len(key), key))
     return sorted(ranked[:most])
+
+
+def _value_column(runs: Sequence[Found], name: str, drop: int) -> Column:
+    """A column of numbers, unless one of the values is a text that is no number."""
+    is_text = any(not _is_number(_value(run, name, str)) for run in runs)
+    return Column(name, right=not is_text, cut=True, drop=drop)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text or 0)
+    except ValueError:
+        return False
+    return True
 
 
 def _value(run: Found, name: str, shown: Any) -> str:

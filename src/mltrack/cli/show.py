@@ -156,7 +156,8 @@ def _print_artifacts(run: StoredRun) -> None:
             )
             for a in run.artifacts
         ]
-        print_table([Column("path", style="cyan"), Column("size", right=True), Column("sha256", style="dim")], rows)
+        columns = [Column("path", style="cyan", cut=True), Column("size", right=True)]
+        print_table([*columns, Column("sha256", style="dim", drop=1)], rows)
 
 
 def _writer_state(run: StoredRun, writer: WriterInfo) -> str:
@@ -183,5 +184,5 @@ def _print_writers(run: StoredRun) -> None:
         for w in run.writers()
     ]
     names = ["writer", "role", "process", "opened", "state"]
-    columns = [*(Column(name) for name in names), Column("events", right=True), Column("points", right=True)]
-    print_table(columns, rows)
+    columns = [Column(name, cut=name == "process", drop=at) for at, name in enumerate(names)]
+    print_table([*columns, Column("events", right=True, drop=9), Column("points", right=True, drop=8)], rows)

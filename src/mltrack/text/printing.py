@@ -140,13 +140,18 @@ def confirm(question: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column's heading, alignment and style, and whether a narrow terminal cuts or wraps it."""
+    """A column's heading and looks, and what becomes of it in a terminal that is too narrow.
+
+    First texts of columns with ``cut`` are shortened, with an ellipsis; then columns with ``drop`` are left out, those
+    of the greatest number first, which a line below says. Numbers (``right``) are never shortened, only headings are.
+    """
 
     title: str
     right: bool = False
     style: str = ""
     cut: bool = False
     wrap: bool = False
+    drop: int = 0
 
 
 def is_terminal() -> bool:
@@ -177,19 +182,21 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, he
 
 
 GAP = 2
-CUT_MIN = 6
-"""The least width, in characters, that a column is cut to."""
+CUT_MIN = 12
+"""The least width, in characters, that texts are shortened to before columns are left out."""
+TITLE_MIN = 8
+"""The least width, in characters, of a column of numbers whose heading is longer."""
 
 
 def _print_pretty(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], headings: bool) -> None:
     from rich import box
-    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
     screen = console()
-    titles = [printable(column.title) for column in columns]
+    titles = [Text(printable(column.title)) for column in columns]
     body = [[Text(printable(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    kept, widths = _fit(columns, [titles, *body], screen.width)
     table = Table(
         box=box.SIMPLE_HEAD if headings else None,
         show_header=headings,
@@ -198,32 +205,58 @@ def _print_pretty(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], hea
         border_style="dim",
         padding=(0, GAP - 1 if headings else GAP, 0, 0),
     )
-    for column, title in zip(columns, titles, strict=True):
+    for at, width in zip(kept, widths, strict=True):
+        column, title = columns[at], titles[at]
+        title.truncate(width, overflow="ellipsis")
+        title.stylize("bold")
         table.add_column(
-            Text(title, style="bold"),
+            title,
             justify="right" if column.right else "left",
             style=column.style or None,
             no_wrap=not column.wrap,
-            overflow="fold",
+            overflow="fold" if column.wrap else "ellipsis",
         )
-    widths = [max([cell_len(title), *(row[at].cell_len for row in body)]) for at, title in enumerate(titles)]
-    room = screen.width - GAP * (len(columns) - 1)
-    for at, width in enumerate(_cut(widths, [column.cut for column in columns], room)):
         for row in body:
-            row[at].truncate(width, overflow="ellipsis")
+            if not column.wrap:
+                row[at].truncate(width, overflow="ellipsis")
     for row in body:
-        table.add_row(*row)
+        table.add_row(*(row[at] for at in kept))
     screen.print(table)
+    dropped = [column.title or "chart" for at, column in enumerate(columns) if at not in kept]
+    if dropped:
+        note(f"not shown, as the terminal is narrow: {', '.join(dropped)}")
 
 
-def _cut(widths: Sequence[int], may: Sequence[bool], room: int) -> list[int]:
-    """Widths that fit: of the columns that may be cut, the widest is narrowed first."""
+def _fit(columns: Sequence[Column], lines: Sequence[Sequence[Text]], room: int) -> tuple[list[int], list[int]]:
+    """Which columns there is room for, and their widths. The first line has the headings."""
+    widest = [max(line[at].cell_len for line in lines) for at in range(len(columns))]
+    least = []
+    for at, column in enumerate(columns):
+        title, body = lines[0][at].cell_len, max([line[at].cell_len for line in lines[1:]], default=0)
+        if column.cut and not column.right:
+            least.append(min(widest[at], CUT_MIN))
+        else:
+            least.append(max(body, min(title, TITLE_MIN)) if column.right else widest[at])
+    kept = list(range(len(columns)))
+    gaps = GAP * (len(columns) - 1)
+    while sum(least[at] for at in kept) + gaps > room:
+        at = max((at for at in kept if columns[at].drop), key=lambda at: (columns[at].drop, at), default=None)
+        if at is None:
+            break
+        kept.remove(at)
+        gaps -= GAP
+    may = [columns[at].cut or columns[at].right for at in kept]
+    return kept, _cut([widest[at] for at in kept], [least[at] for at in kept], may, room - gaps)
+
+
+def _cut(widths: Sequence[int], least: Sequence[int], may: Sequence[bool], room: int) -> list[int]:
+    """Widths that fit: of the columns that may be cut, the one that is widest over its least is narrowed first."""
     fitted = list(widths)
     while sum(fitted) > room:
-        at = max((at for at, cut in enumerate(may) if cut), key=lambda at: fitted[at], default=None)
-        if at is None or fitted[at] <= CUT_MIN:
-            return fitted
-        fitted[at] -= 1
+        left = [at for at, cut in enumerate(may) if cut and fitted[at] > least[at]]
+        if not left:
+            break
+        fitted[max(left, key=lambda at: fitted[at])] -= 1
     return fitted
 
 

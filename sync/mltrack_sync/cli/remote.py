@@ -89,7 +89,8 @@ def _print_status(found: list[RemoteStatus]) -> None:
             say(_background_line(one.remote, one.background))
         print_rejected(one.rejected)
         if one.pending_models:
-            say(f"{one.remote}: {one.pending_models:,} models with {one.pending_model_versions:,} versions wait")
+            versions = plural(one.pending_model_versions, "version")
+            say(f"{one.remote}: {plural(one.pending_models, 'registered model')} ({versions}) pending")
         if one.bundles_written:
             say(f"{one.remote}: {plural(one.bundles_written, 'bundle')} written, {_arrived(one)}")
         if one.running:
@@ -113,11 +114,11 @@ def _arrived(one: RemoteStatus) -> str:
 
 def _waiting(one: RemoteStatus) -> Iterator[str]:
     if one.pending_logged_models:
-        yield f"{one.pending_logged_models:,} logged models wait"
+        yield f"{plural(one.pending_logged_models, 'logged model')} pending"
     if one.pending_traces:
-        yield f"{one.pending_traces:,} traces wait"
+        yield f"{plural(one.pending_traces, 'trace')} pending"
     if one.pending_links:
-        yield f"{one.pending_links:,} runs have datasets or logged models that it does not support"
+        yield f"{plural(one.pending_links, 'run')} with datasets or logged models, which the remote does not support"
 
 
 def _background_line(remote: str, background: Heartbeat) -> str:
@@ -139,7 +140,7 @@ def _age(seconds: float) -> str:
 def _when(time_ns: int) -> str:
     from datetime import datetime
 
-    return datetime.fromtimestamp(time_ns / 1e9).astimezone().strftime("%Y-%m-%d %H:%M:%S") if time_ns else "never"
+    return datetime.fromtimestamp(time_ns / 1e9).astimezone().isoformat(" ", "seconds") if time_ns else "never"
 
 
 # --- remote ------------------------------------------------------------------------------------------------------
