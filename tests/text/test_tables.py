@@ -35,8 +35,8 @@ HEADS = {"status": "st", "a/very/long/name/of/a/metric": "a/", "points": "po", "
 
 
 def screens() -> dict[int, str]:
-    shown = re.sub(r"\x1b\\[[0-9;?]*[A-Za-z]", "", bytes_in_terminal(["-c", PRINTED]).decode()).replace("\r", "")
-    parts = re.split(r"^### (\\d+)\n", shown, flags=re.MULTILINE)[1:]
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", bytes_in_terminal(["-c", PRINTED]).decode()).replace("\r", "")
+    parts = re.split(r"^### (\d+)\n", shown, flags=re.MULTILINE)[1:]
     return {int(width): text for width, text in zip(parts[::2], parts[1::2], strict=True)}
 
 

@@ -65,7 +65,10 @@ def _print(report: Comparison) -> None:
         (report.params, plural(report.params, "param")),
         (report.tags, plural(report.tags, "tag")),
         (report.points, plural(report.points, "point")),
-        (report.values, plural(report.values, "histogram, image, table or text", "histograms, images, tables and texts")),
+        (
+            report.values,
+            plural(report.values, "histogram, image, table or text", "histograms, images, tables and texts"),
+        ),
         (report.artifacts, files),
         (report.links, plural(report.links, "link to a dataset or model", "links to datasets and models")),
         (report.logged_models, plural(report.logged_models, "logged model")),

@@ -159,7 +159,7 @@ def test_the_command_says_in_one_line_what_the_server_does_not_support_and_exits
     done = run(store, "sync", spoiled.name)
     words = "logged models: this server does not take them; 1 waits"
     assert (done.exit_code, done.output.count(words)) == (3, 1)
-    assert "spoiled: 1 logged models wait" in run(store, "status").output
+    assert "spoiled: 1 logged model pending" in run(store, "status").output
     proxy.fault = lambda seen: None
     done = run(store, "sync", spoiled.name)
     assert (done.exit_code, "logged models" in done.output) == (0, True)
