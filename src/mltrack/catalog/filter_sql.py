@@ -28,6 +28,9 @@ class Parameters:
 TABLES = {METRIC: "base.latest_metrics", PARAM: "base.params", TAG: "base.tags"}
 
 
+CRASHED = "CRASHED"
+"""What is shown of a run whose process died; to MLflow, which does not know it, such a run is FAILED."""
+
 NAMES_MAX = 100
 """How many separate lookups a search may have: DuckDB takes minutes to plan some hundreds of them."""
 
@@ -74,6 +77,8 @@ class _Compiler:
     def _alone(self, comparison: Comparison) -> str:
         (entity, key), comparator, value = comparison.name, comparison.comparator, comparison.value
         if entity == ATTRIBUTE:
+            if key == "status" and value == CRASHED and comparator in ("=", "!="):
+                return f"{'NOT ' if comparator == '!=' else ''}coalesce(runs.crashed, false)"
             return self._compared(self._attributes[key], comparator, value)
         if entity == DATASET:
             self.lookups += 1

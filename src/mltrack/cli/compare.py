@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mltrack.cli.context import RUN, Session, command, json_option, pass_session
+from mltrack.cli.names import require_known
 from mltrack.errors import UsageError
 from mltrack.text.printing import Column, is_terminal, note, print_json, print_table
 
@@ -57,6 +58,7 @@ def compare(
     if not everything:
         params = {key: row for key, row in params.items() if len(set(row)) > 1}
     metrics = _side_by_side([run.data.metrics for run in found])
+    require_known([*least, *most], metrics, "none of these runs has a metric")
     if not system:  # there are many; one that is chosen by name is shown
         metrics = {key: row for key, row in metrics.items() if not key.startswith("system/") or key in least + most}
     best = {key: best_of(key, row, least, most) for key, row in metrics.items()}

@@ -148,7 +148,7 @@ def _record(steps: _Steps, folder: Path, points: int) -> tuple[Store, Recording]
     if not steps.quiet:
         steps.begin(f"Listing the runs: mltrack ls --experiment {EXPERIMENT}")
         say()
-        runs = find_runs(store, experiment=EXPERIMENT)
+        runs = find_runs(store, experiments=[EXPERIMENT])
         print_runs(runs, points_of(store, runs), ["val_accuracy", "val_loss"])
     return store, recording
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,30 @@ def _print(table: pa.Table) -> None:
         note(f"{plural(len(table) - len(shown), 'more row')}: use LIMIT, --csv or --json")
 
 
+FORMAT_OF = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json"}
+"""The format of a file, by its suffix."""
+
+OTHER_FORMATS = {".txt", ".tsv", ".xls", ".xlsx", ".ndjson", ".arrow", ".feather", ".pq", ".gz", ".zip", ".db"}
+"""Suffixes of files, not folders, that can't be written."""
+
+
+def _check_suffix(output: str, form: str | None) -> None:
+    """Check that the file's name means what is written into it.
+
+    Raises:
+        UsageError: it names another format, or one that can't be written.
+    """
+    suffix = Path(output).suffix.lower()
+    if output == "-" or output.endswith("/") or Path(output).is_dir():
+        return
+    if suffix in FORMAT_OF and form not in (None, FORMAT_OF[suffix]):
+        raise UsageError(f"{output} is not a name for {form}", hint="leave --format out, or give another name")
+    near = get_close_matches(suffix, FORMAT_OF, cutoff=0.75)
+    if suffix not in FORMAT_OF and (near or suffix in OTHER_FORMATS):
+        hint = f"give one of {', '.join(FORMAT_OF)}, or a folder with a slash at its end"
+        raise UsageError(f"{suffix} is not a format that can be written", hint=hint)
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return ""
@@ -151,13 +176,14 @@ def export(
 
     if bool(runs) == everything:
         raise UsageError("export needs runs, or --all", hint="mltrack export --all")
+    _check_suffix(output, form)
     session = ctx.find_object(Session) or Session()
     chosen = iterate_runs(session.store(), runs)
     if output == "-":
         if form == "parquet" and is_terminal():
             raise UsageError("Parquet can't be shown in a terminal", hint="name a file: -o metrics.parquet")
         report = export_points(chosen, data_stream(), form or "csv")
-    elif Path(output).suffix in (".parquet", ".csv", ".json", ".jsonl") and not output.endswith("/"):
+    elif Path(output).suffix in FORMAT_OF and not output.endswith("/"):
         report = export_points(chosen, Path(output), form, force=force)
     else:
         report = export_folder(chosen, Path(output), form or "parquet", force=force)

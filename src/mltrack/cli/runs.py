@@ -38,7 +38,9 @@ HIDDEN_COUNTED_MAX = 1_000
     "mltrack ls --experiment spirals --filter \"metrics.loss < 0.5 and params.lr = '0.1'\" --order-by metrics.loss",
     "mltrack ls --columns loss,params.lr --json",
 )
-@click.option("-e", "--experiment", metavar="NAME", help="Only runs of this experiment.")
+@click.option(
+    "-e", "--experiment", "experiments", multiple=True, metavar="NAME", help="Only runs of this one; may be repeated."
+)
 @click.option(
     "-f", "--filter", "filter_string", default="", metavar="EXPR", help="Only runs that match (MLflow's grammar)."
 )
@@ -54,7 +56,7 @@ HIDDEN_COUNTED_MAX = 1_000
 @pass_session
 def ls(
     session: Session,
-    experiment: str | None,
+    experiments: tuple[str, ...],
     filter_string: str,
     order_by: tuple[str, ...],
     limit: int,
@@ -68,7 +70,7 @@ def ls(
     store = session.store()
     runs = find_runs(
         store,
-        experiment=experiment,
+        experiments=experiments,
         filter_string=filter_string,
         order_by=order_by,
         limit=limit + 1,
@@ -82,20 +84,41 @@ def ls(
     if runs:
         print_runs(shown, points, columns.split(",") if columns else None, tree=not order_by)
     else:
-        note(f"no runs{' that match' if filter_string or experiment else ''} in {store.path}")
+        note(f"no runs{' that match' if filter_string or experiments else ''} in {store.path}")
     if len(runs) > limit:
         note(f"there are more: mltrack ls --limit {limit * 10}")
+    if shown:
+        _note_unknown(shown, [*(columns or "").split(","), *_ordered_by(order_by)])
     if not deleted:
-        _note_hidden(store, experiment)
+        _note_hidden(store, experiments)
 
 
-def _note_hidden(store: Store, experiment: str | None) -> None:
+def _ordered_by(order_by: Sequence[str]) -> list[str]:
+    """Metrics, params and tags in --order-by, as a column would name them."""
+    names = [clause.strip().split(" ")[0] for clause in order_by]
+    return [name for name in names if name.partition(".")[0] in ("metrics", "params", "tags")]
+
+
+def _note_unknown(runs: Sequence[Found], names: Sequence[str]) -> None:
+    """Say which names no run shown has: they may be misspelled."""
+    from mltrack.cli.names import meant
+
+    known = {name for run in runs for name in (*run.data.metrics, *run.data.params)}
+    known |= {
+        f"{kind}.{key}" for run in runs for kind in ("metrics", "params", "tags") for key in getattr(run.data, kind)
+    }
+    for name in names:
+        if name and name.replace("`", "").replace('"', "") not in known:
+            note(f"none of these runs has {name!r}; {meant(name, known)}", style="yellow")
+
+
+def _note_hidden(store: Store, experiments: Sequence[str]) -> None:
     """Name the deleted experiments whose runs are not shown."""
     from mltrack.cli.formatting import plural
 
     gone = [e for e in store.experiments(deleted=True) if e.lifecycle_stage == DELETED]
     for hidden in gone:
-        if experiment in (None, hidden.name):
+        if not experiments or hidden.name in experiments:
             runs = store.search_runs([hidden.experiment_id], run_view_type="ALL", max_results=HIDDEN_COUNTED_MAX)
             if runs:
                 more = "+" if runs.token is not None else ""

@@ -32,7 +32,7 @@ class Found(Protocol):
 def find_runs(
     store: Store,
     *,
-    experiment: str | None = None,
+    experiments: Sequence[str] = (),
     filter_string: str = "",
     order_by: Sequence[str] = (),
     limit: int = PAGE,
@@ -42,7 +42,7 @@ def find_runs(
 
     Args:
         store: where to search.
-        experiment: only of this one.
+        experiments: only of these, if any are named.
         filter_string: in MLflow's grammar.
         order_by: fields to order by.
         limit: how many at most.
@@ -50,8 +50,11 @@ def find_runs(
 
     Raises:
         NotFoundError: no experiment has that name.
-        FilterError: the filter or order does not parse.
+        FilterError: the filter or order does not parse, or names a status that does not exist.
     """
+    from mltrack.cli.names import check_statuses
+
+    check_statuses(filter_string)
     found: list[Found] = []
     token = None
     while True:
@@ -61,7 +64,7 @@ def find_runs(
             max_results=min(limit - len(found), PAGE),
             order_by=list(order_by),
             page_token=token,
-            experiment_names=None if experiment is None else [experiment],
+            experiment_names=list(experiments) or None,
         )
         found += page
         token = page.token

@@ -15,7 +15,7 @@ import click
 
 from mltrack.cli.context import Session, command, pass_session
 from mltrack.disk.store_path import uri_of
-from mltrack.errors import RemoteError
+from mltrack.errors import NotFoundError, RemoteError
 from mltrack.extras import need
 from mltrack.process.shutdown import ShutdownRequested, ShutdownSignal
 from mltrack.text.printing import say
@@ -124,10 +124,13 @@ def _check_model(store: Store, model_uri: str) -> None:
     """Check that the store has what the URI names, if it has a known form.
 
     Raises:
-        NotFoundError: it has no such model, version, alias, logged model or run.
+        NotFoundError: it has no such model, version, alias, logged model or run; a folder without an MLmodel file.
     """
     match = _MODEL_URI.fullmatch(model_uri)
     if match is None:
+        if ":/" not in model_uri and not (Path(model_uri) / "MLmodel").is_file():
+            hint = "name a folder that has one, models:/NAME/VERSION or runs:/RUN_ID/PATH"
+            raise NotFoundError(f"there is no MLmodel file in {model_uri}", hint=hint)
         return
     if match["model_id"]:
         store.logged_models.get(match["model_id"])

@@ -240,10 +240,10 @@ def _fit(columns: Sequence[Column], lines: Sequence[Sequence[Text]], room: int) 
     kept = list(range(len(columns)))
     gaps = GAP * (len(columns) - 1)
     while sum(least[at] for at in kept) + gaps > room:
-        at = max((at for at in kept if columns[at].drop), key=lambda at: (columns[at].drop, at), default=None)
-        if at is None:
+        may_go = [at for at in kept if columns[at].drop]
+        if not may_go:
             break
-        kept.remove(at)
+        kept.remove(max(may_go, key=lambda at: (columns[at].drop, at)))
         gaps -= GAP
     may = [columns[at].cut or columns[at].right for at in kept]
     return kept, _cut([widest[at] for at in kept], [least[at] for at in kept], may, room - gaps)

@@ -1,0 +1,67 @@
+"""Names that may be misspelled: whether what was asked for exists, and what is meant if it does not."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from mltrack.catalog.filter_parser import ATTRIBUTE, Comparison, parse_filter
+from mltrack.entities import RUN_STATUSES
+from mltrack.errors import FilterError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from mltrack.catalog.filter_parser import Node
+
+__all__ = ["check_statuses", "meant", "require_known"]
+
+STATUSES = (*RUN_STATUSES, "CRASHED")
+SHOWN_MAX = 8
+
+
+def meant(name: str, known: Collection[str]) -> str:
+    """What to try instead of a name that is not known: near ones, else some of those that are."""
+    near = get_close_matches(name, known, n=3, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    shown = sorted(known)[:SHOWN_MAX]
+    more = ", ..." if len(known) > SHOWN_MAX else ""
+    return f"known: {', '.join(shown)}{more}" if shown else "there are none"
+
+
+def require_known(names: Collection[str], known: Collection[str], what: str) -> None:
+    """Check names of one kind.
+
+    Raises:
+        UsageError: one of them is not known.
+    """
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{what} {name!r}", hint=meant(name, known))
+
+
+def check_statuses(filter_string: str) -> None:
+    """Check the statuses that a filter compares with: one that does not exist matches nothing, without a word.
+
+    Raises:
+        FilterError: one is not a status, or the filter does not parse.
+    """
+    for status in _statuses(parse_filter(filter_string)):
+        if status not in STATUSES:
+            hint = meant(status.upper(), STATUSES)
+            raise FilterError(f"{status!r} is not a status", hint=hint)
+
+
+def _statuses(node: Node | None) -> Iterator[str]:
+    if isinstance(node, Comparison):
+        if (node.name.entity, node.name.key) == (ATTRIBUTE, "status") and node.comparator in (
+            "=",
+            "!=",
+            "IN",
+            "NOT IN",
+        ):
+            yield from map(str, node.value if isinstance(node.value, tuple) else [node.value])
+    elif node is not None:
+        for part in node.parts:
+            yield from _statuses(part)

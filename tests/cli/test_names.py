@@ -1,0 +1,63 @@
+"""Misspelled names: each is named, with what may be meant."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mltrack.store import Store
+from tests.support.command_line import Cli
+
+
+def test_a_column_or_order_that_no_run_has_is_named(cli: Cli) -> None:
+    said = cli("ls", "--columns", "accuracy,los,params.lr")
+    assert said.code == 0
+    assert "none of these runs has 'los'; did you mean loss" in said.err
+    assert "accuracy" not in said.err and "params.lr" not in said.err
+    assert "metrics.los'; did you mean metrics.loss" in cli("ls", "--order-by", "metrics.los DESC").err
+    assert cli("ls", "--order-by", "metrics.loss DESC", "--order-by", "start_time").err == ""
+
+
+def test_a_status_that_does_not_exist_is_refused(cli: Cli) -> None:
+    said = cli("ls", "--filter", "metrics.loss > 0 and status = 'finishd'")
+    assert said.code == 2
+    assert "'finishd' is not a status" in said.err and "did you mean FINISHED?" in said.err
+    assert cli("ls", "--filter", "status LIKE 'FIN%'").code == 0
+
+
+def test_runs_of_several_experiments_are_listed(cli: Cli) -> None:
+    both = cli("ls", "-e", "spirals", "-e", "Default")
+    assert "spirals-1" in both.out
+    assert cli("ls", "-e", "spirals", "-e", "spirls").code == 4
+
+
+@pytest.mark.parametrize("option", ["--least", "--most"])
+def test_compare_refuses_a_metric_that_no_run_has(cli: Cli, option: str) -> None:
+    said = cli("compare", "spirals-1", "spirals-2", option, "los")
+    assert said.code == 2
+    assert "none of these runs has a metric 'los'" in said.err
+
+
+def test_export_refuses_a_suffix_that_is_not_what_it_writes(cli: Cli, tmp_path: Path) -> None:
+    for name in ("out.csvv", "out.xlsx", "out.txt"):
+        said = cli("export", "spirals-1", "-o", str(tmp_path / name))
+        assert said.code == 2 and "is not a format that can be written" in said.err
+    assert cli("export", "spirals-1", "--format", "json", "-o", str(tmp_path / "out.csv")).code == 2
+    assert list(tmp_path.glob("out*")) == []
+    assert cli("export", "spirals-1", "-o", str(tmp_path / "2026.01")).code == 0
+    assert (tmp_path / "2026.01" / "runs.parquet").is_file()
+
+
+def test_what_is_shown_as_crashed_is_found_as_crashed_and_to_mlflow_as_failed(cli: Cli, small_store: Store) -> None:
+    program = "import mltrack, os; mltrack.start_run(run_name='killed'); os.kill(os.getpid(), 9)"
+    environment = {**os.environ, "MLTRACK_STORE": str(small_store.path)}
+    assert subprocess.run([sys.executable, "-c", program], env=environment).returncode == -signal.SIGKILL
+    texts = ("status = 'CRASHED'", "status = 'FAILED'", "status != 'CRASHED'")
+    found = [[run["run_name"] for run in cli("ls", "--json", "--filter", text).json] for text in texts]
+    assert found[0] == found[1] == ["killed"]
+    assert found[2] and "killed" not in found[2]
