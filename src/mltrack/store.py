@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from typing import TYPE_CHECKING, TypeVar
@@ -17,6 +18,7 @@ from mltrack.storage.models.models import LoggedModels
 from mltrack.storage.registry.registry import Registry
 from mltrack.storage.runs.stored_run import StoredRun
 from mltrack.storage.traces.traces import Traces
+from mltrack.text.counting import plural
 
 if TYPE_CHECKING:
     import os
@@ -39,6 +41,8 @@ __path__: list[str] = []
 """Empty: modules that had their path below this name are found by moved.py."""
 
 Answer = TypeVar("Answer")
+
+_LAST = re.compile(r"@last(?:~([0-9]{1,4}))?")
 
 STAGE_THREADS = 8
 """How many runs of an experiment are deleted or restored at a time: each change waits for the disk."""
@@ -132,11 +136,15 @@ class Store:
             raise unreadable(run_id, error) from error
 
     def resolve(self, text: str) -> str:
-        """The run id that ``text`` stands for: the id itself, its first digits, or a run's name.
+        """The run id that ``text`` stands for: the id itself, its first digits, a run's name, or ``@last``.
+
+        ``@last`` is the run that was started last, ``@last~2`` the second before it; deleted ones do not count.
 
         Raises:
             NotFoundError, UsageError: as run.
         """
+        if (last := _LAST.fullmatch(text)) is not None:
+            return self._started_last(int(last[1] or 0))
         ids = [text] if is_run_id(text) else [i for i in self.run_ids() if text and i.startswith(text)]
         if not ids:
             from mltrack.catalog.search import find_named
@@ -149,6 +157,12 @@ class Store:
         if not ids:
             raise NotFoundError(f"no run {text!r} in {self.path}", hint="see: mltrack ls")
         return ids[0]
+
+    def _started_last(self, before: int) -> str:
+        found = self.search_runs(max_results=before + 1)
+        if len(found) <= before:
+            raise NotFoundError(f"{self.path} has {plural(len(found), 'run')}", hint="see: mltrack ls")
+        return found[before].info.run_id
 
     def runs(self) -> Iterator[StoredRun]:
         """All runs, read from their folders one by one. To look for some, search_runs is faster.

@@ -61,3 +61,26 @@ def test_what_is_shown_as_crashed_is_found_as_crashed_and_to_mlflow_as_failed(cl
     found = [[run["run_name"] for run in cli("ls", "--json", "--filter", text).json] for text in texts]
     assert found[0] == found[1] == ["killed"]
     assert found[2] and "killed" not in found[2]
+
+
+def test_the_last_runs_are_named_by_their_age(cli: Cli, small_store: Store) -> None:
+    newest = [run["run_id"] for run in cli("ls", "--json").json]
+    assert small_store.run("@last").run_id == newest[0]
+    assert cli("show", "@last~1", "--json").json["run_id"] == newest[1]
+    said = cli("show", f"@last~{len(newest)}")
+    assert said.code == 4 and f"has {len(newest)} runs" in said.err
+    assert cli("show", "@last~x").code == 4
+
+
+def test_experiments_are_listed_with_their_runs(cli: Cli, small_store: Store) -> None:
+    small_store.workspace.get_or_create("empty")
+    gone = small_store.workspace.get_or_create("gone")
+    small_store.delete_experiment(gone.experiment_id)
+    listed = {each["name"]: each for each in cli("experiments", "--json").json}
+    runs = cli("ls", "--json", "-e", "spirals").json
+    assert listed["spirals"]["runs"] == len(runs)
+    assert listed["spirals"]["last_start"] == max(run["start_time"] for run in runs)
+    assert (listed["empty"]["runs"], listed["empty"]["last_start"]) == (0, None)
+    lines = cli("experiments").out.splitlines()
+    assert lines[0].split() == ["name", "id", "runs", "last", "run"]
+    assert any(line.startswith("gone (deleted)") for line in lines)

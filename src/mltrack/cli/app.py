@@ -38,6 +38,7 @@ _SECTIONS = {
     },
     "Inspect": {
         "ls": "runs",
+        "experiments": "experiments",
         "show": "show",
         "tail": "metrics",
         "logs": "launch",

@@ -36,8 +36,8 @@ _MORE = re.compile(r"acc|auc|f1|precision|recall|score|reward|return|r2|bleu|rou
 @click.argument("runs", type=RUN, nargs=-1, required=True, metavar="RUN RUN...")
 @click.option("-a", "--all", "everything", is_flag=True, help="Also params that are equal.")
 @click.option("--system", is_flag=True, help="Also system metrics (system/...).")
-@click.option("--least", multiple=True, metavar="KEY", help="The least value of this metric is best.")
-@click.option("--most", multiple=True, metavar="KEY", help="The greatest value of this metric is best.")
+@click.option("--least", multiple=True, metavar="KEY", help="Lower is better for KEY.")
+@click.option("--most", multiple=True, metavar="KEY", help="Higher is better for KEY.")
 @json_option
 @pass_session
 def compare(

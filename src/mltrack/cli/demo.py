@@ -268,7 +268,7 @@ def _print_next(folder: Path, store: Store, *, synced: bool) -> None:
         (f"{mltrack} --store {place} compare h8-lr0.01 h32-lr0.01", "two of them side by side"),
     ]
     if synced:
-        line = f"{python} {shlex.join(server_command(folder / 'mlflow', UI_PORT))}"
+        line = f"{python} {shlex.join(server_command(Path(_short(folder / 'mlflow')), UI_PORT))}"
         lines.append((line, f"the runs in MLflow's UI, at http://127.0.0.1:{UI_PORT}"))
     lines.append((f"rm -r {shlex.quote(_short(folder))}", "remove everything the demo made"))
     for line, what in lines:

@@ -67,7 +67,7 @@ WIDE = 120
 
 def _print_status(found: list[RemoteStatus]) -> None:
     is_narrow = is_terminal() and console().width < WIDE
-    counts = ("runs on remote", "runs", "points", "files", "bytes", "behind")
+    counts = ("runs on remote", "runs", "points", "files", "bytes", "oldest unsent")
     names = ("remote", "url", *counts, "last sync", "rejected")
     rows = []
     for one in found:

@@ -180,7 +180,7 @@ def gc(
     freed: list[Deletable] = []
     kept = list(plan.retained)
     if plan.deletable and not dry_run:
-        if not yes and not confirm(f"Remove that for good here ({plan.bytes:,} bytes)?"):
+        if not yes and not confirm(_question(plan)):
             raise UsageError("nothing was removed", hint="answer y, or use --yes")
         freed, changed = execute(store, plan)
         kept += changed
@@ -201,6 +201,11 @@ def _print_plan(plan: GcPlan) -> None:
     for run in plan.deletable:
         say(f"goes: {what} {run.run_id} {run.run_name}, {run.bytes:,} bytes")
     say(f"{plural(len(plan.deletable), 'run')} with {plan.bytes:,} bytes can go, {len(plan.retained):,} stay")
+
+
+def _question(plan: GcPlan) -> str:
+    what = plural(len(plan.deletable), "local run")
+    return f"Permanently delete {'artifacts of ' if plan.keep_metrics else ''}{what} ({plan.bytes:,} bytes)?"
 
 
 def _kept(run: Retained) -> str:
