@@ -211,7 +211,7 @@ def _common_metrics(runs: Sequence[Found], most: int) -> list[str]:
 
 
 def _value_column(runs: Sequence[Found], name: str, drop: int) -> Column:
-    """A column of numbers, unless one of the values is a text that is no number."""
+    """A column of numbers, unless one of the values is another text."""
     is_text = any(not _is_number(_value(run, name, str)) for run in runs)
     return Column(name, right=not is_text, cut=True, drop=drop)
 
