@@ -58,3 +58,11 @@ def test_a_table_fits_and_cuts_texts_with_an_ellipsis_but_never_a_number() -> No
         assert "a-run-with-a-long-name" in text or "…" in text
     assert "not shown" not in found[156]
     assert "not shown" in found[40]
+
+
+def test_without_colours_nothing_is_styled() -> None:
+    program = "from mltrack.text.printing import Column, note, print_table, say, styled\n"
+    program += "say(styled('red', fg='red')); note('dim'); print_table([Column('id', style='cyan')], [['1']])"
+    assert b"\x1b[3" in bytes_in_terminal(["-c", program])
+    plain = bytes_in_terminal(["-c", program], NO_COLOR="1")
+    assert b"red" in plain and not re.search(rb"\x1b\[[0-9;]*3[0-7]", plain)

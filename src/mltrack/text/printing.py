@@ -63,14 +63,14 @@ def styled(text: str, **looks: Any) -> Styled:
 def say(*pieces: str | Styled, err: bool = False) -> None:
     """Print one line, each piece made safe; ``err`` for messages about the output rather than the output itself."""
     stream = sys.stderr if err else sys.stdout
-    pretty = stream.isatty()
+    pretty = _has_colours(stream)
     stream.write("".join(_drawn(piece, pretty) for piece in pieces) + "\n")
     stream.flush()
 
 
 def say_code(line: str, **looks: Any) -> None:
     """Print a line of a source file in a style of click's: made safe, its tabs kept."""
-    pretty = sys.stdout.isatty()
+    pretty = _has_colours(sys.stdout)
     parts = [_drawn(styled(part, **looks), pretty) if part else "" for part in line.split("\t")]
     sys.stdout.write("\t".join(parts) + "\n")
 
@@ -79,6 +79,11 @@ def say_fields(*fields: str) -> None:
     """Print one line for a program to read: fields with tabs between them, each made safe (so without tabs)."""
     sys.stdout.write("\t".join(map(printable, fields)) + "\n")
     sys.stdout.flush()
+
+
+def _has_colours(stream: Any) -> bool:
+    """Whether to style what goes to a stream: NO_COLOR turns it off, as in other programs."""
+    return bool(stream.isatty()) and not os.environ.get("NO_COLOR")
 
 
 def _drawn(piece: str | Styled, pretty: bool) -> str:
