@@ -105,6 +105,19 @@ def test_models_are_logged_and_used_as_files(store: Store, tmp_path: Path) -> No
     assert Path(path).read_text() == "w"
 
 
+def test_linked_artifacts_are_versions_of_a_registered_model(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "w.bin").write_text("w")
+    with wandb.init(project="p") as run:
+        run.link_artifact(run.log_artifact(artifact_with("one")), "model-registry/My Net", aliases=["best"])
+        run.link_model("w.bin", "My Net")
+    assert run.mltrack_run is not None
+    versions = store.registry.versions("My Net")
+    assert [(one.version, one.aliases) for one in versions] == [(1, ("best",)), (2, ())]
+    assert versions[0].source == f"runs:/{run.mltrack_run.run_id}/artifacts/model/net"
+    with wandb.init(project="p", mode="disabled") as run:
+        run.link_artifact(artifact_with("one"), "My Net")
+
+
 def test_tables_in_an_artifact_come_back(store: Store) -> None:
     with wandb.init(project="p") as run:
         made = wandb.Artifact("tables", type="dataset")

@@ -113,6 +113,8 @@ util = _Util(generate_id=generate_id)
 _OF_RUN = (
     "alert",
     "define_metric",
+    "link_artifact",
+    "link_model",
     "log",
     "log_artifact",
     "log_code",

@@ -137,19 +137,19 @@ class Artifact:
         Raises:
             UsageError: it is not stored.
         """
-        return f"v{self._stored().number}"
+        return f"v{self.stored_version().number}"
 
     source_version = version
 
     @property
     def qualified_name(self) -> str:
         """Project, name and version."""
-        return f"{self._stored().project}/{self.name}"
+        return f"{self.stored_version().project}/{self.name}"
 
     @property
     def project(self) -> str:
         """The project of the run that logged it."""
-        return self._stored().project
+        return self.stored_version().project
 
     @property
     def aliases(self) -> list[str]:
@@ -165,7 +165,7 @@ class Artifact:
     @property
     def id(self) -> str:
         """Run and folder of the stored version."""
-        return f"{self._stored().run_id}/{self._stored().folder}"
+        return f"{self.stored_version().run_id}/{self.stored_version().folder}"
 
     @property
     def size(self) -> int:
@@ -190,7 +190,12 @@ class Artifact:
         """Return it: a version is stored when ``log_artifact`` returns."""
         return self
 
-    def _stored(self) -> Version:
+    def stored_version(self) -> Version:
+        """What the store has of it.
+
+        Raises:
+            UsageError: it is not logged yet.
+        """
         if self._version is None:
             raise UsageError(f"the artifact {self._name!r} is not logged yet", hint="run.log_artifact(artifact)")
         return self._version

@@ -9,7 +9,6 @@ __all__ = ["MODULES", "NAMES", "refuse", "refuse_module"]
 _SWEEPS = "use Optuna with mltrack.integrations.optuna, or a loop of mltrack run; see docs/examples/sweep.md"
 _READ = "read runs with mltrack.Store.open(): search_runs, run, sql"
 _MASKS = "draw boxes and masks into the pixels, or log them as a wandb.Table"
-_REGISTRY = "use run.log_model for the files and mltrack.register_model for a name in the registry"
 _SERVER = "it talks to wandb's server; nothing here does"
 
 NAMES = {
@@ -22,8 +21,6 @@ NAMES = {
     "agent": _SWEEPS,
     "controller": _SWEEPS,
     "restore": "run.use_artifact(...).download(), or mltrack.Store.open().run(...).artifact_path(name)",
-    "link_artifact": _REGISTRY,
-    "link_model": _REGISTRY,
     "Graph": "log the model's text with run.log, or its files as a wandb.Artifact",
     "JoinedTable": "join the tables before they are logged",
     "EvalTable": "use wandb.Table",

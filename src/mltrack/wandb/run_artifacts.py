@@ -6,14 +6,19 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from time import time_ns
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
+from mltrack.disk.layout import Layout
+from mltrack.storage.registry.registry import Registry
 from mltrack.wandb.artifact_type import Artifact, Version
 from mltrack.wandb.artifact_versions import TAG_PREFIX, find_version, find_versions, version_fields
 from mltrack.wandb.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from mltrack.entities import ModelVersion
 
 __all__ = ["USED_TAG", "ArtifactRun", "RunArtifacts", "artifact_of"]
 
@@ -114,6 +119,25 @@ class RunArtifacts:
             self._used.append(name)
             self._run.set_tags({USED_TAG: json.dumps(self._used)})
         return found
+
+    def link(self, artifact: Artifact, target: str, aliases: Sequence[str]) -> ModelVersion | None:
+        """Make an artifact the next version of a registered model: the last part of ``target`` names it.
+
+        Raises:
+            UsageError: the name is not a model's.
+            NotFoundError: its files are not in the store.
+            StoreError: the store can't be written.
+        """
+        found = self.log(artifact, None)
+        if self._store is None:
+            return None
+        version, name = found.stored_version(), target.rpartition("/")[2]
+        layout = Layout.open(self._store)
+        registry = Registry(layout, clock=time_ns)
+        made = registry.create_version_of_run(name, layout.run(version.run_id), version.folder)
+        for alias in aliases:
+            registry.set_alias(name, alias, made.version)
+        return made
 
 
 def artifact_of(artifact_or_path: Any, name: str | None, kind: str | None, default_name: str) -> Artifact:

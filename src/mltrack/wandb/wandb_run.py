@@ -378,6 +378,23 @@ class Run:
         """
         return self._artifacts.use(artifact_or_name, type)
 
+    def link_artifact(self, artifact: Artifact, target_path: str, aliases: Sequence[str] | None = None) -> None:
+        """Make an artifact the next version of a registered model, named by the last part of ``target_path``."""
+        self._artifacts.link(artifact, target_path, aliases or ())
+
+    def link_model(
+        self, path: Any, registered_model_name: str, name: str | None = None, aliases: Sequence[str] | None = None
+    ) -> None:
+        """Store a model as ``log_model`` does, and make it the next version of a registered model.
+
+        Args:
+            path: the file or folder.
+            registered_model_name: the model's name in the registry.
+            name: the artifact's.
+            aliases: of the version.
+        """
+        self.link_artifact(self.log_model(path, name), registered_model_name, aliases)
+
     def log_model(self, path: Any, name: str | None = None, aliases: Sequence[str] | None = None) -> Artifact:
         """Store a file or a folder as an artifact of type model."""
         return self.log_artifact(path, name, "model", aliases)
