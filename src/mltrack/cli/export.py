@@ -34,7 +34,6 @@ SQL_ROWS_MAX = 200
     "Query the store in SQL.",
     "mltrack sql \"SELECT run_name, value FROM latest_metrics JOIN runs USING (run_id) WHERE key = 'loss'\"",
     'mltrack sql "SELECT count(*) AS points FROM metrics" --json',
-    'mltrack sql --remote lake "SELECT status, count(*) AS runs FROM runs GROUP BY status"',
 )
 @click.argument("query")
 @json_option

@@ -25,7 +25,7 @@ MB = 1e6
 
 @click.group("lake")
 def lake() -> None:
-    """Look after a lake: its files, their number, and those that nobody needs any more."""
+    """Look after the files of a lake."""
 
 
 def _tables(ctx: click.Context, text: str) -> LakeTables:

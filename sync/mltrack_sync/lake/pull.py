@@ -108,7 +108,10 @@ class _Pull:
                 return
             self._counts["runs"] += 1
             self._counts["created"] += before is None
-            self._counts["artifacts"] += sum(need.path.startswith("artifacts/") for need in needs)
+            sizes = {state.path: state.size for state in snapshot.files}
+            files_needed = [need.path for need in needs if need.path.startswith("artifacts/")]
+            self._counts["artifacts"] += len(files_needed)
+            self._counts["artifact_bytes"] += sum(sizes[path] for path in files_needed)
             if options.dry_run:
                 self._counts["points"] += max(0, points - (before.points if before is not None else 0))
                 return

@@ -137,6 +137,7 @@ def test_pulled_runs_are_themselves(pushed: tuple[Store, Remote], tmp_path: Path
     assert (report.runs, report.created, report.points, report.artifacts) == (4, 4, 4 * 41, 8)
     assert (said.runs, said.created, said.points) == (4, 4, 4 * 41)
     assert report.complete
+    assert report.artifact_bytes > 4 * len("text 0")
     for run_id in store.run_ids():
         a, b = store.run(run_id), other.run(run_id)
         assert (a.head(), a.params, a.tags, a.artifacts) == (b.head(), b.params, b.tags, b.artifacts)
