@@ -15,6 +15,7 @@ from mltrack.entities import Position, WriterInfo
 from mltrack.errors import CorruptionError
 from mltrack.journal.reader import read_key, read_points
 from mltrack.storage.runs.state import RunState, WriterState
+from mltrack.storage.runs.visibility import SYSTEM_METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -173,10 +174,15 @@ def _counting_of(key: str, table: pa.Table, rule: PointRule) -> pa.Table:
     """The rows of one metric that count."""
     import numpy as np
     import pyarrow as pa
+    import pyarrow.compute as pc
 
+    if not len(table):
+        return table
+    if rule.end is not None and table.column("seq")[-1].as_py() >= rule.end:
+        table = table.slice(0, int(np.searchsorted(column_array(table.column("seq"), np.int64), rule.end)))
+    system = key.startswith(SYSTEM_METRICS)
+    if not system and (not len(table) or pc.max(table.column("step")).as_py() <= rule.least):
+        return table
     seqs, steps = (column_array(table.column(name), np.int64) for name in ("seq", "step"))
-    if rule.end is not None and len(seqs) and int(seqs[-1]) >= rule.end:
-        table = table.slice(0, int(np.searchsorted(seqs, rule.end)))
-        seqs, steps = seqs[: len(table)], steps[: len(table)]
     visible = rule.visible_of(key, seqs, steps)
     return table if visible is None else table.filter(array_column(visible, pa.bool_()))

@@ -165,6 +165,11 @@ class PointRule:
                 stairs.append(one)
         self.hidden = tuple(reversed(stairs))
 
+    @property
+    def least(self) -> int:
+        """The step up to which nothing is hidden."""
+        return min((one.step for one in self.hidden), default=(1 << 63) - 1)
+
     def visible(self, points: PointColumns) -> npt.NDArray[np.bool_] | None:
         """Which of a writer's points count; None: all of them."""
         import numpy as np
