@@ -12,7 +12,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mltrack.disk.absent import read_absent
+from mltrack.disk.absent import ABSENT_FILE, read_absent
 from mltrack.disk.artifact_files import hash_file
 from mltrack.disk.codec import HEADER_SIZE, BadLine, decode_header
 from mltrack.disk.elsewhere import MARKER_SUFFIX
@@ -115,7 +115,9 @@ class RunReading:
             log.give_artifacts(facts)
         if not facts.by_path:
             return []
-        absent = {file.path: file.sha256 for file in read_absent(Path(self.folder)).values()}
+        absent: dict[str, str] = {}
+        if os.path.lexists(f"{self.folder}/{ABSENT_FILE}"):  # few runs have one
+            absent = {file.path: file.sha256 for file in read_absent(Path(self.folder)).values()}
         wanted = [
             FileState(path, FileKind.WHOLE, fact.size, sha256=fact.sha256, at=fact.at)
             for path, fact in sorted(facts.by_path.items())
