@@ -89,3 +89,5 @@ def install(*, in_children: bool = True) -> None:
         held = os.environ.get("PYTHONPATH", "").split(os.pathsep)
         if str(CHILDREN) not in held:
             os.environ["PYTHONPATH"] = os.pathsep.join([str(CHILDREN), *(part for part in held if part)])
+        if str(CHILDREN) not in sys.path:
+            sys.path.insert(1, str(CHILDREN))  # spawned processes of multiprocessing get this path, not PYTHONPATH's
