@@ -469,6 +469,7 @@ print(json.dumps(seen), flush=True)
 """
 
 
+@pytest.mark.slow
 def test_processes_that_refresh_concurrently_all_see_every_run(empty_store: Store) -> None:
     for number in range(60):
         write_run(empty_store, name=f"run {number}", metrics={"loss": [(0, number)]})
@@ -506,6 +507,7 @@ def test_a_forked_child_opens_its_own_catalog(empty_store: Store) -> None:
 # --- the same as reading every folder --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_hundred_random_runs_equal_what_their_folders_hold(empty_store: Store) -> None:
     draw = random.Random(11)
     ids: list[str] = []

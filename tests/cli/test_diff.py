@@ -58,6 +58,7 @@ def code_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / ".mltrack"
 
 
+@pytest.mark.slow
 def test_lines_of_code_keep_their_tabs_and_control_no_terminal(code_store: Path) -> None:
     said = subprocess.run(
         [

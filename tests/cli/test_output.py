@@ -89,6 +89,7 @@ COMMANDS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_no_name_in_a_store_controls_a_terminal(evil_store: tuple[Path, list[str]]) -> None:
     root, ids = evil_store
     words = {"RUN": ids[0], "OTHER": ids[1], "METRIC": f"metric {EVIL}", "EVIL": EVIL, "QUERY": "from params"}
@@ -161,6 +162,7 @@ def test_no_encoding_of_the_output_ends_a_command(variables: dict[str, str], wid
             json.loads(printed)
 
 
+@pytest.mark.slow
 def test_a_character_outside_of_the_output_encoding_is_shown_escaped(wide_store: Path) -> None:
     shown = mltrack(wide_store, "show", "plain", variables={"PYTHONIOENCODING": "latin-1"}).stdout.decode("latin-1")
     assert "\\u6a21\\u578b" in shown
@@ -189,6 +191,7 @@ def test_a_broken_pipe_ends_a_command_quietly_with_its_code(line: str, small_sto
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.slow
 def test_errors_that_cannot_be_printed_keep_their_exit_code(small_store: Store) -> None:
     for redirected in ("2>&-", "2>/dev/full", "2>&1 | true"):
         line = (

@@ -109,6 +109,7 @@ def test_ls_in_a_terminal_has_short_ids_and_children_below_their_parent(small_st
     assert sorted(names[1:3]) == ["└ first", "└ second"]  # in the order of their ids where they began in one ms
 
 
+@pytest.mark.slow
 def test_no_line_is_wider_than_the_terminal(small_store: Store) -> None:
     current_store.set_store(small_store.path)
     fluent.start_run(run_name="long-" * 40).end()

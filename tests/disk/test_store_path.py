@@ -174,6 +174,7 @@ sys.exit(main(["--store", sys.argv[1], "show", "one"]) or main(["--store", sys.a
     assert "no errors" in done.stdout
 
 
+@pytest.mark.slow
 @broken_313
 def test_in_a_deleted_working_folder_a_search_for_a_store_is_a_clear_error() -> None:
     done = gone("import mltrack; mltrack.start_run()")

@@ -161,6 +161,7 @@ def test_the_environment_never_trusts_a_command_in_the_store(
 # --- what needs no trust, and what does --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @as_root
 def test_another_users_store_is_read_and_recorded_into_and_nothing_is_sent(store: Store, tmp_path: Path) -> None:
     text, was_run = command(tmp_path)
@@ -354,6 +355,7 @@ def test_removing_a_remote_ends_its_trust(store: Store) -> None:
 # --- the file of what is trusted -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_is_trusted_is_listed_and_removed_by_a_command(store: Store) -> None:
     write_remotes(store, 'kind = "azure"\ntoken_command = "get-token"', url=AZURE)
     mltrack_command(store, "remote", "trust", "origin")

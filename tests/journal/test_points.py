@@ -227,6 +227,7 @@ def traced() -> Iterator[None]:
         sys.settrace(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [nullcontext, traced], ids=["plain", "traced"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_signal_handler_may_log_at_any_moment(

@@ -221,6 +221,7 @@ time.sleep(60)
     assert run.tags.get("mltrack.preempted") == (None if number == signal.SIGINT else number.name)
 
 
+@pytest.mark.slow
 def test_a_preempted_run_is_continued(launching: Launching) -> None:
     process = launching.start("sh", "-c", "echo one; exec sleep 60", options=["-n", "job-7"])
     assert process.stdout is not None
@@ -243,6 +244,7 @@ def test_the_old_spelling_of_resume_if_exists_is_refused_naming_the_new_one(laun
     assert not (launching.folder / ".mltrack").exists()
 
 
+@pytest.mark.slow
 def test_a_restarted_job_continues_the_run_of_its_name(launching: Launching) -> None:
     again = ["-e", "spirals", "-n", "12345", "-p", "lr=1", "--resume-if-exists"]
     assert launching("sh", "-c", "echo one; exit 75", options=again).returncode == 75
@@ -259,6 +261,7 @@ def test_a_restarted_job_continues_the_run_of_its_name(launching: Launching) -> 
     assert "2 runs of the experiment 'spirals' are called '12345'" in refused.stderr
 
 
+@pytest.mark.slow
 def test_forked_processes_log_into_the_run_even_after_their_parent_did(launching: Launching) -> None:
     program = """
 import os
@@ -301,6 +304,7 @@ def test_a_launch_in_a_deleted_folder_says_so(launching: Launching) -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_a_killed_launcher_had_stored_can_be_read_and_continued(launching: Launching) -> None:
     program = "import os, sys, time\nprint('one', flush=True)\nprint(os.getpid(), flush=True)\ntime.sleep(60)"
     process = launching.start(sys.executable, launching.script(program), options=["-n", "job-7"])
@@ -433,6 +437,7 @@ def test_two_launches_that_continue_one_run_have_separate_logs(launching: Launch
     assert check_store(launching.folder / ".mltrack").findings == []
 
 
+@pytest.mark.slow
 def test_options_that_conflict_with_the_continued_run_are_refused_before_it_is_changed(launching: Launching) -> None:
     launching("false", options=["-n", "job", "-e", "spirals", "-p", "lr=1"])
     before = launching.run().tags

@@ -295,6 +295,7 @@ def test_runs_of_the_same_code_share_the_list_of_files(repository: Path) -> None
     assert len(packs(store.path)) == 1
 
 
+@pytest.mark.slow
 def test_a_continued_run_has_the_snapshot_of_its_last_launch(repository: Path) -> None:
     launch(repository, "true", options=("-n", "job"))
     (repository / "train.py").write_text("print('changed')\n")

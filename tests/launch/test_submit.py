@@ -76,6 +76,7 @@ def test_a_failing_script_is_reported_with_its_traceback(source: Path) -> None:
     assert run.wait_for_completion(raise_on_error=False) == "FAILED"
 
 
+@pytest.mark.slow
 def test_a_submitted_run_can_be_cancelled(source: Path) -> None:
     run = mltrack.submit(ScriptRunConfig(source, command="sh -c 'echo on; exec sleep 60'", snapshot=False))
     log = run.stored().folder.path / "live" / "std_log.txt"

@@ -66,6 +66,7 @@ def change(root: Path, kind: str, line: int, field: int, value: str) -> None:
     path.write_bytes(b"".join(lines))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LOGS)
 def test_mlflow_skips_a_line_with_impossible_values(made: Path, tmp_path: Path, kind: str) -> None:
     bad = of(made, "events").parents[1].name

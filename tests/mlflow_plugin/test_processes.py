@@ -249,6 +249,7 @@ def test_mlflow_gc_removes_deleted_runs_and_experiments(client: Any, tmp_path: P
     assert client.get_experiment_by_name("old") is None
 
 
+@pytest.mark.slow
 def test_a_store_moved_under_a_process_is_reported_in_one_line(client: Any, tmp_path: Path) -> None:
     run = mlflow.start_run()
     mlflow.log_metric("loss", 1.0)

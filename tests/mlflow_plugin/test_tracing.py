@@ -94,6 +94,7 @@ def test_a_program_that_uses_mlflow_traces_to_the_store(tmp_path: Path, backgrou
     assert check_store(tmp_path / "store").sound
 
 
+@pytest.mark.slow
 def test_traces_in_flight_when_a_program_ends_arrive(tmp_path: Path) -> None:
     run_python(HURRIED, f"mltrack://{tmp_path}/store", env={"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "true"})
     traces = Store.open(tmp_path / "store").traces

@@ -135,6 +135,7 @@ def test_an_image_has_the_methods_of_mlflow_s() -> None:
     assert hasattr(mltrack.Image([[1]]), "size")
 
 
+@pytest.mark.slow
 def test_mlflows_own_objects_are_imported_at_first_use() -> None:
     code = """
 import sys

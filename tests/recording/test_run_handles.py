@@ -128,6 +128,7 @@ def test_a_run_is_passed_to_forked_workers() -> None:
     assert all(writer.ended for writer in run.stored().writers())
 
 
+@pytest.mark.slow
 def test_a_run_is_passed_to_joblib_workers(tmp_path: Path) -> None:
     (tmp_path / "work.py").write_text(
         "import mltrack\n"

@@ -184,6 +184,7 @@ def test_attributes_that_could_not_be_fetched_are_counted(tmp_path: Path) -> Non
     assert any(words.startswith("1 attributes that neptune-exporter could not fetch") for words in report.left_out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", ["first", "decimal"])
 def test_a_file_cut_at_many_bytes_costs_that_run_and_is_named(run: str, tmp_path: Path) -> None:
     source = unpack(tmp_path)
@@ -197,6 +198,7 @@ def test_a_file_cut_at_many_bytes_costs_that_run_and_is_named(run: str, tmp_path
         assert any(run in problem for problem in findings.problems), size
 
 
+@pytest.mark.slow
 def test_pages_that_are_damaged_cost_that_run_and_are_named(tmp_path: Path) -> None:
     source = unpack(tmp_path)
     path, chance = part_path(source, "first", 0), np.random.default_rng(3)

@@ -166,6 +166,7 @@ def test_cut_at_every_byte_what_is_whole_is_read_and_the_cut_is_named(tmp_path: 
         assert len(torn) == len(findings.problems) == (last != size), (size, findings.problems)
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_costs_its_record_only_and_names_the_place(tmp_path: Path) -> None:
     records = [scalar("loss", step / 2, step) for step in range(8)]
     data = b"".join(records)
@@ -194,6 +195,7 @@ def test_points_of_a_file_that_goes_on_are_those_that_were_whole_at_first(tmp_pa
     assert [step for _, step, _ in points_of(run)["loss"]] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_events_that_are_damaged_inside_cost_themselves_only(tmp_path: Path) -> None:
     runs = unpack(tmp_path)
     records = []

@@ -161,6 +161,7 @@ def small() -> bytes:
     return log(run("r"), *(history(step, loss=str(step / 2), train__acc="0.5") for step in range(8)))
 
 
+@pytest.mark.slow
 def test_cut_at_every_byte_what_is_whole_is_read_and_the_cut_is_named(tmp_path: Path) -> None:
     data = small()
     ends = [end for _, end, _ in fragments(data)]

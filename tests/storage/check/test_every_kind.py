@@ -111,6 +111,7 @@ def test_overlapping_segments_and_unread_names_are_reported(root: Path) -> None:
     assert any("files there have other names" in error for error in found)
 
 
+@pytest.mark.slow
 def test_a_sparse_file_of_a_terabyte_is_reported_quickly(root: Path) -> None:
     for kind in ("events", "points", "segment", "facts", "ledger", "artifact", "remotes"):
         path = of(root, kind)

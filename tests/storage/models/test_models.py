@@ -157,6 +157,7 @@ for k in range(5):
 """
 
 
+@pytest.mark.slow
 def test_eight_processes_changing_one_model_at_once_lose_nothing(layout: Layout) -> None:
     held = models(layout)
     model_id = held.create("0").model_id

@@ -174,6 +174,7 @@ def rows(run: StoredRun) -> dict[str, Counter[tuple[int, float]]]:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=4)
 @given(st.lists(_operations, min_size=5, max_size=12))
 def test_every_reader_returns_what_the_model_says(

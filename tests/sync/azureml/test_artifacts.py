@@ -74,6 +74,7 @@ def test_a_file_arrives_in_one_put_or_in_blocks(
     assert all(seen.headers.get("if-none-match") == "*" for seen in azure.traffic.of("blob/put"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["artifacts/batch-metadata", "blob/put", "blob/block", "blob/block-list"])
 @pytest.mark.parametrize(
     "fault", [LoseAnswer(), Cut(), unavailable(503), unavailable(500)], ids=lambda f: type(f).__name__

@@ -71,6 +71,7 @@ def everything_on_disk(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_no_secret_is_written_or_shown_whatever_fails(
     azure: AzureEmulator,
     azure_store: Store,
@@ -108,6 +109,7 @@ def test_no_secret_is_written_or_shown_whatever_fails(
     assert azure.secrets_in(*told, caplog.text, out.out, out.err, *everything_on_disk(azure_store.path.parent)) == []
 
 
+@pytest.mark.slow
 def test_nothing_secret_of_azure_identity_or_the_command_line_is_shown(
     azure: AzureEmulator, azure_store: Store, azure_contents: Contents, experiment: str
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_model_registered_offline_arrives_with_its_files_among_those_of_its_ru
     assert str(azure_store.path) not in str({key: fields[key] for key in fields.keys() - {"flavors"}})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["artifacts/batch-metadata", "blob/put", "mlflow/model-versions/create"])
 @pytest.mark.parametrize("fault", [LoseAnswer(), Cut(), unavailable(503)], ids=lambda f: type(f).__name__)
 def test_network_faults_duplicate_nothing(

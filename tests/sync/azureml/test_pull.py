@@ -105,6 +105,7 @@ def test_a_sampled_history_comes_back_as_the_complete_run(
     assert push(store, remote).points == 0
 
 
+@pytest.mark.slow
 def test_throttling_errors_and_revoked_tokens_lose_and_double_nothing(
     azure: AzureEmulator,
     azure_store: Store,

@@ -56,6 +56,7 @@ def silent() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["sync", "pull", "verify"])
 def test_a_stalled_server_is_named_and_an_interrupt_says_what_is_safe(store: Store, silent: int, command: str) -> None:
     with mltrack.start_run():

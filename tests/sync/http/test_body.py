@@ -152,6 +152,7 @@ def test_a_server_that_does_not_speak_http_is_reported_briefly(head: bytes) -> N
     assert len(str(caught.value)) < 1500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", [b"X-More: " + b"x" * 1000 + b"\r\n", b"x" * 1000, b"HTTP/1.1 100 Continue\r\n\r\n"])
 def test_endless_headers_end_the_request(piece: bytes) -> None:
     with pytest.raises(RemoteUnavailableError, match="did not answer"):

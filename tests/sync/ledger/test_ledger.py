@@ -34,6 +34,7 @@ def record(points: int = 2500, name: str = "run") -> str:
         return run.run_id
 
 
+@pytest.mark.slow
 def test_a_deleted_ledger_costs_a_lookup_and_no_point_is_sent_twice(
     store: Store, server: MlflowServer, proxy: FaultyProxy, spoiled: Remote, experiment: str
 ) -> None:

@@ -149,6 +149,7 @@ def test_a_valid_response_is_read(name: str, served: Served) -> None:
     assert ask(served.transport)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_any_value_in_any_field_is_read_or_raises_a_remote_error(name: str, served: Served) -> None:
     ask, good = CALLS[name]
@@ -185,6 +186,7 @@ PAGED: dict[str, tuple[Ask, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAGED)
 @pytest.mark.parametrize("rows", [True, False])
 def test_endless_pages_are_an_error(name: str, rows: bool, served: Served) -> None:

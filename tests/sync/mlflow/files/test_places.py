@@ -277,6 +277,7 @@ def test_an_artifact_uri_that_is_not_valid_rejects_only_the_file(store: Store, u
     assert len(report.rejected[0].reason) < 3000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [b"", b"what?\r\n", b"500 no\r\n"], ids=["nothing", "odd", "no"])
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # ftplib leaves its socket open
 def test_any_error_of_a_storage_library_is_reported_and_retried(words: bytes, store: Store) -> None:

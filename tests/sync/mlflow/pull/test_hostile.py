@@ -86,6 +86,7 @@ def pulled(store: Store, fake: FakeMlflow) -> PullReport | MltrackError:
 NAMES = ["../evil", "/evil", "model/../../evil", "a\0b", "x" * 5000, "model\\..\\evil", ".", "..", "", "\ud800"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_names_of_files_that_lead_out_or_can_be_none_harm_nothing(tmp_path: Path, name: str) -> None:
     fake, store = Twisted(), Store.create(tmp_path / "store")
@@ -122,6 +123,7 @@ WRONG: list[tuple[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("call", "wrong"), WRONG)
 def test_answers_of_another_shape_are_reported_and_the_next_pull_brings_the_rest(
     store: Store, call: str, wrong: Any
@@ -135,6 +137,7 @@ def test_answers_of_another_shape_are_reported_and_the_next_pull_brings_the_rest
     assert_whole(store, fake)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "name"),
     [
@@ -157,6 +160,7 @@ def test_pages_without_end_are_given_up(store: Store, call: str, name: str) -> N
     assert_whole(store, fake)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ["64k", "160k", "400k", "700k", "1m"])
 def test_a_full_disk_leaves_a_valid_store_and_the_rest_comes_when_there_is_room(tmp_path: Path, room: str) -> None:
     fake = Twisted()

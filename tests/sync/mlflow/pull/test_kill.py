@@ -64,6 +64,7 @@ def assert_all_is_here(store: Store, server: MlflowServer, there: list[str]) -> 
     assert sum(len(run.artifacts) for run in found.values()) == 3
 
 
+@pytest.mark.slow
 def test_a_pull_killed_at_any_request_and_restarted_brings_each_point_once(
     tmp_path: Path,
     server: MlflowServer,
@@ -213,6 +214,7 @@ def test_a_pull_killed_at_each_request_brings_models_and_traces_once(
     assert number > 20
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
 def test_models_and_traces_come_once_though_answers_are_cut(
     store: Store,

@@ -110,6 +110,7 @@ def test_traces_arrive_whole_and_follow_changes(pair: Pair) -> None:
     assert pair.push().requests == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/v1/traces", "/mlflow/traces", "/assessments", "/tags", "/link-to-run"])
 def test_a_lost_answer_duplicates_nothing(pair: Pair, path: str) -> None:
     with mlflow_on(uri_of(pair.store), pair.experiment) as client:
@@ -138,6 +139,7 @@ def test_a_lost_answer_duplicates_nothing(pair: Pair, path: str) -> None:
     assert_traces_equal(pair)
 
 
+@pytest.mark.slow
 def test_any_request_may_be_lost_and_a_killed_syncer_duplicates_nothing(pair: Pair, syncers: Syncers) -> None:
     with mlflow_on(uri_of(pair.store), pair.experiment):
         kept = [mlflow.log_feedback(trace_id=trace_once(f"trace {n}"), name="good", value=n) for n in range(4)]
@@ -156,6 +158,7 @@ def test_any_request_may_be_lost_and_a_killed_syncer_duplicates_nothing(pair: Pa
     assert_traces_equal(pair)
 
 
+@pytest.mark.slow
 def test_spans_of_many_traces_and_their_links_to_a_run_are_sent_in_one_request(pair: Pair) -> None:
     with mlflow_on(uri_of(pair.store), pair.experiment) as client:
         made = [trace_once(f"trace {n}") for n in range(5)]
