@@ -85,6 +85,18 @@ def test_every_help_ends_with_an_example(command: click.Command) -> None:
     assert command.get_help(context).strip().splitlines()[-1].strip().startswith("mltrack ")
 
 
+def groups() -> list[str]:
+    """The names of the commands that have commands below them."""
+    return [name for name in group.list_commands(CONTEXT) if isinstance(group.get_command(CONTEXT, name), click.Group)]
+
+
+@pytest.mark.parametrize("name", ["", *groups()])
+def test_no_summary_in_a_list_of_commands_is_cut(name: str, cli: Cli) -> None:
+    said = cli(*filter(None, [name]), "--help").out
+    assert "\n  -h, --help" in said
+    assert [line for line in said.splitlines()[1:] if line.endswith("...")] == []
+
+
 @pytest.mark.parametrize("line", own_examples())
 def test_every_example_runs(
     line: str, small_store: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["fork", "rewind"]
 
-STEP = click.IntRange(-(1 << 63), (1 << 63) - 1)
-
 
 @command(
     "rewind",
@@ -25,14 +23,14 @@ STEP = click.IntRange(-(1 << 63), (1 << 63) - 1)
     "mltrack rewind spirals-1 --undo",
 )
 @click.argument("run", type=RUN)
-@click.option("--to-step", "step", type=STEP, metavar="N", help="The last step that still counts.")
+@click.option("--to-step", "step", type=int, metavar="N", help="The last step that still counts.")
 @click.option("--undo", is_flag=True, help="Undo the last rewind.")
 @json_option
 @pass_session
 def rewind(session: Session, run: str, step: int | None, undo: bool, as_json: bool) -> None:
-    """Let all that RUN has logged so far with a step greater than N no longer count.
+    """Go back to step N of RUN: what was logged with a greater step no longer counts.
 
-    Nothing is removed: --undo undoes the last rewind. What is logged afterwards counts, whatever its step. Params,
+    Nothing is removed, and --undo undoes the last rewind. What is logged afterwards counts, whatever its step. Params,
     tags, files, models and system metrics stay.
     """
     if (step is None) == (not undo):
@@ -66,15 +64,16 @@ def rewind(session: Session, run: str, step: int | None, undo: bool, as_json: bo
     "mltrack fork spirals-1 --at-step 100 --name second-try --json",
 )
 @click.argument("run", type=RUN)
-@click.option("--at-step", "step", type=STEP, metavar="N", required=True, help="The last step that is RUN's.")
+@click.option("--at-step", "step", type=int, metavar="N", required=True, help="The last step that is RUN's.")
 @click.option("--name", metavar="NAME", help="The new run's name; by default RUN's with -fork.")
 @json_option
 @pass_session
 def fork(session: Session, run: str, step: int, name: str | None, as_json: bool) -> None:
-    """Make a run whose history up to step N is that of RUN, without a copy, and print its id.
+    """Make a run that begins with RUN's points up to step N, and print its id.
 
-    It has RUN's params, tags and datasets, and waits for a process that resumes it: start_run(run_id=...), or any
-    script with MLTRACK_RUN_ID set to its id. RUN can't be purged as long as the new run exists.
+    The points are not copied, so RUN can't be purged while the new run exists. Params, tags and datasets are copied. The
+    new run waits for a process that resumes it: start_run(run_id=...), or any script with MLTRACK_RUN_ID set to its
+    id.
     """
     from mltrack.environment import RUN_NAME_TAG
     from mltrack.recording.starting import start_fork

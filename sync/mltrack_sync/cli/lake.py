@@ -49,12 +49,21 @@ def _tables(ctx: click.Context, text: str) -> LakeTables:
     return tables
 
 
-@lake.command("status", cls=Command, examples=["mltrack lake status lake", "mltrack lake status s3://bucket/prefix"])
+@lake.command(
+    "status",
+    short_help="Show how many files each table has, and how large they are.",
+    cls=Command,
+    examples=["mltrack lake status lake", "mltrack lake status s3://bucket/prefix"],
+)
 @click.argument("name", metavar="LAKE")
 @json_option
 @click.pass_context
 def show_status(ctx: click.Context, name: str, as_json: bool) -> None:
-    """Show the files of each table: how many, how large, the smallest, and how many compaction would leave."""
+    """Show how many files each table has, and how large they are.
+
+    Also shows the smallest file, and how many files "mltrack lake compact" would leave. LAKE is the name of a remote, or
+    a URL.
+    """
     from mltrack_sync.lake.upkeep import status
 
     found = status(_tables(ctx, name))
@@ -82,7 +91,10 @@ def _grouped(number: int) -> str:
 @json_option
 @click.pass_context
 def compact_files(ctx: click.Context, name: str, as_json: bool) -> None:
-    """Join small files, so that readers open fewer. Others may push and read meanwhile; it can be interrupted."""
+    """Join small files, so that readers open fewer.
+
+    LAKE is the name of a remote, or a URL. Others may push and read meanwhile. The command may be interrupted.
+    """
     from mltrack_sync.lake.upkeep import compact
 
     done = list(compact(_tables(ctx, name)))
@@ -97,7 +109,10 @@ def compact_files(ctx: click.Context, name: str, as_json: bool) -> None:
 
 
 @lake.command(
-    "vacuum", cls=Command, examples=["mltrack lake vacuum lake --dry-run", "mltrack lake vacuum lake --older-than 30d"]
+    "vacuum",
+    short_help="Remove files that no reader needs any more.",
+    cls=Command,
+    examples=["mltrack lake vacuum lake --dry-run", "mltrack lake vacuum lake --older-than 30d"],
 )
 @click.argument("name", metavar="LAKE")
 @click.option(
@@ -107,7 +122,11 @@ def compact_files(ctx: click.Context, name: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def vacuum_files(ctx: click.Context, name: str, older_than: str, dry_run: bool, as_json: bool) -> None:
-    """Remove files that were replaced, or left by interrupted pushes, a week ago or earlier."""
+    """Remove files that no reader needs any more.
+
+    These were replaced by "mltrack lake compact", or left by interrupted pushes, a week ago or earlier. LAKE is the name
+    of a remote, or a URL.
+    """
     from mltrack_sync.gc import parse_age
     from mltrack_sync.lake.upkeep import vacuum
 

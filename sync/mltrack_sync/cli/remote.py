@@ -149,20 +149,26 @@ def _when(time_ns: int) -> str:
 @click.group(
     "remote",
     short_help="Add, change and list remotes.",
-    epilog="Example:  mltrack remote add lab http://127.0.0.1:5000",
     context_settings={"help_option_names": ["-h", "--help"]},  # also where it is the whole program
 )
 def remote() -> None:
-    """Manage the places to push to.
+    """Manage remotes: servers, workspaces, other stores and lakes that runs are pushed to.
 
-    Credentials are never stored: they come from MLflow's environment variables.
+    Credentials are never stored: they come from environment variables, or from a cloud's own files.
     """
 
 
 @remote.command(
     "add",
+    short_help="Add a remote.",
     cls=Command,
-    examples=["mltrack remote add lab http://127.0.0.1:5000", "mltrack remote add prod azureml: --config config.json"],
+    examples=[
+        "mltrack remote add lab http://127.0.0.1:5000",
+        "mltrack remote add prod azureml: --config config.json",
+        "mltrack remote add usb /media/usb/.mltrack",
+        "mltrack remote add cluster ssh://cluster/scratch/me/.mltrack",
+        "mltrack remote add lake s3://bucket/prefix",
+    ],
 )
 @click.argument("name")
 @click.argument("url")
@@ -182,9 +188,11 @@ def remote_add(
     shared_folder: str,
     history: str | None,
 ) -> None:
-    """Add the MLflow server or Azure ML workspace at URL as NAME.
+    """Add the remote at URL as NAME.
 
-    "azureml:" alone takes the workspace from Azure's config.json, searched for from this folder upward.
+    URL is that of an MLflow server, an Azure ML workspace, another store (a path, or ssh://) or a lake (delta:, s3://,
+    abfss://, gs://). "azureml:" alone takes the workspace from Azure's config.json, searched for from this folder
+    upward.
     """
     from mltrack_sync.remotes.config import Remotes
     from mltrack_sync.remotes.kind import kind_of
