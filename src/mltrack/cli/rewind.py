@@ -71,8 +71,8 @@ def rewind(session: Session, run: str, step: int | None, undo: bool, as_json: bo
 def fork(session: Session, run: str, step: int, name: str | None, as_json: bool) -> None:
     """Make a run that begins with RUN's points up to step N, and print its id.
 
-    The points are not copied, so RUN can't be purged while the new run exists. Params, tags and datasets are copied. The
-    new run waits for a process that resumes it: start_run(run_id=...), or any script with MLTRACK_RUN_ID set to its
+    The points are not copied, so RUN can't be purged while the new run exists. Params, tags and datasets are copied.
+    The new run waits for a process that resumes it: start_run(run_id=...), or any script with MLTRACK_RUN_ID set to its
     id.
     """
     from mltrack.environment import RUN_NAME_TAG

@@ -61,8 +61,8 @@ def _tables(ctx: click.Context, text: str) -> LakeTables:
 def show_status(ctx: click.Context, name: str, as_json: bool) -> None:
     """Show how many files each table has, and how large they are.
 
-    Also shows the smallest file, and how many files "mltrack lake compact" would leave. LAKE is the name of a remote, or
-    a URL.
+    Also shows the smallest file, and how many files "mltrack lake compact" would leave. LAKE is the name of a remote,
+    or a URL.
     """
     from mltrack_sync.lake.upkeep import status
 
@@ -124,8 +124,8 @@ def compact_files(ctx: click.Context, name: str, as_json: bool) -> None:
 def vacuum_files(ctx: click.Context, name: str, older_than: str, dry_run: bool, as_json: bool) -> None:
     """Remove files that no reader needs any more.
 
-    These were replaced by "mltrack lake compact", or left by interrupted pushes, a week ago or earlier. LAKE is the name
-    of a remote, or a URL.
+    These were replaced by "mltrack lake compact", or left by interrupted pushes, a week ago or earlier. LAKE is the
+    name of a remote, or a URL.
     """
     from mltrack_sync.gc import parse_age
     from mltrack_sync.lake.upkeep import vacuum
