@@ -14,11 +14,14 @@ import duckdb
 
 from mltrack.catalog.schema import create_tables
 from mltrack_sync.lake.layout import TABLES
+from mltrack_sync.lake.rewinds import HIDDEN_SQL, hidden_table
 from mltrack_sync.lake.scan import LakeScan
-from mltrack_sync.lake.summaries import SUMMARIES_SQL
+from mltrack_sync.lake.summaries import SUMMARIES_SQL, summary_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import pyarrow as pa
 
     from mltrack_sync.lake.tables import LakeTables
 
@@ -112,10 +115,14 @@ class LakeCatalog:
         for name in wanted:
             if name not in self._filled:
                 source, select = _FILLED[name]
-                self.con.register("source", self.scan.rows(source, _columns(source)))
+                self.con.register("source", self._rows(source))
                 self.con.execute(f"INSERT INTO base.{name} SELECT * FROM ({select}) ORDER BY 1, 2")
                 self.con.unregister("source")
                 self._filled.add(name)
+
+    def _rows(self, source: str) -> pa.Table:
+        columns = _columns(source)
+        return summary_rows(self.scan, columns) if source == "metric_summaries" else self.scan.rows(source, columns)
 
     def fill_for(self, query: str) -> None:
         """Fill the tables whose names are in a query.
@@ -127,7 +134,7 @@ class LakeCatalog:
         self.fill(name for name in _FILLED if name in words)
 
     def add_metrics(self, con: duckdb.DuckDBPyConnection, query: str) -> None:
-        """Make the view ``metrics``, over all points of the lake, where a query has its name.
+        """Make the view ``metrics``, over all points of the lake that count, where a query has its name.
 
         Raises:
             RemoteError: the lake can't be read.
@@ -136,9 +143,15 @@ class LakeCatalog:
             return
         found: Any = self.scan.dataset("points")
         con.register("lake_points", self.scan.rows("points") if found is None else found)
+        counting = "lake_points"
+        if self.scan.rules:
+            con.register("lake_hidden_rows", hidden_table(self.scan.rules))
+            rows = "SELECT unnest(rows, recursive := true) FROM lake_hidden_rows"
+            con.execute(f"CREATE OR REPLACE TEMP VIEW lake_hidden AS {rows}")
+            counting = f"({HIDDEN_SQL})"
         con.execute(
             "CREATE OR REPLACE TEMP VIEW metrics AS SELECT run_id, metric, step,"
-            " make_timestamp_ns(time_ns) AT TIME ZONE 'UTC' AS time, value FROM lake_points"
+            f" make_timestamp_ns(time_ns) AT TIME ZONE 'UTC' AS time, value FROM {counting}"
         )
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ __all__ = ["FACT_TABLES", "Row", "fact_rows", "run_row", "table_of"]
 
 Row = tuple[Any, ...]
 
-FACT_TABLES = ("params", "tags", "artifacts", "datasets", "models", "events")
+FACT_TABLES = ("params", "tags", "artifacts", "datasets", "models", "rewinds", "forks", "events")
 """The tables whose rows each come from one event."""
 
 
@@ -108,45 +108,68 @@ def _take(
     rows.setdefault("events", []).append((*owner, writer, seq, time, time // 1000, fields["type"], line))
     shape = _SHAPES.get(fields["type"])
     if shape is not None:
-        table, values = shape(fields)
-        rows.setdefault(table, []).append((*owner, *values, *position))
+        table, found = shape(fields)
+        rows.setdefault(table, []).extend((*owner, *values, *position) for values in found)
 
 
-def _param(fields: Mapping[str, Any]) -> tuple[str, Row]:
-    return "params", (fields["key"], fields["value"])
+_Shape = tuple[str, list[Row]]
+"""A table, and the rows in it that one event makes, without owner and position."""
 
 
-def _tag(fields: Mapping[str, Any]) -> tuple[str, Row]:
-    return "tags", (fields["key"], fields["value"])
+def _param(fields: Mapping[str, Any]) -> _Shape:
+    return "params", [(fields["key"], fields["value"])]
 
 
-def _artifact(fields: Mapping[str, Any]) -> tuple[str, Row]:
+def _tag(fields: Mapping[str, Any]) -> _Shape:
+    return "tags", [(fields["key"], fields["value"])]
+
+
+def _artifact(fields: Mapping[str, Any]) -> _Shape:
     deleted, logged = bool(fields.get("deleted", False)), int(fields.get("logged", fields["time"]))
-    return "artifacts", (fields["path"], fields.get("size"), fields.get("sha256"), deleted, logged)
+    return "artifacts", [(fields["path"], fields.get("size"), fields.get("sha256"), deleted, logged)]
 
 
-def _dataset(fields: Mapping[str, Any]) -> tuple[str, Row]:
+def _dataset(fields: Mapping[str, Any]) -> _Shape:
     tags = {str(key): str(value) for key, value in dict(fields.get("tags") or {}).items()}
     values = tuple(_text(fields.get(name)) for name in ("source_type", "source", "schema", "profile"))
-    return "datasets", (fields["name"], fields["digest"], tags.get(DATASET_CONTEXT), *values, tags)
+    return "datasets", [(fields["name"], fields["digest"], tags.get(DATASET_CONTEXT), *values, tags)]
 
 
 def _text(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
-def _model(fields: Mapping[str, Any]) -> tuple[str, Row]:
+def _model(fields: Mapping[str, Any]) -> _Shape:
     made = fields["type"] == "model_output"
-    return "models", (fields["model_id"], made, int(fields.get("step", 0)) if made else None)
+    return "models", [(fields["model_id"], made, int(fields.get("step", 0)) if made else None)]
 
 
-_SHAPES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Row]]] = {
+def _rewind(fields: Mapping[str, Any]) -> _Shape:
+    """A row for each writer that had points."""
+    points = {writer: counts[1] for writer, counts in fields["at"].items()}
+    return "rewinds", [(fields["step"], writer, below, "") for writer, below in sorted(points.items()) if below]
+
+
+def _undo_rewind(fields: Mapping[str, Any]) -> _Shape:
+    return "rewinds", [(0, "", 0, fields["rewind"])]
+
+
+def _fork(fields: Mapping[str, Any]) -> _Shape:
+    """A row for each writer whose points the run begins with."""
+    found = [(each["run_id"], each["writer"], each["points"]) for each in fields["history"]]
+    return "forks", [(fields["run_id"], fields["step"], *each) for each in found]
+
+
+_SHAPES: dict[str, Callable[[Mapping[str, Any]], _Shape]] = {
     "param": _param,
     "tag": _tag,
     "artifact": _artifact,
     "dataset": _dataset,
     "model_input": _model,
     "model_output": _model,
+    "rewind": _rewind,
+    "undo_rewind": _undo_rewind,
+    "fork": _fork,
 }
 
 
@@ -157,7 +180,7 @@ def run_row(store_id: str, run: StoredRun, events: int, points: int, revision: i
         store_id: The store.
         run: The run.
         events: How many of its events the lake has with this row; of two rows, the one with more counts.
-        points: How many of its points.
+        points: How many of its points, those that do not count, too.
         revision: A number that grows with each row that this store writes.
     """
     info = run.info

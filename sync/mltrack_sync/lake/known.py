@@ -6,7 +6,7 @@ A run's events and points have positions that are the same in every copy of the 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
 
@@ -85,8 +85,9 @@ def find_known_runs(
     entries: dict[str, RunEntry] = {run_id: RunEntry() for run_id in latest}
     for run_id, writer, end in positions_in(scan, "events", ids, None):
         entries.setdefault(run_id, RunEntry()).events[writer] = end
-    for run_id, writer, end in positions_in(scan, "points", ids, _partitions(store, ids)):
-        entries.setdefault(run_id, RunEntry()).points[writer] = end
+    for found in ranges_in(scan, "points", ids, _partitions(store, ids)):
+        if found.is_whole or _has_inherited(store, found):
+            entries.setdefault(found.run_id, RunEntry()).points[found.writer] = found.end
     for run_id, path, sha256 in _files(scan, ids):
         if run_id in entries:
             entries[run_id].artifacts[path] = sha256
@@ -121,10 +122,45 @@ def _partitions(store: Store, run_ids: Iterable[str]) -> set[tuple[str, str]]:
     return found
 
 
+def _has_inherited(store: Store, found: Range) -> bool:
+    """Whether a fork's points of another run's writer, of which it has only some, are all there up to the last one."""
+    try:
+        run = store.run(found.run_id)
+    except NotFoundError:
+        return False
+    if run.visibility is None or found.writer not in run.visibility.inherited:
+        return False
+    pieces = (points for _, points in run.read_points(writer=found.writer, rewinds=()))
+    return found.rows == sum(int((points.seqs < found.end).sum()) for points in pieces)
+
+
+class Range(NamedTuple):
+    """A writer's events or points in the lake: the first seq, the one after the last, and how many there are."""
+
+    run_id: str
+    writer: str
+    first: int
+    end: int
+    rows: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether none before the last one is missing."""
+        return self.first == 0 and self.rows >= self.end
+
+
 def positions_in(
     scan: LakeScan, table: str, run_ids: Sequence[str], partitions: set[tuple[str, str]] | None
 ) -> list[tuple[str, str, int]]:
-    """How far the lake has each writer's events or points: the position before the first gap."""
+    """How far the lake has each writer's events or points, of writers of which it has all up to there."""
+    found = ranges_in(scan, table, run_ids, partitions)
+    return [(each.run_id, each.writer, each.end) for each in found if each.is_whole]
+
+
+def ranges_in(
+    scan: LakeScan, table: str, run_ids: Sequence[str], partitions: set[tuple[str, str]] | None
+) -> list[Range]:
+    """Which of each writer's events or points the lake has."""
     where = one_of("run_id", run_ids)
     if partitions is not None:
         where = one_of("month", {month for month, _ in partitions}) & where
@@ -141,7 +177,7 @@ def positions_in(
         rows = con.execute(
             "SELECT run_id, writer, min(low), max(high), sum(n)::BIGINT FROM found GROUP BY ALL ORDER BY ALL"
         ).fetchall()
-    return [(run_id, writer, high + 1) for run_id, writer, low, high, n in rows if low == 0 and n >= high + 1]
+    return [Range(run_id, writer, low, high + 1, n) for run_id, writer, low, high, n in rows]
 
 
 def _files(scan: LakeScan, run_ids: Sequence[str]) -> list[tuple[str, str, str]]:

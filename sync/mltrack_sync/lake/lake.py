@@ -189,6 +189,20 @@ class Lake:
                     self._sizes[name] = max(self._sizes.get(name, (0, 0)), (size[0], size[1]))
             return self._sizes.get(run_id, (0, 0))
 
+    def fork_sources(self) -> dict[str, list[str]]:
+        """By fork the runs that have the points it begins with.
+
+        Raises:
+            RemoteError: the lake can't be read.
+        """
+        with self._lock:
+            rows = self.scan().rows("forks", ["run_id", "of_run_id"])
+        found: dict[str, list[str]] = {}
+        for run_id, source in zip(*(rows.column(each).to_pylist() for each in rows.column_names), strict=True):
+            if source not in found.setdefault(run_id, []):
+                found[run_id].append(source)
+        return found
+
     def has_content(self, artifact: Artifact) -> bool:
         """Whether the lake has the content of a file.
 

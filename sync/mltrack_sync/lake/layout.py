@@ -61,6 +61,27 @@ def _spec(name: str, *columns: tuple[str, pa.DataType], **options: tuple[str, ..
 
 _ALL = (
     _spec(
+        "rewinds",
+        *_OWNER,
+        ("step", _INT),
+        ("of_writer", _TEXT),
+        ("below_seq", _INT),
+        ("undoes", _TEXT),
+        *_POSITION,
+        order=("run_id", "of_writer", "undoes", "writer", "seq"),
+    ),
+    _spec(
+        "forks",
+        *_OWNER,
+        ("parent_run_id", _TEXT),
+        ("step", _INT),
+        ("of_run_id", _TEXT),
+        ("of_writer", _TEXT),
+        ("below_seq", _INT),
+        *_POSITION,
+        order=("run_id", "of_run_id", "of_writer"),
+    ),
+    _spec(
         "points",
         ("store_id", _TEXT),
         ("run_id", _TEXT),
@@ -251,7 +272,8 @@ _ALL = (
 )
 
 TABLES = {spec.name: spec for spec in _ALL}
-"""By name, in the order in which a batch is committed: what a run has comes before the run itself."""
+"""By name, in the order in which a batch is committed: what hides points comes before the points, and what a run has
+before the run itself."""
 
 
 def month_of(start_time_ms: int) -> str:

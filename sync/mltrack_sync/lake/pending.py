@@ -13,19 +13,31 @@ from mltrack_sync.stores.local_source import LocalSource
 from mltrack_sync.stores.pending import least_bound
 
 if TYPE_CHECKING:
-    from mltrack.entities import Artifact
+    from mltrack.entities import Artifact, RunHead
     from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.store import Store
     from mltrack_sync.ledger.view import LedgerView
     from mltrack_sync.remotes.kind import Remote
     from mltrack_sync.selection import Selection
 
-__all__ = ["LOGS", "count_pending", "dry_run", "least_bound", "pending_units", "waiting_artifacts"]
+__all__ = ["LOGS", "count_pending", "dry_run", "least_bound", "pending_units", "waiting_artifacts", "with_fork_sources"]
 
 LOGS = "../"
 """What the names of a run's own files begin with in the ledger, where they stand among the artifacts."""
 
 _AREAS = ("workspace", "models", "traces")
+
+
+def with_fork_sources(store: Store, heads: dict[str, RunHead], selection: Selection) -> dict[str, RunHead]:
+    """How far each selected run goes, and each run that one of these was forked from: a pull needs its points.
+
+    Raises:
+        StoreError: the store can't be read.
+    """
+    if selection.everything or not heads:
+        return heads
+    needed = set(store.fork_sources(sorted(heads))) - heads.keys()
+    return heads | {run_id: head for run_id, head in store.heads().items() if run_id in needed} if needed else heads
 
 
 def waiting_artifacts(run: StoredRun, entry: RunEntry, bytes_max: int | None) -> list[Artifact]:
@@ -59,7 +71,7 @@ def count_pending(store: Store, remote: Remote, state: LedgerView, selection: Se
     runs = points = created = artifacts = artifact_bytes = 0
     recorded: list[int] = []
     unreadable: list[str] = []
-    for run_id, head in selection.heads(store).items():
+    for run_id, head in with_fork_sources(store, selection.heads(store), selection).items():
         if not is_run_pending(head, state):
             continue
         entry = state.runs.get(run_id) or RunEntry()

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.errors import AlreadyExistsError, MltrackError, NotFoundError, RemoteError
+from mltrack.storage.runs.point_sources import INHERITED
 from mltrack_sync.lake.run_source import RunFiles
 from mltrack_sync.ledger.ledger import RunEntry
 from mltrack_sync.ledger.stores import run_lines
+from mltrack_sync.remotes.pending import is_run_pending
 from mltrack_sync.report import PullReport
 from mltrack_sync.stores.local_target import LocalTarget
 
@@ -55,7 +57,7 @@ class _Pull:
         self._problems: list[str] = []
 
     def run(self) -> PullReport:
-        for record in self._selected():
+        for record in self._with_fork_sources():
             if self._work.options.stop.is_set():
                 break
             try:
@@ -86,6 +88,29 @@ class _Pull:
             if token is None:
                 return
 
+    def _with_fork_sources(self) -> Iterator[RunRecord]:
+        """What is selected; before a fork the runs whose points it begins with."""
+        sources = self._lake.fork_sources()
+        seen: set[str] = set()
+        for record in self._selected():
+            for run_id in sources.get(record.run_id, ()):
+                if run_id not in seen:
+                    seen.add(run_id)
+                    yield from self._fork_source(record.run_id, run_id)
+            if record.run_id not in seen:
+                seen.add(record.run_id)
+                yield record
+
+    def _fork_source(self, fork_id: str, run_id: str) -> Iterator[RunRecord]:
+        try:
+            yield self._lake.run(run_id).record
+        except NotFoundError:
+            if run_id not in self._work.store.run_ids():
+                self._problems.append(
+                    f"run {fork_id} was forked from run {run_id}, which the lake does not have:"
+                    " points from before the fork are missing"
+                )
+
     def _bring(self, record: RunRecord) -> None:
         run_id = record.run_id
         store, options = self._work.store, self._work.options
@@ -96,8 +121,9 @@ class _Pull:
         held = {writer.writer: writer.position for writer in here.writers()} if here is not None else {}
         wanted = list(self._artifacts(run_id, here))
         events, points = self._lake.sizes_of(run_id)
-        is_held = sum(each.events for each in held.values()) >= events
-        if is_held and sum(each.points for each in held.values()) >= points and not wanted:
+        is_held = before is not None and before.events >= events and before.points >= points
+        is_sent = before is not None and not is_run_pending(before, self._work.ledger.state)
+        if is_held and is_sent and not wanted:  # else what is new here may be as much as what is new there
             return
         scan = self._lake.scan()
         files = RunFiles(scan, record.info, wanted, {name: each.points for name, each in held.items()}, options.clock())
@@ -113,13 +139,13 @@ class _Pull:
             self._counts["artifacts"] += len(files_needed)
             self._counts["artifact_bytes"] += sum(sizes[path] for path in files_needed)
             if options.dry_run:
-                self._counts["points"] += max(0, points - (before.points if before is not None else 0))
+                self._counts["points"] += files.new_points
                 return
             self._make_experiment(record)
             applied = self._target.apply(snapshot, files.pieces(snapshot, needs))
         self._problems += applied.problems
         self._counts["bytes"] += applied.bytes
-        self._note(run_id, before.points if before is not None else 0)
+        self._note(run_id, before.points if before is not None else 0, 0 if here is None else _own_points(here))
 
     def _artifacts(self, run_id: str, here: StoredRun | None) -> Iterator[Artifact]:
         """Those whose content is wanted, in the lake, and not here."""
@@ -142,11 +168,11 @@ class _Pull:
             workspace.create(info.experiment_name, experiment_id=info.experiment_id)
             self._counts["experiments"] += 1
 
-    def _note(self, run_id: str, points_before: int) -> None:
+    def _note(self, run_id: str, points_before: int, own_before: int) -> None:
         """Count what came, and note in the ledger that it need not be sent back."""
         run = self._work.store.run(run_id)
         head = run.head()
-        self._counts["points"] += max(0, head.points - points_before)
+        self._counts["points"] += max(0, _own_points(run) - own_before)
         positions = {writer.writer: writer.position for writer in run.writers()}
         files = {each.path: each.sha256 for each in run.artifacts}
         copied = RunEntry(
@@ -156,3 +182,8 @@ class _Pull:
         )
         if points_before == 0:
             self._work.ledger.copied(run_lines(head, self._work.ledger.run(run_id), copied, settled=True))
+
+
+def _own_points(run: StoredRun) -> int:
+    """How many points are in the run's own files."""
+    return sum(writer.position.points for writer in run.writers() if writer.role != INHERITED)

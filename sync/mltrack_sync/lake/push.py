@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mltrack.errors import CorruptionError, NotFoundError, RemoteError, StoreError
@@ -13,7 +14,7 @@ from mltrack_sync.lake.gathering import Gathering
 from mltrack_sync.lake.known import KnownRuns, find_known_runs, last_numbers
 from mltrack_sync.lake.notes import NoteFile
 from mltrack_sync.lake.other_rows import OtherRows
-from mltrack_sync.lake.pending import pending_units
+from mltrack_sync.lake.pending import pending_units, with_fork_sources
 from mltrack_sync.lake.run_batches import RunSender
 from mltrack_sync.ledger.lake import lake_line
 from mltrack_sync.remotes.ledgers import ledger_path
@@ -41,7 +42,8 @@ def push_to_lake(work: PushWork, tables: LakeTables, fs: FileSystem) -> PushRepo
         RemoteError: the lake can't be used, or the ledger can't be written.
         StoreError, OSError: the store can't be read.
     """
-    return _Push(work, tables, fs).run()
+    heads = with_fork_sources(work.store, work.heads, work.options.selection)
+    return _Push(replace(work, heads=heads), tables, fs).run()
 
 
 class _Push:

@@ -81,9 +81,9 @@ class RunSender:
         self.gathering.lines += run_lines(self.work.heads[run_id], entry, copied, settled=settled)
 
     def _points(self, run: StoredRun, done: dict[str, int], sent: SentRun, on_full: OnFull) -> None:
-        """Gather new points, and move ``done`` along."""
+        """Gather new points, hidden ones, too, and move ``done`` along."""
         partition = (month_of(run.info.start_time), shard_of(run.run_id))
-        for writer, points in run.read_points(dict(done)):
+        for writer, points in run.read_points(dict(done), rewinds=()):
             self.gathering.add_points(partition, run.run_id, writer, points)
             sent.counts["points"] += len(points)
             done[writer] = int(points.seqs[-1]) + 1

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mltrack.disk.arrow_columns import column_array
-from mltrack.disk.segment import BLOCK_ROWS, PointColumns, write_segment
+from mltrack.disk.segment import BLOCK_ROWS, write_segment
 from mltrack_sync.lake.blobs import blob_path
 from mltrack_sync.lake.failures import lake_errors
 from mltrack_sync.lake.known import positions_in
 from mltrack_sync.lake.layout import month_of, shard_of
+from mltrack_sync.lake.rewinds import as_points
 from mltrack_sync.lake.scan import one_of
 from mltrack_sync.lake.series import partition_of
 from mltrack_sync.stores.file_marks import MARK_BYTES
@@ -27,6 +28,7 @@ from mltrack_sync.stores.transfer import PIECE_BYTES_MAX, FileKind, FileState, P
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from mltrack.disk.segment import PointColumns
     from mltrack.entities import Artifact, RunInfo
     from mltrack_sync.lake.scan import LakeScan
     from mltrack_sync.stores.transfer import Need
@@ -50,6 +52,7 @@ class RunFiles:
         artifacts: Those of its artifacts that are wanted.
         held: How many points of each writer the store has.
         taken_at: The time now, in ns.
+        new_points: How many points its segments have, once there is a snapshot.
     """
 
     scan: LakeScan
@@ -57,6 +60,7 @@ class RunFiles:
     artifacts: list[Artifact]
     held: Mapping[str, int]
     taken_at: int
+    new_points: int = 0
     logs: dict[str, bytes] = field(default_factory=dict)
     _folder: tempfile.TemporaryDirectory[str] = field(
         default_factory=lambda: tempfile.TemporaryDirectory(prefix="mltrack-pull-")
@@ -134,10 +138,11 @@ class RunFiles:
         partition = {(month_of(self.info.start_time), shard_of(self.info.run_id))}
         for _, writer, end in positions_in(self.scan, "points", [self.info.run_id], partition):
             first = self.held.get(writer, 0)
-            if first < end:
+            if first < end and writer in self.logs:  # others are of runs that this one was forked from
                 name = f"segments/{writer}.{first}-{end - 1}.parquet"
                 path = Path(self._folder.name, f"{writer}.parquet")
                 write_segment(path, self._blocks(writer, first, end))
+                self.new_points += end - first
                 self._contents[name] = path
                 yield FileState(name, FileKind.WHOLE, path.stat().st_size)
 
@@ -158,12 +163,8 @@ class RunFiles:
         assert found is not None
         with lake_errors(self.scan.tables.place.uri):
             table = found.to_table(columns=["metric", "seq", "step", "time_ns", "value"], filter=where)
-        seqs, index = np.unique(column_array(table.column("seq"), np.int64), return_index=True)
-        metric = table.column("metric").combine_chunks().dictionary_encode()
-        codes = column_array(metric.indices.cast("int64"), np.int64)
-        columns = [column_array(table.column(name), np.int64)[index] for name in ("step", "time_ns")]
-        values = column_array(table.column("value"), np.float64)[index]
-        return PointColumns(metric.dictionary.to_pylist(), codes[index], seqs, columns[0], columns[1], values)
+        _, index = np.unique(column_array(table.column("seq"), np.int64), return_index=True)
+        return as_points(table).take(index)
 
     # --- bytes ---
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from mltrack.disk.arrow_columns import text_column, value_column
 from mltrack_sync.lake.failures import ForeignLakeError, lake_errors
 from mltrack_sync.lake.layout import TABLES
+from mltrack_sync.lake.rewinds import REWIND_COLUMNS, Rules, rules_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -39,6 +40,7 @@ class LakeScan:
     tables: LakeTables
     _datasets: dict[str, Any] = field(default_factory=dict)
     _loaded: dict[str, DeltaTable | None] = field(default_factory=dict)
+    _rules: Rules | None = None
 
     def table(self, name: str) -> DeltaTable | None:
         """A table; None where it does not exist.
@@ -69,6 +71,17 @@ class LakeScan:
             except DeltaProtocolError as error:
                 raise ForeignLakeError(f"the table {name!r} can't be read: {error}", hint="upgrade mltrack") from error
         return self._datasets[key]
+
+    @property
+    def rules(self) -> Rules:
+        """Which points do not count, by run and writer.
+
+        Raises:
+            RemoteError: it can't be read.
+        """
+        if self._rules is None:
+            self._rules = rules_of(self.rows("rewinds", REWIND_COLUMNS))
+        return self._rules
 
     def rows(self, name: str, columns: Sequence[str] | None = None, where: ds.Expression | None = None) -> pa.Table:
         """Rows of a table.

@@ -11,6 +11,7 @@ from mltrack.disk.arrow_columns import array_column, column_array
 from mltrack.errors import NotFoundError
 from mltrack_sync.lake.failures import lake_errors
 from mltrack_sync.lake.layout import month_of, shard_of
+from mltrack_sync.lake.rewinds import counting_rows
 from mltrack_sync.lake.scan import one_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def read_series(scan: LakeScan, info: RunInfo, key: str | None) -> pa.Table:
         where = where & one_of("metric", [key])
     with lake_errors(scan.tables.place.uri):
         table = scan.rows("points", columns) if found is None else found.to_table(columns=columns, filter=where)
+    table = counting_rows(table, scan.rules.get(info.run_id, {}))
     if key is not None and not table.num_rows:
         raise NotFoundError(f"run {info.run_id} has no metric {key!r}", hint="see its data.metrics")
     order = _order(table)

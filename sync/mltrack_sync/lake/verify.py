@@ -127,7 +127,7 @@ class _Comparison:
         partitions = set()
         for run_id, run in runs.items():
             partitions.add((month_of(run.info.start_time), shard_of(run_id)))
-            for writer, points in run.read_points():
+            for writer, points in run.read_points(rewinds=()):
                 rows = point_rows(self._store.store_id, [PointPiece(run_id, writer, points)])
                 digests.add(LOCAL, "points", rows.points)
         where = _in_partitions(partitions) & one_of("run_id", runs)
@@ -214,7 +214,7 @@ class _Comparison:
         self.counts["metrics"] += len(run.summaries)
         self.counts["datasets"] += len(run.datasets)
         if not self._options.quick:
-            self.counts["points"] += run.head().points
+            self.counts["points"] += run.point_count
 
 
 def _in_partitions(partitions: Iterable[tuple[str, str]]) -> ds.Expression:

@@ -58,6 +58,29 @@ def test_duckdb(lake: Path) -> None:
     assert board[0]["best"] == 1 / 12
 
 
+def test_rewound_runs(tmp_path: Path) -> None:
+    mltrack.set_store(tmp_path / "store")
+    with mltrack.start_run() as run:
+        run.log_series("loss", [float(step) for step in range(20)])
+        run.log_series("system/cpu", [1.0] * 20)
+    mltrack.set_store(None)
+    store = Store.open(tmp_path / "store")
+    store.rewind_run(run.run_id, 3)
+    store.rewind_run(run.run_id, 15)
+    push(store, Remotes(store).add("lake", f"delta:{tmp_path / 'lake'}"))
+    query = "SELECT run_id, metric, step, value FROM metrics ORDER BY ALL"
+    counting = run_section("Rewound runs", str(tmp_path / "lake"))["counting"]
+    rows = counting.sort_by([(name, "ascending") for name in counting.column_names]).to_pylist()
+    assert rows == store.sql(query).to_pylist()
+    store.undo_rewind(run.run_id)
+    push(store, Remotes(store).get("lake"))
+    again = run_section("Rewound runs", str(tmp_path / "lake"))["counting"]
+    assert again.num_rows == counting.num_rows == 4 + 20
+    store.undo_rewind(run.run_id)
+    push(store, Remotes(store).get("lake"))
+    assert run_section("Rewound runs", str(tmp_path / "lake"))["counting"].num_rows == 40
+
+
 def test_polars(lake: Path) -> None:
     means = run_section("Polars", str(lake))["means"]
     assert sorted(means["points"].to_list()) == [10, 10, 10]
