@@ -25,6 +25,8 @@ __all__ = ["StagedFile", "stage"]
 ROW_GROUP_ROWS = 1 << 16
 ZSTD_LEVEL = 3
 STATS_CHARS_MAX = 200
+_GREATEST = "\U0010ffff"
+"""Comes after any other character."""
 
 _PACKED = dict.fromkeys(("seq", "step", "time_ns", "ts"), "DELTA_BINARY_PACKED")
 """Columns of points that rise: readers of all engines know this encoding, and it takes a fraction of plain numbers."""
@@ -80,43 +82,50 @@ def stage(files: LakeFiles, table: str, rows: pa.Table, partition: Mapping[str, 
 
 
 def _stats(spec: TableSpec, rows: pa.Table, data: pa.Buffer) -> str:
-    """How many rows, and the least and greatest value of the columns by which files are left out of a search."""
+    """How many rows, and of each column how many are null, and the least and greatest value.
+
+    All columns have these, though few serve to leave files out: delta-rs's datasets take a column without bounds for
+    one in which no value can be found.
+    """
     meta = pq.read_metadata(pa.BufferReader(data))
     least: dict[str, Any] = {}
     greatest: dict[str, Any] = {}
-    nulls = {name: rows.column(name).null_count for name in rows.column_names}
+    kinds = {each.name: each.type for each in spec.file_schema if not pa.types.is_map(each.type)}
     for index in range(meta.num_columns):
         name = meta.schema.column(index).path
-        kind = rows.schema.field(name).type if name in nulls else None
-        if kind is None or not _is_counted(spec, name, kind):
+        if name not in kinds or (pa.types.is_floating(kinds[name]) and not _is_finite(rows.column(name))):
             continue
-        found = [meta.row_group(group).column(index).statistics for group in range(meta.num_row_groups)]
-        bounds = [(each.min, each.max) for each in found if each is not None and each.has_min_max]
-        if len(bounds) == len(found) and bounds:
-            low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
-            if (texts := _texts_of(low, high)) is not None:
-                least[name], greatest[name] = texts
-    counted = {name: count for name, count in nulls.items() if name in least}
-    return json.dumps({"numRecords": rows.num_rows, "minValues": least, "maxValues": greatest, "nullCount": counted})
+        groups = [meta.row_group(group).column(index).statistics for group in range(meta.num_row_groups)]
+        bounds = [(each.min, each.max) for each in groups if each is not None and each.has_min_max]
+        if len(bounds) < len(groups) and rows.column(name).null_count < rows.num_rows:
+            bounds = [tuple(pc.min_max(rows.column(name).cast(kinds[name])).as_py().values())]
+        if bounds and (said := _as_json(min(low for low, _ in bounds), max(high for _, high in bounds))) is not None:
+            least[name], greatest[name] = said
+    nulls = {name: rows.column(name).null_count for name in kinds}
+    found = {"numRecords": rows.num_rows, "minValues": least, "maxValues": greatest, "nullCount": nulls}
+    return json.dumps(found, ensure_ascii=False)  # arrow's reader of JSON misreads escaped characters beyond U+FFFF
 
 
-def _is_counted(spec: TableSpec, name: str, kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind) or pa.types.is_string(kind):
-        return name in spec.order or name == "store_id"
-    return bool(pa.types.is_integer(kind) or pa.types.is_timestamp(kind))
+def _is_finite(column: pa.ChunkedArray) -> bool:
+    """Whether JSON has bounds for all of these numbers."""
+    return bool(pc.all(pc.is_finite(column)).as_py())
 
 
-def _texts_of(low: Any, high: Any) -> tuple[Any, Any] | None:
-    """The bounds as JSON has them; None where they can't be said."""
+def _as_json(low: Any, high: Any) -> tuple[Any, Any] | None:
+    """The bounds as JSON has them, those of long texts wider; None where they can't be said."""
     if isinstance(low, datetime):
         try:
             ceiling = high + timedelta(milliseconds=1)
         except OverflowError:
             return None
         return tuple(each.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z" for each in (low, ceiling))  # type: ignore[return-value]
-    if isinstance(low, str) and max(len(low), len(high)) > STATS_CHARS_MAX:
-        return None
+    if isinstance(low, str):
+        return low[:STATS_CHARS_MAX], max(high[:STATS_CHARS_MAX] + _GREATEST, high) if _is_long(high) else high
     return low, high
+
+
+def _is_long(text: str) -> bool:
+    return len(text) > STATS_CHARS_MAX
 
 
 def total_rows(table: pa.Table, column: str) -> int:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
+from pyarrow import dataset as ds
 
 import mltrack
 from mltrack.store import Store
 from mltrack_sync import Remotes, push
+from mltrack_sync.lake.layout import TABLES
 from tests.support import ROOT
+from tests.support.full_store import make_full_store
 
 PAGE = ROOT / "docs" / "lake" / "engines.md"
 
@@ -56,6 +62,33 @@ def test_duckdb(lake: Path) -> None:
     board = run_section("DuckDB", str(lake))["board"].to_pylist()
     assert [(row["run_name"], int(row["points"])) for row in board] == [(f"run {n}", 10) for n in (2, 1, 0)]
     assert board[0]["best"] == 1 / 12
+
+
+def test_a_dataset_finds_each_value_of_each_column(tmp_path: Path) -> None:
+    store = make_full_store(tmp_path / "store")
+    mltrack.set_store(store.path)
+    with mltrack.start_run(run_name="long"):
+        mltrack.log_params({"text": "x" * 5000, "zz": "\U0010ffff" * 300, "empty": ""})
+        mltrack.log_metric("loss", 0.5)
+    mltrack.set_store(None)
+    store = Store.open(store.path)
+    push(store, Remotes(store).add("lake", f"delta:{tmp_path / 'lake'}"))
+    for name, spec in TABLES.items():
+        if not (tmp_path / "lake" / name).exists():
+            continue
+        dataset = DeltaTable(str(tmp_path / "lake" / name)).to_pyarrow_dataset()
+        rows = dataset.to_table()
+        for column in spec.schema.names:
+            if pa.types.is_map(rows.schema.field(column).type):
+                continue
+            each = rows.column(column)
+            is_null = ds.field(column).is_null()
+            assert dataset.count_rows(filter=is_null) == each.null_count, f"{name}.{column}"
+            if pa.types.is_floating(each.type) and not all(map(math.isfinite, each.drop_null().to_pylist())):
+                continue  # JSON has no bounds for these
+            for value in each.drop_null().unique()[-3:]:
+                found = dataset.count_rows(filter=ds.field(column) == value)
+                assert found == rows.filter(ds.field(column) == value).num_rows > 0, f"{name}.{column}"
 
 
 def test_rewound_runs(tmp_path: Path) -> None:
