@@ -12,6 +12,7 @@ import click
 
 from mltrack.cli.context import Session, command, json_option, pass_session
 from mltrack.cli.exit_codes import PARTIAL
+from mltrack.text.counting import plural
 from mltrack.text.printing import Column, console, heading, print_json, print_table, say, styled
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _print(report: ImportReport) -> None:
         rows["seconds"] = f"{report.seconds:.1f}"
         print_table([Column("what"), Column("count", right=True)], list(rows.items()))
     elif report.unchanged or report.complete:
-        say(f"{title}: nothing new in {report.unchanged:,} runs")
+        say(f"{title}: nothing new in {plural(report.unchanged, 'run')}")
     for kind, names in report.other_kinds.items():
         where = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
         say(f"not read: {where}, of another kind: mltrack import {report.source} --from {kind}")

@@ -23,7 +23,7 @@ __all__ = ["show"]
 @json_option
 @pass_session
 def show(session: Session, run: str, as_json: bool) -> None:
-    """Show everything about RUN (an id, its first digits, or a name)."""
+    """Show everything about RUN (an id, its first digits, a name, or @last)."""
     stored = session.store().run(run)
     if as_json:
         print_json(_everything(stored))

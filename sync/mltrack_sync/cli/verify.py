@@ -200,7 +200,8 @@ def _print_plan(plan: GcPlan) -> None:
     what = "files of" if plan.keep_metrics else "run"
     for run in plan.deletable:
         say(f"goes: {what} {run.run_id} {run.run_name}, {run.bytes:,} bytes")
-    say(f"{plural(len(plan.deletable), 'run')} with {plan.bytes:,} bytes can go, {len(plan.retained):,} stay")
+    stays = "stays" if len(plan.retained) == 1 else "stay"
+    say(f"{plural(len(plan.deletable), 'run')} with {plan.bytes:,} bytes can go, {len(plan.retained):,} {stays}")
 
 
 def _question(plan: GcPlan) -> str:
