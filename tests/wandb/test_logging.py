@@ -47,6 +47,21 @@ def points(store: Store) -> dict[str, list[tuple[int, float]]]:
     return found
 
 
+@pytest.mark.parametrize(("quiet", "lines"), [("0", 1), ("1", 0)])
+def test_runs_are_announced_unless_the_environment_asks_for_quiet(
+    store: Store, quiet: str, lines: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLTRACK_QUIET", "1")
+    wandb.init(project="p").finish()
+    capsys.readouterr()
+    monkeypatch.setenv("MLTRACK_QUIET", quiet)
+    monkeypatch.setenv("MLTRACK_RUN_ID", only(store).run_id)  # so mltrack's own lines are not said
+    run = wandb.init(project="p")
+    said = capsys.readouterr().err
+    run.finish()
+    assert said.count("mltrack.wandb: run ") == lines
+
+
 # --- rows ---
 
 

@@ -20,7 +20,7 @@ from mltrack.text.printable import printable
 if TYPE_CHECKING:
     from mltrack.recording.run import Run
 
-__all__ = ["announce", "silence"]
+__all__ = ["announce", "is_quiet", "silence"]
 
 _OFF = ("", "0", "false", "no", "off")
 
@@ -33,6 +33,11 @@ def silence() -> None:
     _said_in = os.getpid()
 
 
+def is_quiet() -> bool:
+    """Whether ``MLTRACK_QUIET`` asks that runs are not announced."""
+    return os.environ.get(MLTRACK_QUIET, "").lower() not in _OFF
+
+
 def announce(run: Run, *, pushed: bool) -> None:
     """Say where a new run is recorded, if it is the first of this process; and more when it has ended.
 
@@ -41,12 +46,7 @@ def announce(run: Run, *, pushed: bool) -> None:
         pushed: Whether it is pushed to a remote while it goes on.
     """
     global _said_in
-    if (
-        not run.is_new
-        or _said_in == os.getpid()
-        or MLTRACK_RUN_ID in os.environ
-        or os.environ.get(MLTRACK_QUIET, "").lower() not in _OFF
-    ):
+    if not run.is_new or _said_in == os.getpid() or MLTRACK_RUN_ID in os.environ or is_quiet():
         return
     _said_in = os.getpid()
     place = words_on_place(run.store_folder) if was_searched() else None

@@ -11,6 +11,7 @@ from typing import Any
 
 from mltrack.environment import MLTRACK_SYSTEM_METRICS, NOTE_TAG, ORIGIN_RUN_TAG, RUN_NAME_TAG
 from mltrack.importers.wandb.names import GROUP_TAG, JOB_TYPE_TAG, TAGS_TAG, tags_text
+from mltrack.recording.announcements import is_quiet
 from mltrack.recording.current_store import chosen_experiment, current_layout, workspace_of
 from mltrack.recording.fluent import start_run
 from mltrack.storage.runs.step_counters import next_step
@@ -199,7 +200,7 @@ def _start(settings: Settings) -> Run:
     info = started.info
     config = _config_of(started.stored().params) if held or info.experiment_id != experiment.experiment_id else {}
     first = next_step(started.folder) if config or held else 0
-    if started.after_end is None:  # else mltrack itself has said so
+    if started.after_end is None and not is_quiet():  # else mltrack itself has said so
         inform(f"run {info.run_id[:8]} {started.name}, in {layout.root}")
     return Run(started, settings, run_id=run_id, project=info.experiment_name, first_step=first, config=config)
 

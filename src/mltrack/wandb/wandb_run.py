@@ -478,7 +478,7 @@ class Run:
         self._run.log_params({key: text for key, text in texts.items() if self._params.setdefault(key, text) == text})
         changed = {key: text for key, text in texts.items() if self._params[key] != text}
         if changed:
-            say_once("params can't change: a config value that does is kept as the tag wandb.config.NAME, too")
+            say_once("params can't change: a new value in config is kept as the tag wandb.config.NAME")
             self._run.set_tags({f"wandb.config.{key}": text for key, text in changed.items()})
 
     def _store_summary(self, values: Mapping[str, Any]) -> None:
