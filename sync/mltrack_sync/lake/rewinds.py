@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from mltrack.disk.arrow_columns import array_column, column_array
+from mltrack.disk.arrow_columns import array_column, column_array, text_column, value_column
 from mltrack.disk.segment import PointColumns
 from mltrack.storage.runs.visibility import SYSTEM_METRICS, Hidden, PointRule
 
@@ -63,15 +63,17 @@ def hidden_table(rules: Rules) -> pa.Table:
     it is this one that is held in memory, and the points that go by.
     """
     rows = [
-        {"run_id": run_id, "of_writer": writer, "below_seq": one.end, "step": one.step}
+        (run_id, writer, one.end, one.step)
         for run_id, of_run in rules.items()
         for writer, rule in of_run.items()
         for one in rule.hidden
     ]
-    each = pa.struct(
-        [("run_id", pa.string()), ("of_writer", pa.string()), ("below_seq", pa.int64()), ("step", pa.int64())]
+    run_ids, writers, ends, steps = zip(*rows, strict=True) if rows else ((), (), (), ())
+    columns = [text_column(run_ids), text_column(writers), value_column(ends, pa.int64())]
+    each = pa.StructArray.from_arrays(
+        [*columns, value_column(steps, pa.int64())], names=["run_id", "of_writer", "below_seq", "step"]
     )
-    return pa.table({"rows": pa.array([rows], pa.list_(each))})
+    return pa.table({"rows": pa.ListArray.from_arrays(array_column(np.array([0, len(rows)]), pa.int32()), each)})
 
 
 def counting_rows(table: pa.Table, rules: dict[str, PointRule]) -> pa.Table:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from mltrack.disk.arrow_columns import text_column, value_column
+from mltrack_sync.lake.bounds import bounded_dataset
 from mltrack_sync.lake.failures import ForeignLakeError, lake_errors
 from mltrack_sync.lake.layout import TABLES
 from mltrack_sync.lake.rewinds import REWIND_COLUMNS, Rules, rules_of
@@ -65,9 +66,7 @@ class LakeScan:
             table = self.table(name)
             try:
                 with lake_errors(self.tables.place.uri):
-                    self._datasets[key] = (
-                        None if table is None else table.to_pyarrow_dataset(file_pruning_predicate=only or None)
-                    )
+                    self._datasets[key] = None if table is None else bounded_dataset(table, TABLES[name], only)
             except DeltaProtocolError as error:
                 raise ForeignLakeError(f"the table {name!r} can't be read: {error}", hint="upgrade mltrack") from error
         return self._datasets[key]
