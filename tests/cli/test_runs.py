@@ -177,3 +177,13 @@ def test_values_are_rounded_in_lists_and_exact_in_json_and_of_one_run(cli: Cli, 
     assert "8.22865e-05" in line and "8.228650" not in line
     assert "8.228650119817602e-05" in cli("metrics", run.run_id).out
     assert cli("ls", "--json").json[0]["metrics"]["rate"] == 8.228650119817602e-05
+
+
+def test_a_terminal_of_80_columns_shows_metrics_and_names_the_columns_left_out(small_store: Store) -> None:
+    current_store.set_store(small_store.path)
+    with fluent.start_run(run_name="a-run-with-quite-a-long-name") as run:
+        run.log_metrics({"train/loss": 1 / 3, "val/loss": 2 / 3, "val/accuracy": 0.25})
+    lines = in_terminal(small_store.path, "ls", width=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "loss" in lines[0] and "points" not in lines[0]
+    assert any(line.startswith("not shown, as the terminal is narrow: ") and "points" in line for line in lines)

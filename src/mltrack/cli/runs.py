@@ -14,7 +14,7 @@ import click
 from mltrack.cli.context import Session, command, json_option, pass_session
 from mltrack.disk.layout import RunFolder
 from mltrack.entities import DELETED
-from mltrack.text.printing import Column, console, is_terminal, note, print_json, print_table
+from mltrack.text.printing import Column, is_terminal, note, print_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -149,11 +149,7 @@ def print_runs(
     from mltrack.cli.formatting import ago, count, moment, number, plain_number, run_time, state, status
 
     pretty = is_terminal()
-    chosen = (
-        list(columns)
-        if columns is not None
-        else _common_metrics(runs, _metric_room() if pretty else METRIC_COLUMNS_MAX)
-    )
+    chosen = list(columns) if columns is not None else _common_metrics(runs, METRIC_COLUMNS_MAX)
     one_experiment = pretty and len({run.info.experiment_name for run in runs}) == 1
     head = [
         Column("id", style="cyan"),
@@ -196,11 +192,6 @@ def _copy_facts(info: RunInfo) -> dict[str, Any]:
     """Of a run that is recorded in another store: where, and as of when this is known, in ns; else nothing."""
     elsewhere = _elsewhere(info)
     return {} if elsewhere is None else {"elsewhere": asdict(elsewhere)}
-
-
-def _metric_room() -> int:
-    """How many metric columns fit."""
-    return max(0, min(METRIC_COLUMNS_MAX, (console().width - 74) // 12))
 
 
 def _common_metrics(runs: Sequence[Found], most: int) -> list[str]:

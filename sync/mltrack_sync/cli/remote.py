@@ -138,9 +138,13 @@ def _age(seconds: float) -> str:
 
 
 def _when(time_ns: int) -> str:
-    from datetime import datetime
+    """A point in time: on a screen in local time with its offset, else in UTC, as ISO 8601."""
+    from datetime import UTC, datetime
 
-    return datetime.fromtimestamp(time_ns / 1e9).astimezone().isoformat(" ", "seconds") if time_ns else "never"
+    if not time_ns:
+        return "never"
+    moment = datetime.fromtimestamp(time_ns / 1e9, UTC)
+    return moment.astimezone().isoformat(" ", "seconds") if is_terminal() else moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 # --- remote ------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,8 @@ def test_status_says_what_is_pending_what_was_refused_and_what_failed(store: Sto
     assert (done["pending_runs"], done["rejected"][0]["key"]) == (0, "bad 😀")
     assert done["last_sync"] > 0
     assert "bad 😀" in run(store, "status").output
+    sent = datetime.fromtimestamp(done["last_sync"] / 1e9, UTC)
+    assert f"{sent:%Y-%m-%dT%H:%M:%SZ}" in run(store, "status").output, "in UTC where it is not a terminal"
     nowhere = f"http://127.0.0.1:{free_port()}"
     run(store, "remote", "add", "nowhere", nowhere)
     with pytest.raises(RemoteUnavailableError):
