@@ -92,7 +92,9 @@ class MlflowKind:
                 hint="leave them out; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead",
             )
         if parts.scheme not in ("http", "https") or not host:
-            raise UsageError(f"{url!r} is not an http(s) URL", hint="give one such as http://host:5000")
+            raise UsageError(
+                f"{url!r} is not an http(s) URL", hint="give one such as http://host:5000, or the path of a store"
+            )
         if parts.query or parts.fragment:
             secret = any(word in parts.query.lower() for word in _SECRET_QUERY)
             why = "may hold credentials, and they are never written to disk" if secret else "is not supported"
