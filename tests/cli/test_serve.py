@@ -215,6 +215,7 @@ def test_a_model_that_cannot_be_loaded_is_reported_with_the_servers_message(
 ) -> None:
     from mltrack.cli import main
 
+    (tmp_path / "MLmodel").write_text("flavors: {}\n")
     assert main(["--store", str(small_store.path), "serve", str(tmp_path)]) == 7
     said = capsys.readouterr().err
     assert f"the server for {tmp_path} ended with code 1" in said

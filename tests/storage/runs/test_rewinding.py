@@ -184,7 +184,8 @@ def test_every_reader_returns_what_the_model_says(
 
 
 @pytest.mark.slow
-@settings(max_examples=80)
+@pytest.mark.timeout(900)  # each example syncs to the disk hundreds of times
+@settings(max_examples=40)
 @given(st.lists(_operations, min_size=5, max_size=25))
 def test_every_reader_returns_what_the_model_says_of_many_stores(
     tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[Any, ...]]
