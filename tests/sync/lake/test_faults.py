@@ -26,7 +26,7 @@ from mltrack_sync.remotes.kind import find_kind
 from tests.support.killed_push import KilledPushes
 
 KILLS = int(os.environ.get("MLTRACK_TEST_LAKE_KILLS", "60"))
-"""200 is what was promised and takes half an hour; CI has less time."""
+"""As many as CI has time for; 200 are run by hand."""
 
 
 def record(path: Path, lake: Path, *, points: int = 20, runs: int = 1) -> tuple[Store, Remote]:
