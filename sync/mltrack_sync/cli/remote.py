@@ -153,6 +153,7 @@ def _when(time_ns: int) -> str:
 @click.group(
     "remote",
     short_help="Add, change and list remotes.",
+    epilog="Example:  mltrack remote add lab http://127.0.0.1:5000",
     context_settings={"help_option_names": ["-h", "--help"]},  # also where it is the whole program
 )
 def remote() -> None:
