@@ -88,7 +88,7 @@ def test_each_change_on_the_remote_is_named(
         mlflow.delete_assessment(trace_id=first, assessment_id=str(held["wanted"].assessment_id))
         mlflow.log_feedback(trace_id=first, name="of somebody", value=1)
     with closing(sqlite3.connect(server.folder / "mlflow.db")) as database, database:
-        change(database, "trace_info", "execution_time_ms = 7, status = 'ERROR'", "request_id", first)
+        change(database, "trace_info", "execution_time_ms = 987654, status = 'ERROR'", "request_id", first)
         change(database, "trace_request_metadata", "value = 'x'", "key = 'mlflow.user' AND request_id", first)
         change(database, "assessments", "rationale = 'because'", "rationale IS NOT NULL AND trace_id", first)
         select = "SELECT content FROM spans WHERE trace_id = ? AND parent_span_id IS NOT NULL"
@@ -98,7 +98,7 @@ def test_each_change_on_the_remote_is_named(
         database.execute("DELETE FROM spans WHERE trace_id = ?", [second])
     full = told(verify(store, remote))
     quick = [
-        (first, "duration in ms", full[0][2], "7"),
+        (first, "duration in ms", full[0][2], "987654"),
         (first, "state", "OK", "ERROR"),
         (first, "metadata 'mlflow.user'", full[2][2], "'x'"),
         (first, "tag 'kind'", "'a'", "'b'"),
