@@ -42,7 +42,7 @@ def serving(*args: str, cwd: Path, **more: str) -> Iterator[tuple[str, subproces
         line = process.stdout.readline()
         words = [word for word in line.split() if word.startswith("http://")]
         assert words, process.stderr.read() if process.stderr else line
-        yield words[0], process
+        yield words[0].partition("/#")[0], process
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         process.communicate()
@@ -99,7 +99,7 @@ def test_a_ui_that_is_stopped_while_it_starts_leaves_nothing_behind(
     servers: list[psutil.Process] = []
     while not servers:
         assert process.poll() is None
-        servers = psutil.Process(process.pid).children()
+        servers = [each for each in psutil.Process(process.pid).children() if "gunicorn" in " ".join(each.cmdline())]
         time.sleep(0.01)
     process.send_signal(number)
     assert process.wait() == 0
@@ -152,7 +152,7 @@ def test_the_ui_opens_a_browser_if_there_is_a_display(small_store: Store, tmp_pa
         while not opened.exists() or not opened.read_text().endswith("\n"):
             assert process.poll() is None
             time.sleep(0.01)
-        assert opened.read_text() == f":7 {url}\n"
+        assert opened.read_text() == f":7 {url}/#/experiments\n"
 
 
 MODEL = """
@@ -165,6 +165,34 @@ class Doubled(mlflow.pyfunc.PythonModel):
 mlflow.pyfunc.log_model(name="model", python_model=Doubled(), registered_model_name="doubled", pip_requirements=[])
 mlflow.MlflowClient().set_registered_model_alias("doubled", "best", 1)
 """
+
+
+def test_a_ui_for_other_machines_answers_to_this_machines_names_only(small_store: Store, tmp_path: Path) -> None:
+    with serving("ui", "--host", "0.0.0.0", "--workers", "1", "--no-browser", cwd=tmp_path) as (url, process):
+        here = f"{socket.gethostname()}:{url.rpartition(':')[2]}"
+        assert search_as(url, here, origin=f"http://{here}") == 200
+        assert search_as(url, here, origin="http://elsewhere.example") == 403
+        assert search_as(url, "elsewhere.example", origin="http://elsewhere.example") == 403
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate()
+    assert "whoever can reach this machine's port can read and change the store" in said
+    assert "Rejected request with invalid Host header: elsewhere.example" in said  # the server's own words
+
+
+def test_a_ui_answers_to_the_names_that_are_allowed(small_store: Store, tmp_path: Path) -> None:
+    words = ("ui", "--allowed-hosts", "proxy.example", "--workers", "1", "--no-browser")
+    with serving(*words, cwd=tmp_path) as (url, _):
+        assert search_as(url, "proxy.example", origin="https://proxy.example") == 200
+        assert search_as(url, url.removeprefix("http://"), origin=url) == 200
+        assert search_as(url, "elsewhere.example", origin="https://proxy.example") == 403
+
+
+def search_as(url: str, host: str, *, origin: str) -> int:
+    """The status of a request that a page of ``origin`` sends to the server by the name ``host``."""
+    headers = {"Host": host, "Origin": origin}
+    return httpx.post(
+        f"{url}/ajax-api/2.0/mlflow/experiments/search", json={"max_results": 1}, headers=headers
+    ).status_code
 
 
 def test_a_registered_model_answers_requests(tmp_path: Path) -> None:

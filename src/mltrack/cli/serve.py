@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 import tempfile
 import threading
 import time
@@ -23,6 +24,7 @@ from mltrack.text.printing import say
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
+    from typing import BinaryIO
 
     from mltrack.store import Store
 
@@ -30,6 +32,8 @@ __all__ = ["serve", "ui"]
 
 UI_WORKERS = 2
 POLL_S = 0.25
+SAID_EVERY_S = 5.0
+"""How often a command says that its server is still starting."""
 
 _MODEL_URI = re.compile(
     r"models:/(?:(?P<model_id>m-[0-9a-f]{32})(?:/.*)?|(?P<name>[^@/]+)(?:@(?P<alias>[^/]+)|/(?P<version>[^/]+)))"
@@ -45,34 +49,49 @@ _port = click.option("--port", type=click.IntRange(1, 65535), help="The port; by
 @_host
 @_port
 @click.option("--workers", type=click.IntRange(1, 64), default=UI_WORKERS, show_default=True, help="Server processes.")
+@click.option(
+    "--allowed-hosts",
+    metavar="NAMES",
+    help="Names, with commas between, by which browsers may reach it: of a proxy, or * for any."
+    "  [default: this machine's, or $MLFLOW_SERVER_ALLOWED_HOSTS]",
+)
 @click.option("--browser/--no-browser", default=True, help="Open a browser.  [default: if there is a display]")
 @pass_session
-def ui(session: Session, host: str, port: int | None, workers: int, browser: bool) -> int:
-    """Start MLflow's server on this store, and open its UI in a browser; Ctrl-C ends it.
+def ui(session: Session, host: str, port: int | None, workers: int, allowed_hosts: str | None, browser: bool) -> int:
+    """Start MLflow's server on this store, and open its list of experiments in a browser; Ctrl-C ends it.
 
     It shows runs while they are recorded. Anyone who can reach its address can read and change the store: by default
-    it listens on this machine only.
+    it listens on this machine only. MLflow's own variables, such as MLFLOW_SERVER_CORS_ALLOWED_ORIGINS, are passed on.
     """
-    from mltrack.process.server import mlflow_environment, running_server
+    from mltrack.mlflow_plugin.ui_server import ui_command, ui_environment
+    from mltrack.process.server import running_server
 
     need("mlflow", "mltrack ui")
+    need("uvicorn_worker", "mltrack ui")
     store = session.store()
-    uri = _uri(store)
     port = _port_of(host, port)
     url = f"http://{_in_url(host)}:{port}"
-    words = ["-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", str(workers)]
-    words += ["--backend-store-uri", uri, "--registry-store-uri", uri, "--artifacts-destination", uri]
-    environment = mlflow_environment() | {"MLFLOW_TRACKING_URI": uri}
+    environment = ui_environment(_uri(store), host, port, allowed_hosts=allowed_hosts)
+    _warn_if_reachable(host, "read and change the store")
     with (
         _until_shutdown() as shutdown,
         _log("ui") as log,
-        running_server(words, url, log, environment=environment, shutdown=shutdown) as server,
+        _catalog_refreshed(store),
+        running_server(
+            ui_command(host, port, workers),
+            url,
+            log,
+            environment=environment,
+            said_every_s=SAID_EVERY_S,
+            shutdown=shutdown,
+        ) as server,
     ):
-        say(f"MLflow's UI on {store.path}: {url}  (Ctrl-C ends it)")
+        page = f"{url}/#/experiments"  # its home is about language models
+        say(f"MLflow's UI on {store.path}: {page}  (Ctrl-C ends it)")
         if browser and _has_display():
             import webbrowser
 
-            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()  # some browsers start slowly
+            threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()  # some browsers start slowly
         _wait(server, log, shutdown)
     return 0
 
@@ -95,7 +114,7 @@ def serve(session: Session, model_uri: str, host: str, port: int | None, workers
 
     MODEL is `models:/NAME/VERSION`, `models:/NAME@ALIAS`, `runs:/RUN_ID/PATH`, or a folder with an MLmodel file.
     """
-    from mltrack.process.server import mlflow_environment, running_server
+    from mltrack.process.server import running_server, server_environment
 
     need("mlflow", "mltrack serve")
     store = session.store()
@@ -104,12 +123,15 @@ def serve(session: Session, model_uri: str, host: str, port: int | None, workers
     url = f"http://{_in_url(host)}:{port}"
     words = ["-m", "mlflow", "models", "serve", "--model-uri", model_uri, "--host", host, "--port", str(port)]
     words += ["--workers", str(workers), "--env-manager", env_manager]
-    environment = mlflow_environment() | {"MLFLOW_TRACKING_URI": _uri(store)}
+    environment = server_environment() | {"MLFLOW_TRACKING_URI": _uri(store)}
     what = f"the server for {model_uri}"
+    _warn_if_reachable(host, "ask the model")
     with (
         _until_shutdown() as shutdown,
         _log("serve") as log,
-        running_server(words, url, log, what=what, environment=environment, shutdown=shutdown) as server,
+        running_server(
+            words, url, log, what=what, environment=environment, said_every_s=SAID_EVERY_S, shutdown=shutdown
+        ) as server,
     ):
         say(f"{model_uri} answers at {url}/invocations  (Ctrl-C ends it)")
         _wait(server, log, shutdown)
@@ -158,6 +180,33 @@ def _port_of(host: str, port: int | None) -> int:
     return port
 
 
+def _warn_if_reachable(host: str, what: str) -> None:
+    from mltrack.mlflow_plugin.ui_server import is_loopback
+
+    if not is_loopback(host):
+        say(f"warning: whoever can reach this machine's port can {what}: there is no password", err=True)
+
+
+@contextlib.contextmanager
+def _catalog_refreshed(store: Store) -> Iterator[None]:
+    """Bring the catalog up to date in a process of its own, while the server starts: so the first page is quick."""
+    import subprocess
+
+    code = "import sys; from mltrack.store import Store; Store.open(sys.argv[1]).search_runs(max_results=1)"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(store.path)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,  # whoever opens a page gets the error
+        start_new_session=True,
+    ) as process:
+        threading.Thread(target=process.wait, daemon=True).start()  # else it stays as a zombie while the server lives
+        try:
+            yield
+        finally:
+            process.kill()
+
+
 def _in_url(host: str) -> str:
     """The host in a URL that this machine can open."""
     if host in ("0.0.0.0", "::"):
@@ -197,13 +246,26 @@ def _until_shutdown() -> Iterator[ShutdownSignal]:
 
 
 def _wait(server: subprocess.Popen[bytes], log: Path, shutdown: ShutdownSignal) -> None:
-    """Wait for a signal to end.
+    """Wait for a signal to end; meanwhile show what the server says, which is its warnings and errors.
 
     Raises:
         ShutdownRequested: the signal came.
         RemoteError: the server ended unexpectedly.
     """
-    while server.poll() is None:
-        shutdown.check()
-        time.sleep(POLL_S)
+    with log.open("rb") as said:
+        said.seek(0, os.SEEK_END)
+        try:
+            while server.poll() is None:
+                shutdown.check()
+                _show_new(said)
+                time.sleep(POLL_S)
+        finally:
+            _show_new(said)
     raise RemoteError(f"the server ended unexpectedly, with code {server.returncode}", hint=f"see {log}")
+
+
+def _show_new(said: BinaryIO) -> None:
+    """Print the whole lines that were added."""
+    while (line := said.readline()).endswith(b"\n"):
+        say(f"  | {line.decode(errors='replace').rstrip()}", err=True)
+    said.seek(-len(line), os.SEEK_CUR)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["LOOPBACK", "check_port", "free_port", "mlflow_environment", "running_server"]
+__all__ = ["LOOPBACK", "check_port", "free_port", "mlflow_environment", "running_server", "server_environment"]
 
 LOOPBACK = "127.0.0.1"
 SAID_EVERY_S = 20.0
@@ -74,6 +75,22 @@ def mlflow_environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "PYTHONWARNINGS": "ignore",
     }
+
+
+_CHOSEN_HERE = re.compile(
+    r"_MLFLOW_.*|MLFLOW_("
+    r"TRACKING_URI|REGISTRY_URI|RUN_ID|EXPERIMENT_(ID|NAME)|ACTIVE_MODEL_ID"
+    r"|(READ_REPLICA_)?BACKEND_STORE_URI|REGISTRY_STORE_URI|(ENABLE_)?WORKSPACES?(_STORE_URI)?"
+    r"|(DEFAULT_)?ARTIFACT_ROOT|ARTIFACTS_DESTINATION|ARTIFACTS_ONLY|SERVE_ARTIFACTS"
+    r"|HOST|PORT|WORKERS|APP_NAME|STATIC_PREFIX|(GUNICORN|UVICORN|WAITRESS)_OPTS)"
+)
+"""MLflow's variables that say what a server serves, where, and for whom: the command line says that here."""
+
+
+def server_environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of a server for the user: `mlflow_environment`, and the other variables of MLflow as they are."""
+    kept = {key: value for key, value in given.items() if key.startswith("MLFLOW_") and not _CHOSEN_HERE.fullmatch(key)}
+    return kept | mlflow_environment(given)
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ def ask_the_ui(page: Page, experiment_id: str) -> dict[str, Any]:
     with page.started(page.elsewhere("mltrack ui") + " --no-browser --workers 1") as ui:
         assert ui.stdout is not None
         # on a busy machine lines that say what is waited for come first
-        url = next(found for line in ui.stdout if (found := re.search(r"UI on .*: (http://\S+)", line)))
+        url = next(found for line in ui.stdout if (found := re.search(r"UI on .*: (http://[^/\s]+)", line)))
         asked = httpx.post(f"{url[1]}/api/2.0/mlflow/runs/search", json={"experiment_ids": [experiment_id]}, timeout=60)
         ui.terminate()
         assert ui.wait() == 0
