@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from mltrack.catalog.catalog import Catalog
-    from mltrack.catalog.search import PagedList, RunRecord
+    from mltrack.catalog.groups import RunGroup
+    from mltrack.catalog.search import PagedList, RunQuery, RunRecord
     from mltrack.diff.run_diff import RunDiff
     from mltrack.entities import RunHead
 
@@ -43,6 +44,9 @@ __path__: list[str] = []
 Answer = TypeVar("Answer")
 
 _LAST = re.compile(r"@last(?:~([0-9]{1,4}))?")
+
+GROUPED_MAX = 10_000_000
+"""How many runs are grouped at most."""
 
 STAGE_THREADS = 8
 """How many runs of an experiment are deleted or restored at a time: each change waits for the disk."""
@@ -193,6 +197,7 @@ class Store:
         *,
         experiment_names: Sequence[str] | None = None,
         artifact_root: str | None = None,
+        aggregates: Sequence[str] | None = None,
     ) -> PagedList[RunRecord]:
         """Runs that pass a filter, in order, a page at a time; live runs as of their last call that returned.
 
@@ -201,14 +206,17 @@ class Store:
             filter_string: MLflow's grammar, see filter_parser.py: ``metrics.loss < 0.5 and params.opt = 'adam'``.
             run_view_type: ACTIVE_ONLY, DELETED_ONLY or ALL (or MLflow's ViewType numbers).
             max_results: the size of a page.
-            order_by: as in MLflow: ``["metrics.loss DESC", "start_time"]``; by default the latest start comes first.
+            order_by: as in MLflow: ``["metrics.loss DESC", "start_time"]``, and ``["min(loss)"]``; by default the
+                latest start comes first.
             page_token: the ``token`` of the page before; None for the first page.
             experiment_names: only runs of experiments of these names.
             artifact_root: what artifact URIs begin with, in records, filters and orders alike; else the runs' folder.
+            aggregates: what else to give of metrics: ``["min(loss)", "max(acc)", "mean(loss)"]``,
+                also ``last`` and ``count``. A mean is computed from the points, without those that are NaN.
 
         Returns:
-            A list of records with ``info``, ``data``, ``datasets``, ``model_inputs`` and ``model_outputs``; its
-            ``token`` is None on the last page.
+            A list of records with ``info``, ``data``, ``datasets``, ``model_inputs``, ``model_outputs`` and
+            ``aggregates``; its ``token`` is None on the last page.
 
         Raises:
             FilterError: the filter or an ordering does not parse.
@@ -218,10 +226,62 @@ class Store:
         from mltrack.catalog.search import RunQuery, find_runs
 
         query = RunQuery.parse(
-            experiment_ids, filter_string, run_view_type, max_results, order_by, page_token, experiment_names
+            experiment_ids,
+            filter_string,
+            run_view_type,
+            max_results,
+            order_by,
+            page_token,
+            experiment_names,
+            aggregates,
         )
         root = artifact_root or str(self.layout.runs)
-        return self._ask(lambda con: find_runs(con, query, root), lambda page: [run.run_id for run in page])
+        found = self._ask(lambda con: find_runs(con, query, root), lambda page: [run.run_id for run in page])
+        self._add_means({run.run_id: run.aggregates for run in found}, query)
+        return found
+
+    def _add_means(self, found: Mapping[str, dict[str, float]], query: RunQuery) -> None:
+        from mltrack.catalog.aggregates import add_means
+
+        add_means(found, query.aggregates, lambda run_id: self._stored(run_id, lambda _: None), self._report)
+
+    def group_runs(
+        self,
+        by: Sequence[str],
+        aggregates: Sequence[str],
+        *,
+        experiment_ids: Sequence[str] | None = None,
+        filter_string: str = "",
+        run_view_type: str | int = "ACTIVE_ONLY",
+        experiment_names: Sequence[str] | None = None,
+    ) -> list[RunGroup]:
+        """Runs that pass a filter in groups with the same params, with mean and deviation of metrics over each group.
+
+        Args:
+            by: what to group by: ``["params.lr", "tags.team", "experiment"]``; another bare name is a param.
+            aggregates: one value a run, such as ``["last(loss)", "max(acc)"]``, as for search_runs.
+            experiment_ids: as for search_runs, like all that follow.
+            filter_string: MLflow's grammar.
+            run_view_type: ACTIVE_ONLY, DELETED_ONLY or ALL.
+            experiment_names: only runs of experiments of these names.
+
+        Returns:
+            Groups with ``keys``, ``run_ids`` and ``values``: ``group.values["last(loss)"].mean``, ``.std`` (of the
+            sample), ``.min``, ``.max``, ``.count``.
+
+        Raises:
+            FilterError, UsageError, NotFoundError: as search_runs.
+        """
+        from mltrack.catalog.groups import find_values, group_runs, parse_keys
+        from mltrack.catalog.search import RunQuery
+
+        keys = parse_keys(by)
+        query = RunQuery.parse(
+            experiment_ids, filter_string, run_view_type, GROUPED_MAX, None, None, experiment_names, aggregates
+        )
+        found = self._ask(lambda con: find_values(con, query, keys), list)
+        self._add_means({run_id: values.aggregates for run_id, values in found.items()}, query)
+        return group_runs(keys, found)
 
     def search_runs_frame(
         self,
@@ -232,11 +292,13 @@ class Store:
         order_by: Sequence[str] | None = None,
         *,
         experiment_names: Sequence[str] | None = None,
+        aggregates: Sequence[str] | None = None,
     ) -> pd.DataFrame:
         """The same as a data frame of the shape ``mlflow.search_runs`` gives.
 
         Columns run_id, experiment_id, status, artifact_uri, start_time and end_time (UTC), then one for each metric,
-        param and tag: ``metrics.loss`` (NaN where a run has none), ``params.lr`` and ``tags.team`` (None).
+        param and tag: ``metrics.loss`` (NaN where a run has none), ``params.lr`` and ``tags.team`` (None); then one for
+        each aggregate, by its name.
 
         Args:
             experiment_ids: As in search_runs, like all that follow.
@@ -245,6 +307,7 @@ class Store:
             max_results: How many rows the frame has at most.
             order_by: As in MLflow.
             experiment_names: Only runs of experiments with these names.
+            aggregates: ``["min(loss)"]``, as in search_runs.
 
         Raises:
             FilterError, UsageError, NotFoundError: as search_runs.
@@ -254,9 +317,26 @@ class Store:
         from mltrack.catalog.search import RunQuery, find_frame
 
         query = RunQuery.parse(
-            experiment_ids, filter_string, run_view_type, max_results, order_by, None, experiment_names
+            experiment_ids, filter_string, run_view_type, max_results, order_by, None, experiment_names, aggregates
         )
-        return self._ask(lambda con: find_frame(con, query, str(self.layout.runs)), lambda frame: list(frame["run_id"]))
+        frame = self._ask(
+            lambda con: find_frame(con, query, str(self.layout.runs)), lambda frame: list(frame["run_id"])
+        )
+        self._add_aggregates(frame, query)
+        return frame
+
+    def _add_aggregates(self, frame: pd.DataFrame, query: RunQuery) -> None:
+        """Add a column for each aggregate."""
+        if not query.aggregates:
+            return
+        from mltrack.catalog.aggregates import find_aggregates
+
+        ids = list(frame["run_id"])
+        found = self._ask(lambda con: find_aggregates(con, ids, query.aggregates), lambda _: [])
+        found = {run_id: found.get(run_id, {}) for run_id in ids}
+        self._add_means(found, query)
+        for one in query.aggregates:
+            frame[one.name] = [found[run_id].get(one.name, float("nan")) for run_id in ids]
 
     def heads(self) -> dict[str, RunHead]:
         """How far each run goes, by run id: comparing with an earlier answer shows which runs have something new."""

@@ -62,3 +62,18 @@ def test_the_best_value_is_found_if_its_direction_is_known(
     key: str, row: list[float | None], least: list[str], most: list[str], best: list[int]
 ) -> None:
     assert best_of(key, row, least, most) == best
+
+
+def test_compare_with_a_baseline_shows_differences_in_percent_too(cli: Cli) -> None:
+    said = cli("compare", "spirals-2", "spirals-3", "--baseline", "spirals-1", "--json").json
+    assert [run["run_name"] for run in said["runs"]] == ["spirals-1", "spirals-2", "spirals-3"]
+    assert said["baseline"] == said["runs"][0]["run_id"]
+    assert said["differences"]["accuracy"] == [
+        {"difference": None, "percent": None},
+        {"difference": 0.25, "percent": 100.0},
+        {"difference": 0.5, "percent": 200.0},
+    ]
+    lines = cli("compare", "spirals-3", "-b", "spirals-1").out.splitlines()
+    assert "difference from spirals-1" in lines
+    assert lines[-2].split() == ["accuracy", "+0.5", "(+200.0%)"]
+    assert cli("compare", "spirals-1", "-b", "spirals-1").code == 2

@@ -257,6 +257,7 @@ ALLOWED = {
     ("src/mltrack/process/trouble.py", "sys.stderr.write"),  # in a training whose logging fails
     ("src/mltrack/recording/announcements.py", "sys.stderr.write"),  # in a training, without click
     ("src/mltrack/text/printing.py", None),
+    ("src/mltrack/text/frames.py", "sys.stdout.write"),  # what printing.py made
     ("src/mltrack/cli/completion.py", "click.echo"),  # a script of click's, for a shell
     ("src/mltrack/launch/submit.py", "print"),  # a program's output, through OutputFilter
 }

@@ -13,6 +13,7 @@ from mltrack.entities import Dataset
 from mltrack.journal.recorder import Recorder
 from mltrack.recording import current_store, fluent
 from mltrack.store import Store
+from mltrack.text.frames import repeat
 from mltrack.values.datasets import model_input_event, model_output_event
 from tests.support.command_line import Cli
 from tests.support.terminal import in_terminal
@@ -187,3 +188,51 @@ def test_a_terminal_of_80_columns_shows_metrics_and_names_the_columns_left_out(s
     assert max(map(len, lines)) <= 80
     assert "loss" in lines[0] and "points" not in lines[0]
     assert any(line.startswith("not shown, as the terminal is narrow: ") and "points" in line for line in lines)
+
+
+def test_ls_shows_aggregates_and_remembers_columns_until_they_are_set_to_default(cli: Cli) -> None:
+    said = cli("ls", "-c", "min(loss)", "-c", "mean(loss),params.lr", "--order-by", "min(loss)")
+    lines = said.out.splitlines()
+    assert lines[0].split()[-3:] == ["min(loss)", "mean(loss)", "params.lr"]
+    assert lines[1].split()[1] == "spirals-3"
+    assert "remembered" in said.err
+    again = cli("ls")
+    assert again.out.splitlines()[0] == lines[0]
+    assert "remembered" not in again.err
+    assert "aggregates" not in cli("ls", "--json").json[0]
+    assert cli("ls", "-c", "min(loss)", "--json").json[0]["aggregates"] == {"min(loss)": 1 / 22}
+    assert cli("ls", "-c", "default").out.splitlines()[0].split()[-2:] == ["accuracy", "loss"]
+    assert cli("ls").out.splitlines()[0].split()[-2:] == ["accuracy", "loss"]
+
+
+def test_ls_names_the_metric_of_an_aggregate_that_no_run_has(cli: Cli) -> None:
+    assert "none of these runs has 'lass'; did you mean loss or" in cli("ls", "-c", "min(lass)").err
+
+
+def test_ls_groups_runs_with_mean_and_deviation(cli: Cli) -> None:
+    lines = cli("ls", "--group-by", "params.lr", "-c", "accuracy,count(loss)").out.splitlines()
+    assert lines[0].split() == ["params.lr", "runs", "accuracy", "count(loss)"]
+    assert lines[1].split() == ["0.1", "2", "0.38", "±", "0.18", "20", "±", "0"]
+    assert lines[2].split() == ["0.2", "1", "0.75", "20"]
+    found = cli("ls", "-g", "lr", "-c", "accuracy", "--order-by", "accuracy DESC", "--json").json
+    assert [group["keys"]["lr"] for group in found] == ["0.2", "0.1"]
+    assert cli("ls", "-g", "lr", "-o", "nothing", "-c", "accuracy").code == 2
+
+
+def test_ls_draws_in_place_in_a_terminal_and_one_after_the_other_in_a_pipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = iter([True, False])
+
+    def sleep(_: float) -> None:
+        if not next(left):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        repeat(lambda: print("a\nb"), 1.0, sleep=sleep)
+    assert capsys.readouterr().out == "a\nb\n\na\nb\n"
+    left = iter([True, False])
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        repeat(lambda: print("a\nb"), 1.0, sleep=sleep)
+    assert capsys.readouterr().out == "\r\x1b[Ja\nb\n\x1b[2A\r\x1b[Ja\nb\n"

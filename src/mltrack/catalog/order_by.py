@@ -1,8 +1,8 @@
 """MLflow's order_by for runs, and pages that stay stable while runs are added and removed.
 
 As in MLflow's SQL store: runs without the value come last, NaN just before them, in both directions; then, unless
-ordered by it already, the latest start first, then by run id. In addition, the alias ``Run name`` and blanks around a
-clause are understood.
+ordered by it already, the latest start first, then by run id. In addition, the alias ``Run name``, blanks around a
+clause and aggregates (``min(loss) DESC``) are understood.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from mltrack.catalog.aggregates import IN_CATALOG, aggregate_in
 from mltrack.catalog.filter_parser import ATTRIBUTE, DATASET, METRIC, Name, Reader
 from mltrack.catalog.filter_sql import TABLES, Parameters
 from mltrack.errors import FilterError, UsageError
@@ -23,12 +25,15 @@ __all__ = ["Order", "after_token", "compile_order", "page_token", "parse_order_b
 
 ORDERS_MAX = 50
 
+_AGGREGATE = re.compile(r"(.*\))\s*(ASC|DESC)?\s*", re.IGNORECASE | re.DOTALL)
+
 
 class Order(NamedTuple):
-    """A name to order by, and the direction."""
+    """A name to order by, and the direction; of a metric also the aggregate, as its column of ``latest_metrics``."""
 
     name: Name
     ascending: bool
+    column: str = "value"
 
 
 class SortColumn(NamedTuple):
@@ -53,13 +58,20 @@ def parse_order_by(clauses: Sequence[str] | None) -> tuple[Order, ...]:
         if not isinstance(clause, str):
             raise FilterError(f"order_by has {clause!r}, which is not text", hint="write: metrics.loss DESC")
         order = _parse(clause)
-        if any(order.name == other.name for other in orders):
+        if any((order.name, order.column) == (other.name, other.column) for other in orders):
             raise FilterError(f"order_by names {clause!r} twice", hint="name each only once")
         orders.append(order)
     return tuple(orders)
 
 
 def _parse(clause: str) -> Order:
+    found = _AGGREGATE.fullmatch(clause)
+    aggregate = None if found is None else aggregate_in(found[1])
+    if found is not None and aggregate is not None:
+        if aggregate.function not in IN_CATALOG:
+            raise FilterError(f"runs can't be ordered by {aggregate.name}", hint=f"by {', '.join(IN_CATALOG)} they can")
+        descending = (found[2] or "").upper() == "DESC"
+        return Order(Name(METRIC, aggregate.metric), not descending, IN_CATALOG[aggregate.function])
     reader = Reader(clause)
     name = reader.name()
     if name.entity == DATASET:
@@ -76,13 +88,13 @@ def compile_order(
     """The joins that the ordering needs, and the columns of its sort key (the last one is the run id)."""
     joins: list[str] = []
     columns: list[SortColumn] = []
-    for number, (name, ascending) in enumerate(orders):
+    for number, (name, ascending, column) in enumerate(orders):
         if name.entity == ATTRIBUTE:
             value = attributes[name.key]
             rank = f"({value} IS NULL)::INTEGER"
         else:
             table, alias = TABLES[name.entity], f"o{number}"
-            rows = f"SELECT run_id, value FROM {table} WHERE key = {parameters.add(name.key)}"
+            rows = f"SELECT run_id, {column} AS value FROM {table} WHERE key = {parameters.add(name.key)}"
             joins.append(f"LEFT JOIN ({rows}) {alias} ON {alias}.run_id = runs.run_id")
             value = f"{alias}.value"
             rank = f"CASE WHEN {value} IS NULL THEN 2 ELSE 0 END"
@@ -90,7 +102,7 @@ def compile_order(
                 rank = f"CASE WHEN {value} IS NULL THEN 2 WHEN isnan({value}) THEN 1 ELSE 0 END"
                 value = f"CASE WHEN isnan({value}) THEN 0 ELSE {value} END"
         columns += [SortColumn(rank, False), SortColumn(value, not ascending)]
-    if not any(name == Name(ATTRIBUTE, "start_time") for name, _ in orders):
+    if not any(name == Name(ATTRIBUTE, "start_time") for name, *_ in orders):
         columns.append(SortColumn("runs.start_time", True))
     columns.append(SortColumn("runs.run_id", False))
     return joins, columns

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+from mltrack.catalog.aggregates import Aggregate, find_aggregates, parse_aggregates
 from mltrack.catalog.filter_parser import Node, parse_filter
 from mltrack.catalog.filter_sql import Parameters, compile_filter
 from mltrack.catalog.order_by import Order, after_token, compile_order, page_token, parse_order_by
@@ -26,7 +27,18 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
-__all__ = ["PagedList", "RunQuery", "RunRecord", "find_damage", "find_frame", "find_heads", "find_named", "find_runs"]
+__all__ = [
+    "PagedList",
+    "RunQuery",
+    "RunRecord",
+    "find_damage",
+    "find_frame",
+    "find_heads",
+    "find_named",
+    "find_runs",
+    "run_page",
+    "values_by_run",
+]
 
 Item = TypeVar("Item")
 
@@ -53,7 +65,8 @@ class RunRecord:
     """A run from the catalog: ``record.info.status``, ``record.data.metrics["loss"]``.
 
     Datasets and ids of logged models are in the order they were logged; ``latest`` holds the latest point of each
-    metric as (key, value, step, time in ns).
+    metric as (key, value, step, time in ns). ``aggregates`` has those that the search asked for, by their names
+    (``min(loss)``), without those of metrics that the run lacks.
     """
 
     info: RunInfo
@@ -62,6 +75,7 @@ class RunRecord:
     model_inputs: tuple[str, ...] = ()
     model_outputs: tuple[ModelOutput, ...] = ()
     latest: Sequence[tuple[str, float, int, int]] = ()
+    aggregates: dict[str, float] = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
@@ -80,6 +94,7 @@ class RunQuery:
     order: tuple[Order, ...]
     max_results: int
     page_token: str | None = None
+    aggregates: tuple[Aggregate, ...] = ()
 
     @classmethod
     def parse(
@@ -91,6 +106,7 @@ class RunQuery:
         order_by: Sequence[str] | None = None,
         page_token: str | None = None,
         experiment_names: Sequence[str] | None = None,
+        aggregates: Sequence[str] | None = None,
     ) -> RunQuery:
         """Check the arguments of a search.
 
@@ -102,6 +118,7 @@ class RunQuery:
             order_by: As in MLflow, see order_by.py.
             page_token: The token of the page before; None for the first page.
             experiment_names: Only runs of experiments with these names.
+            aggregates: What to give of metrics: ``["min(loss)", "mean(acc)"]``.
 
         Raises:
             FilterError: the filter or an ordering does not parse.
@@ -119,6 +136,7 @@ class RunQuery:
             parse_order_by(order_by),
             max_results,
             page_token or None,
+            parse_aggregates(aggregates),
         )
 
     @property
@@ -179,7 +197,7 @@ def _in(column: str, values: Sequence[str], parameters: Parameters) -> str:
     return f"{column} IN ({', '.join(parameters.add(value) for value in values)})" if values else "false"
 
 
-def _page(
+def run_page(
     con: duckdb.DuckDBPyConnection, query: RunQuery, runs_folder: str
 ) -> tuple[list[tuple[Any, ...]], str | None]:
     """The rows of a page (RunInfo's columns but the last) and the token of the next."""
@@ -211,11 +229,12 @@ def _check_experiment_names(con: duckdb.DuckDBPyConnection, names: tuple[str, ..
 
 def find_runs(con: duckdb.DuckDBPyConnection, query: RunQuery, runs_folder: str) -> PagedList[RunRecord]:
     """A page of runs. ``runs_folder``, with the run folders, is what their artifact URIs begin with."""
-    rows, token = _page(con, query, runs_folder)
+    rows, token = run_page(con, query, runs_folder)
     ids = [row[0] for row in rows]
-    params, tags = (_by_run(con, table, ids) for table in ("params", "tags"))
+    params, tags = (values_by_run(con, table, ids) for table in ("params", "tags"))
     latest = _latest(con, ids)
     inputs, nothing = _inputs(con, ids), _Inputs()
+    aggregates = find_aggregates(con, ids, query.aggregates)
     records = [
         RunRecord(
             RunInfo(*(*row, f"{runs_folder}/{row[0]}/artifacts")),
@@ -224,17 +243,22 @@ def find_runs(con: duckdb.DuckDBPyConnection, query: RunQuery, runs_folder: str)
             ),
             *inputs.get(row[0], nothing),
             latest.get(row[0], ()),
+            aggregates.get(row[0], {}),
         )
         for row in rows
     ]
     return PagedList(records, token)
 
 
-def _by_run(con: duckdb.DuckDBPyConnection, table: str, ids: list[str]) -> dict[str, dict[str, Any]]:
-    """Keys and values of a table's rows by run."""
+def values_by_run(
+    con: duckdb.DuckDBPyConnection, table: str, ids: list[str], keys: list[str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Keys and values of a table's rows by run; of these ``keys`` only, if given."""
     found: dict[str, dict[str, Any]] = {}
+    chosen = "" if keys is None else " AND key IN (SELECT unnest(?))"
     for run_id, key, value in con.execute(
-        f"SELECT run_id, key, value FROM base.{table} WHERE run_id IN (SELECT unnest(?))", [ids]
+        f"SELECT run_id, key, value FROM base.{table} WHERE run_id IN (SELECT unnest(?)){chosen}",
+        [ids] if keys is None else [ids, keys],
     ).fetchall():
         found.setdefault(run_id, {})[key] = value
     return found
@@ -290,7 +314,7 @@ def find_frame(con: duckdb.DuckDBPyConnection, query: RunQuery, runs_folder: str
     import numpy as np
     import pandas as pd
 
-    rows, _ = _page(con, query, runs_folder)
+    rows, _ = run_page(con, query, runs_folder)
     ids = [row[0] for row in rows]
     columns: dict[str, Any] = {
         "run_id": ids,

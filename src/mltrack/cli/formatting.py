@@ -11,6 +11,8 @@ from mltrack.text.printable import printable
 from mltrack.text.printing import is_terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.text import Text
 
     from mltrack.entities import Elsewhere, RunInfo
@@ -25,6 +27,7 @@ __all__ = [
     "plain_number",
     "plural",
     "size",
+    "spread_text",
     "state",
     "status",
 ]
@@ -44,6 +47,16 @@ def number(value: float) -> str:
 def plain_number(value: float) -> str:
     """A value for a pipe, in six digits; JSON has all of them."""
     return str(int(value)) if math.isfinite(value) and value == int(value) and abs(value) < 1e15 else f"{value:.6g}"
+
+
+def spread_text(mean: float, deviation: float | None, shown: Callable[[float], str] = number) -> str:
+    """A mean with its deviation, to two digits of the deviation: ``0.123 ± 0.012``; alone where there is none."""
+    if deviation is None:
+        return shown(mean)
+    if not math.isfinite(mean) or not math.isfinite(deviation) or not 1e-6 < deviation < 1e6:
+        return f"{shown(mean)} ± {shown(deviation)}"
+    decimals = max(0, 1 - math.floor(math.log10(deviation)))
+    return f"{mean:.{decimals}f} ± {deviation:.{decimals}f}"
 
 
 def count(value: int) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mltrack.catalog.aggregates import aggregate_in
+from mltrack.cli.columns import DEFAULT, ColumnMemory, aggregates_of, split_columns, value_of
 from mltrack.cli.context import Session, command, json_option, pass_session
 from mltrack.disk.layout import RunFolder
 from mltrack.entities import DELETED
@@ -29,6 +32,96 @@ __all__ = ["ls", "points_of", "print_runs"]
 METRIC_COLUMNS_MAX = 4
 SHORT_ID = 8
 HIDDEN_COUNTED_MAX = 1_000
+COMMON_OF_MAX = 200
+"""Of how many runs the most common metrics are found, for groups."""
+WATCH_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """What `mltrack ls` was asked for. ``columns``: those to show, None for the most common metrics."""
+
+    store: Store
+    experiments: tuple[str, ...]
+    filter_string: str
+    order_by: tuple[str, ...]
+    limit: int
+    deleted: bool
+    columns: list[str] | None
+    group_by: list[str]
+    as_json: bool
+
+    def show(self, *, line: bool = False) -> None:
+        """Print it once; ``line`` puts JSON on one line."""
+        if self.group_by:
+            self._show_groups(line=line)
+        else:
+            self._show_runs(line=line)
+        if not self.deleted and not self.as_json:
+            _note_hidden(self.store, self.experiments)
+
+    def _show_runs(self, *, line: bool) -> None:
+        from mltrack.cli.select import find_runs, run_facts
+
+        aggregates = aggregates_of(self.columns or [])
+        runs = find_runs(
+            self.store,
+            experiments=self.experiments,
+            filter_string=self.filter_string,
+            order_by=self.order_by,
+            limit=self.limit + 1,
+            deleted=self.deleted,
+            aggregates=aggregates,
+        )
+        shown = runs[: self.limit]
+        points = points_of(self.store, shown)
+        if self.as_json:
+            facts = [{**run_facts(run, points[run.info.run_id]), **_copy_facts(run.info)} for run in shown]
+            if aggregates:
+                facts = [{**one, "aggregates": run.aggregates} for one, run in zip(facts, shown, strict=True)]
+            print_json(facts, line=line)
+            return
+        if runs:
+            print_runs(shown, points, self.columns, tree=not self.order_by)
+        else:
+            self._note_none()
+        if len(runs) > self.limit:
+            note(f"there are more: mltrack ls --limit {self.limit * 10}")
+        if shown:
+            _note_unknown(shown, [*(self.columns or []), *_ordered_by(self.order_by)])
+
+    def _note_none(self) -> None:
+        note(f"no runs{' that match' if self.filter_string or self.experiments else ''} in {self.store.path}")
+
+    def _show_groups(self, *, line: bool) -> None:
+        from mltrack.cli.groups import grouped_columns, order_groups, print_groups
+        from mltrack.cli.names import check_statuses
+        from mltrack.cli.select import find_runs
+
+        check_statuses(self.filter_string)
+        columns = grouped_columns(self.columns or [])
+        if not columns:
+            some = find_runs(
+                self.store,
+                experiments=self.experiments,
+                filter_string=self.filter_string,
+                limit=COMMON_OF_MAX,
+                deleted=self.deleted,
+            )
+            columns = grouped_columns(_common_metrics(some, METRIC_COLUMNS_MAX))
+        groups = self.store.group_runs(
+            self.group_by,
+            list(columns.values()),
+            filter_string=self.filter_string,
+            run_view_type="DELETED_ONLY" if self.deleted else "ACTIVE_ONLY",
+            experiment_names=list(self.experiments) or None,
+        )
+        ordered = order_groups(groups, self.order_by, columns)
+        print_groups(ordered[: self.limit], columns, as_json=self.as_json, line=line)
+        if not groups and not self.as_json:
+            self._note_none()
+        if len(groups) > self.limit and not self.as_json:
+            note(f"there are more: mltrack ls --limit {self.limit * 10}")
 
 
 @command(
@@ -36,7 +129,9 @@ HIDDEN_COUNTED_MAX = 1_000
     "List runs, newest first.",
     "mltrack ls",
     "mltrack ls --experiment spirals --filter \"metrics.loss < 0.5 and params.lr = '0.1'\" --order-by metrics.loss",
-    "mltrack ls --columns loss,params.lr --json",
+    'mltrack ls --columns "min(loss),max(accuracy),params.lr" --order-by "min(loss)"',
+    "mltrack ls --group-by params.lr --columns loss,accuracy",
+    "mltrack ls --columns default --json",
 )
 @click.option(
     "-e", "--experiment", "experiments", multiple=True, metavar="NAME", help="Only runs of this one; may be repeated."
@@ -45,12 +140,38 @@ HIDDEN_COUNTED_MAX = 1_000
     "-f", "--filter", "filter_string", default="", metavar="EXPR", help="Only runs that match (MLflow's grammar)."
 )
 @click.option(
-    "-o", "--order-by", multiple=True, metavar="FIELD", help="For example 'metrics.loss DESC'; may be repeated."
+    "-o",
+    "--order-by",
+    multiple=True,
+    metavar="FIELD",
+    help="For example 'metrics.loss DESC' or 'min(loss)'; may be repeated.",
 )
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=30, show_default=True, help="How many at most.")
 @click.option("--deleted", is_flag=True, help="The deleted runs instead.")
 @click.option(
-    "-c", "--columns", metavar="A,B", help="Metrics to show, or params.NAME, tags.NAME; by default the most common."
+    "-c",
+    "--columns",
+    multiple=True,
+    metavar="A,B",
+    help="Metrics to show, min(KEY), max(KEY), last(KEY), mean(KEY), count(KEY), params.NAME, tags.NAME; may be "
+    "repeated. Remembered for the store; 'default' forgets them.",
+)
+@click.option(
+    "-g",
+    "--group-by",
+    multiple=True,
+    metavar="A,B",
+    help="One line for all runs with the same params.NAME, tags.NAME, experiment or status: mean ± deviation of the "
+    "columns.",
+)
+@click.option(
+    "-w",
+    "--watch",
+    is_flag=False,
+    flag_value=WATCH_S,
+    type=click.FloatRange(min=0.1),
+    metavar="[SECONDS]",
+    help="Show it again and again, in place on a terminal; every 2 seconds unless you say otherwise.",
 )
 @json_option
 @pass_session
@@ -61,42 +182,50 @@ def ls(
     order_by: tuple[str, ...],
     limit: int,
     deleted: bool,
-    columns: str | None,
+    columns: tuple[str, ...],
+    group_by: tuple[str, ...],
+    watch: float | None,
     as_json: bool,
 ) -> None:
     """List runs, newest first."""
-    from mltrack.cli.select import find_runs, run_facts
-
     store = session.store()
-    runs = find_runs(
+    what = _Listing(
         store,
-        experiments=experiments,
-        filter_string=filter_string,
-        order_by=order_by,
-        limit=limit + 1,
-        deleted=deleted,
+        experiments,
+        filter_string,
+        order_by,
+        limit,
+        deleted,
+        _chosen_columns(store, split_columns(columns), remembered=not as_json),
+        split_columns(group_by),
+        as_json,
     )
-    shown = runs[:limit]
-    points = points_of(store, shown)
-    if as_json:
-        print_json([{**run_facts(run, points[run.info.run_id]), **_copy_facts(run.info)} for run in shown])
+    if watch is None:
+        what.show()
         return
-    if runs:
-        print_runs(shown, points, columns.split(",") if columns else None, tree=not order_by)
-    else:
-        note(f"no runs{' that match' if filter_string or experiments else ''} in {store.path}")
-    if len(runs) > limit:
-        note(f"there are more: mltrack ls --limit {limit * 10}")
-    if shown:
-        _note_unknown(shown, [*(columns or "").split(","), *_ordered_by(order_by)])
-    if not deleted:
-        _note_hidden(store, experiments)
+    from mltrack.text.frames import repeat
+
+    repeat(lambda: what.show(line=True), watch, apart=not as_json)
+
+
+def _chosen_columns(store: Store, given: list[str], *, remembered: bool) -> list[str] | None:
+    """The columns to show: those given, which are remembered, else those remembered where that is asked for."""
+    memory = ColumnMemory()
+    if given == [DEFAULT]:
+        memory.put(store.store_id, None)
+        return None
+    if given:
+        if memory.get(store.store_id) != given and memory.put(store.store_id, given):
+            note("these columns are remembered for this store; to forget them: mltrack ls --columns default")
+        return given
+    return memory.get(store.store_id) if remembered else None
 
 
 def _ordered_by(order_by: Sequence[str]) -> list[str]:
     """Metrics, params and tags in --order-by, as a column would name them."""
-    names = [clause.strip().split(" ")[0] for clause in order_by]
-    return [name for name in names if name.partition(".")[0] in ("metrics", "params", "tags")]
+    names = [re.sub(r"\s+(ASC|DESC)\s*$", "", clause, flags=re.IGNORECASE).strip() for clause in order_by]
+    named = [name for name in names if name.partition(".")[0] in ("metrics", "params", "tags")]
+    return [*named, *aggregates_of(names)]
 
 
 def _note_unknown(runs: Sequence[Found], names: Sequence[str]) -> None:
@@ -107,7 +236,10 @@ def _note_unknown(runs: Sequence[Found], names: Sequence[str]) -> None:
     known |= {
         f"{kind}.{key}" for run in runs for kind in ("metrics", "params", "tags") for key in getattr(run.data, kind)
     }
-    for name in names:
+    for name in dict.fromkeys(names):
+        aggregate = aggregate_in(name)
+        if aggregate is not None and name not in known:
+            name = aggregate.metric
         if name and name.replace("`", "").replace('"', "") not in known:
             note(f"none of these runs has {name!r}; {meant(name, known)}", style="yellow")
 
@@ -150,6 +282,7 @@ def print_runs(
 
     pretty = is_terminal()
     chosen = list(columns) if columns is not None else _common_metrics(runs, METRIC_COLUMNS_MAX)
+    shown = number if pretty else plain_number
     one_experiment = pretty and len({run.info.experiment_name for run in runs}) == 1
     head = [
         Column("id", style="cyan"),
@@ -175,7 +308,7 @@ def print_runs(
                 ago(info.start_time, now_ms) if pretty else moment(info.start_time),
                 run_time(info, elsewhere, now_ms),
                 count(points[info.run_id]) if pretty else str(points[info.run_id]),
-                *(_value(run, name, number if pretty else plain_number) for name in chosen),
+                *(value_of(run, name).shown(shown) for name in chosen),
             ]
         )
     print_table(head, rows)
@@ -203,7 +336,7 @@ def _common_metrics(runs: Sequence[Found], most: int) -> list[str]:
 
 def _value_column(runs: Sequence[Found], name: str, drop: int) -> Column:
     """A column of numbers, unless one of the values is another text."""
-    is_text = any(not _is_number(_value(run, name, str)) for run in runs)
+    is_text = any(not _is_number(value_of(run, name).shown(str)) for run in runs)
     return Column(name, right=not is_text, cut=True, drop=drop)
 
 
@@ -213,17 +346,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _value(run: Found, name: str, shown: Any) -> str:
-    kind, _, key = name.partition(".")
-    data = run.data
-    if kind in ("params", "tags") and key:
-        return str((data.params if kind == "params" else data.tags).get(key, ""))
-    metric = key if kind == "metrics" and key else name
-    if metric in data.metrics:
-        return str(shown(data.metrics[metric]))
-    return str(data.params.get(name, ""))
 
 
 def _as_tree(runs: Sequence[Found]) -> list[tuple[Found, int]]:

@@ -6,18 +6,18 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mltrack.entities import RunData, RunInfo
     from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.store import Store
 
-__all__ = ["Found", "find_runs", "iterate_runs", "run_facts"]
+__all__ = ["Described", "Found", "find_runs", "iterate_runs", "run_facts"]
 
 PAGE = 1000
 
 
-class Found(Protocol):
+class Described(Protocol):
     """A run from its folder or from the catalog."""
 
     @property
@@ -29,6 +29,14 @@ class Found(Protocol):
         """Params, tags, latest metrics."""
 
 
+class Found(Described, Protocol):
+    """A run from a search."""
+
+    @property
+    def aggregates(self) -> Mapping[str, float]:
+        """The aggregates of metrics that were asked for."""
+
+
 def find_runs(
     store: Store,
     *,
@@ -37,6 +45,7 @@ def find_runs(
     order_by: Sequence[str] = (),
     limit: int = PAGE,
     deleted: bool = False,
+    aggregates: Sequence[str] = (),
 ) -> list[Found]:
     """Runs that match, newest first unless ordered otherwise.
 
@@ -47,6 +56,7 @@ def find_runs(
         order_by: fields to order by.
         limit: how many at most.
         deleted: the deleted runs instead.
+        aggregates: what to give of metrics as well as the latest values.
 
     Raises:
         NotFoundError: no experiment has that name.
@@ -65,6 +75,7 @@ def find_runs(
             order_by=list(order_by),
             page_token=token,
             experiment_names=list(experiments) or None,
+            aggregates=aggregates,
         )
         found += page
         token = page.token
@@ -80,7 +91,7 @@ def iterate_runs(store: Store, names: Sequence[str]) -> Iterator[StoredRun]:
     return iter([store.run(run_id) for run_id in ids])
 
 
-def run_facts(run: Found, points: int) -> dict[str, Any]:
+def run_facts(run: Described, points: int) -> dict[str, Any]:
     """A run for --json: MLflow's names; times in ms since the epoch; the latest value of each metric."""
     data = run.data
     return {

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from mltrack.entities import MetricSummary
 
-__all__ = ["MetricDiff", "ValueDiff", "diff_metrics"]
+__all__ = ["MetricDiff", "ValueDiff", "diff_metrics", "diff_values"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +59,16 @@ def diff_metrics(a: Mapping[str, MetricSummary], b: Mapping[str, MetricSummary])
 def _metric(key: str, a: MetricSummary | None, b: MetricSummary | None) -> MetricDiff:
     return MetricDiff(
         key,
-        _value(a.value if a else None, b.value if b else None),
-        _value(a.min if a else None, b.min if b else None),
-        _value(a.max if a else None, b.max if b else None),
+        diff_values(a.value if a else None, b.value if b else None),
+        diff_values(a.min if a else None, b.min if b else None),
+        diff_values(a.max if a else None, b.max if b else None),
         a.count if a else 0,
         b.count if b else 0,
     )
 
 
-def _value(a: float | None, b: float | None) -> ValueDiff:
+def diff_values(a: float | None, b: float | None) -> ValueDiff:
+    """How a value differs from ``a`` to ``b``; None where there is none."""
     if a is None or b is None or not math.isfinite(b - a):
         return ValueDiff(a, b, None, None)
     percent = (b - a) / abs(a) * 100 if a else 0.0 if not b else math.inf

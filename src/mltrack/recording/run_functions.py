@@ -113,6 +113,7 @@ def search_runs(
     output_format: str = "pandas",
     search_all_experiments: bool = False,
     experiment_names: Sequence[str] | None = None,
+    aggregates: Sequence[str] | None = None,
 ) -> Any:
     """Search runs by MLflow's grammar; a data frame with ``output_format="pandas"``, else ("list") a list of runs.
 
@@ -125,6 +126,8 @@ def search_runs(
         output_format: "pandas" or "list".
         search_all_experiments: search every experiment if none is given.
         experiment_names: more experiments, by name.
+        aggregates: what else to give of metrics: ``["min(loss)", "mean(acc)"]``, as columns, or as
+            ``aggregates`` of each run; not in MLflow.
 
     Raises:
         FilterError: the filter or order does not parse.
@@ -152,4 +155,5 @@ def search_runs(
         run_view_type=run_view_type,
         max_results=max_results,
         order_by=order_by,
+        aggregates=aggregates,
     )
