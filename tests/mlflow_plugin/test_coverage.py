@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as SqlRegistry
 from mlflow.store.tracking.abstract_store import AbstractStore
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+from mltrack.mlflow_plugin.registry.store import RegistryStore
+from mltrack.mlflow_plugin.registry.webhooks import Webhooks
 from mltrack.mlflow_plugin.tracking import TrackingStore
-from mltrack.mlflow_plugin.tracking.database import DATABASE_METHODS, LISTED
-from mltrack.mlflow_plugin.tracking.unsupported import EMPTY_LISTS, REFUSED
+from mltrack.mlflow_plugin.tracking.database import DatabaseMethods
+from mltrack.mlflow_plugin.tracking.delegated import DATABASE_METHODS, LISTED
+from mltrack.mlflow_plugin.tracking.newer import interface_methods, with_newer_methods
+from mltrack.mlflow_plugin.tracking.unsupported import REFUSED, Unsupported
 from tests.support import ROOT
 
 PAGE = ROOT / "docs" / "mlflow-compatibility.md"
+INTERFACE = sorted({name for name, _ in interface_methods(AbstractStore)})
 REFUSED_METHODS = sorted(name for names in REFUSED.values() for name in names)
 
 # what MLflow's own class does well for any store, on top of the rest
@@ -55,18 +61,35 @@ CALLED = {
 }
 
 
-def methods_of_the_interface() -> Iterator[str]:
-    for kind in AbstractStore.__mro__:
-        if kind.__module__.startswith("mlflow."):
-            yield from (
-                name
-                for name, member in vars(kind).items()
-                if inspect.isfunction(member) and not name.startswith("_") and not name.startswith("supports_")
-            )
+def public_methods(kind: type) -> list[str]:
+    return sorted(name for name, _ in inspect.getmembers(kind, inspect.isfunction) if not name.startswith("_"))
 
 
-def where(name: str) -> type[Any]:
-    return next(kind for kind in TrackingStore.__mro__ if name in vars(kind))
+def where(name: str, kind: type = TrackingStore) -> type[Any]:
+    return next(each for each in kind.__mro__ if name in vars(each))
+
+
+def how(name: str, kind: type) -> str:
+    """What the page says of a method: who answers it."""
+    delegated = {method: what for what, methods in DATABASE_METHODS.items() for method in methods}
+    found = where(name, kind)
+    if found is Unsupported:
+        return "refused"
+    if found is DatabaseMethods:
+        return f"delegated: {delegated[name]}"
+    if found is Webhooks:
+        return "delegated: webhooks"
+    return "own code" if found.__module__.startswith("mltrack.") else "inherited"
+
+
+def table(kind: type, methods: list[str]) -> str:
+    """The rows of the page's table of one store."""
+    rows: dict[str, list[str]] = {}
+    for name in methods:
+        rows.setdefault(how(name, kind), []).append(name)
+    return "\n".join(
+        f"| {what} | {len(rows[what])} | {', '.join(f'`{name}`' for name in rows[what])} |" for what in sorted(rows)
+    )
 
 
 @pytest.fixture
@@ -74,7 +97,7 @@ def store(tmp_path: Path) -> TrackingStore:
     return TrackingStore(f"mltrack://{tmp_path}/.mltrack")
 
 
-@pytest.mark.parametrize("name", sorted({*methods_of_the_interface(), *CALLED}))
+@pytest.mark.parametrize("name", sorted({*INTERFACE, *CALLED}))
 def test_each_method_of_the_interface_is_implemented_or_listed_as_unsupported(name: str) -> None:
     if name in INHERITED:
         assert not where(name).__module__.startswith("mltrack.")
@@ -82,7 +105,17 @@ def test_each_method_of_the_interface_is_implemented_or_listed_as_unsupported(na
         assert where(name).__module__.startswith("mltrack."), f"{name} is MLflow's empty one"
 
 
-@pytest.mark.parametrize("name", sorted(set(methods_of_the_interface()) - INHERITED - {*EMPTY_LISTS, *REFUSED_METHODS}))
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [(SqlAlchemyStore, TrackingStore), (SqlRegistry, RegistryStore)], ids=["tracking", "registry"]
+)
+def test_the_page_says_who_answers_each_public_method_of_the_sql_store(theirs: type, ours: type) -> None:
+    methods = public_methods(theirs)
+    assert [name for name in methods if not hasattr(ours, name)] == []
+    expected = table(ours, methods)
+    assert expected in PAGE.read_text(encoding="utf-8"), f"the page should have these rows:\n{expected}"
+
+
+@pytest.mark.parametrize("name", sorted(set(INTERFACE) - INHERITED - {*REFUSED_METHODS}))
 def test_each_method_accepts_the_arguments_of_the_sql_store(name: str) -> None:
     theirs = inspect.signature(getattr(SqlAlchemyStore, name)).parameters
     ours = inspect.signature(getattr(TrackingStore, name)).parameters
@@ -98,20 +131,49 @@ def test_unsupported_methods_say_so(store: TrackingStore, name: str) -> None:
     assert caught.value.error_code == "NOT_IMPLEMENTED"
 
 
-@pytest.mark.parametrize("name", EMPTY_LISTS)
-def test_listing_unsupported_things_gives_an_empty_list(store: TrackingStore, name: str) -> None:
-    found = getattr(store, name)("any", max_results=3)
-    assert found == []
-    assert found.token is None
-
-
 def test_the_page_lists_exactly_what_is_unsupported() -> None:
     text = PAGE.read_text(encoding="utf-8")
     left_out = text[text.index("## Not supported") :]
-    table, _, rest = left_out.partition("These return an empty list")
-    rows = dict(re.findall(r"^\| ([^|`]+) \| (`.*`) \|$", table, re.MULTILINE))
+    rows = dict(re.findall(r"^\| ([^|`]+) \| (`.*`) \|$", left_out, re.MULTILINE))
     assert {feature: tuple(re.findall(r"`(\w+)`", names)) for feature, names in rows.items()} == REFUSED
-    assert tuple(re.findall(r"`(\w+)`", rest)) == EMPTY_LISTS
+
+
+class Newer(AbstractStore):
+    """The interface of a later MLflow."""
+
+    __module__ = "mlflow.store"
+
+    def list_scorers(self, experiment_id: str) -> Any:
+        """Is there already."""
+
+    def search_notebooks(self, experiment_id: str) -> Any:
+        """New, and about nothing that the store keeps."""
+
+    def merge_runs(self, run_ids: list[str]) -> Any:
+        """New, and about what the store keeps."""
+        raise NotImplementedError(self.__class__.__name__)
+
+    def count_scorers(self, experiment_id: str) -> int:
+        """New, and built on the others."""
+        return len(self.list_scorers(experiment_id))
+
+
+class LaterStore(TrackingStore, Newer):
+    """The store, with the interface of a later MLflow."""
+
+
+@pytest.mark.parametrize(
+    "call", [lambda store: store.search_notebooks("0"), lambda store: store.merge_runs(["a"])], ids=["other", "runs"]
+)
+def test_a_method_of_a_newer_mlflow_is_passed_on_or_refused_and_never_returns_none(
+    tmp_path: Path, call: Callable[[Any], Any]
+) -> None:
+    with_newer_methods(LaterStore, Newer)
+    store = LaterStore(f"mltrack://{tmp_path}/.mltrack")
+    with pytest.raises(MlflowException, match=r"docs/mlflow-compatibility\.md") as caught:
+        call(store)  # the installed SQL store has neither
+    assert caught.value.error_code == "NOT_IMPLEMENTED"
+    assert store.count_scorers("0") == 0
 
 
 def test_there_are_no_scorers_across_experiments(store: TrackingStore) -> None:
@@ -128,8 +190,8 @@ def test_reading_what_is_kept_in_tables_creates_no_file(store: TrackingStore, tm
 def test_what_is_kept_in_tables_is_not_listed_as_unsupported() -> None:
     kept = {name for names in DATABASE_METHODS.values() for name in names}
     assert set(LISTED) <= kept
-    assert not kept & {*EMPTY_LISTS, *REFUSED_METHODS}
-    assert all(where(name).__name__ == "DatabaseMethods" for name in kept)
+    assert not kept & {*REFUSED_METHODS}
+    assert all(where(name) is DatabaseMethods for name in kept)
 
 
 def test_scorers_are_read_from_the_store(store: TrackingStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
+from alembic.script import ScriptDirectory
+from mlflow.entities import (
+    GatewayEndpointModelConfig,
+    GatewayModelLinkageType,
+    IssueReference,
+    TraceInfo,
+    TraceLocation,
+    TraceState,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.genai.label_schemas import InputCategorical, LabelSchemaType
+from mlflow.store.db.utils import _get_alembic_config, create_sqlalchemy_engine
+from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
 
 from mltrack.mlflow_plugin.tracking import TrackingStore
 from mltrack.storage.check.check import check_store
@@ -73,3 +87,86 @@ def test_the_tables_file_moves_with_the_store_follows_the_umask_and_is_not_a_fin
     place = tmp_path / "moved" / ".mltrack" / "workspace" / "mlflow.db"
     assert stat.S_IMODE(place.stat().st_mode) == stat.S_IMODE((place.parents[1] / "store.json").stat().st_mode)
     assert check_store(tmp_path / "moved" / ".mltrack").findings == []
+
+
+def test_mcp_servers_and_gateway_endpoints_are_kept_with_an_experiment_for_traces(
+    tracking: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_CRYPTO_KEK_PASSPHRASE", "a long text that nobody knows")
+    secret = tracking.create_gateway_secret("key", {"api_key": "sk-hidden-word"}, provider="openai")
+    model = tracking.create_gateway_model_definition("small", secret.secret_id, "openai", "gpt")
+    config = GatewayEndpointModelConfig(model.model_definition_id, GatewayModelLinkageType.PRIMARY)
+    endpoint = tracking.create_gateway_endpoint("chat", [config])
+    assert tracking.get_experiment(endpoint.experiment_id).name == "gateway/chat"
+    assert [each.name for each in tracking.list_gateway_endpoints(provider="openai")] == ["chat"]
+    assert tracking.sum_gateway_trace_cost(0, 2**62, endpoint_id=endpoint.endpoint_id) == 0.0
+    tracking.create_mcp_server("com.example/weather")
+    assert [each.name for each in tracking.search_mcp_servers()] == ["com.example/weather"]
+
+
+def test_a_gateway_secret_without_a_passphrase_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_CRYPTO_KEK_PASSPHRASE", raising=False)
+    store = TrackingStore(f"mltrack://{tmp_path}/.mltrack")
+    for call in (store.create_gateway_secret, store.update_gateway_secret):
+        with pytest.raises(MlflowException, match="set MLFLOW_CRYPTO_KEK_PASSPHRASE to") as caught:
+            call("key", {"api_key": "sk-hidden-word"})
+        assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
+    assert not (tmp_path / ".mltrack" / "workspace" / "mlflow.db").exists()
+
+
+def test_issues_are_listed_with_the_number_of_their_traces(tracking: Any) -> None:
+    experiment = tracking.create_experiment("found")
+    issues = [tracking.create_issue(experiment, name, "text") for name in ("rare", "frequent", "frequent too")]
+    for number, issue in enumerate([issues[0], issues[1], issues[1], issues[2], issues[2]]):
+        trace = tracking.start_trace(
+            TraceInfo(f"tr-{number}", TraceLocation.from_experiment_id(experiment), 1, TraceState.OK)
+        )
+        tracking.create_assessment(IssueReference(issue.issue_id, issue.name, trace_id=trace.trace_id))
+    found = tracking.search_issues(experiment, max_results=2, include_trace_count=True)
+    assert [(each.name, each.trace_count) for each in found] == [("frequent too", 2), ("frequent", 2)]
+    rest = tracking.search_issues(experiment, max_results=2, page_token=found.token, include_trace_count=True)
+    assert [(each.name, each.trace_count, rest.token) for each in rest] == [("rare", 1, None)]
+
+
+def test_what_belongs_to_an_experiment_goes_with_it(tracking: Any) -> None:
+    experiment = tracking.create_experiment("gone")
+    tracking.register_scorer(experiment, "short", SCORER)
+    issue = tracking.create_issue(experiment, "slow", "answers take long")
+    tracking.delete_experiment(experiment)
+    tracking._hard_delete_experiment(experiment)
+    with pytest.raises(MlflowException) as caught:
+        tracking.get_issue(issue.issue_id)
+    assert caught.value.error_code == "RESOURCE_DOES_NOT_EXIST"
+
+
+def test_tables_of_an_older_mlflow_are_migrated_and_those_of_a_newer_one_refused(
+    tmp_path: Path, migrations_read_once: None
+) -> None:
+    place = f"mltrack://{tmp_path}/.mltrack"
+    store = TrackingStore(place)
+    file = tmp_path / ".mltrack" / "workspace" / "mlflow.db"
+    config = _get_alembic_config(f"sqlite:///{file}")
+    head = ScriptDirectory.from_config(config).get_revision("head")
+    engine = create_sqlalchemy_engine(f"sqlite:///{file}")
+    InitialBase.metadata.create_all(engine)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, str(head.down_revision))
+    engine.dispose()
+    assert store.create_dataset("questions", experiment_ids=["0"]).name == "questions"
+    with contextlib.closing(sqlite3.connect(file)) as database, database:
+        assert database.execute("SELECT version_num FROM alembic_version").fetchall() == [(head.revision,)]
+        database.execute("UPDATE alembic_version SET version_num = 'from_the_future'")
+    with pytest.raises(MlflowException, match=r"mlflow\.db was written by a newer MLflow than .* \(upgrade mlflow\)"):
+        TrackingStore(place).search_datasets()
+
+
+def test_a_tables_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
+    store = TrackingStore(f"mltrack://{tmp_path}/.mltrack")
+    file = tmp_path / ".mltrack" / "workspace" / "mlflow.db"
+    store.create_dataset("first", experiment_ids=["0"])
+    kept = file.read_bytes()
+    store.create_dataset("second", experiment_ids=["0"])
+    file.with_name("other").write_bytes(kept)
+    file.with_name("other").replace(file)
+    assert [each.name for each in store.search_datasets()] == ["first"]

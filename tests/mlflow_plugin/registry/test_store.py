@@ -562,14 +562,3 @@ def test_eight_processes_that_add_versions_concurrently_get_distinct_numbers(tmp
     assert [worker.exitcode for worker in workers] == [0] * 8
     found: Any = registry.search_model_versions(order_by=["version_number"])
     assert [v.version for v in found] == list(range(1, 81))
-
-
-def test_there_are_no_webhooks_and_creating_one_is_refused_clearly(tmp_path: Path) -> None:
-    registry = RegistryStore(f"mltrack://{tmp_path}/.mltrack")
-    assert registry.list_webhooks() == registry.list_webhooks_by_event(None) == []
-    assert registry.list_webhooks().token is None
-    with pytest.raises(MlflowException, match="keeps no webhooks"):
-        registry.create_webhook("name", "https://example.org", [])
-    for call in (registry.get_webhook, registry.delete_webhook, registry.test_webhook, registry.update_webhook):
-        _fails(MISSING, call, "id")
-    _fails(INVALID, registry.list_webhooks, max_results=0)

@@ -9,6 +9,7 @@ from mltrack.mlflow_plugin.tracking.database import DatabaseMethods
 from mltrack.mlflow_plugin.tracking.experiments import Experiments
 from mltrack.mlflow_plugin.tracking.logged_models import LoggedModels
 from mltrack.mlflow_plugin.tracking.metrics import MetricHistories
+from mltrack.mlflow_plugin.tracking.newer import with_newer_methods
 from mltrack.mlflow_plugin.tracking.run_data import RunData
 from mltrack.mlflow_plugin.tracking.runs import Runs
 from mltrack.mlflow_plugin.tracking.trace_metrics import TraceMetrics
@@ -45,3 +46,6 @@ class TrackingStore(
     def absolute_uri(self) -> str:
         """The URI of the store, valid in any working folder."""
         return store_uri(self._store.layout.root.absolute())
+
+
+with_newer_methods(TrackingStore, AbstractStore)

@@ -68,3 +68,7 @@ class BaseStore:
     @abstractmethod
     def _log_model_metrics(self, run_id: str, experiment_id: str, metrics: list[Any]) -> None:
         """Log those metrics that name a logged model to that model, too; LoggedModels implements it."""
+
+    @abstractmethod
+    def _remove_from_tables(self, experiment_id: str) -> None:
+        """Remove what MLflow's tables have of an experiment; DatabaseMethods implements it."""

@@ -1,99 +1,42 @@
 """What MLflow keeps only in tables: kept by MLflow's own SQL store in one SQLite file of the store.
 
-Evaluation datasets, scorers, issues, label schemas and review queues have no form of their own here. ``mlflow.db`` in
-the store's workspace folder is made when the first of them is; experiments and runs stay the store's, and of them the
-tables get no more than what is referred to, copied before each call that names it.
+Evaluation datasets, scorers, issues, label schemas, review queues, the registry of MCP servers and the records of the
+gateway have no form of their own here. Experiments, runs and traces stay the store's, and of them the tables get no
+more than what is referred to, copied before each call that names it.
 """
 
 from __future__ import annotations
 
 import inspect
 import os
-import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.store.entities.paged_list import PagedList
 
-from mltrack.disk.filesystem import file_lock, open_or_make
-from mltrack.errors import StoreError
 from mltrack.mlflow_plugin.errors import raises_mlflow
+from mltrack.mlflow_plugin.tables_file import FILE, TablesFile
+from mltrack.mlflow_plugin.tracking.base import BaseStore
+from mltrack.mlflow_plugin.tracking.delegated import DATABASE_METHODS, LISTED
+from mltrack.mlflow_plugin.tracking.unsupported import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from mltrack.store import Store
+__all__ = ["DatabaseMethods", "delegate"]
 
-__all__ = ["DATABASE_METHODS", "LISTED", "DatabaseMethods"]
-
-FILE = "mlflow.db"
-WAIT_S = 120.0
-"""How long to wait for another process that creates the file, or writes to it."""
-
-DATABASE_METHODS: dict[str, tuple[str, ...]] = {
-    "evaluation datasets": (
-        "_load_dataset_records",
-        "add_dataset_to_experiments",
-        "create_dataset",
-        "delete_dataset",
-        "delete_dataset_records",
-        "delete_dataset_tag",
-        "get_dataset",
-        "get_dataset_experiment_ids",
-        "remove_dataset_from_experiments",
-        "search_datasets",
-        "set_dataset_tags",
-        "upsert_dataset_records",
-    ),
-    "registered scorers": (
-        "delete_scorer",
-        "get_scorer",
-        "list_scorer_versions",
-        "list_scorers",
-        "register_scorer",
-    ),
-    "issues": ("create_issue", "get_issue", "search_issues", "update_issue"),
-    "label schemas": (
-        "create_label_schema",
-        "delete_label_schema",
-        "get_label_schema",
-        "get_label_schema_by_name",
-        "list_label_schemas",
-        "update_label_schema",
-    ),
-    "review queues": (
-        "add_items_to_review_queue",
-        "create_review_queue",
-        "delete_review_queue",
-        "get_or_create_user_queue",
-        "get_review_queue",
-        "get_review_queue_by_name",
-        "list_review_queue_items",
-        "list_review_queues",
-        "remove_items_from_review_queue",
-        "set_review_queue_item_status",
-        "update_review_queue",
-    ),
-}
-LISTED: tuple[str, ...] = (
-    "get_dataset_experiment_ids",
-    "list_review_queue_items",
-    "list_review_queues",
-    "list_scorers",
-    "search_datasets",
-    "search_issues",
-)
-"""Methods that pages of MLflow's UI call in any case; without a file they return an empty list."""
+PASSPHRASE = "MLFLOW_CRYPTO_KEK_PASSPHRASE"
+ISSUES_PAGE = 1000
 
 
-class DatabaseMethods:
+class DatabaseMethods(BaseStore):
     """The methods that MLflow's SQL store answers."""
 
-    _store: Store
-    _tables: Any = None
-    _tables_lock = threading.Lock()
+    _tables: TablesFile[Any] | None = None
 
     if TYPE_CHECKING:  # what the other classes have
 
@@ -113,35 +56,120 @@ class DatabaseMethods:
         Raises:
             StoreError: it can't be made.
         """
-        with self._tables_lock:
-            if self._tables is None or self._tables.path != self._tables_file:
-                path = self._tables_file
-                if "?" in str(path):
-                    raise StoreError(f"{path} can't be a database: its path contains a '?'", hint="move the store")
-                try:
-                    with file_lock(path.with_name(f"{FILE}.lock"), timeout_s=WAIT_S):
-                        os.close(open_or_make(path, os.O_RDWR))  # SQLite would create it for its owner only
-                        self._tables = _sql_store(path, self.get_experiment)
-                except OSError as error:
-                    raise StoreError(
-                        f"{path} can't be written: {error.strerror}", hint="check the store's permissions"
-                    ) from error
-            return self._tables
+        if self._tables is None:
+            self._tables = TablesFile(lambda uri: _sql_store(uri, self._tables_file.parent, self))
+        return self._tables.open(self._tables_file)
 
     def _in_tables(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
-        if not os.path.exists(self._tables_file):
-            if name in LISTED:
-                return PagedList([], None)
-            if name == "_load_dataset_records":
-                return [], None
+        if name in LISTED and not os.path.exists(self._tables_file):
+            return PagedList([], None)
         database = self._database()
-        method = getattr(database, name)
+        method = getattr(database, name, None)
+        if method is None:
+            raise refusal(name, "this")
         given = inspect.signature(method).bind(*args, **kwargs).arguments
         ids = given.get("experiment_ids") or []
         experiments = [*([ids] if isinstance(ids, str) else ids), given.get("experiment_id")]
         runs = [given.get("source_run_id")]
         database.refer_to(_existing(self.get_experiment, experiments), _existing(self.get_run, runs))
-        return method(*args, **kwargs)
+        try:
+            return method(*args, **kwargs)
+        except NotImplementedError as error:
+            raise refusal(name, "this") from error
+
+    def _remove_from_tables(self, experiment_id: str) -> None:
+        """Remove what the tables have of an experiment that is removed for good."""
+        if os.path.exists(self._tables_file):
+            self._database().remove(experiment_id)
+
+    # --- those that need more than to be passed on ---
+
+    def _load_dataset_records(
+        self, dataset_id: str, max_results: int | None = None, page_token: str | None = None
+    ) -> tuple[list[Any], str | None]:
+        """A page of the records of an evaluation dataset, and the token of the next one."""
+        if not os.path.exists(self._tables_file):
+            return [], None
+        found: tuple[list[Any], str | None] = self._in_tables(
+            "_load_dataset_records", dataset_id, max_results=max_results, page_token=page_token
+        )
+        return found
+
+    def create_gateway_secret(
+        self,
+        secret_name: str,
+        secret_value: dict[str, str],
+        provider: str | None = None,
+        auth_config: dict[str, Any] | None = None,
+        created_by: str | None = None,
+    ) -> Any:
+        """Keep a secret of the gateway, encrypted by MLflow's code with the passphrase of the environment."""
+        _check_passphrase()
+        return self._in_tables("create_gateway_secret", secret_name, secret_value, provider, auth_config, created_by)
+
+    def update_gateway_secret(
+        self,
+        secret_id: str,
+        secret_value: dict[str, str] | None = None,
+        auth_config: dict[str, Any] | None = None,
+        updated_by: str | None = None,
+    ) -> Any:
+        """Change a secret of the gateway."""
+        if secret_value is not None:
+            _check_passphrase()
+        return self._in_tables("update_gateway_secret", secret_id, secret_value, auth_config, updated_by)
+
+    def search_issues(
+        self,
+        experiment_id: str | None = None,
+        filter_string: str | None = None,
+        max_results: int | None = None,
+        page_token: str | None = None,
+        include_trace_count: bool = False,
+    ) -> Any:
+        """Issues that match a filter; on request with the number of traces that have one, which the store knows."""
+        if not include_trace_count:
+            return self._in_tables("search_issues", experiment_id, filter_string, max_results, page_token)
+        from mlflow.store.tracking import SEARCH_ISSUES_DEFAULT_MAX_RESULTS
+        from mlflow.utils.search_utils import SearchUtils
+
+        offset = SearchUtils.parse_start_offset_from_page_token(page_token)
+        limit = SEARCH_ISSUES_DEFAULT_MAX_RESULTS if max_results is None else max_results
+        self._in_tables("search_issues", experiment_id, filter_string, limit)  # refuses what is not a limit
+        issues: list[Any] = []
+        token = None
+        while True:
+            page = self._in_tables("search_issues", experiment_id, filter_string, ISSUES_PAGE, token)
+            issues += page
+            token = page.token
+            if token is None:
+                break
+        counts = self._issue_counts()
+        for issue in issues:
+            issue.trace_count = counts[issue.issue_id]
+        # the pages are ordered by severity, then time; sorts are stable
+        issues.sort(key=lambda issue: (issue.severity._rank if issue.severity else -1, issue.trace_count), reverse=True)
+        more = len(issues) > offset + limit
+        return PagedList(
+            issues[offset : offset + limit], SearchUtils.create_page_token(offset + limit) if more else None
+        )
+
+    def _issue_counts(self) -> Counter[str]:
+        """How many traces have an issue, by its id."""
+        return Counter(
+            name
+            for trace in self._store.traces.all()
+            for name in {held.name for held in trace.assessments.values() if held.kind == "issue"}
+        )
+
+
+def _check_passphrase() -> None:
+    if not os.environ.get(PASSPHRASE):
+        raise MlflowException(
+            f"A secret is not kept without a passphrase to encrypt it: set {PASSPHRASE} to a long random text where "
+            "the server is started, and keep it (without one, MLflow encrypts with a passphrase that everybody knows)",
+            INVALID_PARAMETER_VALUE,
+        )
 
 
 def _existing(get: Callable[[str], Any], ids: Iterable[Any]) -> list[Any]:
@@ -156,7 +184,7 @@ def _existing(get: Callable[[str], Any], ids: Iterable[Any]) -> list[Any]:
     return found
 
 
-def _sql_store(path: Path, experiment: Callable[[str], Any]) -> Any:
+def _sql_store(uri: str, folder: Path, store: Any) -> Any:
     # imported at the first use: MLflow's SQL tables take a second to import
     from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlRun
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -165,12 +193,25 @@ def _sql_store(path: Path, experiment: Callable[[str], Any]) -> Any:
         """MLflow's SQL store with rows only for those experiments and runs that its other tables refer to."""
 
         def __init__(self) -> None:
-            self.path = path
-            SqlAlchemyStore.__init__(self, f"sqlite:///{path}?timeout={WAIT_S:.0f}", str(path.parent))
+            SqlAlchemyStore.__init__(self, uri, str(folder))
 
         def get_experiment(self, experiment_id: str) -> Any:
             """As the store has it."""
-            return experiment(experiment_id)
+            return store.get_experiment(experiment_id)
+
+        def get_experiment_by_name(self, experiment_name: str) -> Any:
+            """As the store has it."""
+            found = store.get_experiment_by_name(experiment_name)
+            self.refer_to([] if found is None else [found], [])
+            return found
+
+        def create_experiment(
+            self, name: str, artifact_location: str | None = None, tags: Sequence[Any] | None = None
+        ) -> str:
+            """In the store: the gateway makes one for the traces of an endpoint."""
+            made: str = store.create_experiment(name, artifact_location, tags)
+            self.refer_to([store.get_experiment(made)], [])
+            return made
 
         def refer_to(self, experiments: Iterable[Any], runs: Iterable[Any]) -> None:
             """Add rows for these, so that others can refer to them."""
@@ -200,10 +241,19 @@ def _sql_store(path: Path, experiment: Callable[[str], Any]) -> Any:
                     for row in rows:
                         session.merge(row)
 
+        def remove(self, experiment_id: str) -> None:
+            """Remove an experiment's row, and with it what belongs to the experiment."""
+            with self.ManagedSessionMaker(read_only=False) as session:
+                row = session.get(SqlExperiment, int(experiment_id))
+                if row is not None:
+                    session.delete(row)
+
     return Tables()
 
 
-def _delegated(name: str) -> Callable[..., Any]:
+def delegate(name: str) -> Callable[..., Any]:
+    """A method that passes its call on to MLflow's SQL store."""
+
     def call(self: DatabaseMethods, *args: Any, **kwargs: Any) -> Any:
         return self._in_tables(name, *args, **kwargs)
 
@@ -214,6 +264,7 @@ def _delegated(name: str) -> Callable[..., Any]:
 
 for _names in DATABASE_METHODS.values():
     for _name in _names:
-        setattr(DatabaseMethods, _name, _delegated(_name))
+        if _name not in vars(DatabaseMethods):
+            setattr(DatabaseMethods, _name, delegate(_name))
 
 raises_mlflow(DatabaseMethods)

@@ -52,6 +52,10 @@ class MetricHistories(BaseStore):
         token = SearchUtils.create_page_token(end) if end < len(history.steps) else None
         return PagedList(_metrics(metric_key, history.take(slice(first, end))), token)
 
+    def sanitize_metric_value(self, metric_value: float) -> tuple[bool, float]:
+        """Whether a value is NaN, and the value itself: unlike a database, a store keeps NaN and infinities."""
+        return bool(np.isnan(metric_value)), metric_value
+
     def get_metric_history_bulk(self, run_ids: Sequence[str], metric_key: str, max_results: int) -> list[Any]:
         """The first ``max_results`` points of a metric of several runs, by run id, time, step and value."""
         found: list[Any] = []

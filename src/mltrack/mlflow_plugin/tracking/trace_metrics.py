@@ -75,6 +75,25 @@ class TraceMetrics(BaseStore):
             groups.setdefault((), [])
         return PagedList(_points(groups, names, metric_name, aggregations, max_results), None)
 
+    def sum_gateway_trace_cost(
+        self,
+        start_time_ms: int,
+        end_time_ms: int,
+        workspace: str | None = None,
+        endpoint_id: str | None = None,
+        username: str | None = None,
+    ) -> float:
+        """What the gateway's calls of that time cost (USD), by their traces; of one endpoint or user if given."""
+        wanted = {TraceMetadataKey.GATEWAY_ENDPOINT_ID: endpoint_id}
+        if username is not None:
+            wanted[TraceMetadataKey.AUTH_USERNAME] = username
+        return sum(
+            trace.cost.get("total_cost", 0.0)
+            for trace in self._store.traces.all()
+            if start_time_ms <= trace.request_time < end_time_ms
+            and all(key in trace.metadata and text in (None, trace.metadata[key]) for key, text in wanted.items())
+        )
+
 
 def _rows(traces: Sequence[Trace], scope: set[str], view_type: MetricViewType) -> Iterator[_Row]:
     for trace in traces:
