@@ -33,7 +33,6 @@ INHERITED = {
     "end_async_logging",
     "filter_active_experiment_ids",
     "flush_async_logging",
-    "list_scorers_across_experiments",
     "log_metric_async",
     "log_param_async",
     "log_spans_async",

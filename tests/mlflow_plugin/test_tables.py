@@ -55,6 +55,7 @@ def test_scorers_have_versions_by_experiment(tracking: Any) -> None:
         assert tracking.register_scorer(experiment, "short", SCORER).scorer_version == version
     assert [each.scorer_version for each in tracking.list_scorers(experiment)] == [2]
     assert [each.scorer_version for each in tracking.list_scorer_versions(experiment, "short")] == [1, 2]
+    assert [each.to_proto().scorer_version for each in tracking.list_scorers_across_experiments([experiment])] == [2]
     tracking.delete_scorer(experiment, "short", None)
     assert tracking.list_scorers(experiment) == []
     tracking.delete_experiment(experiment)

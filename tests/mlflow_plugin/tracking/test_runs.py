@@ -23,6 +23,7 @@ from mlflow.entities import (
     RunTag,
     ViewType,
 )
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
 import mltrack
@@ -44,6 +45,11 @@ def metric(key: str, value: float, step: int = 0, time: int = 1_700_000_000_000)
 
 
 # --- making and reading ---
+
+
+def test_a_run_of_no_experiment_is_refused(tracking: Any) -> None:
+    with pytest.raises(MlflowException):
+        tracking.create_run(experiment_id="", user_id="me", start_time=1, tags=[], run_name="none")
 
 
 def test_a_run_is_returned_as_created(tracking: Any) -> None:

@@ -21,6 +21,7 @@ from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tables_file import FILE, TablesFile
 from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.delegated import DATABASE_METHODS, LISTED
+from mltrack.mlflow_plugin.tracking.large_ids import with_large_ids
 from mltrack.mlflow_plugin.tracking.unsupported import refusal
 
 if TYPE_CHECKING:
@@ -69,11 +70,13 @@ class DatabaseMethods(BaseStore):
             raise refusal(name, "this")
         given = inspect.signature(method).bind(*args, **kwargs).arguments
         ids = given.get("experiment_ids") or []
+        if name.startswith(("list_", "search_")):
+            ids = []  # of many experiments only what they have is asked for
         experiments = [*([ids] if isinstance(ids, str) else ids), given.get("experiment_id")]
         runs = [given.get("source_run_id")]
         database.refer_to(_existing(self.get_experiment, experiments), _existing(self.get_run, runs))
         try:
-            return method(*args, **kwargs)
+            return with_large_ids(method(*args, **kwargs))
         except NotImplementedError as error:
             raise refusal(name, "this") from error
 

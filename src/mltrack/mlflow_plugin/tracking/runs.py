@@ -56,6 +56,8 @@ class Runs(BaseStore):
         run_name: str | None,
     ) -> Any:
         """Create a RUNNING run, named by ``run_name``, else by its tag, else at random."""
+        if experiment_id == "":
+            raise UsageError("Invalid experiment ID ''. Experiment ID must be a valid integer.")
         experiment = self._store.workspace.get(decimal_id(experiment_id))
         if experiment.lifecycle_stage != ACTIVE:
             raise UsageError(
