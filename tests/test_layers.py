@@ -16,7 +16,7 @@ LAYERS = [
     ["mltrack.moved", "mltrack.text"],
     ["mltrack.environment", "mltrack.errors"],
     ["mltrack.extras"],
-    ["mltrack.data", "mltrack.entities", "mltrack.exceptions", "mltrack.process"],
+    ["mltrack.data", "mltrack.drawing", "mltrack.entities", "mltrack.exceptions", "mltrack.process"],
     ["mltrack.disk"],
     ["mltrack.values"],
     ["mltrack.journal"],
@@ -33,7 +33,7 @@ LAYERS = [
     ["mltrack.store"],
     ["mltrack.importers", "mltrack.mlflow_plugin", "mltrack.recording"],
     ["mltrack.artifacts", "mltrack.client", "mltrack.demo", "mltrack.integrations", "mltrack.launch", "mltrack.wandb"],
-    ["mltrack.tracking"],
+    ["mltrack.report", "mltrack.tracking"],
     [
         "mltrack_sync.errors",
         "mltrack_sync.limits",

@@ -82,6 +82,11 @@ class RunInfo:
     live: bool
     artifact_uri: str
 
+    @property
+    def shown_status(self) -> str:
+        """MLflow's status, or CRASHED if the run's process has died without ending it."""
+        return "CRASHED" if self.crashed else self.status
+
 
 @dataclass(frozen=True, slots=True)
 class RunData:

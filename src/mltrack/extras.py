@@ -10,7 +10,14 @@ from mltrack.errors import MissingPackageError
 
 __all__ = ["is_installed", "need"]
 
-_EXTRA_OF = {"PIL": "images", "deltalake": "lake", "mlflow": "mlflow", "pandas": "pandas", "uvicorn_worker": "mlflow"}
+_EXTRA_OF = {
+    "PIL": "images",
+    "deltalake": "lake",
+    "matplotlib": "report",
+    "mlflow": "mlflow",
+    "pandas": "pandas",
+    "uvicorn_worker": "mlflow",
+}
 """The extra that brings a module; any other is a dependency, which ``pip install --no-deps`` left out."""
 
 _PACKAGE_OF = {"PIL": "Pillow", "uvicorn_worker": "uvicorn-worker", "yaml": "PyYAML"}

@@ -166,7 +166,7 @@ def test_each_kind_of_error_has_its_documented_exit_code(error: BaseException, c
         ("sho", "did you mean show?"),
         ("verfy", "did you mean verify?"),
         ("PUSH", "did you mean sync?"),
-        ("restor", "did you mean restore?"),
+        ("restor", "did you mean restore or report?"),
         ("xyzzy", "see: mltrack help"),
     ],
 )

@@ -7,7 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from mltrack.cli.chart import line_chart, sparkline
+from mltrack.cli.chart import line_chart
+from mltrack.drawing.sparkline import sparkline
 
 LARGEST = float(np.finfo(float).max)
 

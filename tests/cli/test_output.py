@@ -86,6 +86,7 @@ COMMANDS = (
     "check", "sql QUERY", "sql QUERY --csv", "sql QUERY --json", "ls --json",
     "show RUN --json", "export RUN -o -", "export RUN --format json -o -", "remote ls", "remote ls --json", "status",
     "status --json", "sync lab --dry-run", "ls --filter EVIL", "logs RUN", "rm RUN", "restore RUN",
+    "report RUN OTHER --format md -o -", "report RUN -o -",
 )  # fmt: skip
 
 

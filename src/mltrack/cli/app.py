@@ -45,6 +45,7 @@ _SECTIONS = {
         "metrics": "metrics",
         "compare": "compare",
         "diff": "diff",
+        "report": "report",
         "sql": "export",
         "export": "export",
     },

@@ -1,4 +1,4 @@
-"""Small charts in text: sparklines, and line charts drawn in Braille dots (two by four to a character)."""
+"""Line charts in text, drawn in Braille dots (two by four to a character)."""
 
 from __future__ import annotations
 
@@ -13,24 +13,9 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["line_chart", "sparkline"]
+__all__ = ["line_chart"]
 
-_BARS = "▁▂▃▄▅▆▇█"
 _DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])  # by row and column in a character
-
-
-def sparkline(values: Floats, width: int = 20) -> str:
-    """Values in their order as a row of at most ``width`` bars; those that are not finite are skipped."""
-    values = values[np.isfinite(values)] / 4  # the difference of two may be infinite
-    if not len(values):
-        return ""
-    parts = np.array_split(values, min(width, len(values)))
-    means = np.array([(part / len(part)).sum() for part in parts])  # the sum of large ones may be infinite
-    low, high = means.min(), means.max()
-    if not high > low:
-        return _BARS[3] * len(means)
-    levels = np.rint((means - low) / (high - low) * (len(_BARS) - 1)).astype(int)
-    return "".join(_BARS[level] for level in levels)
 
 
 def line_chart(steps: Floats, values: Floats, *, width: int, height: int = 10) -> list[str]:

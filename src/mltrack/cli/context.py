@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 else:
     TextParam = click.ParamType  # generic since click 8.4 only
 
-__all__ = ["RUN", "Command", "Session", "command", "json_option", "pass_session"]
+__all__ = [
+    "RUN",
+    "Command",
+    "Session",
+    "command",
+    "experiments_option",
+    "filter_option",
+    "json_option",
+    "pass_session",
+]
 
 DAMAGE_SHOWN_MAX = 20
 
@@ -128,6 +137,12 @@ def command(name: str, summary: str, *examples: str) -> Callable[[Callable[..., 
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+experiments_option = click.option(
+    "-e", "--experiment", "experiments", multiple=True, metavar="NAME", help="Only runs of this one; may be repeated."
+)
+filter_option = click.option(
+    "-f", "--filter", "filter_string", default="", metavar="EXPR", help="Only runs that match (MLflow's grammar)."
+)
 
 
 class RunParam(TextParam):

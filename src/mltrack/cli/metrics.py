@@ -240,7 +240,7 @@ def print_summaries(run: StoredRun, keys: Sequence[str], *, sparks: bool = False
 def _spark(run: StoredRun, key: str) -> str:
     import numpy as np
 
-    from mltrack.cli.chart import sparkline
     from mltrack.disk.arrow_columns import column_array
+    from mltrack.drawing.sparkline import sparkline
 
     return sparkline(column_array(run.metrics(key).column("value"), np.float64), SPARK_WIDTH)

@@ -14,7 +14,7 @@ import click
 
 from mltrack.catalog.aggregates import aggregate_in
 from mltrack.cli.columns import DEFAULT, ColumnMemory, aggregates_of, split_columns, value_of
-from mltrack.cli.context import Session, command, json_option, pass_session
+from mltrack.cli.context import Session, command, experiments_option, filter_option, json_option, pass_session
 from mltrack.disk.layout import RunFolder
 from mltrack.entities import DELETED
 from mltrack.text.printing import Column, is_terminal, note, print_json, print_table
@@ -133,12 +133,8 @@ class _Listing:
     "mltrack ls --group-by params.lr --columns loss,accuracy",
     "mltrack ls --columns default --json",
 )
-@click.option(
-    "-e", "--experiment", "experiments", multiple=True, metavar="NAME", help="Only runs of this one; may be repeated."
-)
-@click.option(
-    "-f", "--filter", "filter_string", default="", metavar="EXPR", help="Only runs that match (MLflow's grammar)."
-)
+@experiments_option
+@filter_option
 @click.option(
     "-o",
     "--order-by",

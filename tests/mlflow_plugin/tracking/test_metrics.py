@@ -11,8 +11,8 @@ import pytest
 from mlflow.entities import Metric
 
 import mltrack
+from mltrack.drawing.sampling import sample
 from mltrack.mlflow_plugin.tracking import TrackingStore
-from mltrack.mlflow_plugin.tracking.sampling import sample
 from tests.support.plugin.codes import raises
 
 NO_RUN = "0" * 32

@@ -13,10 +13,10 @@ from mlflow.entities.metric import MetricWithRunId
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.utils.search_utils import SearchUtils
 
+from mltrack.drawing.sampling import sample
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.mlflow_plugin.errors import raises_mlflow
 from mltrack.mlflow_plugin.tracking.base import BaseStore
-from mltrack.mlflow_plugin.tracking.sampling import sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -1,0 +1,191 @@
+"""Collects a report from a store: each part within its limits, and what was left out is said."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mltrack.disk.arrow_columns import column_array
+from mltrack.drawing.colours import looks_of
+from mltrack.drawing.curves import Chart, Curve, curve_of
+from mltrack.errors import CorruptionError, NotFoundError, UsageError
+from mltrack.report.facts import collect_facts, collect_sources
+from mltrack.report.logs import collect_logs
+from mltrack.report.media import Media, collect_media
+from mltrack.report.model import Report, ReportRun
+from mltrack.text.counting import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mltrack.storage.runs.stored_run import StoredRun
+    from mltrack.store import Store
+
+__all__ = ["Limits", "collect_report"]
+
+SHORT_ID = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of each thing is in a report at most: about 6 MB together, written as HTML.
+
+    Attributes:
+        curve_points_max: points of one curve.
+        points_max: points of all curves; each curve gets an equal share.
+        curves_max: curves of all charts; metrics that no longer fit are named.
+        image_bytes_max: bytes of all images.
+        diff_bytes_max: bytes of all source diffs.
+        log_lines_max: lines of each run's output.
+    """
+
+    curve_points_max: int = 2_000
+    points_max: int = 200_000
+    curves_max: int = 2_000
+    image_bytes_max: int = 900_000
+    diff_bytes_max: int = 300_000
+    log_lines_max: int = 40
+
+
+def collect_report(
+    store: Store,
+    run_ids: Sequence[str],
+    *,
+    now_ms: int,
+    title: str = "",
+    notes: str = "",
+    metrics: str = "",
+    limits: Limits | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Read what is known of some runs.
+
+    Args:
+        store: where they are.
+        run_ids: which runs, in the order of the report.
+        now_ms: the time of the report, since the epoch.
+        title: its title; by default it names the runs.
+        notes: Markdown.
+        metrics: a regular expression; only metrics in which it is found are shown.
+        limits: how much is shown.
+        progress: called with the label of each run before its points are read.
+
+    Raises:
+        NotFoundError: there is no such run.
+        UsageError: ``metrics`` is not a regular expression.
+        CorruptionError: a run can't be read; metrics that can't be read are left out, as in the store's answers.
+    """
+    limits = limits or Limits()
+    wanted = _pattern(metrics)
+    stored = [store.run(run_id) for run_id in run_ids]
+    runs = _describe(stored)
+    left_out: list[str] = []
+    keys = _keys(runs, wanted, limits, left_out)
+    charts = _charts(stored, runs, keys, limits, progress, store.on_damage)
+    media: Media = collect_media(stored, limits.image_bytes_max, left_out)
+    sources = collect_sources(store, stored, limits.diff_bytes_max, left_out)
+    return Report(
+        title or _title(runs),
+        notes,
+        now_ms,
+        tuple(runs),
+        charts,
+        media.pictures,
+        media.tables,
+        media.words,
+        media.bars,
+        collect_logs(stored, limits.log_lines_max),
+        sources,
+        collect_facts(stored),
+        tuple(left_out),
+    )
+
+
+def _pattern(metrics: str) -> re.Pattern[str]:
+    try:
+        return re.compile(metrics)
+    except re.error as error:
+        raise UsageError(f"{metrics!r} is not a regular expression: {error}", hint="for example 'loss|^val/'") from None
+
+
+def _describe(stored: Sequence[StoredRun]) -> list[ReportRun]:
+    looks = looks_of(run.run_id for run in stored)
+    infos = [run.info for run in stored]
+    named = Counter(info.run_name for info in infos)
+    return [
+        ReportRun(
+            info,
+            info.run_name if named[info.run_name] == 1 else f"{info.run_name} {info.run_id[:SHORT_ID]}",
+            looks[info.run_id],
+            dict(run.params),
+            dict(run.tags),
+            run.summaries,
+        )
+        for run, info in zip(stored, infos, strict=True)
+    ]
+
+
+def _title(runs: Sequence[ReportRun]) -> str:
+    if len(runs) <= 3:
+        return ", ".join(run.label for run in runs) or "No runs"
+    experiments = {run.info.experiment_name for run in runs}
+    return f"{plural(len(runs), 'run')} of {experiments.pop() if len(experiments) == 1 else 'several experiments'}"
+
+
+def _keys(runs: Sequence[ReportRun], wanted: re.Pattern[str], limits: Limits, left_out: list[str]) -> list[str]:
+    """The metrics to draw, sorted, those of the system last."""
+    counted = Counter(key for run in runs for key in run.metrics if wanted.search(key))
+    most_first = sorted(counted, key=lambda key: (key.startswith("system/"), -counted[key], key))
+    kept: list[str] = []
+    curves = 0
+    for key in most_first:
+        if curves + counted[key] > limits.curves_max:
+            break
+        kept.append(key)
+        curves += counted[key]
+    if len(kept) < len(counted):
+        names = ", ".join(most_first[len(kept) :][:5])
+        more = len(counted) - len(kept)
+        left_out.append(
+            f"charts of {plural(more, 'metric')} ({names}{', ...' if more > 5 else ''}): choose others by --metrics"
+        )
+    return sorted(kept, key=lambda key: (key.startswith("system/"), key))
+
+
+def _charts(
+    stored: Sequence[StoredRun],
+    runs: Sequence[ReportRun],
+    keys: Sequence[str],
+    limits: Limits,
+    progress: Callable[[str], None],
+    damaged: Callable[[CorruptionError], None],
+) -> tuple[Chart, ...]:
+    curves: dict[str, list[Curve]] = {key: [] for key in keys}
+    number = sum(key in run.metrics for run in runs for key in keys)
+    share = min(limits.curve_points_max, max(50, limits.points_max // max(1, number)))
+    for run, about in zip(stored, runs, strict=True):
+        progress(about.label)
+        for key in keys:
+            if key in about.metrics:
+                curves[key] += _curve(run, key, about, share, damaged)
+    return tuple(Chart(key, tuple(found)) for key, found in curves.items() if found)
+
+
+def _curve(
+    run: StoredRun, key: str, about: ReportRun, points_max: int, damaged: Callable[[CorruptionError], None]
+) -> list[Curve]:
+    """The curve of a metric of a run, if it has points that can be read."""
+    try:
+        table = run.metrics(key)
+    except NotFoundError:  # rewound since the summaries were read
+        return []
+    except CorruptionError as error:
+        damaged(error)
+        return []
+    steps, times = (column_array(table.column(name), np.int64) for name in ("step", "time"))
+    points = steps, times, column_array(table.column("value"), np.float64)
+    return [curve_of(run.run_id, about.label, about.look, points, points_max=points_max)]

@@ -1,0 +1,151 @@
+"""The table of runs, which the page's script sorts and filters, and the params that differ."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from mltrack.drawing.colours import DASHES, LIGHT
+from mltrack.drawing.markup import Html, element, join, json_block, table
+from mltrack.report.model import differing
+from mltrack.text.counting import plural
+from mltrack.text.figures import duration, number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mltrack.report.model import Report, ReportRun
+
+__all__ = ["cell_table", "params", "run_data", "run_name", "runs_table", "scrolled"]
+
+METRIC_COLUMNS_MAX = 12
+PARAM_COLUMNS_MAX = 12
+RUN_COLUMNS_MAX = 6
+"""With more runs, these are the rows of the params' table, not the columns."""
+FILTER_HINT = "for example: finished lr=0.1 loss<0.5"
+
+
+def run_name(run: ReportRun) -> Html:
+    """A run's name after a short line in its colour."""
+    dashes = " ".join(map(str, DASHES[run.look // len(LIGHT) % len(DASHES)]))
+    line = element(
+        "line", x1=0, x2=22, y1=5, y2=5, stroke_width=3, class_=f"c{run.look % len(LIGHT)}", stroke_dasharray=dashes
+    )
+    drawn = element("svg", line, width=22, height=10, aria_hidden="true")
+    return element("span", drawn, element("span", run.label), class_="run-name")
+
+
+def scrolled(content: Html, label: str) -> Html:
+    """Something wide, in a box that scrolls by itself, also by keyboard."""
+    return element("div", content, class_="scroll", tabindex=0, role="region", aria_label=label)
+
+
+def cell_table(headings: Sequence[str], rows: Sequence[Sequence[str]], label: str, *, numbers: bool = False) -> Html:
+    """A plain table in such a box."""
+    return scrolled(table(headings, rows, numbers=numbers), label)
+
+
+def _columns(report: Report) -> list[tuple[str, str]]:
+    """Param and metric columns as (kind, key): params that differ, then the most common metrics."""
+    unequal, _ = differing(report.runs)
+    counted = Counter(chart.key for chart in report.charts for _ in chart.curves)
+    common = sorted(counted, key=lambda key: (key.startswith("system/"), -counted[key], key))
+    metrics = [key for key in common if not key.startswith("system/")] or common
+    return [("param", key) for key in unequal[:PARAM_COLUMNS_MAX]] + [
+        ("metric", key) for key in metrics[:METRIC_COLUMNS_MAX]
+    ]
+
+
+def runs_table(report: Report) -> Html:
+    """The table with its filter."""
+    columns = _columns(report)
+    experiments = {run.info.experiment_name for run in report.runs}
+    fixed = ["run", "status", "started", "duration", *(["experiment"] if len(experiments) > 1 else [])]
+    heads = [_heading(name, f"info.{name}", right=name == "duration") for name in fixed]
+    heads += [_heading(key, f"{kind}.{key}", right=kind == "metric") for kind, key in columns]
+    rows = [_row(run, fixed, columns) for run in report.runs]
+    whole = element(
+        "table",
+        element("thead", element("tr", *heads)),
+        element("tbody", *rows),
+        id="runs-table",
+    )
+    field = element("input", type="search", id="filter", placeholder=FILTER_HINT, aria_describedby="filter-said")
+    said = element("span", plural(len(report.runs), "run"), id="filter-said", role="status", class_="about")
+    bar = element("div", element("label", "filter ", field), said, class_="controls")
+    return join([bar, scrolled(whole, "Runs")])
+
+
+def _heading(text: str, key: str, *, right: bool) -> Html:
+    button = element("button", text, type="button", class_="sort", data_key=key)
+    return element("th", button, scope="col", aria_sort="none", class_="number" if right else None)
+
+
+def _row(run: ReportRun, fixed: Sequence[str], columns: Sequence[tuple[str, str]]) -> Html:
+    info = run.info
+    started = datetime.fromtimestamp(info.start_time / 1000, UTC)
+    took = None if info.end_time is None else info.end_time - info.start_time
+    shown = info.shown_status
+    facts = {
+        "status": element("td", element("span", shown, class_=f"status s-{shown.lower()}")),
+        "started": element("td", element("time", f"{started:%Y-%m-%d %H:%M}", datetime=started.isoformat())),
+        "duration": element("td", "" if took is None else duration(took), class_="number"),
+        "experiment": element("td", info.experiment_name),
+    }
+    cells = [element("th", run_name(run), scope="row"), *(facts[name] for name in fixed[1:])]
+    for kind, key in columns:
+        if kind == "param":
+            cells.append(element("td", run.params.get(key, ""), class_="param"))
+        else:
+            found = run.metrics.get(key)
+            cells.append(element("td", "" if found is None else number(found.value), class_="number"))
+    return element("tr", *cells, data_run=run.run_id)
+
+
+def run_data(report: Report) -> Html:
+    """What sorting and filters compare, by run."""
+    data: dict[str, dict[str, Any]] = {}
+    for run in report.runs:
+        info = run.info
+        data[run.run_id] = {
+            "info": {
+                "run": run.label,
+                "id": run.run_id,
+                "status": info.shown_status,
+                "started": info.start_time,
+                "duration": None if info.end_time is None else info.end_time - info.start_time,
+                "experiment": info.experiment_name,
+            },
+            "param": dict(run.params),
+            "metric": {key: summary.value for key, summary in run.metrics.items()},
+        }
+    return json_block("run-data", data)
+
+
+# --- params ---
+
+
+def params(report: Report) -> Html:
+    """The params in which the runs differ, and below the equal ones."""
+    unequal, equal = differing(report.runs)
+    if not unequal and not equal:
+        return Html("")
+    runs = report.runs
+    parts: list[Html] = []
+    if len(runs) > 1 and not unequal:
+        parts.append(element("p", "All params are equal.", class_="about"))
+    elif unequal and len(runs) <= RUN_COLUMNS_MAX:
+        rows = [[key, *(run.params.get(key, "") for run in runs)] for key in unequal]
+        parts.append(cell_table(["param", *(run_name(run) for run in runs)], rows, "Params that differ"))
+    elif unequal:
+        rows = [[run_name(run), *(run.params.get(key, "") for key in unequal)] for run in runs]
+        parts.append(cell_table(["run", *unequal], rows, "Params that differ"))
+    if equal:
+        same = cell_table(["param", "value"], [[key, runs[0].params[key]] for key in equal], "Equal params")
+        if len(runs) == 1:
+            parts.append(same)
+        else:
+            summary = element("summary", f"{plural(len(equal), 'param')} equal in all runs")
+            parts.append(element("details", summary, same))
+    return join(parts)
