@@ -20,6 +20,7 @@ from mltrack.errors import RunStateError
 from mltrack.process.ending import AtEnd
 from mltrack.process.exits import is_child
 from mltrack.process.forks import Stage, after_fork_in_child
+from mltrack.recording.spawned import inherited_run, offer_to_children
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,6 +69,7 @@ _lock = threading.RLock()
 _starting = threading.RLock()
 _last: Run | None = None  # the one that ended last
 _exiting = False
+_is_inherited = False  # whether the run of the process that spawned this one was looked for
 _start: Callable[[], Run]
 
 
@@ -85,6 +87,8 @@ log_point = _log_point.get
 
 def top() -> Active | None:
     """The active run of this context, or one that this thread left open in a context that has ended."""
+    if not _is_inherited:
+        _inherit()
     for active in reversed(_stack.get()):
         if not active.run.ended:
             return active
@@ -101,6 +105,21 @@ def active_run() -> Run | None:
         active = _innermost(_main)
     active = active or _innermost(_process)
     return None if active is None else active.run
+
+
+def _inherit() -> None:
+    """In a child of multiprocessing that was not forked: have its parent's run active, as in a forked child."""
+    global _is_inherited
+    with _lock:
+        if _is_inherited:
+            return
+        _is_inherited = True
+        run = inherited_run()
+        if run is not None:
+            _main.append(Active(run, _main, None, 0))
+        offer_to_children(active_run)
+    if run is not None:
+        _remember()
 
 
 def last_run() -> Run | None:
