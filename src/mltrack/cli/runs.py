@@ -192,7 +192,7 @@ def ls(
         order_by,
         limit,
         deleted,
-        _chosen_columns(store, split_columns(columns), remembered=not as_json),
+        _chosen_columns(store, split_columns(columns), remembered=is_terminal() and not as_json),
         split_columns(group_by),
         as_json,
     )
@@ -205,13 +205,16 @@ def ls(
 
 
 def _chosen_columns(store: Store, given: list[str], *, remembered: bool) -> list[str] | None:
-    """The columns to show: those given, which are remembered, else those remembered where that is asked for."""
+    """The columns to show: those given, which are remembered, else those remembered where that is asked for.
+
+    Remembered are a person's columns: what a script reads in a pipe does not depend on what was shown before.
+    """
     memory = ColumnMemory()
     if given == [DEFAULT]:
         memory.put(store.store_id, None)
         return None
     if given:
-        if memory.get(store.store_id) != given and memory.put(store.store_id, given):
+        if is_terminal() and memory.get(store.store_id) != given and memory.put(store.store_id, given):
             note("these columns are remembered for this store; to forget them: mltrack ls --columns default")
         return given
     return memory.get(store.store_id) if remembered else None

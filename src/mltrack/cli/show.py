@@ -54,6 +54,7 @@ def _everything(run: StoredRun) -> dict[str, Any]:
         "artifacts": [asdict(artifact) for artifact in run.artifacts],
         "writers": [{**asdict(w), "position": w.position._asdict()} for w in run.writers()],
         "lost": run.lost,
+        "lost_artifacts": [{"path": path, "reason": reason} for path, reason in run.lost_artifacts.items()],
         **_history(run),
         **({} if run.state.elsewhere is None else {"elsewhere": asdict(run.state.elsewhere)}),
         "damage": [str(error) for error in [*run.state.damage, *run.damage]],
@@ -98,6 +99,8 @@ def _print_head(run: StoredRun) -> None:
         rows.append(("user", info.user_id))
     if run.lost:
         rows.append(("lost", f"{plural(run.lost, 'point')}, as the disk was full or failing"))
+    for path, reason in run.lost_artifacts.items():
+        rows.append(("lost", f"artifact {path}: {reason}"))
     print_table([Column("", style="dim"), Column("", wrap=True)], rows, headings=False)
     if elsewhere is not None:
         note("this is a copy, made while the run was recorded: pull or sync again to see how it went on")

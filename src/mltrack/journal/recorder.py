@@ -18,13 +18,13 @@ from mltrack.disk.filesystem import LOCAL, FileSystem
 from mltrack.disk.flusher import FLUSHER
 from mltrack.errors import NotFoundError, StoreError
 from mltrack.journal.events import EventJournal, begin_writer, new_writer_name
+from mltrack.journal.losses import Losses
 from mltrack.journal.points import SEAL_POINTS_MIN, PointJournal
 from mltrack.journal.written_points import open_points
 from mltrack.process import exits
 from mltrack.process.forks import Stage, after_fork_in_child
 from mltrack.process.headroom import memory_shortage
 from mltrack.process.trouble import TROUBLE, say, words_of
-from mltrack.text.counting import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -87,10 +87,8 @@ class Recorder:
         self._layout = layout
         self._fs = fs
         self._not_before = not_before
-        self._lost_events = 0
         self._closed = False  # by the caller
         self._over = False  # and all that this requires was done
-        self._warned = False
         self._begin()
         _ALIVE.add(self)
 
@@ -103,6 +101,7 @@ class Recorder:
         self._events: EventJournal | None = None
         self._pending: list[Mapping[str, Any]] = []
         self._adding = False
+        self._losses = Losses()
         self._folders_dirty = False
         self.points = open_points(
             self._folder.points,
@@ -234,7 +233,7 @@ class Recorder:
         with self._lock:
             self._pending += events
             if len(self._pending) > PENDING_EVENTS_MAX:
-                self._lost_events += len(self._pending) - PENDING_EVENTS_MAX
+                self._losses.events += len(self._pending) - PENDING_EVENTS_MAX
                 del self._pending[PENDING_EVENTS_MAX:]
         self._warn(error)
 
@@ -256,18 +255,13 @@ class Recorder:
     def _warn(self, error: Exception) -> None:
         """Warn once that the disk fails, or that the machine has run out of something."""
         self._follow()
-        if not self._warned and not self._gone:
-            self._warned = True
-            say(
-                "run %s: %s (%s); training goes on, what can't be stored is counted",
-                self._folder.run_id,
-                words_of(error),
-                self._layout.root,
-            )
+        if not self._gone:
+            self._losses.say_once(self._folder.run_id, str(self._layout.root), error)
 
     def lost_artifact(self, name: str, error: Exception) -> None:
-        """Note that an artifact could not be stored."""
+        """Note that an artifact, or part of it, could not be stored."""
         self._warn(error)
+        self._losses.add_artifact(self._folder.run_id, name, error)
         self.emit({"type": "lost", "artifact": name, "reason": words_of(error)})
 
     @property
@@ -388,14 +382,7 @@ class Recorder:
                 str(self._layout.root),
             )
             return
-        lost_events = self._lost_events + len(self._pending)
-        if self.lost or lost_events:
-            say(
-                "run %s lost to disk errors: %s, %s",
-                self._folder.run_id,
-                plural(self.lost, "point"),
-                plural(lost_events, "other event"),
-            )
+        self._losses.report(self._folder.run_id, self.lost, len(self._pending))
 
     # --- forks ---
 

@@ -1,4 +1,4 @@
-"""The active run in children that multiprocessing starts anew (spawn, forkserver): they log to it as forked ones do.
+"""The active run in children of multiprocessing that are not forked (spawn, forkserver): they log to it, too.
 
 Such a child gets nothing of its parent but what is pickled with its ``Process``. That has a mapping for settings that
 children inherit. What is put there is pickled when the child is started, as the run that is active then, and in the
@@ -37,14 +37,14 @@ class _ActiveRun:
 
 def offer_to_children(find: Callable[[], Run | None]) -> None:
     """Let the children that this process starts inherit the run that ``find`` returns when they are started."""
-    import multiprocessing.process  # a program may well import it after its run has started
+    import multiprocessing.process  # noqa: F401  # a program may well import it after its run has started
 
     for settings in _settings():
         settings[SETTING] = _ActiveRun(find)
 
 
 def inherited_run() -> Run | None:
-    """The run that was active in the process that started this one, if multiprocessing started it anew."""
+    """The run that was active in the process that started this one, if multiprocessing started it as a new program."""
     for settings in _settings():
         pickled = settings.get(SETTING)
         if isinstance(pickled, bytes) and pickled:

@@ -36,6 +36,7 @@ EVENTS = st.one_of(
     ),
     st.fixed_dictionaries({"type": st.just("lifecycle"), "stage": st.sampled_from(["active", "deleted"])}),
     st.fixed_dictionaries({"type": st.just("lost"), "points": st.integers(0, 9)}),
+    st.fixed_dictionaries({"type": st.just("lost"), "artifact": KEYS}, optional={"reason": st.none() | KEYS}),
     st.fixed_dictionaries({"type": st.just("start"), "run_name": KEYS, "start_time": st.integers(0, 1 << 60)}),
     st.fixed_dictionaries({"type": st.just("metric"), "number": st.integers(0, 5), "key": KEYS}),
     st.just({"type": "close", "points": 3}),
@@ -220,6 +221,15 @@ def test_a_file_cut_anywhere_gives_the_whole_lines_before_the_cut(tmp_path: Path
         assert state.exists == (whole > 1)
         assert list(state.params) == [f"k{n}" for n in range(min(3, max(0, whole - 2)))]
         assert state.outcome()[2] == (whole <= 5)
+
+
+def test_an_artifact_counts_as_lost_until_it_is_logged_again(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    stored = {"type": "artifact", "path": "b", "size": 1, "sha256": "x"}
+    lost = [{"type": "lost", "artifact": name, "reason": "disk full"} for name in ("a", "b", "c")]
+    write(folder, "a" * 16, START, stored | {"path": "c"}, *lost, {"type": "lost", "points": 3}, stored)
+    assert state_of(folder).lost_artifacts == {"a": "disk full", "c": "disk full"}
+    assert state_of(folder).lost == 3
 
 
 def test_a_damaged_line_is_reported_and_the_rest_holds(tmp_path: Path) -> None:

@@ -219,6 +219,16 @@ class RunState:
         return [artifact for _, (_, artifact) in sorted(self._held["artifacts"].items()) if artifact is not None]
 
     @property
+    def lost_artifacts(self) -> dict[str, str]:
+        """The artifacts that could not be stored, or not whole, and were not logged again; the reason by path."""
+        stored = self._held["artifacts"]
+        return {
+            name: reason
+            for name, (order, reason) in sorted(self._held["lost_artifacts"].items())
+            if name and (name not in stored or stored[name][0] < order)
+        }
+
+    @property
     def datasets(self) -> list[DatasetInput]:
         """The datasets it used, in the order they were logged."""
         return [used for _, used in self._logged("datasets")]
@@ -330,6 +340,10 @@ def _artifact(event: Event) -> Artifact | None:
     return Artifact(fields["path"], fields["size"], fields["sha256"], logged, remote)
 
 
+def _reason(event: Event) -> str:
+    return str(event.fields.get("reason") or "unknown")
+
+
 def _rewind_id(event: Event) -> str:
     return f"{event.writer}.{event.seq}"
 
@@ -400,6 +414,7 @@ _RULES = {
     "param": _Rule("params", _FIRST, _field("key"), _field("value")),
     "tag": _Rule("tags", _LAST, _field("key"), _tag_value),
     "artifact": _Rule("artifacts", _LAST, _field("path"), _artifact),
+    "lost": _Rule("lost_artifacts", _LAST, lambda event: str(event.fields.get("artifact", "")), _reason),
     "dataset": _Rule("datasets", _FIRST, lambda event: (event.fields["name"], event.fields["digest"]), _dataset_input),
     "model_input": _Rule("model_inputs", _FIRST, _field("model_id"), _field("model_id")),
     "model_output": _Rule("model_outputs", _FIRST, _field("model_id"), _model_output),

@@ -142,6 +142,11 @@ class StoredRun:
         return self.state.lost
 
     @property
+    def lost_artifacts(self) -> dict[str, str]:
+        """The artifacts that could not be stored, or not whole, and were not logged again; the reason by path."""
+        return self.state.lost_artifacts
+
+    @property
     def visibility(self) -> Visibility | None:
         """What counts of its points where it was rewound or forked; None: all that its writers logged."""
         return self.state.visibility
