@@ -39,6 +39,9 @@ _SECTIONS = {
     "Inspect": {
         "ls": "runs",
         "experiments": "experiments",
+        "models": "models",
+        "traces": "traces",
+        "artifacts": "artifacts",
         "show": "show",
         "tail": "metrics",
         "logs": "launch",
@@ -52,6 +55,9 @@ _SECTIONS = {
     "Serve": {"ui": "serve", "serve": "serve"},
     "Sync": {},  # added by entry points
     "Maintain": {
+        "tag": "edit",
+        "note": "edit",
+        "rename": "edit",
         "rm": "manage",
         "restore": "manage",
         "rewind": "rewind",
@@ -219,11 +225,34 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     show_envvar=True,
     help="The store's folder; by default the nearest .mltrack in this or a parent folder.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as after the command.")
 @click.pass_context
-def cli(ctx: click.Context, store: str | None) -> None:
+def cli(ctx: click.Context, store: str | None, as_json: bool) -> None:
     """Record training runs locally, query them, and push them to an MLflow server when there is one."""
+    if as_json:
+        ctx.default_map = _json_defaults(ctx)
     from_environment = ctx.get_parameter_source("store") is ParameterSource.ENVIRONMENT  # which Store.open reads itself
     ctx.ensure_object(Session).store_path = None if from_environment else store
+
+
+def _json_defaults(ctx: click.Context) -> dict[str, Any]:
+    """What makes ``--json`` the default of the command that is called.
+
+    Raises:
+        UsageError: it has no such option.
+    """
+    name = ctx.invoked_subcommand or ""
+    found = ctx.command.get_command(ctx, name) if isinstance(ctx.command, click.Group) else None
+    defaults = _defaults_of(found) if found is not None else {}
+    if not defaults:
+        raise click.UsageError(f"mltrack {name} prints no JSON", ctx)
+    return {name: defaults}
+
+
+def _defaults_of(command: click.Command) -> dict[str, Any]:
+    if isinstance(command, click.Group):
+        return {name: found for name, child in command.commands.items() if (found := _defaults_of(child))}
+    return {"as_json": True} if any(param.name == "as_json" for param in command.params) else {}
 
 
 def main(args: Sequence[str] | None = None) -> int:

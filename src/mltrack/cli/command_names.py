@@ -51,6 +51,15 @@ _OTHER_WORDS = {
     "add": "remote",
     "remotes": "remote",
     "clean": "gc",
+    "registry": "models",
+    "register": "models",
+    "promote": "models",
+    "files": "artifacts",
+    "mv": "rename",
+    "comment": "note",
+    "annotate": "note",
+    "label": "tag",
+    "spans": "traces",
     "prune": "gc",
 }
 """What other programs call it."""

@@ -12,7 +12,6 @@ from mltrack.errors import CorruptionError, StoreError, UsageError
 from mltrack.text.printing import confirm, print_json, say
 
 if TYPE_CHECKING:
-    from mltrack.entities import Experiment
     from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.store import Store
 
@@ -73,10 +72,12 @@ def rm(session: Session, runs: tuple[str, ...], purge: bool, yes: bool, as_json:
 @pass_session
 def restore(session: Session, runs: tuple[str, ...], experiments: tuple[str, ...], as_json: bool) -> None:
     """Restore deleted runs, and with -e deleted experiments with all their runs."""
+    from mltrack.cli.select import experiment_named
+
     if not runs and not experiments:
         raise UsageError("no runs or experiments are given", hint="name runs, or an experiment with -e")
     store = session.store()
-    chosen, named = _chosen(store, runs), [_experiment(store, name) for name in experiments]
+    chosen, named = _chosen(store, runs), [experiment_named(store, name) for name in experiments]
     for experiment in named:
         store.restore_experiment(experiment.experiment_id)
     for run in chosen:
@@ -88,11 +89,6 @@ def restore(session: Session, runs: tuple[str, ...], experiments: tuple[str, ...
     for experiment in named:
         say(f"restored experiment {experiment.experiment_id} {experiment.name}")
     _print_changed("restored", chosen, as_json)
-
-
-def _experiment(store: Store, name: str) -> Experiment:
-    """The experiment of that name or id, deleted or not."""
-    return store.workspace.by_name(name) or store.workspace.get(name)
 
 
 @command("seal", "Compact the data of crashed processes.", "mltrack seal", "mltrack seal spirals-1")

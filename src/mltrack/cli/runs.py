@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ls", "points_of", "print_runs"]
 
+PARAM_COLUMNS_MAX = 3
 METRIC_COLUMNS_MAX = 4
 SHORT_ID = 8
 HIDDEN_COUNTED_MAX = 1_000
@@ -280,7 +281,9 @@ def print_runs(
     from mltrack.cli.formatting import ago, count, moment, number, plain_number, run_time, state, status
 
     pretty = is_terminal()
-    chosen = list(columns) if columns is not None else _common_metrics(runs, METRIC_COLUMNS_MAX)
+    chosen = (
+        list(columns) if columns is not None else [*_common_metrics(runs, METRIC_COLUMNS_MAX), *_differing_params(runs)]
+    )
     shown = number if pretty else plain_number
     one_experiment = pretty and len({run.info.experiment_name for run in runs}) == 1
     head = [
@@ -331,6 +334,18 @@ def _common_metrics(runs: Sequence[Found], most: int) -> list[str]:
     seen = Counter(key for run in runs for key in run.data.metrics if not key.startswith("system/"))
     ranked = sorted(seen, key=lambda key: (-seen[key], len(key), key))
     return sorted(ranked[:most])
+
+
+def _differing_params(runs: Sequence[Found]) -> list[str]:
+    """The params that tell these runs apart, those that most runs have first; of a single run, its first ones."""
+    values: dict[str, Counter[str]] = {}
+    for run in runs:
+        for key, value in run.data.params.items():
+            values.setdefault(key, Counter())[value] += 1
+    metrics = {key for run in runs for key in run.data.metrics}
+    differing = [key for key, seen in values.items() if len(runs) == 1 or len(seen) > 1 or seen.total() < len(runs)]
+    ranked = sorted(differing, key=lambda key: (-values[key].total(), len(key), key))[:PARAM_COLUMNS_MAX]
+    return [f"params.{key}" if key in metrics or "." in key else key for key in sorted(ranked)]
 
 
 def _value_column(runs: Sequence[Found], name: str, drop: int) -> Column:

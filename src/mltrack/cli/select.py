@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from mltrack.entities import RunData, RunInfo
+    from mltrack.entities import Experiment, RunData, RunInfo
     from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.store import Store
 
-__all__ = ["Described", "Found", "find_runs", "iterate_runs", "run_facts"]
+__all__ = ["Described", "Found", "experiment_named", "find_runs", "iterate_runs", "run_facts"]
 
 PAGE = 1000
 
@@ -89,6 +89,15 @@ def iterate_runs(store: Store, names: Sequence[str]) -> Iterator[StoredRun]:
         return (run for run in store.runs() if run.info.lifecycle_stage == "active")
     ids = list(dict.fromkeys(map(store.resolve, names)))
     return iter([store.run(run_id) for run_id in ids])
+
+
+def experiment_named(store: Store, name: str) -> Experiment:
+    """The experiment of that name or id, deleted or not.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    return store.workspace.by_name(name) or store.workspace.get(name)
 
 
 def run_facts(run: Described, points: int) -> dict[str, Any]:

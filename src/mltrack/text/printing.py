@@ -13,6 +13,7 @@ import json
 import math
 import os
 import sys
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
@@ -229,7 +230,8 @@ def _print_pretty(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], hea
     screen.print(table)
     dropped = [column.title or "chart" for at, column in enumerate(columns) if at not in kept]
     if dropped:
-        note(f"not shown, as the terminal is narrow: {', '.join(dropped)}")
+        for line in textwrap.wrap(f"not shown, as the terminal is narrow: {', '.join(dropped)}", max(20, screen.width)):
+            note(line)
 
 
 def _fit(columns: Sequence[Column], lines: Sequence[Sequence[Text]], room: int) -> tuple[list[int], list[int]]:
