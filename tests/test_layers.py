@@ -31,6 +31,7 @@ LAYERS = [
     ["mltrack.storage.check"],
     ["mltrack.catalog", "mltrack.diff"],
     ["mltrack.store"],
+    ["mltrack.guards"],
     ["mltrack.importers", "mltrack.mlflow_plugin", "mltrack.recording"],
     ["mltrack.artifacts", "mltrack.client", "mltrack.demo", "mltrack.integrations", "mltrack.launch", "mltrack.wandb"],
     ["mltrack.report", "mltrack.tracking"],

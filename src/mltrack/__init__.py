@@ -10,6 +10,7 @@ import sys
 
 __all__ = [
     "ActiveRun",
+    "Alert",
     "Artifact",
     "BusyError",
     "CorruptionError",
@@ -18,6 +19,7 @@ __all__ = [
     "Event",
     "Experiment",
     "FilterError",
+    "Guard",
     "Histogram",
     "Image",
     "InvalidMetricError",
@@ -124,11 +126,13 @@ _WHERE = {
         "UsageError"
     ),
     "entities": (
-        "Artifact Dataset DatasetInput Event Experiment MetricSummary ModelVersion RegisteredModel RunData RunInfo"
+        "Alert Artifact Dataset DatasetInput Event Experiment MetricSummary ModelVersion RegisteredModel RunData "
+        "RunInfo"
     ),
     "recording.active": "active_run",
     "client": "MlflowClient",
     "exceptions": "MlflowException",
+    "guards.rules": "Guard",
     "integrations.autolog": "autolog",
     "recording.experiment_functions": "delete_experiment_tag restore_experiment search_experiments set_experiment_tags",
     "recording.current_store": (
@@ -171,6 +175,7 @@ if TYPE_CHECKING:
         MlflowClient,
     )
     from mltrack.entities import (
+        Alert,
         Artifact,
         Dataset,
         DatasetInput,
@@ -202,6 +207,7 @@ if TYPE_CHECKING:
     from mltrack.exceptions import (
         MlflowException,
     )
+    from mltrack.guards.rules import Guard
     from mltrack.integrations.autolog import autolog
     from mltrack.launch.submit import (
         ScriptRunConfig,

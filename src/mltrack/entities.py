@@ -15,6 +15,7 @@ __all__ = [
     "LOGGED_MODEL_STATUSES",
     "MODEL_STAGES",
     "RUN_STATUSES",
+    "Alert",
     "Artifact",
     "Dataset",
     "DatasetInput",
@@ -196,6 +197,27 @@ class Event:
     time: int
     type: str
     fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What a guard has found in a run; ``time`` says when, in ns.
+
+    ``condition`` is the rule's text, ``episode`` (ns) when the run was last started or resumed before: a rule fires
+    once in that time. ``metric``, ``step`` and ``value`` are of the point that decided it, if one did. ``actions`` has
+    how each action went, by name: stop, tag, command, webhook; empty while it is not begun.
+    """
+
+    alert_id: str
+    rule: str
+    condition: str
+    message: str
+    time: int
+    episode: int
+    metric: str = ""
+    step: int | None = None
+    value: float | None = None
+    actions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "ALERT_TAG",
     "COMMAND_TAG",
     "CRASHED_TAG",
     "ERROR_TAG",
@@ -13,6 +14,10 @@ __all__ = [
     "GIT_DIRTY_TAG",
     "HISTORY_TAG",
     "IMAGES_TAG",
+    "MLTRACK_ALERT_MESSAGE",
+    "MLTRACK_ALERT_RULE",
+    "MLTRACK_ALERT_RUN_ID",
+    "MLTRACK_ALERT_RUN_NAME",
     "MLTRACK_AZURE_RESOURCE_MANAGER",
     "MLTRACK_AZURE_TOKEN_COMMAND",
     "MLTRACK_AZURE_TOKEN_FILE",
@@ -45,6 +50,7 @@ __all__ = [
     "SIGNAL_TAG",
     "SOURCE_NAME_TAG",
     "SOURCE_TYPE_TAG",
+    "STOPPED_TAG",
     "TABLES_TAG",
     "TAGS",
     "USER_TAG",
@@ -111,7 +117,23 @@ MLTRACK_AZURE_TOKEN_COMMAND = "MLTRACK_AZURE_TOKEN_COMMAND"
 MLTRACK_AZURE_RESOURCE_MANAGER = "MLTRACK_AZURE_RESOURCE_MANAGER"
 """The https URL of another resource manager than the cloud's own."""
 
+MLTRACK_ALERT_RULE = "MLTRACK_ALERT_RULE"
+"""For a command that a guard starts: the guard's name."""
+
+MLTRACK_ALERT_MESSAGE = "MLTRACK_ALERT_MESSAGE"
+"""What it found."""
+
+MLTRACK_ALERT_RUN_ID = "MLTRACK_ALERT_RUN_ID"
+"""In which run."""
+
+MLTRACK_ALERT_RUN_NAME = "MLTRACK_ALERT_RUN_NAME"
+"""That run's name."""
+
 VARIABLES = (
+    MLTRACK_ALERT_RULE,
+    MLTRACK_ALERT_MESSAGE,
+    MLTRACK_ALERT_RUN_ID,
+    MLTRACK_ALERT_RUN_NAME,
     MLTRACK_STORE,
     MLTRACK_EXPERIMENT_NAME,
     MLTRACK_RUN_ID,
@@ -175,6 +197,12 @@ PREEMPTED_TAG = "mltrack.preempted"
 ERROR_TAG = "mltrack.error"
 """Why it could not be started."""
 
+STOPPED_TAG = "mltrack.stopped"
+"""Why ``mltrack run`` ended it."""
+
+ALERT_TAG = "mltrack.alert"
+"""With the name of a guard after it: what the guard found."""
+
 GIT_DIRTY_TAG = "mltrack.git.dirty"
 """Whether its sources differ from the commit."""
 
@@ -228,6 +256,8 @@ TAGS = (
     SIGNAL_TAG,
     PREEMPTED_TAG,
     ERROR_TAG,
+    STOPPED_TAG,
+    ALERT_TAG,
     GIT_DIRTY_TAG,
     HISTORY_TAG,
     FORKED_FROM_TAG,

@@ -350,8 +350,8 @@ class Store:
         Views: ``runs``; ``params`` and ``tags`` (run_id, key, value); ``metrics``, all points of all runs (run_id,
         metric, step, time, value); ``latest_metrics`` (run_id, key, value, step, time, min, max, count);
         ``datasets`` (run_id, name, digest, context, source_type, source, schema, profile, tags); ``artifacts``;
-        ``experiments``. Times are UTC. ``params`` binds ``?`` or ``$name``. It can't change anything, nor read a file
-        outside the store.
+        ``alerts`` (run_id, time, rule, condition, message, metric, step, value, actions); ``experiments``. Times are
+        UTC. ``params`` binds ``?`` or ``$name``. It can't change anything, nor read a file outside the store.
 
         Raises:
             UsageError: it is not a single reading statement, or fails; the message is DuckDB's.
@@ -469,6 +469,17 @@ class Store:
         from mltrack.storage.runs.rewinding import undo_rewind
 
         return undo_rewind(self.layout, self.resolve(run_id)).step
+
+    def stop_run(self, run_id: str, reason: str = "it was asked to stop") -> None:
+        """Ask a live run to stop: ``mltrack run`` ends the program, ``Run.should_stop`` is true in it.
+
+        Raises:
+            NotFoundError, StoreError: as delete_run.
+            UsageError: it is not being recorded here; several runs match.
+        """
+        from mltrack.storage.runs.alerts import request_stop
+
+        request_stop(self.layout, self.resolve(run_id), reason)
 
     def forks(self, run_id: str) -> list[str]:
         """The ids of the runs that were forked from a run, or from forks of it: they need its files.

@@ -29,6 +29,7 @@ from mltrack.errors import (
     RunStateError,
     StoreVersionError,
 )
+from mltrack.recording import current_store, fluent
 from mltrack.store import Store
 from tests.support import ROOT
 from tests.support.command_line import Cli
@@ -50,7 +51,7 @@ def commands() -> list[click.Command]:
     return found
 
 
-SERVERS = ("ui", "serve")  # they run until they are ended: tests/cli/test_serving.py
+SERVERS = ("ui", "serve", "watch")  # they run until they are ended: tests/cli/test_serve.py, tests/cli/test_guards.py
 
 
 def own_examples() -> list[str]:
@@ -106,6 +107,9 @@ def test_every_example_runs(
         monkeypatch.chdir(tmp_path)
         for case in CASES:
             case.make(tmp_path)
+    if line.startswith("mltrack stop "):  # only a live run can be stopped
+        current_store.set_store(small_store.path)
+        fluent.start_run(run_id=small_store.resolve("spirals-1"))
     if line.endswith(" --undo"):
         assert main(["rewind", "spirals-1", "--to-step", "5"]) == 0
     assert main(shlex.split(line)[1:]) == 0, capsys.readouterr().err

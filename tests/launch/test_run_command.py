@@ -515,3 +515,23 @@ def test_a_full_disk_loses_the_output_and_does_not_stop_the_program(launching: L
         assert any("'user_logs/std_log.txt', or part of it, was lost" in note.what for note in report.findings)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_guard_of_the_project_ends_the_program(launching: Launching) -> None:
+    (launching.folder / "mltrack.toml").write_text("[guards.nan]\nwhen = 'loss is NaN'\nstop = true", encoding="utf-8")
+    program = "import mltrack, time; mltrack.log_metric('loss', float('nan'), 5); time.sleep(600)"
+    done = launching.python(program)
+    run = launching.run()
+    assert done.returncode == 128 + signal.SIGTERM
+    assert "ending the program: loss is NaN at step 5" in done.stderr
+    assert (run.info.status, run.tags["mltrack.stopped"]) == ("KILLED", "loss is NaN at step 5")
+    assert [alert.actions for alert in run.alerts()] == [{"stop": "done"}]
+
+
+def test_a_mistake_in_mltrack_toml_is_said_before_anything_runs(launching: Launching) -> None:
+    (launching.folder / "mltrack.toml").write_text("[guards.nan]\nwhen = 'loss is'", encoding="utf-8")
+    done = launching.python("open('ran', 'w')")
+    assert done.returncode == 2
+    assert "[guards.nan]: rule 'loss is' is not understood" in done.stderr
+    assert not (launching.folder / "ran").exists()
+    assert launching.python("pass", options=["--no-guards"]).returncode == 0

@@ -47,7 +47,7 @@ SWEEP_INTERVAL_S = 5.0
 """How often, at most, a process looks at the times of all run folders: 10,000 of them take about 85 ms."""
 
 _ARROW = {"BIGINT": pa.int64(), "DOUBLE": pa.float64(), "BOOLEAN": pa.bool_()}
-_FACTS = ("params", "tags", "artifacts", "datasets", "models", "forks")
+_FACTS = ("params", "tags", "artifacts", "datasets", "models", "forks", "alerts")
 _STATE = ("folders", "runs", "writers", "segments", "damage")
 _HELD_TABLES = tuple(name for name in RUN_TABLES if name != "verified")  # that one is valid while files don't change
 
@@ -287,6 +287,10 @@ def _add_facts(tables: dict[str, list[tuple[Any, ...]]], run_id: str, state: Run
         of = used.dataset
         about = (of.name, of.digest, used.context, of.source_type, of.source, of.schema, of.profile)
         tables["datasets"].append((run_id, number, *about, list(used.tags.items())))
+    tables["alerts"] += [
+        (run_id, a.time, a.rule, a.condition, a.message, a.metric or None, a.step, a.value, list(a.actions.items()))
+        for a in state.alerts
+    ]
     visibility = state.visibility
     if visibility is not None and visibility.fork is not None:
         tables["forks"] += [(run_id, source) for source in visibility.fork.sources]

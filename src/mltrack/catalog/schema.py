@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "RUN_TABLES", "SCHEMA_VERSION", "create_tables", "is_ours"]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Raised by every change below: a catalog of another version is removed and rebuilt."""
 
 COLUMNS: dict[str, dict[str, str]] = {
@@ -64,6 +64,18 @@ COLUMNS: dict[str, dict[str, str]] = {
         "schema": "VARCHAR",
         "profile": "VARCHAR",
         "tags": "MAP(VARCHAR, VARCHAR)",
+    },
+    # what guards found in each run
+    "alerts": {
+        "run_id": "VARCHAR",
+        "time": "BIGINT",  # ns
+        "rule": "VARCHAR",
+        "condition": "VARCHAR",
+        "message": "VARCHAR",
+        "metric": "VARCHAR",
+        "step": "BIGINT",
+        "value": "DOUBLE",
+        "actions": "MAP(VARCHAR, VARCHAR)",
     },
     # the other runs whose files a fork needs
     "forks": {"run_id": "VARCHAR", "source": "VARCHAR"},
@@ -122,6 +134,10 @@ CREATE VIEW tags AS SELECT * FROM base.tags;
 CREATE VIEW latest_metrics AS
     SELECT run_id, key, value, step, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time, min, max, count
     FROM base.latest_metrics;
+CREATE VIEW alerts AS
+    SELECT run_id, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time, rule, condition, message, metric, step, value,
+           actions
+    FROM base.alerts;
 CREATE VIEW datasets AS SELECT * EXCLUDE number FROM base.datasets;
 CREATE VIEW artifacts AS
     SELECT run_id, path, size, sha256, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time FROM base.artifacts;

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["answer_query", "run_sql"]
 
-VIEWS = "runs, params, tags, metrics, latest_metrics, datasets, artifacts, experiments"
+VIEWS = "runs, params, tags, metrics, latest_metrics, datasets, artifacts, alerts, experiments"
 
 _POINTS = re.compile(r"(?<!latest_)metrics", re.IGNORECASE)
 _PATTERN = re.compile(r"[*?\[\\]")  # characters that make a file name a pattern for DuckDB, which can't quote them

@@ -31,6 +31,8 @@ ENTRY_POINTS = "mltrack.commands"
 _SECTIONS = {
     "Record and launch": {
         "run": "launch",
+        "watch": "guards",
+        "stop": "guards",
         "reproduce": "launch",
         "init": "manage",
         "import": "import_",

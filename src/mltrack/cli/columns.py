@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mltrack.catalog.aggregates import aggregate_in
 from mltrack.disk.filesystem import LOCAL, FileSystem
+from mltrack.environment import ALERT_TAG
 from mltrack.errors import StoreError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from mltrack.cli.select import Found
 
-__all__ = ["DEFAULT", "ColumnMemory", "aggregates_of", "split_columns", "value_of"]
+__all__ = ["DEFAULT", "ColumnMemory", "aggregates_of", "alert_count", "split_columns", "value_of"]
 
 DEFAULT = "default"
 """What ``--columns`` takes to forget the columns that were chosen."""
@@ -47,6 +48,11 @@ def split_columns(options: Sequence[str]) -> list[str]:
 def aggregates_of(columns: Sequence[str]) -> list[str]:
     """Those columns that are aggregates, such as ``min(loss)``."""
     return [name for name in columns if aggregate_in(name) is not None]
+
+
+def alert_count(run: Found) -> int:
+    """How many rules have found something in a run, by its tags."""
+    return sum(key.startswith(f"{ALERT_TAG}.") for key in run.data.tags)
 
 
 class Value(NamedTuple):

@@ -25,7 +25,6 @@ _OTHER_WORDS = {
     "plot": "metrics",
     "chart": "metrics",
     "history": "metrics",
-    "watch": "tail",
     "follow": "tail",
     "query": "sql",
     "csv": "export",
@@ -50,6 +49,11 @@ _OTHER_WORDS = {
     "new": "init",
     "add": "remote",
     "remotes": "remote",
+    "kill": "stop",
+    "cancel": "stop",
+    "guard": "watch",
+    "guards": "watch",
+    "alerts": "watch",
     "clean": "gc",
     "registry": "models",
     "register": "models",
@@ -78,5 +82,5 @@ def similar_commands(name: str, commands: Sequence[str]) -> list[str]:
     word = name.lower().lstrip("-")
     known = [_OTHER_WORDS[word]] if _OTHER_WORDS.get(word) in commands else []
     begun = [command for command in commands if len(word) > 1 and command.startswith(word)]
-    alike = difflib.get_close_matches(word, commands, n=3, cutoff=0.6)
+    alike = difflib.get_close_matches(word, commands, n=3, cutoff=0.65)
     return list(dict.fromkeys([*known, *begun, *alike]))[:3]

@@ -41,7 +41,9 @@ SQL_ROWS_MAX = 200
 @click.option("--remote", metavar="LAKE", help="Query a lake, by its name as a remote or by its URL.")
 @pass_session
 def sql(session: Session, query: str, as_json: bool, as_csv: bool, remote: str | None) -> None:
-    """Query in SQL (DuckDB's) over runs, params, tags, metrics, latest_metrics, datasets, artifacts, experiments."""
+    """Query in SQL (DuckDB's) over runs, params, tags, metrics, latest_metrics, datasets, artifacts, alerts,
+    experiments.
+    """
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other", hint="choose one")
     source = session.store() if remote is None else _open_lake(session, remote)

@@ -14,6 +14,7 @@ from mltrack.errors import UsageError
 from mltrack.text.printing import say, show_output
 
 if TYPE_CHECKING:
+    from mltrack.guards.rules import Guard
     from mltrack.recording.run import Run
 
 __all__ = ["logs", "reproduce", "run"]
@@ -60,6 +61,14 @@ def _refuse_go_on(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.option(
     "--log-max", metavar="MIB", type=click.IntRange(min=1), default=256, show_default=True, help="Output to keep."
 )
+@click.option(
+    "--guards",
+    "guards_file",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The file with guards; by default the nearest mltrack.toml from the working folder upward.",
+)
+@click.option("--no-guards", is_flag=True, help="Watch it by no guards.")
 @click.option("-q", "--quiet", is_flag=True, help="Keep the program's output, but don't show it.")
 @click.argument("words", metavar="[--] COMMAND...", nargs=-1, type=click.UNPROCESSED, required=True)
 @pass_session
@@ -79,6 +88,8 @@ def run(
     redact: tuple[str, ...],
     no_redact: bool,
     log_max: int,
+    guards_file: Path | None,
+    no_guards: bool,
     quiet: bool,
     words: tuple[str, ...],
 ) -> int:
@@ -113,6 +124,8 @@ def run(
             system_metrics=not no_system_metrics,
         ),
         redactor=redactor,
+        guards=() if no_guards else _guards(guards_file),
+        on_stop=lambda reason: say(f"mltrack: ending the program: {reason}", err=True),
     )
     done = launch(what, session.store_path, on_run=_announce)
     if done.status != "FINISHED":
@@ -126,6 +139,17 @@ def run(
 
 
 run.allow_interspersed_args = False  # options after the first word of the command are the command's
+
+
+def _guards(path: Path | None) -> list[Guard]:
+    from mltrack.guards.project_file import project_guards
+
+    found = project_guards(path)
+    if found is None:
+        return []
+    if found.left_out:
+        say(f"mltrack: not used: {found.left_out}", err=True)
+    return found.guards
 
 
 def _announce(made: Run) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["follow", "metrics", "print_summaries", "tail"]
 
 FOLLOW_INTERVAL_S = 0.5
+ALERTS_SHOWN_MAX = 10
 SPARK_WIDTH = 24
 
 
@@ -58,18 +59,39 @@ class Point(NamedTuple):
 @pass_session
 def tail(session: Session, run: str, following: bool, keys: tuple[str, ...], lines: int, as_json: bool) -> None:
     """Show the last points of RUN, as time, step, metric and value; --json prints one object per line."""
+    from mltrack.cli.guards import say_alert
+
     stored = session.store().run(run)
     show = _show_json if as_json else _show_line
+    known = stored.alerts()
+    if not as_json:
+        for alert in known[-ALERTS_SHOWN_MAX:]:
+            say_alert(alert, err=not is_terminal())
     ends = {writer.writer: writer.position.points for writer in stored.writers()}
     for point in _last_points(stored, ends, keys, lines):
         show(point)
     if following:
-        for point in follow(stored, ends, keys):
+        on_events = (lambda: None) if as_json else _new_alerts(stored, len(known))
+        for point in follow(stored, ends, keys, on_events=on_events):
             show(point)
         if is_terminal() and not as_json:
             from mltrack.cli.formatting import status
 
             note(f"run {stored.info.run_name} has ended: {status(stored.info)}")
+
+
+def _new_alerts(run: StoredRun, shown: int) -> Callable[[], None]:
+    """What shows alerts that came in since: between the points on a terminal, else on standard error."""
+    from mltrack.cli.guards import say_alert
+
+    def show() -> None:
+        nonlocal shown
+        found = run.alerts()
+        for alert in found[shown:]:
+            say_alert(alert, err=not is_terminal())
+        shown = len(found)
+
+    return show
 
 
 def _show_line(point: Point) -> None:
@@ -131,9 +153,17 @@ def _points(piece: PointColumns, *, keys: Sequence[str] = (), before: int | None
 
 
 def follow(
-    run: StoredRun, after: dict[str, int], keys: Sequence[str] = (), *, sleep: Callable[[float], None] = time.sleep
+    run: StoredRun,
+    after: dict[str, int],
+    keys: Sequence[str] = (),
+    *,
+    on_events: Callable[[], None] = lambda: None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Point]:
-    """Points as they are logged, after ``after`` (seq by writer), until no process has the run open."""
+    """Points as they are logged, after ``after`` (seq by writer), until no process has the run open.
+
+    ``on_events`` is called each time that the run's events were read.
+    """
     after = dict(after)
     while True:
         run.refresh()
@@ -141,6 +171,7 @@ def follow(
         for writer, piece in run.read_points(after):
             after[writer] = int(piece.seqs[-1]) + 1
             yield from _points(piece, keys=keys)
+        on_events()
         if not live:
             return
         sleep(FOLLOW_INTERVAL_S)

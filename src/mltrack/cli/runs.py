@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mltrack.catalog.aggregates import aggregate_in
-from mltrack.cli.columns import DEFAULT, ColumnMemory, aggregates_of, split_columns, value_of
+from mltrack.cli.columns import DEFAULT, ColumnMemory, aggregates_of, alert_count, split_columns, value_of
 from mltrack.cli.context import Session, command, experiments_option, filter_option, json_option, pass_session
 from mltrack.disk.layout import RunFolder
 from mltrack.entities import DELETED
@@ -296,6 +296,9 @@ def print_runs(
         Column("points", right=True, drop=6),
         *(_value_column(runs, name, drop=1 if columns is not None else 3) for name in chosen),
     ]
+    alerts = {run.info.run_id: alert_count(run) for run in runs}
+    if any(alerts.values()):
+        head.insert(len(head) - len(chosen), Column("alerts", right=True, style="red", drop=2))
     now_ms = time.time_ns() // 1_000_000
     rows: list[list[Cell]] = []
     for run, depth in _as_tree(runs) if tree and pretty else [(run, 0) for run in runs]:
@@ -310,6 +313,7 @@ def print_runs(
                 ago(info.start_time, now_ms) if pretty else moment(info.start_time),
                 run_time(info, elsewhere, now_ms),
                 count(points[info.run_id]) if pretty else str(points[info.run_id]),
+                *([f"! {alerts[info.run_id]}" if alerts[info.run_id] else ""] if any(alerts.values()) else []),
                 *(value_of(run, name).shown(shown) for name in chosen),
             ]
         )

@@ -29,6 +29,10 @@ def show(session: Session, run: str, as_json: bool) -> None:
         print_json(_everything(stored))
         return
     _print_head(stored)
+    if stored.alerts():
+        from mltrack.cli.guards import print_alerts
+
+        print_alerts(stored.alerts())
     _print_pairs("Params", stored.params)
     _print_pairs("Tags", stored.tags)
     _print_metrics(stored)
@@ -55,6 +59,7 @@ def _everything(run: StoredRun) -> dict[str, Any]:
         "writers": [{**asdict(w), "position": w.position._asdict()} for w in run.writers()],
         "lost": run.lost,
         "lost_artifacts": [{"path": path, "reason": reason} for path, reason in run.lost_artifacts.items()],
+        "alerts": [asdict(alert) for alert in run.alerts()],
         **_history(run),
         **({} if run.state.elsewhere is None else {"elsewhere": asdict(run.state.elsewhere)}),
         "damage": [str(error) for error in [*run.state.damage, *run.damage]],

@@ -127,6 +127,18 @@ EVENTS = Records(
         "rewind": {"step": INT64, "at": dictionary(listing(_COUNT, 3), _WRITER)},
         "undo_rewind": {"rewind": NAME},
         "fork": {"run_id": RUN_ID, "step": INT64, "history": listing(_INHERITED)},
+        "alert": {
+            "rule": NAME,
+            "condition": TEXT,
+            "message": TEXT,
+            "episode": TIME,
+            "actions": listing(NAME),
+            "metric": Optional(TEXT),
+            "step": Optional(INT64),
+            "value": Optional(Kind(_is_metric_value, "a number, NaN, Infinity or -Infinity")),
+        },
+        "alert_action": {"alert": NAME, "action": NAME, "outcome": TEXT},
+        "stop": {"reason": TEXT},
         "close": {"points": _COUNT},
     },
 )

@@ -21,6 +21,7 @@ from mltrack.environment import (
     PREEMPTED_TAG,
     SIGNAL_TAG,
     SOURCE_NAME_TAG,
+    STOPPED_TAG,
 )
 from mltrack.errors import MltrackError, ParamConflictError, UsageError
 from mltrack.launch.capture import ChildExit, run_child
@@ -28,6 +29,7 @@ from mltrack.launch.child_env import child_environment
 from mltrack.launch.log_file import LIVE_FOLDER, LOG_BYTES_MAX, log_name, open_log
 from mltrack.launch.secret_patterns import Redactor
 from mltrack.launch.signals import Signals
+from mltrack.launch.stopper import Stopper
 from mltrack.launch.takeover import start_standby
 from mltrack.process.trouble import TROUBLE
 from mltrack.recording import current_store, fluent
@@ -35,8 +37,10 @@ from mltrack.recording.announcements import silence
 from mltrack.storage.runs.state import RunState
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from mltrack.guards.rules import Guard
     from mltrack.launch.log_file import OutputLog
     from mltrack.recording.run import Run
 
@@ -56,7 +60,8 @@ class Launch:
 
     ``resume`` names a run to resume; with ``resume_if_exists`` it is the one called ``name`` in the experiment, if it
     exists. ``collectors`` are started once the program runs, each with the run and the folder the program runs in, and
-    return a function that stops them, which is called after the program has ended.
+    return a function that stops them, which is called after the program has ended. ``guards`` watch the run; when it is
+    asked to stop, ``on_stop`` is called with the reason, and the program is ended.
     """
 
     command: Sequence[str]
@@ -73,6 +78,8 @@ class Launch:
     quiet: bool = False
     collectors: Sequence[Callable[[Run, Path], Callable[[], None]]] = ()
     redactor: Redactor = field(default_factory=Redactor.from_environment)
+    guards: Sequence[Guard] = ()
+    on_stop: Callable[[str], None] = lambda reason: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +158,7 @@ def _begin(what: Launch) -> Run:
         tags.pop(SOURCE_NAME_TAG)
         _check_resumed(what, resumed, params)
         run = fluent.start_run(run_id=resumed, run_name=what.name, tags=tags, log_system_metrics=False, sync=what.sync)
-        for tag in (EXIT_CODE_TAG, SIGNAL_TAG, PREEMPTED_TAG, ERROR_TAG):
+        for tag in (EXIT_CODE_TAG, SIGNAL_TAG, PREEMPTED_TAG, ERROR_TAG, STOPPED_TAG):
             run.delete_tag(tag)
     else:
         with _without_run_id():
@@ -159,6 +166,7 @@ def _begin(what: Launch) -> Run:
                 current_store.set_experiment(what.experiment)
             run = fluent.start_run(run_name=what.name, tags=tags, log_system_metrics=False, sync=what.sync)
     run.log_params(params)
+    run.add_guard(*what.guards)
     return run
 
 
@@ -227,6 +235,12 @@ def _run(what: Launch, run: Run, folder: Path) -> Launched:
     state.update()
     log = open_log(run.folder.path / LIVE_FOLDER, run.folder.artifacts, what.log_bytes_max)
     collectors = _Collectors(what.collectors, run, folder)
+    stopper = Stopper(run, what.on_stop)
+
+    def on_start(child: subprocess.Popen[bytes]) -> None:
+        stopper.watch(child)
+        collectors.start()
+
     with Signals() as signals:  # also while the rest is recorded: how the program ended must be stored
         try:
             ended = run_child(
@@ -236,12 +250,13 @@ def _run(what: Launch, run: Run, folder: Path) -> Launched:
                 signals=signals,
                 cwd=what.cwd,
                 quiet=what.quiet,
-                on_start=lambda child: collectors.start(),
+                on_start=on_start,
                 start_standby=lambda sources: start_standby(run, log, what.log_bytes_max, sources),
             )
         except OSError as error:
             raise UsageError(f"{what.command[0]!r} can't be run: {error.strerror}", hint="is it a program?") from error
         finally:
+            stopper.stop()
             collectors.stop()
             publish_output(run, log)
         return _end(what, run, ended, log.lost)

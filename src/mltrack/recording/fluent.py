@@ -29,6 +29,7 @@ from mltrack.recording.active import (
 )
 from mltrack.recording.background_sync import request_sync, requested_sync
 from mltrack.recording.current_store import current_layout, store_folder
+from mltrack.recording.guarding import given_guards
 from mltrack.recording.operations import DONE
 from mltrack.recording.preload import preload
 from mltrack.recording.run import Run
@@ -45,9 +46,10 @@ from mltrack.recording.used_stores import layout_or_last
 from mltrack.values.scalars import check_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mltrack.disk.layout import Layout
+    from mltrack.guards.rules import Guard
     from mltrack.recording.active import Active
     from mltrack.recording.background_sync import SyncRequest
     from mltrack.recording.operations import RunOperations
@@ -71,6 +73,7 @@ def start_run(
     sync: bool | str | None = None,
     history: int | None = None,
     rewind_to: int | None = None,
+    guards: Guard | str | Sequence[Guard | str] | bool | None = None,
 ) -> Run:
     """Start a run, or resume one, and make it active in this thread.
 
@@ -92,15 +95,18 @@ def start_run(
             run as files: 100 to 1,000,000; 0 for all points. Without it, as the remote's setting says.
         rewind_to: resume from a checkpoint: what earlier processes logged with a greater step no longer counts (see
             ``Run.rewind``). Of several processes that resume the run in one job, the first one rewinds it.
+        guards: rules that another process watches the run by: ``["loss is NaN", mltrack.Guard("loss > 10 for 100
+            steps", stop=True)]``, see ``Run.add_guard``; True for those of the nearest ``mltrack.toml``.
 
     Raises:
         RunStateError: a run is active and ``nested`` is not set; the run to resume, or its experiment, is deleted.
         NotFoundError: there is no such run, experiment or remote.
         StoreError: the store can't be written at all.
         UsageError: the experiment is deleted; an environment variable, or ``history``, has an invalid value; there is
-            no run to rewind.
+            no run to rewind; a rule is not understood.
         InvalidMetricError: ``rewind_to`` is not a 64-bit integer.
     """
+    rules = given_guards(guards)
     outer_run = _outer(nested)
     measured = is_measured(log_system_metrics)
     layout = layout_or_last(store_folder(), current_layout)
@@ -125,6 +131,7 @@ def start_run(
         if parent is not None:
             text[PARENT_TAG] = parent
         run = create_run(layout, experiment_of_new(layout, experiment_id), text)
+    run._watch(rules)
     return _entered(run, layout, measured, request)
 
 

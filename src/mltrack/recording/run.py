@@ -15,6 +15,7 @@ from mltrack.journal.recorder import Recorder
 from mltrack.process.ending import status_of
 from mltrack.process.headroom import memory_shortage, need_numpy
 from mltrack.process.trouble import say, words_of
+from mltrack.recording.guarding import RunGuards
 from mltrack.recording.known_info import stored_info
 from mltrack.recording.rewinds import RunRewinds
 from mltrack.recording.rich_log import RichLog, rich_values
@@ -48,7 +49,7 @@ class Attachment(Protocol):
         """Record a last time and end; does nothing in a forked child, and nothing when called again."""
 
 
-class Run(RunFiles, RunInputs, RunRewinds):
+class Run(RunFiles, RunInputs, RunRewinds, RunGuards):
     """A run open for recording; ``mltrack.start_run`` makes one. It is a context manager that ends the run.
 
     Pickled and sent to another process, it arrives as a handle that joins the run and does not end it.

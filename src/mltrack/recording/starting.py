@@ -158,6 +158,7 @@ def resume_run(layout: Layout, run_id: str, tags: dict[str, str], rewind_to: int
         InvalidMetricError: the step is not a 64-bit integer.
         StoreError: the store can't be written at all.
     """
+    from mltrack.storage.runs.alerts import clear_stop
     from mltrack.storage.runs.state import RunState
 
     if not is_run_id(run_id):
@@ -178,6 +179,8 @@ def resume_run(layout: Layout, run_id: str, tags: dict[str, str], rewind_to: int
             hint=f"restore it: mltrack restore --experiment {shlex.quote(experiment.name)}",
         )
     rewinds = [] if rewind_to is None else resume_rewound(state.folder, rewind_to)
+    if not state.live:
+        clear_stop(state.folder)
     recorder = Recorder(layout, state.folder, "resume", not_before=state.last_time)
     recorder.start([*rewinds, *({"type": "tag", "key": key, "value": value} for key, value in tags.items())])
     run = Run(layout, recorder, params=state.params, name=info.run_name)

@@ -55,7 +55,10 @@ MLFLOW = "mlflow"
 """The kind of a remote where remotes.toml names none."""
 
 BASIC_FACTS = frozenset(
-    ("writer", "start", "param", "tag", "metric", "artifact", "end", "status", "lifecycle", "lost", "close")
+    (
+        *("writer", "start", "param", "tag", "metric", "artifact", "end", "status", "lifecycle", "lost", "close"),
+        *("alert", "alert_action", "stop"),  # an alert is a tag, too
+    )
 )
 """The events that every kind's verify compares, or that say nothing which a remote could lack."""
 

@@ -21,6 +21,7 @@ from mltrack.entities import (
     ACTIVE,
     DEFAULT_EXPERIMENT_ID,
     DEFAULT_EXPERIMENT_NAME,
+    Alert,
     Artifact,
     Dataset,
     DatasetInput,
@@ -253,6 +254,36 @@ class RunState:
         found = (rewind for _, rewind in sorted(rewinds.values(), key=lambda held: held[0]))
         return Visibility(tuple(replace(one, undone=one.rewind_id in undone) for one in found), fork)
 
+    @property
+    def alerts(self) -> list[Alert]:
+        """What guards have found in it, in the order of their events."""
+        done: dict[str, dict[str, str]] = {}
+        for (alert_id, action), outcome in self._logged("alert_actions"):
+            done.setdefault(alert_id, {})[action] = outcome
+        return [
+            replace(one, actions={**one.actions, **done.get(alert_id, {})}) for alert_id, one in self._logged("alerts")
+        ]
+
+    @property
+    def episode(self) -> int:
+        """When the run was last started or resumed, in ns: when a process opened it while no other one had it open."""
+        opened = sorted(
+            (w.opened, w.last_time, w.alive and not w.ended)
+            for w in self.writers.values()
+            if w.role in ("create", "resume") and w.opened
+        )
+        begun = end = 0
+        for at, last, alive in opened:
+            if at > end:
+                begun = at
+            end = max(end, 1 << 63 if alive else last)
+        return begun
+
+    @property
+    def stop_requests(self) -> list[tuple[int, str]]:
+        """When the run was asked to stop, in ns, and why, in the order of the events."""
+        return [request for request, _ in self._logged("stops")]
+
     def stored_by(self, path: str) -> tuple[str, int]:
         """Which event says what an artifact is: its writer and seq."""
         _, writer, seq = self._held["artifacts"][path][0]
@@ -344,13 +375,13 @@ def _reason(event: Event) -> str:
     return str(event.fields.get("reason") or "unknown")
 
 
-def _rewind_id(event: Event) -> str:
+def _event_id(event: Event) -> str:
     return f"{event.writer}.{event.seq}"
 
 
 def _rewind(event: Event) -> Rewind:
     at = {str(writer): Mark(*counts) for writer, counts in event.fields["at"].items()}
-    return Rewind(_rewind_id(event), int(event.fields["step"]), event.time, at)
+    return Rewind(_event_id(event), int(event.fields["step"]), event.time, at)
 
 
 def _fork(event: Event) -> Fork:
@@ -359,6 +390,23 @@ def _fork(event: Event) -> Fork:
         for one in event.fields["history"]
     )
     return Fork(str(event.fields["run_id"]), int(event.fields["step"]), tuple(history))
+
+
+def _alert(event: Event) -> Alert:
+    fields = event.fields
+    value = fields.get("value")
+    return Alert(
+        _event_id(event),
+        fields["rule"],
+        fields["condition"],
+        fields["message"],
+        event.time,
+        fields["episode"],
+        fields.get("metric", ""),
+        fields.get("step"),
+        None if value is None else float(value),
+        {action: "done" if action in ("stop", "tag") else "" for action in fields["actions"]},
+    )
 
 
 def _model_output(event: Event) -> ModelOutput:
@@ -421,9 +469,14 @@ _RULES = {
     "end": _Rule("ending", _LAST, _only, _ending),
     "status": _Rule("ending", _LAST, _only, _ending),
     "lifecycle": _Rule("stage", _LAST, _only, _field("stage")),
-    "rewind": _Rule("rewinds", _FIRST, _rewind_id, _rewind),
+    "rewind": _Rule("rewinds", _FIRST, _event_id, _rewind),
     "undo_rewind": _Rule("undone", _FIRST, _field("rewind"), lambda event: True),
     "fork": _Rule("fork", _FIRST, _only, _fork),
+    "alert": _Rule("alerts", _FIRST, _event_id, _alert),
+    "alert_action": _Rule(
+        "alert_actions", _LAST, lambda event: (event.fields["alert"], event.fields["action"]), _field("outcome")
+    ),
+    "stop": _Rule("stops", _FIRST, lambda event: (event.time, event.fields["reason"]), lambda event: True),
 }
 
 

@@ -11,6 +11,7 @@ from mltrack.disk.damage import Damage
 from mltrack.disk.filesystem import safe_join
 from mltrack.disk.segment import BLOCK_ROWS
 from mltrack.entities import (
+    Alert,
     Artifact,
     DatasetInput,
     Event,
@@ -135,6 +136,10 @@ class StoredRun:
         """MLflow's view of params, tags and latest metrics."""
         latest = {key: summary.value for key, summary in self.summaries.items()}
         return RunData(params=self.params, tags=self.tags, metrics=latest)
+
+    def alerts(self) -> list[Alert]:
+        """What guards have found in it, in the order of time."""
+        return self.state.alerts
 
     @property
     def lost(self) -> int:

@@ -1,0 +1,90 @@
+"""Starts the process that watches a run for this one, and starts it again if it is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from mltrack.guards.rules import to_record
+from mltrack.process.trouble import TROUBLE, say, words_of
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from mltrack.guards.rules import Guard
+
+__all__ = ["GuardProcess"]
+
+PAUSE_S = 0.1
+PAUSE_MAX_S = 30.0
+LIVED_S = 60.0
+"""A process that lived this long is started again at once; others after a pause that doubles."""
+
+
+class GuardProcess:
+    """Another process that watches a run: it costs this one nothing. It ends by itself when the run is over.
+
+    A thread waits for it, in the system; if it is killed, the thread starts it again. An attachment of a run.
+    """
+
+    def __init__(self, store: Path, run_id: str, guards: Sequence[Guard]) -> None:
+        """Start it.
+
+        Raises:
+            OSError, RuntimeError: no process or thread can be started.
+        """
+        self._command = [sys.executable, "-P", "-m", "mltrack.guards", str(store), run_id]
+        self._rules = json.dumps([to_record(guard) for guard in guards]).encode()
+        self._run_id = run_id
+        self._owner = os.getpid()
+        self._stopped = threading.Event()
+        self._process = self._start()
+        threading.Thread(target=self._supervise, name="mltrack-guards", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """The process that watches now."""
+        return self._process.pid
+
+    def stop(self) -> None:
+        """The run ends: don't start it again. It sees the end by itself."""
+        if os.getpid() == self._owner:
+            self._stopped.set()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        import subprocess
+
+        settings = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_NUM_THREADS"), "1")
+        process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, **settings},
+        )
+        assert process.stdin is not None
+        with process.stdin:
+            process.stdin.write(self._rules)
+        return process
+
+    def _supervise(self, clock: Callable[[], float] = time.monotonic) -> None:
+        pause_s = PAUSE_S
+        while True:
+            began = clock()
+            if self._process.wait() == 0:
+                return
+            pause_s = PAUSE_S if clock() - began > LIVED_S else min(pause_s * 2, PAUSE_MAX_S)
+            if self._stopped.wait(pause_s):
+                return
+            try:
+                self._process = self._start()
+            except TROUBLE as error:
+                say("run %s: its guards can't be watched: %s", self._run_id, words_of(error))
+                return

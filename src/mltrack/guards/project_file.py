@@ -1,0 +1,113 @@
+"""Guards in ``mltrack.toml``, which is looked for in the working folder and upward: never in a store.
+
+A store may come from anybody; what a file of the user's project says may run commands.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mltrack.disk.filesystem import open_regular
+from mltrack.disk.store_path import working_folder
+from mltrack.disk.trust import is_own_file
+from mltrack.errors import NotFoundError, StoreError, UsageError
+from mltrack.guards.rules import Guard
+
+__all__ = ["PROJECT_FILE", "ProjectGuards", "find_project_file", "project_guards", "read_guards"]
+
+PROJECT_FILE = "mltrack.toml"
+FILE_BYTES_MAX = 1 << 20
+
+_KEYS: dict[str, tuple[type, ...]] = {
+    "when": (str,),
+    "sql": (str,),
+    "stop": (bool,),
+    "tag": (str,),
+    "command": (str, list),
+    "webhook": (str,),
+    "experiments": (str, list),
+}
+
+
+class ProjectGuards(NamedTuple):
+    """The guards of a file, and what of it is left out, in words."""
+
+    path: Path
+    guards: list[Guard]
+    left_out: str = ""
+
+
+def find_project_file(start: Path | None = None) -> Path | None:
+    """The nearest mltrack.toml, from the working folder upward."""
+    try:
+        here = working_folder() if start is None else start
+    except StoreError:  # the folder is gone, which matters to others
+        return None
+    return next((found for folder in (here, *here.parents) if (found := folder / PROJECT_FILE).is_file()), None)
+
+
+def project_guards(path: Path | None = None) -> ProjectGuards | None:
+    """The guards of ``path``, else of the nearest mltrack.toml; None if there is no such file.
+
+    Commands and webhooks are left out where another user can have written a file that was found upward.
+
+    Raises:
+        NotFoundError: there is no file ``path``.
+        UsageError: the file can't be read, or a guard is invalid.
+    """
+    found = find_project_file() if path is None else path
+    if found is None:
+        return None
+    guards = read_guards(found)
+    if path is None and not is_own_file(found):
+        bare = [Guard(one.when, one.name, one.stop, one.tag, experiments=one.experiments) for one in guards]
+        if any(one.command or one.webhook for one in guards):
+            return ProjectGuards(found, bare, f"commands and webhooks of {found}: others can write it")
+    return ProjectGuards(found, guards)
+
+
+def read_guards(path: Path) -> list[Guard]:
+    """The guards in a file: its tables ``[guards.NAME]``. Other tables are left to others.
+
+    Raises:
+        NotFoundError: there is no such file.
+        UsageError: it can't be read, or a guard is invalid.
+    """
+    try:
+        with open(open_regular(path), "rb") as file:
+            tables = tomllib.loads(file.read(FILE_BYTES_MAX).decode())
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no file {path}", hint="name another: --config PATH") from None
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}", hint="check its permissions") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path} is not TOML: {error}", hint="see docs/guards.md") from error
+    found = tables.get("guards", {})
+    if not isinstance(found, dict):
+        raise UsageError(f"{path}: guards is not a table", hint="write [guards.NAME]")
+    return [_guard(path, name, table) for name, table in found.items()]
+
+
+def _guard(path: Path, name: str, table: Any) -> Guard:
+    where = f"{path}, [guards.{name}]"
+    if isinstance(table, str):
+        table = {"when": table}
+    if not isinstance(table, dict):
+        raise UsageError(f"{where} is not a table", hint='write when = "loss is NaN" below it')
+    for key, value in table.items():
+        if key not in _KEYS:
+            raise UsageError(f"{where}: there is no {key!r}", hint=f"one of {', '.join(_KEYS)}")
+        if not isinstance(value, _KEYS[key]) or (
+            isinstance(value, list) and not all(isinstance(x, str) for x in value)
+        ):
+            raise UsageError(f"{where}: {key} = {value!r} is not as expected", hint="see docs/guards.md")
+    fields = dict(table)
+    if ("when" in fields) == ("sql" in fields):
+        raise UsageError(f"{where} needs one of when and sql", hint='write when = "loss is NaN"')
+    fields["when"] = fields.pop("sql", fields.get("when"))
+    try:
+        return Guard(name=name, **fields)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}", hint=error.hint) from error

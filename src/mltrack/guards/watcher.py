@@ -1,0 +1,371 @@
+"""Watches live runs: reads what they log from their files, asks the rules, and has alerts recorded and acted on.
+
+It only reads until a rule fires, and never stands in the way of a log call. What it knows it can find out again: a
+watcher that is killed leaves nothing but alerts, and another one that takes over reads the points again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from mltrack.disk.layout import is_run_id
+from mltrack.errors import BusyError, MltrackError, NotFoundError
+from mltrack.guards.actions import Actions
+from mltrack.guards.conditions import Query, Silence
+from mltrack.guards.evaluation import Finding, Seen, advance, overdue
+from mltrack.storage.runs.alerts import append_alert, fired, is_stop_requested
+from mltrack.storage.runs.stored_run import StoredRun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mltrack.disk.layout import Layout
+    from mltrack.entities import Alert
+    from mltrack.guards.rules import Guard
+    from mltrack.store import Store
+
+__all__ = ["POLL_S", "RunWatch", "StoreWatch", "watch_run"]
+
+POLL_S = 0.25
+"""How often new points are read, in seconds."""
+
+QUERY_EVERY_S = 0.5
+"""How often a SQL rule is asked at most, in seconds."""
+
+QUERY_SHARE = 20
+"""A SQL rule waits so many times as long as its last answer took: it takes 5% of a processor at most."""
+
+LIST_EVERY_S = 10.0
+"""How often the catalog is asked for live runs; new ones are seen at once by the marks that they leave."""
+
+ACTIONS_WAIT_S = 30.0
+"""How long the end of a watcher waits for commands and webhooks."""
+
+
+@dataclass(slots=True)
+class _Rule:
+    """A guard, and what its condition has seen of a run."""
+
+    guard: Guard
+    seen: Seen = field(default_factory=Seen)
+    fired: bool = False
+    asked_at: float = -1e9
+    rest_s: float = QUERY_EVERY_S
+
+
+class RunWatch:
+    """The guards of one run."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        run_id: str,
+        guards: Sequence[Guard],
+        *,
+        query: Callable[[str, str], str | None] = lambda sql, run_id: None,
+        on_alert: Callable[[StoredRun, Alert], None] = lambda run, alert: None,
+        on_trouble: Callable[[str], None] = lambda words: None,
+        clock: Callable[[], int] = time.time_ns,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Watch a run.
+
+        Args:
+            layout: The store.
+            run_id: The run.
+            guards: Its rules.
+            query: Asks a SQL query for a run; gives its first row in words, or None.
+            on_alert: Called with each alert that this watcher recorded.
+            on_trouble: Called with what could not be done.
+            clock: Time in ns since the epoch.
+            ticks: Monotonic time in seconds.
+
+        Raises:
+            NotFoundError: there is no such run.
+        """
+        self.run = StoredRun(layout.run(run_id))
+        self._layout = layout
+        self._query = query
+        self._on_alert = on_alert
+        self._on_trouble = on_trouble
+        self._clock = clock
+        self._ticks = ticks
+        self._threads: list[threading.Thread] = []
+        self._actions = Actions(layout, lambda: self.run.info, self._in_background)
+        experiment = self.run.info.experiment_name
+        self._guards = [guard for guard in guards if guard.concerns(experiment)]
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget what was seen: the run was started again, or what counts of its points has changed."""
+        self._episode = self.run.state.episode
+        self._counting = self._token()
+        self._positions: dict[str, int] = {}
+        self._looked = False
+        self._rules = [_Rule(guard, Seen(last_ns=min(self._episode, self._clock()))) for guard in self._guards]
+
+    def _token(self) -> str:
+        visibility = self.run.visibility
+        return "" if visibility is None else visibility.token
+
+    def look(self) -> bool:
+        """Read what is new, and act on what rules find; whether the run is still live, as it was before that.
+
+        Raises:
+            OSError: a file of the run can't be read.
+        """
+        self.run.refresh()
+        live = self.run.state.live and self.run.state.elsewhere is None
+        if self.run.state.episode != self._episode or self._token() != self._counting:
+            self._begin()
+        self._leave_out_fired()
+        self._read_points()
+        for rule in self._rules:
+            if not rule.fired:
+                finding = self._asked(rule, live=live)
+                if finding is not None:
+                    self._fire(rule, finding)
+        return live
+
+    def _leave_out_fired(self) -> None:
+        """Don't ask rules that have fired, in whatever process; do what a watcher that was killed has left undone."""
+        for rule in self._rules:
+            if not rule.fired:
+                alert = fired(self.run.state, rule.guard.name, rule.guard.condition.text, self._episode)
+                if alert is not None:
+                    rule.fired = True
+                    self._take_over(rule, alert)
+
+    def _take_over(self, rule: _Rule, alert: Alert) -> None:
+        """Do what is left of an alert, unless the process that recorded it is still at it."""
+        stopped = "stop" not in alert.actions or not self.run.state.live or is_stop_requested(self.run.folder)
+        if stopped and all(alert.actions.values()):
+            return
+        writer = self.run.state.writers.get(alert.alert_id.partition(".")[0])
+        if writer is not None and is_process(writer.host, writer.pid):
+            rule.fired = False  # look again
+            return
+        with self._troubles():
+            self._actions.perform(rule.guard, alert)
+
+    def _read_points(self) -> None:
+        waiting = [rule for rule in self._rules if not rule.fired and not isinstance(rule.guard.condition, Query)]
+        if not waiting:
+            return
+        writers, fresh, self._looked = self.run.state.writers, self._looked, True
+        for source in self.run.point_sources():
+            known = writers.get(source.writer)
+            if known is None or known.opened < self._episode:
+                continue  # from before
+            for points in source.read(self._positions.get(source.writer, 0), self.run.damage):
+                self._positions[source.writer] = int(points.seqs[-1]) + 1
+                for rule in waiting:
+                    self._take(rule, source.writer, points, fresh=fresh)
+
+    def _take(self, rule: _Rule, writer: str, points: Any, *, fresh: bool) -> None:
+        condition = rule.guard.condition
+        if rule.fired or isinstance(condition, Query):
+            return
+        before = rule.seen
+        rule.seen, finding = advance(condition, before, writer, points)
+        if isinstance(condition, Silence) and rule.seen.count != before.count:
+            now = self._clock()
+            # points may have been given any times: what has just come in was logged just now
+            last = now if fresh else min(rule.seen.last_ns, now)
+            rule.seen = replace(rule.seen, last_ns=max(before.last_ns, last))
+        if finding is not None:
+            self._fire(rule, finding)
+
+    def _asked(self, rule: _Rule, *, live: bool) -> Finding | None:
+        """What rules find that are not asked point by point."""
+        condition = rule.guard.condition
+        if isinstance(condition, Silence):
+            return overdue(condition, rule.seen, self._clock()) if live else None
+        if not isinstance(condition, Query) or (live and self._ticks() - rule.asked_at < rule.rest_s):
+            return None
+        began = self._ticks()
+        row = None
+        with self._troubles():
+            row = self._query(condition.text, self.run.run_id)
+        rule.asked_at = self._ticks()
+        rule.rest_s = max(QUERY_EVERY_S, QUERY_SHARE * (rule.asked_at - began))
+        return None if row is None else Finding(f"{row} ({condition.text})")
+
+    def _fire(self, rule: _Rule, finding: Finding) -> None:
+        """Record the alert, once among all watchers, and act on it."""
+        guard = rule.guard
+        with self._troubles():
+            alert = append_alert(
+                self._layout,
+                self.run.run_id,
+                rule=guard.name,
+                condition=guard.condition.text,
+                message=finding.message,
+                episode=self._episode,
+                actions=guard.actions,
+                point=finding.point,
+                tags=guard.tags,
+            )
+            rule.fired = True
+            if alert is not None:
+                self._actions.perform(guard, alert)
+                self._on_alert(self.run, alert)
+
+    @contextlib.contextmanager
+    def _troubles(self) -> Any:
+        try:
+            yield
+        except BusyError:
+            pass  # next time
+        except (MltrackError, OSError) as error:
+            self._on_trouble(f"run {self.run.run_id}: {error}")
+
+    def _in_background(self, work: Callable[[], None]) -> None:
+        def guarded() -> None:
+            with self._troubles():
+                work()
+
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        thread = threading.Thread(target=guarded, name="mltrack-guard-action", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a command or a webhook is not done."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    def close(self, wait_s: float = ACTIONS_WAIT_S) -> None:
+        """Wait for commands and webhooks."""
+        until = self._ticks() + wait_s
+        for thread in self._threads:
+            thread.join(max(0.0, until - self._ticks()))
+
+
+def watch_run(watch: RunWatch, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Watch a run until no process has it open."""
+    while watch.look():
+        sleep(POLL_S)
+    watch.close()
+
+
+class StoreWatch:
+    """The guards of all live runs of a store."""
+
+    def __init__(
+        self,
+        store: Store,
+        guards: Sequence[Guard],
+        *,
+        only: Sequence[str] = (),
+        on_alert: Callable[[StoredRun, Alert], None] = lambda run, alert: None,
+        on_trouble: Callable[[str], None] = lambda words: None,
+        clock: Callable[[], int] = time.time_ns,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Watch a store; ``only`` these runs, if any are named."""
+        self._store = store
+        self._guards = list(guards)
+        self._only = set(only)
+        self._on_alert = on_alert
+        self._on_trouble = on_trouble
+        self._ticks = ticks
+        self._watched: dict[str, RunWatch] = {}
+        self._ended: list[RunWatch] = []
+        self._listed_at: float | None = None
+        self._marks: set[str] | None = None
+        self._began_ns = clock()
+
+    @property
+    def watched(self) -> list[str]:
+        """The ids of the runs that are watched now."""
+        return sorted(self._watched)
+
+    def look(self) -> None:
+        """Look for runs that were started, and at those that are live."""
+        for run_id in self._found():
+            if run_id not in self._watched and (not self._only or run_id in self._only):
+                self._start(run_id)
+        for run_id, watch in list(self._watched.items()):
+            try:
+                live = watch.look()
+            except OSError as error:
+                self._on_trouble(f"run {run_id}: {error}")
+                live = watch.run.folder.path.exists()
+            if not live:
+                self._ended = [one for one in self._ended if one.busy]
+                self._ended.append(self._watched.pop(run_id))
+
+    def close(self) -> None:
+        """Wait for commands and webhooks."""
+        for watch in (*self._watched.values(), *self._ended):
+            watch.close()
+
+    def _start(self, run_id: str) -> None:
+        with contextlib.suppress(NotFoundError, OSError):  # not written yet: its mark is there a moment before
+            watch = RunWatch(
+                self._store.layout,
+                run_id,
+                self._guards,
+                query=lambda sql, of: ask(self._store, sql, of),
+                on_alert=self._on_alert,
+                on_trouble=self._on_trouble,
+            )
+            state = watch.run.state
+            if state.elsewhere is None and (state.live or state.episode >= self._began_ns):  # not one that was copied
+                self._watched[run_id] = watch
+
+    def _found(self) -> set[str]:
+        """Runs that may be live: those with a new mark of a writer, and now and then those that the catalog knows."""
+        marks = set(_names(self._store))
+        new = marks if self._marks is None else marks - self._marks
+        found = {name.partition(".")[0] for name in new if is_run_id(name.partition(".")[0])}
+        if self._marks is None:  # there from before: only what is live counts
+            found = set()
+        self._marks = marks
+        if self._listed_at is None or self._ticks() - self._listed_at >= LIST_EVERY_S:
+            self._listed_at = self._ticks()
+            with contextlib.suppress(MltrackError):
+                found |= {run_id for run_id, head in self._store.heads().items() if head.live}
+        return found
+
+
+def _names(store: Store) -> list[str]:
+    import os
+
+    try:
+        return os.listdir(store.layout.changed)
+    except OSError:
+        return []
+
+
+def ask(store: Store, sql: str, run_id: str) -> str | None:
+    """The first row of a query, in words; None if it gives none. ``$run_id`` in it is the run.
+
+    Raises:
+        UsageError: the query fails.
+    """
+    rows = store.sql(sql, {"run_id": run_id} if "$run_id" in sql else None).slice(0, 1).to_pylist()
+    if not rows:
+        return None
+    return ", ".join(f"{name} = {value}" for name, value in rows[0].items())[:300]
+
+
+def is_process(host: str, pid: int) -> bool:
+    """Whether a process of that number runs, if it is one of this host; another host's is taken to run."""
+    import os
+    import socket
+
+    if host != socket.gethostname():
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,104 @@
+"""Guards from mltrack.toml, and from code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mltrack.errors import NotFoundError, UsageError
+from mltrack.guards.project_file import find_project_file, project_guards, read_guards
+from mltrack.guards.rules import Guard, as_guards, from_record, to_record, with_settings
+from mltrack.text.redaction import hide
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "mltrack.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_guards_are_read_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOK_SECRET", "T0ken-of-the-hook")
+    path = written(
+        tmp_path,
+        """
+        [other]
+        answer = 42
+        [guards]
+        quick = "loss is NaN"
+        [guards.diverged]
+        when = "loss > 10 for 100 steps"
+        stop = true
+        tag = "diverged"
+        command = "notify --now 'a b'"
+        webhook = "https://hooks.example.org/$HOOK_SECRET"
+        experiments = ["spirals"]
+        [guards.slow]
+        sql = "SELECT 1 FROM runs"
+        """,
+    )
+    quick, diverged, slow = read_guards(path)
+    assert (quick.name, quick.when, quick.actions) == ("quick", "loss is NaN", [])
+    assert diverged.actions == ["stop", "tag", "command", "webhook"]
+    assert diverged.command == ("notify", "--now", "a b")
+    assert diverged.tags == {"diverged": "true"}
+    assert diverged.webhook == "https://hooks.example.org/T0ken-of-the-hook"
+    assert "T0ken-of-the-hook" not in hide(f"POST {diverged.webhook} failed")
+    assert "T0ken" not in repr(diverged)
+    assert diverged.concerns("spirals")
+    assert not diverged.concerns("others")
+    assert slow.when == "SELECT 1 FROM runs"
+    assert from_record(to_record(diverged)) == diverged
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[guards", "is not TOML"),
+        ("guards = 3", "guards is not a table"),
+        ("[guards.a]\nwhen = 'loss is NaN'\nstopp = true", r"\[guards.a\]: there is no 'stopp'"),
+        ("[guards.a]\nwhen = 'loss is NaN'\nstop = 'yes'", "stop = 'yes' is not as expected"),
+        ("[guards.a]\nstop = true", "needs one of when and sql"),
+        ("[guards.a]\nwhen = 'loss is'", r"mltrack.toml, \[guards.a\]: rule 'loss is' is not understood"),
+        ("[guards.a]\nwhen = 'a is NaN'\nwebhook = 'ftp://x'", "not an http or https URL"),
+        ("[guards.a]\nwhen = 'a is NaN'\nwebhook = 'https://x/$NOT_SET_HERE'", "needs the variable NOT_SET_HERE"),
+    ],
+)
+def test_a_mistake_is_said_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_guards(written(tmp_path, text))
+
+
+def test_the_file_is_looked_for_upward_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    path = written(tmp_path, "guards.nan = 'loss is NaN'")
+    assert find_project_file() == path
+    found = project_guards()
+    assert found is not None
+    assert [guard.name for guard in found.guards] == ["nan"]
+    with pytest.raises(NotFoundError):
+        project_guards(tmp_path / "none.toml")
+
+
+def test_commands_of_a_file_that_anybody_may_write_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = written(tmp_path, "[guards.nan]\nwhen = 'loss is NaN'\nstop = true\ncommand = 'rm -rf /'")
+    path.chmod(0o666)
+    found = project_guards()
+    assert found is not None
+    assert "others can write it" in found.left_out
+    assert found.guards[0].actions == ["stop"]
+
+
+def test_settings_are_added_to_a_rule_given_as_text() -> None:
+    (guard,) = as_guards(with_settings("loss is NaN", {"stop": True, "name": "nan"}))
+    assert (guard.name, guard.actions) == ("nan", ["stop"])
+    with pytest.raises(UsageError, match="no setting 'stopp'"):
+        with_settings("loss is NaN", {"stopp": True})
+    with pytest.raises(UsageError, match="two guards are called"):
+        as_guards(["loss is NaN", Guard("loss is NaN")])
