@@ -19,6 +19,7 @@ LAYERS = [
     ["mltrack.data", "mltrack.drawing", "mltrack.entities", "mltrack.exceptions", "mltrack.process"],
     ["mltrack.disk"],
     ["mltrack.values"],
+    ["mltrack.notebook"],
     ["mltrack.journal"],
     [
         "mltrack.storage.experiments",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mltrack.catalog.search import PagedList, RunQuery, RunRecord
     from mltrack.diff.run_diff import RunDiff
     from mltrack.entities import RunHead
+    from mltrack.notebook.plots import Plot
 
 __all__ = ["Store"]
 
@@ -419,6 +420,45 @@ class Store:
         from mltrack.diff.run_diff import diff_runs
 
         return diff_runs(self.path, self.run(a), self.run(b), context=context, new_files=new_files)
+
+    # --- in a notebook ---
+
+    def plot(
+        self,
+        *metrics: str,
+        runs: Sequence[str] | None = None,
+        filter_string: str = "",
+        experiment_names: Sequence[str] | None = None,
+        max_results: int = 20,
+    ) -> Plot:
+        """Charts of several runs laid over each other, which a notebook shows, to zoom in.
+
+        Args:
+            metrics: names or regular expressions: ``store.plot("loss", "val/.*")``; by default all but the system's.
+            runs: runs as for run(); by default the newest that match.
+            filter_string: as in search_runs.
+            experiment_names: as in search_runs.
+            max_results: how many runs at most.
+
+        Raises:
+            UsageError: a metric's pattern is not a regular expression.
+            NotFoundError: there are no such runs, or no metric matches one of the patterns.
+            FilterError: as search_runs.
+        """
+        from mltrack.notebook.plots import plot_runs
+
+        if runs is None:
+            found = self.search_runs(
+                filter_string=filter_string, experiment_names=experiment_names, max_results=max_results
+            )
+            runs = [run.run_id for run in found]
+        return plot_runs([self.run(run) for run in runs], metrics)
+
+    def _repr_html_(self) -> str:
+        from mltrack.notebook.tables import store_html
+
+        newest = self.search_runs(max_results=10)
+        return store_html(str(self.path), len(self.experiments()), len(self.run_ids()), newest)
 
     # --- changing ---
 

@@ -209,3 +209,22 @@ def test_hostile_names_do_nothing_in_a_browser(opened: Opened, tmp_path: Path) -
     assert page.evaluate("document.documentElement.scrollWidth") == 375
     assert page.locator("img").count() == 0
     assert "<script>alert(1)</script>" in page.locator(".chart h3").first.inner_text()
+
+
+def test_a_plot_in_a_notebook_is_drawn_in_its_frame(browser: Browser, tmp_path: Path) -> None:
+    store = evil_store(tmp_path)
+    target = tmp_path / "cell.html"
+    target.write_text(f"<!doctype html><meta charset=utf-8>{store.plot()._repr_html_()}", encoding="utf-8")
+    page = browser.new_page()
+    faults: list[str] = []
+    page.on("console", lambda message: faults.append(message.text))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("dialog", lambda dialog: faults.append(dialog.message))
+    page.goto(target.as_uri())
+    frame = page.frame_locator("iframe")
+    frame.locator(".chart-area").focus()
+    page.keyboard.press("ArrowRight")
+    assert (frame.locator("[aria-live]").text_content() or "").startswith("run")
+    assert "<script>alert(1)</script>" in frame.locator(".chart h3").inner_text()
+    page.close()
+    assert faults == []

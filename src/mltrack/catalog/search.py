@@ -59,6 +59,15 @@ class PagedList(list[Item], Generic[Item]):
         super().__init__(items)
         self.token = token
 
+    def _repr_html_(self) -> str | None:
+        """A table, of runs only; None: as any list."""
+        runs = [item for item in self if isinstance(item, RunRecord)]
+        if len(runs) != len(self):
+            return None
+        from mltrack.notebook.tables import runs_html
+
+        return runs_html(runs)
+
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
@@ -81,6 +90,11 @@ class RunRecord:
     def run_id(self) -> str:
         """32 hex digits."""
         return self.info.run_id
+
+    def _repr_html_(self) -> str:
+        from mltrack.notebook.tables import found_run_html
+
+        return found_run_html(self)
 
 
 @dataclass(frozen=True, slots=True)

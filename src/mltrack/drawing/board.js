@@ -4,6 +4,8 @@ const mltrackBoard = (() => {
   const { Chart } = mltrackCharts;
   const { make } = mltrackLines;
 
+  const isSystem = (key) => key.startsWith("system/");
+
   const swatch = (look, palette) => {
     const name = "http://www.w3.org/2000/svg";
     const drawn = document.createElementNS(name, "svg");
@@ -35,6 +37,7 @@ const mltrackBoard = (() => {
       this.addChips();
       this.grid = make("div", "charts");
       host.append(this.grid);
+      this.part = "";
       const look = { settings: this.settings, palette: data.palette };
       for (const one of data.charts) {
         const box = make("section", "chart");
@@ -42,6 +45,7 @@ const mltrackBoard = (() => {
         this.grid.append(box);
         this.charts.push(new Chart(box, one, look));
       }
+      this.choose();
       matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
     }
 
@@ -86,12 +90,21 @@ const mltrackBoard = (() => {
       if (this.data.charts.length > 1) {
         const find = labelled("metrics ", make("input"));
         Object.assign(find, { type: "search", placeholder: "part of a name" });
-        find.addEventListener("input", () => {
-          const part = find.value.toLowerCase();
-          for (const chart of this.charts) chart.host.hidden = !chart.key.toLowerCase().includes(part);
-        });
+        find.addEventListener("input", () => { this.part = find.value.toLowerCase(); this.choose(); });
+      }
+      const system = this.data.charts.filter((chart) => isSystem(chart.key)).length;
+      this.system = system === this.data.charts.length;
+      if (system && !this.system) {
+        const box = labelled(`system metrics (${system})`, make("input"));
+        box.type = "checkbox";
+        box.addEventListener("change", () => { this.system = box.checked; this.choose(); });
       }
       return bar;
+    }
+
+    choose() {  // which charts are shown
+      for (const { host, key } of this.charts)
+        host.hidden = !key.toLowerCase().includes(this.part) || (isSystem(key) && !this.system);
     }
 
     addChips() {

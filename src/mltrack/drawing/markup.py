@@ -28,7 +28,7 @@ def escaped(text: str) -> Html:
     return text if isinstance(text, Html) else Html(html.escape(printable(text, lines=True)))
 
 
-def element(name: str, /, *children: str, **attributes: str | int | bool | None) -> Html:
+def element(name: str, /, *children: str, **attributes: str | float | bool | None) -> Html:
     """An element with its attributes and children, all of them escaped unless they are ``Html``.
 
     ``class_="a"`` gives ``class``, ``data_key`` gives ``data-key``; True gives a bare name, None and False nothing.

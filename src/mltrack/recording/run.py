@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from time import time_ns
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mltrack.disk.layout import Layout
 from mltrack.errors import InvalidMetricError, ParamConflictError, RunStateError, UsageError
@@ -22,6 +22,7 @@ from mltrack.recording.rich_log import RichLog, rich_values
 from mltrack.recording.run_artifacts import RunFiles
 from mltrack.recording.run_handles import arrive, keep
 from mltrack.recording.run_links import RunInputs
+from mltrack.recording.run_views import Attachment, RunViews
 from mltrack.values.scalars import check_key, plain_columns, time_from_ms
 
 if TYPE_CHECKING:
@@ -42,14 +43,7 @@ __all__ = ["ActiveRun", "Run"]
 END_STATUSES = ("FINISHED", "FAILED", "KILLED")
 
 
-class Attachment(Protocol):
-    """Something that records into a run from a thread of its own, until it is stopped."""
-
-    def stop(self) -> None:
-        """Record a last time and end; does nothing in a forked child, and nothing when called again."""
-
-
-class Run(RunFiles, RunInputs, RunRewinds, RunGuards):
+class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
     """A run open for recording; ``mltrack.start_run`` makes one. It is a context manager that ends the run.
 
     Pickled and sent to another process, it arrives as a handle that joins the run and does not end it.

@@ -7,9 +7,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from mltrack.disk.arrow_columns import column_array
 from mltrack.drawing.colours import looks_of
 from mltrack.drawing.curves import Chart, Curve, curve_of
 from mltrack.errors import CorruptionError, NotFoundError, UsageError
@@ -180,12 +177,10 @@ def _curve(
 ) -> list[Curve]:
     """The curve of a metric of a run, if it has points that can be read."""
     try:
-        table = run.metrics(key)
+        points = run.columns(key)
     except NotFoundError:  # rewound since the summaries were read
         return []
     except CorruptionError as error:
         damaged(error)
         return []
-    steps, times = (column_array(table.column(name), np.int64) for name in ("step", "time"))
-    points = steps, times, column_array(table.column("value"), np.float64)
     return [curve_of(run.run_id, about.label, about.look, points, points_max=points_max)]

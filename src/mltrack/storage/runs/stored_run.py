@@ -24,6 +24,7 @@ from mltrack.entities import (
 )
 from mltrack.errors import CorruptionError, NotFoundError
 from mltrack.journal.reader import count_points
+from mltrack.notebook.views import NotebookViews
 from mltrack.storage.runs.point_sources import PointSources
 from mltrack.storage.runs.state import RunState
 from mltrack.storage.runs.summary import Summaries
@@ -37,13 +38,14 @@ if TYPE_CHECKING:
     from mltrack.disk.layout import RunFolder
     from mltrack.disk.segment import PointColumns
     from mltrack.journal.rich_series import RichPoint, SeriesLine
+    from mltrack.notebook.tables import Columns
     from mltrack.storage.runs.point_sources import PointSource
     from mltrack.storage.runs.visibility import Visibility
 
 __all__ = ["StoredRun"]
 
 
-class StoredRun:
+class StoredRun(NotebookViews):
     """A run read from its folder, as of its creation or its last ``refresh()``.
 
     Metric summaries are read at their first use, later only what is new.
@@ -72,6 +74,10 @@ class StoredRun:
         self._summed_as = ""  # what counted then
         self.damage = Damage(report)
         self._sources = PointSources(self.state, self.damage)
+
+    def again(self) -> StoredRun:
+        """The run read once more from its folder, independent of this one."""
+        return StoredRun(self.folder, experiment_name=self._experiment_name)
 
     def __repr__(self) -> str:
         return f"StoredRun({self.run_id!r}, {self.info.run_name!r}, {self.info.status})"
@@ -214,6 +220,18 @@ class StoredRun:
             raise NotFoundError(f"run {self.run_id} has no metric {key!r}", hint=f"its metrics: {known}")
         whole = pa.concat_tables(tables).unify_dictionaries()
         return whole if len(sources) == 1 else _in_time_order(whole)
+
+    def columns(self, key: str) -> Columns:
+        """The points of a metric as NumPy arrays, in the order of ``metrics``: steps, times in ns, values.
+
+        Raises:
+            NotFoundError, CorruptionError: as metrics.
+        """
+        import numpy as np
+
+        table = self.metrics(key)
+        steps, times = (column_array(table.column(name), np.int64) for name in ("step", "time"))
+        return steps, times, column_array(table.column("value"), np.float64)
 
     def get_metrics(self, name: str | None = None) -> dict[str, float | list[float]]:
         """Values by metric: the number where a metric was logged once, else the list in the order of ``metrics``.
