@@ -35,7 +35,7 @@ LAYERS = [
     ["mltrack.guards"],
     ["mltrack.importers", "mltrack.mlflow_plugin", "mltrack.recording"],
     ["mltrack.artifacts", "mltrack.client", "mltrack.demo", "mltrack.integrations", "mltrack.launch", "mltrack.wandb"],
-    ["mltrack.report", "mltrack.tracking"],
+    ["mltrack.report", "mltrack.top", "mltrack.tracking"],
     [
         "mltrack_sync.errors",
         "mltrack_sync.limits",

@@ -16,6 +16,7 @@ _EXTRA_OF = {
     "matplotlib": "report",
     "mlflow": "mlflow",
     "pandas": "pandas",
+    "textual": "tui",
     "uvicorn_worker": "mlflow",
 }
 """The extra that brings a module; any other is a dependency, which ``pip install --no-deps`` left out."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from mltrack.catalog.catalog import Catalog
     from mltrack.catalog.groups import RunGroup
+    from mltrack.catalog.overview import Overview, RunLine
     from mltrack.catalog.search import PagedList, RunQuery, RunRecord
     from mltrack.diff.run_diff import RunDiff
     from mltrack.entities import RunHead
@@ -338,6 +339,22 @@ class Store:
         self._add_means(found, query)
         for one in query.aggregates:
             frame[one.name] = [found[run_id].get(one.name, float("nan")) for run_id in ids]
+
+    def overview(self, asked: Overview) -> list[RunLine]:
+        """All runs that pass a filter, a line each, the latest start first; for lists of thousands of runs.
+
+        Raises:
+            FilterError: the filter or the pattern does not parse.
+        """
+        from mltrack.catalog.overview import find_overview
+
+        return self._ask(lambda con: find_overview(con, asked), lambda lines: [line.run_id for line in lines])
+
+    def keys(self, entity: str) -> list[str]:
+        """The keys of all params, tags or metrics of the store: ``entity`` is "param", "tag" or "metric"."""
+        from mltrack.catalog.overview import find_keys
+
+        return self._ask(lambda con: find_keys(con, entity), lambda _: [])
 
     def heads(self) -> dict[str, RunHead]:
         """How far each run goes, by run id: comparing with an earlier answer shows which runs have something new."""

@@ -38,6 +38,7 @@ class RemoteStatus:
     ``pending_links`` counts runs whose datasets or logged models the remote does not support. ``oldest_pending`` is
     when the oldest of what waits was recorded, and ``lag_s`` its age in seconds. Of a receiver of bundles,
     ``bundles_written`` counts these, and ``bundles_arrived`` is the number of the last one whose receipt came back.
+    ``points_per_s`` is the rate that the remote took points at when a sync last measured it, 0 where none did.
     ``running`` counts runs that were being recorded on the remote when they were pulled, the longest ago at
     ``running_as_of``: what became of them since is not known here.
     """
@@ -66,6 +67,7 @@ class RemoteStatus:
     bundles_arrived: int = 0
     running: int = 0
     running_as_of: int = 0
+    points_per_s: float = 0.0
 
     @property
     def runs_there(self) -> int:
@@ -111,6 +113,7 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
         bundles_arrived=max((entry.number for entry in state.bundles.base(assume_arrived=False)), default=0),
         running=len(running),
         running_as_of=min(running, default=0),
+        points_per_s=state.points_per_s,
         lag_s=max(0, clock() - counts.oldest) / 1e9 if counts.oldest else 0.0,
     )
 

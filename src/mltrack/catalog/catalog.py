@@ -16,7 +16,7 @@ import duckdb
 
 from mltrack.catalog.database import CatalogDatabase
 from mltrack.catalog.refresh import Refresher
-from mltrack.catalog.schema import COLUMNS, create_tables, is_ours
+from mltrack.catalog.schema import CATALOG_FILE, CATALOG_LOCK, COLUMNS, create_tables, is_ours
 from mltrack.disk.filesystem import file_lock
 from mltrack.errors import BusyError
 
@@ -55,8 +55,8 @@ class Catalog:
             refresher: What brings the catalog up to date; by default one for this store.
         """
         self._layout = layout
-        self._file = layout.root / "catalog.duckdb"
-        self._lock_file = layout.root / "catalog.lock"
+        self._file = layout.root / CATALOG_FILE
+        self._lock_file = layout.root / CATALOG_LOCK
         self._lock_timeout_s = lock_timeout_s
         self._refresher = refresher or Refresher(layout, experiments)
         self._lock = threading.RLock()

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["COLUMNS", "RUN_TABLES", "SCHEMA_VERSION", "create_tables", "is_ours"]
+__all__ = ["CATALOG_FILE", "CATALOG_LOCK", "COLUMNS", "RUN_TABLES", "SCHEMA_VERSION", "create_tables", "is_ours"]
+
+CATALOG_FILE, CATALOG_LOCK = "catalog.duckdb", "catalog.lock"
+"""In the store's folder."""
 
 SCHEMA_VERSION = 5
 """Raised by every change below: a catalog of another version is removed and rebuilt."""

@@ -40,6 +40,7 @@ _SECTIONS = {
     },
     "Inspect": {
         "ls": "runs",
+        "top": "top",
         "experiments": "experiments",
         "models": "models",
         "traces": "traces",

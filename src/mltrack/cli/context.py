@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
+    from mltrack.disk.layout import Layout
     from mltrack.errors import CorruptionError
     from mltrack.store import Store
 
@@ -58,11 +59,22 @@ class Session:
         """
         from mltrack.store import Store
 
-        store = Store.open(self.store_path)
-        if self.store_path is None and not os.environ.get(MLTRACK_STORE):
-            self._say_where(store.path)
+        store = Store(self.layout())
         store.on_damage = self.damage.append
         return store
+
+    def layout(self) -> Layout:
+        """Where that store is: known before what reads it is imported.
+
+        Raises:
+            NotFoundError, StoreError: as Store.open.
+        """
+        from mltrack.disk.layout import Layout, find_store
+
+        found = Layout.open(find_store(self.store_path))
+        if self.store_path is None and not os.environ.get(MLTRACK_STORE):
+            self._say_where(found.root)
+        return found
 
     def _say_where(self, folder: Path) -> None:
         """Name a store that was found where its user may not think of it; once."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mltrack.text.counting import plural
-from mltrack.text.figures import ago, count, duration, number, plain_number, size, spread_text
+from mltrack.text.figures import ago, clock_time, count, duration, number, plain_number, size, spread_text
 from mltrack.text.printable import printable
 from mltrack.text.printing import is_terminal
 
@@ -36,11 +36,6 @@ def moment(ms: int) -> str:
     if is_terminal():
         return datetime.fromtimestamp(ms / 1000, UTC).astimezone().isoformat(" ", "seconds")
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def clock_time(time_ns: int) -> str:
-    """The local time of day with milliseconds."""
-    return datetime.fromtimestamp(time_ns / 1e9).strftime("%H:%M:%S.%f")[:-3]
 
 
 def status(info: RunInfo) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import LOCAL, FileSystem, file_lock
+from mltrack.disk.user_folder import settings_folder
 from mltrack.environment import MLTRACK_TRUSTED_STORES
 from mltrack.errors import StoreError, UntrustedError
 from mltrack.text.redaction import hide
@@ -85,13 +86,10 @@ class Trust:
         Raises:
             StoreError: this user has no folder for settings.
         """
-        folder = self._environ.get("XDG_CONFIG_HOME", "")
-        if os.path.isabs(folder):
-            return Path(folder) / "mltrack" / "trust.json"
-        try:
-            return Path.home() / ".config" / "mltrack" / "trust.json"
-        except RuntimeError as error:
-            raise StoreError("no home folder to keep trusted remotes in", hint="set XDG_CONFIG_HOME") from error
+        folder = settings_folder(self._environ)
+        if folder is None:
+            raise StoreError("no home folder to keep trusted remotes in", hint="set XDG_CONFIG_HOME")
+        return folder / "trust.json"
 
     def all(self) -> list[Grant]:
         """All trusted remotes.

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["DARK", "DASHES", "LIGHT", "MIDDLE", "colour_styles", "look_of", "looks_of"]
+__all__ = ["DARK", "DASHES", "LIGHT", "MIDDLE", "colour_styles", "first_choice", "look_of", "looks_of"]
 
-LIGHT = ("#0072b2", "#c44e00", "#00795a", "#b0437b", "#7a6200", "#5b3fa0", "#2a93d1", "#4a4a4a")
-"""On a light background: Okabe and Ito's hues, dark enough for lines on white."""
-DARK = ("#56b4e9", "#f08a4b", "#2fc59b", "#e79ac6", "#e8d95a", "#b39df3", "#9ad7ff", "#d8d8d8")
-"""The same hues on a dark background."""
+LIGHT = ("#22599c", "#d25700", "#147d62", "#3f2069", "#8a773a", "#1423b5", "#b71812", "#57374e")
+"""On a light background, and dark enough for lines: any two differ to people with any colour vision (see the tests)."""
+DARK = ("#63b7fb", "#e08707", "#22d999", "#c856a4", "#f0e442", "#8c7dea", "#f0603a", "#e0e0e0")
+"""The same on a dark background."""
 MIDDLE = ("#2b8fcf", "#d9661f", "#139f78", "#c4619a", "#a08a1c", "#7c63c4", "#4fa9de", "#808080")
-"""The same hues where the background is not known, as in a notebook."""
+"""Where the background is not known, as in a notebook: Okabe and Ito's hues, which dashes tell apart as well."""
 DASHES = ((), (7, 3), (2, 3), (9, 3, 2, 3), (14, 4), (5, 2, 2, 2, 2, 2), (1, 2))
 """Lengths of lines and gaps, in pixels: where a colour is used again, the next of these tells both apart."""
 
@@ -33,13 +33,18 @@ def looks_of(run_ids: Iterable[str]) -> dict[str, int]:
     found = {}
     for place, run_id in enumerate(ids):
         row = place // len(LIGHT) % len(DASHES) * len(LIGHT)
-        wish = zlib.crc32(run_id.encode("utf-8", "surrogatepass")) % len(LIGHT)
+        wish = first_choice(run_id)
         free = [row + (wish + more) % len(LIGHT) for more in range(len(LIGHT))]
         found[run_id] = next((slot for slot in free if slot not in taken), free[0])
         taken.add(found[run_id])
         if len(taken) == SLOTS:
             taken.clear()
     return found
+
+
+def first_choice(run_id: str) -> int:
+    """The number of the colour that a run gets unless another run has it."""
+    return zlib.crc32(run_id.encode("utf-8", "surrogatepass")) % len(LIGHT)
 
 
 def look_of(look: int, colours: tuple[str, ...] = MIDDLE) -> tuple[str, tuple[int, ...]]:

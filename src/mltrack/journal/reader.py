@@ -25,7 +25,7 @@ from mltrack.disk.codec import (
 )
 from mltrack.disk.filesystem import EXHAUSTED, NotRegularError, open_regular
 from mltrack.disk.segment import BLOCK_ROWS, POINTS_SCHEMA, PointColumns, SegmentName, segment_name
-from mltrack.disk.segment_reader import read_blocks, read_metric
+from mltrack.disk.segment_reader import read_blocks, read_bounds, read_metric
 from mltrack.errors import CorruptionError
 
 if TYPE_CHECKING:
@@ -37,10 +37,11 @@ if TYPE_CHECKING:
 
     from mltrack.disk.codec import PointsHeader
     from mltrack.disk.layout import RunFolder
+    from mltrack.disk.segment_reader import GroupBounds
 
     Keys = Callable[[int], Sequence[str]]  # keys(n): a writer's metric names by number, at least up to number n
 
-__all__ = ["JournalFile", "count_points", "open_journals", "read_key", "read_points", "segments_of"]
+__all__ = ["JournalFile", "count_points", "open_journals", "read_key", "read_key_bounds", "read_points", "segments_of"]
 
 PIECE_BYTES = RECORD_SIZE << 15  # 1 MiB, 32,768 records: the bytes of a journal that are read at a time
 
@@ -266,6 +267,33 @@ def read_key(
             if (part := _points_of_key(points, key, end)) is not None
         ]
     return [*tables, *_joined(parts)]
+
+
+def read_key_bounds(
+    folder: RunFolder, writer: str, key: str, *, damage: list[CorruptionError]
+) -> list[GroupBounds] | None:
+    """The bounds of one metric's points in the writer's segments; None where not all its points are in these, once.
+
+    Args:
+        folder: The run's folder.
+        writer: The writer's name.
+        key: The metric's name.
+        damage: Gets the damage found.
+    """
+    with ExitStack() as stack:
+        if open_journals(folder, writer, stack, damage):
+            return None
+    found: list[GroupBounds] = []
+    end = 0
+    for name, path in segments_of(folder, writer):
+        if name.first < end:
+            return None
+        end = name.last + 1
+        try:
+            found += read_bounds(path, key)
+        except CorruptionError as error:
+            damage.append(error)
+    return found
 
 
 def _sealed_tables(

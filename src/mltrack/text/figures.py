@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ago", "count", "duration", "number", "plain_number", "size", "spread_text"]
+__all__ = ["ago", "clock_time", "count", "duration", "number", "plain_number", "size", "spread_text"]
 
 
 def number(value: float) -> str:
@@ -67,6 +68,11 @@ def ago(then_ms: int, now_ms: int) -> str:
         if seconds >= length:
             return f"{seconds // length} {name} ago"
     return "just now"
+
+
+def clock_time(time_ns: int) -> str:
+    """The local time of day with milliseconds."""
+    return datetime.fromtimestamp(time_ns / 1e9).strftime("%H:%M:%S.%f")[:-3]
 
 
 def spread_text(mean: float, deviation: float | None, shown: Callable[[float], str] = number) -> str:

@@ -13,7 +13,7 @@ from mltrack.disk.layout import RunFolder
 from mltrack.disk.segment import BLOCK_ROWS
 from mltrack.entities import Position, WriterInfo
 from mltrack.errors import CorruptionError
-from mltrack.journal.reader import read_key, read_points
+from mltrack.journal.reader import read_key, read_key_bounds, read_points
 from mltrack.storage.runs.state import RunState, WriterState
 from mltrack.storage.runs.visibility import SYSTEM_METRICS
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from mltrack.disk.segment import PointColumns
+    from mltrack.disk.segment_reader import GroupBounds
     from mltrack.storage.runs.visibility import Inherited, PointRule
 
 __all__ = ["INHERITED", "PointSource", "PointSources"]
@@ -82,6 +83,12 @@ class PointSource:
             named_only=not self.of.damaged,
         )
         return tables if self.rule is None else [_counting_of(key, table, self.rule) for table in tables]
+
+    def read_bounds(self, key: str, damage: list[CorruptionError]) -> list[GroupBounds] | None:
+        """The bounds of its points of one metric, from summaries on disk; None where these do not tell."""
+        if self.rule is not None:
+            return None
+        return read_key_bounds(self.folder, self.writer, key, damage=damage)
 
     def _keys(self, number: int) -> Sequence[str]:
         if number >= len(self.of.keys):

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from mltrack.disk.layout import RunFolder
     from mltrack.disk.segment import PointColumns
+    from mltrack.disk.segment_reader import GroupBounds
     from mltrack.journal.rich_series import RichPoint, SeriesLine
     from mltrack.notebook.tables import Columns
     from mltrack.storage.runs.point_sources import PointSource
@@ -232,6 +233,19 @@ class StoredRun(NotebookViews):
         table = self.metrics(key)
         steps, times = (column_array(table.column(name), np.int64) for name in ("step", "time"))
         return steps, times, column_array(table.column("value"), np.float64)
+
+    def metric_bounds(self, key: str) -> list[GroupBounds] | None:
+        """The bounds of a metric's points, some 32,768 of them at a time: a chart of millions of points in no time.
+
+        None where they are not known without reading all points: of a live, rewound or forked run.
+        """
+        found: list[GroupBounds] = []
+        for source in self._sources.all():
+            bounds = source.read_bounds(key, self.damage)
+            if bounds is None:
+                return None
+            found += bounds
+        return found
 
     def get_metrics(self, name: str | None = None) -> dict[str, float | list[float]]:
         """Values by metric: the number where a metric was logged once, else the list in the order of ``metrics``.

@@ -1,0 +1,215 @@
+"""The state of the screen, without the screen: which runs are listed and shown, and what is known of them.
+
+One thread reads the store (``load``, ``poll``, ``poll_run``), another one draws. What they share is replaced as a
+whole, never changed. Imports are few here, so that the first rows appear at once; reading.py has the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mltrack.errors import FilterError, MltrackError
+from mltrack.top.colours import ColourBook
+from mltrack.top.filters import metric_filter, parse_line
+from mltrack.top.tree import RunTree
+from mltrack.top.view import METRIC, View
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from mltrack.catalog.overview import RunLine
+    from mltrack.disk.layout import Layout
+    from mltrack.top.chart import Line
+    from mltrack.top.curves import Curve
+    from mltrack.top.details import Details, ImageFile
+    from mltrack.top.reading import Reader
+    from mltrack.top.remotes import RemoteState
+    from mltrack.top.settings import Settings
+
+__all__ = ["SHOWN_MAX", "SYSTEM", "Board"]
+
+SHOWN_MAX = 20
+"""How many runs of a group are drawn: the latest ones."""
+
+SYSTEM = "system/"
+"""What the names of system metrics begin with."""
+
+
+class Board:
+    """What is on the screen."""
+
+    def __init__(self, layout: Layout, settings: Settings, *, clock: Callable[[], int] = time.time_ns) -> None:
+        """Nothing is read yet.
+
+        Args:
+            layout: the store to show.
+            settings: how; changed by what is chosen here.
+            clock: ns since the epoch.
+        """
+        self.layout = layout
+        self.settings = settings
+        self.clock = clock
+        self.tree = RunTree(group_by=settings.store.group_by)
+        self.view = View(settings.x, settings.log_y, settings.smoothing)
+        self.colours = ColourBook(settings.store.colours)
+        self.problem = ""  # what is wrong with the filter, or with the store
+        self.loaded = False
+        self.by_id: dict[str, RunLine] = {}
+        self.selected = ""
+        self.curves: dict[tuple[str, str], Curve] = {}
+        self.keys: dict[str, list[str]] = {}
+        self.details: Details | None = None
+        self.log = ""
+        self.images: list[ImageFile] = []
+        self.remotes: list[RemoteState] = []
+        self._reader: Reader | None = None
+
+    @property
+    def reader(self) -> Reader:
+        """What reads the store."""
+        if self._reader is None:
+            from mltrack.top.reading import Reader
+
+            self._reader = Reader(self.layout)
+        return self._reader
+
+    # --- runs ---
+
+    def glance(self) -> bool:
+        """Take the runs that the catalog has, without a look at the run folders; whether there are any."""
+        from mltrack.catalog.overview import overview_on_disk
+
+        kept = self.settings.store
+        try:
+            lines = overview_on_disk(self.layout, parse_line(kept.filter, kept.group_by))
+        except MltrackError:
+            return False  # the search that follows says why
+        if lines:
+            self._take(lines)
+        return bool(lines)
+
+    def load(self) -> bool:
+        """Read the list of runs; whether it changed. What is wrong is in ``problem``."""
+        kept = self.settings.store
+        try:
+            lines = self.reader.store.overview(parse_line(kept.filter, kept.group_by))
+        except (MltrackError, OSError) as error:
+            changed, self.problem = self.problem != str(error), str(error)
+            return changed
+        changed = not self.loaded or bool(self.problem) or self.tree.group_by != kept.group_by
+        changed = changed or lines != self.tree.lines
+        self.problem, self.loaded = "", True
+        if changed:
+            self._take(lines)
+        return changed
+
+    def _take(self, lines: list[RunLine]) -> None:
+        tree = RunTree(closed=self.tree.closed, opened=self.tree.opened)
+        tree.show(lines, self.settings.store.group_by)
+        self.by_id = {line.run_id: line for line in lines}
+        self.tree = tree
+
+    @property
+    def run(self) -> RunLine | None:
+        """The run that the panes describe: the one at the cursor, or the latest of its group."""
+        if self.selected in self.by_id:
+            return self.by_id[self.selected]
+        below = self.tree.below(self.selected)
+        return below[0] if below else None
+
+    def shown(self) -> list[RunLine]:
+        """The runs whose curves are drawn: the one at the cursor, or those of its group; then those that are pinned."""
+        chosen: list[RunLine] = []
+        if self.selected in self.by_id:
+            chosen = [self.by_id[self.selected]]
+            if self.selected not in self.tree.opened:
+                chosen += self.tree.below(self.selected)[: SHOWN_MAX - 1]
+        elif self.selected:
+            chosen = self.tree.below(self.selected)[:SHOWN_MAX]
+        pinned = [self.by_id[pin] for pin in self.settings.store.pins if pin in self.by_id]
+        found = list({line.run_id: line for line in [*chosen, *pinned]}.values())
+        self.colours.assign(line.run_id for line in [*pinned, *chosen])
+        return found
+
+    def toggle_pin(self, run_id: str) -> None:
+        """Pin a run, so that it stays on the charts, or release it. Its colour is remembered."""
+        pins = self.settings.store.pins
+        if run_id in pins:
+            pins.remove(run_id)
+        elif run_id in self.by_id:
+            pins.append(run_id)
+            self.settings.store.colours |= self.colours.assign([run_id])
+
+    # --- charts ---
+
+    def metrics(self, *, system: bool) -> list[str]:
+        """The metrics of the runs that are shown, those that most of them have first."""
+        try:
+            wanted = metric_filter("" if system else self.settings.store.metrics)
+        except FilterError as error:
+            self.problem = str(error)
+            return []
+        seen = Counter(key for line in self.shown() for key in self.keys.get(line.run_id, ()))
+        names = [key for key in seen if key.startswith(SYSTEM) == system and wanted(key)]
+        return sorted(names, key=lambda key: (-seen[key], key))
+
+    def lines_of(self, metric: str) -> list[Line]:
+        """The curves of a metric that were read, that of the cursor first."""
+        from mltrack.top.chart import Line
+
+        axis = self.view.axis
+        found = []
+        for line in self.shown():
+            curve = self.curves.get((line.run_id, metric))
+            if curve is not None:
+                other = self.curves.get((line.run_id, axis.metric)) if axis.kind == METRIC else None
+                colour = self.colours.of(line.run_id)
+                found.append(Line(line.run_id, line.name, colour, curve, line.start_time * 1_000_000, other))
+        return found
+
+    def change_view(self, **changes: object) -> None:
+        """Change how charts are drawn: see View."""
+        self.view = replace(self.view, **changes)  # type: ignore[arg-type]
+        self.settings.axis, self.settings.x_metric = self.view.axis
+        self.settings.log_y, self.settings.smoothing = self.view.log_y, self.view.smoothing
+
+    # --- reading ---
+
+    def poll(self, metrics: Iterable[str]) -> bool:
+        """Read what is new of the runs that are shown, of these metrics; whether anything changed."""
+        found = self.reader.curves_of(self.shown(), metrics, self.view)
+        changed = found.changed or found.keys != self.keys or found.curves.keys() != self.curves.keys()
+        self.curves, self.keys = found.curves, found.keys
+        if found.problem:
+            self.problem = found.problem
+        return changed
+
+    def poll_run(self, *, log: bool = False, images: bool = False) -> bool:
+        """Read the details of the run at the cursor, and its log or images; whether anything changed."""
+        line = self.run
+        before = (self.details, self.log, self.images)
+        if line is None:
+            self.details, self.log, self.images = None, "", []
+        else:
+            try:
+                self.details = self.reader.details_of(line.run_id)
+                self.log = self.reader.log_of(line.run_id) if log else self.log
+                self.images = self.reader.images_of(line.run_id) if images else self.images
+            except (MltrackError, OSError) as error:
+                self.problem = str(error)
+        return before != (self.details, self.log, self.images)
+
+    def poll_remotes(self) -> bool:
+        """Read how far the remotes are behind; whether that changed."""
+        from mltrack.top.remotes import remote_states
+
+        try:
+            found = remote_states(self.reader.store)
+        except (MltrackError, OSError) as error:
+            self.problem = str(error)
+            return True
+        changed, self.remotes = found != self.remotes, found
+        return changed

@@ -1,0 +1,114 @@
+"""Reads the store for the screen in a thread of its own, as often as that costs little."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+    from mltrack.top.board import Board
+
+__all__ = ["Poller", "Wanted"]
+
+POLL_S = 1.0
+"""How often points are read."""
+
+LOAD_S = 2.0
+"""How often, at most, the list of runs is read."""
+
+SHARE_MAX = 0.01
+"""What of a core reading the list of runs may take: with many runs it is read less often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is on the screen: the metrics whose charts can be seen, and the pane."""
+
+    metrics: tuple[str, ...] = ()
+    pane: str = "charts"
+
+
+class Poller:
+    """The thread. It says what changed by calling ``notify`` with names of parts: runs, charts, run, remotes."""
+
+    def __init__(
+        self,
+        board: Board,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        cost: Callable[[], float] = time.thread_time,
+    ) -> None:
+        """Nothing is read before ``start``, or ``step``.
+
+        Args:
+            board: what is read for.
+            clock: monotonic time, in seconds.
+            cost: the processor time of the thread, in seconds.
+        """
+        self.board = board
+        self.wanted = Wanted()
+        self.notify: Callable[[frozenset[str]], None] = lambda changed: None
+        self._clock = clock
+        self._cost = cost
+        self._due = {"runs": 0.0, "remotes": 0.0}
+        self._wake = threading.Event()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="mltrack-top-reader", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped = True
+        self._wake.set()
+        self._thread.join()
+
+    def ask(self, wanted: Wanted | None = None, *, reload: bool = False) -> None:
+        """Read now, not at the next turn; ``reload``: the list of runs too."""
+        if wanted is not None:
+            self.wanted = wanted
+        if reload:
+            self._due["runs"] = 0.0
+        self._wake.set()
+
+    def step(self) -> frozenset[str]:
+        """Read all that is due, once; which parts changed."""
+        changed = set()
+        board, wanted = self.board, self.wanted
+        if self._is_due("runs") and self._timed("runs", LOAD_S, board.load):
+            changed.add("runs")
+        if wanted.pane in ("charts", "system") and board.poll(wanted.metrics):
+            changed.add("charts")
+        if board.poll_run(log=wanted.pane == "log", images=wanted.pane == "images"):
+            changed.add("run")
+        if wanted.pane == "sync" and self._is_due("remotes"):
+            self._timed("remotes", LOAD_S, board.poll_remotes)
+            changed.add("remotes")  # also where nothing changed: ages did
+        return frozenset(changed)
+
+    def _is_due(self, part: str) -> bool:
+        return self._clock() >= self._due[part]
+
+    def _timed(self, part: str, least_s: float, read: Callable[[], bool]) -> bool:
+        """Read, and say when to read again: the more it cost, the later."""
+        before = self._cost()
+        found = read()
+        self._due[part] = self._clock() + max(least_s, (self._cost() - before) / SHARE_MAX)
+        return found
+
+    def _run(self) -> None:
+        if self.board.glance():
+            self.notify(frozenset(("runs",)))
+        while not self._stopped:
+            before = self._cost()
+            changed = self.step()
+            if changed and not self._stopped:
+                self.notify(changed)
+            self._wake.wait(max(POLL_S, (self._cost() - before) / SHARE_MAX / 4) if not self._wake.is_set() else 0)
+            self._wake.clear()

@@ -1,0 +1,457 @@
+"""The program on the screen: the list of runs, the panes, one line for questions, and the keys."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.message import Message
+from textual.suggester import SuggestFromList
+from textual.widgets import Footer, Input, Static, TabbedContent, TabPane, Tabs
+
+from mltrack.drawing.colours import DARK, LIGHT
+from mltrack.errors import FilterError
+from mltrack.text.printable import printable
+from mltrack.top.filters import metric_filter, parse_line
+from mltrack.top.poller import Wanted
+from mltrack.top.settings import save_settings
+from mltrack.top.tui.chart_grid import ChartGrid
+from mltrack.top.tui.help import HelpScreen
+from mltrack.top.tui.images import ImagePane
+from mltrack.top.tui.panes import LogPane, RunPane, SyncPane
+from mltrack.top.tui.run_list import RunList
+from mltrack.top.view import AXES, METRIC, Axis
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mltrack.top.board import Board
+    from mltrack.top.poller import Poller
+
+__all__ = ["TopApp"]
+
+PANES = (
+    ("charts", "Charts"),
+    ("system", "System"),
+    ("run", "Run"),
+    ("log", "Log"),
+    ("sync", "Sync"),
+    ("images", "Images"),
+)
+
+SMOOTHINGS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
+
+QUESTIONS = {
+    "filter": "metrics.loss < 0.5 and params.opt = 'adam', /REGEX/, or a part of a name",
+    "metrics": "regular expression for names of metrics",
+    "group": "experiment, parent, params.NAME, tags.NAME, status, user_id",
+    "x": "step, time, clock, or the name of a metric",
+}
+
+NARROW = 100
+"""Characters of a terminal in which the list of runs gets less."""
+
+
+class TopApp(App[None]):
+    """Shows a board, and what the poller reads for it."""
+
+    ENABLE_COMMAND_PALETTE = False
+    CSS = """
+    #head { height: 1; background: $panel; color: $foreground; }
+    #left { width: 40; border-right: vkey $panel; }
+    #runs { height: 1fr; scrollbar-size-vertical: 1; }
+    #panes { width: 1fr; height: 1fr; }
+    TabPane { padding: 0; }
+    ChartGrid { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; }
+    #question { height: 1; display: none; }
+    #question.asked { display: block; }
+    #question-name { width: auto; padding: 0 1; text-style: bold; }
+    #answer { width: 1fr; }
+    #problem { height: auto; max-height: 3; color: $error; display: none; padding: 0 1; }
+    #problem.any { display: block; }
+    RunPane, LogPane, SyncPane, ImagePane { padding: 0 1; }
+    ImagePane .picture { width: auto; height: 1fr; }
+    HelpScreen { align: center middle; }
+    #help { width: 78; max-width: 96%; height: auto; max-height: 96%; border: round $primary; padding: 0 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q", "quit", "Quit"),
+        Binding("question_mark", "help", "Keys", key_display="?"),
+        Binding("slash", "ask('filter')", "Filter", key_display="/"),
+        Binding("g", "ask('group')", "Group"),
+        Binding("x", "ask('x')", "X axis"),
+        Binding("l", "log_y", "Log y"),
+        Binding("s", "smooth(1)", "Smooth"),
+        Binding("S", "smooth(-1)", "Less smooth", show=False),
+        Binding("plus,equals_sign", "zoom(True)", "Zoom", key_display="+"),
+        Binding("minus", "zoom(False)", "Zoom out", show=False),
+        Binding("left_square_bracket", "pan(-0.25)", "Left", show=False),
+        Binding("right_square_bracket", "pan(0.25)", "Right", show=False),
+        Binding("0", "unzoom", "All", show=False),
+        Binding("m", "ask('metrics')", "Metrics"),
+        Binding("c", "columns", "Columns", show=False),
+        Binding("u", "unpin", "Unpin all", show=False),
+        Binding("t", "theme", "Theme", show=False),
+        Binding("r", "reload", "Reload", show=False),
+        Binding("less_than_sign", "narrow(-4)", "Narrower", show=False),
+        Binding("greater_than_sign", "narrow(4)", "Wider", show=False),
+        *(Binding(str(at), f"pane('{name}')", title, show=False) for at, (name, title) in enumerate(PANES, 1)),
+    ]
+
+    class Read(Message):
+        """The poller read something."""
+
+        def __init__(self, parts: frozenset[str]) -> None:
+            self.parts = parts
+            super().__init__()
+
+    def __init__(self, board: Board, poller: Poller, settings_file: Path | None = None) -> None:
+        """Show a board.
+
+        Args:
+            board: what to show.
+            poller: what reads for it; the app is notified by it.
+            settings_file: where settings are kept; None: nowhere.
+        """
+        super().__init__()
+        self.board = board
+        self.poller = poller
+        self._settings_file = settings_file
+        self._asked = ""
+        self.wrong = ""  # what is wrong with the answer to a question
+        self.runs = RunList(board)
+        self.charts = ChartGrid(board, system=False, name="charts-grid")
+        self.system = ChartGrid(board, system=True, name="system-grid")
+        self.texts: dict[str, RunPane | LogPane | SyncPane | ImagePane] = {
+            "run": RunPane(board, name="run-pane"),
+            "log": LogPane(board, name="log-pane"),
+            "sync": SyncPane(board, name="sync-pane"),
+            "images": ImagePane(board, name="images-pane"),
+        }
+        self.tabs = TabbedContent(initial=board.settings.pane, id="panes")
+
+    def compose(self) -> ComposeResult:
+        """The screen."""
+        yield Static(id="head")
+        with Horizontal():
+            with Vertical(id="left"):
+                yield self.runs
+            with self.tabs:
+                for at, (name, title) in enumerate(PANES, 1):
+                    with TabPane(f"{at} {title}", id=name):
+                        yield self._content(name)
+        yield Static(id="problem")
+        with Horizontal(id="question"):
+            yield Static(id="question-name")
+            yield Input(id="answer", compact=True)
+        yield Footer(compact=True)
+
+    def _content(self, name: str) -> ChartGrid | RunPane | LogPane | SyncPane | ImagePane:
+        if name == "charts":
+            return self.charts
+        return self.system if name == "system" else self.texts[name]
+
+    def on_mount(self) -> None:
+        """Begin to show what is read."""
+        dark = self.board.settings.dark
+        self._set_theme(dark=_has_dark_background() if dark is None else dark)
+        self._set_width()
+        self.query_one(Tabs).can_focus = False
+        self.runs.focus()
+        self.show(frozenset(("runs",)))
+        self.poller.notify = self._read
+        self.set_interval(1.0, self._show_head)
+
+    def _read(self, parts: frozenset[str]) -> None:
+        """Called by the poller's thread."""
+        self.post_message(self.Read(parts))
+
+    def on_resize(self) -> None:
+        """Take another size."""
+        self._set_width()
+
+    def _set_width(self) -> None:
+        wide = self.size.width >= NARROW
+        chosen = self.board.settings.tree_width or (40 if wide else 28)
+        self.query_one("#left").styles.width = max(16, min(chosen, self.size.width - 30))
+
+    def _set_theme(self, *, dark: bool) -> None:
+        self.theme = "textual-dark" if dark else "textual-light"
+        palette = () if self.no_color else DARK if dark else LIGHT
+        for widget in (self.runs, self.charts, self.system):
+            widget.palette = palette
+
+    # --- showing ---
+
+    @property
+    def grid(self) -> ChartGrid | None:
+        """The charts that are on the screen."""
+        return {"charts": self.charts, "system": self.system}.get(self.pane)
+
+    @property
+    def pane(self) -> str:
+        """The one that is on the screen."""
+        return self.tabs.active or self.board.settings.pane
+
+    def on_top_app_read(self, message: Read) -> None:
+        """Show what was read."""
+        self.show(message.parts)
+
+    def show(self, parts: frozenset[str]) -> None:
+        """Draw some parts again."""
+        if "runs" in parts:
+            before = self.board.selected
+            self.runs.show()
+            if before != self.board.selected:
+                self._want()
+        if "charts" in parts and self.grid is not None:
+            self.grid.show()
+            self._want()
+        if parts & {"run", "remotes", "runs"} and self.pane in self.texts:
+            self.texts[self.pane].show()
+        self._show_head()
+
+    def _want(self, *, reload: bool = False) -> None:
+        """Say to the poller what is on the screen now."""
+        seen = self.grid.seen() if self.grid is not None else ()
+        wanted = Wanted(seen, self.pane)
+        if reload or wanted != self.poller.wanted or self._selected != self.board.selected:
+            self._selected = self.board.selected
+            self.poller.ask(wanted, reload=reload)
+
+    _selected = ""
+
+    def _show_head(self) -> None:
+        board, view = self.board, self.board.view
+        live = sum(line.live for line in board.tree.lines)
+        words = [f"[b]mltrack[/b] {_escaped(str(board.layout.root))}", f"{len(board.tree.lines):,} runs"]
+        if live:
+            words.append(f"[green]{live} live[/green]")
+        kept = board.settings.store
+        if kept.filter:
+            words.append(f"filter: {_escaped(kept.filter)}")
+        if kept.group_by != "experiment":
+            words.append(f"by {_escaped(kept.group_by)}")
+        if kept.metrics:
+            words.append(f"metrics: {_escaped(kept.metrics)}")
+        words.append(f"x: {_escaped(view.axis.title)}")
+        if view.log_y:
+            words.append("log y")
+        if view.smoothing:
+            words.append(f"smooth {view.smoothing:g}")
+        if view.zoom is not None:
+            words.append("zoomed")
+        if kept.pins:
+            words.append(f"{len(kept.pins)} pinned")
+        self.query_one("#head", Static).update("  ".join(words))
+        words_of_problem = self.wrong or board.problem
+        problem = self.query_one("#problem", Static)
+        problem.set_class(bool(words_of_problem), "any")
+        problem.update(_escaped(words_of_problem))
+
+    # --- events ---
+
+    def on_run_list_moved(self) -> None:
+        """Draw the curves of another run or group."""
+        if self.grid is not None:
+            self.grid.show()
+        elif self.pane in self.texts:
+            self.texts[self.pane].show()
+        self._want()
+
+    def on_run_list_pinned(self, message: RunList.Pinned) -> None:
+        """Pin a run, or release it."""
+        self.board.toggle_pin(message.run_id)
+        self._pins_changed()
+
+    def _pins_changed(self) -> None:
+        self.runs.show_colours()
+        self.on_run_list_moved()
+        self._show_head()
+
+    def on_chart_grid_seen(self) -> None:
+        """Read the charts that came into view."""
+        self._want()
+
+    def on_chart_grid_view_changed(self, message: ChartGrid.ViewChanged) -> None:
+        """Zoom, or move the crosshair."""
+        self._change_view(**message.changes)
+
+    def _change_view(self, **changes: object) -> None:
+        before = self.board.view
+        self.board.change_view(**changes)
+        if self.grid is None or self.board.view == before:
+            return
+        if set(changes) == {"cursor"}:
+            self.grid.show_cursor()
+            return
+        self.grid.show()
+        self._show_head()
+        if self.board.view.needs_points != before.needs_points or self.board.view.axis != before.axis:
+            self.poller.ask()
+
+    def on_tabbed_content_tab_activated(self) -> None:
+        """Show another pane."""
+        self.board.settings.pane = self.pane
+        if self.grid is not None:
+            self.grid.show()
+        elif self.pane in self.texts:
+            self.texts[self.pane].show()
+        self._want()
+
+    # --- keys ---
+
+    def action_pane(self, name: str) -> None:
+        """Show a pane."""
+        self.tabs.active = name
+
+    def action_help(self) -> None:
+        """Show all keys."""
+        self.push_screen(HelpScreen())
+
+    def action_log_y(self) -> None:
+        """Switch the y axis to logarithms, or back."""
+        self._change_view(log_y=not self.board.view.log_y)
+
+    def action_smooth(self, by: int) -> None:
+        """Smooth more, or less; after the most comes none."""
+        now = min(range(len(SMOOTHINGS)), key=lambda at: abs(SMOOTHINGS[at] - self.board.view.smoothing))
+        self._change_view(smoothing=SMOOTHINGS[(now + by) % len(SMOOTHINGS)])
+
+    def action_zoom(self, closer: bool) -> None:
+        """Show less of the x axis, or more."""
+        if self.grid is not None:
+            self.grid.zoom(closer=closer)
+
+    def action_pan(self, by: float) -> None:
+        """Move what is shown of the x axis."""
+        if self.grid is not None:
+            self.grid.pan(by)
+
+    def action_unzoom(self) -> None:
+        """Show all of the x axis."""
+        self._change_view(zoom=None)
+
+    def action_columns(self) -> None:
+        """One more chart next to each other; after four as many as fit."""
+        self.board.settings.columns = (self.board.settings.columns + 1) % 5
+        if self.grid is not None:
+            self.grid.show()
+            self._want()
+
+    def action_unpin(self) -> None:
+        """Release all pins."""
+        self.board.settings.store.pins.clear()
+        self._pins_changed()
+
+    def action_theme(self) -> None:
+        """Switch to dark colours, or to light ones."""
+        dark = self.theme != "textual-dark"
+        self.board.settings.dark = dark
+        self._set_theme(dark=dark)
+        self._pins_changed()
+
+    def action_reload(self) -> None:
+        """Read everything again now."""
+        self._want(reload=True)
+
+    def action_narrow(self, by: int) -> None:
+        """Give the list of runs another width."""
+        now = self.query_one("#left").size.width + 1
+        self.board.settings.tree_width = max(16, now + by)
+        self._set_width()
+
+    # --- the line for questions ---
+
+    def action_ask(self, what: str) -> None:
+        """Ask for a filter, a grouping, an axis, in a line at the bottom."""
+        self._asked = what
+        kept = self.board.settings.store
+        axis = self.board.view.axis
+        now = {
+            "filter": kept.filter,
+            "metrics": kept.metrics,
+            "group": kept.group_by,
+            "x": axis.metric if axis.kind == METRIC else axis.kind,
+        }[what]
+        answer = self.query_one("#answer", Input)
+        answer.suggester = SuggestFromList(self._suggestions(what))
+        answer.placeholder = QUESTIONS[what]
+        answer.value = now
+        answer.cursor_position = len(now)
+        answer.action_select_all()
+        self.query_one("#question-name", Static).update(f"{what}:")
+        self.query_one("#question").add_class("asked")
+        answer.focus()
+
+    def _suggestions(self, what: str) -> list[str]:
+        if what == "group":
+            details = self.board.details
+            names = ["experiment", "parent", "status", "user_id"]
+            if details is not None:
+                names += [f"params.{key}" for key, _ in details.params] + [f"tags.{key}" for key, _ in details.tags]
+            return names
+        if what == "x":
+            return [*AXES, *self.board.metrics(system=False)]
+        return []
+
+    def on_key(self, event: object) -> None:
+        """Leave the question by Escape."""
+        if getattr(event, "key", "") == "escape" and self._asked:
+            self._close_question()
+            self._show_head()
+
+    def _close_question(self) -> None:
+        self._asked = self.wrong = ""
+        self.query_one("#question").remove_class("asked")
+        self.runs.focus()
+
+    def on_input_submitted(self, message: Input.Submitted) -> None:
+        """Take the answer, if it makes sense."""
+        what, text = self._asked, message.value.strip()
+        try:
+            self._take(what, text)
+        except FilterError as error:
+            self.wrong = str(error)
+            self._show_head()
+            return
+        self._close_question()
+        self._show_head()
+
+    def _take(self, what: str, text: str) -> None:
+        kept = self.board.settings.store
+        if what == "filter":
+            parse_line(text)
+            kept.filter = text
+        elif what == "group":
+            parse_line("", text or "experiment")
+            kept.group_by = text or "experiment"
+        elif what == "metrics":
+            metric_filter(text)
+            kept.metrics = text
+            self.charts.show()
+        elif what == "x":
+            axis = Axis(text or AXES[0]) if text in ("", *AXES) else Axis(METRIC, text)
+            self._change_view(axis=axis, zoom=None, cursor=None)
+            self.poller.ask()
+        if what in ("filter", "group"):
+            self.poller.ask(reload=True)
+        self._want()
+
+    def on_unmount(self) -> None:
+        """Remember what was chosen."""
+        save_settings(self._settings_file, self.board.layout.store_id, self.board.settings)
+
+
+def _escaped(text: str) -> str:
+    """Text as Textual's markup shows it."""
+    return printable(text).replace("[", "\\[")
+
+
+def _has_dark_background() -> bool:
+    """What terminals say of their background in COLORFGBG, where they do; most are dark."""
+    last = os.environ.get("COLORFGBG", "").rpartition(";")[2]
+    return last not in ("7", "15")

@@ -1,0 +1,136 @@
+"""The panes of text: params and tags, the program's log, the remotes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from mltrack.text.figures import ago, clock_time, count, duration, size
+from mltrack.text.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import RenderableType
+    from textual.app import ComposeResult
+
+    from mltrack.catalog.overview import RunLine
+    from mltrack.top.board import Board
+    from mltrack.top.remotes import RemoteState
+
+__all__ = ["LogPane", "RunPane", "SyncPane"]
+
+REJECTED_MAX = 50
+
+
+class _TextPane(VerticalScroll, can_focus=True):
+    """A pane with one text, that scrolls."""
+
+    def __init__(self, board: Board, *, name: str) -> None:
+        super().__init__(id=name)
+        self.board = board
+        self.body = Static(id=f"{name}-text")
+
+    def compose(self) -> ComposeResult:
+        """The text."""
+        yield self.body
+
+
+class RunPane(_TextPane):
+    """Facts, params and tags of the run at the cursor."""
+
+    def show(self) -> None:
+        """Draw again from the board."""
+        run, details = self.board.run, self.board.details
+        if run is None or details is None:
+            self.body.update(Text("no run", style="dim"))
+            return
+        parts: list[RenderableType] = [_pairs("", [*self._about(run), *details.facts])]
+        if details.params:
+            parts.append(_pairs("Params", details.params))
+        if details.tags:
+            parts.append(_pairs("Tags", details.tags))
+        self.body.update(Group(*parts))
+
+    def _about(self, run: RunLine) -> list[tuple[str, str]]:
+        now_ms = self.board.clock() // 1_000_000
+        return [
+            ("run", run.name),
+            ("experiment", run.experiment),
+            ("status", run.state),
+            ("started", ago(run.start_time, now_ms)),
+            ("duration", duration((run.end_time or now_ms) - run.start_time)),
+        ]
+
+
+def _pairs(title: str, pairs: Iterable[tuple[str, str]]) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), title=title or None)
+    table.title_justify, table.title_style = "left", "bold"
+    table.add_column(style="cyan", no_wrap=True, max_width=32, overflow="ellipsis")
+    table.add_column(overflow="fold")
+    for key, value in pairs:
+        table.add_row(Text(printable(key)), Text(printable(value)))
+    return table
+
+
+class LogPane(_TextPane):
+    """The end of the output of the program that `mltrack run` launched; it stays at its end while it grows."""
+
+    def show(self) -> None:
+        """Draw again from the board."""
+        at_end = self.scroll_offset.y >= self.max_scroll_y
+        if self.board.log:
+            self.body.update(Text.from_ansi(self.board.log))
+        else:
+            self.body.update(Text("no output: launch programs with mltrack run", style="dim"))
+        if at_end:
+            self.call_after_refresh(self.scroll_end, animate=False)
+
+
+class SyncPane(_TextPane):
+    """What waits for each remote, how fast it goes, and what went wrong."""
+
+    def show(self) -> None:
+        """Draw again from the board."""
+        if not self.board.remotes:
+            self.body.update(Text("no remotes: mltrack remote add NAME URL", style="dim"))
+            return
+        self.body.update(Group(self._table(), *(part for state in self.board.remotes for part in self._more(state))))
+
+    def _table(self) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+        for title in ("remote", "runs", "points", "files", "bytes", "points/s", "lag", "synced"):
+            table.add_column(title, justify="left" if title == "remote" else "right", no_wrap=True)
+        now_ms = self.board.clock() // 1_000_000
+        for state in self.board.remotes:
+            synced = ago(state.last_sync // 1_000_000, now_ms) if state.last_sync else "never"
+            table.add_row(
+                Text(printable(state.name), style="cyan"),
+                count(state.runs),
+                count(state.points),
+                count(state.files),
+                size(state.file_bytes),
+                f"{state.points_per_s:,.0f}" if state.points_per_s else "-",
+                duration(state.lag_s * 1000) if state.lag_s else "-",
+                synced,
+            )
+        return table
+
+    def _more(self, state: RemoteState) -> Iterable[Text]:
+        yield Text(f"\n{printable(state.name)}  {printable(state.url)}", style="bold")
+        if state.background:
+            yield Text(f"  {printable(state.background)}", style="dim")
+        if state.last_error:
+            when = clock_time(state.last_error_time)[:8]
+            yield Text(f"  {when} {printable(state.last_error)}", style="red")
+        if state.rejected:
+            yield Text(f"  rejected: {count(len(state.rejected))}", style="yellow")
+        for item in state.rejected[:REJECTED_MAX]:
+            run = self.board.by_id.get(item.run_id)
+            owner = item.run_id[:8] if run is None else run.name
+            yield Text(f"    {printable(f'{owner} {item.kind} {item.key}: {item.reason}')}")
