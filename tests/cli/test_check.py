@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 from mltrack.store import Store
 from tests.support.command_line import Cli
 
@@ -39,3 +42,18 @@ def test_check_continues_although_store_json_is_damaged(cli: Cli, small_store: S
     assert said.code == 1
     assert "store.json" in said.out
     assert "3 runs, 63 points" in said.out
+
+
+def test_a_store_is_repaired_from_a_copy(cli: Cli, small_store: Store, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(small_store.path, copy)
+    (events,) = (small_store.run("spirals-2").folder.events).iterdir()
+    data = bytearray(events.read_bytes())
+    data[len(data) // 2] ^= 1
+    events.write_bytes(data)
+    alone = cli("repair", "--json")
+    assert (alone.code, alone.json["restored"], alone.json["left"]["sound"]) == (1, [], False)
+    mended = cli("repair", "--from", str(copy))
+    assert mended.code == 0, mended.err
+    assert f"restored {events.relative_to(small_store.path)}" in mended.out
+    assert cli("check").code == 0

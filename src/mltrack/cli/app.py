@@ -66,6 +66,7 @@ _SECTIONS = {
         "rewind": "rewind",
         "fork": "rewind",
         "check": "check",
+        "repair": "check",
         "seal": "manage",
         "completion": "completion",
         "help": "help_command",

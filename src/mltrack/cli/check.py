@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mltrack.cli.context import RUN, Session, command, json_option
+from mltrack.cli.context import RUN, Session, command, json_option, pass_session
 from mltrack.cli.exit_codes import FAILURE
+from mltrack.text.counting import plural
 from mltrack.text.printing import console, print_json, say, styled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from mltrack.storage.check.repair import Repairs
     from mltrack.storage.check.report import CheckReport, Finding
 
-__all__ = ["check"]
+__all__ = ["check", "repair"]
 
 
 @command("check", "Verify every checksum.", "mltrack check", "mltrack check spirals-1 --json")
@@ -49,6 +53,62 @@ def check(ctx: click.Context, runs: tuple[str, ...], as_json: bool) -> None:
         ctx.exit(FAILURE)
 
 
+@command("repair", "Repair a store, from a copy if there is one.", "mltrack repair")
+@click.option(
+    "--from", "source", type=click.Path(), metavar="STORE", help="A copy of the store, to restore files from."
+)
+@json_option
+@pass_session
+def repair(session: Session, source: str | None, as_json: bool) -> int:
+    """Check the store, mend what can be mended, and check it again.
+
+    Removes what processes that died left behind, compacts their data (as mltrack seal does), and rebuilds the catalog.
+    With --from, files that are damaged or missing come from another copy of the store: a backup, or a store that the
+    runs were copied to or from. Each is taken only if less is wrong then and nothing readable is lost; what it
+    replaces is kept in the store's folder damaged. The exit code is 1 if errors are left.
+    """
+    from pathlib import Path
+
+    from mltrack.cli.manage import seal_all
+    from mltrack.disk.layout import find_store
+    from mltrack.storage.check.check import check_store
+    from mltrack.storage.check.repair import Repairs, remove_leftovers, restore_from
+
+    store = session.store()
+    with _bar(as_json) as advanced:
+        report = check_store(store.path, advanced=advanced)
+    removed = remove_leftovers(store.layout, report, time.time())
+    done = Repairs(removed)
+    if source is not None:
+        stamp = time.strftime("%Y-%m-%dT%H%M%SZ", time.gmtime())
+        restored = restore_from(store.layout, report, find_store(Path(source)), stamp=stamp)
+        done.restored, done.not_restored = restored.restored, restored.not_restored
+    sealed = seal_all(session, store, ())
+    store.refresh(full=True)
+    session.damage.clear()  # the check below has it
+    with _bar(as_json) as advanced:
+        after = check_store(store.path, advanced=advanced)
+    if as_json:
+        print_json({**asdict(done), "sealed_points": sum(sealed.points.values()), "left": _facts(after)})
+    else:
+        _print_repairs(done, sum(sealed.points.values()))
+        for finding in after.findings:
+            _print(finding)
+        _print_sum(after)
+    return 0 if after.sound else FAILURE
+
+
+def _print_repairs(done: Repairs, sealed: int) -> None:
+    for path in done.removed:
+        say(f"removed {path}")
+    for path in done.restored:
+        say(f"restored {path}")
+    for path, reason in done.not_restored.items():
+        say(f"not restored: {path}: {reason}", err=True)
+    if sealed:
+        say(f"sealed {plural(sealed, 'point')}")
+
+
 @contextlib.contextmanager
 def _bar(quiet: bool) -> Iterator[Callable[[int, int], None]]:
     if quiet or not sys.stderr.isatty():
@@ -62,8 +122,6 @@ def _bar(quiet: bool) -> Iterator[Callable[[int, int], None]]:
 
 
 def _facts(report: CheckReport) -> dict[str, Any]:
-    from dataclasses import asdict
-
     return {**asdict(report), "root": str(report.root), "sound": report.sound}
 
 
@@ -75,7 +133,7 @@ def _print(finding: Finding) -> None:
 
 
 def _print_sum(report: CheckReport) -> None:
-    from mltrack.cli.formatting import plural, size
+    from mltrack.cli.formatting import size
 
     errors = sum(finding.severity == "error" for finding in report.findings)
     notes = len(report.findings) - errors

@@ -36,6 +36,8 @@ _OTHER_WORDS = {
     "purge": "rm",
     "undelete": "restore",
     "fsck": "check",
+    "fix": "repair",
+    "recover": "repair",
     "doctor": "check",
     "compact": "seal",
     "push": "sync",

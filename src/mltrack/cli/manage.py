@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import click
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.store import Store
 
-__all__ = ["init", "restore", "rm", "seal"]
+__all__ = ["Sealed", "init", "restore", "rm", "seal", "seal_all"]
 
 
 @command("init", "Create a store.", "mltrack init", "mltrack init experiments/.mltrack")
@@ -103,32 +104,46 @@ def seal(session: Session, runs: tuple[str, ...], as_json: bool) -> None:
     folders themselves are recorded.
     """
     from mltrack.cli.formatting import plural
+
+    done = seal_all(session, session.store(), runs)
+    if as_json:
+        print_json(done.points)
+        return
+    say(f"{plural(sum(done.points.values()), 'point')} sealed in {plural(len(done.points), 'run')}")
+    if done.logs:
+        say(f"{plural(done.logs, 'log')} of killed launchers stored as artifacts")
+    if done.files:
+        say(f"{plural(done.files, 'file')} found in artifact folders and recorded")
+
+
+@dataclass(slots=True)
+class Sealed:
+    """What was sealed: points by run; logs of killed launchers, and files of artifact folders, that were recorded."""
+
+    points: dict[str, int] = field(default_factory=dict)
+    logs: int = 0
+    files: int = 0
+
+
+def seal_all(session: Session, store: Store, runs: tuple[str, ...]) -> Sealed:
+    """Seal what crashed processes left in runs, by default in all; what can't be sealed is the session's damage."""
     from mltrack.cli.select import iterate_runs
     from mltrack.launch.orphaned_output import publish_orphaned_output
     from mltrack.storage.runs.sealing import seal_dead_writers
 
-    store = session.store()
-    sealed: dict[str, int] = {}
-    published = found = 0
+    done = Sealed()
     for run in iterate_runs(store, runs):
         try:
             points = seal_dead_writers(run.folder, run.state)
             store.finish_series(run.run_id)
-            found += store.record_found_files(run.run_id)
-            published += len(publish_orphaned_output(store.layout, run.run_id))
+            done.files += store.record_found_files(run.run_id)
+            done.logs += len(publish_orphaned_output(store.layout, run.run_id))
         except (OSError, StoreError) as error:  # it stays unchanged, and the others are sealed
             session.damage.append(_not_sealed(run.run_id, error))
             continue
         if points:
-            sealed[run.run_id] = points
-    if as_json:
-        print_json(sealed)
-    else:
-        say(f"{plural(sum(sealed.values()), 'point')} sealed in {plural(len(sealed), 'run')}")
-        if published:
-            say(f"{plural(published, 'log')} of killed launchers stored as artifacts")
-        if found:
-            say(f"{plural(found, 'file')} found in artifact folders and recorded")
+            done.points[run.run_id] = points
+    return done
 
 
 def _not_sealed(run_id: str, error: OSError | StoreError) -> CorruptionError:

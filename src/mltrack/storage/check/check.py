@@ -14,7 +14,7 @@ from mltrack.disk.remotes_file import remote_tables
 from mltrack.disk.sync_line_types import LEDGER, UPLOADS
 from mltrack.errors import NotFoundError, StoreError, StoreVersionError
 from mltrack.storage.check.models import check_models
-from mltrack.storage.check.report import CheckReport, check_log, is_old
+from mltrack.storage.check.report import LEFTOVER_ADVICE, CheckReport, check_log, is_old
 from mltrack.storage.check.runs import check_run
 from mltrack.storage.check.sources import check_sources
 from mltrack.storage.check.traces import check_traces
@@ -57,7 +57,7 @@ def check_store(
         check_traces(layout, report)
         check_sources(layout, report)
         for path in _leftovers(layout, now()):
-            report.note(path, "left behind by a process that died", "nothing in it is needed; remove it")
+            report.note(path, "left behind by a process that died", LEFTOVER_ADVICE, removable=True)
         check_models(layout, report, now=now)
     wanted = list(run_ids) if run_ids is not None else [name for name in _names(layout.runs) if is_run_id(name)]
     for done, run_id in enumerate(wanted):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mltrack.disk.filesystem import TEMPORARY
 from mltrack.disk.line_types import MODEL
 from mltrack.errors import NotFoundError
-from mltrack.storage.check.report import check_log, is_old
+from mltrack.storage.check.report import LEFTOVER_ADVICE, check_log, is_old
 from mltrack.storage.check.runs import artifact_fault, files_of
 from mltrack.storage.models.models import LoggedModels
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mltrack.disk.layout import Layout, ModelFolder
     from mltrack.entities import LoggedModel
-    from mltrack.storage.check.report import CheckReport
+    from mltrack.storage.check.report import LEFTOVER_ADVICE, CheckReport
 
 __all__ = ["check_models"]
 
@@ -35,7 +35,9 @@ def check_models(layout: Layout, report: CheckReport, *, now: Callable[[], float
             continue  # removed meanwhile
         except FileNotFoundError:
             if folder.path.exists():  # else it was removed meanwhile
-                report.note(folder.path, "has no model: its process died before it began", "remove the folder")
+                report.note(
+                    folder.path, "has no model: its process died before it began", LEFTOVER_ADVICE, removable=True
+                )
         except OSError as error:
             path = Path(error.filename or folder.path)
             report.error(path, f"can't be read: {error.strerror}", "check its permissions and the disk")
@@ -53,14 +55,14 @@ def _check_model(folder: ModelFolder, models: LoggedModels, report: CheckReport,
         if not sound or any(files_of(folder.artifacts)):
             report.error(folder.path, "the line that made the model is lost, so that it is not listed")
         elif folder.path.exists():
-            report.note(folder.path, "has no model: its process died before it began", "remove the folder")
+            report.note(folder.path, "has no model: its process died before it began", LEFTOVER_ADVICE, removable=True)
         return
     report.models += 1
     _check_artifacts(folder, model, models, report)
     for path, name in files_of(folder.path):
         if is_old(path, now_s):  # a file that was just stored is about to be noted
             if name.endswith(TEMPORARY):
-                report.note(path, "left behind by a process that died", "nothing in it is needed; remove it")
+                report.note(path, "left behind by a process that died", LEFTOVER_ADVICE, removable=True)
             elif path.is_relative_to(folder.artifacts) and not _is_noted(path, folder, models):
                 report.note(path, "is not recorded as an artifact", "log it, or move it out of the store")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mltrack.disk.jsonlog import PlacedLine
     from mltrack.errors import CorruptionError
 
-__all__ = ["FROM_A_COPY", "CheckReport", "Finding", "check_log", "is_old"]
+__all__ = ["FROM_A_COPY", "LEFTOVER_ADVICE", "CheckReport", "Finding", "check_log", "is_old"]
 
 LEFTOVER_AGE_S = 60.0
 """A temporary file younger than this may be about to be published, and is not reported."""
@@ -23,11 +23,15 @@ LEFTOVER_AGE_S = 60.0
 FROM_A_COPY = "restore the file from a copy; everything else is still read"
 
 
+LEFTOVER_ADVICE = "nothing in it is needed; remove it, or run: mltrack repair"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something wrong (``error``), or worth knowing without a loss (``note``), and advice.
 
-    ``path`` is relative to the store; ``offset`` is in bytes, None where no place in the file applies.
+    ``path`` is relative to the store; ``offset`` is in bytes, None where no place in the file applies. What is
+    ``removable`` has nothing that is needed.
     """
 
     severity: str
@@ -36,6 +40,7 @@ class Finding:
     what: str
     advice: str
     run_id: str | None = None
+    removable: bool = False
 
 
 @dataclass(slots=True)
@@ -75,7 +80,7 @@ class CheckReport:
         """
         self._add("error", path, offset, what, advice, run)
 
-    def note(self, path: Path, what: str, advice: str, *, run: str | None = None) -> None:
+    def note(self, path: Path, what: str, advice: str, *, run: str | None = None, removable: bool = False) -> None:
         """Add a note.
 
         Args:
@@ -83,17 +88,27 @@ class CheckReport:
             what: What is worth knowing, in words that follow the path.
             advice: What to do about it.
             run: The id of the run it belongs to.
+            removable: Nothing in it is needed.
         """
-        self._add("note", path, None, what, advice, run)
+        self._add("note", path, None, what, advice, run, removable)
 
     def damage(self, error: CorruptionError, *, run: str | None = None) -> None:
         """Add what a reader raised or noted."""
         what = str(error).removeprefix(f"{error.path}: ")
         self._add("error", Path(error.path), error.offset, what, error.hint or FROM_A_COPY, run)
 
-    def _add(self, severity: str, path: Path, offset: int | None, what: str, advice: str, run: str | None) -> None:
+    def _add(
+        self,
+        severity: str,
+        path: Path,
+        offset: int | None,
+        what: str,
+        advice: str,
+        run: str | None,
+        removable: bool = False,
+    ) -> None:
         shown = str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
-        self.findings.append(Finding(severity, shown, offset, what, advice, run))
+        self.findings.append(Finding(severity, shown, offset, what, advice, run, removable))
 
 
 def check_log(

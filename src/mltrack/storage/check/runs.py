@@ -22,7 +22,7 @@ from mltrack.disk.segment_reader import read_blocks, verify_segment
 from mltrack.errors import CorruptionError, InvalidPathError
 from mltrack.journal.reader import count_points, open_journals, segments_of
 from mltrack.journal.rich_series import SERIES_FOLDER, journals
-from mltrack.storage.check.report import FROM_A_COPY, is_old
+from mltrack.storage.check.report import FROM_A_COPY, LEFTOVER_ADVICE, is_old
 from mltrack.storage.runs.series_artifacts import unpublished_series
 from mltrack.storage.runs.state import RunState
 from mltrack.text.counting import plural
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mltrack.disk.segment import SegmentName
     from mltrack.entities import Artifact
     from mltrack.journal.reader import JournalFile
-    from mltrack.storage.check.report import CheckReport
+    from mltrack.storage.check.report import LEFTOVER_ADVICE, CheckReport
 
 __all__ = ["artifact_fault", "check_run", "files_of"]
 
@@ -122,14 +122,16 @@ class _RunCheck:
     def _error(self, path: Path, what: str, advice: str = FROM_A_COPY, *, offset: int | None = None) -> None:
         self._report.error(path, what, advice, offset=offset, run=self._run_id)
 
-    def _note(self, path: Path, what: str, advice: str) -> None:
-        self._report.note(path, what, advice, run=self._run_id)
+    def _note(self, path: Path, what: str, advice: str, *, removable: bool = False) -> None:
+        self._report.note(path, what, advice, run=self._run_id, removable=removable)
 
     def _no_start(self, *, damaged: bool) -> None:
         if damaged or self._point_writers():
             self._error(self._folder.path, "the run's start is lost, so that it is not listed")
         else:
-            self._note(self._folder.path, "has no run: its process died before it began", "remove the folder")
+            self._note(
+                self._folder.path, "has no run: its process died before it began", LEFTOVER_ADVICE, removable=True
+            )
 
     # --- events ---
 
@@ -362,7 +364,7 @@ class _RunCheck:
     def _leftovers(self, now_s: float) -> None:
         for path, name in files_of(self._folder.path):
             if name.endswith(TEMPORARY) and is_old(path, now_s):
-                self._note(path, "left behind by a process that died", "nothing in it is needed; remove it")
+                self._note(path, "left behind by a process that died", LEFTOVER_ADVICE, removable=True)
             elif name.startswith("live/std_log") and name.endswith(".txt"):
                 self._note(path, "has output of a program whose launcher was killed", "store it with: mltrack seal")
 
