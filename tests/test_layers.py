@@ -59,6 +59,7 @@ LAYERS = [
     ["mltrack_sync.engine"],
     ["mltrack_sync.daemon", "mltrack_sync.gc"],
     ["mltrack_sync.status"],
+    ["mltrack_sync.mcp"],
     ["mltrack_sync.cli"],
     ["mltrack.cli"],
     ["mltrack.__main__"],

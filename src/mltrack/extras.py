@@ -14,6 +14,7 @@ _EXTRA_OF = {
     "PIL": "images",
     "deltalake": "lake",
     "matplotlib": "report",
+    "mcp": "mcp",
     "mlflow": "mlflow",
     "pandas": "pandas",
     "textual": "tui",

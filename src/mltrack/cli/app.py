@@ -72,6 +72,9 @@ _SECTIONS = {
         "help": "help_command",
     },
 }
+_ELSEWHERE = {"mcp": "Serve"}
+"""The sections of commands of other packages that are not about remotes."""
+
 _MODULE_OF = {name: module for names in _SECTIONS.values() for name, module in names.items()}
 _FUNCTIONS = {"import": "import_", "help": "help_"}  # those whose name is a word of Python's
 
@@ -131,7 +134,9 @@ class Commands(click.Group):
         """Write the commands in sections."""
         names = self.list_commands(ctx)
         others = sorted((name for name in names if name not in _MODULE_OF), key=_place_of)
-        sections = {title: list(known) or others for title, known in _SECTIONS.items()}
+        placed = {title: [name for name in others if _ELSEWHERE.get(name) == title] for title in _SECTIONS}
+        rest = [name for name in others if name not in _ELSEWHERE]
+        sections = {title: [*known, *placed[title]] or rest for title, known in _SECTIONS.items()}
         width = max(len(name) for name in names)
         for title, known in sections.items():
             found = [(name, self.get_command(ctx, name)) for name in known]
