@@ -362,22 +362,32 @@ class Store:
 
         return self._ask(find_heads, list)
 
-    def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> pa.Table:
+    def sql(
+        self,
+        query: str,
+        params: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> pa.Table:
         """The result of one SELECT, in DuckDB's SQL, as an Arrow table (``.to_pandas()`` gives a data frame).
 
         Views: ``runs``; ``params`` and ``tags`` (run_id, key, value); ``metrics``, all points of all runs (run_id,
         metric, step, time, value); ``latest_metrics`` (run_id, key, value, step, time, min, max, count);
         ``datasets`` (run_id, name, digest, context, source_type, source, schema, profile, tags); ``artifacts``;
         ``alerts`` (run_id, time, rule, condition, message, metric, step, value, actions); ``experiments``. Times are
-        UTC. ``params`` binds ``?`` or ``$name``. It can't change anything, nor read a file outside the store.
+        UTC. ``params`` binds ``?`` or ``$name``. It can't change anything, nor read a file outside the store. A query
+        that takes longer than ``timeout_s`` seconds is ended.
 
         Raises:
-            UsageError: it is not a single reading statement, or fails; the message is DuckDB's.
+            UsageError: it is not a single reading statement, fails or takes too long; the message is DuckDB's.
             CorruptionError: it reads a segment that is damaged.
         """
         from mltrack.catalog.sql import run_sql
 
-        return self._ask(lambda con: run_sql(con, self.layout, query, params, report=self._report), lambda _: None)
+        return self._ask(
+            lambda con: run_sql(con, self.layout, query, params, report=self._report, timeout_s=timeout_s),
+            lambda _: None,
+        )
 
     def refresh(self, *, full: bool = False) -> None:
         """Bring the catalog up to date, as every search does by itself; ``full`` reads every run again.

@@ -153,3 +153,10 @@ def test_the_path_of_the_store_may_have_unusual_characters(tmp_path: Path) -> No
     run_id = long_run(store)
     assert store.sql("SELECT DISTINCT run_id FROM metrics").to_pydict() == {"run_id": [run_id]}
     assert len(store.search_runs(filter_string="artifact_uri LIKE '%größe%'")) == 1
+
+
+def test_a_query_that_takes_too_long_is_ended(empty_store: Store) -> None:
+    write_run(empty_store)
+    with pytest.raises(UsageError, match="took longer"):
+        empty_store.sql("SELECT count(*) FROM range(100000000) a, range(100000000) b", timeout_s=0.05)
+    assert len(empty_store.sql("SELECT * FROM runs", timeout_s=60)) == 1

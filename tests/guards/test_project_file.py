@@ -91,7 +91,16 @@ def test_commands_of_a_file_that_anybody_may_write_are_left_out(
     path.chmod(0o666)
     found = project_guards()
     assert found is not None
-    assert "others can write it" in found.left_out
+    assert found.left_out == (f"commands and webhooks of {path}: others can write it",)
+    assert found.guards[0].actions == ["stop"]
+
+
+def test_a_webhook_whose_variable_is_not_set_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = written(tmp_path, "[guards.nan]\nwhen = 'loss is NaN'\nstop = true\nwebhook = 'https://x/$NOT_SET_HERE'")
+    found = project_guards()
+    assert found is not None
+    assert found.left_out == (f"{path}, [guards.nan]: its webhook, as NOT_SET_HERE is not set",)
     assert found.guards[0].actions == ["stop"]
 
 

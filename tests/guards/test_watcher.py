@@ -121,6 +121,14 @@ def test_sql_is_asked_about_the_run(run: Run) -> None:
     assert alert.message.startswith("loss = 4.0 (SELECT")
 
 
+def test_a_query_that_fails_is_an_alert_without_actions(run: Run) -> None:
+    watching(run, Guard("SELECT nothing FROM nowhere", name="wrong", stop=True)).look()
+    (alert,) = run.alerts()
+    assert alert.message.startswith("the rule can't be asked: Catalog Error")
+    assert alert.actions == {}
+    assert not run.should_stop
+
+
 def test_a_command_gets_the_alert_and_its_outcome_is_recorded(run: Run, tmp_path: Path) -> None:
     script = 'import json, os, sys; open("seen.json", "w").write(os.environ["MLTRACK_ALERT_RULE"] + sys.stdin.read())'
     guards = [
@@ -268,6 +276,17 @@ def test_guards_given_in_code_are_watched_by_another_process_which_is_started_ag
         assert process.pid != killed
         assert [alert.step for alert in run.alerts()] == [3]
     assert process._process.wait() == 0
+
+
+@pytest.mark.slow
+def test_a_store_that_is_moved_stays_watched(tmp_path: Path) -> None:
+    current_store.set_store(tmp_path / "before" / ".mltrack")
+    with fluent.start_run(guards=[Guard("loss is NaN", stop=True)]) as run:
+        (tmp_path / "before").rename(tmp_path / "after")
+        run.log_metric("loss", math.nan)
+        while not run.should_stop:
+            pass
+    assert Store.open(tmp_path / "after" / ".mltrack").run(run.run_id).alerts()
 
 
 def test_a_rule_that_is_not_understood_starts_no_run(tmp_path: Path) -> None:

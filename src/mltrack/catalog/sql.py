@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import threading
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -52,6 +54,7 @@ def run_sql(
     params: Sequence[Any] | Mapping[str, Any] | None = None,
     *,
     report: Callable[[CorruptionError], None],
+    timeout_s: float | None = None,
 ) -> pa.Table:
     """The result of one SELECT. It can change nothing, and reads no file outside the store.
 
@@ -61,9 +64,10 @@ def run_sql(
         query: The statement, in DuckDB's SQL.
         params: Values for ``?`` or ``$name`` in it.
         report: Called with each piece of damage in the points, which are then left out.
+        timeout_s: How long it may take, in seconds.
 
     Raises:
-        UsageError: it is not a single reading statement, or fails; the message is DuckDB's.
+        UsageError: it is not a single reading statement, fails or takes too long; the message is DuckDB's.
         CorruptionError: a segment it reads is damaged.
     """
     query = encodable(query)
@@ -72,7 +76,28 @@ def run_sql(
         if _POINTS.search(query):
             _make_metrics(con, layout, report)
 
-    return answer_query(con, query, params, prepare=prepare, explain=lambda error: _as_error(error, layout))
+    def explain(error: duckdb.Error) -> Exception:
+        if isinstance(error, duckdb.InterruptException) and timeout_s is not None:
+            return UsageError(f"the query took longer than {timeout_s:g} s", hint="ask for less")
+        return _as_error(error, layout)
+
+    with _interrupted_after(con, timeout_s):
+        return answer_query(con, query, params, prepare=prepare, explain=explain)
+
+
+@contextlib.contextmanager
+def _interrupted_after(con: duckdb.DuckDBPyConnection, timeout_s: float | None) -> Iterator[None]:
+    """Interrupt what the connection does after some seconds."""
+    if timeout_s is None:
+        yield
+        return
+    timer = threading.Timer(timeout_s, con.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def answer_query(

@@ -93,8 +93,8 @@ def _chosen_guards(path: Path | None, rules: Sequence[str], *, stopping: bool) -
     given: list[Guard | str] = [Guard(rule, stop=stopping) for rule in rules]
     found = project_guards(path) if path is not None or not rules else None
     if found is not None:
-        if found.left_out:
-            note(f"not used: {found.left_out}", style="yellow")
+        for words in found.left_out:
+            note(f"not used: {words}", style="yellow")
         given = [*found.guards, *given]
     if not given:
         raise UsageError(

@@ -147,8 +147,8 @@ def _guards(path: Path | None) -> list[Guard]:
     found = project_guards(path)
     if found is None:
         return []
-    if found.left_out:
-        say(f"mltrack: not used: {found.left_out}", err=True)
+    for words in found.left_out:
+        say(f"mltrack: not used: {words}", err=True)
     return found.guards
 
 

@@ -142,14 +142,14 @@ class Actions:
             MltrackError, OSError: something can't be recorded.
         """
         run_id = self.info().run_id
-        if guard.stop:
+        if "stop" in alert.actions:
             set_stop(self.layout.run(run_id), fs=self.fs)
         facts = facts_of(alert, self.info())
         command = tuple(guard.command)
-        if command and not alert.actions.get("command"):
+        if command and alert.actions.get("command") == "":
             self._note(alert, "command", STARTED)
             self.in_background(lambda: self._note(alert, "command", run_command(command, facts, self.layout.root)))
-        if guard.webhook and not alert.actions.get("webhook"):
+        if guard.webhook and alert.actions.get("webhook") == "":
             key = f"{run_id}.{alert.alert_id}"
             self.in_background(lambda: self._note(alert, "webhook", post(guard.webhook, facts, key)))
 

@@ -19,12 +19,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Finding", "Seen", "advance", "overdue"]
 
+FEW = 8
+"""Of more metrics than these, those that are among the points are looked for first."""
+
 
 class Finding(NamedTuple):
-    """What a rule found: words, and the point that decided it, if one did, as metric, step and value."""
+    """What a rule found: words, and the point that decided it, if one did, as metric, step and value.
+
+    ``failed``: only that the rule can't be asked.
+    """
 
     message: str
     point: tuple[str, int, float] | None = None
+    failed: bool = False
 
 
 class Streak(NamedTuple):
@@ -71,7 +78,7 @@ def advance(condition: Value | Silence, seen: Seen, writer: str, points: PointCo
     if condition.span is None:
         return seen, _first(condition, codes, points)
     streaks = dict(seen.streaks)
-    for code in codes:
+    for code in codes if len(codes) <= FEW else np.intersect1d(codes, points.codes).tolist():
         at = np.flatnonzero(points.codes == code)
         if len(at):
             key = (writer, points.keys[code])

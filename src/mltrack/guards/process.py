@@ -33,13 +33,13 @@ class GuardProcess:
     A thread waits for it, in the system; if it is killed, the thread starts it again. An attachment of a run.
     """
 
-    def __init__(self, store: Path, run_id: str, guards: Sequence[Guard]) -> None:
-        """Start it.
+    def __init__(self, store: Callable[[], Path], run_id: str, guards: Sequence[Guard]) -> None:
+        """Start it. ``store`` gives the store's folder, which may be moved while the run goes on.
 
         Raises:
             OSError, RuntimeError: no process or thread can be started.
         """
-        self._command = [sys.executable, "-P", "-m", "mltrack.guards", str(store), run_id]
+        self._store = store
         self._rules = json.dumps([to_record(guard) for guard in guards]).encode()
         self._run_id = run_id
         self._owner = os.getpid()
@@ -62,7 +62,7 @@ class GuardProcess:
 
         settings = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_NUM_THREADS"), "1")
         process = subprocess.Popen(
-            self._command,
+            [sys.executable, "-P", "-m", "mltrack.guards", str(self._store()), self._run_id],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -6,6 +6,7 @@ A store may come from anybody; what a file of the user's project says may run co
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from mltrack.disk.filesystem import open_regular
 from mltrack.disk.store_path import working_folder
 from mltrack.disk.trust import is_own_file
 from mltrack.errors import NotFoundError, StoreError, UsageError
-from mltrack.guards.rules import Guard
+from mltrack.guards.rules import Guard, missing_variable
 
 __all__ = ["PROJECT_FILE", "ProjectGuards", "find_project_file", "project_guards", "read_guards"]
 
@@ -36,7 +37,7 @@ class ProjectGuards(NamedTuple):
 
     path: Path
     guards: list[Guard]
-    left_out: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 def find_project_file(start: Path | None = None) -> Path | None:
@@ -51,7 +52,8 @@ def find_project_file(start: Path | None = None) -> Path | None:
 def project_guards(path: Path | None = None) -> ProjectGuards | None:
     """The guards of ``path``, else of the nearest mltrack.toml; None if there is no such file.
 
-    Commands and webhooks are left out where another user can have written a file that was found upward.
+    Commands and webhooks are left out where another user can have written a file that was found upward, and a webhook
+    that needs a variable which is not set.
 
     Raises:
         NotFoundError: there is no file ``path``.
@@ -60,16 +62,18 @@ def project_guards(path: Path | None = None) -> ProjectGuards | None:
     found = find_project_file() if path is None else path
     if found is None:
         return None
-    guards = read_guards(found)
-    if path is None and not is_own_file(found):
-        bare = [Guard(one.when, one.name, one.stop, one.tag, experiments=one.experiments) for one in guards]
-        if any(one.command or one.webhook for one in guards):
-            return ProjectGuards(found, bare, f"commands and webhooks of {found}: others can write it")
-    return ProjectGuards(found, guards)
+    left_out: list[str] = []
+    guards = read_guards(found, left_out)
+    if path is None and not is_own_file(found) and any(one.command or one.webhook for one in guards):
+        guards = [replace(one, command=(), webhook="") for one in guards]
+        left_out.append(f"commands and webhooks of {found}: others can write it")
+    return ProjectGuards(found, guards, tuple(left_out))
 
 
-def read_guards(path: Path) -> list[Guard]:
+def read_guards(path: Path, left_out: list[str] | None = None) -> list[Guard]:
     """The guards in a file: its tables ``[guards.NAME]``. Other tables are left to others.
+
+    ``left_out`` gets what is not used: a webhook that needs a variable which is not set. Without it that is an error.
 
     Raises:
         NotFoundError: there is no such file.
@@ -87,10 +91,10 @@ def read_guards(path: Path) -> list[Guard]:
     found = tables.get("guards", {})
     if not isinstance(found, dict):
         raise UsageError(f"{path}: guards is not a table", hint="write [guards.NAME]")
-    return [_guard(path, name, table) for name, table in found.items()]
+    return [_guard(path, name, table, left_out) for name, table in found.items()]
 
 
-def _guard(path: Path, name: str, table: Any) -> Guard:
+def _guard(path: Path, name: str, table: Any, left_out: list[str] | None) -> Guard:
     where = f"{path}, [guards.{name}]"
     if isinstance(table, str):
         table = {"when": table}
@@ -107,6 +111,10 @@ def _guard(path: Path, name: str, table: Any) -> Guard:
     if ("when" in fields) == ("sql" in fields):
         raise UsageError(f"{where} needs one of when and sql", hint='write when = "loss is NaN"')
     fields["when"] = fields.pop("sql", fields.get("when"))
+    missing = missing_variable(fields.get("webhook", ""))
+    if missing and left_out is not None:
+        left_out.append(f"{where}: its webhook, as {missing} is not set")
+        del fields["webhook"]
     try:
         return Guard(name=name, **fields)
     except UsageError as error:

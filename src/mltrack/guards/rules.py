@@ -14,7 +14,7 @@ from mltrack.errors import UsageError
 from mltrack.guards.conditions import Condition, parse_condition
 from mltrack.text.redaction import remember
 
-__all__ = ["Guard", "as_guards", "from_record", "to_record", "with_settings"]
+__all__ = ["Guard", "as_guards", "from_record", "missing_variable", "to_record", "with_settings"]
 
 ACTIONS = ("stop", "tag", "command", "webhook")
 NAME_CHARACTERS_MAX = 100
@@ -84,13 +84,18 @@ class Guard:
         return not self.experiments or experiment in self.experiments
 
 
+def missing_variable(url: str) -> str:
+    """A variable of the environment that a webhook names and that is not set; empty if all are."""
+    return next((found[1] for found in _VARIABLE.finditer(url) if found[1] not in os.environ), "")
+
+
 def _checked_url(url: str, name: str) -> str:
     """The URL of a webhook, with its environment variables, which is a secret from now on."""
     if not url:
         return ""
-    missing = [found[1] for found in _VARIABLE.finditer(url) if found[1] not in os.environ]
+    missing = missing_variable(url)
     if missing:
-        raise UsageError(f"guard {name!r}: its webhook needs the variable {missing[0]}", hint=f"set {missing[0]}")
+        raise UsageError(f"guard {name!r}: its webhook needs the variable {missing}", hint=f"set {missing}")
     whole = _VARIABLE.sub(lambda found: os.environ[found[1]], url)
     remember(whole)
     try:

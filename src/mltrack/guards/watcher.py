@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.layout import is_run_id
-from mltrack.errors import BusyError, MltrackError, NotFoundError
+from mltrack.errors import BusyError, MltrackError, NotFoundError, UsageError
 from mltrack.guards.actions import Actions
 from mltrack.guards.conditions import Query, Silence
 from mltrack.guards.evaluation import Finding, Seen, advance, overdue
@@ -35,6 +35,9 @@ POLL_S = 0.25
 
 QUERY_EVERY_S = 0.5
 """How often a SQL rule is asked at most, in seconds."""
+
+QUERY_TIMEOUT_S = 10.0
+"""How long a SQL rule may take, in seconds: others wait for it."""
 
 QUERY_SHARE = 20
 """A SQL rule waits so many times as long as its last answer took: it takes 5% of a processor at most."""
@@ -95,6 +98,7 @@ class RunWatch:
         self._clock = clock
         self._ticks = ticks
         self._threads: list[threading.Thread] = []
+        self._said: set[str] = set()
         self._actions = Actions(layout, lambda: self.run.info, self._in_background)
         experiment = self.run.info.experiment_name
         self._guards = [guard for guard in guards if guard.concerns(experiment)]
@@ -116,8 +120,11 @@ class RunWatch:
         """Read what is new, and act on what rules find; whether the run is still live, as it was before that.
 
         Raises:
+            NotFoundError: the run was removed, or its store was moved.
             OSError: a file of the run can't be read.
         """
+        if not self.run.folder.events.is_dir():
+            raise NotFoundError(f"run {self.run.run_id} is gone", hint="was its store moved?")
         self.run.refresh()
         live = self.run.state.live and self.run.state.elsewhere is None
         if self.run.state.episode != self._episode or self._token() != self._counting:
@@ -189,8 +196,11 @@ class RunWatch:
             return None
         began = self._ticks()
         row = None
-        with self._troubles():
-            row = self._query(condition.text, self.run.run_id)
+        try:
+            with self._troubles():
+                row = self._query(condition.text, self.run.run_id)
+        except UsageError as error:
+            return Finding(f"the rule can't be asked: {error}", failed=True)
         rule.asked_at = self._ticks()
         rule.rest_s = max(QUERY_EVERY_S, QUERY_SHARE * (rule.asked_at - began))
         return None if row is None else Finding(f"{row} ({condition.text})")
@@ -206,13 +216,14 @@ class RunWatch:
                 condition=guard.condition.text,
                 message=finding.message,
                 episode=self._episode,
-                actions=guard.actions,
+                actions=[] if finding.failed else guard.actions,
                 point=finding.point,
-                tags=guard.tags,
+                tags=None if finding.failed else guard.tags,
             )
             rule.fired = True
             if alert is not None:
-                self._actions.perform(guard, alert)
+                if not finding.failed:
+                    self._actions.perform(guard, alert)
                 self._on_alert(self.run, alert)
 
     @contextlib.contextmanager
@@ -221,12 +232,17 @@ class RunWatch:
             yield
         except BusyError:
             pass  # next time
+        except UsageError:
+            raise
         except (MltrackError, OSError) as error:
-            self._on_trouble(f"run {self.run.run_id}: {error}")
+            words = f"run {self.run.run_id}: {error}"
+            if words not in self._said:
+                self._said.add(words)
+                self._on_trouble(words)
 
     def _in_background(self, work: Callable[[], None]) -> None:
         def guarded() -> None:
-            with self._troubles():
+            with contextlib.suppress(UsageError), self._troubles():
                 work()
 
         self._threads = [thread for thread in self._threads if thread.is_alive()]
@@ -293,6 +309,8 @@ class StoreWatch:
         for run_id, watch in list(self._watched.items()):
             try:
                 live = watch.look()
+            except NotFoundError:
+                live = False
             except OSError as error:
                 self._on_trouble(f"run {run_id}: {error}")
                 live = watch.run.folder.path.exists()
@@ -349,7 +367,8 @@ def ask(store: Store, sql: str, run_id: str) -> str | None:
     Raises:
         UsageError: the query fails.
     """
-    rows = store.sql(sql, {"run_id": run_id} if "$run_id" in sql else None).slice(0, 1).to_pylist()
+    params = {"run_id": run_id} if "$run_id" in sql else None
+    rows = store.sql(sql, params, timeout_s=QUERY_TIMEOUT_S).slice(0, 1).to_pylist()
     if not rows:
         return None
     return ", ".join(f"{name} = {value}" for name, value in rows[0].items())[:300]

@@ -38,8 +38,8 @@ def given_guards(guards: Guard | str | Sequence[Guard | str] | bool | None) -> l
         found = project_guards()
         if found is None:
             raise UsageError("there is no mltrack.toml here or above", hint="write one, or give rules: guards=[...]")
-        if found.left_out:
-            say("guards: left out: %s", found.left_out)
+        for words in found.left_out:
+            say("guards: not used: %s", words)
         return found.guards
     from mltrack.guards.rules import as_guards
 
@@ -85,7 +85,7 @@ class RunGuards:
         try:
             from mltrack.guards.process import GuardProcess
 
-            watching = GuardProcess(self._recorder.layout.root, self.run_id, guards)
+            watching = GuardProcess(lambda: self._recorder.layout.root, self.run_id, guards)
         except TROUBLE as error:  # the training goes on without
             say("run %s: its guards can't be watched: %s", self.run_id, words_of(error))
             return

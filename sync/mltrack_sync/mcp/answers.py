@@ -48,6 +48,8 @@ NAMES_MAX = 100
 POINTS_MAX = 1_000
 LINES_MAX = 1_000
 ROWS_MAX = 500
+QUERY_TIMEOUT_S = 30.0
+"""How long a query may take, in seconds."""
 
 Answer = dict[str, Any]
 
@@ -228,7 +230,7 @@ def sync_status(store: Store) -> Answer:
 def sql(store: Store, query: str, most: int) -> Answer:
     """The rows of one SELECT, at most so many."""
     most = _within(most, ROWS_MAX, "max_rows")
-    table = store.sql(f"SELECT * FROM (\n{query.rstrip().rstrip(';')}\n) LIMIT {most + 1}")
+    table = store.sql(f"SELECT * FROM (\n{query.rstrip().rstrip(';')}\n) LIMIT {most + 1}", timeout_s=QUERY_TIMEOUT_S)
     rows = [[_clipped(value) for value in row.values()] for row in table.slice(0, most).to_pylist()]
     return _fitted({"columns": table.column_names, "rows": rows, "more": len(table) > most}, "rows")
 
