@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mltrack.catalog.overview import Overview, RunLine
     from mltrack.catalog.search import PagedList, RunQuery, RunRecord
     from mltrack.diff.run_diff import RunDiff
-    from mltrack.entities import RunHead
+    from mltrack.entities import MetricSummary, RunHead
     from mltrack.notebook.plots import Plot
 
 __all__ = ["Store"]
@@ -577,6 +577,12 @@ class Store:
 
         run_id = self.resolve(run_id)
         purge_run(self.layout, run_id, forks=lambda: self.forks(run_id))
+
+    def summaries(self, run_ids: Sequence[str]) -> dict[str, dict[str, MetricSummary]]:
+        """``StoredRun.summaries`` of several runs, by run id and key, from the catalog: no point is read twice."""
+        from mltrack.catalog.aggregates import find_summaries
+
+        return self._ask(lambda con: find_summaries(con, run_ids), lambda _: list(run_ids))
 
     def point_counts(self) -> dict[str, int]:
         """How many points of each run count, by run id."""

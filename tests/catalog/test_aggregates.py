@@ -130,3 +130,12 @@ def test_the_query_in_the_docs_says_what_group_runs_says(seeds: Store) -> None:
             pytest.approx(last.std),
             group.values["min(loss)"].min,
         )
+
+
+def test_summaries_of_the_catalog_are_those_of_the_runs(seeds: Store) -> None:
+    ids = [run.run_id for run in seeds.search_runs()]
+    found = seeds.summaries(ids[:3])
+    assert {run_id: set(found[run_id]) for run_id in found} == {i: set(seeds.run(i).summaries) for i in ids[:3]}
+    for run_id, by_key in found.items():
+        for key, summary in by_key.items():
+            assert repr(summary) == repr(seeds.run(run_id).summaries[key])  # a NaN is unequal to itself

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mltrack.entities import MetricSummary
 from mltrack.errors import CorruptionError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +21,16 @@ if TYPE_CHECKING:
 
     from mltrack.storage.runs.stored_run import StoredRun
 
-__all__ = ["FUNCTIONS", "IN_CATALOG", "Aggregate", "add_means", "aggregate_in", "find_aggregates", "parse_aggregates"]
+__all__ = [
+    "FUNCTIONS",
+    "IN_CATALOG",
+    "Aggregate",
+    "add_means",
+    "aggregate_in",
+    "find_aggregates",
+    "find_summaries",
+    "parse_aggregates",
+]
 
 IN_CATALOG = {"last": "value", "min": "min", "max": "max", "count": "count"}
 """The column of ``latest_metrics`` that has an aggregate."""
@@ -139,3 +149,16 @@ def _mean_of(run: StoredRun, key: str) -> float:
         return math.nan
     with np.errstate(all="ignore"):  # infinities of both signs have no mean
         return float(values.mean())
+
+
+def find_summaries(con: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> dict[str, dict[str, MetricSummary]]:
+    """The summary of each metric of these runs, by run and key."""
+    found: dict[str, dict[str, MetricSummary]] = {}
+    rows = con.execute(
+        "SELECT run_id, key, value, step, time, min, max, count FROM base.latest_metrics"
+        " WHERE run_id IN (SELECT unnest(?))",
+        [list(ids)],
+    ).fetchall()
+    for run_id, key, *figures in rows:
+        found.setdefault(run_id, {})[key] = MetricSummary(key, *figures)
+    return found

@@ -17,8 +17,9 @@ from mltrack.report.model import Report, ReportRun
 from mltrack.text.counting import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from mltrack.entities import MetricSummary
     from mltrack.storage.runs.stored_run import StoredRun
     from mltrack.store import Store
 
@@ -79,7 +80,7 @@ def collect_report(
     limits = limits or Limits()
     wanted = _pattern(metrics)
     stored = [store.run(run_id) for run_id in run_ids]
-    runs = _describe(stored)
+    runs = _describe(stored, store.summaries([run.run_id for run in stored]))
     left_out: list[str] = []
     keys = _keys(runs, wanted, limits, left_out)
     charts = _charts(stored, runs, keys, limits, progress, store.on_damage)
@@ -109,7 +110,7 @@ def _pattern(metrics: str) -> re.Pattern[str]:
         raise UsageError(f"{metrics!r} is not a regular expression: {error}", hint="for example 'loss|^val/'") from None
 
 
-def _describe(stored: Sequence[StoredRun]) -> list[ReportRun]:
+def _describe(stored: Sequence[StoredRun], summaries: Mapping[str, Mapping[str, MetricSummary]]) -> list[ReportRun]:
     looks = looks_of(run.run_id for run in stored)
     infos = [run.info for run in stored]
     named = Counter(info.run_name for info in infos)
@@ -120,7 +121,7 @@ def _describe(stored: Sequence[StoredRun]) -> list[ReportRun]:
             looks[info.run_id],
             dict(run.params),
             dict(run.tags),
-            run.summaries,
+            summaries.get(run.run_id, {}),
         )
         for run, info in zip(stored, infos, strict=True)
     ]
