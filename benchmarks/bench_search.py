@@ -158,7 +158,7 @@ def measure(folder: Path, count: int, *, with_mlflow: bool) -> Table:
     row("heads", median_s(store.heads))
     sql = "SELECT key, avg(value) FROM latest_metrics GROUP BY key"
     row("sql: mean of each latest metric", median_s(lambda: store.sql(sql)))
-    sql = "SELECT metric, count(*), avg(value) FROM metrics GROUP BY metric"
+    sql = "SELECT key, count(*), avg(value) FROM metrics GROUP BY key"
     row(f"sql: mean over all {count * METRICS * POINTS:,} points", median_s(lambda: store.sql(sql), 3))
     row("refresh after one run changed", _one_changed(store), "0.1")
     row("refresh after 500 runs were added", _many_added(store))

@@ -372,9 +372,9 @@ class Store:
         """The result of one SELECT, in DuckDB's SQL, as an Arrow table (``.to_pandas()`` gives a data frame).
 
         Views: ``runs``; ``params`` and ``tags`` (run_id, key, value); ``metrics``, all points of all runs (run_id,
-        metric, step, time, value); ``latest_metrics`` (run_id, key, value, step, time, min, max, count);
+        key, step, time, value); ``latest_metrics`` (run_id, key, value, step, time, min, max, count);
         ``datasets`` (run_id, name, digest, context, source_type, source, schema, profile, tags); ``artifacts``;
-        ``alerts`` (run_id, time, rule, condition, message, metric, step, value, actions); ``experiments``. Times are
+        ``alerts`` (run_id, time, rule, condition, key, step, value, message, actions); ``experiments``. Times are
         UTC. ``params`` binds ``?`` or ``$name``. It can't change anything, nor read a file outside the store. A query
         that takes longer than ``timeout_s`` seconds is ended.
 

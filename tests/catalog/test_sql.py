@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from mltrack.catalog.schema import VIEWS
 from mltrack.entities import Dataset, DatasetInput
 from mltrack.errors import UsageError
 from mltrack.journal.points import SEAL_POINTS_MIN
@@ -25,15 +26,15 @@ def test_metrics_holds_every_point_of_every_run_once(empty_store: Store) -> None
         write_run(empty_store, metrics={"loss": [(step, 1.0) for step in range(SEAL_POINTS_MIN + 7)]}),
     ]
     write_run(empty_store, run_id=runs[1], role="resume", metrics={"loss": [(1, 2.0)]})
-    table = empty_store.sql("SELECT * FROM metrics ORDER BY run_id, metric, time, step")
-    assert table.schema.names == ["run_id", "metric", "step", "time", "value"]
+    table = empty_store.sql("SELECT * FROM metrics ORDER BY run_id, key, time, step")
+    assert table.schema.names == ["run_id", "key", "step", "time", "value"]
     assert table.schema.field("time").type == pa.timestamp("ns", tz="UTC")
     for run_id in runs:
         mine = empty_store.sql("SELECT * FROM metrics WHERE run_id = ? ORDER BY time, step", [run_id])
         theirs = empty_store.run(run_id).metrics().sort_by([("time", "ascending"), ("step", "ascending")])
         assert mine.num_rows == theirs.num_rows
         for key in ("loss", "acc", "größe"):
-            ours = mine.filter(np.array(mine.column("metric").to_pylist()) == key)
+            ours = mine.filter(np.array(mine.column("key").to_pylist()) == key)
             if ours.num_rows:
                 theirs = empty_store.run(run_id).metrics(key).sort_by([("time", "ascending"), ("step", "ascending")])
                 for column in ("step", "time"):
@@ -67,6 +68,53 @@ def test_the_views_have_their_columns(empty_store: Store) -> None:
     ]
     assert empty_store.sql("SELECT path, size, sha256, time FROM artifacts").num_rows == 0
     assert empty_store.sql("DESCRIBE metrics").num_rows == 5
+
+
+@pytest.mark.parametrize("query", ["SHOW TABLES", "show all tables;", "DESCRIBE", "SELECT * FROM (SHOW TABLES)"])
+def test_every_view_is_listed_and_nothing_else(empty_store: Store, query: str) -> None:
+    for _ in range(2):
+        assert empty_store.sql(query).column("name").to_pylist() == sorted(VIEWS)
+        empty_store.sql("SELECT count(*) FROM metrics")  # leaves nothing behind
+
+
+def test_a_metric_has_the_name_key_in_every_view(empty_store: Store) -> None:
+    write_run(empty_store, metrics={"loss": [(3, 0.5)]})
+    for view in ("metrics", "latest_metrics", "alerts"):
+        names = empty_store.sql(f"SELECT * FROM {view}").schema.names
+        assert "key" in names and "metric" not in names
+
+
+@pytest.mark.parametrize("query", ["SELECT metric FROM metrics", "SELECT m.metric FROM metrics m ORDER BY metric"])
+def test_the_old_name_of_a_points_metric_is_understood(empty_store: Store, query: str) -> None:
+    write_run(empty_store, metrics={"loss": [(3, 0.5)]})
+    assert empty_store.sql(query).to_pylist() == [{"metric": "loss"}]
+
+
+def test_metrics_has_all_points_also_where_its_name_is_put_together(empty_store: Store) -> None:
+    long_run(empty_store)
+    found = empty_store.sql("SELECT count(*) AS n FROM query_table('met' || 'rics')").to_pylist()
+    assert found == empty_store.sql("SELECT count(*) AS n FROM metrics").to_pylist() != [{"n": 0}]
+
+
+@pytest.mark.parametrize(
+    ("query", "meant"),
+    [
+        ("FROM metric", "did you mean metrics? views: runs, "),
+        ("FROM foldrs", "views: runs, "),
+        ("FROM base.writer", "views: runs, "),
+        ("SELECT nme FROM runs", "did you mean run_name? runs: run_id, run_name, "),
+        ("SELECT m.kee FROM metrics m", "did you mean key? metrics: run_id, key, step, time, value"),
+        ("SELECT status, count(*) FROM runs GROUP BY run_id", "runs: run_id, "),
+    ],
+)
+def test_a_wrong_name_is_answered_with_what_there_is_and_no_internals(
+    empty_store: Store, query: str, meant: str
+) -> None:
+    with pytest.raises(UsageError) as error:
+        empty_store.sql(query)
+    assert error.value.hint is not None and error.value.hint.startswith(meant)
+    for internal in ("Did you mean", "Candidate", "base.", "all_points", "unsealed"):
+        assert internal not in f"{error.value} {error.value.hint}"
 
 
 def test_values_can_be_bound_by_place_and_by_name(empty_store: Store) -> None:

@@ -1,9 +1,7 @@
-"""sql and export."""
+"""export."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 
@@ -13,19 +11,6 @@ import pytest
 from mltrack.cli import main
 from mltrack.store import Store
 from tests.support.command_line import Cli
-
-QUERY = "SELECT run_name, value FROM latest_metrics JOIN runs USING (run_id) WHERE key = 'accuracy' ORDER BY value"
-
-
-def test_sql_prints_a_table_json_and_csv(cli: Cli) -> None:
-    assert [line.split() for line in cli("sql", QUERY).out.splitlines()][1] == ["spirals-1", "0.25"]
-    assert cli("sql", QUERY, "--json").json[2] == {"run_name": "spirals-3", "value": 0.75}
-
-
-def test_sql_csv_is_written_to_standard_output(small_store: Store, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    assert main(["sql", QUERY, "--csv"]) == 0
-    said = capfdbinary.readouterr().out.decode()
-    assert list(csv.reader(io.StringIO(said)))[1] == ["spirals-1", "0.25"]
 
 
 def test_export_of_all_writes_a_folder_of_tables(cli: Cli, tmp_path: Path) -> None:

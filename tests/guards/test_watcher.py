@@ -240,13 +240,13 @@ def test_a_store_is_watched_for_runs_that_start_and_not_for_those_that_have_ende
     watch.look()
     assert watch.watched == []
     assert [run_id for run_id, _ in alerts] == [run.run_id]
-    rows = store.sql("SELECT run_id, rule, message, metric, step FROM alerts").to_pylist()
+    rows = store.sql("SELECT run_id, rule, message, key, step FROM alerts").to_pylist()
     assert rows == [
         {
             "run_id": run.run_id,
             "rule": "loss is NaN",
             "message": "loss is NaN at step 0",
-            "metric": "loss",
+            "key": "loss",
             "step": 0,
         }
     ]

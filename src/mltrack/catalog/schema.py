@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["CATALOG_FILE", "CATALOG_LOCK", "COLUMNS", "RUN_TABLES", "SCHEMA_VERSION", "create_tables", "is_ours"]
+__all__ = [
+    "CATALOG_FILE",
+    "CATALOG_LOCK",
+    "COLUMNS",
+    "POINT_COLUMNS",
+    "RUN_TABLES",
+    "SCHEMA_VERSION",
+    "VIEWS",
+    "create_tables",
+    "is_ours",
+]
 
 CATALOG_FILE, CATALOG_LOCK = "catalog.duckdb", "catalog.lock"
 """In the store's folder."""
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Raised by every change below: a catalog of another version is removed and rebuilt."""
 
 COLUMNS: dict[str, dict[str, str]] = {
@@ -121,29 +131,40 @@ COLUMNS: dict[str, dict[str, str]] = {
 RUN_TABLES = tuple(name for name, columns in COLUMNS.items() if "run_id" in columns)
 """The tables with rows of runs."""
 
+VIEWS = ("runs", "params", "tags", "metrics", "latest_metrics", "datasets", "artifacts", "alerts", "experiments")
+"""What SQL users see, in the order in which it is named to them."""
+
+POINT_COLUMNS = "run_id, metric AS key, step, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time, value"
+"""The columns of the view ``metrics``, from a table with those of ``base.points``."""
+
+# ``metrics`` stands here to be listed: a query that names it gets one of its own, over all points (see sql.py)
 _VIEWS = """
 CREATE VIEW experiments AS
-    SELECT experiment_id, name, lifecycle_stage, epoch_ms(creation_time) AT TIME ZONE 'UTC' AS creation_time,
-           epoch_ms(last_update_time) AT TIME ZONE 'UTC' AS last_update_time, tags
+    SELECT experiment_id, name, lifecycle_stage, epoch_ms(nullif(creation_time, 0)) AT TIME ZONE 'UTC' AS creation_time,
+           epoch_ms(nullif(last_update_time, 0)) AT TIME ZONE 'UTC' AS last_update_time, tags
     FROM base.experiments;
 CREATE VIEW runs AS
-    SELECT r.run_id, r.run_name, r.experiment_id, coalesce(e.name, r.experiment_name) AS experiment_name, r.status,
+    SELECT r.run_id, r.run_name, coalesce(e.name, r.experiment_name) AS experiment_name, r.status,
            epoch_ms(r.start_time) AT TIME ZONE 'UTC' AS start_time,
            epoch_ms(r.end_time) AT TIME ZONE 'UTC' AS end_time,
-           r.lifecycle_stage, r.user_id, r.parent_run_id, r.crashed, r.live, r.lost AS lost_points
+           r.user_id, r.lifecycle_stage, r.live, r.crashed, r.lost AS lost_points, r.parent_run_id, r.experiment_id
     FROM base.runs r LEFT JOIN base.experiments e USING (experiment_id);
 CREATE VIEW params AS SELECT * FROM base.params;
 CREATE VIEW tags AS SELECT * FROM base.tags;
+CREATE VIEW metrics AS
+    SELECT '' AS run_id, '' AS key, 0::BIGINT AS step, make_timestamp_ns(0) AT TIME ZONE 'UTC' AS time,
+           0.0::DOUBLE AS value
+    WHERE error('the view metrics has to be named in the query');
 CREATE VIEW latest_metrics AS
     SELECT run_id, key, value, step, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time, min, max, count
     FROM base.latest_metrics;
 CREATE VIEW alerts AS
-    SELECT run_id, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time, rule, condition, message, metric, step, value,
-           actions
+    SELECT run_id, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time, rule, condition, metric AS key, step, value,
+           message, actions
     FROM base.alerts;
 CREATE VIEW datasets AS SELECT * EXCLUDE number FROM base.datasets;
 CREATE VIEW artifacts AS
-    SELECT run_id, path, size, sha256, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time FROM base.artifacts;
+    SELECT run_id, path, size, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time, sha256 FROM base.artifacts;
 """
 
 

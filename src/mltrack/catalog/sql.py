@@ -11,6 +11,8 @@ import duckdb
 import pyarrow as pa
 
 from mltrack.catalog.run_rows import metric_column
+from mltrack.catalog.schema import POINT_COLUMNS, VIEWS
+from mltrack.catalog.sql_errors import error_line, usage_error
 from mltrack.catalog.verified_segments import verified
 from mltrack.disk.arrow_columns import array_column, repeated_text
 from mltrack.disk.damage import unreadable
@@ -28,11 +30,11 @@ if TYPE_CHECKING:
     from mltrack.disk.segment import PointColumns
     from mltrack.storage.runs.visibility import PointRule
 
-__all__ = ["answer_query", "run_sql"]
+__all__ = ["answer_query", "define_metrics", "names_metrics", "run_sql"]
 
-VIEWS = "runs, params, tags, metrics, latest_metrics, datasets, artifacts, alerts, experiments"
-
-_POINTS = re.compile(r"(?<!latest_)metrics", re.IGNORECASE)
+_POINTS = re.compile(r"(?<!latest_)metrics|\bquery(_table)?\s*\(", re.IGNORECASE)
+_ALL_TABLES = re.compile(r"\s*(show(\s+all\s+tables)?|describe)\s*;?\s*", re.IGNORECASE)  # the catalog's own, too
+_OLD_KEY = re.compile(r'[Cc]olumn (?:named )?"metric"')
 _PATTERN = re.compile(r"[*?\[\\]")  # characters that make a file name a pattern for DuckDB, which can't quote them
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -73,13 +75,13 @@ def run_sql(
     query = encodable(query)
 
     def prepare() -> None:
-        if _POINTS.search(query):
+        if names_metrics(query):
             _make_metrics(con, layout, report)
 
-    def explain(error: duckdb.Error) -> Exception:
+    def explain(error: duckdb.Error) -> Exception | None:
         if isinstance(error, duckdb.InterruptException) and timeout_s is not None:
             return UsageError(f"the query took longer than {timeout_s:g} s", hint="ask for less")
-        return _as_error(error, layout)
+        return _explained(error, layout)
 
     with _interrupted_after(con, timeout_s):
         return answer_query(con, query, params, prepare=prepare, explain=explain)
@@ -100,41 +102,63 @@ def _interrupted_after(con: duckdb.DuckDBPyConnection, timeout_s: float | None) 
         timer.cancel()
 
 
+def names_metrics(query: str) -> bool:
+    """Whether a query may read the view ``metrics``."""
+    return _POINTS.search(query) is not None
+
+
+def define_metrics(con: duckdb.DuckDBPyConnection, select: str) -> None:
+    """Make the view ``metrics``.
+
+    Args:
+        con: The database, for one query alone.
+        select: All points, with the columns run_id, key, step, time and value.
+    """
+    con.execute(f"CREATE OR REPLACE TEMP VIEW all_points AS {select}")
+    con.execute("CREATE OR REPLACE TEMP VIEW metrics AS FROM all_points")
+
+
 def answer_query(
     con: duckdb.DuckDBPyConnection,
     query: str,
     params: Sequence[Any] | Mapping[str, Any] | None = None,
     *,
     prepare: Callable[[], None],
-    explain: Callable[[duckdb.Error], Exception] | None = None,
+    explain: Callable[[duckdb.Error], Exception | None] = lambda _: None,
 ) -> pa.Table:
     """The result of one SELECT on a database with the views of a store.
+
+    The column ``key`` of ``metrics`` was called ``metric``: queries that say so are answered.
 
     Args:
         con: The database, for this query alone.
         query: The statement.
         params: Values for ``?`` or ``$name`` in it.
-        prepare: Makes the view ``metrics``.
-        explain: The error to raise for one of DuckDB's.
+        prepare: Makes the view ``metrics`` by `define_metrics`, where the query names it.
+        explain: The error to raise for one of DuckDB's that is not the query's fault.
 
     Raises:
         UsageError: it is not a single reading statement, or fails; the message is DuckDB's.
     """
     query = encodable(query)
     _check(con, query)
+    if _ALL_TABLES.fullmatch(query):
+        query = "SHOW TABLES"
     try:
         prepare()
-        con.execute("BEGIN TRANSACTION READ ONLY")
-        return _answer(con, query, params)
+        try:
+            return _answer(con, query, params)
+        except duckdb.BinderException as error:
+            if not (names_metrics(query) and _OLD_KEY.search(str(error))):
+                raise
+            con.execute("CREATE OR REPLACE TEMP VIEW metrics AS SELECT *, key AS metric FROM all_points")
+            return _answer(con, query, params)
     except duckdb.Error as error:
-        raise (explain or _as_usage)(error) from error
-
-
-def _as_usage(error: duckdb.Error) -> Exception:
-    return UsageError(_line(error), hint=f"views: {VIEWS}")
+        raise explain(error) or usage_error(con, query, error) from error
 
 
 def _answer(con: duckdb.DuckDBPyConnection, query: str, params: Sequence[Any] | Mapping[str, Any] | None) -> pa.Table:
+    con.execute("BEGIN TRANSACTION READ ONLY")
     try:
         relation = con.sql(query, params=params) if params is not None else con.sql(query)
         return relation.to_arrow_table()
@@ -146,24 +170,20 @@ def _check(con: duckdb.DuckDBPyConnection, query: str) -> None:
     try:
         statements = con.extract_statements(query)
     except duckdb.Error as error:
-        raise UsageError(_line(error), hint=f"views: {VIEWS}") from error
+        raise usage_error(con, query, error) from error
     allowed = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
     if len(statements) != 1 or statements[0].type not in allowed:
-        raise UsageError("only one reading statement at a time is allowed", hint=f"SELECT from {VIEWS}")
+        raise UsageError("only one reading statement at a time is allowed", hint=f"SELECT from {', '.join(VIEWS)}")
 
 
-def _as_error(error: duckdb.Error, layout: Layout) -> Exception:
-    line = _line(error)
+def _explained(error: duckdb.Error, layout: Layout) -> Exception | None:
+    line = error_line(error)
     if str(layout.runs) in line and not isinstance(error, duckdb.PermissionException):
         path = next(word.strip("\"',:") for word in line.split() if str(layout.runs) in word)
         return CorruptionError(line, path=path, hint="see what else is damaged: mltrack check")
     if "Corrupt database file" in line or isinstance(error, duckdb.FatalException):
         return error
-    return UsageError(line, hint=f"views: {VIEWS}")
-
-
-def _line(error: duckdb.Error) -> str:
-    return " ".join(str(error).split("\n\n")[0].split())
+    return None
 
 
 # --- all points of all runs ------------------------------------------------------------------------------------
@@ -179,8 +199,8 @@ def _make_metrics(con: duckdb.DuckDBPyConnection, layout: Layout, report: Callab
         unsealed += [piece for run_id in partly for piece in chosen.take(run_id)]
     con.register("unsealed", pa.concat_tables([pa.Table.from_batches([], _UNSEALED), *unsealed]).unify_dictionaries())
     parts = [
-        "SELECT run_id, metric, step, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time, value FROM base.points",
-        "SELECT run_id, metric, step, make_timestamp_ns(time) AT TIME ZONE 'UTC' AS time, value FROM unsealed",
+        f"SELECT {POINT_COLUMNS} FROM base.points",
+        f"SELECT {POINT_COLUMNS} FROM unsealed",
     ]
     rows = con.execute(
         "SELECT s.* FROM base.segments s JOIN base.folders f USING (run_id) WHERE f.counting = '' ORDER BY ALL"
@@ -196,10 +216,10 @@ def _make_metrics(con: duckdb.DuckDBPyConnection, layout: Layout, report: Callab
         report(error)
     if files:
         parts.append(
-            "SELECT regexp_extract(filename, '([0-9a-f]{32})/segments/[^/]*$', 1) AS run_id, metric, step, time, value"
-            f" FROM {_read(files)}"
+            "SELECT regexp_extract(filename, '([0-9a-f]{32})/segments/[^/]*$', 1) AS run_id, metric AS key, step, time,"
+            f" value FROM {_read(files)}"
         )
-    con.execute(f"CREATE OR REPLACE TEMP VIEW metrics AS {' UNION ALL '.join([*parts, *chosen.parts])}")
+    define_metrics(con, " UNION ALL ".join([*parts, *chosen.parts]))
 
 
 def _read(files: Sequence[Path]) -> str:
@@ -236,7 +256,7 @@ class _Chosen:
                 self._report(fault)
             if files:
                 rule = "true" if source.rule is None else _condition(source.rule)
-                columns = f"{_literal(run_id)} AS run_id, metric, step, time, value"
+                columns = f"{_literal(run_id)} AS run_id, metric AS key, step, time, value"
                 self.parts.append(f"SELECT {columns} FROM {_read(files)} WHERE {rule}")
             sealed = max((name.last + 1 for name, _ in segments), default=0)
             for points in source.read(sealed, run.damage):

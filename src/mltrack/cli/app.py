@@ -52,7 +52,7 @@ _SECTIONS = {
         "compare": "compare",
         "diff": "diff",
         "report": "report",
-        "sql": "export",
+        "sql": "sql",
         "export": "export",
     },
     "Serve": {"ui": "serve", "serve": "serve"},

@@ -1,105 +1,18 @@
-"""`mltrack sql` and `mltrack export`."""
+"""`mltrack export`."""
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from mltrack.cli.context import RUN, Session, command, json_option, pass_session
+from mltrack.cli.context import RUN, Session, command, json_option
 from mltrack.cli.exit_codes import PARTIAL
 from mltrack.errors import UsageError
-from mltrack.text.printing import Column, data_stream, is_terminal, note, print_json, print_table, say
+from mltrack.text.printing import data_stream, is_terminal, note, print_json, say
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import pyarrow as pa
-
-    from mltrack_sync.lake.lake import Lake
-
-__all__ = ["export", "sql"]
-
-SQL_ROWS_MAX = 200
-"""How many rows are shown in a terminal; a pipe, --json and --csv get all."""
-
-
-@command(
-    "sql",
-    "Query the store in SQL.",
-    "mltrack sql \"SELECT run_name, value FROM latest_metrics JOIN runs USING (run_id) WHERE key = 'loss'\"",
-    'mltrack sql "SELECT count(*) AS points FROM metrics" --json',
-)
-@click.argument("query")
-@json_option
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
-@click.option("--remote", metavar="LAKE", help="Query a lake, by its name as a remote or by its URL.")
-@pass_session
-def sql(session: Session, query: str, as_json: bool, as_csv: bool, remote: str | None) -> None:
-    """Query in SQL (DuckDB's) over runs, params, tags, metrics, latest_metrics, datasets, artifacts, alerts,
-    experiments.
-    """
-    if as_json and as_csv:
-        raise UsageError("--json and --csv exclude each other", hint="choose one")
-    source = session.store() if remote is None else _open_lake(session, remote)
-    with _interrupts_at_once():
-        table = source.sql(query)
-    if as_json:
-        print_json(table.to_pylist())
-    elif as_csv:
-        import pyarrow.csv
-
-        pyarrow.csv.write_csv(table, data_stream())
-    else:
-        _print(table)
-
-
-def _open_lake(session: Session, text: str) -> Lake:
-    """The lake that is named; one that is given by its URL needs no store."""
-    from mltrack_sync.lake.lake import Lake
-    from mltrack_sync.lake.places import is_lake_url
-    from mltrack_sync.remotes.resolver import remote_for
-
-    if is_lake_url(text):
-        return Lake(text)
-    remote = remote_for(session.store(), text, remember=False)
-    remote.require_trust()
-    if not is_lake_url(remote.url):
-        raise UsageError(f"remote {remote.name!r} is not a lake", hint="SQL is answered by lakes and by the store here")
-    return Lake(remote.url)
-
-
-@contextlib.contextmanager
-def _interrupts_at_once() -> Iterator[None]:
-    """Let Ctrl-C kill the process while DuckDB works: on an interrupt it may wait for its own threads forever."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _print(table: pa.Table) -> None:
-    import pyarrow as pa
-
-    from mltrack.cli.formatting import plural
-
-    shown = table.slice(0, SQL_ROWS_MAX) if is_terminal() else table
-    numeric = [pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in table.schema.types]
-    headed = enumerate(zip(table.column_names, numeric, strict=True))
-    columns = [Column(name, right=right, cut=True, drop=at) for at, (name, right) in headed]
-    print_table(columns, zip(*([_cell(v) for v in c.to_pylist()] for c in shown.columns), strict=True))
-    if len(shown) < len(table):
-        note(f"{plural(len(table) - len(shown), 'more row')}: use LIMIT, --csv or --json")
-
+__all__ = ["export"]
 
 FORMAT_OF = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json"}
 """The format of a file, by its suffix."""
@@ -123,16 +36,6 @@ def _check_suffix(output: str, form: str | None) -> None:
     if suffix not in FORMAT_OF and (near or suffix in OTHER_FORMATS):
         hint = f"give one of {', '.join(FORMAT_OF)}, or a folder with a slash at its end"
         raise UsageError(f"{suffix} is not a format that can be written", hint=hint)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float) and is_terminal():
-        from mltrack.cli.formatting import number
-
-        return number(value)
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 @command(

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from mltrack.catalog.schema import create_tables
+from mltrack.catalog.schema import POINT_COLUMNS, create_tables
+from mltrack.catalog.sql import define_metrics, names_metrics
 from mltrack_sync.lake.layout import TABLES
 from mltrack_sync.lake.rewinds import HIDDEN_SQL, hidden_table
 from mltrack_sync.lake.scan import LakeScan
@@ -77,7 +78,6 @@ _FILLED: dict[str, tuple[str, str]] = {
 """By table of the catalog, the table of the lake that fills it, and how."""
 
 _NEEDS = {"runs": ("runs", "experiments")}
-_METRICS = re.compile(r"(?<!latest_)\bmetrics\b", re.IGNORECASE)
 SEARCHED = tuple(name for name in _FILLED if name != "artifacts")
 """The tables that a search may need."""
 
@@ -139,7 +139,7 @@ class LakeCatalog:
         Raises:
             RemoteError: the lake can't be read.
         """
-        if not _METRICS.search(query):
+        if not names_metrics(query):
             return
         found: Any = self.scan.dataset("points")
         con.register("lake_points", self.scan.rows("points") if found is None else found)
@@ -149,10 +149,7 @@ class LakeCatalog:
             rows = "SELECT unnest(rows, recursive := true) FROM lake_hidden_rows"
             con.execute(f"CREATE OR REPLACE TEMP VIEW lake_hidden AS {rows}")
             counting = f"({HIDDEN_SQL})"
-        con.execute(
-            "CREATE OR REPLACE TEMP VIEW metrics AS SELECT run_id, metric, step,"
-            f" make_timestamp_ns(time_ns) AT TIME ZONE 'UTC' AS time, value FROM {counting}"
-        )
+        define_metrics(con, f"SELECT {POINT_COLUMNS} FROM (SELECT *, time_ns AS time FROM {counting})")
 
     def close(self) -> None:
         """Free the memory."""

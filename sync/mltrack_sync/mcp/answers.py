@@ -229,9 +229,11 @@ def sync_status(store: Store) -> Answer:
 
 def sql(store: Store, query: str, most: int) -> Answer:
     """The rows of one SELECT, at most so many."""
+    from mltrack.text.arrow_cells import records
+
     most = _within(most, ROWS_MAX, "max_rows")
     table = store.sql(f"SELECT * FROM (\n{query.rstrip().rstrip(';')}\n) LIMIT {most + 1}", timeout_s=QUERY_TIMEOUT_S)
-    rows = [[_clipped(value) for value in row.values()] for row in table.slice(0, most).to_pylist()]
+    rows = [[_clipped(value) for value in row.values()] for row in records(table.slice(0, most))]
     return _fitted({"columns": table.column_names, "rows": rows, "more": len(table) > most}, "rows")
 
 

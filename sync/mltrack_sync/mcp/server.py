@@ -107,7 +107,7 @@ def _finding(store: Store) -> tuple[Callable[..., Answer], ...]:
         """One SELECT in DuckDB's SQL, which can read only the store.
 
         Views: runs (run_id, run_name, experiment_name, status, start_time, end_time, live, ...), params and tags
-        (run_id, key, value), metrics (run_id, metric, step, time, value: all points), latest_metrics (run_id, key,
+        (run_id, key, value), metrics (run_id, key, step, time, value: all points), latest_metrics (run_id, key,
         value, step, time, min, max, count), alerts, datasets, artifacts, experiments. max_rows: 1 to 500.
         """
         return answers.sql(store, query, max_rows)

@@ -148,9 +148,7 @@ class Player:
 
     def compare_catalog(self, store: Store) -> None:
         found = {record.run_id: record.data.metrics for record in store.search_runs()}
-        table = store.sql(
-            "SELECT run_id, metric, count(*), sum(value), sum(step) FROM metrics GROUP BY ALL"
-        ).to_pydict()
+        table = store.sql("SELECT run_id, key, count(*), sum(value), sum(step) FROM metrics GROUP BY ALL").to_pydict()
         points = {(run_id, key): tuple(rest) for run_id, key, *rest in zip(*table.values(), strict=True)}
         latest = store.sql("SELECT run_id, key, count FROM latest_metrics").to_pylist()
         counts = {(row["run_id"], row["key"]): row["count"] for row in latest}

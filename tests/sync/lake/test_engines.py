@@ -101,7 +101,7 @@ def test_rewound_runs(tmp_path: Path) -> None:
     store.rewind_run(run.run_id, 3)
     store.rewind_run(run.run_id, 15)
     push(store, Remotes(store).add("lake", f"delta:{tmp_path / 'lake'}"))
-    query = "SELECT run_id, metric, step, value FROM metrics ORDER BY ALL"
+    query = "SELECT run_id, key AS metric, step, value FROM metrics ORDER BY ALL"
     counting = run_section("Rewound runs", str(tmp_path / "lake"))["counting"]
     rows = counting.sort_by([(name, "ascending") for name in counting.column_names]).to_pylist()
     assert rows == store.sql(query).to_pylist()

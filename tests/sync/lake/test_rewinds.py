@@ -34,7 +34,7 @@ KEYS = ("loss", "acc", "system/cpu")
 QUERIES = (
     "SELECT * FROM metrics ORDER BY ALL",
     "SELECT * FROM latest_metrics ORDER BY run_id, key",
-    "SELECT metric, count(*) AS n, max(step) AS s FROM metrics WHERE metric = 'loss' GROUP BY ALL",
+    "SELECT key, count(*) AS n, max(step) AS s FROM metrics WHERE key = 'loss' GROUP BY ALL",
 )
 
 _which = st.integers(0, 5)

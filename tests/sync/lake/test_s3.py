@@ -87,8 +87,8 @@ def test_a_lake_on_s3_is_pushed_to_verified_and_asked(moto: str, tmp_path: Path)
     assert machine.run("sync", "lake")["points"] == 50
     assert machine.run("sync", "lake")["points"] == 0
     assert machine.run("verify", "lake")["differences"] == []
-    query = "SELECT metric, count(*) AS n FROM metrics GROUP BY metric"
-    assert machine.run("sql", "--remote", "lake", query) == [{"metric": "loss", "n": 50}]
+    query = "SELECT key, count(*) AS n FROM metrics GROUP BY key"
+    assert machine.run("sql", "--remote", "lake", query) == [{"key": "loss", "n": 50}]
     secrets = [path for path in machine.path.rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
     assert secrets == []
 

@@ -141,7 +141,7 @@ def test_the_dependencies_record_query_and_sync_without_an_extra(wheel: Path, tm
     assert "bare" in command("ls")
     assert "layers" in command("show", "bare")
     assert "0.333" in command("metrics", "bare", "loss")
-    assert "5000" in command("sql", "select count(*) from metrics where metric = 'series'")
+    assert "5000" in command("sql", "select count(*) from metrics where key = 'series'")
     with mlflow_server(tmp_path / "server") as url:
         place = {"name": "cloud", "artifact_location": "s3://no-such-bucket/x"}
         httpx.post(f"{url}/api/2.0/mlflow/experiments/create", json=place, trust_env=False).raise_for_status()
