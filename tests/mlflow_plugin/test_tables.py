@@ -109,7 +109,7 @@ def test_a_gateway_secret_without_a_passphrase_is_not_kept(tmp_path: Path, monke
     monkeypatch.delenv("MLFLOW_CRYPTO_KEK_PASSPHRASE", raising=False)
     store = TrackingStore(f"mltrack://{tmp_path}/.mltrack")
     for call in (store.create_gateway_secret, store.update_gateway_secret):
-        with pytest.raises(MlflowException, match="set MLFLOW_CRYPTO_KEK_PASSPHRASE to") as caught:
+        with pytest.raises(MlflowException, match="MLFLOW_CRYPTO_KEK_PASSPHRASE set to") as caught:
             call("key", {"api_key": "sk-hidden-word"})
         assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
     assert not (tmp_path / ".mltrack" / "workspace" / "mlflow.db").exists()

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from mltrack.errors import RemoteError
-from mltrack.process.server import LOOPBACK, check_port, free_port, mlflow_environment, running_server
+from mltrack.process.server import LOOPBACK, check_port, free_port, running_server
 from mltrack.process.shutdown import ShutdownRequested, ShutdownSignal
 
 SLOW = """
@@ -108,14 +108,3 @@ def test_a_shutdown_request_while_the_process_is_created_counts(tmp_path: Path) 
     finally:
         signal.signal(signal.SIGTERM, before)
     assert reaction == [signal.SIGTERM]
-
-
-def test_a_server_gets_mlflow_s_keys_and_nothing_that_points_it_elsewhere() -> None:
-    given = {
-        "MLFLOW_TRACKING_URI": "http://elsewhere",
-        "MLFLOW_CRYPTO_KEK_PASSPHRASE": "hidden",
-        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http",
-        "LANG": "C",
-    }
-    kept = {key for key in mlflow_environment(given) if key in given}
-    assert kept == {"MLFLOW_CRYPTO_KEK_PASSPHRASE", "MLFLOW_WEBHOOK_ALLOWED_SCHEMES", "LANG"}

@@ -34,9 +34,6 @@ HEALTH_TIMEOUT_S = 5.0
 
 LOG_LINES_SHOWN = 15
 
-KEPT_VARIABLES = ("MLFLOW_CRYPTO_", "MLFLOW_GATEWAY_", "MLFLOW_WEBHOOK_")
-"""How those variables of MLflow begin that its servers get: keys that it encrypts with, and what it may call."""
-
 
 def free_port(host: str = LOOPBACK) -> int:
     """A port that no process listens on now."""
@@ -64,16 +61,12 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def mlflow_environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """A server's environment: only those of MLflow's variables that set keys and webhooks; telemetry and jobs off.
+    """A server's environment: no variables that point MLflow elsewhere, telemetry and job runners off.
 
     MLflow starts programs such as uvicorn by name: those of this interpreter's environment are found first, even where
     it is not activated.
     """
-    kept = {
-        key: value
-        for key, value in given.items()
-        if key.startswith(KEPT_VARIABLES) or not key.startswith(("MLFLOW_", "_MLFLOW_"))
-    }
+    kept = {key: value for key, value in given.items() if not key.startswith(("MLFLOW_", "_MLFLOW_"))}
     return {
         **kept,
         "PATH": os.pathsep.join([os.path.dirname(sys.executable), kept.get("PATH", os.defpath)]),

@@ -33,6 +33,11 @@ class AzureKind(MlflowKind):
         return AZURE_LIMITS
 
     @property
+    def settings(self) -> frozenset[str]:
+        """``history``: how many points of a metric go; the URI names the workspace."""
+        return frozenset({"history"})
+
+    @property
     def takes_tokens(self) -> bool:
         """Yes."""
         return True

@@ -135,6 +135,11 @@ class AzureWorkspace:
         """What to do when the workspace refuses our credentials."""
         return "run az login, or give a fresh token: --token-file, --token-command, MLTRACK_AZURE_TOKEN_FILE"
 
+    @property
+    def place_hint(self) -> str:
+        """Nothing: the URI names the workspace."""
+        return ""
+
     def client(self, transport: Transport) -> MlflowClient:
         """A client for Azure's variant of the API."""
         from mltrack_sync.azureml.client import AzureClient

@@ -182,6 +182,7 @@ def remote() -> None:
 @click.option("--token-command", default="", metavar="CMD", help="Azure: a command that prints a token.")
 @click.option("--shared-folder", default="", metavar="PATH", help=SHARED_FOLDER)
 @click.option("--history", metavar="N", help=HISTORY)
+@click.option("--workspace", metavar="W", help="One of an MLflow server's workspaces (default: $MLFLOW_WORKSPACE).")
 @click.pass_context
 def remote_add(
     ctx: click.Context,
@@ -192,6 +193,7 @@ def remote_add(
     token_command: str,
     shared_folder: str,
     history: str | None,
+    workspace: str | None,
 ) -> None:
     """Add the remote at URL as NAME.
 
@@ -209,8 +211,10 @@ def remote_add(
     added = remotes.add(name, url, token_file=token_file, token_command=token_command)
     if shared_folder:
         added = remotes.share_folder(name, shared_folder)
-    if history is not None:
-        added = remotes.configure(name, [f"history={history}"])
+    given = {"history": history, "workspace": workspace}
+    settings = [f"{key}={value}" for key, value in given.items() if value is not None]
+    if settings:
+        added = remotes.configure(name, settings)
     say(f"{added.name}: {added.url}")
 
 
@@ -234,7 +238,7 @@ def remote_set(ctx: click.Context, name: str, settings: tuple[str, ...], shared_
 
     "history=2000" sends about 2,000 to 4,000 points of each metric, chosen so that no spike is lost, and the complete
     run as files; "history=whole" sends all points. "max_artifact_size=10M" leaves larger files out of a store, 0 all of
-    them. "KEY=" removes a setting.
+    them. "workspace=W" is one of an MLflow server's workspaces. "KEY=" removes a setting.
     """
     from mltrack_sync.remotes.config import Remotes
     from mltrack_sync.remotes.kind import find_kind
@@ -258,6 +262,8 @@ def _described(one: Remote) -> list[str]:
     shown = [f"history={one.history or 'whole'}"] if one.history is not None else []
     if one.max_artifact_size is not None:
         shown.append(f"max_artifact_size={one.max_artifact_size}")
+    if one.mlflow_workspace:
+        shown.append(f"workspace={one.mlflow_workspace}")
     return [one.name, one.url, *shown]
 
 

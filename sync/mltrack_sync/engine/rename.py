@@ -40,7 +40,7 @@ def set_remote_url(store: Store, name: str, url: str, *, moved: bool = False) ->
     with _unused(store, remote):
         changed = remotes.set_url(name, url)
         if moved:
-            move_ledger(ledger_path(store, remote), url)
+            move_ledger(ledger_path(store, remote), changed.place)
     return changed
 
 

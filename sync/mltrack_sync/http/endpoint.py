@@ -49,6 +49,10 @@ class EndpointSource(Protocol):
     def auth_hint(self) -> str:
         """What to do when the remote refuses our credentials."""
 
+    @property
+    def place_hint(self) -> str:
+        """What to do when the remote speaks of a workspace that is missing; "" where there is nothing to do."""
+
     def endpoint(self) -> Endpoint:
         """The endpoint to use now.
 

@@ -66,6 +66,9 @@ _TIMEOUT = TIMEOUT.as_dict()
 OTHERS_MAX = 100
 """How many hosts other than the server get connections of their own: each bucket of an object store may be one."""
 
+_DISABLED = "FEATURE_DISABLED"
+"""MLflow's code, with status 500, for what the server was started without, which asking again does not change."""
+
 _LATER = (408, 429, 500, 502, 503, 504)
 _HAVE_DETAIL = (400, 422, 501)
 """The statuses with which MLflow's OpenTelemetry endpoint gives its reason in the field ``detail``."""
@@ -428,7 +431,7 @@ class Transport:
                 forbidden=status == 403,
             )
         said = words or response.reason_phrase or "nothing more"
-        if status in _LATER:
+        if status in _LATER and code != _DISABLED:
             return RemoteUnavailableError(
                 f"{self.url} answered {status}: {said}",
                 hint="run mltrack sync again later; what is recorded stays safe",
@@ -449,7 +452,10 @@ class Transport:
         if fields is None or not (code or words) or code == "ENDPOINT_NOT_FOUND":
             unknown = status in (404, 405)
             return self._not_mlflow(f"answers {status} to {call.method} {call.path}", unknown_call=unknown)
-        return RemoteRefusedError(f"{self.url} refused {call.path}: {said}", status=status, code=code, words=said)
+        hint = self._workspace.place_hint if "workspace" in said.lower() else ""
+        return RemoteRefusedError(
+            f"{self.url} refused {call.path}: {said}", status=status, code=code, words=said, hint=hint
+        )
 
     def _not_mlflow(self, what: str, *, unknown_call: bool = False) -> NotMlflowError:
         return NotMlflowError(

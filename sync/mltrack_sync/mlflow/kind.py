@@ -43,8 +43,8 @@ class MlflowKind:
 
     @property
     def settings(self) -> frozenset[str]:
-        """``history``: how many points of a metric go."""
-        return frozenset({"history"})
+        """``history``: how many points of a metric go; ``workspace``: which of the server's workspaces it is."""
+        return frozenset({"history", "workspace"})
 
     @property
     def takes_tokens(self) -> bool:
@@ -65,7 +65,7 @@ class MlflowKind:
         from mltrack_sync.mlflow.provider import MlflowWorkspace
 
         self.check_url(remote.url)
-        return MlflowWorkspace(remote.url, shared_folder=remote.shared_folder)
+        return MlflowWorkspace(remote.url, shared_folder=remote.shared_folder, workspace=remote.mlflow_workspace)
 
     # --- its URLs ---
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["MlflowWorkspace", "Workspace"]
 
 TOKEN, USER, PASSWORD = "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
+WORKSPACE_HEADER = "X-MLFLOW-WORKSPACE"
 
 
 class Workspace(EndpointSource, Protocol):
@@ -50,10 +51,12 @@ class MlflowWorkspace:
         url: str,
         *,
         shared_folder: str = "",
+        workspace: str = "",
         environ: Mapping[str, str] = os.environ,
         home: Path | None = None,
     ) -> None:
-        """``home`` is the folder of ``.mlflow/credentials``."""
+        """``workspace`` is one of the server's, "" for its default; ``home`` the folder of ``.mlflow/credentials``."""
+        self._workspace = workspace
         self.shared_folder = shared_folder
         self._url = url.rstrip("/")
         self._environ = environ
@@ -73,6 +76,11 @@ class MlflowWorkspace:
     def auth_hint(self) -> str:
         """MLflow's variables."""
         return "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN, or use ~/.netrc"
+
+    @property
+    def place_hint(self) -> str:
+        """How the server's workspace is named."""
+        return "name one that the server has: mltrack remote set NAME workspace=W, or MLFLOW_WORKSPACE=W"
 
     def client(self, transport: Transport) -> MlflowClient:
         """The client for an MLflow server."""
@@ -106,6 +114,9 @@ class MlflowWorkspace:
         return others_context(self._environ)
 
     def _headers(self) -> Mapping[str, str]:
+        return {**self._authorization(), **({WORKSPACE_HEADER: self._workspace} if self._workspace else {})}
+
+    def _authorization(self) -> Mapping[str, str]:
         user, password = self._credentials()
         if user and password:
             pair = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")

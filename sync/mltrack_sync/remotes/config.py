@@ -21,7 +21,7 @@ from mltrack.errors import NotFoundError, StoreError, UsageError
 from mltrack.text.redaction import remember_url
 from mltrack_sync.remotes.kind import MLFLOW, Remote, find_kind, kind_of
 from mltrack_sync.remotes.receivers import forget_receiver, is_receiver
-from mltrack_sync.remotes.settings import PRIVATE, parse_settings, read_settings
+from mltrack_sync.remotes.settings import PRIVATE, default_workspace, parse_settings, read_settings
 from mltrack_sync.remotes.toml_text import with_fields, with_remote, with_tables, without_remote
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Remotes:
         if bare != url:
             remember_url(url)
             refusal = Refusal(f"{self._path}: the URL of {name!r} holds credentials", "take them out: edit the file")
-        settings = read_settings(name, table)
+        settings = {"mlflow_workspace": default_workspace(kind), **read_settings(name, table)}
         if grant is None or refusal is not None:
             return Remote(name, bare, kind, refusal=refusal, **settings)
         return Remote(
@@ -122,7 +122,8 @@ class Remotes:
         known = next((remote for remote in remotes if url in (remote.url, _kept_form(remote.url))), None)
         if known is not None:  # the user has given the URL, so what the store says of it does not matter
             return replace(known, refusal=None) if known.refusal is not None and known.refusal.for_url else known, True
-        new = Remote(name_for(url), url, kind_of(url).name)
+        kind = kind_of(url).name
+        new = Remote(name_for(url), url, kind, mlflow_workspace=default_workspace(kind))
         taken = next((remote for remote in remotes if remote.name == new.name), None)
         if taken is not None:
             raise _taken(taken)

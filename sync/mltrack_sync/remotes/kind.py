@@ -80,6 +80,7 @@ class Remote:
     many points of a metric it gets, in the sense of docs/sync.md; WHOLE (0) for all, None where nothing was said.
     ``command`` starts mltrack on the remote's machine, where it is reached by ssh; "" for ``mltrack``.
     ``max_artifact_size`` is in bytes: larger artifacts are not copied there, with 0 none at all; None is no limit.
+    ``mlflow_workspace`` is the one of an MLflow server's workspaces that it is; "" for the server's default.
     """
 
     name: str
@@ -91,7 +92,13 @@ class Remote:
     history: int | None = None
     command: str = ""
     max_artifact_size: int | None = None
+    mlflow_workspace: str = ""
     refusal: Refusal | None = field(default=None, compare=False)
+
+    @property
+    def place(self) -> str:
+        """What its ledger is of: the URL, and the workspace if one is named."""
+        return f"{self.url}#workspace={self.mlflow_workspace}" if self.mlflow_workspace else self.url
 
     @property
     def limits(self) -> Limits:

@@ -24,12 +24,12 @@ def ledger_path(store: Store, remote: Remote) -> Path:
 
 
 def read_ledger(store: Store, remote: Remote) -> LedgerState:
-    """What the ledger of a remote says, as it is on disk; nothing where it belongs to a server with another URL.
+    """What the ledger of a remote says, as it is on disk; nothing where it belongs to another server or workspace.
 
     Raises:
         OSError: it exists and can't be read.
     """
-    return LedgerState.read(ledger_path(store, remote), remote.url)
+    return LedgerState.read(ledger_path(store, remote), remote.place)
 
 
 def open_ledger(store: Store, remote: Remote) -> Ledger:
@@ -40,15 +40,15 @@ def open_ledger(store: Store, remote: Remote) -> Ledger:
     """
     path = ledger_path(store, remote)
     try:
-        return Ledger(path, remote.url)
+        return Ledger(path, remote.place)
     except OSError as error:
         raise LedgerError(
             f"{path} can't be used: {error.strerror}", hint="make room, or check its permissions"
         ) from error
 
 
-def move_ledger(path: Path, url: str) -> None:
-    """Have a ledger be that of the same remote at another URL; nothing where there is none. The caller holds its lock.
+def move_ledger(path: Path, place: str) -> None:
+    """Have a ledger be that of the same remote at another place; nothing where there is none. Hold its lock.
 
     Raises:
         LedgerError: it can't be written.
@@ -58,7 +58,7 @@ def move_ledger(path: Path, url: str) -> None:
     try:
         log = JsonLog(path, placed=True)
         try:
-            log.append([{"type": "ledger", "version": VERSION, "url": url}])
+            log.append([{"type": "ledger", "version": VERSION, "url": place}])
             log.sync()
         finally:
             log.close()

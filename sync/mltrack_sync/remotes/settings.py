@@ -1,11 +1,13 @@
 """What can be set of a remote, ``mltrack remote set NAME KEY=VALUE``, and which values each setting takes.
 
-A setting is kept in the remote's table in remotes.toml, and is the field of that name of ``Remote``. A kind says in
+A setting is kept in the remote's table in remotes.toml, and is a field of ``Remote``. A kind says in
 ``settings`` which ones its remotes have.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -22,6 +24,7 @@ __all__ = [
     "WHOLE",
     "ConfigurableKind",
     "Value",
+    "default_workspace",
     "parse_history",
     "parse_settings",
     "read_settings",
@@ -90,6 +93,48 @@ def _parse_command(text: str) -> str:
     return text
 
 
+def _parse_workspace(text: str) -> str:
+    """The name of a workspace, in MLflow's form.
+
+    Raises:
+        UsageError: no workspace can have such a name.
+    """
+    if not _WORKSPACE.fullmatch(text):
+        raise UsageError(
+            f"no workspace of an MLflow server is called {text!r:.80}",
+            hint="give lower-case letters, digits and hyphens, such as workspace=team-a",
+        )
+    return text
+
+
+_WORKSPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+WORKSPACE_VARIABLE = "MLFLOW_WORKSPACE"
+
+
+def default_workspace(kind: str, environ: Mapping[str, str] = os.environ) -> str:
+    """The workspace of remotes of a kind that name none: what MLflow's own variable says.
+
+    Raises:
+        UsageError: the variable holds no name of a workspace.
+    """
+    from mltrack_sync.remotes.kind import find_kind
+
+    text = environ.get(WORKSPACE_VARIABLE, "").strip()
+    if not text:
+        return ""
+    try:
+        found = find_kind(kind)
+    except UsageError:  # status shows remotes of unknown kinds, too
+        return ""
+    if not isinstance(found, ConfigurableKind) or "workspace" not in found.settings:
+        return ""
+    if not _WORKSPACE.fullmatch(text):
+        raise UsageError(
+            f"{WORKSPACE_VARIABLE}={text!r:.80} is not the name of a workspace", hint="unset or correct it"
+        )
+    return text
+
+
 PRIVATE = frozenset({"command"})
 """Settings that are kept in the user's own folder and never taken from a store, which anybody may have written."""
 
@@ -97,7 +142,13 @@ _SETTINGS: Mapping[str, _Setting] = {
     "history": _Setting(parse_history, _is_history),
     "command": _Setting(_parse_command, lambda value: isinstance(value, str)),
     "max_artifact_size": _Setting(parse_size, _is_size),
+    "workspace": _Setting(
+        _parse_workspace, lambda value: isinstance(value, str) and _WORKSPACE.fullmatch(value) is not None
+    ),
 }
+
+_FIELDS = {"workspace": "mlflow_workspace"}
+"""Settings whose field of ``Remote`` has another name."""
 
 
 def parse_settings(kind: Kind, pairs: Iterable[str]) -> dict[str, Value | None]:
@@ -132,4 +183,4 @@ def read_settings(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
                 f"remotes.toml: {key} of remote {name!r} is not valid: {value!r:.60}",
                 hint=f"mltrack remote set {name} {key}= removes it",
             )
-    return found
+    return {_FIELDS.get(key, key): value for key, value in found.items()}

@@ -168,9 +168,9 @@ class DatabaseMethods(BaseStore):
 
 def _check_passphrase() -> None:
     if not os.environ.get(PASSPHRASE):
-        raise MlflowException(
-            f"A secret is not kept without a passphrase to encrypt it: set {PASSPHRASE} to a long random text where "
-            "the server is started, and keep it (without one, MLflow encrypts with a passphrase that everybody knows)",
+        raise MlflowException(  # MLflow's pages show messages of up to 200 characters
+            f"A secret is not kept without a passphrase to encrypt it: start the server with {PASSPHRASE} set to a "
+            "long random text, and keep that",
             INVALID_PARAMETER_VALUE,
         )
 
