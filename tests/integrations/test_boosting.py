@@ -53,6 +53,18 @@ def test_xgboost_logs_each_round_and_its_settings(store: Store) -> None:
     assert run.params["objective"] == "reg:squarederror"
 
 
+def test_xgboost_ends_a_training_whose_run_is_asked_to_stop(store: Store) -> None:
+    xgboost = pytest.importorskip("xgboost", reason=HOW)
+    from mltrack.integrations.xgboost import MltrackCallback
+
+    rows, labels = data()
+    matrix = xgboost.DMatrix(rows, labels)
+    with mltrack.start_run() as run:
+        store.stop_run(run.run_id, "enough")
+        xgboost.train({}, matrix, num_boost_round=50, evals=[(matrix, "train")], callbacks=[MltrackCallback()])
+    assert store.run(run.run_id).summaries["train-rmse"].count == 1
+
+
 def test_lightgbm_logs_each_round_into_the_active_run(store: Store) -> None:
     lightgbm = pytest.importorskip("lightgbm", reason=HOW)
     from mltrack.integrations.lightgbm import MltrackCallback

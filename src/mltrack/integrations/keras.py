@@ -18,7 +18,8 @@ __all__ = ["MltrackCallback"]
 class MltrackCallback(Callback):  # type: ignore[misc]  # keras may not be installed
     """Logs the metrics of each epoch under Keras's names (``loss``, ``val_loss``), and the optimizer's settings.
 
-    It logs to ``run``, else to the active run, else to one that it starts and ends with ``fit``.
+    It logs to ``run``, else to the active run, else to one that it starts and ends with ``fit``. Where a guard asks the
+    run to stop, the training ends after the batch.
     """
 
     def __init__(self, run: Run | None = None, *, run_name: str | None = None, log_batches: bool = False) -> None:
@@ -42,6 +43,8 @@ class MltrackCallback(Callback):  # type: ignore[misc]  # keras may not be insta
             values = {f"batch/{key}": value for key, value in numbers(logs).items()}
             self._holder.get().log_metrics(values, step=self._batches)
         self._batches += 1
+        if self._holder.should_stop:
+            self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Log the metrics of an epoch."""

@@ -43,6 +43,11 @@ class RunHolder:
         """Whether ``get`` would not have to look for it."""
         return self._run is not None
 
+    @property
+    def should_stop(self) -> bool:
+        """Whether a guard, or ``mltrack stop``, asks the run to stop."""
+        return self._run is not None and not self._run.ended and self._run.should_stop
+
     def end(self, status: str = "FINISHED") -> None:
         """End a run that was started here; the next ``get`` looks for one again."""
         if self._is_own and self._run is not None and not self._run.ended:

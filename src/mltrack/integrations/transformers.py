@@ -20,6 +20,7 @@ class MltrackCallback(TrainerCallback):  # type: ignore[misc]  # transformers ma
 
     It logs to ``run``, else to the active run, else to one that it starts with the training and ends with it. Of a
     training on several processes, the first one logs. Turn the Trainer's own integrations off by ``report_to="none"``.
+    Where a guard asks the run to stop, the training ends after the step.
     """
 
     def __init__(self, run: Run | None = None, *, run_name: str | None = None) -> None:
@@ -37,6 +38,11 @@ class MltrackCallback(TrainerCallback):  # type: ignore[misc]  # transformers ma
         """Log numbers as metrics, at the training's step."""
         if state.is_world_process_zero and logs:
             self._holder.get().log_metrics(numbers(logs), step=state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """End the training, if the run is asked to stop."""
+        if self._holder.should_stop:
+            control.should_training_stop = True
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """End the run, if it was started here."""

@@ -19,7 +19,8 @@ __all__ = ["MltrackCallback"]
 class MltrackCallback(TrainingCallback):  # type: ignore[misc]  # xgboost may not be installed
     """Logs each evaluation as ``dataset-metric`` by the number of the round, and the booster's settings as params.
 
-    It logs to ``run``, else to the active run, else to one that it starts and ends with the training.
+    It logs to ``run``, else to the active run, else to one that it starts and ends with the training. Where a guard
+    asks the run to stop, the training ends after the round.
     """
 
     def __init__(self, run: Run | None = None, *, run_name: str | None = None) -> None:
@@ -37,7 +38,7 @@ class MltrackCallback(TrainingCallback):  # type: ignore[misc]  # xgboost may no
         return model
 
     def after_iteration(self, model: Any, epoch: int, evals_log: dict[str, dict[str, Any]]) -> bool:
-        """Log the latest evaluations; with cross-validation, their means."""
+        """Log the latest evaluations; with cross-validation, their means. True ends the training."""
         values = {}
         for data, metrics in evals_log.items():
             for metric, history in metrics.items():
@@ -45,7 +46,7 @@ class MltrackCallback(TrainingCallback):  # type: ignore[misc]  # xgboost may no
                 values[f"{data}-{metric}"] = float(last[0] if isinstance(last, tuple) else last)
         if values:
             self._holder.get().log_metrics(values, step=epoch)
-        return False
+        return self._holder.should_stop
 
     def after_training(self, model: Any) -> Any:
         """Log where early stopping found the best round, and end the run, if it was started here."""
