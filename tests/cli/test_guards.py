@@ -45,6 +45,14 @@ def test_alerts_are_shown_by_show_ls_tail_and_sql(cli: Cli, live: Run) -> None:
     assert cli("sql", "SELECT rule, step FROM alerts", "--json").json == [{"rule": "loss is NaN", "step": 3}]
 
 
+def test_alerts_are_marked_by_top(cli: Cli, live: Run) -> None:
+    cli("watch", "--rule", "loss is NaN", "--once")
+    assert "! 1" in next(line for line in cli("top", "--once").out.splitlines() if line.strip().startswith("live"))
+    found = cli("top", "--once", "--json").json
+    assert [(row["name"], row["alerts"]) for row in found["rows"] if row.get("alerts")] == [("live", 1)]
+    assert found["alerts"] in ([], ["loss is NaN at step 3"])
+
+
 def test_watch_without_rules_says_what_to_write(cli: Cli) -> None:
     said = cli("watch", "--once")
     assert said.code == 2

@@ -27,7 +27,10 @@ LINES_MAX = 100_000
 
 
 class RunLine(NamedTuple):
-    """A run in a list. Times are ms since the epoch; ``value`` is that of the param or tag it is grouped by."""
+    """A run in a list. Times are ms since the epoch; ``value`` is that of the param or tag it is grouped by.
+
+    ``alerts`` counts what guards have found in it.
+    """
 
     run_id: str
     name: str
@@ -39,6 +42,7 @@ class RunLine(NamedTuple):
     crashed: bool
     live: bool
     value: str | None = None
+    alerts: int = 0
 
     @property
     def state(self) -> str:
@@ -79,7 +83,8 @@ def find_overview(con: duckdb.DuckDBPyConnection, asked: Overview) -> list[RunLi
         join = f"LEFT JOIN ({rows}) g ON g.run_id = runs.run_id"
     sql = (
         "SELECT runs.run_id, runs.run_name, coalesce(e.name, runs.experiment_name), runs.status, runs.start_time,"
-        f" runs.end_time, runs.parent_run_id, runs.crashed, runs.live, {value} FROM base.runs runs"
+        f" runs.end_time, runs.parent_run_id, runs.crashed, runs.live, {value},"
+        " (SELECT count(*) FROM base.alerts a WHERE a.run_id = runs.run_id) FROM base.runs runs"
         f" LEFT JOIN base.experiments e ON e.experiment_id = runs.experiment_id {join}"
         f" WHERE {' AND '.join(where)} ORDER BY runs.start_time DESC, runs.run_id LIMIT {query.max_results}"
     )

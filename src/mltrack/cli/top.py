@@ -150,7 +150,8 @@ def _print_rows(board: Board) -> None:
             continue
         run = row.run
         took = duration((run.end_time or now_ms) - run.start_time)
-        table.append([f"{indent}{run.name}", run.state, ago(run.start_time, now_ms), took])
+        alerts = f" ! {run.alerts}" if run.alerts else ""
+        table.append([f"{indent}{run.name}", f"{run.state}{alerts}", ago(run.start_time, now_ms), took])
     columns = [Column("run", cut=True), Column("status"), Column("started", drop=1), Column("duration", right=True)]
     print_table(columns, table)
     if len(rows) > ROWS_MAX:

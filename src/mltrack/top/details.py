@@ -24,6 +24,7 @@ LOG_BYTES_MAX = 1 << 20
 """How much of the end of a log is shown."""
 
 IMAGES_MAX = 200
+ALERTS_MAX = 10
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp")
 
 
@@ -50,6 +51,7 @@ def read_details(run: StoredRun) -> Details:
         facts.append(("dataset", f"{used.dataset.name} ({used.dataset.digest})"))
     if run.lost:
         facts.append(("lost", f"{run.lost:,} points, as the disk was full or failing"))
+    facts += [("alert", alert.message) for alert in run.alerts()[-ALERTS_MAX:]]
     return Details(facts, sorted(run.params.items()), sorted(run.tags.items()), len(run.artifacts))
 
 

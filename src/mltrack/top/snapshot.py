@@ -48,6 +48,7 @@ def snapshot(board: Board) -> dict[str, Any]:
         "charts": [_chart(board, metric) for metric in board.metrics(system=False)],
         "system": [_chart(board, metric) for metric in board.metrics(system=True)],
         "run": None if run is None else run.run_id,
+        "alerts": [] if details is None else [text for name, text in details.facts if name == "alert"],
         "params": {} if details is None else dict(details.params),
         "tags": {} if details is None else dict(details.tags),
         "log": board.log,

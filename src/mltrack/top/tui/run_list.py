@@ -129,6 +129,7 @@ class RunList(ScrollView, can_focus=True):
             Segment(indent),
             Segment(f"{bullet} ", shade),
             Segment(f"{sign}{printable(run.name)}", Style(bold=run.live)),
+            *([Segment(" !", Style(color="red", bold=True))] if run.alerts else []),
         ]
         now_ms = self.board.clock() // 1_000_000
         when = duration(now_ms - run.start_time) if run.live else ago(run.start_time, now_ms).removesuffix(" ago")
