@@ -186,7 +186,9 @@ def test_a_forked_child_stops_nothing() -> None:
     view.stop()
 
 
-def test_outside_a_notebook_a_live_view_is_refused_and_the_run_goes_on(tmp_path: Path) -> None:
+def test_outside_a_notebook_a_live_view_is_refused_and_a_training_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(UsageError, match="needs a notebook"):
         notebook_output()
     with pytest.raises(UsageError, match="every_s is 0"):
@@ -194,8 +196,10 @@ def test_outside_a_notebook_a_live_view_is_refused_and_the_run_goes_on(tmp_path:
     current_store.set_store(tmp_path / ".mltrack")
     with fluent.start_run() as run:
         run.log({"loss": 1.0})
+        assert repr(run.live("loss")) == "LiveView(stopped)"
+        assert "a live view is drawn in a notebook only" in caplog.text
         with pytest.raises(UsageError):
-            run.live("loss")
+            run.stored().live("loss")
         assert "loss" in repr(run.plot("loss"))
         assert EVIL not in run._repr_html_()
     current_store.set_store(None)

@@ -169,3 +169,26 @@ def test_runs_are_selected_by_a_filter_and_notes_are_read_from_a_file(cli: Cli, 
     found = Audit(said.out)
     assert "Two" in found.text and "Why" in found.text
     assert "spirals-1" in found.text and "spirals-3" not in found.text
+
+
+def test_whatever_runs_hold_a_report_stays_within_its_size(tmp_path: Path) -> None:
+    current_store.set_store(tmp_path / ".mltrack")
+    random = np.random.default_rng(0)
+    for number in range(4):
+        with fluent.start_run(run_name=f"run-{number}") as run:
+            run.log_params({f"prompt-{key}": "<&" * 3_000 + str(number) for key in range(20)})
+            for key in range(4):
+                run.log_series(f"m{key}", 1e6 + random.normal(size=3_000) * 1e-3)  # which float32 can't hold
+            run.log({f"t{key}": mltrack.Text("<" * 5_000) for key in range(40)}, step=0)
+            run.log({"table": mltrack.Table([{"a": "&" * 500}] * 100)}, step=0)
+            run.log_image(random.integers(0, 255, (300, 300, 3), np.uint8), "noise.png")
+            run.log_text("".join("<" * 1_500 + "\n" for _ in range(60)), "user_logs/std_log.txt")
+    current_store.set_store(None)
+    limits = Limits(
+        points_max=8_000, params_max=40, image_bytes_max=200_000, text_characters_max=50_000, log_characters_max=40_000
+    )
+    report = all_of(Store.open(tmp_path / ".mltrack"), limits=limits)
+    # of a point 20 bytes in base64; up to five characters for one that is escaped, and each param several times
+    held = 8_000 * 27 + 200_000 * 4 / 3 + 5 * (50_000 + 40_000) + 5 * 40 * 500 * 4
+    assert len(as_html(report)) < held + 150_000
+    assert [text.partition(":")[0] for text in report.left_out][:2] == ["10 params", "1 image"]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self
 
-__all__ = ["LiveView", "notebook_output"]
+__all__ = ["LiveView", "idle_view", "is_notebook", "notebook_output"]
 
 EVERY_S = 1.0
 REST = 9.0
@@ -126,11 +126,26 @@ class LiveView:
         return more
 
 
+def idle_view(every_s: float) -> LiveView:
+    """A view that shows nothing, where there is no notebook.
+
+    Raises:
+        UsageError: ``every_s`` is not a positive number.
+    """
+    return LiveView(lambda _: (Html(""), False), lambda _: None, every_s=every_s)
+
+
 @atexit.register
 def _stop_all() -> None:
     """No thread draws while the interpreter ends."""
     for view in list(_views.values()):
         view._stopping.set()
+
+
+def is_notebook() -> bool:
+    """Whether this program is a notebook's kernel, and not a terminal."""
+    ipython: Any = sys.modules.get("IPython")
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
 
 
 def notebook_output() -> Callable[[Html], None]:
@@ -139,8 +154,7 @@ def notebook_output() -> Callable[[Html], None]:
     Raises:
         UsageError: this is not a notebook.
     """
-    shell: Any = sys.modules.get("IPython")
-    if shell is None or shell.get_ipython() is None:
+    if not is_notebook():
         raise UsageError("a live view needs a notebook", hint="in a terminal: mltrack top, or mltrack tail -f RUN")
     from IPython.display import HTML, display
 

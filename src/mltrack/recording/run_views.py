@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from mltrack.process.trouble import say
+
 if TYPE_CHECKING:
     from mltrack.notebook.live import LiveView
     from mltrack.notebook.plots import Plot
@@ -22,6 +24,8 @@ class Attachment(Protocol):
 class _Recorded(Protocol):
     """What Run has."""
 
+    run_id: str
+
     def stored(self) -> StoredRun: ...
 
     def attach(self, attachment: Attachment) -> None: ...
@@ -38,7 +42,16 @@ class RunViews:
         """Charts in the cell that runs now, drawn again while the training goes on; see StoredRun.live.
 
         They are drawn a last time when the run ends, and the thread that draws them ends before ``end`` returns.
+        Outside a notebook nothing is drawn, which is said once: a training does not fail for it.
+
+        Raises:
+            UsageError: ``every_s`` is not positive.
         """
+        from mltrack.notebook.live import idle_view, is_notebook
+
+        if not is_notebook():
+            say("run %s: a live view is drawn in a notebook only", self.run_id)
+            return idle_view(every_s)
         view = self.stored().live(*metrics, every_s=every_s)
         self.attach(view)
         return view

@@ -13,7 +13,7 @@ from mltrack.errors import CorruptionError, NotFoundError, UsageError
 from mltrack.report.facts import collect_facts, collect_sources
 from mltrack.report.logs import collect_logs
 from mltrack.report.media import Media, collect_media
-from mltrack.report.model import Report, ReportRun
+from mltrack.report.model import Report, ReportRun, clipped
 from mltrack.text.counting import plural
 
 if TYPE_CHECKING:
@@ -36,17 +36,25 @@ class Limits:
         curve_points_max: points of one curve.
         points_max: points of all curves; each curve gets an equal share.
         curves_max: curves of all charts; metrics that no longer fit are named.
+        params_max: params of all runs; those in which the runs differ come first.
+        value_characters_max: characters of a param, or of a fact of the environment.
         image_bytes_max: bytes of all images.
-        diff_bytes_max: bytes of all source diffs.
+        text_characters_max: characters of all tables and texts.
+        diff_characters_max: characters of all source diffs.
         log_lines_max: lines of each run's output.
+        log_characters_max: characters of all runs' output.
     """
 
     curve_points_max: int = 2_000
-    points_max: int = 200_000
-    curves_max: int = 2_000
-    image_bytes_max: int = 900_000
-    diff_bytes_max: int = 300_000
+    points_max: int = 150_000
+    curves_max: int = 1_500
+    params_max: int = 20_000
+    value_characters_max: int = 500
+    image_bytes_max: int = 750_000
+    text_characters_max: int = 300_000
+    diff_characters_max: int = 250_000
     log_lines_max: int = 40
+    log_characters_max: int = 250_000
 
 
 def collect_report(
@@ -80,12 +88,12 @@ def collect_report(
     limits = limits or Limits()
     wanted = _pattern(metrics)
     stored = [store.run(run_id) for run_id in run_ids]
-    runs = _describe(stored, store.summaries([run.run_id for run in stored]))
     left_out: list[str] = []
+    runs = _describe(stored, store.summaries([run.run_id for run in stored]), limits, left_out)
     keys = _keys(runs, wanted, limits, left_out)
     charts = _charts(stored, runs, keys, limits, progress, store.on_damage)
-    media: Media = collect_media(stored, limits.image_bytes_max, left_out)
-    sources = collect_sources(store, stored, limits.diff_bytes_max, left_out)
+    media: Media = collect_media(stored, limits.image_bytes_max, limits.text_characters_max, left_out)
+    sources = collect_sources(store, stored, limits.diff_characters_max, left_out)
     return Report(
         title or _title(runs),
         notes,
@@ -96,9 +104,9 @@ def collect_report(
         media.tables,
         media.words,
         media.bars,
-        collect_logs(stored, limits.log_lines_max),
+        collect_logs(stored, limits.log_lines_max, limits.log_characters_max),
         sources,
-        collect_facts(stored),
+        collect_facts(stored, limits.value_characters_max),
         tuple(left_out),
     )
 
@@ -110,21 +118,37 @@ def _pattern(metrics: str) -> re.Pattern[str]:
         raise UsageError(f"{metrics!r} is not a regular expression: {error}", hint="for example 'loss|^val/'") from None
 
 
-def _describe(stored: Sequence[StoredRun], summaries: Mapping[str, Mapping[str, MetricSummary]]) -> list[ReportRun]:
+def _describe(
+    stored: Sequence[StoredRun],
+    summaries: Mapping[str, Mapping[str, MetricSummary]],
+    limits: Limits,
+    left_out: list[str],
+) -> list[ReportRun]:
     looks = looks_of(run.run_id for run in stored)
     infos = [run.info for run in stored]
     named = Counter(info.run_name for info in infos)
+    kept = _params(stored, limits, left_out)
     return [
         ReportRun(
             info,
             info.run_name if named[info.run_name] == 1 else f"{info.run_name} {info.run_id[:SHORT_ID]}",
             looks[info.run_id],
-            dict(run.params),
+            {key: clipped(run.params[key], limits.value_characters_max) for key in kept if key in run.params},
             dict(run.tags),
             summaries.get(run.run_id, {}),
         )
         for run, info in zip(stored, infos, strict=True)
     ]
+
+
+def _params(stored: Sequence[StoredRun], limits: Limits, left_out: list[str]) -> list[str]:
+    """The params to show, those first in which the runs differ."""
+    keys = sorted({key for run in stored for key in run.params})
+    keys.sort(key=lambda key: len({run.params.get(key) for run in stored}) == 1)
+    kept = keys[: max(1, limits.params_max // max(1, len(stored)))]
+    if len(kept) < len(keys):
+        left_out.append(f"{plural(len(keys) - len(kept), 'param')}: see mltrack show, or name fewer runs")
+    return kept
 
 
 def _title(runs: Sequence[ReportRun]) -> str:

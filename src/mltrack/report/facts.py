@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mltrack.diff.launches import read_launch_facts
-from mltrack.report.model import Fact, SourceVersion
+from mltrack.report.model import Fact, SourceVersion, clipped
 from mltrack.text.counting import plural
 
 if TYPE_CHECKING:
@@ -19,17 +19,18 @@ if TYPE_CHECKING:
 
 __all__ = ["collect_facts", "collect_sources"]
 
+FILES_MAX = 200
 VERSIONS_MAX = 12
 """With more versions of the sources, the later ones are only counted."""
 
 
-def collect_facts(runs: Sequence[StoredRun]) -> tuple[Fact, ...]:
-    """The environment of each run, fact by fact."""
+def collect_facts(runs: Sequence[StoredRun], characters_max: int) -> tuple[Fact, ...]:
+    """The environment of each run, fact by fact, each of at most so many characters."""
     found: dict[tuple[str, str], dict[str, str]] = {}
     for run in runs:
         for group, facts in _groups(read_launch_facts(run)).items():
             for name, value in facts.items():
-                found.setdefault((group, name), {})[run.run_id] = value
+                found.setdefault((group, name), {})[run.run_id] = clipped(value, characters_max)
     order = {"command": 0, "source": 1, "host": 2, "environment": 3, "packages": 4}
     ordered = sorted(found.items(), key=lambda item: (order[item[0][0]], item[0][1]))
     return tuple(Fact(group, name, values) for (group, name), values in ordered)
@@ -46,7 +47,7 @@ def _groups(launch: Launch) -> dict[str, dict[str, str]]:
 
 
 def collect_sources(
-    store: Store, runs: Sequence[StoredRun], bytes_max: int, left_out: list[str]
+    store: Store, runs: Sequence[StoredRun], characters_max: int, left_out: list[str]
 ) -> tuple[SourceVersion, ...]:
     """The versions of the source files, the most used one first, and how each other one differs from it."""
     versions: dict[tuple[tuple[str, str], ...], list[str]] = {}
@@ -58,11 +59,16 @@ def collect_sources(
     if len(ordered) > VERSIONS_MAX:
         left_out.append(f"{plural(len(ordered) - VERSIONS_MAX, 'version')} of the sources: see mltrack diff")
     found: list[SourceVersion] = []
-    left = bytes_max
+    left = characters_max
     for files, ids in ordered[:VERSIONS_MAX]:
         changed: tuple[FileDiff, ...] = ()
         if found:
             changed = store.diff(found[0].run_ids[0], ids[0]).files
+            if len(changed) > FILES_MAX:
+                left_out.append(
+                    f"{plural(len(changed) - FILES_MAX, 'changed source file')} of a version: see mltrack diff"
+                )
+                changed = changed[:FILES_MAX]
             size = sum(len(file.lines or "") for file in changed)
             if size > left:
                 left_out.append(f"lines of a source diff: see mltrack diff {found[0].run_ids[0][:8]} {ids[0][:8]}")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cell_table", "params", "run_data", "run_name", "runs_table", "scrolled"]
 
-METRIC_COLUMNS_MAX = 12
+METRIC_COLUMNS_MAX = 8
 PARAM_COLUMNS_MAX = 12
 RUN_COLUMNS_MAX = 6
 """With more runs, these are the rows of the params' table, not the columns."""
@@ -47,14 +47,13 @@ def cell_table(headings: Sequence[str], rows: Sequence[Sequence[str]], label: st
 
 
 def _columns(report: Report) -> list[tuple[str, str]]:
-    """Param and metric columns as (kind, key): params that differ, then the most common metrics."""
+    """Metric and param columns as (kind, key): the most common metrics, then params that differ."""
     unequal, _ = differing(report.runs)
     counted = Counter(chart.key for chart in report.charts for _ in chart.curves)
     common = sorted(counted, key=lambda key: (key.startswith("system/"), -counted[key], key))
     metrics = [key for key in common if not key.startswith("system/")] or common
-    return [("param", key) for key in unequal[:PARAM_COLUMNS_MAX]] + [
-        ("metric", key) for key in metrics[:METRIC_COLUMNS_MAX]
-    ]
+    shown = [("metric", key) for key in metrics[:METRIC_COLUMNS_MAX]]
+    return shown + [("param", key) for key in unequal[:PARAM_COLUMNS_MAX]]
 
 
 def runs_table(report: Report) -> Html:
@@ -64,7 +63,7 @@ def runs_table(report: Report) -> Html:
     fixed = ["run", "status", "started", "duration", *(["experiment"] if len(experiments) > 1 else [])]
     heads = [_heading(name, f"info.{name}", right=name == "duration") for name in fixed]
     heads += [_heading(key, f"{kind}.{key}", right=kind == "metric") for kind, key in columns]
-    rows = [_row(run, fixed, columns) for run in report.runs]
+    rows = [_row(run, fixed, columns, report.made_ms) for run in report.runs]
     whole = element(
         "table",
         element("thead", element("tr", *heads)),
@@ -82,15 +81,15 @@ def _heading(text: str, key: str, *, right: bool) -> Html:
     return element("th", button, scope="col", aria_sort="none", class_="number" if right else None)
 
 
-def _row(run: ReportRun, fixed: Sequence[str], columns: Sequence[tuple[str, str]]) -> Html:
+def _row(run: ReportRun, fixed: Sequence[str], columns: Sequence[tuple[str, str]], now_ms: int) -> Html:
     info = run.info
     started = datetime.fromtimestamp(info.start_time / 1000, UTC)
-    took = None if info.end_time is None else info.end_time - info.start_time
+    took = (now_ms if info.end_time is None else info.end_time) - info.start_time
     shown = info.shown_status
     facts = {
         "status": element("td", element("span", shown, class_=f"status s-{shown.lower()}")),
         "started": element("td", element("time", f"{started:%Y-%m-%d %H:%M}", datetime=started.isoformat())),
-        "duration": element("td", "" if took is None else duration(took), class_="number"),
+        "duration": element("td", duration(took), class_="number"),
         "experiment": element("td", info.experiment_name),
     }
     cells = [element("th", run_name(run), scope="row"), *(facts[name] for name in fixed[1:])]
@@ -114,7 +113,7 @@ def run_data(report: Report) -> Html:
                 "id": run.run_id,
                 "status": info.shown_status,
                 "started": info.start_time,
-                "duration": None if info.end_time is None else info.end_time - info.start_time,
+                "duration": (report.made_ms if info.end_time is None else info.end_time) - info.start_time,
                 "experiment": info.experiment_name,
             },
             "param": dict(run.params),

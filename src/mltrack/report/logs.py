@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mltrack.errors import NotFoundError
@@ -22,15 +23,16 @@ LINE_CHARACTERS_MAX = 2_000
 LOGS_MAX = 100
 
 
-def collect_logs(runs: Sequence[StoredRun], lines: int) -> tuple[LogEnd, ...]:
-    """The last lines of each log of each run, as plain text."""
+def collect_logs(runs: Sequence[StoredRun], lines: int, characters_max: int) -> tuple[LogEnd, ...]:
+    """The last lines of each log of each run, as plain text; of many logs each has an equal share of the characters."""
     found: list[LogEnd] = []
     for run in runs:
         for number in output_numbers(run):
             end = _end(run, number, lines)
             if end is not None and len(found) < LOGS_MAX:
                 found.append(end)
-    return tuple(found)
+    share = characters_max // max(1, len(found))
+    return tuple(log if len(log.text) <= share else replace(log, text=log.text[-share:], cut=True) for log in found)
 
 
 def _end(run: StoredRun, number: int, lines: int) -> LogEnd | None:

@@ -5,25 +5,27 @@ from __future__ import annotations
 import io
 import json
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from mltrack.disk.filesystem import read_small
 from mltrack.environment import TABLES_TAG
 from mltrack.errors import MltrackError
 from mltrack.extras import is_installed
-from mltrack.report.model import Bars, Picture, TableEnd, Words
+from mltrack.report.model import Bars, Picture, TableEnd, Words, clipped
 from mltrack.text.counting import plural
 from mltrack.text.figures import number
 from mltrack.values.rich import Histogram, Image, Table, Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from mltrack.journal.rich_series import RichPoint
     from mltrack.storage.runs.stored_run import StoredRun
 
 __all__ = ["Media", "collect_media"]
+
+Piece = TypeVar("Piece")
 
 ROWS_MAX = 30
 COLUMNS_MAX = 20
@@ -52,8 +54,8 @@ class Media(NamedTuple):
     bars: tuple[Bars, ...]
 
 
-def collect_media(runs: Sequence[StoredRun], image_bytes_max: int, left_out: list[str]) -> Media:
-    """Read them; of images no more than ``image_bytes_max`` bytes, those of each name in turn."""
+def collect_media(runs: Sequence[StoredRun], image_bytes_max: int, characters_max: int, left_out: list[str]) -> Media:
+    """Read them: at most so many bytes of images, and so many characters of tables and of texts together."""
     candidates: list[tuple[int, Picture]] = []
     tables: list[TableEnd] = []
     words: list[Words] = []
@@ -85,10 +87,29 @@ def collect_media(runs: Sequence[StoredRun], image_bytes_max: int, left_out: lis
     if unread:
         left_out.append(f"{plural(unread, 'image')} that can't be read or shown")
     pictures = _within(candidates, image_bytes_max, left_out)
-    for what, found in (("table", tables), ("text", words), ("histogram", bars)):
-        if len(found) > PIECES_MAX:
-            left_out.append(f"{plural(len(found) - PIECES_MAX, what)}: name fewer runs")
-    return Media(pictures, tuple(tables[:PIECES_MAX]), tuple(words[:PIECES_MAX]), tuple(bars[:PIECES_MAX]))
+    shown_words, left = _fitting("text", words, characters_max, lambda one: len(one.text), left_out)
+    shown_tables, _ = _fitting("table", tables, left, _characters, left_out)
+    shown_bars, _ = _fitting("histogram", bars, PIECES_MAX, lambda _: 1, left_out)
+    return Media(pictures, shown_tables, shown_words, shown_bars)
+
+
+def _fitting(
+    what: str, pieces: Sequence[Piece], room: int, size: Callable[[Piece], int], left_out: list[str]
+) -> tuple[tuple[Piece, ...], int]:
+    """As many as there is room for, and the room that is left."""
+    kept: list[Piece] = []
+    for piece in pieces[:PIECES_MAX]:
+        if size(piece) > room:
+            break
+        kept.append(piece)
+        room -= size(piece)
+    if len(kept) < len(pieces):
+        left_out.append(f"{plural(len(pieces) - len(kept), what)}: name fewer runs")
+    return tuple(kept), room
+
+
+def _characters(table: TableEnd) -> int:
+    return sum(len(cell) + 10 for row in (table.columns, *table.rows) for cell in row)
 
 
 def _spread(points: Sequence[RichPoint], most: int) -> list[RichPoint]:
@@ -192,8 +213,7 @@ def _table(run_id: str, name: str, step: int | None, columns: Sequence[Any], row
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return number(value)
-    text = "" if value is None else value if isinstance(value, str) else str(value)
-    return text if len(text) <= CELL_CHARACTERS_MAX else f"{text[: CELL_CHARACTERS_MAX - 1]}…"
+    return clipped("" if value is None else value if isinstance(value, str) else str(value), CELL_CHARACTERS_MAX)
 
 
 def _table_files(run: StoredRun) -> Iterator[TableEnd]:

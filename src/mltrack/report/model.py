@@ -21,6 +21,7 @@ __all__ = [
     "SourceVersion",
     "TableEnd",
     "Words",
+    "clipped",
     "differing",
 ]
 
@@ -156,3 +157,8 @@ def differing(runs: tuple[ReportRun, ...]) -> tuple[list[str], list[str]]:
     keys = sorted({key for run in runs for key in run.params})
     unequal = [key for key in keys if len({run.params.get(key) for run in runs}) > 1]
     return unequal, [key for key in keys if key not in unequal]
+
+
+def clipped(text: str, characters_max: int) -> str:
+    """A text that is not too long, with an ellipsis where it was."""
+    return text if len(text) <= characters_max else f"{text[: characters_max - 1]}…"

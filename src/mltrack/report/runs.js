@@ -86,8 +86,11 @@ const mltrackRuns = (() => {
         row.hidden = !wanted.every((term) => matches(run, term));
         if (row.hidden) hidden.add(row.dataset.run);
       }
+      const unknown = wanted.map((term) => TERM.exec(term)?.[1])
+        .find((name) => name && !this.rows.some((row) => valueOf(this.data[row.dataset.run], name) !== undefined));
       const shown = this.rows.length - hidden.size;
-      this.said.textContent = hidden.size ? `${shown} of ${this.rows.length} runs` : `${shown} runs`;
+      this.said.textContent = unknown ? `no run has ${unknown}`
+        : hidden.size ? `${shown} of ${this.rows.length} runs` : `${shown} runs`;
       this.onFilter(hidden);
     }
   }
