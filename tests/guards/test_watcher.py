@@ -22,7 +22,8 @@ from mltrack.guards.rules import Guard, as_guards
 from mltrack.guards.watcher import RunWatch, StoreWatch, ask
 from mltrack.recording import current_store, fluent
 from mltrack.recording.run import Run
-from mltrack.storage.runs.alerts import append_alert, is_stop_requested, stop_reason
+from mltrack.storage.runs.alerts import append_alert
+from mltrack.storage.runs.stop_file import is_stop_requested, stop_reason
 from mltrack.store import Store
 from tests.support.raw_server import answer, raw_server
 

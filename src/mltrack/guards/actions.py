@@ -18,7 +18,8 @@ from mltrack.environment import (
     MLTRACK_ALERT_RUN_NAME,
     MLTRACK_STORE,
 )
-from mltrack.storage.runs.alerts import append_action, set_stop
+from mltrack.storage.runs.alerts import append_action
+from mltrack.storage.runs.stop_file import set_stop
 from mltrack.text.redaction import hide
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from mltrack.errors import BusyError, MltrackError, NotFoundError, UsageError
 from mltrack.guards.actions import Actions
 from mltrack.guards.conditions import Query, Silence
 from mltrack.guards.evaluation import Finding, Seen, advance, overdue
-from mltrack.storage.runs.alerts import append_alert, fired, is_stop_requested
+from mltrack.storage.runs.alerts import append_alert, fired
+from mltrack.storage.runs.stop_file import is_stop_requested
 from mltrack.storage.runs.stored_run import StoredRun
 
 if TYPE_CHECKING:

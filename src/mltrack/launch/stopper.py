@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mltrack.environment import STOPPED_TAG
 from mltrack.process.trouble import TROUBLE
-from mltrack.storage.runs.alerts import is_stop_requested, stop_reason
+from mltrack.storage.runs.stop_file import is_stop_requested, stop_reason
 
 if TYPE_CHECKING:
     import subprocess

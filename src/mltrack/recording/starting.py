@@ -158,8 +158,8 @@ def resume_run(layout: Layout, run_id: str, tags: dict[str, str], rewind_to: int
         InvalidMetricError: the step is not a 64-bit integer.
         StoreError: the store can't be written at all.
     """
-    from mltrack.storage.runs.alerts import clear_stop
     from mltrack.storage.runs.state import RunState
+    from mltrack.storage.runs.stop_file import clear_stop
 
     if not is_run_id(run_id):
         from mltrack.store import Store

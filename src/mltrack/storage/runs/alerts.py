@@ -1,14 +1,8 @@
-"""Alerts of a run: what guards found in it, each once, and whether it is asked to stop.
-
-All of it is events. That a run is asked to stop is also an empty file, ``live/stop``, which costs a training little to
-look for; it is removed when the run is resumed.
-"""
+"""Alerts of a run: what guards found in it, each once; and requests that it stop. All of it is events."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -17,24 +11,15 @@ from mltrack.environment import ALERT_TAG
 from mltrack.errors import UsageError
 from mltrack.storage.runs.edit import append_events, not_written
 from mltrack.storage.runs.state import RunState
+from mltrack.storage.runs.stop_file import set_stop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mltrack.disk.layout import Layout, RunFolder
+    from mltrack.disk.layout import Layout
     from mltrack.entities import Alert
 
-__all__ = [
-    "alert_tag",
-    "append_action",
-    "append_alert",
-    "clear_stop",
-    "fired",
-    "is_stop_requested",
-    "request_stop",
-    "set_stop",
-    "stop_reason",
-]
+__all__ = ["alert_tag", "append_action", "append_alert", "fired", "request_stop"]
 
 LOCK_TIMEOUT_S = 5.0
 TEXT_CHARACTERS_MAX = 2_000
@@ -130,9 +115,6 @@ def append_action(
     append_events(layout, run_id, event, fs)
 
 
-# --- stopping --------------------------------------------------------------------------------------------------
-
-
 def request_stop(layout: Layout, run_id: str, reason: str, *, fs: FileSystem = LOCAL) -> None:
     """Ask a run's processes to stop: ``mltrack run`` ends the program, ``Run.should_stop`` is true in it.
 
@@ -147,41 +129,3 @@ def request_stop(layout: Layout, run_id: str, reason: str, *, fs: FileSystem = L
         where = "" if state.elsewhere is None else f" in this store, but on {state.elsewhere.host}"
         raise UsageError(f"run {run_id} is not being recorded{where}", hint="only a live run can be stopped")
     set_stop(folder, fs=fs)
-
-
-def set_stop(folder: RunFolder, *, fs: FileSystem = LOCAL) -> None:
-    """Make the file that asks a run's processes to stop.
-
-    Raises:
-        OSError: it can't be made.
-    """
-    fs.make_folder(folder.path / "live")
-    with contextlib.suppress(FileExistsError):
-        os.close(fs.create(stop_file(folder)))
-
-
-def stop_file(folder: RunFolder) -> str:
-    """Its path."""
-    return os.path.join(folder.path, "live", "stop")
-
-
-def is_stop_requested(folder: RunFolder) -> bool:
-    """Whether the run's processes are asked to stop."""
-    return os.path.exists(stop_file(folder))
-
-
-def clear_stop(folder: RunFolder, *, fs: FileSystem = LOCAL) -> None:
-    """Let a run that is started again go on."""
-    with contextlib.suppress(OSError):
-        fs.unlink(folder.path / "live" / "stop")
-
-
-def stop_reason(folder: RunFolder) -> str:
-    """Why the run is asked to stop, as far as its events say."""
-    state = RunState(folder)
-    state.update()
-    reasons = [(at, reason) for at, reason in state.stop_requests if at >= state.episode]
-    reasons += [
-        (one.time, one.message) for one in state.alerts if "stop" in one.actions and one.episode == state.episode
-    ]
-    return max(reasons)[1] if reasons else "it was asked to stop"
