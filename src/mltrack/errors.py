@@ -54,6 +54,8 @@ class MltrackError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(printable(hide(message), lines=True))
         self.hint = printable(hide(hint), lines=True) if hint else ""
+        if self.hint:
+            self.add_note(f"hint: {self.hint}")  # shown below the traceback
 
 
 class UsageError(MltrackError, ValueError):

@@ -149,6 +149,8 @@ class Store:
         Raises:
             NotFoundError, UsageError: as run.
         """
+        if not isinstance(text, str):
+            raise UsageError(f"a run is named by text, not {type(text).__name__}", hint="give its id or its name")
         if (last := _LAST.fullmatch(text)) is not None:
             return self._started_last(int(last[1] or 0))
         ids = [text] if is_run_id(text) else [i for i in self.run_ids() if text and i.startswith(text)]

@@ -56,3 +56,11 @@ def test_export_skips_and_reports_damage_and_exits_as_partial(cli: Cli, store_wi
     said = cli("export", "--all", "-o", "out/")
     assert said.code == 3
     assert store_with_damage in said.err
+
+
+def test_runs_that_a_filter_chooses_are_exported(cli: Cli, tmp_path: Path) -> None:
+    place = str(tmp_path / "out.csv")
+    assert cli("export", "-e", "spirals", "-f", "params.lr = '0.2'", "-o", place, "--json").json["runs"] == 1
+    nothing = cli("export", "-f", "metrics.loss > 1e9", "-o", str(tmp_path / "no.csv"))
+    assert (nothing.code, "no runs match" in nothing.err) == (4, True)
+    assert cli("export", "spirals-1", "-f", "metrics.loss > 0", "-o", place).code == 2

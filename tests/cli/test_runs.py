@@ -244,3 +244,22 @@ def test_ls_draws_in_place_in_a_terminal_and_one_after_the_other_in_a_pipe(
     with pytest.raises(KeyboardInterrupt):
         repeat(lambda: print("a\nb"), 1.0, sleep=sleep)
     assert capsys.readouterr().out == "\r\x1b[Ja\nb\n\x1b[2A\r\x1b[Ja\nb\n"
+
+
+def test_what_is_shown_can_be_filtered_and_ordered_by(cli: Cli) -> None:
+    found = cli("ls", "-f", "name LIKE 'spirals-%' AND experiment_name = 'spirals' AND duration < 1000", "--json").json
+    assert len(found) == 3
+    assert cli("ls", "-f", "duration > 1000", "--json").json == []
+    assert cli("ls", "-o", "duration DESC", "-o", "name", "--json").code == 0
+    assert (
+        len(cli("ls", "-f", "experiment != 'spirals' AND metrics.loss < 9" + " AND name != 'x'" * 12, "--json").json)
+        == 0
+    )
+
+
+def test_params_that_tell_runs_apart_are_shown(cli: Cli, small_store: Store) -> None:
+    assert cli("ls").out.splitlines()[0].split()[-1] == "lr"
+    current_store.set_store(small_store.path)
+    with fluent.start_run(run_name="wide") as run:
+        run.log_params({"loss": "mse", "a.b": "1", "lr": "0.7", "same": "x"})
+    assert cli("ls", "-f", "name = 'wide'").out.splitlines()[0].split()[-3:] == ["params.a.b", "loss", "lr"]

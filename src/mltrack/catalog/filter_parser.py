@@ -49,11 +49,15 @@ _ENTITIES = {
 }
 _ALIASES = {
     **dict.fromkeys(("created", "Created"), "start_time"),
-    **dict.fromkeys(("run name", "Run name", "Run Name"), "run_name"),
+    **dict.fromkeys(("name", "run name", "Run name", "Run Name"), "run_name"),
+    "experiment": "experiment_name",
 }
-ATTRIBUTES = ("artifact_uri", "end_time", "run_id", "run_name", "start_time", "status", "user_id")
+ATTRIBUTES = (
+    *("artifact_uri", "duration", "end_time", "experiment_name"),
+    *("run_id", "run_name", "start_time", "status", "user_id"),
+)
 DATASET_KEYS = ("name", "digest", "context")
-_NUMERIC = ("start_time", "end_time")
+_NUMERIC = ("duration", "start_time", "end_time")
 
 
 class Name(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from mltrack.catalog.comparators import NULLS
@@ -9,7 +10,7 @@ from mltrack.catalog.filter_parser import ATTRIBUTE, DATASET, METRIC, PARAM, TAG
 from mltrack.errors import FilterError
 from mltrack.text.encodable import encodable
 
-__all__ = ["TABLES", "Parameters", "compile_filter"]
+__all__ = ["TABLES", "Parameters", "attribute_columns", "compile_filter"]
 
 
 class Parameters:
@@ -24,6 +25,11 @@ class Parameters:
         self.values[name] = encodable(value) if isinstance(value, str) else value
         return f"${name}"
 
+    def used_in(self, sql: str) -> dict[str, object]:
+        """The values that a statement uses: DuckDB refuses others."""
+        used = set(re.findall(r"\$(p\d+)\b", sql))
+        return {name: value for name, value in self.values.items() if name in used}
+
 
 TABLES = {METRIC: "base.latest_metrics", PARAM: "base.params", TAG: "base.tags"}
 
@@ -33,6 +39,21 @@ CRASHED = "CRASHED"
 
 NAMES_MAX = 100
 """How many separate lookups a search may have: DuckDB takes minutes to plan some hundreds of them."""
+
+
+def attribute_columns(now_ms: int, parameters: Parameters) -> dict[str, str]:
+    """The SQL for each of ATTRIBUTES but the artifact URI; the tables of runs and experiments are ``runs`` and ``e``.
+
+    Args:
+        now_ms: The time now, in ms since the epoch: the duration of a run that goes on ends there.
+        parameters: Gets that time.
+    """
+    plain = ("end_time", "run_id", "run_name", "start_time", "status", "user_id")
+    now = parameters.add(now_ms)
+    return {name: f"runs.{name}" for name in plain} | {
+        "experiment_name": "coalesce(e.name, runs.experiment_name)",
+        "duration": f"((coalesce(runs.end_time, CAST({now} AS BIGINT)) - runs.start_time) / 1000)",
+    }
 
 
 def compile_filter(node: Node, parameters: Parameters, attributes: dict[str, str]) -> str:

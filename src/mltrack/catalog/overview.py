@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from time import time_ns
 from typing import TYPE_CHECKING, NamedTuple
 
 from mltrack.catalog.filter_parser import ATTRIBUTE, PARAM, TAG, Name, Reader
-from mltrack.catalog.filter_sql import TABLES, Parameters, compile_filter
+from mltrack.catalog.filter_sql import TABLES, Parameters, attribute_columns, compile_filter
 from mltrack.catalog.schema import CATALOG_FILE, CATALOG_LOCK, is_ours
 from mltrack.catalog.search import RunQuery
 from mltrack.disk.filesystem import file_lock
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from mltrack.disk.layout import Layout
 
 __all__ = ["Overview", "RunLine", "find_keys", "find_overview", "group_name", "overview_on_disk"]
-
-_ATTRIBUTES = ("end_time", "run_id", "run_name", "start_time", "status", "user_id")
 
 LINES_MAX = 100_000
 """How many runs an overview has at most: the latest ones."""
@@ -69,7 +68,8 @@ def find_overview(con: duckdb.DuckDBPyConnection, asked: Overview) -> list[RunLi
     query = replace(RunQuery.parse(filter_string=asked.filter), max_results=LINES_MAX)
     parameters = Parameters()
     where = [f"runs.lifecycle_stage = '{ACTIVE}'", f"coalesce(e.lifecycle_stage, '{ACTIVE}') = '{ACTIVE}'"]
-    attributes = {name: f"runs.{name}" for name in _ATTRIBUTES} | {"artifact_uri": "(runs.run_id || '/artifacts')"}
+    attributes = attribute_columns(time_ns() // 1_000_000, parameters)
+    attributes["artifact_uri"] = "(runs.run_id || '/artifacts')"
     if query.filter is not None:
         where.append(compile_filter(query.filter, parameters, attributes))
     if asked.name_pattern:
@@ -89,7 +89,7 @@ def find_overview(con: duckdb.DuckDBPyConnection, asked: Overview) -> list[RunLi
         f" WHERE {' AND '.join(where)} ORDER BY runs.start_time DESC, runs.run_id LIMIT {query.max_results}"
     )
     try:
-        rows_found = con.execute(sql, parameters.values).fetchall()
+        rows_found = con.execute(sql, parameters.used_in(sql)).fetchall()
     except duckdb.InvalidInputException as error:
         words = str(error).partition("\n")[0].removeprefix("Invalid Input Error: ")
         raise FilterError(f"/{asked.name_pattern}/: {words}", hint="escape ( ) [ ] . with a backslash") from None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from time import time_ns
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from mltrack.catalog.aggregates import Aggregate, find_aggregates, parse_aggregates
 from mltrack.catalog.filter_parser import Node, parse_filter
-from mltrack.catalog.filter_sql import Parameters, compile_filter
+from mltrack.catalog.filter_sql import Parameters, attribute_columns, compile_filter
 from mltrack.catalog.order_by import Order, after_token, compile_order, page_token, parse_order_by
 from mltrack.entities import (
     ACTIVE,
@@ -176,9 +177,8 @@ _INFO_COLUMNS = (
 
 
 def _attributes(runs_folder: str, parameters: Parameters) -> dict[str, str]:
-    names = ("end_time", "run_id", "run_name", "start_time", "status", "user_id")
     uri = f"(CAST({parameters.add(runs_folder + '/')} AS VARCHAR) || runs.run_id || '/artifacts')"
-    return {name: f"runs.{name}" for name in names} | {"artifact_uri": uri}
+    return attribute_columns(time_ns() // 1_000_000, parameters) | {"artifact_uri": uri}
 
 
 def _statement(query: RunQuery, runs_folder: str) -> tuple[str, dict[str, object], int]:
@@ -203,8 +203,7 @@ def _statement(query: RunQuery, runs_folder: str) -> tuple[str, dict[str, object
         f" LEFT JOIN base.experiments e ON e.experiment_id = runs.experiment_id {' '.join(joins)}"
         f" WHERE {' AND '.join(where)} ORDER BY {order} LIMIT {query.max_results + 1}"
     )
-    # drops values that the statement does not use
-    return sql, {name: value for name, value in parameters.values.items() if f"${name}" in sql}, len(columns)
+    return sql, parameters.used_in(sql), len(columns)
 
 
 def _in(column: str, values: Sequence[str], parameters: Parameters) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from difflib import get_close_matches
 from pathlib import Path
 
 import click
 
-from mltrack.cli.context import RUN, Session, command, json_option
+from mltrack.cli.context import RUN, Session, command, experiments_option, filter_option, json_option
 from mltrack.cli.exit_codes import PARTIAL
-from mltrack.errors import UsageError
+from mltrack.errors import NotFoundError, UsageError
 from mltrack.text.printing import data_stream, is_terminal, note, print_json, say
 
 __all__ = ["export"]
@@ -44,9 +45,12 @@ def _check_suffix(output: str, form: str | None) -> None:
     "mltrack export --all -o out/",
     "mltrack export spirals-1 --format csv -o loss.csv",
     "mltrack export spirals-1 spirals-2 --format json -o -",
+    "mltrack export -f 'metrics.loss < 0.5' -o good/",
 )
 @click.argument("runs", type=RUN, nargs=-1, metavar="[RUN]...")
 @click.option("--all", "everything", is_flag=True, help="All runs that are not deleted.")
+@experiments_option
+@filter_option
 @click.option(
     "--format",
     "form",
@@ -63,6 +67,8 @@ def export(
     ctx: click.Context,
     runs: tuple[str, ...],
     everything: bool,
+    experiments: tuple[str, ...],
+    filter_string: str,
     form: str | None,
     output: str,
     force: bool,
@@ -76,13 +82,19 @@ def export(
     """
     from mltrack.catalog.export import export_folder, export_points
     from mltrack.cli.formatting import plural
-    from mltrack.cli.select import iterate_runs
+    from mltrack.cli.select import find_runs, iterate_runs
 
-    if bool(runs) == everything:
-        raise UsageError("export needs runs, or --all", hint="mltrack export --all")
+    if bool(runs) + everything + bool(experiments or filter_string) != 1:
+        raise UsageError("export needs runs, or --all, or a filter", hint="mltrack export --all")
     _check_suffix(output, form)
     session = ctx.find_object(Session) or Session()
-    chosen = iterate_runs(session.store(), runs)
+    store = session.store()
+    chosen = iterate_runs(store, runs)
+    if experiments or filter_string:
+        found = find_runs(store, experiments=experiments, filter_string=filter_string, limit=sys.maxsize)
+        if not found:
+            raise NotFoundError(f"no runs match in {store.path}", hint="see: mltrack ls")
+        chosen = iterate_runs(store, [run.info.run_id for run in found])
     if output == "-":
         if form == "parquet" and is_terminal():
             raise UsageError("Parquet can't be shown in a terminal", hint="name a file: -o metrics.parquet")

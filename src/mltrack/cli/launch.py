@@ -162,6 +162,8 @@ def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
         key, sign, value = text.partition("=")
         if not key or not sign:
             raise UsageError(f"{option} {text!r} is not KEY=VALUE", hint=f"write {option} lr=0.1")
+        if pairs.get(key, value) != value:
+            raise UsageError(f"{option} {key} is given twice: {pairs[key]} and {value}", hint="give one value")
         pairs[key] = value
     return pairs
 

@@ -8,6 +8,7 @@ import itertools
 import mmap
 import os
 import threading
+from collections.abc import Mapping
 from time import time_ns
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,10 @@ from mltrack.disk.codec import (
 from mltrack.disk.filesystem import FileSystem
 from mltrack.errors import RunStateError
 from mltrack.process.trouble import TROUBLE
-from mltrack.values.scalars import as_float, check_key, integer
+from mltrack.values.scalars import as_float, check_key, integer, require_mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -146,8 +147,10 @@ class PointJournal:
             except RecordError:
                 self.offset = offset  # the file is full, or step or time too large: nothing was committed
                 raise
+            return
         except (KeyError, TypeError, RecordError):
-            self._log_slowly([(key, value)], step, time)
+            pass  # an error of what follows has nothing to do with this one
+        self._log_slowly([(key, value)], step, time)
 
     def log_many(self, values: Mapping[str, float], step: int | None = None, time: int | None = None) -> None:
         """One point for each key, all with the same step and time; all are checked before the first is stored."""
@@ -174,8 +177,14 @@ class PointJournal:
                     self.offset = offset
                     raise
                 stored += 1
+            return
         except (KeyError, TypeError, RecordError):
-            self._log_slowly(list(values.items())[stored:], step, time)
+            pass
+        except AttributeError:
+            if isinstance(values, Mapping):
+                raise
+        require_mapping("metrics", values)
+        self._log_slowly(list(values.items())[stored:], step, time)
 
     # --- new metrics, full files, failing disks, misuse ---
 

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import sys
+from collections.abc import Mapping
 from time import time_ns
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,10 @@ from mltrack.disk.mounts import Mount, is_network, maps_safely, mount_of
 from mltrack.environment import MLTRACK_JOURNAL
 from mltrack.journal.locked_points import LockedPointJournal
 from mltrack.journal.points import PointJournal
-from mltrack.values.scalars import as_float, integer
+from mltrack.values.scalars import as_float, integer, require_mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
 __all__ = ["NetworkPointJournal", "WrittenPointJournal", "open_points"]
@@ -59,8 +60,10 @@ class WrittenPointJournal(PointJournal):
                     self._busy = False
                 if self._deferred:
                     self._log_slowly((), step, time)
+            return
         except (KeyError, TypeError, RecordError, OSError):
-            self._log_slowly([(key, value)], step, time)
+            pass  # an error of what follows has nothing to do with this one
+        self._log_slowly([(key, value)], step, time)
 
     def log_many(self, values: Mapping[str, float], step: int | None = None, time: int | None = None) -> None:
         """One point for each key, all in one write."""
@@ -90,8 +93,14 @@ class WrittenPointJournal(PointJournal):
                     self._busy = False
                 if self._deferred:
                     self._log_slowly((), step, time)
+            return
         except (KeyError, TypeError, RecordError, OSError):
-            self._log_slowly(list(values.items())[stored:], step, time)
+            pass
+        except AttributeError:
+            if isinstance(values, Mapping):
+                raise
+        require_mapping("metrics", values)
+        self._log_slowly(list(values.items())[stored:], step, time)
 
     def _write_records(self, data: bytes) -> None:
         """Write whole records at the offset, which moves past those that are stored, even if the rest is refused.

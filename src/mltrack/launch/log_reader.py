@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from mltrack.disk.filesystem import reading
+from mltrack.environment import COMMAND_TAG
 from mltrack.errors import NotFoundError
 from mltrack.launch.log_file import LIVE_FOLDER, log_name, read_output, unfinished
 
@@ -45,7 +46,7 @@ def output_of(run: StoredRun, start: int = 0, *, number: int = 0) -> Iterator[by
             while chunk := file.read(READ_BYTES):
                 yield chunk
         return
-    if number or not live.is_dir():
+    if number or COMMAND_TAG not in run.tags:
         raise NotFoundError(
             f"run {run.run_id} has no captured output", hint="launch the program with: mltrack run -- ..."
         )

@@ -11,6 +11,7 @@ from mltrack.environment import MLTRACK_EXPERIMENT_NAME, MLTRACK_STORE
 from mltrack.errors import UsageError
 from mltrack.process.trouble import say
 from mltrack.storage.experiments import Workspace
+from mltrack.values.scalars import texts_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,7 +99,7 @@ def create_experiment(
     Raises:
         UsageError: the name is empty or taken.
     """
-    text = {key: str(value) for key, value in (tags or {}).items()}
+    text = texts_by_name("tags", tags)
     made = workspace_of(current_layout()).create(name, text)
     if artifact_location is not None:
         say("experiment %r: files are kept in the store, with their runs; artifact_location is not used", name)

@@ -43,7 +43,7 @@ from mltrack.recording.starting import (
     start_fork,
 )
 from mltrack.recording.used_stores import layout_or_last
-from mltrack.values.scalars import check_key
+from mltrack.values.scalars import check_key, texts_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,7 +113,7 @@ def start_run(
     request = requested_sync(layout, sync)
     outer = outer_run.run.run_id if outer_run is not None and nested else None
     given = run_id or (_given_run() if outer is None else None)
-    text = {key: str(value) for key, value in (tags or {}).items()}
+    text = texts_by_name("tags", tags)
     if description is not None:
         text[NOTE_TAG] = description
     if history is not None:
@@ -216,7 +216,7 @@ def fork_run(
     measured = is_measured(log_system_metrics)
     layout = current_layout()
     request = requested_sync(layout, sync)
-    text = {key: str(value) for key, value in (tags or {}).items()}
+    text = texts_by_name("tags", tags)
     if description is not None:
         text[NOTE_TAG] = description
     if history is not None:

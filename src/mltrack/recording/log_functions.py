@@ -7,6 +7,7 @@ from typing import IO, TYPE_CHECKING, Any
 from mltrack.recording.active import active_run, on_active
 from mltrack.recording.current_store import get_store
 from mltrack.recording.operations import DONE
+from mltrack.values.scalars import texts_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -248,6 +249,6 @@ def register_model(
     if scheme or not run_id:
         raise UsageError(f"{model_uri!r} is not the URI of an artifact of a run", hint="use runs:/<run_id>/<path>")
     store = get_store()
-    text = {key: str(value) for key, value in (tags or {}).items()}
+    text = texts_by_name("tags", tags)
     registry = Registry(store.layout, clock=time_ns)
     return registry.create_version_of_run(name, store.run(run_id).folder, path or None, tags=text)

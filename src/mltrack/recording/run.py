@@ -23,7 +23,7 @@ from mltrack.recording.run_artifacts import RunFiles
 from mltrack.recording.run_handles import arrive, keep
 from mltrack.recording.run_links import RunInputs
 from mltrack.recording.run_views import Attachment, RunViews
-from mltrack.values.scalars import check_key, plain_columns, time_from_ms
+from mltrack.values.scalars import check_key, plain_columns, require_mapping, time_from_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -230,6 +230,7 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
             ParamConflictError, UsageError, RunStateError: as log_param.
         """
         self._check_open()
+        require_mapping("params", params)
         new = {check_key(key): str(value) for key, value in params.items()}
         for key, value in new.items():
             if self._params.get(key, value) != value:
@@ -257,6 +258,7 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
             UsageError, RunStateError: as set_tag.
         """
         self._check_open()
+        require_mapping("tags", tags)
         self._recorder.emit(*({"type": "tag", "key": check_key(k), "value": str(v)} for k, v in tags.items()))
 
     def delete_tag(self, key: str) -> None:

@@ -23,7 +23,7 @@ from mltrack.disk.filesystem import relative_name
 from mltrack.environment import IMAGES_TAG
 from mltrack.errors import BusyError, MltrackError, NotFoundError, UsageError
 from mltrack.process.trouble import TROUBLE, say, words_of
-from mltrack.values.scalars import integer, time_from_ms
+from mltrack.values.scalars import integer, texts_by_name, time_from_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -292,7 +292,7 @@ class RunFiles:
         """
         from mltrack.storage.registry.registry import Registry
 
-        text = {key: str(value) for key, value in (tags or {}).items()}
+        text = texts_by_name("tags", tags)
         registry = Registry(self._recorder.layout, clock=time_ns)
         folder = self._recorder.folder
         return registry.create_version_of_run(model_name, folder, model_path, description=description, tags=text)

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
-from mltrack.errors import InvalidMetricError
+from mltrack.errors import InvalidMetricError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["KEY_BYTES_MAX", "as_float", "check_key", "integer", "plain_columns", "time_from_ms"]
+__all__ = [
+    "KEY_BYTES_MAX",
+    "as_float",
+    "check_key",
+    "integer",
+    "plain_columns",
+    "require_mapping",
+    "texts_by_name",
+    "time_from_ms",
+]
 
 KEY_BYTES_MAX = 65_535
 
@@ -29,8 +39,32 @@ def check_key(key: object) -> str:
         except UnicodeEncodeError:  # half a surrogate pair
             pass
     raise InvalidMetricError(
-        f"{_short(key)} is not a name to log under", hint="give a non-empty str of at most 65,535 bytes in UTF-8"
+        f"names to log under must be non-empty text, not {_short(key)}",
+        hint="give a non-empty str of at most 65,535 bytes in UTF-8",
     )
+
+
+def require_mapping(what: str, given: object) -> None:
+    """Check that what is logged at once has names.
+
+    Raises:
+        UsageError: it is not a mapping.
+    """
+    if not isinstance(given, Mapping):
+        kind = type(given).__name__
+        raise UsageError(f"{what} must be a dict of values by name, not {kind}", hint="give {'name': value, ...}")
+
+
+def texts_by_name(what: str, given: Mapping[str, Any] | None) -> dict[str, str]:
+    """Values as text, by name; none for None.
+
+    Raises:
+        UsageError: it is not a mapping.
+    """
+    if given is None:
+        return {}
+    require_mapping(what, given)
+    return {key: str(value) for key, value in given.items()}
 
 
 def as_float(key: object, value: object) -> float:

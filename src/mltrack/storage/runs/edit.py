@@ -13,7 +13,6 @@ from mltrack.errors import NotFoundError, RunStateError, StoreError, UsageError
 from mltrack.journal.recorder import Recorder
 from mltrack.storage.runs.series_artifacts import unpublished_series
 from mltrack.storage.runs.state import RunState
-from mltrack.storage.runs.stored_run import StoredRun
 from mltrack.values.scalars import check_key
 
 if TYPE_CHECKING:
@@ -179,11 +178,11 @@ def remove_run(
         raise RunStateError(words, hint=f"store them as artifacts: mltrack seal {run_id}; then sync")
     removed = RunFolder(folder.path.with_name(f".{run_id}.{os.getpid()}{TEMPORARY}"))
     try:
-        _refuse_changed(StoredRun(folder), head)
+        _refuse_changed(folder, head)
         _refuse_needed(run_id, forks())
         fs.rename(folder.path, removed.path)
         try:
-            _refuse_changed(StoredRun(removed), head)
+            _refuse_changed(removed, head)
             _refuse_needed(run_id, forks())
         except BaseException:
             fs.rename(removed.path, folder.path)
@@ -196,7 +195,10 @@ def remove_run(
         ) from error
 
 
-def _refuse_changed(run: StoredRun, head: RunHead) -> None:
+def _refuse_changed(folder: RunFolder, head: RunHead) -> None:
+    from mltrack.storage.runs.stored_run import StoredRun  # which needs Arrow: other edits don't
+
+    run = StoredRun(folder)
     now = run.head()
     if (now.events, now.points, now.live) != (head.events, head.points, False):
         words = "is being recorded" if now.live else "was written to meanwhile"
@@ -230,7 +232,7 @@ def release_artifacts(
         StoreError: that can't be written, or a file can't be removed.
     """
     folder = layout.run(run_id)
-    _refuse_changed(StoredRun(folder), head)
+    _refuse_changed(folder, head)
     events = [
         {
             "type": "artifact",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from mltrack.disk.absent import read_absent
@@ -217,8 +218,10 @@ class StoredRun(NotebookViews):
                 from mltrack.disk.segment import POINTS_SCHEMA
 
                 return pa.Table.from_batches([], POINTS_SCHEMA).select(columns)
+            near = get_close_matches(str(key), self.summaries, n=3)
             known = ", ".join(sorted(self.summaries)[:5]) or "none"
-            raise NotFoundError(f"run {self.run_id} has no metric {key!r}", hint=f"its metrics: {known}")
+            hint = f"did you mean {' or '.join(near)}?" if near else f"its metrics: {known}"
+            raise NotFoundError(f"run {self.run_id} has no metric {key!r}", hint=hint)
         whole = pa.concat_tables(tables).unify_dictionaries()
         return whole if len(sources) == 1 else _in_time_order(whole)
 

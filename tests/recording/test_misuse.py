@@ -1,0 +1,64 @@
+"""Mistakes in a program's calls: the error names the thing, says what to do, and hides nothing behind it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mltrack
+from mltrack.errors import MltrackError
+from mltrack.recording import current_store
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[mltrack.Run]:
+    """An active run."""
+    current_store.set_store(tmp_path / ".mltrack")
+    with mltrack.start_run(run_name="r") as run:
+        yield run
+
+
+LIST: Any = ["loss", 1]
+
+MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
+    "params": (lambda: mltrack.log_params(LIST), "params must be a dict of values by name, not list"),
+    "metrics": (lambda: mltrack.log_metrics(LIST), "metrics must be a dict of values by name, not list"),
+    "log": (lambda: mltrack.log(LIST), "metrics must be a dict of values by name, not list"),
+    "tags": (lambda: mltrack.set_tags(LIST), "tags must be a dict of values by name, not list"),
+    "tags of a start": (lambda: mltrack.start_run(nested=True, tags=LIST), "tags must be a dict"),
+    "value": (lambda: mltrack.log_metric("loss", LIST), "metric 'loss': ['loss', 1] is not a number"),
+    "name": (lambda: mltrack.log_metric("", 1), "names to log under must be non-empty text, not ''"),
+    "step": (lambda: mltrack.log_metric("loss", 1, step=1.5), "step 1.5 is not a 64-bit integer"),  # type: ignore[arg-type]
+    "run": (lambda: mltrack.get_run(None), "a run is named by text, not NoneType"),  # type: ignore[arg-type]
+    "names": (lambda: mltrack.search_runs(experiment_names="arms"), "experiment_names is 'arms', not a list"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_named_with_a_hint_and_without_other_errors(run: mltrack.Run, name: str) -> None:
+    call, words = MISTAKES[name]
+    with pytest.raises(MltrackError) as caught:
+        call()
+    assert words in str(caught.value)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert shown.rstrip().endswith(f"hint: {caught.value.hint}")
+    assert "During handling" not in shown
+
+
+def test_logging_to_a_run_that_has_ended_hides_nothing_behind_the_error(run: mltrack.Run) -> None:
+    run.end()
+    with pytest.raises(mltrack.RunStateError) as caught:
+        run.log_metric("loss", 1)
+    assert "During handling" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_nothing_is_logged_by_a_call_that_is_refused(run: mltrack.Run) -> None:
+    for call, _ in MISTAKES.values():
+        with pytest.raises(MltrackError):
+            call()
+    assert run.stored().point_count == 0
+    assert run.stored().params == {}
