@@ -155,17 +155,23 @@ def test_tables_of_plain_values_are_the_same_with_pandas_and_without(base_python
 
 
 @pytest.mark.parametrize(
-    ("words", "what"), [("ui", "mltrack ui"), ("serve models:/m/1", "mltrack serve"), ("demo", "the demo's server")]
+    ("words", "what", "extra"),
+    [
+        ("ui", "mltrack ui", "mlflow"),
+        ("serve models:/m/1", "mltrack serve", "mlflow"),
+        ("demo", "the demo's server", "mlflow"),
+        ("mcp", "mltrack mcp", "mcp"),
+    ],
 )
 def test_a_command_that_needs_an_extra_names_it_in_one_line(
-    base_python: Python, tmp_path: Path, words: str, what: str
+    base_python: Python, tmp_path: Path, words: str, what: str, extra: str
 ) -> None:
     done = base_python("-m", "mltrack", *words.split(), cwd=tmp_path)
     assert done.returncode == 1
     assert done.stdout == ""
     said, hint = done.stderr.splitlines()
-    assert said == f"error: {what} needs mlflow, which is not installed"
-    assert hint.startswith("hint: pip install 'mltrack[mlflow]'")
+    assert said == f"error: {what} needs {extra}, which is not installed"
+    assert hint.startswith(f"hint: pip install 'mltrack[{extra}]'")
     assert not list(tmp_path.iterdir())  # the demo trains nothing first
 
 

@@ -23,7 +23,7 @@ def mcp(ctx: click.Context, allow_writes: bool) -> None:
     A client (an assistant in an editor, an agent) starts this itself. It can search, compare and read runs, metrics,
     logs and the state of remotes; it changes nothing unless you say so.
     """
-    from mltrack_sync.mcp.server import make_server
+    from mltrack_sync.mcp.server import make_server  # which needs the extra
 
     make_server(open_store(ctx), writes=allow_writes).run("stdio")
 
