@@ -175,6 +175,21 @@ def test_a_command_that_needs_an_extra_names_it_in_one_line(
     assert not list(tmp_path.iterdir())  # the demo trains nothing first
 
 
+def test_a_report_needs_an_extra_only_as_an_image(base_python: Python, tmp_path: Path) -> None:
+    program = "import mltrack\nwith mltrack.start_run(run_name='a'): mltrack.log_metric('loss', 0.5)"
+    assert base_python("-c", program, cwd=tmp_path).returncode == 0
+    done = base_python("-m", "mltrack", "report", "a", "-o", "a.png", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: a report as an image needs matplotlib, which is not installed",
+        "hint: pip install 'mltrack[report]', or write .html or .md",
+    ]
+    for name in ("a.html", "a.md"):
+        done = base_python("-m", "mltrack", "report", "a", "-o", name, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (tmp_path / name).stat().st_size > 100
+
+
 def test_without_any_dependency_the_command_line_says_what_it_needs(base_python: Python, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     bare.mkdir()

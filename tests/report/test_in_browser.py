@@ -114,7 +114,7 @@ def test_the_filter_hides_runs_in_the_table_and_in_the_charts(opened: Opened, re
     page.locator("#filter").fill("lr<0.05 finished")
     assert names(page) == ["run-2"]
     assert page.get_by_role("status").inner_text() == "1 of 3 runs"
-    assert page.locator(".chip:visible").all_inner_texts() == ["run-2"]
+    assert page.locator(".chip[aria-pressed]:visible").all_inner_texts() == ["run-2"]
     assert picture(page) != before
     page.locator("#filter").fill("")
     assert len(names(page)) == 3
@@ -177,9 +177,12 @@ def test_axes_and_smoothing_change_the_charts(opened: Opened, report_file: Path)
     seen.add(picture(page))
     page.get_by_role("button", name="run-1", exact=True).click()
     seen.add(picture(page))
+    page.get_by_role("button", name="Show none of the runs").click()
+    seen.add(picture(page))
+    page.get_by_role("button", name="Show all of the runs").click()
     page.get_by_label("x axis").select_option("seconds")
     seen.add(picture(page))
-    assert len(seen) == 6
+    assert len(seen) == 7
     page.get_by_role("searchbox", name="metrics").fill("val")
     assert page.locator(".chart:visible h3").all_inner_texts() == ["val/acc"]
 

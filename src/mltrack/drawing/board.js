@@ -125,6 +125,14 @@ const mltrackBoard = (() => {
         this.chips.append(chip);
         this.buttons.set(run, chip);
       }
+      if (runs.size < 3) return;
+      for (const [text, off] of [["all", []], ["none", [...runs.keys()]]]) {
+        const all = make("button", "chip plain", text);
+        all.type = "button";
+        all.setAttribute("aria-label", `Show ${text} of the runs`);
+        all.addEventListener("click", () => { this.off = new Set(off); this.update(); });
+        this.chips.append(all);
+      }
     }
 
     mark(run) {

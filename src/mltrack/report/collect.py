@@ -45,7 +45,7 @@ class Limits:
         log_characters_max: characters of all runs' output.
     """
 
-    curve_points_max: int = 2_000
+    curve_points_max: int = 5_000
     points_max: int = 150_000
     curves_max: int = 1_500
     params_max: int = 20_000
