@@ -6,6 +6,7 @@ import json
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import pytest
 
 from mltrack.entities import Alert
 from mltrack.errors import UsageError
-from mltrack.guards.actions import facts_of, post
+from mltrack.guards.actions import facts_of, is_undone, post
 from mltrack.guards.process import GuardProcess
 from mltrack.guards.rules import Guard, as_guards
 from mltrack.guards.watcher import RunWatch, StoreWatch, ask
@@ -219,6 +220,37 @@ def _with_pid(line: str, pid: int) -> bytes:
 
     fields = {key: value for key, value in json.loads(line).items() if key != "crc"}
     return encode_line(fields | ({"pid": pid} if fields["type"] == "writer" else {}))
+
+
+def test_of_two_watchers_that_take_over_one_does_what_is_left(run: Run, tmp_path: Path) -> None:
+    guard = Guard("loss is NaN", name="nan", command=["sh", "-c", f"echo ran >> {tmp_path}/ran"])
+    layout = Store.open(run.store_folder).layout
+    alert = append_alert(
+        layout,
+        run.run_id,
+        rule="nan",
+        condition="loss is NaN",
+        message="found",
+        episode=run.stored().state.episode,
+        actions=guard.actions,
+    )
+    assert alert is not None
+    both = [watching(run, guard), watching(run, guard)]
+    for watch in both:
+        watch._actions.perform(guard, alert)
+    for watch in both:
+        watch.close()
+    assert (tmp_path / "ran").read_text() == "ran\n"
+
+
+def test_a_webhook_is_left_to_the_process_that_calls_it_while_that_lives() -> None:
+    host, dead = socket.gethostname(), subprocess.Popen([sys.executable, "-c", "pass"])
+    dead.wait()
+    assert not is_undone(f"calling from {host}:{os.getpid()}")
+    assert is_undone(f"calling from {host}:{dead.pid}")
+    assert not is_undone("calling from another-host:1")
+    assert is_undone("")
+    assert not is_undone("done")
 
 
 def test_a_store_is_watched_for_runs_that_start_and_not_for_those_that_have_ended(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import socket
 import subprocess
 import time
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from mltrack.environment import (
     MLTRACK_ALERT_RUN_NAME,
     MLTRACK_STORE,
 )
-from mltrack.storage.runs.alerts import append_action
+from mltrack.storage.runs.alerts import append_action, claim_action
 from mltrack.storage.runs.stop_file import set_stop
 from mltrack.text.redaction import hide
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from mltrack.entities import Alert, RunInfo
     from mltrack.guards.rules import Guard
 
-__all__ = ["DONE", "STARTED", "Actions", "facts_of", "post"]
+__all__ = ["DONE", "STARTED", "Actions", "facts_of", "is_process", "is_undone", "post"]
 
 DONE = "done"
 STARTED = "started"
@@ -41,6 +43,8 @@ WEBHOOK_ATTEMPTS = 5
 WEBHOOK_PAUSE_S = 0.5
 OUTPUT_CHARACTERS_MAX = 300
 
+_CALLING = re.compile(r"calling from (.+):([0-9]{1,9})", re.DOTALL)
+
 _VARIABLES = {
     "rule": MLTRACK_ALERT_RULE,
     "message": MLTRACK_ALERT_MESSAGE,
@@ -48,6 +52,29 @@ _VARIABLES = {
     "run_name": MLTRACK_ALERT_RUN_NAME,
 }
 """What of an alert a command gets in its environment."""
+
+
+def _calling() -> str:
+    return f"calling from {socket.gethostname()}:{os.getpid()}"
+
+
+def is_undone(outcome: str) -> bool:
+    """Whether an action is still to be done: it was not begun, or the process that called a webhook is gone."""
+    found = _CALLING.fullmatch(outcome)
+    return not outcome or (found is not None and not is_process(found[1], int(found[2])))
+
+
+def is_process(host: str, pid: int) -> bool:
+    """Whether a process of that number runs, if it is one of this host; another host's is taken to run."""
+    if host != socket.gethostname():
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def facts_of(alert: Alert, info: RunInfo) -> dict[str, Any]:
@@ -147,12 +174,18 @@ class Actions:
             set_stop(self.layout.run(run_id), fs=self.fs)
         facts = facts_of(alert, self.info())
         command = tuple(guard.command)
-        if command and alert.actions.get("command") == "":
-            self._note(alert, "command", STARTED)
+        if command and alert.actions.get("command") == "" and self._claim(alert, "command", STARTED):
             self.in_background(lambda: self._note(alert, "command", run_command(command, facts, self.layout.root)))
-        if guard.webhook and alert.actions.get("webhook") == "":
+        if (
+            guard.webhook
+            and is_undone(alert.actions.get("webhook", DONE))
+            and self._claim(alert, "webhook", _calling())
+        ):
             key = f"{run_id}.{alert.alert_id}"
             self.in_background(lambda: self._note(alert, "webhook", post(guard.webhook, facts, key)))
+
+    def _claim(self, alert: Alert, action: str, outcome: str) -> bool:
+        return claim_action(self.layout, alert, self.info().run_id, action, outcome, fs=self.fs)
 
     def _note(self, alert: Alert, action: str, outcome: str) -> None:
         append_action(self.layout, self.info().run_id, alert.alert_id, action, outcome, fs=self.fs)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.layout import is_run_id
 from mltrack.errors import BusyError, MltrackError, NotFoundError, UsageError
-from mltrack.guards.actions import Actions
+from mltrack.guards.actions import Actions, is_process, is_undone
 from mltrack.guards.conditions import Query, Silence
 from mltrack.guards.evaluation import Finding, Seen, advance, overdue
 from mltrack.storage.runs.alerts import append_alert, fired
@@ -151,7 +151,7 @@ class RunWatch:
     def _take_over(self, rule: _Rule, alert: Alert) -> None:
         """Do what is left of an alert, unless the process that recorded it is still at it."""
         stopped = "stop" not in alert.actions or not self.run.state.live or is_stop_requested(self.run.folder)
-        if stopped and all(alert.actions.values()):
+        if stopped and not any(map(is_undone, alert.actions.values())):
             return
         writer = self.run.state.writers.get(alert.alert_id.partition(".")[0])
         if writer is not None and is_process(writer.host, writer.pid):
@@ -373,19 +373,3 @@ def ask(store: Store, sql: str, run_id: str) -> str | None:
     if not rows:
         return None
     return ", ".join(f"{name} = {value}" for name, value in rows[0].items())[:300]
-
-
-def is_process(host: str, pid: int) -> bool:
-    """Whether a process of that number runs, if it is one of this host; another host's is taken to run."""
-    import os
-    import socket
-
-    if host != socket.gethostname():
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

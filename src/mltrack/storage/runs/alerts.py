@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mltrack.disk.layout import Layout
     from mltrack.entities import Alert
 
-__all__ = ["alert_tag", "append_action", "append_alert", "fired", "request_stop"]
+__all__ = ["alert_tag", "append_action", "append_alert", "claim_action", "fired", "request_stop"]
 
 LOCK_TIMEOUT_S = 5.0
 TEXT_CHARACTERS_MAX = 2_000
@@ -101,6 +101,25 @@ def fired(state: RunState, rule: str, condition: str, episode: int) -> Alert | N
 
 def _name_of(value: float) -> str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def claim_action(
+    layout: Layout, alert: Alert, run_id: str, action: str, outcome: str, *, fs: FileSystem = LOCAL
+) -> bool:
+    """Record that an action of an alert is begun, unless another process has done so since ``alert`` was read.
+
+    Raises:
+        NotFoundError, BusyError, StoreError, OSError: as append_alert.
+    """
+    folder = layout.run(run_id)
+    with file_lock(folder.path / "live" / "guards.lock", timeout_s=LOCK_TIMEOUT_S):
+        state = RunState(folder)
+        state.update()
+        now = next((one for one in state.alerts if one.alert_id == alert.alert_id), None)
+        if now is None or now.actions.get(action) != alert.actions.get(action):
+            return False
+        append_action(layout, run_id, alert.alert_id, action, outcome, fs=fs)
+    return True
 
 
 def append_action(
