@@ -323,27 +323,29 @@ class _OldPaths:
 sys.meta_path.append(_OldPaths)
 
 
-def __getattr__(name: str) -> object:
-    from importlib import import_module
+if not TYPE_CHECKING:  # so that a checker knows a name that is not here
 
-    if name == "__version__":
-        from importlib.metadata import version
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
 
-        return version("mltrack")
-    if name in _ELSEWHERE:
-        module, attribute = _ELSEWHERE[name]
-        value = getattr(import_module(module), attribute)
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("mltrack")
+        if name in _ELSEWHERE:
+            module, attribute = _ELSEWHERE[name]
+            value = getattr(import_module(module), attribute)
+            globals()[name] = value
+            return value
+        if name in _MODULES:
+            return import_module(f"mltrack.{name}")
+        if name not in _MODULE_OF:
+            from mltrack.recording.mlflow_names import how_to_get
+
+            raise AttributeError(f"module 'mltrack' has no attribute {name!r}{how_to_get(name)}")
+        value = getattr(import_module(f"mltrack.{_MODULE_OF[name]}"), name)
         globals()[name] = value
         return value
-    if name in _MODULES:
-        return import_module(f"mltrack.{name}")
-    if name not in _MODULE_OF:
-        from mltrack.recording.mlflow_names import how_to_get
-
-        raise AttributeError(f"module 'mltrack' has no attribute {name!r}{how_to_get(name)}")
-    value = getattr(import_module(f"mltrack.{_MODULE_OF[name]}"), name)
-    globals()[name] = value
-    return value
 
 
 def __dir__() -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
 
-def __getattr__(name: str) -> object:
+
+def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
     from importlib import import_module

@@ -25,9 +25,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name != "MlflowClient":
-        raise AttributeError(f"module 'mltrack.tracking' has no attribute {name!r}")
-    from mltrack.client import MlflowClient
+if not TYPE_CHECKING:  # so that a checker knows a name that is not here
 
-    return MlflowClient
+    def __getattr__(name: str) -> object:
+        if name != "MlflowClient":
+            raise AttributeError(f"module 'mltrack.tracking' has no attribute {name!r}")
+        from mltrack.client import MlflowClient
+
+        return MlflowClient

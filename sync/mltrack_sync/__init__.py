@@ -45,14 +45,16 @@ if TYPE_CHECKING:
     from mltrack_sync.stores.bundles import bundle, pull_bundle
 
 
-def __getattr__(name: str) -> object:
-    from importlib import import_module
+if not TYPE_CHECKING:  # so that a checker knows a name that is not here
 
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'mltrack_sync' has no attribute {name!r}")
-    value = getattr(import_module(f"mltrack_sync.{_MODULE_OF[name]}"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module 'mltrack_sync' has no attribute {name!r}")
+        value = getattr(import_module(f"mltrack_sync.{_MODULE_OF[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -209,7 +209,7 @@ def test_a_closed_journal_refuses_points(tmp_path: Path, kind: type[PointJournal
 def test_numpy_steps_are_steps(tmp_path: Path) -> None:
     recorded = Recorded(tmp_path)
     for step in (np.int64(3), np.uint8(3), np.array(3), True):
-        recorded.points.log("a", 1.0, step, 0)  # type: ignore[arg-type]
+        recorded.points.log("a", 1.0, step, 0)
     assert [point[1] for point in recorded.read()] == [3, 3, 3, 1]
 
 

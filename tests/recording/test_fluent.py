@@ -206,7 +206,7 @@ def test_every_public_name_exists() -> None:
         assert getattr(mltrack, name) is not None
     assert set(mltrack.__all__) <= set(dir(mltrack))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        mltrack.nothing  # noqa: B018
+        mltrack.nothing  # type: ignore[attr-defined]  # noqa: B018
 
 
 HEAVY = ["mlflow", "duckdb", "pyarrow", "pandas", "numpy", "httpx", "tenacity", "rich", "click", "psutil", "watchdog"]

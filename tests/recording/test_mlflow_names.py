@@ -65,7 +65,7 @@ assert "mlflow" not in sys.modules
 """
     run_python(code)
     with pytest.raises(AttributeError) as caught:
-        mltrack.log_metrik  # noqa: B018
+        mltrack.log_metrik  # type: ignore[attr-defined]  # noqa: B018
     assert str(caught.value) == "module 'mltrack' has no attribute 'log_metrik'"
 
 

@@ -33,9 +33,9 @@ def test_arguments_of_init_that_are_not_here_are_refused(options: dict[str, Any]
 def test_a_run_has_no_silent_methods() -> None:
     run = wandb.init(project="p", mode="disabled")
     with pytest.raises(UnsupportedError, match=r"Run\.restore"):
-        run.restore("file")
+        run.restore("file")  # type: ignore[attr-defined]
     with pytest.raises(UnsupportedError, match=r"Run\.something_new"):
-        run.something_new()
+        run.something_new()  # type: ignore[attr-defined]
     run.finish()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsFloat, SupportsIndex
 
 from mltrack.journal.points import PointJournal
 
@@ -15,12 +15,14 @@ __all__ = ["LockedPointJournal"]
 class LockedPointJournal(PointJournal):
     """The same for an interpreter that runs threads at the same time (no global interpreter lock)."""
 
-    def log(self, key: str, value: float, step: int | None = None, time: int | None = None) -> None:
+    def log(self, key: str, value: SupportsFloat, step: SupportsIndex | None = None, time: int | None = None) -> None:
         """One point."""
         with self.lock:
             super().log(key, value, step, time)
 
-    def log_many(self, values: Mapping[str, float], step: int | None = None, time: int | None = None) -> None:
+    def log_many(
+        self, values: Mapping[str, SupportsFloat], step: SupportsIndex | None = None, time: int | None = None
+    ) -> None:
         """One point for each key."""
         with self.lock:
             super().log_many(values, step, time)

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Mapping
 from time import time_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsFloat, SupportsIndex
 
 from mltrack.disk.codec import (
     HEADER_SIZE,
@@ -121,7 +121,7 @@ class PointJournal:
     # the offset is read to where pack_record returns neither can happen, so each record gets a slot of its own and a
     # reader never meets a gap. (An interpreter without that rule uses LockedPointJournal.)
 
-    def log(self, key: str, value: float, step: int | None = None, time: int | None = None) -> None:
+    def log(self, key: str, value: SupportsFloat, step: SupportsIndex | None = None, time: int | None = None) -> None:
         """Log one point.
 
         Args:
@@ -152,7 +152,9 @@ class PointJournal:
             pass  # an error of what follows has nothing to do with this one
         self._log_slowly([(key, value)], step, time)
 
-    def log_many(self, values: Mapping[str, float], step: int | None = None, time: int | None = None) -> None:
+    def log_many(
+        self, values: Mapping[str, SupportsFloat], step: SupportsIndex | None = None, time: int | None = None
+    ) -> None:
         """One point for each key, all with the same step and time; all are checked before the first is stored."""
         if time is None:
             time = time_ns()
@@ -188,7 +190,7 @@ class PointJournal:
 
     # --- new metrics, full files, failing disks, misuse ---
 
-    def _log_slowly(self, points: Iterable[tuple[str, float]], step: int | None, time: int) -> None:
+    def _log_slowly(self, points: Iterable[tuple[str, SupportsFloat]], step: SupportsIndex | None, time: int) -> None:
         step = 0 if step is None else integer("step", step)
         time = integer("time", time)
         checked = [(check_key(key), as_float(key, value)) for key, value in points]

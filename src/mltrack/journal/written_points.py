@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Mapping
 from time import time_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsFloat, SupportsIndex
 
 from mltrack.disk.codec import RECORD_SIZE, RecordError, record_bytes
 from mltrack.disk.filesystem import LOCAL, FileSystem
@@ -37,7 +37,7 @@ class WrittenPointJournal(PointJournal):
 
     _maps = False
 
-    def log(self, key: str, value: float, step: int | None = None, time: int | None = None) -> None:
+    def log(self, key: str, value: SupportsFloat, step: SupportsIndex | None = None, time: int | None = None) -> None:
         """One point, in one write."""
         if time is None:
             time = time_ns()
@@ -65,7 +65,9 @@ class WrittenPointJournal(PointJournal):
             pass  # an error of what follows has nothing to do with this one
         self._log_slowly([(key, value)], step, time)
 
-    def log_many(self, values: Mapping[str, float], step: int | None = None, time: int | None = None) -> None:
+    def log_many(
+        self, values: Mapping[str, SupportsFloat], step: SupportsIndex | None = None, time: int | None = None
+    ) -> None:
         """One point for each key, all in one write."""
         if time is None:
             time = time_ns()

@@ -13,7 +13,7 @@ import threading
 import weakref
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, SupportsFloat, SupportsIndex, TypeVar
 
 import mltrack.journal.recorder  # noqa: F401  # its fork hook gives the child its own points, and must run before ours
 from mltrack.errors import RunStateError
@@ -73,11 +73,13 @@ _is_inherited = False  # whether the run of the process that spawned this one wa
 _start: Callable[[], Run]
 
 
-def _log_to_active(key: str, value: float, step: int | None) -> None:
+def _log_to_active(key: str, value: SupportsFloat, step: SupportsIndex | None) -> None:
     on_active(lambda run: run.points.log(key, value, step))
 
 
-_log_point: ContextVar[Callable[[str, float, int | None], None]] = ContextVar("mltrack_log", default=_log_to_active)
+_log_point: ContextVar[Callable[[str, SupportsFloat, SupportsIndex | None], None]] = ContextVar(
+    "mltrack_log", default=_log_to_active
+)
 log_point = _log_point.get
 """Returns this context's function for logging a point: looking the run up would double the cost of a call."""
 
@@ -236,7 +238,7 @@ def on_active(call: Callable[[Run], T]) -> T:
                 raise
 
 
-def log_again(key: str, value: float, step: int | None) -> None:
+def log_again(key: str, value: SupportsFloat, step: SupportsIndex | None) -> None:
     """Log a point that this context's run refused because another thread has ended it."""
     _remember()
     _log_to_active(key, value, step)

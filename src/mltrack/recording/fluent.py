@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex
 
 from mltrack.environment import (
     HISTORY_TAG,
@@ -266,10 +266,10 @@ def end_run(status: str = "FINISHED") -> None:
 
 def log_metric(
     key: str,
-    value: float,
-    step: int | None = None,
+    value: SupportsFloat,
+    step: SupportsIndex | None = None,
     synchronous: bool | None = None,
-    timestamp: int | None = None,
+    timestamp: float | None = None,
     run_id: str | None = None,
     model_id: str | None = None,
     dataset: Any = None,
@@ -302,11 +302,11 @@ def log_metric(
 
 
 def log_metrics(
-    metrics: Mapping[str, float],
-    step: int | None = None,
+    metrics: Mapping[str, SupportsFloat],
+    step: SupportsIndex | None = None,
     synchronous: bool | None = None,
     run_id: str | None = None,
-    timestamp: int | None = None,
+    timestamp: float | None = None,
     model_id: str | None = None,
     dataset: Any = None,
 ) -> RunOperations | None:
@@ -325,11 +325,11 @@ def log_metrics(
 
 
 def _log_with(
-    metrics: Mapping[str, float],
-    step: int | None,
+    metrics: Mapping[str, SupportsFloat],
+    step: SupportsIndex | None,
     synchronous: bool | None,
     run_id: str | None,
-    timestamp: int | None,
+    timestamp: float | None,
     model_id: str | None,
     dataset: Any,
 ) -> RunOperations | None:
@@ -346,7 +346,7 @@ def _log_with(
     return DONE if synchronous is False else None
 
 
-def log(metrics: Mapping[str, float | RichValue], step: int | None = None) -> None:
+def log(metrics: Mapping[str, SupportsFloat | RichValue], step: SupportsIndex | None = None) -> None:
     """``Run.log`` on the active run."""
     on_active(lambda run: run.log(metrics, step))
 

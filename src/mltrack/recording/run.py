@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from time import time_ns
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, cast
 
 from mltrack.disk.layout import Layout
 from mltrack.errors import InvalidMetricError, ParamConflictError, RunStateError, UsageError
@@ -23,7 +23,7 @@ from mltrack.recording.run_artifacts import RunFiles
 from mltrack.recording.run_handles import arrive, keep
 from mltrack.recording.run_links import RunInputs
 from mltrack.recording.run_views import Attachment, RunViews
-from mltrack.values.scalars import check_key, plain_columns, require_mapping, time_from_ms
+from mltrack.values.scalars import check_key, integer, plain_columns, require_mapping, time_from_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -110,7 +110,9 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
 
     # --- metrics ---
 
-    def log_metric(self, key: str, value: float, step: int | None = None, *, timestamp: int | None = None) -> None:
+    def log_metric(
+        self, key: str, value: SupportsFloat, step: SupportsIndex | None = None, *, timestamp: float | None = None
+    ) -> None:
         """Log one point of a metric.
 
         Args:
@@ -126,7 +128,7 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
         self._recorder.points.log(key, value, step, None if timestamp is None else time_from_ms(timestamp))
 
     def log_metrics(
-        self, metrics: Mapping[str, float], step: int | None = None, *, timestamp: int | None = None
+        self, metrics: Mapping[str, SupportsFloat], step: SupportsIndex | None = None, *, timestamp: float | None = None
     ) -> None:
         """Log one point of each of several metrics, with the same step and time; all are checked before any is stored.
 
@@ -135,7 +137,7 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
         """
         self._recorder.points.log_many(metrics, step, None if timestamp is None else time_from_ms(timestamp))
 
-    def log(self, metrics: Mapping[str, float | RichValue], step: int | None = None) -> None:
+    def log(self, metrics: Mapping[str, SupportsFloat | RichValue], step: SupportsIndex | None = None) -> None:
         """``log_metrics`` that counts steps: without ``step``, one more than in the last call of ``log``.
 
         A resumed run continues after its greatest step. Each process counts its own steps.
@@ -148,16 +150,18 @@ class Run(RunFiles, RunInputs, RunRewinds, RunGuards, RunViews):
             UsageError: an image is invalid, or its name can't be a file's.
         """
         if step is None:
-            step = self._next_step()
+            number = self._next_step()
+        else:
+            number = step if type(step) is int else integer("step", step)
         try:
-            self._recorder.points.log_many(metrics, step)  # type: ignore[arg-type]  # only numbers are accepted
+            self._recorder.points.log_many(metrics, number)  # type: ignore[arg-type]  # only numbers are accepted
         except InvalidMetricError:
             rich = rich_values(metrics)
             if not rich:
                 raise
             self._check_open()
-            self._rich.log(self, metrics, rich, step)
-        self._auto_step = step + 1
+            self._rich.log(self, metrics, rich, number)
+        self._auto_step = number + 1
 
     def _next_step(self) -> int:
         """The step of the next ``log``. A resumed run continues after its greatest step, which is read once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, overload
 
 from mltrack.errors import NotFoundError, UsageError
 from mltrack.extras import need
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from mltrack.catalog.search import PagedList, RunRecord
     from mltrack.storage.runs.stored_run import StoredRun
 
 __all__ = ["delete_run", "get_parent_run", "get_run", "load_table", "restore_run", "search_runs"]
@@ -104,6 +105,36 @@ def load_table(
     return pd.concat(tables, ignore_index=True)
 
 
+@overload
+def search_runs(
+    experiment_ids: Sequence[str] | None = None,
+    filter_string: str = "",
+    run_view_type: int | str = "ACTIVE_ONLY",
+    max_results: int = 100_000,
+    order_by: Sequence[str] | None = None,
+    output_format: Literal["pandas"] = "pandas",
+    search_all_experiments: bool = False,
+    experiment_names: Sequence[str] | None = None,
+    aggregates: Sequence[str] | None = None,
+) -> pd.DataFrame: ...
+
+
+@overload
+def search_runs(
+    experiment_ids: Sequence[str] | None = None,
+    filter_string: str = "",
+    run_view_type: int | str = "ACTIVE_ONLY",
+    max_results: int = 100_000,
+    order_by: Sequence[str] | None = None,
+    *,
+    output_format: Literal["list"],
+    search_all_experiments: bool = False,
+    experiment_names: Sequence[str] | None = None,
+    aggregates: Sequence[str] | None = None,
+) -> PagedList[RunRecord]: ...
+
+
+@overload
 def search_runs(
     experiment_ids: Sequence[str] | None = None,
     filter_string: str = "",
@@ -114,7 +145,20 @@ def search_runs(
     search_all_experiments: bool = False,
     experiment_names: Sequence[str] | None = None,
     aggregates: Sequence[str] | None = None,
-) -> Any:
+) -> pd.DataFrame | PagedList[RunRecord]: ...
+
+
+def search_runs(
+    experiment_ids: Sequence[str] | None = None,
+    filter_string: str = "",
+    run_view_type: int | str = "ACTIVE_ONLY",
+    max_results: int = 100_000,
+    order_by: Sequence[str] | None = None,
+    output_format: str = "pandas",
+    search_all_experiments: bool = False,
+    experiment_names: Sequence[str] | None = None,
+    aggregates: Sequence[str] | None = None,
+) -> pd.DataFrame | PagedList[RunRecord]:
     """Search runs by MLflow's grammar; a data frame with ``output_format="pandas"``, else ("list") a list of runs.
 
     Args:

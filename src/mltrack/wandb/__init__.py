@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mltrack.text.printing import say as _say
 from mltrack.wandb import current as _current
@@ -162,19 +162,42 @@ def _method(name: str) -> Any:
 _methods = {name: _method(name) for name in _OF_RUN}
 
 
-def __getattr__(name: str) -> Any:
-    run = _current.current()
-    if name == "run":
-        return run
-    if name in ("config", "summary"):
-        return _BeforeInit(f"wandb.{name}") if run is None else getattr(run, name)
-    if name in _methods:
-        return _methods[name]
-    if name == "data_types":
-        return sys.modules[__name__]
-    if name.startswith("_"):
-        raise AttributeError(name)
-    raise _refuse(name)
+if TYPE_CHECKING:  # what a checker knows of; a name that is not here is a mistake
+    from mltrack.wandb.run_summary import Summary as _Summary
+
+    run: Run | None
+    config: Config
+    summary: _Summary
+    _run = init()  # never called: says of which class its methods are
+    alert = _run.alert
+    define_metric = _run.define_metric
+    link_artifact = _run.link_artifact
+    link_model = _run.link_model
+    log = _run.log
+    log_artifact = _run.log_artifact
+    log_code = _run.log_code
+    log_model = _run.log_model
+    mark_preempting = _run.mark_preempting
+    save = _run.save
+    unwatch = _run.unwatch
+    use_artifact = _run.use_artifact
+    use_model = _run.use_model
+    watch = _run.watch
+else:
+
+    def __getattr__(name: str) -> Any:
+        run = _current.current()
+        if name == "run":
+            return run
+        if name in ("config", "summary"):
+            return _BeforeInit(f"wandb.{name}") if run is None else getattr(run, name)
+        if name in _methods:
+            return _methods[name]
+        if name == "data_types":
+            return sys.modules[__name__]
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise _refuse(name)
 
 
 def _forget_replaced() -> None:

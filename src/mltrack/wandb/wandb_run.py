@@ -466,10 +466,12 @@ class Run:
     def _label(self, *_: Any, **__: Any) -> None:
         """What frameworks call to say which they are."""
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        raise refuse(f"Run.{name}")
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            raise refuse(f"Run.{name}")
 
     # --- what its parts store ---
 
