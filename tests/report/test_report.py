@@ -169,6 +169,7 @@ def test_runs_are_selected_by_a_filter_and_notes_are_read_from_a_file(cli: Cli, 
     found = Audit(said.out)
     assert "Two" in found.text and "Why" in found.text
     assert "spirals-1" in found.text and "spirals-3" not in found.text
+    assert "1 tag equal in all runs" in found.text and "teamred" in found.text
 
 
 def test_whatever_runs_hold_a_report_stays_within_its_size(tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ def evil_store(folder: Path) -> Store:
     current_store.set_store(folder / ".mltrack")
     current_store.set_experiment(f"experiment {EVIL}")
     for number in range(2):
-        with fluent.start_run(run_name=f"run{number} {EVIL}", tags={f"tag {EVIL}": EVIL}) as run:
+        with fluent.start_run(
+            run_name=f"run{number} {EVIL}", tags={f"tag {EVIL}": EVIL, "mlflow.note.content": f"# note\n\n{EVIL}"}
+        ) as run:
             run.log_params({f"param {EVIL}": f"{number}{EVIL}", f"same {EVIL}": EVIL})
             for step in range(3):
                 run.log_metric(f"metric {EVIL}", float(step * number), step)

@@ -29,6 +29,7 @@ __all__ = ["Plot", "live_html", "plot_runs"]
 POINTS_MAX = 200_000
 CURVE_POINTS_MAX = 2_000
 LIVE_POINTS_MAX = 600
+LIVE_WIDTH, LIVE_HEIGHT = 460, 200
 SPARK_WIDTH = 40
 SHORT_ID = 8
 
@@ -144,7 +145,11 @@ def live_html(run: NotebookRun, patterns: Sequence[str], status: str) -> Html:
     points = sum(run.summaries[key].count for key in keys)
     latest = [f"{key} {number(run.summaries[key].value)}" for key in keys[:6]]
     about = " · ".join(["", *([status] if status else []), plural(points, "point"), *latest])
-    charts = [element("div", svg_chart(chart)) for chart in _charts([run], keys, LIVE_POINTS_MAX) if chart.curves]
+    charts = [
+        element("div", svg_chart(chart, width=LIVE_WIDTH, height=LIVE_HEIGHT))
+        for chart in _charts([run], keys, LIVE_POINTS_MAX)
+        if chart.curves
+    ]
     style = "display: flex; flex-wrap: wrap; gap: 8px"
     return element(
         "div", element("p", element("b", run.info.run_name), about), element("div", join(charts), style=style)

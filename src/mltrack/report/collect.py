@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mltrack.drawing.colours import looks_of
 from mltrack.drawing.curves import Chart, Curve, curve_of
+from mltrack.environment import NOTE_TAG
 from mltrack.errors import CorruptionError, NotFoundError, UsageError
 from mltrack.report.facts import collect_facts, collect_sources
 from mltrack.report.logs import collect_logs
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "collect_report"]
 
 SHORT_ID = 8
+TAGS_MAX = 50
+NOTE_CHARACTERS_MAX = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +137,18 @@ def _describe(
             info.run_name if named[info.run_name] == 1 else f"{info.run_name} {info.run_id[:SHORT_ID]}",
             looks[info.run_id],
             {key: clipped(run.params[key], limits.value_characters_max) for key in kept if key in run.params},
-            dict(run.tags),
+            _tags(run, limits),
             summaries.get(run.run_id, {}),
+            clipped(run.tags.get(NOTE_TAG, ""), NOTE_CHARACTERS_MAX),
         )
         for run, info in zip(stored, infos, strict=True)
     ]
+
+
+def _tags(run: StoredRun, limits: Limits) -> dict[str, str]:
+    """The tags that users set."""
+    own = sorted(key for key in run.tags if not key.startswith(("mlflow.", "mltrack.")))[:TAGS_MAX]
+    return {key: clipped(run.tags[key], limits.value_characters_max) for key in own}
 
 
 def _params(stored: Sequence[StoredRun], limits: Limits, left_out: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from mltrack.drawing.markup import Html, element, join
 from mltrack.drawing.page import asset, chart_data, chart_scripts, chart_styles, page
 from mltrack.report.html_details import environment, logs, metrics, sources
 from mltrack.report.html_media import histograms, images, tables, texts
-from mltrack.report.html_runs import params, run_data, runs_table
+from mltrack.report.html_runs import descriptions, params, run_data, runs_table
 from mltrack.report.notes import notes_html
 from mltrack.text.counting import plural
 
@@ -23,6 +23,7 @@ def as_html(report: Report) -> str:
     """The whole page."""
     sections = {
         "Runs": runs_table(report),
+        "Descriptions": descriptions(report),
         "Params": params(report),
         "Charts": _charts(report),
         "Images": images(report),

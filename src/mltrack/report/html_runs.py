@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 from mltrack.drawing.colours import DASHES, LIGHT
 from mltrack.drawing.markup import Html, element, join, json_block, table
 from mltrack.report.model import differing
+from mltrack.report.notes import notes_html
 from mltrack.text.counting import plural
 from mltrack.text.figures import duration, number
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mltrack.report.model import Report, ReportRun
 
-__all__ = ["cell_table", "params", "run_data", "run_name", "runs_table", "scrolled"]
+__all__ = ["cell_table", "descriptions", "params", "run_data", "run_name", "runs_table", "scrolled"]
 
 METRIC_COLUMNS_MAX = 8
 PARAM_COLUMNS_MAX = 12
@@ -48,7 +49,7 @@ def cell_table(headings: Sequence[str], rows: Sequence[Sequence[str]], label: st
 
 def _columns(report: Report) -> list[tuple[str, str]]:
     """Metric and param columns as (kind, key): the most common metrics, then params that differ."""
-    unequal, _ = differing(report.runs)
+    unequal, _ = differing([run.params for run in report.runs])
     counted = Counter(chart.key for chart in report.charts for _ in chart.curves)
     common = sorted(counted, key=lambda key: (key.startswith("system/"), -counted[key], key))
     metrics = [key for key in common if not key.startswith("system/")] or common
@@ -116,7 +117,7 @@ def run_data(report: Report) -> Html:
                 "duration": (report.made_ms if info.end_time is None else info.end_time) - info.start_time,
                 "experiment": info.experiment_name,
             },
-            "param": dict(run.params),
+            "param": {**run.tags, **run.params},
             "metric": {key: summary.value for key, summary in run.metrics.items()},
         }
     return json_block("run-data", data)
@@ -126,25 +127,39 @@ def run_data(report: Report) -> Html:
 
 
 def params(report: Report) -> Html:
-    """The params in which the runs differ, and below the equal ones."""
-    unequal, equal = differing(report.runs)
-    if not unequal and not equal:
-        return Html("")
+    """The params and tags in which the runs differ, and below the equal ones."""
+    found = _held(report, [run.params for run in report.runs], "param")
+    tags = _held(report, [run.tags for run in report.runs], "tag")
+    return join([found, element("h3", "Tags"), tags]) if tags else found
+
+
+def _held(report: Report, held: Sequence[Mapping[str, str]], what: str) -> Html:
+    unequal, equal = differing(held)
     runs = report.runs
     parts: list[Html] = []
-    if len(runs) > 1 and not unequal:
-        parts.append(element("p", "All params are equal.", class_="about"))
+    if len(runs) > 1 and equal and not unequal:
+        parts.append(element("p", f"All {what}s are equal.", class_="about"))
     elif unequal and len(runs) <= RUN_COLUMNS_MAX:
-        rows = [[key, *(run.params.get(key, "") for run in runs)] for key in unequal]
-        parts.append(cell_table(["param", *(run_name(run) for run in runs)], rows, "Params that differ"))
+        rows = [[key, *(one.get(key, "") for one in held)] for key in unequal]
+        parts.append(cell_table([what, *(run_name(run) for run in runs)], rows, f"{what.title()}s that differ"))
     elif unequal:
-        rows = [[run_name(run), *(run.params.get(key, "") for key in unequal)] for run in runs]
-        parts.append(cell_table(["run", *unequal], rows, "Params that differ"))
+        rows = [[run_name(run), *(one.get(key, "") for key in unequal)] for run, one in zip(runs, held, strict=True)]
+        parts.append(cell_table(["run", *unequal], rows, f"{what.title()}s that differ"))
     if equal:
-        same = cell_table(["param", "value"], [[key, runs[0].params[key]] for key in equal], "Equal params")
+        same = cell_table([what, "value"], [[key, held[0][key]] for key in equal], f"Equal {what}s")
         if len(runs) == 1:
             parts.append(same)
         else:
-            summary = element("summary", f"{plural(len(equal), 'param')} equal in all runs")
+            summary = element("summary", f"{plural(len(equal), what)} equal in all runs")
             parts.append(element("details", summary, same))
+    return join(parts)
+
+
+def descriptions(report: Report) -> Html:
+    """What users wrote about each run, in Markdown."""
+    parts = []
+    for run in report.runs:
+        if run.note.strip():
+            note = element("div", notes_html(run.note), class_="notes")
+            parts.append(element("details", element("summary", run_name(run)), note, open=True))
     return join(parts)

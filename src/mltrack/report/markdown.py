@@ -13,7 +13,7 @@ from mltrack.text.figures import count, duration, number
 from mltrack.text.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from mltrack.report.model import Fact, Report
 
@@ -36,7 +36,9 @@ def as_markdown(report: Report) -> str:
         parts += ["Not in this report:", "\n".join(f"- {_text(one)}" for one in left_out)]
     for title, pieces in (
         ("Runs", _runs(report)),
-        ("Params", _params(report)),
+        ("Descriptions", _descriptions(report)),
+        ("Params", _held(report, [run.params for run in report.runs], "param")),
+        ("Tags", _held(report, [run.tags for run in report.runs], "tag")),
         ("Metrics", _metrics(report)),
         ("Tables", _tables(report)),
         ("Texts", _texts(report)),
@@ -72,7 +74,7 @@ def _fenced(text: str, language: str = "") -> str:
 
 def _runs(report: Report) -> Iterator[str]:
     keys = [chart.key for chart in report.charts if not chart.key.startswith("system/")][:8]
-    unequal = differing(report.runs)[0][:8]
+    unequal = differing([run.params for run in report.runs])[0][:8]
     rows = []
     for run in report.runs:
         info = run.info
@@ -84,15 +86,21 @@ def _runs(report: Report) -> Iterator[str]:
     yield _table(["run", "status", "started", "duration", *unequal, *keys], rows)
 
 
-def _params(report: Report) -> Iterator[str]:
-    unequal, equal = differing(report.runs)
-    if unequal and len(report.runs) > 1:
-        yield _table(
-            ["run", *unequal], [[run.label, *(run.params.get(key, "") for key in unequal)] for run in report.runs]
-        )
+def _descriptions(report: Report) -> Iterator[str]:
+    for run in report.runs:
+        if run.note.strip():
+            yield f"### {_text(run.label)}"
+            yield _fenced(run.note)
+
+
+def _held(report: Report, held: Sequence[Mapping[str, str]], what: str) -> Iterator[str]:
+    unequal, equal = differing(held)
+    if unequal and len(held) > 1:
+        rows = [[run.label, *(one.get(key, "") for key in unequal)] for run, one in zip(report.runs, held, strict=True)]
+        yield _table(["run", *unequal], rows)
     if equal:
-        yield "Equal in all runs:" if len(report.runs) > 1 else "Of the run:"
-        yield _table(["param", "value"], [[key, report.runs[0].params[key]] for key in equal])
+        yield "Equal in all runs:" if len(held) > 1 else "Of the run:"
+        yield _table([what, "value"], [[key, held[0][key]] for key in equal])
 
 
 def _metrics(report: Report) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,8 @@ __all__ = [
 class ReportRun:
     """One run: its facts, the latest of each metric, and its look in charts (see drawing/colours.py).
 
-    ``label`` is its name, with the first digits of its id where two runs of the report have one name.
+    ``label`` is its name, with the first digits of its id where two runs of the report have one name. ``tags`` are
+    those that users set; ``note`` is the run's description, in Markdown.
     """
 
     info: RunInfo
@@ -39,6 +40,7 @@ class ReportRun:
     params: Mapping[str, str]
     tags: Mapping[str, str]
     metrics: Mapping[str, MetricSummary]
+    note: str = ""
 
     @property
     def run_id(self) -> str:
@@ -152,10 +154,10 @@ class Report:
         return next(run for run in self.runs if run.run_id == run_id)
 
 
-def differing(runs: tuple[ReportRun, ...]) -> tuple[list[str], list[str]]:
-    """Names of params: those in which the runs differ, and those that are equal in all; sorted."""
-    keys = sorted({key for run in runs for key in run.params})
-    unequal = [key for key in keys if len({run.params.get(key) for run in runs}) > 1]
+def differing(held: Sequence[Mapping[str, str]]) -> tuple[list[str], list[str]]:
+    """Names of params, or tags, of runs: those in which the runs differ, and those that are equal in all; sorted."""
+    keys = sorted({key for one in held for key in one})
+    unequal = [key for key in keys if len({one.get(key) for one in held}) > 1]
     return unequal, [key for key in keys if key not in unequal]
 
 
