@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mltrack.top.settings import Settings, load_settings, save_settings, settings_path
+from mltrack.top.settings import Settings, has_dark_background, load_settings, save_settings, settings_path
 
 
 def test_what_was_chosen_is_kept_for_the_next_time_and_a_filter_belongs_to_its_store(tmp_path: Path) -> None:
@@ -46,3 +46,12 @@ def test_a_folder_that_can_not_be_written_is_no_error(tmp_path: Path) -> None:
 
 def test_the_file_is_in_the_folder_for_settings(tmp_path: Path) -> None:
     assert settings_path({"XDG_CONFIG_HOME": str(tmp_path)}) == tmp_path / "mltrack" / "top.json"
+
+
+def test_a_terminal_may_say_that_its_background_is_light() -> None:
+    assert [has_dark_background({"COLORFGBG": text}) for text in ("0;15", "15;0", "0;default;15", "")] == [
+        False,
+        True,
+        False,
+        True,
+    ]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from time import time_ns
 from typing import TYPE_CHECKING, NamedTuple
 
-from mltrack.catalog.filter_parser import ATTRIBUTE, PARAM, TAG, Name, Reader
+from mltrack.catalog.filter_parser import ATTRIBUTE, PARAM, TAG, Name, Reader, parse_filter
 from mltrack.catalog.filter_sql import TABLES, Parameters, attribute_columns, compile_filter
 from mltrack.catalog.schema import CATALOG_FILE, CATALOG_LOCK, is_ours
-from mltrack.catalog.search import RunQuery
 from mltrack.disk.filesystem import file_lock
 from mltrack.entities import ACTIVE
 from mltrack.errors import BusyError, FilterError
@@ -57,21 +55,21 @@ class Overview(NamedTuple):
     group: Name | None = None
 
 
-def find_overview(con: duckdb.DuckDBPyConnection, asked: Overview) -> list[RunLine]:
-    """Runs that are not deleted, of experiments that are not, the latest start first.
+def find_overview(con: duckdb.DuckDBPyConnection, asked: Overview, most: int = LINES_MAX) -> list[RunLine]:
+    """Runs that are not deleted, of experiments that are not, the latest start first; ``most`` of them at most.
 
     Raises:
         FilterError: the filter or the pattern does not parse.
     """
     import duckdb
 
-    query = replace(RunQuery.parse(filter_string=asked.filter), max_results=LINES_MAX)
+    condition = parse_filter(asked.filter)
     parameters = Parameters()
     where = [f"runs.lifecycle_stage = '{ACTIVE}'", f"coalesce(e.lifecycle_stage, '{ACTIVE}') = '{ACTIVE}'"]
     attributes = attribute_columns(time_ns() // 1_000_000, parameters)
     attributes["artifact_uri"] = "(runs.run_id || '/artifacts')"
-    if query.filter is not None:
-        where.append(compile_filter(query.filter, parameters, attributes))
+    if condition is not None:
+        where.append(compile_filter(condition, parameters, attributes))
     if asked.name_pattern:
         where.append(f"regexp_matches(runs.run_name, {parameters.add(asked.name_pattern)})")
     value, join = "NULL", ""
@@ -86,7 +84,7 @@ def find_overview(con: duckdb.DuckDBPyConnection, asked: Overview) -> list[RunLi
         f" runs.end_time, runs.parent_run_id, runs.crashed, runs.live, {value},"
         " (SELECT count(*) FROM base.alerts a WHERE a.run_id = runs.run_id) FROM base.runs runs"
         f" LEFT JOIN base.experiments e ON e.experiment_id = runs.experiment_id {join}"
-        f" WHERE {' AND '.join(where)} ORDER BY runs.start_time DESC, runs.run_id LIMIT {query.max_results}"
+        f" WHERE {' AND '.join(where)} ORDER BY runs.start_time DESC, runs.run_id LIMIT {most}"
     )
     try:
         rows_found = con.execute(sql, parameters.used_in(sql)).fetchall()
@@ -96,7 +94,7 @@ def find_overview(con: duckdb.DuckDBPyConnection, asked: Overview) -> list[RunLi
     return [RunLine(*row) for row in rows_found]
 
 
-def overview_on_disk(layout: Layout, asked: Overview) -> list[RunLine]:
+def overview_on_disk(layout: Layout, asked: Overview, most: int) -> list[RunLine]:
     """The same from the catalog as it is on disk, without a look at the run folders.
 
     Nothing where it can't be used now. It needs no more than DuckDB: the rest of mltrack need not be imported.
@@ -115,7 +113,7 @@ def overview_on_disk(layout: Layout, asked: Overview) -> list[RunLine]:
             if not file.exists():
                 return []
             with database.attached(read_only=True) as con:
-                return find_overview(con, asked) if is_ours(con, layout.store_id) else []
+                return find_overview(con, asked, most) if is_ours(con, layout.store_id) else []
     except (BusyError, OSError, duckdb.Error):
         return []  # a search finds out why, and reports it or makes a new one
     finally:

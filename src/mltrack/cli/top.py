@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING
 
@@ -93,6 +94,7 @@ def _watch(board: Board, settings_file: Path | None) -> None:
     from mltrack.top.poller import Poller
 
     need("textual", "mltrack top", instead="or print one screen: mltrack top --once")
+    gc.disable()  # what is imported stays: looking for garbage among it would delay the first frame
     with Poller(board) as poller:  # reads the first rows while Textual is imported
         from mltrack.top.tui.app import TopApp
 

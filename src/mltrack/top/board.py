@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mltrack.errors import FilterError, MltrackError
 from mltrack.top.colours import ColourBook
-from mltrack.top.filters import metric_filter, parse_line
+from mltrack.top.filters import GROUP_EXPERIMENT, GROUP_PARENT, metric_filter, parse_line
 from mltrack.top.tree import RunTree
 from mltrack.top.view import METRIC, View
 
@@ -33,6 +33,9 @@ __all__ = ["SHOWN_MAX", "SYSTEM", "Board"]
 
 SHOWN_MAX = 20
 """How many runs of a group are drawn: the latest ones."""
+
+GLANCE_MAX = 500
+"""How many runs the first look takes: enough for a screen, as each costs some microseconds."""
 
 SYSTEM = "system/"
 """What the names of system metrics begin with."""
@@ -84,7 +87,7 @@ class Board:
 
         kept = self.settings.store
         try:
-            lines = overview_on_disk(self.layout, parse_line(kept.filter, kept.group_by))
+            lines = overview_on_disk(self.layout, parse_line(kept.filter, kept.group_by), GLANCE_MAX)
         except MltrackError:
             return False  # the search that follows says why
         if lines:
@@ -117,7 +120,7 @@ class Board:
         """The run that the panes describe: the one at the cursor, or the latest of its group."""
         if self.selected in self.by_id:
             return self.by_id[self.selected]
-        below = self.tree.below(self.selected)
+        below = self.tree.below(self.selected, 1)
         return below[0] if below else None
 
     def shown(self) -> list[RunLine]:
@@ -126,9 +129,9 @@ class Board:
         if self.selected in self.by_id:
             chosen = [self.by_id[self.selected]]
             if self.selected not in self.tree.opened:
-                chosen += self.tree.below(self.selected)[: SHOWN_MAX - 1]
+                chosen += self.tree.below(self.selected, SHOWN_MAX - 1)
         elif self.selected:
-            chosen = self.tree.below(self.selected)[:SHOWN_MAX]
+            chosen = self.tree.below(self.selected, SHOWN_MAX)
         pinned = [self.by_id[pin] for pin in self.settings.store.pins if pin in self.by_id]
         found = list({line.run_id: line for line in [*chosen, *pinned]}.values())
         self.colours.assign(line.run_id for line in [*pinned, *chosen])
@@ -142,6 +145,14 @@ class Board:
         elif run_id in self.by_id:
             pins.append(run_id)
             self.settings.store.colours |= self.colours.assign([run_id])
+
+    def groupings(self) -> list[str]:
+        """What runs may be grouped by, as far as the run at the cursor shows."""
+        names = [GROUP_EXPERIMENT, GROUP_PARENT, "status", "user_id"]
+        if self.details is not None:
+            names += [f"params.{key}" for key, _ in self.details.params]
+            names += [f"tags.{key}" for key, _ in self.details.tags]
+        return names
 
     # --- charts ---
 

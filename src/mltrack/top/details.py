@@ -11,6 +11,7 @@ from mltrack.environment import USER_TAG
 from mltrack.errors import MltrackError
 from mltrack.launch.log_reader import last_lines, output_numbers, output_of
 from mltrack.text.printable import OutputFilter
+from mltrack.values.media import image_place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,6 +93,12 @@ class ImageFile(NamedTuple):
 
     name: str
     path: Path
+
+    @property
+    def title(self) -> str:
+        """What it is called: of a series its key and the step."""
+        place = image_place(self.name)
+        return self.name if place is None else f"{place.key}, step {place.step:,}"
 
 
 def images_of(run: StoredRun) -> list[ImageFile]:

@@ -10,7 +10,8 @@ __all__ = ["Grid", "Rect"]
 WIDTH_MIN = 44
 """Characters of a chart that has others next to it."""
 
-HEIGHT_MIN, HEIGHT_MAX = 9, 16
+HEIGHT_MIN, HEIGHT_MORE = 9, 12
+"""The lines of a chart: the fewest, and how many it has where not all charts are in view."""
 
 
 class Rect(NamedTuple):
@@ -44,11 +45,13 @@ class Grid:
 
     @property
     def row_height(self) -> int:
-        """The lines of a row: as many as let whole rows fill the height."""
+        """The lines of a row: whole rows fill the height."""
         if not self.count:
             return HEIGHT_MIN
         rows_seen = max(1, min(self.down, self.height // HEIGHT_MIN))
-        return max(HEIGHT_MIN, min(self.height // rows_seen, self.height if self.count == 1 else HEIGHT_MAX))
+        if rows_seen < self.down:  # not all fit: as many as are not too small
+            rows_seen = max(1, self.height // HEIGHT_MORE)
+        return max(HEIGHT_MIN, self.height // rows_seen)
 
     @property
     def lines(self) -> int:

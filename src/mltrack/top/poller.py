@@ -21,6 +21,9 @@ POLL_S = 1.0
 LOAD_S = 2.0
 """How often, at most, the list of runs is read."""
 
+LOAD_MOST_S = 30.0
+"""How old it may get."""
+
 SHARE_MAX = 0.01
 """What of a core reading the list of runs may take: with many runs it is read less often."""
 
@@ -56,7 +59,9 @@ class Poller:
         self._clock = clock
         self._cost = cost
         self._due = {"runs": 0.0, "remotes": 0.0}
+        self._reload = False
         self._wake = threading.Event()
+        self._drawn = threading.Event()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="mltrack-top-reader", daemon=True)
 
@@ -66,23 +71,29 @@ class Poller:
 
     def __exit__(self, *_: object) -> None:
         self._stopped = True
+        self._drawn.set()
         self._wake.set()
         self._thread.join()
+
+    def begin(self) -> None:
+        """The first frame is drawn: read on. What that imports would have delayed it."""
+        self._drawn.set()
 
     def ask(self, wanted: Wanted | None = None, *, reload: bool = False) -> None:
         """Read now, not at the next turn; ``reload``: the list of runs too."""
         if wanted is not None:
             self.wanted = wanted
-        if reload:
-            self._due["runs"] = 0.0
+        self._reload = self._reload or reload
         self._wake.set()
 
     def step(self) -> frozenset[str]:
         """Read all that is due, once; which parts changed."""
         changed = set()
         board, wanted = self.board, self.wanted
-        if self._is_due("runs") and self._timed("runs", LOAD_S, board.load):
-            changed.add("runs")
+        if self._reload or self._is_due("runs"):
+            self._reload = False  # before it is read: what is chosen meanwhile is read next
+            if self._timed("runs", LOAD_S, board.load):
+                changed.add("runs")
         if wanted.pane in ("charts", "system") and board.poll(wanted.metrics):
             changed.add("charts")
         if board.poll_run(log=wanted.pane == "log", images=wanted.pane == "images"):
@@ -99,12 +110,14 @@ class Poller:
         """Read, and say when to read again: the more it cost, the later."""
         before = self._cost()
         found = read()
-        self._due[part] = self._clock() + max(least_s, (self._cost() - before) / SHARE_MAX)
+        spent = self._cost() - before if self._due[part] else 0.0  # the first time imports what it needs
+        self._due[part] = self._clock() + min(max(least_s, spent / SHARE_MAX), LOAD_MOST_S)
         return found
 
     def _run(self) -> None:
         if self.board.glance():
             self.notify(frozenset(("runs",)))
+        self._drawn.wait()
         while not self._stopped:
             before = self._cost()
             changed = self.step()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Settings", "StoreSettings", "load_settings", "save_settings", "settings_path"]
+__all__ = ["Settings", "StoreSettings", "has_dark_background", "load_settings", "save_settings", "settings_path"]
 
 STORES_MAX = 50
 PINS_MAX = 50
@@ -58,6 +58,11 @@ def settings_path(environ: Mapping[str, str] = os.environ) -> Path | None:
     """``top.json`` in the folder of the user's settings; None for a user without a home folder."""
     folder = settings_folder(environ)
     return None if folder is None else folder / "top.json"
+
+
+def has_dark_background(environ: Mapping[str, str] = os.environ) -> bool:
+    """What terminals say of their background in COLORFGBG, where they do; most are dark."""
+    return environ.get("COLORFGBG", "").rpartition(";")[2] not in ("7", "15")
 
 
 def load_settings(path: Path | None, store_id: str) -> Settings:

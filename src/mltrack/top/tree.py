@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 from mltrack.top.filters import GROUP_EXPERIMENT, GROUP_PARENT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from mltrack.catalog.overview import RunLine
 
@@ -17,8 +18,7 @@ __all__ = ["Row", "RunTree"]
 NO_VALUE = "(none)"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A row: a group, or a run. ``key`` stays the same while the tree changes."""
 
     key: str
@@ -82,7 +82,7 @@ class RunTree:
                 continue
             key = f"group:{name}"
             is_open = key not in self.closed
-            size = sum(1 + len(self.below(run.run_id)) for run in runs)
+            size = len(runs) + sum(len(self.below(run.run_id)) for run in runs if run.run_id in self._children)
             live = sum(run.live for run in runs)
             found.append(Row(key, 0, name, None, size, live, is_open))
             if is_open:
@@ -106,29 +106,35 @@ class RunTree:
             if run.run_id in seen:
                 continue
             seen.add(run.run_id)
-            children = self._children.get(run.run_id, [])
+            children = self._children.get(run.run_id)
+            if children is None:
+                found.append(Row(run.run_id, at, run.name, run, 0, 0, False))
+                continue
             is_open = run.run_id in self.opened
-            found.append(
-                Row(run.run_id, at, run.name, run, len(children), sum(child.live for child in children), is_open)
-            )
+            live = sum(child.live for child in children)
+            found.append(Row(run.run_id, at, run.name, run, len(children), live, is_open))
             if is_open:
                 left += [(child, at + 1) for child in reversed(children)]
 
-    def below(self, key: str) -> list[RunLine]:
-        """The runs of a group, or the children of a run and theirs, the latest first."""
-        if key.startswith("group:"):
-            tops = self._groups.get(key.removeprefix("group:"), [])
-            return [each for run in tops for each in (run, *self.below(run.run_id))]
-        found: list[RunLine] = []
-        left = list(reversed(self._children.get(key, [])))
-        seen = {key}
+    def below(self, key: str, most: int | None = None) -> list[RunLine]:
+        """The runs of a group, or the children of a run and theirs, the latest first; ``most`` of them at most."""
+        if not key.startswith("group:"):
+            return list(islice(self._descendants(key), most))
+        tops = self._groups.get(key.removeprefix("group:"), [])
+        each = (line for run in tops for line in (run, *self._descendants(run.run_id)))
+        return list(islice(each, most))
+
+    def _descendants(self, run_id: str) -> Iterator[RunLine]:
+        if run_id not in self._children:
+            return
+        left = list(reversed(self._children[run_id]))
+        seen = {run_id}
         while left:
             run = left.pop()
             if run.run_id not in seen:
                 seen.add(run.run_id)
-                found.append(run)
+                yield run
                 left += reversed(self._children.get(run.run_id, []))
-        return found
 
     def toggle(self, row: Row) -> None:
         """Open a row that is closed, close one that is open."""

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import os
+import gc
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
-from textual.suggester import SuggestFromList
-from textual.widgets import Footer, Input, Static, TabbedContent, TabPane, Tabs
+from textual.widgets import Footer, Static, TabbedContent, TabPane, Tabs
 
 from mltrack.drawing.colours import DARK, LIGHT
 from mltrack.errors import FilterError
 from mltrack.text.printable import printable
 from mltrack.top.filters import metric_filter, parse_line
 from mltrack.top.poller import Wanted
-from mltrack.top.settings import save_settings
+from mltrack.top.settings import has_dark_background, save_settings
 from mltrack.top.tui.chart_grid import ChartGrid
+from mltrack.top.tui.head import Head
 from mltrack.top.tui.help import HelpScreen
 from mltrack.top.tui.images import ImagePane
 from mltrack.top.tui.panes import LogPane, RunPane, SyncPane
+from mltrack.top.tui.question import QuestionLine
 from mltrack.top.tui.run_list import RunList
 from mltrack.top.view import AXES, METRIC, Axis
 
@@ -44,13 +46,6 @@ PANES = (
 
 SMOOTHINGS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
 
-QUESTIONS = {
-    "filter": "metrics.loss < 0.5 and params.opt = 'adam', /REGEX/, or a part of a name",
-    "metrics": "regular expression for names of metrics",
-    "group": "experiment, parent, params.NAME, tags.NAME, status, user_id",
-    "x": "step, time, clock, or the name of a metric",
-}
-
 NARROW = 100
 """Characters of a terminal in which the list of runs gets less."""
 
@@ -60,16 +55,11 @@ class TopApp(App[None]):
 
     ENABLE_COMMAND_PALETTE = False
     CSS = """
-    #head { height: 1; background: $panel; color: $foreground; }
     #left { width: 40; border-right: vkey $panel; }
     #runs { height: 1fr; scrollbar-size-vertical: 1; }
     #panes { width: 1fr; height: 1fr; }
     TabPane { padding: 0; }
     ChartGrid { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; }
-    #question { height: 1; display: none; }
-    #question.asked { display: block; }
-    #question-name { width: auto; padding: 0 1; text-style: bold; }
-    #answer { width: 1fr; }
     #problem { height: auto; max-height: 3; color: $error; display: none; padding: 0 1; }
     #problem.any { display: block; }
     RunPane, LogPane, SyncPane, ImagePane { padding: 0 1; }
@@ -120,7 +110,6 @@ class TopApp(App[None]):
         self.board = board
         self.poller = poller
         self._settings_file = settings_file
-        self._asked = ""
         self.wrong = ""  # what is wrong with the answer to a question
         self.runs = RunList(board)
         self.charts = ChartGrid(board, system=False, name="charts-grid")
@@ -131,22 +120,22 @@ class TopApp(App[None]):
             "sync": SyncPane(board, name="sync-pane"),
             "images": ImagePane(board, name="images-pane"),
         }
+        self.head, self.problem = Head(board), Static(id="problem")
+        self.left = Vertical(self.runs, id="left")
+        self.question = QuestionLine()
         self.tabs = TabbedContent(initial=board.settings.pane, id="panes")
 
     def compose(self) -> ComposeResult:
         """The screen."""
-        yield Static(id="head")
+        yield self.head
         with Horizontal():
-            with Vertical(id="left"):
-                yield self.runs
+            yield self.left
             with self.tabs:
                 for at, (name, title) in enumerate(PANES, 1):
                     with TabPane(f"{at} {title}", id=name):
                         yield self._content(name)
-        yield Static(id="problem")
-        with Horizontal(id="question"):
-            yield Static(id="question-name")
-            yield Input(id="answer", compact=True)
+        yield self.problem
+        yield self.question
         yield Footer(compact=True)
 
     def _content(self, name: str) -> ChartGrid | RunPane | LogPane | SyncPane | ImagePane:
@@ -157,13 +146,19 @@ class TopApp(App[None]):
     def on_mount(self) -> None:
         """Begin to show what is read."""
         dark = self.board.settings.dark
-        self._set_theme(dark=_has_dark_background() if dark is None else dark)
+        self._set_theme(dark=has_dark_background() if dark is None else dark)
         self._set_width()
         self.query_one(Tabs).can_focus = False
         self.runs.focus()
         self.show(frozenset(("runs",)))
         self.poller.notify = self._read
-        self.set_interval(1.0, self._show_head)
+        self.call_after_refresh(self._begin)
+        self.set_interval(1.0, self._show_ages)
+
+    def _begin(self) -> None:
+        """The first frame is drawn."""
+        self.poller.begin()
+        gc.enable()
 
     def _read(self, parts: frozenset[str]) -> None:
         """Called by the poller's thread."""
@@ -176,7 +171,7 @@ class TopApp(App[None]):
     def _set_width(self) -> None:
         wide = self.size.width >= NARROW
         chosen = self.board.settings.tree_width or (40 if wide else 28)
-        self.query_one("#left").styles.width = max(16, min(chosen, self.size.width - 30))
+        self.left.styles.width = max(16, min(chosen, self.size.width - 30))
 
     def _set_theme(self, *, dark: bool) -> None:
         self.theme = "textual-dark" if dark else "textual-light"
@@ -224,33 +219,16 @@ class TopApp(App[None]):
 
     _selected = ""
 
+    def _show_ages(self) -> None:
+        if any(line.live for line in self.board.tree.lines):
+            self.runs.refresh()
+        self._show_head()
+
     def _show_head(self) -> None:
-        board, view = self.board, self.board.view
-        live = sum(line.live for line in board.tree.lines)
-        words = [f"[b]mltrack[/b] {_escaped(str(board.layout.root))}", f"{len(board.tree.lines):,} runs"]
-        if live:
-            words.append(f"[green]{live} live[/green]")
-        kept = board.settings.store
-        if kept.filter:
-            words.append(f"filter: {_escaped(kept.filter)}")
-        if kept.group_by != "experiment":
-            words.append(f"by {_escaped(kept.group_by)}")
-        if kept.metrics:
-            words.append(f"metrics: {_escaped(kept.metrics)}")
-        words.append(f"x: {_escaped(view.axis.title)}")
-        if view.log_y:
-            words.append("log y")
-        if view.smoothing:
-            words.append(f"smooth {view.smoothing:g}")
-        if view.zoom is not None:
-            words.append("zoomed")
-        if kept.pins:
-            words.append(f"{len(kept.pins)} pinned")
-        self.query_one("#head", Static).update("  ".join(words))
-        words_of_problem = self.wrong or board.problem
-        problem = self.query_one("#problem", Static)
-        problem.set_class(bool(words_of_problem), "any")
-        problem.update(_escaped(words_of_problem))
+        self.head.show()
+        words = self.wrong or self.board.problem
+        self.problem.set_class(bool(words), "any")
+        self.problem.update(Text(printable(words)))
 
     # --- events ---
 
@@ -360,7 +338,7 @@ class TopApp(App[None]):
 
     def action_narrow(self, by: int) -> None:
         """Give the list of runs another width."""
-        now = self.query_one("#left").size.width + 1
+        now = self.left.size.width + 1
         self.board.settings.tree_width = max(16, now + by)
         self._set_width()
 
@@ -368,58 +346,37 @@ class TopApp(App[None]):
 
     def action_ask(self, what: str) -> None:
         """Ask for a filter, a grouping, an axis, in a line at the bottom."""
-        self._asked = what
-        kept = self.board.settings.store
-        axis = self.board.view.axis
+        kept, axis = self.board.settings.store, self.board.view.axis
         now = {
             "filter": kept.filter,
             "metrics": kept.metrics,
             "group": kept.group_by,
             "x": axis.metric if axis.kind == METRIC else axis.kind,
-        }[what]
-        answer = self.query_one("#answer", Input)
-        answer.suggester = SuggestFromList(self._suggestions(what))
-        answer.placeholder = QUESTIONS[what]
-        answer.value = now
-        answer.cursor_position = len(now)
-        answer.action_select_all()
-        self.query_one("#question-name", Static).update(f"{what}:")
-        self.query_one("#question").add_class("asked")
-        answer.focus()
+        }
+        self.question.ask(what, now[what], self._suggestions(what))
 
     def _suggestions(self, what: str) -> list[str]:
         if what == "group":
-            details = self.board.details
-            names = ["experiment", "parent", "status", "user_id"]
-            if details is not None:
-                names += [f"params.{key}" for key, _ in details.params] + [f"tags.{key}" for key, _ in details.tags]
-            return names
+            return self.board.groupings()
         if what == "x":
             return [*AXES, *self.board.metrics(system=False)]
         return []
 
-    def on_key(self, event: object) -> None:
-        """Leave the question by Escape."""
-        if getattr(event, "key", "") == "escape" and self._asked:
-            self._close_question()
-            self._show_head()
-
-    def _close_question(self) -> None:
-        self._asked = self.wrong = ""
-        self.query_one("#question").remove_class("asked")
+    def on_question_line_closed(self) -> None:
+        """Back to the runs."""
+        self.wrong = ""
         self.runs.focus()
+        self._show_head()
 
-    def on_input_submitted(self, message: Input.Submitted) -> None:
+    def on_question_line_answered(self, message: QuestionLine.Answered) -> None:
         """Take the answer, if it makes sense."""
-        what, text = self._asked, message.value.strip()
         try:
-            self._take(what, text)
+            self._take(message.what, message.text)
         except FilterError as error:
             self.wrong = str(error)
             self._show_head()
             return
-        self._close_question()
-        self._show_head()
+        self.question.close()
 
     def _take(self, what: str, text: str) -> None:
         kept = self.board.settings.store
@@ -444,14 +401,3 @@ class TopApp(App[None]):
     def on_unmount(self) -> None:
         """Remember what was chosen."""
         save_settings(self._settings_file, self.board.layout.store_id, self.board.settings)
-
-
-def _escaped(text: str) -> str:
-    """Text as Textual's markup shows it."""
-    return printable(text).replace("[", "\\[")
-
-
-def _has_dark_background() -> bool:
-    """What terminals say of their background in COLORFGBG, where they do; most are dark."""
-    last = os.environ.get("COLORFGBG", "").rpartition(";")[2]
-    return last not in ("7", "15")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.text import Text
 from textual.app import SuspendNotSupported
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -58,7 +59,8 @@ class ImagePane(Vertical, can_focus=True):
             return
         self._at = min(self._at, len(images) - 1)
         image = images[self._at]
-        self._caption.update(f"{printable(image.name)}  ({self._at + 1} of {len(images)}; n next, p previous)")
+        turn = "; n next, p previous" if len(images) > 1 else ""
+        self._caption.update(Text(f"{printable(image.title)}  ({self._at + 1} of {len(images)}{turn})"))
         self._replace(str(image.path))
 
     def _replace(self, path: str) -> None:
@@ -78,7 +80,7 @@ class ImagePane(Vertical, can_focus=True):
                 opened.load()
                 self.mount(widget(opened.copy(), classes="picture"))
         except (OSError, UnidentifiedImageError, ValueError, Pictures.DecompressionBombError) as error:
-            self._caption.update(f"{printable(path)}: {printable(str(error))}")
+            self._caption.update(Text(f"{printable(path)}: {printable(str(error))}"))
 
 
 def _image_widget(pane: ImagePane) -> type:

@@ -10,6 +10,7 @@ from rich.text import Text
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
+from mltrack.text.counting import plural
 from mltrack.text.figures import ago, clock_time, count, duration, size
 from mltrack.text.printable import printable
 
@@ -52,9 +53,9 @@ class RunPane(_TextPane):
             return
         parts: list[RenderableType] = [_pairs("", [*self._about(run), *details.facts])]
         if details.params:
-            parts.append(_pairs("Params", details.params))
+            parts += ["", _pairs("Params", details.params)]
         if details.tags:
-            parts.append(_pairs("Tags", details.tags))
+            parts += ["", _pairs("Tags", details.tags)]
         self.body.update(Group(*parts))
 
     def _about(self, run: RunLine) -> list[tuple[str, str]]:
@@ -100,37 +101,35 @@ class SyncPane(_TextPane):
         if not self.board.remotes:
             self.body.update(Text("no remotes: mltrack remote add NAME URL", style="dim"))
             return
-        self.body.update(Group(self._table(), *(part for state in self.board.remotes for part in self._more(state))))
+        self.body.update(Group(*(part for state in self.board.remotes for part in self._parts(state))))
 
-    def _table(self) -> Table:
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-        for title in ("remote", "runs", "points", "files", "bytes", "points/s", "lag", "synced"):
-            table.add_column(title, justify="left" if title == "remote" else "right", no_wrap=True)
+    def _parts(self, state: RemoteState) -> Iterable[RenderableType]:
+        yield Text.assemble((printable(state.name), "bold"), "  ", (printable(state.url), "dim"))
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+        table.add_column(style="cyan", no_wrap=True)
+        table.add_column(overflow="fold")
+        for key, words, style in self._lines(state):
+            table.add_row(key, Text(printable(words), style=style))
+        yield table
+        yield ""
+
+    def _lines(self, state: RemoteState) -> Iterable[tuple[str, str, str]]:
+        """What there is to say of a remote: names, texts, and their style."""
+        waits = [plural(state.runs, "run"), plural(state.points, "point"), plural(state.files, "file")]
+        yield "waits", f"{', '.join(waits)} ({size(state.file_bytes)})" if state.runs else "nothing", ""
+        if state.lag_s:
+            yield "lag", duration(state.lag_s * 1000), ""
+        if state.points_per_s:
+            yield "rate", f"{state.points_per_s:,.0f} points/s", ""
         now_ms = self.board.clock() // 1_000_000
-        for state in self.board.remotes:
-            synced = ago(state.last_sync // 1_000_000, now_ms) if state.last_sync else "never"
-            table.add_row(
-                Text(printable(state.name), style="cyan"),
-                count(state.runs),
-                count(state.points),
-                count(state.files),
-                size(state.file_bytes),
-                f"{state.points_per_s:,.0f}" if state.points_per_s else "-",
-                duration(state.lag_s * 1000) if state.lag_s else "-",
-                synced,
-            )
-        return table
-
-    def _more(self, state: RemoteState) -> Iterable[Text]:
-        yield Text(f"\n{printable(state.name)}  {printable(state.url)}", style="bold")
+        yield "synced", ago(state.last_sync // 1_000_000, now_ms) if state.last_sync else "never", ""
         if state.background:
-            yield Text(f"  {printable(state.background)}", style="dim")
+            yield "live", state.background, ""
         if state.last_error:
-            when = clock_time(state.last_error_time)[:8]
-            yield Text(f"  {when} {printable(state.last_error)}", style="red")
+            yield "error", f"{clock_time(state.last_error_time)[:8]} {state.last_error}", "red"
         if state.rejected:
-            yield Text(f"  rejected: {count(len(state.rejected))}", style="yellow")
+            yield "rejected", count(len(state.rejected)), "yellow"
         for item in state.rejected[:REJECTED_MAX]:
             run = self.board.by_id.get(item.run_id)
             owner = item.run_id[:8] if run is None else run.name
-            yield Text(f"    {printable(f'{owner} {item.kind} {item.key}: {item.reason}')}")
+            yield "", f"{owner} {item.kind} {item.key}: {item.reason}", ""
