@@ -87,6 +87,25 @@ def test_pages_of_runs_ordered_by_an_aggregate_follow_each_other(seeds: Store) -
     assert seen == [run.run_id for run in seeds.search_runs(order_by=["min(loss)"])]
 
 
+@pytest.mark.parametrize(
+    ("filter_string", "count"),
+    [
+        ("min(loss) < 1", 2),
+        ("max(metrics.loss) = 5 and last(`loss`) > 2", 1),
+        ("count(loss) >= 3", 4),
+        ("min(acc) > 0 or (MIN(loss) <= 0.5)", 3),
+    ],
+)
+def test_runs_are_filtered_by_aggregates(seeds: Store, filter_string: str, count: int) -> None:
+    assert len(seeds.search_runs(filter_string=filter_string)) == count
+
+
+@pytest.mark.parametrize("filter_string", ["mean(loss) < 1", "min(loss < 1", "min() < 1", "min(loss) = 'a'"])
+def test_an_aggregate_that_can_not_be_filtered_by_is_named(seeds: Store, filter_string: str) -> None:
+    with pytest.raises(FilterError):
+        seeds.search_runs(filter_string=filter_string)
+
+
 def test_what_is_not_an_aggregate_is_named() -> None:
     with pytest.raises(UsageError, match="'median\\(loss\\)' is not an aggregate"):
         Store.search_runs(Store.__new__(Store), aggregates=["median(loss)"])

@@ -8,6 +8,7 @@ A filter means the same as to MLflow's SQL store, so it gives the same runs. The
 - A name is quoted as a whole or not at all. A filter of blanks only is an empty one.
 - Infinities are compared as they are; MLflow's store keeps them as +-1.797e308.
 - ILIKE ignores the case of all letters; on SQLite, MLflow ignores that of ASCII letters only.
+- A metric may be one of its aggregates: ``min(loss)``, ``max(metrics.acc)``, ``count(`val loss`)``.
 - A backslash is a plain character in lists too; in MLflow's it is one as in Python.
 
 As in MLflow, quotes can't be escaped: a value with one kind of quote in it is put between the other kind.
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from mltrack.catalog.aggregates import IN_CATALOG
 from mltrack.catalog.comparators import LISTS, NULLS, NUMBERS, TEXTS
 from mltrack.catalog.filter_tokens import Token, TokenReader
 from mltrack.errors import FilterError
@@ -61,10 +63,14 @@ _NUMERIC = ("duration", "start_time", "end_time")
 
 
 class Name(NamedTuple):
-    """A name to compare or order by: one of the entities above and a key, aliases resolved."""
+    """A name to compare or order by: one of the entities above and a key, aliases resolved.
+
+    ``column`` is that of the catalog's table: of a metric it may be an aggregate.
+    """
 
     entity: str
     key: str
+    column: str = "value"
 
     @property
     def is_number(self) -> bool:
@@ -127,6 +133,8 @@ class Reader(TokenReader):
         """
         at = self.peek.at
         first = self._name_part()
+        if first.kind == "word" and self.peek.text == "(" and self.peek.at == self.end_of_last():
+            return self._aggregate(first)
         if not self.take_adjoining_dot():
             return self._attribute(first.text if first.kind == "word" else first.text[1:-1], at)
         entity = first.text[1:-1] if first.kind == "ticked" else first.text
@@ -143,6 +151,22 @@ class Reader(TokenReader):
             known = ", ".join(f"dataset.{name}" for name in DATASET_KEYS)
             raise self.error(f"a dataset can't be searched for by {key!r}", f"use {known}", at)
         return Name(_ENTITIES[entity], key)
+
+    def _aggregate(self, function: Token) -> Name:
+        """What follows ``min`` or another function: a metric in parentheses."""
+        column = IN_CATALOG.get(function.text.lower())
+        if column is None:
+            raise self.error(f"{function.text!r} is not a function here", f"use {', '.join(IN_CATALOG)}", function.at)
+        self.take()
+        part = self._name_part()
+        key = part.text if part.kind == "word" else part.text[1:-1]
+        while self.take_adjoining_dot():
+            following = self._name_part()
+            inner = following.text if following.kind == "word" else following.text[1:-1]
+            key = inner if part.kind == "word" and key in ("metrics", "metric") else f"{key}.{inner}"
+        if self.take().text != ")":
+            raise self.error(f"a closing parenthesis was expected, not {self.found()}", "close the parenthesis")
+        return Name(METRIC, key, column)
 
     def _name_part(self) -> Token:
         if self.peek.kind == "word" or self.peek.kind == "ticked" or self.peek.text.startswith('"'):

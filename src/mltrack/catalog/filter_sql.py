@@ -96,7 +96,8 @@ class _Compiler:
             yield self._by_key(name, comparisons, joined)
 
     def _alone(self, comparison: Comparison) -> str:
-        (entity, key), comparator, value = comparison.name, comparison.comparator, comparison.value
+        name, comparator, value = comparison.name, comparison.comparator, comparison.value
+        entity, key = name.entity, name.key
         if entity == ATTRIBUTE:
             if key == "status" and value == CRASHED and comparator in ("=", "!="):
                 return f"{'NOT ' if comparator == '!=' else ''}coalesce(runs.crashed, false)"
@@ -113,12 +114,12 @@ class _Compiler:
     def _by_key(self, name: Name, comparisons: Sequence[Comparison], joined: str) -> str:
         """A run passes when it has that key with such a value."""
         self.lookups += 1
-        condition = joined.join(self._compared("value", each.comparator, each.value) for each in comparisons)
+        condition = joined.join(self._compared(name.column, each.comparator, each.value) for each in comparisons)
         if name.entity == METRIC:
             # NaN differs from every number and compares with none; to DuckDB it is the greatest
             differs = [each.comparator == "!=" for each in comparisons]
             passes = all(differs) if joined == " AND " else any(differs)
-            condition = f"({condition}) {'OR' if passes else 'AND NOT'} isnan(value)"
+            condition = f"({condition}) {'OR' if passes else 'AND NOT'} isnan({name.column})"
         return f"runs.run_id IN ({self._rows(name)} AND ({condition}))"
 
     def _rows(self, name: Name) -> str:

@@ -29,11 +29,10 @@ _AGGREGATE = re.compile(r"(.*\))\s*(ASC|DESC)?\s*", re.IGNORECASE | re.DOTALL)
 
 
 class Order(NamedTuple):
-    """A name to order by, and the direction; of a metric also the aggregate, as its column of ``latest_metrics``."""
+    """A name to order by, and the direction."""
 
     name: Name
     ascending: bool
-    column: str = "value"
 
 
 class SortColumn(NamedTuple):
@@ -58,7 +57,7 @@ def parse_order_by(clauses: Sequence[str] | None) -> tuple[Order, ...]:
         if not isinstance(clause, str):
             raise FilterError(f"order_by has {clause!r}, which is not text", hint="write: metrics.loss DESC")
         order = _parse(clause)
-        if any((order.name, order.column) == (other.name, other.column) for other in orders):
+        if any(order.name == other.name for other in orders):
             raise FilterError(f"order_by names {clause!r} twice", hint="name each only once")
         orders.append(order)
     return tuple(orders)
@@ -71,7 +70,7 @@ def _parse(clause: str) -> Order:
         if aggregate.function not in IN_CATALOG:
             raise FilterError(f"runs can't be ordered by {aggregate.name}", hint=f"by {', '.join(IN_CATALOG)} they can")
         descending = (found[2] or "").upper() == "DESC"
-        return Order(Name(METRIC, aggregate.metric), not descending, IN_CATALOG[aggregate.function])
+        return Order(Name(METRIC, aggregate.metric, IN_CATALOG[aggregate.function]), not descending)
     reader = Reader(clause)
     name = reader.name()
     if name.entity == DATASET:
@@ -88,13 +87,13 @@ def compile_order(
     """The joins that the ordering needs, and the columns of its sort key (the last one is the run id)."""
     joins: list[str] = []
     columns: list[SortColumn] = []
-    for number, (name, ascending, column) in enumerate(orders):
+    for number, (name, ascending) in enumerate(orders):
         if name.entity == ATTRIBUTE:
             value = attributes[name.key]
             rank = f"({value} IS NULL)::INTEGER"
         else:
             table, alias = TABLES[name.entity], f"o{number}"
-            rows = f"SELECT run_id, {column} AS value FROM {table} WHERE key = {parameters.add(name.key)}"
+            rows = f"SELECT run_id, {name.column} AS value FROM {table} WHERE key = {parameters.add(name.key)}"
             joins.append(f"LEFT JOIN ({rows}) {alias} ON {alias}.run_id = runs.run_id")
             value = f"{alias}.value"
             rank = f"CASE WHEN {value} IS NULL THEN 2 ELSE 0 END"
@@ -102,7 +101,7 @@ def compile_order(
                 rank = f"CASE WHEN {value} IS NULL THEN 2 WHEN isnan({value}) THEN 1 ELSE 0 END"
                 value = f"CASE WHEN isnan({value}) THEN 0 ELSE {value} END"
         columns += [SortColumn(rank, False), SortColumn(value, not ascending)]
-    if not any(name == Name(ATTRIBUTE, "start_time") for name, *_ in orders):
+    if not any(name == Name(ATTRIBUTE, "start_time") for name, _ in orders):
         columns.append(SortColumn("runs.start_time", True))
     columns.append(SortColumn("runs.run_id", False))
     return joins, columns

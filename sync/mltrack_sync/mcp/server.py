@@ -89,7 +89,7 @@ def _finding(store: Store) -> tuple[Callable[..., Answer], ...]:
     ) -> Answer:
         """Find runs, newest first unless ordered otherwise.
 
-        filter is MLflow's grammar: metrics.loss < 0.5 and params.lr = '0.1' and attributes.status = 'RUNNING'.
+        filter is MLflow's grammar: metrics.loss < 0.5 and params.lr = '0.1' and min(loss) < 0.1 and status = 'RUNNING'.
         order_by: such as ["metrics.loss ASC"] or ["min(loss)"]. columns: what to give of each run, such as
         ["params.lr", "tags.team", "loss", "min(loss)", "mean(acc)"]; without them, all params and latest metrics.
         limit: 1 to 200.
