@@ -214,7 +214,7 @@ def test_a_port_in_use_is_reported_before_anything_starts(
         taken.listen()
         port = str(taken.getsockname()[1])
         assert main(["--store", str(small_store.path), "ui", "--port", port]) == 2
-        assert f"127.0.0.1:{port} can't be listened on" in capsys.readouterr().err
+        assert f"port {port} is already in use on 127.0.0.1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

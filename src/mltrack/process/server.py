@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import os
 import re
@@ -53,7 +54,10 @@ def check_port(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except OSError as error:
-        raise UsageError(f"{host}:{port} can't be listened on: {error.strerror}", hint="choose another port") from error
+        if error.errno == errno.EADDRINUSE:
+            raise UsageError(f"port {port} is already in use on {host}", hint="choose another port") from error
+        words = f"{host}:{port} can't be listened on: {error.strerror}"
+        raise UsageError(words, hint="choose another port, or an address of this machine") from error
 
 
 def _family(host: str) -> socket.AddressFamily:
