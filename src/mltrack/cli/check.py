@@ -135,7 +135,7 @@ def _print(finding: Finding) -> None:
 def _print_sum(report: CheckReport) -> None:
     from mltrack.cli.formatting import size
 
-    errors = sum(finding.severity == "error" for finding in report.findings)
+    errors = report.errors
     notes = len(report.findings) - errors
     found = "no errors" if report.sound else plural(errors, "error")
     if notes:

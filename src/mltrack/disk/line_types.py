@@ -139,7 +139,7 @@ EVENTS = Records(
         },
         "alert_action": {"alert": NAME, "action": NAME, "outcome": TEXT},
         "stop": {"reason": TEXT},
-        "close": {"points": _COUNT},
+        "close": {"points": _COUNT, "points_crc": Optional(count(1 << 32))},
     },
 )
 """events/<writer>.jsonl of a run."""

@@ -26,9 +26,9 @@ class Losses:
             words = "run %s: %s (%s); training goes on, what can't be stored is counted"
             say(words, run_id, words_of(error), place)
 
-    def add_artifact(self, run_id: str, name: str, error: Exception) -> None:
-        """Count an artifact, and name it."""
-        if name not in self.artifacts and len(self.artifacts) < NAMED_MAX:
+    def add_artifact(self, run_id: str, name: str, error: Exception, *, named: bool = True) -> None:
+        """Count an artifact, and name it, unless all is lost anyway."""
+        if named and name not in self.artifacts and len(self.artifacts) < NAMED_MAX:
             say("run %s: the artifact %s was not stored: %s", run_id, repr(name), words_of(error))
         self.artifacts[name] = words_of(error)
 

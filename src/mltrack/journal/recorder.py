@@ -20,6 +20,7 @@ from mltrack.errors import NotFoundError, StoreError
 from mltrack.journal.events import EventJournal, begin_writer, new_writer_name
 from mltrack.journal.losses import Losses
 from mltrack.journal.points import SEAL_POINTS_MIN, PointJournal
+from mltrack.journal.points_checksum import points_checksum
 from mltrack.journal.written_points import open_points
 from mltrack.process import exits
 from mltrack.process.forks import Stage, after_fork_in_child
@@ -261,7 +262,7 @@ class Recorder:
     def lost_artifact(self, name: str, error: Exception) -> None:
         """Note that an artifact, or part of it, could not be stored."""
         self._warn(error)
-        self._losses.add_artifact(self._folder.run_id, name, error)
+        self._losses.add_artifact(self._folder.run_id, name, error, named=not self._gone)
         self.emit({"type": "lost", "artifact": name, "reason": words_of(error)})
 
     @property
@@ -340,7 +341,7 @@ class Recorder:
         if self.lost:
             last.insert(0, {"type": "lost", "points": self.lost})
         if last or self._events is not None:
-            self.emit(*last, {"type": "close", "points": self.points.seq})
+            self.emit(*last, {"type": "close", "points": self.points.seq, **self._checksum()})
         self.sync()
         with self._sync_lock:
             self._over = True
@@ -354,6 +355,16 @@ class Recorder:
                     self._warn(error)
                 self._events = None
         self._report()
+
+    def _checksum(self) -> dict[str, int]:
+        """The checksum of points that stay in their journal, for the last event."""
+        if self._gone or not 0 < self.points.seq < SEAL_POINTS_MIN:
+            return {}
+        try:
+            crc = points_checksum(self._folder.points, self.writer, self.points.seq)
+        except OSError:  # the points are as good without it
+            crc = None
+        return {} if crc is None else {"points_crc": crc}
 
     def _seal(self) -> None:
         """Seal the points if there are many. If that fails the journals stay, which are as good."""

@@ -153,6 +153,15 @@ def test_a_point_without_its_commit_mark_is_reported_with_its_offset(store: Stor
     assert (found.path, found.offset) == (str(path.relative_to(store.path)), offset)
 
 
+@pytest.mark.parametrize("byte", range(RECORD_SIZE - 4))  # the last four are the commit mark
+def test_any_flipped_bit_of_a_point_in_a_closed_journal_is_reported(store: Store, byte: int) -> None:
+    path = one_file(store.run("short").folder.points)
+    flip(path, HEADER_SIZE + RECORD_SIZE * 40 + byte)
+    errors = [finding for finding in check_store(store.path).findings if finding.severity == "error"]
+    assert "their checksum differs" in errors[0].what
+    assert errors[0].path == str(path.relative_to(store.path))
+
+
 def test_points_missing_at_the_end_of_a_closed_journal_are_reported(store: Store) -> None:
     path = one_file(store.run("short").folder.points)
     os.truncate(path, HEADER_SIZE + RECORD_SIZE * (SHORT - 7))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mltrack.disk.layout import Layout, ModelFolder
     from mltrack.entities import LoggedModel
-    from mltrack.storage.check.report import LEFTOVER_ADVICE, CheckReport
+    from mltrack.storage.check.report import CheckReport
 
 __all__ = ["check_models"]
 

@@ -134,7 +134,7 @@ class _Restoration:
         for path in paths:
             self._replace(path)
         after = self._check(run_id)
-        if _errors(after) < _errors(before) and after.points >= before.points:
+        if after.errors < before.errors and after.points >= before.points:
             return True
         for path in paths:
             self._put_back(path)
@@ -189,10 +189,6 @@ class _Restoration:
             self._fs.rename(kept, ours)
         else:
             self._fs.unlink(ours)
-
-
-def _errors(report: CheckReport) -> int:
-    return sum(finding.severity == "error" for finding in report.findings)
 
 
 def _good_lines(path: Path) -> set[str]:

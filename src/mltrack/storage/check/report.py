@@ -59,7 +59,12 @@ class CheckReport:
     @property
     def sound(self) -> bool:
         """Whether nothing is wrong."""
-        return not any(finding.severity == "error" for finding in self.findings)
+        return not self.errors
+
+    @property
+    def errors(self) -> int:
+        """How many errors were found."""
+        return sum(finding.severity == "error" for finding in self.findings)
 
     def read(self, path: Path) -> None:
         """Count a file as read."""

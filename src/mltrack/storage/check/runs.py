@@ -20,6 +20,7 @@ from mltrack.disk.line_types import EVENTS, SERIES
 from mltrack.disk.segment import segment_name
 from mltrack.disk.segment_reader import read_blocks, verify_segment
 from mltrack.errors import CorruptionError, InvalidPathError
+from mltrack.journal.points_checksum import points_checksum
 from mltrack.journal.reader import count_points, open_journals, segments_of
 from mltrack.journal.rich_series import SERIES_FOLDER, journals
 from mltrack.storage.check.report import FROM_A_COPY, LEFTOVER_ADVICE, is_old
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from mltrack.disk.segment import SegmentName
     from mltrack.entities import Artifact
     from mltrack.journal.reader import JournalFile
-    from mltrack.storage.check.report import LEFTOVER_ADVICE, CheckReport
+    from mltrack.storage.check.report import CheckReport
 
 __all__ = ["artifact_fault", "check_run", "files_of"]
 
@@ -57,6 +58,7 @@ class _Writer:
     names: set[int] = field(default_factory=set)  # metric numbers that have a name
     keys: set[str] = field(default_factory=set)  # these names
     closed_at: int | None = None  # the number of points at its close
+    points_crc: int | None = None  # their checksum, if they were in its journal then
     damaged: bool = False
     alive: bool = False
     began: bool = False  # a line names the writer
@@ -174,7 +176,7 @@ class _RunCheck:
                 writer.names.add(fields["number"])
                 writer.keys.add(fields["key"].encode("utf-8", "replace").decode())  # as in segments
             case "close" if isinstance(fields.get("points"), int):
-                writer.closed_at = fields["points"]
+                writer.closed_at, writer.points_crc = fields["points"], fields.get("points_crc")
             case "lost" if fields.get("points"):
                 what = f"says that a full or failing disk lost {plural(fields['points'], 'point')}"
                 self._note(path, what, "nothing can be done about it")
@@ -225,6 +227,7 @@ class _RunCheck:
         """Every point of a writer, and whether any is missing before the expected last one."""
         damage: list[CorruptionError] = []
         covered: list[tuple[int, int]] = []
+        errors = self._report.errors
         with ExitStack() as stack:
             journals = open_journals(self._folder, writer.name, stack, damage)
             for name, path in segments_of(self._folder, writer.name):
@@ -250,6 +253,11 @@ class _RunCheck:
         end = writer.closed_at if writer.closed_at is not None else max((end for _, end in covered), default=0)
         for first, after in _gaps(covered, end):
             self._error(self._folder.points, f"points {first} to {after - 1} of writer {writer.name} are missing")
+        if self._report.errors == errors and not sealed and writer.points_crc is not None and writer.closed_at:
+            crc = points_checksum(self._folder.points, writer.name, writer.closed_at)
+            if crc not in (None, writer.points_crc):  # None: it was sealed meanwhile
+                path = self._folder.points / f"{writer.name}.0.points"
+                self._error(path, "has points that are not as they were written: their checksum differs")
 
     def _journal(self, journal: JournalFile, writer: _Writer, sealed: int) -> tuple[int, int]:
         """Check one journal; returns the range of seqs it covers."""
