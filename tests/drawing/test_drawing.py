@@ -53,6 +53,8 @@ def test_a_curve_is_in_the_order_of_steps_and_keeps_its_peaks(count: int) -> Non
     assert (np.diff(curve.steps) > 0).all()
     assert len(curve.steps) <= 100
     assert curve.count == count
+    assert curve.even.sum() == min(count, 52)
+    assert curve.even.all() == (count <= 100)
     assert np.array_equal(curve.seconds, curve.steps - (0 if not count else curve.steps.min()))
     assert count == 0 or curve.values.max() == 1e6
 

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import mltrack
+from mltrack.drawing.curves import Chart, curve_of
+from mltrack.notebook.plots import Plot
 from mltrack.recording import current_store, fluent
 from mltrack.report.collect import collect_report
 from mltrack.report.html_page import as_html
@@ -231,3 +233,30 @@ def test_a_plot_in_a_notebook_is_drawn_in_its_frame(browser: Browser, tmp_path: 
     assert "<script>alert(1)</script>" in frame.locator(".chart h3").inner_text()
     page.close()
     assert faults == []
+
+
+def test_smoothing_follows_the_mean_and_not_the_peaks_that_are_kept(browser: Browser, tmp_path: Path) -> None:
+    values = np.where(np.arange(200_000) % 50 == 7, 100.0, 1.0)  # each part has a peak; the mean is 2.98
+    chart = Chart("loss", (curve_of("r", "run", 0, (np.arange(len(values)), np.zeros_like(values, np.int64), values),
+                           points_max=2_000),))  # fmt: skip
+    target = tmp_path / "plot.html"
+    Plot([chart]).save(target)
+    page = browser.new_page()
+    page.goto(target.as_uri())
+    page.get_by_label("smoothing").fill("0.99")
+    page.locator(".chart-area").hover()
+    shown = page.locator(".tip-value").inner_text()
+    smooth = float(shown.partition("(")[2].rstrip(")"))
+    page.close()
+    assert 1 < smooth < 8
+
+
+def test_a_tap_shows_the_values_until_the_next(browser: Browser, report_file: Path) -> None:
+    context = browser.new_context(viewport={"width": 375, "height": 800}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(report_file.as_uri())
+    area = page.locator(".chart-area").first
+    area.tap()
+    area.locator(".tip").wait_for()
+    assert "run-1" in area.locator(".tip").inner_text()
+    context.close()

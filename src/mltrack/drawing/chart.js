@@ -59,7 +59,9 @@ const mltrackCharts = (() => {
       this.area.addEventListener("pointermove", (event) => this.move(event));
       this.area.addEventListener("pointerup", (event) => this.release(event));
       this.area.addEventListener("pointercancel", () => { this.drag = null; this.drawOver(); });
-      this.area.addEventListener("pointerleave", () => { if (!this.drag) this.leave(); });
+      this.area.addEventListener("pointerleave", (event) => {
+        if (!this.drag && event.pointerType !== "touch") this.leave();  // what a finger touched stays
+      });
       this.area.addEventListener("dblclick", () => this.reset());
       this.area.addEventListener("blur", () => this.leave());
       this.area.addEventListener("keydown", (event) => this.keyed(event));
@@ -342,6 +344,7 @@ const mltrackCharts = (() => {
     press(event) {
       if (event.button !== 0) return;
       const at = this.place(event);
+      this.cursor = at;
       this.drag = { ...at, now: at, moved: false, pan: event.shiftKey, zoom: this.scaled && {
         x: [this.scaled.x.low, this.scaled.x.high], y: [this.scaled.y.low, this.scaled.y.high] } };
       this.area.setPointerCapture(event.pointerId);

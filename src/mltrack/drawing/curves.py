@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mltrack.drawing.sampling import sample
+from mltrack.drawing.sampling import evenly_spread, sample
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -28,6 +28,7 @@ class Curve:
         seconds: float64, since the run's first point of the metric.
         values: float64.
         count: how many points the run has, of which these are all or a sample.
+        even: bool, which points are not here for their values; averages are taken of these.
     """
 
     run: str
@@ -37,6 +38,7 @@ class Curve:
     seconds: npt.NDArray[np.float64]
     values: npt.NDArray[np.float64]
     count: int
+    even: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ def curve_of(
         steps, times, values = steps[order], times[order], values[order]
     first = int(times.min()) if len(times) else 0
     kept = sample(values, points_max)
-    return Curve(run, label, look, steps[kept], (times[kept] - first) / 1e9, values[kept], len(values))
+    even = np.isin(kept, evenly_spread(len(values), points_max))
+    return Curve(run, label, look, steps[kept], (times[kept] - first) / 1e9, values[kept], len(values), even)
 
 
 def packed_chart(chart: Chart) -> dict[str, Any]:
@@ -87,6 +90,7 @@ def packed_chart(chart: Chart) -> dict[str, Any]:
                 "steps": _packed_steps(curve.steps),
                 "seconds": _packed(curve.seconds),
                 "values": _packed(curve.values),
+                "even": "" if curve.even.all() else _encoded("b", np.packbits(curve.even, bitorder="little")),
             }
             for curve in chart.curves
         ],

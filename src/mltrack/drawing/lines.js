@@ -2,7 +2,7 @@
 // What charts are made of: packed columns, scales and their ticks, smoothing, numbers as text.
 // Text reaches the page through textContent only.
 const mltrackLines = (() => {
-  const KINDS = { i: Int32Array, f: Float32Array, d: Float64Array };
+  const KINDS = { b: Uint8Array, i: Int32Array, f: Float32Array, d: Float64Array };
 
   const decode = (text) => {
     const bytes = Uint8Array.from(atob(text.slice(1)), (sign) => sign.charCodeAt(0));
@@ -73,17 +73,17 @@ const mltrackLines = (() => {
     return low;
   };
 
-  // an exponential average without the bias towards zero at its start
-  const smoothed = (values, weight) => {
+  // an exponential average without the bias towards zero at its start, and without that of points kept as peaks
+  const smoothed = (values, even, weight) => {
     const found = new Float64Array(values.length);
     let last = 0, share = 0;
     for (let at = 0; at < values.length; at++) {
       const value = values[at];
-      if (Number.isFinite(value)) {
+      if (Number.isFinite(value) && (even(at) || !share)) {
         last = last * weight + (1 - weight) * value;
         share = share * weight + (1 - weight);
-        found[at] = last / share;
-      } else found[at] = value;
+      }
+      found[at] = Number.isFinite(value) ? last / share : value;
     }
     return found;
   };
@@ -94,6 +94,8 @@ const mltrackLines = (() => {
       this.step = decode(packed.steps);
       this.seconds = decode(packed.seconds);
       this.values = decode(packed.values);
+      const bits = packed.even ? decode(packed.even) : null;
+      this.even = bits ? (at) => (bits[at >> 3] >> (at & 7)) & 1 : () => true;
       this.soft = null;
       this.softness = 0;
     }
@@ -106,6 +108,7 @@ const mltrackLines = (() => {
           const order = Array.from(this.seconds.keys()).sort((a, b) => this.seconds[a] - this.seconds[b]);
           this.byTime = Object.create(Line.prototype);
           Object.assign(this.byTime, { run: this.run, label: this.label, look: this.look, count: this.count });
+          this.byTime.even = (at) => this.even(order[at]);
           for (const name of ["step", "seconds", "values"])
             this.byTime[name] = Float64Array.from(order, (at) => this[name][at]);
         }
@@ -114,7 +117,7 @@ const mltrackLines = (() => {
     }
     smooth(weight) {
       if (weight && (this.softness !== weight || !this.soft)) {
-        this.soft = smoothed(this.values, weight);
+        this.soft = smoothed(this.values, this.even, weight);
         this.softness = weight;
       }
       return weight ? this.soft : this.values;

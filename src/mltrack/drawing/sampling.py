@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["sample"]
+__all__ = ["evenly_spread", "sample"]
 
 
 def sample(values: npt.NDArray[np.float64], points_max: int) -> npt.NDArray[np.int64]:
@@ -26,7 +26,7 @@ def sample(values: npt.NDArray[np.float64], points_max: int) -> npt.NDArray[np.i
     if points_max == 1:
         return np.array([count - 1])
     parts = (points_max - 2) // 4
-    even = np.linspace(0, count - 1, points_max - 2 * parts).round().astype(np.int64)
+    even = evenly_spread(count, points_max)
     bounds = np.linspace(0, count, parts + 1).astype(np.int64)
     low, high = np.where(np.isnan(values), np.inf, values), np.where(np.isnan(values), -np.inf, values)
     peaks = [
@@ -35,3 +35,13 @@ def sample(values: npt.NDArray[np.float64], points_max: int) -> npt.NDArray[np.i
         for at in (low[start:end].argmin(), high[start:end].argmax())
     ]
     return np.union1d(even, np.array(peaks, dtype=np.int64))
+
+
+def evenly_spread(count: int, points_max: int) -> npt.NDArray[np.int64]:
+    """Those indices of ``sample`` that do not depend on the values: what averages may be taken of."""
+    if count <= points_max:
+        return np.arange(count)
+    if points_max == 1:
+        return np.array([count - 1])
+    parts = (points_max - 2) // 4
+    return np.linspace(0, count - 1, points_max - 2 * parts).round().astype(np.int64)
