@@ -10,7 +10,7 @@ from mltrack.recording import current_store, fluent
 from mltrack.store import Store
 from mltrack.top.board import Board
 from mltrack.top.grid import Grid
-from mltrack.top.poller import LOAD_S, Poller, Wanted
+from mltrack.top.poller import ENDED, LOAD_S, Poller, Wanted
 from mltrack.top.settings import Settings
 from tests.support.written_runs import write_run
 
@@ -122,3 +122,15 @@ def test_every_chart_has_a_place_and_no_two_overlap(count: int, width: int, heig
                 assert grid.at(x, y) == number
     assert grid.at(0, grid.lines) is None
     assert list(grid.seen(0, grid.lines)) == list(range(count))
+
+
+def test_what_ends_the_reading_ends_the_program_and_is_raised(board: Board) -> None:
+    noted: list[frozenset[str]] = []
+    board.settings.store.pins = None  # type: ignore[assignment]  # as no file can make it
+    poller = Poller(board)
+    poller.notify = noted.append
+    with pytest.raises(TypeError), poller:
+        poller.begin()
+        poller.wait()
+    assert noted[-1] == frozenset((ENDED,))
+    assert poller.ended

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from mltrack.recording import current_store, fluent
 from mltrack.store import Store
+from tests.support.pixel_terminal import pixel_terminal
 from tests.support.tmux import Terminal, terminal
 from tests.support.written_runs import write_run
 
@@ -127,3 +129,20 @@ def test_no_color_has_no_colours_and_names_can_not_steer_the_terminal(empty_stor
         window.wait_for(lambda screen: r"evil\x1b[31m" in screen and r"loss\x1b[2J" in screen)
         colours = re.findall(r"\x1b\[[0-9;]*?[34]8;2;(\d+);(\d+);(\d+)", window.screen(styled=True))
         assert all(red == green == blue for red, green, blue in colours)
+
+
+@pytest.mark.parametrize(("sixels", "begins"), [(True, b"\x1bP0;0;0q"), (False, b",f=100")])
+def test_a_terminal_that_can_show_images_gets_their_pixels(tmp_path: Path, sixels: bool, begins: bytes) -> None:
+    """Sixels begin so; to Kitty a PNG is sent, format 100."""
+    import numpy as np
+
+    current_store.set_store(tmp_path / ".mltrack")
+    with fluent.start_run() as run:
+        run.log_image(np.full((32, 32, 3), 200, np.uint8), "red.png")
+    Store.open(tmp_path / ".mltrack").refresh()
+    command = [sys.executable, "-m", "mltrack", "--store", str(tmp_path / ".mltrack"), "top"]
+    with pixel_terminal(command, {"XDG_CONFIG_HOME": str(tmp_path)}, sixels=sixels) as window:
+        window.wait_for(b"Images")
+        window.press(b"6")
+        window.wait_for(b"red.png")
+        window.wait_for(begins)

@@ -159,7 +159,17 @@ def _placed(line: Line, view: View) -> _Placed:
             return _Placed(bounds.low, bounds.low, (bounds.step_min, bounds.step_max, bounds.low, bounds.high))
         first, last = (_seconds(each, view.axis, line.start) for each in (bounds.time_min, bounds.time_max))
         return _Placed(bounds.low, bounds.low, (first, last, bounds.low, bounds.high))
-    x, y = _x_of(line, view.axis), curve.values
+    key = (view.axis.kind, line.start, view.smoothing)
+    found = curve.memo.get(key)
+    if not isinstance(found, _Placed) or view.axis.kind == METRIC:
+        found = _points_placed(line, view)
+        curve.memo.clear()
+        curve.memo[key] = found
+    return found
+
+
+def _points_placed(line: Line, view: View) -> _Placed:
+    x, y = _x_of(line, view.axis), line.curve.values
     kept = np.isfinite(y) & np.isfinite(x)
     if not kept.all():
         x, y = x[kept], y[kept]

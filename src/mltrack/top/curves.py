@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -51,12 +51,16 @@ class Bounds(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """One metric of one run: its points, times in ns, in the order of logging; or only the bounds of pieces of it."""
+    """One metric of one run: its points, times in ns, in the order of logging; or only the bounds of pieces of it.
+
+    ``memo`` keeps what was computed from it.
+    """
 
     steps: Ints
     times: Ints
     values: Floats
     bounds: Bounds | None = None
+    memo: dict[object, object] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -73,6 +77,7 @@ class _Growing:
     def __init__(self) -> None:
         self._length = 0
         self._steps, self._times, self._values = _NO_INTS, _NO_INTS, _NO_FLOATS
+        self._curve: Curve | None = None
 
     def add(self, steps: Ints, times: Ints, values: Floats) -> None:
         """Add points at the end."""
@@ -86,11 +91,14 @@ class _Growing:
         new = slice(self._length, end)
         self._steps[new], self._times[new], self._values[new] = steps, times, values
         self._length = end
+        self._curve = None
 
     def curve(self) -> Curve:
         """The points so far."""
-        held = slice(self._length)
-        return Curve(self._steps[held], self._times[held], self._values[held])
+        if self._curve is None:
+            held = slice(self._length)
+            self._curve = Curve(self._steps[held], self._times[held], self._values[held])
+        return self._curve
 
 
 class RunCurves:
@@ -119,6 +127,11 @@ class RunCurves:
     def _token(self) -> str:
         visibility = self.run.visibility
         return "" if visibility is None else visibility.token
+
+    @property
+    def points(self) -> int:
+        """How many points it holds in memory."""
+        return sum(growing.curve().count for growing in self._growing.values())
 
     def keys(self) -> list[str]:
         """The names of the metrics it has, sorted."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
 
     from mltrack.top.board import Board
 
-__all__ = ["Poller", "Wanted"]
+__all__ = ["ENDED", "Poller", "Wanted"]
+
+ENDED = "ended"
+"""The part that changes when the thread ends."""
 
 POLL_S = 1.0
 """How often points are read."""
@@ -63,17 +67,32 @@ class Poller:
         self._wake = threading.Event()
         self._drawn = threading.Event()
         self._stopped = False
-        self._thread = threading.Thread(target=self._run, name="mltrack-top-reader", daemon=True)
+        self._thread = ThreadPoolExecutor(1, "mltrack-top-reader")
+        self._reading: Future[None] | None = None
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._reading = self._thread.submit(self._run)
+        self._reading.add_done_callback(lambda _: self.notify(frozenset((ENDED,))))
         return self
 
+    def wait(self) -> None:
+        """Until the thread has ended."""
+        if self._reading is not None:
+            wait([self._reading])
+
+    @property
+    def ended(self) -> bool:
+        """Whether the thread has ended."""
+        return self._reading is not None and self._reading.done()
+
     def __exit__(self, *_: object) -> None:
+        """End the thread; what ended it before is raised here."""
         self._stopped = True
         self._drawn.set()
         self._wake.set()
-        self._thread.join()
+        self._thread.shutdown()
+        if self._reading is not None:
+            self._reading.result()
 
     def begin(self) -> None:
         """The first frame is drawn: read on. What that imports would have delayed it."""

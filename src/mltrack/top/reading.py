@@ -27,6 +27,9 @@ __all__ = ["Found", "Reader"]
 OPEN_MAX = 60
 """How many runs are kept open for reading."""
 
+POINTS_MAX = 30_000_000
+"""How many points are kept in memory of runs that are not shown any more, with those that are: 24 bytes each."""
+
 
 @dataclass(slots=True)
 class Found:
@@ -65,15 +68,21 @@ class Reader:
                         found.curves[line.run_id, metric] = curve
             except (MltrackError, OSError) as error:
                 found.problem = str(error)
+        self._close_some(len(runs))
         return found
 
+    def _close_some(self, shown: int) -> None:
+        """Let go of runs that are not shown, those first that were used longest ago."""
+        while len(self._open) > OPEN_MAX or (
+            len(self._open) > shown and sum(opened.points for opened in self._open.values()) > POINTS_MAX
+        ):
+            self._open.popitem(last=False)
+
     def _opened(self, run_id: str) -> RunCurves:
-        """A run, open for reading; the one that was used longest ago is let go."""
+        """A run, open for reading."""
         found = self._open.get(run_id)
         if found is None:
             found = self._open[run_id] = RunCurves(self.store.run(run_id))
-            while len(self._open) > OPEN_MAX:
-                self._open.popitem(last=False)
         self._open.move_to_end(run_id)
         return found
 

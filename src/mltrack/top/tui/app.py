@@ -16,7 +16,7 @@ from mltrack.drawing.colours import DARK, LIGHT
 from mltrack.errors import FilterError
 from mltrack.text.printable import printable
 from mltrack.top.filters import metric_filter, parse_line
-from mltrack.top.poller import Wanted
+from mltrack.top.poller import ENDED, Wanted
 from mltrack.top.settings import has_dark_background, save_settings
 from mltrack.top.tui.chart_grid import ChartGrid
 from mltrack.top.tui.head import Head
@@ -152,6 +152,8 @@ class TopApp(App[None]):
         self.runs.focus()
         self.show(frozenset(("runs",)))
         self.poller.notify = self._read
+        if self.poller.ended:
+            self.exit()
         self.call_after_refresh(self._begin)
         self.set_interval(1.0, self._show_ages)
 
@@ -192,7 +194,9 @@ class TopApp(App[None]):
         return self.tabs.active or self.board.settings.pane
 
     def on_top_app_read(self, message: Read) -> None:
-        """Show what was read."""
+        """Show what was read; if nothing more is, the program ends, and its end says why."""
+        if ENDED in message.parts:
+            self.exit()
         self.show(message.parts)
 
     def show(self, parts: frozenset[str]) -> None:
