@@ -169,6 +169,12 @@ def test_runs_are_selected_by_a_filter_and_notes_are_read_from_a_file(cli: Cli, 
     found = Audit(said.out)
     assert "Two" in found.text and "Why" in found.text
     assert "spirals-1" in found.text and "spirals-3" not in found.text
+    assert "not in" not in said.err
+    more = cli("report", "--limit", "2", "--without", "environment", "--without", "logs", "-o", "r.html")
+    assert "there are more runs than 2" in more.err
+    found_less = Audit((tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert "Environment" not in found_less.text and "step 1" not in found_less.text
+    assert "Environment" in found.text and "step 1" in found.text
     assert "1 tag equal in all runs" in found.text and "teamred" in found.text
 
 

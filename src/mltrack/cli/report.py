@@ -12,7 +12,8 @@ import click
 
 from mltrack.cli.context import RUN, Session, command, experiments_option, filter_option, pass_session
 from mltrack.errors import NotFoundError, UsageError
-from mltrack.text.printing import console, data_stream, is_terminal, say
+from mltrack.report.model import PARTS
+from mltrack.text.printing import console, data_stream, is_terminal, note, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,6 +45,9 @@ NOTES_BYTES_MAX = 1 << 20
 @click.option("-m", "--metrics", default="", metavar="REGEX", help="Only metrics in which this is found.")
 @click.option("--title", default="", metavar="TEXT", help="The title; by default it names the runs.")
 @click.option("--notes", default="", metavar="FILE|TEXT", help="Markdown below the title: a file, or the text itself.")
+@click.option(
+    "--without", multiple=True, type=click.Choice(PARTS), help="Leave this out (media: images, tables, texts)."
+)
 @pass_session
 def report(
     session: Session,
@@ -57,6 +61,7 @@ def report(
     metrics: str,
     title: str,
     notes: str,
+    without: tuple[str, ...],
 ) -> None:
     """Write a report of RUNs, or of those that match (the newest 50 by default), as one file.
 
@@ -79,6 +84,7 @@ def report(
             title=title,
             notes=text,
             metrics=metrics,
+            without=without,
             progress=progress,
         )
     _write(target, _rendered(made, form), made)
@@ -132,11 +138,13 @@ def _ids(
 
     if runs:
         return [run.run_id for run in iterate_runs(store, runs)]
-    found = find_runs(store, experiments=experiments, filter_string=filter_string, order_by=order_by, limit=limit)
+    found = find_runs(store, experiments=experiments, filter_string=filter_string, order_by=order_by, limit=limit + 1)
     if not found:
         matching = " that match" if experiments or filter_string else ""
         raise NotFoundError(f"no runs{matching} in {store.path}", hint="see: mltrack ls")
-    return [run.info.run_id for run in found]
+    if len(found) > limit:
+        note(f"there are more runs than {limit}: choose others, or give --limit {limit * 10}")
+    return [run.info.run_id for run in found[:limit]]
 
 
 @contextmanager

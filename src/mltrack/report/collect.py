@@ -14,11 +14,11 @@ from mltrack.errors import CorruptionError, NotFoundError, UsageError
 from mltrack.report.facts import collect_facts, collect_sources
 from mltrack.report.logs import collect_logs
 from mltrack.report.media import Media, collect_media
-from mltrack.report.model import Report, ReportRun, clipped
+from mltrack.report.model import Report, ReportRun, SourceVersion, clipped
 from mltrack.text.counting import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from mltrack.entities import MetricSummary
     from mltrack.storage.runs.stored_run import StoredRun
@@ -68,6 +68,7 @@ def collect_report(
     title: str = "",
     notes: str = "",
     metrics: str = "",
+    without: Collection[str] = (),
     limits: Limits | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
@@ -80,6 +81,7 @@ def collect_report(
         title: its title; by default it names the runs.
         notes: Markdown.
         metrics: a regular expression; only metrics in which it is found are shown.
+        without: those of model.PARTS that are left out.
         limits: how much is shown.
         progress: called with the label of each run before its points are read.
 
@@ -95,8 +97,12 @@ def collect_report(
     runs = _describe(stored, store.summaries([run.run_id for run in stored]), limits, left_out)
     keys = _keys(runs, wanted, limits, left_out)
     charts = _charts(stored, runs, keys, limits, progress, store.on_damage)
-    media: Media = collect_media(stored, limits.image_bytes_max, limits.text_characters_max, left_out)
-    sources = collect_sources(store, stored, limits.diff_characters_max, left_out)
+    media = Media()
+    if "media" not in without:
+        media = collect_media(stored, limits.image_bytes_max, limits.text_characters_max, left_out)
+    sources: tuple[SourceVersion, ...] = ()
+    if "source" not in without:
+        sources = collect_sources(store, stored, limits.diff_characters_max, left_out)
     return Report(
         title or _title(runs),
         notes,
@@ -107,9 +113,9 @@ def collect_report(
         media.tables,
         media.words,
         media.bars,
-        collect_logs(stored, limits.log_lines_max, limits.log_characters_max),
+        () if "logs" in without else collect_logs(stored, limits.log_lines_max, limits.log_characters_max),
         sources,
-        collect_facts(stored, limits.value_characters_max),
+        () if "environment" in without else collect_facts(stored, limits.value_characters_max),
         tuple(left_out),
     )
 

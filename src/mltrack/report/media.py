@@ -48,10 +48,10 @@ _SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".webp"}
 class Media(NamedTuple):
     """What runs logged besides numbers."""
 
-    pictures: tuple[Picture, ...]
-    tables: tuple[TableEnd, ...]
-    words: tuple[Words, ...]
-    bars: tuple[Bars, ...]
+    pictures: tuple[Picture, ...] = ()
+    tables: tuple[TableEnd, ...] = ()
+    words: tuple[Words, ...] = ()
+    bars: tuple[Bars, ...] = ()
 
 
 def collect_media(runs: Sequence[StoredRun], image_bytes_max: int, characters_max: int, left_out: list[str]) -> Media:

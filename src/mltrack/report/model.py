@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mltrack.entities import MetricSummary, RunInfo
 
 __all__ = [
+    "PARTS",
     "Bars",
     "Fact",
     "LogEnd",
@@ -24,6 +25,9 @@ __all__ = [
     "clipped",
     "differing",
 ]
+
+PARTS = ("media", "logs", "source", "environment")
+"""Parts that may be left out: images, tables, texts and histograms; the others by their names."""
 
 
 @dataclass(frozen=True, slots=True)
