@@ -29,6 +29,7 @@ __all__ = ["Plot", "live_html", "plot_runs"]
 POINTS_MAX = 200_000
 CURVE_POINTS_MAX = 2_000
 LIVE_POINTS_MAX = 600
+LIVE_CHARTS_MAX = 12
 LIVE_WIDTH, LIVE_HEIGHT = 460, 200
 SPARK_WIDTH = 40
 SHORT_ID = 8
@@ -142,15 +143,17 @@ def live_html(run: NotebookRun, patterns: Sequence[str], status: str) -> Html:
         keys = choose_metrics([run], patterns)
     except NotFoundError:
         keys = []  # nothing of that name was logged yet
-    points = sum(run.summaries[key].count for key in keys)
-    latest = [f"{key} {number(run.summaries[key].value)}" for key in keys[:6]]
+    summaries = run.summaries
+    points = sum(summaries[key].count for key in keys)
+    latest = [f"{key} {number(summaries[key].value)}" for key in keys[:6]]
     about = " · ".join(["", *([status] if status else []), plural(points, "point"), *latest])
     charts = [
         element("div", svg_chart(chart, width=LIVE_WIDTH, height=LIVE_HEIGHT))
-        for chart in _charts([run], keys, LIVE_POINTS_MAX)
+        for chart in _charts([run], keys[:LIVE_CHARTS_MAX], LIVE_POINTS_MAX)
         if chart.curves
     ]
+    more = plural(len(keys) - LIVE_CHARTS_MAX, "more metric")
+    rest = element("p", f"and {more}: name those to draw") if len(keys) > LIVE_CHARTS_MAX else Html("")
     style = "display: flex; flex-wrap: wrap; gap: 8px"
-    return element(
-        "div", element("p", element("b", run.info.run_name), about), element("div", join(charts), style=style)
-    )
+    head = element("p", element("b", run.info.run_name), about)
+    return element("div", head, element("div", join(charts), style=style), rest)

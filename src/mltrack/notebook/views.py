@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from mltrack.drawing.markup import Html
+    from mltrack.entities import RunHead
     from mltrack.notebook.live import LiveView
     from mltrack.notebook.plots import Plot
 
@@ -23,6 +24,8 @@ class _Refreshed(NotebookRun, Protocol):
     def refresh(self) -> object: ...
 
     def again(self) -> Self: ...
+
+    def head(self) -> RunHead: ...
 
 
 class NotebookViews:
@@ -68,12 +71,17 @@ def live_view(run: _Refreshed, metrics: Sequence[str], every_s: float) -> LiveVi
     from mltrack.notebook.plots import live_html
 
     own = run.again()  # the thread's own
+    drawn: tuple[object, Html] | None = None
 
     def draw(stopped: bool) -> tuple[Html, bool]:
+        nonlocal drawn
         own.refresh()
         live = own.info.live  # read before the points: a writer that has ended by now has written all its points
         status = own.info.shown_status if not live else "" if stopped else "live"
-        return live_html(own, metrics, status), live
+        state = own.head(), status
+        if drawn is None or drawn[0] != state:  # else nothing was written since
+            drawn = state, live_html(own, metrics, status)
+        return drawn[1], live
 
     identity = run.run_id, tuple(metrics)
     return LiveView(draw, notebook_output(), identity=identity, every_s=every_s).start()
