@@ -14,6 +14,7 @@ from textual.widgets import Input
 from mltrack.store import Store
 from mltrack.top.board import Board
 from mltrack.top.poller import Poller
+from mltrack.top.remotes import RejectedItem, RemoteState
 from mltrack.top.settings import Settings, load_settings
 from mltrack.top.tui.app import TopApp
 from mltrack.top.tui.chart_grid import ChartGrid
@@ -162,9 +163,23 @@ def test_every_pane_shows_something_at_80_columns(board: Board) -> None:
         for pane, words in (("run", "lr"), ("log", "no output"), ("sync", "no remotes"), ("images", "no images")):
             app.action_pane(pane)
             await read(app, pilot)
-            shown = "\n".join(
-                "".join(segment.text for segment in line) for line in app.screen._compositor.render_strips()
-            )
+            shown = "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+            assert words in shown
+        refused = RejectedItem(app.board.tree.lines[0].run_id, "param", "lr", "is too long")
+        app.board.remotes = [
+            RemoteState("lab", "http://lab", 2, 3_000, 1, 5, 60.0, 12_345.0, 0, "refused", 1, "", (refused,))
+        ]
+        app.action_pane("sync")
+        await pilot.pause()
+        app.texts["sync"].show()
+        await pilot.pause()
+        shown = "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+        for words in (
+            "2 runs, 3,000 points, 1 file (5 B)",
+            "12,345 points/s",
+            "refused",
+            "run-2 param lr: is too long",
+        ):
             assert words in shown
         await pilot.press("question_mark")
         assert len(app.screen_stack) == 2

@@ -53,6 +53,7 @@ NARROW = 100
 class TopApp(App[None]):
     """Shows a board, and what the poller reads for it."""
 
+    TITLE = "mltrack top"
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     #left { width: 40; border-right: vkey $panel; }
@@ -206,8 +207,9 @@ class TopApp(App[None]):
             self.runs.show()
             if before != self.board.selected:
                 self._want()
-        if "charts" in parts and self.grid is not None:
+        if parts & {"charts", "runs"} and self.grid is not None:
             self.grid.show()
+        if "charts" in parts:
             self._want()
         if parts & {"run", "remotes", "runs"} and self.pane in self.texts:
             self.texts[self.pane].show()
