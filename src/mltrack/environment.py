@@ -6,6 +6,7 @@ __all__ = [
     "ALERT_TAG",
     "COMMAND_TAG",
     "CRASHED_TAG",
+    "DATASET_ID_TAG",
     "ERROR_TAG",
     "EXIT_CODE_TAG",
     "EXPERIMENT_TAG",
@@ -39,6 +40,7 @@ __all__ = [
     "MLTRACK_TRUSTED_STORES",
     "MODEL_ID_TAG",
     "NOTE_TAG",
+    "ORIGIN_DATASET_TAG",
     "ORIGIN_EXPERIMENT_TAG",
     "ORIGIN_MODEL_TAG",
     "ORIGIN_RUN_TAG",
@@ -230,6 +232,9 @@ VERSION_TAG = "mltrack.model_version"
 CRASHED_TAG = "mltrack.crashed"
 """On a remote: that the run ended without saying so."""
 
+DATASET_ID_TAG = "mltrack.dataset_id"
+"""On a remote: the evaluation dataset's."""
+
 ORIGIN_TAG = "mltrack.origin"
 """The server that a run, a logged model or an experiment was pulled from, or kind and name of an imported source."""
 
@@ -241,6 +246,9 @@ ORIGIN_MODEL_TAG = "mltrack.origin.model_id"
 
 ORIGIN_EXPERIMENT_TAG = "mltrack.origin.experiment_id"
 """The experiment's id on that server."""
+
+ORIGIN_DATASET_TAG = "mltrack.origin.dataset_id"
+"""The evaluation dataset's id on that server."""
 
 TAGS = (
     RUN_NAME_TAG,
@@ -265,11 +273,13 @@ TAGS = (
     RUN_ID_TAG,
     EXPERIMENT_TAG,
     MODEL_ID_TAG,
+    DATASET_ID_TAG,
     VERSION_TAG,
     CRASHED_TAG,
     ORIGIN_TAG,
     ORIGIN_RUN_TAG,
     ORIGIN_MODEL_TAG,
     ORIGIN_EXPERIMENT_TAG,
+    ORIGIN_DATASET_TAG,
 )
 """All that mltrack itself sets or reads of runs, models and experiments."""

@@ -61,6 +61,7 @@ class PushReport:
     datasets: int = 0
     logged_models: int = 0
     traces: int = 0
+    evaluation_items: int = 0
     bytes: int = 0
     requests: int = 0
     seconds: float = 0.0
@@ -102,6 +103,7 @@ class PendingCounts:
     model_versions: int = 0
     logged_models: int = 0
     traces: int = 0
+    evaluation_items: int = 0
     links: int = 0
     oldest: int = 0
     unreadable: tuple[str, ...] = ()
@@ -132,6 +134,7 @@ class PullReport:
     model_versions: int = 0
     logged_models: int = 0
     traces: int = 0
+    evaluation_items: int = 0
     bytes: int = 0
     seconds: float = 0.0
     notes: tuple[str, ...] = ()

@@ -27,7 +27,17 @@ __all__ = ["RemoteStatus", "status_of"]
 
 
 _COUNTED = frozenset(
-    ("runs", "points", "artifacts", "artifact_bytes", "models", "model_versions", "logged_models", "traces")
+    (
+        "runs",
+        "points",
+        "artifacts",
+        "artifact_bytes",
+        "models",
+        "model_versions",
+        "logged_models",
+        "traces",
+        "evaluation_items",
+    )
 )
 
 
@@ -59,6 +69,7 @@ class RemoteStatus:
     pending_model_versions: int = 0
     pending_logged_models: int = 0
     pending_traces: int = 0
+    pending_evaluation_items: int = 0
     pending_links: int = 0
     background: Heartbeat | None = None
     oldest_pending: int = 0
@@ -106,6 +117,7 @@ def status_of(store: Store, remote: Remote, *, clock: Callable[[], int] = time.t
         pending_model_versions=counts.model_versions,
         pending_logged_models=counts.logged_models,
         pending_traces=counts.traces,
+        pending_evaluation_items=counts.evaluation_items,
         pending_links=counts.links,
         background=read_heartbeat(store.layout.remote(remote.name)),
         oldest_pending=counts.oldest,

@@ -155,6 +155,7 @@ LEDGER = Records(
             "name": Optional(TEXT),
             "stage": Optional(TEXT),
         },
+        "table": {"kind": TEXT, "key": TEXT, "remote": TEXT, "print": TEXT, "sent": _COUNT, "version": Optional(TEXT)},
         "create": {"run": TEXT},
         "run": {"run": TEXT, "remote": TEXT, "experiment": TEXT, "uri": TEXT, "adopted": Optional(FLAG)},
         "ack": {"run": TEXT, "at": _POSITIONS, "next": Optional(_DOUBT), "history": Optional(_COUNT)},

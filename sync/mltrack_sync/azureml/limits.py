@@ -17,6 +17,6 @@ AZURE_LIMITS = Limits(
     experiment_name_chars_max=256,
     artifact_path_chars_max=5000,
     model_name_pattern=r"[a-zA-Z0-9][a-zA-Z0-9\-._]{0,254}",
-    unsupported=frozenset({"logged models", "traces"}),
+    unsupported=frozenset({"logged models", "traces", "evaluation datasets", "scorers", "label schemas"}),
 )
 """An Azure ML workspace's, as documented or observed. Anything else that it refuses is rejected with its message."""

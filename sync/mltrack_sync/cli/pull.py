@@ -123,6 +123,7 @@ def _print(report: PullReport) -> None:
         "model versions": report.model_versions,
         "logged models": report.logged_models,
         "traces": report.traces,
+        "evaluation datasets, scorers, label schemas": report.evaluation_items,
     }
     if report.runs or report.artifacts or any(others.values()):
         heading(f"{'Would come from' if report.dry_run else 'Came from'} {title}")

@@ -43,7 +43,7 @@ from mltrack.disk.jsonlog import JsonLog
 from mltrack.text.redaction import hide
 from mltrack_sync.errors import LedgerError
 from mltrack_sync.http.responses import without_password
-from mltrack_sync.ledger import fallback, models, traces
+from mltrack_sync.ledger import fallback, models, tables, traces
 from mltrack_sync.ledger.experiments import ExperimentEntry
 from mltrack_sync.ledger.models import LoggedEntry
 from mltrack_sync.ledger.pulled import Page, PulledEntry, page_lines
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mltrack.entities import RunHead
+    from mltrack_sync.ledger.tables import TableEntry
 
 __all__ = ["EVERYTHING", "Ledger", "LedgerState", "RunEntry"]
 
@@ -305,6 +306,12 @@ class Ledger:
     def traces_sent(self, positions: Mapping[str, int], sizes: Mapping[str, int]) -> None:
         """Note that the remote has all traces up to these positions in the writers' logs; ``sizes`` are the logs'."""
         self._write(traces.traces_line(positions, sizes))
+
+    # --- evaluation datasets, scorers and label schemas ---
+
+    def table_sent(self, kind: str, key: str, entry: TableEntry) -> None:
+        """Note what the remote has of one of these."""
+        self._write(tables.table_line(kind, key, entry))
 
     # --- what was pulled ---
 

@@ -18,6 +18,7 @@ from mltrack_sync.ledger.pulled import PulledEntry
 from mltrack_sync.ledger.registry import ModelEntry
 from mltrack_sync.ledger.runs import RunEntry
 from mltrack_sync.ledger.stores import StoreEntry
+from mltrack_sync.ledger.tables import TableEntry, table_line
 from mltrack_sync.ledger.traces import TraceEntry
 from mltrack_sync.report import Rejected
 
@@ -48,6 +49,9 @@ class LedgerState:
     logged: dict[str, LoggedEntry] = field(default_factory=dict)
     fallbacks: dict[str, FallbackEntry] = field(default_factory=dict)
     traces: TraceEntry = field(default_factory=TraceEntry)
+    tables: dict[tuple[str, str], TableEntry] = field(default_factory=dict)
+    """Evaluation datasets, scorers and label schemas, by kind and key."""
+
     pulled: dict[str, PulledEntry] = field(default_factory=dict)
     """By the run's id on the remote."""
 
@@ -133,6 +137,8 @@ class LedgerState:
                     del self.fallbacks[model_id]
             case "trace" | "traces":
                 self.traces.apply(line)
+            case "table":
+                self.tables[line["kind"], line["key"]] = TableEntry.of(line)
             case "pulled":
                 self.pulled.setdefault(line["remote"], PulledEntry()).apply(line)
             case "store" | "unit" | "differs":
@@ -167,6 +173,7 @@ class LedgerState:
             + len(self.rejected)
             + len(self.experiments)
             + len(self.traces.done)
+            + len(self.tables)
             + len(self.pulled)
             + len(self.gone)
             + len(self.copied.units)
@@ -187,6 +194,7 @@ class LedgerState:
         lines += [line for model_id, logged in self.logged.items() for line in logged.lines(model_id)]
         lines += [line for model_id, fallback in self.fallbacks.items() for line in fallback.lines(model_id)]
         lines += self.traces.lines()
+        lines += [table_line(kind, key, entry) for (kind, key), entry in self.tables.items()]
         lines += [pulled.line(remote) for remote, pulled in self.pulled.items()]
         lines += [gone_line(kind, key, gone=True) for kind, key in sorted(self.gone)]
         lines += [rejected_line(item) for item in self.rejected.values()]

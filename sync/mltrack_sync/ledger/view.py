@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mltrack_sync.ledger.registry import ModelEntry
     from mltrack_sync.ledger.runs import RunEntry
     from mltrack_sync.ledger.state import LedgerState
+    from mltrack_sync.ledger.tables import TableEntry
     from mltrack_sync.report import Rejected
 
 __all__ = ["LedgerView", "LockedView"]
@@ -64,6 +65,10 @@ class LedgerView(Protocol):
     @property
     def traces(self) -> TraceEntry:
         """As they are at the moment."""
+
+    @property
+    def tables(self) -> Mapping[tuple[str, str], TableEntry]:
+        """Evaluation datasets, scorers and label schemas, by kind and key."""
 
     @property
     def pulled(self) -> Mapping[str, PulledEntry]:
@@ -153,6 +158,7 @@ class LockedView:
         self.models = LockedMapping(state.models, lock)
         self.logged = LockedMapping(state.logged, lock)
         self.fallbacks = LockedMapping(state.fallbacks, lock)
+        self.tables = LockedMapping(state.tables, lock)
         self.pulled = LockedMapping(state.pulled, lock)
         self.rejected = LockedMapping(state.rejected, lock)
 

@@ -1,4 +1,4 @@
-"""What not every server supports: datasets, logged models, traces. A sync cycle tries each once; else they wait."""
+"""What not every server supports: datasets, logged models, traces, scorers. A cycle tries each once; else they wait."""
 
 from __future__ import annotations
 
@@ -11,11 +11,26 @@ from mltrack_sync.errors import NotMlflowError, RemoteRefusedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["DATASETS", "LOGGED_MODELS", "TRACES", "Features", "UnsupportedFeatureError"]
+__all__ = [
+    "DATASETS",
+    "EVALUATION_DATASETS",
+    "LABEL_SCHEMAS",
+    "LOGGED_MODELS",
+    "SCORERS",
+    "TABLE_FEATURES",
+    "TRACES",
+    "Features",
+    "UnsupportedFeatureError",
+]
 
 DATASETS = "datasets"
 LOGGED_MODELS = "logged models"
 TRACES = "traces"
+EVALUATION_DATASETS = "evaluation datasets"
+SCORERS = "scorers"
+LABEL_SCHEMAS = "label schemas"
+TABLE_FEATURES = frozenset((EVALUATION_DATASETS, SCORERS, LABEL_SCHEMAS))
+ALL = (DATASETS, LOGGED_MODELS, TRACES, *TABLE_FEATURES)
 
 
 class UnsupportedFeatureError(Exception):
@@ -33,7 +48,7 @@ class Features:
         self._lock = threading.Lock()
         self._unsupported = set(known_unsupported)
         self._supported: set[str] = set()
-        self._asking = {feature: threading.RLock() for feature in (DATASETS, LOGGED_MODELS, TRACES)}
+        self._asking = {feature: threading.RLock() for feature in ALL}
 
     @property
     def unsupported(self) -> frozenset[str]:

@@ -131,15 +131,6 @@ class ComparedClient(ApiClient):
 
     # --- what is only counted ---
 
-    def evaluation_datasets(self, experiment_ids: Sequence[str], most: int) -> Fields:
-        """Evaluation datasets of experiments, as the server answers."""
-        asked = {"experiment_ids": list(experiment_ids), "max_results": most}
-        return self._send_3("POST", "datasets/search", asked)
-
-    def scorers(self, experiment_ids: Sequence[str]) -> Fields:
-        """Scorers of experiments, as the server answers."""
-        return self._send_3("GET", "scorers/list", params={"experiment_ids": list(experiment_ids)})
-
     def gateway_endpoints(self) -> Fields:
         """Endpoints of its gateway, as the server answers."""
         return self._send_3("GET", "gateway/endpoints/list")

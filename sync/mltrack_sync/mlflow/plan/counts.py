@@ -45,7 +45,8 @@ def count_pending(store: Store, state: LedgerView, remote: Remote) -> PendingCou
         model_versions=sum(len(model.versions) for model in pending.registry),
         logged_models=len(pending.logged_models.ids),
         traces=len(pending.traces.traces),
+        evaluation_items=len(pending.tables),
         links=len(pending.links),
         oldest=min(recorded, default=0),
-        unreadable=tuple(tally.unreadable),
+        unreadable=(*tally.unreadable, *([pending.tables.unreadable] if pending.tables.unreadable else [])),
     )

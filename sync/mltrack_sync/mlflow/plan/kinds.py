@@ -32,6 +32,10 @@ MODEL_VERSION = "model version"
 MODEL_VERSION_TAG = "model version tag"
 ALIAS = "alias"
 
+EVALUATION_DATASET = "evaluation dataset"
+SCORER = "scorer"
+LABEL_SCHEMA = "label schema"
+
 TRACE = "trace"
 TRACE_TAG = "trace tag"
 

@@ -19,6 +19,7 @@ from mltrack.disk.layout import is_model_id, is_run_id
 from mltrack.environment import (
     EXPERIMENT_TAG,
     MODEL_ID_TAG,
+    ORIGIN_DATASET_TAG,
     ORIGIN_EXPERIMENT_TAG,
     ORIGIN_MODEL_TAG,
     ORIGIN_RUN_TAG,
@@ -28,7 +29,7 @@ from mltrack.environment import (
 
 __all__ = ["ORIGIN_TAGS", "Origin", "remote_tags"]
 
-ORIGIN_TAGS = frozenset((ORIGIN_TAG, ORIGIN_RUN_TAG, ORIGIN_MODEL_TAG, ORIGIN_EXPERIMENT_TAG))
+ORIGIN_TAGS = frozenset((ORIGIN_TAG, ORIGIN_RUN_TAG, ORIGIN_MODEL_TAG, ORIGIN_EXPERIMENT_TAG, ORIGIN_DATASET_TAG))
 
 _EXPERIMENT_ID = re.compile(r"[0-9]{1,32}", re.ASCII)
 

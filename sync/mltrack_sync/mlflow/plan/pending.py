@@ -21,6 +21,7 @@ from mltrack_sync.mlflow.plan.kinds import ARTIFACT, LOGGED_MODEL, TRACE
 from mltrack_sync.mlflow.plan.pending_models import PendingLoggedModels, find_pending_logged_models, log_sizes
 from mltrack_sync.mlflow.plan.pending_registry import PendingModel, find_pending_registry
 from mltrack_sync.mlflow.plan.pending_run import PendingRun, find_pending_run
+from mltrack_sync.mlflow.plan.pending_tables import PendingTables, find_pending_tables, tables_time
 from mltrack_sync.mlflow.plan.pending_traces import PendingTraces, fact_sizes, find_pending_traces
 from mltrack_sync.mlflow.plan.whole_run import unsent_segments
 from mltrack_sync.remotes.pending import is_run_pending
@@ -105,6 +106,10 @@ class Scope:
         again = {key for _, kind, key in self.again if kind == TRACE}
         return find_pending_traces(self.store, state, self.selection, self.heads, retry=self.retry, again=again)
 
+    def tables(self, state: LedgerView) -> PendingTables:
+        """Evaluation datasets, scorers and label schemas."""
+        return find_pending_tables(self.store, state, self.selection, retry=self.retry)
+
     def each_run(
         self,
         state: LedgerView,
@@ -143,6 +148,7 @@ class Pending:
     registry: tuple[PendingModel, ...] = ()
     logged_models: PendingLoggedModels = field(default_factory=PendingLoggedModels)
     traces: PendingTraces = field(default_factory=PendingTraces)
+    tables: PendingTables = field(default_factory=PendingTables)
 
     def __bool__(self) -> bool:
         models = self.logged_models
@@ -154,6 +160,7 @@ class Pending:
             or models.ids
             or models.with_files
             or self.traces.traces
+            or self.tables
         )
 
     def without(self, unsupported: frozenset[str]) -> Pending:
@@ -161,7 +168,8 @@ class Pending:
         links = {run_id: waits_for for run_id, waits_for in self.links.items() if not unsupported.issuperset(waits_for)}
         models = replace(self.logged_models, **({"ids": ()} if LOGGED_MODELS in unsupported else {"with_files": ()}))
         traces = PendingTraces() if TRACES in unsupported else self.traces
-        return replace(self, links=links, logged_models=models, traces=traces)
+        tables = self.tables.without(unsupported)
+        return replace(self, links=links, logged_models=models, traces=traces, tables=tables)
 
 
 def find_pending(scope: Scope, state: LedgerView) -> Pending:
@@ -177,6 +185,7 @@ def find_pending(scope: Scope, state: LedgerView) -> Pending:
         tuple(scope.registry(state)),
         scope.logged_models(state),
         scope.traces(state),
+        scope.tables(state),
     )
 
 
@@ -195,17 +204,18 @@ def rejected_of(rejected: Iterable[Rejected], chosen: Container[str]) -> tuple[R
 
 
 def change_token(store: Store) -> tuple[object, ...]:
-    """A value that changes with logged models or traces: the sizes of their logs."""
-    return tuple(log_sizes(store).items()), tuple(fact_sizes(store).items())
+    """A value that changes with logged models, traces or tables: the sizes of their logs, the time of the file."""
+    return tuple(log_sizes(store).items()), tuple(fact_sizes(store).items()), tables_time(store)
 
 
 def unsupported_lines(pending: Pending, state: LedgerView, unsupported: frozenset[str]) -> tuple[str, ...]:
     """In plain words, what the remote does not take and how much waits for it."""
-    waiting = Counter(feature for waits_for in pending.links.values() for feature in waits_for)
+    links = Counter(feature for waits_for in pending.links.values() for feature in waits_for)
     counts = {
-        DATASETS: (waiting[DATASETS], "run has some that wait", "runs have some that wait"),
+        DATASETS: (links[DATASETS], "run has some that wait", "runs have some that wait"),
         LOGGED_MODELS: (len(pending.logged_models.ids), "waits", "wait"),
         TRACES: (len(pending.traces.traces), "waits", "wait"),
+        **{feature: (len(waiting), "waits", "wait") for feature, waiting in pending.tables.by_feature().items()},
     }
     more = {LOGGED_MODELS: _where_files_are(pending.logged_models, state)}
     return tuple(

@@ -73,6 +73,7 @@ class Tally:
             self._count_models_in_runs()
         self._count_registry()
         self._count_traces()
+        self.counts["evaluation_items"] += len(self._pending.tables)
 
     def reject_all(self, refusals: Iterable[Refusal], run_id: str = "") -> None:
         """Note what would be rejected, if it is not already."""

@@ -10,7 +10,7 @@ from mltrack_sync.http.shapes import rows
 from mltrack_sync.mlflow.api.capabilities import TRACES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from mltrack_sync.mlflow.pull.selection import RemoteSelection
     from mltrack_sync.mlflow.pull.session import PullSession
@@ -19,9 +19,6 @@ __all__ = ["count_left_behind", "left_lines"]
 
 MANY = 1000
 """So many are counted at most, of each kind."""
-
-EXPERIMENTS_MAX = 100
-"""Scorers and evaluation datasets of so many experiments are counted."""
 
 
 def count_left_behind(session: PullSession, selection: RemoteSelection) -> None:
@@ -41,7 +38,7 @@ def count_left_behind(session: PullSession, selection: RemoteSelection) -> None:
             survey.traces(ids, words)
     elif wanted.experiments:
         survey.prompts("pulled only when everything is")
-    survey.unsupported(ids[:EXPERIMENTS_MAX])
+    survey.unsupported()
 
 
 def left_lines(session: PullSession) -> tuple[str, ...]:
@@ -73,15 +70,13 @@ class _Survey:
             first = partial(next, self._session.read.search_traces(experiment_id), [])
             self._count(f"traces ({why})", first, "")
 
-    def unsupported(self, experiment_ids: Sequence[str]) -> None:
+    def unsupported(self) -> None:
         """Count what no pull brings: only servers that have traces have any of it."""
         if TRACES in self._session.features.unsupported:
             return
         why = "mltrack does not keep them"
         self.search("webhooks", why, "webhooks", "webhooks")
         read = self._session.read
-        self._count(f"evaluation datasets ({why})", lambda: read.evaluation_datasets(experiment_ids, MANY), "datasets")
-        self._count(f"scorers ({why})", lambda: read.scorers(experiment_ids), "scorers")
         self._count(f"gateway endpoints ({why})", read.gateway_endpoints, "endpoints")
 
     def _count(self, what: str, ask: Callable[[], Any], name: str) -> None:

@@ -10,6 +10,7 @@ from mltrack_sync.mlflow.api.capabilities import LOGGED_MODELS, TRACES, Unsuppor
 from mltrack_sync.mlflow.plan.kinds import LOGGED_MODEL
 from mltrack_sync.mlflow.pull.logged_models import LoggedModelPull, model_fingerprint
 from mltrack_sync.mlflow.pull.registry import RegistryPull
+from mltrack_sync.mlflow.pull.tables import TablesPull
 from mltrack_sync.mlflow.pull.trace_listing import TracesPull
 from mltrack_sync.mlflow.workers import JobRunner, WorkerPool
 
@@ -62,6 +63,7 @@ class OthersPull:
         RegistryPull(self._session, self._ids, prompts=False).pull()
         if TRACES not in self._session.features.unsupported:
             TracesPull(self._session, self._ids, self._experiments, self._experiment_ids).pull()
+            TablesPull(self._session, self._experiments, self._experiment_ids).pull()
 
     # --- logged models ---
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mltrack_sync.errors import PushStopped
 from mltrack_sync.http.transport import Transport
+from mltrack_sync.mlflow.api.capabilities import TABLE_FEATURES
 from mltrack_sync.mlflow.plan.kinds import RUN
 from mltrack_sync.mlflow.pull.experiments import Experiments
 from mltrack_sync.mlflow.pull.facts import fingerprint
@@ -45,6 +46,7 @@ COUNTS = (
     "model_versions",
     "logged_models",
     "traces",
+    "evaluation_items",
 )
 
 
@@ -73,7 +75,7 @@ def pull_selected(work: PullWork, limits: Limits, open_workspace: Callable[[], W
             _pull_all(session)
         if session.fatal is not None:
             raise session.fatal
-    missing = sorted(session.features.unsupported)
+    missing = sorted(session.features.unsupported - TABLE_FEATURES)  # a server without those has none to hand out
     unsupported = tuple(f"{feature}: this server does not have them" for feature in missing)
     fields: dict[str, Any] = {name: session.counts[name] for name in COUNTS}
     problems = (*work.ledger.state.damage_words(), *session.problems)

@@ -32,6 +32,7 @@ from mltrack_sync.mlflow.push.run_ids import Identities
 from mltrack_sync.mlflow.push.run_links import InputsPush
 from mltrack_sync.mlflow.push.runs import RunPush
 from mltrack_sync.mlflow.push.session import FILES_AT_ONCE, Session
+from mltrack_sync.mlflow.push.tables import TablesPush
 from mltrack_sync.mlflow.push.traces import TracesPush
 from mltrack_sync.mlflow.workers import JobRunner, WorkerPool
 from mltrack_sync.report import RUN_NAMES_MAX
@@ -123,13 +124,14 @@ def _push_all(session: Session, scope: Scope, jobs: int) -> None:
     _push_models(session, identities, scope, jobs)
     _push_registry(session, identities, scope.registry(state))
     _push_traces(session, identities, scope, jobs)
+    _push_tables(session, identities, scope)
 
 
 def _reported(report: PushReport, session: Session, scope: Scope) -> PushReport:
     counts, state = session.counts, session.ledger.state
     traffic = session.client.transport.traffic
     names = ("runs", "created", "params", "tags", "points", "collapsed", "found", "artifacts", "artifact_bytes")
-    others = ("models", "model_versions", "datasets", "logged_models", "traces")
+    others = ("models", "model_versions", "datasets", "logged_models", "traces", "evaluation_items")
     fields: dict[str, Any] = {name: counts[name] for name in (*names, *others)}
     return replace(
         report,
@@ -193,6 +195,16 @@ def _push_traces(session: Session, identities: Identities, scope: Scope, jobs: i
         session.fail(error)
 
 
+def _push_tables(session: Session, identities: Identities, scope: Scope) -> None:
+    """Evaluation datasets after the traces that their records name, scorers and label schemas."""
+    if session.stop.is_set():
+        return
+    pending = scope.tables(session.ledger.state)
+    if pending.unreadable:
+        session.problem(pending.unreadable)
+    TablesPush(session, identities).push(pending)
+
+
 def _push_registry(session: Session, identities: Identities, todo: list[PendingModel]) -> None:
     if session.stop.is_set() or not todo:
         return
@@ -206,7 +218,12 @@ def _push_registry(session: Session, identities: Identities, todo: list[PendingM
 
 def _waiting(scope: Scope, state: LedgerView) -> Pending:
     """What may wait for features that the remote lacks."""
-    return Pending(links=scope.links(state), logged_models=scope.logged_models(state), traces=scope.traces(state))
+    return Pending(
+        links=scope.links(state),
+        logged_models=scope.logged_models(state),
+        traces=scope.traces(state),
+        tables=scope.tables(state),
+    )
 
 
 def _points_to_send(state: LedgerView, scope: Scope, todo: Collection[str]) -> int:

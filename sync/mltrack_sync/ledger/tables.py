@@ -1,0 +1,41 @@
+"""What a remote has of evaluation datasets, scorers and label schemas, as the ledger keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["TableEntry", "table_line"]
+
+
+@dataclass(frozen=True, slots=True)
+class TableEntry:
+    """One of these: its id on the remote ("" for those known by name), and its fingerprint as it was sent.
+
+    ``sent`` is how many versions of a scorer the remote has, ``version`` what a dataset's changes were counted by there
+    when it was pulled.
+    """
+
+    remote: str = ""
+    fingerprint: str = ""
+    sent: int = 0
+    version: str = ""
+
+    @classmethod
+    def of(cls, line: Mapping[str, Any]) -> TableEntry:
+        """From a line of the ledger."""
+        return cls(line["remote"], line["print"], line["sent"], line.get("version", ""))
+
+
+def table_line(kind: str, key: str, entry: TableEntry) -> dict[str, Any]:
+    """The line that says what the remote has of one of these."""
+    return {
+        "type": "table",
+        "kind": kind,
+        "key": key,
+        "remote": entry.remote,
+        "print": entry.fingerprint,
+        "sent": entry.sent,
+        **({"version": entry.version} if entry.version else {}),
+    }

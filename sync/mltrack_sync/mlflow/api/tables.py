@@ -1,0 +1,179 @@
+"""MLflow's calls on evaluation datasets, scorers and label schemas.
+
+Creating a dataset and registering a scorer's version make another one each time; the others may be repeated: records
+with equal inputs are one, and a label schema is known by its name.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mltrack_sync.errors import RemoteRefusedError
+from mltrack_sync.http.shapes import identifier, mapping, pages, rows, text
+from mltrack_sync.mlflow.api.base import ApiClient, in_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from mltrack_sync.http.shapes import Fields
+
+__all__ = ["RemoteDataset", "RemoteSchema", "TablesClient"]
+
+PAGE_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteDataset:
+    """A remote dataset without its records; ``version`` changes with any of them."""
+
+    dataset_id: str
+    name: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteSchema:
+    """A remote label schema: its id, and the fields that can be changed, as MLflow writes them."""
+
+    schema_id: str
+    name: str
+    fields: Fields
+
+
+class TablesClient(ApiClient):
+    """What is asked of a remote's evaluation datasets, scorers and label schemas."""
+
+    # --- evaluation datasets ---
+
+    def datasets(self, experiment_ids: Sequence[str] = ()) -> Iterator[RemoteDataset]:
+        """All of them, or those of these experiments."""
+        call = "datasets/search"
+        asked = {"max_results": PAGE_ROWS, **({"experiment_ids": list(experiment_ids)} if experiment_ids else {})}
+
+        def ask(token: str) -> dict[str, Any]:
+            return self._send_3("POST", call, {**asked, **({"page_token": token} if token else {})})
+
+        for page in pages(ask, "datasets", url=self.url, call=call, page_rows=PAGE_ROWS):
+            for row in page:
+                yield self._read(call, row, _dataset)
+
+    def create_dataset(self, name: str, experiment_ids: Sequence[str], tags: Mapping[str, str]) -> str:
+        """Create a dataset; returns its id."""
+        fields = {"name": name, "experiment_ids": list(experiment_ids), "tags": json.dumps(dict(tags))}
+        answer = self._send_3("POST", "datasets/create", fields, repeatable=False)
+        return self._read("datasets/create", answer, lambda made: identifier(mapping(made["dataset"])["dataset_id"]))
+
+    def tag_dataset(self, dataset_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags."""
+        self._send_3("PATCH", f"datasets/{in_path(dataset_id)}/tags", {"tags": json.dumps(dict(tags))})
+
+    def dataset_experiments(self, dataset_id: str) -> list[str]:
+        """The experiments that it belongs to."""
+        call = f"datasets/{in_path(dataset_id)}/experiment-ids"
+        answer = self._send_3("GET", call)
+        return self._read(call, answer, lambda found: [identifier(each) for each in found.get("experiment_ids") or ()])
+
+    def add_dataset_to(self, dataset_id: str, experiment_ids: Sequence[str]) -> None:
+        """Have it belong to more experiments."""
+        call = f"datasets/{in_path(dataset_id)}/add-experiments"
+        self._send_3("POST", call, {"experiment_ids": list(experiment_ids)})
+
+    def put_records(self, dataset_id: str, records: Sequence[Mapping[str, Any]]) -> None:
+        """Add records, or change those with equal inputs."""
+        self._send_3("POST", f"datasets/{in_path(dataset_id)}/records", {"records": json.dumps(list(records))})
+
+    def records(self, dataset_id: str) -> Iterator[list[Fields]]:
+        """The records of a dataset, page by page."""
+        call = f"datasets/{in_path(dataset_id)}/records"
+        token = ""
+        while True:
+            params = {"max_results": str(PAGE_ROWS), **({"page_token": token} if token else {})}
+            answer = self._send_3("GET", call, params=params)
+            yield self._read(call, answer, lambda found: [mapping(row) for row in _list(found.get("records"))])
+            following = self._read(call, answer, lambda found: text(found.get("next_page_token")))
+            if not following or following == token:
+                return
+            token = following
+
+    # --- scorers ---
+
+    def has_scorers(self, experiment_ids: Sequence[str]) -> bool:
+        """Whether any of these experiments has one."""
+        answer = self._send_3("GET", "scorers/list", params={"experiment_ids": list(experiment_ids)})
+        return self._read("scorers/list", answer, lambda found: bool(_scorers(found)))
+
+    def scorer_names(self, experiment_id: str) -> list[str]:
+        """The scorers of an experiment."""
+        answer = self._send_3("GET", "scorers/list", params={"experiment_id": experiment_id})
+        return self._read("scorers/list", answer, lambda found: [text(row["scorer_name"]) for row in _scorers(found)])
+
+    def scorer_versions(self, experiment_id: str, name: str) -> list[str]:
+        """The versions of a scorer as MLflow's JSON texts, the oldest first; none if there is no such scorer."""
+        call = "scorers/versions"
+        try:
+            answer = self._send_3("GET", call, params={"experiment_id": experiment_id, "name": name})
+        except RemoteRefusedError as error:
+            if not error.says_missing:
+                raise
+            return []
+        found = self._read(call, answer, lambda got: [(int(r["scorer_version"]), r) for r in _scorers(got)])
+        ordered = [row for _, row in sorted(found, key=_first)]
+        return [self._read(call, row, lambda got: text(got["serialized_scorer"])) for row in ordered]
+
+    def register_scorer(self, experiment_id: str, name: str, serialized: str) -> None:
+        """Register the next version of a scorer."""
+        fields = {"experiment_id": experiment_id, "name": name, "serialized_scorer": serialized}
+        self._send_3("POST", "scorers/register", fields, repeatable=False)
+
+    # --- label schemas ---
+
+    def schemas(self, experiment_id: str) -> list[RemoteSchema]:
+        """The label schemas of an experiment, without those that MLflow makes by itself."""
+        call, token, found = "label-schemas/list", "", list[RemoteSchema]()
+        while True:
+            params = {"experiment_id": experiment_id, "max_results": str(PAGE_ROWS)}
+            answer = self._send_3("GET", call, params={**params, **({"page_token": token} if token else {})})
+            page = self._read(call, answer, lambda got: [_schema(row) for row in rows(got, "label_schemas")])
+            found += [each for each in page if not each.fields.get("is_default")]
+            following = self._read(call, answer, lambda got: text(got.get("next_page_token")))
+            if not following or following == token:
+                return found
+            token = following
+
+    def create_schema(self, experiment_id: str, fields: Mapping[str, Any]) -> None:
+        """Create a label schema."""
+        self._send_3("POST", "label-schemas/create", {"experiment_id": experiment_id, **fields}, repeatable=False)
+
+    def change_schema(self, schema_id: str, fields: Mapping[str, Any]) -> None:
+        """Change a label schema: all but its name and type."""
+        self._send_3("PATCH", "label-schemas/update", {"schema_id": schema_id, **fields})
+
+
+def _dataset(row: Fields) -> RemoteDataset:
+    tags = mapping(json.loads(row["tags"])) if row.get("tags") else {}
+    return RemoteDataset(
+        identifier(row["dataset_id"]),
+        text(row.get("name")),
+        {text(key): text(value) for key, value in tags.items()},
+        f"{text(row.get('last_update_time'))} {text(row.get('digest'))}",
+    )
+
+
+def _schema(row: Fields) -> RemoteSchema:
+    return RemoteSchema(identifier(row["schema_id"]), text(row["name"]), mapping(row))
+
+
+def _scorers(answer: Fields) -> list[Fields]:
+    return [mapping(row) for row in rows(answer, "scorers")]
+
+
+def _list(records: Any) -> list[Any]:
+    found = json.loads(records) if records else []
+    return found if isinstance(found, list) else [found]
+
+
+def _first(pair: tuple[int, Fields]) -> int:
+    return pair[0]

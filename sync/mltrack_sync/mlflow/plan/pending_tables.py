@@ -1,0 +1,91 @@
+"""What a remote lacks of evaluation datasets, scorers and label schemas, which MLflow's tables of the store hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from mltrack.errors import StoreError
+from mltrack.mlflow_plugin.tables_reader import FILE, read_tables
+from mltrack_sync.ledger.tables import TableEntry
+from mltrack_sync.mlflow.api.capabilities import EVALUATION_DATASETS, LABEL_SCHEMAS, SCORERS
+from mltrack_sync.mlflow.plan.kinds import EVALUATION_DATASET, LABEL_SCHEMA, SCORER
+
+if TYPE_CHECKING:
+    from mltrack.mlflow_plugin.tables_reader import EvaluationDataset, LabelSchema, ScorerVersions
+    from mltrack.store import Store
+    from mltrack_sync.ledger.view import LedgerView
+    from mltrack_sync.selection import Selection
+
+__all__ = ["PendingTables", "find_pending_tables", "tables_time"]
+
+Item = TypeVar("Item", "EvaluationDataset", "LabelSchema", "ScorerVersions")
+
+
+@dataclass(frozen=True, slots=True)
+class PendingTables:
+    """Those that are missing or different on the remote; ``unreadable`` says what is wrong with the file."""
+
+    datasets: tuple[EvaluationDataset, ...] = ()
+    scorers: tuple[ScorerVersions, ...] = ()
+    schemas: tuple[LabelSchema, ...] = ()
+    unreadable: str = ""
+
+    def __len__(self) -> int:
+        return len(self.datasets) + len(self.scorers) + len(self.schemas)
+
+    def by_feature(self) -> dict[str, Sequence[object]]:
+        """By what a remote must support."""
+        return {EVALUATION_DATASETS: self.datasets, SCORERS: self.scorers, LABEL_SCHEMAS: self.schemas}
+
+    def without(self, unsupported: frozenset[str]) -> PendingTables:
+        """What is left for a remote without these features."""
+        return replace(
+            self,
+            datasets=() if EVALUATION_DATASETS in unsupported else self.datasets,
+            scorers=() if SCORERS in unsupported else self.scorers,
+            schemas=() if LABEL_SCHEMAS in unsupported else self.schemas,
+        )
+
+
+def find_pending_tables(store: Store, state: LedgerView, selection: Selection, *, retry: bool = False) -> PendingTables:
+    """What of these the ledger does not have, if everything is selected: they belong to no run.
+
+    Args:
+        store: The store.
+        state: The ledger.
+        selection: What is selected.
+        retry: Whether to retry what was rejected.
+    """
+    if not selection.everything:
+        return PendingTables()
+    try:
+        found = read_tables(store)
+    except StoreError as error:
+        return PendingTables(unreadable=str(error))
+    rejected = set() if retry else {(item.kind, item.key) for item in state.rejected.values() if not item.run_id}
+    experiments = store.workspace.experiments().keys() if found.datasets or found.scorers or found.schemas else ()
+
+    def pending(kind: str, items: Sequence[Item]) -> tuple[Item, ...]:
+        return tuple(
+            item
+            for item in items
+            if (kind, item.key) not in rejected
+            and state.tables.get((kind, item.key), TableEntry()).fingerprint != item.fingerprint
+        )
+
+    return PendingTables(
+        pending(EVALUATION_DATASET, found.datasets),
+        pending(SCORER, [each for each in found.scorers if each.experiment_id in experiments]),
+        pending(LABEL_SCHEMA, [each for each in found.schemas if each.experiment_id in experiments]),
+    )
+
+
+def tables_time(store: Store) -> int:
+    """When the file was changed last, in ns since the epoch; 0 where there is none."""
+    try:
+        return os.stat(store.layout.workspace / FILE).st_mtime_ns
+    except OSError:
+        return 0

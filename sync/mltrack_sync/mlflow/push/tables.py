@@ -1,0 +1,161 @@
+"""Pushing evaluation datasets with their records, scorers and label schemas, each once.
+
+A dataset carries the tag ``mltrack.dataset_id``, which is looked for before one is created; a scorer's versions are
+compared with those of the remote by their content; a label schema is known by its name. So an answer that was lost
+makes no second one. What is deleted here stays on the remote.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from mltrack.environment import DATASET_ID_TAG, ORIGIN_DATASET_TAG
+from mltrack.mlflow_plugin.tables_reader import read_records
+from mltrack_sync.ledger.tables import TableEntry
+from mltrack_sync.mlflow.api.capabilities import EVALUATION_DATASETS, LABEL_SCHEMAS, SCORERS
+from mltrack_sync.mlflow.api.tables import TablesClient
+from mltrack_sync.mlflow.plan.batches import Refusal
+from mltrack_sync.mlflow.plan.kinds import EVALUATION_DATASET, LABEL_SCHEMA, SCORER
+from mltrack_sync.mlflow.plan.origin import ORIGIN_TAGS
+from mltrack_sync.mlflow.plan.tables import same_content
+from mltrack_sync.mlflow.workers import JobRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from mltrack.mlflow_plugin.tables_reader import EvaluationDataset, LabelSchema, ScorerVersions
+    from mltrack_sync.mlflow.plan.pending_tables import PendingTables
+    from mltrack_sync.mlflow.push.run_ids import Identities
+    from mltrack_sync.mlflow.push.session import Session
+
+__all__ = ["TablesPush"]
+
+RECORDS_MAX = 500
+"""How many records are sent in one request."""
+
+RECORDS_BYTES_MAX = 1 << 20
+"""How long the records of one request are at most, unless one alone is longer."""
+
+
+class TablesPush:
+    """Brings them up to date on the remote, after the traces that records name."""
+
+    def __init__(self, session: Session, identities: Identities) -> None:
+        self._session = session
+        self._identities = identities
+        self._client = TablesClient(session.client.transport)
+
+    def push(self, pending: PendingTables) -> None:
+        """Push all of them."""
+        self._push_each(EVALUATION_DATASET, EVALUATION_DATASETS, pending.datasets, self._push_dataset)
+        self._push_each(SCORER, SCORERS, pending.scorers, self._push_scorer)
+        self._push_each(LABEL_SCHEMA, LABEL_SCHEMAS, pending.schemas, self._push_schema)
+
+    def _push_each(
+        self, kind: str, feature: str, items: Sequence[Any], work: Callable[[Any, TableEntry], None]
+    ) -> None:
+        runner = JobRunner(self._session, kind)
+
+        def push_one(item: Any) -> None:
+            with self._session.features.needing(feature):
+                work(item, self._entry(kind, item.key))
+            self._session.got_through(Refusal(kind, item.key, ""))
+            self._session.count(evaluation_items=1)
+
+        for item in items:
+            if feature not in self._session.features.unsupported:
+                runner.run(item.key, partial(push_one, item))
+
+    def _entry(self, kind: str, key: str) -> TableEntry:
+        return self._session.ledger.state.tables.get((kind, key)) or TableEntry()
+
+    # --- evaluation datasets ---
+
+    def _push_dataset(self, dataset: EvaluationDataset, entry: TableEntry) -> None:
+        here = self._session.store.workspace.experiments()
+        homes = [self._identities.experiment_by_id(each) for each in dataset.experiment_ids if each in here]
+        if not entry.remote:
+            remote = self._session.policy.settle(lambda again: self._find_or_make(dataset, homes))
+            entry = TableEntry(remote)
+            self._session.ledger.table_sent(EVALUATION_DATASET, dataset.key, entry)
+        missing = sorted(set(homes) - set(self._client.dataset_experiments(entry.remote)))
+        if missing:
+            self._client.add_dataset_to(entry.remote, missing)
+        tags = {key: value for key, value in dataset.tags.items() if key not in (*ORIGIN_TAGS, DATASET_ID_TAG)}
+        if tags:
+            self._client.tag_dataset(entry.remote, tags)
+        for batch in _batches(read_records(self._session.store, dataset.dataset_id)):
+            self._session.check()
+            self._client.put_records(entry.remote, batch)
+        self._session.ledger.table_sent(
+            EVALUATION_DATASET, dataset.key, replace(entry, fingerprint=dataset.fingerprint)
+        )
+
+    def _find_or_make(self, dataset: EvaluationDataset, homes: Sequence[str]) -> str:
+        """Its id on the remote: the one that it was pulled from, the one with its tag, or a new one."""
+        self._session.check()
+        origin = self._session.origin.own_id(dataset.tags, ORIGIN_DATASET_TAG)
+        mark = dataset.tags.get(DATASET_ID_TAG, dataset.dataset_id)
+        for remote in self._client.datasets():
+            if remote.dataset_id == origin or remote.tags.get(DATASET_ID_TAG) == mark:
+                return remote.dataset_id
+        tags = {key: value for key, value in dataset.tags.items() if key not in ORIGIN_TAGS}
+        return self._client.create_dataset(dataset.name, homes, {**tags, DATASET_ID_TAG: mark})
+
+    # --- scorers ---
+
+    def _push_scorer(self, scorer: ScorerVersions, entry: TableEntry) -> None:
+        remote_id = self._identities.experiment_by_id(scorer.experiment_id)
+        for number in range(entry.sent, len(scorer.versions)):
+            self._session.policy.settle(partial(self._settle_version, scorer, remote_id, number))
+            entry = replace(entry, sent=number + 1)
+            self._session.ledger.table_sent(SCORER, scorer.key, entry)
+        sent = max(entry.sent, len(scorer.versions))
+        self._session.ledger.table_sent(SCORER, scorer.key, TableEntry("", scorer.fingerprint, sent))
+
+    def _settle_version(self, scorer: ScorerVersions, remote_id: str, number: int, again: bool) -> None:
+        """Register a version, unless the remote has more of that content than the versions before it account for."""
+        self._session.check()
+        serialized = scorer.versions[number]
+        held = Counter(map(same_content, self._client.scorer_versions(remote_id, scorer.name)))
+        before = sum(same_content(each) == same_content(serialized) for each in scorer.versions[:number])
+        if held[same_content(serialized)] <= before:
+            self._client.register_scorer(remote_id, scorer.name, serialized)
+
+    # --- label schemas ---
+
+    def _push_schema(self, schema: LabelSchema, entry: TableEntry) -> None:
+        remote_id = self._identities.experiment_by_id(schema.experiment_id)
+        self._session.policy.settle(lambda again: self._settle_schema(schema, remote_id))
+        self._session.ledger.table_sent(LABEL_SCHEMA, schema.key, TableEntry("", schema.fingerprint))
+
+    def _settle_schema(self, schema: LabelSchema, remote_id: str) -> None:
+        self._session.check()
+        fields = {
+            "enable_comment": schema.enable_comment,
+            "input": {schema.input_kind: {key: value for key, value in schema.input.items() if value is not None}},
+            **({"instruction": schema.instruction} if schema.instruction is not None else {}),
+        }
+        found = [each for each in self._client.schemas(remote_id) if each.name == schema.name]
+        if found:
+            self._client.change_schema(found[0].schema_id, fields)
+        else:
+            self._client.create_schema(remote_id, {"name": schema.name, "type": schema.kind.upper(), **fields})
+
+
+def _batches(records: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    batch: list[Mapping[str, Any]] = []
+    size = 0
+    for record in records:
+        length = len(json.dumps(record))
+        if batch and (len(batch) == RECORDS_MAX or size + length > RECORDS_BYTES_MAX):
+            yield batch
+            batch, size = [], 0
+        batch.append(record)
+        size += length
+    if batch:
+        yield batch

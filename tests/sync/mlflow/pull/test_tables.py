@@ -1,0 +1,133 @@
+"""Evaluation datasets, scorers and label schemas of a server: each comes once, and does not go back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.genai.label_schemas import InputCategorical, LabelSchemaType
+
+from mltrack.mlflow_plugin.tables_reader import read_records, read_tables
+from mltrack.mlflow_plugin.tracking import TrackingStore
+from mltrack.store import Store
+from mltrack_sync import Remote, Selection, push
+from mltrack_sync.engine.pull import pull
+from mltrack_sync.errors import RemoteUnavailableError
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.remotes.config import Remotes
+from tests.support.proxy import Fault, FaultyProxy, LoseAnswer, Seen
+from tests.support.server import MlflowServer
+
+JUDGE = {"name": "short", "builtin_scorer_class": "Safety", "builtin_scorer_pydantic_data": {"name": "short"}}
+
+
+@pytest.fixture
+def mine(experiment: str) -> Selection:
+    """The experiment of this test: other tests use the same server."""
+    return Selection(experiments=(experiment,))
+
+
+def fill(server: MlflowServer, experiment: str) -> str:
+    """One of each on the server; returns the experiment's id there."""
+    from mlflow.store.tracking.rest_store import RestStore
+    from mlflow.utils.rest_utils import MlflowHostCreds
+
+    rest = RestStore(lambda: MlflowHostCreds(server.url))
+    home = rest.create_experiment(experiment, None, [])
+    dataset = rest.create_dataset(f"questions of {experiment}", tags={"team": "a"}, experiment_ids=[home])
+    rest.upsert_dataset_records(dataset.dataset_id, [{"inputs": {"q": n}, "tags": {"n": str(n)}} for n in range(300)])
+    for words in ("first", "second"):
+        rest.register_scorer(home, "short", json.dumps({**JUDGE, "description": words}))
+    answers = InputCategorical(options=["yes", "no"])
+    rest.create_label_schema(home, name="good", type=LabelSchemaType.FEEDBACK, input=answers, instruction="look")
+    return str(home)
+
+
+def held(store: Store) -> dict[str, Any]:
+    found = read_tables(store)
+    (dataset,) = found.datasets
+    return {
+        "name": dataset.name,
+        "team": dataset.tags["team"],
+        "homes": [store.workspace.get(each).name for each in dataset.experiment_ids],
+        "records": sorted(row["inputs"]["q"] for row in read_records(store, dataset.dataset_id)),
+        "scorers": [[json.loads(text)["description"] for text in each.versions] for each in found.scorers],
+        "schemas": [(each.name, each.kind, each.input["options"]) for each in found.schemas],
+    }
+
+
+def whole(experiment: str) -> dict[str, Any]:
+    return {
+        "name": f"questions of {experiment}",
+        "team": "a",
+        "homes": [experiment],
+        "records": list(range(300)),
+        "scorers": [["first", "second"]],
+        "schemas": [("good", "feedback", ["yes", "no"])],
+    }
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Store:
+    """A store without the experiment."""
+    return Store.create(tmp_path / "other" / ".mltrack")
+
+
+def test_they_come_once_and_what_is_new_later(
+    other: Store, server: MlflowServer, experiment: str, mine: Selection
+) -> None:
+    fill(server, experiment)
+    lab = Remotes(other).add("lab", server.url)
+    assert pull(other, lab, selection=mine, dry_run=True).evaluation_items == 3
+    assert pull(other, lab, selection=mine).evaluation_items == 3
+    assert held(other) == whole(experiment)
+    assert pull(other, lab, selection=mine).evaluation_items == 0
+    assert push(other, lab).evaluation_items == 0
+    (dataset,) = read_tables(other).datasets
+    TrackingStore(f"mltrack://{other.path}").upsert_dataset_records(dataset.dataset_id, [{"inputs": {"q": 300}}])
+    assert push(other, lab).evaluation_items == 1
+    third = Remotes(other).add("again", f"{server.url}/")
+    assert pull(other, third, selection=mine).evaluation_items <= 1
+    assert held(other) == {**whole(experiment), "records": list(range(301))}
+
+
+@pytest.mark.slow
+def test_a_pull_that_breaks_off_at_any_request_brings_nothing_twice(
+    other: Store, server: MlflowServer, proxy: FaultyProxy, experiment: str, mine: Selection
+) -> None:
+    fill(server, experiment)
+    lab = Remotes(other).add("lab", proxy.url)
+    policy = RetryPolicy(attempts_max=1, sleep=lambda seconds: None)
+    lost: set[str] = set()
+
+    def fault(seen: Seen) -> Fault:
+        if "/3.0/mlflow/" in seen.path and f"{seen.path} {seen.number}" not in lost and len(lost) < 30:
+            lost.add(f"{seen.path} {seen.number}")
+            return LoseAnswer()
+        return None
+
+    proxy.fault = fault
+    for _ in range(60):
+        try:
+            if pull(other, lab, selection=mine, policy=policy).complete:
+                break
+        except RemoteUnavailableError:
+            continue
+    assert len(lost) > 5
+    assert held(other) == whole(experiment)
+
+
+def test_what_was_pushed_from_here_is_found_again(
+    store: Store, remote: Remote, server: MlflowServer, experiment: str, mine: Selection
+) -> None:
+    tracking = TrackingStore(f"mltrack://{store.path}")
+    home = str(tracking.get_experiment_by_name(experiment).experiment_id)
+    tracking.create_dataset("questions", tags={"team": "a"}, experiment_ids=[home])
+    tracking.register_scorer(home, "short", json.dumps({**JUDGE, "description": "first"}))
+    push(store, remote)
+    pull(store, remote, selection=mine)
+    found = read_tables(store)
+    assert (len(found.datasets), [len(each.versions) for each in found.scorers]) == (1, [1])
+    assert push(store, remote).evaluation_items == 0

@@ -1,0 +1,201 @@
+"""Evaluation datasets, scorers and label schemas: each is on the server once, as it is here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from mlflow.genai.label_schemas import InputCategorical, InputPassFail, InputText, LabelSchemaType
+
+from mltrack.mlflow_plugin.tracking import TrackingStore
+from mltrack.store import Store
+from mltrack_sync import Remote, push
+from mltrack_sync.errors import RemoteUnavailableError
+from mltrack_sync.http.retry import RetryPolicy
+from mltrack_sync.http.transport import Transport
+from mltrack_sync.mlflow.api.tables import TablesClient
+from mltrack_sync.mlflow.provider import MlflowWorkspace
+from mltrack_sync.status import status_of
+from tests.support.fake_mlflow import FakeMlflow
+from tests.support.killing import killed_at_requests
+from tests.support.proxy import Fault, FaultyProxy, LoseAnswer, Seen
+from tests.support.server import MlflowServer
+from tests.support.syncers import Syncers
+
+JUDGE = {"name": "short", "builtin_scorer_class": "Safety", "builtin_scorer_pydantic_data": {"name": "short"}}
+
+
+@pytest.fixture
+def tracking(store: Store) -> TrackingStore:
+    return TrackingStore(f"mltrack://{store.path}")
+
+
+@pytest.fixture
+def there(server: MlflowServer) -> Iterator[TablesClient]:
+    """The server's own answers."""
+    transport = Transport(MlflowWorkspace(server.url, environ={}), policy=RetryPolicy(), connections_max=1)
+    yield TablesClient(transport)
+    transport.close()
+
+
+def fill(tracking: TrackingStore, experiment: str) -> str:
+    """One of each; returns the experiment's id."""
+    home = str(tracking.get_experiment_by_name(experiment).experiment_id)
+    dataset = tracking.create_dataset(f"questions of {experiment}", tags={"team": "a"}, experiment_ids=[home])
+    records = [{"inputs": {"q": n}, "expectations": {"a": n * 2}, "tags": {"n": str(n)}} for n in range(3)]
+    source = {"source_type": "TRACE", "source_data": {"trace_id": "tr-1"}}
+    tracking.upsert_dataset_records(dataset.dataset_id, [*records, {"inputs": {"q": "traced"}, "source": source}])
+    for text in ("first", "second", "first"):
+        tracking.register_scorer(home, "short", json.dumps({**JUDGE, "description": text}))
+    for name, kind, answer in (
+        ("good", LabelSchemaType.FEEDBACK, InputCategorical(options=["yes", "no"])),
+        ("passed", LabelSchemaType.FEEDBACK, InputPassFail(positive_label="Pass", negative_label="Fail")),
+        ("answer", LabelSchemaType.EXPECTATION, InputText()),
+    ):
+        tracking.create_label_schema(home, name=name, type=kind, input=answer, instruction="look closely")
+    return home
+
+
+def held(there: TablesClient, server: MlflowServer, experiment: str) -> dict[str, Any]:
+    """What the server has of them."""
+    home = server.experiment_id(experiment)
+    datasets = list(there.datasets([home]))
+    records = [row for each in datasets for page in there.records(each.dataset_id) for row in page]
+    fields = ("inputs", "expectations", "tags", "source")
+    return {
+        "datasets": [(each.name, each.tags["team"]) for each in datasets],
+        "records": [{name: row[name] for name in fields if row.get(name)} for row in records],
+        "scorers": [json.loads(text)["description"] for text in there.scorer_versions(home, "short")],
+        "schemas": {each.name: (each.fields["type"], sorted(each.fields["input"])) for each in there.schemas(home)},
+    }
+
+
+WHOLE = {
+    "records": [
+        *({"inputs": {"q": n}, "expectations": {"a": n * 2}, "tags": {"n": str(n)}} for n in range(3)),
+        {"inputs": {"q": "traced"}, "source": {"source_type": "TRACE", "source_data": {"trace_id": "tr-1"}}},
+    ],
+    "scorers": ["first", "second", "first"],
+    "schemas": {
+        "good": ("FEEDBACK", ["categorical"]),
+        "passed": ("FEEDBACK", ["pass_fail"]),
+        "answer": ("EXPECTATION", ["text"]),
+    },
+}
+
+
+def assert_whole(there: TablesClient, server: MlflowServer, experiment: str) -> None:
+    found = held(there, server, experiment)
+    assert found.pop("datasets") == [(f"questions of {experiment}", "a")]
+    found["records"].sort(key=lambda row: str(row["inputs"]["q"]))
+    assert found == WHOLE
+
+
+def test_they_arrive_once_and_follow_changes(
+    store: Store,
+    tracking: TrackingStore,
+    server: MlflowServer,
+    remote: Remote,
+    experiment: str,
+    there: TablesClient,
+) -> None:
+    home = fill(tracking, experiment)
+    assert status_of(store, remote).pending_evaluation_items == 5
+    report = push(store, remote)
+    assert (report.complete, report.evaluation_items) == (True, 5)
+    assert_whole(there, server, experiment)
+    assert status_of(store, remote).pending_evaluation_items == 0
+    assert push(store, remote).requests == 0
+    (dataset,) = tracking.search_datasets(experiment_ids=[home])
+    tracking.upsert_dataset_records(dataset.dataset_id, [{"inputs": {"q": "late"}}])
+    tracking.set_dataset_tags(dataset.dataset_id, {"team": "b"})
+    tracking.register_scorer(home, "short", json.dumps({**JUDGE, "description": "third"}))
+    schema = tracking.get_label_schema_by_name(home, "good")
+    tracking.update_label_schema(schema.schema_id, input=InputCategorical(options=["yes", "no", "maybe"]))
+    assert push(store, remote).evaluation_items == 3
+    found = held(there, server, experiment)
+    assert found["datasets"] == [(f"questions of {experiment}", "b")]
+    assert (len(found["records"]), found["scorers"][-1]) == (5, "third")
+    (good,) = [each for each in there.schemas(server.experiment_id(experiment)) if each.name == "good"]
+    assert good.fields["input"]["categorical"]["options"] == ["yes", "no", "maybe"]
+
+
+@pytest.mark.slow
+def test_an_answer_that_is_lost_at_any_request_makes_nothing_twice(
+    store: Store,
+    tracking: TrackingStore,
+    server: MlflowServer,
+    proxy: FaultyProxy,
+    spoiled: Remote,
+    experiment: str,
+    there: TablesClient,
+) -> None:
+    fill(tracking, experiment)
+    policy = RetryPolicy(attempts_max=1, sleep=lambda seconds: None)
+    lost: set[str] = set()
+
+    def fault(seen: Seen) -> Fault:
+        what = f"{seen.path} {seen.number}"
+        if "/3.0/mlflow/" in seen.path and what not in lost and len(lost) < 40:
+            lost.add(what)
+            return LoseAnswer()
+        return None
+
+    proxy.fault = fault
+    for _ in range(80):
+        try:
+            if push(store, spoiled, policy=policy).complete:
+                break
+        except RemoteUnavailableError:
+            continue
+    assert len(lost) > 10
+    assert_whole(there, server, experiment)
+
+
+@pytest.mark.slow
+def test_a_syncer_killed_at_any_request_sends_each_once(
+    store: Store,
+    tracking: TrackingStore,
+    server: MlflowServer,
+    proxy: FaultyProxy,
+    spoiled: Remote,
+    experiment: str,
+    there: TablesClient,
+    syncers: Syncers,
+) -> None:
+    fill(tracking, experiment)
+    moments = [(number, after) for number in range(1, 16) for after in (False, True)]
+    assert killed_at_requests(syncers, store, spoiled, proxy, moments) >= 10
+    push(store, spoiled)
+    assert_whole(there, server, experiment)
+
+
+def test_a_server_that_lacks_them_is_named_and_they_wait(
+    store: Store, tracking: TrackingStore, experiment: str, fake: FakeMlflow
+) -> None:
+    from mltrack_sync import Remotes
+
+    fill(tracking, experiment)
+    remote = Remotes(store).add("old", "http://old.example")
+    report = push(store, remote, http=fake, policy=RetryPolicy(sleep=lambda seconds: None))
+    assert [words.partition(":")[0] for words in report.unsupported] == [
+        "evaluation datasets",
+        "scorers",
+        "label schemas",
+    ]
+    assert status_of(store, remote).pending_evaluation_items == 5
+
+
+def test_a_file_that_is_not_a_database_keeps_nothing_else_from_going(
+    store: Store, remote: Remote, experiment: str
+) -> None:
+    import mltrack
+
+    with mltrack.start_run():
+        mltrack.log_metric("m", 1.0)
+    (store.path / "workspace" / "mlflow.db").write_bytes(b"something else" * 100)
+    report = push(store, remote)
+    assert report.runs == 1
+    assert any("mlflow.db can't be read" in words for words in report.problems)
