@@ -10,6 +10,8 @@ from mltrack.errors import NotFoundError, UsageError
 from mltrack.guards.project_file import find_project_file, project_guards, read_guards
 from mltrack.guards.rules import Guard, as_guards, from_record, to_record, with_settings
 from mltrack.text.redaction import hide
+from tests.support import ROOT
+from tests.support.pages import blocks
 
 
 def written(folder: Path, text: str) -> Path:
@@ -102,6 +104,18 @@ def test_a_webhook_whose_variable_is_not_set_is_left_out(tmp_path: Path, monkeyp
     assert found is not None
     assert found.left_out == (f"{path}, [guards.nan]: its webhook, as NOT_SET_HERE is not set",)
     assert found.guards[0].actions == ["stop"]
+
+
+def test_the_rules_of_the_page_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOK_SECRET", "T0ken-of-the-hook")
+    (text,) = [block.text for block in blocks(ROOT / "docs" / "guards.md") if block.language == "toml"]
+    guards = {guard.name: guard.actions for guard in read_guards(written(tmp_path, text))}
+    assert guards == {
+        "nan": ["stop"],
+        "diverged": ["stop", "tag"],
+        "stuck": ["command", "webhook"],
+        "overfit": [],
+    }
 
 
 def test_settings_are_added_to_a_rule_given_as_text() -> None:

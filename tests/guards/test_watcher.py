@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from mltrack.recording.run import Run
 from mltrack.storage.runs.alerts import append_alert
 from mltrack.storage.runs.stop_file import is_stop_requested, stop_reason
 from mltrack.store import Store
+from tests.support import ROOT
+from tests.support.pages import blocks
 from tests.support.raw_server import answer, raw_server
 
 S = 1_000_000_000
@@ -121,6 +124,18 @@ def test_sql_is_asked_about_the_run(run: Run) -> None:
     watch.look()
     (alert,) = Store.open(run.store_folder).run(run.run_id).alerts()
     assert alert.message.startswith("loss = 4.0 (SELECT")
+
+
+def test_the_query_of_the_page_finds_a_run_that_overfits(run: Run) -> None:
+    (text,) = [block.text for block in blocks(ROOT / "docs" / "guards.md") if block.language == "toml"]
+    watch = watching(run, Guard(tomllib.loads(text)["guards"]["overfit"]["sql"], name="overfit"))
+    run.log({"loss": 1.0, "val_loss": 1.5})
+    watch.look()
+    assert rules_of(run) == []
+    run.log({"loss": 0.5, "val_loss": 1.5})
+    run.end()
+    watch.look()
+    assert run.stored().alerts()[0].message.startswith("val = 1.5, train = 0.5")
 
 
 def test_a_query_that_fails_is_an_alert_without_actions(run: Run) -> None:
@@ -295,6 +310,7 @@ def test_only_a_live_run_can_be_stopped(run: Run) -> None:
         store.stop_run(run.run_id)
 
 
+@pytest.mark.slow
 def test_guards_given_in_code_are_watched_by_another_process_which_is_started_again_if_it_is_killed(
     tmp_path: Path,
 ) -> None:
