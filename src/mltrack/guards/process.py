@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import sys
@@ -23,6 +25,9 @@ __all__ = ["GuardProcess"]
 
 PAUSE_S = 0.1
 PAUSE_MAX_S = 30.0
+FAILURES_MAX = 5
+"""How often a process may fail soon after its start, other than by a signal, before it is given up."""
+
 LIVED_S = 60.0
 """A process that lived this long is started again at once; others after a pause that doubles."""
 
@@ -60,6 +65,8 @@ class GuardProcess:
     def _start(self) -> subprocess.Popen[bytes]:
         import subprocess
 
+        if not sys.executable:
+            raise FileNotFoundError(errno.ENOENT, "this interpreter does not know its executable")
         settings = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_NUM_THREADS"), "1")
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "mltrack.guards", str(self._store()), self._run_id],
@@ -70,17 +77,23 @@ class GuardProcess:
             env={**os.environ, **settings},
         )
         assert process.stdin is not None
-        with process.stdin:
+        with contextlib.suppress(BrokenPipeError), process.stdin:  # it has ended already, which is noticed
             process.stdin.write(self._rules)
         return process
 
     def _supervise(self, clock: Callable[[], float] = time.monotonic) -> None:
-        pause_s = PAUSE_S
+        pause_s, failures = PAUSE_S, 0
         while True:
             began = clock()
-            if self._process.wait() == 0:
+            code = self._process.wait()
+            if code == 0:
                 return
-            pause_s = PAUSE_S if clock() - began > LIVED_S else min(pause_s * 2, PAUSE_MAX_S)
+            lived = clock() - began > LIVED_S
+            pause_s = PAUSE_S if lived else min(pause_s * 2, PAUSE_MAX_S)
+            failures = 0 if lived or code < 0 else failures + 1
+            if failures > FAILURES_MAX:
+                say("run %s: its guards can't be watched: try mltrack watch %s", self._run_id, self._run_id)
+                return
             if self._stopped.wait(pause_s):
                 return
             try:
