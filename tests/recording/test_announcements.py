@@ -105,3 +105,10 @@ def test_a_store_far_above_is_named(tmp_path: Path) -> None:
     )
     assert len(told(TRAIN, folder.parent)) == 2
     assert len(told(TRAIN, folder, MLTRACK_STORE=str(tmp_path / ".mltrack"))) == 2  # who names it knows it
+
+
+def test_the_first_run_of_a_store_says_that_mlflows_runs_next_to_it_can_be_imported(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"SQLite format 3\0")
+    said = "mltrack: the runs in mlflow.db can be imported: mltrack import mlflow.db"
+    assert told(TRAIN, tmp_path)[1] == said
+    assert said not in told(TRAIN, tmp_path)

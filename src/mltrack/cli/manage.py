@@ -10,7 +10,7 @@ import click
 
 from mltrack.cli.context import RUN, Session, command, json_option, pass_session
 from mltrack.errors import CorruptionError, StoreError, UsageError
-from mltrack.text.printing import confirm, print_json, say
+from mltrack.text.printing import confirm, note, print_json, say
 
 if TYPE_CHECKING:
     from mltrack.storage.runs.stored_run import StoredRun
@@ -28,6 +28,7 @@ def init(session: Session, path: str | None, as_json: bool) -> None:
 
     Not needed before recording: the first run creates the store if it does not exist.
     """
+    from mltrack.disk.found_store import words_on_mlflow
     from mltrack.disk.layout import STORE_FOLDER, find_store
     from mltrack.environment import MLTRACK_STORE
     from mltrack.store import Store
@@ -40,6 +41,8 @@ def init(session: Session, path: str | None, as_json: bool) -> None:
         print_json({"path": str(store.path), "store_id": store.store_id, "made": made})
     else:
         say(f"{'created a store' if made else 'a store exists'} at {store.path}")
+        if made and (left := words_on_mlflow(store.path)):
+            note(left)
 
 
 @command("rm", "Delete runs.", "mltrack rm spirals-2", "mltrack rm --purge --yes spirals-3")

@@ -92,7 +92,12 @@ class _Listing:
             _note_unknown(shown, [*(self.columns or []), *_ordered_by(self.order_by)])
 
     def _note_none(self) -> None:
-        note(f"no runs{' that match' if self.filter_string or self.experiments else ''} in {self.store.path}")
+        from mltrack.disk.found_store import words_on_mlflow
+
+        chosen = self.filter_string or self.experiments
+        note(f"no runs{' that match' if chosen else ''} in {self.store.path}")
+        if not chosen and (left := words_on_mlflow(self.store.path)):
+            note(left)
 
     def _show_groups(self, *, line: bool) -> None:
         from mltrack.cli.groups import grouped_columns, order_groups, print_groups

@@ -1,12 +1,14 @@
-"""Whether a store that was found by looking upward is one that its user would think of."""
+"""What a user would want to be told of the place of a store: that it is far away, or next to MLflow's runs."""
 
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
-__all__ = ["words_on_place"]
+__all__ = ["words_on_mlflow", "words_on_place"]
 
+SQLITE = b"SQLite format 3\0"
 FAR = 3
 """Folders between the working folder and a store's from which on it is said."""
 
@@ -25,6 +27,37 @@ def words_on_place(store: Path, here: Path | None = None) -> str | None:
         return None
     up = "one folder up" if len(above) == 1 else f"{len(above)} folders up"
     return f"found {up}; for a store in this folder: mltrack --store .mltrack init"
+
+
+def words_on_mlflow(store: Path, here: Path | None = None) -> str | None:
+    """Which command imports the runs that MLflow left in the folder of a store; None if it left none there."""
+    folder = store.parent
+    found = "mlflow.db" if _is_sqlite(folder / "mlflow.db") else "mlruns" if _has_experiments(folder / "mlruns") else ""
+    if not found:
+        return None
+    try:
+        is_here = folder.samefile(here or Path.cwd())
+    except OSError:
+        is_here = False
+    return (
+        f"the runs in {found} can be imported: mltrack import {shlex.quote(found if is_here else f'{folder}/{found}')}"
+    )
+
+
+def _is_sqlite(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(SQLITE)) == SQLITE
+    except OSError:
+        return False
+
+
+def _has_experiments(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return any(os.path.exists(f"{entry.path}/meta.yaml") for entry in entries)
+    except OSError:
+        return False
 
 
 def _is_far(folder: Path, here: Path, above: int) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mltrack.disk.codec import FORMAT_VERSION, BadLine, decode_line, encode_line
 from mltrack.disk.filesystem import LOCAL, TEMPORARY, FileSystem, read_small
+from mltrack.disk.found_store import words_on_mlflow
 from mltrack.disk.line_types import STORE
 from mltrack.disk.store_path import folder_of, working_folder
 from mltrack.environment import MLTRACK_STORE
@@ -225,10 +226,9 @@ class Layout:
         try:
             line = read_small(path, STORE_BYTES_MAX)
         except (FileNotFoundError, NotADirectoryError):
-            raise NotFoundError(
-                f"no mltrack store at {root}",
-                hint="name one with --store or MLTRACK_STORE, or make one: mltrack init",
-            ) from None
+            hint = "name one with --store or MLTRACK_STORE, or make one: mltrack init"
+            left = words_on_mlflow(root)
+            raise NotFoundError(f"no mltrack store at {root}", hint=f"{left}; or {hint}" if left else hint) from None
         except OSError as error:
             raise StoreError(f"{path} can't be read: {error.strerror}", hint="check its permissions") from error
         try:

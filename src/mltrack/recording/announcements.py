@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from mltrack.disk.found_store import words_on_place
+from mltrack.disk.found_store import words_on_mlflow, words_on_place
 from mltrack.disk.remotes_file import remote_tables
 from mltrack.environment import MLTRACK_QUIET, MLTRACK_RUN_ID
 from mltrack.recording.current_store import was_searched
@@ -53,7 +54,17 @@ def announce(run: Run, *, pushed: bool) -> None:
     _say(f"recording run {run.name} in {run.store_folder}; look at it with: mltrack show {run.run_id[:8]}")
     if place:
         _say(f"this store was {place}")
+    if _is_only_run(run) and (left := words_on_mlflow(run.store_folder)):
+        _say(left)
     run.after_end = _Farewell(pushed)
+
+
+def _is_only_run(run: Run) -> bool:
+    try:
+        with os.scandir(run.folder.path.parent) as runs:
+            return sum(1 for _ in islice(runs, 2)) < 2
+    except OSError:
+        return False
 
 
 class _Farewell:
