@@ -57,7 +57,7 @@ def test_runs_that_mlflow_left_next_to_a_store_are_named_with_the_command(tmp_pa
     assert words_on_mlflow(elsewhere / ".mltrack", tmp_path) is None
 
 
-def test_a_missing_store_next_to_mlflows_runs_is_told_how_to_import_them(tmp_path: Path) -> None:
+def test_the_hint_for_a_missing_store_names_the_command_that_imports_mlflows_runs(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(SQLITE)
     with pytest.raises(NotFoundError) as error:
         Layout.open(tmp_path / ".mltrack")
