@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mltrack.recording import current_store, fluent
@@ -49,6 +50,23 @@ def test_metrics_are_those_of_the_runs_that_are_shown_and_common_ones_come_first
     assert board.poll(["loss"])
     assert not board.poll(["loss"])
     assert [line.curve.values.tolist() for line in board.lines_of("loss")] == [[2.0, 3.0], [2.0, 2.0], [2.0, 1.0]]
+
+
+@pytest.mark.slow
+def test_a_zoom_into_many_points_reads_them(tmp_path: Path) -> None:
+    current_store.set_store(tmp_path / "s")
+    with fluent.start_run() as run:
+        run.log_series("loss", np.arange(600_000) / 3)
+    board = Board(Store.open(tmp_path / "s").layout, Settings())
+    board.load()
+    board.selected = run.run_id
+    board.poll(["loss"])
+    assert board.lines_of("loss")[0].curve.bounds is not None
+    assert not board.poll(["loss"])
+    board.change_view(zoom=(0.0, 10.0))
+    assert board.poll(["loss"])
+    assert board.lines_of("loss")[0].curve.bounds is None
+    assert not board.poll(["loss"])
 
 
 def test_a_filter_that_is_wrong_is_said_and_the_runs_stay(board: Board) -> None:

@@ -98,7 +98,10 @@ def _watch(board: Board, settings_file: Path | None) -> None:
     with Poller(board) as poller:  # reads the first rows while Textual is imported
         from mltrack.top.tui.app import TopApp
 
-        TopApp(board, poller, settings_file).run()
+        app = TopApp(board, poller, settings_file)
+        app.run()
+    if app.return_code:
+        raise click.exceptions.Exit(app.return_code)
 
 
 def _apply(

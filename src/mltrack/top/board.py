@@ -192,7 +192,8 @@ class Board:
     def poll(self, metrics: Iterable[str]) -> bool:
         """Read what is new of the runs that are shown, of these metrics; whether anything changed."""
         found = self.reader.curves_of(self.shown(), metrics, self.view)
-        changed = found.changed or found.keys != self.keys or found.curves.keys() != self.curves.keys()
+        changed = found.keys != self.keys or found.curves.keys() != self.curves.keys()
+        changed = changed or any(curve is not self.curves[key] for key, curve in found.curves.items())
         self.curves, self.keys = found.curves, found.keys
         if found.problem:
             self.problem = found.problem

@@ -19,8 +19,11 @@ __all__ = ["ENDED", "Poller", "Wanted"]
 ENDED = "ended"
 """The part that changes when the thread ends."""
 
-POLL_S = 1.0
-"""How often points are read."""
+POLL_S, POLL_MOST_S = 1.0, 5.0
+"""How often points are read: every second, or less often, down to every five, where that costs more."""
+
+POLL_SHARE_MAX = 0.04
+"""What of a core reading points may take."""
 
 LOAD_S = 2.0
 """How often, at most, the list of runs is read."""
@@ -142,5 +145,5 @@ class Poller:
             changed = self.step()
             if changed and not self._stopped:
                 self.notify(changed)
-            self._wake.wait(max(POLL_S, (self._cost() - before) / SHARE_MAX / 4) if not self._wake.is_set() else 0)
+            self._wake.wait(min(max(POLL_S, (self._cost() - before) / POLL_SHARE_MAX), POLL_MOST_S))
             self._wake.clear()

@@ -37,7 +37,6 @@ class Found:
 
     curves: dict[tuple[str, str], Curve] = field(default_factory=dict)
     keys: dict[str, list[str]] = field(default_factory=dict)
-    changed: bool = False
     problem: str = ""
 
 
@@ -58,9 +57,8 @@ class Reader:
         found = Found()
         for line in runs:
             try:
-                is_new = line.run_id not in self._open
                 opened = self._opened(line.run_id)
-                found.changed |= is_new or opened.poll()
+                opened.poll()
                 keys = found.keys[line.run_id] = opened.keys()
                 for metric in wanted.intersection(keys):
                     curve = opened.curve(metric, exact=view.needs_points)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import signal
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
@@ -69,7 +71,7 @@ class TopApp(App[None]):
     #help { width: 78; max-width: 96%; height: auto; max-height: 96%; border: round $primary; padding: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q", "quit", "Quit"),
+        Binding("q,ctrl+c", "quit", "Quit"),
         Binding("question_mark", "help", "Keys", key_display="?"),
         Binding("slash", "ask('filter')", "Filter", key_display="/"),
         Binding("g", "ask('group')", "Group"),
@@ -156,6 +158,8 @@ class TopApp(App[None]):
         if self.poller.ended:
             self.exit()
         self.call_after_refresh(self._begin)
+        for number in (signal.SIGTERM, signal.SIGHUP):  # else the terminal would stay as it is
+            asyncio.get_running_loop().add_signal_handler(number, self.exit, None, 128 + number)
         self.set_interval(1.0, self._show_ages)
 
     def _begin(self) -> None:
