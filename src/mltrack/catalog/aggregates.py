@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from mltrack.entities import MetricSummary
 from mltrack.errors import CorruptionError, NotFoundError, UsageError
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import duckdb
-
-    from mltrack.storage.runs.stored_run import StoredRun
+    import pyarrow as pa
 
 __all__ = [
     "FUNCTIONS",
@@ -40,6 +39,13 @@ FUNCTIONS = (*IN_CATALOG, "mean")
 AGGREGATES_MAX = 1_000
 
 _FORM = re.compile(r"\s*([A-Za-z]+)\s*\(\s*(?:metrics?\.)?(`[^`]+`|\"[^\"]+\"|.+?)\s*\)\s*", re.DOTALL)
+
+
+class HasPoints(Protocol):
+    """A run of which points can be read."""
+
+    def metrics(self, key: str | None = None, /) -> pa.Table:
+        """The points of a metric, with a column ``value``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +108,13 @@ def find_aggregates(
         row = found.setdefault(run_id, {})
         for one in wanted[key]:
             row[one.name] = values[places[one.function]] if one.function in places else math.nan
-    return found
+    return {run_id: {one.name: row[one.name] for one in aggregates if one.name in row} for run_id, row in found.items()}
 
 
 def add_means(
     found: Mapping[str, dict[str, float]],
     aggregates: Sequence[Aggregate],
-    open_run: Callable[[str], StoredRun],
+    open_run: Callable[[str], HasPoints],
     report: Callable[[CorruptionError], None],
 ) -> None:
     """Compute the means that are asked for, of each run that has the metric.
@@ -121,18 +127,19 @@ def add_means(
     """
     wanted = [one for one in aggregates if one.function == "mean"]
     for run_id, values in found.items() if wanted else ():
-        missing = [one for one in wanted if values.pop(one.name, None) is not None]
+        missing = [one for one in wanted if one.name in values]
         try:
             if missing:
                 run = open_run(run_id)
                 values |= {one.name: _mean_of(run, one.metric) for one in missing}
-        except CorruptionError as error:
-            report(error)
-        except NotFoundError:
-            continue  # removed meanwhile
+        except (CorruptionError, NotFoundError) as error:  # not found: removed meanwhile
+            for one in missing:
+                del values[one.name]
+            if isinstance(error, CorruptionError):
+                report(error)
 
 
-def _mean_of(run: StoredRun, key: str) -> float:
+def _mean_of(run: HasPoints, key: str) -> float:
     """The mean of a metric's points that count and are not NaN; NaN where all are.
 
     Raises:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from mltrack.catalog.search import PagedList, RunRecord
     from mltrack.entities import Artifact, RunData, RunInfo
+    from mltrack.errors import CorruptionError
     from mltrack_sync.lake.catalog import LakeCatalog
     from mltrack_sync.lake.scan import LakeScan
     from mltrack_sync.lake.tables import LakeTables
@@ -90,6 +91,7 @@ class Lake:
         page_token: str | None = None,
         *,
         experiment_names: Sequence[str] | None = None,
+        aggregates: Sequence[str] | None = None,
     ) -> PagedList[RunRecord]:
         """Runs that pass a filter, in order, a page at a time; as ``Store.search_runs``.
 
@@ -101,21 +103,33 @@ class Lake:
             order_by: As in MLflow: ``["metrics.loss DESC", "start_time"]``.
             page_token: The ``token`` of the page before.
             experiment_names: Only runs of experiments with these names.
+            aggregates: What else to give of metrics: ``["min(loss)", "mean(acc)"]``.
 
         Raises:
             FilterError, UsageError, NotFoundError: as ``Store.search_runs``.
             RemoteError: the lake can't be read.
         """
+        from mltrack.catalog.aggregates import add_means
         from mltrack.catalog.search import RunQuery, find_runs
         from mltrack_sync.lake.catalog import SEARCHED
 
         query = RunQuery.parse(
-            experiment_ids, filter_string, run_view_type, max_results, order_by, page_token, experiment_names
+            experiment_ids,
+            filter_string,
+            run_view_type,
+            max_results,
+            order_by,
+            page_token,
+            experiment_names,
+            aggregates,
         )
         with self._lock:
             catalog = self._open()
             catalog.fill(SEARCHED)
-            return find_runs(catalog.con, query, self.place.uri)
+            found = find_runs(catalog.con, query, self.place.uri)
+        values = {run.run_id: run.aggregates for run in found}
+        add_means(values, query.aggregates, {run.run_id: LakeRun(self, run) for run in found}.__getitem__, _raised)
+        return found
 
     def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> pa.Table:
         """The result of one SELECT, in DuckDB's SQL, as an Arrow table.
@@ -300,3 +314,7 @@ class LakeRun:
                     raise NotFoundError(f"the lake does not have the content of {path!r}", hint="it was left out")
                 return data
         raise NotFoundError(f"run {self.run_id} has no artifact {path!r}", hint="see its artifacts")
+
+
+def _raised(error: CorruptionError) -> None:
+    raise error

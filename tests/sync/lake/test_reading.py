@@ -86,6 +86,16 @@ def test_searches_find_what_the_store_finds(pushed: tuple[Store, Remote], text: 
             lake.search_runs(filter_string="metrics.loss <")
 
 
+def test_a_search_gives_the_aggregates_that_the_store_gives(pushed: tuple[Store, Remote]) -> None:
+    store, remote = pushed
+    asked = ["min(loss)", "max(acc)", "count(loss)", "mean(loss)"]
+    with mltrack.Lake(remote.url) as lake:
+        there = lake.search_runs(aggregates=asked, filter_string="min(loss) < 1", order_by=["max(acc)"])
+        here = store.search_runs(aggregates=asked, filter_string="min(loss) < 1", order_by=["max(acc)"])
+    assert [(run.run_id, repr(run.aggregates)) for run in there] == [(run.run_id, repr(run.aggregates)) for run in here]
+    assert len(here[0].aggregates) == 4
+
+
 @pytest.mark.parametrize("query", QUERIES)
 def test_queries_give_what_the_store_gives(pushed: tuple[Store, Remote], query: str) -> None:
     store, remote = pushed
