@@ -13,7 +13,6 @@ import json
 import math
 import os
 import sys
-import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
@@ -230,8 +229,7 @@ def _print_pretty(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], hea
     screen.print(table)
     dropped = [column.title or "chart" for at, column in enumerate(columns) if at not in kept]
     if dropped:
-        for line in textwrap.wrap(f"not shown, as the terminal is narrow: {', '.join(dropped)}", max(20, screen.width)):
-            note(line)
+        note(f"not shown, as the terminal is narrow: {', '.join(dropped)}")
 
 
 def _fit(columns: Sequence[Column], lines: Sequence[Sequence[Text]], room: int) -> tuple[list[int], list[int]]:

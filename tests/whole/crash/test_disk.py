@@ -74,9 +74,10 @@ def test_on_a_full_disk_training_continues_and_points_are_stored_again_once_ther
             calls += 1
         run.set_tag("during", "1")
         run.log_text("x" * 100_000, "lost.txt")
-        warned = list(caplog.records)
-        assert len(warned) == 1
-        assert "No space left" in warned[0].getMessage()
+        warned = [record.getMessage() for record in caplog.records]
+        assert len(warned) == 2
+        assert "No space left" in warned[0] and "training goes on" in warned[0]
+        assert "the artifact 'lost.txt' was not stored" in warned[1]
         stored = run.stored()
         before = all_points(stored)
         assert [step for _, step, _, _ in before] == list(range(len(before)))
@@ -87,8 +88,8 @@ def test_on_a_full_disk_training_continues_and_points_are_stored_again_once_ther
         for step in range(1000):
             run.log_metric("a", 0.5, step)
         run.end()
-    assert len(caplog.records) == 2
-    assert f"{run.lost:,} points" in caplog.records[1].getMessage()
+    assert len(caplog.records) == 3
+    assert f"lost: {run.lost:,} points, 1 artifact ('lost.txt')" in caplog.records[2].getMessage()
     stored = mltrack.get_run(run.run_id)
     after = all_points(stored)
     assert after[: len(before)] == before
@@ -97,6 +98,7 @@ def test_on_a_full_disk_training_continues_and_points_are_stored_again_once_ther
     assert stored.info.status == "FINISHED"
     assert stored.lost == run.lost
     assert stored.artifacts == []
+    assert list(stored.lost_artifacts) == ["lost.txt"]
 
 
 def test_a_disk_too_full_to_seal_keeps_the_journals(small_disk: Path) -> None:
