@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import inspect
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlflow.exceptions import MlflowException
@@ -17,9 +19,9 @@ from mlflow.protos.databricks_pb2 import (
 from mltrack.errors import AlreadyExistsError, BusyError, MltrackError, NotFoundError, RunStateError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["as_mlflow", "raises_mlflow"]
+__all__ = ["as_mlflow", "beginning", "raises_mlflow", "with_words"]
 
 _CODES: tuple[tuple[type[MltrackError], int], ...] = (  # the first match counts
     (AlreadyExistsError, RESOURCE_ALREADY_EXISTS),
@@ -37,6 +39,48 @@ def as_mlflow(error: MltrackError) -> MlflowException:
     """The same error as MLflow's exception, with the hint in its message."""
     code = next(code for kind, code in _CODES if isinstance(error, kind))
     return MlflowException(f"{error} ({error.hint})" if error.hint else str(error), error_code=code)
+
+
+@contextlib.contextmanager
+def beginning(kind: type[MltrackError], words: str) -> Iterator[None]:
+    """Have errors of a kind begin with the words of MLflow's SQL store, which clients look for; ours are the hint."""
+    try:
+        yield
+    except kind as error:
+        if str(error).startswith(words):
+            raise
+        raise type(error)(words, hint=f"{error}; {error.hint}" if error.hint else str(error)) from error
+
+
+def with_words(words: Mapping[str, tuple[type[MltrackError], str]]) -> Callable[[_Class], _Class]:
+    """A class decorator: errors of methods begin with these words; ``{name}`` in them is the argument ``name``."""
+
+    def decorate(cls: _Class) -> _Class:
+        for name, (kind, template) in words.items():
+            setattr(cls, name, _worded(vars(cls)[name], kind, template))
+        return cls
+
+    return decorate
+
+
+def _worded(method: Callable[..., Any], kind: type[MltrackError], template: str) -> Callable[..., Any]:
+    signature = inspect.signature(method)
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except kind as error:
+            found: MltrackError = error
+        except MlflowException as error:  # from a method of the same class, where it was translated already
+            cause = error.__cause__
+            if not isinstance(cause, kind) or error.message != as_mlflow(cause).message:
+                raise
+            found = cause
+        with beginning(kind, template.format(**signature.bind(*args, **kwargs).arguments)):
+            raise found
+
+    return call
 
 
 def raises_mlflow(cls: _Class) -> _Class:

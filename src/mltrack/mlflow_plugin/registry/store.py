@@ -38,7 +38,7 @@ from mlflow.utils.validation import (
 
 from mltrack.errors import AlreadyExistsError, MltrackError, NotFoundError
 from mltrack.mlflow_plugin.artifacts.local_folder import register_local_repository
-from mltrack.mlflow_plugin.errors import as_mlflow, raises_mlflow
+from mltrack.mlflow_plugin.errors import as_mlflow, beginning, raises_mlflow, with_words
 from mltrack.mlflow_plugin.registry.search import PROMPT_TAG, find_models, find_versions, page
 from mltrack.mlflow_plugin.registry.sources import download_uri, kept_place, shown_source
 from mltrack.mlflow_plugin.registry.webhooks import Webhooks
@@ -52,7 +52,41 @@ if TYPE_CHECKING:
 __all__ = ["RegistryStore"]
 
 
+_NO_MODEL = (NotFoundError, "Registered Model with name={name} not found")
+_NO_VERSION = (NotFoundError, "Model Version (name={name}, version={version}) not found")
+
+
 @raises_mlflow
+@with_words(
+    {
+        **dict.fromkeys(
+            (
+                "update_registered_model",
+                "delete_registered_model",
+                "get_registered_model",
+                "get_latest_versions",
+                "set_registered_model_tag",
+                "delete_registered_model_tag",
+                "delete_registered_model_alias",
+                "get_model_version_by_alias",
+            ),
+            _NO_MODEL,
+        ),
+        **dict.fromkeys(
+            (
+                "update_model_version",
+                "transition_model_version_stage",
+                "delete_model_version",
+                "get_model_version",
+                "get_model_version_download_uri",
+                "set_model_version_tag",
+                "delete_model_version_tag",
+                "set_registered_model_alias",
+            ),
+            _NO_VERSION,
+        ),
+    }
+)
 class RegistryStore(Webhooks, AbstractStore):
     """The registered models of one store. A change survives power loss once the call has returned."""
 
@@ -98,7 +132,11 @@ class RegistryStore(Webhooks, AbstractStore):
         """Rename a model, with its versions and aliases."""
         _validate_model_renaming(new_name)
         _validate_model_name(name)
-        return self._model(self._registry.rename_model(name, new_name))
+        with (
+            beginning(NotFoundError, f"Registered Model with name={name} not found"),
+            beginning(AlreadyExistsError, f"Registered Model (name={new_name}) already exists"),
+        ):
+            return self._model(self._registry.rename_model(name, new_name))
 
     def delete_registered_model(self, name: str) -> None:
         """Remove a model and its versions; files of runs and logged models stay."""
@@ -165,17 +203,18 @@ class RegistryStore(Webhooks, AbstractStore):
         if not run_id and model_id:
             _, run_id = self._logged_model(model_id)
         kept = kept_place(layout, source)
-        version = self._registry.create_version(
-            name,
-            kept or source,
-            run_id=run_id,
-            description=description or "",
-            tags=given,
-            model_id=model_id,
-            run_link=run_link,
-            location=location if location != source else None,
-            as_address=kept is not None,
-        )
+        with beginning(NotFoundError, f"Registered Model with name={name} not found"):
+            version = self._registry.create_version(
+                name,
+                kept or source,
+                run_id=run_id,
+                description=description or "",
+                tags=given,
+                model_id=model_id,
+                run_link=run_link,
+                location=location if location != source else None,
+                as_address=kept is not None,
+            )
         return self._version(version)
 
     def update_model_version(self, name: str, version: int | str, description: str | None = None) -> MlflowVersion:
@@ -189,8 +228,10 @@ class RegistryStore(Webhooks, AbstractStore):
         """Move a version to a stage, and on request the present ones of that stage to Archived."""
         known = get_canonical_stage(stage)
         if archive_existing_versions and known not in DEFAULT_STAGES_FOR_GET_LATEST_VERSIONS:
-            active = ", ".join(DEFAULT_STAGES_FOR_GET_LATEST_VERSIONS)
-            raise MlflowException(f"existing versions can be archived from {active}, not from {stage!r}")
+            raise MlflowException(
+                f"Model version transition cannot archive existing model versions because {stage!r} is not an Active "
+                f"stage. Valid stages are {DEFAULT_STAGES_FOR_GET_LATEST_VERSIONS}"
+            )
         _validate_model_name(name)
         number = _validate_model_version(version)
         return self._version(
@@ -337,7 +378,9 @@ class RegistryStore(Webhooks, AbstractStore):
                 raise _invalid("give the number of the version")
             return self.get_model_version_download_uri(parsed.name, parsed.version), None
         except (MlflowException, MltrackError) as error:
-            raise MlflowException(f"Unable to fetch model from model URI source '{source}': {error}") from error
+            raise MlflowException(
+                f"Unable to fetch model from model URI source artifact location '{source}'.Error: {error}"
+            ) from error
 
     def _logged_model(self, model_id: str) -> tuple[str, str | None]:
         """Where a logged model's files are, and its run; from the tracking server if it is not in this store."""

@@ -19,8 +19,8 @@ from mlflow.utils.validation import (
 
 from mltrack.catalog.comparators import EQUALITY, LISTS, NULLS, NUMBERS, TEXTS, comparator_test
 from mltrack.entities import ACTIVE, DEFAULT_EXPERIMENT_ID
-from mltrack.errors import NotFoundError, UsageError
-from mltrack.mlflow_plugin.errors import raises_mlflow
+from mltrack.errors import AlreadyExistsError, NotFoundError, UsageError
+from mltrack.mlflow_plugin.errors import raises_mlflow, with_words
 from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.conversion import to_experiment
 from mltrack.mlflow_plugin.tracking.paging import check_max_results, page_of
@@ -34,6 +34,12 @@ __all__ = ["Experiments", "decimal_id"]
 
 
 @raises_mlflow
+@with_words(
+    {
+        "create_experiment": (AlreadyExistsError, "Experiment(name={name}) already exists."),
+        "rename_experiment": (AlreadyExistsError, "Experiment(name={new_name}) already exists."),
+    }
+)
 class Experiments(BaseStore):
     """The store's experiments, in MLflow's terms."""
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from mlflow.entities import LoggedModel, Metric
 from mlflow.entities.logged_model_status import LoggedModelStatus
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import BAD_REQUEST
+from mlflow.protos.databricks_pb2 import BAD_REQUEST, RESOURCE_DOES_NOT_EXIST
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.utils.name_utils import _generate_random_name
 from mlflow.utils.validation import _validate_logged_model_name, _validate_metric
 
 from mltrack.entities import DELETED, ModelMetric
 from mltrack.errors import AlreadyExistsError, NotFoundError, UsageError
-from mltrack.mlflow_plugin.errors import raises_mlflow
+from mltrack.mlflow_plugin.errors import beginning, raises_mlflow, with_words
 from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.model_search import find_models
 from mltrack.mlflow_plugin.uris import artifact_uri
@@ -33,7 +33,22 @@ if TYPE_CHECKING:
 __all__ = ["LoggedModels"]
 
 
+_NO_MODEL = (NotFoundError, "Logged model with ID '{model_id}' not found.")
+
+
 @raises_mlflow
+@with_words(
+    dict.fromkeys(
+        (
+            "get_logged_model",
+            "finalize_logged_model",
+            "set_logged_model_tags",
+            "delete_logged_model_tag",
+            "delete_logged_model",
+        ),
+        _NO_MODEL,
+    )
+)
 class LoggedModels(BaseStore):
     """Logged models. What violates a table's key in MLflow's SQL store is BAD_REQUEST, as in MLflow."""
 
@@ -50,7 +65,8 @@ class LoggedModels(BaseStore):
         _validate_logged_model_name(name)
         if not str(experiment_id).isdecimal():
             raise UsageError(f"{experiment_id!r} is not an experiment id", hint="experiment ids are numbers")
-        experiment = self._store.workspace.usable(self._store.workspace.get(str(experiment_id)))
+        with beginning(NotFoundError, f"No Experiment with id={experiment_id} exists"):
+            experiment = self._store.workspace.usable(self._store.workspace.get(str(experiment_id)))
         made = self._store.logged_models.create(
             experiment.experiment_id,
             name or _generate_random_name(),
@@ -79,7 +95,10 @@ class LoggedModels(BaseStore):
     def delete_logged_model_tag(self, model_id: str, key: str) -> None:
         """Remove a tag."""
         if key not in self._store.logged_models.get(model_id).tags:
-            raise NotFoundError(f"model {model_id} has no tag {key!r}", hint="tags are case-sensitive")
+            raise MlflowException(
+                f"No tag with key {key!r} found for model with ID {model_id!r}. (tags are case-sensitive)",
+                error_code=RESOURCE_DOES_NOT_EXIST,
+            )
         self._store.logged_models.set_tags(model_id, {key: None})
 
     def log_logged_model_params(self, model_id: str, params: list[LoggedModelParameter]) -> None:

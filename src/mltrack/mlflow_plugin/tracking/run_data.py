@@ -94,7 +94,16 @@ class RunData(BaseStore):
     def log_param(self, run_id: str, param: Any) -> None:
         """Log a param; the same value again is fine."""
         param = _validate_param(param.key, param.value)
-        self._log_params(run_id, {param.key: param.value})
+        try:
+            self._log_params(run_id, {param.key: param.value})
+        except MlflowException as error:
+            if not isinstance(error.__cause__, ParamConflictError):
+                raise
+            known = self._pool.active(run_id).state.params.get(param.key, "")
+            raise ParamConflictError(
+                f"Changing param values is not allowed. Param with key='{param.key}' was already logged with "
+                f"value='{known}' for run ID='{run_id}'. Attempted logging new value '{param.value}'."
+            ) from error
 
     def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         if not params:

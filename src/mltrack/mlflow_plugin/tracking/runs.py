@@ -12,7 +12,7 @@ from mlflow.utils.name_utils import _generate_random_name
 
 from mltrack.entities import ACTIVE, DELETED
 from mltrack.errors import NotFoundError, StoreError, UsageError
-from mltrack.mlflow_plugin.errors import raises_mlflow
+from mltrack.mlflow_plugin.errors import beginning, raises_mlflow
 from mltrack.mlflow_plugin.joining import run_to_join, sets_status
 from mltrack.mlflow_plugin.launch_handoff import launched_run, tags_to_set
 from mltrack.mlflow_plugin.run_pool import status_event
@@ -58,7 +58,8 @@ class Runs(BaseStore):
         """Create a RUNNING run, named by ``run_name``, else by its tag, else at random."""
         if experiment_id == "":
             raise UsageError("Invalid experiment ID ''. Experiment ID must be a valid integer.")
-        experiment = self._store.workspace.get(decimal_id(experiment_id))
+        with beginning(NotFoundError, f"No Experiment with id={decimal_id(experiment_id)} exists"):
+            experiment = self._store.workspace.get(decimal_id(experiment_id))
         if experiment.lifecycle_stage != ACTIVE:
             raise UsageError(
                 f"The experiment {experiment.experiment_id} must be in the 'active' state. "

@@ -25,7 +25,7 @@ from mlflow.utils.validation import _parse_experiment_id, _parse_experiment_ids,
 
 from mltrack.entities import ACTIVE, Experiment
 from mltrack.errors import NotFoundError, UsageError
-from mltrack.mlflow_plugin.errors import raises_mlflow
+from mltrack.mlflow_plugin.errors import raises_mlflow, with_words
 from mltrack.mlflow_plugin.tracking.base import BaseStore
 from mltrack.mlflow_plugin.tracking.trace_entities import (
     TracePlaces,
@@ -45,6 +45,7 @@ _log = logging.getLogger(__name__)
 
 
 @raises_mlflow
+@with_words({"get_trace": (NotFoundError, "Trace with ID {trace_id} is not found.")})
 class Traces(BaseStore):
     """The store's traces, in MLflow's terms."""
 

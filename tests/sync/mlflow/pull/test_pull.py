@@ -85,6 +85,7 @@ def test_a_second_pull_of_unchanged_things_asks_for_a_page_of_each_kind(
         "webhooks",
         "datasets/search",
         "scorers/list",
+        "label-schemas/list",
         "gateway/endpoints/list",
     }
 

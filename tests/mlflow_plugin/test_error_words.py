@@ -1,0 +1,160 @@
+"""Where MLflow's SQL store words an error, ours begins with the same words: clients look for them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.entities import ExperimentTag, LoggedModelStatus, Metric, Param, RunTag, ViewType
+from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
+from mlflow.exceptions import MlflowException
+
+from mltrack.mlflow_plugin import run_pool
+from mltrack.mlflow_plugin.registry.store import RegistryStore
+from mltrack.mlflow_plugin.tracking import TrackingStore
+
+R = "f" * 32
+IS_PROMPT = RegisteredModelTag("mlflow.prompt.is_prompt", "true")
+Call = Callable[[Any, Any, dict[str, str]], Any]
+
+# each fails; t is a tracking store, g its registry, x the ids of what is in them
+CALLS: dict[str, Call] = {
+    "create_experiment taken": lambda t, g, x: t.create_experiment("taken"),
+    "create_experiment empty": lambda t, g, x: t.create_experiment(""),
+    "get_experiment none": lambda t, g, x: t.get_experiment("123456"),
+    "get_experiment bad": lambda t, g, x: t.get_experiment("abc"),
+    "delete_experiment none": lambda t, g, x: t.delete_experiment("123456"),
+    "restore_experiment active": lambda t, g, x: t.restore_experiment(x["e"]),
+    "rename deleted": lambda t, g, x: t.rename_experiment(x["gone"], "n"),
+    "set_experiment_tag deleted": lambda t, g, x: t.set_experiment_tag(x["gone"], ExperimentTag("a", "b")),
+    "delete_experiment_tag none": lambda t, g, x: t.delete_experiment_tag(x["e"], "none"),
+    "create_run deleted exp": lambda t, g, x: t.create_run(x["gone"], "me", 1, [], "r"),
+    "create_run no exp": lambda t, g, x: t.create_run("123456", "me", 1, [], "r"),
+    "get_run none": lambda t, g, x: t.get_run(R),
+    "delete_run none": lambda t, g, x: t.delete_run(R),
+    "restore_run none": lambda t, g, x: t.restore_run(R),
+    "log_param changed": lambda t, g, x: t.log_param(x["r"], Param("p", "2")),
+    "log_metric deleted": lambda t, g, x: t.log_metric(x["dr"], Metric("m", 1.0, 1, 0)),
+    "log_metric none": lambda t, g, x: t.log_metric(R, Metric("m", 1.0, 1, 0)),
+    "log_metric bad": lambda t, g, x: t.log_metric(x["r"], Metric("m", "x", 1, 0)),  # type: ignore[arg-type]
+    "log_batch none": lambda t, g, x: t.log_batch(R, [], [Param("a", "b")], []),
+    "set_tag deleted": lambda t, g, x: t.set_tag(x["dr"], RunTag("a", "b")),
+    "delete_tag none": lambda t, g, x: t.delete_tag(x["r"], "none"),
+    "update_run_info none": lambda t, g, x: t.update_run_info(R, "FINISHED", 1, "n"),
+    "get_logged_model none": lambda t, g, x: t.get_logged_model("m-" + "0" * 32),
+    "delete_logged_model none": lambda t, g, x: t.delete_logged_model("m-" + "0" * 32),
+    "delete_logged_model_tag none": lambda t, g, x: t.delete_logged_model_tag(x["lm"], "zz"),
+    "finalize none": lambda t, g, x: t.finalize_logged_model("m-" + "0" * 32, LoggedModelStatus.READY),
+    "create_logged_model noexp": lambda t, g, x: t.create_logged_model("123456", "n"),
+    "get_trace_info none": lambda t, g, x: t.get_trace_info("tr-none"),
+    "get_trace none": lambda t, g, x: t.get_trace("tr-none", allow_partial=True),
+    "delete_trace_tag none": lambda t, g, x: t.delete_trace_tag("tr-none", "k"),
+    "get_assessment none": lambda t, g, x: t.get_assessment("tr-none", "a-1"),
+    "search max_results": lambda t, g, x: t.search_runs([x["e"]], "", ViewType.ACTIVE_ONLY, max_results=10**9),
+    "search_experiments max": lambda t, g, x: t.search_experiments(max_results=-1),
+    "search_traces max": lambda t, g, x: t.search_traces([x["e"]], max_results=10**9),
+    "search_traces bad": lambda t, g, x: t.search_traces([x["e"]], filter_string="zz = 1"),
+    "get_dataset none": lambda t, g, x: t.get_dataset("d-none"),
+    "get_scorer none": lambda t, g, x: t.get_scorer(x["e"], "none"),
+    "delete_scorer none": lambda t, g, x: t.delete_scorer(x["e"], "none"),
+    "get_issue none": lambda t, g, x: t.get_issue("iss-none"),
+    "get_label_schema none": lambda t, g, x: t.get_label_schema("ls-none"),
+    "get_review_queue none": lambda t, g, x: t.get_review_queue("rq-none"),
+    "get_mcp_server none": lambda t, g, x: t.get_mcp_server("com.example/x"),
+    "create model taken": lambda t, g, x: g.create_registered_model("m"),
+    "create model over prompt": lambda t, g, x: g.create_registered_model("pr"),
+    "create prompt over model": lambda t, g, x: g.create_registered_model("m", tags=[IS_PROMPT]),
+    "get model none": lambda t, g, x: g.get_registered_model("none"),
+    "rename model none": lambda t, g, x: g.rename_registered_model("none", "n"),
+    "rename model taken": lambda t, g, x: g.rename_registered_model("m", "other"),
+    "delete model none": lambda t, g, x: g.delete_registered_model("none"),
+    "update model none": lambda t, g, x: g.update_registered_model("none", "d"),
+    "set model tag none": lambda t, g, x: g.set_registered_model_tag("none", RegisteredModelTag("a", "b")),
+    "latest none": lambda t, g, x: g.get_latest_versions("none"),
+    "create version none": lambda t, g, x: g.create_model_version("none", "s3://x"),
+    "get version none": lambda t, g, x: g.get_model_version("m", 99),
+    "get version no model": lambda t, g, x: g.get_model_version("none", 1),
+    "get version bad": lambda t, g, x: g.get_model_version("m", "x"),
+    "update version none": lambda t, g, x: g.update_model_version("m", 99, "d"),
+    "delete version none": lambda t, g, x: g.delete_model_version("m", 99),
+    "stage none": lambda t, g, x: g.transition_model_version_stage("m", 99, "Production", False),
+    "stage bad": lambda t, g, x: g.transition_model_version_stage("m", 1, "zz", False),
+    "archive bad": lambda t, g, x: g.transition_model_version_stage("m", 1, "None", True),
+    "set version tag none": lambda t, g, x: g.set_model_version_tag("m", 99, ModelVersionTag("a", "b")),
+    "download none": lambda t, g, x: g.get_model_version_download_uri("m", 99),
+    "alias none": lambda t, g, x: g.get_model_version_by_alias("m", "none"),
+    "alias no model": lambda t, g, x: g.get_model_version_by_alias("none", "none"),
+    "alias latest none": lambda t, g, x: g.get_model_version_by_alias("other", "latest"),
+    "set alias none": lambda t, g, x: g.set_registered_model_alias("m", "a", 99),
+    "set alias no model": lambda t, g, x: g.set_registered_model_alias("none", "a", 1),
+    "set alias reserved": lambda t, g, x: g.set_registered_model_alias("m", "v1", 1),
+    "delete alias no model": lambda t, g, x: g.delete_registered_model_alias("none", "a"),
+    "get prompt version none": lambda t, g, x: g.get_prompt_version("pr", 9),
+    "get prompt version alias": lambda t, g, x: g.get_prompt_version_by_alias("pr", "x"),
+    "create version unknown source": lambda t, g, x: g.create_model_version("m", "models:/none/1"),
+}
+
+
+class Both:
+    """A tracking store and its registry, with some things in them."""
+
+    def __init__(self, tracking: Any, registry: Any) -> None:
+        self.tracking = tracking
+        self.registry = registry
+        experiment = tracking.create_experiment("taken")
+        gone = tracking.create_experiment("gone")
+        tracking.delete_experiment(gone)
+        run = tracking.create_run(experiment, "me", 1, [], "r").info.run_id
+        tracking.log_param(run, Param("p", "1"))
+        deleted = tracking.create_run(experiment, "me", 1, [], "r").info.run_id
+        tracking.delete_run(deleted)
+        for name in ("m", "other"):
+            registry.create_registered_model(name)
+        registry.create_model_version("m", "s3://x")
+        registry.create_registered_model("pr", tags=[IS_PROMPT])
+        model = tracking.create_logged_model(experiment, "lm").model_id
+        self.ids = {"e": experiment, "gone": gone, "r": run, "dr": deleted, "lm": model}
+
+    def error(self, call: Call) -> tuple[str, str]:
+        """The code and words of what is raised, with names in place of ids."""
+        with pytest.raises(MlflowException) as caught:
+            call(self.tracking, self.registry, self.ids)
+        words = str(caught.value.message)
+        for name, text in self.ids.items():
+            words = re.sub(rf"((?:experiment|id|run|ID)(?: |=|='| '))({text})\b", rf"\1<{name}>", words)
+        return str(caught.value.error_code), words
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Both]:
+    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as SqlRegistry
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    folder = tmp_path_factory.mktemp("theirs")
+    shutil.copy(empty_database, folder / "mlflow.db")
+    tracking = SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", str(folder / "artifacts"))
+    registry = SqlRegistry(f"sqlite:///{folder}/mlflow.db")
+    yield Both(tracking, registry)
+    tracking._dispose_engine()
+    registry.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    uri = f"mltrack://{tmp_path_factory.mktemp('ours')}/.mltrack"
+    tracking = TrackingStore(uri)
+    yield Both(tracking, RegistryStore(uri, uri))
+    run_pool.of(tracking._store).close_all()
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_an_error_begins_with_the_words_of_the_sql_store(name: str, theirs: Both, ours: Both) -> None:
+    code, words = theirs.error(CALLS[name])
+    without_details = words.partition(" Error: (")[0].rstrip(".")  # the database's own words
+    ours_code, ours_words = ours.error(CALLS[name])
+    assert ours_code == code
+    assert ours_words.startswith(without_details)
