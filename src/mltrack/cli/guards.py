@@ -24,7 +24,7 @@ __all__ = ["alert_facts", "print_alerts", "say_alert", "stop", "watch"]
 
 @command(
     "watch",
-    "Watch live runs by guards: rules that alert, tag, stop, or run a command.",
+    "Watch live runs by rules that alert and act.",
     "mltrack watch",
     'mltrack watch --rule "loss is NaN" --rule "no point for 10 min" --stop --once',
     "mltrack watch spirals-1 --guards rules.toml --once",

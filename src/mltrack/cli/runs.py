@@ -156,7 +156,7 @@ class _Listing:
     multiple=True,
     metavar="A,B",
     help="Metrics to show, min(KEY), max(KEY), last(KEY), mean(KEY), count(KEY), params.NAME, tags.NAME; may be "
-    "repeated. Remembered for the store; 'default' forgets them.",
+    "repeated. In a terminal remembered for the store; 'default' forgets them.",
 )
 @click.option(
     "-g",

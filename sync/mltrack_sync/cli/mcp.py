@@ -11,7 +11,7 @@ __all__ = ["commands", "mcp"]
 
 @click.command(
     "mcp",
-    short_help="Answer programs' questions about the store, by the Model Context Protocol.",
+    short_help="Let assistants and agents ask the store (MCP).",
     cls=Command,
     examples=["mltrack mcp", "mltrack mcp --allow-writes"],
 )
