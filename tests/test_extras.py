@@ -155,29 +155,33 @@ def test_tables_of_plain_values_are_the_same_with_pandas_and_without(base_python
 
 
 @pytest.mark.parametrize(
-    ("words", "what", "extra"),
+    ("words", "what", "package", "extra"),
     [
-        ("ui", "mltrack ui", "mlflow"),
-        ("serve models:/m/1", "mltrack serve", "mlflow"),
-        ("demo", "the demo's server", "mlflow"),
-        ("mcp", "mltrack mcp", "mcp"),
+        ("ui", "mltrack ui", "mlflow", "mlflow"),
+        ("serve models:/m/1", "mltrack serve", "mlflow", "mlflow"),
+        ("demo", "the demo's server", "mlflow", "mlflow"),
+        ("mcp", "mltrack mcp", "mcp", "mcp"),
+        ("top", "mltrack top", "textual", "tui"),
     ],
 )
 def test_a_command_that_needs_an_extra_names_it_in_one_line(
-    base_python: Python, tmp_path: Path, words: str, what: str, extra: str
+    base_python: Python, tmp_path: Path, words: str, what: str, package: str, extra: str
 ) -> None:
     done = base_python("-m", "mltrack", *words.split(), cwd=tmp_path)
     assert done.returncode == 1
     assert done.stdout == ""
     said, hint = done.stderr.splitlines()
-    assert said == f"error: {what} needs {extra}, which is not installed"
+    assert said == f"error: {what} needs {package}, which is not installed"
     assert hint.startswith(f"hint: pip install 'mltrack[{extra}]'")
     assert not list(tmp_path.iterdir())  # the demo trains nothing first
 
 
-def test_a_report_needs_an_extra_only_as_an_image(base_python: Python, tmp_path: Path) -> None:
+def test_a_report_needs_an_extra_only_as_an_image_and_a_screen_only_to_stay(
+    base_python: Python, tmp_path: Path
+) -> None:
     program = "import mltrack\nwith mltrack.start_run(run_name='a'): mltrack.log_metric('loss', 0.5)"
     assert base_python("-c", program, cwd=tmp_path).returncode == 0
+    assert "● a  0.5" in base_python("-m", "mltrack", "top", "--once", cwd=tmp_path).stdout
     done = base_python("-m", "mltrack", "report", "a", "-o", "a.png", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [

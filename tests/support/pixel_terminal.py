@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -65,5 +66,8 @@ def pixel_terminal(command: Sequence[str], variables: Mapping[str, str], *, sixe
         yield PixelTerminal(ours, sixels=sixels)
     finally:
         process.terminate()
-        process.wait(WAIT_S)
+        while process.poll() is None:  # what it draws at its end has to go somewhere
+            with contextlib.suppress(OSError):
+                if select.select([ours], [], [], 0.1)[0]:
+                    os.read(ours, 1 << 16)
         os.close(ours)

@@ -56,9 +56,12 @@ def top(
 
     What is chosen is remembered for the next time ($XDG_CONFIG_HOME/mltrack/top.json), options are not.
     """
+    from mltrack.extras import need
     from mltrack.top.board import Board
     from mltrack.top.settings import Settings, load_settings, settings_path
 
+    if not once:
+        need("textual", "mltrack top", instead="or print one screen: mltrack top --once")
     layout = session.layout()
     if not once and (as_json or not _has_terminal()):
         raise UsageError("mltrack top needs a terminal", hint="print one screen: mltrack top --once [--json]")
@@ -90,10 +93,8 @@ def _has_terminal() -> bool:
 
 def _watch(board: Board, settings_file: Path | None) -> None:
     """Show the board until its user quits."""
-    from mltrack.extras import need
     from mltrack.top.poller import Poller
 
-    need("textual", "mltrack top", instead="or print one screen: mltrack top --once")
     gc.disable()  # what is imported stays: looking for garbage among it would delay the first frame
     with Poller(board) as poller:  # reads the first rows while Textual is imported
         from mltrack.top.tui.app import TopApp
