@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mltrack import Store
@@ -526,6 +528,16 @@ def test_a_guard_of_the_project_ends_the_program(launching: Launching) -> None:
     assert "ending the program: loss is NaN at step 5" in done.stderr
     assert (run.info.status, run.tags["mltrack.stopped"]) == ("KILLED", "loss is NaN at step 5")
     assert [alert.actions for alert in run.alerts()] == [{"stop": "done"}]
+
+
+def test_what_a_shell_has_started_ends_with_it(launching: Launching) -> None:
+    (launching.folder / "mltrack.toml").write_text("[guards.nan]\nwhen = 'loss is NaN'\nstop = true", encoding="utf-8")
+    program = "import mltrack, os, time; print(os.getpid(), flush=True); mltrack.log_metric('loss', float('nan'))"
+    program += "; time.sleep(600)"
+    done = launching("sh", "-c", f"{sys.executable} {launching.script(program)} & wait")
+    assert done.returncode == 128 + signal.SIGTERM
+    with contextlib.suppress(psutil.NoSuchProcess):  # it is gone, or waits to be reaped
+        assert psutil.Process(int(done.stdout)).status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_mistake_in_mltrack_toml_is_said_before_anything_runs(launching: Launching) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from mltrack.environment import STOPPED_TAG
@@ -12,7 +14,9 @@ from mltrack.storage.runs.stop_file import is_stop_requested, stop_reason
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    import psutil
 
     from mltrack.recording.run import Run
 
@@ -58,7 +62,49 @@ class Stopper:
             reason = stop_reason(self._run.folder)
         self._run.set_tag(STOPPED_TAG, reason)
         self._on_stop(reason)
+        others = _descendants(child.pid)
         with contextlib.suppress(ProcessLookupError):
             child.terminate()
+            _each(others, "terminate")  # a shell that is ended does not end its commands
+            until = time.monotonic() + self._grace_s
             if not self._ended.wait(self._grace_s):
                 child.kill()
+            while any(map(_lives, others)) and time.monotonic() < until:
+                time.sleep(POLL_S)
+            _each(others, "kill")
+
+
+def _lives(process: psutil.Process) -> bool:
+    import psutil
+
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _each(processes: Sequence[psutil.Process], call: str) -> None:
+    import psutil
+
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            getattr(process, call)()
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    """The processes that a program has started, and these, without those that have a session of their own."""
+    import psutil
+
+    try:
+        session = os.getsid(pid)
+        found = psutil.Process(pid).children(recursive=True)
+    except (OSError, psutil.Error):
+        return []
+    return [process for process in found if _session_of(process.pid) == session]
+
+
+def _session_of(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return -1
