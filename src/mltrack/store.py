@@ -207,7 +207,7 @@ class Store:
 
         Args:
             experiment_ids: only runs of these; all (for ACTIVE_ONLY: all of active experiments) when not given.
-            filter_string: MLflow's grammar, see filter_parser.py: ``metrics.loss < 0.5 and params.opt = 'adam'``.
+            filter_string: MLflow's grammar: ``metrics.loss < 0.5 and params.opt = 'adam'``.
             run_view_type: ACTIVE_ONLY, DELETED_ONLY or ALL (or MLflow's ViewType numbers).
             max_results: the size of a page.
             order_by: as in MLflow: ``["metrics.loss DESC", "start_time"]``, and ``["min(loss)"]``; by default the

@@ -274,7 +274,9 @@ def log_metric(
     model_id: str | None = None,
     dataset: Any = None,
 ) -> RunOperations | None:
-    """``Run.log_metric`` on the active run, or on the run ``run_id``.
+    """Log one point of a metric to the active run, which is started if there is none, or to the run ``run_id``.
+
+    When it returns, the point survives ``kill -9``; it waits for no disk and no network.
 
     Args:
         key: the metric's name.
@@ -310,7 +312,7 @@ def log_metrics(
     model_id: str | None = None,
     dataset: Any = None,
 ) -> RunOperations | None:
-    """``Run.log_metrics`` on the active run, or on the run ``run_id``.
+    """Log one point of each of several metrics, with one step and time, as ``log_metric`` does.
 
     Args:
         metrics: values by metric.
@@ -347,12 +349,17 @@ def _log_with(
 
 
 def log(metrics: Mapping[str, SupportsFloat | RichValue], step: SupportsIndex | None = None) -> None:
-    """``Run.log`` on the active run."""
+    """Log numbers, histograms, images, tables and texts to the active run, and count the steps.
+
+    Args:
+        metrics: values by name: ``{"loss": 0.1, "weights": mltrack.Histogram(array)}``.
+        step: their step; one more than in the last call of ``log`` when not given.
+    """
     on_active(lambda run: run.log(metrics, step))
 
 
 def log_series(name: str, values: Any, steps: Any = None, times: Any = None) -> None:
-    """``Run.log_series`` on the active run.
+    """Log many points of one metric at once to the active run; on return they survive power loss.
 
     Args:
         name: the metric's name.

@@ -60,7 +60,13 @@ def _operations(synchronous: bool | None) -> RunOperations | None:
 
 
 def log_param(key: str, value: Any, synchronous: bool | None = None) -> Any:
-    """``Run.log_param`` on the active run. ``synchronous`` is MLflow's: everything is stored when a call returns."""
+    """Log one param of the active run, as text; returns the value. It can't be changed later (MLflow's rule).
+
+    ``synchronous`` is MLflow's: everything is stored when a call returns.
+
+    Raises:
+        ParamConflictError: the run has the param with another value.
+    """
     stored = on_active(lambda run: run.log_param(key, value))
     return DONE if synchronous is False else stored
 
@@ -68,25 +74,29 @@ def log_param(key: str, value: Any, synchronous: bool | None = None) -> Any:
 def log_params(
     params: Mapping[str, Any], synchronous: bool | None = None, run_id: str | None = None
 ) -> RunOperations | None:
-    """``Run.log_params`` on the active run, or on the one with that id."""
+    """Log params of the active run, or of the one with that id: all of them, or none if one can't be logged.
+
+    Raises:
+        ParamConflictError: the run has one of them with another value.
+    """
     _on(run_id, lambda run: run.log_params(params))
     return _operations(synchronous)
 
 
 def set_tag(key: str, value: Any, synchronous: bool | None = None) -> RunOperations | None:
-    """``Run.set_tag`` on the active run."""
+    """Set a tag of the active run, as text; a tag that it has is replaced."""
     on_active(lambda run: run.set_tag(key, value))
     return _operations(synchronous)
 
 
 def set_tags(tags: Mapping[str, Any], synchronous: bool | None = None) -> RunOperations | None:
-    """``Run.set_tags`` on the active run."""
+    """Set tags of the active run, as texts; those that it has are replaced."""
     on_active(lambda run: run.set_tags(tags))
     return _operations(synchronous)
 
 
 def delete_tag(key: str) -> None:
-    """``Run.delete_tag`` on the active run."""
+    """Remove a tag from the active run; it need not have it."""
     on_active(lambda run: run.delete_tag(key))
 
 
@@ -99,7 +109,7 @@ def log_input(
     tags: Mapping[str, Any] | None = None,
     model: Any = None,
 ) -> None:
-    """``Run.log_input`` on the active run.
+    """Note a dataset, or a logged model, as an input of the active run.
 
     Args:
         dataset: one of ``mlflow.data``, or an ``mltrack.Dataset``.
@@ -116,7 +126,7 @@ def log_inputs(
     tags_list: Sequence[Mapping[str, Any] | None] | None = None,
     models: Sequence[Any] | None = None,
 ) -> None:
-    """``Run.log_inputs`` on the active run.
+    """Note several datasets and logged models as inputs of the active run.
 
     Args:
         datasets: datasets; None for none, as in the other lists.
@@ -128,7 +138,7 @@ def log_inputs(
 
 
 def log_outputs(models: Sequence[Any] | None = None) -> None:
-    """``Run.log_outputs`` on the active run."""
+    """Note logged models that the active run made, each with the step at which it did."""
     on_active(lambda run: run.log_outputs(models))
 
 
@@ -136,32 +146,48 @@ def log_outputs(models: Sequence[Any] | None = None) -> None:
 
 
 def log_artifact(local_path: StrPath, artifact_path: StrPath | None = None, run_id: str | None = None) -> None:
-    """``Run.log_artifact`` on the active run, or on the one with that id."""
+    """Copy a file, or a folder, into the artifacts of the active run, or of the one with that id.
+
+    It goes into their folder ``artifact_path``, where that is given, by its own name.
+
+    Raises:
+        NotFoundError: there is no such file.
+        InvalidPathError: ``artifact_path`` would leave the artifact folder.
+    """
     _on(run_id, lambda run: run.log_artifact(local_path, artifact_path))
 
 
 def log_artifacts(local_dir: StrPath, artifact_path: StrPath | None = None, run_id: str | None = None) -> None:
-    """``Run.log_artifacts`` on the active run, or on the one with that id."""
+    """Copy what is in a folder into the artifacts of the active run, or of the one with that id.
+
+    It goes into their folder ``artifact_path``, where that is given.
+    """
     _on(run_id, lambda run: run.log_artifacts(local_dir, artifact_path))
 
 
 def log_text(text: str, artifact_file: StrPath, run_id: str | None = None) -> None:
-    """``Run.log_text`` on the active run, or on the one with that id."""
+    """Write a text, in UTF-8, as the artifact ``artifact_file`` of the active run, or of the one with that id."""
     _on(run_id, lambda run: run.log_text(text, artifact_file))
 
 
 def log_dict(dictionary: Any, artifact_file: StrPath, run_id: str | None = None) -> None:
-    """``Run.log_dict`` on the active run, or on the one with that id."""
+    """Write a dict or a list as JSON, or as YAML where ``artifact_file`` ends so, into the run's artifacts.
+
+    The run is the active one, or the one with that id.
+    """
     _on(run_id, lambda run: run.log_dict(dictionary, artifact_file))
 
 
 def log_stream(stream: IO[bytes], artifact_file: StrPath, run_id: str | None = None) -> None:
-    """``Run.log_stream`` on the active run, or on the one with that id."""
+    """Write what a binary file object yields into the artifacts of the active run, or of the one with that id."""
     _on(run_id, lambda run: run.log_stream(stream, artifact_file))
 
 
 def log_figure(figure: Any, artifact_file: StrPath, *, save_kwargs: Mapping[str, Any] | None = None) -> None:
-    """``Run.log_figure`` on the active run."""
+    """Write a figure of Matplotlib or Plotly into the artifacts of the active run.
+
+    The suffix of ``artifact_file`` names the format; ``save_kwargs`` go to the figure's own function for it.
+    """
     on_active(lambda run: run.log_figure(figure, artifact_file, save_kwargs=save_kwargs))
 
 
@@ -173,7 +199,7 @@ def log_image(
     timestamp: int | None = None,
     synchronous: bool | None = False,
 ) -> None:
-    """``Run.log_image`` on the active run.
+    """Write an image into the artifacts of the active run, or log it at a step of a series of images.
 
     Args:
         image: a PIL image, an array, ``mlflow.Image`` or ``mltrack.Image``.
@@ -187,7 +213,10 @@ def log_image(
 
 
 def log_table(data: Any, artifact_file: StrPath, run_id: str | None = None) -> None:
-    """``Run.log_table`` on the active run, or on the one with that id."""
+    """Write a table as JSON or Parquet into the artifacts; rows are added to a table of that name.
+
+    The run is the active one, or the one with that id.
+    """
     _on(run_id, lambda run: run.log_table(data, artifact_file))
 
 
@@ -203,7 +232,7 @@ def get_artifact_uri(artifact_path: StrPath | None = None) -> str:
 
 
 def flush() -> None:
-    """``Run.flush`` on the active run, if there is one."""
+    """Make everything that was logged to the active run survive power loss, which else takes up to a second."""
     run = active_run()
     if run is not None:
         run.flush()

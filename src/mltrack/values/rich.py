@@ -142,7 +142,7 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text."""
+    """A text to log at a step, such as what a model wrote: ``run.log({"sample": mltrack.Text("...")})``."""
 
     text: str
     kind: ClassVar[str] = "text"

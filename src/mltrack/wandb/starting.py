@@ -77,17 +77,22 @@ def init(
         notes: its description.
         tags: words, kept as a list in the tag ``wandb.tags``.
         config: a dict, ``argparse.Namespace``, absl's flags or a YAML file: params.
-        config_exclude_keys, config_include_keys: which of them.
+        config_exclude_keys: names in ``config`` that are left out.
+        config_include_keys: the only names in ``config`` that are taken.
         allow_val_change: whether the config of a run that goes on may change.
-        group, job_type: tags.
+        group: kept in the tag ``wandb.group``.
+        job_type: kept in the tag ``wandb.job_type``.
         mode: "disabled" records nothing; all others record into the store.
         force: has no effect.
         reinit: what becomes of a run that goes on: "return_previous" (the default) returns it, "finish_previous" or
             True ends it, "create_new" leaves it.
         resume: "allow" goes on with the run of that id if there is one, "must" demands it, "never" forbids it.
-        resume_from, fork_from: not here.
+        resume_from: not here.
+        fork_from: not here.
         save_code: has no effect; ``mltrack run`` keeps the source.
-        tensorboard, sync_tensorboard, monitor_gym: not here.
+        tensorboard: not here.
+        sync_tensorboard: not here.
+        monitor_gym: not here.
         settings: wandb.Settings, or a dict.
         others: named, and have no effect.
 
