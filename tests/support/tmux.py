@@ -35,6 +35,11 @@ class Terminal:
         """Press keys, by tmux's names."""
         self.tmux("send-keys", *keys)
 
+    def click(self, x: int, y: int) -> None:
+        """Press and release the mouse's left button at a place, counted from 0; as terminals report it (SGR)."""
+        place = f"{x + 1};{y + 1}"
+        self.tmux("send-keys", "-l", f"\x1b[<0;{place}M\x1b[<0;{place}m")
+
     def wait_for(self, shown: Callable[[str], bool]) -> str:
         """The screen as soon as it is as wanted."""
         until = time.monotonic() + WAIT_S

@@ -49,6 +49,8 @@ def test_metrics_are_those_of_the_runs_that_are_shown_and_common_ones_come_first
     assert board.metrics(system=False) == ["only_1", "only_2"]
     assert board.poll(["loss"])
     assert not board.poll(["loss"])
+    board.poll_run()
+    assert board.differing() == ["lr"]
     assert [line.curve.values.tolist() for line in board.lines_of("loss")] == [[2.0, 3.0], [2.0, 2.0], [2.0, 1.0]]
 
 

@@ -100,6 +100,17 @@ def test_keys_do_what_they_say(watched: Store, tmp_path: Path, width: int, heigh
         assert "seed-4" not in shown
 
 
+def test_the_mouse_chooses_runs_and_panes(watched: Store, tmp_path: Path) -> None:
+    with top(watched, tmp_path, 80, 24) as window:
+        shown = window.wait_for(lambda screen: "accuracy ●" in screen and "7 runs" in screen)
+        lines = shown.splitlines()
+        row = next(at for at, line in enumerate(lines) if "seed-2" in line)
+        window.click(8, row)
+        window.wait_for(lambda screen: "● seed-2" in screen and "● seed-5" not in screen)
+        window.click(lines[1].index("3 Run") + 1, 1)
+        window.wait_for(lambda screen: re.search(r"layers +2", screen) is not None)
+
+
 def test_a_live_run_grows_and_its_log_is_shown(tmp_path: Path) -> None:
     code = "import mltrack, time\n" + (
         "for step in range(3000):\n"

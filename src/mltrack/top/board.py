@@ -65,6 +65,7 @@ class Board:
         self.curves: dict[tuple[str, str], Curve] = {}
         self.keys: dict[str, list[str]] = {}
         self.details: Details | None = None
+        self.params: dict[str, dict[str, str]] = {}  # of all runs that are shown
         self.log = ""
         self.images: list[ImageFile] = []
         self.remotes: list[RemoteState] = []
@@ -154,6 +155,11 @@ class Board:
             names += [f"tags.{key}" for key, _ in self.details.tags]
         return names
 
+    def differing(self) -> list[str]:
+        """The params that are not the same in all runs that are shown."""
+        names = sorted({name for params in self.params.values() for name in params})
+        return [name for name in names if len({params.get(name) for params in self.params.values()}) > 1]
+
     # --- charts ---
 
     def metrics(self, *, system: bool) -> list[str]:
@@ -202,17 +208,18 @@ class Board:
     def poll_run(self, *, log: bool = False, images: bool = False) -> bool:
         """Read the details of the run at the cursor, and its log or images; whether anything changed."""
         line = self.run
-        before = (self.details, self.log, self.images)
+        before = (self.details, self.params, self.log, self.images)
         if line is None:
             self.details, self.log, self.images = None, "", []
         else:
             try:
                 self.details = self.reader.details_of(line.run_id)
+                self.params = self.reader.params_of(line.run_id for line in self.shown())
                 self.log = self.reader.log_of(line.run_id) if log else self.log
                 self.images = self.reader.images_of(line.run_id) if images else self.images
             except (MltrackError, OSError) as error:
                 self.problem = str(error)
-        return before != (self.details, self.log, self.images)
+        return before != (self.details, self.params, self.log, self.images)
 
     def poll_remotes(self) -> bool:
         """Read how far the remotes are behind; whether that changed."""

@@ -115,6 +115,8 @@ class RunCurves:
         self.run = run
         self._small_points = small_points
         self._large_points = large_points
+        self._keys: list[str] = []
+        self._named = 0
         self._forget()
         self._counts_as = self._token()
 
@@ -135,7 +137,12 @@ class RunCurves:
 
     def keys(self) -> list[str]:
         """The names of the metrics it has, sorted."""
-        return sorted({key for source in self.run.point_sources() for key in source.of.keys})
+        sources = self.run.point_sources()
+        named = sum(len(source.of.keys) for source in sources)  # names are only ever added
+        if named != self._named:
+            self._keys = sorted({key for source in sources for key in source.of.keys})
+            self._named = named
+        return self._keys
 
     def poll(self) -> bool:
         """Read what was written since the last time; whether a curve changed."""

@@ -94,6 +94,14 @@ class Reader:
         run.refresh()
         return read_details(run)
 
+    def params_of(self, run_ids: Iterable[str]) -> dict[str, dict[str, str]]:
+        """The params of several runs.
+
+        Raises:
+            MltrackError, OSError: one can't be read.
+        """
+        return {run_id: dict(self._opened(run_id).run.params) for run_id in run_ids}
+
     def log_of(self, run_id: str) -> str:
         """The end of its program's output.
 

@@ -35,6 +35,8 @@ DIM, BOLD = Style(dim=True), Style(bold=True)
 class ChartGrid(ScrollView, can_focus=True):
     """The charts of a board's metrics, or of its system metrics."""
 
+    ALLOW_SELECT = False  # a drag zooms
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "cursor(-1)", "Crosshair", show=False),
         Binding("right", "cursor(1)", "Crosshair", show=False),

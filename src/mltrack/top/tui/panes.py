@@ -15,7 +15,7 @@ from mltrack.text.figures import ago, clock_time, count, duration, size
 from mltrack.text.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from rich.console import RenderableType
     from textual.app import ComposeResult
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["LogPane", "RunPane", "SyncPane"]
 
 REJECTED_MAX = 50
+DIFFERING_MAX = 8
 
 
 class _TextPane(VerticalScroll, can_focus=True):
@@ -56,7 +57,22 @@ class RunPane(_TextPane):
             parts += ["", _pairs("Params", details.params)]
         if details.tags:
             parts += ["", _pairs("Tags", details.tags)]
+        if differing := self.board.differing():
+            parts += ["", self._comparison(differing)]
         self.body.update(Group(*parts))
+
+    def _comparison(self, names: Sequence[str]) -> Table:
+        """The runs that are shown, and the params in which they differ."""
+        table = Table(box=None, padding=(0, 2, 0, 0), title="Runs that are shown", header_style="cyan")
+        table.title_justify, table.title_style = "left", "bold"
+        table.add_column("run", no_wrap=True, overflow="ellipsis")
+        for name in names[:DIFFERING_MAX]:
+            table.add_column(Text(printable(name)), no_wrap=True, overflow="ellipsis")
+        for line in self.board.shown():
+            params = self.board.params.get(line.run_id, {})
+            values = [Text(printable(params.get(name, "-"))) for name in names[:DIFFERING_MAX]]
+            table.add_row(Text(printable(line.name)), *values)
+        return table
 
     def _about(self, run: RunLine) -> list[tuple[str, str]]:
         now_ms = self.board.clock() // 1_000_000

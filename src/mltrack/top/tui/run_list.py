@@ -37,6 +37,8 @@ PINNED, SHOWN = "◆", "●"
 class RunList(ScrollView, can_focus=True):
     """The rows of a board's tree, with a cursor."""
 
+    ALLOW_SELECT = False
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False),
         Binding("down,j", "move(1)", "Down", show=False),
