@@ -16,7 +16,7 @@ from tests.support.pages import Page
 @pytest.mark.timeout(900)
 def test_a_folder_of_wheels_is_all_that_an_installation_needs(tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
-    copied = ("src", "sync", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "ARCHITECTURE.md")
+    copied = (".ci", "src", "sync", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "ARCHITECTURE.md")
     checkout.mkdir()
     for name in copied:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
