@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from textual.app import App, ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Footer, Static, TabbedContent, TabPane, Tabs
@@ -22,8 +22,8 @@ from mltrack.top.poller import ENDED, Wanted
 from mltrack.top.settings import has_dark_background, save_settings
 from mltrack.top.tui.chart_grid import ChartGrid
 from mltrack.top.tui.head import Head
-from mltrack.top.tui.help import HelpScreen
 from mltrack.top.tui.images import ImagePane
+from mltrack.top.tui.keys import BINDINGS, PANES, HelpScreen
 from mltrack.top.tui.panes import LogPane, RunPane, SyncPane
 from mltrack.top.tui.question import QuestionLine
 from mltrack.top.tui.run_list import RunList
@@ -36,15 +36,6 @@ if TYPE_CHECKING:
     from mltrack.top.poller import Poller
 
 __all__ = ["TopApp"]
-
-PANES = (
-    ("charts", "Charts"),
-    ("system", "System"),
-    ("run", "Run"),
-    ("log", "Log"),
-    ("sync", "Sync"),
-    ("images", "Images"),
-)
 
 SMOOTHINGS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
 
@@ -70,29 +61,7 @@ class TopApp(App[None]):
     HelpScreen { align: center middle; }
     #help { width: 78; max-width: 96%; height: auto; max-height: 96%; border: round $primary; padding: 0 1; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q,ctrl+c", "quit", "Quit"),
-        Binding("question_mark", "help", "Keys", key_display="?"),
-        Binding("slash", "ask('filter')", "Filter", key_display="/"),
-        Binding("g", "ask('group')", "Group"),
-        Binding("x", "ask('x')", "X axis"),
-        Binding("l", "log_y", "Log y"),
-        Binding("s", "smooth(1)", "Smooth"),
-        Binding("S", "smooth(-1)", "Less smooth", show=False),
-        Binding("plus,equals_sign", "zoom(True)", "Zoom", key_display="+"),
-        Binding("minus", "zoom(False)", "Zoom out", show=False),
-        Binding("left_square_bracket", "pan(-0.25)", "Left", show=False),
-        Binding("right_square_bracket", "pan(0.25)", "Right", show=False),
-        Binding("0", "unzoom", "All", show=False),
-        Binding("m", "ask('metrics')", "Metrics"),
-        Binding("c", "columns", "Columns", show=False),
-        Binding("u", "unpin", "Unpin all", show=False),
-        Binding("t", "theme", "Theme", show=False),
-        Binding("r", "reload", "Reload", show=False),
-        Binding("less_than_sign", "narrow(-4)", "Narrower", show=False),
-        Binding("greater_than_sign", "narrow(4)", "Wider", show=False),
-        *(Binding(str(at), f"pane('{name}')", title, show=False) for at, (name, title) in enumerate(PANES, 1)),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = BINDINGS
 
     class Read(Message):
         """The poller read something."""
@@ -110,6 +79,7 @@ class TopApp(App[None]):
             settings_file: where settings are kept; None: nowhere.
         """
         super().__init__()
+        self.animation_level = "none"  # each frame would be sent over ssh
         self.board = board
         self.poller = poller
         self._settings_file = settings_file

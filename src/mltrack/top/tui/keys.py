@@ -1,4 +1,4 @@
-"""The list of keys."""
+"""The keys, and the list of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,42 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-__all__ = ["KEYS", "HelpScreen"]
+__all__ = ["BINDINGS", "KEYS", "PANES", "HelpScreen"]
+
+PANES = (
+    ("charts", "Charts"),
+    ("system", "System"),
+    ("run", "Run"),
+    ("log", "Log"),
+    ("sync", "Sync"),
+    ("images", "Images"),
+)
+"""The panes: their names, and their titles."""
+
+BINDINGS: list[BindingType] = [
+    Binding("q,ctrl+c", "quit", "Quit"),
+    Binding("question_mark", "help", "Keys", key_display="?"),
+    Binding("slash", "ask('filter')", "Filter", key_display="/"),
+    Binding("g", "ask('group')", "Group"),
+    Binding("x", "ask('x')", "X axis"),
+    Binding("l", "log_y", "Log y"),
+    Binding("s", "smooth(1)", "Smooth"),
+    Binding("S", "smooth(-1)", "Less smooth", show=False),
+    Binding("plus,equals_sign", "zoom(True)", "Zoom", key_display="+"),
+    Binding("minus", "zoom(False)", "Zoom out", show=False),
+    Binding("left_square_bracket", "pan(-0.25)", "Left", show=False),
+    Binding("right_square_bracket", "pan(0.25)", "Right", show=False),
+    Binding("0", "unzoom", "All", show=False),
+    Binding("m", "ask('metrics')", "Metrics"),
+    Binding("c", "columns", "Columns", show=False),
+    Binding("u", "unpin", "Unpin all", show=False),
+    Binding("t", "theme", "Theme", show=False),
+    Binding("r", "reload", "Reload", show=False),
+    Binding("less_than_sign", "narrow(-4)", "Narrower", show=False),
+    Binding("greater_than_sign", "narrow(4)", "Wider", show=False),
+    *(Binding(str(at), f"pane('{name}')", title, show=False) for at, (name, title) in enumerate(PANES, 1)),
+]
+"""The keys that do the same everywhere; those with a title are shown at the bottom."""
 
 KEYS = (
     ("Anywhere", ""),
