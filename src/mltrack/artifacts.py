@@ -21,6 +21,8 @@ from mltrack.extras import need
 from mltrack.recording.current_store import get_store
 
 if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
     from mltrack.disk.artifact_files import StrPath
     from mltrack.store import Store
 
@@ -159,7 +161,7 @@ def load_dict(artifact_uri: StrPath) -> Any:
         ) from None
 
 
-def load_image(artifact_uri: StrPath) -> Any:
+def load_image(artifact_uri: StrPath) -> PillowImage:
     """The content of an image file, as a PIL image.
 
     Raises:

@@ -70,7 +70,9 @@ def test_the_views_have_their_columns(empty_store: Store) -> None:
     assert empty_store.sql("DESCRIBE metrics").num_rows == 5
 
 
-@pytest.mark.parametrize("query", ["SHOW TABLES", "show all tables;", "DESCRIBE", "SELECT * FROM (SHOW TABLES)"])
+@pytest.mark.parametrize(
+    "query", ["SHOW TABLES", "show all tables;", "DESCRIBE", "SELECT * FROM (SHOW TABLES) -- with metrics"]
+)
 def test_every_view_is_listed_and_nothing_else(empty_store: Store, query: str) -> None:
     for _ in range(2):
         assert empty_store.sql(query).column("name").to_pylist() == sorted(VIEWS)

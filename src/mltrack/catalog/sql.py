@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["answer_query", "define_metrics", "names_metrics", "run_sql"]
 
 _POINTS = re.compile(r"(?<!latest_)metrics|\bquery(_table)?\s*\(", re.IGNORECASE)
+_LISTED = re.compile(r"\bshow\s+tables\b", re.IGNORECASE)  # what a view of points is made of would be listed, too
 _ALL_TABLES = re.compile(r"\s*(show(\s+all\s+tables)?|describe)\s*;?\s*", re.IGNORECASE)  # the catalog's own, too
 _OLD_KEY = re.compile(r'[Cc]olumn (?:named )?"metric"')
 _PATTERN = re.compile(r"[*?\[\\]")  # characters that make a file name a pattern for DuckDB, which can't quote them
@@ -104,7 +105,7 @@ def _interrupted_after(con: duckdb.DuckDBPyConnection, timeout_s: float | None) 
 
 def names_metrics(query: str) -> bool:
     """Whether a query may read the view ``metrics``."""
-    return _POINTS.search(query) is not None
+    return _POINTS.search(query) is not None and _LISTED.search(query) is None
 
 
 def define_metrics(con: duckdb.DuckDBPyConnection, select: str) -> None:

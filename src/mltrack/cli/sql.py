@@ -11,7 +11,7 @@ import click
 
 from mltrack.cli.context import Session, command, json_option, pass_session
 from mltrack.errors import UsageError
-from mltrack.text.printing import Column, data_stream, is_terminal, note, print_json, print_table
+from mltrack.text.printing import Column, data_stream, is_terminal, note, print_json, print_table, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,6 +91,11 @@ def _print(table: pa.Table) -> None:
     from mltrack.cli.formatting import plural
     from mltrack.text.arrow_cells import cells, is_number, is_time
 
+    if table.column_names == ["explain_key", "explain_value"]:  # a drawing of lines
+        for text in table.column("explain_value").to_pylist():
+            for line in text.splitlines():
+                say(line)
+        return
     shown = table.slice(0, SQL_ROWS_MAX) if is_terminal() else table
     columns = [
         Column(field.name, right=is_number(field.type), cut=not is_time(field.type), drop=at)

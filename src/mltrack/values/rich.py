@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pandas as pd
+    from PIL.Image import Image as PillowImage
 
 __all__ = ["RICH", "Histogram", "Image", "RichValue", "Table", "Text", "decode_value", "encode_value"]
 
@@ -245,7 +246,7 @@ class Image:
         """
         return image_bytes(self._image, name) if self.path is None else read_small(self.path, 1 << 30)
 
-    def to_pil(self) -> Any:
+    def to_pil(self) -> PillowImage:
         """The image as a PIL image.
 
         Raises:
