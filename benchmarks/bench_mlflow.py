@@ -1,11 +1,13 @@
 """MLflow's own API on the mltrack store, beside the same on MLflow's SQLite store, in one run.
 
-    python benchmarks/bench_mlflow.py [--runs 10000] [--points 1000000]
+    python benchmarks/bench_mlflow.py [--runs 10000] [--points 1000000] [--only log|search|history|charts|processes]
 
-Each figure is from a fresh process, the median of several; the native API stands beside, to tell what MLflow's own
-layers cost. The goals: ``mlflow.log_metric`` and ``MlflowClient.log_batch`` of 1,000 metrics at least 10x faster than
-SQLite, ``search_runs`` over 10,000 runs and the history of a million points at least 5x, and eight processes that log
-at once end without an error and with nothing lost.
+Each figure is from a fresh process, the median of several. A store that does nothing stands beside, to tell what
+MLflow's own layers cost (the floor), and mltrack's own API. The goals: ``mlflow.log_metric`` within 1.5 times the
+floor, and with ``MlflowClient.log_batch`` of 1,000 metrics at least 10x faster than SQLite; ``search_runs`` over
+10,000 runs and the history of a million points at least 5x; the histories of 10 such runs for a chart
+(``get_metric_history_bulk_interval``) within half a second; and eight processes that log at once end without an error
+and with nothing lost.
 """
 
 from __future__ import annotations
@@ -29,6 +31,10 @@ BATCH = 1_000
 PROCESSES = 8
 LOGGED_BY_EACH = 200
 KEY = "loss"
+CHART_RUNS = 10
+CHART_MAX_S = 0.5
+FLOOR_MAX = 1.5
+"""How many times the cost of MLflow's layers a call of ``mlflow.log_metric`` may take."""
 
 
 def uri_of(kind: str, folder: Path) -> str:
@@ -46,11 +52,66 @@ def seconds(call: Callable[[], object]) -> float:
 # --- the parts, each in a process of its own ---
 
 
-def log_metric(uri: str) -> None:
-    """Seconds a call."""
+def log_metric(uri: str, registry: str = "") -> None:
+    """Seconds a call; with ``registry`` its URI is set, too, so that MLflow does not look for Spark at each call."""
     import mlflow
 
     mlflow.set_tracking_uri(uri)
+    if registry:
+        mlflow.set_registry_uri(uri)
+    with mlflow.start_run():
+        mlflow.log_metric(KEY, 0.5, step=0)
+
+        def calls() -> None:
+            for step in range(1, CALLS + 1):
+                mlflow.log_metric(KEY, 1 / step, step=step)
+
+        print(seconds(calls) / CALLS)
+
+
+def log_floor(uri: str, registry: str = "") -> None:
+    """Seconds a call on a store that does nothing: what MLflow's own layers cost."""
+    import mlflow
+    from mlflow.entities import Experiment, LifecycleStage, Run, RunData, RunInfo, RunStatus
+    from mlflow.store.tracking.abstract_store import AbstractStore
+    from mlflow.tracking._tracking_service.utils import _tracking_store_registry
+
+    status = RunStatus.to_string(RunStatus.RUNNING)
+    info = RunInfo("f" * 32, "0", "me", status, 0, None, LifecycleStage.ACTIVE, "/nowhere", run_name="nothing")
+    run = Run(info, RunData())
+    experiment = Experiment("0", "Default", "/nowhere", LifecycleStage.ACTIVE)
+
+    class Nothing(AbstractStore):
+        """Takes everything and keeps nothing."""
+
+        def get_experiment(self, experiment_id: str) -> Any:
+            """The only one."""
+            return experiment
+
+        def create_run(self, *args: Any, **kwargs: Any) -> Any:
+            """The only one."""
+            return run
+
+        def get_run(self, run_id: str) -> Any:
+            """The only one."""
+            return run
+
+        def log_metric(self, run_id: str, metric: Any) -> None:
+            """Nothing."""
+
+        def update_run_info(self, *args: Any, **kwargs: Any) -> Any:
+            """Nothing."""
+            return info
+
+    kind: Any = Nothing  # MLflow does not enforce its abstract methods
+
+    def nothing(store_uri: str, artifact_uri: str | None = None) -> Any:
+        return kind()
+
+    _tracking_store_registry.register("nothing", nothing)
+    mlflow.set_tracking_uri("nothing:")
+    if registry:
+        mlflow.set_registry_uri(uri)
     with mlflow.start_run():
         mlflow.log_metric(KEY, 0.5, step=0)
 
@@ -123,6 +184,20 @@ def history(uri: str) -> None:
     print(seconds(read), len(found))
 
 
+def charts(uri: str, runs: str) -> None:
+    """Seconds to read so many runs' histories as MLflow's UI does for a chart, by a store that has just been opened."""
+    from mlflow.tracking._tracking_service.utils import _get_store
+
+    store: Any = _get_store(uri)
+    ids = [run.info.run_id for run in store.search_runs(["0"], "", 1, max_results=int(runs))]
+    found: list[Any] = []
+
+    def read() -> None:
+        found.extend(store.get_metric_history_bulk_interval(ids, KEY, 2500 // int(runs), None, None))
+
+    print(seconds(read), seconds(read), len(found))
+
+
 def log_beside_others(uri: str, number: str) -> None:
     """Log to the only run of the store while others do so too."""
     import mlflow
@@ -133,7 +208,8 @@ def log_beside_others(uri: str, number: str) -> None:
         mlflow.log_metric(f"metric_{number}", step, step=step, run_id=run.info.run_id)
 
 
-PARTS = {call.__name__: call for call in (log_metric, log_native, log_batch, search, history, log_beside_others)}
+_ALL = (log_metric, log_floor, log_native, log_batch, search, history, charts, log_beside_others)
+PARTS = {call.__name__: call for call in _ALL}
 
 
 # --- what they are measured on ---
@@ -224,23 +300,73 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--points", type=int, default=1_000_000)
+    parser.add_argument("--only", choices=("log", "search", "history", "charts", "processes"))
     args = parser.parse_args()
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": "ignore"}
     heading("MLflow's API: the mltrack store, MLflow's SQLite store, the ratio")
+    wanted = {
+        "log": measure_log,
+        "search": lambda: measure_search(args.runs),
+        "history": lambda: measure_history(args.points),
+        "charts": lambda: measure_charts(args.points),
+        "processes": measure_processes,
+    }
+    for name, part in wanted.items():
+        if args.only in (None, name):
+            part()
+
+
+def measure_log() -> None:
+    """Calls that log, and what MLflow's layers cost of them."""
     with fresh_folder() as folder:
+        uri = uri_of("mltrack", folder)
         compare("mlflow.log_metric", "log_metric", folder, 10, unit=1e6, name="us")
-        native = median_of(lambda: in_fresh_process(__file__, "log_native", uri_of("mltrack", folder)))[0]
-        row("  of which mltrack's own API would take", f"{native * 1e6:.2f} us")
+        beside_floor(uri, "")
+        beside_floor(uri, "registry")
+        native = median_of(lambda: in_fresh_process(__file__, "log_native", uri))[0]
+        row("  mltrack's own API", f"{native * 1e6:.2f} us")
         compare("MlflowClient.log_batch of 1,000", "log_batch", folder, 10, unit=1e3, name="ms")
+
+
+def beside_floor(uri: str, registry: str) -> None:
+    """A call of ``mlflow.log_metric``, and what it costs on a store that does nothing."""
+    ours = median_of(lambda: in_fresh_process(__file__, "log_metric", uri, registry))[0]
+    floor = median_of(lambda: in_fresh_process(__file__, "log_floor", uri, registry))[0]
+    what = f"  {'a' if registry else 'no'} registry URI; a store that does nothing"
+    ratio = ours / floor
+    row(what, f"{ours * 1e6:.1f} us", f"{floor * 1e6:.1f} us", f"{ratio:.2f}x", verdict=ratio <= FLOOR_MAX)
+
+
+def measure_search(count: int) -> None:
+    """Searching runs."""
     with fresh_folder() as folder:
-        runs = list(bench_search.make_facts(args.runs))
+        runs = list(bench_search.make_facts(count))
         for kind in ("mltrack", "sqlite"):
             fill_runs(kind, folder, runs)
-        compare(f"search_runs over {args.runs:,} runs", "search", folder, 5, unit=1e3, name="ms")
+        compare(f"search_runs over {count:,} runs", "search", folder, 5, unit=1e3, name="ms")
+
+
+def measure_history(points: int) -> None:
+    """A whole history."""
     with fresh_folder() as folder:
         for kind in ("mltrack", "sqlite"):
-            fill_points(kind, folder, args.points)
-        compare(f"history of {args.points:,} points", "history", folder, 5, unit=1, name="s")
+            fill_points(kind, folder, points)
+        compare(f"history of {points:,} points", "history", folder, 5, unit=1, name="s")
+
+
+def measure_charts(points: int) -> None:
+    """Histories of several runs, sampled for a chart."""
+    with fresh_folder() as folder:
+        for _ in range(CHART_RUNS):
+            fill_points("mltrack", folder, points)
+        uri = uri_of("mltrack", folder)
+        first, again = median_of(lambda: in_fresh_process(__file__, "charts", uri, str(CHART_RUNS)), 3)[:2]
+        what = f"a chart of {CHART_RUNS} runs of {points:,} points"
+        row(what, f"{first * 1e3:.0f} ms", f"then {again * 1e3:.0f} ms", verdict=first <= CHART_MAX_S)
+
+
+def measure_processes() -> None:
+    """Eight processes at once, on each store."""
     for kind in ("mltrack", "sqlite"):
         with fresh_folder() as folder:
             together(kind, folder)
