@@ -26,6 +26,14 @@ def board(empty_store: Store) -> Board:
     return Board(empty_store.layout, Settings())
 
 
+def test_the_run_to_start_at_is_seen_below_its_parents(board: Board, empty_store: Store) -> None:
+    top = write_run(empty_store, name="top")
+    middle = write_run(empty_store, name="middle", tags={"mlflow.parentRunId": top})
+    board.selected = write_run(empty_store, name="low", tags={"mlflow.parentRunId": middle})
+    board.load()
+    assert [(row.label, row.depth) for row in board.tree.rows()][1:4] == [("top", 1), ("middle", 2), ("low", 3)]
+
+
 def test_a_group_shows_its_runs_and_a_run_itself_and_pins_stay(board: Board) -> None:
     assert board.load()
     assert not board.load()
@@ -87,6 +95,16 @@ def test_the_first_rows_come_from_the_catalog_as_it_is(board: Board, empty_store
     assert [line.name for line in board.tree.lines] == ["run-2", "run-1", "run-0"]
     assert board.load()
     assert len(board.tree.lines) == 4
+
+
+def test_what_is_damaged_is_counted_and_the_rest_is_shown(board: Board, empty_store: Store) -> None:
+    run_id = write_run(empty_store, name="torn", metrics={"loss": [(0, 1.0)]})
+    (path,) = empty_store.layout.run(run_id).events.iterdir()
+    first, _, rest = path.read_bytes().partition(b"\n")
+    path.write_bytes(first + b'\n{"torn": \n' + rest)
+    board.load()
+    assert board.damaged == 1
+    assert len(board.tree.lines) >= 3
 
 
 def test_the_panes_have_the_params_and_the_log_of_the_run_at_the_cursor(tmp_path: Path) -> None:

@@ -80,6 +80,11 @@ class Board:
             self._reader = Reader(self.layout)
         return self._reader
 
+    @property
+    def damaged(self) -> int:
+        """In how many places something could not be read or verified, so is not shown."""
+        return 0 if self._reader is None else len(self._reader.damage)
+
     # --- runs ---
 
     def glance(self) -> bool:
@@ -114,6 +119,11 @@ class Board:
         tree = RunTree(closed=self.tree.closed, opened=self.tree.opened)
         tree.show(lines, self.settings.store.group_by)
         self.by_id = {line.run_id: line for line in lines}
+        line, seen = self.by_id.get(self.selected), set[str]()
+        while line is not None and line.parent_run_id not in seen:  # the cursor's row can be seen
+            seen.add(line.parent_run_id or "")
+            line = self.by_id.get(line.parent_run_id or "")
+        tree.opened |= seen - {""}
         self.tree = tree
 
     @property

@@ -37,6 +37,8 @@ class Head(Static):
         live = sum(line.live for line in self.board.tree.lines)
         if live:
             text.append(f"  {live} live", "green")
+        if self.board.damaged:
+            text.append(f"  {plural(self.board.damaged, 'damaged place')}: mltrack check", "red")
         for words in self._chosen():
             text.append(f"  {printable(words)}")
         text.append(f"  {printable(str(self.board.layout.root))}", "dim")

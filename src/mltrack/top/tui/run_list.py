@@ -75,12 +75,14 @@ class RunList(ScrollView, can_focus=True):
 
     def show(self) -> None:
         """Take the board's rows; the cursor stays on its run."""
-        self._rows = self.board.tree.rows()
+        self._rows, before = self.board.tree.rows(), self._at
         keys = {row.key: at for at, row in enumerate(self._rows)}
         self._at = keys.get(self.board.selected, min(self._at, max(len(self._rows) - 1, 0)))
-        if self._rows:
+        if self._rows and (self.board.loaded or not self.board.selected):  # else the row may still come
             self.board.selected = self._rows[self._at].key
         self.virtual_size = Size(self.size.width, len(self._rows))
+        if self._at != before:
+            self.call_after_refresh(self._scroll_to_cursor)
         self.show_colours()
 
     def show_colours(self) -> None:
@@ -190,10 +192,13 @@ class RunList(ScrollView, can_focus=True):
             return
         self._at = at
         self.board.selected = self._rows[at].key
-        top, height = int(self.scroll_offset.y), self.size.height
-        if at < top:
-            self.scroll_to(y=at, animate=False, immediate=True)
-        elif at >= top + height:
-            self.scroll_to(y=at - height + 1, animate=False, immediate=True)
+        self._scroll_to_cursor()
         self.show_colours()
         self.post_message(self.Moved())
+
+    def _scroll_to_cursor(self) -> None:
+        top, height = int(self.scroll_offset.y), self.size.height
+        if self._at < top:
+            self.scroll_to(y=self._at, animate=False, immediate=True)
+        elif self._at >= top + height:
+            self.scroll_to(y=self._at - height + 1, animate=False, immediate=True)
