@@ -41,6 +41,7 @@ RATE_MIN = {
     "trackio-parquet": 1_000_000,
     "exports": 1_000_000,
     "dvclive": 300_000,
+    "swanlog": 150_000,
 }
 READERS = {
     "metrics.csv": ("pandas",),
@@ -50,6 +51,7 @@ READERS = {
     "trackio-parquet": ("parquet",),
     "exports": ("parquet",),
     "dvclive": ("pandas",),
+    "swanlog": ("swanlab",),
 }
 MEMORY_MB_MAX = 400
 
@@ -177,9 +179,30 @@ def write_wandb(folder: Path, points: int) -> None:
         (run / f"run-run{number:05d}.wandb").write_bytes(_log(records))
 
 
-def _log(records: list[bytes]) -> bytes:
+def write_swanlog(folder: Path, points: int) -> None:
+    """SwanLab's logs as it writes them: a record for each number, with two times."""
+    import numpy as np
+
+    values = np.random.default_rng(0).normal(size=(RUNS, points // RUNS // METRICS, METRICS))
+    for number, steps in enumerate(values):
+        begun = b"\x08" + _varint(START // 1000)
+        start = _field(1, b"bench") + _field(4, b"run") + _field(10, b"run%05d" % number) + _field(12, begun)
+        records = [_field(2, begun) + _field(10, start)]
+        for step, cells in enumerate(steps.tolist()):
+            time = b"\x08" + _varint(START // 1000 + step // 100) + b"\x10" + _varint(step % 100 * 10_000_000 + 1_000)
+            for metric, value in enumerate(cells):
+                place = b"\x10" + _varint(step) if step else b""
+                number_field = _field(5, b"\x09" + struct.pack("<d", value))
+                content = _field(1, b"train/metric%d" % metric) + place + b"\x18\x01" + _field(4, time) + number_field
+                records.append(b"\x08" + _varint(len(records)) + _field(2, time) + _field(13, content))
+        run = folder / "swanlog" / f"run-20240101_00000{number}-run{number:05d}"
+        run.mkdir(parents=True)
+        (run / f"run-run{number:05d}.swanlab").write_bytes(_log(records, b":SWL\xd6\xe1\x02"))
+
+
+def _log(records: list[bytes], magic: bytes = b":W&B\xe1\xbe\x00") -> bytes:
     """LevelDB's log of blocks of 32 KiB."""
-    data = bytearray(b":W&B\xe1\xbe\x00")
+    data = bytearray(magic)
     for record in records:
         rest, is_first = record, True
         while rest or is_first:
@@ -375,7 +398,7 @@ def read_by_records(source: str) -> None:
     """The same of wandb's own class of records and Python's JSON; wandb's reader itself is not in its package."""
     require("wandb")
     from mltrack.importers.findings import Findings
-    from mltrack.importers.wandb.log_file import LogFile
+    from mltrack.importers.log_file import LogFile
 
     record_class = import_module("wandb.proto.wandb_internal_pb2").Record
     cpu, count = time.process_time(), 0
@@ -383,6 +406,20 @@ def read_by_records(source: str) -> None:
         for data in LogFile(path, path.name, Findings()).records():
             for item in record_class.FromString(data).history.item:
                 count += not item.nested_key[0].startswith("_") and isinstance(json.loads(item.value_json), float)
+    print(count, time.process_time() - cpu, peak_memory() / 1e6)
+
+
+def read_by_swanlab(source: str) -> None:
+    """The same of SwanLab's own reader of logs and its class of records."""
+    require("swanlab")
+    reader_class = import_module("swanlab.sdk.internal.core_python.store").DataStoreReader
+    record_class = import_module("swanlab.proto.swanlab.record.v1.record_pb2").Record
+    cpu, count = time.process_time(), 0
+    for path in sorted(Path(source).rglob("*.swanlab")):
+        reader = reader_class()
+        reader.open(path)
+        count += sum(record_class.FromString(data).HasField("scalar") for data in reader)
+        reader.close()
     print(count, time.process_time() - cpu, peak_memory() / 1e6)
 
 
@@ -395,6 +432,7 @@ def main() -> int:
         "accumulator": read_by_accumulator,
         "loader": read_by_loader,
         "records": read_by_records,
+        "swanlab": read_by_swanlab,
         "json": read_by_json,
         "parquet": read_by_parquet,
     }
@@ -416,6 +454,7 @@ def main() -> int:
         "trackio-parquet": write_trackio_parquet,
         "exports": write_exports,
         "dvclive": write_dvclive,
+        "swanlog": write_swanlog,
     }
     with fresh_folder() as folder:
         chosen = {name: write for name, write in writers.items() if options.only in (None, name)}

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from tests.support import dvclive_sources, event_sources, neptune_sources, trackio_sources, wandb_sources
+from tests.support import (
+    dvclive_sources,
+    event_sources,
+    neptune_sources,
+    swanlab_sources,
+    trackio_sources,
+    wandb_sources,
+)
 from tests.support.sources import unpack
 
 __all__ = ["CASES", "ImportCase"]
@@ -290,4 +297,40 @@ DVCLIVE = ImportCase(
     214,
 )
 
-CASES = [LIGHTNING, MLRUNS, DATABASE, EVENTS, WANDB, TRACKIO, NEPTUNE, DVCLIVE]
+# --- SwanLab's folder ---
+
+
+def _change_swanlab(source: Path, damage: bool) -> int:
+    """Change a value of the metric ``loss``, with its checksum or without; returns where its record begins."""
+    path, half = swanlab_sources.log_of(source, "second"), struct.pack("<d", 0.5)
+    data = path.read_bytes()
+    end = data.index(half) + len(half)
+    content = data[end - 53 : end - len(half)] + struct.pack("<d", 0.75)
+    begun = end - 53 - 7
+    changed = data[begun : end - 53] + content if damage else swanlab_sources.record(content)
+    path.write_bytes(data[:begun] + changed + data[end:])
+    return begun
+
+
+def _plant_in_swanlab(source: Path) -> None:
+    _change_swanlab(source, damage=False)
+
+
+def _tear_swanlab(source: Path) -> str:
+    start = _change_swanlab(source, damage=True)
+    path = swanlab_sources.log_of(source, "second")
+    return f"{path.relative_to(source).as_posix()}: byte {start:,}: a record is damaged"
+
+
+SWANLAB = ImportCase(
+    "swanlab",
+    swanlab_sources.unpack,
+    lambda source: swanlab_sources.add_record(
+        swanlab_sources.log_of(source, "killed"), swanlab_sources.scalar(b"loss", 99, 0.25)
+    ),
+    _plant_in_swanlab,
+    _tear_swanlab,
+    490,
+)
+
+CASES = [LIGHTNING, MLRUNS, DATABASE, EVENTS, WANDB, TRACKIO, NEPTUNE, DVCLIVE, SWANLAB]

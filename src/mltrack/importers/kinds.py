@@ -33,6 +33,7 @@ _OURS = {
     "neptune": "mltrack.importers.neptune.importer:NeptuneImporter",
     "dvclive": "mltrack.importers.dvclive.importer:DvcliveImporter",
     "wandb": "mltrack.importers.wandb.importer:WandbImporter",
+    "swanlab": "mltrack.importers.swanlab.importer:SwanlabImporter",
     "tfevents": "mltrack.importers.tfevents.importer:EventsImporter",
     "csv": "mltrack.importers.tables.importer:TableImporter",
 }

@@ -14,9 +14,9 @@ import pytest
 from mltrack.importers.batches import columns_of
 from mltrack.importers.findings import Findings
 from mltrack.importers.kinds import kind_of
+from mltrack.importers.log_file import LogFile
 from mltrack.importers.png_image import PngImage
 from mltrack.importers.source import SourceRun
-from mltrack.importers.wandb.log_file import LogFile
 from mltrack.importers.wandb.system_names import system_name
 from mltrack.importers.wandb.wandb_run import WandbRun
 from mltrack.importers.wandb.wandb_source import WandbSource

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from mltrack.importers.batches import Columns
 from mltrack.importers.logged_rows import INT64_MAX, LoggedItem
 
-__all__ = ["METRICS", "SYSTEM", "Part", "ProjectFile", "RunHead", "RunHeads", "is_step", "ns_of"]
+__all__ = ["METRICS", "SYSTEM", "Part", "ProjectFile", "RunHead", "RunHeads", "is_step"]
 
 METRICS, SYSTEM = "metrics", "system_metrics"
 """The two tables of rows."""
 
 Part = tuple[Columns, list[LoggedItem]]
 """Points, and values that are not numbers."""
-
-_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 @dataclass(slots=True)
@@ -63,19 +60,6 @@ class ProjectFile(Protocol):
 
     def close(self) -> None:
         """Close it."""
-
-
-def ns_of(text: object) -> int:
-    """A time in ISO 8601 in ns since the epoch; 0 if it is none. Without an offset it is UTC."""
-    if isinstance(text, bytes):
-        text = text.decode("ascii", "replace")
-    try:
-        moment = datetime.fromisoformat(str(text))
-    except ValueError:
-        return 0
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    found = (moment - _EPOCH) // _MICROSECOND * 1_000
-    return found if abs(found) <= INT64_MAX else 0
 
 
 def is_step(value: object) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mltrack.importers.protobuf import BYTES, message, varint
 
 if TYPE_CHECKING:
-    from mltrack.importers.wandb.log_file import LogFile
+    from mltrack.importers.log_file import LogFile
 
 __all__ = ["OTHER_SORTS", "Record", "record_of"]
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from mltrack.importers.findings import Findings
-    from mltrack.importers.wandb.log_file import LogFile
+    from mltrack.importers.log_file import LogFile
     from mltrack.importers.wandb.rich_logged import ReadFile
 
 __all__ = ["WandbRun"]

@@ -12,11 +12,11 @@ from typing import IO, TYPE_CHECKING
 from mltrack.disk.artifact_files import files_below
 from mltrack.disk.filesystem import safe_join
 from mltrack.errors import InvalidPathError
+from mltrack.importers.log_file import LogFile
 from mltrack.importers.protobuf import Fields, WireError
 from mltrack.importers.source import BaseSource, SourceError, SourceFile, SourceRun
 from mltrack.importers.wandb.folders import log_paths
 from mltrack.importers.wandb.items import time_of
-from mltrack.importers.wandb.log_file import LogFile
 from mltrack.importers.wandb.names import SUMMARY_FILE
 from mltrack.importers.wandb.records import RUN, record_of
 from mltrack.importers.wandb.wandb_run import WandbRun

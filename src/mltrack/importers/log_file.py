@@ -1,4 +1,4 @@
-"""Records of a ``.wandb`` file: LevelDB's log of 32 KiB blocks, behind a header of 7 bytes.
+"""Records of a ``.wandb`` or ``.swanlab`` file: LevelDB's log of 32 KiB blocks, behind a header of 7 bytes.
 
 A record is one fragment, or several that end with their blocks. A fragment has a checksum (4 bytes), a size (2) and a
 kind (1).
@@ -18,10 +18,10 @@ from mltrack.importers.source import SourceError
 if TYPE_CHECKING:
     from mltrack.importers.findings import Findings
 
-__all__ = ["MAGIC", "LogFile"]
+__all__ = ["WANDB", "LogFile"]
 
-MAGIC = b":W&B\xe1\xbe\x00"
-"""What such a file begins with, version 0 included."""
+WANDB = b":W&B\xe1\xbe\x00"
+"""What wandb's files begin with, version 0 included."""
 
 BLOCK = 32_768
 CHUNK = 64 * BLOCK
@@ -37,7 +37,9 @@ Place = tuple[int, int, int, bool]
 class LogFile:
     """A file that may still be growing: what is in it at the first reading is what later ones give."""
 
-    def __init__(self, path: Path, where: str, findings: Findings) -> None:
+    def __init__(self, path: Path, where: str, findings: Findings, magic: bytes = WANDB) -> None:
+        """``magic`` is what the file begins with: 7 bytes."""
+        self._magic = magic
         self.path = path
         self.where = where
         self._findings = findings
@@ -53,10 +55,10 @@ class LogFile:
         with self.path.open("rb", buffering=0) as file:
             if self._end is None:
                 self._end = os.fstat(file.fileno()).st_size
-            head = file.read(len(MAGIC))
-            if head != MAGIC:
-                begun = MAGIC.startswith(head)
-                raise SourceError("no whole record yet" if begun else "it does not begin as wandb's files do")
+            head = file.read(HEADER)
+            if head != self._magic:
+                begun = self._magic.startswith(head)
+                raise SourceError("no whole record yet" if begun else "it does not begin as such files do")
             yield from self._joined(file, self._end)
 
     def _joined(self, file: BinaryIO, end: int) -> Iterator[bytes]:

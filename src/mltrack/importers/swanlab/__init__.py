@@ -1,0 +1,1 @@
+"""SwanLab's folders as a source."""
