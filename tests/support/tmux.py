@@ -40,13 +40,18 @@ class Terminal:
         place = f"{x + 1};{y + 1}"
         self.tmux("send-keys", "-l", f"\x1b[<0;{place}M\x1b[<0;{place}m")
 
-    def wait_for(self, shown: Callable[[str], bool]) -> str:
-        """The screen as soon as it is as wanted."""
+    def wait_for(self, shown: Callable[[str], bool], *, still_s: float = 0.0) -> str:
+        """The screen as soon as it is as wanted, and has not changed for some seconds."""
         until = time.monotonic() + WAIT_S
-        while not shown(screen := self.screen()):
-            assert time.monotonic() < until, f"not shown within {WAIT_S:.0f} s:\n{screen}"
+        before, since = "", 0.0
+        while True:
+            screen, now = self.screen(), time.monotonic()
+            if screen != before:
+                before, since = screen, now
+            if shown(screen) and now - since >= still_s:
+                return screen
+            assert now < until, f"not shown within {WAIT_S:.0f} s:\n{screen}"
             time.sleep(0.1)
-        return screen
 
 
 @contextmanager

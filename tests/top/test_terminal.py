@@ -65,7 +65,7 @@ def stable(screen: str) -> str:
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50)])
 def test_the_first_screen_is_as_it_was(watched: Store, tmp_path: Path, width: int, height: int) -> None:
     with top(watched, tmp_path, width, height) as window:
-        shown = window.wait_for(lambda screen: "accuracy ●" in screen and "7 runs" in screen)
+        shown = window.wait_for(lambda screen: "accuracy ●" in screen and "7 runs" in screen, still_s=1.0)
         kept = SNAPSHOTS / f"first-{width}x{height}.txt"
         if not kept.exists():
             kept.parent.mkdir(exist_ok=True)

@@ -50,7 +50,7 @@ class TopApp(App[None]):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     #left { width: 40; border-right: vkey $panel; }
-    #runs { height: 1fr; scrollbar-size-vertical: 1; }
+    #runs { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; }
     #panes { width: 1fr; height: 1fr; }
     TabPane { padding: 0; }
     ChartGrid { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; }
