@@ -34,6 +34,14 @@ with mltrack.start_run(run_name="first"):
 """
 
 
+REMOVED = """
+import mltrack, shutil
+with mltrack.start_run(run_name="first") as run:
+    run.log_metric("a", 1.0)
+    shutil.rmtree(".mltrack")
+"""
+
+
 @pytest.fixture(autouse=True)
 def _not_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLTRACK_QUIET")
@@ -57,6 +65,19 @@ def test_a_program_says_once_where_it_records_and_what_it_recorded(tmp_path: Pat
         f" look at it with: mltrack show {store.run('first').run_id[:8]}",
         "mltrack: run first FINISHED, 2 points of 2 metrics; push it with: mltrack sync URL",
     ]
+
+
+def test_a_run_whose_store_was_removed_is_not_said_to_be_recorded(tmp_path: Path) -> None:
+    assert told(REMOVED, tmp_path)[-1] == (
+        "mltrack: run first FINISHED, but nothing of it is left: its folder was removed"
+    )
+
+
+@pytest.mark.parametrize("call", ["log_params({'lr': 1})", "log_param('lr', 1)", "log_text('a', 'a.txt')"])
+def test_a_first_call_of_any_kind_starts_a_run(call: str, tmp_path: Path) -> None:
+    lines = told(f"import mltrack; mltrack.{call}", tmp_path)
+    assert len(lines) == 2
+    assert lines[0].startswith("mltrack: recording run ")
 
 
 def test_with_one_remote_the_push_needs_no_name(tmp_path: Path) -> None:

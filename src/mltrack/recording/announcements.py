@@ -77,6 +77,9 @@ class _Farewell:
     def __call__(self, run: Run, status: str) -> None:
         if self._pid != os.getpid():
             return
+        if not os.path.isdir(run.folder.path):
+            _say(f"run {run.name} {status}, but nothing of it is left: its folder was removed")
+            return
         points = run.points
         found = f"{plural(points.seq, 'point')} of {plural(len(points.names), 'metric')}"
         push = "" if self._pushed else f"; push it with: {_push_command(run)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING, Any
 
+import mltrack.recording.fluent  # noqa: F401  # it says how a run starts by itself, for a program's first call
 from mltrack.recording.active import active_run, on_active
 from mltrack.recording.current_store import get_store
 from mltrack.recording.operations import DONE
