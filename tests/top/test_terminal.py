@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mltrack.recording import current_store, fluent
 from mltrack.store import Store
+from mltrack.top.settings import load_settings
 from tests.support.pixel_terminal import pixel_terminal
 from tests.support.tmux import Terminal, terminal
 from tests.support.written_runs import write_run
@@ -109,6 +111,17 @@ def test_the_mouse_chooses_runs_and_panes(watched: Store, tmp_path: Path) -> Non
         window.wait_for(lambda screen: "● seed-2" in screen and "● seed-5" not in screen)
         window.click(lines[1].index("3 Run") + 1, 1)
         window.wait_for(lambda screen: re.search(r"layers +2", screen) is not None)
+
+
+def test_a_terminal_that_goes_away_ends_the_program_and_what_was_chosen_is_kept(watched: Store, tmp_path: Path) -> None:
+    with top(watched, tmp_path, 80, 24) as window:
+        window.wait_for(lambda screen: "accuracy ●" in screen)
+        window.press("l")
+        window.wait_for(lambda screen: "log y" in screen)
+        parent = int(window.tmux("list-panes", "-F", "#{pane_pid}"))
+        (program,) = psutil.Process(parent).children()
+    program.wait(20)
+    assert load_settings(tmp_path / "config" / "mltrack" / "top.json", watched.store_id).log_y
 
 
 def test_a_live_run_grows_and_its_log_is_shown(tmp_path: Path) -> None:

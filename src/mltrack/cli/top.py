@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -94,7 +96,14 @@ def _has_terminal() -> bool:
 def _watch(board: Board, settings_file: Path | None) -> None:
     """Show the board until its user quits."""
     from mltrack.top.poller import Poller
+    from mltrack.top.settings import save_settings
 
+    def hang_up(*_: object) -> NoReturn:
+        """The terminal is gone, so that nothing can be drawn, and waiting for that would never end."""
+        save_settings(settings_file, board.layout.store_id, board.settings)
+        os._exit(128 + signal.SIGHUP)
+
+    signal.signal(signal.SIGHUP, hang_up)
     gc.disable()  # what is imported stays: looking for garbage among it would delay the first frame
     with Poller(board) as poller:  # reads the first rows while Textual is imported
         from mltrack.top.tui.app import TopApp

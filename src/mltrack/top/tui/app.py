@@ -128,8 +128,8 @@ class TopApp(App[None]):
         if self.poller.ended:
             self.exit()
         self.call_after_refresh(self._begin)
-        for number in (signal.SIGTERM, signal.SIGHUP):  # else the terminal would stay as it is
-            asyncio.get_running_loop().add_signal_handler(number, self.exit, None, 128 + number)
+        # else the terminal would stay as it is
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit, None, 128 + signal.SIGTERM)
         self.set_interval(1.0, self._show_ages)
 
     def _begin(self) -> None:
