@@ -37,16 +37,19 @@ class MlflowServer:
         store: str | None = None,
         workers: int = 1,
         artifact_root: str | None = None,
+        python: Path | None = None,
     ) -> None:
         """``artifacts`` is where it keeps files, ``store`` the URI of its store: by default in its own folder.
 
-        ``environ`` is added to ours. With ``artifact_root`` clients are to write files there themselves.
+        ``python`` is another environment's interpreter, with an MLflow of its own. ``environ`` is added to ours. With
+        ``artifact_root`` clients are to write files there themselves.
         """
         self.folder = folder
         self._store = store or f"sqlite:///{folder}/mlflow.db"
         self._workers = str(workers)
         self._artifacts = artifacts or f"{folder}/artifacts"
         self._artifact_root = artifact_root
+        self._python = str(python or sys.executable)
         self._environ = dict(environ or {})
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -54,7 +57,7 @@ class MlflowServer:
         self._http = httpx.Client(base_url=self.url, timeout=60)
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command = [self._python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--workers", self._workers, "--backend-store-uri", self._store]
         if self._artifact_root is None:
             command += ["--artifacts-destination", self._artifacts]
@@ -62,6 +65,7 @@ class MlflowServer:
             command += ["--no-serve-artifacts", "--default-artifact-root", self._artifact_root]
         environ = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
         environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # several processes that have nothing to do here
+        environ["PATH"] = os.pathsep.join([os.path.dirname(self._python), environ.get("PATH", os.defpath)])
         environ |= self._environ
         with open(self.folder / "server.log", "ab") as log:
             self._process = subprocess.Popen(
