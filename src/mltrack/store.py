@@ -163,13 +163,22 @@ class Store:
                 f"{len(ids)} runs match {text!r}", hint="give more digits of the id: " + ", ".join(ids[:4])
             )
         if not ids:
-            raise NotFoundError(f"no run {text!r} in {self.path}", hint="see: mltrack ls")
+            raise NotFoundError(f"no run {text!r} in {self.path}", hint=self._meant(text))
         return ids[0]
+
+    def _meant(self, name: str) -> str:
+        from mltrack.catalog.near_names import names_like
+
+        near = self._ask(lambda con: names_like(con, name), lambda names: names)
+        return f"did you mean {' or '.join(near)}?" if near else "see: mltrack ls"
 
     def _started_last(self, before: int) -> str:
         found = self.search_runs(max_results=before + 1)
         if len(found) <= before:
-            raise NotFoundError(f"{self.path} has {plural(len(found), 'run')}", hint="see: mltrack ls")
+            raise NotFoundError(
+                f"no run is {before} before the last: {self.path} has {plural(len(found), 'run')}",
+                hint="see: mltrack ls",
+            )
         return found[before].info.run_id
 
     def runs(self) -> Iterator[StoredRun]:

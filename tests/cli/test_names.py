@@ -84,3 +84,32 @@ def test_experiments_are_listed_with_their_runs(cli: Cli, small_store: Store) ->
     lines = cli("experiments").out.splitlines()
     assert lines[0].split() == ["name", "id", "runs", "last", "run"]
     assert any(line.startswith("gone (deleted)") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("show spirls-1", "did you mean spirals-1"),
+        ("show zzz", "see: mltrack ls"),
+        ("show @last~999", "no run is 999 before the last"),
+        ("export --where x", "there is no option --where"),
+        ("export --where x", "did you mean --filter?"),
+        ("tag spirals-1 --remove x", "did you mean --delete?"),
+        ("ls --limt 3", "did you mean --limit?"),
+        ("ls -n abc", "'abc' is not a whole number"),
+        ("artifacts list spirals-1", "there is no command artifacts list"),
+        ("artifacts list spirals-1", "did you mean ls?"),
+        ("sync lba", "no remote 'lba'"),
+    ],
+)
+def test_what_is_misspelled_is_named_with_what_may_be_meant(line: str, words: str, cli: Cli) -> None:
+    said = cli(*line.split())
+    assert said.code in (2, 4)
+    assert words in said.err
+
+
+def test_a_report_that_cannot_be_written_names_the_file_that_was_asked_for(cli: Cli, tmp_path: Path) -> None:
+    target = tmp_path / "nosuch" / "r.html"
+    said = cli("report", "spirals-1", "-o", str(target))
+    assert said.code == 1
+    assert f"{target}: No such file or directory" in said.err

@@ -59,6 +59,7 @@ def test_guards_are_read_from_the_file(tmp_path: Path, monkeypatch: pytest.Monke
     [
         ("[guards", "is not TOML"),
         ("guards = 3", "guards is not a table"),
+        ("[[guard]]\nrule = 'loss is NaN'", r"guards are tables \[guards.NAME\], not \[guard\]"),
         ("[guards.a]\nwhen = 'loss is NaN'\nstopp = true", r"\[guards.a\]: there is no 'stopp'"),
         ("[guards.a]\nwhen = 'loss is NaN'\nstop = 'yes'", "stop = 'yes' is not as expected"),
         ("[guards.a]\nstop = true", "needs one of when and sql"),

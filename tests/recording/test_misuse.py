@@ -33,6 +33,8 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "value": (lambda: mltrack.log_metric("loss", LIST), "metric 'loss': ['loss', 1] is not a number"),
     "name": (lambda: mltrack.log_metric("", 1), "names to log under must be non-empty text, not ''"),
     "step": (lambda: mltrack.log_metric("loss", 1, step=1.5), "step 1.5 is not a 64-bit integer"),  # type: ignore[arg-type]
+    "file": (lambda: mltrack.log_artifact(None), "a path is text, not NoneType"),  # type: ignore[arg-type]
+    "folder": (lambda: mltrack.log_artifacts(3), "a path is text, not int"),  # type: ignore[arg-type]
     "run": (lambda: mltrack.get_run(None), "a run is named by text, not NoneType"),  # type: ignore[arg-type]
     "names": (lambda: mltrack.search_runs(experiment_names="arms"), "experiment_names is 'arms', not a list"),
 }

@@ -11,7 +11,7 @@ import click
 
 from mltrack.cli.context import RUN, Command, Session, json_option, pass_session
 from mltrack.errors import NotFoundError, UsageError
-from mltrack.text.printing import Column, data_stream, is_terminal, print_json, print_table, say
+from mltrack.text.printing import Column, data_stream, is_terminal, note, print_json, print_table, say
 
 if TYPE_CHECKING:
     from mltrack.entities import Artifact
@@ -38,6 +38,9 @@ def ls(session: Session, run: str, path: str | None, as_json: bool) -> None:
     found = _below(stored, path)
     if as_json:
         print_json([asdict(each) for each in found])
+        return
+    if not found:
+        note("this run has no artifacts")
         return
     pretty = is_terminal()
     rows = [

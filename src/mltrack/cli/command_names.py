@@ -1,4 +1,4 @@
-"""What a user meant who typed the name of no command."""
+"""What a user meant who typed the name of no command, or of no option."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["NoSuchCommandError", "similar_commands"]
+__all__ = ["NoSuchCommandError", "similar_commands", "what_was_meant"]
 
 _OTHER_WORDS = {
     "list": "ls",
@@ -89,3 +89,47 @@ def similar_commands(name: str, commands: Sequence[str]) -> list[str]:
     begun = [command for command in commands if len(word) > 1 and command.startswith(word)]
     alike = difflib.get_close_matches(word, commands, n=3, cutoff=0.65)
     return list(dict.fromkeys([*known, *begun, *alike]))[:3]
+
+
+_OTHER_OPTIONS = {
+    "--where": "--filter",
+    "--query": "--filter",
+    "--remove": "--delete",
+    "--out": "--output",
+    "--sort": "--order-by",
+    "--sort-by": "--order-by",
+    "--head": "--limit",
+}
+"""What other programs call it."""
+
+
+def what_was_meant(error: click.UsageError) -> tuple[str, str]:
+    """What is wrong with a command line, and what to do."""
+    context = error.ctx
+    words = error.format_message()
+    for kind in ("integer", "float"):
+        for what in (f"a valid {kind} range.", f"a valid {kind}."):
+            words = words.replace(what, "a whole number" if kind == "integer" else "a number")
+    see = f"see: {context.command_path} --help" if context is not None else ""
+    if context is None:
+        return words, see
+    name = getattr(error, "command_name", None)
+    if name is not None and isinstance(context.command, click.Group):
+        near = similar_commands(name, context.command.list_commands(context))
+        words = f"there is no command {context.command_path.partition(' ')[2]} {name}"
+    elif isinstance(error, click.NoSuchOption):
+        near = _similar_options(error.option_name, context)
+        words = f"there is no option {error.option_name}"
+    else:
+        return words, see
+    return words, f"did you mean {' or '.join(near)}? {see[0].upper()}{see[1:]}" if near else see
+
+
+def _similar_options(name: str, context: click.Context) -> list[str]:
+    known = [option for param in context.command.get_params(context) for option in param.opts if option[:2] == "--"]
+    meant = _OTHER_OPTIONS.get(name)
+    if meant in known:
+        return [meant]
+    begun = [option for option in known if len(name) > 3 and option.startswith(name)]
+    alike = difflib.get_close_matches(name, known, n=3, cutoff=0.7)
+    return list(dict.fromkeys([*begun, *alike]))[:3]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mltrack.cli.command_names import NoSuchCommandError
+from mltrack.cli.command_names import NoSuchCommandError, what_was_meant
 from mltrack.errors import BusyError, MltrackError, NotFoundError, RemoteError, StoreError, UsageError
 from mltrack.text.printing import mute, say, styled
 
@@ -94,9 +94,10 @@ def _lines_of(error: BaseException) -> Iterator[tuple[str, str]]:
         case click.UsageError():
             if error.ctx is not None:
                 yield "", error.ctx.get_usage()
-            yield "error", error.format_message()
-            if error.ctx is not None:
-                yield "hint", f"see: {error.ctx.command_path} --help"
+            words, hint = what_was_meant(error)
+            yield "error", words
+            if hint:
+                yield "hint", hint
         case click.ClickException():
             yield "error", error.format_message()
         case BrokenPipeError() | KeyboardInterrupt() | click.Abort():

@@ -157,4 +157,4 @@ def stop(session: Session, runs: tuple[str, ...], reason: str) -> None:
     store = session.store()
     for run in [store.resolve(run) for run in runs]:
         store.stop_run(run, reason)
-        say(f"{run[:8]} is asked to stop")
+        say(f"{run[:8]} {store.run(run).info.run_name} is asked to stop")

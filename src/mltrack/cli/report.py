@@ -189,7 +189,10 @@ def _write(target: str, data: bytes, made: Report) -> None:
         stream.write(data)
         stream.flush()
         return
-    LOCAL.publish_bytes(Path(target), data)
+    try:
+        LOCAL.publish_bytes(Path(target), data)
+    except OSError as error:  # its file name would be that of a temporary file
+        raise OSError(error.errno, error.strerror, target) from error
     say(f"{target}: {plural(len(made.runs), 'run')}, {plural(len(made.charts), 'chart')}, {size(len(data))}")
     for text in made.left_out:
         say(f"not in the report: {text}", err=True)

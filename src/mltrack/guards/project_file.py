@@ -89,6 +89,8 @@ def read_guards(path: Path, left_out: list[str] | None = None) -> list[Guard]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not TOML: {error}", hint="see docs/guards.md") from error
     found = tables.get("guards", {})
+    if "guards" not in tables and "guard" in tables:
+        raise UsageError(f"{path}: guards are tables [guards.NAME], not [guard]", hint="see docs/guards.md")
     if not isinstance(found, dict):
         raise UsageError(f"{path}: guards is not a table", hint="write [guards.NAME]")
     return [_guard(path, name, table, left_out) for name, table in found.items()]

@@ -80,7 +80,7 @@ class RunFiles:
             InvalidPathError: ``artifact_path`` would leave the artifact folder.
             RunStateError: the run has ended.
         """
-        source = Path(local_path)
+        source = _path(local_path)
         if os.path.isdir(source):  # False also if the disk fails: storing it reports that
             base = _joined(artifact_path, source.resolve().name)
             self._store([(path, f"{base}/{name}") for path, name in self._below(source)])
@@ -93,7 +93,7 @@ class RunFiles:
         Raises:
             NotFoundError, InvalidPathError, RunStateError: as log_artifact.
         """
-        folder = Path(local_dir)
+        folder = _path(local_dir)
         try:
             is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
         except OSError as error:
@@ -372,6 +372,13 @@ class RunFiles:
     def lose_artifact(self, name: str, error: Exception) -> None:
         """Count an artifact that could not be stored completely; the first one is reported."""
         self._recorder.lost_artifact(name, error)
+
+
+def _path(given: StrPath) -> Path:
+    try:
+        return Path(given)
+    except TypeError as error:
+        raise UsageError(f"a path is text, not {type(given).__name__}", hint="name a file or folder") from error
 
 
 def _joined(folder: StrPath | None, name: str) -> str:

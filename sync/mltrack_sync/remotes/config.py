@@ -12,6 +12,7 @@ import os
 import re
 import stat
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from mltrack.disk.filesystem import LOCAL, FileSystem, file_lock, read_small
@@ -107,9 +108,9 @@ class Remotes:
         known = ", ".join(remote.name for remote in self.all()) or "none"
         if re.search(r"[:/?#@]", name):  # a URL may hold a password
             raise NotFoundError("no remote has such a name", hint=f"known: {known}")
-        raise NotFoundError(
-            f"no remote {name!r}", hint=f"known: {known}. Add one: mltrack remote add {name or 'NAME'} URL"
-        )
+        near = get_close_matches(name, [remote.name for remote in self.all()], n=1)
+        meant = f"did you mean {near[0]}? Known: {known}" if near else f"known: {known}"
+        raise NotFoundError(f"no remote {name!r}", hint=f"{meant}. Add one: mltrack remote add {name or 'NAME'} URL")
 
     def for_url(self, url: str) -> tuple[Remote, bool]:
         """The remote at a URL, and whether it is a known one; a new one is named after its host, and not remembered.

@@ -76,6 +76,12 @@ def test_times_are_seconds_or_ms_by_their_size(tmp_path: Path, store: Store, tex
     assert points(store) == [("loss", 1, time, 2.0)]
 
 
+def test_times_may_have_a_zone_as_those_of_an_export_have(tmp_path: Path, store: Store) -> None:
+    import_text(store, tmp_path, "step,time,loss\n1,2023-11-14 22:13:20.500000001Z,2\n2,2023-11-14T23:13:21+01:00,3\n")
+    first = 1_700_000_000_500_000_001
+    assert points(store) == [("loss", 1, first, 2.0), ("loss", 2, first + 499_999_999, 3.0)]
+
+
 def test_without_a_column_of_steps_rows_are_counted(tmp_path: Path, store: Store) -> None:
     import_text(store, tmp_path, "loss\n1\n2\n")
     assert [(step, value) for _, step, _, value in points(store)] == [(0, 1.0), (1, 2.0)]

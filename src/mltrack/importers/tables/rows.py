@@ -95,7 +95,7 @@ class TableRows:
             whole = np.floor(numbers)
             return whole.astype(np.int64) * unit + ((numbers - whole) * unit).astype(np.int64)
         try:
-            moments = pc.cast(column, pa.timestamp("ns"))
+            moments = _moments(column)
         except pa.ArrowInvalid as error:
             raise SourceError(f"the column {self._roles.time!r} has other things than times: {error}") from error
         return np.asarray(pc.fill_null(moments.cast(pa.int64()), 0))
@@ -120,6 +120,16 @@ class TableRows:
             coded = names.filter(pa.array(valid)).dictionary_encode()
             codes = coded.indices.to_numpy().astype(np.int64)
             yield make_batch(coded.dictionary.to_pylist(), codes, steps[valid], times[valid], values[valid])
+
+
+def _moments(column: pa.Array) -> pa.Array:
+    """Times in UTC, with zones (as `mltrack export` writes them) or without, which are taken for UTC."""
+    try:
+        return pc.cast(column, pa.timestamp("ns"))
+    except pa.ArrowInvalid:
+        if not pa.types.is_string(column.type):
+            raise
+        return pc.cast(column, pa.timestamp("ns", "UTC"))
 
 
 def _numbers(column: pa.Array) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
