@@ -101,8 +101,13 @@ class TablesClient(ApiClient):
     # --- scorers ---
 
     def has_scorers(self, experiment_ids: Sequence[str]) -> bool:
-        """Whether any of these experiments has one."""
-        answer = self._send_3("GET", "scorers/list", params={"experiment_ids": list(experiment_ids)})
+        """Whether any of these experiments may have one: older servers tell of one experiment at a time."""
+        try:
+            answer = self._send_3("GET", "scorers/list", params={"experiment_ids": list(experiment_ids)})
+        except RemoteRefusedError as error:
+            if error.unknown_call:
+                raise
+            return True
         return self._read("scorers/list", answer, lambda found: bool(_scorers(found)))
 
     def scorer_names(self, experiment_id: str) -> list[str]:
