@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from tests.support import (
+    comet_sources,
     dvclive_sources,
     event_sources,
     neptune_sources,
@@ -333,4 +334,38 @@ SWANLAB = ImportCase(
     490,
 )
 
-CASES = [LIGHTNING, MLRUNS, DATABASE, EVENTS, WANDB, TRACKIO, NEPTUNE, DVCLIVE, SWANLAB]
+# --- Comet's archives ---
+
+
+def _changed_line(data: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """Messages with a change of the line that has the value 0.5 of ``loss``."""
+    lines = data.splitlines(keepends=True)
+    at = next(at for at, line in enumerate(lines) if b'"loss","metricValue":0.5,' in line)
+    return b"".join([*lines[:at], change(lines[at]), *lines[at + 1 :]])
+
+
+def _extend_comet(source: Path) -> None:
+    line = comet_sources.message("loss", 0.25, 500)
+    comet_sources.change_messages(
+        comet_sources.archive_of(source, comet_sources.SECOND), lambda data: b"".join([data, line])
+    )
+
+
+def _plant_in_comet(source: Path) -> None:
+    comet_sources.change_messages(
+        comet_sources.archive_of(source, comet_sources.FIRST),
+        lambda data: _changed_line(data, lambda line: line.replace(b":0.5,", b":0.75,")),
+    )
+
+
+def _tear_comet(source: Path) -> str:
+    comet_sources.change_messages(
+        comet_sources.archive_of(source, comet_sources.FIRST),
+        lambda data: _changed_line(data, lambda line: line[:40] + b"\n"),
+    )
+    return f"{comet_sources.FIRST}.zip: messages.json: line "
+
+
+COMET = ImportCase("comet", comet_sources.unpack, _extend_comet, _plant_in_comet, _tear_comet, 489)
+
+CASES = [LIGHTNING, MLRUNS, DATABASE, EVENTS, WANDB, TRACKIO, NEPTUNE, DVCLIVE, SWANLAB, COMET]

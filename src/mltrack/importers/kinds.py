@@ -34,6 +34,7 @@ _OURS = {
     "dvclive": "mltrack.importers.dvclive.importer:DvcliveImporter",
     "wandb": "mltrack.importers.wandb.importer:WandbImporter",
     "swanlab": "mltrack.importers.swanlab.importer:SwanlabImporter",
+    "comet": "mltrack.importers.comet.importer:CometImporter",
     "tfevents": "mltrack.importers.tfevents.importer:EventsImporter",
     "csv": "mltrack.importers.tables.importer:TableImporter",
 }

@@ -11,12 +11,12 @@ import numpy as np
 
 from mltrack.importers.batches import Columns, make_batch
 from mltrack.importers.json_fields import number_of
+from mltrack.importers.kept_points import POINTS_MAX, KeptPoints
 from mltrack.importers.protobuf import Fields, WireError
 from mltrack.importers.source import SourceError, SourceValue
 from mltrack.importers.wandb.facts import RunFacts
 from mltrack.importers.wandb.history import BATCH_ITEMS, History, LoggedValue, ns_of
 from mltrack.importers.wandb.items import JsonError, json_value, time_of
-from mltrack.importers.wandb.kept_points import POINTS_MAX, KeptPoints
 from mltrack.importers.wandb.records import (
     ARTIFACT,
     CONFIG,

@@ -1,0 +1,1 @@
+"""Comet's archives of offline experiments as a source."""

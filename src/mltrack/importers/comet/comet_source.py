@@ -1,0 +1,121 @@
+"""Comet's archives as runs: those of one experiment are one run."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from mltrack.importers.comet.archive import Archive
+from mltrack.importers.comet.comet_run import NS_PER_MS, CometRun, Upload
+from mltrack.importers.logged_rows import INT64_MAX
+from mltrack.importers.source import BaseSource, SourceError, SourceFile, SourceRun
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mltrack.importers.findings import Findings
+
+__all__ = ["CometSource"]
+
+CONSOLE = "output.log"
+
+
+class CometSource(BaseSource):
+    """One archive, or those in a folder."""
+
+    def __init__(self, path: Path, paths: list[Path], findings: Findings) -> None:
+        self._root = path if path.is_dir() else path.parent
+        self._paths = paths
+        self._findings = findings
+
+    def runs(self) -> Iterable[SourceRun]:
+        """Its experiments, by the time when they began."""
+        left_out: Counter[str] = Counter()
+        for archives in self._grouped():
+            run = CometRun(archives, self._findings)
+            run.scan()
+            left_out["files that Comet only has the addresses of"] += run.remote
+            yield self._run(run)
+        for what, count in left_out.items():
+            if count:
+                self._findings.left_out(what, count)
+
+    def _grouped(self) -> list[list[Archive]]:
+        groups: dict[str, list[Archive]] = {}
+        for path in self._paths:
+            where = path.relative_to(self._root).as_posix()
+            try:
+                archive = Archive(path, where)
+            except SourceError as error:
+                self._findings.problem(where, str(error))
+                continue
+            groups.setdefault(str(archive.head.get("offline_id") or path.stem), []).append(archive)
+        parts = [sorted(group, key=_order) for group in groups.values()]
+        return sorted(parts, key=lambda group: _order(group[0]))
+
+    def _run(self, run: CometRun) -> SourceRun:
+        heads = [archive.head for archive in run.archives]
+        run_id = str(heads[0].get("offline_id") or run.archives[0].path.stem)
+        return SourceRun(
+            source_id=run_id,
+            where=run.where,
+            name=run.name or run_id[:8],
+            experiment=next((str(head["project_name"]) for head in heads if head.get("project_name")), "comet"),
+            start_time=_ns(heads[0].get("start_time")),
+            end_time=max(_ns(head.get("stop_time")) for head in heads) or None,
+            user=run.user,
+            params=run.params,
+            tags={**run.tags, **_workspace(heads)},
+            points=run.points,
+            values=run.values,
+            files=partial(self._files, run),
+            time_unit=NS_PER_MS,
+        )
+
+    def _files(self, run: CometRun) -> Iterator[SourceFile]:
+        """Files that are no values, each under a name of its own; the console, and texts of messages."""
+        taken: set[str] = set()
+        for upload in run.uploads:
+            try:
+                if run.is_value(upload):
+                    continue
+            except SourceError:
+                continue  # named when values are read
+            name = _free(upload, taken)
+            taken.add(name)
+            size = upload.archive.size(upload.member) or 0
+            yield SourceFile(name, size, partial(upload.archive.open, upload.member))
+        texts = {**run.texts, CONSOLE: "".join(run.console)}
+        for name, text in texts.items():
+            if text and name not in taken:
+                data = text.encode("utf-8", "replace")
+                yield SourceFile(name, len(data), partial(io.BytesIO, data))
+
+
+def _free(upload: Upload, taken: set[str]) -> str:
+    """The name of a file; where there is one of that name already, with its step and a number."""
+    name, number = upload.name, 0
+    path = PurePosixPath(upload.name)
+    while name in taken:
+        more = f"-{upload.step}" if not number else f"-{upload.step}-{number}"
+        name, number = f"{upload.name.removesuffix(path.suffix)}{more}{path.suffix}", number + 1
+    return name
+
+
+def _order(archive: Archive) -> tuple[int, str]:
+    return _ns(archive.head.get("start_time")), archive.path.name
+
+
+def _ns(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < INT64_MAX // NS_PER_MS:
+        return value * NS_PER_MS
+    return 0
+
+
+def _workspace(heads: list[dict[str, Any]]) -> dict[str, str]:
+    found = next((str(head["workspace"]) for head in heads if head.get("workspace")), "")
+    return {"comet.workspace": found} if found else {}
